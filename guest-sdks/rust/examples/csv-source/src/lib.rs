@@ -1,0 +1,246 @@
+//! A source that reads a CSV file.
+
+mod columns;
+mod records;
+mod table;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use columns::{Column, Values};
+use dataflare_plugin::{parse_config, report_panics};
+use records::{Failure, Part, Place, Records};
+use table::{ColumnPlan, Config, State, Table};
+
+use dataflare::data::batches::{new_batch, Batch, DataError, TextValues};
+use dataflare::data::schemas::Schema;
+use dataflare::host::files::{open, FileError, Position, Reader};
+use dataflare::host::logging::{log, Level};
+use exports::dataflare::plugin::lifecycle::{Error, Guest as Lifecycle, Health, Metadata};
+use exports::dataflare::plugin::source::{Chunk, Dataset, Estimate, Guest as Source};
+
+wit_bindgen::generate!({
+    path: ["../../../../wit/data", "../../../../wit/host", "../../../../wit/plugin", "wit"],
+    world: "example:csv-source/csv-source",
+    generate_all,
+});
+
+const READ_BYTES: u32 = 4 << 20;
+const SAMPLE_BYTES: u32 = 1 << 20;
+
+type Read = Box<dyn FnMut() -> Result<Part, FileError>>;
+
+/// The file, while the plugin is initialized.
+struct Opened {
+    config: Config,
+    reader: Rc<Reader>,
+    table: Table,
+    schema: Schema,
+    /// Where the last `read` ended: when the next one goes on there, what was read ahead is used.
+    cursor: Option<(State, Records<Read>)>,
+}
+
+thread_local! {
+    static CONFIG: RefCell<Option<Config>> = const { RefCell::new(None) };
+    static OPENED: RefCell<Option<Opened>> = const { RefCell::new(None) };
+}
+
+struct Plugin;
+
+impl Lifecycle for Plugin {
+    fn get_metadata() -> Metadata {
+        Metadata {
+            name: "csv-source".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            kind: dataflare::plugin::types::Kind::Source,
+            description: env!("CARGO_PKG_DESCRIPTION").into(),
+            config_schema: include_str!("../config.schema.json").into(),
+        }
+    }
+
+    fn configure(config: String) -> Result<(), Error> {
+        report_panics(|message| log(Level::Error, message, &[]));
+        let config: Config = parse_config(&config).map_err(Error::InvalidConfig)?;
+        config.check().map_err(Error::InvalidConfig)?;
+        CONFIG.set(Some(config));
+        Ok(())
+    }
+
+    fn initialize() -> Result<(), Error> {
+        let config = CONFIG.with_borrow(Clone::clone).ok_or_else(|| Error::Unsupported("`configure` comes first".into()))?;
+        OPENED.set(Some(Opened::new(config)?));
+        Ok(())
+    }
+
+    fn shutdown() -> Result<(), Error> {
+        OPENED.set(None);
+        Ok(())
+    }
+
+    fn health_check() -> Health {
+        let result = opened(|file| file.length());
+        match result {
+            Ok(_) => Health { status: dataflare::plugin::types::HealthStatus::Healthy, message: String::new() },
+            Err(error) => Health { status: dataflare::plugin::types::HealthStatus::Unhealthy, message: format!("{error:?}") },
+        }
+    }
+}
+
+impl Source for Plugin {
+    fn discover() -> Result<Vec<Dataset>, Error> {
+        opened(|file| {
+            let description = format!("CSV, {} bytes, {} columns", file.length()?, file.table.columns.len());
+            Ok(vec![Dataset { name: file.config.path.clone(), description, resumable: true }])
+        })
+    }
+
+    fn get_schema() -> Result<Schema, Error> {
+        opened(|file| Ok(file.schema.clone()))
+    }
+
+    fn estimate_record_count(state: Option<Vec<u8>>) -> Result<Option<Estimate>, Error> {
+        opened(|file| {
+            let left = file.length()?.saturating_sub(file.state(state)?.offset_bytes);
+            let records = (left as f64 / file.table.row_bytes.max(1.0)).round() as u64;
+            Ok(Some(Estimate { records, exact: left == 0 }))
+        })
+    }
+
+    fn read(state: Option<Vec<u8>>) -> Result<Chunk, Error> {
+        opened(|file| {
+            let state = file.state(state)?;
+            file.read(state)
+        })
+    }
+}
+
+fn opened<T>(call: impl FnOnce(&mut Opened) -> Result<T, Error>) -> Result<T, Error> {
+    OPENED.with_borrow_mut(|file| call(file.as_mut().ok_or_else(|| Error::Unsupported("`initialize` comes first".into()))?))
+}
+
+impl Opened {
+    fn new(config: Config) -> Result<Self, Error> {
+        let failed = |error| file_error(&config.path, error);
+        let reader = open(&config.path).map_err(failed)?;
+        let length = reader.length().map_err(failed)?.offset_bytes;
+        let sample = next_part(&reader, SAMPLE_BYTES).map_err(failed)?;
+        let whole = sample.length as u64 >= length;
+        let table = Table::look_at(sample, whole, &config).map_err(|(line, why)| broken(&config.path, line, &why))?;
+        let none = table.columns.iter().map(|plan| Column::new(plan.reading, 0)).collect();
+        let schema = build(&table.columns, none, 0)
+            .map_err(|(column, error)| Error::InvalidConfig(format!("columns.{column}: {}", describe(&error))))?
+            .schema();
+        Ok(Self { config, reader: Rc::new(reader), table, schema, cursor: None })
+    }
+
+    fn length(&self) -> Result<u64, Error> {
+        Ok(self.reader.length().map_err(|error| file_error(&self.config.path, error))?.offset_bytes)
+    }
+
+    /// The state that bytes from the host mean.
+    fn state(&self, state: Option<Vec<u8>>) -> Result<State, Error> {
+        let Place { offset, line } = self.table.first_row;
+        let Some(state) = state else {
+            return Ok(State { path: self.config.path.clone(), offset_bytes: offset, line, row: 0 });
+        };
+        let state: State = serde_json::from_slice(&state)
+            .map_err(|error| Error::InvalidInput(format!("these bytes are no state of this source: {error}")))?;
+        if state.path != self.config.path {
+            return Err(Error::InvalidInput(format!("the state is of {}, not of {}", state.path, self.config.path)));
+        }
+        if state.offset_bytes < offset {
+            return Err(Error::InvalidInput(format!("the state points into the header of {}", state.path)));
+        }
+        Ok(state)
+    }
+
+    fn read(&mut self, from: State) -> Result<Chunk, Error> {
+        // Taken out, so that an error leaves none: the next call then begins anew from its state.
+        let mut records = match self.cursor.take() {
+            Some((state, records)) if state == from => records,
+            _ => self.go_to(&from)?,
+        };
+        let path = &self.config.path;
+        let (columns, rows, more) = self.table.read(&mut records, &self.config).map_err(|failure| match failure {
+            Failure::Read(error) => file_error(path, error),
+            Failure::Broken { line, why } => broken(path, line, &why),
+        })?;
+        let Place { offset, line } = records.place();
+        let batch = build(&self.table.columns, columns, rows).map_err(|(_, error)| {
+            Error::InvalidInput(format!("{path}, between line {} and line {line}: {}", from.line, describe(&error)))
+        })?;
+        let to = State { path: from.path, offset_bytes: offset, line, row: from.row + rows as u64 };
+        let state = serde_json::to_vec(&to).map_err(|error| Error::Internal(error.to_string()))?;
+        self.cursor = Some((to, records));
+        Ok(Chunk { rows: batch, state, ended: !more })
+    }
+
+    /// The records from a state on.
+    fn go_to(&self, state: &State) -> Result<Records<Read>, Error> {
+        let failed = |error| file_error(&self.config.path, error);
+        let length = self.length()?;
+        if state.offset_bytes > length {
+            let why = format!("{} has {length} bytes, but the state points to byte {}", state.path, state.offset_bytes);
+            return Err(Error::InvalidInput(why));
+        }
+        // A record begins after a line end (or, where the file has grown since, with the one that was missing).
+        self.reader.seek(Position { offset_bytes: state.offset_bytes.saturating_sub(1) }).map_err(failed)?;
+        let around = self.reader.read(2).map_err(failed)?;
+        if state.offset_bytes < length && !around.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+            let why = format!("no record of {} begins at byte {}: has the file changed?", state.path, state.offset_bytes);
+            return Err(Error::InvalidInput(why));
+        }
+        self.reader.seek(Position { offset_bytes: state.offset_bytes }).map_err(failed)?;
+        let reader = Rc::clone(&self.reader);
+        let read: Read = Box::new(move || next_part(&reader, READ_BYTES));
+        let place = Place { offset: state.offset_bytes, line: state.line };
+        Ok(Records::new(read, place, self.config.delimiter as u8))
+    }
+}
+
+fn next_part(reader: &Reader, bytes: u32) -> Result<Part, FileError> {
+    let buffer = reader.read_words(bytes)?;
+    Ok(Part { words: buffer.words, length: buffer.byte_length as usize })
+}
+
+/// Make a batch. The error names the column.
+fn build(plans: &[ColumnPlan], columns: Vec<Column>, rows: usize) -> Result<Batch, (String, DataError)> {
+    plans.iter().zip(columns).try_fold(new_batch(rows as u32), |batch, (plan, column)| {
+        let valid = column.valid.words();
+        let batch = match column.values {
+            Values::Whole(values) => batch.with_int64_column(&plan.name, &values, valid),
+            Values::Real(values) => batch.with_float64_column(&plan.name, &values, valid),
+            Values::Text { offsets, text } => {
+                // Each text was checked when it was added.
+                let text = String::from_utf8(text).map_err(|error| (plan.name.clone(), DataError::Malformed(error.to_string())))?;
+                batch.with_text_column(&plan.name, &TextValues { offsets, text }, valid)
+            }
+        };
+        let cast = |batch: Batch| if plan.cast { batch.cast_column(&plan.name, &plan.type_name) } else { Ok(batch) };
+        batch.and_then(cast).map_err(|error| (plan.name.clone(), error))
+    })
+}
+
+fn broken(path: &str, line: u64, why: &str) -> Error {
+    Error::InvalidInput(format!("{path}, line {line}: {why}"))
+}
+
+fn describe(error: &DataError) -> String {
+    match error {
+        DataError::NoSuchColumn(column) => format!("there is no column {column:?}"),
+        DataError::WrongType(types) => format!("column {:?} is {}, not {}", types.column, types.actual, types.expected),
+        DataError::OutOfRange(why) | DataError::Malformed(why) | DataError::TooLarge(why) | DataError::Other(why) => why.clone(),
+    }
+}
+
+fn file_error(path: &str, error: FileError) -> Error {
+    match error {
+        FileError::Denied(why) => Error::Denied(format!("{path}: {why}")),
+        FileError::NotFound(why) => Error::InvalidConfig(format!("path: {path}: not found: {why}")),
+        FileError::WrongKind(why) | FileError::InvalidPath(why) => Error::InvalidConfig(format!("path: {path}: {why}")),
+        FileError::InputOutput(why) => Error::Unavailable(format!("{path}: {why}")),
+        FileError::AlreadyExists(why) | FileError::NoSpace(why) | FileError::Other(why) => Error::Other(format!("{path}: {why}")),
+    }
+}
+
+export!(Plugin);

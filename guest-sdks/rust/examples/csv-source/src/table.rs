@@ -1,0 +1,191 @@
+//! What is known of the file after a look at its beginning, and reading batches of it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::columns::{Column, Inference, Reading};
+use crate::records::{Failure, Fields, Part, Place, Records};
+
+/// A batch ends early when its records have this many bytes.
+const MAX_BATCH_BYTES: usize = 64 << 20;
+
+/// The configuration.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub path: String,
+    #[serde(default = "default_batch_rows")]
+    pub batch_rows: usize,
+    #[serde(default)]
+    pub columns: BTreeMap<String, String>,
+    #[serde(default = "default_null_values")]
+    pub null_values: Vec<String>,
+    #[serde(default = "default_delimiter")]
+    pub delimiter: char,
+}
+
+fn default_batch_rows() -> usize {
+    65_536
+}
+
+fn default_null_values() -> Vec<String> {
+    vec!["NA".into(), String::new()]
+}
+
+fn default_delimiter() -> char {
+    ','
+}
+
+impl Config {
+    /// Check what the types do not say. The error names the key.
+    pub fn check(&self) -> Result<(), String> {
+        if self.path.is_empty() {
+            return Err("path: give a file in a granted directory, as `name/rest`".into());
+        }
+        if !(1..=1 << 20).contains(&self.batch_rows) {
+            return Err(format!("batch_rows: {} is not within 1 and 1048576", self.batch_rows));
+        }
+        if !self.delimiter.is_ascii() || matches!(self.delimiter, '"' | '\r' | '\n') {
+            return Err(format!("delimiter: {:?} is not an ASCII character other than a quote or a line end", self.delimiter));
+        }
+        Ok(())
+    }
+
+    fn is_null(&self, field: &[u8]) -> bool {
+        self.null_values.iter().any(|text| text.as_bytes() == field)
+    }
+}
+
+/// Where to go on: the source's state.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    pub path: String,
+    pub offset_bytes: u64,
+    pub line: u64,
+    pub row: u64,
+}
+
+/// A column of the file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ColumnPlan {
+    pub name: String,
+    pub type_name: String,
+    pub reading: Reading,
+    /// Whether the host has to convert what was read to the type.
+    pub cast: bool,
+}
+
+/// What is known of the file after a look at its beginning.
+pub struct Table {
+    pub columns: Vec<ColumnPlan>,
+    /// Where the first row begins.
+    pub first_row: Place,
+    /// Bytes in a row, on average over the sample.
+    pub row_bytes: f64,
+}
+
+impl Table {
+    /// Find out columns and types from the file's first bytes; `whole` says whether these are all.
+    pub fn look_at(sample: Part, whole: bool, config: &Config) -> Result<Self, (u64, String)> {
+        let mut sample = Some(sample);
+        let read = || -> Result<Part, Never> { Ok(sample.take().unwrap_or_default()) };
+        let mut records = Records::new(read, Place::START, config.delimiter as u8);
+        let names = match records.next() {
+            Ok(Some((line, fields))) => header(fields).map_err(|why| (line, why))?,
+            Ok(None) => return Err((1, "the file is empty: it has no header".into())),
+            Err(Failure::Broken { line, why }) => return Err((line, why)),
+            Err(Failure::Read(never)) => match never {},
+        };
+        if let Some(name) = config.columns.keys().find(|name| !names.contains(name)) {
+            return Err((1, format!("`columns` names {name:?}, which is not in the header: {}", names.join(", "))));
+        }
+        let first_row = records.place();
+        let (types, row_bytes) = infer(&mut records, names.len(), whole, config);
+        let columns = names.into_iter().zip(types).map(|(name, inferred)| {
+            let type_name = config.columns.get(&name).map_or(inferred, String::as_str).to_owned();
+            let (reading, cast) = Reading::for_type(&type_name);
+            ColumnPlan { name, type_name, reading, cast }
+        });
+        Ok(Self { columns: columns.collect(), first_row, row_bytes })
+    }
+
+    /// Read the next rows. Returns the columns, how many rows they have, and whether more follow.
+    pub fn read<E, F>(&self, records: &mut Records<F>, config: &Config) -> Result<(Vec<Column>, usize, bool), Failure<E>>
+    where
+        F: FnMut() -> Result<Part, E>,
+    {
+        let mut columns: Vec<Column> = self.columns.iter().map(|plan| Column::new(plan.reading, config.batch_rows)).collect();
+        let (mut rows, mut bytes) = (0, 0);
+        while rows < config.batch_rows && bytes < MAX_BATCH_BYTES {
+            let Some((line, fields)) = records.next()? else { return Ok((columns, rows, false)) };
+            if fields.len() != columns.len() {
+                let why = format!("{} fields, where the header has {}", fields.len(), columns.len());
+                return Err(Failure::Broken { line, why });
+            }
+            for (index, (column, field)) in columns.iter_mut().zip(fields.iter()).enumerate() {
+                if config.is_null(field) {
+                    column.push_null();
+                } else if let Err(expected) = column.push(field) {
+                    return Err(Failure::Broken { line, why: self.misfit(index, field, expected) });
+                }
+            }
+            rows += 1;
+            bytes += fields.total_bytes();
+        }
+        let more = records.skip_empty_lines()?;
+        Ok((columns, rows, more))
+    }
+
+    fn misfit(&self, column: usize, field: &[u8], expected: &str) -> String {
+        let plan = &self.columns[column];
+        let text: String = String::from_utf8_lossy(field).chars().take(40).collect();
+        let hint = if plan.reading == Reading::Text { "" } else { "; name its type in `columns`, such as \"string\"" };
+        format!("column {:?} ({}): {text:?} is not {expected}{hint}", plan.name, plan.type_name)
+    }
+}
+
+fn header(fields: Fields<'_>) -> Result<Vec<String>, String> {
+    let mut names: Vec<String> = Vec::with_capacity(fields.len());
+    for field in fields.iter() {
+        let name = String::from_utf8(field.to_vec()).map_err(|_| "the header is not UTF-8".to_owned())?;
+        if names.contains(&name) {
+            return Err(format!("the header has {name:?} twice"));
+        }
+        names.push(name);
+    }
+    Ok(names)
+}
+
+enum Never {}
+
+fn infer<F>(records: &mut Records<F>, columns: usize, whole: bool, config: &Config) -> (Vec<&'static str>, f64)
+where
+    F: FnMut() -> Result<Part, Never>,
+{
+    let mut inferences = vec![Inference::default(); columns];
+    let begin = records.place().offset;
+    let mut rows = 0;
+    let mut before: Vec<Vec<u8>> = Vec::new();
+    // Rows that are broken say nothing of the types: reading them will tell. The last row of a part of the file may be cut: it only
+    // counts once another has begun.
+    while let Ok(Some((_, fields))) = records.next() {
+        add(&mut inferences, &before, config);
+        before = if fields.len() == columns { fields.iter().map(<[u8]>::to_vec).collect() } else { Vec::new() };
+        rows += 1;
+    }
+    if whole {
+        add(&mut inferences, &before, config);
+    }
+    let row_bytes = (records.place().offset - begin) as f64 / f64::from(rows.max(1));
+    (inferences.iter().map(|inference| inference.type_name()).collect(), row_bytes)
+}
+
+fn add(inferences: &mut [Inference], fields: &[Vec<u8>], config: &Config) {
+    for (inference, field) in inferences.iter_mut().zip(fields) {
+        if !config.is_null(field) {
+            inference.add(field);
+        }
+    }
+}

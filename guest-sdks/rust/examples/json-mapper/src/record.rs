@@ -1,0 +1,51 @@
+//! A JSON object as an ordered list of names and raw values.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// A JSON object whose values stay the text that they were: no number loses a digit, and no value is parsed for nothing.
+///
+/// Where a name repeats, the last value counts, at the place of the first.
+pub struct Record<'a>(pub Vec<(Name<'a>, &'a RawValue)>);
+
+/// A field's name, borrowed unless it has an escape.
+#[derive(serde::Deserialize)]
+#[serde(transparent)]
+pub struct Name<'a>(#[serde(borrow)] pub Cow<'a, str>);
+
+impl<'a> Record<'a> {
+    /// A field's value.
+    pub fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.0.iter().find(|(other, _)| other.0 == name).map(|(_, value)| *value)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Record<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Record<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields: Vec<(Name<'de>, &'de RawValue)> = Vec::with_capacity(32);
+                while let Some((name, value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
+                    match fields.iter_mut().find(|(other, _)| other.0 == name.0) {
+                        Some(field) => field.1 = value,
+                        None => fields.push((name, value)),
+                    }
+                }
+                Ok(Record(fields))
+            }
+        }
+
+        deserializer.deserialize_map(Fields)
+    }
+}

@@ -1,0 +1,51 @@
+// What DataFlare plugins in JavaScript have in common.
+
+const DATA_ERRORS = ['no-such-column', 'wrong-type', 'out-of-range', 'malformed', 'too-large', 'other'];
+
+/** A plugin error, to be thrown: `throw fail('invalid-input', 'why')`. */
+export const fail = (tag, val) => ({ tag, val });
+
+/** What a plugin without anything to say answers to `health-check`. */
+export const healthy = () => ({ status: 'healthy', message: '' });
+
+/** The configuration as an object, or `invalid-config`. `known` lists the keys that there are. */
+export function parseConfig(text, known) {
+  let config;
+  try {
+    config = JSON.parse(text);
+  } catch (error) {
+    throw fail('invalid-config', `the configuration is not JSON: ${error.message}`);
+  }
+  if (config === null || typeof config !== 'object' || Array.isArray(config)) {
+    throw fail('invalid-config', 'the configuration is not a JSON object');
+  }
+  const unknown = Object.keys(config).filter((key) => !known.includes(key));
+  if (unknown.length > 0) {
+    throw fail('invalid-config', `unknown keys: ${unknown.join(', ')}; there are ${known.join(', ')}`);
+  }
+  return config;
+}
+
+/** Guard each function of an exported interface: what is thrown becomes the call's error, where it would trap otherwise. */
+export const guarded = (functions) =>
+  Object.fromEntries(Object.entries(functions).map(([name, call]) => [name, guard(call)]));
+
+const guard = (call) => (...args) => {
+  try {
+    return call(...args);
+  } catch (thrown) {
+    throw toPluginError(thrown);
+  }
+};
+
+function toPluginError(thrown) {
+  if (!(thrown instanceof Error)) {
+    return typeof thrown?.tag === 'string' ? thrown : fail('internal', String(thrown));
+  }
+  // What a host function answered with: only batches' errors are of these names.
+  const payload = thrown.payload;
+  if (DATA_ERRORS.includes(payload?.tag)) {
+    return fail('data', payload);
+  }
+  return fail('internal', `${thrown.name}: ${thrown.message}\n${thrown.stack ?? ''}`);
+}

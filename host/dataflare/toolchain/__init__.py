@@ -1,0 +1,4 @@
+"""Builds guest plugins into components, with one driver a guest language.
+
+No other package starts programs.
+"""

@@ -1,0 +1,71 @@
+"""JavaScript: ComponentizeJS, which puts SpiderMonkey and the plugin's modules into one component (12 MB, no WASI)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from dataflare.toolchain.guests import Guest, Project
+from dataflare.toolchain.process import ToolchainMissing, run
+from dataflare.toolchain.store import cache_root, digest_files, once, stage_wit
+
+__all__ = ["JavaScriptDriver"]
+
+_NODE_MAJOR = 20
+_HINT = f"install Node.js {_NODE_MAJOR} or newer with npm (https://nodejs.org)"
+_COMPONENTIZE = Path(__file__).with_name("componentize.mjs")
+
+
+class JavaScriptDriver:
+    """Builds the module `plugin.js` and what it imports by relative paths within `guest-sdks/javascript`."""
+
+    def identity(self) -> str:
+        """What, besides the sources (the lock is one), the component depends on."""
+        return f"javascript: {_COMPONENTIZE.read_text(encoding='utf-8')}"
+
+    def sources(self, project: Project, guest: Guest) -> Iterator[Path]:
+        """The files that the component is made of, apart from the WIT packages."""
+        workspace = guest.folder.parent.parent
+        yield from (workspace / "package.json", workspace / "package-lock.json")
+        yield from (workspace / "lib").rglob("*.js")
+        yield from guest.folder.rglob("*.js")
+        yield from (guest.folder / "wit").rglob("*.wit")
+
+    def build(self, project: Project, guest: Guest, work: Path) -> bytes:
+        """Build a component.
+
+        Raises:
+            ToolchainMissing: There is no Node.js, no npm, or too old a one.
+            BuildFailed: The build failed, or the packages could not be installed.
+        """
+        workspace = guest.folder.parent.parent
+        packages = _packages(workspace)
+        wit = stage_wit(project.wit, guest.folder / "wit", work)
+        output = work / "plugin.wasm"
+        source = guest.folder / "plugin.js"
+        command: list[str | Path] = ["node", _COMPONENTIZE, packages / "node_modules", source, wit, guest.world, output]
+        run(command, cwd=workspace, env={"TMPDIR": str(work)}, hint=_HINT)
+        return output.read_bytes()
+
+
+def _packages(workspace: Path) -> Path:
+    """The installed npm packages of the lock, made on first use."""
+    release = run(["node", "--version"], cwd=workspace, hint=_HINT).strip()
+    if int(release.removeprefix("v").split(".")[0]) < _NODE_MAJOR:
+        raise ToolchainMissing(f"Node.js {release} is too old", hint=_HINT)
+    if shutil.which("npm") is None:
+        raise ToolchainMissing("there is no npm", hint=_HINT)
+    manifest, lock = workspace / "package.json", workspace / "package-lock.json"
+
+    def install(folder: Path) -> None:
+        shutil.copy2(manifest, folder)
+        shutil.copy2(lock, folder)
+        # `npm ci` refuses locks that npm itself wrote on another platform; `install` keeps to the lock all the same.
+        run(["npm", "install", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder)
+
+    platform = f"{os.uname().sysname}-{os.uname().machine}" if hasattr(os, "uname") else os.name
+    return once(
+        cache_root() / "toolchains" / f"node-{digest_files(workspace, [manifest, lock], platform)[:16]}", install
+    )

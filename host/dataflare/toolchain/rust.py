@@ -1,0 +1,199 @@
+"""Rust: cargo, for `wasm32-unknown-unknown`, linked by `wasm-component-ld`; the result has no WASI import.
+
+Committed components must not depend on the machine that builds them: they come from one pinned toolchain, made of
+Debian's packages and a linker from crates.io. Others take the installed Rust where it has a WebAssembly target.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataflare.toolchain.guests import Guest, Project
+from dataflare.toolchain.process import BuildFailed, ToolchainMissing, run
+from dataflare.toolchain.store import cache_root, digest_bytes, once
+
+__all__ = ["PINNED", "RustDriver"]
+
+_DEBS = {
+    "libllvm22": "1:22.1.8-1~deb12u1",
+    "libstd-rust-web-1.96": "1.96.0+dfsg1-1~deb12u2",
+    "libstd-rust-web-dev": "1.96.0+dfsg1-1~deb12u2",
+    "lld-22": "1:22.1.8-1~deb12u1",
+    "rust-web-src": "1.96.0+dfsg1-1~deb12u2",
+    "rustc-web": "1.96.0+dfsg1-1~deb12u2",
+}
+_LINKER_VERSION = "0.5.31"
+PINNED = f"rustc-web {_DEBS['rustc-web']}, lld-22 {_DEBS['lld-22']}, wasm-component-ld {_LINKER_VERSION}"
+"""The toolchain that makes the committed components."""
+
+_TARGET = "wasm32-unknown-unknown"
+_CARGO_HINT = "install Rust with rustup (https://rustup.rs)"
+_ANY_HINT = f"{_CARGO_HINT}, then `rustup target add {_TARGET}`"
+_PINNED_HINT = (
+    "the pinned toolchain needs Debian 12 on x86-64 (`apt-get update` first), gcc and cargo; "
+    "with --local any Rust with a WebAssembly target builds into build/guests instead"
+)
+
+# Panic locations embed paths of sources: remapped here and not in RUSTFLAGS, which cargo hashes into symbol names.
+_RUSTC = """#!/bin/sh
+root=$(dirname "$(dirname "$(realpath "$0")")")/root/usr
+LD_LIBRARY_PATH="$root/lib/x86_64-linux-gnu" exec "$root/bin/rustc" "$@" \\
+  "--remap-path-prefix=$root=/rust" "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+"""
+# rustc's first argument must stay the first.
+_LINKER = """#!/bin/sh
+here=$(dirname "$(dirname "$(realpath "$0")")")
+LD_LIBRARY_PATH="$here/root/usr/lib/x86_64-linux-gnu" exec "$here/cargo/bin/wasm-component-ld" "$@" \\
+  --wasm-ld-path "$here/root/usr/lib/llvm-22/bin/wasm-ld"
+"""
+_STD_MANIFEST = """[package]
+name = "stdbuild"
+version = "0.0.0"
+edition = "2021"
+[lib]
+path = "lib.rs"
+[profile.release]
+opt-level = "s"
+panic = "abort"
+[workspace]
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Toolchain:
+    target: str
+    env: dict[str, str]
+    identity: str
+
+
+class RustDriver:
+    """Builds a package of the workspace `guest-sdks/rust`.
+
+    Args:
+        pinned: Whether to take the pinned toolchain. If not, the installed one, or the pinned one where that has no
+            WebAssembly target.
+    """
+
+    def __init__(self, *, pinned: bool) -> None:
+        self._pinned = pinned
+
+    def identity(self) -> str:
+        """What, besides the sources, the component depends on."""
+        installed = None if self._pinned else _installed()
+        return f"rust: {installed.identity if installed else PINNED}"
+
+    def sources(self, project: Project, guest: Guest) -> Iterator[Path]:
+        """The files that the component is made of, apart from the WIT packages."""
+        workspace = guest.folder.parent.parent
+        yield from (workspace / "Cargo.toml", workspace / "Cargo.lock", guest.folder / "Cargo.toml")
+        yield from (workspace / "dataflare-plugin").rglob("*.rs")
+        yield workspace / "dataflare-plugin" / "Cargo.toml"
+        for pattern in ("src/**/*.rs", "wit/**/*.wit", "*.json"):
+            yield from guest.folder.glob(pattern)
+
+    def build(self, project: Project, guest: Guest, work: Path) -> bytes:
+        """Build a component.
+
+        Raises:
+            ToolchainMissing: There is no cargo, or no toolchain and no way to make one.
+            BuildFailed: The build failed.
+        """
+        installed = None if self._pinned else _installed()
+        toolchain = installed or _pinned_toolchain()
+        workspace = guest.folder.parent.parent
+        target_dir = cache_root() / "cargo" / digest_bytes(f"{workspace}\0{toolchain.identity}".encode())[:16]
+        command = ["cargo", "build", "--release", "--locked", "--target", toolchain.target, "--package", guest.name]
+        run(command, cwd=workspace, env={**toolchain.env, "CARGO_TARGET_DIR": str(target_dir)}, hint=_CARGO_HINT)
+        return (target_dir / toolchain.target / "release" / f"{guest.name.replace('-', '_')}.wasm").read_bytes()
+
+
+def _installed() -> _Toolchain | None:
+    """The installed Rust, where it has the standard library of a WebAssembly target."""
+    rustc = shutil.which("rustc")
+    if rustc is None:
+        return None
+    try:
+        sysroot = Path(run([rustc, "--print", "sysroot"], cwd=Path.cwd()).strip())
+        version = run([rustc, "--version"], cwd=Path.cwd()).strip()
+    except BuildFailed:
+        # A rustup without a toolchain.
+        return None
+    for target in (_TARGET, "wasm32-wasip2"):
+        if any((sysroot / "lib" / "rustlib" / target / "lib").glob("libstd-*.rlib")):
+            env = {"CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER": "wasm-component-ld"} if target == _TARGET else {}
+            return _Toolchain(target=target, env=env, identity=f"{version}, {target}")
+    return None
+
+
+def _pinned_toolchain() -> _Toolchain:
+    """The pinned toolchain, made on first use: 2 to 3 minutes on two cores."""
+    if shutil.which("cargo") is None:
+        raise ToolchainMissing("there is no cargo", hint=_CARGO_HINT)
+    recipe = digest_bytes("".join((PINNED, _RUSTC, _LINKER, _STD_MANIFEST)).encode())[:16]
+    folder = cache_root() / "toolchains" / f"rust-{recipe}"
+    if not folder.is_dir():
+        if not sys.platform.startswith("linux") or shutil.which("apt-get") is None or shutil.which("dpkg") is None:
+            raise ToolchainMissing("the pinned Rust toolchain cannot be made here", hint=_PINNED_HINT)
+        once(folder, _make_toolchain)
+    env = {
+        "RUSTC": str(folder / "bin" / "rustc"),
+        "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER": str(folder / "bin" / "linker"),
+    }
+    return _Toolchain(target=_TARGET, env=env, identity=PINNED)
+
+
+def _make_toolchain(folder: Path) -> None:
+    debs = folder / "debs"
+    debs.mkdir()
+    # Only unpacked, never installed: no root, and nothing on this machine changes.
+    packages = [f"{name}={version}" for name, version in _DEBS.items()]
+    try:
+        run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", *packages], cwd=debs)
+    except BuildFailed as exc:
+        raise ToolchainMissing(
+            f"Debian's packages of the pinned Rust toolchain: {exc.message}", hint=_PINNED_HINT
+        ) from exc
+    for deb in sorted(debs.glob("*.deb")):
+        run(["dpkg", "-x", deb, folder / "root"], cwd=debs)
+    shutil.rmtree(debs)
+    _write_script(folder / "bin" / "rustc", _RUSTC)
+    _write_script(folder / "bin" / "linker", _LINKER)
+    _build_std(folder)
+    # The linker runs on this machine: any Rust will do to build it, and Debian's is here.
+    install: list[str | Path] = ["cargo", "install", "wasm-component-ld", "--version", _LINKER_VERSION, "--locked"]
+    env = {"RUSTC": str(folder / "bin" / "rustc"), "CARGO_TARGET_DIR": str(folder / "target")}
+    run([*install, "--root", folder / "cargo"], cwd=folder, env=env)
+    shutil.rmtree(folder / "target")
+
+
+def _build_std(folder: Path) -> None:
+    """Build the target's standard library from Debian's source package, and put it where rustc looks for it."""
+    project = folder / "std"
+    project.mkdir()
+    (project / "lib.rs").touch()
+    (project / "Cargo.toml").write_text(_STD_MANIFEST, encoding="utf-8")
+    env = {
+        "RUSTC": str(folder / "bin" / "rustc"),
+        # -Z options of a released compiler; only here, where the compiler builds its own library.
+        "RUSTC_BOOTSTRAP": "1",
+        "RUSTFLAGS": "-Cembed-bitcode=yes",
+        "CARGO_TARGET_DIR": str(project / "target"),
+    }
+    build_std = ["-Z", "build-std=std,panic_abort", "-Z", "build-std-features="]
+    run(["cargo", "build", "--release", "--target", _TARGET, *build_std], cwd=project, env=env)
+    library = folder / "root" / "usr" / "lib" / "rustlib" / _TARGET / "lib"
+    library.mkdir(parents=True)
+    for rlib in (project / "target" / _TARGET / "release" / "deps").glob("*.rlib"):
+        if not rlib.name.startswith("libstdbuild-"):
+            shutil.copy2(rlib, library)
+    shutil.rmtree(project)
+
+
+def _write_script(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o755)

@@ -1,0 +1,119 @@
+"""Where builds are kept, digests of what goes into them, and writing files in one step."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+__all__ = [
+    "cache_root",
+    "digest_bytes",
+    "digest_files",
+    "load_build",
+    "once",
+    "save_build",
+    "stage_wit",
+    "write_atomically",
+]
+
+
+def cache_root() -> Path:
+    """The folder for builds and toolchains: `DATAFLARE_CACHE`, or `dataflare` in `XDG_CACHE_HOME`, or in `~/.cache`."""
+    if own := os.environ.get("DATAFLARE_CACHE"):
+        return Path(own).resolve()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").resolve() / "dataflare"
+
+
+def digest_bytes(data: bytes) -> str:
+    """SHA-256, in hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_files(root: Path, files: Iterable[Path], *extra: str) -> str:
+    """SHA-256 of files with their paths below `root`, and of further texts."""
+    digest = hashlib.sha256()
+    for text in extra:
+        digest.update(f"{len(text)}:{text}".encode())
+    for path in sorted(set(files)):
+        data = path.read_bytes()
+        digest.update(f"{path.relative_to(root).as_posix()}\0{len(data)}\0".encode())
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that it is seen whole or not at all, and survives a crash once this returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp's files are for their owner alone; a component is for everyone who may read the folder.
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def load_build(key: str) -> bytes | None:
+    """The component that was kept under `key`; `None` where there is none, or a damaged one."""
+    for path in sorted((cache_root() / "guests").glob(f"{key}.*.wasm")):
+        data = path.read_bytes()
+        if path.name == f"{key}.{digest_bytes(data)}.wasm":
+            return data
+    return None
+
+
+def save_build(key: str, component: bytes) -> None:
+    """Keep a component. Its digest is part of the file's name, so that damage is noticed."""
+    write_atomically(cache_root() / "guests" / f"{key}.{digest_bytes(component)}.wasm", component)
+
+
+def once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """Make a folder's contents unless it is there; nobody sees it half-made.
+
+    Args:
+        folder: The folder.
+        make: Fills the empty folder that it is given, which then gets the name `folder`.
+    """
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        make(made)
+        made.chmod(0o755)
+        try:
+            made.rename(folder)
+        except OSError:
+            # Another process was faster; its folder is as good.
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return folder
+
+
+def stage_wit(wit: Path, world: Path, to: Path) -> Path:
+    """Copy a guest's WIT into the layout that tools want: the guest's package, and in `deps` those that it builds on.
+
+    Args:
+        wit: The folder of the packages `data`, `host` and `plugin`.
+        world: The guest's own folder of WIT.
+        to: An existing folder, to copy into.
+
+    Returns:
+        The folder to give to a tool.
+    """
+    staged = to / "wit"
+    shutil.copytree(world, staged)
+    for package in ("data", "host", "plugin"):
+        shutil.copytree(wit / package, staged / "deps" / package)
+    return staged

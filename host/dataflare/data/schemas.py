@@ -1,0 +1,307 @@
+"""Arrow schemas as WIT values (`dataflare:data/schemas`), and Arrow's notation of types.
+
+```
+type    = plain                                  bool, int8 ... uint64, halffloat, float, double, string, null ...
+        | "timestamp[" unit [", tz=" zone] "]"   and the other types with a parameter in brackets
+        | "list<" field ">" | "large_list<" field ">" | "fixed_size_list<" field ">[" size "]"
+        | "struct<" [field {", " field}] ">" | "map<" type ", " type [", keys_sorted"] ">"
+        | "dictionary<values=" type ", indices=" type ", ordered=" ("0" | "1") ">"
+field   = name ": " type [" not null"]
+```
+
+The notation carries no metadata of nested fields, and cannot tell a nested field whose name holds `: ` from two
+fields: such a name does not survive the way there and back. Nothing here keeps state: every function may run in any
+thread.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from dataflare.errors import DataflareError
+
+__all__ = ["MAX_DEPTH", "Field", "Schema", "SchemaError", "from_wit", "nesting_depth", "parse_type", "to_wit"]
+
+MAX_DEPTH = 32
+"""How deeply types may nest: Arrow itself overflows the stack on some thousands."""
+
+_MAX_TYPE_NAME = 65_536
+_MAX_FIELDS = 16_384
+_MAX_METADATA_PAIRS = 4_096
+
+_PLAIN: dict[str, pa.DataType] = {
+    str(plain): plain
+    for plain in (
+        *(pa.null(), pa.bool_(), pa.float16(), pa.float32(), pa.float64(), pa.date32(), pa.date64()),
+        *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
+        *(pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary(), pa.binary_view()),
+        *(pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns"), pa.month_day_nano_interval()),
+        *(pa.duration("s"), pa.duration("ms"), pa.duration("us"), pa.duration("ns")),
+    )
+}
+_PARAMETRIC: tuple[tuple[re.Pattern[str], Callable[..., pa.DataType]], ...] = (
+    (re.compile(r"timestamp\[(s|ms|us|ns)(?:, tz=([^\]]{1,256}))?\]"), pa.timestamp),
+    (re.compile(r"fixed_size_binary\[(\d{1,10})\]"), lambda width: pa.binary(int(width))),
+    (re.compile(r"decimal32\((\d{1,3}), (-?\d{1,3})\)"), lambda p, s: pa.decimal32(int(p), int(s))),
+    (re.compile(r"decimal64\((\d{1,3}), (-?\d{1,3})\)"), lambda p, s: pa.decimal64(int(p), int(s))),
+    (re.compile(r"decimal128\((\d{1,3}), (-?\d{1,3})\)"), lambda p, s: pa.decimal128(int(p), int(s))),
+    (re.compile(r"decimal256\((\d{1,3}), (-?\d{1,3})\)"), lambda p, s: pa.decimal256(int(p), int(s))),
+)
+_PLAIN_NAME = re.compile("|".join(re.escape(name) for name in sorted(_PLAIN, key=len, reverse=True)))
+_FIXED_SIZE = re.compile(r">\[(\d{1,10})\]")
+_OTHER_NOTATIONS = {
+    **{"utf8": "string", "str": "string", "large_utf8": "large_string", "bytes": "binary", "boolean": "bool"},
+    **{"int": "int64", "integer": "int64", "float16": "halffloat", "float32": "float", "float64": "double"},
+    **{"date": "date32[day]", "date32": "date32[day]", "date64": "date64[ms]", "timestamp": "timestamp[us]"},
+}
+
+
+class SchemaError(DataflareError):
+    """A schema or the name of a type that cannot be taken; the message says which part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One column of a schema, as `dataflare:data/schemas.field`."""
+
+    name: str
+    type_name: str
+    nullable: bool = True
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The columns of a batch in order, as `dataflare:data/schemas.schema`."""
+
+    fields: tuple[Field, ...]
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+class _FieldLike(Protocol):
+    name: Any
+    type_name: Any
+    nullable: Any
+    metadata: Any
+
+
+class _SchemaLike(Protocol):
+    fields: Any
+    metadata: Any
+
+
+def to_wit(schema: pa.Schema) -> Schema:
+    """Describe an Arrow schema as a WIT value.
+
+    An extension type is named by its storage, with its name in the metadata, as in an Arrow stream. Pairs of metadata
+    that are not UTF-8 are left out, since a WIT string cannot carry them.
+
+    Raises:
+        SchemaError: A type nests deeper than `MAX_DEPTH`.
+    """
+    return Schema(tuple(_field_to_wit(field) for field in schema), _metadata_to_wit(schema.metadata))
+
+
+def from_wit(schema: _SchemaLike) -> pa.Schema:
+    """Make the Arrow schema of a WIT value; any object with the attributes of `Schema` is taken.
+
+    Raises:
+        SchemaError: The name of a type is not in Arrow's notation, a column's name or a metadata key repeats, or the
+            schema is larger than this module takes.
+    """
+    if len(schema.fields) > _MAX_FIELDS:
+        raise SchemaError(f"the schema has {len(schema.fields)} columns, more than {_MAX_FIELDS}")
+    names: set[str] = set()
+    fields = []
+    for field in schema.fields:
+        if field.name in names:
+            raise SchemaError(f"the column {_shorten(field.name)} is named twice")
+        names.add(field.name)
+        fields.append(_field_from_wit(field))
+    return pa.schema(fields, metadata=_metadata_from_wit(schema.metadata, "the schema"))
+
+
+def parse_type(text: str) -> pa.DataType:
+    """Read a type in Arrow's own notation: `str(type)` of pyarrow, `type-name` of a WIT field.
+
+    Raises:
+        SchemaError: It is not in the notation, longer than 65,536 characters, or nests deeper than `MAX_DEPTH`.
+    """
+    if len(text) > _MAX_TYPE_NAME:
+        raise SchemaError(f"the name of a type has {len(text)} characters, more than {_MAX_TYPE_NAME}")
+    parser = _TypeParser(text)
+    parsed = parser.type(depth=0)
+    if parser.position != len(text):
+        raise parser.unexpected("the end")
+    return parsed
+
+
+def nesting_depth(data_type: pa.DataType) -> int:
+    """Count the levels of a type: 1 for a plain one. Stops one past `MAX_DEPTH`."""
+    level: list[pa.DataType] = [data_type]
+    depth = 0
+    while level and depth <= MAX_DEPTH:
+        depth += 1
+        level = [child for parent in level for child in _children(parent)]
+    return depth
+
+
+def _children(data_type: pa.DataType) -> list[pa.DataType]:
+    if isinstance(data_type, pa.BaseExtensionType):
+        return [data_type.storage_type]
+    if isinstance(data_type, pa.DictionaryType):
+        return [data_type.value_type]
+    if isinstance(data_type, pa.RunEndEncodedType):
+        return [data_type.value_type]
+    return [data_type.field(i).type for i in range(data_type.num_fields)]
+
+
+def _field_to_wit(field: pa.Field) -> Field:
+    data_type = field.type
+    metadata = dict(field.metadata or {})
+    if nesting_depth(data_type) > MAX_DEPTH:
+        raise SchemaError(f"the type of column {_shorten(field.name)} nests deeper than {MAX_DEPTH} levels")
+    if isinstance(data_type, pa.BaseExtensionType):
+        metadata[b"ARROW:extension:name"] = data_type.extension_name.encode()
+        data_type = data_type.storage_type
+    return Field(field.name, str(data_type), field.nullable, _metadata_to_wit(metadata))
+
+
+def _field_from_wit(field: _FieldLike) -> pa.Field:
+    try:
+        data_type = parse_type(field.type_name)
+    except SchemaError as error:
+        raise SchemaError(f"column {_shorten(field.name)}: {error.message}", hint=error.hint) from error
+    metadata = _metadata_from_wit(field.metadata, f"column {_shorten(field.name)}")
+    return pa.field(field.name, data_type, nullable=field.nullable, metadata=metadata)
+
+
+def _metadata_to_wit(metadata: Any) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for key, value in (metadata or {}).items():
+        try:
+            pairs.append((key.decode(), value.decode()))
+        except UnicodeDecodeError:
+            continue
+    return tuple(pairs)
+
+
+def _metadata_from_wit(pairs: Sequence[Iterable[str]], owner: str) -> dict[str, str] | None:
+    if len(pairs) > _MAX_METADATA_PAIRS:
+        raise SchemaError(f"{owner} has {len(pairs)} pairs of metadata, more than {_MAX_METADATA_PAIRS}")
+    metadata: dict[str, str] = {}
+    for key, value in pairs:
+        if key in metadata:
+            raise SchemaError(f"{owner} has the metadata key {_shorten(key)} twice")
+        metadata[key] = value
+    return metadata or None
+
+
+def _shorten(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")
+
+
+class _TypeParser:
+    """A recursive descent over one name of a type; `position` is where it has come to."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.position = 0
+
+    def type(self, depth: int) -> pa.DataType:
+        if depth >= MAX_DEPTH:
+            raise SchemaError(f"the type {_shorten(self.text)} nests deeper than {MAX_DEPTH} levels")
+        try:
+            return self._nested(depth + 1) or self._simple()
+        except (pa.ArrowException, ValueError, OverflowError, TypeError) as error:
+            raise SchemaError(f"the type {_shorten(self.text)} cannot be: {error}") from error
+
+    def _simple(self) -> pa.DataType:
+        for pattern, make in _PARAMETRIC:
+            if match := pattern.match(self.text, self.position):
+                self.position = match.end()
+                return make(*match.groups())
+        if match := _PLAIN_NAME.match(self.text, self.position):
+            self.position = match.end()
+            return _PLAIN[match.group()]
+        raise self.unexpected("a type")
+
+    def _nested(self, depth: int) -> pa.DataType | None:
+        if self._skip("struct<"):
+            return self._struct(depth)
+        if self._skip("list<"):
+            item = self._field(depth)
+            self._expect(">")
+            return pa.list_(item)
+        if self._skip("large_list<"):
+            item = self._field(depth)
+            self._expect(">")
+            return pa.large_list(item)
+        if self._skip("fixed_size_list<"):
+            item = self._field(depth)
+            size = _FIXED_SIZE.match(self.text, self.position)
+            if size is None:
+                raise self.unexpected("`>[` and a size")
+            self.position = size.end()
+            return pa.list_(item, int(size.group(1)))
+        if self._skip("map<"):
+            key = self.type(depth)
+            self._expect(", ")
+            value = self.type(depth)
+            keys_sorted = self._skip(", keys_sorted")
+            self._expect(">")
+            return pa.map_(key, value, keys_sorted=keys_sorted)
+        if self._skip("dictionary<values="):
+            values = self.type(depth)
+            self._expect(", indices=")
+            indices = self.type(depth)
+            ordered = self._skip(", ordered=1")
+            if not ordered:
+                self._expect(", ordered=0")
+            self._expect(">")
+            return pa.dictionary(indices, values, ordered)
+        return None
+
+    def _struct(self, depth: int) -> pa.DataType:
+        fields: list[pa.Field] = []
+        if self._skip(">"):
+            return pa.struct(fields)
+        while True:
+            fields.append(self._field(depth))
+            if self._skip(">"):
+                return pa.struct(fields)
+            self._expect(", ")
+
+    def _field(self, depth: int) -> pa.Field:
+        end = self.text.find(": ", self.position)
+        if end < 0:
+            raise self.unexpected("a field, `name: type`")
+        name = self.text[self.position : end]
+        self.position = end + 2
+        data_type = self.type(depth)
+        return pa.field(name, data_type, nullable=not self._skip(" not null"))
+
+    def _skip(self, token: str) -> bool:
+        if not self.text.startswith(token, self.position):
+            return False
+        self.position += len(token)
+        return True
+
+    def _expect(self, token: str) -> None:
+        if not self._skip(token):
+            raise self.unexpected(f"`{token}`")
+
+    def unexpected(self, expected: str) -> SchemaError:
+        rest = self.text[self.position :]
+        found = _shorten(rest) if rest else "the end"
+        word = re.match(r"[a-z_0-9]*", rest)
+        meant = _OTHER_NOTATIONS.get(word.group() if word else "")
+        return SchemaError(
+            f"the type {_shorten(self.text)}: {expected} was expected at character {self.position}, not {found}",
+            hint=f"Arrow writes this type as {meant}" if meant and expected == "a type" else "",
+        )

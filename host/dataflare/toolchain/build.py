@@ -16,7 +16,7 @@ from dataflare.toolchain.javascript import JavaScriptDriver
 from dataflare.toolchain.process import BuildFailed
 from dataflare.toolchain.python import PythonDriver
 from dataflare.toolchain.rust import PINNED, RustDriver
-from dataflare.toolchain.store import digest_bytes, digest_files, load_build, save_build, write_atomically
+from dataflare.toolchain.store import digest_bytes, digest_files, load_build, locked, save_build, write_atomically
 
 __all__ = ["Built", "Driver", "build", "check"]
 
@@ -74,8 +74,9 @@ def build(project: Project, guest: Guest, *, local: bool = False, driver: Driver
         known = record.get(guest.name, {})
         if known.get("sources_sha256") == key and known.get("sha256") == digest_bytes(component):
             return Built(guest=guest, how=how, size_bytes=len(component), seconds=perf_counter() - begin)
-    kept = load_build(key)
-    component = kept if kept is not None else _make(project, guest, driver, key)
+    with locked(key):
+        kept = load_build(key)
+        component = kept if kept is not None else _make(project, guest, driver, key)
     if not guest.output.is_file() or guest.output.read_bytes() != component:
         write_atomically(guest.output, component)
         how = "from the cache"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dataflare.toolchain.guests import Guest, Project
 from dataflare.toolchain.process import BuildFailed, ToolchainMissing, run
-from dataflare.toolchain.store import cache_root, digest_bytes, once
+from dataflare.toolchain.store import cache_root, digest_bytes, locked, once
 
 __all__ = ["PINNED", "RustDriver"]
 
@@ -106,9 +106,13 @@ class RustDriver:
         toolchain = installed or _pinned_toolchain()
         workspace = guest.folder.parent.parent
         target_dir = cache_root() / "cargo" / digest_bytes(f"{workspace}\0{toolchain.identity}".encode())[:16]
-        command = ["cargo", "build", "--release", "--locked", "--target", toolchain.target, "--package", guest.name]
-        run(command, cwd=workspace, env={**toolchain.env, "CARGO_TARGET_DIR": str(target_dir)}, hint=_CARGO_HINT)
-        return (target_dir / toolchain.target / "release" / f"{guest.name.replace('-', '_')}.wasm").read_bytes()
+        env = {**toolchain.env, "CARGO_TARGET_DIR": str(target_dir)}
+        options = ["--release", "--locked", "--target", toolchain.target, "--package", guest.name]
+        with locked(target_dir.name):
+            # cargo tells from times whether a source has changed, which is not enough for what is kept by digest.
+            run(["cargo", "clean", *options, "--package", "dataflare-plugin"], cwd=workspace, env=env, hint=_CARGO_HINT)
+            run(["cargo", "build", *options], cwd=workspace, env=env)
+            return (target_dir / toolchain.target / "release" / f"{guest.name.replace('-', '_')}.wasm").read_bytes()
 
 
 def _installed() -> _Toolchain | None:

@@ -1,12 +1,14 @@
-"""Where builds are kept, digests of what goes into them, and writing files in one step."""
+"""Where builds are kept, digests of what goes into them, locks, and writing files in one step."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = [
@@ -14,6 +16,7 @@ __all__ = [
     "digest_bytes",
     "digest_files",
     "load_build",
+    "locked",
     "once",
     "save_build",
     "stage_wit",
@@ -62,6 +65,24 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Keep other processes out of the same work until the block ends; the lock goes when the process dies.
+
+    Windows has no such locks: there, two processes may do the same work twice.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    path = cache_root() / "locks" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def load_build(key: str) -> bytes | None:
     """The component that was kept under `key`; `None` where there is none, or a damaged one."""
     for path in sorted((cache_root() / "guests").glob(f"{key}.*.wasm")):
@@ -83,8 +104,11 @@ def once(folder: Path, make: Callable[[Path], None]) -> Path:
         folder: The folder.
         make: Fills the empty folder that it is given, which then gets the name `folder`.
     """
-    if folder.is_dir():
-        return folder
+    with locked(folder.name):
+        return folder if folder.is_dir() else _make_folder(folder, make)
+
+
+def _make_folder(folder: Path, make: Callable[[Path], None]) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
@@ -93,7 +117,7 @@ def once(folder: Path, make: Callable[[Path], None]) -> Path:
         try:
             made.rename(folder)
         except OSError:
-            # Another process was faster; its folder is as good.
+            # Where there are no locks another process may have been faster; its folder is as good.
             if not folder.is_dir():
                 raise
     finally:

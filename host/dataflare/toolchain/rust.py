@@ -1,7 +1,7 @@
 """Rust: cargo, for `wasm32-unknown-unknown`, linked by `wasm-component-ld`; the result has no WASI import.
 
 Committed components must not depend on the machine that builds them: they come from one pinned toolchain, made of
-Debian's packages and a linker from the Rust crate registry. Others take the installed Rust where it has a WebAssembly target.
+Debian's packages and a linker that cargo builds. Others take the installed Rust where it has a WebAssembly target.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 
@@ -83,18 +83,6 @@ class Schema:
     metadata: tuple[tuple[str, str], ...] = ()
 
 
-class _FieldLike(Protocol):
-    name: Any
-    type_name: Any
-    nullable: Any
-    metadata: Any
-
-
-class _SchemaLike(Protocol):
-    fields: Any
-    metadata: Any
-
-
 def to_wit(schema: pa.Schema) -> Schema:
     """Describe an Arrow schema as a WIT value.
 
@@ -107,7 +95,7 @@ def to_wit(schema: pa.Schema) -> Schema:
     return Schema(tuple(_field_to_wit(field) for field in schema), _metadata_to_wit(schema.metadata))
 
 
-def from_wit(schema: _SchemaLike) -> pa.Schema:
+def from_wit(schema: Any) -> pa.Schema:
     """Make the Arrow schema of a WIT value; any object with the attributes of `Schema` is taken.
 
     Raises:
@@ -172,7 +160,7 @@ def _field_to_wit(field: pa.Field) -> Field:
     return Field(field.name, str(data_type), field.nullable, _metadata_to_wit(metadata))
 
 
-def _field_from_wit(field: _FieldLike) -> pa.Field:
+def _field_from_wit(field: Any) -> pa.Field:
     try:
         data_type = parse_type(field.type_name)
     except SchemaError as error:
@@ -217,7 +205,9 @@ class _TypeParser:
         if depth >= MAX_DEPTH:
             raise SchemaError(f"the type {_shorten(self.text)} nests deeper than {MAX_DEPTH} levels")
         try:
-            return self._nested(depth + 1) or self._simple()
+            nested = self._nested(depth + 1)
+            # Not `or`: a struct of no fields counts as false.
+            return self._simple() if nested is None else nested
         except (pa.ArrowException, ValueError, OverflowError, TypeError) as error:
             raise SchemaError(f"the type {_shorten(self.text)} cannot be: {error}") from error
 

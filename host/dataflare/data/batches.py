@@ -1,0 +1,275 @@
+"""The host's side of `dataflare:data/batches`: a handle's object, and the functions that plugins call on it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from dataflare.data import builders, views
+from dataflare.data.columns import empty_batch, find_column, owned
+from dataflare.data.ipc import decode_stream, encode_stream
+from dataflare.data.json_reader import decode_json_lines
+from dataflare.data.json_writer import encode_json_lines
+from dataflare.data.schemas import Field, Schema, SchemaError, from_wit, to_wit
+from dataflare.data.shapes import (
+    BinaryValues,
+    DataFailure,
+    Shape,
+    TextValues,
+    WordBuffer,
+    malformed,
+    other,
+    too_large,
+)
+from dataflare.errors import UsageError
+from dataflare.values import Err, Ok
+
+__all__ = ["INTERFACE", "MAX_BATCH_BYTES", "Batch", "imports"]
+
+INTERFACE = "dataflare:data/batches@1.0.0"
+MAX_BATCH_BYTES = 512 * 2**20
+"""What a batch made by a plugin may take, in bytes, unless the operator says otherwise."""
+
+_MAX_ROWS = 2**32 - 1
+_MAX_U32 = 2**32 - 1
+T = TypeVar("T")
+
+
+class Batch:
+    """One batch of rows that plugins hold handles to; never changes.
+
+    A view of a column is made when it is first asked for, and kept as long as the batch. Any thread may use a batch;
+    two that ask for the same view at the same time may make it twice.
+
+    Args:
+        arrow: The rows.
+        max_bytes: What a batch or a text made from this one may take, in bytes.
+
+    Raises:
+        UsageError: `arrow` is no record batch, or has more than 2**32 - 1 rows.
+    """
+
+    __slots__ = ("_views", "arrow", "max_bytes")
+
+    def __init__(self, arrow: pa.RecordBatch, *, max_bytes: int = MAX_BATCH_BYTES) -> None:
+        if not isinstance(arrow, pa.RecordBatch):
+            raise UsageError(f"a {type(arrow).__name__} is no pyarrow.RecordBatch", hint="take a table's to_batches()")
+        if arrow.num_rows > _MAX_ROWS:
+            raise UsageError(f"a batch of {arrow.num_rows} rows", hint="a batch has at most 2^32 - 1 rows: slice it")
+        self.arrow = arrow
+        self.max_bytes = max_bytes
+        self._views: dict[tuple[str, str], Any] = {}
+
+    def __repr__(self) -> str:
+        return f"Batch({self.arrow.num_rows} rows, {self.arrow.num_columns} columns)"
+
+    def num_rows(self) -> int:
+        return int(self.arrow.num_rows)
+
+    def shape(self) -> Shape:
+        return Shape(int(self.arrow.num_rows), int(self.arrow.num_columns), int(self.arrow.get_total_buffer_size()))
+
+    def column_names(self) -> list[str]:
+        return list(self.arrow.schema.names)
+
+    def schema(self) -> Schema:
+        return self._once("schema", "", lambda: to_wit(self.arrow.schema))
+
+    def validity(self, column: str) -> npt.NDArray[np.uint64] | None:
+        return self._view("validity", column, lambda array: views.validity_words(array))
+
+    def int64_column(self, column: str) -> npt.NDArray[np.int64]:
+        return self._view("int64", column, lambda array: views.int64_values(array, column))
+
+    def float64_column(self, column: str) -> npt.NDArray[np.float64]:
+        return self._view("float64", column, lambda array: views.float64_values(array, column))
+
+    def boolean_column(self, column: str) -> npt.NDArray[np.bool_]:
+        return self._view("boolean", column, lambda array: views.boolean_values(array, column))
+
+    def text_column(self, column: str) -> TextValues:
+        return self._view("text", column, lambda array: views.text_values(array, column, self.max_bytes))
+
+    def binary_column(self, column: str) -> BinaryValues:
+        return self._view("binary", column, lambda array: views.binary_values(array, column))
+
+    def with_int64_column(self, column: str, values: Any, validity: Any = None) -> Batch:
+        return self._make(builders.with_int64(self.arrow, column, values, validity))
+
+    def with_float64_column(self, column: str, values: Any, validity: Any = None) -> Batch:
+        return self._make(builders.with_float64(self.arrow, column, values, validity))
+
+    def with_boolean_column(self, column: str, values: Any, validity: Any = None) -> Batch:
+        return self._make(builders.with_boolean(self.arrow, column, values, validity))
+
+    def with_text_column(self, column: str, values: Any, validity: Any = None) -> Batch:
+        return self._make(builders.with_text(self.arrow, column, values, validity))
+
+    def with_binary_column(self, column: str, values: Any, validity: Any = None) -> Batch:
+        return self._make(builders.with_binary(self.arrow, column, values, validity))
+
+    def cast_column(self, column: str, type_name: str) -> Batch:
+        return self._make(builders.cast_column(self.arrow, column, type_name, self.max_bytes))
+
+    def select(self, columns: Sequence[str]) -> Batch:
+        return self._make(builders.select(self.arrow, columns))
+
+    def rename_column(self, column: str, to: str) -> Batch:
+        return self._make(builders.rename_column(self.arrow, column, to))
+
+    def filter(self, mask: Any) -> Batch:
+        return self._make(builders.filter_rows(self.arrow, mask))
+
+    def slice(self, offset: int, length: int) -> Batch:
+        return self._make(builders.slice_rows(self.arrow, offset, length))
+
+    def to_arrow(self) -> pa.Buffer:
+        return self._once("arrow", "", lambda: encode_stream(self.arrow))
+
+    def to_arrow_words(self) -> WordBuffer:
+        return _to_words(self.to_arrow())
+
+    def to_json_lines(self) -> pa.Buffer:
+        return self._once("json", "", lambda: encode_json_lines(self.arrow, self.max_bytes))
+
+    def _make(self, arrow: pa.RecordBatch) -> Batch:
+        return Batch(arrow, max_bytes=self.max_bytes)
+
+    def _view(self, kind: str, column: str, make: Callable[[pa.Array], T]) -> T:
+        return self._once(kind, column, lambda: make(find_column(self.arrow, column)))
+
+    def _once(self, kind: str, column: str, make: Callable[[], T]) -> T:
+        key = (kind, column)
+        if key not in self._views:
+            self._views[key] = make()
+        view: T = self._views[key]
+        return view
+
+
+def imports(*, max_batch_bytes: int = MAX_BATCH_BYTES) -> dict[str, Callable[..., Any]]:
+    """Make the functions of `INTERFACE`, by their names in the WIT.
+
+    Args:
+        max_batch_bytes: What a batch or a text that a plugin makes may take, in bytes.
+
+    Returns:
+        Functions over `Batch`, in the shapes of `dataflare.values`. They keep nothing and may run in any thread.
+    """
+
+    def new_batch(rows: int) -> Batch:
+        return Batch(empty_batch(rows), max_bytes=max_batch_bytes)
+
+    def from_arrow(encoded: Any) -> Batch:
+        return Batch(decode_stream(encoded, max_batch_bytes), max_bytes=max_batch_bytes)
+
+    def from_arrow_words(encoded: Any) -> Batch:
+        return from_arrow(_from_words(encoded))
+
+    def from_json_lines(lines: bytes, schema: Any) -> Batch:
+        arrow_schema = None
+        if schema is not None:
+            try:
+                arrow_schema = from_wit(_decoded_schema(schema))
+            except SchemaError as error:
+                raise malformed(error.message) from error
+        return Batch(decode_json_lines(lines, arrow_schema, max_batch_bytes), max_bytes=max_batch_bytes)
+
+    def concat(parts: Sequence[Batch]) -> Batch:
+        return Batch(builders.concat([part.arrow for part in parts], max_batch_bytes), max_bytes=max_batch_bytes)
+
+    return {
+        "[method]batch.num-rows": Batch.num_rows,
+        "[method]batch.shape": Batch.shape,
+        "[method]batch.column-names": Batch.column_names,
+        "[method]batch.schema": Batch.schema,
+        "[method]batch.validity": _result(Batch.validity),
+        "[method]batch.int64-column": _result(Batch.int64_column),
+        "[method]batch.float64-column": _result(Batch.float64_column),
+        "[method]batch.boolean-column": _result(Batch.boolean_column),
+        "[method]batch.text-column": _result(Batch.text_column),
+        "[method]batch.binary-column": _result(Batch.binary_column),
+        "[method]batch.with-int64-column": _result(Batch.with_int64_column),
+        "[method]batch.with-float64-column": _result(Batch.with_float64_column),
+        "[method]batch.with-boolean-column": _result(Batch.with_boolean_column),
+        "[method]batch.with-text-column": _bulk(
+            _result(lambda self, column, *rest: Batch.with_text_column(self, column.decode(), *rest))
+        ),
+        "[method]batch.with-binary-column": _result(Batch.with_binary_column),
+        "[method]batch.cast-column": _result(Batch.cast_column),
+        "[method]batch.select": _result(Batch.select),
+        "[method]batch.rename-column": _result(Batch.rename_column),
+        "[method]batch.filter": _result(Batch.filter),
+        "[method]batch.slice": _result(Batch.slice),
+        "[method]batch.to-arrow": _result(lambda self: _u32_sized(self.to_arrow())),
+        "[method]batch.to-arrow-words": _result(Batch.to_arrow_words),
+        "[method]batch.to-json-lines": _result(lambda self: _u32_sized(self.to_json_lines())),
+        "new-batch": new_batch,
+        "from-arrow": _result(from_arrow),
+        "from-arrow-words": _result(from_arrow_words),
+        "from-json-lines": _bulk(_result(from_json_lines)),
+        "concat": _result(concat),
+    }
+
+
+def _result(function: Callable[..., Any]) -> Callable[..., Ok[Any] | Err[Any]]:
+    @functools.wraps(function)
+    def call(*args: Any) -> Ok[Any] | Err[Any]:
+        try:
+            return Ok(function(*args))
+        except DataFailure as failure:
+            return Err(failure.error)
+        except (pa.ArrowException, MemoryError) as error:
+            # Arrow refuses in many places, and what it refuses is always data: for the plugin a value, not a fault.
+            return Err(other(f"{type(error).__name__}: {error}").error)
+
+    return call
+
+
+def _bulk(function: Callable[..., Any]) -> Callable[..., Any]:
+    function.text_as_bytes = True  # type: ignore[attr-defined]  # what the engine looks for
+    return function
+
+
+def _u32_sized(buffer: pa.Buffer) -> pa.Buffer:
+    if buffer.size > _MAX_U32:
+        raise too_large(f"{buffer.size} bytes are more than 2^32 - 1")
+    return buffer
+
+
+def _to_words(buffer: pa.Buffer) -> WordBuffer:
+    _u32_sized(buffer)
+    data = np.frombuffer(buffer, np.uint8)
+    if len(data) % 8:
+        data = np.concatenate([data, np.zeros(-len(data) % 8, np.uint8)])
+    return WordBuffer(int(buffer.size), data.view(np.uint64))
+
+
+def _from_words(encoded: Any) -> pa.Buffer:
+    words = owned(encoded.words, np.uint64)
+    if encoded.byte_length > len(words) * 8:
+        raise malformed(f"{encoded.byte_length} bytes cannot be in {len(words)} words")
+    return pa.py_buffer(words).slice(0, encoded.byte_length)
+
+
+def _decoded_schema(schema: Any) -> Schema:
+    """Turn the strings of a schema, which came as bytes beside the bulk text, back into strings."""
+    return Schema(
+        tuple(
+            Field(_text(field.name), _text(field.type_name), field.nullable, _text_pairs(field.metadata))
+            for field in schema.fields
+        ),
+        _text_pairs(schema.metadata),
+    )
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _text_pairs(pairs: Any) -> tuple[tuple[str, str], ...]:
+    return tuple((_text(key), _text(value)) for key, value in pairs)

@@ -1,0 +1,280 @@
+"""Batches from other batches: columns added, replaced, converted and picked, rows picked and joined.
+
+Values come from a plugin and are checked in full. Every function returns a new batch that shares what is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyarrow import types
+
+from dataflare.data.columns import (
+    column_index,
+    empty_batch,
+    expanded_bytes,
+    find_column,
+    owned,
+    row_bytes,
+    words_to_bitmap,
+)
+from dataflare.data.schemas import SchemaError, parse_type
+from dataflare.data.shapes import malformed, other, out_of_range, too_large, wrong_type
+from dataflare.data.views import is_int64_like
+
+__all__ = [
+    "cast_column",
+    "concat",
+    "filter_rows",
+    "put_column",
+    "rename_column",
+    "select",
+    "slice_rows",
+    "with_binary",
+    "with_boolean",
+    "with_float64",
+    "with_int64",
+    "with_text",
+]
+
+_EXTENSION_KEYS = (b"ARROW:extension:name", b"ARROW:extension:metadata")
+_MAX_ROWS = 2**32 - 1
+_MAX_STRING_BYTES = 2**31 - 1
+
+
+def with_int64(
+    batch: pa.RecordBatch, column: str, values: npt.NDArray[np.int64], validity: npt.NDArray[np.uint64] | None
+) -> pa.RecordBatch:
+    """Add or replace a column of integers; one that it replaces keeps its type where that is made of integers."""
+    bitmap = _check(batch, column, len(values), validity)
+    buffers = [bitmap, pa.py_buffer(owned(values, np.int64))]
+    array = pa.Array.from_buffers(pa.int64(), len(values), buffers)
+    kept = _type_to_keep(batch, column)
+    if kept is not None and is_int64_like(kept) and not types.is_int64(kept):
+        try:
+            if types.is_integer(kept):
+                array = array.cast(kept)
+            else:
+                array = (array.cast(pa.int32()) if kept.bit_width == 32 else array).view(kept)
+            array.validate(full=True)  # times within a day, dates on whole days
+        except pa.ArrowInvalid as error:
+            raise out_of_range(f"column {column!r}: {error}") from error
+    return put_column(batch, column, array)
+
+
+def with_float64(
+    batch: pa.RecordBatch, column: str, values: npt.NDArray[np.float64], validity: npt.NDArray[np.uint64] | None
+) -> pa.RecordBatch:
+    """Add or replace a column of doubles; one that it replaces keeps its type where that is floating-point."""
+    bitmap = _check(batch, column, len(values), validity)
+    kept = _type_to_keep(batch, column)
+    target = kept if kept is not None and types.is_floating(kept) else pa.float64()
+    numbers = owned(values, np.float64)
+    if not types.is_float64(target):
+        with np.errstate(over="ignore"):
+            narrowed = numbers.astype(target.to_pandas_dtype())
+        overflown = np.isinf(narrowed) & np.isfinite(numbers)
+        if bitmap is not None:
+            bits = np.frombuffer(bitmap, np.uint8)
+            overflown &= np.unpackbits(bits, count=len(numbers), bitorder="little").view(np.bool_)
+        if overflown.any():
+            row = int(overflown.argmax())
+            raise out_of_range(f"column {column!r}, row {row}: {numbers[row]!r} does not fit {target}")
+        numbers = narrowed
+    return put_column(batch, column, pa.Array.from_buffers(target, len(values), [bitmap, pa.py_buffer(numbers)]))
+
+
+def with_boolean(
+    batch: pa.RecordBatch, column: str, values: npt.NDArray[np.bool_], validity: npt.NDArray[np.uint64] | None
+) -> pa.RecordBatch:
+    """Add or replace a column of booleans."""
+    bitmap = _check(batch, column, len(values), validity)
+    bits = pa.py_buffer(np.packbits(np.asarray(values, np.bool_), bitorder="little"))
+    return put_column(batch, column, pa.Array.from_buffers(pa.bool_(), len(values), [bitmap, bits]))
+
+
+def with_text(
+    batch: pa.RecordBatch, column: str, values: Any, validity: npt.NDArray[np.uint64] | None
+) -> pa.RecordBatch:
+    """Add or replace a column of strings; `values.text` is UTF-8 as bytes."""
+    return _with_variable(batch, column, pa.string(), values.offsets, values.text, validity)
+
+
+def with_binary(
+    batch: pa.RecordBatch, column: str, values: Any, validity: npt.NDArray[np.uint64] | None
+) -> pa.RecordBatch:
+    """Add or replace a column of byte strings."""
+    return _with_variable(batch, column, pa.binary(), values.offsets, values.data, validity)
+
+
+def put_column(batch: pa.RecordBatch, column: str, array: pa.Array) -> pa.RecordBatch:
+    """Add a column, or replace it where the name exists; its metadata stay, and it is nullable once it holds a null."""
+    indices = batch.schema.get_all_field_indices(column)
+    if not indices:
+        return batch.append_column(pa.field(column, array.type), array)
+    index = column_index(batch, column)
+    old = batch.schema.field(index)
+    metadata = dict(old.metadata or {})
+    for key in _EXTENSION_KEYS:  # they speak of a type that is gone
+        metadata.pop(key, None)
+    nullable = old.nullable or array.null_count > 0
+    return batch.set_column(index, pa.field(column, array.type, nullable=nullable, metadata=metadata or None), array)
+
+
+def cast_column(batch: pa.RecordBatch, column: str, type_name: str, max_bytes: int) -> pa.RecordBatch:
+    """Convert one column to the type of this name.
+
+    Raises:
+        DataFailure: `malformed` where a value cannot be converted or the name is none, `wrong-type` where the types
+            cannot be, `too-large` where the result could be larger than `max_bytes` and than what it is made from.
+    """
+    try:
+        target = parse_type(type_name)
+    except SchemaError as error:
+        raise malformed(error.message) from error
+    array = find_column(batch, column)
+    bound = expanded_bytes(array) + len(array) * row_bytes(target)
+    if bound > max(max_bytes, 2 * int(array.nbytes)):
+        raise too_large(f"column {column!r} as {target} could be larger than max_batch_bytes = {max_bytes}")
+    try:
+        converted = array.cast(target)
+        converted.validate(full=True)
+    except (pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        raise wrong_type(column, f"a type that can be converted to {target}", array.type) from error
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        raise malformed(f"column {column!r}: {error}") from error
+    return put_column(batch, column, converted)
+
+
+def select(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
+    """Pick columns, in this order.
+
+    Raises:
+        DataFailure: `no-such-column`; `out-of-range` where a name comes twice.
+    """
+    if len(set(columns)) < len(columns):
+        raise out_of_range("a column is named twice, and names are unique within a batch")
+    return batch.select([column_index(batch, column) for column in columns])
+
+
+def rename_column(batch: pa.RecordBatch, column: str, to: str) -> pa.RecordBatch:
+    """Give one column another name.
+
+    Raises:
+        DataFailure: `no-such-column`; `out-of-range` where the name is taken.
+    """
+    index = column_index(batch, column)
+    if to != column and batch.schema.get_all_field_indices(to):
+        raise out_of_range(f"the name {to!r} is taken")
+    schema = batch.schema.set(index, batch.schema.field(index).with_name(to))
+    return pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+
+
+def filter_rows(batch: pa.RecordBatch, mask: npt.NDArray[np.uint64]) -> pa.RecordBatch:
+    """Keep the rows whose bit is 1.
+
+    Raises:
+        DataFailure: `out-of-range` where the mask is too short.
+    """
+    bitmap = words_to_bitmap(mask, batch.num_rows, "the mask")
+    rows = pa.Array.from_buffers(pa.bool_(), batch.num_rows, [None, bitmap])
+    if batch.num_columns == 0:
+        return empty_batch(rows.true_count).replace_schema_metadata(batch.schema.metadata)
+    try:
+        return batch.filter(rows)
+    except pa.ArrowNotImplementedError:
+        # Some types, such as views of strings, can be taken by number only.
+        try:
+            return batch.take(pa.array(np.flatnonzero(rows.to_numpy(zero_copy_only=False))))
+        except pa.ArrowException as error:
+            raise other(str(error)) from error
+
+
+def slice_rows(batch: pa.RecordBatch, offset: int, length: int) -> pa.RecordBatch:
+    """Pick `length` rows from row `offset` on.
+
+    Raises:
+        DataFailure: `out-of-range` where the batch ends before.
+    """
+    if offset + length > batch.num_rows:
+        raise out_of_range(f"rows {offset} to {offset + length} of {batch.num_rows}")
+    return batch.slice(offset, length)
+
+
+def concat(parts: Sequence[pa.RecordBatch], max_bytes: int) -> pa.RecordBatch:
+    """Join batches of one schema; the first one's metadata count.
+
+    Raises:
+        DataFailure: `out-of-range` for none, `wrong-type` where the schemas differ, `too-large` where the result would
+            be larger than `max_bytes`.
+    """
+    if not parts:
+        raise out_of_range("the list of batches is empty")
+    schema = parts[0].schema
+    for part in parts[1:]:
+        if not part.schema.equals(schema):
+            _refuse_schema(schema, part.schema)
+    if len(parts) == 1:
+        return parts[0]
+    if sum(int(part.nbytes) for part in parts) > max_bytes:
+        raise too_large(f"the batches together are larger than max_batch_bytes = {max_bytes}")
+    rows = sum(part.num_rows for part in parts)
+    if rows > _MAX_ROWS:
+        raise too_large(f"{rows} rows are more than 2^32 - 1")
+    if not schema:
+        return empty_batch(rows).replace_schema_metadata(schema.metadata)
+    try:
+        return pa.concat_batches(parts)
+    except (pa.ArrowException, ValueError) as error:
+        raise too_large(f"the batches cannot be one: {error}") from error
+
+
+def _refuse_schema(expected: pa.Schema, actual: pa.Schema) -> None:
+    for ours, theirs in zip(expected, actual, strict=False):
+        if not ours.equals(theirs):
+            raise wrong_type(theirs.name, str(ours), str(theirs))
+    raise wrong_type("", f"{len(expected)} columns", f"{len(actual)} columns")
+
+
+def _type_to_keep(batch: pa.RecordBatch, column: str) -> pa.DataType | None:
+    if not batch.schema.get_all_field_indices(column):
+        return None
+    return find_column(batch, column).type
+
+
+def _check(
+    batch: pa.RecordBatch, column: str, length: int, validity: npt.NDArray[np.uint64] | None
+) -> pa.Buffer | None:
+    if length != batch.num_rows:
+        raise out_of_range(f"column {column!r} has {length} values for {batch.num_rows} rows")
+    return None if validity is None else words_to_bitmap(validity, length, "the validity")
+
+
+def _with_variable(
+    batch: pa.RecordBatch,
+    column: str,
+    data_type: pa.DataType,
+    given_offsets: Any,
+    data: Any,
+    validity: npt.NDArray[np.uint64] | None,
+) -> pa.RecordBatch:
+    bitmap = _check(batch, column, len(given_offsets) - 1, validity)
+    content = data if isinstance(data, pa.Buffer) else pa.py_buffer(data if isinstance(data, bytes) else bytes(data))
+    if content.size > _MAX_STRING_BYTES:
+        raise too_large(f"column {column!r} has {content.size} bytes, more than a column of {data_type} holds")
+    offsets = owned(given_offsets, np.uint32)
+    if offsets[0] != 0:
+        raise malformed(f"column {column!r}: the offsets begin with {offsets[0]}, not 0")
+    if offsets[-1] != content.size:
+        raise malformed(f"column {column!r}: the offsets end with {offsets[-1]}, and there are {content.size} bytes")
+    array = pa.Array.from_buffers(data_type, len(offsets) - 1, [bitmap, pa.py_buffer(offsets), content])
+    try:
+        # Offsets that ascend, and no string that begins or ends within a character.
+        array.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise malformed(f"column {column!r}: {error}") from error
+    return put_column(batch, column, array)

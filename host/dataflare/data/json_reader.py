@@ -1,0 +1,256 @@
+"""JSON Lines as batches: Arrow's own reader, guarded, with the types that JSON has; the others are converted after it.
+
+Arrow's reader does not look at line ends (one object over several lines, or several on one, are fine with it), and
+overflows the stack on deep nesting. Both are checked before, over the whole text at once.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import re
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.json as arrow_json
+from pyarrow import types
+
+from dataflare.data.columns import empty_batch
+from dataflare.data.schemas import MAX_DEPTH
+from dataflare.data.shapes import malformed, too_large, wrong_type
+from dataflare.data.views import text_values
+
+__all__ = ["decode_json_lines"]
+
+_MAX_TEXT_BYTES = 2**31 - 2
+_ROW_IN_MESSAGE = re.compile(r" in row (\d+)$")
+_BASE64_TEXT = re.compile(rb"[A-Za-z0-9+/=]*")
+
+
+def decode_json_lines(lines: bytes, schema: pa.Schema | None, max_bytes: int) -> pa.RecordBatch:
+    """Read one JSON object a line; blank lines are left out.
+
+    Args:
+        lines: UTF-8.
+        schema: What each line must fit, in the forms that `encode_json_lines` writes; keys that it does not name are
+            dropped, keys that a line lacks are null. `None`: inferred from all lines.
+        max_bytes: The most bytes that the text and the batch may take.
+
+    Raises:
+        DataFailure: `malformed`, with the number of the line; `too-large`; `wrong-type` for a type of the schema that
+            JSON has no form for.
+    """
+    if len(lines) > min(max_bytes, _MAX_TEXT_BYTES):
+        raise too_large(f"{len(lines)} bytes of JSON are more than max_batch_bytes = {max_bytes}")
+    starts = _object_lines(lines)
+    wire = None if schema is None else pa.schema([pa.field(f.name, _wire_type(f.type, f.name)) for f in schema])
+    if len(starts) == 0:
+        return empty_batch(0) if schema is None else schema.empty_table().to_batches()[0]
+    try:
+        batch = _read(lines, wire)
+    except pa.ArrowException as error:
+        raise _located(error, lines, wire, starts) from error
+    if schema is None:
+        return batch
+    if not schema:
+        return empty_batch(batch.num_rows).replace_schema_metadata(schema.metadata)
+    columns = []
+    for field in schema:
+        try:
+            column = _restore(batch.column(field.name), field.type)
+            column.validate(full=True)
+        except (pa.ArrowException, ValueError, OverflowError) as error:
+            raise malformed(_name_line(error, batch, field, lines, starts)) from error
+        if column.null_count and not field.nullable:
+            row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+            raise malformed(f"line {starts[row]}: {field.name!r} is null or absent, and must not be")
+        columns.append(column)
+    batch = pa.RecordBatch.from_arrays(columns, schema=schema)
+    if batch.nbytes > max_bytes:
+        raise too_large(f"the batch is larger than max_batch_bytes = {max_bytes}")
+    return batch
+
+
+def _read(lines: bytes, schema: pa.Schema | None) -> pa.RecordBatch:
+    table = arrow_json.read_json(
+        io.BytesIO(lines),
+        # One block: a block is what a column's type is inferred from, and what rows are counted in.
+        read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
+        parse_options=arrow_json.ParseOptions(
+            explicit_schema=schema, unexpected_field_behavior="infer" if schema is None else "ignore"
+        ),
+    )
+    if table.num_columns == 0:
+        return empty_batch(table.num_rows)
+    return table.combine_chunks().to_batches()[0]
+
+
+def _object_lines(lines: bytes) -> npt.NDArray[np.int64]:
+    """Check that every line holds one object, not nested too deeply; return each object's line, counted from 1."""
+    # Escaped quotes are blanked out, so that every quote left begins or ends a string.
+    text = lines if b"\\" not in lines else lines.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+    data = np.frombuffer(text, np.uint8)
+    in_string = np.cumsum(data == ord('"'), dtype=np.uint8)  # counts modulo 256, of which one bit matters
+    folded = data | 0x20  # brackets fall together with braces
+    brackets = np.flatnonzero((folded == ord("{")) | (folded == ord("}")))
+    brackets = brackets[in_string[brackets] & 1 == 0]
+    steps = np.where(folded[brackets] == ord("{"), 1, -1)
+    depths = np.cumsum(steps)
+    ends = np.flatnonzero(data == ord("\n"))
+    if len(depths) and int(depths.max()) > MAX_DEPTH:
+        line = int(np.searchsorted(ends, brackets[int((depths > MAX_DEPTH).argmax())])) + 1
+        raise malformed(f"line {line}: nested deeper than {MAX_DEPTH} levels")
+    before_end = np.searchsorted(brackets, ends)
+    open_at_end = np.concatenate([[0], depths])[before_end] != 0
+    if open_at_end.any():
+        raise malformed(f"line {int(open_at_end.argmax()) + 1}: an object does not end on its line")
+    objects: npt.NDArray[np.int64] = np.searchsorted(ends, brackets[(steps == 1) & (depths == 1)]) + 1
+    twice = np.flatnonzero(np.diff(objects) == 0)
+    if len(twice):
+        raise malformed(f"line {int(objects[twice[0]])}: more than one value")
+    if len(objects) == 0 and lines.strip():
+        raise malformed("line 1: not a JSON object")
+    return objects
+
+
+def _located(error: Exception, lines: bytes, schema: pa.Schema | None, starts: npt.NDArray[np.int64]) -> Exception:
+    """Say in which line the reader failed."""
+    message = str(error).removeprefix("JSON parse error: ")
+    if match := _ROW_IN_MESSAGE.search(message):
+        row = min(int(match.group(1)), len(starts) - 1)
+        return malformed(f"line {starts[row]}: {message[: match.start()]}")
+    # A value that cannot be converted: the message has the value but no row. Halve the text until one line is left.
+    rows = lines.split(b"\n")
+    low, high = 0, len(rows)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _fails(b"\n".join(rows[low:middle]), schema):
+            high = middle
+        else:
+            low = middle
+    return malformed(f"line {low + 1}: {message}")
+
+
+def _fails(lines: bytes, schema: pa.Schema | None) -> bool:
+    try:
+        if lines.strip():
+            _read(lines, schema)
+    except pa.ArrowException:
+        return True
+    return False
+
+
+def _name_line(error: Exception, batch: pa.RecordBatch, field: pa.Field, lines: bytes, starts: Any) -> str:
+    """Say in which line a value could not be converted, by halving the column until one row is left."""
+    column = batch.column(field.name)
+    low, high = 0, len(column)
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            _restore(column.slice(low, middle - low), field.type).validate(full=True)
+            low = middle
+        except (pa.ArrowException, ValueError, OverflowError):
+            high = middle
+    return f"line {starts[low]}: {field.name!r}: {error}"
+
+
+def _wire_type(data_type: pa.DataType, column: str) -> pa.DataType:
+    """The type that Arrow's reader shall read, for a column that shall become of `data_type`."""
+    if types.is_float16(data_type):
+        return pa.float32()
+    if types.is_duration(data_type):
+        return pa.int64()
+    if types.is_date(data_type) or types.is_time(data_type) or _is_binary(data_type):
+        return pa.string()
+    if types.is_decimal(data_type):
+        return data_type if data_type.bit_width >= 128 else pa.decimal128(data_type.precision, data_type.scale)
+    if types.is_dictionary(data_type):
+        return _wire_type(data_type.value_type, column)
+    if types.is_map(data_type):
+        key, item = _wire_type(data_type.key_type, column), _wire_type(data_type.item_type, column)
+        return pa.list_(pa.struct([("key", key), ("value", item)]))
+    if types.is_list(data_type) or types.is_large_list(data_type) or types.is_fixed_size_list(data_type):
+        return pa.list_(_wire_type(data_type.value_type, column))
+    if types.is_struct(data_type):
+        return pa.struct([(field.name, _wire_type(field.type, column)) for field in data_type])
+    if types.is_interval(data_type) or types.is_union(data_type) or types.is_run_end_encoded(data_type):
+        raise wrong_type(column, "a type that JSON has a form for", data_type)
+    return data_type
+
+
+def _is_binary(data_type: pa.DataType) -> bool:
+    return bool(
+        types.is_binary(data_type)
+        or types.is_large_binary(data_type)
+        or types.is_fixed_size_binary(data_type)
+        or types.is_binary_view(data_type)
+    )
+
+
+def _restore(array: pa.Array, data_type: pa.DataType) -> pa.Array:
+    """Turn what was read as `_wire_type(data_type)` into `data_type`."""
+    if array.type.equals(data_type):
+        return array
+    if _is_binary(data_type):
+        return _decode_base64(array).cast(data_type)
+    if types.is_dictionary(data_type):
+        return _restore(array, data_type.value_type).dictionary_encode().cast(data_type)
+    if types.is_struct(data_type):
+        children = [_restore(array.field(i), data_type.field(i).type) for i in range(data_type.num_fields)]
+        mask = array.is_null() if array.null_count else None
+        return pa.StructArray.from_arrays(children, fields=list(data_type), mask=mask)
+    if types.is_map(data_type):
+        entries = array.flatten()
+        keys, items = _restore(entries.field(0), data_type.key_type), _restore(entries.field(1), data_type.item_type)
+        return pa.MapArray.from_arrays(_list_offsets(array), keys, items, data_type)
+    if types.is_list(data_type) or types.is_large_list(data_type) or types.is_fixed_size_list(data_type):
+        items = _restore(array.flatten(), data_type.value_type)
+        return pa.ListArray.from_arrays(_list_offsets(array), items).cast(data_type)
+    return array.cast(data_type)
+
+
+def _list_offsets(array: pa.ListArray) -> pa.Array:
+    """Offsets into `array.flatten()`; null where the list is null, as the makers of lists take it."""
+    lengths = array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    offsets = np.zeros(len(array) + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    nulls = np.zeros(len(array) + 1, np.bool_)
+    if array.null_count:
+        nulls[:-1] = array.is_null().to_numpy(zero_copy_only=False)
+    return pa.array(offsets, mask=nulls)
+
+
+def _decode_base64(texts: pa.Array) -> pa.Array:
+    """Decode all texts in one call: each is a whole number of groups of four, which stand on their own."""
+    values = text_values(texts, "", 2**31 - 1)
+    ends = values.offsets.astype(np.int64)
+    data = np.frombuffer(values.text, np.uint8)
+    text = bytes(values.text)
+    lengths = np.diff(ends)
+    if (lengths % 4).any() or _BASE64_TEXT.fullmatch(text) is None:
+        raise ValueError("not in Base64")
+    padding = data == ord("=")
+    filled = lengths > 0
+    last = ends[1:][filled] - 1
+    pads = np.zeros(len(lengths), np.int64)
+    pads[filled] = padding[last].astype(np.int64) + (padding[last] & padding[last - 1])
+    if int(padding.sum()) != int(pads.sum()):
+        raise ValueError("not in Base64: padding within the text")
+    try:
+        # With the padding as zeros, the groups of all texts can be decoded together; the zeros are cut out again.
+        decoded = np.frombuffer(base64.b64decode(text.replace(b"=", b"A"), validate=True), np.uint8)
+    except binascii.Error as error:
+        raise ValueError(f"not in Base64: {error}") from error
+    keep = np.ones(len(decoded), np.bool_)
+    decoded_ends = ends[1:] // 4 * 3
+    keep[decoded_ends[pads >= 1] - 1] = False
+    keep[decoded_ends[pads == 2] - 2] = False
+    offsets = np.zeros(len(ends), np.int64)
+    np.cumsum(lengths // 4 * 3 - pads, out=offsets[1:])
+    bitmap = pa.array(texts.is_valid()).buffers()[1] if texts.null_count else None
+    return pa.Array.from_buffers(
+        pa.large_binary(), len(texts), [bitmap, pa.py_buffer(offsets), pa.py_buffer(decoded[keep])]
+    )

@@ -1,0 +1,215 @@
+"""Batches as JSON Lines, whole columns at a time.
+
+Every column becomes an array of JSON texts, and one kernel joins them row by row: the memory of the joined array is the
+text.
+"""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import types
+
+from dataflare.data.columns import expanded_bytes
+from dataflare.data.shapes import DataFailure, out_of_range, too_large, wrong_type
+from dataflare.data.views import binary_values
+
+__all__ = ["encode_json_lines"]
+
+_ROWS_AT_ONCE = 32_768
+_BYTES_AT_ONCE = 2**26
+_EXACT_INTEGERS = 1e16
+_YEAR_1 = -62_135_596_800  # in seconds since 1970
+_YEAR_10000 = 253_402_300_800
+_UNITS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
+
+def encode_json_lines(batch: pa.RecordBatch, max_bytes: int) -> pa.Buffer:
+    """Write one JSON object a row, each followed by a line feed.
+
+    Columns come in order, nulls and numbers that are not finite as `null`, dates and times in ISO 8601 (a timestamp
+    with a zone in UTC, with `Z`), durations as a number in their unit, byte strings in Base64, decimals as strings,
+    maps as lists of objects of `key` and `value`.
+
+    Raises:
+        DataFailure: `too-large` past `max_bytes`; `wrong-type` for a type that JSON has no form for; `out-of-range`
+            for a date or a timestamp outside the years 1 to 9999.
+    """
+    keys = [orjson.dumps(name).decode() + ":" for name in batch.schema.names]
+    written = 0
+    parts: list[pa.Buffer] = []
+    start = 0
+    while start < batch.num_rows:
+        rows = _next_rows(batch, start, max_bytes)
+        start += rows.num_rows
+        part = _join_rows(rows, keys)
+        written += part.size
+        if written > max_bytes:
+            raise too_large(f"the text is larger than max_batch_bytes = {max_bytes}")
+        parts.append(part)
+    if len(parts) == 1:
+        return parts[0]
+    return pa.py_buffer(b"".join(memoryview(part) for part in parts))
+
+
+def _next_rows(batch: pa.RecordBatch, start: int, max_bytes: int) -> pa.RecordBatch:
+    """Slice off rows that are not too many to be written out at once."""
+    rows = batch.slice(start, _ROWS_AT_ONCE)
+    while (size := sum(expanded_bytes(column) for column in rows.columns)) > _BYTES_AT_ONCE and rows.num_rows > 1:
+        rows = rows.slice(0, rows.num_rows // 2)
+    if size > max_bytes:
+        raise too_large(f"row {start} alone is larger than max_batch_bytes = {max_bytes}")
+    return rows
+
+
+def _join_rows(rows: pa.RecordBatch, keys: list[str]) -> pa.Buffer:
+    pieces: list[pa.Array | pa.Scalar] = []
+    for position, (key, column, name) in enumerate(zip(keys, rows.columns, rows.schema.names, strict=True)):
+        pieces += [_literal(("," if position else "{") + key), _render(column, name)]
+    if not pieces:
+        return pa.py_buffer(b"{}\n" * rows.num_rows)
+    lines = _join(*pieces, _literal("}\n"))
+    offsets = np.frombuffer(lines.buffers()[1], np.int64, len(lines) + 1, lines.offset * 8)
+    return lines.buffers()[2].slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
+
+
+def _literal(text: str) -> pa.Scalar:
+    return pa.scalar(text, pa.large_string())
+
+
+def _join(*pieces: pa.Array | pa.Scalar) -> pa.Array:
+    """Join texts row by row; a null among them is written `null`."""
+    return pc.binary_join_element_wise(*pieces, _literal(""), null_handling="replace", null_replacement="null")
+
+
+def _keep_nulls(texts: pa.Array, source: pa.Array) -> pa.Array:
+    return texts if source.null_count == 0 else pc.if_else(source.is_valid(), texts, pa.scalar(None, texts.type))
+
+
+def _render(array: pa.Array, column: str) -> pa.Array:
+    """Turn values into JSON texts; a null stays null."""
+    data_type = array.type
+    if isinstance(array, pa.ExtensionArray):
+        return _render(array.storage, column)
+    if types.is_null(data_type):
+        return pa.nulls(len(array), pa.large_string())
+    if types.is_boolean(data_type) or types.is_integer(data_type) or types.is_duration(data_type):
+        return (array.cast(pa.int64()) if types.is_duration(data_type) else array).cast(pa.large_string())
+    if types.is_floating(data_type):
+        return _render_floats(array)
+    if types.is_string(data_type) or types.is_large_string(data_type) or types.is_string_view(data_type):
+        return _render_strings(array.cast(pa.large_string()))
+    if types.is_decimal(data_type) or types.is_date(data_type) or types.is_time(data_type):
+        _check_years(array, column)
+        return _quote(array.cast(pa.large_string()))
+    if types.is_timestamp(data_type):
+        return _render_timestamps(array, column)
+    if types.is_dictionary(data_type):
+        return _render(array.dictionary, column).take(array.indices)
+    if types.is_struct(data_type):
+        return _render_structs(array, column)
+    if types.is_list(data_type) or types.is_large_list(data_type) or types.is_fixed_size_list(data_type):
+        return _render_lists(array, column)
+    if types.is_map(data_type):
+        return _render_lists(array, column)
+    if types.is_run_end_encoded(data_type):
+        return _render(pc.run_end_decode(array), column)
+    try:
+        values = binary_values(array, column)
+    except DataFailure:
+        raise wrong_type(column, "a type that JSON has a form for", data_type) from None
+    return _keep_nulls(_quote(_encode_base64(values.offsets.astype(np.int64), values.data)), array)
+
+
+def _quote(texts: pa.Array) -> pa.Array:
+    quote = _literal('"')
+    return pc.binary_join_element_wise(quote, texts, quote, _literal(""))
+
+
+def _render_floats(array: pa.Array) -> pa.Array:
+    if types.is_float16(array.type):
+        array = array.cast(pa.float32())
+    finite = pc.is_finite(array)
+    if not pc.all(finite).as_py():
+        array = pc.if_else(finite, array, pa.scalar(None, array.type))
+    texts = array.cast(pa.large_string())
+    # Arrow writes 2.0 as `2`; a reader that infers types would take the column for integers.
+    whole = pc.and_(pc.equal(pc.floor(array), array), pc.less(pc.abs(array), pa.scalar(_EXACT_INTEGERS, array.type)))
+    if pc.any(whole).as_py():
+        suffixed = pc.binary_join_element_wise(texts, _literal(".0"), _literal(""))
+        texts = pc.if_else(pc.and_(whole, pc.invert(pc.match_substring(texts, "e"))), suffixed, texts)
+    return texts
+
+
+def _render_strings(texts: pa.Array) -> pa.Array:
+    offsets = np.frombuffer(texts.buffers()[1] or b"\0" * 8, np.int64)[texts.offset :]
+    first, last = int(offsets[0]), int(offsets[min(len(texts), len(offsets) - 1)])
+    if last > first:
+        counts = np.bincount(np.frombuffer(texts.buffers()[2], np.uint8, last - first, first), minlength=256)
+        for byte in (0x5C, 0x22, *range(0x20)):  # the backslash first: the others bring some of their own
+            if counts[byte]:
+                char = chr(byte)
+                texts = pc.replace_substring(texts, char, orjson.dumps(char).decode()[1:-1])
+    return _quote(texts)
+
+
+def _check_years(array: pa.Array, column: str) -> None:
+    """Beyond four digits of the year, ISO 8601 has no form that readers agree on."""
+    if types.is_date(array.type):
+        days = array.cast(pa.date32()).view(pa.int32())
+        low, high = _YEAR_1 // 86_400, _YEAR_10000 // 86_400
+    elif types.is_timestamp(array.type):
+        days = array.view(pa.int64())
+        low, high = (limit * _UNITS_PER_SECOND[array.type.unit] for limit in (_YEAR_1, _YEAR_10000))
+    else:
+        return
+    ends = pc.min_max(days)
+    if ends["min"].is_valid and not (low <= ends["min"].as_py() and ends["max"].as_py() < high):
+        raise out_of_range(f"column {column!r} holds a date outside the years 1 to 9999")
+
+
+def _render_timestamps(array: pa.Array, column: str) -> pa.Array:
+    _check_years(array, column)
+    # Without its zone a timestamp is written in UTC, which is what it counts from.
+    texts = array.view(pa.timestamp(array.type.unit)).cast(pa.large_string())
+    texts = pc.binary_replace_slice(texts.cast(pa.large_binary()), 10, 11, b"T").cast(pa.large_string())
+    return pc.binary_join_element_wise(_literal('"'), texts, _literal('Z"' if array.type.tz else '"'), _literal(""))
+
+
+def _render_structs(array: pa.StructArray, column: str) -> pa.Array:
+    pieces: list[pa.Array | pa.Scalar] = []
+    for position in range(array.type.num_fields):
+        key = orjson.dumps(array.type.field(position).name).decode()
+        pieces += [_literal(f"{',' if position else '{'}{key}:"), _render(array.field(position), column)]
+    texts = _join(*pieces, _literal("}")) if pieces else pa.repeat(_literal("{}"), len(array))
+    return _keep_nulls(texts, array)
+
+
+def _render_lists(array: pa.Array, column: str) -> pa.Array:
+    lengths = pc.list_value_length(array).cast(pa.int64()).fill_null(0)
+    items = _render(array.flatten(), column).fill_null("null")
+    offsets = np.zeros(len(array) + 1, np.int64)
+    np.cumsum(lengths.to_numpy(zero_copy_only=False), out=offsets[1:])
+    joined = pc.binary_join(pa.LargeListArray.from_arrays(pa.array(offsets), items), ",")
+    texts = pc.binary_join_element_wise(_literal("["), joined, _literal("]"), _literal(""))
+    return _keep_nulls(texts, array)
+
+
+def _encode_base64(offsets: npt.NDArray[np.int64], data: pa.Buffer) -> pa.Array:
+    """Encode all byte strings in one call: each begins at a multiple of three bytes, so that none shares a group."""
+    lengths = np.diff(offsets)
+    groups = np.zeros(len(offsets), np.int64)
+    np.cumsum((lengths + 2) // 3, out=groups[1:])
+    padded = np.zeros(int(groups[-1]) * 3, np.uint8)
+    target = np.arange(int(offsets[-1])) + np.repeat(groups[:-1] * 3 - offsets[:-1], lengths)
+    padded[target] = np.frombuffer(data, np.uint8)
+    text = np.frombuffer(bytearray(base64.b64encode(padded.data)), np.uint8)
+    ends = groups[1:] * 4
+    text[ends[lengths % 3 != 0] - 1] = ord("=")
+    text[ends[lengths % 3 == 1] - 2] = ord("=")
+    return pa.Array.from_buffers(pa.large_string(), len(lengths), [None, pa.py_buffer(groups * 4), pa.py_buffer(text)])

@@ -1,0 +1,117 @@
+"""The records of `dataflare:data/batches`, and the failure that becomes its `data-error`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dataflare.errors import DataflareError
+from dataflare.values import Variant
+
+__all__ = [
+    "BinaryValues",
+    "DataFailure",
+    "Shape",
+    "TextValues",
+    "TypeMismatch",
+    "WordBuffer",
+    "malformed",
+    "no_such_column",
+    "other",
+    "out_of_range",
+    "too_large",
+    "wrong_type",
+]
+
+_MAX_TEXT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class TypeMismatch:
+    """What was asked for, and what there is."""
+
+    column: str
+    expected: str
+    actual: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A batch's size."""
+
+    rows: int
+    columns: int
+    data_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextValues:
+    """A column of strings: `offsets` is uint32 of one more than the rows, `text` a buffer of UTF-8."""
+
+    offsets: npt.NDArray[np.uint32]
+    text: Any
+
+
+@dataclass(frozen=True, slots=True)
+class BinaryValues:
+    """A column of byte strings: `offsets` is uint32 of one more than the rows, `data` a buffer of bytes."""
+
+    offsets: npt.NDArray[np.uint32]
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class WordBuffer:
+    """Bytes in bulk, eight a word, little-endian, the last word padded with zeros."""
+
+    byte_length: int
+    words: npt.NDArray[np.uint64]
+
+
+class DataFailure(DataflareError):
+    """An operation on a batch failed; `error` is the `data-error` that a plugin gets."""
+
+    def __init__(self, error: Variant) -> None:
+        payload = error.value
+        if isinstance(payload, TypeMismatch):
+            payload = f"column {payload.column!r} is {payload.actual}, not {payload.expected}"
+        super().__init__(f"{error.case}: {payload}")
+        self.error = error
+
+
+def _failure(case: str, text: str) -> DataFailure:
+    # Messages of Arrow can hold whole values; a guest's memory is not the place for them.
+    return DataFailure(Variant(case, text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 3] + "..."))
+
+
+def no_such_column(column: str) -> DataFailure:
+    """The batch has no column of this name."""
+    return _failure("no-such-column", column)
+
+
+def wrong_type(column: str, expected: str, actual: Any) -> DataFailure:
+    """The column's type does not fit what was asked for."""
+    return DataFailure(Variant("wrong-type", TypeMismatch(column, expected, str(actual))))
+
+
+def out_of_range(text: str) -> DataFailure:
+    """A length, an offset, a value or a row number does not fit."""
+    return _failure("out-of-range", text)
+
+
+def malformed(text: str) -> DataFailure:
+    """The bytes or the text are not what they claim to be."""
+    return _failure("malformed", text)
+
+
+def too_large(text: str) -> DataFailure:
+    """A limit would be passed."""
+    return _failure("too-large", text)
+
+
+def other(text: str) -> DataFailure:
+    """Anything else."""
+    return _failure("other", text)

@@ -41,22 +41,25 @@ export const processor = guarded({
       batch[Symbol.dispose]();
       batch = next;
     };
-    const { fields } = batch.schema();
-    for (const { name, typeName } of fields.filter(isText)) {
-      const column = batch.textColumn(name);
-      const normalized = normalizeColumn(column);
-      if (normalized === column) continue;
-      replace(batch.withTextColumn(name, normalized, batch.validity(name)));
-      if (typeName !== 'string') replace(batch.castColumn(name, typeName));
-    }
-    if (lowercaseKeys) {
+    try {
+      const { fields } = batch.schema();
       const names = fields.map((field) => field.name);
-      const lowercase = asInputError(() => lowercaseNames(names));
+      const newNames = lowercaseKeys ? asInputError(() => lowercaseNames(names)) : names;
+      for (const { name, typeName } of fields.filter(isText)) {
+        const column = batch.textColumn(name);
+        const normalized = normalizeColumn(column);
+        if (normalized === column) continue;
+        replace(batch.withTextColumn(name, normalized, batch.validity(name)));
+        if (typeName !== 'string') replace(batch.castColumn(name, typeName));
+      }
       names.forEach((name, position) => {
-        if (name !== lowercase[position]) replace(batch.renameColumn(name, lowercase[position]));
+        if (name !== newNames[position]) replace(batch.renameColumn(name, newNames[position]));
       });
+      return batch;
+    } catch (error) {
+      batch[Symbol.dispose]();
+      throw error;
     }
-    return batch;
   },
 });
 

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use columns::{Column, Values};
 use dataflare_plugin::{parse_config, report_panics};
 use records::{Failure, Part, Place, Records};
-use table::{ColumnPlan, Config, State, Table};
+use table::{ColumnPlan, Config, Misfit, Rows, State, Table};
 
 use dataflare::data::batches::{new_batch, Batch, DataError, TextValues};
 use dataflare::data::schemas::Schema;
@@ -125,10 +125,13 @@ impl Opened {
         let length = reader.length().map_err(failed)?.offset_bytes;
         let sample = next_part(&reader, SAMPLE_BYTES).map_err(failed)?;
         let whole = sample.length as u64 >= length;
-        let table = Table::look_at(sample, whole, &config).map_err(|(line, why)| broken(&config.path, line, &why))?;
+        let table = Table::look_at(sample, whole, &config).map_err(|misfit| match misfit {
+            Misfit::Column(why) => Error::InvalidConfig(why),
+            Misfit::Broken { line, why } => broken(&config.path, line, &why),
+        })?;
         let none = table.columns.iter().map(|plan| Column::new(plan.reading, 0)).collect();
         let schema = build(&table.columns, none, 0)
-            .map_err(|(column, error)| Error::InvalidConfig(format!("columns.{column}: {}", describe(&error))))?
+            .map_err(|failed| Error::InvalidConfig(format!("columns.{}: {}", failed.column, describe(&failed.error))))?
             .schema();
         Ok(Self { config, reader: Rc::new(reader), table, schema, cursor: None })
     }
@@ -161,15 +164,16 @@ impl Opened {
             _ => self.go_to(&from)?,
         };
         let path = &self.config.path;
-        let (columns, rows, more) = self.table.read(&mut records, &self.config).map_err(|failure| match failure {
+        let Rows { columns, lines, more } = self.table.read(&mut records, &self.config).map_err(|failure| match failure {
             Failure::Read(error) => file_error(path, error),
             Failure::Broken { line, why } => broken(path, line, &why),
         })?;
         let Place { offset, line } = records.place();
-        let batch = build(&self.table.columns, columns, rows).map_err(|(_, error)| {
-            Error::InvalidInput(format!("{path}, between line {} and line {line}: {}", from.line, describe(&error)))
+        let batch = build(&self.table.columns, columns, lines.len()).map_err(|failed| match failed.row {
+            Some(row) => broken(path, lines[row], &describe(&failed.error)),
+            None => Error::Data(failed.error),
         })?;
-        let to = State { path: from.path, offset_bytes: offset, line, row: from.row + rows as u64 };
+        let to = State { path: from.path, offset_bytes: offset, line, row: from.row + lines.len() as u64 };
         let state = serde_json::to_vec(&to).map_err(|error| Error::Internal(error.to_string()))?;
         self.cursor = Some((to, records));
         Ok(Chunk { rows: batch, state, ended: !more })
@@ -183,10 +187,10 @@ impl Opened {
             let why = format!("{} has {length} bytes, but the state points to byte {}", state.path, state.offset_bytes);
             return Err(Error::InvalidInput(why));
         }
-        // A record begins after a line end (or, where the file has grown since, with the one that was missing).
+        // A record begins after a line end, or, where the file has grown since, with the one that was missing at its end.
         self.reader.seek(Position { offset_bytes: state.offset_bytes.saturating_sub(1) }).map_err(failed)?;
         let around = self.reader.read(2).map_err(failed)?;
-        if state.offset_bytes < length && !around.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+        if around.len() == 2 && !around.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
             let why = format!("no record of {} begins at byte {}: has the file changed?", state.path, state.offset_bytes);
             return Err(Error::InvalidInput(why));
         }
@@ -203,22 +207,49 @@ fn next_part(reader: &Reader, bytes: u32) -> Result<Part, FileError> {
     Ok(Part { words: buffer.words, length: buffer.byte_length as usize })
 }
 
-/// Make a batch. The error names the column.
-fn build(plans: &[ColumnPlan], columns: Vec<Column>, rows: usize) -> Result<Batch, (String, DataError)> {
+/// A column that does not make a batch; `row` is the first one whose value does not fit the column's type.
+struct Unfit {
+    column: String,
+    row: Option<usize>,
+    error: DataError,
+}
+
+/// Make a batch.
+fn build(plans: &[ColumnPlan], columns: Vec<Column>, rows: usize) -> Result<Batch, Unfit> {
     plans.iter().zip(columns).try_fold(new_batch(rows as u32), |batch, (plan, column)| {
         let valid = column.valid.words();
         let batch = match column.values {
             Values::Whole(values) => batch.with_int64_column(&plan.name, &values, valid),
             Values::Real(values) => batch.with_float64_column(&plan.name, &values, valid),
-            Values::Text { offsets, text } => {
-                // Each text was checked when it was added.
-                let text = String::from_utf8(text).map_err(|error| (plan.name.clone(), DataError::Malformed(error.to_string())))?;
-                batch.with_text_column(&plan.name, &TextValues { offsets, text }, valid)
-            }
-        };
-        let cast = |batch: Batch| if plan.cast { batch.cast_column(&plan.name, &plan.type_name) } else { Ok(batch) };
-        batch.and_then(cast).map_err(|error| (plan.name.clone(), error))
+            // Each text was checked when it was added.
+            Values::Text { offsets, text } => String::from_utf8(text)
+                .map_err(|error| DataError::Malformed(error.to_string()))
+                .and_then(|text| batch.with_text_column(&plan.name, &TextValues { offsets, text }, valid)),
+        }
+        .map_err(|error| Unfit { column: plan.name.clone(), row: None, error })?;
+        if !plan.cast {
+            return Ok(batch);
+        }
+        batch.cast_column(&plan.name, &plan.type_name).map_err(|error| unfit(&batch, plan, rows, error))
     })
+}
+
+/// Find the first row that cannot be converted, by halves.
+fn unfit(batch: &Batch, plan: &ColumnPlan, rows: usize, error: DataError) -> Unfit {
+    let cast = |length: usize| batch.slice(0, length as u32).and_then(|rows| rows.cast_column(&plan.name, &plan.type_name));
+    let column = plan.name.clone();
+    if let Err(error) = cast(0) {
+        return Unfit { column, row: None, error };
+    }
+    let (mut good, mut bad, mut error) = (0, rows, error);
+    while bad - good > 1 {
+        let middle = good + (bad - good) / 2;
+        match cast(middle) {
+            Ok(_) => good = middle,
+            Err(earlier) => (bad, error) = (middle, earlier),
+        }
+    }
+    Unfit { column, row: Some(good), error }
 }
 
 fn broken(path: &str, line: u64, why: &str) -> Error {

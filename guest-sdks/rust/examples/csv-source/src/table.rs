@@ -67,6 +67,14 @@ pub struct State {
     pub row: u64,
 }
 
+/// What is wrong, seen from the file's beginning.
+pub enum Misfit {
+    /// `columns` names one that the header does not have.
+    Column(String),
+    /// The header is broken.
+    Broken { line: u64, why: String },
+}
+
 /// A column of the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ColumnPlan {
@@ -75,6 +83,15 @@ pub struct ColumnPlan {
     pub reading: Reading,
     /// Whether the host has to convert what was read to the type.
     pub cast: bool,
+}
+
+/// Some rows of the file.
+pub struct Rows {
+    pub columns: Vec<Column>,
+    /// The line that each row begins in.
+    pub lines: Vec<u64>,
+    /// Whether more rows follow.
+    pub more: bool,
 }
 
 /// What is known of the file after a look at its beginning.
@@ -88,18 +105,18 @@ pub struct Table {
 
 impl Table {
     /// Find out columns and types from the file's first bytes; `whole` says whether these are all.
-    pub fn look_at(sample: Part, whole: bool, config: &Config) -> Result<Self, (u64, String)> {
+    pub fn look_at(sample: Part, whole: bool, config: &Config) -> Result<Self, Misfit> {
         let mut sample = Some(sample);
         let read = || -> Result<Part, Never> { Ok(sample.take().unwrap_or_default()) };
         let mut records = Records::new(read, Place::START, config.delimiter as u8);
         let names = match records.next() {
-            Ok(Some((line, fields))) => header(fields).map_err(|why| (line, why))?,
-            Ok(None) => return Err((1, "the file is empty: it has no header".into())),
-            Err(Failure::Broken { line, why }) => return Err((line, why)),
+            Ok(Some((line, fields))) => header(fields).map_err(|why| Misfit::Broken { line, why })?,
+            Ok(None) => return Err(Misfit::Broken { line: 1, why: "the file is empty: it has no header".into() }),
+            Err(Failure::Broken { line, why }) => return Err(Misfit::Broken { line, why }),
             Err(Failure::Read(never)) => match never {},
         };
         if let Some(name) = config.columns.keys().find(|name| !names.contains(name)) {
-            return Err((1, format!("`columns` names {name:?}, which is not in the header: {}", names.join(", "))));
+            return Err(Misfit::Column(format!("columns.{name}: the file has no such column, only {}", names.join(", "))));
         }
         let first_row = records.place();
         let (types, row_bytes) = infer(&mut records, names.len(), whole, config);
@@ -111,15 +128,16 @@ impl Table {
         Ok(Self { columns: columns.collect(), first_row, row_bytes })
     }
 
-    /// Read the next rows. Returns the columns, how many rows they have, and whether more follow.
-    pub fn read<E, F>(&self, records: &mut Records<F>, config: &Config) -> Result<(Vec<Column>, usize, bool), Failure<E>>
+    /// Read the next rows.
+    pub fn read<E, F>(&self, records: &mut Records<F>, config: &Config) -> Result<Rows, Failure<E>>
     where
         F: FnMut() -> Result<Part, E>,
     {
         let mut columns: Vec<Column> = self.columns.iter().map(|plan| Column::new(plan.reading, config.batch_rows)).collect();
-        let (mut rows, mut bytes) = (0, 0);
-        while rows < config.batch_rows && bytes < MAX_BATCH_BYTES {
-            let Some((line, fields)) = records.next()? else { return Ok((columns, rows, false)) };
+        let mut lines = Vec::with_capacity(config.batch_rows);
+        let mut bytes = 0;
+        while lines.len() < config.batch_rows && bytes < MAX_BATCH_BYTES {
+            let Some((line, fields)) = records.next()? else { return Ok(Rows { columns, lines, more: false }) };
             if fields.len() != columns.len() {
                 let why = format!("{} fields, where the header has {}", fields.len(), columns.len());
                 return Err(Failure::Broken { line, why });
@@ -131,11 +149,11 @@ impl Table {
                     return Err(Failure::Broken { line, why: self.misfit(index, field, expected) });
                 }
             }
-            rows += 1;
+            lines.push(line);
             bytes += fields.total_bytes();
         }
         let more = records.skip_empty_lines()?;
-        Ok((columns, rows, more))
+        Ok(Rows { columns, lines, more })
     }
 
     fn misfit(&self, column: usize, field: &[u8], expected: &str) -> String {

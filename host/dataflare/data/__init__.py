@@ -1,0 +1,1 @@
+"""Arrow data as plugins see it: the host's side of `dataflare:data`."""

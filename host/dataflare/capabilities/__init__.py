@@ -1,0 +1,1 @@
+"""What plugins may ask of the host: one module for each interface of `dataflare:host`."""

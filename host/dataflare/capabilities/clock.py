@@ -1,0 +1,108 @@
+"""`dataflare:host/clock`: the time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from dataflare.errors import UsageError
+
+__all__ = ["Clock", "Instant", "ManualClock", "MonotonicReading", "SystemClock", "imports"]
+
+_NANOSECONDS = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """A moment in UTC: seconds since 1970-01-01T00:00:00Z, and nanoseconds into that second."""
+
+    seconds: int
+    nanoseconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class MonotonicReading:
+    """A reading of a clock that never goes back, in nanoseconds."""
+
+    nanoseconds: int
+
+
+class Clock(Protocol):
+    """Where the time comes from. Any thread may ask."""
+
+    def now_ns(self) -> int:
+        """Return nanoseconds since 1970-01-01T00:00:00Z, at least 0."""
+
+    def monotonic_ns(self) -> int:
+        """Return nanoseconds that never go back, at least 0."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now_ns(self) -> int:
+        return max(0, time.time_ns())
+
+    def monotonic_ns(self) -> int:
+        return time.monotonic_ns()
+
+
+class ManualClock:
+    """A clock that stands still until it is moved.
+
+    Args:
+        now_ns: What it shows at first, in nanoseconds since 1970-01-01T00:00:00Z.
+
+    Raises:
+        UsageError: `now_ns` is before 1970.
+    """
+
+    def __init__(self, now_ns: int = 0) -> None:
+        if now_ns < 0:
+            raise UsageError(f"{now_ns} ns is before 1970")
+        self._lock = threading.Lock()
+        self._now_ns = now_ns
+        self._monotonic_ns = 0
+
+    def now_ns(self) -> int:
+        return self._now_ns
+
+    def monotonic_ns(self) -> int:
+        return self._monotonic_ns
+
+    def advance(self, nanoseconds: int) -> None:
+        """Let time pass.
+
+        Raises:
+            UsageError: `nanoseconds` is negative.
+        """
+        if nanoseconds < 0:
+            raise UsageError("time does not go back", hint="set_now moves the clock, but not the monotonic reading")
+        with self._lock:
+            self._now_ns += nanoseconds
+            self._monotonic_ns += nanoseconds
+
+    def set_now(self, now_ns: int) -> None:
+        """Set the clock, as an operator sets a machine's; the monotonic reading stays.
+
+        Raises:
+            UsageError: `now_ns` is before 1970.
+        """
+        if now_ns < 0:
+            raise UsageError(f"{now_ns} ns is before 1970")
+        self._now_ns = now_ns
+
+
+def imports(clock: Clock) -> dict[str, Callable[..., Any]]:
+    """Make the functions of the interface, by their names in the WIT."""
+
+    def now() -> Instant:
+        return Instant(*divmod(clock.now_ns(), _NANOSECONDS))
+
+    def monotonic_now() -> MonotonicReading:
+        return MonotonicReading(clock.monotonic_ns())
+
+    return {"now": now, "monotonic-now": monotonic_now}

@@ -1,0 +1,83 @@
+"""`dataflare:host/config`: a plugin's configuration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from dataflare.errors import ConfigError
+
+__all__ = ["Config", "PluginConfig", "imports"]
+
+_MAX_BYTES = 16 * 2**20
+_MAX_DEPTH = 128
+
+
+class Config(Protocol):
+    """Where a plugin's configuration comes from. Any thread may ask."""
+
+    def get(self, key: str) -> str | None:
+        """Return the JSON of one top-level key's value, `None` where the key is absent."""
+
+    def get_all(self) -> str:
+        """Return the whole configuration as one JSON object."""
+
+
+class PluginConfig:
+    """A configuration, written as JSON once: later changes of what it was made from do not reach the plugin.
+
+    Args:
+        values: Keys are strings at every level, values what JSON has.
+
+    Raises:
+        ConfigError: A value is none of JSON's (NaN neither), or the whole is over 16 MiB or nested over 128 levels deep.
+    """
+
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        self._values = {key: _to_json(value, f"config.{key}") for key, value in (values or {}).items()}
+        self._all = "{" + ",".join(f"{_to_json(key, 'config')}:{text}" for key, text in self._values.items()) + "}"
+        if len(self._all) > _MAX_BYTES:
+            raise ConfigError(f"{len(self._all)} characters of JSON are more than {_MAX_BYTES}", where="config")
+
+    def get(self, key: str) -> str | None:
+        return self._values.get(key)
+
+    def get_all(self) -> str:
+        return self._all
+
+
+def imports(config: Config) -> dict[str, Callable[..., Any]]:
+    """Make the functions of the interface, by their names in the WIT."""
+    return {"get": config.get, "get-all": config.get_all}
+
+
+def _to_json(value: Any, where: str) -> str:
+    _check(value, where, 0)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError("holds half of a surrogate pair, which is no text", where=where) from error
+    return text
+
+
+def _check(value: Any, where: str, depth: int) -> None:
+    if depth > _MAX_DEPTH:
+        raise ConfigError(f"nested deeper than {_MAX_DEPTH} levels", where=where)
+    if isinstance(value, Mapping):
+        if not isinstance(value, dict):
+            raise ConfigError(f"a {type(value).__name__} is no dict", where=where)
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ConfigError(f"the key {key!r} is no text", where=where)
+            _check(item, f"{where}.{key}", depth + 1)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _check(item, f"{where}[{index}]", depth + 1)
+    elif isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        raise ConfigError(f"{value!r} is no number of JSON", where=where)
+    elif value is not None and not isinstance(value, str | int | float | bool):
+        raise ConfigError(
+            f"a {type(value).__name__} is nothing that JSON has", where=where, hint="write dates and the like as text"
+        )

@@ -1,0 +1,37 @@
+"""How a capability tells a plugin that a call failed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from dataflare.errors import DataflareError
+from dataflare.values import Err, Ok, Variant
+
+__all__ = ["CapabilityFailure", "returns_result"]
+
+
+class CapabilityFailure(DataflareError):
+    """A call of a capability failed; `error` is the WIT value that the plugin gets, `case` the name of its case."""
+
+    def __init__(self, case: str, value: Any) -> None:
+        super().__init__(f"{case}: {value}")
+        self.error = Variant(case, value)
+
+    @property
+    def case(self) -> str:
+        return self.error.case
+
+
+def returns_result(function: Callable[..., Any]) -> Callable[..., Ok[Any] | Err[Any]]:
+    """Make a WIT `result` of a function that raises `CapabilityFailure`."""
+
+    @functools.wraps(function)
+    def call(*args: Any) -> Ok[Any] | Err[Any]:
+        try:
+            return Ok(function(*args))
+        except CapabilityFailure as failure:
+            return Err(failure.error)
+
+    return call

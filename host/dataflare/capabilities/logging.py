@@ -1,0 +1,185 @@
+"""`dataflare:host/logging`: what plugins write to the log."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from dataflare.capabilities.clock import Clock, SystemClock
+from dataflare.errors import ConfigError
+
+__all__ = ["LEVELS", "LogEvent", "LogLimits", "LogSink", "MemoryLogSink", "PluginLog", "StandardLogSink", "imports"]
+
+LEVELS: Final[Mapping[str, int]] = {
+    "trace": 5,
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "error": logging.ERROR,
+}
+"""The levels of the WIT, and their numbers in the standard library's logging."""
+
+_MAX_FIELDS = 64
+_MAX_FIELD_CHARACTERS = 4_096
+_MAX_MESSAGE_CHARACTERS = 16_384
+# Written out, so that no message can look like two lines or move a terminal's cursor.
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+_CONTROL |= {0x0A: "\\n", 0x0D: "\\r", 0x09: "\t", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
+@dataclass(frozen=True, slots=True)
+class LogEvent:
+    """One event. `level` is a key of `LEVELS`; there are no line breaks or other control characters in the texts."""
+
+    level: str
+    message: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+    def line(self) -> str:
+        """Write the event as one line."""
+        pairs = "".join(f" {key}={value!r}" for key, value in self.fields.items())
+        return f"{self.level.upper()} {self.message}{pairs}"
+
+
+class LogSink(Protocol):
+    """Where a plugin's events go. Any thread may call it."""
+
+    def emit(self, event: LogEvent) -> None:
+        """Take an event; never fails."""
+
+    def is_enabled(self, level: str) -> bool:
+        """Whether events of this level go anywhere."""
+
+
+class StandardLogSink:
+    """The standard library's logger `dataflare.plugin.<name>`; records have `plugin` and `fields` as attributes."""
+
+    def __init__(self, plugin: str) -> None:
+        self._plugin = plugin
+        self._logger = logging.getLogger(f"dataflare.plugin.{plugin}")
+
+    def emit(self, event: LogEvent) -> None:
+        extra = {"plugin": self._plugin, "fields": dict(event.fields)}
+        self._logger.log(LEVELS[event.level], "%s", event.message, extra=extra)
+
+    def is_enabled(self, level: str) -> bool:
+        return self._logger.isEnabledFor(LEVELS[level])
+
+
+class MemoryLogSink:
+    """A list of events, from a level on."""
+
+    def __init__(self, *, level: str = "trace") -> None:
+        self._threshold = LEVELS[level]
+        self.events: list[LogEvent] = []
+
+    def emit(self, event: LogEvent) -> None:
+        self.events.append(event)
+
+    def is_enabled(self, level: str) -> bool:
+        return LEVELS[level] >= self._threshold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLimits:
+    """What one plugin may log.
+
+    Args:
+        events_per_s: Events in a second, also the most at once.
+        bytes_per_s: Bytes of UTF-8 in a second, fields included, also the most at once.
+        kept_lines: How many of the last lines are kept for reports of faults.
+
+    Raises:
+        ConfigError: A value is below 1.
+    """
+
+    events_per_s: int = 1_000
+    bytes_per_s: int = 1_048_576
+    kept_lines: int = 50
+
+    def __post_init__(self) -> None:
+        for name in ("events_per_s", "bytes_per_s", "kept_lines"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{getattr(self, name)!r} is not at least 1", where=f"logging.{name}")
+
+
+class PluginLog:
+    """One plugin's log: cut to size, held to its rate, its last lines kept.
+
+    Events that are over the rate are dropped and counted; when events pass again, one event tells how many were dropped.
+    Events of a level that goes nowhere are kept among the last lines all the same. Any thread may use it.
+    """
+
+    def __init__(self, sink: LogSink, *, limits: LogLimits | None = None, clock: Clock | None = None) -> None:
+        self._sink = sink
+        self._limits = limits or LogLimits()
+        self._clock = clock or SystemClock()
+        self._lock = threading.Lock()
+        self._lines: deque[str] = deque(maxlen=self._limits.kept_lines)
+        self._refilled_ns = self._clock.monotonic_ns()
+        self._events = float(self._limits.events_per_s)
+        self._bytes = float(self._limits.bytes_per_s)
+        self._unreported = 0
+        self._dropped = 0
+
+    @property
+    def dropped(self) -> int:
+        """How many events have been dropped so far."""
+        return self._dropped
+
+    @property
+    def last_lines(self) -> tuple[str, ...]:
+        """The last lines, oldest first."""
+        with self._lock:
+            return tuple(self._lines)
+
+    def is_enabled(self, level: str) -> bool:
+        """Whether events of this level go anywhere."""
+        return self._sink.is_enabled(level)
+
+    def log(self, level: str, message: str, fields: Sequence[tuple[str, str]] = ()) -> None:
+        """Write an event, or drop it; where a key of the fields repeats, the last one counts."""
+        shown = {_clean(key, 128): _clean(value, _MAX_FIELD_CHARACTERS) for key, value in fields[-_MAX_FIELDS:]}
+        event = LogEvent(level, _clean(message, _MAX_MESSAGE_CHARACTERS), shown)
+        line = event.line()
+        with self._lock:
+            if not self._take(len(line.encode(errors="replace"))):
+                self._dropped += 1
+                self._unreported += 1
+                return
+            unreported, self._unreported = self._unreported, 0
+            self._lines.append(line)
+        if unreported:
+            self._sink.emit(LogEvent("warn", "log events were dropped", {"dropped": str(unreported)}))
+        if self._sink.is_enabled(level):
+            self._sink.emit(event)
+
+    def write_line(self, line: str) -> None:
+        """Take a line that the plugin wrote to its standard error."""
+        self.log("info", line, (("stream", "stderr"),))
+
+    def _take(self, size: int) -> bool:
+        now_ns = self._clock.monotonic_ns()
+        passed_s = (now_ns - self._refilled_ns) / 1e9
+        self._refilled_ns = now_ns
+        limits = self._limits
+        self._events = min(limits.events_per_s, self._events + passed_s * limits.events_per_s)
+        self._bytes = min(limits.bytes_per_s, self._bytes + passed_s * limits.bytes_per_s)
+        if self._events < 1 or self._bytes < size:
+            return False
+        self._events -= 1
+        self._bytes -= size
+        return True
+
+
+def imports(log: PluginLog) -> dict[str, Callable[..., Any]]:
+    """Make the functions of the interface, by their names in the WIT."""
+    return {"log": log.log, "is-enabled": log.is_enabled}
+
+
+def _clean(text: str, length: int) -> str:
+    return (text if len(text) <= length else text[:length] + "... (cut)").translate(_CONTROL)

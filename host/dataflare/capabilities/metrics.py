@@ -1,0 +1,179 @@
+"""`dataflare:host/metrics`: numbers about a plugin's work."""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from dataflare.errors import ConfigError
+
+__all__ = ["Distribution", "Labels", "MemoryMetrics", "MetricLimits", "MetricsSink", "PluginMetrics", "imports"]
+
+Labels = tuple[tuple[str, str], ...]
+"""Names and values of labels, sorted by name, each name once."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_.]{0,62}")
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.]{0,62}")
+
+
+class MetricsSink(Protocol):
+    """Where numbers go. Any thread may call it; no call fails. `plugin` names the plugin that they come from."""
+
+    def add_to_counter(self, plugin: str, name: str, amount: float, labels: Labels) -> None:
+        """Add to a counter; `amount` is finite and not negative."""
+
+    def set_gauge(self, plugin: str, name: str, value: float, labels: Labels) -> None:
+        """Set a gauge; `value` is finite."""
+
+    def record_observation(self, plugin: str, name: str, value: float, labels: Labels) -> None:
+        """Add an observation to a histogram; `value` is finite."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """What a histogram has seen."""
+
+    count: int
+    total: float
+    minimum: float
+    maximum: float
+
+
+class MemoryMetrics:
+    """Numbers in memory. Each mapping is by plugin, name and labels."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counters: dict[tuple[str, str, Labels], float] = {}
+        self._gauges: dict[tuple[str, str, Labels], float] = {}
+        self._histograms: dict[tuple[str, str, Labels], Distribution] = {}
+
+    def add_to_counter(self, plugin: str, name: str, amount: float, labels: Labels) -> None:
+        key = (plugin, name, labels)
+        with self._lock:
+            self._counters[key] = self._counters.get(key, 0.0) + amount
+
+    def set_gauge(self, plugin: str, name: str, value: float, labels: Labels) -> None:
+        with self._lock:
+            self._gauges[plugin, name, labels] = value
+
+    def record_observation(self, plugin: str, name: str, value: float, labels: Labels) -> None:
+        key = (plugin, name, labels)
+        with self._lock:
+            old = self._histograms.get(key, Distribution(0, 0.0, math.inf, -math.inf))
+            self._histograms[key] = Distribution(
+                old.count + 1, old.total + value, min(old.minimum, value), max(old.maximum, value)
+            )
+
+    def counters(self) -> dict[tuple[str, str, Labels], float]:
+        """Copy the counters as they are now."""
+        with self._lock:
+            return dict(self._counters)
+
+    def gauges(self) -> dict[tuple[str, str, Labels], float]:
+        """Copy the gauges as they are now."""
+        with self._lock:
+            return dict(self._gauges)
+
+    def histograms(self) -> dict[tuple[str, str, Labels], Distribution]:
+        """Copy the histograms as they are now."""
+        with self._lock:
+            return dict(self._histograms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricLimits:
+    """How many numbers one plugin may have.
+
+    Args:
+        names: Distinct names.
+        series: Distinct pairs of a name and its labels.
+        labels: Labels of one number.
+        value_characters: Length of one label's value.
+
+    Raises:
+        ConfigError: A value is below 0.
+    """
+
+    names: int = 100
+    series: int = 1_000
+    labels: int = 10
+    value_characters: int = 256
+
+    def __post_init__(self) -> None:
+        for name in ("names", "series", "labels", "value_characters"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{getattr(self, name)!r} is below 0", where=f"metrics.{name}")
+
+
+class PluginMetrics:
+    """One plugin's numbers: checked and held to their limits before they reach the sink. Any thread may use it.
+
+    A name belongs to the kind (counter, gauge or histogram) that it was first used for.
+    """
+
+    def __init__(self, sink: MetricsSink, plugin: str, *, limits: MetricLimits | None = None) -> None:
+        self._sink = sink
+        self._plugin = plugin
+        self._limits = limits or MetricLimits()
+        self._lock = threading.Lock()
+        self._kinds: dict[str, str] = {}
+        self._series: set[tuple[str, Labels]] = set()
+        self._dropped = 0
+
+    @property
+    def dropped(self) -> int:
+        """How many numbers have been dropped so far."""
+        return self._dropped
+
+    def add_to_counter(self, name: str, amount: float, labels: Sequence[tuple[str, str]] = ()) -> None:
+        if (known := self._admit("counter", name, amount, labels)) is not None:
+            self._sink.add_to_counter(self._plugin, name, amount, known)
+
+    def set_gauge(self, name: str, value: float, labels: Sequence[tuple[str, str]] = ()) -> None:
+        if (known := self._admit("gauge", name, value, labels)) is not None:
+            self._sink.set_gauge(self._plugin, name, value, known)
+
+    def record_observation(self, name: str, value: float, labels: Sequence[tuple[str, str]] = ()) -> None:
+        if (known := self._admit("histogram", name, value, labels)) is not None:
+            self._sink.record_observation(self._plugin, name, value, known)
+
+    def _admit(self, kind: str, name: str, value: float, labels: Sequence[tuple[str, str]]) -> Labels | None:
+        limits = self._limits
+        well_formed = (
+            math.isfinite(value)
+            and (kind != "counter" or value >= 0)
+            and _NAME.fullmatch(name) is not None
+            and len(labels) <= limits.labels
+            and all(
+                _LABEL.fullmatch(label) is not None and len(text) <= limits.value_characters for label, text in labels
+            )
+        )
+        known: Labels = tuple(sorted(dict(labels).items())) if well_formed else ()
+        with self._lock:
+            if well_formed and (name, known) in self._series and self._kinds[name] == kind:
+                return known
+            if (
+                not well_formed
+                or self._kinds.get(name, kind) != kind
+                or (name not in self._kinds and len(self._kinds) >= limits.names)
+                or len(self._series) >= limits.series
+            ):
+                self._dropped += 1
+                return None
+            self._kinds[name] = kind
+            self._series.add((name, known))
+            return known
+
+
+def imports(metrics: PluginMetrics) -> dict[str, Callable[..., Any]]:
+    """Make the functions of the interface, by their names in the WIT."""
+    return {
+        "add-to-counter": metrics.add_to_counter,
+        "set-gauge": metrics.set_gauge,
+        "record-observation": metrics.record_observation,
+    }

@@ -1,0 +1,68 @@
+"""`dataflare:host/random`: random bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+__all__ = ["MAX_BYTES", "Random", "SeededRandom", "SystemRandom", "imports"]
+
+MAX_BYTES = 65_536
+"""The most bytes of one call."""
+
+_BLOCK = 4096
+
+
+class Random(Protocol):
+    """Where random bytes come from. Any thread may ask."""
+
+    def take(self, length: int) -> bytes:
+        """Return the next `length` bytes."""
+
+
+class SystemRandom:
+    """Bytes of the operating system's, which nobody can predict."""
+
+    def take(self, length: int) -> bytes:
+        return os.urandom(length)
+
+
+class SeededRandom:
+    """A stream of bytes that follows from a seed, the same on every machine and however it is cut into calls.
+
+    Made for runs that repeat, not for secrets: who knows the seed knows the bytes.
+
+    Args:
+        seed: 0 to 2**64 - 1.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed.to_bytes(8, "little")
+        self._lock = threading.Lock()
+        self._blocks = 0
+        self._rest = b""
+
+    def take(self, length: int) -> bytes:
+        with self._lock:
+            parts = [self._rest]
+            have = len(self._rest)
+            while have < length:
+                counter = self._blocks.to_bytes(8, "little")
+                parts.append(hashlib.shake_256(b"dataflare:random" + self._seed + counter).digest(_BLOCK))
+                self._blocks += 1
+                have += _BLOCK
+            stream = b"".join(parts)
+            self._rest = stream[length:]
+            return stream[:length]
+
+
+def imports(random: Random) -> dict[str, Callable[..., Any]]:
+    """Make the functions of the interface, by their names in the WIT."""
+
+    def get_random_bytes(length: int) -> bytes:
+        return random.take(min(length, MAX_BYTES))
+
+    return {"get-random-bytes": get_random_bytes}

@@ -39,13 +39,9 @@ const guard = (call) => (...args) => {
 };
 
 function toPluginError(thrown) {
-  if (!(thrown instanceof Error)) {
-    return typeof thrown?.tag === 'string' ? thrown : fail('internal', String(thrown));
-  }
-  // What a host function answered with: only batches' errors are of these names.
-  const payload = thrown.payload;
-  if (DATA_ERRORS.includes(payload?.tag)) {
-    return fail('data', payload);
-  }
-  return fail('internal', `${thrown.name}: ${thrown.message}\n${thrown.stack ?? ''}`);
+  if (typeof thrown?.tag === 'string') return thrown;
+  // What a host function answered with, in an error of another realm, which is no instance of this one's Error. Only errors of
+  // batches have these names.
+  if (DATA_ERRORS.includes(thrown?.payload?.tag)) return fail('data', thrown.payload);
+  return fail('internal', thrown?.stack ? `${thrown}\n${thrown.stack}` : String(thrown));
 }

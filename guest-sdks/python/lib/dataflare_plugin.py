@@ -6,22 +6,28 @@ import functools
 import json
 import traceback
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from componentize_py_types import Err
-from wit_world.imports import types
+from wit_world.imports import batches, types
 
+DATA_ERRORS = get_args(batches.DataError)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def guarded(export: Function) -> Function:
-    """Answer any exception with `internal`: one that leaves an export would trap, and take the instance with it."""
+    """Answer an error of a batch with `data`, and any other exception with `internal`.
+
+    One that leaves an export would trap, and take the instance with it.
+    """
 
     @functools.wraps(export)
     def call(*arguments: Any) -> Any:
         try:
             return export(*arguments)
-        except Err:
+        except Err as exc:
+            if isinstance(exc.value, DATA_ERRORS):
+                raise Err(types.Error_Data(exc.value)) from None
             raise
         except Exception:
             raise Err(types.Error_Internal(traceback.format_exc())) from None

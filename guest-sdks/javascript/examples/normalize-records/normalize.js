@@ -1,4 +1,5 @@
 // Normalizing texts and JSON records.
+import { splitTexts } from '../../lib/columns.js';
 
 const TOKEN = /"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s"{}[\],:]+/g;
 
@@ -38,7 +39,7 @@ export function normalizeRecord(json, lowercaseKeys) {
 export function normalizeColumn(column) {
   const { offsets, text } = column;
   if (!/\s/.test(text)) return column;
-  const cells = split(offsets, text).map(normalizeText);
+  const cells = splitTexts(column).map(normalizeText);
   const joined = cells.join('');
   if (joined === text) return column;
   const encoder = new TextEncoder();
@@ -60,14 +61,4 @@ function unique(names, name) {
   if (names.has(name)) throw new Error(`two fields would be named ${JSON.stringify(name)}`);
   names.add(name);
   return name;
-}
-
-function split(offsets, text) {
-  const rows = offsets.length - 1;
-  if (text.length === offsets[rows]) {
-    return Array.from({ length: rows }, (_, row) => text.slice(offsets[row], offsets[row + 1]));
-  }
-  const bytes = new TextEncoder().encode(text);
-  const decoder = new TextDecoder();
-  return Array.from({ length: rows }, (_, row) => decoder.decode(bytes.subarray(offsets[row], offsets[row + 1])));
 }

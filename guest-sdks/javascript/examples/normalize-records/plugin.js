@@ -1,4 +1,5 @@
 // A record processor that trims and collapses white space in texts and lower-cases the names of fields.
+import { isText } from '../../lib/columns.js';
 import { fail, guarded, healthy, parseConfig } from '../../lib/plugin.js';
 import { lowercaseNames, normalizeColumn, normalizeRecord } from './normalize.js';
 
@@ -45,7 +46,7 @@ export const processor = guarded({
       const { fields } = batch.schema();
       const names = fields.map((field) => field.name);
       const newNames = lowercaseKeys ? asInputError(() => lowercaseNames(names)) : names;
-      for (const { name, typeName } of fields.filter(isText)) {
+      for (const { name, typeName } of fields.filter(({ typeName }) => isText(typeName))) {
         const column = batch.textColumn(name);
         const normalized = normalizeColumn(column);
         if (normalized === column) continue;
@@ -62,9 +63,6 @@ export const processor = guarded({
     }
   },
 });
-
-const isText = ({ typeName }) =>
-  typeName === 'string' || typeName === 'large_string' || typeName.startsWith('dictionary<values=string');
 
 function asInputError(call) {
   try {

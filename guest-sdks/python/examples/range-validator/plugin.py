@@ -135,7 +135,7 @@ class Columns:
 
     def _null_rows(self, column: str) -> list[int]:
         if column not in self._nulls:
-            self._nulls[column] = checks.null_rows(_data(self._batch.validity, column), self.rows)
+            self._nulls[column] = checks.null_rows(self._batch.validity(column), self.rows)
         return self._nulls[column]
 
     def _column(self, rule: checks.Rule) -> list[Any]:
@@ -148,21 +148,13 @@ class Columns:
             raise Err(types.Error_InvalidInput(why))
         if column not in self._values:
             if is_text:
-                texts = _data(self._batch.text_column, column)
+                texts = self._batch.text_column(column)
                 self._values[column] = checks.split_texts(texts.text, texts.offsets)
             elif type_name in ("halffloat", "float", "double") or type_name.startswith("decimal"):
-                self._values[column] = _data(self._batch.float64_column, column)
+                self._values[column] = self._batch.float64_column(column)
             else:
-                self._values[column] = _data(self._batch.int64_column, column)
+                self._values[column] = self._batch.int64_column(column)
         return self._values[column]
-
-
-def _data(view: Any, column: str) -> Any:
-    """A view of a column; its error becomes the plugin's `data`."""
-    try:
-        return view(column)
-    except Err as exc:
-        raise Err(types.Error_Data(exc.value)) from None
 
 
 def _types(schema: Schema) -> dict[str, str]:

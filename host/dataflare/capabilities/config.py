@@ -31,10 +31,14 @@ class PluginConfig:
         values: Keys are strings at every level, values what JSON has.
 
     Raises:
-        ConfigError: A value is none of JSON's (NaN neither), or the whole is over 16 MiB or nested over 128 levels deep.
+        ConfigError: A value is none of JSON's (NaN neither), a key is no text, or the whole is over 16 MiB or nested
+            over 128 levels deep.
     """
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        for key in values or {}:
+            if not isinstance(key, str):
+                raise ConfigError(f"the key {key!r} is no text", where="config")
         self._values = {key: _to_json(value, f"config.{key}") for key, value in (values or {}).items()}
         self._all = "{" + ",".join(f"{_to_json(key, 'config')}:{text}" for key, text in self._values.items()) + "}"
         if len(self._all) > _MAX_BYTES:

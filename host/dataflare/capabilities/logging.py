@@ -110,7 +110,7 @@ class LogLimits:
 class PluginLog:
     """One plugin's log: cut to size, held to its rate, its last lines kept.
 
-    Events that are over the rate are dropped and counted; when events pass again, one event tells how many were dropped.
+    Events that are over the rate are dropped and counted; when events pass again, one event tells how many were.
     Events of a level that goes nowhere are kept among the last lines all the same. Any thread may use it.
     """
 

@@ -33,6 +33,6 @@ def interface_name(short: str) -> str:
 
 
 def short_name(interface: str) -> str | None:
-    """Find the short name of an interface's full name; `None` for one that is not of this host, or of another version."""
+    """Find an interface's short name; `None` for one that is not of this host, or of another version."""
     short = interface.rpartition("/")[2].partition("@")[0]
     return short if short in NEEDS_GRANT | FREE and interface_name(short) == interface else None

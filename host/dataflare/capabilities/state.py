@@ -207,17 +207,11 @@ class SqliteStateStore:
 
     def _prepare(self) -> None:
         connection = self._connection
+        self._is_made()  # first, so that nothing is changed in a database of something else
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         with _transaction(connection):
-            (application,) = connection.execute("PRAGMA application_id").fetchone()
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-            if tables and application != _APPLICATION_ID:
-                raise ConfigError(f"{self._path} is a database of something else", where="state", hint="name another")
-            if tables and version != _SCHEMA_VERSION:
-                raise ConfigError(f"{self._path} has version {version}, not {_SCHEMA_VERSION}", where="state")
-            if tables:
+            if self._is_made():
                 return
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
@@ -227,6 +221,16 @@ class SqliteStateStore:
             )
             # Kept beside the entries, so that a write need not add up the whole namespace.
             connection.execute("CREATE TABLE usage (namespace TEXT PRIMARY KEY, bytes INTEGER NOT NULL)")
+
+    def _is_made(self) -> bool:
+        (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        (application,) = self._connection.execute("PRAGMA application_id").fetchone()
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if tables and application != _APPLICATION_ID:
+            raise ConfigError(f"{self._path} is a database of something else", where="state", hint="name another file")
+        if tables and version != _SCHEMA_VERSION:
+            raise ConfigError(f"{self._path} has version {version}, not {_SCHEMA_VERSION}", where="state")
+        return bool(tables)
 
     def _find(self, connection: sqlite3.Connection, namespace: str, key: bytes) -> bytes | None:
         query = "SELECT value FROM entries WHERE namespace = ? AND key = ?"
@@ -280,8 +284,13 @@ def imports(store: StateStore, namespace: str) -> dict[str, Callable[..., Any]]:
     def compare_and_swap(key: str, expected: bytes | None, replacement: bytes | None) -> bool:
         return store.compare_and_swap(namespace, key, expected, replacement)
 
-    functions = {"get": get, "set": put, "delete": delete, "list-keys": list_keys, "compare-and-swap": compare_and_swap}
-    return {name: returns_result(function) for name, function in functions.items()}
+    return {
+        "get": returns_result(get),
+        "set": returns_result(put),
+        "delete": returns_result(delete),
+        "list-keys": returns_result(list_keys),
+        "compare-and-swap": returns_result(compare_and_swap),
+    }
 
 
 @contextmanager

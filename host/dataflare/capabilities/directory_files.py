@@ -1,0 +1,455 @@
+"""Files in real directories, reached without a race and without a way out.
+
+No path is ever given to the system: each part is opened relative to the directory before it, never following a symbolic
+link. A link is read and followed here, within the granted directory alone, so that whoever changes the tree at the same
+time can make a call fail, but not lead it astray. Needs a POSIX system.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dataflare.capabilities.failures import CapabilityFailure
+from dataflare.capabilities.files import (
+    MAX_READ_BYTES,
+    PRIVATE_PREFIX,
+    Bytes,
+    Directory,
+    Entry,
+    FileLimits,
+    Reader,
+    Writer,
+    parse_path,
+)
+from dataflare.data.shapes import WordBuffer
+from dataflare.errors import ConfigError
+from dataflare.grants import DirectoryGrant
+
+__all__ = ["DirectoryFiles"]
+
+_MAX_LINKS = 40  # as Linux has it
+_MAX_OFFSET = 2**63 - 1
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Without O_NONBLOCK, opening a FIFO that took a file's place would wait forever.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_CASES: dict[int, str] = {
+    errno.ENOENT: "not-found",
+    errno.EEXIST: "already-exists",
+    errno.ENOTEMPTY: "already-exists",
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP), "denied"),
+    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENODEV), "wrong-kind"),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ), "invalid-path"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "no-space"),
+    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ETIMEDOUT), "input-output"),
+}
+
+
+class DirectoryFiles:
+    """Granted directories of the file system. Any thread may use it; `close` it, or use it in a `with`.
+
+    Files that are open stay open when it is closed.
+
+    Args:
+        directories: Directories by the name that the plugin uses for them.
+        limits: What the plugin may do with files.
+
+    Raises:
+        ConfigError: A directory is not there, or cannot be opened.
+    """
+
+    def __init__(self, directories: Mapping[str, DirectoryGrant], *, limits: FileLimits | None = None) -> None:
+        self._limits = limits or FileLimits()
+        self._lock = threading.Lock()
+        self._open = 0
+        self._grants = dict(sorted(directories.items()))
+        self._roots: dict[str, int] = {}
+        for name, grant in self._grants.items():
+            try:
+                self._roots[name] = os.open(grant.path, _DIRECTORY)
+            except OSError as error:
+                self.close()
+                raise ConfigError(
+                    f"{grant.path}: {error.strerror}",
+                    where=f"grants.files.{name}",
+                    hint="grant a directory that exists",
+                ) from error
+
+    def __enter__(self) -> DirectoryFiles:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the directories go; idempotent."""
+        with self._lock:
+            roots, self._roots = self._roots, {}
+        for descriptor in roots.values():
+            os.close(descriptor)
+
+    def granted(self) -> list[Directory]:
+        return [Directory(name, grant.writable) for name, grant in self._grants.items()]
+
+    def open(self, path: str) -> Reader:
+        with self._at(path, follow=True) as (parent, name):
+            _require_file(parent, name, path)
+            with self._counted():
+                descriptor = os.open(name, _FILE, dir_fd=parent)
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # it changed in between
+                    os.close(descriptor)
+                    raise CapabilityFailure("wrong-kind", f"{path!r} is no file")
+                return _DirectoryReader(descriptor, self)
+
+    def create(self, path: str, replace: bool) -> Writer:
+        with self._at(path, writes=True) as (parent, name):
+            kind = _kind_of(parent, name)
+            if kind not in (None, "file"):
+                raise CapabilityFailure("wrong-kind", f"{path!r} is no file")
+            if kind == "file" and not replace:
+                raise CapabilityFailure("already-exists", f"{path!r} is there already")
+            with self._counted():
+                return _DirectoryWriter(parent, name, path, replace, self._limits.file_bytes, self)
+
+    def stat(self, path: str) -> Entry:
+        shown = path.rstrip("/").rpartition("/")[2]
+        with self._at(path, follow=True) as (parent, name):
+            return _entry(shown, os.stat(name, dir_fd=parent, follow_symlinks=False))
+
+    def list_entries(self, path: str) -> list[Entry]:
+        with self._at(path, follow=True) as (parent, name):
+            descriptor = os.open(name, _DIRECTORY, dir_fd=parent)
+            try:
+                return self._list(descriptor, path)
+            finally:
+                os.close(descriptor)
+
+    def delete(self, path: str) -> None:
+        try:
+            with self._at(path, writes=True) as (parent, name):
+                if _require_file(parent, name, path):
+                    os.unlink(name, dir_fd=parent)
+        except CapabilityFailure as failure:
+            if failure.case != "not-found":
+                raise
+
+    def handle_closed(self) -> None:
+        """Count a handle that was closed."""
+        with self._lock:
+            self._open -= 1
+
+    def _list(self, descriptor: int, path: str) -> list[Entry]:
+        entries: list[Entry] = []
+        with os.scandir(descriptor) as found:
+            for item in found:
+                if item.name.startswith(PRIVATE_PREFIX) or not _is_text(item.name):
+                    continue
+                if len(entries) >= self._limits.entries:
+                    raise CapabilityFailure("other", f"{path!r} has more than {self._limits.entries} entries")
+                try:
+                    entries.append(_entry(item.name, item.stat(follow_symlinks=False)))
+                except FileNotFoundError:  # deleted in between
+                    continue
+        return sorted(entries, key=lambda entry: entry.name)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count a handle that is being opened."""
+        with self._lock:
+            if self._open >= self._limits.open_files:
+                raise CapabilityFailure("no-space", f"{self._open} files are open, the limit of open_files")
+            self._open += 1
+        try:
+            yield
+        except BaseException:
+            self.handle_closed()
+            raise
+
+    @contextmanager
+    def _at(self, path: str, *, writes: bool = False, follow: bool = False) -> Iterator[tuple[int, str]]:
+        """Resolve a path to an open directory and a name in it, `.` for the granted directory itself.
+
+        With `follow`, the name is no symbolic link, unless someone makes it one in the meantime.
+        """
+        name, parts = parse_path(path)
+        grant = self._grants.get(name)
+        if grant is None:
+            raise CapabilityFailure("denied", f"{path!r}: no directory {name!r} is granted")
+        if writes and not grant.writable:
+            raise CapabilityFailure("denied", f"{path!r}: {name!r} is granted for reading only")
+        try:
+            with self._lock:
+                if name not in self._roots:
+                    raise CapabilityFailure("other", "the directories are closed")
+                root = os.dup(self._roots[name])
+            walk = _Walk(root, path)
+            try:
+                yield walk.go(list(parts), follow=follow)
+            finally:
+                walk.close()
+        except OSError as error:
+            raise _failure(error, path) from error
+
+
+class _Walk:
+    """The open directories on the way from a root down."""
+
+    def __init__(self, root: int, path: str) -> None:
+        self._stack = [root]
+        self._path = path
+        self._links = 0
+
+    def go(self, parts: list[str], *, follow: bool) -> tuple[int, str]:
+        """Walk to the last part; return its directory, still open, and its name."""
+        last = "."
+        pending = parts[::-1]
+        while pending:
+            part = pending.pop()
+            if part in ("", "."):
+                last = "."
+            elif part == "..":  # only a link can say so
+                self._up()
+                last = "."
+            elif target := self._link(part, follow or bool(pending)):
+                pending += target.split("/")[::-1]
+                last = "."
+            elif pending:
+                self._stack.append(os.open(part, _DIRECTORY, dir_fd=self._stack[-1]))
+                last = "."
+            else:
+                last = part
+        return self._stack[-1], last
+
+    def close(self) -> None:
+        for descriptor in self._stack:
+            os.close(descriptor)
+
+    def _up(self) -> None:
+        if len(self._stack) == 1:
+            raise CapabilityFailure("denied", f"{self._path!r} leads out of its directory by a symbolic link")
+        os.close(self._stack.pop())
+
+    def _link(self, part: str, follow: bool) -> str | None:
+        try:
+            target = os.readlink(part, dir_fd=self._stack[-1]) if follow else None
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOENT):  # no link, or nothing: whoever opens it will tell
+                return None
+            raise
+        if target is None:
+            return None
+        self._links += 1
+        if target.startswith("/") or self._links > _MAX_LINKS:
+            raise CapabilityFailure("denied", f"{self._path!r} leads out of its directory by a symbolic link")
+        return target
+
+
+class _DirectoryReader:
+    def __init__(self, descriptor: int, files: DirectoryFiles) -> None:
+        self._descriptor: int | None = descriptor
+        self._files = files
+        self._position = 0
+
+    def read(self, max_bytes: int) -> bytes:
+        buffer = bytearray(self._at_most(max_bytes))
+        return bytes(memoryview(buffer)[: self._fill(memoryview(buffer))])
+
+    def read_words(self, max_bytes: int) -> WordBuffer:
+        size = self._at_most(max_bytes)
+        words: npt.NDArray[np.uint64] = np.empty((size + 7) // 8, np.uint64)
+        data = words.view(np.uint8)
+        length = self._fill(data.data[:size]) if size else 0
+        data[length : (length + 7) // 8 * 8] = 0
+        return WordBuffer(length, words[: (length + 7) // 8])
+
+    def seek(self, to: int) -> None:
+        self._position = to
+
+    def tell(self) -> int:
+        return self._position
+
+    def length(self) -> int:
+        with _translated("the file"):
+            return os.fstat(self._number()).st_size
+
+    def close_handle(self) -> None:
+        if self._descriptor is not None:
+            descriptor, self._descriptor = self._descriptor, None
+            self._files.handle_closed()
+            os.close(descriptor)
+
+    def _number(self) -> int:
+        if self._descriptor is None:
+            raise CapabilityFailure("other", "the file is closed")
+        return self._descriptor
+
+    def _at_most(self, max_bytes: int) -> int:
+        # Not more than the file has, so that a wish for 16 MiB costs no more than what there is.
+        return max(0, min(max_bytes, MAX_READ_BYTES, self.length() - self._position))
+
+    def _fill(self, target: memoryview) -> int:
+        filled = 0
+        with _translated("the file"):
+            while filled < len(target) and self._position < _MAX_OFFSET - MAX_READ_BYTES:
+                count = os.preadv(self._number(), [target[filled:]], self._position)
+                if count == 0:
+                    break
+                filled += count
+                self._position += count
+        return filled
+
+
+class _DirectoryWriter:
+    def __init__(
+        self, parent: int, name: str, path: str, replace: bool, limit: int | None, files: DirectoryFiles
+    ) -> None:
+        self._name = name
+        self._path = path
+        self._replace = replace
+        self._limit = limit
+        self._files = files
+        self._written = 0
+        self._published = False
+        self._failed = False
+        self._temporary = f"{PRIVATE_PREFIX}{secrets.token_hex(8)}.part"
+        self._parent = os.dup(parent)
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._descriptor: int | None = os.open(self._temporary, flags, 0o666, dir_fd=self._parent)
+        except OSError:
+            os.close(self._parent)
+            raise
+
+    def write(self, data: Bytes) -> None:
+        descriptor = self._number()
+        rest = memoryview(data)
+        if self._limit is not None and self._written + len(rest) > self._limit:
+            raise CapabilityFailure("no-space", f"the file would be larger than file_bytes = {self._limit}")
+        start = self._written
+        try:
+            with _translated(self._path):
+                while rest:
+                    count = os.write(descriptor, rest)
+                    self._written += count
+                    rest = rest[count:]
+        except CapabilityFailure:
+            # All or nothing: a full disk leaves no half of a record behind.
+            with self._fatal():
+                os.ftruncate(descriptor, start)
+                os.lseek(descriptor, start, os.SEEK_SET)
+            self._written = start
+            raise
+
+    def tell(self) -> int:
+        return self._written
+
+    def sync(self) -> None:
+        if not self._published:
+            with self._fatal():
+                os.fsync(self._number())
+
+    def publish(self) -> None:
+        if self._published:
+            return
+        self.sync()
+        with _translated(self._path):
+            if self._replace:
+                if _kind_of(self._parent, self._name) not in (None, "file"):
+                    raise CapabilityFailure("wrong-kind", f"{self._path!r} is no file")
+                os.rename(self._temporary, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
+            else:
+                # Unlike a rename, a link never takes another file's place.
+                os.link(self._temporary, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
+                os.unlink(self._temporary, dir_fd=self._parent)
+            self._published = True
+            os.fsync(self._parent)
+
+    def close_handle(self) -> None:
+        if self._descriptor is None:
+            return
+        descriptor, self._descriptor = self._descriptor, None
+        self._files.handle_closed()
+        try:
+            os.close(descriptor)
+            if not self._published:
+                os.unlink(self._temporary, dir_fd=self._parent)
+        except OSError:
+            pass  # nobody is left to tell; the file is under no name that a plugin can see
+        finally:
+            os.close(self._parent)
+
+    @contextmanager
+    def _fatal(self) -> Iterator[None]:
+        """Give the file up when this fails: what a failed sync left out, no later one would write."""
+        try:
+            with _translated(self._path):
+                yield
+        except CapabilityFailure:
+            self._failed = True
+            raise
+
+    def _number(self) -> int:
+        if self._failed:
+            raise CapabilityFailure("input-output", "an earlier write failed: the file is given up")
+        if self._published:
+            raise CapabilityFailure("other", "the file is published: nothing can be written to it")
+        if self._descriptor is None:
+            raise CapabilityFailure("other", "the file is closed")
+        return self._descriptor
+
+
+def _failure(error: OSError, path: str) -> CapabilityFailure:
+    # The system's message names a path of the host's, which is not the plugin's to know.
+    return CapabilityFailure(_CASES.get(error.errno or 0, "other"), f"{path!r}: {error.strerror or 'failed'}")
+
+
+@contextmanager
+def _translated(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _failure(error, path) from error
+
+
+def _kind(mode: int) -> Literal["file", "directory", "other"]:
+    if stat.S_ISREG(mode):
+        return "file"
+    return "directory" if stat.S_ISDIR(mode) else "other"
+
+
+def _kind_of(parent: int, name: str) -> Literal["file", "directory", "other"] | None:
+    try:
+        return _kind(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return None
+
+
+def _require_file(parent: int, name: str, path: str) -> bool:
+    kind = _kind_of(parent, name)
+    if kind is None:
+        raise CapabilityFailure("not-found", f"there is no {path!r}")
+    if kind != "file":
+        raise CapabilityFailure("wrong-kind", f"{path!r} is no file")
+    return True
+
+
+def _entry(name: str, status: os.stat_result) -> Entry:
+    kind = _kind(status.st_mode)
+    return Entry(name, kind, status.st_size if kind == "file" else 0, max(0, status.st_mtime_ns // 10**6))
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -111,6 +111,6 @@ def test_a_failed_npm_install_leaves_nothing(
     project = make_project(language="javascript")
     for name in ("package.json", "package-lock.json"):
         (project.root / "guest-sdks" / "javascript" / name).touch()
-    with pytest.raises(Exception, match="no network"):
+    with pytest.raises(ToolchainMissing, match="no network"):
         JavaScriptDriver().build(project, project.guests["probe"], tmp_path)
     assert list((cache / "toolchains").iterdir()) == []

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dataflare.toolchain.guests import Guest, Project
-from dataflare.toolchain.process import ToolchainMissing, run
+from dataflare.toolchain.process import BuildFailed, ToolchainMissing, run
 from dataflare.toolchain.store import cache_root, digest_files, once, stage_wit
 
 __all__ = ["JavaScriptDriver"]
@@ -37,8 +37,8 @@ class JavaScriptDriver:
         """Build a component.
 
         Raises:
-            ToolchainMissing: There is no Node.js, no npm, or too old a one.
-            BuildFailed: The build failed, or the packages could not be installed.
+            ToolchainMissing: There is no Node.js of the right age, no npm, or its packages are not to be had.
+            BuildFailed: The build failed.
         """
         workspace = guest.folder.parent.parent
         packages = _packages(workspace)
@@ -63,7 +63,12 @@ def _packages(workspace: Path) -> Path:
         shutil.copy2(manifest, folder)
         shutil.copy2(lock, folder)
         # `npm ci` refuses locks that npm itself wrote on another platform; `install` keeps to the lock all the same.
-        run(["npm", "install", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder)
+        try:
+            run(["npm", "install", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder)
+        except BuildFailed as exc:
+            raise ToolchainMissing(
+                f"npm packages are not to be had: {exc.message}", hint="try with the network"
+            ) from exc
 
     platform = f"{os.uname().sysname}-{os.uname().machine}" if hasattr(os, "uname") else os.name
     return once(

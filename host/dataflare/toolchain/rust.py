@@ -34,7 +34,7 @@ _TARGET = "wasm32-unknown-unknown"
 _CARGO_HINT = "install Rust with rustup (https://rustup.rs)"
 _ANY_HINT = f"{_CARGO_HINT}, then `rustup target add {_TARGET}`"
 _PINNED_HINT = (
-    "the pinned toolchain needs Debian 12 on x86-64 (`apt-get update` first), gcc and cargo; "
+    "the pinned toolchain needs Debian 12 on x86-64, gcc, cargo and the network; "
     "with --local any Rust with a WebAssembly target builds into build/guests instead"
 )
 
@@ -134,7 +134,7 @@ def _installed() -> _Toolchain | None:
 
 
 def _pinned_toolchain() -> _Toolchain:
-    """The pinned toolchain, made on first use: 2 to 3 minutes on two cores."""
+    """The pinned toolchain, made on first use: about two minutes on two cores."""
     if shutil.which("cargo") is None:
         raise ToolchainMissing("there is no cargo", hint=_CARGO_HINT)
     recipe = digest_bytes("".join((PINNED, _RUSTC, _LINKER, _STD_MANIFEST)).encode())[:16]
@@ -152,25 +152,29 @@ def _pinned_toolchain() -> _Toolchain:
 
 def _make_toolchain(folder: Path) -> None:
     debs = folder / "debs"
-    debs.mkdir()
-    # Only unpacked, never installed: no root, and nothing on this machine changes.
+    # apt's own lists of packages may be absent, old, or not ours to update: it gets a place for others.
+    for place in ("lists/partial", "archives/partial"):
+        (debs / place).mkdir(parents=True)
+    options = [f"Dir::State::Lists={debs}/lists", f"Dir::Cache={debs}", "APT::Sandbox::User=root"]
+    apt = ["apt-get", "-q", *(word for option in options for word in ("-o", option))]
     packages = [f"{name}={version}" for name, version in _DEBS.items()]
     try:
-        run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", *packages], cwd=debs)
+        run([*apt, "update"], cwd=debs)
+        run([*apt, "download", *packages], cwd=debs)
     except BuildFailed as exc:
-        raise ToolchainMissing(
-            f"Debian's packages of the pinned Rust toolchain: {exc.message}", hint=_PINNED_HINT
-        ) from exc
+        raise ToolchainMissing(f"Debian's packages are not to be had: {exc.message}", hint=_PINNED_HINT) from exc
+    # Only unpacked, never installed: no root, and nothing on this machine changes.
     for deb in sorted(debs.glob("*.deb")):
         run(["dpkg", "-x", deb, folder / "root"], cwd=debs)
     shutil.rmtree(debs)
     _write_script(folder / "bin" / "rustc", _RUSTC)
     _write_script(folder / "bin" / "linker", _LINKER)
     _build_std(folder)
-    # The linker runs on this machine: any Rust will do to build it, and Debian's is here.
-    install: list[str | Path] = ["cargo", "install", "wasm-component-ld", "--version", _LINKER_VERSION, "--locked"]
+    # The linker runs on this machine: any Rust will do to build it, and Debian's is here. Unoptimized, as it is built in
+    # half the time, and fast enough.
+    install: list[str | Path] = ["cargo", "install", "wasm-component-ld", "--version", _LINKER_VERSION]
     env = {"RUSTC": str(folder / "bin" / "rustc"), "CARGO_TARGET_DIR": str(folder / "target")}
-    run([*install, "--root", folder / "cargo"], cwd=folder, env=env)
+    run([*install, "--locked", "--debug", "--root", folder / "cargo"], cwd=folder, env=env)
     shutil.rmtree(folder / "target")
 
 

@@ -78,7 +78,7 @@ impl Bitmap {
     }
 
     fn count(&mut self) {
-        if self.length % 64 != 0 {
+        if !self.length.is_multiple_of(64) {
             if let Some(last) = self.words.last_mut() {
                 *last &= (1 << (self.length % 64)) - 1;
             }

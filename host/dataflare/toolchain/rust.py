@@ -170,8 +170,8 @@ def _make_toolchain(folder: Path) -> None:
     _write_script(folder / "bin" / "rustc", _RUSTC)
     _write_script(folder / "bin" / "linker", _LINKER)
     _build_std(folder)
-    # The linker runs on this machine: any Rust will do to build it, and Debian's is here. Unoptimized, as it is built in
-    # half the time, and fast enough.
+    # The linker runs on this machine: any Rust will do to build it, and Debian's is here. Unoptimized it takes half the
+    # time to build, and is fast enough.
     install: list[str | Path] = ["cargo", "install", "wasm-component-ld", "--version", _LINKER_VERSION]
     env = {"RUSTC": str(folder / "bin" / "rustc"), "CARGO_TARGET_DIR": str(folder / "target")}
     run([*install, "--locked", "--debug", "--root", folder / "cargo"], cwd=folder, env=env)

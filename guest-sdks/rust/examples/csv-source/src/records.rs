@@ -71,7 +71,7 @@ impl<E, F: FnMut() -> Result<Part, E>> Records<F> {
         let line = self.place.line;
         self.splitter.set_line(line);
         let (mut length, mut count) = (0, 0);
-        loop {
+        let invented = loop {
             let at_end = !self.refill()?;
             // At the end of the file a line feed ends the last record, unless a quote is open.
             let input = if at_end { b"\n".as_slice() } else { &self.part.bytes()[self.used..] };
@@ -82,7 +82,7 @@ impl<E, F: FnMut() -> Result<Part, E>> Records<F> {
             }
             (length, count) = (length + written, count + ended);
             match result {
-                ReadRecordResult::Record => break,
+                ReadRecordResult::Record => break at_end,
                 ReadRecordResult::InputEmpty if at_end => {
                     return Err(Failure::Broken { line, why: "a quote is not closed before the end of the file".into() });
                 }
@@ -94,8 +94,8 @@ impl<E, F: FnMut() -> Result<Part, E>> Records<F> {
                 ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
                 ReadRecordResult::End => return Ok(None),
             }
-        }
-        self.place.line = self.splitter.line();
+        };
+        self.place.line = self.splitter.line() - u64::from(invented);
         Ok(Some((line, Fields { bytes: &self.fields[..length], ends: &self.ends[..count] })))
     }
 
@@ -170,7 +170,8 @@ mod tests {
         while let Some((line, fields)) = records.next()? {
             rows.push((line, fields.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect()));
         }
-        assert_eq!(records.place().offset, text.len() as u64);
+        let lines = text.iter().filter(|byte| **byte == b'\n').count() as u64;
+        assert_eq!(records.place(), Place { offset: text.len() as u64, line: lines + 1 });
         Ok(rows)
     }
 

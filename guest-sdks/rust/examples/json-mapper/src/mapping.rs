@@ -76,7 +76,8 @@ impl Mapping {
         output.push('{');
         for (name, value) in &record.0 {
             let Some(name) = self.new_name(&name.0) else { continue };
-            if names.contains(&name) {
+            // Names are unique in a record, so only a new name can be there already.
+            if self.is_new(name) && names.contains(&name) {
                 return Err(format!("two fields would be named {name:?}"));
             }
             begin_field(output, &mut names, name)?;
@@ -101,6 +102,10 @@ impl Mapping {
             return None;
         }
         Some(self.rename.get(name).and_then(Value::as_str).unwrap_or(name))
+    }
+
+    fn is_new(&self, name: &str) -> bool {
+        self.rename.values().any(|to| to == name)
     }
 
     /// The fields that are set, with the Arrow types of their values.

@@ -36,11 +36,16 @@ impl<'de: 'a, 'a> Deserialize<'de> for Record<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut fields: Vec<(Name<'de>, &'de RawValue)> = Vec::with_capacity(32);
+                let mut seen = 0;
                 while let Some((name, value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
-                    match fields.iter_mut().find(|(other, _)| other.0 == name.0) {
+                    // Most names are alone with their mark, so that there is no need to look through the others.
+                    let mark = mark(name.0.as_bytes());
+                    let before = if seen & mark == 0 { None } else { fields.iter_mut().find(|(other, _)| other.0 == name.0) };
+                    match before {
                         Some(field) => field.1 = value,
                         None => fields.push((name, value)),
                     }
+                    seen |= mark;
                 }
                 Ok(Record(fields))
             }
@@ -48,4 +53,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Record<'a> {
 
         deserializer.deserialize_map(Fields)
     }
+}
+
+/// One of 64 bits, the same for equal names.
+fn mark(name: &[u8]) -> u64 {
+    let ends = name.first().zip(name.last()).map_or(0, |(first, last)| usize::from(*first) * 5 + usize::from(*last));
+    1 << ((ends + name.len() * 11) % 64)
 }

@@ -97,6 +97,19 @@ def test_what_is_no_component_is_refused_and_not_kept(make_project: MakeProject,
     assert not (cache / "guests").exists()
 
 
+def test_sources_that_change_during_a_build_are_not_mistaken_for_what_was_built(make_project: MakeProject) -> None:
+    class Editor(FakeDriver):
+        def build(self, project: Project, guest: Guest, work: Path) -> bytes:
+            component = super().build(project, guest, work)
+            (guest.folder / "source").write_text("two")
+            return component
+
+    project = make_project()
+    with pytest.raises(BuildFailed, match="changed during the build"):
+        build(project, probe(project), driver=Editor())
+    assert build(project, probe(project), driver=FakeDriver()).how == "built"
+
+
 def test_a_source_that_is_not_there_is_named(make_project: MakeProject) -> None:
     project = make_project()
     (probe(project).folder / "source").unlink()

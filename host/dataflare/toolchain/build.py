@@ -139,6 +139,8 @@ def _make(project: Project, guest: Guest, driver: Driver, key: str) -> bytes:
         component = driver.build(project, guest, Path(work))
     if not component.startswith(_COMPONENT_MAGIC):
         raise BuildFailed(f"{guest.name}: what was built is no component")
+    if _key(project, guest, driver) != key:
+        raise BuildFailed(f"{guest.name}: its sources changed during the build", hint="build again")
     save_build(key, component)
     return component
 

@@ -121,7 +121,7 @@ def put_column(batch: pa.RecordBatch, column: str, array: pa.Array) -> pa.Record
     metadata = dict(old.metadata or {})
     for key in _EXTENSION_KEYS:  # they speak of a type that is gone
         metadata.pop(key, None)
-    nullable = old.nullable or array.null_count > 0
+    nullable = old.nullable or array.null_count > 0 or types.is_null(array.type)
     return batch.set_column(index, pa.field(column, array.type, nullable=nullable, metadata=metadata or None), array)
 
 
@@ -185,13 +185,11 @@ def filter_rows(batch: pa.RecordBatch, mask: npt.NDArray[np.uint64]) -> pa.Recor
     if batch.num_columns == 0:
         return empty_batch(rows.true_count).replace_schema_metadata(batch.schema.metadata)
     try:
-        return batch.filter(rows)
-    except pa.ArrowNotImplementedError:
-        # Some types, such as views of strings, can be taken by number only.
-        try:
-            return batch.take(pa.array(np.flatnonzero(rows.to_numpy(zero_copy_only=False))))
-        except pa.ArrowException as error:
-            raise other(str(error)) from error
+        return pa.RecordBatch.from_arrays(
+            [_filter_column(column, rows) for column in batch.columns], schema=batch.schema
+        )
+    except pa.ArrowException as error:
+        raise other(str(error)) from error
 
 
 def slice_rows(batch: pa.RecordBatch, offset: int, length: int) -> pa.RecordBatch:
@@ -231,6 +229,15 @@ def concat(parts: Sequence[pa.RecordBatch], max_bytes: int) -> pa.RecordBatch:
         return pa.concat_batches(parts)
     except (pa.ArrowException, ValueError) as error:
         raise too_large(f"the batches cannot be one: {error}") from error
+
+
+def _filter_column(column: pa.Array, rows: pa.BooleanArray) -> pa.Array:
+    # Arrow cannot filter views yet.
+    if types.is_string_view(column.type):
+        return column.cast(pa.large_string()).filter(rows).cast(column.type)
+    if types.is_binary_view(column.type):
+        return column.cast(pa.large_binary()).filter(rows).cast(column.type)
+    return column.filter(rows)
 
 
 def _refuse_schema(expected: pa.Schema, actual: pa.Schema) -> None:

@@ -15,8 +15,10 @@ __all__ = [
     "bitmap_to_words",
     "column_index",
     "empty_batch",
+    "entries_of_map",
     "expanded_bytes",
     "find_column",
+    "no_rows",
     "owned",
     "row_bytes",
     "words_to_bitmap",
@@ -48,6 +50,13 @@ def find_column(batch: pa.RecordBatch, name: str) -> pa.Array:
 def empty_batch(rows: int) -> pa.RecordBatch:
     """Make a batch of no columns: only a struct without fields can tell pyarrow how many rows it has."""
     return pa.RecordBatch.from_struct_array(pa.StructArray.from_buffers(pa.struct([]), rows, [None]))
+
+
+def no_rows(schema: pa.Schema) -> pa.RecordBatch:
+    """Make a batch of no rows."""
+    if not schema:
+        return empty_batch(0).replace_schema_metadata(schema.metadata)
+    return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
 
 
 def bitmap_to_words(bitmap: pa.Buffer, offset: int, length: int) -> npt.NDArray[np.uint64]:
@@ -89,6 +98,12 @@ def owned(values: Any, dtype: Any) -> npt.NDArray[Any]:
     return array.copy()
 
 
+def entries_of_map(array: pa.MapArray) -> pa.ListArray:
+    """See a map as the list of structs of `key` and `value` that it is."""
+    kind = array.type
+    return array.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
+
+
 def row_bytes(data_type: pa.DataType) -> int:
     """Bound the bytes of one row that a conversion to this type makes of a number or a null."""
     if isinstance(data_type, pa.DictionaryType):
@@ -97,6 +112,8 @@ def row_bytes(data_type: pa.DataType) -> int:
         return int(data_type.list_size) * row_bytes(data_type.value_type) + 1
     if isinstance(data_type, pa.StructType):
         return 1 + sum(row_bytes(data_type.field(i).type) for i in range(data_type.num_fields))
+    if isinstance(data_type, pa.FixedSizeBinaryType):
+        return int(data_type.byte_width) + 1  # its bit_width overflows
     try:
         return int(data_type.bit_width) // 8 + 1
     except ValueError:
@@ -115,7 +132,9 @@ def expanded_bytes(array: pa.Array) -> int:
         return size + _dictionary_bytes(array)
     if isinstance(array, pa.StructArray):
         return size + sum(expanded_bytes(array.field(i)) for i in range(array.type.num_fields))
-    if isinstance(array, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):  # a map is a list too
+    if isinstance(array, pa.MapArray):
+        return expanded_bytes(entries_of_map(array))
+    if isinstance(array, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
         return size + expanded_bytes(array.flatten())
     if isinstance(array, pa.RunEndEncodedArray):
         return size * (1 + expanded_bytes(array.values))

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from dataflare.data.builders import concat
+from dataflare.data.columns import no_rows
 from dataflare.data.schemas import MAX_DEPTH, nesting_depth
 from dataflare.data.shapes import DataFailure, malformed, too_large
 
@@ -62,7 +63,7 @@ def decode_stream(encoded: Any, max_bytes: int) -> pa.RecordBatch:
         raise malformed(f"not a valid Arrow stream: {error}") from error
     except (TypeError, NotImplementedError, RecursionError) as error:
         raise malformed(f"an Arrow stream that cannot be read here: {error}") from error
-    batch = concat(batches, max_bytes) if batches else pa.RecordBatch.from_pylist([], schema=schema)
+    batch = concat(batches, max_bytes) if batches else no_rows(schema)
     if batch.num_rows > _MAX_ROWS:
         raise too_large(f"{batch.num_rows} rows are more than 2^32 - 1")
     return batch

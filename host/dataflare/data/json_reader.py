@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.json as arrow_json
 from pyarrow import types
 
-from dataflare.data.columns import empty_batch
+from dataflare.data.columns import empty_batch, no_rows
 from dataflare.data.schemas import MAX_DEPTH
 from dataflare.data.shapes import malformed, too_large, wrong_type
 from dataflare.data.views import text_values
@@ -48,13 +48,17 @@ def decode_json_lines(lines: bytes, schema: pa.Schema | None, max_bytes: int) ->
     starts = _object_lines(lines)
     wire = None if schema is None else pa.schema([pa.field(f.name, _wire_type(f.type, f.name)) for f in schema])
     if len(starts) == 0:
-        return empty_batch(0) if schema is None else schema.empty_table().to_batches()[0]
+        return empty_batch(0) if schema is None else no_rows(schema)
     try:
         batch = _read(lines, wire)
     except pa.ArrowException as error:
         raise _located(error, lines, wire, starts) from error
     if schema is None:
-        return batch
+        if not any(_holds_nested_null(field.type) for field in batch.schema):
+            batch.validate()
+            return batch
+        # Arrow's reader makes broken arrays of nulls within lists; `_wire_type` goes round that.
+        return decode_json_lines(lines, batch.schema, max_bytes)
     if not schema:
         return empty_batch(batch.num_rows).replace_schema_metadata(schema.metadata)
     columns = []
@@ -159,6 +163,8 @@ def _name_line(error: Exception, batch: pa.RecordBatch, field: pa.Field, lines: 
 
 def _wire_type(data_type: pa.DataType, column: str) -> pa.DataType:
     """The type that Arrow's reader shall read, for a column that shall become of `data_type`."""
+    if types.is_null(data_type):
+        return pa.string()
     if types.is_float16(data_type):
         return pa.float32()
     if types.is_duration(data_type):
@@ -181,6 +187,11 @@ def _wire_type(data_type: pa.DataType, column: str) -> pa.DataType:
     return data_type
 
 
+def _holds_nested_null(data_type: pa.DataType) -> bool:
+    children = [data_type.field(i).type for i in range(data_type.num_fields)]
+    return any(types.is_null(child) or _holds_nested_null(child) for child in children)
+
+
 def _is_binary(data_type: pa.DataType) -> bool:
     return bool(
         types.is_binary(data_type)
@@ -194,6 +205,10 @@ def _restore(array: pa.Array, data_type: pa.DataType) -> pa.Array:
     """Turn what was read as `_wire_type(data_type)` into `data_type`."""
     if array.type.equals(data_type):
         return array
+    if types.is_null(data_type):
+        if array.null_count < len(array):
+            raise ValueError("not null, as all values must be")
+        return pa.nulls(len(array))
     if _is_binary(data_type):
         return _decode_base64(array).cast(data_type)
     if types.is_dictionary(data_type):

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
-from dataflare.data.columns import expanded_bytes
+from dataflare.data.columns import entries_of_map, expanded_bytes
 from dataflare.data.shapes import DataFailure, out_of_range, too_large, wrong_type
 from dataflare.data.views import binary_values
 
@@ -116,7 +116,7 @@ def _render(array: pa.Array, column: str) -> pa.Array:
     if types.is_list(data_type) or types.is_large_list(data_type) or types.is_fixed_size_list(data_type):
         return _render_lists(array, column)
     if types.is_map(data_type):
-        return _render_lists(array, column)
+        return _render_lists(entries_of_map(array), column)
     if types.is_run_end_encoded(data_type):
         return _render(pc.run_end_decode(array), column)
     try:
@@ -193,9 +193,9 @@ def _render_structs(array: pa.StructArray, column: str) -> pa.Array:
 def _render_lists(array: pa.Array, column: str) -> pa.Array:
     lengths = pc.list_value_length(array).cast(pa.int64()).fill_null(0)
     items = _render(array.flatten(), column).fill_null("null")
-    offsets = np.zeros(len(array) + 1, np.int64)
+    offsets = np.zeros(len(array) + 1, np.int32)
     np.cumsum(lengths.to_numpy(zero_copy_only=False), out=offsets[1:])
-    joined = pc.binary_join(pa.LargeListArray.from_arrays(pa.array(offsets), items), ",")
+    joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), items), _literal(","))
     texts = pc.binary_join_element_wise(_literal("["), joined, _literal("]"), _literal(""))
     return _keep_nulls(texts, array)
 

@@ -52,7 +52,7 @@ _PARAMETRIC: tuple[tuple[re.Pattern[str], Callable[..., pa.DataType]], ...] = (
     (re.compile(r"decimal128\((\d{1,3}), (-?\d{1,3})\)"), lambda p, s: pa.decimal128(int(p), int(s))),
     (re.compile(r"decimal256\((\d{1,3}), (-?\d{1,3})\)"), lambda p, s: pa.decimal256(int(p), int(s))),
 )
-_PLAIN_NAME = re.compile("|".join(re.escape(name) for name in sorted(_PLAIN, key=len, reverse=True)))
+_PLAIN_NAME = re.compile(f"(?:{'|'.join(map(re.escape, sorted(_PLAIN, key=len, reverse=True)))})(?![a-z0-9_\\[])")
 _FIXED_SIZE = re.compile(r">\[(\d{1,10})\]")
 _OTHER_NOTATIONS = {
     **{"utf8": "string", "str": "string", "large_utf8": "large_string", "bytes": "binary", "boolean": "bool"},
@@ -166,6 +166,8 @@ def _field_from_wit(field: Any) -> pa.Field:
     except SchemaError as error:
         raise SchemaError(f"column {_shorten(field.name)}: {error.message}", hint=error.hint) from error
     metadata = _metadata_from_wit(field.metadata, f"column {_shorten(field.name)}")
+    if pa.types.is_null(data_type) and not field.nullable:
+        raise SchemaError(f"column {_shorten(field.name)} is of nulls, and must be nullable")
     return pa.field(field.name, data_type, nullable=field.nullable, metadata=metadata)
 
 

@@ -223,6 +223,11 @@ def _restore(array: pa.Array, data_type: pa.DataType) -> pa.Array:
         return pa.MapArray.from_arrays(_list_offsets(array), keys, items, data_type)
     if types.is_list(data_type) or types.is_large_list(data_type) or types.is_fixed_size_list(data_type):
         items = _restore(array.flatten(), data_type.value_type)
+        # Not by a cast where there is another way: Arrow's breaks lists of nulls.
+        if types.is_list(data_type):
+            return pa.ListArray.from_arrays(_list_offsets(array), items, type=data_type)
+        if types.is_large_list(data_type):
+            return pa.LargeListArray.from_arrays(_list_offsets(array).cast(pa.int64()), items, type=data_type)
         return pa.ListArray.from_arrays(_list_offsets(array), items).cast(data_type)
     return array.cast(data_type)
 

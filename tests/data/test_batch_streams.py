@@ -188,7 +188,7 @@ def test_any_bytes_are_an_error_value_and_never_a_crash():
         decode(valid[: size % len(valid)] + noise)
 
 
-@given(st.integers(0, 30))
+@pytest.mark.parametrize("power", [0, 10, 20, 30])
 def test_batch_of_nulls_may_have_more_rows_than_bytes(power):
     rows = 2**power
     encoded = stream(pa.RecordBatch.from_arrays([pa.nulls(rows)], names=["n"]))

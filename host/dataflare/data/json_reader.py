@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as arrow_json
 from pyarrow import types
 
@@ -211,6 +212,10 @@ def _restore(array: pa.Array, data_type: pa.DataType) -> pa.Array:
         return pa.nulls(len(array))
     if _is_binary(data_type):
         return _decode_base64(array).cast(data_type)
+    if types.is_time(data_type):
+        # Arrow has no cast from a text to a time, but one from a text to a moment of the first day.
+        moments = pc.binary_join_element_wise(pa.scalar("1970-01-01T"), array, pa.scalar(""))
+        return moments.cast(pa.timestamp(data_type.unit)).cast(data_type)
     if types.is_dictionary(data_type):
         return _restore(array, data_type.value_type).dictionary_encode().cast(data_type)
     if types.is_struct(data_type):

@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import threading
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+
+from dataflare.capabilities.failures import CapabilityFailure
+from dataflare.capabilities.state import KeyPage, MemoryStateStore, SqliteStateStore, StateLimits, imports
+from dataflare.errors import ConfigError
+from dataflare.values import Err, Ok, Variant
+
+LIMITS = StateLimits(value_bytes=100, namespace_bytes=300)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request, tmp_path):
+    made = (
+        MemoryStateStore(limits=LIMITS)
+        if request.param == "memory"
+        else SqliteStateStore(tmp_path / "s", limits=LIMITS)
+    )
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def state(store):
+    return imports(store, "pipeline/plugin")
+
+
+def test_absent_key_has_no_value(state):
+    assert state["get"]("a") == Ok(None)
+
+
+@pytest.mark.parametrize("value", [b"", b"\0\xff", b"x" * 100])
+def test_value_comes_back_as_it_was_put(state, value):
+    assert state["set"]("a", value) == Ok(None)
+    assert state["get"]("a") == Ok(value)
+
+
+def test_value_takes_the_place_of_the_old_one(state):
+    state["set"]("a", b"1")
+    state["set"]("a", b"2")
+    assert state["get"]("a") == Ok(b"2")
+
+
+def test_deleting_is_idempotent(state):
+    state["set"]("a", b"1")
+    assert [state["delete"]("a"), state["delete"]("a")] == [Ok(None), Ok(None)]
+    assert state["get"]("a") == Ok(None)
+
+
+def test_namespaces_know_nothing_of_one_another(store):
+    one, two = imports(store, "one"), imports(store, "two")
+    one["set"]("a", b"1")
+    assert two["get"]("a") == Ok(None)
+    assert two["list-keys"]("", None, 0) == Ok(KeyPage([], False))
+    two["delete"]("a")
+    assert one["get"]("a") == Ok(b"1")
+
+
+@pytest.mark.parametrize("key", ["", "x" * 1025, "é" * 513])
+@pytest.mark.parametrize("call", ["get", "delete", "set", "compare-and-swap"])
+def test_key_that_is_empty_or_too_long_is_refused(state, call, key):
+    rest = {"set": (b"",), "compare-and-swap": (None, b"")}.get(call, ())
+    assert state[call](key, *rest).error.case == "invalid-key"
+
+
+def test_value_over_the_limit_is_refused(state):
+    assert state["set"]("a", b"x" * 101) == Err(Variant("value-too-large", 100))
+    assert state["compare-and-swap"]("a", None, b"x" * 101) == Err(Variant("value-too-large", 100))
+    assert state["get"]("a") == Ok(None)
+
+
+def test_quota_counts_keys_and_values_of_the_namespace(state, store):
+    for key in ("a", "b"):
+        assert state["set"](key, b"x" * 100) == Ok(None)
+    assert state["set"]("c", b"x" * 98) == Err(Variant("quota-exceeded", 300))
+    assert state["set"]("c", b"x" * 97) == Ok(None)
+    assert state["set"]("a", b"y" * 100) == Ok(None)
+    assert imports(store, "other")["set"]("c", b"x" * 98) == Ok(None)
+    state["delete"]("a")
+    assert state["set"]("d", b"x" * 100) == Ok(None)
+
+
+def test_keys_come_in_the_order_of_their_bytes(state):
+    for key in ("b", "a\0", "a", "é", "z", "\U0001f600", "\uffff"):
+        state["set"](key, b"")
+    assert state["list-keys"]("", None, 0).value.keys == ["a", "a\0", "b", "z", "é", "\uffff", "\U0001f600"]
+
+
+def test_listing_is_cut_into_pages(state):
+    for key in "abcde":
+        state["set"](key, b"")
+    assert state["list-keys"]("", None, 2) == Ok(KeyPage(["a", "b"], True))
+    assert state["list-keys"]("", "b", 3) == Ok(KeyPage(["c", "d", "e"], False))
+    assert state["list-keys"]("", "bb", 1) == Ok(KeyPage(["c"], True))
+    assert state["list-keys"]("", "z", 2**32 - 1) == Ok(KeyPage([], False))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "keys"), [("a/", ["a/1", "a/2"]), ("a", ["a", "a/1", "a/2", "ab"]), ("%", []), ("_", [])]
+)
+def test_prefix_is_taken_as_it_stands(state, prefix, keys):
+    for key in ("a", "a/1", "a/2", "ab", "b"):
+        state["set"](key, b"")
+    assert state["list-keys"](prefix, None, 0).value.keys == keys
+
+
+@pytest.mark.parametrize("make", [MemoryStateStore, lambda: SqliteStateStore(":memory:")])
+def test_page_has_at_most_a_thousand_keys(make):
+    store = make()
+    for number in range(1001):
+        store.set("n", f"{number:04}", b"")
+    page = store.list_keys("n", "", None, 5000)
+    assert (len(page.keys), page.keys[-1], page.more) == (1000, "0999", True)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("there", "expected", "replacement", "swapped", "after"),
+    [
+        (None, None, b"n", True, b"n"),
+        (b"o", None, b"n", False, b"o"),
+        (b"o", b"o", b"n", True, b"n"),
+        (b"o", b"x", b"n", False, b"o"),
+        (b"o", b"o", None, True, None),
+        (None, b"", b"n", False, None),
+        (b"", None, b"n", False, b""),
+    ],
+)
+def test_compare_and_swap_swaps_only_what_is_expected(state, there, expected, replacement, swapped, after):
+    if there is not None:
+        state["set"]("a", there)
+    assert state["compare-and-swap"]("a", expected, replacement) == Ok(swapped)
+    assert state["get"]("a") == Ok(after)
+
+
+def test_threads_that_swap_lose_no_step(store):
+    def count() -> None:
+        for _ in range(25):
+            while True:
+                old = store.get("n", "count")
+                if store.compare_and_swap("n", "count", old, str(int(old or b"0") + 1).encode()):
+                    break
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.get("n", "count") == b"100"
+
+
+def test_closing_twice_does_nothing(store):
+    store.close()
+    store.close()
+
+
+class StoresAgree(RuleBasedStateMachine):
+    """Both stores, and a dictionary, are told the same and must say the same."""
+
+    keys = Bundle("keys")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stores = [MemoryStateStore(limits=LIMITS), SqliteStateStore(":memory:", limits=LIMITS)]
+        self.model: dict[str, bytes] = {}
+
+    def teardown(self) -> None:
+        for store in self.stores:
+            store.close()
+
+    @initialize(target=keys)
+    def first_key(self):
+        return "a"
+
+    @rule(target=keys, key=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4))
+    def make_key(self, key):
+        return key
+
+    def both(self, call):
+        outcomes = []
+        for store in self.stores:
+            try:
+                outcomes.append(call(store))
+            except CapabilityFailure as failure:
+                outcomes.append(failure.error)
+        assert outcomes[0] == outcomes[1]
+        return outcomes[0]
+
+    def fits(self, key, value):
+        rest = sum(len(k.encode()) + len(v) for k, v in self.model.items() if k != key)
+        return rest + len(key.encode()) + len(value) <= LIMITS.namespace_bytes
+
+    @rule(key=keys, value=st.binary(max_size=100))
+    def put(self, key, value):
+        outcome = self.both(lambda store: store.set("n", key, value))
+        if self.fits(key, value):
+            assert outcome is None
+            self.model[key] = value
+        else:
+            assert outcome.case == "quota-exceeded"
+
+    @rule(key=keys)
+    def remove(self, key):
+        self.both(lambda store: store.delete("n", key))
+        self.model.pop(key, None)
+
+    @rule(key=keys, replacement=st.none() | st.binary(max_size=60), lucky=st.booleans())
+    def swap(self, key, replacement, lucky):
+        expected = self.model.get(key) if lucky else b"?"
+        outcome = self.both(lambda store: store.compare_and_swap("n", key, expected, replacement))
+        if expected != self.model.get(key):
+            assert outcome is False
+        elif replacement is None:
+            self.model.pop(key, None)
+        elif self.fits(key, replacement):
+            assert outcome is True
+            self.model[key] = replacement
+        else:
+            assert outcome.case == "quota-exceeded"
+
+    @rule(prefix=st.sampled_from(["", "a", "b"]), after=st.none() | keys, limit=st.integers(0, 3))
+    def listing(self, prefix, after, limit):
+        page = self.both(lambda store: store.list_keys("n", prefix, after, limit))
+        found = sorted(k for k in self.model if k.startswith(prefix) and (after is None or k > after))
+        assert page == KeyPage(found[: limit or 1000], len(found) > (limit or 1000))
+
+    @invariant()
+    def values_agree(self):
+        for key, value in self.model.items():
+            assert self.both(lambda store, key=key: store.get("n", key)) == value
+
+
+StoresAgree.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestStoresAgree = StoresAgree.TestCase
+
+
+def test_values_outlive_the_process_that_put_them(tmp_path):
+    path = tmp_path / "state.db"
+    program = (
+        "import os, sys; from dataflare.capabilities.state import SqliteStateStore\n"
+        "SqliteStateStore(sys.argv[1]).set('n', 'a', b'kept'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(path)], check=False)
+    store = SqliteStateStore(path)
+    assert store.get("n", "a") == b"kept"
+    store.close()
+
+
+def test_two_stores_on_one_file_see_each_other(tmp_path):
+    one, two = SqliteStateStore(tmp_path / "s"), SqliteStateStore(tmp_path / "s")
+    one.set("n", "a", b"1")
+    assert two.compare_and_swap("n", "a", b"1", b"2")
+    assert one.get("n", "a") == b"2"
+    one.close()
+    two.close()
+
+
+def test_closed_store_is_unavailable(tmp_path):
+    store = SqliteStateStore(tmp_path / "s")
+    store.close()
+    assert imports(store, "n")["get"]("a").error.case == "unavailable"
+
+
+def test_locked_file_is_unavailable(tmp_path, monkeypatch):
+    monkeypatch.setattr("dataflare.capabilities.state._BUSY_TIMEOUT_S", 0.01)
+    store = SqliteStateStore(tmp_path / "s")
+    other = sqlite3.connect(tmp_path / "s", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert imports(store, "n")["set"]("a", b"1").error.case == "unavailable"
+    other.execute("ROLLBACK")
+    assert imports(store, "n")["set"]("a", b"1") == Ok(None)
+    other.close()
+    store.close()
+
+
+def test_file_that_is_no_database_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(ConfigError, match=r"notes\.txt"):
+        SqliteStateStore(path)
+    assert path.read_bytes() == b"not a database" * 100
+
+
+def test_database_of_something_else_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE t (x)")
+    other.close()
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="something else"):
+        SqliteStateStore(path)
+    assert path.read_bytes() == before
+
+
+def test_file_in_an_absent_directory_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="state"):
+        SqliteStateStore(tmp_path / "absent" / "s")
+
+
+@pytest.mark.parametrize("limit", [0, 2**32])
+def test_limit_out_of_range_is_refused(limit):
+    with pytest.raises(ConfigError, match=r"state\.value_bytes"):
+        StateLimits(value_bytes=limit)

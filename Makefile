@@ -1,0 +1,68 @@
+# Everything runs in a virtual environment of its own, made on the first use.
+#   make PYTHON=/path/to/python3.12 ...   chooses the interpreter
+#   make VENV=/elsewhere ...              chooses the environment's place
+
+VENV ?= .venv
+PY := $(VENV)/bin/python
+ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	if $$name -c '$(ENOUGH)' 2>/dev/null; then command -v $$name; break; fi; done)
+
+# What is installed is known by the digest of what says so: a second run installs nothing.
+DIGEST := $(shell cksum < pyproject.toml | tr ' ' '-')
+READY_DEMO := $(VENV)/.demo-$(DIGEST)
+READY_DEV := $(VENV)/.dev-$(DIGEST)
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format guests bench clean
+
+help:  ## Say what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: $(READY_DEMO)  ## Run 336,776 flights through plugins in several languages (needs only Python 3.11)
+	@$(PY) examples/flights/demo.py
+
+test: lint guests  ## Lint, build the guests and run all tests
+	@$(PY) -m pytest -n 2 $(ARGS)
+
+lint: $(READY_DEV)  ## Check format, lint, types, layers and the WIT standard
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+	@$(PY) -m dataflare.wit check
+
+format: $(READY_DEV)  ## Format the Python code and repair what can be repaired
+	@$(VENV)/bin/ruff check --fix-only .
+	@$(VENV)/bin/ruff format .
+
+guests: $(READY_DEV)  ## Build the example guests that changed
+	@$(PY) -m dataflare.toolchain build --all
+
+bench: guests  ## Measure, and compare with a peer
+	@set -e; for bench in benches/bench_*.py; do $(PY) "$$bench"; done
+
+clean:  ## Remove the virtual environment and everything that was built here
+	@rm -rf "$(VENV)" build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find host tests examples benches -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PY):
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "error: no Python 3.11 or newer was found" >&2; \
+		echo "  hint: install one, or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; fi
+	@"$(PYTHON)" -c '$(ENOUGH)' || { echo "error: $(PYTHON) is no Python 3.11 or newer" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "error: $(PYTHON) cannot make virtual environments" >&2; \
+		echo "  hint: Debian and Ubuntu keep that apart: apt install python3-venv" >&2; exit 1; }
+	@"$(PYTHON)" -m venv "$(VENV)"
+
+$(READY_DEMO): | $(PY)
+	@echo "Installing dataflare into $(VENV) ..."
+	@$(PIP) --editable '.[python-guests]'
+	@touch "$@"
+
+$(READY_DEV): | $(PY)
+	@echo "Installing dataflare and what tests need into $(VENV) ..."
+	@$(PIP) --editable '.[python-guests,test,lint,bench]'
+	@touch "$@" "$(READY_DEMO)"

@@ -167,6 +167,11 @@ def test_types_that_hide_their_size_are_refused(array):
     assert case(stream(table(a=array))) == "malformed"
 
 
+def test_name_of_a_nested_field_that_is_no_utf8_is_malformed():
+    encoded = stream(table(a=[{"nested-name": 1}]))
+    assert case(encoded.replace(b"nested-name", b"nested-\xffame")) == "malformed"
+
+
 def test_column_named_twice_is_malformed():
     batch = pa.RecordBatch.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
     assert case(stream(batch)) == "malformed"

@@ -86,9 +86,21 @@ def _check_type(data_type: pa.DataType, column: str) -> None:
         return _check_type(data_type.value_type, column)
     if isinstance(data_type, pa.UnionType | pa.RunEndEncodedType | pa.ListViewType | pa.LargeListViewType):
         raise malformed(f"the type of column {column!r}, {data_type}, is not taken from a plugin")
+    if isinstance(data_type, pa.TimestampType):
+        _require_text(data_type, "tz", column)
     for i in range(data_type.num_fields):
-        _check_type(data_type.field(i).type, column)
+        child = data_type.field(i)
+        _require_text(child, "name", column)
+        _check_type(child.type, column)
     return None
+
+
+def _require_text(owner: pa.DataType | pa.Field, attribute: str, column: str) -> None:
+    """Refuse what Arrow does not check, and what would fail much later, when somebody looks at it."""
+    try:
+        getattr(owner, attribute)
+    except UnicodeDecodeError as error:
+        raise malformed(f"a {attribute} in the type of column {column!r} is not UTF-8") from error
 
 
 def _decompressed_bytes(buffer: pa.Buffer, max_bytes: int) -> int:

@@ -95,6 +95,8 @@ def _read(lines: bytes, schema: pa.Schema | None) -> pa.RecordBatch:
 
 def _object_lines(lines: bytes) -> npt.NDArray[np.int64]:
     """Check that every line holds one object, not nested too deeply; return each object's line, counted from 1."""
+    if _is_flat(lines):
+        return np.arange(1, lines.count(b"\n") + 1)
     # Escaped quotes are blanked out, so that every quote left begins or ends a string.
     text = lines if b"\\" not in lines else lines.replace(b"\\\\", b"__").replace(b'\\"', b"__")
     data = np.frombuffer(text, np.uint8)
@@ -119,6 +121,19 @@ def _object_lines(lines: bytes) -> npt.NDArray[np.int64]:
     if len(objects) == 0 and lines.strip():
         raise malformed("line 1: not a JSON object")
     return objects
+
+
+def _is_flat(lines: bytes) -> bool:
+    """Whether each line is braced, and there is no other bracket that opens: then there is nothing to look for."""
+    count = lines.count(b"\n")
+    return (
+        lines.startswith(b"{")
+        and lines.endswith(b"}\n")
+        and b"[" not in lines
+        and lines.count(b"{") == count
+        and lines.count(b"\n{") == count - 1
+        and lines.count(b"}\n") == count
+    )
 
 
 def _located(error: Exception, lines: bytes, schema: pa.Schema | None, starts: npt.NDArray[np.int64]) -> Exception:

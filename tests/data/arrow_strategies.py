@@ -58,7 +58,7 @@ def any_types() -> st.SearchStrategy[pa.DataType]:
     )
 
 
-def data_types() -> st.SearchStrategy[pa.DataType]:
+def data_types(*, views: bool = True) -> st.SearchStrategy[pa.DataType]:
     """Types that `arrays` makes values of; views of strings not within others, where Arrow can do little with them."""
     flat = st.sampled_from([kind for kind in FLAT if kind not in (pa.string_view(), pa.binary_view())])
     nested = st.recursive(
@@ -73,7 +73,7 @@ def data_types() -> st.SearchStrategy[pa.DataType]:
         ),
         max_leaves=4,
     )
-    return st.one_of(nested, st.sampled_from([pa.string_view(), pa.binary_view()]))
+    return st.one_of(nested, st.sampled_from([pa.string_view(), pa.binary_view()])) if views else nested
 
 
 def values(data_type: pa.DataType) -> st.SearchStrategy[Any]:

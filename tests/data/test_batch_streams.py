@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arrow_strategies import batches
+from arrow_strategies import batches, data_types
 from dataflare.data.batches import Batch, imports
 from dataflare.data.shapes import WordBuffer
 from dataflare.values import Err, Ok
@@ -39,7 +39,7 @@ def table(**columns) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(columns)
 
 
-@given(batches())
+@given(batches(data_types(views=False)))
 def test_batch_survives_a_stream(arrow):
     arrow = arrow.replace_schema_metadata({"k": "v"})
     back = decode(bytes(Batch(arrow).to_arrow())).value.arrow
@@ -47,7 +47,7 @@ def test_batch_survives_a_stream(arrow):
     assert repr(back.to_pylist()) == repr(arrow.to_pylist())
 
 
-@given(batches())
+@given(batches(data_types(views=False)))
 def test_batch_survives_a_stream_in_words(arrow):
     words = Batch(arrow).to_arrow_words()
     assert words.words.dtype == np.uint64
@@ -158,12 +158,14 @@ def test_uncompressed_stream_over_the_limit_is_too_large():
     [
         pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])]),
         pa.RunEndEncodedArray.from_arrays([2], [1]),
+        pa.array(["a"], pa.string_view()),
+        pa.array([[b"a"]], pa.list_(pa.binary_view())),
         pa.array([[1]], pa.list_view(pa.int8())),
         pa.array([{"x": [1]}], pa.struct([("x", pa.large_list_view(pa.int8()))])),
     ],
     ids=lambda array: str(array.type),
 )
-def test_types_that_hide_their_size_are_refused(array):
+def test_types_that_arrow_is_not_safe_with_are_refused(array):
     assert case(stream(table(a=array))) == "malformed"
 
 

@@ -231,6 +231,7 @@ INT8 = Schema((Field("a", "int8"),))
         ('{"d":"2020-01-01"}\n{"d":"2020-02-31"}\n', Schema((Field("d", "date32[day]"),)), 2),
         ('{"d":"AA=="}\n{"d":"A==="}\n', Schema((Field("d", "binary"),)), 2),
         ('{"d":"AA=="}\n\n{"d":"=A=="}\n', Schema((Field("d", "binary"),)), 3),
+        ('{"d":[1,2]}\n{"d":[1]}\n', Schema((Field("d", "fixed_size_list<item: int8>[2]"),)), 2),
         ('{"d":"1.5"}\n{"d":"1.x"}\n', Schema((Field("d", "decimal128(5, 2)"),)), 2),
     ],
 )

@@ -248,8 +248,20 @@ def _restore(array: pa.Array, data_type: pa.DataType) -> pa.Array:
             return pa.ListArray.from_arrays(_list_offsets(array), items, type=data_type)
         if types.is_large_list(data_type):
             return pa.LargeListArray.from_arrays(_list_offsets(array).cast(pa.int64()), items, type=data_type)
-        return pa.ListArray.from_arrays(_list_offsets(array), items).cast(data_type)
+        return _fixed_size_lists(array, items, data_type)
     return array.cast(data_type)
+
+
+def _fixed_size_lists(array: pa.ListArray, items: pa.Array, data_type: pa.FixedSizeListType) -> pa.Array:
+    """Build the lists from their items; those of a null list are nulls (a cast leaves them as memory happens to be)."""
+    size = data_type.list_size
+    valid = array.is_valid().to_numpy(zero_copy_only=False)
+    if (array.value_lengths().drop_null().to_numpy(zero_copy_only=False) != size).any():
+        raise ValueError(f"not a list of {size} items")
+    rows = np.cumsum(valid) - 1
+    places = (rows[:, None] * size + np.arange(size)).ravel()
+    filled = items.take(pa.array(places, mask=np.repeat(~valid, size)))
+    return pa.FixedSizeListArray.from_arrays(filled, type=data_type, mask=pa.array(~valid))
 
 
 def _list_offsets(array: pa.ListArray) -> pa.Array:

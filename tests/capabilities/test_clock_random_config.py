@@ -111,9 +111,7 @@ def test_later_changes_do_not_reach_the_plugin():
     assert config.get("a") == "[1]"
 
 
-@pytest.mark.parametrize(
-    "value", [float("nan"), float("inf"), {1: 2}, {"x": object()}, b"x", {"x"}, "\ud800"], ids=repr
-)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1: 2}, {"x": 1j}, b"x", {"x"}, "\ud800"], ids=repr)
 def test_what_json_cannot_hold_is_refused_with_its_key(value):
     with pytest.raises(ConfigError, match=r"config\.key"):
         PluginConfig({"key": value})

@@ -197,7 +197,7 @@ def imports(*, max_batch_bytes: int = MAX_BATCH_BYTES) -> dict[str, Callable[...
         "[method]batch.with-float64-column": _result(Batch.with_float64_column),
         "[method]batch.with-boolean-column": _result(Batch.with_boolean_column),
         "[method]batch.with-text-column": _bulk(
-            _result(lambda self, column, *rest: Batch.with_text_column(self, column.decode(), *rest))
+            _result(lambda self, column, *rest: Batch.with_text_column(self, _text(column), *rest))
         ),
         "[method]batch.with-binary-column": _result(Batch.with_binary_column),
         "[method]batch.cast-column": _result(Batch.cast_column),

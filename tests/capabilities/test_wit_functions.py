@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dataflare.capabilities import clock, config, files, logging, metrics, random, state
+from dataflare.capabilities.names import OFFERED, interface_name
+from dataflare.data import batches
+
+WIT = Path(__file__).parents[2] / "wit"
+IMPORTS = {
+    "batches": batches.imports(),
+    "clock": clock.imports(clock.SystemClock()),
+    "config": config.imports(config.PluginConfig()),
+    "files": files.imports(files.MemoryFiles({})),
+    "logging": logging.imports(logging.PluginLog(logging.MemoryLogSink())),
+    "metrics": metrics.imports(metrics.PluginMetrics(metrics.MemoryMetrics(), "p")),
+    "random": random.imports(random.SystemRandom()),
+    "state": state.imports(state.MemoryStateStore(), "n"),
+}
+
+
+def functions(text: str) -> set[str]:
+    """Find the functions and methods of an interface's text, by their names in the canonical ABI."""
+    found, resource = set(), ""
+    for line in text.splitlines():
+        if match := re.match(r"  resource ([a-z-]+) \{", line):
+            resource = match.group(1)
+        elif line == "  }":
+            resource = ""
+        elif match := re.match(r" +([a-z0-9-]+): func\(", line):
+            found.add(f"[method]{resource}.{match.group(1)}" if resource else match.group(1))
+    return found
+
+
+@pytest.mark.parametrize("short", sorted(OFFERED))
+def test_every_function_of_the_wit_is_there_and_no_other(short):
+    package = interface_name(short).partition(":")[2].partition("/")[0]
+    text = (WIT / package / f"{short}.wit").read_text()
+    assert functions(text) == set(IMPORTS.get(short, {}))
+
+
+def test_bulk_text_comes_as_bytes():
+    bulk = {(short, name) for short, made in IMPORTS.items() for name, f in made.items() if hasattr(f, "text_as_bytes")}
+    assert bulk == {
+        ("batches", "[method]batch.with-text-column"),
+        ("batches", "from-json-lines"),
+        ("files", "[method]writer.write-text"),
+    }
+
+
+def test_interface_of_the_batches_has_its_full_name():
+    assert interface_name("batches") == batches.INTERFACE

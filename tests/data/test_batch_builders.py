@@ -223,6 +223,13 @@ def test_cast_that_cannot_be_is_an_error_value(values, to, expected):
     assert case("cast-column", table(a=values), "a", to) == expected
 
 
+def test_cast_that_reads_memory_of_the_host_is_a_wrong_type():
+    empty = pa.nulls(3, pa.list_(pa.binary(100_000)))
+    assert (
+        case("cast-column", table(a=empty), "a", "fixed_size_list<item: fixed_size_binary[100000]>[2]") == "wrong-type"
+    )
+
+
 def test_cast_names_the_value_that_does_not_fit():
     assert "'x1'" in call("cast-column", table(a=["1", "x1"]), "a", "int64").error.value
 

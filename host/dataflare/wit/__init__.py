@@ -1,0 +1,1 @@
+"""The WIT language: parse, resolve, check names, compare versions, write the reference."""

@@ -1,0 +1,165 @@
+"""Resolved packages, and worlds with everything that they include."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TypeVar
+
+from dataflare.wit.model import Function, Include, Interface, InterfaceRef, Package, WitError, World, WorldItem
+
+__all__ = ["Catalog", "UnfoldedWorld"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnfoldedWorld:
+    """A world with its includes taken in.
+
+    `imports` and `exports` map full names of interfaces (`dataflare:data/batches@1.0.0`), and plain names of functions
+    and interfaces that are written in the world itself, to what they are. Interfaces whose types the others use are
+    imported too, as a component that targets the world would import them.
+    """
+
+    name: str
+    imports: Mapping[str, Interface | Function]
+    exports: Mapping[str, Interface | Function]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """Resolved packages, by their full names (`dataflare:data@1.0.0`), in the order in which they were given."""
+
+    packages: Mapping[str, Package]
+
+    def interfaces(self) -> Iterator[tuple[str, Interface]]:
+        """Every interface with its full name."""
+        for package in self.packages.values():
+            for interface in package.interfaces:
+                yield package.name.item(interface.name), interface
+
+    def worlds(self) -> Iterator[tuple[str, World]]:
+        """Every world, as it is written, with its full name."""
+        for package in self.packages.values():
+            for world in package.worlds:
+                yield package.name.item(world.name), world
+
+    def interface(self, name: str) -> Interface:
+        """The interface of this full name.
+
+        Raises:
+            WitError: There is none.
+        """
+        return _lookup(dict(self.interfaces()), name, "interface")
+
+    def world(self, name: str) -> UnfoldedWorld:
+        """The world of this full name, unfolded.
+
+        Raises:
+            WitError: There is none.
+        """
+        _lookup(dict(self.worlds()), name, "world")
+        return _Unfolder(self).unfold(name)
+
+
+_Value = TypeVar("_Value")
+
+
+def _lookup(values: Mapping[str, _Value], name: str, noun: str) -> _Value:
+    try:
+        return values[name]
+    except KeyError:
+        known = ", ".join(sorted(values)) or "nothing"
+        raise WitError(f"there is no {noun} `{name}`", hint=f"there is: {known}") from None
+
+
+class _Unfolder:
+    def __init__(self, catalog: Catalog) -> None:
+        self._interfaces = dict(catalog.interfaces())
+        self._worlds = dict(catalog.worlds())
+        self._items: dict[str, list[dict[str, WorldItem]]] = {}
+
+    def unfold(self, name: str) -> UnfoldedWorld:
+        imports, exports = self._collect(name, ())
+        exported = {key: self._content(item) for key, item in exports.items()}
+        imported = {key: self._content(item) for key, item in imports.items()}
+        world = self._worlds[name]
+        needed: dict[str, Interface | Function] = {}
+        for use in world.uses:
+            self._need(str(use.source), needed, ())
+        for value in imported.values():
+            self._needs(value, needed, ())
+        # An exported interface takes the types of another from the exported one, where that is exported too.
+        for value in exported.values():
+            self._needs(value, needed, exported)
+        order = [*needed, *(key for key in imported if key not in needed)]
+        merged = {**needed, **imported}
+        return UnfoldedWorld(
+            name=name,
+            imports=MappingProxyType({key: merged[key] for key in order}),
+            exports=MappingProxyType(exported),
+        )
+
+    def _content(self, item: WorldItem) -> Interface | Function:
+        return self._interfaces[str(item.item)] if isinstance(item.item, InterfaceRef) else item.item
+
+    def _needs(self, value: Interface | Function, needed: dict[str, Interface | Function], but: Iterable[str]) -> None:
+        if isinstance(value, Interface):
+            for use in value.uses:
+                self._need(str(use.source), needed, but)
+
+    def _need(self, name: str, needed: dict[str, Interface | Function], but: Iterable[str]) -> None:
+        """Add an interface after those whose types it uses. Not recursive: a chain of uses may be long."""
+        waiting = [name]
+        while waiting:
+            name = waiting[-1]
+            uses = [str(use.source) for use in self._interfaces[name].uses] if name not in but else []
+            missing = [source for source in uses if source not in needed and source not in but]
+            if missing and name not in needed:
+                waiting += missing
+                continue
+            waiting.pop()
+            if name not in but:
+                needed.setdefault(name, self._interfaces[name])
+
+    def _collect(self, name: str, path: tuple[str, ...]) -> list[dict[str, WorldItem]]:
+        """The world's items, includes taken in: imports and exports, by name."""
+        if name in self._items:
+            return self._items[name]
+        world = self._worlds[name]
+        if name in path:
+            raise WitError(f"the world `{world.name}` includes itself", position=world.position)
+        if len(path) > 100:
+            raise WitError("worlds include each other more than 100 deep", position=world.position)
+        both: list[dict[str, WorldItem]] = [{}, {}]
+        for include in world.includes:
+            included = self._collect(str(include.world), (*path, name))
+            _rename_into(both, included, include)
+        for item in world.items:
+            key = str(item.item) if isinstance(item.item, InterfaceRef) else item.item.name
+            target = both[item.exported]
+            if key in target and not isinstance(item.item, InterfaceRef):
+                raise WitError(f"`{key}` is there twice", position=item.position)
+            target[key] = item
+        self._items[name] = both
+        return both
+
+
+def _rename_into(both: list[dict[str, WorldItem]], included: list[dict[str, WorldItem]], include: Include) -> None:
+    renames = dict(include.renames)
+    for original in renames:
+        if not any(original in items for items in included):
+            raise WitError(f"`{include.world}` has no plain name `{original}`", position=include.position)
+    for target, items in zip(both, included, strict=True):
+        for key, item in items.items():
+            if isinstance(item.item, InterfaceRef):
+                target[key] = item
+                continue
+            new = renames.get(key, key)
+            if new in target and target[new] != item:
+                raise WitError(
+                    f"`{new}` is there twice",
+                    position=include.position,
+                    hint=f"include {include.world} with {{ {key} as another-name }}",
+                )
+            target[new] = replace(item, item=replace(item.item, name=new))

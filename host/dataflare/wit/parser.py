@@ -1,0 +1,605 @@
+"""Parse WIT: packages, interfaces, worlds, every value type, resources, gates and documentation.
+
+The language is that of https://component-model.bytecodealliance.org/design/wit.html without its asynchronous part
+(`async`, `stream`, `future`, `error-context`), which is refused with an error of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from dataflare.wit.model import (
+    PRIMITIVES,
+    Alias,
+    Borrow,
+    Case,
+    Enum,
+    Flags,
+    Function,
+    Gate,
+    Include,
+    Interface,
+    InterfaceRef,
+    ListOf,
+    Named,
+    OptionOf,
+    Own,
+    Package,
+    PackageName,
+    Parameter,
+    Position,
+    Primitive,
+    Record,
+    RecordField,
+    Resource,
+    ResultOf,
+    TupleOf,
+    Type,
+    TypeDefinition,
+    Use,
+    Variant,
+    WitError,
+    World,
+    WorldItem,
+)
+from dataflare.wit.tokens import MAX_SOURCE_BYTES, Token, tokenize
+
+__all__ = ["Document", "parse", "parse_file"]
+
+_MAX_DEPTH = 100
+_MAX_FLAGS = 32
+_MAX_LIST_LENGTH = 2**32 - 1
+_TYPE_KEYWORDS = frozenset({"enum", "flags", "record", "resource", "type", "variant"})
+_ASYNCHRONOUS = frozenset({"async", "error-context", "future", "stream"})
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One file. `name` is `None` where the file does not say its package (another file of the folder does)."""
+
+    name: PackageName | None
+    interfaces: tuple[Interface, ...]
+    worlds: tuple[World, ...]
+    nested: tuple[Package, ...]
+    docs: str
+    position: Position
+
+
+def parse_file(path: Path) -> Document:
+    """Parse a file of at most 4 MiB.
+
+    Raises:
+        WitError: The file cannot be read, is no UTF-8, or is no WIT; with the line and the column.
+    """
+    file = str(path)
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise WitError(f"cannot be read: {exc.strerror or exc}", position=Position(file, 1, 1)) from exc
+    if len(data) > MAX_SOURCE_BYTES:
+        raise WitError(f"has {len(data):,} bytes, more than {MAX_SOURCE_BYTES:,}", position=Position(file, 1, 1))
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as exc:
+        before = data[: exc.start]
+        column = len(before) - (before.rfind(b"\n") + 1) + 1
+        raise WitError("is no UTF-8", position=Position(file, before.count(b"\n") + 1, column)) from exc
+    return parse(text, file=file)
+
+
+def parse(text: str, *, file: str = "<text>") -> Document:
+    """Parse the text of a file.
+
+    Args:
+        text: The text.
+        file: What errors call it.
+
+    Raises:
+        WitError: It is no WIT; with the line and the column.
+    """
+    return _Parser(text, file).document()
+
+
+class _Parser:
+    """A recursive descent over the tokens, one token ahead."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self._tokens = tokenize(text, file)
+        self._token = next(self._tokens)
+        self._aliases: dict[str, InterfaceRef] = {}
+
+    # The file.
+
+    def document(self) -> Document:
+        start = self._token
+        name: PackageName | None = None
+        docs = ""
+        interfaces: list[Interface] = []
+        worlds: list[World] = []
+        nested: list[Package] = []
+        while self._token.kind != "end":
+            first = self._token
+            docs_before, gate = self._preamble()
+            if self._at("package"):
+                package = self._package_name()
+                if self._at("{"):
+                    nested.append(self._nested_package(package, docs_before))
+                    continue
+                self._expect(";")
+                if name is not None or interfaces or worlds or nested:
+                    raise WitError("`package` comes once, first in its file", position=first.position)
+                name, docs = package, docs_before
+            else:
+                self._top_level_item(docs_before, gate, interfaces, worlds)
+        bound_interfaces, bound_worlds = self._bind_aliases(interfaces, worlds)
+        return Document(
+            name=name,
+            interfaces=bound_interfaces,
+            worlds=bound_worlds,
+            nested=tuple(nested),
+            docs=docs,
+            position=start.position,
+        )
+
+    def _nested_package(self, name: PackageName, docs: str) -> Package:
+        outer, self._aliases = self._aliases, {}
+        interfaces: list[Interface] = []
+        worlds: list[World] = []
+        self._expect("{")
+        while not self._take("}"):
+            item_docs, gate = self._preamble()
+            if self._at("package"):
+                raise WitError("a nested package holds no package", position=self._token.position)
+            self._top_level_item(item_docs, gate, interfaces, worlds)
+        bound_interfaces, bound_worlds = self._bind_aliases(interfaces, worlds)
+        self._aliases = outer
+        return Package(name=name, interfaces=bound_interfaces, worlds=bound_worlds, docs=docs)
+
+    def _top_level_item(self, docs: str, gate: Gate, interfaces: list[Interface], worlds: list[World]) -> None:
+        position = self._token.position
+        if self._take("interface"):
+            name = self._name("an interface's name")
+            interfaces.append(self._interface_body(name, docs, gate, position))
+        elif self._take("world"):
+            worlds.append(self._world(docs, gate, position))
+        elif self._take("use"):
+            source = self._interface_ref()
+            alias = self._name("a name") if self._take("as") else source.name
+            self._expect(";")
+            if alias in self._aliases:
+                raise WitError(f"`{alias}` is used twice", position=position)
+            self._aliases[alias] = source
+        else:
+            raise self._unexpected("`package`, `interface`, `world` or `use`")
+
+    def _package_name(self) -> PackageName:
+        self._expect("package")
+        namespace = self._name("a namespace")
+        self._expect(":")
+        name = self._name("a package's name")
+        return PackageName(namespace, name, self._version_suffix())
+
+    def _version_suffix(self) -> str | None:
+        return self._kind("version", "a version such as 1.0.0").text if self._take("@") else None
+
+    def _bind_aliases(
+        self, interfaces: list[Interface], worlds: list[World]
+    ) -> tuple[tuple[Interface, ...], tuple[World, ...]]:
+        """Put what the file's own `use` lines stand for in place of their names."""
+        aliases = self._aliases
+
+        def ref(value: InterfaceRef) -> InterfaceRef:
+            if value.package is None and value.name in aliases:
+                return replace(aliases[value.name], position=value.position)
+            return value
+
+        def uses(values: tuple[Use, ...]) -> tuple[Use, ...]:
+            return tuple(replace(use, source=ref(use.source)) for use in values)
+
+        def interface(value: Interface) -> Interface:
+            return replace(value, uses=uses(value.uses))
+
+        def item(value: WorldItem) -> WorldItem:
+            match value.item:
+                case InterfaceRef() as mention:
+                    return replace(value, item=ref(mention))
+                case Interface() as inline:
+                    return replace(value, item=interface(inline))
+            return value
+
+        def world(value: World) -> World:
+            includes = tuple(replace(include, world=ref(include.world)) for include in value.includes)
+            return replace(
+                value, uses=uses(value.uses), includes=includes, items=tuple(item(each) for each in value.items)
+            )
+
+        if not aliases:
+            return tuple(interfaces), tuple(worlds)
+        return tuple(interface(each) for each in interfaces), tuple(world(each) for each in worlds)
+
+    # Interfaces and worlds.
+
+    def _interface_body(self, name: str, docs: str, gate: Gate, position: Position) -> Interface:
+        types: list[TypeDefinition] = []
+        functions: list[Function] = []
+        uses: list[Use] = []
+        self._expect("{")
+        while not self._take("}"):
+            item_docs, item_gate = self._preamble()
+            if self._at("use"):
+                uses.append(self._use(item_gate))
+            elif self._token.kind == "keyword" and self._token.text in _TYPE_KEYWORDS:
+                types.append(self._type_definition(item_docs, item_gate))
+            else:
+                at = self._token.position
+                item_name = self._name("`use`, a type, a function or `}`")
+                self._expect(":")
+                functions.append(self._function(item_name, "function", item_docs, item_gate, at))
+                self._expect(";")
+        return Interface(
+            name=name,
+            types=tuple(types),
+            functions=tuple(functions),
+            uses=tuple(uses),
+            docs=docs,
+            gate=gate,
+            position=position,
+        )
+
+    def _use(self, gate: Gate) -> Use:
+        position = self._expect("use").position
+        source = self._interface_ref()
+        self._expect(".")
+        self._expect("{")
+
+        def name() -> tuple[str, str]:
+            original = self._name("a type's name")
+            return original, self._name("a name") if self._take("as") else original
+
+        names = self._until("}", name, "a type's name", position)
+        self._expect(";")
+        return Use(source=source, names=names, gate=gate, position=position)
+
+    def _interface_ref(self) -> InterfaceRef:
+        position = self._token.position
+        name = self._name("a name")
+        return self._rest_of_ref(name, position)
+
+    def _rest_of_ref(self, name: str, position: Position) -> InterfaceRef:
+        if not self._take(":"):
+            return InterfaceRef(name, None, position)
+        package = self._name("a package's name")
+        self._expect("/")
+        item = self._name("an interface's or a world's name")
+        return InterfaceRef(item, PackageName(name, package, self._version_suffix()), position)
+
+    def _world(self, docs: str, gate: Gate, position: Position) -> World:
+        name = self._name("a world's name")
+        items: list[WorldItem] = []
+        includes: list[Include] = []
+        uses: list[Use] = []
+        types: list[TypeDefinition] = []
+        self._expect("{")
+        while not self._take("}"):
+            item_docs, item_gate = self._preamble()
+            if self._at("import") or self._at("export"):
+                items.append(self._world_item(item_docs, item_gate))
+            elif self._at("include"):
+                includes.append(self._include(item_gate))
+            elif self._at("use"):
+                uses.append(self._use(item_gate))
+            elif self._token.kind == "keyword" and self._token.text in _TYPE_KEYWORDS:
+                types.append(self._type_definition(item_docs, item_gate))
+            else:
+                raise self._unexpected("`import`, `export`, `include`, `use`, a type or `}`")
+        return World(
+            name=name,
+            items=tuple(items),
+            includes=tuple(includes),
+            uses=tuple(uses),
+            types=tuple(types),
+            docs=docs,
+            gate=gate,
+            position=position,
+        )
+
+    def _world_item(self, docs: str, gate: Gate) -> WorldItem:
+        start = self._advance()
+        at = self._token.position
+        name = self._name("a name")
+        item: InterfaceRef | Interface | Function
+        if self._token.text != ":":
+            item = InterfaceRef(name, None, at)
+            self._expect(";")
+        else:
+            self._expect(":")
+            if self._at("func") or self._at("async"):
+                item = self._function(name, "function", docs, gate, at)
+                self._expect(";")
+            elif self._take("interface"):
+                item = self._interface_body(name, docs, gate, at)
+            else:
+                package = self._name("`func`, `interface` or a package's name")
+                self._expect("/")
+                interface = self._name("an interface's name")
+                item = InterfaceRef(interface, PackageName(name, package, self._version_suffix()), at)
+                self._expect(";")
+        return WorldItem(exported=start.text == "export", item=item, docs=docs, gate=gate, position=start.position)
+
+    def _include(self, gate: Gate) -> Include:
+        position = self._expect("include").position
+        world = self._interface_ref()
+        renames: tuple[tuple[str, str], ...] = ()
+        if self._take("with"):
+            self._expect("{")
+
+            def rename() -> tuple[str, str]:
+                original = self._name("a name")
+                self._expect("as")
+                return original, self._name("a name")
+
+            renames = self._until("}", rename, "a name", position)
+        # `include w with { ... }` needs no semicolon, though it may have one.
+        if not renames or self._at(";"):
+            self._expect(";")
+        return Include(world=world, renames=renames, gate=gate, position=position)
+
+    # Functions.
+
+    def _function(self, name: str, kind: str, docs: str, gate: Gate, position: Position) -> Function:
+        if self._at("async"):
+            raise self._asynchronous()
+        self._expect("func")
+        parameters = self._parameters()
+        result = self._type() if self._take("->") else None
+        return Function(
+            name=name, parameters=parameters, result=result, kind=kind, docs=docs, gate=gate, position=position
+        )
+
+    def _parameters(self) -> tuple[Parameter, ...]:
+        self._expect("(")
+
+        def parameter() -> Parameter:
+            position = self._token.position
+            name = self._name("a parameter's name")
+            self._expect(":")
+            return Parameter(name=name, type=self._type(), position=position)
+
+        return _unique(self._list(")", parameter), "parameter")
+
+    # Types.
+
+    def _type_definition(self, docs: str, gate: Gate) -> TypeDefinition:
+        keyword = self._advance()
+        position = self._token.position
+        name = self._name(f"the name of the {keyword.text}")
+        match keyword.text:
+            case "type":
+                self._expect("=")
+                aliased = self._type()
+                self._expect(";")
+                return Alias(name=name, type=aliased, docs=docs, gate=gate, position=position)
+            case "resource":
+                functions = () if self._take(";") else self._resource_body()
+                return Resource(name=name, functions=functions, docs=docs, gate=gate, position=position)
+            case "record":
+                self._expect("{")
+                fields = _unique(self._until("}", self._record_field, "a field", position), "field")
+                return Record(name=name, fields=fields, docs=docs, gate=gate, position=position)
+        self._expect("{")
+        carries = keyword.text == "variant"
+        noun = "flag" if keyword.text == "flags" else "case"
+        cases = _unique(self._until("}", lambda: self._case(carries), f"a {noun}", position), noun)
+        if keyword.text == "variant":
+            return Variant(name=name, cases=cases, docs=docs, gate=gate, position=position)
+        if keyword.text == "enum":
+            return Enum(name=name, cases=cases, docs=docs, gate=gate, position=position)
+        if len(cases) > _MAX_FLAGS:
+            raise WitError(f"{len(cases)} flags, more than {_MAX_FLAGS}", position=position)
+        return Flags(name=name, flags=cases, docs=docs, gate=gate, position=position)
+
+    def _record_field(self) -> RecordField:
+        start = self._token
+        name = self._name("a field's name")
+        self._expect(":")
+        return RecordField(name=name, type=self._type(), docs=start.docs, position=start.position)
+
+    def _case(self, carries: bool) -> Case:
+        start = self._token
+        name = self._name("a case's name")
+        payload: Type | None = None
+        if carries and self._take("("):
+            payload = self._type()
+            self._expect(")")
+        return Case(name=name, payload=payload, docs=start.docs, position=start.position)
+
+    def _resource_body(self) -> tuple[Function, ...]:
+        functions: list[Function] = []
+        self._expect("{")
+        while not self._take("}"):
+            item_docs, gate = self._preamble()
+            position = self._token.position
+            if self._take("constructor"):
+                parameters = self._parameters()
+                result = self._type() if self._take("->") else None
+                functions.append(
+                    Function(
+                        name="constructor",
+                        parameters=parameters,
+                        result=result,
+                        kind="constructor",
+                        docs=item_docs,
+                        gate=gate,
+                        position=position,
+                    )
+                )
+            else:
+                name = self._name("`constructor`, a method's name or `}`")
+                self._expect(":")
+                kind = "static" if self._take("static") else "method"
+                functions.append(self._function(name, kind, item_docs, gate, position))
+            self._expect(";")
+        return _unique(tuple(functions), "function")
+
+    def _type(self, depth: int = 0) -> Type:
+        token = self._token
+        if depth > _MAX_DEPTH:
+            raise WitError(f"types are nested more than {_MAX_DEPTH} deep", position=token.position)
+        if token.kind == "name":
+            self._advance()
+            return Named(token.text, position=token.position)
+        if token.kind != "keyword":
+            raise self._unexpected("a type")
+        if token.text in PRIMITIVES:
+            self._advance()
+            return Primitive(token.text)
+        if token.text in _ASYNCHRONOUS:
+            raise self._asynchronous()
+        match self._advance().text:
+            case "list":
+                self._expect("<")
+                element = self._type(depth + 1)
+                length = self._list_length() if self._take(",") else None
+                self._expect(">")
+                return ListOf(element, length)
+            case "option":
+                self._expect("<")
+                some = self._type(depth + 1)
+                self._expect(">")
+                return OptionOf(some)
+            case "tuple":
+                self._expect("<")
+                return TupleOf(self._until(">", lambda: self._type(depth + 1), "a type", token.position))
+            case "result":
+                return self._result(depth)
+            case "borrow" | "own" as kind:
+                self._expect("<")
+                at = self._token.position
+                resource = Named(self._name("a resource's name"), position=at)
+                self._expect(">")
+                return Borrow(resource) if kind == "borrow" else Own(resource)
+        raise self._unexpected("a type", token)
+
+    def _result(self, depth: int) -> ResultOf:
+        if not self._take("<"):
+            return ResultOf()
+        at = self._token.position
+        ok = None if self._take("_") else self._type(depth + 1)
+        error = self._type(depth + 1) if self._take(",") else None
+        self._expect(">")
+        if ok is None and error is None:
+            raise WitError("`result<_>` says nothing", position=at, hint="write `result`")
+        return ResultOf(ok, error)
+
+    def _list_length(self) -> int:
+        token = self._kind("integer", "a length")
+        if len(token.text) > 10 or not 0 < int(token.text) <= _MAX_LIST_LENGTH:
+            raise WitError(f"a list's length is 1 to {_MAX_LIST_LENGTH}", position=token.position)
+        return int(token.text)
+
+    # Gates.
+
+    def _preamble(self) -> tuple[str, Gate]:
+        """The documentation and the gates before an item, in either order."""
+        gate = Gate()
+        docs = [self._token.docs]
+        while self._at("@"):
+            position = self._advance().position
+            name = self._name("`since`, `unstable` or `deprecated`")
+            if name not in ("since", "unstable", "deprecated"):
+                raise WitError(f"`@{name}` is no gate", position=position, hint="since, unstable, deprecated")
+            self._expect("(")
+            key = "feature" if name == "unstable" else "version"
+            given = self._name(f"`{key}`")
+            if given != key:
+                raise WitError(f"`@{name}` takes `{key}`, not `{given}`", position=position)
+            self._expect("=")
+            value = self._name("a feature's name") if key == "feature" else self._kind("version", "a version").text
+            self._expect(")")
+            if getattr(gate, name) is not None:
+                raise WitError(f"`@{name}` twice", position=position)
+            gate = replace(gate, **{name: value})
+            docs.append(self._token.docs)
+        if gate.since and gate.unstable:
+            raise WitError("either `@since` or `@unstable`, not both", position=self._token.position)
+        return "\n".join(filter(None, docs)), gate
+
+    # Tokens.
+
+    def _advance(self) -> Token:
+        token = self._token
+        if token.kind != "end":
+            self._token = next(self._tokens)
+        return token
+
+    def _at(self, text: str) -> bool:
+        return self._token.kind in ("keyword", "symbol") and self._token.text == text
+
+    def _take(self, text: str) -> bool:
+        found = self._at(text)
+        if found:
+            self._advance()
+        return found
+
+    def _expect(self, text: str) -> Token:
+        if not self._at(text):
+            raise self._unexpected(f"`{text}`")
+        return self._advance()
+
+    def _kind(self, kind: str, wanted: str) -> Token:
+        if self._token.kind != kind:
+            raise self._unexpected(wanted)
+        return self._advance()
+
+    def _name(self, wanted: str) -> str:
+        if self._token.kind == "keyword":
+            raise WitError(
+                f"expected {wanted}, found the keyword `{self._token.text}`",
+                position=self._token.position,
+                hint=f"write `%{self._token.text}` for a name like that",
+            )
+        return self._kind("name", wanted).text
+
+    def _list(self, end: str, item: Callable[[], T]) -> tuple[T, ...]:
+        """Items with commas between them, up to and with `end`; a last comma is allowed."""
+        items: list[T] = []
+        while not self._take(end):
+            items.append(item())
+            if not self._take(","):
+                self._expect(end)
+                break
+        return tuple(items)
+
+    def _until(self, end: str, item: Callable[[], T], wanted: str, position: Position) -> tuple[T, ...]:
+        items = self._list(end, item)
+        if not items:
+            raise WitError(f"at least {wanted} is needed", position=position)
+        return items
+
+    def _unexpected(self, wanted: str, token: Token | None = None) -> WitError:
+        token = token or self._token
+        return WitError(f"expected {wanted}, found {token}", position=token.position)
+
+    def _asynchronous(self) -> WitError:
+        return WitError(
+            f"`{self._token.text}` is not supported",
+            position=self._token.position,
+            hint="use a resource with a function that returns the next part",
+        )
+
+
+_Member = TypeVar("_Member", Parameter, RecordField, Case, Function)
+
+
+def _unique(members: tuple[_Member, ...], noun: str) -> tuple[_Member, ...]:
+    seen: set[str] = set()
+    for member in members:
+        if member.name.lower() in seen:
+            raise WitError(f"the {noun} `{member.name}` is there twice", position=member.position)
+        seen.add(member.name.lower())
+    return members

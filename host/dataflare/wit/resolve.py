@@ -1,0 +1,378 @@
+"""Bring packages together: find what each name stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+from dataflare.wit.catalog import Catalog
+from dataflare.wit.model import (
+    Alias,
+    Borrow,
+    Case,
+    Function,
+    Interface,
+    InterfaceRef,
+    ListOf,
+    Named,
+    OptionOf,
+    Own,
+    Package,
+    PackageName,
+    Position,
+    Record,
+    Resource,
+    ResultOf,
+    TupleOf,
+    Type,
+    TypeDefinition,
+    Use,
+    Variant,
+    WitError,
+    World,
+    WorldItem,
+    definition_types,
+    inner_types,
+)
+from dataflare.wit.parser import Document, parse_file
+
+__all__ = ["load", "resolve"]
+
+
+def load(*folders: Path) -> Catalog:
+    """Read and resolve the packages in folders.
+
+    Every folder that holds `.wit` files, at any depth, is one package; so both `wit/<package>/*.wit` and the layout of
+    other tools (`wit/*.wit` with `wit/deps/<package>/*.wit`) can be read.
+
+    Raises:
+        WitError: A folder cannot be read or has no WIT, a file is wrong, or a name stands for nothing.
+    """
+    packages: list[Package] = []
+    for folder in folders:
+        files = sorted(folder.rglob("*.wit"))
+        if not files:
+            raise WitError("there is no .wit file in it", position=Position(str(folder), 1, 1))
+        by_folder: dict[Path, list[Path]] = {}
+        for file in files:
+            by_folder.setdefault(file.parent, []).append(file)
+        for parent, members in by_folder.items():
+            packages += _merge(parent, [parse_file(file) for file in members])
+    return resolve(packages)
+
+
+def _merge(folder: Path, documents: list[Document]) -> list[Package]:
+    """One package of the files of one folder, and those that are nested in them."""
+    nested = [package for document in documents for package in document.nested]
+    named = [(document.name, document) for document in documents if document.name is not None]
+    if not named:
+        loose = [document for document in documents if document.interfaces or document.worlds]
+        if loose or not nested:
+            hint = "begin one of its files with `package namespace:name@version;`"
+            raise WitError("no file says the package", position=Position(str(folder), 1, 1), hint=hint)
+        return nested
+    name = named[0][0]
+    for other, document in named:
+        if other != name:
+            raise WitError(f"one folder, two packages: {name} and {other}", position=document.position)
+    package = Package(
+        name=name,
+        interfaces=tuple(interface for document in documents for interface in document.interfaces),
+        worlds=tuple(world for document in documents for world in document.worlds),
+        docs="\n".join(document.docs for document in documents if document.docs),
+    )
+    return [package, *nested]
+
+
+def resolve(packages: Iterable[Package]) -> Catalog:
+    """Bind every name in packages that refer to each other.
+
+    Raises:
+        WitError: A package, an interface or a type is missing or there twice; types, uses or includes go in circles; a
+            handle of something that is no resource; a borrowed handle in a result.
+    """
+    return _Resolver(packages).run()
+
+
+class _Resolver:
+    def __init__(self, packages: Iterable[Package]) -> None:
+        self._packages: dict[str, Package] = {}
+        for package in packages:
+            if str(package.name) in self._packages:
+                raise WitError(f"the package `{package.name}` is there twice", hint="remove one of the folders")
+            self._packages[str(package.name)] = package
+        self._interfaces: dict[str, tuple[PackageName, Interface]] = {}
+        worlds: dict[str, World] = {}
+        for package in self._packages.values():
+            members: tuple[Interface | World, ...] = (*package.interfaces, *package.worlds)
+            for each in members:
+                full = package.name.item(each.name)
+                if full in self._interfaces or full in worlds:
+                    raise WitError(f"`{each.name}` is there twice", position=each.position)
+                if isinstance(each, Interface):
+                    self._interfaces[full] = (package.name, each)
+                else:
+                    worlds[full] = each
+        self._worlds = worlds
+        self._scopes: dict[str, dict[str, Named]] = {}
+        self._definitions: dict[tuple[str, str], TypeDefinition] = {}
+
+    def run(self) -> Catalog:
+        for full, (_, interface) in self._interfaces.items():
+            self._own_scope(full, interface.types, interface.functions)
+        for full, world in self._worlds.items():
+            self._own_scope(full, world.types, ())
+        self._order_interfaces()
+        packages = {}
+        for key, package in self._packages.items():
+            interfaces = tuple(
+                self._interface(package.name.item(each.name), package.name, each) for each in package.interfaces
+            )
+            worlds = tuple(self._world(package.name.item(each.name), package.name, each) for each in package.worlds)
+            packages[key] = replace(package, interfaces=interfaces, worlds=worlds)
+        catalog = Catalog(packages=MappingProxyType(packages))
+        _check_circles(self._bound_definitions(packages.values()))
+        for name, _ in catalog.worlds():
+            catalog.world(name)
+        return catalog
+
+    # What names stand for.
+
+    def _own_scope(self, full: str, types: tuple[TypeDefinition, ...], functions: tuple[Function, ...]) -> None:
+        scope: dict[str, Named] = {}
+        taken: set[str] = set()
+        for each in (*types, *functions):
+            if each.name.lower() in taken:
+                raise WitError(f"`{each.name}` is there twice", position=each.position)
+            taken.add(each.name.lower())
+        for definition in types:
+            scope[definition.name] = Named(definition.name, full)
+            self._definitions[full, definition.name] = definition
+        self._scopes[full] = scope
+
+    def _order_interfaces(self) -> None:
+        """Take each `use` into its interface's scope, used interfaces first."""
+        state: dict[str, bool] = {}
+
+        for start in self._interfaces:
+            # A stack of our own: a chain of uses may be longer than Python's.
+            stack: list[tuple[str, Iterator[str]]] = []
+
+            def enter(full: str, stack: list[tuple[str, Iterator[str]]] = stack) -> None:
+                state[full] = False
+                package, interface = self._interfaces[full]
+                sources = [self._interface_name(use.source, package) for use in interface.uses]
+                stack.append((full, iter(sources)))
+
+            if start not in state:
+                enter(start)
+            while stack:
+                full, sources = stack[-1]
+                for source in sources:
+                    if source not in state:
+                        enter(source)
+                        break
+                    if not state[source]:
+                        raise WitError(
+                            f"`{source}` and `{full}` use each other", position=self._interfaces[full][1].position
+                        )
+                else:
+                    package, interface = self._interfaces[full]
+                    taken = {each.name.lower() for each in interface.functions}
+                    self._take_uses(full, interface.uses, package, taken)
+                    state[full] = True
+                    stack.pop()
+
+    def _take_uses(self, full: str, uses: tuple[Use, ...], package: PackageName, taken: set[str]) -> None:
+        scope = self._scopes[full]
+        taken = taken | {name.lower() for name in scope}
+        for use in uses:
+            source = self._interface_name(use.source, package)
+            for original, alias in use.names:
+                if original not in self._scopes[source]:
+                    raise WitError(f"`{source}` has no type `{original}`", position=use.position)
+                if alias.lower() in taken:
+                    raise WitError(f"`{alias}` is there twice", position=use.position)
+                taken.add(alias.lower())
+                scope[alias] = self._scopes[source][original]
+
+    def _interface_name(self, ref: InterfaceRef, package: PackageName) -> str:
+        return self._full_name(ref, package, self._interfaces, "interface")
+
+    def _full_name(self, ref: InterfaceRef, package: PackageName, known: Mapping[str, object], noun: str) -> str:
+        full = (ref.package or package).item(ref.name)
+        if full not in known:
+            owner = str(ref.package or package)
+            if owner not in self._packages:
+                hint = f"there is: {', '.join(sorted(self._packages))}"
+                raise WitError(f"there is no package `{owner}`", position=ref.position, hint=hint)
+            raise WitError(f"there is no {noun} `{full}`", position=ref.position)
+        return full
+
+    # Bound copies.
+
+    def _interface(self, full: str, package: PackageName, interface: Interface) -> Interface:
+        bind = _Binder(full, self._scopes, self._definitions)
+        uses = tuple(replace(use, source=self._full_ref(use.source, package)) for use in interface.uses)
+        return replace(
+            interface,
+            uses=uses,
+            types=tuple(bind.definition(each) for each in interface.types),
+            functions=tuple(bind.function(each) for each in interface.functions),
+        )
+
+    def _full_ref(self, ref: InterfaceRef, package: PackageName) -> InterfaceRef:
+        return replace(ref, package=ref.package or package)
+
+    def _world(self, full: str, package: PackageName, world: World) -> World:
+        self._take_uses(full, world.uses, package, set())
+        bind = _Binder(full, self._scopes, self._definitions)
+        includes = []
+        for include in world.includes:
+            self._full_name(include.world, package, self._worlds, "world")
+            includes.append(replace(include, world=self._full_ref(include.world, package)))
+        return replace(
+            world,
+            uses=tuple(replace(use, source=self._full_ref(use.source, package)) for use in world.uses),
+            types=tuple(bind.definition(each) for each in world.types),
+            items=tuple(self._world_item(full, package, bind, each) for each in world.items),
+            includes=tuple(includes),
+        )
+
+    def _world_item(self, world: str, package: PackageName, bind: _Binder, item: WorldItem) -> WorldItem:
+        match item.item:
+            case InterfaceRef() as ref:
+                self._interface_name(ref, package)
+                return replace(item, item=self._full_ref(ref, package))
+            case Function() as function:
+                return replace(item, item=bind.function(function))
+            case Interface() as inline:
+                full = f"{world}#{inline.name}{'!' if item.exported else ''}"
+                self._own_scope(full, inline.types, inline.functions)
+                self._take_uses(full, inline.uses, package, {each.name.lower() for each in inline.functions})
+                return replace(item, item=self._interface(full, package, inline))
+
+    def _bound_definitions(self, packages: Iterable[Package]) -> dict[tuple[str, str], TypeDefinition]:
+        found = {}
+        for package in packages:
+            owners: tuple[Interface | World, ...] = (*package.interfaces, *package.worlds)
+            for owner in owners:
+                for definition in owner.types:
+                    found[package.name.item(owner.name), definition.name] = definition
+            for world in package.worlds:
+                for item in world.items:
+                    if isinstance(item.item, Interface):
+                        full = f"{package.name.item(world.name)}#{item.item.name}{'!' if item.exported else ''}"
+                        for definition in item.item.types:
+                            found[full, definition.name] = definition
+        return found
+
+
+class _Binder:
+    """Gives each `Named` of one scope its owner."""
+
+    def __init__(
+        self,
+        full: str,
+        scopes: Mapping[str, Mapping[str, Named]],
+        definitions: Mapping[tuple[str, str], TypeDefinition],
+    ) -> None:
+        self._scope = scopes[full]
+        self._scopes = scopes
+        self._definitions = definitions
+
+    def definition(self, value: TypeDefinition) -> TypeDefinition:
+        match value:
+            case Record(fields=fields):
+                return replace(value, fields=tuple(replace(each, type=self._type(each.type)) for each in fields))
+            case Variant(cases=cases):
+                return replace(value, cases=tuple(self._case(each) for each in cases))
+            case Alias(type=aliased):
+                return replace(value, type=self._type(aliased))
+            case Resource(functions=functions):
+                return replace(value, functions=tuple(self.function(each) for each in functions))
+            case _:
+                return value
+
+    def function(self, value: Function) -> Function:
+        result = None if value.result is None else self._type(value.result)
+        if any(isinstance(each, Borrow) for each in inner_types(result)):
+            raise WitError(
+                "a result cannot hold a borrowed handle", position=value.position, hint="return an owned one"
+            )
+        return replace(
+            value,
+            parameters=tuple(replace(each, type=self._type(each.type)) for each in value.parameters),
+            result=result,
+        )
+
+    def _case(self, value: Case) -> Case:
+        return value if value.payload is None else replace(value, payload=self._type(value.payload))
+
+    def _type(self, value: Type) -> Type:
+        match value:
+            case Named():
+                return self._named(value)
+            case ListOf(element=inner):
+                return replace(value, element=self._type(inner))
+            case OptionOf(some=inner):
+                return OptionOf(self._type(inner))
+            case ResultOf(ok=ok, error=error):
+                return ResultOf(None if ok is None else self._type(ok), None if error is None else self._type(error))
+            case TupleOf(items=items):
+                return TupleOf(tuple(self._type(each) for each in items))
+            case Borrow(resource=resource):
+                return Borrow(self._resource(resource))
+            case Own(resource=resource):
+                return self._resource(resource)
+            case _:
+                return value
+
+    def _named(self, value: Named) -> Named:
+        if value.name not in self._scope:
+            raise WitError(f"there is no type `{value.name}` here", position=value.position, hint="define or `use` it")
+        return replace(self._scope[value.name], position=value.position)
+
+    def _resource(self, value: Named) -> Named:
+        named = end = self._named(value)
+        passed: set[Named] = set()
+        # A type that only gives a resource another name has a handle too.
+        while isinstance(definition := self._definitions[end.owner, end.name], Alias) and end not in passed:
+            passed.add(end)
+            if not isinstance(definition.type, Named) or definition.type.name not in self._scopes[end.owner]:
+                break
+            end = self._scopes[end.owner][definition.type.name]
+        if not isinstance(definition, Resource):
+            raise WitError(f"`{value.name}` is no resource: it has no handle", position=value.position)
+        return named
+
+
+def _check_circles(definitions: Mapping[tuple[str, str], TypeDefinition]) -> None:
+    """Refuse a type that holds itself. A resource may be mentioned by its own functions: they hold handles."""
+    done: set[tuple[str, str]] = set()
+
+    def parts(key: tuple[str, str]) -> Iterator[tuple[str, str]]:
+        definition = definitions[key]
+        if isinstance(definition, Resource):
+            return
+        for value in definition_types(definition):
+            for each in inner_types(value):
+                if isinstance(each, Named) and (each.owner, each.name) not in done:
+                    yield each.owner, each.name
+
+    for start in definitions:
+        if start in done:
+            continue
+        path = {start: parts(start)}
+        while path:
+            key = next(reversed(path))
+            following = next(path[key], None)
+            if following is None:
+                done.add(key)
+                del path[key]
+            elif following in path:
+                raise WitError(f"the type `{following[1]}` holds itself", position=definitions[following].position)
+            elif following not in done:
+                path[following] = parts(following)

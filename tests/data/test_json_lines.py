@@ -252,6 +252,18 @@ def test_brackets_within_texts_do_not_count():
     assert read(text).value.arrow.to_pylist() == [json.loads(text)]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fixed_size_binary[2147483647]",
+        "fixed_size_list<item: int8>[2147483647]",
+        "list<item: fixed_size_binary[2147483647]>",
+    ],
+)
+def test_column_so_wide_that_it_would_fill_the_memory_is_too_large(name):
+    assert read('{"a":null}\n', Schema((Field("a", name),))).error.case == "too-large"
+
+
 def test_text_over_the_limit_of_a_batch_is_too_large():
     assert imports(max_batch_bytes=10)["from-json-lines"](b'{"abc":12}\n', None).error.case == "too-large"
 

@@ -5,7 +5,7 @@ Values come from a plugin and are checked in full. Every function returns a new 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from dataflare.data.columns import (
     empty_batch,
     expanded_bytes,
     find_column,
+    holds,
     owned,
     row_bytes,
     words_to_bitmap,
@@ -137,7 +138,7 @@ def cast_column(batch: pa.RecordBatch, column: str, type_name: str, max_bytes: i
     except SchemaError as error:
         raise malformed(error.message) from error
     array = find_column(batch, column)
-    if _holds(target, types.is_fixed_size_list) and _holds(array.type, _is_list_of_any_size):
+    if holds(target, types.is_fixed_size_list) and holds(array.type, _is_list_of_any_size):
         # For a null list Arrow's cast copies the first item, even where there is none: whatever the memory holds there.
         raise wrong_type(column, f"a type that can be converted to {target}", array.type)
     bound = expanded_bytes(array) + len(array) * row_bytes(target)
@@ -236,11 +237,6 @@ def concat(parts: Sequence[pa.RecordBatch], max_bytes: int) -> pa.RecordBatch:
 
 def _is_list_of_any_size(data_type: pa.DataType) -> bool:
     return bool(types.is_list(data_type) or types.is_large_list(data_type) or types.is_map(data_type))
-
-
-def _holds(data_type: pa.DataType, check: Callable[[pa.DataType], bool]) -> bool:
-    """Whether the type, or one within it, is of a kind."""
-    return check(data_type) or any(_holds(data_type.field(i).type, check) for i in range(data_type.num_fields))
 
 
 def _filter_column(column: pa.Array, rows: pa.BooleanArray) -> pa.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ __all__ = [
     "entries_of_map",
     "expanded_bytes",
     "find_column",
+    "holds",
     "no_rows",
     "owned",
     "row_bytes",
@@ -104,14 +106,19 @@ def entries_of_map(array: pa.MapArray) -> pa.ListArray:
     return array.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
 
 
+def holds(data_type: pa.DataType, check: Callable[[pa.DataType], bool]) -> bool:
+    """Whether the type, or one within it, is of a kind."""
+    return check(data_type) or any(holds(data_type.field(i).type, check) for i in range(data_type.num_fields))
+
+
 def row_bytes(data_type: pa.DataType) -> int:
-    """Bound the bytes of one row that a conversion to this type makes of a number or a null."""
+    """Bound the bytes of one row that a conversion to this type makes of a number or a null; of a list, one item."""
     if isinstance(data_type, pa.DictionaryType):
         return 8 + row_bytes(data_type.value_type)
     if isinstance(data_type, pa.FixedSizeListType):
         return int(data_type.list_size) * row_bytes(data_type.value_type) + 1
-    if isinstance(data_type, pa.StructType):
-        return 1 + sum(row_bytes(data_type.field(i).type) for i in range(data_type.num_fields))
+    if data_type.num_fields:  # structs, lists and maps
+        return 9 + sum(row_bytes(data_type.field(i).type) for i in range(data_type.num_fields))
     if isinstance(data_type, pa.FixedSizeBinaryType):
         return int(data_type.byte_width) + 1  # its bit_width overflows
     try:

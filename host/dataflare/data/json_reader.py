@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.json as arrow_json
 from pyarrow import types
 
-from dataflare.data.columns import empty_batch, no_rows
+from dataflare.data.columns import empty_batch, holds, no_rows, row_bytes
 from dataflare.data.schemas import MAX_DEPTH
 from dataflare.data.shapes import malformed, too_large, wrong_type
 from dataflare.data.views import text_values
@@ -48,6 +48,7 @@ def decode_json_lines(lines: bytes, schema: pa.Schema | None, max_bytes: int) ->
         raise too_large(f"{len(lines)} bytes of JSON are more than max_batch_bytes = {max_bytes}")
     starts = _object_lines(lines)
     wire = None if schema is None else pa.schema([pa.field(f.name, _wire_type(f.type, f.name)) for f in schema])
+    _check_width(lines, schema, len(starts), max_bytes)
     if len(starts) == 0:
         return empty_batch(0) if schema is None else no_rows(schema)
     try:
@@ -77,6 +78,15 @@ def decode_json_lines(lines: bytes, schema: pa.Schema | None, max_bytes: int) ->
     if batch.nbytes > max_bytes:
         raise too_large(f"the batch is larger than max_batch_bytes = {max_bytes}")
     return batch
+
+
+def _check_width(lines: bytes, schema: pa.Schema | None, rows: int, max_bytes: int) -> None:
+    """Refuse columns of a fixed width of which a few bytes of `null` would fill the memory."""
+    most_values = rows + lines.count(b",")
+    for field in schema or ():
+        fixed = holds(field.type, lambda kind: types.is_fixed_size_list(kind) or types.is_fixed_size_binary(kind))
+        if fixed and most_values * row_bytes(field.type) > max_bytes:
+            raise too_large(f"column {field.name!r} of {field.type} could be larger than max_batch_bytes = {max_bytes}")
 
 
 def _read(lines: bytes, schema: pa.Schema | None) -> pa.RecordBatch:

@@ -1,7 +1,7 @@
 """What of an interface or a world is binding, as text that two versions can be compared by.
 
-Documentation, comments, layout and the order of types and functions are not binding. The order of fields, cases, flags and
-parameters is: the canonical ABI lays them out in it.
+Documentation, comments, layout and the order of types and functions are not binding. The order of fields, cases, flags
+and parameters is: the canonical ABI lays them out in it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def by_track(full_name: str) -> str:
 
 
 def interface_members(interface: Interface, owner: Owner = str) -> dict[str, str]:
-    """The types and functions of a resolved interface: `record shape`, `func batch.slice` ... with what is binding of each.
+    """The types and functions of a resolved interface, such as `func batch.slice`, with what is binding of each.
 
     Args:
         interface: The interface.
@@ -64,7 +64,7 @@ def interface_members(interface: Interface, owner: Owner = str) -> dict[str, str
 
 
 def interface_gates(interface: Interface) -> dict[str, Gate]:
-    """The gates of the interface's members, by the same names as `interface_members`; a method's default to its resource's."""
+    """The gates of what `interface_members` names; a method without any has its resource's."""
     gates: dict[str, Gate] = {}
     for definition in interface.types:
         gates[f"{type(definition).__name__.lower()} {definition.name}"] = definition.gate

@@ -3,7 +3,7 @@
 | change | it is |
 | --- | --- |
 | a new interface, type, function or world; a new import of a world | additive |
-| anything removed; a type or a signature changed, down to a case or a parameter's name; a new export of a world | breaking |
+| anything removed; a type or a signature changed, down to a parameter's name; a new export of a world | breaking |
 | documentation, comments, the order of types and functions | no change |
 
 A new import is additive, since a component need not use it; a new export is breaking, since components lack it.

@@ -134,21 +134,26 @@ class _Unfolder:
         both: list[dict[str, WorldItem]] = [{}, {}]
         for include in world.includes:
             included = self._collect(str(include.world), (*path, name))
-            _rename_into(both, included, include)
+            _rename_into(both, included, include, {each.name for each in self._worlds[str(include.world)].types})
+        # An item may repeat what an include brings, but not another of the world itself.
+        own = {(False, each.name) for each in world.types}
         for item in world.items:
             key = str(item.item) if isinstance(item.item, InterfaceRef) else item.item.name
             target = both[item.exported]
-            if key in target and not isinstance(item.item, InterfaceRef):
+            if (item.exported, key) in own or (key in target and not isinstance(item.item, InterfaceRef)):
                 raise WitError(f"`{key}` is there twice", position=item.position)
+            own.add((item.exported, key))
             target[key] = item
         self._items[name] = both
         return both
 
 
-def _rename_into(both: list[dict[str, WorldItem]], included: list[dict[str, WorldItem]], include: Include) -> None:
+def _rename_into(
+    both: list[dict[str, WorldItem]], included: list[dict[str, WorldItem]], include: Include, types: set[str]
+) -> None:
     renames = dict(include.renames)
     for original in renames:
-        if not any(original in items for items in included):
+        if original not in types and not any(original in items for items in included):
             raise WitError(f"`{include.world}` has no plain name `{original}`", position=include.position)
     for target, items in zip(both, included, strict=True):
         for key, item in items.items():

@@ -49,6 +49,7 @@ __all__ = [
     "definition_types",
     "function_types",
     "inner_types",
+    "uniqueness",
 ]
 
 PRIMITIVES = ("bool", "char", "f32", "f64", "s16", "s32", "s64", "s8", "string", "u16", "u32", "u64", "u8")
@@ -67,6 +68,11 @@ class Position:
 
 
 NOWHERE = Position("", 0, 0)
+
+
+def uniqueness(name: str) -> str:
+    """What must differ between names of one scope: case and hyphens alone tell nothing apart."""
+    return name.lower().replace("-", "")
 
 
 class WitError(ConfigError):

@@ -42,12 +42,12 @@ def _words(text: str) -> frozenset[str]:
 # Names that mean something else in a guest's language, where generated code then breaks or misleads: builtins of Python
 # that bindings themselves use (`bytes`, `type`), words of WIT (`stream`), and words that cannot name a value.
 RESERVED = _words(
-    "async await bytes class def dict export false float function future import int lambda none null object return self "
-    "str stream super true type yield"
+    "async await bytes class def dict export false float function future import int lambda none null object return "
+    "self str stream super true type yield"
 )
 _QUANTITIES = _words(
-    "age created deadline delay duration elapsed expiry interval latency lifetime memory modified period size timeout "
-    "ttl updated wait"
+    "age created deadline delay duration elapsed expiry interval latency lifetime memory modified period size "
+    "timeout ttl updated wait"
 )
 _UNITS = _words("bytes columns days hours minutes ms nanoseconds ns percent ratio records rows seconds us")
 _SHORTENED_UNITS = _words("gb hrs kb kib mb mib micros millis mins msec nanos sec secs usec")

@@ -44,6 +44,7 @@ from dataflare.wit.model import (
     WitError,
     World,
     WorldItem,
+    uniqueness,
 )
 from dataflare.wit.tokens import MAX_SOURCE_BYTES, Token, tokenize
 
@@ -220,6 +221,10 @@ class _Parser:
 
         if not aliases:
             return tuple(interfaces), tuple(worlds)
+        own: list[Interface | World] = [*interfaces, *worlds]
+        for each in own:
+            if each.name in aliases and aliases[each.name] != InterfaceRef(each.name):
+                raise WitError(f"`{each.name}` is there twice: a `use` has the name too", position=each.position)
         return tuple(interface(each) for each in interfaces), tuple(world(each) for each in worlds)
 
     # Interfaces and worlds.
@@ -261,7 +266,7 @@ class _Parser:
             original = self._name("a type's name")
             return original, self._name("a name") if self._take("as") else original
 
-        names = self._until("}", name, "a type's name", position)
+        names = self._list("}", name)
         self._expect(";")
         return Use(source=source, names=names, gate=gate, position=position)
 
@@ -386,6 +391,9 @@ class _Parser:
                 return Alias(name=name, type=aliased, docs=docs, gate=gate, position=position)
             case "resource":
                 functions = () if self._take(";") else self._resource_body()
+                for function in functions:
+                    if uniqueness(function.name) == uniqueness(name):
+                        raise WitError(f"`{name}` is the resource's own name", position=function.position)
                 return Resource(name=name, functions=functions, docs=docs, gate=gate, position=position)
             case "record":
                 self._expect("{")
@@ -599,7 +607,7 @@ _Member = TypeVar("_Member", Parameter, RecordField, Case, Function)
 def _unique(members: tuple[_Member, ...], noun: str) -> tuple[_Member, ...]:
     seen: set[str] = set()
     for member in members:
-        if member.name.lower() in seen:
+        if uniqueness(member.name) in seen:
             raise WitError(f"the {noun} `{member.name}` is there twice", position=member.position)
-        seen.add(member.name.lower())
+        seen.add(uniqueness(member.name))
     return members

@@ -35,6 +35,7 @@ from dataflare.wit.model import (
     WorldItem,
     definition_types,
     inner_types,
+    uniqueness,
 )
 from dataflare.wit.parser import Document, parse_file
 
@@ -133,7 +134,8 @@ class _Resolver:
             worlds = tuple(self._world(package.name.item(each.name), package.name, each) for each in package.worlds)
             packages[key] = replace(package, interfaces=interfaces, worlds=worlds)
         catalog = Catalog(packages=MappingProxyType(packages))
-        _check_circles(self._bound_definitions(packages.values()))
+        definitions = self._bound_definitions(packages.values())
+        _check_borrows(_check_circles(definitions), definitions, _functions(packages.values()))
         for name, _ in catalog.worlds():
             catalog.world(name)
         return catalog
@@ -144,9 +146,9 @@ class _Resolver:
         scope: dict[str, Named] = {}
         taken: set[str] = set()
         for each in (*types, *functions):
-            if each.name.lower() in taken:
+            if uniqueness(each.name) in taken:
                 raise WitError(f"`{each.name}` is there twice", position=each.position)
-            taken.add(each.name.lower())
+            taken.add(uniqueness(each.name))
         for definition in types:
             scope[definition.name] = Named(definition.name, full)
             self._definitions[full, definition.name] = definition
@@ -180,22 +182,22 @@ class _Resolver:
                         )
                 else:
                     package, interface = self._interfaces[full]
-                    taken = {each.name.lower() for each in interface.functions}
+                    taken = {uniqueness(each.name) for each in interface.functions}
                     self._take_uses(full, interface.uses, package, taken)
                     state[full] = True
                     stack.pop()
 
     def _take_uses(self, full: str, uses: tuple[Use, ...], package: PackageName, taken: set[str]) -> None:
         scope = self._scopes[full]
-        taken = taken | {name.lower() for name in scope}
+        taken = taken | {uniqueness(name) for name in scope}
         for use in uses:
             source = self._interface_name(use.source, package)
             for original, alias in use.names:
                 if original not in self._scopes[source]:
                     raise WitError(f"`{source}` has no type `{original}`", position=use.position)
-                if alias.lower() in taken:
+                if uniqueness(alias) in taken:
                     raise WitError(f"`{alias}` is there twice", position=use.position)
-                taken.add(alias.lower())
+                taken.add(uniqueness(alias))
                 scope[alias] = self._scopes[source][original]
 
     def _interface_name(self, ref: InterfaceRef, package: PackageName) -> str:
@@ -251,7 +253,7 @@ class _Resolver:
             case Interface() as inline:
                 full = f"{world}#{inline.name}{'!' if item.exported else ''}"
                 self._own_scope(full, inline.types, inline.functions)
-                self._take_uses(full, inline.uses, package, {each.name.lower() for each in inline.functions})
+                self._take_uses(full, inline.uses, package, {uniqueness(each.name) for each in inline.functions})
                 return replace(item, item=self._interface(full, package, inline))
 
     def _bound_definitions(self, packages: Iterable[Package]) -> dict[tuple[str, str], TypeDefinition]:
@@ -292,21 +294,26 @@ class _Binder:
             case Alias(type=aliased):
                 return replace(value, type=self._type(aliased))
             case Resource(functions=functions):
-                return replace(value, functions=tuple(self.function(each) for each in functions))
+                bound = tuple(self.function(each) for each in functions)
+                for function in bound:
+                    self._check_constructor(function, value)
+                return replace(value, functions=bound)
             case _:
                 return value
 
     def function(self, value: Function) -> Function:
         result = None if value.result is None else self._type(value.result)
-        if any(isinstance(each, Borrow) for each in inner_types(result)):
-            raise WitError(
-                "a result cannot hold a borrowed handle", position=value.position, hint="return an owned one"
-            )
         return replace(
             value,
             parameters=tuple(replace(each, type=self._type(each.type)) for each in value.parameters),
             result=result,
         )
+
+    def _check_constructor(self, function: Function, resource: Resource) -> None:
+        if function.kind == "constructor" and function.result is not None:
+            ok = function.result.ok if isinstance(function.result, ResultOf) else None
+            if ok != self._scope[resource.name]:
+                raise WitError(f"a constructor returns `result<{resource.name}, ...>`", position=function.position)
 
     def _case(self, value: Case) -> Case:
         return value if value.payload is None else replace(value, payload=self._type(value.payload))
@@ -349,9 +356,13 @@ class _Binder:
         return named
 
 
-def _check_circles(definitions: Mapping[tuple[str, str], TypeDefinition]) -> None:
-    """Refuse a type that holds itself. A resource may be mentioned by its own functions: they hold handles."""
-    done: set[tuple[str, str]] = set()
+def _check_circles(definitions: Mapping[tuple[str, str], TypeDefinition]) -> list[tuple[str, str]]:
+    """Refuse a type that holds itself. A resource may be mentioned by its own functions: they hold handles.
+
+    Returns:
+        The definitions' keys, each after those of the types that it holds.
+    """
+    done: dict[tuple[str, str], None] = {}
 
     def parts(key: tuple[str, str]) -> Iterator[tuple[str, str]]:
         definition = definitions[key]
@@ -370,9 +381,47 @@ def _check_circles(definitions: Mapping[tuple[str, str], TypeDefinition]) -> Non
             key = next(reversed(path))
             following = next(path[key], None)
             if following is None:
-                done.add(key)
+                done[key] = None
                 del path[key]
             elif following in path:
                 raise WitError(f"the type `{following[1]}` holds itself", position=definitions[following].position)
             elif following not in done:
                 path[following] = parts(following)
+    return list(done)
+
+
+def _functions(packages: Iterable[Package]) -> Iterator[Function]:
+    """The functions of all interfaces and worlds, without those of resources."""
+    for package in packages:
+        for interface in package.interfaces:
+            yield from interface.functions
+        for world in package.worlds:
+            for item in world.items:
+                if isinstance(item.item, Interface):
+                    yield from item.item.functions
+                elif isinstance(item.item, Function):
+                    yield item.item
+
+
+def _check_borrows(
+    order: list[tuple[str, str]],
+    definitions: Mapping[tuple[str, str], TypeDefinition],
+    functions: Iterable[Function],
+) -> None:
+    """Refuse a function that returns a borrowed handle, however deep it lies."""
+    lending: set[tuple[str, str]] = set()
+
+    def lends(value: Type | None) -> bool:
+        return any(
+            isinstance(each, Borrow) or (isinstance(each, Named) and (each.owner, each.name) in lending)
+            for each in inner_types(value)
+        )
+
+    for key in order:
+        definition = definitions[key]
+        if not isinstance(definition, Resource) and any(lends(value) for value in definition_types(definition)):
+            lending.add(key)
+    of_resources = (each for value in definitions.values() if isinstance(value, Resource) for each in value.functions)
+    for function in (*functions, *of_resources):
+        if lends(function.result):
+            raise WitError("a result holds no borrowed handle", position=function.position, hint="return an owned one")

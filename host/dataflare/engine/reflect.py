@@ -1,0 +1,197 @@
+"""What a component imports and exports, as wasmtime tells it."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, Final
+
+import wasmtime
+from wasmtime import _ffi as ffi
+from wasmtime import component as wc
+from wasmtime.component import _types as wt
+
+from dataflare.engine.binary import check_header, hollow
+from dataflare.engine.types import (
+    BorrowT,
+    EnumT,
+    FlagsT,
+    FuncT,
+    Interface,
+    ListT,
+    OptionT,
+    OwnT,
+    PrimT,
+    RecordT,
+    Resource,
+    ResultT,
+    Shape,
+    TupleT,
+    Type,
+    VariantT,
+)
+from dataflare.errors import NotAComponent, UnsupportedComponent
+
+__all__ = ["reflect"]
+
+_PRIMITIVES: Final[dict[type, PrimT]] = {
+    wt.Bool: PrimT("bool"),
+    wt.S8: PrimT("s8"),
+    wt.U8: PrimT("u8"),
+    wt.S16: PrimT("s16"),
+    wt.U16: PrimT("u16"),
+    wt.S32: PrimT("s32"),
+    wt.U32: PrimT("u32"),
+    wt.S64: PrimT("s64"),
+    wt.U64: PrimT("u64"),
+    wt.F32: PrimT("f32"),
+    wt.F64: PrimT("f64"),
+    wt.Char: PrimT("char"),
+    wt.String: PrimT("string"),
+}
+_MAX_DEPTH: Final = 100
+
+
+def is_passthrough(import_name: str) -> bool:
+    """Whether wasmtime itself provides an import."""
+    return import_name.startswith("wasi:")
+
+
+def reflect(engine: wasmtime.Engine, binary: bytes, component: str) -> Shape:
+    """Tell what a component imports and exports, without compiling its code.
+
+    Args:
+        engine: Any engine with the component model on.
+        binary: The component.
+        component: Its name, for errors.
+
+    Raises:
+        NotAComponent: The bytes are no valid component.
+        UnsupportedComponent: It has an import or export that the engine cannot carry.
+    """
+    check_header(binary, component)
+    try:
+        empty = hollow(binary)
+        compiled = wc.Component(engine, empty)
+    except NotAComponent as error:
+        raise NotAComponent(error.message, component=component) from None
+    except wasmtime.WasmtimeError as error:
+        raise NotAComponent(
+            f"is not a valid component: {_first_line(error)}", component=component, hint="build it again; the file may be damaged"
+        ) from error
+    return _Reflection(engine, component).shape(compiled.type)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return "; ".join(lines[:3])[:500]
+
+
+class _Reflection:
+    """One component's reflection: keeps track of which resource types are the same."""
+
+    def __init__(self, engine: wasmtime.Engine, component: str) -> None:
+        self._engine = engine
+        self._component = component
+        self._shape = Shape()
+        self._handles: list[Any] = []
+
+    def shape(self, ty: wc.ComponentType) -> Shape:
+        passthrough = []
+        for name, extern in ty.imports(self._engine).items():
+            if is_passthrough(name):
+                passthrough.append(name)
+            else:
+                self._extern(self._shape.imports, name, extern, imported=True)
+        self._shape.passthrough = tuple(passthrough)
+        for name, extern in ty.exports(self._engine).items():
+            self._extern(self._shape.exports, name, extern, imported=False)
+        return self._shape
+
+    def _extern(self, into: dict[str, Interface], name: str, extern: Any, *, imported: bool) -> None:
+        item = extern.ty
+        if isinstance(item, wt.ComponentInstanceType):
+            interface = into.setdefault(name, Interface())
+            for inner, inner_extern in item.exports(self._engine).items():
+                self._item(interface, name, inner, inner_extern, imported=imported)
+        else:
+            self._item(into.setdefault("", Interface()), "", name, extern, imported=imported)
+
+    def _item(self, interface: Interface, where: str, name: str, extern: Any, *, imported: bool) -> None:
+        item = extern.ty
+        path = f"{where}#{name}" if where else name
+        if isinstance(item, wt.FuncType):
+            interface.funcs[name] = self._func(item, path)
+        elif isinstance(item, wc.ResourceType):
+            interface.resources[name] = self._resource(item, name, where, imported=imported)
+        elif isinstance(item, wt.ValType):
+            interface.types[name] = self._type(item, path, 0)
+        else:
+            raise self._unsupported(path, f"a {type(item).__name__}")
+
+    def _unsupported(self, path: str, what: str) -> UnsupportedComponent:
+        return UnsupportedComponent(
+            f"{path} has {what}, which the engine cannot carry",
+            component=self._component,
+            hint="use records, variants, lists, options, results, resources and plain functions",
+        )
+
+    def _resource(self, ty: Any, name: str, where: str, *, imported: bool) -> int:
+        for index, known in enumerate(self._handles):
+            if known == ty:
+                return index
+        self._handles.append(ty)
+        self._shape.resources.append(Resource(name, where, imported))
+        return len(self._handles) - 1
+
+    def _handle(self, ty: Any, path: str) -> int:
+        for index, known in enumerate(self._handles):
+            if known == ty:
+                return index
+        raise self._unsupported(path, "a handle to a resource of an interface that is not bridged (such as WASI's)")
+
+    def _func(self, ty: Any, path: str) -> FuncT:
+        if ffi.wasmtime_component_func_type_async(ty.ptr()):
+            raise self._unsupported(path, "the type of an async function")
+        params = tuple((name, self._type(t, f"{path}({name})", 0)) for name, t in ty.params)
+        result = ty.result
+        return FuncT(params, None if result is None else self._type(result, f"{path} result", 0))
+
+    def _type(self, ty: Any, path: str, depth: int) -> Type:
+        if depth > _MAX_DEPTH:
+            raise self._unsupported(path, f"a type nested more than {_MAX_DEPTH} deep")
+        primitive = _PRIMITIVES.get(type(ty))
+        if primitive is not None:
+            return primitive
+
+        def sub(inner: Any) -> Type:
+            return self._type(inner, path, depth + 1)
+
+        def maybe(inner: Any) -> Type | None:
+            return None if inner is None else sub(inner)
+
+        match ty:
+            case wt.ListType():
+                return ListT(sub(ty.element))
+            case wt.RecordType():
+                return RecordT(tuple((n, sub(t)) for n, t in ty.fields))
+            case wt.TupleType():
+                return TupleT(tuple(sub(t) for t in ty.elements))
+            case wt.VariantType():
+                return VariantT(tuple((n, maybe(t)) for n, t in ty.cases))
+            case wt.EnumType():
+                return EnumT(tuple(ty.names))
+            case wt.OptionType():
+                return OptionT(sub(ty.payload))
+            case wt.ResultType():
+                return ResultT(maybe(ty.ok), maybe(ty.err))
+            case wt.FlagsType():
+                names = tuple(ty.names)
+                if len(names) > 32:
+                    raise self._unsupported(path, "more than 32 flags in one type")
+                return FlagsT(names)
+            case wt.OwnType():
+                return OwnT(self._handle(ty.ty, path))
+            case wt.BorrowType():
+                return BorrowT(self._handle(ty.ty, path))
+            case _:
+                raise self._unsupported(path, f"a {type(ty).__name__.removesuffix('Type').lower()}")

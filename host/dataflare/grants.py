@@ -2,18 +2,54 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, Final, Literal
 
 from dataflare.errors import ConfigError
 
-__all__ = ["DirectoryGrant", "Grants"]
+__all__ = [
+    "RESERVED_HEADERS",
+    "SAFE_HEADERS",
+    "DirectoryGrant",
+    "Grants",
+    "HttpGrant",
+    "Origin",
+    "is_reserved_header",
+    "normal_host",
+]
 
-_DIRECTORY_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+SAFE_HEADERS: Final = frozenset(
+    {
+        *("accept", "accept-language", "cache-control", "content-encoding", "content-language", "content-type"),
+        *("idempotency-key", "if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since"),
+        *("prefer", "range", "user-agent"),
+    }
+)
+"""Request headers that say nothing of who asks; a plugin may send them unless its grant says otherwise."""
+
+RESERVED_HEADERS: Final = frozenset(
+    {
+        *("accept-encoding", "connection", "content-length", "expect", "forwarded", "host", "http2-settings"),
+        *("keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "via", "x-real-ip"),
+    }
+)
+"""Request headers that are the host's alone, or claim to be a proxy's; so are all of `proxy-` and `x-forwarded-`."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]{1,128}")
+_METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
+_SECRET_TEXT = re.compile(r"([\x20-\x7a|~]*)\{([a-z][a-z0-9_-]{0,63})\}([\x20-\x7a|~]*)")
+_ORIGIN = re.compile(r"(https?)://(\[[^\[\]/@?#]*\]|[^\[\]/:@?#]*)(?::([0-9]{1,5}))?", re.ASCII | re.IGNORECASE)
+_HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
+_NUMBER_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_PORTS = {"http": 80, "https": 443}
 _SEED_LIMIT = 2**64
+_MAX_U32 = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +79,165 @@ class DirectoryGrant:
         object.__setattr__(self, "path", resolved)
 
 
+def normal_host(text: str) -> str:
+    """Return a host as origins write it: a name in lower case, an IPv4 address, or an IPv6 address in brackets.
+
+    A name is in ASCII (`xn--` for others). What only looks like an address (`127.1`, `0x7f000001`) is refused, since
+    systems read it as one.
+
+    Raises:
+        ValueError: It is no host.
+    """
+    if text.startswith("["):
+        if not text.endswith("]") or "%" in text:
+            raise ValueError(f"{text!r} is no IPv6 address")
+        return f"[{ipaddress.IPv6Address(text[1:-1])}]"
+    host = text.lower()
+    # First, since lower() makes a plain k of the Kelvin sign.
+    if not text.isascii() or len(host) > 253 or _HOST_NAME.fullmatch(host) is None:
+        raise ValueError(f"{text!r} is no host name in ASCII")
+    if _NUMBER_LABEL.fullmatch(host.rpartition(".")[2]) is not None:
+        return str(ipaddress.IPv4Address(host))
+    return host
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A scheme, a host as `normal_host` writes it, and a port. Its text has the port where it is not the scheme's."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Origin:
+        """Read `https://api.example.com` or `http://10.0.0.7:8080`; nothing may follow the port.
+
+        Raises:
+            ValueError: It is no origin.
+        """
+        match = _ORIGIN.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text!r} is not of the form https://host or https://host:port")
+        scheme = match[1].lower()
+        port = int(match[3]) if match[3] else _PORTS[scheme]
+        if not 1 <= port <= 65_535:
+            raise ValueError(f"{text!r} has the port {port}, not one of 1 to 65535")
+        return cls(scheme, normal_host(match[2]), port)
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}"
+
+    @property
+    def authority(self) -> str:
+        """Host and port as the header `host` has them."""
+        return self.host if self.port == _PORTS[self.scheme] else f"{self.host}:{self.port}"
+
+
+def is_reserved_header(name: str) -> bool:
+    """Whether no plugin may send a header, whatever is granted; `name` is in lower case."""
+    return name in RESERVED_HEADERS or name.startswith(("proxy-", "x-forwarded-"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpGrant:
+    """What a plugin may do at one origin.
+
+    Args:
+        methods: Methods, in capitals. `CONNECT` and `TRACE` cannot be granted.
+        request_headers: Headers that the plugin may send, in lower case. `"any"` stands for all but the reserved ones
+            (`is_reserved_header`) and those of `secrets`: a header reaches nobody but the granted origin, so this word
+            widens nothing that the origin does not guard by itself. There is no such word for origins, methods and
+            addresses.
+        secrets: Headers that the host adds to each request, and what they hold: a secret's name, or a text with one
+            secret's name in braces, such as `Bearer {api-token}`. The plugin never sees the secret.
+        addresses: Addresses or networks (`10.1.0.0/16`) that the host may connect to although they are not public. A
+            cloud's metadata address has to be named by itself: no network covers it.
+        max_request_bytes: The largest body of a request, in bytes, 0 to 2**32 - 1.
+        max_response_bytes: The largest body of a response, in bytes, as it comes and decompressed, 0 to 2**32 - 1.
+        max_redirects: How many redirects in a row the host follows, each checked like a request, 0 to 20. 0 hands a
+            redirect to the plugin as it is.
+        timeout_s: Wall seconds from the request to the end of its response, redirects included, in (0, 3600].
+        requests_per_s: Requests in a second in the long run, in (0, 100000].
+        burst: Requests at once, at least 1.
+
+    Raises:
+        ConfigError: A value is out of its form or range.
+    """
+
+    methods: frozenset[str] = frozenset({"GET", "HEAD"})
+    request_headers: frozenset[str] | Literal["any"] = SAFE_HEADERS
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    addresses: frozenset[str] = frozenset()
+    max_request_bytes: int = 2**20
+    max_response_bytes: int = 16 * 2**20
+    max_redirects: int = 5
+    timeout_s: float = 30.0
+    requests_per_s: float = 10.0
+    burst: int = 20
+
+    def __post_init__(self) -> None:
+        where = "grants.http"
+        methods = _texts(self.methods, _METHOD, f"{where}.methods", "a method in capitals")
+        if not methods or methods & {"CONNECT", "TRACE"}:
+            raise ConfigError(
+                "CONNECT and TRACE cannot be granted" if methods else "no method is granted", where=f"{where}.methods"
+            )
+        object.__setattr__(self, "methods", methods)
+        if self.request_headers != "any":
+            headers = _texts(self.request_headers, _HEADER, f"{where}.request_headers", "a header's name in lower case")
+            for name in sorted(filter(is_reserved_header, headers)):
+                raise ConfigError(f"{name!r} is the host's own", where=f"{where}.request_headers")
+            object.__setattr__(self, "request_headers", headers)
+        self._check_secrets(f"{where}.secrets")
+        self._check_addresses(f"{where}.addresses")
+        for name, low, high in (
+            ("max_request_bytes", 0, _MAX_U32),
+            ("max_response_bytes", 0, _MAX_U32),
+            ("max_redirects", 0, 20),
+            ("burst", 1, _MAX_U32),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+                raise ConfigError(f"{value!r} is no whole number of {low} to {high}", where=f"{where}.{name}")
+        for name, most in (("timeout_s", 3600), ("requests_per_s", 100_000)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
+                raise ConfigError(f"{value!r} is not in (0, {most}]", where=f"{where}.{name}")
+
+    @property
+    def injected(self) -> Mapping[str, tuple[str, str, str]]:
+        """The headers of `secrets`: the text before the secret, the secret's name, and the text after it."""
+        return {header: _split_secret(text) for header, text in self.secrets.items()}
+
+    def _check_secrets(self, where: str) -> None:
+        if not isinstance(self.secrets, Mapping):
+            raise ConfigError(f"{self.secrets!r} does not map headers to secrets", where=where)
+        for header, text in self.secrets.items():
+            if not isinstance(header, str) or _HEADER.fullmatch(header) is None or is_reserved_header(header):
+                raise ConfigError(f"{header!r} is no header in lower case that can be added", where=where)
+            if not isinstance(text, str) or (_NAME.fullmatch(text) is None and _SECRET_TEXT.fullmatch(text) is None):
+                # The text is not shown: somebody may have written the secret itself there.
+                raise ConfigError(
+                    "the value is neither a secret's name nor a text with one name in braces",
+                    where=f"{where}.{header}",
+                    hint="write `api-token` or `Bearer {api-token}`, and keep the secret itself in the store",
+                )
+        object.__setattr__(self, "secrets", MappingProxyType(dict(self.secrets)))
+
+    def _check_addresses(self, where: str) -> None:
+        networks = set()
+        for text in _texts(self.addresses, None, where, "an address"):
+            try:
+                network = ipaddress.ip_network(text)
+            except ValueError as error:
+                raise ConfigError(str(error), where=where, hint="write 10.0.0.7, 10.1.0.0/16 or fd00::/64") from error
+            if network.prefixlen == 0:
+                raise ConfigError(f"{text} is every address", where=where, hint="name those that are meant")
+            networks.add(str(network))
+        object.__setattr__(self, "addresses", frozenset(networks))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grants:
     """What one plugin may use; nothing, unless it is said.
@@ -55,6 +250,12 @@ class Grants:
         clock: The time.
         random: Random bytes.
         random_seed: Makes the random bytes follow from this seed, 0 to 2**64 - 1, for runs that repeat; needs `random`.
+        http: Origins that the host may make requests to, as `str(Origin)` writes them. Empty: `http` is not granted.
+        secrets: Names of secrets, `[a-z][a-z0-9_-]{0,63}`, that the plugin may hold itself; those of `http` are not
+            among them unless they are named here too.
+        plugins: Names of plugins of the pipeline that it may call.
+        shared: Names of shared batches, and whether it may only `"read"` one, or `"write"` it, which includes reading.
+        tasks: Progress and cancellation.
 
     Raises:
         ConfigError: A name or a value is out of its form or range.
@@ -66,12 +267,17 @@ class Grants:
     clock: bool = False
     random: bool = False
     random_seed: int | None = None
+    http: Mapping[str, HttpGrant] = field(default_factory=dict)
+    secrets: frozenset[str] = frozenset()
+    plugins: frozenset[str] = frozenset()
+    shared: Mapping[str, Literal["read", "write"]] = field(default_factory=dict)
+    tasks: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.files, Mapping):
             raise ConfigError(f"{self.files!r} does not map names to directories", where="grants.files")
         for name, grant in self.files.items():
-            if not isinstance(name, str) or _DIRECTORY_NAME.fullmatch(name) is None:
+            if not isinstance(name, str) or _NAME.fullmatch(name) is None:
                 raise ConfigError(
                     f"{name!r} is not of the form [a-z][a-z0-9_-]{{0,63}}",
                     where="grants.files",
@@ -79,7 +285,7 @@ class Grants:
                 )
             if not isinstance(grant, DirectoryGrant):
                 raise ConfigError(f"{grant!r} is no DirectoryGrant", where=f"grants.files.{name}")
-        for flag in ("state", "metrics", "clock", "random"):
+        for flag in _FLAGS:
             if not isinstance(getattr(self, flag), bool):
                 raise ConfigError(f"{getattr(self, flag)!r} is neither true nor false", where=f"grants.{flag}")
         if self.random_seed is not None:
@@ -91,11 +297,59 @@ class Grants:
                 raise ConfigError(
                     "a seed is of no use without random", where="grants.random_seed", hint="add random: true"
                 )
+        self._check_http()
+        self._check_shared()
+        for name in ("secrets", "plugins"):
+            form = "a name of the form [a-z][a-z0-9_-]{0,63}"
+            object.__setattr__(self, name, _texts(getattr(self, name), _NAME, f"grants.{name}", form))
         # A copy behind a read-only view: what was checked stays what is used.
-        object.__setattr__(self, "files", MappingProxyType(dict(self.files)))
+        for name in ("files", "http", "shared"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def _check_http(self) -> None:
+        if not isinstance(self.http, Mapping):
+            raise ConfigError(f"{self.http!r} does not map origins to grants", where="grants.http")
+        for text, grant in self.http.items():
+            try:
+                origin = str(Origin.parse(text))
+            except (TypeError, ValueError) as error:
+                raise ConfigError(
+                    str(error), where="grants.http", hint="name each origin; there is no wildcard"
+                ) from error
+            if origin != text:
+                raise ConfigError(f"{text!r} is not the normal form", where="grants.http", hint=f"write {origin!r}")
+            if not isinstance(grant, HttpGrant):
+                raise ConfigError(f"{grant!r} is no HttpGrant", where=f"grants.http.{text}")
+
+    def _check_shared(self) -> None:
+        if not isinstance(self.shared, Mapping):
+            raise ConfigError(f"{self.shared!r} does not map names to read or write", where="grants.shared")
+        _texts(self.shared, _NAME, "grants.shared", "a name of the form [a-z][a-z0-9_-]{0,63}")
+        for name, access in self.shared.items():
+            if access not in ("read", "write"):
+                raise ConfigError(f"{access!r} is neither 'read' nor 'write'", where=f"grants.shared.{name}")
 
     @property
     def capabilities(self) -> frozenset[str]:
         """The short names of the granted interfaces of `dataflare:host`, such as `files`."""
-        flags = {name for name in ("state", "metrics", "clock", "random") if getattr(self, name)}
-        return frozenset(flags | {"files"} if self.files else flags)
+        return frozenset(name for name in (*_FLAGS, *_COLLECTIONS) if getattr(self, name))
+
+
+_FLAGS = ("state", "metrics", "clock", "random", "tasks")
+_COLLECTIONS = ("files", "http", "secrets", "plugins", "shared")
+
+
+def _texts(values: Any, form: re.Pattern[str] | None, where: str, what: str) -> frozenset[str]:
+    # A text is a collection of its letters too, which is never what is meant.
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ConfigError(f"{values!r} is no list", where=where)
+    texts = tuple(values)
+    for text in texts:
+        if not isinstance(text, str) or (form is not None and form.fullmatch(text) is None):
+            raise ConfigError(f"{text!r} is not {what}", where=where)
+    return frozenset(texts)
+
+
+def _split_secret(text: str) -> tuple[str, str, str]:
+    match = _SECRET_TEXT.fullmatch(text)
+    return ("", text, "") if match is None else (match[1], match[2], match[3])

@@ -1,0 +1,218 @@
+"""A component-model, WIT-based polyglot plugin framework for data integration.
+
+```python
+from dataflare import Host
+
+with Host() as host, host.load("json-mapper.wasm", config={"drop": ["internal"]}) as mapper:
+    print(mapper.process('{"id": 1, "internal": true}'))
+```
+
+Names are imported when they are first used: `import dataflare` itself loads neither wasmtime nor pyarrow.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from dataflare.capabilities.clock import ManualClock, SystemClock
+    from dataflare.capabilities.logging import LogEvent, MemoryLogSink, StandardLogSink
+    from dataflare.capabilities.metrics import MemoryMetrics
+    from dataflare.capabilities.state import MemoryStateStore, SqliteStateStore, StateLimits
+    from dataflare.errors import (
+        CallTimeout,
+        ComponentError,
+        ConfigError,
+        DataflareError,
+        GuestPanic,
+        MemoryLimitExceeded,
+        NotAComponent,
+        OutOfFuel,
+        PermissionDenied,
+        PluginError,
+        PluginFault,
+        ProtocolFault,
+        StackOverflow,
+        UnsupportedComponent,
+        UsageError,
+        ValueTypeError,
+        WorldMismatch,
+    )
+    from dataflare.grants import DirectoryGrant, Grants
+    from dataflare.limits import Limits
+    from dataflare.runtime.destination import Destination, RunLost
+    from dataflare.runtime.host import Host
+    from dataflare.runtime.inspection import Inspection
+    from dataflare.runtime.plugin import Plugin
+    from dataflare.runtime.pool import PoolExhausted, PoolSettings
+    from dataflare.runtime.processor import Processor
+    from dataflare.runtime.results import (
+        Chunk,
+        Dataset,
+        DurablePosition,
+        Estimate,
+        Health,
+        Metadata,
+        PluginStats,
+        Report,
+        Rule,
+        RuleCount,
+        Violation,
+    )
+    from dataflare.runtime.source import Source
+    from dataflare.runtime.transformer import Transformer
+    from dataflare.runtime.validator import Validator
+    from dataflare.values import Err, Ok, Some, Variant
+
+__all__ = [
+    "CallTimeout",
+    "Chunk",
+    "ComponentError",
+    "ConfigError",
+    "DataflareError",
+    "Dataset",
+    "Destination",
+    "DirectoryGrant",
+    "DurablePosition",
+    "Err",
+    "Estimate",
+    "Grants",
+    "GuestPanic",
+    "Health",
+    "Host",
+    "Inspection",
+    "Limits",
+    "LogEvent",
+    "ManualClock",
+    "MemoryLimitExceeded",
+    "MemoryLogSink",
+    "MemoryMetrics",
+    "MemoryStateStore",
+    "Metadata",
+    "NotAComponent",
+    "Ok",
+    "OutOfFuel",
+    "PermissionDenied",
+    "Plugin",
+    "PluginError",
+    "PluginFault",
+    "PluginStats",
+    "PoolExhausted",
+    "PoolSettings",
+    "Processor",
+    "ProtocolFault",
+    "Report",
+    "Rule",
+    "RuleCount",
+    "RunLost",
+    "Some",
+    "Source",
+    "SqliteStateStore",
+    "StackOverflow",
+    "StandardLogSink",
+    "StateLimits",
+    "SystemClock",
+    "Transformer",
+    "UnsupportedComponent",
+    "UsageError",
+    "Validator",
+    "ValueTypeError",
+    "Variant",
+    "Violation",
+    "WorldMismatch",
+]
+
+_HOMES: Final = {
+    "dataflare.capabilities.clock": (
+        "ManualClock",
+        "SystemClock",
+    ),
+    "dataflare.capabilities.logging": (
+        "LogEvent",
+        "MemoryLogSink",
+        "StandardLogSink",
+    ),
+    "dataflare.capabilities.metrics": ("MemoryMetrics",),
+    "dataflare.capabilities.state": (
+        "MemoryStateStore",
+        "SqliteStateStore",
+        "StateLimits",
+    ),
+    "dataflare.errors": (
+        "CallTimeout",
+        "ComponentError",
+        "ConfigError",
+        "DataflareError",
+        "GuestPanic",
+        "MemoryLimitExceeded",
+        "NotAComponent",
+        "OutOfFuel",
+        "PermissionDenied",
+        "PluginError",
+        "PluginFault",
+        "ProtocolFault",
+        "StackOverflow",
+        "UnsupportedComponent",
+        "UsageError",
+        "ValueTypeError",
+        "WorldMismatch",
+    ),
+    "dataflare.grants": (
+        "DirectoryGrant",
+        "Grants",
+    ),
+    "dataflare.limits": ("Limits",),
+    "dataflare.runtime.destination": (
+        "Destination",
+        "RunLost",
+    ),
+    "dataflare.runtime.host": ("Host",),
+    "dataflare.runtime.inspection": ("Inspection",),
+    "dataflare.runtime.plugin": ("Plugin",),
+    "dataflare.runtime.pool": (
+        "PoolExhausted",
+        "PoolSettings",
+    ),
+    "dataflare.runtime.processor": ("Processor",),
+    "dataflare.runtime.results": (
+        "Chunk",
+        "Dataset",
+        "DurablePosition",
+        "Estimate",
+        "Health",
+        "Metadata",
+        "PluginStats",
+        "Report",
+        "Rule",
+        "RuleCount",
+        "Violation",
+    ),
+    "dataflare.runtime.source": ("Source",),
+    "dataflare.runtime.transformer": ("Transformer",),
+    "dataflare.runtime.validator": ("Validator",),
+    "dataflare.values": (
+        "Err",
+        "Ok",
+        "Some",
+        "Variant",
+    ),
+}
+"""The modules that define the public names."""
+
+_HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in names}
+
+
+if not TYPE_CHECKING:  # or every name would pass the type checker
+
+    def __getattr__(name: str) -> Any:
+        module = _HOME_OF.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(module), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""Hosts, plugins and their instances."""

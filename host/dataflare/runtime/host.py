@@ -1,0 +1,277 @@
+"""The host: loads plugins, and owns what they share."""
+
+from __future__ import annotations
+
+import re
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Self, TypeAlias
+
+from dataflare.capabilities.clock import Clock, SystemClock
+from dataflare.capabilities.config import PluginConfig
+from dataflare.capabilities.logging import LogSink, StandardLogSink
+from dataflare.capabilities.metrics import MemoryMetrics, MetricsSink
+from dataflare.capabilities.names import short_name
+from dataflare.capabilities.state import MemoryStateStore, StateStore
+from dataflare.data.batches import MAX_BATCH_BYTES
+from dataflare.engine.types import Shape
+from dataflare.errors import ConfigError, UsageError
+from dataflare.grants import Grants
+from dataflare.limits import Limits
+from dataflare.runtime.capabilities import Capabilities, Services, Wrap, unwrapped
+from dataflare.runtime.destination import Destination
+from dataflare.runtime.inspection import Inspection, inspect_shape
+from dataflare.runtime.launch import read_metadata
+from dataflare.runtime.plugin import Plugin, PluginParts
+from dataflare.runtime.pool import PoolSettings
+from dataflare.runtime.ports import Engine
+from dataflare.runtime.processor import Processor
+from dataflare.runtime.results import Metadata
+from dataflare.runtime.source import Source
+from dataflare.runtime.transformer import Transformer
+from dataflare.runtime.validator import Validator
+from dataflare.runtime.worlds import check_grants, check_world
+
+__all__ = ["Host"]
+
+ComponentSource: TypeAlias = str | Path | bytes
+"""A component: its file, or its contents."""
+
+_CLASSES: Final[Mapping[str, type[Plugin]]] = {
+    each.kind: each for each in (Source, Destination, Processor, Transformer, Validator)
+}
+_STATEFUL: Final = frozenset({"source", "destination"})
+_ONE_INSTANCE: Final = PoolSettings(maximum=1, idle_timeout_s=None)
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_NO_LIMITS_GIVEN: Final = Limits()
+_NO_GRANTS: Final = Grants()
+
+
+class Host:
+    """Loads plugins and runs them, each within its grants and limits.
+
+    Any thread may use it. Close it, or use it in a `with`; that closes every plugin that it loaded.
+
+    Args:
+        cache_dir: Where compiled components are kept; `None` for the user's cache directory.
+        state_store: Where plugins with the `state` grant keep their values; the caller closes it. `None` keeps them in
+            memory.
+        metrics: Where plugins' numbers go; `None` keeps them in memory.
+        log_sink: Makes the sink of a plugin's log, given the plugin's name; `None` for the standard library's logging.
+        clock: The time that plugins see; `None` for the machine's.
+        max_batch_bytes: What a batch or a text that a plugin makes may take, in bytes.
+        wrap: What every function of the host goes through before plugins get it, such as an audit; `None` for nothing.
+        engine: The engine to use, which the caller closes; `None` makes one.
+    """
+
+    def __init__(
+        self,
+        *,
+        cache_dir: Path | None = None,
+        state_store: StateStore | None = None,
+        metrics: MetricsSink | None = None,
+        log_sink: Callable[[str], LogSink] | None = None,
+        clock: Clock | None = None,
+        max_batch_bytes: int = MAX_BATCH_BYTES,
+        wrap: Wrap | None = None,
+        engine: Engine | None = None,
+    ) -> None:
+        self._services = Services(
+            state_store=MemoryStateStore() if state_store is None else state_store,
+            metrics=MemoryMetrics() if metrics is None else metrics,
+            log_sink=log_sink or StandardLogSink,
+            clock=SystemClock() if clock is None else clock,
+            max_batch_bytes=max_batch_bytes,
+            wrap=wrap or unwrapped,
+        )
+        self._owns_engine = engine is None
+        self._engine = _new_engine(cache_dir) if engine is None else engine
+        self._lock = threading.Lock()
+        self._plugins: dict[int, Plugin] = {}
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            warnings.warn(f"{self!r} was never closed", ResourceWarning, stacklevel=2, source=self)
+
+    @property
+    def metrics(self) -> MetricsSink:
+        """Where plugins' numbers go."""
+        return self._services.metrics
+
+    def load(
+        self,
+        component: ComponentSource,
+        *,
+        name: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        grants: Grants = _NO_GRANTS,
+        limits: Limits = _NO_LIMITS_GIVEN,
+        namespace: str = "default",
+        pool: PoolSettings | None = None,
+    ) -> Plugin:
+        """Load a plugin. Whether it may be loaded is decided before any of its code is compiled or run.
+
+        Args:
+            component: The component's file, or its contents.
+            name: The plugin's name in logs, metrics, errors and for its state, `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`;
+                `None` takes the file's.
+            config: The plugin's configuration: what JSON can hold. The plugin checks it when it is started.
+            grants: What the plugin may use.
+            limits: The ceilings of each of its instances.
+            namespace: The pipeline that it belongs to, of the same form as a name: plugins of one name in one namespace
+                share their state.
+            pool: How many instances it has; only for processors, transformers and validators. Sources and destinations
+                have one.
+
+        Returns:
+            A `Source`, `Destination`, `Processor`, `Transformer` or `Validator`, not started yet.
+
+        Raises:
+            NotAComponent: It is no component.
+            UnsupportedComponent: It has what the engine cannot carry.
+            WorldMismatch: It is a plugin of no world of the standard.
+            PermissionDenied: It needs what is not granted.
+            ConfigError: The file cannot be read, or an argument is wrong.
+            UsageError: The host is closed.
+        """
+        self._require_open()
+        plugin = _default_name(component) if name is None else name
+        for value, where in ((plugin, "name"), (namespace, "namespace")):
+            if not isinstance(value, str) or _NAME.fullmatch(value) is None:
+                raise ConfigError(f"{value!r} is not of the form {_NAME.pattern}", where=where)
+        settings = PluginConfig(config)
+        binary, file = _read(component)
+        shape = self._engine.shape(binary, name=file)
+        kind = check_world(shape, component=file)
+        check_grants(shape, grants, plugin=plugin)
+        chosen_pool = _pool_of(kind, pool)
+        capabilities = Capabilities(
+            self._services,
+            grants=grants,
+            wanted=_wanted(shape),
+            settings=settings,
+            plugin=plugin,
+            namespace=namespace,
+        )
+        try:
+            compiled = self._engine.load(binary, name=plugin, fuel=limits.fuel is not None)
+            loaded = _CLASSES[kind](
+                PluginParts(
+                    name=plugin,
+                    component=compiled,
+                    capabilities=capabilities,
+                    config=settings.get_all(),
+                    limits=limits,
+                    pool=chosen_pool,
+                    max_batch_bytes=self._services.max_batch_bytes,
+                    on_close=self._forget,
+                )
+            )
+        except BaseException:
+            capabilities.close()
+            raise
+        with self._lock:
+            if not self._closed:
+                self._plugins[id(loaded)] = loaded
+                return loaded
+        loaded.close()
+        raise UsageError("the host was closed meanwhile")
+
+    def inspect(self, component: ComponentSource) -> Inspection:
+        """Describe a component. None of its code is compiled or run.
+
+        Raises:
+            NotAComponent: It is no component.
+            UnsupportedComponent: It has what the engine cannot carry.
+            ConfigError: The file cannot be read.
+            UsageError: The host is closed.
+        """
+        self._require_open()
+        binary, file = _read(component)
+        return inspect_shape(binary, self._engine.shape(binary, name=file))
+
+    def metadata(self, component: ComponentSource, *, limits: Limits = _NO_LIMITS_GIVEN) -> Metadata:
+        """Ask a plugin what it is, in an instance that may use nothing.
+
+        Raises:
+            NotAComponent: It is no component.
+            UnsupportedComponent: It has what the engine cannot carry.
+            WorldMismatch: It is a plugin of no world, or says that it is of another kind.
+            PluginFault: It trapped.
+            PermissionDenied: It used a capability for it.
+            ConfigError: The file cannot be read.
+            UsageError: The host is closed.
+        """
+        self._require_open()
+        binary, file = _read(component)
+        kind = check_world(self._engine.shape(binary, name=file), component=file)
+        compiled = self._engine.load(binary, name=_default_name(component), fuel=limits.fuel is not None)
+        return read_metadata(compiled, kind=kind, limits=limits)
+
+    def close(self) -> None:
+        """Close all plugins, and the engine where it is the host's own; idempotent."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            plugins = list(self._plugins.values())
+        try:
+            for plugin in reversed(plugins):
+                plugin.close()
+        finally:
+            if self._owns_engine:
+                self._engine.close()
+
+    def _forget(self, plugin: Plugin) -> None:
+        with self._lock:
+            self._plugins.pop(id(plugin), None)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise UsageError("the host is closed", hint="make another")
+
+
+def _new_engine(cache_dir: Path | None) -> Engine:
+    # Only here: loading wasmtime takes its time, and whoever brings an engine need not have it.
+    from dataflare.engine.engine import Engine as WasmtimeEngine
+
+    return WasmtimeEngine(cache_dir=cache_dir)
+
+
+def _read(component: ComponentSource) -> tuple[bytes, str]:
+    """A component's contents, and what to call it in errors."""
+    if isinstance(component, bytes | bytearray | memoryview):
+        return bytes(component), "component"
+    try:
+        return Path(component).read_bytes(), str(component)
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", where=str(component)) from error
+
+
+def _default_name(component: ComponentSource) -> str:
+    if isinstance(component, str | Path):
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(component).name.removesuffix(".wasm")).lstrip("._-")[:128]
+        if name:
+            return name
+    return "plugin"
+
+
+def _wanted(shape: Shape) -> list[str]:
+    return [short for short in map(short_name, shape.imports) if short is not None]
+
+
+def _pool_of(kind: str, pool: PoolSettings | None) -> PoolSettings:
+    if kind not in _STATEFUL:
+        return pool or PoolSettings()
+    if pool is not None:
+        raise ConfigError(f"a {kind} has one instance, which keeps its state", where="pool", hint="leave `pool` out")
+    return _ONE_INSTANCE

@@ -1,0 +1,187 @@
+"""Makes a plugin's instances, brings them through their lifecycle, and adds up what they took."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from dataflare.errors import DataflareError, PermissionDenied, WorldMismatch
+from dataflare.limits import Limits
+from dataflare.runtime.capabilities import Capabilities
+from dataflare.runtime.failures import unwrap
+from dataflare.runtime.ports import Component, HostFunctions, Instance
+from dataflare.runtime.results import Metadata, PluginStats
+from dataflare.runtime.worlds import LIFECYCLE
+
+__all__ = ["Launcher", "Worker", "read_metadata"]
+
+_logger = logging.getLogger("dataflare.runtime")
+_SUMMED = ("calls", "wall_ns", "marshal_ns", "host_ns", "host_calls", "bytes_in", "bytes_out", "memory_bytes")
+
+
+class Worker:
+    """An instance that is ready for calls; one thread at a time.
+
+    Args:
+        instance: The engine's instance.
+        plugin: The plugin's name, for errors.
+    """
+
+    def __init__(self, instance: Instance, plugin: str) -> None:
+        self.instance = instance
+        self.initialized = False
+        self._plugin = plugin
+        self._condemned = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether further calls can be made."""
+        return not self._condemned and self.instance.alive
+
+    def condemn(self) -> None:
+        """Let no further call be made: the plugin broke a promise, so nothing is known of its state."""
+        self._condemned = True
+
+    def call(self, interface: str, function: str, *args: Any) -> Any:
+        """Call a function and return its value, that of `ok` where it has a WIT `result`.
+
+        Raises:
+            PluginError: It returned an `err`.
+            PluginFault: It trapped.
+        """
+        result = self.instance.call(interface, function, *args)
+        return unwrap(result, plugin=self._plugin, export=f"{interface}#{function}")
+
+
+class Launcher:
+    """Makes and ends the instances of one plugin. Any thread may use it.
+
+    Args:
+        component: The compiled component.
+        capabilities: What its instances may use.
+        limits: The ceilings of each instance.
+        config: The configuration, a JSON object as text.
+        plugin: The plugin's name.
+    """
+
+    def __init__(
+        self, component: Component, capabilities: Capabilities, *, limits: Limits, config: str, plugin: str
+    ) -> None:
+        self._component = component
+        self._capabilities = capabilities
+        self._limits = limits
+        self._config = config
+        self._plugin = plugin
+        self._lock = threading.Lock()
+        self._workers: set[Worker] = set()
+        self._past = PluginStats()
+
+    @property
+    def stats(self) -> PluginStats:
+        """What the calls of all instances took, those that are gone too."""
+        with self._lock:
+            total = self._past
+            for worker in self._workers:
+                total = _add(total, worker.instance)
+        return total
+
+    def make(self) -> Worker:
+        """Make an instance, configured and initialized.
+
+        Raises:
+            PluginError: The plugin refused its configuration, or could not get ready.
+            PluginFault: It trapped.
+        """
+        worker = self._instantiate()
+        try:
+            worker.call(LIFECYCLE, "configure", self._config)
+            worker.initialized = True  # from here on `shutdown` is due, even if it fails
+            worker.call(LIFECYCLE, "initialize")
+        except BaseException:
+            self.end(worker)
+            raise
+        return worker
+
+    def end(self, worker: Worker) -> None:
+        """Shut an instance down and close it. A failure is logged, since there is nobody left who could act on it."""
+        fault = not worker.usable
+        if worker.initialized and worker.instance.alive:
+            try:
+                worker.call(LIFECYCLE, "shutdown")
+            except DataflareError as error:
+                _logger.warning("the shutdown of plugin %r failed: %s", self._plugin, error.message)
+            except Exception:
+                _logger.exception("a host function failed during the shutdown of plugin %r", self._plugin)
+        with self._lock:
+            # While the instance is still open: a closed one has no memory to speak of.
+            past = _add(self._past, worker.instance)
+            self._past = replace(past, memory_bytes=0, faults=past.faults + fault)
+            self._workers.discard(worker)
+        worker.instance.close()
+
+    def _instantiate(self) -> Worker:
+        instance = self._component.instantiate(
+            self._capabilities.functions,
+            limits=self._limits,
+            log_lines=lambda: self._capabilities.log.last_lines,
+            stderr=self._capabilities.log.write_line,
+        )
+        worker = Worker(instance, self._plugin)
+        with self._lock:
+            self._workers.add(worker)
+            self._past = replace(self._past, instances=self._past.instances + 1)
+        return worker
+
+
+def read_metadata(component: Component, *, kind: str, limits: Limits) -> Metadata:
+    """Ask a plugin for its metadata, in an instance of its own that may use nothing.
+
+    Args:
+        component: The compiled component.
+        kind: The kind whose interface it exports.
+        limits: The ceilings of the instance.
+
+    Raises:
+        PluginFault: It trapped.
+        PermissionDenied: It called a function of the host, which `get-metadata` must not.
+        WorldMismatch: It says that it is of another kind.
+    """
+    instance = component.instantiate(_nothing(component), limits=limits)
+    try:
+        found = instance.call(LIFECYCLE, "get-metadata")
+    finally:
+        instance.close()
+    if found.kind != kind:
+        raise WorldMismatch(
+            f"its metadata says that it is a {found.kind}, but it exports the interface of a {kind}",
+            component=component.name,
+            hint="mend `get-metadata`, or target the other world",
+        )
+    return Metadata(found.name, found.version, found.kind, found.description, found.config_schema)
+
+
+def _nothing(component: Component) -> HostFunctions:
+    return {
+        name: {function: _refusal(component.name, name, function) for function in interface.funcs}
+        for name, interface in component.shape.imports.items()
+    }
+
+
+def _refusal(plugin: str, interface: str, function: str) -> Callable[..., Any]:
+    def refuse(*_: object) -> Any:
+        raise PermissionDenied(
+            f"it called {interface}#{function} where no capability may be used",
+            plugin=plugin,
+            capability=interface.partition("@")[0],
+            hint="`get-metadata` uses no capability",
+        )
+
+    return refuse
+
+
+def _add(total: PluginStats, instance: Instance) -> PluginStats:
+    more = instance.stats
+    return replace(total, **{name: getattr(total, name) + getattr(more, name) for name in _SUMMED})

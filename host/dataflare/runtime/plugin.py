@@ -1,0 +1,244 @@
+"""What plugins of all kinds have in common."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import pyarrow as pa
+
+from dataflare.data.batches import Batch
+from dataflare.data.schemas import SchemaError, from_wit, to_wit
+from dataflare.errors import ProtocolFault, UsageError, ValueTypeError
+from dataflare.limits import Limits
+from dataflare.runtime.capabilities import Capabilities
+from dataflare.runtime.launch import Launcher, Worker, read_metadata
+from dataflare.runtime.pool import InstancePool, PoolSettings
+from dataflare.runtime.ports import Component
+from dataflare.runtime.results import Health, Metadata, PluginStats
+from dataflare.runtime.worlds import LIFECYCLE, kind_interface
+
+__all__ = ["Plugin", "PluginParts", "columns_text", "same_columns"]
+
+_CLOSING_GRACE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginParts:
+    """What a plugin is made of.
+
+    Args:
+        name: The plugin's name.
+        component: The compiled component.
+        capabilities: What it may use; the plugin closes it.
+        config: The configuration, a JSON object as text.
+        limits: The ceilings of each instance.
+        pool: How many instances there are.
+        max_batch_bytes: What a batch that is made of one of its inputs may take.
+        on_close: Called once, when the plugin is closed.
+    """
+
+    name: str
+    component: Component
+    capabilities: Capabilities
+    config: str
+    limits: Limits
+    pool: PoolSettings
+    max_batch_bytes: int
+    on_close: Callable[[Plugin], None]
+
+
+class Plugin:
+    """A loaded plugin. `Host.load` makes one of the subclasses, by the component's kind.
+
+    Instances are made when they are first needed, or by `start`: each is configured and initialized before any other
+    call. One that traps is replaced at the next call. Any thread may make calls. Close it, or use it in a `with`.
+    """
+
+    kind: ClassVar[str]
+    """One of `source`, `destination`, `processor`, `transformer` and `validator`."""
+
+    def __init__(self, parts: PluginParts) -> None:
+        self._parts = parts
+        self._interface = kind_interface(self.kind)
+        self._launcher = Launcher(
+            parts.component, parts.capabilities, limits=parts.limits, config=parts.config, plugin=parts.name
+        )
+        self._pool = InstancePool(
+            self._launcher.make,
+            self._launcher.end,
+            lambda worker: worker.usable,
+            settings=parts.pool,
+            owner=parts.name,
+        )
+        self._lock = threading.Lock()
+        self._metadata: Metadata | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}{', closed' if self._closed else ''}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            warnings.warn(f"{self!r} was never closed", ResourceWarning, stacklevel=2, source=self)
+            # No code of the plugin may run here; the open directories must go all the same.
+            self._parts.capabilities.close()
+
+    @property
+    def name(self) -> str:
+        """The name that it was loaded under."""
+        return self._parts.name
+
+    @property
+    def digest(self) -> str:
+        """`sha256:...` of the component."""
+        return self._parts.component.digest
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed."""
+        return self._closed
+
+    @property
+    def metadata(self) -> Metadata:
+        """What the plugin says of itself. Asked once, of an instance of its own that is neither configured nor started.
+
+        Raises:
+            PluginFault: It trapped.
+            PermissionDenied: It used a capability for it.
+            WorldMismatch: It says that it is of another kind.
+            UsageError: The plugin is closed.
+        """
+        with self._lock:
+            if self._metadata is None:
+                self._require_open()
+                self._metadata = read_metadata(self._parts.component, kind=self.kind, limits=self._parts.limits)
+            return self._metadata
+
+    @property
+    def stats(self) -> PluginStats:
+        """What its calls took so far, over all instances; to be had after `close` too."""
+        return self._launcher.stats
+
+    @property
+    def log_lines(self) -> tuple[str, ...]:
+        """The last lines that it logged or wrote to its standard error, oldest first."""
+        return self._parts.capabilities.log.last_lines
+
+    def start(self) -> Self:
+        """Make the first instances now; does nothing where there are enough.
+
+        Returns:
+            The plugin itself.
+
+        Raises:
+            PluginError: It refused its configuration, or could not get ready.
+            PluginFault: It trapped.
+            UsageError: The plugin is closed.
+        """
+        self._pool.warm(max(1, self._parts.pool.minimum))
+        return self
+
+    def health(self) -> Health:
+        """Ask how well it is.
+
+        Raises:
+            PluginError: It has to be started for this, and could not be.
+            PluginFault: It trapped.
+            UsageError: The plugin is closed.
+        """
+        with self._lease() as worker:
+            found = worker.call(LIFECYCLE, "health-check")
+        return Health(found.status, found.message)
+
+    def close(self) -> None:
+        """Shut all instances down and let everything go; idempotent.
+
+        Calls that run in other threads come to their end first. What goes wrong in a shutdown is logged, not raised.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        try:
+            self._pool.close(wait_s=self._parts.limits.call_timeout_s + _CLOSING_GRACE_S)
+        finally:
+            self._parts.capabilities.close()
+            self._parts.on_close(self)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise UsageError(f"plugin {self.name!r} is closed", hint="load it again")
+
+    @contextmanager
+    def _lease(self, *, batch: bool = False) -> Iterator[Worker]:
+        """Have an instance, and this thread alone has it."""
+        with self._pool.lease(batch=batch) as worker:
+            try:
+                yield worker
+            finally:
+                if not worker.usable:
+                    self._instance_lost()
+
+    def _instance_lost(self) -> None:
+        """An instance is gone; called while it is still leased."""
+
+    def _call(self, function: str, *args: Any, batch: bool = False) -> Any:
+        with self._lease(batch=batch) as worker:
+            return worker.call(self._interface, function, *args)
+
+    def _wit_batch(self, rows: pa.RecordBatch) -> Batch:
+        if not isinstance(rows, pa.RecordBatch):
+            hint = "take each of its `to_batches()`" if isinstance(rows, pa.Table) else ""
+            raise ValueTypeError(f"a {type(rows).__name__} is no pyarrow.RecordBatch", hint=hint)
+        return Batch(rows, max_bytes=self._parts.max_batch_bytes)
+
+    def _wit_schema(self, schema: pa.Schema) -> Any:
+        if not isinstance(schema, pa.Schema):
+            raise ValueTypeError(f"a {type(schema).__name__} is no pyarrow.Schema")
+        return to_wit(schema)
+
+    def _arrow_schema(self, worker: Worker, function: str, schema: Any) -> pa.Schema:
+        try:
+            return from_wit(schema)
+        except SchemaError as error:
+            raise self._broken_promise(worker, function, f"it returned no valid schema: {error.message}") from error
+
+    def _broken_promise(self, worker: Worker, function: str, message: str) -> ProtocolFault:
+        """Give up an instance whose answer is not what the standard demands, and make the error for it."""
+        worker.condemn()
+        return ProtocolFault(
+            message,
+            plugin=self.name,
+            export=f"{self._interface}#{function}",
+            log_lines=self.log_lines,
+            hint="this is a fault of the plugin",
+        )
+
+
+def same_columns(one: pa.Schema, other: pa.Schema) -> bool:
+    """Whether two schemas have the same columns: names, types and nullability, in order, but no metadata.
+
+    Types are compared as the WIT can carry them: an extension type as its storage.
+    """
+    if one.equals(other):
+        return True
+    try:
+        return bool(from_wit(to_wit(one)).equals(from_wit(to_wit(other))))
+    except SchemaError:
+        return False
+
+
+def columns_text(schema: pa.Schema) -> str:
+    """Write a schema's columns on one line."""
+    return ", ".join(f"{field.name}: {field.type}{'' if field.nullable else ' not null'}" for field in schema)

@@ -1,0 +1,238 @@
+"""Instances that many threads share: one thread has one of them at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeAlias, TypeVar, get_args
+
+from dataflare.errors import ConfigError, UsageError
+
+__all__ = ["InstancePool", "PoolExhausted", "PoolSettings", "ReusePolicy"]
+
+ReusePolicy: TypeAlias = Literal["reuse", "fresh-per-batch", "fresh-per-call"]
+T = TypeVar("T")
+
+
+class PoolExhausted(UsageError):
+    """Every instance was in use, and none became free in time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSettings:
+    """How many instances a plugin has, and how long they live.
+
+    Args:
+        minimum: Instances that are made at the start, and not closed for being idle.
+        maximum: The most instances at a time, 1 to 1000.
+        idle_timeout_s: Seconds after which an idle instance over the minimum is closed, at the plugin's next call;
+            `None` keeps it.
+        acquire_timeout_s: The most seconds that a call waits for an instance.
+        policy: `reuse` keeps instances. `fresh-per-batch` uses one for no more than one batch, `fresh-per-call` for no
+            more than one call of any kind: whatever a call leaves behind in the plugin, no later one can see.
+
+    Raises:
+        ConfigError: A value is out of its range.
+    """
+
+    minimum: int = 0
+    maximum: int = 4
+    idle_timeout_s: float | None = 300.0
+    acquire_timeout_s: float = 60.0
+    policy: ReusePolicy = "reuse"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.maximum <= 1000:
+            raise ConfigError(f"{self.maximum!r} is not in 1 to 1000", where="pool.maximum")
+        if not 0 <= self.minimum <= self.maximum:
+            raise ConfigError(f"{self.minimum!r} is not in 0 to the maximum, {self.maximum}", where="pool.minimum")
+        if self.idle_timeout_s is not None and not self.idle_timeout_s >= 0:
+            raise ConfigError(f"{self.idle_timeout_s!r} is not at least 0", where="pool.idle_timeout_s")
+        if not self.acquire_timeout_s >= 0:
+            raise ConfigError(f"{self.acquire_timeout_s!r} is not at least 0", where="pool.acquire_timeout_s")
+        if self.policy not in get_args(ReusePolicy):
+            known = ", ".join(get_args(ReusePolicy))
+            raise ConfigError(f"{self.policy!r} is none of {known}", where="pool.policy")
+
+
+class InstancePool(Generic[T]):
+    """A pool of instances. Any thread may use it.
+
+    Args:
+        make: Makes an instance; what it raises reaches the caller of `lease` or `warm`.
+        end: Ends one; must not raise.
+        usable: Whether an instance can be used again.
+        settings: How many, and for how long.
+        owner: Whose instances they are, for errors.
+        monotonic_s: Seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], T],
+        end: Callable[[T], None],
+        usable: Callable[[T], bool],
+        *,
+        settings: PoolSettings,
+        owner: str,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._make = make
+        self._end = end
+        self._usable = usable
+        self._settings = settings
+        self._owner = owner
+        self._monotonic_s = monotonic_s
+        self._changed = threading.Condition()
+        # The most recently used at the end: those at the front have been idle for longest.
+        self._idle: list[tuple[T, float]] = []
+        self._size = 0
+        self._leases: Counter[int] = Counter()
+        self._closed = False
+
+    @property
+    def size(self) -> int:
+        """The instances that there are now, those in use or being made too."""
+        return self._size
+
+    @contextmanager
+    def lease(self, *, batch: bool = False) -> Iterator[T]:
+        """Have an instance for the length of a `with` block; one that is not usable afterwards is ended.
+
+        Args:
+            batch: Whether it is for a batch, which matters to the policy `fresh-per-batch`.
+
+        Raises:
+            PoolExhausted: All were in use for `acquire_timeout_s`, or this thread itself holds the last of them.
+            UsageError: The pool is closed.
+        """
+        instance = self._acquire()
+        try:
+            yield instance
+        finally:
+            policy = self._settings.policy
+            self._release(instance, keep=policy == "reuse" or (policy == "fresh-per-batch" and not batch))
+
+    def warm(self, count: int) -> None:
+        """Make instances until there are so many, at most the maximum."""
+        while True:
+            with self._changed:
+                self._require_open()
+                if self._size >= min(count, self._settings.maximum):
+                    return
+                self._size += 1
+            self._give_back(self._make_counted())
+
+    def trim(self) -> None:
+        """End the instances that have been idle for too long."""
+        timeout_s = self._settings.idle_timeout_s
+        if timeout_s is None:
+            return
+        expired = []
+        with self._changed:
+            before = self._monotonic_s() - timeout_s
+            while self._idle and self._size > self._settings.minimum and self._idle[0][1] <= before:
+                expired.append(self._idle.pop(0)[0])
+                self._size -= 1
+            if expired:
+                self._changed.notify_all()
+        for instance in expired:
+            self._end(instance)
+
+    def close(self, *, wait_s: float = 0.0) -> None:
+        """End all instances; idempotent. Those in use are ended when they are returned.
+
+        Args:
+            wait_s: How long to wait for instances that other threads use, in seconds.
+        """
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            idle, self._idle = self._idle, []
+            self._size -= len(idle)
+        for instance, _ in idle:
+            self._end(instance)
+        with self._changed:
+            own = self._leases[threading.get_ident()]
+            self._changed.wait_for(lambda: self._size <= own, timeout=wait_s)
+
+    def _acquire(self) -> T:
+        self.trim()
+        thread = threading.get_ident()
+        with self._changed:
+            if self._leases[thread] >= self._settings.maximum:
+                raise PoolExhausted(
+                    f"plugin {self._owner!r} is called from within its own call",
+                    hint="a function of the host, such as a log sink, must not call the plugin that it serves",
+                )
+            free = self._changed.wait_for(self._is_free, timeout=self._settings.acquire_timeout_s)
+            self._require_open()
+            if not free:
+                raise PoolExhausted(
+                    f"all {self._settings.maximum} instances of plugin {self._owner!r} were in use for "
+                    f"{self._settings.acquire_timeout_s:g} s",
+                    hint="raise PoolSettings.maximum or acquire_timeout_s, or call it from fewer threads",
+                )
+            self._leases[thread] += 1
+            if self._idle:
+                return self._idle.pop()[0]
+            self._size += 1
+        try:
+            return self._make_counted()
+        except BaseException:
+            self._forget_lease(thread)
+            raise
+
+    def _release(self, instance: T, *, keep: bool) -> None:
+        # First the instance: whoever waits for the lease's end must not find it still being ended.
+        try:
+            if keep and self._usable(instance):
+                self._give_back(instance)
+            else:
+                self._end_counted(instance)
+        finally:
+            self._forget_lease(threading.get_ident())
+
+    def _give_back(self, instance: T) -> None:
+        with self._changed:
+            if not self._closed:
+                self._idle.append((instance, self._monotonic_s()))
+                self._changed.notify_all()
+                return
+        self._end_counted(instance)
+
+    def _make_counted(self) -> T:
+        try:
+            return self._make()
+        except BaseException:
+            self._shrink()
+            raise
+
+    def _end_counted(self, instance: T) -> None:
+        try:
+            self._end(instance)
+        finally:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        with self._changed:
+            self._size -= 1
+            self._changed.notify_all()
+
+    def _forget_lease(self, thread: int) -> None:
+        with self._changed:
+            self._leases[thread] -= 1
+            if not self._leases[thread]:
+                del self._leases[thread]
+            self._changed.notify_all()
+
+    def _is_free(self) -> bool:
+        return self._closed or bool(self._idle) or self._size < self._settings.maximum
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise UsageError(f"plugin {self._owner!r} is closed", hint="load it again")

@@ -1,0 +1,73 @@
+"""What the runtime needs of an engine. `dataflare.engine` has it; tests put a small one in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias
+
+from dataflare.engine.types import Shape
+from dataflare.limits import Limits
+
+__all__ = ["CallStats", "Component", "Engine", "HostFunctions", "Instance"]
+
+HostFunctions: TypeAlias = Mapping[str, Mapping[str, Callable[..., Any]]]
+"""Host functions by full name of their interface and by name in the WIT."""
+
+
+class CallStats(Protocol):
+    """What the calls of one instance took so far. Times are in nanoseconds, sizes in bytes."""
+
+    @property
+    def calls(self) -> int: ...
+    @property
+    def wall_ns(self) -> int: ...
+    @property
+    def marshal_ns(self) -> int: ...
+    @property
+    def host_ns(self) -> int: ...
+    @property
+    def host_calls(self) -> int: ...
+    @property
+    def bytes_in(self) -> int: ...
+    @property
+    def bytes_out(self) -> int: ...
+    @property
+    def memory_bytes(self) -> int: ...
+
+
+class Instance(Protocol):
+    """One instance of a component; one thread at a time."""
+
+    @property
+    def alive(self) -> bool: ...
+    @property
+    def stats(self) -> CallStats: ...
+    def call(self, interface: str, function: str, *args: Any) -> Any: ...
+    def close(self) -> None: ...
+
+
+class Component(Protocol):
+    """A compiled component; any thread may use it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def shape(self) -> Shape: ...
+    def instantiate(
+        self,
+        host: HostFunctions,
+        *,
+        limits: Limits,
+        log_lines: Callable[[], tuple[str, ...]] = ...,
+        stderr: Callable[[str], None] | None = ...,
+    ) -> Instance: ...
+
+
+class Engine(Protocol):
+    """Reads and compiles components; any thread may use it."""
+
+    def shape(self, binary: bytes, *, name: str) -> Shape: ...
+    def load(self, binary: bytes, *, name: str, fuel: bool = ...) -> Component: ...
+    def close(self) -> None: ...

@@ -1,0 +1,51 @@
+"""Plugins that map records one by one."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pyarrow as pa
+
+from dataflare.runtime.plugin import Plugin
+
+__all__ = ["Processor"]
+
+
+class Processor(Plugin):
+    """A plugin that maps records one by one."""
+
+    kind: ClassVar[str] = "processor"
+
+    def process(self, record: str) -> str | None:
+        """Map one record.
+
+        Args:
+            record: A JSON object, as text.
+
+        Returns:
+            A JSON object as text, as the plugin wrote it; `None` where it drops the record.
+
+        Raises:
+            PluginError: The plugin answered with an error; `invalid-input` where this record is wrong.
+            PluginFault: It trapped.
+            UsageError: The plugin is closed, or the record is no text.
+        """
+        result: str | None = self._call("process", record)
+        return result
+
+    def process_batch(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Map each record of a batch, in order; those that it drops are left out.
+
+        Raises:
+            PluginError: The plugin answered with an error.
+            PluginFault: It trapped, or returned more rows than it was given.
+            UsageError: The plugin is closed.
+        """
+        batch = self._wit_batch(rows)
+        with self._lease(batch=True) as worker:
+            result: pa.RecordBatch = worker.call(self._interface, "process-batch", batch).arrow
+            if result.num_rows > rows.num_rows:
+                raise self._broken_promise(
+                    worker, "process-batch", f"it made {result.num_rows} records of {rows.num_rows}, one by one"
+                )
+            return result

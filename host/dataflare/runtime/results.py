@@ -1,0 +1,170 @@
+"""What plugins answer, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import pyarrow as pa
+
+__all__ = [
+    "Chunk",
+    "Dataset",
+    "DurablePosition",
+    "Estimate",
+    "Health",
+    "HealthStatus",
+    "Metadata",
+    "PluginStats",
+    "Report",
+    "Rule",
+    "RuleCount",
+    "Severity",
+    "Violation",
+]
+
+HealthStatus: TypeAlias = Literal["healthy", "degraded", "unhealthy"]
+Severity: TypeAlias = Literal["info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a plugin says of itself.
+
+    `version` follows Semantic Versioning 2.0; `config_schema` is a JSON Schema as text, empty where there is nothing to
+    configure.
+    """
+
+    name: str
+    version: str
+    kind: str
+    description: str
+    config_schema: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How well a plugin is, and why; `message` may be empty."""
+
+    status: HealthStatus
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Something that a source can read; `resumable` says whether `read` can go on from a state."""
+
+    name: str
+    description: str
+    resumable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How many records are left, and whether the number is exact."""
+
+    records: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of a source's records.
+
+    `rows` may have none; `state` says where to go on after them; `ended` that no further rows follow.
+    """
+
+    rows: pa.RecordBatch
+    state: bytes
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DurablePosition:
+    """How far a destination's records are safe.
+
+    `records` counts those since `prepare` that survive a crash; `token` is the destination's own note on where that is.
+    """
+
+    records: int
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Something that a validator checks."""
+
+    name: str
+    description: str
+    severity: Severity
+
+
+@dataclass(frozen=True, slots=True)
+class RuleCount:
+    """How often a rule was broken."""
+
+    rule: str
+    violations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule that a row breaks.
+
+    `row` counts from 0 within the batch, `None` where the whole batch breaks the rule; `column` is `None` where it is
+    not about one.
+    """
+
+    row: int | None
+    column: str | None
+    rule: str
+    severity: Severity
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a check of a batch found: complete `counts` by rule, and `violations`, which may be cut short."""
+
+    rows_checked: int
+    counts: tuple[RuleCount, ...]
+    violations: tuple[Violation, ...]
+
+    @property
+    def violation_count(self) -> int:
+        """All violations, those that are not listed too."""
+        return sum(count.violations for count in self.counts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginStats:
+    """What a plugin's calls took so far, over all its instances.
+
+    Args:
+        calls: Calls of the plugin, those of its lifecycle included.
+        wall_ns: Wall time of the calls, in nanoseconds; the next two are parts of it.
+        marshal_ns: Time for turning values from Python to WIT and back.
+        host_ns: Time in functions of the host that the plugin called.
+        host_calls: Calls of functions of the host.
+        bytes_in: Bytes copied into the plugin.
+        bytes_out: Bytes copied out of it.
+        memory_bytes: Linear memory of the instances that live now.
+        instances: Instances made.
+        faults: Instances lost to a trap, to an exception of a host function or to a broken promise.
+    """
+
+    calls: int = 0
+    wall_ns: int = 0
+    marshal_ns: int = 0
+    host_ns: int = 0
+    host_calls: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    memory_bytes: int = 0
+    instances: int = 0
+    faults: int = 0
+
+    @property
+    def guest_ns(self) -> int:
+        """Time in the plugin's own code, in nanoseconds."""
+        return self.wall_ns - self.marshal_ns - self.host_ns

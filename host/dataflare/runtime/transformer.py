@@ -1,0 +1,64 @@
+"""Plugins that map batches to batches."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pyarrow as pa
+
+from dataflare.runtime.launch import Worker
+from dataflare.runtime.plugin import Plugin, PluginParts, columns_text, same_columns
+
+__all__ = ["Transformer"]
+
+
+class Transformer(Plugin):
+    """A plugin that maps batches to batches, whose columns may differ."""
+
+    kind: ClassVar[str] = "transformer"
+
+    def __init__(self, parts: PluginParts) -> None:
+        super().__init__(parts)
+        # The last promise: of which input, which output. Replaced as a whole, so any thread may read it.
+        self._promise: tuple[pa.Schema, pa.Schema] | None = None
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        """Ask for the schema that `transform` makes of batches of this one; `transform` is held to the last answer.
+
+        Raises:
+            PluginError: The plugin answered with an error; `invalid-input` for a schema that it cannot take.
+            PluginFault: It trapped, or returned what is no schema.
+            UsageError: The plugin is closed.
+        """
+        wit_schema = self._wit_schema(schema)
+        with self._lease() as worker:
+            answer = worker.call(self._interface, "output-schema", wit_schema)
+            promised = self._arrow_schema(worker, "output-schema", answer)
+        self._promise = (schema, promised)
+        return promised
+
+    def transform(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Map a batch; the result may have more or fewer rows.
+
+        Raises:
+            PluginError: The plugin answered with an error.
+            PluginFault: It trapped, or the result has another schema than `output_schema` said for this input.
+            UsageError: The plugin is closed.
+        """
+        batch = self._wit_batch(rows)
+        with self._lease(batch=True) as worker:
+            result: pa.RecordBatch = worker.call(self._interface, "transform", batch).arrow
+            self._check_promise(worker, rows.schema, result.schema)
+            return result
+
+    def _check_promise(self, worker: Worker, given: pa.Schema, found: pa.Schema) -> None:
+        if self._promise is None:
+            return
+        asked, promised = self._promise
+        if asked.equals(given) and not same_columns(promised, found):
+            raise self._broken_promise(
+                worker,
+                "transform",
+                f"it returned the columns {columns_text(found)}, where `output-schema` promised "
+                f"{columns_text(promised)}",
+            )

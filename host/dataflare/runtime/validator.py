@@ -1,0 +1,68 @@
+"""Plugins that check batches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import ClassVar
+
+import pyarrow as pa
+
+from dataflare.runtime.plugin import Plugin
+from dataflare.runtime.results import Report, Rule, RuleCount, Violation
+
+__all__ = ["Validator"]
+
+
+class Validator(Plugin):
+    """A plugin that checks batches and changes nothing."""
+
+    kind: ClassVar[str] = "validator"
+
+    def rules(self) -> list[Rule]:
+        """Ask what it checks.
+
+        Raises:
+            PluginError: The plugin answered with an error.
+            PluginFault: It trapped.
+            UsageError: The plugin is closed.
+        """
+        return [Rule(each.name, each.description, each.severity) for each in self._call("rules")]
+
+    def validate(self, rows: pa.RecordBatch) -> Report:
+        """Check a batch.
+
+        Raises:
+            PluginError: The plugin answered with an error.
+            PluginFault: It trapped, or its report does not fit the batch or itself.
+            UsageError: The plugin is closed.
+        """
+        batch = self._wit_batch(rows)
+        with self._lease(batch=True) as worker:
+            found = worker.call(self._interface, "validate", batch)
+            report = Report(
+                found.rows_checked,
+                tuple(RuleCount(each.rule, each.violations) for each in found.counts),
+                tuple(
+                    Violation(each.row, each.column, each.rule, each.severity, each.message)
+                    for each in found.violations
+                ),
+            )
+            if problem := _problem(report, rows.num_rows):
+                raise self._broken_promise(worker, "validate", f"its report is wrong: {problem}")
+            return report
+
+
+def _problem(report: Report, rows: int) -> str:
+    """What cannot be true of a report; empty where nothing is."""
+    if report.rows_checked > rows:
+        return f"{report.rows_checked} rows were checked, of {rows}"
+    for violation in report.violations:
+        if violation.row is not None and violation.row >= rows:
+            return f"a violation of {violation.rule!r} is in row {violation.row}, of {rows} rows"
+    counts = {count.rule: count.violations for count in report.counts}
+    if len(counts) < len(report.counts):
+        return "a rule is counted twice"
+    for rule, listed in Counter(violation.rule for violation in report.violations).items():
+        if listed > counts.get(rule, 0):
+            return f"{listed} violations of {rule!r} are listed, {counts.get(rule, 0)} counted"
+    return ""

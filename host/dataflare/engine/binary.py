@@ -12,7 +12,18 @@ from typing import Final
 
 from dataflare.errors import NotAComponent
 
-__all__ = ["COMPONENT_HEADER", "Section", "check_header", "hollow", "name", "read_name", "read_u32", "section", "sections", "u32"]
+__all__ = [
+    "COMPONENT_HEADER",
+    "Section",
+    "check_header",
+    "hollow",
+    "name",
+    "read_name",
+    "read_u32",
+    "section",
+    "sections",
+    "u32",
+]
 
 COMPONENT_HEADER: Final = b"\0asm\x0d\0\x01\0"
 _MODULE_HEADER: Final = b"\0asm\x01\0\0\0"
@@ -81,7 +92,9 @@ def check_header(data: bytes | memoryview, component: str) -> None:
     if head == COMPONENT_HEADER:
         return
     if head[:4] == b"(mod" or head[:5] == b"(comp":
-        raise NotAComponent("is WebAssembly text, not a binary", component=component, hint="convert it with wasm-tools parse")
+        raise NotAComponent(
+            "is WebAssembly text, not a binary", component=component, hint="convert it with wasm-tools parse"
+        )
     if head == _MODULE_HEADER:
         raise NotAComponent(
             "is a core WebAssembly module, not a component",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any, Final
 
 import wasmtime
@@ -31,7 +30,7 @@ from dataflare.engine.types import (
 )
 from dataflare.errors import NotAComponent, UnsupportedComponent
 
-__all__ = ["reflect"]
+__all__ = ["is_passthrough", "reflect"]
 
 _PRIMITIVES: Final[dict[type, PrimT]] = {
     wt.Bool: PrimT("bool"),
@@ -76,7 +75,9 @@ def reflect(engine: wasmtime.Engine, binary: bytes, component: str) -> Shape:
         raise NotAComponent(error.message, component=component) from None
     except wasmtime.WasmtimeError as error:
         raise NotAComponent(
-            f"is not a valid component: {_first_line(error)}", component=component, hint="build it again; the file may be damaged"
+            f"is not a valid component: {_first_line(error)}",
+            component=component,
+            hint="build it again; the file may be damaged",
         ) from error
     return _Reflection(engine, component).shape(compiled.type)
 
@@ -96,13 +97,9 @@ class _Reflection:
         self._handles: list[Any] = []
 
     def shape(self, ty: wc.ComponentType) -> Shape:
-        passthrough = []
         for name, extern in ty.imports(self._engine).items():
-            if is_passthrough(name):
-                passthrough.append(name)
-            else:
-                self._extern(self._shape.imports, name, extern, imported=True)
-        self._shape.passthrough = tuple(passthrough)
+            into = self._shape.wasi if is_passthrough(name) else self._shape.imports
+            self._extern(into, name, extern, imported=True)
         for name, extern in ty.exports(self._engine).items():
             self._extern(self._shape.exports, name, extern, imported=False)
         return self._shape
@@ -146,6 +143,8 @@ class _Reflection:
     def _handle(self, ty: Any, path: str) -> int:
         for index, known in enumerate(self._handles):
             if known == ty:
+                if is_passthrough(self._shape.resources[index].interface) and not is_passthrough(path):
+                    break
                 return index
         raise self._unsupported(path, "a handle to a resource of an interface that is not bridged (such as WASI's)")
 

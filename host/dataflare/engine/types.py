@@ -145,9 +145,7 @@ class BorrowT:
     resource: int
 
 
-Type: TypeAlias = (
-    PrimT | ListT | OptionT | ResultT | TupleT | RecordT | VariantT | EnumT | FlagsT | OwnT | BorrowT
-)
+Type: TypeAlias = PrimT | ListT | OptionT | ResultT | TupleT | RecordT | VariantT | EnumT | FlagsT | OwnT | BorrowT
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,14 +183,19 @@ class Interface:
 class Shape:
     """What a component imports and exports.
 
-    Items that stand in the world itself, in no interface, are under the name `""`. `passthrough` holds the names of the imports
-    that wasmtime itself provides (WASI); the engine does not look into them.
+    Items that stand in the world itself, in no interface, are under the name `""`. `wasi` holds the imports that wasmtime
+    itself provides; they are handed through, and their resources cannot appear in other interfaces.
     """
 
     imports: dict[str, Interface] = field(default_factory=dict)
     exports: dict[str, Interface] = field(default_factory=dict)
     resources: list[Resource] = field(default_factory=list)
-    passthrough: tuple[str, ...] = ()
+    wasi: dict[str, Interface] = field(default_factory=dict)
+
+    @property
+    def passthrough(self) -> tuple[str, ...]:
+        """The names of the imports that wasmtime itself provides."""
+        return tuple(self.wasi)
 
 
 def align_up(offset: int, to: int) -> int:

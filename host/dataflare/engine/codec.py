@@ -1,0 +1,330 @@
+"""Codecs: Python values to and from the canonical ABI's layout in a bridge's memory.
+
+For each type a decoder and an encoder are compiled once, as Python source over `struct`: the fixed part of a record, with all that
+it holds inline, is one `unpack_from` or `pack_into`. The shapes of values are those of `dataflare.values`.
+
+Encoders check while they write: a value that does not fit ends in some exception of Python's, and `explain` then finds out which
+part of the value was wrong. Nothing has reached the plugin by then.
+"""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Callable
+from dataclasses import make_dataclass
+from struct import Struct
+from typing import Any, Final
+
+from dataflare.engine import convert
+from dataflare.engine.types import (
+    BorrowT,
+    EnumT,
+    FlagsT,
+    FuncT,
+    ListT,
+    OptionT,
+    OwnT,
+    PrimT,
+    RecordT,
+    Resource,
+    ResultT,
+    TupleT,
+    Type,
+    VariantT,
+    alignment,
+    cases_of,
+    discriminant_size,
+    fields_of,
+    offsets,
+    payload_offset,
+    size,
+)
+from dataflare.values import Err, Ok, Some, Variant
+
+__all__ = ["Codecs", "snake_case"]
+
+_FORMATS: Final = {
+    "bool": "B", "s8": "b", "u8": "B", "s16": "h", "u16": "H", "s32": "i", "u32": "I", "s64": "q", "u64": "Q",
+    "f32": "f", "f64": "d", "char": "I", "string": "II",
+}  # fmt: skip
+_DISCRIMINANTS: Final = {1: "B", 2: "H", 4: "I"}
+
+
+def snake_case(name: str) -> str:
+    """A WIT name as Python writes it."""
+    name = name.replace("-", "_")
+    return f"{name}_" if keyword.iskeyword(name) else name
+
+
+def _reads_address(ty: Type) -> bool:
+    """Whether reading a value takes its address, since it has a variant, whose payload is read apart."""
+    match ty:
+        case VariantT() | OptionT() | ResultT():
+            return True
+        case RecordT() | TupleT():
+            return any(_reads_address(t) for t in fields_of(ty))
+        case _:
+            return False
+
+
+class Codecs:
+    """Compiles and keeps the codecs of one component. Compiling is not thread-safe; compiled codecs may run in any thread."""
+
+    def __init__(self, resources: list[Resource]) -> None:
+        self._resources = resources
+        self._scope: dict[str, Any] = {"Ok": Ok, "Err": Err, "Some": Some, "Variant": Variant, **convert.HELPERS}
+        self._load: dict[Type, str] = {}
+        self._store: dict[Type, str] = {}
+        self._count = 0
+        self._records: dict[RecordT, str] = {}
+
+    def decoder(self, ty: Type) -> Callable[[Any, int], Any]:
+        """A function of a memory side and an address that reads a value there."""
+        name = self._loader(ty)
+        function: Callable[[Any, int], Any] = self._scope[name]
+        return function
+
+    def encoder(self, ty: Type) -> Callable[[Any, int, Any], None]:
+        """A function of a memory side, an address and a value that writes the value there."""
+        name = self._storer(ty)
+        function: Callable[[Any, int, Any], None] = self._scope[name]
+        return function
+
+    def arguments(self, func: FuncT) -> tuple[Callable[[Any, int, Any], None], Callable[[Any, int], Any]]:
+        """Encoder and decoder of a function's arguments, as one tuple."""
+        return self.encoder(func.args), self.decoder(func.args)
+
+    def record_class(self, ty: RecordT) -> type:
+        """The class that stands for a record."""
+        made: type = self._scope[self._record(ty)]
+        return made
+
+    # Building blocks.
+
+    def _name(self, prefix: str) -> str:
+        self._count += 1
+        return f"_{prefix}{self._count}"
+
+    def _constant(self, prefix: str, value: Any) -> str:
+        name = self._name(prefix)
+        self._scope[name] = value
+        return name
+
+    def _compile(self, name: str, source: str) -> str:
+        exec(compile(source, f"<codec {name}>", "exec"), self._scope)
+        return name
+
+    def _record(self, ty: RecordT) -> str:
+        if ty not in self._records:
+            names = [snake_case(n) for n, _ in ty.fields]
+            self._records[ty] = self._constant("R", make_dataclass("Record", names, frozen=True, slots=True))
+        return self._records[ty]
+
+    # Reading. `_fixed` gives the format of the inline part, how many values it unpacks to, and how to make the value of them.
+
+    def _loader(self, ty: Type) -> str:
+        if ty in self._load:
+            return self._load[ty]
+        name = self._load[ty] = self._name("l")
+        fmt, variables, expression = self._fixed(ty, "a")
+        unpack = self._constant("u", Struct("<" + fmt).unpack_from)
+        if variables:
+            targets = ", ".join(variables) + ","
+            source = f"def {name}(m, a):\n {targets} = {unpack}(m.view, a)\n return {expression}\n"
+        else:
+            source = f"def {name}(m, a):\n return {expression}\n"
+        return self._compile(name, source)
+
+    def _fixed(self, ty: Type, at: str) -> tuple[str, list[str], str]:
+        match ty:
+            case PrimT("string"):
+                p, n = self._name("v"), self._name("v")
+                return "II", [p, n], f"m.text({p}, {n})"
+            case PrimT("bool"):
+                v = self._name("v")
+                return "B", [v], f"{v} != 0"
+            case PrimT("char"):
+                v = self._name("v")
+                return "I", [v], f"chr({v})"
+            case PrimT():
+                v = self._name("v")
+                return _FORMATS[ty.name], [v], v
+            case ListT():
+                p, n = self._name("v"), self._name("v")
+                return "II", [p, n], self._list_expression(ty, p, n)
+            case RecordT() | TupleT():
+                fmt, variables, expressions, end = "", [], [], 0
+                for offset, t in offsets(ty):
+                    inner, names, expression = self._fixed(t, f"{at} + {offset}")
+                    fmt += f"{offset - end}x" * (offset > end) + inner
+                    end = offset + size(t)
+                    variables += names
+                    expressions.append(expression)
+                fmt += f"{size(ty) - end}x" * (size(ty) > end)
+                joined = ", ".join(expressions)
+                if isinstance(ty, TupleT):
+                    return fmt, variables, f"({joined},)" if expressions else "()"
+                return fmt, variables, f"{self._record(ty)}({joined})"
+            case EnumT():
+                v = self._name("v")
+                names_of = self._constant("n", ty.names)
+                return _DISCRIMINANTS[discriminant_size(len(ty.names))], [v], f"{names_of}[{v}]"
+            case FlagsT():
+                v = self._name("v")
+                flags = self._constant("f", convert.FlagSets(ty.names))
+                return _DISCRIMINANTS[size(ty)], [v], f"{flags}[{v}]"
+            case VariantT() | OptionT() | ResultT():
+                d = self._name("v")
+                width = discriminant_size(len(cases_of(ty)))
+                rest = size(ty) - width
+                fmt = _DISCRIMINANTS[width] + f"{rest}x" * (rest > 0)
+                return fmt, [d], self._variant_expression(ty, d, at)
+            case OwnT() | BorrowT():
+                v = self._name("v")
+                return "I", [v], self._handle_expression(ty, v)
+
+    def _list_expression(self, ty: ListT, p: str, n: str) -> str:
+        element = ty.element
+        if element == PrimT("u8"):
+            return f"m.blob({p}, {n})"
+        if isinstance(element, PrimT) and element.name in convert.DTYPES:
+            return f"m.numbers({p}, {n}, {self._constant('d', convert.DTYPES[element.name])})"
+        key = ListT(element)
+        if key not in self._load:
+            name = self._load[key] = self._name("ll")
+            fmt, variables, expression = self._fixed(element, "a")
+            unpack = self._constant("u", Struct("<" + fmt).iter_unpack)
+            step = size(element)
+            targets = ", ".join(variables) + "," if variables else "_"
+            if _reads_address(element) or not variables:
+                loop = f"for a, ({targets}) in zip(range(p, p + {step} * n, {step}), {unpack}(raw))"
+            else:
+                loop = f"for {targets} in {unpack}(raw)"
+            self._compile(name, f"def {name}(m, p, n):\n raw = m.part(p, n * {step})\n return [{expression} {loop}]\n")
+        return f"{self._load[key]}(m, {p}, {n})"
+
+    def _variant_expression(self, ty: VariantT | OptionT | ResultT, d: str, at: str) -> str:
+        inside = f"{at} + {payload_offset(ty)}"
+        if isinstance(ty, OptionT):
+            value = f"{self._loader(ty.inner)}(m, {inside})"
+            return f"({f'Some({value})' if isinstance(ty.inner, OptionT) else value} if {d} else None)"
+        if isinstance(ty, ResultT):
+            good = f"Ok({f'{self._loader(ty.ok)}(m, {inside})' if ty.ok is not None else ''})"
+            bad = f"Err({f'{self._loader(ty.err)}(m, {inside})' if ty.err is not None else ''})"
+            return f"({bad} if {d} else {good})"
+        loaders = tuple(self._scope[self._loader(t)] if t is not None else None for _, t in ty.cases)
+        names = self._constant("n", tuple(n for n, _ in ty.cases))
+        table = self._constant("c", loaders)
+        return f"load_case({names}, {table}, m, {d}, {inside})"
+
+    def _handle_expression(self, ty: OwnT | BorrowT, v: str) -> str:
+        resource = self._resources[ty.resource]
+        if resource.imported:
+            return f"m.{'take' if isinstance(ty, OwnT) else 'get'}({v})"
+        return f"m.guest({v}, {resource.name!r}, {ty.resource})"
+
+    # Writing. `_fixed_store` gives the format, statements before, the values to pack, and statements after.
+
+    def _storer(self, ty: Type) -> str:
+        if ty in self._store:
+            return self._store[ty]
+        name = self._store[ty] = self._name("s")
+        fmt, before, values, after = self._fixed_store(ty, "v", "a")
+        pack = self._constant("p", Struct("<" + fmt).pack_into)
+        lines = [*before, f"{pack}(m.view, {', '.join(['a', *values])})", *after]
+        return self._compile(name, f"def {name}(m, a, v):\n" + "".join(f" {line}\n" for line in lines))
+
+    def _fixed_store(self, ty: Type, v: str, at: str) -> tuple[str, list[str], list[str], list[str]]:
+        match ty:
+            case PrimT("string"):
+                p, n = self._name("v"), self._name("v")
+                return "II", [f"{p}, {n} = m.put_text({v})"], [p, n], []
+            case PrimT("bool"):
+                return "B", [], [f"({v} if {v} is True or {v} is False else as_bool({v}))"], []
+            case PrimT("char"):
+                return "I", [], [f"as_char({v})"], []
+            case PrimT("f32") | PrimT("f64"):
+                return _FORMATS[ty.name], [], [f"({v} if type({v}) is float else as_float({v}))"], []
+            case PrimT():
+                return _FORMATS[ty.name], [], [f"({v} if type({v}) is int else as_int({v}))"], []
+            case ListT():
+                p, n = self._name("v"), self._name("v")
+                return "II", [f"{p}, {n} = {self._put_list(ty, v)}"], [p, n], []
+            case RecordT() | TupleT():
+                fmt, end = "", 0
+                before: list[str] = []
+                values: list[str] = []
+                after: list[str] = []
+                items = [self._name("v") for _ in offsets(ty)]
+                if isinstance(ty, TupleT):
+                    before.append(f"{', '.join(items)}, = {v}" if items else f"no_items({v})")
+                else:
+                    before += [f"{x} = {v}.{snake_case(n)}" for x, (n, _) in zip(items, ty.fields, strict=True)]
+                for x, (offset, t) in zip(items, offsets(ty), strict=True):
+                    inner, first, packed, last = self._fixed_store(t, x, f"{at} + {offset}")
+                    fmt += f"{offset - end}x" * (offset > end) + inner
+                    end = offset + size(t)
+                    before += first
+                    values += packed
+                    after += last
+                return fmt + f"{size(ty) - end}x" * (size(ty) > end), before, values, after
+            case EnumT():
+                table = self._constant("e", {n: i for i, n in enumerate(ty.names)})
+                return _DISCRIMINANTS[discriminant_size(len(ty.names))], [], [f"{table}[{v}]"], []
+            case FlagsT():
+                bits = self._constant("b", {n: 1 << i for i, n in enumerate(ty.names)})
+                return _DISCRIMINANTS[size(ty)], [], [f"flag_bits({bits}, {v})"], []
+            case VariantT() | OptionT() | ResultT():
+                return self._variant_store(ty, v, at)
+            case OwnT() | BorrowT():
+                resource = self._resources[ty.resource]
+                if resource.imported:
+                    return "I", [], [f"m.{'give' if isinstance(ty, OwnT) else 'lend'}({v})"], []
+                how = "give_guest" if isinstance(ty, OwnT) else "lend_guest"
+                return "I", [], [f"m.{how}({v}, {ty.resource})"], []
+
+    def _variant_store(
+        self, ty: VariantT | OptionT | ResultT, v: str, at: str
+    ) -> tuple[str, list[str], list[str], list[str]]:
+        d, w = self._name("v"), self._name("v")
+        width = discriminant_size(len(cases_of(ty)))
+        rest = size(ty) - width
+        fmt = _DISCRIMINANTS[width] + f"{rest}x" * (rest > 0)
+        inside = f"{at} + {payload_offset(ty)}"
+        if isinstance(ty, OptionT):
+            wrapped = isinstance(ty.inner, OptionT)
+            before = [f"{d} = 0 if {v} is None else 1"]
+            value = f"some({v})" if wrapped else v
+            return fmt, before, [d], [f"if {d}: {self._storer(ty.inner)}(m, {inside}, {value})"]
+        if isinstance(ty, ResultT):
+            before = [f"{d}, {w} = result_parts({v})"]
+            after = [
+                f"if {d} == {i}: " + (f"{self._storer(t)}(m, {inside}, {w})" if t is not None else f"no_payload({w})")
+                for i, t in enumerate((ty.ok, ty.err))
+            ]
+            return fmt, before, [d], after
+        cases = {n: (i, self._scope[self._storer(t)] if t is not None else None) for i, (n, t) in enumerate(ty.cases)}
+        table = self._constant("c", cases)
+        return fmt, [f"{d}, {w} = {table}[{v}.case]"], [d], [f"store_case({w}, m, {inside}, {v}.value)"]
+
+    def _put_list(self, ty: ListT, v: str) -> str:
+        element = ty.element
+        if element == PrimT("u8"):
+            return f"m.put_blob({v})"
+        if isinstance(element, PrimT) and element.name in convert.DTYPES:
+            return f"m.put_numbers({v}, {self._constant('d', convert.DTYPES[element.name])})"
+        key = ListT(element)
+        if key not in self._store:
+            name = self._store[key] = self._name("sl")
+            store, step = self._storer(element), size(element)
+            self._compile(
+                name,
+                f"def {name}(m, v):\n"
+                f" n = list_length(v)\n"
+                f" p = a = m.allocate(n * {step}, {alignment(element)})\n"
+                f" for x in v:\n"
+                f"  {store}(m, a, x)\n"
+                f"  a += {step}\n"
+                f" return p, n\n",
+            )
+        return f"{self._store[key]}(m, {v})"

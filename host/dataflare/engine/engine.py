@@ -1,0 +1,135 @@
+"""The engine: from a component's bytes to something that can be instantiated."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from pathlib import Path
+from typing import Final
+
+import wasmtime
+from wasmtime import component as wc
+
+from dataflare.engine.binary import check_header
+from dataflare.engine.bridge import compose
+from dataflare.engine.cache import Cache, default_folder
+from dataflare.engine.component import Component
+from dataflare.engine.flavour import Flavour
+from dataflare.engine.reflect import reflect
+from dataflare.engine.types import Shape
+from dataflare.errors import NotAComponent, UnsupportedComponent, UsageError
+
+__all__ = ["Engine"]
+
+_BRIDGE_VERSION: Final = 1
+"""To be raised with every change of what `bridge` generates, since compiled components are kept."""
+_WASI: Final = re.compile(r"wasi:(cli|clocks|filesystem|io|random|sockets)/[a-z0-9-]+@0\.2\.\d+")
+
+
+class Engine:
+    """Compiles components. Any thread may use it; a context manager.
+
+    Args:
+        cache_dir: Where compiled components are kept; `None` for the user's cache folder.
+
+    Raises:
+        ConfigError: Others could write into the folder.
+    """
+
+    def __init__(self, *, cache_dir: Path | None = None) -> None:
+        self._cache = Cache(default_folder() if cache_dir is None else cache_dir)
+        self._flavours: dict[bool, Flavour] = {}
+        self._lock = threading.Lock()
+        self._compiling: dict[str, threading.Lock] = {}
+        self._closed = False
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the engine's threads; idempotent. Instances that still live must be closed before."""
+        with self._lock:
+            self._closed = True
+            flavours, self._flavours = list(self._flavours.values()), {}
+        for flavour in flavours:
+            flavour.close()
+
+    def shape(self, binary: bytes, *, name: str) -> Shape:
+        """Tell what a component imports and exports; nothing of it is compiled or run.
+
+        Args:
+            binary: The component.
+            name: Its name, for errors.
+
+        Raises:
+            NotAComponent: The bytes are no valid component.
+            UnsupportedComponent: It has an import or export that the engine cannot carry.
+        """
+        shape = reflect(self._flavour(False).engine, binary, name)
+        for wasi in shape.passthrough:
+            if not _WASI.fullmatch(wasi):
+                raise UnsupportedComponent(
+                    f"imports {wasi}, which this host does not have",
+                    component=name,
+                    hint="the host has WASI 0.2 without http",
+                )
+        return shape
+
+    def load(self, binary: bytes, *, name: str, fuel: bool = False) -> Component:
+        """Compile a component with its bridges, or take it from the cache.
+
+        Args:
+            binary: The component.
+            name: Its name, for errors.
+            fuel: Whether its work is to be counted; needed for `Limits.fuel`, and slower.
+
+        Raises:
+            NotAComponent: The bytes are no valid component.
+            UnsupportedComponent: It has something that the engine cannot carry.
+        """
+        check_header(binary, name)
+        flavour = self._flavour(fuel)
+        plugin = hashlib.sha256(binary).hexdigest()
+        key = hashlib.sha256(f"{plugin} {flavour.identity} bridge={_BRIDGE_VERSION}".encode()).hexdigest()
+        with self._lock:
+            lock = self._compiling.setdefault(key, threading.Lock())
+        with lock:
+            found = self._from_cache(flavour, key)
+            if found is None:
+                compiled, shape = self._compile(flavour, binary, name)
+                self._cache.put(key, compiled.serialize(), shape)
+            else:
+                compiled, shape = found
+        return Component(flavour, compiled, shape, name=name, digest=f"sha256:{plugin}", from_cache=found is not None)
+
+    def _from_cache(self, flavour: Flavour, key: str) -> tuple[wc.Component, Shape] | None:
+        entry = self._cache.find(key)
+        if entry is None:
+            return None
+        try:
+            return wc.Component.deserialize_file(flavour.engine, str(entry.code)), entry.shape
+        except wasmtime.WasmtimeError:
+            # Made on another kind of processor, say.
+            self._cache.discard(key)
+            return None
+
+    def _compile(self, flavour: Flavour, binary: bytes, name: str) -> tuple[wc.Component, Shape]:
+        shape = self.shape(binary, name=name)
+        joined = compose(binary, shape, component=name)
+        try:
+            return wc.Component(flavour.engine, joined), shape
+        except wasmtime.WasmtimeError as error:
+            text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())[:500]
+            raise NotAComponent(f"cannot be compiled: {text}", component=name) from error
+
+    def _flavour(self, fuel: bool) -> Flavour:
+        with self._lock:
+            if self._closed:
+                raise UsageError("the engine is closed")
+            if fuel not in self._flavours:
+                self._flavours[fuel] = Flavour(fuel=fuel)
+            return self._flavours[fuel]

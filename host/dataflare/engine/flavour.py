@@ -1,0 +1,132 @@
+"""One configuration of wasmtime: its engine, and what all instances under it share."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any, Final
+
+import wasmtime
+from wasmtime import _bindings as raw
+from wasmtime import _ffi as ffi
+from wasmtime import component as wc
+
+from dataflare.engine.bridge import HOST_IMPORT
+from dataflare.engine.instance import epoch_callback, host_callback
+from dataflare.engine.memory import Memories
+from dataflare.engine.timer import Timer
+from dataflare.limits import Limits
+
+__all__ = ["Flavour"]
+
+_STACK_BYTES: Final = 512 * 1024
+_EXTRA_INSTANCES: Final = 8
+_EXTRA_TABLES: Final = 4
+_EXTRA_MEMORIES: Final = 2
+
+_host_t = ctypes.CFUNCTYPE(
+    ctypes.c_size_t,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+    ctypes.POINTER(ctypes.c_uint32),
+    ctypes.c_size_t,
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+)
+_epoch_t = raw._wasmtime_store_epoch_deadline_callback.argtypes[1]
+_finalizer_t = raw._wasmtime_store_epoch_deadline_callback.argtypes[3]
+_output_t = raw._wasi_config_set_stderr_custom.argtypes[1]
+
+
+class Flavour:
+    """wasmtime's engine with or without fuel. Any thread may use it."""
+
+    def __init__(self, *, fuel: bool) -> None:
+        self.fuel = fuel
+        self.memories = Memories()
+        config = self._config()
+        self.memories.install(config)
+        self.engine = wasmtime.Engine(config)
+        self.timer = Timer(self.engine)
+        # Callbacks live as long as the engine, which may call them.
+        self.epoch_callback = _epoch_t(epoch_callback)
+        self.no_finalizer = _finalizer_t()
+        self._host_callback = _host_t(host_callback)
+        self.u32_kind = ffi.WASMTIME_COMPONENT_U32.value
+        self.u32_offset = raw.wasmtime_component_val_t.of.offset
+        self.linker = wc.Linker(self.engine)
+        self._fill_linker()
+
+    @property
+    def identity(self) -> str:
+        """What a compiled component depends on, besides its bytes and the machine."""
+        return f"wasmtime {version('wasmtime')} fuel={self.fuel} stack={_STACK_BYTES}"
+
+    def _config(self) -> wasmtime.Config:
+        config = wasmtime.Config()
+        config.epoch_interruption = True
+        config.consume_fuel = self.fuel
+        config.max_wasm_stack = _STACK_BYTES
+        # Plugins have one thread. Garbage-collected heaps would be outside of what the memory limit counts.
+        config.wasm_threads = False
+        config.wasm_gc = False
+        config.wasm_component_model = True
+        return config
+
+    def _fill_linker(self) -> None:
+        self.linker.add_wasip2()
+        function = ctypes.cast(self._host_callback, raw.wasmtime_component_func_callback_t)
+        with self.linker.root() as root, root.add_instance(HOST_IMPORT) as instance:
+            for name in ("call", "release"):
+                error = raw._wasmtime_component_linker_instance_add_func(
+                    instance.ptr(), name.encode(), len(name), function, None, self.no_finalizer
+                )
+                if error:
+                    raise wasmtime.WasmtimeError._from_ptr(error)
+
+    def new_store(self, limits: Limits, stderr: Callable[[str], None] | None) -> wasmtime.Store:
+        """A store with an empty WASI: no directories, no network, no environment, no arguments, no standard input or output."""
+        store = wasmtime.Store(self.engine)
+        wasi = wasmtime.WasiConfig()
+        if stderr is not None:
+            sink = _LineSink(stderr)
+            raw._wasi_config_set_stderr_custom(wasi.ptr(), sink.callback, None, self.no_finalizer)
+            # The store keeps what native code calls.
+            store._dataflare_stderr = sink  # type: ignore[attr-defined]
+        store.set_wasi(wasi)
+        store.set_limits(
+            table_elements=limits.table_elements,
+            instances=limits.instances + _EXTRA_INSTANCES,
+            tables=limits.instances + _EXTRA_TABLES,
+            memories=limits.memories + _EXTRA_MEMORIES,
+        )
+        return store
+
+    def close(self) -> None:
+        """Stop watching calls; idempotent."""
+        self.timer.close()
+
+
+class _LineSink:
+    """Cuts what a plugin writes into lines; long ones are cut, and nothing it writes can fail."""
+
+    _MAX_LINE: Final = 16_384
+
+    def __init__(self, take: Callable[[str], None]) -> None:
+        self._take = take
+        self._rest = b""
+        self.callback = _output_t(self._write)
+
+    def _write(self, _data: Any, content: Any, size: int) -> int:
+        try:
+            *lines, self._rest = (self._rest + ctypes.string_at(content, size)).split(b"\n")
+            if len(self._rest) > self._MAX_LINE:
+                lines.append(self._rest)
+                self._rest = b""
+            for line in lines:
+                self._take(line[: self._MAX_LINE].decode(errors="replace"))
+        except Exception:
+            self._rest = b""
+        return size

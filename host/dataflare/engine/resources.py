@@ -1,0 +1,81 @@
+"""Handles: the host's objects that plugins hold, and the plugin's resources that the host holds."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from dataflare.errors import UsageError
+
+__all__ = ["GuestResource", "HandleTable"]
+
+
+class GuestResource:
+    """A handle to a resource that a plugin made. `instance.drop(resource)` gives it back.
+
+    `name` is the resource's name in the WIT, `type_index` an index into `Shape.resources`.
+    """
+
+    __slots__ = ("handle", "name", "owner", "type_index")
+
+    def __init__(self, owner: object, name: str, type_index: int, handle: int) -> None:
+        self.owner = owner
+        self.name = name
+        self.type_index = type_index
+        self.handle = handle
+
+    def __repr__(self) -> str:
+        return (
+            f"GuestResource({self.name}, {self.handle})" if self.handle else f"GuestResource({self.name}, given away)"
+        )
+
+
+class HandleTable:
+    """The objects behind one instance's handles to host resources, by number."""
+
+    def __init__(self, capacity: int) -> None:
+        self._objects: dict[int, Any] = {}
+        self._lent: set[int] = set()
+        self._numbers = itertools.count(1)
+        self._capacity = capacity
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def put(self, thing: Any, *, lent: bool = False) -> int:
+        """Give an object a number; `lent` ones are not closed when their handle is dropped."""
+        if len(self._objects) >= self._capacity:
+            raise UsageError(f"more than {self._capacity} handles", hint="drop handles as soon as they are not needed")
+        number = next(self._numbers)
+        self._objects[number] = thing
+        if lent:
+            self._lent.add(number)
+        return number
+
+    def get(self, number: int) -> Any:
+        """The object behind a number; KeyError for none."""
+        return self._objects[number]
+
+    def take(self, number: int) -> Any:
+        """The object behind a number, which it has no longer."""
+        self._lent.discard(number)
+        return self._objects.pop(number)
+
+    def drop(self, number: int) -> None:
+        """Forget an object, and tell it."""
+        thing = self._objects.pop(number, None)
+        if number in self._lent:
+            self._lent.discard(number)
+        elif (close := getattr(thing, "close_handle", None)) is not None:
+            close()
+
+    def close(self) -> None:
+        """Forget all objects; the first error of theirs is raised at the end."""
+        first: BaseException | None = None
+        for number in list(self._objects):
+            try:
+                self.drop(number)
+            except Exception as error:
+                first = first or error
+        if first is not None:
+            raise first

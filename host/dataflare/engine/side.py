@@ -1,0 +1,176 @@
+"""One bridge's memory as codecs see it: bounds, the host's half, texts, bytes, arrays and handles."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from dataflare.engine.bridge import HOST_HALF_AT, MEMORY_BYTES
+from dataflare.engine.convert import as_numbers
+from dataflare.engine.resources import GuestResource, HandleTable
+from dataflare.errors import ValueTypeError
+
+__all__ = ["BrokenAddress", "Side"]
+
+_BYTE: Final = ctypes.c_ubyte * MEMORY_BYTES
+
+
+class BrokenAddress(Exception):
+    """An address or a handle from wasm that leads nowhere; becomes a `ProtocolFault`."""
+
+
+class Side:
+    """Reads and writes one bridge's memory. Every address that comes out of wasm is checked here.
+
+    Args:
+        base: Where the memory is in the process; it has `MEMORY_BYTES`.
+        table: The objects behind the instance's handles.
+        owner: What the plugin's own resources are resources of.
+    """
+
+    __slots__ = ("array", "copied", "given", "owner", "raw_text", "table", "top", "view", "views")
+
+    def __init__(self, base: int, table: HandleTable, owner: object) -> None:
+        self.view = memoryview(_BYTE.from_address(base)).cast("B")
+        self.array: npt.NDArray[np.uint8] = np.frombuffer(self.view, np.uint8)
+        self.table = table
+        self.owner = owner
+        self.top = HOST_HALF_AT
+        """Where the next allocation of the host begins."""
+        self.views = False
+        """Whether arrays that are read may be views, valid until the next call only."""
+        self.raw_text = False
+        """Whether texts are given as bytes of UTF-8."""
+        self.copied = 0
+        """Bytes read so far that did not lie inline."""
+        self.given: list[int] = []
+        """Numbers of handles that the value under way has put into the table."""
+
+    def close(self) -> None:
+        """Let go of the memory, which is about to be unmapped."""
+        self.array = np.empty(0, np.uint8)
+        self.view = memoryview(b"")
+
+    # Reading.
+
+    def part(self, at: int, size: int) -> memoryview:
+        """A checked part of the memory."""
+        if at + size > MEMORY_BYTES:
+            raise BrokenAddress(f"{size} bytes at address {at} are out of bounds")
+        self.copied += size
+        return self.view[at : at + size]
+
+    def text(self, at: int, size: int) -> Any:
+        if at + size > MEMORY_BYTES:
+            raise BrokenAddress(f"a string of {size} bytes at address {at} is out of bounds")
+        self.copied += size
+        if self.raw_text:
+            return self.view[at : at + size] if self.views else bytes(self.view[at : at + size])
+        return str(self.view[at : at + size], "utf-8")
+
+    def blob(self, at: int, size: int) -> Any:
+        if at + size > MEMORY_BYTES:
+            raise BrokenAddress(f"{size} bytes at address {at} are out of bounds")
+        self.copied += size
+        return bytes(self.view[at : at + size])
+
+    def numbers(self, at: int, length: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        size = length * dtype.itemsize
+        if at + size > MEMORY_BYTES or at % dtype.itemsize:
+            raise BrokenAddress(f"an array of {length} {dtype} at address {at} is out of bounds")
+        self.copied += size
+        array = self.array[at : at + size].view(dtype)
+        return array if self.views else array.copy()
+
+    # Writing.
+
+    def allocate(self, size: int, align: int = 64) -> int:
+        """Take bytes of the host's half; they are its own until the next call."""
+        at = (self.top + align - 1) & -align
+        if at + size > MEMORY_BYTES:
+            raise ValueTypeError(
+                f"{size} bytes do not fit into the {MEMORY_BYTES - HOST_HALF_AT} bytes of one call",
+                hint="use smaller batches",
+            )
+        self.top = at + size
+        return at
+
+    def put_text(self, value: Any) -> tuple[int, int]:
+        if type(value) is str:
+            data: Any = value.encode()
+        elif isinstance(value, str):
+            data = str(value).encode()
+        else:
+            data = _bytes_of(value)
+        size = len(data)
+        at = self.allocate(size, 1 if size < 1024 else 64)
+        self.view[at : at + size] = data
+        return at, size
+
+    def put_blob(self, value: Any) -> tuple[int, int]:
+        data = value if type(value) is bytes else _bytes_of(value)
+        size = len(data)
+        at = self.allocate(size, 8 if size < 1024 else 64)
+        self.view[at : at + size] = data
+        return at, size
+
+    def put_numbers(self, value: Any, dtype: np.dtype[Any]) -> tuple[int, int]:
+        if type(value) is not np.ndarray or value.dtype != dtype or value.ndim != 1 or not value.flags.c_contiguous:
+            value = as_numbers(value, dtype)
+        size = value.nbytes
+        at = self.allocate(size, 8 if size < 1024 else 64)
+        self.array[at : at + size] = value.view(np.uint8)
+        return at, len(value)
+
+    # Handles of the host's objects.
+
+    def get(self, number: int) -> Any:
+        try:
+            return self.table.get(number)
+        except KeyError:
+            raise BrokenAddress(f"the handle {number} is none of the host's") from None
+
+    def take(self, number: int) -> Any:
+        try:
+            return self.table.take(number)
+        except KeyError:
+            raise BrokenAddress(f"the handle {number} is none of the host's") from None
+
+    def give(self, thing: Any) -> int:
+        number = self.table.put(thing)
+        self.given.append(number)
+        return number
+
+    def lend(self, thing: Any) -> int:
+        number = self.table.put(thing, lent=True)
+        self.given.append(number)
+        return number
+
+    # Handles of the plugin's own resources.
+
+    def guest(self, handle: int, name: str, type_index: int) -> GuestResource:
+        return GuestResource(self.owner, name, type_index, handle)
+
+    def lend_guest(self, resource: Any, type_index: int) -> int:
+        if not isinstance(resource, GuestResource) or resource.type_index != type_index:
+            raise ValueTypeError(f"a {type(resource).__name__} is no such resource of the plugin")
+        if resource.owner is not self.owner:
+            raise ValueTypeError(f"{resource!r} belongs to another instance")
+        if not resource.handle:
+            raise ValueTypeError(f"{resource!r} cannot be used any more")
+        return resource.handle
+
+    def give_guest(self, resource: Any, type_index: int) -> int:
+        handle = self.lend_guest(resource, type_index)
+        resource.handle = 0
+        return handle
+
+
+def _bytes_of(value: Any) -> memoryview:
+    view = memoryview(value)
+    if view.itemsize != 1 or not view.contiguous:
+        raise TypeError("a buffer of something else than bytes")
+    return view.cast("B")

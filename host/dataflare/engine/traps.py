@@ -1,0 +1,115 @@
+"""What ended a call: wasmtime's errors as the package's own."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dataflare.errors import (
+    CallTimeout,
+    GuestPanic,
+    MemoryLimitExceeded,
+    OutOfFuel,
+    PluginFault,
+    ProtocolFault,
+    StackOverflow,
+)
+
+__all__ = ["TIMED_OUT", "classify"]
+
+TIMED_OUT: Final = "dataflare: the call is over its time"
+"""The message with which the epoch callback ends a call."""
+
+# wasmtime's texts, as version 50 writes them (crates/environ/src/trap_encoding.rs); the C API tells no code of an error.
+_PROTOCOL: Final = (
+    "cannot enter component instance",
+    "cannot leave component instance",
+    "unknown handle index",
+    "handle index",
+    "invalid utf-8",
+    "invalid UTF-8",
+    "incomplete utf-8",
+    "unpaired surrogate",
+    "string content out-of-bounds",
+    "list content out-of-bounds",
+    "pointer not aligned",
+    "unaligned pointer",
+    "invalid `char` bit pattern",
+    "invalid char",
+    "converting u32 to char",
+    "unexpected discriminant",
+    "invalid variant discriminant",
+    "invalid discriminant",
+    "realloc return",
+    "string pointer/length out of bounds",
+    "list pointer/length out of bounds",
+    "cannot remove owned resource while borrowed",
+    "borrow handles still remain",
+    "cannot lift own resource",
+    "use of a borrowed handle",
+    "host-owned resource is being borrowed",
+)
+
+
+def classify(
+    message: str,
+    *,
+    plugin: str,
+    export: str,
+    backtrace: tuple[str, ...],
+    log_lines: tuple[str, ...],
+    timeout_s: float,
+    fuel: int | None,
+    memory_bytes: int,
+    memory_refused: bool,
+    overflow: bool,
+) -> PluginFault:
+    """Make the error for a call that wasmtime ended.
+
+    Args:
+        message: wasmtime's, with its causes.
+        memory_refused: Whether the plugin was refused memory during this instance's life.
+        overflow: Whether a bridge's heap was too small for what the plugin passed.
+    """
+    cause = _cause(message)
+
+    def make(kind: type[PluginFault], text: str, hint: str = "") -> PluginFault:
+        return kind(text, plugin=plugin, export=export, backtrace=backtrace, log_lines=log_lines, hint=hint)
+
+    if TIMED_OUT in message or "wasm trap: interrupt" in message:
+        return make(
+            CallTimeout,
+            f"took longer than call_timeout_s = {timeout_s:g}",
+            "raise the limit, or look for a loop in the plugin",
+        )
+    if "all fuel consumed" in message:
+        return make(OutOfFuel, f"used up its fuel of {fuel}", "raise the limit, or look for a loop in the plugin")
+    if "call stack exhausted" in message:
+        return make(StackOverflow, "nested its calls too deeply", "look for a recursion without end in the plugin")
+    if overflow:
+        return make(MemoryLimitExceeded, "passed more than 512 MiB in one call", "use smaller batches")
+    if memory_refused:
+        return make(
+            MemoryLimitExceeded,
+            f"wanted more memory than memory_bytes = {memory_bytes}, and ended with: {cause}",
+            "raise the limit, or use smaller batches",
+        )
+    if any(text in message for text in _PROTOCOL):
+        return make(
+            ProtocolFault, f"broke the canonical ABI: {cause}", "the plugin's bindings or its toolchain are at fault"
+        )
+    return make(GuestPanic, f"trapped: {cause}")
+
+
+def _cause(message: str) -> str:
+    """The innermost cause of wasmtime's message, which lists causes one a line."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    causes = [line for line in lines if not line[:1].isdigit() and line != "Caused by:"]
+    numbered = [line.split(": ", 1)[1] for line in lines if line[:1].isdigit() and ": " in line and "!" not in line]
+    if "Caused by:" in lines:
+        after = lines[lines.index("Caused by:") + 1 :]
+        picked = [line.split(": ", 1)[1] if line[:1].isdigit() and ": " in line else line for line in after]
+        if picked:
+            return picked[-1].removeprefix("wasm trap: ").removeprefix("wasm `unreachable` instruction executed") or (
+                "unreachable code was reached"
+            )
+    return (numbered or causes or ["it trapped"])[-1]

@@ -5,7 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from dataflare.capabilities import clock, config, files, logging, metrics, random, state
+from dataflare.capabilities import (
+    clock,
+    config,
+    files,
+    http,
+    http_broker,
+    http_transport,
+    logging,
+    metrics,
+    plugins,
+    random,
+    secrets,
+    shared,
+    state,
+    tasks,
+)
 from dataflare.capabilities.names import OFFERED, interface_name
 from dataflare.data import batches
 
@@ -15,10 +30,17 @@ IMPORTS = {
     "clock": clock.imports(clock.SystemClock()),
     "config": config.imports(config.PluginConfig()),
     "files": files.imports(files.MemoryFiles({})),
+    "http": http.imports(
+        http_broker.HttpBroker({}, http_transport.MemoryTransport(lambda outgoing: http_transport.Canned()))
+    ),
     "logging": logging.imports(logging.PluginLog(logging.MemoryLogSink())),
     "metrics": metrics.imports(metrics.PluginMetrics(metrics.MemoryMetrics(), "p")),
+    "plugins": plugins.imports(plugins.MemoryPlugins({}), "p", frozenset()),
     "random": random.imports(random.SystemRandom()),
+    "secrets": secrets.imports(secrets.MemorySecrets(), frozenset()),
+    "shared": shared.imports(shared.MemorySharedStore(), {}),
     "state": state.imports(state.MemoryStateStore(), "n"),
+    "tasks": tasks.imports(tasks.PluginTasks(tasks.MemoryProgress(), "p", tasks.CancellationToken())),
 }
 
 

@@ -14,8 +14,8 @@ NEEDS_GRANT: Final = frozenset(
 FREE: Final = frozenset({"batches", "config", "logging", "schemas"})
 """Interfaces that every plugin may use."""
 
-OFFERED: Final = frozenset({"clock", "files", "metrics", "random", "state"}) | FREE
-"""Interfaces that this host has. The rest of `NEEDS_GRANT` is named in the WIT, but cannot be granted yet."""
+OFFERED: Final = NEEDS_GRANT | FREE
+"""Interfaces that this host has: all that the WIT names."""
 
 _DATA = frozenset({"batches", "schemas"})
 _VERSION = "1.0.0"

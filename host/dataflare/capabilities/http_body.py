@@ -1,0 +1,68 @@
+"""Bodies of responses, decompressed without ever holding more than their limit."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+
+from dataflare.capabilities.failures import CapabilityFailure
+
+__all__ = ["ENCODINGS", "read_body"]
+
+ENCODINGS = frozenset({"gzip", "x-gzip"})
+"""The values of `content-encoding` that `read_body` undoes, in lower case."""
+
+_GZIP = 16 + zlib.MAX_WBITS
+# What follows a member is copied each time: with small parts, a body of many empty members costs little.
+_PART_BYTES = 16_384
+
+
+def read_body(chunks: Iterable[bytes], *, limit: int, encoding: str = "") -> bytes:
+    """Put a body together.
+
+    Args:
+        chunks: The body as it comes.
+        limit: The most bytes, as they come and decompressed.
+        encoding: One of `ENCODINGS`, or anything else for a body that is taken as it is.
+
+    Raises:
+        CapabilityFailure: `too-large` with the limit, as soon as it is passed; `connection-failed` if the compression
+            ends too early, `other` if it is broken.
+    """
+    body = bytearray()
+    received = 0
+    gzip = _Gunzip() if encoding in ENCODINGS else None
+    for chunk in chunks:
+        received += len(chunk)
+        if received > limit:  # also where nothing comes of it, as of empty members
+            raise CapabilityFailure("too-large", limit)
+        if gzip is None:
+            body += chunk
+        else:
+            for start in range(0, len(chunk), _PART_BYTES):
+                gzip.add(chunk[start : start + _PART_BYTES], body, limit)
+    if gzip is not None and received and not gzip.complete:
+        raise CapabilityFailure("connection-failed", "the compressed body ended too early")
+    return bytes(body)
+
+
+class _Gunzip:
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(_GZIP)
+        self.complete = False
+
+    def add(self, chunk: bytes, body: bytearray, limit: int) -> None:
+        while chunk:
+            if self.complete:
+                chunk = chunk.lstrip(b"\0")  # padding between and after members
+                if not chunk:
+                    return
+                self._member, self.complete = zlib.decompressobj(_GZIP), False
+            try:
+                body += self._member.decompress(chunk, limit - len(body) + 1)
+            except zlib.error as error:
+                raise CapabilityFailure("other", f"the compressed body is broken: {error}") from error
+            if len(body) > limit:
+                raise CapabilityFailure("too-large", limit)
+            self.complete = self._member.eof
+            chunk = self._member.unused_data if self.complete else self._member.unconsumed_tail

@@ -1,0 +1,236 @@
+"""The rules of `http`: before anything is sent, and at each redirect again, a request is compared with its grants.
+
+Who carries a request is behind `Transport`; the rules are the same, whoever it is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from dataflare.capabilities.clock import Clock, SystemClock
+from dataflare.capabilities.failures import CapabilityFailure
+from dataflare.capabilities.http import Request, Response
+from dataflare.capabilities.http_address import AddressRules
+from dataflare.capabilities.http_body import ENCODINGS, read_body
+from dataflare.capabilities.http_rules import (
+    Deadline,
+    RateLimiter,
+    Url,
+    check_headers,
+    is_header_value,
+    is_method,
+    parse_url,
+)
+from dataflare.capabilities.http_transport import Incoming, Outgoing, Transport
+from dataflare.capabilities.secrets import SecretStore
+from dataflare.errors import ConfigError
+from dataflare.grants import SAFE_HEADERS, HttpGrant, Origin
+
+__all__ = ["HttpBroker"]
+
+_log = logging.getLogger("dataflare.http")
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# Of one connection, or of the form in which the body came, which is undone.
+_HOP_HEADERS = frozenset(
+    {"connection", "keep-alive", "proxy-authenticate", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+_BODY_HEADERS = frozenset({"content-encoding", "content-language", "content-type"})
+_HIDDEN = "[secret]"
+# A shorter text occurs by chance; whoever uses such a secret has lost it anyway.
+_MIN_SECRET_CHARACTERS = 6
+
+
+class HttpBroker:
+    """Makes one plugin's requests, as its grants say. Any thread may use it; `close` it, or use it in a `with`.
+
+    Args:
+        grants: By origin, as in `Grants.http`.
+        transport: Carries the requests; closed with the broker.
+        secrets: Where the secrets are that grants add to requests.
+        clock: Measures time limits and rates.
+        plugin: The plugin's name, for the log.
+
+    Raises:
+        ConfigError: A grant adds a secret, and there is no store.
+    """
+
+    def __init__(
+        self,
+        grants: Mapping[str, HttpGrant],
+        transport: Transport,
+        *,
+        secrets: SecretStore | None = None,
+        clock: Clock | None = None,
+        plugin: str = "",
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._grants = {Origin.parse(origin): grant for origin, grant in grants.items()}
+        self._addresses = {origin: AddressRules(grant.addresses) for origin, grant in self._grants.items()}
+        self._limiters = {
+            origin: RateLimiter(self._clock, per_s=grant.requests_per_s, burst=grant.burst)
+            for origin, grant in self._grants.items()
+        }
+        self._transport = transport
+        self._secrets = secrets
+        self._plugin = plugin
+        for origin, grant in self._grants.items():
+            if grant.secrets and secrets is None:
+                raise ConfigError("there is no store for its secrets", where=f"grants.http.{origin}.secrets")
+
+    def __enter__(self) -> HttpBroker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of connections; idempotent."""
+        self._transport.close()
+
+    def send(self, request: Request) -> Response:
+        # Everything that was added to the request or to one that it was redirected to.
+        hidden: set[str] = set()
+        began_ns = self._clock.monotonic_ns()
+        outcome = "failed"
+        try:
+            response = self._send(request, hidden)
+            _check_echo(response, hidden)
+            outcome = str(response.status)
+            return response
+        except CapabilityFailure as failure:
+            outcome = failure.case
+            text = failure.error.value
+            if isinstance(text, str) and any(secret in text for secret in hidden):
+                # The cause would tell it too.
+                raise CapabilityFailure(failure.case, _redact(text, hidden)) from None
+            raise
+        finally:
+            took_ms = (self._clock.monotonic_ns() - began_ns) // 10**6
+            _log.debug("plugin %r: %s in %d ms", self._plugin, outcome, took_ms)
+
+    def _send(self, request: Request, hidden: set[str]) -> Response:
+        if not is_method(request.method):
+            raise CapabilityFailure("invalid-request", f"{request.method[:32]!r} is no method in capitals")
+        url = parse_url(request.url)
+        first = self._grant(url, request.method)
+        method, body = request.method, request.body
+        headers = check_headers(request.headers, first)
+        limit_ms = _milliseconds(first.timeout_s)
+        deadline = Deadline(self._clock, limit_ms if request.timeout_ms is None else min(limit_ms, request.timeout_ms))
+        followed = 0
+        while True:
+            grant = self._grant(url, method)
+            if body is not None and len(body) > grant.max_request_bytes:
+                raise CapabilityFailure("too-large", grant.max_request_bytes)
+            outgoing = self._prepare(method, url, headers, body, grant, deadline, hidden)
+            self._limiters[url.origin].take()
+            deadline.remaining_s()
+            _log.debug("plugin %r: %s %s", self._plugin, method, url.shown)
+            with self._transport.exchange(outgoing) as incoming:
+                location = _location(incoming) if first.max_redirects else None
+                if location is None:
+                    return _read(incoming, method, grant.max_response_bytes)
+                status = incoming.status
+            if followed == first.max_redirects:
+                raise CapabilityFailure("other", f"more than {first.max_redirects} redirects in a row")
+            followed += 1
+            if any(secret in location for secret in hidden):
+                raise CapabilityFailure("denied", f"{url.shown} redirects with a secret that the host added")
+            target = url.follow(location)
+            if status == 303 or (status in (301, 302) and method == "POST"):
+                method, body = ("HEAD" if method == "HEAD" else "GET"), None
+                headers = [(name, value) for name, value in headers if name not in _BODY_HEADERS]
+            if target.origin != url.origin:
+                headers = _without_credentials(headers, self._grant(target, method))
+            url = target
+
+    def _grant(self, url: Url, method: str) -> HttpGrant:
+        grant = self._grants.get(url.origin)
+        if grant is None:
+            raise CapabilityFailure("denied", f"no request to {url.origin} is granted")
+        if method not in grant.methods:
+            raise CapabilityFailure("denied", f"{method} is not granted for {url.origin}")
+        return grant
+
+    def _prepare(
+        self,
+        method: str,
+        url: Url,
+        headers: list[tuple[str, str]],
+        body: bytes | None,
+        grant: HttpGrant,
+        deadline: Deadline,
+        hidden: set[str],
+    ) -> Outgoing:
+        sent = [("host", url.origin.authority), *headers, ("accept-encoding", "gzip")]
+        if not any(name == "user-agent" for name, _ in headers):
+            sent.append(("user-agent", "dataflare"))
+        if body is not None or method in ("POST", "PUT", "PATCH"):
+            sent.append(("content-length", str(len(body or b""))))
+        for header, (before, name, after) in grant.injected.items():
+            secret = self._secret(name)
+            if len(secret) >= _MIN_SECRET_CHARACTERS:
+                hidden.add(secret)
+            sent.append((header, before + secret + after))
+        return Outgoing(
+            method,
+            url,
+            sent,
+            bytes(body or b""),
+            self._addresses[url.origin],
+            deadline.within(_milliseconds(grant.timeout_s)),
+        )
+
+    def _secret(self, name: str) -> str:
+        try:
+            secret = None if self._secrets is None else self._secrets.get(name)
+        except CapabilityFailure as failure:
+            # The store's words are for the operator: of a secret that is not the plugin's, it learns the name at most.
+            case = "connection-failed" if failure.case == "unavailable" else "other"
+            raise CapabilityFailure(case, f"the secret {name!r} cannot be read now") from failure
+        if secret is None:
+            raise CapabilityFailure("other", f"there is no secret {name!r}, which the operator wants to be added")
+        if not secret or not is_header_value(secret):
+            raise CapabilityFailure("other", f"the secret {name!r} cannot be in a header")
+        return secret
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _location(incoming: Incoming) -> str | None:
+    if incoming.status not in _REDIRECTS:
+        return None
+    return next((value for name, value in incoming.headers if name == "location"), None)
+
+
+def _read(incoming: Incoming, method: str, limit: int) -> Response:
+    headers = [(name, value) for name, value in incoming.headers if name not in _HOP_HEADERS]
+    encoding = ", ".join(value.strip().lower() for name, value in headers if name == "content-encoding")
+    length = next((value for name, value in headers if name == "content-length"), "")
+    if method != "HEAD" and length.isdecimal() and int(length) > limit:
+        raise CapabilityFailure("too-large", limit)
+    body = read_body(incoming.chunks, limit=limit, encoding=encoding)
+    if encoding in ENCODINGS and method != "HEAD":
+        headers = [(name, value) for name, value in headers if name not in ("content-encoding", "content-length")]
+    return Response(incoming.status, headers, body)
+
+
+def _without_credentials(headers: list[tuple[str, str]], grant: HttpGrant) -> list[tuple[str, str]]:
+    """Keep what may be carried to another origin. A header that is not known to be harmless may be a credential."""
+    allowed = SAFE_HEADERS if grant.request_headers == "any" else SAFE_HEADERS & grant.request_headers
+    return [(name, value) for name, value in headers if name in allowed and name not in grant.secrets]
+
+
+def _check_echo(response: Response, hidden: set[str]) -> None:
+    for secret in hidden:
+        if secret.encode() in response.body or any(secret in f"{name}: {value}" for name, value in response.headers):
+            raise CapabilityFailure("denied", "the response repeats a secret that the host added to the request")
+
+
+def _redact(text: str, hidden: set[str]) -> str:
+    for secret in sorted(hidden, key=len, reverse=True):
+        text = text.replace(secret, _HIDDEN)
+    return text

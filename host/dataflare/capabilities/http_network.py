@@ -1,0 +1,304 @@
+"""Requests over the network, to addresses that were checked.
+
+For each connection a host's name is resolved once, and the connection is made to one of the addresses that came of it
+and passed; nothing below asks for the name again, so no second answer can lead elsewhere. httpcore speaks HTTP on it.
+Unlike httpx, which is built on it, httpcore knows no proxies, redirects, cookies or settings of the environment, and it
+takes connections that the caller makes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import select
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import httpcore
+import httpx
+
+from dataflare.capabilities.failures import CapabilityFailure
+from dataflare.capabilities.http_address import Address, AddressRules, Resolver, SystemResolver, is_address
+from dataflare.capabilities.http_rules import Deadline
+from dataflare.capabilities.http_transport import Incoming, Outgoing
+from dataflare.errors import UsageError
+from dataflare.grants import Origin
+
+__all__ = ["Dial", "NetworkTransport", "dial"]
+
+Dial = Callable[[Address, int, float], socket.socket]
+"""Connects to an address and a port within so many seconds, or raises `OSError`."""
+
+_MAX_LOOKUPS = 8
+_MAX_IDLE = 4
+T = TypeVar("T")
+
+
+def dial(address: Address, port: int, timeout_s: float) -> socket.socket:
+    """Connect to an address over TCP."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(timeout_s)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.connect((str(address), port))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class NetworkTransport:
+    """Carries requests over HTTP/1.1, over TLS for `https`. Any thread may use it; `close` it, or use it in a `with`.
+
+    Connections are kept for the next request to the same origin under the same rules of addresses.
+
+    Args:
+        resolver: Finds the addresses of hosts.
+        dial: Connects to them.
+        tls: How servers prove themselves; by default the certificates that httpx trusts: certifi's, or those that
+            `SSL_CERT_FILE` or `SSL_CERT_DIR` name.
+        idle_s: How long an idle connection is kept, in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        resolver: Resolver | None = None,
+        dial: Dial = dial,
+        tls: ssl.SSLContext | None = None,
+        idle_s: float = 15.0,
+    ) -> None:
+        self._resolver = resolver or SystemResolver()
+        self._dial = dial
+        self._tls = tls
+        self._idle_s = idle_s
+        self._lock = threading.Lock()
+        self._lookups = threading.BoundedSemaphore(_MAX_LOOKUPS)
+        self._idle: dict[tuple[Origin, AddressRules], list[_Link]] = {}
+        self._closed = False
+
+    def __enter__(self) -> NetworkTransport:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the idle connections, and let no further request begin; idempotent."""
+        with self._lock:
+            self._closed = True
+            links = [link for kept in self._idle.values() for link in kept]
+            self._idle.clear()
+        for link in links:
+            link.connection.close()
+
+    @contextmanager
+    def exchange(self, outgoing: Outgoing) -> Iterator[Incoming]:
+        link = self._take(outgoing)
+        link.backend.deadline = outgoing.deadline
+        origin = outgoing.url.origin
+        request = httpcore.Request(
+            method=outgoing.method.encode(),
+            url=httpcore.URL(
+                scheme=origin.scheme.encode(),
+                host=origin.host.strip("[]").encode(),
+                port=origin.port,
+                target=outgoing.url.target.encode(),
+            ),
+            headers=[(name.encode(), value.encode()) for name, value in outgoing.headers],
+            content=outgoing.body,
+        )
+        try:
+            response = link.connection.handle_request(request)
+            try:
+                headers = [(name.decode().lower(), _decode(value)) for name, value in response.headers]
+                if not 200 <= response.status <= 599:
+                    raise CapabilityFailure("other", f"{origin} answered with the status {response.status}")
+                yield Incoming(response.status, headers, response.iter_stream())
+            finally:
+                response.close()
+        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.RemoteProtocolError) as error:
+            text = str(error) or type(error).__name__
+            raise CapabilityFailure("connection-failed", f"{origin}: {text}") from error
+        except httpcore.LocalProtocolError as error:
+            raise CapabilityFailure("invalid-request", str(error)) from error
+        finally:
+            self._give_back(outgoing, link)
+
+    def _take(self, outgoing: Outgoing) -> _Link:
+        key = (outgoing.url.origin, outgoing.addresses)
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise UsageError("the transport is closed")
+                kept = self._idle.get(key)
+                link = kept.pop() if kept else None
+            if link is None:
+                return self._new_link(outgoing)
+            if link.connection.is_idle() and not link.connection.has_expired():
+                return link
+            link.connection.close()
+
+    def _new_link(self, outgoing: Outgoing) -> _Link:
+        origin = outgoing.url.origin
+        with self._lock:
+            if self._tls is None and origin.scheme == "https":
+                self._tls = httpx.create_ssl_context()
+        backend = _Backend(self._connect, outgoing.addresses, outgoing.deadline)
+        connection = httpcore.HTTPConnection(
+            httpcore.Origin(origin.scheme.encode(), origin.host.strip("[]").encode(), origin.port),
+            ssl_context=self._tls,
+            keepalive_expiry=self._idle_s,
+            network_backend=backend,
+        )
+        return _Link(connection, backend)
+
+    def _give_back(self, outgoing: Outgoing, link: _Link) -> None:
+        key = (outgoing.url.origin, outgoing.addresses)
+        with self._lock:
+            kept = self._idle.setdefault(key, [])
+            if not self._closed and len(kept) < _MAX_IDLE and link.connection.is_idle():
+                kept.append(link)
+                return
+        link.connection.close()
+
+    def _connect(self, host: str, port: int, rules: AddressRules, deadline: Deadline) -> socket.socket:
+        found = [host] if is_address(host) else self._resolve(host, port, deadline)
+        addresses = rules.select(host, found)
+        for place, address in enumerate(addresses, start=1):
+            # One that does not answer leaves time for the others.
+            share_s = deadline.remaining_s() / (len(addresses) - place + 1)
+            try:
+                return self._dial(address, port, share_s)
+            except OSError as error:
+                last = error
+        deadline.remaining_s()
+        raise httpcore.ConnectError(f"no connection to {host}: {last.strerror or last}") from last
+
+    def _resolve(self, host: str, port: int, deadline: Deadline) -> list[str]:
+        # The system's resolver takes no time limit, and cannot be stopped: it is left behind in a thread of its own,
+        # of which there are only so many.
+        if not self._lookups.acquire(timeout=deadline.remaining_s()):
+            raise deadline.failure()
+        answer: Future[list[str]] = Future()
+
+        def look_up() -> None:
+            try:
+                answer.set_result(self._resolver.resolve(host, port))
+            except BaseException as error:
+                answer.set_exception(error)
+            finally:
+                self._lookups.release()
+
+        threading.Thread(target=look_up, name=f"dataflare-lookup-{host}", daemon=True).start()
+        try:
+            return answer.result(timeout=deadline.remaining_s())
+        except TimeoutError:
+            raise deadline.failure() from None
+        except OSError as error:
+            raise httpcore.ConnectError(f"{host} cannot be resolved: {error.strerror or error}") from error
+
+
+class _Link:
+    """A connection, and what it makes its connection with."""
+
+    __slots__ = ("backend", "connection")
+
+    def __init__(self, connection: httpcore.HTTPConnection, backend: _Backend) -> None:
+        self.connection = connection
+        self.backend = backend
+
+
+class _Backend(httpcore.NetworkBackend):
+    """What httpcore connects with. `deadline` is that of the request that has the connection now."""
+
+    def __init__(
+        self,
+        connect: Callable[[str, int, AddressRules, Deadline], socket.socket],
+        rules: AddressRules,
+        deadline: Deadline,
+    ) -> None:
+        self._connect = connect
+        self._rules = rules
+        self.deadline = deadline
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        return _Stream(self._connect(host, port, self._rules, self.deadline), self)
+
+
+class _Stream(httpcore.NetworkStream):
+    """A socket on which every step ends at the deadline, however little each brings."""
+
+    def __init__(self, connection: socket.socket, backend: _Backend) -> None:
+        self._socket = connection
+        self._backend = backend
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._timed(httpcore.ReadError, lambda: self._socket.recv(max_bytes))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        rest = memoryview(buffer)
+        while rest:
+            rest = rest[self._timed(httpcore.WriteError, functools.partial(self._socket.send, rest)) :]
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        def wrap() -> ssl.SSLSocket:
+            # A response that ends where the connection does must not be cut short by someone in between.
+            return ssl_context.wrap_socket(self._socket, server_hostname=server_hostname, suppress_ragged_eofs=False)
+
+        try:
+            return _Stream(self._timed(httpcore.ConnectError, wrap), self._backend)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "ssl_object":
+            return self._socket if isinstance(self._socket, ssl.SSLSocket) else None
+        if info == "is_readable":
+            return self._is_readable()
+        return None
+
+    def _is_readable(self) -> bool:
+        with contextlib.suppress(OSError, ValueError):
+            poll = select.poll()
+            poll.register(self._socket, select.POLLIN)
+            return bool(poll.poll(0))
+        return True
+
+    def _timed(self, error_type: type[Exception], step: Callable[[], T]) -> T:
+        deadline = self._backend.deadline
+        self._socket.settimeout(deadline.remaining_s())
+        try:
+            return step()
+        except TimeoutError:
+            raise deadline.failure() from None
+        except ssl.SSLCertVerificationError as error:
+            raise error_type(f"the certificate is not accepted: {error.verify_message}") from error
+        except OSError as error:
+            raise error_type(error.strerror or str(error)) from error
+
+
+def _decode(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")

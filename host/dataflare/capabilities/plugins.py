@@ -1,0 +1,185 @@
+"""`dataflare:host/plugins`: calls of other plugins of the pipeline."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Set
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from dataflare.capabilities.failures import CapabilityFailure, returns_result
+from dataflare.data.batches import Batch
+from dataflare.errors import ConfigError, PermissionDenied, PluginError, PluginFault, UsageError
+
+__all__ = [
+    "CallLimits",
+    "MemoryPlugins",
+    "PipelinePlugins",
+    "PluginCaller",
+    "check_edges",
+    "imports",
+    "running_plugins",
+]
+
+_MAX_TEXT_CHARACTERS = 4_096
+# The plugins whose calls this thread is within, the outermost first. Nothing is changed in place.
+_running: ContextVar[tuple[str, ...]] = ContextVar("dataflare_running_plugins", default=())
+
+Function = Callable[[Batch], Batch]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallLimits:
+    """What calls of plugins by plugins may do.
+
+    Args:
+        depth: Plugins within one another, the one that the pipeline itself called included, 2 to 64.
+
+    Raises:
+        ConfigError: The value is out of its range.
+    """
+
+    depth: int = 8
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.depth <= 64:
+            raise ConfigError(f"{self.depth!r} is not in 2 to 64", where="plugins.depth")
+
+
+class PluginCaller(Protocol):
+    """Who calls a pipeline's plugins.
+
+    Any thread may ask; a call raises `CapabilityFailure` with a case of `call-error`. Grants, depth and circles are
+    not its matter: see `imports`.
+    """
+
+    def call(self, plugin: str, batch: Batch) -> Batch:
+        """Hand a batch to a plugin and return what it makes of it."""
+
+
+class PipelinePlugins:
+    """The plugins of a pipeline, found by name when they are called.
+
+    Args:
+        find: Returns what a plugin does to a batch, or `None` where there is no such plugin. It, and what it returns,
+            run in the thread of the call. What they raise becomes a case of `call-error` where it is the plugin's doing
+            (`PluginError`, `PluginFault`) or the operator's (`PermissionDenied`); anything else is the host's own
+            fault and passes through.
+    """
+
+    def __init__(self, find: Callable[[str], Function | None]) -> None:
+        self._find = find
+
+    def call(self, plugin: str, batch: Batch) -> Batch:
+        try:
+            function = self._find(plugin)
+            if function is None:
+                raise CapabilityFailure("not-found", f"there is no plugin {plugin!r} in the pipeline")
+            result = function(batch)
+        except PluginError as error:
+            raise CapabilityFailure("failed", _cut(error.message)) from error
+        except PluginFault as error:
+            # Neither its backtrace nor its log, which are its operator's.
+            raise CapabilityFailure("faulted", _cut(f"{type(error).__name__}: {error.message}")) from error
+        except PermissionDenied as error:
+            raise CapabilityFailure("denied", _cut(error.message)) from error
+        if not isinstance(result, Batch):
+            raise UsageError(f"plugin {plugin!r} was to make a Batch, not a {type(result).__name__}")
+        return result
+
+
+class MemoryPlugins:
+    """Plugins that are functions in memory; the names of those that were called are kept in `called`."""
+
+    def __init__(self, functions: Mapping[str, Function]) -> None:
+        self._functions = dict(functions)
+        self._caller = PipelinePlugins(self._functions.get)
+        self._lock = threading.Lock()
+        self.called: list[str] = []
+
+    def call(self, plugin: str, batch: Batch) -> Batch:
+        with self._lock:
+            self.called.append(plugin)
+        return self._caller.call(plugin, batch)
+
+
+def running_plugins() -> tuple[str, ...]:
+    """Return the plugins whose calls this thread is within, the outermost first.
+
+    It is kept in a `contextvars.ContextVar`: whoever carries a call on in another thread runs it in a copy of the
+    context (`contextvars.copy_context().run`), or circles are not seen.
+    """
+    return _running.get()
+
+
+def check_edges(edges: Mapping[str, Set[str]]) -> None:
+    """Check that no plugin could call itself, by whatever way.
+
+    Calls are refused when they close a circle. But two threads that go round it at the same time could still wait for
+    each other's instances for ever; so a pipeline with a circle among its grants is better not started.
+
+    Args:
+        edges: By plugin, the plugins that it may call.
+
+    Raises:
+        ConfigError: There is a circle; the message shows it.
+    """
+    done: set[str] = set()
+    for start in edges:
+        # (plugin, those it may call that have not been visited), from `start` to where the walk is now.
+        path = [] if start in done else [(start, iter(sorted(edges[start])))]
+        while path:
+            plugin, rest = path[-1]
+            called = next(rest, None)
+            if called is None:
+                done.add(plugin)
+                path.pop()
+                continue
+            names = [name for name, _ in path]
+            if called in names:
+                circle = " -> ".join([*names[names.index(called) :], called])
+                raise ConfigError(
+                    f"plugins may call each other in a circle: {circle}",
+                    where="grants.plugins",
+                    hint="take one of the grants away",
+                )
+            if called not in done:
+                path.append((called, iter(sorted(edges.get(called, ())))))
+
+
+def imports(
+    caller: PluginCaller, plugin: str, granted: Set[str], *, limits: CallLimits | None = None
+) -> dict[str, Callable[..., Any]]:
+    """Make the functions of the interface for one plugin, by their names in the WIT.
+
+    Args:
+        caller: Calls the others.
+        plugin: The name of the plugin that has the interface.
+        granted: Names of the plugins that it may call.
+        limits: How deep calls may go.
+    """
+    depth = (limits or CallLimits()).depth
+
+    def call(name: str, batch: Batch) -> Batch:
+        if name not in granted:
+            raise CapabilityFailure("denied", f"calls of {name[:64]!r} are not granted")
+        running = running_plugins()
+        if running[-1:] != (plugin,):  # the first call of a chain, which nobody has noted
+            running = (*running, plugin)
+        shown = " -> ".join((*running, name))
+        if name in running:
+            raise CapabilityFailure("too-deep", f"the call would close a circle: {shown}")
+        if len(running) >= depth:
+            raise CapabilityFailure("too-deep", f"the call would go deeper than {depth} plugins: {shown}")
+        token = _running.set((*running, name))
+        try:
+            return caller.call(name, batch)
+        finally:
+            _running.reset(token)
+
+    return {"call": returns_result(call)}
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT_CHARACTERS else text[:_MAX_TEXT_CHARACTERS] + "... (cut)"

@@ -1,0 +1,124 @@
+"""Stores of secrets outside of the process: a directory of files, and the system's keyring."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from dataflare.capabilities.failures import CapabilityFailure
+from dataflare.capabilities.secrets import MAX_SECRET_BYTES, is_secret_name
+from dataflare.errors import ConfigError
+
+__all__ = ["DirectorySecrets", "KeyringSecrets"]
+
+_log = logging.getLogger("dataflare.secrets")
+
+
+class DirectorySecrets:
+    """Secrets in files, one each, under its name; one line break at the end is not part of it.
+
+    A file is read anew each time, so that a secret can be rotated. It belongs to this user and is open to nobody else
+    (mode 0600 or less), or to root and is open to no more than its group (0640 or less), as services' secrets are.
+    Symbolic links are followed within the directory only, which is how Kubernetes lays secrets out. Needs a POSIX
+    system.
+
+    Args:
+        path: The directory.
+
+    Raises:
+        ConfigError: It is no directory, or others than this user and root can put files there.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        try:
+            self._root = self._path.resolve(strict=True)
+            found = self._root.stat()
+        except OSError as error:
+            raise ConfigError(f"{self._path}: {error.strerror}", where="secrets.directory") from error
+        if not stat.S_ISDIR(found.st_mode):
+            raise ConfigError(f"{self._path} is no directory", where="secrets.directory")
+        shared = found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX
+        if shared or found.st_uid not in (0, os.geteuid()):
+            raise ConfigError(
+                f"others can put files into {self._path}",
+                where="secrets.directory",
+                hint="make it yours, with mode 0700",
+            )
+
+    def get(self, name: str) -> str | None:
+        if not is_secret_name(name):
+            return None
+        try:
+            data = self._read(name)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            _log.warning("secret %r: %s", name, error.strerror)
+            raise CapabilityFailure("unavailable", f"the secret {name!r} cannot be read now") from error
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            raise self._refusal(name, "it is no UTF-8") from None
+        return text.removesuffix("\n").removesuffix("\r")
+
+    def _read(self, name: str) -> bytes:
+        try:
+            real = (self._root / name).resolve(strict=True)
+        except RuntimeError:  # before Python 3.13, of links that lead in a circle
+            raise self._refusal(name, "its file is a link that leads nowhere") from None
+        if not real.is_relative_to(self._root):
+            raise self._refusal(name, "its file is a link out of the directory")
+        # What was resolved has no links; without O_NONBLOCK, opening a FIFO would wait forever.
+        descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise self._refusal(name, "it is no file")
+            if found.st_uid not in (0, os.geteuid()):
+                raise self._refusal(name, "its file belongs to somebody else")
+            if found.st_mode & (0o037 if found.st_uid == 0 else 0o077):
+                raise self._refusal(name, f"its file has mode {stat.S_IMODE(found.st_mode):04o}, open to others")
+            data = file.read(MAX_SECRET_BYTES + 2)
+        if len(data) > MAX_SECRET_BYTES + 1:
+            raise self._refusal(name, f"it is longer than {MAX_SECRET_BYTES} bytes")
+        return data
+
+    def _refusal(self, name: str, why: str) -> CapabilityFailure:
+        _log.warning("secret %r of %s: %s", name, self._path, why)
+        return CapabilityFailure("other", f"the secret {name!r} cannot be used: {why}")
+
+
+class KeyringSecrets:
+    """Secrets in the system's keyring, by service and name. Needs the package `keyring`.
+
+    Args:
+        service: What the secrets are filed under.
+
+    Raises:
+        ConfigError: The package is not there.
+    """
+
+    def __init__(self, service: str = "dataflare") -> None:
+        try:
+            self._keyring: Any = importlib.import_module("keyring")
+            self._error: type[Exception] = importlib.import_module("keyring.errors").KeyringError
+        except ImportError as error:
+            raise ConfigError(
+                "the package keyring is not installed", where="secrets.keyring", hint="pip install 'dataflare[keyring]'"
+            ) from error
+        self._service = service
+
+    def get(self, name: str) -> str | None:
+        if not is_secret_name(name):
+            return None
+        try:
+            secret = self._keyring.get_password(self._service, name)
+        except self._error as error:
+            _log.warning("secret %r: the keyring cannot be reached: %s", name, error)
+            raise CapabilityFailure("unavailable", "the keyring cannot be reached") from error
+        return None if secret is None else str(secret)

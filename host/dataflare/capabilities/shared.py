@@ -1,0 +1,120 @@
+"""`dataflare:host/shared`: batches that the plugins of one pipeline share by name."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from dataflare.capabilities.failures import CapabilityFailure, returns_result
+from dataflare.data.batches import Batch
+from dataflare.errors import ConfigError
+
+__all__ = ["MemorySharedStore", "SharedLimits", "SharedStore", "imports"]
+
+_MAX_U32 = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedLimits:
+    """What one pipeline may share.
+
+    Args:
+        total_bytes: All its shared batches together, in bytes. A batch counts with the whole of the buffers that it
+            keeps alive, of which it may show only a part, and each batch for itself.
+
+    Raises:
+        ConfigError: The value is not in 1 to 2**32 - 1.
+    """
+
+    total_bytes: int = 512 * 2**20
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.total_bytes <= _MAX_U32:
+            raise ConfigError(f"{self.total_bytes!r} is not in 1 to 2**32 - 1", where="shared.total_bytes")
+
+
+class SharedStore(Protocol):
+    """Named batches of one pipeline.
+
+    Each call is atomic, any thread may make it, and it raises `CapabilityFailure` with a case of `shared-error`.
+    """
+
+    def get(self, name: str) -> pa.RecordBatch | None:
+        """Return the batch under a name, `None` where there is none."""
+
+    def put(self, name: str, data: pa.RecordBatch) -> None:
+        """Put a batch under a name, in place of one that is there."""
+
+    def close(self) -> None:
+        """Let go of the batches; idempotent."""
+
+
+class MemorySharedStore:
+    """Batches in the host's memory, as long as the pipeline runs. Nothing is copied: batches never change."""
+
+    def __init__(self, *, limits: SharedLimits | None = None) -> None:
+        self._limits = limits or SharedLimits()
+        self._lock = threading.Lock()
+        self._batches: dict[str, tuple[pa.RecordBatch, int]] = {}
+        self._used = 0
+
+    @property
+    def used_bytes(self) -> int:
+        """What the shared batches take now, in bytes."""
+        return self._used
+
+    def get(self, name: str) -> pa.RecordBatch | None:
+        with self._lock:
+            found = self._batches.get(name)
+        return None if found is None else found[0]
+
+    def put(self, name: str, data: pa.RecordBatch) -> None:
+        size = _size(data)
+        with self._lock:
+            _, old = self._batches.get(name, (None, 0))
+            used = self._used - old + size
+            if used > self._limits.total_bytes:
+                raise CapabilityFailure("quota-exceeded", self._limits.total_bytes)
+            self._batches[name] = (data, size)
+            self._used = used
+
+    def close(self) -> None:
+        with self._lock:
+            self._batches.clear()
+            self._used = 0
+
+
+def imports(
+    store: SharedStore, granted: Mapping[str, str], *, max_batch_bytes: int | None = None
+) -> dict[str, Callable[..., Any]]:
+    """Make the functions of the interface, by their names in the WIT.
+
+    Args:
+        store: The pipeline's batches.
+        granted: By name, `"read"`, or `"write"` for reading and writing.
+        max_batch_bytes: What a batch made from one that was got may take, in bytes; `None` for the usual limit.
+    """
+
+    def get(name: str) -> Batch | None:
+        if name not in granted:
+            raise CapabilityFailure("denied", f"reading {name[:64]!r} is not granted")
+        found = store.get(name)
+        if found is None:
+            return None
+        # A new object each time: the views that a plugin asks for go with its handle.
+        return Batch(found) if max_batch_bytes is None else Batch(found, max_bytes=max_batch_bytes)
+
+    def put(name: str, data: Batch) -> None:
+        if granted.get(name) != "write":
+            raise CapabilityFailure("denied", f"writing {name[:64]!r} is not granted")
+        store.put(name, data.arrow)
+
+    return {"get": returns_result(get), "put": returns_result(put)}
+
+
+def _size(data: pa.RecordBatch) -> int:
+    return int(data.get_total_buffer_size()) + int(data.schema.serialize().size)

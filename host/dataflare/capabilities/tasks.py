@@ -1,0 +1,177 @@
+"""`dataflare:host/tasks`: progress and cancellation of long work."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from dataflare.capabilities.clock import Clock, SystemClock
+from dataflare.errors import ConfigError
+
+__all__ = [
+    "CancellationToken",
+    "LatestProgress",
+    "MemoryProgress",
+    "PluginTasks",
+    "Progress",
+    "ProgressSink",
+    "imports",
+]
+
+_MAX_MESSAGE_CHARACTERS = 1_024
+# Written out, so that no message can look like two lines or move a terminal's cursor.
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+_CONTROL |= {0x0A: "\\n", 0x0D: "\\r", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a plugin says that its work is. `total` is 0 where it is not known; `done` may be more than it."""
+
+    done: int
+    total: int
+    message: str
+
+    @property
+    def fraction(self) -> float | None:
+        """How much is done, 0 to 1; `None` where the total is not known."""
+        return min(1.0, self.done / self.total) if self.total else None
+
+
+class ProgressSink(Protocol):
+    """Where progress goes. Any thread may call it; no call fails. `plugin` names the plugin that it comes from."""
+
+    def report(self, plugin: str, progress: Progress) -> None:
+        """Take a plugin's progress."""
+
+
+class MemoryProgress:
+    """Every report, in order."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reports: list[tuple[str, Progress]] = []
+
+    def report(self, plugin: str, progress: Progress) -> None:
+        with self._lock:
+            self._reports.append((plugin, progress))
+
+    def latest(self, plugin: str) -> Progress | None:
+        """Return a plugin's last report, `None` before the first."""
+        return next((progress for name, progress in reversed(self.reports()) if name == plugin), None)
+
+    def reports(self) -> list[tuple[str, Progress]]:
+        """Copy the reports as they are now."""
+        with self._lock:
+            return list(self._reports)
+
+
+class LatestProgress:
+    """The last report of each plugin, for whoever shows it, however long the work takes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._latest: dict[str, Progress] = {}
+
+    def report(self, plugin: str, progress: Progress) -> None:
+        with self._lock:
+            self._latest[plugin] = progress
+
+    def latest(self, plugin: str) -> Progress | None:
+        """Return a plugin's last report, `None` before the first."""
+        with self._lock:
+            return self._latest.get(plugin)
+
+
+class CancellationToken:
+    """Whether work is to end. Once cancelled, it stays so. Any thread may use it."""
+
+    __slots__ = ("_cancelled",)
+
+    def __init__(self) -> None:
+        self._cancelled = threading.Event()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` has been called."""
+        return self._cancelled.is_set()
+
+    def cancel(self) -> None:
+        """Ask for the end; a second call does nothing."""
+        self._cancelled.set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the cancellation, at most so many seconds; say whether it came."""
+        return self._cancelled.wait(timeout_s)
+
+
+class PluginTasks:
+    """One plugin's progress, held to a rate, and its cancellation. Any thread may use it.
+
+    Of reports that come faster than the rate, the latest is kept; it is passed on with the next that is due, in its
+    place, or by `flush`.
+
+    Args:
+        sink: Where progress goes.
+        plugin: The plugin's name.
+        token: Says whether the plugin's work is to end.
+        reports_per_s: The most reports in a second that reach the sink, above 0.
+        clock: Measures the rate.
+
+    Raises:
+        ConfigError: The rate is not above 0.
+    """
+
+    def __init__(
+        self,
+        sink: ProgressSink,
+        plugin: str,
+        token: CancellationToken,
+        *,
+        reports_per_s: float = 10.0,
+        clock: Clock | None = None,
+    ) -> None:
+        if not 0 < reports_per_s < float("inf"):
+            raise ConfigError(f"{reports_per_s!r} is not above 0", where="tasks.reports_per_s")
+        self._sink = sink
+        self._plugin = plugin
+        self._token = token
+        self._interval_ns = round(1e9 / reports_per_s)
+        self._clock = clock or SystemClock()
+        self._lock = threading.Lock()
+        self._due_ns = 0
+        self._waiting: Progress | None = None
+
+    def report_progress(self, done: int, total: int, message: str) -> None:
+        """Take a report of the plugin's; its message is cut to size, on one line."""
+        text = message if len(message) <= _MAX_MESSAGE_CHARACTERS else message[:_MAX_MESSAGE_CHARACTERS] + "... (cut)"
+        progress = Progress(done, total, text.translate(_CONTROL))
+        with self._lock:
+            self._waiting = progress
+            now_ns = self._clock.monotonic_ns()
+            if now_ns < self._due_ns:
+                return
+            self._due_ns = now_ns + self._interval_ns
+            self._pass_on()
+
+    def flush(self) -> None:
+        """Pass on the latest report, if it has not been yet. For the end of a call."""
+        with self._lock:
+            self._pass_on()
+
+    def is_cancelled(self) -> bool:
+        """Whether the operator wants the plugin's work to end."""
+        return self._token.cancelled
+
+    def _pass_on(self) -> None:
+        # Under the lock, so that no older report comes after a newer one.
+        if (waiting := self._waiting) is not None:
+            self._waiting = None
+            self._sink.report(self._plugin, waiting)
+
+
+def imports(tasks: PluginTasks) -> dict[str, Callable[..., Any]]:
+    """Make the functions of the interface, by their names in the WIT."""
+    return {"report-progress": tasks.report_progress, "is-cancelled": tasks.is_cancelled}

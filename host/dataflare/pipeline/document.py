@@ -1,0 +1,214 @@
+"""YAML as plain values, each with its line; only the part of YAML that means one thing to everybody.
+
+Scalars follow the core schema of YAML 1.2: `no` and `2013-01-01` are texts, `010` is ten. Refused, with the line:
+anchors and aliases, tags, merge keys, repeated keys, keys that are no texts, numbers that neither JSON nor 64 bits can
+hold, several documents, nesting beyond `MAX_DEPTH`, files beyond `MAX_BYTES`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from dataflare.errors import ConfigError
+
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "Document", "KeyPath", "parse_document", "read_document"]
+
+MAX_BYTES: Final = 2**20
+MAX_DEPTH: Final = 64
+
+KeyPath = tuple[str | int, ...]
+"""The keys and the positions that lead to a value."""
+
+_NULL = re.compile(r"null|Null|NULL|~|")
+_TRUE = re.compile(r"true|True|TRUE")
+_FALSE = re.compile(r"false|False|FALSE")
+_INTEGER = re.compile(r"[-+]?[0-9]+", re.ASCII)
+_OCTAL = re.compile(r"0o[0-7]+")
+_HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document: `value` of dicts, lists, texts, numbers, booleans and nulls, and where each part stands.
+
+    `lines` has the line, from 1, of every value by its path; for the value of a mapping it is its key's line.
+    """
+
+    name: str
+    value: Any
+    lines: Mapping[KeyPath, int]
+
+    def where(self, path: KeyPath) -> str:
+        """Write `file:line` of a value, or of the nearest one around it."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return f"{self.name}:{self.lines.get(path, 1)}"
+
+
+def read_document(file: Path) -> Document:
+    """Read a YAML file.
+
+    Raises:
+        ConfigError: It cannot be read, or `parse_document` refuses it.
+    """
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror or error}", where=str(file)) from error
+    return parse_document(data, name=str(file))
+
+
+def parse_document(data: bytes, *, name: str) -> Document:
+    """Parse YAML.
+
+    Args:
+        data: UTF-8, with a byte order mark or without.
+        name: What errors call the document: the file's name.
+
+    Raises:
+        ConfigError: It is no YAML, or has a part that is refused; `where` is `name:line`.
+    """
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"is longer than {MAX_BYTES} bytes", where=name)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError("is not UTF-8", where=f"{name}:{line}") from error
+    return _Parser(text, name).parse()
+
+
+class _Parser:
+    """Builds values from the events of one document."""
+
+    def __init__(self, text: str, name: str) -> None:
+        self._text = text
+        self._name = name
+        self._lines: dict[KeyPath, int] = {}
+        self._events: Iterator[Any] = iter(())
+
+    def parse(self) -> Document:
+        try:
+            # Events, not nodes: what is refused is refused before anything is built of it.
+            self._events = iter(yaml.parse(self._text, Loader=yaml.SafeLoader))
+            self._next()  # the stream begins
+            begin = self._next()
+            if not isinstance(begin, yaml.DocumentStartEvent):
+                raise ConfigError("there is nothing in it", where=self._name)
+            value = self._value(self._next(), ())
+            self._next()  # the document ends
+            more = self._next()
+            if isinstance(more, yaml.DocumentStartEvent):
+                raise self._refused(more, "a second document begins", hint="write one document in a file")
+        except yaml.reader.ReaderError as error:
+            line = self._text.count("\n", 0, error.position) + 1
+            what = f"the character U+{error.character:04X} is not allowed"
+            raise ConfigError(what, where=f"{self._name}:{line}") from error
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            problem = " ".join(filter(None, [error.context, error.problem]))
+            where = self._name if mark is None else f"{self._name}:{mark.line + 1}"
+            raise ConfigError(f"is no YAML: {problem}", where=where) from error
+        except (yaml.YAMLError, ValueError, OverflowError) as error:
+            # What PyYAML lets through from Python, such as a \U escape beyond Unicode.
+            raise ConfigError(f"is no YAML: {error}", where=self._name) from error
+        return Document(self._name, value, self._lines)
+
+    def _next(self) -> Any:
+        return next(self._events)
+
+    def _value(self, event: Any, path: KeyPath) -> Any:
+        self._check_plain(event)
+        self._lines.setdefault(path, event.start_mark.line + 1)
+        if isinstance(event, yaml.ScalarEvent):
+            return self._scalar(event)
+        if len(path) >= MAX_DEPTH:
+            raise self._refused(event, f"nested deeper than {MAX_DEPTH} levels")
+        return self._mapping(path) if isinstance(event, yaml.MappingStartEvent) else self._sequence(path)
+
+    def _check_plain(self, event: Any) -> None:
+        if isinstance(event, yaml.AliasEvent):
+            raise self._refused(event, f"the alias *{event.anchor}", hint="write the value out")
+        if getattr(event, "anchor", None) is not None:
+            raise self._refused(event, f"the anchor &{event.anchor}", hint="leave it out; aliases are not taken")
+        if getattr(event, "tag", None) is not None:
+            raise self._refused(event, f"the tag {event.tag}", hint="leave it out")
+
+    def _sequence(self, path: KeyPath) -> list[Any]:
+        values: list[Any] = []
+        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
+            values.append(self._value(event, (*path, len(values))))
+        return values
+
+    def _mapping(self, path: KeyPath) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        while not isinstance(event := self._next(), yaml.MappingEndEvent):
+            key = self._key(event)
+            if key in values:
+                first = self._lines[(*path, key)]
+                raise self._refused(event, f"the key {key!r} is there twice, first in line {first}")
+            self._lines[(*path, key)] = event.start_mark.line + 1
+            values[key] = self._value(self._next(), (*path, key))
+        return values
+
+    def _key(self, event: Any) -> str:
+        self._check_plain(event)
+        if not isinstance(event, yaml.ScalarEvent):
+            raise self._refused(event, "a key that is no text")
+        key = self._scalar(event)
+        if not isinstance(key, str):
+            raise self._refused(event, f"the key {event.value!r} is no text", hint=f'write "{event.value}"')
+        if key == "<<" and event.style is None:
+            raise self._refused(event, "a merge key <<", hint="write the keys out")
+        return key
+
+    def _scalar(self, event: yaml.ScalarEvent) -> Any:
+        text: str = event.value
+        if _SURROGATE.search(text):
+            raise self._refused(event, "half of a surrogate pair", hint="write the character itself")
+        if event.style is not None:
+            return text
+        if _NULL.fullmatch(text):
+            return None
+        if _TRUE.fullmatch(text):
+            return True
+        if _FALSE.fullmatch(text):
+            return False
+        for pattern, base in ((_INTEGER, 10), (_OCTAL, 8), (_HEXADECIMAL, 16)):
+            if pattern.fullmatch(text):
+                return self._integer(event, base)
+        if _FLOAT.fullmatch(text):
+            number = float(text)
+            if math.isinf(number):
+                raise self._refused(event, f"the number {_shorten(text)} is beyond a 64-bit float")
+            return number
+        if _NOT_FINITE.fullmatch(text):
+            raise self._refused(event, f"the number {text}, which JSON does not have")
+        return text
+
+    def _integer(self, event: yaml.ScalarEvent, base: int) -> int:
+        text = event.value
+        # Python refuses to read thousands of digits, with an error of its own.
+        number = int(text, base) if len(text) <= 100 else None
+        if number is None or not -(2**63) <= number < 2**64:
+            hint = "in quotes it is a text"
+            raise self._refused(event, f"the whole number {_shorten(text)} does not fit 64 bits", hint=hint)
+        return number
+
+    def _refused(self, event: Any, what: str, *, hint: str = "") -> ConfigError:
+        return ConfigError(what, where=f"{self._name}:{event.start_mark.line + 1}", hint=hint)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 40 else text[:37] + "..."

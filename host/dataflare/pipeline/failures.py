@@ -1,0 +1,42 @@
+"""How a run of a pipeline fails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dataflare.errors import DataflareError
+
+if TYPE_CHECKING:
+    from dataflare.pipeline.report import RunReport
+
+__all__ = ["DataError", "NodeFailed"]
+
+
+class DataError(DataflareError):
+    """Data that a pipeline reads or hands on is wrong. `file` and `line` say where, as far as that is known.
+
+    Args:
+        message: What is wrong.
+        file: The file that is read or written; empty where there is none.
+        line: The line in it, from 1; 0 where it is not known.
+    """
+
+    def __init__(self, message: str, *, file: str = "", line: int = 0, hint: str = "") -> None:
+        place = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
+        super().__init__(place + message, hint=hint)
+        self.file = file
+        self.line = line
+
+
+class NodeFailed(DataflareError):
+    """A run failed in one of its nodes; nothing was written under a final name.
+
+    `node` names the node, `where` is its `file:line` in the pipeline, and `report` says how far the run came;
+    `__cause__` is the error itself.
+    """
+
+    def __init__(self, node: str, cause: DataflareError, report: RunReport, *, where: str) -> None:
+        super().__init__(f"{where}: node {node!r} failed: {cause}")
+        self.node = node
+        self.where = where
+        self.report = report

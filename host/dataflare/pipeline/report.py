@@ -1,0 +1,134 @@
+"""What a run did, node by node."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+__all__ = ["NodeReport", "Progress", "RunReport", "Status"]
+
+Status: TypeAlias = Literal["running", "completed", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is.
+
+    Args:
+        rows: Rows that the sources gave.
+        rows_expected: How many they will give, as they estimate; `None` where one of them does not know.
+        bytes: Bytes of those rows, as Arrow holds them.
+        elapsed_s: Wall seconds since the run began.
+    """
+
+    rows: int
+    rows_expected: int | None
+    bytes: int
+    elapsed_s: float
+
+
+@dataclass(slots=True)
+class NodeReport:
+    """What one node did. Only the thread that runs the node changes it; all may read it.
+
+    Args:
+        name: The node.
+        kind: `source`, `destination`, `processor`, `transformer` or `validator`.
+        uses: The plugin's file or the connector, as the pipeline says.
+        rows_in: Rows taken; 0 for a source.
+        rows_out: Rows handed on, or written by a destination.
+        batches: Batches handed on, or written.
+        bytes: Bytes of those rows, as Arrow holds them.
+        seconds: Wall time in the node, waiting for others left out; what follows are parts of it.
+        guest_seconds: Time in the plugin's own code.
+        marshal_seconds: Time for turning values into those of the plugin and back.
+        host_seconds: Time in functions of the host that the plugin called.
+        bytes_in: Bytes copied into the plugin.
+        bytes_out: Bytes copied out of it.
+        errors: 1 where the run failed here.
+        violations: For a validator, how often each rule was broken, those with 0 too.
+    """
+
+    name: str
+    kind: str
+    uses: str
+    rows_in: int = 0
+    rows_out: int = 0
+    batches: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    guest_seconds: float = 0.0
+    marshal_seconds: float = 0.0
+    host_seconds: float = 0.0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    errors: int = 0
+    violations: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def dropped(self) -> int:
+        """Rows that a processor or a validator took and did not hand on."""
+        return self.rows_in - self.rows_out if self.kind in ("processor", "validator") else 0
+
+    def add_stats(self, stats: Any) -> None:
+        """Take over what a plugin's calls took (`Plugin.stats`); once, at the end."""
+        self.guest_seconds = (stats.wall_ns - stats.marshal_ns - stats.host_ns) / 1e9
+        self.marshal_seconds = stats.marshal_ns / 1e9
+        self.host_seconds = stats.host_ns / 1e9
+        self.bytes_in, self.bytes_out = stats.bytes_in, stats.bytes_out
+
+    def to_json(self) -> dict[str, Any]:
+        """Write it as what JSON can hold; times are seconds, rounded to microseconds."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "uses": self.uses,
+            "rows_in": self.rows_in,
+            "rows_out": self.rows_out,
+            "dropped": self.dropped,
+            "batches": self.batches,
+            "bytes": self.bytes,
+            "seconds": {
+                "total": round(self.seconds, 6),
+                "guest": round(self.guest_seconds, 6),
+                "marshal": round(self.marshal_seconds, 6),
+                "host": round(self.host_seconds, 6),
+            },
+            "copied": {"in": self.bytes_in, "out": self.bytes_out},
+            "errors": self.errors,
+            "violations": dict(self.violations),
+        }
+
+
+@dataclass(slots=True)
+class RunReport:
+    """What a run did. `nodes` are in the order of the run, `seconds` is its wall time, loading left out."""
+
+    pipeline: str
+    nodes: list[NodeReport] = field(default_factory=list)
+    status: Status = "running"
+    seconds: float = 0.0
+    load_seconds: float = 0.0
+
+    @property
+    def rows_in(self) -> int:
+        """Rows that sources gave."""
+        return sum(node.rows_out for node in self.nodes if node.kind == "source")
+
+    @property
+    def rows_out(self) -> int:
+        """Rows that destinations wrote; one that went to two counts twice."""
+        return sum(node.rows_out for node in self.nodes if node.kind == "destination")
+
+    def to_json(self) -> dict[str, Any]:
+        """Write it as what JSON can hold."""
+        return {
+            "pipeline": self.pipeline,
+            "status": self.status,
+            "rows_in": self.rows_in,
+            "rows_out": self.rows_out,
+            "seconds": round(self.seconds, 6),
+            "load_seconds": round(self.load_seconds, 6),
+            "nodes": [node.to_json() for node in self.nodes],
+        }

@@ -1,0 +1,236 @@
+"""Runs pipelines: a thread a node, batches in between, everything or nothing at the end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import TypeAlias
+
+import pyarrow as pa
+
+from dataflare.errors import ConfigError, DataflareError, PluginError, WorldMismatch
+from dataflare.pipeline.channel import Channel, Stopped
+from dataflare.pipeline.failures import NodeFailed
+from dataflare.pipeline.models import PluginNode
+from dataflare.pipeline.report import Progress, RunReport
+from dataflare.pipeline.specification import Specification
+from dataflare.pipeline.stages import Stage, make_stage
+from dataflare.runtime.host import Host
+from dataflare.runtime.plugin import Plugin
+
+__all__ = ["run"]
+
+_QUEUED_BATCHES = 2
+_PROGRESS_INTERVAL_S = 0.1
+
+_Queue: TypeAlias = Channel[pa.RecordBatch | None]
+
+
+def run(specification: Specification, *, host: Host, progress: Callable[[Progress], object] | None = None) -> RunReport:
+    """Run a pipeline to its end.
+
+    Rows move batch by batch; between two nodes two at most wait. Nodes work at the same time, each in a thread of its
+    own. Destinations finish when all nodes are through; after any failure, an interrupt included, they are aborted
+    instead. Plugins that were loaded are closed in the end.
+
+    Args:
+        specification: The pipeline.
+        host: Loads the plugins; the caller closes it.
+        progress: Called about ten times a second, in the caller's thread.
+
+    Returns:
+        What was done.
+
+    Raises:
+        ConfigError: The pipeline does not fit its plugins.
+        NodeFailed: A node failed; names it, and has the report as far as the run came.
+    """
+    return _Run(specification, host, progress).run()
+
+
+class _Run:
+    def __init__(self, specification: Specification, host: Host, progress: Callable[[Progress], object] | None) -> None:
+        self._specification = specification
+        self._host = host
+        self._progress = progress
+        self._stages: list[Stage] = []
+        self._inputs: dict[str, _Queue] = {}
+        self._report = RunReport(specification.pipeline.name)
+        self._lock = threading.Lock()
+        self._ended = threading.Semaphore(0)
+        self._failure: tuple[Stage, BaseException] | None = None
+
+    def run(self) -> RunReport:
+        try:
+            start = perf_counter()
+            self._load()
+            self._report.load_seconds = perf_counter() - start
+            start = perf_counter()
+            try:
+                self._move_rows(start)
+                self._finish()
+            finally:
+                self._report.seconds = perf_counter() - start
+            self._report.status = "completed"
+        except BaseException as error:
+            self._report.status = "failed"
+            self._abort(error)
+            raise
+        finally:
+            self._close()
+        return self._report
+
+    def _load(self) -> None:
+        specification = self._specification
+        nodes = specification.pipeline.nodes
+        kinds = {}
+        for name, node in nodes.items():
+            if isinstance(node, PluginNode):
+                with self._blamed(name, "plugin"):
+                    kinds[name] = self._kind(node)
+        specification.check_kinds(kinds)
+        for name in specification.order:
+            with self._blamed(name):
+                plugin = self._load_plugin(name, node) if isinstance(node := nodes[name], PluginNode) else None
+                try:
+                    stage = make_stage(specification, name, plugin)
+                except BaseException:
+                    if plugin is not None:
+                        plugin.close()
+                    raise
+            self._stages.append(stage)
+            self._report.nodes.append(stage.report)
+        for stage in self._stages:
+            with self._blamed(stage.name):
+                stage.begin()
+
+    def _kind(self, node: PluginNode) -> str:
+        found = self._host.inspect(self._specification.path(node.plugin))
+        if found.kind is None:
+            raise WorldMismatch("; ".join(found.problems), component=node.plugin)
+        return found.kind
+
+    def _load_plugin(self, name: str, node: PluginNode) -> Plugin:
+        return self._host.load(
+            self._specification.path(node.plugin),
+            name=name,
+            config=node.config,
+            grants=self._specification.grants[name],
+            limits=self._specification.limits[name],
+            namespace=self._specification.pipeline.name,
+        )
+
+    def _move_rows(self, start: float) -> None:
+        expected = self._expected_rows()
+        self._inputs = {stage.name: Channel(_QUEUED_BATCHES) for stage in self._stages if not stage.is_source}
+        threads = [
+            threading.Thread(target=self._work, args=(stage,), name=f"dataflare-{stage.name}", daemon=True)
+            for stage in self._stages
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            running = len(threads)
+            while running:
+                running -= self._ended.acquire(timeout=_PROGRESS_INTERVAL_S)
+                self._tell(expected, start)
+        finally:
+            # Also after an interrupt: nothing may be closed while a thread still uses it.
+            if any(thread.is_alive() for thread in threads):
+                self._stop()
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
+        if self._failure is not None:
+            stage, error = self._failure
+            with self._blamed(stage.name):
+                raise error
+
+    def _finish(self) -> None:
+        """Publish what was written, one destination after the other."""
+        done: list[str] = []
+        for stage in self._stages:
+            try:
+                with self._blamed(stage.name):
+                    stage.finish()
+            except BaseException as error:
+                if done:
+                    error.add_note(f"finished before, and to be seen: {', '.join(done)}")
+                raise
+            if stage.outputs:
+                done.append(stage.name)
+
+    def _work(self, stage: Stage) -> None:
+        """Do all that a stage has to do; the body of its thread."""
+        takers = [self._inputs[name] for name in self._specification.consumers(stage.name)]
+        try:
+            for rows in stage.batches() if stage.is_source else self._taken(stage):
+                for taker in takers:
+                    taker.put(rows)
+            stage.flush()
+            for taker in takers:
+                taker.put(None)
+        except Stopped:
+            pass
+        except BaseException as error:
+            with self._lock:
+                if self._failure is None:
+                    self._failure = (stage, error)
+            self._stop()
+        finally:
+            self._ended.release()
+
+    def _taken(self, stage: Stage) -> Iterator[pa.RecordBatch]:
+        queue = self._inputs[stage.name]
+        while (rows := queue.get()) is not None:
+            yield stage.process(rows)
+
+    def _stop(self) -> None:
+        for queue in self._inputs.values():
+            queue.stop()
+
+    def _expected_rows(self) -> int | None:
+        total = 0
+        for stage in self._stages:
+            if stage.is_source:
+                rows = stage.expected_rows() if self._progress is not None else None
+                if rows is None:
+                    return None
+                total += rows
+        return total
+
+    def _tell(self, expected: int | None, start: float) -> None:
+        if self._progress is not None:
+            sources = [stage.report for stage in self._stages if stage.is_source]
+            rows, size = sum(each.rows_out for each in sources), sum(each.bytes for each in sources)
+            self._progress(Progress(rows, expected, size, perf_counter() - start))
+
+    def _abort(self, error: BaseException) -> None:
+        for stage in self._stages:
+            try:
+                stage.abort()
+            except Exception as other:
+                error.add_note(f"node {stage.name!r} could not be aborted: {other}")
+
+    def _close(self) -> None:
+        for stage in reversed(self._stages):
+            stage.close()
+
+    @contextmanager
+    def _blamed(self, name: str, *keys: str) -> Iterator[None]:
+        """Name the node in what goes wrong; a fault of the host itself stays what it is."""
+        try:
+            yield
+        except DataflareError as error:
+            for node in self._report.nodes:
+                node.errors += node.name == name
+            wrong_config = isinstance(error, PluginError) and getattr(error.error, "case", "") == "invalid-config"
+            if isinstance(error, ConfigError) and not keys:
+                keys = tuple(error.where.split(".")[:1])
+            where = self._specification.where("nodes", name, *(("config",) if wrong_config else keys))
+            raise NodeFailed(name, error, self._report, where=where) from error
+        except Exception as error:
+            error.add_note(f"in node {name!r} of pipeline {self._report.pipeline!r}")
+            raise

@@ -1,0 +1,274 @@
+"""Loads a pipeline's YAML and checks all that can be checked before a plugin is loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from dataflare.errors import ConfigError
+from dataflare.grants import DirectoryGrant, Grants
+from dataflare.limits import Limits
+from dataflare.pipeline.document import Document, KeyPath, parse_document, read_document
+from dataflare.pipeline.graph import check_graph
+from dataflare.pipeline.models import ConnectorNode, Pipeline, PluginNode, WriteNode, nearest, shorten
+from dataflare.pipeline.quantities import parse_duration, parse_size
+
+__all__ = ["Specification", "json_schema", "load_specification", "parse_specification"]
+
+
+@dataclass(frozen=True, slots=True)
+class Specification:
+    """A pipeline that was checked.
+
+    Args:
+        file: The YAML file; paths in it are relative to its folder.
+        pipeline: What it says.
+        order: The nodes' names, each after its input.
+        grants: What each plugin may use, by node.
+        limits: Each plugin's ceilings, by node.
+        document: The YAML with its lines.
+    """
+
+    file: Path
+    pipeline: Pipeline
+    order: tuple[str, ...]
+    grants: Mapping[str, Grants]
+    limits: Mapping[str, Limits]
+    document: Document
+
+    def where(self, *path: str | int) -> str:
+        """Write `file:line` of a key, such as `where("nodes", "clean", "config")`."""
+        return self.document.where(path)
+
+    def path(self, text: str) -> Path:
+        """Make a path of the YAML absolute."""
+        return _resolve(self.file, text)
+
+    def consumers(self, node: str) -> tuple[str, ...]:
+        """The nodes that take a node's rows."""
+        return tuple(name for name in self.order if self.pipeline.nodes[name].input_name == node)
+
+    def check_kinds(self, kinds: Mapping[str, str]) -> None:
+        """Check that each plugin's kind fits its place.
+
+        Args:
+            kinds: `source`, `destination`, `processor`, `transformer` or `validator`, by node.
+
+        Raises:
+            ConfigError: A source has an input, another plugin has none, a node's rows go nowhere or come from where
+                there are none, or keys for validators are on another plugin.
+        """
+        for name in self.order:
+            if isinstance(node := self.pipeline.nodes[name], PluginNode):
+                self._check_kind(name, node, kinds[name])
+
+    def _check_kind(self, name: str, node: PluginNode, kind: str) -> None:
+        if kind == "source" and node.input is not None:
+            raise ConfigError(
+                f"node {name!r} is a source, and takes no input",
+                where=self.where("nodes", name, "input"),
+                hint="leave `input` out, or take another plugin",
+            )
+        if kind != "source" and node.input is None:
+            raise ConfigError(
+                f"node {name!r} is a {kind}, and has no input",
+                where=self.where("nodes", name),
+                hint="name the node whose rows it takes: `input: ...`",
+            )
+        takers = self.consumers(name)
+        if kind == "destination" and takers:
+            raise ConfigError(
+                f"node {takers[0]!r} takes its rows from {name!r}, a destination, which gives none",
+                where=self.where("nodes", takers[0], "input"),
+                hint=f"take them from {node.input!r}, as {name!r} does",
+            )
+        if kind not in ("destination", "validator") and not takers:
+            raise ConfigError(
+                f"the rows of node {name!r}, a {kind}, go nowhere",
+                where=self.where("nodes", name),
+                hint=f"add a node that writes them, with `input: {name}`",
+            )
+        for key in ("on_violation", "violations"):
+            if kind != "validator" and getattr(node, key) is not None:
+                raise ConfigError(
+                    f"`{key}` is only for validators, and node {name!r} is a {kind}",
+                    where=self.where("nodes", name, key),
+                )
+
+
+def load_specification(file: str | os.PathLike[str]) -> Specification:
+    """Load a pipeline's file.
+
+    Raises:
+        ConfigError: It cannot be read or is wrong; `where` is `file:line`.
+    """
+    path = Path(file)
+    return _check(path, read_document(path))
+
+
+def parse_specification(text: str | bytes, *, file: str | os.PathLike[str]) -> Specification:
+    """Load a pipeline from its text; `file` is where it would stand, for relative paths and errors.
+
+    Raises:
+        ConfigError: It is wrong; `where` is `file:line`.
+    """
+    path = Path(file)
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    return _check(path, parse_document(data, name=str(path)))
+
+
+def json_schema() -> dict[str, Any]:
+    """Make the JSON Schema (2020-12) of a pipeline's YAML, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Pipeline.model_json_schema()}
+
+
+def _check(file: Path, document: Document) -> Specification:
+    try:
+        pipeline = Pipeline.model_validate(document.value)
+    except ValidationError as error:
+        raise _translate(error, document) from error
+    order = check_graph(pipeline, document)
+    _check_plugin_files(file, pipeline, document)
+    _check_targets(file, pipeline, document)
+    grants, limits = {}, {}
+    for name, node in pipeline.nodes.items():
+        if isinstance(node, PluginNode):
+            grants[name] = _grants(file, node, ("nodes", name, "grants"), document)
+            limits[name] = _limits(node, ("nodes", name, "limits"), document)
+    return Specification(file, pipeline, order, grants, limits, document)
+
+
+def _resolve(file: Path, text: str) -> Path:
+    return Path(os.path.abspath(file.parent / text))
+
+
+def _check_plugin_files(file: Path, pipeline: Pipeline, document: Document) -> None:
+    for name, node in pipeline.nodes.items():
+        if not isinstance(node, PluginNode) or (path := _resolve(file, node.plugin)).is_file():
+            continue
+        siblings = sorted(other.name for other in path.parent.glob("*.wasm")) if path.parent.is_dir() else []
+        hint = nearest(path.name, siblings) if siblings else f"there are no plugins in {path.parent}: build it first?"
+        what = f"the plugin of node {name!r} is not there: {path}"
+        raise ConfigError(what, where=document.where(("nodes", name, "plugin")), hint=hint)
+
+
+def _check_targets(file: Path, pipeline: Pipeline, document: Document) -> None:
+    taken: dict[Path, str] = {}
+    for name, node in pipeline.nodes.items():
+        key, text = ("write", node.write) if isinstance(node, WriteNode) else ("violations", _violations(node))
+        if text is None:
+            continue
+        path = _resolve(file, text)
+        if path in taken:
+            what = f"nodes {taken[path]!r} and {name!r} both write {path}"
+            raise ConfigError(what, where=document.where(("nodes", name, key)), hint="give each a file of its own")
+        taken[path] = name
+
+
+def _violations(node: PluginNode | ConnectorNode) -> str | None:
+    return node.violations if isinstance(node, PluginNode) else None
+
+
+def _grants(file: Path, node: PluginNode, path: KeyPath, document: Document) -> Grants:
+    given = node.grants
+    try:
+        return Grants(
+            files={
+                name: DirectoryGrant(path=_resolve(file, grant.path), writable=grant.writable)
+                for name, grant in given.files.items()
+            },
+            state=given.state,
+            metrics=given.metrics,
+            clock=given.clock,
+            random=given.random,
+            random_seed=given.random_seed,
+        )
+    except ConfigError as error:
+        raise _relocated(error, path, document) from error
+
+
+def _limits(node: PluginNode, path: KeyPath, document: Document) -> Limits:
+    given: dict[str, Any] = {}
+    if node.limits.memory is not None:
+        given["memory_bytes"] = parse_size(node.limits.memory)
+    if node.limits.call_timeout is not None:
+        given["call_timeout_s"] = parse_duration(node.limits.call_timeout)
+    if node.limits.fuel is not None:
+        given["fuel"] = node.limits.fuel
+    try:
+        return Limits(**given)
+    except ConfigError as error:
+        raise _relocated(error, path, document) from error
+
+
+def _relocated(error: ConfigError, path: KeyPath, document: Document) -> ConfigError:
+    """Give an error that names a key (`grants.files.data`) the key's place in the file."""
+    keys = error.where.split(".")[1:]
+    names = {"memory_bytes": "memory", "call_timeout_s": "call_timeout"}
+    where = document.where((*path, *(names.get(key, key) for key in keys)))
+    return ConfigError(error.message.removeprefix(f"{error.where}: "), where=where, hint=error.hint)
+
+
+def _translate(error: ValidationError, document: Document) -> ConfigError:
+    """Turn what pydantic found into one error: the first in the file, and a line for each of the others."""
+    found = []
+    for one in error.errors(include_url=False):
+        context = one.get("ctx", {})
+        path = _key_path(one["loc"])
+        if "key" in context:
+            path = (*path, context["key"])
+        keys = ".".join(str(key) for key in path)
+        what = f"{keys}: {_describe(one)}" if keys else _describe(one)
+        hint = "a node has one input" if path[-1:] == ("input",) and isinstance(one["input"], list) else ""
+        where = document.where(path)
+        found.append((int(where.rpartition(":")[2]), where, what, str(context.get("hint", hint))))
+    found.sort(key=lambda entry: entry[0])
+    _, where, what, hint = found[0]
+    rest = "".join(f"\n{where}: {what}{f' ({hint})' if hint else ''}" for _, where, what, hint in found[1:6])
+    if len(found) > 6:
+        rest += f"\nand {len(found) - 6} more"
+    return ConfigError(what + rest, where=where, hint=hint)
+
+
+def _key_path(location: tuple[str | int, ...]) -> KeyPath:
+    """Leave out of pydantic's path what is not in the YAML: the name of a union's member, the mark of a key."""
+    path = list(location)
+    if len(path) > 2 and path[0] == "nodes":
+        del path[2]
+    if len(path) > 3 and path[2] == "on_violation":
+        del path[3]
+    return tuple(part for part in path if part != "[key]")
+
+
+_WANTED = {
+    "bool_type": "give true or false",
+    "dict_type": "give a mapping",
+    "float_type": "give a number",
+    "int_type": "give a whole number",
+    "list_type": "give a list",
+    "model_type": "give a mapping",
+    "string_type": "give a text",
+    "too_short": "give at least one",
+}
+
+
+def _describe(error: Any) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "missing":
+        return "is missing"
+    if kind == "unknown_key":
+        return "unknown key"
+    if kind in _WANTED:
+        return f"{_WANTED[kind]}, not {shorten(error['input'])}"
+    if kind == "literal_error":
+        return f"{shorten(error['input'])} is not one of {context['expected']}"
+    if kind == "string_pattern_mismatch":
+        return f"{shorten(error['input'])} is not of the form {context['pattern']}"
+    message = str(error["msg"])
+    bare = message.removeprefix("Input should be ").removeprefix("String should ")
+    return message if bare == message else f"{shorten(error['input'])}: it should be {bare}"

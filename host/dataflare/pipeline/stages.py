@@ -1,0 +1,250 @@
+"""The nodes of a run: each reads, changes or writes batches, and keeps its own account."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from time import perf_counter
+from typing import Any
+
+import pyarrow as pa
+
+from dataflare.data.columns import no_rows
+from dataflare.errors import PluginError
+from dataflare.pipeline.models import PluginNode, ReadNode
+from dataflare.pipeline.readers import open_source
+from dataflare.pipeline.report import NodeReport
+from dataflare.pipeline.specification import Specification
+from dataflare.pipeline.validation import Validation
+from dataflare.pipeline.writers import FileDestination, open_destination, open_listing
+from dataflare.runtime.destination import Destination
+from dataflare.runtime.plugin import Plugin
+from dataflare.runtime.processor import Processor
+from dataflare.runtime.source import Source
+from dataflare.runtime.transformer import Transformer
+from dataflare.runtime.validator import Validator
+
+__all__ = ["Stage", "make_stage"]
+
+
+class Stage:
+    """One node of a run. `begin`, the batches and `end` are for one thread at a time.
+
+    Args:
+        report: Its account.
+        plugin: Its plugin; `None` for a connector.
+        source: Makes its batches, for a source.
+        process: Maps a batch to what goes on, for the others; a destination hands nothing on.
+        begin: What is to be done before the first batch.
+        outputs: What has to be finished, or else aborted, when all nodes are through.
+        expected_rows: Asks how many rows a source will give.
+    """
+
+    def __init__(
+        self,
+        report: NodeReport,
+        *,
+        plugin: Plugin | None = None,
+        source: Callable[[], Iterator[pa.RecordBatch]] | None = None,
+        process: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None,
+        begin: Callable[[], object] = lambda: None,
+        outputs: tuple[_Writing | FileDestination, ...] = (),
+        expected_rows: Callable[[], int | None] = lambda: None,
+        close: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.report = report
+        self.outputs = outputs
+        self.is_source = source is not None
+        self._plugin = plugin
+        self._source = source
+        self._process = process
+        self._begin = begin
+        self._expected_rows = expected_rows
+        self._close = close
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self.report.name
+
+    def begin(self) -> None:
+        """Get ready: start the plugin, so that a wrong configuration is found before any row moves."""
+        if self._plugin is not None:
+            self._plugin.start()
+        self._begin()
+
+    def expected_rows(self) -> int | None:
+        """How many rows a source will give; `None` where that is not known."""
+        try:
+            return self._expected_rows()
+        except PluginError:
+            return None  # an estimate is a service, not a duty
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Read a source to its end: at least one batch, though it may have no rows."""
+        assert self._source is not None
+        source = self._source()
+        while True:
+            start = perf_counter()
+            rows = next(source, None)
+            self.report.seconds += perf_counter() - start
+            if rows is None:
+                return
+            self._count_out(rows)
+            yield rows
+
+    def process(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Map or write a batch."""
+        assert self._process is not None
+        start = perf_counter()
+        self.report.rows_in += rows.num_rows
+        result = self._process(rows)
+        self.report.seconds += perf_counter() - start
+        self._count_out(result)
+        return result
+
+    def flush(self) -> None:
+        """Make what was written safe."""
+        start = perf_counter()
+        for output in self.outputs:
+            output.flush()
+        self.report.seconds += perf_counter() - start
+
+    def finish(self) -> None:
+        """Make what was written safe and to be seen."""
+        start = perf_counter()
+        for output in self.outputs:
+            output.finish()
+        self.report.seconds += perf_counter() - start
+
+    def abort(self) -> None:
+        """Leave no trace of what is not to be seen yet."""
+        for output in self.outputs:
+            output.abort()
+
+    def close(self) -> None:
+        """Let everything go, and complete the account; idempotent."""
+        try:
+            self._close()
+        finally:
+            if self._plugin is not None:
+                self._plugin.close()
+                self.report.add_stats(self._plugin.stats)
+
+    def _count_out(self, rows: pa.RecordBatch) -> None:
+        self.report.rows_out += rows.num_rows
+        self.report.batches += rows.num_rows > 0
+        self.report.bytes += rows.nbytes
+
+
+def make_stage(specification: Specification, name: str, plugin: Any) -> Stage:
+    """Make the stage of a node.
+
+    Args:
+        specification: The pipeline.
+        name: The node.
+        plugin: The loaded plugin; `None` for a connector.
+
+    Raises:
+        DataError: A file that is to be read cannot be.
+    """
+    node = specification.pipeline.nodes[name]
+    if isinstance(node, PluginNode):
+        return _plugin_stage(specification, node, NodeReport(name, plugin.kind, node.plugin), plugin)
+    if isinstance(node, ReadNode):
+        source = open_source(node, specification.path(node.read))
+        report = NodeReport(name, "source", f"{node.connector} {node.read}")
+        return Stage(report, source=lambda: _or_empty(source.batches(), source.schema), close=source.close)
+    destination = open_destination(node, specification.path(node.write))
+    writing = _Writing(destination)
+    report = NodeReport(name, "destination", f"{node.connector} {node.write}")
+    return Stage(report, process=writing.write, outputs=(writing,), close=destination.close)
+
+
+def _plugin_stage(specification: Specification, node: PluginNode, report: NodeReport, plugin: Any) -> Stage:
+    match plugin.kind:
+        case "source":
+            return Stage(report, plugin=plugin, source=lambda: _read(plugin), expected_rows=lambda: _estimate(plugin))
+        case "destination":
+            writing = _Writing(plugin)
+            return Stage(report, plugin=plugin, process=writing.write, outputs=(writing,))
+        case "processor":
+            processor: Processor = plugin
+            return Stage(report, plugin=plugin, process=processor.process_batch)
+        case "transformer":
+            return Stage(report, plugin=plugin, process=_transform_with(plugin))
+        case _:
+            return _validator_stage(specification, node, report, plugin)
+
+
+def _validator_stage(specification: Specification, node: PluginNode, report: NodeReport, plugin: Validator) -> Stage:
+    listing = None if node.violations is None else open_listing(specification.path(node.violations))
+    validation = Validation(plugin, node.actions, report.violations, listing)
+    return Stage(
+        report,
+        plugin=plugin,
+        process=validation.check,
+        begin=validation.begin,
+        outputs=() if listing is None else (listing,),
+        close=(lambda: None) if listing is None else listing.close,
+    )
+
+
+def _read(plugin: Source) -> Iterator[pa.RecordBatch]:
+    return _or_empty((chunk.rows for chunk in plugin.chunks()), plugin.schema)
+
+
+def _or_empty(batches: Iterator[pa.RecordBatch], schema: Callable[[], pa.Schema]) -> Iterator[pa.RecordBatch]:
+    """Give one batch without rows where there are none at all: what follows learns the schema from the first."""
+    promised = schema()
+    none = True
+    for rows in batches:
+        none = False
+        yield rows
+    if none:
+        yield no_rows(promised)
+
+
+def _estimate(plugin: Source) -> int | None:
+    estimate = plugin.estimate()
+    return None if estimate is None else estimate.records
+
+
+class _Writing:
+    """One run of a destination, which learns its schema from the first batch."""
+
+    def __init__(self, destination: Destination | FileDestination) -> None:
+        self._destination = destination
+        self._prepared = False
+
+    def write(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        if not self._prepared:
+            self._destination.prepare(rows.schema)
+            self._prepared = True
+        if rows.num_rows:
+            self._destination.write(rows)
+        return rows
+
+    def flush(self) -> None:
+        self._destination.flush()
+
+    def finish(self) -> None:
+        self._destination.finish()
+
+    def abort(self) -> None:
+        # A plugin that could not even begin need not be made again to abort.
+        if self._prepared or isinstance(self._destination, FileDestination):
+            self._destination.abort()
+
+
+def _transform_with(plugin: Transformer) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
+    asked: pa.Schema | None = None
+
+    def transform(rows: pa.RecordBatch) -> pa.RecordBatch:
+        nonlocal asked
+        if asked is None or not asked.equals(rows.schema):
+            # The plugin is held to what it promises here.
+            plugin.output_schema(rows.schema)
+            asked = rows.schema
+        return plugin.transform(rows)
+
+    return transform

@@ -1,7 +1,7 @@
 """Component binaries: sections, and a component without its code.
 
-Only the outer frame is read here; what the sections mean is left to wasmtime, which validates every component before it runs.
-The format: https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md
+Only the outer frame is read here; what the sections mean is left to wasmtime, which validates every component before
+it runs. The format: https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md
 """
 
 from __future__ import annotations
@@ -128,8 +128,9 @@ def sections(data: memoryview) -> Iterator[Section]:
 def hollow(component: bytes | memoryview) -> bytes:
     """The same component with all core modules' code, data and elements taken out.
 
-    Its types, imports and exports are those of the original, so that wasmtime can tell them without compiling the original's code:
-    milliseconds instead of many seconds for a guest that brings an interpreter. It must never be instantiated.
+    Its types, imports and exports are those of the original, so that wasmtime can tell them without compiling the
+    original's code: milliseconds instead of many seconds for a guest that brings an interpreter. It must never be
+    instantiated.
     """
     try:
         return _hollow_component(memoryview(component), 0)
@@ -154,8 +155,8 @@ def _hollow_component(data: memoryview, depth: int) -> bytes:
 
 
 def _hollow_module(data: memoryview) -> bytes:
-    # Core sections: 1 type, 2 import, 3 function, 4 table, 5 memory, 6 global, 7 export, 8 start, 9 element, 10 code, 11 data, 12
-    # data count, 13 tag. Kept are those that the module's type depends on; each body becomes `unreachable`.
+    # Core sections: 1 type, 2 import, 3 function, 4 table, 5 memory, 6 global, 7 export, 8 start, 9 element, 10 code,
+    # 11 data, 12 data count, 13 tag. Kept are those that the module's type depends on; each body becomes `unreachable`.
     out = [bytes(data[:8])]
     for part in sections(data):
         if part.id in (_CUSTOM, 8, 11, 12):

@@ -1,18 +1,18 @@
 """Bridges: what stands between a plugin's typed functions and the host, which reads and writes memory.
 
-For each component two bridges are generated. The *imports bridge* gives the plugin its typed imports; each of them puts its
-arguments into the bridge's memory, in the canonical ABI's layout, and calls the host with a number. The *exports bridge* has one
-function, `call`: it takes the arguments of the plugin's export with that number from its memory, and leaves the result there. What
-lies in a plugin's memory gets into a bridge's, and back, through wasmtime's own adapters. The two cannot be one, since a component
-that is on the stack cannot be entered again.
+For each component two bridges are generated. The *imports bridge* gives the plugin its typed imports; each of them
+puts its arguments into the bridge's memory, in the canonical ABI's layout, and calls the host with a number. The
+*exports bridge* has one function, `call`: it takes the arguments of the plugin's export with that number from its
+memory, and leaves the result there. What lies in a plugin's memory gets into a bridge's, and back, through wasmtime's
+own adapters. The two cannot be one, since a component that is on the stack cannot be entered again.
 
 Everything is written as text around a placeholder for the plugin, whose bytes are then put in unchanged.
 
-A memory has `MEMORY_PAGES` pages. The lower half belongs to the bridge: a header, space for one call's arguments or result, and a
-heap that is emptied at each call. The upper half is the host's, which writes arguments and results there.
+A memory has `MEMORY_PAGES` pages. The lower half belongs to the bridge: a header, space for one call's arguments or
+result, and a heap that is emptied at each call. The upper half is the host's, which writes arguments and results there.
 
-Handles of the host's resources are numbers of the host's choosing within memory, and become real handles on the way into the plugin.
-Handles of the plugin's own resources are the exports bridge's, and are numbers to the host.
+Handles of the host's resources are numbers of the host's choosing within memory, and become real handles on the way
+into the plugin. Handles of the plugin's own resources are the exports bridge's, and are numbers to the host.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ HOST_HALF_AT: Final = MEMORY_BYTES // 2
 OVERFLOW_AT: Final = 0
 """1 when the heap was too small."""
 POINTER_AT: Final = 8
-"""Where the arguments of a host function are (written by the bridge), then where its result is (written by the host)."""
+"""Where the arguments of a host function are (written by the bridge), then where its result is (written by the
+host).
+"""
 DROPPED_COUNT_AT: Final = 16
 """How many of the host's handles were dropped since the host last looked."""
 DROPPED_LIST_AT: Final = 64
@@ -181,6 +183,7 @@ class _Composition:
         self._exports = export_links(shape)
         self._out: list[str] = []
         self._names: dict[Type, str] = {}
+        self._wasi_types: dict[Type, str] = {}
 
     def text(self) -> str:
         for name, interface in self._shape.wasi.items():
@@ -209,7 +212,7 @@ class _Composition:
 
     def _wasi_import(self, name: str, interface: Interface) -> None:
         """Declare an import that wasmtime satisfies, with the types that the plugin's own import has."""
-        number = len([line for line in self._out if line.startswith("(import")])
+        number = list(self._shape.wasi).index(name)
         if not name:
             raise UnsupportedComponent("imports WASI functions outside of an interface", component=self._component)
         inner: list[str] = []
@@ -228,6 +231,11 @@ class _Composition:
                 inner.append(f"(alias outer 1 {self._resource(index)} (type $o{len(inner)}))")
                 inner.append(f"(export {_quote(item)} (type $l{index} (eq $o{len(inner) - 1})))")
             local[index] = f"$l{index}"
+        own = set(interface.types.values())
+        for ty in {t: None for used in _types_of(interface) for t in named_types(used) if t not in own}:
+            # The interface uses a type that holds this one, whose name only another interface has.
+            inner.append(f"(alias outer 1 {self._wasi_types[ty]} (type $o{len(inner)}))")
+            names[ty] = f"$o{len(inner) - 1}"
         for item, ty in sorted(interface.types.items(), key=lambda item: len(named_types(item[1]))):
             text = value_type(ty, names, resource, define=True)
             inner.append(f"(type $d{len(inner)} {text})")
@@ -239,6 +247,10 @@ class _Composition:
         for index in fresh:
             item = next(n for n, i in interface.resources.items() if i == index)
             self._out.append(f"(alias export $wasi{number} {_quote(item)} (type $w{index}))")
+        for item, ty in interface.types.items():
+            if ty not in self._wasi_types:
+                self._wasi_types[ty] = name_here = f"$wt{len(self._wasi_types)}"
+                self._out.append(f"(alias export $wasi{number} {_quote(item)} (type {name_here}))")
 
     def _host_import(self) -> None:
         self._out.append(
@@ -418,7 +430,8 @@ class _Composition:
     def _provide(self, number: int, name: str, interface: Interface, numbers: dict[tuple[str, str], int]) -> None:
         """Make the instance that satisfies one of the plugin's imports.
 
-        A component of its own exports the functions, since only an export gives a resource the name that methods refer to.
+        A component of its own exports the functions, since only an export gives a resource the name that methods
+        refer to.
         """
         inner: list[str] = []
         given: list[str] = []

@@ -1,14 +1,14 @@
 """Compiled components on disk.
 
-Native code from a file is run as it is, so a file is only taken where nobody else can have written it, and its content is what was
-written. The folder belongs to the user and only the user can write in it; each entry is two files:
+Native code from a file is run as it is, so a file is only taken where nobody else can have written it, and its
+content is what was written. The folder belongs to the user and only the user can write in it; each entry is two files:
 
 - `KEY.json`: the shape, and name, size, SHA-256 and file status of the code;
 - `SHA256.cwasm`: the code.
 
-The key is a digest of the plugin's bytes, of the engine's version and configuration and of the bridge's text. Both files are written
-beside and renamed. The code is hashed again whenever its file status is not the one that was recorded. Anything wrong with an entry
-means that there is none.
+The key is a digest of the plugin's bytes, of the engine's version and configuration and of the bridge's text. Both
+files are written beside and renamed. The code is hashed again whenever its file status is not the one that was
+recorded. Anything wrong with an entry means that there is none.
 """
 
 from __future__ import annotations

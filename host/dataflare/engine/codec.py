@@ -1,10 +1,11 @@
 """Codecs: Python values to and from the canonical ABI's layout in a bridge's memory.
 
-For each type a decoder and an encoder are compiled once, as Python source over `struct`: the fixed part of a record, with all that
-it holds inline, is one `unpack_from` or `pack_into`. The shapes of values are those of `dataflare.values`.
+For each type a decoder and an encoder are compiled once, as Python source over `struct`: the fixed part of a record,
+with all that it holds inline, is one `unpack_from` or `pack_into`. The shapes of values are those of
+`dataflare.values`.
 
-Encoders check while they write: a value that does not fit ends in some exception of Python's, and `explain` then finds out which
-part of the value was wrong. Nothing has reached the plugin by then.
+Encoders check while they write: a value that does not fit ends in some exception of Python's, and `explain` then
+finds out which part of the value was wrong. Nothing has reached the plugin by then.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ def _reads_address(ty: Type) -> bool:
 
 
 class Codecs:
-    """Compiles and keeps the codecs of one component. Compiling is not thread-safe; compiled codecs may run in any thread."""
+    """Compiles and keeps the codecs of one component. Compiling is not thread-safe; compiled codecs may run in any
+    thread.
+    """
 
     def __init__(self, resources: list[Resource]) -> None:
         self._resources = resources
@@ -120,7 +123,8 @@ class Codecs:
             self._records[ty] = self._constant("R", make_dataclass("Record", names, frozen=True, slots=True))
         return self._records[ty]
 
-    # Reading. `_fixed` gives the format of the inline part, how many values it unpacks to, and how to make the value of them.
+    # Reading. `_fixed` gives the format of the inline part, how many values it unpacks to, and how to make the value
+    # of them.
 
     def _loader(self, ty: Type) -> str:
         if ty in self._load:

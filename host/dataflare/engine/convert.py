@@ -134,7 +134,7 @@ def _same_family(have: np.dtype[Any], want: np.dtype[Any]) -> bool:
         return have.kind == "b"
     if want.kind == "f":
         return have.kind in "fiu"
-    return have.kind in "iu" or have == object
+    return have.kind in "iu" or have == np.dtype(object)
 
 
 def flag_bits(bits: Mapping[str, int], value: Any) -> int:

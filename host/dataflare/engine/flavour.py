@@ -87,7 +87,9 @@ class Flavour:
                     raise wasmtime.WasmtimeError._from_ptr(error)
 
     def new_store(self, limits: Limits, stderr: Callable[[str], None] | None) -> wasmtime.Store:
-        """A store with an empty WASI: no directories, no network, no environment, no arguments, no standard input or output."""
+        """A store with an empty WASI: no directories, no network, no environment, no arguments, no standard input or
+        output.
+        """
         store = wasmtime.Store(self.engine)
         wasi = wasmtime.WasiConfig()
         if stderr is not None:

@@ -46,8 +46,9 @@ _RELEASE: Final = -1
 class CallStats:
     """What an instance has done so far. The guest's own time is `wall_ns - marshal_ns - host_ns`.
 
-    `host_ns` is spent in host functions, `marshal_ns` in reading and writing values; `bytes_in` went into the plugin, `bytes_out`
-    came from it, both counted without what lies inline in records. `memory_bytes` is the plugin's linear memory now.
+    `host_ns` is spent in host functions, `marshal_ns` in reading and writing values; `bytes_in` went into the plugin,
+    `bytes_out` came from it, both counted without what lies inline in records. `memory_bytes` is the plugin's linear
+    memory now.
     """
 
     calls: int = 0
@@ -64,8 +65,8 @@ class CallStats:
 class HostFunction:
     """A host function, ready to be called from wasm.
 
-    `views`: it takes arrays as views of the plugin's memory, valid during the call only (attribute `takes_views`). `raw_text`: it
-    takes texts as bytes of UTF-8 (attribute `text_as_bytes`).
+    `views`: it takes arrays as views of the plugin's memory, valid during the call only (attribute `takes_views`).
+    `raw_text`: it takes texts as bytes of UTF-8 (attribute `text_as_bytes`).
     """
 
     call: Callable[..., Any]
@@ -180,7 +181,8 @@ class Instance:
         """Call an export.
 
         Args:
-            interface: Its name in the WIT, such as `dataflare:plugin/processor@1.0.0`; empty for a function of the world itself.
+            interface: Its name in the WIT, such as `dataflare:plugin/processor@1.0.0`; empty for a function of the
+                world itself.
             function: Its name in the WIT, such as `process` or `[method]counter.next`.
             args: In the shapes of `dataflare.values`.
 

@@ -1,7 +1,7 @@
 """Linear memories that the host owns: it knows where they are, that they stay there, and how large they may become.
 
-wasmtime asks for each memory through the C API's memory creator (`wasmtime_config_host_memory_creator_set`). Address space is
-reserved in full, so that a memory never moves; pages cost nothing until they are touched.
+wasmtime asks for each memory through the C API's memory creator (`wasmtime_config_host_memory_creator_set`). Address
+space is reserved in full, so that a memory never moves; pages cost nothing until they are touched.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Memory:
 class Ledger:
     """The memories of one instance, in the order of their making.
 
-    `limit_bytes` bounds what the plugin's own memories take together. Up to `exempt` memories of exactly `exempt_bytes`, those of
-    the bridges, are not counted. `refused` tells that the plugin wanted more.
+    `limit_bytes` bounds what the plugin's own memories take together. Up to `exempt` memories of exactly
+    `exempt_bytes`, those of the bridges, are not counted. `refused` tells that the plugin wanted more.
     """
 
     limit_bytes: int
@@ -65,7 +65,9 @@ class Ledger:
     refused: bool = False
 
     def is_exempt(self, size: int) -> bool:
-        """Whether a memory of this size does not count; a plugin that imitates a bridge only makes the bridge's count."""
+        """Whether a memory of this size does not count; a plugin that imitates a bridge only makes the bridge's
+        count.
+        """
         if size != self.exempt_bytes or not self.exempt:
             return False
         self.exempt -= 1
@@ -97,10 +99,7 @@ class Memories:
         self._free = _finalizer_t(self._on_free)
         self._new = raw.wasmtime_new_memory_callback_t(self._on_new)
         self._nothing = _finalizer_t(lambda _: None)
-        self._creator = raw.wasmtime_memory_creator()
-        self._creator.env = None
-        self._creator.new_memory = self._new
-        self._creator.finalizer = self._nothing
+        self._creator = raw.wasmtime_memory_creator(None, self._new, self._nothing)
 
     def install(self, config: Any) -> None:
         """Make a `wasmtime.Config` use these memories."""

@@ -16,8 +16,9 @@ _TICK_S: Final = 0.005
 class Timer:
     """Watches the calls of one wasmtime engine.
 
-    Compiled code compares the engine's epoch at each loop and function. The epoch only advances when some call is over its time;
-    then every running call looks whether it is meant (`Instance`'s epoch callback). An idle timer sleeps.
+    Compiled code compares the engine's epoch at each loop and function. The epoch only advances when some call is
+    over its time; then every running call looks whether it is meant (`Instance`'s epoch callback). An idle timer
+    sleeps.
     """
 
     def __init__(self, engine: Any) -> None:

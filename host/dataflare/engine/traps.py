@@ -19,7 +19,8 @@ __all__ = ["TIMED_OUT", "classify"]
 TIMED_OUT: Final = "dataflare: the call is over its time"
 """The message with which the epoch callback ends a call."""
 
-# wasmtime's texts, as version 50 writes them (crates/environ/src/trap_encoding.rs); the C API tells no code of an error.
+# wasmtime's texts, as version 50 writes them (crates/environ/src/trap_encoding.rs); the C API tells no code of an
+# error.
 _PROTOCOL: Final = (
     "cannot enter component instance",
     "cannot leave component instance",

@@ -183,8 +183,8 @@ class Interface:
 class Shape:
     """What a component imports and exports.
 
-    Items that stand in the world itself, in no interface, are under the name `""`. `wasi` holds the imports that wasmtime
-    itself provides; they are handed through, and their resources cannot appear in other interfaces.
+    Items that stand in the world itself, in no interface, are under the name `""`. `wasi` holds the imports that
+    wasmtime itself provides; they are handed through, and their resources cannot appear in other interfaces.
     """
 
     imports: dict[str, Interface] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """WebAssembly text for moving values between the canonical ABI's two forms: flat core values, and memory.
 
-A function of a component is called with flat core values (integers and floats; a variant's cases share them), but a host reads and
-writes memory. These emitters turn one into the other, and convert the handles that a value holds.
+A function of a component is called with flat core values (integers and floats; a variant's cases share them), but a
+host reads and writes memory. These emitters turn one into the other, and convert the handles that a value holds.
 """
 
 from __future__ import annotations
@@ -212,7 +212,8 @@ class Walkers:
 
     Args:
         prefix: Begins the functions' names.
-        convert: The instruction sequence for one handle, given its type; `(local.get $p)` is where it lies. `None` leaves it.
+        convert: The instruction sequence for one handle, given its type; `(local.get $p)` is where it lies. `None`
+            leaves it.
     """
 
     def __init__(self, prefix: str, convert: Callable[[OwnT | BorrowT], str | None]) -> None:

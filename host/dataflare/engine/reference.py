@@ -271,7 +271,7 @@ class ReferenceInstance:
         return lambda _data, _context, _ty, args, _nargs, results, _nresults: self._guard(run, args, results)
 
     def _guard(self, function: Callable[..., None], *args: Any) -> int:
-        """Run what wasmtime called; an exception is kept for the plugin's caller, and wasmtime gets an error instead."""
+        """Run what wasmtime called; an exception is kept for the plugin's caller, wasmtime gets an error."""
         try:
             function(*args)
         except BaseException as error:

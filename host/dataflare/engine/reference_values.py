@@ -11,6 +11,7 @@ is no value of `variant { number(u8), flag(bool) }`, do not check ranges, and lo
 from __future__ import annotations
 
 import ctypes
+import keyword
 import operator
 from collections.abc import Sequence, Set
 from typing import Any, Final, Protocol, TypeAlias
@@ -78,7 +79,10 @@ class Handles(Protocol):
 
 
 class ReferenceRecord:
-    """A WIT record that came out of a plugin: an attribute a field, in snake case; equal to its like; never changes."""
+    """A WIT record that came out of a plugin; equal to its like; never changes.
+
+    It has an attribute a field, in snake case, with a `_` after what is a word of Python.
+    """
 
     def __init__(self, fields: dict[str, Any]) -> None:
         self.__dict__.update(fields)
@@ -159,7 +163,8 @@ def _misfit(expected: str, value: Any, path: str) -> ValueTypeError:
 
 
 def _snake(name: str) -> str:
-    return name.replace("-", "_")
+    name = name.replace("-", "_")
+    return f"{name}_" if keyword.iskeyword(name) else name
 
 
 def _field(value: Any, name: str, path: str) -> Any:

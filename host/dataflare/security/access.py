@@ -1,0 +1,222 @@
+"""Who may do what with plugins, policies and pipelines: roles, and who has them.
+
+```yaml
+version: 1
+roles:                               # without it, DEFAULT_ROLES
+  viewer:
+    allows: {plugins: [read], pipelines: [read]}
+  author:
+    inherits: [viewer]
+    allows: {pipelines/nightly: [write]}    # this one pipeline
+members:
+  ada: [author]
+```
+
+An object is a kind (`pipelines`: all of them) or one of it (`pipelines/nightly`). What no role allows is denied.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Final, Literal
+
+import casbin  # type: ignore[import-untyped]  # carries no types
+from pydantic import Field, PlainSerializer, StringConstraints, model_validator
+
+from dataflare.errors import ConfigError, PermissionDenied
+from dataflare.security.fields import Frozen, Name, Names, StrictModel
+from dataflare.security.yaml_source import parse_yaml, read_text
+
+__all__ = ["ACTIONS", "DEFAULT_ROLES", "Access", "AccessDocument", "Role"]
+
+ACTIONS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        "plugins": frozenset({"read", "publish", "install", "remove", "quarantine", "revoke"}),
+        "policies": frozenset({"read", "write"}),
+        "pipelines": frozenset({"read", "write", "delete", "run", "stop"}),
+        "access": frozenset({"read", "write"}),
+    }
+)
+"""What can be done with each kind of object."""
+
+# casbin's own words for: a request, a rule, roles that inherit, one rule suffices, and when a rule fits. A role's name
+# begins with `role:` and a principal's with `user:`, so that neither can be taken for the other.
+_MODEL: Final = """
+[request_definition]
+r = sub, act, kind, obj
+
+[policy_definition]
+p = sub, act, obj
+
+[role_definition]
+g = _, _
+
+[policy_effect]
+e = some(where (p.eft == allow))
+
+[matchers]
+m = g(r.sub, p.sub) && r.act == p.act && (r.obj == p.obj || r.kind == p.obj)
+"""
+
+_Object = Annotated[str, StringConstraints(pattern=r"^[a-z]+(/[A-Za-z0-9][A-Za-z0-9._-]{0,127})?$")]
+_Actions = Annotated[frozenset[str], Field(min_length=1), PlainSerializer(sorted)]
+_Principal = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f,]{1,254}$")]
+
+
+class Role(StrictModel):
+    """What a role allows: actions by object, besides what the roles that it inherits from allow."""
+
+    inherits: Names = frozenset()
+    allows: Frozen[_Object, _Actions] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> Role:
+        for resource, actions in self.allows.items():
+            kind = resource.partition("/")[0]
+            if kind not in ACTIONS:
+                raise ValueError(f"there is no kind {kind!r}; there are {', '.join(ACTIONS)}")
+            for action in sorted(actions - ACTIONS[kind]):
+                raise ValueError(f"{kind} have no action {action!r}, only {', '.join(sorted(ACTIONS[kind]))}")
+        return self
+
+
+def _all(*kinds: str) -> dict[str, frozenset[str]]:
+    return {kind: ACTIONS[kind] for kind in kinds}
+
+
+_READ: Final = frozenset({"read"})
+
+DEFAULT_ROLES: Final[Mapping[str, Role]] = MappingProxyType(
+    {
+        "viewer": Role(allows={"plugins": _READ, "policies": _READ, "pipelines": _READ}),
+        "author": Role(
+            inherits=frozenset({"viewer"}),
+            allows={"plugins": frozenset({"publish"}), "pipelines": frozenset({"write", "run", "stop"})},
+        ),
+        # Who writes plugins does not say what they may do, and the other way round.
+        "operator": Role(
+            inherits=frozenset({"viewer"}),
+            allows={
+                "plugins": frozenset({"install", "remove", "quarantine", "revoke"}),
+                "policies": frozenset({"write"}),
+                "pipelines": frozenset({"run", "stop", "delete"}),
+            },
+        ),
+        "admin": Role(allows=_all("plugins", "policies", "pipelines", "access")),
+    }
+)
+"""Roles where the file says nothing of them."""
+
+
+class AccessDocument(StrictModel):
+    """The file as it is written."""
+
+    version: Literal[1]
+    roles: Frozen[Name, Role] = Field(default_factory=lambda: dict(DEFAULT_ROLES))
+    members: Frozen[_Principal, Names] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> AccessDocument:
+        mentions = [(f"members.{who}", name) for who, names in self.members.items() for name in names]
+        mentions += [(f"roles.{role}.inherits", name) for role, each in self.roles.items() for name in each.inherits]
+        for place, name in sorted(mentions):
+            if name not in self.roles:
+                raise ValueError(f"{place}: there is no role {name!r}; there are {', '.join(sorted(self.roles))}")
+        for role in sorted(self.roles):
+            self._follow(role, ())
+        return self
+
+    def _follow(self, role: str, path: tuple[str, ...]) -> None:
+        if role in path:
+            raise ValueError(f"roles inherit from each other in a circle: {' -> '.join((*path, role))}")
+        if len(path) >= 8:
+            raise ValueError(f"roles inherit more than 8 deep: {' -> '.join((*path, role))}")
+        for parent in sorted(self.roles[role].inherits):
+            self._follow(parent, (*path, role))
+
+
+class Access:
+    """Decides who may do what. Any thread may use it.
+
+    Args:
+        document: Roles and members.
+    """
+
+    def __init__(self, document: AccessDocument) -> None:
+        self._document = document
+        self._lock = threading.Lock()
+        model = casbin.Model()
+        model.load_model_from_text(_MODEL)
+        self._enforcer = casbin.Enforcer(model)
+        self._enforcer.enable_auto_save(False)
+        for name, role in document.roles.items():
+            for resource, actions in role.allows.items():
+                self._enforcer.add_policies([[f"role:{name}", action, resource] for action in sorted(actions)])
+            for parent in role.inherits:
+                self._enforcer.add_grouping_policy(f"role:{name}", f"role:{parent}")
+        for principal, names in document.members.items():
+            for name in names:
+                self._enforcer.add_grouping_policy(f"user:{principal}", f"role:{name}")
+
+    @classmethod
+    def read(cls, path: str | Path) -> Access:
+        """Read roles and members from a file.
+
+        Raises:
+            ConfigError: It cannot be read, or is wrong; `where` is `file:line`.
+        """
+        return cls.parse(read_text(Path(path)), source=str(path))
+
+    @classmethod
+    def parse(cls, text: str, *, source: str = "access.yaml") -> Access:
+        """Read roles and members from a text.
+
+        Raises:
+            ConfigError: It is wrong; `where` is `file:line`.
+        """
+        return cls(parse_yaml(text, AccessDocument, name=source))
+
+    def allows(self, principal: str, action: str, resource: str) -> bool:
+        """Whether somebody may do something.
+
+        Args:
+            principal: Who, as under `members`.
+            action: What, one of `ACTIONS` of the object's kind.
+            resource: With what, such as `pipelines/nightly`, or `pipelines` for all of them.
+
+        Raises:
+            ConfigError: There is no such kind or action: a slip of the caller's, not a matter of permission.
+        """
+        kind = resource.partition("/")[0]
+        if action not in ACTIONS.get(kind, ()):
+            raise ConfigError(
+                f"there is no action {action!r} on {resource!r}",
+                hint="; ".join(f"{each}: {', '.join(sorted(actions))}" for each, actions in ACTIONS.items()),
+            )
+        with self._lock:
+            return bool(self._enforcer.enforce(f"user:{principal}", action, kind, resource))
+
+    def require(self, principal: str, action: str, resource: str) -> None:
+        """Let somebody pass only with the permission.
+
+        Raises:
+            PermissionDenied: No role of theirs allows it; `capability` is `action object`.
+            ConfigError: There is no such kind or action.
+        """
+        if self.allows(principal, action, resource):
+            return
+        roles = sorted(self._document.members.get(principal, ()))
+        able = [name for name in sorted(self._document.roles) if self._role_allows(name, action, resource)]
+        raise PermissionDenied(
+            f"{principal!r} ({'with the roles ' + ', '.join(roles) if roles else 'without a role'}) may not "
+            f"{action} {resource}",
+            capability=f"{action} {resource}",
+            hint=f"these roles may: {', '.join(able)}" if able else "no role allows it",
+        )
+
+    def _role_allows(self, role: str, action: str, resource: str) -> bool:
+        with self._lock:
+            return bool(self._enforcer.enforce(f"role:{role}", action, resource.partition("/")[0], resource))

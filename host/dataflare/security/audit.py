@@ -1,0 +1,267 @@
+"""The audit log: which plugin used which capability, when, and whether it was allowed.
+
+A log is JSON Lines, one event a line. What was used is told by names, origins and methods: never by a secret's value, a
+URL's path or query, a state's key or a file's name. The reason of a refusal may quote what the plugin wrote.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import threading
+import urllib.parse
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final, Literal, Protocol
+
+import orjson
+from pydantic import AwareDatetime, Field, StringConstraints, ValidationError
+
+from dataflare.errors import ConfigError, UsageError
+from dataflare.security.capability import Capability
+from dataflare.security.fields import StrictModel
+
+__all__ = [
+    "AuditEvent",
+    "AuditLog",
+    "AuditReading",
+    "FileAuditLog",
+    "MemoryAuditLog",
+    "Redactor",
+    "parse_audit",
+    "read_audit",
+    "utc_now",
+]
+
+MAX_LINE_BYTES: Final = 8192
+_READ_BYTES: Final = 2**20
+
+_Text = Annotated[str, StringConstraints(max_length=300)]
+
+
+class AuditEvent(StrictModel):
+    """One use of a capability.
+
+    Attributes:
+        when: The moment, with its time zone.
+        plugin: The plugin's name.
+        pipeline: The pipeline's; empty outside of any.
+        capability: The interface's short name, such as `files`.
+        function: The function's name in the WIT.
+        object: What was used, as `str(Capability)` writes it; `kind:?` where the plugin's words made no sense.
+        decision: Whether it was allowed.
+        count: How often this very thing has happened by now; uses that repeat are written at 1, 2, 4, 8 and so on.
+        reason: Why it was refused, or how it failed; without secrets.
+    """
+
+    when: AwareDatetime
+    plugin: _Text
+    pipeline: _Text = ""
+    capability: _Text
+    function: _Text
+    object: _Text
+    decision: Literal["allow", "deny"]
+    count: Annotated[int, Field(ge=1, lt=2**63)] = 1
+    reason: _Text = ""
+
+    def used(self) -> Capability | None:
+        """What was used; `None` where that made no sense."""
+        try:
+            return Capability.parse(self.object)
+        except ConfigError:
+            return None
+
+    def line(self) -> bytes:
+        """The event as a line of the log, its line feed included."""
+        return orjson.dumps(self.model_dump(mode="json")) + b"\n"
+
+
+class AuditLog(Protocol):
+    """Where events go. Any thread may write."""
+
+    def record(self, event: AuditEvent) -> None:
+        """Write an event. When it cannot be written, this raises: what cannot be audited must not go on."""
+
+    def close(self) -> None:
+        """Let go of the log; idempotent."""
+
+
+class MemoryAuditLog:
+    """Events in memory, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._events: list[AuditEvent] = []
+        self._closed = False
+
+    @property
+    def events(self) -> tuple[AuditEvent, ...]:
+        with self._lock:
+            return tuple(self._events)
+
+    def record(self, event: AuditEvent) -> None:
+        with self._lock:
+            if self._closed:
+                raise UsageError("the audit log is closed")
+            self._events.append(event)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+
+
+class FileAuditLog:
+    """Events in a file that is only ever appended to, one write a line, so that several processes may share it.
+
+    Args:
+        path: The file; it is made where it is absent, readable by its owner alone. Its directory has to exist.
+        durable: Whether each event is on the disk before `record` returns.
+
+    Raises:
+        ConfigError: The file cannot be opened for appending, or is a symbolic link.
+    """
+
+    def __init__(self, path: str | Path, *, durable: bool = False) -> None:
+        self._path = Path(path)
+        self._durable = durable
+        self._lock = threading.Lock()
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self._descriptor: int | None = os.open(self._path, flags, 0o600)
+            size = os.fstat(self._descriptor).st_size
+            # What a crash cut short must not take the next event with it.
+            self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
+        except OSError as error:
+            raise ConfigError(f"cannot be appended to: {error.strerror}", where=str(self._path)) from error
+
+    def __enter__(self) -> FileAuditLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def record(self, event: AuditEvent) -> None:
+        line = event.line()
+        with self._lock:
+            if self._descriptor is None:
+                raise UsageError(f"the audit log {self._path} is closed")
+            data = b"\n" + line if self._torn else line
+            self._torn = True
+            written = 0
+            while written < len(data):
+                written += os.write(self._descriptor, data[written:])
+            self._torn = False
+            if self._durable:
+                os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._descriptor is not None:
+                descriptor, self._descriptor = self._descriptor, None
+                os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditReading:
+    """What a log holds.
+
+    Attributes:
+        events: In the order of the file.
+        damaged_lines: Numbers, from 1, of lines that are no events.
+        truncated: Whether the last line was cut short, as after a crash; it is not among the damaged ones.
+    """
+
+    events: tuple[AuditEvent, ...]
+    damaged_lines: tuple[int, ...] = ()
+    truncated: bool = False
+
+
+def read_audit(path: str | Path) -> AuditReading:
+    """Read a log from a file, whatever state it is in.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    try:
+        with Path(path).open("rb", buffering=_READ_BYTES) as file:
+            return parse_audit(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""))
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
+
+
+def parse_audit(lines: Iterable[bytes]) -> AuditReading:
+    """Read a log from its lines, each with its line feed but for one cut short. Never raises for what they hold.
+
+    A line longer than `MAX_LINE_BYTES` may come in several parts; it is damaged.
+    """
+    events: list[AuditEvent] = []
+    damaged: list[int] = []
+    number = 1
+    truncated = overlong = False
+    for part in lines:
+        truncated = not part.endswith(b"\n")
+        if truncated and len(part) > MAX_LINE_BYTES:
+            overlong = True
+            continue
+        if overlong:
+            damaged.append(number)
+        elif not truncated and part != b"\n":
+            try:
+                events.append(AuditEvent.model_validate_json(part))
+            except (ValidationError, ValueError):
+                damaged.append(number)
+        elif truncated:
+            # A whole event whose line feed alone is missing is an event.
+            with contextlib.suppress(ValidationError, ValueError):
+                events.append(AuditEvent.model_validate_json(part))
+                truncated = False
+        overlong = False
+        number += 1
+    return AuditReading(events=tuple(events), damaged_lines=tuple(damaged), truncated=truncated)
+
+
+class Redactor:
+    """Takes secrets out of texts: their values, also in Base64 and as URLs and JSON escape them.
+
+    Any thread may use it.
+    """
+
+    MASK: Final = "***"
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._lock = threading.Lock()
+        self._values: tuple[str, ...] = ()
+        for secret in secrets:
+            self.add(secret)
+
+    def add(self, secret: str) -> None:
+        """Know one more secret from now on."""
+        if not secret:
+            return
+        forms = {
+            secret,
+            urllib.parse.quote(secret, safe=""),
+            urllib.parse.quote_plus(secret),
+            base64.b64encode(secret.encode()).decode().rstrip("="),
+            base64.urlsafe_b64encode(secret.encode()).decode().rstrip("="),
+            orjson.dumps(secret).decode()[1:-1],
+            repr(secret)[1:-1],
+        }
+        with self._lock:
+            if secret not in self._values:
+                # Longest first: a shorter one within it would leave the rest standing.
+                self._values = tuple(sorted({*self._values, *forms}, key=len, reverse=True))
+
+    def redact(self, text: str) -> str:
+        """The text with a mask for each secret."""
+        for value in self._values:
+            text = text.replace(value, self.MASK)
+        return text
+
+
+def utc_now() -> datetime:
+    """The moment now."""
+    return datetime.now(UTC)

@@ -1,0 +1,223 @@
+"""Host functions that are audited, and that can be taken back while a plugin runs."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from dataflare.errors import PermissionDenied
+from dataflare.security.audit import AuditEvent, AuditLog, Redactor, utc_now
+from dataflare.security.capability import GRANTABLE, Capability, interface_of
+from dataflare.security.uses import denial_reason, refused, used_by, written
+from dataflare.values import Ok
+
+__all__ = ["Auditor", "Revocations"]
+
+EACH_USE: Final = frozenset({"http", "plugins", "secrets"})
+"""Interfaces of which each allowed use is written by itself, whatever it repeats."""
+
+_MAX_REASON: Final = 200
+_MAX_DISTINCT: Final = 10_000
+
+
+class Revocations:
+    """What was taken back from plugins at run time. Any thread may use it; the plugin's next call finds it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # Replaced whole, so that a reader needs no lock.
+        self._revoked: Mapping[str, frozenset[Capability]] = {}
+
+    def revoke(self, plugin: str, capability: Capability | str) -> None:
+        """Take a capability back: one as `Capability.parse` reads it, or a whole interface by its short name.
+
+        Raises:
+            ConfigError: There is no such capability.
+        """
+        each = Capability.parse(capability) if isinstance(capability, str) else capability
+        with self._lock:
+            self._revoked = {**self._revoked, plugin: self._revoked.get(plugin, frozenset()) | {each}}
+
+    def revoke_all(self, plugin: str) -> None:
+        """Take back everything that needs a grant."""
+        with self._lock:
+            everything = frozenset(Capability("interface", name) for name in GRANTABLE)
+            self._revoked = {**self._revoked, plugin: self._revoked.get(plugin, frozenset()) | everything}
+
+    def restore(self, plugin: str, capability: Capability | str) -> None:
+        """Undo a revocation; what was not revoked stays as it is.
+
+        Raises:
+            ConfigError: There is no such capability.
+        """
+        each = Capability.parse(capability) if isinstance(capability, str) else capability
+        with self._lock:
+            self._revoked = {**self._revoked, plugin: self._revoked.get(plugin, frozenset()) - {each}}
+
+    def of(self, plugin: str) -> frozenset[Capability]:
+        """What is revoked of a plugin."""
+        return self._revoked.get(plugin, frozenset())
+
+    def is_revoked(self, plugin: str, capability: Capability) -> bool:
+        """Whether a plugin may no longer use a capability, be it by name or with its interface."""
+        revoked = self._revoked.get(plugin)
+        return revoked is not None and (
+            capability in revoked or Capability("interface", capability.interface) in revoked
+        )
+
+
+class Auditor:
+    """Audits the host functions of one plugin in one pipeline, and refuses those that were revoked.
+
+    Any thread may use it. What cannot be written to the log fails the call that it is about.
+
+    Args:
+        plugin: The plugin's name.
+        pipeline: The pipeline's; empty outside of any.
+        log: Where events go.
+        revocations: What is taken back; `None` for nothing, ever.
+        redactor: Takes secrets out of reasons; it learns those that the plugin gets from `secrets`.
+        now: The clock.
+    """
+
+    def __init__(
+        self,
+        plugin: str,
+        *,
+        log: AuditLog,
+        pipeline: str = "",
+        revocations: Revocations | None = None,
+        redactor: Redactor | None = None,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._plugin = plugin
+        self._pipeline = pipeline
+        self._log = log
+        self._revocations = revocations or Revocations()
+        self._redactor = redactor or Redactor()
+        self._now = now
+        self._lock = threading.Lock()
+        self._counts: dict[tuple[str, str, str, str], int] = {}
+        self._handles: weakref.WeakKeyDictionary[Any, Capability] = weakref.WeakKeyDictionary()
+
+    def wrap_imports(
+        self, imports: Mapping[str, Mapping[str, Callable[..., Any]]]
+    ) -> dict[str, dict[str, Callable[..., Any]]]:
+        """Wrap every function of what a plugin imports, interfaces by full name; `Component.instantiate` takes both."""
+        return {
+            interface: {name: self.wrap(interface, name, function) for name, function in functions.items()}
+            for interface, functions in imports.items()
+        }
+
+    def wrap(self, interface: str, function_name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Make a function that does the same, is written to the log, and is refused once it is revoked.
+
+        A refusal is the function's own error (`denied` or `not-granted`, else `other`) where its WIT has one, and
+        `PermissionDenied` where it has none. Functions of interfaces that need no grant come back as they are.
+
+        Args:
+            interface: Full name, such as `dataflare:host/files@1.0.0`.
+            function_name: Its name in the WIT, such as `open`.
+            function: What the capability does.
+        """
+        short = interface_of(interface)
+        if short not in GRANTABLE:
+            return function
+
+        # `wraps` takes attributes along by which the engine recognizes some functions.
+        @functools.wraps(function)
+        def audited(*args: Any) -> Any:
+            used = used_by(short, function_name, args)
+            is_method = used is None
+            if used is None:
+                used = self._source_of(args[0] if args else None, short)
+            if self._is_revoked(used, is_method):
+                reason = f"{used} was revoked"
+                self._record(short, function_name, used, "deny", reason)
+                result = refused(interface, function_name, reason)
+                if result is None:
+                    raise PermissionDenied(reason, plugin=self._plugin, capability=str(used))
+                return result
+            try:
+                result = function(*args)
+            except BaseException as error:
+                self._record(short, function_name, used, "allow", f"raised {type(error).__name__}")
+                raise
+            denied = denial_reason(result)
+            if denied is not None:
+                self._record(short, function_name, used, "deny", denied)
+            elif not is_method:
+                self._learn(short, used, result)
+                self._record(short, function_name, used, "allow", "")
+            return result
+
+        return audited
+
+    def flush(self) -> None:
+        """Write how often each repeated use has happened by now, where the log does not have it yet."""
+        with self._lock:
+            counts = dict(self._counts)
+        for (capability, function, used, decision), count in counts.items():
+            if count & (count - 1):
+                self._write(capability, function, used, decision, count, "so far")
+
+    def _is_revoked(self, used: Capability, is_method: bool) -> bool:
+        if not self._revocations.of(self._plugin):
+            return False
+        if self._revocations.is_revoked(self._plugin, used):
+            return True
+        # A handle of unknown origin may be one to what was revoked.
+        return (is_method and used.kind == "interface") and any(
+            each.interface == used.object for each in self._revocations.of(self._plugin)
+        )
+
+    def _source_of(self, handle: Any, short: str) -> Capability:
+        try:
+            with self._lock:
+                return self._handles.get(handle) or Capability("interface", short)
+        except TypeError:
+            return Capability("interface", short)
+
+    def _learn(self, short: str, used: Capability, result: Any) -> None:
+        if not isinstance(result, Ok):
+            return
+        if short == "secrets" and isinstance(result.value, str):
+            self._redactor.add(result.value)
+        elif short == "files" and hasattr(result.value, "close_handle"):
+            try:
+                with self._lock:
+                    self._handles[result.value] = used
+            except TypeError:
+                return  # cannot be remembered: `_is_revoked` treats it with suspicion
+
+    def _record(self, capability: str, function: str, used: Capability, decision: str, reason: str) -> None:
+        key = (capability, function, written(used), decision)
+        with self._lock:
+            count = self._counts.get(key, 0) + 1
+            if count > 1 or len(self._counts) < _MAX_DISTINCT:
+                self._counts[key] = count
+        if decision == "allow" and capability in EACH_USE:
+            self._write(*key, 1, reason)
+        elif not count & (count - 1):
+            self._write(*key, count, reason)
+
+    def _write(self, capability: str, function: str, used: str, decision: str, count: int, reason: str) -> None:
+        self._log.record(
+            AuditEvent.model_validate(
+                {
+                    "when": self._now(),
+                    "plugin": self._plugin,
+                    "pipeline": self._pipeline,
+                    "capability": capability,
+                    "function": function,
+                    "object": used[:300],
+                    "decision": decision,
+                    "count": count,
+                    "reason": self._redactor.redact(reason)[:_MAX_REASON],
+                }
+            )
+        )

@@ -1,0 +1,167 @@
+"""Ed25519 keys: the private ones that sign plugins, and the public ones that operators trust."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]  # not re-exported explicitly
+
+from dataflare.errors import ConfigError
+from dataflare.security.atomic_files import read_limited, write_atomically
+
+__all__ = ["PrivateKey", "PublicKey", "generate_key_files"]
+
+_PREFIX: Final = "ed25519:"
+_RAW_BYTES: Final = 32
+_MAX_FILE_BYTES: Final = 16 * 2**10
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """A public key: 32 bytes. `str()` writes it as `ed25519:` and Base64."""
+
+    raw: bytes
+
+    @classmethod
+    def parse(cls, text: str) -> PublicKey:
+        """Read what `str()` writes.
+
+        Raises:
+            ConfigError: It is no such key.
+        """
+        encoded = text.strip()
+        try:
+            raw = base64.b64decode(encoded.removeprefix(_PREFIX).encode("ascii"), validate=True)
+            if not encoded.startswith(_PREFIX) or len(raw) != _RAW_BYTES:
+                raise ValueError
+            Ed25519PublicKey.from_public_bytes(raw)
+        except (ValueError, binascii.Error) as error:
+            raise ConfigError(
+                f"{text[:80]!r} is no public key", hint="it is ed25519: and 44 letters of Base64, as in a .pub file"
+            ) from error
+        return cls(raw)
+
+    @classmethod
+    def read(cls, path: str | Path) -> PublicKey:
+        """Read a `.pub` file.
+
+        Raises:
+            ConfigError: It cannot be read, or holds no such key.
+        """
+        data = read_limited(Path(path), _MAX_FILE_BYTES)
+        try:
+            return cls.parse(data.decode("ascii", "replace"))
+        except ConfigError as error:
+            raise ConfigError(error.message, where=str(path), hint=error.hint) from error
+
+    @property
+    def id(self) -> str:
+        """What signatures call this key: 64 hexadecimal digits that follow from it."""
+        return str(self.verifier().keyid)
+
+    def verifier(self) -> SSlibKey:
+        """The key as securesystemslib has it."""
+        return SSlibKey.from_crypto(Ed25519PublicKey.from_public_bytes(self.raw))
+
+    def __str__(self) -> str:
+        return _PREFIX + base64.b64encode(self.raw).decode()
+
+
+class PrivateKey:
+    """A private key. Its text shows nothing of it."""
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+
+    @classmethod
+    def generate(cls) -> PrivateKey:
+        """Make a new key from the system's randomness."""
+        return cls(Ed25519PrivateKey.generate())
+
+    @classmethod
+    def read(cls, path: str | Path, *, passphrase: str | None = None) -> PrivateKey:
+        """Read a key file.
+
+        Raises:
+            ConfigError: It cannot be read, others than its owner may read it, the passphrase is wrong, missing or not
+                needed, or it holds no Ed25519 key.
+        """
+        file = Path(path)
+        where = str(file)
+        try:
+            mode = stat.S_IMODE(os.stat(file).st_mode)
+        except OSError as error:
+            raise ConfigError(f"cannot be read: {error.strerror}", where=where) from error
+        if mode & 0o077:
+            raise ConfigError(
+                f"can be read or changed by others (mode {mode:04o})", where=where, hint=f"chmod 600 {file}"
+            )
+        data = read_limited(file, _MAX_FILE_BYTES)
+        try:
+            key = serialization.load_pem_private_key(data, None if passphrase is None else passphrase.encode())
+        except TypeError as error:
+            # The library's way to say that a passphrase is missing, or given for a key without one.
+            missing = passphrase is None
+            raise ConfigError(
+                "is protected by a passphrase" if missing else "is not protected by a passphrase, but one was given",
+                where=where,
+                hint="give the passphrase" if missing else "leave the passphrase out",
+            ) from error
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise ConfigError("the passphrase is wrong, or this is no private key in PEM", where=where) from error
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ConfigError("is no Ed25519 key", where=where, hint="make one with: dataflare keys generate")
+        return cls(key)
+
+    def save(self, path: str | Path, *, passphrase: str | None = None) -> None:
+        """Write the key to a new file that its owner alone may read (mode 0600), PKCS 8 in PEM.
+
+        Raises:
+            ConfigError: The file exists or cannot be written, or the passphrase is empty.
+        """
+        if passphrase == "":
+            raise ConfigError("an empty passphrase protects nothing", where=str(path), hint="give one, or none at all")
+        protection: serialization.KeySerializationEncryption = (
+            serialization.NoEncryption()
+            if passphrase is None
+            else serialization.BestAvailableEncryption(passphrase.encode())
+        )
+        data = self._key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection)
+        write_atomically(Path(path), data, mode=0o600, replace=False)
+
+    @property
+    def public(self) -> PublicKey:
+        """The public key that belongs to it."""
+        return PublicKey(self._key.public_key().public_bytes_raw())
+
+    def signer(self) -> CryptoSigner:
+        """The key as securesystemslib has it."""
+        return CryptoSigner(self._key, self.public.verifier())
+
+    def __repr__(self) -> str:
+        return f"<PrivateKey of {self.public}>"
+
+
+def generate_key_files(path: str | Path, *, passphrase: str | None = None) -> PublicKey:
+    """Make a key: the private one in a file `path`, the public one beside it in `path` with `.pub` added.
+
+    Raises:
+        ConfigError: One of the files exists or cannot be written.
+    """
+    private = Path(path)
+    public = private.with_name(f"{private.name}.pub")
+    if public.exists():
+        raise ConfigError("exists already", where=str(public), hint="choose another name, or remove it first")
+    key = PrivateKey.generate()
+    key.save(private, passphrase=passphrase)
+    write_atomically(public, f"{key.public}\n".encode(), replace=False)
+    return key.public

@@ -1,0 +1,239 @@
+"""What a plugin says of itself and asks for, carried within its component.
+
+The manifest is canonical JSON in one custom section, `dataflare:manifest`, at the component's top level. It asks; it
+grants nothing: what a plugin gets is for its operator's policy to say (`dataflare.security.policy`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, PlainSerializer, StringConstraints, ValidationError
+
+from dataflare.errors import ComponentError
+from dataflare.security.capability import Capability, Needs, needed_by_imports
+from dataflare.security.fields import (
+    Access,
+    Frozen,
+    LimitValues,
+    Method,
+    Name,
+    Names,
+    OriginText,
+    StrictModel,
+    VersionText,
+)
+from dataflare.security.sections import append_section, custom_sections, digest_without, without_sections
+
+__all__ = [
+    "MANIFEST_SECTION",
+    "MAX_MANIFEST_BYTES",
+    "SIGNATURE_SECTION",
+    "Asks",
+    "DuplicateManifest",
+    "MalformedManifest",
+    "Manifest",
+    "ManifestError",
+    "ManifestTooLarge",
+    "component_digest",
+    "embed",
+    "manifest_digest",
+    "parse_manifest",
+    "read",
+    "read_raw",
+    "undeclared",
+]
+
+MANIFEST_SECTION: Final = "dataflare:manifest"
+SIGNATURE_SECTION: Final = "dataflare:signature"
+"""Kept out of digests, so that signatures can be put into components one day; signatures lie beside them today."""
+
+MAX_MANIFEST_BYTES: Final = 64 * 2**10
+_MAX_PROBLEMS: Final = 5
+
+Methods = Annotated[frozenset[Method], Field(min_length=1), PlainSerializer(sorted)]
+Interface = Literal["clock", "files", "http", "metrics", "plugins", "random", "secrets", "shared", "state", "tasks"]
+
+
+class ManifestError(ComponentError):
+    """A component's manifest cannot be used."""
+
+
+class DuplicateManifest(ManifestError):
+    """A component has more than one manifest: which one holds would depend on the reader."""
+
+
+class ManifestTooLarge(ManifestError):
+    """A manifest is longer than `MAX_MANIFEST_BYTES`."""
+
+
+class MalformedManifest(ManifestError):
+    """A manifest is not JSON, has an unknown or repeated key, lacks one, or has a value out of its form."""
+
+
+class Asks(StrictModel):
+    """What a plugin asks for; nothing, unless it is said.
+
+    Attributes:
+        interfaces: Host interfaces by short name. Those of the things below need not be named.
+        directories: Access by the plugin's name for the directory.
+        http: Methods by origin.
+        state: Namespaces; `own` is the plugin's own in its pipeline.
+        secrets: Secrets by name, to hold itself.
+        plugins: Plugins of the pipeline to call.
+        shared: Access by the name of the shared batch.
+        limits: Ceilings that it needs.
+    """
+
+    interfaces: Annotated[frozenset[Interface], PlainSerializer(sorted)] = frozenset()
+    directories: Frozen[Name, Access] = Field(default_factory=dict)
+    http: Frozen[OriginText, Methods] = Field(default_factory=dict)
+    state: Names = frozenset()
+    secrets: Names = frozenset()
+    plugins: Names = frozenset()
+    shared: Frozen[Name, Access] = Field(default_factory=dict)
+    limits: LimitValues = LimitValues()
+
+    def capabilities(self) -> frozenset[Capability]:
+        """The same as single capabilities, without the interfaces that they imply."""
+        asked = {Capability("interface", name) for name in self.interfaces}
+        for name, access in self.directories.items():
+            asked |= {Capability("directory", name, action) for action in {"read", access}}
+        for origin, methods in self.http.items():
+            asked |= {Capability("http", origin, method) for method in methods}
+        for name, access in self.shared.items():
+            asked |= {Capability("shared", name, action) for action in {"read", access}}
+        asked |= {Capability("state", name) for name in self.state}
+        asked |= {Capability("secret", name) for name in self.secrets}
+        asked |= {Capability("plugin", name) for name in self.plugins}
+        return frozenset(asked)
+
+
+class Manifest(StrictModel):
+    """What a plugin says of itself.
+
+    Attributes:
+        format: The manifest's own version.
+        name: The plugin's name.
+        version: The plugin's version, major.minor.patch.
+        kind: What it does.
+        publisher: Who says to have published it; only a signature proves it.
+        asks: What it asks for.
+    """
+
+    format: Literal[1] = 1
+    name: Name
+    version: VersionText
+    kind: Literal["source", "destination", "processor", "transformer", "validator"]
+    publisher: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    asks: Asks = Asks()
+
+    def canonical(self) -> bytes:
+        """The manifest as JSON: keys sorted, no spaces, nothing that holds anyway."""
+        value = {"format": self.format, **self.model_dump(mode="json", exclude_defaults=True)}
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+    def needs(self, *, digest: str | None = None) -> Needs:
+        """What it asks for, to compare with a policy or with another version; `digest` is its component's."""
+        return Needs(
+            plugin=self.name,
+            version=self.version,
+            digest=digest,
+            capabilities=self.asks.capabilities(),
+            limits=self.asks.limits.given(),
+        )
+
+
+def embed(component: bytes, manifest: Manifest) -> bytes:
+    """The component with this manifest, in place of one that it may have.
+
+    Raises:
+        NotAComponent: Not a component, cut short or damaged.
+        ManifestTooLarge: The manifest is too long.
+    """
+    payload = manifest.canonical()
+    if len(payload) > MAX_MANIFEST_BYTES:
+        raise ManifestTooLarge(f"the manifest has {len(payload)} bytes, more than {MAX_MANIFEST_BYTES}")
+    return append_section(without_sections(component, {MANIFEST_SECTION}), MANIFEST_SECTION, payload)
+
+
+def read(component: bytes, *, name: str = "") -> Manifest | None:
+    """The component's manifest; `None` where it has none. `name` names the component in errors.
+
+    Raises:
+        NotAComponent: Not a component, cut short or damaged.
+        ManifestError: One of its subclasses says what is wrong.
+    """
+    payload = read_raw(component, name=name)
+    return None if payload is None else parse_manifest(payload, name=name)
+
+
+def read_raw(component: bytes, *, name: str = "") -> bytes | None:
+    """The manifest's bytes as they are; `None` where there is none.
+
+    Raises:
+        NotAComponent: Not a component, cut short or damaged.
+        DuplicateManifest: There are several.
+    """
+    found = [section.payload for section in custom_sections(component) if section.name == MANIFEST_SECTION]
+    if len(found) > 1:
+        raise DuplicateManifest(
+            f"has {len(found)} manifests", component=name, hint="embed it anew, which replaces them all by one"
+        )
+    return found[0] if found else None
+
+
+def parse_manifest(payload: bytes, *, name: str = "") -> Manifest:
+    """Read a manifest from JSON.
+
+    Raises:
+        ManifestTooLarge: It is too long.
+        MalformedManifest: It is no manifest.
+    """
+    if len(payload) > MAX_MANIFEST_BYTES:
+        raise ManifestTooLarge(f"the manifest has {len(payload)} bytes, more than {MAX_MANIFEST_BYTES}", component=name)
+    try:
+        # Two readers may take different ones of repeated keys, so there must be none.
+        json.loads(payload, object_pairs_hook=_unique)
+        return Manifest.model_validate_json(payload)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, each['loc'])) or 'the manifest'}: {each['msg'].removeprefix('Value error, ')}"
+            for each in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        more = f", and {len(problems) - _MAX_PROBLEMS} more" if len(problems) > _MAX_PROBLEMS else ""
+        raise MalformedManifest(
+            f"the manifest is wrong: {'; '.join(problems[:_MAX_PROBLEMS])}{more}", component=name
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise MalformedManifest(f"the manifest is not JSON: {error}", component=name) from error
+
+
+def component_digest(component: bytes) -> str:
+    """`sha256:` and the digest of the component without its manifest and signature sections.
+
+    Raises:
+        NotAComponent: Not a component, cut short or damaged.
+    """
+    return digest_without(component, {MANIFEST_SECTION, SIGNATURE_SECTION})
+
+
+def manifest_digest(component: bytes) -> str | None:
+    """`sha256:` and the digest of the manifest's bytes; `None` where there is none."""
+    payload = read_raw(component)
+    return None if payload is None else f"sha256:{sha256(payload).hexdigest()}"
+
+
+def undeclared(manifest: Manifest, imports: Iterable[str]) -> frozenset[Capability]:
+    """What a component imports, interfaces by full name, although its manifest does not ask for it."""
+    return needed_by_imports(imports) - manifest.needs().capabilities
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key is repeated")
+    return result

@@ -1,0 +1,309 @@
+"""The operator's policy: what each plugin gets, in every pipeline and in single ones.
+
+```yaml
+version: 1
+plugins:
+  rates:                                 # the plugin's name
+    versions: ">=1.2.0, <2.0.0"          # only these; without it, every version
+    digests: ["sha256:..."]              # only these components; without it, every one
+    grants:                              # in every pipeline
+      interfaces: [clock, metrics]       # clock, metrics, random, tasks
+      state: [own]
+      directories:
+        cache: {path: ./cache, access: write}   # relative to this file; access is read unless it says write
+    pipelines:
+      nightly:                           # in this one besides; for the same directory, origin or limit, instead
+        grants:
+          http:
+            https://api.example.com: {methods: [GET]}
+          limits: {memory_bytes: 268435456}
+```
+
+What is not said is denied. There is no wildcard but the word `any` where `methods` and `request_headers` take it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+
+from dataflare.errors import ConfigError, PermissionDenied
+from dataflare.grants import SAFE_HEADERS, DirectoryGrant, Grants, HttpGrant
+from dataflare.limits import Limits
+from dataflare.security.capability import GRANTABLE, Needs
+from dataflare.security.fields import (
+    Access,
+    Digest,
+    Frozen,
+    LimitValues,
+    Method,
+    Name,
+    Names,
+    OriginText,
+    StrictModel,
+    default_limit,
+)
+from dataflare.security.ranges import VersionRange
+from dataflare.security.yaml_source import parse_yaml, read_text
+from dataflare.wit.versions import Version
+
+__all__ = [
+    "ANY_METHODS",
+    "DirectoryRule",
+    "GrantRule",
+    "HttpRule",
+    "PipelineRule",
+    "PluginRule",
+    "Policy",
+    "PolicyDocument",
+]
+
+ANY_METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+"""What `methods: any` stands for."""
+
+_SIMPLE: Final = frozenset({"clock", "metrics", "random", "tasks"})
+
+
+def _range(text: str) -> str:
+    VersionRange.parse(text)
+    return text
+
+
+_Texts = Annotated[frozenset[str], PlainSerializer(sorted)]
+_Methods = Annotated[frozenset[Method], Field(min_length=1), PlainSerializer(sorted)]
+_PipelineName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+
+
+class DirectoryRule(StrictModel):
+    """A directory, and what may be done in it."""
+
+    path: Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]+$")]
+    access: Access = "read"
+
+
+class HttpRule(StrictModel):
+    """What may be done at one origin; the rest is as in `dataflare.grants.HttpGrant`."""
+
+    methods: _Methods | Literal["any"]
+    request_headers: _Texts | Literal["any"] = SAFE_HEADERS
+    secrets: Frozen[str, str] = Field(default_factory=dict)
+    addresses: _Texts = frozenset()
+    max_request_bytes: int = 2**20
+    max_response_bytes: int = 16 * 2**20
+    max_redirects: int = 5
+    timeout_s: float = 30.0
+    requests_per_s: float = 10.0
+    burst: int = 20
+
+    @field_validator("request_headers", mode="before")
+    @classmethod
+    def _no_star(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != "any":
+            raise ValueError("write a list of headers, or the word any")
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> HttpRule:
+        try:
+            self.grant()
+        except ConfigError as error:
+            raise ValueError(f"{error.where}: {error.message.removeprefix(f'{error.where}: ')}") from None
+        return self
+
+    def grant(self) -> HttpGrant:
+        """The same as a grant."""
+        values: dict[str, Any] = {name: getattr(self, name) for name in type(self).model_fields}
+        values["methods"] = ANY_METHODS if self.methods == "any" else self.methods
+        return HttpGrant(**values)
+
+
+class GrantRule(StrictModel):
+    """What is granted; nothing, unless it is said."""
+
+    interfaces: _Texts = frozenset()
+    directories: Frozen[Name, DirectoryRule] = Field(default_factory=dict)
+    http: Frozen[OriginText, HttpRule] = Field(default_factory=dict)
+    state: Names = frozenset()
+    secrets: Names = frozenset()
+    plugins: Names = frozenset()
+    shared: Frozen[Name, Access] = Field(default_factory=dict)
+    limits: LimitValues = LimitValues()
+
+    @field_validator("interfaces", mode="after")
+    @classmethod
+    def _only_simple(cls, names: frozenset[str]) -> frozenset[str]:
+        for name in sorted(names - _SIMPLE):
+            if name in GRANTABLE:
+                key = {"files": "directories"}.get(name, name)
+                raise ValueError(f"{name!r} is granted by naming what of it, under {key!r}")
+            raise ValueError(f"there is no interface {name!r} to grant; there are {', '.join(sorted(_SIMPLE))}")
+        return names
+
+    def merged(self, over: GrantRule) -> GrantRule:
+        """This one and another; where both name a directory, origin, shared batch or limit, the other's holds."""
+        return GrantRule(
+            interfaces=self.interfaces | over.interfaces,
+            directories={**self.directories, **over.directories},
+            http={**self.http, **over.http},
+            state=self.state | over.state,
+            secrets=self.secrets | over.secrets,
+            plugins=self.plugins | over.plugins,
+            shared={**self.shared, **over.shared},
+            limits=LimitValues(**{**self.limits.given(), **over.limits.given()}),
+        )
+
+
+class PipelineRule(StrictModel):
+    """What a plugin is granted in one pipeline besides."""
+
+    grants: GrantRule = GrantRule()
+
+
+class PluginRule(StrictModel):
+    """Which plugin is meant, and what it is granted."""
+
+    versions: Annotated[str, AfterValidator(_range)] | None = None
+    digests: Annotated[frozenset[Digest], Field(min_length=1), PlainSerializer(sorted)] | None = None
+    grants: GrantRule = GrantRule()
+    pipelines: Frozen[_PipelineName, PipelineRule] = Field(default_factory=dict)
+
+
+class PolicyDocument(StrictModel):
+    """The file as it is written."""
+
+    version: Literal[1]
+    plugins: Frozen[Name, PluginRule] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What an operator allows. Any thread may use it.
+
+    Args:
+        document: What is granted.
+        base_dir: What relative paths in it are relative to.
+        source: The file's name, for errors.
+    """
+
+    document: PolicyDocument
+    base_dir: Path = Path()
+    source: str = "policy.yaml"
+
+    @classmethod
+    def read(cls, path: str | Path) -> Policy:
+        """Read a policy from a file.
+
+        Raises:
+            ConfigError: It cannot be read, or is wrong; `where` is `file:line`.
+        """
+        file = Path(path)
+        return cls.parse(read_text(file), source=str(file), base_dir=file.absolute().parent)
+
+    @classmethod
+    def parse(cls, text: str, *, source: str = "policy.yaml", base_dir: Path | None = None) -> Policy:
+        """Read a policy from a text.
+
+        Raises:
+            ConfigError: It is wrong; `where` is `file:line`.
+        """
+        document = parse_yaml(text, PolicyDocument, name=source)
+        return cls(document=document, base_dir=base_dir or Path(), source=source)
+
+    def to_yaml(self) -> str:
+        """The policy as a file that reads back as the same."""
+        value = {"version": 1, **_without_empty(self.document.model_dump(mode="json", exclude_defaults=True))}
+        return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+
+    def refusal(self, plugin: Needs) -> str:
+        """Why no rule is for this plugin; empty where one is."""
+        rule = self.document.plugins.get(plugin.plugin)
+        if rule is None:
+            return f"{self.source} has no rule for the plugin {plugin.plugin!r}"
+        if rule.digests is not None and plugin.digest not in rule.digests:
+            shown = plugin.digest or "unknown"
+            return f"the component's digest ({shown}) is none of those that {self.source} pins for {plugin.plugin!r}"
+        if rule.versions is not None and (
+            plugin.version is None or Version.parse(plugin.version) not in VersionRange.parse(rule.versions)
+        ):
+            shown = plugin.version or "unknown"
+            return f"the version {shown} of {plugin.plugin!r} is not in {rule.versions!r} ({self.source})"
+        return ""
+
+    def rule_for(self, plugin: Needs, pipeline: str) -> GrantRule:
+        """What holds for a plugin in a pipeline; an empty rule where none is for it."""
+        if self.refusal(plugin):
+            return GrantRule()
+        rule = self.document.plugins[plugin.plugin]
+        extra = rule.pipelines.get(pipeline)
+        return rule.grants.merged(extra.grants) if extra else rule.grants
+
+    def grants_for(self, plugin: Needs, pipeline: str) -> Grants:
+        """What a plugin gets in a pipeline: nothing, where no rule is for it or a pin does not fit (see `refusal`)."""
+        rule = self.rule_for(plugin, pipeline)
+        return Grants(
+            files={
+                name: DirectoryGrant(path=self.base_dir / each.path, writable=each.access == "write")
+                for name, each in rule.directories.items()
+            },
+            http={origin: each.grant() for origin, each in rule.http.items()},
+            state="own" in rule.state,
+            secrets=rule.secrets,
+            plugins=rule.plugins,
+            shared=dict(rule.shared),
+            clock="clock" in rule.interfaces,
+            metrics="metrics" in rule.interfaces,
+            random="random" in rule.interfaces,
+            tasks="tasks" in rule.interfaces,
+        )
+
+    def limits_for(self, plugin: Needs, pipeline: str, *, defaults: Limits | None = None) -> Limits:
+        """The limits of a plugin in a pipeline: what it asks for, or the ceiling where it asks for nothing.
+
+        The ceiling is the policy's, or that of `defaults` where the policy says nothing.
+
+        Raises:
+            PermissionDenied: It asks for more than the ceiling.
+        """
+        base = defaults or Limits()
+        ceilings = self.ceilings(plugin, pipeline, defaults=base)
+        chosen: dict[str, int] = {}
+        for name in LimitValues.model_fields:
+            asked, most = plugin.limits.get(name), ceilings[name]
+            if asked is not None and most is not None and asked > most:
+                raise PermissionDenied(
+                    f"asks for {name} of {asked}, more than {most}",
+                    plugin=plugin.plugin,
+                    capability=f"limits.{name}",
+                    hint=f"raise limits.{name} of the plugin in {self.source}",
+                )
+            value = asked if asked is not None else most
+            if value is not None:
+                chosen[name] = value
+        timeout_ms = chosen.pop("call_timeout_ms")
+        return replace(base, **chosen, call_timeout_s=timeout_ms / 1000)
+
+    def ceilings(self, plugin: Needs, pipeline: str, *, defaults: Limits | None = None) -> Mapping[str, int | None]:
+        """The most of each limit that a plugin may have in a pipeline, by name; `None`: there is no ceiling."""
+        said = self.rule_for(plugin, pipeline).limits.given()
+        return {name: said.get(name, default_limit(name, defaults)) for name in LimitValues.model_fields}
+
+
+def _without_empty(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json", exclude_defaults=True)
+    if isinstance(value, dict):
+        return {key: _without_empty(each) for key, each in value.items()}
+    return value

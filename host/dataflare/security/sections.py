@@ -1,0 +1,136 @@
+"""Custom sections of a component, at its top level.
+
+Only the outer frame is read: what lies in nested modules and components is never looked at. Pure functions.
+The format: https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+from dataflare.errors import NotAComponent
+
+__all__ = ["CustomSection", "append_section", "custom_sections", "digest_without", "without_sections"]
+
+_HEADER: Final = b"\0asm\x0d\0\x01\0"
+_MAX_SECTION_ID: Final = 12
+
+
+class _Truncated(Exception):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class CustomSection:
+    """A custom section: its name and its contents."""
+
+    name: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Any section: its name where it is a custom one, where it begins and ends, where its contents begin."""
+
+    name: str | None
+    start: int
+    payload: int
+    end: int
+
+
+def custom_sections(component: bytes) -> Iterator[CustomSection]:
+    """The custom sections at the top level, in order.
+
+    Raises:
+        NotAComponent: Not a component, cut short or damaged.
+    """
+    for span in _spans(component):
+        if span.name is not None:
+            yield CustomSection(span.name, component[span.payload : span.end])
+
+
+def without_sections(component: bytes, names: Collection[str]) -> bytes:
+    """The same component without the custom sections of these names; every other byte stays as it is.
+
+    Raises:
+        NotAComponent: Not a component, cut short or damaged.
+    """
+    kept = [component[span.start : span.end] for span in _spans(component) if span.name not in names]
+    return b"".join((component[:8], *kept))
+
+
+def append_section(component: bytes, name: str, payload: bytes) -> bytes:
+    """The same component with one more custom section at its end."""
+    raw = name.encode()
+    contents = _leb128(len(raw)) + raw + payload
+    return b"".join((component, b"\0", _leb128(len(contents)), contents))
+
+
+def digest_without(component: bytes, names: Collection[str]) -> str:
+    """`sha256:` and the digest, in hexadecimal, of `without_sections(component, names)`."""
+    digest = sha256(component[:8])
+    view = memoryview(component)
+    for span in _spans(component):
+        if span.name not in names:
+            digest.update(view[span.start : span.end])
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _spans(data: bytes) -> Iterator[_Span]:
+    if data[:8] != _HEADER:
+        raise NotAComponent(
+            "is not a WebAssembly component" if data else "is empty",
+            hint="a core module has to be made a component first: wasm-tools component new",
+        )
+    at = start = 8
+    try:
+        while at < len(data):
+            start = at
+            number = data[at]
+            if number > _MAX_SECTION_ID:
+                raise NotAComponent(f"has a section of the unknown kind {number} at byte {start}")
+            length, at = _read_u32(data, at + 1, len(data))
+            end = at + length
+            if end > len(data):
+                raise _Truncated
+            name = None
+            payload = at
+            if number == 0:
+                size, at = _read_u32(data, at, end)
+                payload = at + size
+                if payload > end:
+                    raise _Truncated
+                name = data[at:payload].decode()
+            yield _Span(name, start, payload, end)
+            at = end
+    except _Truncated:
+        raise NotAComponent(f"is cut short or damaged in the section at byte {start}") from None
+    except UnicodeDecodeError:
+        raise NotAComponent(f"has a custom section whose name is not UTF-8, at byte {start}") from None
+
+
+def _read_u32(data: bytes, at: int, end: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        if at >= end or shift > 28:
+            raise _Truncated
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if value > 0xFFFF_FFFF:
+                raise _Truncated
+            return value, at
+        shift += 7
+
+
+def _leb128(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

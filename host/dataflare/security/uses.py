@@ -1,0 +1,138 @@
+"""What a call of a host function uses, told from its arguments, and how the WIT lets the host refuse it."""
+
+from __future__ import annotations
+
+import functools
+import urllib.parse
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from dataflare.errors import ConfigError, DataflareError
+from dataflare.grants import Origin
+from dataflare.security.capability import Capability
+from dataflare.values import Err
+from dataflare.values import Variant as VariantValue
+from dataflare.wit.model import Function, Interface, Named, Primitive, Resource, ResultOf, Variant
+from dataflare.wit.standard import standard
+
+__all__ = ["DENIED_CASES", "denial_case", "denial_reason", "refused", "used_by", "written"]
+
+DENIED_CASES: Final = ("denied", "not-granted")
+"""Cases of the standard's error variants that say that something is not granted."""
+
+_FALLBACK_CASE: Final = "other"
+_FILE_ACTIONS: Final = {"open": "read", "stat": "read", "list-entries": "read", "create": "write", "delete": "write"}
+_UNKNOWN: Final = "?"
+
+
+def used_by(interface: str, function: str, args: tuple[Any, ...]) -> Capability | None:
+    """What a call uses; `None` for a method of a handle, which uses what the handle came from.
+
+    Args:
+        interface: Short name of an interface of `dataflare:host`.
+        function: The function's name in the WIT.
+        args: What the plugin gave. What makes no sense there becomes an object `?`, which nothing grants.
+    """
+    if function.startswith("[method]"):
+        return None
+    first = args[0] if args else None
+    match interface, function:
+        case "files", _ if function in _FILE_ACTIONS:
+            name = first.partition("/")[0] if isinstance(first, str) else ""
+            return _sound(Capability("directory", name, _FILE_ACTIONS[function]))
+        case "http", _:
+            return _sound(Capability("http", _origin(first), str(getattr(first, "method", ""))))
+        case "secrets", _:
+            return _sound(Capability("secret", str(first)))
+        case "plugins", _:
+            return _sound(Capability("plugin", str(first)))
+        case "shared", "get" | "put":
+            return _sound(Capability("shared", str(first), "read" if function == "get" else "write"))
+        case "state", _:
+            return Capability("state", "own")
+        case _:
+            return Capability("interface", interface)
+
+
+def written(capability: Capability) -> str:
+    """A capability as the audit log has it."""
+    return str(capability) if capability.object != _UNKNOWN else f"{capability.kind}:{_UNKNOWN}"
+
+
+def _sound(capability: Capability) -> Capability:
+    try:
+        return Capability.parse(str(capability))
+    except ConfigError:
+        return Capability(capability.kind, _UNKNOWN)
+
+
+def _origin(request: Any) -> str:
+    try:
+        parts = urllib.parse.urlsplit(request.url)
+        # Without the part before `@`, which may hold a password; such a URL is refused by the broker anyway.
+        return str(Origin.parse(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"))
+    except (AttributeError, TypeError, ValueError):
+        return ""
+
+
+def denial_reason(result: Any) -> str | None:
+    """Why a call was refused, where its result says that it was; else `None`."""
+    if not isinstance(result, Err):
+        return None
+    case, value = getattr(result.error, "case", result.error), getattr(result.error, "value", None)
+    if case not in DENIED_CASES:
+        return None
+    return value if isinstance(value, str) and value else str(case)
+
+
+def denial_case(interface: str, function: str) -> str | None:
+    """The case of a function's error that says a refusal: `denied`, `not-granted`, or `other` where there is neither.
+
+    `None` where the function has no error to say it with, or is not of the standard.
+
+    Args:
+        interface: Full name, such as `dataflare:host/files@1.0.0`.
+        function: The function's name, such as `[method]reader.read`.
+    """
+    return _denial_cases().get((interface, function))
+
+
+@functools.cache
+def _denial_cases() -> Mapping[tuple[str, str], str]:
+    try:
+        interfaces = dict(standard().interfaces())
+    except DataflareError:
+        return MappingProxyType({})
+    cases = {}
+    for full_name, interface in interfaces.items():
+        for name, function in _functions(interface):
+            case = _case_of(function, interfaces)
+            if case is not None:
+                cases[full_name, name] = case
+    return MappingProxyType(cases)
+
+
+def _functions(interface: Interface) -> list[tuple[str, Function]]:
+    functions = [(each.name, each) for each in interface.functions]
+    for resource in interface.types:
+        if isinstance(resource, Resource):
+            functions += [(f"[{each.kind}]{resource.name}.{each.name}", each) for each in resource.functions]
+    return functions
+
+
+def _case_of(function: Function, interfaces: Mapping[str, Interface]) -> str | None:
+    if not isinstance(function.result, ResultOf) or not isinstance(function.result.error, Named):
+        return None
+    error = function.result.error
+    for definition in interfaces[error.owner].types:
+        if definition.name == error.name and isinstance(definition, Variant):
+            with_text = {case.name for case in definition.cases if case.payload == Primitive("string")}
+            return next((case for case in (*DENIED_CASES, _FALLBACK_CASE) if case in with_text), None)
+    return None
+
+
+def refused(interface: str, function: str, reason: str) -> Err[VariantValue] | None:
+    """The result that refuses a call; `None` where only an exception can."""
+    case = denial_case(interface, function)
+    return None if case is None else Err(VariantValue(case, reason))

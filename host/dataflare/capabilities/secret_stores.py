@@ -58,13 +58,12 @@ class DirectorySecrets:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            _log.warning("secret %r: %s", name, error.strerror)
+            _log.warning("secret %r of %s: %s", name, self._path, error.strerror)
             raise CapabilityFailure("unavailable", f"the secret {name!r} cannot be read now") from error
         try:
-            text = data.decode()
+            return data.decode()
         except UnicodeDecodeError:
             raise self._refusal(name, "it is no UTF-8") from None
-        return text.removesuffix("\n").removesuffix("\r")
 
     def _read(self, name: str) -> bytes:
         try:
@@ -75,7 +74,7 @@ class DirectorySecrets:
             raise self._refusal(name, "its file is a link out of the directory")
         # What was resolved has no links; without O_NONBLOCK, opening a FIFO would wait forever.
         descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 raise self._refusal(name, "it is no file")
@@ -83,8 +82,13 @@ class DirectorySecrets:
                 raise self._refusal(name, "its file belongs to somebody else")
             if found.st_mode & (0o037 if found.st_uid == 0 else 0o077):
                 raise self._refusal(name, f"its file has mode {stat.S_IMODE(found.st_mode):04o}, open to others")
-            data = file.read(MAX_SECRET_BYTES + 2)
-        if len(data) > MAX_SECRET_BYTES + 1:
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                data = file.read(MAX_SECRET_BYTES + 3)
+        finally:
+            os.close(descriptor)
+        if data.endswith(b"\n"):
+            data = data[:-1].removesuffix(b"\r")
+        if len(data) > MAX_SECRET_BYTES:
             raise self._refusal(name, f"it is longer than {MAX_SECRET_BYTES} bytes")
         return data
 

@@ -71,7 +71,13 @@ class EnvironmentSecrets:
     def get(self, name: str) -> str | None:
         if not is_secret_name(name):
             return None
-        return self._environ.get(self._prefix + name.upper().replace("-", "_"))
+        secret = self._environ.get(self._prefix + name.upper().replace("-", "_"))
+        try:
+            if secret is not None:
+                secret.encode()
+        except UnicodeEncodeError:
+            raise CapabilityFailure("other", f"the secret {name!r} cannot be used: it is no UTF-8") from None
+        return secret
 
 
 def is_secret_name(name: str) -> bool:

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import threading
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
 from dataflare.capabilities.clock import Clock, SystemClock
 from dataflare.capabilities.config import PluginConfig
+from dataflare.capabilities.http_transport import Transport
 from dataflare.capabilities.logging import LogSink, StandardLogSink
 from dataflare.capabilities.metrics import MemoryMetrics, MetricsSink
 from dataflare.capabilities.names import short_name
+from dataflare.capabilities.secrets import SecretStore
 from dataflare.capabilities.state import MemoryStateStore, StateStore
+from dataflare.capabilities.tasks import LatestProgress, ProgressSink
 from dataflare.data.batches import MAX_BATCH_BYTES
 from dataflare.engine.types import Shape
 from dataflare.errors import ConfigError, UsageError
 from dataflare.grants import Grants
 from dataflare.limits import Limits
-from dataflare.runtime.capabilities import Capabilities, Services, Wrap, unwrapped
+from dataflare.runtime.capabilities import Capabilities, PipelineServices, Services, WrapFactory
 from dataflare.runtime.destination import Destination
 from dataflare.runtime.inspection import Inspection, inspect_shape
 from dataflare.runtime.launch import read_metadata
+from dataflare.runtime.namespace import Namespace
 from dataflare.runtime.plugin import Plugin, PluginParts
 from dataflare.runtime.pool import PoolSettings
 from dataflare.runtime.ports import Engine
@@ -61,8 +67,12 @@ class Host:
         metrics: Where plugins' numbers go; `None` keeps them in memory.
         log_sink: Makes the sink of a plugin's log, given the plugin's name; `None` for the standard library's logging.
         clock: The time that plugins see; `None` for the machine's.
+        secrets: Where granted secrets are; `None` for nowhere.
+        transport: Makes what carries a plugin's HTTP requests; `None` for the network.
+        progress: Where plugins' progress goes; `None` keeps the last of each.
         max_batch_bytes: What a batch or a text that a plugin makes may take, in bytes.
-        wrap: What every function of the host goes through before plugins get it, such as an audit; `None` for nothing.
+        wrap: Given a plugin's name and namespace, makes what every function of the host goes through before that plugin
+            gets it, such as an audit: a callable of the interface's full name, the function's name and the function.
         engine: The engine to use, which the caller closes; `None` makes one.
     """
 
@@ -74,8 +84,11 @@ class Host:
         metrics: MetricsSink | None = None,
         log_sink: Callable[[str], LogSink] | None = None,
         clock: Clock | None = None,
+        secrets: SecretStore | None = None,
+        transport: Callable[[], Transport] | None = None,
+        progress: ProgressSink | None = None,
         max_batch_bytes: int = MAX_BATCH_BYTES,
-        wrap: Wrap | None = None,
+        wrap: WrapFactory | None = None,
         engine: Engine | None = None,
     ) -> None:
         self._services = Services(
@@ -83,13 +96,17 @@ class Host:
             metrics=MemoryMetrics() if metrics is None else metrics,
             log_sink=log_sink or StandardLogSink,
             clock=SystemClock() if clock is None else clock,
+            secrets=secrets,
+            transport=transport,
+            progress=LatestProgress() if progress is None else progress,
             max_batch_bytes=max_batch_bytes,
-            wrap=wrap or unwrapped,
+            wrap=wrap,
         )
         self._owns_engine = engine is None
         self._engine = _new_engine(cache_dir) if engine is None else engine
         self._lock = threading.Lock()
         self._plugins: dict[int, Plugin] = {}
+        self._namespaces: dict[str, Namespace] = {}
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -127,8 +144,8 @@ class Host:
             config: The plugin's configuration: what JSON can hold. The plugin checks it when it is started.
             grants: What the plugin may use.
             limits: The ceilings of each of its instances.
-            namespace: The pipeline that it belongs to, of the same form as a name: plugins of one name in one namespace
-                share their state.
+            namespace: The pipeline that it belongs to, of the same form as a name. Its plugins may call each other and
+                share batches, as far as is granted; those of one name share their state.
             pool: How many instances it has; only for processors, transformers and validators. Sources and destinations
                 have one.
 
@@ -140,7 +157,7 @@ class Host:
             UnsupportedComponent: It has what the engine cannot carry.
             WorldMismatch: It is a plugin of no world of the standard.
             PermissionDenied: It needs what is not granted.
-            ConfigError: The file cannot be read, or an argument is wrong.
+            ConfigError: The file cannot be read, an argument is wrong, or plugins could call each other in a circle.
             UsageError: The host is closed.
         """
         self._require_open()
@@ -154,37 +171,52 @@ class Host:
         kind = check_world(shape, component=file)
         check_grants(shape, grants, plugin=plugin)
         chosen_pool = _pool_of(kind, pool)
-        capabilities = Capabilities(
-            self._services,
-            grants=grants,
-            wanted=_wanted(shape),
-            settings=settings,
-            plugin=plugin,
-            namespace=namespace,
-        )
-        try:
-            compiled = self._engine.load(binary, name=plugin, fuel=limits.fuel is not None)
-            loaded = _CLASSES[kind](
-                PluginParts(
-                    name=plugin,
-                    component=compiled,
-                    capabilities=capabilities,
-                    config=settings.get_all(),
-                    limits=limits,
-                    pool=chosen_pool,
-                    max_batch_bytes=self._services.max_batch_bytes,
-                    on_close=self._forget,
-                )
+        fellows = self._enter(namespace, plugin, grants)
+        undo = ExitStack()
+        undo.callback(self._leave, namespace, plugin, None)
+        with undo:
+            capabilities = Capabilities(
+                self._services,
+                PipelineServices(
+                    plugins=fellows.callable_plugins, shared=fellows.shared, cancellation=fellows.cancellation
+                ),
+                grants=grants,
+                wanted=_wanted(shape),
+                settings=settings,
+                plugin=plugin,
+                namespace=namespace,
             )
-        except BaseException:
-            capabilities.close()
-            raise
+            undo.callback(capabilities.close)
+            parts = PluginParts(
+                name=plugin,
+                component=self._engine.load(binary, name=plugin, fuel=limits.fuel is not None),
+                capabilities=capabilities,
+                config=settings.get_all(),
+                limits=limits,
+                pool=chosen_pool,
+                max_batch_bytes=self._services.max_batch_bytes,
+                on_close=functools.partial(self._forget, namespace),
+            )
+            loaded = _CLASSES[kind](parts)
+            # From here on it is the plugin that lets go of all this.
+            undo.pop_all()
         with self._lock:
             if not self._closed:
                 self._plugins[id(loaded)] = loaded
+                fellows.add(loaded)
                 return loaded
         loaded.close()
         raise UsageError("the host was closed meanwhile")
+
+    def cancel(self, namespace: str = "default") -> None:
+        """Ask the plugins of a namespace to end: those that were granted `tasks` can see it, from any thread.
+
+        It holds until the last of them is closed. Does nothing where none is loaded.
+        """
+        with self._lock:
+            found = self._namespaces.get(namespace)
+        if found is not None:
+            found.cancellation.cancel()
 
     def inspect(self, component: ComponentSource) -> Inspection:
         """Describe a component. None of its code is compiled or run.
@@ -231,9 +263,24 @@ class Host:
             if self._owns_engine:
                 self._engine.close()
 
-    def _forget(self, plugin: Plugin) -> None:
+    def _forget(self, namespace: str, plugin: Plugin) -> None:
         with self._lock:
             self._plugins.pop(id(plugin), None)
+        self._leave(namespace, plugin.name, plugin)
+
+    def _enter(self, namespace: str, plugin: str, grants: Grants) -> Namespace:
+        with self._lock:
+            found = self._namespaces.get(namespace) or Namespace()
+            found.enter(plugin, grants)
+            self._namespaces[namespace] = found
+            return found
+
+    def _leave(self, namespace: str, name: str, plugin: Plugin | None) -> None:
+        with self._lock:
+            found = self._namespaces[namespace]
+            found.leave(name, plugin)
+            if found.empty:
+                del self._namespaces[namespace]
 
     def _require_open(self) -> None:
         if self._closed:

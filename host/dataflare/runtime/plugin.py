@@ -187,6 +187,7 @@ class Plugin:
             try:
                 yield worker
             finally:
+                self._parts.capabilities.end_call()
                 if not worker.usable:
                     self._instance_lost()
 

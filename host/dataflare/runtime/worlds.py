@@ -38,7 +38,7 @@ _SNAPSHOT = "dataflare:plugin/snapshot@1.0.0"
 _WASI = re.compile(r"wasi:(?:cli|clocks|filesystem|io|random|sockets)/[a-z][a-z0-9-]*@0\.2\.\d+")
 _REBUILD = "build it against the WIT of this version of dataflare"
 _MAX_SHOWN = 5
-_GRANT_HINTS = {"files": 'Grants(files={"name": DirectoryGrant(path=...)}), or `files:` under its `grants:`'}
+_NO_GRANTS = Grants()
 
 
 class Mismatch(NamedTuple):
@@ -108,12 +108,12 @@ def check_grants(shape: Shape, grants: Grants, *, plugin: str) -> None:
     missing = [short for short in needed_capabilities(shape) if short not in grants.capabilities]
     if missing:
         first = missing[0]
-        hint = _GRANT_HINTS.get(first, f"Grants({first}=True), or `{first}: true` under its `grants:`")
+        value = "True" if isinstance(getattr(_NO_GRANTS, first), bool) else "..."
         raise PermissionDenied(
             f"it needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not granted to it",
             plugin=plugin,
             capability=interface_name(first).partition("@")[0],
-            hint=f"if it may use {first}: {hint}",
+            hint=f"if it may use {first}, load it with Grants({first}={value}), or name it under `grants:`",
         )
 
 

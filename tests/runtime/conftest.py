@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+from dataflare.capabilities.logging import MemoryLogSink
+from dataflare.runtime.host import Host
+from runtime_fakes import FakeEngine
+
+# A busy machine makes a slow example, not a wrong one.
+settings.register_profile("without-deadline", deadline=None)
+settings.load_profile("without-deadline")
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def log() -> MemoryLogSink:
+    return MemoryLogSink()
+
+
+@pytest.fixture
+def host(engine: FakeEngine, log: MemoryLogSink) -> Iterator[Host]:
+    with Host(engine=engine, log_sink=lambda _: log) as made:
+        yield made

@@ -1,0 +1,381 @@
+"""An engine whose components are Python classes, with shapes made of the standard's own WIT."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+
+from dataflare.capabilities.names import interface_name
+from dataflare.data.batches import Batch
+from dataflare.data.schemas import to_wit
+from dataflare.engine import types as t
+from dataflare.errors import ConfigError, GuestPanic, NotAComponent
+from dataflare.limits import Limits
+from dataflare.values import Err, Ok, Variant
+from dataflare.wit import model as wit
+from dataflare.wit.catalog import Catalog
+from dataflare.wit.standard import standard
+
+
+@cache
+def catalog() -> Catalog:
+    return standard()
+
+
+class ShapeMaker:
+    """Shapes of components that import and export whole interfaces of the standard."""
+
+    def __init__(self) -> None:
+        self.shape = t.Shape()
+        self._numbers: dict[tuple[str, str], int] = {}
+        self._definitions = {
+            (name, each.name): each for name, interface in catalog().interfaces() for each in interface.types
+        }
+
+    def add_import(self, name: str) -> None:
+        interface = catalog().interface(name)
+        for each in interface.types:
+            if isinstance(each, wit.Resource):
+                self._numbers[name, each.name] = len(self.shape.resources)
+                self.shape.resources.append(t.Resource(each.name, name, True))
+        self.shape.imports[name] = self._interface(name)
+
+    def add_export(self, name: str) -> None:
+        self.shape.exports[name] = self._interface(name)
+
+    def _interface(self, name: str) -> t.Interface:
+        made = t.Interface()
+        interface = catalog().interface(name)
+        for each in interface.types:
+            if isinstance(each, wit.Resource):
+                made.resources[each.name] = self._numbers[name, each.name]
+                for function in each.functions:
+                    handle = t.BorrowT(self._numbers[name, each.name])
+                    made.funcs[f"[method]{each.name}.{function.name}"] = self._function(function, ("self", handle))
+        for function in interface.functions:
+            made.funcs[function.name] = self._function(function)
+        return made
+
+    def _function(self, function: wit.Function, *first: tuple[str, t.Type]) -> t.FuncT:
+        params = tuple((each.name, self._type(each.type)) for each in function.parameters)
+        return t.FuncT((*first, *params), self._maybe(function.result))
+
+    def _maybe(self, value: wit.Type | None) -> t.Type | None:
+        return None if value is None else self._type(value)
+
+    def _type(self, value: wit.Type) -> t.Type:
+        match value:
+            case wit.Primitive(name=name):
+                return t.PrimT(name)
+            case wit.ListOf(element=element):
+                return t.ListT(self._type(element))
+            case wit.OptionOf(some=some):
+                return t.OptionT(self._type(some))
+            case wit.ResultOf(ok=ok, error=error):
+                return t.ResultT(self._maybe(ok), self._maybe(error))
+            case wit.TupleOf(items=items):
+                return t.TupleT(tuple(map(self._type, items)))
+            case wit.Borrow(resource=resource):
+                return t.BorrowT(self._numbers[resource.owner, resource.name])
+            case wit.Named(owner=owner, name=name):
+                return self._definition(owner, self._definitions[owner, name])
+        raise TypeError(value)
+
+    def _definition(self, owner: str, value: wit.TypeDefinition) -> t.Type:
+        match value:
+            case wit.Record(fields=fields):
+                return t.RecordT(tuple((each.name, self._type(each.type)) for each in fields))
+            case wit.Variant(cases=cases):
+                return t.VariantT(tuple((each.name, self._maybe(each.payload)) for each in cases))
+            case wit.Enum(cases=cases):
+                return t.EnumT(tuple(each.name for each in cases))
+            case wit.Alias(type=aliased):
+                return self._type(aliased)
+            case wit.Resource(name=name):
+                return t.OwnT(self._numbers[owner, name])
+        raise TypeError(value)
+
+
+def plugin_shape(kind: str, capabilities: Iterable[str] = ()) -> t.Shape:
+    """The shape of a plugin that imports the free interfaces and these capabilities, whole."""
+    maker = ShapeMaker()
+    for short in ("schemas", "batches", "logging", "config", *capabilities):
+        maker.add_import(interface_name(short))
+    maker.shape.imports["dataflare:plugin/types@1.0.0"] = t.Interface()
+    maker.add_export("dataflare:plugin/lifecycle@1.0.0")
+    maker.add_export(f"dataflare:plugin/{kind}@1.0.0")
+    return maker.shape
+
+
+class Trap(Exception):
+    """What a fake guest raises to trap."""
+
+
+def failed(case: str, value: Any = None) -> Err[Any]:
+    return Err(Variant(case, value))
+
+
+class Guest:
+    """A guest whose lifecycle succeeds. `self.host(interface, function, ...)` calls the host."""
+
+    kind = "processor"
+    capabilities: tuple[str, ...] = ()
+
+    def __init__(self, host: Callable[..., Any]) -> None:
+        self.host = host
+        self.life: list[str] = []
+
+    def get_metadata(self) -> Any:
+        return SimpleNamespace(
+            name="fake", version="1.2.3", kind=self.kind, description="a fake", config_schema='{"type": "object"}'
+        )
+
+    def configure(self, config: str) -> Any:
+        self.life.append("configure")
+        self.config = config
+        return Ok()
+
+    def initialize(self) -> Any:
+        self.life.append("initialize")
+        return Ok()
+
+    def shutdown(self) -> Any:
+        self.life.append("shutdown")
+        return Ok()
+
+    def health_check(self) -> Any:
+        return SimpleNamespace(status="healthy", message="")
+
+
+class Upper(Guest):
+    kind = "processor"
+
+    def process(self, input: str) -> Any:
+        if input == "trap":
+            raise Trap("unreachable")
+        if input == "wrong":
+            return failed("invalid-input", "not mine")
+        return Ok(None if input == "drop" else input.upper())
+
+    def process_batch(self, input: Batch) -> Any:
+        return Ok(input.slice(0, max(0, input.num_rows() - 1)))
+
+
+class Numbers(Guest):
+    """A source of the numbers 0 to 5, two a chunk; its state is the next one."""
+
+    kind = "source"
+    trap_at: int | None = None
+    change_schema_at: int | None = None
+
+    def discover(self) -> Any:
+        return Ok([SimpleNamespace(name="numbers", description="", resumable=True)])
+
+    def get_schema(self) -> Any:
+        return Ok(to_wit(pa.schema([pa.field("n", pa.int64())])))
+
+    def estimate_record_count(self, state: bytes | None) -> Any:
+        return Ok(SimpleNamespace(records=6 - int(state or b"0"), exact=True))
+
+    def read(self, state: bytes | None) -> Any:
+        start = int(state or b"0")
+        if start == self.trap_at:
+            type(self).trap_at = None
+            raise Trap("unreachable")
+        array = pa.array(range(start, start + 2), pa.int64())
+        if start == self.change_schema_at:
+            array = array.cast(pa.string())
+        rows = Batch(pa.RecordBatch.from_arrays([array], ["n"]))
+        return Ok(SimpleNamespace(rows=rows, state=str(start + 2).encode(), ended=start + 2 >= 6))
+
+
+class Shelf(Guest):
+    """A destination that publishes rows into `shelf` when a run finishes."""
+
+    kind = "destination"
+    shelf: list[int]
+    trap_in: str = ""
+
+    def __init__(self, host: Callable[..., Any]) -> None:
+        super().__init__(host)
+        self.run: list[int] | None = None
+
+    def prepare(self, schema: Any) -> Any:
+        self._trap("prepare")
+        self.run = []
+        return Ok()
+
+    def write(self, input: Batch) -> Any:
+        self._trap("write")
+        if self.run is None:
+            return failed("unsupported", "no run")
+        self.run += input.arrow.column(0).to_pylist()
+        return Ok()
+
+    def flush(self) -> Any:
+        self._trap("flush")
+        return Ok(SimpleNamespace(records=0, token=b""))
+
+    def finish(self) -> Any:
+        self._trap("finish")
+        if self.run is None:
+            return failed("unsupported", "no run")
+        self.shelf[:] = self.run
+        return Ok(SimpleNamespace(records=len(self.shelf), token=b"t"))
+
+    def abort(self) -> Any:
+        self.run = None
+        return Ok()
+
+    def _trap(self, function: str) -> None:
+        if type(self).trap_in == function:
+            type(self).trap_in = ""
+            raise Trap("unreachable")
+
+
+class Doubler(Guest):
+    """A transformer that doubles `n`, and breaks its promise where `result_type` says so."""
+
+    kind = "transformer"
+    result_type = pa.int64()
+
+    def output_schema(self, input: Any) -> Any:
+        if [each.name for each in input.fields] != ["n"]:
+            return failed("data", Variant("no-such-column", "n"))
+        return Ok(to_wit(pa.schema([("n", pa.int64())])))
+
+    def transform(self, input: Batch) -> Any:
+        values = [2 * value for value in input.arrow.column(0).to_pylist()]
+        return Ok(Batch(pa.RecordBatch.from_arrays([pa.array(values).cast(self.result_type)], ["n"])))
+
+
+class Positive(Guest):
+    """A validator that wants `n` to be over 0; tests change its report by `tamper`."""
+
+    kind = "validator"
+    tamper: Callable[[Any], None] = staticmethod(lambda report: None)
+
+    def rules(self) -> Any:
+        return Ok([SimpleNamespace(name="positive", description="n is over 0", severity="error")])
+
+    def validate(self, input: Batch) -> Any:
+        values = input.arrow.column(0).to_pylist()
+        violations = [
+            SimpleNamespace(row=row, column="n", rule="positive", severity="error", message=f"{value} is not over 0")
+            for row, value in enumerate(values)
+            if value <= 0
+        ]
+        counts = [SimpleNamespace(rule="positive", violations=len(violations))]
+        report = SimpleNamespace(rows_checked=len(values), counts=counts, violations=violations)
+        self.tamper(report)
+        return Ok(report)
+
+
+@dataclass
+class FakeStats:
+    calls: int = 0
+    wall_ns: int = 0
+    marshal_ns: int = 0
+    host_ns: int = 0
+    host_calls: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    memory_bytes: int = 0
+
+
+class FakeInstance:
+    def __init__(self, guest: type[Guest], name: str, host: Mapping[str, Mapping[str, Any]], log_lines: Any) -> None:
+        self.stats = FakeStats(memory_bytes=65_536)
+        self.alive = True
+        self.closed = 0
+        self._name = name
+        self._host = host
+        self._log_lines = log_lines
+        self.guest = guest(self._call_host)
+        self.calls: list[str] = []
+
+    def call(self, interface: str, function: str, *args: Any) -> Any:
+        assert self.alive, "a call of an instance that is gone"
+        self.calls.append(function)
+        self.stats.calls += 1
+        self.stats.wall_ns += 10
+        try:
+            return getattr(self.guest, function.replace("-", "_"))(*args)
+        except Trap as trap:
+            self.alive = False
+            raise GuestPanic(
+                str(trap), plugin=self._name, export=f"{interface}#{function}", log_lines=self._log_lines()
+            ) from trap
+        except BaseException:
+            self.alive = False
+            raise
+
+    def close(self) -> None:
+        self.closed += 1
+        self.alive = False
+        self.stats.memory_bytes = 0
+
+    def _call_host(self, short: str, function: str, *args: Any) -> Any:
+        self.stats.host_calls += 1
+        return self._host[interface_name(short)][function](*args)
+
+
+class FakeComponent:
+    def __init__(self, guest: type[Guest], name: str, shape: t.Shape) -> None:
+        self.name = name
+        self.digest = f"sha256:{guest.__name__}"
+        self.shape = shape
+        self.instances: list[FakeInstance] = []
+        self._guest = guest
+
+    def instantiate(self, host: Any, *, limits: Limits, log_lines: Any = tuple, stderr: Any = None) -> FakeInstance:
+        for name, interface in self.shape.imports.items():
+            for function in interface.funcs:
+                if function not in host.get(name, {}):
+                    raise ConfigError(f"{name}#{function} is missing")
+        instance = FakeInstance(self._guest, self.name, host, log_lines)
+        self.instances.append(instance)
+        return instance
+
+
+@dataclass
+class FakeEngine:
+    """An engine; `add` makes the contents of a component of a guest's class."""
+
+    closed: int = 0
+    loads: list[str] = field(default_factory=list)
+    components: list[FakeComponent] = field(default_factory=list)
+    _known: dict[bytes, tuple[type[Guest], t.Shape]] = field(default_factory=dict)
+
+    def add(self, guest: type[Guest], shape: t.Shape | None = None) -> bytes:
+        binary = f"{guest.__name__} {len(self._known)}".encode()
+        self._known[binary] = (guest, shape or plugin_shape(guest.kind, guest.capabilities))
+        return binary
+
+    @property
+    def instances(self) -> list[FakeInstance]:
+        return [instance for component in self.components for instance in component.instances]
+
+    def shape(self, binary: bytes, *, name: str) -> t.Shape:
+        if binary not in self._known:
+            raise NotAComponent("is no component", component=name)
+        return self._known[binary][1]
+
+    def load(self, binary: bytes, *, name: str, fuel: bool = False) -> FakeComponent:
+        guest, shape = self._known[binary]
+        self.loads.append(name)
+        component = FakeComponent(guest, name, shape)
+        self.components.append(component)
+        return component
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def numbers(*values: int) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array(values, pa.int64())], ["n"])

@@ -165,11 +165,12 @@ def suggest(events: Iterable[AuditEvent], *, base: Policy | None = None, include
     for plugin, pipelines in sorted(used.items()):
         old = base.document.plugins.get(plugin, PluginRule()) if base else PluginRule()
         known = {name: old.grants.merged(each.grants) for name, each in old.pipelines.items()}
-        grants = {name: _rule(each, known.get(name, old.grants)) for name, each in sorted(pipelines.items())}
+        # Events of no pipeline come from calls outside of any: what they need holds in each.
+        outside = pipelines.get("", set())
+        grants = {name: _rule(each | outside, known.get(name, old.grants)) for name, each in sorted(pipelines.items())}
         rules[plugin] = PluginRule(
             versions=old.versions,
             digests=old.digests,
-            # Events of no pipeline come from calls outside of any.
             grants=grants.pop("", GrantRule()),
             pipelines={name: PipelineRule(grants=each) for name, each in grants.items()},
         )

@@ -20,7 +20,7 @@ __all__ = ["MAX_BYTES", "parse_yaml", "read_text"]
 MAX_BYTES: Final = 2**20
 _MAX_DEPTH: Final = 32
 _SHOWN: Final = 5
-_INTEGER: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+_INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})", re.ASCII)
 _FLOAT: Final = re.compile(r"-?[0-9]+\.[0-9]+", re.ASCII)
 _UNSTORABLE: Final = re.compile("[\ud800-\udfff]")
 
@@ -50,7 +50,7 @@ def read_text(file: Path) -> str:
 def parse_yaml(text: str, model: type[_Model], *, name: str) -> _Model:
     """Read a YAML document into a model.
 
-    Refused are anchors and aliases, tags, repeated keys, keys that are no texts, several documents, and numbers that
+    Refused are aliases, tags, repeated keys, keys that are no texts, several documents, and numbers that
     are not plain decimals. Dates stay texts.
 
     Args:
@@ -63,9 +63,13 @@ def parse_yaml(text: str, model: type[_Model], *, name: str) -> _Model:
     """
     lines: dict[_Path, int] = {}
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader) if len(text) <= MAX_BYTES else None
+        node = yaml.compose(text, Loader=_Loader) if len(text) <= MAX_BYTES else None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
+        if isinstance(error, _AliasFound):
+            raise ConfigError(
+                "aliases are not read here", where=f"{name}:{line}", hint="write the value out"
+            ) from error
         raise ConfigError(f"is not YAML: {error.problem or error.context}", where=f"{name}:{line}") from error
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError("is not YAML: an unreadable character, or nested too deeply", where=f"{name}:1") from error
@@ -78,18 +82,24 @@ def parse_yaml(text: str, model: type[_Model], *, name: str) -> _Model:
         raise _translate(error, model, name, lines) from error
 
 
+class _AliasFound(yaml.MarkedYAMLError):
+    pass
+
+
+class _Loader(yaml.SafeLoader):
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise _AliasFound(problem_mark=self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+        return super().compose_node(parent, index)
+
+
 class _Builder:
     def __init__(self, name: str, lines: dict[_Path, int]) -> None:
         self._name = name
         self._lines = lines
-        self._seen: set[int] = set()
 
     def value(self, node: yaml.Node, path: _Path) -> Any:
         self._lines.setdefault(path, node.start_mark.line + 1)
-        # The composer shows an alias as the very node of its anchor.
-        if id(node) in self._seen:
-            raise self._error(node, "anchors and aliases are not read here", "write the value out")
-        self._seen.add(id(node))
         if len(path) > _MAX_DEPTH:
             raise self._error(node, f"is nested more than {_MAX_DEPTH} deep")
         match node:
@@ -153,12 +163,15 @@ def _translate(error: ValidationError, model: type[BaseModel], name: str, lines:
             hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
         elif each["type"] == "missing":
             message = f"{'.'.join(map(str, path))} is missing"
+        elif each["type"] == "frozen_set_type":
+            message = f"{key}: write a list"
         else:
             message = f"{key}: {each['msg'].removeprefix('Value error, ')}" if key else each["msg"]
-        problems.append((lines.get(at, 1), message, hint))
-    problems.sort(key=lambda problem: problem[0])
-    (line, message, hint), *others = problems
-    for other_line, other, other_hint in others[:_SHOWN]:
+        # A key that is not known first: what is missing may be what it was to say.
+        problems.append((each["type"] != "extra_forbidden", lines.get(at, 1), message, hint))
+    problems.sort(key=lambda problem: problem[:2])
+    (_, line, message, hint), *others = problems
+    for _, other_line, other, other_hint in others[:_SHOWN]:
         message += f"\n{name}:{other_line}: {other}" + (f" ({other_hint})" if other_hint else "")
     if len(others) > _SHOWN:
         message += f"\nand {len(others) - _SHOWN} more"

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+
+# A busy machine makes a slow example, not a wrong one.
+settings.register_profile("without-deadline", deadline=None)
+settings.load_profile("without-deadline")
+
+HEADER = b"\0asm\x0d\0\x01\0"
+
+
+def section(number: int, payload: bytes) -> bytes:
+    assert len(payload) < 128
+    return bytes([number, len(payload)]) + payload
+
+
+@pytest.fixture
+def component() -> bytes:
+    """A component of a core module, a custom section and an empty type section."""
+    module = b"\0asm\x01\0\0\0" + section(0, b"\x04nameabc")
+    return HEADER + section(1, module) + section(0, b"\x09producersnobody") + section(7, b"\0")

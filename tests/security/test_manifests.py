@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataflare.capabilities import names
+from dataflare.errors import ComponentError, NotAComponent
+from dataflare.security import capability
+from dataflare.security.capability import Capability
+from dataflare.security.fields import LimitValues
+from dataflare.security.manifest import (
+    MANIFEST_SECTION,
+    MAX_MANIFEST_BYTES,
+    Asks,
+    DuplicateManifest,
+    MalformedManifest,
+    Manifest,
+    ManifestTooLarge,
+    component_digest,
+    embed,
+    manifest_digest,
+    parse_manifest,
+    read,
+    undeclared,
+)
+from dataflare.security.sections import append_section, custom_sections, without_sections
+
+HEADER = b"\0asm\x0d\0\x01\0"
+
+MANIFEST = Manifest(
+    name="rates",
+    version="1.2.0",
+    kind="source",
+    publisher="acme",
+    asks=Asks(
+        interfaces=frozenset({"clock"}),
+        directories={"cache": "write", "input": "read"},
+        http={"https://api.example.com": frozenset({"GET"})},
+        state=frozenset({"own"}),
+        secrets=frozenset({"api-token"}),
+        plugins=frozenset({"clean"}),
+        shared={"lookup": "read"},
+        limits=LimitValues(memory_bytes=2**26),
+    ),
+)
+
+names_ = st.from_regex(r"[a-z][a-z0-9_-]{0,20}", fullmatch=True)
+access = st.sampled_from(["read", "write"])
+manifests = st.builds(
+    Manifest,
+    name=names_,
+    version=st.from_regex(r"(0|[1-9][0-9]?)\.(0|[1-9][0-9]?)\.(0|[1-9][0-9]?)(-rc\.1)?", fullmatch=True),
+    kind=st.sampled_from(["source", "destination", "processor", "transformer", "validator"]),
+    publisher=st.none() | st.text(st.characters(codec="utf-8"), min_size=1, max_size=30),
+    asks=st.builds(
+        Asks,
+        interfaces=st.frozensets(st.sampled_from(sorted(capability.GRANTABLE))),
+        directories=st.dictionaries(names_, access, max_size=3),
+        http=st.dictionaries(
+            st.sampled_from(["https://a.example", "http://10.0.0.7:8080"]),
+            st.frozensets(st.sampled_from(["GET", "POST"]), min_size=1),
+        ),
+        state=st.frozensets(names_, max_size=2),
+        secrets=st.frozensets(names_, max_size=2),
+        plugins=st.frozensets(names_, max_size=2),
+        shared=st.dictionaries(names_, access, max_size=2),
+        limits=st.builds(
+            LimitValues,
+            memory_bytes=st.none() | st.integers(1, 2**62),
+            call_timeout_ms=st.none() | st.integers(1, 3_600_000),
+        ),
+    ),
+)
+
+
+def test_interfaces_are_those_of_the_capabilities():
+    assert (capability.GRANTABLE, capability.FREE) == (names.NEEDS_GRANT, names.FREE)
+
+
+def test_component_without_a_manifest_has_none(component):
+    assert read(component) is None
+    assert manifest_digest(component) is None
+
+
+def test_embedded_manifest_is_read_back(component):
+    assert read(embed(component, MANIFEST)) == MANIFEST
+
+
+def test_embedding_replaces_the_manifest_that_was_there(component):
+    once = embed(component, MANIFEST)
+    other = MANIFEST.model_copy(update={"version": "2.0.0"})
+    assert embed(embed(component, other), MANIFEST) == once
+    assert [each.name for each in custom_sections(once)] == ["producers", MANIFEST_SECTION]
+
+
+def test_digest_does_not_depend_on_the_manifest_but_on_every_other_byte(component):
+    digest = component_digest(component)
+    assert component_digest(embed(component, MANIFEST)) == digest
+    assert component_digest(append_section(component, "producers", b"")) != digest
+    assert without_sections(embed(component, MANIFEST), {MANIFEST_SECTION}) == component
+
+
+def test_sections_of_nested_components_are_not_looked_at(component):
+    inner = append_section(HEADER, MANIFEST_SECTION, b"{}")
+    assert read(component + b"\x04" + bytes([len(inner)]) + inner) is None
+
+
+def test_canonical_form_sorts_keys_and_leaves_out_what_holds_anyway():
+    small = Manifest(name="p", version="1.0.0", kind="source", asks=Asks(secrets=frozenset({"b", "a"})))
+    assert small.canonical() == (
+        b'{"asks":{"secrets":["a","b"]},"format":1,"kind":"source","name":"p","version":"1.0.0"}'
+    )
+
+
+@given(manifests)
+def test_every_manifest_survives_its_json(manifest):
+    assert parse_manifest(manifest.canonical()) == manifest
+    assert read(embed(HEADER, manifest)) == manifest
+
+
+def test_two_manifests_are_refused(component):
+    with pytest.raises(DuplicateManifest, match="2 manifests"):
+        read(append_section(embed(component, MANIFEST), MANIFEST_SECTION, MANIFEST.canonical()), name="p.wasm")
+
+
+def test_large_manifest_is_refused(component):
+    with pytest.raises(ManifestTooLarge, match=str(MAX_MANIFEST_BYTES)):
+        read(append_section(component, MANIFEST_SECTION, b" " * (MAX_MANIFEST_BYTES + 1)))
+    wide = MANIFEST.model_copy(update={"asks": Asks(secrets=frozenset(f"s{i:063}" for i in range(2000)))})
+    with pytest.raises(ManifestTooLarge):
+        embed(component, wide)
+
+
+GOOD = json.loads(MANIFEST.canonical())
+
+
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[" * 60_000, "not JSON"),
+        (b"[]", "the manifest"),
+        (b"{}", "name: Field required"),
+        (b'{"name":"a","name":"b","version":"1.0.0","kind":"source"}', "repeated"),
+        (json.dumps({**GOOD, "grant": 1}).encode(), "grant: Extra inputs"),
+        (json.dumps({**GOOD, "version": 1}).encode(), "version: Input should be a valid string"),
+        (json.dumps({**GOOD, "version": "1.2"}).encode(), "major.minor.patch"),
+        (json.dumps({**GOOD, "name": "Rates!"}).encode(), "name: String should match"),
+        (json.dumps({**GOOD, "name": "rates\n"}).encode(), "name: String should match"),
+        (json.dumps({**GOOD, "kind": "sink"}).encode(), "kind: Input should be 'source'"),
+        (json.dumps({**GOOD, "format": 2}).encode(), "format: Input should be 1"),
+        (json.dumps({**GOOD, "asks": {"http": {"https://*.example.com": ["GET"]}}}).encode(), "no host name"),
+        (json.dumps({**GOOD, "asks": {"http": {"https://EXAMPLE.com": ["GET"]}}}).encode(), "https://example.com"),
+        (json.dumps({**GOOD, "asks": {"http": {"https://example.com": []}}}).encode(), "at least 1"),
+        (json.dumps({**GOOD, "asks": {"interfaces": ["*"]}}).encode(), "interfaces"),
+        (json.dumps({**GOOD, "asks": {"limits": {"memory_bytes": True}}}).encode(), "valid integer"),
+        (json.dumps({**GOOD, "asks": {"limits": {"memory_bytes": 0}}}).encode(), "greater than or equal to 1"),
+    ],
+)
+def test_malformed_manifest_is_refused_with_what_is_wrong(component, payload, message):
+    with pytest.raises(MalformedManifest) as caught:
+        read(append_section(component, MANIFEST_SECTION, payload), name="p.wasm")
+    assert message in str(caught.value)
+    assert caught.value.component == "p.wasm"
+
+
+def test_manifest_cannot_be_changed():
+    with pytest.raises(TypeError):
+        MANIFEST.asks.directories["root"] = "write"
+    with pytest.raises(ValueError, match="frozen"):
+        MANIFEST.name = "other"
+
+
+def test_needs_hold_the_interface_of_everything_asked_for():
+    needs = MANIFEST.needs(digest="sha256:" + "0" * 64)
+    assert {str(each) for each in needs.capabilities} == {
+        *("interface:clock", "interface:files", "interface:http", "interface:state", "interface:secrets"),
+        *("interface:plugins", "interface:shared", "directory:cache#read", "directory:cache#write"),
+        *("directory:input#read", "http:https://api.example.com#GET", "state:own", "secret:api-token"),
+        *("plugin:clean", "shared:lookup#read"),
+    }
+    assert needs.limits == {"memory_bytes": 2**26}
+
+
+def test_capabilities_are_read_back_from_their_text():
+    for each in MANIFEST.needs().capabilities:
+        assert Capability.parse(str(each)) == each
+
+
+@given(st.text(max_size=60) | st.from_regex(r"(http|directory|secret|interface):[ -~]{0,20}(#[a-zA-Z]*)?"))
+def test_any_text_is_a_capability_that_reads_back_or_an_error(text):
+    try:
+        parsed = Capability.parse(text)
+    except Exception as error:
+        assert "is no capability" in str(error)
+    else:
+        assert Capability.parse(str(parsed)) == parsed
+
+
+def test_imports_that_the_manifest_does_not_ask_for_are_found():
+    imports = [
+        "dataflare:data/batches@1.0.0",
+        "dataflare:host/logging@1.0.0",
+        "dataflare:host/clock@1.0.0",
+        "dataflare:host/random@1.0.0",
+        "dataflare:host/files@2.0.0",
+        "wasi:cli/environment@0.2.0",
+        "acme:own/thing@1.0.0",
+    ]
+    assert {str(each) for each in undeclared(MANIFEST, imports)} == {
+        "interface:random",
+        "interface:dataflare:host/files@2.0.0",
+        "interface:acme:own/thing@1.0.0",
+    }
+
+
+@pytest.mark.parametrize("data", [b"", b"\0asm", b"\0asm\x01\0\0\0", b"garbage!" * 4])
+def test_what_is_no_component_is_refused(data):
+    for action in (read, component_digest, lambda each: embed(each, MANIFEST)):
+        with pytest.raises(NotAComponent):
+            action(data)
+
+
+def test_every_truncation_is_refused_or_ends_between_sections(component):
+    whole = embed(component, MANIFEST)
+    boundaries = set()
+    for length in range(len(whole)):
+        try:
+            assert read(whole[:length]) is None
+            boundaries.add(length)
+        except NotAComponent:
+            pass
+    assert boundaries == {8, 8 + 2 + 8 + 10, 8 + 2 + 8 + 10 + 18, len(component)}
+
+
+@given(st.data())
+def test_flipped_bits_are_refused_or_read_as_something(data):
+    whole = bytearray(embed(HEADER + b"\x07\x01\0", MANIFEST))
+    for position in data.draw(st.lists(st.integers(0, len(whole) * 8 - 1), min_size=1, max_size=8)):
+        whole[position // 8] ^= 1 << position % 8
+    try:
+        found = read(bytes(whole))
+        digest = component_digest(bytes(whole))
+    except ComponentError as error:
+        assert error.message
+    else:
+        assert found is None or isinstance(found, Manifest)
+        assert digest.startswith("sha256:")
+
+
+@given(st.binary(max_size=300), st.booleans())
+def test_random_bytes_are_a_component_or_a_component_error(data, with_header):
+    try:
+        found = read(HEADER + data if with_header else data)
+    except ComponentError as error:
+        assert error.message
+    else:
+        assert found is None or isinstance(found, Manifest)
+
+
+@given(st.binary(max_size=300))
+def test_random_bytes_are_no_manifest(payload):
+    with pytest.raises(MalformedManifest):
+        parse_manifest(payload)

@@ -1,0 +1,404 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataflare.errors import ConfigError, PermissionDenied
+from dataflare.grants import DirectoryGrant, Grants, HttpGrant
+from dataflare.limits import Limits
+from dataflare.security.audit import AuditEvent
+from dataflare.security.capability import Capability, Needs
+from dataflare.security.policy import ANY_METHODS, Policy
+from dataflare.security.ranges import VersionRange
+from dataflare.security.review import LimitChange, check, diff, suggest
+from dataflare.wit.versions import Version
+
+DIGEST = "sha256:" + "ab" * 32
+TEXT = f"""\
+version: 1
+plugins:
+  rates:
+    versions: ">=1.2.0, <2.0.0"
+    digests: ["{DIGEST}"]
+    grants:
+      interfaces: [clock, metrics]
+      state: [own]
+      directories:
+        cache: {{path: cache, access: write}}
+        input: {{path: /data/input}}
+      limits: {{memory_bytes: 1000000000, fuel: 500}}
+    pipelines:
+      nightly:
+        grants:
+          directories:
+            input: {{path: /data/nightly}}
+          http:
+            https://api.example.com: {{methods: [GET], secrets: {{authorization: "Bearer {{api-token}}"}}}}
+          secrets: [other-token]
+          plugins: [clean]
+          shared: {{lookup: read}}
+          limits: {{fuel: 1000}}
+  free: {{}}
+"""
+RATES = Needs(plugin="rates", version="1.2.3", digest=DIGEST)
+
+
+@pytest.fixture
+def policy() -> Policy:
+    return Policy.parse(TEXT, base_dir=Path("/etc/flows"))
+
+
+def test_plugin_gets_what_its_rule_grants(policy):
+    assert policy.grants_for(RATES, "other") == Grants(
+        clock=True,
+        metrics=True,
+        state=True,
+        files={
+            "cache": DirectoryGrant(path=Path("/etc/flows/cache"), writable=True),
+            "input": DirectoryGrant(path=Path("/data/input")),
+        },
+    )
+
+
+def test_pipeline_adds_to_the_rule_and_takes_precedence(policy):
+    grants = policy.grants_for(RATES, "nightly")
+    assert grants.files["input"].path == Path("/data/nightly")
+    assert grants.files["cache"].writable
+    assert grants.http == {
+        "https://api.example.com": HttpGrant(
+            methods=frozenset({"GET"}), secrets={"authorization": "Bearer {api-token}"}
+        )
+    }
+    assert (grants.secrets, grants.plugins) == (frozenset({"other-token"}), frozenset({"clean"}))
+    assert grants.shared == {"lookup": "read"}
+
+
+@pytest.mark.parametrize(
+    ("plugin", "reason"),
+    [
+        (Needs(plugin="unknown"), "no rule for the plugin 'unknown'"),
+        (Needs(plugin="rates", version="1.2.3", digest="sha256:" + "cd" * 32), "cdcd) is none of those"),
+        (Needs(plugin="rates", version="1.2.3"), "(unknown) is none of those"),
+        (Needs(plugin="rates", version="2.0.0", digest=DIGEST), "version 2.0.0 of 'rates' is not in '>=1.2.0, <2.0.0'"),
+        (Needs(plugin="rates", digest=DIGEST), "version unknown"),
+    ],
+)
+def test_plugin_that_no_rule_fits_gets_nothing_and_is_told_why(policy, plugin, reason):
+    assert policy.grants_for(plugin, "nightly") == Grants()
+    assert reason in policy.refusal(plugin)
+
+
+def test_empty_rule_grants_nothing(policy):
+    assert policy.grants_for(Needs(plugin="free"), "nightly") == Grants()
+    assert policy.refusal(Needs(plugin="free")) == ""
+
+
+def test_words_any_stand_for_methods_and_headers():
+    policy = Policy.parse(
+        'version: 1\nplugins: {p: {grants: {http: {"http://h": {methods: any, request_headers: any}}}}}'
+    )
+    grant = policy.grants_for(Needs(plugin="p"), "").http["http://h"]
+    assert (grant.methods, grant.request_headers) == (ANY_METHODS, "any")
+
+
+def test_limits_are_what_is_asked_for_up_to_the_ceiling(policy):
+    asking = Needs(plugin="rates", version="1.2.3", digest=DIGEST, limits={"memory_bytes": 7_000, "fuel": 900})
+    assert policy.limits_for(asking, "nightly") == Limits(memory_bytes=7_000, fuel=900)
+    assert policy.limits_for(RATES, "other") == Limits(memory_bytes=10**9, fuel=500)
+    assert policy.limits_for(Needs(plugin="free"), "") == Limits()
+
+
+def test_limit_above_the_ceiling_is_denied(policy):
+    asking = Needs(plugin="rates", version="1.2.3", digest=DIGEST, limits={"fuel": 501})
+    with pytest.raises(PermissionDenied, match="fuel of 501, more than 500") as caught:
+        policy.limits_for(asking, "other")
+    assert caught.value.capability == "limits.fuel"
+    slow = Needs(plugin="free", limits={"call_timeout_ms": 60_001})
+    with pytest.raises(PermissionDenied, match="more than 60000"):
+        policy.limits_for(slow, "")
+
+
+def test_policy_survives_its_yaml(policy):
+    assert Policy.parse(policy.to_yaml()).document == policy.document
+
+
+def test_file_is_read_with_paths_relative_to_it(tmp_path):
+    (tmp_path / "policy.yaml").write_text(TEXT)
+    read = Policy.read(tmp_path / "policy.yaml")
+    assert read.grants_for(RATES, "").files["cache"].path == tmp_path.resolve() / "cache"
+
+
+def test_absent_file_is_a_config_error(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Policy.read(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "message", "hint"),
+    [
+        ("", 1, "is empty", ""),
+        ("version: 1\nplugins: [", 2, "is not YAML", ""),
+        ("version: 2", 1, "version: Input should be 1", ""),
+        ("plugins: {}", 1, "version is missing", ""),
+        ("version: 1\nplugin: {}", 2, "no key 'plugin'", "did you mean 'plugins'?"),
+        ("version: 1\nplugins:\n  p:\n    grnts: {}", 4, "no key 'grnts' in plugins.p", "did you mean 'grants'?"),
+        (
+            "version: 1\nplugins:\n  p:\n    pipelines:\n      n:\n        grants:\n          secret: [a]",
+            7,
+            "no key 'secret' in plugins.p.pipelines.n.grants",
+            "did you mean 'secrets'?",
+        ),
+        (
+            'version: 1\nplugins:\n  p:\n    grants:\n      http:\n        "https://a":\n          method: [GET]',
+            7,
+            "no key 'method'",
+            "did you mean 'methods'?",
+        ),
+        ("version: 1\nplugins:\n  p: {}\n  q: {}\n  p: {}", 5, "the key 'p' is there already, in line 3", ""),
+        ("version: 1\nplugins: &a {}", 2, "version", None),
+        ("version: 1\nplugins:\n  p: &a {}\n  q: *a", 4, "aliases", "write the value out"),
+        ("version: 1\nplugins: !!python/object:os.system {}", 2, "tag", ""),
+        ("version: 1\nplugins: {no: {}}", 2, "a key is no text", "put it into quotes"),
+        ("version: 010\nplugins: {}", 1, "more than one way", "put a text into quotes"),
+        ("version: 1\n---\nversion: 1", 2, "is not YAML", ""),
+        ("version: 1\nplugins: {p: {versions: 1.2}}", 2, "valid string", ""),
+        ('version: 1\nplugins: {p: {versions: "1.x"}}', 2, "'1.x' is no bound", ""),
+        ('version: 1\nplugins: {p: {digests: ["sha256:12"]}}', 2, "match pattern", ""),
+        ("version: 1\nplugins: {p: {digests: []}}", 2, "at least 1", ""),
+        ("version: 1\nplugins:\n  '*': {}", 3, "match pattern", ""),
+        ("version: 1\nplugins: {p: {grants: {interfaces: ['*']}}}", 2, "no interface '*'", ""),
+        ("version: 1\nplugins: {p: {grants: {interfaces: [files]}}}", 2, "under 'directories'", ""),
+        ("version: 1\nplugins: {p: {grants: {secrets: any}}}", 2, "secrets: write a list", ""),
+        ("version: 1\nplugins: {p: {grants: {http: {'https://*': {methods: [GET]}}}}}", 2, "no host name", ""),
+        ("version: 1\nplugins: {p: {grants: {http: {'https://a': {}}}}}", 2, "methods is missing", ""),
+        ("version: 1\nplugins: {p: {grants: {http: {'https://a': {methods: ['*']}}}}}", 2, "methods", ""),
+        ("version: 1\nplugins: {p: {grants: {http: {'https://a': {methods: all}}}}}", 2, "methods", ""),
+        ("version: 1\nplugins: {p: {grants: {http: {'https://a': {methods: [TRACE]}}}}}", 2, "cannot be granted", ""),
+        (
+            "version: 1\nplugins: {p: {grants: {http: {'https://a': {methods: [GET], addresses: [0.0.0.0/0]}}}}}",
+            2,
+            "every address",
+            "",
+        ),
+        ("version: 1\nplugins: {p: {grants: {directories: {d: {path: ''}}}}}", 2, "at least 1 character", ""),
+        (
+            "version: 1\nplugins: {p: {grants: {directories: {d: {path: /x, access: full}}}}}",
+            2,
+            "'read' or 'write'",
+            "",
+        ),
+        ("version: 1\nplugins: {p: {grants: {limits: {memory_bytes: 1e9}}}}", 2, "valid integer", ""),
+        ("version: 1\nplugins: {p: {grants: {limits: {memory_bytes: 0}}}}", 2, "greater than or equal to 1", ""),
+    ],
+)
+def test_wrong_policy_is_refused_with_file_line_and_hint(text, where, message, hint):
+    if hint is None:
+        # An anchor that nobody refers to changes nothing.
+        assert Policy.parse(text).document.plugins == {}
+        return
+    with pytest.raises(ConfigError) as caught:
+        Policy.parse(text, source="p.yaml")
+    assert caught.value.where == f"p.yaml:{where}"
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_all_problems_are_told_with_their_lines():
+    with pytest.raises(ConfigError) as caught:
+        Policy.parse("version: 1\nplugins:\n  p:\n    grnts: {}\n  q:\n    pipeline: {}", source="p.yaml")
+    assert caught.value.where == "p.yaml:4"
+    assert "p.yaml:6: there is no key 'pipeline'" in caught.value.message
+
+
+def test_secret_written_where_its_name_belongs_is_not_shown():
+    text = "version: 1\nplugins: {p: {grants: {http: {'https://a': {methods: [GET], secrets: {x-key: 'S3CR3T!'}}}}}}"
+    with pytest.raises(ConfigError) as caught:
+        Policy.parse(text)
+    assert "S3CR3T" not in str(caught.value)
+
+
+def test_long_and_deep_files_are_refused():
+    with pytest.raises(ConfigError, match="longer"):
+        Policy.parse("#" * (2**20 + 1))
+    for text in ("[" * 5_000, "a: {" * 100 + "}" * 100, "- " * 3_000 + "a"):
+        with pytest.raises(ConfigError):
+            Policy.parse(text)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_policy_or_a_config_error(text):
+    for each in (text, f"version: 1\nplugins: {text}"):
+        try:
+            policy = Policy.parse(each)
+        except ConfigError as error:
+            assert error.where.startswith("policy.yaml:")
+        else:
+            assert policy.document.version == 1
+
+
+@given(st.data())
+def test_changed_characters_make_a_policy_or_a_config_error(data):
+    text = list(TEXT)
+    for position in data.draw(st.lists(st.integers(0, len(text) - 1), min_size=1, max_size=4)):
+        text[position] = data.draw(st.characters(codec="utf-8"))
+    cut = data.draw(st.integers(0, len(text)))
+    try:
+        policy = Policy.parse("".join(text[:cut]))
+    except ConfigError as error:
+        assert error.where.startswith("policy.yaml:")
+    else:
+        assert policy.grants_for(Needs(plugin="stranger"), "nightly") == Grants()
+
+
+@pytest.mark.parametrize(
+    ("text", "version", "inside"),
+    [
+        (">=1.2.0, <2.0.0", "1.2.0", True),
+        (">=1.2.0, <2.0.0", "1.10.0", True),
+        (">=1.2.0, <2.0.0", "2.0.0", False),
+        (">=1.2.0, <2.0.0", "2.0.0-rc.1", False),
+        (">=1.2.0, <2.0.0", "1.3.0-rc.1", False),
+        (">=1.3.0-rc.1", "1.3.0-rc.2", True),
+        ("=1.0.0", "1.0.1", False),
+        (">1.0.0", "1.0.0", False),
+        ("<=1.0.0", "1.0.0", True),
+    ],
+)
+def test_range_holds_versions(text, version, inside):
+    assert (Version.parse(version) in VersionRange.parse(text)) is inside
+
+
+# Reviews.
+
+
+def capabilities(*texts: str) -> frozenset[Capability]:
+    return frozenset(map(Capability.parse, texts))
+
+
+def test_report_says_what_is_missing_and_what_is_unused(policy):
+    needs = Needs(
+        plugin="rates",
+        version="1.2.3",
+        digest=DIGEST,
+        capabilities=capabilities("clock", "directory:input#write", "http:https://api.example.com#POST", "state:own"),
+        limits={"fuel": 2_000, "memory_bytes": 10},
+    )
+    report = check(needs, policy, pipeline="nightly")
+    assert report.missing == capabilities("directory:input#write", "http:https://api.example.com#POST")
+    assert capabilities("metrics", "secret:other-token", "directory:cache#write") < report.unused
+    assert not report.unused & report.asked
+    assert report.limits_missing == (LimitChange("fuel", 1_000, 2_000),)
+    assert not report.ok
+    with pytest.raises(PermissionDenied) as caught:
+        report.require()
+    assert "directory:input#write, http:https://api.example.com#POST, fuel of 2000, at most 1000" in str(caught.value)
+    assert caught.value.plugin == "rates"
+
+
+def test_report_is_ok_when_all_that_is_asked_for_is_granted(policy):
+    needs = Needs(plugin="rates", version="1.2.3", digest=DIGEST, capabilities=capabilities("directory:cache#write"))
+    report = check(needs, policy)
+    report.require()
+    assert (report.ok, report.reason) == (True, "")
+
+
+def test_report_on_a_plugin_without_a_rule_says_so(policy):
+    report = check(Needs(plugin="stranger", capabilities=capabilities("files")), policy)
+    assert (report.granted, report.missing) == (frozenset(), capabilities("files"))
+    with pytest.raises(PermissionDenied, match="no rule for the plugin 'stranger'"):
+        report.require()
+
+
+def test_difference_between_versions_shows_what_is_wider():
+    old = Needs(plugin="p", capabilities=capabilities("directory:d#read", "secret:a"), limits={"memory_bytes": 5})
+    new = Needs(
+        plugin="p",
+        capabilities=capabilities("directory:d#read", "directory:d#write"),
+        limits={"memory_bytes": 6, "call_timeout_ms": 1_000},
+    )
+    change = diff(old, new)
+    assert change.added == capabilities("directory:d#write")
+    assert change.removed == capabilities("secret:a", "secrets")
+    assert change.limits_raised == (LimitChange("memory_bytes", 5, 6),)
+    assert change.limits_lowered == (LimitChange("call_timeout_ms", None, 1_000),)
+    assert change.widened
+    assert not diff(new, new).widened
+    assert not diff(new, Needs(plugin="p", limits=dict(new.limits))).widened
+    assert diff(new, Needs(plugin="p", capabilities=new.capabilities)).limits_raised  # the defaults are higher
+
+
+def event(used: str, *, plugin="rates", pipeline="nightly", decision="allow") -> AuditEvent:
+    return AuditEvent(
+        when=datetime(2026, 1, 1, tzinfo=UTC),
+        plugin=plugin,
+        pipeline=pipeline,
+        capability="files",
+        function="f",
+        object=used,
+        decision=decision,
+    )
+
+
+def test_suggestion_is_the_least_policy_for_what_was_used(policy):
+    used = [
+        event("interface:clock"),
+        event("interface:files"),
+        event("directory:cache#read"),
+        event("http:https://api.example.com#GET"),
+        event("http:https://api.example.com#GET"),
+        event("state:own"),
+        event("secret:?", decision="deny"),
+        event("secret:root", decision="deny"),
+        event("directory:work#write", plugin="fresh", pipeline=""),
+    ]
+    least = suggest(used, base=policy)
+    grants = least.grants_for(RATES, "nightly")
+    assert grants == Grants(
+        clock=True,
+        state=True,
+        files={"cache": DirectoryGrant(path=Path("/etc/flows/cache"))},
+        http={
+            "https://api.example.com": HttpGrant(
+                methods=frozenset({"GET"}), secrets={"authorization": "Bearer {api-token}"}
+            )
+        },
+    )
+    assert least.grants_for(RATES, "other") == Grants()
+    assert least.grants_for(Needs(plugin="fresh"), "any").files["work"].writable
+    assert "free" not in least.document.plugins
+    assert Policy.parse(least.to_yaml()).document == least.document
+
+
+def test_suggestion_can_learn_from_what_was_denied():
+    least = suggest([event("secret:root", decision="deny"), event("secret:?", decision="deny")], include_denied=True)
+    assert least.grants_for(Needs(plugin="rates"), "nightly") == Grants(secrets=frozenset({"root"}))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["p", "q"]),
+            st.sampled_from(["", "n", "m"]),
+            st.sampled_from(
+                [
+                    *("interface:clock", "interface:random", "directory:d#read", "directory:d#write", "state:own"),
+                    *("http:http://h#GET", "http:http://h#POST", "secret:s", "plugin:x", "shared:b#read"),
+                ]
+            ),
+        ),
+        max_size=12,
+    )
+)
+def test_suggestion_allows_each_use_again_and_never_more_than_the_things_used(uses):
+    least = suggest(event(used, plugin=plugin, pipeline=pipeline) for plugin, pipeline, used in uses)
+    for plugin in ("p", "q"):
+        for pipeline in ("", "n", "m"):
+            mine = [Capability.parse(u) for p, each, u in uses if p == plugin and each in ("", pipeline)]
+            report = check(Needs(plugin=plugin, capabilities=frozenset(mine)), least, pipeline=pipeline)
+            assert report.ok
+            # Reading comes with writing.
+            assert {each for each in report.unused if each.action != "read"} == set()

@@ -176,7 +176,12 @@ class _Parser:
     def _scalar(self, event: yaml.ScalarEvent) -> Any:
         text: str = event.value
         if _SURROGATE.search(text):
-            raise self._refused(event, "half of a surrogate pair", hint="write the character itself")
+            try:
+                # JSON writes some characters as two escapes, which PyYAML leaves apart.
+                text = text.encode("utf-16", "surrogatepass").decode("utf-16")
+            except UnicodeDecodeError as error:
+                hint = "write the character itself"
+                raise self._refused(event, "half of a surrogate pair", hint=hint) from error
         if event.style is not None:
             return text
         if _NULL.fullmatch(text):

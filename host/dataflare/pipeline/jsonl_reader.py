@@ -42,7 +42,8 @@ def read_json_lines(path: Path, columns: dict[str, pa.DataType]) -> Iterator[Any
             yield found
             continue
         batch = _decode(path, first_line, part, schema)
-        _check_complete(path, first_line, part, found.schema, schema)
+        # What the options give a type, the reader takes by that type and nothing more.
+        _check_complete(path, first_line, part, pa.schema([f for f in found.schema if f.name not in columns]), schema)
         yield batch
     if schema is None:
         yield pa.schema(list(columns.items()))
@@ -73,6 +74,11 @@ def _with_types(found: pa.Schema, columns: dict[str, pa.DataType]) -> pa.Schema:
 
 def _decode(path: Path, first_line: int, part: bytes, schema: pa.Schema | None) -> pa.RecordBatch:
     try:
+        part.decode()
+    except UnicodeDecodeError as error:
+        line = first_line + part.count(b"\n", 0, error.start)
+        raise DataError("is not UTF-8", file=str(path), line=line) from error
+    try:
         return decode_json_lines(part, schema, MAX_BATCH_BYTES)
     except DataFailure as error:
         message, line = error.message.removeprefix("malformed: "), 0
@@ -83,14 +89,38 @@ def _decode(path: Path, first_line: int, part: bytes, schema: pa.Schema | None) 
 
 
 def _check_complete(path: Path, first_line: int, part: bytes, found: pa.Schema, schema: pa.Schema) -> None:
-    """Refuse to drop columns that only come up later."""
-    late = [name for name in found.names if name not in schema.names]
-    if not late:
+    """Refuse to drop what only comes up later: columns, and parts of columns that are records."""
+    if not (late := _late(found, schema)):
         return
     line = first_line
-    for number, text in enumerate(part.splitlines()):
-        if text.strip() and late[0] in decode_json_lines(text + b"\n", None, MAX_BATCH_BYTES).schema.names:
+    for number, text in enumerate(part.split(b"\n")):
+        if text.strip() and late[0] in _late(decode_json_lines(text + b"\n", None, MAX_BATCH_BYTES).schema, schema):
             line = first_line + number
             break
-    what = f"the column {late[0]!r} comes up here first, after the columns were found out"
-    raise DataError(what, file=str(path), line=line, hint=f"name it in `options`: columns: {{{late[0]}: ...}}")
+    raise DataError(
+        f"{late[0]!r} comes up here first, after the columns were found out",
+        file=str(path),
+        line=line,
+        hint=f"give its type in `options`: columns: {{{late[0].partition('.')[0]}: ...}}",
+    )
+
+
+def _late(found: Any, known: Any, prefix: str = "") -> list[str]:
+    """The names in a schema, or in the struct types within it, that another one does not have; dotted."""
+    names = {field.name: field for field in known}
+    late: list[str] = []
+    for field in found:
+        if field.name not in names:
+            late.append(prefix + field.name)
+            continue
+        one, other = _item(field.type), _item(names[field.name].type)
+        if pa.types.is_struct(one) and pa.types.is_struct(other):
+            late += _late(one, other, f"{prefix}{field.name}.")
+    return late
+
+
+def _item(data_type: pa.DataType) -> pa.DataType:
+    """What lists of lists are of in the end."""
+    while pa.types.is_list(data_type):
+        data_type = data_type.value_type
+    return data_type

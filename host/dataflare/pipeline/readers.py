@@ -108,26 +108,38 @@ def _json_lines_batches(path: Path, node: JsonlRead) -> Iterator[Any]:
 
 
 def _csv_batches(path: Path, node: CsvRead) -> Iterator[Any]:
-    options = node.options
-    types = {name: parse_type(text) for name, text in options.columns.items()}
+    delimiter = node.options.delimiter
+    types = {name: parse_type(text) for name, text in node.options.columns.items()}
     with path.open("rb") as file:
-        counter = QuoteCounter(file)
         try:
-            reader = arrow_csv.open_csv(
-                pa.PythonFile(counter, "r"),
-                read_options=arrow_csv.ReadOptions(block_size=_CSV_BLOCK_BYTES),
-                parse_options=arrow_csv.ParseOptions(delimiter=options.delimiter, newlines_in_values=True),
-                convert_options=arrow_csv.ConvertOptions(
-                    column_types=types, null_values=options.null_values, strings_can_be_null=True
-                ),
-            )
+            reader, counter = _open_csv(file, node, types)
             _check_header(path, reader.schema, types)
+            # What is no UTF-8 is taken for binary, which no text can be meant to be: as a string it is an error.
+            if broken := [
+                field.name for field in reader.schema if field.type == pa.binary() and field.name not in types
+            ]:
+                file.seek(0)
+                reader, counter = _open_csv(file, node, types | dict.fromkeys(broken, pa.string()))
             yield reader.schema
             yield from reader
         except pa.ArrowException as error:
-            raise _csv_error(path, error, options.delimiter) from error
-    if counter.unbalanced and (line := open_record(path, options.delimiter)):
+            raise _csv_error(path, error, delimiter) from error
+    if counter.unbalanced and (line := open_record(path, delimiter)):
         raise DataError("a quote that is never closed begins in the record of this line", file=str(path), line=line)
+
+
+def _open_csv(file: Any, node: CsvRead, types: dict[str, pa.DataType]) -> tuple[Any, QuoteCounter]:
+    counter = QuoteCounter(file)
+    reader = arrow_csv.open_csv(
+        pa.PythonFile(counter, "r"),
+        # With threads of its own Arrow does not know which record it complains of.
+        read_options=arrow_csv.ReadOptions(block_size=_CSV_BLOCK_BYTES, use_threads=False),
+        parse_options=arrow_csv.ParseOptions(delimiter=node.options.delimiter, newlines_in_values=True),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types=types, null_values=node.options.null_values, strings_can_be_null=True
+        ),
+    )
+    return reader, counter
 
 
 def _check_header(path: Path, schema: pa.Schema, types: dict[str, pa.DataType]) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 from wasmtime import component as wc
 
-from dataflare.engine.bridge import CALL_EXPORT, Link, export_links, import_links
+from dataflare.engine.bridge import CALL_EXPORT
 from dataflare.engine.codec import Codecs
 from dataflare.engine.flavour import Flavour
 from dataflare.engine.instance import Instance, bind
+from dataflare.engine.links import Link, export_links, import_links
 from dataflare.engine.side import Side
 from dataflare.engine.types import Shape, size
 from dataflare.errors import UsageError

@@ -12,7 +12,7 @@ import wasmtime
 from wasmtime import component as wc
 
 from dataflare.engine.binary import check_header
-from dataflare.engine.bridge import compose
+from dataflare.engine.bridge import BRIDGE_VERSION, compose
 from dataflare.engine.cache import Cache, default_folder
 from dataflare.engine.component import Component
 from dataflare.engine.flavour import Flavour
@@ -22,8 +22,6 @@ from dataflare.errors import NotAComponent, UnsupportedComponent, UsageError
 
 __all__ = ["Engine"]
 
-_BRIDGE_VERSION: Final = 1
-"""To be raised with every change of what `bridge` generates, since compiled components are kept."""
 _WASI: Final = re.compile(r"wasi:(cli|clocks|filesystem|io|random|sockets)/[a-z0-9-]+@0\.2\.\d+")
 
 
@@ -94,7 +92,7 @@ class Engine:
         check_header(binary, name)
         flavour = self._flavour(fuel)
         plugin = hashlib.sha256(binary).hexdigest()
-        key = hashlib.sha256(f"{plugin} {flavour.identity} bridge={_BRIDGE_VERSION}".encode()).hexdigest()
+        key = hashlib.sha256(f"{plugin} {flavour.identity} bridge={BRIDGE_VERSION}".encode()).hexdigest()
         with self._lock:
             lock = self._compiling.setdefault(key, threading.Lock())
         with lock:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wasmtime import _bindings as raw
 
-from dataflare.engine.bridge import (
+from dataflare.engine.capi import error_message, error_pointer, error_trace
+from dataflare.engine.convert import MISFITS, explain
+from dataflare.engine.layout import (
     DROPPED_COUNT_AT,
     DROPPED_LIST_AT,
     FRAME_AT,
@@ -22,10 +24,8 @@ from dataflare.engine.bridge import (
     MEMORY_BYTES,
     OVERFLOW_AT,
     POINTER_AT,
-    Link,
 )
-from dataflare.engine.capi import error_message, error_pointer, error_trace
-from dataflare.engine.convert import MISFITS, explain
+from dataflare.engine.links import Link
 from dataflare.engine.memory import Ledger
 from dataflare.engine.resources import GuestResource, HandleTable
 from dataflare.engine.side import BrokenAddress, Side

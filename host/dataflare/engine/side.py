@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from dataflare.engine.bridge import HOST_HALF_AT, MEMORY_BYTES
 from dataflare.engine.convert import as_numbers
+from dataflare.engine.layout import HOST_HALF_AT, MEMORY_BYTES
 from dataflare.engine.resources import GuestResource, HandleTable
 from dataflare.errors import ValueTypeError
 

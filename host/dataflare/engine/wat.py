@@ -31,7 +31,7 @@ from dataflare.engine.types import (
     size,
 )
 
-__all__ = ["Function", "Walkers", "named_types", "value_type"]
+__all__ = ["Function", "Walkers", "in_place", "named_types", "quote", "value_type"]
 
 _STORES: Final = {1: "i32.store8", 2: "i32.store16", 4: "i32.store"}
 _LOADS: Final = {1: "i32.load8_u", 2: "i32.load16_u", 4: "i32.load"}
@@ -53,7 +53,8 @@ _NARROW: Final = {
 }
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
+    """A text as a WebAssembly string."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -114,18 +115,23 @@ def value_type(ty: Type, names: dict[Type, str], resources: Callable[[int], str]
         case TupleT():
             return f"(tuple {' '.join(sub(t) for t in ty.items)})"
         case RecordT():
-            return f"(record {' '.join(f'(field {_quote(n)} {sub(t)})' for n, t in ty.fields)})"
+            return f"(record {' '.join(f'(field {quote(n)} {sub(t)})' for n, t in ty.fields)})"
         case VariantT():
-            cases = (f"(case {_quote(n)}{f' {sub(t)}' if t is not None else ''})" for n, t in ty.cases)
+            cases = (f"(case {quote(n)}{f' {sub(t)}' if t is not None else ''})" for n, t in ty.cases)
             return f"(variant {' '.join(cases)})"
         case EnumT():
-            return f"(enum {' '.join(map(_quote, ty.names))})"
+            return f"(enum {' '.join(map(quote, ty.names))})"
         case FlagsT():
-            return f"(flags {' '.join(map(_quote, ty.names))})"
+            return f"(flags {' '.join(map(quote, ty.names))})"
         case OwnT():
             return f"(own {resources(ty.resource)})"
         case BorrowT():
             return f"(borrow {resources(ty.resource)})"
+
+
+def in_place(function: str) -> str:
+    """Replace the handle at `$p` by what a function makes of it."""
+    return f"(i32.store (local.get $p) (call {function} (i32.load (local.get $p))))"
 
 
 class Function:

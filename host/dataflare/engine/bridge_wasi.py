@@ -1,0 +1,54 @@
+"""Imports that wasmtime satisfies: declared as the plugin declares them, and handed through."""
+
+from __future__ import annotations
+
+from dataflare.engine.scope import Scope, types_of
+from dataflare.engine.types import Interface, Shape, Type
+from dataflare.engine.wat import named_types, quote
+
+__all__ = ["WasiImports"]
+
+
+class WasiImports:
+    """Writes the imports `$wasi0`, `$wasi1` and so on. Their resource types are called `$w` and their index."""
+
+    def __init__(self, shape: Shape) -> None:
+        self._shape = shape
+        self._named: dict[Type, str] = {}
+
+    def text(self) -> list[str]:
+        """All imports, in the order in which they use each other."""
+        return [
+            line
+            for number, (name, interface) in enumerate(self._shape.wasi.items())
+            for line in self._declare(number, name, interface)
+        ]
+
+    def _declare(self, number: int, name: str, interface: Interface) -> list[str]:
+        inner: list[str] = []
+        scope = Scope(lambda index: f"$l{index}")
+        fresh: dict[int, str] = {}
+        for item, index in interface.resources.items():
+            if self._shape.resources[index].interface == name and index not in fresh:
+                inner.append(f"(export {quote(item)} (type $l{index} (sub resource)))")
+                fresh[index] = item
+            else:
+                inner.append(f"(alias outer 1 $w{index} (type $o{index}))")
+                inner.append(f"(export {quote(item)} (type $l{index} (eq $o{index})))")
+        own = set(interface.types.values())
+        for ty in {t: None for used in types_of(interface) for t in named_types(used) if t not in own}:
+            # The interface uses a type that holds this one, whose name only another interface has.
+            scope.names[ty] = f"$a{len(scope.names)}"
+            inner.append(f"(alias outer 1 {self._named[ty]} (type {scope.names[ty]}))")
+        for place, (item, ty) in enumerate(sorted(interface.types.items(), key=lambda it: len(named_types(it[1])))):
+            inner.append(f"(type $d{place} {scope.definition(ty)})")
+            inner.append(f"(export {quote(item)} (type $n{place} (eq $d{place})))")
+            scope.names[ty] = f"$n{place}"
+        inner += [f"(export {quote(item)} (func {scope.signature(func)}))" for item, func in interface.funcs.items()]
+        lines = [f"(import {quote(name)} (instance $wasi{number} {' '.join(inner)}))"]
+        lines += [f"(alias export $wasi{number} {quote(item)} (type $w{index}))" for index, item in fresh.items()]
+        for item, ty in interface.types.items():
+            if ty not in self._named:
+                self._named[ty] = f"$wt{len(self._named)}"
+                lines.append(f"(alias export $wasi{number} {quote(item)} (type {self._named[ty]}))")
+        return lines

@@ -37,15 +37,15 @@ def plugin_error(error: Variant, *, plugin: str, export: str) -> PluginError:
     )
 
 
-def unwrap(result: Ok[Any] | Err[Any], *, plugin: str, export: str) -> Any:
-    """Return the value of a WIT `result`.
+def unwrap(result: Any, *, plugin: str, export: str) -> Any:
+    """Return the value of a WIT `result`, and anything else, such as what `health-check` returns, as it is.
 
     Raises:
         PluginError: It is an `err`.
     """
     if isinstance(result, Err):
         raise plugin_error(result.error, plugin=plugin, export=export)
-    return result.value
+    return result.value if isinstance(result, Ok) else result
 
 
 def _describe(error: Variant) -> str:

@@ -1,0 +1,400 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from dataflare.data.batches import Batch
+from dataflare.data.schemas import Field, Schema
+from dataflare.errors import GuestPanic, PluginError, ProtocolFault, UsageError, ValueTypeError
+from dataflare.runtime.destination import Destination, RunLost
+from dataflare.runtime.host import Host
+from dataflare.runtime.plugin import Plugin, same_columns
+from dataflare.runtime.pool import PoolSettings
+from dataflare.runtime.processor import Processor
+from dataflare.runtime.results import Dataset, DurablePosition, Estimate, Rule, RuleCount, Violation
+from dataflare.runtime.source import Source
+from dataflare.runtime.transformer import Transformer
+from dataflare.runtime.validator import Validator
+from dataflare.values import Ok
+from runtime_fakes import Doubler, FakeEngine, Numbers, Positive, Shelf, Upper, failed, numbers
+
+N = pa.schema([pa.field("n", pa.int64())])
+
+
+@pytest.fixture
+def load(host: Host, engine: FakeEngine) -> Callable[..., Any]:
+    def make(guest: Any, kind: type[Plugin], **attributes: Any) -> Any:
+        # A class of its own, so that what a test sets does not outlive it.
+        plugin = host.load(engine.add(type(guest.__name__, (guest,), attributes)), name="p")
+        assert type(plugin) is kind
+        return plugin
+
+    return make
+
+
+# Sources
+
+
+def test_source_tells_what_there_is(load):
+    source = load(Numbers, Source)
+    assert source.discover() == [Dataset("numbers", "", True)]
+    assert source.schema() == N
+    assert source.estimate() == Estimate(6, True)
+    assert source.estimate(b"4") == Estimate(2, True)
+
+
+def test_source_without_an_estimate_has_none(load):
+    assert load(Numbers, Source, estimate_record_count=lambda self, state: Ok(None)).estimate() is None
+
+
+def test_source_is_read_to_its_end(load):
+    source = load(Numbers, Source)
+    chunks = list(source.chunks())
+    assert [chunk.rows.column("n").to_pylist() for chunk in chunks] == [[0, 1], [2, 3], [4, 5]]
+    assert [chunk.state for chunk in chunks] == [b"2", b"4", b"6"]
+    assert [chunk.ended for chunk in chunks] == [False, False, True]
+
+
+def test_source_goes_on_from_a_state(load):
+    assert [batch.column("n").to_pylist() for batch in load(Numbers, Source).batches(b"2")] == [[2, 3], [4, 5]]
+
+
+def test_batches_without_rows_are_left_out(load):
+    def read(self: Any, state: bytes | None) -> Any:
+        found = Numbers.read(self, state)
+        if state == b"2":
+            found.value.rows = Batch(numbers())
+        return found
+
+    source = load(Numbers, Source, read=read)
+    assert [batch.num_rows for batch in source.batches()] == [2, 2]
+    assert [chunk.rows.num_rows for chunk in source.chunks()] == [2, 0, 2]
+
+
+def test_source_goes_on_after_a_trap_from_the_last_state(load, engine):
+    source = load(Numbers, Source, trap_at=2)
+    chunks = source.chunks()
+    last = next(chunks)
+    with pytest.raises(GuestPanic):
+        next(chunks)
+    assert [batch.column("n").to_pylist() for batch in source.batches(last.state)] == [[2, 3], [4, 5]]
+    assert len(engine.instances) == 2
+
+
+def test_chunk_of_another_schema_than_the_one_before_is_a_fault(load, engine):
+    source = load(Numbers, Source, change_schema_at=2)
+    with pytest.raises(ProtocolFault, match=r"#read: it returned the columns n: string, where .* said n: int64"):
+        list(source.chunks())
+    assert not engine.instances[0].alive
+    assert source.stats.faults == 1
+
+
+def test_chunk_of_another_schema_than_promised_is_a_fault(load):
+    source = load(Numbers, Source, change_schema_at=0)
+    source.schema()
+    with pytest.raises(ProtocolFault):
+        source.read()
+
+
+def test_new_run_may_have_another_schema(load):
+    source = load(Numbers, Source)
+    list(source.chunks())
+    source._parts.component._guest.change_schema_at = 0
+    assert source.read().rows.schema.field("n").type == pa.string()
+
+
+def test_answer_that_is_no_schema_is_a_fault(load):
+    source = load(Numbers, Source, get_schema=lambda self: Ok(Schema((Field("n", "text"),))))
+    with pytest.raises(ProtocolFault, match="#get-schema: it returned no valid schema"):
+        source.schema()
+
+
+# Destinations
+
+
+def test_destination_publishes_when_it_finishes(load):
+    shelf: list[int] = []
+    destination = load(Shelf, Destination, shelf=shelf)
+    destination.prepare(N)
+    destination.write(numbers(1, 2))
+    destination.write(numbers(3))
+    assert destination.flush() == DurablePosition(0, b"")
+    assert shelf == []
+    assert destination.finish() == DurablePosition(3, b"t")
+    assert shelf == [1, 2, 3]
+
+
+def test_finish_can_be_repeated_and_abort_after_it_does_nothing(load):
+    shelf: list[int] = []
+    destination = load(Shelf, Destination, shelf=shelf)
+    destination.prepare(N)
+    destination.write(numbers(1))
+    destination.finish()
+    assert destination.finish() == DurablePosition(1, b"t")
+    destination.abort()
+    destination.abort()
+    assert shelf == [1]
+
+
+@pytest.mark.parametrize("function", ["write", "flush", "finish"])
+def test_call_before_prepare_is_refused(load, engine, function):
+    destination = load(Shelf, Destination, shelf=[])
+    with pytest.raises(UsageError, match=f"`{function}` out of order: no run is under way"):
+        getattr(destination, function)(*([numbers(1)] if function == "write" else []))
+    assert function not in engine.instances[0].calls
+
+
+def test_second_prepare_within_a_run_is_refused(load):
+    destination = load(Shelf, Destination, shelf=[])
+    destination.prepare(N)
+    with pytest.raises(UsageError, match="a run is under way"):
+        destination.prepare(N)
+
+
+def test_write_after_finish_is_refused(load):
+    destination = load(Shelf, Destination, shelf=[])
+    destination.prepare(N)
+    destination.finish()
+    with pytest.raises(UsageError, match="the run is finished"):
+        destination.write(numbers(1))
+
+
+def test_aborted_run_can_be_followed_by_another(load):
+    shelf: list[int] = []
+    destination = load(Shelf, Destination, shelf=shelf)
+    destination.prepare(N)
+    destination.write(numbers(1))
+    destination.abort()
+    destination.prepare(N)
+    destination.write(numbers(2))
+    destination.finish()
+    assert shelf == [2]
+
+
+def test_abort_of_a_destination_that_was_never_used_makes_no_instance(load, engine):
+    load(Shelf, Destination, shelf=[]).abort()
+    assert engine.instances == []
+
+
+def test_batch_of_another_schema_is_refused_before_the_plugin_sees_it(load, engine):
+    destination = load(Shelf, Destination, shelf=[])
+    destination.prepare(N)
+    with pytest.raises(UsageError, match="columns n: string, where the run has n: int64"):
+        destination.write(pa.record_batch({"n": ["1"]}))
+    assert "write" not in engine.instances[0].calls
+    destination.write(numbers(1))
+
+
+def test_error_of_a_write_leaves_the_run_under_way(load):
+    class Moody(Shelf):
+        def write(self, input: Batch) -> Any:
+            return failed("unavailable", "later") if input.num_rows() == 2 else super().write(input)
+
+    shelf: list[int] = []
+    destination = load(Moody, Destination, shelf=shelf)
+    destination.prepare(N)
+    with pytest.raises(PluginError) as caught:
+        destination.write(numbers(1, 2))
+    assert caught.value.retryable
+    destination.write(numbers(3))
+    destination.finish()
+    assert shelf == [3]
+
+
+@pytest.mark.parametrize("function", ["write", "flush", "finish"])
+def test_run_is_lost_with_its_instance(load, engine, function):
+    shelf: list[int] = []
+    destination = load(Shelf, Destination, shelf=shelf, trap_in=function)
+    calls = {"write": lambda: destination.write(numbers(2)), "flush": destination.flush, "finish": destination.finish}
+    destination.prepare(N)
+    destination.write(numbers(1)) if function != "write" else None
+    with pytest.raises(GuestPanic):
+        calls[function]()
+    for call in calls.values():
+        with pytest.raises(RunLost, match="a run whose instance is lost"):
+            call()
+    assert shelf == []
+    assert engine.instances[-1].calls in ([], ["configure", "initialize"])
+    destination.prepare(N)
+    destination.write(numbers(5))
+    destination.finish()
+    assert shelf == [5]
+
+
+def test_abort_of_a_lost_run_needs_no_instance(load, engine):
+    destination = load(Shelf, Destination, shelf=[], trap_in="write")
+    destination.prepare(N)
+    with pytest.raises(GuestPanic):
+        destination.write(numbers(1))
+    destination.abort()
+    assert len(engine.instances) == 1
+    with pytest.raises(UsageError, match="no run is under way"):
+        destination.write(numbers(1))
+
+
+def test_trap_in_prepare_loses_no_run(load):
+    destination = load(Shelf, Destination, shelf=[], trap_in="prepare")
+    with pytest.raises(GuestPanic):
+        destination.prepare(N)
+    destination.prepare(N)
+    assert destination.finish().records == 0
+
+
+def test_trap_after_finish_loses_no_run(load):
+    shelf: list[int] = []
+    destination = load(
+        Shelf, Destination, shelf=shelf, health_check=lambda self: self._trap("health"), trap_in="health"
+    )
+    destination.prepare(N)
+    destination.finish()
+    with pytest.raises(GuestPanic):
+        destination.health()
+    destination.prepare(N)
+
+
+# Processors
+
+
+def test_processor_maps_and_drops_records(load):
+    processor = load(Upper, Processor)
+    assert processor.process("a") == "A"
+    assert processor.process("drop") is None
+
+
+def test_processor_maps_a_batch(load):
+    assert load(Upper, Processor).process_batch(numbers(1, 2)).column("n").to_pylist() == [1]
+
+
+def test_processor_that_makes_more_records_than_it_was_given_is_a_fault(load, engine):
+    grow = {"process_batch": lambda self, input: Ok(Batch(numbers(1, 2, 3)))}
+    processor = load(Upper, Processor, **grow)
+    with pytest.raises(ProtocolFault, match="#process-batch: it made 3 records of 2"):
+        processor.process_batch(numbers(1, 2))
+    processor.process("a")
+    assert len(engine.instances) == 2
+
+
+@pytest.mark.parametrize("value", [pa.table({"n": [1]}), {"n": [1]}, None])
+def test_what_is_no_batch_is_refused_before_the_plugin_sees_it(load, engine, value):
+    with pytest.raises(ValueTypeError, match=r"is no pyarrow\.RecordBatch"):
+        load(Upper, Processor).process_batch(value)
+    assert engine.instances == []
+
+
+# Transformers
+
+
+def test_transformer_maps_schemas_and_batches(load):
+    transformer = load(Doubler, Transformer)
+    assert transformer.output_schema(N) == N
+    assert transformer.transform(numbers(1, 2)).column("n").to_pylist() == [2, 4]
+
+
+def test_error_on_data_is_told_in_words(load):
+    with pytest.raises(PluginError, match="data: no-such-column: n") as caught:
+        load(Doubler, Transformer).output_schema(pa.schema([("m", pa.int64())]))
+    assert not caught.value.retryable
+    assert caught.value.error.value.case == "no-such-column"
+
+
+def test_broken_promise_of_a_schema_is_a_fault(load, engine):
+    transformer = load(Doubler, Transformer, result_type=pa.float64())
+    assert transformer.transform(numbers(1)).column("n").to_pylist() == [2.0]
+    transformer.output_schema(N)
+    with pytest.raises(ProtocolFault, match="columns n: double, where `output-schema` promised n: int64"):
+        transformer.transform(numbers(1))
+    assert engine.instances[0].closed == 1
+
+
+def test_promise_holds_only_for_the_schema_that_it_was_made_for(load):
+    transformer = load(Doubler, Transformer, result_type=pa.float64())
+    transformer.output_schema(N)
+    assert transformer.transform(pa.record_batch({"n": pa.array([1], pa.int32())})).num_rows == 1
+
+
+@pytest.mark.parametrize("value", [N.names, {}, numbers(1)])
+def test_what_is_no_schema_is_refused(load, value):
+    with pytest.raises(ValueTypeError, match=r"is no pyarrow\.Schema"):
+        load(Doubler, Transformer).output_schema(value)
+
+
+# Validators
+
+
+def test_validator_reports_violations(load):
+    validator = load(Positive, Validator)
+    assert validator.rules() == [Rule("positive", "n is over 0", "error")]
+    report = validator.validate(numbers(1, 0, -2))
+    assert report.rows_checked == 3
+    assert report.counts == (RuleCount("positive", 2),)
+    assert report.violations[0] == Violation(1, "n", "positive", "error", "0 is not over 0")
+    assert report.violation_count == 2
+
+
+def test_report_may_list_fewer_violations_than_it_counts(load):
+    def cut(report: Any) -> None:
+        del report.violations[1:]
+
+    report = load(Positive, Validator, tamper=staticmethod(cut)).validate(numbers(0, 0, 0))
+    assert (len(report.violations), report.violation_count) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("rows_checked", 4, "4 rows were checked, of 3"),
+        ("row", 3, "is in row 3, of 3 rows"),
+        ("rule", "negative", "1 violations of 'negative' are listed, 0 counted"),
+        ("counts", "twice", "a rule is counted twice"),
+        ("counts", "none", "2 violations of 'positive' are listed, 0 counted"),
+    ],
+)
+def test_report_that_cannot_be_true_is_a_fault(load, field, value, reason):
+    def tamper(report: Any) -> None:
+        if value == "twice":
+            report.counts *= 2
+        elif value == "none":
+            report.counts.clear()
+        else:
+            setattr(report if field == "rows_checked" else report.violations[0], field, value)
+
+    with pytest.raises(ProtocolFault, match=f"#validate: its report is wrong: .*{reason}"):
+        load(Positive, Validator, tamper=staticmethod(tamper)).validate(numbers(1, 0, 0))
+
+
+# Schemas
+
+
+def test_columns_are_the_same_whatever_their_metadata():
+    assert same_columns(N, N.with_metadata({"a": "b"}))
+    assert same_columns(N, pa.schema([N.field(0).with_metadata({"a": "b"})]))
+
+
+def test_extension_type_is_the_same_as_its_storage():
+    assert same_columns(pa.schema([("u", pa.uuid())]), pa.schema([("u", pa.binary(16))]))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pa.schema([("m", pa.int64())]),
+        pa.schema([("n", pa.int32())]),
+        pa.schema([pa.field("n", pa.int64(), False)]),
+        pa.schema([]),
+    ],
+)
+def test_other_names_types_and_nullability_are_other_columns(other):
+    assert not same_columns(N, other)
+
+
+@pytest.mark.parametrize("policy", ["reuse", "fresh-per-batch", "fresh-per-call"])
+def test_policy_decides_how_long_an_instance_lives(host, engine, policy):
+    plugin = host.load(engine.add(Doubler), pool=PoolSettings(policy=policy))
+    plugin.output_schema(N)
+    plugin.transform(numbers(1))
+    plugin.transform(numbers(1))
+    made = {"reuse": 1, "fresh-per-batch": 2, "fresh-per-call": 3}
+    assert len(engine.instances) == made[policy]

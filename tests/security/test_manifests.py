@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -217,6 +218,20 @@ def test_imports_that_the_manifest_does_not_ask_for_are_found():
         "interface:dataflare:host/files@2.0.0",
         "interface:acme:own/thing@1.0.0",
     }
+
+
+def test_real_component_with_a_manifest_is_the_same_component():
+    wasmtime = pytest.importorskip("wasmtime")
+    from wasmtime.component import Component
+
+    root = Path(__file__).resolve().parents[2]
+    original = (root / "guest-sdks/rust/components/csv-source.wasm").read_bytes()
+    changed = embed(original, MANIFEST)
+    assert len(changed) > len(original)
+    assert component_digest(changed) == component_digest(original)
+    with wasmtime.Engine() as engine:
+        types = [Component(engine, data).type.imports(engine) for data in (original, changed)]
+    assert types[0].keys() == types[1].keys() != set()
 
 
 @pytest.mark.parametrize("data", [b"", b"\0asm", b"\0asm\x01\0\0\0", b"garbage!" * 4])

@@ -82,12 +82,12 @@ class TrustDocument(StrictModel):
 
     version: Literal[1]
     threshold: Annotated[int, Field(ge=1, le=16)] = 1
-    keys: list[TrustedKey] = Field(default_factory=list)
+    keys: tuple[TrustedKey, ...] = ()
     revoked: RevocationList = RevocationList()
 
     @field_validator("keys", mode="after")
     @classmethod
-    def _distinct(cls, keys: list[TrustedKey]) -> list[TrustedKey]:
+    def _distinct(cls, keys: tuple[TrustedKey, ...]) -> tuple[TrustedKey, ...]:
         seen: set[str] = set()
         for each in keys:
             if each.key in seen:

@@ -1,0 +1,1 @@
+"""The command `dataflare`: one module a subcommand."""

@@ -1,0 +1,103 @@
+"""`dataflare inspect`: what a component is, and what it can ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from dataflare.cli.figures import byte_count
+from dataflare.cli.output import printed_errors, stdout, write_json
+from dataflare.limits import Limits
+from dataflare.runtime.host import Host
+from dataflare.runtime.inspection import Inspection
+from dataflare.runtime.results import Metadata
+
+__all__ = ["command"]
+
+_LIMITS = Limits(call_timeout_s=10)
+
+
+def command(
+    component: Annotated[Path, typer.Argument(help="A component (.wasm).", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Write one JSON document.")] = False,
+    static: Annotated[
+        bool, typer.Option("--static", help="Run none of its code: leave its own metadata out, compile nothing.")
+    ] = False,
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where compiled plugins are kept.", envvar="DATAFLARE_CACHE", show_default="~/.cache/dataflare"
+        ),
+    ] = None,
+) -> None:
+    """Tell what a component is: kind, world, metadata, imports, capabilities that it needs, exports, size.
+
+    Its metadata is asked for in an instance that may use nothing. Exit codes: 0 a plugin; 3 no component, or a
+    component for none of the worlds; 1 its metadata could not be had; 2 the command line is wrong.
+    """
+    with (
+        printed_errors(as_json=as_json),
+        Host(cache_dir=None if cache_dir is None else cache_dir / "compiled") as host,
+    ):
+        inspection = host.inspect(component)
+        metadata = None
+        if inspection.kind is not None and not static:
+            metadata = host.metadata(component, limits=_LIMITS)
+        if as_json:
+            write_json(_document(component, inspection, metadata))
+        else:
+            _show(component, inspection, metadata)
+        if inspection.kind is None:
+            raise typer.Exit(3)
+
+
+def _document(file: Path, inspection: Inspection, metadata: Metadata | None) -> dict[str, Any]:
+    return {
+        "file": str(file),
+        "kind": inspection.kind,
+        "worlds": list(inspection.worlds),
+        "problems": list(inspection.problems),
+        "metadata": None
+        if metadata is None
+        else {
+            "name": metadata.name,
+            "version": metadata.version,
+            "kind": metadata.kind,
+            "description": metadata.description,
+            "config_schema": metadata.config_schema,
+        },
+        "capabilities": list(inspection.capabilities),
+        "imports": list(inspection.imports),
+        "wasi": list(inspection.wasi),
+        "exports": list(inspection.exports),
+        "size_bytes": inspection.size_bytes,
+        "digest": inspection.digest,
+    }
+
+
+def _show(file: Path, inspection: Inspection, metadata: Metadata | None) -> None:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("file", escape(str(file)))
+    table.add_row("kind", inspection.kind or "[red]a plugin of no world[/]")
+    for problem in inspection.problems:
+        table.add_row("problem", escape(problem))
+    for world in inspection.worlds:
+        table.add_row("world", escape(world))
+    if metadata is not None:
+        table.add_row("name", escape(f"{metadata.name} {metadata.version}"))
+        table.add_row("description", escape(metadata.description))
+        table.add_row("configuration", "has a JSON Schema (see --json)" if metadata.config_schema else "none")
+    table.add_row("needs", ", ".join(inspection.capabilities) or "nothing that has to be granted")
+    for name, items in (("imports", inspection.imports), ("exports", inspection.exports)):
+        table.add_row(name, escape("\n".join(items)) or "nothing")
+    wasi = f"{len(inspection.wasi)} interfaces, all empty here" if inspection.wasi else "none"
+    table.add_row("WASI", wasi)
+    table.add_row("size", f"{byte_count(inspection.size_bytes)} ({inspection.size_bytes:,} bytes)")
+    table.add_row("digest", inspection.digest)
+    stdout().print(table)

@@ -77,7 +77,7 @@ class TestEveryCaller:
             ("failing", "failed", "no such customer"),
             ("panicking", "faulted", "GuestPanic: "),
             ("slow", "faulted", "CallTimeout: "),
-            ("refused", "denied", "files is not granted"),
+            ("refused", "other", "files is not granted"),
         ],
     )
     def test_failure_of_the_other_plugin_is_a_value(self, call, name, case, text):

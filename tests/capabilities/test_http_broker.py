@@ -303,6 +303,11 @@ class TestRedirects:
         assert world.case(location, b={}, **options) == "denied"
         assert world.send(location, b={"methods": ["POST"]}, **options).status == 200
 
+    def test_method_that_a_redirect_changes_has_to_be_granted(self, world):
+        options = {"method": "POST", "methods": ["POST"], "body": b"x"}
+        assert world.case("/to/303?/hello", **options) == "denied"
+        assert world.send("/to/307?/hello", **options).status == 200
+
     def test_size_is_checked_at_the_redirect_too(self, world):
         options = {"method": "POST", "methods": ["POST"], "body": b"xx"}
         failure = world.failure(f"/to/307?{world.b}/hello", b={"methods": ["POST"], "max_request_bytes": 1}, **options)

@@ -224,6 +224,14 @@ class TestNames:
         make("http://a.test:81", transport=transport).send(Request("GET", "http://a.test:81/"))
         assert b"host: a.test:81\r\n" in server.requests[0].lower()
 
+    def test_address_is_not_resolved(self, serve, make):
+        server = serve(say_hello)
+        names, dialled = Names(["8.8.8.8"]), Dialled(server.port)
+        broker = make("http://[2606:4700::1111]:81", transport=NetworkTransport(resolver=names, dial=dialled))
+        assert broker.send(Request("GET", "http://[2606:4700:0::1111]:81/")).status == 200
+        assert (names.asked, dialled.addresses) == ([], ["2606:4700::1111"])
+        assert b"host: [2606:4700::1111]:81\r\n" in server.requests[0].lower()
+
     def test_proxies_of_the_environment_are_not_used(self, serve, make, monkeypatch):
         proxy, server = serve(say_hello), serve(say_hello)
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
@@ -274,6 +282,14 @@ class TestTime:
         broker = make(origin, transport=NetworkTransport(tls=certificates.client))
         assert _timed(broker, origin) == Variant("timed-out", 200)
         silent.close()
+
+    def test_address_that_never_answers_is_left(self, make):
+        def slow(address, port, timeout_s):
+            time.sleep(timeout_s)
+            raise TimeoutError("timed out")
+
+        broker = make("http://a.test", transport=NetworkTransport(resolver=Names(["8.8.8.8", "1.1.1.1"]), dial=slow))
+        assert _timed(broker, "http://a.test/") == Variant("timed-out", 200)
 
     def test_address_that_does_not_answer_leaves_time_for_the_next(self, serve, make):
         server = serve(say_hello)
@@ -328,6 +344,12 @@ class TestSize:
         )
         server.close()
         assert len(sent) < 1000
+
+    def test_length_of_what_is_not_sent_does_not_count(self, serve, make):
+        server = serve(
+            lambda connection, request: connection.sendall(b"HTTP/1.1 304 Not Modified\r\ncontent-length: 999\r\n\r\n")
+        )
+        assert make(server.origin, max_response_bytes=200).send(Request("GET", server.origin)).status == 304
 
     def test_length_over_the_limit_is_believed(self, serve, make):
         server = serve(

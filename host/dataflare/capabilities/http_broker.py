@@ -44,6 +44,9 @@ _MIN_SECRET_CHARACTERS = 6
 class HttpBroker:
     """Makes one plugin's requests, as its grants say. Any thread may use it; `close` it, or use it in a `with`.
 
+    Secrets that grants add are kept from the plugin: a response that repeats one as it stands is withheld, and no
+    message holds one. A server that gives one back in another form (encoded, or in parts) is not seen through.
+
     Args:
         grants: By origin, as in `Grants.http`.
         transport: Carries the requests; closed with the broker.
@@ -210,7 +213,7 @@ def _read(incoming: Incoming, method: str, limit: int) -> Response:
     headers = [(name, value) for name, value in incoming.headers if name not in _HOP_HEADERS]
     encoding = ", ".join(value.strip().lower() for name, value in headers if name == "content-encoding")
     length = next((value for name, value in headers if name == "content-length"), "")
-    if method != "HEAD" and length.isdecimal() and int(length) > limit:
+    if method != "HEAD" and incoming.status != 304 and length.isdecimal() and int(length) > limit:
         raise CapabilityFailure("too-large", limit)
     body = read_body(incoming.chunks, limit=limit, encoding=encoding)
     if encoding in ENCODINGS and method != "HEAD":

@@ -141,7 +141,7 @@ class NetworkTransport:
                 link = kept.pop() if kept else None
             if link is None:
                 return self._new_link(outgoing)
-            if link.connection.is_idle() and not link.connection.has_expired():
+            if link.connection.is_available() and not link.connection.has_expired():
                 return link
             link.connection.close()
 
@@ -163,7 +163,7 @@ class NetworkTransport:
         key = (outgoing.url.origin, outgoing.addresses)
         with self._lock:
             kept = self._idle.setdefault(key, [])
-            if not self._closed and len(kept) < _MAX_IDLE and link.connection.is_idle():
+            if not self._closed and len(kept) < _MAX_IDLE and link.connection.is_available():
                 kept.append(link)
                 return
         link.connection.close()
@@ -178,7 +178,8 @@ class NetworkTransport:
                 return self._dial(address, port, share_s)
             except OSError as error:
                 last = error
-        deadline.remaining_s()
+        if isinstance(last, TimeoutError):
+            raise deadline.failure()
         raise httpcore.ConnectError(f"no connection to {host}: {last.strerror or last}") from last
 
     def _resolve(self, host: str, port: int, deadline: Deadline) -> list[str]:
@@ -196,7 +197,11 @@ class NetworkTransport:
             finally:
                 self._lookups.release()
 
-        threading.Thread(target=look_up, name=f"dataflare-lookup-{host}", daemon=True).start()
+        try:
+            threading.Thread(target=look_up, name=f"dataflare-lookup-{host}", daemon=True).start()
+        except RuntimeError as error:  # the system gives no more threads
+            self._lookups.release()
+            raise CapabilityFailure("other", f"{host} cannot be resolved: {error}") from error
         try:
             return answer.result(timeout=deadline.remaining_s())
         except TimeoutError:

@@ -63,9 +63,9 @@ class PipelinePlugins:
 
     Args:
         find: Returns what a plugin does to a batch, or `None` where there is no such plugin. It, and what it returns,
-            run in the thread of the call. What they raise becomes a case of `call-error` where it is the plugin's doing
-            (`PluginError`, `PluginFault`) or the operator's (`PermissionDenied`); anything else is the host's own
-            fault and passes through.
+            run in the thread of the call. What they raise becomes a case of `call-error`: `failed` for `PluginError`,
+            `faulted` for `PluginFault`, `other` for `PermissionDenied`, of what the called plugin itself lacks.
+            Anything else is the host's own fault and passes through.
     """
 
     def __init__(self, find: Callable[[str], Function | None]) -> None:
@@ -83,7 +83,7 @@ class PipelinePlugins:
             # Neither its backtrace nor its log, which are its operator's.
             raise CapabilityFailure("faulted", _cut(f"{type(error).__name__}: {error.message}")) from error
         except PermissionDenied as error:
-            raise CapabilityFailure("denied", _cut(error.message)) from error
+            raise CapabilityFailure("other", _cut(error.message)) from error
         if not isinstance(result, Batch):
             raise UsageError(f"plugin {plugin!r} was to make a Batch, not a {type(result).__name__}")
         return result

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from dataflare.errors import PluginError
-from dataflare.values import Err, Ok, Variant
+from dataflare.values import Variant
 
-__all__ = ["RETRYABLE", "plugin_error", "unwrap"]
+__all__ = ["RETRYABLE", "plugin_error"]
 
 RETRYABLE: Final = frozenset({"unavailable", "rate-limited"})
 """The cases of `dataflare:plugin/types.error` that a retry can help with, as their documentation says."""
@@ -35,17 +35,6 @@ def plugin_error(error: Variant, *, plugin: str, export: str) -> PluginError:
         retry_after_ms=error.value if error.case == "rate-limited" else None,
         hint=_HINTS.get(error.case, ""),
     )
-
-
-def unwrap(result: Any, *, plugin: str, export: str) -> Any:
-    """Return the value of a WIT `result`, and anything else, such as what `health-check` returns, as it is.
-
-    Raises:
-        PluginError: It is an `err`.
-    """
-    if isinstance(result, Err):
-        raise plugin_error(result.error, plugin=plugin, export=export)
-    return result.value if isinstance(result, Ok) else result
 
 
 def _describe(error: Variant) -> str:

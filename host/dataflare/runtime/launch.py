@@ -11,10 +11,11 @@ from typing import Any
 from dataflare.errors import DataflareError, PermissionDenied, WorldMismatch
 from dataflare.limits import Limits
 from dataflare.runtime.capabilities import Capabilities
-from dataflare.runtime.failures import unwrap
+from dataflare.runtime.failures import plugin_error
 from dataflare.runtime.ports import Component, HostFunctions, Instance
 from dataflare.runtime.results import Metadata, PluginStats
 from dataflare.runtime.worlds import LIFECYCLE
+from dataflare.values import Err, Ok
 
 __all__ = ["Launcher", "Worker", "read_metadata"]
 
@@ -53,7 +54,9 @@ class Worker:
             PluginFault: It trapped.
         """
         result = self.instance.call(interface, function, *args)
-        return unwrap(result, plugin=self._plugin, export=f"{interface}#{function}")
+        if isinstance(result, Err):
+            raise plugin_error(result.error, plugin=self._plugin, export=f"{interface}#{function}")
+        return result.value if isinstance(result, Ok) else result
 
 
 class Launcher:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,11 +86,11 @@ class InstancePool(Generic[T]):
         self._settings = settings
         self._owner = owner
         self._monotonic_s = monotonic_s
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.Lock())
         # The most recently used at the end: those at the front have been idle for longest.
         self._idle: list[tuple[T, float]] = []
         self._size = 0
-        self._leases: Counter[int] = Counter()
+        self._leases: dict[int, int] = {}
         self._closed = False
 
     @property
@@ -101,21 +100,66 @@ class InstancePool(Generic[T]):
 
     @contextmanager
     def lease(self, *, batch: bool = False) -> Iterator[T]:
-        """Have an instance for the length of a `with` block; one that is not usable afterwards is ended.
+        """Have an instance for the length of a `with` block: `acquire` and `release`."""
+        instance = self.acquire()
+        try:
+            yield instance
+        finally:
+            self.release(instance, batch=batch)
 
-        Args:
-            batch: Whether it is for a batch, which matters to the policy `fresh-per-batch`.
+    def acquire(self) -> T:
+        """Take an instance, which this thread must `release`.
 
         Raises:
             PoolExhausted: All were in use for `acquire_timeout_s`, or this thread itself holds the last of them.
             UsageError: The pool is closed.
         """
-        instance = self._acquire()
+        thread = threading.get_ident()
+        found: list[T] = []
+        with self._changed:
+            expired = self._take_expired()
+            # Most often there is one: to ask whether to wait costs more than all the rest.
+            if not self._idle or self._closed:
+                self._wait(thread)
+            self._leases[thread] = self._leases.get(thread, 0) + 1
+            if self._idle:
+                found.append(self._idle.pop()[0])
+            else:
+                self._size += 1
+        for instance in expired:
+            self._end(instance)
+        if found:
+            return found[0]
         try:
-            yield instance
+            return self._make_counted()
+        except BaseException:
+            with self._changed:
+                self._forget_lease(thread)
+            raise
+
+    def release(self, instance: T, *, batch: bool = False) -> None:
+        """Give an instance back; one that is not usable any more is ended.
+
+        Args:
+            instance: What `acquire` returned.
+            batch: Whether it was used for a batch, which matters to the policy `fresh-per-batch`.
+        """
+        policy = self._settings.policy
+        keep = (policy == "reuse" or (policy == "fresh-per-batch" and not batch)) and self._usable(instance)
+        thread = threading.get_ident()
+        if keep:
+            with self._changed:
+                if not self._closed:
+                    self._idle.append((instance, self._monotonic_s()))
+                    self._forget_lease(thread)
+                    return
+        try:
+            self._end(instance)
         finally:
-            policy = self._settings.policy
-            self._release(instance, keep=policy == "reuse" or (policy == "fresh-per-batch" and not batch))
+            # Only now: whoever waits for the place must not find the old instance still being ended.
+            with self._changed:
+                self._size -= 1
+                self._forget_lease(thread)
 
     def warm(self, count: int) -> None:
         """Make instances until there are so many, at most the maximum."""
@@ -128,18 +172,9 @@ class InstancePool(Generic[T]):
             self._give_back(self._make_counted())
 
     def trim(self) -> None:
-        """End the instances that have been idle for too long."""
-        timeout_s = self._settings.idle_timeout_s
-        if timeout_s is None:
-            return
-        expired = []
+        """End the instances that have been idle for too long; `acquire` does it too."""
         with self._changed:
-            before = self._monotonic_s() - timeout_s
-            while self._idle and self._size > self._settings.minimum and self._idle[0][1] <= before:
-                expired.append(self._idle.pop(0)[0])
-                self._size -= 1
-            if expired:
-                self._changed.notify_all()
+            expired = self._take_expired()
         for instance in expired:
             self._end(instance)
 
@@ -157,45 +192,56 @@ class InstancePool(Generic[T]):
         for instance, _ in idle:
             self._end(instance)
         with self._changed:
-            own = self._leases[threading.get_ident()]
+            own = self._leases.get(threading.get_ident(), 0)
             self._changed.wait_for(lambda: self._size <= own, timeout=wait_s)
 
-    def _acquire(self) -> T:
-        self.trim()
-        thread = threading.get_ident()
-        with self._changed:
-            if self._leases[thread] >= self._settings.maximum:
-                raise PoolExhausted(
-                    f"plugin {self._owner!r} is called from within its own call",
-                    hint="a function of the host, such as a log sink, must not call the plugin that it serves",
-                )
-            free = self._changed.wait_for(self._is_free, timeout=self._settings.acquire_timeout_s)
-            self._require_open()
-            if not free:
-                raise PoolExhausted(
-                    f"all {self._settings.maximum} instances of plugin {self._owner!r} were in use for "
-                    f"{self._settings.acquire_timeout_s:g} s",
-                    hint="raise PoolSettings.maximum or acquire_timeout_s, or call it from fewer threads",
-                )
-            self._leases[thread] += 1
-            if self._idle:
-                return self._idle.pop()[0]
-            self._size += 1
-        try:
-            return self._make_counted()
-        except BaseException:
-            self._forget_lease(thread)
-            raise
+    # With the lock held.
 
-    def _release(self, instance: T, *, keep: bool) -> None:
-        # First the instance: whoever waits for the lease's end must not find it still being ended.
-        try:
-            if keep and self._usable(instance):
-                self._give_back(instance)
-            else:
-                self._end_counted(instance)
-        finally:
-            self._forget_lease(threading.get_ident())
+    def _take_expired(self) -> list[T]:
+        timeout_s = self._settings.idle_timeout_s
+        if timeout_s is None or not self._idle:
+            return []
+        before = self._monotonic_s() - timeout_s
+        expired = []
+        while self._idle and self._idle[0][1] <= before and self._size > self._settings.minimum:
+            expired.append(self._idle.pop(0)[0])
+            self._size -= 1
+        if expired:
+            self._changed.notify_all()
+        return expired
+
+    def _wait(self, thread: int) -> None:
+        """Wait until there is an instance, or room for one."""
+        settings = self._settings
+        if self._leases.get(thread, 0) >= settings.maximum:
+            raise PoolExhausted(
+                f"plugin {self._owner!r} is called from within its own call",
+                hint="a function of the host, such as a log sink, must not call the plugin that it serves",
+            )
+        free = self._changed.wait_for(self._is_free, timeout=settings.acquire_timeout_s)
+        self._require_open()
+        if not free:
+            raise PoolExhausted(
+                f"all {settings.maximum} instances of plugin {self._owner!r} were in use for "
+                f"{settings.acquire_timeout_s:g} s",
+                hint="raise PoolSettings.maximum or acquire_timeout_s, or call it from fewer threads",
+            )
+
+    def _is_free(self) -> bool:
+        return self._closed or bool(self._idle) or self._size < self._settings.maximum
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise UsageError(f"plugin {self._owner!r} is closed", hint="load it again")
+
+    def _forget_lease(self, thread: int) -> None:
+        if self._leases[thread] == 1:
+            del self._leases[thread]
+        else:
+            self._leases[thread] -= 1
+        self._changed.notify_all()
+
+    # Without it.
 
     def _give_back(self, instance: T) -> None:
         with self._changed:
@@ -203,7 +249,10 @@ class InstancePool(Generic[T]):
                 self._idle.append((instance, self._monotonic_s()))
                 self._changed.notify_all()
                 return
-        self._end_counted(instance)
+        try:
+            self._end(instance)
+        finally:
+            self._shrink()
 
     def _make_counted(self) -> T:
         try:
@@ -212,27 +261,7 @@ class InstancePool(Generic[T]):
             self._shrink()
             raise
 
-    def _end_counted(self, instance: T) -> None:
-        try:
-            self._end(instance)
-        finally:
-            self._shrink()
-
     def _shrink(self) -> None:
         with self._changed:
             self._size -= 1
             self._changed.notify_all()
-
-    def _forget_lease(self, thread: int) -> None:
-        with self._changed:
-            self._leases[thread] -= 1
-            if not self._leases[thread]:
-                del self._leases[thread]
-            self._changed.notify_all()
-
-    def _is_free(self) -> bool:
-        return self._closed or bool(self._idle) or self._size < self._settings.maximum
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise UsageError(f"plugin {self._owner!r} is closed", hint="load it again")

@@ -2,10 +2,10 @@
 
 | WIT | Python, given and taken |
 | --- | --- |
-| `bool`, `string`, `char` | `bool`, `str`, `str` of length 1 |
+| `bool`, `string`, `char` | `bool`, `str` (a buffer of UTF-8 is taken), `str` of length 1 |
 | `u8` ... `s64` | `int` (never `bool`; anything with `__index__` is taken) |
 | `f32`, `f64` | `float` (an `int` is taken) |
-| `list<u8>` | given as `bytes`; every contiguous buffer of bytes is taken |
+| `list<u8>` | given as `bytes`; every contiguous buffer of bytes, and a list or tuple of `int`, is taken |
 | `list<number>`, `list<bool>` | given as a one-dimensional `numpy.ndarray`; a list, an array or a pyarrow array without nulls is taken |
 | `list<T>` | `list` (any sequence is taken) |
 | `tuple<...>` | `tuple` |

@@ -77,7 +77,9 @@ class Codecs:
         self._resources = resources
         self._scope: dict[str, Any] = {"Ok": Ok, "Err": Err, "Some": Some, "Variant": Variant, **convert.HELPERS}
         self._load: dict[Type, str] = {}
+        self._load_items: dict[Type, str] = {}
         self._store: dict[Type, str] = {}
+        self._store_items: dict[Type, str] = {}
         self._count = 0
         self._records: dict[RecordT, str] = {}
 
@@ -193,9 +195,8 @@ class Codecs:
             return f"m.blob({p}, {n})"
         if isinstance(element, PrimT) and element.name in convert.DTYPES:
             return f"m.numbers({p}, {n}, {self._constant('d', convert.DTYPES[element.name])})"
-        key = ListT(element)
-        if key not in self._load:
-            name = self._load[key] = self._name("ll")
+        if element not in self._load_items:
+            name = self._load_items[element] = self._name("ll")
             fmt, variables, expression = self._fixed(element, "a")
             unpack = self._constant("u", Struct("<" + fmt).iter_unpack)
             step = size(element)
@@ -205,7 +206,7 @@ class Codecs:
             else:
                 loop = f"for {targets} in {unpack}(raw)"
             self._compile(name, f"def {name}(m, p, n):\n raw = m.part(p, n * {step})\n return [{expression} {loop}]\n")
-        return f"{self._load[key]}(m, {p}, {n})"
+        return f"{self._load_items[element]}(m, {p}, {n})"
 
     def _variant_expression(self, ty: VariantT | OptionT | ResultT, d: str, at: str) -> str:
         inside = f"{at} + {payload_offset(ty)}"
@@ -317,9 +318,8 @@ class Codecs:
             return f"m.put_blob({v})"
         if isinstance(element, PrimT) and element.name in convert.DTYPES:
             return f"m.put_numbers({v}, {self._constant('d', convert.DTYPES[element.name])})"
-        key = ListT(element)
-        if key not in self._store:
-            name = self._store[key] = self._name("sl")
+        if element not in self._store_items:
+            name = self._store_items[element] = self._name("sl")
             store, step = self._storer(element), size(element)
             self._compile(
                 name,
@@ -331,4 +331,4 @@ class Codecs:
                 f"  a += {step}\n"
                 f" return p, n\n",
             )
-        return f"{self._store[key]}(m, {v})"
+        return f"{self._store_items[element]}(m, {v})"

@@ -329,9 +329,9 @@ def _explain_primitive(name: str, value: Any, path: str) -> ValueTypeError | Non
             return _wrong(path, "a text without halves of surrogate pairs", value)
         return None
     try:
-        memoryview(value)
-    except TypeError:
-        return _wrong(path, "a str", value)
+        bytes(memoryview(value)).decode()
+    except (TypeError, UnicodeDecodeError):
+        return _wrong(path, "a str, or bytes of UTF-8", value)
     return None
 
 
@@ -356,6 +356,6 @@ def _explain_list(element: Type, value: Any, path: str) -> ValueTypeError | None
         return None
     if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__len__") or not hasattr(value, "__iter__"):
         return _wrong(path, "a list", value)
-    if element == PrimT("u8"):
+    if element == PrimT("u8") and not isinstance(value, list | tuple):
         return _wrong(path, "bytes", value)
     return _first([(element, item, f"{path}[{i}]") for i, item in enumerate(value)])

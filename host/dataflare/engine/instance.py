@@ -17,6 +17,7 @@ from wasmtime import _bindings as raw
 from dataflare.engine.capi import error_message, error_pointer, error_trace
 from dataflare.engine.convert import MISFITS, explain
 from dataflare.engine.layout import (
+    DROPPED_CAPACITY,
     DROPPED_COUNT_AT,
     DROPPED_LIST_AT,
     FRAME_AT,
@@ -208,10 +209,11 @@ class Instance:
         began = time.perf_counter_ns()
         stats = self.stats
         side = self._exports_side
-        side.top = HOST_HALF_AT
-        # The number of the arguments' first byte is fixed: what they point to comes after them.
+        side.begin()
+        # The arguments' first byte has a fixed place: what they point to comes after them.
         side.allocate(codec.arguments_size)
         self._encode(side, codec.encode_arguments, HOST_HALF_AT, args, link)
+        side.commit()
         stats.bytes_in += side.top - HOST_HALF_AT
         self._export = f"{interface}#{function}" if interface else function
         self._number.value = codec.number
@@ -256,12 +258,10 @@ class Instance:
 
     def _encode(self, side: Side, encode: Callable[[Side, int, Any], None], at: int, value: Any, link: Link) -> None:
         """Write arguments; a value that does not fit leaves nothing behind."""
-        side.given.clear()
         try:
             encode(side, at, value)
         except BaseException as error:
-            for number in side.given:
-                side.table.take(number)
+            side.undo()
             if isinstance(error, ValueTypeError):
                 raise
             if isinstance(error, (StructError, *MISFITS)):
@@ -342,7 +342,7 @@ class Instance:
             returned = time.perf_counter_ns()
             stats.host_ns += returned - called
             if codec.encode_result is not None:
-                side.top = HOST_HALF_AT
+                side.begin()
                 at = side.allocate(codec.result_size)
                 self._encode_result(side, codec, at, result)
                 stats.bytes_in += side.top - HOST_HALF_AT
@@ -357,7 +357,6 @@ class Instance:
 
     def _encode_result(self, side: Side, codec: ImportCodec, at: int, result: Any) -> None:
         assert codec.encode_result is not None
-        side.given.clear()
         try:
             codec.encode_result(side, at, result)
         except (StructError, *MISFITS) as error:
@@ -381,9 +380,8 @@ class Instance:
         count = _U32.unpack_from(view, DROPPED_COUNT_AT)[0]
         if count:
             _U32.pack_into(view, DROPPED_COUNT_AT, 0)
-            numbers = view[DROPPED_LIST_AT : DROPPED_LIST_AT + 4 * min(count, 1000)].cast("I").tolist()
-            for number in numbers:
-                self._table.drop(number)
+            count = min(count, DROPPED_CAPACITY)
+            self._table.drop_all(view[DROPPED_LIST_AT : DROPPED_LIST_AT + 4 * count].cast("I").tolist())
 
     def _is_over_time(self) -> bool:
         return time.monotonic() >= self._deadline

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
 from dataflare.errors import UsageError
@@ -69,13 +70,17 @@ class HandleTable:
         elif (close := getattr(thing, "close_handle", None)) is not None:
             close()
 
-    def close(self) -> None:
-        """Forget all objects; the first error of theirs is raised at the end."""
-        first: BaseException | None = None
-        for number in list(self._objects):
+    def drop_all(self, numbers: Iterable[int]) -> None:
+        """Forget these objects; the first error of theirs is raised at the end."""
+        first: Exception | None = None
+        for number in numbers:
             try:
                 self.drop(number)
             except Exception as error:
                 first = first or error
         if first is not None:
             raise first
+
+    def close(self) -> None:
+        """Forget all objects; the first error of theirs is raised at the end."""
+        self.drop_all(list(self._objects))

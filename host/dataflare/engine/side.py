@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from dataflare.engine.convert import as_numbers
+from dataflare.engine.convert import DTYPES, as_numbers
 from dataflare.engine.layout import HOST_HALF_AT, MEMORY_BYTES
 from dataflare.engine.resources import GuestResource, HandleTable
 from dataflare.errors import ValueTypeError
@@ -31,7 +32,7 @@ class Side:
         owner: What the plugin's own resources are resources of.
     """
 
-    __slots__ = ("array", "copied", "given", "owner", "raw_text", "table", "top", "view", "views")
+    __slots__ = ("array", "copied", "given", "owner", "raw_text", "spent", "table", "top", "view", "views")
 
     def __init__(self, base: int, table: HandleTable, owner: object) -> None:
         self.view = memoryview(_BYTE.from_address(base)).cast("B")
@@ -48,6 +49,8 @@ class Side:
         """Bytes read so far that did not lie inline."""
         self.given: list[int] = []
         """Numbers of handles that the value under way has put into the table."""
+        self.spent: list[GuestResource] = []
+        """Resources of the plugin that the value under way gives away."""
 
     def close(self) -> None:
         """Let go of the memory, which is about to be unmapped."""
@@ -105,13 +108,19 @@ class Side:
             data = str(value).encode()
         else:
             data = _bytes_of(value)
+            if not isinstance(value, pa.Buffer):
+                # Arrow's own text is valid already; whatever else comes as bytes is looked at.
+                str(data, "utf-8")
         size = len(data)
         at = self.allocate(size, 1 if size < 1024 else 64)
         self.view[at : at + size] = data
         return at, size
 
     def put_blob(self, value: Any) -> tuple[int, int]:
-        data = value if type(value) is bytes else _bytes_of(value)
+        data: Any = value
+        if type(value) is not bytes:
+            is_buffer = isinstance(value, bytes | bytearray | memoryview | pa.Buffer)
+            data = _bytes_of(value) if is_buffer else as_numbers(value, DTYPES["u8"]).data
         size = len(data)
         at = self.allocate(size, 8 if size < 1024 else 64)
         self.view[at : at + size] = data
@@ -165,12 +174,32 @@ class Side:
 
     def give_guest(self, resource: Any, type_index: int) -> int:
         handle = self.lend_guest(resource, type_index)
-        resource.handle = 0
+        if any(resource is each for each in self.spent):
+            raise ValueTypeError(f"{resource!r} is given away twice")
+        self.spent.append(resource)
         return handle
+
+    # What writing one value has done besides.
+
+    def begin(self) -> None:
+        """Begin to write a value."""
+        self.top = HOST_HALF_AT
+        self.given.clear()
+        self.spent.clear()
+
+    def commit(self) -> None:
+        """The value is written: what it gives away is gone."""
+        for resource in self.spent:
+            resource.handle = 0
+
+    def undo(self) -> None:
+        """The value could not be written: it leaves nothing behind."""
+        for number in self.given:
+            self.table.take(number)
 
 
 def _bytes_of(value: Any) -> memoryview:
     view = memoryview(value)
-    if view.itemsize != 1 or not view.contiguous:
+    if view.itemsize != 1 or view.ndim != 1 or not view.contiguous:
         raise TypeError("a buffer of something else than bytes")
     return view.cast("B")

@@ -160,7 +160,8 @@ class Dialled:
 
 class TestNames:
     def test_name_that_leads_inside_later_is_refused_then(self, serve, make):
-        server = serve(lambda connection, request: connection.sendall(HELLO) is not None)
+        last = HELLO.replace(b"content-length", b"connection: close\r\ncontent-length")
+        server = serve(lambda connection, request: connection.sendall(last))
         names, dialled = Names(["8.8.8.8"], ["127.0.0.1"]), Dialled(server.port)
         transport = NetworkTransport(resolver=names, dial=dialled)
         broker = make("http://rebind.test", transport=transport, addresses=[])
@@ -403,12 +404,28 @@ class TestConnections:
         assert failure.case == "connection-failed" and "refused" in str(failure)
 
     def test_connection_that_the_server_closed_is_not_used_again(self, serve, make):
-        server = serve(lambda connection, request: connection.sendall(HELLO) is not None)
+        server = serve(lambda connection, request: connection.sendall(HELLO))
         broker = make(server.origin)
-        for _ in range(3):
+        for pause_s in (0.05, 0.05, *[0] * 50):  # where it is seen to be closed, and where it may not be yet
             assert broker.send(Request("GET", server.origin)).body == b"hello"
-            time.sleep(0.05)
-        assert server.connections == 3
+            time.sleep(pause_s)
+        assert server.connections == len(server.requests) == 52
+
+    def test_idle_connection_that_breaks_is_replaced_where_a_request_may_be_repeated(self, serve, make):
+        def break_second(connection, request):
+            if len(server.requests) % 2 == 0:
+                return False
+            connection.sendall(HELLO)
+            return True
+
+        server = serve(break_second)
+        broker = make(server.origin, methods=["GET", "POST"])
+        assert [broker.send(Request("GET", server.origin)).status for _ in range(2)] == [200, 200]
+        assert (len(server.requests), server.connections) == (3, 2)
+        with pytest.raises(CapabilityFailure) as caught:
+            broker.send(Request("POST", server.origin))
+        assert caught.value.case == "connection-failed"
+        assert len(server.requests) == 4
 
     def test_old_idle_connection_is_not_used_again(self, serve, make):
         server = serve(say_hello)

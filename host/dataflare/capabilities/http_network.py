@@ -36,6 +36,8 @@ Dial = Callable[[Address, int, float], socket.socket]
 
 _MAX_LOOKUPS = 8
 _MAX_IDLE = 4
+# May be sent twice (RFC 9110, section 9.2.2).
+_IDEMPOTENT = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PUT"})
 T = TypeVar("T")
 
 
@@ -100,7 +102,7 @@ class NetworkTransport:
 
     @contextmanager
     def exchange(self, outgoing: Outgoing) -> Iterator[Incoming]:
-        link = self._take(outgoing)
+        link = self._take(outgoing) or self._new_link(outgoing)
         link.backend.deadline = outgoing.deadline
         origin = outgoing.url.origin
         request = httpcore.Request(
@@ -115,7 +117,15 @@ class NetworkTransport:
             content=outgoing.body,
         )
         try:
-            response = link.connection.handle_request(request)
+            try:
+                response = link.connection.handle_request(request)
+            except (httpcore.NetworkError, httpcore.RemoteProtocolError):
+                if not link.used or outgoing.method not in _IDEMPOTENT:
+                    raise
+                # The server closed the idle connection while the request was under way, which says nothing of it.
+                link.connection.close()
+                link = self._new_link(outgoing)
+                response = link.connection.handle_request(request)
             try:
                 headers = [(name.decode().lower(), _decode(value)) for name, value in response.headers]
                 if not 200 <= response.status <= 599:
@@ -131,7 +141,7 @@ class NetworkTransport:
         finally:
             self._give_back(outgoing, link)
 
-    def _take(self, outgoing: Outgoing) -> _Link:
+    def _take(self, outgoing: Outgoing) -> _Link | None:
         key = (outgoing.url.origin, outgoing.addresses)
         while True:
             with self._lock:
@@ -139,9 +149,7 @@ class NetworkTransport:
                     raise UsageError("the transport is closed")
                 kept = self._idle.get(key)
                 link = kept.pop() if kept else None
-            if link is None:
-                return self._new_link(outgoing)
-            if link.connection.is_available() and not link.connection.has_expired():
+            if link is None or (link.connection.is_available() and not link.connection.has_expired()):
                 return link
             link.connection.close()
 
@@ -164,6 +172,7 @@ class NetworkTransport:
         with self._lock:
             kept = self._idle.setdefault(key, [])
             if not self._closed and len(kept) < _MAX_IDLE and link.connection.is_available():
+                link.used = True
                 kept.append(link)
                 return
         link.connection.close()
@@ -211,13 +220,14 @@ class NetworkTransport:
 
 
 class _Link:
-    """A connection, and what it makes its connection with."""
+    """A connection, what it is made with, and whether it has carried a request."""
 
-    __slots__ = ("backend", "connection")
+    __slots__ = ("backend", "connection", "used")
 
     def __init__(self, connection: httpcore.HTTPConnection, backend: _Backend) -> None:
         self.connection = connection
         self.backend = backend
+        self.used = False
 
 
 class _Backend(httpcore.NetworkBackend):

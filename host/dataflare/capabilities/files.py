@@ -202,6 +202,9 @@ def imports(files: FileStore) -> dict[str, Callable[..., Any]]:
 
     write_text = returns_result(lambda writer, text: writer.write(text))
     write_text.text_as_bytes = True  # type: ignore[attr-defined]  # what the engine looks for
+    write_text.takes_views = True  # type: ignore[attr-defined]  # a writer keeps nothing of what it is given
+    put_words = returns_result(write_words)
+    put_words.takes_views = True  # type: ignore[attr-defined]
     return {
         "[method]reader.read": returns_result(lambda reader, max_bytes: reader.read(max_bytes)),
         "[method]reader.read-words": returns_result(lambda reader, max_bytes: reader.read_words(max_bytes)),
@@ -210,7 +213,7 @@ def imports(files: FileStore) -> dict[str, Callable[..., Any]]:
         "[method]reader.length": returns_result(length),
         "[method]writer.write": returns_result(lambda writer, data: writer.write(data)),
         "[method]writer.write-text": write_text,
-        "[method]writer.write-words": returns_result(write_words),
+        "[method]writer.write-words": put_words,
         "[method]writer.tell": lambda writer: Position(writer.tell()),
         "[method]writer.sync": returns_result(lambda writer: writer.sync()),
         "[method]writer.publish": returns_result(lambda writer: writer.publish()),

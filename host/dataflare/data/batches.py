@@ -193,24 +193,24 @@ def imports(*, max_batch_bytes: int = MAX_BATCH_BYTES) -> dict[str, Callable[...
         "[method]batch.boolean-column": _result(Batch.boolean_column),
         "[method]batch.text-column": _result(Batch.text_column),
         "[method]batch.binary-column": _result(Batch.binary_column),
-        "[method]batch.with-int64-column": _result(Batch.with_int64_column),
-        "[method]batch.with-float64-column": _result(Batch.with_float64_column),
-        "[method]batch.with-boolean-column": _result(Batch.with_boolean_column),
-        "[method]batch.with-text-column": _bulk(
-            _result(lambda self, column, *rest: Batch.with_text_column(self, _text(column), *rest))
+        "[method]batch.with-int64-column": _copies(_result(Batch.with_int64_column)),
+        "[method]batch.with-float64-column": _copies(_result(Batch.with_float64_column)),
+        "[method]batch.with-boolean-column": _copies(_result(Batch.with_boolean_column)),
+        "[method]batch.with-text-column": _copies(
+            _bulk(_result(lambda self, column, *rest: Batch.with_text_column(self, _text(column), *rest)))
         ),
-        "[method]batch.with-binary-column": _result(Batch.with_binary_column),
+        "[method]batch.with-binary-column": _copies(_result(Batch.with_binary_column)),
         "[method]batch.cast-column": _result(Batch.cast_column),
         "[method]batch.select": _result(Batch.select),
         "[method]batch.rename-column": _result(Batch.rename_column),
-        "[method]batch.filter": _result(Batch.filter),
+        "[method]batch.filter": _copies(_result(Batch.filter)),
         "[method]batch.slice": _result(Batch.slice),
         "[method]batch.to-arrow": _result(lambda self: _u32_sized(self.to_arrow())),
         "[method]batch.to-arrow-words": _result(Batch.to_arrow_words),
         "[method]batch.to-json-lines": _result(lambda self: _u32_sized(self.to_json_lines())),
         "new-batch": new_batch,
         "from-arrow": _result(from_arrow),
-        "from-arrow-words": _result(from_arrow_words),
+        "from-arrow-words": _copies(_result(from_arrow_words)),
         "from-json-lines": _bulk(_result(from_json_lines)),
         "concat": _result(concat),
     }
@@ -230,7 +230,14 @@ def _result(function: Callable[..., Any]) -> Callable[..., Ok[Any] | Err[Any]]:
     return call
 
 
+def _copies(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Say that a function copies what it keeps, so that it can be given views of the plugin's memory."""
+    function.takes_views = True  # type: ignore[attr-defined]  # what the engine looks for
+    return function
+
+
 def _bulk(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Say that a function takes texts as bytes."""
     function.text_as_bytes = True  # type: ignore[attr-defined]  # what the engine looks for
     return function
 
@@ -267,8 +274,8 @@ def _decoded_schema(schema: Any) -> Schema:
     )
 
 
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+def _text(value: str | bytes | memoryview) -> str:
+    return value if isinstance(value, str) else str(value, "utf-8")
 
 
 def _text_pairs(pairs: Any) -> tuple[tuple[str, str], ...]:

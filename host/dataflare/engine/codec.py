@@ -324,7 +324,7 @@ class Codecs:
             self._compile(
                 name,
                 f"def {name}(m, v):\n"
-                f" n = list_length(v)\n"
+                f" v = list_items(v)\n n = len(v)\n"
                 f" p = a = m.allocate(n * {step}, {alignment(element)})\n"
                 f" for x in v:\n"
                 f"  {store}(m, a, x)\n"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 
 from dataflare.engine.types import (
     BorrowT,
@@ -170,10 +171,12 @@ def no_items(value: Any) -> None:
         raise TypeError("a tuple of no items")
 
 
-def list_length(value: Any) -> int:
-    if isinstance(value, str | bytes | Mapping):
+def list_items(value: Any) -> Sequence[Any]:
+    if isinstance(value, list | tuple):
+        return value
+    if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__len__"):
         raise TypeError(f"a {type(value).__name__} is no list")
-    return len(value)
+    return tuple(value)
 
 
 def load_case(names: Any, loaders: Any, m: Any, number: int, address: int) -> Any:
@@ -202,7 +205,7 @@ HELPERS: Final = {
         result_parts,
         no_payload,
         no_items,
-        list_length,
+        list_items,
         load_case,
         store_case,
     )
@@ -336,14 +339,10 @@ def _explain_primitive(name: str, value: Any, path: str) -> ValueTypeError | Non
 
 
 def _explain_list(element: Type, value: Any, path: str) -> ValueTypeError | None:
-    if element == PrimT("u8"):
-        try:
-            view = memoryview(value)
-            fits = view.contiguous and view.itemsize == 1
-        except TypeError:
-            fits = False
-        if fits:
-            return None
+    if element == PrimT("u8") and isinstance(value, bytes | bytearray | memoryview | pa.Buffer):
+        view = memoryview(value)
+        fits = view.contiguous and view.itemsize == 1 and view.ndim == 1
+        return None if fits else _wrong(path, "a contiguous buffer of bytes", value)
     if (
         isinstance(element, PrimT)
         and element.name in DTYPES
@@ -356,6 +355,4 @@ def _explain_list(element: Type, value: Any, path: str) -> ValueTypeError | None
         return None
     if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__len__") or not hasattr(value, "__iter__"):
         return _wrong(path, "a list", value)
-    if element == PrimT("u8") and not isinstance(value, list | tuple):
-        return _wrong(path, "bytes", value)
     return _first([(element, item, f"{path}[{i}]") for i, item in enumerate(value)])

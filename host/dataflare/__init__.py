@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from dataflare.capabilities.clock import ManualClock, SystemClock
     from dataflare.capabilities.logging import LogEvent, MemoryLogSink, StandardLogSink
     from dataflare.capabilities.metrics import MemoryMetrics
+    from dataflare.capabilities.secret_stores import DirectorySecrets
+    from dataflare.capabilities.secrets import EnvironmentSecrets, MemorySecrets
     from dataflare.capabilities.state import MemoryStateStore, SqliteStateStore, StateLimits
     from dataflare.errors import (
         CallTimeout,
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
         ValueTypeError,
         WorldMismatch,
     )
-    from dataflare.grants import DirectoryGrant, Grants
+    from dataflare.grants import DirectoryGrant, Grants, HttpGrant
     from dataflare.limits import Limits
     from dataflare.runtime.destination import Destination, RunLost
     from dataflare.runtime.host import Host
@@ -74,13 +76,16 @@ __all__ = [
     "Dataset",
     "Destination",
     "DirectoryGrant",
+    "DirectorySecrets",
     "DurablePosition",
+    "EnvironmentSecrets",
     "Err",
     "Estimate",
     "Grants",
     "GuestPanic",
     "Health",
     "Host",
+    "HttpGrant",
     "Inspection",
     "Limits",
     "LogEvent",
@@ -88,6 +93,7 @@ __all__ = [
     "MemoryLimitExceeded",
     "MemoryLogSink",
     "MemoryMetrics",
+    "MemorySecrets",
     "MemoryStateStore",
     "Metadata",
     "NotAComponent",
@@ -134,6 +140,8 @@ _HOMES: Final = {
         "StandardLogSink",
     ),
     "dataflare.capabilities.metrics": ("MemoryMetrics",),
+    "dataflare.capabilities.secret_stores": ("DirectorySecrets",),
+    "dataflare.capabilities.secrets": ("EnvironmentSecrets", "MemorySecrets"),
     "dataflare.capabilities.state": (
         "MemoryStateStore",
         "SqliteStateStore",
@@ -161,6 +169,7 @@ _HOMES: Final = {
     "dataflare.grants": (
         "DirectoryGrant",
         "Grants",
+        "HttpGrant",
     ),
     "dataflare.limits": ("Limits",),
     "dataflare.runtime.destination": (

@@ -70,6 +70,23 @@ def test_file_that_is_no_component_is_refused_with_its_name(host: Host, tmp_path
     assert caught.value.component == str(path)
 
 
+@pytest.mark.parametrize(
+    ("where", "value"), [("config", "a: 1"), ("grants", None), ("grants", {"state": True}), ("limits", {"fuel": 1})]
+)
+def test_arguments_of_another_type_are_refused(host: Host, engine: FakeEngine, where: str, value: Any):
+    with pytest.raises(ConfigError) as caught:
+        host.load(engine.add(Upper), **{where: value})
+    assert caught.value.where == where
+
+
+def test_limit_of_batches_below_one_is_refused(engine: FakeEngine, recwarn):
+    with pytest.raises(ConfigError) as caught:
+        Host(engine=engine, max_batch_bytes=0)
+    assert caught.value.where == "max_batch_bytes"
+    gc.collect()
+    assert [each for each in recwarn if each.category is ResourceWarning] == []
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "-a", "a b", "ü", "a" * 129])
 def test_names_out_of_form_are_refused(host: Host, engine: FakeEngine, name: str):
     for where, options in (("name", {"name": name}), ("namespace", {"namespace": name})):

@@ -329,6 +329,7 @@ class Codecs:
                 f" for x in v:\n"
                 f"  {store}(m, a, x)\n"
                 f"  a += {step}\n"
+                f" same_length(a, p + n * {step})\n"
                 f" return p, n\n",
             )
         return f"{self._store_items[element]}(m, {v})"

@@ -179,6 +179,11 @@ def list_items(value: Any) -> Sequence[Any]:
     return tuple(value)
 
 
+def same_length(end: int, expected: int) -> None:
+    if end != expected:
+        raise TypeError("a list that changed meanwhile")
+
+
 def load_case(names: Any, loaders: Any, m: Any, number: int, address: int) -> Any:
     from dataflare.values import Variant
 
@@ -206,6 +211,7 @@ HELPERS: Final = {
         no_payload,
         no_items,
         list_items,
+        same_length,
         load_case,
         store_case,
     )

@@ -268,6 +268,7 @@ class Instance:
                 for (name, ty), item in zip(link.func.params, value, strict=True):
                     if (found := explain(ty, item, name)) is not None:
                         raise found from None
+                raise ValueTypeError(f"{link.name}: an argument does not fit: {error}") from error
             raise
 
     def _enter(self, run: Callable[[], Any]) -> Any:

@@ -74,6 +74,9 @@ class Host:
         wrap: Given a plugin's name and namespace, makes what every function of the host goes through before that plugin
             gets it, such as an audit: a callable of the interface's full name, the function's name and the function.
         engine: The engine to use, which the caller closes; `None` makes one.
+
+    Raises:
+        ConfigError: `max_batch_bytes` is below 1, or others could write into the folder of compiled components.
     """
 
     def __init__(
@@ -91,6 +94,9 @@ class Host:
         wrap: WrapFactory | None = None,
         engine: Engine | None = None,
     ) -> None:
+        self._closed = True  # until there is something to close
+        if max_batch_bytes < 1:
+            raise ConfigError(f"{max_batch_bytes!r} is not at least 1", where="max_batch_bytes")
         self._services = Services(
             state_store=MemoryStateStore() if state_store is None else state_store,
             metrics=MemoryMetrics() if metrics is None else metrics,
@@ -165,6 +171,13 @@ class Host:
         for value, where in ((plugin, "name"), (namespace, "namespace")):
             if not isinstance(value, str) or _NAME.fullmatch(value) is None:
                 raise ConfigError(f"{value!r} is not of the form {_NAME.pattern}", where=where)
+        for given, type_, where in (
+            (config or {}, Mapping, "config"),
+            (grants, Grants, "grants"),
+            (limits, Limits, "limits"),
+        ):
+            if not isinstance(given, type_):
+                raise ConfigError(f"a {type(given).__name__} is no {type_.__name__}", where=where)
         settings = PluginConfig(config)
         binary, file = _read(component)
         shape = self._engine.shape(binary, name=file)

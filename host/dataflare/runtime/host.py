@@ -168,16 +168,7 @@ class Host:
         """
         self._require_open()
         plugin = _default_name(component) if name is None else name
-        for value, where in ((plugin, "name"), (namespace, "namespace")):
-            if not isinstance(value, str) or _NAME.fullmatch(value) is None:
-                raise ConfigError(f"{value!r} is not of the form {_NAME.pattern}", where=where)
-        for given, type_, where in (
-            (config or {}, Mapping, "config"),
-            (grants, Grants, "grants"),
-            (limits, Limits, "limits"),
-        ):
-            if not isinstance(given, type_):
-                raise ConfigError(f"a {type(given).__name__} is no {type_.__name__}", where=where)
+        _check_arguments(plugin, namespace, config, grants, limits)
         settings = PluginConfig(config)
         binary, file = _read(component)
         shape = self._engine.shape(binary, name=file)
@@ -315,6 +306,22 @@ def _read(component: ComponentSource) -> tuple[bytes, str]:
         return Path(component).read_bytes(), str(component)
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", where=str(component)) from error
+
+
+def _check_arguments(
+    plugin: str, namespace: str, config: Mapping[str, Any] | None, grants: Grants, limits: Limits
+) -> None:
+    for name, where in ((plugin, "name"), (namespace, "namespace")):
+        if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+            raise ConfigError(f"{name!r} is not of the form {_NAME.pattern}", where=where)
+    given: tuple[tuple[object, type, str], ...] = (
+        ({} if config is None else config, Mapping, "config"),
+        (grants, Grants, "grants"),
+        (limits, Limits, "limits"),
+    )
+    for value, expected, where in given:
+        if not isinstance(value, expected):
+            raise ConfigError(f"a {type(value).__name__} is no {expected.__name__}", where=where)
 
 
 def _default_name(component: ComponentSource) -> str:

@@ -57,29 +57,21 @@ _FAULTS: Final[tuple[tuple[str, type[PluginFault]], ...]] = (
 
 
 class ReferenceResource:
-    """A handle to a plugin's resource, around wasmtime's `ResourceAny`.
+    """A handle to a plugin's resource, around wasmtime's `ResourceAny`. `instance.drop(resource)` gives it back.
 
-    `type_index` is the index of its type in `Shape.resources`, `handle` a number that no other handle of its instance
-    has. It is spent when it is passed as `own`; `close` drops it, once.
+    `name` is the resource's name in the WIT, `type_index` an index into `Shape.resources`, `handle` a number that no
+    other handle of its instance has, or 0 once it was given away or dropped.
     """
 
     def __init__(self, owner: ReferenceInstance, type_index: int, handle: int, raw: wc.ResourceAny) -> None:
+        self.name = owner.shape.resources[type_index].name
         self.type_index = type_index
         self.handle = handle
         self._owner = owner
         self._raw: wc.ResourceAny | None = raw
 
     def __repr__(self) -> str:
-        return f"ReferenceResource(type_index={self.type_index}, handle={self.handle}{', spent' * self.spent})"
-
-    @property
-    def spent(self) -> bool:
-        """Whether the handle was passed away or dropped."""
-        return self._raw is None
-
-    def close(self) -> None:
-        """Drop the resource; its destructor runs in the plugin. Does nothing the second time."""
-        self._owner._drop_guest(self)
+        return f"ReferenceResource({self.name}, {self.handle or 'given away'})"
 
 
 def instantiate_reference(
@@ -178,6 +170,7 @@ class ReferenceInstance:
         func, ty = self._functions[interface, function]
         if len(args) != len(ty.params):
             raise UsageError(f"plugin {self.name!r}, {where} takes {len(ty.params)} arguments, not {len(args)}")
+        self._handles.begin()
         plain = [check(t, arg, n, self._handles) for (n, t), arg in zip(ty.params, args, strict=True)]
         raw_args = (ffi.wasmtime_component_val_t * len(args))()
         raw_result = ffi.wasmtime_component_val_t() if ty.result is not None else None
@@ -205,6 +198,20 @@ class ReferenceInstance:
             return read(ty.result, raw_result, self._handles)
         finally:
             ffi.wasmtime_component_val_delete(byref(raw_result))
+
+    def drop(self, resource: ReferenceResource) -> None:
+        """Drop a resource that the plugin made; its destructor runs. A second time does nothing.
+
+        Raises:
+            UsageError: The resource belongs to another instance.
+            PluginFault: The plugin did not survive its destructor.
+        """
+        if resource._owner is not self:
+            raise UsageError(f"{resource!r} belongs to another instance")
+        raw, resource._raw, resource.handle = resource._raw, None, 0
+        if raw is not None and self.alive:
+            with self._running(f"{self.shape.resources[resource.type_index].interface}#[resource-drop]{resource.name}"):
+                _raise_if(ffi.wasmtime_component_resource_any_drop(self._store._context(), raw.ptr()))
 
     def close(self) -> None:
         """Drop every handle and free the store. Idempotent."""
@@ -265,6 +272,7 @@ class ReferenceInstance:
                     if returned is not None:
                         raise ValueTypeError(f"expected None, not {returned!r}", path="result")
                     return
+                self._handles.begin()
                 plain = check(ty.result, returned, "result", self._handles)
                 write(ty.result, plain, results[0], self._handles)
 
@@ -284,6 +292,7 @@ class ReferenceInstance:
     def _running(self, where: str) -> Iterator[None]:
         """Run wasm within the limits; whatever ends it early kills the instance and becomes the right error."""
         self._busy = True
+        failed: wasmtime.WasmtimeError | None = None
         self._store.set_epoch_deadline(1)
         if self._limits.fuel is not None:
             self._store.set_fuel(self._limits.fuel)
@@ -294,10 +303,7 @@ class ReferenceInstance:
             yield
         except wasmtime.WasmtimeError as error:
             self.alive = False
-            raised, self._raised = self._raised, None
-            if raised is not None:
-                raise raised from None
-            raise self._fault(error, where) from error
+            failed = error
         except BaseException:
             self.alive = False
             raise
@@ -306,6 +312,11 @@ class ReferenceInstance:
             # A timer that has begun to fire must not reach into the next call.
             timer.join()
             self._busy = False
+        raised, self._raised = self._raised, None
+        if raised is not None:
+            raise raised
+        if failed is not None:
+            raise self._fault(failed, where) from failed
 
     def _fault(self, error: wasmtime.WasmtimeError, where: str) -> PluginFault:
         text = str(error)
@@ -328,18 +339,13 @@ class ReferenceInstance:
                     raise UsageError(f"plugin {self.name!r} declares {name}#{function} but does not export it")
                 self._functions[name, function] = (func, ty)
 
-    def _drop_guest(self, resource: ReferenceResource) -> None:
-        raw, resource._raw = resource._raw, None
-        if raw is not None and self.alive:
-            with self._running("(drop)"):
-                _raise_if(ffi.wasmtime_component_resource_any_drop(self._store._context(), raw.ptr()))
-
 
 class _Handles:
     """Objects behind the handles of one instance: `rep` (what wasmtime keeps) to object."""
 
     def __init__(self, instance: ReferenceInstance) -> None:
         self._instance = instance
+        self._given: set[int] = set()
         self._objects: dict[int, Any] = {}
         self._last = 0
         self._last_guest = 0
@@ -348,6 +354,10 @@ class _Handles:
     def _imported(self, ty: OwnT | BorrowT) -> bool:
         return self._instance.shape.resources[ty.resource].imported
 
+    def begin(self) -> None:
+        """Before the arguments of a call, or a result, are checked."""
+        self._given.clear()
+
     def check(self, ty: OwnT | BorrowT, value: Any, path: str) -> None:
         if self._imported(ty):
             if value is None:
@@ -355,17 +365,19 @@ class _Handles:
             return
         if not isinstance(value, ReferenceResource) or value.type_index != ty.resource:
             raise ValueTypeError(f"expected a handle to a resource of the plugin, not {value!r}", path=path)
-        if value.spent or value._owner is not self._instance:
+        if isinstance(ty, OwnT):
+            if id(value) in self._given:
+                raise ValueTypeError("the handle is given away twice", path=path)
+            self._given.add(id(value))
+        if value._raw is None or value._owner is not self._instance:
             raise ValueTypeError("the handle is spent, or another instance's", path=path)
 
     def lower(self, ty: OwnT | BorrowT, value: Any) -> Any:
         if not self._imported(ty):
-            if value.spent:
-                raise UsageError(f"{value!r} is given away twice")
-            clone = ffi.wasmtime_component_resource_any_clone(value._raw.ptr())
+            raw = value._raw
             if isinstance(ty, OwnT):
-                value._raw = None
-            return clone
+                value._raw, value.handle = None, 0
+            return ffi.wasmtime_component_resource_any_clone(raw.ptr())
         self._last += 1
         self._objects[self._last] = value
         if isinstance(ty, OwnT):

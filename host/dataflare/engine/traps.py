@@ -26,6 +26,7 @@ _PROTOCOL: Final = (
     "cannot leave component instance",
     "unknown handle index",
     "handle index",
+    "invalid utf8 encoding",
     "invalid utf-8",
     "invalid UTF-8",
     "incomplete utf-8",

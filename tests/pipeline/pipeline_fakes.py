@@ -141,6 +141,10 @@ class FakeHost:
     def __init__(self, **plugins: FakePlugin) -> None:
         self.plugins = plugins
         self.loaded: dict[str, dict[str, Any]] = {}
+        self.cancelled: list[str] = []
+
+    def cancel(self, namespace: str) -> None:
+        self.cancelled.append(namespace)
 
     def inspect(self, component: Path) -> Any:
         kind = self.plugins[component.name.removesuffix(".wasm")].kind

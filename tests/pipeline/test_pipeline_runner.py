@@ -280,6 +280,34 @@ def test_an_interrupt_aborts_everything(specify, tmp_path):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("dataflare-")]
 
 
+def test_a_plugin_that_others_only_call_is_loaded_and_moves_no_rows(specify):
+    helper, target = FakeProcessor(), FakeDestination()
+    host = FakeHost(source=FakeSource([rows_of(1)]), processor=helper, destination=target)
+    report = run(
+        specify(
+            "  in: {plugin: source.wasm, grants: {plugins: [helper]}}\n  helper: {plugin: processor.wasm}\n"
+            "  out: {plugin: destination.wasm, input: in}\n"
+        ),
+        host=host,
+    )
+    assert helper.calls == ["load", "start", "close"]
+    assert host.loaded["in"]["grants"].plugins == {"helper"}
+    assert target.rows == [{"x": 1}]
+    assert [node.rows_out for node in report.nodes] == [1, 0, 1]
+
+
+def test_after_a_failure_the_other_plugins_are_asked_to_end(specify):
+    error = GuestPanic("unreachable")
+    host = FakeHost(
+        source=FakeSource([rows_of(1)]),
+        processor=FakeProcessor(fail_in="process_batch", error=error),
+        destination=FakeDestination(),
+    )
+    with pytest.raises(NodeFailed):
+        run(specify(CHAIN), host=host)
+    assert set(host.cancelled) == {"test"}
+
+
 def test_few_batches_are_alive_at_a_time(specify):
     made: list[weakref.ref[pa.RecordBatch]] = []
     most = []

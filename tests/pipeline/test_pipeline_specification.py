@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflare.errors import ConfigError
-from dataflare.pipeline.models import CsvRead, Pipeline, PluginNode
+from dataflare.pipeline.connectors import CsvRead
+from dataflare.pipeline.models import Pipeline, PluginNode
 from dataflare.pipeline.specification import json_schema, load_specification, parse_specification
 
 READ = "  in: {connector: csv, read: in.csv}\n"
@@ -83,6 +84,88 @@ def test_options_of_a_connector_are_read(specify):
     assert isinstance(node, CsvRead)
     assert (node.options.batch_rows, node.options.delimiter, node.options.columns) == (10, ";", {"a": "int32"})
     assert node.options.null_values == ["NA", ""]
+
+
+def test_what_reaches_beyond_the_machine_is_granted_by_name(specify):
+    specification = specify(
+        """  in:
+    plugin: source.wasm
+    grants:
+      http:
+        https://API.example.com:443:
+          methods: [POST]
+          request_headers: any
+          secrets: {authorization: "Bearer {api-token}"}
+          addresses: [10.0.0.0/8]
+          max_request: 2MiB
+          max_response: 1kB
+          max_redirects: 0
+          timeout: 500ms
+          requests_per_s: 2.5
+          burst: 3
+        http://localhost:8080: {request_headers: [accept]}
+      secrets: [api-token]
+      plugins: [helper]
+      shared: {rates: read}
+      tasks: true
+  helper: {plugin: processor.wasm}
+  out: {plugin: destination.wasm, input: in}
+"""
+    )
+    grants = specification.grants["in"]
+    assert set(grants.http) == {"https://api.example.com", "http://localhost:8080"}
+    grant = grants.http["https://api.example.com"]
+    assert (grant.methods, grant.request_headers, dict(grant.secrets), grant.addresses) == (
+        {"POST"},
+        "any",
+        {"authorization": "Bearer {api-token}"},
+        {"10.0.0.0/8"},
+    )
+    assert (grant.max_request_bytes, grant.max_response_bytes, grant.max_redirects) == (2 * 2**20, 1000, 0)
+    assert (grant.timeout_s, grant.requests_per_s, grant.burst) == (0.5, 2.5, 3)
+    assert grants.http["http://localhost:8080"].request_headers == {"accept"}
+    assert grants.http["http://localhost:8080"].methods == {"GET", "HEAD"}
+    assert (grants.secrets, grants.plugins, dict(grants.shared), grants.tasks) == (
+        {"api-token"},
+        {"helper"},
+        {"rates": "read"},
+        True,
+    )
+    specification.check_kinds({"in": "source", "helper": "processor", "out": "destination"})
+    assert [specification.moves_rows(name) for name in ("in", "helper", "out")] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("grant", "line", "words"),
+    [
+        ("http: {ftp://x: {}}", 6, "not of the form https://host"),
+        ("http:\n        https://*.example.com: {}", 6, "no host name"),
+        ("http:\n        https://x:\n          methods: [TRACE]", 6, "cannot be granted"),
+        ("http:\n        https://x:\n          methods: TRACE", 8, "give a list"),
+        ("http:\n        https://x:\n          request_headers: all", 8, "'all' is not one of 'any'"),
+        ("http:\n        https://x:\n          request_headers: [1]", 8, "request_headers.0: give a text"),
+        ("http:\n        https://x:\n          timeout: 5", 8, "has no unit"),
+        ("http:\n        https://x:\n          header: []", 8, "unknown key"),
+        ("secrets: [A]", 6, "'A' is not of the form"),
+        ("shared: {a: execute}", 6, "'execute' is not one of"),
+        ("plugins:\n        - nobody", 7, "there is no plugin 'nobody' to call"),
+        ("plugins:\n        - out", 7, "there is no plugin 'out' to call"),
+        ("plugins: [in]", 6, "in a circle: in -> in"),
+    ],
+)
+def test_a_grant_that_cannot_be_is_named_with_its_line(specify, grant, line, words):
+    error = refuse(specify, "  in:\n    plugin: source.wasm\n    grants:\n      " + grant + "\n" + WRITE)
+    assert (line_of(error), words in error.message) == (line, True), str(error)
+
+
+def test_only_what_maps_batches_can_be_called(specify):
+    specification = specify(
+        "  in:\n    plugin: source.wasm\n    grants:\n      plugins: [second]\n  second: {plugin: second.wasm}\n"
+        + WRITE
+    )
+    with pytest.raises(ConfigError, match="a validator, which other plugins cannot call") as caught:
+        specification.check_kinds({"in": "source", "second": "validator"})
+    assert line_of(caught.value) == 6
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataflare.capabilities.plugins import check_edges
 from dataflare.errors import ConfigError
+from dataflare.pipeline.connectors import ReadNode, WriteNode
 from dataflare.pipeline.document import Document
-from dataflare.pipeline.models import Pipeline, ReadNode, WriteNode, nearest
+from dataflare.pipeline.fields import nearest
+from dataflare.pipeline.models import Pipeline, PluginNode
 
-__all__ = ["check_graph"]
+__all__ = ["check_calls", "check_graph"]
 
 
 def check_graph(pipeline: Pipeline, document: Document) -> tuple[str, ...]:
@@ -37,6 +40,31 @@ def check_graph(pipeline: Pipeline, document: Document) -> tuple[str, ...]:
                 hint=f"add a node that takes them, with `input: {name}`",
             )
     return order
+
+
+def check_calls(pipeline: Pipeline, document: Document) -> None:
+    """Check which plugins may call which.
+
+    Raises:
+        ConfigError: One is no plugin of the pipeline, or they may call each other in a circle.
+    """
+    edges: dict[str, frozenset[str]] = {}
+    plugins = [name for name, node in pipeline.nodes.items() if isinstance(node, PluginNode)]
+    for name, node in pipeline.nodes.items():
+        if not isinstance(node, PluginNode):
+            continue
+        for position, callee in enumerate(node.grants.plugins):
+            if callee not in plugins:
+                where = document.where(("nodes", name, "grants", "plugins", position))
+                hint = nearest(callee, [other for other in plugins if other != name])
+                raise ConfigError(f"node {name!r}: there is no plugin {callee!r} to call", where=where, hint=hint)
+        edges[name] = frozenset(node.grants.plugins)
+        try:
+            check_edges(edges)
+        except ConfigError as error:
+            where = document.where(("nodes", name, "grants", "plugins"))
+            message = error.message.removeprefix(f"{error.where}: ")
+            raise ConfigError(message, where=where, hint=error.hint) from error
 
 
 def _sorted(inputs: dict[str, str | None], document: Document) -> tuple[str, ...]:

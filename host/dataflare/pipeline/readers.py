@@ -12,10 +12,10 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as parquet
 
 from dataflare.data.schemas import parse_type
+from dataflare.pipeline.connectors import ArrowRead, CsvRead, JsonlRead, ParquetRead, ReadNode
 from dataflare.pipeline.csv_lines import QuoteCounter, line_of_record, open_record
 from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.jsonl_reader import read_json_lines
-from dataflare.pipeline.models import ArrowRead, CsvRead, JsonlRead, ParquetRead, ReadNode
 
 __all__ = ["FileSource", "open_source"]
 

@@ -124,10 +124,11 @@ class _Run:
 
     def _move_rows(self, start: float) -> None:
         expected = self._expected_rows()
-        self._inputs = {stage.name: Channel(_QUEUED_BATCHES) for stage in self._stages if not stage.is_source}
+        moving = [stage for stage in self._stages if self._specification.moves_rows(stage.name)]
+        self._inputs = {stage.name: Channel(_QUEUED_BATCHES) for stage in moving if not stage.is_source}
         threads = [
             threading.Thread(target=self._work, args=(stage,), name=f"dataflare-{stage.name}", daemon=True)
-            for stage in self._stages
+            for stage in moving
         ]
         try:
             for thread in threads:
@@ -188,6 +189,8 @@ class _Run:
             yield stage.process(rows)
 
     def _stop(self) -> None:
+        # Plugins that look for it need not bring long calls to their end.
+        self._host.cancel(self._report.pipeline)
         for queue in self._inputs.values():
             queue.stop()
 

@@ -11,12 +11,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from dataflare.errors import ConfigError
-from dataflare.grants import DirectoryGrant, Grants
+from dataflare.grants import Grants
 from dataflare.limits import Limits
+from dataflare.pipeline.connectors import ConnectorNode, WriteNode
 from dataflare.pipeline.document import Document, KeyPath, parse_document, read_document
-from dataflare.pipeline.graph import check_graph
-from dataflare.pipeline.models import ConnectorNode, Pipeline, PluginNode, WriteNode, nearest, shorten
-from dataflare.pipeline.quantities import parse_duration, parse_size
+from dataflare.pipeline.fields import TAG_MARK, nearest, shorten
+from dataflare.pipeline.graph import check_calls, check_graph
+from dataflare.pipeline.models import Pipeline, PluginNode
+from dataflare.pipeline.permissions import make_grants, make_limits
 
 __all__ = ["Specification", "json_schema", "load_specification", "parse_specification"]
 
@@ -63,9 +65,24 @@ class Specification:
             ConfigError: A source has an input, another plugin has none, a node's rows go nowhere or come from where
                 there are none, or keys for validators are on another plugin.
         """
+        called = {callee for grants in self.grants.values() for callee in grants.plugins}
         for name in self.order:
             if isinstance(node := self.pipeline.nodes[name], PluginNode):
-                self._check_kind(name, node, kinds[name])
+                kind = kinds[name]
+                if name in called and kind not in ("processor", "transformer"):
+                    caller = next(caller for caller in self.order if name in self.grants[caller].plugins)
+                    raise ConfigError(
+                        f"node {name!r} is a {kind}, which other plugins cannot call",
+                        where=self.where("nodes", caller, "grants", "plugins"),
+                        hint="processors and transformers can be called",
+                    )
+                if name not in called or node.input is not None or self.consumers(name):
+                    self._check_kind(name, node, kind)
+
+    def moves_rows(self, node: str) -> bool:
+        """Whether rows flow through a node; through one that other plugins only call, none do."""
+        entry = self.pipeline.nodes[node]
+        return entry.input_name is not None or bool(self.consumers(node))
 
     def _check_kind(self, name: str, node: PluginNode, kind: str) -> None:
         if kind == "source" and node.input is not None:
@@ -138,8 +155,8 @@ def _check(file: Path, document: Document) -> Specification:
     grants, limits = {}, {}
     for name, node in pipeline.nodes.items():
         if isinstance(node, PluginNode):
-            grants[name] = _grants(file, node, ("nodes", name, "grants"), document)
-            limits[name] = _limits(node, ("nodes", name, "limits"), document)
+            grants[name], limits[name] = _permissions(file, node, name, document)
+    check_calls(pipeline, document)
     return Specification(file, pipeline, order, grants, limits, document)
 
 
@@ -174,43 +191,19 @@ def _violations(node: PluginNode | ConnectorNode) -> str | None:
     return node.violations if isinstance(node, PluginNode) else None
 
 
-def _grants(file: Path, node: PluginNode, path: KeyPath, document: Document) -> Grants:
-    given = node.grants
+def _permissions(file: Path, node: PluginNode, name: str, document: Document) -> tuple[Grants, Limits]:
     try:
-        return Grants(
-            files={
-                name: DirectoryGrant(path=_resolve(file, grant.path), writable=grant.writable)
-                for name, grant in given.files.items()
-            },
-            state=given.state,
-            metrics=given.metrics,
-            clock=given.clock,
-            random=given.random,
-            random_seed=given.random_seed,
-        )
+        return make_grants(node.grants, lambda text: _resolve(file, text)), make_limits(node.limits)
     except ConfigError as error:
-        raise _relocated(error, path, document) from error
-
-
-def _limits(node: PluginNode, path: KeyPath, document: Document) -> Limits:
-    given: dict[str, Any] = {}
-    if node.limits.memory is not None:
-        given["memory_bytes"] = parse_size(node.limits.memory)
-    if node.limits.call_timeout is not None:
-        given["call_timeout_s"] = parse_duration(node.limits.call_timeout)
-    if node.limits.fuel is not None:
-        given["fuel"] = node.limits.fuel
-    try:
-        return Limits(**given)
-    except ConfigError as error:
-        raise _relocated(error, path, document) from error
+        raise _relocated(error, ("nodes", name), document) from error
 
 
 def _relocated(error: ConfigError, path: KeyPath, document: Document) -> ConfigError:
     """Give an error that names a key (`grants.files.data`) the key's place in the file."""
-    keys = error.where.split(".")[1:]
+    section, _, key = error.where.partition(".")
     names = {"memory_bytes": "memory", "call_timeout_s": "call_timeout"}
-    where = document.where((*path, *(names.get(key, key) for key in keys)))
+    # An origin has dots of its own: what is not found is the nearest key around it.
+    where = document.where((*path, section, *(names.get(part, part) for part in key.split("."))))
     return ConfigError(error.message.removeprefix(f"{error.where}: "), where=where, hint=error.hint)
 
 
@@ -237,12 +230,9 @@ def _translate(error: ValidationError, document: Document) -> ConfigError:
 
 def _key_path(location: tuple[str | int, ...]) -> KeyPath:
     """Leave out of pydantic's path what is not in the YAML: the name of a union's member, the mark of a key."""
-    path = list(location)
-    if len(path) > 2 and path[0] == "nodes":
-        del path[2]
-    if len(path) > 3 and path[2] == "on_violation":
-        del path[3]
-    return tuple(part for part in path if part != "[key]")
+    return tuple(
+        part for part in location if part != "[key]" and not (isinstance(part, str) and part.startswith(TAG_MARK))
+    )
 
 
 _WANTED = {

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from dataflare.data.columns import no_rows
 from dataflare.errors import PluginError
-from dataflare.pipeline.models import PluginNode, ReadNode
+from dataflare.pipeline.connectors import ReadNode
+from dataflare.pipeline.models import PluginNode
 from dataflare.pipeline.readers import open_source
 from dataflare.pipeline.report import NodeReport
 from dataflare.pipeline.specification import Specification

@@ -15,8 +15,8 @@ from dataflare.data.batches import MAX_BATCH_BYTES
 from dataflare.data.json_writer import encode_json_lines
 from dataflare.data.shapes import DataFailure
 from dataflare.errors import UsageError
+from dataflare.pipeline.connectors import ArrowWrite, CsvWrite, JsonlWrite, ParquetWrite, WriteNode
 from dataflare.pipeline.failures import DataError
-from dataflare.pipeline.models import ArrowWrite, CsvWrite, JsonlWrite, ParquetWrite, WriteNode
 from dataflare.pipeline.outputs import AtomicFile
 
 __all__ = ["FileDestination", "open_destination", "open_listing"]

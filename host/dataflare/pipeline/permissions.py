@@ -1,0 +1,145 @@
+"""What a pipeline says of a plugin's grants and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from dataflare.grants import DirectoryGrant, Grants, HttpGrant, Origin
+from dataflare.limits import Limits
+from dataflare.pipeline.fields import Duration, FilePath, Name, Size, Strict
+from dataflare.pipeline.quantities import parse_duration, parse_size
+
+__all__ = ["GrantsModel", "LimitsModel", "make_grants", "make_limits"]
+
+
+class FileGrant(Strict):
+    """A directory that a plugin may use."""
+
+    path: FilePath
+    writable: bool = False
+
+
+class HttpGrantModel(Strict):
+    """What a plugin may do at one origin. Secrets are named; the host adds their values, unseen by the plugin."""
+
+    methods: list[str] = Field(default=["GET", "HEAD"])
+    request_headers: (
+        Annotated[
+            Annotated[list[str], Tag("|list")] | Annotated[Literal["any"], Tag("|any")],
+            Discriminator(lambda value: "|any" if isinstance(value, str) else "|list"),
+        ]
+        | None
+    ) = Field(
+        default=None, description="Headers that the plugin may send; without it, those that do not tell who asks."
+    )
+    secrets: dict[str, str] = Field(default={}, description="Headers that the host adds, such as `Bearer {api-token}`.")
+    addresses: list[str] = Field(default=[], description="Addresses or networks that need not be public.")
+    max_request: Size | None = None
+    max_response: Size | None = None
+    max_redirects: int | None = None
+    timeout: Duration | None = None
+    requests_per_s: float | None = None
+    burst: int | None = None
+
+
+class GrantsModel(Strict):
+    """What a plugin may use; nothing, unless it is said."""
+
+    files: dict[str, FileGrant] = Field(
+        default={}, description="Directories, by the name that the plugin uses for them."
+    )
+    state: bool = False
+    metrics: bool = False
+    clock: bool = False
+    random: bool = False
+    random_seed: Annotated[int, Field(ge=0, lt=2**64)] | None = None
+    http: dict[str, HttpGrantModel] = Field(default={}, description="Origins, such as https://api.example.com.")
+    secrets: list[Name] = Field(default=[], description="Secrets that the plugin may hold itself.")
+    plugins: list[Name] = Field(default=[], description="Nodes that the plugin may call.")
+    shared: dict[str, Literal["read", "write"]] = Field(default={}, description="Shared batches, by name.")
+    tasks: bool = False
+
+
+class LimitsModel(Strict):
+    """Ceilings for a plugin; where one is not given, the host's own holds."""
+
+    memory: Size | None = None
+    call_timeout: Duration | None = None
+    fuel: Annotated[int, Field(ge=1, lt=2**64, description="Units of work for one call.")] | None = None
+
+
+def make_grants(given: GrantsModel, resolve: Callable[[str], Path]) -> Grants:
+    """Make the grants.
+
+    Args:
+        given: What the YAML says.
+        resolve: Makes a path of the YAML absolute.
+
+    Raises:
+        ConfigError: A name or a value is out of its form or range; `where` is the key, from `grants` on.
+    """
+    directories = {
+        name: DirectoryGrant(path=resolve(grant.path), writable=grant.writable) for name, grant in given.files.items()
+    }
+    return Grants(
+        files=directories,
+        state=given.state,
+        metrics=given.metrics,
+        clock=given.clock,
+        random=given.random,
+        random_seed=given.random_seed,
+        http={_normal_origin(origin): _http_grant(grant) for origin, grant in given.http.items()},
+        secrets=frozenset(given.secrets),
+        plugins=frozenset(given.plugins),
+        shared=given.shared,
+        tasks=given.tasks,
+    )
+
+
+def make_limits(given: LimitsModel) -> Limits:
+    """Make the limits; what is not given is as the host has it.
+
+    Raises:
+        ConfigError: A value is out of its range; `where` is the key, from `limits` on.
+    """
+    memory, timeout = given.memory, given.call_timeout
+    return Limits(
+        **_given(
+            memory_bytes=None if memory is None else parse_size(memory),
+            call_timeout_s=None if timeout is None else parse_duration(timeout),
+            fuel=given.fuel,
+        )
+    )
+
+
+def _http_grant(given: HttpGrantModel) -> HttpGrant:
+    headers = given.request_headers
+    return HttpGrant(
+        methods=frozenset(given.methods),
+        secrets=given.secrets,
+        addresses=frozenset(given.addresses),
+        **_given(
+            request_headers=frozenset(headers) if isinstance(headers, list) else headers,
+            max_request_bytes=None if given.max_request is None else parse_size(given.max_request),
+            max_response_bytes=None if given.max_response is None else parse_size(given.max_response),
+            max_redirects=given.max_redirects,
+            timeout_s=None if given.timeout is None else parse_duration(given.timeout),
+            requests_per_s=given.requests_per_s,
+            burst=given.burst,
+        ),
+    )
+
+
+def _normal_origin(text: str) -> str:
+    try:
+        return str(Origin.parse(text))
+    except ValueError:
+        return text  # `Grants` says what is wrong with it
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

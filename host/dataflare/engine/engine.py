@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ from wasmtime import component as wc
 
 from dataflare.engine.binary import check_header
 from dataflare.engine.bridge import BRIDGE_VERSION, compose
-from dataflare.engine.cache import Cache, default_folder
+from dataflare.engine.cache import Cache, Entry, default_folder
 from dataflare.engine.component import Component
 from dataflare.engine.flavour import Flavour
 from dataflare.engine.reflect import reflect
@@ -77,49 +78,60 @@ class Engine:
                 )
         return shape
 
-    def load(self, binary: bytes, *, name: str, fuel: bool = False) -> Component:
+    def load(
+        self,
+        binary: bytes,
+        *,
+        name: str,
+        file: str = "",
+        fuel: bool = False,
+        check: Callable[[Shape], object] | None = None,
+    ) -> Component:
         """Compile a component with its bridges, or take it from the cache.
 
         Args:
             binary: The component.
-            name: Its name, for errors.
+            name: The plugin's name, for its faults.
+            file: What the component is called in errors about itself; empty: `name`.
             fuel: Whether its work is to be counted; needed for `Limits.fuel`, and slower.
+            check: Called with its shape before anything of it is compiled; what it raises ends the loading.
 
         Raises:
             NotAComponent: The bytes are no valid component.
             UnsupportedComponent: It has something that the engine cannot carry.
         """
-        check_header(binary, name)
+        source = file or name
+        check_header(binary, source)
         flavour = self._flavour(fuel)
         plugin = hashlib.sha256(binary).hexdigest()
         key = hashlib.sha256(f"{plugin} {flavour.identity} bridge={BRIDGE_VERSION}".encode()).hexdigest()
         with self._lock:
             lock = self._compiling.setdefault(key, threading.Lock())
         with lock:
-            found = self._from_cache(flavour, key)
-            if found is None:
-                compiled, shape = self._compile(flavour, binary, name)
+            entry = self._cache.find(key)
+            shape = self.shape(binary, name=source) if entry is None else entry.shape
+            if check is not None:
+                check(shape)
+            compiled = None if entry is None else self._deserialize(flavour, entry, key)
+            from_cache = compiled is not None
+            if compiled is None:
+                shape = self.shape(binary, name=source)
+                compiled = self._compile(flavour, binary, shape, source)
                 self._cache.put(key, compiled.serialize(), shape)
-            else:
-                compiled, shape = found
-        return Component(flavour, compiled, shape, name=name, digest=f"sha256:{plugin}", from_cache=found is not None)
+        return Component(flavour, compiled, shape, name=name, digest=f"sha256:{plugin}", from_cache=from_cache)
 
-    def _from_cache(self, flavour: Flavour, key: str) -> tuple[wc.Component, Shape] | None:
-        entry = self._cache.find(key)
-        if entry is None:
-            return None
+    def _deserialize(self, flavour: Flavour, entry: Entry, key: str) -> wc.Component | None:
         try:
-            return wc.Component.deserialize_file(flavour.engine, str(entry.code)), entry.shape
+            return wc.Component.deserialize_file(flavour.engine, str(entry.code))
         except wasmtime.WasmtimeError:
             # Made on another kind of processor, say.
             self._cache.discard(key)
             return None
 
-    def _compile(self, flavour: Flavour, binary: bytes, name: str) -> tuple[wc.Component, Shape]:
-        shape = self.shape(binary, name=name)
+    def _compile(self, flavour: Flavour, binary: bytes, shape: Shape, name: str) -> wc.Component:
         joined = compose(binary, shape, component=name)
         try:
-            return wc.Component(flavour.engine, joined), shape
+            return wc.Component(flavour.engine, joined)
         except wasmtime.WasmtimeError as error:
             text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())[:500]
             raise NotAComponent(f"cannot be compiled: {text}", component=name) from error

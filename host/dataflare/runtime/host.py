@@ -171,14 +171,15 @@ class Host:
         _check_arguments(plugin, namespace, config, grants, limits)
         settings = PluginConfig(config)
         binary, file = _read(component)
-        shape = self._engine.shape(binary, name=file)
-        kind = check_world(shape, component=file)
-        check_grants(shape, grants, plugin=plugin)
-        chosen_pool = _pool_of(kind, pool)
-        fellows = self._enter(namespace, plugin, grants)
+        admitted: list[tuple[str, PoolSettings, Namespace, Capabilities]] = []
         undo = ExitStack()
-        undo.callback(self._leave, namespace, plugin, None)
-        with undo:
+
+        def admit(shape: Shape) -> None:
+            kind = check_world(shape, component=file)
+            check_grants(shape, grants, plugin=plugin)
+            chosen_pool = _pool_of(kind, pool)
+            fellows = self._enter(namespace, plugin, grants)
+            undo.callback(self._leave, namespace, plugin, None)
             capabilities = Capabilities(
                 self._services,
                 PipelineServices(
@@ -191,9 +192,14 @@ class Host:
                 namespace=namespace,
             )
             undo.callback(capabilities.close)
+            admitted.append((kind, chosen_pool, fellows, capabilities))
+
+        with undo:
+            compiled = self._engine.load(binary, name=plugin, file=file, fuel=limits.fuel is not None, check=admit)
+            kind, chosen_pool, fellows, capabilities = admitted[0]
             parts = PluginParts(
                 name=plugin,
-                component=self._engine.load(binary, name=plugin, fuel=limits.fuel is not None),
+                component=compiled,
                 capabilities=capabilities,
                 config=settings.get_all(),
                 limits=limits,
@@ -249,9 +255,14 @@ class Host:
         """
         self._require_open()
         binary, file = _read(component)
-        kind = check_world(self._engine.shape(binary, name=file), component=file)
-        compiled = self._engine.load(binary, name=_default_name(component), fuel=limits.fuel is not None)
-        return read_metadata(compiled, kind=kind, limits=limits)
+        compiled = self._engine.load(
+            binary,
+            name=_default_name(component),
+            file=file,
+            fuel=limits.fuel is not None,
+            check=lambda shape: check_world(shape, component=file),
+        )
+        return read_metadata(compiled, kind=check_world(compiled.shape, component=file), limits=limits)
 
     def close(self) -> None:
         """Close all plugins, and the engine where it is the host's own; idempotent."""

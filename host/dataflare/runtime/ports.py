@@ -69,5 +69,13 @@ class Engine(Protocol):
     """Reads and compiles components; any thread may use it."""
 
     def shape(self, binary: bytes, *, name: str) -> Shape: ...
-    def load(self, binary: bytes, *, name: str, fuel: bool = ...) -> Component: ...
+    def load(
+        self,
+        binary: bytes,
+        *,
+        name: str,
+        file: str = ...,
+        fuel: bool = ...,
+        check: Callable[[Shape], object] | None = ...,
+    ) -> Component: ...
     def close(self) -> None: ...

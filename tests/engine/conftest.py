@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from dataflare.engine.reference import ReferenceInstance, instantiate_reference
 from dataflare.limits import Limits
 
 Host = Mapping[str, Mapping[str, Callable[..., Any]]]
+# Strategies for Arrow batches are beside the tests of `dataflare.data`.
+sys.path.append(str(Path(__file__).parent.parent / "data"))
 HOSTILE = Path(__file__).parent.parent / "hostile"
 
 

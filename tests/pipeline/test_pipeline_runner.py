@@ -262,6 +262,17 @@ def _raise(target: FakeDestination, error: Exception) -> pa.RecordBatch:
     raise error
 
 
+def test_a_plugin_that_cannot_be_closed_keeps_no_other_one_open(specify):
+    class Stuck(FakeProcessor):
+        def close(self) -> None:
+            raise OSError("stuck")
+
+    source, target = FakeSource([rows_of(1)]), FakeDestination()
+    with pytest.raises(OSError, match="stuck"):
+        run(specify(CHAIN), host=FakeHost(source=source, processor=Stuck(), destination=target))
+    assert (source.calls[-1], target.calls[-1]) == ("close", "close")
+
+
 def test_an_interrupt_aborts_everything(specify, tmp_path):
     target = FakeDestination()
 

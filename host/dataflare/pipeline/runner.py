@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from time import perf_counter
 from typing import TypeAlias
 
@@ -218,8 +218,9 @@ class _Run:
                 error.add_note(f"node {stage.name!r} could not be aborted: {other}")
 
     def _close(self) -> None:
-        for stage in reversed(self._stages):
-            stage.close()
+        with ExitStack() as stack:  # closes the others where one of them fails
+            for stage in self._stages:
+                stack.callback(stage.close)
 
     @contextmanager
     def _blamed(self, name: str, *keys: str) -> Iterator[None]:

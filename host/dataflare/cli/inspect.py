@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dataflare.cli.figures import byte_count
+from dataflare.cli.options import AsJson, CacheDir, compiled_folder
 from dataflare.cli.output import printed_errors, stdout, write_json
 from dataflare.limits import Limits
 from dataflare.runtime.host import Host
@@ -23,16 +24,11 @@ _LIMITS = Limits(call_timeout_s=10)
 
 def command(
     component: Annotated[Path, typer.Argument(help="A component (.wasm).", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="Write one JSON document.")] = False,
+    as_json: AsJson = False,
     static: Annotated[
         bool, typer.Option("--static", help="Run none of its code: leave its own metadata out, compile nothing.")
     ] = False,
-    cache_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where compiled plugins are kept.", envvar="DATAFLARE_CACHE", show_default="~/.cache/dataflare"
-        ),
-    ] = None,
+    cache_dir: CacheDir = None,
 ) -> None:
     """Tell what a component is: kind, world, metadata, imports, capabilities that it needs, exports, size.
 
@@ -41,7 +37,7 @@ def command(
     """
     with (
         printed_errors(as_json=as_json),
-        Host(cache_dir=None if cache_dir is None else cache_dir / "compiled") as host,
+        Host(cache_dir=compiled_folder(cache_dir)) as host,
     ):
         inspection = host.inspect(component)
         metadata = None

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dataflare.cli import inspect, run
+from dataflare.cli import bench, compile, inspect, run
 from dataflare.cli.output import stderr
 
 __all__ = ["app", "main"]
@@ -24,6 +24,8 @@ app = typer.Typer(
 )
 app.command("run")(run.command)
 app.command("inspect")(inspect.command)
+app.command("compile")(compile.command)
+app.command("bench")(bench.command)
 
 
 def _show_version(wanted: bool) -> None:

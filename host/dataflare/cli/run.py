@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 from dataflare.cli.figures import byte_count, count, duration
+from dataflare.cli.options import AsJson, CacheDir, compiled_folder
 from dataflare.cli.output import error_json, exit_code, printed_errors, show_error, stderr, stdout, write_json
 from dataflare.pipeline import report as reports
 from dataflare.pipeline.failures import NodeFailed
@@ -26,15 +27,10 @@ __all__ = ["command", "node_table", "run_with_progress"]
 
 def command(
     pipeline: Annotated[Path, typer.Argument(help="The pipeline, a YAML file.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="Write the report as one JSON document.")] = False,
+    as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Only check the pipeline; load and run nothing.")] = False,
-    cache_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where compiled plugins are kept.", envvar="DATAFLARE_CACHE", show_default="~/.cache/dataflare"
-        ),
-    ] = None,
+    cache_dir: CacheDir = None,
 ) -> None:
     """Run a pipeline to its end, or leave no output.
 
@@ -47,7 +43,7 @@ def command(
             _say_checked(specification, as_json=as_json)
             return
         try:
-            with Host(cache_dir=None if cache_dir is None else cache_dir / "compiled") as host:
+            with Host(cache_dir=compiled_folder(cache_dir)) as host:
                 report = run_with_progress(specification, host, show=not quiet)
         except NodeFailed as error:
             if as_json:

@@ -1,0 +1,74 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from dataflare.errors import ConfigError
+from dataflare.grants import DirectoryGrant, Grants
+
+__all__ = ["AsJson", "CacheDir", "compiled_folder", "parse_config", "parse_grants"]
+
+CacheDir: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(help="Where compiled plugins are kept.", envvar="DATAFLARE_CACHE", show_default="~/.cache/dataflare"),
+]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Write one JSON document to standard output.")]
+
+_FLAGS = ("state", "metrics", "clock", "random", "tasks")
+
+
+def compiled_folder(cache_dir: Path | None) -> Path | None:
+    """Where below the cache folder compiled plugins are; `None` for the user's."""
+    return None if cache_dir is None else cache_dir / "compiled"
+
+
+def parse_config(text: str) -> dict[str, Any]:
+    """Read a configuration: a JSON object, or `@file` with one.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    where = "--config"
+    if text.startswith("@"):
+        where = text[1:]
+        try:
+            text = Path(where).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot be read: {error}", where=where) from error
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"is no JSON: {error}", where=where, hint="""such as '{"column": "x"}'""") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"is no JSON object, but {type(value).__name__}", where=where)
+    return value
+
+
+def parse_grants(words: list[str]) -> Grants:
+    """Read grants: `clock`, `state` and so on, `files:NAME=PATH` to read, `files:NAME=PATH:rw` to read and write.
+
+    Raises:
+        ConfigError: A word is none of these.
+    """
+    flags: dict[str, bool] = {}
+    files: dict[str, DirectoryGrant] = {}
+    for word in words:
+        kind, colon, rest = word.partition(":")
+        name, equals, path = rest.partition("=")
+        if kind == "files" and name and equals and path:
+            writable = path.endswith(":rw")
+            files[name] = DirectoryGrant(path=Path(path.removesuffix(":rw")), writable=writable)
+        elif kind in _FLAGS and not colon:
+            flags[kind] = True
+        else:
+            raise ConfigError(
+                f"{word!r} is no grant",
+                where="--grant",
+                hint=f"one of {', '.join(_FLAGS)}, or files:NAME=PATH, or files:NAME=PATH:rw",
+            )
+    return Grants(files=files, **flags)  # type: ignore[arg-type]  # the flags are bools

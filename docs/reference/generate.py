@@ -1,0 +1,363 @@
+"""Writes the parts of these pages that follow from the code: `python docs/reference/generate.py`.
+
+A page holds `<!-- generated: NAME -->` and `<!-- end -->`; what stands between is replaced. A test compares.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+import dataflare
+from dataflare import errors, grants, limits, values
+from dataflare.cli.main import app
+from dataflare.pipeline.specification import json_schema
+from dataflare.runtime.plugin import Plugin
+
+FOLDER = Path(__file__).parent
+_PART = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+SECTIONS = {
+    "Host and plugins": ("Host", "Plugin", "Source", "Destination", "Processor", "Transformer", "Validator"),
+    "What a plugin may do": ("Grants", "DirectoryGrant", "HttpGrant", "Limits", "PoolSettings"),
+    "What plugins answer": (
+        *("Metadata", "Health", "Dataset", "Chunk", "Estimate", "DurablePosition"),
+        *("Rule", "RuleCount", "Violation", "Report", "Inspection", "PluginStats"),
+    ),
+    "What stands behind capabilities": (
+        *("StandardLogSink", "MemoryLogSink", "LogEvent", "MemoryMetrics", "SystemClock", "ManualClock"),
+        *("MemoryStateStore", "SqliteStateStore", "StateLimits"),
+        *("EnvironmentSecrets", "DirectorySecrets", "MemorySecrets"),
+    ),
+    "Values": ("Ok", "Err", "Some", "Variant"),
+}
+
+
+def main() -> int:
+    """Write all pages anew."""
+    for page in sorted(FOLDER.glob("*.md")):
+        page.write_text(updated(page), encoding="utf-8")
+    return 0
+
+
+def updated(page: Path) -> str:
+    """A page's text with its generated parts as they should be."""
+    parts: dict[str, Callable[[], str]] = {
+        "pipeline-keys": pipeline_keys,
+        "commands": commands,
+        "api": api,
+        "errors": error_table,
+        "error-tree": lambda: f"```text\n{_fenced(errors.__doc__)}\n```\n",
+        "limits": lambda: arguments(limits.Limits),
+        "grants": lambda: arguments(grants.Grants),
+        "directory-grant": lambda: arguments(grants.DirectoryGrant),
+        "http-grant": lambda: arguments(grants.HttpGrant),
+        "values": lambda: _table_of(values.__doc__),
+    }
+    text = page.read_text(encoding="utf-8")
+    return _PART.sub(lambda part: f"{part[1]}\n{parts[part[2]]()}\n{part[3]}", text)
+
+
+# Pipelines
+
+
+def pipeline_keys() -> str:
+    """A table of keys for each mapping of a pipeline's file."""
+    schema = json_schema()
+    models = schema["$defs"]
+    out = ["### The file", "", *_rows(schema, models)]
+    out += ["", "### A plugin's node", "", *_rows(models["PluginNode"], models)]
+    for title, name in (
+        ("`grants`", "GrantsModel"),
+        ("`grants.files.NAME`", "FileGrant"),
+        ("`grants.http.ORIGIN`", "HttpGrantModel"),
+        ("`limits`", "LimitsModel"),
+        ("`on_violation`, by severity", "ViolationActions"),
+    ):
+        if name in models:
+            out += ["", f"### {title}", "", *_rows(models[name], models)]
+    for connector in ("csv", "jsonl", "parquet", "arrow"):
+        for role in ("Read", "Write"):
+            node = models[f"{connector.title()}{role}"]
+            options = models[node["properties"]["options"]["$ref"].rpartition("/")[2]]
+            out += ["", f"### `connector: {connector}` that {role.lower()}s", ""]
+            if options["properties"]:
+                out += _rows(node, models, options)
+            else:
+                out += _rows(
+                    {**node, "properties": {k: v for k, v in node["properties"].items() if k != "options"}}, {}
+                )
+    return "\n".join(out) + "\n"
+
+
+def _rows(model: dict[str, Any], models: dict[str, Any], options: dict[str, Any] | None = None) -> Iterator[str]:
+    yield "| key | value | default | meaning |"
+    yield "| --- | --- | --- | --- |"
+    required = model.get("required", [])
+    for key, entry in model["properties"].items():
+        if options is not None and key == "options":
+            yield from (_row(f"options.{name}", inner, models, False) for name, inner in options["properties"].items())
+        else:
+            yield _row(key, entry, models, key in required)
+
+
+def _row(key: str, entry: dict[str, Any], models: dict[str, Any], required: bool) -> str:
+    default = entry.get("default")
+    if required:
+        shown = "required"
+    elif default is None or isinstance(default, dict):
+        shown = ""
+    else:
+        shown = f"`{_yaml(default)}`"
+    return f"| `{key}` | {_kind(entry, models)} | {shown} | {_cell(_meaning(key, entry))} |"
+
+
+_FALLBACK = {
+    "name": "The pipeline's name; state and shared batches are kept apart by it.",
+    "nodes": "The nodes by name; their order does not matter.",
+    "plugin": "The component, a path relative to this file.",
+    "read": "The file, a path relative to this file.",
+    "write": "The file, a path relative to this file; its folder is made.",
+    "connector": "Which built-in connector.",
+    "options.delimiter": "What stands between fields.",
+    "options.null_values": "Texts that mean null.",
+    "options.compression": "How the file is compressed.",
+    "options.row_group_rows": "Rows in a row group, at most.",
+    "memory": "`memory_bytes` of [`Limits`](limits.md).",
+    "call_timeout": "`call_timeout_s` of [`Limits`](limits.md).",
+    "grants": "What it may use; nothing, unless it is said.",
+    "limits": "Its ceilings.",
+    "info": "For violations of severity `info`.",
+    "warning": "For violations of severity `warning`.",
+    "error": "For violations of severity `error`.",
+    "max_request": "`max_request_bytes` of `HttpGrant`.",
+    "max_response": "`max_response_bytes` of `HttpGrant`.",
+    "timeout": "`timeout_s` of `HttpGrant`.",
+}
+
+
+def _meaning(key: str, entry: dict[str, Any]) -> str:
+    for each in (entry, *entry.get("anyOf", [])):
+        if text := each.get("description"):
+            return str(text)
+    if text := _FALLBACK.get(key):
+        return text
+    for owner in (grants.Grants, grants.DirectoryGrant, grants.HttpGrant, limits.Limits):
+        if text := _argument_texts(owner).get(key):
+            return text
+    raise LookupError(f"nothing says what {key} means: add a description to the model")
+
+
+def _kind(entry: dict[str, Any], models: dict[str, Any]) -> str:
+    """What a value may be, in words."""
+    if "$ref" in entry:
+        name = entry["$ref"].rpartition("/")[2]
+        return "any JSON value" if name == "JsonValue" else "a mapping"
+    for key in ("anyOf", "oneOf"):
+        if key in entry:
+            found = [_kind(each, models) for each in entry[key] if each.get("type") != "null"]
+            return " or ".join(dict.fromkeys(found))
+    if "const" in entry:
+        return f"`{entry['const']}`"
+    if "enum" in entry:
+        return ", ".join(f"`{each}`" for each in entry["enum"])
+    match entry.get("type"):
+        case "object":
+            inner = entry.get("additionalProperties") or next(iter(entry.get("patternProperties", {}).values()), {})
+            words = _kind(inner, models) if isinstance(inner, dict) and inner else "any JSON value"
+            return "a mapping of names to " + ("mappings" if words == "a mapping" else words)
+        case "array":
+            return f"a list of {_kind(entry['items'], models)}"
+        case "boolean":
+            return "`true`, `false`"
+        case "integer" | "number" as kind:
+            return ("whole number" if kind == "integer" else "number") + _bounds(entry)
+        case "string" if "examples" in entry:
+            return f"such as `{entry['examples'][0]}`"
+        case "string" if entry.get("maxLength") == 1:
+            return "one ASCII character"
+        case "string" if "pattern" in entry and "x00" not in entry["pattern"]:
+            return f"`{entry['pattern'].strip('^$')}`".replace("|", "\\|")
+        case "string":
+            return "text"
+    return "any JSON value"
+
+
+def _bounds(entry: dict[str, Any]) -> str:
+    low, high = entry.get("minimum"), entry.get("maximum")
+    if high is None and "exclusiveMaximum" in entry:
+        high = f"{entry['exclusiveMaximum'] - 1:,}" if entry["exclusiveMaximum"] != 2**64 else "2^64 - 1"
+    elif high is not None:
+        high = f"{high:,}"
+    if low is None:
+        return ""
+    return f", {low:,} to {high}" if high else f", at least {low:,}"
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(_quoted, value))}]"
+    return _quoted(value)
+
+
+def _quoted(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) and not re.fullmatch(r"\w+", value) else str(value)
+
+
+# Commands
+
+
+def commands() -> str:
+    """Arguments and options of each command."""
+    group = typer.main.get_command(app)
+    out: list[str] = []
+    for command in (group, *(group.commands[name] for name in group.commands)):  # type: ignore[attr-defined]
+        name = "dataflare" if command is group else f"dataflare {command.name}"
+        text = inspect.cleandoc(command.help or "").partition("\n")[0]
+        out += [f"### `{name}`", "", text, "", "| | |", "| --- | --- |"]
+        for parameter in command.params:
+            names = parameter.opts if parameter.param_type_name == "option" else [str(parameter.name)]
+            notes = _cell(getattr(parameter, "help", "") or "")
+            if getattr(parameter, "envvar", None):
+                notes += f" Environment: `{parameter.envvar}`."
+            out.append(f"| {', '.join(f'`{each}`' for each in names)} | {notes} |")
+        out.append("")
+    return "\n".join(out)
+
+
+# Python
+
+
+def api() -> str:
+    """The public names, each with its signature and what it is."""
+    out: list[str] = []
+    listed: set[str] = set()
+    for title, names in SECTIONS.items():
+        out += [f"### {title}", ""]
+        for name in names:
+            out += [*_describe(name), *([""] if title == "Host and plugins" else [])]
+            listed.add(name)
+        out.append("")
+    named = {*listed, *errors.__all__, "RunLost", "PoolExhausted"}
+    if rest := set(dataflare.__all__) - named:
+        raise LookupError(f"no section of docs/reference/generate.py has {', '.join(sorted(rest))}")
+    return "\n".join(out)
+
+
+def _describe(name: str) -> Iterator[str]:
+    value = getattr(dataflare, name)
+    if is_dataclass(value):
+        yield f"- `{name}({', '.join(each.name for each in fields(value))})`: {_first_line(value)}"
+        return
+    if not issubclass(value, Plugin | dataflare.Host):
+        yield f"- `{name}{_signature(value)}`: {_first_line(value)}"
+        return
+    yield f"**`{name}`** {_first_line(value)}"
+    if name == "Host":
+        yield f"\n`{name}{_signature(value)}`"
+    yield ""
+    yield "| | |"
+    yield "| --- | --- |"
+    for key, member in vars(value).items():
+        if not key.startswith("_") and (inspect.isfunction(member) or isinstance(member, property)):
+            shown = f"{key}{_signature(member)}" if inspect.isfunction(member) else key
+            yield f"| `{_cell(shown)}` | {_cell(_first_line(member))} |"
+
+
+def _signature(function: Any) -> str:
+    """Parameters with plain defaults, and what is returned: the docstrings say the types."""
+    found = inspect.signature(function)
+    shown = []
+    for parameter in found.parameters.values():
+        plain = parameter.default is None or isinstance(parameter.default, str | int | float)
+        default = parameter.default if plain or parameter.default is parameter.empty else ...
+        shown.append(parameter.replace(annotation=parameter.empty, default=default))
+    returned = inspect.Parameter.empty if inspect.isclass(function) else found.return_annotation
+    text = str(found.replace(parameters=[each for each in shown if each.name != "self"], return_annotation=returned))
+    return re.sub(r"-> '(.*)'$", r"-> \1", text).replace("Ellipsis", "...").replace("pa.", "pyarrow.")
+
+
+def _first_line(value: Any) -> str:
+    text = inspect.getdoc(value) or ""
+    return " ".join(text.partition("\n\n")[0].split())
+
+
+# Errors
+
+
+def error_table() -> str:
+    """Every error with what it says and the fields that it adds."""
+    out = ["| error | what it means | fields |", "| --- | --- | --- |"]
+    found = [getattr(errors, name) for name in errors.__all__]
+    found += [getattr(importlib.import_module("dataflare"), name) for name in ("PoolExhausted", "RunLost")]
+    from dataflare.pipeline import failures
+
+    found += [getattr(failures, name) for name in failures.__all__]
+    for each in found:
+        own = vars(each).get("__init__")
+        names = [] if own is None else [n for n in inspect.signature(own).parameters if n not in ("self", "cause")]
+        shown = ", ".join(f"`{name}`" for name in names)
+        out.append(f"| `{each.__name__}` | {_cell(_first_line(each))} | {shown} |")
+    return "\n".join(out) + "\n"
+
+
+# Dataclasses
+
+
+def arguments(owner: type) -> str:
+    """A table of a dataclass's fields, as its docstring tells of them."""
+    texts = _argument_texts(owner)
+    out = ["| field | default | meaning |", "| --- | --- | --- |"]
+    for each in fields(owner):  # type: ignore[arg-type]
+        out.append(f"| `{each.name}` | {_default(each)} | {_cell(texts[each.name])} |")
+    return "\n".join(out) + "\n"
+
+
+def _argument_texts(owner: type) -> dict[str, str]:
+    """What a docstring says of each argument, by name."""
+    section = (inspect.getdoc(owner) or "").partition("Args:\n")[2].partition("\n\n")[0]
+    found: dict[str, str] = {}
+    for line in section.splitlines():
+        if match := re.match(r"    (\w+): (.*)", line):
+            name = match[1]
+            found[name] = match[2]
+        elif found:
+            found[name] += f" {line.strip()}"
+    return found
+
+
+def _default(one: Any) -> str:
+    if one.default is not MISSING:
+        if isinstance(one.default, frozenset):
+            return ", ".join(f"`{each}`" for each in sorted(one.default)) or "none"
+        return f"`{one.default:,}`" if type(one.default) is int else f"`{one.default}`"
+    return "required" if one.default_factory is MISSING else "none"
+
+
+# Text
+
+
+def _fenced(docstring: str | None) -> str:
+    return (docstring or "").split("```\n")[1].rstrip("\n")
+
+
+def _table_of(docstring: str | None) -> str:
+    return "\n".join(line for line in (docstring or "").splitlines() if line.startswith("|")) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

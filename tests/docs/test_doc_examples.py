@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dataflare
+from dataflare.pipeline.document import parse_document
+from dataflare.pipeline.models import Pipeline
+from doc_pages import LANGUAGES_TO_RUN, ROOT, Block, Page, as_pattern, pages, parse, run_page
+
+PAGES = pages()
+SLOW = (
+    pytest.mark.slow,
+    # These build a guest. Where CI runs, a missing toolchain is a failure.
+    pytest.mark.skipif(
+        importlib.util.find_spec("componentize_py") is None and os.environ.get("CI") != "true",
+        reason="componentize-py is not installed",
+    ),
+)
+RUNNABLE = [
+    pytest.param(page, id=page.name, marks=SLOW if page.is_slow else ())
+    for page in PAGES
+    if page.is_runnable
+]
+
+
+@pytest.mark.parametrize("page", RUNNABLE)
+def test_examples_of_page_do_what_it_says(page: Page, tmp_path: Path):
+    run_page(page, tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_shell_and_python_block_says_whether_it_is_run(page: Page):
+    for block in page.blocks:
+        if block.language in LANGUAGES_TO_RUN:
+            assert block.marks.keys() & {"run", "shown", "file"}, f"{page.name}:{block.line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_python_block_is_python(page: Page):
+    for block in page.blocks:
+        if block.language == "python":
+            ast.parse(block.text, f"{page.name}:{block.line}")
+
+
+def test_example_in_docstring_of_package_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    blocks: list[Block] = list(parse(dataflare.__doc__ or ""))
+    assert [block.language for block in blocks] == ["python"]
+    component = ROOT / "guest-sdks/rust/components/json-mapper.wasm"
+    (tmp_path / "json-mapper.wasm").write_bytes(component.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    exec(compile(blocks[0].text, "dataflare", "exec"), {})
+
+
+def test_embedding_example_prints_the_rows_with_a_new_column():
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples/embed/embed.py"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(dataflare.__file__).parents[1])},
+        cwd="/",
+    )
+    assert done.stdout.splitlines() == [
+        "{'amount': 12.5, 'quantity': 4, 'each': 3.125}",
+        "{'amount': 80.0, 'quantity': 16, 'each': 5.0}",
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_pipeline_that_is_shown_fits_the_model(page: Page):
+    for block in page.blocks:
+        if block.language == "yaml" and block.text.startswith(("name:", "#")) and "nodes:" in block.text:
+            document = parse_document(block.text.encode(), name=f"{page.name}:{block.line}")
+            assert Pipeline.model_validate(document.value).nodes
+
+
+def test_three_dots_stand_for_any_lines_or_any_text():
+    assert as_pattern("begin\n...\nrow ... of 3\n").fullmatch("begin\n1\n2\nrow 2 of 3")
+    assert not as_pattern("row ... of 3\n").fullmatch("row 1\nof 3")
+    assert not as_pattern("a.b\n").fullmatch("axb")

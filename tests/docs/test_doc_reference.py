@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import dataflare
+from dataflare.cli import output
+from doc_pages import ROOT
+
+REFERENCE = ROOT / "docs" / "reference"
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_reference_generate", REFERENCE / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", sorted(REFERENCE.glob("*.md")), ids=lambda page: page.name)
+def test_generated_parts_are_current(page: Path, generate: ModuleType):
+    assert page.read_text(encoding="utf-8") == generate.updated(page), "run: python docs/reference/generate.py"
+
+
+def test_reference_names_everything_that_is_public():
+    text = "".join((REFERENCE / name).read_text(encoding="utf-8") for name in ("python-api.md", "errors.md"))
+    assert [name for name in dataflare.__all__ if f"`{name}" not in text] == []
+
+
+def test_reference_has_every_exit_code():
+    codes = {value for name, value in vars(output).items() if name.startswith("EXIT_")} | {0}
+    rows = (REFERENCE / "cli.md").read_text(encoding="utf-8").partition("## Exit codes")[2].splitlines()
+    assert {
+        int(row.split("|")[1]) for row in rows if row.startswith("| ") and row.split("|")[1].strip().isdigit()
+    } == codes
+
+
+def test_page_without_generated_parts_stays_as_it_is(generate: ModuleType, tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text("# Words\n\n<!-- end -->\n")
+    assert generate.updated(page) == "# Words\n\n<!-- end -->\n"

@@ -1,0 +1,103 @@
+"""How fast do bytes go into a plugin and back?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import extism
+import numpy as np
+import pytest
+import wasmtime
+from benchkit.results import Contest
+from wasmtime import component as wc
+
+from dataflare.engine.engine import Engine
+
+TRIPS = "bench:echo/trips"
+SIZE = 8_000_000
+SMALL = 65_536
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "least"),
+    [("bench-echo", "echo-words", 3.0), ("echo-javascript", "echo-words", 1.2), ("echo-python", "echo-octets", 0.5)],
+    ids=["rust", "javascript", "python"],
+)
+def bench_echo(
+    contest: Contest,
+    engine: Engine,
+    guest: Callable[[str], bytes],
+    extism_plugin: extism.Plugin,
+    name: str,
+    function: str,
+    least: float,
+) -> None:
+    """8 MB there and back."""
+    shape = {"echo-words": "list<u64>", "echo-octets": "list<u8>"}[function]
+    contest.ask(f"8 MB echoed as {shape} by {name}, against Extism's echo of bytes by a Rust guest", sizes="8,000,000 B")
+    data = np.random.default_rng(1).integers(0, 2**64, SIZE // 8, np.uint64)
+    octets = data.tobytes()
+    sent = data if function == "echo-words" else octets
+    with engine.load(guest(name), name=name).instantiate({}) as instance:
+        assert bytes(instance.call(TRIPS, function, sent)) == octets
+        assert extism_plugin.call("echo", octets) == octets
+        contest.run(
+            {
+                "ours": lambda: instance.call(TRIPS, function, sent),
+                "extism": lambda: extism_plugin.call("echo", octets),
+            },
+            rounds=30,
+        )
+    contest.rate(f"8 MB echo, {name}", "ours", amount=SIZE / 1e6, unit="MB/s")
+    contest.speedup(f"8 MB echo, {name}, over Extism", "ours", over="extism", at_least=least, limited_by=LIMITS[name])
+
+
+LIMITS = {
+    "bench-echo": "",
+    "echo-javascript": "",
+    "echo-python": "",
+}
+
+
+def bench_wasmtime_call(
+    contest: Contest, engine: Engine, guest: Callable[[str], bytes]
+) -> None:
+    """Bytes through wasmtime-py's own calls."""
+    contest.ask("64 KiB echoed as list<u8>, against wasmtime-py's own Func.__call__", sizes="65,536 B, Rust guest")
+    data = np.random.default_rng(1).bytes(SMALL)
+    plain = PlainCall(guest("bench-echo"), "echo-octets")
+    with engine.load(guest("bench-echo"), name="bench-echo").instantiate({}) as instance:
+        assert instance.call(TRIPS, "echo-octets", data) == bytes(plain(data)) == data
+        contest.run(
+            {
+                "ours": lambda: instance.call(TRIPS, "echo-octets", data),
+                "wasmtime-py": lambda: plain(data),
+            },
+            rounds=10,
+            repeats={"ours": 50},
+            warmups=1,
+        )
+    contest.rate("64 KiB echo as list<u8>, wasmtime-py", "wasmtime-py", amount=SMALL / 1e6, unit="MB/s")
+    contest.speedup("64 KiB echo as list<u8>, over wasmtime-py", "ours", over="wasmtime-py")
+
+
+class PlainCall:
+    """One function of the echo guest, called as wasmtime-py has it."""
+
+    def __init__(self, binary: bytes, function: str) -> None:
+        engine = wasmtime.Engine()
+        self._store = wasmtime.Store(engine)
+        compiled = wc.Component(engine, binary)
+        with wc.Linker(engine) as linker:
+            instance = linker.instantiate(self._store, compiled)
+        interface = instance.get_export_index(self._store, TRIPS)
+        index = instance.get_export_index(self._store, function, interface)
+        found = instance.get_func(self._store, index)
+        assert found is not None
+        self._function = found
+
+    def __call__(self, value: Any) -> Any:
+        result = self._function(self._store, value)
+        self._function.post_return(self._store)
+        return result

@@ -218,13 +218,19 @@ def test_lists_of_numbers_are_taken_from_whatever_holds_numbers(engine: Engine, 
                 instance.call(API, "echo", wrong)
 
 
-@pytest.mark.parametrize("raw", [b"abc", bytearray(b"abc"), memoryview(b"abc"), pa.py_buffer(b"abc")], ids=repr)
+@pytest.mark.parametrize(
+    "raw", [b"abc", bytearray(b"abc"), memoryview(b"abc"), pa.py_buffer(b"abc")], ids=lambda raw: type(raw).__name__
+)
 def test_bytes_are_taken_from_whatever_holds_bytes(instantiate: Any, raw: Any) -> None:
     with instantiate(echo(ListT(PrimT("u8"))), {HOST: {"echo": lambda x: x}}) as instance:
         assert instance.call(API, "echo", raw) == b"abc"
 
 
-@pytest.mark.parametrize("raw", ["ä€", "ä€".encode(), bytearray("ä€".encode()), pa.py_buffer("ä€".encode())], ids=repr)
+@pytest.mark.parametrize(
+    "raw",
+    ["ä€", "ä€".encode(), bytearray("ä€".encode()), pa.py_buffer("ä€".encode())],
+    ids=lambda raw: type(raw).__name__,
+)
 def test_texts_are_taken_as_utf8_too(instantiate: Any, raw: Any) -> None:
     with instantiate(echo(PrimT("string")), {HOST: {"echo": lambda x: x}}) as instance:
         assert instance.call(API, "echo", raw) == "ä€"

@@ -188,7 +188,6 @@ def test_integers_reach_their_bounds_and_not_beyond(engine: Engine, name: str) -
         (VariantT((("f", PrimT("f32")), ("i", PrimT("u32")))), [Variant("f", 1.5), Variant("i", 2**32 - 1)]),
         (TupleT((PrimT("f64"),)), [(1.0,)]),
     ],
-    ids=str,
 )
 def test_values_at_the_edges_of_their_types(instantiate: Any, ty: Type, values: list[Any]) -> None:
     heard = Recorder()

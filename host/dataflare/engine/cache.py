@@ -3,7 +3,7 @@
 Native code from a file is run as it is, so a file is only taken where nobody else can have written it, and its
 content is what was written. The folder belongs to the user and only the user can write in it; each entry is two files:
 
-- `KEY.json`: the shape, and name, size, SHA-256 and file status of the code;
+- `KEY.json`: a digest of the rest; the shape, and name, size, SHA-256 and file status of the code;
 - `SHA256.cwasm`: the code.
 
 The key is a digest of the plugin's bytes, of the engine's version and configuration and of the bridge's text. Both
@@ -29,7 +29,7 @@ from dataflare.errors import ConfigError
 
 __all__ = ["Cache", "Entry", "default_folder"]
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _MAX_RECORD_BYTES: Final = 64 * 2**20
 
 
@@ -113,7 +113,7 @@ class Cache:
                 "stamp": _stamp(os.lstat(path)),
                 "shape": shape_to_json(shape),
             }
-            self._write(self._folder / f"{key}.json", json.dumps(record, separators=(",", ":")).encode())
+            self._write(self._folder / f"{key}.json", _sealed(record))
         except OSError:
             return None
         return Entry(path, shape)
@@ -125,7 +125,9 @@ class Cache:
 
     def _read_record(self, key: str) -> dict[str, Any]:
         with open(self._folder / f"{key}.json", "rb", opener=_open_own) as file:
-            content = file.read(_MAX_RECORD_BYTES)
+            seal, _, content = file.read(_MAX_RECORD_BYTES).partition(b"\n")
+        if seal != _seal(content):
+            raise ValueError("a damaged record")
         record = json.loads(content)
         if record["format"] != _FORMAT or record["key"] != key or not _is_digest(record["sha256"]):
             raise ValueError("another entry's record")
@@ -144,6 +146,15 @@ class Cache:
             with contextlib.suppress(OSError):
                 os.unlink(name)
             raise
+
+
+def _sealed(record: dict[str, Any]) -> bytes:
+    content = json.dumps(record, separators=(",", ":")).encode()
+    return _seal(content) + b"\n" + content
+
+
+def _seal(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
 
 
 def _open_own(path: str, flags: int) -> int:

@@ -134,6 +134,14 @@ class Engine:
             return wc.Component(flavour.engine, joined)
         except wasmtime.WasmtimeError as error:
             text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())[:500]
+            missing = re.search(r"missing import named `([^`]*)`", text)
+            if missing:
+                # wasmtime's reflection leaves out types that stand in the world itself.
+                raise UnsupportedComponent(
+                    f"its world names the type {missing[1]!r}, which is in no interface",
+                    component=name,
+                    hint="put the type into an interface, and use it from there",
+                ) from error
             raise NotAComponent(f"cannot be compiled: {text}", component=name) from error
 
     def _flavour(self, fuel: bool) -> Flavour:

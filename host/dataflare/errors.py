@@ -12,10 +12,19 @@ DataflareError
 ├── PermissionDenied       the plugin needs what its operator did not grant
 ├── PluginError            the plugin answered with an error: its own `err`, as a value
 └── PluginFault            the plugin failed, and its instance is gone
-    ├── CallTimeout        passed its wall-time limit
-    ├── OutOfFuel          used up its fuel
-    ├── MemoryLimitExceeded  wanted more memory or table space than its limit
-    ├── StackOverflow      nested too deeply
+    ├── LimitExceeded      passed one of its limits
+    │   ├── CallTimeout            wall time of a call
+    │   ├── OutOfFuel              work of a call
+    │   ├── MemoryLimitExceeded    linear memory
+    │   ├── TableLimitExceeded     elements of a table, from the start
+    │   ├── InstanceLimitExceeded  core instances, memories and tables within it
+    │   ├── StackOverflow          depth of its calls
+    │   ├── HandleLimitExceeded    batches, open files and the like held at a time
+    │   ├── HostCallLimitExceeded  calls of the host within one call
+    │   ├── HostCallRateExceeded   calls of the host in a second
+    │   ├── CopyLimitExceeded      bytes copied in and out within one call
+    │   ├── OutputLimitExceeded    rows or bytes that a call returns
+    │   └── LogLimitExceeded       log events over the rate within one call
     ├── GuestPanic         aborted, or trapped by itself
     └── ProtocolFault      broke the canonical ABI: a dropped handle, invalid UTF-8, an address out of bounds
 ```
@@ -31,16 +40,25 @@ __all__ = [
     "CallTimeout",
     "ComponentError",
     "ConfigError",
+    "CopyLimitExceeded",
     "DataflareError",
     "GuestPanic",
+    "HandleLimitExceeded",
+    "HostCallLimitExceeded",
+    "HostCallRateExceeded",
+    "InstanceLimitExceeded",
+    "LimitExceeded",
+    "LogLimitExceeded",
     "MemoryLimitExceeded",
     "NotAComponent",
     "OutOfFuel",
+    "OutputLimitExceeded",
     "PermissionDenied",
     "PluginError",
     "PluginFault",
     "ProtocolFault",
     "StackOverflow",
+    "TableLimitExceeded",
     "UnsupportedComponent",
     "UsageError",
     "ValueTypeError",
@@ -120,8 +138,8 @@ class PermissionDenied(DataflareError):
 class PluginError(DataflareError):
     """A plugin answered with an error. Its instance lives on.
 
-    `error` is the WIT value (`case` and `value`), `retryable` whether a retry can help, `retry_after_ms` when, where the plugin
-    said so.
+    `error` is the WIT value (`case` and `value`), `retryable` whether a retry can help, `retry_after_ms` when, where
+    the plugin said so.
     """
 
     def __init__(
@@ -146,8 +164,8 @@ class PluginError(DataflareError):
 class PluginFault(DataflareError):
     """A plugin failed in a way that its instance did not survive.
 
-    `plugin` and `export` say where, `backtrace` is the guest's (innermost frame first), `log_lines` the last lines that it
-    logged or wrote to its standard error.
+    `plugin` and `export` say where, `backtrace` is the guest's (innermost frame first), `log_lines` the last lines that
+    it logged or wrote to its standard error.
     """
 
     def __init__(
@@ -175,20 +193,82 @@ class PluginFault(DataflareError):
         return "\n".join(parts)
 
 
-class CallTimeout(PluginFault):
+class LimitExceeded(PluginFault):
+    """A plugin passed one of its limits. `limit` names it as `dataflare.Limits` does."""
+
+    limit: str = ""
+
+
+class CallTimeout(LimitExceeded):
     """A call passed its wall-time limit."""
 
+    limit = "call_timeout_s"
 
-class OutOfFuel(PluginFault):
+
+class OutOfFuel(LimitExceeded):
     """A call used up its fuel."""
 
-
-class MemoryLimitExceeded(PluginFault):
-    """The plugin wanted more memory or table space than its limit, and did not survive the refusal."""
+    limit = "fuel"
 
 
-class StackOverflow(PluginFault):
+class MemoryLimitExceeded(LimitExceeded):
+    """The plugin wanted more memory than its limit, and did not survive the refusal."""
+
+    limit = "memory_bytes"
+
+
+class TableLimitExceeded(LimitExceeded):
+    """A table of the plugin is too large from the start; growing it later is refused to the plugin alone."""
+
+    limit = "table_elements"
+
+
+class InstanceLimitExceeded(LimitExceeded):
+    """The plugin is made of more core instances, memories or tables than its limits."""
+
+    limit = "instances"
+
+
+class StackOverflow(LimitExceeded):
     """The plugin nested its calls too deeply."""
+
+    limit = "stack"
+
+
+class HandleLimitExceeded(LimitExceeded):
+    """The plugin held more batches, open files and the like at a time than its limit."""
+
+    limit = "handles"
+
+
+class HostCallLimitExceeded(LimitExceeded):
+    """The plugin called the host more often within one call than its limit."""
+
+    limit = "host_calls"
+
+
+class HostCallRateExceeded(LimitExceeded):
+    """The plugin called the host more often in a second than its limit."""
+
+    limit = "host_calls_per_s"
+
+
+class CopyLimitExceeded(LimitExceeded):
+    """More bytes were to be copied into and out of the plugin within one call than its limit."""
+
+    limit = "copied_bytes"
+
+
+class OutputLimitExceeded(LimitExceeded):
+    """A call was to return more rows or bytes than its limit."""
+
+    limit = "output_bytes"
+
+
+class LogLimitExceeded(LimitExceeded):
+    """The plugin went on logging after so many of a call's events had been dropped for being over the rate."""
+
+    limit = "log_dropped_events"
 
 
 class GuestPanic(PluginFault):

@@ -28,10 +28,21 @@ from dataflare.engine.layout import (
 )
 from dataflare.engine.links import Link
 from dataflare.engine.memory import Ledger
-from dataflare.engine.resources import GuestResource, HandleTable
-from dataflare.engine.side import BrokenAddress, Side
+from dataflare.engine.resources import GuestResource, HandleTable, TooManyHandles
+from dataflare.engine.side import NO_CEILING, BrokenAddress, OverBudget, Side
+from dataflare.engine.tally import Tally
 from dataflare.engine.traps import TIMED_OUT, classify
-from dataflare.errors import ConfigError, PluginFault, ProtocolFault, UsageError, ValueTypeError
+from dataflare.errors import (
+    ConfigError,
+    CopyLimitExceeded,
+    HandleLimitExceeded,
+    LimitExceeded,
+    OutputLimitExceeded,
+    PluginFault,
+    ProtocolFault,
+    UsageError,
+    ValueTypeError,
+)
 from dataflare.limits import Limits
 
 if TYPE_CHECKING:
@@ -104,6 +115,8 @@ class Instance:
         self._deadline = 0.0
         self._busy = False
         self._export = "instantiation"
+        self._tally = Tally(limits, self.stats)
+        self._output_bytes = NO_CEILING if limits.output_bytes is None else limits.output_bytes
         self._ledger = Ledger(limits.memory_bytes, MEMORY_BYTES, 2)
         self._timer = component.flavour.timer
         self._sides: list[Side] = []
@@ -208,6 +221,7 @@ class Instance:
             raise ValueTypeError(f"{function} takes {len(link.func.params)} arguments, not {len(args)}")
         began = time.perf_counter_ns()
         stats = self.stats
+        self._tally.begin()
         side = self._exports_side
         side.begin()
         # The arguments' first byte has a fixed place: what they point to comes after them.
@@ -231,12 +245,21 @@ class Instance:
             stats.marshal_ns += called - began
             self._fail(error)
         copied = side.copied
+        side.ceiling = copied + self._output_bytes
         try:
             result = codec.decode_result(side, FRAME_AT) if codec.decode_result is not None else None
             self._drain()
         except BrokenAddress as broken:
             raise self._broken(str(broken)) from None
+        except OverBudget:
+            raise self._over(
+                OutputLimitExceeded,
+                f"was to return more than output_bytes = {self._output_bytes}",
+                "raise the limit, or use smaller batches",
+            ) from None
         stats.bytes_out += side.copied - copied
+        if stats.bytes_in + stats.bytes_out > self._tally.bytes_most:
+            raise self._over_copy()
         ended = time.perf_counter_ns()
         stats.wall_ns += ended - began
         stats.marshal_ns += called - began + ended - returned
@@ -262,6 +285,8 @@ class Instance:
             encode(side, at, value)
         except BaseException as error:
             side.undo()
+            if isinstance(error, TooManyHandles):
+                raise self._over_handles() from None
             if isinstance(error, ValueTypeError):
                 raise
             if isinstance(error, (StructError, *MISFITS)):
@@ -314,6 +339,24 @@ class Instance:
             overflow=any(_U32.unpack_from(side.view, OVERFLOW_AT)[0] for side in self._sides),
         )
 
+    def _over(self, kind: type[LimitExceeded], text: str, hint: str) -> LimitExceeded:
+        self.alive = False
+        return kind(text, plugin=self.component.name, export=self._export, log_lines=self._log_lines(), hint=hint)
+
+    def _over_handles(self) -> LimitExceeded:
+        return self._over(
+            HandleLimitExceeded,
+            f"held more than handles = {self.limits.handles}",
+            "raise the limit, or let the plugin drop handles as soon as it does not need them",
+        )
+
+    def _over_copy(self) -> LimitExceeded:
+        return self._over(
+            CopyLimitExceeded,
+            f"copied more than copied_bytes = {self.limits.copied_bytes} in one call",
+            "raise the limit, or let the plugin look at fewer columns at a time",
+        )
+
     def _broken(self, text: str) -> PluginFault:
         self.alive = False
         return ProtocolFault(text, plugin=self.component.name, export=self._export, log_lines=self._log_lines())
@@ -334,10 +377,14 @@ class Instance:
             view = side.view
             side.views, side.raw_text = function.views, function.raw_text
             copied = side.copied
+            tally = self._tally
+            side.ceiling = copied + tally.bytes_most - stats.bytes_in - stats.bytes_out
             args = codec.decode_arguments(side, _U32.unpack_from(view, POINTER_AT)[0])
             side.views = side.raw_text = False
             stats.bytes_out += side.copied - copied
             stats.host_calls += 1
+            if stats.host_calls > tally.calls_most:
+                tally.check_calls(self._over)
             called = time.perf_counter_ns()
             result = function.call(*args)
             returned = time.perf_counter_ns()
@@ -352,6 +399,10 @@ class Instance:
             return 0
         except BrokenAddress as broken:
             self._raised = self._broken(str(broken))
+        except OverBudget:
+            self._raised = self._over_copy()
+        except TooManyHandles:
+            self._raised = self._over_handles()
         except BaseException as error:  # it travels to the caller of the plugin
             self._raised = error
         return error_pointer("a host function failed")

@@ -8,7 +8,11 @@ from typing import Any
 
 from dataflare.errors import UsageError
 
-__all__ = ["GuestResource", "HandleTable"]
+__all__ = ["GuestResource", "HandleTable", "TooManyHandles"]
+
+
+class TooManyHandles(UsageError):
+    """An instance holds as many handles as it may."""
 
 
 class GuestResource:
@@ -44,9 +48,17 @@ class HandleTable:
         return len(self._objects)
 
     def put(self, thing: Any, *, lent: bool = False) -> int:
-        """Give an object a number; `lent` ones are not closed when their handle is dropped."""
+        """Give an object a number; `lent` ones are not closed when their handle is dropped.
+
+        Raises:
+            TooManyHandles: There is no room; the object is closed, unless it is lent.
+        """
         if len(self._objects) >= self._capacity:
-            raise UsageError(f"more than {self._capacity} handles", hint="drop handles as soon as they are not needed")
+            if not lent and (close := getattr(thing, "close_handle", None)) is not None:
+                close()
+            raise TooManyHandles(
+                f"more than {self._capacity} handles", hint="drop handles as soon as they are not needed"
+            )
         number = next(self._numbers)
         self._objects[number] = thing
         if lent:

@@ -14,13 +14,20 @@ from dataflare.engine.layout import HOST_HALF_AT, MEMORY_BYTES
 from dataflare.engine.resources import GuestResource, HandleTable
 from dataflare.errors import ValueTypeError
 
-__all__ = ["BrokenAddress", "Side"]
+__all__ = ["NO_CEILING", "BrokenAddress", "OverBudget", "Side"]
+
+NO_CEILING: Final = 2**60
+"""A number of bytes that is never reached."""
 
 _BYTE: Final = ctypes.c_ubyte * MEMORY_BYTES
 
 
 class BrokenAddress(Exception):
     """An address or a handle from wasm that leads nowhere; becomes a `ProtocolFault`."""
+
+
+class OverBudget(Exception):
+    """More was to be read than may be; becomes a `LimitExceeded`."""
 
 
 class Side:
@@ -32,7 +39,7 @@ class Side:
         owner: What the plugin's own resources are resources of.
     """
 
-    __slots__ = ("array", "copied", "given", "owner", "raw_text", "spent", "table", "top", "view", "views")
+    __slots__ = ("array", "ceiling", "copied", "given", "owner", "raw_text", "spent", "table", "top", "view", "views")
 
     def __init__(self, base: int, table: HandleTable, owner: object) -> None:
         self.view = memoryview(_BYTE.from_address(base)).cast("B")
@@ -47,6 +54,8 @@ class Side:
         """Whether texts are given as bytes of UTF-8."""
         self.copied = 0
         """Bytes read so far that did not lie inline."""
+        self.ceiling = NO_CEILING
+        """What `copied` may become: looked at before anything is read."""
         self.given: list[int] = []
         """Numbers of handles that the value under way has put into the table."""
         self.spent: list[GuestResource] = []
@@ -64,12 +73,16 @@ class Side:
         if at + size > MEMORY_BYTES:
             raise BrokenAddress(f"{size} bytes at address {at} are out of bounds")
         self.copied += size
+        if self.copied > self.ceiling:
+            raise OverBudget
         return self.view[at : at + size]
 
     def text(self, at: int, size: int) -> Any:
         if at + size > MEMORY_BYTES:
             raise BrokenAddress(f"a string of {size} bytes at address {at} is out of bounds")
         self.copied += size
+        if self.copied > self.ceiling:
+            raise OverBudget
         if self.raw_text:
             return self.view[at : at + size] if self.views else bytes(self.view[at : at + size])
         return str(self.view[at : at + size], "utf-8")
@@ -78,6 +91,8 @@ class Side:
         if at + size > MEMORY_BYTES:
             raise BrokenAddress(f"{size} bytes at address {at} are out of bounds")
         self.copied += size
+        if self.copied > self.ceiling:
+            raise OverBudget
         return bytes(self.view[at : at + size])
 
     def numbers(self, at: int, length: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
@@ -85,6 +100,8 @@ class Side:
         if at + size > MEMORY_BYTES or at % dtype.itemsize:
             raise BrokenAddress(f"an array of {length} {dtype} at address {at} is out of bounds")
         self.copied += size
+        if self.copied > self.ceiling:
+            raise OverBudget
         array = self.array[at : at + size].view(dtype)
         return array if self.views else array.copy()
 

@@ -7,11 +7,13 @@ from typing import Final
 from dataflare.errors import (
     CallTimeout,
     GuestPanic,
+    InstanceLimitExceeded,
     MemoryLimitExceeded,
     OutOfFuel,
     PluginFault,
     ProtocolFault,
     StackOverflow,
+    TableLimitExceeded,
 )
 
 __all__ = ["TIMED_OUT", "classify"]
@@ -87,6 +89,10 @@ def classify(
         return make(OutOfFuel, f"used up its fuel of {fuel}", "raise the limit, or look for a loop in the plugin")
     if "call stack exhausted" in message:
         return make(StackOverflow, "nested its calls too deeply", "look for a recursion without end in the plugin")
+    if "exceeds table limits" in message:
+        return make(TableLimitExceeded, f"wants a larger table than its limit: {cause}", "raise table_elements")
+    if "resource limit exceeded" in message:
+        return make(InstanceLimitExceeded, f"is made of too much: {cause}", "raise instances or memories")
     if overflow:
         return make(MemoryLimitExceeded, "passed more than 512 MiB in one call", "use smaller batches")
     if memory_refused:

@@ -23,11 +23,7 @@ SLOW = (
         reason="componentize-py is not installed",
     ),
 )
-RUNNABLE = [
-    pytest.param(page, id=page.name, marks=SLOW if page.is_slow else ())
-    for page in PAGES
-    if page.is_runnable
-]
+RUNNABLE = [pytest.param(page, id=page.name, marks=SLOW if page.is_slow else ()) for page in PAGES if page.is_runnable]
 
 
 @pytest.mark.parametrize("page", RUNNABLE)

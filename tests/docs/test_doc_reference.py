@@ -9,6 +9,7 @@ import pytest
 
 import dataflare
 from dataflare.cli import output
+from dataflare.pipeline.report import NodeReport, RunReport
 from doc_pages import ROOT
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -38,6 +39,18 @@ def test_reference_has_every_exit_code():
     assert {
         int(row.split("|")[1]) for row in rows if row.startswith("| ") and row.split("|")[1].strip().isdigit()
     } == codes
+
+
+def test_page_on_reports_has_every_key_of_a_report_and_no_other():
+    text = (ROOT / "docs/how-to/read-run-reports.md").read_text(encoding="utf-8")
+    run, _, node = text.partition("## The run")[2].partition("## A run that fails")[0].partition("## A node")
+    assert keys_of_table(run) == RunReport("p").to_json().keys() | {"error"}
+    assert keys_of_table(node) == NodeReport("n", "source", "csv a.csv").to_json().keys()
+
+
+def keys_of_table(text: str) -> set[str]:
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    return {key for row in rows for key in re.findall(r"`(\w+)`", row)}
 
 
 def test_page_without_generated_parts_stays_as_it_is(generate: ModuleType, tmp_path: Path):

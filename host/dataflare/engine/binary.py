@@ -15,6 +15,7 @@ from dataflare.errors import NotAComponent
 __all__ = [
     "COMPONENT_HEADER",
     "Section",
+    "Truncated",
     "check_header",
     "hollow",
     "name",
@@ -31,8 +32,8 @@ _CUSTOM, _CORE_MODULE, _COMPONENT = 0, 1, 4
 _MAX_NESTING: Final = 64
 
 
-class _Truncated(Exception):
-    pass
+class Truncated(Exception):
+    """The bytes end within what is being read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def read_u32(data: memoryview, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         if at >= len(data) or shift > 28:
-            raise _Truncated
+            raise Truncated
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
@@ -82,7 +83,7 @@ def read_name(data: memoryview, at: int) -> tuple[str, int]:
     """Decode a length-prefixed UTF-8 name."""
     length, at = read_u32(data, at)
     if at + length > len(data):
-        raise _Truncated
+        raise Truncated
     return bytes(data[at : at + length]).decode(), at + length
 
 
@@ -118,10 +119,10 @@ def sections(data: memoryview) -> Iterator[Section]:
             number = data[at]
             length, at = read_u32(data, at + 1)
             if at + length > len(data):
-                raise _Truncated
+                raise Truncated
             yield Section(number, data[at : at + length])
             at += length
-    except _Truncated:
+    except Truncated:
         raise NotAComponent(f"is cut short or damaged near byte {at}") from None
 
 
@@ -134,7 +135,7 @@ def hollow(component: bytes | memoryview) -> bytes:
     """
     try:
         return _hollow_component(memoryview(component), 0)
-    except (_Truncated, UnicodeDecodeError, IndexError):
+    except (Truncated, UnicodeDecodeError, IndexError):
         raise NotAComponent("is damaged: a core module cannot be read") from None
 
 
@@ -167,7 +168,7 @@ def _hollow_module(data: memoryview) -> bytes:
         elif part.id == 10:
             count, _ = read_u32(part.payload, 0)
             if count > 10_000_000:
-                raise _Truncated
+                raise Truncated
             out.append(section(10, u32(count) + b"\x03\0\0\x0b" * count))
         else:
             out.append(section(part.id, part.payload))

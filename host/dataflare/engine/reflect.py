@@ -10,6 +10,7 @@ from wasmtime import component as wc
 from wasmtime.component import _types as wt
 
 from dataflare.engine.binary import check_header, hollow
+from dataflare.engine.labels import check_labels
 from dataflare.engine.types import (
     BorrowT,
     EnumT,
@@ -68,6 +69,7 @@ def reflect(engine: wasmtime.Engine, binary: bytes, component: str) -> Shape:
         UnsupportedComponent: It has an import or export that the engine cannot carry.
     """
     check_header(binary, component)
+    check_labels(binary, component)
     try:
         empty = hollow(binary)
         compiled = wc.Component(engine, empty)

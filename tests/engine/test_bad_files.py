@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from dataflare.errors import ComponentError, NotAComponent, PluginFault, Unsuppo
 from dataflare.limits import Limits
 from wat_kit import API, HOST, component_text, echo
 
+HOSTILE = Path(__file__).parents[1] / "hostile"
 COMPONENTS = Path(__file__).parents[2] / "guest-sdks" / "rust" / "components"
 TEXT = component_text(
     {
@@ -104,7 +108,9 @@ def test_a_file_cut_anywhere_is_refused_or_less(engine: Engine) -> None:
 def test_flipped_bits_are_refused_or_run_safely(engine: Engine, bits: list[int]) -> None:
     damaged = bytearray(SOUND)
     for bit in bits:
-        damaged[bit // 8] ^= 1 << bit % 8
+        # Where only the case of a letter changes, another test looks: wasmtime 50 aborts the process.
+        if bit % 8 != 5 or not chr(damaged[bit // 8]).isalpha():
+            damaged[bit // 8] ^= 1 << bit % 8
     run(engine, bytes(damaged))
 
 
@@ -206,6 +212,32 @@ def test_a_stream_is_unsupported_and_not_damaged(engine: Engine) -> None:
 def test_modules_and_components_as_imports_are_refused(engine: Engine, kind: str) -> None:
     binary = bytes(wasmtime.wat2wasm(f'(component (import "m" ({kind})))'))
     assert isinstance(refused(engine, binary), UnsupportedComponent | NotAComponent)
+
+
+def test_names_that_differ_in_case_only_do_not_end_the_process() -> None:
+    """In a process of its own, since wasmtime 50 aborts when it compiles such a component."""
+    script = """
+import sys, tempfile, wasmtime
+from pathlib import Path
+from dataflare.engine.engine import Engine
+from dataflare.errors import ComponentError
+binary = bytes(wasmtime.wat2wasm(Path(sys.argv[1]).read_text()))
+with tempfile.TemporaryDirectory() as folder, Engine(cache_dir=Path(folder) / "compiled") as engine:
+    for look in (engine.shape, engine.load):
+        try:
+            look(binary, name="case.wasm")
+        except ComponentError as error:
+            print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(HOSTILE / "case_of_names.wat")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 0, done.stderr[:500]
+    assert done.stdout.count("case.wasm") == 2
 
 
 def test_nested_components_without_end_are_refused(engine: Engine) -> None:

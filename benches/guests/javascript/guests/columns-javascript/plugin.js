@@ -24,21 +24,12 @@ export const transformer = {
   transform(batch) {
     if (column === null) return batch;
     try {
-      const values = batch.int64Column(column);
-      double(new Uint32Array(values.buffer, values.byteOffset, values.length * 2));
-      return batch.withInt64Column(column, values, undefined);
+      const values = batch.float64Column(column);
+      const rows = values.length;
+      for (let row = 0; row < rows; row += 1) values[row] *= 2;
+      return batch.withFloat64Column(column, values, undefined);
     } finally {
       batch[Symbol.dispose]();
     }
   },
 };
-
-/** Double 64-bit integers, given as their halves, the lower one first: numbers are many times faster than BigInts. */
-function double(halves) {
-  const length = halves.length;
-  for (let low = 0; low < length; low += 2) {
-    const before = halves[low];
-    halves[low + 1] = (halves[low + 1] << 1) | (before >>> 31);
-    halves[low] = before << 1;
-  }
-}

@@ -52,5 +52,5 @@ class Transformer(exports.Transformer):
         if Plugin.column is None:
             return input
         with input:
-            values = [value * 2 for value in input.int64_column(Plugin.column)]
-            return input.with_int64_column(Plugin.column, values, None)
+            values = [value * 2.0 for value in input.float64_column(Plugin.column)]
+            return input.with_float64_column(Plugin.column, values, None)

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow_arith::numeric::mul_wrapping;
-use arrow_array::{Int64Array, RecordBatch};
+use arrow_arith::numeric::mul;
+use arrow_array::{Float64Array, RecordBatch};
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
@@ -71,7 +71,7 @@ fn double(stream: &[u8]) -> Result<WordBuffer, ArrowError> {
     let batch = reader.next().ok_or_else(|| ArrowError::IpcError("a stream without a batch".into()))??;
     let position = batch.schema().index_of("a")?;
     let mut columns = batch.columns().to_vec();
-    columns[position] = Arc::new(mul_wrapping(&columns[position], &Int64Array::new_scalar(2))?);
+    columns[position] = Arc::new(mul(&columns[position], &Float64Array::new_scalar(2.0))?);
     let made = RecordBatch::try_new(batch.schema(), columns)?;
     let mut words = WordSink { words: Vec::with_capacity(stream.len() / 8 + 512), length: 0 };
     let mut writer = StreamWriter::try_new(&mut words, &made.schema())?;

@@ -69,11 +69,11 @@ impl Transformer for Plugin {
     fn transform(input: Batch) -> Result<Batch, Error> {
         COLUMN.with_borrow(|column| {
             let Some(column) = column else { return Ok(input) };
-            let mut values = input.int64_column(column).map_err(Error::Data)?;
+            let mut values = input.float64_column(column).map_err(Error::Data)?;
             for value in &mut values {
-                *value = value.wrapping_mul(2);
+                *value *= 2.0;
             }
-            input.with_int64_column(column, &values, None).map_err(Error::Data)
+            input.with_float64_column(column, &values, None).map_err(Error::Data)
         })
     }
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -383,6 +384,9 @@ class FakeEngine:
         component = FakeComponent(guest, name, shape)
         self.components.append(component)
         return component
+
+    def remaining_s(self) -> float:
+        return math.inf
 
     def close(self) -> None:
         self.closed += 1

@@ -70,9 +70,7 @@ def test_file_that_is_no_component_is_refused_with_its_name(host: Host, tmp_path
     assert caught.value.component == str(path)
 
 
-@pytest.mark.parametrize(
-    ("where", "value"), [("config", "a: 1"), ("grants", None), ("grants", {"state": True}), ("limits", {"fuel": 1})]
-)
+@pytest.mark.parametrize(("where", "value"), [("config", "a: 1"), ("grants", {"state": True}), ("limits", {"fuel": 1})])
 def test_arguments_of_another_type_are_refused(host: Host, engine: FakeEngine, where: str, value: Any):
     with pytest.raises(ConfigError) as caught:
         host.load(engine.add(Upper), **{where: value})

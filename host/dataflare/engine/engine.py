@@ -17,6 +17,7 @@ from dataflare.engine.bridge import BRIDGE_VERSION, compose
 from dataflare.engine.cache import Cache, Entry, default_folder
 from dataflare.engine.component import Component
 from dataflare.engine.flavour import Flavour
+from dataflare.engine.instance import remaining_s
 from dataflare.engine.reflect import reflect
 from dataflare.engine.types import Shape
 from dataflare.errors import NotAComponent, UnsupportedComponent, UsageError
@@ -119,6 +120,10 @@ class Engine:
                 compiled = self._compile(flavour, binary, shape, source)
                 self._cache.put(key, compiled.serialize(), shape)
         return Component(flavour, compiled, shape, name=name, digest=f"sha256:{plugin}", from_cache=from_cache)
+
+    def remaining_s(self) -> float:
+        """The seconds that are left of the call that this thread is within; infinity where it is within none."""
+        return remaining_s()
 
     def _deserialize(self, flavour: Flavour, entry: Entry, key: str) -> wc.Component | None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -48,7 +49,7 @@ from dataflare.limits import Limits
 if TYPE_CHECKING:
     from dataflare.engine.component import Component, ImportCodec
 
-__all__ = ["CallStats", "Instance", "bind", "epoch_callback", "host_callback"]
+__all__ = ["CallStats", "Instance", "bind", "epoch_callback", "host_callback", "remaining_s"]
 
 _U32: Final = Struct("<I")
 _RELEASE: Final = -1
@@ -437,6 +438,12 @@ class Instance:
 
     def _is_over_time(self) -> bool:
         return time.monotonic() >= self._deadline
+
+
+def remaining_s() -> float:
+    """The seconds that are left of the plugin's call that this thread is within; infinity where it is within none."""
+    instance: Instance | None = getattr(_local, "instance", None)
+    return math.inf if instance is None else instance._deadline - time.monotonic()
 
 
 def bind(component: Component, host: Mapping[str, Mapping[str, Callable[..., Any]]]) -> list[HostFunction]:

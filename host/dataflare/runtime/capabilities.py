@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from dataflare.capabilities import (
     clock,
@@ -22,13 +23,19 @@ from dataflare.capabilities import (
     tasks,
 )
 from dataflare.capabilities.directory_files import DirectoryFiles
+from dataflare.capabilities.http import Request
 from dataflare.capabilities.http_transport import Transport
 from dataflare.capabilities.names import FREE, OFFERED, interface_name
 from dataflare.data import batches
-from dataflare.errors import ConfigError
+from dataflare.errors import ConfigError, LimitExceeded, LogLimitExceeded
 from dataflare.grants import Grants
+from dataflare.limits import Limits
+from dataflare.values import Err
 
-__all__ = ["Capabilities", "PipelineServices", "Services", "Wrap", "WrapFactory"]
+__all__ = ["LIMIT_METRIC", "Audit", "Capabilities", "PipelineServices", "Services", "Wrap", "WrapFactory"]
+
+LIMIT_METRIC: Final = "dataflare:limit_exceeded"
+"""The counter of passed limits, by its label `limit`; no plugin can have one of this name."""
 
 Wrap: TypeAlias = Callable[[str, str, Callable[..., Any]], Callable[..., Any]]
 """Given an interface's full name, a function's name and the function, returns what a plugin gets in its place."""
@@ -36,8 +43,21 @@ Wrap: TypeAlias = Callable[[str, str, Callable[..., Any]], Callable[..., Any]]
 WrapFactory: TypeAlias = Callable[[str, str], Wrap]
 """Given a plugin's name and its namespace, returns its `Wrap`."""
 
+
+class Audit(Protocol):
+    """Sees every use of a capability, and every limit that is passed."""
+
+    def wrap(self, interface: str, function_name: str, function: Callable[..., Any]) -> Callable[..., Any]: ...
+    def record_passed_limit(self, limit: str, function: str, reason: str) -> None: ...
+    def flush(self) -> None: ...
+
+
 _ENGINE_MARKS = ("takes_views", "text_as_bytes")
 """What the engine looks for on a function: how values are passed must not depend on who wraps it."""
+
+_NO_LIMITS_GIVEN: Final = Limits()
+_STATE_WRITES: Final = frozenset({"set", "compare-and-swap"})
+_STATE_LIMITS: Final = frozenset({"value-too-large", "quota-exceeded"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +74,7 @@ class Services:
         progress: Where `tasks` sends progress.
         max_batch_bytes: What a batch that a plugin makes may take.
         wrap: What every function goes through on its way to a plugin; `None` for nothing.
+        remaining_s: The seconds that are left of the call that this thread is within.
     """
 
     state_store: state.StateStore = field(default_factory=state.MemoryStateStore)
@@ -65,6 +86,7 @@ class Services:
     progress: tasks.ProgressSink = field(default_factory=tasks.LatestProgress)
     max_batch_bytes: int = batches.MAX_BATCH_BYTES
     wrap: WrapFactory | None = None
+    remaining_s: Callable[[], float] = lambda: math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +111,8 @@ class Capabilities:
         settings: The plugin's configuration.
         plugin: The plugin's name: of its log, its metrics and its part of the state.
         namespace: The pipeline's name: of its part of the state.
+        limits: The ceilings of its instances.
+        audit: Sees every use of what needs a grant, last of all; `None` for nobody.
 
     Raises:
         ConfigError: A granted directory is not there, or secrets are granted and there is no store.
@@ -104,8 +128,15 @@ class Capabilities:
         settings: config.Config,
         plugin: str,
         namespace: str,
+        limits: Limits = _NO_LIMITS_GIVEN,
+        audit: Audit | None = None,
     ) -> None:
-        self.log = logging.PluginLog(services.log_sink(plugin), clock=services.clock)
+        log_limits = logging.LogLimits(events_per_s=limits.log_events_per_s, bytes_per_s=limits.log_bytes_per_s)
+        self.log = logging.PluginLog(services.log_sink(plugin), limits=log_limits, clock=services.clock)
+        self._limits = limits
+        self._audit = audit
+        self._wrap = None if services.wrap is None else services.wrap(plugin, namespace)
+        self._dropped = 0
         self._services = services
         self._pipeline = pipeline
         self._grants = grants
@@ -128,10 +159,26 @@ class Capabilities:
         """Pass on what was kept back for the end of a call of the plugin."""
         if self._tasks is not None:
             self._tasks.flush()
+        if self.log.dropped != self._dropped:
+            self._count("log", self.log.dropped - self._dropped)
+            self._dropped = self.log.dropped
+
+    def passed_limit(self, fault: LimitExceeded) -> None:
+        """Count that an instance was lost to a limit, and write it to the audit log."""
+        self._count(fault.limit)
+        if self._audit is not None:
+            self._audit.record_passed_limit(fault.limit, fault.export, fault.message)
 
     def close(self) -> None:
         """Let go of directories and connections; idempotent."""
-        self._resources.close()
+        try:
+            if self._audit is not None:
+                self._audit.flush()
+        finally:
+            self._resources.close()
+
+    def _count(self, limit: str, amount: int = 1) -> None:
+        self._services.metrics.add_to_counter(self._plugin, LIMIT_METRIC, float(amount), (("limit", limit),))
 
     def _make(self, short: str) -> dict[str, Callable[..., Any]]:
         services, grants = self._services, self._grants
@@ -139,11 +186,11 @@ class Capabilities:
             case "batches":
                 return batches.imports(max_batch_bytes=services.max_batch_bytes)
             case "logging":
-                return logging.imports(self.log)
+                return self._make_logging()
             case "config":
                 return config.imports(self._settings)
             case "state":
-                return state.imports(services.state_store, f"{self._namespace}/{self._plugin}")
+                return self._make_state()
             case "metrics":
                 return metrics.imports(metrics.PluginMetrics(services.metrics, self._plugin))
             case "clock":
@@ -186,18 +233,69 @@ class Capabilities:
             clock=services.clock,
             plugin=self._plugin,
         )
-        return http.imports(self._resources.enter_context(broker))
+        return http.imports(_WithinCall(self._resources.enter_context(broker), services.remaining_s))
+
+    def _make_logging(self) -> dict[str, Callable[..., Any]]:
+        functions = logging.imports(self.log)
+        most = self._limits.log_dropped_events
+        if most is None:
+            return functions
+        write = functions["log"]
+
+        def log(level: str, message: str, fields: Any) -> None:
+            write(level, message, fields)
+            if self.log.dropped - self._dropped > most:
+                raise LogLimitExceeded(
+                    f"went on logging after {most} events over the rate had been dropped (log_dropped_events)",
+                    plugin=self._plugin,
+                    export=f"{interface_name('logging')}#log",
+                    log_lines=self.log.last_lines,
+                    hint="let the plugin log less, or raise log_events_per_s or log_bytes_per_s",
+                )
+
+        return {**functions, "log": log}
+
+    def _make_state(self) -> dict[str, Callable[..., Any]]:
+        functions = state.imports(self._services.state_store, f"{self._namespace}/{self._plugin}")
+
+        def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(function)
+            def call(*args: Any) -> Any:
+                result = function(*args)
+                if isinstance(result, Err) and getattr(result.error, "case", "") in _STATE_LIMITS:
+                    self._count("state")
+                return result
+
+            return call
+
+        return {name: counted(each) if name in _STATE_WRITES else each for name, each in functions.items()}
 
     def _wrapped(self, interface: str, functions: dict[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
-        if self._services.wrap is None:
-            return functions
-        wrap = self._services.wrap(self._plugin, self._namespace)
+        wraps = [wrap for wrap in (self._wrap, None if self._audit is None else self._audit.wrap) if wrap is not None]
         wrapped = {}
         for name, function in functions.items():
-            outer = wrap(interface, name, function)
+            outer = function
+            for wrap in wraps:
+                outer = wrap(interface, name, outer)
             lost = {key: True for key in _ENGINE_MARKS if hasattr(function, key) and not hasattr(outer, key)}
             if lost:
                 outer = functools.partial(outer)
                 vars(outer).update(lost)
             wrapped[name] = outer
         return wrapped
+
+
+class _WithinCall:
+    """An HTTP client whose requests end with the call of the plugin that makes them."""
+
+    def __init__(self, client: Any, remaining_s: Callable[[], float]) -> None:
+        self._client = client
+        self._remaining_s = remaining_s
+
+    def send(self, request: Any) -> Any:
+        left_s = self._remaining_s()
+        if left_s == math.inf:
+            return self._client.send(request)
+        left_ms = max(1, int(left_s * 1000))
+        timeout_ms = left_ms if request.timeout_ms is None else min(left_ms, request.timeout_ms)
+        return self._client.send(Request(request.method, request.url, request.headers, request.body, timeout_ms))

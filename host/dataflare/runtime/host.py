@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import re
 import threading
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from dataflare.capabilities.clock import Clock, SystemClock
 from dataflare.capabilities.config import PluginConfig
@@ -25,6 +24,7 @@ from dataflare.engine.types import Shape
 from dataflare.errors import ConfigError, UsageError
 from dataflare.grants import Grants
 from dataflare.limits import Limits
+from dataflare.runtime.arguments import ComponentFile, ComponentSource, check_arguments, default_name
 from dataflare.runtime.capabilities import Capabilities, PipelineServices, Services, WrapFactory
 from dataflare.runtime.destination import Destination
 from dataflare.runtime.inspection import Inspection, inspect_shape
@@ -39,20 +39,24 @@ from dataflare.runtime.source import Source
 from dataflare.runtime.transformer import Transformer
 from dataflare.runtime.validator import Validator
 from dataflare.runtime.worlds import check_grants, check_world
+from dataflare.security.admission import Admission, Identity
+from dataflare.security.audit import AuditLog
+from dataflare.security.capability import Capability
+from dataflare.security.enforcement import Revocations
+from dataflare.security.policy import Policy
+
+if TYPE_CHECKING:
+    from dataflare.security.access import Access
+    from dataflare.security.trust import TrustPolicy
 
 __all__ = ["Host"]
-
-ComponentSource: TypeAlias = str | Path | bytes
-"""A component: its file, or its contents."""
 
 _CLASSES: Final[Mapping[str, type[Plugin]]] = {
     each.kind: each for each in (Source, Destination, Processor, Transformer, Validator)
 }
 _STATEFUL: Final = frozenset({"source", "destination"})
 _ONE_INSTANCE: Final = PoolSettings(maximum=1, idle_timeout_s=None)
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NO_LIMITS_GIVEN: Final = Limits()
-_NO_GRANTS: Final = Grants()
 
 
 class Host:
@@ -74,9 +78,21 @@ class Host:
         wrap: Given a plugin's name and namespace, makes what every function of the host goes through before that plugin
             gets it, such as an audit: a callable of the interface's full name, the function's name and the function.
         engine: The engine to use, which the caller closes; `None` makes one.
+        policy: What each plugin gets, or the file that says it; grants and limits given to `load` only narrow it.
+            `None`: a plugin gets what `load` is given.
+        trust: Whose signatures components need, or the file that says it; verified before anything of a component is
+            compiled. `None`: none is needed.
+        audit: Where every use of a capability, every refusal and every passed limit is written, secrets taken out; a
+            file is closed with the host.
+        access: Who may do what, or the file that says it; together with `principal`.
+        principal: Who the host works for: asked for at each `load`, `inspect`, `cancel`, `revoke` and change of the
+            policy. The host takes the caller's word for it.
+        revocations: What is taken back from plugins while they run; `None` makes an empty one, where there is a policy
+            or an audit log.
 
     Raises:
-        ConfigError: `max_batch_bytes` is below 1, or others could write into the folder of compiled components.
+        ConfigError: `max_batch_bytes` is below 1, others could write into the folder of compiled components, a file
+            cannot be read or is wrong, or `access` and `principal` are not given together.
     """
 
     def __init__(
@@ -93,23 +109,37 @@ class Host:
         max_batch_bytes: int = MAX_BATCH_BYTES,
         wrap: WrapFactory | None = None,
         engine: Engine | None = None,
+        policy: Policy | str | Path | None = None,
+        trust: TrustPolicy | str | Path | None = None,
+        audit: AuditLog | str | Path | None = None,
+        access: Access | str | Path | None = None,
+        principal: str | None = None,
+        revocations: Revocations | None = None,
     ) -> None:
         self._closed = True  # until there is something to close
         if max_batch_bytes < 1:
             raise ConfigError(f"{max_batch_bytes!r} is not at least 1", where="max_batch_bytes")
+        self._admission = Admission(
+            policy=policy, trust=trust, audit=audit, access=access, principal=principal, revocations=revocations
+        )
+        try:
+            self._owns_engine = engine is None
+            self._engine = _new_engine(cache_dir) if engine is None else engine
+        except BaseException:
+            self._admission.close()
+            raise
         self._services = Services(
             state_store=MemoryStateStore() if state_store is None else state_store,
             metrics=MemoryMetrics() if metrics is None else metrics,
             log_sink=log_sink or StandardLogSink,
             clock=SystemClock() if clock is None else clock,
-            secrets=secrets,
+            secrets=self._admission.secrets(secrets),
             transport=transport,
             progress=LatestProgress() if progress is None else progress,
             max_batch_bytes=max_batch_bytes,
             wrap=wrap,
+            remaining_s=self._engine.remaining_s,
         )
-        self._owns_engine = engine is None
-        self._engine = _new_engine(cache_dir) if engine is None else engine
         self._lock = threading.Lock()
         self._plugins: dict[int, Plugin] = {}
         self._namespaces: dict[str, Namespace] = {}
@@ -130,16 +160,64 @@ class Host:
         """Where plugins' numbers go."""
         return self._services.metrics
 
+    @property
+    def policy(self) -> Policy | None:
+        """What plugins get; `None` where that is up to who loads them."""
+        return self._admission.policy
+
+    @property
+    def revocations(self) -> Revocations | None:
+        """What was taken back from plugins; `None` where nothing can be."""
+        return self._admission.revocations
+
+    def set_policy(self, policy: Policy | str | Path) -> None:
+        """Put another policy in place for what is loaded from now on. What runs keeps what it has: see `revoke`.
+
+        Raises:
+            PermissionDenied: The principal may not write policies.
+            ConfigError: The file cannot be read or is wrong; the policy before stays.
+            UsageError: The host has none, so that plugins that run could not be held to it.
+        """
+        self._admission.require("write", "policies")
+        if self._admission.policy is None:
+            raise UsageError("the host has no policy that could be replaced", hint="Host(policy=...)")
+        replacement = policy if isinstance(policy, Policy) else Policy.read(policy)
+        self._admission.record_change("set-policy", f"policy:{replacement.source}")
+        self._admission.policy = replacement
+
+    def revoke(self, plugin: str, capability: Capability | str | None = None) -> None:
+        """Take a capability back from a plugin that runs, in every pipeline; its next call of the host finds it.
+
+        Args:
+            plugin: Its name: that of its manifest or signature, else the one that it was loaded under.
+            capability: What is taken back, such as `files` or `secret:api-token`; `None` takes all that needs a grant.
+
+        Raises:
+            PermissionDenied: The principal may not revoke it.
+            ConfigError: There is no such capability.
+            UsageError: The host has neither policy nor audit log nor revocations.
+        """
+        self._admission.require("revoke", f"plugins/{plugin}")
+        revocations = self._admission.revocations
+        if revocations is None:
+            raise UsageError("this host takes nothing back", hint="Host(revocations=Revocations())")
+        if capability is None:
+            revocations.revoke_all(plugin)
+        else:
+            revocations.revoke(plugin, capability)
+        self._admission.record_change("revoke", f"revoked:{plugin} {capability or 'everything'}")
+
     def load(
         self,
         component: ComponentSource,
         *,
         name: str | None = None,
         config: Mapping[str, Any] | None = None,
-        grants: Grants = _NO_GRANTS,
-        limits: Limits = _NO_LIMITS_GIVEN,
+        grants: Grants | None = None,
+        limits: Limits | None = None,
         namespace: str = "default",
         pool: PoolSettings | None = None,
+        signature: bytes | None = None,
     ) -> Plugin:
         """Load a plugin. Whether it may be loaded is decided before any of its code is compiled or run.
 
@@ -148,12 +226,15 @@ class Host:
             name: The plugin's name in logs, metrics, errors and for its state, `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`;
                 `None` takes the file's.
             config: The plugin's configuration: what JSON can hold. The plugin checks it when it is started.
-            grants: What the plugin may use.
-            limits: The ceilings of each of its instances.
+            grants: What the plugin may use; with a policy, what it may use of that. `None`: nothing, or all that the
+                policy gives.
+            limits: The ceilings of each of its instances; with a policy, the lower ones hold.
             namespace: The pipeline that it belongs to, of the same form as a name. Its plugins may call each other and
                 share batches, as far as is granted; those of one name share their state.
             pool: How many instances it has; only for processors, transformers and validators. Sources and destinations
                 have one.
+            signature: The component's signature, where one is needed; `None` takes the `.sig` file beside the
+                component's.
 
         Returns:
             A `Source`, `Destination`, `Processor`, `Transformer` or `Validator`, not started yet.
@@ -162,20 +243,41 @@ class Host:
             NotAComponent: It is no component.
             UnsupportedComponent: It has what the engine cannot carry.
             WorldMismatch: It is a plugin of no world of the standard.
-            PermissionDenied: It needs what is not granted.
+            PermissionDenied: It needs what is not granted, the policy has no rule for it, or the principal may not run
+                the pipeline.
+            SignatureRefused: A signature is needed, and this one is not good enough.
+            ManifestError: Its manifest cannot be used.
             ConfigError: The file cannot be read, an argument is wrong, or plugins could call each other in a circle.
             UsageError: The host is closed.
         """
         self._require_open()
-        plugin = _default_name(component) if name is None else name
-        _check_arguments(plugin, namespace, config, grants, limits)
+        plugin = default_name(component) if name is None else name
+        check_arguments(plugin, namespace, config, grants, limits)
+        self._admission.require("run", f"pipelines/{namespace}")
         settings = PluginConfig(config)
-        binary, file = _read(component)
+        found = ComponentFile.read(component, signature=signature, signed=self._admission.needs_signatures)
+        with self._admission.recorded(found.contents, name=plugin, pipeline=namespace, function="load"):
+            identity = self._admission.identify(found.contents, found.signature, name=plugin, file=found.name)
+            granted, ceilings = self._admission.settle(identity, grants=grants, limits=limits, pipeline=namespace)
+            return self._load(found, identity, plugin, settings, granted, ceilings, namespace, pool)
+
+    def _load(
+        self,
+        file: ComponentFile,
+        identity: Identity,
+        plugin: str,
+        settings: PluginConfig,
+        grants: Grants,
+        limits: Limits,
+        namespace: str,
+        pool: PoolSettings | None,
+    ) -> Plugin:
         admitted: list[tuple[str, PoolSettings, Namespace, Capabilities]] = []
         undo = ExitStack()
 
         def admit(shape: Shape) -> None:
-            kind = check_world(shape, component=file)
+            kind = check_world(shape, component=file.name)
+            self._admission.check_imports(identity, shape.imports)
             check_grants(shape, grants, plugin=plugin)
             chosen_pool = _pool_of(kind, pool)
             fellows = self._enter(namespace, plugin, grants)
@@ -190,12 +292,16 @@ class Host:
                 settings=settings,
                 plugin=plugin,
                 namespace=namespace,
+                limits=limits,
+                audit=self._admission.auditor(identity, namespace),
             )
             undo.callback(capabilities.close)
             admitted.append((kind, chosen_pool, fellows, capabilities))
 
         with undo:
-            compiled = self._engine.load(binary, name=plugin, file=file, fuel=limits.fuel is not None, check=admit)
+            compiled = self._engine.load(
+                file.contents, name=plugin, file=file.name, fuel=limits.fuel is not None, check=admit
+            )
             kind, chosen_pool, fellows, capabilities = admitted[0]
             parts = PluginParts(
                 name=plugin,
@@ -206,6 +312,7 @@ class Host:
                 pool=chosen_pool,
                 max_batch_bytes=self._services.max_batch_bytes,
                 on_close=functools.partial(self._forget, namespace),
+                remaining_s=self._engine.remaining_s,
             )
             loaded = _CLASSES[kind](parts)
             # From here on it is the plugin that lets go of all this.
@@ -223,6 +330,7 @@ class Host:
 
         It holds until the last of them is closed. Does nothing where none is loaded.
         """
+        self._admission.require("stop", f"pipelines/{namespace}")
         with self._lock:
             found = self._namespaces.get(namespace)
         if found is not None:
@@ -238,8 +346,9 @@ class Host:
             UsageError: The host is closed.
         """
         self._require_open()
-        binary, file = _read(component)
-        return inspect_shape(binary, self._engine.shape(binary, name=file))
+        self._admission.require("read", f"plugins/{default_name(component)}")
+        file = ComponentFile.read(component)
+        return inspect_shape(file.contents, self._engine.shape(file.contents, name=file.name))
 
     def metadata(self, component: ComponentSource, *, limits: Limits = _NO_LIMITS_GIVEN) -> Metadata:
         """Ask a plugin what it is, in an instance that may use nothing.
@@ -254,15 +363,19 @@ class Host:
             UsageError: The host is closed.
         """
         self._require_open()
-        binary, file = _read(component)
-        compiled = self._engine.load(
-            binary,
-            name=_default_name(component),
-            file=file,
-            fuel=limits.fuel is not None,
-            check=lambda shape: check_world(shape, component=file),
-        )
-        return read_metadata(compiled, kind=check_world(compiled.shape, component=file), limits=limits)
+        name = default_name(component)
+        self._admission.require("read", f"plugins/{name}")
+        file = ComponentFile.read(component, signed=self._admission.needs_signatures)
+        with self._admission.recorded(file.contents, name=name, pipeline="", function="metadata"):
+            self._admission.identify(file.contents, file.signature, name=name, file=file.name)
+            compiled = self._engine.load(
+                file.contents,
+                name=name,
+                file=file.name,
+                fuel=limits.fuel is not None,
+                check=lambda shape: check_world(shape, component=file.name),
+            )
+            return read_metadata(compiled, kind=check_world(compiled.shape, component=file.name), limits=limits)
 
     def close(self) -> None:
         """Close all plugins, and the engine where it is the host's own; idempotent."""
@@ -275,6 +388,7 @@ class Host:
             for plugin in reversed(plugins):
                 plugin.close()
         finally:
+            self._admission.close()
             if self._owns_engine:
                 self._engine.close()
 
@@ -307,40 +421,6 @@ def _new_engine(cache_dir: Path | None) -> Engine:
     from dataflare.engine.engine import Engine as WasmtimeEngine
 
     return WasmtimeEngine(cache_dir=cache_dir)
-
-
-def _read(component: ComponentSource) -> tuple[bytes, str]:
-    """A component's contents, and what to call it in errors."""
-    if isinstance(component, bytes | bytearray | memoryview):
-        return bytes(component), "component"
-    try:
-        return Path(component).read_bytes(), str(component)
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", where=str(component)) from error
-
-
-def _check_arguments(
-    plugin: str, namespace: str, config: Mapping[str, Any] | None, grants: Grants, limits: Limits
-) -> None:
-    for name, where in ((plugin, "name"), (namespace, "namespace")):
-        if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-            raise ConfigError(f"{name!r} is not of the form {_NAME.pattern}", where=where)
-    given: tuple[tuple[object, type, str], ...] = (
-        ({} if config is None else config, Mapping, "config"),
-        (grants, Grants, "grants"),
-        (limits, Limits, "limits"),
-    )
-    for value, expected, where in given:
-        if not isinstance(value, expected):
-            raise ConfigError(f"a {type(value).__name__} is no {expected.__name__}", where=where)
-
-
-def _default_name(component: ComponentSource) -> str:
-    if isinstance(component, str | Path):
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(component).name.removesuffix(".wasm")).lstrip("._-")[:128]
-        if name:
-            return name
-    return "plugin"
 
 
 def _wanted(shape: Shape) -> list[str]:

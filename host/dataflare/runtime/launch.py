@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from dataflare.errors import DataflareError, PermissionDenied, WorldMismatch
+from dataflare.errors import DataflareError, LimitExceeded, PermissionDenied, WorldMismatch
 from dataflare.limits import Limits
 from dataflare.runtime.capabilities import Capabilities
 from dataflare.runtime.failures import plugin_error
@@ -29,10 +29,14 @@ class Worker:
     Args:
         instance: The engine's instance.
         plugin: The plugin's name, for errors.
+        on_limit: Told when a call passes a limit.
     """
 
-    def __init__(self, instance: Instance, plugin: str) -> None:
+    def __init__(
+        self, instance: Instance, plugin: str, on_limit: Callable[[LimitExceeded], object] = lambda _: None
+    ) -> None:
         self.instance = instance
+        self._on_limit = on_limit
         self.initialized = False
         self._plugin = plugin
         self._condemned = False
@@ -53,7 +57,11 @@ class Worker:
             PluginError: It returned an `err`.
             PluginFault: It trapped.
         """
-        result = self.instance.call(interface, function, *args)
+        try:
+            result = self.instance.call(interface, function, *args)
+        except LimitExceeded as fault:
+            self._on_limit(fault)
+            raise
         if isinstance(result, Err):
             raise plugin_error(result.error, plugin=self._plugin, export=f"{interface}#{function}")
         return result.value if isinstance(result, Ok) else result
@@ -126,13 +134,17 @@ class Launcher:
         worker.instance.close()
 
     def _instantiate(self) -> Worker:
-        instance = self._component.instantiate(
-            self._capabilities.functions,
-            limits=self._limits,
-            log_lines=lambda: self._capabilities.log.last_lines,
-            stderr=self._capabilities.log.write_line,
-        )
-        worker = Worker(instance, self._plugin)
+        try:
+            instance = self._component.instantiate(
+                self._capabilities.functions,
+                limits=self._limits,
+                log_lines=lambda: self._capabilities.log.last_lines,
+                stderr=self._capabilities.log.write_line,
+            )
+        except LimitExceeded as fault:
+            self._capabilities.passed_limit(fault)
+            raise
+        worker = Worker(instance, self._plugin, self._capabilities.passed_limit)
         with self._lock:
             self._workers.add(worker)
             self._past = replace(self._past, instances=self._past.instances + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import pyarrow as pa
 
 from dataflare.data.batches import Batch
 from dataflare.data.schemas import SchemaError, from_wit, to_wit
-from dataflare.errors import ProtocolFault, UsageError, ValueTypeError
+from dataflare.errors import OutputLimitExceeded, ProtocolFault, UsageError, ValueTypeError
 from dataflare.limits import Limits
 from dataflare.runtime.capabilities import Capabilities
 from dataflare.runtime.launch import Launcher, Worker, read_metadata
@@ -40,6 +41,7 @@ class PluginParts:
         pool: How many instances there are.
         max_batch_bytes: What a batch that is made of one of its inputs may take.
         on_close: Called once, when the plugin is closed.
+        remaining_s: The seconds that are left of the call that this thread is within.
     """
 
     name: str
@@ -50,6 +52,7 @@ class PluginParts:
     pool: PoolSettings
     max_batch_bytes: int
     on_close: Callable[[Plugin], None]
+    remaining_s: Callable[[], float] = lambda: math.inf
 
 
 class Plugin:
@@ -74,6 +77,7 @@ class Plugin:
             lambda worker: worker.usable,
             settings=parts.pool,
             owner=parts.name,
+            remaining_s=parts.remaining_s,
         )
         self._lock = threading.Lock()
         self._metadata: Metadata | None = None
@@ -224,6 +228,28 @@ class Plugin:
             return from_wit(schema)
         except SchemaError as error:
             raise self._broken_promise(worker, function, f"it returned no valid schema: {error.message}") from error
+
+    def _within_limits(self, worker: Worker, function: str, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Return rows that a call returned, where they are not too many."""
+        limits = self._parts.limits
+        if limits.output_rows is not None and rows.num_rows > limits.output_rows:
+            raise self._over_output(worker, function, "output_rows", limits.output_rows, rows.num_rows)
+        if limits.output_bytes is not None and rows.nbytes > limits.output_bytes:
+            raise self._over_output(worker, function, "output_bytes", limits.output_bytes, rows.nbytes)
+        return rows
+
+    def _over_output(self, worker: Worker, function: str, limit: str, most: int, found: int) -> OutputLimitExceeded:
+        worker.condemn()
+        fault = OutputLimitExceeded(
+            f"returned {found}, more than {limit} = {most}",
+            plugin=self.name,
+            export=f"{self._interface}#{function}",
+            log_lines=self.log_lines,
+            hint="raise the limit, or use smaller batches",
+        )
+        fault.limit = limit
+        self._parts.capabilities.passed_limit(fault)
+        return fault
 
     def _broken_promise(self, worker: Worker, function: str, message: str) -> ProtocolFault:
         """Give up an instance whose answer is not what the standard demands, and make the error for it."""

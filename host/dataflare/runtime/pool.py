@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -68,6 +69,7 @@ class InstancePool(Generic[T]):
         settings: How many, and for how long.
         owner: Whose instances they are, for errors.
         monotonic_s: Seconds that never go back.
+        remaining_s: The seconds that are left of the call that this thread is within: it waits no longer than that.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class InstancePool(Generic[T]):
         settings: PoolSettings,
         owner: str,
         monotonic_s: Callable[[], float] = time.monotonic,
+        remaining_s: Callable[[], float] = lambda: math.inf,
     ) -> None:
         self._make = make
         self._end = end
@@ -86,6 +89,7 @@ class InstancePool(Generic[T]):
         self._settings = settings
         self._owner = owner
         self._monotonic_s = monotonic_s
+        self._remaining_s = remaining_s
         self._changed = threading.Condition(threading.Lock())
         # The most recently used at the end: those at the front have been idle for longest.
         self._idle: list[tuple[T, float]] = []
@@ -218,12 +222,14 @@ class InstancePool(Generic[T]):
                 f"plugin {self._owner!r} is called from within its own call",
                 hint="a function of the host, such as a log sink, must not call the plugin that it serves",
             )
-        free = self._changed.wait_for(self._is_free, timeout=settings.acquire_timeout_s)
+        timeout_s = settings.acquire_timeout_s
+        if not self._is_free():
+            timeout_s = min(timeout_s, max(0.0, self._remaining_s()))
+        free = self._changed.wait_for(self._is_free, timeout=timeout_s)
         self._require_open()
         if not free:
             raise PoolExhausted(
-                f"all {settings.maximum} instances of plugin {self._owner!r} were in use for "
-                f"{settings.acquire_timeout_s:g} s",
+                f"all {settings.maximum} instances of plugin {self._owner!r} were in use for {timeout_s:g} s",
                 hint="raise PoolSettings.maximum or acquire_timeout_s, or call it from fewer threads",
             )
 

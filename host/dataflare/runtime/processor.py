@@ -48,4 +48,4 @@ class Processor(Plugin):
                 raise self._broken_promise(
                     worker, "process-batch", f"it made {result.num_rows} records of {rows.num_rows}, one by one"
                 )
-            return result
+            return self._within_limits(worker, "process-batch", result)

@@ -78,7 +78,7 @@ class Source(Plugin):
         """
         with self._lease() as worker:
             found = worker.call(self._interface, "read", state)
-            rows: pa.RecordBatch = found.rows.arrow
+            rows = self._within_limits(worker, "read", found.rows.arrow)
             if state is None and self._reading:
                 self._expected = None
             self._reading = True

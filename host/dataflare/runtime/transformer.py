@@ -49,7 +49,7 @@ class Transformer(Plugin):
         with self._lease(batch=True) as worker:
             result: pa.RecordBatch = worker.call(self._interface, "transform", batch).arrow
             self._check_promise(worker, rows.schema, result.schema)
-            return result
+            return self._within_limits(worker, "transform", result)
 
     def _check_promise(self, worker: Worker, given: pa.Schema, found: pa.Schema) -> None:
         if self._promise is None:

@@ -157,6 +157,16 @@ class Auditor:
 
         return audited
 
+    def record_passed_limit(self, limit: str, function: str, reason: str) -> None:
+        """Write that the plugin was stopped by one of its limits.
+
+        Args:
+            limit: Its name in `dataflare.limits.Limits`.
+            function: The export that was called.
+            reason: What happened.
+        """
+        self._write("limits", function, f"limit:{limit}", "deny", 1, reason)
+
     def flush(self) -> None:
         """Write how often each repeated use has happened by now, where the log does not have it yet."""
         with self._lock:
@@ -213,7 +223,7 @@ class Auditor:
                     "plugin": self._plugin,
                     "pipeline": self._pipeline,
                     "capability": capability,
-                    "function": function,
+                    "function": function[:300],
                     "object": used[:300],
                     "decision": decision,
                     "count": count,

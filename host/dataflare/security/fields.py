@@ -80,6 +80,15 @@ class LimitValues(StrictModel):
     table_elements: _Count | None = None
     instances: _Count | None = None
     memories: _Count | None = None
+    handles: _Count | None = None
+    host_calls: _Count | None = None
+    host_calls_per_s: _Count | None = None
+    copied_bytes: _Count | None = None
+    output_bytes: _Count | None = None
+    output_rows: _Count | None = None
+    log_events_per_s: _Count | None = None
+    log_bytes_per_s: _Count | None = None
+    log_dropped_events: _Count | None = None
 
     def given(self) -> dict[str, int]:
         """Those that are said, by name."""

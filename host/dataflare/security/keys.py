@@ -119,7 +119,7 @@ class PrivateKey:
         except (ValueError, UnsupportedAlgorithm) as error:
             raise ConfigError("the passphrase is wrong, or this is no private key in PEM", where=where) from error
         if not isinstance(key, Ed25519PrivateKey):
-            raise ConfigError("is no Ed25519 key", where=where, hint="make one with: dataflare keys generate")
+            raise ConfigError("is no Ed25519 key", where=where, hint="make one with: dataflare key generate")
         return cls(key)
 
     def save(self, path: str | Path, *, passphrase: str | None = None) -> None:

@@ -1,0 +1,85 @@
+"""What `Host.load` is given: checked and read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from dataflare.errors import ConfigError
+from dataflare.grants import Grants
+from dataflare.limits import Limits
+
+__all__ = ["ComponentFile", "ComponentSource", "check_arguments", "default_name"]
+
+ComponentSource: TypeAlias = str | Path | bytes
+"""A component: its file, or its contents."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentFile:
+    """A component's contents, read once: what was verified is what is loaded. `name` is what errors call it."""
+
+    contents: bytes
+    name: str
+    signature: bytes | None = None
+
+    @classmethod
+    def read(cls, component: ComponentSource, *, signature: bytes | None = None, signed: bool = False) -> ComponentFile:
+        """Read a component.
+
+        Args:
+            component: Its file, or its contents.
+            signature: Its signature; `None` takes the `.sig` file beside it.
+            signed: Whether a signature is of interest.
+
+        Raises:
+            ConfigError: A file cannot be read.
+        """
+        if isinstance(component, bytes | bytearray | memoryview):
+            return cls(bytes(component), "component", signature)
+        path = Path(component)
+        try:
+            contents = path.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"cannot be read: {error.strerror}", where=str(component)) from error
+        if signed and signature is None:
+            # Only here: cryptography takes its time to load.
+            from dataflare.security.signatures import read_signature
+
+            signature = read_signature(path)
+        return cls(contents, str(component), signature)
+
+
+def check_arguments(
+    plugin: str, namespace: str, config: Mapping[str, Any] | None, grants: Grants | None, limits: Limits | None
+) -> None:
+    """Check what can be checked without the component.
+
+    Raises:
+        ConfigError: Something is of another form or type.
+    """
+    for name, where in ((plugin, "name"), (namespace, "namespace")):
+        if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+            raise ConfigError(f"{name!r} is not of the form {_NAME.pattern}", where=where)
+    given: tuple[tuple[object, type, str], ...] = (
+        (config, Mapping, "config"),
+        (grants, Grants, "grants"),
+        (limits, Limits, "limits"),
+    )
+    for value, expected, where in given:
+        if value is not None and not isinstance(value, expected):
+            raise ConfigError(f"a {type(value).__name__} is no {expected.__name__}", where=where)
+
+
+def default_name(component: ComponentSource) -> str:
+    """The name of a plugin that is given none: its file's."""
+    if isinstance(component, str | Path):
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(component).name.removesuffix(".wasm")).lstrip("._-")[:128]
+        if name:
+            return name
+    return "plugin"

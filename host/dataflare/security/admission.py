@@ -1,0 +1,312 @@
+"""Whether a component may be loaded, by whom, and what it gets: policy, trust, roles and the audit log together."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+from dataflare.errors import ConfigError, DataflareError, PermissionDenied
+from dataflare.grants import Grants
+from dataflare.limits import Limits
+from dataflare.security import manifest as manifests
+from dataflare.security.audit import AuditEvent, AuditLog, FileAuditLog, Redactor, utc_now
+from dataflare.security.capability import Needs
+from dataflare.security.enforcement import Auditor, Revocations
+from dataflare.security.manifest import Manifest, undeclared
+from dataflare.security.narrowing import narrowed_grants, narrowed_limits
+from dataflare.security.policy import Policy
+from dataflare.security.review import check
+
+if TYPE_CHECKING:
+    from dataflare.security.access import Access
+    from dataflare.security.trust import TrustPolicy, Verified
+
+__all__ = ["Admission", "Identity", "SecretLookup"]
+
+_NO_GRANTS: Final = Grants()
+_NO_LIMITS: Final = Limits()
+_MAX_REASON: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who a component is.
+
+    Attributes:
+        needs: Its name, version and digest, and what it asks for. The name is that of its signature or its manifest,
+            else the one that it is loaded under.
+        manifest: Its manifest; `None` where it has none.
+        verified: Its signature; `None` where none was asked for.
+    """
+
+    needs: Needs
+    manifest: Manifest | None = None
+    verified: Verified | None = None
+
+    @property
+    def name(self) -> str:
+        """What policies, revocations and the audit log call it."""
+        return self.needs.plugin
+
+
+class SecretLookup(Protocol):
+    """Where secrets are."""
+
+    def get(self, name: str) -> str | None: ...
+
+
+class _LearningSecrets:
+    """A store whose secrets the redactor knows as soon as anybody has got them."""
+
+    def __init__(self, store: SecretLookup, redactor: Redactor) -> None:
+        self._store = store
+        self._redactor = redactor
+
+    def get(self, name: str) -> str | None:
+        secret = self._store.get(name)
+        if secret is not None:
+            self._redactor.add(secret)
+        return secret
+
+
+class Admission:
+    """Decides for one host. Any thread may use it; `close` it.
+
+    Args:
+        policy: What plugins get, or its file; `None`: what the caller grants.
+        trust: Whose signatures are needed, or the file that says it; `None`: no signature is.
+        audit: Where uses of capabilities and refusals are written, or the file; a file is closed with this.
+        access: Who may do what, or the file that says it; needs a principal.
+        principal: Who the host works for. Nothing here proves it: whoever makes the host vouches for it.
+        revocations: What is taken back from plugins while they run; `None` makes an empty one, if anything is audited.
+        now: The clock.
+
+    Raises:
+        ConfigError: A file cannot be read or is wrong; access without a principal, or the reverse.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: Policy | str | Path | None = None,
+        trust: TrustPolicy | str | Path | None = None,
+        audit: AuditLog | str | Path | None = None,
+        access: Access | str | Path | None = None,
+        principal: str | None = None,
+        revocations: Revocations | None = None,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        if (access is None) != (principal is None):
+            raise ConfigError(
+                "roles are nobody's without a principal" if principal is None else f"{principal!r} has no roles",
+                where="principal" if principal is None else "access",
+                hint="give `access` and `principal` together",
+            )
+        self.policy = Policy.read(policy) if isinstance(policy, str | Path) else policy
+        self._trust = _read_trust(trust) if isinstance(trust, str | Path) else trust
+        self._access = _read_access(access) if isinstance(access, str | Path) else access
+        self._principal = principal or ""
+        self._now = now
+        self._redactor = Redactor()
+        # The last, so that nothing is left open when something else is wrong.
+        self._own_log = FileAuditLog(audit) if isinstance(audit, str | Path) else None
+        self._log: AuditLog | None = self._own_log or audit  # type: ignore[assignment]  # a path is `_own_log` by now
+        watched = self._log is not None or revocations is not None or self.policy is not None
+        self.revocations = revocations or (Revocations() if watched else None)
+
+    @property
+    def needs_signatures(self) -> bool:
+        """Whether components have to be signed."""
+        return self._trust is not None
+
+    def close(self) -> None:
+        """Close the log, where it is its own; idempotent."""
+        if self._own_log is not None:
+            self._own_log.close()
+
+    def secrets(self, store: SecretLookup | None) -> SecretLookup | None:
+        """The same store, whose secrets are kept out of the log."""
+        return store if store is None or self._log is None else _LearningSecrets(store, self._redactor)
+
+    def require(self, action: str, resource: str) -> None:
+        """Let the principal pass only with the permission; without roles, everybody passes.
+
+        Raises:
+            PermissionDenied: No role allows it.
+        """
+        if self._access is None:
+            return
+        try:
+            self._access.require(self._principal, action, resource)
+        except PermissionDenied as error:
+            self._record("", "", "access", action, resource, "deny", error.message)
+            raise
+
+    def identify(self, component: bytes, signature: bytes | None, *, name: str, file: str) -> Identity:
+        """Tell who a component is, and verify its signature. Nothing of it is compiled for it.
+
+        Args:
+            component: The component.
+            signature: The contents of its `.sig` file; `None` where it has none.
+            name: What it is loaded under.
+            file: What to call it in errors.
+
+        Raises:
+            SignatureRefused: A signature is needed, and this one is not good enough.
+            NotAComponent: Not a component, cut short or damaged.
+            ManifestError: Its manifest cannot be used.
+        """
+        if self._trust is None and self.revocations is None:
+            return Identity(needs=Needs(plugin=name))
+        verified = None
+        if self._trust is not None:
+            verified = self._trust.verify(component, signature, now=self._now(), name=name)
+        manifest = manifests.read(component, name=file)
+        digest = verified.digest if verified else manifests.component_digest(component)
+        if manifest is not None:
+            return Identity(needs=manifest.needs(digest=digest), manifest=manifest, verified=verified)
+        if verified is not None:
+            name = verified.name
+        needs = Needs(plugin=name, version=verified.version if verified else None, digest=digest)
+        return Identity(needs=needs, verified=verified)
+
+    def settle(
+        self, identity: Identity, *, grants: Grants | None, limits: Limits | None, pipeline: str
+    ) -> tuple[Grants, Limits]:
+        """Tell what a plugin gets in a pipeline.
+
+        Args:
+            identity: Who it is.
+            grants: What it is granted beside the policy, which can only narrow that; `None`: all that the policy gives.
+            limits: Likewise.
+            pipeline: The pipeline's name.
+
+        Raises:
+            PermissionDenied: The policy has no rule for it, or gives less than it asks for or than `grants` say.
+        """
+        policy = self.policy
+        if policy is None:
+            return grants or _NO_GRANTS, limits or _NO_LIMITS
+        needs = identity.needs
+        refusal = policy.refusal(needs)
+        if refusal:
+            raise PermissionDenied(refusal, plugin=needs.plugin, capability="policy", hint=_rule_hint(identity, policy))
+        check(needs, policy, pipeline=pipeline).require()
+        allowed = policy.grants_for(needs, pipeline)
+        ceilings = policy.limits_for(needs, pipeline)
+        return (
+            allowed if grants is None else narrowed_grants(allowed, grants, plugin=needs.plugin, source=policy.source),
+            ceilings if limits is None else narrowed_limits(ceilings, limits),
+        )
+
+    def check_imports(self, identity: Identity, imports: Iterable[str]) -> None:
+        """Refuse a component that imports what its manifest does not ask for; it matters where there is a policy.
+
+        Raises:
+            PermissionDenied: It does.
+        """
+        if self.policy is None or identity.manifest is None:
+            return
+        hidden = sorted(map(str, undeclared(identity.manifest, imports)))
+        if hidden:
+            raise PermissionDenied(
+                f"it imports what its manifest does not ask for: {', '.join(hidden)}",
+                plugin=identity.name,
+                capability=hidden[0],
+                hint="package it again with a manifest that asks for all that it imports",
+            )
+
+    def auditor(self, identity: Identity, pipeline: str) -> Auditor | None:
+        """What the plugin's host functions go through; `None` where nothing is audited or can be revoked."""
+        if self.revocations is None:
+            return None
+        return Auditor(
+            identity.name,
+            pipeline=pipeline,
+            log=self._log or _NO_LOG,
+            revocations=self.revocations,
+            redactor=self._redactor,
+            now=self._now,
+        )
+
+    @contextlib.contextmanager
+    def recorded(self, component: bytes, *, name: str, pipeline: str, function: str) -> Iterator[None]:
+        """Write to the log how it ends: done, or refused by one of the package's errors."""
+        if self._log is None:
+            yield
+            return
+        digest = f"component:sha256:{sha256(component).hexdigest()}"
+        try:
+            yield
+        except DataflareError as error:
+            reason = f"{type(error).__name__}: {error.message}"
+            self._record(name, pipeline, "host", function, digest, "deny", reason)
+            raise
+        self._record(name, pipeline, "host", function, digest, "allow", self._by())
+
+    def record_change(self, function: str, what: str) -> None:
+        """Write that somebody changed what holds, such as a policy."""
+        self._record("", "", "host", function, what, "allow", self._by())
+
+    def _by(self) -> str:
+        return f"by {self._principal!r}" if self._principal else ""
+
+    def _record(
+        self, plugin: str, pipeline: str, capability: str, function: str, what: str, decision: str, reason: str
+    ) -> None:
+        if self._log is None:
+            return
+        self._log.record(
+            AuditEvent.model_validate(
+                {
+                    "when": self._now(),
+                    "plugin": plugin[:300],
+                    "pipeline": pipeline[:300],
+                    "capability": capability,
+                    "function": function,
+                    "object": what[:300],
+                    "decision": decision,
+                    "reason": self._redactor.redact(reason)[:_MAX_REASON],
+                }
+            )
+        )
+
+
+class _NoLog:
+    def record(self, event: AuditEvent) -> None:
+        """Nobody wanted to know."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+_NO_LOG: Final = _NoLog()
+
+
+def _read_trust(path: str | Path) -> TrustPolicy:
+    # Only here: cryptography takes its time to load.
+    from dataflare.security.trust import TrustPolicy
+
+    return TrustPolicy.read(path)
+
+
+def _read_access(path: str | Path) -> Access:
+    # Only here: casbin is an extra.
+    try:
+        from dataflare.security.access import Access
+    except ImportError as error:
+        raise ConfigError(
+            "roles need what is not installed", where=str(path), hint="pip install 'dataflare[access]'"
+        ) from error
+    return Access.read(path)
+
+
+def _rule_hint(identity: Identity, policy: Policy) -> str:
+    if identity.name not in policy.document.plugins:
+        return f"add a rule for {identity.name!r} to {policy.source}, or do not load it"
+    return "take the version and component that the policy names, or change its pins after a review"

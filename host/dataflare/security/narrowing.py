@@ -1,0 +1,106 @@
+"""Grants and limits that a pipeline or a caller writes beside a policy: they may only take away from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from typing import Any, Final
+
+from dataflare.errors import PermissionDenied
+from dataflare.grants import DirectoryGrant, Grants, HttpGrant
+from dataflare.limits import Limits
+
+__all__ = ["narrowed_grants", "narrowed_limits"]
+
+_FLAGS: Final = ("state", "metrics", "clock", "random", "tasks")
+_CEILINGS: Final = (
+    "max_request_bytes",
+    "max_response_bytes",
+    "max_redirects",
+    "timeout_s",
+    "requests_per_s",
+    "burst",
+)
+
+
+def narrowed_grants(allowed: Grants, wanted: Grants, *, plugin: str, source: str) -> Grants:
+    """What is wanted, where all of it is allowed.
+
+    What is named (a directory, an origin, a method, a secret) has to be allowed. Numbers and request headers are cut
+    to what is allowed, since they have values even where nobody wrote any.
+
+    Args:
+        allowed: What the policy gives.
+        wanted: What is asked for beside it.
+        plugin: The plugin's name, for the error.
+        source: The policy's file, for the error.
+
+    Raises:
+        PermissionDenied: More is wanted than is allowed; `capability` is the first of it.
+    """
+    excess = sorted(_excess(allowed, wanted))
+    if excess:
+        raise PermissionDenied(
+            f"these are granted to it beside the policy, which does not allow them: {', '.join(excess)}",
+            plugin=plugin,
+            capability=excess[0],
+            hint=f"add them to the plugin's grants in {source}, or leave them out: a policy can only be narrowed",
+        )
+    return replace(
+        wanted, http={origin: _narrowed_http(allowed.http[origin], each) for origin, each in wanted.http.items()}
+    )
+
+
+def _excess(allowed: Grants, wanted: Grants) -> Iterator[str]:
+    for name in _FLAGS:
+        if getattr(wanted, name) and not getattr(allowed, name):
+            yield f"interface:{name}"
+    for name, directory in wanted.files.items():
+        own = allowed.files.get(name)
+        if own is None or not directory.path.is_relative_to(own.path):
+            yield f"directory:{name}#{_access(directory)}"
+        elif directory.writable and not own.writable:
+            yield f"directory:{name}#write"
+    for origin, http in wanted.http.items():
+        yield from _http_excess(origin, allowed.http.get(origin), http)
+    yield from (f"secret:{name}" for name in wanted.secrets - allowed.secrets)
+    yield from (f"plugin:{name}" for name in wanted.plugins - allowed.plugins)
+    for name, access in wanted.shared.items():
+        if name not in allowed.shared or (access == "write" and allowed.shared[name] != "write"):
+            yield f"shared:{name}#{access}"
+
+
+def _access(directory: DirectoryGrant) -> str:
+    return "write" if directory.writable else "read"
+
+
+def _http_excess(origin: str, allowed: HttpGrant | None, wanted: HttpGrant) -> Iterator[str]:
+    methods = frozenset() if allowed is None else allowed.methods
+    yield from (f"http:{origin}#{method}" for method in wanted.methods - methods)
+    if allowed is None:
+        return
+    # A secret under another header, or in another text, could go where the policy's author did not mean it to.
+    for header, text in wanted.secrets.items():
+        if allowed.secrets.get(header) != text:
+            yield f"http:{origin} secrets.{header}"
+    yield from (f"http:{origin} addresses {address}" for address in wanted.addresses - allowed.addresses)
+
+
+def _narrowed_http(allowed: HttpGrant, wanted: HttpGrant) -> HttpGrant:
+    if allowed.request_headers == "any":
+        headers = wanted.request_headers
+    elif wanted.request_headers == "any":
+        headers = allowed.request_headers
+    else:
+        headers = wanted.request_headers & allowed.request_headers
+    ceilings = {name: min(getattr(allowed, name), getattr(wanted, name)) for name in _CEILINGS}
+    return replace(wanted, request_headers=headers, **ceilings)
+
+
+def narrowed_limits(allowed: Limits, wanted: Limits) -> Limits:
+    """The lower of each two limits; one that is `None` is none."""
+    lower: dict[str, Any] = {}
+    for field in fields(Limits):
+        given = [value for each in (allowed, wanted) if (value := getattr(each, field.name)) is not None]
+        lower[field.name] = min(given, default=None)
+    return Limits(**lower)

@@ -108,9 +108,7 @@ def test_a_file_cut_anywhere_is_refused_or_less(engine: Engine) -> None:
 def test_flipped_bits_are_refused_or_run_safely(engine: Engine, bits: list[int]) -> None:
     damaged = bytearray(SOUND)
     for bit in bits:
-        # Where only the case of a letter changes, another test looks: wasmtime 50 aborts the process.
-        if bit % 8 != 5 or not chr(damaged[bit // 8]).isalpha():
-            damaged[bit // 8] ^= 1 << bit % 8
+        damaged[bit // 8] ^= 1 << bit % 8
     run(engine, bytes(damaged))
 
 

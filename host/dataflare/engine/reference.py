@@ -82,8 +82,9 @@ def instantiate_reference(
     Args:
         binary: The component.
         host: The functions that it imports, by interface and by their name in the WIT.
-        limits: Its ceilings. Memory is limited for each memory by itself, and a refused growth that the plugin does not
-            survive is a `GuestPanic`: wasmtime does not tell of the refusal.
+        limits: Of its ceilings those on memory, tables, instances, time and fuel. Memory is limited for each memory by
+            itself, and a refused growth that the plugin does not survive is a `GuestPanic`: wasmtime does not tell of
+            the refusal. Handles, calls of the host and copied bytes are not limited here.
         name: The plugin's name, for errors.
 
     Raises:

@@ -254,6 +254,7 @@ def _items(ty: ListT, value: Any, path: str) -> Any:
 
 def write(ty: Type, plain: Any, out: _Val, handles: Handles) -> None:
     """Put a checked value into a `wasmtime_component_val_t`, which then owns everything in it."""
+    raw: Any
     match ty:
         case PrimT("string"):
             out.of.string = ffi.bytes_to_capi(plain)

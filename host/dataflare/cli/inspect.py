@@ -10,12 +10,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from dataflare.cli.figures import byte_count
+from dataflare.cli.needs import names, read_manifest
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
 from dataflare.cli.output import printed_errors, stdout, write_json
 from dataflare.limits import Limits
 from dataflare.runtime.host import Host
 from dataflare.runtime.inspection import Inspection
 from dataflare.runtime.results import Metadata
+from dataflare.security.manifest import Manifest
 
 __all__ = ["command"]
 
@@ -30,7 +32,7 @@ def command(
     ] = False,
     cache_dir: CacheDir = None,
 ) -> None:
-    """Tell what a component is: kind, world, metadata, imports, capabilities that it needs, exports, size.
+    """Tell what a component is: kind, world, metadata, manifest, imports, what it needs, exports, size.
 
     Its metadata is asked for in an instance that may use nothing. Exit codes: 0 a plugin; 3 no component, or a
     component for none of the worlds; 1 its metadata could not be had; 2 the command line is wrong.
@@ -40,18 +42,21 @@ def command(
         Host(cache_dir=compiled_folder(cache_dir)) as host,
     ):
         inspection = host.inspect(component)
+        manifest = read_manifest(component)
         metadata = None
         if inspection.kind is not None and not static:
             metadata = host.metadata(component, limits=_LIMITS)
         if as_json:
-            write_json(_document(component, inspection, metadata))
+            write_json(_document(component, inspection, metadata, manifest))
         else:
-            _show(component, inspection, metadata)
+            _show(component, inspection, metadata, manifest)
         if inspection.kind is None:
             raise typer.Exit(3)
 
 
-def _document(file: Path, inspection: Inspection, metadata: Metadata | None) -> dict[str, Any]:
+def _document(
+    file: Path, inspection: Inspection, metadata: Metadata | None, manifest: Manifest | None
+) -> dict[str, Any]:
     return {
         "file": str(file),
         "kind": inspection.kind,
@@ -66,6 +71,7 @@ def _document(file: Path, inspection: Inspection, metadata: Metadata | None) -> 
             "description": metadata.description,
             "config_schema": metadata.config_schema,
         },
+        "manifest": None if manifest is None else manifest.model_dump(mode="json", exclude_defaults=True),
         "capabilities": list(inspection.capabilities),
         "imports": list(inspection.imports),
         "wasi": list(inspection.wasi),
@@ -75,7 +81,7 @@ def _document(file: Path, inspection: Inspection, metadata: Metadata | None) -> 
     }
 
 
-def _show(file: Path, inspection: Inspection, metadata: Metadata | None) -> None:
+def _show(file: Path, inspection: Inspection, metadata: Metadata | None, manifest: Manifest | None) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -89,6 +95,11 @@ def _show(file: Path, inspection: Inspection, metadata: Metadata | None) -> None
         table.add_row("name", escape(f"{metadata.name} {metadata.version}"))
         table.add_row("description", escape(metadata.description))
         table.add_row("configuration", "has a JSON Schema (see --json)" if metadata.config_schema else "none")
+    if manifest is not None:
+        publisher = f", by {manifest.publisher} (as it says itself)" if manifest.publisher else ""
+        table.add_row("manifest", escape(f"{manifest.name} {manifest.version}, a {manifest.kind}{publisher}"))
+        asked = [*names(manifest.asks.capabilities()), *(f"{k} {v:,}" for k, v in manifest.asks.limits.given().items())]
+        table.add_row("asks for", escape("\n".join(asked)) or "nothing")
     table.add_row("needs", ", ".join(inspection.capabilities) or "nothing that has to be granted")
     for name, items in (("imports", inspection.imports), ("exports", inspection.exports)):
         table.add_row(name, escape("\n".join(items)) or "nothing")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dataflare.cli import bench, compile, inspect, run
+from dataflare.cli import audit, bench, compile, inspect, keys, package, policy, run, sign
 from dataflare.cli.output import stderr
 
 __all__ = ["app", "main"]
@@ -26,6 +26,12 @@ app.command("run")(run.command)
 app.command("inspect")(inspect.command)
 app.command("compile")(compile.command)
 app.command("bench")(bench.command)
+app.command("package")(package.command)
+app.command("sign")(sign.sign_command)
+app.command("verify")(sign.verify_command)
+app.command("audit")(audit.command)
+app.add_typer(policy.app, name="policy")
+app.add_typer(keys.app, name="key")
 
 
 def _show_version(wanted: bool) -> None:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 from dataflare.cli.figures import byte_count, count, duration
+from dataflare.cli.guards import AccessFile, AuditFile, PolicyFile, Principal, TrustFile
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
 from dataflare.cli.output import error_json, exit_code, printed_errors, show_error, stderr, stdout, write_json
 from dataflare.pipeline import report as reports
@@ -31,11 +32,19 @@ def command(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Only check the pipeline; load and run nothing.")] = False,
     cache_dir: CacheDir = None,
+    policy: PolicyFile = None,
+    trust: TrustFile = None,
+    audit: AuditFile = None,
+    access: AccessFile = None,
+    principal: Principal = None,
 ) -> None:
     """Run a pipeline to its end, or leave no output.
 
+    With --policy, plugins get what the policy says; `grants` and `limits` in the pipeline only narrow it.
+
     Exit codes: 0 done; 1 the run failed; 2 the pipeline or the command line is wrong; 3 a file is no plugin; 4 a plugin
-    needs what the pipeline does not grant; 130 interrupted.
+    needs what is not granted, its signature is not good enough, or the principal may not run the pipeline; 130
+    interrupted.
     """
     with printed_errors(as_json=as_json):
         specification = load_specification(pipeline)
@@ -43,7 +52,14 @@ def command(
             _say_checked(specification, as_json=as_json)
             return
         try:
-            with Host(cache_dir=compiled_folder(cache_dir)) as host:
+            with Host(
+                cache_dir=compiled_folder(cache_dir),
+                policy=policy,
+                trust=trust,
+                audit=audit,
+                access=access,
+                principal=principal,
+            ) as host:
                 report = run_with_progress(specification, host, show=not quiet)
         except NodeFailed as error:
             if as_json:

@@ -70,6 +70,12 @@ class LimitsModel(Strict):
     memory: Size | None = None
     call_timeout: Duration | None = None
     fuel: Annotated[int, Field(ge=1, lt=2**64, description="Units of work for one call.")] | None = None
+    handles: Annotated[int, Field(ge=1, description="Batches, open files and the like held at a time.")] | None = None
+    host_calls: Annotated[int, Field(ge=1, description="Calls of the host within one call.")] | None = None
+    host_calls_per_s: Annotated[int, Field(ge=1, description="Calls of the host in a second.")] | None = None
+    copied: Size | None = Field(default=None, description="Bytes copied in and out within one call.")
+    output: Size | None = Field(default=None, description="Bytes that one call returns.")
+    output_rows: Annotated[int, Field(ge=1, description="Rows that one call returns.")] | None = None
 
 
 def make_grants(given: GrantsModel, resolve: Callable[[str], Path]) -> Grants:
@@ -112,6 +118,12 @@ def make_limits(given: LimitsModel) -> Limits:
             memory_bytes=None if memory is None else parse_size(memory),
             call_timeout_s=None if timeout is None else parse_duration(timeout),
             fuel=given.fuel,
+            handles=given.handles,
+            host_calls=given.host_calls,
+            host_calls_per_s=given.host_calls_per_s,
+            copied_bytes=None if given.copied is None else parse_size(given.copied),
+            output_bytes=None if given.output is None else parse_size(given.output),
+            output_rows=given.output_rows,
         )
     )
 

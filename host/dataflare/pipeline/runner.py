@@ -113,12 +113,14 @@ class _Run:
         return found.kind
 
     def _load_plugin(self, name: str, node: PluginNode) -> Plugin:
+        # Where the host has a policy, what a node says narrows it, and what it does not say is the policy's.
+        given = node.model_fields_set
         return self._host.load(
             self._specification.path(node.plugin),
             name=name,
             config=node.config,
-            grants=self._specification.grants[name],
-            limits=self._specification.limits[name],
+            grants=self._specification.grants[name] if "grants" in given else None,
+            limits=self._specification.limits[name] if "limits" in given else None,
             namespace=self._specification.pipeline.name,
         )
 

@@ -201,7 +201,12 @@ def _permissions(file: Path, node: PluginNode, name: str, document: Document) ->
 def _relocated(error: ConfigError, path: KeyPath, document: Document) -> ConfigError:
     """Give an error that names a key (`grants.files.data`) the key's place in the file."""
     section, _, key = error.where.partition(".")
-    names = {"memory_bytes": "memory", "call_timeout_s": "call_timeout"}
+    names = {
+        "memory_bytes": "memory",
+        "call_timeout_s": "call_timeout",
+        "copied_bytes": "copied",
+        "output_bytes": "output",
+    }
     # An origin has dots of its own: what is not found is the nearest key around it.
     where = document.where((*path, section, *(names.get(part, part) for part in key.split("."))))
     return ConfigError(error.message.removeprefix(f"{error.where}: "), where=where, hint=error.hint)

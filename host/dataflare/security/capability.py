@@ -47,6 +47,7 @@ _INTERFACES: Final[Mapping[str, str]] = {
     "plugin": "plugins",
     "shared": "shared",
 }
+_TYPES_ONLY: Final = re.compile(r"dataflare:plugin/types@1\.[0-9]+\.[0-9]+")
 _FULL_NAME: Final = re.compile(r"dataflare:(?:host|data)/([a-z-]+)@1\.[0-9]+\.[0-9]+")
 
 
@@ -119,13 +120,13 @@ def interface_of(full_name: str) -> str | None:
 def needed_by_imports(imports: Iterable[str]) -> frozenset[Capability]:
     """What a component needs by what it imports, interfaces by their full names.
 
-    WASI is linked but empty, so it needs nothing. What the host does not know is kept under its full name: no policy
-    grants that.
+    WASI is linked but empty, and the types of plugins are no more than types, so they need nothing. What the host does
+    not know is kept under its full name: no policy grants that.
     """
     needed = set()
     for name in imports:
         short = interface_of(name)
-        if short not in FREE and not name.startswith("wasi:"):
+        if short not in FREE and not name.startswith("wasi:") and not _TYPES_ONLY.fullmatch(name):
             needed.add(Capability("interface", short or name))
     return frozenset(needed)
 

@@ -1,0 +1,73 @@
+"""`dataflare key`: keys that sign plugins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+from rich.markup import escape
+
+from dataflare.cli.options import AsJson
+from dataflare.cli.output import printed_errors, stdout, write_json
+from dataflare.errors import ConfigError
+from dataflare.security.atomic_files import read_limited
+from dataflare.security.keys import PublicKey, generate_key_files
+
+__all__ = ["PassphraseFile", "app", "read_passphrase"]
+
+app = typer.Typer(help="Make and show keys that sign plugins.", no_args_is_help=True)
+
+PassphraseFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(help="A file with the key's passphrase on its first line.", show_default="the key has none"),
+]
+
+
+def read_passphrase(file: Path | None) -> str | None:
+    """The passphrase in a file: its first line.
+
+    Raises:
+        ConfigError: It cannot be read, or is empty.
+    """
+    if file is None:
+        return None
+    lines = read_limited(file, 4096).decode("utf-8", "replace").splitlines()
+    if not lines or not lines[0]:
+        raise ConfigError("has no passphrase on its first line", where=str(file))
+    return lines[0]
+
+
+@app.command("generate")
+def generate(
+    path: Annotated[Path, typer.Argument(help="The private key's file; the public one is beside it, in .pub.")],
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an Ed25519 key. Keep the private one; give the public one to those who are to trust your plugins.
+
+    Exit codes: 0 made; 2 one of the files exists or cannot be written.
+    """
+    with printed_errors(as_json=as_json):
+        public = generate_key_files(path, passphrase=read_passphrase(passphrase_file))
+        _show(path.with_name(f"{path.name}.pub"), public, as_json=as_json)
+
+
+@app.command("show")
+def show(
+    path: Annotated[Path, typer.Argument(help="A public key's file (.pub).", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Show a public key, and the id that signatures and revocations call it by.
+
+    Exit codes: 0 shown; 2 the file cannot be read, or holds no such key.
+    """
+    with printed_errors(as_json=as_json):
+        _show(path, PublicKey.read(path), as_json=as_json)
+
+
+def _show(path: Path, public: PublicKey, *, as_json: bool) -> None:
+    if as_json:
+        write_json({"file": str(path), "key": str(public), "id": public.id})
+    else:
+        stdout().print(escape(f"{path}\nkey {public}\nid  {public.id}"))

@@ -1,0 +1,55 @@
+"""What a component asks for, for the commands about policies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dataflare.runtime.arguments import default_name
+from dataflare.runtime.host import Host
+from dataflare.security import manifest as manifests
+from dataflare.security.capability import Capability, Needs, needed_by_imports
+from dataflare.security.manifest import Manifest, component_digest
+from dataflare.security.review import LimitChange
+
+__all__ = ["limit_json", "limit_text", "names", "needs_of", "read_manifest"]
+
+
+def read_manifest(component: Path) -> Manifest | None:
+    """A component's manifest; `None` where it has none.
+
+    Raises:
+        ComponentError: It is no component, or its manifest cannot be used.
+    """
+    return manifests.read(component.read_bytes(), name=str(component))
+
+
+def needs_of(host: Host, component: Path) -> Needs:
+    """What a component's manifest asks for; without one, the interfaces that it imports.
+
+    Raises:
+        ComponentError: It is no component, or its manifest cannot be used.
+        ConfigError: The file cannot be read.
+    """
+    imports = host.inspect(component).imports
+    digest = component_digest(component.read_bytes())
+    manifest = read_manifest(component)
+    if manifest is not None:
+        return manifest.needs(digest=digest)
+    return Needs(plugin=default_name(component), digest=digest, capabilities=needed_by_imports(imports))
+
+
+def names(capabilities: frozenset[Capability]) -> list[str]:
+    """Capabilities as texts, sorted."""
+    return [str(each) for each in sorted(capabilities)]
+
+
+def limit_json(change: LimitChange) -> dict[str, Any]:
+    """A limit as JSON."""
+    return {"name": change.name, "before": change.before, "asked": change.asked}
+
+
+def limit_text(change: LimitChange) -> str:
+    """A limit in words."""
+    before, asked = ("the default" if each is None else f"{each:,}" for each in (change.before, change.asked))
+    return f"{change.name}: {before} -> {asked}"

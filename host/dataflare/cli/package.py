@@ -1,0 +1,100 @@
+"""`dataflare package`: put a manifest into a component."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from dataflare.cli.figures import byte_count
+from dataflare.cli.options import AsJson, CacheDir, compiled_folder
+from dataflare.cli.output import printed_errors, stdout, write_json
+from dataflare.errors import ConfigError
+from dataflare.limits import Limits
+from dataflare.runtime.host import Host
+from dataflare.runtime.inspection import Inspection
+from dataflare.runtime.results import Metadata
+from dataflare.security.atomic_files import read_limited, write_atomically
+from dataflare.security.capability import Capability, needed_by_imports
+from dataflare.security.manifest import Manifest, component_digest, embed
+from dataflare.security.yaml_source import parse_yaml, read_text
+
+__all__ = ["command"]
+
+_LIMITS = Limits(call_timeout_s=10)
+_MAX_COMPONENT_BYTES = 2**30
+
+
+def command(
+    component: Annotated[Path, typer.Argument(help="A component (.wasm).", show_default=False)],
+    manifest: Annotated[Path, typer.Option("--manifest", "-m", help="The manifest (YAML).", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The packaged component.", show_default=False)],
+    static: Annotated[
+        bool, typer.Option("--static", help="Run none of its code: do not compare with its own metadata.")
+    ] = False,
+    as_json: AsJson = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Put a manifest into a component, in place of one that it may have.
+
+    The manifest says who the plugin is and what it asks for. It has to fit the component: its kind, its name and
+    version in its own metadata (asked for in an instance that may use nothing), and exactly the interfaces that it
+    imports.
+
+    Exit codes: 0 written; 1 its metadata could not be had; 2 the manifest is wrong or does not fit; 3 no plugin.
+    """
+    with printed_errors(as_json=as_json), Host(cache_dir=compiled_folder(cache_dir)) as host:
+        wanted = parse_yaml(read_text(manifest), Manifest, name=str(manifest))
+        inspection = host.inspect(component)
+        metadata = None if static or inspection.kind is None else host.metadata(component, limits=_LIMITS)
+        problems = misfits(wanted, inspection, metadata)
+        if problems:
+            rest = "".join(f"\n{each}" for each in problems[1:])
+            raise ConfigError(problems[0] + rest, where=str(manifest), hint="make the manifest fit the component")
+        packaged = embed(read_limited(component, _MAX_COMPONENT_BYTES), wanted)
+        write_atomically(output, packaged)
+        digest = component_digest(packaged)
+        if as_json:
+            write_json(
+                {
+                    "file": str(output),
+                    "name": wanted.name,
+                    "version": wanted.version,
+                    "kind": wanted.kind,
+                    "digest": digest,
+                    "size_bytes": len(packaged),
+                }
+            )
+        else:
+            stdout().print(
+                escape(
+                    f"{output}: {wanted.name} {wanted.version}, a {wanted.kind}, {byte_count(len(packaged))}, {digest}"
+                )
+            )
+
+
+def misfits(manifest: Manifest, inspection: Inspection, metadata: Metadata | None) -> list[str]:
+    """Why a manifest does not fit a component, in words; empty where it does."""
+    if inspection.kind is None:
+        return [f"the component is a plugin of no world: {inspection.problems[0]}"]
+    found = []
+    if manifest.kind != inspection.kind:
+        found.append(f"kind: the manifest says {manifest.kind}, the component is a {inspection.kind}")
+    if metadata is not None:
+        for what in ("name", "version"):
+            said, own = getattr(manifest, what), getattr(metadata, what)
+            if said != own:
+                found.append(f"{what}: the manifest says {said!r}, the component's metadata {own!r}")
+    imported = needed_by_imports(inspection.imports)
+    asked = {Capability("interface", each.interface) for each in manifest.asks.capabilities()}
+    found += [
+        f"asks: the component imports {each.object}, which the manifest does not ask for"
+        for each in sorted(imported - asked)
+    ]
+    found += [
+        f"asks: the manifest asks for {each.object}, which the component does not import"
+        for each in sorted(asked - imported)
+    ]
+    return found

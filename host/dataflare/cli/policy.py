@@ -1,0 +1,182 @@
+"""`dataflare policy`: compare plugins with policies, learn policies from use, compare versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from dataflare.cli.needs import limit_json, limit_text, names, needs_of
+from dataflare.cli.options import AsJson
+from dataflare.cli.output import EXIT_DENIED, printed_errors, stderr, stdout, write_json
+from dataflare.runtime.host import Host
+from dataflare.security.atomic_files import write_atomically
+from dataflare.security.audit import read_audit
+from dataflare.security.capability import Needs
+from dataflare.security.policy import Policy
+from dataflare.security.review import NeedsDiff, PolicyReport, diff, suggest
+from dataflare.security.review import check as compare
+
+__all__ = ["EXIT_WIDER", "app"]
+
+EXIT_WIDER: Final = 5
+"""A version asks for more than the one before."""
+
+app = typer.Typer(
+    help="Compare plugins with policies, learn policies from use, compare versions.", no_args_is_help=True
+)
+
+
+@app.command("check")
+def check(
+    policy: Annotated[Path, typer.Argument(help="The policy (YAML).", show_default=False)],
+    components: Annotated[list[Path], typer.Argument(help="Components (.wasm).", show_default=False)],
+    pipeline: Annotated[str, typer.Option(help="For this pipeline.", show_default="what holds in every one")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Tell whether plugins get all that they ask for.
+
+    What a plugin asks for is in its manifest; without one, it is what it imports. None of its code is run.
+
+    Exit codes: 0 each gets all; 2 the policy is wrong, or a file cannot be read; 3 no component; 4 not all is given.
+    """
+    with printed_errors(as_json=as_json):
+        found = Policy.read(policy)
+        with Host() as host:
+            reports = [(path, compare(needs_of(host, path), found, pipeline=pipeline)) for path in components]
+        if as_json:
+            write_json(
+                {"policy": str(policy), "pipeline": pipeline, "plugins": [_report_json(*each) for each in reports]}
+            )
+        else:
+            for path, report in reports:
+                _show_report(stdout(), path, report)
+        if not all(_passes(report) for _, report in reports):
+            raise typer.Exit(EXIT_DENIED)
+
+
+def _passes(report: PolicyReport) -> bool:
+    return report.ok and not report.reason
+
+
+def _report_json(path: Path, report: PolicyReport) -> dict[str, Any]:
+    return {
+        "file": str(path),
+        "plugin": report.plugin,
+        "ok": _passes(report),
+        "reason": report.reason,
+        "asked": names(report.asked),
+        "missing": names(report.missing),
+        "unused": names(report.unused),
+        "limits_missing": [limit_json(each) for each in report.limits_missing],
+    }
+
+
+def _show_report(console: Console, path: Path, report: PolicyReport) -> None:
+    console.print(f"{escape(f'{path}: {report.plugin}')} {'[green]ok[/]' if _passes(report) else '[red]refused[/]'}")
+    if report.reason:
+        console.print(escape(f"  {report.reason}"))
+    for each in names(report.missing):
+        console.print(escape(f"  missing  {each}"))
+    for limit in report.limits_missing:
+        console.print(escape(f"  missing  {limit_text(limit)}"))
+    for each in names(report.unused):
+        console.print(escape(f"  not asked for  {each}"), style="dim")
+
+
+@app.command("suggest")
+def suggest_command(
+    log: Annotated[Path, typer.Argument(help="An audit log (JSON Lines).", show_default=False)],
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy", help="The policy under which it was written: paths, pins, sizes.", show_default="none"
+        ),
+    ] = None,
+    include_denied: Annotated[
+        bool, typer.Option("--include-denied", help="Grant what was refused, too: to learn what a new plugin wants.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write it to a file.", show_default="standard output")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the least policy under which what was used would be allowed again.
+
+    Look at it before it is used: a log knows neither where directories are nor what is wise.
+
+    Exit codes: 0 written; 1 the log is damaged, so that something may be missing; 2 a file cannot be read or is wrong.
+    """
+    with printed_errors(as_json=as_json):
+        reading = read_audit(log)
+        policy = suggest(
+            reading.events, base=None if base is None else Policy.read(base), include_denied=include_denied
+        )
+        text = policy.to_yaml()
+        if output is not None:
+            write_atomically(output, text.encode())
+        if as_json:
+            write_json(
+                {
+                    "policy": text,
+                    "events": len(reading.events),
+                    "damaged_lines": list(reading.damaged_lines),
+                    "truncated": reading.truncated,
+                }
+            )
+        elif output is None:
+            typer.echo(text, nl=False)
+        if reading.damaged_lines:
+            lines = ", ".join(map(str, reading.damaged_lines[:10]))
+            stderr().print(escape(f"warning: {log}: {len(reading.damaged_lines)} lines are no events: {lines}"))
+            raise typer.Exit(1)
+
+
+@app.command("diff")
+def diff_command(
+    old: Annotated[Path, typer.Argument(help="The version before (.wasm).", show_default=False)],
+    new: Annotated[Path, typer.Argument(help="The new version (.wasm).", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Tell what a new version of a plugin asks for that the one before did not.
+
+    Exit codes: 0 nothing more; 2 a file cannot be read; 3 no component; 5 it asks for more: look at it again.
+    """
+    with printed_errors(as_json=as_json):
+        with Host() as host:
+            before, after = needs_of(host, old), needs_of(host, new)
+        found = diff(before, after)
+        if as_json:
+            write_json(_diff_json(before, after, found))
+        else:
+            _show_diff(stdout(), before, after, found)
+        if found.widened:
+            raise typer.Exit(EXIT_WIDER)
+
+
+def _diff_json(before: Needs, after: Needs, found: NeedsDiff) -> dict[str, Any]:
+    return {
+        "old": {"plugin": before.plugin, "version": before.version, "digest": before.digest},
+        "new": {"plugin": after.plugin, "version": after.version, "digest": after.digest},
+        "widened": found.widened,
+        "added": names(found.added),
+        "removed": names(found.removed),
+        "limits_raised": [limit_json(each) for each in found.limits_raised],
+        "limits_lowered": [limit_json(each) for each in found.limits_lowered],
+    }
+
+
+def _show_diff(console: Console, before: Needs, after: Needs, found: NeedsDiff) -> None:
+    titles = (f"{each.plugin} {each.version or '(no version)'}" for each in (before, after))
+    console.print(escape(" -> ".join(titles)))
+    for sign, style, lines in (
+        ("+", "red", [*names(found.added), *map(limit_text, found.limits_raised)]),
+        ("-", "green", [*names(found.removed), *map(limit_text, found.limits_lowered)]),
+    ):
+        for line in lines:
+            console.print(escape(f"  {sign} {line}"), style=style)
+    if not (found.added or found.removed or found.limits_raised or found.limits_lowered):
+        console.print("  they ask for the same")

@@ -1,0 +1,111 @@
+"""`dataflare sign` and `dataflare verify`: signatures of plugins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from dataflare.cli.keys import PassphraseFile, read_passphrase
+from dataflare.cli.options import AsJson
+from dataflare.cli.output import printed_errors, stdout, write_json
+from dataflare.errors import ConfigError
+from dataflare.security import manifest as manifests
+from dataflare.security.atomic_files import write_atomically
+from dataflare.security.audit import utc_now
+from dataflare.security.keys import PrivateKey
+from dataflare.security.signatures import add_signature, parse_signature, read_signature, sign_file, signature_path
+from dataflare.security.trust import TrustPolicy
+
+__all__ = ["sign_command", "verify_command"]
+
+
+def sign_command(
+    component: Annotated[Path, typer.Argument(help="A component (.wasm).", show_default=False)],
+    key: Annotated[Path, typer.Option(help="The private key's file.", envvar="DATAFLARE_KEY", show_default=False)],
+    name: Annotated[str, typer.Option(help="The plugin's name, where it has no manifest.", show_default=False)] = "",
+    version: Annotated[str, typer.Option(help="Its version, likewise.", show_default=False)] = "",
+    add: Annotated[bool, typer.Option("--add", help="Add a signature to those that are there.")] = False,
+    passphrase_file: PassphraseFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sign a component: write its signature beside it, into a file with .sig added to its name.
+
+    What is signed is the component, its manifest, its name and its version; `dataflare package` first.
+
+    Exit codes: 0 signed; 2 the key, the name or the version is wrong or missing; 3 no component; 4 the signature that
+    is to be added to is none.
+    """
+    with printed_errors(as_json=as_json):
+        private = PrivateKey.read(key, passphrase=read_passphrase(passphrase_file))
+        if add:
+            present = read_signature(component)
+            if present is None:
+                raise ConfigError("there is no signature to add to", where=str(component), hint="leave --add out")
+            # Whoever adds a name vouches for this very component, so it must be what was signed before.
+            _check_signed(component, present)
+            path = signature_path(component)
+            write_atomically(path, add_signature(present, private))
+        else:
+            path = sign_file(component, private, name=name, version=version)
+        written = read_signature(component)
+        signed = parse_signature(b"" if written is None else written)
+        if as_json:
+            statement = signed.statement
+            write_json(
+                {
+                    "file": str(path),
+                    "name": statement.name,
+                    "version": statement.version,
+                    "digest": statement.component,
+                    "keys": list(signed.key_ids),
+                }
+            )
+        else:
+            what = f"{signed.statement.name} {signed.statement.version}"
+            stdout().print(escape(f"{path}: {what}, signed by {', '.join(signed.key_ids)}"))
+
+
+def _check_signed(component: Path, signature: bytes) -> None:
+    data = component.read_bytes()
+    statement = parse_signature(signature, plugin=component.name).statement
+    if (statement.component, statement.manifest) != (manifests.component_digest(data), manifests.manifest_digest(data)):
+        raise ConfigError(
+            "the signature beside it is another component's, or it was changed since",
+            where=str(component),
+            hint="sign it anew, without --add",
+        )
+
+
+def verify_command(
+    component: Annotated[
+        Path, typer.Argument(help="A component (.wasm), its .sig file beside it.", show_default=False)
+    ],
+    trust: Annotated[
+        Path, typer.Option(help="Whose signatures are good (YAML).", envvar="DATAFLARE_TRUST", show_default=False)
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Verify a component's signature. Nothing of the component is compiled or run.
+
+    Exit codes: 0 it is good; 2 a file cannot be read or is wrong; 3 no component; 4 it is not good, and why.
+    """
+    with printed_errors(as_json=as_json):
+        verified = TrustPolicy.read(trust).verify_file(component, now=utc_now())
+        if as_json:
+            write_json(
+                {
+                    "file": str(component),
+                    "name": verified.name,
+                    "version": verified.version,
+                    "digest": verified.digest,
+                    "publishers": list(verified.publishers),
+                    "keys": list(verified.key_ids),
+                    "signed_at": verified.signed_at.isoformat(),
+                }
+            )
+        else:
+            who = ", ".join(verified.publishers)
+            stdout().print(escape(f"{component}: {verified.name} {verified.version}, signed by {who}, is good"))

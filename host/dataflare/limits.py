@@ -35,7 +35,9 @@ class Limits:
 
     Args:
         memory_bytes: Linear memory of the plugin, all its memories together, in bytes (`MemoryLimitExceeded`).
-        call_timeout_s: Wall seconds for one call, host functions included; in (0, 3600] (`CallTimeout`).
+        call_timeout_s: Wall seconds for one call, host functions included; in (0, 3600] (`CallTimeout`). `None` lets a
+            plugin run as long as it likes, a loop without end too, and nothing but the end of the process stops it:
+            only for plugins that are trusted. Their code looks at no clock then, and lists cross the boundary faster.
         fuel: Units of work for one call (about one a wasm instruction); `None` counts nothing, and costs nothing
             (`OutOfFuel`).
         table_elements: Elements in each of the plugin's tables (`TableLimitExceeded` at the start; later the plugin
@@ -61,7 +63,7 @@ class Limits:
     """
 
     memory_bytes: int = 512 * 2**20
-    call_timeout_s: float = 60.0
+    call_timeout_s: float | None = 60.0
     fuel: int | None = None
     table_elements: int = 1_000_000
     instances: int = 1_000
@@ -77,7 +79,7 @@ class Limits:
     log_dropped_events: int | None = 100_000
 
     def __post_init__(self) -> None:
-        if not 0 < self.call_timeout_s <= 3600:
+        if self.call_timeout_s is not None and not 0 < self.call_timeout_s <= 3600:
             raise ConfigError(f"{self.call_timeout_s!r} is not in (0, 3600]", where="limits.call_timeout_s")
         for name in (*_COUNTS, *_OPTIONAL_COUNTS):
             value = getattr(self, name)

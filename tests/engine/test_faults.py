@@ -98,6 +98,23 @@ def test_a_loop_ends_at_the_time_limit(instantiate: Instantiate, hostile: Any, f
         assert fresh.call(API, "well", 1) == 2
 
 
+def test_a_trusted_plugin_can_run_without_a_limit_of_time(engine: Engine, hostile: Any) -> None:
+    loaded = engine.load(hostile("misbehaves"), name="hostile", timed=False)
+    untimed = Limits(memory_bytes=32 * MIB, call_timeout_s=None)
+    with loaded.instantiate({}, limits=untimed) as instance:
+        assert instance.call(API, "well", 1) == 2
+        with pytest.raises(StackOverflow):
+            instance.call(API, "recursion", 0)
+
+
+def test_a_limit_of_time_wants_code_that_looks_at_the_clock(engine: Engine, hostile: Any) -> None:
+    timed, untimed = (engine.load(hostile("misbehaves"), name="hostile", timed=timed) for timed in (True, False))
+    with pytest.raises(UsageError, match="without limits of time"):
+        untimed.instantiate({}, limits=SMALL)
+    with pytest.raises(UsageError, match="with limits of time"):
+        timed.instantiate({}, limits=Limits(call_timeout_s=None))
+
+
 def test_the_time_limit_is_for_each_call(instantiate: Instantiate, hostile: Any) -> None:
     host = {HOST: {"count": lambda n: (time.sleep(0.1), n + 1)[1], "say": print, "numbers": print}}
     with instantiate(hostile("calls_host"), host, limits=Limits(call_timeout_s=0.4), name="hostile") as instance:

@@ -374,6 +374,7 @@ class FakeEngine:
         name: str,
         file: str = "",
         fuel: bool = False,
+        timed: bool = True,
         check: Callable[[t.Shape], object] | None = None,
     ) -> FakeComponent:
         shape = self.shape(binary, name=file or name)

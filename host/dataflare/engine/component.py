@@ -93,15 +93,19 @@ class Component:
             stderr: Takes each line that the plugin writes to its standard error.
 
         Raises:
-            ConfigError: A function is missing, or `limits.fuel` does not fit how the component was loaded.
+            ConfigError: A function is missing, or the limits do not fit how the component was loaded.
             PluginFault: The plugin failed at its start.
         """
         limits = limits or Limits()
-        if (limits.fuel is not None) != self.flavour.fuel:
-            raise UsageError(
-                f"{self.name} was compiled {'with' if self.flavour.fuel else 'without'} fuel",
-                hint="say fuel=True to Engine.load exactly if Limits.fuel is set",
-            )
+        for what, wanted, have in (
+            ("fuel", limits.fuel is not None, self.flavour.fuel),
+            ("limits of time", limits.call_timeout_s is not None, self.flavour.timed),
+        ):
+            if wanted != have:
+                raise UsageError(
+                    f"{self.name} was compiled {'with' if have else 'without'} {what}",
+                    hint="Engine.load takes fuel and timed, which must fit Limits.fuel and Limits.call_timeout_s",
+                )
         return Instance(self, bind(self, host), limits, log_lines, stderr)
 
     def export_codec(self, interface: str, function: str) -> ExportCodec:

@@ -39,7 +39,7 @@ class Engine:
 
     def __init__(self, *, cache_dir: Path | None = None) -> None:
         self._cache = Cache(default_folder() if cache_dir is None else cache_dir)
-        self._flavours: dict[bool, Flavour] = {}
+        self._flavours: dict[tuple[bool, bool], Flavour] = {}
         self._lock = threading.Lock()
         self._compiling: dict[str, threading.Lock] = {}
         self._closed = False
@@ -69,7 +69,7 @@ class Engine:
             NotAComponent: The bytes are no valid component.
             UnsupportedComponent: It has an import or export that the engine cannot carry.
         """
-        shape = reflect(self._flavour(False).engine, binary, name)
+        shape = reflect(self._flavour(False, True).engine, binary, name)
         for wasi in shape.passthrough:
             if not _WASI.fullmatch(wasi):
                 raise UnsupportedComponent(
@@ -86,6 +86,7 @@ class Engine:
         name: str,
         file: str = "",
         fuel: bool = False,
+        timed: bool = True,
         check: Callable[[Shape], object] | None = None,
     ) -> Component:
         """Compile a component with its bridges, or take it from the cache.
@@ -95,6 +96,7 @@ class Engine:
             name: The plugin's name, for its faults.
             file: What the component is called in errors about itself; empty: `name`.
             fuel: Whether its work is to be counted; needed for `Limits.fuel`, and slower.
+            timed: Whether its calls can be ended by a limit of time; needed unless `Limits.call_timeout_s` is `None`.
             check: Called with its shape before anything of it is compiled; what it raises ends the loading.
 
         Raises:
@@ -103,7 +105,7 @@ class Engine:
         """
         source = file or name
         check_header(binary, source)
-        flavour = self._flavour(fuel)
+        flavour = self._flavour(fuel, timed)
         plugin = hashlib.sha256(binary).hexdigest()
         key = hashlib.sha256(f"{plugin} {flavour.identity} bridge={BRIDGE_VERSION}".encode()).hexdigest()
         with self._lock:
@@ -149,10 +151,11 @@ class Engine:
                 ) from error
             raise NotAComponent(f"cannot be compiled: {text}", component=name) from error
 
-    def _flavour(self, fuel: bool) -> Flavour:
+    def _flavour(self, fuel: bool, timed: bool) -> Flavour:
         with self._lock:
             if self._closed:
                 raise UsageError("the engine is closed")
-            if fuel not in self._flavours:
-                self._flavours[fuel] = Flavour(fuel=fuel)
-            return self._flavours[fuel]
+            key = (fuel, timed)
+            if key not in self._flavours:
+                self._flavours[key] = Flavour(fuel=fuel, timed=timed)
+            return self._flavours[key]

@@ -41,10 +41,11 @@ _output_t = raw._wasi_config_set_stderr_custom.argtypes[1]
 
 
 class Flavour:
-    """wasmtime's engine with or without fuel. Any thread may use it."""
+    """wasmtime's engine, with or without fuel, with or without limits of time. Any thread may use it."""
 
-    def __init__(self, *, fuel: bool) -> None:
+    def __init__(self, *, fuel: bool, timed: bool) -> None:
         self.fuel = fuel
+        self.timed = timed
         self.memories = Memories()
         config = self._config()
         self.memories.install(config)
@@ -62,11 +63,11 @@ class Flavour:
     @property
     def identity(self) -> str:
         """What a compiled component depends on, besides its bytes and the machine."""
-        return f"wasmtime {version('wasmtime')} fuel={self.fuel} stack={_STACK_BYTES}"
+        return f"wasmtime {version('wasmtime')} fuel={self.fuel} timed={self.timed} stack={_STACK_BYTES}"
 
     def _config(self) -> wasmtime.Config:
         config = wasmtime.Config()
-        config.epoch_interruption = True
+        config.epoch_interruption = self.timed
         config.consume_fuel = self.fuel
         config.max_wasm_stack = _STACK_BYTES
         # Plugins have one thread. Garbage-collected heaps would be outside of what the memory limit counts.

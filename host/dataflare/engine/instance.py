@@ -129,8 +129,9 @@ class Instance:
         flavour = self.component.flavour
         self._store = store = flavour.new_store(self.limits, stderr)
         self._context = store._context()
-        raw._wasmtime_store_epoch_deadline_callback(store.ptr(), flavour.epoch_callback, None, flavour.no_finalizer)
-        raw._wasmtime_context_set_epoch_deadline(self._context, 1)
+        if flavour.timed:
+            raw._wasmtime_store_epoch_deadline_callback(store.ptr(), flavour.epoch_callback, None, flavour.no_finalizer)
+            raw._wasmtime_context_set_epoch_deadline(self._context, 1)
         if self.limits.fuel is not None:
             store.set_fuel(self.limits.fuel)
         handle = raw.wasmtime_component_instance_t()
@@ -300,13 +301,15 @@ class Instance:
     def _enter(self, run: Callable[[], Any]) -> Any:
         """Run wasm in this thread, with this instance as the one that callbacks mean."""
         outer = getattr(_local, "instance", None)
-        deadline = time.monotonic() + self.limits.call_timeout_s
+        timeout_s = self.limits.call_timeout_s
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         if outer is not None:
             deadline = min(deadline, outer._deadline)
         self._deadline = deadline
         self._busy = True
         _local.instance = self
-        self._timer.enter(self, deadline)
+        if timeout_s is not None:
+            self._timer.enter(self, deadline)
         try:
             return run()
         finally:

@@ -297,7 +297,8 @@ class ReferenceInstance:
         self._store.set_epoch_deadline(1)
         if self._limits.fuel is not None:
             self._store.set_fuel(self._limits.fuel)
-        timer = threading.Timer(self._limits.call_timeout_s, self._engine.increment_epoch)
+        timeout_s = threading.TIMEOUT_MAX if self._limits.call_timeout_s is None else self._limits.call_timeout_s
+        timer = threading.Timer(timeout_s, self._engine.increment_epoch)
         timer.daemon = True
         timer.start()
         try:

@@ -61,7 +61,7 @@ def classify(
     export: str,
     backtrace: tuple[str, ...],
     log_lines: tuple[str, ...],
-    timeout_s: float,
+    timeout_s: float | None,
     fuel: int | None,
     memory_bytes: int,
     memory_refused: bool,
@@ -82,7 +82,7 @@ def classify(
     if TIMED_OUT in message or "wasm trap: interrupt" in message:
         return make(
             CallTimeout,
-            f"took longer than call_timeout_s = {timeout_s:g}",
+            f"took longer than call_timeout_s = {timeout_s}",
             "raise the limit, or look for a loop in the plugin",
         )
     if "all fuel consumed" in message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -68,7 +69,10 @@ class LimitsModel(Strict):
     """Ceilings for a plugin; where one is not given, the host's own holds."""
 
     memory: Size | None = None
-    call_timeout: Duration | None = None
+    call_timeout: Annotated[
+        Duration | Literal["none"] | None,
+        Field(description="Wall time of one call. `none`: as long as it likes; only for plugins that are trusted."),
+    ] = None
     fuel: Annotated[int, Field(ge=1, lt=2**64, description="Units of work for one call.")] | None = None
     handles: Annotated[int, Field(ge=1, description="Batches, open files and the like held at a time.")] | None = None
     host_calls: Annotated[int, Field(ge=1, description="Calls of the host within one call.")] | None = None
@@ -113,10 +117,10 @@ def make_limits(given: LimitsModel) -> Limits:
         ConfigError: A value is out of its range; `where` is the key, from `limits` on.
     """
     memory, timeout = given.memory, given.call_timeout
-    return Limits(
+    limits = Limits(
         **_given(
             memory_bytes=None if memory is None else parse_size(memory),
-            call_timeout_s=None if timeout is None else parse_duration(timeout),
+            call_timeout_s=None if timeout in (None, "none") else parse_duration(timeout),
             fuel=given.fuel,
             handles=given.handles,
             host_calls=given.host_calls,
@@ -126,6 +130,7 @@ def make_limits(given: LimitsModel) -> Limits:
             output_rows=given.output_rows,
         )
     )
+    return replace(limits, call_timeout_s=None) if timeout == "none" else limits
 
 
 def _http_grant(given: HttpGrantModel) -> HttpGrant:

@@ -300,7 +300,12 @@ class Host:
 
         with undo:
             compiled = self._engine.load(
-                file.contents, name=plugin, file=file.name, fuel=limits.fuel is not None, check=admit
+                file.contents,
+                name=plugin,
+                file=file.name,
+                fuel=limits.fuel is not None,
+                timed=limits.call_timeout_s is not None,
+                check=admit,
             )
             kind, chosen_pool, fellows, capabilities = admitted[0]
             parts = PluginParts(
@@ -373,6 +378,7 @@ class Host:
                 name=name,
                 file=file.name,
                 fuel=limits.fuel is not None,
+                timed=limits.call_timeout_s is not None,
                 check=lambda shape: check_world(shape, component=file.name),
             )
             return read_metadata(compiled, kind=check_world(compiled.shape, component=file.name), limits=limits)

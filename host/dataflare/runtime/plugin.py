@@ -175,7 +175,7 @@ class Plugin:
                 return
             self._closed = True
         try:
-            self._pool.close(wait_s=self._parts.limits.call_timeout_s + _CLOSING_GRACE_S)
+            self._pool.close(wait_s=(self._parts.limits.call_timeout_s or 0.0) + _CLOSING_GRACE_S)
         finally:
             self._parts.capabilities.close()
             self._parts.on_close(self)

@@ -76,6 +76,7 @@ class Engine(Protocol):
         name: str,
         file: str = ...,
         fuel: bool = ...,
+        timed: bool = ...,
         check: Callable[[Shape], object] | None = ...,
     ) -> Component: ...
     def remaining_s(self) -> float: ...

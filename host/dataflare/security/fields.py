@@ -99,6 +99,6 @@ def default_limit(name: str, defaults: Limits | None = None) -> int | None:
     """The ceiling of `defaults`, by its name in `LimitValues`; `None`: there is no ceiling."""
     limits = defaults or Limits()
     if name == "call_timeout_ms":
-        return max(1, int(limits.call_timeout_s * 1000))
+        return None if limits.call_timeout_s is None else max(1, int(limits.call_timeout_s * 1000))
     value: int | None = getattr(limits, name)
     return value

@@ -292,8 +292,8 @@ class Policy:
             value = asked if asked is not None else most
             if value is not None:
                 chosen[name] = value
-        timeout_ms = chosen.pop("call_timeout_ms")
-        return replace(base, **chosen, call_timeout_s=timeout_ms / 1000)
+        timeout_ms = chosen.pop("call_timeout_ms", None)
+        return replace(base, **chosen, call_timeout_s=None if timeout_ms is None else timeout_ms / 1000)
 
     def ceilings(self, plugin: Needs, pipeline: str, *, defaults: Limits | None = None) -> Mapping[str, int | None]:
         """The most of each limit that a plugin may have in a pipeline, by name; `None`: there is no ceiling."""

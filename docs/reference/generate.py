@@ -219,20 +219,27 @@ def _quoted(value: Any) -> str:
 
 def commands() -> str:
     """Arguments and options of each command."""
-    group = typer.main.get_command(app)
     out: list[str] = []
-    for command in (group, *(group.commands[name] for name in group.commands)):  # type: ignore[attr-defined]
-        name = "dataflare" if command is group else f"dataflare {command.name}"
-        text = inspect.cleandoc(command.help or "").partition("\n")[0]
-        out += [f"### `{name}`", "", text, "", "| | |", "| --- | --- |"]
+    for name, command in _commands("dataflare", typer.main.get_command(app)):
+        text = " ".join(inspect.cleandoc(command.help or "").partition("\n\n")[0].split())
+        out += [f"### `{name}`", "", text, ""]
+        if command.params:
+            out += ["| | |", "| --- | --- |"]
         for parameter in command.params:
             names = parameter.opts if parameter.param_type_name == "option" else [str(parameter.name)]
             notes = _cell(getattr(parameter, "help", "") or "")
             if getattr(parameter, "envvar", None):
                 notes += f" Environment: `{parameter.envvar}`."
             out.append(f"| {', '.join(f'`{each}`' for each in names)} | {notes} |")
-        out.append("")
+        if command.params:
+            out.append("")
     return "\n".join(out)
+
+
+def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    yield name, command
+    for inner in getattr(command, "commands", {}).values():
+        yield from _commands(f"{name} {inner.name}", inner)
 
 
 # Python
@@ -295,19 +302,26 @@ def _first_line(value: Any) -> str:
 # Errors
 
 
-def error_table() -> str:
-    """Every error with what it says and the fields that it adds."""
-    out = ["| error | what it means | fields |", "| --- | --- | --- |"]
-    found = [getattr(errors, name) for name in errors.__all__]
-    found += [getattr(importlib.import_module("dataflare"), name) for name in ("PoolExhausted", "RunLost")]
-    from dataflare.pipeline import failures
+ERROR_MODULES = (
+    *("errors", "runtime.pool", "runtime.destination", "pipeline.failures"),
+    *("security.manifest", "security.signatures", "toolchain.process"),
+)
 
-    found += [getattr(failures, name) for name in failures.__all__]
-    for each in found:
-        own = vars(each).get("__init__")
-        names = [] if own is None else [n for n in inspect.signature(own).parameters if n not in ("self", "cause")]
-        shown = ", ".join(f"`{name}`" for name in names)
-        out.append(f"| `{each.__name__}` | {_cell(_first_line(each))} | {shown} |")
+
+def error_table() -> str:
+    """Every error with its parent, what it says and the fields that it adds."""
+    out = ["| error | kind of | what it means | fields |", "| --- | --- | --- | --- |"]
+    for name in ERROR_MODULES:
+        module = importlib.import_module(f"dataflare.{name}")
+        for each in vars(module).values():
+            if not (inspect.isclass(each) and issubclass(each, errors.DataflareError)):
+                continue
+            if each.__module__ != module.__name__ or each.__name__.startswith("_"):
+                continue
+            own = vars(each).get("__init__")
+            names = [] if own is None else [n for n in inspect.signature(own).parameters if n not in ("self", "cause")]
+            fields_ = ", ".join(f"`{field}`" for field in names)
+            out.append(f"| `{each.__name__}` | `{each.__base__.__name__}` | {_cell(_first_line(each))} | {fields_} |")
     return "\n".join(out) + "\n"
 
 

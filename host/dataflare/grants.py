@@ -57,7 +57,7 @@ class DirectoryGrant:
     """One directory that a plugin may use through `files`.
 
     Args:
-        path: The directory; kept absolute, its symbolic links resolved. It need not exist yet.
+        path: The directory; kept absolute, its symbolic links resolved. It must exist when the plugin is loaded.
         writable: Whether files in it may be made, replaced and deleted.
 
     Raises:

@@ -6,7 +6,7 @@
 | `u8` ... `s64` | `int` (never `bool`; anything with `__index__` is taken) |
 | `f32`, `f64` | `float` (an `int` is taken) |
 | `list<u8>` | given as `bytes`; every contiguous buffer of bytes, and a list or tuple of `int`, is taken |
-| `list<number>`, `list<bool>` | given as a `numpy.ndarray` of one dimension; a list, or a pyarrow array without nulls, is taken |
+| `list<number>`, `list<bool>` | given as a 1-D `numpy.ndarray`; a list, or a pyarrow array without nulls, is taken |
 | `list<T>` | `list` (any sequence is taken) |
 | `tuple<...>` | `tuple` |
 | `option<T>` | `None` or the value; where `T` is itself an option, `None` or `Some(value)` |

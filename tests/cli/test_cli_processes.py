@@ -75,7 +75,6 @@ def test_reader_that_has_gone_is_no_error_to_speak_of(folder, environment, argum
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-@pytest.mark.xfail(reason="JSON is written as it is into any encoding")
 def test_json_can_be_written_where_the_output_is_ascii(folder, environment):
     (folder / "é.yaml").write_text("name: p\nnodes: {}\n")
     done = subprocess.run(
@@ -85,7 +84,6 @@ def test_json_can_be_written_where_the_output_is_ascii(folder, environment):
     assert "é.yaml:2" in json.loads(done.stdout)["error"]["message"]
 
 
-@pytest.mark.xfail(reason="errors of standard output are not caught")
 def test_output_that_cannot_be_written_is_an_error_without_a_traceback(folder, environment):
     with open("/dev/full", "wb") as full:
         done = subprocess.run(

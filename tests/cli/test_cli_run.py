@@ -193,7 +193,6 @@ def test_table_tells_which_rules_were_broken_and_how_often():
     assert "present" not in captured.get()
 
 
-@pytest.mark.xfail(reason="names of rules are taken for markup")
 def test_table_shows_names_of_rules_as_they_are():
     node = NodeReport("check", "validator", "v.wasm", rows_in=5, rows_out=4)
     node.violations.update({"[/red]": 1, "[bold]x": 2})

@@ -42,6 +42,25 @@ def test_a_missing_tool_ends_with_code_1_and_a_hint(
     assert "hint: install Node.js" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("ci", "code"), [("", 0), ("true", 1)])
+def test_missing_tool_leaves_a_guest_out_of_all_except_in_ci(
+    make_project: Callable[..., Project],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    ci: str,
+    code: int,
+) -> None:
+    project = make_project(language="javascript")
+    workspace = project.root / "guest-sdks" / "javascript"
+    (workspace / "package.json").touch()
+    (workspace / "package-lock.json").touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CI", ci)
+    assert main(["build", "--all", "--root", str(project.root)]) == code
+    assert ("probe: skipped" in capsys.readouterr().err) == (code == 0)
+
+
 def test_committed_components_are_up_to_date_without_any_toolchain(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from dataflare.errors import ComponentError, ConfigError, DataflareError, PermissionDenied, PluginFault, UsageError
+from dataflare.pipeline.failures import NodeFailed
 
 __all__ = [
     "EXIT_CONFIG",
@@ -38,7 +39,7 @@ EXIT_NO_PLUGIN: Final = 3
 EXIT_DENIED: Final = 4
 """A plugin needs what was not granted."""
 EXIT_INTERRUPTED: Final = 130
-_UNBROKEN: Final = 250
+_UNBROKEN: Final = 10_000
 
 
 def stdout() -> Console:
@@ -54,13 +55,17 @@ def stderr() -> Console:
 
 
 def write_json(document: Any) -> None:
-    """Write one JSON document, and nothing else, to standard output."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write one JSON document, and nothing else, to standard output; in ASCII, which every encoding has."""
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    sys.stdout.flush()
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code for what ended a command; for an error with a cause, that of the cause."""
-    for each in (error, error.__cause__):
+    """The exit code for what ended a command; for a node of a pipeline that failed, that of the cause."""
+    cause = error.__cause__
+    if isinstance(error, NodeFailed) and isinstance(cause, UsageError):
+        return EXIT_FAILED  # the run was under way
+    for each in (error, cause):
         if isinstance(each, PermissionDenied):
             return EXIT_DENIED
         if isinstance(each, ComponentError):
@@ -107,10 +112,18 @@ def printed_errors(*, as_json: bool = False) -> Iterator[None]:
         show_error(error)
         raise typer.Exit(exit_code(error)) from None
     except KeyboardInterrupt:
+        if as_json:
+            write_json({"status": "interrupted"})
         stderr().print("interrupted")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except BrokenPipeError:
         _leave_quietly()
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # Files have names, and their errors are the package's own by now: this is what we write to.
+        stderr().print(f"[bold red]error:[/] the output cannot be written: {error.strerror}")
+        raise typer.Exit(EXIT_FAILED) from None
 
 
 def _leave_quietly() -> NoReturn:

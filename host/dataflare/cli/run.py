@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
@@ -109,7 +110,7 @@ def _progress(console: Console, *, enabled: bool) -> Iterator[Callable[[reports.
 
 def node_table(report: RunReport) -> Table:
     """A table of the nodes: rows, bytes, and the time of each, split into guest, marshalling and host."""
-    table = Table(title=f"pipeline {report.pipeline}", title_justify="left")
+    table = Table(title=f"pipeline {escape(report.pipeline)}", title_justify="left")
     table.add_column("node")
     table.add_column("kind")
     for name in ("rows in", "rows out", "bytes", "rows/s", "time", "guest", "marshal", "host", "copied"):
@@ -119,7 +120,7 @@ def node_table(report: RunReport) -> Table:
     for node in report.nodes:
         for rule, violations in node.violations.items():
             if violations:
-                table.caption = f"{table.caption or ''}{node.name}: {rule} {count(violations)}  "
+                table.caption = f"{table.caption or ''}{escape(node.name)}: {escape(rule)} {count(violations)}  "
     return table
 
 
@@ -129,7 +130,7 @@ def _row(node: NodeReport) -> tuple[str, ...]:
     is_plugin = node.guest_seconds + node.marshal_seconds + node.host_seconds > 0
     split = (node.guest_seconds, node.marshal_seconds, node.host_seconds)
     return (
-        node.name,
+        escape(node.name),
         node.kind,
         count(node.rows_in) if node.kind != "source" else "-",
         count(node.rows_out),

@@ -8,7 +8,12 @@ from typing import Any
 from wasmtime import _bindings as raw
 from wasmtime import _ffi as ffi
 
-__all__ = ["error_message", "error_pointer", "error_trace"]
+__all__ = ["error_message", "error_pointer", "error_trace", "keep_forever"]
+
+
+def keep_forever(thing: object) -> None:
+    """Keep an object to the end of the process, since native code may call it until then."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 def error_pointer(message: str) -> int:

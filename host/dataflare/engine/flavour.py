@@ -13,8 +13,9 @@ from wasmtime import _ffi as ffi
 from wasmtime import component as wc
 
 from dataflare.engine.bridge import HOST_IMPORT
+from dataflare.engine.capi import keep_forever
 from dataflare.engine.instance import epoch_callback, host_callback
-from dataflare.engine.memory import Memories
+from dataflare.engine.memory import MEMORIES
 from dataflare.engine.timer import Timer
 from dataflare.limits import Limits
 
@@ -37,6 +38,11 @@ _host_t = ctypes.CFUNCTYPE(
 )
 _epoch_t = raw._wasmtime_store_epoch_deadline_callback.argtypes[1]
 _finalizer_t = raw._wasmtime_store_epoch_deadline_callback.argtypes[3]
+# Native linkers and stores keep the callbacks: like those of the memories, they live to the end of the process.
+_HOST_CALLBACK: Final = _host_t(host_callback)
+_EPOCH_CALLBACK: Final = _epoch_t(epoch_callback)
+keep_forever(_HOST_CALLBACK)
+keep_forever(_EPOCH_CALLBACK)
 _output_t = raw._wasi_config_set_stderr_custom.argtypes[1]
 
 
@@ -46,15 +52,12 @@ class Flavour:
     def __init__(self, *, fuel: bool, timed: bool) -> None:
         self.fuel = fuel
         self.timed = timed
-        self.memories = Memories()
         config = self._config()
-        self.memories.install(config)
+        MEMORIES.install(config)
         self.engine = wasmtime.Engine(config)
         self.timer = Timer(self.engine)
-        # Callbacks live as long as the engine, which may call them.
-        self.epoch_callback = _epoch_t(epoch_callback)
+        self.epoch_callback = _EPOCH_CALLBACK
         self.no_finalizer = _finalizer_t()
-        self._host_callback = _host_t(host_callback)
         self.u32_kind = ffi.WASMTIME_COMPONENT_U32.value
         self.u32_offset = raw.wasmtime_component_val_t.of.offset
         self.linker = wc.Linker(self.engine)
@@ -78,7 +81,7 @@ class Flavour:
 
     def _fill_linker(self) -> None:
         self.linker.add_wasip2()
-        function = ctypes.cast(self._host_callback, raw.wasmtime_component_func_callback_t)
+        function = ctypes.cast(_HOST_CALLBACK, raw.wasmtime_component_func_callback_t)
         with self.linker.root() as root, root.add_instance(HOST_IMPORT) as instance:
             for name in ("call", "release"):
                 error = raw._wasmtime_component_linker_instance_add_func(

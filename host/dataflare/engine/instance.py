@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import math
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +30,7 @@ from dataflare.engine.layout import (
     POINTER_AT,
 )
 from dataflare.engine.links import Link
-from dataflare.engine.memory import Ledger
+from dataflare.engine.memory import MEMORIES, Ledger
 from dataflare.engine.resources import GuestResource, HandleTable, TooManyHandles
 from dataflare.engine.side import NO_CEILING, BrokenAddress, OverBudget, Side
 from dataflare.engine.tally import Tally
@@ -88,6 +90,15 @@ class HostFunction:
 
 
 _local = threading.local()
+_live: weakref.WeakSet[Instance] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close what is still there when the process ends, as long as Python can serve the callbacks of it."""
+    for instance in list(_live):
+        if not instance._busy:
+            instance.close()
 
 
 class Instance:
@@ -121,6 +132,7 @@ class Instance:
         self._ledger = Ledger(limits.memory_bytes, MEMORY_BYTES, 2)
         self._timer = component.flavour.timer
         self._sides: list[Side] = []
+        _live.add(self)
         self._start(stderr)
 
     # Beginning and end.
@@ -135,7 +147,7 @@ class Instance:
         if self.limits.fuel is not None:
             store.set_fuel(self.limits.fuel)
         handle = raw.wasmtime_component_instance_t()
-        flavour.memories.begin(self._ledger)
+        MEMORIES.begin(self._ledger)
         try:
             error = self._enter(
                 lambda: raw._wasmtime_component_linker_instantiate(
@@ -143,7 +155,7 @@ class Instance:
                 )
             )
         finally:
-            flavour.memories.begin(None)
+            MEMORIES.begin(None)
         if error:
             try:
                 self._fail(error)

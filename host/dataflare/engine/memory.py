@@ -16,8 +16,9 @@ from typing import Any, Final
 from wasmtime import _bindings as raw
 
 from dataflare.engine.capi import error_pointer as _error
+from dataflare.engine.capi import keep_forever
 
-__all__ = ["Ledger", "Memories", "Memory"]
+__all__ = ["MEMORIES", "Ledger", "Memories", "Memory"]
 
 _PROT_NONE: Final = 0
 _READ_WRITE: Final = mmap.PROT_READ | mmap.PROT_WRITE
@@ -84,22 +85,18 @@ class Ledger:
 
 
 class Memories:
-    """The memory creator of one engine. Callbacks come in the thread that instantiates, grows or deletes.
-
-    It must live as long as the engine, and as any store of it.
-    """
+    """The memory creator; one for the process (`MEMORIES`). Callbacks come in any thread that makes or grows one."""
 
     def __init__(self) -> None:
         self._live: dict[int, Memory] = {}
         self._keys = itertools.count(1)
         self._local = threading.local()
-        # Callbacks must be kept as long as native code may call them.
         self._get = raw.wasmtime_memory_get_callback_t(self._on_get)
         self._grow = _grow_t(self._on_grow)
         self._free = _finalizer_t(self._on_free)
         self._new = raw.wasmtime_new_memory_callback_t(self._on_new)
-        self._nothing = _finalizer_t(lambda _: None)
-        self._creator = raw.wasmtime_memory_creator(None, self._new, self._nothing)
+        # Called with a null pointer, `free` does nothing, and it is there to the very end of the process.
+        self._creator = raw.wasmtime_memory_creator(None, self._new, ctypes.cast(_libc.free, _finalizer_t))
 
     def install(self, config: Any) -> None:
         """Make a `wasmtime.Config` use these memories."""
@@ -165,3 +162,8 @@ class Memories:
         memory = self._live.pop(key, None)
         if memory is not None:
             _munmap(memory.base, memory.reserved)
+
+
+MEMORIES: Final = Memories()
+# Native engines keep the callbacks, and outlive whatever Python object made them: nothing may ever free these.
+keep_forever(MEMORIES)

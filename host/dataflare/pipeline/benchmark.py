@@ -132,7 +132,7 @@ def measure(
         plugin: A processor, transformer, validator or destination, which are given slices of `data`, or a source, which
             is read from its beginning, again and again; it chooses its sizes itself.
         data: The rows; `None` for `synthetic_batch`. A source needs none.
-        seconds: How long, about; every size has at least three calls.
+        seconds: How long, about; every size has at least three calls, and sizes that would take too long are left out.
         progress: Called now and then with the part of the work that is done, 0 to 1.
 
     Raises:
@@ -206,8 +206,13 @@ def _call_with(
 ) -> _Calls:
     call = _call_of(plugin, data.schema)
     sizes = sorted({min(size, data.num_rows) for size in _SIZES})
-    for size in sizes:  # pages and caches are warm, and what must fail has failed
+    began = time.perf_counter()
+    for place, size in enumerate(sizes):  # pages and caches are warm, and what must fail has failed
         call(data.slice(0, size))
+        if time.perf_counter() - began > seconds / (2 * _MIN_ROUNDS):
+            # Larger ones would take longer than there is time for.
+            sizes = sizes[: place + 1]
+            break
     calls = _Calls(plugin)
     for round_ in count(1):
         for size in sizes:

@@ -29,7 +29,7 @@ class DataError(DataflareError):
 
 
 class NodeFailed(DataflareError):
-    """A run failed in one of its nodes; nothing was written under a final name.
+    """A run failed in one of its nodes. Nothing has its final name, unless another destination had finished.
 
     `node` names the node, `where` is its `file:line` in the pipeline, and `report` says how far the run came;
     `__cause__` is the error itself.

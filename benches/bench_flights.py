@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pyarrow.parquet as parquet
+
 from benchkit import singer_pipe
 from benchkit.flights import ROWS, flights_csv
 from benchkit.guests import ROOT
 from benchkit.results import Contest
-
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import load_specification
 from dataflare.runtime.host import Host
@@ -22,7 +22,10 @@ from dataflare.toolchain.guests import load_project
 PIPELINE = Path(__file__).with_name("flights.yaml")
 OURS = ROOT / "build" / "flights" / "bench.parquet"
 THEIRS = ROOT / "build" / "flights" / "bench-singer.parquet"
-LIMITED_BY = ""
+LIMITED_BY = (
+    "the record processor, through which everything goes as JSON: half of its time is the host's reading and writing of "
+    "JSON, half the guest's; all other nodes wait for it"
+)
 
 
 def run_singer(source: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from benchkit import cycles
 from benchkit.guests import GUESTS, ROOT
 from benchkit.measure import Spread
@@ -15,17 +16,22 @@ from benchkit.results import Contest
 
 CYCLES = 10_000
 EVERY = 500
-LIMITED_BY = ""
+LIMITED_BY = "something keeps what a closed plugin had"
 
 
-def bench_memory(
-    contest: Contest, guest: Callable[[str], bytes], cache_dir: Path, pytestconfig: pytest.Config
-) -> None:
+def bench_memory(contest: Contest, guest: Callable[[str], bytes], cache_dir: Path, pytestconfig: pytest.Config) -> None:
     """Load, call, close, in a process of its own."""
     count = max(4 * EVERY, round(CYCLES * pytestconfig.getoption("--share")))
     contest.ask("Resident memory over load, call and close, again and again", sizes=f"{count:,} cycles, a Rust guest")
     guest("bench-records")
-    command = [sys.executable, cycles.__file__, str(GUESTS["bench-records"].output), str(cache_dir), str(count), str(EVERY)]
+    command = [
+        sys.executable,
+        cycles.__file__,
+        str(GUESTS["bench-records"].output),
+        str(cache_dir),
+        str(count),
+        str(EVERY),
+    ]
     memory: list[int] = []
 
     def run() -> None:

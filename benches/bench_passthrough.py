@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from benchkit.results import Contest
 
 from bench_columns import make_rows
+from benchkit.results import Contest
 from dataflare.runtime.host import Host
 from dataflare.runtime.transformer import Transformer
 
-LIMITED_BY = ""
+LIMITED_BY = "the call itself"
 
 
 @pytest.mark.parametrize("name", ["bench-columns", "columns-javascript", "columns-python"])
@@ -27,9 +27,7 @@ def bench_passthrough(contest: Contest, host: Host, guest: Callable[[str], bytes
             assert plugin.transform(batch).column(0).buffers()[1].address == batch.column(0).buffers()[1].address
             return lambda: plugin.transform(batch)
 
-        contest.run(
-            {side: sender(rows) for side, rows in sizes.items()}, rounds=15, repeats=dict.fromkeys(sizes, 500)
-        )
+        contest.run({side: sender(rows) for side, rows in sizes.items()}, rounds=15, repeats=dict.fromkeys(sizes, 500))
     contest.time(
         f"a batch of 10 M rows handed through, {name}", "10 M rows", unit="us", at_most=100.0, limited_by=LIMITED_BY
     )

@@ -8,10 +8,10 @@ from typing import Any
 
 import extism
 import pytest
+
 from benchkit.guests import ROOT, component, extism_module
 from benchkit.report import print_table, write_page, write_results
 from benchkit.results import Book, Contest
-
 from dataflare.engine.engine import Engine
 from dataflare.runtime.host import Host
 
@@ -21,7 +21,9 @@ _BOOK = pytest.StashKey[Book]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Say how thorough to be, and whether to keep what was found."""
     parser.addoption("--share", type=float, default=1.0, help="the share of rounds to run, for a quick look")
-    parser.addoption("--keep", action="store_true", help="write benches/results.json and docs/explanation/performance.md")
+    parser.addoption(
+        "--keep", action="store_true", help="write benches/results.json and docs/explanation/performance.md"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,9 +45,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 @pytest.fixture
-def contest(
-    benchmark: Any, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Contest]:
+def contest(benchmark: Any, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Iterator[Contest]:
     """One question; what was found is printed as soon as it is known."""
     made = Contest(benchmark, request.config.stash[_BOOK], request.config.getoption("--share"))
     yield made

@@ -1,6 +1,7 @@
-"""`python cycles.py CYCLES EVERY`: load, call and close a plugin again and again; print the memory in bytes at intervals.
+"""`python cycles.py COMPONENT CACHE CYCLES EVERY`: load, call and close a plugin again and again.
 
-A process of its own, so that nothing else's memory is measured.
+Prints the resident memory in bytes after each EVERY cycles. A process of its own, so that nothing else's memory is
+measured.
 """
 
 from __future__ import annotations

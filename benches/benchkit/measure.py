@@ -1,7 +1,7 @@
 """Interleaved measuring: A B A B, one round each, with wall and processor time.
 
-Whatever disturbs the machine disturbs both sides of a round alike, so a ratio is taken round by round: its median is the
-result, its least and greatest value are the spread.
+Whatever disturbs the machine disturbs both sides of a round alike, so a ratio is taken round by round: its median is
+the result, its least and greatest value are the spread.
 """
 
 from __future__ import annotations

@@ -18,7 +18,16 @@ __all__ = ["print_table", "write_page", "write_results"]
 
 _RESULTS: Final = ROOT / "benches" / "results.json"
 _PAGE: Final = ROOT / "docs" / "explanation" / "performance.md"
-_PACKAGES: Final = ("dataflare", "wasmtime", "pyarrow", "numpy", "extism", "extism-sys", "singer-sdk", "pytest-benchmark")
+_PACKAGES: Final = (
+    "dataflare",
+    "wasmtime",
+    "pyarrow",
+    "numpy",
+    "extism",
+    "extism-sys",
+    "singer-sdk",
+    "pytest-benchmark",
+)
 
 _INTRODUCTION: Final = """# Performance
 
@@ -26,11 +35,10 @@ What the host costs, measured against its peers on the same data in the same run
 writes this page; the figures of every round are in `benches/results.json`.
 
 How it is measured: the sides of a comparison take turns, a round each (A B A B), so that whatever disturbs the machine
-disturbs all of them. A ratio is taken round by round. A figure is the median of the rounds; in parentheses are the least
-and the greatest. Figures are by the clock, with the same
-by processor time beside them, unless a row says `cpu`. A bench is never a test: a row that misses its mark
-says so. What must not get lost is guarded in `tests/benches`, by counts of copied bytes and calls, which no machine can
-disturb.
+disturbs all of them. A ratio is taken round by round. A figure is the median of the rounds; in parentheses are the
+least and the greatest. Figures are by the clock, with the same by processor time beside them, unless a row says `cpu`.
+A bench is never a test: a row that misses its mark says so. What must not get lost is guarded in `tests/benches`, by
+counts of copied bytes and calls, which no machine can disturb.
 """
 
 
@@ -65,14 +73,18 @@ def write_page(results: Path) -> Path:
     document = json.loads(results.read_text(encoding="utf-8"))
     machine, versions = document["machine"], document["versions"]
     lines = [_INTRODUCTION]
-    lines.append(f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}.")
+    lines.append(
+        f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}."
+    )
     lines.append(f"Versions: {', '.join(f'{name} {number}' for name, number in versions.items())}.\n")
     lines += ["| row | figure | least to greatest | by cpu | mark | |", "| --- | ---: | --- | ---: | --- | --- |"]
     notes = []
     for question in document["questions"]:
         for each in question["rows"]:
             row = _row(each)
-            lines.append(f"| {row.name} | {_figure(row)} | {_range(row)} | {_cpu(row)} | {row.mark} | {_verdict(row)} |")
+            lines.append(
+                f"| {row.name} | {_figure(row)} | {_range(row)} | {_cpu(row)} | {row.mark} | {_verdict(row)} |"
+            )
             if row.holds is False:
                 notes.append(f"- {row.name}: {row.limited_by or 'not looked into yet'}.")
     if notes:

@@ -18,8 +18,8 @@ _WARMUPS: Final = 2
 class Row:
     """One line of the final table. `at_least` or `at_most` is the mark; a row without one is told for comparison.
 
-    `cpu` is the same figure by processor time, where `figure` is by the clock. `limited_by` says what holds the figure back,
-    for a row that misses its mark.
+    `cpu` is the same figure by processor time, where `figure` is by the clock. `limited_by` says what holds the figure
+    back, for a row that misses its mark.
     """
 
     name: str
@@ -53,7 +53,9 @@ class Row:
         """The row on one line."""
         figure = self.figure
         text = f"{self.name}: {format_number(figure.median)} {self.unit}".rstrip()
-        text += f" ({format_number(figure.least)} to {format_number(figure.greatest)}{', ' * bool(self.clock)}{self.clock})"
+        text += (
+            f" ({format_number(figure.least)} to {format_number(figure.greatest)}{', ' * bool(self.clock)}{self.clock})"
+        )
         if self.cpu is not None:
             text += f", cpu {format_number(self.cpu.median)}"
         if self.holds is not None:

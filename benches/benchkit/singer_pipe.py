@@ -1,7 +1,7 @@
 """The peer for pipelines: the same work as `flights.yaml`, as a Singer pipe.
 
-`python singer_pipe.py STAGE [PATH]` is one process of it: `tap`, `check`, `tidy`, `speed` or `target`. They are joined by
-pipes, as Meltano joins them. Reading, writing and validating messages is singer-sdk's own work.
+`python singer_pipe.py STAGE [PATH]` is one process of it: `tap`, `check`, `tidy`, `speed` or `target`. They are joined
+by pipes, as Meltano joins them. Reading, writing and validating messages is singer-sdk's own work.
 """
 
 from __future__ import annotations
@@ -159,9 +159,7 @@ class ParquetSink(BatchSink):
         """Open the file."""
         self._writer: parquet.ParquetWriter | None = None
         types = {"string": pa.string(), "integer": pa.int64(), "number": pa.float64()}
-        self._columns = pa.schema(
-            [(name, types[each["type"][0]]) for name, each in self.schema["properties"].items()]
-        )
+        self._columns = pa.schema([(name, types[each["type"][0]]) for name, each in self.schema["properties"].items()])
 
     def process_batch(self, context: dict[str, Any]) -> None:
         """Write one batch."""

@@ -81,7 +81,7 @@ def test_another_version_of_the_engine_finds_nothing(
     folder: Path, compilations: Compilations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(folder)
-    monkeypatch.setattr("dataflare.engine.flavour.version", lambda _: "99.0.0")
+    monkeypatch.setattr("dataflare.engine.flavour._WASMTIME", "99.0.0")
     assert load(folder) is False
     assert compilations.count == 2
 

@@ -31,6 +31,8 @@ __all__ = ["Cache", "Entry", "default_folder"]
 
 _FORMAT: Final = 2
 _MAX_RECORD_BYTES: Final = 64 * 2**20
+_UNUSABLE: Final = (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError)
+"""What reading a damaged entry may raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,14 @@ class Cache:
                     if hashlib.file_digest(file, "sha256").hexdigest() != record["sha256"]:
                         return None
             return Entry(code, shape_from_json(record["shape"]))
-        except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
+        except _UNUSABLE:
+            return None
+
+    def find_shape(self, key: str) -> Shape | None:
+        """Look up only what an entry's component imports and exports, whatever has become of its code."""
+        try:
+            return shape_from_json(self._read_record(key)["shape"])
+        except _UNUSABLE:
             return None
 
     def put(self, key: str, code: bytes | bytearray, shape: Shape) -> Entry | None:

@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Callable
-from dataclasses import make_dataclass
 from struct import Struct
 from typing import Any, Final
 
 from dataflare.engine import convert
+from dataflare.engine.records import record_class
 from dataflare.engine.types import (
     BorrowT,
     EnumT,
     FlagsT,
-    FuncT,
     ListT,
     OptionT,
     OwnT,
@@ -81,28 +80,24 @@ class Codecs:
         self._store: dict[Type, str] = {}
         self._store_items: dict[Type, str] = {}
         self._count = 0
+        # Python source that is written but not compiled yet: functions, and tables of them.
+        self._functions: list[str] = []
+        self._tables: list[str] = []
         self._records: dict[RecordT, str] = {}
 
     def decoder(self, ty: Type) -> Callable[[Any, int], Any]:
         """A function of a memory side and an address that reads a value there."""
         name = self._loader(ty)
+        self._compile()
         function: Callable[[Any, int], Any] = self._scope[name]
         return function
 
     def encoder(self, ty: Type) -> Callable[[Any, int, Any], None]:
         """A function of a memory side, an address and a value that writes the value there."""
         name = self._storer(ty)
+        self._compile()
         function: Callable[[Any, int, Any], None] = self._scope[name]
         return function
-
-    def arguments(self, func: FuncT) -> tuple[Callable[[Any, int, Any], None], Callable[[Any, int], Any]]:
-        """Encoder and decoder of a function's arguments, as one tuple."""
-        return self.encoder(func.args), self.decoder(func.args)
-
-    def record_class(self, ty: RecordT) -> type:
-        """The class that stands for a record."""
-        made: type = self._scope[self._record(ty)]
-        return made
 
     # Building blocks.
 
@@ -115,14 +110,34 @@ class Codecs:
         self._scope[name] = value
         return name
 
-    def _compile(self, name: str, source: str) -> str:
-        exec(compile(source, f"<codec {name}>", "exec"), self._scope)
+    def _function(self, name: str, source: str) -> str:
+        self._functions.append(source)
         return name
 
+    def _table(self, prefix: str, source: str) -> str:
+        """A constant made of functions, which may not be there yet."""
+        name = self._name(prefix)
+        self._tables.append(f"{name} = {source}\n")
+        return name
+
+    def _compile(self) -> None:
+        """Compile all that was written; at once, since each call of the compiler has its price."""
+        if self._functions:
+            source = "".join((*self._functions, *self._tables))
+            self._functions, self._tables = [], []
+            exec(compile(source, "<codec>", "exec"), self._scope)
+
     def _record(self, ty: RecordT) -> str:
+        """A function that makes the record of its fields' values."""
         if ty not in self._records:
-            names = [snake_case(n) for n, _ in ty.fields]
-            self._records[ty] = self._constant("R", make_dataclass("Record", names, frozen=True, slots=True))
+            names = tuple(snake_case(n) for n, _ in ty.fields)
+            cls = record_class(names)
+            new, made = self._constant("n", object.__new__), self._constant("R", cls)
+            sets = [self._constant("w", getattr(cls, name).__set__) for name in names]
+            fields = [f"x{i}" for i in range(len(names))]
+            body = "".join(f" {write}(o, {x})\n" for write, x in zip(sets, fields, strict=True))
+            name = self._records[ty] = self._name("r")
+            self._function(name, f"def {name}({', '.join(fields)}):\n o = {new}({made})\n{body} return o\n")
         return self._records[ty]
 
     # Reading. `_fixed` gives the format of the inline part, how many values it unpacks to, and how to make the value
@@ -139,7 +154,7 @@ class Codecs:
             source = f"def {name}(m, a):\n {targets} = {unpack}(m.view, a)\n return {expression}\n"
         else:
             source = f"def {name}(m, a):\n return {expression}\n"
-        return self._compile(name, source)
+        return self._function(name, source)
 
     def _fixed(self, ty: Type, at: str) -> tuple[str, list[str], str]:
         match ty:
@@ -205,7 +220,7 @@ class Codecs:
                 loop = f"for a, ({targets}) in zip(range(p, p + {step} * n, {step}), {unpack}(raw))"
             else:
                 loop = f"for {targets} in {unpack}(raw)"
-            self._compile(name, f"def {name}(m, p, n):\n raw = m.part(p, n * {step})\n return [{expression} {loop}]\n")
+            self._function(name, f"def {name}(m, p, n):\n raw = m.part(p, n * {step})\n return [{expression} {loop}]\n")
         return f"{self._load_items[element]}(m, {p}, {n})"
 
     def _variant_expression(self, ty: VariantT | OptionT | ResultT, d: str, at: str) -> str:
@@ -217,9 +232,9 @@ class Codecs:
             good = f"Ok({f'{self._loader(ty.ok)}(m, {inside})' if ty.ok is not None else ''})"
             bad = f"Err({f'{self._loader(ty.err)}(m, {inside})' if ty.err is not None else ''})"
             return f"({bad} if {d} else {good})"
-        loaders = tuple(self._scope[self._loader(t)] if t is not None else None for _, t in ty.cases)
+        loaders = [self._loader(t) if t is not None else "None" for _, t in ty.cases]
         names = self._constant("n", tuple(n for n, _ in ty.cases))
-        table = self._constant("c", loaders)
+        table = self._table("c", f"({', '.join(loaders)},)")
         return f"load_case({names}, {table}, m, {d}, {inside})"
 
     def _handle_expression(self, ty: OwnT | BorrowT, v: str) -> str:
@@ -237,7 +252,7 @@ class Codecs:
         fmt, before, values, after = self._fixed_store(ty, "v", "a")
         pack = self._constant("p", Struct("<" + fmt).pack_into)
         lines = [*before, f"{pack}(m.view, {', '.join(['a', *values])})", *after]
-        return self._compile(name, f"def {name}(m, a, v):\n" + "".join(f" {line}\n" for line in lines))
+        return self._function(name, f"def {name}(m, a, v):\n" + "".join(f" {line}\n" for line in lines))
 
     def _fixed_store(self, ty: Type, v: str, at: str) -> tuple[str, list[str], list[str], list[str]]:
         match ty:
@@ -308,8 +323,9 @@ class Codecs:
                 for i, t in enumerate((ty.ok, ty.err))
             ]
             return fmt, before, [d], after
-        cases = {n: (i, self._scope[self._storer(t)] if t is not None else None) for i, (n, t) in enumerate(ty.cases)}
-        table = self._constant("c", cases)
+        storers = [self._storer(t) if t is not None else "None" for _, t in ty.cases]
+        cases = (f"{n!r}: ({i}, {store})" for i, ((n, _), store) in enumerate(zip(ty.cases, storers, strict=True)))
+        table = self._table("c", f"{{{', '.join(cases)}}}")
         return fmt, [f"{d}, {w} = {table}[{v}.case]"], [d], [f"store_case({w}, m, {inside}, {v}.value)"]
 
     def _put_list(self, ty: ListT, v: str) -> str:
@@ -321,7 +337,7 @@ class Codecs:
         if element not in self._store_items:
             name = self._store_items[element] = self._name("sl")
             store, step = self._storer(element), size(element)
-            self._compile(
+            self._function(
                 name,
                 f"def {name}(m, v):\n"
                 f" v = list_items(v)\n n = len(v)\n"

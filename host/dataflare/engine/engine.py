@@ -19,11 +19,12 @@ from dataflare.engine.component import Component
 from dataflare.engine.flavour import Flavour
 from dataflare.engine.instance import remaining_s
 from dataflare.engine.reflect import reflect
-from dataflare.engine.types import Shape
+from dataflare.engine.types import Interface, Shape
 from dataflare.errors import NotAComponent, UnsupportedComponent, UsageError
 
 __all__ = ["Engine"]
 
+_KEPT_SHAPES: Final = 256
 _WASI: Final = re.compile(r"wasi:(cli|clocks|filesystem|io|random|sockets)/[a-z0-9-]+@0\.2\.\d+")
 
 
@@ -42,6 +43,7 @@ class Engine:
         self._flavours: dict[tuple[bool, bool], Flavour] = {}
         self._lock = threading.Lock()
         self._compiling: dict[str, threading.Lock] = {}
+        self._shapes: dict[str, Shape] = {}
         self._closed = False
 
     def __enter__(self) -> Engine:
@@ -69,6 +71,25 @@ class Engine:
             NotAComponent: The bytes are no valid component.
             UnsupportedComponent: It has an import or export that the engine cannot carry.
         """
+        check_header(binary, name)
+        return self._shape(binary, hashlib.sha256(binary).hexdigest(), name)
+
+    def _shape(self, binary: bytes, digest: str, name: str) -> Shape:
+        """A component's shape: as it was found before, in this process or another, or reflected."""
+        with self._lock:
+            known = self._shapes.get(digest)
+        if known is None:
+            self._flavour(False, True)
+            flavours = list(self._flavours.values())
+            found = (self._cache.find_shape(_key(digest, flavour)) for flavour in flavours)
+            known = next((shape for shape in found if shape is not None), None) or self._reflect(binary, name)
+            with self._lock:
+                if len(self._shapes) >= _KEPT_SHAPES:
+                    self._shapes.pop(next(iter(self._shapes)))
+                self._shapes[digest] = known
+        return known
+
+    def _reflect(self, binary: bytes, name: str) -> Shape:
         shape = reflect(self._flavour(False, True).engine, binary, name)
         for wasi in shape.passthrough:
             if not _WASI.fullmatch(wasi):
@@ -107,18 +128,20 @@ class Engine:
         check_header(binary, source)
         flavour = self._flavour(fuel, timed)
         plugin = hashlib.sha256(binary).hexdigest()
-        key = hashlib.sha256(f"{plugin} {flavour.identity} bridge={BRIDGE_VERSION}".encode()).hexdigest()
+        key = _key(plugin, flavour)
         with self._lock:
             lock = self._compiling.setdefault(key, threading.Lock())
         with lock:
             entry = self._cache.find(key)
-            shape = self.shape(binary, name=source) if entry is None else entry.shape
+            shape = self._shape(binary, plugin, source) if entry is None else entry.shape
             if check is not None:
                 check(shape)
             compiled = None if entry is None else self._deserialize(flavour, entry, key)
             from_cache = compiled is not None
             if compiled is None:
-                shape = self.shape(binary, name=source)
+                if any(interface == Interface() for interface in shape.wasi.values()):
+                    # Composing takes WASI's types too, which the cache does not keep.
+                    shape = self._reflect(binary, source)
                 compiled = self._compile(flavour, binary, shape, source)
                 self._cache.put(key, compiled.serialize(), shape)
         return Component(flavour, compiled, shape, name=name, digest=f"sha256:{plugin}", from_cache=from_cache)
@@ -159,3 +182,8 @@ class Engine:
             if key not in self._flavours:
                 self._flavours[key] = Flavour(fuel=fuel, timed=timed)
             return self._flavours[key]
+
+
+def _key(digest: str, flavour: Flavour) -> str:
+    """What a compiled component is kept under."""
+    return hashlib.sha256(f"{digest} {flavour.identity} bridge={BRIDGE_VERSION}".encode()).hexdigest()

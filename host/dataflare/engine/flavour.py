@@ -21,6 +21,7 @@ from dataflare.limits import Limits
 
 __all__ = ["Flavour"]
 
+_WASMTIME: Final = version("wasmtime")
 _STACK_BYTES: Final = 512 * 1024
 _EXTRA_INSTANCES: Final = 8
 _EXTRA_TABLES: Final = 4
@@ -66,7 +67,7 @@ class Flavour:
     @property
     def identity(self) -> str:
         """What a compiled component depends on, besides its bytes and the machine."""
-        return f"wasmtime {version('wasmtime')} fuel={self.fuel} timed={self.timed} stack={_STACK_BYTES}"
+        return f"wasmtime {_WASMTIME} fuel={self.fuel} timed={self.timed} stack={_STACK_BYTES}"
 
     def _config(self) -> wasmtime.Config:
         config = wasmtime.Config()

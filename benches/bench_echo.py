@@ -56,8 +56,8 @@ def bench_echo(
 
 
 EPOCHS = (
-    "wasmtime looks at its epoch, which time limits of calls need, in each iteration of the loops that copy lists between "
-    "components; without, the time is about half"
+    "wasmtime looks at its epoch, which time limits of calls need, in each iteration of the loops that copy lists "
+    "between components; without, the time is about half"
 )
 LIMITS = {
     "bench-echo": EPOCHS,

@@ -12,6 +12,7 @@ import pyarrow.parquet as parquet
 from benchkit import singer_pipe
 from benchkit.flights import ROWS, flights_csv
 from benchkit.guests import ROOT
+from benchkit.measure import Spread
 from benchkit.results import Contest
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import load_specification
@@ -23,8 +24,8 @@ PIPELINE = Path(__file__).with_name("flights.yaml")
 OURS = ROOT / "build" / "flights" / "bench.parquet"
 THEIRS = ROOT / "build" / "flights" / "bench-singer.parquet"
 LIMITED_BY = (
-    "the record processor, through which everything goes as JSON: half of its time is the host's reading and writing of "
-    "JSON, half the guest's; all other nodes wait for it"
+    "the record processor, through which everything goes as JSON: half of its time is the host's reading and writing "
+    "of JSON, half the guest's; all other nodes wait for it"
 )
 
 
@@ -68,6 +69,8 @@ def bench_flights(contest: Contest, host: Host) -> None:
     contest.rate("flights, CSV to Parquet", "ours", amount=ROWS, unit="rows/s")
     contest.rate("flights, CSV to Parquet, Singer", "singer", amount=ROWS, unit="rows/s")
     contest.speedup("flights, over Singer", "ours", over="singer", at_least=15.0, limited_by=LIMITED_BY)
-    for node in reports[-1].nodes:
-        share = node.guest_seconds, node.host_seconds, node.marshal_seconds
-        print(f"{node.name}: {node.seconds:.2f} s, of which guest, host, marshal {share}")
+    counted = reports[1:]
+    contest.value("flights, loading", Spread.of([each.load_seconds for each in counted]), unit="s", clock="wall")
+    for nodes in zip(*(each.nodes for each in counted), strict=True):
+        name = f"flights, node {nodes[0].name}"
+        contest.value(name, Spread.of([node.seconds for node in nodes]), unit="s", clock="wall")

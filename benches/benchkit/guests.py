@@ -1,4 +1,7 @@
-"""The benches' guests: built into components like those of `guest-sdks`, from sources in `benches/guests`."""
+"""The benches' guests: built into components like those of `guest-sdks`, from sources in `benches/guests`.
+
+`python benches/benchkit/guests.py` builds all that are not up to date.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +108,7 @@ def extism_module() -> bytes:
         "size_bytes": len(kept),
         "sources_sha256": key,
         "toolchain": PINNED,
-        "rebuild": "python benches/run.py --build",
+        "rebuild": "python benches/benchkit/guests.py",
     }
     write_atomically(record_path, f"{json.dumps(record, indent=2, sort_keys=True)}\n".encode())
     return kept
@@ -116,3 +119,8 @@ def build_all() -> Iterator[tuple[str, int]]:
     for name in GUESTS:
         yield name, len(component(name))
     yield EXTISM_GUEST.name, len(extism_module())
+
+
+if __name__ == "__main__":
+    for built, size_bytes in build_all():
+        print(f"{built}: {size_bytes:,} bytes", flush=True)

@@ -21,6 +21,7 @@ import wasmtime
 from dataflare.engine.binary import COMPONENT_HEADER, section, sections, u32
 from dataflare.engine.bridge_exports import ExportsBridge
 from dataflare.engine.bridge_imports import ImportsBridge
+from dataflare.engine.bridge_poll import PollImports
 from dataflare.engine.bridge_wasi import WasiImports
 from dataflare.engine.links import export_links
 from dataflare.engine.scope import Scope, nominal_types
@@ -30,7 +31,7 @@ from dataflare.errors import UnsupportedComponent
 
 __all__ = ["BRIDGE_VERSION", "CALL_EXPORT", "HOST_IMPORT", "compose"]
 
-BRIDGE_VERSION: Final = 1
+BRIDGE_VERSION: Final = 2
 """To be raised with every change of what is generated, since compiled components are kept."""
 HOST_IMPORT: Final = "dataflare:raw/host"
 CALL_EXPORT: Final = "call"
@@ -66,13 +67,16 @@ def _outer(shape: Shape, component: str) -> list[str]:
     scope = Scope(resource)
     hosted = [i for i, r in enumerate(shape.resources) if r.imported and r.interface not in shape.wasi]
     imports = ImportsBridge(shape, scope, hosted)
-    wasi = [f"(with {quote(name)} (instance $wasi{number}))" for number, name in enumerate(shape.wasi)]
+    poll = PollImports(shape)
+    wasi = [f"(with {quote(name)} (instance {poll.instance_of(number)}))" for number, name in enumerate(shape.wasi)]
     out = [
         *WasiImports(shape).text(),
+        *poll.imports(),
         f'(import "{HOST_IMPORT}" (instance $host'
         ' (export "call" (func (param "index" u32))) (export "release" (func))))',
         *imports.text(),
         *imports.instances(),
+        *poll.instances(),
         "(component $plugin)",
         f"(instance $p (instantiate $plugin {' '.join([*wasi, *imports.arguments()])}))",
     ]

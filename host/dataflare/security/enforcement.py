@@ -224,7 +224,8 @@ class Auditor:
                     "pipeline": self._pipeline,
                     "capability": capability,
                     "function": function[:300],
-                    "object": used[:300],
+                    # A plugin may use a secret as a name, of a directory say.
+                    "object": self._redactor.redact(used)[:300],
                     "decision": decision,
                     "count": count,
                     "reason": self._redactor.redact(reason)[:_MAX_REASON],

@@ -1,0 +1,153 @@
+"""Waiting that a time limit can end.
+
+`wasi:io/poll` waits within wasmtime, where no epoch is looked at: a plugin that sleeps for a year would not be stopped
+by its time limit. So plugins get a `poll` and a `block` that wait in short turns, each with a timer beside what the
+plugin waits for; between two turns compiled code looks at the epoch.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dataflare.engine.types import Interface, Shape
+from dataflare.engine.wat import quote
+
+__all__ = ["PollImports"]
+
+_TURN_NS: Final = 5_000_000
+_PREFIX: Final = "wasi:io/poll@0.2."
+
+_FUNCTIONS: Final = {
+    "poll": ("$poll-f", '(func (param "in" (list (borrow $e))) (result (list u32)))'),
+    "[method]pollable.block": ("$block-f", '(func (param "self" (borrow $e)))'),
+    "[method]pollable.ready": ("$ready", '(func (param "self" (borrow $e)) (result bool))'),
+}
+
+# `$p` is the resource `pollable`. What a call needs lies from address 64 on, and is forgotten when it ends.
+_STEADY: Final = f"""  (import "pollable" (type $p (sub resource)))
+  (import "subscribe" (func $subscribe (param "when" u64) (result (own $p))))
+  (import "poll" (func $poll (param "in" (list (borrow $p))) (result (list u32))))
+  (core module $libc
+    (memory (export "memory") 1)
+    (global $next (export "next") (mut i32) (i32.const 64))
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32) (local $at i32) (local $end i32)
+      (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
+      (local.set $end (i32.add (local.get $at) (local.get 3)))
+      (if (i32.gt_u (local.get $end) (i32.mul (memory.size) (i32.const 65536)))
+        (then (if (i32.eq (i32.const -1)
+            (memory.grow (i32.add (i32.const 1) (i32.div_u (local.get 3) (i32.const 65536)))))
+          (then unreachable))))
+      (global.set $next (local.get $end))
+      (local.get $at)))
+  (core instance $libc (instantiate $libc))
+  (alias core export $libc "memory" (core memory $memory))
+  (alias core export $libc "realloc" (core func $realloc))
+  (core func $subscribe (canon lower (func $subscribe)))
+  (core func $poll (canon lower (func $poll) (memory $memory) (realloc $realloc)))
+  (core func $drop (canon resource.drop $p))
+  (core module $code
+    (import "libc" "memory" (memory 1))
+    (import "libc" "next" (global $next (mut i32)))
+    (import "libc" "realloc" (func $realloc (param i32 i32 i32 i32) (result i32)))
+    (import "host" "subscribe" (func $subscribe (param i64) (result i32)))
+    (import "host" "poll" (func $poll (param i32 i32 i32)))
+    (import "host" "drop" (func $drop (param i32)))
+    ;; Waits until one of the handles is ready; leaves the list of their indices, and its length, at 16 and 20.
+    (func $wait (param $at i32) (param $count i32)
+      (local $list i32) (local $mark i32) (local $timer i32) (local $found i32) (local $left i32)
+      (local.set $list (call $realloc (i32.const 0) (i32.const 0) (i32.const 4)
+        (i32.add (i32.const 4) (i32.shl (local.get $count) (i32.const 2)))))
+      (memory.copy (local.get $list) (local.get $at) (i32.shl (local.get $count) (i32.const 2)))
+      (local.set $mark (global.get $next))
+      (loop $turn
+        (global.set $next (local.get $mark))
+        (local.set $timer (call $subscribe (i64.const {_TURN_NS})))
+        (i32.store (i32.add (local.get $list) (i32.shl (local.get $count) (i32.const 2))) (local.get $timer))
+        (call $poll (local.get $list) (i32.add (local.get $count) (i32.const 1)) (i32.const 16))
+        (call $drop (local.get $timer))
+        ;; The timer's index is the last one, if it is there.
+        (local.set $left (i32.load (i32.const 20)))
+        (local.set $found (i32.add (i32.load (i32.const 16)) (i32.shl (local.get $left) (i32.const 2))))
+        (if (i32.eq (i32.load (i32.sub (local.get $found) (i32.const 4))) (local.get $count))
+          (then (local.set $left (i32.sub (local.get $left) (i32.const 1)))))
+        (i32.store (i32.const 20) (local.get $left))
+        (br_if $turn (i32.eqz (local.get $left)))))
+    (func (export "poll") (param $at i32) (param $count i32) (result i32) (local $i i32)
+      (if (local.get $count)
+        (then (call $wait (local.get $at) (local.get $count)))
+        (else (call $poll (local.get $at) (i32.const 0) (i32.const 16))))
+      (block $end (loop $next_one
+        (br_if $end (i32.eq (local.get $i) (local.get $count)))
+        (call $drop (i32.load (i32.add (local.get $at) (i32.shl (local.get $i) (i32.const 2)))))
+        (local.set $i (i32.add (local.get $i) (i32.const 1)))
+        (br $next_one)))
+      (i32.const 16))
+    (func (export "block") (param $handle i32)
+      (i32.store (i32.const 32) (local.get $handle))
+      (call $wait (i32.const 32) (i32.const 1))
+      (call $drop (local.get $handle))
+      (global.set $next (i32.const 64)))
+    (func (export "forget") (param i32) (global.set $next (i32.const 64))))
+  (core instance $code (instantiate $code (with "libc" (instance $libc)) (with "host" (instance
+    (export "subscribe" (func $subscribe)) (export "poll" (func $poll)) (export "drop" (func $drop))))))
+  (alias core export $code "poll" (core func $poll-code))
+  (alias core export $code "block" (core func $block-code))
+  (alias core export $code "forget" (core func $forget))
+  (func $poll-f (param "in" (list (borrow $p))) (result (list u32))
+    (canon lift (core func $poll-code) (memory $memory) (realloc $realloc) (post-return (core func $forget))))
+  (func $block-f (param "self" (borrow $p)) (canon lift (core func $block-code)))
+  (export $e "pollable" (type $p))"""
+
+
+class PollImports:
+    """What plugins that import `wasi:io/poll` get in its place."""
+
+    def __init__(self, shape: Shape) -> None:
+        self._shape = shape
+        self._found = [
+            (number, name, interface)
+            for number, (name, interface) in enumerate(shape.wasi.items())
+            if name.startswith(_PREFIX) and interface.funcs
+        ]
+
+    def imports(self) -> list[str]:
+        """What the host has to give besides, under versions that the plugin itself does not import."""
+        return [line for number, _, interface in self._found for line in self._import(number, interface)]
+
+    def instances(self) -> list[str]:
+        """The instances; they come before the plugin's."""
+        return [line for number, _, interface in self._found for line in self._instance(number, interface)]
+
+    def instance_of(self, number: int) -> str:
+        """What the plugin gets as the import of WASI with this number."""
+        return f"$steady{number}" if any(number == each for each, _, _ in self._found) else f"$wasi{number}"
+
+    def _instance(self, number: int, interface: Interface) -> list[str]:
+        resource = f"$w{interface.resources['pollable']}"
+        parts, given = [], ""
+        if "[method]pollable.ready" in interface.funcs:
+            parts.append('(import "ready" (func $ready (param "self" (borrow $p)) (result bool)))')
+            given = f'(with "ready" (func $wasi{number} "[method]pollable.ready"))'
+        for name in interface.funcs:
+            function, ty = _FUNCTIONS[name]
+            parts.append(f"(export {quote(name)} (func {function}) {ty})")
+        return [
+            f"(component $turns{number} {_STEADY} {' '.join(parts)})",
+            f'(instance $steady{number} (instantiate $turns{number} (with "pollable" (type {resource}))'
+            f' (with "subscribe" (func $turnclock{number} "subscribe-duration"))'
+            f' (with "poll" (func $turnpoll{number} "poll")) {given}))',
+        ]
+
+    def _import(self, number: int, interface: Interface) -> list[str]:
+        resource = interface.resources["pollable"]
+        same = f'(alias outer 1 $w{resource} (type $o)) (export "pollable" (type $t (eq $o)))'
+        clock, poll = self._unused("wasi:clocks/monotonic-clock@0.2."), self._unused(_PREFIX)
+        return [
+            f"(import {quote(clock)} (instance $turnclock{number} {same}"
+            ' (export "subscribe-duration" (func (param "when" u64) (result (own $t))))))',
+            f"(import {quote(poll)} (instance $turnpoll{number} {same}"
+            ' (export "poll" (func (param "in" (list (borrow $t))) (result (list u32))))))',
+        ]
+
+    def _unused(self, prefix: str) -> str:
+        return next(name for patch in range(10) if (name := f"{prefix}{patch}") not in self._shape.wasi)

@@ -1,0 +1,464 @@
+"""Attacks on the host's time, memory and patience."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+
+import pyarrow as pa
+
+from arena import MIB, ROWS, Arena, attack, bystander
+from dataflare.capabilities.http_transport import Canned
+from dataflare.data.ipc import encode_stream
+from dataflare.engine.memory import MEMORIES
+from dataflare.errors import (
+    CallTimeout,
+    CopyLimitExceeded,
+    GuestPanic,
+    HandleLimitExceeded,
+    HostCallLimitExceeded,
+    HostCallRateExceeded,
+    InstanceLimitExceeded,
+    LimitExceeded,
+    LogLimitExceeded,
+    MemoryLimitExceeded,
+    OutOfFuel,
+    OutputLimitExceeded,
+    ProtocolFault,
+    StackOverflow,
+    TableLimitExceeded,
+)
+from dataflare.grants import Grants, HttpGrant
+from dataflare.limits import Limits
+from dataflare.runtime.pool import PoolExhausted, PoolSettings
+from dataflare.runtime.processor import Processor
+from plugin_wat import ANSWER, DATA, RESULT, Hostile, answer_outcome, hostile, shape_with
+
+BOUND_S = 2.0
+"""A busy machine gets so many seconds more than the limit; on an idle one it takes a few milliseconds more."""
+
+LOG = "(call $logging#log (i32.const 2) {at} {size} (i32.const 0) (i32.const 0))"
+
+
+@cache
+def monster() -> Hostile:
+    """A plugin that can do everything wrong that needs no grant."""
+    return hostile(
+        {
+            "well": "",
+            "loop": "(loop $x (br $x))",
+            "recursion": "(drop (call $deeper (i32.const 0)))",
+            "allocation": "(loop $x (if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then unreachable))"
+            " (br $x))",
+            "table": "(loop $x (if (i32.eq (table.grow $table (ref.null func) (i32.const 10000)) (i32.const -1))"
+            " (then (return))) (br $x))",
+            "flood": f"(loop $x {LOG.format(at='(i32.const 1024)', size='(i32.const 7)')} (br $x))",
+            "large-flood": f"(loop $x {LOG.format(at='(i32.const 1048576)', size='(i32.const 1048576)')} (br $x))",
+            "giant": "(call $say (i32.const 1048576) (i32.const 1500000))",
+            "handles": "(loop $x (drop (call $batches#new-batch (i32.const 1))) (br $x))",
+            "calls": "(loop $x (drop (call $logging#is-enabled (i32.const 0))) (br $x))",
+            "few-calls": "(local.set $i (i32.const 100)) (loop $x (drop (call $logging#is-enabled (i32.const 0)))"
+            " (br_if $x (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))",
+        },
+        uses=("logging#log", "logging#is-enabled", "batches#new-batch"),
+        extra="(func $deeper (param i32) (result i32)"
+        " (i32.add (i32.const 1) (call $deeper (i32.add (local.get 0) (i32.const 1)))))",
+    )
+
+
+def run(
+    arena: Arena, action: str, expected: type[LimitExceeded], within_s: float | None = None, **limits: object
+) -> None:
+    """Have the monster do something beside a plugin that must not notice."""
+    host = arena.host()
+    neighbour = arena.load(bystander().binary, host, name="neighbour")
+    neighbour.start()
+    made = monster()
+    plugin = arena.load(made.binary, host, limits=Limits(**{"call_timeout_s": 20.0, **limits}))  # type: ignore[arg-type]
+    plugin.start()
+    began = time.monotonic()
+    fault = arena.passes_limit(expected, lambda: plugin.process(made.order(action)))
+    took_s = time.monotonic() - began
+    assert took_s < (10.0 if within_s is None else within_s + BOUND_S), f"{took_s:.2f} s"
+    assert fault.plugin == "plugin" and "#" in fault.export
+    # Neither the neighbour nor the next call of the plugin itself suffers.
+    assert neighbour.process(bystander().order("nothing")) is None and neighbour.stats.faults == 0
+    assert plugin.process(made.order("well")) is None and plugin.stats.instances == 2
+
+
+@attack("limits")
+def loop_without_end(arena: Arena) -> None:
+    """Compute for ever."""
+    run(arena, "loop", CallTimeout, within_s=0.2, call_timeout_s=0.2)
+
+
+@attack("limits")
+def loop_that_is_counted(arena: Arena) -> None:
+    """Compute for ever, where work is counted rather than time."""
+    run(arena, "loop", OutOfFuel, fuel=5_000_000)
+
+
+@attack("limits")
+def recursion_without_end(arena: Arena) -> None:
+    """Overflow the stack, to crash the host's thread."""
+    run(arena, "recursion", StackOverflow)
+
+
+@attack("limits")
+def allocation_without_end(arena: Arena) -> None:
+    """Take all memory."""
+    run(arena, "allocation", MemoryLimitExceeded, memory_bytes=16 * MIB)
+
+
+@attack("limits")
+def flood_of_log_events(arena: Arena) -> None:
+    """Fill the disk, or the operator's screen, with log events."""
+    run(arena, "flood", LogLimitExceeded, log_events_per_s=50, log_dropped_events=2000)
+    assert len(arena.log_sink.events) < 1000
+
+
+@attack("limits")
+def flood_of_large_log_events(arena: Arena) -> None:
+    """Have the host copy log messages of a megabyte each."""
+    run(arena, "large-flood", CopyLimitExceeded, copied_bytes=20 * MIB)
+
+
+@attack("limits")
+def giant_output(arena: Arena) -> None:
+    """Answer with a text that the caller cannot hold."""
+    run(arena, "giant", OutputLimitExceeded, output_bytes=MIB)
+
+
+@attack("limits")
+def storm_of_handles(arena: Arena) -> None:
+    """Make batches without end and keep them all."""
+    run(arena, "handles", HandleLimitExceeded, handles=500)
+
+
+@attack("limits")
+def storm_of_host_calls(arena: Arena) -> None:
+    """Call the host without end."""
+    run(arena, "calls", HostCallLimitExceeded, host_calls=5000)
+
+
+@attack("limits")
+def storm_of_host_calls_in_a_second(arena: Arena) -> None:
+    """Call the host as fast as possible, in one call or spread over many."""
+    run(arena, "calls", HostCallRateExceeded, host_calls_per_s=500)
+    plugin = arena.load(monster().binary, name="spread", limits=Limits(host_calls_per_s=200))
+
+    def many() -> None:
+        for _ in range(100):
+            plugin.process(monster().order("few-calls"))
+
+    arena.passes_limit(HostCallRateExceeded, many, plugin="spread")
+
+
+@attack("limits")
+def table_that_grows_without_end(arena: Arena) -> None:
+    """Grow a table until memory is full; it is told that it cannot."""
+    made = monster()
+    plugin = arena.load(made.binary, limits=Limits(table_elements=50_000))
+    assert plugin.process(made.order("table")) is None
+    assert plugin.stats.faults == 0
+
+
+@attack("limits")
+def table_that_is_too_large_from_the_start(arena: Arena) -> None:
+    """Declare a table that fills memory."""
+    made = hostile({"nothing": ""}, extra="(table 3000000 funcref)")
+    plugin = arena.load(made.binary, limits=Limits(table_elements=1_000_000))
+    arena.passes_limit(TableLimitExceeded, plugin.start)
+
+
+@attack("limits")
+def memory_that_is_too_large_from_the_start(arena: Arena) -> None:
+    """Declare a memory of a gigabyte."""
+    made = hostile({"nothing": ""}, memory_pages=16_384)
+    plugin = arena.load(made.binary, limits=Limits(memory_bytes=64 * MIB))
+    arena.passes_limit(MemoryLimitExceeded, plugin.start)
+
+
+@attack("limits")
+def too_many_core_instances(arena: Arena) -> None:
+    """Be made of more parts than the host wants to keep."""
+    made = hostile({"nothing": ""})
+    plugin = arena.load(made.binary, limits=Limits(instances=1, memories=1))
+    try:
+        plugin.start()
+    except InstanceLimitExceeded:
+        raise AssertionError("the bridges' own instances count") from None
+    crowd = "(core module $part) " + " ".join(f"(core instance $part{n} (instantiate $part))" for n in range(60))
+    plugin = arena.load(hostile({"nothing": ""}, beside=crowd).binary, name="crowd", limits=Limits(instances=40))
+    arena.passes_limit(InstanceLimitExceeded, plugin.start, plugin="crowd")
+
+
+@attack("limits")
+def too_many_rows(arena: Arena) -> None:
+    """Return more rows, or more bytes, than the operator wants."""
+    for limits, name in ((Limits(output_rows=2), "rows"), (Limits(output_bytes=16), "bytes")):
+        plugin = arena.load(bystander().binary, name=name, limits=limits)
+        fault = arena.passes_limit(OutputLimitExceeded, lambda plugin=plugin: plugin.process_batch(ROWS), plugin=name)
+        assert fault.limit == f"output_{name}"
+        assert plugin.process_batch(ROWS.slice(0, 1)).num_rows == 1
+
+
+@cache
+def bomb() -> bytes:
+    """An Arrow stream of a few kilobytes that becomes 64 MiB."""
+    batch = pa.record_batch({"n": pa.array([0]).take(pa.array([0] * (8 * MIB)))})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def unpacking(stream: bytes) -> Hostile:
+    function = "batches#from-arrow"
+    body = (
+        f"(call $batches#from-arrow (i32.const {DATA}) (i32.const {len(stream)}) (i32.const {RESULT}))"
+        f" {answer_outcome(function, shape_with((function,)))}"
+    )
+    return hostile({"ask": body}, uses=(function,), data=stream)
+
+
+@attack("limits")
+def decompression_bomb(arena: Arena) -> None:
+    """Have the host unpack an Arrow stream of a few kilobytes into many megabytes."""
+    stream = bomb()
+    assert len(stream) < MIB // 8
+    made = unpacking(stream)
+    plugin = arena.load(made.binary, arena.host(max_batch_bytes=16 * MIB))
+    before = pa.total_allocated_bytes()
+    arena.answers_with("too-large", plugin, made, "batches#from-arrow")
+    assert pa.total_allocated_bytes() - before < MIB
+
+
+@attack("files-in")
+def arrow_stream_that_lies(arena: Arena) -> None:
+    """Hand the host an Arrow stream whose buffers lie outside of it."""
+    good = bytes(encode_stream(pa.record_batch({"n": [1, 2, 3], "s": ["a", "b", "c"]})))
+    for damaged in (good[: len(good) // 2], good.replace(b"\x08\x00\x00\x00", b"\xff\xff\xff\x7f"), b"\xff" * 64):
+        made = unpacking(damaged)
+        plugin = arena.load(made.binary)
+        arena.answers_with("malformed", plugin, made, "batches#from-arrow")
+        plugin.close()
+
+
+@attack("limits")
+def reentrance_through_the_log(arena: Arena) -> None:
+    """Have the host call the plugin from within its own call."""
+    made = monster()
+    host = arena.host(log_sink=lambda _: sink)
+    caught: list[BaseException] = []
+
+    class Reentrant:
+        def emit(self, event: object) -> None:
+            if not caught:
+                try:
+                    plugin.process(made.order("well"))
+                except BaseException as error:
+                    caught.append(error)
+                    raise
+
+        def is_enabled(self, level: str) -> bool:
+            return True
+
+    sink = Reentrant()
+    plugin = arena.load(made.binary, host, pool=PoolSettings(maximum=1), limits=Limits(call_timeout_s=5))
+    arena.raises(PoolExhausted, lambda: plugin.process(made.order("flood")), says="within its own call")
+    assert len(caught) == 1 and plugin.process(made.order("well")) is None
+
+
+CALL = (
+    f"(call $plugins#call (local.get $p) (local.get $n) (call $batches#new-batch (i32.const 1)) (i32.const {RESULT}))"
+)
+
+
+@cache
+def caller() -> Hostile:
+    return hostile({"call": CALL}, uses=("plugins#call",))
+
+
+@cache
+def slow_callee() -> Hostile:
+    return hostile({"nothing": ""}, batch_result="(loop $x (br $x)) (local.get 0)")
+
+
+def within(seconds: float, call: Callable[[], object]) -> None:
+    began = time.monotonic()
+    call()
+    took_s = time.monotonic() - began
+    assert took_s < seconds + BOUND_S, f"{took_s:.2f} s"
+
+
+@attack("limits")
+def time_hidden_in_another_plugin(arena: Arena) -> None:
+    """Spend the time in a plugin that is called, whose own limit is higher."""
+    host = arena.host()
+    arena.load(slow_callee().binary, host, name="slow", limits=Limits(call_timeout_s=30))
+    plugin = arena.load(
+        caller().binary, host, grants=Grants(plugins=frozenset({"slow"})), limits=Limits(call_timeout_s=0.2)
+    )
+    within(0.2, lambda: arena.passes_limit(CallTimeout, lambda: plugin.process(caller().order("call", "slow"))))
+
+
+@attack("limits")
+def deadlock_on_a_busy_plugin(arena: Arena) -> None:
+    """Wait for ever for a plugin whose only instance is in use."""
+    host = arena.host()
+    slow: Processor = arena.load(
+        slow_callee().binary, host, name="slow", limits=Limits(call_timeout_s=1.5), pool=PoolSettings(maximum=1)
+    )
+    slow.start()
+    holder = threading.Thread(target=lambda: _swallow(lambda: slow.process_batch(ROWS)))
+    plugin = arena.load(
+        caller().binary, host, grants=Grants(plugins=frozenset({"slow"})), limits=Limits(call_timeout_s=0.2)
+    )
+    plugin.start()
+    holder.start()
+    try:
+        time.sleep(0.05)
+        within(0.2, lambda: arena.raises(PoolExhausted, lambda: plugin.process(caller().order("call", "slow"))))
+    finally:
+        holder.join()
+
+
+def _swallow(call: Callable[[], object]) -> None:
+    with contextlib.suppress(CallTimeout):
+        call()
+
+
+@attack("limits")
+def time_hidden_in_a_request(arena: Arena) -> None:
+    """Spend the time in a request to a server that never answers."""
+    send = (
+        f"(i32.const {DATA}) (i32.const 3) (local.get $p) (local.get $n) (i32.const 0) (i32.const 0)"
+        f" (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const {RESULT})"
+    )
+    function = "http#send"
+    made = hostile(
+        {"ask": f"(call $http#send {send}) {answer_outcome(function, shape_with((function,)))}"},
+        uses=(function,),
+        data=b"GET",
+    )
+    arena.answers = lambda _: Canned(takes_ms=20_000)
+    grants = Grants(http={"https://slow.example": HttpGrant(methods=frozenset({"GET"}), timeout_s=600)})
+    plugin = arena.load(made.binary, grants=grants, limits=Limits(call_timeout_s=0.5))
+    within(0.5, lambda: arena.answers_with("timed-out", plugin, made, "http#send", "https://slow.example/"))
+
+
+@attack("limits")
+def fault_at_each_call(arena: Arena) -> None:
+    """Trap again and again, so that the host runs out of something."""
+    made = hostile({"trap": "unreachable", "well": ""})
+    plugin = arena.load(made.binary)
+    plugin.process(made.order("well"))
+    mapped = MEMORIES.mapped
+    for _ in range(50):
+        try:
+            plugin.process(made.order("trap"))
+        except Exception as error:
+            assert type(error).__name__ == "GuestPanic"
+    assert plugin.process(made.order("well")) is None and plugin.stats.faults == 50
+    assert MEMORIES.mapped == mapped
+
+
+@attack("limits")
+def start_that_never_ends(arena: Arena) -> None:
+    """Loop while the instance is made, before any function is called."""
+    made = hostile({"nothing": ""}, extra="(func $begin (loop $x (br $x))) (start $begin)")
+    plugin = arena.load(made.binary, limits=Limits(call_timeout_s=0.2))
+    within(0.2, lambda: arena.passes_limit(CallTimeout, plugin.start))
+
+
+@attack("limits")
+def shutdown_that_never_ends(arena: Arena) -> None:
+    """Loop in `shutdown`, so that the host cannot be closed."""
+    made = hostile({"nothing": ""}, bodies={"shutdown": "(loop $x (br $x)) (i32.const 64)"})
+    plugin = arena.load(made.binary, limits=Limits(call_timeout_s=0.2))
+    plugin.start()
+    within(0.2, plugin.close)
+    arena.assert_denied(capability="limits", object="limit:call_timeout_s")
+
+
+@attack("memory")
+def handle_that_was_never_given(arena: Arena) -> None:
+    """Return a batch under a handle that the host never gave."""
+    plugin = arena.load(hostile({"nothing": ""}, batch_result="(i32.const 77)").binary)
+    arena.raises(ProtocolFault, lambda: plugin.process_batch(ROWS))
+
+
+@attack("memory")
+def handle_that_was_dropped(arena: Arena) -> None:
+    """Return a batch that was dropped before."""
+    plugin = arena.load(hostile({"nothing": ""}, batch_result="(call $drop-0 (local.get 0)) (local.get 0)").binary)
+    arena.raises(ProtocolFault, lambda: plugin.process_batch(ROWS))
+
+
+def answering(arena: Arena, body: str) -> None:
+    made = hostile({"answer": body, "well": ""})
+    plugin = arena.load(made.binary)
+    arena.raises(ProtocolFault, lambda: plugin.process(made.order("answer")))
+    assert plugin.process(made.order("well")) is None
+
+
+@attack("memory")
+def text_outside_of_memory(arena: Arena) -> None:
+    """Answer with a text that lies outside of the plugin's memory, to read the host's."""
+    answering(arena, "(call $say (i32.const -16) (i32.const 4096))")
+    answering(arena, "(call $say (i32.const 0) (i32.const -1))")
+
+
+@attack("memory")
+def text_that_is_no_text(arena: Arena) -> None:
+    """Answer with bytes that are no UTF-8."""
+    answering(
+        arena,
+        f"(i32.store (i32.const {ANSWER + 64}) (i32.const 0xfffefdfc))"
+        f" (call $say (i32.const {ANSWER + 64}) (i32.const 4))",
+    )
+
+
+@attack("memory")
+def result_of_no_case(arena: Arena) -> None:
+    """Answer with a case that the result does not have."""
+    answering(arena, f"(i32.store8 (i32.const {ANSWER}) (i32.const 9)) (global.set $answer (i32.const {ANSWER}))")
+
+
+@attack("memory")
+def address_of_nowhere(arena: Arena) -> None:
+    """Return an address outside of memory as the result's."""
+    made = hostile({"answer": "(global.set $answer (i32.const 0x7ffffff0))", "well": ""})
+    plugin = arena.load(made.binary)
+    arena.raises(GuestPanic, lambda: plugin.process(made.order("answer")), says="out of bounds")
+    assert plugin.process(made.order("well")) is None
+
+
+@attack("memory")
+def text_for_the_host_outside_of_memory(arena: Arena) -> None:
+    """Hand the host a text that lies outside of the plugin's memory."""
+    made = hostile({"log": LOG.format(at="(i32.const -8)", size="(i32.const 64)")}, uses=("logging#log",))
+    plugin = arena.load(made.binary)
+    arena.raises(ProtocolFault, lambda: plugin.process(made.order("log")))
+    assert arena.log_sink.events == []
+
+
+@attack("memory")
+def rows_of_the_batch_before(arena: Arena) -> None:
+    """Keep what one batch left in memory, to give it away with the next; a fresh instance knows nothing."""
+    made = hostile(
+        {
+            "keep": "(i32.store (i32.const 2000) (i32.const 0x73656372))",
+            "give": "(call $say (i32.const 2000) (i32.const 4))",
+        }
+    )
+    plugin = arena.load(made.binary, pool=PoolSettings(policy="fresh-per-call"))
+    plugin.process(made.order("keep"))
+    assert plugin.process(made.order("give")) == "\0\0\0\0"
+    reused = arena.load(made.binary, name="reused", pool=PoolSettings(maximum=1))
+    reused.process(made.order("keep"))
+    assert reused.process(made.order("give")) == "rces"

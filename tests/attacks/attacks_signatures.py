@@ -1,0 +1,276 @@
+"""Attacks on signatures, trust and identity."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+from arena import Arena, attack, bystander, key
+from dataflare.errors import ConfigError, PermissionDenied
+from dataflare.security.keys import PrivateKey
+from dataflare.security.manifest import (
+    MANIFEST_SECTION,
+    DuplicateManifest,
+    MalformedManifest,
+    Manifest,
+    component_digest,
+    embed,
+)
+from dataflare.security.sections import append_section
+from dataflare.security.signatures import (
+    DigestMismatch,
+    MalformedSignature,
+    Revoked,
+    SignatureInvalid,
+    SigningKeyExpired,
+    Unsigned,
+    UntrustedKey,
+    sign,
+)
+
+
+@attack("signatures")
+def unsigned_component_is_loaded(arena: Arena) -> None:
+    """Load a component without a signature where signatures are needed."""
+    package = arena.package()
+    host = arena.host(trust=arena.trust())
+    arena.refused_load(Unsigned, lambda: arena.load(package.binary, host))
+
+
+@attack("signatures")
+def signed_file_without_its_signature(arena: Arena) -> None:
+    """Delete the `.sig` file beside a component, hoping that nobody looks."""
+    package = arena.package()
+    file = arena.folder / "plugin.wasm"
+    file.write_bytes(package.binary)
+    file.with_name("plugin.wasm.sig").write_bytes(package.signature)
+    host = arena.host(trust=arena.trust())
+    host.load(file).close()
+    file.with_name("plugin.wasm.sig").unlink()
+    arena.refused_load(Unsigned, lambda: host.load(file))
+
+
+@attack("signatures")
+def code_changed_after_signing(arena: Arena) -> None:
+    """Change a component after it was signed."""
+    package = arena.package()
+    changed = append_section(package.binary, "more", b"code")
+    host = arena.host(trust=arena.trust())
+    arena.refused_load(DigestMismatch, lambda: arena.load(changed, host, signature=package.signature))
+
+
+@attack("signatures")
+def manifest_changed_after_signing(arena: Arena) -> None:
+    """Ask for more than what was signed, by another manifest."""
+    package = arena.package()
+    wider = Manifest.model_validate_json(
+        '{"name": "hostile", "version": "1.0.0", "kind": "processor", "publisher": "acme",'
+        ' "asks": {"secrets": ["token"]}}'
+    )
+    host = arena.host(trust=arena.trust())
+    changed = embed(package.binary, wider)
+    arena.refused_load(DigestMismatch, lambda: arena.load(changed, host, signature=package.signature))
+
+
+@attack("signatures")
+def manifest_removed_after_signing(arena: Arena) -> None:
+    """Take the manifest away, so that nothing is asked for."""
+    package = arena.package()
+    host = arena.host(trust=arena.trust())
+    arena.refused_load(DigestMismatch, lambda: arena.load(bystander().binary, host, signature=package.signature))
+
+
+@attack("signatures")
+def signature_of_another_component(arena: Arena) -> None:
+    """Put the signature of a good component beside a bad one."""
+    good, bad = arena.package(), arena.package(append_section(bystander().binary, "bad", b"code"))
+    host = arena.host(trust=arena.trust())
+    arena.refused_load(DigestMismatch, lambda: arena.load(bad.binary, host, signature=good.signature))
+
+
+@attack("signatures")
+def signed_by_a_stranger(arena: Arena) -> None:
+    """Sign with a key that the operator does not know."""
+    package = arena.package(signer="mallory")
+    host = arena.host(trust=arena.trust())
+    arena.refused_load(UntrustedKey, lambda: arena.load(package.binary, host, signature=package.signature))
+
+
+@attack("signatures")
+def forged_under_a_trusted_keys_name(arena: Arena) -> None:
+    """Put a trusted key's id on a signature that another key made."""
+    package = arena.package(signer="mallory")
+    envelope = json.loads(package.signature)
+    envelope["signatures"][0]["keyid"] = key("acme").public.id
+    forged = json.dumps(envelope).encode()
+    host = arena.host(trust=arena.trust())
+    arena.refused_load(SignatureInvalid, lambda: arena.load(package.binary, host, signature=forged))
+
+
+@attack("signatures")
+def statement_rewritten_within_its_envelope(arena: Arena) -> None:
+    """Keep the signature, and rewrite what it signs to name the bad component."""
+    good, bad = arena.package(), arena.package(append_section(bystander().binary, "bad", b"code"))
+    envelope = json.loads(good.signature)
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    statement["component"] = component_digest(bad.binary)
+    envelope["payload"] = base64.b64encode(json.dumps(statement).encode()).decode()
+    forged = json.dumps(envelope).encode()
+    host = arena.host(trust=arena.trust())
+    arena.refused_load(SignatureInvalid, lambda: arena.load(bad.binary, host, signature=forged))
+
+
+@attack("signatures")
+def signed_with_an_expired_key(arena: Arena) -> None:
+    """Use a key after the operator's trust in it has ended."""
+    package = arena.package()
+    host = arena.host(trust=arena.trust(more={"expires": "2020-01-01T00:00:00Z"}))
+    arena.refused_load(SigningKeyExpired, lambda: arena.load(package.binary, host, signature=package.signature))
+
+
+@attack("signatures")
+def signed_with_a_stolen_key(arena: Arena) -> None:
+    """Use a key that was revoked."""
+    package = arena.package()
+    host = arena.host(trust=arena.trust(revoked={"keys": {key("acme").public.id: "stolen"}}))
+    arena.refused_load(Revoked, lambda: arena.load(package.binary, host, signature=package.signature), says="stolen")
+
+
+@attack("signatures")
+def component_that_was_revoked(arena: Arena) -> None:
+    """Bring back a version that was found to be bad, well signed."""
+    package = arena.package()
+    host = arena.host(trust=arena.trust(revoked={"digests": {component_digest(package.binary): "leaks rows"}}))
+    arena.refused_load(Revoked, lambda: arena.load(package.binary, host, signature=package.signature), says="leaks")
+
+
+@attack("signatures")
+def key_of_another_plugin(arena: Arena) -> None:
+    """Sign with a key that is trusted, but for other plugins only."""
+    package = arena.package()
+    host = arena.host(trust=arena.trust(more={"plugins": ["another"]}))
+    arena.refused_load(UntrustedKey, lambda: arena.load(package.binary, host, signature=package.signature))
+
+
+@attack("signatures")
+def publisher_that_did_not_sign(arena: Arena) -> None:
+    """Claim a well-known publisher in the manifest, and sign with one's own trusted key."""
+    package = arena.package(by="bigcorp", signer="acme")
+    host = arena.host(trust=arena.trust("acme", "bigcorp"))
+    arena.refused_load(
+        UntrustedKey, lambda: arena.load(package.binary, host, signature=package.signature), says="bigcorp"
+    )
+
+
+@attack("signatures")
+def one_signature_where_two_are_needed(arena: Arena) -> None:
+    """Get past a threshold with one key, and its signature repeated."""
+    package = arena.package()
+    host = arena.host(trust=arena.trust("acme", "reviewer", threshold=2))
+    arena.refused_load(UntrustedKey, lambda: arena.load(package.binary, host, signature=package.signature))
+    envelope = json.loads(package.signature)
+    envelope["signatures"] *= 2
+    twice = json.dumps(envelope).encode()
+    arena.refused_load(MalformedSignature, lambda: arena.load(package.binary, host, signature=twice))
+
+
+@attack("signatures")
+def envelope_of_another_kind(arena: Arena) -> None:
+    """Present a genuine signature of something that is no plugin."""
+    package = arena.package()
+    envelope = json.loads(package.signature)
+    envelope["payloadType"] = "application/vnd.in-toto+json"
+    other = json.dumps(envelope).encode()
+    host = arena.host(trust=arena.trust())
+    arena.refused_load(MalformedSignature, lambda: arena.load(package.binary, host, signature=other))
+
+
+@attack("signatures")
+def metadata_of_an_unsigned_component(arena: Arena) -> None:
+    """Have code run by asking for metadata alone, which needs no grants."""
+    host = arena.host(trust=arena.trust())
+    arena.raises(Unsigned, lambda: host.metadata(arena.package().binary))
+    arena.assert_denied(capability="host", function="metadata")
+
+
+@attack("signatures")
+def nobody_is_trusted_by_default(arena: Arena) -> None:
+    """Rely on an empty trust policy letting everybody in."""
+    package = arena.package()
+    host = arena.host(trust=arena.trust().parse("version: 1\n"))
+    arena.refused_load(UntrustedKey, lambda: arena.load(package.binary, host, signature=package.signature))
+
+
+@attack("signatures")
+def two_manifests_in_one_component(arena: Arena) -> None:
+    """Carry two manifests, so that the reviewer reads one and the host another."""
+    package = arena.package()
+    harmless = Manifest(name="harmless", version="1.0.0", kind="processor").canonical()
+    doubled = append_section(package.binary, MANIFEST_SECTION, harmless)
+    host = arena.host(policy=arena.policy())
+    arena.refused_load(DuplicateManifest, lambda: arena.load(doubled, host))
+
+
+@attack("signatures")
+def repeated_key_in_a_manifest(arena: Arena) -> None:
+    """Repeat a key of the manifest's JSON, so that two readers see two values."""
+    text = b'{"format":1,"kind":"processor","name":"hostile","name":"harmless","version":"1.0.0"}'
+    component = append_section(bystander().binary, MANIFEST_SECTION, text)
+    host = arena.host(policy=arena.policy())
+    arena.refused_load(MalformedManifest, lambda: arena.load(component, host))
+
+
+@attack("signatures")
+def private_key_that_others_can_read(arena: Arena) -> None:
+    """Wait for a signing key that lies around readable, to copy it."""
+    file = arena.folder / "release.key"
+    PrivateKey.generate().save(file)
+    PrivateKey.read(file)
+    file.chmod(0o644)
+    arena.raises(ConfigError, lambda: PrivateKey.read(file), says="can be read or changed by others")
+
+
+@attack("signatures")
+def name_of_another_plugin_pinned_by_digest(arena: Arena) -> None:
+    """Take the name of a plugin that has grants, which the operator pinned to its digest."""
+    good = arena.package(name="rates")
+    policy = arena.policy({"digests": [component_digest(good.binary)]}, name="rates", interfaces=["clock"])
+    host = arena.host(policy=policy)
+    arena.load(good.binary, host).close()
+    bad = arena.package(append_section(bystander().binary, "bad", b"code"), name="rates")
+    arena.refused_load(PermissionDenied, lambda: arena.load(bad.binary, host), says="digest")
+
+
+@attack("signatures")
+def rolled_back_to_an_old_version(arena: Arena) -> None:
+    """Bring back an old version, well signed, with a hole that was mended since."""
+    policy = arena.policy({"versions": ">=1.2.0, <2.0.0"})
+    host = arena.host(policy=policy, trust=arena.trust())
+    old, new = arena.package(version="1.1.9"), arena.package(version="1.2.0")
+    arena.load(new.binary, host, signature=new.signature).close()
+    arena.refused_load(PermissionDenied, lambda: arena.load(old.binary, host, signature=old.signature), says="1.1.9")
+
+
+@attack("signatures")
+def component_exchanged_after_verification(arena: Arena) -> None:
+    """Exchange the file between its verification and its compilation."""
+    package = arena.package()
+    file = arena.folder / "plugin.wasm"
+    file.write_bytes(package.binary)
+    file.with_name("plugin.wasm.sig").write_bytes(sign(package.binary, key("acme")))
+    reads: list[bytes] = []
+
+    class Exchanging:
+        """An engine that finds the file exchanged when it begins to compile."""
+
+        def load(self, binary: bytes, **options: object) -> object:
+            file.write_bytes(b"something else")
+            reads.append(binary)
+            return arena.engine.load(binary, **options)  # type: ignore[arg-type]
+
+        def remaining_s(self) -> float:
+            return arena.engine.remaining_s()
+
+    host = arena.host(trust=arena.trust(), engine=Exchanging())
+    host.load(file).close()
+    assert reads == [package.binary], "what is compiled is what was verified"

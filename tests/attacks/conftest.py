@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dataflare.engine.engine import Engine
+
+# The standard's own shapes, as the runtime's tests make them.
+sys.path.append(str(Path(__file__).parents[1] / "runtime"))
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    folder = tmp_path_factory.mktemp("compiled")
+    folder.chmod(0o700)
+    with Engine(cache_dir=folder) as made:
+        yield made

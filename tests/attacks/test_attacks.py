@@ -1,0 +1,34 @@
+"""Every attack is refused, with the right error and the right line in the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import attacks_capabilities  # noqa: F401  # each module registers its attacks
+import attacks_limits  # noqa: F401
+import attacks_operation  # noqa: F401
+import attacks_policies  # noqa: F401
+import attacks_signatures  # noqa: F401
+import attacks_wasi  # noqa: F401
+from arena import ATTACKS, PROMISE_OF, PROMISES, Arena
+from dataflare.engine.engine import Engine
+
+
+@pytest.fixture
+def arena(tmp_path: Path, engine: Engine) -> Iterator[Arena]:
+    made = Arena(tmp_path, engine)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_attack_is_refused(arena: Arena, name: str) -> None:
+    ATTACKS[name](arena)
+
+
+def test_there_are_attacks_on_every_promise() -> None:
+    assert set(PROMISE_OF.values()) == set(PROMISES)
+    assert len(ATTACKS) >= 60

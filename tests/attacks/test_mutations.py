@@ -1,0 +1,216 @@
+"""Checks that are taken away one at a time: attacks must get through then, or the attacks test nothing."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import attacks_capabilities  # noqa: F401  # each module registers its attacks
+import attacks_limits  # noqa: F401
+import attacks_operation  # noqa: F401
+import attacks_policies  # noqa: F401
+import attacks_signatures  # noqa: F401
+import attacks_wasi  # noqa: F401
+from arena import ATTACKS, Arena
+from dataflare.capabilities.http_address import Address
+from dataflare.engine.engine import Engine
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A check that is taken away.
+
+    Args:
+        target: Module and name of what is replaced.
+        replacement: What is put in its place.
+        attacks: Attacks of which each gets through then.
+    """
+
+    target: str
+    replacement: Any
+    attacks: tuple[str, ...]
+
+
+def answers(value: Any) -> Callable[..., Any]:
+    return lambda *_, **__: value
+
+
+def argument(index: int) -> Callable[..., Any]:
+    return lambda *args, **_: args[index]
+
+
+def _any_address(_: object, text: str) -> Address:
+    import ipaddress
+
+    return ipaddress.ip_address(text)
+
+
+def _late(instance: Any) -> bool:
+    import time
+
+    return bool(time.monotonic() >= instance._deadline + 2.5)
+
+
+def _only_first(component: bytes, *, name: str = "") -> bytes | None:
+    from dataflare.security.manifest import MANIFEST_SECTION
+    from dataflare.security.sections import custom_sections
+
+    return next((each.payload for each in custom_sections(component) if each.name == MANIFEST_SECTION), None)
+
+
+def _without_limit(table: Any, thing: Any, *, lent: bool = False) -> int:
+    if len(table) > 20_000:
+        raise RuntimeError("there was no limit")
+    number = next(table._numbers)
+    table._objects[number] = thing
+    return number
+
+
+def _follow_links(walk: Any, parts: list[str], *, follow: bool) -> tuple[int, str]:
+    import os
+
+    for part in parts[:-1]:
+        walk._stack.append(os.open(part, os.O_RDONLY, dir_fd=walk._stack[-1]))
+    return walk._stack[-1], parts[-1]
+
+
+SECURITY = "dataflare.security"
+MUTATIONS = [
+    Mutation(
+        f"{SECURITY}.trust:TrustPolicy._check_statement",
+        answers(None),
+        ("code_changed_after_signing", "manifest_changed_after_signing", "signature_of_another_component"),
+    ),
+    Mutation(
+        f"{SECURITY}.trust:TrustPolicy._refuse_key",
+        answers(None),
+        (
+            "forged_under_a_trusted_keys_name",
+            "signed_with_an_expired_key",
+            "key_of_another_plugin",
+        ),
+    ),
+    Mutation(
+        "securesystemslib.dsse:Envelope.verify",
+        answers({}),
+        ("forged_under_a_trusted_keys_name", "statement_rewritten_within_its_envelope"),
+    ),
+    Mutation(f"{SECURITY}.trust:TrustPolicy._check_digests", answers(None), ("component_that_was_revoked",)),
+    Mutation(f"{SECURITY}.manifest:read_raw", _only_first, ("two_manifests_in_one_component",)),
+    Mutation(f"{SECURITY}.manifest:_unique", dict, ("repeated_key_in_a_manifest",)),
+    Mutation(f"{SECURITY}.manifest:MAX_MANIFEST_BYTES", 2**30, ("manifest_without_end",)),
+    Mutation(
+        f"{SECURITY}.policy:Policy.refusal",
+        answers(""),
+        ("name_of_another_plugin_pinned_by_digest", "rolled_back_to_an_old_version"),
+    ),
+    Mutation(
+        f"{SECURITY}.review:PolicyReport.require",
+        answers(None),
+        ("manifest_that_asks_for_more_than_the_policy_gives",),
+    ),
+    Mutation(f"{SECURITY}.admission:Admission.check_imports", answers(None), ("import_that_the_manifest_hides",)),
+    Mutation(
+        f"{SECURITY}.narrowing:_excess",
+        answers(()),
+        (
+            "pipeline_that_grants_a_secret_itself",
+            "pipeline_that_makes_a_directory_writable",
+            "pipeline_that_moves_a_directory",
+        ),
+    ),
+    Mutation(
+        f"{SECURITY}.narrowing:_http_excess",
+        answers(()),
+        (
+            "pipeline_that_adds_a_method",
+            "pipeline_that_adds_a_private_address",
+            "pipeline_that_injects_another_secret",
+        ),
+    ),
+    Mutation(f"{SECURITY}.admission:narrowed_limits", argument(1), ("pipeline_that_raises_limits",)),
+    Mutation(
+        f"{SECURITY}.enforcement:Revocations.of",
+        answers(frozenset()),
+        ("use_after_revocation", "handle_kept_past_revocation"),
+    ),
+    Mutation(f"{SECURITY}.audit:Redactor.redact", argument(1), ("secret_in_a_name",)),
+    Mutation(
+        f"{SECURITY}.enforcement:Auditor._write",
+        answers(None),
+        ("directory_that_was_not_granted", "use_that_cannot_be_audited", "loop_without_end"),
+    ),
+    Mutation(
+        f"{SECURITY}.admission:Admission._record",
+        answers(None),
+        ("unsigned_component_is_loaded", "plugin_without_a_rule"),
+    ),
+    Mutation(
+        f"{SECURITY}.access:Access.allows",
+        answers(True),
+        ("viewer_who_runs_a_pipeline", "author_who_changes_the_policy", "role_taken_as_a_name"),
+    ),
+    Mutation("dataflare.runtime.host:check_grants", answers(None), ("import_that_was_not_granted",)),
+    Mutation("dataflare.runtime.worlds:mismatches", answers([]), ("component_for_no_world",)),
+    Mutation("dataflare.runtime.namespace:check_edges", answers(None), ("plugins_that_call_in_a_circle",)),
+    Mutation("dataflare.runtime.plugin:Plugin._within_limits", argument(3), ("too_many_rows",)),
+    Mutation(
+        "dataflare.runtime.capabilities:Capabilities.passed_limit",
+        answers(None),
+        ("recursion_without_end", "too_many_rows"),
+    ),
+    Mutation("dataflare.runtime.capabilities:_STATE_LIMITS", frozenset(), ("state_that_fills_the_disk",)),
+    Mutation(
+        "dataflare.capabilities.directory_files:_Walk.go",
+        _follow_links,
+        ("link_that_leads_out", "write_through_a_link"),
+    ),
+    Mutation(
+        "dataflare.capabilities.http_address:AddressRules.check",
+        _any_address,
+        ("granted_name_with_a_private_address", "metadata_service_of_a_cloud", "redirect_to_a_private_address"),
+    ),
+    Mutation("dataflare.capabilities.http_broker:_check_echo", answers(None), ("injected_secret_sent_back",)),
+    Mutation("dataflare.capabilities.http_rules:RateLimiter.take", answers(None), ("storm_of_requests",)),
+    Mutation("dataflare.engine.resources:HandleTable.put", _without_limit, ("storm_of_handles",)),
+    Mutation(
+        "dataflare.engine.instance:Instance._is_over_time", _late, ("loop_without_end", "sleep_past_the_time_limit")
+    ),
+    Mutation("dataflare.engine.memory:Ledger.admit", answers(True), ("memory_that_is_too_large_from_the_start",)),
+    Mutation("dataflare.engine.engine:remaining_s", answers(float("inf")), ("deadlock_on_a_busy_plugin",)),
+    Mutation("dataflare.data.ipc:_decompressed_bytes", answers(0), ("decompression_bomb",)),
+]
+PAIRS = [(mutation, name) for mutation in MUTATIONS for name in mutation.attacks]
+
+
+@pytest.fixture
+def arena(tmp_path: Path, engine: Engine) -> Iterator[Arena]:
+    made = Arena(tmp_path, engine)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(("mutation", "name"), PAIRS, ids=[f"{m.target.partition(':')[2]}-{n}" for m, n in PAIRS])
+def test_attack_gets_through_without_the_check(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch, mutation: Mutation, name: str
+) -> None:
+    module, _, path = mutation.target.partition(":")
+    owner: Any = importlib.import_module(module)
+    *outer, last = path.split(".")
+    for part in outer:
+        owner = getattr(owner, part)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, last, mutation.replacement)
+        # Not just any error: the attack itself has to say that it was let through.
+        with pytest.raises(AssertionError):
+            ATTACKS[name](arena)
+
+
+def test_every_mutation_names_attacks_that_there_are() -> None:
+    assert {name for _, name in PAIRS} <= set(ATTACKS)
+    assert len(MUTATIONS) >= 25

@@ -45,7 +45,7 @@ PROMISES: Final[Mapping[str, str]] = {
     "limits": "A plugin that passes a limit is stopped with that limit's error, counted and audited; the host goes on.",
     "memory": "A plugin can neither read nor write the host's memory, nor use handles that are not its own.",
     "files-in": "Components, manifests, policies and signatures that are broken are refused, and do no harm.",
-    "audit": "What is used and what is refused is in the audit log; where that cannot be written, the plugin is stopped.",
+    "audit": "What is used or refused is in the audit log; where that cannot be written, the plugin is stopped.",
     "revocation": "What is taken back is gone at the plugin's next call.",
     "roles": "People do only what their roles allow.",
 }

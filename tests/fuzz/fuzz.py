@@ -1,0 +1,289 @@
+"""Feeds random, cut and bit-flipped files to everything that reads what strangers wrote.
+
+    python tests/fuzz/fuzz.py [--cases 100000] [--seed 0] [--target components ...]
+
+A case is good when the file is read, or refused with one of the package's own errors. It is bad when another exception
+comes out, when it takes longer than `--slow-s` seconds, or when memory grows from case to case. A crash ends the
+process; the case that was tried last is in `--last` then. Exit codes: 0 all good, 1 some bad.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import random
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+from dataflare.data.ipc import decode_stream, encode_stream
+from dataflare.engine.engine import Engine
+from dataflare.errors import DataflareError
+from dataflare.pipeline.specification import parse_specification
+from dataflare.runtime.inspection import inspect_shape
+from dataflare.security import manifest as manifests
+from dataflare.security.access import Access
+from dataflare.security.audit import parse_audit
+from dataflare.security.keys import PrivateKey
+from dataflare.security.manifest import Manifest
+from dataflare.security.policy import Policy
+from dataflare.security.signatures import parse_signature, sign
+from dataflare.security.trust import TrustPolicy
+
+ROOT: Final = Path(__file__).parents[2]
+NOW: Final = datetime(2026, 6, 1, tzinfo=UTC)
+WARM_UP: Final = 500
+GROWTH_BYTES: Final = 64 * 2**20
+_MAX_BATCH_BYTES: Final = 16 * 2**20
+
+_POLICY: Final = b"""version: 1
+plugins:
+  rates:
+    versions: ">=1.2.0, <2.0.0"
+    grants:
+      interfaces: [clock, metrics]
+      state: [own]
+      directories: {cache: {path: ./cache, access: write}}
+      http: {"https://api.example.com": {methods: [GET], secrets: {authorization: "Bearer {token}"}}}
+      limits: {memory_bytes: 268435456}
+    pipelines: {nightly: {grants: {secrets: [token], shared: {lookup: read}}}}
+"""
+_ACCESS: Final = b"""version: 1
+roles:
+  viewer: {allows: {plugins: [read], pipelines: [read]}}
+  author: {inherits: [viewer], allows: {pipelines/nightly: [write, run]}}
+members: {ada: [author], "bob@example.com": [viewer]}
+"""
+_PIPELINE: Final = b"""name: nightly
+nodes:
+  read: {connector: csv, read: rows.csv}
+  write: {connector: jsonl, write: rows.jsonl, input: read}
+"""
+_AUDIT: Final = (
+    b'{"when":"2026-06-01T00:00:00Z","plugin":"p","pipeline":"n","capability":"files","function":"open",'
+    b'"object":"directory:data#read","decision":"allow","count":1,"reason":""}\n'
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something that reads files: good files, and what reads them."""
+
+    seeds: Sequence[bytes]
+    read: Callable[[bytes], object]
+
+
+@dataclass
+class Outcome:
+    """What a run found."""
+
+    cases: int = 0
+    accepted: int = 0
+    bad: list[str] = field(default_factory=list)
+    slowest_s: float = 0.0
+    grown_bytes: int = 0
+
+
+def small_component() -> bytes:
+    """A component with a core module, types, imports and exports, of a few hundred bytes."""
+    import wasmtime
+
+    return bytes(
+        wasmtime.wat2wasm(
+            """(component
+  (type $e (enum "a" "b"))
+  (import "dataflare:host/logging@1.0.0" (instance $log
+    (type $l0 (enum "trace" "debug" "info" "warn" "error")) (export "level" (type $l (eq $l0)))
+    (export "is-enabled" (func (param "level" $l) (result bool)))))
+  (core module $m (memory (export "memory") 1)
+    (func (export "f") (param i32 i32) (result i32) (i32.const 0))
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 64)))
+  (core instance $i (instantiate $m))
+  (func $f (param "x" string) (result (result (list u8) (error string)))
+    (canon lift (core func $i "f") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
+  (instance $api (export "f" (func $f)))
+  (export "test:kit/api@1.0.0" (instance $api)))"""
+        )
+    )
+
+
+def targets(engine: Engine) -> dict[str, Target]:
+    """Everything that is fed, by name."""
+    manifest = Manifest.model_validate_json(
+        b'{"name": "rates", "version": "1.2.0", "kind": "source", "publisher": "acme", "asks": {"state": ["own"],'
+        b' "http": {"https://api.example.com": ["GET"]}, "limits": {"memory_bytes": 1000000}}}'
+    )
+    bare = small_component()
+    component = manifests.embed(bare, manifest)
+    key = PrivateKey.generate()
+    signature = sign(component, key)
+    trust = json.dumps({"version": 1, "keys": [{"key": str(key.public), "publisher": "acme"}]}).encode()
+    trusting = TrustPolicy.parse(trust.decode())
+    stream = bytes(encode_stream(pa.record_batch({"n": [1, 2, 3], "s": ["a", None, "c"], "l": [[1], [], None]})))
+    real = [path.read_bytes() for path in sorted(ROOT.glob("guest-sdks/rust/components/*.wasm"))][:1]
+
+    def shape(data: bytes) -> object:
+        return inspect_shape(data, engine.shape(data, name="fuzz"))
+
+    def verify(data: bytes) -> object:
+        parse_signature(data)
+        return trusting.verify(component, data, now=NOW)
+
+    def specification(data: bytes) -> object:
+        return parse_specification(data, file="pipeline.yaml")
+
+    return {
+        "components": Target([component, bare], shape),
+        "large-components": Target(real, shape),
+        "sections": Target([component, bare], lambda data: (manifests.read(data), manifests.component_digest(data))),
+        "manifests": Target([manifest.canonical()], manifests.parse_manifest),
+        "policies": Target([_POLICY], lambda data: Policy.parse(data.decode("utf-8", "surrogateescape"))),
+        "trust": Target([trust], lambda data: TrustPolicy.parse(data.decode("utf-8", "surrogateescape"))),
+        "access": Target([_ACCESS], lambda data: Access.parse(data.decode("utf-8", "surrogateescape"))),
+        "signatures": Target([signature], verify),
+        "signed-components": Target([component], lambda data: trusting.verify(data, signature, now=NOW)),
+        "audit-logs": Target([_AUDIT * 3], lambda data: parse_audit(data.splitlines(keepends=True))),
+        "pipelines": Target([_PIPELINE], specification),
+        "arrow-streams": Target([stream], lambda data: decode_stream(data, _MAX_BATCH_BYTES)),
+    }
+
+
+WEIGHTS: Final = {"large-components": 0.02, "access": 0.3, "pipelines": 0.3}
+"""Shares of cases, 1 where nothing is said."""
+
+
+def mutated(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
+    """A random file, or a good one that was damaged."""
+    if rng.random() < 0.05:
+        return rng.randbytes(rng.randrange(256))
+    data = bytearray(rng.choice(seeds))
+    for _ in range(rng.choice((1, 1, 1, 2, 4, 16))):
+        if not data:
+            break
+        at = rng.randrange(len(data))
+        match rng.randrange(8):
+            case 0:
+                data[at] ^= 1 << rng.randrange(8)
+            case 1:
+                data[at] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
+            case 2:
+                del data[at:]
+            case 3:
+                del data[at : at + rng.randrange(1, 16)]
+            case 4:
+                data[at:at] = rng.randbytes(rng.randrange(1, 16))
+            case 5:
+                other = rng.choice(seeds)
+                start = rng.randrange(len(other))
+                data[at : at + 8] = other[start : start + rng.randrange(1, 64)]
+            case 6:
+                data[at:at] = data[at : at + rng.randrange(1, 64)] * rng.randrange(1, 8)
+            case 7:
+                data[at : at + 4] = rng.choice(
+                    (b"\xff\xff\xff\xff", b"\0\0\0\x80", b"\xff\xff\xff\x7f", b"\xff\xff\xff\x0f")
+                )
+    return bytes(data[: 2**20])
+
+
+def resident_bytes() -> int:
+    """The memory that the process has now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def order(names: Sequence[str], cases: int, rng: random.Random) -> Iterator[str]:
+    """The target of each case."""
+    weights = [WEIGHTS.get(name, 1.0) for name in names]
+    for _ in range(cases):
+        yield rng.choices(names, weights)[0]
+
+
+def run(
+    engine: Engine,
+    *,
+    cases: int,
+    seed: int = 0,
+    chosen: Sequence[str] = (),
+    slow_s: float = 5.0,
+    last: Path | None = None,
+) -> Outcome:
+    """Try so many cases.
+
+    Args:
+        engine: Reads components.
+        cases: How many.
+        seed: The same seed tries the same cases.
+        chosen: Names of targets; none for all.
+        slow_s: What one case may take.
+        last: Where each case is written before it is tried, for the one that crashes.
+    """
+    rng = random.Random(seed)
+    known = targets(engine)
+    outcome = Outcome()
+    settled = 0
+    for name in order(list(chosen or known), cases, rng):
+        data = mutated(rng, known[name].seeds)
+        if last is not None:
+            last.write_bytes(name.encode() + b"\n" + data)
+        began = time.perf_counter()
+        try:
+            known[name].read(data)
+            outcome.accepted += 1
+        except DataflareError:
+            pass
+        except Exception as error:
+            outcome.bad.append(f"{name}, case {outcome.cases}: {type(error).__name__}: {error}")
+        took_s = time.perf_counter() - began
+        if took_s > slow_s:
+            outcome.bad.append(f"{name}, case {outcome.cases}: took {took_s:.1f} s")
+        outcome.slowest_s = max(outcome.slowest_s, took_s)
+        outcome.cases += 1
+        if outcome.cases == min(WARM_UP, cases // 2):
+            gc.collect()
+            settled = resident_bytes()
+    gc.collect()
+    outcome.grown_bytes = max(0, resident_bytes() - settled)
+    if outcome.grown_bytes > GROWTH_BYTES:
+        outcome.bad.append(f"memory grew by {outcome.grown_bytes / 2**20:.0f} MiB")
+    return outcome
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--cases", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--target", action="append", default=[], help="only this one; may be repeated")
+    parser.add_argument("--slow-s", type=float, default=5.0)
+    parser.add_argument("--last", type=Path, help="a file for the case that is tried")
+    options = parser.parse_args()
+    began = time.perf_counter()
+    with Engine() as engine:
+        outcome = run(
+            engine,
+            cases=options.cases,
+            seed=options.seed,
+            chosen=options.target,
+            slow_s=options.slow_s,
+            last=options.last,
+        )
+    sys.stdout.write(
+        f"{outcome.cases:,} cases in {time.perf_counter() - began:.0f} s: {outcome.accepted:,} read, "
+        f"{outcome.cases - outcome.accepted - len(outcome.bad):,} refused, {len(outcome.bad)} bad; "
+        f"slowest {outcome.slowest_s * 1000:.0f} ms; memory grew by {outcome.grown_bytes / 2**20:.1f} MiB\n"
+    )
+    for line in outcome.bad[:20]:
+        sys.stdout.write(f"bad: {line}\n")
+    return 1 if outcome.bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -15,6 +15,7 @@ from wasmtime import component as wc
 from dataflare.engine.binary import check_header
 from dataflare.engine.bridge import BRIDGE_VERSION, compose
 from dataflare.engine.cache import Cache, Entry, default_folder
+from dataflare.engine.calls import CallCodecs
 from dataflare.engine.component import Component
 from dataflare.engine.flavour import Flavour
 from dataflare.engine.instance import remaining_s
@@ -25,6 +26,7 @@ from dataflare.errors import NotAComponent, UnsupportedComponent, UsageError
 __all__ = ["Engine"]
 
 _KEPT_SHAPES: Final = 256
+_KEPT_CODECS: Final = 64
 _WASI: Final = re.compile(r"wasi:(cli|clocks|filesystem|io|random|sockets)/[a-z0-9-]+@0\.2\.\d+")
 
 
@@ -44,6 +46,7 @@ class Engine:
         self._lock = threading.Lock()
         self._compiling: dict[str, threading.Lock] = {}
         self._shapes: dict[str, Shape] = {}
+        self._codecs: dict[str, CallCodecs] = {}
         self._closed = False
 
     def __enter__(self) -> Engine:
@@ -144,7 +147,24 @@ class Engine:
                     shape = self._reflect(binary, source)
                 compiled = self._compile(flavour, binary, shape, source)
                 self._cache.put(key, compiled.serialize(), shape)
-        return Component(flavour, compiled, shape, name=name, digest=f"sha256:{plugin}", from_cache=from_cache)
+        return Component(
+            flavour,
+            compiled,
+            shape,
+            self._codecs_of(plugin, shape),
+            name=name,
+            digest=f"sha256:{plugin}",
+            from_cache=from_cache,
+        )
+
+    def _codecs_of(self, digest: str, shape: Shape) -> CallCodecs:
+        """The codecs of a component, made once for all times that it is loaded."""
+        with self._lock:
+            codecs = self._codecs.pop(digest, None) or CallCodecs(shape)
+            self._codecs[digest] = codecs  # at the end: the first is the one that was not used for longest
+            if len(self._codecs) > _KEPT_CODECS:
+                del self._codecs[next(iter(self._codecs))]
+            return codecs
 
     def remaining_s(self) -> float:
         """The seconds that are left of the call that this thread is within; infinity where it is within none."""

@@ -49,7 +49,8 @@ from dataflare.errors import (
 from dataflare.limits import Limits
 
 if TYPE_CHECKING:
-    from dataflare.engine.component import Component, ImportCodec
+    from dataflare.engine.calls import ImportCodec
+    from dataflare.engine.component import Component
 
 __all__ = ["CallStats", "Instance", "bind", "epoch_callback", "host_callback", "remaining_s"]
 
@@ -201,6 +202,9 @@ class Instance:
         for side in self._sides:
             side.close()
         self._store.close()
+        # What is left must not wait for the cycle collector, which knows nothing of how large native code is.
+        self._ledger.memories.clear()
+        self._functions = []
         self._table.close()
 
     # Calls into the plugin.

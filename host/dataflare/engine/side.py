@@ -65,6 +65,7 @@ class Side:
         """Let go of the memory, which is about to be unmapped."""
         self.array = np.empty(0, np.uint8)
         self.view = memoryview(b"")
+        self.owner = None
 
     # Reading.
 

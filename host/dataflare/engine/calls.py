@@ -1,0 +1,77 @@
+"""How a component's functions are called: the codecs of each, compiled at their first use."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from dataflare.engine.codec import Codecs
+from dataflare.engine.links import Link, export_links, import_links
+from dataflare.engine.side import Side
+from dataflare.engine.types import Shape, size
+
+__all__ = ["CallCodecs", "ExportCodec", "ImportCodec"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportCodec:
+    """How one of the plugin's functions is called."""
+
+    number: int
+    link: Link
+    arguments_size: int
+    encode_arguments: Callable[[Side, int, Any], None]
+    decode_result: Callable[[Side, int], Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportCodec:
+    """How the plugin calls one of the host's functions."""
+
+    link: Link
+    result_size: int
+    decode_arguments: Callable[[Side, int], tuple[Any, ...]]
+    encode_result: Callable[[Side, int, Any], None] | None
+
+
+class CallCodecs:
+    """The codecs of all components of one shape. Any thread may use them."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.imports = import_links(shape)
+        self._numbers = {(link.interface, link.name): (n, link) for n, link in enumerate(export_links(shape))}
+        self._codecs = Codecs(shape.resources)
+        self._exports: dict[tuple[str, str], ExportCodec] = {}
+        self._imports: dict[int, ImportCodec] = {}
+        self._lock = threading.Lock()
+
+    def export(self, interface: str, function: str) -> ExportCodec:
+        """The codec of an export; KeyError where there is none."""
+        codec = self._exports.get((interface, function))
+        return codec if codec is not None else self._compile_export(interface, function)
+
+    def host_function(self, number: int) -> ImportCodec:
+        """The codec of an import."""
+        codec = self._imports.get(number)
+        return codec if codec is not None else self._compile_import(number)
+
+    def _compile_export(self, interface: str, function: str) -> ExportCodec:
+        number, link = self._numbers[interface, function]
+        func = link.func
+        with self._lock:
+            decode = self._codecs.decoder(func.result) if func.result is not None else None
+            made = ExportCodec(number, link, size(func.args), self._codecs.encoder(func.args), decode)
+            self._exports[interface, function] = made
+        return made
+
+    def _compile_import(self, number: int) -> ImportCodec:
+        link = self.imports[number]
+        result = link.func.result
+        with self._lock:
+            encode = self._codecs.encoder(result) if result is not None else None
+            decode = self._codecs.decoder(link.func.args)
+            made = ImportCodec(link, size(result) if result is not None else 0, decode, encode)
+            self._imports[number] = made
+        return made

@@ -155,3 +155,16 @@ def test_any_event_is_one_line(message, fields):
 def test_limit_below_one_is_refused(name):
     with pytest.raises(ConfigError, match=name):
         LogLimits(**{name: 0})
+
+
+def test_flood_is_reported_once_a_second():
+    clock, sink = ManualClock(), MemoryLogSink()
+    log = PluginLog(sink, limits=LogLimits(events_per_s=10), clock=clock)
+    for _ in range(3000):
+        log.log("info", "again")
+        clock.advance(1_000_000)
+    reports = [event for event in sink.events if event.message == "log events were dropped"]
+    assert 2 <= len(reports) <= 4
+    passed = len(sink.events) - len(reports)
+    assert passed <= 10 + 3 * 10 + 1
+    assert sum(int(event.fields["dropped"]) for event in reports) <= log.dropped

@@ -26,6 +26,7 @@ LEVELS: Final[Mapping[str, int]] = {
 _MAX_FIELDS = 64
 _MAX_FIELD_CHARACTERS = 4_096
 _MAX_MESSAGE_CHARACTERS = 16_384
+_REPORT_INTERVAL_NS = 1_000_000_000
 # Written out, so that no message can look like two lines or move a terminal's cursor.
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 _CONTROL |= {0x0A: "\\n", 0x0D: "\\r", 0x09: "\t", 0x2028: "\\u2028", 0x2029: "\\u2029"}
@@ -110,7 +111,8 @@ class LogLimits:
 class PluginLog:
     """One plugin's log: cut to size, held to its rate, its last lines kept.
 
-    Events that are over the rate are dropped and counted; when events pass again, one event tells how many were.
+    Events that are over the rate are dropped and counted; when events pass again, one event tells how many were, at most
+    once a second.
     Events of a level that goes nowhere are kept among the last lines all the same. Any thread may use it.
     """
 
@@ -124,6 +126,7 @@ class PluginLog:
         self._events = float(self._limits.events_per_s)
         self._bytes = float(self._limits.bytes_per_s)
         self._unreported = 0
+        self._report_from_ns = self._refilled_ns
         self._dropped = 0
 
     @property
@@ -151,7 +154,11 @@ class PluginLog:
                 self._dropped += 1
                 self._unreported += 1
                 return
-            unreported, self._unreported = self._unreported, 0
+            unreported = 0
+            if self._unreported and self._refilled_ns >= self._report_from_ns:
+                # A plugin that floods would otherwise have one such event beside each of its own.
+                unreported, self._unreported = self._unreported, 0
+                self._report_from_ns = self._refilled_ns + _REPORT_INTERVAL_NS
             self._lines.append(line)
         if unreported:
             self._sink.emit(LogEvent("warn", "log events were dropped", {"dropped": str(unreported)}))

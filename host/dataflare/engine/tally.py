@@ -40,6 +40,7 @@ class Tally:
         "_filled_s",
         "_host_calls",
         "_monotonic_s",
+        "_paid",
         "_rate",
         "_tokens",
         "bytes_most",
@@ -54,6 +55,7 @@ class Tally:
         self._monotonic_s = monotonic_s
         self._tokens = float(limits.host_calls_per_s or 0)
         self._filled_s = monotonic_s()
+        self._paid = 0
         self._call_most = self.calls_most = 0
         """The count of host calls at which to look closer."""
         self.bytes_most = 0
@@ -64,10 +66,10 @@ class Tally:
         """A call of the plugin begins."""
         counts = self._counts
         if self._rate is not None:
-            # Calls up to the old threshold were paid for; those that were not made stay in the bucket.
-            self._tokens = min(float(self._rate), self._tokens + max(0, self.calls_most - counts.host_calls))
+            # What was taken out of the bucket for calls that were not made goes back.
+            self._tokens = min(float(self._rate), self._tokens + max(0, self._paid - counts.host_calls))
             self._call_most = counts.host_calls + self._host_calls
-            self.calls_most = counts.host_calls
+            self._paid = self.calls_most = counts.host_calls
         else:
             self.calls_most = counts.host_calls + self._host_calls
         self.bytes_most = counts.bytes_in + counts.bytes_out + self._copied_bytes
@@ -101,4 +103,5 @@ class Tally:
         # This call and those that the bucket has room for need no further look.
         granted = int(self._tokens)
         self._tokens -= granted
-        self.calls_most = min(self._call_most, self._counts.host_calls + granted - 1)
+        self._paid = self._counts.host_calls + granted - 1
+        self.calls_most = min(self._call_most, self._paid)

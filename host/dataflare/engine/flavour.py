@@ -91,17 +91,18 @@ class Flavour:
                 if error:
                     raise wasmtime.WasmtimeError._from_ptr(error)
 
-    def new_store(self, limits: Limits, stderr: Callable[[str], None] | None) -> wasmtime.Store:
+    def line_sink(self, take: Callable[[str], None]) -> LineSink:
+        """What a plugin's standard error goes into, line by line."""
+        return LineSink(take)
+
+    def new_store(self, limits: Limits, stderr: LineSink | None) -> wasmtime.Store:
         """A store with an empty WASI: no directories, no network, no environment, no arguments, no standard input or
         output.
         """
         store = wasmtime.Store(self.engine)
         wasi = wasmtime.WasiConfig()
         if stderr is not None:
-            sink = _LineSink(stderr)
-            raw._wasi_config_set_stderr_custom(wasi.ptr(), sink.callback, None, self.no_finalizer)
-            # The store keeps what native code calls.
-            store._dataflare_stderr = sink  # type: ignore[attr-defined]
+            raw._wasi_config_set_stderr_custom(wasi.ptr(), stderr.callback, None, self.no_finalizer)
         store.set_wasi(wasi)
         store.set_limits(
             table_elements=limits.table_elements,
@@ -116,8 +117,11 @@ class Flavour:
         self.timer.close()
 
 
-class _LineSink:
-    """Cuts what a plugin writes into lines; long ones are cut, and nothing it writes can fail."""
+class LineSink:
+    """Cuts what a plugin writes into lines; long ones are cut, and nothing it writes can fail.
+
+    It must be kept as long as the store that writes to it, and closed afterwards.
+    """
 
     _MAX_LINE: Final = 16_384
 
@@ -125,6 +129,10 @@ class _LineSink:
         self._take = take
         self._rest = b""
         self.callback = _output_t(self._write)
+
+    def close(self) -> None:
+        """Let go of the callback, which holds this very object."""
+        self.callback = _output_t()
 
     def _write(self, _data: Any, content: Any, size: int) -> int:
         try:

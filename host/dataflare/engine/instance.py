@@ -134,13 +134,14 @@ class Instance:
         self._timer = component.flavour.timer
         self._sides: list[Side] = []
         _live.add(self)
-        self._start(stderr)
+        self._stderr = None if stderr is None else component.flavour.line_sink(stderr)
+        self._start()
 
     # Beginning and end.
 
-    def _start(self, stderr: Callable[[str], None] | None) -> None:
+    def _start(self) -> None:
         flavour = self.component.flavour
-        self._store = store = flavour.new_store(self.limits, stderr)
+        self._store = store = flavour.new_store(self.limits, self._stderr)
         self._context = store._context()
         if flavour.timed:
             raw._wasmtime_store_epoch_deadline_callback(store.ptr(), flavour.epoch_callback, None, flavour.no_finalizer)
@@ -202,6 +203,8 @@ class Instance:
         for side in self._sides:
             side.close()
         self._store.close()
+        if self._stderr is not None:
+            self._stderr.close()
         # What is left must not wait for the cycle collector, which knows nothing of how large native code is.
         self._ledger.memories.clear()
         self._functions = []

@@ -42,8 +42,8 @@ format: $(READY_DEV)  ## Format the Python code and repair what can be repaired
 guests: $(READY_DEV)  ## Build the example guests that changed
 	@$(PY) -m dataflare.toolchain build --all
 
-bench: guests  ## Measure, and compare with a peer
-	@set -e; for bench in benches/bench_*.py; do $(PY) "$$bench"; done
+bench: $(READY_DEV)  ## Measure, compare with peers, and write benches/results.json
+	@$(PY) -m pytest benches -q --keep $(ARGS)
 
 clean:  ## Remove the virtual environment and everything that was built here
 	@rm -rf "$(VENV)" build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

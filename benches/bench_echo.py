@@ -13,6 +13,7 @@ from wasmtime import component as wc
 
 from benchkit.results import Contest
 from dataflare.engine.engine import Engine
+from dataflare.limits import Limits
 
 TRIPS = "bench:echo/trips"
 SIZE = 8_000_000
@@ -41,18 +42,32 @@ def bench_echo(
     data = np.random.default_rng(1).integers(0, 2**64, SIZE // 8, np.uint64)
     octets = data.tobytes()
     sent = data if function == "echo-words" else octets
-    with engine.load(guest(name), name=name).instantiate({}) as instance:
+    trusted = Limits(call_timeout_s=None)
+    with (
+        engine.load(guest(name), name=name).instantiate({}) as instance,
+        engine.load(guest(name), name=name, timed=False).instantiate({}, limits=trusted) as untimed,
+    ):
         assert bytes(instance.call(TRIPS, function, sent)) == octets
+        assert bytes(untimed.call(TRIPS, function, sent)) == octets
         assert extism_plugin.call("echo", octets) == octets
         contest.run(
             {
                 "ours": lambda: instance.call(TRIPS, function, sent),
+                "untimed": lambda: untimed.call(TRIPS, function, sent),
                 "extism": lambda: extism_plugin.call("echo", octets),
             },
             rounds=30,
         )
     contest.rate(f"8 MB echo, {name}", "ours", amount=SIZE / 1e6, unit="MB/s")
     contest.speedup(f"8 MB echo, {name}, over Extism", "ours", over="extism", at_least=least, limited_by=LIMITS[name])
+    contest.rate(f"8 MB echo, {name}, trusted: no limit of time", "untimed", amount=SIZE / 1e6, unit="MB/s")
+    contest.speedup(
+        f"8 MB echo, {name}, trusted: no limit of time, over Extism",
+        "untimed",
+        over="extism",
+        at_least=least,
+        limited_by=LIMITS[name],
+    )
 
 
 EPOCHS = (

@@ -112,7 +112,9 @@ class PluginLog:
     """One plugin's log: cut to size, held to its rate, its last lines kept.
 
     Events that are over the rate are dropped and counted; when events pass again, one event tells how many were, once a
-    second at most. Events of a level that goes nowhere are kept among the last lines all the same. Any thread may use it.
+    second at most. Events of a level that goes nowhere are kept among the last lines all the same.
+
+    Any thread may use it.
     """
 
     def __init__(self, sink: LogSink, *, limits: LogLimits | None = None, clock: Clock | None = None) -> None:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         UnsupportedComponent,
         UsageError,
         ValueTypeError,
+        WorkerDied,
         WorldMismatch,
     )
     from dataflare.grants import DirectoryGrant, Grants, HttpGrant
@@ -144,6 +145,7 @@ __all__ = [
     "ValueTypeError",
     "Variant",
     "Violation",
+    "WorkerDied",
     "WorldMismatch",
 ]
 
@@ -191,6 +193,7 @@ _HOMES: Final = {
         "UnsupportedComponent",
         "UsageError",
         "ValueTypeError",
+        "WorkerDied",
         "WorldMismatch",
     ),
     "dataflare.grants": (

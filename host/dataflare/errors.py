@@ -25,6 +25,7 @@ DataflareError
     │   ├── CopyLimitExceeded      bytes copied in and out within one call
     │   ├── OutputLimitExceeded    rows or bytes that a call returns
     │   └── LogLimitExceeded       log events over the rate within one call
+    ├── WorkerDied         its process died, where it has one of its own
     ├── GuestPanic         aborted, or trapped by itself
     └── ProtocolFault      broke the canonical ABI: a dropped handle, invalid UTF-8, an address out of bounds
 ```
@@ -62,6 +63,7 @@ __all__ = [
     "UnsupportedComponent",
     "UsageError",
     "ValueTypeError",
+    "WorkerDied",
     "WorldMismatch",
 ]
 
@@ -269,6 +271,10 @@ class LogLimitExceeded(LimitExceeded):
     """The plugin went on logging after so many of a call's events had been dropped for being over the rate."""
 
     limit = "log_dropped_events"
+
+
+class WorkerDied(PluginFault):
+    """The process that the plugin's instance had for itself died."""
 
 
 class GuestPanic(PluginFault):

@@ -44,6 +44,7 @@ PROMISES: Final[Mapping[str, str]] = {
     "wasi": "What toolchains drag in of WASI is empty.",
     "limits": "A plugin that passes a limit is stopped with that limit's error, counted and audited; the host goes on.",
     "memory": "A plugin can neither read nor write the host's memory, nor use handles that are not its own.",
+    "processes": "What breaks out of the sandbox in a process of its own finds nothing there, and harms nobody else.",
     "files-in": "Components, manifests, policies and signatures that are broken are refused, and do no harm.",
     "audit": "What is used or refused is in the audit log; where that cannot be written, the plugin is stopped.",
     "revocation": "What is taken back is gone at the plugin's next call.",

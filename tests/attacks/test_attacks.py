@@ -11,6 +11,7 @@ import attacks_capabilities  # noqa: F401  # each module registers its attacks
 import attacks_limits  # noqa: F401
 import attacks_operation  # noqa: F401
 import attacks_policies  # noqa: F401
+import attacks_processes  # noqa: F401
 import attacks_signatures  # noqa: F401
 import attacks_wasi  # noqa: F401
 from arena import ATTACKS, PROMISE_OF, PROMISES, Arena

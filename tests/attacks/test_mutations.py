@@ -14,6 +14,7 @@ import attacks_capabilities  # noqa: F401  # each module registers its attacks
 import attacks_limits  # noqa: F401
 import attacks_operation  # noqa: F401
 import attacks_policies  # noqa: F401
+import attacks_processes  # noqa: F401
 import attacks_signatures  # noqa: F401
 import attacks_wasi  # noqa: F401
 from arena import ATTACKS, Arena
@@ -183,6 +184,7 @@ MUTATIONS = [
     ),
     Mutation("dataflare.engine.memory:Ledger.admit", answers(True), ("memory_that_is_too_large_from_the_start",)),
     Mutation("dataflare.engine.engine:remaining_s", answers(float("inf")), ("deadlock_on_a_busy_plugin",)),
+    Mutation("dataflare.runtime.isolation.wire:_SEALS", 0, ("memory_that_changes_after_it_was_checked",)),
     Mutation("dataflare.data.ipc:_decompressed_bytes", answers(0), ("decompression_bomb",)),
 ]
 PAIRS = [(mutation, name) for mutation in MUTATIONS for name in mutation.attacks]

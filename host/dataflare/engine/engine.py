@@ -166,6 +166,11 @@ class Engine:
                 del self._codecs[next(iter(self._codecs))]
             return codecs
 
+    @property
+    def cache_dir(self) -> Path:
+        """Where compiled components are kept."""
+        return self._cache.folder
+
     def remaining_s(self) -> float:
         """The seconds that are left of the call that this thread is within; infinity where it is within none."""
         return remaining_s()

@@ -51,6 +51,9 @@ class PluginNode(Strict):
     config: dict[str, JsonValue] = Field(default={}, description="The plugin's own configuration.")
     grants: GrantsModel = GrantsModel()
     limits: LimitsModel = LimitsModel()
+    isolation: Literal["none", "process"] = Field(
+        default="none", description="`process` runs the plugin in a confined process of its own."
+    )
     on_violation: OnViolation | None = Field(
         default=None,
         description="Only for validators: what becomes of wrong rows, by severity; an action alone is for errors.",

@@ -122,6 +122,7 @@ class _Run:
             grants=self._specification.grants[name] if "grants" in given else None,
             limits=self._specification.limits[name] if "limits" in given else None,
             namespace=self._specification.pipeline.name,
+            isolation=node.isolation,
         )
 
     def _move_rows(self, start: float) -> None:

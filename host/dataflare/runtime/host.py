@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, get_args
 
 from dataflare.capabilities.clock import Clock, SystemClock
 from dataflare.capabilities.config import PluginConfig
@@ -28,11 +28,12 @@ from dataflare.runtime.arguments import ComponentFile, ComponentSource, check_ar
 from dataflare.runtime.capabilities import Capabilities, PipelineServices, Services, WrapFactory
 from dataflare.runtime.destination import Destination
 from dataflare.runtime.inspection import Inspection, inspect_shape
+from dataflare.runtime.isolation.deadline import remaining_s as isolated_remaining_s
 from dataflare.runtime.launch import read_metadata
 from dataflare.runtime.namespace import Namespace
 from dataflare.runtime.plugin import Plugin, PluginParts
 from dataflare.runtime.pool import PoolSettings
-from dataflare.runtime.ports import Engine
+from dataflare.runtime.ports import Component, Engine
 from dataflare.runtime.processor import Processor
 from dataflare.runtime.results import Metadata
 from dataflare.runtime.source import Source
@@ -54,6 +55,9 @@ __all__ = ["Host"]
 _CLASSES: Final[Mapping[str, type[Plugin]]] = {
     each.kind: each for each in (Source, Destination, Processor, Transformer, Validator)
 }
+Isolation: TypeAlias = Literal["none", "process"]
+"""Where a plugin's instances live: in the host's process, or each in one of its own."""
+
 _STATEFUL: Final = frozenset({"source", "destination"})
 _ONE_INSTANCE: Final = PoolSettings(maximum=1, idle_timeout_s=None)
 _NO_LIMITS_GIVEN: Final = Limits()
@@ -138,7 +142,7 @@ class Host:
             progress=LatestProgress() if progress is None else progress,
             max_batch_bytes=max_batch_bytes,
             wrap=wrap,
-            remaining_s=self._engine.remaining_s,
+            remaining_s=self._remaining_s,
         )
         self._lock = threading.Lock()
         self._plugins: dict[int, Plugin] = {}
@@ -218,6 +222,7 @@ class Host:
         namespace: str = "default",
         pool: PoolSettings | None = None,
         signature: bytes | None = None,
+        isolation: Isolation = "none",
     ) -> Plugin:
         """Load a plugin. Whether it may be loaded is decided before any of its code is compiled or run.
 
@@ -235,6 +240,8 @@ class Host:
                 have one.
             signature: The component's signature, where one is needed; `None` takes the `.sig` file beside the
                 component's.
+            isolation: `process` puts each instance into a process of its own, which is confined as far as the kernel
+                can and killed where it does not keep to its time. Starting one takes about a second.
 
         Returns:
             A `Source`, `Destination`, `Processor`, `Transformer` or `Validator`, not started yet.
@@ -253,13 +260,15 @@ class Host:
         self._require_open()
         plugin = default_name(component) if name is None else name
         check_arguments(plugin, namespace, config, grants, limits)
+        if isolation not in get_args(Isolation):
+            raise ConfigError(f"{isolation!r} is none of {', '.join(get_args(Isolation))}", where="isolation")
         self._admission.require("run", f"pipelines/{namespace}")
         settings = PluginConfig(config)
         found = ComponentFile.read(component, signature=signature, signed=self._admission.needs_signatures)
         with self._admission.recorded(found.contents, name=plugin, pipeline=namespace, function="load"):
             identity = self._admission.identify(found.contents, found.signature, name=plugin, file=found.name)
             granted, ceilings = self._admission.settle(identity, grants=grants, limits=limits, pipeline=namespace)
-            return self._load(found, identity, plugin, settings, granted, ceilings, namespace, pool)
+            return self._load(found, identity, plugin, settings, granted, ceilings, namespace, pool, isolation)
 
     def _load(
         self,
@@ -271,6 +280,7 @@ class Host:
         limits: Limits,
         namespace: str,
         pool: PoolSettings | None,
+        isolation: Isolation,
     ) -> Plugin:
         admitted: list[tuple[str, PoolSettings, Namespace, Capabilities]] = []
         undo = ExitStack()
@@ -308,6 +318,8 @@ class Host:
                 check=admit,
             )
             kind, chosen_pool, fellows, capabilities = admitted[0]
+            if isolation == "process":
+                compiled = self._isolated(compiled, file.contents)
             parts = PluginParts(
                 name=plugin,
                 component=compiled,
@@ -317,7 +329,7 @@ class Host:
                 pool=chosen_pool,
                 max_batch_bytes=self._services.max_batch_bytes,
                 on_close=functools.partial(self._forget, namespace),
-                remaining_s=self._engine.remaining_s,
+                remaining_s=self._remaining_s,
             )
             loaded = _CLASSES[kind](parts)
             # From here on it is the plugin that lets go of all this.
@@ -329,6 +341,18 @@ class Host:
                 return loaded
         loaded.close()
         raise UsageError("the host was closed meanwhile")
+
+    def _remaining_s(self) -> float:
+        return min(self._engine.remaining_s(), isolated_remaining_s())
+
+    def _isolated(self, component: Component, binary: bytes) -> Component:
+        # Only here: few hosts start processes.
+        from dataflare.runtime.isolation.process import IsolatedComponent
+
+        cache_dir = getattr(self._engine, "cache_dir", None)
+        if cache_dir is None:
+            raise ConfigError("needs an engine that keeps compiled components in a folder", where="isolation")
+        return IsolatedComponent(component, binary, cache_dir=cache_dir, max_batch_bytes=self._services.max_batch_bytes)
 
     def cancel(self, namespace: str = "default") -> None:
         """Ask the plugins of a namespace to end: those that were granted `tasks` can see it, from any thread.

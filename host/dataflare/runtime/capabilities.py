@@ -113,6 +113,7 @@ class Capabilities:
         namespace: The pipeline's name: of its part of the state.
         limits: The ceilings of its instances.
         audit: Sees every use of what needs a grant, last of all; `None` for nobody.
+        count: What every function goes through to be counted; `None` for nothing.
 
     Raises:
         ConfigError: A granted directory is not there, or secrets are granted and there is no store.
@@ -130,12 +131,14 @@ class Capabilities:
         namespace: str,
         limits: Limits = _NO_LIMITS_GIVEN,
         audit: Audit | None = None,
+        count: Wrap | None = None,
     ) -> None:
         log_limits = logging.LogLimits(events_per_s=limits.log_events_per_s, bytes_per_s=limits.log_bytes_per_s)
         self.log = logging.PluginLog(services.log_sink(plugin), limits=log_limits, clock=services.clock)
         self._limits = limits
         self._audit = audit
         self._wrap = None if services.wrap is None else services.wrap(plugin, namespace)
+        self._wrap_to_count = count
         self._dropped = 0
         self._services = services
         self._pipeline = pipeline
@@ -271,7 +274,8 @@ class Capabilities:
         return {name: counted(each) if name in _STATE_WRITES else each for name, each in functions.items()}
 
     def _wrapped(self, interface: str, functions: dict[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
-        wraps = [wrap for wrap in (self._wrap, None if self._audit is None else self._audit.wrap) if wrap is not None]
+        audited = None if self._audit is None else self._audit.wrap
+        wraps = [wrap for wrap in (self._wrap, audited, self._wrap_to_count) if wrap is not None]
         wrapped = {}
         for name, function in functions.items():
             outer = function

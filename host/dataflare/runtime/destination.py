@@ -62,7 +62,7 @@ class Destination(Plugin):
                 closed.
         """
         batch = self._wit_batch(rows)
-        with self._lease() as worker:
+        with self._data_lease(rows.num_rows) as worker:
             self._require_run("write", finished_too=False)
             if self._schema is not None and not same_columns(self._schema, rows.schema):
                 raise UsageError(

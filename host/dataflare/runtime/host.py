@@ -47,7 +47,9 @@ from dataflare.security.enforcement import Revocations
 from dataflare.security.policy import Policy
 
 if TYPE_CHECKING:
+    from dataflare.runtime.behaviour import Watchers
     from dataflare.security.access import Access
+    from dataflare.security.behaviour import Alert, BehaviourSettings
     from dataflare.security.trust import TrustPolicy
 
 __all__ = ["Host"]
@@ -93,10 +95,15 @@ class Host:
             policy. The host takes the caller's word for it.
         revocations: What is taken back from plugins while they run; `None` makes an empty one, where there is a policy
             or an audit log.
+        behaviour: How plugins' calls are compared with what is usual of them: of all plugins, or of some by their name.
+            `None`: they are not. Needs the extra `behaviour`.
+        on_alert: Called with each `Alert` of a plugin that departs from what is usual, in the thread that called it.
+        profiles: The folder where what is usual is kept, `NAMESPACE/PLUGIN.json`; `None` keeps it in memory.
 
     Raises:
         ConfigError: `max_batch_bytes` is below 1, others could write into the folder of compiled components, a file
-            cannot be read or is wrong, or `access` and `principal` are not given together.
+            cannot be read or is wrong, `access` and `principal` are not given together, or `on_alert` or `profiles`
+            without `behaviour`.
     """
 
     def __init__(
@@ -119,10 +126,16 @@ class Host:
         access: Access | str | Path | None = None,
         principal: str | None = None,
         revocations: Revocations | None = None,
+        behaviour: BehaviourSettings | Mapping[str, BehaviourSettings] | None = None,
+        on_alert: Callable[[Alert], None] | None = None,
+        profiles: str | Path | None = None,
     ) -> None:
         self._closed = True  # until there is something to close
         if max_batch_bytes < 1:
             raise ConfigError(f"{max_batch_bytes!r} is not at least 1", where="max_batch_bytes")
+        for given, where in ((on_alert, "on_alert"), (profiles, "profiles")):
+            if given is not None and behaviour is None:
+                raise ConfigError("nothing is watched without `behaviour`", where=where, hint="Host(behaviour=...)")
         self._admission = Admission(
             policy=policy, trust=trust, audit=audit, access=access, principal=principal, revocations=revocations
         )
@@ -144,6 +157,7 @@ class Host:
             wrap=wrap,
             remaining_s=self._remaining_s,
         )
+        self._watchers = None if behaviour is None else self._new_watchers(behaviour, on_alert, profiles)
         self._lock = threading.Lock()
         self._plugins: dict[int, Plugin] = {}
         self._namespaces: dict[str, Namespace] = {}
@@ -210,6 +224,21 @@ class Host:
         else:
             revocations.revoke(plugin, capability)
         self._admission.record_change("revoke", f"revoked:{plugin} {capability or 'everything'}")
+
+    def accept_behaviour(self, plugin: Plugin) -> None:
+        """Take what a plugin does now for what is usual: lift its throttle or quarantine, and learn its profile anew.
+
+        Raises:
+            PermissionDenied: The principal may not lift quarantines.
+            ConfigError: The profile's file cannot be removed.
+            UsageError: The plugin is not watched.
+        """
+        self._admission.require("quarantine", f"plugins/{plugin.name}")
+        watch = plugin._parts.watch
+        if watch is None:
+            raise UsageError(f"plugin {plugin.name!r} is not watched", hint="Host(behaviour=...)")
+        self._admission.record_change("accept-behaviour", f"behaviour:{plugin.name}")
+        watch.accept()
 
     def load(
         self,
@@ -283,6 +312,17 @@ class Host:
         isolation: Isolation,
     ) -> Plugin:
         admitted: list[tuple[str, PoolSettings, Namespace, Capabilities]] = []
+        audit = self._admission.auditor(identity, namespace)
+        watch = None
+        if self._watchers is not None:
+            watch = self._watchers.watch(
+                plugin,
+                namespace,
+                component=file.contents,
+                version=identity.needs.version,
+                audit=audit,
+                call_timeout_s=limits.call_timeout_s,
+            )
         undo = ExitStack()
 
         def admit(shape: Shape) -> None:
@@ -303,7 +343,8 @@ class Host:
                 plugin=plugin,
                 namespace=namespace,
                 limits=limits,
-                audit=self._admission.auditor(identity, namespace),
+                audit=audit,
+                count=None if watch is None else watch.count,
             )
             undo.callback(capabilities.close)
             admitted.append((kind, chosen_pool, fellows, capabilities))
@@ -330,6 +371,7 @@ class Host:
                 max_batch_bytes=self._services.max_batch_bytes,
                 on_close=functools.partial(self._forget, namespace),
                 remaining_s=self._remaining_s,
+                watch=watch,
             )
             loaded = _CLASSES[kind](parts)
             # From here on it is the plugin that lets go of all this.
@@ -341,6 +383,23 @@ class Host:
                 return loaded
         loaded.close()
         raise UsageError("the host was closed meanwhile")
+
+    def _new_watchers(
+        self,
+        behaviour: BehaviourSettings | Mapping[str, BehaviourSettings],
+        on_alert: Callable[[Alert], None] | None,
+        profiles: str | Path | None,
+    ) -> Watchers:
+        # Only here: river is an extra, and takes its time to load.
+        from dataflare.runtime.behaviour import Watchers
+
+        return Watchers(
+            behaviour,
+            on_alert=on_alert,
+            profiles=None if profiles is None else Path(profiles),
+            metrics=self._services.metrics,
+            remaining_s=self._remaining_s,
+        )
 
     def _remaining_s(self) -> float:
         return min(self._engine.remaining_s(), isolated_remaining_s())

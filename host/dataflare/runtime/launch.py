@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import DataflareError, LimitExceeded, PermissionDenied, WorldMismatch
 from dataflare.limits import Limits
@@ -16,6 +16,9 @@ from dataflare.runtime.ports import Component, HostFunctions, Instance
 from dataflare.runtime.results import Metadata, PluginStats
 from dataflare.runtime.worlds import LIFECYCLE
 from dataflare.values import Err, Ok
+
+if TYPE_CHECKING:
+    from dataflare.runtime.behaviour import Observation
 
 __all__ = ["Launcher", "Worker", "read_metadata"]
 
@@ -36,6 +39,8 @@ class Worker:
         self, instance: Instance, plugin: str, on_limit: Callable[[LimitExceeded], object] = lambda _: None
     ) -> None:
         self.instance = instance
+        self.observation: Observation | None = None
+        """What is noted of the call under way, where the plugin is watched."""
         self._on_limit = on_limit
         self.initialized = False
         self._plugin = plugin

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pyarrow as pa
 
@@ -22,6 +22,10 @@ from dataflare.runtime.pool import InstancePool, PoolSettings
 from dataflare.runtime.ports import Component
 from dataflare.runtime.results import Health, Metadata, PluginStats
 from dataflare.runtime.worlds import LIFECYCLE, kind_interface
+
+if TYPE_CHECKING:
+    from dataflare.runtime.behaviour import Watch
+    from dataflare.security.behaviour import BatchSample
 
 __all__ = ["Plugin", "PluginParts", "columns_text", "same_columns"]
 
@@ -42,6 +46,7 @@ class PluginParts:
         max_batch_bytes: What a batch that is made of one of its inputs may take.
         on_close: Called once, when the plugin is closed.
         remaining_s: The seconds that are left of the call that this thread is within.
+        watch: Compares its data calls with what is usual; `None`: nobody does.
     """
 
     name: str
@@ -53,6 +58,7 @@ class PluginParts:
     max_batch_bytes: int
     on_close: Callable[[Plugin], None]
     remaining_s: Callable[[], float] = lambda: math.inf
+    watch: Watch | None = None
 
 
 class Plugin:
@@ -193,6 +199,28 @@ class Plugin:
         finally:
             self._release(worker, batch)
 
+    @contextmanager
+    def _data_lease(self, rows_in: int, *, batch: bool = True) -> Iterator[Worker]:
+        """As `_lease`, for a call that carries data: where the plugin is watched, this one is."""
+        watch = self._parts.watch
+        if watch is None:
+            with self._lease(batch=batch) as worker:
+                yield worker
+            return
+        self._require_open()
+        watch.admit()
+        samples: list[BatchSample] = []
+        try:
+            with (
+                self._lease(batch=batch) as worker,
+                watch.observing(worker.instance.stats, rows_in, samples.append) as worker.observation,
+            ):
+                yield worker
+        finally:
+            # The instance is given back by now: what follows may take its time.
+            for sample in samples:
+                watch.end(sample)
+
     def _call(self, function: str, *args: Any) -> Any:
         # As `_lease`, without what a context manager costs for each record.
         worker = self._pool.acquire()
@@ -231,6 +259,8 @@ class Plugin:
 
     def _within_limits(self, worker: Worker, function: str, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Return rows that a call returned, where they are not too many."""
+        if worker.observation is not None:
+            worker.observation.returned(rows.num_rows, rows.nbytes)
         limits = self._parts.limits
         if limits.output_rows is not None and rows.num_rows > limits.output_rows:
             raise self._over_output(worker, function, "output_rows", limits.output_rows, rows.num_rows)

@@ -30,8 +30,15 @@ class Processor(Plugin):
             PluginFault: It trapped.
             UsageError: The plugin is closed, or the record is no text.
         """
-        result: str | None = self._call("process", record)
-        return result
+        result: str | None
+        if self._parts.watch is None:
+            result = self._call("process", record)
+            return result
+        with self._data_lease(1, batch=False) as worker:
+            result = worker.call(self._interface, "process", record)
+            if worker.observation is not None:
+                worker.observation.returned(int(result is not None), len(result or ""))
+            return result
 
     def process_batch(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Map each record of a batch, in order; those that it drops are left out.
@@ -42,7 +49,7 @@ class Processor(Plugin):
             UsageError: The plugin is closed.
         """
         batch = self._wit_batch(rows)
-        with self._lease(batch=True) as worker:
+        with self._data_lease(rows.num_rows) as worker:
             result: pa.RecordBatch = worker.call(self._interface, "process-batch", batch).arrow
             if result.num_rows > rows.num_rows:
                 raise self._broken_promise(

@@ -76,7 +76,7 @@ class Source(Plugin):
             PluginFault: It trapped, or the rows have another schema than those before them or than `schema` said.
             UsageError: The plugin is closed.
         """
-        with self._lease() as worker:
+        with self._data_lease(0) as worker:
             found = worker.call(self._interface, "read", state)
             rows = self._within_limits(worker, "read", found.rows.arrow)
             if state is None and self._reading:

@@ -46,7 +46,7 @@ class Transformer(Plugin):
             UsageError: The plugin is closed.
         """
         batch = self._wit_batch(rows)
-        with self._lease(batch=True) as worker:
+        with self._data_lease(rows.num_rows) as worker:
             result: pa.RecordBatch = worker.call(self._interface, "transform", batch).arrow
             self._check_promise(worker, rows.schema, result.schema)
             return self._within_limits(worker, "transform", result)

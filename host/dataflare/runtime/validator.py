@@ -37,7 +37,7 @@ class Validator(Plugin):
             UsageError: The plugin is closed.
         """
         batch = self._wit_batch(rows)
-        with self._lease(batch=True) as worker:
+        with self._data_lease(rows.num_rows) as worker:
             found = worker.call(self._interface, "validate", batch)
             report = Report(
                 found.rows_checked,
@@ -49,6 +49,8 @@ class Validator(Plugin):
             )
             if problem := _problem(report, rows.num_rows):
                 raise self._broken_promise(worker, "validate", f"its report is wrong: {problem}")
+            if worker.observation is not None:
+                worker.observation.returned(report.rows_checked, 0, report.violation_count)
             return report
 
 

@@ -150,6 +150,8 @@ class BehaviourSettings:
         tolerance_errors: How far the rate of errors may rise, in its place.
         action: What happens.
         throttle_s: Seconds to wait before each batch of a plugin that is throttled.
+        ignore: Numbers that are not watched, by name as `features` has them, such as `latency` where plugins share a
+            machine with others.
 
     Raises:
         ConfigError: A value is out of its range.
@@ -162,6 +164,7 @@ class BehaviourSettings:
     tolerance_errors: float = 0.02
     action: Action = Action.LOG
     throttle_s: float = 1.0
+    ignore: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         for name, value, low, high in (
@@ -237,6 +240,7 @@ class BehaviourMonitor:
         self._watched: dict[str, _Watched] = {}
         self._batches = 0
         self._state: Action | None = None
+        self._departures: tuple[Alert, ...] = ()
 
     @property
     def profile(self) -> Profile | None:
@@ -252,7 +256,7 @@ class BehaviourMonitor:
 
     def observe(self, sample: BatchSample) -> tuple[Alert, ...]:
         """Take in one batch; returns what departs from the profile since this batch."""
-        numbers = features(sample)
+        numbers = {name: value for name, value in features(sample).items() if name not in self._settings.ignore}
         with self._lock:
             if self._profile is None:
                 self._learn(numbers)
@@ -261,6 +265,7 @@ class BehaviourMonitor:
             alerts = tuple(self._watch(self._profile, numbers))
             if alerts:
                 self._state = self._settings.action
+                self._departures = self._departures or alerts
         if self._on_alert is not None:
             for alert in alerts:
                 self._on_alert(alert)
@@ -272,10 +277,11 @@ class BehaviourMonitor:
         Raises:
             PermissionDenied: The plugin is in quarantine.
         """
-        state = self.state
+        with self._lock:
+            state, departures = self._state, self._departures
         if state is Action.QUARANTINE:
             raise PermissionDenied(
-                "is in quarantine: it departs from what it usually does",
+                f"is in quarantine: {'; '.join(map(str, departures))}",
                 plugin=self.plugin,
                 capability="behaviour",
                 hint="look at the alerts; then accept() the new behaviour, or go back to the version before",
@@ -290,6 +296,7 @@ class BehaviourMonitor:
             self._learned = self._batches = 0
             self._watched = {}
             self._state = None
+            self._departures = ()
 
     def _learn(self, numbers: Mapping[str, float]) -> None:
         self._learned += 1
@@ -317,7 +324,7 @@ class BehaviourMonitor:
 
     def _watch(self, profile: Profile, numbers: Mapping[str, float]) -> list[Alert]:
         alerts = []
-        for name in sorted(numbers.keys() | {each for each in profile.features if each.startswith(_CALLS)}):
+        for name in sorted(numbers.keys() | self._usual_calls(profile)):
             value = numbers.get(name, 0.0)
             usual = profile.features.get(name)
             watched = self._watched.get(name)
@@ -331,6 +338,9 @@ class BehaviourMonitor:
             if usual is not None and watched.departs(value):
                 alerts.append(self._alert(name, "shift", usual.mean, watched.mean))
         return alerts
+
+    def _usual_calls(self, profile: Profile) -> set[str]:
+        return {each for each in profile.features if each.startswith(_CALLS)} - self._settings.ignore
 
     def _tolerance(self, name: str, usual: FeatureProfile | None) -> float:
         floor = self._settings.tolerance_errors if name == "errors" else self._settings.tolerance_absolute

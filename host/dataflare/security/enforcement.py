@@ -167,6 +167,16 @@ class Auditor:
         """
         self._write("limits", function, f"limit:{limit}", "deny", 1, reason)
 
+    def record_alert(self, feature: str, reason: str, *, refused: bool) -> None:
+        """Write that the plugin departs from what it usually does.
+
+        Args:
+            feature: What departs, such as `calls.http`.
+            reason: From what to what.
+            refused: Whether its calls are refused from now on.
+        """
+        self._write("behaviour", "observe", f"behaviour:{feature}", "deny" if refused else "allow", 1, reason)
+
     def flush(self) -> None:
         """Write how often each repeated use has happened by now, where the log does not have it yet."""
         with self._lock:

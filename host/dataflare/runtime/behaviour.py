@@ -1,0 +1,290 @@
+"""Watches what loaded plugins do, call by call: samples for `dataflare.security.behaviour`, and what follows.
+
+Imported only where a host is given `behaviour`: it needs the extra of that name.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from dataflare.capabilities.metrics import MetricsSink
+from dataflare.capabilities.names import short_name
+from dataflare.errors import ConfigError, PermissionDenied, PluginError, PluginFault
+from dataflare.runtime.ports import CallStats
+from dataflare.security.atomic_files import read_limited, write_atomically
+from dataflare.security.behaviour import Alert, BatchSample, BehaviourMonitor, BehaviourSettings, Profile
+
+__all__ = ["ALERT_METRIC", "AlertLog", "Observation", "Watch", "Watchers"]
+
+ALERT_METRIC: Final = "dataflare:behaviour_alert"
+"""The counter of alerts, by its labels `action` and `feature`; no plugin can have one of this name."""
+
+_MAX_PROFILE_BYTES: Final = 2**20
+_logger = logging.getLogger("dataflare.runtime")
+
+
+class AlertLog(Protocol):
+    """The audit log, as far as alerts go."""
+
+    def record_alert(self, feature: str, reason: str, *, refused: bool) -> None: ...
+
+
+class Observation:
+    """One call under way. Touched only by the thread that makes it.
+
+    Args:
+        stats: Those of the instance that is called.
+        rows_in: Rows given to the plugin.
+    """
+
+    __slots__ = ("_began_ns", "_stats", "errors", "host_calls", "rows_in", "size", "taken")
+
+    def __init__(self, stats: CallStats, rows_in: int) -> None:
+        self._stats = stats
+        self._began_ns = stats.wall_ns
+        self.rows_in = rows_in
+        self.taken = self.size = self.errors = 0
+        self.host_calls: Counter[str] = Counter()
+
+    def returned(self, rows: int, size: int, errors: int = 0) -> None:
+        """Note what the call returned: rows, bytes, and how many rows it found fault with."""
+        self.taken, self.size, self.errors = rows, size, errors
+
+    def failed(self) -> None:
+        """Note that the call failed, and with it all of its rows."""
+        self.returned(0, 0, max(self.rows_in, 1))
+
+    def sample(self) -> BatchSample:
+        """What the call took, now that it has ended; ask before the instance is closed."""
+        return BatchSample(
+            rows_in=self.rows_in,
+            rows_out=self.taken,
+            latency_s=(self._stats.wall_ns - self._began_ns) / 1e9,
+            memory_bytes=self._stats.memory_bytes,
+            errors=self.errors,
+            bytes_out=self.size,
+            host_calls=self.host_calls,
+        )
+
+
+class Watch:
+    """Watches one loaded plugin. Any thread may use it.
+
+    Args:
+        monitor: What knows the plugin's version; other loads of the same component share it.
+        throttle_limit_s: The most seconds that a call waits.
+        remaining_s: The seconds that are left of the call that this thread is within.
+        on_alert: Told of each alert.
+        on_learned: Told of the profile when it has been learned.
+        on_accepted: Told when the profile does not hold any more.
+        sleep: Waits so many seconds.
+    """
+
+    def __init__(
+        self,
+        monitor: BehaviourMonitor,
+        *,
+        throttle_limit_s: float,
+        remaining_s: Callable[[], float],
+        on_alert: Callable[[Alert], None],
+        on_learned: Callable[[Profile], None],
+        on_accepted: Callable[[], None],
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._monitor = monitor
+        self._throttle_limit_s = throttle_limit_s
+        self._remaining_s = remaining_s
+        self._on_alert = on_alert
+        self._on_learned = on_learned
+        self._on_accepted = on_accepted
+        self._sleep = sleep
+        self._local = threading.local()
+
+    def count(self, interface: str, _function_name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Make a function of the host that does the same, and is counted for the call that it is made within."""
+        short = short_name(interface) or interface
+        local = self._local
+
+        @functools.wraps(function)
+        def counted(*args: Any) -> Any:
+            observation: Observation | None = getattr(local, "observation", None)
+            if observation is not None:
+                observation.host_calls[short] += 1
+            return function(*args)
+
+        return counted
+
+    def admit(self) -> None:
+        """Wait where the plugin is throttled. Called without an instance, which others can use meanwhile.
+
+        Raises:
+            PermissionDenied: The plugin is in quarantine.
+        """
+        wait_s = min(self._monitor.before_batch(), self._throttle_limit_s, max(0.0, self._remaining_s()))
+        if wait_s > 0:
+            self._sleep(wait_s)
+
+    @contextmanager
+    def observing(self, stats: CallStats, rows_in: int, take: Callable[[BatchSample], object]) -> Iterator[Observation]:
+        """Note what the call within the `with` block takes.
+
+        Args:
+            stats: Those of the instance that is called.
+            rows_in: Rows given to the plugin.
+            take: Gets the sample, which is for `end`; not where the call failed by no doing of the plugin.
+        """
+        outer = getattr(self._local, "observation", None)
+        observation = self._local.observation = Observation(stats, rows_in)
+        try:
+            yield observation
+        except (PluginError, PluginFault, PermissionDenied):
+            observation.failed()
+            take(observation.sample())
+            raise
+        else:
+            take(observation.sample())
+        finally:
+            self._local.observation = outer
+
+    def end(self, sample: BatchSample) -> None:
+        """Compare a call with what is usual. Called when the instance has been given back."""
+        before = self._monitor.profile
+        alerts = self._monitor.observe(sample)
+        if before is None and (learned := self._monitor.profile) is not None:
+            self._on_learned(learned)
+        for alert in alerts:
+            self._on_alert(alert)
+
+    def accept(self) -> None:
+        """Take what the plugin does now for what is usual, and learn anew."""
+        self._on_accepted()
+        self._monitor.accept()
+
+
+class Watchers:
+    """Who is watched in one host, and what is known of them. Any thread may use it.
+
+    A component that is loaded again is still in the state that it was in; another one of the same name is compared with
+    the profile of the one before.
+
+    Args:
+        settings: How plugins are watched: all of them, or some by their name.
+        on_alert: Told of each alert; what it raises is logged.
+        profiles: The folder of the profiles, `NAMESPACE/PLUGIN.json`; `None` keeps them in memory.
+        metrics: Where alerts are counted.
+        remaining_s: The seconds that are left of the call that this thread is within.
+    """
+
+    def __init__(
+        self,
+        settings: BehaviourSettings | Mapping[str, BehaviourSettings],
+        *,
+        on_alert: Callable[[Alert], None] | None,
+        profiles: Path | None,
+        metrics: MetricsSink,
+        remaining_s: Callable[[], float],
+    ) -> None:
+        self._settings = settings if isinstance(settings, BehaviourSettings) else dict(settings)
+        self._on_alert = on_alert
+        self._folder = profiles
+        self._metrics = metrics
+        self._remaining_s = remaining_s
+        self._lock = threading.Lock()
+        self._monitors: dict[tuple[str, str, str], BehaviourMonitor] = {}
+        self._profiles: dict[tuple[str, str], Profile] = {}
+
+    def watch(
+        self,
+        plugin: str,
+        namespace: str,
+        *,
+        component: bytes,
+        version: str | None,
+        audit: AlertLog | None,
+        call_timeout_s: float | None,
+    ) -> Watch | None:
+        """Watch a plugin that is loaded; `None` for one that need not be.
+
+        Raises:
+            ConfigError: Its profile's file cannot be read, or is none.
+        """
+        settings = self._settings if isinstance(self._settings, BehaviourSettings) else self._settings.get(plugin)
+        if settings is None:
+            return None
+        key, digest = (namespace, plugin), sha256(component).hexdigest()
+        with self._lock:
+            monitor = self._monitors.get((*key, digest))
+            if monitor is None:
+                profile = self._profiles.get(key) or self._read(key)
+                monitor = BehaviourMonitor(
+                    plugin, version or f"sha256:{digest[:12]}", settings=settings, profile=profile
+                )
+                self._monitors[*key, digest] = monitor
+        return Watch(
+            monitor,
+            throttle_limit_s=math.inf if call_timeout_s is None else call_timeout_s,
+            remaining_s=self._remaining_s,
+            on_alert=lambda alert: self._publish(alert, audit),
+            on_learned=lambda profile: self._keep(key, profile),
+            on_accepted=lambda: self._drop(key),
+        )
+
+    def _publish(self, alert: Alert, audit: AlertLog | None) -> None:
+        _logger.warning("behaviour: %s (%s)", alert, alert.action)
+        labels = (("action", str(alert.action)), ("feature", alert.feature))
+        self._metrics.add_to_counter(alert.plugin, ALERT_METRIC, 1.0, labels)
+        if self._on_alert is not None:
+            try:
+                self._on_alert(alert)
+            except Exception:
+                # The call itself went well: its result must not be lost to this.
+                _logger.exception("on_alert failed for plugin %r", alert.plugin)
+        if audit is not None:
+            audit.record_alert(alert.feature, str(alert), refused=alert.action == "quarantine")
+
+    def _read(self, key: tuple[str, str]) -> Profile | None:
+        path = self._path(key)
+        if path is None or not path.exists():
+            return None
+        try:
+            return Profile.from_json(read_limited(path, _MAX_PROFILE_BYTES).decode())
+        except UnicodeDecodeError as error:
+            raise ConfigError("is no profile: not UTF-8", where=str(path)) from error
+        except ConfigError as error:
+            hint = "put the file back, or remove it: the plugin's behaviour is learned anew then"
+            raise ConfigError(f"cannot be used: {error.message}", where=str(path), hint=hint) from error
+
+    def _keep(self, key: tuple[str, str], profile: Profile) -> None:
+        with self._lock:
+            self._profiles[key] = profile
+            path = self._path(key)
+            if path is None:
+                return
+            try:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                write_atomically(path, profile.to_json().encode(), mode=0o600)
+            except (OSError, ConfigError) as error:
+                _logger.warning("the profile of plugin %r was not saved: %s", profile.plugin, error)
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        with self._lock:
+            self._profiles.pop(key, None)
+            path = self._path(key)
+            try:
+                if path is not None:
+                    path.unlink(missing_ok=True)
+            except OSError as error:
+                raise ConfigError(f"cannot be removed: {error.strerror}", where=str(path)) from error
+
+    def _path(self, key: tuple[str, str]) -> Path | None:
+        return None if self._folder is None else self._folder / key[0] / f"{key[1]}.json"

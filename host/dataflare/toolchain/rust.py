@@ -41,8 +41,11 @@ _PINNED_HINT = (
 # Panic locations embed paths of sources: remapped here and not in RUSTFLAGS, which cargo hashes into symbol names.
 _RUSTC = """#!/bin/sh
 root=$(dirname "$(dirname "$(realpath "$0")")")/root/usr
-LD_LIBRARY_PATH="$root/lib/x86_64-linux-gnu" exec "$root/bin/rustc" "$@" \\
-  "--remap-path-prefix=$root=/rust" "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+cargo=${CARGO_HOME:-$HOME/.cargo}
+set -- "$@" "--remap-path-prefix=$root=/rust" "--remap-path-prefix=$cargo=/cargo"
+# Sources of crates lie in a folder that is named after their registry.
+for sources in "$cargo"/registry/src/*; do set -- "$@" "--remap-path-prefix=$sources=/crates"; done
+LD_LIBRARY_PATH="$root/lib/x86_64-linux-gnu" exec "$root/bin/rustc" "$@"
 """
 # rustc's first argument must stay the first.
 _LINKER = """#!/bin/sh
@@ -84,7 +87,7 @@ class RustDriver:
     def identity(self) -> str:
         """What, besides the sources, the component depends on."""
         installed = None if self._pinned else _installed()
-        return f"rust: {installed.identity if installed else PINNED}"
+        return f"rust: {installed.identity if installed else _pinned_identity()}"
 
     def sources(self, project: Project, guest: Guest) -> Iterator[Path]:
         """The files that the component is made of, apart from the WIT packages."""
@@ -137,8 +140,7 @@ def _pinned_toolchain() -> _Toolchain:
     """The pinned toolchain, made on first use: about two minutes on two cores."""
     if shutil.which("cargo") is None:
         raise ToolchainMissing("there is no cargo", hint=_CARGO_HINT)
-    recipe = digest_bytes("".join((PINNED, _RUSTC, _LINKER, _STD_MANIFEST)).encode())[:16]
-    folder = cache_root() / "toolchains" / f"rust-{recipe}"
+    folder = cache_root() / "toolchains" / f"rust-{_recipe()}"
     if not folder.is_dir():
         if not sys.platform.startswith("linux") or shutil.which("apt-get") is None or shutil.which("dpkg") is None:
             raise ToolchainMissing("the pinned Rust toolchain cannot be made here", hint=_PINNED_HINT)
@@ -147,7 +149,16 @@ def _pinned_toolchain() -> _Toolchain:
         "RUSTC": str(folder / "bin" / "rustc"),
         "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER": str(folder / "bin" / "linker"),
     }
-    return _Toolchain(target=_TARGET, env=env, identity=PINNED)
+    return _Toolchain(target=_TARGET, env=env, identity=_pinned_identity())
+
+
+def _recipe() -> str:
+    """A digest of how the pinned toolchain is made."""
+    return digest_bytes("".join((PINNED, _RUSTC, _LINKER, _STD_MANIFEST)).encode())[:16]
+
+
+def _pinned_identity() -> str:
+    return f"{PINNED}, recipe {_recipe()}"
 
 
 def _make_toolchain(folder: Path) -> None:

@@ -18,12 +18,14 @@ import dataflare
 from dataflare.capabilities.metrics import MemoryMetrics
 from dataflare.engine.engine import Engine
 from dataflare.errors import ConfigError, PermissionDenied, PluginError, UsageError
+from dataflare.grants import Grants
 from dataflare.limits import Limits
 from dataflare.runtime.behaviour import ALERT_METRIC
 from dataflare.runtime.host import Host
 from dataflare.runtime.processor import Processor
 from dataflare.security.audit import MemoryAuditLog
 from dataflare.security.behaviour import Action, Alert, BehaviourSettings, Profile
+from runtime_fakes import Doubler, FakeEngine, Guest, Numbers, Positive, Shelf, Upper, numbers
 
 sys.path.append(str(Path(__file__).parents[1] / "attacks"))
 from plugin_wat import Hostile, hostile
@@ -275,6 +277,95 @@ def test_calls_of_the_host_are_counted_for_the_call_of_their_own_thread(watched,
     # Each call asks once, whichever instance and thread it has: log(1 + 1), without deviation.
     assert learned.features["calls.batches"].mean == pytest.approx(0.6931, abs=1e-4)
     assert learned.features["calls.batches"].deviation == pytest.approx(0, abs=1e-9)
+
+
+KINDS: dict[type[Guest], Callable[[Any], object]] = {
+    Numbers: lambda source: source.read(),
+    Shelf: lambda shelf: shelf.write(numbers(1, 2)),
+    Upper: lambda processor: processor.process_batch(numbers(1, 2)),
+    Doubler: lambda transformer: transformer.transform(numbers(1, 2)),
+    Positive: lambda validator: validator.validate(numbers(1, -2)),
+}
+LEARNED = {  # rows returned: for one given, but for a source the logarithm of 1 + 2; rows at fault; logarithm of bytes
+    Numbers: (1.0986, 0, 2.1972),
+    Shelf: (0, 0, 0),
+    Upper: (0.5, 0, 1.6094),
+    Doubler: (1, 0, 2.1972),
+    Positive: (1, 0.5, 0),
+}
+
+
+@pytest.mark.parametrize("guest", KINDS, ids=lambda guest: guest.kind)
+def test_data_calls_of_all_kinds_are_watched_and_no_others(guest: type[Guest], engine: FakeEngine, tmp_path: Path):
+    settings = BehaviourSettings(learn_batches=30)
+    with Host(engine=engine, behaviour=settings, profiles=tmp_path) as host:
+        plugin: Any = host.load(engine.add(type("Mine", (guest,), {"shelf": []})), name="p")
+        for _ in range(40):
+            plugin.health()
+        if guest is Shelf:
+            plugin.prepare(numbers(1).schema)
+        for _ in range(29):
+            KINDS[guest](plugin)
+        path = tmp_path / "default" / "p.json"
+        assert not path.exists()
+        KINDS[guest](plugin)
+    usual = Profile.from_json(path.read_text()).features
+    means = tuple(usual[name].mean for name in ("output_rows", "errors", "output_bytes"))
+    assert means == pytest.approx(LEARNED[guest], abs=1e-3)
+    assert usual["latency"].deviation == 0  # ten nanoseconds a call, as the engine here has it
+
+
+class Keeper(Doubler):
+    """Asks for its configuration at each call, and from the 50th on for its state, too."""
+
+    capabilities = ("state",)
+    calls = 0
+
+    def transform(self, input: Any) -> Any:
+        self.calls += 1
+        self.host("config", "get", "key")
+        if self.calls > 50:
+            self.host("state", "get", "key")
+        return super().transform(input)
+
+
+def test_interface_that_was_never_used_is_found_at_the_first_call(engine: FakeEngine):
+    alerts: list[Alert] = []
+    settings = BehaviourSettings(learn_batches=30, action=Action.QUARANTINE)
+    with Host(engine=engine, behaviour=settings, on_alert=alerts.append) as host:
+        plugin: Any = host.load(engine.add(Keeper), name="p", grants=Grants(state=True))
+        for _ in range(50):
+            plugin.transform(numbers(1))
+        assert alerts == []
+        plugin.transform(numbers(1))
+        assert [(each.feature, each.kind) for each in alerts] == [("calls.state", "new-interface")]
+        with pytest.raises(PermissionDenied, match="calls state, which it never did before"):
+            plugin.transform(numbers(1))
+
+
+def test_call_that_was_wrong_by_itself_is_no_sample(engine: FakeEngine, tmp_path: Path):
+    with Host(engine=engine, behaviour=BehaviourSettings(learn_batches=30), profiles=tmp_path) as host:
+        shelf: Any = host.load(engine.add(type("Mine", (Shelf,), {"shelf": []})), name="p")
+        for _ in range(40):
+            with pytest.raises(UsageError):
+                shelf.write(numbers(1))
+    assert not list(tmp_path.iterdir())
+
+
+def test_plugin_in_a_process_of_its_own_is_watched_too(tmp_path: Path):
+    cache = tmp_path / "compiled"
+    cache.mkdir(mode=0o700)
+    settings = BehaviourSettings(learn_batches=LEARN, action=Action.QUARANTINE, ignore=QUIET)
+    alerts: list[Alert] = []
+    with Host(cache_dir=cache, behaviour=settings, on_alert=alerts.append) as host:
+        plugin: Any = host.load(turncoat(MANY_CALLS, after=200).binary, name="p", isolation="process")
+        for _ in range(200):
+            plugin.process_batch(ROWS)
+        assert alerts == []
+        with pytest.raises(PermissionDenied, match="calls"):
+            for _ in range(200):
+                plugin.process_batch(ROWS)
+    assert {each.feature for each in alerts} == {"calls.batches"}
 
 
 def test_only_plugins_that_are_named_are_watched(watched):

@@ -29,6 +29,7 @@ __all__ = ["ALERT_METRIC", "AlertLog", "Observation", "Watch", "Watchers"]
 ALERT_METRIC: Final = "dataflare:behaviour_alert"
 """The counter of alerts, by its labels `action` and `feature`; no plugin can have one of this name."""
 
+_BATCHES: Final = "batches"
 _MAX_PROFILE_BYTES: Final = 2**20
 _logger = logging.getLogger("dataflare.runtime")
 
@@ -47,11 +48,12 @@ class Observation:
         rows_in: Rows given to the plugin.
     """
 
-    __slots__ = ("_began_ns", "_stats", "errors", "host_calls", "rows_in", "size", "taken")
+    __slots__ = ("_began_ns", "_host_calls", "_stats", "errors", "host_calls", "rows_in", "size", "taken")
 
     def __init__(self, stats: CallStats, rows_in: int) -> None:
         self._stats = stats
         self._began_ns = stats.wall_ns
+        self._host_calls = stats.host_calls
         self.rows_in = rows_in
         self.taken = self.size = self.errors = 0
         self.host_calls: Counter[str] = Counter()
@@ -66,6 +68,10 @@ class Observation:
 
     def sample(self) -> BatchSample:
         """What the call took, now that it has ended; ask before the instance is closed."""
+        host_calls = dict(self.host_calls)
+        rest = self._stats.host_calls - self._host_calls - self.host_calls.total()
+        if rest > 0:
+            host_calls[_BATCHES] = rest
         return BatchSample(
             rows_in=self.rows_in,
             rows_out=self.taken,
@@ -73,7 +79,7 @@ class Observation:
             memory_bytes=self._stats.memory_bytes,
             errors=self.errors,
             bytes_out=self.size,
-            host_calls=self.host_calls,
+            host_calls=host_calls,
         )
 
 
@@ -87,7 +93,6 @@ class Watch:
         on_alert: Told of each alert.
         on_learned: Told of the profile when it has been learned.
         on_accepted: Told when the profile does not hold any more.
-        sleep: Waits so many seconds.
     """
 
     def __init__(
@@ -99,7 +104,6 @@ class Watch:
         on_alert: Callable[[Alert], None],
         on_learned: Callable[[Profile], None],
         on_accepted: Callable[[], None],
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._monitor = monitor
         self._throttle_limit_s = throttle_limit_s
@@ -107,12 +111,17 @@ class Watch:
         self._on_alert = on_alert
         self._on_learned = on_learned
         self._on_accepted = on_accepted
-        self._sleep = sleep
         self._local = threading.local()
 
     def count(self, interface: str, _function_name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Make a function of the host that does the same, and is counted for the call that it is made within."""
+        """Make a function of the host that does the same, and is counted for the call that it is made within.
+
+        Those of `batches` are left as they are: they are the most, may be served elsewhere, and are what the instance
+        counts beside the others.
+        """
         short = short_name(interface) or interface
+        if short == _BATCHES:
+            return function
         local = self._local
 
         @functools.wraps(function)
@@ -132,7 +141,7 @@ class Watch:
         """
         wait_s = min(self._monitor.before_batch(), self._throttle_limit_s, max(0.0, self._remaining_s()))
         if wait_s > 0:
-            self._sleep(wait_s)
+            time.sleep(wait_s)
 
     @contextmanager
     def observing(self, stats: CallStats, rows_in: int, take: Callable[[BatchSample], object]) -> Iterator[Observation]:

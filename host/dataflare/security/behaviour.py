@@ -284,7 +284,7 @@ class BehaviourMonitor:
                 f"is in quarantine: {'; '.join(map(str, departures))}",
                 plugin=self.plugin,
                 capability="behaviour",
-                hint="look at the alerts; then accept() the new behaviour, or go back to the version before",
+                hint="accept what it does now (`Host.accept_behaviour`), or go back to the version before",
             )
         return self._settings.throttle_s if state is Action.THROTTLE else 0.0
 

@@ -24,7 +24,7 @@ from dataflare.engine.types import (
     VariantT,
 )
 from dataflare.errors import ValueTypeError
-from dataflare.values import Err, Ok, Some
+from dataflare.values import Err, Ok, Some, Variant
 
 __all__ = ["DTYPES", "HELPERS", "MISFITS", "FlagSets", "as_numbers", "explain"]
 
@@ -185,8 +185,6 @@ def same_length(end: int, expected: int) -> None:
 
 
 def load_case(names: Any, loaders: Any, m: Any, number: int, address: int) -> Any:
-    from dataflare.values import Variant
-
     load = loaders[number]
     return Variant(names[number], load(m, address) if load is not None else None)
 

@@ -62,7 +62,6 @@ class Ledger:
     exempt: int
     memories: list[Memory] = field(default_factory=list)
     used: int = 0
-    peak: int = 0
     refused: bool = False
 
     def is_exempt(self, size: int) -> bool:
@@ -80,7 +79,6 @@ class Ledger:
             self.refused = True
             return False
         self.used += more
-        self.peak = max(self.peak, self.used)
         return True
 
 

@@ -51,9 +51,26 @@ BREAKING = [
     ("export open-shop: func(name: string);", "export open-shop: func(name: string); export goods;"),
     ("export open-shop: func(name: string);", "export open-shop: func();"),
 ]
+EXPORTED = EXAMPLE.replace("import goods;", "export goods;")
+"""The same shop, whose plugins provide the goods."""
 
 
 class TestChanges:
+    @pytest.mark.parametrize("addition", [ADDITIVE[0], ADDITIVE[2]], ids=["function", "method"])
+    def test_a_function_that_existing_plugins_lack_is_breaking(self, addition: tuple[str, str], tmp_path: Path) -> None:
+        found = compare(
+            catalog_of(tmp_path / "old", EXPORTED),
+            catalog_of(tmp_path / "new", EXPORTED.replace(*addition, 1).replace("@1.2.0", "@1.3.0", 1)),
+            "acme:shop",
+        )
+        assert found.level is Level.BREAKING
+        assert [each.text for each in found.changes] == ["added"]
+
+    def test_a_type_in_an_exported_interface_is_additive(self, tmp_path: Path) -> None:
+        text = EXPORTED.replace(*ADDITIVE[1], 1).replace("@1.2.0", "@1.3.0", 1)
+        found = compare(catalog_of(tmp_path / "old", EXPORTED), catalog_of(tmp_path / "new", text), "acme:shop")
+        assert (found.level, found.faults) == (Level.ADDITIVE, ())
+
     def test_the_same_text_is_the_same(self, tmp_path: Path) -> None:
         found = comparison(tmp_path, EXAMPLE)
         assert (found.level, found.changes, found.faults) == (Level.SAME, (), ())

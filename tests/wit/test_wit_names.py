@@ -28,7 +28,6 @@ def test_the_example_keeps_the_rules(tmp_path: Path) -> None:
         ("/// A shop's world.\n", "", "the world `shop` has no documentation"),
         ("/// Goods.\n@since(version = 1.0.0)", "/// Goods.", "the interface `goods` has no `@since`"),
         ("/// Look for things.\n  @since(version = 1.0.0)", "/// Look.", "the function `find` has no `@since`"),
-        ("/// Look for things.\n  @since(version = 1.0.0)", "/// L.\n  @since(version = 1.3.0)", "is since 1.3.0, but"),
         ("sold-out", "SOLD-out", "`SOLD-out` is not in kebab-case"),
         ("name: string,", "bytes: string,", "`bytes` is a word of a guest's language"),
         ("limit: u32", "%type: u32", "`type` is a word of a guest's language"),

@@ -166,7 +166,9 @@ class TestErrors:
         ("text", "line", "column", "says"),
         [
             ("interface i {\n  f: func(a: u9);\n", 3, 1, "the end of the file"),
-            ("interface i {\n  record r {}\n}", 2, 10, "at least a field"),
+            ("interface i {\n  enum e {}\n}", 2, 8, "at least a case"),
+            ("interface i {\n  variant v {}\n}", 2, 11, "at least a case"),
+            ("interface i { type t = map<string, u8>; }", 1, 24, "`map` is not supported"),
             ("interface i {\n  f: func(a: u8, a: u8);\n}", 2, 18, "twice"),
             ("interface i { enum e { a-b, ab } }", 1, 29, "twice"),
             ("interface record {}", 1, 11, "write `%record`"),

@@ -165,3 +165,144 @@ class TestWorlds:
             catalog.world("acme:shop/stop@1.2.0")
         with pytest.raises(WitError, match="there is: acme:shop/goods@"):
             catalog.interface("goods")
+
+
+class TestGates:
+    GATED = "interface i { @unstable(feature = new) type t = u8; @unstable(feature = new) f: func(a: t); g: func(); }"
+
+    def test_items_of_a_feature_that_is_off_are_left_out(self, tmp_path: Path) -> None:
+        interface = catalog_of(tmp_path, f"package a:b; {self.GATED}").interface("a:b/i")
+        assert (interface.types, [each.name for each in interface.functions]) == ((), ["g"])
+
+    def test_items_of_a_feature_that_is_on_are_kept(self, tmp_path: Path) -> None:
+        (tmp_path / "a.wit").write_text(f"package a:b; {self.GATED}")
+        interface = load(tmp_path, features=["new"]).interface("a:b/i")
+        assert [each.name for each in interface.functions] == ["f", "g"]
+
+    @pytest.mark.parametrize(
+        ("text", "line", "says"),
+        [
+            ("interface i {\n@unstable(feature = x) type t = u8;\nf: func(a: t); }", 3, "`t` is left out"),
+            ("interface i {\n@unstable(feature = x) type t = u8;\nrecord r { a: t } }", 3, "feature `x` is off"),
+            ("interface i { @unstable(feature = x) type t = u8; } interface j {\nuse i.{t}; }", 2, "`t` is left out"),
+            ("@unstable(feature = x) interface i {}\nworld w { import i; }", 2, "`a:b/i@1.0.0` is left out"),
+            ("@unstable(feature = x) world v {}\nworld w { include v; }", 2, "`a:b/v@1.0.0` is left out"),
+            ("@unstable(feature = x) interface i {\ntype t = u8; }", 2, "what it is part of is left out"),
+            ("interface i { @unstable(feature = x) resource r {\nm: func(); } }", 2, "what it is part of is left out"),
+            ("\n@since(version = 1.0.1) interface i {}", 2, "above the package's own"),
+            ("interface i {\n@since(version = 2.0.0) f: func(); }", 2, "above the package's own"),
+            ("world w {\n@since(version = 2.0.0) import i: interface {} }", 2, "above the package's own"),
+        ],
+    )
+    def test_a_gate_that_cannot_hold_is_refused(self, text: str, line: int, says: str, tmp_path: Path) -> None:
+        with pytest.raises(WitError, match=says) as raised:
+            catalog_of(tmp_path, f"package a:b@1.0.0; {text}")
+        assert raised.value.position.line == line
+
+    def test_a_release_candidate_is_below_its_release(self, tmp_path: Path) -> None:
+        with pytest.raises(WitError, match="above the package's own"):
+            catalog_of(tmp_path, "package a:b@1.0.0-rc.1; @since(version = 1.0.0) interface i {}")
+
+    def test_a_package_without_a_version_has_no_since(self, tmp_path: Path) -> None:
+        with pytest.raises(WitError, match="has none"):
+            catalog_of(tmp_path, "package a:b; @since(version = 1.0.0) interface i {}")
+
+
+class TestLayouts:
+    def test_a_file_is_a_package(self, tmp_path: Path) -> None:
+        (tmp_path / "a.wit").write_text("package a:b; interface i {}")
+        (tmp_path / "b.wit").write_text("package a:c; interface i {}")
+        assert list(load(tmp_path / "b.wit").packages) == ["a:c"]
+
+    def test_each_file_of_deps_is_a_package(self, tmp_path: Path) -> None:
+        (tmp_path / "deps" / "folder").mkdir(parents=True)
+        (tmp_path / "w.wit").write_text("package a:w; world w { import a:c/i; import a:e/i; import a:f/i; }")
+        (tmp_path / "deps" / "c.wit").write_text("package a:c; interface i {}")
+        (tmp_path / "deps" / "e.wit").write_text("package a:e; interface i {}")
+        (tmp_path / "deps" / "folder" / "f.wit").write_text("package a:f; interface i {}")
+        assert set(load(tmp_path).packages) == {"a:w", "a:c", "a:e", "a:f"}
+
+    def test_a_package_is_documented_once(self, tmp_path: Path) -> None:
+        (tmp_path / "a.wit").write_text("/// One.\npackage a:b;")
+        (tmp_path / "b.wit").write_text("/// Two.\npackage a:b;")
+        with pytest.raises(WitError, match="documented twice"):
+            load(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            ("use nothing as n;", "no interface `a:b/nothing`"),
+            ("use c:d/e;", "no package `c:d`"),
+            ("use a:other/w;", "no interface `a:other/w`"),
+        ],
+    )
+    def test_a_use_that_nothing_needs_is_resolved_too(self, text: str, says: str, tmp_path: Path) -> None:
+        with pytest.raises(WitError, match=says):
+            catalog_of(tmp_path, f"package a:b; {text}", "package a:other; world w {}")
+
+    def test_records_and_flags_may_be_empty(self, tmp_path: Path) -> None:
+        types = catalog_of(tmp_path, "package a:b; interface i { record r {} flags f {} type t = tuple<>; }")
+        assert [each.name for each in types.interface("a:b/i").types] == ["r", "f", "t"]
+
+
+CHAIN = """package a:b;
+interface one { type t = u32; }
+interface two { use one.{t}; }
+interface three { use two.{t}; }
+"""
+
+
+class TestNamesOfWorlds:
+    @pytest.mark.parametrize(
+        "world",
+        [
+            "world w { export one; export three; }",
+            "world w { import three; export one; export three; }",
+            "world w { export one; export x: interface { use one.{t}; use two.{t as u}; } }",
+            "world v { export one; export three; } world w { include v; }",
+        ],
+    )
+    def test_an_export_takes_a_type_from_one_side(self, world: str, tmp_path: Path) -> None:
+        with pytest.raises(WitError, match="depends on `a:b/one`, which is exported, and on `a:b/two`"):
+            catalog_of(tmp_path, CHAIN + world)
+
+    @pytest.mark.parametrize(
+        "world",
+        [
+            "world w { export three; }",
+            "world w { export one; export two; export three; }",
+            "world w { import one; export three; }",
+            "world w { import three; export one; }",
+        ],
+    )
+    def test_exports_whose_types_come_from_one_side_are_fine(self, world: str, tmp_path: Path) -> None:
+        assert catalog_of(tmp_path, CHAIN + world).world("a:b/w").exports
+
+    @pytest.mark.parametrize(
+        "world",
+        [
+            "world w { export get-it: func(); export GET-IT: func(); }",
+            "world w { import get-it: func(); import GET-IT: interface {} }",
+            "world w { record it {} import IT: func(); }",
+            "world v { import it: func(); } world w { include v; import IT: func(); }",
+            "world u { import it: func(); } world v { import it: func(); } world w { include u; include v; }",
+            "world u { import it: func(); } world v { import IT: func(); } world w { include u; include v; }",
+        ],
+    )
+    def test_names_that_differ_in_case_alone_clash(self, world: str, tmp_path: Path) -> None:
+        with pytest.raises(WitError, match="there twice"):
+            catalog_of(tmp_path, f"package a:b; {world}")
+
+    @pytest.mark.parametrize(
+        "world",
+        [
+            "world w { import it: func(); export it: func(); }",
+            "world w { import it: func(); export it: interface {} }",
+            "interface i {} world v { import i; } world u { import i; } world w { include u; include v; import i; }",
+            "world u { import it: func(); } world v { import it: func(); } "
+            "world w { include u with { it as other } include v; }",
+        ],
+    )
+    def test_the_same_name_in_both_directions_is_fine(self, world: str, tmp_path: Path) -> None:
+        unfolded = catalog_of(tmp_path, f"package a:b; {world}").world("a:b/w")
+        assert unfolded.imports

@@ -7,7 +7,17 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeVar
 
-from dataflare.wit.model import Function, Include, Interface, InterfaceRef, Package, WitError, World, WorldItem
+from dataflare.wit.model import (
+    Function,
+    Include,
+    Interface,
+    InterfaceRef,
+    Package,
+    WitError,
+    World,
+    WorldItem,
+    uniqueness,
+)
 
 __all__ = ["Catalog", "UnfoldedWorld"]
 
@@ -92,6 +102,8 @@ class _Unfolder:
         # An exported interface takes the types of another from the exported one, where that is exported too.
         for value in exported.values():
             self._needs(value, needed, exported)
+        for key, value in exported.items():
+            self._check_sources(key, value, exported, world)
         order = [*needed, *(key for key in imported if key not in needed)]
         merged = {**needed, **imported}
         return UnfoldedWorld(
@@ -122,6 +134,32 @@ class _Unfolder:
             if name not in but:
                 needed.setdefault(name, self._interfaces[name])
 
+    def _check_sources(
+        self, name: str, value: Interface | Function, exported: Mapping[str, Interface | Function], world: World
+    ) -> None:
+        """Refuse an export that would take one type from both an import and an export.
+
+        Its own uses lead to the exported interface where there is one. But what it uses of an imported interface comes
+        with that interface's own uses, which are imports.
+        """
+        if not isinstance(value, Interface):
+            return
+        waiting = [str(use.source) for use in value.uses if str(use.source) not in exported]
+        seen = set(waiting)
+        while waiting:
+            through = waiting.pop()
+            for source in (str(use.source) for use in self._interfaces[through].uses):
+                if source in exported:
+                    raise WitError(
+                        f"the export `{name}` depends on `{source}`, which is exported, and on `{through}`, "
+                        f"which is imported and uses `{source}` too",
+                        position=world.position,
+                        hint=f"export `{through}` too",
+                    )
+                if source not in seen:
+                    seen.add(source)
+                    waiting.append(source)
+
     def _collect(self, name: str, path: tuple[str, ...]) -> list[dict[str, WorldItem]]:
         """The world's items, includes taken in: imports and exports, by name."""
         if name in self._items:
@@ -135,15 +173,15 @@ class _Unfolder:
         for include in world.includes:
             included = self._collect(str(include.world), (*path, name))
             _rename_into(both, included, include, {each.name for each in self._worlds[str(include.world)].types})
-        # An item may repeat what an include brings, but not another of the world itself.
-        own = {(False, each.name) for each in world.types}
+        # An item may repeat an interface that an include brings, but not another item of the world itself.
+        taken = [{uniqueness(key) for key, item in items.items() if _is_plain(item)} for items in both]
+        taken[False] |= {uniqueness(each.name) for each in world.types}
         for item in world.items:
-            key = str(item.item) if isinstance(item.item, InterfaceRef) else item.item.name
-            target = both[item.exported]
-            if (item.exported, key) in own or (key in target and not isinstance(item.item, InterfaceRef)):
-                raise WitError(f"`{key}` is there twice", position=item.position)
-            own.add((item.exported, key))
-            target[key] = item
+            unique = uniqueness(item.name)
+            if unique in taken[item.exported]:
+                raise WitError(f"`{item.name}` is there twice", position=item.position)
+            taken[item.exported].add(unique)
+            both[item.exported][item.name] = item
         self._items[name] = both
         return both
 
@@ -161,10 +199,15 @@ def _rename_into(
                 target[key] = item
                 continue
             new = renames.get(key, key)
-            if new in target and target[new] != item:
+            if any(uniqueness(new) == uniqueness(other) for other in target):
                 raise WitError(
                     f"`{new}` is there twice",
                     position=include.position,
                     hint=f"include {include.world} with {{ {key} as another-name }}",
                 )
             target[new] = replace(item, item=replace(item.item, name=new))
+
+
+def _is_plain(item: WorldItem) -> bool:
+    """Whether the item's name is its own: a function or an interface that is written in the world."""
+    return not isinstance(item.item, InterfaceRef)

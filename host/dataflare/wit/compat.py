@@ -1,12 +1,14 @@
 """What a package's new version may change: semantic versioning, applied to WIT.
 
-| change | it is |
+| change | level |
 | --- | --- |
-| a new interface, type, function or world; a new import of a world | additive |
-| anything removed; a type or a signature changed, down to a parameter's name; a new export of a world | breaking |
+| a new interface, type, world or import of a world; a new function in an interface that no world exports | additive |
+| anything removed; a type or a signature changed, down to a parameter's name | breaking |
+| a new export of a world; a new function in an interface that a world exports | breaking |
 | documentation, comments, the order of types and functions | no change |
 
-A new import is additive, since a component need not use it; a new export is breaking, since components lack it.
+What matters is who provides a function. A new import is additive, since a component need not use it. A new export is
+breaking, since existing components lack it.
 """
 
 from __future__ import annotations
@@ -75,10 +77,12 @@ def compare(old: Catalog, new: Catalog, name: str) -> Comparison:
     old_interfaces = {each.name: each for each in before.interfaces}
     new_interfaces = {each.name: each for each in after.interfaces}
     changes += _differences("", _labels(old_interfaces, "interface"), _labels(new_interfaces, "interface"))
+    exported = {key for full, _ in old.worlds() for key in old.world(full).exports}
     for each in old_interfaces.keys() & new_interfaces.keys():
+        lacking = "func " if before.name.item(each) in exported else None
         members_before = interface_members(old_interfaces[each], by_track)
         members_after = interface_members(new_interfaces[each], by_track)
-        changes += _differences(f"{each}: ", members_before, members_after)
+        changes += _differences(f"{each}: ", members_before, members_after, lacking)
         gates = interface_gates(new_interfaces[each])
         young += [
             f"{each}: {key} is new, but not `@since(version = {after.name.version})`"
@@ -91,7 +95,7 @@ def compare(old: Catalog, new: Catalog, name: str) -> Comparison:
     for each in old_worlds & new_worlds:
         members_before = world_members(old.world(before.name.item(each)), by_track)
         members_after = world_members(new.world(after.name.item(each)), by_track)
-        changes += _differences(f"world {each}: ", members_before, members_after)
+        changes += _differences(f"world {each}: ", members_before, members_after, "export ")
     young += [
         f"interface {each} is new, but not `@since(version = {after.name.version})`"
         for each in new_interfaces.keys() - old_interfaces.keys()
@@ -115,11 +119,13 @@ def _labels(names: Mapping[str, Interface] | set[str], noun: str) -> dict[str, s
     return {f"{noun} {name}": "" for name in names}
 
 
-def _differences(prefix: str, before: Mapping[str, str], after: Mapping[str, str]) -> list[Change]:
+def _differences(
+    prefix: str, before: Mapping[str, str], after: Mapping[str, str], lacking: str | None = None
+) -> list[Change]:
+    """List the changes of members; existing components lack a new one whose key starts with `lacking`."""
     changes = [Change(Level.BREAKING, prefix + key, "removed") for key in before.keys() - after.keys()]
     for key in after.keys() - before.keys():
-        # Components that were made for the old world lack a new export.
-        level = Level.BREAKING if key.startswith("export ") else Level.ADDITIVE
+        level = Level.BREAKING if lacking is not None and key.startswith(lacking) else Level.ADDITIVE
         changes.append(Change(level, prefix + key, "added"))
     for key in before.keys() & after.keys():
         if before[key] != after[key]:

@@ -396,6 +396,11 @@ class WorldItem:
     gate: Gate = Gate()
     position: Position = field(default=NOWHERE, compare=False, repr=False)
 
+    @property
+    def name(self) -> str:
+        """The name of the import or export: an interface's full one, or the plain one that the world gives."""
+        return str(self.item) if isinstance(self.item, InterfaceRef) else self.item.name
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Include:
@@ -423,9 +428,13 @@ class World:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Package:
-    """A package: the interfaces and worlds of all its files, in the order of the files' names."""
+    """A package: the interfaces and worlds of all its files, in the order of the files' names.
+
+    `uses` holds what the files' own `use` lines name; the parser has put it in place of the aliases already.
+    """
 
     name: PackageName
     interfaces: tuple[Interface, ...] = ()
     worlds: tuple[World, ...] = ()
+    uses: tuple[InterfaceRef, ...] = ()
     docs: str = ""

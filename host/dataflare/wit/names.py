@@ -30,7 +30,6 @@ from dataflare.wit.model import (
     World,
 )
 from dataflare.wit.tokens import tokenize
-from dataflare.wit.versions import Version
 
 __all__ = ["RESERVED", "Problem", "check_catalog", "check_layout"]
 
@@ -123,36 +122,32 @@ class _Checker:
             if _KEBAB.fullmatch(name) is None:
                 yield _problem(Position(str(package.name), 1, 1), f"`{name}` is not in kebab-case")
         for interface in package.interfaces:
-            yield from self._interface(package, interface)
+            yield from self._interface(interface)
         for world in package.worlds:
-            yield from self._item("world", world, package)
+            yield from self._item("world", world)
             for item in world.items:
                 if isinstance(item.item, Function):
                     yield from self._function("function", item.item)
 
-    def _interface(self, package: Package, interface: Interface) -> Iterator[Problem]:
-        yield from self._item("interface", interface, package)
+    def _interface(self, interface: Interface) -> Iterator[Problem]:
+        yield from self._item("interface", interface)
         for definition in interface.types:
-            yield from self._item("type", definition, package)
-            yield from self._definition(definition, package)
+            yield from self._item("type", definition)
+            yield from self._definition(definition)
         for function in interface.functions:
-            yield from self._item("function", function, package)
+            yield from self._item("function", function)
             yield from self._signature(function)
 
-    def _item(
-        self, noun: str, item: Interface | World | TypeDefinition | Function, package: Package
-    ) -> Iterator[Problem]:
+    def _item(self, noun: str, item: Interface | World | TypeDefinition | Function) -> Iterator[Problem]:
         yield from self._name(item.name, item.position)
         yield from self._documented(noun, item.name, item.docs, item.position)
-        yield from self._gate(noun, item.name, item.gate, item.position, package)
+        yield from self._gate(noun, item.name, item.gate, item.position)
 
-    def _gate(self, noun: str, name: str, gate: Gate, position: Position, package: Package) -> Iterator[Problem]:
+    def _gate(self, noun: str, name: str, gate: Gate, position: Position) -> Iterator[Problem]:
         if gate.since is None:
             yield _problem(position, f"the {noun} `{name}` has no `@since`")
-        elif package.name.version and Version.parse(package.name.version) < Version.parse(gate.since):
-            yield _problem(position, f"`{name}` is since {gate.since}, but the package is {package.name.version}")
 
-    def _definition(self, definition: TypeDefinition, package: Package) -> Iterator[Problem]:
+    def _definition(self, definition: TypeDefinition) -> Iterator[Problem]:
         match definition:
             case Record(fields=fields):
                 for each in fields:
@@ -170,7 +165,7 @@ class _Checker:
             case Resource(functions=functions):
                 for function in functions:
                     if function.gate.since is not None:
-                        yield from self._gate("function", function.name, function.gate, function.position, package)
+                        yield from self._gate("function", function.name, function.gate, function.position)
                     yield from self._function("function", function)
 
     def _function(self, noun: str, function: Function) -> Iterator[Problem]:

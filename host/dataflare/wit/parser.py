@@ -67,6 +67,7 @@ class Document:
     interfaces: tuple[Interface, ...]
     worlds: tuple[World, ...]
     nested: tuple[Package, ...]
+    uses: tuple[InterfaceRef, ...]
     docs: str
     position: Position
 
@@ -143,6 +144,7 @@ class _Parser:
             interfaces=bound_interfaces,
             worlds=bound_worlds,
             nested=tuple(nested),
+            uses=tuple(self._aliases.values()),
             docs=docs,
             position=start.position,
         )
@@ -158,8 +160,9 @@ class _Parser:
                 raise WitError("a nested package holds no package", position=self._token.position)
             self._top_level_item(item_docs, gate, interfaces, worlds)
         bound_interfaces, bound_worlds = self._bind_aliases(interfaces, worlds)
+        uses = tuple(self._aliases.values())
         self._aliases = outer
-        return Package(name=name, interfaces=bound_interfaces, worlds=bound_worlds, docs=docs)
+        return Package(name=name, interfaces=bound_interfaces, worlds=bound_worlds, uses=uses, docs=docs)
 
     def _top_level_item(self, docs: str, gate: Gate, interfaces: list[Interface], worlds: list[World]) -> None:
         position = self._token.position
@@ -397,12 +400,15 @@ class _Parser:
                 return Resource(name=name, functions=functions, docs=docs, gate=gate, position=position)
             case "record":
                 self._expect("{")
-                fields = _unique(self._until("}", self._record_field, "a field", position), "field")
+                fields = _unique(self._list("}", self._record_field), "field")
                 return Record(name=name, fields=fields, docs=docs, gate=gate, position=position)
         self._expect("{")
         carries = keyword.text == "variant"
         noun = "flag" if keyword.text == "flags" else "case"
-        cases = _unique(self._until("}", lambda: self._case(carries), f"a {noun}", position), noun)
+        listed = self._list("}", lambda: self._case(carries))
+        if not listed and keyword.text != "flags":
+            raise WitError(f"at least a {noun} is needed", position=position)
+        cases = _unique(listed, noun)
         if keyword.text == "variant":
             return Variant(name=name, cases=cases, docs=docs, gate=gate, position=position)
         if keyword.text == "enum":
@@ -460,6 +466,10 @@ class _Parser:
             raise WitError(f"types are nested more than {_MAX_DEPTH} deep", position=token.position)
         if token.kind == "name":
             self._advance()
+            if token.text == "map" and self._at("<"):
+                raise WitError(
+                    "`map` is not supported", position=token.position, hint="use a list of tuples: list<tuple<K, V>>"
+                )
             return Named(token.text, position=token.position)
         if token.kind != "keyword":
             raise self._unexpected("a type")
@@ -482,7 +492,7 @@ class _Parser:
                 return OptionOf(some)
             case "tuple":
                 self._expect("<")
-                return TupleOf(self._until(">", lambda: self._type(depth + 1), "a type", token.position))
+                return TupleOf(self._list(">", lambda: self._type(depth + 1)))
             case "result":
                 return self._result(depth)
             case "borrow" | "own" as kind:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from dataflare.wit.catalog import Catalog
+from dataflare.wit.gates import apply_gates
 from dataflare.wit.model import (
     Alias,
     Borrow,
@@ -42,26 +43,40 @@ from dataflare.wit.parser import Document, parse_file
 __all__ = ["load", "resolve"]
 
 
-def load(*folders: Path) -> Catalog:
-    """Read and resolve the packages in folders.
+def load(*paths: Path, features: Collection[str] = ()) -> Catalog:
+    """Read and resolve packages.
 
-    Every folder that holds `.wit` files, at any depth, is one package; so both `wit/<package>/*.wit` and the layout of
-    other tools (`wit/*.wit` with `wit/deps/<package>/*.wit`) can be read.
+    A path is a file, which is a package by itself, or a folder. The `.wit` files of one folder are one package, except
+    in a folder called `deps`, where each file is a package of its own. Folders within are read the same way, at any
+    depth. So both `wit/<package>/*.wit` and the layout of other tools can be read: `wit/*.wit` with
+    `wit/deps/<package>/*.wit` or `wit/deps/<package>.wit`.
+
+    Args:
+        paths: The files and folders.
+        features: The features whose `@unstable` items are kept; all others are left out.
 
     Raises:
-        WitError: A folder cannot be read or has no WIT, a file is wrong, or a name stands for nothing.
+        WitError: A path cannot be read or has no WIT, a file is wrong, or a name cannot be resolved.
     """
     packages: list[Package] = []
-    for folder in folders:
-        files = sorted(folder.rglob("*.wit"))
-        if not files:
-            raise WitError("there is no .wit file in it", position=Position(str(folder), 1, 1))
-        by_folder: dict[Path, list[Path]] = {}
-        for file in files:
-            by_folder.setdefault(file.parent, []).append(file)
-        for parent, members in by_folder.items():
-            packages += _merge(parent, [parse_file(file) for file in members])
-    return resolve(packages)
+    for path in paths:
+        for members in _package_files(path):
+            packages += _merge(members[0].parent, [parse_file(file) for file in members])
+    return resolve(packages, features=features)
+
+
+def _package_files(path: Path) -> Iterator[list[Path]]:
+    """The files of each package below a path."""
+    if path.is_file():
+        yield [path]
+        return
+    files = sorted(path.rglob("*.wit"))
+    if not files:
+        raise WitError("there is no .wit file in it", position=Position(str(path), 1, 1))
+    by_folder: dict[Path, list[Path]] = {}
+    for file in files:
+        by_folder.setdefault(file if file.parent.name == "deps" else file.parent, []).append(file)
+    yield from by_folder.values()
 
 
 def _merge(folder: Path, documents: list[Document]) -> list[Package]:
@@ -78,27 +93,41 @@ def _merge(folder: Path, documents: list[Document]) -> list[Package]:
     for other, document in named:
         if other != name:
             raise WitError(f"one folder, two packages: {name} and {other}", position=document.position)
+    documented = [document for _, document in named if document.docs]
+    if len(documented) > 1:
+        raise WitError(
+            f"the package {name} is documented twice, first in {documented[0].position.file}",
+            position=documented[1].position,
+            hint="keep the documentation of `package` in one of its files",
+        )
     package = Package(
         name=name,
         interfaces=tuple(interface for document in documents for interface in document.interfaces),
         worlds=tuple(world for document in documents for world in document.worlds),
-        docs="\n".join(document.docs for document in documents if document.docs),
+        uses=tuple(use for document in documents for use in document.uses),
+        docs="".join(document.docs for document in documented),
     )
     return [package, *nested]
 
 
-def resolve(packages: Iterable[Package]) -> Catalog:
+def resolve(packages: Iterable[Package], *, features: Collection[str] = ()) -> Catalog:
     """Bind every name in packages that refer to each other.
+
+    Args:
+        packages: The packages as they were parsed.
+        features: The features whose `@unstable` items are kept; all others are left out.
 
     Raises:
         WitError: A package, an interface or a type is missing or there twice; types, uses or includes go in circles; a
             handle of something that is no resource; a borrowed handle in a result.
     """
-    return _Resolver(packages).run()
+    left_out: dict[str, str] = {}
+    return _Resolver([apply_gates(each, features, left_out) for each in packages], left_out).run()
 
 
 class _Resolver:
-    def __init__(self, packages: Iterable[Package]) -> None:
+    def __init__(self, packages: Iterable[Package], left_out: Mapping[str, str]) -> None:
+        self._left_out = left_out
         self._packages: dict[str, Package] = {}
         for package in packages:
             if str(package.name) in self._packages:
@@ -125,6 +154,7 @@ class _Resolver:
             self._own_scope(full, interface.types, interface.functions)
         for full, world in self._worlds.items():
             self._own_scope(full, world.types, ())
+        self._check_top_level_uses()
         self._order_interfaces()
         packages = {}
         for key, package in self._packages.items():
@@ -153,6 +183,14 @@ class _Resolver:
             scope[definition.name] = Named(definition.name, full)
             self._definitions[full, definition.name] = definition
         self._scopes[full] = scope
+
+    def _check_top_level_uses(self) -> None:
+        """A `use` of a file names an interface, or a world of the same package, whether anything uses it or not."""
+        for package in self._packages.values():
+            for ref in package.uses:
+                if ref.package is None and package.name.item(ref.name) in self._worlds:
+                    continue
+                self._interface_name(ref, package.name)
 
     def _order_interfaces(self) -> None:
         """Take each `use` into its interface's scope, used interfaces first."""
@@ -194,6 +232,7 @@ class _Resolver:
             source = self._interface_name(use.source, package)
             for original, alias in use.names:
                 if original not in self._scopes[source]:
+                    _refuse_left_out(self._left_out, f"{source}#{original}", use.position)
                     raise WitError(f"`{source}` has no type `{original}`", position=use.position)
                 if uniqueness(alias) in taken:
                     raise WitError(f"`{alias}` is there twice", position=use.position)
@@ -206,6 +245,7 @@ class _Resolver:
     def _full_name(self, ref: InterfaceRef, package: PackageName, known: Mapping[str, object], noun: str) -> str:
         full = (ref.package or package).item(ref.name)
         if full not in known:
+            _refuse_left_out(self._left_out, full, ref.position)
             owner = str(ref.package or package)
             if owner not in self._packages:
                 hint = f"there is: {', '.join(sorted(self._packages))}"
@@ -216,7 +256,7 @@ class _Resolver:
     # Bound copies.
 
     def _interface(self, full: str, package: PackageName, interface: Interface) -> Interface:
-        bind = _Binder(full, self._scopes, self._definitions)
+        bind = _Binder(full, self._scopes, self._definitions, self._left_out)
         uses = tuple(replace(use, source=self._full_ref(use.source, package)) for use in interface.uses)
         return replace(
             interface,
@@ -230,7 +270,7 @@ class _Resolver:
 
     def _world(self, full: str, package: PackageName, world: World) -> World:
         self._take_uses(full, world.uses, package, set())
-        bind = _Binder(full, self._scopes, self._definitions)
+        bind = _Binder(full, self._scopes, self._definitions, self._left_out)
         includes = []
         for include in world.includes:
             self._full_name(include.world, package, self._worlds, "world")
@@ -272,6 +312,17 @@ class _Resolver:
         return found
 
 
+def _refuse_left_out(left_out: Mapping[str, str], full: str, position: Position) -> None:
+    """Raise where a name is not there because of its gate."""
+    if full in left_out:
+        name = full.rpartition("#")[2]
+        raise WitError(
+            f"`{name}` is left out, since its feature `{left_out[full]}` is off",
+            position=position,
+            hint=f"gate this with @unstable(feature = {left_out[full]}) too, or turn the feature on",
+        )
+
+
 class _Binder:
     """Gives each `Named` of one scope its owner."""
 
@@ -280,7 +331,10 @@ class _Binder:
         full: str,
         scopes: Mapping[str, Mapping[str, Named]],
         definitions: Mapping[tuple[str, str], TypeDefinition],
+        left_out: Mapping[str, str],
     ) -> None:
+        self._full = full
+        self._left_out = left_out
         self._scope = scopes[full]
         self._scopes = scopes
         self._definitions = definitions
@@ -339,6 +393,7 @@ class _Binder:
 
     def _named(self, value: Named) -> Named:
         if value.name not in self._scope:
+            _refuse_left_out(self._left_out, f"{self._full}#{value.name}", value.position)
             raise WitError(f"there is no type `{value.name}` here", position=value.position, hint="define or `use` it")
         return replace(self._scope[value.name], position=value.position)
 

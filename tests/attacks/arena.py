@@ -7,12 +7,14 @@ of the audit log where one is due.
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final, TypeVar
 
 import pyarrow as pa
@@ -51,6 +53,27 @@ PROMISES: Final[Mapping[str, str]] = {
     "roles": "People do only what their roles allow.",
 }
 
+
+@dataclass(frozen=True)
+class Mutation:
+    """A check that is taken away.
+
+    Args:
+        target: Module and name of what is replaced.
+        replacement: What is put in its place.
+        attacks: Attacks of which each gets through then.
+    """
+
+    target: str
+    replacement: Any
+    attacks: tuple[str, ...]
+
+
+def answers(value: Any) -> Callable[..., Any]:
+    """A function that answers with the same value always."""
+    return lambda *_, **__: value
+
+
 Attack = Callable[["Arena"], None]
 E = TypeVar("E", bound=BaseException)
 ATTACKS: Final[dict[str, Attack]] = {}
@@ -72,6 +95,11 @@ def attack(promise: str) -> Callable[[Attack], Attack]:
         return function
 
     return register
+
+
+def attack_modules() -> list[ModuleType]:
+    """All modules `attacks_*.py`; importing one registers its attacks. A list `MUTATIONS` in one is tried too."""
+    return [importlib.import_module(each.stem) for each in sorted(Path(__file__).parent.glob("attacks_*.py"))]
 
 
 @cache

@@ -60,6 +60,7 @@ def generated(text: str) -> str:
 
 
 if __name__ == "__main__":
-    import test_attacks  # noqa: F401  # registers the attacks
+    from arena import attack_modules
 
+    attack_modules()
     PAGE.write_text(generated(PAGE.read_text()))

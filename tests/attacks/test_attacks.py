@@ -7,15 +7,10 @@ from pathlib import Path
 
 import pytest
 
-import attacks_capabilities  # noqa: F401  # each module registers its attacks
-import attacks_limits  # noqa: F401
-import attacks_operation  # noqa: F401
-import attacks_policies  # noqa: F401
-import attacks_processes  # noqa: F401
-import attacks_signatures  # noqa: F401
-import attacks_wasi  # noqa: F401
-from arena import ATTACKS, PROMISE_OF, PROMISES, Arena
+from arena import ATTACKS, PROMISE_OF, PROMISES, Arena, attack_modules
 from dataflare.engine.engine import Engine
+
+attack_modules()
 
 
 @pytest.fixture

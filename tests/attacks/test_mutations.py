@@ -4,41 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import attacks_capabilities  # noqa: F401  # each module registers its attacks
-import attacks_limits  # noqa: F401
-import attacks_operation  # noqa: F401
-import attacks_policies  # noqa: F401
-import attacks_processes  # noqa: F401
-import attacks_signatures  # noqa: F401
-import attacks_wasi  # noqa: F401
-from arena import ATTACKS, Arena
+from arena import ATTACKS, Arena, Mutation, answers, attack_modules
 from dataflare.capabilities.http_address import Address
 from dataflare.engine.engine import Engine
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """A check that is taken away.
-
-    Args:
-        target: Module and name of what is replaced.
-        replacement: What is put in its place.
-        attacks: Attacks of which each gets through then.
-    """
-
-    target: str
-    replacement: Any
-    attacks: tuple[str, ...]
-
-
-def answers(value: Any) -> Callable[..., Any]:
-    return lambda *_, **__: value
 
 
 def argument(index: int) -> Callable[..., Any]:
@@ -187,6 +160,7 @@ MUTATIONS = [
     Mutation("dataflare.runtime.isolation.wire:_SEALS", 0, ("memory_that_changes_after_it_was_checked",)),
     Mutation("dataflare.data.ipc:_decompressed_bytes", answers(0), ("decompression_bomb",)),
 ]
+MUTATIONS += [each for module in attack_modules() for each in getattr(module, "MUTATIONS", ())]
 PAIRS = [(mutation, name) for mutation in MUTATIONS for name in mutation.attacks]
 
 

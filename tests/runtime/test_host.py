@@ -57,7 +57,7 @@ def test_component_is_read_from_a_file_and_named_after_it(host: Host, engine: Fa
 def test_file_that_is_not_there_is_named(host: Host, tmp_path: Path):
     with pytest.raises(ConfigError, match=r"absent\.wasm: cannot be read: No such file"):
         host.load(tmp_path / "absent.wasm")
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+    with pytest.raises(ConfigError, match="cannot be read: it is a directory"):
         host.inspect(tmp_path)
 
 

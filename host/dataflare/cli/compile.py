@@ -15,7 +15,8 @@ from dataflare.cli.figures import byte_count, duration
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
 from dataflare.cli.output import error_json, exit_code, printed_errors, show_error, stderr, stdout, write_json
 from dataflare.engine.engine import Engine
-from dataflare.errors import ConfigError, DataflareError
+from dataflare.errors import DataflareError
+from dataflare.user_files import read_component
 
 __all__ = ["command"]
 
@@ -52,10 +53,7 @@ def command(
 def _compile(engine: Engine, path: Path, fuel: bool) -> tuple[dict[str, Any], DataflareError | None]:
     began = time.perf_counter()
     try:
-        try:
-            binary = path.read_bytes()
-        except OSError as error:
-            raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
+        binary = read_component(path)
         component = engine.load(binary, name=path.stem, file=str(path), fuel=fuel)
     except DataflareError as error:
         return {"file": str(path), "fuel": fuel, "error": error_json(error)}, error

@@ -11,8 +11,8 @@ from rich.markup import escape
 from dataflare.cli.options import AsJson
 from dataflare.cli.output import printed_errors, stdout, write_json
 from dataflare.errors import ConfigError
-from dataflare.security.atomic_files import read_limited
 from dataflare.security.keys import PublicKey, generate_key_files
+from dataflare.user_files import read_file
 
 __all__ = ["PassphraseFile", "app", "read_passphrase"]
 
@@ -32,7 +32,7 @@ def read_passphrase(file: Path | None) -> str | None:
     """
     if file is None:
         return None
-    lines = read_limited(file, 4096).decode("utf-8", "replace").splitlines()
+    lines = read_file(file, 4096).decode("utf-8", "replace").splitlines()
     if not lines or not lines[0]:
         raise ConfigError("has no passphrase on its first line", where=str(file))
     return lines[0]
@@ -50,7 +50,7 @@ def generate(
     """
     with printed_errors(as_json=as_json):
         public = generate_key_files(path, passphrase=read_passphrase(passphrase_file))
-        _show(path.with_name(f"{path.name}.pub"), public, as_json=as_json)
+        _show(path.parent / f"{path.name}.pub", public, as_json=as_json)
 
 
 @app.command("show")

@@ -11,6 +11,7 @@ from dataflare.security import manifest as manifests
 from dataflare.security.capability import Capability, Needs, needed_by_imports
 from dataflare.security.manifest import Manifest, component_digest
 from dataflare.security.review import LimitChange
+from dataflare.user_files import read_component
 
 __all__ = ["limit_json", "limit_text", "names", "needs_of", "read_manifest"]
 
@@ -21,7 +22,7 @@ def read_manifest(component: Path) -> Manifest | None:
     Raises:
         ComponentError: It is no component, or its manifest cannot be used.
     """
-    return manifests.read(component.read_bytes(), name=str(component))
+    return manifests.read(read_component(component), name=str(component))
 
 
 def needs_of(host: Host, component: Path) -> Needs:
@@ -32,7 +33,7 @@ def needs_of(host: Host, component: Path) -> Needs:
         ConfigError: The file cannot be read.
     """
     imports = host.inspect(component).imports
-    digest = component_digest(component.read_bytes())
+    digest = component_digest(read_component(component))
     manifest = read_manifest(component)
     if manifest is not None:
         return manifest.needs(digest=digest)

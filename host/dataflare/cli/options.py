@@ -10,6 +10,7 @@ import typer
 
 from dataflare.errors import ConfigError
 from dataflare.grants import DirectoryGrant, Grants
+from dataflare.user_files import read_file
 
 __all__ = ["AsJson", "CacheDir", "compiled_folder", "parse_config", "parse_grants"]
 
@@ -19,6 +20,7 @@ CacheDir: TypeAlias = Annotated[
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Write one JSON document to standard output.")]
 
+_MAX_CONFIG_BYTES = 2**20
 _FLAGS = ("state", "metrics", "clock", "random", "tasks")
 
 
@@ -36,13 +38,9 @@ def parse_config(text: str) -> dict[str, Any]:
     where = "--config"
     if text.startswith("@"):
         where = text[1:]
-        try:
-            text = Path(where).read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot be read: {error}", where=where) from error
     try:
-        value = json.loads(text)
-    except ValueError as error:
+        value = json.loads(read_file(where, _MAX_CONFIG_BYTES) if text.startswith("@") else text)
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"is no JSON: {error}", where=where, hint="""such as '{"column": "x"}'""") from error
     if not isinstance(value, dict):
         raise ConfigError(f"is no JSON object, but {type(value).__name__}", where=where)

@@ -16,15 +16,15 @@ from dataflare.limits import Limits
 from dataflare.runtime.host import Host
 from dataflare.runtime.inspection import Inspection
 from dataflare.runtime.results import Metadata
-from dataflare.security.atomic_files import read_limited, write_atomically
+from dataflare.security.atomic_files import write_atomically
 from dataflare.security.capability import Capability, needed_by_imports
 from dataflare.security.manifest import Manifest, component_digest, embed
 from dataflare.security.yaml_source import parse_yaml, read_text
+from dataflare.user_files import read_component
 
 __all__ = ["command"]
 
 _LIMITS = Limits(call_timeout_s=10)
-_MAX_COMPONENT_BYTES = 2**30
 
 
 def command(
@@ -53,7 +53,7 @@ def command(
         if problems:
             rest = "".join(f"\n{each}" for each in problems[1:])
             raise ConfigError(problems[0] + rest, where=str(manifest), hint="make the manifest fit the component")
-        packaged = embed(read_limited(component, _MAX_COMPONENT_BYTES), wanted)
+        packaged = embed(read_component(component), wanted)
         write_atomically(output, packaged)
         digest = component_digest(packaged)
         if as_json:

@@ -18,6 +18,7 @@ from dataflare.security.audit import utc_now
 from dataflare.security.keys import PrivateKey
 from dataflare.security.signatures import add_signature, parse_signature, read_signature, sign_file, signature_path
 from dataflare.security.trust import TrustPolicy
+from dataflare.user_files import read_component
 
 __all__ = ["sign_command", "verify_command"]
 
@@ -69,7 +70,7 @@ def sign_command(
 
 
 def _check_signed(component: Path, signature: bytes) -> None:
-    data = component.read_bytes()
+    data = read_component(component)
     statement = parse_signature(signature, plugin=component.name).statement
     if (statement.component, statement.manifest) != (manifests.component_digest(data), manifests.manifest_digest(data)):
         raise ConfigError(

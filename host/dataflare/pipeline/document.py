@@ -17,6 +17,7 @@ from typing import Any, Final
 import yaml
 
 from dataflare.errors import ConfigError
+from dataflare.user_files import read_file
 
 __all__ = ["MAX_BYTES", "MAX_DEPTH", "Document", "KeyPath", "parse_document", "read_document"]
 
@@ -61,12 +62,7 @@ def read_document(file: Path) -> Document:
     Raises:
         ConfigError: It cannot be read, or `parse_document` refuses it.
     """
-    try:
-        with file.open("rb") as opened:
-            data = opened.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror or error}", where=str(file)) from error
-    return parse_document(data, name=str(file))
+    return parse_document(read_file(file, MAX_BYTES), name=str(file))
 
 
 def parse_document(data: bytes, *, name: str) -> Document:

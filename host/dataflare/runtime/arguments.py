@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 from dataflare.errors import ConfigError
 from dataflare.grants import Grants
 from dataflare.limits import Limits
+from dataflare.user_files import read_component
 
 __all__ = ["ComponentFile", "ComponentSource", "check_arguments", "default_name"]
 
@@ -43,10 +44,7 @@ class ComponentFile:
         if isinstance(component, bytes | bytearray | memoryview):
             return cls(bytes(component), "component", signature)
         path = Path(component)
-        try:
-            contents = path.read_bytes()
-        except OSError as error:
-            raise ConfigError(f"cannot be read: {error.strerror}", where=str(component)) from error
+        contents = read_component(path)
         if signed and signature is None:
             # Only here: cryptography takes its time to load.
             from dataflare.security.signatures import read_signature

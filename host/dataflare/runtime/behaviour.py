@@ -21,8 +21,9 @@ from dataflare.capabilities.metrics import MetricsSink
 from dataflare.capabilities.names import short_name
 from dataflare.errors import ConfigError, PermissionDenied, PluginError, PluginFault
 from dataflare.runtime.ports import CallStats
-from dataflare.security.atomic_files import read_limited, write_atomically
+from dataflare.security.atomic_files import write_atomically
 from dataflare.security.behaviour import Alert, BatchSample, BehaviourMonitor, BehaviourSettings, Profile
+from dataflare.user_files import find_file
 
 __all__ = ["ALERT_METRIC", "AlertLog", "Observation", "Watch", "Watchers"]
 
@@ -263,10 +264,9 @@ class Watchers:
 
     def _read(self, key: tuple[str, str]) -> Profile | None:
         path = self._path(key)
-        if path is None or not path.exists():
-            return None
         try:
-            return Profile.from_json(read_limited(path, _MAX_PROFILE_BYTES).decode())
+            data = None if path is None else find_file(path, _MAX_PROFILE_BYTES)
+            return None if data is None else Profile.from_json(data.decode())
         except UnicodeDecodeError as error:
             raise ConfigError("is no profile: not UTF-8", where=str(path)) from error
         except ConfigError as error:

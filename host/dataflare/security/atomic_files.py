@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
 from pathlib import Path
 
 from dataflare.errors import ConfigError
 
-__all__ = ["read_limited", "write_atomically"]
+__all__ = ["write_atomically"]
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, replace: bool = True) -> None:
@@ -22,10 +23,12 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, replace: boo
         replace: Whether a file of this name may be replaced.
 
     Raises:
-        ConfigError: It cannot be written, or exists and may not be replaced.
+        ConfigError: It cannot be written, or exists and may not be replaced, or is not a regular file.
     """
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    draft = path.parent / f".{path.name}.{secrets.token_hex(8)}"
     try:
+        if replace:
+            _require_regular(path)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
         try:
             with open(descriptor, "wb") as file:
@@ -46,6 +49,19 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, replace: boo
         raise ConfigError("exists already", where=str(path), hint="choose another name, or remove it first") from error
     except OSError as error:
         raise ConfigError(f"cannot be written: {error.strerror}", where=str(path)) from error
+    except ValueError as error:  # a NUL, or what no name of a file can hold
+        raise ConfigError(f"cannot be written: {error}", where=ascii(str(path))) from error
+
+
+def _require_regular(path: Path) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        # To replace a device or a pipe would take it away from all others that use it.
+        hint = "give the name of a regular file, or of one that does not exist yet"
+        raise ConfigError("cannot be written: it is not a regular file", where=str(path), hint=hint)
 
 
 def _sync_directory(directory: Path) -> None:
@@ -54,19 +70,3 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def read_limited(path: Path, max_bytes: int) -> bytes:
-    """Read a file of at most so many bytes.
-
-    Raises:
-        ConfigError: It cannot be read, or is longer.
-    """
-    try:
-        with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    if len(data) > max_bytes:
-        raise ConfigError(f"is longer than {max_bytes} bytes", where=str(path))
-    return data

@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import stat
 import threading
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final, Literal, Protocol
+from typing import Annotated, BinaryIO, Final, Literal, Protocol
 
 import orjson
 from pydantic import AwareDatetime, Field, StringConstraints, ValidationError
@@ -23,6 +24,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, ValidationError
 from dataflare.errors import ConfigError, UsageError
 from dataflare.security.capability import Capability
 from dataflare.security.fields import StrictModel
+from dataflare.user_files import opened_file
 
 __all__ = [
     "AuditEvent",
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 MAX_LINE_BYTES: Final = 8192
+MAX_LOG_BYTES: Final = 128 * 2**20
 _READ_BYTES: Final = 2**20
 
 _Text = Annotated[str, StringConstraints(max_length=300)]
@@ -128,10 +131,18 @@ class FileAuditLog:
         self._path = Path(path)
         self._durable = durable
         self._lock = threading.Lock()
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         try:
             self._descriptor: int | None = os.open(self._path, flags, 0o600)
-            size = os.fstat(self._descriptor).st_size
+            status = os.fstat(self._descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                os.close(self._descriptor)
+                raise ConfigError(
+                    "cannot be appended to: it is not a regular file",
+                    where=str(self._path),
+                    hint="give the name of a regular file, or of one that does not exist yet",
+                )
+            size = status.st_size
             # What a crash cut short must not take the next event with it.
             self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
         except OSError as error:
@@ -183,13 +194,20 @@ def read_audit(path: str | Path) -> AuditReading:
     """Read a log from a file, whatever state it is in.
 
     Raises:
-        ConfigError: The file cannot be read.
+        ConfigError: The file cannot be read, is not a regular file, or is longer than `MAX_LOG_BYTES`.
     """
-    try:
-        with Path(path).open("rb", buffering=_READ_BYTES) as file:
-            return parse_audit(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""))
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    with opened_file(path) as (descriptor, _), open(descriptor, "rb", buffering=_READ_BYTES, closefd=False) as file:
+        return parse_audit(_lines(file, str(path)))
+
+
+def _lines(file: BinaryIO, name: str) -> Iterator[bytes]:
+    left = MAX_LOG_BYTES
+    while part := file.readline(MAX_LINE_BYTES + 1):
+        left -= len(part)
+        if left < 0:
+            hint = "split it at a line end, and read the parts one by one"
+            raise ConfigError(f"is longer than {MAX_LOG_BYTES} bytes", where=name, hint=hint)
+        yield part
 
 
 def parse_audit(lines: Iterable[bytes]) -> AuditReading:

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]  # not re-exported explicitly
 
 from dataflare.errors import ConfigError
-from dataflare.security.atomic_files import read_limited, write_atomically
+from dataflare.security.atomic_files import write_atomically
+from dataflare.user_files import read_file
 
 __all__ = ["PrivateKey", "PublicKey", "generate_key_files"]
 
@@ -57,7 +58,7 @@ class PublicKey:
         Raises:
             ConfigError: It cannot be read, or holds no such key.
         """
-        data = read_limited(Path(path), _MAX_FILE_BYTES)
+        data = read_file(path, _MAX_FILE_BYTES)
         try:
             return cls.parse(data.decode("ascii", "replace"))
         except ConfigError as error:
@@ -97,15 +98,7 @@ class PrivateKey:
         """
         file = Path(path)
         where = str(file)
-        try:
-            mode = stat.S_IMODE(os.stat(file).st_mode)
-        except OSError as error:
-            raise ConfigError(f"cannot be read: {error.strerror}", where=where) from error
-        if mode & 0o077:
-            raise ConfigError(
-                f"can be read or changed by others (mode {mode:04o})", where=where, hint=f"chmod 600 {file}"
-            )
-        data = read_limited(file, _MAX_FILE_BYTES)
+        data = read_file(file, _MAX_FILE_BYTES, check=lambda status: _require_private(status, file))
         try:
             key = serialization.load_pem_private_key(data, None if passphrase is None else passphrase.encode())
         except TypeError as error:
@@ -151,6 +144,14 @@ class PrivateKey:
         return f"<PrivateKey of {self.public}>"
 
 
+def _require_private(status: os.stat_result, file: Path) -> None:
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & 0o077:
+        raise ConfigError(
+            f"can be read or changed by others (mode {mode:04o})", where=str(file), hint=f"chmod 600 {file}"
+        )
+
+
 def generate_key_files(path: str | Path, *, passphrase: str | None = None) -> PublicKey:
     """Make a key: the private one in a file `path`, the public one beside it in `path` with `.pub` added.
 
@@ -158,7 +159,7 @@ def generate_key_files(path: str | Path, *, passphrase: str | None = None) -> Pu
         ConfigError: One of the files exists or cannot be written.
     """
     private = Path(path)
-    public = private.with_name(f"{private.name}.pub")
+    public = private.parent / f"{private.name}.pub"
     if public.exists():
         raise ConfigError("exists already", where=str(public), hint="choose another name, or remove it first")
     key = PrivateKey.generate()

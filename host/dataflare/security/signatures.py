@@ -22,10 +22,11 @@ from securesystemslib.signer import Signature  # type: ignore[attr-defined]  # n
 
 from dataflare.errors import ConfigError, PermissionDenied
 from dataflare.security import manifest as manifests
-from dataflare.security.atomic_files import read_limited, write_atomically
+from dataflare.security.atomic_files import write_atomically
 from dataflare.security.audit import utc_now
 from dataflare.security.fields import Digest, Name, StrictModel, VersionText
 from dataflare.security.keys import PrivateKey
+from dataflare.user_files import find_file, read_component
 
 __all__ = [
     "MAX_SIGNATURE_BYTES",
@@ -51,7 +52,6 @@ __all__ = [
 PAYLOAD_TYPE: Final = "application/vnd.dataflare.plugin+json"
 MAX_SIGNATURE_BYTES: Final = 64 * 2**10
 _MAX_SIGNATURES: Final = 16
-_MAX_COMPONENT_BYTES: Final = 2**30
 
 
 class SignatureRefused(PermissionDenied):
@@ -216,14 +216,14 @@ def sign_file(
         ConfigError, NotAComponent, ManifestError: As in `sign`, or a file cannot be read or written.
     """
     path = Path(component)
-    data = sign(read_limited(path, _MAX_COMPONENT_BYTES), key, name=name, version=version, now=now)
+    data = sign(read_component(path), key, name=name, version=version, now=now)
     write_atomically(signature_path(path), data)
     return signature_path(path)
 
 
 def signature_path(component: Path) -> Path:
     """Where the signature of a component's file is."""
-    return component.with_name(f"{component.name}.sig")
+    return component.parent / f"{component.name}.sig"
 
 
 def read_signature(component: Path) -> bytes | None:
@@ -232,8 +232,7 @@ def read_signature(component: Path) -> bytes | None:
     Raises:
         ConfigError: It cannot be read, or is too long.
     """
-    path = signature_path(component)
-    return read_limited(path, MAX_SIGNATURE_BYTES) if path.exists() else None
+    return find_file(signature_path(component), MAX_SIGNATURE_BYTES)
 
 
 def parse_signature(data: bytes, *, plugin: str = "") -> SignedStatement:

@@ -28,7 +28,6 @@ from securesystemslib.exceptions import VerificationError
 
 from dataflare.errors import ConfigError
 from dataflare.security import manifest as manifests
-from dataflare.security.atomic_files import read_limited
 from dataflare.security.fields import Digest, Frozen, Names, StrictModel
 from dataflare.security.keys import PublicKey
 from dataflare.security.signatures import (
@@ -44,10 +43,9 @@ from dataflare.security.signatures import (
     read_signature,
 )
 from dataflare.security.yaml_source import parse_yaml, read_text
+from dataflare.user_files import read_component
 
 __all__ = ["RevocationList", "TrustDocument", "TrustPolicy", "TrustedKey", "Verified"]
-
-_MAX_COMPONENT_BYTES = 2**30
 
 
 def _key(text: str) -> str:
@@ -156,7 +154,7 @@ class TrustPolicy:
             SignatureRefused, NotAComponent, ManifestError: As in `verify`.
         """
         path = Path(component)
-        data = read_limited(path, _MAX_COMPONENT_BYTES)
+        data = read_component(path)
         return self.verify(data, read_signature(path), now=now, name=path.name)
 
     def verify(self, component: bytes, signature: bytes | None, *, now: datetime, name: str = "") -> Verified:

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from dataflare.errors import ConfigError
+from dataflare.user_files import read_file
 
 __all__ = ["MAX_BYTES", "parse_yaml", "read_text"]
 
@@ -34,13 +35,7 @@ def read_text(file: Path) -> str:
     Raises:
         ConfigError: It cannot be read, is too long, or is not UTF-8.
     """
-    try:
-        with file.open("rb") as stream:
-            raw = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", where=str(file)) from error
-    if len(raw) > MAX_BYTES:
-        raise ConfigError(f"is longer than {MAX_BYTES} bytes", where=str(file))
+    raw = read_file(file, MAX_BYTES)
     try:
         return raw.decode()
     except UnicodeDecodeError as error:

@@ -1,0 +1,112 @@
+"""Files that users name: read with a bound, and never waited for.
+
+Whatever a name leads to, reading it ends: only regular files are read (not FIFOs, devices, sockets or directories),
+links are followed, and no more than a limit comes into memory.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from dataflare.errors import ConfigError
+
+__all__ = ["MAX_COMPONENT_BYTES", "find_file", "opened_file", "read_component", "read_file"]
+
+MAX_COMPONENT_BYTES: Final = 256 * 2**20
+"""What is read of a component's file, at most."""
+
+_PART_BYTES: Final = 2**20
+_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_KINDS: Final = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+@contextmanager
+def opened_file(path: str | os.PathLike[str]) -> Iterator[tuple[int, os.stat_result]]:
+    """Open a regular file to read it.
+
+    Yields:
+        Its descriptor, which is closed at the end, and its status.
+
+    Raises:
+        ConfigError: It cannot be opened or read, or is not a regular file.
+    """
+    where = os.fspath(path)
+    descriptor = -1
+    try:
+        # What is not a regular file may never come to an end, or never begin: it is told apart before it is read.
+        try:
+            descriptor = os.open(where, _FLAGS)
+        except ValueError as error:  # a NUL, or what no name of a file can hold
+            raise ConfigError(f"cannot be read: {error}", where=ascii(where)) from error
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            kind = next((name for test, name in _KINDS if test(status.st_mode)), "not a regular file")
+            raise ConfigError(f"cannot be read: it is {kind}", where=where, hint="give the name of a regular file")
+        yield descriptor, status
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror or error}", where=where) from error
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def read_file(
+    path: str | os.PathLike[str], max_bytes: int, *, check: Callable[[os.stat_result], object] = lambda _: None
+) -> bytes:
+    """Read a regular file whole.
+
+    Args:
+        path: The file.
+        max_bytes: How long it may be.
+        check: Is given the status of the file that is read, and raises where that is not good enough.
+
+    Raises:
+        ConfigError: It cannot be read, is not a regular file, or is longer than `max_bytes`.
+    """
+    with opened_file(path) as (descriptor, status):
+        check(status)
+        parts = []
+        # A file may grow while it is read, and those of /proc have no size.
+        left = max_bytes + 1
+        if status.st_size <= max_bytes:
+            while left and (part := os.read(descriptor, min(left, max(_PART_BYTES, status.st_size + 1)))):
+                parts.append(part)
+                left -= len(part)
+        if status.st_size > max_bytes or not left:
+            hint = "give a smaller file; is it the right one?"
+            raise ConfigError(f"is longer than {max_bytes} bytes", where=os.fspath(path), hint=hint)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def find_file(path: str | os.PathLike[str], max_bytes: int) -> bytes | None:
+    """Read a regular file whole; `None` where there is nothing of this name.
+
+    Raises:
+        ConfigError: As in `read_file`.
+    """
+    try:
+        return read_file(path, max_bytes)
+    except ConfigError as error:
+        if isinstance(error.__cause__, FileNotFoundError) and not os.path.islink(path):
+            return None
+        raise
+
+
+def read_component(path: str | os.PathLike[str]) -> bytes:
+    """Read a component's file, of at most `MAX_COMPONENT_BYTES`.
+
+    Raises:
+        ConfigError: As in `read_file`.
+    """
+    return read_file(Path(path), MAX_COMPONENT_BYTES)

@@ -1,0 +1,185 @@
+"""Every file that a command is given is read with a bound and never waited for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli_commands import commands
+from dataflare.errors import ConfigError
+from dataflare.user_files import find_file, read_file
+
+# A command line for each parameter that names a file to be read; FILE is where it stands.
+READS = {
+    ("run", "pipeline"): "run FILE",
+    ("run", "policy"): "run pipeline.yaml --policy FILE",
+    ("run", "trust"): "run pipeline.yaml --trust FILE",
+    ("run", "access"): "run pipeline.yaml --access FILE --principal somebody",
+    ("inspect", "component"): "inspect FILE",
+    ("compile", "components"): "compile FILE",
+    ("bench", "component"): "bench FILE",
+    ("package", "component"): "package FILE -m manifest.yaml -o packaged.wasm",
+    ("package", "manifest"): "package csv-source.wasm -m FILE -o packaged.wasm",
+    ("sign", "component"): "sign FILE --key key --name a --version 1.0.0",
+    ("sign", "key"): "sign csv-source.wasm --key FILE --name a --version 1.0.0",
+    ("sign", "passphrase_file"): "sign csv-source.wasm --key key --passphrase-file FILE",
+    ("verify", "component"): "verify FILE --trust trust.yaml",
+    ("verify", "trust"): "verify csv-source.wasm --trust FILE",
+    ("audit", "log"): "audit FILE",
+    ("policy check", "policy"): "policy check FILE csv-source.wasm",
+    ("policy check", "components"): "policy check policy.yaml FILE",
+    ("policy suggest", "log"): "policy suggest FILE",
+    ("policy suggest", "base"): "policy suggest audit.jsonl --policy FILE",
+    ("policy diff", "old"): "policy diff FILE csv-source.wasm",
+    ("policy diff", "new"): "policy diff csv-source.wasm FILE",
+    ("key generate", "passphrase_file"): "key generate new --passphrase-file FILE",
+    ("key show", "path"): "key show FILE",
+}
+# These are written, or are folders; `bench --data` is what connectors read.
+NOT_READ = {
+    ("run", "audit"),
+    ("run", "cache_dir"),
+    ("inspect", "cache_dir"),
+    ("compile", "cache_dir"),
+    ("bench", "cache_dir"),
+    ("bench", "data"),
+    ("package", "cache_dir"),
+    ("package", "output"),
+    ("policy suggest", "output"),
+    ("key generate", "path"),
+}
+LINES = sorted({*READS.values(), "bench csv-source.wasm --config @FILE"})
+
+
+def file_parameters() -> Iterator[tuple[str, str]]:
+    for name, callback in commands():
+        for parameter, annotation in typing.get_type_hints(callback).items():
+            if Path in (annotation, *typing.get_args(annotation)):
+                yield name, parameter
+
+
+def test_every_file_of_every_command_is_in_the_table():
+    assert set(file_parameters()) == set(READS) | NOT_READ
+
+
+@pytest.fixture(autouse=True)
+def alarm() -> Iterator[None]:
+    """What waits is a failure, not a test that hangs."""
+
+    def ring(*_: object) -> None:
+        raise TimeoutError("it waited")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def files(folder: Path, dataflare: Any) -> Path:
+    """Whatever else the commands need."""
+    (folder / "pipeline.yaml").write_text(
+        "name: p\nnodes:\n  r: { connector: csv, read: orders.csv }\n"
+        "  w: { connector: jsonl, input: r, write: o.jsonl }\n"
+    )
+    (folder / "manifest.yaml").write_text(
+        "{ name: csv-source, version: 1.0.0, kind: source, asks: { directories: { data: read } } }"
+    )
+    (folder / "policy.yaml").write_text("version: 1\nplugins: {}\n")
+    (folder / "audit.jsonl").write_text("")
+    assert dataflare("key", "generate", "key").exit_code == 0
+    (folder / "trust.yaml").write_text(
+        f"version: 1\nkeys:\n  - {{ key: '{(folder / 'key.pub').read_text().strip()}', publisher: acme }}\n"
+    )
+    return folder
+
+
+def hostile_files(folder: Path) -> dict[str, str]:
+    os.mkfifo(folder / "pipe")
+    with (folder / "huge").open("wb") as file:
+        file.truncate(2**40)
+    os.chmod(folder / "huge", 0o600)
+    return {"pipe": "a pipe", "/dev/zero": "a device", ".": "a directory", "huge": "is longer than"}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_what_is_not_a_regular_file_or_has_no_end_is_refused(files, dataflare, line):
+    for name, expected in hostile_files(files).items():
+        result = dataflare(*line.replace("FILE", name).split())
+        assert result.exit_code == 2, (name, result.output)
+        assert result.stderr.startswith(f"error: {name}: ") and expected in result.stderr.replace("\n", " ")
+
+
+@pytest.mark.parametrize("line", ["verify csv-source.wasm --trust trust.yaml", "sign csv-source.wasm --key key --add"])
+def test_signature_is_a_regular_file_of_limited_length(files, dataflare, line):
+    for name, expected in hostile_files(files).items():
+        (files / "csv-source.wasm.sig").symlink_to(name)
+        result = dataflare(*line.split())
+        assert result.exit_code == 2 and "csv-source.wasm.sig: " in result.stderr and expected in result.stderr
+        (files / "csv-source.wasm.sig").unlink()
+
+
+def test_signature_that_is_a_link_to_nothing_is_not_taken_for_none(files, dataflare):
+    (files / "csv-source.wasm.sig").symlink_to("absent")
+    result = dataflare("verify", "csv-source.wasm", "--trust", "trust.yaml")
+    assert result.exit_code == 2 and "No such file" in result.stderr
+
+
+def test_socket_is_refused(folder):
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind("socket")
+        with pytest.raises(ConfigError, match=r"^socket: cannot be read"):
+            read_file("socket", 10)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b", "a" * 5000])
+def test_name_that_no_file_can_have_is_refused(folder, name):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_file(name, 10)
+
+
+def test_file_without_a_size_is_read_up_to_the_limit(folder):
+    # Those of /proc say that they are empty.
+    assert read_file("/proc/self/cmdline", 2**20)
+    with pytest.raises(ConfigError, match="is longer than 3 bytes"):
+        read_file("/proc/self/cmdline", 3)
+
+
+def test_file_is_read_up_to_its_limit_exactly(folder):
+    Path("f").write_bytes(b"x" * 100)
+    assert len(read_file("f", 100)) == 100
+    with pytest.raises(ConfigError, match="f: is longer than 99 bytes"):
+        read_file("f", 99)
+
+
+def test_absent_file_can_be_asked_for(folder):
+    assert find_file("absent", 10) is None
+    Path("link").symlink_to("absent")
+    with pytest.raises(ConfigError, match="No such file"):
+        find_file("link", 10)
+
+
+def test_audit_log_is_a_regular_file(files, dataflare):
+    os.mkfifo("pipe")
+    for name in ("pipe", "/dev/full"):
+        result = dataflare("run", "pipeline.yaml", "--audit", name)
+        assert result.exit_code == 2 and f"{name}: cannot be appended to" in result.stderr
+
+
+@pytest.mark.parametrize("line", ["package csv-source.wasm -m manifest.yaml -o", "policy suggest audit.jsonl -o"])
+def test_only_a_regular_file_is_replaced(files, dataflare, line):
+    os.mkfifo("pipe")
+    (files / "link").symlink_to("/dev/null")
+    for name in ("pipe", "link", "."):
+        before = os.lstat(name).st_ino
+        result = dataflare(*line.split(), name)
+        assert result.exit_code == 2 and "cannot be written" in result.stderr
+        assert os.lstat(name).st_ino == before

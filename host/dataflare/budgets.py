@@ -3,7 +3,9 @@
 Host functions run in the thread that called the plugin. While they do, `current()` is the budget of that plugin's
 instance. Code below the engine charges it without knowing the engine:
 
-- `current().charge(size)` before memory is taken on behalf of a plugin, `release(size)` when it is let go;
+- `current().require(size)` before memory is taken, where its size is known or bounded;
+- `Charge(current(), size)` once it is taken: the bytes are given back when nothing refers to the charge any more, so
+  whoever keeps the memory keeps the charge beside it;
 - `current().check_time()` in every loop whose length a plugin controls, and between the parts of a long kernel.
 """
 
@@ -12,11 +14,12 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["UNLIMITED", "HostBudget", "OverHostBytes", "OverTime", "current", "serving"]
+__all__ = ["UNLIMITED", "Charge", "HostBudget", "OverHostBytes", "OverTime", "current", "enter", "serving"]
 
 
 class OverHostBytes(Exception):
@@ -36,19 +39,38 @@ class HostBudget:
         most_bytes: The most bytes that the host keeps for the instance at a time; `None` for any number.
     """
 
-    __slots__ = ("_lock", "deadline_s", "most_bytes", "peak_bytes", "used_bytes")
+    __slots__ = ("_lock", "_released", "_used", "deadline_s", "most_bytes", "peak_bytes")
 
     def __init__(self, most_bytes: int | None = None) -> None:
         self.most_bytes = most_bytes
-        self.used_bytes = 0
         self.peak_bytes = 0
+        """The most bytes that were kept at a time so far."""
         self.deadline_s = math.inf
         """When the call under way must end, on the clock `time.monotonic`."""
+        self._used = 0
+        # What was given back since the last look. Objects are destroyed at any moment, also by the cycle collector
+        # while this very thread holds the lock: giving back must not wait for it.
+        self._released: deque[int] = deque()
         self._lock = threading.Lock()
+
+    @property
+    def used_bytes(self) -> int:
+        """The bytes that are charged now."""
+        with self._lock:
+            return self._settled()
 
     def room(self) -> float:
         """The bytes that may still be charged; infinity without a limit."""
         return math.inf if self.most_bytes is None else self.most_bytes - self.used_bytes
+
+    def require(self, size: int) -> None:
+        """Check that `size` bytes more could be charged; nothing is.
+
+        Raises:
+            OverHostBytes: There is no room for them.
+        """
+        if self.most_bytes is not None and size > self.room():
+            raise OverHostBytes(f"{size} bytes more than {self.used_bytes} of {self.most_bytes}")
 
     def charge(self, size: int) -> None:
         """Take `size` bytes of the budget, or nothing at all.
@@ -57,24 +79,70 @@ class HostBudget:
             OverHostBytes: There is no room for them.
         """
         with self._lock:
-            used = self.used_bytes + size
+            used = self._settled() + size
             if self.most_bytes is not None and used > self.most_bytes:
-                raise OverHostBytes(f"{size} bytes more than {self.used_bytes} of {self.most_bytes}")
-            self.used_bytes = used
-            self.peak_bytes = max(self.peak_bytes, used)
+                raise OverHostBytes(f"{size} bytes more than {self._used} of {self.most_bytes}")
+            self._used = used
+            if used > self.peak_bytes:
+                self.peak_bytes = used
 
     def release(self, size: int) -> None:
-        """Give back what was charged."""
-        with self._lock:
-            self.used_bytes -= size
+        """Give back what was charged. Never waits, so that destructors may call it."""
+        self._released.append(size)
 
     def check_time(self) -> None:
         """Raise `OverTime` when the call's time is over."""
         if time.monotonic() >= self.deadline_s:
             raise OverTime
 
+    def _settled(self) -> int:
+        while self._released:
+            self._used -= self._released.popleft()
+        return self._used
 
-UNLIMITED: Final = HostBudget()
+
+class Charge:
+    """Bytes of a budget, given back when the last reference to this object goes.
+
+    Args:
+        budget: What they are taken from.
+        size: How many, at least 0.
+        keeps: Something that must live as long.
+
+    Raises:
+        OverHostBytes: There is no room for them.
+    """
+
+    __slots__ = ("__weakref__", "_budget", "keeps", "size")
+
+    def __init__(self, budget: HostBudget, size: int, keeps: object = None) -> None:
+        self.size = 0  # nothing to give back where the next line raises
+        self._budget = budget
+        self.keeps = keeps
+        budget.charge(size)
+        self.size = size
+
+    def __del__(self) -> None:
+        if self.size:
+            self._budget.release(self.size)
+
+
+class _Nobody(HostBudget):
+    """A budget without limits that counts nothing, so that it does not grow with the life of the process."""
+
+    __slots__ = ()
+
+    def charge(self, size: int) -> None:
+        pass
+
+    def release(self, size: int) -> None:
+        pass
+
+    def check_time(self) -> None:
+        pass
+
+
+UNLIMITED: Final = _Nobody()
 """The budget of code that works for no plugin."""
 
 _local = threading.local()
@@ -86,12 +154,18 @@ def current() -> HostBudget:
     return budget
 
 
-@contextmanager
-def serving(budget: HostBudget) -> Iterator[None]:
-    """Make `budget` the current one of this thread; restores the one before at the end."""
+def enter(budget: HostBudget) -> HostBudget:
+    """Make `budget` the current one of this thread, and return the one before, to be entered again at the end."""
     outer = current()
     _local.budget = budget
+    return outer
+
+
+@contextmanager
+def serving(budget: HostBudget) -> Iterator[None]:
+    """Make `budget` the current one of this thread within a `with`."""
+    outer = enter(budget)
     try:
         yield
     finally:
-        _local.budget = outer
+        enter(outer)

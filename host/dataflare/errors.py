@@ -20,6 +20,7 @@ DataflareError
     │   ├── InstanceLimitExceeded  core instances, memories and tables within it
     │   ├── StackOverflow          depth of its calls
     │   ├── HandleLimitExceeded    batches, open files and the like held at a time
+    │   ├── HostBytesExceeded      memory of the host that is kept for it
     │   ├── HostCallLimitExceeded  calls of the host within one call
     │   ├── HostCallRateExceeded   calls of the host in a second
     │   ├── CopyLimitExceeded      bytes copied in and out within one call
@@ -45,6 +46,7 @@ __all__ = [
     "DataflareError",
     "GuestPanic",
     "HandleLimitExceeded",
+    "HostBytesExceeded",
     "HostCallLimitExceeded",
     "HostCallRateExceeded",
     "InstanceLimitExceeded",
@@ -241,6 +243,12 @@ class HandleLimitExceeded(LimitExceeded):
     """The plugin held more batches, open files and the like at a time than its limit."""
 
     limit = "handles"
+
+
+class HostBytesExceeded(LimitExceeded):
+    """The host was to keep more memory for the plugin (batches, columns, texts, bodies) than its limit."""
+
+    limit = "host_bytes"
 
 
 class HostCallLimitExceeded(LimitExceeded):

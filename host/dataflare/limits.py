@@ -21,6 +21,7 @@ _COUNTS: Final = (
 )
 _OPTIONAL_COUNTS: Final = (
     "fuel",
+    "host_bytes",
     "host_calls_per_s",
     "copied_bytes",
     "output_bytes",
@@ -45,6 +46,9 @@ class Limits:
         instances: Core instances in the plugin (`InstanceLimitExceeded`).
         memories: Linear memories in the plugin (`InstanceLimitExceeded`).
         handles: Batches, open files and the like that it may hold at a time (`HandleLimitExceeded`).
+        host_bytes: Bytes that the host keeps for it outside of its memory: batches that it makes, columns and texts
+            that it asks for, bodies of responses; `None` for any number (`HostBytesExceeded`). A batch that it is given
+            is free, and so is handing it on.
         host_calls: Calls of the host within one call (`HostCallLimitExceeded`).
         host_calls_per_s: Calls of the host in a second in the long run, also the most at once; `None` for any number
             (`HostCallRateExceeded`).
@@ -69,6 +73,7 @@ class Limits:
     instances: int = 1_000
     memories: int = 16
     handles: int = 100_000
+    host_bytes: int | None = 2 * 2**30
     host_calls: int = 10_000_000
     host_calls_per_s: int | None = None
     copied_bytes: int | None = 16 * 2**30

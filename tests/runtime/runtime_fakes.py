@@ -287,6 +287,7 @@ class FakeStats:
     bytes_in: int = 0
     bytes_out: int = 0
     memory_bytes: int = 0
+    host_peak_bytes: int = 0
 
 
 class FakeInstance:

@@ -174,9 +174,12 @@ def imports(
             raise CapabilityFailure("too-deep", f"the call would go deeper than {depth} plugins: {shown}")
         token = _running.set((*running, name))
         try:
-            return caller.call(name, batch)
+            found = caller.call(name, batch)
         finally:
             _running.reset(token)
+        # Whoever had it made has it charged: what it cost the called plugin is given back by now.
+        memory = batch.memory.returned(batch.arrow, found.arrow)
+        return Batch(found.arrow, max_bytes=found.max_bytes, memory=memory)
 
     return {"call": returns_result(call)}
 

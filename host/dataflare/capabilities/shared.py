@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
 
+from dataflare.budgets import Charge, HostBudget, current
 from dataflare.capabilities.failures import CapabilityFailure, returns_result
-from dataflare.data.batches import Batch
+from dataflare.data.batches import MAX_BATCH_BYTES, Batch
+from dataflare.data.charges import BatchMemory
 from dataflare.errors import ConfigError
 
 __all__ = ["MemorySharedStore", "SharedLimits", "SharedStore", "imports"]
@@ -89,15 +92,24 @@ class MemorySharedStore:
 
 
 def imports(
-    store: SharedStore, granted: Mapping[str, str], *, max_batch_bytes: int | None = None
+    store: SharedStore, granted: Mapping[str, str], *, max_batch_bytes: int = MAX_BATCH_BYTES
 ) -> dict[str, Callable[..., Any]]:
     """Make the functions of the interface, by their names in the WIT.
 
     Args:
         store: The pipeline's batches.
         granted: By name, `"read"`, or `"write"` for reading and writing.
-        max_batch_bytes: What a batch made from one that was got may take, in bytes; `None` for the usual limit.
+        max_batch_bytes: What a batch made from one that was got may take, in bytes.
     """
+    # Once for each batch that an instance holds, however often it gets it: others may take its place in the store.
+    charges: weakref.WeakValueDictionary[tuple[HostBudget, int], Charge] = weakref.WeakValueDictionary()
+
+    def memory_of(arrow: pa.RecordBatch) -> BatchMemory:
+        key = (current(), id(arrow))
+        charge = charges.get(key)
+        if charge is None:
+            charges[key] = charge = Charge(key[0], int(arrow.get_total_buffer_size()), keeps=arrow)
+        return BatchMemory.of(arrow, charge)
 
     def get(name: str) -> Batch | None:
         if name not in granted:
@@ -106,7 +118,7 @@ def imports(
         if found is None:
             return None
         # A new object each time: the views that a plugin asks for go with its handle.
-        return Batch(found) if max_batch_bytes is None else Batch(found, max_bytes=max_batch_bytes)
+        return Batch(found, max_bytes=max_batch_bytes, memory=memory_of(found))
 
     def put(name: str, data: Batch) -> None:
         if granted.get(name) != "write":

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dataflare.budgets import Charge, current
 from dataflare.data import builders, views
+from dataflare.data.charges import BatchMemory, Loan, new_bytes, within_room
 from dataflare.data.columns import empty_batch, find_column, owned
 from dataflare.data.ipc import decode_stream, encode_stream
 from dataflare.data.json_reader import decode_json_lines
@@ -37,6 +39,9 @@ MAX_BATCH_BYTES = 512 * 2**20
 
 _MAX_ROWS = 2**32 - 1
 _MAX_U32 = 2**32 - 1
+_SCHEMA_FIELD_BYTES = 1024
+"""About what one field of a schema takes as Python objects."""
+
 T = TypeVar("T")
 
 
@@ -49,24 +54,33 @@ class Batch:
     Args:
         arrow: The rows.
         max_bytes: What a batch or a text made from this one may take, in bytes.
+        memory: What it costs the plugin that made it; `None` for rows that come from the host.
 
     Raises:
         UsageError: `arrow` is no record batch, or has more than 2**32 - 1 rows.
     """
 
-    __slots__ = ("_views", "arrow", "max_bytes")
+    __slots__ = ("_views", "arrow", "max_bytes", "memory")
 
-    def __init__(self, arrow: pa.RecordBatch, *, max_bytes: int = MAX_BATCH_BYTES) -> None:
+    def __init__(
+        self, arrow: pa.RecordBatch, *, max_bytes: int = MAX_BATCH_BYTES, memory: BatchMemory | None = None
+    ) -> None:
         if not isinstance(arrow, pa.RecordBatch):
             raise UsageError(f"a {type(arrow).__name__} is no pyarrow.RecordBatch", hint="take a table's to_batches()")
         if arrow.num_rows > _MAX_ROWS:
             raise UsageError(f"a batch of {arrow.num_rows} rows", hint="a batch has at most 2^32 - 1 rows: slice it")
         self.arrow = arrow
         self.max_bytes = max_bytes
-        self._views: dict[tuple[str, str], Any] = {}
+        self.memory = BatchMemory.given(arrow) if memory is None else memory
+        self._views: dict[tuple[str, str], tuple[Any, Charge | None]] = {}
 
     def __repr__(self) -> str:
         return f"Batch({self.arrow.num_rows} rows, {self.arrow.num_columns} columns)"
+
+    @property
+    def loan(self) -> Loan | None:
+        """What of it was given by the host; charged to the instance that keeps it past its call."""
+        return self.memory.loan
 
     def num_rows(self) -> int:
         return int(self.arrow.num_rows)
@@ -93,62 +107,92 @@ class Batch:
         return self._view("boolean", column, lambda array: views.boolean_values(array, column))
 
     def text_column(self, column: str) -> TextValues:
-        return self._view("text", column, lambda array: views.text_values(array, column, self.max_bytes))
+        return self._view(
+            "text",
+            column,
+            lambda array: within_room(lambda most: views.text_values(array, column, most), self.max_bytes),
+        )
 
     def binary_column(self, column: str) -> BinaryValues:
         return self._view("binary", column, lambda array: views.binary_values(array, column))
 
     def with_int64_column(self, column: str, values: Any, validity: Any = None) -> Batch:
-        return self._make(builders.with_int64(self.arrow, column, values, validity))
+        return self._with(column, builders.with_int64(self.arrow, column, values, validity))
 
     def with_float64_column(self, column: str, values: Any, validity: Any = None) -> Batch:
-        return self._make(builders.with_float64(self.arrow, column, values, validity))
+        return self._with(column, builders.with_float64(self.arrow, column, values, validity))
 
     def with_boolean_column(self, column: str, values: Any, validity: Any = None) -> Batch:
-        return self._make(builders.with_boolean(self.arrow, column, values, validity))
+        return self._with(column, builders.with_boolean(self.arrow, column, values, validity))
 
     def with_text_column(self, column: str, values: Any, validity: Any = None) -> Batch:
-        return self._make(builders.with_text(self.arrow, column, values, validity))
+        return self._with(column, builders.with_text(self.arrow, column, values, validity))
 
     def with_binary_column(self, column: str, values: Any, validity: Any = None) -> Batch:
-        return self._make(builders.with_binary(self.arrow, column, values, validity))
+        return self._with(column, builders.with_binary(self.arrow, column, values, validity))
 
     def cast_column(self, column: str, type_name: str) -> Batch:
-        return self._make(builders.cast_column(self.arrow, column, type_name, self.max_bytes))
+        cast = functools.partial(builders.cast_column, self.arrow, column, type_name)
+        return self._with(column, within_room(cast, self.max_bytes))
 
     def select(self, columns: Sequence[str]) -> Batch:
-        return self._make(builders.select(self.arrow, columns))
+        arrow = builders.select(self.arrow, columns)
+        return self._make(arrow, self.memory.picked(arrow, columns))
 
     def rename_column(self, column: str, to: str) -> Batch:
-        return self._make(builders.rename_column(self.arrow, column, to))
+        arrow = builders.rename_column(self.arrow, column, to)
+        return self._make(arrow, self.memory.renamed(arrow, column, to))
 
     def filter(self, mask: Any) -> Batch:
-        return self._make(builders.filter_rows(self.arrow, mask))
+        arrow = builders.filter_rows(self.arrow, mask)
+        return self._make(arrow, BatchMemory.made(arrow))
 
     def slice(self, offset: int, length: int) -> Batch:
-        return self._make(builders.slice_rows(self.arrow, offset, length))
+        arrow = builders.slice_rows(self.arrow, offset, length)
+        return self._make(arrow, self.memory.shared(arrow))
 
     def to_arrow(self) -> pa.Buffer:
-        return self._once("arrow", "", lambda: encode_stream(self.arrow))
+        return self._once("arrow", "", self._encode_stream)
 
     def to_arrow_words(self) -> WordBuffer:
         return _to_words(self.to_arrow())
 
     def to_json_lines(self) -> pa.Buffer:
-        return self._once("json", "", lambda: encode_json_lines(self.arrow, self.max_bytes))
+        return self._once(
+            "json", "", lambda: within_room(functools.partial(encode_json_lines, self.arrow), self.max_bytes)
+        )
 
-    def _make(self, arrow: pa.RecordBatch) -> Batch:
-        return Batch(arrow, max_bytes=self.max_bytes)
+    def _encode_stream(self) -> pa.Buffer:
+        budget = current()
+        if budget.room() < self.arrow.get_total_buffer_size():  # of which a slice has only a part
+            budget.require(int(self.arrow.nbytes))
+        return encode_stream(self.arrow)
+
+    def _make(self, arrow: pa.RecordBatch, memory: BatchMemory) -> Batch:
+        return Batch(arrow, max_bytes=self.max_bytes, memory=memory)
+
+    def _with(self, column: str, arrow: pa.RecordBatch) -> Batch:
+        return self._make(arrow, self.memory.with_column(arrow, column))
 
     def _view(self, kind: str, column: str, make: Callable[[pa.Array], T]) -> T:
-        return self._once(kind, column, lambda: make(find_column(self.arrow, column)))
+        key = (kind, column)
+        if key not in self._views:
+            array = find_column(self.arrow, column)
+            self._keep(key, view := make(array), new_bytes(view, array))
+        view = self._views[key][0]
+        return view
 
     def _once(self, kind: str, column: str, make: Callable[[], T]) -> T:
         key = (kind, column)
         if key not in self._views:
-            self._views[key] = make()
-        view: T = self._views[key]
+            view = make()
+            size = new_bytes(view) if isinstance(view, pa.Buffer) else _SCHEMA_FIELD_BYTES * len(self.arrow.schema)
+            self._keep(key, view, size)
+        view = self._views[key][0]
         return view
+
+    def _keep(self, key: tuple[str, str], view: Any, size: int) -> None:
+        self._views[key] = view, Charge(current(), size) if size else None
 
 
 def imports(*, max_batch_bytes: int = MAX_BATCH_BYTES) -> dict[str, Callable[..., Any]]:
@@ -162,10 +206,14 @@ def imports(*, max_batch_bytes: int = MAX_BATCH_BYTES) -> dict[str, Callable[...
     """
 
     def new_batch(rows: int) -> Batch:
-        return Batch(empty_batch(rows), max_bytes=max_batch_bytes)
+        return made(empty_batch(rows))
+
+    def made(arrow: pa.RecordBatch, *, at_least: int = 0) -> Batch:
+        return Batch(arrow, max_bytes=max_batch_bytes, memory=BatchMemory.made(arrow, at_least=at_least))
 
     def from_arrow(encoded: Any) -> Batch:
-        return Batch(decode_stream(encoded, max_batch_bytes), max_bytes=max_batch_bytes)
+        arrow = within_room(functools.partial(decode_stream, encoded), max_batch_bytes)
+        return made(arrow, at_least=memoryview(encoded).nbytes)
 
     def from_arrow_words(encoded: Any) -> Batch:
         return from_arrow(_from_words(encoded))
@@ -177,10 +225,12 @@ def imports(*, max_batch_bytes: int = MAX_BATCH_BYTES) -> dict[str, Callable[...
                 arrow_schema = from_wit(_decoded_schema(schema))
             except SchemaError as error:
                 raise malformed(error.message) from error
-        return Batch(decode_json_lines(lines, arrow_schema, max_batch_bytes), max_bytes=max_batch_bytes)
+        return made(within_room(functools.partial(decode_json_lines, lines, arrow_schema), max_batch_bytes))
 
     def concat(parts: Sequence[Batch]) -> Batch:
-        return Batch(builders.concat([part.arrow for part in parts], max_batch_bytes), max_bytes=max_batch_bytes)
+        if len(parts) == 1:
+            return Batch(parts[0].arrow, max_bytes=max_batch_bytes, memory=parts[0].memory)
+        return made(within_room(functools.partial(builders.concat, [part.arrow for part in parts]), max_batch_bytes))
 
     return {
         "[method]batch.num-rows": Batch.num_rows,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wasmtime import _bindings as raw
 
+from dataflare import budgets
 from dataflare.engine.capi import error_message, error_pointer, error_trace
 from dataflare.engine.convert import MISFITS, explain
 from dataflare.engine.layout import (
@@ -36,9 +37,11 @@ from dataflare.engine.side import NO_CEILING, BrokenAddress, OverBudget, Side
 from dataflare.engine.tally import Tally
 from dataflare.engine.traps import TIMED_OUT, classify
 from dataflare.errors import (
+    CallTimeout,
     ConfigError,
     CopyLimitExceeded,
     HandleLimitExceeded,
+    HostBytesExceeded,
     LimitExceeded,
     OutputLimitExceeded,
     PluginFault,
@@ -64,7 +67,7 @@ class CallStats:
 
     `host_ns` is spent in host functions, `marshal_ns` in reading and writing values; `bytes_in` went into the plugin,
     `bytes_out` came from it, both counted without what lies inline in records. `memory_bytes` is the plugin's linear
-    memory now.
+    memory now, `host_peak_bytes` the most that the host kept for it at a time.
     """
 
     calls: int = 0
@@ -75,6 +78,7 @@ class CallStats:
     bytes_in: int = 0
     bytes_out: int = 0
     memory_bytes: int = 0
+    host_peak_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,8 @@ class Instance:
         self._table = HandleTable(limits.handles)
         self._raised: BaseException | None = None
         self._deadline = 0.0
+        self.budget = budgets.HostBudget(limits.host_bytes)
+        """What the host keeps for the instance; charged by what host functions do."""
         self._busy = False
         self._export = "instantiation"
         self._tally = Tally(limits, self.stats)
@@ -243,6 +249,7 @@ class Instance:
         began = time.perf_counter_ns()
         stats = self.stats
         self._tally.begin()
+        newest = self._table.newest
         side = self._exports_side
         side.begin()
         # The arguments' first byte has a fixed place: what they point to comes after them.
@@ -261,6 +268,7 @@ class Instance:
         returned = time.perf_counter_ns()
         stats.calls += 1
         stats.memory_bytes = self._ledger.used
+        stats.host_peak_bytes = self.budget.peak_bytes
         if error:
             stats.wall_ns += returned - began
             stats.marshal_ns += called - began
@@ -270,8 +278,11 @@ class Instance:
         try:
             result = codec.decode_result(side, FRAME_AT) if codec.decode_result is not None else None
             self._drain()
+            self._charge_kept(newest)
         except BrokenAddress as broken:
             raise self._broken(str(broken)) from None
+        except budgets.OverHostBytes:
+            raise self._over_host_bytes() from None
         except OverBudget:
             raise self._over(
                 OutputLimitExceeded,
@@ -326,6 +337,8 @@ class Instance:
             deadline = min(deadline, outer._deadline)
         self._deadline = deadline
         self._busy = True
+        self.budget.deadline_s = deadline
+        outer_budget = budgets.enter(self.budget)
         _local.instance = self
         if timeout_s is not None:
             self._timer.enter(self, deadline)
@@ -334,6 +347,7 @@ class Instance:
         finally:
             self._timer.leave(self)
             _local.instance = outer
+            budgets.enter(outer_budget)
             self._busy = False
 
     def _fail(self, error: Any) -> None:
@@ -378,6 +392,20 @@ class Instance:
             CopyLimitExceeded,
             f"copied more than copied_bytes = {self.limits.copied_bytes} in one call",
             "raise the limit, or let the plugin look at fewer columns at a time",
+        )
+
+    def _over_host_bytes(self) -> LimitExceeded:
+        return self._over(
+            HostBytesExceeded,
+            f"made the host keep more than host_bytes = {self.limits.host_bytes} for it",
+            "raise the limit, use smaller batches, or let the plugin drop batches as soon as it does not need them",
+        )
+
+    def _over_time(self) -> LimitExceeded:
+        return self._over(
+            CallTimeout,
+            f"took longer than call_timeout_s = {self.limits.call_timeout_s}, within a host function",
+            "raise the limit, or use smaller batches",
         )
 
     def _broken(self, text: str) -> PluginFault:
@@ -426,6 +454,10 @@ class Instance:
             self._raised = self._over_copy()
         except TooManyHandles:
             self._raised = self._over_handles()
+        except budgets.OverHostBytes:
+            self._raised = self._over_host_bytes()
+        except budgets.OverTime:
+            self._raised = self._over_time()
         except BaseException as error:  # it travels to the caller of the plugin
             self._raised = error
         return error_pointer("a host function failed")
@@ -457,6 +489,12 @@ class Instance:
             _U32.pack_into(view, DROPPED_COUNT_AT, 0)
             count = min(count, DROPPED_CAPACITY)
             self._table.drop_all(view[DROPPED_LIST_AT : DROPPED_LIST_AT + 4 * count].cast("I").tolist())
+
+    def _charge_kept(self, newest: int) -> None:
+        """Charge what the plugin was given in a call, and did not give back by its end: it will keep it."""
+        for thing in self._table.since(newest):
+            if (loan := getattr(thing, "loan", None)) is not None:
+                loan.keep(self.budget)
 
     def _is_over_time(self) -> bool:
         return time.monotonic() >= self._deadline

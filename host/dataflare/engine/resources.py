@@ -47,6 +47,20 @@ class HandleTable:
     def __len__(self) -> int:
         return len(self._objects)
 
+    @property
+    def newest(self) -> int:
+        """The highest number that is in use; 0 for none."""
+        return next(reversed(self._objects), 0)
+
+    def since(self, number: int) -> list[Any]:
+        """The objects with numbers above this one."""
+        found = []
+        for each, thing in reversed(self._objects.items()):
+            if each <= number:
+                break
+            found.append(thing)
+        return found
+
     def put(self, thing: Any, *, lent: bool = False) -> int:
         """Give an object a number; `lent` ones are not closed when their handle is dropped.
 

@@ -75,6 +75,9 @@ class LimitsModel(Strict):
     ] = None
     fuel: Annotated[int, Field(ge=1, lt=2**64, description="Units of work for one call.")] | None = None
     handles: Annotated[int, Field(ge=1, description="Batches, open files and the like held at a time.")] | None = None
+    host_memory: Size | None = Field(
+        default=None, description="Bytes that the host keeps for it: batches and the like."
+    )
     host_calls: Annotated[int, Field(ge=1, description="Calls of the host within one call.")] | None = None
     host_calls_per_s: Annotated[int, Field(ge=1, description="Calls of the host in a second.")] | None = None
     copied: Size | None = Field(default=None, description="Bytes copied in and out within one call.")
@@ -123,6 +126,7 @@ def make_limits(given: LimitsModel) -> Limits:
             call_timeout_s=None if timeout in (None, "none") else parse_duration(timeout),
             fuel=given.fuel,
             handles=given.handles,
+            host_bytes=None if given.host_memory is None else parse_size(given.host_memory),
             host_calls=given.host_calls,
             host_calls_per_s=given.host_calls_per_s,
             copied_bytes=None if given.copied is None else parse_size(given.copied),

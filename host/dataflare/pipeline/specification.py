@@ -204,6 +204,7 @@ def _relocated(error: ConfigError, path: KeyPath, document: Document) -> ConfigE
     names = {
         "memory_bytes": "memory",
         "call_timeout_s": "call_timeout",
+        "host_bytes": "host_memory",
         "copied_bytes": "copied",
         "output_bytes": "output",
     }

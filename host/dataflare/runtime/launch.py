@@ -204,4 +204,5 @@ def _refusal(plugin: str, interface: str, function: str) -> Callable[..., Any]:
 
 def _add(total: PluginStats, instance: Instance) -> PluginStats:
     more = instance.stats
-    return replace(total, **{name: getattr(total, name) + getattr(more, name) for name in _SUMMED})
+    summed = {name: getattr(total, name) + getattr(more, name) for name in _SUMMED}
+    return replace(total, **summed, host_peak_bytes=max(total.host_peak_bytes, more.host_peak_bytes))

@@ -149,6 +149,7 @@ class PluginStats:
         bytes_in: Bytes copied into the plugin.
         bytes_out: Bytes copied out of it.
         memory_bytes: Linear memory of the instances that live now.
+        host_peak_bytes: The most that the host kept for one instance at a time: batches, columns, texts.
         instances: Instances made.
         faults: Instances lost to a trap, to an exception of a host function or to a broken promise.
     """
@@ -161,6 +162,7 @@ class PluginStats:
     bytes_in: int = 0
     bytes_out: int = 0
     memory_bytes: int = 0
+    host_peak_bytes: int = 0
     instances: int = 0
     faults: int = 0
 

@@ -81,6 +81,7 @@ class LimitValues(StrictModel):
     instances: _Count | None = None
     memories: _Count | None = None
     handles: _Count | None = None
+    host_bytes: _Count | None = None
     host_calls: _Count | None = None
     host_calls_per_s: _Count | None = None
     copied_bytes: _Count | None = None

@@ -143,7 +143,15 @@ class IsolatedInstance:
         stderr: Callable[[str], None] | None,
     ) -> None:
         self.stats = SimpleNamespace(
-            calls=0, wall_ns=0, marshal_ns=0, host_ns=0, host_calls=0, bytes_in=0, bytes_out=0, memory_bytes=0
+            calls=0,
+            wall_ns=0,
+            marshal_ns=0,
+            host_ns=0,
+            host_calls=0,
+            bytes_in=0,
+            bytes_out=0,
+            memory_bytes=0,
+            host_peak_bytes=0,
         )
         self.alive = False
         self.in_force: tuple[str, ...] = ()

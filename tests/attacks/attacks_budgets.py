@@ -63,9 +63,7 @@ def crowd_of_empty_batches(arena: Arena) -> None:
 @attack("limits")
 def batches_that_are_not_given_back(arena: Arena) -> None:
     """Keep each batch that the host hands over, and answer with another one."""
-    made = hostile(
-        {"nothing": ""}, uses=("batches#new-batch",), batch_result="(call $batches#new-batch (i32.const 1))"
-    )
+    made = hostile({"nothing": ""}, uses=("batches#new-batch",), batch_result="(call $batches#new-batch (i32.const 1))")
     plugin = arena.load(made.binary, limits=Limits(host_bytes=10 * MIB))
 
     def hand_over() -> None:

@@ -145,21 +145,22 @@ def within_room(make: Callable[[int], T], max_bytes: int) -> T:
 
 def new_bytes(view: Any, array: pa.Array | None = None) -> int:
     """Count the bytes of a view that are not the column's own memory."""
-    if isinstance(view, TextValues):
-        return new_bytes(view.offsets, array) + new_bytes(view.text, array)
-    if isinstance(view, BinaryValues):
-        return new_bytes(view.offsets, array) + new_bytes(view.data, array)
-    if isinstance(view, np.ndarray):
-        address, size = view.__array_interface__["data"][0], view.nbytes
-    elif isinstance(view, pa.Buffer):
-        address, size = view.address, view.size
-    else:
-        return 0
-    shared = array is not None and any(
-        buffer is not None and buffer.address <= address and address + size <= buffer.address + buffer.size
-        for buffer in array.buffers()
-    )
-    return 0 if shared else int(size)
+    match view:
+        case np.ndarray():
+            buffer = pa.py_buffer(view)  # to have the address, which numpy takes long to tell
+        case pa.Buffer():
+            buffer = view
+        case TextValues():
+            return new_bytes(view.offsets, array) + new_bytes(view.text, array)
+        case BinaryValues():
+            return new_bytes(view.offsets, array) + new_bytes(view.data, array)
+        case _:
+            return 0
+    start, size = buffer.address, buffer.size
+    for each in () if array is None else array.buffers():
+        if each is not None and each.address <= start and start + size <= each.address + each.size:
+            return 0
+    return int(size)
 
 
 def _place(array: pa.Array) -> list[int]:

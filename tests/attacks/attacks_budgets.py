@@ -6,8 +6,9 @@ from functools import cache
 
 import pyarrow as pa
 
-from arena import MIB, Arena, attack
+from arena import MIB, Arena, Mutation, answers, attack
 from attacks_limits import bomb
+from dataflare.budgets import Charge
 from dataflare.errors import HostBytesExceeded
 from dataflare.grants import Grants
 from dataflare.limits import Limits
@@ -121,3 +122,22 @@ def batches_that_others_make(arena: Arena) -> None:
         limits=Limits(host_bytes=MIB // 2, host_calls=1000),
     )
     arena.passes_limit(HostBytesExceeded, lambda: plugin.process_batch(RAW))
+
+
+def _free(charge: Charge, budget: object, size: int, keeps: object = None) -> None:
+    if pa.total_allocated_bytes() > 2**30:
+        raise RuntimeError("there was no limit")
+    charge.size, charge._budget, charge.keeps = 0, budget, keeps  # type: ignore[assignment]
+
+
+MUTATIONS = [
+    Mutation(
+        "dataflare.budgets:Charge.__init__",
+        _free,
+        ("unpacking_again_and_again", "texts_that_the_host_writes", "batches_that_others_make"),
+    ),
+    Mutation("dataflare.data.charges:_own", answers(None), ("crowd_of_empty_batches",)),
+    Mutation("dataflare.engine.instance:Instance._charge_kept", answers(None), ("batches_that_are_not_given_back",)),
+    Mutation("dataflare.data.charges:BatchMemory.returned", lambda memory, *_: memory, ("batches_that_others_make",)),
+    Mutation("dataflare.data.charges:Loan.keep", answers(None), ("batches_that_are_not_given_back",)),
+]

@@ -7,9 +7,14 @@ import pytest
 
 from dataflare.pipeline.failures import DataError, NodeFailed
 from dataflare.pipeline.runner import run
+from dataflare.runtime.results import Report
 from pipeline_fakes import FakeDestination, FakeHost, FakeSource, FakeValidator, rows_of
 
 BATCHES = [rows_of(1, -2, 3), rows_of(4), rows_of(-5, 6, -7)]
+
+
+def lines_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def check(specify, validator: FakeValidator, keys: str = ""):
@@ -63,16 +68,67 @@ def test_a_batch_that_is_wrong_as_a_whole_is_dropped_as_a_whole(specify):
     assert rows == [4]
 
 
-def test_rows_that_are_not_named_are_not_let_through(specify):
-    with pytest.raises(NodeFailed, match=r"2 rows from 4 on break 'positive', but the plugin named only 1 of them"):
-        check(specify, FakeValidator(most=1), ", on_violation: drop")
+@pytest.mark.parametrize("most", [0, 1, 2])
+def test_rows_that_the_validator_does_not_name_are_found_and_dropped(specify, most, tmp_path):
+    validator = FakeValidator(most=most)
+    node, rows = check(specify, validator, ", on_violation: drop, violations: v.jsonl")
+    assert rows == [1, 3, 4, 6]
+    assert (node.violations, node.dropped) == ({"positive": 3}, 3)
+    assert [line["row"] for line in lines_of(tmp_path / "v.jsonl")] == [1, 4, 6]
 
 
-def test_violations_are_listed_with_their_rows_in_the_stream(specify, tmp_path):
+def test_few_calls_find_many_wrong_rows(specify):
+    validator = FakeValidator(most=100)
+    target = FakeDestination()
+    rows = rows_of(*(-1 if n % 2 else n for n in range(4000)))
+    host = FakeHost(source=FakeSource([rows]), validator=validator, destination=target)
+    nodes = "  check: {plugin: validator.wasm, input: in, on_violation: drop}\n"
+    run(
+        specify(f"  in: {{plugin: source.wasm}}\n{nodes}  out: {{plugin: destination.wasm, input: check}}\n"), host=host
+    )
+    assert [row["x"] for row in target.rows] == list(range(0, 4000, 2))
+    assert validator.calls.count("validate") < 100
+
+
+def test_a_validator_that_contradicts_itself_lets_nothing_through(specify):
+    class Forgetful(FakeValidator):
+        def validate(self, rows):
+            return super().validate(rows) if rows.num_rows > 2 else Report(rows.num_rows, (), ())
+
+    with pytest.raises(NodeFailed, match=r"break 'positive' 2 times, but the plugin named 0, also when"):
+        check(specify, Forgetful(most=1), ", on_violation: drop")
+
+
+def test_violations_are_listed_with_their_rows_in_the_stream_and_the_values(specify, tmp_path):
     check(specify, FakeValidator(severity="info"), ", violations: bad/v.jsonl")
-    lines = [json.loads(line) for line in (tmp_path / "bad" / "v.jsonl").read_text().splitlines()]
+    lines = lines_of(tmp_path / "bad" / "v.jsonl")
     assert [line["row"] for line in lines] == [1, 4, 6]
-    assert lines[0] == {"row": 1, "column": "x", "rule": "positive", "severity": "info", "message": "x is negative"}
+    assert lines[0] == {
+        **{"row": 1, "column": "x", "rule": "positive", "severity": "info", "message": "x is negative"},
+        "values": {"x": -2},
+    }
+
+
+def test_a_violation_of_a_whole_batch_has_no_row_and_no_values(specify, tmp_path):
+    check(specify, FakeValidator(severity="info", whole_batch=True), ", violations: v.jsonl")
+    assert [(line["row"], line["values"]) for line in lines_of(tmp_path / "v.jsonl")] == [(None, None)] * 2
+
+
+def test_rows_that_are_dropped_are_written_with_their_values_and_rules(specify, tmp_path):
+    check(specify, FakeValidator(), ", on_violation: drop, rejects: r.jsonl")
+    assert lines_of(tmp_path / "r.jsonl") == [
+        {"row": row, "rules": ["positive"], "values": {"x": x}} for row, x in ((1, -2), (4, -5), (6, -7))
+    ]
+
+
+def test_every_row_of_a_batch_that_is_dropped_is_among_the_rejects(specify, tmp_path):
+    check(specify, FakeValidator(whole_batch=True), ", on_violation: drop, rejects: r.jsonl")
+    assert [line["row"] for line in lines_of(tmp_path / "r.jsonl")] == [0, 1, 2, 4, 5, 6]
+
+
+def test_rows_that_are_kept_are_no_rejects(specify, tmp_path):
+    check(specify, FakeValidator(), ", on_violation: keep, rejects: r.jsonl")
+    assert (tmp_path / "r.jsonl").read_text() == ""
 
 
 def test_a_rule_that_nothing_breaks_is_counted_with_zero(specify, tmp_path):

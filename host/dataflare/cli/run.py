@@ -72,6 +72,8 @@ def command(
         else:
             console = stdout()
             console.print(node_table(report))
+            for path in report.replaced:
+                console.print(f"replaced {escape(path)}")
             console.print(
                 f"{count(report.rows_in)} rows in, {count(report.rows_out)} rows out in {duration(report.seconds)}"
             )

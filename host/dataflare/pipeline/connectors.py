@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from dataflare.data.schemas import SchemaError, parse_type
@@ -108,10 +108,36 @@ class ReadNode(Strict):
 
 
 class WriteNode(Strict):
-    """A file that is written. It appears under its name when all is in it, and replaces what was there."""
+    """A file that is written, or a folder of files by the values of columns. It appears when all is in it."""
+
+    extension: ClassVar[str]
+    appendable: ClassVar[bool] = False
+    """Whether rows can be added to a file that is complete."""
 
     write: FilePath
     input: Input
+    if_exists: Literal["replace", "append", "fail"] = Field(
+        default="replace",
+        description="What becomes of a file that is there: it is replaced in one step, added to, or the run fails.",
+    )
+    partition_by: list[Annotated[str, Field(min_length=1)]] = Field(
+        default=[],
+        max_length=16,
+        description="Columns whose values name folders below `write`, such as `year=2013`, with files of the others.",
+    )
+
+    @model_validator(mode="after")
+    def _check_outputs(self) -> Self:
+        if self.if_exists == "append" and not self.appendable and not self.partition_by:
+            hint = "replace it, write CSV or JSON Lines, or give `partition_by`, which adds files to a folder"
+            raise PydanticCustomError(
+                "append",
+                "rows cannot be added to a finished {format} file",
+                {"format": self.extension.title(), "key": "if_exists", "hint": hint},
+            )
+        if len(set(self.partition_by)) < len(self.partition_by):
+            raise PydanticCustomError("partition_by", "names a column twice", {"key": "partition_by"})
+        return self
 
     @property
     def input_name(self) -> str:
@@ -140,21 +166,27 @@ class ArrowRead(ReadNode):
 
 
 class CsvWrite(WriteNode):
+    extension: ClassVar[str] = "csv"
+    appendable: ClassVar[bool] = True
     connector: Literal["csv"]
     options: CsvWriteOptions = CsvWriteOptions()
 
 
 class JsonlWrite(WriteNode):
+    extension: ClassVar[str] = "jsonl"
+    appendable: ClassVar[bool] = True
     connector: Literal["jsonl"]
     options: NoOptions = NoOptions()
 
 
 class ParquetWrite(WriteNode):
+    extension: ClassVar[str] = "parquet"
     connector: Literal["parquet"]
     options: ParquetWriteOptions = ParquetWriteOptions()
 
 
 class ArrowWrite(WriteNode):
+    extension: ClassVar[str] = "arrow"
     connector: Literal["arrow"]
     options: ArrowWriteOptions = ArrowWriteOptions()
 

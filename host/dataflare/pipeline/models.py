@@ -59,7 +59,12 @@ class PluginNode(Strict):
         description="Only for validators: what becomes of wrong rows, by severity; an action alone is for errors.",
     )
     violations: FilePath | None = Field(
-        default=None, description="Only for validators: a JSON Lines file for violations."
+        default=None,
+        description="Only for validators: a JSON Lines file for violations, each with the values of its row.",
+    )
+    rejects: FilePath | None = Field(
+        default=None,
+        description="Only for validators: a JSON Lines file for rows that are dropped, with the rules that they break.",
     )
 
     @property

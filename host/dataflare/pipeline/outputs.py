@@ -4,39 +4,119 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
+import stat
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Final, Literal, Protocol, Self, TypeAlias
 
 from dataflare.errors import UsageError
 from dataflare.pipeline.failures import DataError
+from dataflare.pipeline.partials import create_partial_file, remove_leftovers
 
-__all__ = ["AtomicFile"]
+__all__ = [
+    "AtomicFile",
+    "IfExists",
+    "Output",
+    "OutputAction",
+    "StreamFile",
+    "follow_links",
+    "open_output",
+    "sync_folder",
+]
+
+IfExists: TypeAlias = Literal["replace", "append", "fail"]
+"""What becomes of a file that is there already."""
+OutputAction: TypeAlias = Literal["created", "replaced", "appended", "streamed"]
+"""What was done to a file."""
+
+_MOST_LINKS: Final = 40
+_COPIED_BYTES: Final = 2**20
+
+
+class Output(Protocol):
+    """A file that is being written; one thread at a time. `commit` or `abort` ends it."""
+
+    path: Path
+    action: OutputAction
+
+    @property
+    def file(self) -> IO[bytes]: ...
+
+    def commit(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+def open_output(path: Path, *, if_exists: IfExists = "replace") -> Output:
+    """Begin to write a file.
+
+    A symbolic link is followed: what it points to is replaced, in its own folder, and the link stays. Only a regular
+    file is ever replaced; a pipe, a terminal and standard output (`/dev/stdout`) are written to as they are.
+
+    Args:
+        path: The file's name. Its folder is made where it is absent.
+        if_exists: What becomes of a regular file of that name.
+
+    Raises:
+        DataError: It cannot be written; names the file.
+    """
+    try:
+        target = follow_links(path)
+        found = _status(target)
+        if target.is_relative_to("/proc") or target.is_relative_to("/sys"):
+            return StreamFile(path, _own_stream(path, target))
+        if found is None or stat.S_ISREG(found.st_mode):
+            return AtomicFile(target, if_exists=if_exists)
+        if stat.S_ISDIR(found.st_mode):
+            raise DataError("is a folder", file=str(path))
+        if stat.S_ISFIFO(found.st_mode) or stat.S_ISCHR(found.st_mode):
+            return StreamFile(path, _open_stream(path, target))
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    what = "a socket" if stat.S_ISSOCK(found.st_mode) else "a block device"
+    raise DataError(f"is {what}, which is not written to", file=str(path), hint="name a regular file")
 
 
 class AtomicFile:
     """A file that is written beside its final name, in the same folder, and renamed at the end.
 
-    One thread at a time. `commit` or `abort` ends it; both are idempotent, and `abort` does nothing after `commit`.
+    One thread at a time. `commit` or `abort` ends it; both are idempotent, and `abort` does nothing after `commit`. A
+    file that is replaced hands on its owner, group, permissions and access list.
 
     Args:
-        path: The final name. Its folder is made where it is absent; what is there already is replaced at the end.
+        path: The final name, of no symbolic link. Its folder is made where it is absent.
+        if_exists: `replace` puts the new file in the place of one that is there, in one step. `append` begins with a
+            copy of its contents. `fail` refuses it, also where it comes up during the run.
+
+    Attributes:
+        action: What `commit` does, or did.
+        file: The open file; with `append`, after the contents that were there.
 
     Raises:
         DataError: The file cannot be made.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, if_exists: IfExists = "replace") -> None:
         self.path = path
-        self._temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.partial")
+        self._if_exists = if_exists
+        self._file: IO[bytes] | None = None
+        self._committed = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir():
-                raise DataError("is a folder", file=str(path))
-            self._file: IO[bytes] | None = open(self._temporary, "xb")  # noqa: SIM115  # closed by commit and abort
+            self._before = _status(path)
+            self.action: OutputAction = "created"
+            if self._before is not None:
+                self._check_existing(path, self._before)
+                self.action = "appended" if if_exists == "append" else "replaced"
+            remove_leftovers(path)
+            # Nobody may read more of the new file than of the old one, not even while it is written.
+            mode = 0o666 if self._before is None else 0o600
+            self._temporary, descriptor = create_partial_file(path, mode)
+            self._file = os.fdopen(descriptor, "wb")
+            if self.action == "appended":
+                self._copy_existing(self._file)
         except OSError as error:
+            self.abort()
             raise _cannot_write(path, error) from error
-        self._committed = False
 
     def __enter__(self) -> Self:
         return self
@@ -68,32 +148,187 @@ class AtomicFile:
         try:
             file.flush()
             os.fsync(file.fileno())
-            file.close()
-            os.replace(self._temporary, self.path)
-            self._file, self._committed = None, True
-            _sync_folder(self.path.parent)
+            self._take_over_permissions(file.fileno())
+            self._publish()
         except OSError as error:
             self.abort()
             raise _cannot_write(self.path, error) from error
+        except BaseException:
+            self.abort()
+            raise
+        self._file, self._committed = None, True
+        with contextlib.suppress(OSError):  # all that matters is on the disk
+            file.close()
+            sync_folder(self.path.parent)
 
     def abort(self) -> None:
         """Remove what was written."""
         if self._file is None:
             return
         file, self._file = self._file, None
-        with contextlib.suppress(OSError):  # what is left in the buffer may have no room
-            file.close()
+        # The name goes first: once the file is closed, nothing protects it from those who look for leftovers.
         with contextlib.suppress(FileNotFoundError):
             self._temporary.unlink()
+        with contextlib.suppress(OSError):  # what is left in the buffer may have no room
+            file.close()
+
+    def _check_existing(self, path: Path, found: os.stat_result) -> None:
+        if not stat.S_ISREG(found.st_mode):
+            raise DataError("is not a regular file", file=str(path))
+        if self._if_exists == "fail":
+            hint = "remove it, name another file, or let the node replace it: `if_exists: replace`"
+            raise DataError("exists already", file=str(path), hint=hint)
+        if not os.access(path, os.W_OK):
+            raise DataError("exists, and you may not write to it", file=str(path), hint="change its permissions")
+
+    def _copy_existing(self, file: IO[bytes]) -> None:
+        with open(self.path, "rb") as existing:
+            while part := existing.read(_COPIED_BYTES):
+                file.write(part)
+
+    def _take_over_permissions(self, descriptor: int) -> None:
+        before = self._before
+        if before is None:
+            return
+        mode = stat.S_IMODE(before.st_mode)
+        own = os.fstat(descriptor)
+        if (own.st_uid, own.st_gid) != (before.st_uid, before.st_gid):
+            try:
+                os.fchown(descriptor, before.st_uid, before.st_gid)
+            except PermissionError:
+                # What the old group might do, another group need not be allowed.
+                with contextlib.suppress(PermissionError):
+                    os.fchown(descriptor, -1, before.st_gid)
+                if os.fstat(descriptor).st_gid != before.st_gid:
+                    mode &= ~stat.S_IRWXG | ((mode & stat.S_IRWXO) << 3)
+                mode &= 0o777
+        os.fchmod(descriptor, mode)
+        with contextlib.suppress(OSError):  # no access list, or no such thing here
+            name = "system.posix_acl_access"
+            os.setxattr(descriptor, name, os.getxattr(self.path, name))
+
+    def _publish(self) -> None:
+        """Give the file its name, in one step."""
+        if self._if_exists == "fail":
+            self._publish_new()
+            return
+        if self.action == "appended" and not _is_same(self._before, _status(self.path)):
+            what = "was changed by somebody else while the run added to a copy of it"
+            raise DataError(what, file=str(self.path), hint="run again; let one run at a time append to a file")
+        os.replace(self._temporary, self.path)
+
+    def _publish_new(self) -> None:
+        try:
+            try:
+                os.link(self._temporary, self.path)
+                self._temporary.unlink()
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without hard links
+                os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
+                os.replace(self._temporary, self.path)
+        except FileExistsError:
+            raise DataError("came up while the run was under way", file=str(self.path)) from None
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the new name survive a crash of the machine."""
+class StreamFile:
+    """A pipe, a terminal or another device that is written to as it is: what went out cannot be taken back."""
+
+    action: OutputAction = "streamed"
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._file: IO[bytes] | None = os.fdopen(descriptor, "wb")
+
+    @property
+    def file(self) -> IO[bytes]:
+        """The open file.
+
+        Raises:
+            UsageError: It was committed or aborted.
+        """
+        if self._file is None:
+            raise UsageError(f"{self.path} is closed")
+        return self._file
+
+    def commit(self) -> None:
+        """Write out what waits in the buffer; idempotent.
+
+        Raises:
+            DataError: That failed.
+        """
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                file.close()
+            except OSError as error:
+                raise _cannot_write(self.path, error) from error
+
+    def abort(self) -> None:
+        """Close it; idempotent."""
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in a folder survive a crash of the machine."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def follow_links(path: Path) -> Path:
+    """Follow symbolic links to what they name, which may be absent; in /proc, a name is as far as it goes.
+
+    Raises:
+        OSError: They lead in a circle.
+    """
+    for _ in range(_MOST_LINKS):
+        path = Path(os.path.realpath(path.parent)) / path.name
+        if path.is_relative_to("/proc") or not path.is_symlink():
+            return path
+        path = path.parent / os.readlink(path)
+    raise OSError("too many symbolic links")
+
+
+def _own_stream(path: Path, target: Path) -> int:
+    """Open standard output or standard error once more; nothing else in /proc or /sys is a place for data."""
+    for descriptor in (1, 2):
+        if target in (Path(f"/proc/{os.getpid()}/fd/{descriptor}"), Path(f"/proc/self/fd/{descriptor}")):
+            return os.dup(descriptor)
+    hint = "name a regular file, or /dev/stdout"
+    raise DataError("is a part of the system, which is not written to", file=str(path), hint=hint)
+
+
+def _open_stream(path: Path, target: Path) -> int:
+    try:
+        # Without waiting: a pipe that nobody reads would keep the run, and an interrupt of it, for as long as it likes.
+        descriptor = os.open(target, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if stat.S_ISFIFO(os.stat(target).st_mode):
+            hint = "start the program that reads it first"
+            raise DataError("is a pipe that no program reads", file=str(path), hint=hint) from error
+        raise
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        return None
+
+
+def _is_same(one: os.stat_result | None, other: os.stat_result | None) -> bool:
+    """Whether it is the same file with the same contents, as far as its status tells."""
+    if one is None or other is None:
+        return False
+    return all(getattr(one, name) == getattr(other, name) for name in ("st_dev", "st_ino", "st_size", "st_mtime_ns"))
 
 
 def _cannot_write(path: Path, error: OSError) -> DataError:

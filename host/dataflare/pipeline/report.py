@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-__all__ = ["NodeReport", "Progress", "RunReport", "Status"]
+__all__ = ["NodeReport", "OutputReport", "Progress", "RunReport", "Status"]
 
 Status: TypeAlias = Literal["running", "completed", "failed"]
 
@@ -26,6 +26,25 @@ class Progress:
     rows_expected: int | None
     bytes: int
     elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class OutputReport:
+    """A file or a folder that a node wrote.
+
+    Args:
+        path: Where it is; where the pipeline names a symbolic link, what it points to.
+        action: `created`, `replaced`, `appended`, or `streamed` for a pipe or a device.
+        files: How many files were written; more than 1 only in a folder.
+    """
+
+    path: str
+    action: Literal["created", "replaced", "appended", "streamed"]
+    files: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Write it as what JSON can hold."""
+        return {"path": self.path, "action": self.action, "files": self.files}
 
 
 @dataclass(slots=True)
@@ -48,6 +67,7 @@ class NodeReport:
         bytes_out: Bytes copied out of it.
         errors: 1 where the run failed here.
         violations: For a validator, how often each rule was broken, those with 0 too.
+        outputs: Files and folders that are in place; none before the run is completed.
     """
 
     name: str
@@ -65,6 +85,7 @@ class NodeReport:
     bytes_out: int = 0
     errors: int = 0
     violations: Counter[str] = field(default_factory=Counter)
+    outputs: list[OutputReport] = field(default_factory=list)
 
     @property
     def dropped(self) -> int:
@@ -98,6 +119,7 @@ class NodeReport:
             "bytes_copied_out": self.bytes_out,
             "errors": self.errors,
             "violations": dict(self.violations),
+            "outputs": [output.to_json() for output in self.outputs],
         }
 
 
@@ -120,6 +142,11 @@ class RunReport:
     def rows_out(self) -> int:
         """Rows that destinations wrote; one that went to two counts twice."""
         return sum(node.rows_out for node in self.nodes if node.kind == "destination")
+
+    @property
+    def replaced(self) -> tuple[str, ...]:
+        """Files and folders that were there before, and are new ones now."""
+        return tuple(output.path for node in self.nodes for output in node.outputs if output.action == "replaced")
 
     def to_json(self) -> dict[str, Any]:
         """Write it as what JSON can hold."""

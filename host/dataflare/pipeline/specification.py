@@ -13,12 +13,12 @@ from pydantic import ValidationError
 from dataflare.errors import ConfigError
 from dataflare.grants import Grants
 from dataflare.limits import Limits
-from dataflare.pipeline.connectors import ConnectorNode, WriteNode
 from dataflare.pipeline.document import Document, KeyPath, parse_document, read_document
 from dataflare.pipeline.fields import TAG_MARK, nearest, shorten
 from dataflare.pipeline.graph import check_calls, check_graph
 from dataflare.pipeline.models import Pipeline, PluginNode
 from dataflare.pipeline.permissions import make_grants, make_limits
+from dataflare.pipeline.targets import check_targets
 
 __all__ = ["Specification", "json_schema", "load_specification", "parse_specification"]
 
@@ -110,7 +110,7 @@ class Specification:
                 where=self.where("nodes", name),
                 hint=f"add a node that writes them, with `input: {name}`",
             )
-        for key in ("on_violation", "violations"):
+        for key in ("on_violation", "violations", "rejects"):
             if kind != "validator" and getattr(node, key) is not None:
                 raise ConfigError(
                     f"`{key}` is only for validators, and node {name!r} is a {kind}",
@@ -151,7 +151,7 @@ def _check(file: Path, document: Document) -> Specification:
         raise _translate(error, document) from error
     order = check_graph(pipeline, document)
     _check_plugin_files(file, pipeline, document)
-    _check_targets(file, pipeline, document)
+    check_targets(pipeline, document, file, lambda text: _resolve(file, text))
     grants, limits = {}, {}
     for name, node in pipeline.nodes.items():
         if isinstance(node, PluginNode):
@@ -172,23 +172,6 @@ def _check_plugin_files(file: Path, pipeline: Pipeline, document: Document) -> N
         hint = nearest(path.name, siblings) if siblings else f"there are no plugins in {path.parent}: build it first?"
         what = f"the plugin of node {name!r} is not there: {path}"
         raise ConfigError(what, where=document.where(("nodes", name, "plugin")), hint=hint)
-
-
-def _check_targets(file: Path, pipeline: Pipeline, document: Document) -> None:
-    taken: dict[Path, str] = {}
-    for name, node in pipeline.nodes.items():
-        key, text = ("write", node.write) if isinstance(node, WriteNode) else ("violations", _violations(node))
-        if text is None:
-            continue
-        path = _resolve(file, text)
-        if path in taken:
-            what = f"nodes {taken[path]!r} and {name!r} both write {path}"
-            raise ConfigError(what, where=document.where(("nodes", name, key)), hint="give each a file of its own")
-        taken[path] = name
-
-
-def _violations(node: PluginNode | ConnectorNode) -> str | None:
-    return node.violations if isinstance(node, PluginNode) else None
 
 
 def _permissions(file: Path, node: PluginNode, name: str, document: Document) -> tuple[Grants, Limits]:

@@ -13,7 +13,7 @@ from dataflare.errors import PluginError
 from dataflare.pipeline.connectors import ReadNode
 from dataflare.pipeline.models import PluginNode
 from dataflare.pipeline.readers import open_source
-from dataflare.pipeline.report import NodeReport
+from dataflare.pipeline.report import NodeReport, OutputReport
 from dataflare.pipeline.specification import Specification
 from dataflare.pipeline.validation import Validation
 from dataflare.pipeline.writers import FileDestination, open_destination, open_listing
@@ -115,6 +115,8 @@ class Stage:
         start = perf_counter()
         for output in self.outputs:
             output.finish()
+            if output.published is not None:
+                self.report.outputs.append(output.published)
         self.report.seconds += perf_counter() - start
 
     def abort(self) -> None:
@@ -178,16 +180,24 @@ def _plugin_stage(specification: Specification, node: PluginNode, report: NodeRe
 
 
 def _validator_stage(specification: Specification, node: PluginNode, report: NodeReport, plugin: Validator) -> Stage:
-    listing = None if node.violations is None else open_listing(specification.path(node.violations))
-    validation = Validation(plugin, node.actions, report.violations, listing)
+    violations, rejects = (
+        None if text is None else open_listing(specification.path(text)) for text in (node.violations, node.rejects)
+    )
+    validation = Validation(plugin, node.actions, report.violations, violations=violations, rejects=rejects)
+    listings = tuple(listing for listing in (violations, rejects) if listing is not None)
     return Stage(
         report,
         plugin=plugin,
-        process=validation.check,
+        process=lambda rows: validation.apply(validation.examine(rows)),
         begin=validation.begin,
-        outputs=() if listing is None else (listing,),
-        close=(lambda: None) if listing is None else listing.close,
+        outputs=listings,
+        close=lambda: _close_all(listings),
     )
+
+
+def _close_all(listings: tuple[FileDestination, ...]) -> None:
+    for listing in listings:
+        listing.close()
 
 
 def _read(plugin: Source) -> Iterator[pa.RecordBatch]:
@@ -224,6 +234,10 @@ class _Writing:
         if rows.num_rows:
             self._destination.write(rows)
         return rows
+
+    @property
+    def published(self) -> OutputReport | None:
+        return self._destination.published if isinstance(self._destination, FileDestination) else None
 
     def flush(self) -> None:
         self._destination.flush()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from dataflare.pipeline.failures import DataError
@@ -14,52 +16,101 @@ from dataflare.pipeline.writers import FileDestination
 from dataflare.runtime.results import Report, Violation
 from dataflare.runtime.validator import Validator
 
-__all__ = ["VIOLATIONS_SCHEMA", "Validation"]
-
-VIOLATIONS_SCHEMA = pa.schema(
-    [
-        pa.field("row", pa.int64()),
-        pa.field("column", pa.string()),
-        pa.field("rule", pa.string(), nullable=False),
-        pa.field("severity", pa.string(), nullable=False),
-        pa.field("message", pa.string(), nullable=False),
-    ]
-)
-"""The records of a violations file. `row` counts from 0 over all rows that the node took; null for a whole batch."""
+__all__ = ["Finding", "Validation", "rejects_schema", "violations_schema"]
 
 _SHOWN = 3
 
 
+def violations_schema(rows: pa.Schema) -> pa.Schema:
+    """Describe the records of a violations file, for rows of a schema.
+
+    `row` counts from 0 over all rows that the node took; it and `values`, the row, are null for a whole batch.
+    """
+    return pa.schema(
+        [
+            pa.field("row", pa.int64()),
+            pa.field("column", pa.string()),
+            pa.field("rule", pa.string(), nullable=False),
+            pa.field("severity", pa.string(), nullable=False),
+            pa.field("message", pa.string(), nullable=False),
+            pa.field("values", pa.struct(list(rows))),
+        ]
+    )
+
+
+def rejects_schema(rows: pa.Schema) -> pa.Schema:
+    """Describe the records of a rejects file, for rows of a schema: `rules` are those for which the row is dropped."""
+    return pa.schema(
+        [
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("rules", pa.list_(pa.string()), nullable=False),
+            pa.field("values", pa.struct(list(rows)), nullable=False),
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A batch, what the validator said of it, and the violations that are known one by one."""
+
+    rows: pa.RecordBatch
+    report: Report
+    violations: tuple[Violation, ...]
+
+
 class Validation:
-    """Checks batches with a validator, and keeps, drops or refuses rows as the pipeline says; one thread at a time.
+    """Checks batches with a validator, and keeps, drops or refuses rows as the pipeline says.
+
+    Any thread may `examine`; the findings go to `apply` in the order of the batches, from one thread at a time.
 
     Args:
         plugin: The validator.
         actions: What becomes of wrong rows, by severity.
         counts: Where violations are counted, by rule.
-        listing: Where to write violations; `None` for nowhere.
+        violations: Where to write violations; `None` for nowhere.
+        rejects: Where to write rows that are dropped; `None` for nowhere.
     """
 
     def __init__(
-        self, plugin: Validator, actions: ViolationActions, counts: Counter[str], listing: FileDestination | None
+        self,
+        plugin: Validator,
+        actions: ViolationActions,
+        counts: Counter[str],
+        *,
+        violations: FileDestination | None = None,
+        rejects: FileDestination | None = None,
     ) -> None:
         self._plugin = plugin
         self._actions = actions
         self._counts = counts
-        self._listing = listing
+        self._violations = violations
+        self._rejects = rejects
         self._action_of: dict[str, str] = {}
         self._rows_before = 0
+        self._prepared = False
 
     def begin(self) -> None:
-        """Ask for the rules, and begin the list of violations."""
+        """Ask for the rules."""
         for rule in self._plugin.rules():
             self._action_of[rule.name] = getattr(self._actions, rule.severity)
             self._counts[rule.name] = 0
-        if self._listing is not None:
-            self._listing.prepare(VIOLATIONS_SCHEMA)
 
-    def check(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """Check a batch.
+    def examine(self, rows: pa.RecordBatch) -> Finding:
+        """Ask the validator about a batch, and where it names too few of the rows to drop, about parts of it.
+
+        Raises:
+            PluginError: The plugin answered with an error.
+            PluginFault: It trapped.
+        """
+        if rows.num_rows == 0:
+            return Finding(rows, Report(0, (), ()), ())
+        report = self._plugin.validate(rows)
+        if not self._unnamed(report):
+            return Finding(rows, report, report.violations)
+        return Finding(rows, report, self._violations_of_parts(rows, report))
+
+    def apply(self, finding: Finding) -> pa.RecordBatch:
+        """Count, list, and keep or drop.
 
         Returns:
             The rows that may go on.
@@ -67,71 +118,129 @@ class Validation:
         Raises:
             DataError: A violation is one that the pipeline fails for, or rows are to be dropped and the plugin did not
                 say which.
-            PluginError: The plugin answered with an error.
-            PluginFault: It trapped.
         """
-        if rows.num_rows == 0:
-            return rows
-        report = self._plugin.validate(rows)
+        rows, report = finding.rows, finding.report
+        self._prepare(rows.schema)
         for count in report.counts:
             self._counts[count.rule] += count.violations
-        if self._listing is not None and report.violations:
-            self._listing.write(self._as_rows(report.violations))
-        self._fail_where_asked(report)
-        kept = self._without_dropped(rows, report)
-        self._rows_before += rows.num_rows
-        return kept
+        self._fail_where_asked(finding)
+        self._fail_where_unknown(finding)
+        if self._violations is not None and finding.violations:
+            self._violations.write(self._listed(rows, finding.violations))
+        dropped = self._dropped(finding)
+        if dropped.any():
+            if self._rejects is not None:
+                self._rejects.write(self._rejected(rows, finding.violations, dropped))
+            rows = rows.filter(pa.array(~dropped))
+        self._rows_before += finding.rows.num_rows
+        return rows
+
+    def _prepare(self, schema: pa.Schema) -> None:
+        if self._prepared:
+            return
+        self._prepared = True
+        if self._violations is not None:
+            self._violations.prepare(violations_schema(schema))
+        if self._rejects is not None:
+            self._rejects.prepare(rejects_schema(schema))
 
     def _action(self, rule: str) -> str:
         # A rule that the plugin did not name before has no severity that one could go by.
         return self._action_of.get(rule, self._actions.error)
 
-    def _fail_where_asked(self, report: Report) -> None:
+    def _unnamed(self, report: Report) -> bool:
+        """Whether rows are to be dropped that the report does not name."""
+        listed = Counter(violation.rule for violation in report.violations)
+        return any(
+            count.violations > listed[count.rule] for count in report.counts if self._action(count.rule) == "drop"
+        )
+
+    def _violations_of_parts(self, rows: pa.RecordBatch, report: Report) -> tuple[Violation, ...]:
+        """Halve a batch until each part's report names all that are to be dropped; one row alone needs no name."""
+        found: list[Violation] = []
+        parts = [(0, rows, report)]
+        while parts:
+            start, part, said = parts.pop()
+            if not self._unnamed(said):
+                found += [each if each.row is None else replace(each, row=start + each.row) for each in said.violations]
+            elif part.num_rows == 1:
+                found += [self._violation_of_only_row(start, count.rule) for count in said.counts if count.violations]
+            else:
+                half = part.num_rows // 2
+                for begin, piece in ((half, part.slice(half)), (0, part.slice(0, half))):
+                    parts.append((start + begin, piece, self._plugin.validate(piece)))
+        return tuple(found)
+
+    def _violation_of_only_row(self, row: int, rule: str) -> Violation:
+        return Violation(row, None, rule, "error", "the validator counted it, and did not describe it")
+
+    def _fail_where_asked(self, finding: Finding) -> None:
         broken = {
             count.rule: count.violations
-            for count in report.counts
+            for count in finding.report.counts
             if count.violations and self._action(count.rule) == "fail"
         }
         if not broken:
             return
         counts = ", ".join(f"{rule!r} {number} times" for rule, number in broken.items())
-        examples = [self._describe(each) for each in report.violations if each.rule in broken][:_SHOWN]
+        examples = [self._describe(each) for each in finding.violations if each.rule in broken][:_SHOWN]
         listed = "".join(f"\n    {each}" for each in examples)
         raise DataError(
             f"rows from {self._rows_before} on break {counts}{listed}",
             hint="mend the data, or let the pipeline go on: `on_violation: drop` or `keep`",
         )
 
-    def _without_dropped(self, rows: pa.RecordBatch, report: Report) -> pa.RecordBatch:
-        listed = Counter(violation.rule for violation in report.violations)
-        for count in report.counts:
-            if self._action(count.rule) == "drop" and count.violations > listed[count.rule]:
+    def _fail_where_unknown(self, finding: Finding) -> None:
+        named = Counter(violation.rule for violation in finding.violations)
+        for count in finding.report.counts:
+            if self._action(count.rule) == "drop" and count.violations != named[count.rule]:
                 raise DataError(
-                    f"{count.violations} rows from {self._rows_before} on break {count.rule!r}, but the plugin named "
-                    f"only {listed[count.rule]} of them, so which to drop is not known",
+                    f"rows from {self._rows_before} on break {count.rule!r} {count.violations} times, but the plugin "
+                    f"named {named[count.rule]}, also when it was asked about parts of the batch, so which rows to "
+                    "drop is not known",
                     hint="let the plugin name more (by an option such as max_violations), or take smaller batches",
                 )
-        keep = np.ones(rows.num_rows, np.bool_)
-        for violation in report.violations:
+
+    def _dropped(self, finding: Finding) -> npt.NDArray[np.bool_]:
+        dropped = np.zeros(finding.rows.num_rows, np.bool_)
+        for violation in finding.violations:
             if self._action(violation.rule) == "drop":
-                keep[slice(None) if violation.row is None else violation.row] = False
-        return rows if keep.all() else rows.filter(pa.array(keep))
+                dropped[slice(None) if violation.row is None else violation.row] = True
+        return dropped
 
     def _describe(self, violation: Violation) -> str:
         place = "the batch" if violation.row is None else f"row {self._rows_before + violation.row}"
         return f"{place}: {violation.message}"
 
-    def _as_rows(self, violations: Iterable[Violation]) -> pa.RecordBatch:
-        return pa.RecordBatch.from_pylist(
-            [
-                {
-                    "row": None if each.row is None else self._rows_before + each.row,
-                    "column": each.column,
-                    "rule": each.rule,
-                    "severity": each.severity,
-                    "message": each.message,
-                }
-                for each in violations
-            ],
-            VIOLATIONS_SCHEMA,
-        )
+    def _listed(self, rows: pa.RecordBatch, violations: Sequence[Violation]) -> pa.RecordBatch:
+        numbers = pa.array([each.row for each in violations], pa.int64())
+        columns = [
+            [None if each.row is None else self._rows_before + each.row for each in violations],
+            [each.column for each in violations],
+            [each.rule for each in violations],
+            [each.severity for each in violations],
+            [each.message for each in violations],
+        ]
+        schema = violations_schema(rows.schema)
+        arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=False)]
+        return pa.RecordBatch.from_arrays([*arrays, _row_values(rows).take(numbers)], schema=schema)
+
+    def _rejected(
+        self, rows: pa.RecordBatch, violations: Sequence[Violation], dropped: npt.NDArray[np.bool_]
+    ) -> pa.RecordBatch:
+        every = dict.fromkeys(v.rule for v in violations if v.row is None and self._action(v.rule) == "drop")
+        rules: dict[int, dict[str, None]] = {}
+        for each in violations:
+            if each.row is not None and self._action(each.rule) == "drop":
+                rules.setdefault(each.row, dict(every))[each.rule] = None
+        numbers = np.flatnonzero(dropped)
+        arrays = [
+            pa.array(numbers + self._rows_before, pa.int64()),
+            pa.array([list(rules.get(number, every)) for number in numbers.tolist()], pa.list_(pa.string())),
+            _row_values(rows).take(pa.array(numbers)),
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=rejects_schema(rows.schema))
+
+
+def _row_values(rows: pa.RecordBatch) -> pa.StructArray:
+    return pa.StructArray.from_arrays(rows.columns, fields=list(rows.schema))

@@ -1,0 +1,211 @@
+"""File formats as they are written: what takes batches of one schema and puts them into an open file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeAlias
+
+import orjson
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+import pyarrow.parquet as parquet
+
+from dataflare.data.batches import MAX_BATCH_BYTES
+from dataflare.data.json_writer import encode_json_lines
+from dataflare.pipeline.connectors import ArrowWrite, CsvWrite, JsonlWrite, ParquetWrite, WriteNode
+from dataflare.pipeline.failures import DataError
+from dataflare.pipeline.outputs import Output
+
+__all__ = ["MakeSink", "Sink", "json_lines_sink", "sink_maker"]
+
+_ROW_GROUP_BYTES: Final = 128 * 2**20
+_LAST_LINE_BYTES: Final = 64 * 2**20
+_FIRST_LINES_BYTES: Final = 8 * 2**20
+
+
+class Sink(Protocol):
+    """Writes batches of one schema into a file; one thread at a time."""
+
+    def write(self, rows: pa.RecordBatch) -> None:
+        """Add a batch."""
+        ...
+
+    def flush(self) -> None:
+        """Hand the file all that waits in memory."""
+        ...
+
+    def end(self) -> None:
+        """Complete the contents of the file; once."""
+        ...
+
+
+MakeSink: TypeAlias = Callable[[Output, pa.Schema], Sink]
+
+
+def sink_maker(node: WriteNode) -> MakeSink:
+    """Find what writes the format of a node."""
+    makers: dict[type[WriteNode], Any] = {
+        ArrowWrite: _ArrowSink,
+        CsvWrite: _CsvSink,
+        JsonlWrite: _JsonLinesSink,
+        ParquetWrite: _ParquetSink,
+    }
+    make = makers[type(node)]
+    return lambda output, schema: make(output, schema, node.options)  # type: ignore[attr-defined]
+
+
+def json_lines_sink(output: Output, schema: pa.Schema) -> Sink:
+    """Write JSON Lines."""
+    return _JsonLinesSink(output, schema, None)
+
+
+class _CsvSink:
+    def __init__(self, output: Output, schema: pa.Schema, options: Any) -> None:
+        goes_on = _has_contents(output)
+        if goes_on:
+            _check_csv_header(output.path, schema.names, options.delimiter)
+            if not _ends_with_line_feed(output.path):
+                output.file.write(b"\n")
+        self._writer = arrow_csv.CSVWriter(
+            output.file,
+            schema,
+            write_options=arrow_csv.WriteOptions(delimiter=options.delimiter, include_header=not goes_on),
+        )
+
+    def write(self, rows: pa.RecordBatch) -> None:
+        self._writer.write_batch(rows)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def end(self) -> None:
+        self._writer.close()
+
+
+class _JsonLinesSink:
+    def __init__(self, output: Output, schema: pa.Schema, options: Any) -> None:
+        if _has_contents(output):
+            _check_json_lines(output.path)
+            if not _ends_with_line_feed(output.path):
+                output.file.write(b"\n")
+        self._file = output.file
+
+    def write(self, rows: pa.RecordBatch) -> None:
+        self._file.write(encode_json_lines(rows, MAX_BATCH_BYTES))
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def end(self) -> None:
+        """Nothing is left to write."""
+
+
+class _ArrowSink:
+    def __init__(self, output: Output, schema: pa.Schema, options: Any) -> None:
+        _require_file(output, "Arrow")
+        compression = None if options.compression == "none" else options.compression
+        self._writer = pa.ipc.new_file(output.file, schema, options=pa.ipc.IpcWriteOptions(compression=compression))
+
+    def write(self, rows: pa.RecordBatch) -> None:
+        self._writer.write_batch(rows)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def end(self) -> None:
+        self._writer.close()
+
+
+class _ParquetSink:
+    """Collects batches into row groups: one of each small batch would make a file that is large and slow to read."""
+
+    def __init__(self, output: Output, schema: pa.Schema, options: Any) -> None:
+        _require_file(output, "Parquet")
+        self._schema = schema
+        self._row_group_rows = options.row_group_rows
+        self._writer = parquet.ParquetWriter(output.file, schema, compression=options.compression)
+        self._waiting: list[pa.RecordBatch] = []
+        self._waiting_rows = 0
+        self._waiting_bytes = 0
+
+    def write(self, rows: pa.RecordBatch) -> None:
+        self._waiting.append(rows)
+        self._waiting_rows += rows.num_rows
+        self._waiting_bytes += rows.nbytes
+        if self._waiting_rows >= self._row_group_rows or self._waiting_bytes >= _ROW_GROUP_BYTES:
+            self._write_out()
+
+    def flush(self) -> None:
+        if self._waiting:
+            self._write_out()
+
+    def end(self) -> None:
+        self.flush()
+        self._writer.close()
+
+    def _write_out(self) -> None:
+        table = pa.Table.from_batches(self._waiting, self._schema)
+        self._waiting.clear()
+        self._waiting_rows = self._waiting_bytes = 0
+        self._writer.write_table(table, row_group_size=self._row_group_rows)
+
+
+def _require_file(output: Output, format_name: str) -> None:
+    if output.action == "streamed":
+        what = f"is not a regular file, which {format_name} needs"
+        raise DataError(what, file=str(output.path), hint="write to a file, or write CSV or JSON Lines")
+
+
+def _has_contents(output: Output) -> bool:
+    return output.action == "appended" and output.path.stat().st_size > 0
+
+
+def _ends_with_line_feed(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
+
+
+def _check_csv_header(path: Path, names: Sequence[str], delimiter: str) -> None:
+    """Refuse to add rows to a CSV with other columns."""
+    with path.open("rb") as file:
+        start = file.read(_FIRST_LINES_BYTES).decode("utf-8-sig", "replace")
+    try:
+        header = next(csv.reader(io.StringIO(start, newline=""), delimiter=delimiter), [])
+    except csv.Error:  # a field that is far too long is no column's name
+        header = []
+    if header != list(names):
+        raise DataError(
+            f"cannot be appended to: its header is {_listed(header)}, and the rows have {_listed(names)}",
+            file=str(path),
+            line=1,
+            hint="write to another file, or replace this one: `if_exists: replace`",
+        )
+
+
+def _check_json_lines(path: Path) -> None:
+    """Refuse to add rows to what is not JSON Lines, or ends within a record."""
+    with path.open("rb") as file:
+        first = file.read(1)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _LAST_LINE_BYTES))
+        last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
+    try:
+        whole = first == b"{" and isinstance(orjson.loads(last), dict)
+    except orjson.JSONDecodeError:
+        whole = False
+    if not whole:
+        raise DataError(
+            "cannot be appended to: it is not JSON Lines, or its last line is not a whole record",
+            file=str(path),
+            hint="repair it, write to another file, or replace this one: `if_exists: replace`",
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, names[:20]))
+    return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "") if names else "empty"

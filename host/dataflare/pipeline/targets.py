@@ -1,0 +1,88 @@
+"""Checks that no file of a pipeline is both read and written, and none is written twice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+from dataflare.errors import ConfigError
+from dataflare.pipeline.connectors import ReadNode, WriteNode
+from dataflare.pipeline.document import Document
+from dataflare.pipeline.models import Pipeline, PluginNode
+
+__all__ = ["check_targets"]
+
+_Place: TypeAlias = tuple[str, str]
+"""A node and the key of it that names a file."""
+
+
+def check_targets(pipeline: Pipeline, document: Document, file: Path, resolve: Callable[[str], Path]) -> None:
+    """Check where the nodes write to. Links of both kinds are seen through: two names may be one file.
+
+    Args:
+        pipeline: What is checked.
+        document: Has the lines, for errors.
+        file: The pipeline's own file.
+        resolve: Makes a path of the pipeline absolute.
+
+    Raises:
+        ConfigError: A file is read and written, or is written twice; `where` is `file:line`.
+    """
+    paths = list(_read(pipeline, file, resolve))
+    read = {identity: what for path, what in paths if (identity := _identity(path))}
+    written: dict[object, _Place] = {}
+    for name, key, path in _written(pipeline, resolve):
+        where = document.where(("nodes", name, key))
+        identity = _identity(path)
+        if identity is None:
+            continue
+        if identity in read:
+            what = f"node {name!r} would write {path}, which {read[identity]}"
+            raise ConfigError(what, where=where, hint="write to a file of its own, and rename it after the run")
+        if identity in written:
+            other, _ = written[identity]
+            raise ConfigError(
+                f"nodes {other!r} and {name!r} both write {path}" if other != name else f"{name!r} writes {path} twice",
+                where=where,
+                hint="give each a file of its own",
+            )
+        written[identity] = (name, key)
+        node = pipeline.nodes[name]
+        if isinstance(node, WriteNode) and node.partition_by:
+            folder = os.path.realpath(path)
+            for other_path, what in paths:
+                if Path(os.path.realpath(other_path)).is_relative_to(folder):
+                    what = f"node {name!r} would write the folder {path}, and within it {what} {other_path}"
+                    raise ConfigError(what, where=where, hint="write to a folder of its own")
+
+
+def _read(pipeline: Pipeline, file: Path, resolve: Callable[[str], Path]) -> Iterator[tuple[Path, str]]:
+    yield file, "is the pipeline's own file"
+    for name, node in pipeline.nodes.items():
+        if isinstance(node, ReadNode):
+            yield resolve(node.read), f"node {name!r} reads"
+        elif isinstance(node, PluginNode):
+            yield resolve(node.plugin), f"is the plugin of node {name!r}"
+
+
+def _written(pipeline: Pipeline, resolve: Callable[[str], Path]) -> Iterator[tuple[str, str, Path]]:
+    for name, node in pipeline.nodes.items():
+        if isinstance(node, WriteNode):
+            yield name, "write", resolve(node.write)
+        elif isinstance(node, PluginNode):
+            for key in ("violations", "rejects"):
+                if (text := getattr(node, key)) is not None:
+                    yield name, key, resolve(text)
+
+
+def _identity(path: Path) -> object:
+    """What two names of one file have in common; `None` for what any number of nodes may write, such as a terminal."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return os.path.realpath(path)
+    if not (os.path.isfile(path) or os.path.isdir(path)):
+        return None
+    return found.st_dev, found.st_ino

@@ -76,7 +76,7 @@ MUTATIONS = [
     ),
     Mutation(f"{SECURITY}.trust:TrustPolicy._check_digests", answers(None), ("component_that_was_revoked",)),
     Mutation(f"{SECURITY}.manifest:read_raw", _only_first, ("two_manifests_in_one_component",)),
-    Mutation(f"{SECURITY}.manifest:_unique", dict, ("repeated_key_in_a_manifest",)),
+    Mutation(f"{SECURITY}.manifest:unique_keys", dict, ("repeated_key_in_a_manifest",)),
     Mutation(f"{SECURITY}.manifest:MAX_MANIFEST_BYTES", 2**30, ("manifest_without_end",)),
     Mutation(
         f"{SECURITY}.policy:Policy.refusal",

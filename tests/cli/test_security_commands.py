@@ -233,6 +233,19 @@ def test_second_signature_is_added(run):
     assert refused.exit_code == 2 and "another component's" in refused.output
 
 
+def test_nothing_is_signed_beside_a_false_signature(run):
+    signed(run)
+    run("key", "generate", "second.key")
+    path = Path("source.wasm.sig")
+    envelope = json.loads(path.read_text())
+    envelope["signatures"][0]["sig"] = "A" * 86 + "=="
+    path.write_text(json.dumps(envelope))
+    before = path.read_bytes()
+    refused = run("sign", "source.wasm", "--key", "second.key", "--add", "--json")
+    assert refused.exit_code == 4 and json.loads(refused.stdout)["error"]["type"] == "SignatureInvalid"
+    assert path.read_bytes() == before
+
+
 def test_key_with_a_passphrase_needs_it(run):
     packaged(run)
     Path("secret").write_text("open sesame\n")

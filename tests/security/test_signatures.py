@@ -159,13 +159,49 @@ def test_other_key_cannot_sign_in_a_trusted_keys_name():
 def test_threshold_needs_so_many_different_keys():
     both = trust(entry(KEY), entry(OTHER, publisher="auditor"), threshold=2)
     refused(UntrustedKey, "1 trusted keys have signed, but 2 are needed", both, COMPONENT, SIGNATURE)
-    verified = both.verify(COMPONENT, add_signature(SIGNATURE, OTHER), now=NOW)
+    verified = both.verify(COMPONENT, add_signature(COMPONENT, SIGNATURE, OTHER), now=NOW)
     assert verified.publishers == ("acme", "auditor")
     assert len(verified.key_ids) == 2
 
 
 def test_one_good_signature_is_enough_beside_a_stranger_s():
-    assert ACME.verify(COMPONENT, add_signature(SIGNATURE, OTHER), now=NOW).publishers == ("acme",)
+    assert ACME.verify(COMPONENT, add_signature(COMPONENT, SIGNATURE, OTHER), now=NOW).publishers == ("acme",)
+
+
+def test_signature_is_added_only_beside_genuine_ones_of_the_same_component():
+    forged = json.loads(SIGNATURE)
+    forged["signatures"][0]["sig"] = base64.b64encode(bytes(64)).decode()
+    with pytest.raises(SignatureInvalid, match="not genuine"):
+        add_signature(COMPONENT, json.dumps(forged).encode(), OTHER)
+    without_key = json.loads(SIGNATURE)
+    del without_key["signatures"][0]["key"]
+    with pytest.raises(SignatureInvalid, match="carries no public key"):
+        add_signature(COMPONENT, json.dumps(without_key).encode(), OTHER)
+    other_key = json.loads(SIGNATURE)
+    other_key["signatures"][0]["key"] = str(OTHER.public)
+    with pytest.raises(SignatureInvalid, match="carries another key"):
+        add_signature(COMPONENT, json.dumps(other_key).encode(), OTHER)
+    with pytest.raises(ConfigError, match="another component's"):
+        add_signature(embed(COMPONENT, MANIFEST.model_copy(update={"version": "1.3.0"})), SIGNATURE, OTHER)
+    with pytest.raises(MalformedSignature):
+        add_signature(COMPONENT, SIGNATURE[:-9], OTHER)
+
+
+def test_signature_is_added_to_a_component_without_a_manifest_under_the_name_that_is_vouched_for():
+    signature = sign(BARE, KEY, name="bare", version="0.1.0", now=lambda: NOW)
+    with pytest.raises(ConfigError, match="have to be given"):
+        add_signature(BARE, signature, OTHER)
+    with pytest.raises(DigestMismatch, match=r"for bare 0\.1\.0, not for rates 0\.1\.0"):
+        add_signature(BARE, signature, OTHER, name="rates", version="0.1.0")
+    assert len(parse_signature(add_signature(BARE, signature, OTHER, name="bare", version="0.1.0")).key_ids) == 2
+
+
+def test_signature_is_added_to_at_most_sixteen():
+    signature = SIGNATURE
+    for _ in range(15):
+        signature = add_signature(COMPONENT, signature, PrivateKey.generate())
+    with pytest.raises(MalformedSignature, match="at most 16"):
+        add_signature(COMPONENT, signature, OTHER)
 
 
 def test_component_without_a_manifest_is_signed_by_name_and_version():

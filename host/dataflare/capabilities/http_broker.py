@@ -6,7 +6,7 @@ Who carries a request is behind `Transport`; the rules are the same, whoever it 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from dataflare.capabilities.clock import Clock, SystemClock
 from dataflare.capabilities.failures import CapabilityFailure
@@ -53,6 +53,8 @@ class HttpBroker:
         secrets: Where the secrets are that grants add to requests.
         clock: Measures time limits and rates.
         plugin: The plugin's name, for the log.
+        refusal: Asked with an origin, a method and whether a redirect led there: before each request, when its
+            response begins, and at each part of a body. Returns why it may no longer be used; empty where it may.
 
     Raises:
         ConfigError: A grant adds a secret, and there is no store.
@@ -66,7 +68,9 @@ class HttpBroker:
         secrets: SecretStore | None = None,
         clock: Clock | None = None,
         plugin: str = "",
+        refusal: Callable[[str, str, bool], str] = lambda _origin, _method, _redirected: "",
     ) -> None:
+        self._refusal = refusal
         self._clock = clock or SystemClock()
         self._grants = {Origin.parse(origin): grant for origin, grant in grants.items()}
         self._addresses = {origin: AddressRules(grant.addresses) for origin, grant in self._grants.items()}
@@ -129,11 +133,14 @@ class HttpBroker:
             outgoing = self._prepare(method, url, headers, body, grant, deadline, hidden)
             self._limiters[url.origin].take()
             deadline.remaining_s()
+            self._check(url, method, redirected=followed > 0)
             _log.debug("plugin %r: %s %s", self._plugin, method, url.shown)
             with self._transport.exchange(outgoing) as incoming:
+                self._check(url, method)
                 location = _location(incoming) if first.max_redirects else None
                 if location is None:
-                    return _read(incoming, method, grant.max_response_bytes)
+                    chunks = self._checked(incoming.chunks, url, method)
+                    return _read(incoming, chunks, method, grant.max_response_bytes)
                 status = incoming.status
             if followed == first.max_redirects:
                 raise CapabilityFailure("other", f"more than {first.max_redirects} redirects in a row")
@@ -147,6 +154,15 @@ class HttpBroker:
             if target.origin != url.origin:
                 headers = _without_credentials(headers, self._grant(target, method))
             url = target
+
+    def _checked(self, chunks: Iterable[bytes], url: Url, method: str) -> Iterator[bytes]:
+        for chunk in chunks:
+            self._check(url, method)
+            yield chunk
+
+    def _check(self, url: Url, method: str, *, redirected: bool = False) -> None:
+        if reason := self._refusal(str(url.origin), method, redirected):
+            raise CapabilityFailure("denied", reason)
 
     def _grant(self, url: Url, method: str) -> HttpGrant:
         grant = self._grants.get(url.origin)
@@ -209,13 +225,13 @@ def _location(incoming: Incoming) -> str | None:
     return next((value for name, value in incoming.headers if name == "location"), None)
 
 
-def _read(incoming: Incoming, method: str, limit: int) -> Response:
+def _read(incoming: Incoming, chunks: Iterable[bytes], method: str, limit: int) -> Response:
     headers = [(name, value) for name, value in incoming.headers if name not in _HOP_HEADERS]
     encoding = ", ".join(value.strip().lower() for name, value in headers if name == "content-encoding")
     length = next((value for name, value in headers if name == "content-length"), "")
     if method != "HEAD" and incoming.status != 304 and length.isdecimal() and int(length) > limit:
         raise CapabilityFailure("too-large", limit)
-    body = read_body(incoming.chunks, limit=limit, encoding=encoding)
+    body = read_body(chunks, limit=limit, encoding=encoding)
     if encoding in ENCODINGS and method != "HEAD":
         headers = [(name, value) for name, value in headers if name not in ("content-encoding", "content-length")]
     return Response(incoming.status, headers, body)

@@ -12,11 +12,16 @@ from dataflare.cli.keys import PassphraseFile, read_passphrase
 from dataflare.cli.options import AsJson
 from dataflare.cli.output import printed_errors, stdout, write_json
 from dataflare.errors import ConfigError
-from dataflare.security import manifest as manifests
 from dataflare.security.atomic_files import write_atomically
 from dataflare.security.audit import utc_now
 from dataflare.security.keys import PrivateKey
-from dataflare.security.signatures import add_signature, parse_signature, read_signature, sign_file, signature_path
+from dataflare.security.signatures import (
+    add_signature,
+    parse_signature,
+    read_signature,
+    sign_file,
+    signature_path,
+)
 from dataflare.security.trust import TrustPolicy
 from dataflare.user_files import read_component
 
@@ -34,10 +39,11 @@ def sign_command(
 ) -> None:
     """Sign a component: write its signature beside it, into a file with .sig added to its name.
 
-    What is signed is the component, its manifest, its name and its version; `dataflare package` first.
+    What is signed is the component, its manifest, its name and its version; `dataflare package` first. With --add, the
+    signature that is there has to be genuine, and for this component, name and version.
 
-    Exit codes: 0 signed; 2 the key, the name or the version is wrong or missing; 3 no component; 4 the signature that
-    is to be added to is none.
+    Exit codes: 0 signed; 2 the key, the name or the version is wrong or missing, or the signature is another
+    component's; 3 no component; 4 the signature that is there is malformed or not genuine.
     """
     with printed_errors(as_json=as_json):
         private = PrivateKey.read(key, passphrase=read_passphrase(passphrase_file))
@@ -45,10 +51,10 @@ def sign_command(
             present = read_signature(component)
             if present is None:
                 raise ConfigError("there is no signature to add to", where=str(component), hint="leave --add out")
-            # Whoever adds a name vouches for this very component, so it must be what was signed before.
-            _check_signed(component, present)
+            data = read_component(component)
             path = signature_path(component)
-            write_atomically(path, add_signature(present, private))
+            more = add_signature(data, present, private, name=name, version=version, file=str(component))
+            write_atomically(path, more)
         else:
             path = sign_file(component, private, name=name, version=version)
         written = read_signature(component)
@@ -67,17 +73,6 @@ def sign_command(
         else:
             what = f"{signed.statement.name} {signed.statement.version}"
             stdout().print(escape(f"{path}: {what}, signed by {', '.join(signed.key_ids)}"))
-
-
-def _check_signed(component: Path, signature: bytes) -> None:
-    data = read_component(component)
-    statement = parse_signature(signature, plugin=component.name).statement
-    if (statement.component, statement.manifest) != (manifests.component_digest(data), manifests.manifest_digest(data)):
-        raise ConfigError(
-            "the signature beside it is another component's, or it was changed since",
-            where=str(component),
-            hint="sign it anew, without --add",
-        )
 
 
 def verify_command(

@@ -48,6 +48,7 @@ class Audit(Protocol):
     """Sees every use of a capability, and every limit that is passed."""
 
     def wrap(self, interface: str, function_name: str, function: Callable[..., Any]) -> Callable[..., Any]: ...
+    def request_refusal(self, origin: str, method: str, redirected: bool) -> str: ...
     def record_passed_limit(self, limit: str, function: str, reason: str) -> None: ...
     def flush(self) -> None: ...
 
@@ -235,6 +236,7 @@ class Capabilities:
             secrets=services.secrets,
             clock=services.clock,
             plugin=self._plugin,
+            refusal=_nothing_refused if self._audit is None else self._audit.request_refusal,
         )
         return http.imports(_WithinCall(self._resources.enter_context(broker), services.remaining_s))
 
@@ -287,6 +289,10 @@ class Capabilities:
                 vars(outer).update(lost)
             wrapped[name] = outer
         return wrapped
+
+
+def _nothing_refused(_origin: str, _method: str, _redirected: bool) -> str:
+    return ""
 
 
 class _WithinCall:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from dataflare.errors import PermissionDenied
 from dataflare.security.audit import AuditEvent, AuditLog, Redactor, utc_now
 from dataflare.security.capability import GRANTABLE, Capability, interface_of
-from dataflare.security.uses import denial_reason, refused, used_by, written
+from dataflare.security.uses import denial_reason, refused, sound, used_by, written
 from dataflare.values import Ok
 
 __all__ = ["Auditor", "Revocations"]
@@ -156,6 +156,24 @@ class Auditor:
             return result
 
         return audited
+
+    def request_refusal(self, origin: str, method: str, redirected: bool) -> str:
+        """Tell why an HTTP request may not be sent or read any further; empty where it may.
+
+        A request that the plugin makes itself is written to the log where it is made; one that a redirect leads to is
+        written here.
+
+        Args:
+            origin: Where it goes, as grants write it.
+            method: Its method.
+            redirected: Whether a redirect leads there, and it is about to be sent.
+        """
+        used = sound(Capability("http", origin, method))
+        revoked = self._is_revoked(used, False)
+        reason = f"{used} was revoked" if revoked else ""
+        if redirected:
+            self._record("http", "send", used, "deny" if revoked else "allow", reason or "redirected")
+        return reason
 
     def record_passed_limit(self, limit: str, function: str, reason: str) -> None:
         """Write that the plugin was stopped by one of its limits.

@@ -1,7 +1,8 @@
 """What a plugin says of itself and asks for, carried within its component.
 
-The manifest is canonical JSON in one custom section, `dataflare:manifest`, at the component's top level. It asks; it
-grants nothing: what a plugin gets is for its operator's policy to say (`dataflare.security.policy`).
+The manifest is canonical JSON in one custom section, `dataflare:manifest`, the component's last section, its lengths
+written in as few bytes as they take. So the component's digest and the manifest's cover every byte of the file. The
+manifest asks; it grants nothing: what a plugin gets is for its operator's policy to say (`dataflare.security.policy`).
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ from dataflare.security.sections import append_section, custom_sections, digest_
 __all__ = [
     "MANIFEST_SECTION",
     "MAX_MANIFEST_BYTES",
-    "SIGNATURE_SECTION",
     "Asks",
     "DuplicateManifest",
     "MalformedManifest",
@@ -45,12 +45,10 @@ __all__ = [
     "read",
     "read_raw",
     "undeclared",
+    "unique_keys",
 ]
 
 MANIFEST_SECTION: Final = "dataflare:manifest"
-SIGNATURE_SECTION: Final = "dataflare:signature"
-"""Kept out of digests, so that signatures can be put into components one day; signatures lie beside them today."""
-
 MAX_MANIFEST_BYTES: Final = 64 * 2**10
 _MAX_PROBLEMS: Final = 5
 
@@ -177,13 +175,24 @@ def read_raw(component: bytes, *, name: str = "") -> bytes | None:
     Raises:
         NotAComponent: Not a component, cut short or damaged.
         DuplicateManifest: There are several.
+        MalformedManifest: It is not where it belongs.
     """
-    found = [section.payload for section in custom_sections(component) if section.name == MANIFEST_SECTION]
+    found = [section for section in custom_sections(component) if section.name == MANIFEST_SECTION]
     if len(found) > 1:
         raise DuplicateManifest(
             f"has {len(found)} manifests", component=name, hint="embed it anew, which replaces them all by one"
         )
-    return found[0] if found else None
+    if not found:
+        return None
+    (section,) = found
+    if section.start + len(append_section(b"", section.name, section.payload)) != len(component):
+        # Neither digest covers where it is and how long its lengths are written: there is one way only.
+        raise MalformedManifest(
+            "the manifest is not the last section, or its lengths are written in more bytes than they take",
+            component=name,
+            hint="package it again: nothing may be added behind a manifest",
+        )
+    return section.payload
 
 
 def parse_manifest(payload: bytes, *, name: str = "") -> Manifest:
@@ -197,7 +206,7 @@ def parse_manifest(payload: bytes, *, name: str = "") -> Manifest:
         raise ManifestTooLarge(f"the manifest has {len(payload)} bytes, more than {MAX_MANIFEST_BYTES}", component=name)
     try:
         # Two readers may take different ones of repeated keys, so there must be none.
-        json.loads(payload, object_pairs_hook=_unique)
+        json.loads(payload, object_pairs_hook=unique_keys)
         return Manifest.model_validate_json(payload)
     except ValidationError as error:
         problems = [
@@ -213,17 +222,23 @@ def parse_manifest(payload: bytes, *, name: str = "") -> Manifest:
 
 
 def component_digest(component: bytes) -> str:
-    """`sha256:` and the digest of the component without its manifest and signature sections.
+    """`sha256:` and the digest of the component without its manifest, which signatures, pins and revocations share.
+
+    Everything else counts: sections of every kind and name, their order, and how their lengths are written.
 
     Raises:
         NotAComponent: Not a component, cut short or damaged.
     """
-    return digest_without(component, {MANIFEST_SECTION, SIGNATURE_SECTION})
+    return digest_without(component, {MANIFEST_SECTION})
 
 
-def manifest_digest(component: bytes) -> str | None:
-    """`sha256:` and the digest of the manifest's bytes; `None` where there is none."""
-    payload = read_raw(component)
+def manifest_digest(component: bytes, *, name: str = "") -> str | None:
+    """`sha256:` and the digest of the manifest's bytes; `None` where there is none.
+
+    Raises:
+        NotAComponent, DuplicateManifest, MalformedManifest: As in `read_raw`.
+    """
+    payload = read_raw(component, name=name)
     return None if payload is None else f"sha256:{sha256(payload).hexdigest()}"
 
 
@@ -232,7 +247,12 @@ def undeclared(manifest: Manifest, imports: Iterable[str]) -> frozenset[Capabili
     return needed_by_imports(imports) - manifest.needs().capabilities
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of JSON, as `object_pairs_hook`.
+
+    Raises:
+        ValueError: A key is repeated.
+    """
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError("a key is repeated")

@@ -17,6 +17,7 @@ __all__ = ["CustomSection", "append_section", "custom_sections", "digest_without
 
 _HEADER: Final = b"\0asm\x0d\0\x01\0"
 _MAX_SECTION_ID: Final = 12
+_MAX_SECTIONS: Final = 100_000
 
 
 class _Truncated(Exception):
@@ -25,10 +26,11 @@ class _Truncated(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CustomSection:
-    """A custom section: its name and its contents."""
+    """A custom section: its name, its contents, and the byte of the component at which it begins."""
 
     name: str
     payload: bytes
+    start: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def custom_sections(component: bytes) -> Iterator[CustomSection]:
     """
     for span in _spans(component):
         if span.name is not None:
-            yield CustomSection(span.name, component[span.payload : span.end])
+            yield CustomSection(span.name, component[span.payload : span.end], span.start)
 
 
 def without_sections(component: bytes, names: Collection[str]) -> bytes:
@@ -86,9 +88,13 @@ def _spans(data: bytes) -> Iterator[_Span]:
             hint="a core module has to be made a component first: wasm-tools component new",
         )
     at = start = 8
+    count = 0
     try:
         while at < len(data):
             start = at
+            count += 1
+            if count > _MAX_SECTIONS:
+                raise NotAComponent(f"has more than {_MAX_SECTIONS} sections")
             number = data[at]
             if number > _MAX_SECTION_ID:
                 raise NotAComponent(f"has a section of the unknown kind {number} at byte {start}")

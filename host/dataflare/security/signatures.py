@@ -1,8 +1,9 @@
 """Signatures of plugins: DSSE envelopes over a statement that says which component is meant.
 
 A signature is a file beside the component, its name with `.sig` added. The statement holds the digest of the component
-without its manifest, the digest of its manifest, its name and its version, so that none of them can be exchanged.
-Nothing here trusts anybody: `dataflare.security.trust` does.
+without its manifest, the digest of its manifest, its name and its version. A manifest has one place and one encoding
+(`dataflare.security.manifest`), so the two digests cover every byte of the file. Each signature carries its public key,
+which lets anybody see whether it is genuine. Nothing here trusts anybody: `dataflare.security.trust` does.
 The format: https://github.com/secure-systems-lab/dsse
 """
 
@@ -18,6 +19,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints, ValidationError
 from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import Signature  # type: ignore[attr-defined]  # not re-exported explicitly
 
 from dataflare.errors import ConfigError, PermissionDenied
@@ -25,7 +27,7 @@ from dataflare.security import manifest as manifests
 from dataflare.security.atomic_files import write_atomically
 from dataflare.security.audit import utc_now
 from dataflare.security.fields import Digest, Name, StrictModel, VersionText
-from dataflare.security.keys import PrivateKey
+from dataflare.security.keys import PrivateKey, PublicKey
 from dataflare.user_files import find_file, read_component
 
 __all__ = [
@@ -96,7 +98,7 @@ class Statement(StrictModel):
         format: The statement's own version.
         name: The plugin's name.
         version: The plugin's version.
-        component: Digest of the component without its manifest and signature sections.
+        component: Digest of the component without its manifest.
         manifest: Digest of its manifest; `None` where it has none.
         signed_at: When; for people, since whoever signs could write anything.
     """
@@ -112,6 +114,7 @@ class Statement(StrictModel):
 class _SignatureEntry(StrictModel):
     keyid: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     sig: Annotated[str, StringConstraints(max_length=1024)]
+    key: Annotated[str, StringConstraints(max_length=100)] | None = None
 
 
 class _EnvelopeFile(StrictModel):
@@ -136,6 +139,41 @@ class SignedStatement:
     def key_ids(self) -> tuple[str, ...]:
         """The keys that say to have signed."""
         return tuple(self.envelope.signatures)
+
+    def sign(self, key: PrivateKey) -> None:
+        """Add the signature of a key, in place of one that it may have made before."""
+        self.envelope.sign(key.signer()).unrecognized_fields["key"] = str(key.public)
+
+    def require_genuine(self, *, plugin: str = "") -> None:
+        """Let nothing pass but signatures that the keys made which they carry. Whose keys they are is another matter.
+
+        Raises:
+            SignatureInvalid: A signature carries no key or that of another id, or its key did not make it.
+        """
+        for key_id, signature in self.envelope.signatures.items():
+            try:
+                key = PublicKey.parse(str(signature.unrecognized_fields.get("key", "")))
+            except ConfigError as error:
+                raise SignatureInvalid(
+                    f"the signature of the key {key_id} carries no public key by which it could be verified",
+                    plugin=plugin,
+                    hint="sign it anew, without --add",
+                ) from error
+            if key.id != key_id:
+                raise SignatureInvalid(
+                    f"the signature of the key {key_id} carries another key, {key.id}", plugin=plugin
+                )
+            self._require_made_by(key, plugin)
+
+    def _require_made_by(self, key: PublicKey, plugin: str) -> None:
+        try:
+            self.envelope.verify([key.verifier()], 1)
+        except VerificationError:
+            raise SignatureInvalid(
+                f"the signature of the key {key.id} is not genuine: what it signs was changed, or it is forged",
+                plugin=plugin,
+                hint="get the signature from its publisher again",
+            ) from None
 
     def to_bytes(self) -> bytes:
         """The signature as a file."""
@@ -167,12 +205,7 @@ def sign(
         ManifestError: Its manifest cannot be used.
         ConfigError: Name or version are missing, out of their form, or others than the manifest's.
     """
-    manifest = manifests.read(component, name=name)
-    if manifest is not None:
-        for what, given, own in (("name", name, manifest.name), ("version", version, manifest.version)):
-            if given not in ("", own):
-                raise ConfigError(f"the {what} {given!r} is not the manifest's, {own!r}", hint=f"leave the {what} out")
-        name, version = manifest.name, manifest.version
+    name, version = _identity(component, name, version, name)
     try:
         statement = Statement(
             name=name,
@@ -186,20 +219,75 @@ def sign(
             f"a plugin named {name!r} of version {version!r} cannot be signed",
             hint="embed a manifest, or give a name such as csv-reader and a version such as 1.0.0",
         ) from error
-    envelope = Envelope(_canonical(statement), PAYLOAD_TYPE, {})
-    envelope.sign(key.signer())
-    return SignedStatement(statement, envelope).to_bytes()
+    signed = SignedStatement(statement, Envelope(_canonical(statement), PAYLOAD_TYPE, {}))
+    signed.sign(key)
+    return signed.to_bytes()
 
 
-def add_signature(signature: bytes, key: PrivateKey) -> bytes:
-    """Sign the statement of a signature too, for operators who want more than one; returns the new `.sig` contents.
+def add_signature(
+    component: bytes, signature: bytes, key: PrivateKey, *, name: str = "", version: str = "", file: str = ""
+) -> bytes:
+    """Sign beside others, for operators who want more than one signature.
+
+    Anyone who adds a signature vouches for the whole statement, so all of it is verified first.
+
+    Args:
+        component: The component.
+        signature: The contents of its `.sig` file.
+        key: Whose signature is added.
+        name: The plugin's name; needed where the component has no manifest.
+        version: Its version; needed where the component has no manifest.
+        file: The component's name, for errors.
+
+    Returns:
+        The new contents of the `.sig` file.
 
     Raises:
-        MalformedSignature: It is no signature.
+        NotAComponent: Not a component, cut short or damaged.
+        ManifestError: Its manifest cannot be used.
+        MalformedSignature: It is no signature, or has as many as a file holds.
+        DigestMismatch: It is for another name or version.
+        SignatureInvalid: One of the signatures is not genuine.
+        ConfigError: It is another component's; name or version are missing, or not the manifest's.
     """
-    signed = parse_signature(signature)
-    signed.envelope.sign(key.signer())
+    signed = parse_signature(signature, plugin=file)
+    statement = signed.statement
+    digests = (manifests.component_digest(component), manifests.manifest_digest(component, name=file))
+    if (statement.component, statement.manifest) != digests:
+        raise ConfigError(
+            "the signature beside it is another component's, or the component was changed since",
+            where=file,
+            hint="sign it anew, without --add",
+        )
+    name, version = _identity(component, name, version, file)
+    if not name or not version:
+        raise ConfigError(
+            "the component has no manifest, so its name and version have to be given",
+            where=file,
+            hint=f"--name {statement.name} --version {statement.version}, if that is what you vouch for",
+        )
+    if (statement.name, statement.version) != (name, version):
+        raise DigestMismatch(
+            f"the signature beside it is for {statement.name} {statement.version}, not for {name} {version}",
+            plugin=file,
+            hint="sign it anew, without --add",
+        )
+    signed.require_genuine(plugin=file)
+    signed.sign(key)
+    if len(signed.key_ids) > _MAX_SIGNATURES:
+        raise MalformedSignature(f"a file holds at most {_MAX_SIGNATURES} signatures", plugin=file)
     return signed.to_bytes()
+
+
+def _identity(component: bytes, name: str, version: str, file: str) -> tuple[str, str]:
+    """The plugin's name and version: its manifest's, else those that were given."""
+    manifest = manifests.read(component, name=file)
+    if manifest is None:
+        return name, version
+    for what, given, own in (("name", name, manifest.name), ("version", version, manifest.version)):
+        if given not in ("", own):
+            raise ConfigError(f"the {what} {given!r} is not the manifest's, {own!r}", hint=f"leave the {what} out")
+    return manifest.name, manifest.version
 
 
 def sign_file(
@@ -245,21 +333,25 @@ def parse_signature(data: bytes, *, plugin: str = "") -> SignedStatement:
         if len(data) > MAX_SIGNATURE_BYTES:
             raise ValueError(f"it is longer than {MAX_SIGNATURE_BYTES} bytes")
         file = _EnvelopeFile.model_validate_json(data)
+        # Two readers may take different ones of repeated keys, so there must be none.
+        json.loads(data, object_pairs_hook=manifests.unique_keys)
         if file.payloadType != PAYLOAD_TYPE:
             raise ValueError(f"it signs {file.payloadType[:80]!r}, not {PAYLOAD_TYPE!r}")
         payload = base64.b64decode(file.payload.encode("ascii"), validate=True)
         statement = Statement.model_validate_json(payload)
+        json.loads(payload, object_pairs_hook=manifests.unique_keys)
         signatures: dict[str, Signature] = {}
         for entry in file.signatures:
             if entry.keyid in signatures:
                 raise ValueError(f"the key {entry.keyid} is there twice")
             raw = base64.b64decode(entry.sig.encode("ascii"), validate=True)
-            signatures[entry.keyid] = Signature(entry.keyid, raw.hex())
+            carried = {} if entry.key is None else {"key": entry.key}
+            signatures[entry.keyid] = Signature(entry.keyid, raw.hex(), carried)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "it"
         raise MalformedSignature(f"the signature is malformed: {place}: {first['msg']}", plugin=plugin) from error
-    except (ValueError, binascii.Error) as error:
+    except (ValueError, RecursionError, binascii.Error) as error:
         raise MalformedSignature(f"the signature is malformed: {error}", plugin=plugin) from error
     return SignedStatement(statement, Envelope(payload, PAYLOAD_TYPE, signatures))
 

@@ -10,7 +10,7 @@ keys:
     plugins: [rates]               # only these; without it, all of them
 revoked:
   keys: {"<id of the key>": "stolen on 2026-03-01"}
-  digests: {"sha256:...": "leaks rows"}   # of the component, with or without its manifest
+  digests: {"sha256:...": "leaks rows"}   # of the component, as `dataflare sign` shows it; or of one file
 ```
 """
 

@@ -16,7 +16,7 @@ from dataflare.values import Variant as VariantValue
 from dataflare.wit.model import Function, Interface, Named, Primitive, Resource, ResultOf, Variant
 from dataflare.wit.standard import standard
 
-__all__ = ["DENIED_CASES", "denial_case", "denial_reason", "refused", "used_by", "written"]
+__all__ = ["DENIED_CASES", "denial_case", "denial_reason", "refused", "sound", "used_by", "written"]
 
 DENIED_CASES: Final = ("denied", "not-granted")
 """Cases of the standard's error variants that say that something is not granted."""
@@ -40,15 +40,15 @@ def used_by(interface: str, function: str, args: tuple[Any, ...]) -> Capability 
     match interface, function:
         case "files", _ if function in _FILE_ACTIONS:
             name = first.partition("/")[0] if isinstance(first, str) else ""
-            return _sound(Capability("directory", name, _FILE_ACTIONS[function]))
+            return sound(Capability("directory", name, _FILE_ACTIONS[function]))
         case "http", _:
-            return _sound(Capability("http", _origin(first), str(getattr(first, "method", ""))))
+            return sound(Capability("http", _origin(first), str(getattr(first, "method", ""))))
         case "secrets", _:
-            return _sound(Capability("secret", str(first)))
+            return sound(Capability("secret", str(first)))
         case "plugins", _:
-            return _sound(Capability("plugin", str(first)))
+            return sound(Capability("plugin", str(first)))
         case "shared", "get" | "put":
-            return _sound(Capability("shared", str(first), "read" if function == "get" else "write"))
+            return sound(Capability("shared", str(first), "read" if function == "get" else "write"))
         case "state", _:
             return Capability("state", "own")
         case _:
@@ -60,7 +60,8 @@ def written(capability: Capability) -> str:
     return str(capability) if capability.object != _UNKNOWN else f"{capability.kind}:{_UNKNOWN}"
 
 
-def _sound(capability: Capability) -> Capability:
+def sound(capability: Capability) -> Capability:
+    """Return the capability, with the object `?` where it is none that could be granted."""
     try:
         return Capability.parse(str(capability))
     except ConfigError:

@@ -17,11 +17,12 @@ from dataflare.engine.bridge import BRIDGE_VERSION, compose
 from dataflare.engine.cache import Cache, Entry, default_folder
 from dataflare.engine.calls import CallCodecs
 from dataflare.engine.component import Component
+from dataflare.engine.features import refusal
 from dataflare.engine.flavour import Flavour
 from dataflare.engine.instance import remaining_s
 from dataflare.engine.reflect import reflect
 from dataflare.engine.types import Interface, Shape
-from dataflare.errors import NotAComponent, UnsupportedComponent, UsageError
+from dataflare.errors import UnsupportedComponent, UsageError
 
 __all__ = ["Engine"]
 
@@ -188,8 +189,7 @@ class Engine:
         try:
             return wc.Component(flavour.engine, joined)
         except wasmtime.WasmtimeError as error:
-            text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())[:500]
-            missing = re.search(r"missing import named `([^`]*)`", text)
+            missing = re.search(r"missing import named `([^`]{1,200})`", str(error)[:10_000])
             if missing:
                 # wasmtime's reflection leaves out types that stand in the world itself.
                 raise UnsupportedComponent(
@@ -197,7 +197,7 @@ class Engine:
                     component=name,
                     hint="put the type into an interface, and use it from there",
                 ) from error
-            raise NotAComponent(f"cannot be compiled: {text}", component=name) from error
+            raise refusal(error, name, "cannot be compiled") from error
 
     def _flavour(self, fuel: bool, timed: bool) -> Flavour:
         with self._lock:

@@ -14,6 +14,7 @@ from wasmtime import component as wc
 
 from dataflare.engine.bridge import HOST_IMPORT
 from dataflare.engine.capi import keep_forever
+from dataflare.engine.features import turn_off
 from dataflare.engine.instance import epoch_callback, host_callback
 from dataflare.engine.memory import MEMORIES
 from dataflare.engine.timer import Timer
@@ -67,17 +68,15 @@ class Flavour:
     @property
     def identity(self) -> str:
         """What a compiled component depends on, besides its bytes and the machine."""
-        return f"wasmtime {_WASMTIME} fuel={self.fuel} timed={self.timed} stack={_STACK_BYTES}"
+        return f"wasmtime {_WASMTIME} fuel={self.fuel} timed={self.timed} stack={_STACK_BYTES} async=off"
 
     def _config(self) -> wasmtime.Config:
         config = wasmtime.Config()
         config.epoch_interruption = self.timed
         config.consume_fuel = self.fuel
         config.max_wasm_stack = _STACK_BYTES
-        # Plugins have one thread. Garbage-collected heaps would be outside of what the memory limit counts.
-        config.wasm_threads = False
-        config.wasm_gc = False
         config.wasm_component_model = True
+        turn_off(config)
         return config
 
     def _fill_linker(self) -> None:

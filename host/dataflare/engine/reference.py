@@ -19,6 +19,7 @@ from wasmtime import _ffi as ffi
 from wasmtime import component as wc
 from wasmtime._trap import Frame, FrameList
 
+from dataflare.engine.features import refusal, turn_off
 from dataflare.engine.reference_values import check, read, write
 from dataflare.engine.reflect import reflect
 from dataflare.engine.types import BorrowT, FuncT, Interface, OwnT, Shape
@@ -26,7 +27,6 @@ from dataflare.errors import (
     CallTimeout,
     ConfigError,
     GuestPanic,
-    NotAComponent,
     OutOfFuel,
     PluginFault,
     ProtocolFault,
@@ -97,6 +97,7 @@ def instantiate_reference(
     config.wasm_component_model = True
     config.epoch_interruption = True
     config.consume_fuel = limits.fuel is not None
+    turn_off(config)
     engine = wasmtime.Engine(config)
     shape = reflect(engine, binary, name)
     missing = [
@@ -107,7 +108,7 @@ def instantiate_reference(
     try:
         component = wc.Component(engine, binary)
     except wasmtime.WasmtimeError as error:
-        raise NotAComponent(f"is not a valid component: {error}", component=name) from error
+        raise refusal(error, name, "is not a valid component") from error
     return ReferenceInstance(engine, component, shape, host, limits=limits, name=name)
 
 

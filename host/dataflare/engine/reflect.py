@@ -10,6 +10,7 @@ from wasmtime import component as wc
 from wasmtime.component import _types as wt
 
 from dataflare.engine.binary import check_header, hollow
+from dataflare.engine.features import refusal
 from dataflare.engine.labels import check_labels
 from dataflare.engine.types import (
     BorrowT,
@@ -76,17 +77,17 @@ def reflect(engine: wasmtime.Engine, binary: bytes, component: str) -> Shape:
     except NotAComponent as error:
         raise NotAComponent(error.message, component=component) from None
     except wasmtime.WasmtimeError as error:
-        raise NotAComponent(
-            f"is not a valid component: {_first_line(error)}",
-            component=component,
-            hint="build it again; the file may be damaged",
-        ) from error
+        raise refusal(_of_whole(engine, binary, error), component, "is not a valid component") from error
     return _Reflection(engine, component).shape(compiled.type)
 
 
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return "; ".join(lines[:3])[:500]
+def _of_whole(engine: wasmtime.Engine, binary: bytes, error: wasmtime.WasmtimeError) -> wasmtime.WasmtimeError:
+    """The same refusal with places in the whole file, not in the hollow copy."""
+    try:
+        wc.Component(engine, binary)
+    except wasmtime.WasmtimeError as again:
+        return again
+    return error
 
 
 class _Reflection:

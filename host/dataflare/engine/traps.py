@@ -101,6 +101,10 @@ def classify(
             f"wanted more memory than memory_bytes = {memory_bytes}, and ended with: {cause}",
             "raise the limit, or use smaller batches",
         )
+    if "BUG:" in message:
+        return make(
+            ProtocolFault, f"reached a fault of wasmtime itself: {cause}", "report it, with the plugin that does it"
+        )
     if any(text in message for text in _PROTOCOL):
         return make(
             ProtocolFault, f"broke the canonical ABI: {cause}", "the plugin's bindings or its toolchain are at fault"

@@ -1,0 +1,88 @@
+"""Features of WebAssembly that the engine has off, and their names where a component needs one.
+
+The texts are those of wasmtime 50's validator; it gives no code with them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import wasmtime
+from wasmtime import _bindings as raw
+
+from dataflare.errors import ComponentError, NotAComponent, UnsupportedComponent
+
+__all__ = ["refusal", "turn_off"]
+
+_ASYNC: Final = (
+    "wasm_component_model_async",
+    "wasm_component_model_async_stackful",
+    "wasm_component_model_more_async_builtins",
+    "concurrency_support",
+)
+
+_MAX_TEXT: Final = 300
+_PLACE: Final = re.compile(r"\(?at offset (0x[0-9a-f]+|\d+)\)?")
+_NEEDS: Final = tuple(
+    (re.compile(pattern), prefix)
+    for pattern, prefix in (
+        (r"requires? the component model ([\w -]+?) feature", "component-model-"),
+        (r"component model `(value)`s is not enabled", "component-model-"),
+        (r"requires the `cm-([\w-]+)` feature", "component-model-"),
+        (r"the `cm-([\w-]+)` feature is not active", "component-model-"),
+        (r"requires? the `?([\w -]+?)`? (?:feature|proposal)", ""),
+        (r"without the ([\w -]+?) (?:feature|proposal)", ""),
+        (r"when ([\w -]+?) is disabled", ""),
+        (r"(?:^|: )(?:the )?([\w -]+?)(?: proposal)? must be enabled", ""),
+        (r"(?:^|: )(?:the )?([\w -]+?)(?: proposal| support)?(?: is| are)? not (?:enabled|active|supported)", ""),
+    )
+)
+_HINTS: Final = {
+    "component-model-async": "build it without async functions, streams and futures",
+    "threads": "build it for one thread",
+}
+
+
+def turn_off(config: wasmtime.Config) -> None:
+    """Turn off what plugins cannot have."""
+    config.wasm_threads = False  # plugins have one
+    # Both have heaps outside of what the memory limit counts.
+    config.wasm_gc = False
+    config.wasm_exceptions = False
+    # A call is one task: without these, no guest reaches the parts of wasmtime that serve several.
+    for switch in _ASYNC:
+        getattr(raw, f"_wasmtime_config_{switch}_set")(config.ptr(), False)
+
+
+def refusal(error: wasmtime.WasmtimeError, component: str, what: str) -> ComponentError:
+    """Make the error for a component that wasmtime refuses.
+
+    Args:
+        error: wasmtime's.
+        component: The component's name.
+        what: What could not be done, such as `is not a valid component`.
+
+    Returns:
+        `UnsupportedComponent` with the feature's name and place where a feature is off; else `NotAComponent`.
+    """
+    lines = [line.strip() for line in str(error)[:10_000].splitlines() if line.strip()]
+    cause = lines[-1] if lines else "no reason was given"
+    for pattern, prefix in _NEEDS:
+        found = pattern.search(cause)
+        if found is None:
+            continue
+        feature = prefix + re.sub(r"[ _]", "-", found[1].strip())
+        place = _PLACE.search(cause)
+        where = f" at byte {int(place[1], 0)}" if place else ""
+        detail = _PLACE.sub("", cause).strip()[:_MAX_TEXT]
+        return UnsupportedComponent(
+            f"needs the feature {feature}{where}, which is off in this host: {detail}",
+            component=component,
+            hint=_HINTS.get(feature, "build it without this feature"),
+        )
+    return NotAComponent(
+        f"{what}: {'; '.join(lines[:3])[:_MAX_TEXT]}",
+        component=component,
+        hint="build it again; the file may be damaged",
+    )

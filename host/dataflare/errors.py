@@ -38,6 +38,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from dataflare.texts import LOG_CHARACTERS, cut, cut_frames
+
 __all__ = [
     "CallTimeout",
     "ComponentError",
@@ -143,7 +145,7 @@ class PluginError(DataflareError):
     """A plugin answered with an error. Its instance lives on.
 
     `error` is the WIT value (`case` and `value`), `retryable` whether a retry can help, `retry_after_ms` when, where
-    the plugin said so.
+    the plugin said so. The text is cut (see `dataflare.texts`).
     """
 
     def __init__(
@@ -157,7 +159,7 @@ class PluginError(DataflareError):
         retry_after_ms: int | None = None,
         hint: str = "",
     ) -> None:
-        super().__init__(f"plugin {plugin!r}, {export}: {message}", hint=hint)
+        super().__init__(f"plugin {plugin!r}, {export}: {cut(message)}", hint=hint)
         self.plugin = plugin
         self.export = export
         self.error = error
@@ -169,7 +171,7 @@ class PluginFault(DataflareError):
     """A plugin failed in a way that its instance did not survive.
 
     `plugin` and `export` say where, `backtrace` is the guest's (innermost frame first), `log_lines` the last lines that
-    it logged or wrote to its standard error.
+    it logged or wrote to its standard error. All of them are cut (see `dataflare.texts`).
     """
 
     def __init__(
@@ -182,11 +184,11 @@ class PluginFault(DataflareError):
         log_lines: tuple[str, ...] = (),
         hint: str = "",
     ) -> None:
-        super().__init__(f"plugin {plugin!r}, {export}: {message}", hint=hint)
+        super().__init__(f"plugin {plugin!r}, {export}: {cut(message)}", hint=hint)
         self.plugin = plugin
         self.export = export
-        self.backtrace = backtrace
-        self.log_lines = log_lines
+        self.backtrace = cut_frames(backtrace)
+        self.log_lines = tuple(cut(line, LOG_CHARACTERS) for line in log_lines)
 
     def __str__(self) -> str:
         parts = [super().__str__()]

@@ -9,10 +9,11 @@ import pyarrow as pa
 from arena import MIB, Arena, Mutation, answers, attack
 from attacks_limits import bomb
 from dataflare.budgets import HostBudget
-from dataflare.errors import HostBytesExceeded
+from dataflare.engine.types import ResultT, VariantT, payload_offset
+from dataflare.errors import GuestPanic, HostBytesExceeded, PluginError
 from dataflare.grants import Grants
 from dataflare.limits import Limits
-from plugin_wat import DATA, RESULT, Hostile, hostile
+from plugin_wat import ANSWER, DATA, PROCESSOR, RESULT, Hostile, hostile, shape_with
 
 RAW = pa.record_batch({"n": pa.array(range(MIB // 8))})
 """A batch of one mebibyte."""
@@ -124,14 +125,70 @@ def batches_that_others_make(arena: Arena) -> None:
     arena.passes_limit(HostBytesExceeded, lambda: plugin.process_batch(RAW))
 
 
+@cache
+def talker() -> Hostile:
+    """A plugin that answers with long texts."""
+    function = shape_with(()).exports[PROCESSOR].funcs["process"].result
+    assert isinstance(function, ResultT) and isinstance(function.err, VariantT)
+    case = payload_offset(function)
+    text = case + payload_offset(function.err)
+    long = "(i32.const 0x100000) (i32.const 0x180000)"
+    return hostile(
+        {
+            "fail": f"(i32.store8 (i32.const {ANSWER}) (i32.const 1)) (i32.store8 (i32.const {ANSWER + case})"
+            f" (i32.const 9)) (i32.store (i32.const {ANSWER + text}) (i32.const 0x100000)) (i32.store (i32.const"
+            f" {ANSWER + text + 4}) (i32.const 0x180000)) (global.set $answer (i32.const {ANSWER}))",
+            "log": f"(call $logging#log (i32.const 2) {long} (i32.const 0) (i32.const 0)) unreachable",
+            "trap": f"(call ${NAME_OF_A_FUNCTION})",
+        },
+        uses=("logging#log",),
+        extra=f"(func ${NAME_OF_A_FUNCTION} unreachable)",
+        bodies={
+            "health-check": f"(i32.store8 (i32.const {ANSWER}) (i32.const 0))"
+            f" (i32.store (i32.const {ANSWER + 4}) (i32.const 0x100000))"
+            f" (i32.store (i32.const {ANSWER + 8}) (i32.const 0x180000)) (i32.const {ANSWER})"
+        },
+    )
+
+
+NAME_OF_A_FUNCTION = "f" * 60_000
+
+
+@attack("limits")
+def error_of_great_length(arena: Arena) -> None:
+    """Answer with an error that takes the operator a minute to print."""
+    made = talker()
+    plugin = arena.load(made.binary)
+    error = arena.raises(PluginError, lambda: plugin.process(made.order("fail")), says="... (cut)")
+    assert len(str(error)) < 5_000 and len(str(error.error.value)) < 5_000
+    assert len(plugin.health().message) < 5_000
+
+
+@attack("limits")
+def names_of_great_length(arena: Arena) -> None:
+    """Trap in a function whose name is a book, after a log line that is another one."""
+    made = talker()
+    plugin = arena.load(made.binary)
+    for action in ("trap", "log"):
+        error = arena.raises(GuestPanic, lambda action=action: plugin.process(made.order(action)))
+        assert len(str(error)) < 40_000, len(str(error))
+        assert max(map(len, error.backtrace)) < 600 and all(len(line) < 17_000 for line in error.log_lines)
+
+
 _make_budget = HostBudget.__init__
 
 
 def _generous(budget: HostBudget, most_bytes: int | None = None) -> None:
-    _make_budget(budget, None if most_bytes is None else 2**30)
+    _make_budget(budget, None if most_bytes is None else 300 * MIB)
+
+
+def _whole(text: str, most: int = 0) -> str:
+    return text
 
 
 MUTATIONS = [
+    Mutation("dataflare.runtime.failures:cut", _whole, ("error_of_great_length",)),
+    Mutation("dataflare.errors:cut_frames", tuple, ("names_of_great_length",)),
     Mutation(
         "dataflare.budgets:HostBudget.__init__",
         _generous,

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from dataflare.capabilities.clock import Clock, SystemClock
 from dataflare.errors import ConfigError
+from dataflare.texts import LOG_CHARACTERS, MESSAGE_CHARACTERS, NAME_CHARACTERS, cut
 
 __all__ = ["LEVELS", "LogEvent", "LogLimits", "LogSink", "MemoryLogSink", "PluginLog", "StandardLogSink", "imports"]
 
@@ -24,8 +25,6 @@ LEVELS: Final[Mapping[str, int]] = {
 """The levels of the WIT, and their numbers in the standard library's logging."""
 
 _MAX_FIELDS = 64
-_MAX_FIELD_CHARACTERS = 4_096
-_MAX_MESSAGE_CHARACTERS = 16_384
 _REPORT_INTERVAL_NS = 1_000_000_000
 # Written out, so that no message can look like two lines or move a terminal's cursor.
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
@@ -147,8 +146,10 @@ class PluginLog:
 
     def log(self, level: str, message: str, fields: Sequence[tuple[str, str]] = ()) -> None:
         """Write an event, or drop it; where a key of the fields repeats, the last one counts."""
-        shown = {_clean(key, 128): _clean(value, _MAX_FIELD_CHARACTERS) for key, value in fields[-_MAX_FIELDS:]}
-        event = LogEvent(level, _clean(message, _MAX_MESSAGE_CHARACTERS), shown)
+        shown = {
+            _clean(key, NAME_CHARACTERS): _clean(value, MESSAGE_CHARACTERS) for key, value in fields[-_MAX_FIELDS:]
+        }
+        event = LogEvent(level, _clean(message, LOG_CHARACTERS), shown)
         line = event.line()
         with self._lock:
             if not self._take(len(line.encode(errors="replace"))):
@@ -160,7 +161,7 @@ class PluginLog:
                 # A plugin that floods would otherwise have one such event beside each of its own.
                 unreported, self._unreported = self._unreported, 0
                 self._report_from_ns = self._refilled_ns + _REPORT_INTERVAL_NS
-            self._lines.append(line)
+            self._lines.append(cut(line, LOG_CHARACTERS))
         if unreported:
             self._sink.emit(LogEvent("warn", "log events were dropped", {"dropped": str(unreported)}))
         if self._sink.is_enabled(level):
@@ -190,4 +191,4 @@ def imports(log: PluginLog) -> dict[str, Callable[..., Any]]:
 
 
 def _clean(text: str, length: int) -> str:
-    return (text if len(text) <= length else text[:length] + "... (cut)").translate(_CONTROL)
+    return cut(text, length).translate(_CONTROL)

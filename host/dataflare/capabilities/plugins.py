@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from dataflare.capabilities.failures import CapabilityFailure, returns_result
 from dataflare.data.batches import Batch
 from dataflare.errors import ConfigError, PermissionDenied, PluginError, PluginFault, UsageError
+from dataflare.texts import cut
 
 __all__ = [
     "CallLimits",
@@ -22,7 +23,6 @@ __all__ = [
     "running_plugins",
 ]
 
-_MAX_TEXT_CHARACTERS = 4_096
 # The plugins whose calls this thread is within, the outermost first. Nothing is changed in place.
 _running: ContextVar[tuple[str, ...]] = ContextVar("dataflare_running_plugins", default=())
 
@@ -78,12 +78,12 @@ class PipelinePlugins:
                 raise CapabilityFailure("not-found", f"there is no plugin {plugin!r} in the pipeline")
             result = function(batch)
         except PluginError as error:
-            raise CapabilityFailure("failed", _cut(error.message)) from error
+            raise CapabilityFailure("failed", cut(error.message)) from error
         except PluginFault as error:
             # Neither its backtrace nor its log, which are its operator's.
-            raise CapabilityFailure("faulted", _cut(f"{type(error).__name__}: {error.message}")) from error
+            raise CapabilityFailure("faulted", cut(f"{type(error).__name__}: {error.message}")) from error
         except PermissionDenied as error:
-            raise CapabilityFailure("other", _cut(error.message)) from error
+            raise CapabilityFailure("other", cut(error.message)) from error
         if not isinstance(result, Batch):
             raise UsageError(f"plugin {plugin!r} was to make a Batch, not a {type(result).__name__}")
         return result
@@ -182,7 +182,3 @@ def imports(
         return Batch(found.arrow, max_bytes=found.max_bytes, memory=memory)
 
     return {"call": returns_result(call)}
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _MAX_TEXT_CHARACTERS else text[:_MAX_TEXT_CHARACTERS] + "... (cut)"

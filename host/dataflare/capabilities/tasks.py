@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from dataflare.capabilities.clock import Clock, SystemClock
 from dataflare.errors import ConfigError
+from dataflare.texts import cut
 
 __all__ = [
     "CancellationToken",
@@ -20,7 +21,6 @@ __all__ = [
     "imports",
 ]
 
-_MAX_MESSAGE_CHARACTERS = 1_024
 # Written out, so that no message can look like two lines or move a terminal's cursor.
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 _CONTROL |= {0x0A: "\\n", 0x0D: "\\r", 0x2028: "\\u2028", 0x2029: "\\u2029"}
@@ -146,8 +146,7 @@ class PluginTasks:
 
     def report_progress(self, done: int, total: int, message: str) -> None:
         """Take a report of the plugin's; its message is cut to size, on one line."""
-        text = message if len(message) <= _MAX_MESSAGE_CHARACTERS else message[:_MAX_MESSAGE_CHARACTERS] + "... (cut)"
-        progress = Progress(done, total, text.translate(_CONTROL))
+        progress = Progress(done, total, cut(message).translate(_CONTROL))
         with self._lock:
             self._waiting = progress
             now_ns = self._clock.monotonic_ns()

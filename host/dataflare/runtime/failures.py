@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from types import SimpleNamespace
+from typing import Any, Final
 
 from dataflare.errors import PluginError
+from dataflare.texts import cut
 from dataflare.values import Variant
 
 __all__ = ["RETRYABLE", "plugin_error"]
@@ -22,10 +24,11 @@ def plugin_error(error: Variant, *, plugin: str, export: str) -> PluginError:
     """Make the error that a caller gets of a `dataflare:plugin/types.error`.
 
     Args:
-        error: The WIT value.
+        error: The WIT value; its texts are cut.
         plugin: The plugin's name.
         export: The function that returned it, as `interface#function`.
     """
+    error = _cut(error)
     return PluginError(
         _describe(error),
         plugin=plugin,
@@ -35,6 +38,18 @@ def plugin_error(error: Variant, *, plugin: str, export: str) -> PluginError:
         retry_after_ms=error.value if error.case == "rate-limited" else None,
         hint=_HINTS.get(error.case, ""),
     )
+
+
+def _cut(value: Any) -> Any:
+    """The value with its texts cut: an error is kept and passed on, where a plugin may have filled it."""
+    match value:
+        case str():
+            return cut(value)
+        case Variant():
+            return Variant(value.case, _cut(value.value))
+    fields = {name: getattr(value, name) for name in getattr(value, "__match_args__", ())}
+    shorter = {name: _cut(each) for name, each in fields.items()}
+    return value if shorter == fields else SimpleNamespace(**shorter)
 
 
 def _describe(error: Variant) -> str:

@@ -15,6 +15,7 @@ from dataflare.runtime.failures import plugin_error
 from dataflare.runtime.ports import Component, HostFunctions, Instance
 from dataflare.runtime.results import Metadata, PluginStats
 from dataflare.runtime.worlds import LIFECYCLE
+from dataflare.texts import cut, cut_name
 from dataflare.values import Err, Ok
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Launcher", "Worker", "read_metadata"]
 
 _logger = logging.getLogger("dataflare.runtime")
+_MAX_CONFIG_SCHEMA = 2**20
 _SUMMED = ("calls", "wall_ns", "marshal_ns", "host_ns", "host_calls", "bytes_in", "bytes_out", "memory_bytes")
 
 
@@ -180,7 +182,13 @@ def read_metadata(component: Component, *, kind: str, limits: Limits) -> Metadat
             component=component.name,
             hint="mend `get-metadata`, or target the other world",
         )
-    return Metadata(found.name, found.version, found.kind, found.description, found.config_schema)
+    if len(found.config_schema) > _MAX_CONFIG_SCHEMA:
+        raise WorldMismatch(
+            f"its configuration's schema has {len(found.config_schema)} characters, more than {_MAX_CONFIG_SCHEMA}",
+            component=component.name,
+        )
+    name, version = cut_name(found.name), cut_name(found.version)
+    return Metadata(name, version, found.kind, cut(found.description), found.config_schema)
 
 
 def _nothing(component: Component) -> HostFunctions:

@@ -22,6 +22,7 @@ from dataflare.runtime.pool import InstancePool, PoolSettings
 from dataflare.runtime.ports import Component
 from dataflare.runtime.results import Health, Metadata, PluginStats
 from dataflare.runtime.worlds import LIFECYCLE, kind_interface
+from dataflare.texts import cut, cut_name
 
 if TYPE_CHECKING:
     from dataflare.runtime.behaviour import Watch
@@ -169,7 +170,7 @@ class Plugin:
         """
         with self._lease() as worker:
             found = worker.call(LIFECYCLE, "health-check")
-        return Health(found.status, found.message)
+        return Health(found.status, cut(found.message))
 
     def close(self) -> None:
         """Shut all instances down and let everything go; idempotent.
@@ -308,4 +309,4 @@ def same_columns(one: pa.Schema, other: pa.Schema) -> bool:
 
 def columns_text(schema: pa.Schema) -> str:
     """Write a schema's columns on one line."""
-    return ", ".join(f"{field.name}: {field.type}{'' if field.nullable else ' not null'}" for field in schema)
+    return cut(", ".join(f"{cut_name(f.name)}: {f.type}{'' if f.nullable else ' not null'}" for f in schema))

@@ -10,6 +10,7 @@ import pyarrow as pa
 from dataflare.runtime.launch import Worker
 from dataflare.runtime.plugin import Plugin, PluginParts, columns_text, same_columns
 from dataflare.runtime.results import Chunk, Dataset, Estimate
+from dataflare.texts import cut, cut_name
 
 __all__ = ["Source"]
 
@@ -36,7 +37,7 @@ class Source(Plugin):
             PluginFault: It trapped.
             UsageError: The plugin is closed.
         """
-        return [Dataset(each.name, each.description, each.resumable) for each in self._call("discover")]
+        return [Dataset(cut_name(each.name), cut(each.description), each.resumable) for each in self._call("discover")]
 
     def schema(self) -> pa.Schema:
         """Ask for the schema of what `read` returns; the chunks of the next run are held to it.

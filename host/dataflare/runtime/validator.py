@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from dataflare.runtime.plugin import Plugin
 from dataflare.runtime.results import Report, Rule, RuleCount, Violation
+from dataflare.texts import cut, cut_name
 
 __all__ = ["Validator"]
 
@@ -26,7 +27,7 @@ class Validator(Plugin):
             PluginFault: It trapped.
             UsageError: The plugin is closed.
         """
-        return [Rule(each.name, each.description, each.severity) for each in self._call("rules")]
+        return [Rule(cut_name(each.name), cut(each.description), each.severity) for each in self._call("rules")]
 
     def validate(self, rows: pa.RecordBatch) -> Report:
         """Check a batch.
@@ -41,9 +42,15 @@ class Validator(Plugin):
             found = worker.call(self._interface, "validate", batch)
             report = Report(
                 found.rows_checked,
-                tuple(RuleCount(each.rule, each.violations) for each in found.counts),
+                tuple(RuleCount(cut_name(each.rule), each.violations) for each in found.counts),
                 tuple(
-                    Violation(each.row, each.column, each.rule, each.severity, each.message)
+                    Violation(
+                        each.row,
+                        None if each.column is None else cut_name(each.column),
+                        cut_name(each.rule),
+                        each.severity,
+                        cut(each.message),
+                    )
                     for each in found.violations
                 ),
             )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dataflare.capabilities.secrets import EnvironmentSecrets, MemorySecrets
     from dataflare.capabilities.state import MemoryStateStore, SqliteStateStore, StateLimits
     from dataflare.errors import (
+        AuditFailed,
         CallTimeout,
         ComponentError,
         ConfigError,
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from dataflare.values import Err, Ok, Some, Variant
 
 __all__ = [
+    "AuditFailed",
     "CallTimeout",
     "Chunk",
     "ComponentError",
@@ -170,6 +172,7 @@ _HOMES: Final = {
         "StateLimits",
     ),
     "dataflare.errors": (
+        "AuditFailed",
         "CallTimeout",
         "ComponentError",
         "ConfigError",

@@ -10,6 +10,7 @@ DataflareError
 │   ├── UnsupportedComponent  valid, but with something that the engine cannot carry
 │   └── WorldMismatch      a component for no world: a missing export, an unknown import
 ├── PermissionDenied       the plugin needs what its operator did not grant
+├── AuditFailed            a use could not be written to the audit log, so it was not allowed
 ├── PluginError            the plugin answered with an error: its own `err`, as a value
 └── PluginFault            the plugin failed, and its instance is gone
     ├── LimitExceeded      passed one of its limits
@@ -41,6 +42,7 @@ from typing import Any
 from dataflare.texts import LOG_CHARACTERS, cut, cut_frames
 
 __all__ = [
+    "AuditFailed",
     "CallTimeout",
     "ComponentError",
     "ConfigError",
@@ -139,6 +141,17 @@ class PermissionDenied(DataflareError):
         super().__init__(f"plugin {plugin!r}: {message}" if plugin else message, hint=hint)
         self.plugin = plugin
         self.capability = capability
+
+
+class AuditFailed(DataflareError):
+    """The audit log cannot be written, such as on a full disk; the plugin whose use it was is stopped.
+
+    `log` names the log.
+    """
+
+    def __init__(self, message: str, *, log: str = "", hint: str = "") -> None:
+        super().__init__(f"{log}: {message}" if log else message, hint=hint)
+        self.log = log
 
 
 class PluginError(DataflareError):

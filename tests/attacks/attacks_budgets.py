@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 
 import pyarrow as pa
 
-from arena import MIB, Arena, Mutation, answers, attack
+from arena import MIB, Arena, Mutation, answers, attack, bystander
 from attacks_limits import bomb
 from dataflare.budgets import HostBudget
 from dataflare.engine.types import ResultT, VariantT, payload_offset
-from dataflare.errors import GuestPanic, HostBytesExceeded, PluginError
+from dataflare.errors import AuditFailed, GuestPanic, HostBytesExceeded, PluginError
 from dataflare.grants import Grants
 from dataflare.limits import Limits
+from dataflare.runtime.host import Host
+from dataflare.runtime.processor import Processor
+from dataflare.security.audit import FileAuditLog
+from dataflare.security.enforcement import LEFT_OUT, MAX_LINES, MAX_OBJECTS
 from plugin_wat import ANSWER, DATA, PROCESSOR, RESULT, Hostile, hostile, shape_with
 
 RAW = pa.record_batch({"n": pa.array(range(MIB // 8))})
@@ -175,6 +180,59 @@ def names_of_great_length(arena: Arena) -> None:
         assert max(map(len, error.backtrace)) < 600 and all(len(line) < 17_000 for line in error.log_lines)
 
 
+def asker(arena: Arena, host: Host | None = None) -> Processor:
+    """A plugin that may hold one secret, and asks for names that it is given, or a thousand times for one."""
+    ask = f"(call $secrets#get (local.get $p) (local.get $n) (i32.const {RESULT}))"
+    made = hostile(
+        {
+            "ask": ask,
+            "ask-often": f"(local.set $i (i32.const 5000)) (loop $x {ask}"
+            " (br_if $x (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))",
+            "nothing": "",
+        },
+        uses=("secrets#get",),
+    )
+    return arena.load(made.binary, host, grants=Grants(secrets=frozenset({"token"})))
+
+
+@attack("audit")
+def names_that_are_different_each_time(arena: Arena) -> None:
+    """Ask for another secret in each call, to fill the disk with the audit log, and the host's memory."""
+    plugin = asker(arena)
+    for number in range(3 * MAX_OBJECTS):
+        plugin.process(f"aname-{number}")
+    plugin.close()
+    events = arena.events(capability="secrets")
+    assert len(events) < MAX_OBJECTS + 20, len(events)
+    rest = arena.events(object=f"secret:{LEFT_OUT}", decision="deny")
+    assert rest[-1].count == 2 * MAX_OBJECTS and rest[-1].reason == "so far"
+
+
+@attack("audit")
+def uses_beyond_counting(arena: Arena) -> None:
+    """Use one secret thousands of times within a call, of which each use is written by itself."""
+    plugin = asker(arena)
+    for call in (1, 2):
+        plugin.process("btoken")
+        assert len(arena.events(capability="secrets", decision="allow")) == call * MAX_LINES
+    assert [each.count for each in arena.events(capability="audit")] == [4000, 4000]
+
+
+@attack("audit")
+def disk_that_is_full(arena: Arena) -> None:
+    """Fill the disk of the audit log: who uses something is stopped, all others go on."""
+    log = FileAuditLog(arena.folder / "audit.jsonl")
+    host = arena.host(audit=log)
+    plugin = asker(arena, host)
+    neighbour = arena.load(bystander().binary, host, name="neighbour")
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, log._descriptor or -1)
+    os.close(full)
+    arena.raises(AuditFailed, lambda: plugin.process("atoken"), says="No space left on device")
+    assert neighbour.process(bystander().order("nothing")) is None and neighbour.stats.faults == 0
+    assert plugin.process("c") is None, "the next call, which uses nothing, has a new instance"
+
+
 _make_budget = HostBudget.__init__
 
 
@@ -187,6 +245,9 @@ def _whole(text: str, most: int = 0) -> str:
 
 
 MUTATIONS = [
+    Mutation("dataflare.security.enforcement:MAX_OBJECTS", 10**6, ("names_that_are_different_each_time",)),
+    Mutation("dataflare.security.enforcement:MAX_LINES", 10**6, ("uses_beyond_counting",)),
+    Mutation("dataflare.security.audit:FileAuditLog.record", answers(None), ("disk_that_is_full",)),
     Mutation("dataflare.runtime.failures:cut", _whole, ("error_of_great_length",)),
     Mutation("dataflare.errors:cut_frames", tuple, ("names_of_great_length",)),
     Mutation(

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflare.capabilities import clock, files, state
-from dataflare.errors import ConfigError, PermissionDenied, UsageError
+from dataflare.errors import AuditFailed, ConfigError, PermissionDenied, UsageError
 from dataflare.security.audit import (
     MAX_LINE_BYTES,
     AuditEvent,
@@ -181,7 +181,7 @@ def test_full_disk_fails_the_call_and_spoils_no_later_line(tmp_path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "write", short_then_full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(AuditFailed, match="No space"):
         log.record(make_event(0))
     log.record(make_event(1))
     log.close()

@@ -50,6 +50,7 @@ class Audit(Protocol):
     def wrap(self, interface: str, function_name: str, function: Callable[..., Any]) -> Callable[..., Any]: ...
     def request_refusal(self, origin: str, method: str, redirected: bool) -> str: ...
     def record_passed_limit(self, limit: str, function: str, reason: str) -> None: ...
+    def end_call(self) -> None: ...
     def flush(self) -> None: ...
 
 
@@ -166,6 +167,8 @@ class Capabilities:
         if self.log.dropped != self._dropped:
             self._count("log", self.log.dropped - self._dropped)
             self._dropped = self.log.dropped
+        if self._audit is not None:
+            self._audit.end_call()
 
     def passed_limit(self, fault: LimitExceeded) -> None:
         """Count that an instance was lost to a limit, and write it to the audit log."""

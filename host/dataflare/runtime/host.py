@@ -473,13 +473,12 @@ class Host:
                 return
             self._closed = True
             plugins = list(self._plugins.values())
-        try:
-            for plugin in reversed(plugins):
-                plugin.close()
-        finally:
-            self._admission.close()
+        with ExitStack() as rest:  # all of them, whatever one of them raises
             if self._owns_engine:
-                self._engine.close()
+                rest.callback(self._engine.close)
+            rest.callback(self._admission.close)
+            for plugin in plugins:
+                rest.callback(plugin.close)
 
     def _forget(self, namespace: str, plugin: Plugin) -> None:
         with self._lock:

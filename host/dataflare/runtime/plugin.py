@@ -184,8 +184,10 @@ class Plugin:
         try:
             self._pool.close(wait_s=(self._parts.limits.call_timeout_s or 0.0) + _CLOSING_GRACE_S)
         finally:
-            self._parts.capabilities.close()
-            self._parts.on_close(self)
+            try:
+                self._parts.capabilities.close()
+            finally:
+                self._parts.on_close(self)
 
     def _require_open(self) -> None:
         if self._closed:

@@ -21,7 +21,7 @@ from typing import Annotated, BinaryIO, Final, Literal, Protocol
 import orjson
 from pydantic import AwareDatetime, Field, StringConstraints, ValidationError
 
-from dataflare.errors import ConfigError, UsageError
+from dataflare.errors import AuditFailed, ConfigError, UsageError
 from dataflare.security.capability import Capability
 from dataflare.security.fields import StrictModel
 from dataflare.user_files import opened_file
@@ -86,7 +86,11 @@ class AuditLog(Protocol):
     """Where events go. Any thread may write."""
 
     def record(self, event: AuditEvent) -> None:
-        """Write an event. When it cannot be written, this raises: what cannot be audited must not go on."""
+        """Write an event.
+
+        Raises:
+            AuditFailed: It cannot be written: what cannot be audited must not go on.
+        """
 
     def close(self) -> None:
         """Let go of the log; idempotent."""
@@ -161,12 +165,19 @@ class FileAuditLog:
                 raise UsageError(f"the audit log {self._path} is closed")
             data = b"\n" + line if self._torn else line
             self._torn = True
-            written = 0
-            while written < len(data):
-                written += os.write(self._descriptor, data[written:])
-            self._torn = False
-            if self._durable:
-                os.fdatasync(self._descriptor)
+            try:
+                written = 0
+                while written < len(data):
+                    written += os.write(self._descriptor, data[written:])
+                self._torn = False
+                if self._durable:
+                    os.fdatasync(self._descriptor)
+            except OSError as error:
+                raise AuditFailed(
+                    f"the audit log cannot be written: {error.strerror}",
+                    log=str(self._path),
+                    hint="make room on its disk; a plugin does nothing that is not written down",
+                ) from error
 
     def close(self) -> None:
         with self._lock:

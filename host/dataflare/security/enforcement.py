@@ -15,13 +15,22 @@ from dataflare.security.capability import GRANTABLE, Capability, interface_of
 from dataflare.security.uses import denial_reason, refused, sound, used_by, written
 from dataflare.values import Ok
 
-__all__ = ["Auditor", "Revocations"]
+__all__ = ["LEFT_OUT", "MAX_LINES", "MAX_OBJECTS", "Auditor", "Revocations"]
 
 EACH_USE: Final = frozenset({"http", "plugins", "secrets"})
 """Interfaces of which each allowed use is written by itself, whatever it repeats."""
 
+LEFT_OUT: Final = "*"
+"""The object that stands for all beyond `MAX_OBJECTS`; no name has this form."""
+
+MAX_OBJECTS: Final = 1_000
+"""Distinct uses of one plugin that are written by their names; what comes beyond is counted together."""
+
+MAX_LINES: Final = 1_000
+"""Lines that one call of a plugin may write; a last one says how many uses were left out."""
+
 _MAX_REASON: Final = 200
-_MAX_DISTINCT: Final = 10_000
+_MAX_TEXT: Final = 4_096
 
 
 class Revocations:
@@ -102,6 +111,7 @@ class Auditor:
         self._now = now
         self._lock = threading.Lock()
         self._counts: dict[tuple[str, str, str, str], int] = {}
+        self._call = threading.local()
         self._handles: weakref.WeakKeyDictionary[Any, Capability] = weakref.WeakKeyDictionary()
 
     def wrap_imports(
@@ -195,6 +205,14 @@ class Auditor:
         """
         self._write("behaviour", "observe", f"behaviour:{feature}", "deny" if refused else "allow", 1, reason)
 
+    def end_call(self) -> None:
+        """Write how many uses of the call that ends in this thread had no line, where it had too many."""
+        left_out = max(0, getattr(self._call, "lines", 0) - MAX_LINES)
+        self._call.lines = 0
+        if left_out:
+            reason = f"a call writes {MAX_LINES} lines: so many uses more were not written"
+            self._write("audit", "end-call", "audit:left-out", "allow", left_out, reason)
+
     def flush(self) -> None:
         """Write how often each repeated use has happened by now, where the log does not have it yet."""
         with self._lock:
@@ -234,14 +252,18 @@ class Auditor:
 
     def _record(self, capability: str, function: str, used: Capability, decision: str, reason: str) -> None:
         key = (capability, function, written(used), decision)
+        each_use = decision == "allow" and capability in EACH_USE
         with self._lock:
-            count = self._counts.get(key, 0) + 1
-            if count > 1 or len(self._counts) < _MAX_DISTINCT:
-                self._counts[key] = count
-        if decision == "allow" and capability in EACH_USE:
-            self._write(*key, 1, reason)
-        elif not count & (count - 1):
-            self._write(*key, count, reason)
+            if key not in self._counts and len(self._counts) >= MAX_OBJECTS:
+                # The plugin makes up names: they are counted together, so that neither memory nor log grows with them.
+                key = (capability, function, f"{used.kind}:{LEFT_OUT}", decision)
+                reason, each_use = f"beyond {MAX_OBJECTS} different uses; the last: {reason}", False
+            count = self._counts[key] = self._counts.get(key, 0) + 1
+        if not each_use and count & (count - 1):
+            return
+        lines = self._call.lines = getattr(self._call, "lines", 0) + 1
+        if lines <= MAX_LINES:
+            self._write(*key, 1 if each_use else count, reason)
 
     def _write(self, capability: str, function: str, used: str, decision: str, count: int, reason: str) -> None:
         self._log.record(
@@ -253,10 +275,10 @@ class Auditor:
                     "capability": capability,
                     "function": function[:300],
                     # A plugin may use a secret as a name, of a directory say.
-                    "object": self._redactor.redact(used)[:300],
+                    "object": self._redactor.redact(used[:_MAX_TEXT])[:300],
                     "decision": decision,
                     "count": count,
-                    "reason": self._redactor.redact(reason)[:_MAX_REASON],
+                    "reason": self._redactor.redact(reason[:_MAX_TEXT])[:_MAX_REASON],
                 }
             )
         )

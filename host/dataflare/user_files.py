@@ -7,6 +7,7 @@ links are followed, and no more than a limit comes into memory.
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import Final
 
 from dataflare.errors import ConfigError
 
-__all__ = ["MAX_COMPONENT_BYTES", "find_file", "opened_file", "read_component", "read_file"]
+__all__ = ["MAX_COMPONENT_BYTES", "as_path", "cache_folder", "find_file", "opened_file", "read_component", "read_file"]
 
 MAX_COMPONENT_BYTES: Final = 256 * 2**20
 """What is read of a component's file, at most."""
@@ -29,6 +30,56 @@ _KINDS: Final = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+
+
+def as_path(path: str | os.PathLike[str], *, where: str) -> Path:
+    """Take what a caller gives as a path.
+
+    Args:
+        path: The path.
+        where: What it is given for, for errors.
+
+    Raises:
+        ConfigError: It is not a text or an `os.PathLike`, is empty, or holds a NUL.
+    """
+    try:
+        text: object = os.fspath(path)
+    except TypeError:
+        text = None
+    if not isinstance(text, str):
+        raise ConfigError(f"a {type(path).__name__} is not a path", where=where, hint="give a str or a pathlib.Path")
+    if not text or "\0" in text:
+        problem = "the path is empty" if not text else f"{text!r} is not a path: it holds a NUL"
+        raise ConfigError(problem, where=where)
+    return Path(text)
+
+
+def cache_folder() -> Path:
+    """Find the user's cache folder for this package; it need not be there.
+
+    It is `$DATAFLARE_CACHE`, or `dataflare` in `$XDG_CACHE_HOME` where that is absolute, or in `~/.cache`, where an
+    empty `HOME` is none.
+
+    Raises:
+        ConfigError: The user has no home.
+    """
+    if own := os.environ.get("DATAFLARE_CACHE"):
+        return Path(own).absolute()
+    if os.path.isabs(shared := os.environ.get("XDG_CACHE_HOME", "")):
+        return Path(shared) / "dataflare"
+    home = os.environ.get("HOME", "")
+    if not home:
+        try:
+            home = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            home = ""
+    if not os.path.isabs(home):
+        raise ConfigError(
+            f"there is no folder for the cache of compiled components: the home of the user is {home!r}",
+            where="HOME",
+            hint="set DATAFLARE_CACHE to a folder that can be written",
+        )
+    return Path(home) / ".cache" / "dataflare"
 
 
 @contextmanager

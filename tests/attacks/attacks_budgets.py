@@ -10,8 +10,10 @@ import pyarrow as pa
 from arena import MIB, Arena, Mutation, answers, attack, bystander
 from attacks_limits import bomb
 from dataflare.budgets import HostBudget
+from dataflare.engine.cache import Entry
+from dataflare.engine.engine import Engine
 from dataflare.engine.types import ResultT, VariantT, payload_offset
-from dataflare.errors import AuditFailed, GuestPanic, HostBytesExceeded, PluginError
+from dataflare.errors import AuditFailed, ConfigError, GuestPanic, HostBytesExceeded, PluginError
 from dataflare.grants import Grants
 from dataflare.limits import Limits
 from dataflare.runtime.host import Host
@@ -233,6 +235,34 @@ def disk_that_is_full(arena: Arena) -> None:
     assert plugin.process("c") is None, "the next call, which uses nothing, has a new instance"
 
 
+@attack("files-in")
+def cache_below_a_shared_folder(arena: Arena) -> None:
+    """Exchange the folder of compiled code for another one, where others may write in the folder above it."""
+    shared = arena.folder / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    arena.raises(ConfigError, lambda: Engine(cache_dir=shared / "mine" / "compiled"), says="which others can write in")
+
+
+@attack("files-in")
+def code_exchanged_after_it_was_checked(arena: Arena) -> None:
+    """Exchange compiled code between the look at its file and its use."""
+    folder = arena.folder / "compiled"
+    with Engine(cache_dir=folder) as engine:
+        assert not engine.load(bystander().binary, name="plugin").from_cache
+        find = engine._cache.find
+
+        def exchanged(key: str) -> Entry | None:
+            found = find(key)
+            for code in folder.glob("*.cwasm"):
+                code.unlink()
+                code.write_bytes(b"code of the attacker's")
+            return found
+
+        engine._cache.find = exchanged  # type: ignore[method-assign]
+        assert engine.load(bystander().binary, name="plugin").from_cache, "the attacker's code was looked at"
+
+
 _make_budget = HostBudget.__init__
 
 
@@ -245,6 +275,12 @@ def _whole(text: str, most: int = 0) -> str:
 
 
 MUTATIONS = [
+    Mutation("dataflare.engine.cache:_problem_of_parent", answers(""), ("cache_below_a_shared_folder",)),
+    Mutation(
+        "dataflare.engine.cache:Entry.path",
+        property(lambda entry: entry.code.name),
+        ("code_exchanged_after_it_was_checked",),
+    ),
     Mutation("dataflare.security.enforcement:MAX_OBJECTS", 10**6, ("names_that_are_different_each_time",)),
     Mutation("dataflare.security.enforcement:MAX_LINES", 10**6, ("uses_beyond_counting",)),
     Mutation("dataflare.security.audit:FileAuditLog.record", answers(None), ("disk_that_is_full",)),

@@ -50,6 +50,23 @@ def test_compile_fills_the_cache_once(dataflare, folder):
     assert len(list((folder / "cache/compiled").glob("*.cwasm"))) == 1
 
 
+def test_cache_is_listed_and_cleared(dataflare, folder):
+    dataflare("compile", "--cache-dir", "cache", "json-mapper.wasm")
+    listed = json.loads(dataflare("cache", "list", "--json", "--cache-dir", "cache").stdout)
+    (entry,) = listed["entries"]
+    assert entry["plugin"] == "json-mapper" and entry["size_bytes"] == listed["size_bytes"] > 0
+    assert "1 compiled plugins" in dataflare("cache", "list", "--cache-dir", "cache").stdout
+    cleared = json.loads(dataflare("cache", "clear", "--json", "--cache-dir", "cache").stdout)
+    assert (cleared["removed"], cleared["size_bytes"]) == (1, listed["size_bytes"])
+    assert dataflare("cache", "clear", "--cache-dir", "cache").stdout.startswith("removed 0 compiled plugins, 0 B")
+
+
+def test_cache_that_cannot_be_used_ends_with_2_and_names_the_variable(dataflare, folder):
+    (folder / "file").write_text("")
+    result = dataflare("cache", "list", "--cache-dir", "file")
+    assert result.exit_code == 2 and "DATAFLARE_CACHE" in result.stderr
+
+
 def test_compile_goes_on_after_a_file_that_is_no_component_and_ends_with_3(dataflare, folder):
     (folder / "bad.wasm").write_text("text")
     result = dataflare("compile", "--json", "bad.wasm", "json-mapper.wasm")

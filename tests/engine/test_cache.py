@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
+import shutil
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +17,7 @@ from typing import Any
 import pytest
 from wasmtime import component as wc
 
-from dataflare.engine.cache import Cache, _sealed
+from dataflare.engine.cache import Cache, _sealed, default_folder
 from dataflare.engine.engine import Engine
 from dataflare.engine.types import FuncT, Interface, PrimT, Shape
 from dataflare.errors import ConfigError
@@ -235,7 +239,7 @@ def test_a_write_that_is_cut_short_leaves_the_old_entry(tmp_path: Path, monkeypa
     cache = Cache(tmp_path / "compiled")
     shape = Shape(exports={"": Interface(funcs={"f": FuncT((), None)})})
     key = "ab" * 32
-    assert cache.put(key, b"old", shape) is not None
+    assert cache.put(key, b"old", shape)
 
     def fail(*_: Any) -> None:
         raise OSError("the disk is full")
@@ -243,9 +247,10 @@ def test_a_write_that_is_cut_short_leaves_the_old_entry(tmp_path: Path, monkeypa
     for function in ("fsync", "replace"):
         with monkeypatch.context() as patch:
             patch.setattr(os, function, fail)
-            assert cache.put(key, b"new", Shape()) is None
-        found = cache.find(key)
-        assert found is not None and found.code.read_bytes() == b"old" and found.shape == shape
+            assert not cache.put("cd" * 32, b"new", Shape())
+        assert cache.find("cd" * 32) is None
+        with cache.find(key) as found:
+            assert found.code.read() == b"old" and found.shape == shape
     assert not [path for path in (tmp_path / "compiled").iterdir() if path.name.startswith(".")]
 
 
@@ -254,18 +259,19 @@ def test_a_record_of_another_key_is_not_taken(tmp_path: Path) -> None:
     cache.put("ab" * 32, b"code", Shape())
     (record,) = (tmp_path / "compiled").glob("*.json")
     (tmp_path / "compiled" / f"{'cd' * 32}.json").write_bytes(record.read_bytes())
-    assert cache.find("ab" * 32) is not None and cache.find("cd" * 32) is None
+    with cache.find("ab" * 32) as found:
+        assert found.code.read() == b"code"
+    assert cache.find("cd" * 32) is None
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "A" * 64, "", 5, None, ["x"]])
-def test_a_record_cannot_point_out_of_the_folder(tmp_path: Path, name: Any) -> None:
+def test_a_record_that_lies_about_its_code_is_no_entry(tmp_path: Path, name: Any) -> None:
     cache = Cache(tmp_path / "compiled")
     cache.put("ab" * 32, b"code", Shape())
     (path,) = (tmp_path / "compiled").glob("*.json")
     record = json.loads(path.read_bytes().partition(b"\n")[2])
-    record["sha256"] = name
+    record |= {"sha256": name, "stamp": [4, 0, 0, 0]}
     path.write_bytes(_sealed(record))
-    (tmp_path / "outside.cwasm").write_bytes(b"code")
     assert cache.find("ab" * 32) is None
 
 
@@ -275,9 +281,10 @@ def test_code_for_another_processor_is_made_again(folder: Path, compilations: Co
         engine.load(BINARY, name="kit")
     cache = Cache(folder)
     (record,) = folder.glob("*.json")
-    found = cache.find(record.stem)
-    assert found is not None
-    cache.put(record.stem, b"no native code of this machine", found.shape)
+    shape = cache.find_shape(record.stem)
+    assert shape is not None
+    cache.discard(record.stem)
+    assert cache.put(record.stem, b"no native code of this machine", shape)
     assert load(folder) is False
     assert compilations.count == 2
     assert load(folder) is True
@@ -292,3 +299,153 @@ def test_a_folder_that_cannot_be_written_only_costs_time(
     monkeypatch.setattr("tempfile.mkstemp", fail)
     assert load(folder) is False and load(folder) is False
     assert compilations.count == 2
+
+
+def test_a_compiler_that_loses_the_race_leaves_nothing(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "compiled")
+    assert cache.put("ab" * 32, b"first", Shape()) and cache.put("ab" * 32, b"second", Shape())
+    with cache.find("ab" * 32) as found:
+        assert found.code.read() == b"first"
+    assert len(entries(cache.folder)) == 3  # with the lock
+
+
+def test_what_dead_writers_left_is_removed_at_the_next_write(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "compiled")
+    for name in (".new-abc", f"{'cd' * 32}.cwasm"):
+        (cache.folder / name).write_bytes(b"left")
+    (cache.folder / "notes.txt").write_text("not ours")
+    cache.put("ab" * 32, b"code", Shape())
+    names = {path.name for path in entries(cache.folder)}
+    assert names == {f"{'ab' * 32}.json", f"{'ab' * 32}.cwasm", "lock", "notes.txt"}
+
+
+def test_entries_that_were_not_used_for_longest_make_room(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "compiled", max_bytes=12_000)
+    keys = [f"{number:02x}" * 32 for number in range(4)]
+    for age, key in zip((30, 20, 10), keys, strict=False):
+        cache.put(key, bytes(3000), Shape())
+        past = cache.folder.stat().st_mtime - age
+        os.utime(cache.folder / f"{key}.json", (past, past))
+    found = cache.find(keys[0])  # the oldest, but used now
+    assert found is not None
+    found.code.close()
+    cache.put(keys[3], bytes(3000), Shape())
+    assert {each.key for each in cache.entries()} == {keys[0], keys[2], keys[3]}
+
+
+def test_the_newest_entry_stays_however_large(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "compiled", max_bytes=10)
+    assert cache.put("ab" * 32, bytes(1000), Shape()) and cache.find_shape("ab" * 32) is not None
+    assert cache.put("cd" * 32, bytes(1000), Shape()) and cache.find_shape("ab" * 32) is None
+
+
+def test_the_lists_and_the_end_of_entries(folder: Path, compilations: Compilations) -> None:
+    load(folder)
+    cache = Cache(folder)
+    (entry,) = cache.entries()
+    assert entry.plugin == "kit" and entry.digest.startswith("sha256:") and entry.size_bytes > 1000
+    assert cache.clear() == entry.size_bytes and cache.entries() == []
+    assert load(folder) is False
+
+
+def test_a_folder_that_is_deleted_is_made_again(folder: Path, compilations: Compilations) -> None:
+    with Engine(cache_dir=folder) as engine:
+        engine.load(BINARY, name="kit")
+        shutil.rmtree(folder)
+        assert engine.load(BINARY, name="kit").from_cache is False
+        assert engine.load(BINARY, name="kit").from_cache is True
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_code_that_is_exchanged_after_it_was_checked_is_not_run(
+    folder: Path, compilations: Compilations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(folder)
+    (code,) = folder.glob("*.cwasm")
+    original = Cache.find
+
+    def exchanged(cache: Cache, key: str) -> Any:
+        found = original(cache, key)
+        code.unlink()
+        code.write_bytes(b"something else")
+        return found
+
+    monkeypatch.setattr(Cache, "find", exchanged)
+    assert load(folder) is True
+    assert compilations.count == 1
+
+
+def test_a_folder_may_be_a_text_or_any_path(tmp_path: Path) -> None:
+    class Own:
+        def __fspath__(self) -> str:
+            return str(tmp_path / "own")
+
+    for path in (str(tmp_path / "text"), Own()):
+        assert load(path) is False and load(path) is True  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", b"bytes", 5])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    with pytest.raises(ConfigError, match="path"):
+        Engine(cache_dir=path)
+
+
+@pytest.mark.parametrize(("mode", "refused"), [(0o777, True), (0o1777, False), (0o702, True), (0o755, False)])
+def test_a_folder_above_that_others_can_write_is_refused(tmp_path: Path, mode: int, refused: bool) -> None:
+    above = tmp_path / "above"
+    above.mkdir()
+    above.chmod(mode)
+    if not refused:
+        Cache(above / "in" / "compiled")
+        return
+    with pytest.raises(ConfigError, match=f"is below {above}, which others can write in"):
+        Cache(above / "in" / "compiled")
+
+
+def test_a_folder_above_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = os.stat
+
+    def foreign(path: Any, **options: Any) -> os.stat_result:
+        status = original(path, **options)
+        return os.stat_result([*status[:4], 12345, *status[5:]]) if path == tmp_path else status
+
+    monkeypatch.setattr(os, "stat", foreign)
+    with pytest.raises(ConfigError, match="belongs to another user, who could exchange it"):
+        Cache(tmp_path / "compiled")
+
+
+def test_a_cache_that_cannot_be_made_names_the_variable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="the cache of compiled components cannot be made") as caught:
+        Cache(tmp_path / "file" / "compiled")
+    assert "DATAFLARE_CACHE" in caught.value.hint
+
+
+def test_an_empty_home_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATAFLARE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "")
+    home = pwd.getpwuid(os.getuid()).pw_dir
+    assert default_folder() == Path(home) / ".cache" / "dataflare" / "compiled"
+    monkeypatch.setenv("HOME", "relative")
+    with pytest.raises(ConfigError, match="HOME") as caught:
+        default_folder()
+    assert "DATAFLARE_CACHE" in caught.value.hint
+
+
+def test_many_processes_share_a_small_cache(tmp_path: Path) -> None:
+    folder = tmp_path / "compiled"
+    code = (
+        "import sys; from dataflare.engine.cache import Cache; from dataflare.engine.types import Shape\n"
+        "cache = Cache(sys.argv[1], max_bytes=50_000)\n"
+        "for round in range(60):\n"
+        "    key = f'{(round * 7 + int(sys.argv[2])) % 20:02x}' * 32\n"
+        "    found = cache.find(key)\n"
+        "    if found is None: assert cache.put(key, key.encode() * 100, Shape())\n"
+        "    else:\n"
+        "        with found: assert found.code.read() == key.encode() * 100\n"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(folder), str(n)]) for n in range(4)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0, 0]
+    assert sum(each.size_bytes for each in Cache(folder).entries()) <= 57_000
+    assert not list(folder.glob(".new-*"))

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dataflare.cli import audit, bench, compile, inspect, keys, package, policy, run, sign
+from dataflare.cli import audit, bench, cache, compile, inspect, keys, package, policy, run, sign
 from dataflare.cli.output import stderr
 
 __all__ = ["app", "main"]
@@ -31,6 +31,7 @@ app.command("sign")(sign.sign_command)
 app.command("verify")(sign.verify_command)
 app.command("audit")(audit.command)
 app.add_typer(policy.app, name="policy")
+app.add_typer(cache.app, name="cache")
 app.add_typer(keys.app, name="key")
 
 

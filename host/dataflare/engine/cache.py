@@ -1,55 +1,107 @@
 """Compiled components on disk.
 
 Native code from a file is run as it is, so a file is only taken where nobody else can have written it, and its
-content is what was written. The folder belongs to the user and only the user can write in it; each entry is two files:
+content is what was written. The folder belongs to the user, only the user can write in it, and nobody else can put
+another folder in its place. Each entry is two files:
 
-- `KEY.json`: a digest of the rest; the shape, and name, size, SHA-256 and file status of the code;
-- `SHA256.cwasm`: the code.
+- `KEY.json`: a digest of the rest; the shape, and size, SHA-256 and file status of the code. When the file was modified
+  is when the entry was last used;
+- `KEY.cwasm`: the code.
 
 The key is a digest of the plugin's bytes, of the engine's version and configuration and of the bridge's text. Both
-files are written beside and renamed. The code is hashed again whenever its file status is not the one that was
-recorded. Anything wrong with an entry means that there is none.
+files are written beside and renamed, by one process at a time. The code is hashed again whenever its file status is not
+the one that was recorded, and it is loaded from the very file that was looked at. Anything wrong with an entry means
+that there is none. Entries that were not used for longest are removed once all together are too large.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
+import re
 import stat
 import tempfile
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from dataflare.engine.shape_json import shape_from_json, shape_to_json
 from dataflare.engine.types import Shape
 from dataflare.errors import ConfigError
+from dataflare.user_files import as_path, cache_folder
 
-__all__ = ["Cache", "Entry", "default_folder"]
+__all__ = ["Cache", "CacheEntry", "Entry", "default_folder", "default_max_bytes"]
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 _MAX_RECORD_BYTES: Final = 64 * 2**20
+_MAX_BYTES: Final = 4 * 2**30
+_LOCK: Final = "lock"
+_LOCK_TIMEOUT_S: Final = 10.0
+_NEW: Final = ".new-"
+_OWN_FILE: Final = re.compile(r"([0-9a-f]{64})\.(json|cwasm)")
 _UNUSABLE: Final = (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError)
 """What reading a damaged entry may raise."""
+_HINT: Final = "name another folder for the cache of compiled components, with DATAFLARE_CACHE or cache_dir"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A compiled component: where its code is, and what it imports and exports."""
+    """A compiled component that was found; close it, or use it in a `with`.
 
-    code: Path
+    `code` is the file of its code, open for reading, as it was checked; `shape` what it imports and exports.
+    """
+
+    code: BufferedReader
     shape: Shape
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.code.close()
+
+    @property
+    def path(self) -> str:
+        """A path to the open file itself, whatever has become of its name; empty where the system has none."""
+        path = f"/proc/self/fd/{self.code.fileno()}"
+        return path if os.path.exists(path) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """What is known of an entry: the plugin's name at its first load and its digest, bytes, and its last use.
+
+    `used_s` is in seconds since 1970 in UTC. Name and digest are empty where the entry is damaged.
+    """
+
+    key: str
+    plugin: str
+    digest: str
+    size_bytes: int
+    used_s: float
 
 
 def default_folder() -> Path:
-    """`$DATAFLARE_CACHE`, or `dataflare` in `$XDG_CACHE_HOME` or in `~/.cache`; below it `compiled`."""
-    own = os.environ.get("DATAFLARE_CACHE")
-    if own:
-        return Path(own) / "compiled"
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "dataflare" / "compiled"
+    """`compiled` in the user's cache folder (see `dataflare.user_files.cache_folder`)."""
+    return cache_folder() / "compiled"
+
+
+def default_max_bytes() -> int:
+    """`$DATAFLARE_CACHE_BYTES`, or 4 GiB.
+
+    Raises:
+        ConfigError: The variable is not a whole number of at least 0.
+    """
+    text = os.environ.get("DATAFLARE_CACHE_BYTES", "")
+    if text and not re.fullmatch(r"[0-9]{1,18}", text):
+        raise ConfigError(f"{text!r} is not a whole number of bytes", where="DATAFLARE_CACHE_BYTES")
+    return int(text) if text else _MAX_BYTES
 
 
 class Cache:
@@ -57,29 +109,19 @@ class Cache:
 
     Args:
         folder: Made if it is not there.
+        max_bytes: What all entries together may take, in bytes, but for the one that was added last; `None` for
+            `default_max_bytes()`.
 
     Raises:
-        ConfigError: The folder cannot be made, or others can write in it.
+        ConfigError: The folder cannot be made, or others can write in it or in a folder above it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            status = os.lstat(folder)
-        except OSError as error:
-            raise ConfigError(f"cannot be made: {error.strerror}", where=str(folder)) from error
-        hint = "name another folder for the cache, with cache_dir or DATAFLARE_CACHE"
-        if not stat.S_ISDIR(status.st_mode):
-            raise ConfigError("is no folder (a link is not followed)", where=str(folder), hint=hint)
-        if status.st_uid != os.getuid():
-            raise ConfigError("belongs to another user, whose native code would be run", where=str(folder), hint=hint)
-        if status.st_mode & 0o022:
-            raise ConfigError(
-                "can be written by others, whose native code would be run",
-                where=str(folder),
-                hint=f"chmod 700 {folder}",
-            )
+    def __init__(self, folder: str | os.PathLike[str], *, max_bytes: int | None = None) -> None:
+        given = Path(os.path.abspath(as_path(folder, where="cache_dir")))
+        self._max_bytes = default_max_bytes() if max_bytes is None else max_bytes
+        # The way to it is resolved once: a link that is exchanged later leads nowhere else.
+        self._folder = Path(os.path.realpath(given.parent)) / given.name
+        self._make()
 
     @property
     def folder(self) -> Path:
@@ -90,17 +132,21 @@ class Cache:
         """Look an entry up; `None` where there is none that can be trusted."""
         try:
             record = self._read_record(key)
-            code = self._folder / f"{record['sha256']}.cwasm"
-            with open(code, "rb", opener=_open_own) as file:
-                status = os.fstat(file.fileno())
-                if _stamp(status) != record["stamp"]:
-                    if status.st_size != record["stamp"][0]:
-                        return None
-                    if hashlib.file_digest(file, "sha256").hexdigest() != record["sha256"]:
-                        return None
-            return Entry(code, shape_from_json(record["shape"]))
+            shape = shape_from_json(record["shape"])
+            code = open(self._folder / f"{key}.cwasm", "rb", opener=_open_own)  # noqa: SIM115  # the entry closes it
         except _UNUSABLE:
             return None
+        with contextlib.ExitStack() as undo:
+            undo.callback(code.close)
+            try:
+                if not _is_recorded(code, record):
+                    return None
+            except _UNUSABLE:
+                return None
+            undo.pop_all()
+        with contextlib.suppress(OSError):
+            os.utime(self._folder / f"{key}.json", follow_symlinks=False)
+        return Entry(code, shape)
 
     def find_shape(self, key: str) -> Shape | None:
         """Look up only what an entry's component imports and exports, whatever has become of its code."""
@@ -109,28 +155,92 @@ class Cache:
         except _UNUSABLE:
             return None
 
-    def put(self, key: str, code: bytes | bytearray, shape: Shape) -> Entry | None:
-        """Add an entry, or replace it; `None` where the disk does not take it."""
-        digest = hashlib.sha256(code).hexdigest()
-        path = self._folder / f"{digest}.cwasm"
+    def put(self, key: str, code: bytes | bytearray, shape: Shape, *, plugin: str = "", digest: str = "") -> bool:
+        """Add an entry, where there is none by now; say whether there is one.
+
+        Args:
+            key: What it is found by.
+            code: The native code.
+            shape: What the component imports and exports.
+            plugin: The plugin's name, for people.
+            digest: The plugin's digest, for people.
+        """
         try:
-            self._write(path, code)
-            record = {
-                "format": _FORMAT,
-                "key": key,
-                "sha256": digest,
-                "stamp": _stamp(os.lstat(path)),
-                "shape": shape_to_json(shape),
-            }
-            self._write(self._folder / f"{key}.json", _sealed(record))
-        except OSError:
-            return None
-        return Entry(path, shape)
+            with self._locked():
+                # Another process may have been faster.
+                if (found := self.find(key)) is not None:
+                    found.code.close()
+                    return True
+                path = self._folder / f"{key}.cwasm"
+                self._write(path, code)
+                record = {
+                    "format": _FORMAT,
+                    "key": key,
+                    "plugin": plugin,
+                    "digest": digest,
+                    "sha256": hashlib.sha256(code).hexdigest(),
+                    "stamp": _stamp(os.lstat(path)),
+                    "shape": shape_to_json(shape),
+                }
+                self._write(self._folder / f"{key}.json", _sealed(record))
+                self._sweep(key)
+            return True
+        except (OSError, ConfigError):
+            return False
 
     def discard(self, key: str) -> None:
         """Remove an entry that turned out to be of no use."""
-        with contextlib.suppress(OSError):
-            (self._folder / f"{key}.json").unlink()
+        for suffix in ("json", "cwasm"):
+            with contextlib.suppress(OSError):
+                (self._folder / f"{key}.{suffix}").unlink()
+
+    def entries(self) -> list[CacheEntry]:
+        """List the entries, the last used first."""
+        found = []
+        for key, (size, used_s) in self._sizes().items():
+            plugin = digest = ""
+            with contextlib.suppress(*_UNUSABLE):
+                record = self._read_record(key)
+                plugin, digest = str(record["plugin"]), str(record["digest"])
+            found.append(CacheEntry(key, plugin, digest, size, used_s))
+        return sorted(found, key=lambda each: each.used_s, reverse=True)
+
+    def clear(self) -> int:
+        """Remove all entries; return how many bytes they took. What is loaded stays as it is.
+
+        Raises:
+            OSError: One cannot be removed.
+        """
+        with self._locked():
+            sizes = self._sizes()
+            for key in sizes:
+                self._remove(key)
+            self._sweep("")
+        return sum(size for size, _ in sizes.values())
+
+    def _make(self) -> None:
+        folder = self._folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            status = os.lstat(folder)
+            above = [(parent, os.stat(parent)) for parent in folder.parents]
+        except OSError as error:
+            raise ConfigError(
+                f"the cache of compiled components cannot be made: {error.strerror}", where=str(folder), hint=_HINT
+            ) from error
+        if not stat.S_ISDIR(status.st_mode):
+            raise ConfigError("is no folder (a link is not followed)", where=str(folder), hint=_HINT)
+        if status.st_uid != os.getuid():
+            raise ConfigError("belongs to another user, whose native code would be run", where=str(folder), hint=_HINT)
+        if status.st_mode & 0o022:
+            raise ConfigError(
+                "can be written by others, whose native code would be run",
+                where=str(folder),
+                hint=f"chmod 700 {folder}",
+            )
+        for parent, status in above:
+            if problem := _problem_of_parent(parent, status):
+                raise ConfigError(f"is below {parent}, which {problem}", where=str(folder), hint=_HINT)
 
     def _read_record(self, key: str) -> dict[str, Any]:
         with open(self._folder / f"{key}.json", "rb", opener=_open_own) as file:
@@ -138,13 +248,36 @@ class Cache:
         if seal != _seal(content):
             raise ValueError("a damaged record")
         record = json.loads(content)
-        if record["format"] != _FORMAT or record["key"] != key or not _is_digest(record["sha256"]):
+        if record["format"] != _FORMAT or record["key"] != key:
             raise ValueError("another entry's record")
         made: dict[str, Any] = record
         return made
 
+    # What follows is for who has the lock.
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Be the only one that writes; the folder is made again where it was deleted."""
+        self._make()
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(self._folder / _LOCK, flags, 0o600)
+        try:
+            until = time.monotonic() + _LOCK_TIMEOUT_S
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    # A process that stands still must not hold up the others.
+                    if time.monotonic() > until:
+                        raise
+                    time.sleep(0.01)
+            yield
+        finally:
+            os.close(descriptor)
+
     def _write(self, path: Path, content: bytes | bytearray) -> None:
-        descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=".new-")
+        descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=_NEW)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
@@ -155,6 +288,65 @@ class Cache:
             with contextlib.suppress(OSError):
                 os.unlink(name)
             raise
+
+    def _sweep(self, newest: str) -> None:
+        """Remove what writers that died have left, and the entries that were not used for longest where all together
+        are too large; never the newest.
+        """
+        for name in os.listdir(self._folder):
+            match = _OWN_FILE.fullmatch(name)
+            stray = match is not None and match[2] == "cwasm" and not (self._folder / f"{match[1]}.json").exists()
+            if stray or name.startswith(_NEW):
+                (self._folder / name).unlink(missing_ok=True)
+        sizes = self._sizes()
+        total = sum(size for size, _ in sizes.values())
+        for key in sorted(sizes, key=lambda each: sizes[each][1]):
+            if total <= self._max_bytes:
+                return
+            if key != newest:
+                self._remove(key)
+                total -= sizes[key][0]
+
+    def _remove(self, key: str) -> None:
+        # The record first: code without one is never run.
+        for suffix in ("json", "cwasm"):
+            (self._folder / f"{key}.{suffix}").unlink(missing_ok=True)
+
+    def _sizes(self) -> dict[str, tuple[int, float]]:
+        """Bytes and time of the last use of each entry that has a record."""
+        found: dict[str, tuple[int, float]] = {}
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(self._folder):
+                if (match := _OWN_FILE.fullmatch(name)) is None or match[2] != "json":
+                    continue
+                with contextlib.suppress(OSError):
+                    record, size = os.lstat(self._folder / name), 0
+                    with contextlib.suppress(OSError):
+                        size = os.lstat(self._folder / f"{match[1]}.cwasm").st_size
+                    found[match[1]] = record.st_size + size, record.st_mtime
+        return found
+
+
+def _problem_of_parent(folder: Path, status: os.stat_result) -> str:
+    """Why somebody else could exchange what is in a folder; empty where nobody can."""
+    if status.st_uid not in (0, os.getuid()) and folder != Path("/"):
+        return "belongs to another user, who could exchange it"
+    if stat.S_ISVTX & status.st_mode:
+        return ""  # as /tmp: only the owners of files can rename them
+    others = stat.S_IWOTH if status.st_gid in (0, os.getgid()) else stat.S_IWOTH | stat.S_IWGRP
+    return "others can write in" if status.st_mode & others else ""
+
+
+def _is_recorded(code: BufferedReader, record: dict[str, Any]) -> bool:
+    """Whether an open file of code is the one that was recorded, by its status or else by its content."""
+    status = os.fstat(code.fileno())
+    if _stamp(status) == record["stamp"]:
+        return True
+    if status.st_size != record["stamp"][0]:
+        return False
+    matches: bool = hashlib.file_digest(code, "sha256").hexdigest() == record["sha256"]
+    code.seek(0)
+    return matches
 
 
 def _sealed(record: dict[str, Any]) -> bytes:
@@ -179,7 +371,3 @@ def _open_own(path: str, flags: int) -> int:
 def _stamp(status: os.stat_result) -> list[int]:
     # The time of the last change of status cannot be set by a program, so that a file that was written to shows it.
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
-
-
-def _is_digest(text: Any) -> bool:
-    return isinstance(text, str) and len(text) == 64 and set(text) <= set("0123456789abcdef")

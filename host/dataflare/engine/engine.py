@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -41,7 +43,7 @@ class Engine:
         ConfigError: Others could write into the folder.
     """
 
-    def __init__(self, *, cache_dir: Path | None = None) -> None:
+    def __init__(self, *, cache_dir: str | os.PathLike[str] | None = None) -> None:
         self._cache = Cache(default_folder() if cache_dir is None else cache_dir)
         self._flavours: dict[tuple[bool, bool], Flavour] = {}
         self._lock = threading.Lock()
@@ -135,8 +137,10 @@ class Engine:
         key = _key(plugin, flavour)
         with self._lock:
             lock = self._compiling.setdefault(key, threading.Lock())
-        with lock:
+        with lock, ExitStack() as opened:
             entry = self._cache.find(key)
+            if entry is not None:
+                opened.enter_context(entry)
             shape = self._shape(binary, plugin, source) if entry is None else entry.shape
             if check is not None:
                 check(shape)
@@ -147,7 +151,7 @@ class Engine:
                     # Composing takes WASI's types too, which the cache does not keep.
                     shape = self._reflect(binary, source)
                 compiled = self._compile(flavour, binary, shape, source)
-                self._cache.put(key, compiled.serialize(), shape)
+                self._cache.put(key, compiled.serialize(), shape, plugin=name, digest=f"sha256:{plugin}")
         return Component(
             flavour,
             compiled,
@@ -178,7 +182,9 @@ class Engine:
 
     def _deserialize(self, flavour: Flavour, entry: Entry, key: str) -> wc.Component | None:
         try:
-            return wc.Component.deserialize_file(flavour.engine, str(entry.code))
+            if path := entry.path:
+                return wc.Component.deserialize_file(flavour.engine, path)
+            return wc.Component.deserialize(flavour.engine, entry.code.read())
         except wasmtime.WasmtimeError:
             # Made on another kind of processor, say.
             self._cache.discard(key)

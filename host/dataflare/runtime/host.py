@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 import warnings
 from collections.abc import Callable, Mapping
@@ -109,7 +110,7 @@ class Host:
     def __init__(
         self,
         *,
-        cache_dir: Path | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
         state_store: StateStore | None = None,
         metrics: MetricsSink | None = None,
         log_sink: Callable[[str], LogSink] | None = None,
@@ -504,7 +505,7 @@ class Host:
             raise UsageError("the host is closed", hint="make another")
 
 
-def _new_engine(cache_dir: Path | None) -> Engine:
+def _new_engine(cache_dir: str | os.PathLike[str] | None) -> Engine:
     # Only here: loading wasmtime takes its time, and whoever brings an engine need not have it.
     from dataflare.engine.engine import Engine as WasmtimeEngine
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dataflare.user_files import cache_folder
+
 __all__ = [
     "cache_root",
     "digest_bytes",
@@ -25,10 +27,8 @@ __all__ = [
 
 
 def cache_root() -> Path:
-    """The folder for builds and toolchains: `DATAFLARE_CACHE`, or `dataflare` in `XDG_CACHE_HOME`, or in `~/.cache`."""
-    if own := os.environ.get("DATAFLARE_CACHE"):
-        return Path(own).resolve()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").resolve() / "dataflare"
+    """The folder for builds and toolchains: the user's cache folder."""
+    return cache_folder().resolve()
 
 
 def digest_bytes(data: bytes) -> str:

@@ -48,6 +48,7 @@ PROMISES: Final[Mapping[str, str]] = {
     "memory": "A plugin can neither read nor write the host's memory, nor use handles that are not its own.",
     "processes": "What breaks out of the sandbox in a process of its own finds nothing there, and harms nobody else.",
     "files-in": "Components, manifests, policies and signatures that are broken are refused, and do no harm.",
+    "outputs": "Rows and pipelines write nothing but the outputs that are named, and replace nothing else.",
     "audit": "What is used or refused is in the audit log; where that cannot be written, the plugin is stopped.",
     "revocation": "What is taken back is gone at the plugin's next call.",
     "roles": "People do only what their roles allow.",

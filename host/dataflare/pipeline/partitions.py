@@ -156,10 +156,10 @@ class PartitionedFolder:
         staging, self._staging = self._staging, None
         if staging is None:
             return
-        parts = [part for part, _ in self._open.values()]
-        self._open.clear()  # Arrow's writers must go before their files are closed, or they would complete them
-        for part in parts:
+        for part, sink in self._open.values():
+            sink.abandon()
             part.abort()
+        self._open.clear()
         shutil.rmtree(staging, ignore_errors=True)
         os.close(self._lock)
 
@@ -203,9 +203,9 @@ class PartitionedFolder:
         _, (part, sink) = self._open.popitem(last=False)
         try:
             sink.end()
-            del sink
             part.commit()
         except BaseException:
+            sink.abandon()
             part.abort()
             raise
 

@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias
+from typing import IO, Any, Final, Protocol, TypeAlias
 
 import orjson
 import pyarrow as pa
@@ -16,6 +16,7 @@ import pyarrow.parquet as parquet
 
 from dataflare.data.batches import MAX_BATCH_BYTES
 from dataflare.data.json_writer import encode_json_lines
+from dataflare.pipeline.columns import ColumnWriter
 from dataflare.pipeline.connectors import ArrowWrite, CsvWrite, JsonlWrite, ParquetWrite, WriteNode
 from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.outputs import Output
@@ -42,6 +43,10 @@ class Sink(Protocol):
         """Complete the contents of the file; once."""
         ...
 
+    def abandon(self) -> None:
+        """Write nothing from now on; idempotent."""
+        ...
+
 
 MakeSink: TypeAlias = Callable[[Output, pa.Schema], Sink]
 
@@ -63,21 +68,45 @@ def json_lines_sink(output: Output, schema: pa.Schema) -> Sink:
     return _JsonLinesSink(output, schema, None)
 
 
+class _Gate:
+    """A file for Arrow's writers, which complete it even where they are dropped: once shut, nothing goes through."""
+
+    closed = False
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file: IO[bytes] | None = file
+
+    def write(self, data: Any) -> int:
+        return len(data) if self._file is None else self._file.write(data)
+
+    def flush(self) -> None:
+        if self._file is not None:
+            self._file.flush()
+
+    def tell(self) -> int:
+        return 0 if self._file is None else self._file.tell()
+
+    def shut(self) -> None:
+        self._file = None
+
+
 class _CsvSink:
     def __init__(self, output: Output, schema: pa.Schema, options: Any) -> None:
+        self._columns = ColumnWriter(schema, "CSV", str(output.path))
         goes_on = _has_contents(output)
         if goes_on:
             _check_csv_header(output.path, schema.names, options.delimiter)
             if not _ends_with_line_feed(output.path):
                 output.file.write(b"\n")
+        self._gate = _Gate(output.file)
         self._writer = arrow_csv.CSVWriter(
-            output.file,
-            schema,
+            self._gate,
+            self._columns.schema,
             write_options=arrow_csv.WriteOptions(delimiter=options.delimiter, include_header=not goes_on),
         )
 
     def write(self, rows: pa.RecordBatch) -> None:
-        self._writer.write_batch(rows)
+        self._writer.write_batch(self._columns.convert(rows))
 
     def flush(self) -> None:
         """Nothing waits."""
@@ -85,9 +114,13 @@ class _CsvSink:
     def end(self) -> None:
         self._writer.close()
 
+    def abandon(self) -> None:
+        self._gate.shut()
+
 
 class _JsonLinesSink:
     def __init__(self, output: Output, schema: pa.Schema, options: Any) -> None:
+        self._columns = ColumnWriter(schema, "JSON Lines", str(output.path))
         if _has_contents(output):
             _check_json_lines(output.path)
             if not _ends_with_line_feed(output.path):
@@ -95,7 +128,7 @@ class _JsonLinesSink:
         self._file = output.file
 
     def write(self, rows: pa.RecordBatch) -> None:
-        self._file.write(encode_json_lines(rows, MAX_BATCH_BYTES))
+        self._file.write(encode_json_lines(self._columns.convert(rows), MAX_BATCH_BYTES))
 
     def flush(self) -> None:
         """Nothing waits."""
@@ -103,15 +136,29 @@ class _JsonLinesSink:
     def end(self) -> None:
         """Nothing is left to write."""
 
+    def abandon(self) -> None:
+        """Nothing is written unless it is asked for."""
+
 
 class _ArrowSink:
     def __init__(self, output: Output, schema: pa.Schema, options: Any) -> None:
         _require_file(output, "Arrow")
+        self._file = str(output.path)
+        self._columns = ColumnWriter(schema, "Arrow", self._file)
         compression = None if options.compression == "none" else options.compression
-        self._writer = pa.ipc.new_file(output.file, schema, options=pa.ipc.IpcWriteOptions(compression=compression))
+        # Dictionaries that grow are written as what is new in them.
+        ipc = pa.ipc.IpcWriteOptions(compression=compression, emit_dictionary_deltas=True)
+        self._gate = _Gate(output.file)
+        self._writer = pa.ipc.new_file(self._gate, self._columns.schema, options=ipc)
 
     def write(self, rows: pa.RecordBatch) -> None:
-        self._writer.write_batch(rows)
+        try:
+            self._writer.write_batch(self._columns.convert(rows))
+        except pa.ArrowInvalid as error:
+            if "Dictionary replacement" not in str(error):
+                raise
+            what = "the dictionaries of a column within another one differ between batches"
+            raise DataError(what, file=self._file, hint="write Parquet, which takes them") from error
 
     def flush(self) -> None:
         """Nothing waits."""
@@ -119,20 +166,25 @@ class _ArrowSink:
     def end(self) -> None:
         self._writer.close()
 
+    def abandon(self) -> None:
+        self._gate.shut()
+
 
 class _ParquetSink:
     """Collects batches into row groups: one of each small batch would make a file that is large and slow to read."""
 
     def __init__(self, output: Output, schema: pa.Schema, options: Any) -> None:
         _require_file(output, "Parquet")
-        self._schema = schema
+        self._columns = ColumnWriter(schema, "Parquet", str(output.path))
         self._row_group_rows = options.row_group_rows
-        self._writer = parquet.ParquetWriter(output.file, schema, compression=options.compression)
+        self._gate = _Gate(output.file)
+        self._writer = parquet.ParquetWriter(self._gate, self._columns.schema, compression=options.compression)
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = 0
         self._waiting_bytes = 0
 
     def write(self, rows: pa.RecordBatch) -> None:
+        rows = self._columns.convert(rows)
         self._waiting.append(rows)
         self._waiting_rows += rows.num_rows
         self._waiting_bytes += rows.nbytes
@@ -147,8 +199,11 @@ class _ParquetSink:
         self.flush()
         self._writer.close()
 
+    def abandon(self) -> None:
+        self._gate.shut()
+
     def _write_out(self) -> None:
-        table = pa.Table.from_batches(self._waiting, self._schema)
+        table = pa.Table.from_batches(self._waiting, self._columns.schema)
         self._waiting.clear()
         self._waiting_rows = self._waiting_bytes = 0
         self._writer.write_table(table, row_group_size=self._row_group_rows)

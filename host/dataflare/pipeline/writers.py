@@ -149,8 +149,9 @@ class _SingleFile:
         return OutputReport(str(self._output.path), self._output.action)
 
     def abort(self) -> None:
-        # Arrow's writers hold the file: they must go before it is closed, or they would complete it.
-        self._sink = None
+        if self._sink is not None:
+            self._sink.abandon()
+            self._sink = None
         self._output.abort()
 
 

@@ -1,0 +1,321 @@
+"""What each file format makes of columns: which types it holds, and how values of the others are written plainly.
+
+A value reads back equal, or the run fails and the error names the column. Arrow's own writers do not promise that: CSV
+gets `<value out of range>` for times that have no text, and the time of a `date64` is cut off without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import types
+
+from dataflare.pipeline.failures import DataError
+
+__all__ = ["ColumnWriter", "DictionaryGrowth"]
+
+_Convert: TypeAlias = Callable[[pa.Array, str], pa.Array]
+_Prepare: TypeAlias = Callable[[pa.DataType], _Convert | None]
+
+_DAY_MS: Final = 86_400_000
+_PER_SECOND: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_YEAR_1: Final = -62_135_596_800  # in seconds since 1970
+_YEAR_10000: Final = 253_402_300_800
+_HINTS: Final = {
+    "CSV": "write JSON Lines, Parquet or Arrow, or leave the column out",
+    "JSON Lines": "write Arrow, or leave the column out",
+    "Parquet": "write Arrow, or leave the column out",
+    "Arrow": "leave the column out",
+}
+
+
+class ColumnWriter:
+    """Turns batches of one schema into what a format can hold.
+
+    Args:
+        schema: That of the rows.
+        format_name: `CSV`, `JSON Lines`, `Parquet` or `Arrow`.
+        file: The file, for errors.
+
+    Attributes:
+        schema: That of the batches that `convert` returns.
+
+    Raises:
+        DataError: The format cannot hold a column.
+    """
+
+    def __init__(self, schema: pa.Schema, format_name: str, file: str) -> None:
+        self._format = format_name
+        self._file = file
+        self._converts: list[tuple[int, _Convert]] = []
+        if not len(schema) and format_name in ("CSV", "Parquet"):
+            raise DataError(f"{format_name} cannot hold rows without columns", file=file)
+        if format_name in ("CSV", "JSON Lines") and len(set(schema.names)) < len(schema):
+            twice = next(name for name in schema.names if schema.names.count(name) > 1)
+            what = f"two columns are named {twice!r}, and a reader of {format_name} would lose one"
+            raise DataError(what, file=file, hint="rename one of them with a plugin, or write Parquet or Arrow")
+        fields = []
+        for position, name in enumerate(schema.names):
+            try:
+                field = schema.field(position)
+                data_type = field.type
+            except KeyError as error:  # a type that pyarrow has no class for, such as an interval of months
+                raise self._refused(name, f"of a type that pyarrow does not know (number {error})") from error
+            if not _holds(format_name, data_type):
+                raise self._refused(name, str(data_type))
+            if (convert := _PREPARE[format_name](data_type)) is not None:
+                self._converts.append((position, convert))
+                if not isinstance(convert, DictionaryGrowth):  # which keeps the type, and what it was given
+                    field = field.with_type(convert(pa.nulls(0, data_type), name).type)
+            fields.append(field)
+        self.schema = pa.schema(fields, schema.metadata)
+
+    def convert(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Make a batch that the format can hold.
+
+        Raises:
+            DataError: A value has no form in it.
+        """
+        if not self._converts:
+            return rows
+        columns = rows.columns
+        for position, convert in self._converts:
+            name = self.schema.names[position]
+            try:
+                columns[position] = convert(columns[position], name)
+            except _NoForm as error:
+                what = f"column {name!r} holds {error}, which {self._format} has no form for"
+                raise DataError(what, file=self._file, hint=_HINTS[self._format]) from None
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+    def _refused(self, name: str, data_type: str) -> DataError:
+        what = f"column {name!r} is {data_type}, which {self._format} cannot hold"
+        return DataError(what, file=self._file, hint=_HINTS[self._format])
+
+
+class DictionaryGrowth:
+    """Gives the batches of a column one dictionary that only grows, as an Arrow file demands; one thread at a time."""
+
+    def __init__(self) -> None:
+        self._values: Any = None
+        self._is_placeholder = False
+
+    def __call__(self, array: pa.DictionaryArray, column: str) -> pa.DictionaryArray:
+        """Encode an array by the dictionary of all arrays so far.
+
+        Raises:
+            DataError: It does not fit the type of the indices, or has an order of its own.
+        """
+        found = array.dictionary
+        if self._values is None:
+            # Arrow takes no dictionary for an extension of an empty one; a null that no row uses does no harm.
+            self._is_placeholder = len(found) == 0
+            self._values = pa.nulls(1, found.type) if self._is_placeholder else found
+        if len(found) <= len(self._values) and found.equals(self._values.slice(0, len(found))):
+            numbers = array.indices
+        else:
+            numbers = self._take_in(array, column)
+        return pa.DictionaryArray.from_arrays(numbers, self._values, ordered=array.type.ordered, safe=False)
+
+    def _take_in(self, array: pa.DictionaryArray, column: str) -> pa.Array:
+        """Add what is new in a dictionary, and translate the indices."""
+        found, values, index_type = array.dictionary, self._values, array.type.index_type
+        extends = self._is_placeholder or values.equals(found.slice(0, len(values)))
+        if array.type.ordered and not extends:
+            raise _mixed(column, "their order differs")
+        places = pc.index_in(found, value_set=values)
+        new = found.filter(places.is_null()).unique()
+        if len(new):
+            values = pa.concat_arrays([values, new])
+            places = pc.index_in(found, value_set=values)
+        if len(values) > 2 ** (index_type.bit_width - types.is_signed_integer(index_type)):
+            raise _mixed(column, f"together they have {len(values)} values, too many for indices of {index_type}")
+        self._values, self._is_placeholder = values, False
+        return places.take(array.indices).cast(index_type)
+
+
+def _mixed(column: str, why: str) -> DataError:
+    return DataError(
+        f"the dictionaries of column {column!r} differ between batches, and {why}",
+        hint="write the column as plain values, or write Parquet",
+    )
+
+
+class _NoForm(Exception):
+    """A value that a format cannot hold; the text says which."""
+
+
+def _holds(format_name: str, data_type: pa.DataType) -> bool:
+    """Whether a format can hold a type, and what is within it."""
+    if isinstance(data_type, pa.BaseExtensionType):
+        return _holds(format_name, data_type.storage_type)
+    if types.is_dictionary(data_type) or types.is_run_end_encoded(data_type):
+        return _holds(format_name, data_type.value_type)
+    if types.is_nested(data_type):
+        inner = (data_type.field(position).type for position in range(data_type.num_fields))
+        return _NESTED[format_name](data_type) and all(_holds(format_name, each) for each in inner)
+    if types.is_decimal(data_type) and data_type.scale < 0 and format_name == "Parquet":
+        return False
+    return _is_flat(data_type) and (format_name == "Arrow" or not types.is_interval(data_type))
+
+
+_LISTS: Final = (
+    types.is_list,
+    types.is_large_list,
+    types.is_fixed_size_list,
+    types.is_list_view,
+    types.is_large_list_view,
+)
+_FLAT: Final = (
+    *(types.is_null, types.is_boolean, types.is_integer, types.is_floating, types.is_decimal, types.is_temporal),
+    *(types.is_string, types.is_large_string, types.is_string_view, types.is_binary, types.is_large_binary),
+    *(types.is_binary_view, types.is_fixed_size_binary),
+)
+
+
+def _is_flat(data_type: pa.DataType) -> bool:
+    return any(check(data_type) for check in _FLAT)
+
+
+def _is_tree(data_type: pa.DataType) -> bool:
+    return any(check(data_type) for check in (*_LISTS, types.is_struct, types.is_map))
+
+
+_NESTED: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "CSV": lambda _: False,
+    "JSON Lines": _is_tree,
+    "Parquet": lambda data_type: _is_tree(data_type) and data_type.num_fields > 0,
+    "Arrow": lambda data_type: _is_tree(data_type) or types.is_union(data_type),
+}
+
+
+def _for_csv(data_type: pa.DataType) -> _Convert | None:
+    plain = _plain(data_type)
+    if plain is not None:
+        inner = _for_csv(plain(pa.nulls(0, data_type), "").type)
+        return plain if inner is None else lambda array, name: inner(plain(array, name), name)
+    if types.is_date64(data_type):
+        return lambda array, _: _in_years(_whole_days(array))
+    if types.is_date(data_type) or types.is_timestamp(data_type):
+        return lambda array, _: _in_years(array)
+    if types.is_time(data_type):
+        return lambda array, _: _within_a_day(array)
+    if _is_bytes(data_type):
+        return lambda array, _: _as_text(array)
+    return None
+
+
+def _for_json_lines(data_type: pa.DataType) -> _Convert | None:
+    plain = _plain(data_type)
+    if plain is not None:
+        inner = _for_json_lines(plain(pa.nulls(0, data_type), "").type)
+        return plain if inner is None else lambda array, name: inner(plain(array, name), name)
+    if types.is_list_view(data_type) or types.is_large_list_view(data_type):
+        return lambda array, _: array.cast(pa.large_list(data_type.value_field))
+    if types.is_date64(data_type):
+        return lambda array, _: _whole_days(array)
+    if types.is_time(data_type):
+        return lambda array, _: _within_a_day(array)
+    return None
+
+
+def _for_parquet(data_type: pa.DataType) -> _Convert | None:
+    if types.is_run_end_encoded(data_type):
+        return lambda array, _: pc.run_end_decode(array)
+    if types.is_dictionary(data_type):
+        return lambda array, _: _without_null_values(array)
+    if types.is_date64(data_type):
+        return lambda array, _: _whole_days(array)
+    if types.is_timestamp(data_type) and data_type.unit == "s":
+        return lambda array, _: _in_milliseconds(array)
+    return None
+
+
+def _for_arrow(data_type: pa.DataType) -> _Convert | None:
+    return DictionaryGrowth() if types.is_dictionary(data_type) else None
+
+
+_PREPARE: Final[Mapping[str, _Prepare]] = {
+    "CSV": _for_csv,
+    "JSON Lines": _for_json_lines,
+    "Parquet": _for_parquet,
+    "Arrow": _for_arrow,
+}
+
+
+def _plain(data_type: pa.DataType) -> _Convert | None:
+    """What takes one layer of encoding off a column; `None` where there is none."""
+    if isinstance(data_type, pa.BaseExtensionType):
+        return lambda array, _: array.storage
+    if types.is_dictionary(data_type):
+        return lambda array, _: array.dictionary_decode()
+    if types.is_run_end_encoded(data_type):
+        return lambda array, _: pc.run_end_decode(array)
+    if types.is_string_view(data_type):
+        return lambda array, _: array.cast(pa.large_string())
+    if types.is_binary_view(data_type):
+        return lambda array, _: array.cast(pa.large_binary())
+    return None
+
+
+def _without_null_values(array: pa.DictionaryArray) -> pa.DictionaryArray:
+    if array.dictionary.null_count == 0:
+        return array
+    return array.dictionary_decode().dictionary_encode().cast(array.type)
+
+
+def _is_bytes(data_type: pa.DataType) -> bool:
+    return bool(types.is_binary(data_type) or types.is_large_binary(data_type) or types.is_fixed_size_binary(data_type))
+
+
+def _as_text(array: pa.Array) -> pa.Array:
+    try:
+        return array.cast(pa.large_binary()).cast(pa.large_string())
+    except pa.ArrowInvalid:
+        raise _NoForm("bytes that are not UTF-8") from None
+
+
+def _ends(array: pa.Array) -> tuple[int, int]:
+    bits = pa.int64() if array.type.bit_width == 64 else pa.int32()
+    found = pc.min_max(array.view(bits))
+    return (found["min"].as_py(), found["max"].as_py()) if found["min"].is_valid else (0, 0)
+
+
+def _whole_days(array: pa.Array) -> pa.Array:
+    numbers = array.view(pa.int64())
+    # Whole days survive the way to days and back.
+    days = pc.multiply(pc.divide(numbers, _DAY_MS), _DAY_MS)
+    if pc.all(pc.equal(days, numbers)).as_py() is False:
+        raise _NoForm("a date64 with a time of day")
+    return array
+
+
+def _in_milliseconds(array: pa.Array) -> pa.Array:
+    """Widen seconds, which Parquet does not have."""
+    try:
+        return array.cast(pa.timestamp("ms", array.type.tz))
+    except pa.ArrowInvalid:
+        raise _NoForm("a time that is too far away for milliseconds") from None
+
+
+def _in_years(array: pa.Array) -> pa.Array:
+    if types.is_date32(array.type):
+        unit = 1 / 86_400
+    else:
+        unit = 1_000 if types.is_date64(array.type) else _PER_SECOND[array.type.unit]
+    least, most = _ends(array)
+    # A zone moves a time by a day at most, and could take it out of the years that have four digits.
+    margin = 86_400 if types.is_timestamp(array.type) and array.type.tz else 0
+    if least < (_YEAR_1 + margin) * unit or most >= (_YEAR_10000 - margin) * unit:
+        raise _NoForm("a date outside the years 1 to 9999")
+    return array
+
+
+def _within_a_day(array: pa.Array) -> pa.Array:
+    least, most = _ends(array)
+    if least < 0 or most >= 86_400 * _PER_SECOND[array.type.unit]:
+        raise _NoForm("a time outside a day")
+    return array

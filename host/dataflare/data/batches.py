@@ -13,7 +13,10 @@ import pyarrow as pa
 from dataflare.budgets import Charge, current
 from dataflare.data import builders, views
 from dataflare.data.charges import BatchMemory, Loan, new_bytes, within_room
-from dataflare.data.columns import empty_batch, find_column, owned
+from dataflare.data.columns import column_index, empty_batch, find_column, owned
+from dataflare.data.guard.arrays import MAX_ROWS
+from dataflare.data.guard.batches import admit_columns
+from dataflare.data.guard.vetted import remember, vetted_columns
 from dataflare.data.ipc import decode_stream, encode_stream
 from dataflare.data.json_reader import decode_json_lines
 from dataflare.data.json_writer import encode_json_lines
@@ -37,7 +40,6 @@ INTERFACE = "dataflare:data/batches@1.0.0"
 MAX_BATCH_BYTES = 512 * 2**20
 """What a batch made by a plugin may take, in bytes, unless the operator says otherwise."""
 
-_MAX_ROWS = 2**32 - 1
 _MAX_U32 = 2**32 - 1
 _SCHEMA_FIELD_BYTES = 1024
 """About what one field of a schema takes as Python objects."""
@@ -51,6 +53,8 @@ class Batch:
     A view of a column is made when it is first asked for, and kept as long as the batch. Any thread may use a batch;
     two that ask for the same view at the same time may make it twice.
 
+    A column is checked (`dataflare.data.guard`) when it is first looked at: what only passes through costs nothing.
+
     Args:
         arrow: The rows.
         max_bytes: What a batch or a text made from this one may take, in bytes.
@@ -60,17 +64,18 @@ class Batch:
         UsageError: `arrow` is no record batch, or has more than 2**32 - 1 rows.
     """
 
-    __slots__ = ("_views", "arrow", "max_bytes", "memory")
+    __slots__ = ("_checked", "_views", "arrow", "max_bytes", "memory")
 
     def __init__(
         self, arrow: pa.RecordBatch, *, max_bytes: int = MAX_BATCH_BYTES, memory: BatchMemory | None = None
     ) -> None:
         if not isinstance(arrow, pa.RecordBatch):
             raise UsageError(f"a {type(arrow).__name__} is no pyarrow.RecordBatch", hint="take a table's to_batches()")
-        if arrow.num_rows > _MAX_ROWS:
+        if arrow.num_rows > MAX_ROWS:
             raise UsageError(f"a batch of {arrow.num_rows} rows", hint="a batch has at most 2^32 - 1 rows: slice it")
         self.arrow = arrow
         self.max_bytes = max_bytes
+        self._checked = vetted_columns(arrow)
         self.memory = BatchMemory.given(arrow) if memory is None else memory
         self._views: dict[tuple[str, str], tuple[Any, Charge | None]] = {}
 
@@ -132,24 +137,26 @@ class Batch:
         return self._with(column, builders.with_binary(self.arrow, column, values, validity))
 
     def cast_column(self, column: str, type_name: str) -> Batch:
+        self._check_column(column)
         cast = functools.partial(builders.cast_column, self.arrow, column, type_name)
         return self._with(column, within_room(cast, self.max_bytes))
 
     def select(self, columns: Sequence[str]) -> Batch:
         arrow = builders.select(self.arrow, columns)
-        return self._make(arrow, self.memory.picked(arrow, columns))
+        return self._make(arrow, self.memory.picked(arrow, columns), self._checked & frozenset(columns))
 
     def rename_column(self, column: str, to: str) -> Batch:
         arrow = builders.rename_column(self.arrow, column, to)
-        return self._make(arrow, self.memory.renamed(arrow, column, to))
+        renamed = {to} if column in self._checked else set()
+        return self._make(arrow, self.memory.renamed(arrow, column, to), self._checked - {column} | renamed)
 
     def filter(self, mask: Any) -> Batch:
-        arrow = builders.filter_rows(self.arrow, mask)
-        return self._make(arrow, BatchMemory.made(arrow))
+        arrow = builders.filter_rows(self.checked(), mask)
+        return self._make(arrow, BatchMemory.made(arrow), self._checked)
 
     def slice(self, offset: int, length: int) -> Batch:
         arrow = builders.slice_rows(self.arrow, offset, length)
-        return self._make(arrow, self.memory.shared(arrow))
+        return self._make(arrow, self.memory.shared(arrow), self._checked)
 
     def to_arrow(self) -> pa.Buffer:
         return self._once("arrow", "", self._encode_stream)
@@ -159,24 +166,47 @@ class Batch:
 
     def to_json_lines(self) -> pa.Buffer:
         return self._once(
-            "json", "", lambda: within_room(functools.partial(encode_json_lines, self.arrow), self.max_bytes)
+            "json", "", lambda: within_room(functools.partial(encode_json_lines, self.checked()), self.max_bytes)
         )
 
-    def _encode_stream(self) -> pa.Buffer:
-        budget = current()
-        if budget.room() < self.arrow.get_total_buffer_size():  # of which a slice has only a part
-            budget.require(int(self.arrow.nbytes))
-        return encode_stream(self.arrow)
+    def checked(self) -> pa.RecordBatch:
+        """Check the columns that nobody has looked at yet; return the batch.
 
-    def _make(self, arrow: pa.RecordBatch, memory: BatchMemory) -> Batch:
-        return Batch(arrow, max_bytes=self.max_bytes, memory=memory)
+        Raises:
+            DataFailure: `wrong-type` for a type that plugins cannot use, `malformed` for contents that are not sound.
+        """
+        names = self.arrow.schema.names
+        unchecked = [index for index, name in enumerate(names) if name not in self._checked]
+        if unchecked:
+            self._admit(unchecked, self._checked.union(names))
+        return self.arrow
+
+    def _check_column(self, column: str) -> None:
+        if column not in self._checked:
+            self._admit([column_index(self.arrow, column)], self._checked | {column})
+
+    def _admit(self, indices: Sequence[int], checked: frozenset[str]) -> None:
+        # The batch before the names: another thread may look in between.
+        self.arrow = remember(admit_columns(self.arrow, indices), checked)
+        self._checked = checked
+
+    def _encode_stream(self) -> pa.Buffer:
+        arrow = self.checked()
+        budget = current()
+        if budget.room() < arrow.get_total_buffer_size():  # of which a slice has only a part
+            budget.require(int(arrow.nbytes))
+        return encode_stream(arrow)
+
+    def _make(self, arrow: pa.RecordBatch, memory: BatchMemory, checked: frozenset[str]) -> Batch:
+        return Batch(remember(arrow, checked), max_bytes=self.max_bytes, memory=memory)
 
     def _with(self, column: str, arrow: pa.RecordBatch) -> Batch:
-        return self._make(arrow, self.memory.with_column(arrow, column))
+        return self._make(arrow, self.memory.with_column(arrow, column), self._checked | {column})
 
     def _view(self, kind: str, column: str, make: Callable[[pa.Array], T]) -> T:
         key = (kind, column)
         if key not in self._views:
+            self._check_column(column)
             array = find_column(self.arrow, column)
             self._keep(key, view := make(array), new_bytes(view, array))
         view = self._views[key][0]
@@ -230,7 +260,8 @@ def imports(*, max_batch_bytes: int = MAX_BATCH_BYTES) -> dict[str, Callable[...
     def concat(parts: Sequence[Batch]) -> Batch:
         if len(parts) == 1:
             return Batch(parts[0].arrow, max_bytes=max_batch_bytes, memory=parts[0].memory)
-        return made(within_room(functools.partial(builders.concat, [part.arrow for part in parts]), max_batch_bytes))
+        arrow = within_room(functools.partial(builders.concat, [part.checked() for part in parts]), max_batch_bytes)
+        return made(remember(arrow, frozenset(arrow.schema.names)))
 
     return {
         "[method]batch.num-rows": Batch.num_rows,

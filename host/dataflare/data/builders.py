@@ -13,18 +13,14 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import types
 
-from dataflare.data.columns import (
-    column_index,
-    empty_batch,
-    expanded_bytes,
-    find_column,
-    holds,
-    owned,
-    row_bytes,
-    words_to_bitmap,
-)
+from dataflare.budgets import current
+from dataflare.data.casts import cast
+from dataflare.data.columns import column_index, empty_batch, find_column, owned, words_to_bitmap
+from dataflare.data.guard.arrays import MAX_ROWS, build
+from dataflare.data.guard.costs import ARRAY_BYTES, require
+from dataflare.data.guard.types import MAX_COLUMNS
 from dataflare.data.schemas import SchemaError, parse_type
-from dataflare.data.shapes import malformed, other, out_of_range, too_large, wrong_type
+from dataflare.data.shapes import DataFailure, malformed, other, out_of_range, too_large, wrong_type
 from dataflare.data.views import is_int64_like
 
 __all__ = [
@@ -43,7 +39,6 @@ __all__ = [
 ]
 
 _EXTENSION_KEYS = (b"ARROW:extension:name", b"ARROW:extension:metadata")
-_MAX_ROWS = 2**32 - 1
 _MAX_STRING_BYTES = 2**31 - 1
 
 
@@ -116,6 +111,8 @@ def put_column(batch: pa.RecordBatch, column: str, array: pa.Array) -> pa.Record
     """Add a column, or replace it where the name exists; its metadata stay, and it is nullable once it holds a null."""
     indices = batch.schema.get_all_field_indices(column)
     if not indices:
+        if batch.num_columns >= MAX_COLUMNS:
+            raise too_large(f"a batch has at most {MAX_COLUMNS} columns")
         return batch.append_column(pa.field(column, array.type), array)
     index = column_index(batch, column)
     old = batch.schema.field(index)
@@ -137,21 +134,7 @@ def cast_column(batch: pa.RecordBatch, column: str, type_name: str, max_bytes: i
         target = parse_type(type_name)
     except SchemaError as error:
         raise malformed(error.message) from error
-    array = find_column(batch, column)
-    if holds(target, types.is_fixed_size_list) and holds(array.type, _is_list_of_any_size):
-        # For a null list Arrow's cast copies the first item, even where there is none: whatever the memory holds there.
-        raise wrong_type(column, f"a type that can be converted to {target}", array.type)
-    bound = expanded_bytes(array) + len(array) * row_bytes(target)
-    if bound > max(max_bytes, 2 * int(array.nbytes)):
-        raise too_large(f"column {column!r} as {target} could be larger than max_batch_bytes = {max_bytes}")
-    try:
-        converted = array.cast(target)
-        converted.validate(full=True)
-    except (pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise wrong_type(column, f"a type that can be converted to {target}", array.type) from error
-    except (pa.ArrowException, ValueError, OverflowError) as error:
-        raise malformed(f"column {column!r}: {error}") from error
-    return put_column(batch, column, converted)
+    return put_column(batch, column, cast(find_column(batch, column), target, column, max_bytes))
 
 
 def select(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
@@ -189,9 +172,7 @@ def filter_rows(batch: pa.RecordBatch, mask: npt.NDArray[np.uint64]) -> pa.Recor
     if batch.num_columns == 0:
         return empty_batch(rows.true_count).replace_schema_metadata(batch.schema.metadata)
     try:
-        return pa.RecordBatch.from_arrays(
-            [_filter_column(column, rows) for column in batch.columns], schema=batch.schema
-        )
+        return pa.RecordBatch.from_arrays([_filter(column, rows) for column in batch.columns], schema=batch.schema)
     except pa.ArrowException as error:
         raise other(str(error)) from error
 
@@ -218,34 +199,37 @@ def concat(parts: Sequence[pa.RecordBatch], max_bytes: int) -> pa.RecordBatch:
         raise out_of_range("the list of batches is empty")
     schema = parts[0].schema
     for part in parts[1:]:
+        current().check_time()
         if not part.schema.equals(schema):
             _refuse_schema(schema, part.schema)
     if len(parts) == 1:
         return parts[0]
-    if sum(int(part.nbytes) for part in parts) > max_bytes:
-        raise too_large(f"the batches together are larger than max_batch_bytes = {max_bytes}")
     rows = sum(part.num_rows for part in parts)
-    if rows > _MAX_ROWS:
+    if rows > MAX_ROWS:
         raise too_large(f"{rows} rows are more than 2^32 - 1")
     if not schema:
         return empty_batch(rows).replace_schema_metadata(schema.metadata)
+    require(sum(map(_bytes, parts)) + len(schema) * ARRAY_BYTES, "the batches together", max_bytes)
     try:
-        return pa.concat_batches(parts)
+        columns = [_concat([part.column(i) for part in parts]) for i in range(len(schema))]
     except (pa.ArrowException, ValueError) as error:
         raise too_large(f"the batches cannot be one: {error}") from error
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _is_list_of_any_size(data_type: pa.DataType) -> bool:
-    return bool(types.is_list(data_type) or types.is_large_list(data_type) or types.is_map(data_type))
+def _bytes(batch: pa.RecordBatch) -> int:
+    current().check_time()
+    return int(batch.nbytes)
 
 
-def _filter_column(column: pa.Array, rows: pa.BooleanArray) -> pa.Array:
-    # Arrow cannot filter views yet.
-    if types.is_string_view(column.type):
-        return column.cast(pa.large_string()).filter(rows).cast(column.type)
-    if types.is_binary_view(column.type):
-        return column.cast(pa.large_binary()).filter(rows).cast(column.type)
+def _filter(column: pa.Array, rows: pa.BooleanArray) -> pa.Array:
+    current().check_time()
     return column.filter(rows)
+
+
+def _concat(columns: Sequence[pa.Array]) -> pa.Array:
+    current().check_time()
+    return pa.concat_arrays(columns)
 
 
 def _refuse_schema(expected: pa.Schema, actual: pa.Schema) -> None:
@@ -286,10 +270,9 @@ def _with_variable(
         raise malformed(f"column {column!r}: the offsets begin with {offsets[0]}, not 0")
     if offsets[-1] != content.size:
         raise malformed(f"column {column!r}: the offsets end with {offsets[-1]}, and there are {content.size} bytes")
-    array = pa.Array.from_buffers(data_type, len(offsets) - 1, [bitmap, pa.py_buffer(offsets), content])
     try:
         # Offsets that ascend, and no string that begins or ends within a character.
-        array.validate(full=True)
-    except pa.ArrowInvalid as error:
-        raise malformed(f"column {column!r}: {error}") from error
+        array = build(data_type, len(offsets) - 1, [bitmap, pa.py_buffer(offsets), content])
+    except DataFailure as error:
+        raise malformed(f"column {column!r}: {error.message}") from error
     return put_column(batch, column, array)

@@ -1,14 +1,12 @@
-"""What views and builders share: finding a column, bitmaps in words, and how large Arrow data is once written out."""
+"""What views and builders share: finding a column, and bitmaps in words."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dataflare.data.shapes import no_such_column, other, out_of_range
 
@@ -17,16 +15,11 @@ __all__ = [
     "column_index",
     "empty_batch",
     "entries_of_map",
-    "expanded_bytes",
     "find_column",
-    "holds",
     "no_rows",
     "owned",
-    "row_bytes",
     "words_to_bitmap",
 ]
-
-_WIDEST_TEXT = 128
 
 
 def column_index(batch: pa.RecordBatch, name: str) -> int:
@@ -104,77 +97,3 @@ def entries_of_map(array: pa.MapArray) -> pa.ListArray:
     """See a map as the list of structs of `key` and `value` that it is."""
     kind = array.type
     return array.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
-
-
-def holds(data_type: pa.DataType, check: Callable[[pa.DataType], bool]) -> bool:
-    """Whether the type, or one within it, is of a kind."""
-    return check(data_type) or any(holds(data_type.field(i).type, check) for i in range(data_type.num_fields))
-
-
-def row_bytes(data_type: pa.DataType) -> int:
-    """Bound the bytes of one row that a conversion to this type makes of a number or a null; of a list, one item."""
-    if isinstance(data_type, pa.DictionaryType):
-        return 8 + row_bytes(data_type.value_type)
-    if isinstance(data_type, pa.FixedSizeListType):
-        return int(data_type.list_size) * row_bytes(data_type.value_type) + 1
-    if data_type.num_fields:  # structs, lists and maps
-        return 9 + sum(row_bytes(data_type.field(i).type) for i in range(data_type.num_fields))
-    if isinstance(data_type, pa.FixedSizeBinaryType):
-        return int(data_type.byte_width) + 1  # its bit_width overflows
-    try:
-        return int(data_type.bit_width) // 8 + 1
-    except ValueError:
-        return _WIDEST_TEXT
-
-
-def expanded_bytes(array: pa.Array) -> int:
-    """Bound the bytes of an array with every value written out: a dictionary, a view or a null is larger than it looks.
-
-    At least 1 for each value at each level, so that nulls and structs without fields count too.
-    """
-    size = len(array)
-    if isinstance(array, pa.ExtensionArray):
-        return expanded_bytes(array.storage)
-    if isinstance(array, pa.DictionaryArray):
-        return size + _dictionary_bytes(array)
-    if isinstance(array, pa.StructArray):
-        return size + sum(expanded_bytes(array.field(i)) for i in range(array.type.num_fields))
-    if isinstance(array, pa.MapArray):
-        return expanded_bytes(entries_of_map(array))
-    if isinstance(array, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
-        return size + expanded_bytes(array.flatten())
-    if isinstance(array, pa.RunEndEncodedArray):
-        return size * (1 + expanded_bytes(array.values))
-    if isinstance(array, pa.StringViewArray | pa.BinaryViewArray):
-        return size + int(_byte_lengths(array).sum())
-    return size + int(array.nbytes)
-
-
-def _dictionary_bytes(array: pa.DictionaryArray) -> int:
-    values = array.dictionary
-    indices = array.indices.drop_null()
-    if len(values) == 0 or len(indices) == 0:
-        return 0
-    if _is_text_or_binary(values.type):
-        return int(_byte_lengths(values)[indices.to_numpy(zero_copy_only=False)].sum())
-    widest = row_bytes(values.type) if pa.types.is_primitive(values.type) else expanded_bytes(values)
-    return len(indices) * widest
-
-
-def _is_text_or_binary(data_type: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_string(data_type)
-        or pa.types.is_large_string(data_type)
-        or pa.types.is_string_view(data_type)
-        or pa.types.is_binary(data_type)
-        or pa.types.is_large_binary(data_type)
-        or pa.types.is_binary_view(data_type)
-    )
-
-
-def _byte_lengths(array: pa.Array) -> npt.NDArray[np.int64]:
-    if isinstance(array, pa.StringViewArray | pa.BinaryViewArray):
-        # A view is 16 bytes, of which the first four are the length.
-        views = np.frombuffer(array.buffers()[1] or b"", np.int32).reshape(-1, 4)
-        return views[array.offset : array.offset + len(array), 0].astype(np.int64)
-    return np.asarray(pc.binary_length(array).cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False))

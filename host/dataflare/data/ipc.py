@@ -1,30 +1,45 @@
-"""Batches as Arrow IPC streams, and streams that nobody has vouched for.
+"""Batches in Arrow's IPC format, written by Arrow, and read without it.
+
+What strangers wrote is taken apart here: the frames and the metadata by checked reads, the buffers by
+`dataflare.data.guard.arrays.build`. Arrow's own reader never sees it.
 
 https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc
 """
 
 from __future__ import annotations
 
+import os
 import struct
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import types
 
+from dataflare.budgets import current
 from dataflare.data.builders import concat
-from dataflare.data.columns import no_rows
-from dataflare.data.schemas import MAX_DEPTH, nesting_depth
-from dataflare.data.shapes import DataFailure, malformed, too_large
+from dataflare.data.columns import empty_batch, no_rows
+from dataflare.data.flatbuffers import Table, root
+from dataflare.data.guard.arrays import MAX_ROWS, build
+from dataflare.data.guard.costs import ARRAY_BYTES, require
+from dataflare.data.guard.types import MAX_METADATA_BYTES, kind
+from dataflare.data.guard.vetted import remember
+from dataflare.data.ipc_schema import Node, StreamSchema, read_schema
+from dataflare.data.shapes import malformed, too_large
 
-__all__ = ["decode_stream", "encode_stream"]
+__all__ = ["decode_stream", "encode_stream", "read_file", "read_stream"]
 
-_MAX_ROWS = 2**32 - 1
-# Field numbers in https://github.com/apache/arrow/blob/main/format/Message.fbs
-_MESSAGE_HEADER = 2
-_DICTIONARY_DATA = 1
-_BATCH_BUFFERS = 2
-_BATCH_COMPRESSION = 3
+_CONTINUATION: Final = 0xFFFFFFFF
+_SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
+_CODECS: Final = ("lz4", "zstd")
+_MAGIC: Final = b"ARROW1"
+_SPAN: Final = np.dtype([("first", "<i8"), ("second", "<i8")])
+_BLOCK: Final = np.dtype([("offset", "<i8"), ("head", "<i4"), ("padding", "<i4"), ("body", "<i8")])
+_BUFFERS: Final = {
+    **{"string": 3, "large_string": 3, "binary": 3, "large_binary": 3},
+    **{"null": 0, "struct": 1, "fixed_size_list": 1},
+}
 
 
 def encode_stream(batch: pa.RecordBatch) -> pa.Buffer:
@@ -38,7 +53,7 @@ def encode_stream(batch: pa.RecordBatch) -> pa.Buffer:
 def decode_stream(encoded: Any, max_bytes: int) -> pa.RecordBatch:
     """Read a stream of any number of batches as one batch, which shares the memory of `encoded`.
 
-    Everything is checked: the frame, the buffers' sizes before and after decompression, offsets, UTF-8.
+    Everything is checked: the frame, the types, the buffers' sizes before and after decompression, offsets, UTF-8.
 
     Args:
         encoded: A buffer that nobody will change.
@@ -47,127 +62,310 @@ def decode_stream(encoded: Any, max_bytes: int) -> pa.RecordBatch:
     Raises:
         DataFailure: `malformed`, or `too-large` past `max_bytes` or 2**32 - 1 rows.
     """
-    buffer = pa.py_buffer(encoded)
-    try:
-        if _decompressed_bytes(buffer, max_bytes) > max_bytes:
-            raise too_large(f"the stream is larger than max_batch_bytes = {max_bytes} once decompressed")
-        with pa.ipc.open_stream(buffer) as reader:
-            schema = reader.schema
-            _check_schema(schema)
-            batches = []
-            for batch in reader:
-                batch.validate(full=True)
-                batches.append(batch)
-    except DataFailure:
-        raise
-    except (pa.ArrowException, ValueError, LookupError, struct.error, OSError, OverflowError, MemoryError) as error:
-        raise malformed(f"not a valid Arrow stream: {error}") from error
-    except (TypeError, NotImplementedError, RecursionError) as error:
-        raise malformed(f"an Arrow stream that cannot be read here: {error}") from error
+    found = _decoded(_Memory(pa.py_buffer(encoded)), max_bytes, whole=True)
+    schema = next(found)
+    batches = list(found)
     batch = concat(batches, max_bytes) if batches else no_rows(schema)
-    if batch.num_rows > _MAX_ROWS:
-        raise too_large(f"{batch.num_rows} rows are more than 2^32 - 1")
-    return batch
+    return remember(batch, frozenset(schema.names))
 
 
-def _check_schema(schema: pa.Schema) -> None:
-    if len(set(schema.names)) < len(schema.names):
-        raise malformed("a column is named twice, and names are unique within a batch")
-    for field in schema:
-        if nesting_depth(field.type) > MAX_DEPTH:
-            raise malformed(f"the type of column {field.name!r} nests deeper than {MAX_DEPTH} levels")
-        _check_type(field.type, field.name)
+def read_stream(file: BinaryIO, max_bytes: int) -> Iterator[Any]:
+    """Read a file that holds a stream: yields its schema, then its batches.
 
+    Args:
+        file: Stands where the stream begins.
+        max_bytes: The most bytes that one batch may take.
 
-def _check_type(data_type: pa.DataType, column: str) -> None:
-    """Refuse types outside of what `schemas.wit` lists that Arrow is not safe with.
-
-    Few bytes of a union, of runs or of a view of lists can stand for any number of rows, and Arrow does not validate
-    what views of strings have behind their nulls, but reads it: a crash.
+    Raises:
+        DataFailure: `malformed`, `too-large`.
+        OSError: The file cannot be read.
     """
-    if isinstance(data_type, pa.BaseExtensionType):
-        return _check_type(data_type.storage_type, column)
-    if isinstance(data_type, pa.DictionaryType):
-        return _check_type(data_type.value_type, column)
-    views = (types.is_string_view, types.is_binary_view, types.is_list_view, types.is_large_list_view)
-    if any(check(data_type) for check in (*views, types.is_union, types.is_run_end_encoded)):
-        raise malformed(f"the type of column {column!r}, {data_type}, is not taken from a plugin")
-    if isinstance(data_type, pa.TimestampType):
-        _require_text(data_type, "tz", column)
-    for i in range(data_type.num_fields):
-        child = data_type.field(i)
-        _require_text(child, "name", column)
-        _check_type(child.type, column)
-    return None
+    return _decoded(_File(file), max_bytes, whole=False)
 
 
-def _require_text(owner: pa.DataType | pa.Field, attribute: str, column: str) -> None:
-    """Refuse what Arrow does not check, and what would fail much later, when somebody looks at it."""
+def read_file(file: BinaryIO, max_bytes: int) -> Iterator[Any]:
+    """Read a file in Arrow's file format: yields its schema, then its batches. As `read_stream`."""
+    source = _File(file)
+    with _refusing():
+        tail = source.at(source.size - 10, 10) if source.size >= 20 else b""
+        if tail[4:] != _MAGIC or source.at(0, 6) != _MAGIC:
+            raise malformed("not an Arrow file: its first and last bytes are not ARROW1")
+        size = int.from_bytes(tail[:4], "little")
+        if size > min(source.size, MAX_METADATA_BYTES):
+            raise malformed("not a valid Arrow file: its footer does not fit")
+        footer = root(source.at(source.size - 10 - size, size))
+        table = footer.table(1)
+        if table is None:
+            raise malformed("not a valid Arrow file: there is no schema")
+        decoder = _Decoder(read_schema(table), max_bytes)
+        for block in footer.structs(2, _BLOCK).tolist():
+            decoder.dictionary(*_block(source, block, _DICTIONARY, max_bytes))
+        blocks = footer.structs(3, _BLOCK).tolist()
+    yield decoder.schema
+    for block in blocks:
+        with _refusing():
+            batch = decoder.batch(*_block(source, block, _BATCH, max_bytes))
+        yield batch
+
+
+class _Source(Protocol):
+    def take(self, size: int) -> pa.Buffer:
+        """The next bytes, fewer where there are no more."""
+
+
+class _Memory:
+    def __init__(self, data: pa.Buffer) -> None:
+        self._data = data
+        self._position = 0
+
+    def take(self, size: int) -> pa.Buffer:
+        start = self._position
+        self._position = min(start + size, self._data.size)
+        return self._data.slice(start, self._position - start)
+
+
+class _File:
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.size = os.fstat(file.fileno()).st_size
+
+    def take(self, size: int) -> pa.Buffer:
+        # Not what the file claims, but what it has: nothing is reserved for bytes that are not there.
+        return pa.py_buffer(self._file.read(size))
+
+    def at(self, offset: int, size: int) -> bytes:
+        if not 0 <= offset <= self.size - size or size < 0:
+            raise malformed("a part of the file lies outside of it")
+        self._file.seek(offset)
+        data = self._file.read(size)
+        if len(data) < size:
+            raise malformed("the file ends early: was it changed while it was read?")
+        return data
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
     try:
-        getattr(owner, attribute)
-    except UnicodeDecodeError as error:
-        raise malformed(f"a {attribute} in the type of column {column!r} is not UTF-8") from error
+        yield
+    except (struct.error, UnicodeDecodeError, OverflowError, pa.ArrowException, MemoryError) as error:
+        raise malformed(f"not valid in Arrow's format: {error}") from error
 
 
-def _decompressed_bytes(buffer: pa.Buffer, max_bytes: int) -> int:
-    """Add up what all buffers say they take once decompressed: Arrow allocates that before it looks further."""
-    total = 0
-    reader = pa.ipc.MessageReader.open_stream(buffer)
-    while total <= max_bytes:
+def _decoded(source: _Source, max_bytes: int, *, whole: bool) -> Iterator[Any]:
+    """Yield the schema of a stream, then its batches; `whole` for a limit on all of them together."""
+    with _refusing():
+        first = _message(source, max_bytes)
+        if first is None or first[0] != _SCHEMA:
+            raise malformed("not a valid Arrow stream: it does not begin with a schema")
+        decoder = _Decoder(read_schema(first[1]), max_bytes)
+    yield decoder.schema
+    while True:
+        with _refusing():
+            message = _message(source, max_bytes)
+            if message is None:
+                return
+            code, header, body = message
+            if code == _DICTIONARY:
+                decoder.dictionary(header, body)
+                continue
+            if code != _BATCH:
+                raise malformed(f"not a valid Arrow stream: a message of the kind {code}")
+            if not whole:
+                decoder.begin()
+            batch = decoder.batch(header, body)
+        yield batch
+
+
+def _message(source: _Source, max_bytes: int) -> tuple[int, Table, pa.Buffer] | None:
+    """Read the next message: its kind, its header and its body; `None` at the end."""
+    current().check_time()
+    prefix = source.take(8).to_pybytes()
+    if not prefix or prefix[:4] == bytes(4):
+        return None
+    if len(prefix) < 8 or int.from_bytes(prefix[:4], "little") != _CONTINUATION:
+        raise malformed("not a valid Arrow stream: a message begins with other bytes than it should")
+    size = int.from_bytes(prefix[4:], "little")
+    if size == 0:
+        return None
+    if size > MAX_METADATA_BYTES:
+        raise too_large(f"the metadata of a message take {size} bytes, more than {MAX_METADATA_BYTES}")
+    head = source.take(size).to_pybytes()
+    if len(head) < size:
+        raise malformed("not a valid Arrow stream: it ends within a message")
+    code, header, body_size = _opened(head, max_bytes)
+    body = source.take(body_size)
+    if body.size < body_size:
+        raise malformed("not a valid Arrow stream: it ends within a message")
+    return code, header, body
+
+
+def _opened(head: bytes, max_bytes: int) -> tuple[int, Table, int]:
+    message = root(head)
+    header, size = message.table(2), message.i64(3)
+    if message.i16(0) not in (3, 4):
+        raise malformed(f"a message of the version {message.i16(0)} of the format")
+    if header is None or size < 0:
+        raise malformed("a message without a header or of a negative size")
+    if size > max_bytes:
+        raise too_large(f"a message of {size} bytes is larger than max_batch_bytes = {max_bytes}")
+    return message.u8(1), header, size
+
+
+def _block(source: _File, block: tuple[int, int, int, int], expected: int, max_bytes: int) -> tuple[Table, pa.Buffer]:
+    """Read a message of a file by what the footer says of it."""
+    offset, head_size, _, body_size = block
+    if not 8 <= head_size <= MAX_METADATA_BYTES or not body_size >= 0:
+        raise malformed("not a valid Arrow file: a part of a size that cannot be")
+    head = source.at(offset, head_size)
+    code, header, size = _opened(head[8:] if head[:4] == b"\xff\xff\xff\xff" else head[4:], max_bytes)
+    if code != expected or size != body_size:
+        raise malformed("not a valid Arrow file: the footer and a message contradict each other")
+    return header, pa.py_buffer(source.at(offset + head_size, body_size))
+
+
+class _Decoder:
+    """Makes batches of messages; keeps the dictionaries, and adds up what all takes."""
+
+    def __init__(self, layout: StreamSchema, max_bytes: int) -> None:
+        self.schema = layout.schema
+        self._columns = layout.columns
+        self._values = layout.dictionaries
+        self._max_bytes = max_bytes
+        self._dictionaries: dict[int, pa.Array] = {}
+        self._dictionary_bytes = 0
+        self._total = 0
+
+    def begin(self) -> None:
+        """Count anew, but for the dictionaries."""
+        self._total = self._dictionary_bytes
+
+    def dictionary(self, header: Table, body: pa.Buffer) -> None:
+        """Take a dictionary in, or what is added to one."""
+        number, data = header.i64(0), header.table(1)
+        if data is None or number not in self._values:
+            raise malformed("a dictionary that no column has")
+        before = self._total
+        (array,) = self._arrays(data, body, (Node(self._values[number]),))
+        if len(array) != data.i64(0):
+            raise malformed("a dictionary of another length than it says")
+        if header.flag(2):
+            if number not in self._dictionaries:
+                raise malformed("an addition to a dictionary that is not there")
+            self._add(int(self._dictionaries[number].nbytes))
+            array = pa.concat_arrays([self._dictionaries[number], array])
+        self._dictionaries[number] = array
+        self._dictionary_bytes += self._total - before
+
+    def batch(self, header: Table, body: pa.Buffer) -> pa.RecordBatch:
+        """Make a batch."""
+        rows = header.i64(0)
+        if not 0 <= rows <= MAX_ROWS:
+            raise malformed(f"a batch of {rows} rows")
+        columns = self._arrays(header, body, self._columns)
+        if any(len(column) != rows for column in columns):
+            raise malformed("a column of another length than its batch")
+        if not columns:
+            batch = empty_batch(rows).replace_schema_metadata(self.schema.metadata)
+        else:
+            batch = pa.RecordBatch.from_arrays(columns, schema=self.schema)
+        return remember(batch, frozenset(self.schema.names))
+
+    def _add(self, size: int) -> None:
+        self._total += size
+        require(self._total, "the stream", self._max_bytes)
+
+    def _arrays(self, data: Table, body: pa.Buffer, columns: tuple[Node, ...]) -> list[pa.Array]:
+        nodes = data.structs(1, _SPAN)
+        if data.structs(4, "<i8").size:
+            raise malformed("a batch of views")
+        self._add(len(nodes) * ARRAY_BYTES)
+        buffers = self._buffers(data, body)
+        reading = _Reading(iter(nodes.tolist()), iter(buffers), self._dictionaries)
         try:
-            message = reader.read_next_message()
+            arrays = [reading.array(column) for column in columns]
         except StopIteration:
-            break
-        total += _message_bytes(message, max_bytes)
-    return total
+            raise malformed("a batch of fewer parts than its schema says") from None
+        if not reading.done():
+            raise malformed("a batch of more parts than its schema says")
+        return arrays
 
+    def _buffers(self, data: Table, body: pa.Buffer) -> list[pa.Buffer | None]:
+        """Slice the buffers out of a body, decompressed."""
+        spans = data.structs(2, _SPAN)
+        starts, sizes = spans["first"], spans["second"]
+        if (
+            len(spans)
+            and not ((starts >= 0) & (sizes >= 0) & (starts <= body.size) & (sizes <= body.size - starts)).all()
+        ):
+            raise malformed("a buffer lies outside of its message")
+        compression = data.table(3)
+        # As numbers of Python, whose sum cannot overflow.
+        if compression is None:
+            self._add(sum(sizes.tolist()))
+            return [_aligned(body.slice(start, size)) if size else None for start, size in spans.tolist()]
+        codec = compression.u8(0)
+        if codec >= len(_CODECS) or compression.u8(1):
+            raise malformed(f"a compression of the number {codec}")
+        return [self._unpacked(body.slice(start, size), _CODECS[codec]) for start, size in spans.tolist()]
 
-def _message_bytes(message: Any, max_bytes: int) -> int:
-    if message.body is None or message.type not in ("record batch", "dictionary"):
-        return 0
-    metadata = message.metadata.to_pybytes()
-    table = _indirect(metadata, _slot(metadata, _u32(metadata, 0), _MESSAGE_HEADER))
-    if message.type == "dictionary":
-        table = _indirect(metadata, _slot(metadata, table, _DICTIONARY_DATA))
-    body_size = int(message.body.size)
-    compressed = _slot(metadata, table, _BATCH_COMPRESSION)
-    if not compressed:
-        return body_size
-    slot = _slot(metadata, table, _BATCH_BUFFERS)
-    if not slot:
-        return body_size
-    vector = _indirect(metadata, slot)
-    spans = np.frombuffer(metadata, "<i8", 2 * _u32(metadata, vector), vector + 4).reshape(-1, 2)
-    total = 0
-    for offset, length in spans.tolist():  # a buffer, not a row
-        if length == 0:
-            continue
-        if length < 8 or offset < 0 or offset + length > body_size:
-            raise malformed("not a valid Arrow stream: a buffer lies outside of its message")
-        (size,) = struct.unpack("<q", message.body.slice(offset, 8).to_pybytes())
+    def _unpacked(self, packed: pa.Buffer, codec: str) -> pa.Buffer | None:
+        if packed.size == 0:
+            return None
+        if packed.size < 8:
+            raise malformed("a compressed buffer without its size")
+        size = int.from_bytes(packed.slice(0, 8).to_pybytes(), "little", signed=True)
         if size < -1:
-            raise malformed("not a valid Arrow stream: a compressed buffer of negative length")
-        total += length - 8 if size == -1 else size
-        if total > max_bytes:
-            break
-    return total
+            raise malformed("a compressed buffer of negative size")
+        current().check_time()
+        rest = packed.slice(8)
+        self._add(rest.size if size == -1 else size)
+        if size == -1:
+            return _aligned(rest)
+        with pa.CompressedInputStream(pa.BufferReader(rest), codec) as stream:
+            # Not `pa.decompress`: of data that are shorter than they claim it returns whatever the memory held.
+            unpacked = stream.read_buffer(size)
+        if unpacked.size != size:
+            raise malformed("a compressed buffer of another size than it says")
+        return unpacked
 
 
-# Just enough of FlatBuffers, over metadata that Arrow has verified: a table begins with the distance back to its
-# vtable, which holds the distance of each field from the table, 0 where it is absent.
+class _Reading:
+    """Where the arrays of one batch have come to in its nodes and buffers."""
+
+    def __init__(
+        self, nodes: Iterator[tuple[int, int]], buffers: Iterator[pa.Buffer | None], dictionaries: dict[int, pa.Array]
+    ) -> None:
+        self._nodes = nodes
+        self._buffers = buffers
+        self._dictionaries = dictionaries
+
+    def done(self) -> bool:
+        """Whether nothing is left."""
+        return next(self._nodes, None) is None and next(self._buffers, self) is self
+
+    def array(self, node: Node) -> pa.Array:
+        """Make the next array; StopIteration where there is none."""
+        current().check_time()
+        rows, nulls = next(self._nodes)
+        name = kind(node.type)
+        buffers = [next(self._buffers) for _ in range(_BUFFERS.get(name, 2))]
+        if not 0 <= nulls <= rows:
+            raise malformed(f"{nulls} nulls in {rows} rows")
+        if buffers and nulls == 0:
+            buffers[0] = None
+        children = [self.array(child) for child in node.children]
+        dictionary = None
+        if node.dictionary is not None:
+            dictionary = self._dictionaries.get(node.dictionary)
+            if dictionary is None:
+                raise malformed("a column whose dictionary is not there")
+        array = build(node.type, rows, buffers, children, dictionary)
+        if buffers and array.null_count != nulls:
+            raise malformed(f"{array.null_count} nulls, where {nulls} are said to be")
+        if name == "map" and children[0].null_count:
+            raise malformed("not a sound array of map: an entry is null")
+        return array
 
 
-def _u32(data: bytes, position: int) -> int:
-    return int(struct.unpack_from("<I", data, position)[0])
-
-
-def _indirect(data: bytes, position: int) -> int:
-    return position + _u32(data, position)
-
-
-def _slot(data: bytes, table: int, field: int) -> int:
-    vtable = table - int(struct.unpack_from("<i", data, table)[0])
-    size = int(struct.unpack_from("<H", data, vtable)[0])
-    entry = 4 + 2 * field
-    distance = int(struct.unpack_from("<H", data, vtable + entry)[0]) if entry + 2 <= size else 0
-    return table + distance if distance else 0
+def _aligned(buffer: pa.Buffer) -> pa.Buffer:
+    return buffer if buffer.address % 8 == 0 else pa.py_buffer(buffer.to_pybytes())

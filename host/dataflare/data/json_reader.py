@@ -19,8 +19,12 @@ import pyarrow.compute as pc
 import pyarrow.json as arrow_json
 from pyarrow import types
 
-from dataflare.data.columns import empty_batch, holds, no_rows, row_bytes
-from dataflare.data.schemas import MAX_DEPTH
+from dataflare.data.columns import empty_batch, no_rows
+from dataflare.data.guard.arrays import admit
+from dataflare.data.guard.batches import admit_batch
+from dataflare.data.guard.costs import holds, row_bytes
+from dataflare.data.guard.types import MAX_DEPTH
+from dataflare.data.guard.vetted import remember
 from dataflare.data.shapes import malformed, too_large, wrong_type
 from dataflare.data.views import text_values
 
@@ -57,8 +61,7 @@ def decode_json_lines(lines: bytes, schema: pa.Schema | None, max_bytes: int) ->
         raise _located(error, lines, wire, starts) from error
     if schema is None:
         if not any(_holds_nested_null(field.type) for field in batch.schema):
-            batch.validate()
-            return batch
+            return admit_batch(batch)
         # Arrow's reader makes broken arrays of nulls within lists; `_wire_type` goes round that.
         return decode_json_lines(lines, batch.schema, max_bytes)
     if not schema:
@@ -66,15 +69,14 @@ def decode_json_lines(lines: bytes, schema: pa.Schema | None, max_bytes: int) ->
     columns = []
     for field in schema:
         try:
-            column = _restore(batch.column(field.name), field.type)
-            column.validate(full=True)
+            column = admit(_restore(batch.column(field.name), field.type), field.name)
         except (pa.ArrowException, ValueError, OverflowError) as error:
             raise malformed(_name_line(error, batch, field, lines, starts)) from error
         if column.null_count and not field.nullable:
             row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
             raise malformed(f"line {starts[row]}: {field.name!r} is null or absent, and must not be")
         columns.append(column)
-    batch = pa.RecordBatch.from_arrays(columns, schema=schema)
+    batch = remember(pa.RecordBatch.from_arrays(columns, schema=schema), frozenset(schema.names))
     if batch.nbytes > max_bytes:
         raise too_large(f"the batch is larger than max_batch_bytes = {max_bytes}")
     return batch

@@ -15,7 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
-from dataflare.data.columns import entries_of_map, expanded_bytes
+from dataflare.budgets import current
+from dataflare.data.columns import entries_of_map
+from dataflare.data.guard.costs import expanded_bytes, require, value_count
 from dataflare.data.shapes import DataFailure, out_of_range, too_large, wrong_type
 from dataflare.data.views import binary_values
 
@@ -23,6 +25,7 @@ __all__ = ["encode_json_lines"]
 
 _ROWS_AT_ONCE = 32_768
 _BYTES_AT_ONCE = 2**26
+_TEXT_BYTES = 16  # of a value with its offset
 _EXACT_INTEGERS = 1e16
 _YEAR_1 = -62_135_596_800  # in seconds since 1970
 _YEAR_10000 = 253_402_300_800
@@ -59,12 +62,16 @@ def encode_json_lines(batch: pa.RecordBatch, max_bytes: int) -> pa.Buffer:
 
 def _next_rows(batch: pa.RecordBatch, start: int, max_bytes: int) -> pa.RecordBatch:
     """Slice off rows that are not too many to be written out at once."""
+    current().check_time()
     rows = batch.slice(start, _ROWS_AT_ONCE)
-    while (size := sum(expanded_bytes(column) for column in rows.columns)) > _BYTES_AT_ONCE and rows.num_rows > 1:
+    while (size := sum(map(_text_bytes, rows.columns))) > _BYTES_AT_ONCE and rows.num_rows > 1:
         rows = rows.slice(0, rows.num_rows // 2)
-    if size > max_bytes:
-        raise too_large(f"row {start} alone is larger than max_batch_bytes = {max_bytes}")
+    require(size, f"row {start} alone", max(max_bytes, _BYTES_AT_ONCE))
     return rows
+
+
+def _text_bytes(column: pa.Array) -> int:
+    return expanded_bytes(column) + _TEXT_BYTES * value_count(column)
 
 
 def _join_rows(rows: pa.RecordBatch, keys: list[str]) -> pa.Buffer:
@@ -94,15 +101,13 @@ def _keep_nulls(texts: pa.Array, source: pa.Array) -> pa.Array:
 def _render(array: pa.Array, column: str) -> pa.Array:
     """Turn values into JSON texts; a null stays null."""
     data_type = array.type
-    if isinstance(array, pa.ExtensionArray):
-        return _render(array.storage, column)
     if types.is_null(data_type):
         return pa.nulls(len(array), pa.large_string())
     if types.is_boolean(data_type) or types.is_integer(data_type) or types.is_duration(data_type):
         return (array.cast(pa.int64()) if types.is_duration(data_type) else array).cast(pa.large_string())
     if types.is_floating(data_type):
         return _render_floats(array)
-    if types.is_string(data_type) or types.is_large_string(data_type) or types.is_string_view(data_type):
+    if types.is_string(data_type) or types.is_large_string(data_type):
         return _render_strings(array.cast(pa.large_string()))
     if types.is_decimal(data_type) or types.is_date(data_type) or types.is_time(data_type):
         _check_years(array, column)
@@ -117,8 +122,6 @@ def _render(array: pa.Array, column: str) -> pa.Array:
         return _render_lists(array, column)
     if types.is_map(data_type):
         return _render_lists(entries_of_map(array), column)
-    if types.is_run_end_encoded(data_type):
-        return _render(pc.run_end_decode(array), column)
     try:
         values = binary_values(array, column)
     except DataFailure:

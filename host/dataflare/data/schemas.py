@@ -23,15 +23,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from dataflare.data.guard.types import MAX_COLUMNS, MAX_DEPTH, reduced, refusal, type_name
 from dataflare.errors import DataflareError
 
-__all__ = ["MAX_DEPTH", "Field", "Schema", "SchemaError", "from_wit", "nesting_depth", "parse_type", "to_wit"]
-
-MAX_DEPTH = 32
-"""How deeply types may nest: Arrow itself overflows the stack on some thousands."""
+__all__ = ["Field", "Schema", "SchemaError", "from_wit", "parse_type", "to_wit"]
 
 _MAX_TYPE_NAME = 65_536
-_MAX_FIELDS = 16_384
 _MAX_METADATA_PAIRS = 4_096
 
 _PLAIN: dict[str, pa.DataType] = {
@@ -39,8 +36,8 @@ _PLAIN: dict[str, pa.DataType] = {
     for plain in (
         *(pa.null(), pa.bool_(), pa.float16(), pa.float32(), pa.float64(), pa.date32(), pa.date64()),
         *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
-        *(pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary(), pa.binary_view()),
-        *(pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns"), pa.month_day_nano_interval()),
+        *(pa.string(), pa.large_string(), pa.binary(), pa.large_binary()),
+        *(pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns")),
         *(pa.duration("s"), pa.duration("ms"), pa.duration("us"), pa.duration("ns")),
     )
 }
@@ -88,9 +85,6 @@ def to_wit(schema: pa.Schema) -> Schema:
 
     An extension type is named by its storage, with its name in the metadata, as in an Arrow stream. Pairs of metadata
     that are not UTF-8 are left out, since a WIT string cannot carry them.
-
-    Raises:
-        SchemaError: A type nests deeper than `MAX_DEPTH`.
     """
     return Schema(tuple(_field_to_wit(field) for field in schema), _metadata_to_wit(schema.metadata))
 
@@ -102,8 +96,8 @@ def from_wit(schema: Any) -> pa.Schema:
         SchemaError: The name of a type is not in Arrow's notation, a column's name or a metadata key repeats, or the
             schema is larger than this module takes.
     """
-    if len(schema.fields) > _MAX_FIELDS:
-        raise SchemaError(f"the schema has {len(schema.fields)} columns, more than {_MAX_FIELDS}")
+    if len(schema.fields) > MAX_COLUMNS:
+        raise SchemaError(f"the schema has {len(schema.fields)} columns, more than {MAX_COLUMNS}")
     names: set[str] = set()
     fields = []
     for field in schema.fields:
@@ -126,38 +120,16 @@ def parse_type(text: str) -> pa.DataType:
     parsed = parser.type(depth=0)
     if parser.position != len(text):
         raise parser.unexpected("the end")
+    if reason := refusal(parsed):
+        raise SchemaError(f"the type {_shorten(text)} cannot be: {reason}")
     return parsed
 
 
-def nesting_depth(data_type: pa.DataType) -> int:
-    """Count the levels of a type: 1 for a plain one. Stops one past `MAX_DEPTH`."""
-    level: list[pa.DataType] = [data_type]
-    depth = 0
-    while level and depth <= MAX_DEPTH:
-        depth += 1
-        level = [child for parent in level for child in _children(parent)]
-    return depth
-
-
-def _children(data_type: pa.DataType) -> list[pa.DataType]:
-    if isinstance(data_type, pa.BaseExtensionType):
-        return [data_type.storage_type]
-    if isinstance(data_type, pa.DictionaryType):
-        return [data_type.value_type]
-    if isinstance(data_type, pa.RunEndEncodedType):
-        return [data_type.value_type]
-    return [data_type.field(i).type for i in range(data_type.num_fields)]
-
-
 def _field_to_wit(field: pa.Field) -> Field:
-    data_type = field.type
     metadata = dict(field.metadata or {})
-    if nesting_depth(data_type) > MAX_DEPTH:
-        raise SchemaError(f"the type of column {_shorten(field.name)} nests deeper than {MAX_DEPTH} levels")
-    if isinstance(data_type, pa.BaseExtensionType):
-        metadata[b"ARROW:extension:name"] = data_type.extension_name.encode()
-        data_type = data_type.storage_type
-    return Field(field.name, str(data_type), field.nullable, _metadata_to_wit(metadata))
+    if isinstance(field.type, pa.BaseExtensionType):
+        metadata[b"ARROW:extension:name"] = field.type.extension_name.encode()
+    return Field(field.name, type_name(reduced(field.type)), field.nullable, _metadata_to_wit(metadata))
 
 
 def _field_from_wit(field: Any) -> pa.Field:

@@ -1,4 +1,4 @@
-"""One column of a batch as plain numbers, text or bytes.
+"""One column of a batch as plain numbers, text or bytes; the column is checked.
 
 Where the type allows, a view shares the column's memory; it is never to be written to. No function keeps anything, so
 all may run in any thread.
@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
-from dataflare.data.columns import bitmap_to_words, expanded_bytes
-from dataflare.data.shapes import BinaryValues, TextValues, malformed, out_of_range, too_large, wrong_type
+from dataflare.data.columns import bitmap_to_words
+from dataflare.data.guard.costs import expanded_bytes, require
+from dataflare.data.shapes import BinaryValues, TextValues, out_of_range, too_large, wrong_type
 
 __all__ = [
     "binary_values",
@@ -47,7 +48,7 @@ def is_int64_like(data_type: pa.DataType) -> bool:
 
 def is_text(data_type: pa.DataType) -> bool:
     """Whether values of the type are strings, written out one by one."""
-    return bool(types.is_string(data_type) or types.is_large_string(data_type) or types.is_string_view(data_type))
+    return bool(types.is_string(data_type) or types.is_large_string(data_type))
 
 
 def validity_words(array: pa.Array) -> npt.NDArray[np.uint64] | None:
@@ -55,7 +56,7 @@ def validity_words(array: pa.Array) -> npt.NDArray[np.uint64] | None:
     if types.is_null(array.type):
         return np.zeros((len(array) + 63) // 64, np.uint64) if len(array) else None
     bitmap = array.buffers()[0]
-    if types.is_dictionary(array.type) or types.is_union(array.type) or types.is_run_end_encoded(array.type):
+    if types.is_dictionary(array.type):
         # Their nulls can lie in what the row points to.
         valid = pc.is_valid(array)
         if bool(pc.all(valid).as_py()):
@@ -122,22 +123,14 @@ def text_values(array: pa.Array, column: str, max_bytes: int) -> TextValues:
     """Return a column of strings, a null as no bytes; the text shares the column's memory where nulls take none.
 
     Raises:
-        DataFailure: `wrong-type`; `too-large` past 2**32 - 1 bytes, or for a dictionary past `max_bytes` written out;
-            `malformed` where the column is not UTF-8, as a file can be that nobody has checked.
+        DataFailure: `wrong-type`; `too-large` past 2**32 - 1 bytes, or for a dictionary past `max_bytes` written out.
     """
     data_type = array.type
     if types.is_dictionary(data_type) and is_text(data_type.value_type):
-        if expanded_bytes(array) > max(max_bytes, 2 * int(array.nbytes)):
-            raise too_large(f"column {column!r} written out is larger than max_batch_bytes = {max_bytes}")
+        require(expanded_bytes(array), f"column {column!r} written out", max(max_bytes, 2 * int(array.nbytes)))
         array = array.dictionary.cast(pa.large_string()).take(array.indices)
     elif not is_text(data_type):
         raise wrong_type(column, "strings, or a dictionary of strings", data_type)
-    elif types.is_string_view(data_type):
-        array = array.cast(pa.large_string())
-    try:
-        array.validate(full=True)
-    except pa.ArrowInvalid as error:
-        raise malformed(f"column {column!r}: {error}") from error
     offsets, text = _variable(array, column)
     return TextValues(offsets, text)
 
@@ -149,7 +142,7 @@ def binary_values(array: pa.Array, column: str) -> BinaryValues:
         DataFailure: `wrong-type`; `too-large` past 2**32 - 1 bytes.
     """
     data_type = array.type
-    if types.is_fixed_size_binary(data_type) or types.is_binary_view(data_type):
+    if types.is_fixed_size_binary(data_type):
         array = array.cast(pa.large_binary())
     elif not (types.is_binary(data_type) or types.is_large_binary(data_type)):
         raise wrong_type(column, "byte strings", data_type)

@@ -11,7 +11,11 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as parquet
 
+from dataflare.data.guard.batches import admit_batch, admit_schema
+from dataflare.data.guard.vetted import remember, vetted_columns
+from dataflare.data.ipc import read_file
 from dataflare.data.schemas import parse_type
+from dataflare.data.shapes import DataFailure
 from dataflare.pipeline.connectors import ArrowRead, CsvRead, JsonlRead, ParquetRead, ReadNode
 from dataflare.pipeline.csv_lines import QuoteCounter, line_of_record, open_record
 from dataflare.pipeline.failures import DataError
@@ -20,6 +24,7 @@ from dataflare.pipeline.jsonl_reader import read_json_lines
 __all__ = ["FileSource", "open_source"]
 
 _CSV_BLOCK_BYTES = 8 * 2**20
+_MAX_ARROW_BYTES = 2 * 2**30  # of one batch
 _ROW_IN_MESSAGE = re.compile(r"Row #(\d+): ")
 
 
@@ -54,8 +59,9 @@ class FileSource:
             DataError: What follows is not what it should be; names the line where the file has lines.
         """
         while (batch := self._next()) is not None:
+            vetted = vetted_columns(batch)
             for start in range(0, batch.num_rows, self._rows):
-                yield batch.slice(start, self._rows)
+                yield remember(batch.slice(start, self._rows), vetted)
 
     def close(self) -> None:
         """Close the file; idempotent."""
@@ -64,7 +70,7 @@ class FileSource:
     def _next(self) -> Any:
         try:
             return next(self._batches, None)
-        except pa.ArrowException as error:
+        except (pa.ArrowException, DataFailure) as error:
             raise DataError(str(error), file=str(self._path)) from error
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror or error}", file=str(self._path)) from error
@@ -87,19 +93,16 @@ def open_source(node: ReadNode, path: Path) -> FileSource:
 
 
 def _arrow_batches(path: Path, node: ArrowRead) -> Iterator[Any]:
-    with pa.memory_map(str(path)) as mapped, pa.ipc.open_file(mapped) as reader:
-        yield reader.schema
-        for number in range(reader.num_record_batches):
-            batch = reader.get_batch(number)
-            # Nobody downstream looks again whether offsets lie within their buffers.
-            batch.validate(full=True)
-            yield batch
+    # Read, not mapped: a file that somebody truncates would end the process.
+    with path.open("rb") as file:
+        yield from read_file(file, _MAX_ARROW_BYTES)
 
 
 def _parquet_batches(path: Path, node: ParquetRead) -> Iterator[Any]:
     with parquet.ParquetFile(path) as file:
-        yield file.schema_arrow
-        yield from file.iter_batches(batch_size=node.options.batch_rows)
+        yield admit_schema(file.schema_arrow)
+        for batch in file.iter_batches(batch_size=node.options.batch_rows):
+            yield admit_batch(batch)
 
 
 def _json_lines_batches(path: Path, node: JsonlRead) -> Iterator[Any]:

@@ -1,0 +1,152 @@
+"""Columns converted to other types.
+
+Arrow converts plain values only; lists, structs, maps and dictionaries are taken apart here, and put together again.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from dataflare.budgets import current
+from dataflare.data.columns import bitmap_to_words
+from dataflare.data.guard.costs import expanded_bytes, require, row_bytes
+from dataflare.data.guard.types import DECIMAL_DIGITS, is_flat, kind
+from dataflare.data.shapes import malformed, wrong_type
+
+__all__ = ["cast"]
+
+_ROWS_AT_ONCE: Final = 2**20
+_MAX_ITEMS: Final = 2**31 - 1
+_LISTS: Final = frozenset({"list", "large_list", "map", "fixed_size_list"})
+
+
+def cast(array: pa.Array, target: pa.DataType, column: str, max_bytes: int) -> pa.Array:
+    """Convert a checked array.
+
+    Args:
+        array: Its type is on the list.
+        target: A type on the list.
+        column: Its name, for messages.
+        max_bytes: What the result may take, unless it takes at most twice what `array` does.
+
+    Raises:
+        DataFailure: `malformed` where a value cannot be converted, `wrong-type` where the types cannot be, `too-large`
+            where the result could be larger than `max_bytes`.
+    """
+    bound = expanded_bytes(array) + len(array) * row_bytes(target)
+    require(bound, f"column {column!r} as {target}", max(max_bytes, 2 * int(array.nbytes)))
+    try:
+        return _cast(array, target)
+    except _NotConvertible as error:
+        raise wrong_type(column, f"a type that can be converted to {target}", array.type) from error
+    except (pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        raise wrong_type(column, f"a type that can be converted to {target}", array.type) from error
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        raise malformed(f"column {column!r}: {error}") from error
+
+
+class _NotConvertible(Exception):
+    """There is no conversion between the types."""
+
+
+def _cast(array: pa.Array, target: pa.DataType) -> pa.Array:
+    current().check_time()
+    source = array.type
+    if source.equals(target):
+        return array
+    name, wanted = kind(source), kind(target)
+    if name == "null":
+        return pa.nulls(len(array), target)
+    if name == "dictionary":
+        return _cast(array.dictionary.take(array.indices), target)
+    if wanted == "dictionary":
+        encoded = _cast(array, target.value_type).dictionary_encode()
+        indices = _flat(encoded.indices, target.index_type)
+        return pa.DictionaryArray.from_arrays(indices, encoded.dictionary, ordered=target.ordered)
+    if name in _LISTS and wanted in _LISTS:
+        return _list(array, target)
+    if name == wanted == "struct":
+        return _struct(array, target)
+    if is_flat(source) and is_flat(target):
+        return _flat(array, target)
+    raise _NotConvertible
+
+
+def _flat(array: pa.Array, target: pa.DataType) -> pa.Array:
+    _check_scales(array.type, target)
+    if len(array) <= _ROWS_AT_ONCE:
+        parts = [array.cast(target)]
+    else:
+        parts = []
+        for start in range(0, len(array), _ROWS_AT_ONCE):
+            current().check_time()
+            parts.append(array.slice(start, _ROWS_AT_ONCE).cast(target))
+    converted = parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
+    converted.validate(full=True)
+    return converted
+
+
+def _check_scales(source: pa.DataType, target: pa.DataType) -> None:
+    """Keep to Arrow's tables of powers of ten, which it reads past the end of."""
+    digits = [DECIMAL_DIGITS[name] for name in (kind(source), kind(target)) if name in DECIMAL_DIGITS]
+    if len(digits) == 2 and abs(source.scale - target.scale) > min(digits):
+        raise _NotConvertible
+
+
+def _validity(array: pa.Array) -> pa.Buffer | None:
+    """The bitmap of an array, from its first row on."""
+    if array.null_count == 0:
+        return None
+    return pa.py_buffer(bitmap_to_words(array.buffers()[0], array.offset, len(array)))
+
+
+def _struct(array: pa.StructArray, target: pa.DataType) -> pa.Array:
+    source = array.type
+    names = [source.field(i).name for i in range(source.num_fields)]
+    if names != [target.field(i).name for i in range(target.num_fields)]:
+        raise _NotConvertible
+    children = [_child(array.field(i), target.field(i)) for i in range(target.num_fields)]
+    return pa.Array.from_buffers(target, len(array), [_validity(array)], children=children)
+
+
+def _child(array: pa.Array, field: pa.Field) -> pa.Array:
+    converted = _cast(array, field.type)
+    if converted.null_count and not field.nullable:
+        raise ValueError(f"{field.name!r} is null in a row, and must not be")
+    return converted
+
+
+def _list(array: pa.Array, target: pa.DataType) -> pa.Array:
+    name, wanted = kind(array.type), kind(target)
+    rows = len(array)
+    if name == "fixed_size_list":
+        size = int(array.type.list_size)
+        items = array.values.slice(array.offset * size, rows * size)
+        ends = np.arange(rows + 1, dtype=np.int64) * size
+    else:
+        dtype = np.int64 if name == "large_list" else np.int32
+        ends = np.frombuffer(array.offsets.buffers()[1] or bytes(8), dtype, rows + 1, array.offset * dtype().itemsize)
+        first, last = int(ends[0]), int(ends[-1])
+        items = _entries(array, first, last) if name == "map" else array.values.slice(first, last - first)
+        ends = ends.astype(np.int64) - first
+    if wanted == "fixed_size_list":
+        # For a null list of any size there would be no items to take.
+        if name != wanted or array.type.list_size != target.list_size:
+            raise _NotConvertible
+        children = [_child(items, target.value_field)]
+        return pa.Array.from_buffers(target, rows, [_validity(array)], children=children)
+    if (name == "map") != (wanted == "map") and wanted == "map":
+        raise _NotConvertible
+    if wanted != "large_list" and int(ends[-1]) > _MAX_ITEMS:
+        raise ValueError(f"{int(ends[-1])} items are more than a {wanted} has")
+    offsets = pa.py_buffer(ends if wanted == "large_list" else ends.astype(np.int32))
+    child = _child(items, target.field(0))
+    return pa.Array.from_buffers(target, rows, [_validity(array), offsets], children=[child])
+
+
+def _entries(array: pa.MapArray, first: int, last: int) -> pa.Array:
+    columns = [each.slice(first, last - first) for each in (array.keys, array.items)]
+    return pa.StructArray.from_arrays(columns, fields=list(array.type.field(0).type))

@@ -1,0 +1,117 @@
+"""Reads FlatBuffers that nobody has vouched for: every access is checked, and a wrong one is `struct.error`.
+
+A table begins with the distance back to its vtable, which holds the distance of each field from the table, 0 where the
+field is absent. https://flatbuffers.dev/internals
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Table", "root"]
+
+_U16: Final = struct.Struct("<H")
+_I16: Final = struct.Struct("<h")
+_U32: Final = struct.Struct("<I")
+_I32: Final = struct.Struct("<i")
+_I64: Final = struct.Struct("<q")
+
+
+def root(data: bytes) -> Table:
+    """The table that a buffer is about."""
+    return Table(data, _unpack(_U32, data, 0))
+
+
+class Table:
+    """A table within a buffer; fields go by their numbers in the schema."""
+
+    __slots__ = ("_data", "_fields", "_position")
+
+    def __init__(self, data: bytes, position: int) -> None:
+        self._data = data
+        self._position = position
+        vtable = position - _unpack(_I32, data, position)
+        size = _unpack(_U16, data, vtable)
+        if size < 4 or size % 2 or vtable + size > len(data):
+            raise struct.error("a table without a sound vtable")
+        self._fields: tuple[int, ...] = struct.unpack_from(f"<{size // 2 - 2}H", data, vtable + 4)
+
+    def u8(self, field: int, default: int = 0) -> int:
+        at = self._place(field)
+        return default if at is None else self._byte(at)
+
+    def flag(self, field: int) -> bool:
+        return self.u8(field) != 0
+
+    def i16(self, field: int, default: int = 0) -> int:
+        return self._number(_I16, field, default)
+
+    def i32(self, field: int, default: int = 0) -> int:
+        return self._number(_I32, field, default)
+
+    def i64(self, field: int, default: int = 0) -> int:
+        return self._number(_I64, field, default)
+
+    def table(self, field: int) -> Table | None:
+        at = self._place(field)
+        return None if at is None else Table(self._data, self._follow(at))
+
+    def tables(self, field: int) -> list[Table]:
+        """A vector of tables."""
+        places = self._vector(field, "<u4")
+        if places is None:
+            return []
+        values, start = places
+        return [Table(self._data, start + 4 * index + int(step)) for index, step in enumerate(values)]
+
+    def structs(self, field: int, dtype: Any) -> npt.NDArray[Any]:
+        """A vector of numbers, or of structs of numbers."""
+        found = self._vector(field, dtype)
+        return np.empty(0, dtype) if found is None else found[0]
+
+    def blob(self, field: int) -> bytes | None:
+        """A string, or a vector of bytes."""
+        found = self._vector(field, "u1")
+        return None if found is None else found[0].tobytes()
+
+    def text(self, field: int) -> str | None:
+        """A string; UnicodeDecodeError where it is not UTF-8."""
+        found = self.blob(field)
+        return None if found is None else found.decode()
+
+    def _vector(self, field: int, dtype: Any) -> tuple[npt.NDArray[Any], int] | None:
+        at = self._place(field)
+        if at is None:
+            return None
+        start = self._follow(at) + 4
+        count = _unpack(_U32, self._data, start - 4)
+        if start + count * np.dtype(dtype).itemsize > len(self._data):
+            raise struct.error("a vector past the end")
+        return np.frombuffer(self._data, dtype, count, start), start
+
+    def _place(self, field: int) -> int | None:
+        distance = self._fields[field] if field < len(self._fields) else 0
+        return self._position + distance if distance else None
+
+    def _follow(self, at: int) -> int:
+        return at + _unpack(_U32, self._data, at)
+
+    def _number(self, form: struct.Struct, field: int, default: int) -> int:
+        at = self._place(field)
+        return default if at is None else _unpack(form, self._data, at)
+
+    def _byte(self, at: int) -> int:
+        if at >= len(self._data):
+            raise struct.error("a byte past the end")
+        return self._data[at]
+
+
+def _unpack(form: struct.Struct, data: bytes, at: int) -> int:
+    # A negative place would count from the end.
+    if at < 0:
+        raise struct.error("a place before the beginning")
+    return int(form.unpack_from(data, at)[0])

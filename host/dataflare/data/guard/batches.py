@@ -1,0 +1,65 @@
+"""Batches that come from elsewhere: out of a file that Arrow has read, or from who embeds the host."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from dataflare.data.guard.arrays import admit, admit_type
+from dataflare.data.guard.types import MAX_COLUMNS
+from dataflare.data.guard.vetted import remember
+from dataflare.data.shapes import malformed, too_large
+
+__all__ = ["admit_batch", "admit_columns", "admit_schema"]
+
+
+def admit_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Check a batch in full; return it as plugins see it.
+
+    Columns of extension types become their storage, with the extension's name in the field's metadata, and views of
+    strings and bytes are written out.
+
+    Raises:
+        DataFailure: `wrong-type` for a type that is not on the list, `malformed` for contents that are not sound,
+            `too-large` for too many columns.
+    """
+    _check_names(batch.schema)
+    admitted = admit_columns(batch, range(batch.num_columns))
+    return remember(admitted, frozenset(admitted.schema.names))
+
+
+def admit_schema(schema: pa.Schema) -> pa.Schema:
+    """Return the schema of what `admit_batch` makes of batches of this one; the same errors."""
+    _check_names(schema)
+    return pa.schema([_field(field) for field in schema], metadata=schema.metadata)
+
+
+def admit_columns(batch: pa.RecordBatch, indices: Sequence[int]) -> pa.RecordBatch:
+    """Check some columns of a batch, and return it with those as plugins see them; the same errors."""
+    for index in indices:
+        field = batch.schema.field(index)
+        column = batch.column(index)
+        admitted = admit(column, field.name)
+        if admitted is not column:
+            batch = batch.set_column(index, _field(field), admitted)
+    return batch
+
+
+def _check_names(schema: pa.Schema) -> None:
+    if len(schema) > MAX_COLUMNS:
+        raise too_large(f"{len(schema)} columns are more than {MAX_COLUMNS}")
+    try:
+        names = schema.names
+    except UnicodeDecodeError as error:
+        raise malformed("the name of a column is not UTF-8") from error
+    if len(set(names)) < len(names):
+        raise malformed("a column is named twice, and names are unique within a batch")
+
+
+def _field(field: pa.Field) -> pa.Field:
+    seen = admit_type(field.type, field.name)
+    if not isinstance(field.type, pa.BaseExtensionType):
+        return field.with_type(seen)
+    name = {b"ARROW:extension:name": field.type.extension_name.encode()}
+    return field.with_type(seen).with_metadata({**name, **(field.metadata or {})})

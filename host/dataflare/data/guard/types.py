@@ -1,0 +1,159 @@
+"""The closed list of Arrow types that plugins can use, at any depth of nesting.
+
+Left out: unions, run-end encoding, views of lists, intervals, types of width zero where a count of rows or items would
+be all there is, dictionaries of anything but plain values, and extension types within others. At the top an extension
+type stands for its storage, and a view of strings or bytes for the large type of the same values.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import pyarrow as pa
+
+__all__ = [
+    "DECIMAL_DIGITS",
+    "MAX_COLUMNS",
+    "MAX_DEPTH",
+    "MAX_METADATA_BYTES",
+    "MAX_WIDTH",
+    "is_flat",
+    "is_zero_width",
+    "kind",
+    "reduced",
+    "refusal",
+    "type_name",
+]
+
+MAX_DEPTH: Final = 32
+"""How deeply types may nest: Arrow itself overflows the stack on some thousands."""
+MAX_COLUMNS: Final = 16_384
+"""Columns of a batch, and fields of a schema with those within others."""
+MAX_WIDTH: Final = 2**24
+"""Bytes, or items, that one row of a type of fixed width may take."""
+MAX_METADATA_BYTES: Final = 2**24
+"""Bytes of a schema with its metadata, and of the head of a batch."""
+
+DECIMAL_DIGITS: Final = {"decimal32": 9, "decimal64": 18, "decimal128": 38, "decimal256": 76}
+_INTEGERS: Final = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
+_FLAT: Final = (
+    *(pa.bool_(), *_INTEGERS, pa.float16(), pa.float32(), pa.float64(), pa.date32(), pa.date64()),
+    *(pa.time32("s"), pa.time64("us"), pa.timestamp("s"), pa.duration("s")),
+    *(pa.decimal32(5), pa.decimal64(5), pa.decimal128(5), pa.decimal256(5)),
+    *(pa.string(), pa.large_string(), pa.binary(), pa.large_binary(), pa.binary(1)),
+)
+_NAMES: Final = {
+    **{each.id: re.split(r"[\[(]", str(each))[0] for each in _FLAT},
+    **{pa.null().id: "null", pa.struct([]).id: "struct", pa.map_(pa.int8(), pa.int8()).id: "map"},
+    **{pa.list_(pa.int8()).id: "list", pa.large_list(pa.int8()).id: "large_list"},
+    **{pa.list_(pa.int8(), 1).id: "fixed_size_list", pa.dictionary(pa.int8(), pa.int8()).id: "dictionary"},
+}
+_FLAT_NAMES: Final = frozenset(_NAMES[each.id] for each in _FLAT)
+_INTEGER_NAMES: Final = frozenset(map(str, _INTEGERS))
+_ZONE: Final = re.compile(r"[A-Za-z0-9_+\-/:]{1,64}")
+_STORAGE_LEVELS: Final = 4
+
+
+def kind(data_type: pa.DataType) -> str:
+    """Name a type without its parameters, `int64` or `list`; empty for one that is not on the list."""
+    return _NAMES.get(data_type.id, "")
+
+
+def is_flat(data_type: pa.DataType) -> bool:
+    """Whether a value of the type is one number, text or string of bytes."""
+    return kind(data_type) in _FLAT_NAMES
+
+
+def is_zero_width(data_type: pa.DataType) -> bool:
+    """Whether values take no memory: nulls, and structs of nothing else."""
+    if kind(data_type) == "struct":
+        return all(is_zero_width(data_type.field(i).type) for i in range(data_type.num_fields))
+    return kind(data_type) == "null"
+
+
+def type_name(data_type: pa.DataType) -> str:
+    """Write a type in Arrow's notation; a name within it that is not UTF-8 leaves only its kind."""
+    try:
+        return str(data_type)
+    except UnicodeDecodeError:
+        return kind(data_type) or "a type with a name that is not UTF-8"
+
+
+def reduced(data_type: pa.DataType) -> pa.DataType:
+    """Return the type that plugins see for a column: of an extension its storage, of a view the large type."""
+    for _ in range(_STORAGE_LEVELS):
+        if not isinstance(data_type, pa.BaseExtensionType):
+            break
+        data_type = data_type.storage_type
+    if pa.types.is_string_view(data_type):
+        return pa.large_string()
+    return pa.large_binary() if pa.types.is_binary_view(data_type) else data_type
+
+
+def refusal(data_type: pa.DataType) -> str:
+    """Say why a type is not on the list; empty for one that is."""
+    try:
+        return _refusal(data_type, 1)
+    except UnicodeDecodeError:
+        return "a name within it is not UTF-8"
+
+
+def _refusal(data_type: pa.DataType, depth: int) -> str:
+    if depth > MAX_DEPTH:
+        return f"it nests deeper than {MAX_DEPTH} levels"
+    name = kind(data_type)
+    if not name:
+        return f"{_plain_name(data_type)} is not on the list of types for plugins"
+    if name in _FLAT_NAMES:
+        return _flat_refusal(data_type, name)
+    if name == "null":
+        return ""
+    if name == "dictionary":
+        if kind(data_type.index_type) not in _INTEGER_NAMES or not is_flat(data_type.value_type):
+            return "a dictionary is not of plain values"
+        return _refusal(data_type.value_type, depth + 1)
+    if name == "map" and not is_flat(data_type.key_type):
+        return "the keys of a map are not plain values"
+    if name == "fixed_size_list":
+        if data_type.list_size < 1 or is_zero_width(data_type.value_type):
+            return "a list of a fixed size has no items, or items that take no memory"
+        if _width(data_type) > MAX_WIDTH:
+            return f"a value takes more than {MAX_WIDTH} bytes"
+    for position in range(data_type.num_fields):
+        child = data_type.field(position)
+        child.name.encode()  # pyarrow decodes it here
+        if reason := _refusal(child.type, depth + 1):
+            return reason
+    return ""
+
+
+def _flat_refusal(data_type: pa.DataType, name: str) -> str:
+    if name in DECIMAL_DIGITS:
+        # Arrow takes the scale as an index into tables of powers of ten, unchecked.
+        if not 1 <= data_type.precision <= DECIMAL_DIGITS[name]:
+            return f"the precision {data_type.precision} of a decimal is not in 1 to {DECIMAL_DIGITS[name]}"
+        if abs(data_type.scale) > data_type.precision:
+            return f"the scale {data_type.scale} of a decimal is beyond its precision, {data_type.precision}"
+    elif name == "fixed_size_binary":
+        if not 1 <= data_type.byte_width <= MAX_WIDTH:
+            return f"the width {data_type.byte_width} is not in 1 to {MAX_WIDTH}"
+    elif name == "timestamp" and data_type.tz is not None and not _ZONE.fullmatch(data_type.tz):
+        return "the time zone is not a name or an offset"
+    return ""
+
+
+def _width(data_type: pa.DataType) -> int:
+    """Bytes of one value that are there even if it is null; at least 1."""
+    name = kind(data_type)
+    if name == "fixed_size_list":
+        return int(data_type.list_size) * _width(data_type.value_type)
+    if name == "fixed_size_binary":
+        return int(data_type.byte_width)
+    if name == "struct":
+        return 1 + sum(_width(data_type.field(i).type) for i in range(data_type.num_fields))
+    return 8
+
+
+def _plain_name(data_type: pa.DataType) -> str:
+    return re.split(r"[<\[(]", type_name(data_type))[0]

@@ -256,9 +256,9 @@ def test_brackets_within_texts_do_not_count():
 @pytest.mark.parametrize(
     "name",
     [
-        "fixed_size_binary[2000000]",
+        "fixed_size_binary[16000000]",
         "fixed_size_list<item: int8>[2000000]",
-        "list<item: fixed_size_binary[2000000]>",
+        "list<item: fixed_size_binary[16000000]>",
     ],
 )
 def test_column_so_wide_that_it_would_fill_the_memory_is_too_large(name):

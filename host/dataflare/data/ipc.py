@@ -188,7 +188,7 @@ def _message(source: _Source, max_bytes: int) -> tuple[int, Table, pa.Buffer] | 
     if size == 0:
         return None
     if size > MAX_METADATA_BYTES:
-        raise too_large(f"the metadata of a message take {size} bytes, more than {MAX_METADATA_BYTES}")
+        raise malformed(f"the metadata of a message take {size} bytes, more than {MAX_METADATA_BYTES}")
     head = source.take(size).to_pybytes()
     if len(head) < size:
         raise malformed("not a valid Arrow stream: it ends within a message")
@@ -321,9 +321,12 @@ class _Decoder:
         self._add(rest.size if size == -1 else size)
         if size == -1:
             return _aligned(rest)
-        with pa.CompressedInputStream(pa.BufferReader(rest), codec) as stream:
+        try:
             # Not `pa.decompress`: of data that are shorter than they claim it returns whatever the memory held.
-            unpacked = stream.read_buffer(size)
+            with pa.CompressedInputStream(pa.BufferReader(rest), codec) as stream:
+                unpacked = stream.read_buffer(size)
+        except OSError as error:
+            raise malformed(f"a compressed buffer: {error}") from error
         if unpacked.size != size:
             raise malformed("a compressed buffer of another size than it says")
         return unpacked

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from dataflare.capabilities.metrics import MemoryMetrics
     from dataflare.capabilities.secret_stores import DirectorySecrets
     from dataflare.capabilities.secrets import EnvironmentSecrets, MemorySecrets
-    from dataflare.capabilities.state import MemoryStateStore, SqliteStateStore, StateLimits
+    from dataflare.capabilities.sqlite_state import SqliteStateStore
+    from dataflare.capabilities.state import MemoryStateStore, StateLimits
     from dataflare.errors import (
         AuditFailed,
         CallTimeout,
@@ -166,11 +167,8 @@ _HOMES: Final = {
     "dataflare.capabilities.metrics": ("MemoryMetrics",),
     "dataflare.capabilities.secret_stores": ("DirectorySecrets",),
     "dataflare.capabilities.secrets": ("EnvironmentSecrets", "MemorySecrets"),
-    "dataflare.capabilities.state": (
-        "MemoryStateStore",
-        "SqliteStateStore",
-        "StateLimits",
-    ),
+    "dataflare.capabilities.sqlite_state": ("SqliteStateStore",),
+    "dataflare.capabilities.state": ("MemoryStateStore", "StateLimits"),
     "dataflare.errors": (
         "AuditFailed",
         "CallTimeout",

@@ -1,21 +1,25 @@
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
+from dataflare.budgets import HostBudget, serving
 from dataflare.capabilities.failures import CapabilityFailure
-from dataflare.capabilities.state import KeyPage, MemoryStateStore, SqliteStateStore, StateLimits, imports
+from dataflare.capabilities.sqlite_state import SqliteStateStore
+from dataflare.capabilities.state import ENTRY_BYTES, KeyPage, MemoryStateStore, StateLimits, imports
 from dataflare.errors import ConfigError
 from dataflare.values import Err, Ok, Variant
 
-LIMITS = StateLimits(value_bytes=100, namespace_bytes=300)
+LIMITS = StateLimits(value_bytes=100, namespace_bytes=300 + 3 * ENTRY_BYTES)
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -81,7 +85,7 @@ def test_value_over_the_limit_is_refused(state):
 def test_quota_counts_keys_and_values_of_the_namespace(state, store):
     for key in ("a", "b"):
         assert state["set"](key, b"x" * 100) == Ok(None)
-    assert state["set"]("c", b"x" * 98) == Err(Variant("quota-exceeded", 300))
+    assert state["set"]("c", b"x" * 98) == Err(Variant("quota-exceeded", LIMITS.namespace_bytes))
     assert state["set"]("c", b"x" * 97) == Ok(None)
     assert state["set"]("a", b"y" * 100) == Ok(None)
     assert imports(store, "other")["set"]("c", b"x" * 98) == Ok(None)
@@ -89,10 +93,11 @@ def test_quota_counts_keys_and_values_of_the_namespace(state, store):
     assert state["set"]("d", b"x" * 100) == Ok(None)
 
 
-def test_keys_come_in_the_order_of_their_bytes(state):
-    for key in ("b", "a\0", "a", "é", "z", "\U0001f600", "\uffff"):
+@pytest.mark.parametrize("keys", [["a", "a\0", "b", "z"], ["z", "é", "\uffff", "\U0001f600"]])
+def test_keys_come_in_the_order_of_their_bytes(state, keys):
+    for key in (keys[2], keys[0], keys[3], keys[1]):
         state["set"](key, b"")
-    assert state["list-keys"]("", None, 0).value.keys == ["a", "a\0", "b", "z", "é", "\uffff", "\U0001f600"]
+    assert state["list-keys"]("", None, 0).value.keys == keys
 
 
 def test_listing_is_cut_into_pages(state):
@@ -196,8 +201,8 @@ class StoresAgree(RuleBasedStateMachine):
         return outcomes[0]
 
     def fits(self, key, value):
-        rest = sum(len(k.encode()) + len(v) for k, v in self.model.items() if k != key)
-        return rest + len(key.encode()) + len(value) <= LIMITS.namespace_bytes
+        rest = sum(len(k.encode()) + len(v) + ENTRY_BYTES for k, v in self.model.items() if k != key)
+        return rest + len(key.encode()) + len(value) + ENTRY_BYTES <= LIMITS.namespace_bytes
 
     @rule(key=keys, value=st.binary(max_size=100))
     def put(self, key, value):
@@ -246,7 +251,7 @@ TestStoresAgree = StoresAgree.TestCase
 def test_values_outlive_the_process_that_put_them(tmp_path):
     path = tmp_path / "state.db"
     program = (
-        "import os, sys; from dataflare.capabilities.state import SqliteStateStore\n"
+        "import os, sys; from dataflare.capabilities.sqlite_state import SqliteStateStore\n"
         "SqliteStateStore(sys.argv[1]).set('n', 'a', b'kept'); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", program, str(path)], check=False)
@@ -271,7 +276,7 @@ def test_closed_store_is_unavailable(tmp_path):
 
 
 def test_locked_file_is_unavailable(tmp_path, monkeypatch):
-    monkeypatch.setattr("dataflare.capabilities.state._BUSY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("dataflare.capabilities.sqlite_state._BUSY_TIMEOUT_S", 0.01)
     store = SqliteStateStore(tmp_path / "s")
     other = sqlite3.connect(tmp_path / "s", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -280,6 +285,142 @@ def test_locked_file_is_unavailable(tmp_path, monkeypatch):
     assert imports(store, "n")["set"]("a", b"1") == Ok(None)
     other.close()
     store.close()
+
+
+def test_short_keys_count_what_they_take(store):
+    state = imports(store, "n")
+    outcomes = [state["set"](f"{number}", b"") for number in range(10)]
+    assert outcomes == [Ok(None)] * 5 + [Err(Variant("quota-exceeded", LIMITS.namespace_bytes))] * 5
+
+
+def test_pages_of_many_keys_are_those_that_follow():
+    store = MemoryStateStore()
+    keys = [f"{number * 7919 % 50_000:05}" for number in range(50_000)]
+    for key in keys:
+        store.set("n", key, b"")
+    for key in keys[::3]:
+        store.delete("n", key)
+    left = sorted(set(keys) - set(keys[::3]))
+    found, after = [], None
+    while True:
+        page = store.list_keys("n", "", after, 999)
+        found += page.keys
+        if not page.more:
+            break
+        after = page.keys[-1]
+    assert found == left
+    assert store.list_keys("n", "123", None, 0).keys == [key for key in left if key.startswith("123")]
+
+
+def test_a_plugin_that_lists_does_not_hold_up_others():
+    store = MemoryStateStore()
+    store.set("one", "a", b"1")
+    with store._namespace("one").lock:  # as long as a plugin looks at its own
+        store.set("two", "b", b"2")
+        assert store.list_keys("two", "", None, 0).keys == ["b"]
+
+
+def test_locked_file_is_reported_as_that_at_the_start(tmp_path, monkeypatch):
+    monkeypatch.setattr("dataflare.capabilities.sqlite_state._BUSY_TIMEOUT_S", 0.01)
+    other = sqlite3.connect(tmp_path / "s", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(ConfigError, match="locked by another process") as caught:
+        SqliteStateStore(tmp_path / "s")
+    assert "try again" in caught.value.hint
+    other.close()
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everything")
+def test_read_only_file_is_reported_as_that(tmp_path):
+    SqliteStateStore(tmp_path / "s").close()
+    (tmp_path / "s").chmod(0o400)
+    with pytest.raises(ConfigError, match="read-only"):
+        SqliteStateStore(tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    ("code", "case", "text"),
+    [
+        (sqlite3.SQLITE_FULL, "other", "full"),
+        (sqlite3.SQLITE_READONLY | 1 << 8, "other", "read-only"),
+        (sqlite3.SQLITE_CORRUPT, "other", "damaged"),
+        (sqlite3.SQLITE_BUSY, "unavailable", "locked"),
+    ],
+)
+def test_what_goes_wrong_is_named_and_only_what_passes_is_unavailable(tmp_path, code, case, text):
+    store = SqliteStateStore(tmp_path / "s")
+    error = sqlite3.OperationalError("text")
+    error.sqlite_errorcode = code
+
+    class Failing:
+        def execute(self, *_):
+            raise error
+
+        def close(self):
+            pass
+
+    store._connection.close()
+    store._connection = Failing()
+    failure = imports(store, "n")["set"]("a", b"1").error
+    assert failure.case == case and text in failure.value
+    store.close()
+
+
+def test_full_disk_is_not_unavailable(tmp_path):
+    store = SqliteStateStore(tmp_path / "s")
+    store._connection.execute("PRAGMA max_page_count = 10")
+    outcomes = [imports(store, "n")["set"](f"k{number}", bytes(3000)) for number in range(20)]
+    assert outcomes[-1] == Err(Variant("other", "the disk of the state is full"))
+    assert imports(store, "n")["get"]("k0") == Ok(bytes(3000))
+    store.close()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_file_that_is_deleted_while_in_use_is_noticed(tmp_path, replaced):
+    store = SqliteStateStore(tmp_path / "s")
+    state = imports(store, "n")
+    state["set"]("a", b"1")
+    (tmp_path / "s").unlink()
+    if replaced:
+        (tmp_path / "s").write_bytes(b"")
+    for outcome in (state["get"]("a"), state["set"]("b", b"2")):
+        assert outcome.error.case == "other" and "deleted or replaced" in outcome.error.value
+    store.close()
+
+
+def test_nobody_waits_longer_than_the_call_may_take(tmp_path):
+    store = SqliteStateStore(tmp_path / "s")
+    budget = HostBudget()
+    budget.deadline_s = time.monotonic() + 0.1
+    began = time.monotonic()
+    with store._lock, serving(budget):
+        assert imports(store, "n")["get"]("a").error.case == "unavailable"
+    other = sqlite3.connect(tmp_path / "s", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    budget.deadline_s = time.monotonic() + 0.1
+    with serving(budget):
+        assert imports(store, "n")["set"]("a", b"1").error.case == "unavailable"
+    assert time.monotonic() - began < 5
+    other.close()
+    store.close()
+
+
+def test_file_of_the_version_before_is_taken_over(tmp_path):
+    store = SqliteStateStore(tmp_path / "s", limits=LIMITS)
+    store.set("n", "a", b"1")
+    store._connection.execute("UPDATE usage SET bytes = 2")
+    store._connection.execute("PRAGMA user_version = 1")
+    store.close()
+    store = SqliteStateStore(tmp_path / "s", limits=LIMITS)
+    assert store.get("n", "a") == b"1"
+    assert store._connection.execute("SELECT bytes FROM usage").fetchall() == [(2 + ENTRY_BYTES,)]
+    store.close()
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", 5])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(ConfigError, match="path"):
+        SqliteStateStore(path)
 
 
 def test_file_that_is_no_database_is_refused_and_left_alone(tmp_path):

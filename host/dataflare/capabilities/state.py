@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
-from bisect import bisect_right
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from dataflare.capabilities.failures import CapabilityFailure, returns_result
 from dataflare.errors import ConfigError
 
-__all__ = ["KeyPage", "MemoryStateStore", "SqliteStateStore", "StateLimits", "StateStore", "imports"]
+__all__ = [
+    "ENTRY_BYTES",
+    "KeyPage",
+    "MemoryStateStore",
+    "StateLimits",
+    "StateStore",
+    "check_size",
+    "encode_key",
+    "entry_bytes",
+    "imports",
+    "make_page",
+    "page_size",
+]
+
+ENTRY_BYTES: Final = 128
+"""What each entry counts beside its key and its value."""
+
 
 _MAX_KEY_BYTES = 1024
 _MAX_PAGE = 1000
 _MAX_U32 = 2**32 - 1
-_APPLICATION_ID = 0x44464C52
-_SCHEMA_VERSION = 1
-_BUSY_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +48,7 @@ class StateLimits:
 
     Args:
         value_bytes: The longest value, in bytes.
-        namespace_bytes: All keys and values together, in bytes.
+        namespace_bytes: All keys and values together, in bytes, and 128 for each entry.
 
     Raises:
         ConfigError: A value is not in 1 to 2**32 - 1.
@@ -84,186 +94,119 @@ class MemoryStateStore:
     def __init__(self, *, limits: StateLimits | None = None) -> None:
         self._limits = limits or StateLimits()
         self._lock = threading.Lock()
-        self._namespaces: dict[str, dict[bytes, bytes]] = {}
-        self._used: dict[str, int] = {}
+        self._namespaces: dict[str, _Namespace] = {}
 
     def get(self, namespace: str, key: str) -> bytes | None:
-        encoded = _encode_key(key)
-        with self._lock:
-            return self._namespaces.get(namespace, {}).get(encoded)
+        encoded = encode_key(key)
+        return self._namespace(namespace).get(encoded)
 
     def set(self, namespace: str, key: str, value: bytes) -> None:
-        encoded = _encode_key(key)
-        with self._lock:
-            self._put(namespace, encoded, value)
+        encoded = encode_key(key)
+        found = self._namespace(namespace)
+        with found.lock:
+            found.put(encoded, value)
 
     def delete(self, namespace: str, key: str) -> None:
-        encoded = _encode_key(key)
-        with self._lock:
-            self._put(namespace, encoded, None)
+        encoded = encode_key(key)
+        found = self._namespace(namespace)
+        with found.lock:
+            found.put(encoded, None)
 
     def list_keys(self, namespace: str, prefix: str, after: str | None, limit: int) -> KeyPage:
-        start = prefix.encode()
-        with self._lock:
-            keys = sorted(key for key in self._namespaces.get(namespace, {}) if key.startswith(start))
-        first = 0 if after is None else bisect_right(keys, after.encode())
-        return _page(keys[first : first + _page_size(limit) + 1], limit)
+        found = self._namespace(namespace)
+        with found.lock:
+            keys = found.keys.page(prefix.encode(), None if after is None else after.encode(), page_size(limit) + 1)
+        return make_page(keys, limit)
 
     def compare_and_swap(self, namespace: str, key: str, expected: bytes | None, replacement: bytes | None) -> bool:
-        encoded = _encode_key(key)
-        with self._lock:
-            if self._namespaces.get(namespace, {}).get(encoded) != expected:
+        encoded = encode_key(key)
+        found = self._namespace(namespace)
+        with found.lock:
+            if found.get(encoded) != expected:
                 return False
-            self._put(namespace, encoded, replacement)
+            found.put(encoded, replacement)
             return True
 
     def close(self) -> None:
         """Nothing to let go of: the values stay as long as the store."""
 
-    def _put(self, namespace: str, key: bytes, value: bytes | None) -> None:
-        entries = self._namespaces.get(namespace, {})
-        old = entries.get(key)
-        used = self._used.get(namespace, 0) - (0 if old is None else len(key) + len(old))
-        if value is None:
-            entries.pop(key, None)
-        else:
-            used = _check_size(self._limits, used, key, value)
-            self._namespaces.setdefault(namespace, entries)[key] = bytes(value)
-        self._used[namespace] = used
-
-
-class SqliteStateStore:
-    """State in one SQLite file, which several processes may share.
-
-    One connection, one call at a time; a write is on the disk when it returns.
-
-    Args:
-        path: The file; it is made where it is absent, its directory is not.
-        limits: What each namespace may hold.
-
-    Raises:
-        ConfigError: The file cannot be opened, or is something else.
-    """
-
-    def __init__(self, path: str | Path, *, limits: StateLimits | None = None) -> None:
-        self._limits = limits or StateLimits()
-        self._lock = threading.Lock()
-        self._path = Path(path)
-        self._closed = False
-        try:
-            self._connection = sqlite3.connect(
-                self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
-        except sqlite3.Error as error:
-            raise ConfigError(f"{self._path}: {error}", where="state") from error
-        try:
-            self._prepare()
-        except sqlite3.Error as error:
-            self._connection.close()
-            raise ConfigError(
-                f"{self._path}: {error}", where="state", hint="the file is damaged, or not one of this program's"
-            ) from error
-        except ConfigError:
-            self._connection.close()
-            raise
-
-    def get(self, namespace: str, key: str) -> bytes | None:
-        encoded = _encode_key(key)
-        with self._use() as connection:
-            return self._find(connection, namespace, encoded)
-
-    def set(self, namespace: str, key: str, value: bytes) -> None:
-        encoded = _encode_key(key)
-        with self._write() as connection:
-            self._put(connection, namespace, encoded, value)
-
-    def delete(self, namespace: str, key: str) -> None:
-        encoded = _encode_key(key)
-        with self._write() as connection:
-            self._put(connection, namespace, encoded, None)
-
-    def list_keys(self, namespace: str, prefix: str, after: str | None, limit: int) -> KeyPage:
-        start = prefix.encode()
-        # UTF-8 has no byte 0xFF, so this is after every key with the prefix.
-        query = "SELECT key FROM entries WHERE namespace = ? AND key >= ? AND key < ? AND key > ? ORDER BY key LIMIT ?"
-        bounds = (namespace, start, start + b"\xff", b"" if after is None else after.encode(), _page_size(limit) + 1)
-        with self._use() as connection:
-            keys = [row[0] for row in connection.execute(query, bounds)]
-        return _page(keys, limit)
-
-    def compare_and_swap(self, namespace: str, key: str, expected: bytes | None, replacement: bytes | None) -> bool:
-        encoded = _encode_key(key)
-        with self._write() as connection:
-            if self._find(connection, namespace, encoded) != expected:
-                return False
-            self._put(connection, namespace, encoded, replacement)
-            return True
-
-    def close(self) -> None:
+    def _namespace(self, name: str) -> _Namespace:
         with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._connection.close()
+            return self._namespaces.setdefault(name, _Namespace(self._limits))
 
-    def _prepare(self) -> None:
-        connection = self._connection
-        self._is_made()  # first, so that nothing is changed in a database of something else
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        with _transaction(connection):
-            if self._is_made():
-                return
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-            connection.execute(
-                "CREATE TABLE entries (namespace TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,"
-                " PRIMARY KEY (namespace, key))"
-            )
-            # Kept beside the entries, so that a write need not add up the whole namespace.
-            connection.execute("CREATE TABLE usage (namespace TEXT PRIMARY KEY, bytes INTEGER NOT NULL)")
 
-    def _is_made(self) -> bool:
-        (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        (application,) = self._connection.execute("PRAGMA application_id").fetchone()
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        if tables and application != _APPLICATION_ID:
-            raise ConfigError(f"{self._path} is a database of something else", where="state", hint="name another file")
-        if tables and version != _SCHEMA_VERSION:
-            raise ConfigError(f"{self._path} has version {version}, not {_SCHEMA_VERSION}", where="state")
-        return bool(tables)
+class _Namespace:
+    """The entries of one namespace. `lock` is for who changes them, or looks at several."""
 
-    def _find(self, connection: sqlite3.Connection, namespace: str, key: bytes) -> bytes | None:
-        query = "SELECT value FROM entries WHERE namespace = ? AND key = ?"
-        row = connection.execute(query, (namespace, key)).fetchone()
-        return None if row is None else bytes(row[0])
+    def __init__(self, limits: StateLimits) -> None:
+        self.lock = threading.Lock()
+        self.keys = _SortedKeys()
+        self._limits = limits
+        self._entries: dict[bytes, bytes] = {}
+        self._used = 0
 
-    def _put(self, connection: sqlite3.Connection, namespace: str, key: bytes, value: bytes | None) -> None:
-        row = connection.execute("SELECT bytes FROM usage WHERE namespace = ?", (namespace,)).fetchone()
-        old = self._find(connection, namespace, key)
-        used = (0 if row is None else row[0]) - (0 if old is None else len(key) + len(old))
-        if value is None:
-            connection.execute("DELETE FROM entries WHERE namespace = ? AND key = ?", (namespace, key))
-        else:
-            used = _check_size(self._limits, used, key, value)
-            connection.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", (namespace, key, bytes(value)))
-        connection.execute("INSERT OR REPLACE INTO usage VALUES (?, ?)", (namespace, used))
+    def get(self, key: bytes) -> bytes | None:
+        return self._entries.get(key)
 
-    @contextmanager
-    def _use(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            if self._closed:
-                raise CapabilityFailure("unavailable", "the store is closed")
-            try:
-                yield self._connection
-            except sqlite3.OperationalError as error:
-                raise CapabilityFailure("unavailable", str(error)) from error
-            except sqlite3.Error as error:
-                raise CapabilityFailure("other", str(error)) from error
+    def put(self, key: bytes, value: bytes | None) -> None:
+        old = self._entries.get(key)
+        used = self._used - (0 if old is None else entry_bytes(key, old))
+        if value is not None:
+            used = check_size(self._limits, used, key, value)
+            self._entries[key] = bytes(value)
+            if old is None:
+                self.keys.add(key)
+        elif old is not None:
+            del self._entries[key]
+            self.keys.remove(key)
+        self._used = used
 
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._use() as connection, _transaction(connection):
-            yield connection
+
+class _SortedKeys:
+    """Keys in order, in parts short enough that adding one moves few others."""
+
+    _LONGEST = 2_000
+
+    def __init__(self) -> None:
+        self._parts: list[list[bytes]] = []
+
+    def add(self, key: bytes) -> None:
+        if not self._parts:
+            self._parts.append([key])
+            return
+        index = self._part_of(key)
+        part = self._parts[index]
+        insort(part, key)
+        if len(part) > self._LONGEST:
+            middle = len(part) // 2
+            self._parts[index : index + 1] = [part[:middle], part[middle:]]
+
+    def remove(self, key: bytes) -> None:
+        index = self._part_of(key)
+        part = self._parts[index]
+        del part[bisect_left(part, key)]
+        if not part:
+            del self._parts[index]
+
+    def page(self, prefix: bytes, after: bytes | None, count: int) -> list[bytes]:
+        """Return the first keys with a prefix, after a key."""
+        found: list[bytes] = []
+        if not self._parts:
+            return found
+        past = after is not None and after >= prefix
+        first = after if past and after is not None else prefix
+        index = self._part_of(first)
+        begin = (bisect_right if past else bisect_left)(self._parts[index], first)
+        while index < len(self._parts) and len(found) < count:
+            part = self._parts[index][begin : begin + count - len(found)]
+            found += part
+            if part and not part[-1].startswith(prefix):
+                break
+            index, begin = index + 1, 0
+        return [key for key in found if key.startswith(prefix)]
+
+    def _part_of(self, key: bytes) -> int:
+        return max(0, bisect_right(self._parts, key, key=lambda part: part[0]) - 1)
 
 
 def imports(store: StateStore, namespace: str) -> dict[str, Callable[..., Any]]:
@@ -293,39 +236,38 @@ def imports(store: StateStore, namespace: str) -> dict[str, Callable[..., Any]]:
     }
 
 
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    # IMMEDIATE takes the write lock at once: a read that grows into a write could find that another process was faster.
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+# What all stores share.
 
 
-def _encode_key(key: str) -> bytes:
+def encode_key(key: str) -> bytes:
+    """Return a key's bytes; `CapabilityFailure` with `invalid-key` for one that is too long, or empty."""
     encoded = key.encode()
     if not 1 <= len(encoded) <= _MAX_KEY_BYTES:
         raise CapabilityFailure("invalid-key", f"a key has 1 to {_MAX_KEY_BYTES} bytes, not {len(encoded)}")
     return encoded
 
 
-def _check_size(limits: StateLimits, used: int, key: bytes, value: bytes) -> int:
+def entry_bytes(key: bytes, value: bytes) -> int:
+    """Return what an entry counts: its bytes, and what a store takes for each beside them."""
+    return len(key) + len(value) + ENTRY_BYTES
+
+
+def check_size(limits: StateLimits, used: int, key: bytes, value: bytes) -> int:
+    """Return what a namespace takes with an entry more; `CapabilityFailure` where that is over a limit."""
     if len(value) > limits.value_bytes:
         raise CapabilityFailure("value-too-large", limits.value_bytes)
-    total = used + len(key) + len(value)
+    total = used + entry_bytes(key, value)
     if total > limits.namespace_bytes:
         raise CapabilityFailure("quota-exceeded", limits.namespace_bytes)
     return total
 
 
-def _page_size(limit: int) -> int:
+def page_size(limit: int) -> int:
+    """Return how many keys a page has."""
     return min(limit, _MAX_PAGE) if limit else _MAX_PAGE
 
 
-def _page(keys: list[bytes], limit: int) -> KeyPage:
-    size = _page_size(limit)
+def make_page(keys: list[bytes], limit: int) -> KeyPage:
+    """Make a page of keys, of which there may be one too many."""
+    size = page_size(limit)
     return KeyPage([key.decode() for key in keys[:size]], len(keys) > size)

@@ -1,0 +1,241 @@
+"""State in an SQLite file."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from dataflare.budgets import current
+from dataflare.capabilities.failures import CapabilityFailure
+from dataflare.capabilities.state import (
+    ENTRY_BYTES,
+    KeyPage,
+    StateLimits,
+    check_size,
+    encode_key,
+    entry_bytes,
+    make_page,
+    page_size,
+)
+from dataflare.errors import ConfigError
+from dataflare.user_files import as_path
+
+__all__ = ["SqliteStateStore"]
+
+_APPLICATION_ID: Final = 0x44464C52
+_SCHEMA_VERSION: Final = 2
+_BUSY_TIMEOUT_S = 10.0
+# By primary result code (https://sqlite.org/rescode.html): the case of `state-error`, and what happened.
+_PROBLEMS: Final = {
+    sqlite3.SQLITE_BUSY: ("unavailable", "the state is locked by another process"),
+    sqlite3.SQLITE_LOCKED: ("unavailable", "the state is locked by another process"),
+    sqlite3.SQLITE_INTERRUPT: ("unavailable", "the call was interrupted"),
+    sqlite3.SQLITE_FULL: ("other", "the disk of the state is full"),
+    sqlite3.SQLITE_READONLY: ("other", "the state cannot be written: it is read-only"),
+    sqlite3.SQLITE_PERM: ("other", "the state may not be used"),
+    sqlite3.SQLITE_CANTOPEN: ("other", "the state's file cannot be opened"),
+    sqlite3.SQLITE_IOERR: ("other", "the state's disk failed, or is full"),
+    sqlite3.SQLITE_CORRUPT: ("other", "the state's file is damaged"),
+    sqlite3.SQLITE_NOTADB: ("other", "the state's file is damaged, or not one of this program's"),
+}
+_HINTS: Final = {
+    sqlite3.SQLITE_BUSY: "end the other process, or try again",
+    sqlite3.SQLITE_LOCKED: "end the other process, or try again",
+    sqlite3.SQLITE_FULL: "make room on its disk",
+    sqlite3.SQLITE_READONLY: "let the file and its directory be written by the user who runs this",
+    sqlite3.SQLITE_PERM: "let the file and its directory be written by the user who runs this",
+    sqlite3.SQLITE_CANTOPEN: "name a file in a directory that exists and can be written",
+}
+
+
+class SqliteStateStore:
+    """State in one SQLite file, which several processes may share.
+
+    One connection, one call at a time; a write is on the disk when it returns.
+
+    Args:
+        path: The file; it is made where it is absent, its directory is not.
+        limits: What each namespace may hold.
+
+    Raises:
+        ConfigError: The file cannot be opened, or is something else.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, limits: StateLimits | None = None) -> None:
+        self._limits = limits or StateLimits()
+        self._lock = threading.Lock()
+        self._path = as_path(path, where="state")
+        self._busy_ms = round(_BUSY_TIMEOUT_S * 1000)
+        self._closed = False
+        try:
+            self._connection = sqlite3.connect(
+                self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+        try:
+            self._prepare()
+            self._file = _identity(self._path)
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise self._unusable(error) from error
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def get(self, namespace: str, key: str) -> bytes | None:
+        encoded = encode_key(key)
+        with self._use() as connection:
+            return self._find(connection, namespace, encoded)
+
+    def set(self, namespace: str, key: str, value: bytes) -> None:
+        encoded = encode_key(key)
+        with self._write() as connection:
+            self._put(connection, namespace, encoded, value)
+
+    def delete(self, namespace: str, key: str) -> None:
+        encoded = encode_key(key)
+        with self._write() as connection:
+            self._put(connection, namespace, encoded, None)
+
+    def list_keys(self, namespace: str, prefix: str, after: str | None, limit: int) -> KeyPage:
+        start = prefix.encode()
+        # UTF-8 has no byte 0xFF, so this is after every key with the prefix.
+        query = "SELECT key FROM entries WHERE namespace = ? AND key >= ? AND key < ? AND key > ? ORDER BY key LIMIT ?"
+        bounds = (namespace, start, start + b"\xff", b"" if after is None else after.encode(), page_size(limit) + 1)
+        with self._use() as connection:
+            keys = [row[0] for row in connection.execute(query, bounds)]
+        return make_page(keys, limit)
+
+    def compare_and_swap(self, namespace: str, key: str, expected: bytes | None, replacement: bytes | None) -> bool:
+        encoded = encode_key(key)
+        with self._write() as connection:
+            if self._find(connection, namespace, encoded) != expected:
+                return False
+            self._put(connection, namespace, encoded, replacement)
+            return True
+
+    def close(self) -> None:
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._connection.close()
+
+    def _unusable(self, error: sqlite3.Error) -> ConfigError:
+        code, _, text = _problem(error)
+        hint = _HINTS.get(code, "name another file" if code in _PROBLEMS else "")
+        return ConfigError(f"{self._path}: {text} ({error})", where="state", hint=hint)
+
+    def _prepare(self) -> None:
+        connection = self._connection
+        self._is_made()  # first, so that nothing is changed in a database of something else
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        with _transaction(connection):
+            if self._is_made():
+                return
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+            connection.execute(
+                "CREATE TABLE entries (namespace TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,"
+                " PRIMARY KEY (namespace, key))"
+            )
+            # Kept beside the entries, so that a write need not add up the whole namespace.
+            connection.execute("CREATE TABLE usage (namespace TEXT PRIMARY KEY, bytes INTEGER NOT NULL)")
+
+    def _is_made(self) -> bool:
+        (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        (application,) = self._connection.execute("PRAGMA application_id").fetchone()
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if tables and application != _APPLICATION_ID:
+            raise ConfigError(f"{self._path} is a database of something else", where="state", hint="name another file")
+        if tables and version == 1:
+            self._count_entries()
+        elif tables and version != _SCHEMA_VERSION:
+            raise ConfigError(f"{self._path} has version {version}, not {_SCHEMA_VERSION}", where="state")
+        return bool(tables)
+
+    def _count_entries(self) -> None:
+        """Turn a file of version 1, in which entries did not count themselves, into one of today's."""
+        with _transaction(self._connection) as connection:
+            connection.execute("DELETE FROM usage")
+            connection.execute(
+                "INSERT INTO usage SELECT namespace, sum(length(key) + length(value) + ?) FROM entries GROUP BY 1",
+                (ENTRY_BYTES,),
+            )
+            connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+
+    def _find(self, connection: sqlite3.Connection, namespace: str, key: bytes) -> bytes | None:
+        query = "SELECT value FROM entries WHERE namespace = ? AND key = ?"
+        row = connection.execute(query, (namespace, key)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def _put(self, connection: sqlite3.Connection, namespace: str, key: bytes, value: bytes | None) -> None:
+        row = connection.execute("SELECT bytes FROM usage WHERE namespace = ?", (namespace,)).fetchone()
+        old = self._find(connection, namespace, key)
+        used = (0 if row is None else row[0]) - (0 if old is None else entry_bytes(key, old))
+        if value is None:
+            connection.execute("DELETE FROM entries WHERE namespace = ? AND key = ?", (namespace, key))
+        else:
+            used = check_size(self._limits, used, key, value)
+            connection.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", (namespace, key, bytes(value)))
+        connection.execute("INSERT OR REPLACE INTO usage VALUES (?, ?)", (namespace, used))
+
+    @contextmanager
+    def _use(self) -> Iterator[sqlite3.Connection]:
+        # Nobody waits longer than the call of the plugin may take: for other threads, or for another process.
+        left_s = max(0.0, min(_BUSY_TIMEOUT_S, current().deadline_s - time.monotonic()))
+        if not self._lock.acquire(timeout=left_s):
+            raise CapabilityFailure("unavailable", "the state is in use by other plugins")
+        try:
+            if self._closed:
+                raise CapabilityFailure("unavailable", "the store is closed")
+            if _identity(self._path) != self._file:
+                raise CapabilityFailure("other", "the state's file was deleted or replaced while it was in use")
+            if (busy_ms := round(left_s * 1000)) != self._busy_ms:
+                self._connection.execute(f"PRAGMA busy_timeout = {busy_ms}")
+                self._busy_ms = busy_ms
+            yield self._connection
+        except sqlite3.Error as error:
+            _, case, text = _problem(error)
+            raise CapabilityFailure(case, text) from error
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._use() as connection, _transaction(connection):
+            yield connection
+
+
+def _identity(path: os.PathLike[str]) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    # IMMEDIATE takes the write lock at once: a read that grows into a write could find that another process was faster.
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _problem(error: sqlite3.Error) -> tuple[int, str, str]:
+    """The primary result code, the case of `state-error` and what happened."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    case, text = _PROBLEMS.get(code, ("other", str(error)))
+    return code, case, text

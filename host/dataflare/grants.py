@@ -13,15 +13,28 @@ from typing import Any, Final, Literal
 from dataflare.errors import ConfigError
 
 __all__ = [
+    "OVERRIDE_HEADERS",
     "RESERVED_HEADERS",
     "SAFE_HEADERS",
     "DirectoryGrant",
     "Grants",
     "HttpGrant",
     "Origin",
+    "is_override_header",
     "is_reserved_header",
     "normal_host",
+    "plain_header",
 ]
+
+OVERRIDE_HEADERS: Final = frozenset(
+    {
+        *("x-http-method", "x-http-method-override", "x-method", "x-method-override", "x-original-method"),
+        *("x-tunnel-method", "x-verb-tunnel", "http-method-override", "method-override"),
+    }
+)
+"""Request headers from which some servers take another method than the request's own. A plugin may send one only where
+`request_headers` names it: `"any"` does not, since that would grant every method.
+"""
 
 SAFE_HEADERS: Final = frozenset(
     {
@@ -135,8 +148,22 @@ class Origin:
 
 
 def is_reserved_header(name: str) -> bool:
-    """Whether no plugin may send a header, whatever is granted; `name` is in lower case."""
-    return name in RESERVED_HEADERS or name.startswith(("proxy-", "x-forwarded-"))
+    """Whether no plugin may send a header, whatever is granted; `name` is in lower case.
+
+    Servers that hand headers on as variables take `content_length` for `content-length`: so it is here.
+    """
+    plain = plain_header(name)
+    return plain in RESERVED_HEADERS or plain.startswith(("proxy-", "x-forwarded-"))
+
+
+def is_override_header(name: str) -> bool:
+    """Whether servers take the method of a request from this header; `name` is in lower case."""
+    return plain_header(name) in OVERRIDE_HEADERS
+
+
+def plain_header(name: str) -> str:
+    """Return a header's name, which is in lower case, as servers know it that hand it on as a variable."""
+    return re.sub(r"[^a-z0-9]", "-", name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,9 +173,9 @@ class HttpGrant:
     Args:
         methods: Methods, in capitals. `CONNECT` and `TRACE` cannot be granted.
         request_headers: Headers that the plugin may send, in lower case. `"any"` stands for all but the reserved ones
-            (`is_reserved_header`) and those of `secrets`: a header reaches nobody but the granted origin, so this word
-            widens nothing that the origin does not guard by itself. There is no such word for origins, methods and
-            addresses.
+            (`is_reserved_header`), those of `secrets`, and those from which servers take another method
+            (`OVERRIDE_HEADERS`): a header reaches nobody but the granted origin, so this word widens nothing that the
+            origin does not guard by itself. There is no such word for origins, methods and addresses.
         secrets: Headers that the host adds to each request, and what they hold: a secret's name, or a text with one
             secret's name in braces, such as `Bearer {api-token}`. The plugin never sees the secret.
         addresses: Addresses or networks (`10.1.0.0/16`) that the host may connect to although they are not public. A

@@ -427,6 +427,21 @@ class TestConnections:
         assert caught.value.case == "connection-failed"
         assert len(server.requests) == 4
 
+    def test_connection_is_used_again(self, serve, make):
+        server = serve(say_hello)
+        broker = make(server.origin)
+        for _ in range(5):
+            broker.send(Request("GET", server.origin))
+        assert (server.connections, len(server.requests)) == (1, 5)
+
+    @pytest.mark.parametrize("more", [b"x", HELLO])
+    def test_connection_with_something_left_over_is_not_used_again(self, serve, make, more):
+        server = serve(lambda connection, request: connection.sendall(HELLO + more) or True)
+        broker = make(server.origin)
+        for _ in range(3):
+            assert broker.send(Request("GET", server.origin)).body == b"hello"
+        assert server.connections == 3
+
     def test_old_idle_connection_is_not_used_again(self, serve, make):
         server = serve(say_hello)
         broker = make(server.origin, transport=NetworkTransport(idle_s=0.05))

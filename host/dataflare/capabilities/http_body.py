@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 
+from dataflare.budgets import current
 from dataflare.capabilities.failures import CapabilityFailure
 
 __all__ = ["ENCODINGS", "read_body"]
@@ -32,8 +33,11 @@ def read_body(chunks: Iterable[bytes], *, limit: int, encoding: str = "") -> byt
     body = bytearray()
     received = 0
     gzip = _Gunzip() if encoding in ENCODINGS else None
+    budget = current()
     for chunk in chunks:
         received += len(chunk)
+        budget.check_time()
+        budget.require(len(body) + len(chunk))
         if received > limit:  # also where nothing comes of it, as of empty members
             raise CapabilityFailure("too-large", limit)
         if gzip is None:

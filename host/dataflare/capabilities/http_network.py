@@ -36,6 +36,8 @@ Dial = Callable[[Address, int, float], socket.socket]
 
 _MAX_LOOKUPS = 8
 _MAX_IDLE = 4
+_MAX_HEAD_BYTES = 256 * 1024
+"""What is read until a response's headers have ended, interim responses (1xx) included."""
 # May be sent twice (RFC 9110, section 9.2.2).
 _IDEMPOTENT = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PUT"})
 T = TypeVar("T")
@@ -103,7 +105,7 @@ class NetworkTransport:
     @contextmanager
     def exchange(self, outgoing: Outgoing) -> Iterator[Incoming]:
         link = self._take(outgoing) or self._new_link(outgoing)
-        link.backend.deadline = outgoing.deadline
+        link.backend.begin(outgoing.deadline)
         origin = outgoing.url.origin
         request = httpcore.Request(
             method=outgoing.method.encode(),
@@ -126,6 +128,7 @@ class NetworkTransport:
                 link.connection.close()
                 link = self._new_link(outgoing)
                 response = link.connection.handle_request(request)
+            link.backend.head_bytes_left = None
             try:
                 headers = [(name.decode().lower(), _decode(value)) for name, value in response.headers]
                 if not 200 <= response.status <= 599:
@@ -149,7 +152,7 @@ class NetworkTransport:
                     raise UsageError("the transport is closed")
                 kept = self._idle.get(key)
                 link = kept.pop() if kept else None
-            if link is None or (link.connection.is_available() and not link.connection.has_expired()):
+            if link is None or (link.is_clean and not link.connection.has_expired()):
                 return link
             link.connection.close()
 
@@ -171,7 +174,7 @@ class NetworkTransport:
         key = (outgoing.url.origin, outgoing.addresses)
         with self._lock:
             kept = self._idle.setdefault(key, [])
-            if not self._closed and len(kept) < _MAX_IDLE and link.connection.is_available():
+            if not self._closed and len(kept) < _MAX_IDLE and link.is_clean:
                 link.used = True
                 kept.append(link)
                 return
@@ -229,6 +232,21 @@ class _Link:
         self.backend = backend
         self.used = False
 
+    @property
+    def is_clean(self) -> bool:
+        """Whether a request can be made, and its response is the next thing that will be read.
+
+        What the server sent beyond its response (a second one, or a body where there is none) would be taken for the
+        answer to the next request. httpcore tells nobody of it but h11; where that cannot be asked, nothing is reused.
+        """
+        if not self.connection.is_available():
+            return False
+        try:
+            rest, ended = self.connection._connection._h11_state.trailing_data  # type: ignore[union-attr]
+        except AttributeError:
+            return False
+        return not rest and not ended
+
 
 class _Backend(httpcore.NetworkBackend):
     """What httpcore connects with. `deadline` is that of the request that has the connection now."""
@@ -241,7 +259,15 @@ class _Backend(httpcore.NetworkBackend):
     ) -> None:
         self._connect = connect
         self._rules = rules
+        self.begin(deadline)
+
+    def begin(self, deadline: Deadline) -> None:
+        """A request begins."""
         self.deadline = deadline
+        self.head_bytes_left: int | None = _MAX_HEAD_BYTES
+        """What may still be read of the response's head; `None` once that is over."""
+        self.asked = False
+        """Whether something of the request has been sent."""
 
     def connect_tcp(
         self,
@@ -262,9 +288,19 @@ class _Stream(httpcore.NetworkStream):
         self._backend = backend
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._timed(httpcore.ReadError, lambda: self._socket.recv(max_bytes))
+        data = self._timed(httpcore.ReadError, lambda: self._socket.recv(max_bytes))
+        left = self._backend.head_bytes_left
+        if left is not None:
+            if left <= 0:
+                raise httpcore.RemoteProtocolError(f"the response's headers have more than {_MAX_HEAD_BYTES} bytes")
+            self._backend.head_bytes_left = left - len(data)
+        return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if not self._backend.asked:
+            self._backend.asked = True
+            if self._was_told():
+                raise httpcore.RemoteProtocolError("the server answered before it was asked")
         rest = memoryview(buffer)
         while rest:
             rest = rest[self._timed(httpcore.WriteError, functools.partial(self._socket.send, rest)) :]
@@ -292,7 +328,18 @@ class _Stream(httpcore.NetworkStream):
             return self._is_readable()
         return None
 
+    def _was_told(self) -> bool:
+        """Whether the server has sent something that nobody asked for; the end of the connection is not that."""
+        if isinstance(self._socket, ssl.SSLSocket):
+            return self._socket.pending() > 0  # what else there is belongs to TLS
+        self._socket.setblocking(False)
+        with contextlib.suppress(OSError):
+            return bool(self._socket.recv(1, socket.MSG_PEEK))
+        return False
+
     def _is_readable(self) -> bool:
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return True
         with contextlib.suppress(OSError, ValueError):
             poll = select.poll()
             poll.register(self._socket, select.POLLIN)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dataflare.capabilities.clock import Clock
 from dataflare.capabilities.failures import CapabilityFailure
-from dataflare.grants import HttpGrant, Origin, is_reserved_header
+from dataflare.grants import HttpGrant, Origin, is_override_header, is_reserved_header, plain_header
 
 __all__ = ["Deadline", "RateLimiter", "Url", "check_headers", "is_header_value", "is_method", "parse_url"]
 
@@ -102,9 +102,9 @@ def check_headers(headers: Sequence[tuple[str, str]], grant: HttpGrant) -> list[
                 "invalid-request", f"the value of {name!r} has characters other than visible ASCII, or space around it"
             )
         lower = name.lower()
-        if is_reserved_header(lower) or lower in grant.secrets:
+        if is_reserved_header(lower) or plain_header(lower) in map(plain_header, grant.secrets):
             raise CapabilityFailure("denied", f"the header {lower!r} is the host's to set")
-        if grant.request_headers != "any" and lower not in grant.request_headers:
+        if lower not in grant.request_headers if grant.request_headers != "any" else is_override_header(lower):
             raise CapabilityFailure("denied", f"the header {lower!r} is not granted")
         checked.append((lower, value))
     return checked

@@ -45,7 +45,7 @@ guests: $(READY_DEV)  ## Build the example guests that changed
 bench: $(READY_DEV)  ## Measure, compare with peers, and write benches/results.json
 	@$(PY) -m pytest benches -q --keep $(ARGS)
 
-fuzz: $(READY_DEV)  ## Feed 100,000 broken components, manifests, policies and signatures
+fuzz: $(READY_DEV)  ## Feed 200,000 broken components, policies, streams and files
 	@$(PY) tests/fuzz/fuzz.py $(ARGS)
 
 clean:  ## Remove the virtual environment and everything that was built here

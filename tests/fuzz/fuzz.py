@@ -1,10 +1,11 @@
 """Feeds random, cut and bit-flipped files to everything that reads what strangers wrote.
 
-    python tests/fuzz/fuzz.py [--cases 100000] [--seed 0] [--target components ...]
+    python tests/fuzz/fuzz.py [--cases 200000] [--seed 0] [--target components ...]
 
 A case is good when the file is read, or refused with one of the package's own errors. It is bad when another exception
 comes out, when it takes longer than `--slow-s` seconds, or when memory grows from case to case. A crash ends the
-process; the case that was tried last is in `--last` then. Exit codes: 0 all good, 1 some bad.
+process; the case that was tried last is in `--last` then. What of Arrow can be reached is fed in child processes
+(`children.py`), which outlive a crash and keep its case. Exit codes: 0 all good, 1 some bad.
 """
 
 from __future__ import annotations
@@ -16,15 +17,14 @@ import random
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import pyarrow as pa
-
-from dataflare.data.ipc import decode_stream, encode_stream
+import children
+from cases import Target, mutated
 from dataflare.engine.engine import Engine
 from dataflare.errors import DataflareError
 from dataflare.pipeline.specification import parse_specification
@@ -42,7 +42,14 @@ ROOT: Final = Path(__file__).parents[2]
 NOW: Final = datetime(2026, 6, 1, tzinfo=UTC)
 WARM_UP: Final = 500
 GROWTH_BYTES: Final = 64 * 2**20
-_MAX_BATCH_BYTES: Final = 16 * 2**20
+IN_CHILDREN: Final = tuple(
+    ("arrow_targets", name)
+    for name in (
+        *("arrow-streams", "arrow-stream-words", "arrow-type-names", "json-lines", "arrow-files"),
+        *("arrow-stream-files", "arrow-connector", "parquet-connector", "csv-connector", "jsonl-connector"),
+    )
+)
+"""Modules and names of the targets that could end the process."""
 
 _POLICY: Final = b"""version: 1
 plugins:
@@ -71,14 +78,6 @@ _AUDIT: Final = (
     b'{"when":"2026-06-01T00:00:00Z","plugin":"p","pipeline":"n","capability":"files","function":"open",'
     b'"object":"directory:data#read","decision":"allow","count":1,"reason":""}\n'
 )
-
-
-@dataclass(frozen=True)
-class Target:
-    """Something that reads files: good files, and what reads them."""
-
-    seeds: Sequence[bytes]
-    read: Callable[[bytes], object]
 
 
 @dataclass
@@ -127,7 +126,6 @@ def targets(engine: Engine) -> dict[str, Target]:
     signature = sign(component, key)
     trust = json.dumps({"version": 1, "keys": [{"key": str(key.public), "publisher": "acme"}]}).encode()
     trusting = TrustPolicy.parse(trust.decode())
-    stream = bytes(encode_stream(pa.record_batch({"n": [1, 2, 3], "s": ["a", None, "c"], "l": [[1], [], None]})))
     real = [path.read_bytes() for path in sorted(ROOT.glob("guest-sdks/rust/components/*.wasm"))][:1]
 
     def shape(data: bytes) -> object:
@@ -152,45 +150,11 @@ def targets(engine: Engine) -> dict[str, Target]:
         "signed-components": Target([component], lambda data: trusting.verify(data, signature, now=NOW)),
         "audit-logs": Target([_AUDIT * 3], lambda data: parse_audit(data.splitlines(keepends=True))),
         "pipelines": Target([_PIPELINE], specification),
-        "arrow-streams": Target([stream], lambda data: decode_stream(data, _MAX_BATCH_BYTES)),
     }
 
 
 WEIGHTS: Final = {"large-components": 0.02, "access": 0.3, "pipelines": 0.3}
 """Shares of cases, 1 where nothing is said."""
-
-
-def mutated(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
-    """A random file, or a good one that was damaged."""
-    if rng.random() < 0.05:
-        return rng.randbytes(rng.randrange(256))
-    data = bytearray(rng.choice(seeds))
-    for _ in range(rng.choice((1, 1, 1, 2, 4, 16))):
-        if not data:
-            break
-        at = rng.randrange(len(data))
-        match rng.randrange(8):
-            case 0:
-                data[at] ^= 1 << rng.randrange(8)
-            case 1:
-                data[at] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
-            case 2:
-                del data[at:]
-            case 3:
-                del data[at : at + rng.randrange(1, 16)]
-            case 4:
-                data[at:at] = rng.randbytes(rng.randrange(1, 16))
-            case 5:
-                other = rng.choice(seeds)
-                start = rng.randrange(len(other))
-                data[at : at + 8] = other[start : start + rng.randrange(1, 64)]
-            case 6:
-                data[at:at] = data[at : at + rng.randrange(1, 64)] * rng.randrange(1, 8)
-            case 7:
-                data[at : at + 4] = rng.choice(
-                    (b"\xff\xff\xff\xff", b"\0\0\0\x80", b"\xff\xff\xff\x7f", b"\xff\xff\xff\x0f")
-                )
-    return bytes(data[: 2**20])
 
 
 def resident_bytes() -> int:
@@ -259,19 +223,26 @@ def run(
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--cases", type=int, default=100_000)
+    parser.add_argument("--cases", type=int, default=200_000, help="half of them in child processes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target", action="append", default=[], help="only this one; may be repeated")
     parser.add_argument("--slow-s", type=float, default=5.0)
+    parser.add_argument("--keep", type=Path, default=ROOT / "build" / "fuzz", help="a folder for bad cases")
     parser.add_argument("--last", type=Path, help="a file for the case that is tried")
     options = parser.parse_args()
     began = time.perf_counter()
     with Engine() as engine:
+        known = list(targets(engine))
+        inside = [name for name in options.target if name in known]
+        outside = {name: module for module, name in IN_CHILDREN if not options.target or name in options.target}
+        if unknown := set(options.target) - set(known) - set(outside):
+            parser.error(f"there is no target {', '.join(sorted(unknown))}")
+        share = options.cases if not outside else 0 if options.target and not inside else options.cases // 2
         outcome = run(
             engine,
-            cases=options.cases,
+            cases=share,
             seed=options.seed,
-            chosen=options.target,
+            chosen=inside,
             slow_s=options.slow_s,
             last=options.last,
         )
@@ -280,9 +251,19 @@ def main() -> int:
         f"{outcome.cases - outcome.accepted - len(outcome.bad):,} refused, {len(outcome.bad)} bad; "
         f"slowest {outcome.slowest_s * 1000:.0f} ms; memory grew by {outcome.grown_bytes / 2**20:.1f} MiB\n"
     )
-    for line in outcome.bad[:20]:
+    bad = outcome.bad[:20]
+    for name, module in outside.items():
+        began = time.perf_counter()
+        count = (options.cases - share) // len(outside)
+        found = children.run(module, name, cases=count, keep=options.keep, seed=options.seed, slow_s=options.slow_s)
+        sys.stdout.write(
+            f"{name}, in child processes: {found.cases:,} cases in {time.perf_counter() - began:.0f} s: "
+            f"{found.accepted:,} read, {len(found.bad)} bad; slowest {found.slowest_s * 1000:.0f} ms\n"
+        )
+        bad += found.bad
+    for line in bad:
         sys.stdout.write(f"bad: {line}\n")
-    return 1 if outcome.bad else 0
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":

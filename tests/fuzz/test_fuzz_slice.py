@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import children
+from cases import Target, mutated
 from dataflare.engine.engine import Engine
-from fuzz import Target, mutated, run, targets
+from fuzz import IN_CHILDREN, run, targets
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +47,28 @@ def test_what_is_no_error_of_the_package_is_found(
     outcome = run(engine, cases=50, last=tmp_path / "last")
     assert len(outcome.bad) == 50 and "ZeroDivisionError" in outcome.bad[0]
     assert (tmp_path / "last").read_bytes().startswith(b"broken\n")
+
+
+@pytest.mark.parametrize(("module", "name"), IN_CHILDREN, ids=[name for _, name in IN_CHILDREN])
+def test_what_could_end_the_process_is_refused_without_harm(module: str, name: str, tmp_path: Path) -> None:
+    found = children.run(module, name, cases=150, keep=tmp_path, seed=11)
+    assert found.bad == [] and found.cases == 150
+    assert found.accepted > 0, "some are read"
+
+
+def test_case_that_ends_a_child_is_kept_and_can_be_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "crashing.py").write_text(
+        "import os\n"
+        "from cases import Target\n"
+        "def read(data):\n"
+        "    if data[0] % 50 == 7: os.abort()\n"
+        "    if data[0] % 50 == 8: raise KeyError('raw')\n"
+        "def targets():\n"
+        "    return {'some': Target([], read, lambda rng, seeds: rng.randbytes(4))}\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = children.run("crashing", "some", cases=300, keep=tmp_path / "kept")
+    assert found.cases == 300, "it goes on after a crash"
+    crashes = [path for path in found.kept if "SIGABRT" in path.name]
+    assert crashes and all(path.read_bytes()[0] % 50 == 7 for path in crashes)
+    assert any("KeyError" in line for line in found.bad)

@@ -72,6 +72,8 @@ class FileSource:
             return next(self._batches, None)
         except (pa.ArrowException, DataFailure) as error:
             raise DataError(str(error), file=str(self._path)) from error
+        except UnicodeDecodeError as error:
+            raise DataError("the name of a column is not UTF-8", file=str(self._path)) from error
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror or error}", file=str(self._path)) from error
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from dataflare.errors import ConfigError, GuestPanic, PluginError
+from dataflare.pipeline import batching
 from dataflare.pipeline.channel import Channel, Stopped
 from dataflare.pipeline.failures import DataError, NodeFailed
 from dataflare.pipeline.runner import run
@@ -26,6 +27,12 @@ from pipeline_fakes import (
     FakeValidator,
     rows_of,
 )
+
+
+@pytest.fixture(autouse=True)
+def batches_stay_as_they_come(monkeypatch):
+    monkeypatch.setattr(batching, "SMALL_ROWS", 1)
+
 
 SOURCE = "  in: {plugin: source.wasm}\n"
 MIDDLE = "  middle: {plugin: processor.wasm, input: in}\n"
@@ -337,9 +344,10 @@ def test_few_batches_are_alive_at_a_time(specify):
             most.append(sum(batch() is not None for batch in made))
 
     host = FakeHost(source=Endless([rows_of(0)]), processor=FakeProcessor(), destination=Slow())
-    run(specify(CHAIN), host=host)
-    # In each of two queues two, and one in the hands of each of three nodes (and one that the source's loop holds).
-    assert max(most) <= 9
+    run(specify(CHAIN.replace("processor.wasm", "processor.wasm, workers: 2")), host=host)
+    # In each of two queues two; in the hands of three nodes two each, what comes in and what goes out; of the workers
+    # two, and two whose results wait (and one that the source's loop holds).
+    assert max(most) <= 15
 
 
 def test_a_plugin_of_the_wrong_kind_is_refused_before_anything_is_loaded(specify):

@@ -5,10 +5,17 @@ import os
 
 import pytest
 
+from dataflare.pipeline import batching
 from dataflare.pipeline.failures import DataError, NodeFailed
 from dataflare.pipeline.runner import run
 from dataflare.runtime.results import Report
 from pipeline_fakes import FakeDestination, FakeHost, FakeSource, FakeValidator, rows_of
+
+
+@pytest.fixture(autouse=True)
+def batches_stay_as_they_come(monkeypatch):
+    monkeypatch.setattr(batching, "SMALL_ROWS", 1)
+
 
 BATCHES = [rows_of(1, -2, 3), rows_of(4), rows_of(-5, 6, -7)]
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, NoReturn
 
 import typer
@@ -19,7 +20,6 @@ __all__ = [
     "EXIT_CONFIG",
     "EXIT_DENIED",
     "EXIT_FAILED",
-    "EXIT_INTERRUPTED",
     "EXIT_NO_PLUGIN",
     "error_json",
     "exit_code",
@@ -38,7 +38,6 @@ EXIT_NO_PLUGIN: Final = 3
 """A file is no component, or a component for no world."""
 EXIT_DENIED: Final = 4
 """A plugin needs what was not granted."""
-EXIT_INTERRUPTED: Final = 130
 _UNBROKEN: Final = 10_000
 
 
@@ -111,11 +110,14 @@ def printed_errors(*, as_json: bool = False) -> Iterator[None]:
             write_json({"status": "failed", "error": error_json(error)})
         show_error(error)
         raise typer.Exit(exit_code(error)) from None
-    except KeyboardInterrupt:
-        if as_json:
-            write_json({"status": "interrupted"})
-        stderr().print("interrupted")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except KeyboardInterrupt as error:
+        number = getattr(error, "signal", signal.SIGINT)
+        with suppress(OSError):  # after SIGHUP there may be no terminal any more
+            if as_json:
+                report = getattr(error, "report", None)
+                write_json({"status": "interrupted"} if report is None else report.to_json())
+            stderr().print("interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}")
+        raise typer.Exit(128 + number) from None
     except BrokenPipeError:
         _leave_quietly()
     except OSError as error:

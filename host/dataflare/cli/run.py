@@ -15,10 +15,11 @@ from rich.table import Table
 
 from dataflare.cli.figures import byte_count, count, duration
 from dataflare.cli.guards import AccessFile, AuditFile, PolicyFile, Principal, TrustFile
+from dataflare.cli.interrupts import interrupting_signals
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
 from dataflare.cli.output import error_json, exit_code, printed_errors, show_error, stderr, stdout, write_json
 from dataflare.pipeline import report as reports
-from dataflare.pipeline.failures import NodeFailed
+from dataflare.pipeline.failures import NodeFailed, RunInterrupted
 from dataflare.pipeline.report import NodeReport, RunReport
 from dataflare.pipeline.runner import run as run_pipeline
 from dataflare.pipeline.specification import Specification, load_specification
@@ -44,10 +45,10 @@ def command(
     With --policy, plugins get what the policy says; `grants` and `limits` in the pipeline only narrow it.
 
     Exit codes: 0 done; 1 the run failed; 2 the pipeline or the command line is wrong; 3 a file is no plugin; 4 a plugin
-    needs what is not granted, its signature is not good enough, or the principal may not run the pipeline; 130
-    interrupted.
+    needs what is not granted, its signature is not good enough, or the principal may not run the pipeline; 128
+    and the number of a signal that ended it, such as 130 for Ctrl-C. A second signal ends it at once.
     """
-    with printed_errors(as_json=as_json):
+    with printed_errors(as_json=as_json), interrupting_signals():
         specification = load_specification(pipeline)
         if check:
             _say_checked(specification, as_json=as_json)
@@ -67,6 +68,10 @@ def command(
                 write_json({**error.report.to_json(), "error": error_json(error)})
             show_error(error)
             raise typer.Exit(exit_code(error)) from None
+        except RunInterrupted as error:
+            if not as_json:
+                stdout().print(node_table(error.report))
+            raise
         if as_json:
             write_json(report.to_json())
         else:

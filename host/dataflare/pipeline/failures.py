@@ -9,7 +9,7 @@ from dataflare.errors import DataflareError
 if TYPE_CHECKING:
     from dataflare.pipeline.report import RunReport
 
-__all__ = ["DataError", "NodeFailed"]
+__all__ = ["DataError", "NodeFailed", "RunInterrupted"]
 
 
 class DataError(DataflareError):
@@ -40,3 +40,15 @@ class NodeFailed(DataflareError):
         self.node = node
         self.where = where
         self.report = report
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """A run was interrupted, by Ctrl-C or another signal that is taken for one. Nothing has its final name.
+
+    `report` says how far the run came, and `signal` is the number of the signal.
+    """
+
+    def __init__(self, report: RunReport, signal: int) -> None:
+        super().__init__(f"pipeline {report.pipeline!r} was interrupted")
+        self.report = report
+        self.signal = signal

@@ -54,6 +54,11 @@ class PluginNode(Strict):
     isolation: Literal["none", "process"] = Field(
         default="none", description="`process` runs the plugin in a confined process of its own."
     )
+    workers: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None,
+        description="Only for processors, transformers and validators: how many batches are worked on at a time, each "
+        "by an instance of its own; without it, one for each core, at most 16.",
+    )
     on_violation: OnViolation | None = Field(
         default=None,
         description="Only for validators: what becomes of wrong rows, by severity; an action alone is for errors.",

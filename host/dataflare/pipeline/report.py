@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 __all__ = ["NodeReport", "OutputReport", "Progress", "RunReport", "Status"]
 
-Status: TypeAlias = Literal["running", "completed", "failed"]
+Status: TypeAlias = Literal["running", "completed", "failed", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,8 @@ class NodeReport:
         rows_out: Rows handed on, or written by a destination.
         batches: Batches handed on, or written.
         bytes: Bytes of those rows, as Arrow holds them.
-        seconds: Wall time in the node, waiting for others left out; what follows are parts of it.
+        seconds: Wall time in the node, waiting for others left out, summed over its workers; what follows are parts of
+            it.
         guest_seconds: Time in the plugin's own code.
         marshal_seconds: Time for turning values into those of the plugin and back.
         host_seconds: Time in functions of the host that the plugin called.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,14 +12,17 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from dataflare.errors import ConfigError, DataflareError, PluginError, WorldMismatch
+from dataflare.pipeline.batching import resized
 from dataflare.pipeline.channel import Channel, Stopped
-from dataflare.pipeline.failures import NodeFailed
+from dataflare.pipeline.failures import NodeFailed, RunInterrupted
 from dataflare.pipeline.models import PluginNode
 from dataflare.pipeline.report import Progress, RunReport
 from dataflare.pipeline.specification import Specification
-from dataflare.pipeline.stages import Stage, make_stage
+from dataflare.pipeline.stages import Stage, make_stage, workers_of
+from dataflare.pipeline.workers import map_in_order
 from dataflare.runtime.host import Host
 from dataflare.runtime.plugin import Plugin
+from dataflare.runtime.pool import PoolSettings
 
 __all__ = ["run"]
 
@@ -46,6 +50,7 @@ def run(specification: Specification, *, host: Host, progress: Callable[[Progres
     Raises:
         ConfigError: The pipeline does not fit its plugins.
         NodeFailed: A node failed; names it, and has the report as far as the run came.
+        RunInterrupted: A `KeyboardInterrupt` was raised in this thread; has the report too.
     """
     return _Run(specification, host, progress).run()
 
@@ -74,6 +79,10 @@ class _Run:
             finally:
                 self._report.seconds = perf_counter() - start
             self._report.status = "completed"
+        except KeyboardInterrupt as error:
+            self._report.status = "interrupted"
+            self._abort(error)
+            raise RunInterrupted(self._report, getattr(error, "signal", signal.SIGINT)) from error
         except BaseException as error:
             self._report.status = "failed"
             self._abort(error)
@@ -93,7 +102,8 @@ class _Run:
         specification.check_kinds(kinds)
         for name in specification.order:
             with self._blamed(name):
-                plugin = self._load_plugin(name, node) if isinstance(node := nodes[name], PluginNode) else None
+                node = nodes[name]
+                plugin = self._load_plugin(name, node, kinds[name]) if isinstance(node, PluginNode) else None
                 try:
                     stage = make_stage(specification, name, plugin)
                 except BaseException:
@@ -112,7 +122,7 @@ class _Run:
             raise WorldMismatch("; ".join(found.problems), component=node.plugin)
         return found.kind
 
-    def _load_plugin(self, name: str, node: PluginNode) -> Plugin:
+    def _load_plugin(self, name: str, node: PluginNode, kind: str) -> Plugin:
         # Where the host has a policy, what a node says narrows it, and what it does not say is the policy's.
         given = node.model_fields_set
         return self._host.load(
@@ -123,6 +133,7 @@ class _Run:
             limits=self._specification.limits[name] if "limits" in given else None,
             namespace=self._specification.pipeline.name,
             isolation=node.isolation,
+            pool=_pool(node, kind),
         )
 
     def _move_rows(self, start: float) -> None:
@@ -170,7 +181,7 @@ class _Run:
         """Do all that a stage has to do; the body of its thread."""
         takers = [self._inputs[name] for name in self._specification.consumers(stage.name)]
         try:
-            for rows in stage.batches() if stage.is_source else self._taken(stage):
+            for rows in resized(stage.batches() if stage.is_source else self._taken(stage)):
                 for taker in takers:
                     taker.put(rows)
             stage.flush()
@@ -188,8 +199,12 @@ class _Run:
 
     def _taken(self, stage: Stage) -> Iterator[pa.RecordBatch]:
         queue = self._inputs[stage.name]
-        while (rows := queue.get()) is not None:
-            yield stage.process(rows)
+        if stage.workers == 1:
+            while (rows := queue.get()) is not None:
+                yield stage.apply(stage.process(rows))
+        else:
+            name = f"dataflare-{stage.name}"
+            yield from map(stage.apply, map_in_order(stage.process, queue, workers=stage.workers, name=name))
 
     def _stop(self) -> None:
         # Plugins that look for it need not bring long calls to their end.
@@ -241,3 +256,10 @@ class _Run:
         except Exception as error:
             error.add_note(f"in node {name!r} of pipeline {self._report.pipeline!r}")
             raise
+
+
+def _pool(node: PluginNode, kind: str) -> PoolSettings | None:
+    """Give each worker an instance; plugins that other plugins call have some in any case."""
+    if kind in ("source", "destination"):
+        return None
+    return PoolSettings(maximum=max(workers_of(node), PoolSettings().maximum))

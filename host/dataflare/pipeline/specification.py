@@ -110,6 +110,11 @@ class Specification:
                 where=self.where("nodes", name),
                 hint=f"add a node that writes them, with `input: {name}`",
             )
+        if kind in ("source", "destination") and node.workers is not None:
+            raise ConfigError(
+                f"`workers` is not for a {kind}, as node {name!r} is: it has one instance",
+                where=self.where("nodes", name, "workers"),
+            )
         for key in ("on_violation", "violations", "rejects"):
             if kind != "validator" and getattr(node, key) is not None:
                 raise ConfigError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -16,6 +18,7 @@ from dataflare.pipeline.readers import open_source
 from dataflare.pipeline.report import NodeReport, OutputReport
 from dataflare.pipeline.specification import Specification
 from dataflare.pipeline.validation import Validation
+from dataflare.pipeline.workers import default_workers
 from dataflare.pipeline.writers import FileDestination, open_destination, open_listing
 from dataflare.runtime.destination import Destination
 from dataflare.runtime.plugin import Plugin
@@ -24,17 +27,28 @@ from dataflare.runtime.source import Source
 from dataflare.runtime.transformer import Transformer
 from dataflare.runtime.validator import Validator
 
-__all__ = ["Stage", "make_stage"]
+__all__ = ["Processed", "Stage", "make_stage", "workers_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """What `Stage.process` made of a batch, and the seconds that it took."""
+
+    rows_in: int
+    result: Any
+    seconds: float
 
 
 class Stage:
-    """One node of a run. `begin`, the batches and `end` are for one thread at a time.
+    """One node of a run. All but `process` is for one thread at a time.
 
     Args:
         report: Its account.
         plugin: Its plugin; `None` for a connector.
         source: Makes its batches, for a source.
-        process: Maps a batch to what goes on, for the others; a destination hands nothing on.
+        process: Does what there is to do with a batch, for the others; any number of threads may call it at a time.
+        apply: Makes what goes on of what `process` returned, in the order of the batches; `None` where it is that.
+        workers: How many batches are processed at a time.
         begin: What is to be done before the first batch.
         outputs: What has to be finished, or else aborted, when all nodes are through.
         expected_rows: Asks how many rows a source will give.
@@ -46,7 +60,9 @@ class Stage:
         *,
         plugin: Plugin | None = None,
         source: Callable[[], Iterator[pa.RecordBatch]] | None = None,
-        process: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None,
+        process: Callable[[pa.RecordBatch], Any] | None = None,
+        apply: Callable[[Any], pa.RecordBatch] | None = None,
+        workers: int = 1,
         begin: Callable[[], object] = lambda: None,
         outputs: tuple[_Writing | FileDestination, ...] = (),
         expected_rows: Callable[[], int | None] = lambda: None,
@@ -57,7 +73,9 @@ class Stage:
         self.is_source = source is not None
         self._plugin = plugin
         self._source = source
+        self.workers = workers
         self._process = process
+        self._apply = apply
         self._begin = begin
         self._expected_rows = expected_rows
         self._close = close
@@ -93,15 +111,21 @@ class Stage:
             self._count_out(rows)
             yield rows
 
-    def process(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """Map or write a batch."""
+    def process(self, rows: pa.RecordBatch) -> Processed:
+        """Map, check or write a batch. Where there are several workers, they call this at the same time."""
         assert self._process is not None
         start = perf_counter()
-        self.report.rows_in += rows.num_rows
         result = self._process(rows)
-        self.report.seconds += perf_counter() - start
-        self._count_out(result)
-        return result
+        return Processed(rows.num_rows, result, perf_counter() - start)
+
+    def apply(self, done: Processed) -> pa.RecordBatch:
+        """Account for what `process` did, batch after batch, and give what goes on."""
+        start = perf_counter()
+        self.report.rows_in += done.rows_in
+        rows: pa.RecordBatch = done.result if self._apply is None else self._apply(done.result)
+        self.report.seconds += done.seconds + perf_counter() - start
+        self._count_out(rows)
+        return rows
 
     def flush(self) -> None:
         """Make what was written safe."""
@@ -172,9 +196,9 @@ def _plugin_stage(specification: Specification, node: PluginNode, report: NodeRe
             return Stage(report, plugin=plugin, process=writing.write, outputs=(writing,))
         case "processor":
             processor: Processor = plugin
-            return Stage(report, plugin=plugin, process=processor.process_batch)
+            return Stage(report, plugin=plugin, process=processor.process_batch, workers=workers_of(node))
         case "transformer":
-            return Stage(report, plugin=plugin, process=_transform_with(plugin))
+            return Stage(report, plugin=plugin, process=_transform_with(plugin), workers=workers_of(node))
         case _:
             return _validator_stage(specification, node, report, plugin)
 
@@ -188,7 +212,9 @@ def _validator_stage(specification: Specification, node: PluginNode, report: Nod
     return Stage(
         report,
         plugin=plugin,
-        process=lambda rows: validation.apply(validation.examine(rows)),
+        process=validation.examine,
+        apply=validation.apply,
+        workers=workers_of(node),
         begin=validation.begin,
         outputs=listings,
         close=lambda: _close_all(listings),
@@ -253,13 +279,21 @@ class _Writing:
 
 def _transform_with(plugin: Transformer) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
     asked: pa.Schema | None = None
+    asking = threading.Lock()
 
     def transform(rows: pa.RecordBatch) -> pa.RecordBatch:
         nonlocal asked
         if asked is None or not asked.equals(rows.schema):
-            # The plugin is held to what it promises here.
-            plugin.output_schema(rows.schema)
-            asked = rows.schema
+            with asking:
+                if asked is None or not asked.equals(rows.schema):
+                    # The plugin is held to what it promises here.
+                    plugin.output_schema(rows.schema)
+                    asked = rows.schema
         return plugin.transform(rows)
 
     return transform
+
+
+def workers_of(node: PluginNode) -> int:
+    """How many batches a node of a stateless plugin works on at a time."""
+    return default_workers() if node.workers is None else node.workers

@@ -1,0 +1,66 @@
+"""Work on several items at a time, whose results come in the order of the items."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Thread
+from typing import Final, TypeVar
+
+from dataflare.pipeline.channel import Channel, Stopped
+
+__all__ = ["MOST_DEFAULT_WORKERS", "default_workers", "map_in_order"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+MOST_DEFAULT_WORKERS: Final = 16
+"""Each worker has an instance, with a memory of its own: more than these are only for those who ask."""
+
+
+def default_workers() -> int:
+    """The cores that this process may use, at most `MOST_DEFAULT_WORKERS`."""
+    return min(len(os.sched_getaffinity(0)), MOST_DEFAULT_WORKERS)
+
+
+def map_in_order(work: Callable[[T], R], items: Channel[T | None], *, workers: int, name: str) -> Iterator[R]:
+    """Apply a function to each item, several at a time.
+
+    Besides what the workers have in hand, no more than `workers` results wait to be taken. Whatever ends the iteration,
+    no worker is at work any more when it has ended.
+
+    Args:
+        work: Called in threads of its own.
+        items: Where they come from; `None` ends them. It is stopped when the iteration ends before that.
+        workers: How many calls run at a time.
+        name: What the threads are called.
+
+    Raises:
+        Stopped: `items` was stopped.
+        BaseException: What `work` raised, in the item's turn.
+    """
+    under_way: Channel[Future[R] | None] = Channel(workers)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
+
+    def hand_out() -> None:
+        try:
+            while (item := items.get()) is not None:
+                under_way.put(pool.submit(work, item))
+            under_way.put(None)
+        except Stopped:
+            under_way.stop()
+
+    handing_out = Thread(target=hand_out, name=f"{name}-input", daemon=True)
+    handing_out.start()
+    ended = False
+    try:
+        while (future := under_way.get()) is not None:
+            yield future.result()
+        ended = True
+    finally:
+        if not ended:
+            items.stop()
+            under_way.stop()
+        handing_out.join()
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import dataflare
+from dataflare.cli.interrupts import Interrupted, interrupting_signals
+
+COMMAND = (sys.executable, "-m", "dataflare.cli.main", "run", "p.yaml")
+MAPPER = Path(dataflare.__file__).parents[2] / "guest-sdks" / "rust" / "components" / "json-mapper.wasm"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(dataflare.__file__).parents[1])}
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.fixture
+def long_run(tmp_path: Path) -> Path:
+    """The folder of a pipeline that takes a while."""
+    (tmp_path / "in.csv").write_text("n,t\n" + "".join(f"{n},some text\n" for n in range(800_000)))
+    (tmp_path / "out.csv").write_text("before")
+    (tmp_path / "p.yaml").write_text(
+        "name: p\nnodes:\n  r: { connector: csv, read: in.csv }\n"
+        f"  m: {{ plugin: {MAPPER}, input: r }}\n  w: {{ connector: csv, input: m, write: out.csv }}\n"
+    )
+    return tmp_path
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@contextmanager
+def started(folder: Path, *arguments: str, **keys: object) -> Iterator[subprocess.Popen[bytes]]:
+    """A run that has begun to write."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **keys}
+    with subprocess.Popen([*COMMAND, *arguments], cwd=folder, env=ENVIRONMENT, **pipes) as process:
+        wait_for(lambda: list(folder.glob(".*.partial")) or process.poll() is not None)
+        yield process
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_ends_a_run_with_a_report_and_no_leftovers(long_run, number):
+    with started(long_run) as process:
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, err
+    assert b"pipeline p" in out
+    assert err.decode() == ("interrupted\n" if number == signal.SIGINT else f"ended by {number.name}\n")
+    assert sorted(os.listdir(long_run)) == ["in.csv", "out.csv", "p.yaml"]
+    assert (long_run / "out.csv").read_text() == "before"
+
+
+def test_the_report_of_an_interrupted_run_is_json_where_that_is_asked_for(long_run):
+    with started(long_run, "--json") as process:
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=60)
+    report = json.loads(out)
+    assert (process.returncode, report["status"], len(report["nodes"])) == (143, "interrupted", 3)
+    assert report["rows_in"] > 0
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path):
+    (tmp_path / "in.csv").write_text("n,t\n" + "".join(f"{n},some text\n" for n in range(100_000)))
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "p.yaml").write_text(
+        "name: p\nnodes:\n  r: { connector: csv, read: in.csv }\n"
+        "  w: { connector: csv, input: r, write: pipe }\n  v: { connector: csv, input: r, write: out.csv }\n"
+    )
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)  # which never reads
+    with started(tmp_path) as process:
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 143
+    os.close(reader)
+
+
+def test_a_signal_that_is_ignored_stays_so(long_run):
+    ignore = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731
+    with started(long_run, preexec_fn=ignore) as process:
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 143
+
+
+def test_handlers_are_put_back():
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with pytest.raises(Interrupted) as caught, interrupting_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+    assert caught.value.signal == signal.SIGTERM
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_in_another_thread_no_signal_is_touched():
+    before = [signal.getsignal(number) for number in SIGNALS]
+    found = []
+
+    def body() -> None:
+        with interrupting_signals():
+            found.extend(signal.getsignal(number) for number in SIGNALS)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    assert found == before
+
+
+def test_importing_and_running_in_a_program_changes_no_handler(tmp_path):
+    (tmp_path / "in.csv").write_text("n\n1\n")
+    code = """
+import signal
+from dataflare import Host
+from dataflare.pipeline.runner import run
+from dataflare.pipeline.specification import parse_specification
+names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+before = [signal.getsignal(n) for n in names]
+text = "name: p\\nnodes:\\n  r: {connector: csv, read: in.csv}\\n  w: {connector: csv, input: r, write: out.csv}\\n"
+with Host() as host:
+    run(parse_specification(text, file="p.yaml"), host=host)
+assert [signal.getsignal(n) for n in names] == before
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import time
 from functools import cache
+from typing import Any
 
 import pyarrow as pa
 
 from arena import MIB, Arena, Mutation, answers, attack, bystander
-from attacks_limits import bomb
+from attacks_limits import bomb, within
 from dataflare.budgets import HostBudget
+from dataflare.capabilities import directory_files
 from dataflare.engine.cache import Entry
 from dataflare.engine.engine import Engine
 from dataflare.engine.types import ResultT, VariantT, payload_offset
-from dataflare.errors import AuditFailed, ConfigError, GuestPanic, HostBytesExceeded, PluginError
-from dataflare.grants import Grants
+from dataflare.errors import AuditFailed, CallTimeout, ConfigError, GuestPanic, HostBytesExceeded, PluginError
+from dataflare.grants import DirectoryGrant, Grants
 from dataflare.limits import Limits
 from dataflare.runtime.host import Host
 from dataflare.runtime.processor import Processor
@@ -263,6 +266,39 @@ def code_exchanged_after_it_was_checked(arena: Arena) -> None:
         assert engine.load(bystander().binary, name="plugin").from_cache, "the attacker's code was looked at"
 
 
+@attack("limits")
+def list_of_nothing(arena: Arena) -> None:
+    """Hand over a list of a million empty texts: small in the plugin, large in the host."""
+    fields = "(call $logging#log (i32.const 2) (i32.const 0) (i32.const 0) (i32.const 0x10000) (i32.const 2000000))"
+    made = hostile({"log": fields}, uses=("logging#log",), memory_pages=600)
+    plugin = arena.load(made.binary, limits=Limits(host_bytes=64 * MIB))
+    arena.passes_limit(HostBytesExceeded, lambda: plugin.process(made.order("log")))
+
+
+@attack("limits")
+def time_hidden_in_a_host_function(arena: Arena) -> None:
+    """Have the host list a large directory on a slow disk, past the plugin's time."""
+    (arena.folder / "many").mkdir()
+    for number in range(300):
+        (arena.folder / "many" / f"file-{number}").touch()
+    made = hostile(
+        {"list": f"(call $files#list-entries (local.get $p) (local.get $n) (i32.const {RESULT}))"},
+        uses=("files#list-entries",),
+    )
+    grants = Grants(files={"many": DirectoryGrant(path=arena.folder / "many")})
+    plugin = arena.load(made.binary, grants=grants, limits=Limits(call_timeout_s=0.3))
+    plugin.start()
+    entry = directory_files._entry
+
+    def slowly(*args: Any) -> Any:
+        time.sleep(0.02)
+        return entry(*args)
+
+    directory_files._entry = slowly
+    arena.at_close(lambda: setattr(directory_files, "_entry", entry))
+    within(0.3, lambda: arena.passes_limit(CallTimeout, lambda: plugin.process(made.order("list", "many"))))
+
+
 _make_budget = HostBudget.__init__
 
 
@@ -275,6 +311,8 @@ def _whole(text: str, most: int = 0) -> str:
 
 
 MUTATIONS = [
+    Mutation("dataflare.engine.side:_ITEM_BYTES", 0, ("list_of_nothing",)),
+    Mutation("dataflare.budgets:HostBudget.check_time", answers(None), ("time_hidden_in_a_host_function",)),
     Mutation("dataflare.engine.cache:_problem_of_parent", answers(""), ("cache_below_a_shared_folder",)),
     Mutation(
         "dataflare.engine.cache:Entry.path",

@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from dataflare.budgets import current
 from dataflare.capabilities.failures import CapabilityFailure
 from dataflare.capabilities.files import (
     MAX_READ_BYTES,
@@ -36,6 +37,12 @@ from dataflare.errors import ConfigError
 from dataflare.grants import DirectoryGrant
 
 __all__ = ["DirectoryFiles"]
+
+_PART_BYTES = 4 * 2**20
+"""What is read or written between two looks at the clock."""
+
+_ENTRY_BYTES = 512
+"""About what an entry of a listing takes."""
 
 _MAX_LINKS = 40  # as Linux has it
 _MAX_OFFSET = 2**63 - 1
@@ -149,13 +156,16 @@ class DirectoryFiles:
 
     def _list(self, descriptor: int, path: str) -> list[Entry]:
         entries: list[Entry] = []
+        budget = current()
         with os.scandir(descriptor) as found:
             for item in found:
+                budget.check_time()
                 if item.name.startswith(PRIVATE_PREFIX) or not _is_text(item.name):
                     continue
                 if len(entries) >= self._limits.entries:
                     raise CapabilityFailure("other", f"{path!r} has more than {self._limits.entries} entries")
                 try:
+                    budget.require(_ENTRY_BYTES * len(entries))
                     entries.append(_entry(item.name, item.stat(follow_symlinks=False)))
                 except FileNotFoundError:  # deleted in between
                     continue
@@ -299,8 +309,10 @@ class _DirectoryReader:
     def _fill(self, target: memoryview) -> int:
         filled = 0
         with _translated("the file"):
+            budget = current()
             while filled < len(target) and self._position < _MAX_OFFSET - MAX_READ_BYTES:
-                count = os.preadv(self._number(), [target[filled:]], self._position)
+                budget.check_time()
+                count = os.preadv(self._number(), [target[filled : filled + _PART_BYTES]], self._position)
                 if count == 0:
                     break
                 filled += count
@@ -337,8 +349,10 @@ class _DirectoryWriter:
         start = self._written
         try:
             with _translated(self._path):
+                budget = current()
                 while rest:
-                    count = os.write(descriptor, rest)
+                    budget.check_time()
+                    count = os.write(descriptor, rest[:_PART_BYTES])
                     self._written += count
                     rest = rest[count:]
         except CapabilityFailure:

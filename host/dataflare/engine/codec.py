@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from dataflare.engine import convert
 from dataflare.engine.records import record_class
+from dataflare.engine.side import LIST_PART
 from dataflare.engine.types import (
     BorrowT,
     EnumT,
@@ -220,7 +221,13 @@ class Codecs:
                 loop = f"for a, ({targets}) in zip(range(p, p + {step} * n, {step}), {unpack}(raw))"
             else:
                 loop = f"for {targets} in {unpack}(raw)"
-            self._function(name, f"def {name}(m, p, n):\n raw = m.part(p, n * {step})\n return [{expression} {loop}]\n")
+            self._function(
+                name,
+                f"def {name}(m, p, n):\n"
+                f" if n > {LIST_PART}: return m.long_list({name}, p, n, {step})\n"
+                f" raw = m.part(p, n * {step})\n"
+                f" return [{expression} {loop}]\n",
+            )
         return f"{self._load_items[element]}(m, {p}, {n})"
 
     def _variant_expression(self, ty: VariantT | OptionT | ResultT, d: str, at: str) -> str:

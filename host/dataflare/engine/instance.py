@@ -169,7 +169,7 @@ class Instance:
                 self._fail(error)
             finally:
                 self.close()
-        self._exports_side = Side(self._ledger.memories[-1].base, self._table, self)
+        self._exports_side = Side(self._ledger.memories[-1].base, self._table, self, self.budget)
         self._sides.append(self._exports_side)
         self._function = raw.wasmtime_component_func_t()
         found = raw._wasmtime_component_instance_get_func(
@@ -283,6 +283,8 @@ class Instance:
             raise self._broken(str(broken)) from None
         except budgets.OverHostBytes:
             raise self._over_host_bytes() from None
+        except budgets.OverTime:
+            raise self._over_time() from None
         except OverBudget:
             raise self._over(
                 OutputLimitExceeded,
@@ -404,7 +406,7 @@ class Instance:
     def _over_time(self) -> LimitExceeded:
         return self._over(
             CallTimeout,
-            f"took longer than call_timeout_s = {self.limits.call_timeout_s}, within a host function",
+            f"took longer than call_timeout_s = {self.limits.call_timeout_s}, of which the end was the host's own work",
             "raise the limit, or use smaller batches",
         )
 
@@ -477,7 +479,7 @@ class Instance:
     @cached_property
     def _imports_side(self) -> Side:
         # Made when it is first needed: code that runs at instantiation may call the host already.
-        side = Side(self._ledger.memories[0].base, self._table, self)
+        side = Side(self._ledger.memories[0].base, self._table, self, self.budget)
         self._sides.append(side)
         return side
 

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dataflare.budgets import HostBudget
 from dataflare.engine.convert import DTYPES, as_numbers
 from dataflare.engine.layout import HOST_HALF_AT, MEMORY_BYTES
 from dataflare.engine.resources import GuestResource, HandleTable
 from dataflare.errors import ValueTypeError
 
-__all__ = ["NO_CEILING", "BrokenAddress", "OverBudget", "Side"]
+__all__ = ["LIST_PART", "NO_CEILING", "BrokenAddress", "OverBudget", "Side"]
 
 NO_CEILING: Final = 2**60
 """A number of bytes that is never reached."""
+
+LIST_PART: Final = 4096
+"""Items of a list that are read between two looks at the clock."""
+
+_ITEM_BYTES: Final = 64
+"""About what one item of a list becomes at least, however small it is in wasm."""
+
+_LARGE_BYTES: Final = 2**20
+"""From here on, the room for a copy is asked for first."""
 
 _BYTE: Final = ctypes.c_ubyte * MEMORY_BYTES
 
@@ -37,15 +48,30 @@ class Side:
         base: Where the memory is in the process; it has `MEMORY_BYTES`.
         table: The objects behind the instance's handles.
         owner: What the plugin's own resources are resources of.
+        budget: What the host may keep for the instance, and when its call must end.
     """
 
-    __slots__ = ("array", "ceiling", "copied", "given", "owner", "raw_text", "spent", "table", "top", "view", "views")
+    __slots__ = (
+        "array",
+        "budget",
+        "ceiling",
+        "copied",
+        "given",
+        "owner",
+        "raw_text",
+        "spent",
+        "table",
+        "top",
+        "view",
+        "views",
+    )
 
-    def __init__(self, base: int, table: HandleTable, owner: object) -> None:
+    def __init__(self, base: int, table: HandleTable, owner: object, budget: HostBudget) -> None:
         self.view = memoryview(_BYTE.from_address(base)).cast("B")
         self.array: npt.NDArray[np.uint8] = np.frombuffer(self.view, np.uint8)
         self.table = table
         self.owner = owner
+        self.budget = budget
         self.top = HOST_HALF_AT
         """Where the next allocation of the host begins."""
         self.views = False
@@ -84,6 +110,9 @@ class Side:
         self.copied += size
         if self.copied > self.ceiling:
             raise OverBudget
+        if size > _LARGE_BYTES:
+            # One character above U+FFFF is enough to make four bytes of each.
+            self.budget.require(size if self.raw_text else 4 * size)
         if self.raw_text:
             return self.view[at : at + size] if self.views else bytes(self.view[at : at + size])
         return str(self.view[at : at + size], "utf-8")
@@ -94,7 +123,27 @@ class Side:
         self.copied += size
         if self.copied > self.ceiling:
             raise OverBudget
+        if size > _LARGE_BYTES:
+            self.budget.require(size)
         return bytes(self.view[at : at + size])
+
+    def long_list(self, read: Callable[[Side, int, int], list[Any]], at: int, length: int, step: int) -> list[Any]:
+        """Read a list part by part, as long as there is time, where there is room for what it becomes.
+
+        Args:
+            read: Reads a part, given where it is and how many items it has.
+            at: Where the list is.
+            length: How many items it has.
+            step: Bytes of an item.
+        """
+        if at + length * step > MEMORY_BYTES:
+            raise BrokenAddress(f"a list of {length} items at address {at} is out of bounds")
+        self.budget.require(length * _ITEM_BYTES)
+        items: list[Any] = []
+        for start in range(0, length, LIST_PART):
+            self.budget.check_time()
+            items += read(self, at + start * step, min(LIST_PART, length - start))
+        return items
 
     def numbers(self, at: int, length: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         size = length * dtype.itemsize
@@ -104,7 +153,11 @@ class Side:
         if self.copied > self.ceiling:
             raise OverBudget
         array = self.array[at : at + size].view(dtype)
-        return array if self.views else array.copy()
+        if self.views:
+            return array
+        if size > _LARGE_BYTES:
+            self.budget.require(size)
+        return array.copy()
 
     # Writing.
 

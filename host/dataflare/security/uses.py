@@ -24,6 +24,7 @@ DENIED_CASES: Final = ("denied", "not-granted")
 _FALLBACK_CASE: Final = "other"
 _FILE_ACTIONS: Final = {"open": "read", "stat": "read", "list-entries": "read", "create": "write", "delete": "write"}
 _UNKNOWN: Final = "?"
+_MAX_URL_CHARACTERS: Final = 8_192
 
 
 def used_by(interface: str, function: str, args: tuple[Any, ...]) -> Capability | None:
@@ -70,6 +71,8 @@ def sound(capability: Capability) -> Capability:
 
 def _origin(request: Any) -> str:
     try:
+        if len(request.url) > _MAX_URL_CHARACTERS:  # no broker takes it, and to take it apart would need its time
+            return ""
         parts = urllib.parse.urlsplit(request.url)
         # Without the part before `@`, which may hold a password; such a URL is refused by the broker anyway.
         return str(Origin.parse(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"))

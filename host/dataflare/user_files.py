@@ -92,7 +92,7 @@ def opened_file(path: str | os.PathLike[str]) -> Iterator[tuple[int, os.stat_res
     Raises:
         ConfigError: It cannot be opened or read, or is not a regular file.
     """
-    where = os.fspath(path)
+    where = os.fspath(as_path(path, where="path"))
     descriptor = -1
     try:
         # What is not a regular file may never come to an end, or never begin: it is told apart before it is read.

@@ -6,12 +6,12 @@ import importlib
 import logging
 import os
 import stat
-from pathlib import Path
 from typing import Any
 
 from dataflare.capabilities.failures import CapabilityFailure
 from dataflare.capabilities.secrets import MAX_SECRET_BYTES, is_secret_name
 from dataflare.errors import ConfigError
+from dataflare.user_files import as_path
 
 __all__ = ["DirectorySecrets", "KeyringSecrets"]
 
@@ -33,8 +33,8 @@ class DirectorySecrets:
         ConfigError: It is no directory, or others than this user and root can put files there.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self._path = Path(path)
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = as_path(path, where="secrets.directory")
         try:
             self._root = self._path.resolve(strict=True)
             found = self._root.stat()

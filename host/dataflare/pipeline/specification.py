@@ -19,6 +19,7 @@ from dataflare.pipeline.graph import check_calls, check_graph
 from dataflare.pipeline.models import Pipeline, PluginNode
 from dataflare.pipeline.permissions import make_grants, make_limits
 from dataflare.pipeline.targets import check_targets
+from dataflare.user_files import as_path
 
 __all__ = ["Specification", "json_schema", "load_specification", "parse_specification"]
 
@@ -129,7 +130,7 @@ def load_specification(file: str | os.PathLike[str]) -> Specification:
     Raises:
         ConfigError: It cannot be read or is wrong; `where` is `file:line`.
     """
-    path = Path(file)
+    path = as_path(file, where="pipeline")
     return _check(path, read_document(path))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,11 +12,11 @@ from typing import Any, Final, TypeAlias
 from dataflare.errors import ConfigError
 from dataflare.grants import Grants
 from dataflare.limits import Limits
-from dataflare.user_files import read_component
+from dataflare.user_files import as_path, read_component
 
 __all__ = ["ComponentFile", "ComponentSource", "check_arguments", "default_name"]
 
-ComponentSource: TypeAlias = str | Path | bytes
+ComponentSource: TypeAlias = str | os.PathLike[str] | bytes
 """A component: its file, or its contents."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -43,7 +44,7 @@ class ComponentFile:
         """
         if isinstance(component, bytes | bytearray | memoryview):
             return cls(bytes(component), "component", signature)
-        path = Path(component)
+        path = as_path(component, where="component")
         contents = read_component(path)
         if signed and signature is None:
             # Only here: cryptography takes its time to load.
@@ -76,7 +77,7 @@ def check_arguments(
 
 def default_name(component: ComponentSource) -> str:
     """The name of a plugin that is given none: its file's."""
-    if isinstance(component, str | Path):
+    if isinstance(component, str | os.PathLike):
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(component).name.removesuffix(".wasm")).lstrip("._-")[:128]
         if name:
             return name

@@ -8,7 +8,6 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, get_args
 
 from dataflare.capabilities.clock import Clock, SystemClock
@@ -46,6 +45,7 @@ from dataflare.security.audit import AuditLog
 from dataflare.security.capability import Capability
 from dataflare.security.enforcement import Revocations
 from dataflare.security.policy import Policy
+from dataflare.user_files import as_path
 
 if TYPE_CHECKING:
     from dataflare.runtime.behaviour import Watchers
@@ -121,15 +121,15 @@ class Host:
         max_batch_bytes: int = MAX_BATCH_BYTES,
         wrap: WrapFactory | None = None,
         engine: Engine | None = None,
-        policy: Policy | str | Path | None = None,
-        trust: TrustPolicy | str | Path | None = None,
-        audit: AuditLog | str | Path | None = None,
-        access: Access | str | Path | None = None,
+        policy: Policy | str | os.PathLike[str] | None = None,
+        trust: TrustPolicy | str | os.PathLike[str] | None = None,
+        audit: AuditLog | str | os.PathLike[str] | None = None,
+        access: Access | str | os.PathLike[str] | None = None,
         principal: str | None = None,
         revocations: Revocations | None = None,
         behaviour: BehaviourSettings | Mapping[str, BehaviourSettings] | None = None,
         on_alert: Callable[[Alert], None] | None = None,
-        profiles: str | Path | None = None,
+        profiles: str | os.PathLike[str] | None = None,
     ) -> None:
         self._closed = True  # until there is something to close
         if max_batch_bytes < 1:
@@ -189,7 +189,7 @@ class Host:
         """What was taken back from plugins; `None` where nothing can be."""
         return self._admission.revocations
 
-    def set_policy(self, policy: Policy | str | Path) -> None:
+    def set_policy(self, policy: Policy | str | os.PathLike[str]) -> None:
         """Put another policy in place for what is loaded from now on. What runs keeps what it has: see `revoke`.
 
         Raises:
@@ -389,7 +389,7 @@ class Host:
         self,
         behaviour: BehaviourSettings | Mapping[str, BehaviourSettings],
         on_alert: Callable[[Alert], None] | None,
-        profiles: str | Path | None,
+        profiles: str | os.PathLike[str] | None,
     ) -> Watchers:
         # Only here: river is an extra, and takes its time to load.
         from dataflare.runtime.behaviour import Watchers
@@ -397,7 +397,7 @@ class Host:
         return Watchers(
             behaviour,
             on_alert=on_alert,
-            profiles=None if profiles is None else Path(profiles),
+            profiles=None if profiles is None else as_path(profiles, where="profiles"),
             metrics=self._services.metrics,
             remaining_s=self._remaining_s,
         )

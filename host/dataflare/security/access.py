@@ -17,9 +17,9 @@ An object is a kind (`pipelines`: all of them) or one of it (`pipelines/nightly`
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Final, Literal
 
@@ -29,6 +29,7 @@ from pydantic import Field, PlainSerializer, StringConstraints, model_validator
 from dataflare.errors import ConfigError, PermissionDenied
 from dataflare.security.fields import Frozen, Name, Names, StrictModel
 from dataflare.security.yaml_source import parse_yaml, read_text
+from dataflare.user_files import as_path
 
 __all__ = ["ACTIONS", "DEFAULT_ROLES", "Access", "AccessDocument", "Role"]
 
@@ -162,13 +163,13 @@ class Access:
                 self._enforcer.add_grouping_policy(f"user:{principal}", f"role:{name}")
 
     @classmethod
-    def read(cls, path: str | Path) -> Access:
+    def read(cls, path: str | os.PathLike[str]) -> Access:
         """Read roles and members from a file.
 
         Raises:
             ConfigError: It cannot be read, or is wrong; `where` is `file:line`.
         """
-        return cls.parse(read_text(Path(path)), source=str(path))
+        return cls.parse(read_text(as_path(path, where="access")), source=str(path))
 
     @classmethod
     def parse(cls, text: str, *, source: str = "access.yaml") -> Access:

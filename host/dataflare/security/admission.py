@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from dataflare.errors import ConfigError, DataflareError, PermissionDenied
@@ -93,10 +93,10 @@ class Admission:
     def __init__(
         self,
         *,
-        policy: Policy | str | Path | None = None,
-        trust: TrustPolicy | str | Path | None = None,
-        audit: AuditLog | str | Path | None = None,
-        access: Access | str | Path | None = None,
+        policy: Policy | str | os.PathLike[str] | None = None,
+        trust: TrustPolicy | str | os.PathLike[str] | None = None,
+        audit: AuditLog | str | os.PathLike[str] | None = None,
+        access: Access | str | os.PathLike[str] | None = None,
         principal: str | None = None,
         revocations: Revocations | None = None,
         now: Callable[[], datetime] = utc_now,
@@ -107,14 +107,15 @@ class Admission:
                 where="principal" if principal is None else "access",
                 hint="give `access` and `principal` together",
             )
-        self.policy = Policy.read(policy) if isinstance(policy, str | Path) else policy
-        self._trust = _read_trust(trust) if isinstance(trust, str | Path) else trust
-        self._access = _read_access(access) if isinstance(access, str | Path) else access
+        self.policy = policy if policy is None or isinstance(policy, Policy) else Policy.read(policy)
+        self._trust = trust if trust is None or hasattr(trust, "verify") else _read_trust(trust)
+        has_roles = access is None or hasattr(access, "require")
+        self._access: Access | None = access if has_roles else _read_access(access)  # type: ignore[assignment,arg-type]
         self._principal = principal or ""
         self._now = now
         self._redactor = Redactor()
         # The last, so that nothing is left open when something else is wrong.
-        self._own_log = FileAuditLog(audit) if isinstance(audit, str | Path) else None
+        self._own_log = None if audit is None or hasattr(audit, "record") else FileAuditLog(audit)
         self._log: AuditLog | None = self._own_log or audit  # type: ignore[assignment]  # a path is `_own_log` by now
         watched = self._log is not None or revocations is not None or self.policy is not None
         self.revocations = revocations or (Revocations() if watched else None)
@@ -288,14 +289,14 @@ class _NoLog:
 _NO_LOG: Final = _NoLog()
 
 
-def _read_trust(path: str | Path) -> TrustPolicy:
+def _read_trust(path: str | os.PathLike[str]) -> TrustPolicy:
     # Only here: cryptography takes its time to load.
     from dataflare.security.trust import TrustPolicy
 
     return TrustPolicy.read(path)
 
 
-def _read_access(path: str | Path) -> Access:
+def _read_access(path: str | os.PathLike[str]) -> Access:
     # Only here: casbin is an extra.
     try:
         from dataflare.security.access import Access

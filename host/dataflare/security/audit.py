@@ -15,7 +15,6 @@ import urllib.parse
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, BinaryIO, Final, Literal, Protocol
 
 import orjson
@@ -24,7 +23,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, ValidationError
 from dataflare.errors import AuditFailed, ConfigError, UsageError
 from dataflare.security.capability import Capability
 from dataflare.security.fields import StrictModel
-from dataflare.user_files import opened_file
+from dataflare.user_files import as_path, opened_file
 
 __all__ = [
     "AuditEvent",
@@ -131,8 +130,8 @@ class FileAuditLog:
         ConfigError: The file cannot be opened for appending, or is a symbolic link.
     """
 
-    def __init__(self, path: str | Path, *, durable: bool = False) -> None:
-        self._path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], *, durable: bool = False) -> None:
+        self._path = as_path(path, where="audit")
         self._durable = durable
         self._lock = threading.Lock()
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -201,7 +200,7 @@ class AuditReading:
     truncated: bool = False
 
 
-def read_audit(path: str | Path) -> AuditReading:
+def read_audit(path: str | os.PathLike[str]) -> AuditReading:
     """Read a log from a file, whatever state it is in.
 
     Raises:

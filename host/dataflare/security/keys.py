@@ -17,7 +17,7 @@ from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-
 
 from dataflare.errors import ConfigError
 from dataflare.security.atomic_files import write_atomically
-from dataflare.user_files import read_file
+from dataflare.user_files import as_path, read_file
 
 __all__ = ["PrivateKey", "PublicKey", "generate_key_files"]
 
@@ -52,7 +52,7 @@ class PublicKey:
         return cls(raw)
 
     @classmethod
-    def read(cls, path: str | Path) -> PublicKey:
+    def read(cls, path: str | os.PathLike[str]) -> PublicKey:
         """Read a `.pub` file.
 
         Raises:
@@ -89,14 +89,14 @@ class PrivateKey:
         return cls(Ed25519PrivateKey.generate())
 
     @classmethod
-    def read(cls, path: str | Path, *, passphrase: str | None = None) -> PrivateKey:
+    def read(cls, path: str | os.PathLike[str], *, passphrase: str | None = None) -> PrivateKey:
         """Read a key file.
 
         Raises:
             ConfigError: It cannot be read, others than its owner may read it, the passphrase is wrong, missing or not
                 needed, or it holds no Ed25519 key.
         """
-        file = Path(path)
+        file = as_path(path, where="key")
         where = str(file)
         data = read_file(file, _MAX_FILE_BYTES, check=lambda status: _require_private(status, file))
         try:
@@ -115,7 +115,7 @@ class PrivateKey:
             raise ConfigError("is no Ed25519 key", where=where, hint="make one with: dataflare key generate")
         return cls(key)
 
-    def save(self, path: str | Path, *, passphrase: str | None = None) -> None:
+    def save(self, path: str | os.PathLike[str], *, passphrase: str | None = None) -> None:
         """Write the key to a new file that its owner alone may read (mode 0600), PKCS 8 in PEM.
 
         Raises:
@@ -152,13 +152,13 @@ def _require_private(status: os.stat_result, file: Path) -> None:
         )
 
 
-def generate_key_files(path: str | Path, *, passphrase: str | None = None) -> PublicKey:
+def generate_key_files(path: str | os.PathLike[str], *, passphrase: str | None = None) -> PublicKey:
     """Make a key: the private one in a file `path`, the public one beside it in `path` with `.pub` added.
 
     Raises:
         ConfigError: One of the files exists or cannot be written.
     """
-    private = Path(path)
+    private = as_path(path, where="key")
     public = private.parent / f"{private.name}.pub"
     if public.exists():
         raise ConfigError("exists already", where=str(public), hint="choose another name, or remove it first")

@@ -24,6 +24,7 @@ What is not said is denied. There is no wildcard but the word `any` where `metho
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,6 +59,7 @@ from dataflare.security.fields import (
 )
 from dataflare.security.ranges import VersionRange
 from dataflare.security.yaml_source import parse_yaml, read_text
+from dataflare.user_files import as_path
 from dataflare.wit.versions import Version
 
 __all__ = [
@@ -203,13 +205,13 @@ class Policy:
     source: str = "policy.yaml"
 
     @classmethod
-    def read(cls, path: str | Path) -> Policy:
+    def read(cls, path: str | os.PathLike[str]) -> Policy:
         """Read a policy from a file.
 
         Raises:
             ConfigError: It cannot be read, or is wrong; `where` is `file:line`.
         """
-        file = Path(path)
+        file = as_path(path, where="policy")
         return cls.parse(read_text(file), source=str(file), base_dir=file.absolute().parent)
 
     @classmethod

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -28,7 +29,7 @@ from dataflare.security.atomic_files import write_atomically
 from dataflare.security.audit import utc_now
 from dataflare.security.fields import Digest, Name, StrictModel, VersionText
 from dataflare.security.keys import PrivateKey, PublicKey
-from dataflare.user_files import find_file, read_component
+from dataflare.user_files import as_path, find_file, read_component
 
 __all__ = [
     "MAX_SIGNATURE_BYTES",
@@ -291,7 +292,7 @@ def _identity(component: bytes, name: str, version: str, file: str) -> tuple[str
 
 
 def sign_file(
-    component: str | Path,
+    component: str | os.PathLike[str],
     key: PrivateKey,
     *,
     name: str = "",
@@ -303,7 +304,7 @@ def sign_file(
     Raises:
         ConfigError, NotAComponent, ManifestError: As in `sign`, or a file cannot be read or written.
     """
-    path = Path(component)
+    path = as_path(component, where="component")
     data = sign(read_component(path), key, name=name, version=version, now=now)
     write_atomically(signature_path(path), data)
     return signature_path(path)

@@ -16,11 +16,11 @@ revoked:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, field_validator, model_validator
@@ -43,7 +43,7 @@ from dataflare.security.signatures import (
     read_signature,
 )
 from dataflare.security.yaml_source import parse_yaml, read_text
-from dataflare.user_files import read_component
+from dataflare.user_files import as_path, read_component
 
 __all__ = ["RevocationList", "TrustDocument", "TrustPolicy", "TrustedKey", "Verified"]
 
@@ -129,13 +129,13 @@ class TrustPolicy:
     source: str = "trust.yaml"
 
     @classmethod
-    def read(cls, path: str | Path) -> TrustPolicy:
+    def read(cls, path: str | os.PathLike[str]) -> TrustPolicy:
         """Read a trust policy from a file.
 
         Raises:
             ConfigError: It cannot be read, or is wrong; `where` is `file:line`.
         """
-        return cls.parse(read_text(Path(path)), source=str(path))
+        return cls.parse(read_text(as_path(path, where="trust")), source=str(path))
 
     @classmethod
     def parse(cls, text: str, *, source: str = "trust.yaml") -> TrustPolicy:
@@ -146,14 +146,14 @@ class TrustPolicy:
         """
         return cls(parse_yaml(text, TrustDocument, name=source), source)
 
-    def verify_file(self, component: str | Path, *, now: datetime) -> Verified:
+    def verify_file(self, component: str | os.PathLike[str], *, now: datetime) -> Verified:
         """Verify a component's file by the `.sig` file beside it. What was verified is what the file held then.
 
         Raises:
             ConfigError: A file cannot be read.
             SignatureRefused, NotAComponent, ManifestError: As in `verify`.
         """
-        path = Path(component)
+        path = as_path(component, where="component")
         data = read_component(path)
         return self.verify(data, read_signature(path), now=now, name=path.name)
 

@@ -88,6 +88,7 @@ def listed_types() -> tuple[pa.DataType, ...]:
 def unlisted_arrays() -> list[pa.Array]:
     """Arrays of types that are not on the list, three rows each."""
     ints = pa.array([1, 2, 3])
+    hidden = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([None], pa.binary(16)))
     wide = pa.Array.from_buffers(pa.binary(0), 3, [None, pa.py_buffer(b"")])
     return [
         pa.UnionArray.from_sparse(pa.array([0, 0, 0], pa.int8()), [ints]),
@@ -104,7 +105,7 @@ def unlisted_arrays() -> list[pa.Array]:
         pa.DictionaryArray.from_arrays(pa.array([0, 0, 0]), pa.array(["a"]).dictionary_encode()),
         pa.array([["a"], None, []], pa.list_(pa.string_view())),
         pa.array([[b"a"], None, []], pa.list_(pa.binary_view())),
-        pa.array([[b"0123456789abcdef"], None, []], pa.list_(pa.uuid())),
+        pa.ListArray.from_arrays(pa.array([0, 1, 1, 1], pa.int32()), hidden),
         wide,
         pa.Array.from_buffers(pa.decimal128(38, -66), 3, [None, pa.py_buffer(bytes(48))]),
         pa.Array.from_buffers(pa.decimal256(5, 2**27), 3, [None, pa.py_buffer(bytes(96))]),

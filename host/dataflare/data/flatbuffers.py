@@ -29,10 +29,10 @@ def root(data: bytes) -> Table:
 class Table:
     """A table within a buffer; fields go by their numbers in the schema."""
 
-    __slots__ = ("_data", "_fields", "_position")
+    __slots__ = ("_fields", "_position", "data")
 
     def __init__(self, data: bytes, position: int) -> None:
-        self._data = data
+        self.data = data
         self._position = position
         vtable = position - _unpack(_I32, data, position)
         size = _unpack(_U16, data, vtable)
@@ -58,7 +58,7 @@ class Table:
 
     def table(self, field: int) -> Table | None:
         at = self._place(field)
-        return None if at is None else Table(self._data, self._follow(at))
+        return None if at is None else Table(self.data, self._follow(at))
 
     def tables(self, field: int) -> list[Table]:
         """A vector of tables."""
@@ -66,7 +66,7 @@ class Table:
         if places is None:
             return []
         values, start = places
-        return [Table(self._data, start + 4 * index + int(step)) for index, step in enumerate(values)]
+        return [Table(self.data, start + 4 * index + int(step)) for index, step in enumerate(values)]
 
     def structs(self, field: int, dtype: Any) -> npt.NDArray[Any]:
         """A vector of numbers, or of structs of numbers."""
@@ -88,26 +88,26 @@ class Table:
         if at is None:
             return None
         start = self._follow(at) + 4
-        count = _unpack(_U32, self._data, start - 4)
-        if start + count * np.dtype(dtype).itemsize > len(self._data):
+        count = _unpack(_U32, self.data, start - 4)
+        if start + count * np.dtype(dtype).itemsize > len(self.data):
             raise struct.error("a vector past the end")
-        return np.frombuffer(self._data, dtype, count, start), start
+        return np.frombuffer(self.data, dtype, count, start), start
 
     def _place(self, field: int) -> int | None:
         distance = self._fields[field] if field < len(self._fields) else 0
         return self._position + distance if distance else None
 
     def _follow(self, at: int) -> int:
-        return at + _unpack(_U32, self._data, at)
+        return at + _unpack(_U32, self.data, at)
 
     def _number(self, form: struct.Struct, field: int, default: int) -> int:
         at = self._place(field)
-        return default if at is None else _unpack(form, self._data, at)
+        return default if at is None else _unpack(form, self.data, at)
 
     def _byte(self, at: int) -> int:
-        if at >= len(self._data):
+        if at >= len(self.data):
             raise struct.error("a byte past the end")
-        return self._data[at]
+        return self.data[at]
 
 
 def _unpack(form: struct.Struct, data: bytes, at: int) -> int:

@@ -8,6 +8,7 @@ https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interproces
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ _CONTINUATION: Final = 0xFFFFFFFF
 _SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
 _CODECS: Final = ("lz4", "zstd")
 _MAGIC: Final = b"ARROW1"
+_REMEMBERED_BYTES: Final = 2**17
 _SPAN: Final = np.dtype([("first", "<i8"), ("second", "<i8")])
 _BLOCK: Final = np.dtype([("offset", "<i8"), ("head", "<i4"), ("padding", "<i4"), ("body", "<i8")])
 _BUFFERS: Final = {
@@ -157,7 +159,7 @@ def _decoded(source: _Source, max_bytes: int, *, whole: bool) -> Iterator[Any]:
         first = _message(source, max_bytes)
         if first is None or first[0] != _SCHEMA:
             raise malformed("not a valid Arrow stream: it does not begin with a schema")
-        decoder = _Decoder(read_schema(first[1]), max_bytes)
+        decoder = _Decoder(_schema_of(first[1]), max_bytes)
     yield decoder.schema
     while True:
         with _refusing():
@@ -174,6 +176,19 @@ def _decoded(source: _Source, max_bytes: int, *, whole: bool) -> Iterator[Any]:
                 decoder.begin()
             batch = decoder.batch(header, body)
         yield batch
+
+
+def _schema_of(header: Table) -> StreamSchema:
+    # Batch after batch comes with the same schema, which takes longer to read than a batch.
+    small = len(header.data) <= _REMEMBERED_BYTES
+    return _remembered_schema(header.data) if small else read_schema(header)
+
+
+@functools.lru_cache(maxsize=32)
+def _remembered_schema(head: bytes) -> StreamSchema:
+    header = root(head).table(2)
+    assert header is not None
+    return read_schema(header)
 
 
 def _message(source: _Source, max_bytes: int) -> tuple[int, Table, pa.Buffer] | None:
@@ -338,6 +353,7 @@ class _Reading:
     def __init__(
         self, nodes: Iterator[tuple[int, int]], buffers: Iterator[pa.Buffer | None], dictionaries: dict[int, pa.Array]
     ) -> None:
+        self._budget = current()
         self._nodes = nodes
         self._buffers = buffers
         self._dictionaries = dictionaries
@@ -348,12 +364,10 @@ class _Reading:
 
     def array(self, node: Node) -> pa.Array:
         """Make the next array; StopIteration where there is none."""
-        current().check_time()
+        self._budget.check_time()
         rows, nulls = next(self._nodes)
         name = kind(node.type)
         buffers = [next(self._buffers) for _ in range(_BUFFERS.get(name, 2))]
-        if not 0 <= nulls <= rows:
-            raise malformed(f"{nulls} nulls in {rows} rows")
         if buffers and nulls == 0:
             buffers[0] = None
         children = [self.array(child) for child in node.children]
@@ -363,11 +377,16 @@ class _Reading:
             if dictionary is None:
                 raise malformed("a column whose dictionary is not there")
         array = build(node.type, rows, buffers, children, dictionary)
-        if buffers and array.null_count != nulls:
-            raise malformed(f"{array.null_count} nulls, where {nulls} are said to be")
+        if buffers:
+            _check_nulls(array, nulls)
         if name == "map" and children[0].null_count:
             raise malformed("not a sound array of map: an entry is null")
         return array
+
+
+def _check_nulls(array: pa.Array, nulls: int) -> None:
+    if array.null_count != nulls:
+        raise malformed(f"{array.null_count} nulls, where {nulls} are said to be")
 
 
 def _aligned(buffer: pa.Buffer) -> pa.Buffer:

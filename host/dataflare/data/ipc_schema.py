@@ -163,8 +163,8 @@ def _floating(table: Table, _: Any) -> pa.DataType:
 
 def _decimal(table: Table, _: Any) -> pa.DataType:
     width, precision, scale = table.i32(2, 128), table.i32(0), table.i32(1)
-    if width not in (32, 64, 128, 256) or not 1 <= precision <= 76 or abs(scale) > precision:
-        raise malformed(f"a decimal of {width} bits, the precision {precision} and the scale {scale}")
+    if width not in (32, 64, 128, 256):
+        raise malformed(f"a decimal of {width} bits")
     return getattr(pa, f"decimal{width}")(precision, scale)
 
 

@@ -1,0 +1,203 @@
+"""The closed list of types, walked over every operation, and what is not on it, at every entry."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from arrow_targets import exercise, listed_arrays, listed_types, stream_of, unlisted_arrays
+from dataflare.data.batches import Batch, imports
+from dataflare.data.guard import arrays as guard_arrays
+from dataflare.data.guard.batches import admit_batch, admit_schema
+from dataflare.data.guard.types import refusal
+from dataflare.data.guard.vetted import vetted_columns
+from dataflare.data.ipc import decode_stream, read_file, read_stream
+from dataflare.data.schemas import Field, Schema
+from dataflare.data.shapes import DataFailure, TextValues
+from dataflare.values import Err, Ok
+
+MIB = 2**20
+FUNCTIONS = imports(max_batch_bytes=4 * MIB)
+VIEWS = ("validity", "int64-column", "float64-column", "boolean-column", "text-column", "binary-column")
+
+
+def one(array: pa.Array) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([array], names=["c"])
+
+
+def call(name: str, *args):
+    return FUNCTIONS[f"[method]batch.{name}"](*args)
+
+
+@pytest.mark.parametrize("array", listed_arrays(), ids=lambda array: str(array.type))
+def test_every_operation_on_every_type_gives_a_result_or_a_data_error(array):
+    for part in (array, array.slice(1), array.slice(0, 0)):
+        exercise(Batch(one(part), max_bytes=4 * MIB), random.Random(1), casts=listed_types())
+
+
+@pytest.mark.parametrize("array", listed_arrays(), ids=lambda array: str(array.type))
+def test_every_type_can_be_replaced_by_every_builder(array):
+    batch = Batch(one(array))
+    texts = TextValues(np.array([0, 1, 2, 2], np.uint32), b"ab")
+    values = {
+        "with-int64-column": np.array([1, 2, 3]),
+        "with-float64-column": np.array([1.5, 2, 3]),
+        "with-boolean-column": np.array([True, False, True]),
+        "with-text-column": texts,
+        "with-binary-column": type("Values", (), {"offsets": texts.offsets, "data": b"ab"}),
+    }
+    for name, given in values.items():
+        answer = call(name, batch, "c", given, None)
+        assert isinstance(answer, Ok | Err)
+        if isinstance(answer, Ok):
+            exercise(answer.value, random.Random(2))
+
+
+@pytest.mark.parametrize("array", listed_arrays(), ids=lambda array: str(array.type))
+@pytest.mark.parametrize("compression", [None, "zstd", "lz4"])
+def test_every_type_survives_a_stream_as_arrow_writes_it(array, compression):
+    batch = one(array)
+    encoded = stream_of(batch, batch.slice(1), compression=compression)
+    expected = pa.Table.from_batches([batch, batch.slice(1)]).combine_chunks()
+    found = decode_stream(encoded, 4 * MIB)
+    found.validate(full=True)
+    assert found.schema.equals(expected.schema)
+    assert found.column(0).equals(expected.column(0).combine_chunks())
+
+
+@pytest.mark.parametrize("array", unlisted_arrays(), ids=lambda array: str(array.type))
+def test_type_that_is_not_on_the_list_is_refused_at_every_entry(array):
+    assert refusal(array.type)
+    batch = one(array)
+    answer = FUNCTIONS["from-arrow"](stream_of(batch))
+    if "extension" in str(array.type):  # a stream has it as its storage, with a note
+        assert "extension" not in str(answer.value.arrow.schema.field("c").type)
+    else:
+        assert isinstance(answer, Err) and answer.error.case == "malformed"
+    name = str(array.type)
+    cast = call("cast-column", Batch(one(pa.array(["1", "2", "3"]))), "c", name)
+    assert isinstance(cast, Err) and cast.error.case in ("malformed", "wrong-type")
+    lines = FUNCTIONS["from-json-lines"](b'{"c":null}\n', Schema((Field("c", name),)))
+    assert isinstance(lines, Err) and lines.error.case == "malformed"
+    for view in VIEWS:
+        assert call(view, Batch(batch), "c").error.case == "wrong-type"
+    for operation, *arguments in (
+        ("to-arrow",),
+        ("to-json-lines",),
+        ("filter", np.array([7], np.uint64)),
+        ("cast-column", "c", "string"),
+    ):
+        assert call(operation, Batch(batch), *arguments).error.case == "wrong-type"
+    assert FUNCTIONS["concat"]([Batch(batch), Batch(batch)]).error.case == "wrong-type"
+    with pytest.raises(DataFailure, match="wrong-type"):
+        admit_batch(batch)
+    with pytest.raises(DataFailure, match="wrong-type"):
+        admit_schema(batch.schema)
+
+
+@pytest.mark.parametrize("array", unlisted_arrays(), ids=lambda array: str(array.type))
+def test_batch_with_such_a_type_may_pass_through(array):
+    batch = Batch(one(array))
+    assert batch.slice(1, 1).num_rows() == 1 and batch.column_names() == ["c"] and batch.schema().fields[0].name == "c"
+
+
+def test_extension_type_at_the_top_stands_for_its_storage():
+    storage = pa.array([b"0123456789abcdef", None], pa.binary(16))
+    batch = admit_batch(one(pa.ExtensionArray.from_storage(pa.uuid(), storage)))
+    assert batch.schema.field("c").type == pa.binary(16)
+    assert batch.schema.field("c").metadata == {b"ARROW:extension:name": b"arrow.uuid"}
+    assert batch.column(0).equals(storage)
+    assert admit_schema(one(pa.ExtensionArray.from_storage(pa.uuid(), storage)).schema).equals(batch.schema)
+
+
+@pytest.mark.parametrize(
+    ("view", "large"), [(pa.string_view(), pa.large_string()), (pa.binary_view(), pa.large_binary())]
+)
+def test_views_of_text_are_written_out(view, large):
+    values = ["short", None, "longer than twelve bytes", ""]
+    given = [None if each is None else each.encode() for each in values] if "binary" in str(view) else values
+    batch = admit_batch(one(pa.array(given, view).slice(1)))
+    assert batch.column(0).type == large and batch.column(0).to_pylist() == given[1:]
+
+
+def test_what_was_checked_is_not_checked_again(monkeypatch):
+    batch = admit_batch(one(pa.array(["a", "é"])))
+    assert vetted_columns(batch) == {"c"}
+    monkeypatch.setattr("dataflare.data.batches.admit_columns", lambda *_: pytest.fail("checked again"))
+    first = Batch(batch)
+    again = first.slice(0, 1).rename_column("c", "d").select(["d"])
+    assert again.text_column("d").text.to_pybytes() == b"a"
+    assert Batch(again.arrow).to_arrow().size
+
+
+def test_only_the_columns_that_are_looked_at_are_checked(monkeypatch):
+    looked_at = []
+    real = guard_arrays.admit
+    monkeypatch.setattr("dataflare.data.guard.batches.admit", lambda a, name: looked_at.append(name) or real(a, name))
+    batch = Batch(pa.record_batch({"a": [1], "b": ["x"]}))
+    assert (batch.num_rows(), looked_at) == (1, [])
+    batch.int64_column("a"), batch.int64_column("a")
+    assert looked_at == ["a"]
+    batch.to_json_lines()
+    assert looked_at == ["a", "b"]
+
+
+def test_checks_of_a_part_do_not_look_at_the_rest():
+    rotten = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer(b"a\xff")]
+    )
+    assert Batch(one(rotten.slice(0, 1))).text_column("c").text.to_pybytes() == b"a"
+    with pytest.raises(DataFailure, match="UTF-8"):
+        Batch(one(rotten.slice(1))).text_column("c")
+
+
+def files(folder: Path, batch: pa.RecordBatch, **options) -> tuple[Path, Path]:
+    stream, file = folder / "rows.arrows", folder / "rows.arrow"
+    for path, new in ((stream, pa.ipc.new_stream), (file, pa.ipc.new_file)):
+        with new(str(path), batch.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+            writer.write_batch(batch)
+            writer.write_batch(batch.slice(1))
+    return stream, file
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+def test_files_of_every_type_are_read_as_arrow_wrote_them(tmp_path, compression):
+    columns = {f"c{i}": array for i, array in enumerate(listed_arrays())}
+    batch = pa.record_batch(columns)
+    for path, read in zip(files(tmp_path, batch, compression=compression), (read_stream, read_file), strict=True):
+        with path.open("rb") as opened:
+            schema, *batches = read(opened, 4 * MIB)
+        assert schema.equals(batch.schema)
+        assert len(batches) == 2 and batches[0].equals(batch) and batches[1].equals(batch.slice(1))
+
+
+@pytest.mark.parametrize("read", [read_stream, read_file])
+def test_file_cut_at_any_byte_is_malformed_or_shorter(tmp_path, read):
+    paths = files(tmp_path, pa.record_batch({"n": [1, 2, 3], "s": ["a", None, "c"]}))
+    path = paths[read is read_file]
+    whole = path.read_bytes()
+    for end in range(0, len(whole), 3):
+        path.write_bytes(whole[:end])
+        with path.open("rb") as opened:
+            try:
+                _, *batches = read(opened, MIB)
+            except DataFailure as error:
+                assert error.error.case == "malformed"
+            else:
+                assert read is read_stream and len(batches) <= 2
+
+
+def test_dictionary_that_is_replaced_or_added_to_in_a_stream_is_read():
+    parts = [pa.array(["a", "b"]).dictionary_encode(), pa.array(["a", "b", "c"]).dictionary_encode()]
+    for deltas in (False, True):
+        encoded = stream_of(*map(one, parts), emit_dictionary_deltas=deltas)
+        assert decode_stream(encoded, MIB).column(0).to_pylist() == ["a", "b", "a", "b", "c"]
+
+
+def test_stream_at_an_odd_address_is_read():
+    encoded = b"x" + stream_of(one(pa.array([1, 2, 3])))
+    assert decode_stream(pa.py_buffer(encoded).slice(1), MIB).column(0).to_pylist() == [1, 2, 3]

@@ -18,7 +18,7 @@ import typer
 
 import dataflare
 from dataflare import errors, grants, limits, values
-from dataflare.cli.main import app
+from dataflare.cli.app import app
 from dataflare.pipeline.specification import json_schema
 from dataflare.runtime.plugin import Plugin
 

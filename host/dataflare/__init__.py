@@ -13,9 +13,13 @@ Names are imported when they are first used: `import dataflare` itself loads nei
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+
+# Not from `typing`: nothing is imported that takes time, so that a command can be interrupted from its first moment on.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from typing import Any, Final
+
     from dataflare.capabilities.clock import ManualClock, SystemClock
     from dataflare.capabilities.logging import LogEvent, MemoryLogSink, StandardLogSink
     from dataflare.capabilities.metrics import MemoryMetrics

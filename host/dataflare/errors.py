@@ -37,7 +37,7 @@ An exception that a host function raises is none of these: it reaches the caller
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from dataflare.texts import LOG_CHARACTERS, cut, cut_frames
 
@@ -72,6 +72,10 @@ __all__ = [
     "WorkerDied",
     "WorldMismatch",
 ]
+
+MAX_SHOWN_LOG_LINES: Final = 10
+MAX_SHOWN_FRAMES: Final = 20
+"""How much of a fault's log and of its backtrace is in its text."""
 
 
 class DataflareError(Exception):
@@ -206,9 +210,13 @@ class PluginFault(DataflareError):
     def __str__(self) -> str:
         parts = [super().__str__()]
         if self.log_lines:
-            parts.append("  last log lines:\n" + "\n".join(f"    {line}" for line in self.log_lines[-10:]))
+            parts.append(
+                "  last log lines:\n" + "\n".join(f"    {line}" for line in self.log_lines[-MAX_SHOWN_LOG_LINES:])
+            )
         if self.backtrace:
-            parts.append("  guest backtrace:\n" + "\n".join(f"    {frame}" for frame in self.backtrace[:20]))
+            parts.append(
+                "  guest backtrace:\n" + "\n".join(f"    {frame}" for frame in self.backtrace[:MAX_SHOWN_FRAMES])
+            )
         return "\n".join(parts)
 
 

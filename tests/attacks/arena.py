@@ -49,6 +49,7 @@ PROMISES: Final[Mapping[str, str]] = {
     "processes": "What breaks out of the sandbox in a process of its own finds nothing there, and harms nobody else.",
     "files-in": "Components, manifests, policies and signatures that are broken are refused, and do no harm.",
     "outputs": "Rows and pipelines write nothing but the outputs that are named, and replace nothing else.",
+    "terminal": "What plugins and files say does not control the terminal, and does not look like words of the host.",
     "audit": "What is used or refused is in the audit log; where that cannot be written, the plugin is stopped.",
     "revocation": "What is taken back is gone at the plugin's next call.",
     "roles": "People do only what their roles allow.",

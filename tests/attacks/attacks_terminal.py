@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
+import re
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from arena import Arena, Mutation, answers, attack, bystander, key
-from dataflare.errors import ConfigError, DataflareError
+from cli_terminal import FAKE, HOSTILE, Terminal, assert_harmless
+from dataflare.cli import app as application
+from dataflare.cli import faults, output, screen
+from dataflare.cli.screen import LogHandler
+from dataflare.errors import ConfigError, DataflareError, PluginError
+from dataflare.printable import printable
+from dataflare.security.audit import utc_now
 from dataflare.security.signatures import sign_file
 from dataflare.user_files import read_file
+
+_dumps = json.dumps
 
 
 def ends_soon(call: Callable[[], Any]) -> DataflareError:
@@ -58,7 +72,7 @@ def signature_of_great_length(arena: Arena) -> None:
     path = sign_file(component, key("acme"))
     with path.open("ab") as file:
         file.write(b" " * 2**20)
-    arena.raises(ConfigError, lambda: arena.trust().verify_file(component, now=_now()), says="is longer than")
+    arena.raises(ConfigError, lambda: arena.trust().verify_file(component, now=utc_now()), says="is longer than")
 
 
 @attack("files-in")
@@ -73,14 +87,159 @@ def file_that_grows_while_it_is_read(arena: Arena) -> None:
     arena.raises(ConfigError, lambda: read_file(path, 1000, check=grow), says="is longer than 1000 bytes")
 
 
-def _now() -> Any:
-    from dataflare.security.audit import utc_now
+def shown(show: Callable[[], object], *, columns: int = 0) -> str:
+    """What is on standard output and standard error together, as in a pipe, or on a terminal of some columns."""
+    stream = Terminal(columns)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(screen, "sys", SimpleNamespace(stdout=stream, stderr=stream))
+        patch.setenv("COLUMNS", str(columns or 80))
+        show()
+    return stream.getvalue()
 
-    return utc_now()
+
+def error_of(text: str) -> PluginError:
+    return PluginError(text, plugin="plugin", export="process", hint="change the plugin's configuration")
+
+
+@attack("terminal")
+def escape_sequences_in_a_plugins_error(arena: Arena) -> None:
+    """Clear the screen and set the window's title from the text of an error."""
+    for text in ("\x1b[2J\x1b]0;owned\x07", "\x9b2J", "\x07\x08\x7f\x00"):
+        assert_harmless(shown(lambda text=text: output.show_error(error_of(text))))
+
+
+@attack("terminal")
+def line_faked_by_a_line_break(arena: Arena) -> None:
+    """Write a line break and a line that looks like the report of a run that went well."""
+    for separator in ("\n", "\r", "\r\n", "\x0b", "\x0c", "\x85", "\u2028", "\u2029"):
+        assert_harmless(shown(lambda text=f"failed{separator}{FAKE}": output.show_error(error_of(text))))
+
+
+@attack("terminal")
+def line_faked_by_padding(arena: Arena) -> None:
+    """Fill a line with blanks to its end, so that the next words stand at the beginning of one."""
+    for columns in (40, 80, 133):
+        for blanks in range(columns - 70 if columns > 100 else 0, columns):
+            text = "failed" + " " * blanks + FAKE
+            written = shown(lambda text=text: output.show_error(error_of(text)), columns=columns)
+            for line in re.sub(r"\x1b\[[0-9;]*m", "", written).split("\n"):
+                # What is too long is broken by the terminal itself.
+                assert not any(line[at:].startswith(FAKE) for at in range(0, len(line), columns)), line
+
+
+@attack("terminal")
+def hint_faked_by_a_line_break(arena: Arena) -> None:
+    """Have an error seem to give a hint of the host's."""
+    written = shown(lambda: output.show_error(error_of(f"failed\n  hint: {FAKE}")))
+    assert_harmless(written)
+    assert [line for line in written.split("\n") if line.startswith("  hint: ")] == [
+        "  hint: change the plugin's configuration"
+    ]
+
+
+@attack("terminal")
+def direction_of_writing_turned_round(arena: Arena) -> None:
+    """Turn the direction of writing round in a file's name, so that it reads as another."""
+    for character in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c":
+        assert_harmless(shown(lambda each=character: output.stdout().say(f"plugin{each}msaw.wasm: good")))
+
+
+@attack("terminal")
+def invisible_characters_in_a_name(arena: Arena) -> None:
+    """Put characters that are not seen into a name, so that it looks like a trusted one, or carries a message."""
+    for character in "\u200b\u200c\u200d\u2060\ufeff\u00ad\u034f\u180e\u3164\ufe0f\U000e0041\U000e0100\ud800":
+        text = f"acme{character}"
+        assert_harmless(shown(lambda text=text: output.stdout().say(text)))
+        assert printable(text) not in ("acme", text)
+
+
+@attack("terminal")
+def markup_in_a_description(arena: Arena) -> None:
+    """Colour a word green, or make a link of it, by the markup of the library that draws tables."""
+    text = "[bold green]signed[/] [link=http://evil.example]here[/link] :white_check_mark: [/]"
+    written = shown(lambda: output.show_error(error_of(text)), columns=200)
+    assert text in written and "evil.example\x1b\\" not in written and "\x1b]8" not in written
+
+
+@attack("terminal")
+def control_characters_in_json_on_a_terminal(arena: Arena) -> None:
+    """Hide control characters in what is shown as JSON, where only some of them are escaped by themselves."""
+    text = "".join(map(chr, range(0xA0))) + "\u202e\u2028\ud800"
+    written = shown(lambda: output.write_json({"error": {text: text}}), columns=80)
+    assert_harmless(written, terminal=True)
+    assert json.loads(written) == {"error": {text: text}}
+
+
+@attack("terminal")
+def escape_sequences_in_an_audit_log(arena: Arena) -> None:
+    """Write escape sequences into an audit log, for the operator who looks at it."""
+    values = {"when": "2026-01-01T00:00:00Z", "capability": "files", "function": "open", "decision": "deny"}
+    event = {**values, "plugin": HOSTILE[:20], "object": f"x\n{FAKE}", "reason": "\x1b[2J"}
+    path = arena.folder / "audit.jsonl"
+    path.write_text(json.dumps(event) + "\n")
+    for columns in (0, 40, 80):
+        written = shown(lambda: application.run(["audit", str(path)]), columns=columns)
+        assert "deny" in written
+        assert_harmless(written, terminal=columns > 0)
+
+
+@attack("terminal")
+def escape_sequences_in_a_log_event(arena: Arena) -> None:
+    """Log a text that looks like an event of the host's, by a line break and an escape sequence."""
+    record = logging.LogRecord("dataflare.plugin.p", logging.WARNING, "", 0, "x\n%s\x1b[1A", (FAKE,), None)
+    record.fields = {"key\x1b[2J": HOSTILE}
+    for columns in (0, 60):
+        assert_harmless(shown(lambda: LogHandler().emit(record), columns=columns), terminal=columns > 0)
+
+
+@attack("terminal")
+def escape_sequences_in_a_fault_of_the_host(arena: Arena) -> None:
+    """Be quoted in an exception that nobody expected, whose text Python itself would print."""
+
+    def fail() -> None:
+        with pytest.raises(SystemExit), faults.shown_faults():
+            raise KeyError(HOSTILE)
+
+    assert_harmless(shown(fail))
+
+
+def _show_flat(error: DataflareError) -> None:
+    for line in str(error).split("\n"):
+        output.stderr().say(line)
+
+
+def _say_unbroken(self: Any, text: Any, **_: Any) -> None:
+    self.print(text, soft_wrap=True)
+
+
+def _raw_json(document: Any, **_: Any) -> str:
+    return _dumps(document, ensure_ascii=False)
 
 
 MUTATIONS = [
     Mutation("dataflare.user_files:_FLAGS", os.O_RDONLY, ("pipe_as_a_signature",)),
     Mutation("dataflare.user_files:stat.S_ISREG", answers(True), ("pipe_as_a_signature", "device_as_a_component")),
+    Mutation(
+        "dataflare.cli.screen:printable",
+        str,
+        (
+            "direction_of_writing_turned_round",
+            "invisible_characters_in_a_name",
+            "escape_sequences_in_an_audit_log",
+            "escape_sequences_in_a_log_event",
+            "escape_sequences_in_a_fault_of_the_host",
+        ),
+    ),
+    Mutation(
+        "dataflare.cli.output:show_error", _show_flat, ("line_faked_by_a_line_break", "hint_faked_by_a_line_break")
+    ),
+    Mutation(
+        "dataflare.printable:printable.__code__",
+        (lambda text: text).__code__,
+        ("escape_sequences_in_a_plugins_error", "invisible_characters_in_a_name"),
+    ),
+    Mutation("dataflare.printable:_INVISIBLE", re.compile("[^\\s\\S]"), ("invisible_characters_in_a_name",)),
+    Mutation("dataflare.cli.screen:Screen.say", _say_unbroken, ("line_faked_by_padding",)),
+    Mutation("dataflare.cli.output:json.dumps", _raw_json, ("control_characters_in_json_on_a_terminal",)),
     Mutation("dataflare.security.signatures:MAX_SIGNATURE_BYTES", 2**30, ("signature_of_great_length",)),
 ]

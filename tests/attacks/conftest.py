@@ -8,8 +8,8 @@ import pytest
 
 from dataflare.engine.engine import Engine
 
-# The standard's own shapes, as the runtime's tests make them.
-sys.path.append(str(Path(__file__).parents[1] / "runtime"))
+# The standard's own shapes, as the runtime's tests make them, and the terminal of the command line's.
+sys.path += [str(Path(__file__).parents[1] / name) for name in ("runtime", "cli")]
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from dataflare.cli.main import app
+from dataflare.cli.app import app
 
 
 def commands(group: typer.Typer = app, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Callable[..., Any]]]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from dataflare.cli.main import app
+from dataflare.cli.app import app
 
 COMPONENTS = Path(__file__).resolve().parents[2] / "guest-sdks" / "rust" / "components"
 

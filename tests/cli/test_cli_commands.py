@@ -38,7 +38,7 @@ def test_wrong_command_line_ends_with_2(dataflare, arguments):
 def test_unknown_log_level_ends_with_2_and_names_the_levels(dataflare):
     result = dataflare("--log-level", "loud", "inspect", "json-mapper.wasm")
     assert result.exit_code == 2
-    assert "'loud' is none of debug, info, warning, error" in result.stderr
+    assert "'loud' is not one of debug, info, warning, error" in result.stderr
 
 
 def test_compile_fills_the_cache_once(dataflare, folder):

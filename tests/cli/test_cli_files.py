@@ -49,6 +49,8 @@ NOT_READ = {
     ("inspect", "cache_dir"),
     ("compile", "cache_dir"),
     ("bench", "cache_dir"),
+    ("cache list", "cache_dir"),
+    ("cache clear", "cache_dir"),
     ("bench", "data"),
     ("package", "cache_dir"),
     ("package", "output"),

@@ -65,7 +65,8 @@ def test_error_as_json_has_the_fields_that_are_there_and_its_cause():
     cause = GuestPanic("trapped", plugin="clean", export="a#b", backtrace=("f",), log_lines=("l",), hint="look")
     assert output.error_json(node_failed(cause)) == {
         "type": "NodeFailed",
-        "message": "p.yaml:3: node 'clean' failed: " + str(cause),
+        "message": "p.yaml:3: node 'clean' failed: plugin 'clean', a#b: trapped",
+        "hint": "look",
         "where": "p.yaml:3",
         "node": "clean",
         "cause": {

@@ -113,5 +113,92 @@ def test_interrupted_run_ends_with_130_and_leaves_no_output(folder, environment)
         out, errors = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert (process.returncode, out, errors) == (130, b"", b"interrupted\n")
+    assert (process.returncode, errors) == (130, b"interrupted\n")
+    assert out.splitlines()[0] == b"pipeline p" and out.splitlines()[-1].startswith(b"interrupted: ")
     assert list((folder / "out").iterdir()) == []
+
+
+LOST = b"error: standard output cannot be written: "
+COPY = (
+    "name: p\nnodes:\n  r: { connector: csv, read: orders.csv }\n  w: { connector: jsonl, input: r, write: o.jsonl }\n"
+)
+
+
+def in_shell(line: str, environment: dict[str, str]) -> tuple[int, bytes]:
+    """Run a command line of the shell, `dataflare` in it being this one; its exit code and its standard error."""
+    command = f'dataflare() {{ {sys.executable} -m dataflare.cli.main "$@"; }}\n{line}'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, env=environment)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "says"),
+    [
+        ("dataflare run p.yaml > /dev/full", 0, b"No space left on device"),
+        ("dataflare run --json p.yaml > /dev/full", 0, b"No space left on device"),
+        ("dataflare run --json p.yaml >&-", 0, b"it is closed"),
+        ("dataflare run p.yaml >&-", 0, b"it is closed"),
+        ("dataflare run --json absent.yaml > /dev/full", 2, b"No space left on device"),
+        ("dataflare run --json absent.yaml >&-", 2, b"it is closed"),
+        ("dataflare --help > /dev/full", 1, b"No space left on device"),
+        ("dataflare --version > /dev/full", 1, b"No space left on device"),
+        ("dataflare inspect csv-source.wasm > /dev/full", 1, b"No space left on device"),
+    ],
+)
+def test_exit_code_follows_the_work_and_not_the_state_of_standard_output(folder, environment, line, code, says):
+    (folder / "p.yaml").write_text(COPY)
+    found, errors = in_shell(line, environment)
+    assert found == code and LOST + says in errors and b"Traceback" not in errors and b"ignored" not in errors
+    if code == 0:
+        assert (folder / "o.jsonl").read_bytes().count(b"\n") == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("dataflare run p.yaml | true; exit ${PIPESTATUS[0]}", 0),
+        ("dataflare --help | true; exit ${PIPESTATUS[0]}", 1),
+        ("dataflare run --json p.yaml >&- 2>&-", 0),
+        ("dataflare run --json p.yaml > /dev/full 2> /dev/full", 0),
+        ("dataflare run --json p.yaml <&- >&- 2>&-", 0),
+        ("dataflare run --json absent.yaml 2>&-", 2),
+        ("dataflare run --json absent.yaml 2>/dev/full", 2),
+    ],
+)
+def test_streams_that_are_gone_are_not_spoken_of(folder, environment, line, code):
+    (folder / "p.yaml").write_text(COPY)
+    found, errors = in_shell(line, environment)
+    assert (found in (code, 0 if "|" in line else code), errors) == (True, b"")
+
+
+def test_output_file_does_not_get_the_number_of_a_closed_standard_output(folder, environment):
+    (folder / "p.yaml").write_text(COPY)
+    assert in_shell("dataflare --log-level debug run p.yaml >&- 2>&-", environment)[0] == 0
+    assert [json.loads(line)["order"] for line in (folder / "o.jsonl").read_text().splitlines()] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("delay_ms", [30, 100, 200, 350, 550])
+def test_interrupt_while_the_command_starts_ends_with_130_and_no_traceback(folder, environment, delay_ms):
+    process = subprocess.Popen(
+        [sys.executable, "-X", "frozen_modules=on", "-c", STARTED],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"begun\n"
+    time.sleep(delay_ms / 1000)
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=60)
+    assert b"Traceback" not in errors and errors in (b"", b"interrupted\n")
+    assert process.returncode == (130 if errors else 2), (out, errors)
+
+
+# What the script that pip makes does, once Python itself has started.
+STARTED = """
+print("begun", flush=True)
+import sys
+from dataflare.cli.main import main
+sys.argv[1:] = ["run", "absent.yaml", "--quiet", "--json"]
+main()
+"""

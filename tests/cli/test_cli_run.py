@@ -3,9 +3,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from rich.console import Console
+from rich.cells import cell_len
 
-from dataflare.cli.run import node_table
+from cli_terminal import Terminal
+from dataflare.cli.run import show_report
 from dataflare.pipeline.report import NodeReport, RunReport
 
 COPY = """\
@@ -34,7 +35,7 @@ def test_run_writes_the_output_and_a_table_of_the_nodes(dataflare, pipeline, fol
     assert result.exit_code == 0, result.stderr
     lines = (folder / "out/orders.jsonl").read_text().splitlines()
     assert [json.loads(line)["each"] for line in lines] == [3.125, None, 5.0]
-    for word in ("pipeline orders", "read", "price", "transformer", "write", "3 rows in, 3 rows out in"):
+    for word in ("pipeline orders", "read", "price", "write", "3 rows in, 3 rows out in"):
         assert word in result.stdout
     assert result.stderr == ""
 
@@ -183,20 +184,56 @@ def test_cache_that_others_can_write_ends_with_2(dataflare, pipeline, folder):
     assert "can be written by others" in result.stderr and "chmod 700" in result.stderr
 
 
-def test_table_tells_which_rules_were_broken_and_how_often():
+def shown(report, *, verbose=False):
+    stream = Terminal(80)
+    show_report(stream.screen(), report, verbose=verbose)
+    return stream.plain()
+
+
+def test_report_tells_which_rules_were_broken_and_how_often():
     node = NodeReport("check", "validator", "v.wasm", rows_in=5, rows_out=4)
     node.violations.update({"positive": 1234, "present": 0})
-    console = Console(width=200)
-    with console.capture() as captured:
-        console.print(node_table(RunReport("orders", [node])))
-    assert "check: positive 1,234" in captured.get()
-    assert "present" not in captured.get()
+    text = shown(RunReport("orders", [node]))
+    assert "check: positive 1,234" in text
+    assert "present" not in text
 
 
-def test_table_shows_names_of_rules_as_they_are():
+def test_report_shows_names_of_rules_as_they_are():
     node = NodeReport("check", "validator", "v.wasm", rows_in=5, rows_out=4)
     node.violations.update({"[/red]": 1, "[bold]x": 2})
-    console = Console(width=200)
-    with console.capture() as captured:
-        console.print(node_table(RunReport("orders", [node])))
-    assert "[/red] 1" in captured.get() and "[bold]x 2" in captured.get()
+    text = shown(RunReport("orders", [node]))
+    assert "[/red] 1" in text and "[bold]x 2" in text
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_report_fits_80_columns_with_all_of_its_figures(verbose):
+    node = NodeReport("a-name-of-some-length", "transformer", "v.wasm", rows_in=123_456_789, rows_out=123_456_788)
+    node.bytes, node.seconds, node.guest_seconds, node.bytes_in = 2**38, 3599.0, 1.5, 2**37
+    lines = shown(RunReport("orders", [node], seconds=1), verbose=verbose).splitlines()
+    assert max(map(cell_len, lines)) <= 80
+    text = "\n".join(lines)
+    for figure in ("a-name-of-some-length", "123,456,789", "123,456,788", "59 min 59 s"):
+        assert figure in text
+    assert ("256.0 GiB" in text) == ("transformer" in text) == ("1.50 s" in text) == verbose
+
+
+def test_quiet_run_prints_nothing(dataflare, pipeline):
+    result = dataflare("run", "--quiet", pipeline(COPY))
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+    assert dataflare("run", "--quiet", "--check", pipeline(COPY)).stdout == ""
+
+
+def test_quiet_run_prints_errors(dataflare, pipeline):
+    assert dataflare("run", "--quiet", pipeline(COPY.replace("input:", "inptu:"))).stderr.startswith("error: ")
+
+
+def test_debug_log_tells_what_host_and_nodes_do(dataflare, pipeline):
+    result = dataflare("--log-level", "debug", "run", pipeline(PRICE.replace("OP", "divide")))
+    assert result.exit_code == 0
+    for text in (
+        "DEBUG dataflare.host: plugin 'price': a transformer from ",
+        "DEBUG dataflare.pipeline: node 'read': a source, csv",
+        "DEBUG dataflare.pipeline: node 'price': 3 rows in, 3 rows out in ",
+        "DEBUG dataflare.pipeline: node 'write': finished",
+    ):
+        assert text in result.stderr

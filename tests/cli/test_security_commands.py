@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from dataflare.cli.main import app
+from dataflare.cli.app import app
 from dataflare.security.audit import AuditEvent, FileAuditLog, read_audit, utc_now
 from dataflare.security.keys import PublicKey
 from dataflare.security.manifest import read
@@ -167,7 +167,7 @@ def test_damaged_log_is_told_of(run):
         file.write("nonsense\n")
     for words in (("policy", "suggest", "audit.jsonl"), ("audit", "audit.jsonl")):
         done = run(*words)
-        assert done.exit_code == 1 and "1 lines are no events" in done.output
+        assert done.exit_code == 1 and "1 lines are not events" in done.output
 
 
 def test_audit_adds_up_uses(run):

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from dataflare.cli.figures import count
 from dataflare.cli.options import AsJson
-from dataflare.cli.output import EXIT_FAILED, printed_errors, stderr, stdout, write_json
+from dataflare.cli.output import EXIT_FAILED, printed_errors, write_json
+from dataflare.cli.screen import stderr, stdout
 from dataflare.security.audit import AuditEvent, read_audit
 
 __all__ = ["Use", "command", "totals"]
@@ -52,7 +53,7 @@ def command(
         else:
             stdout().print(_table(events))
         if reading.damaged_lines:
-            stderr().print(escape(f"warning: {log}: {len(reading.damaged_lines)} lines are no events"))
+            stderr().say(f"warning: {log}: {len(reading.damaged_lines)} lines are not events")
             raise typer.Exit(EXIT_FAILED)
 
 
@@ -81,7 +82,7 @@ def _table(events: Iterable[AuditEvent]) -> Table:
     table.add_column("times", justify="right")
     table.add_column("reason", overflow="fold")
     for (plugin, pipeline, what, decision), (number, reason) in sorted(totals(events).items()):
-        shown = "[red]deny[/]" if decision == "deny" else decision
+        shown = Text("deny", style="red") if decision == "deny" else decision
         reason = "" if reason == "so far" else reason
-        table.add_row(escape(plugin), escape(pipeline), escape(what), shown, count(number), escape(reason))
+        table.add_row(plugin, pipeline, what, shown, count(number), reason)
     return table

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from dataflare.cli.figures import byte_count, count, duration
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder, parse_config, parse_grants
-from dataflare.cli.output import printed_errors, stderr, stdout, write_json
+from dataflare.cli.output import printed_errors, write_json
+from dataflare.cli.screen import stderr, stdout
 from dataflare.pipeline.benchmark import Measurement, measure, read_rows
 from dataflare.runtime.host import Host
 
@@ -56,20 +57,21 @@ def command(
 
 def _show(result: Measurement) -> None:
     console = stdout()
-    table = Table(title=f"{result.plugin} ({result.kind})", title_justify="left")
+    console.say(f"{result.plugin} ({result.kind})")
+    table = Table()
     for name in ("rows a call", "calls", "best", "median", "slowest", "rows/s (best)"):
         table.add_column(name, justify="right")
     for sample in result.samples:
         times = (duration(t) for t in (sample.best_s, sample.median_s, sample.worst_s))
         table.add_row(count(sample.rows), count(sample.calls), *times, count(sample.rows / sample.best_s))
     console.print(table)
-    console.print(f"a call costs {duration(result.fixed_s)}, a row {result.per_row_s * 1e9:,.1f} ns (fitted)")
+    console.say(f"a call costs {duration(result.fixed_s)}, a row {result.per_row_s * 1e9:,.1f} ns (fitted)")
     shares = (
         ("guest", result.guest_share),
         ("marshalling", result.marshal_share),
         ("host functions", result.host_share),
     )
-    console.print("time: " + ", ".join(f"{name} {share:.0%}" for name, share in shares))
-    console.print(
+    console.say("time: " + ", ".join(f"{name} {share:.0%}" for name, share in shares))
+    console.say(
         f"copied {result.copied_bytes_per_row:,.1f} bytes a row; plugin memory {byte_count(result.memory_peak_bytes)}"
     )

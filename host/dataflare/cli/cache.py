@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import typer
-from rich.markup import escape
 
 from dataflare.cli.figures import byte_count
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
-from dataflare.cli.output import printed_errors, stdout, write_json
-from dataflare.engine.cache import Cache, default_folder
+from dataflare.cli.output import by_the_way, printed_errors, write_json
+from dataflare.cli.screen import stdout
+from dataflare.engine.cache import Cache, CacheEntry, default_folder
 from dataflare.errors import ConfigError
 
 __all__ = ["app"]
@@ -47,10 +49,15 @@ def list_entries(as_json: AsJson = False, cache_dir: CacheDir = None) -> None:
                 }
             )
             return
-        for each in found:
-            line = f"{_moment(each.used_s)}  {byte_count(each.size_bytes):>10}  {each.plugin or '(damaged)'}"
-            stdout().print(escape(f"{line}  {each.digest[:19]}".rstrip()))
-        stdout().print(escape(f"{len(found)} compiled plugins, {byte_count(total)}, in {cache.folder}"))
+        _show(found, total, cache.folder)
+
+
+def _show(entries: Sequence[CacheEntry], total_bytes: int, folder: Path) -> None:
+    screen = stdout()
+    for each in entries:
+        line = f"{_moment(each.used_s)}  {byte_count(each.size_bytes):>10}  {each.plugin or '(damaged)'}"
+        screen.say(f"{line}  {each.digest[:19]}".rstrip())
+    screen.say(f"{len(entries)} compiled plugins, {byte_count(total_bytes)}, in {folder}")
 
 
 @app.command("clear")
@@ -66,10 +73,15 @@ def clear(as_json: AsJson = False, cache_dir: CacheDir = None) -> None:
             freed = cache.clear()
         except OSError as error:
             raise ConfigError(f"cannot be cleared: {error.strerror}", where=str(cache.folder)) from error
-        if as_json:
-            write_json({"folder": str(cache.folder), "removed": count, "size_bytes": freed})
-        else:
-            stdout().print(escape(f"removed {count} compiled plugins, {byte_count(freed)}, from {cache.folder}"))
+        with by_the_way():
+            if as_json:
+                write_json({"folder": str(cache.folder), "removed": count, "size_bytes": freed})
+            else:
+                _say_cleared(count, freed, cache.folder)
+
+
+def _say_cleared(count: int, freed_bytes: int, folder: Path) -> None:
+    stdout().say(f"removed {count} compiled plugins, {byte_count(freed_bytes)}, from {folder}")
 
 
 def _moment(seconds: float) -> str:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from dataflare.cli.figures import byte_count, duration
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
-from dataflare.cli.output import error_json, exit_code, printed_errors, show_error, stderr, stdout, write_json
+from dataflare.cli.output import by_the_way, error_json, exit_code, printed_errors, show_error, write_json
+from dataflare.cli.screen import stderr, stdout
 from dataflare.engine.engine import Engine
 from dataflare.errors import DataflareError
 from dataflare.user_files import read_component
@@ -36,18 +36,24 @@ def command(
         jobs = [(path, with_fuel) for path in components for with_fuel in ((False, True) if fuel else (False,))]
         with stderr().status("compiling"), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             results = list(pool.map(lambda job: _compile(engine, *job), jobs))
-        if as_json:
-            write_json({"components": [result for result, _ in results]})
-        failed = None
-        for result, error in results:
+        for _, error in results:
             if error is not None:
                 show_error(error)
-                failed = failed or error
-            elif not as_json:
-                how = "compiled already" if result["from_cache"] else f"compiled in {duration(result['seconds'])}"
-                stdout().print(escape(f"{result['file']}: {how}, {byte_count(result['size_bytes'])}"))
+        with by_the_way():
+            if as_json:
+                write_json({"components": [result for result, _ in results]})
+            else:
+                _show([result for result, error in results if error is None])
+        failed = next((error for _, error in results if error is not None), None)
         if failed is not None:
             raise typer.Exit(exit_code(failed))
+
+
+def _show(results: list[dict[str, Any]]) -> None:
+    screen = stdout()
+    for result in results:
+        how = "compiled already" if result["from_cache"] else f"compiled in {duration(result['seconds'])}"
+        screen.say(f"{result['file']}: {how}, {byte_count(result['size_bytes'])}")
 
 
 def _compile(engine: Engine, path: Path, fuel: bool) -> tuple[dict[str, Any], DataflareError | None]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from dataflare.cli.figures import byte_count
 from dataflare.cli.needs import names, read_manifest
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
-from dataflare.cli.output import printed_errors, stdout, write_json
+from dataflare.cli.output import printed_errors, write_json
+from dataflare.cli.screen import stdout
 from dataflare.limits import Limits
+from dataflare.printable import printable
 from dataflare.runtime.host import Host
 from dataflare.runtime.inspection import Inspection
 from dataflare.runtime.results import Metadata
@@ -85,26 +88,30 @@ def _show(file: Path, inspection: Inspection, metadata: Metadata | None, manifes
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("file", escape(str(file)))
-    table.add_row("kind", inspection.kind or "[red]a plugin of no world[/]")
+    table.add_row("file", str(file))
+    table.add_row("kind", inspection.kind or Text("a plugin of no world", style="red"))
     for problem in inspection.problems:
-        table.add_row("problem", escape(problem))
+        table.add_row("problem", problem)
     for world in inspection.worlds:
-        table.add_row("world", escape(world))
+        table.add_row("world", world)
     if metadata is not None:
-        table.add_row("name", escape(f"{metadata.name} {metadata.version}"))
-        table.add_row("description", escape(metadata.description))
+        table.add_row("name", f"{metadata.name} {metadata.version}")
+        table.add_row("description", metadata.description)
         table.add_row("configuration", "has a JSON Schema (see --json)" if metadata.config_schema else "none")
     if manifest is not None:
         publisher = f", by {manifest.publisher} (as it says itself)" if manifest.publisher else ""
-        table.add_row("manifest", escape(f"{manifest.name} {manifest.version}, a {manifest.kind}{publisher}"))
+        table.add_row("manifest", f"{manifest.name} {manifest.version}, a {manifest.kind}{publisher}")
         asked = [*names(manifest.asks.capabilities()), *(f"{k} {v:,}" for k, v in manifest.asks.limits.given().items())]
-        table.add_row("asks for", escape("\n".join(asked)) or "nothing")
+        table.add_row("asks for", _lines(asked))
     table.add_row("needs", ", ".join(inspection.capabilities) or "nothing that has to be granted")
     for name, items in (("imports", inspection.imports), ("exports", inspection.exports)):
-        table.add_row(name, escape("\n".join(items)) or "nothing")
+        table.add_row(name, _lines(items))
     wasi = f"{len(inspection.wasi)} interfaces, all empty here" if inspection.wasi else "none"
     table.add_row("WASI", wasi)
     table.add_row("size", f"{byte_count(inspection.size_bytes)} ({inspection.size_bytes:,} bytes)")
     table.add_row("digest", inspection.digest)
     stdout().print(table)
+
+
+def _lines(items: Sequence[str]) -> Text:
+    return Text("\n").join(Text(printable(each)) for each in items) if items else Text("nothing")

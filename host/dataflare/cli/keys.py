@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
-from rich.markup import escape
 
 from dataflare.cli.options import AsJson
-from dataflare.cli.output import printed_errors, stdout, write_json
+from dataflare.cli.output import by_the_way, printed_errors, write_json
+from dataflare.cli.screen import stdout
 from dataflare.errors import ConfigError
 from dataflare.security.keys import PublicKey, generate_key_files
 from dataflare.user_files import read_file
@@ -50,7 +50,8 @@ def generate(
     """
     with printed_errors(as_json=as_json):
         public = generate_key_files(path, passphrase=read_passphrase(passphrase_file))
-        _show(path.parent / f"{path.name}.pub", public, as_json=as_json)
+        with by_the_way():
+            _show(path.parent / f"{path.name}.pub", public, as_json=as_json)
 
 
 @app.command("show")
@@ -70,4 +71,6 @@ def _show(path: Path, public: PublicKey, *, as_json: bool) -> None:
     if as_json:
         write_json({"file": str(path), "key": str(public), "id": public.id})
     else:
-        stdout().print(escape(f"{path}\nkey {public}\nid  {public.id}"))
+        screen = stdout()
+        for line in (path, f"key {public}", f"id  {public.id}"):
+            screen.say(str(line))

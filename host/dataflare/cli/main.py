@@ -1,67 +1,56 @@
-"""The command `dataflare`."""
+"""The entry point of the command `dataflare`.
+
+It imports next to nothing before it can be interrupted without a traceback; the rest takes a second to load.
+"""
 
 from __future__ import annotations
 
-import logging
+import os
+import signal
 import sys
-from importlib.metadata import version as installed_version
-from typing import Annotated
 
-import typer
+__all__ = ["main"]
 
-from dataflare.cli import audit, bench, cache, compile, inspect, keys, package, policy, run, sign
-from dataflare.cli.output import stderr
-
-__all__ = ["app", "main"]
-
-app = typer.Typer(
-    name="dataflare",
-    help="Run data pipelines of sandboxed plugins, written in any language that makes WebAssembly components.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.command("run")(run.command)
-app.command("inspect")(inspect.command)
-app.command("compile")(compile.command)
-app.command("bench")(bench.command)
-app.command("package")(package.command)
-app.command("sign")(sign.sign_command)
-app.command("verify")(sign.verify_command)
-app.command("audit")(audit.command)
-app.add_typer(policy.app, name="policy")
-app.add_typer(cache.app, name="cache")
-app.add_typer(keys.app, name="key")
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        sys.stdout.write(f"dataflare {installed_version('dataflare')}\n")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    log_level: Annotated[
-        str,
-        typer.Option(help="Write log events of this level or above to standard error: debug, info, warning, error."),
-    ] = "warning",
-    _version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    number = logging.getLevelNamesMapping().get(log_level.upper())
-    if number is None:
-        raise typer.BadParameter(f"{log_level!r} is none of debug, info, warning, error", param_hint="--log-level")
-    handler = logging.StreamHandler(stderr().file)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=number, handlers=[handler])
+_EXIT_INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line, and exit."""
+    # Nothing has begun: there is nothing to clean up, and whoever is being imported must not see an exception. Where
+    # the signal is ignored, as behind `nohup`, it stays so.
+    interrupted = signal.getsignal(signal.SIGINT)
+    if interrupted is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
+    _open_standard_descriptors()
+    from dataflare.cli.app import run
+    from dataflare.cli.faults import shown_faults
+
+    with shown_faults():
+        try:
+            signal.signal(signal.SIGINT, interrupted)
+            code = run(sys.argv[1:])
+        except KeyboardInterrupt:
+            code = _EXIT_INTERRUPTED
+        finally:
+            if interrupted is signal.default_int_handler:
+                signal.signal(signal.SIGINT, _leave)
+    sys.exit(code)
+
+
+def _leave(*_: object) -> None:
+    try:
+        os.write(2, b"interrupted\n")
+    finally:
+        os._exit(_EXIT_INTERRUPTED)
+
+
+def _open_standard_descriptors() -> None:
+    """Have something behind 0, 1 and 2: a file that is opened must not get one of these, and what is printed in it."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
 
 
 if __name__ == "__main__":

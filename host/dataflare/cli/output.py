@@ -4,29 +4,37 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any, Final, NoReturn
+from contextlib import contextmanager
+from typing import Any, Final
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
-from dataflare.errors import ComponentError, ConfigError, DataflareError, PermissionDenied, PluginFault, UsageError
+from dataflare.cli.screen import OutputLost, stderr, stdout
+from dataflare.errors import (
+    MAX_SHOWN_FRAMES,
+    MAX_SHOWN_LOG_LINES,
+    ComponentError,
+    ConfigError,
+    DataflareError,
+    PermissionDenied,
+    PluginFault,
+    UsageError,
+)
 from dataflare.pipeline.failures import NodeFailed
+from dataflare.printable import printable
 
 __all__ = [
     "EXIT_CONFIG",
     "EXIT_DENIED",
     "EXIT_FAILED",
     "EXIT_NO_PLUGIN",
+    "by_the_way",
     "error_json",
     "exit_code",
     "printed_errors",
     "show_error",
-    "stderr",
-    "stdout",
     "write_json",
 ]
 
@@ -38,25 +46,27 @@ EXIT_NO_PLUGIN: Final = 3
 """A file is no component, or a component for no world."""
 EXIT_DENIED: Final = 4
 """A plugin needs what was not granted."""
-_UNBROKEN: Final = 10_000
-
-
-def stdout() -> Console:
-    """Where results go. Colour only on a terminal, and not where `NO_COLOR` is set."""
-    terminal = sys.stdout.isatty()
-    # Into a file or a pipe nothing is broken into lines.
-    return Console(highlight=False, width=None if terminal else _UNBROKEN)
-
-
-def stderr() -> Console:
-    """Where progress and errors go."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def write_json(document: Any) -> None:
-    """Write one JSON document, and nothing else, to standard output; in ASCII, which every encoding has."""
-    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
-    sys.stdout.flush()
+    """Write one JSON document, and nothing else, to standard output.
+
+    It is in ASCII, which every encoding has, and a terminal shows: all other characters are escaped, none is lost.
+    """
+    # The only character of ASCII that JSON leaves as it is though it is a control character.
+    text = json.dumps(document, indent=2, allow_nan=False).replace("\x7f", "\\u007f")
+    stream = stdout().file
+    stream.write(text + "\n")
+    stream.flush()
+
+
+@contextmanager
+def by_the_way() -> Iterator[None]:
+    """Write what the exit code does not depend on: where standard output is lost, say so, and go on."""
+    try:
+        yield
+    except OutputLost as lost:
+        _tell_lost(lost)
 
 
 def exit_code(error: BaseException) -> int:
@@ -83,6 +93,8 @@ def error_json(error: DataflareError) -> dict[str, Any]:
         value = getattr(error, name, None)
         if value:
             out[name] = value
+    if notes := getattr(error, "__notes__", ()):
+        out["notes"] = list(notes)
     if isinstance(error, PluginFault):
         out["backtrace"] = list(error.backtrace)
         out["log_lines"] = list(error.log_lines)
@@ -92,43 +104,55 @@ def error_json(error: DataflareError) -> dict[str, Any]:
 
 
 def show_error(error: DataflareError) -> None:
-    """Write an error for people to standard error."""
-    head, *rest = str(error).splitlines() or [""]
-    console = stderr()
-    console.print(f"[bold red]error:[/] {escape(head)}")
+    """Write an error for people to standard error: its message, its hint, and what else it knows."""
+    screen = stderr()
+    first, *rest = error.message.split("\n")
+    screen.say(Text.assemble(("error:", "bold red"), " ", printable(first)))
     for line in rest:
-        console.print(escape(line), style="dim" if not line.lstrip().startswith("hint:") else "yellow")
+        screen.say(f"    {line.strip()}", style="dim", indent=6)
+    for note in getattr(error, "__notes__", ()):
+        screen.say(f"  note: {note}", indent=6)
+    if error.hint:
+        first, *rest = error.hint.split("\n")
+        screen.say(f"  hint: {first}", style="yellow", indent=6)
+        for line in rest:
+            screen.say(f"    {line}", style="yellow", indent=6)
+    fault = error if isinstance(error, PluginFault) else error.__cause__
+    if isinstance(fault, PluginFault):
+        for title, lines in (
+            ("last log lines", fault.log_lines[-MAX_SHOWN_LOG_LINES:]),
+            ("guest backtrace", fault.backtrace[:MAX_SHOWN_FRAMES]),
+        ):
+            if lines:
+                screen.say(f"  {title}:", style="dim")
+            for line in lines:
+                screen.say(f"    {line}", style="dim", indent=6)
 
 
 @contextmanager
 def printed_errors(*, as_json: bool = False) -> Iterator[None]:
-    """Turn the package's errors into messages and exit codes; errors that are no one's on purpose pass."""
+    """Turn the package's errors into messages and exit codes; errors that nobody raised on purpose pass."""
     try:
         yield
     except DataflareError as error:
-        if as_json:
-            write_json({"status": "failed", "error": error_json(error)})
+        with by_the_way():
+            if as_json:
+                write_json({"status": "failed", "error": error_json(error)})
         show_error(error)
         raise typer.Exit(exit_code(error)) from None
     except KeyboardInterrupt as error:
         number = getattr(error, "signal", signal.SIGINT)
-        with suppress(OSError):  # after SIGHUP there may be no terminal any more
+        with by_the_way():
             if as_json:
                 report = getattr(error, "report", None)
                 write_json({"status": "interrupted"} if report is None else report.to_json())
-            stderr().print("interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}")
+        stderr().say("interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}")
         raise typer.Exit(128 + number) from None
-    except BrokenPipeError:
-        _leave_quietly()
-    except OSError as error:
-        if error.filename is not None:
-            raise
-        # Files have names, and their errors are the package's own by now: this is what we write to.
-        stderr().print(f"[bold red]error:[/] the output cannot be written: {error.strerror}")
+    except OutputLost as lost:
+        _tell_lost(lost)
         raise typer.Exit(EXIT_FAILED) from None
 
 
-def _leave_quietly() -> NoReturn:
-    # Who read our output has gone: nobody is left to tell.
-    sys.stderr.close()
-    raise typer.Exit(EXIT_FAILED)
+def _tell_lost(lost: OutputLost) -> None:
+    if lost.why:
+        stderr().say(Text.assemble(("error:", "bold red"), f" standard output cannot be written: {lost.why}"))

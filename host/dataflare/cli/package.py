@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from dataflare.cli.figures import byte_count
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
-from dataflare.cli.output import printed_errors, stdout, write_json
+from dataflare.cli.output import by_the_way, printed_errors, write_json
+from dataflare.cli.screen import stdout
 from dataflare.errors import ConfigError
 from dataflare.limits import Limits
 from dataflare.runtime.host import Host
@@ -56,23 +56,25 @@ def command(
         packaged = embed(read_component(component), wanted)
         write_atomically(output, packaged)
         digest = component_digest(packaged)
-        if as_json:
-            write_json(
-                {
-                    "file": str(output),
-                    "name": wanted.name,
-                    "version": wanted.version,
-                    "kind": wanted.kind,
-                    "digest": digest,
-                    "size_bytes": len(packaged),
-                }
-            )
-        else:
-            stdout().print(
-                escape(
-                    f"{output}: {wanted.name} {wanted.version}, a {wanted.kind}, {byte_count(len(packaged))}, {digest}"
+        with by_the_way():
+            if as_json:
+                write_json(
+                    {
+                        "file": str(output),
+                        "name": wanted.name,
+                        "version": wanted.version,
+                        "kind": wanted.kind,
+                        "digest": digest,
+                        "size_bytes": len(packaged),
+                    }
                 )
-            )
+            else:
+                _show(output, wanted, len(packaged), digest)
+
+
+def _show(file: Path, manifest: Manifest, size_bytes: int, digest: str) -> None:
+    what = f"{manifest.name} {manifest.version}, a {manifest.kind}"
+    stdout().say(f"{file}: {what}, {byte_count(size_bytes)}, {digest}")
 
 
 def misfits(manifest: Manifest, inspection: Inspection, metadata: Metadata | None) -> list[str]:

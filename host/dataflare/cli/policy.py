@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from dataflare.cli.needs import limit_json, limit_text, names, needs_of
 from dataflare.cli.options import AsJson
-from dataflare.cli.output import EXIT_DENIED, printed_errors, stderr, stdout, write_json
+from dataflare.cli.output import EXIT_DENIED, by_the_way, printed_errors, write_json
+from dataflare.cli.screen import Screen, stderr, stdout
+from dataflare.printable import printable
 from dataflare.runtime.host import Host
 from dataflare.security.atomic_files import write_atomically
 from dataflare.security.audit import read_audit
@@ -47,13 +48,14 @@ def check(
         found = Policy.read(policy)
         with Host() as host:
             reports = [(path, compare(needs_of(host, path), found, pipeline=pipeline)) for path in components]
-        if as_json:
-            write_json(
-                {"policy": str(policy), "pipeline": pipeline, "plugins": [_report_json(*each) for each in reports]}
-            )
-        else:
-            for path, report in reports:
-                _show_report(stdout(), path, report)
+        with by_the_way():
+            if as_json:
+                write_json(
+                    {"policy": str(policy), "pipeline": pipeline, "plugins": [_report_json(*each) for each in reports]}
+                )
+            else:
+                for path, report in reports:
+                    _show_report(stdout(), path, report)
         if not all(_passes(report) for _, report in reports):
             raise typer.Exit(EXIT_DENIED)
 
@@ -75,16 +77,17 @@ def _report_json(path: Path, report: PolicyReport) -> dict[str, Any]:
     }
 
 
-def _show_report(console: Console, path: Path, report: PolicyReport) -> None:
-    console.print(f"{escape(f'{path}: {report.plugin}')} {'[green]ok[/]' if _passes(report) else '[red]refused[/]'}")
+def _show_report(console: Screen, path: Path, report: PolicyReport) -> None:
+    verdict = ("ok", "green") if _passes(report) else ("refused", "red")
+    console.say(Text.assemble(printable(f"{path}: {report.plugin}"), " ", verdict))
     if report.reason:
-        console.print(escape(f"  {report.reason}"))
+        console.say(f"  {report.reason}")
     for each in names(report.missing):
-        console.print(escape(f"  missing  {each}"))
+        console.say(f"  missing  {each}")
     for limit in report.limits_missing:
-        console.print(escape(f"  missing  {limit_text(limit)}"))
+        console.say(f"  missing  {limit_text(limit)}")
     for each in names(report.unused):
-        console.print(escape(f"  not asked for  {each}"), style="dim")
+        console.say(f"  not asked for  {each}", style="dim")
 
 
 @app.command("suggest")
@@ -128,11 +131,17 @@ def suggest_command(
                 }
             )
         elif output is None:
-            typer.echo(text, nl=False)
+            _show_yaml(text)
         if reading.damaged_lines:
             lines = ", ".join(map(str, reading.damaged_lines[:10]))
-            stderr().print(escape(f"warning: {log}: {len(reading.damaged_lines)} lines are no events: {lines}"))
+            stderr().say(f"warning: {log}: {len(reading.damaged_lines)} lines are not events: {lines}")
             raise typer.Exit(1)
+
+
+def _show_yaml(text: str) -> None:
+    screen = stdout()
+    for line in text.splitlines():
+        screen.print(line, soft_wrap=True)  # to be read as YAML again
 
 
 @app.command("diff")
@@ -149,10 +158,11 @@ def diff_command(
         with Host() as host:
             before, after = needs_of(host, old), needs_of(host, new)
         found = diff(before, after)
-        if as_json:
-            write_json(_diff_json(before, after, found))
-        else:
-            _show_diff(stdout(), before, after, found)
+        with by_the_way():
+            if as_json:
+                write_json(_diff_json(before, after, found))
+            else:
+                _show_diff(stdout(), before, after, found)
         if found.widened:
             raise typer.Exit(EXIT_WIDER)
 
@@ -169,14 +179,14 @@ def _diff_json(before: Needs, after: Needs, found: NeedsDiff) -> dict[str, Any]:
     }
 
 
-def _show_diff(console: Console, before: Needs, after: Needs, found: NeedsDiff) -> None:
+def _show_diff(console: Screen, before: Needs, after: Needs, found: NeedsDiff) -> None:
     titles = (f"{each.plugin} {each.version or '(no version)'}" for each in (before, after))
-    console.print(escape(" -> ".join(titles)))
+    console.say(" -> ".join(titles))
     for sign, style, lines in (
         ("+", "red", [*names(found.added), *map(limit_text, found.limits_raised)]),
         ("-", "green", [*names(found.removed), *map(limit_text, found.limits_lowered)]),
     ):
         for line in lines:
-            console.print(escape(f"  {sign} {line}"), style=style)
+            console.say(f"  {sign} {line}", style=style)
     if not (found.added or found.removed or found.limits_raised or found.limits_lowered):
-        console.print("  they ask for the same")
+        console.say("  they ask for the same")

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.cells import set_cell_size
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from dataflare.cli.figures import byte_count, count, duration
 from dataflare.cli.guards import AccessFile, AuditFile, PolicyFile, Principal, TrustFile
 from dataflare.cli.interrupts import interrupting_signals
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
-from dataflare.cli.output import error_json, exit_code, printed_errors, show_error, stderr, stdout, write_json
+from dataflare.cli.output import by_the_way, error_json, exit_code, printed_errors, show_error, write_json
+from dataflare.cli.screen import Screen, stderr, stdout
 from dataflare.pipeline import report as reports
 from dataflare.pipeline.failures import NodeFailed, RunInterrupted
 from dataflare.pipeline.report import NodeReport, RunReport
@@ -25,13 +26,18 @@ from dataflare.pipeline.runner import run as run_pipeline
 from dataflare.pipeline.specification import Specification, load_specification
 from dataflare.runtime.host import Host
 
-__all__ = ["command", "node_table", "run_with_progress"]
+__all__ = ["command", "run_with_progress", "show_report"]
+
+_NAME_CELLS = 24
 
 
 def command(
     pipeline: Annotated[Path, typer.Argument(help="The pipeline, a YAML file.", show_default=False)],
     as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more of each node in the report.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing but errors, and what --json asks.")
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="Only check the pipeline; load and run nothing.")] = False,
     cache_dir: CacheDir = None,
     policy: PolicyFile = None,
@@ -46,12 +52,15 @@ def command(
 
     Exit codes: 0 done; 1 the run failed; 2 the pipeline or the command line is wrong; 3 a file is no plugin; 4 a plugin
     needs what is not granted, its signature is not good enough, or the principal may not run the pipeline; 128
-    and the number of a signal that ended it, such as 130 for Ctrl-C. A second signal ends it at once.
+    and the number of a signal that ended it, such as 130 for Ctrl-C. A second signal ends it at once. The code tells
+    how the run ended, also where standard output cannot be written.
     """
+    if quiet:
+        logging.getLogger("dataflare").setLevel(logging.ERROR)
     with printed_errors(as_json=as_json), interrupting_signals():
         specification = load_specification(pipeline)
         if check:
-            _say_checked(specification, as_json=as_json)
+            _say_checked(specification, as_json=as_json, quiet=quiet)
             return
         try:
             with Host(
@@ -64,86 +73,120 @@ def command(
             ) as host:
                 report = run_with_progress(specification, host, show=not quiet)
         except NodeFailed as error:
-            if as_json:
-                write_json({**error.report.to_json(), "error": error_json(error)})
+            with by_the_way():
+                if as_json:
+                    write_json({**error.report.to_json(), "error": error_json(error)})
             show_error(error)
             raise typer.Exit(exit_code(error)) from None
         except RunInterrupted as error:
-            if not as_json:
-                stdout().print(node_table(error.report))
+            with by_the_way():
+                if not as_json and not quiet:
+                    show_report(stdout(), error.report, verbose=verbose)
             raise
-        if as_json:
-            write_json(report.to_json())
-        else:
-            console = stdout()
-            console.print(node_table(report))
-            for path in report.replaced:
-                console.print(f"replaced {escape(path)}")
-            console.print(
-                f"{count(report.rows_in)} rows in, {count(report.rows_out)} rows out in {duration(report.seconds)}"
-            )
+        with by_the_way():
+            if as_json:
+                write_json(report.to_json())
+            elif not quiet:
+                show_report(stdout(), report, verbose=verbose)
 
 
-def _say_checked(specification: Specification, *, as_json: bool) -> None:
+def _say_checked(specification: Specification, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         write_json({"pipeline": specification.pipeline.name, "status": "valid", "order": list(specification.order)})
-    else:
-        stdout().print(f"{specification.file}: {len(specification.order)} nodes, valid")
+    elif not quiet:
+        stdout().say(f"{specification.file}: {len(specification.order)} nodes, valid")
 
 
 def run_with_progress(specification: Specification, host: Host, *, show: bool = True) -> RunReport:
-    """Run a pipeline; on a terminal, show rows, rows a second and bytes on standard error meanwhile."""
-    console = stderr()
-    with _progress(console, enabled=show and console.is_terminal) as update:
+    """Run a pipeline; on a terminal, show on standard error how far each node is."""
+    screen = stderr()
+    with _progress(screen, enabled=show and screen.is_terminal and not screen.is_dumb_terminal) as update:
         return run_pipeline(specification, host=host, progress=update)
 
 
 @contextmanager
-def _progress(console: Console, *, enabled: bool) -> Iterator[Callable[[reports.Progress], None] | None]:
+def _progress(screen: Screen, *, enabled: bool) -> Iterator[Callable[[reports.Progress], None] | None]:
     if not enabled:
         yield None
         return
-    columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True) as display:
-        task = display.add_task("loading plugins", total=None)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=10),
+        TextColumn("{task.fields[state]}", markup=False),
+    )
+    with Progress(*columns, console=screen, transient=True) as display:
+        waiting = display.add_task("loading plugins", total=None, state="")
+        tasks: dict[str, TaskID] = {}
 
         def update(progress: reports.Progress) -> None:
-            rate = progress.rows / progress.elapsed_s if progress.elapsed_s else 0.0
-            text = f"{count(progress.rows)} rows, {count(rate)} rows/s, {byte_count(progress.bytes)}"
-            display.update(task, description=text, completed=progress.rows, total=progress.rows_expected)
+            display.update(waiting, visible=False)
+            for node in progress.nodes:
+                if node.name not in tasks:
+                    tasks[node.name] = display.add_task(set_cell_size(node.name, _NAME_CELLS), total=None, state="")
+                expected = progress.rows_expected if node.kind == "source" else None
+                rows = max(node.rows_in, node.rows_out)
+                state = _state(rows, expected, progress.elapsed_s)
+                display.update(tasks[node.name], completed=rows, total=expected, state=state)
 
         yield update
 
 
-def node_table(report: RunReport) -> Table:
-    """A table of the nodes: rows, bytes, and the time of each, split into guest, marshalling and host."""
-    table = Table(title=f"pipeline {escape(report.pipeline)}", title_justify="left")
-    table.add_column("node")
-    table.add_column("kind")
-    for name in ("rows in", "rows out", "bytes", "rows/s", "time", "guest", "marshal", "host", "copied"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for node in report.nodes:
-        table.add_row(*_row(node))
+def _state(rows: int, expected: int | None, elapsed_s: float) -> str:
+    rate = rows / elapsed_s if elapsed_s else 0.0
+    text = f"{count(rows)} rows, {count(rate)} rows/s"
+    if expected is not None and rate and rows < expected:
+        text += f", {duration((expected - rows) / rate)} left"
+    return text
+
+
+def show_report(screen: Screen, report: RunReport, *, verbose: bool = False) -> None:
+    """Show what a run did. It fits 80 columns: rows and time of each node; `verbose` adds what they are made of."""
+    screen.say(f"pipeline {report.pipeline}")
+    columns = ("rows in", "rows out", "bytes", "rows/s", "time") if verbose else ("rows in", "rows out", "time")
+    screen.print(_table(report, columns, _rows_and_time))
+    if verbose:
+        screen.print()
+        screen.print(_table(report, ("kind", "guest", "marshal", "host", "copied"), _times))
     for node in report.nodes:
         for rule, violations in node.violations.items():
             if violations:
-                table.caption = f"{table.caption or ''}{escape(node.name)}: {escape(rule)} {count(violations)}  "
+                screen.say(f"{node.name}: {rule} {count(violations)}")
+    for path in report.replaced:
+        screen.say(f"replaced {path}")
+    ended = "" if report.status in ("completed", "running") else f"{report.status}: "
+    screen.say(
+        f"{ended}{count(report.rows_in)} rows in, {count(report.rows_out)} rows out in {duration(report.seconds)}"
+    )
+
+
+def _table(report: RunReport, columns: Sequence[str], values: Callable[[NodeReport], Mapping[str, str]]) -> Table:
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    table.add_column("node", overflow="fold")
+    for name in columns:
+        table.add_column(name, justify="left" if name == "kind" else "right", no_wrap=True)
+    for node in report.nodes:
+        found = values(node)
+        table.add_row(node.name, *(found[name] for name in columns))
     return table
 
 
-def _row(node: NodeReport) -> tuple[str, ...]:
+def _rows_and_time(node: NodeReport) -> Mapping[str, str]:
     rows = max(node.rows_in, node.rows_out)
-    rate = count(rows / node.seconds) if node.seconds > 0 else "-"
-    is_plugin = node.guest_seconds + node.marshal_seconds + node.host_seconds > 0
-    split = (node.guest_seconds, node.marshal_seconds, node.host_seconds)
-    return (
-        escape(node.name),
-        node.kind,
-        count(node.rows_in) if node.kind != "source" else "-",
-        count(node.rows_out),
-        byte_count(node.bytes),
-        rate,
-        duration(node.seconds),
-        *(duration(part) if is_plugin else "-" for part in split),
-        byte_count(node.bytes_in + node.bytes_out) if is_plugin else "-",
-    )
+    return {
+        "rows in": count(node.rows_in) if node.kind != "source" else "-",
+        "rows out": count(node.rows_out),
+        "bytes": byte_count(node.bytes),
+        "rows/s": count(rows / node.seconds) if node.seconds > 0 else "-",
+        "time": duration(node.seconds),
+    }
+
+
+def _times(node: NodeReport) -> Mapping[str, str]:
+    parts = {"guest": node.guest_seconds, "marshal": node.marshal_seconds, "host": node.host_seconds}
+    is_plugin = sum(parts.values()) > 0
+    copied = byte_count(node.bytes_in + node.bytes_out)
+    return {
+        "kind": node.kind,
+        **{name: duration(part) if is_plugin else "-" for name, part in parts.items()},
+        "copied": copied if is_plugin else "-",
+    }

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from dataflare.cli.keys import PassphraseFile, read_passphrase
 from dataflare.cli.options import AsJson
-from dataflare.cli.output import printed_errors, stdout, write_json
+from dataflare.cli.output import by_the_way, printed_errors, write_json
+from dataflare.cli.screen import stdout
 from dataflare.errors import ConfigError
 from dataflare.security.atomic_files import write_atomically
 from dataflare.security.audit import utc_now
@@ -59,20 +60,28 @@ def sign_command(
             path = sign_file(component, private, name=name, version=version)
         written = read_signature(component)
         signed = parse_signature(b"" if written is None else written)
-        if as_json:
-            statement = signed.statement
-            write_json(
-                {
-                    "file": str(path),
-                    "name": statement.name,
-                    "version": statement.version,
-                    "digest": statement.component,
-                    "keys": list(signed.key_ids),
-                }
-            )
-        else:
-            what = f"{signed.statement.name} {signed.statement.version}"
-            stdout().print(escape(f"{path}: {what}, signed by {', '.join(signed.key_ids)}"))
+        with by_the_way():
+            if as_json:
+                statement = signed.statement
+                write_json(
+                    {
+                        "file": str(path),
+                        "name": statement.name,
+                        "version": statement.version,
+                        "digest": statement.component,
+                        "keys": list(signed.key_ids),
+                    }
+                )
+            else:
+                _say_signed(path, signed.statement.name, signed.statement.version, signed.key_ids)
+
+
+def _say_signed(file: Path, name: str, version: str, key_ids: Iterable[str]) -> None:
+    stdout().say(f"{file}: {name} {version}, signed by {', '.join(key_ids)}")
+
+
+def _say_good(file: Path, name: str, version: str, publishers: Iterable[str]) -> None:
+    stdout().say(f"{file}: {name} {version}, signed by {', '.join(publishers)}, is good")
 
 
 def verify_command(
@@ -90,18 +99,18 @@ def verify_command(
     """
     with printed_errors(as_json=as_json):
         verified = TrustPolicy.read(trust).verify_file(component, now=utc_now())
-        if as_json:
-            write_json(
-                {
-                    "file": str(component),
-                    "name": verified.name,
-                    "version": verified.version,
-                    "digest": verified.digest,
-                    "publishers": list(verified.publishers),
-                    "keys": list(verified.key_ids),
-                    "signed_at": verified.signed_at.isoformat(),
-                }
-            )
-        else:
-            who = ", ".join(verified.publishers)
-            stdout().print(escape(f"{component}: {verified.name} {verified.version}, signed by {who}, is good"))
+        with by_the_way():
+            if as_json:
+                write_json(
+                    {
+                        "file": str(component),
+                        "name": verified.name,
+                        "version": verified.version,
+                        "digest": verified.digest,
+                        "publishers": list(verified.publishers),
+                        "keys": list(verified.key_ids),
+                        "signed_at": verified.signed_at.isoformat(),
+                    }
+                )
+            else:
+                _say_good(component, verified.name, verified.version, verified.publishers)

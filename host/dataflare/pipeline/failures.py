@@ -36,10 +36,14 @@ class NodeFailed(DataflareError):
     """
 
     def __init__(self, node: str, cause: DataflareError, report: RunReport, *, where: str) -> None:
-        super().__init__(f"{where}: node {node!r} failed: {cause}")
+        super().__init__(f"{where}: node {node!r} failed: {cause.message}", hint=cause.hint)
+        self._text = f"{where}: node {node!r} failed: {cause}"
         self.node = node
         self.where = where
         self.report = report
+
+    def __str__(self) -> str:
+        return self._text
 
 
 class RunInterrupted(KeyboardInterrupt):

@@ -20,12 +20,14 @@ class Progress:
         rows_expected: How many they will give, as they estimate; `None` where one of them does not know.
         bytes: Bytes of those rows, as Arrow holds them.
         elapsed_s: Wall seconds since the run began.
+        nodes: What each node has done so far, in the order of the run; they go on changing.
     """
 
     rows: int
     rows_expected: int | None
     bytes: int
     elapsed_s: float
+    nodes: tuple[NodeReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ from dataflare.runtime.plugin import Plugin
 from dataflare.runtime.pool import PoolSettings
 
 __all__ = ["run"]
+
+_log = logging.getLogger("dataflare.pipeline")
 
 _QUEUED_BATCHES = 2
 _PROGRESS_INTERVAL_S = 0.1
@@ -112,6 +115,7 @@ class _Run:
                     raise
             self._stages.append(stage)
             self._report.nodes.append(stage.report)
+            _log.debug("node %r: a %s, %s", name, stage.report.kind, stage.report.uses)
         for stage in self._stages:
             with self._blamed(stage.name):
                 stage.begin()
@@ -174,6 +178,7 @@ class _Run:
                 if done:
                     error.add_note(f"finished before, and to be seen: {', '.join(done)}")
                 raise
+            _log.debug("node %r: finished", stage.name)
             if stage.outputs:
                 done.append(stage.name)
 
@@ -187,6 +192,9 @@ class _Run:
             stage.flush()
             for taker in takers:
                 taker.put(None)
+            done = stage.report
+            text = "node %r: %d rows in, %d rows out in %.3f s"
+            _log.debug(text, done.name, done.rows_in, done.rows_out, done.seconds)
         except Stopped:
             pass
         except BaseException as error:
@@ -226,9 +234,10 @@ class _Run:
         if self._progress is not None:
             sources = [stage.report for stage in self._stages if stage.is_source]
             rows, size = sum(each.rows_out for each in sources), sum(each.bytes for each in sources)
-            self._progress(Progress(rows, expected, size, perf_counter() - start))
+            self._progress(Progress(rows, expected, size, perf_counter() - start, tuple(self._report.nodes)))
 
     def _abort(self, error: BaseException) -> None:
+        _log.debug("the run failed: all outputs are taken back")
         for stage in self._stages:
             try:
                 stage.abort()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import threading
 import warnings
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Host"]
 
+_log = logging.getLogger("dataflare.host")
 _CLASSES: Final[Mapping[str, type[Plugin]]] = {
     each.kind: each for each in (Source, Destination, Processor, Transformer, Validator)
 }
@@ -360,6 +362,7 @@ class Host:
                 check=admit,
             )
             kind, chosen_pool, fellows, capabilities = admitted[0]
+            _log.debug("plugin %r: a %s from %s, may use %s", plugin, kind, file.name, _granted(grants))
             if isolation == "process":
                 compiled = self._isolated(compiled, file.contents)
             parts = PluginParts(
@@ -514,6 +517,10 @@ def _new_engine(cache_dir: str | os.PathLike[str] | None) -> Engine:
 
 def _wanted(shape: Shape) -> list[str]:
     return [short for short in map(short_name, shape.imports) if short is not None]
+
+
+def _granted(grants: Grants) -> str:
+    return ", ".join(sorted(grants.capabilities)) or "nothing"
 
 
 def _pool_of(kind: str, pool: PoolSettings | None) -> PoolSettings:

@@ -227,7 +227,7 @@ class Policy:
     def to_yaml(self) -> str:
         """The policy as a file that reads back as the same."""
         value = {"version": 1, **_without_empty(self.document.model_dump(mode="json", exclude_defaults=True))}
-        return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(value, sort_keys=False, width=78)
 
     def refusal(self, plugin: Needs) -> str:
         """Why no rule is for this plugin; empty where one is."""

@@ -1,0 +1,115 @@
+"""The command `dataflare`, all of its subcommands."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+from importlib.metadata import version as installed_version
+from typing import Annotated, Any, Final
+
+import typer
+
+from dataflare.cli import audit, bench, cache, compile, inspect, keys, package, policy, sign
+from dataflare.cli import run as running
+from dataflare.cli.output import EXIT_CONFIG, EXIT_FAILED
+from dataflare.cli.screen import LogHandler, OutputLost, abandon_stdout, stderr, stdout
+
+__all__ = ["app", "run"]
+
+_LEVELS: Final = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+_OUTPUT_ERRORS: Final = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
+
+app = typer.Typer(
+    name="dataflare",
+    help="Run data pipelines of sandboxed plugins, written in any language that makes WebAssembly components.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("run")(running.command)
+app.command("inspect")(inspect.command)
+app.command("compile")(compile.command)
+app.command("bench")(bench.command)
+app.command("package")(package.command)
+app.command("sign")(sign.sign_command)
+app.command("verify")(sign.verify_command)
+app.command("audit")(audit.command)
+app.add_typer(policy.app, name="policy")
+app.add_typer(cache.app, name="cache")
+app.add_typer(keys.app, name="key")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        stdout().say(f"dataflare {installed_version('dataflare')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    log_level: Annotated[
+        str,
+        typer.Option(help="Write log events of this level or above to standard error: debug, info, warning, error."),
+    ] = "warning",
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    if log_level.lower() not in _LEVELS:
+        raise typer.BadParameter(f"{log_level!r} is not one of {', '.join(_LEVELS)}", param_hint="--log-level")
+    # Other libraries' details (of requests, say) are not for logs: only ours are asked for.
+    logging.basicConfig(level=logging.WARNING, handlers=[LogHandler()], force=True)
+    logging.getLogger("dataflare").setLevel(_LEVELS[log_level.lower()])
+    logging.captureWarnings(True)
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line; returns its exit code. What typer says of a wrong one is printed here."""
+    try:
+        result = app(arguments, prog_name="dataflare", standalone_mode=False)
+    except typer.Abort:
+        stderr().say("interrupted")
+        return 128 + signal.SIGINT
+    except OutputLost as lost:
+        return _say_lost(lost)
+    except OSError as error:
+        if error.errno not in _OUTPUT_ERRORS or error.filename is not None:
+            raise
+        # typer writes its help itself.
+        abandon_stdout()
+        return _say_lost(OutputLost("" if error.errno == errno.EPIPE else os.strerror(error.errno)))
+    except Exception as error:
+        # typer's own errors, whose class is in a private module: they know what to say.
+        say = getattr(error, "format_message", None)
+        if say is None:
+            raise
+        _say_usage_error(say(), getattr(error, "ctx", None))
+        return EXIT_CONFIG
+    return result if isinstance(result, int) else 0
+
+
+def _say_lost(lost: OutputLost) -> int:
+    if lost.why:
+        stderr().say(f"error: standard output cannot be written: {lost.why}")
+    return EXIT_FAILED
+
+
+def _say_usage_error(message: str, context: Any) -> None:
+    screen = stderr()
+    if message.startswith("Usage: "):  # where no command is given, the message is the help
+        for line in message.split("\n"):
+            screen.print(line, soft_wrap=True)
+        return
+    if context is not None:
+        screen.say(context.get_usage())
+        screen.say(f"Try '{context.command_path} --help' for help.")
+    screen.say_lines(f"error: {message}")

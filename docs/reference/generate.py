@@ -11,14 +11,19 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import typer
 
 import dataflare
 from dataflare import errors, grants, limits, values
 from dataflare.cli.app import app
+from dataflare.data.expressions.registry import Function, Option
+from dataflare.data.expressions.relations import AGGREGATES
+from dataflare.data.expressions.table import TOPICS
 from dataflare.pipeline.specification import json_schema
 from dataflare.runtime.plugin import Plugin
 
@@ -61,9 +66,57 @@ def updated(page: Path) -> str:
         "directory-grant": lambda: arguments(grants.DirectoryGrant),
         "http-grant": lambda: arguments(grants.HttpGrant),
         "values": lambda: _table_of(values.__doc__),
+        "expression-functions": expression_functions,
+        "expression-aggregates": expression_aggregates,
     }
     text = page.read_text(encoding="utf-8")
     return _PART.sub(lambda part: f"{part[1]}\n{parts[part[2]]()}\n{part[3]}", text)
+
+
+# Expressions
+
+
+def expression_functions() -> str:
+    """The functions that expressions may call, topic by topic."""
+    out = []
+    for topic, functions in TOPICS.items():
+        out += [f"### {topic}", "", "| function | takes | returns | nulls | fails when | example |"]
+        out.append("| --- | --- | --- | --- | --- | --- |")
+        for each in functions:
+            says = each.says + "".join(f"<br>`{option.name}`: {_option(option)}" for option in each.options)
+            cells = (f"`{each.name}`", _forms(each), says, each.nulls, each.errors or "never", _example(each))
+            out.append("| " + " | ".join(map(_cell, cells)) + " |")
+        out.append("")
+    return "\n".join(out)
+
+
+def expression_aggregates() -> str:
+    """What can be computed of groups."""
+    rows = [f"| `{name}` | {each.takes or 'no column'} | {each.says} |" for name, each in AGGREGATES.items()]
+    return "\n".join(["| aggregate | takes | returns |", "| --- | --- | --- |", *rows]) + "\n"
+
+
+def _forms(function: Function) -> str:
+    shown = [str(each) for each in function.signatures[:8]]
+    return "<br>".join(shown + ["and so on"] * (len(function.signatures) > len(shown)))
+
+
+def _option(option: Option) -> str:
+    if option.required:
+        return f"{option.says} (required)"
+    return option.says if option.default is None else f"{option.says} (default: {_quoted_literal(option.default)})"
+
+
+def _example(function: Function) -> str:
+    given = [_quoted_literal(each) for each in function.example.arguments]
+    given += [f"{name}={_quoted_literal(value)}" for name, value in function.example.options.items()]
+    return f"`{function.name}({', '.join(given)})` is `{_quoted_literal(function.example.result)}`"
+
+
+def _quoted_literal(value: Any) -> str:
+    if isinstance(value, pa.Scalar):
+        return f"{_quoted_literal(value.as_py().replace(tzinfo=None))} in {value.type.tz}"
+    return str(value) if isinstance(value, datetime) else repr(value)
 
 
 # Pipelines

@@ -11,13 +11,13 @@ NEEDS_GRANT: Final = frozenset(
 )
 """Interfaces of `dataflare:host`, by short name, that reach outside of the plugin."""
 
-FREE: Final = frozenset({"batches", "config", "logging", "schemas"})
+FREE: Final = frozenset({"batches", "config", "expressions", "logging", "schemas"})
 """Interfaces that every plugin may use."""
 
 OFFERED: Final = NEEDS_GRANT | FREE
 """Interfaces that this host has: all that the WIT names."""
 
-_DATA = frozenset({"batches", "schemas"})
+_DATA = frozenset({"batches", "expressions", "schemas"})
 _VERSION = "1.0.0"
 
 

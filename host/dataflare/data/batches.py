@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -34,7 +34,7 @@ from dataflare.data.shapes import (
 from dataflare.errors import UsageError
 from dataflare.values import Err, Ok
 
-__all__ = ["INTERFACE", "MAX_BATCH_BYTES", "Batch", "imports"]
+__all__ = ["INTERFACE", "MAX_BATCH_BYTES", "Batch", "as_result", "imports"]
 
 INTERFACE = "dataflare:data/batches@1.0.0"
 MAX_BATCH_BYTES = 512 * 2**20
@@ -183,6 +183,27 @@ class Batch:
             self._admit(unchecked, self._checked.union(names))
         return self.arrow
 
+    @property
+    def checked_names(self) -> frozenset[str]:
+        """The columns that may be looked at."""
+        return self._checked
+
+    def checked_columns(self, columns: Iterable[str]) -> pa.RecordBatch:
+        """The rows, some columns of which may be looked at; the same errors as of a view of each."""
+        for column in columns:
+            self._check_column(column)
+        return self.arrow
+
+    def made(self, arrow: pa.RecordBatch, memory: BatchMemory, checked: Iterable[str]) -> Batch:
+        """A batch that was made of this one.
+
+        Args:
+            arrow: The rows.
+            memory: What is charged for them.
+            checked: The columns that were checked, or made of checked ones.
+        """
+        return self._make(arrow, memory, frozenset(checked).intersection(arrow.schema.names))
+
     def _check_column(self, column: str) -> None:
         if column not in self._checked:
             self._admit([column_index(self.arrow, column)], self._checked | {column})
@@ -270,36 +291,38 @@ def imports(*, max_batch_bytes: int = MAX_BATCH_BYTES) -> dict[str, Callable[...
         "[method]batch.shape": Batch.shape,
         "[method]batch.column-names": Batch.column_names,
         "[method]batch.schema": Batch.schema,
-        "[method]batch.validity": _result(Batch.validity),
-        "[method]batch.int64-column": _result(Batch.int64_column),
-        "[method]batch.float64-column": _result(Batch.float64_column),
-        "[method]batch.boolean-column": _result(Batch.boolean_column),
-        "[method]batch.text-column": _result(Batch.text_column),
-        "[method]batch.binary-column": _result(Batch.binary_column),
-        "[method]batch.with-int64-column": _copies(_result(Batch.with_int64_column)),
-        "[method]batch.with-float64-column": _copies(_result(Batch.with_float64_column)),
-        "[method]batch.with-boolean-column": _copies(_result(Batch.with_boolean_column)),
+        "[method]batch.validity": as_result(Batch.validity),
+        "[method]batch.int64-column": as_result(Batch.int64_column),
+        "[method]batch.float64-column": as_result(Batch.float64_column),
+        "[method]batch.boolean-column": as_result(Batch.boolean_column),
+        "[method]batch.text-column": as_result(Batch.text_column),
+        "[method]batch.binary-column": as_result(Batch.binary_column),
+        "[method]batch.with-int64-column": _copies(as_result(Batch.with_int64_column)),
+        "[method]batch.with-float64-column": _copies(as_result(Batch.with_float64_column)),
+        "[method]batch.with-boolean-column": _copies(as_result(Batch.with_boolean_column)),
         "[method]batch.with-text-column": _copies(
-            _bulk(_result(lambda self, column, *rest: Batch.with_text_column(self, _text(column), *rest)))
+            _bulk(as_result(lambda self, column, *rest: Batch.with_text_column(self, _text(column), *rest)))
         ),
-        "[method]batch.with-binary-column": _copies(_result(Batch.with_binary_column)),
-        "[method]batch.cast-column": _result(Batch.cast_column),
-        "[method]batch.select": _result(Batch.select),
-        "[method]batch.rename-column": _result(Batch.rename_column),
-        "[method]batch.filter": _copies(_result(Batch.filter)),
-        "[method]batch.slice": _result(Batch.slice),
-        "[method]batch.to-arrow": _result(lambda self: _u32_sized(self.to_arrow())),
-        "[method]batch.to-arrow-words": _result(Batch.to_arrow_words),
-        "[method]batch.to-json-lines": _result(lambda self: _u32_sized(self.to_json_lines())),
+        "[method]batch.with-binary-column": _copies(as_result(Batch.with_binary_column)),
+        "[method]batch.cast-column": as_result(Batch.cast_column),
+        "[method]batch.select": as_result(Batch.select),
+        "[method]batch.rename-column": as_result(Batch.rename_column),
+        "[method]batch.filter": _copies(as_result(Batch.filter)),
+        "[method]batch.slice": as_result(Batch.slice),
+        "[method]batch.to-arrow": as_result(lambda self: _u32_sized(self.to_arrow())),
+        "[method]batch.to-arrow-words": as_result(Batch.to_arrow_words),
+        "[method]batch.to-json-lines": as_result(lambda self: _u32_sized(self.to_json_lines())),
         "new-batch": new_batch,
-        "from-arrow": _result(from_arrow),
-        "from-arrow-words": _copies(_result(from_arrow_words)),
-        "from-json-lines": _bulk(_result(from_json_lines)),
-        "concat": _result(concat),
+        "from-arrow": as_result(from_arrow),
+        "from-arrow-words": _copies(as_result(from_arrow_words)),
+        "from-json-lines": _bulk(as_result(from_json_lines)),
+        "concat": as_result(concat),
     }
 
 
-def _result(function: Callable[..., Any]) -> Callable[..., Ok[Any] | Err[Any]]:
+def as_result(function: Callable[..., Any]) -> Callable[..., Ok[Any] | Err[Any]]:
+    """Make a function that answers with a `result`: what it refuses is a `data-error`, never an exception."""
+
     @functools.wraps(function)
     def call(*args: Any) -> Ok[Any] | Err[Any]:
         try:

@@ -192,6 +192,11 @@ class Capabilities:
         match short:
             case "batches":
                 return batches.imports(max_batch_bytes=services.max_batch_bytes)
+            case "expressions":
+                # Only here: few plugins compute by expressions, and the list of functions takes its time to load.
+                from dataflare.data.expressions import interface as expressions
+
+                return expressions.imports(max_batch_bytes=services.max_batch_bytes)
             case "logging":
                 return self._make_logging()
             case "config":

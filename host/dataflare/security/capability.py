@@ -29,7 +29,7 @@ GRANTABLE: Final = frozenset(
 )
 """Interfaces of `dataflare:host`, by short name, that an operator has to grant."""
 
-FREE: Final = frozenset({"batches", "config", "logging", "schemas"})
+FREE: Final = frozenset({"batches", "config", "expressions", "logging", "schemas"})
 """Interfaces that every plugin may use."""
 
 NAME_PATTERN: Final = r"^[a-z][a-z0-9_-]{0,63}$"

@@ -1,0 +1,1 @@
+"""Expressions over batches: a plugin builds them, the host computes them."""

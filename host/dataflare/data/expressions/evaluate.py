@@ -1,0 +1,333 @@
+"""Computes expressions: a list of nodes, each of which mentions only nodes before it.
+
+A list cannot go in circles, crosses the boundary in one call, and shares what several columns need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import pyarrow as pa
+
+from dataflare.budgets import current
+from dataflare.data.columns import find_column
+from dataflare.data.expressions.registry import Function, is_text_of
+from dataflare.data.expressions.table import FUNCTIONS
+from dataflare.data.expressions.types import accepting, plain, typed_nulls
+from dataflare.data.guard.costs import expanded_bytes
+from dataflare.data.schemas import SchemaError, parse_type
+from dataflare.data.shapes import DataFailure, malformed, out_of_range, too_large, wrong_type
+from dataflare.values import Variant
+
+__all__ = ["MAX_NODES", "Call", "Plan", "read_plan"]
+
+MAX_NODES: Final = 10_000
+_MAX_ARGUMENTS: Final = 1_000
+_MAX_OPTIONS: Final = 20
+_SLICE_BYTES: Final = 64 * 2**20
+"""What one function may make of one slice of rows at most: more, and the slice is halved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a function, its arguments given as places in the list of nodes."""
+
+    function: Function
+    arguments: tuple[int, ...]
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the batch."""
+
+    name: str
+
+
+Node: TypeAlias = Call | Column | Any
+"""A call, a column, or a `pyarrow.Scalar`."""
+
+
+def read_plan(nodes: Sequence[Any]) -> Plan:
+    """Check a list of nodes, as it came from a plugin.
+
+    Args:
+        nodes: `Variant`s of `column`, `literal` and `call`, in the shapes of `dataflare.values`.
+
+    Raises:
+        DataFailure: `malformed` for a function or an option that is not there, a place that is not before the node, or
+            a literal that cannot be read; `too-large` for more than 10,000 nodes.
+    """
+    if len(nodes) > MAX_NODES:
+        raise too_large(f"{len(nodes)} nodes are more than {MAX_NODES} in an expression")
+    read: list[Node] = []
+    for place, node in enumerate(nodes):
+        match node.case:
+            case "column":
+                read.append(Column(node.value))
+            case "literal":
+                read.append(_literal(node.value))
+            case _:
+                read.append(_call(node.value, place, read))
+    return Plan(tuple(read))
+
+
+def _call(call: Any, place: int, before: Sequence[Node]) -> Call:
+    function = FUNCTIONS.get(call.name)
+    if function is None:
+        raise malformed(f"there is no function {call.name[:100]!r}")
+    arguments = tuple(int(each) for each in call.arguments)
+    if len(arguments) > _MAX_ARGUMENTS:
+        raise too_large(f"{function.name}: {len(arguments)} arguments are more than {_MAX_ARGUMENTS}")
+    for argument in arguments:
+        if argument >= place:
+            raise malformed(f"{function.name}: node {place} takes node {argument}, which is not before it")
+    if function.literal_from is not None:
+        for argument in arguments[function.literal_from :]:
+            if not isinstance(before[argument], pa.Scalar):
+                raise malformed(f"{function.name}: node {argument} is not a literal")
+    return Call(function, arguments, _options(function, call.options))
+
+
+def _options(function: Function, given: Sequence[Any]) -> dict[str, Any]:
+    if len(given) > _MAX_OPTIONS:
+        raise malformed(f"{function.name}: {len(given)} options are more than {_MAX_OPTIONS}")
+    known = {each.name: each for each in function.options}
+    values = {each.name: each.default for each in function.options}
+    seen: set[str] = set()
+    for name, literal in given:
+        option = known.get(name)
+        if option is None or name in seen:
+            what = "is given twice" if name in seen else "is not an option"
+            raise malformed(f"{function.name}: {name[:100]!r} {what}; there are: {', '.join(known) or 'none'}")
+        seen.add(name)
+        try:
+            values[name] = option.read(_literal(literal).as_py())
+        except ValueError as error:
+            raise malformed(f"{function.name}: option {name} must be {error}") from None
+    for option in function.options:
+        if option.required and option.name not in seen:
+            raise malformed(f"{function.name}: option {option.name} is missing: {option.says}")
+    return values
+
+
+def _literal(literal: Variant) -> pa.Scalar:
+    match literal.case:
+        case "null-value":
+            return pa.scalar(None)
+        case "boolean":
+            return pa.scalar(literal.value, pa.bool_())
+        case "int64":
+            return pa.scalar(literal.value, pa.int64())
+        case "float64":
+            return pa.scalar(literal.value, pa.float64())
+        case "text":
+            return pa.scalar(literal.value, pa.string())
+        case "binary":
+            return pa.scalar(bytes(literal.value), pa.binary())
+    name, value = literal.value.type_name, literal.value.text
+    try:
+        data_type = parse_type(name)
+    except SchemaError as error:
+        raise malformed(error.message) from None
+    cast = FUNCTIONS["cast"]
+    if pa.types.is_nested(data_type) or pa.types.is_dictionary(data_type):
+        raise malformed(f"a literal cannot be a {name}")
+    try:
+        return cast.run([pa.scalar(value, pa.string())], {"type": name})
+    except DataFailure:
+        raise malformed(f"the literal {value[:100]!r} cannot be read as {name}") from None
+
+
+class _SliceTooLarge(Exception):
+    """A function could make too much of so many rows at a time."""
+
+
+class Plan:
+    """A checked list of nodes."""
+
+    def __init__(self, nodes: tuple[Node, ...]) -> None:
+        self._nodes = nodes
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def columns(self) -> set[str]:
+        """The names of the columns that nodes mention."""
+        return {node.name for node in self._nodes if isinstance(node, Column)}
+
+    def column_name(self, root: int) -> str | None:
+        """The name of the column that a node simply is; `None` for any other node.
+
+        Raises:
+            DataFailure: `malformed` where there is no such node.
+        """
+        self._check(root)
+        node = self._nodes[root]
+        return node.name if isinstance(node, Column) else None
+
+    def compute(self, batch: pa.RecordBatch, roots: Sequence[int], max_bytes: int) -> list[pa.Array]:
+        """Compute the values of some nodes for all rows of a batch.
+
+        Args:
+            batch: The rows.
+            roots: Places of nodes.
+            max_bytes: The most bytes that all results together may take.
+
+        Raises:
+            DataFailure: A column is missing, a type does not fit, a value is out of range, or a result is too large.
+            dataflare.budgets.OverTime: The call's time is over.
+        """
+        for root in roots:
+            self._check(root)
+        needed = self._needed(roots)
+        calls = [node for node in map(self._nodes.__getitem__, needed) if isinstance(node, Call)]
+        columns = self._columns(batch, needed, max_bytes)
+        room = float(max_bytes)
+        rows = batch.num_rows
+        step = min((call.function.rows for call in calls), default=max(rows, 1))
+        parts: list[list[pa.Array]] = [[] for _ in roots]
+        start = 0
+        while start < rows or (parts and not parts[0]):
+            count = min(step, rows - start)
+            try:
+                values = self._slice(columns, needed, roots, start, count, room)
+            except _SliceTooLarge:
+                step = max(1, count // 2)
+                continue
+            for part, each in zip(parts, values, strict=True):
+                part.append(each)
+                room -= each.nbytes
+            if room < 0:
+                raise too_large(f"the result is larger than {max_bytes} bytes")
+            start += count
+        return [part[0] if len(part) == 1 else pa.concat_arrays(part) for part in parts]
+
+    def _check(self, root: int) -> None:
+        if not 0 <= root < len(self._nodes):
+            raise malformed(f"there is no node {root}: there are {len(self._nodes)}")
+
+    def _needed(self, roots: Sequence[int]) -> list[int]:
+        """The nodes that some nodes need, in order."""
+        needed = set(roots)
+        for place in range(max(roots, default=-1), -1, -1):
+            node = self._nodes[place]
+            if place in needed and isinstance(node, Call):
+                needed.update(node.arguments)
+        return sorted(needed)
+
+    def _columns(self, batch: pa.RecordBatch, needed: Sequence[int], max_bytes: int) -> dict[int, pa.Array]:
+        columns = {}
+        for place in needed:
+            node = self._nodes[place]
+            if isinstance(node, Column):
+                array = find_column(batch, node.name)
+                if isinstance(array, pa.DictionaryArray):
+                    if expanded_bytes(array) > max_bytes:
+                        raise too_large(f"column {node.name!r} is larger than {max_bytes} bytes once written out")
+                    array = plain(array)
+                columns[place] = array
+        return columns
+
+    def _slice(
+        self,
+        columns: Mapping[int, pa.Array],
+        needed: Sequence[int],
+        roots: Sequence[int],
+        start: int,
+        rows: int,
+        room: float,
+    ) -> list[pa.Array]:
+        """Compute the nodes for some rows."""
+        last = {
+            argument: place
+            for place in needed
+            if isinstance(node := self._nodes[place], Call)
+            for argument in node.arguments
+        }
+        values: dict[int, Any] = {}
+        kept = set(roots)
+        for place in needed:
+            node = self._nodes[place]
+            if isinstance(node, Column):
+                values[place] = columns[place].slice(start, rows)
+                continue
+            if isinstance(node, pa.Scalar):
+                values[place] = node
+                continue
+            current().check_time()
+            arguments = [values[each] for each in node.arguments]
+            values[place] = _apply(node, arguments, rows, room)
+            for each in node.arguments:
+                # What nothing needs any more is let go: a chain of functions takes the memory of two of them.
+                if last[each] == place and each not in kept:
+                    values.pop(each, None)
+        return [_as_rows(values[root], rows, room) for root in roots]
+
+
+def _apply(call: Call, arguments: list[Any], rows: int, room: float) -> Any:
+    function = call.function
+    types = [each.type for each in arguments]
+    signature = accepting(function.signatures, types)
+    if signature is None:
+        raise wrong_type(
+            function.name,
+            " or ".join(f"({each})" for each in function.signatures[:8]),
+            "(" + ", ".join(str(each)[:100] for each in types[:20]) + ")",
+        )
+    arguments = typed_nulls(signature, arguments)
+    if function.growth is not None:
+        grown = function.growth(arguments, call.options, rows)
+        if rows > 1 and grown > min(room, _SLICE_BYTES):
+            raise _SliceTooLarge
+        if grown > room:
+            raise too_large(
+                f"{function.name}: one row may take {grown:.0f} bytes, more than the {room:.0f} that are left"
+            )
+    try:
+        return _checked(function.run(arguments, call.options), rows)
+    except pa.ArrowNotImplementedError:
+        raise wrong_type(
+            function.name, "types that go together", "(" + ", ".join(str(each)[:100] for each in types[:20]) + ")"
+        ) from None
+    except pa.ArrowMemoryError:
+        raise too_large(f"{function.name}: the host has not enough memory") from None
+    except (pa.ArrowException, ValueError, OverflowError, TypeError) as error:
+        raise out_of_range(f"{function.name}: {_first_line(error)}") from None
+
+
+def _checked(result: Any, rows: int) -> Any:
+    """Make one whole array of what a function returned; a scalar stays one.
+
+    Raises:
+        ValueError: It is not what it should be, such as a time after the end of the day.
+    """
+    if pa.types.is_time(result.type) or pa.types.is_date64(result.type):
+        # Arrow rounds times past midnight and dates to parts of a day, which nothing else takes.
+        (pa.array([result.value], result.type) if isinstance(result, pa.Scalar) else result).validate(full=True)
+    if isinstance(result, pa.Scalar):
+        return result
+    if isinstance(result, pa.ChunkedArray):
+        result = pa.concat_arrays(result.chunks) if result.num_chunks else pa.array([], result.type)
+    if len(result) != rows:
+        raise ValueError(f"{len(result)} values came of {rows} rows")
+    if is_text_of(result.type) and (buffers := result.buffers())[2] is None:
+        # Arrow's own functions leave the buffer of nothing but empty texts out, and refuse that elsewhere.
+        return pa.Array.from_buffers(result.type, rows, [*buffers[:2], pa.py_buffer(b"")], offset=result.offset)
+    return result
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _as_rows(value: Any, rows: int, room: float) -> pa.Array:
+    """The value of a node as an array: a literal is repeated."""
+    if isinstance(value, pa.Scalar):
+        size = len(value.as_buffer()) if value.is_valid and hasattr(value, "as_buffer") else 16
+        if size * float(rows) > room:
+            raise too_large(f"a literal of {size} bytes in {rows} rows")
+        return pa.repeat(value, rows) if rows and value.type != pa.null() else pa.nulls(rows, value.type)
+    return value

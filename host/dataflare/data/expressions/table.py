@@ -1,0 +1,27 @@
+"""The closed list of functions, by name. It only grows: a name never changes what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from dataflare.data.expressions import logic, numbers, others, texts, times
+from dataflare.data.expressions.registry import Function
+
+__all__ = ["FUNCTIONS", "TOPICS"]
+
+TOPICS: Final[Mapping[str, tuple[Function, ...]]] = MappingProxyType(
+    {
+        "Numbers": numbers.FUNCTIONS,
+        "Comparison, logic, nulls": logic.FUNCTIONS,
+        "Texts and bytes": texts.FUNCTIONS,
+        "Dates and times": times.FUNCTIONS,
+        "Conversion, hashes, lists, structs": others.FUNCTIONS,
+    }
+)
+"""The functions, in the order of the reference."""
+
+FUNCTIONS: Final[Mapping[str, Function]] = MappingProxyType(
+    {each.name: each for topic in TOPICS.values() for each in topic}
+)

@@ -191,7 +191,8 @@ class Arena:
 
     def policy(self, rule: Mapping[str, Any] | None = None, *, name: str = "hostile", **grants: Any) -> Policy:
         """A policy with a rule for one plugin."""
-        document = {"version": 1, "plugins": {name: {"grants": grants, **(rule or {})}}}
+        pipelines = {each: {"embedded": True} for each in (rule or {}).get("pipelines", {})}
+        document = {"version": 1, "plugins": {name: {"grants": grants, **(rule or {})}}, "pipelines": pipelines}
         return Policy.parse(json.dumps(document), base_dir=self.folder)
 
     # What is asserted.

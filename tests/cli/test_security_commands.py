@@ -32,6 +32,10 @@ plugins:
     grants:
       directories:
         data: {path: data, access: read}
+connectors:
+  grants:
+    directories:
+      out: {path: out, access: write}
 """
 
 
@@ -262,7 +266,7 @@ nodes:
     config: {path: data/rows.csv}
   write:
     connector: jsonl
-    write: rows.jsonl
+    write: out/rows.jsonl
     input: read
 """
 
@@ -286,15 +290,19 @@ def test_run_takes_grants_from_the_policy_and_audits_them(run):
     make_pipeline(run)
     done = run_guarded(run)
     assert done.exit_code == 0, done.output
-    assert Path("rows.jsonl").read_text() == '{"id":1}\n{"id":2}\n'
+    assert Path("out/rows.jsonl").read_text() == '{"id":1}\n{"id":2}\n'
     events = read_audit("audit.jsonl").events
     assert ("host", "load", "allow") in [(each.capability, each.function, each.decision) for each in events]
     used = {(each.plugin, each.pipeline, each.object) for each in events if each.capability == "files"}
-    assert used == {("csv-source", "nightly", "directory:data#read")}
+    assert used == {
+        ("csv-source", "nightly", "directory:data#read"),
+        ("connector:jsonl", "nightly", "directory:out#write"),
+    }
     suggested = run("policy", "suggest", "audit.jsonl", "--policy", "policy.yaml")
-    assert (
-        "data" in Policy.parse(suggested.stdout).document.plugins["csv-source"].pipelines["nightly"].grants.directories
-    )
+    document = Policy.parse(suggested.stdout).document
+    assert "data" in document.plugins["csv-source"].pipelines["nightly"].grants.directories
+    assert document.connectors.pipelines["nightly"].grants.directories["out"].access == "write"
+    assert document.pipelines["nightly"].file == "nightly.yaml"
 
 
 def test_run_refuses_grants_that_the_policy_does_not_give(run):
@@ -310,7 +318,7 @@ def test_run_refuses_an_unsigned_plugin(run):
     Path("source.wasm.sig").unlink()
     done = run_guarded(run)
     assert done.exit_code == 4 and "Unsigned" in done.stdout
-    assert not Path("rows.jsonl").exists()
+    assert not Path("out/rows.jsonl").exists()
 
 
 def test_run_needs_a_principal_who_may(run):

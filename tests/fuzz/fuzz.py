@@ -62,12 +62,15 @@ plugins:
       http: {"https://api.example.com": {methods: [GET], secrets: {authorization: "Bearer {token}"}}}
       limits: {memory_bytes: 268435456}
     pipelines: {nightly: {grants: {secrets: [token], shared: {lookup: read}}}}
+pipelines: {nightly: {file: nightly.yaml}}
+connectors: {grants: {directories: {out: {path: out, access: write}}}}
 """
 _ACCESS: Final = b"""version: 1
 roles:
   viewer: {allows: {plugins: [read], pipelines: [read]}}
   author: {inherits: [viewer], allows: {pipelines/nightly: [write, run]}}
 members: {ada: [author], "bob@example.com": [viewer]}
+pipelines: {nightly: {file: nightly.yaml}}
 """
 _PIPELINE: Final = b"""name: nightly
 nodes:

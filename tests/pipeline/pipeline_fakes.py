@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from dataflare.runtime.results import Chunk, PluginStats, Report, Rule, RuleCount, Violation
+from dataflare.security.admission import Admission, AdmittedPipeline
+from dataflare.security.pipelines import PipelineFile
 
 
 class FakePlugin:
@@ -150,6 +152,9 @@ class FakeHost:
         kind = self.plugins[component.name.removesuffix(".wasm")].kind
         problems = () if kind else ("it exports nothing",)
         return SimpleNamespace(kind=kind or None, problems=problems)
+
+    def admit_pipeline(self, name: str, file: PipelineFile) -> AdmittedPipeline:
+        return Admission().admit_pipeline(name, file)
 
     def load(self, component: Path, *, name: str, **arguments: Any) -> FakePlugin:
         plugin = self.plugins[component.name.removesuffix(".wasm")]

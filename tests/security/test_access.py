@@ -26,7 +26,7 @@ MAY = {
     "otto": {
         *(("plugins", "read"), ("policies", "read"), ("pipelines", "read"), ("plugins", "install")),
         *(("plugins", "remove"), ("plugins", "quarantine"), ("plugins", "revoke"), ("policies", "write")),
-        *(("pipelines", "run"), ("pipelines", "stop"), ("pipelines", "delete")),
+        *(("pipelines", "run"), ("pipelines", "stop"), ("pipelines", "delete"), ("audit", "read")),
     },
     "ada": {(kind, action) for kind, actions in ACTIONS.items() for action in actions},
     "nina": set(),

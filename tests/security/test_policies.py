@@ -43,6 +43,8 @@ plugins:
           shared: {{lookup: read}}
           limits: {{fuel: 1000}}
   free: {{}}
+pipelines:
+  nightly: {{file: nightly.yaml}}
 """
 RATES = Needs(plugin="rates", version="1.2.3", digest=DIGEST)
 

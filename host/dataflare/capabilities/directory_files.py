@@ -12,7 +12,7 @@ import os
 import secrets
 import stat
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
 
@@ -69,12 +69,21 @@ class DirectoryFiles:
     Args:
         directories: Directories by the name that the plugin uses for them.
         limits: What the plugin may do with files.
+        refusal: Asked with an open directory and a name in it, before the file is made, replaced or deleted. Returns
+            why it may not be; empty where it may.
 
     Raises:
         ConfigError: A directory is not there, or cannot be opened.
     """
 
-    def __init__(self, directories: Mapping[str, DirectoryGrant], *, limits: FileLimits | None = None) -> None:
+    def __init__(
+        self,
+        directories: Mapping[str, DirectoryGrant],
+        *,
+        limits: FileLimits | None = None,
+        refusal: Callable[[int, str], str] = lambda _folder, _name: "",
+    ) -> None:
+        self._refusal = refusal
         self._limits = limits or FileLimits()
         self._lock = threading.Lock()
         self._open = 0
@@ -119,6 +128,7 @@ class DirectoryFiles:
 
     def create(self, path: str, replace: bool) -> Writer:
         with self._at(path, writes=True) as (parent, name):
+            self._require_allowed(parent, name, path)
             kind = _kind_of(parent, name)
             if kind not in (None, "file"):
                 raise CapabilityFailure("wrong-kind", f"{path!r} is no file")
@@ -143,11 +153,16 @@ class DirectoryFiles:
     def delete(self, path: str) -> None:
         try:
             with self._at(path, writes=True) as (parent, name):
+                self._require_allowed(parent, name, path)
                 if _require_file(parent, name, path):
                     os.unlink(name, dir_fd=parent)
         except CapabilityFailure as failure:
             if failure.case != "not-found":
                 raise
+
+    def _require_allowed(self, parent: int, name: str, path: str) -> None:
+        if reason := self._refusal(parent, name):
+            raise CapabilityFailure("denied", f"{path!r} {reason}")
 
     def handle_closed(self) -> None:
         """Count a handle that was closed."""

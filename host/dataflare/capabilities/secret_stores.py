@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 import stat
+from pathlib import Path
 from typing import Any
 
 from dataflare.capabilities.failures import CapabilityFailure
@@ -49,6 +50,11 @@ class DirectorySecrets:
                 where="secrets.directory",
                 hint="make it yours, with mode 0700",
             )
+
+    @property
+    def path(self) -> Path:
+        """The directory."""
+        return self._path
 
     def get(self, name: str) -> str | None:
         if not is_secret_name(name):

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from dataflare.budgets import current
@@ -87,6 +88,11 @@ class SqliteStateStore:
         except BaseException:
             self._connection.close()
             raise
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
 
     def get(self, namespace: str, key: str) -> bytes | None:
         encoded = encode_key(key)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,12 +43,14 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class Document:
     """A document: `value` of dicts, lists, texts, numbers, booleans and nulls, and where each part stands.
 
-    `lines` has the line, from 1, of every value by its path; for the value of a mapping it is its key's line.
+    `lines` has the line, from 1, of every value by its path; for the value of a mapping it is its key's line. `digest`
+    is that of the bytes that were parsed, `sha256:` and hexadecimal digits.
     """
 
     name: str
     value: Any
     lines: Mapping[KeyPath, int]
+    digest: str = ""
 
     def where(self, path: KeyPath) -> str:
         """Write `file:line` of a value, or of the nearest one around it."""
@@ -56,13 +59,18 @@ class Document:
         return f"{self.name}:{self.lines.get(path, 1)}"
 
 
-def read_document(file: Path) -> Document:
-    """Read a YAML file.
+def read_document(file: Path, *, name: str = "") -> Document:
+    """Read a YAML file; `name` is what errors call it, else its path.
 
     Raises:
         ConfigError: It cannot be read, or `parse_document` refuses it.
     """
-    return parse_document(read_file(file, MAX_BYTES), name=str(file))
+    try:
+        return parse_document(read_file(file, MAX_BYTES), name=name or str(file))
+    except ConfigError as error:
+        if error.where != str(file) or not name:
+            raise
+        raise ConfigError(error.message.removeprefix(f"{file}: "), where=name, hint=error.hint) from error
 
 
 def parse_document(data: bytes, *, name: str) -> Document:
@@ -82,7 +90,7 @@ def parse_document(data: bytes, *, name: str) -> Document:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError("is not UTF-8", where=f"{name}:{line}") from error
-    return _Parser(text, name).parse()
+    return replace(_Parser(text, name).parse(), digest=f"sha256:{sha256(data).hexdigest()}")
 
 
 class _Parser:

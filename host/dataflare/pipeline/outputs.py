@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final, Literal, Protocol, Self, TypeAlias
 
@@ -17,7 +18,9 @@ __all__ = [
     "IfExists",
     "Output",
     "OutputAction",
+    "Place",
     "StreamFile",
+    "as_named",
     "follow_links",
     "open_output",
     "sync_folder",
@@ -27,6 +30,8 @@ IfExists: TypeAlias = Literal["replace", "append", "fail"]
 """What becomes of a file that is there already."""
 OutputAction: TypeAlias = Literal["created", "replaced", "appended", "streamed"]
 """What was done to a file."""
+Place: TypeAlias = Callable[[Path], Path | None]
+"""Finds where an output is written: a path whose last part is never followed; `None`: as it is named."""
 
 _MOST_LINKS: Final = 40
 _COPIED_BYTES: Final = 2**20
@@ -46,7 +51,11 @@ class Output(Protocol):
     def abort(self) -> None: ...
 
 
-def open_output(path: Path, *, if_exists: IfExists = "replace") -> Output:
+def as_named(_path: Path) -> None:
+    """Let an output be where its name says."""
+
+
+def open_output(path: Path, *, if_exists: IfExists = "replace", place: Place = as_named) -> Output:
     """Begin to write a file.
 
     A symbolic link is followed: what it points to is replaced, in its own folder, and the link stays. Only a regular
@@ -55,11 +64,16 @@ def open_output(path: Path, *, if_exists: IfExists = "replace") -> Output:
     Args:
         path: The file's name. Its folder is made where it is absent.
         if_exists: What becomes of a regular file of that name.
+        place: Where it is; a host with a policy finds that itself, and has regular files alone.
 
     Raises:
         DataError: It cannot be written; names the file.
+        PermissionDenied: It may not be written.
     """
     try:
+        placed = place(path)
+        if placed is not None:
+            return AtomicFile(placed, if_exists=if_exists, shown=path)
         target = follow_links(path)
         found = _status(target)
         if target.is_relative_to("/proc") or target.is_relative_to("/sys"):
@@ -86,6 +100,7 @@ class AtomicFile:
         path: The final name, of no symbolic link. Its folder is made where it is absent.
         if_exists: `replace` puts the new file in the place of one that is there, in one step. `append` begins with a
             copy of its contents. `fail` refuses it, also where it comes up during the run.
+        shown: What errors and reports call it; `None` for `path`.
 
     Attributes:
         action: What `commit` does, or did.
@@ -95,17 +110,18 @@ class AtomicFile:
         DataError: The file cannot be made.
     """
 
-    def __init__(self, path: Path, *, if_exists: IfExists = "replace") -> None:
-        self.path = path
+    def __init__(self, path: Path, *, if_exists: IfExists = "replace", shown: Path | None = None) -> None:
+        self.path = path if shown is None else shown
+        self._target = path
         self._if_exists = if_exists
         self._file: IO[bytes] | None = None
         self._committed = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._before = _status(path)
+            self._before = _own_status(path)
             self.action: OutputAction = "created"
             if self._before is not None:
-                self._check_existing(path, self._before)
+                self._check_existing(self._before)
                 self.action = "appended" if if_exists == "append" else "replaced"
             remove_leftovers(path)
             # Nobody may read more of the new file than of the old one, not even while it is written.
@@ -116,7 +132,7 @@ class AtomicFile:
                 self._copy_existing(self._file)
         except OSError as error:
             self.abort()
-            raise _cannot_write(path, error) from error
+            raise _cannot_write(self.path, error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -159,7 +175,7 @@ class AtomicFile:
         self._file, self._committed = None, True
         with contextlib.suppress(OSError):  # all that matters is on the disk
             file.close()
-            sync_folder(self.path.parent)
+            sync_folder(self._target.parent)
 
     def abort(self) -> None:
         """Remove what was written."""
@@ -172,17 +188,17 @@ class AtomicFile:
         with contextlib.suppress(OSError):  # what is left in the buffer may have no room
             file.close()
 
-    def _check_existing(self, path: Path, found: os.stat_result) -> None:
+    def _check_existing(self, found: os.stat_result) -> None:
         if not stat.S_ISREG(found.st_mode):
-            raise DataError("is not a regular file", file=str(path))
+            raise DataError("is not a regular file", file=str(self.path))
         if self._if_exists == "fail":
             hint = "remove it, name another file, or let the node replace it: `if_exists: replace`"
-            raise DataError("exists already", file=str(path), hint=hint)
-        if not os.access(path, os.W_OK):
-            raise DataError("exists, and you may not write to it", file=str(path), hint="change its permissions")
+            raise DataError("exists already", file=str(self.path), hint=hint)
+        if not os.access(self._target, os.W_OK):
+            raise DataError("exists, and you may not write to it", file=str(self.path), hint="change its permissions")
 
     def _copy_existing(self, file: IO[bytes]) -> None:
-        with open(self.path, "rb") as existing:
+        with open(os.open(self._target, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as existing:
             while part := existing.read(_COPIED_BYTES):
                 file.write(part)
 
@@ -205,28 +221,28 @@ class AtomicFile:
         os.fchmod(descriptor, mode)
         with contextlib.suppress(OSError):  # no access list, or no such thing here
             name = "system.posix_acl_access"
-            os.setxattr(descriptor, name, os.getxattr(self.path, name))
+            os.setxattr(descriptor, name, os.getxattr(self._target, name, follow_symlinks=False))
 
     def _publish(self) -> None:
         """Give the file its name, in one step."""
         if self._if_exists == "fail":
             self._publish_new()
             return
-        if self.action == "appended" and not _is_same(self._before, _status(self.path)):
+        if self.action == "appended" and not _is_same(self._before, _own_status(self._target)):
             what = "was changed by somebody else while the run added to a copy of it"
             raise DataError(what, file=str(self.path), hint="run again; let one run at a time append to a file")
-        os.replace(self._temporary, self.path)
+        os.replace(self._temporary, self._target)
 
     def _publish_new(self) -> None:
         try:
             try:
-                os.link(self._temporary, self.path)
+                os.link(self._temporary, self._target)
                 self._temporary.unlink()
             except FileExistsError:
                 raise
             except OSError:  # a file system without hard links
-                os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
-                os.replace(self._temporary, self.path)
+                os.close(os.open(self._target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
+                os.replace(self._temporary, self._target)
         except FileExistsError:
             raise DataError("came up while the run was under way", file=str(self.path)) from None
 
@@ -320,6 +336,14 @@ def _open_stream(path: Path, target: Path) -> int:
 def _status(path: Path) -> os.stat_result | None:
     try:
         return os.stat(path)
+    except FileNotFoundError:
+        return None
+
+
+def _own_status(path: Path) -> os.stat_result | None:
+    """The status of what has this name, be it a link."""
+    try:
+        return os.stat(path, follow_symlinks=False)
     except FileNotFoundError:
         return None
 

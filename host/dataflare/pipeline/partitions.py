@@ -26,7 +26,7 @@ from pyarrow import types
 
 from dataflare.pipeline.connectors import WriteNode
 from dataflare.pipeline.failures import DataError
-from dataflare.pipeline.outputs import OutputAction, follow_links, sync_folder
+from dataflare.pipeline.outputs import OutputAction, Place, as_named, follow_links, sync_folder
 from dataflare.pipeline.partials import create_partial_folder, remove_leftovers
 from dataflare.pipeline.report import OutputReport
 from dataflare.pipeline.sinks import MakeSink, Sink
@@ -104,7 +104,9 @@ class PartitionedFolder:
         DataError: The folder cannot be made, or a column cannot be written as the name of a folder.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema, node: WriteNode, make_sink: MakeSink) -> None:
+    def __init__(
+        self, path: Path, schema: pa.Schema, node: WriteNode, make_sink: MakeSink, place: Place = as_named
+    ) -> None:
         self._columns = node.partition_by
         self._if_exists = node.if_exists
         self._extension = node.extension
@@ -118,7 +120,7 @@ class PartitionedFolder:
         self._open: OrderedDict[_Values, tuple[_Part, Sink]] = OrderedDict()
         self._parts: dict[_Values, int] = {}
         self._files = 0
-        self._path = follow_links(path)
+        self._path = place(path) or follow_links(path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self.action: OutputAction = "created"
         if os.path.lexists(self._path):

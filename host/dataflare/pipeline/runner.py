@@ -24,6 +24,7 @@ from dataflare.pipeline.workers import map_in_order
 from dataflare.runtime.host import Host
 from dataflare.runtime.plugin import Plugin
 from dataflare.runtime.pool import PoolSettings
+from dataflare.security.admission import AdmittedPipeline
 
 __all__ = ["run"]
 
@@ -52,6 +53,7 @@ def run(specification: Specification, *, host: Host, progress: Callable[[Progres
 
     Raises:
         ConfigError: The pipeline does not fit its plugins.
+        PermissionDenied: The host's policy or roles do not let it run.
         NodeFailed: A node failed; names it, and has the report as far as the run came.
         RunInterrupted: A `KeyboardInterrupt` was raised in this thread; has the report too.
     """
@@ -69,6 +71,7 @@ class _Run:
         self._lock = threading.Lock()
         self._ended = threading.Semaphore(0)
         self._failure: tuple[Stage, BaseException] | None = None
+        self._admitted: AdmittedPipeline | None = None
 
     def run(self) -> RunReport:
         try:
@@ -98,6 +101,8 @@ class _Run:
         specification = self._specification
         nodes = specification.pipeline.nodes
         kinds = {}
+        # Before anything of it is looked at.
+        admitted = self._admitted = self._host.admit_pipeline(specification.pipeline.name, specification.identity)
         for name, node in nodes.items():
             if isinstance(node, PluginNode):
                 with self._blamed(name, "plugin"):
@@ -108,7 +113,7 @@ class _Run:
                 node = nodes[name]
                 plugin = self._load_plugin(name, node, kinds[name]) if isinstance(node, PluginNode) else None
                 try:
-                    stage = make_stage(specification, name, plugin)
+                    stage = make_stage(specification, name, plugin, admitted.files)
                 except BaseException:
                     if plugin is not None:
                         plugin.close()
@@ -138,6 +143,7 @@ class _Run:
             namespace=self._specification.pipeline.name,
             isolation=node.isolation,
             pool=_pool(node, kind),
+            pipeline=self._admitted,
         )
 
     def _move_rows(self, start: float) -> None:
@@ -246,6 +252,8 @@ class _Run:
 
     def _close(self) -> None:
         with ExitStack() as stack:  # closes the others where one of them fails
+            if self._admitted is not None:
+                stack.callback(self._admitted.close)
             for stage in self._stages:
                 stack.callback(stage.close)
 

@@ -19,6 +19,7 @@ from dataflare.pipeline.graph import check_calls, check_graph
 from dataflare.pipeline.models import Pipeline, PluginNode
 from dataflare.pipeline.permissions import make_grants, make_limits
 from dataflare.pipeline.targets import check_targets
+from dataflare.security.pipelines import PipelineFile
 from dataflare.user_files import as_path
 
 __all__ = ["Specification", "json_schema", "load_specification", "parse_specification"]
@@ -29,7 +30,8 @@ class Specification:
     """A pipeline that was checked.
 
     Args:
-        file: The YAML file; paths in it are relative to its folder.
+        file: The YAML file, as it was named.
+        folder: The real path of its folder, without symbolic links; paths in the YAML are relative to it.
         pipeline: What it says.
         order: The nodes' names, each after its input.
         grants: What each plugin may use, by node.
@@ -38,6 +40,7 @@ class Specification:
     """
 
     file: Path
+    folder: Path
     pipeline: Pipeline
     order: tuple[str, ...]
     grants: Mapping[str, Grants]
@@ -48,9 +51,14 @@ class Specification:
         """Write `file:line` of a key, such as `where("nodes", "clean", "config")`."""
         return self.document.where(path)
 
+    @property
+    def identity(self) -> PipelineFile:
+        """Which file it is: what policies and roles know it by."""
+        return PipelineFile(self.folder / self.file.name, self.document.digest)
+
     def path(self, text: str) -> Path:
         """Make a path of the YAML absolute."""
-        return _resolve(self.file, text)
+        return _resolve(self.folder, text)
 
     def consumers(self, node: str) -> tuple[str, ...]:
         """The nodes that take a node's rows."""
@@ -131,7 +139,8 @@ def load_specification(file: str | os.PathLike[str]) -> Specification:
         ConfigError: It cannot be read or is wrong; `where` is `file:line`.
     """
     path = as_path(file, where="pipeline")
-    return _check(path, read_document(path))
+    folder = _real_folder(path)
+    return _check(path, folder, read_document(folder / path.name, name=str(path)))
 
 
 def parse_specification(text: str | bytes, *, file: str | os.PathLike[str]) -> Specification:
@@ -142,7 +151,7 @@ def parse_specification(text: str | bytes, *, file: str | os.PathLike[str]) -> S
     """
     path = Path(file)
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    return _check(path, parse_document(data, name=str(path)))
+    return _check(path, _real_folder(path), parse_document(data, name=str(path)))
 
 
 def json_schema() -> dict[str, Any]:
@@ -150,29 +159,34 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Pipeline.model_json_schema()}
 
 
-def _check(file: Path, document: Document) -> Specification:
+def _real_folder(file: Path) -> Path:
+    # Once: links that are changed later lead nowhere else, and `..` means the same to everybody.
+    return Path(os.path.realpath(file.parent))
+
+
+def _check(file: Path, folder: Path, document: Document) -> Specification:
     try:
         pipeline = Pipeline.model_validate(document.value)
     except ValidationError as error:
         raise _translate(error, document) from error
     order = check_graph(pipeline, document)
-    _check_plugin_files(file, pipeline, document)
-    check_targets(pipeline, document, file, lambda text: _resolve(file, text))
+    _check_plugin_files(folder, pipeline, document)
+    check_targets(pipeline, document, folder / file.name, lambda text: _resolve(folder, text))
     grants, limits = {}, {}
     for name, node in pipeline.nodes.items():
         if isinstance(node, PluginNode):
-            grants[name], limits[name] = _permissions(file, node, name, document)
+            grants[name], limits[name] = _permissions(folder, node, name, document)
     check_calls(pipeline, document)
-    return Specification(file, pipeline, order, grants, limits, document)
+    return Specification(file, folder, pipeline, order, grants, limits, document)
 
 
-def _resolve(file: Path, text: str) -> Path:
-    return Path(os.path.abspath(file.parent / text))
+def _resolve(folder: Path, text: str) -> Path:
+    return Path(os.path.abspath(folder / text))
 
 
-def _check_plugin_files(file: Path, pipeline: Pipeline, document: Document) -> None:
+def _check_plugin_files(folder: Path, pipeline: Pipeline, document: Document) -> None:
     for name, node in pipeline.nodes.items():
-        if not isinstance(node, PluginNode) or (path := _resolve(file, node.plugin)).is_file():
+        if not isinstance(node, PluginNode) or (path := _resolve(folder, node.plugin)).is_file():
             continue
         siblings = sorted(other.name for other in path.parent.glob("*.wasm")) if path.parent.is_dir() else []
         hint = nearest(path.name, siblings) if siblings else f"there are no plugins in {path.parent}: build it first?"
@@ -180,9 +194,9 @@ def _check_plugin_files(file: Path, pipeline: Pipeline, document: Document) -> N
         raise ConfigError(what, where=document.where(("nodes", name, "plugin")), hint=hint)
 
 
-def _permissions(file: Path, node: PluginNode, name: str, document: Document) -> tuple[Grants, Limits]:
+def _permissions(folder: Path, node: PluginNode, name: str, document: Document) -> tuple[Grants, Limits]:
     try:
-        return make_grants(node.grants, lambda text: _resolve(file, text)), make_limits(node.limits)
+        return make_grants(node.grants, lambda text: _resolve(folder, text)), make_limits(node.limits)
     except ConfigError as error:
         raise _relocated(error, ("nodes", name), document) from error
 

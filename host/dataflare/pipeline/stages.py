@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -14,6 +16,7 @@ from dataflare.data.columns import no_rows
 from dataflare.errors import PluginError
 from dataflare.pipeline.connectors import ReadNode
 from dataflare.pipeline.models import PluginNode
+from dataflare.pipeline.outputs import Place
 from dataflare.pipeline.readers import open_source
 from dataflare.pipeline.report import NodeReport, OutputReport
 from dataflare.pipeline.specification import Specification
@@ -26,6 +29,7 @@ from dataflare.runtime.processor import Processor
 from dataflare.runtime.source import Source
 from dataflare.runtime.transformer import Transformer
 from dataflare.runtime.validator import Validator
+from dataflare.security.connectors import ConnectorFiles
 
 __all__ = ["Processed", "Stage", "make_stage", "workers_of"]
 
@@ -163,31 +167,45 @@ class Stage:
         self.report.bytes += rows.nbytes
 
 
-def make_stage(specification: Specification, name: str, plugin: Any) -> Stage:
+def make_stage(specification: Specification, name: str, plugin: Any, files: ConnectorFiles) -> Stage:
     """Make the stage of a node.
 
     Args:
         specification: The pipeline.
         name: The node.
         plugin: The loaded plugin; `None` for a connector.
+        files: Opens what the run reads and writes on the pipeline's behalf.
 
     Raises:
         DataError: A file that is to be read cannot be.
+        PermissionDenied: A file may not be read or written.
     """
     node = specification.pipeline.nodes[name]
     if isinstance(node, PluginNode):
-        return _plugin_stage(specification, node, NodeReport(name, plugin.kind, node.plugin), plugin)
+        return _plugin_stage(specification, node, NodeReport(name, plugin.kind, node.plugin), plugin, files)
     if isinstance(node, ReadNode):
-        source = open_source(node, specification.path(node.read))
+        path = specification.path(node.read)
+        if files.is_restricted:
+            files.open_input(path, connector=node.connector).close()
+        source = open_source(node, path)
         report = NodeReport(name, "source", f"{node.connector} {node.read}")
         return Stage(report, source=lambda: _or_empty(source.batches(), source.schema), close=source.close)
-    destination = open_destination(node, specification.path(node.write))
+    target = specification.path(node.write)
+    destination = open_destination(node, target, _placing(files, target, node.connector))
     writing = _Writing(destination)
     report = NodeReport(name, "destination", f"{node.connector} {node.write}")
     return Stage(report, process=writing.write, outputs=(writing,), close=destination.close)
 
 
-def _plugin_stage(specification: Specification, node: PluginNode, report: NodeReport, plugin: Any) -> Stage:
+def _placing(files: ConnectorFiles, path: Path, connector: str) -> Place:
+    """Refuse an output at once where it may not be written; its place is found when there is something to write."""
+    files.check_output(path, connector=connector)
+    return functools.partial(files.place_output, connector=connector)
+
+
+def _plugin_stage(
+    specification: Specification, node: PluginNode, report: NodeReport, plugin: Any, files: ConnectorFiles
+) -> Stage:
     match plugin.kind:
         case "source":
             return Stage(report, plugin=plugin, source=lambda: _read(plugin), expected_rows=lambda: _estimate(plugin))
@@ -200,15 +218,21 @@ def _plugin_stage(specification: Specification, node: PluginNode, report: NodeRe
         case "transformer":
             return Stage(report, plugin=plugin, process=_transform_with(plugin), workers=workers_of(node))
         case _:
-            return _validator_stage(specification, node, report, plugin)
+            return _validator_stage(specification, node, report, plugin, files)
 
 
-def _validator_stage(specification: Specification, node: PluginNode, report: NodeReport, plugin: Validator) -> Stage:
-    violations, rejects = (
-        None if text is None else open_listing(specification.path(text)) for text in (node.violations, node.rejects)
-    )
+def _validator_stage(
+    specification: Specification, node: PluginNode, report: NodeReport, plugin: Validator, files: ConnectorFiles
+) -> Stage:
+    def listing(text: str | None) -> FileDestination | None:
+        if text is None:
+            return None
+        path = specification.path(text)
+        return open_listing(path, _placing(files, path, "jsonl"))
+
+    violations, rejects = listing(node.violations), listing(node.rejects)
     validation = Validation(plugin, node.actions, report.violations, violations=violations, rejects=rejects)
-    listings = tuple(listing for listing in (violations, rejects) if listing is not None)
+    listings = tuple(each for each in (violations, rejects) if each is not None)
     return Stage(
         report,
         plugin=plugin,

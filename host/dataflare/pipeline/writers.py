@@ -13,7 +13,7 @@ from dataflare.data.shapes import DataFailure
 from dataflare.errors import UsageError
 from dataflare.pipeline.connectors import WriteNode
 from dataflare.pipeline.failures import DataError
-from dataflare.pipeline.outputs import IfExists, open_output
+from dataflare.pipeline.outputs import IfExists, Place, as_named, open_output
 from dataflare.pipeline.partitions import PartitionedFolder
 from dataflare.pipeline.report import OutputReport
 from dataflare.pipeline.sinks import MakeSink, Sink, json_lines_sink, sink_maker
@@ -115,22 +115,28 @@ class FileDestination:
             raise DataError(f"cannot be written: {error.strerror or error}", file=str(self._path)) from error
 
 
-def open_destination(node: WriteNode, path: Path) -> FileDestination:
-    """Make the destination of a node; nothing is touched before its `prepare`."""
+def open_destination(node: WriteNode, path: Path, place: Place = as_named) -> FileDestination:
+    """Make the destination of a node; nothing is touched before its `prepare`.
+
+    Args:
+        node: What is written, and how.
+        path: Where it is named to be.
+        place: Where it is; a host with a policy finds that itself.
+    """
     make_sink = sink_maker(node)
     if node.partition_by:
-        return FileDestination(path, lambda schema: PartitionedFolder(path, schema, node, make_sink))
-    return FileDestination(path, lambda schema: _SingleFile(path, schema, make_sink, node.if_exists))
+        return FileDestination(path, lambda schema: PartitionedFolder(path, schema, node, make_sink, place))
+    return FileDestination(path, lambda schema: _SingleFile(path, schema, make_sink, node.if_exists, place))
 
 
-def open_listing(path: Path) -> FileDestination:
-    """Make a JSON Lines file for what is found on the way."""
-    return FileDestination(path, lambda schema: _SingleFile(path, schema, json_lines_sink, "replace"))
+def open_listing(path: Path, place: Place = as_named) -> FileDestination:
+    """Make a JSON Lines file for what is found on the way; `place` as in `open_destination`."""
+    return FileDestination(path, lambda schema: _SingleFile(path, schema, json_lines_sink, "replace", place))
 
 
 class _SingleFile:
-    def __init__(self, path: Path, schema: pa.Schema, make_sink: MakeSink, if_exists: IfExists) -> None:
-        self._output = open_output(path, if_exists=if_exists)
+    def __init__(self, path: Path, schema: pa.Schema, make_sink: MakeSink, if_exists: IfExists, place: Place) -> None:
+        self._output = open_output(path, if_exists=if_exists, place=place)
         try:
             self._sink: Sink | None = make_sink(self._output, schema)
         except BaseException:

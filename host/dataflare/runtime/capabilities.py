@@ -77,6 +77,7 @@ class Services:
         max_batch_bytes: What a batch that a plugin makes may take.
         wrap: What every function goes through on its way to a plugin; `None` for nothing.
         remaining_s: The seconds that are left of the call that this thread is within.
+        write_refusal: Tells of an open directory and a name in it why no plugin may write or delete that file.
     """
 
     state_store: state.StateStore = field(default_factory=state.MemoryStateStore)
@@ -89,6 +90,7 @@ class Services:
     max_batch_bytes: int = batches.MAX_BATCH_BYTES
     wrap: WrapFactory | None = None
     remaining_s: Callable[[], float] = lambda: math.inf
+    write_refusal: Callable[[int, str], str] = lambda _folder, _name: ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +213,9 @@ class Capabilities:
                 seed = grants.random_seed
                 return random.imports(random.SystemRandom() if seed is None else random.SeededRandom(seed))
             case "files":
-                return files.imports(self._resources.enter_context(DirectoryFiles(grants.files)))
+                return files.imports(
+                    self._resources.enter_context(DirectoryFiles(grants.files, refusal=services.write_refusal))
+                )
             case "secrets":
                 if services.secrets is None:
                     raise ConfigError("there is no store for them", where="grants.secrets", hint="Host(secrets=...)")

@@ -41,10 +41,11 @@ from dataflare.runtime.source import Source
 from dataflare.runtime.transformer import Transformer
 from dataflare.runtime.validator import Validator
 from dataflare.runtime.worlds import check_grants, check_world
-from dataflare.security.admission import Admission, Identity
+from dataflare.security.admission import Admission, AdmittedPipeline, Identity
 from dataflare.security.audit import AuditLog
 from dataflare.security.capability import Capability
 from dataflare.security.enforcement import Revocations
+from dataflare.security.pipelines import PipelineFile
 from dataflare.security.policy import Policy
 from dataflare.user_files import as_path
 
@@ -159,7 +160,9 @@ class Host:
             max_batch_bytes=max_batch_bytes,
             wrap=wrap,
             remaining_s=self._remaining_s,
+            write_refusal=self._admission.protected.reason,
         )
+        self._protect_own_files(profiles, secrets)
         self._watchers = None if behaviour is None else self._new_watchers(behaviour, on_alert, profiles)
         self._lock = threading.Lock()
         self._plugins: dict[int, Plugin] = {}
@@ -202,9 +205,7 @@ class Host:
         self._admission.require("write", "policies")
         if self._admission.policy is None:
             raise UsageError("the host has no policy that could be replaced", hint="Host(policy=...)")
-        replacement = policy if isinstance(policy, Policy) else Policy.read(policy)
-        self._admission.record_change("set-policy", f"policy:{replacement.source}")
-        self._admission.policy = replacement
+        self._admission.replace_policy(policy if isinstance(policy, Policy) else Policy.read(policy))
 
     def revoke(self, plugin: str, capability: Capability | str | None = None) -> None:
         """Take a capability back from a plugin that runs, in every pipeline; its next call of the host finds it.
@@ -243,6 +244,34 @@ class Host:
         self._admission.record_change("accept-behaviour", f"behaviour:{plugin.name}")
         watch.accept()
 
+    def protect(self, path: str | os.PathLike[str], what: str) -> None:
+        """Let no pipeline and no plugin of this host write to a file, by whatever name it gives it.
+
+        The files of the host itself are protected as they are: policy, trust, roles, audit log, state, compiled code.
+
+        Args:
+            path: The file, which need not be there yet.
+            what: What it is, for errors, such as `a signing key`.
+        """
+        self._admission.protected.add(path, what)
+
+    def admit_pipeline(self, name: str, file: PipelineFile) -> AdmittedPipeline:
+        """Let a pipeline's file run: what policy and roles say goes by the file, whatever it calls itself.
+
+        Args:
+            name: What the file calls itself.
+            file: The file.
+
+        Returns:
+            What `load` takes for its plugins, and what opens the files of its connectors; close it after the run.
+
+        Raises:
+            PermissionDenied: It calls itself by the name of another, or no role allows the principal to run it.
+            UsageError: The host is closed.
+        """
+        self._require_open()
+        return self._admission.admit_pipeline(name, file)
+
     def load(
         self,
         component: ComponentSource,
@@ -255,6 +284,7 @@ class Host:
         pool: PoolSettings | None = None,
         signature: bytes | None = None,
         isolation: Isolation = "none",
+        pipeline: AdmittedPipeline | None = None,
     ) -> Plugin:
         """Load a plugin. Whether it may be loaded is decided before any of its code is compiled or run.
 
@@ -274,6 +304,8 @@ class Host:
                 component's.
             isolation: `process` puts each instance into a process of its own, which is confined as far as the kernel
                 can and killed where it does not keep to its time. Starting one takes about a second.
+            pipeline: What `admit_pipeline` returned for the pipeline's file. `None`: the caller vouches that this is
+                the pipeline that `namespace` names, which then gets what the policy and roles say of that name.
 
         Returns:
             A `Source`, `Destination`, `Processor`, `Transformer` or `Validator`, not started yet.
@@ -294,12 +326,14 @@ class Host:
         check_arguments(plugin, namespace, config, grants, limits)
         if isolation not in get_args(Isolation):
             raise ConfigError(f"{isolation!r} is none of {', '.join(get_args(Isolation))}", where="isolation")
-        self._admission.require("run", f"pipelines/{namespace}")
+        self._admission.require("run", f"pipelines/{namespace}" if pipeline is None else pipeline.resource)
         settings = PluginConfig(config)
         found = ComponentFile.read(component, signature=signature, signed=self._admission.needs_signatures)
+        self._protect_component(component)
         with self._admission.recorded(found.contents, name=plugin, pipeline=namespace, function="load"):
             identity = self._admission.identify(found.contents, found.signature, name=plugin, file=found.name)
-            granted, ceilings = self._admission.settle(identity, grants=grants, limits=limits, pipeline=namespace)
+            granted_as = namespace if pipeline is None else pipeline.granted_as
+            granted, ceilings = self._admission.settle(identity, grants=grants, limits=limits, pipeline=granted_as)
             return self._load(found, identity, plugin, settings, granted, ceilings, namespace, pool, isolation)
 
     def _load(
@@ -502,6 +536,26 @@ class Host:
             found.leave(name, plugin)
             if found.empty:
                 del self._namespaces[namespace]
+
+    def _protect_component(self, component: ComponentSource) -> None:
+        if isinstance(component, str | os.PathLike):
+            self.protect(component, "a plugin of this host")
+            self.protect(f"{os.fspath(component)}.sig", "the signature of a plugin of this host")
+
+    def _protect_own_files(self, profiles: str | os.PathLike[str] | None, secrets: SecretStore | None) -> None:
+        protected = self._admission.protected
+        state = getattr(self._services.state_store, "path", None)
+        if state is not None:
+            for suffix in ("", "-journal", "-wal", "-shm"):
+                protected.add(f"{state}{suffix}", "the state of this host")
+        trees = (
+            (getattr(self._engine, "cache_dir", None), "the compiled code"),
+            (getattr(secrets, "path", None), "the secrets"),
+            (profiles, "the profiles"),
+        )
+        for tree, what in trees:
+            if tree is not None:
+                protected.add_tree(tree, f"{what} of this host")
 
     def _require_open(self) -> None:
         if self._closed:

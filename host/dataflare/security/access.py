@@ -10,9 +10,12 @@ roles:                               # without it, DEFAULT_ROLES
     allows: {pipelines/nightly: [write]}    # this one pipeline
 members:
   ada: [author]
+pipelines:                           # which file a pipeline is, whatever it calls itself
+  nightly: {file: nightly.yaml}      # relative to this file; or digests: ["sha256:..."]
 ```
 
-An object is a kind (`pipelines`: all of them) or one of it (`pipelines/nightly`). What no role allows is denied.
+An object is a kind (`pipelines`: all of them) or one of it (`pipelines/nightly`). What no role allows is denied. A file
+is one pipeline by `pipelines` here or in the policy; any other file takes a role for all of them.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Final, Literal
 
@@ -28,6 +32,7 @@ from pydantic import Field, PlainSerializer, StringConstraints, model_validator
 
 from dataflare.errors import ConfigError, PermissionDenied
 from dataflare.security.fields import Frozen, Name, Names, StrictModel
+from dataflare.security.pipelines import Bindings, PipelineBinding, PipelineFile, bound_name
 from dataflare.security.yaml_source import parse_yaml, read_text
 from dataflare.user_files import as_path
 
@@ -39,6 +44,7 @@ ACTIONS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "policies": frozenset({"read", "write"}),
         "pipelines": frozenset({"read", "write", "delete", "run", "stop"}),
         "access": frozenset({"read", "write"}),
+        "audit": frozenset({"read"}),
     }
 )
 """What can be done with each kind of object."""
@@ -104,9 +110,10 @@ DEFAULT_ROLES: Final[Mapping[str, Role]] = MappingProxyType(
                 "plugins": frozenset({"install", "remove", "quarantine", "revoke"}),
                 "policies": frozenset({"write"}),
                 "pipelines": frozenset({"run", "stop", "delete"}),
+                "audit": _READ,
             },
         ),
-        "admin": Role(allows=_all("plugins", "policies", "pipelines", "access")),
+        "admin": Role(allows=_all("plugins", "policies", "pipelines", "access", "audit")),
     }
 )
 """Roles where the file says nothing of them."""
@@ -118,6 +125,7 @@ class AccessDocument(StrictModel):
     version: Literal[1]
     roles: Frozen[Name, Role] = Field(default_factory=lambda: dict(DEFAULT_ROLES))
     members: Frozen[_Principal, Names] = Field(default_factory=dict)
+    pipelines: Bindings = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check(self) -> AccessDocument:
@@ -143,11 +151,24 @@ class Access:
     """Decides who may do what. Any thread may use it.
 
     Args:
-        document: Roles and members.
+        document: Roles, members, and which files pipelines are.
+        base_dir: What relative paths in it are relative to.
+        source: The file's name, for errors.
+        file: The file that it was read from; `None` for none.
     """
 
-    def __init__(self, document: AccessDocument) -> None:
+    def __init__(
+        self,
+        document: AccessDocument,
+        *,
+        base_dir: Path | None = None,
+        source: str = "access.yaml",
+        file: Path | None = None,
+    ) -> None:
+        self.source = source
+        self.file = file
         self._document = document
+        self._base_dir = base_dir or Path()
         self._lock = threading.Lock()
         model = casbin.Model()
         model.load_model_from_text(_MODEL)
@@ -169,16 +190,31 @@ class Access:
         Raises:
             ConfigError: It cannot be read, or is wrong; `where` is `file:line`.
         """
-        return cls.parse(read_text(as_path(path, where="access")), source=str(path))
+        file = as_path(path, where="access").absolute()
+        document = parse_yaml(read_text(file), AccessDocument, name=str(path))
+        return cls(document, base_dir=file.parent, source=str(path), file=file)
 
     @classmethod
-    def parse(cls, text: str, *, source: str = "access.yaml") -> Access:
+    def parse(cls, text: str, *, source: str = "access.yaml", base_dir: Path | None = None) -> Access:
         """Read roles and members from a text.
 
         Raises:
             ConfigError: It is wrong; `where` is `file:line`.
         """
-        return cls(parse_yaml(text, AccessDocument, name=source))
+        return cls(parse_yaml(text, AccessDocument, name=source), base_dir=base_dir, source=source)
+
+    @property
+    def pipelines(self) -> Mapping[str, PipelineBinding]:
+        """Which files pipelines are, by the name that roles use for them."""
+        return self._document.pipelines
+
+    def pipeline_of(self, pipeline: PipelineFile) -> str:
+        """What roles call a pipeline's file; empty where they do not know it.
+
+        Raises:
+            PermissionDenied: It is known under several names.
+        """
+        return bound_name(self.pipelines, pipeline, self._base_dir, self.source)
 
     def allows(self, principal: str, action: str, resource: str) -> bool:
         """Whether somebody may do something.

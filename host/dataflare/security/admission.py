@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,17 +17,21 @@ from dataflare.limits import Limits
 from dataflare.security import manifest as manifests
 from dataflare.security.audit import AuditEvent, AuditLog, FileAuditLog, Redactor, utc_now
 from dataflare.security.capability import Needs
+from dataflare.security.connectors import CONNECTOR_PREFIX, ConnectorFiles
 from dataflare.security.enforcement import Auditor, Revocations
 from dataflare.security.manifest import Manifest, undeclared
 from dataflare.security.narrowing import narrowed_grants, narrowed_limits
+from dataflare.security.pipelines import PipelineFile, require_own_name
 from dataflare.security.policy import Policy
+from dataflare.security.protected import ProtectedFiles
 from dataflare.security.review import check
+from dataflare.user_files import as_path
 
 if TYPE_CHECKING:
     from dataflare.security.access import Access
     from dataflare.security.trust import TrustPolicy, Verified
 
-__all__ = ["Admission", "Identity", "SecretLookup"]
+__all__ = ["Admission", "AdmittedPipeline", "Identity", "SecretLookup"]
 
 _NO_GRANTS: Final = Grants()
 _NO_LIMITS: Final = Limits()
@@ -52,6 +57,25 @@ class Identity:
     def name(self) -> str:
         """What policies, revocations and the audit log call it."""
         return self.needs.plugin
+
+
+@dataclass(frozen=True, slots=True)
+class AdmittedPipeline:
+    """A pipeline that may run. `close` it when it has.
+
+    Attributes:
+        granted_as: What the policy calls it; empty where it does not know it.
+        resource: What roles call it: `pipelines/NAME`, or `pipelines` where they do not know it.
+        files: Opens what its connectors read and write.
+    """
+
+    granted_as: str
+    resource: str
+    files: ConnectorFiles
+
+    def close(self) -> None:
+        """Let its files go; idempotent."""
+        self.files.close()
 
 
 class SecretLookup(Protocol):
@@ -113,9 +137,19 @@ class Admission:
         self._access: Access | None = access if has_roles else _read_access(access)  # type: ignore[assignment,arg-type]
         self._principal = principal or ""
         self._now = now
+        self.protected = ProtectedFiles()
+        for each, what in ((self.policy, "the policy"), (self._trust, "the trust policy"), (self._access, "the roles")):
+            file = getattr(each, "file", None)
+            if file is not None:
+                self.protected.add(file, f"{what} of this run")
         self._redactor = Redactor()
         # The last, so that nothing is left open when something else is wrong.
-        self._own_log = None if audit is None or hasattr(audit, "record") else FileAuditLog(audit)
+        own_log = audit is not None and not hasattr(audit, "record")
+        if own_log and (reason := self.protected.reason_of(as_path(audit, where="audit"))):  # type: ignore[arg-type]
+            raise ConfigError(f"{audit} {reason}, and cannot be its audit log", where="audit")
+        self._own_log = FileAuditLog(audit) if own_log else None  # type: ignore[arg-type]
+        if self._own_log is not None:
+            self.protected.add(self._own_log.path, "the audit log of this run")
         self._log: AuditLog | None = self._own_log or audit  # type: ignore[assignment]  # a path is `_own_log` by now
         watched = self._log is not None or revocations is not None or self.policy is not None
         self.revocations = revocations or (Revocations() if watched else None)
@@ -147,6 +181,50 @@ class Admission:
         except PermissionDenied as error:
             self._record("", "", "access", action, resource, "deny", error.message)
             raise
+
+    def admit_pipeline(self, name: str, file: PipelineFile) -> AdmittedPipeline:
+        """Let the principal run a pipeline's file. What it is granted goes by the file, not by its name for itself.
+
+        Args:
+            name: What the file calls itself.
+            file: The file.
+
+        Raises:
+            PermissionDenied: It calls itself by the name of another, or no role allows the principal to run it.
+            ConfigError: A directory that connectors are granted has no usable path.
+        """
+        policy, access = self.policy, self._access
+        reason = f"is {file.path}"
+        what = f"pipeline:{file.digest}"
+        try:
+            granted_as = role_name = ""
+            if policy is not None:
+                granted_as = role_name = policy.pipeline_of(file)
+                require_own_name(policy.document.pipelines, name, granted_as, file, policy.source)
+            if access is not None:
+                role_name = access.pipeline_of(file) or granted_as
+                require_own_name(access.pipelines, name, role_name, file, access.source)
+        except PermissionDenied as error:
+            self._record("", name, "host", "run", what, "deny", error.message)
+            raise
+        resource = f"pipelines/{role_name}" if role_name else "pipelines"
+        self.require("run", resource)
+        self.protected.add(file.path, "the pipeline's own file")
+        self._record("", name, "host", "run", what, "allow", f"{reason} {self._by()}".strip())
+        files = ConnectorFiles(
+            None if policy is None else policy.connector_directories(granted_as),
+            protected=self.protected,
+            record=functools.partial(self._record_file, name),
+            source="" if policy is None else policy.source,
+        )
+        return AdmittedPipeline(granted_as, resource, files)
+
+    def replace_policy(self, policy: Policy) -> None:
+        """Put another policy in place of the one there is."""
+        self.record_change("set-policy", f"policy:{policy.source}")
+        if policy.file is not None:
+            self.protected.add(policy.file, "the policy of this run")
+        self.policy = policy
 
     def identify(self, component: bytes, signature: bytes | None, *, name: str, file: str) -> Identity:
         """Tell who a component is, and verify its signature. Nothing of it is compiled for it.
@@ -185,7 +263,7 @@ class Admission:
             identity: Who it is.
             grants: What it is granted beside the policy, which can only narrow that; `None`: all that the policy gives.
             limits: Likewise.
-            pipeline: The pipeline's name.
+            pipeline: What the policy calls the pipeline; empty for one that it does not know.
 
         Raises:
             PermissionDenied: The policy has no rule for it, or gives less than it asks for or than `grants` say.
@@ -253,6 +331,9 @@ class Admission:
     def record_change(self, function: str, what: str) -> None:
         """Write that somebody changed what holds, such as a policy."""
         self._record("", "", "host", function, what, "allow", self._by())
+
+    def _record_file(self, pipeline: str, connector: str, function: str, what: str, decision: str, reason: str) -> None:
+        self._record(f"{CONNECTOR_PREFIX}{connector}", pipeline, "files", function, what, decision, reason)
 
     def _by(self) -> str:
         return f"by {self._principal!r}" if self._principal else ""

@@ -15,6 +15,7 @@ import urllib.parse
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, BinaryIO, Final, Literal, Protocol
 
 import orjson
@@ -150,6 +151,11 @@ class FileAuditLog:
             self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
         except OSError as error:
             raise ConfigError(f"cannot be appended to: {error.strerror}", where=str(self._path)) from error
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
 
     def __enter__(self) -> FileAuditLog:
         return self

@@ -12,11 +12,19 @@ plugins:
       directories:
         cache: {path: ./cache, access: write}   # relative to this file; access is read unless it says write
     pipelines:
-      nightly:                           # in this one besides; for the same directory, origin or limit, instead
+      nightly:                           # in this one also; for the same directory, origin or limit, instead
         grants:
           http:
             https://api.example.com: {methods: [GET]}
           limits: {memory_bytes: 268435456}
+pipelines:                               # which file a pipeline is, whatever it calls itself
+  nightly: {file: pipelines/nightly.yaml}     # or digests: ["sha256:..."], or embedded: true
+connectors:                              # what the built-in connectors read and write, in every pipeline
+  grants:
+    directories:
+      incoming: {path: ./incoming}
+  pipelines:
+    nightly: {grants: {directories: {out: {path: ./out, access: write}}}}
 ```
 
 What is not said is denied. There is no wildcard but the word `any` where `methods` and `request_headers` take it.
@@ -45,6 +53,7 @@ from dataflare.errors import ConfigError, PermissionDenied
 from dataflare.grants import SAFE_HEADERS, DirectoryGrant, Grants, HttpGrant
 from dataflare.limits import Limits
 from dataflare.security.capability import GRANTABLE, Needs
+from dataflare.security.connectors import GrantedDirectory
 from dataflare.security.fields import (
     Access,
     Digest,
@@ -57,6 +66,7 @@ from dataflare.security.fields import (
     StrictModel,
     default_limit,
 )
+from dataflare.security.pipelines import Bindings, PipelineFile, PipelineName, bound_name
 from dataflare.security.ranges import VersionRange
 from dataflare.security.yaml_source import parse_yaml, read_text
 from dataflare.user_files import as_path
@@ -64,6 +74,9 @@ from dataflare.wit.versions import Version
 
 __all__ = [
     "ANY_METHODS",
+    "ConnectorGrants",
+    "ConnectorPipelineRule",
+    "ConnectorRule",
     "DirectoryRule",
     "GrantRule",
     "HttpRule",
@@ -86,7 +99,6 @@ def _range(text: str) -> str:
 
 _Texts = Annotated[frozenset[str], PlainSerializer(sorted)]
 _Methods = Annotated[frozenset[Method], Field(min_length=1), PlainSerializer(sorted)]
-_PipelineName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
 
 class DirectoryRule(StrictModel):
@@ -180,14 +192,47 @@ class PluginRule(StrictModel):
     versions: Annotated[str, AfterValidator(_range)] | None = None
     digests: Annotated[frozenset[Digest], Field(min_length=1), PlainSerializer(sorted)] | None = None
     grants: GrantRule = GrantRule()
-    pipelines: Frozen[_PipelineName, PipelineRule] = Field(default_factory=dict)
+    pipelines: Frozen[PipelineName, PipelineRule] = Field(default_factory=dict)
+
+
+class ConnectorGrants(StrictModel):
+    """What connectors may use; nothing, unless it is said."""
+
+    directories: Frozen[Name, DirectoryRule] = Field(default_factory=dict)
+
+
+class ConnectorPipelineRule(StrictModel):
+    """What connectors may use in one pipeline also."""
+
+    grants: ConnectorGrants = ConnectorGrants()
+
+
+class ConnectorRule(StrictModel):
+    """What the built-in connectors may use."""
+
+    grants: ConnectorGrants = ConnectorGrants()
+    pipelines: Frozen[PipelineName, ConnectorPipelineRule] = Field(default_factory=dict)
 
 
 class PolicyDocument(StrictModel):
     """The file as it is written."""
 
     version: Literal[1]
+    pipelines: Bindings = Field(default_factory=dict)
     plugins: Frozen[Name, PluginRule] = Field(default_factory=dict)
+    connectors: ConnectorRule = ConnectorRule()
+
+    @model_validator(mode="after")
+    def _pipelines_are_bound(self) -> PolicyDocument:
+        named = [("connectors", name) for name in self.connectors.pipelines]
+        named += [(f"plugins.{plugin}", name) for plugin, rule in self.plugins.items() for name in rule.pipelines]
+        for place, name in sorted(named):
+            if name not in self.pipelines:
+                raise ValueError(
+                    f"{place}.pipelines.{name}: nothing says which file the pipeline {name!r} is; add to `pipelines`: "
+                    f"{name}: {{file: {name}.yaml}}, or digests: [...], or embedded: true"
+                )
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,11 +243,13 @@ class Policy:
         document: What is granted.
         base_dir: What relative paths in it are relative to.
         source: The file's name, for errors.
+        file: The file that it was read from; `None` for none.
     """
 
     document: PolicyDocument
     base_dir: Path = Path()
     source: str = "policy.yaml"
+    file: Path | None = None
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Policy:
@@ -212,7 +259,8 @@ class Policy:
             ConfigError: It cannot be read, or is wrong; `where` is `file:line`.
         """
         file = as_path(path, where="policy")
-        return cls.parse(read_text(file), source=str(file), base_dir=file.absolute().parent)
+        read = cls.parse(read_text(file), source=str(file), base_dir=file.absolute().parent)
+        return replace(read, file=file.absolute())
 
     @classmethod
     def parse(cls, text: str, *, source: str = "policy.yaml", base_dir: Path | None = None) -> Policy:
@@ -228,6 +276,28 @@ class Policy:
         """The policy as a file that reads back as the same."""
         value = {"version": 1, **_without_empty(self.document.model_dump(mode="json", exclude_defaults=True))}
         return yaml.safe_dump(value, sort_keys=False, width=78)
+
+    def pipeline_of(self, pipeline: PipelineFile) -> str:
+        """What this policy calls a pipeline's file; empty where it does not know it.
+
+        Raises:
+            PermissionDenied: It is known under several names.
+        """
+        return bound_name(self.document.pipelines, pipeline, self.base_dir, self.source)
+
+    def connector_directories(self, pipeline: str) -> Mapping[str, GrantedDirectory]:
+        """What the built-in connectors may use in a pipeline, by name.
+
+        Raises:
+            ConfigError: A directory's path cannot be resolved.
+        """
+        rule = self.document.connectors
+        extra = rule.pipelines.get(pipeline, ConnectorPipelineRule())
+        found = {}
+        for name, each in {**rule.grants.directories, **extra.grants.directories}.items():
+            directory = DirectoryGrant(path=self.base_dir / each.path, writable=each.access == "write")
+            found[name] = GrantedDirectory(path=directory.path, writable=directory.writable)
+        return found
 
     def refusal(self, plugin: Needs) -> str:
         """Why no rule is for this plugin; empty where one is."""

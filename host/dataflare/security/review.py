@@ -10,8 +10,13 @@ from typing import Any, Literal
 from dataflare.errors import PermissionDenied
 from dataflare.security.audit import AuditEvent
 from dataflare.security.capability import Capability, Needs, capabilities_of
+from dataflare.security.connectors import CONNECTOR_PREFIX
 from dataflare.security.fields import default_limit
+from dataflare.security.pipelines import PipelineBinding
 from dataflare.security.policy import (
+    ConnectorGrants,
+    ConnectorPipelineRule,
+    ConnectorRule,
     DirectoryRule,
     GrantRule,
     HttpRule,
@@ -147,8 +152,8 @@ def suggest(events: Iterable[AuditEvent], *, base: Policy | None = None, include
     """The least policy under which what was used would be allowed again, pipeline by pipeline.
 
     An audit log knows neither where directories are nor which headers, sizes and rates a request needed: those come
-    from `base`, where it has them. A directory that `base` does not know gets its own name as path, for the operator to
-    set.
+    from `base`, where it has them. A directory that `base` does not know gets its own name as path, and a pipeline
+    `NAME.yaml` as its file, for the operator to set.
 
     Args:
         events: What was used, from `dataflare.security.audit`.
@@ -162,7 +167,17 @@ def suggest(events: Iterable[AuditEvent], *, base: Policy | None = None, include
             if capability is not None:
                 used.setdefault(event.plugin, {}).setdefault(event.pipeline, set()).add(capability)
     rules: dict[str, PluginRule] = {}
+    connectors: dict[str, set[Capability]] = {}
+    bindings: dict[str, PipelineBinding] = {}
     for plugin, pipelines in sorted(used.items()):
+        for name in sorted(pipelines):
+            if name:
+                known_as = base.document.pipelines.get(name) if base else None
+                bindings[name] = known_as or PipelineBinding(file=f"{name}.yaml")
+        if plugin.startswith(CONNECTOR_PREFIX):
+            for name, each in pipelines.items():
+                connectors.setdefault(name, set()).update(each)
+            continue
         old = base.document.plugins.get(plugin, PluginRule()) if base else PluginRule()
         known = {name: old.grants.merged(each.grants) for name, each in old.pipelines.items()}
         # Events of no pipeline come from calls outside of any: what they need holds in each.
@@ -174,25 +189,48 @@ def suggest(events: Iterable[AuditEvent], *, base: Policy | None = None, include
             grants=grants.pop("", GrantRule()),
             pipelines={name: PipelineRule(grants=each) for name, each in grants.items()},
         )
-    document = PolicyDocument(version=1, plugins=rules)
+    document = PolicyDocument(
+        version=1, pipelines=bindings, plugins=rules, connectors=_connector_rule(connectors, base)
+    )
     return Policy(document=document, base_dir=base.base_dir if base else Path(), source="suggested policy")
+
+
+def _connector_rule(used: Mapping[str, set[Capability]], base: Policy | None) -> ConnectorRule:
+    old = base.document.connectors if base else ConnectorRule()
+
+    def grants(name: str, capabilities: set[Capability]) -> ConnectorGrants:
+        extra = old.pipelines.get(name, ConnectorPipelineRule())
+        return ConnectorGrants(
+            directories=_directories(capabilities, {**old.grants.directories, **extra.grants.directories})
+        )
+
+    return ConnectorRule(
+        pipelines={
+            name: ConnectorPipelineRule(grants=grants(name, each)) for name, each in sorted(used.items()) if name
+        }
+    )
+
+
+def _directories(used: Iterable[Capability], base: Mapping[str, DirectoryRule]) -> dict[str, DirectoryRule]:
+    actions: dict[str, set[str]] = {}
+    for each in used:
+        if each.kind == "directory":
+            actions.setdefault(each.object, set()).add(each.action)
+    return {
+        name: DirectoryRule(path=base[name].path if name in base else name, access=_access(chosen))
+        for name, chosen in sorted(actions.items())
+    }
 
 
 def _rule(used: set[Capability], base: GrantRule) -> GrantRule:
     values: dict[str, Any] = {"limits": base.limits}
-    directories: dict[str, set[str]] = {}
     shared: dict[str, set[str]] = {}
     http: dict[str, set[str]] = {}
     for each in used:
-        if each.kind in ("directory", "shared", "http"):
-            chosen = {"directory": directories, "shared": shared, "http": http}[each.kind]
+        if each.kind in ("shared", "http"):
+            chosen = {"shared": shared, "http": http}[each.kind]
             chosen.setdefault(each.object, set()).add(each.action)
-    values["directories"] = {
-        name: DirectoryRule(
-            path=base.directories[name].path if name in base.directories else name, access=_access(actions)
-        )
-        for name, actions in sorted(directories.items())
-    }
+    values["directories"] = _directories(used, base.directories)
     values["shared"] = {name: _access(actions) for name, actions in sorted(shared.items())}
     values["http"] = {
         origin: base.http[origin].model_copy(update={"methods": frozenset(methods)})

@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, field_validator, model_validator
@@ -127,6 +128,8 @@ class TrustPolicy:
 
     document: TrustDocument = field(default_factory=lambda: TrustDocument(version=1))
     source: str = "trust.yaml"
+    file: Path | None = None
+    """The file that it was read from; `None` for none."""
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> TrustPolicy:
@@ -135,7 +138,8 @@ class TrustPolicy:
         Raises:
             ConfigError: It cannot be read, or is wrong; `where` is `file:line`.
         """
-        return cls.parse(read_text(as_path(path, where="trust")), source=str(path))
+        file = as_path(path, where="trust")
+        return replace(cls.parse(read_text(file), source=str(path)), file=file.absolute())
 
     @classmethod
     def parse(cls, text: str, *, source: str = "trust.yaml") -> TrustPolicy:

@@ -1,0 +1,214 @@
+"""Files that built-in connectors read and write: under a policy only below granted directories, and never those of the
+run itself.
+
+Under a policy a path is resolved once, and then opened from the granted directory down, part by part, without following
+a link: anyone who changes the tree at the same time can make a run fail, but not lead it elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from dataflare.errors import PermissionDenied
+from dataflare.security.protected import ProtectedFiles
+
+__all__ = ["CONNECTOR_PREFIX", "ConnectorFiles", "GrantedDirectory", "Record"]
+
+Record = Callable[[str, str, str, str, str], None]
+"""Writes a use to the audit log: connector, function, object, decision, reason."""
+
+CONNECTOR_PREFIX: Final = "connector:"
+"""What the audit log puts before a connector's name, where plugins have theirs: no plugin's name has a colon."""
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Without O_NONBLOCK, opening a FIFO that took a file's place would wait forever.
+_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_OWN_FILE: Final = "let the run write to a file of its own"
+_DESCRIPTORS: Final = Path("/proc/self/fd")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantedDirectory:
+    """A directory that connectors may use; `path` is absolute, its links resolved."""
+
+    path: Path
+    writable: bool
+
+
+class ConnectorFiles:
+    """Opens what the connectors of one run read and write. Any thread may use it; `close` it.
+
+    Args:
+        granted: The directories, by the policy's names; `None`: there is no policy, and every path is allowed.
+        protected: What must never be an output.
+        record: Writes each use and each refusal to the audit log.
+        source: The policy's file, for errors.
+    """
+
+    def __init__(
+        self,
+        granted: Mapping[str, GrantedDirectory] | None,
+        *,
+        protected: ProtectedFiles,
+        record: Record,
+        source: str = "",
+    ) -> None:
+        self._granted = granted
+        self._protected = protected
+        self._record = record
+        self._source = source
+        self._lock = threading.Lock()
+        self._folders: list[int] = []
+
+    @property
+    def is_restricted(self) -> bool:
+        """Whether a policy says what may be read and written."""
+        return self._granted is not None
+
+    def close(self) -> None:
+        """Let the folders of outputs go; idempotent."""
+        with self._lock:
+            folders, self._folders = self._folders, []
+        for each in folders:
+            os.close(each)
+
+    def open_input(self, path: Path, *, connector: str) -> IO[bytes]:
+        """Open a file to read it.
+
+        Args:
+            path: The file, absolute.
+            connector: Who reads it, such as `csv`.
+
+        Raises:
+            PermissionDenied: It is below no directory that is granted, or is not a regular file.
+            OSError: It cannot be opened.
+        """
+        if self._granted is None:
+            file = path.open("rb")
+            self._record(connector, "open", f"file:{path}#read", "allow", "")
+            return file
+        name, parts = self._find(path, "read", connector)
+        folder = self._descend(name, parts[:-1])
+        try:
+            descriptor = os.open(parts[-1], _FILE, dir_fd=folder)
+        finally:
+            os.close(folder)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            reason = f"{path} is not a regular file"
+            raise self._refused(connector, "open", f"directory:{name}#read", reason, "read a regular file")
+        self._record(connector, "open", f"directory:{name}#read", "allow", "/".join(parts))
+        return os.fdopen(descriptor, "rb")
+
+    def check_output(self, path: Path, *, connector: str) -> None:
+        """Refuse a file that may not be written, before anything is made of it.
+
+        Raises:
+            PermissionDenied: As in `place_output`.
+        """
+        if self._granted is None:
+            if reason := self._protected.reason_of(path):
+                raise self._refused(connector, "create", f"file:{path}#write", f"{path} {reason}", _OWN_FILE)
+            return
+        name, parts = self._find(path, "write", connector)
+        try:
+            folder = self._descend(name, parts[:-1])
+        except FileNotFoundError:
+            return  # it is made once there is something to write
+        try:
+            self._check_name(folder, name, parts[-1], path, connector)
+        finally:
+            os.close(folder)
+
+    def place_output(self, path: Path, *, connector: str) -> Path | None:
+        """Find the place of a file, or of a folder of files, that is to be written. Missing folders are made.
+
+        Args:
+            path: What is to be written, absolute.
+            connector: Who writes it.
+
+        Returns:
+            The same place by a path that leads there whatever becomes of the tree, until `close`; its last part must
+            not be followed where it is a link. `None` without a policy: as it is named.
+
+        Raises:
+            PermissionDenied: It is below no directory that is granted for writing, or is one of the run's own files.
+            OSError: A folder cannot be made or opened.
+        """
+        if self._granted is None:
+            self.check_output(path, connector=connector)
+            self._record(connector, "create", f"file:{path}#write", "allow", "")
+            return None
+        name, parts = self._find(path, "write", connector)
+        folder = self._descend(name, parts[:-1], make=True)
+        with self._lock:
+            self._folders.append(folder)
+        self._check_name(folder, name, parts[-1], path, connector)
+        self._record(connector, "create", f"directory:{name}#write", "allow", "/".join(parts))
+        return _DESCRIPTORS / str(folder) / parts[-1]
+
+    def _find(self, path: Path, access: str, connector: str) -> tuple[str, tuple[str, ...]]:
+        """The granted directory around a path, and the parts below it."""
+        assert self._granted is not None
+        real = Path(os.path.realpath(path))
+        around = [
+            (len(each.path.parts), name)
+            for name, each in self._granted.items()
+            if real != each.path and real.is_relative_to(each.path) and (access == "read" or each.writable)
+        ]
+        if not around:
+            function = "open" if access == "read" else "create"
+            reason = f"{real} is below no directory that {self._source} grants to connectors to {access}"
+            hint = f"grant a directory around it under `connectors` in {self._source}, or name a file below one that is"
+            raise self._refused(connector, function, "directory:?", reason, hint)
+        _, name = max(around)
+        return name, real.relative_to(self._granted[name].path).parts
+
+    def _descend(self, name: str, parts: tuple[str, ...], *, make: bool = False) -> int:
+        """Open a directory below a granted one; with `make`, what is missing is made."""
+        assert self._granted is not None
+        root = self._granted[name].path
+        if make:
+            # The operator's own path, which may be followed.
+            root.mkdir(parents=True, exist_ok=True)
+        folder = os.open(root, _DIRECTORY)
+        for part in parts:
+            try:
+                if make:
+                    _make(part, folder)
+                below = os.open(part, _DIRECTORY, dir_fd=folder)
+            finally:
+                os.close(folder)
+            folder = below
+        return folder
+
+    def _check_name(self, folder: int, granted: str, name: str, path: Path, connector: str) -> None:
+        reason = self._protected.reason(folder, name)
+        if not reason and _is_link(name, folder):
+            reason = "became a symbolic link"
+        if reason:
+            raise self._refused(connector, "create", f"directory:{granted}#write", f"{path} {reason}", _OWN_FILE)
+
+    def _refused(self, connector: str, function: str, what: str, reason: str, hint: str) -> PermissionDenied:
+        self._record(connector, function, what, "deny", reason)
+        return PermissionDenied(f"connector {connector!r}: {reason}", capability=what, hint=hint)
+
+
+def _make(name: str, folder: int) -> None:
+    try:
+        os.mkdir(name, dir_fd=folder)
+    except FileExistsError:
+        return
+
+
+def _is_link(name: str, folder: int) -> bool:
+    try:
+        return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False

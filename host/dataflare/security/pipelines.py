@@ -1,0 +1,103 @@
+"""Which pipeline a file is: its place or its contents say so, never the name that it gives itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, PlainSerializer, StringConstraints, model_validator
+
+from dataflare.errors import PermissionDenied
+from dataflare.security.fields import Digest, Frozen, StrictModel
+
+__all__ = ["Bindings", "PipelineBinding", "PipelineFile", "PipelineName", "bound_name", "require_own_name"]
+
+PipelineName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineFile:
+    """A pipeline's file, as it was read.
+
+    Args:
+        path: Its own name in its folder's real path, which has no symbolic link.
+        digest: `sha256:` and the digest of its contents.
+    """
+
+    path: Path
+    digest: str
+
+
+class PipelineBinding(StrictModel):
+    """What makes a file this pipeline. Where several things are said, each has to hold.
+
+    Attributes:
+        file: Where it is, relative to the file that says so. Anyone who can write there can change the pipeline.
+        digests: What it contains, `sha256:...`, one of these. It may be anywhere; its relative paths begin there.
+        embedded: No file is this pipeline: a program that embeds the host loads its plugins under this name.
+    """
+
+    file: Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]+$")] | None = None
+    digests: Annotated[frozenset[Digest], Field(min_length=1), PlainSerializer(sorted)] | None = None
+    embedded: bool = False
+
+    @model_validator(mode="after")
+    def _says_something(self) -> PipelineBinding:
+        if self.embedded == (self.file is not None or self.digests is not None):
+            raise ValueError("say which file it is, by `file` or `digests`, or `embedded: true` where it is none")
+        return self
+
+    def fits(self, pipeline: PipelineFile, base_dir: Path) -> bool:
+        """Whether a file is this pipeline; `base_dir` is what `file` is relative to."""
+        if self.embedded or (self.digests is not None and pipeline.digest not in self.digests):
+            return False
+        if self.file is None:
+            return True
+        bound = base_dir / self.file
+        return pipeline.path == Path(os.path.realpath(bound.parent)) / bound.name
+
+
+Bindings = Frozen[PipelineName, PipelineBinding]
+"""Pipelines by the name that policies and roles use for them."""
+
+
+def bound_name(bindings: Mapping[str, PipelineBinding], pipeline: PipelineFile, base_dir: Path, source: str) -> str:
+    """Tell what a policy or roles call a pipeline's file; empty where they do not know it.
+
+    Raises:
+        PermissionDenied: It is known under several names.
+    """
+    found = sorted(name for name, binding in bindings.items() if binding.fits(pipeline, base_dir))
+    if len(found) > 1:
+        raise PermissionDenied(
+            f"{pipeline.path} is several pipelines by {source}: {', '.join(found)}",
+            capability="pipelines",
+            hint="let one name alone stand for a file",
+        )
+    return found[0] if found else ""
+
+
+def require_own_name(
+    bindings: Mapping[str, PipelineBinding], name: str, bound: str, pipeline: PipelineFile, source: str
+) -> None:
+    """Refuse a file that calls itself by the name of another: state and shared batches are kept apart by it.
+
+    Args:
+        bindings: Who the names belong to.
+        name: What the file calls itself.
+        bound: What it is called by `bindings`.
+        pipeline: The file.
+        source: What holds the bindings, for the error.
+
+    Raises:
+        PermissionDenied: The name is another pipeline's.
+    """
+    if name in bindings and name != bound:
+        raise PermissionDenied(
+            f"{pipeline.path} ({pipeline.digest}) calls itself {name!r}, which is another pipeline by {source}",
+            capability=f"pipeline:{name}",
+            hint=f"give it another name, or bind {name!r} to it under `pipelines` in {source}",
+        )

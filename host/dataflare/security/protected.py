@@ -1,0 +1,121 @@
+"""Files that no run may write to: those that say what is allowed, those that say what happened, and code.
+
+Files are told apart by what they are, not by how they are named: by the folder that a name lies in (device and inode)
+and the name there, and by the file's own device and inode, whatever links lead to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["ProtectedFiles"]
+
+_Identity = tuple[int, int]
+_MAX_DEPTH = 4096
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class ProtectedFiles:
+    """What must never be an output. Any thread may use it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._files: dict[Path, str] = {}
+        self._trees: dict[Path, str] = {}
+
+    def add(self, path: str | os.PathLike[str], what: str) -> None:
+        """Protect a file, which need not be there yet: its name, and what a link of this name leads to.
+
+        Args:
+            path: The file.
+            what: What it is, such as `the policy`.
+        """
+        named = Path(os.path.abspath(path))
+        with self._lock:
+            for each in (named, Path(os.path.realpath(named))):
+                self._files.setdefault(each, what)
+
+    def add_tree(self, path: str | os.PathLike[str], what: str) -> None:
+        """Protect a directory with everything in it, at any depth."""
+        with self._lock:
+            self._trees.setdefault(Path(os.path.realpath(path)), what)
+
+    def reason(self, folder: int, name: str) -> str:
+        """Tell why a name may not be written; empty where it may.
+
+        Args:
+            folder: An open directory.
+            name: A name in it, of something that may be there or not.
+        """
+        with self._lock:
+            files, trees = dict(self._files), dict(self._trees)
+        parent = _identity(os.fstat(folder))
+        target = _of(name, folder)
+        for path, what in files.items():
+            if (name == path.name and parent == _of(path.parent)) or (target is not None and target == _of(path)):
+                return f"is {what}"
+            if target is not None and target in _around(path.parent):
+                return f"holds {what}"
+        around = {target, *_upwards(os.dup(folder))} - {None}
+        for path, what in trees.items():
+            if _of(path) in around:
+                return f"is in {what}"
+            if target is not None and target in _around(path):
+                return f"holds {what}"
+        return ""
+
+    def reason_of(self, path: Path) -> str:
+        """Tell why a path may not be written, links followed; empty where it may."""
+        real = Path(os.path.realpath(path))
+        # Of folders that are missing, the first decides: what is made in it is in the folder around it.
+        for folder, name in ((each.parent, each.name) for each in (real, *real.parents)):
+            try:
+                descriptor = os.open(folder, _DIRECTORY)
+            except OSError:
+                continue
+            try:
+                return self.reason(descriptor, name)
+            finally:
+                os.close(descriptor)
+        return ""
+
+
+def _identity(status: os.stat_result) -> _Identity:
+    return status.st_dev, status.st_ino
+
+
+def _of(path: str | Path, folder: int | None = None) -> _Identity | None:
+    with contextlib.suppress(OSError, ValueError):
+        return _identity(os.stat(path, dir_fd=folder))
+    return None
+
+
+def _around(path: Path) -> frozenset[_Identity]:
+    """A directory and those around it."""
+    try:
+        return frozenset(_upwards(os.open(path, _DIRECTORY)))
+    except OSError:
+        return frozenset()
+
+
+def _upwards(descriptor: int) -> Iterator[_Identity]:
+    """Walk from an open directory, which is closed at the end, up to the root."""
+    before = None
+    for _ in range(_MAX_DEPTH):
+        try:
+            identity = _identity(os.fstat(descriptor))
+            if identity == before:
+                return
+            yield identity
+            before = identity
+            above = os.open("..", _DIRECTORY, dir_fd=descriptor)
+        except OSError:
+            return
+        finally:
+            os.close(descriptor)
+        descriptor = above
+    os.close(descriptor)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_overloads, is_typeddict
 
 import pyarrow as pa
 import typer
@@ -32,7 +32,12 @@ _PART = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 SECTIONS = {
     "Host and plugins": ("Host", "Plugin", "Source", "Destination", "Processor", "Transformer", "Validator"),
-    "What a plugin may do": ("Grants", "DirectoryGrant", "HttpGrant", "Limits", "PoolSettings"),
+    "Pipelines": (
+        *("run", "load_specification", "parse_specification", "build_specification", "Specification", "Pipeline"),
+        *("RunReport", "NodeReport", "OutputReport", "Progress", "RunInterrupted"),
+    ),
+    "Policies": ("Policy", "TrustPolicy", "AuditLog", "Revocations"),
+    "What a plugin may do": ("Grants", "DirectoryGrant", "HttpGrant", "Limits", "PoolSettings", "LoadOptions"),
     "What plugins answer": (
         *("Metadata", "Health", "Dataset", "Chunk", "Estimate", "DurablePosition"),
         *("Rule", "RuleCount", "Violation", "Report", "Inspection", "PluginStats"),
@@ -308,7 +313,8 @@ def api() -> str:
             out += [*_describe(name), *([""] if title == "Host and plugins" else [])]
             listed.add(name)
         out.append("")
-    named = {*listed, *errors.__all__, "RunLost", "PoolExhausted"}
+    named = {*listed, *errors.__all__, "RunLost", "PoolExhausted", "DataError", "NodeFailed"}
+    named |= {"ManifestError", "SignatureRefused"}
     if rest := set(dataflare.__all__) - named:
         raise LookupError(f"no section of docs/reference/generate.py has {', '.join(sorted(rest))}")
     return "\n".join(out)
@@ -316,10 +322,13 @@ def api() -> str:
 
 def _describe(name: str) -> Iterator[str]:
     value = getattr(dataflare, name)
+    if is_typeddict(value):
+        yield f"- `{name}({', '.join(value.__annotations__)})`: {_first_line(value)}"
+        return
     if is_dataclass(value):
         yield f"- `{name}({', '.join(each.name for each in fields(value))})`: {_first_line(value)}"
         return
-    if not issubclass(value, Plugin | dataflare.Host):
+    if not inspect.isclass(value) or not issubclass(value, Plugin | dataflare.Host):
         yield f"- `{name}{_signature(value)}`: {_first_line(value)}"
         return
     yield f"**`{name}`** {_first_line(value)}"
@@ -343,6 +352,8 @@ def _signature(function: Any) -> str:
         default = parameter.default if plain or parameter.default is parameter.empty else ...
         shown.append(parameter.replace(annotation=parameter.empty, default=default))
     returned = inspect.Parameter.empty if inspect.isclass(function) else found.return_annotation
+    if returned == "Any" and (overloads := get_overloads(function)):
+        returned = " | ".join(each.__annotations__["return"] for each in overloads)
     text = str(found.replace(parameters=[each for each in shown if each.name != "self"], return_annotation=returned))
     return re.sub(r"-> '(.*)'$", r"-> \1", text).replace("Ellipsis", "...").replace("pa.", "pyarrow.")
 

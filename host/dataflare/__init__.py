@@ -3,7 +3,7 @@
 ```python
 from dataflare import Host
 
-with Host() as host, host.load("json-mapper.wasm", config={"drop": ["internal"]}) as mapper:
+with Host() as host, host.load("json-mapper.wasm", kind="processor") as mapper:
     print(mapper.process('{"id": 1, "internal": true}'))
 ```
 
@@ -60,8 +60,18 @@ if TYPE_CHECKING:
     )
     from dataflare.grants import DirectoryGrant, Grants, HttpGrant
     from dataflare.limits import Limits
+    from dataflare.pipeline.failures import DataError, NodeFailed, RunInterrupted
+    from dataflare.pipeline.models import Pipeline
+    from dataflare.pipeline.report import NodeReport, OutputReport, Progress, RunReport
+    from dataflare.pipeline.runner import run
+    from dataflare.pipeline.specification import (
+        Specification,
+        build_specification,
+        load_specification,
+        parse_specification,
+    )
     from dataflare.runtime.destination import Destination, RunLost
-    from dataflare.runtime.host import Host
+    from dataflare.runtime.host import Host, LoadOptions
     from dataflare.runtime.inspection import Inspection
     from dataflare.runtime.plugin import Plugin
     from dataflare.runtime.pool import PoolExhausted, PoolSettings
@@ -82,15 +92,23 @@ if TYPE_CHECKING:
     from dataflare.runtime.source import Source
     from dataflare.runtime.transformer import Transformer
     from dataflare.runtime.validator import Validator
+    from dataflare.security.audit import AuditLog
+    from dataflare.security.enforcement import Revocations
+    from dataflare.security.manifest import ManifestError
+    from dataflare.security.policy import Policy
+    from dataflare.security.signatures import SignatureRefused
+    from dataflare.security.trust import TrustPolicy
     from dataflare.values import Err, Ok, Some, Variant
 
 __all__ = [
     "AuditFailed",
+    "AuditLog",
     "CallTimeout",
     "Chunk",
     "ComponentError",
     "ConfigError",
     "CopyLimitExceeded",
+    "DataError",
     "DataflareError",
     "Dataset",
     "Destination",
@@ -113,8 +131,10 @@ __all__ = [
     "InstanceLimitExceeded",
     "LimitExceeded",
     "Limits",
+    "LoadOptions",
     "LogEvent",
     "LogLimitExceeded",
+    "ManifestError",
     "ManualClock",
     "MemoryLimitExceeded",
     "MemoryLogSink",
@@ -122,25 +142,36 @@ __all__ = [
     "MemorySecrets",
     "MemoryStateStore",
     "Metadata",
+    "NodeFailed",
+    "NodeReport",
     "NotAComponent",
     "Ok",
     "OutOfFuel",
     "OutputLimitExceeded",
+    "OutputReport",
     "PermissionDenied",
+    "Pipeline",
     "Plugin",
     "PluginError",
     "PluginFault",
     "PluginStats",
+    "Policy",
     "PoolExhausted",
     "PoolSettings",
     "Processor",
+    "Progress",
     "ProtocolFault",
     "Report",
+    "Revocations",
     "Rule",
     "RuleCount",
+    "RunInterrupted",
     "RunLost",
+    "RunReport",
+    "SignatureRefused",
     "Some",
     "Source",
+    "Specification",
     "SqliteStateStore",
     "StackOverflow",
     "StandardLogSink",
@@ -148,6 +179,7 @@ __all__ = [
     "SystemClock",
     "TableLimitExceeded",
     "Transformer",
+    "TrustPolicy",
     "UnsupportedComponent",
     "UsageError",
     "Validator",
@@ -156,6 +188,10 @@ __all__ = [
     "Violation",
     "WorkerDied",
     "WorldMismatch",
+    "build_specification",
+    "load_specification",
+    "parse_specification",
+    "run",
 ]
 
 _HOMES: Final = {
@@ -170,9 +206,15 @@ _HOMES: Final = {
     ),
     "dataflare.capabilities.metrics": ("MemoryMetrics",),
     "dataflare.capabilities.secret_stores": ("DirectorySecrets",),
-    "dataflare.capabilities.secrets": ("EnvironmentSecrets", "MemorySecrets"),
+    "dataflare.capabilities.secrets": (
+        "EnvironmentSecrets",
+        "MemorySecrets",
+    ),
     "dataflare.capabilities.sqlite_state": ("SqliteStateStore",),
-    "dataflare.capabilities.state": ("MemoryStateStore", "StateLimits"),
+    "dataflare.capabilities.state": (
+        "MemoryStateStore",
+        "StateLimits",
+    ),
     "dataflare.errors": (
         "AuditFailed",
         "CallTimeout",
@@ -210,11 +252,33 @@ _HOMES: Final = {
         "HttpGrant",
     ),
     "dataflare.limits": ("Limits",),
+    "dataflare.pipeline.failures": (
+        "DataError",
+        "NodeFailed",
+        "RunInterrupted",
+    ),
+    "dataflare.pipeline.models": ("Pipeline",),
+    "dataflare.pipeline.report": (
+        "NodeReport",
+        "OutputReport",
+        "Progress",
+        "RunReport",
+    ),
+    "dataflare.pipeline.runner": ("run",),
+    "dataflare.pipeline.specification": (
+        "Specification",
+        "build_specification",
+        "load_specification",
+        "parse_specification",
+    ),
     "dataflare.runtime.destination": (
         "Destination",
         "RunLost",
     ),
-    "dataflare.runtime.host": ("Host",),
+    "dataflare.runtime.host": (
+        "Host",
+        "LoadOptions",
+    ),
     "dataflare.runtime.inspection": ("Inspection",),
     "dataflare.runtime.plugin": ("Plugin",),
     "dataflare.runtime.pool": (
@@ -238,6 +302,12 @@ _HOMES: Final = {
     "dataflare.runtime.source": ("Source",),
     "dataflare.runtime.transformer": ("Transformer",),
     "dataflare.runtime.validator": ("Validator",),
+    "dataflare.security.audit": ("AuditLog",),
+    "dataflare.security.enforcement": ("Revocations",),
+    "dataflare.security.manifest": ("ManifestError",),
+    "dataflare.security.policy": ("Policy",),
+    "dataflare.security.signatures": ("SignatureRefused",),
+    "dataflare.security.trust": ("TrustPolicy",),
     "dataflare.values": (
         "Err",
         "Ok",

@@ -46,6 +46,28 @@ def test_kind_of_the_component_decides_the_class(
     assert plugin.digest == f"sha256:{guest.__name__}"
 
 
+@pytest.mark.parametrize(
+    ("guest", "kind"),
+    [
+        (Numbers, "source"),
+        (Shelf, "destination"),
+        (Upper, "processor"),
+        (Doubler, "transformer"),
+        (Positive, "validator"),
+    ],
+)
+def test_a_plugin_of_another_kind_than_is_asked_for_is_refused(host: Host, engine: FakeEngine, guest, kind: str):
+    assert host.load(engine.add(guest), kind=kind, name="p").kind == kind
+    other = "validator" if kind != "validator" else "source"
+    with pytest.raises(WorldMismatch, match=f"is a {kind}, not a {other}"):
+        host.load(engine.add(guest), kind=other, name="p")
+
+
+def test_a_kind_that_there_is_not_is_named(host: Host, engine: FakeEngine):
+    with pytest.raises(ConfigError, match="'sink' is not one of source, destination"):
+        host.load(engine.add(Upper), kind="sink")
+
+
 def test_component_is_read_from_a_file_and_named_after_it(host: Host, engine: FakeEngine, tmp_path: Path):
     path = tmp_path / "my upper!.wasm"
     path.write_bytes(engine.add(Upper))

@@ -277,11 +277,73 @@ def test_processor_that_makes_more_records_than_it_was_given_is_a_fault(load, en
     assert len(engine.instances) == 2
 
 
-@pytest.mark.parametrize("value", [pa.table({"n": [1]}), {"n": [1]}, None])
+@pytest.mark.parametrize("value", [{"n": [1]}, None, "n", b"n", 1])
 def test_what_is_no_batch_is_refused_before_the_plugin_sees_it(load, engine, value):
-    with pytest.raises(ValueTypeError, match=r"is no pyarrow\.RecordBatch"):
-        load(Upper, Processor).process_batch(value)
+    with pytest.raises(ValueTypeError, match=r"is not a pyarrow\.RecordBatch"):
+        list(load(Upper, Processor).process_batch(value))
     assert engine.instances == []
+
+
+@pytest.mark.parametrize("value", [[{"n": 1}], [None]])
+def test_what_is_no_batch_in_an_iterable_is_refused_in_its_turn(load, value):
+    batches = load(Doubler, Transformer).transform([numbers(1), *value])
+    assert next(batches).column("n").to_pylist() == [2]
+    with pytest.raises(ValueTypeError, match=r"is not a pyarrow\.RecordBatch"):
+        next(batches)
+
+
+# Tables and iterables of batches
+
+
+def test_a_table_gives_a_table(load):
+    table = pa.Table.from_batches([numbers(1, 2), numbers(3)])
+    found = load(Doubler, Transformer).transform(table)
+    assert isinstance(found, pa.Table)
+    assert found.to_pydict() == {"n": [2, 4, 6]}
+
+
+def test_a_table_without_rows_gives_one_of_the_plugins_columns(load):
+    found = load(Doubler, Transformer).transform(N.empty_table())
+    assert (found.num_rows, found.schema) == (0, N)
+
+
+def test_batches_are_mapped_when_they_are_taken(load, engine):
+    taken = []
+
+    def batches():
+        for n in range(3):
+            taken.append(n)
+            yield numbers(n)
+
+    transformer = load(Doubler, Transformer)
+    found = transformer.transform(batches())
+    assert taken == []
+    assert next(found).column("n").to_pylist() == [0]
+    assert taken == [0]
+    assert [rows.column("n").to_pylist() for rows in found] == [[2], [4]]
+
+
+def test_a_reader_is_an_iterable_of_batches(load):
+    reader = pa.RecordBatchReader.from_batches(N, [numbers(1), numbers(2)])
+    assert [rows.column("n").to_pylist() for rows in load(Doubler, Transformer).transform(reader)] == [[2], [4]]
+
+
+@pytest.mark.parametrize("form", [pa.Table.from_batches, list, iter])
+def test_one_report_is_made_of_many_batches(load, form):
+    report = load(Positive, Validator).validate(form([numbers(1, -1), numbers(-2), numbers(3, 4, -5)]))
+    single = load(Positive, Validator).validate(numbers(1, -1, -2, 3, 4, -5))
+    assert (report.rows_checked, report.counts) == (single.rows_checked, single.counts)
+    assert [each.row for each in report.violations] == [1, 2, 5]
+
+
+@pytest.mark.parametrize("form", [pa.Table.from_batches, list, iter])
+def test_all_batches_are_written(load, engine, form):
+    shelf: list[int] = []
+    destination = load(Shelf, Destination, shelf=shelf)
+    destination.prepare(N)
+    destination.write(form([numbers(1, 2), numbers(3)]))
+    destination.finish()
+    assert shelf == [1, 2, 3]
 
 
 # Transformers

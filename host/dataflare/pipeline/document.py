@@ -43,8 +43,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class Document:
     """A document: `value` of dicts, lists, texts, numbers, booleans and nulls, and where each part stands.
 
-    `lines` has the line, from 1, of every value by its path; for the value of a mapping it is its key's line. `digest`
-    is that of the bytes that were parsed, `sha256:` and hexadecimal digits.
+    `lines` has the line, from 1, of every value by its path; for the value of a mapping it is its key's line. It is
+    empty where the document was made in a program, and not read. `digest` is that of the bytes that were parsed,
+    `sha256:` and hexadecimal digits.
     """
 
     name: str
@@ -53,10 +54,18 @@ class Document:
     digest: str = ""
 
     def where(self, path: KeyPath) -> str:
-        """Write `file:line` of a value, or of the nearest one around it."""
+        """Write `file:line` of a value, or of the nearest one around it; without lines, `name: keys`."""
+        if not self.lines:
+            return f"{self.name}: {'.'.join(map(str, path))}" if path else self.name
         while path and path not in self.lines:
             path = path[:-1]
         return f"{self.name}:{self.lines.get(path, 1)}"
+
+    def line(self, path: KeyPath) -> int:
+        """The line of a value, or of the nearest one around it; 1 without lines."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
 
 
 def read_document(file: Path, *, name: str = "") -> Document:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from time import perf_counter
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -16,9 +17,9 @@ from dataflare.errors import ConfigError, DataflareError, PluginError, WorldMism
 from dataflare.pipeline.batching import resized
 from dataflare.pipeline.channel import Channel, Stopped
 from dataflare.pipeline.failures import NodeFailed, RunInterrupted
-from dataflare.pipeline.models import PluginNode
+from dataflare.pipeline.models import Pipeline, PluginNode
 from dataflare.pipeline.report import Progress, RunReport
-from dataflare.pipeline.specification import Specification
+from dataflare.pipeline.specification import Specification, build_specification, load_specification
 from dataflare.pipeline.stages import Stage, make_stage, workers_of
 from dataflare.pipeline.workers import map_in_order
 from dataflare.runtime.host import Host
@@ -36,7 +37,12 @@ _PROGRESS_INTERVAL_S = 0.1
 _Queue: TypeAlias = Channel[pa.RecordBatch | None]
 
 
-def run(specification: Specification, *, host: Host, progress: Callable[[Progress], object] | None = None) -> RunReport:
+def run(
+    pipeline: Specification | Pipeline | Mapping[str, Any] | str | os.PathLike[str],
+    *,
+    host: Host | None = None,
+    progress: Callable[[Progress], object] | None = None,
+) -> RunReport:
     """Run a pipeline to its end.
 
     Rows move batch by batch; between two nodes two at most wait. Nodes work at the same time, each in a thread of its
@@ -44,20 +50,28 @@ def run(specification: Specification, *, host: Host, progress: Callable[[Progres
     instead. Plugins that were loaded are closed in the end.
 
     Args:
-        specification: The pipeline.
-        host: Loads the plugins; the caller closes it.
+        pipeline: What `load_specification` or `build_specification` returned, or what one of them takes: the YAML
+            file's name, or the mapping or model that stands for it.
+        host: Loads the plugins; the caller closes it. `None` makes one for the run.
         progress: Called about ten times a second, in the caller's thread.
 
     Returns:
         What was done.
 
     Raises:
-        ConfigError: The pipeline does not fit its plugins.
+        ConfigError: The pipeline is wrong, or does not fit its plugins.
         PermissionDenied: The host's policy or roles do not let it run.
         NodeFailed: A node failed; names it, and has the report as far as the run came.
         RunInterrupted: A `KeyboardInterrupt` was raised in this thread; has the report too.
     """
-    return _Run(specification, host, progress).run()
+    if isinstance(pipeline, str | os.PathLike):
+        pipeline = load_specification(pipeline)
+    elif not isinstance(pipeline, Specification):
+        pipeline = build_specification(pipeline)
+    if host is not None:
+        return _Run(pipeline, host, progress).run()
+    with Host() as own:
+        return _Run(pipeline, own, progress).run()
 
 
 class _Run:

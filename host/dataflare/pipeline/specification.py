@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from dataflare.pipeline.targets import check_targets
 from dataflare.security.pipelines import PipelineFile
 from dataflare.user_files import as_path
 
-__all__ = ["Specification", "json_schema", "load_specification", "parse_specification"]
+__all__ = ["Specification", "build_specification", "json_schema", "load_specification", "parse_specification"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,43 @@ def parse_specification(text: str | bytes, *, file: str | os.PathLike[str]) -> S
     return _check(path, _real_folder(path), parse_document(data, name=str(path)))
 
 
+def build_specification(
+    pipeline: Pipeline | Mapping[str, Any], *, folder: str | os.PathLike[str] = "."
+) -> Specification:
+    """Make a pipeline in a program.
+
+    Args:
+        pipeline: What the YAML would hold, as mappings, lists, texts, numbers and paths, or the model of it.
+        folder: What paths are relative to.
+
+    Raises:
+        ConfigError: It is wrong; `where` names the keys, such as `pipeline 'copy': nodes.read.options`.
+    """
+    value = pipeline.model_dump(exclude_unset=True) if isinstance(pipeline, Pipeline) else _plain(pipeline, ())
+    name = value.get("name") if isinstance(value, dict) else None
+    # Policies that know pipelines by their files know this one by its contents alone, where they know it at all.
+    digest = sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+    document = Document("pipeline" if name is None else f"pipeline {name!r}", value, {}, f"sha256:{digest}")
+    path = as_path(folder, where="folder") / "(made in a program)"
+    return _check(path, _real_folder(path), document)
+
+
+def _plain(value: Any, path: KeyPath) -> Any:
+    """Turn a program's values into those that YAML has."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each, (*path, str(key))) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each, (*path, position)) for position, each in enumerate(value)]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"the number {value}, which JSON does not have", where=".".join(map(str, path)))
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        what = f"the whole number {value:.3e} does not fit 64 bits"
+        raise ConfigError(what, where=".".join(map(str, path)), hint="make it a text")
+    return value
+
+
 def json_schema() -> dict[str, Any]:
     """Make the JSON Schema (2020-12) of a pipeline's YAML, for editors."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Pipeline.model_json_schema()}
@@ -228,7 +268,7 @@ def _translate(error: ValidationError, document: Document) -> ConfigError:
         what = f"{keys}: {_describe(one)}" if keys else _describe(one)
         hint = "a node has one input" if path[-1:] == ("input",) and isinstance(one["input"], list) else ""
         where = document.where(path)
-        found.append((int(where.rpartition(":")[2]), where, what, str(context.get("hint", hint))))
+        found.append((document.line(path), where, what, str(context.get("hint", hint))))
     found.sort(key=lambda entry: entry[0])
     _, where, what, hint = found[0]
     rest = "".join(f"\n{where}: {what}{f' ({hint})' if hint else ''}" for _, where, what, hint in found[1:6])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar, Literal, TypeAlias
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ from dataflare.errors import UsageError
 from dataflare.runtime.launch import Worker
 from dataflare.runtime.plugin import Plugin, PluginParts, columns_text, same_columns
 from dataflare.runtime.results import DurablePosition
+from dataflare.runtime.tables import batches_of
 
 __all__ = ["Destination", "RunLost"]
 
@@ -51,8 +53,11 @@ class Destination(Plugin):
             worker.call(self._interface, "prepare", wit_schema)
             self._run, self._schema = "writing", schema
 
-    def write(self, rows: pa.RecordBatch) -> None:
+    def write(self, rows: pa.RecordBatch | pa.Table | Iterable[pa.RecordBatch]) -> None:
         """Write a batch. Its records need not be safe before `flush`.
+
+        Args:
+            rows: A batch. A table, or an iterable of batches, is written batch by batch.
 
         Raises:
             PluginError: The plugin answered with an error: none of the batch's records counts as written.
@@ -61,6 +66,10 @@ class Destination(Plugin):
             UsageError: No run is under way, the batch has another schema than `prepare` was given, or the plugin is
                 closed.
         """
+        if not isinstance(rows, pa.RecordBatch):
+            for each in batches_of(rows):
+                self.write(each)
+            return
         batch = self._wit_batch(rows)
         with self._data_lease(rows.num_rows) as worker:
             self._require_run("write", finished_too=False)

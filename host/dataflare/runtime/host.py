@@ -9,7 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, TypedDict, Unpack, get_args, overload
 
 from dataflare.capabilities.clock import Clock, SystemClock
 from dataflare.capabilities.config import PluginConfig
@@ -22,7 +22,7 @@ from dataflare.capabilities.state import MemoryStateStore, StateStore
 from dataflare.capabilities.tasks import LatestProgress, ProgressSink
 from dataflare.data.batches import MAX_BATCH_BYTES
 from dataflare.engine.types import Shape
-from dataflare.errors import ConfigError, UsageError
+from dataflare.errors import ConfigError, UsageError, WorldMismatch
 from dataflare.grants import Grants
 from dataflare.limits import Limits
 from dataflare.runtime.arguments import ComponentFile, ComponentSource, check_arguments, default_name
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from dataflare.security.behaviour import Alert, BehaviourSettings
     from dataflare.security.trust import TrustPolicy
 
-__all__ = ["Host"]
+__all__ = ["Host", "LoadOptions"]
 
 _log = logging.getLogger("dataflare.host")
 _CLASSES: Final[Mapping[str, type[Plugin]]] = {
@@ -67,6 +67,20 @@ Isolation: TypeAlias = Literal["none", "process"]
 _STATEFUL: Final = frozenset({"source", "destination"})
 _ONE_INSTANCE: Final = PoolSettings(maximum=1, idle_timeout_s=None)
 _NO_LIMITS_GIVEN: Final = Limits()
+
+
+class LoadOptions(TypedDict, total=False):
+    """The arguments of `Host.load` by keyword, without `kind`; `load` says what they mean."""
+
+    name: str | None
+    config: Mapping[str, Any] | None
+    grants: Grants | None
+    limits: Limits | None
+    namespace: str
+    pool: PoolSettings | None
+    signature: bytes | None
+    isolation: Isolation
+    pipeline: AdmittedPipeline | None
 
 
 class Host:
@@ -272,10 +286,35 @@ class Host:
         self._require_open()
         return self._admission.admit_pipeline(name, file)
 
+    @overload
+    def load(
+        self, component: ComponentSource, *, kind: Literal["source"], **options: Unpack[LoadOptions]
+    ) -> Source: ...
+    @overload
+    def load(
+        self, component: ComponentSource, *, kind: Literal["destination"], **options: Unpack[LoadOptions]
+    ) -> Destination: ...
+    @overload
+    def load(
+        self, component: ComponentSource, *, kind: Literal["processor"], **options: Unpack[LoadOptions]
+    ) -> Processor: ...
+    @overload
+    def load(
+        self, component: ComponentSource, *, kind: Literal["transformer"], **options: Unpack[LoadOptions]
+    ) -> Transformer: ...
+    @overload
+    def load(
+        self, component: ComponentSource, *, kind: Literal["validator"], **options: Unpack[LoadOptions]
+    ) -> Validator: ...
+    @overload
+    def load(
+        self, component: ComponentSource, *, kind: str | None = None, **options: Unpack[LoadOptions]
+    ) -> Plugin: ...
     def load(
         self,
         component: ComponentSource,
         *,
+        kind: str | None = None,
         name: str | None = None,
         config: Mapping[str, Any] | None = None,
         grants: Grants | None = None,
@@ -290,6 +329,8 @@ class Host:
 
         Args:
             component: The component's file, or its contents.
+            kind: `source`, `destination`, `processor`, `transformer` or `validator`: another one is refused, and type
+                checkers and editors know the class of what is returned. `None` takes any.
             name: The plugin's name in logs, metrics, errors and for its state, `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`;
                 `None` takes the file's.
             config: The plugin's configuration: what JSON can hold. The plugin checks it when it is started.
@@ -313,7 +354,7 @@ class Host:
         Raises:
             NotAComponent: It is no component.
             UnsupportedComponent: It has what the engine cannot carry.
-            WorldMismatch: It is a plugin of no world of the standard.
+            WorldMismatch: It is a plugin of no world of the standard, or not of this kind.
             PermissionDenied: It needs what is not granted, the policy has no rule for it, or the principal may not run
                 the pipeline.
             SignatureRefused: A signature is needed, and this one is not good enough.
@@ -322,6 +363,8 @@ class Host:
             UsageError: The host is closed.
         """
         self._require_open()
+        if kind is not None and kind not in _CLASSES:
+            raise ConfigError(f"{kind!r} is not one of {', '.join(_CLASSES)}", where="kind")
         plugin = default_name(component) if name is None else name
         check_arguments(plugin, namespace, config, grants, limits)
         if isolation not in get_args(Isolation):
@@ -334,7 +377,7 @@ class Host:
             identity = self._admission.identify(found.contents, found.signature, name=plugin, file=found.name)
             granted_as = namespace if pipeline is None else pipeline.granted_as
             granted, ceilings = self._admission.settle(identity, grants=grants, limits=limits, pipeline=granted_as)
-            return self._load(found, identity, plugin, settings, granted, ceilings, namespace, pool, isolation)
+            return self._load(found, identity, plugin, settings, granted, ceilings, namespace, pool, isolation, kind)
 
     def _load(
         self,
@@ -347,6 +390,7 @@ class Host:
         namespace: str,
         pool: PoolSettings | None,
         isolation: Isolation,
+        wanted_kind: str | None,
     ) -> Plugin:
         admitted: list[tuple[str, PoolSettings, Namespace, Capabilities]] = []
         audit = self._admission.auditor(identity, namespace)
@@ -364,6 +408,8 @@ class Host:
 
         def admit(shape: Shape) -> None:
             kind = check_world(shape, component=file.name)
+            if wanted_kind not in (None, kind):
+                raise WorldMismatch(f"is a {kind}, not a {wanted_kind}", component=file.name, hint="leave `kind` out")
             self._admission.check_imports(identity, shape.imports)
             check_grants(shape, grants, plugin=plugin)
             chosen_pool = _pool_of(kind, pool)

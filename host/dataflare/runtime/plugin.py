@@ -245,8 +245,7 @@ class Plugin:
 
     def _wit_batch(self, rows: pa.RecordBatch) -> Batch:
         if not isinstance(rows, pa.RecordBatch):
-            hint = "take each of its `to_batches()`" if isinstance(rows, pa.Table) else ""
-            raise ValueTypeError(f"a {type(rows).__name__} is no pyarrow.RecordBatch", hint=hint)
+            raise ValueTypeError(f"a {type(rows).__name__} is not a pyarrow.RecordBatch")
         return Batch(rows, max_bytes=self._parts.max_batch_bytes)
 
     def _wit_schema(self, schema: pa.Schema) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, overload
 
 import pyarrow as pa
 
 from dataflare.runtime.plugin import Plugin
+from dataflare.runtime.tables import map_rows
 
 __all__ = ["Processor"]
 
@@ -40,14 +42,27 @@ class Processor(Plugin):
                 worker.observation.returned(int(result is not None), len(result or ""))
             return result
 
-    def process_batch(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+    # Without types of pyarrow, which has none of its own, these are all one to a type checker.
+    @overload
+    def process_batch(self, rows: pa.RecordBatch) -> pa.RecordBatch: ...
+    @overload
+    def process_batch(self, rows: pa.Table) -> pa.Table: ...  # type: ignore[overload-cannot-match]
+    @overload
+    def process_batch(self, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]: ...  # type: ignore[overload-cannot-match]
+    def process_batch(self, rows: Any) -> Any:
         """Map each record of a batch, in order; those that it drops are left out.
+
+        Args:
+            rows: A batch. A table gives a table, and an iterable of batches, such as a reader, an iterator that maps
+                each when it is taken.
 
         Raises:
             PluginError: The plugin answered with an error.
             PluginFault: It trapped, or returned more rows than it was given.
             UsageError: The plugin is closed.
         """
+        if not isinstance(rows, pa.RecordBatch):
+            return map_rows(rows, self.process_batch)
         batch = self._wit_batch(rows)
         with self._data_lease(rows.num_rows) as worker:
             result: pa.RecordBatch = worker.call(self._interface, "process-batch", batch).arrow

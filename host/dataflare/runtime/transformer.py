@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, overload
 
 import pyarrow as pa
 
 from dataflare.runtime.launch import Worker
 from dataflare.runtime.plugin import Plugin, PluginParts, columns_text, same_columns
+from dataflare.runtime.tables import map_rows
 
 __all__ = ["Transformer"]
 
@@ -37,14 +39,27 @@ class Transformer(Plugin):
         self._promise = (schema, promised)
         return promised
 
-    def transform(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+    # Without types of pyarrow, which has none of its own, these are all one to a type checker.
+    @overload
+    def transform(self, rows: pa.RecordBatch) -> pa.RecordBatch: ...
+    @overload
+    def transform(self, rows: pa.Table) -> pa.Table: ...  # type: ignore[overload-cannot-match]
+    @overload
+    def transform(self, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]: ...  # type: ignore[overload-cannot-match]
+    def transform(self, rows: Any) -> Any:
         """Map a batch; the result may have more or fewer rows.
+
+        Args:
+            rows: A batch. A table gives a table, and an iterable of batches, such as a reader, an iterator that maps
+                each when it is taken.
 
         Raises:
             PluginError: The plugin answered with an error.
             PluginFault: It trapped, or the result has another schema than `output_schema` said for this input.
             UsageError: The plugin is closed.
         """
+        if not isinstance(rows, pa.RecordBatch):
+            return map_rows(rows, self.transform)
         batch = self._wit_batch(rows)
         with self._data_lease(rows.num_rows) as worker:
             result: pa.RecordBatch = worker.call(self._interface, "transform", batch).arrow

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import ClassVar
 
 import pyarrow as pa
 
 from dataflare.runtime.plugin import Plugin
 from dataflare.runtime.results import Report, Rule, RuleCount, Violation
+from dataflare.runtime.tables import merge_reports
 from dataflare.texts import cut, cut_name
 
 __all__ = ["Validator"]
@@ -29,14 +31,19 @@ class Validator(Plugin):
         """
         return [Rule(cut_name(each.name), cut(each.description), each.severity) for each in self._call("rules")]
 
-    def validate(self, rows: pa.RecordBatch) -> Report:
+    def validate(self, rows: pa.RecordBatch | pa.Table | Iterable[pa.RecordBatch]) -> Report:
         """Check a batch.
+
+        Args:
+            rows: A batch. A table, or an iterable of batches, is checked batch by batch, with one report.
 
         Raises:
             PluginError: The plugin answered with an error.
             PluginFault: It trapped, or its report does not fit the batch or itself.
             UsageError: The plugin is closed.
         """
+        if not isinstance(rows, pa.RecordBatch):
+            return merge_reports(rows, self.validate)
         batch = self._wit_batch(rows)
         with self._data_lease(rows.num_rows) as worker:
             found = worker.call(self._interface, "validate", batch)

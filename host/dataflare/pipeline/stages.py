@@ -185,6 +185,7 @@ def make_stage(specification: Specification, name: str, plugin: Any, files: Conn
         return _plugin_stage(specification, node, NodeReport(name, plugin.kind, node.plugin), plugin, files)
     if isinstance(node, ReadNode):
         path = specification.path(node.read)
+        # Each file that is read has to be one that a policy grants: what opens more files asks for each.
         if files.is_restricted:
             files.open_input(path, connector=node.connector).close()
         source = open_source(node, path)

@@ -2,35 +2,58 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
+import struct
+import subprocess
+import threading
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from arena import Arena, attack, bystander
+import orjson
+import pyarrow as pa
+
+from arena import ROWS, Arena, Mutation, answers, attack, bystander, probe
 from attacks_limits import monster
-from dataflare.errors import CallTimeout, ProtocolFault, WorkerDied
+from dataflare.data.ipc import encode_stream
+from dataflare.errors import (
+    CallTimeout,
+    HostCallLimitExceeded,
+    OutputLimitExceeded,
+    ProtocolFault,
+    WorkerDied,
+)
 from dataflare.grants import DirectoryGrant, Grants
 from dataflare.limits import Limits
-from dataflare.runtime.isolation.process import IsolatedInstance
-from dataflare.runtime.isolation.wire import BrokenWire, Wire
+from dataflare.runtime.isolation import spawn
+from dataflare.runtime.isolation import wire as wires
+from dataflare.runtime.isolation.instance import IsolatedInstance
+from dataflare.runtime.isolation.wire import Wire
 from dataflare.runtime.processor import Processor
+from plugin_wat import Hostile
 
 
 def isolated(arena: Arena, **limits: float) -> tuple[Processor, IsolatedInstance]:
     plugin = arena.load(monster().binary, isolation="process", limits=Limits(**limits))  # type: ignore[arg-type]
     arena.at_close(plugin.close)
     plugin.start()
+    return plugin, instance_of(plugin)
+
+
+def instance_of(plugin: Processor) -> IsolatedInstance:
     instance = plugin._pool._idle[0][0].instance
     assert isinstance(instance, IsolatedInstance)
-    return plugin, instance
+    return instance
 
 
 @attack("processes")
 def process_that_is_ended(arena: Arena) -> None:
     """End the process, to take the host along."""
     plugin, instance = isolated(arena)
-    os.kill(instance.pid or 0, signal.SIGKILL)
+    os.kill(instance.pid, signal.SIGKILL)
     arena.raises(WorkerDied, lambda: plugin.process(monster().order("well")), says="signal 9")
     assert plugin.process(monster().order("well")) is None and plugin.stats.faults == 1
 
@@ -39,7 +62,7 @@ def process_that_is_ended(arena: Arena) -> None:
 def process_that_stands_still(arena: Arena) -> None:
     """Never answer, past the time that the worker itself would watch."""
     plugin, instance = isolated(arena, call_timeout_s=0.3)
-    os.kill(instance.pid or 0, signal.SIGSTOP)
+    os.kill(instance.pid, signal.SIGSTOP)
     began = time.monotonic()
     arena.passes_limit(CallTimeout, lambda: plugin.process(monster().order("well")))
     assert time.monotonic() - began < 6
@@ -55,57 +78,254 @@ def loop_in_a_process(arena: Arena) -> None:
 
 
 class Impostor:
-    """What a worker says once an attacker speaks for it."""
+    """What speaks in place of a worker: it starts as a worker does, and answers calls with data as an attacker says."""
 
-    def __init__(self, instance: IsolatedInstance, *message: object) -> None:
-        ours, theirs = socket.socketpair()
-        self._old = instance._wire
-        instance._wire = Wire(ours, instance._kept, max_batch_bytes=2**20)
-        self._speaker = Wire(theirs, instance._kept, max_batch_bytes=2**20)
-        self._speaker.send(*message)
+    def __init__(self, arena: Arena, answer: Callable[[Impostor], None]) -> None:
+        self._answer = answer
+        self.stopped = threading.Event()
+        arena.at_close(self.close)
+        self._threads: list[threading.Thread] = []
+        self._real_start = spawn.start
+        spawn.start = self._start
+        arena.at_close(self._give_back)
+
+    def _give_back(self) -> None:
+        spawn.start = self._real_start
+
+    def _start(self, entry: str, descriptors: Sequence[int], **_: Any) -> subprocess.Popen[bytes]:
+        connection, self.memory = map(os.dup, descriptors)
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=connection)
+        self.wire = Wire(self.socket, self.memory, os.fstat(self.memory).st_size)
+        thread = threading.Thread(target=self._run, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return subprocess.Popen(["sleep", "60"], start_new_session=True)
+
+    def _run(self) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            self.wire.receive()
+            self.say(["confined", ["nothing"]])
+            self.say(["ready", FIGURES])
+            while True:
+                function = orjson.loads(self.wire.receive()[0])[0][2]
+                if function.startswith("process"):
+                    self._answer(self)
+                else:
+                    self.say(["result", FIGURES, True], [NOTHING])
+
+    def say(self, plain: list[Any], typed: Sequence[Any] = (), beside: bytes = b"") -> None:
+        self.wire.send(orjson.dumps([plain, list(typed)]), [memoryview(beside)])
+
+    def raw(self, data: bytes) -> None:
+        self.socket.setblocking(True)
+        self.socket.sendall(data)
+        self.socket.setblocking(False)
 
     def close(self) -> None:
-        self._old.close()
-        self._speaker.close()
+        self.stopped.set()
+        for thread in self._threads:
+            thread.join(5)
 
 
-def speaking(arena: Arena, *message: object) -> None:
-    plugin, instance = isolated(arena)
-    impostor = Impostor(instance, *message)
-    arena.at_close(impostor.close)
-    arena.raises(ProtocolFault, lambda: plugin.process(monster().order("well")))
-    assert not instance.alive
-    assert plugin.process(monster().order("well")) is None, "the next call has a new worker"
+SECRETS = "dataflare:host/secrets@1.0.0"
+FIGURES = [0] * 9
+NOTHING = [0, None]
+"""`ok(none)`, as `process` may return it."""
+
+
+def imposed(
+    arena: Arena, answer: Callable[[Impostor], None], component: Hostile | None = None, **options: Any
+) -> Processor:
+    """A plugin whose worker is an impostor."""
+    Impostor(arena, answer)
+    options.setdefault("limits", Limits(call_timeout_s=1.0))
+    plugin = arena.load((component or monster()).binary, isolation="process", **options)
+    arena.at_close(plugin.close)
+    return plugin
+
+
+def speaking(arena: Arena, plain: list[Any], typed: Sequence[Any] = (), *, says: str = "") -> None:
+    """One message in place of a worker's answer to `process` is refused, and the instance is gone."""
+    plugin = imposed(arena, lambda impostor: impostor.say(plain, typed))
+    instance = instance_of(plugin.start())
+    arena.raises(ProtocolFault, lambda: plugin.process("x"), says=says)
+    assert not instance.alive and instance._process.poll() is not None
+
+
+def asking(arena: Arena, answer: Callable[[Impostor], None], **limits: int) -> Processor:
+    """As `imposed`, with a plugin that may ask for a secret."""
+    made = probe("secrets#get", "(i32.const 1024) (i32.const 5) (i32.const 512)")
+    grants = Grants(secrets=frozenset({"token"}))
+    return imposed(arena, answer, made, grants=grants, limits=Limits(**limits))  # type: ignore[arg-type]
 
 
 @attack("processes")
 def process_that_asks_for_what_was_not_granted(arena: Arena) -> None:
     """Ask the host for a secret over the worker's own connection, past the plugin's imports."""
-    speaking(arena, "host", "dataflare:host/secrets@1.0.0", "get", ["token"])
+    speaking(arena, ["host", "dataflare:host/secrets@1.0.0", "get"], ["token"], says="not granted")
 
 
 @attack("processes")
 def process_that_speaks_another_language(arena: Arena) -> None:
-    """Send the host what is no message, hoping that it is unpickled or trusted."""
-    speaking(arena, "ready")
-    speaking(arena, "result", 1)
-    speaking(arena, "failed", "SystemExit", [], {}, True)
+    """Send the host what is not a message, hoping that it is unpickled or trusted."""
+    speaking(arena, ["ready", FIGURES], says="does not fit")
+    speaking(arena, ["result", 1], says="does not fit")
+    speaking(arena, ["confined", ["everything"]], says="does not fit")
+    plugin = imposed(arena, lambda impostor: impostor.raw(b"\x80\x04cos\nsystem\n(S'true'\ntR."))
+    arena.raises(ProtocolFault, lambda: plugin.process("x"))
+
+
+@attack("processes")
+def result_of_another_type(arena: Arena) -> None:
+    """Answer `process` with a number, `process-batch` with a text, and the like."""
+    for value in (5, "text", [0, 5], [0, [5]], [2, None], [0, [[0, 99]]], [1, None], [1, [99, None]], {"ok": None}):
+        speaking(arena, ["result", FIGURES, True], [value])
+    speaking(arena, ["result", FIGURES, True], [], says="0 values in place of 1")
+    plugin = imposed(arena, lambda impostor: impostor.say(["result", FIGURES, True], [[0, 1]]))
+    arena.raises(ProtocolFault, lambda: plugin.process_batch(ROWS))
+
+
+@attack("processes")
+def batch_that_is_none(arena: Arena) -> None:
+    """Answer with bytes in place of a batch, which the host is to read past their end."""
+    plugin = imposed(arena, lambda impostor: impostor.say(["result", FIGURES, True], [[0, [0, 16]]], b"\xff" * 16))
+    arena.raises(ProtocolFault, lambda: plugin.process_batch(ROWS), says="batch")
+
+
+@attack("processes")
+def figures_that_are_none(arena: Arena) -> None:
+    """Say that it took less than no time, or calls beyond counting, to spoil what is watched."""
+    for figures in ([-1] * 9, [2**63] * 9, [True] * 9, ["x"] * 9, [0] * 8):
+        speaking(arena, ["result", figures, True], [NOTHING], says="figures")
+
+
+@attack("processes")
+def error_of_the_hosts_own(arena: Arena) -> None:
+    """Fail with an exception that ends the host, or that the host takes for its own."""
+    for kind in ("SystemExit", "KeyboardInterrupt", "PermissionDenied", "ConfigError", "os", "__doc__"):
+        failed = ["failed", kind, "x" * 10**6, "", "", [], FIGURES, True]
+        plugin = imposed(arena, lambda impostor, failed=failed: impostor.say(failed))
+        error = arena.raises(WorkerDied, lambda plugin=plugin: plugin.process("x"))
+        assert len(str(error)) < 20_000
+    speaking(arena, ["failed", "GuestPanic", ["text"], "", "", [], FIGURES, True], says="does not fit")
+
+
+@attack("processes")
+def handle_that_the_worker_made_up(arena: Arena) -> None:
+    """Drop an object of the host that the plugin does not hold, and use one."""
+    speaking(arena, ["drop", 1], says="handle")
+    speaking(arena, ["drop", -1], says="handle")
+
+
+@attack("processes")
+def arguments_of_another_type(arena: Arena) -> None:
+    """Call a function of the host with what its type does not allow."""
+    for args in ([5], [["token"]], [None], [[0, 99]], [{"name": "token"}], [], ["token", "token"]):
+        plugin = asking(arena, lambda impostor, args=args: impostor.say(["host", SECRETS, "get"], args))
+        arena.raises(ProtocolFault, lambda plugin=plugin: plugin.process("x"))
+    arena.assert_nothing_denied_is_allowed("secrets")
+
+
+@attack("processes")
+def calls_that_the_worker_does_not_count(arena: Arena) -> None:
+    """Call the host more often than `host_calls`, from a worker that has stopped counting."""
+
+    def flood(impostor: Impostor) -> None:
+        for _ in range(30):
+            impostor.say(["host", SECRETS, "get"], ["token"])
+            impostor.wire.receive()
+        impostor.say(["result", FIGURES, True], [NOTHING])
+
+    plugin = asking(arena, flood, host_calls=20)
+    arena.passes_limit(HostCallLimitExceeded, lambda: plugin.process("x"))
+
+
+@attack("processes")
+def output_that_the_worker_does_not_count(arena: Arena) -> None:
+    """Return more than `output_bytes`, from a worker that has stopped counting."""
+    text = b"x" * 5000
+    answer = [0, [[0, len(text)]]]
+    plugin = imposed(
+        arena,
+        lambda impostor: impostor.say(["result", FIGURES, True], [answer], text),
+        limits=Limits(output_bytes=1000),
+    )
+    arena.passes_limit(OutputLimitExceeded, lambda: plugin.process("x"))
+
+
+@attack("processes")
+def process_that_stops_while_it_is_sent_something(arena: Arena) -> None:
+    """Stop during a large transfer to the worker, so that the host waits for ever."""
+    plugin, instance = isolated(arena, call_timeout_s=0.3)
+    os.kill(instance.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    # All through the connection, which holds less.
+    inline, wires._INLINE_BYTES = wires._INLINE_BYTES, 2**30
+    try:
+        arena.passes_limit(CallTimeout, lambda: plugin.process(monster().order("well", "x" * 4 * 2**20)))
+    finally:
+        wires._INLINE_BYTES = inline
+    assert time.monotonic() - began < 6
+    assert plugin.process(monster().order("well")) is None
+
+
+@attack("processes")
+def answer_that_drips(arena: Arena) -> None:
+    """Answer byte by byte, each in good time."""
+
+    def drip(impostor: Impostor) -> None:
+        impostor.raw(struct.pack("<IQ", 10_000, 0))
+        while not impostor.stopped.wait(0.05):
+            impostor.raw(b" ")
+
+    plugin = imposed(arena, drip, limits=Limits(call_timeout_s=0.3))
+    plugin.start()
+    began = time.monotonic()
+    arena.passes_limit(CallTimeout, lambda: plugin.process("x"))
+    assert time.monotonic() - began < 5
 
 
 @attack("processes")
 def memory_that_changes_after_it_was_checked(arena: Arena) -> None:
-    """Send a batch in memory that the worker can still change, after the host has validated it."""
-    ours, theirs = socket.socketpair()
-    wire = Wire(ours, arena, max_batch_bytes=2**20)  # type: ignore[arg-type]  # no handles are sent
-    descriptor = os.memfd_create("batch", os.MFD_ALLOW_SEALING)
-    os.write(descriptor, b"x" * 64)
-    text = b'[["batch", 0]]'
-    socket.send_fds(theirs, [(1).to_bytes(4, "little") + len(text).to_bytes(4, "little") + bytes(8)], [descriptor])
-    theirs.sendall(text)
-    arena.raises(BrokenWire, lambda: wire.receive(5), says="could still change")
-    os.close(descriptor)
-    wire.close()
-    theirs.close()
+    """Change a batch in shared memory after the host has validated it."""
+    rows = pa.record_batch({"n": list(range(20_000))})
+    stream = bytes(encode_stream(rows))
+    kept: list[Impostor] = []
+
+    def answer(impostor: Impostor) -> None:
+        kept.append(impostor)
+        impostor.say(["result", FIGURES, True], [[0, [0, len(stream)]]], stream)
+
+    found = imposed(arena, answer).process_batch(rows)
+    os.pwrite(kept[0].memory, b"\xff" * len(stream), 0)
+    assert found.equals(rows)
+
+
+@attack("processes")
+def message_without_end(arena: Arena) -> None:
+    """Promise a message of gigabytes, so that the host makes room for it."""
+    for head in (struct.pack("<IQ", 2**32 - 1, 0), struct.pack("<IQ", 2, 2**40)):
+        plugin = imposed(arena, lambda impostor, head=head: impostor.raw(head))
+        arena.raises(ProtocolFault, lambda plugin=plugin: plugin.process("x"), says="bytes")
+
+
+@attack("processes")
+def interrupt_while_the_worker_is_silent(arena: Arena) -> None:
+    """Keep the operator's Ctrl-C from having any effect."""
+    plugin, instance = isolated(arena)
+    os.kill(instance.pid, signal.SIGSTOP)
+
+    def interrupt() -> None:
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    began = time.monotonic()
+    arena.raises(KeyboardInterrupt, lambda: plugin.process(monster().order("well")))
+    assert time.monotonic() - began < 1
+    thread.join()
+    assert not instance.alive and plugin.process(monster().order("well")) is None
 
 
 @attack("processes")
@@ -125,3 +345,43 @@ def files_and_sockets_from_within_the_process(arena: Arena) -> None:
     # Granted directories are open in the host alone.
     opened = [os.readlink(f"/proc/{instance.pid}/fd/{each}") for each in os.listdir(f"/proc/{instance.pid}/fd")]
     assert not any(str(folder) in each for each in opened), opened
+
+
+def _waits_longer(wire: Wire, ready: Any, deadline: float) -> None:
+    while not ready.poll(1000):
+        if time.monotonic() > deadline + 6:
+            raise TimeoutError
+
+
+def _memory_itself(wire: Wire, size: int) -> pa.Buffer:
+    import mmap
+
+    return pa.py_buffer(mmap.mmap(wire._memory, size))
+
+
+PROCESS = "dataflare.runtime.isolation"
+MUTATIONS = [
+    Mutation(
+        f"{PROCESS}.wire:Wire._wait",
+        _waits_longer,
+        ("process_that_stands_still", "process_that_stops_while_it_is_sent_something"),
+    ),
+    Mutation(f"{PROCESS}.wire:Wire._load", _memory_itself, ("memory_that_changes_after_it_was_checked",)),
+    Mutation(f"{PROCESS}.wire:MAX_TEXT_BYTES", 2**40, ("message_without_end",)),
+    Mutation(f"{PROCESS}.typed_values:Reader.read", lambda _, ty, value: value, ("result_of_another_type",)),
+    Mutation(f"{PROCESS}.typed_values:Reader._text", lambda _, value: value, ("arguments_of_another_type",)),
+    Mutation(f"{PROCESS}.instance:IsolatedInstance._take", answers(None), ("figures_that_are_none",)),
+    Mutation(
+        f"{PROCESS}.instance:IsolatedInstance._error",
+        lambda instance, kind, text, *_: getattr(__builtins__, kind, ValueError)(text),
+        ("error_of_the_hosts_own",),
+    ),
+    Mutation(f"{PROCESS}.instance:_Kept.drop", answers(None), ("handle_that_the_worker_made_up",)),
+    Mutation("dataflare.engine.tally:Tally.check_calls", answers(None), ("calls_that_the_worker_does_not_count",)),
+    Mutation(
+        f"{PROCESS}.instance:IsolatedInstance._result",
+        lambda instance, func, message: instance._channel.read(message, [func.result])[0][0],
+        ("output_that_the_worker_does_not_count",),
+    ),
+    Mutation(f"{PROCESS}.typed_values:decode_stream", answers(ROWS), ("batch_that_is_none",)),
+]

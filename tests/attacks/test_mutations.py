@@ -157,7 +157,6 @@ MUTATIONS = [
     ),
     Mutation("dataflare.engine.memory:Ledger.admit", answers(True), ("memory_that_is_too_large_from_the_start",)),
     Mutation("dataflare.engine.engine:remaining_s", answers(float("inf")), ("deadlock_on_a_busy_plugin",)),
-    Mutation("dataflare.runtime.isolation.wire:_SEALS", 0, ("memory_that_changes_after_it_was_checked",)),
     Mutation("dataflare.data.ipc:_Decoder._add", answers(None), ("decompression_bomb",)),
 ]
 MUTATIONS += [each for module in attack_modules() for each in getattr(module, "MUTATIONS", ())]

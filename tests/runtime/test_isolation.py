@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
+import select
 import signal
-import socket
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,16 +30,11 @@ from dataflare import (
     OutOfFuel,
     PluginError,
     Processor,
-    ProtocolFault,
     Source,
     Transformer,
     WorkerDied,
 )
-from dataflare.data.batches import Batch
-from dataflare.runtime.isolation.jail import confine
-from dataflare.runtime.isolation.process import IsolatedInstance
-from dataflare.runtime.isolation.wire import BrokenWire, Wire
-from dataflare.values import Err, Ok, Some, Variant
+from dataflare.runtime.isolation.instance import IsolatedInstance
 
 COMPONENTS = Path(__file__).parents[2] / "guest-sdks" / "rust" / "components"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sealed memory is Linux's")
@@ -178,182 +174,168 @@ def test_exception_of_a_host_function_comes_through_unchanged(tmp_path_factory):
 
 
 def test_unknown_isolation_is_refused(host):
-    with pytest.raises(ConfigError, match="none of none, process"):
+    with pytest.raises(ConfigError, match="none of none, process, process-best-effort"):
         mapper(host, isolation="thread")
 
 
-# The jail.
-
-
-def _try(connection: Any) -> None:
-    """What a confined process can still do, tried within one."""
-    in_force = confine(data_bytes=2**30)
-    tries: dict[str, Callable[[], object]] = {
-        "read": lambda: open("/etc/passwd").close(),
-        "write": lambda: open("/tmp/dataflare-jail", "w").close(),
-        "list": lambda: os.listdir("/"),
-        "socket": lambda: socket.socket(),
-        "fork": os.fork,
-        "exec": lambda: os.execv("/bin/true", ["true"]),
-        "allocate": lambda: bytearray(3 * 2**30),
-        "import": lambda: __import__("colorsys"),
-        "memory": lambda: os.close(os.memfd_create("x")),
-    }
-    results = {}
-    for name, attempt in tries.items():
-        try:
-            if attempt() == 0 and name == "fork":
-                os._exit(0)
-            results[name] = "done"
-        except (OSError, MemoryError) as error:
-            results[name] = type(error).__name__
-    connection.send((in_force, results))
-
-
-def test_confined_process_reaches_nothing():
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("fork").Process(target=_try_in_one_thread, args=(theirs,))
-    process.start()
-    assert ours.poll(20)
-    in_force, results = ours.recv()
-    process.join()
-    # What the kernel does not have is not told to be in force.
-    if "seccomp" in in_force:
-        assert results["socket"] == results["fork"] == results["exec"] == "PermissionError"
-    if "landlock" in in_force:
-        assert results["read"] == results["write"] == results["list"] == "PermissionError"
-    if "rlimits" in in_force:
-        assert results["allocate"] == "MemoryError"
-    assert "no-new-privileges" in in_force
-    assert results["import"] == results["memory"] == "done"
-
-
-def _try_in_one_thread(connection: Any) -> None:
-    _try(connection)
+# Starts and ends.
 
 
 def test_worker_says_how_it_is_confined(host):
     with mapper(host) as plugin:
         instance = instance_of(plugin)
-        assert "no-new-privileges" in instance.in_force
-        status = Path(f"/proc/{instance.pid}/status").read_text()
-        assert "NoNewPrivs:\t1" in status
-        assert ("Seccomp:\t2" in status) == ("seccomp" in instance.in_force)
+        assert {"no-new-privileges", "no-capabilities", "parent-death", "rlimits", "seccomp"} <= set(instance.in_force)
+        status = status_of(instance)
+        assert (status["NoNewPrivs"], status["Seccomp"], int(status["CapEff"], 16)) == ("1", "2", 0)
+        assert ("unprivileged" in instance.in_force) == (os.getuid() == 0)
+        assert "0" not in status["Uid"].split() and "0" not in status["Gid"].split()
 
 
-# The wire.
+def status_of(instance: IsolatedInstance) -> dict[str, str]:
+    lines = Path(f"/proc/{instance.pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-class NoHandles:
-    def number_of(self, thing: Any) -> int:
-        return 7
-
-    def thing_of(self, number: int) -> Any:
-        return {7: "seven"}[number]
-
-
-@pytest.fixture
-def wires() -> Iterator[tuple[Wire, Wire]]:
-    one, other = socket.socketpair()
-    pair = Wire(one, NoHandles(), max_batch_bytes=2**20), Wire(other, NoHandles(), max_batch_bytes=2**20)
-    yield pair
-    for each in pair:
-        each.close()
+def test_worker_outlives_the_thread_that_started_it(host):
+    with mapper(host) as plugin:
+        thread = threading.Thread(target=plugin.start)
+        thread.start()
+        thread.join()
+        time.sleep(0.05)
+        assert plugin.process("{}") == '{"k":1}' and plugin.stats.faults == 0
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        *(None, True, 0, -(2**63), 2**64 - 1, 1.5, float("inf"), "text\0\u00e9", b"\0bytes", [1, [2]], (1, "a")),
-        *(
-            frozenset({"a"}),
-            Ok(),
-            Ok([1]),
-            Err(Variant("case", "x")),
-            Some(Some(None)),
-            Variant("none", None),
-            {"a": 1},
-        ),
-    ],
-)
-def test_value_arrives_as_it_was_sent(wires, value):
-    wires[0].send("x", value)
-    assert wires[1].receive(5) == ["x", value]
-
-
-def test_batches_arrays_records_and_handles_arrive(wires):
-    class Reader:
-        def close_handle(self) -> None: ...
-
-    rows = pa.record_batch({"a": [1, 2]})
-    wires[0].send(Batch(rows), np.arange(3, dtype="<u8"), Some(Reader()))
-    batch, array, handle = wires[1].receive(5)
-    assert batch.arrow.equals(rows) and array.tolist() == [0, 1, 2] and handle == Some("seven")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *(
-            b"{}",
-            b"[",
-            b'[["bytes", 0, 99]]',
-            b'[["bytes", -1, 1]]',
-            b'[["batch", 0]]',
-            b'[["handle", 8]]',
-            b'[{"a": 1}]',
-        ),
-        *(
-            b'[["array", "|O", 0, 8]]',
-            b'[["no-such"]]',
-            b'[["record", 1]]',
-            b"[" + b'["list", ' * 5000 + b"0" + b"]" * 5001,
-        ),
-    ],
-)
-def test_message_that_is_none_is_refused(text):
-    one, other = socket.socketpair()
-    with one:
-        wire = Wire(other, NoHandles(), max_batch_bytes=2**20)
-        one.sendall(
-            len(text).to_bytes(8, "little")[:0] + b"\0\0\0\0" + len(text).to_bytes(4, "little") + bytes(8) + text
-        )
-        with pytest.raises(BrokenWire):
-            wire.receive(5)
-        wire.close()
-
-
-def test_memory_that_is_not_sealed_is_refused():
-    one, other = socket.socketpair()
-    with one:
-        wire = Wire(other, NoHandles(), max_batch_bytes=2**20)
-        descriptor = os.memfd_create("x", os.MFD_ALLOW_SEALING)
-        os.write(descriptor, b"x" * 100)
-        text = b'[["batch", 0]]'
-        head = (1).to_bytes(4, "little") + len(text).to_bytes(4, "little") + bytes(8)
-        socket.send_fds(one, [head], [descriptor])
-        one.sendall(text)
-        with pytest.raises(BrokenWire, match="could still change"):
-            wire.receive(5)
+@pytest.mark.parametrize("how", ["SIGKILL", "exit"])
+def test_worker_ends_with_its_host(tmp_path, how):
+    code = """
+import os, signal, sys, time
+from pathlib import Path
+from dataflare import Host
+with Host(cache_dir=Path(sys.argv[2])) as host:
+    plugin = host.load(Path(sys.argv[1]), isolation="process")
+    plugin.start()
+    print(plugin._pool._idle[0][0].instance.pid, flush=True)
+    time.sleep(60) if sys.argv[3] == "SIGKILL" else os._exit(0)
+"""
+    tmp_path.chmod(0o700)
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, COMPONENTS / "json-mapper.wasm", tmp_path, how], stdout=subprocess.PIPE
+    )
+    with child:
+        assert child.stdout is not None
+        worker = int(child.stdout.readline())
+        descriptor = os.pidfd_open(worker)
+        # It computes, or is stopped: the end of the connection alone would tell it nothing.
+        os.kill(worker, signal.SIGSTOP)
+        if how == "SIGKILL":
+            child.kill()
+        assert select.select([descriptor], [], [], 10)[0], "the worker is still there"
         os.close(descriptor)
-        wire.close()
 
 
-def test_huge_message_is_refused_before_memory_is_taken():
-    one, other = socket.socketpair()
-    with one:
-        wire = Wire(other, NoHandles(), max_batch_bytes=2**20)
-        one.sendall(bytes(4) + b"\xff" * 4 + b"\xff" * 8)
-        with pytest.raises(BrokenWire, match="size"):
-            wire.receive(5)
-        wire.close()
+def test_no_process_is_left_behind(host):
+    before = children()
+    with mapper(host) as plugin:
+        instance_of(plugin)
+        assert len(children()) == len(before) + 1
+        os.kill(instance_of(plugin).pid, signal.SIGKILL)
+        with pytest.raises(WorkerDied):
+            plugin.process("{}")
+    assert children() == before
 
 
-def test_worker_that_speaks_nonsense_is_killed(host, monkeypatch):
+def children() -> list[str]:
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split() + [
+        pid
+        for task in os.listdir("/proc/self/task")
+        if task != str(os.getpid())
+        for pid in Path(f"/proc/self/task/{task}/children").read_text().split()
+    ]
+
+
+def test_interrupt_ends_the_worker_and_comes_through_at_once(host):
     with mapper(host) as plugin:
         instance = instance_of(plugin)
-        monkeypatch.setattr(Wire, "receive", lambda *_: ["host", "dataflare:host/secrets@1.0.0", "get", ["token"]])
-        with pytest.raises(ProtocolFault, match="not granted"):
-            instance.call("x", "y")
-        monkeypatch.undo()
-        assert not instance.alive
+        os.kill(instance.pid, signal.SIGSTOP)
+        timer = threading.Timer(0.2, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+        timer.start()
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            plugin.process("{}")
+        assert time.monotonic() - began < 0.5
+        assert not instance.alive and not Path(f"/proc/{instance.pid}").exists()
+        assert plugin.process("{}") == '{"k":1}'
+
+
+def test_error_in_the_guest_leaves_the_worker_alive(host):
+    with mapper(host) as plugin:
+        first = instance_of(plugin)
+        with pytest.raises(PluginError):
+            plugin.process("{")
+        assert instance_of(plugin) is first
+
+
+def test_forked_host_starts_workers_of_its_own(host):
+    child = os.fork()
+    if child == 0:
+        try:
+            with mapper(host) as plugin:
+                os._exit(0 if plugin.process("{}") == '{"k":1}' else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+# A kernel that lacks a part.
+
+_WITHOUT = """
+import ctypes, os, struct, sys
+from pathlib import Path
+from dataflare import ConfigError, Host
+from dataflare.runtime.isolation import seccomp
+from dataflare.runtime.isolation.privileges import no_new_privileges
+part, isolation, component, cache = sys.argv[1:]
+host = Host(cache_dir=Path(cache))
+plugin = host.load(Path(component), isolation=isolation, config={"set": {"k": 1}})
+numbers = {"landlock": (444, 445, 446), "seccomp": (seccomp.NUMBERS[os.uname().machine]["seccomp"],)}[part]
+# What a kernel without it answers: ENOSYS.
+program = [(0x20, 0, 0, 0)] + [each for n in numbers for each in ((0x15, 0, 1, n), (0x06, 0, 0, 0x50026))]
+program.append((0x06, 0, 0, 0x7FFF0000))
+code = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *each) for each in program))
+no_new_privileges()
+libc = ctypes.CDLL(None)
+header = ctypes.create_string_buffer(struct.pack("<HxxxxxxQ", len(program), ctypes.addressof(code)))
+assert libc.syscall(seccomp.NUMBERS[os.uname().machine]["seccomp"], 1, 1, header) == 0
+try:
+    assert plugin.process("{}") == '{"k":1}'
+    print(*plugin._pool._idle[0][0].instance.in_force)
+except ConfigError as error:
+    print("refused:", error)
+plugin.close()
+host.close()
+"""
+
+
+def without(part: str, isolation: str, cache: Path) -> str:
+    cache.chmod(0o700)
+    command = [sys.executable, "-c", _WITHOUT, part, isolation, COMPONENTS / "json-mapper.wasm", cache]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_kernel_without_seccomp_is_an_error_that_names_it(tmp_path):
+    said = without("seccomp", "process", tmp_path)
+    assert said.startswith("refused: isolation: this machine cannot confine a process: seccomp: Function not impl")
+    assert "process-best-effort" in said
+
+
+def test_weaker_jail_is_taken_where_the_operator_accepts_it(tmp_path):
+    in_force = without("seccomp", "process-best-effort", tmp_path).split()
+    assert "seccomp" not in in_force and {"rlimits", "no-new-privileges"} <= set(in_force)
+
+
+def test_kernel_without_landlock_opens_no_files_at_all(tmp_path):
+    in_force = without("landlock", "process", tmp_path).split()
+    assert "seccomp" in in_force and "no-files" in in_force
+    assert not any(each.startswith("landlock") for each in in_force)

@@ -43,6 +43,18 @@ OnViolation: TypeAlias = Annotated[
 ]
 
 
+class BestEffort(Strict):
+    """A process of its own, confined as far as the kernel can."""
+
+    process: Literal["best-effort"]
+
+
+Isolation: TypeAlias = Annotated[
+    Annotated[Literal["none", "process"], Tag("|plain")] | Annotated[BestEffort, Tag("|weaker")],
+    Discriminator(lambda value: "|weaker" if isinstance(value, dict | BestEffort) else "|plain"),
+]
+
+
 class PluginNode(Strict):
     """A plugin. Its kind, and so whether it takes an input, is found in the component."""
 
@@ -51,8 +63,10 @@ class PluginNode(Strict):
     config: dict[str, JsonValue] = Field(default={}, description="The plugin's own configuration.")
     grants: GrantsModel = GrantsModel()
     limits: LimitsModel = LimitsModel()
-    isolation: Literal["none", "process"] = Field(
-        default="none", description="`process` runs the plugin in a confined process of its own."
+    isolation: Isolation = Field(
+        default="none",
+        description="`process` runs the plugin in a confined process of its own; `{process: best-effort}` also where "
+        "the kernel lacks a part of what confines it.",
     )
     workers: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         default=None,

@@ -155,7 +155,7 @@ class _Run:
             grants=self._specification.grants[name] if "grants" in given else None,
             limits=self._specification.limits[name] if "limits" in given else None,
             namespace=self._specification.pipeline.name,
-            isolation=node.isolation,
+            isolation=node.isolation if isinstance(node.isolation, str) else "process-best-effort",
             pool=_pool(node, kind),
             pipeline=self._admitted,
         )

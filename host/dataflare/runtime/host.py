@@ -61,7 +61,7 @@ _log = logging.getLogger("dataflare.host")
 _CLASSES: Final[Mapping[str, type[Plugin]]] = {
     each.kind: each for each in (Source, Destination, Processor, Transformer, Validator)
 }
-Isolation: TypeAlias = Literal["none", "process"]
+Isolation: TypeAlias = Literal["none", "process", "process-best-effort"]
 """Where a plugin's instances live: in the host's process, or each in one of its own."""
 
 _STATEFUL: Final = frozenset({"source", "destination"})
@@ -343,8 +343,9 @@ class Host:
                 have one.
             signature: The component's signature, where one is needed; `None` takes the `.sig` file beside the
                 component's.
-            isolation: `process` puts each instance into a process of its own, which is confined as far as the kernel
-                can and killed where it does not keep to its time. Starting one takes about a second.
+            isolation: `process` puts each instance into a process of its own, which is confined by the kernel and
+                killed where it does not keep to its time; starting one takes about half a second. Where the kernel
+                lacks a part of that, the plugin does not start; `process-best-effort` leaves the part out.
             pipeline: What `admit_pipeline` returned for the pipeline's file. `None`: the caller vouches that this is
                 the pipeline that `namespace` names, which then gets what the policy and roles say of that name.
 
@@ -443,8 +444,8 @@ class Host:
             )
             kind, chosen_pool, fellows, capabilities = admitted[0]
             _log.debug("plugin %r: a %s from %s, may use %s", plugin, kind, file.name, _granted(grants))
-            if isolation == "process":
-                compiled = self._isolated(compiled, file.contents)
+            if isolation != "none":
+                compiled = self._isolated(compiled, file.contents, best_effort=isolation == "process-best-effort")
             parts = PluginParts(
                 name=plugin,
                 component=compiled,
@@ -488,14 +489,20 @@ class Host:
     def _remaining_s(self) -> float:
         return min(self._engine.remaining_s(), isolated_remaining_s())
 
-    def _isolated(self, component: Component, binary: bytes) -> Component:
+    def _isolated(self, component: Component, binary: bytes, *, best_effort: bool) -> Component:
         # Only here: few hosts start processes.
         from dataflare.runtime.isolation.process import IsolatedComponent
 
         cache_dir = getattr(self._engine, "cache_dir", None)
         if cache_dir is None:
             raise ConfigError("needs an engine that keeps compiled components in a folder", where="isolation")
-        return IsolatedComponent(component, binary, cache_dir=cache_dir, max_batch_bytes=self._services.max_batch_bytes)
+        return IsolatedComponent(
+            component,
+            binary,
+            cache_dir=cache_dir,
+            max_batch_bytes=self._services.max_batch_bytes,
+            best_effort=best_effort,
+        )
 
     def cancel(self, namespace: str = "default") -> None:
         """Ask the plugins of a namespace to end: those that were granted `tasks` can see it, from any thread.

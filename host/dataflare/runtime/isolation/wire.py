@@ -1,265 +1,187 @@
-"""What goes between the host and a worker: values as JSON, bytes beside it, batches as sealed memory.
+"""Frames between the host and a worker: a text, and bytes beside it, over a socket and a piece of shared memory.
 
-Nothing of what a worker sends is unpickled or run. Batches come as memory that its sender has sealed, so that it cannot
-change any more when it is looked at.
+Neither side sends descriptors. Large bytes go through memory of a fixed size that both sides write to and read from by
+system calls, and that neither maps: what has been received is a copy, which the sender cannot change any more.
+
+Every transfer has a deadline, so that a side that stands still or drips bytes holds the other one up for no longer.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import fcntl
 import math
-import mmap
 import os
+import select
 import socket
 import struct
-from types import SimpleNamespace
-from typing import Any, Final, Protocol
+import time
+from collections.abc import Sequence
+from typing import Final
 
-import numpy as np
-import orjson
 import pyarrow as pa
 
-from dataflare.data.batches import Batch
-from dataflare.data.ipc import decode_stream, encode_stream
-from dataflare.values import Err, Ok, Some, Variant
+from dataflare.budgets import current
 
-__all__ = ["BrokenWire", "Handles", "Wire"]
+__all__ = ["MAX_TEXT_BYTES", "BrokenWire", "TooLarge", "Wire", "make_memory"]
 
-MAX_FRAME_BYTES: Final = 2**31
-MAX_FDS: Final = 64
-_HEAD: Final = struct.Struct("<IIQ")  # descriptors, bytes of JSON, bytes beside it
-_SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-_DTYPES: Final = frozenset({"|b1", "|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f4", "<f8"})
+MAX_TEXT_BYTES: Final = 16 * 2**20
+TRANSFER_S: Final = 60.0
+"""What a message that has begun may take, whatever the deadline."""
+_INLINE_BYTES: Final = 32 * 2**10
+_HEAD: Final = struct.Struct("<IQ")  # bytes of text, bytes beside it
+_MAX_TRANSFER: Final = 2**30
 
 
 class BrokenWire(Exception):
-    """What came is no message."""
+    """What came is not a message."""
 
 
-class Handles(Protocol):
-    """Objects that stay where they are, and are known to the other side by a number."""
-
-    def number_of(self, thing: Any) -> int:
-        """The number of an object of this side, or of one of the other side."""
-
-    def thing_of(self, number: int) -> Any:
-        """The object of a number; KeyError where there is none."""
+class TooLarge(Exception):
+    """What was to be sent is larger than a message may be."""
 
 
-class Wire:
-    """One end of a socket; one thread at a time.
+def make_memory(size: int) -> int:
+    """Make the shared memory of a wire: its size is fixed, so that a worker cannot take more by it.
 
-    Args:
-        connection: A stream socket of the Unix domain.
-        handles: What stays on one side.
-        max_batch_bytes: What a batch that comes may take.
+    Returns:
+        A descriptor.
     """
+    import fcntl
 
-    def __init__(self, connection: socket.socket, handles: Handles, *, max_batch_bytes: int) -> None:
-        self._socket = connection
-        self._handles = handles
-        self._max_batch_bytes = max_batch_bytes
-
-    def close(self) -> None:
-        """Close this end; idempotent."""
-        self._socket.close()
-
-    def send(self, *message: Any) -> None:
-        """Send a message.
-
-        Raises:
-            OSError: The other side has gone.
-            TypeError: Something cannot be sent.
-        """
-        parts: list[bytes] = []
-        files: list[int] = []
-        try:
-            text = orjson.dumps([self._encoded(each, parts, files) for each in message])
-            beside = b"".join(parts)
-            head = _HEAD.pack(len(files), len(text), len(beside))
-            if files:
-                socket.send_fds(self._socket, [head], files)
-            else:
-                self._socket.sendall(head)
-            self._socket.sendall(text)
-            self._socket.sendall(beside)
-        finally:
-            for descriptor in files:
-                os.close(descriptor)
-
-    def receive(self, timeout_s: float | None = None) -> list[Any]:
-        """Wait for a message.
-
-        Raises:
-            TimeoutError: None came in time.
-            EOFError: The other side has gone.
-            BrokenWire: What came is none.
-        """
-        self._socket.settimeout(timeout_s)
-        files: list[int] = []
-        try:
-            head, files, _, _ = socket.recv_fds(self._socket, _HEAD.size, MAX_FDS)
-            head += self._exactly(_HEAD.size - len(head)) if head else b""
-            if not head:
-                raise EOFError
-            count, text_size, beside_size = _HEAD.unpack(head)
-            if count != len(files) or text_size + beside_size > MAX_FRAME_BYTES:
-                raise BrokenWire("a message of a size that is not allowed")
-            text, beside = self._exactly(text_size), self._exactly(beside_size)
-            try:
-                message = orjson.loads(text)
-                if not isinstance(message, list):
-                    raise BrokenWire("a message that is no list")
-                return [self._decoded(each, memoryview(beside), files) for each in message]
-            except (ValueError, TypeError, KeyError, IndexError, RecursionError, pa.ArrowException) as error:
-                raise BrokenWire(f"a message that cannot be read: {type(error).__name__}") from error
-        except ConnectionError as error:
-            raise EOFError from error
-        finally:
-            self._socket.settimeout(None)
-            for descriptor in files:
-                os.close(descriptor)
-
-    def _exactly(self, size: int) -> bytes:
-        data = bytearray(size)
-        view = memoryview(data)
-        got = 0
-        while got < size:
-            more = self._socket.recv_into(view[got:])
-            if not more:
-                raise EOFError
-            got += more
-        return bytes(data)
-
-    # Values. Plain ones are JSON's own; all others are lists that begin with what they are.
-
-    def _encoded(self, value: Any, parts: list[bytes], files: list[int]) -> Any:
-        def inner(each: Any) -> Any:
-            return self._encoded(each, parts, files)
-
-        match value:
-            case None | bool() | int() | str():
-                return value
-            case float():
-                return value if math.isfinite(value) else ["float", str(value)]
-            case bytes() | bytearray() | memoryview() | pa.Buffer():
-                return ["bytes", _put(bytes(value), parts), len(memoryview(value).cast("B"))]
-            case np.ndarray():
-                data = np.ascontiguousarray(value).tobytes()
-                return ["array", value.dtype.str, _put(data, parts), len(data)]
-            case list():
-                return ["list", *map(inner, value)]
-            case tuple() if not hasattr(value, "_fields"):
-                return ["tuple", *map(inner, value)]
-            case frozenset() | set():
-                return ["set", *map(inner, value)]
-            case dict():
-                return ["dict", *([inner(k), inner(v)] for k, v in value.items())]
-            case Ok():
-                return ["ok", inner(value.value)]
-            case Err():
-                return ["err", inner(value.error)]
-            case Some():
-                return ["some", inner(value.value)]
-            case Variant():
-                return ["variant", value.case, inner(value.value)]
-            case Batch():
-                files.append(_sealed(encode_stream(value.arrow)))
-                return ["batch", len(files) - 1]
-        names = _fields(value)
-        if hasattr(value, "close_handle") or names is None:
-            return ["handle", self._handles.number_of(value)]
-        return ["record", *([name, inner(getattr(value, name))] for name in names)]
-
-    def _decoded(self, value: Any, beside: memoryview, files: list[int]) -> Any:
-        if not isinstance(value, list):
-            if isinstance(value, dict):
-                raise BrokenWire("an object")
-            return value
-        kind, *rest = value
-
-        def inner(each: Any) -> Any:
-            return self._decoded(each, beside, files)
-
-        match kind:
-            case "float":
-                return float(rest[0])
-            case "bytes":
-                return bytes(_part(beside, *rest))
-            case "array" if rest[0] in _DTYPES:
-                return np.frombuffer(bytes(_part(beside, *rest[1:])), np.dtype(rest[0]))
-            case "list":
-                return [inner(each) for each in rest]
-            case "tuple":
-                return tuple(inner(each) for each in rest)
-            case "set":
-                return frozenset(inner(each) for each in rest)
-            case "dict":
-                return {inner(k): inner(v) for k, v in rest}
-            case "ok":
-                return Ok(inner(rest[0]))
-            case "err":
-                return Err(inner(rest[0]))
-            case "some":
-                return Some(inner(rest[0]))
-            case "variant":
-                return Variant(str(rest[0]), inner(rest[1]))
-            case "batch":
-                return Batch(
-                    decode_stream(_mapped(files[rest[0]]), self._max_batch_bytes), max_bytes=self._max_batch_bytes
-                )
-            case "handle":
-                return self._handles.thing_of(rest[0])
-            case "record":
-                return SimpleNamespace(**{str(name): inner(each) for name, each in rest})
-        raise BrokenWire(f"a value of the kind {str(kind)[:40]!r}")
-
-
-def _put(data: bytes, parts: list[bytes]) -> int:
-    at = sum(map(len, parts))
-    parts.append(data)
-    return at
-
-
-def _part(beside: memoryview, at: int, size: int) -> memoryview:
-    if not (isinstance(at, int) and isinstance(size, int)) or at < 0 or size < 0 or at + size > len(beside):
-        raise BrokenWire("bytes that are not there")
-    return beside[at : at + size]
-
-
-def _fields(value: Any) -> tuple[str, ...] | None:
-    """The fields of a record; `None` for what is none."""
-    if dataclasses.is_dataclass(value):
-        return tuple(each.name for each in dataclasses.fields(value))
-    if isinstance(value, SimpleNamespace):
-        return tuple(vars(value))
-    if hasattr(value, "_fields"):
-        return tuple(value._fields)
-    slots = getattr(type(value), "__slots__", None)
-    return (slots,) if isinstance(slots, str) else None if slots is None else tuple(slots)
-
-
-def _sealed(data: pa.Buffer) -> int:
-    descriptor = os.memfd_create("batch", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    descriptor = os.memfd_create("dataflare", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+        os.ftruncate(descriptor, size)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
 
 
-def _mapped(descriptor: int) -> Any:
-    """The contents of sealed memory, which lives as long as they are in use."""
-    try:
-        seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
-    except OSError:
-        seals = 0
-    if seals & _SEALS != _SEALS:
-        raise BrokenWire("memory that could still change")
-    size = os.fstat(descriptor).st_size
-    return pa.py_buffer(mmap.mmap(descriptor, size, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED)) if size else b""
+class Wire:
+    """One end of a connection; one thread at a time. Closes what it is given.
+
+    Args:
+        connection: A stream socket of the Unix domain.
+        memory: The descriptor of the shared memory.
+        memory_bytes: How large that is.
+    """
+
+    def __init__(self, connection: socket.socket, memory: int, memory_bytes: int) -> None:
+        self._socket = connection
+        connection.setblocking(False)
+        self._memory = memory
+        self._memory_bytes = memory_bytes
+        self._in = select.poll()
+        self._in.register(connection, select.POLLIN)
+        self._out = select.poll()
+        self._out.register(connection, select.POLLOUT)
+        self._closed = False
+
+    def close(self) -> None:
+        """Close this end; idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._socket.close()
+            os.close(self._memory)
+
+    def send(self, text: bytes, parts: Sequence[memoryview] = (), *, deadline: float = math.inf) -> None:
+        """Send a message.
+
+        Args:
+            text: Its text.
+            parts: The bytes beside it, in order.
+            deadline: When it must have left, on the clock `time.monotonic`.
+
+        Raises:
+            TooLarge: It is larger than a message may be; nothing was sent.
+            TimeoutError: The other side did not take it in time.
+            OSError: The other side has gone.
+        """
+        size = sum(each.nbytes for each in parts)
+        if len(text) > MAX_TEXT_BYTES or size > self._memory_bytes:
+            raise TooLarge(f"a message of {len(text)} and {size} bytes")
+        deadline = min(deadline, time.monotonic() + TRANSFER_S)
+        data = [_HEAD.pack(len(text), size), text]
+        if size <= _INLINE_BYTES:
+            data += map(bytes, parts)
+        else:
+            at = 0
+            for part in parts:
+                at = self._store(part, at)
+        rest = memoryview(b"".join(data))
+        while rest:
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except BlockingIOError:
+                self._wait(self._out, deadline)
+
+    def receive(self, *, deadline: float = math.inf) -> tuple[bytes, pa.Buffer]:
+        """Wait for a message.
+
+        Args:
+            deadline: When it must be there, on the clock `time.monotonic`.
+
+        Returns:
+            Its text, and the bytes beside it.
+
+        Raises:
+            TimeoutError: It did not come in time.
+            EOFError: The other side has gone.
+            BrokenWire: What came is not a message.
+            OverHostBytes: There is no room for it in the current budget.
+        """
+        try:
+            self._wait(self._in, deadline)
+            deadline = min(deadline, time.monotonic() + TRANSFER_S)
+            text_size, size = _HEAD.unpack(self._exactly(_HEAD.size, deadline))
+            if text_size > MAX_TEXT_BYTES or size > self._memory_bytes:
+                raise BrokenWire(f"a message of {text_size} and {size} bytes")
+            if size <= _INLINE_BYTES:
+                data = self._exactly(text_size + size, deadline)
+                return data[:text_size], pa.py_buffer(data[text_size:])
+            return self._exactly(text_size, deadline), self._load(size)
+        except ConnectionError as error:
+            raise EOFError from error
+
+    def _exactly(self, size: int, deadline: float) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            try:
+                # Memory is taken for what has come, not for what a head promises.
+                more = self._socket.recv(min(size - len(data), 2**20))
+            except BlockingIOError:
+                self._wait(self._in, deadline)
+                continue
+            if len(more) == size:
+                return more
+            if not more:
+                raise EOFError
+            data += more
+        return bytes(data)
+
+    def _wait(self, ready: select.poll, deadline: float) -> None:
+        while True:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError
+            # In milliseconds, as many as an `int` of C holds.
+            if ready.poll(None if left_s == math.inf else min(math.ceil(left_s * 1000), 2**30)):
+                return
+
+    def _store(self, part: memoryview, at: int) -> int:
+        part = part.cast("B")
+        while part:
+            written = os.pwrite(self._memory, part[:_MAX_TRANSFER], at)
+            part, at = part[written:], at + written
+        return at
+
+    def _load(self, size: int) -> pa.Buffer:
+        current().require(size)
+        parts: list[bytes] = []
+        while size:
+            part = os.pread(self._memory, min(size, _MAX_TRANSFER), sum(map(len, parts)))
+            if not part:
+                raise BrokenWire("bytes that are not there")
+            parts.append(part)
+            size -= len(part)
+        return pa.py_buffer(parts[0] if len(parts) == 1 else b"".join(parts))

@@ -2,46 +2,41 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import pkgutil
 import socket
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+import dataflare.data
+import dataflare.engine
 from dataflare.data import batches
+from dataflare.engine.component import Component
+from dataflare.engine.engine import Engine
+from dataflare.engine.instance import CallStats, Instance
 from dataflare.errors import DataflareError, PluginError, PluginFault
-from dataflare.limits import Limits
-from dataflare.runtime.isolation.jail import confine
-from dataflare.runtime.isolation.wire import Wire
+from dataflare.runtime.isolation.channel import Channel
+from dataflare.runtime.isolation.jail import JailIncomplete, confine
+from dataflare.runtime.isolation.wire import TooLarge, Wire
+from dataflare.runtime.isolation.worker_task import Task
 
-__all__ = ["Remote", "Task", "main"]
+__all__ = ["Remote", "main"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """What a worker has to do.
-
-    Args:
-        binary: The component.
-        name: The plugin's name.
-        cache_dir: Where it is compiled already.
-        limits: The instance's ceilings.
-        functions: By interface, the functions that the host serves, and whether each takes views and texts as bytes.
-        max_batch_bytes: What a batch may take.
-        data_bytes: What the process may take; `None` for any.
-    """
-
-    binary: bytes
-    name: str
-    cache_dir: Path
-    limits: Limits
-    functions: Mapping[str, Mapping[str, tuple[bool, bool]]]
-    max_batch_bytes: int
-    data_bytes: int | None
-
-
-class HostFailed(Exception):
-    """A function of the host raised; the host knows what."""
+_LATE_MODULES: Final = (
+    "_strptime",
+    "encodings.ascii",
+    "encodings.latin_1",
+    "linecache",
+    "pyarrow.compute",
+    "traceback",
+)
+"""What is else imported when it is first needed, when no file can be read any more."""
 
 
 class Remote:
@@ -53,13 +48,16 @@ class Remote:
 
     def close_handle(self) -> None:
         """Tell the host that the plugin has dropped it."""
-        self._worker.wire.send("drop", self.number)
+        self._worker.tell("drop", self.number)
 
 
 class _Worker:
-    def __init__(self, connection: socket.socket, task: Task) -> None:
-        self._task = task
-        self.wire = Wire(connection, self, max_batch_bytes=task.max_batch_bytes)
+    def __init__(self, wire: Wire) -> None:
+        self._channel = Channel(wire, self, (), max_batch_bytes=0)
+        message = self._channel.receive()
+        self._binary = message.beside.to_pybytes()
+        self._wire = wire
+        self._task = Task.from_json(message.plain[0])
 
     def number_of(self, thing: Any) -> int:
         if isinstance(thing, Remote):
@@ -69,76 +67,128 @@ class _Worker:
     def thing_of(self, number: int) -> Any:
         return Remote(number, self)
 
-    def functions(self) -> dict[str, dict[str, Callable[..., Any]]]:
+    def tell(self, *plain: Any) -> None:
+        self._channel.send(self._channel.pack(*plain))
+
+    def run(self, parent: int, memory_bytes: int) -> None:
+        task = self._task
+        with Engine(cache_dir=Path(task.cache_dir)) as engine:
+            limits = task.limits
+            component = engine.load(
+                self._binary, name=task.name, fuel=limits.fuel is not None, timed=limits.call_timeout_s is not None
+            )
+            del self._binary
+            resources = component.shape.resources
+            self._channel = Channel(self._wire, self, resources, max_batch_bytes=task.max_batch_bytes)
+            _load_late()
+            try:
+                in_force = confine(
+                    data_bytes=task.data_bytes,
+                    address_bytes=task.address_bytes,
+                    file_bytes=memory_bytes,
+                    parent=parent,
+                    best_effort=task.best_effort,
+                )
+            except JailIncomplete as missing:
+                self.tell("incomplete", missing.part, missing.reason)
+                return
+            self.tell("confined", in_force)
+            try:
+                instance = component.instantiate(
+                    self._functions(component), limits=limits, stderr=lambda line: self.tell("stderr", line)
+                )
+            except Exception as error:
+                self._failed(error, CallStats())
+                return
+            self.tell("ready", astuple(instance.stats))
+            with instance:
+                while self._serve(component, instance):
+                    pass
+
+    def _serve(self, component: Component, instance: Instance) -> bool:
+        message = self._channel.receive()
+        match message.plain:
+            case ["call", str(interface), str(function)]:
+                func = component.shape.exports[interface].funcs[function]
+                args, _ = self._channel.read(message, [ty for _, ty in func.params])
+                try:
+                    result = instance.call(interface, function, *args)
+                    packed = self._channel.pack(
+                        "result", astuple(instance.stats), instance.alive, typed=[(func.result, result)]
+                    )
+                    self._channel.send(packed)
+                except Exception as error:
+                    self._failed(error, instance.stats, alive=instance.alive)
+                return True
+        return False
+
+    def _functions(self, component: Component) -> dict[str, dict[str, Callable[..., Any]]]:
         """What the plugin gets: batches are handled here, everything else by the host."""
-        made: dict[str, dict[str, Callable[..., Any]]] = {
-            name: {each: self._proxy(name, each, *marks) for each, marks in functions.items()}
-            for name, functions in self._task.functions.items()
+        made = {
+            interface: {name: self._proxy(component, interface, name, *marks) for name, marks in functions.items()}
+            for interface, functions in self._task.functions.items()
         }
         made[batches.INTERFACE] = batches.imports(max_batch_bytes=self._task.max_batch_bytes)
         return made
 
-    def _proxy(self, interface: str, name: str, views: bool, raw_text: bool) -> Callable[..., Any]:
+    def _proxy(
+        self, component: Component, interface: str, name: str, views: bool, raw_text: bool
+    ) -> Callable[..., Any]:
+        func = component.shape.imports[interface].funcs[name]
+        params = [ty for _, ty in func.params]
+
         def call(*args: Any) -> Any:
-            self.wire.send("host", interface, name, list(args))
-            kind, value = self.wire.receive()
-            if kind != "answer":
-                raise HostFailed
+            channel = self._channel
+            channel.send(channel.pack("host", interface, name, typed=list(zip(params, args, strict=True))))
+            (value,), _ = channel.read(channel.receive(), [func.result])
             return value
 
         if views:
             call.takes_views = True  # type: ignore[attr-defined]  # what the engine looks for
         if raw_text:
-            call.text_as_bytes = True  # type: ignore[attr-defined]  # likewise
+            call.text_as_bytes = True  # type: ignore[attr-defined]  # the same
         return call
 
-    def run(self) -> None:
-        from dataflare.engine.engine import Engine
-
-        task = self._task
-        with Engine(cache_dir=task.cache_dir) as engine:
-            try:
-                component = engine.load(
-                    task.binary,
-                    name=task.name,
-                    fuel=task.limits.fuel is not None,
-                    timed=task.limits.call_timeout_s is not None,
-                )
-                in_force = confine(data_bytes=task.data_bytes)
-                instance = component.instantiate(
-                    self.functions(), limits=task.limits, stderr=lambda line: self.wire.send("stderr", line)
-                )
-            except Exception as error:
-                self._failed(error, {})
-                return
-            self.wire.send("ready", list(in_force), asdict(instance.stats))
-            with instance:
-                while (message := self.wire.receive())[0] == "call":
-                    _, interface, function, args = message
-                    try:
-                        result = instance.call(interface, function, *args)
-                        self.wire.send("result", result, asdict(instance.stats), instance.alive)
-                    except Exception as error:
-                        self._failed(error, asdict(instance.stats), alive=instance.alive)
-
-    def _failed(self, error: Exception, stats: dict[str, int], *, alive: bool = False) -> None:
-        if isinstance(error, HostFailed):
-            self.wire.send("host-failed", stats)
-            return
-        fields: dict[str, Any] = {"message": str(error), "hint": ""}
+    def _failed(self, error: Exception, stats: CallStats, *, alive: bool = False) -> None:
+        kind = type(error).__name__
+        backtrace: tuple[str, ...] = ()
+        message, hint, export = str(error), "", ""
+        if isinstance(error, TooLarge):
+            kind, message = "OutputLimitExceeded", f"was to send {error}, more than a process of its own can"
         if isinstance(error, DataflareError):
-            fields = {"message": error.message, "hint": error.hint}
+            message, hint = error.message, error.hint
         if isinstance(error, PluginFault | PluginError):
-            fields |= {"export": error.export}
-            fields["message"] = fields["message"].removeprefix(f"plugin {error.plugin!r}, {error.export}: ")
+            export = error.export
+            message = message.removeprefix(f"plugin {error.plugin!r}, {error.export}: ")
         if isinstance(error, PluginFault):
-            fields |= {"backtrace": list(error.backtrace)}
-        self.wire.send("failed", type(error).__name__, fields, stats, alive)
+            backtrace = error.backtrace
+        self.tell("failed", kind, message, hint, export, backtrace, astuple(stats), alive)
 
 
-def main(connection: socket.socket, task: Task) -> None:
-    """Live until the host says otherwise, or has gone."""
+def _load_late() -> None:
+    """Import what is imported late, and have Arrow look for time zones: later, no file can be found by its name."""
+    for package in (dataflare.data, dataflare.engine):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+    for name in _LATE_MODULES:
+        importlib.import_module(name)
     try:
-        _Worker(connection, task).run()
-    except (EOFError, OSError):
+        pc.strftime(pa.array([0], pa.timestamp("s", "Etc/UTC")))
+    except pa.ArrowException:
+        return  # a machine without time zones
+
+
+def main(connection: int, memory: int, parent: int) -> None:
+    """Live until the host says otherwise, or has gone.
+
+    Args:
+        connection: The socket's descriptor.
+        memory: That of the shared memory.
+        parent: The host's process.
+    """
+    memory_bytes = os.fstat(memory).st_size
+    wire = Wire(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=connection), memory, memory_bytes)
+    try:
+        _Worker(wire).run(parent, memory_bytes)
+    except (EOFError, ConnectionError):
         return

@@ -1,0 +1,395 @@
+"""The host's side of one worker. Nothing that a worker says is believed: it may be an attacker by then."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dataflare import budgets, errors
+from dataflare.budgets import HostBudget, OverHostBytes, OverTime
+from dataflare.data import batches
+from dataflare.engine.convert import MISFITS, explain
+from dataflare.engine.instance import CallStats
+from dataflare.engine.tally import Tally
+from dataflare.engine.types import FuncT, Shape
+from dataflare.errors import (
+    CallTimeout,
+    ConfigError,
+    CopyLimitExceeded,
+    HandleLimitExceeded,
+    HostBytesExceeded,
+    LimitExceeded,
+    OutputLimitExceeded,
+    PluginFault,
+    ProtocolFault,
+    UsageError,
+    ValueTypeError,
+    WorkerDied,
+)
+from dataflare.runtime.isolation import spawn
+from dataflare.runtime.isolation.channel import Channel, Message, Packed
+from dataflare.runtime.isolation.deadline import remaining_s, until
+from dataflare.runtime.isolation.wire import BrokenWire, TooLarge, Wire, make_memory
+from dataflare.runtime.isolation.worker_task import Task
+from dataflare.runtime.ports import HostFunctions
+
+__all__ = ["IsolatedInstance"]
+
+ENTRY: Final = "dataflare.runtime.isolation.worker:main"
+_START_S: Final = 60.0
+_GRACE_S: Final = 1.0
+"""What a worker gets over a call's time limit, which it watches itself."""
+_END_S: Final = 0.5
+_MORE_MEMORY_BYTES: Final = 64 * 2**20
+"""What the shared memory has over a batch: what else goes into the same message."""
+_MAX_MESSAGE_CHARS: Final = 16_384
+_MAX_FRAMES: Final = 100
+_MAX_FRAME_CHARS: Final = 1_024
+_MAX_COUNT: Final = 2**63
+
+
+class _TooManyHandles(Exception):
+    """A worker holds as many objects of the host as it may."""
+
+
+class _Kept:
+    """Objects of the host that a plugin in a worker holds, by number."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._numbers = itertools.count(1)
+        self._things: dict[int, Any] = {}
+
+    def number_of(self, thing: Any) -> int:
+        if len(self._things) >= self._most:
+            if (close := getattr(thing, "close_handle", None)) is not None:
+                close()
+            raise _TooManyHandles
+        number = next(self._numbers)
+        self._things[number] = thing
+        return number
+
+    def thing_of(self, number: int) -> Any:
+        return self._things[number]
+
+    def drop(self, number: int) -> None:
+        if number not in self._things:
+            raise BrokenWire("a handle that is not there")
+        if (close := getattr(self._things.pop(number), "close_handle", None)) is not None:
+            close()
+
+    def close(self) -> None:
+        for number in list(self._things):
+            self.drop(number)
+
+
+@dataclass(slots=True)
+class _Counts:
+    """What the host itself has seen of a worker."""
+
+    host_calls: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Returned:
+    """How an exchange with a worker ended."""
+
+    value: Any = None
+    error: Exception | None = None
+
+
+class IsolatedInstance:
+    """An instance in a worker; one thread at a time. `in_force`: how the worker is confined, as the kernel took it.
+
+    Whatever goes wrong in an exchange, an interrupt of the host's own included, ends the worker: the next message would
+    be the answer to another question.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        binary: bytes,
+        shape: Shape,
+        host: HostFunctions,
+        log_lines: Callable[[], tuple[str, ...]],
+        stderr: Callable[[str], None] | None,
+    ) -> None:
+        self.stats = CallStats()
+        self.alive = False
+        self.in_force: tuple[str, ...] = ()
+        self.budget = HostBudget(task.limits.host_bytes)
+        """What the host keeps for the instance."""
+        self._name = task.name
+        self._shape = shape
+        self._limits = task.limits
+        self._host = host
+        self._log_lines = log_lines
+        self._stderr = stderr
+        self._export = "instantiation"
+        self._counts = _Counts()
+        self._tally = Tally(task.limits, self._counts)
+        self._kept = _Kept(task.limits.handles)
+        memory_bytes = max(task.max_batch_bytes, len(binary)) + _MORE_MEMORY_BYTES
+        memory = make_memory(memory_bytes)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        wire = Wire(ours, memory, memory_bytes)
+        self._channel = Channel(wire, self._kept, shape.resources, max_batch_bytes=task.max_batch_bytes, charged=True)
+        try:
+            with theirs:
+                self._process = spawn.start(ENTRY, (theirs.fileno(), memory))
+        except OSError as error:
+            self._channel.close()
+            raise ConfigError(f"a process cannot be started: {error}", where="isolation") from error
+        except BaseException:
+            self._channel.close()
+            raise
+        deadline = time.monotonic() + _START_S + (task.limits.call_timeout_s or 0.0)
+        message = self._channel.pack(task.to_json())
+        message.parts.append(memoryview(binary))
+        self._exchange(message, None, deadline)
+        self.alive = True
+
+    @property
+    def pid(self) -> int:
+        """The worker's process."""
+        return self._process.pid
+
+    def call(self, interface: str, function: str, *args: Any) -> Any:
+        """Call an export; as `dataflare.engine.instance.Instance.call`."""
+        if not self.alive:
+            raise UsageError(f"{self._name}: the instance is dead after a fault, or closed")
+        exported = self._shape.exports.get(interface)
+        func = None if exported is None else exported.funcs.get(function)
+        if func is None:
+            raise UsageError(f"{self._name} exports no {interface}#{function}")
+        self._export = f"{interface}#{function}" if interface else function
+        packed = self._pack_arguments(func, interface, function, args)
+        timeout_s = self._limits.call_timeout_s
+        began = time.perf_counter_ns()
+        with until(None if timeout_s is None else time.monotonic() + timeout_s):
+            left_s = remaining_s()
+            deadline = time.monotonic() + left_s
+            self.budget.deadline_s = deadline
+            outer = budgets.enter(self.budget)
+            try:
+                return self._exchange(packed, func, deadline + _GRACE_S)
+            finally:
+                budgets.enter(outer)
+                self.stats.calls += 1
+                self.stats.wall_ns += time.perf_counter_ns() - began
+                self.stats.host_peak_bytes = max(self.stats.host_peak_bytes, self.budget.peak_bytes)
+
+    def close(self) -> None:
+        """End the worker; idempotent."""
+        self.alive = False
+        self._channel.close()
+        try:
+            # It ends by itself once the connection is gone.
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._kill()
+        self._kept.close()
+
+    # One exchange: a message, the worker's questions, and its answer.
+
+    def _exchange(self, packed: Packed, func: FuncT | None, deadline: float) -> Any:
+        """Send a message, serve the worker until it answers, and return what it answered; `func`: what was called."""
+        settled = False
+        try:
+            self._tally.begin()
+            self._channel.send(packed, deadline=deadline)
+            returned = self._serve(func, deadline)
+            settled = True
+        except TimeoutError:
+            raise CallTimeout(
+                f"took longer than call_timeout_s = {self._limits.call_timeout_s}, and its worker was killed",
+                hint="raise the limit, or look for what the plugin waits for",
+                **self._place(),
+            ) from None
+        except (EOFError, OSError) as error:
+            raise self._died() from error
+        except BrokenWire as error:
+            raise ProtocolFault(f"its worker sent {error}", **self._place()) from None
+        except TooLarge as error:
+            raise self._over(CopyLimitExceeded, f"was to be sent {error}", "use smaller batches or texts") from None
+        except _TooManyHandles:
+            text = f"held more than handles = {self._limits.handles}"
+            raise self._over(HandleLimitExceeded, text, "raise the limit") from None
+        except OverHostBytes:
+            text = f"made the host keep more than host_bytes = {self._limits.host_bytes} for it"
+            raise self._over(HostBytesExceeded, text, "raise the limit, or use smaller batches") from None
+        except OverTime:
+            text = f"took longer than call_timeout_s = {self._limits.call_timeout_s}, within a host function"
+            raise self._over(CallTimeout, text, "raise the limit, or use smaller batches") from None
+        finally:
+            if not settled:
+                self._kill()
+        if returned.error is not None:
+            raise returned.error
+        return returned.value
+
+    def _serve(self, func: FuncT | None, deadline: float) -> _Returned:
+        channel = self._channel
+        while True:
+            message = channel.receive(deadline=deadline)
+            match message.plain:
+                case ["host", str(interface), str(name)]:
+                    self._serve_call(interface, name, message, deadline)
+                case ["drop", int(number)]:
+                    self._kept.drop(number)
+                case ["stderr", str(line)]:
+                    if self._stderr is not None:
+                        self._stderr(line[:_MAX_MESSAGE_CHARS])
+                case ["result", list(stats), bool(alive)] if func is not None:
+                    self._take(stats)
+                    self.alive = alive
+                    return _Returned(self._result(func, message))
+                case ["failed", str(kind), str(text), str(hint), str(export), list(frames), list(stats), bool(alive)]:
+                    self._take(stats)
+                    error = self._error(kind, text, hint, export, frames)
+                    self.alive = alive and not isinstance(error, PluginFault)
+                    if not self.alive:
+                        self._kill()
+                    return _Returned(error=error)
+                case ["confined", list(parts)] if func is None and not self.in_force:
+                    self.in_force = tuple(map(str, parts))
+                case ["ready", list(stats)] if func is None and self.in_force:
+                    self._take(stats)
+                    return _Returned()
+                case ["incomplete", str(part), str(reason)] if func is None and not self.in_force:
+                    raise ConfigError(
+                        f"this machine cannot confine a process: {part}: {reason}",
+                        where="isolation",
+                        hint="where a weaker jail is acceptable, say process-best-effort (`process: best-effort`)",
+                    )
+                case _:
+                    raise BrokenWire("a message that does not fit")
+
+    def _serve_call(self, interface: str, name: str, message: Message, deadline: float) -> None:
+        function = self._host.get(interface, {}).get(name)
+        imported = self._shape.imports.get(interface)
+        func = None if imported is None else imported.funcs.get(name)
+        if function is None or func is None or interface == batches.INTERFACE:
+            raise BrokenWire("a call of what was not granted")
+        counts = self._counts
+        counts.host_calls += 1
+        if counts.host_calls > self._tally.calls_most:
+            self._tally.check_calls(self._over)
+        raw_text = hasattr(function, "text_as_bytes")
+        args, size = self._channel.read(message, [ty for _, ty in func.params], raw_text=raw_text)
+        counts.bytes_out += size
+        self._check_copied()
+        began = time.perf_counter_ns()
+        result = function(*args)
+        self.stats.host_ns += time.perf_counter_ns() - began
+        try:
+            packed = self._channel.pack("answer", typed=[(func.result, result)])
+        except MISFITS as error:
+            found = None if func.result is None else explain(func.result, result, "result")
+            if found is None:
+                raise
+            text = f"the host function {interface}#{name} returned what does not fit: {found.message}"
+            raise ValueTypeError(text) from error
+        counts.bytes_in += packed.values_bytes
+        self._check_copied()
+        self._channel.send(packed, deadline=deadline)
+
+    def _result(self, func: FuncT, message: Message) -> Any:
+        (value,), size = self._channel.read(message, [func.result])
+        most = self._limits.output_bytes
+        if most is not None and size > most:
+            raise self._over(
+                OutputLimitExceeded,
+                f"was to return more than output_bytes = {most}",
+                "raise the limit, or use smaller batches",
+            )
+        self._counts.bytes_out += size
+        self._check_copied()
+        return value
+
+    def _pack_arguments(self, func: FuncT, interface: str, function: str, args: tuple[Any, ...]) -> Packed:
+        if len(args) != len(func.params):
+            raise ValueTypeError(f"{function} takes {len(func.params)} arguments, not {len(args)}")
+        typed = [(ty, value) for (_, ty), value in zip(func.params, args, strict=True)]
+        try:
+            packed = self._channel.pack("call", interface, function, typed=typed)
+        except MISFITS as error:
+            for (name, ty), value in zip(func.params, args, strict=True):
+                if (found := explain(ty, value, name)) is not None:
+                    raise found from None
+            raise ValueTypeError(f"{function}: an argument does not fit: {error}") from error
+        self._counts.bytes_in += packed.values_bytes
+        return packed
+
+    def _check_copied(self) -> None:
+        if self._counts.bytes_in + self._counts.bytes_out > self._tally.bytes_most:
+            raise self._over(
+                CopyLimitExceeded,
+                f"copied more than copied_bytes = {self._limits.copied_bytes} in one call",
+                "raise the limit, or let the plugin look at fewer columns at a time",
+            )
+
+    # What a worker says of itself.
+
+    def _take(self, reported: list[Any]) -> None:
+        """Note what a worker says that it did, and at least what the host has seen of it."""
+        if len(reported) != len(CallStats.__slots__):
+            raise BrokenWire("figures that do not fit")
+        if any(type(each) is not int or not 0 <= each < _MAX_COUNT for each in reported):
+            raise BrokenWire("figures that are none")
+        said, stats, counts = CallStats(*reported), self.stats, self._counts
+        stats.host_calls = max(stats.host_calls, said.host_calls, counts.host_calls)
+        stats.bytes_in = max(stats.bytes_in, said.bytes_in, counts.bytes_in)
+        stats.bytes_out = max(stats.bytes_out, said.bytes_out, counts.bytes_out)
+        stats.marshal_ns = max(stats.marshal_ns, said.marshal_ns)
+        stats.memory_bytes = min(said.memory_bytes, self._limits.memory_bytes)
+        stats.host_peak_bytes = max(stats.host_peak_bytes, said.host_peak_bytes)
+
+    def _error(self, kind: str, text: str, hint: str, export: str, frames: list[Any]) -> Exception:
+        found = getattr(errors, kind, None) if kind in errors.__all__ else None
+        text, hint = text[:_MAX_MESSAGE_CHARS], hint[:_MAX_FRAME_CHARS]
+        if found is not None and issubclass(found, PluginFault):
+            place = self._place()
+            trace = tuple(str(each)[:_MAX_FRAME_CHARS] for each in frames[:_MAX_FRAMES])
+            made: Exception = found(text, backtrace=trace, hint=hint, **place)
+            return made
+        if found is not None and issubclass(found, UsageError):
+            wrong: Exception = found(text, hint=hint)
+            return wrong
+        return WorkerDied(f"failed by itself: {kind[:_MAX_FRAME_CHARS]}: {text}", **self._place())
+
+    # Ends.
+
+    def _over(self, kind: type[LimitExceeded], text: str, hint: str) -> LimitExceeded:
+        return kind(text, hint=hint, **self._place())
+
+    def _place(self) -> dict[str, Any]:
+        return {"plugin": self._name, "export": self._export, "log_lines": self._log_lines()}
+
+    def _died(self) -> WorkerDied:
+        try:
+            code = self._process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            return WorkerDied("its worker closed the connection, and was killed", **self._place())
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        return WorkerDied(f"its worker ended {how}", hint="the next call gets a new worker", **self._place())
+
+    def _kill(self) -> None:
+        """End the worker and all that is in its session, now."""
+        self.alive = False
+        if self._process.poll() is None:
+            try:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                self._process.kill()
+            self._process.wait()
+        self._channel.close()

@@ -1,0 +1,83 @@
+"""Landlock: which files this process may still read, and what else the kernel's version can take away.
+
+https://docs.kernel.org/userspace-api/landlock.html
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import Iterable
+from typing import Final
+
+__all__ = ["parts", "restrict", "version"]
+
+_CREATE, _ADD_RULE, _RESTRICT = 444, 445, 446
+_ASK_VERSION, _PATH_BENEATH = 1, 1
+_READ_FILE, _READ_DIR = 1 << 2, 1 << 3
+_FILE_RIGHTS: Final = ((1, 13), (2, 14), (3, 15), (5, 16))
+"""From which version on the kernel knows how many rights of files."""
+_PARTS: Final = (
+    (1, "landlock-files"),
+    (2, "landlock-rename"),
+    (3, "landlock-truncate"),
+    (4, "landlock-tcp"),
+    (5, "landlock-devices"),
+    (6, "landlock-signals"),
+)
+_NETWORK_SINCE, _SCOPES_SINCE = 4, 6
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def version() -> int:
+    """The kernel's version of Landlock; 0 where it has none, or where it is off."""
+    return max(0, int(_libc.syscall(_CREATE, None, ctypes.c_size_t(0), _ASK_VERSION)))
+
+
+def parts(kernel: int) -> tuple[str, ...]:
+    """What a version of Landlock takes away, by name."""
+    return tuple(name for since, name in _PARTS if kernel >= since)
+
+
+def restrict(kernel: int, readable: Iterable[str]) -> None:
+    """Take all files away but those below some folders, for reading; TCP, abstract sockets and signals to others too.
+
+    It holds for the thread that asks and for those that it starts.
+
+    Args:
+        kernel: What `version` said.
+        readable: Folders; those that are not there are left out.
+
+    Raises:
+        OSError: The kernel does not take it, or there is more than one thread.
+    """
+    if len(os.listdir("/proc/self/task")) > 1:
+        raise OSError("it would hold for one of the threads alone")
+    rights = max(count for since, count in _FILE_RIGHTS if kernel >= since)
+    network, scopes = 3 if kernel >= _NETWORK_SINCE else 0, 3 if kernel >= _SCOPES_SINCE else 0
+    size = 24 if kernel >= _SCOPES_SINCE else 16 if kernel >= _NETWORK_SINCE else 8
+    attributes = ctypes.create_string_buffer(struct.pack("<QQQ", (1 << rights) - 1, network, scopes)[:size], size)
+    ruleset = _check(_libc.syscall(_CREATE, attributes, ctypes.c_size_t(size), 0))
+    try:
+        for path in readable:
+            try:
+                parent = os.open(path, os.O_PATH | os.O_CLOEXEC | os.O_DIRECTORY)
+            except OSError:
+                continue
+            try:
+                rule = ctypes.create_string_buffer(struct.pack("<Qi", _READ_FILE | _READ_DIR, parent), 12)
+                _check(_libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0))
+            finally:
+                os.close(parent)
+        _check(_libc.syscall(_RESTRICT, ruleset, 0))
+    finally:
+        os.close(ruleset)
+
+
+def _check(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result

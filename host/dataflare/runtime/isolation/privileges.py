@@ -1,0 +1,130 @@
+"""Who this process is: another user, without capabilities, in namespaces of its own, and gone with its parent."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import struct
+from typing import Final
+
+__all__ = [
+    "become_nobody",
+    "die_with",
+    "drop_capabilities",
+    "enter_namespaces",
+    "is_own_user",
+    "no_new_privileges",
+]
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 1, 4, 24
+_PR_SET_SECUREBITS, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _CLEAR_ALL = 28, 38, 47, 4
+_SECUREBITS: Final = 0b11101111  # root is nobody special, and all of it is locked (KEEP_CAPS stays off)
+_CAP_KILL: Final = 5
+_CAPABILITY_VERSION: Final = 0x20080522
+_NEW_USER, _NEW_IPC, _NEW_NET, _NEW_UTS = 0x10000000, 0x08000000, 0x40000000, 0x04000000
+_NOBODY: Final = 65534
+_UNUSED_IDS: Final = 0x70000000
+"""The first of the numbers that neither distributions nor containers give to anybody
+(https://systemd.io/UIDS-GIDS): with its process's number on top, each worker is a user of its own."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def become_nobody() -> None:
+    """Where this process is root, be a user that nobody else is, without groups.
+
+    Raises:
+        OSError: The kernel does not take it, or the host could no longer end such a process.
+    """
+    if os.geteuid() != 0 and os.getuid() != 0:
+        return
+    if not _effective_capabilities() >> _CAP_KILL & 1:
+        raise OSError("a root without CAP_KILL could not end a process of another user")
+    _empty_bounding_set()
+    os.setgroups([])
+    own = _UNUSED_IDS + os.getpid()
+    try:
+        os.setresgid(own, own, own)
+        os.setresuid(own, own, own)
+    except OSError:
+        # A user namespace that knows no such number.
+        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+
+
+def is_own_user() -> bool:
+    """Whether this process is of a user that no other process is of."""
+    return os.getuid() == _UNUSED_IDS + os.getpid()
+
+
+def enter_namespaces() -> None:
+    """Have neither network nor shared memory, message queues or names of machines in common with others.
+
+    Raises:
+        OSError: The kernel or the operator does not allow it to users, or there is more than one thread.
+    """
+    _check(_libc.unshare(_NEW_USER | _NEW_IPC | _NEW_NET | _NEW_UTS))
+
+
+def drop_capabilities() -> None:
+    """Have no capabilities, and no way to any.
+
+    Raises:
+        OSError: Some are left.
+    """
+    if _effective_capabilities():
+        _empty_bounding_set()
+        _libc.prctl(_PR_SET_SECUREBITS, _SECUREBITS, 0, 0, 0)
+    _libc.prctl(_PR_CAP_AMBIENT, _CLEAR_ALL, 0, 0, 0)
+    header = ctypes.create_string_buffer(struct.pack("<Ii", _CAPABILITY_VERSION, 0), 8)
+    _check(_libc.capset(header, ctypes.create_string_buffer(24)))
+    if _effective_capabilities():
+        raise OSError("capabilities are left")
+
+
+def no_new_privileges() -> None:
+    """Gain nothing by starting programs.
+
+    Raises:
+        OSError: The kernel does not take it.
+    """
+    _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+
+
+def die_with(parent: int) -> None:
+    """Be ended by the kernel when the parent's thread that started this process ends; be no file for others to read.
+
+    A change of user takes it back: ask for it afterwards.
+
+    Args:
+        parent: The parent's process.
+
+    Raises:
+        OSError: The kernel does not take it, or the parent has gone already.
+    """
+    _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0))
+    if os.getppid() != parent:
+        raise OSError("the parent has gone")
+
+
+def _empty_bounding_set() -> None:
+    for number in range(64):
+        if _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) < 0:
+            return  # past the kernel's last
+
+
+def _effective_capabilities() -> int:
+    header = ctypes.create_string_buffer(struct.pack("<Ii", _CAPABILITY_VERSION, 0), 8)
+    data = ctypes.create_string_buffer(24)
+    _check(_libc.capget(header, data))
+    low, _, _, high, _, _ = struct.unpack("<6I", data.raw)
+    return int(low | high << 32)
+
+
+def _check(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result

@@ -1,0 +1,226 @@
+"""The system calls that a worker keeps once it has confined itself; the kernel refuses all others.
+
+The filter is a program for the kernel's BPF machine (https://docs.kernel.org/userspace-api/seccomp_filter.html). It is
+made here and not by libseccomp, which is not on every machine whose kernel has filters. What is not listed is refused
+with EPERM: a refusal leaves an attacker with nothing, while a kill would turn a probe of some new C library into a dead
+worker. Calls of another ABI (32 bits, x32), which only an attacker makes, end the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["ALLOWED", "NUMBERS", "Rule", "install", "program"]
+
+# Numbers of the kernel's headers (`asm/unistd_64.h` and `asm-generic/unistd.h`); a test compares. Architectures are
+# the values of `AUDIT_ARCH_X86_64` and `AUDIT_ARCH_AARCH64`.
+_NAMES: Final = ("x86_64", "aarch64")
+_ARCHITECTURES: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_TABLE: Final[dict[str, tuple[int | None, int | None]]] = {
+    "brk": (12, 214),
+    "clock_getres": (229, 114),
+    "clock_gettime": (228, 113),
+    "clock_nanosleep": (230, 115),
+    "clone": (56, 220),
+    "clone3": (435, 435),
+    "close": (3, 57),
+    "exit": (60, 93),
+    "exit_group": (231, 94),
+    "fcntl": (72, 25),
+    "fstat": (5, 80),
+    "futex": (202, 98),
+    "getegid": (108, 177),
+    "geteuid": (107, 175),
+    "getgid": (104, 176),
+    "getpid": (39, 172),
+    "getrandom": (318, 278),
+    "gettid": (186, 178),
+    "gettimeofday": (96, 169),
+    "getuid": (102, 174),
+    "lseek": (8, 62),
+    "madvise": (28, 233),
+    "mmap": (9, 222),
+    "mprotect": (10, 226),
+    "mremap": (25, 216),
+    "munmap": (11, 215),
+    "nanosleep": (35, 101),
+    "openat": (257, 56),
+    "poll": (7, None),
+    "ppoll": (271, 73),
+    "prctl": (157, 167),
+    "pread64": (17, 67),
+    "prlimit64": (302, 261),
+    "pwrite64": (18, 68),
+    "read": (0, 63),
+    "readv": (19, 65),
+    "recvfrom": (45, 207),
+    "restart_syscall": (219, 128),
+    "rseq": (334, 293),
+    "rt_sigaction": (13, 134),
+    "rt_sigprocmask": (14, 135),
+    "rt_sigreturn": (15, 139),
+    "sched_getaffinity": (204, 123),
+    "sched_yield": (24, 124),
+    "seccomp": (317, 277),
+    "sendto": (44, 206),
+    "set_robust_list": (273, 99),
+    "sigaltstack": (131, 132),
+    "tgkill": (234, 131),
+    "time": (201, None),
+    "write": (1, 64),
+}
+NUMBERS: Final[dict[str, dict[str, int]]] = {
+    machine: {name: row[at] for name, row in _TABLE.items() if row[at] is not None}  # type: ignore[misc]
+    for at, machine in enumerate(_NAMES)
+}
+"""By machine, the number of each system call that is named here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one argument must be for a call to go through.
+
+    Args:
+        argument: Which argument, from 0.
+        within: Only these bits may be set.
+        has: These bits must be set.
+        values: It must be one of these; the 32 low bits are compared, which is what the kernel takes of an `int`.
+        own_pid: It must be the number of this process.
+    """
+
+    argument: int
+    within: int | None = None
+    has: int = 0
+    values: tuple[int, ...] = ()
+    own_pid: bool = False
+
+
+_THREAD_FLAGS: Final = 0x3D0F00 | 0x400000  # those of glibc's threads, and one more that musl's set
+_THREAD_NEEDS: Final = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000  # CLONE_VM, FS, FILES, SIGHAND, THREAD
+_MAP_PRIVATE: Final = 0x02
+# Not: MAP_SHARED and MAP_GROWSDOWN, which RLIMIT_DATA does not count, MAP_HUGETLB, MAP_LOCKED, MAP_SYNC.
+_MAP_FLAGS: Final = _MAP_PRIVATE | 0x10 | 0x20 | 0x800 | 0x4000 | 0x8000 | 0x20000 | 0x100000
+_ADVICE: Final = (0, 1, 2, 3, 4, 8, 10, 11, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 25)  # not REMOVE, nor HWPOISON
+_NO_EXECUTION: Final = 0x1 | 0x2  # PROT_READ, PROT_WRITE
+# O_NOFOLLOW, O_CLOEXEC, O_NONBLOCK, O_NOCTTY, O_DIRECTORY, O_LARGEFILE.
+_READING: Final = 0x20000 | 0x80000 | 0x800 | 0x100 | 0x10000 | 0x8000
+_NULL: Final = Rule(4, within=0)
+
+ALLOWED: Final[dict[str, tuple[Rule, ...]]] = {
+    # What every call of a plugin makes comes first.
+    **dict.fromkeys(("futex", "read", "write", "poll", "ppoll", "recvfrom", "pread64", "pwrite64"), ()),
+    "sendto": (_NULL,),
+    # Memory: private and without execution.
+    "mmap": (Rule(2, within=_NO_EXECUTION), Rule(3, within=_MAP_FLAGS, has=_MAP_PRIVATE)),
+    "mprotect": (Rule(2, within=_NO_EXECUTION),),
+    "mremap": (Rule(3, within=0x1 | 0x2),),
+    "madvise": (Rule(2, values=_ADVICE),),
+    **dict.fromkeys(("munmap", "brk"), ()),
+    # Descriptors that it has.
+    **dict.fromkeys(("readv", "lseek", "fstat", "close"), ()),
+    "fcntl": (Rule(1, values=(1, 3)),),  # F_GETFD, F_GETFL
+    # Threads, within this process.
+    "clone": (Rule(0, within=_THREAD_FLAGS, has=_THREAD_NEEDS),),
+    **dict.fromkeys(("set_robust_list", "rseq", "sched_yield", "gettid", "getpid", "exit", "exit_group"), ()),
+    "sched_getaffinity": (Rule(0, values=(0,)),),
+    "prctl": (Rule(0, values=(15,)),),  # PR_SET_NAME
+    "prlimit64": (Rule(0, values=(0,)), Rule(2, within=0)),  # reads its own
+    # Signals to itself.
+    **dict.fromkeys(("rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "restart_syscall"), ()),
+    "tgkill": (Rule(0, own_pid=True),),
+    # Time, randomness, who it is.
+    **dict.fromkeys(("clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep", "gettimeofday", "time"), ()),
+    **dict.fromkeys(("getrandom", "getuid", "geteuid", "getgid", "getegid"), ()),
+}
+"""The system calls that go through, each with what its arguments must be."""
+
+_OPENING: Final = (Rule(2, within=_READING),)
+"""`openat` for reading: no flag that writes, makes, cuts or appends."""
+
+_ALLOW, _KILL, _REFUSE, _UNKNOWN = 0x7FFF0000, 0x80000000, 0x00050000 | 1, 0x00050000 | 38
+_LOAD, _AND, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
+_X32: Final = 0x40000000
+_NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
+_WORD: Final = 0xFFFFFFFF
+_MODE_FILTER, _FOR_ALL_THREADS = 1, 1
+
+_Instruction = tuple[int, int, int, int]
+"""Code, how many instructions to skip if it holds and if it does not, and a number."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def program(machine: str, *, pid: int, files: bool) -> list[_Instruction]:
+    """Make the filter.
+
+    Args:
+        machine: One of `NUMBERS`.
+        pid: The process that it is for.
+        files: Whether files may be opened for reading: only where something else decides which.
+    """
+    numbers = NUMBERS[machine]
+    made: list[_Instruction] = [
+        (_LOAD, 0, 0, _ARCHITECTURE_AT),
+        (_EQUAL, 1, 0, _ARCHITECTURES[machine]),
+        (_RETURN, 0, 0, _KILL),
+        (_LOAD, 0, 0, _NUMBER_AT),
+        (_AT_LEAST, 0, 1, _X32),
+        (_RETURN, 0, 0, _KILL),
+        # Its arguments lie in memory, where no filter sees them; the C library takes `clone` then.
+        (_EQUAL, 0, 1, numbers["clone3"]),
+        (_RETURN, 0, 0, _UNKNOWN),
+    ]
+    for name, rules in {**ALLOWED, **({"openat": _OPENING} if files else {})}.items():
+        if name in numbers:
+            block = [*_checks(rules, pid), (_RETURN, 0, 0, _ALLOW)]
+            made += [(_EQUAL, 0, len(block), numbers[name]), *block]
+    return [*made, (_RETURN, 0, 0, _REFUSE)]
+
+
+def _checks(rules: Sequence[Rule], pid: int) -> list[_Instruction]:
+    """Instructions that refuse a call unless all rules hold; each ends with the next instruction where it does."""
+    made: list[_Instruction] = []
+    for rule in rules:
+        low = _ARGUMENTS_AT + 8 * rule.argument
+        if rule.within is not None:
+            for at, mask in ((low, rule.within & _WORD), (low + 4, rule.within >> 32)):
+                made += [(_LOAD, 0, 0, at), (_AND, 0, 0, ~mask & _WORD), *_unless(0)]
+        if rule.has:
+            made += [(_LOAD, 0, 0, low), (_AND, 0, 0, rule.has), *_unless(rule.has)]
+        values = (pid,) if rule.own_pid else rule.values
+        if values:
+            count = len(values)
+            made.append((_LOAD, 0, 0, low))
+            made += [(_EQUAL, count - at, 0, value) for at, value in enumerate(values)]
+            made.append((_RETURN, 0, 0, _REFUSE))
+    return made
+
+
+def _unless(value: int) -> list[_Instruction]:
+    return [(_EQUAL, 1, 0, value), (_RETURN, 0, 0, _REFUSE)]
+
+
+def install(*, files: bool) -> None:
+    """Put the filter in force for all threads of this process, now and later.
+
+    Raises:
+        OSError: The kernel does not take it, or there is none for this machine.
+    """
+    machine = platform.machine()
+    if machine not in NUMBERS:
+        raise OSError(f"there is no filter of system calls for {machine}")
+    code = b"".join(struct.pack("<HBBI", *each) for each in program(machine, pid=os.getpid(), files=files))
+    text = ctypes.create_string_buffer(code)
+    header = ctypes.create_string_buffer(struct.pack("<HxxxxxxQ", len(code) // 8, ctypes.addressof(text)))
+    result = _libc.syscall(NUMBERS[machine]["seccomp"], _MODE_FILTER, _FOR_ALL_THREADS, header)
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    if result:
+        raise OSError("a thread could not be confined")

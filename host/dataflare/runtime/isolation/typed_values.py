@@ -1,0 +1,339 @@
+"""Values of WIT types as JSON with bytes beside it, written and read by the type.
+
+Nothing that arrives says what it is: the reader knows from the function's type, and everything that does not fit it is
+a `BrokenWire`. Lists of numbers, long texts and batches lie beside the JSON as `[offset, size]`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from dataflare.data import batches
+from dataflare.data.batches import Batch
+from dataflare.data.charges import BatchMemory
+from dataflare.data.ipc import decode_stream, encode_stream
+from dataflare.data.shapes import DataFailure
+from dataflare.engine.codec import snake_case
+from dataflare.engine.convert import DTYPES, as_char, as_float, as_int, as_numbers
+from dataflare.engine.records import Record, record_class
+from dataflare.engine.types import (
+    BorrowT,
+    EnumT,
+    FlagsT,
+    ListT,
+    OptionT,
+    OwnT,
+    PrimT,
+    RecordT,
+    Resource,
+    ResultT,
+    TupleT,
+    Type,
+    VariantT,
+)
+from dataflare.runtime.isolation.wire import BrokenWire
+from dataflare.values import Err, Ok, Some, Variant
+
+__all__ = ["Handles", "Reader", "Writer"]
+
+_LONG_TEXT: Final = 1024
+_SPECIAL: Final[Mapping[str, float]] = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_RANGES: Final = {
+    f"{sign}{bits}": (-(1 << bits - 1), (1 << bits - 1) - 1) if sign == "s" else (0, (1 << bits) - 1)
+    for sign in "su"
+    for bits in (8, 16, 32, 64)
+}
+_BATCH: Final = (batches.INTERFACE, "batch")
+
+
+class Handles(Protocol):
+    """Objects that stay where they are, and are known to the other side by a number."""
+
+    def number_of(self, thing: Any) -> int:
+        """The number of an object of this side, or of one of the other side."""
+
+    def thing_of(self, number: int) -> Any:
+        """The object of a number; KeyError where there is none."""
+
+
+class Writer:
+    """Writes the values of one message; `parts` are the bytes beside it.
+
+    Args:
+        resources: Those of the component's shape.
+        handles: What stays on one side.
+    """
+
+    def __init__(self, resources: Sequence[Resource], handles: Handles) -> None:
+        self._resources = resources
+        self._handles = handles
+        self.parts: list[memoryview] = []
+        self.values_bytes = 0
+        """What texts, lists and numbers of it take, batches left out."""
+        self._at = 0
+
+    def write(self, ty: Type | None, value: Any) -> Any:
+        """A value as `orjson` takes it.
+
+        Raises:
+            TypeError, ValueError, OverflowError, AttributeError, KeyError: It does not fit its type.
+        """
+        match ty:
+            case None:
+                if value is not None:
+                    raise TypeError("there is no value here")
+                return None
+            case PrimT():
+                return self._primitive(ty.name, value)
+            case ListT():
+                return self._list(ty.element, value)
+            case OptionT():
+                if value is None:
+                    return None
+                if isinstance(ty.inner, OptionT):
+                    if not isinstance(value, Some):
+                        raise TypeError("an option within an option is None or Some(value)")
+                    value = value.value
+                return [self.write(ty.inner, value)]
+            case ResultT():
+                if isinstance(value, Ok):
+                    return [0, self.write(ty.ok, value.value)]
+                if isinstance(value, Err):
+                    return [1, self.write(ty.err, value.error)]
+                raise TypeError("a result is Ok(value) or Err(error)")
+            case TupleT():
+                return [self.write(t, item) for t, item in zip(ty.items, value, strict=True)]
+            case RecordT():
+                return [self.write(t, getattr(value, snake_case(name))) for name, t in ty.fields]
+            case VariantT():
+                index = next(i for i, (name, _) in enumerate(ty.cases) if name == value.case)
+                return [index, self.write(ty.cases[index][1], value.value)]
+            case EnumT():
+                return ty.names.index(value)
+            case FlagsT():
+                if isinstance(value, str | bytes):
+                    raise TypeError("a text is not a set of flags")
+                return [ty.names.index(name) for name in value]
+            case OwnT() | BorrowT():
+                resource = self._resources[ty.resource]
+                if (resource.interface, resource.name) == _BATCH:
+                    return self._put(memoryview(encode_stream(value.arrow)))
+                return self._handles.number_of(value)
+
+    def _primitive(self, name: str, value: Any) -> Any:
+        if name == "string":
+            if isinstance(value, str):
+                self.values_bytes += len(value)
+                return value if len(value) < _LONG_TEXT else self._put(memoryview(value.encode()))
+            return self._bytes(memoryview(value).cast("B"))
+        self.values_bytes += 8
+        if name == "bool":
+            if not isinstance(value, bool | np.bool_):
+                raise TypeError(f"a {type(value).__name__} is not a bool")
+            return bool(value)
+        if name == "char":
+            return as_char(value)
+        if name in ("f32", "f64"):
+            number = as_float(value)
+            return number if math.isfinite(number) else str(number)
+        low, high = _RANGES[name]
+        whole = as_int(value)
+        if not low <= whole <= high:
+            raise OverflowError(f"{whole} is out of range")
+        return whole
+
+    def _list(self, element: Type, value: Any) -> Any:
+        if isinstance(element, PrimT) and element.name in DTYPES:
+            if element.name == "u8" and isinstance(value, bytes | bytearray | memoryview | pa.Buffer):
+                return self._bytes(memoryview(value).cast("B"))
+            return self._bytes(memoryview(as_numbers(value, DTYPES[element.name]).data).cast("B"))
+        if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__len__"):
+            raise TypeError(f"a {type(value).__name__} is not a list")
+        return [self.write(element, item) for item in value]
+
+    def _bytes(self, data: memoryview) -> list[int]:
+        self.values_bytes += data.nbytes
+        return self._put(data)
+
+    def _put(self, data: memoryview) -> list[int]:
+        at = self._at
+        self._at += data.nbytes
+        self.parts.append(data)
+        return [at, data.nbytes]
+
+
+class Reader:
+    """Reads the values of one message.
+
+    Args:
+        resources: Those of the component's shape.
+        handles: What stays on one side.
+        beside: The bytes beside the message.
+        max_batch_bytes: What a batch may take.
+        charged: Whether batches are charged to the current budget.
+        raw_text: Whether texts are wanted as bytes of UTF-8.
+    """
+
+    def __init__(
+        self,
+        resources: Sequence[Resource],
+        handles: Handles,
+        beside: pa.Buffer,
+        *,
+        max_batch_bytes: int,
+        charged: bool = False,
+        raw_text: bool = False,
+    ) -> None:
+        self._resources = resources
+        self._handles = handles
+        self._beside = beside
+        self._max_batch_bytes = max_batch_bytes
+        self._charged = charged
+        self._raw_text = raw_text
+        self.values_bytes = 0
+        """What texts, lists and numbers of it take, batches left out."""
+
+    def read(self, ty: Type | None, value: Any) -> Any:
+        """The value that a piece of JSON stands for, in the shapes of `dataflare.values`.
+
+        Raises:
+            BrokenWire: It does not fit its type.
+        """
+        match ty:
+            case None:
+                if value is not None:
+                    raise BrokenWire("a value where there is none")
+                return None
+            case PrimT():
+                return self._primitive(ty.name, value)
+            case ListT():
+                return self._list(ty.element, value)
+            case OptionT():
+                if value is None:
+                    return None
+                (inner,) = _items(value, 1)
+                made = self.read(ty.inner, inner)
+                return Some(made) if isinstance(ty.inner, OptionT) else made
+            case ResultT():
+                index, inner = _case(value, 2)
+                return Err(self.read(ty.err, inner)) if index else Ok(self.read(ty.ok, inner))
+            case TupleT():
+                return tuple(map(self.read, ty.items, _items(value, len(ty.items))))
+            case RecordT():
+                made = object.__new__(_class_of(ty))
+                for (name, t), item in zip(ty.fields, _items(value, len(ty.fields)), strict=True):
+                    object.__setattr__(made, snake_case(name), self.read(t, item))
+                return made
+            case VariantT():
+                index, inner = _case(value, len(ty.cases))
+                return Variant(ty.cases[index][0], self.read(ty.cases[index][1], inner))
+            case EnumT():
+                return ty.names[_index(value, len(ty.names))]
+            case FlagsT():
+                return frozenset(ty.names[_index(each, len(ty.names))] for each in _items(value, None))
+            case OwnT() | BorrowT():
+                return self._handle(ty.resource, value)
+
+    def _handle(self, index: int, value: Any) -> Any:
+        resource = self._resources[index]
+        if (resource.interface, resource.name) != _BATCH:
+            try:
+                return self._handles.thing_of(_index(value, 2**63))
+            except KeyError:
+                raise BrokenWire("a handle that is not there") from None
+        try:
+            rows = decode_stream(self._part(value), self._max_batch_bytes)
+        except DataFailure as failure:
+            raise BrokenWire(f"a batch that cannot be used: {failure}") from failure
+        memory = BatchMemory.made(rows) if self._charged else None
+        return Batch(rows, max_bytes=self._max_batch_bytes, memory=memory)
+
+    def _primitive(self, name: str, value: Any) -> Any:
+        if name == "string":
+            return self._text(value)
+        self.values_bytes += 8
+        if name == "bool":
+            return _of(bool, value)
+        if name == "char":
+            number = _index(value, 0x110000)
+            if 0xD800 <= number <= 0xDFFF:
+                raise BrokenWire("half of a surrogate pair")
+            return chr(number)
+        if name in ("f32", "f64"):
+            if isinstance(value, str) and value in _SPECIAL:
+                return _SPECIAL[value]
+            return _of(float, value)
+        low, high = _RANGES[name]
+        if not low <= _of(int, value) <= high:
+            raise BrokenWire(f"a number that is not a {name}")
+        return value
+
+    def _text(self, value: Any) -> str | bytes:
+        if isinstance(value, str):
+            self.values_bytes += len(value)
+            return value.encode() if self._raw_text else value
+        data = self._part(value)
+        self.values_bytes += data.size
+        try:
+            text = str(memoryview(data), "utf-8")
+        except UnicodeDecodeError:
+            raise BrokenWire("a text that is not UTF-8") from None
+        return data.to_pybytes() if self._raw_text else text
+
+    def _list(self, element: Type, value: Any) -> Any:
+        if not (isinstance(element, PrimT) and element.name in DTYPES):
+            return [self.read(element, each) for each in _items(value, None)]
+        data = self._part(value)
+        self.values_bytes += data.size
+        if element.name == "u8":
+            return data.to_pybytes()
+        dtype = DTYPES[element.name]
+        if data.size % dtype.itemsize:
+            raise BrokenWire("a list that ends within a number")
+        array = np.frombuffer(data.to_pybytes(), np.uint8 if dtype.kind == "b" else dtype)
+        if dtype.kind == "b":
+            if array.size and array.max() > 1:
+                raise BrokenWire("a bool that is neither")
+            array = array.view(np.bool_)
+        return array
+
+    def _part(self, value: Any) -> pa.Buffer:
+        at, size = (_index(each, 2**63) for each in _items(value, 2))
+        if at + size > self._beside.size:
+            raise BrokenWire("bytes that are not there")
+        return self._beside.slice(at, size)
+
+
+@functools.lru_cache(maxsize=1024)
+def _class_of(ty: RecordT) -> type[Record]:
+    return record_class(tuple(snake_case(name) for name, _ in ty.fields))
+
+
+def _of(kind: Callable[..., Any], value: Any) -> Any:
+    if type(value) is not kind:
+        raise BrokenWire(f"a {type(value).__name__} in place of a {getattr(kind, '__name__', '')}")
+    return value
+
+
+def _index(value: Any, count: int) -> int:
+    if type(value) is not int or not 0 <= value < count:
+        raise BrokenWire("a number that is out of range")
+    return operator.index(value)
+
+
+def _items(value: Any, count: int | None) -> list[Any]:
+    if type(value) is not list or (count is not None and len(value) != count):
+        raise BrokenWire("a list that does not fit")
+    return value
+
+
+def _case(value: Any, count: int) -> tuple[int, Any]:
+    index, inner = _items(value, 2)
+    return _index(index, count), inner

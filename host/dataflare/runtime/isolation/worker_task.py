@@ -1,0 +1,45 @@
+"""What a worker is told when it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from dataflare.limits import Limits
+
+__all__ = ["Task"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What a worker has to do.
+
+    Args:
+        name: The plugin's name.
+        cache_dir: Where it is compiled already.
+        limits: The instance's ceilings.
+        functions: By interface, the functions that the host serves, and whether each takes views and texts as bytes.
+        max_batch_bytes: What a batch may take.
+        data_bytes: What private memory the process may take.
+        address_bytes: How far its addresses may grow.
+        best_effort: Whether parts of the jail may be missing.
+    """
+
+    name: str
+    cache_dir: str
+    limits: Limits
+    functions: Mapping[str, Mapping[str, tuple[bool, bool]]]
+    max_batch_bytes: int
+    data_bytes: int
+    address_bytes: int
+    best_effort: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` takes."""
+        return {each.name: getattr(self, each.name) for each in fields(self)} | {"limits": asdict(self.limits)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Task:
+        """The task again."""
+        return cls(**{**values, "limits": Limits(**values["limits"])})

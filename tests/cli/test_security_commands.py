@@ -327,6 +327,8 @@ def test_run_needs_a_principal_who_may(run):
     assert run_guarded(run, "--access", "access.yaml", "--principal", "bob").exit_code == 4
     assert run_guarded(run, "--access", "access.yaml", "--principal", "ada").exit_code == 0
     assert run_guarded(run, "--principal", "ada").exit_code == 2
+    assert run_guarded(run, "--check", "--access", "access.yaml", "--principal", "bob").exit_code == 0
+    assert run_guarded(run, "--check", "--access", "access.yaml", "--principal", "mallory").exit_code == 4
 
 
 @pytest.mark.parametrize(

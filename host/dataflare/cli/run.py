@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from dataflare.pipeline.report import NodeReport, RunReport
 from dataflare.pipeline.runner import run as run_pipeline
 from dataflare.pipeline.specification import Specification, load_specification
 from dataflare.runtime.host import Host
+from dataflare.security.admission import Admission
 
 __all__ = ["command", "run_with_progress", "show_report"]
 
@@ -58,6 +60,8 @@ def command(
     if quiet:
         logging.getLogger("dataflare").setLevel(logging.ERROR)
     with printed_errors(as_json=as_json), interrupting_signals():
+        if check:
+            Admission(access=access, principal=principal).require("read", "pipelines")
         specification = load_specification(pipeline)
         if check:
             _say_checked(specification, as_json=as_json, quiet=quiet)
@@ -71,6 +75,8 @@ def command(
                 access=access,
                 principal=principal,
             ) as host:
+                if key := os.environ.get("DATAFLARE_KEY"):
+                    host.protect(key, "a signing key")
                 report = run_with_progress(specification, host, show=not quiet)
         except NodeFailed as error:
             with by_the_way():

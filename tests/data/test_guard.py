@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 
 from arrow_targets import exercise, listed_arrays, listed_types, stream_of, unlisted_arrays
@@ -16,6 +18,7 @@ from dataflare.data.guard.batches import admit_batch, admit_schema
 from dataflare.data.guard.types import refusal
 from dataflare.data.guard.vetted import vetted_columns
 from dataflare.data.ipc import decode_stream, read_file, read_stream
+from dataflare.data.parquet_footer import check_footer
 from dataflare.data.schemas import Field, Schema
 from dataflare.data.shapes import DataFailure, TextValues
 from dataflare.values import Err, Ok
@@ -201,3 +204,41 @@ def test_dictionary_that_is_replaced_or_added_to_in_a_stream_is_read():
 def test_stream_at_an_odd_address_is_read():
     encoded = b"x" + stream_of(one(pa.array([1, 2, 3])))
     assert decode_stream(pa.py_buffer(encoded).slice(1), MIB).column(0).to_pylist() == [1, 2, 3]
+
+
+def test_column_of_billions_of_nulls_takes_no_time_to_make():
+    began = time.monotonic()
+    array = guard_arrays.build(pa.null(), 2**32 - 1, [])
+    assert len(array) == array.null_count == 2**32 - 1
+    assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("array", [*listed_arrays(), pa.array(["a"], pa.string_view())], ids=lambda a: str(a.type))
+def test_parquet_files_of_every_type_have_a_sound_footer(tmp_path, array):
+    path = tmp_path / "rows.parquet"
+    try:
+        parquet.write_table(pa.table({"c": array}), path)
+    except (pa.ArrowException, OSError):
+        pytest.skip("Arrow cannot write it")
+    with path.open("rb") as file:
+        check_footer(file)
+
+
+def test_stored_schema_that_is_damaged_is_malformed_before_arrow_sees_it(tmp_path):
+    path = tmp_path / "rows.parquet"
+    parquet.write_table(pa.table({"c": pa.array([[1]])}), path)
+    whole = path.read_bytes()
+    start = whole.rindex(b"ARROW:schema") + 15
+    for at in range(start, start + 200, 3):
+        path.write_bytes(whole[:at] + b"////" + whole[at + 4 :])
+        with path.open("rb") as file:
+            try:
+                check_footer(file)
+            except DataFailure as error:
+                assert error.error.case == "malformed"
+    path.write_bytes(whole[:start] + b"!" + whole[start + 1 :])
+    with path.open("rb") as file, pytest.raises(DataFailure, match="stored schema"):
+        check_footer(file)
+    path.write_bytes(b"PAR1")
+    with path.open("rb") as file, pytest.raises(DataFailure, match="Parquet"):
+        check_footer(file)

@@ -51,8 +51,12 @@ class StreamSchema:
     dictionaries: dict[int, pa.DataType]
 
 
-def read_schema(table: Table) -> StreamSchema:
+def read_schema(table: Table, *, stored: bool = False) -> StreamSchema:
     """Read a schema.
+
+    Args:
+        table: The header of its message.
+        stored: It is only a note of what a file was written from: types off the list are left to who looks at columns.
 
     Raises:
         DataFailure: `malformed`: a type is not on the list, a name is given twice, there are too many fields, or the
@@ -61,7 +65,7 @@ def read_schema(table: Table) -> StreamSchema:
     """
     if table.i16(0):
         raise malformed("not a valid Arrow stream: the bytes are in big-endian order")
-    reader = _Reader()
+    reader = _Reader(stored=stored)
     pairs = [reader.field(each, 1) for each in table.tables(1)]
     names = [field.name for field, _ in pairs]
     if len(set(names)) < len(names):
@@ -71,7 +75,9 @@ def read_schema(table: Table) -> StreamSchema:
 
 
 class _Reader:
-    def __init__(self) -> None:
+    def __init__(self, *, stored: bool) -> None:
+        self._types = {**_TYPES, **_VIEWS} if stored else _TYPES
+        self._stored = stored
         self.dictionaries: dict[int, pa.DataType] = {}
         self._fields = 0
 
@@ -86,7 +92,7 @@ class _Reader:
         name = table.text(0) or ""
         encoding = table.table(4)
         children = [self.field(child, depth + 1) for child in _bounded(table.tables(5))]
-        data_type = _type(table.u8(2), table.table(3), [field for field, _ in children], name)
+        data_type = self._type(table.u8(2), table.table(3), [field for field, _ in children], name)
         inner = tuple(node for _, node in children)
         if table.u8(2) == _MAP and len(inner) == 1:
             # The type of a map says what its entries are.
@@ -98,10 +104,28 @@ class _Reader:
             node = Node(data_type, (), encoding.i64(0))
             if self.dictionaries.setdefault(encoding.i64(0), values) != values:
                 raise malformed("a dictionary has values of two types")
-        if depth == 1 and (reason := refusal(data_type)):
+        if depth == 1 and not self._stored and (reason := refusal(data_type)):
             raise malformed(f"the type of column {name[:80]!r}: {reason}")
         nullable = table.flag(1) or pa.types.is_null(data_type)
         return pa.field(name, data_type, nullable, _metadata(table, 6)), node
+
+    def _type(self, code: int, table: Table | None, children: list[pa.Field], name: str) -> pa.DataType:
+        """Make a type; its children are on the list."""
+        if table is None:
+            raise struct.error("a field without a type")
+        expected = {12: 1, 16: 1, 17: 1, 21: 1}.get(code, len(children) if code == 13 else 0)
+        if code not in self._types and code in _LEFT_OUT:
+            raise malformed(
+                f"the type of column {name[:80]!r}: {_LEFT_OUT[code]} is not on the list of types for plugins"
+            )
+        if len(children) != expected:
+            raise malformed(f"a type with {len(children)} types within it, and not {expected}")
+        try:
+            return self._types[code](table, children)
+        except KeyError:
+            raise malformed(f"a type of the number {code}") from None
+        except (pa.ArrowException, ValueError, OverflowError, TypeError) as error:
+            raise malformed(f"the type of column {name[:80]!r}: {error}") from error
 
 
 def _bounded(tables: list[Table]) -> Iterator[Table]:
@@ -135,23 +159,6 @@ def _unit(table: Table, default: int, allowed: tuple[str, ...] = _UNITS) -> str:
     if unit not in allowed:
         raise malformed(f"a unit of time of the number {number}")
     return unit
-
-
-def _type(code: int, table: Table | None, children: list[pa.Field], name: str) -> pa.DataType:
-    """Make a type; its children are on the list."""
-    if table is None:
-        raise struct.error("a field without a type")
-    expected = {12: 1, 16: 1, 17: 1, 21: 1}.get(code, len(children) if code == 13 else 0)
-    if code in _LEFT_OUT:
-        raise malformed(f"the type of column {name[:80]!r}: {_LEFT_OUT[code]} is not on the list of types for plugins")
-    if len(children) != expected:
-        raise malformed(f"a type with {len(children)} types within it, and not {expected}")
-    try:
-        return _TYPES[code](table, children)
-    except KeyError:
-        raise malformed(f"a type of the number {code}") from None
-    except (pa.ArrowException, ValueError, OverflowError, TypeError) as error:
-        raise malformed(f"the type of column {name[:80]!r}: {error}") from error
 
 
 def _floating(table: Table, _: Any) -> pa.DataType:
@@ -227,3 +234,4 @@ _TYPES: Final[dict[int, Any]] = {
     20: lambda table, _: pa.large_string(),
     21: lambda table, children: pa.large_list(children[0]),
 }
+_VIEWS: Final[dict[int, Any]] = {23: lambda table, _: pa.binary_view(), 24: lambda table, _: pa.string_view()}

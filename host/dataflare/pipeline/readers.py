@@ -14,6 +14,7 @@ import pyarrow.parquet as parquet
 from dataflare.data.guard.batches import admit_batch, admit_schema
 from dataflare.data.guard.vetted import remember, vetted_columns
 from dataflare.data.ipc import read_file
+from dataflare.data.parquet_footer import check_footer
 from dataflare.data.schemas import parse_type
 from dataflare.data.shapes import DataFailure
 from dataflare.pipeline.connectors import ArrowRead, CsvRead, JsonlRead, ParquetRead, ReadNode
@@ -101,6 +102,8 @@ def _arrow_batches(path: Path, node: ArrowRead) -> Iterator[Any]:
 
 
 def _parquet_batches(path: Path, node: ParquetRead) -> Iterator[Any]:
+    with path.open("rb") as opened:
+        check_footer(opened)
     with parquet.ParquetFile(path) as file:
         yield admit_schema(file.schema_arrow)
         for batch in file.iter_batches(batch_size=node.options.batch_rows):

@@ -10,8 +10,9 @@ import zipfile
 from pathlib import Path
 
 from dataflare.cli.figures import duration
-from dataflare.cli.output import exit_code, show_error, stdout
-from dataflare.cli.run import node_table, run_with_progress
+from dataflare.cli.output import exit_code, show_error
+from dataflare.cli.run import run_with_progress, show_report
+from dataflare.cli.screen import stdout
 from dataflare.errors import ConfigError, DataflareError
 from dataflare.pipeline.specification import load_specification
 from dataflare.runtime.host import Host
@@ -39,7 +40,7 @@ def main() -> int:
     except DataflareError as error:
         show_error(error)
         return exit_code(error)
-    stdout().print(node_table(report))
+    show_report(stdout(), report, verbose=True)
     say(f"result: {os.path.relpath(WORK / 'flights.parquet')}")
     say(f"violations: {os.path.relpath(WORK / 'violations.jsonl')}")
     say(f"plugins loaded in {duration(report.load_seconds)}, run in {duration(report.seconds)}")

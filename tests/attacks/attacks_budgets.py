@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import os
 import time
 from functools import cache
@@ -15,7 +13,6 @@ from arena import MIB, Arena, Mutation, answers, attack, bystander
 from attacks_limits import bomb, within
 from dataflare.budgets import HostBudget
 from dataflare.capabilities import directory_files
-from dataflare.capabilities.metrics import MetricLimits, PluginMetrics
 from dataflare.engine.cache import Entry
 from dataflare.engine.engine import Engine
 from dataflare.engine.types import ResultT, VariantT, payload_offset
@@ -239,11 +236,6 @@ def disk_that_is_full(arena: Arena) -> None:
     arena.raises(AuditFailed, lambda: plugin.process("atoken"), says="No space left on device")
     assert neighbour.process(bystander().order("nothing")) is None and neighbour.stats.faults == 0
     assert plugin.process("c") is None, "the next call, which uses nothing, has a new instance"
-    for _ in range(3):  # of which the third is written at the end
-        with contextlib.suppress(AuditFailed):
-            plugin.process("anope")
-    arena.raises(AuditFailed, host.close)
-    assert neighbour.closed and plugin.closed, "the others are closed all the same"
 
 
 @attack("files-in")
@@ -284,32 +276,6 @@ def list_of_nothing(arena: Arena) -> None:
 
 
 @attack("limits")
-def series_of_metrics_without_end(arena: Arena) -> None:
-    """Count under another label each time, to fill the host's memory with series."""
-    count = (
-        "(local.set $i (i32.const 5000)) (loop $x (i64.store (i32.const 0x9100) (i64.const 0x6161616161616161))"
-        " (i32.store8 (i32.const 0x9108) (i32.add (i32.const"
-        " 97) (i32.rem_u (local.get $i) (i32.const 25)))) (i32.store8 (i32.const 0x9109) (i32.add (i32.const 97)"
-        " (i32.rem_u (i32.div_u (local.get $i) (i32.const 25)) (i32.const 25)))) (i32.store8 (i32.const 0x910a)"
-        " (i32.add (i32.const 97) (i32.div_u (local.get $i) (i32.const 625))))"
-        " (call $metrics#add-to-counter (i32.const 0x9000) (i32.const 1) (f64.const 1) (i32.const 0x9200)"
-        " (i32.const 1)) (br_if $x (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))"
-    )
-    made = hostile(
-        {
-            "count": "(i32.store8 (i32.const 0x9000) (i32.const 97)) (i32.store (i32.const 0x9200) (i32.const 0x9000))"
-            " (i32.store (i32.const 0x9204) (i32.const 1)) (i32.store (i32.const 0x9208) (i32.const 0x9100))"
-            " (i32.store (i32.const 0x920c) (i32.const 11)) (i64.store (i32.const 0x9100) (i64.const 0)) " + count
-        },
-        uses=("metrics#add-to-counter",),
-    )
-    plugin = arena.load(made.binary, grants=Grants(metrics=True))
-    assert plugin.process(made.order("count")) is None
-    series = [key for key in arena.metrics.counters() if key[0] == "plugin" and key[1] == "a"]
-    assert len(series) == MetricLimits().series, len(series)
-
-
-@attack("limits")
 def time_hidden_in_a_host_function(arena: Arena) -> None:
     """Have the host list a large directory on a slow disk, past the plugin's time."""
     (arena.folder / "many").mkdir()
@@ -345,11 +311,6 @@ def _whole(text: str, most: int = 0) -> str:
 
 
 MUTATIONS = [
-    Mutation(
-        "dataflare.runtime.capabilities:metrics.PluginMetrics",
-        functools.partial(PluginMetrics, limits=MetricLimits(series=10**6)),
-        ("series_of_metrics_without_end",),
-    ),
     Mutation("dataflare.engine.side:_ITEM_BYTES", 0, ("list_of_nothing",)),
     Mutation("dataflare.budgets:HostBudget.check_time", answers(None), ("time_hidden_in_a_host_function",)),
     Mutation("dataflare.engine.cache:_problem_of_parent", answers(""), ("cache_below_a_shared_folder",)),

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import threading
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,12 @@ from cli_terminal import FAKE, HOSTILE, Terminal, assert_harmless
 from dataflare.cli import app as application
 from dataflare.cli import faults, output, screen
 from dataflare.cli.screen import LogHandler
+from dataflare.cli.variables import gather_variables
 from dataflare.errors import ConfigError, DataflareError, PluginError
+from dataflare.pipeline.config_schema import misfits
+from dataflare.pipeline.document import parse_document
+from dataflare.pipeline.specification import parse_specification
+from dataflare.pipeline.variables import Variables
 from dataflare.printable import printable
 from dataflare.security.audit import utc_now
 from dataflare.security.signatures import sign_file
@@ -203,6 +209,72 @@ def escape_sequences_in_a_fault_of_the_host(arena: Arena) -> None:
     assert_harmless(shown(fail))
 
 
+PIPELINE = """\
+name: p
+nodes:
+  read:
+    connector: csv
+    read: ${FILE}
+  write:
+    connector: jsonl
+    input: read
+    write: out.jsonl
+"""
+
+
+@attack("secrets")
+def secret_as_a_variable_of_a_pipeline(arena: Arena) -> None:
+    """Write a secret's variable into a pipeline's text, to have the host put its value there."""
+    text = PIPELINE.replace("FILE", "DATAFLARE_SECRET_TOKEN")
+    variables = Variables({"DATAFLARE_SECRET_TOKEN": "hunter2"})
+    error = arena.raises_any(
+        ConfigError, lambda: parse_specification(text, file=arena.folder / "p.yaml", variables=variables)
+    )
+    assert "is a secret" in str(error) and "hunter2" not in str(error)
+
+
+@attack("secrets")
+def environment_read_by_a_pipeline_under_a_policy(arena: Arena) -> None:
+    """Name a variable of the operator's environment in a pipeline, to have its value written to a file."""
+    (arena.folder / "p.yaml").write_text(PIPELINE.replace("FILE", "CLOUD_PASSWORD"))
+    (arena.folder / "policy.yaml").write_text("version: 1\nplugins: {}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLOUD_PASSWORD", "hunter2")
+        line = ["run", "--check", str(arena.folder / "p.yaml"), "--policy", str(arena.folder / "policy.yaml")]
+        written = shown(lambda: application.run(line))
+    assert "the variable CLOUD_PASSWORD is not defined" in written and "hunter2" not in written
+
+
+@attack("files-in")
+def variable_that_adds_keys_to_a_pipeline(arena: Arena) -> None:
+    """Give a variable a value of several lines, so that what follows the first is read as keys and nodes."""
+    value = "a.csv\n  evil:\n    connector: jsonl\n    input: read\n    write: /etc/passwd"
+    variables = Variables({"FILE": value})
+    parsed = parse_specification(PIPELINE, file=arena.folder / "p.yaml", variables=variables)
+    assert set(parsed.pipeline.nodes) == {"read", "write"}
+
+
+@attack("limits")
+def schema_of_a_configuration_that_never_ends(arena: Arena) -> None:
+    """Give a schema for the configuration that refers to its parts many times over, so that checking it never ends."""
+    levels = {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 10} for n in range(9)}
+    schema = {"$defs": levels, "$ref": "#/$defs/a0"}
+    begun = time.monotonic()
+    assert misfits({"a": 1}, json.dumps(schema)) == []
+    assert time.monotonic() - begun < 3
+
+
+def _substituted_first(data: bytes, *, name: str, variables: Any = None) -> Any:
+    text = data.decode()
+    for variable, value in variables.values.items():
+        text = text.replace(f"${{{variable}}}", value)
+    return parse_document(text.encode(), name=name)
+
+
+def _with_environment(settings: Any, files: Any, **_: Any) -> Variables:
+    return gather_variables(settings, files)
+
+
 def _show_flat(error: DataflareError) -> None:
     for line in str(error).split("\n"):
         output.stderr().say(line)
@@ -217,6 +289,16 @@ def _raw_json(document: Any, **_: Any) -> str:
 
 
 MUTATIONS = [
+    Mutation("dataflare.pipeline.variables:SECRET_PREFIX", "\0", ("secret_as_a_variable_of_a_pipeline",)),
+    Mutation(
+        "dataflare.cli.run:gather_variables", _with_environment, ("environment_read_by_a_pipeline_under_a_policy",)
+    ),
+    Mutation(
+        "dataflare.pipeline.specification:parse_document",
+        _substituted_first,
+        ("variable_that_adds_keys_to_a_pipeline",),
+    ),
+    Mutation("dataflare.pipeline.config_schema:_MAX_STEPS", 2_000_000, ("schema_of_a_configuration_that_never_ends",)),
     Mutation("dataflare.user_files:_FLAGS", os.O_RDONLY, ("pipe_as_a_signature",)),
     Mutation("dataflare.user_files:stat.S_ISREG", answers(True), ("pipe_as_a_signature", "device_as_a_component")),
     Mutation(

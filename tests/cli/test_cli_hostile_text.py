@@ -192,7 +192,12 @@ ERRORS = sorted({*subclasses(DataflareError)}, key=lambda each: each.__qualname_
 
 # Every option whose value is a text (files are FILE), each tried with a hostile one.
 LINES = {
-    "run": (["run", FILE], ["run", "p.yaml", "--principal", HOSTILE, "--access", FILE]),
+    "run": (
+        ["run", FILE],
+        ["run", "p.yaml", "--principal", HOSTILE, "--access", FILE],
+        ["run", "p.yaml", "--set", HOSTILE],
+        ["run", "p.yaml", "--env-file", FILE],
+    ),
     "inspect": (["inspect", FILE],),
     "compile": (["compile", FILE],),
     "bench": (
@@ -233,12 +238,16 @@ def test_every_command_is_tried():
     assert names == set(FIELDS) == set(LINES)
 
 
+OPTIONS = {"settings": "--set"}
+"""What options are called, where it is not the parameter's name."""
+
+
 def test_every_option_that_takes_a_text_is_tried():
     for name, callback in commands():
         tried = [word for line in LINES[name] for word in line]
         for parameter, annotation in typing.get_type_hints(callback).items():
             if str in (annotation, *get_args(annotation)) or annotation == list[str] | None:
-                option = f"--{parameter.replace('_', '-')}"
+                option = OPTIONS.get(parameter, f"--{parameter.replace('_', '-')}")
                 assert option in tried and tried[tried.index(option) + 1] == HOSTILE, (name, option)
 
 

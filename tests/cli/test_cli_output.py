@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 import typer
+from rich.cells import cell_len
 
-from dataflare.cli import output
+from cli_terminal import Terminal
+from dataflare.cli import audit, output
 from dataflare.cli.figures import byte_count, count, duration
 from dataflare.cli.options import parse_config, parse_grants
 from dataflare.errors import (
@@ -21,6 +24,7 @@ from dataflare.errors import (
 )
 from dataflare.pipeline.failures import DataError, NodeFailed
 from dataflare.pipeline.report import RunReport
+from dataflare.security.audit import AuditEvent
 
 
 def node_failed(cause: DataflareError) -> NodeFailed:
@@ -149,3 +153,21 @@ def test_json_is_one_document_and_ends_with_a_line_feed(capsys):
     output.write_json({"name": "Zoë", "rows": [1, 2]})
     written = capsys.readouterr().out
     assert written.endswith("}\n") and json.loads(written) == {"name": "Zoë", "rows": [1, 2]}
+
+
+def test_tables_are_as_wide_as_their_cells_are_on_the_screen():
+    events = [
+        AuditEvent(
+            when=datetime(2026, 1, 1, tzinfo=UTC),
+            plugin=name,
+            capability="files",
+            function="open",
+            object="directory:d",
+            decision="allow",
+        )
+        for name in ("plain", "数据插件", "e\u0301te\u0301")
+    ]
+    stream = Terminal(80)
+    stream.screen().print(audit._table(events))
+    lines = stream.plain().splitlines()
+    assert len(lines) > 4 and len({cell_len(line) for line in lines}) == 1 and cell_len(lines[0]) <= 80

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -202,3 +203,18 @@ from dataflare.cli.main import main
 sys.argv[1:] = ["run", "absent.yaml", "--quiet", "--json"]
 main()
 """
+
+
+def test_progress_on_a_terminal_has_a_line_for_each_node_with_its_rate(folder, environment):
+    rows = 400_000
+    parquet.write_table(pa.table({"n": pa.array(range(rows), pa.int64())}), folder / "n.parquet")
+    (folder / "p.yaml").write_text(
+        "name: p\nnodes:\n  first: { connector: parquet, read: n.parquet, options: { batch_rows: 10000 } }\n"
+        "  second: { plugin: json-mapper.wasm, input: first, config: { set: { a: 1 } } }\n"
+        "  third: { connector: jsonl, input: second, write: o.jsonl }\n"
+    )
+    shown = on_terminal((*COMMAND, "run", "p.yaml"), {**environment, "COLUMNS": "80"}).decode()
+    for name in ("first", "second", "third"):
+        assert re.search(rf"{name}\s.*[0-9,]+ rows, [0-9,]+ rows/s", shown), shown[-2000:]
+    quiet = on_terminal((*COMMAND, "run", "--quiet", "p.yaml"), environment)
+    assert quiet == b""

@@ -156,6 +156,9 @@ class FakeHost:
     def admit_pipeline(self, name: str, file: PipelineFile) -> AdmittedPipeline:
         return Admission().admit_pipeline(name, file)
 
+    def metadata(self, component: Path, **_: Any) -> Any:
+        return SimpleNamespace(config_schema=None)
+
     def load(self, component: Path, *, name: str, **arguments: Any) -> FakePlugin:
         plugin = self.plugins[component.name.removesuffix(".wasm")]
         plugin.called("load")

@@ -295,7 +295,7 @@ def test_what_is_no_pipeline_is_refused(text, tmp_path):
 
 
 def test_templates_are_no_paths_of_their_own(specify, tmp_path):
-    specification = specify("  in: {connector: csv, read: '${HOME}/in.csv'}\n" + WRITE)
+    specification = specify("  in: {connector: csv, read: '$${HOME}/in.csv'}\n" + WRITE)
     node = specification.pipeline.nodes["in"]
     assert isinstance(node, CsvRead)
     assert specification.path(node.read) == tmp_path / "${HOME}" / "in.csv"

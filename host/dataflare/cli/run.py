@@ -20,7 +20,9 @@ from dataflare.cli.interrupts import interrupting_signals
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
 from dataflare.cli.output import by_the_way, error_json, exit_code, printed_errors, show_error, write_json
 from dataflare.cli.screen import Screen, stderr, stdout
+from dataflare.cli.variables import EnvFiles, Settings, gather_variables
 from dataflare.pipeline import report as reports
+from dataflare.pipeline.check import check_pipeline
 from dataflare.pipeline.failures import NodeFailed, RunInterrupted
 from dataflare.pipeline.report import NodeReport, RunReport
 from dataflare.pipeline.runner import run as run_pipeline
@@ -40,7 +42,9 @@ def command(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print nothing but errors, and what --json asks.")
     ] = False,
-    check: Annotated[bool, typer.Option("--check", help="Only check the pipeline; load and run nothing.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only check it: no row is read, nothing is written.")] = False,
+    settings: Settings = None,
+    env_files: EnvFiles = None,
     cache_dir: CacheDir = None,
     policy: PolicyFile = None,
     trust: TrustFile = None,
@@ -50,7 +54,11 @@ def command(
 ) -> None:
     """Run a pipeline to its end, or leave no output.
 
-    With --policy, plugins get what the policy says; `grants` and `limits` in the pipeline only narrow it.
+    With --policy, plugins get what the policy says; `grants` and `limits` in the pipeline only narrow it, and variables
+    of the environment are not put into the pipeline.
+
+    --check finds what can be found before a row moves: it loads the plugins, asks them for their metadata, and compares
+    kinds, grants, configurations, inputs and outputs.
 
     Exit codes: 0 done; 1 the run failed; 2 the pipeline or the command line is wrong; 3 a file is no plugin; 4 a plugin
     needs what is not granted, its signature is not good enough, or the principal may not run the pipeline; 128
@@ -62,21 +70,23 @@ def command(
     with printed_errors(as_json=as_json), interrupting_signals():
         if check:
             Admission(access=access, principal=principal).require("read", "pipelines")
-        specification = load_specification(pipeline)
-        if check:
-            _say_checked(specification, as_json=as_json, quiet=quiet)
-            return
+        variables = gather_variables(settings or (), env_files or (), policy=policy is not None)
+        specification = load_specification(pipeline, variables=variables)
         try:
             with Host(
                 cache_dir=compiled_folder(cache_dir),
                 policy=policy,
                 trust=trust,
                 audit=audit,
-                access=access,
-                principal=principal,
+                # Who may read pipelines may check them; that was asked above.
+                access=None if check else access,
+                principal=None if check else principal,
             ) as host:
                 if key := os.environ.get("DATAFLARE_KEY"):
                     host.protect(key, "a signing key")
+                if check:
+                    _check(specification, host, as_json=as_json, quiet=quiet)
+                    return
                 report = run_with_progress(specification, host, show=not quiet)
         except NodeFailed as error:
             with by_the_way():
@@ -96,11 +106,20 @@ def command(
                 show_report(stdout(), report, verbose=verbose)
 
 
-def _say_checked(specification: Specification, *, as_json: bool, quiet: bool) -> None:
-    if as_json:
-        write_json({"pipeline": specification.pipeline.name, "status": "valid", "order": list(specification.order)})
-    elif not quiet:
-        stdout().say(f"{specification.file}: {len(specification.order)} nodes, valid")
+def _check(specification: Specification, host: Host, *, as_json: bool, quiet: bool) -> None:
+    name, order = specification.pipeline.name, list(specification.order)
+    problems = check_pipeline(specification, host)
+    with by_the_way():
+        if as_json and problems:
+            write_json({"pipeline": name, "status": "invalid", "errors": [error_json(each) for each in problems]})
+        elif as_json:
+            write_json({"pipeline": name, "status": "valid", "order": order})
+        elif not problems and not quiet:
+            stdout().say(f"{specification.file}: {len(order)} nodes, valid")
+    for each in problems:
+        show_error(each)
+    if problems:
+        raise typer.Exit(exit_code(problems[0]))
 
 
 def run_with_progress(specification: Specification, host: Host, *, show: bool = True) -> RunReport:

@@ -18,6 +18,7 @@ from typing import Any, Final
 import yaml
 
 from dataflare.errors import ConfigError
+from dataflare.pipeline.variables import Variables
 from dataflare.user_files import read_file
 
 __all__ = ["MAX_BYTES", "MAX_DEPTH", "Document", "KeyPath", "parse_document", "read_document"]
@@ -68,26 +69,28 @@ class Document:
         return self.lines.get(path, 1)
 
 
-def read_document(file: Path, *, name: str = "") -> Document:
-    """Read a YAML file; `name` is what errors call it, else its path.
+def read_document(file: Path, *, name: str = "", variables: Variables | None = None) -> Document:
+    """Read a YAML file, with variables or without; `name` is what errors call it, else its path.
 
     Raises:
         ConfigError: It cannot be read, or `parse_document` refuses it.
     """
     try:
-        return parse_document(read_file(file, MAX_BYTES), name=name or str(file))
+        return parse_document(read_file(file, MAX_BYTES), name=name or str(file), variables=variables)
     except ConfigError as error:
         if error.where != str(file) or not name:
             raise
         raise ConfigError(error.message.removeprefix(f"{file}: "), where=name, hint=error.hint) from error
 
 
-def parse_document(data: bytes, *, name: str) -> Document:
+def parse_document(data: bytes, *, name: str, variables: Variables | None = None) -> Document:
     """Parse YAML.
 
     Args:
         data: UTF-8, with a byte order mark or without.
         name: What errors call the document: the file's name.
+        variables: What `${NAME}` stands for; `None` leaves it as it is. A plain scalar that is one variable and nothing
+            else is what its value would be in its place (`10` a number); in quotes, or beside other text, it is a text.
 
     Raises:
         ConfigError: It is no YAML, or has a part that is refused; `where` is `name:line`.
@@ -99,15 +102,16 @@ def parse_document(data: bytes, *, name: str) -> Document:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError("is not UTF-8", where=f"{name}:{line}") from error
-    return replace(_Parser(text, name).parse(), digest=f"sha256:{sha256(data).hexdigest()}")
+    return replace(_Parser(text, name, variables).parse(), digest=f"sha256:{sha256(data).hexdigest()}")
 
 
 class _Parser:
     """Builds values from the events of one document."""
 
-    def __init__(self, text: str, name: str) -> None:
+    def __init__(self, text: str, name: str, variables: Variables | None) -> None:
         self._text = text
         self._name = name
+        self._variables = variables
         self._lines: dict[KeyPath, int] = {}
         self._events: Iterator[Any] = iter(())
 
@@ -132,7 +136,9 @@ class _Parser:
             mark = error.problem_mark or error.context_mark
             problem = " ".join(filter(None, [error.context, error.problem]))
             where = self._name if mark is None else f"{self._name}:{mark.line + 1}"
-            raise ConfigError(f"is no YAML: {problem}", where=where) from error
+            source = "" if mark is None else self._text.split("\n")[mark.line]
+            hint = 'within { } and [ ], put a variable into quotes: "${NAME}"' if "${" in source else ""
+            raise ConfigError(f"is no YAML: {problem}", where=where, hint=hint) from error
         except (yaml.YAMLError, ValueError, OverflowError) as error:
             # What PyYAML lets through from Python, such as a \U escape beyond Unicode.
             raise ConfigError(f"is no YAML: {error}", where=self._name) from error
@@ -145,7 +151,7 @@ class _Parser:
         self._check_plain(event)
         self._lines.setdefault(path, event.start_mark.line + 1)
         if isinstance(event, yaml.ScalarEvent):
-            return self._scalar(event)
+            return self._scalar(self._with_variables(event))
         if len(path) >= MAX_DEPTH:
             raise self._refused(event, f"nested deeper than {MAX_DEPTH} levels")
         return self._mapping(path) if isinstance(event, yaml.MappingStartEvent) else self._sequence(path)
@@ -185,6 +191,17 @@ class _Parser:
         if key == "<<" and event.style is None:
             raise self._refused(event, "a merge key <<", hint="write the keys out")
         return key
+
+    def _with_variables(self, event: yaml.ScalarEvent) -> yaml.ScalarEvent:
+        if self._variables is None or "${" not in event.value:
+            return event
+        try:
+            value, whole = self._variables.expand(event.value)
+        except ConfigError as error:
+            raise self._refused(event, error.message, hint=error.hint) from error
+        # What is put together is a text; so is an empty value, which is not the same as none.
+        style = event.style if whole and value else event.style or '"'
+        return yaml.ScalarEvent(None, None, event.implicit, value, event.start_mark, event.end_mark, style)
 
     def _scalar(self, event: yaml.ScalarEvent) -> Any:
         text: str = event.value

@@ -16,6 +16,7 @@ import pyarrow as pa
 from dataflare.errors import ConfigError, DataflareError, PluginError, WorldMismatch
 from dataflare.pipeline.batching import resized
 from dataflare.pipeline.channel import Channel, Stopped
+from dataflare.pipeline.check import config_error
 from dataflare.pipeline.failures import NodeFailed, RunInterrupted
 from dataflare.pipeline.models import Pipeline, PluginNode
 from dataflare.pipeline.report import Progress, RunReport
@@ -271,6 +272,16 @@ class _Run:
             for stage in self._stages:
                 stack.callback(stage.close)
 
+    def _misfit(self, name: str) -> ConfigError | None:
+        """Say which key of a configuration that a plugin refused does not fit the plugin's own schema."""
+        node = self._specification.pipeline.nodes[name]
+        try:
+            assert isinstance(node, PluginNode)
+            schema = self._host.metadata(self._specification.path(node.plugin)).config_schema
+        except DataflareError:
+            return None  # what it refused is told anyway
+        return config_error(self._specification, name, schema) if schema else None
+
     @contextmanager
     def _blamed(self, name: str, *keys: str) -> Iterator[None]:
         """Name the node in what goes wrong; a fault of the host itself stays what it is."""
@@ -283,7 +294,11 @@ class _Run:
             if isinstance(error, ConfigError) and not keys:
                 keys = tuple(error.where.split(".")[:1])
             where = self._specification.where("nodes", name, *(("config",) if wrong_config else keys))
-            raise NodeFailed(name, error, self._report, where=where) from error
+            misfit = self._misfit(name) if wrong_config else None
+            failed = NodeFailed(name, error, self._report, where=misfit.where if misfit else where)
+            if misfit:
+                failed.add_note(misfit.message.removeprefix(f"{misfit.where}: "))
+            raise failed from error
         except Exception as error:
             error.add_note(f"in node {name!r} of pipeline {self._report.pipeline!r}")
             raise

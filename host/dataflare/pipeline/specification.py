@@ -22,6 +22,7 @@ from dataflare.pipeline.graph import check_calls, check_graph
 from dataflare.pipeline.models import Pipeline, PluginNode
 from dataflare.pipeline.permissions import make_grants, make_limits
 from dataflare.pipeline.targets import check_targets
+from dataflare.pipeline.variables import Variables
 from dataflare.security.pipelines import PipelineFile
 from dataflare.user_files import as_path
 
@@ -135,26 +136,32 @@ class Specification:
                 )
 
 
-def load_specification(file: str | os.PathLike[str]) -> Specification:
+def load_specification(file: str | os.PathLike[str], *, variables: Variables | None = None) -> Specification:
     """Load a pipeline's file.
+
+    Args:
+        file: The file.
+        variables: What `${NAME}` stands for in it; without them, every variable needs a default.
 
     Raises:
         ConfigError: It cannot be read or is wrong; `where` is `file:line`.
     """
     path = as_path(file, where="pipeline")
     folder = _real_folder(path)
-    return _check(path, folder, read_document(folder / path.name, name=str(path)))
+    return _check(path, folder, read_document(folder / path.name, name=str(path), variables=variables or Variables()))
 
 
-def parse_specification(text: str | bytes, *, file: str | os.PathLike[str]) -> Specification:
+def parse_specification(
+    text: str | bytes, *, file: str | os.PathLike[str], variables: Variables | None = None
+) -> Specification:
     """Load a pipeline from its text; `file` is where it would stand, for relative paths and errors.
 
     Raises:
         ConfigError: It is wrong; `where` is `file:line`.
     """
-    path = Path(file)
+    path = as_path(file, where="file")
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    return _check(path, _real_folder(path), parse_document(data, name=str(path)))
+    return _check(path, _real_folder(path), parse_document(data, name=str(path), variables=variables or Variables()))
 
 
 def build_specification(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ __all__ = ["RETRYABLE", "plugin_error"]
 RETRYABLE: Final = frozenset({"unavailable", "rate-limited"})
 """The cases of `dataflare:plugin/types.error` that a retry can help with, as their documentation says."""
 
+_JSON_POSITION: Final = re.compile(r",? \(?at line [0-9]+,? column [0-9]+\)?")
 _HINTS: Final = {
     "invalid-config": "change the plugin's configuration",
     "denied": "the host refused something that the plugin needs: look at its grants",
@@ -62,4 +64,7 @@ def _describe(error: Variant) -> str:
         return f"{error.case}: {_describe(value)}"
     if error.case == "wrong-type":
         return f"wrong-type: column {value.column!r} is {value.actual}, not {value.expected}"
+    if error.case == "invalid-config":
+        # A position in JSON that the host made of the configuration, which nobody has seen.
+        value = _JSON_POSITION.sub("", str(value))
     return f"{error.case}: {value}"

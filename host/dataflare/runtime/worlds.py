@@ -38,7 +38,6 @@ _SNAPSHOT = "dataflare:plugin/snapshot@1.0.0"
 _WASI = re.compile(r"wasi:(?:cli|clocks|filesystem|io|random|sockets)/[a-z][a-z0-9-]*@0\.2\.\d+")
 _REBUILD = "build it against the WIT of this version of dataflare"
 _MAX_SHOWN = 5
-_NO_GRANTS = Grants()
 
 
 class Mismatch(NamedTuple):
@@ -99,6 +98,16 @@ def check_world(shape: Shape, *, component: str) -> str:
     return kinds_of(shape)[0]
 
 
+_GRANT_EXAMPLES: Final = {
+    "files": "{ NAME: { path: DIRECTORY } }",
+    "http": "{ https://HOST: { methods: [GET] } }",
+    "secrets": "[NAME]",
+    "plugins": "[NODE]",
+    "shared": "{ NAME: read }",
+}
+"""What is written under `grants:`, by capability; the others are switched on."""
+
+
 def check_grants(shape: Shape, grants: Grants, *, plugin: str) -> None:
     """Refuse a plugin that imports more than its operator granted.
 
@@ -108,12 +117,12 @@ def check_grants(shape: Shape, grants: Grants, *, plugin: str) -> None:
     missing = [short for short in needed_capabilities(shape) if short not in grants.capabilities]
     if missing:
         first = missing[0]
-        value = "True" if isinstance(getattr(_NO_GRANTS, first), bool) else "..."
         raise PermissionDenied(
             f"it needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not granted to it",
             plugin=plugin,
             capability=interface_name(first).partition("@")[0],
-            hint=f"if it may use {first}, load it with Grants({first}={value}), or name it under `grants:`",
+            hint="if it may use it, grant it in the pipeline:\ngrants:\n"
+            + "\n".join(f"  {each}: {_GRANT_EXAMPLES.get(each, 'true')}" for each in missing),
         )
 
 

@@ -1,0 +1,209 @@
+"""Checks a pipeline without running it: all that can be known before a row moves."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from dataflare.errors import ConfigError, DataflareError, WorldMismatch
+from dataflare.limits import Limits
+from dataflare.pipeline.config_schema import misfits
+from dataflare.pipeline.connectors import ReadNode, WriteNode
+from dataflare.pipeline.failures import NodeFailed
+from dataflare.pipeline.models import PluginNode
+from dataflare.pipeline.report import RunReport
+from dataflare.pipeline.specification import Specification
+from dataflare.runtime.host import Host
+from dataflare.security.admission import AdmittedPipeline
+from dataflare.security.connectors import ConnectorFiles
+
+__all__ = ["check_pipeline", "config_error"]
+
+_LIMITS: Final = Limits(call_timeout_s=10)
+_MAX_SHOWN: Final = 5
+
+
+def check_pipeline(specification: Specification, host: Host) -> list[DataflareError]:
+    """Find what is wrong with a pipeline, as far as that can be told without reading and writing rows.
+
+    Plugins are loaded as for a run, with the same grants, signatures and policy, but not started; each is only asked
+    for its metadata, in an instance that may use nothing, and its configuration is compared with the schema in it.
+    Files that are read must be there, and those that are written be possible.
+
+    Args:
+        specification: The pipeline.
+        host: Would run it.
+
+    Returns:
+        What is wrong, in the order of the file; empty where nothing is.
+
+    Raises:
+        PermissionDenied: The pipeline may not run at all.
+    """
+    admitted = host.admit_pipeline(specification.pipeline.name, specification.identity)
+    try:
+        return _problems(specification, host, admitted)
+    finally:
+        admitted.close()
+
+
+def _problems(specification: Specification, host: Host, admitted: AdmittedPipeline) -> list[DataflareError]:
+    found: list[DataflareError] = []
+    kinds: dict[str, str] = {}
+    for name, node in specification.pipeline.nodes.items():
+        if isinstance(node, PluginNode):
+            try:
+                kinds[name] = _kind(specification, host, node)
+                found += _plugin_problems(specification, host, name, node, admitted)
+            except DataflareError as error:
+                found.append(_at(specification, error, name, "plugin"))
+            for key in ("violations", "rejects"):
+                if (text := getattr(node, key)) is not None:
+                    found += _output_problems(specification, name, key, text, node)
+                    found += _refused(specification, name, key, text, "jsonl", admitted.files.check_output)
+        elif isinstance(node, ReadNode):
+            found += _input_problems(specification, name, node)
+            found += _refused(specification, name, "read", node.read, node.connector, _look_at(admitted.files))
+        elif isinstance(node, WriteNode):
+            found += _output_problems(specification, name, "write", node.write, node)
+            found += _refused(specification, name, "write", node.write, node.connector, admitted.files.check_output)
+    if len(kinds) == sum(isinstance(each, PluginNode) for each in specification.pipeline.nodes.values()):
+        try:
+            specification.check_kinds(kinds)
+        except ConfigError as error:
+            found.insert(0, error)
+    return found
+
+
+def _kind(specification: Specification, host: Host, node: PluginNode) -> str:
+    inspection = host.inspect(specification.path(node.plugin))
+    if inspection.kind is None:
+        raise WorldMismatch("; ".join(inspection.problems), component=node.plugin)
+    return inspection.kind
+
+
+def _look_at(files: ConnectorFiles) -> Callable[..., object]:
+    def look(path: Path, *, connector: str) -> None:
+        if files.is_restricted:
+            files.open_input(path, connector=connector).close()
+
+    return look
+
+
+def _refused(
+    specification: Specification, name: str, key: str, text: str, connector: str, look: Callable[..., object]
+) -> Iterator[DataflareError]:
+    """What the policy does not let a connector read or write."""
+    try:
+        look(specification.path(text), connector=connector)
+    except DataflareError as error:
+        yield _at(specification, error, name, key)
+
+
+def _plugin_problems(
+    specification: Specification, host: Host, name: str, node: PluginNode, admitted: AdmittedPipeline
+) -> Iterator[DataflareError]:
+    given = node.model_fields_set
+    try:
+        host.load(
+            specification.path(node.plugin),
+            name=name,
+            config=node.config,
+            grants=specification.grants[name] if "grants" in given else None,
+            limits=specification.limits[name] if "limits" in given else None,
+            namespace=specification.pipeline.name,
+            isolation=node.isolation if isinstance(node.isolation, str) else "process-best-effort",
+            pipeline=admitted,
+        ).close()
+    except DataflareError as error:
+        yield _at(specification, error, name, *(error.where.split(".")[:1] if isinstance(error, ConfigError) else ()))
+    try:
+        schema = host.metadata(specification.path(node.plugin), limits=_LIMITS).config_schema
+    except DataflareError as error:
+        yield _at(specification, error, name, "plugin")
+        return
+    if schema and (problem := config_error(specification, name, schema)):
+        yield problem
+
+
+def config_error(specification: Specification, name: str, schema: str) -> ConfigError | None:
+    """Compare a node's configuration with its plugin's schema.
+
+    Returns:
+        An error with the line and the key of the first misfit, and a line for each of the next; `None` for none.
+    """
+    node = specification.pipeline.nodes[name]
+    if not isinstance(node, PluginNode):
+        return None
+    found = []
+    for each in misfits(node.config, schema):
+        where = specification.where("nodes", name, "config", *each.path)
+        keys = ".".join(map(str, ("nodes", name, "config", *each.path)))
+        found.append((int(where.rpartition(":")[2]), where, f"{keys}: {each.message}", each.hint))
+    if not found:
+        return None
+    # Unknown keys first: what is missing may be what they were to say.
+    found.sort(key=lambda entry: (entry[2].endswith("is missing"), entry[0]))
+    _, where, what, hint = found[0]
+    rest = "".join(f"\n{where}: {what}{f' ({hint})' if hint else ''}" for _, where, what, hint in found[1:_MAX_SHOWN])
+    return ConfigError(what + rest, where=where, hint=hint)
+
+
+def _input_problems(specification: Specification, name: str, node: ReadNode) -> Iterator[ConfigError]:
+    where = specification.where("nodes", name, "read")
+    named: Any = node.read
+    for text in named if isinstance(named, list) else [named]:
+        path = specification.path(text)
+        paths = [path] if os.path.lexists(path) else list(map(Path, glob.glob(str(path), recursive=True)))
+        if not paths:
+            siblings = ", ".join(sorted(os.listdir(path.parent))[:10]) if path.parent.is_dir() else ""
+            hint = f"in its folder there are {siblings}" if siblings else f"there is no folder {path.parent}"
+            yield ConfigError(f"node {name!r} reads {path}, which is not there", where=where, hint=hint)
+        for each in paths:
+            if why := _why_unreadable(each):
+                yield ConfigError(f"node {name!r} cannot read {each}: {why}", where=where)
+
+
+def _why_unreadable(path: Path) -> str:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        return error.strerror or str(error)
+    if stat.S_ISDIR(mode):
+        return "it is a directory"
+    return "" if os.access(path, os.R_OK) else "Permission denied"
+
+
+def _output_problems(specification: Specification, name: str, key: str, text: str, node: Any) -> Iterator[ConfigError]:
+    path = specification.path(text)
+    where = specification.where("nodes", name, key)
+    parted = bool(getattr(node, "partition_by", ()))
+    if path.is_dir() != parted and path.exists():
+        what = "a directory" if not parted else "not a directory, which `partition_by` needs"
+        yield ConfigError(f"node {name!r} cannot write {path}: it is {what}", where=where)
+    elif getattr(node, "if_exists", "replace") == "fail" and path.is_file():
+        yield ConfigError(
+            f"node {name!r} cannot write {path}: it exists already, and `if_exists` is fail",
+            where=where,
+            hint="remove it, name another file, or say `if_exists: replace`",
+        )
+    elif path.is_file() or not path.exists():
+        folder = Path(os.path.realpath(path)).parent
+        while not folder.exists():
+            folder = folder.parent
+        if not folder.is_dir():
+            yield ConfigError(f"node {name!r} cannot write {path}: {folder} is not a directory", where=where)
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            yield ConfigError(f"node {name!r} cannot write {path}: nothing can be added to {folder}", where=where)
+
+
+def _at(specification: Specification, error: DataflareError, name: str, *keys: str) -> NodeFailed:
+    """Give an error its place in the pipeline's file."""
+    report = RunReport(specification.pipeline.name)
+    made = NodeFailed(name, error, report, where=specification.where("nodes", name, *keys))
+    made.__cause__ = error
+    return made

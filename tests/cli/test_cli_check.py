@@ -1,0 +1,190 @@
+# a table
+"""`run --check`: what can be told before a row moves, with its line; and the variables of a pipeline's file."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+PIPELINE = """\
+name: orders
+nodes:
+  read:
+    connector: csv
+    read: orders.csv
+  price:
+    plugin: derive-columns.wasm
+    input: read
+    config:
+      columns:
+        - name: each
+          op: divide
+          left: amount
+          right: quantity
+  write:
+    connector: jsonl
+    input: price
+    write: out/orders.jsonl
+"""
+SOURCE = """\
+name: orders
+nodes:
+  read:
+    plugin: csv-source.wasm
+    config: { path: data/orders.csv }
+    grants: { files: { data: { path: . } } }
+  write:
+    connector: jsonl
+    input: read
+    write: out/orders.jsonl
+"""
+
+
+def test_pipeline_that_can_run_is_valid_and_nothing_is_written(dataflare, folder):
+    for text in (PIPELINE, SOURCE):
+        (folder / "p.yaml").write_text(text)
+        result = dataflare("run", "--check", "p.yaml")
+        assert (result.exit_code, result.stdout, result.stderr) == (
+            0,
+            f"p.yaml: {text.count('input:') + 1} nodes, valid\n",
+            "",
+        )
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "change", "code", "says", "hint"),
+    [
+        (
+            SOURCE,
+            ("    grants: { files: { data: { path: . } } }\n", ""),
+            4,
+            "p.yaml:3: node 'read' failed: plugin 'read': it needs files",
+            "grants:",
+        ),
+        (SOURCE, ("{ path: . }", "{ path: absent }"), 2, "p.yaml:6: node 'read' failed: ", ""),
+        (SOURCE, ("plugin: csv-source.wasm", "plugin: text.wasm"), 3, "p.yaml:4: node 'read' failed: ", ""),
+        (
+            SOURCE,
+            ("path: data/orders.csv", "paht: data/orders.csv"),
+            2,
+            "p.yaml:5: nodes.read.config.paht: unknown key",
+            "did you mean 'path'?",
+        ),
+        (SOURCE, ("path: data/orders.csv", "path: 3"), 2, "p.yaml:5: nodes.read.config.path: 3 is not a text", ""),
+        (
+            PIPELINE,
+            ("op: divide", "op: divid"),
+            2,
+            "p.yaml:12: nodes.price.config.columns.0.op: 'divid' is not one of",
+            "did you mean 'divide'?",
+        ),
+        (PIPELINE, ("read: orders.csv", "read: ordres.csv"), 2, "p.yaml:5: node 'read' reads ", "orders.csv"),
+        (PIPELINE, ("read: orders.csv", "read: data"), 2, "p.yaml:5: node 'read' cannot read ", ""),
+        (PIPELINE, ("write: out/orders.jsonl", "write: data"), 2, "p.yaml:18: node 'write' cannot write ", ""),
+        (
+            PIPELINE,
+            ("write: out/orders.jsonl", "write: orders.csv/o.jsonl"),
+            2,
+            "p.yaml:18: node 'write' cannot write ",
+            "",
+        ),
+        (
+            PIPELINE,
+            ("write: out/orders.jsonl", "write: there.jsonl\n    if_exists: fail"),
+            2,
+            "p.yaml:18: node 'write' cannot write ",
+            "if_exists",
+        ),
+        (PIPELINE, ("write: out/orders.jsonl", "write: orders.csv"), 2, "p.yaml:18: node 'write' would write ", ""),
+        (
+            PIPELINE,
+            ("plugin: derive-columns.wasm", "plugin: csv-source.wasm"),
+            2,
+            "p.yaml:8: node 'price' is a source, and takes no input",
+            "",
+        ),
+        (
+            PIPELINE,
+            ("    input: price\n", "    input: prise\n"),
+            2,
+            "p.yaml:17: node 'write': there is no node 'prise'",
+            "price",
+        ),
+        (
+            PIPELINE,
+            ("read: orders.csv", "read: orders.csv\n    options: { delimeter: ';' }"),
+            2,
+            "p.yaml:6: nodes.read.options.delimeter: unknown key",
+            "delimiter",
+        ),
+    ],
+)
+def test_what_cannot_run_is_told_with_its_line(dataflare, folder, text, change, code, says, hint):
+    assert change[0] in text
+    (folder / "text.wasm").write_text("no component")
+    (folder / "there.jsonl").write_text("")
+    (folder / "data").mkdir()
+    (folder / "p.yaml").write_text(text.replace(*change))
+    result = dataflare("run", "--check", "p.yaml")
+    assert result.exit_code == code, result.stderr
+    assert f"error: {says}" in result.stderr and hint in result.stderr
+    as_json = json.loads(dataflare("run", "--check", "--json", "p.yaml").stdout)
+    errors = as_json.get("errors") or [as_json["error"]]
+    assert as_json["status"] in ("invalid", "failed") and any(each["message"].startswith(says) for each in errors)
+
+
+def test_all_that_is_wrong_is_told_at_once(dataflare, folder):
+    text = PIPELINE.replace("op: divide", "op: divid").replace("read: orders.csv", "read: absent.csv")
+    (folder / "p.yaml").write_text(text)
+    result = dataflare("run", "--check", "p.yaml")
+    assert result.exit_code == 2 and result.stderr.count("error: ") == 2
+
+
+def test_output_below_a_folder_that_is_not_writable_is_told(dataflare, folder, monkeypatch):
+    (folder / "p.yaml").write_text(PIPELINE)
+    # Root may write everywhere.
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    result = dataflare("run", "--check", "p.yaml")
+    assert result.exit_code == 2 and "nothing can be added to" in result.stderr
+
+
+def test_grant_hint_is_yaml_to_paste(dataflare, folder):
+    (folder / "p.yaml").write_text(SOURCE.replace("    grants: { files: { data: { path: . } } }\n", ""))
+    result = dataflare("run", "p.yaml")
+    assert result.exit_code == 4
+    assert "    grants:\n      files: { NAME: { path: DIRECTORY } }\n" in result.stderr
+    document = json.loads(dataflare("run", "--json", "p.yaml").stdout)
+    assert document["error"]["hint"].endswith("grants:\n  files: { NAME: { path: DIRECTORY } }")
+    assert "hint" not in document["error"]["message"]
+
+
+def test_refused_configuration_of_a_run_names_the_line_of_the_key(dataflare, folder):
+    (folder / "p.yaml").write_text(PIPELINE.replace("op: divide", "op: divid"))
+    result = dataflare("run", "p.yaml")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: p.yaml:12: node 'price' failed: ")
+    assert "note: nodes.price.config.columns.0.op: 'divid' is not one of" in result.stderr
+
+
+def test_variables_are_set_on_the_command_line_in_files_and_in_the_environment(dataflare, folder, monkeypatch):
+    (folder / "p.yaml").write_text(
+        PIPELINE.replace("read: orders.csv", "read: ${IN}").replace("op: divide", "op: ${OP:-divide}")
+    )
+    (folder / "e.env").write_text("IN=orders.csv\n")
+    assert dataflare("run", "--set", "IN=orders.csv", "p.yaml").exit_code == 0
+    assert dataflare("run", "--env-file", "e.env", "p.yaml").exit_code == 0
+    monkeypatch.setenv("IN", "orders.csv")
+    assert dataflare("run", "p.yaml").exit_code == 0
+    assert dataflare("run", "--check", "--set", "OP=divid", "p.yaml").exit_code == 2
+
+
+def test_undefined_variable_ends_with_2_and_its_line(dataflare, folder):
+    (folder / "p.yaml").write_text(PIPELINE.replace("read: orders.csv", "read: ${ORDERS_FILE}"))
+    result = dataflare("run", "--set", "ORDER_FILE=x", "p.yaml")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "error: p.yaml:5: the variable ORDERS_FILE is not defined\n  hint: did you mean 'ORDER_FILE'?\n"
+    )

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dataflare.capabilities.state import MemoryStateStore, StateLimits
     from dataflare.errors import (
         AuditFailed,
+        CallCancelled,
         CallTimeout,
         ComponentError,
         ConfigError,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         HostBytesExceeded,
         HostCallLimitExceeded,
         HostCallRateExceeded,
+        HostShortage,
         InstanceLimitExceeded,
         LimitExceeded,
         LogLimitExceeded,
@@ -103,6 +105,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AuditFailed",
     "AuditLog",
+    "CallCancelled",
     "CallTimeout",
     "Chunk",
     "ComponentError",
@@ -126,6 +129,7 @@ __all__ = [
     "HostBytesExceeded",
     "HostCallLimitExceeded",
     "HostCallRateExceeded",
+    "HostShortage",
     "HttpGrant",
     "Inspection",
     "InstanceLimitExceeded",
@@ -217,6 +221,7 @@ _HOMES: Final = {
     ),
     "dataflare.errors": (
         "AuditFailed",
+        "CallCancelled",
         "CallTimeout",
         "ComponentError",
         "ConfigError",
@@ -227,6 +232,7 @@ _HOMES: Final = {
         "HostBytesExceeded",
         "HostCallLimitExceeded",
         "HostCallRateExceeded",
+        "HostShortage",
         "InstanceLimitExceeded",
         "LimitExceeded",
         "LogLimitExceeded",

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["UNLIMITED", "Charge", "HostBudget", "OverHostBytes", "OverTime", "current", "enter", "serving"]
+__all__ = ["UNLIMITED", "Charge", "HostBudget", "OverHostBytes", "OverTime", "current", "enter", "local", "serving"]
 
 
 class OverHostBytes(Exception):
@@ -145,19 +145,20 @@ class _Nobody(HostBudget):
 UNLIMITED: Final = _Nobody()
 """The budget of code that works for no plugin."""
 
-_local = threading.local()
+local = threading.local()
+"""This thread's budget, as the attribute `budget`. The engine assigns it where no function may be called."""
 
 
 def current() -> HostBudget:
     """The budget of the instance that this thread works for; `UNLIMITED` where it works for none."""
-    budget: HostBudget = getattr(_local, "budget", UNLIMITED)
+    budget: HostBudget = getattr(local, "budget", UNLIMITED)
     return budget
 
 
 def enter(budget: HostBudget) -> HostBudget:
     """Make `budget` the current one of this thread, and return the one before, to be entered again at the end."""
     outer = current()
-    _local.budget = budget
+    local.budget = budget
     return outer
 
 

@@ -9,6 +9,7 @@ DataflareError
 │   ├── NotAComponent      not WebAssembly, a core module, truncated
 │   ├── UnsupportedComponent  valid, but with something that the engine cannot carry
 │   └── WorldMismatch      a component for no world: a missing export, an unknown import
+├── HostShortage           the system has no memory left for a plugin that is within its limits
 ├── PermissionDenied       the plugin needs what its operator did not grant
 ├── AuditFailed            a use could not be written to the audit log, so it was not allowed
 ├── PluginError            the plugin answered with an error: its own `err`, as a value
@@ -27,6 +28,7 @@ DataflareError
     │   ├── CopyLimitExceeded      bytes copied in and out within one call
     │   ├── OutputLimitExceeded    rows or bytes that a call returns
     │   └── LogLimitExceeded       log events over the rate within one call
+    ├── CallCancelled      the host ended the call, since it was interrupted
     ├── WorkerDied         its process died, where it has one of its own
     ├── GuestPanic         aborted, or trapped by itself
     └── ProtocolFault      broke the canonical ABI: a dropped handle, invalid UTF-8, an address out of bounds
@@ -43,6 +45,7 @@ from dataflare.texts import LOG_CHARACTERS, cut, cut_frames
 
 __all__ = [
     "AuditFailed",
+    "CallCancelled",
     "CallTimeout",
     "ComponentError",
     "ConfigError",
@@ -53,6 +56,7 @@ __all__ = [
     "HostBytesExceeded",
     "HostCallLimitExceeded",
     "HostCallRateExceeded",
+    "HostShortage",
     "InstanceLimitExceeded",
     "LimitExceeded",
     "LogLimitExceeded",
@@ -133,6 +137,13 @@ class UnsupportedComponent(ComponentError):
 
 class WorldMismatch(ComponentError):
     """A component for none of the worlds: an export is missing, or an import is unknown."""
+
+
+class HostShortage(DataflareError):
+    """The system has no memory or address space left for a plugin that is within its limits.
+
+    The plugin is not at fault.
+    """
 
 
 class PermissionDenied(DataflareError):
@@ -302,6 +313,10 @@ class LogLimitExceeded(LimitExceeded):
     """The plugin went on logging after so many of a call's events had been dropped for being over the rate."""
 
     limit = "log_dropped_events"
+
+
+class CallCancelled(PluginFault):
+    """The host ended the call, since the work that it was part of was interrupted."""
 
 
 class WorkerDied(PluginFault):

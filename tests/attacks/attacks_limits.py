@@ -13,7 +13,7 @@ import pyarrow as pa
 from arena import MIB, ROWS, Arena, attack, bystander
 from dataflare.capabilities.http_transport import Canned
 from dataflare.data.ipc import encode_stream
-from dataflare.engine.memory import MEMORIES
+from dataflare.engine import memory
 from dataflare.errors import (
     CallTimeout,
     CopyLimitExceeded,
@@ -374,14 +374,14 @@ def fault_at_each_call(arena: Arena) -> None:
     made = hostile({"trap": "unreachable", "well": ""})
     plugin = arena.load(made.binary)
     plugin.process(made.order("well"))
-    mapped = MEMORIES.mapped
+    mapped = memory.mapped()
     for _ in range(50):
         try:
             plugin.process(made.order("trap"))
         except Exception as error:
             assert type(error).__name__ == "GuestPanic"
     assert plugin.process(made.order("well")) is None and plugin.stats.faults == 50
-    assert MEMORIES.mapped == mapped
+    assert memory.mapped() == mapped
 
 
 @attack("limits")

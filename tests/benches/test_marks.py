@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 from wasmtime import component as wc
 
+from dataflare.engine import memory
 from dataflare.engine.engine import Engine
 from dataflare.engine.instance import Instance
-from dataflare.engine.memory import Memories
 from dataflare.runtime.host import Host
 from dataflare.runtime.plugin import Plugin
 from dataflare.runtime.processor import Processor
@@ -179,9 +179,8 @@ def left_behind() -> tuple[int, int, int]:
     """How many instances, plugins and memories there are."""
     gc.collect()
     objects = gc.get_objects()
-    memories = [each for each in objects if isinstance(each, Memories)]
     return (
         sum(isinstance(each, Instance) for each in objects),
         sum(isinstance(each, Plugin) for each in objects),
-        sum(each.mapped for each in memories),
+        memory.mapped(),
     )

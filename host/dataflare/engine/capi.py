@@ -1,45 +1,58 @@
-"""The little of wasmtime's C API that several modules use directly."""
+"""The little of wasmtime's C API that is used directly."""
 
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from typing import Any, Final
 
 from wasmtime import _bindings as raw
 from wasmtime import _ffi as ffi
 
-__all__ = ["error_message", "error_pointer", "error_trace", "keep_forever"]
+__all__ = ["error_message", "error_trace"]
 
-
-def keep_forever(thing: object) -> None:
-    """Keep an object to the end of the process, since native code may call it until then."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
-
-
-def error_pointer(message: str) -> int:
-    """A new `wasmtime_error_t`, as a callback returns it; the caller of the callback frees it."""
-    return ctypes.cast(raw.wasmtime_error_new(message.encode()), ctypes.c_void_p).value or 0
+_MAX_MESSAGE_BYTES: Final = 16_384
+_MAX_FRAMES: Final = 32
+_MAX_NAME_BYTES: Final = 256
 
 
 def error_message(error: Any) -> str:
-    """The text of a `wasmtime_error_t*`."""
+    """The text of a `wasmtime_error_t*`; one that is too long keeps its beginning and its end."""
     text = ffi.wasm_byte_vec_t()
     raw.wasmtime_error_message(error, ctypes.byref(text))
-    message: str = ffi.to_bytes(text).decode(errors="replace")
-    raw.wasm_byte_vec_delete(ctypes.byref(text))
-    return message
+    try:
+        address, size = ctypes.addressof(text.data.contents) if text.size else 0, text.size
+        if size <= _MAX_MESSAGE_BYTES:
+            found = ctypes.string_at(address, size) if size else b""
+        else:
+            half = _MAX_MESSAGE_BYTES // 2
+            found = ctypes.string_at(address, half) + b"\n[...]\n" + ctypes.string_at(address + size - half, half)
+        return found.decode(errors="replace")
+    finally:
+        raw.wasm_byte_vec_delete(ctypes.byref(text))
 
 
 def error_trace(error: Any) -> tuple[str, ...]:
-    """The guest's frames of a `wasmtime_error_t*`, innermost first, as `module!function`."""
+    """The guest's frames of a `wasmtime_error_t*`, innermost first, as `module!function`; at most 32."""
     frames = ffi.wasm_frame_vec_t()
     raw.wasmtime_error_wasm_trace(error, ctypes.byref(frames))
-    lines = []
-    for i in range(frames.size):
-        frame = frames.data[i]
-        module = raw.wasmtime_frame_module_name(frame)
-        function = raw.wasmtime_frame_func_name(frame)
-        name = ffi.to_str(function.contents) if function else f"function {raw.wasm_frame_func_index(frame)}"
-        lines.append(f"{ffi.to_str(module.contents)}!{name}" if module else name)
-    raw.wasm_frame_vec_delete(ctypes.byref(frames))
-    return tuple(lines)
+    try:
+        lines = []
+        for i in range(min(frames.size, _MAX_FRAMES)):
+            frame = frames.data[i]
+            module = raw.wasmtime_frame_module_name(frame)
+            function = raw.wasmtime_frame_func_name(frame)
+            name = _cut(function.contents) if function else f"function {raw.wasm_frame_func_index(frame)}"
+            lines.append(f"{_cut(module.contents)}!{name}" if module else name)
+        if frames.size > _MAX_FRAMES:
+            lines.append(f"[{frames.size - _MAX_FRAMES} more]")
+        return tuple(lines)
+    finally:
+        raw.wasm_frame_vec_delete(ctypes.byref(frames))
+
+
+def _cut(name: Any) -> str:
+    if not name.size:
+        return ""
+    size = min(name.size, _MAX_NAME_BYTES)
+    text = ctypes.string_at(ctypes.addressof(name.data.contents), size).decode(errors="replace")
+    return text if size == name.size else f"{text}..."

@@ -40,7 +40,7 @@ class Component:
         from_cache: bool,
     ) -> None:
         self.flavour = flavour
-        self.compiled = compiled
+        self._compiled: wc.Component | None = compiled
         self.shape = shape
         self.name = name
         self.digest = digest
@@ -50,10 +50,26 @@ class Component:
         index = compiled.get_export_index(CALL_EXPORT)
         if index is None:
             raise AssertionError("the bridge has no call")
-        self.call_index = index
+        self._index: wc.ExportIndex | None = index
 
     def __repr__(self) -> str:
         return f"Component({self.name!r}, {self.digest[:19]})"
+
+    def code(self) -> tuple[wc.Component, wc.ExportIndex]:
+        """wasmtime's compiled component and its only export.
+
+        Raises:
+            UsageError: The component is closed.
+        """
+        compiled, index = self._compiled, self._index
+        if compiled is None or index is None:
+            raise UsageError(f"{self.name} is closed", hint="load it again")
+        return compiled, index
+
+    def close(self) -> None:
+        """Let go of the native code and of its file; idempotent. Instances that there are keep what they need."""
+        # wasmtime's own `close` would free twice where an exception comes between its steps.
+        self._compiled = self._index = None
 
     def instantiate(
         self,

@@ -96,7 +96,7 @@ class Engine:
         return known
 
     def _reflect(self, binary: bytes, name: str) -> Shape:
-        shape = reflect(self._flavour(False, True).engine, binary, name)
+        shape = reflect(self._flavour(False, True).compiler, binary, name)
         for wasi in shape.passthrough:
             if not _WASI.fullmatch(wasi):
                 raise UnsupportedComponent(
@@ -193,7 +193,10 @@ class Engine:
     def _compile(self, flavour: Flavour, binary: bytes, shape: Shape, name: str) -> wc.Component:
         joined = compose(binary, shape, component=name)
         try:
-            return wc.Component(flavour.engine, joined)
+            compiled = wc.Component(flavour.compiler, joined)
+            if flavour.compiler is not flavour.engine:
+                compiled = wc.Component.deserialize(flavour.engine, compiled.serialize())
+            return compiled
         except wasmtime.WasmtimeError as error:
             missing = re.search(r"missing import named `([^`]{1,200})`", str(error)[:10_000])
             if missing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+import os
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -12,40 +12,26 @@ from wasmtime import _bindings as raw
 from wasmtime import _ffi as ffi
 from wasmtime import component as wc
 
+from dataflare.engine import memory
 from dataflare.engine.bridge import HOST_IMPORT
-from dataflare.engine.capi import keep_forever
 from dataflare.engine.features import turn_off
-from dataflare.engine.instance import epoch_callback, host_callback
-from dataflare.engine.memory import MEMORIES
+from dataflare.engine.native import API, CODE, Call
 from dataflare.engine.timer import Timer
 from dataflare.limits import Limits
 
-__all__ = ["Flavour"]
+__all__ = ["EXTRA_MEMORIES", "Flavour"]
 
 _WASMTIME: Final = version("wasmtime")
 _STACK_BYTES: Final = 512 * 1024
 _EXTRA_INSTANCES: Final = 8
 _EXTRA_TABLES: Final = 4
-_EXTRA_MEMORIES: Final = 2
+EXTRA_MEMORIES: Final = 2
 
-_host_t = ctypes.CFUNCTYPE(
-    ctypes.c_size_t,
-    ctypes.c_void_p,
-    ctypes.c_void_p,
-    ctypes.c_void_p,
-    ctypes.POINTER(ctypes.c_uint32),
-    ctypes.c_size_t,
-    ctypes.c_void_p,
-    ctypes.c_size_t,
-)
-_epoch_t = raw._wasmtime_store_epoch_deadline_callback.argtypes[1]
 _finalizer_t = raw._wasmtime_store_epoch_deadline_callback.argtypes[3]
-# Native linkers and stores keep the callbacks: like those of the memories, they live to the end of the process.
-_HOST_CALLBACK: Final = _host_t(host_callback)
-_EPOCH_CALLBACK: Final = _epoch_t(epoch_callback)
-keep_forever(_HOST_CALLBACK)
-keep_forever(_EPOCH_CALLBACK)
-_output_t = raw._wasi_config_set_stderr_custom.argtypes[1]
+_store_t: Any = raw._wasmtime_store_context.argtypes[0]
+_context_t: Any = raw._wasmtime_store_context.restype
+_epoch_t: Any = raw._wasmtime_store_epoch_deadline_callback.argtypes[1]
+_output_t: Any = raw._wasi_config_set_stderr_custom.argtypes[1]
 
 
 class Flavour:
@@ -55,15 +41,32 @@ class Flavour:
         self.fuel = fuel
         self.timed = timed
         config = self._config()
-        MEMORIES.install(config)
+        memory.install(config)
         self.engine = wasmtime.Engine(config)
+        self.engine_pointer = ctypes.cast(self.engine.ptr(), ctypes.c_void_p).value
         self.timer = Timer(self.engine)
-        self.epoch_callback = _EPOCH_CALLBACK
         self.no_finalizer = _finalizer_t()
         self.u32_kind = ffi.WASMTIME_COMPONENT_U32.value
         self.u32_offset = raw.wasmtime_component_val_t.of.offset
         self.linker = wc.Linker(self.engine)
         self._fill_linker()
+        self._process = os.getpid()
+        self._serial: wasmtime.Engine | None = None
+
+    @property
+    def compiler(self) -> wasmtime.Engine:
+        """The engine to compile with: `engine`, or one without threads in a process that was forked from its own.
+
+        wasmtime compiles in threads that it starts once; a forked process does not have them, and would wait for ever.
+        """
+        if os.getpid() == self._process:
+            return self.engine
+        if self._serial is None:
+            config = self._config()
+            config.parallel_compilation = False
+            memory.install(config)
+            self._serial = wasmtime.Engine(config)
+        return self._serial
 
     @property
     def identity(self) -> str:
@@ -81,66 +84,48 @@ class Flavour:
 
     def _fill_linker(self) -> None:
         self.linker.add_wasip2()
-        function = ctypes.cast(_HOST_CALLBACK, raw.wasmtime_component_func_callback_t)
+        function = ctypes.cast(CODE.on_call, raw.wasmtime_component_func_callback_t)
         with self.linker.root() as root, root.add_instance(HOST_IMPORT) as instance:
             for name in ("call", "release"):
                 error = raw._wasmtime_component_linker_instance_add_func(
-                    instance.ptr(), name.encode(), len(name), function, None, self.no_finalizer
+                    instance.ptr(), name.encode(), len(name), function, ctypes.addressof(API), self.no_finalizer
                 )
                 if error:
                     raise wasmtime.WasmtimeError._from_ptr(error)
 
-    def line_sink(self, take: Callable[[str], None]) -> LineSink:
-        """What a plugin's standard error goes into, line by line."""
-        return LineSink(take)
+    def open_store(self, limits: Limits, call: Call, *, text: bool) -> None:
+        """Make the store for one instance, with an empty WASI: no directories, no network, no environment, no
+        arguments, no standard input or output. `CODE.close_store` lets go of it.
 
-    def new_store(self, limits: Limits, stderr: LineSink | None) -> wasmtime.Store:
-        """A store with an empty WASI: no directories, no network, no environment, no arguments, no standard input or
-        output.
+        Args:
+            limits: The instance's.
+            call: What native code keeps of its calls, and of the store; must live as long as that.
+            text: Whether what it writes to its standard error is wanted.
         """
-        store = wasmtime.Store(self.engine)
+        at = ctypes.addressof(call)
+        call.api, call.engine = ctypes.addressof(API), self.engine_pointer
+        CODE.open_store(at)
+        store, context = ctypes.cast(call.store or 0, _store_t), ctypes.cast(call.context or 0, _context_t)
+        if self.timed:
+            look = ctypes.cast(CODE.on_epoch, _epoch_t)
+            raw._wasmtime_store_epoch_deadline_callback(store, look, at, self.no_finalizer)
+            raw._wasmtime_context_set_epoch_deadline(context, 1)
         wasi = wasmtime.WasiConfig()
-        if stderr is not None:
-            raw._wasi_config_set_stderr_custom(wasi.ptr(), stderr.callback, None, self.no_finalizer)
-        store.set_wasi(wasi)
-        store.set_limits(
-            table_elements=limits.table_elements,
-            instances=limits.instances + _EXTRA_INSTANCES,
-            tables=limits.instances + _EXTRA_TABLES,
-            memories=limits.memories + _EXTRA_MEMORIES,
-        )
-        return store
+        if text:
+            take = ctypes.cast(CODE.on_text, _output_t)
+            raw._wasi_config_set_stderr_custom(wasi.ptr(), take, at, self.no_finalizer)
+        if error := raw._wasmtime_context_set_wasi(context, wasi._consume()):
+            raise wasmtime.WasmtimeError._from_ptr(error)
+        most = (limits.instances + _EXTRA_INSTANCES, limits.instances + _EXTRA_TABLES, limits.memories + EXTRA_MEMORIES)
+        raw._wasmtime_store_limiter(store, -1, limits.table_elements, *most)
+        if limits.fuel is not None:
+            self.set_fuel(limits.fuel, call)
+
+    def set_fuel(self, fuel: int, call: Call) -> None:
+        """Give an instance's store so much fuel."""
+        if error := raw._wasmtime_context_set_fuel(ctypes.cast(call.context or 0, _context_t), fuel):
+            raise wasmtime.WasmtimeError._from_ptr(error)
 
     def close(self) -> None:
         """Stop watching calls; idempotent."""
         self.timer.close()
-
-
-class LineSink:
-    """Cuts what a plugin writes into lines; long ones are cut, and nothing it writes can fail.
-
-    It must be kept as long as the store that writes to it, and closed afterwards.
-    """
-
-    _MAX_LINE: Final = 16_384
-
-    def __init__(self, take: Callable[[str], None]) -> None:
-        self._take = take
-        self._rest = b""
-        self.callback = _output_t(self._write)
-
-    def close(self) -> None:
-        """Let go of the callback, which holds this very object."""
-        self.callback = _output_t()
-
-    def _write(self, _data: Any, content: Any, size: int) -> int:
-        try:
-            *lines, self._rest = (self._rest + ctypes.string_at(content, size)).split(b"\n")
-            if len(self._rest) > self._MAX_LINE:
-                lines.append(self._rest)
-                self._rest = b""
-            for line in lines:
-                self._take(line[: self._MAX_LINE].decode(errors="replace"))
-        except Exception:
-            self._rest = b""
-        return size

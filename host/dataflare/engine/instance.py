@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from struct import Struct
 from struct import error as StructError
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from wasmtime import _bindings as raw
 
 from dataflare import budgets
-from dataflare.engine.capi import error_message, error_pointer, error_trace
+from dataflare.engine.capi import error_message, error_trace
 from dataflare.engine.convert import MISFITS, explain
 from dataflare.engine.layout import (
     DROPPED_CAPACITY,
@@ -30,18 +30,23 @@ from dataflare.engine.layout import (
     OVERFLOW_AT,
     POINTER_AT,
 )
+from dataflare.engine.line_sink import LineSink
 from dataflare.engine.links import Link
-from dataflare.engine.memory import MEMORIES, Ledger
+from dataflare.engine.memory import Ledger
+from dataflare.engine.native import CODE, Call, set_callables
 from dataflare.engine.resources import GuestResource, HandleTable, TooManyHandles
 from dataflare.engine.side import NO_CEILING, BrokenAddress, OverBudget, Side
 from dataflare.engine.tally import Tally
-from dataflare.engine.traps import TIMED_OUT, classify
+from dataflare.engine.timer import Watch
+from dataflare.engine.traps import classify
 from dataflare.errors import (
+    CallCancelled,
     CallTimeout,
     ConfigError,
     CopyLimitExceeded,
     HandleLimitExceeded,
     HostBytesExceeded,
+    HostShortage,
     LimitExceeded,
     OutputLimitExceeded,
     PluginFault,
@@ -55,10 +60,15 @@ if TYPE_CHECKING:
     from dataflare.engine.calls import ImportCodec
     from dataflare.engine.component import Component
 
-__all__ = ["CallStats", "Instance", "bind", "epoch_callback", "host_callback", "remaining_s"]
+__all__ = ["CallStats", "Instance", "bind", "remaining_s"]
 
 _U32: Final = Struct("<I")
 _RELEASE: Final = -1
+_MORE_MEMORIES: Final = 8
+"""Room for memories of the engine's own beside the plugin's."""
+_MAX_NESTING: Final = 10
+"""Calls within calls of one thread: each may take half a megabyte of its stack."""
+_LEAVING_S: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -94,14 +104,22 @@ class HostFunction:
     raw_text: bool
 
 
+_context_t: Any = raw._wasmtime_store_context.restype
 _local = threading.local()
 _live: weakref.WeakSet[Instance] = weakref.WeakSet()
 
 
 @atexit.register
 def _close_all() -> None:
-    """Close what is still there when the process ends, as long as Python can serve the callbacks of it."""
-    for instance in list(_live):
+    """Close what is still there when the process ends; calls that other threads are in are ended first."""
+    instances = list(_live)
+    busy = [instance for instance in instances if instance._busy]
+    for instance in busy:
+        instance.interrupt()
+    until_s = time.monotonic() + _LEAVING_S
+    while any(instance._busy for instance in busy) and time.monotonic() < until_s:
+        time.sleep(0.005)
+    for instance in instances:
         if not instance._busy:
             instance.close()
 
@@ -109,7 +127,8 @@ def _close_all() -> None:
 class Instance:
     """One instance of a component. Made by `Component.instantiate`; one thread at a time; a context manager.
 
-    After a trap it is dead: `alive` is false, and every call raises `UsageError`.
+    After a trap it is dead: `alive` is false, and every call raises `UsageError`. So it is after an exception that came
+    from outside while it was called, such as `KeyboardInterrupt`.
     """
 
     def __init__(
@@ -124,65 +143,62 @@ class Instance:
         self.limits = limits
         self.stats = CallStats()
         self.alive = False
-        self._closed = False
+        self._closed = True  # until there is something to close
         self._functions = functions
         self._log_lines = log_lines
         self._table = HandleTable(limits.handles)
-        self._raised: BaseException | None = None
         self._deadline = 0.0
+        self._depth = 0
+        self._interrupted = False
+        self._native = Call()
+        self._native_at = ctypes.addressof(self._native)
         self.budget = budgets.HostBudget(limits.host_bytes)
         """What the host keeps for the instance; charged by what host functions do."""
         self._busy = False
         self._export = "instantiation"
         self._tally = Tally(limits, self.stats)
         self._output_bytes = NO_CEILING if limits.output_bytes is None else limits.output_bytes
-        self._ledger = Ledger(limits.memory_bytes, MEMORY_BYTES, 2)
+        self._ledger = Ledger(limits.memory_bytes, MEMORY_BYTES, 2, limits.memories + _MORE_MEMORIES)
         self._timer = component.flavour.timer
         self._sides: list[Side] = []
-        _live.add(self)
-        self._stderr = None if stderr is None else component.flavour.line_sink(stderr)
-        self._start()
+        self._stderr = None if stderr is None else LineSink(stderr)
+        self._closed = False
+        try:
+            _live.add(self)
+            component.flavour.open_store(limits, self._native, text=stderr is not None)
+            self._start()
+        except BaseException:
+            self.close()
+            raise
 
     # Beginning and end.
 
     def _start(self) -> None:
-        flavour = self.component.flavour
-        self._store = store = flavour.new_store(self.limits, self._stderr)
-        self._context = store._context()
-        if flavour.timed:
-            raw._wasmtime_store_epoch_deadline_callback(store.ptr(), flavour.epoch_callback, None, flavour.no_finalizer)
-            raw._wasmtime_context_set_epoch_deadline(self._context, 1)
-        if self.limits.fuel is not None:
-            store.set_fuel(self.limits.fuel)
+        component, native = self.component, self._native
+        flavour = component.flavour
         handle = raw.wasmtime_component_instance_t()
-        MEMORIES.begin(self._ledger)
-        try:
-            error = self._enter(
-                lambda: raw._wasmtime_component_linker_instantiate(
-                    flavour.linker.ptr(), self._context, self.component.compiled.ptr(), ctypes.byref(handle)
-                )
-            )
-        finally:
-            MEMORIES.begin(None)
-        if error:
-            try:
-                self._fail(error)
-            finally:
-                self.close()
-        self._exports_side = Side(self._ledger.memories[-1].base, self._table, self, self.budget)
+        compiled, index = component.code()
+        native.linker, native.component = _address(flavour.linker.ptr()), _address(compiled.ptr())
+        native.instance = ctypes.addressof(handle)
+        self._ledger.begin()
+        self._enter(CODE.start)
+        self._exports_side = Side(self._ledger.base(-1), self._table, self, self.budget)
         self._sides.append(self._exports_side)
         self._function = raw.wasmtime_component_func_t()
         found = raw._wasmtime_component_instance_get_func(
-            ctypes.byref(handle), self._context, self.component.call_index.ptr(), ctypes.byref(self._function)
+            ctypes.byref(handle),
+            ctypes.cast(native.context or 0, _context_t),
+            index.ptr(),
+            ctypes.byref(self._function),
         )
         if not found:
             raise AssertionError("the bridge has no call")
-        self._function_pointer = ctypes.byref(self._function)
         self._argument = (raw.wasmtime_component_val_t * 1)()
         self._argument[0].kind = flavour.u32_kind
-        self._number = ctypes.c_uint32.from_address(ctypes.addressof(self._argument) + flavour.u32_offset)
+        native.function, native.argument = ctypes.addressof(self._function), ctypes.addressof(self._argument)
+        self._number = ctypes.c_uint32.from_address(native.argument + flavour.u32_offset)
         self.alive = True
-        self.stats.memory_bytes = self._ledger.used
+        self.stats.memory_bytes = self._ledger.used_bytes
 
     def __enter__(self) -> Instance:
         return self
@@ -204,17 +220,28 @@ class Instance:
             return
         if self._busy:
             raise UsageError(f"{self.component.name}: cannot be closed within a call")
-        self._closed = True
         self.alive = False
         for side in self._sides:
             side.close()
-        self._store.close()
-        if self._stderr is not None:
-            self._stderr.close()
-        # What is left must not wait for the cycle collector, which knows nothing of how large native code is.
-        self._ledger.memories.clear()
+        CODE.close_store(self._native_at)
+        self._closed = True
+        # Of a call that something came between, so that nobody has taken it.
+        self._native.take_exception()
+        if outcome := self._native.take_outcome():
+            raw.wasmtime_error_delete(outcome)
         self._functions = []
         self._table.close()
+
+    def interrupt(self) -> None:
+        """End the call that another thread is in, with `CallCancelled`; any thread may do it. The instance is lost.
+
+        Takes effect when the plugin's code next looks up, within milliseconds; a host function comes to its end first.
+        Does nothing where there is no call, and nothing to a plugin without a limit of time, which never looks up.
+        """
+        if self._busy:
+            self._interrupted = True
+            self._native.stop = 1
+            self._timer.interrupt()
 
     # Calls into the plugin.
 
@@ -234,7 +261,7 @@ class Instance:
             ValueTypeError: An argument does not fit; nothing was called.
             UsageError: There is no such function, or the instance is dead, closed or busy.
             PluginFault: The plugin did not survive the call.
-            BaseException: What a host function raised, unchanged.
+            BaseException: What a host function raised, or a signal's handler, unchanged.
         """
         codec = self.component.export_codec(interface, function)
         link = codec.link
@@ -260,19 +287,17 @@ class Instance:
         self._export = f"{interface}#{function}" if interface else function
         self._number.value = codec.number
         if self.limits.fuel is not None:
-            self._store.set_fuel(self.limits.fuel)
+            self.component.flavour.set_fuel(self.limits.fuel, self._native)
         called = time.perf_counter_ns()
-        error = self._enter(
-            lambda: raw._wasmtime_component_func_call(self._function_pointer, self._context, self._argument, 1, None, 0)
-        )
-        returned = time.perf_counter_ns()
-        stats.calls += 1
-        stats.memory_bytes = self._ledger.used
-        stats.host_peak_bytes = self.budget.peak_bytes
-        if error:
+        try:
+            self._enter(CODE.run)
+        finally:
+            returned = time.perf_counter_ns()
+            stats.calls += 1
+            stats.memory_bytes = self._ledger.used_bytes
+            stats.host_peak_bytes = self.budget.peak_bytes
             stats.wall_ns += returned - began
             stats.marshal_ns += called - began
-            self._fail(error)
         copied = side.copied
         side.ceiling = copied + self._output_bytes
         try:
@@ -291,12 +316,15 @@ class Instance:
                 f"was to return more than output_bytes = {self._output_bytes}",
                 "raise the limit, or use smaller batches",
             ) from None
+        except BaseException:
+            self.alive = False  # handles in the result may be lost
+            raise
         stats.bytes_out += side.copied - copied
         if stats.bytes_in + stats.bytes_out > self._tally.bytes_most:
             raise self._over_copy()
-        ended = time.perf_counter_ns()
-        stats.wall_ns += ended - began
-        stats.marshal_ns += called - began + ended - returned
+        decoding_ns = time.perf_counter_ns() - returned
+        stats.wall_ns += decoding_ns
+        stats.marshal_ns += decoding_ns
         return result
 
     def drop(self, resource: GuestResource) -> None:
@@ -330,47 +358,84 @@ class Instance:
                 raise ValueTypeError(f"{link.name}: an argument does not fit: {error}") from error
             raise
 
-    def _enter(self, run: Callable[[], Any]) -> Any:
-        """Run wasm in this thread, with this instance as the one that callbacks mean."""
-        outer = getattr(_local, "instance", None)
-        timeout_s = self.limits.call_timeout_s
-        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        if outer is not None:
-            deadline = min(deadline, outer._deadline)
-        self._deadline = deadline
-        self._busy = True
-        self.budget.deadline_s = deadline
-        outer_budget = budgets.enter(self.budget)
-        _local.instance = self
-        if timeout_s is not None:
-            self._timer.enter(self, deadline)
-        try:
-            return run()
-        finally:
-            self._timer.leave(self)
-            _local.instance = outer
-            budgets.enter(outer_budget)
-            self._busy = False
+    def _enter(self, run: Callable[[int], None]) -> None:
+        """Run wasm in this thread, with this instance as the one that native code means.
 
-    def _fail(self, error: Any) -> None:
+        An exception may come from outside between two instructions, so the order matters: what ends a call is plain
+        assignments, which nothing comes between, and a call that does not return kills the instance.
+
+        Raises:
+            PluginFault: It did not survive.
+            BaseException: What a host function raised, or what came from outside.
+        """
+        outer: Instance | None = getattr(_local, "instance", None)
+        outer_budget = budgets.current()
+        native, limits = self._native, self.limits
+        deadline_s = math.inf if limits.call_timeout_s is None else time.monotonic() + limits.call_timeout_s
+        depth = 1
+        if outer is not None:
+            deadline_s = min(deadline_s, outer._deadline)
+            depth = outer._depth + 1
+            if depth > _MAX_NESTING:
+                raise UsageError(
+                    f"{self.component.name}: called within {_MAX_NESTING} calls of plugins",
+                    hint="let plugins call each other less deeply",
+                )
+        self._deadline = self.budget.deadline_s = deadline_s
+        self._depth = depth
+        self._interrupted = False
+        native.stop = native.look = 0
+        watch: Watch | None = None
+        returned = False
+        try:
+            self._busy = True
+            _local.instance = self
+            budgets.local.budget = self.budget
+            if limits.call_timeout_s is not None:
+                watch = self._timer.enter(native, deadline_s)
+            run(self._native_at)
+            returned = not native.outcome and not native.type
+        finally:
+            self.alive = self.alive and returned
+            _local.instance = outer
+            budgets.local.budget = outer_budget
+            if watch is not None:
+                watch.done = True
+            self._busy = False
+        if not returned:
+            self._fail()
+
+    def _fail(self) -> NoReturn:
         """Raise what ended a call."""
-        self.alive = False
-        message = error_message(error)
-        backtrace = error_trace(error)
-        raw.wasmtime_error_delete(error)
-        raised, self._raised = self._raised, None
+        raised = self._native.take_exception()
+        outcome = self._native.take_outcome()
+        message = ""
+        backtrace: tuple[str, ...] = ()
+        if outcome:
+            message, backtrace = error_message(outcome), error_trace(outcome)
+            raw.wasmtime_error_delete(outcome)
         if raised is not None:
             try:
                 raise raised
             finally:
                 del raised
-        limits = self.limits
+        limits, plugin, log_lines = self.limits, self.component.name, self._log_lines()
+        if self._interrupted:
+            raise CallCancelled(
+                "was ended by the host", plugin=plugin, export=self._export, backtrace=backtrace, log_lines=log_lines
+            )
+        if self._ledger.shortage:
+            raise HostShortage(
+                f"the system has no memory for plugin {plugin!r}, which is within its limit of"
+                f" memory_bytes = {limits.memory_bytes}",
+                hint="run fewer plugins at a time, or raise the process's limits (ulimit -v, cgroup)",
+            )
         raise classify(
             message,
-            plugin=self.component.name,
+            plugin=plugin,
             export=self._export,
             backtrace=backtrace,
-            log_lines=self._log_lines(),
+            log_lines=log_lines,
             timeout_s=limits.call_timeout_s,
             fuel=limits.fuel,
             memory_bytes=limits.memory_bytes,
@@ -416,15 +481,16 @@ class Instance:
 
     # Calls from the plugin.
 
-    def _on_host_call(self, number: int) -> int:
-        """Serve one call from wasm; returns 0, or the address of a wasmtime error."""
+    def _serve(self) -> None:
+        """Serve one call from wasm; what it raises ends the plugin's call."""
         began = time.perf_counter_ns()
         stats = self.stats
+        number = self._native.number
         try:
             side = self._imports_side
             self._drain()
             if number == _RELEASE:
-                return 0
+                return
             function = self._functions[number]
             codec = self.component.import_codec(number)
             view = side.view
@@ -449,20 +515,21 @@ class Instance:
                 stats.bytes_in += side.top - HOST_HALF_AT
                 _U32.pack_into(view, POINTER_AT, at)
             stats.marshal_ns += called - began + time.perf_counter_ns() - returned
-            return 0
         except BrokenAddress as broken:
-            self._raised = self._broken(str(broken))
+            raise self._broken(str(broken)) from None
         except OverBudget:
-            self._raised = self._over_copy()
+            raise self._over_copy() from None
         except TooManyHandles:
-            self._raised = self._over_handles()
+            raise self._over_handles() from None
         except budgets.OverHostBytes:
-            self._raised = self._over_host_bytes()
+            raise self._over_host_bytes() from None
         except budgets.OverTime:
-            self._raised = self._over_time()
-        except BaseException as error:  # it travels to the caller of the plugin
-            self._raised = error
-        return error_pointer("a host function failed")
+            raise self._over_time() from None
+
+    def _take_text(self) -> None:
+        """Take what the plugin wrote to its standard error."""
+        if self._stderr is not None:
+            self._stderr.write(ctypes.string_at(self._native.text or 0, self._native.text_size))
 
     def _encode_result(self, side: Side, codec: ImportCodec, at: int, result: Any) -> None:
         assert codec.encode_result is not None
@@ -479,7 +546,7 @@ class Instance:
     @cached_property
     def _imports_side(self) -> Side:
         # Made when it is first needed: code that runs at instantiation may call the host already.
-        side = Side(self._ledger.memories[0].base, self._table, self, self.budget)
+        side = Side(self._ledger.base(0), self._table, self, self.budget)
         self._sides.append(side)
         return side
 
@@ -497,9 +564,6 @@ class Instance:
         for thing in self._table.since(newest):
             if (loan := getattr(thing, "loan", None)) is not None:
                 loan.keep(self.budget)
-
-    def _is_over_time(self) -> bool:
-        return time.monotonic() >= self._deadline
 
 
 def remaining_s() -> float:
@@ -527,23 +591,20 @@ def bind(component: Component, host: Mapping[str, Mapping[str, Callable[..., Any
     return bound
 
 
-def host_callback(_env: Any, _context: Any, _ty: Any, args: Any, nargs: int, _results: Any, _nresults: int) -> int:
-    """What wasmtime calls for `HOST_IMPORT`; `args` points to 32-bit words, the third of which is the number."""
-    try:
-        instance: Instance = _local.instance
-        return instance._on_host_call(args[2] if nargs else _RELEASE)
-    except BaseException as error:
-        return error_pointer(f"the host failed: {error!r}")
+def _address(pointer: Any) -> int | None:
+    return ctypes.cast(pointer, ctypes.c_void_p).value
 
 
-def epoch_callback(_context: Any, _data: Any, delta: Any, kind: Any) -> int:
-    """What wasmtime calls in each running store when the epoch has advanced."""
-    try:
-        instance: Instance = _local.instance
-        if instance._is_over_time():
-            return error_pointer(TIMED_OUT)
-        delta[0] = 1
-        kind[0] = 0
-        return 0
-    except BaseException as error:
-        return error_pointer(f"the host failed: {error!r}")
+def _serve() -> None:
+    _local.instance._serve()
+
+
+def _look() -> None:
+    """Do nothing. Python raises what waits, such as the exception of a signal's handler, when this is called."""
+
+
+def _take_text() -> None:
+    _local.instance._take_text()
+
+
+set_callables(_serve, _look, _take_text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from dataflare.engine.native import OVER_TIME
 from dataflare.errors import (
     CallTimeout,
     GuestPanic,
@@ -16,10 +17,7 @@ from dataflare.errors import (
     TableLimitExceeded,
 )
 
-__all__ = ["TIMED_OUT", "classify"]
-
-TIMED_OUT: Final = "dataflare: the call is over its time"
-"""The message with which the epoch callback ends a call."""
+__all__ = ["classify"]
 
 # wasmtime's texts, as version 50 writes them (crates/environ/src/trap_encoding.rs); the C API tells no code of an
 # error.
@@ -79,7 +77,7 @@ def classify(
     def make(kind: type[PluginFault], text: str, hint: str = "") -> PluginFault:
         return kind(text, plugin=plugin, export=export, backtrace=backtrace, log_lines=log_lines, hint=hint)
 
-    if TIMED_OUT in message or "wasm trap: interrupt" in message:
+    if OVER_TIME in message or "wasm trap: interrupt" in message:
         return make(
             CallTimeout,
             f"took longer than call_timeout_s = {timeout_s}",

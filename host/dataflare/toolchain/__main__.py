@@ -1,4 +1,4 @@
-"""`python -m dataflare.toolchain build [NAME...]`: build guests into components."""
+"""`python -m dataflare.toolchain`: `build [NAME...]` builds guests, `callbacks` the engine's native code."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataflare.errors import ConfigError, DataflareError
+from dataflare.toolchain import callbacks
 from dataflare.toolchain.build import build, check
 from dataflare.toolchain.guests import find_root, load_project
 from dataflare.toolchain.process import ToolchainMissing
@@ -36,7 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--local", action="store_true", help="build even what is committed into build/guests, with any toolchain"
     )
     command.add_argument("--root", type=Path, help="the repository (default: found from the current folder upwards)")
+    commands.add_parser("callbacks", help="compile the engine's callbacks.c")
     options = parser.parse_args(arguments)
+    if options.command == "callbacks":
+        return _compile_callbacks()
     if bool(options.names) == options.all:
         command.error("give names of guests, or --all")
     try:
@@ -58,6 +62,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DataflareError as exc:
         sys.stderr.write(f"error: {exc}\n")
         return 2 if isinstance(exc, ConfigError) else 1
+    return 0
+
+
+def _compile_callbacks() -> int:
+    try:
+        sys.stdout.write(f"{callbacks.write()}\n")
+    except DataflareError as exc:
+        sys.stderr.write(f"error: {exc}\n")
+        return 1
     return 0
 
 

@@ -1,0 +1,228 @@
+/* What wasmtime calls while a plugin runs.
+
+   wasmtime must never call Python directly: an exception that is raised before the first statement of a callback (by a
+   signal's handler, another thread, the recursion limit, a lack of memory) would leave its result undefined. Here every
+   result is defined on every path, and the exception is kept in `struct call`, where `dataflare.engine.native` finds it.
+
+   The code has neither data nor relocations: what it needs comes in `struct api`, whose order and types are those of
+   `dataflare.engine.native`. `python -m dataflare.toolchain callbacks` compiles it into `callbacks.json`, for each kind
+   of processor that there is a package of wasmtime for. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#pragma GCC visibility push(hidden)
+
+typedef void error; /* wasmtime_error_t */
+typedef void object; /* PyObject */
+
+struct api {
+    int (*gil_ensure)(void);
+    void (*gil_release)(int);
+    object *(*call_no_args)(object *);
+    void (*decref)(object *);
+    void (*fetch)(object **, object **, object **);
+    void (*normalize)(object **, object **, object **);
+    error *(*error_new)(const char *);
+    void *(*context_data)(void *);
+    error *(*func_call)(const void *, void *, const void *, size_t, void *, size_t);
+    error *(*instantiate)(const void *, void *, const void *, void *);
+    void (*increment_epoch)(void *);
+    void *(*store_new)(void *, void *, void *);
+    void *(*store_context)(void *);
+    void (*store_delete)(void *);
+    void *(*thread_value)(unsigned long);
+    void *(*map)(void *, size_t, int, int, int, long);
+    int (*protect)(void *, size_t, int);
+    int (*unmap)(void *, size_t);
+    void (*free)(void *);
+    object *serve;   /* serves a call of the plugin's to the host */
+    object *look;    /* does nothing, but lets Python raise what waits */
+    object *take_text; /* takes what the plugin wrote to its standard error */
+    const char *failed, *over_time, *over_memory, *no_memory;
+    unsigned long key; /* of the thread's ledger, while it instantiates */
+    int map_flags;
+    int mapped; /* memories that there are */
+};
+
+struct call {
+    const struct api *api;
+    void *engine, *store, *context;
+    const void *function, *argument; /* of a call */
+    const void *linker, *component;  /* of an instantiation */
+    void *instance;
+    error *outcome;
+    object *type, *value, *traceback; /* the exception that ended it */
+    const uint8_t *text;
+    size_t text_size;
+    int32_t number; /* of the host's function */
+    int32_t stop;   /* ends the call when compiled code next looks at its epoch */
+    int32_t look;   /* lets Python look for signals then */
+};
+
+struct memory {
+    uint8_t *base;
+    size_t size, maximum, mapped;
+    struct ledger *ledger;
+};
+
+struct ledger {
+    struct api *api;
+    size_t limit, used, exempt_size;
+    int32_t exempt, refused, shortage;
+    int32_t owners; /* the instance, and each memory */
+    uint32_t count, capacity;
+    struct memory memories[];
+};
+
+/* Call Python without arguments; keep what it raises. */
+static int python(struct call *call, object *callable) {
+    const struct api *api = call->api;
+    int gil = api->gil_ensure();
+    object *result = api->call_no_args(callable);
+    if (!result && !call->type) {
+        api->fetch(&call->type, &call->value, &call->traceback);
+        api->normalize(&call->type, &call->value, &call->traceback);
+    } else if (!result) {
+        object *type, *value, *traceback;
+        api->fetch(&type, &value, &traceback);
+        api->decref(type);
+        api->decref(value);
+        api->decref(traceback);
+    }
+    api->decref(result);
+    api->gil_release(gil);
+    return result != NULL;
+}
+
+void open_store(struct call *call) {
+    call->store = call->api->store_new(call->engine, call, NULL);
+    call->context = call->api->store_context(call->store);
+}
+
+/* May be called any number of times. */
+void close_store(struct call *call) {
+    void *store = call->store;
+    call->store = call->context = NULL;
+    if (store) call->api->store_delete(store);
+}
+
+void run(struct call *call) {
+    call->outcome = call->api->func_call(call->function, call->context, call->argument, 1, NULL, 0);
+}
+
+void start(struct call *call) {
+    call->outcome = call->api->instantiate(call->linker, call->context, call->component, call->instance);
+}
+
+error *on_call(const struct api *api, void *context, void *type, const uint32_t *arguments, size_t count) {
+    struct call *call = api->context_data(context);
+    (void)type;
+    call->number = count ? (int32_t)arguments[2] : -1;
+    return python(call, api->serve) ? NULL : api->error_new(api->failed);
+}
+
+error *on_epoch(void *context, struct call *call, uint64_t *delta, uint8_t *kind) {
+    const struct api *api = call->api;
+    (void)context;
+    *delta = 1;
+    *kind = 0;
+    if (call->look) {
+        call->look = 0;
+        if (!python(call, api->look)) return api->error_new(api->failed);
+    }
+    return call->stop ? api->error_new(api->over_time) : NULL;
+}
+
+ptrdiff_t on_text(struct call *call, const uint8_t *text, size_t size) {
+    call->text = text;
+    call->text_size = size;
+    if (!python(call, call->api->take_text)) {
+        call->stop = 1;
+        call->api->increment_epoch(call->engine);
+    }
+    return (ptrdiff_t)size;
+}
+
+void leave_ledger(struct ledger *ledger) {
+    if (__atomic_sub_fetch(&ledger->owners, 1, __ATOMIC_ACQ_REL) == 0) ledger->api->free(ledger);
+}
+
+static uint8_t *get_memory(struct memory *memory, size_t *size, size_t *maximum) {
+    *size = memory->size;
+    *maximum = memory->maximum;
+    return memory->base;
+}
+
+static error *grow_memory(struct memory *memory, size_t size) {
+    struct ledger *ledger = memory->ledger;
+    if (size <= memory->size) return NULL;
+    size_t more = size - memory->size;
+    if (size > memory->maximum || more > ledger->limit - ledger->used) {
+        ledger->refused = 1;
+        return ledger->api->error_new(ledger->api->over_memory);
+    }
+    if (ledger->api->protect(memory->base, size, 3)) {
+        ledger->shortage = 1;
+        return ledger->api->error_new(ledger->api->no_memory);
+    }
+    ledger->used += more;
+    memory->size = size;
+    return NULL;
+}
+
+static void free_memory(struct memory *memory) {
+    struct ledger *ledger = memory->ledger;
+    struct api *api = ledger->api;
+    api->unmap(memory->base, memory->mapped);
+    __atomic_sub_fetch(&api->mapped, 1, __ATOMIC_ACQ_REL);
+    leave_ledger(ledger);
+}
+
+struct linear_memory {
+    struct memory *memory;
+    uint8_t *(*get)(struct memory *, size_t *, size_t *);
+    error *(*grow)(struct memory *, size_t);
+    void (*finalizer)(struct memory *);
+};
+
+error *new_memory(struct api *api, void *type, size_t minimum, size_t maximum, size_t reserved, size_t guard,
+                  struct linear_memory *made) {
+    struct ledger *ledger = api->thread_value(api->key);
+    (void)type;
+    if (!ledger || ledger->count == ledger->capacity) return api->error_new(api->failed);
+    size_t counted = minimum;
+    if (minimum == ledger->exempt_size && ledger->exempt) {
+        ledger->exempt--;
+        counted = 0;
+    } else if (minimum > ledger->limit - ledger->used) {
+        ledger->refused = 1;
+        return api->error_new(api->over_memory);
+    }
+    if (reserved < minimum) reserved = minimum;
+    size_t total = reserved + guard;
+    uint8_t *base = api->map(NULL, total, 0, api->map_flags, -1, 0);
+    if (base == (uint8_t *)-1) {
+        ledger->shortage = 1;
+        return api->error_new(api->no_memory);
+    }
+    if (minimum && api->protect(base, minimum, 3)) {
+        api->unmap(base, total);
+        ledger->shortage = 1;
+        return api->error_new(api->no_memory);
+    }
+    struct memory *memory = &ledger->memories[ledger->count++];
+    memory->base = base;
+    memory->size = minimum;
+    memory->maximum = maximum < reserved ? maximum : reserved;
+    memory->mapped = total;
+    memory->ledger = ledger;
+    ledger->used += counted;
+    __atomic_add_fetch(&ledger->owners, 1, __ATOMIC_ACQ_REL);
+    __atomic_add_fetch(&api->mapped, 1, __ATOMIC_ACQ_REL);
+    made->memory = memory;
+    made->get = get_memory;
+    made->grow = grow_memory;
+    made->finalizer = free_memory;
+    return NULL;
+}

@@ -1,0 +1,34 @@
+"""What a plugin writes to its standard error, line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["LineSink"]
+
+
+class LineSink:
+    """Cuts what a plugin writes into lines; long ones are cut.
+
+    Args:
+        take: Takes each line; what it raises is dropped, so that nothing a plugin writes can fail.
+    """
+
+    _MAX_LINE: Final = 16_384
+
+    def __init__(self, take: Callable[[str], None]) -> None:
+        self._take = take
+        self._rest = b""
+
+    def write(self, text: bytes) -> None:
+        """Take the next part of the text."""
+        try:
+            *lines, self._rest = (self._rest + text).split(b"\n")
+            if len(self._rest) > self._MAX_LINE:
+                lines.append(self._rest)
+                self._rest = b""
+            for line in lines:
+                self._take(line[: self._MAX_LINE].decode(errors="replace"))
+        except Exception:
+            self._rest = b""

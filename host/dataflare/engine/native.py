@@ -1,0 +1,245 @@
+"""The native code that wasmtime calls while a plugin runs, and what it shares with Python.
+
+`callbacks.c` is its source. Everything that can happen in Python at any moment, such as the exception of a signal's
+handler, is kept by it in `Call`, and raised here once wasmtime has returned.
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import json
+import mmap
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from wasmtime import _bindings as raw
+
+from dataflare.errors import ConfigError
+
+__all__ = [
+    "API",
+    "CODE",
+    "OVER_TIME",
+    "Call",
+    "Code",
+    "LedgerHead",
+    "MemoryEntry",
+    "allocate",
+    "keep_forever",
+    "set_callables",
+    "set_thread_value",
+]
+
+OVER_TIME: Final = "dataflare: the call is over its time"
+"""The message with which a call ends that was told to stop."""
+
+_VOID: Final = ctypes.c_void_p
+_SIZE: Final = ctypes.c_size_t
+_READ_WRITE: Final = mmap.PROT_READ | mmap.PROT_WRITE
+_MAP_FLAGS: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+_MACHINES: Final = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+
+
+class Api(ctypes.Structure):
+    """`struct api` of callbacks.c: what native code needs of others; one for the process."""
+
+    _fields_ = (
+        *((name, _VOID) for name in ("gil_ensure", "gil_release", "call_no_args", "decref", "fetch", "normalize")),
+        *((name, _VOID) for name in ("error_new", "context_data", "func_call", "instantiate", "increment_epoch")),
+        *((name, _VOID) for name in ("store_new", "store_context", "store_delete")),
+        *((name, _VOID) for name in ("thread_value", "map", "protect", "unmap", "free")),
+        *((name, _VOID) for name in ("serve", "look", "take_text")),
+        *((name, ctypes.c_char_p) for name in ("failed", "over_time", "over_memory", "no_memory")),
+        ("key", ctypes.c_ulong),
+        ("map_flags", ctypes.c_int),
+        ("mapped", ctypes.c_int),
+    )
+
+
+class Call(ctypes.Structure):
+    """`struct call` of callbacks.c: one instance's calls, one at a time."""
+
+    type: int | None
+    value: int | None
+    traceback: int | None
+    outcome: int | None
+    text: int | None
+    store: int | None
+    context: int | None
+
+    _fields_ = (
+        *((name, _VOID) for name in ("api", "engine", "store", "context", "function", "argument", "linker")),
+        *((name, _VOID) for name in ("component", "instance", "outcome", "type", "value", "traceback", "text")),
+        ("text_size", _SIZE),
+        ("number", ctypes.c_int32),
+        ("stop", ctypes.c_int32),
+        ("look", ctypes.c_int32),
+    )
+
+    def take_exception(self) -> BaseException | None:
+        """The exception that Python raised within the call, which this forgets; `None` for none."""
+        kind, value, traceback = self.type, self.value, self.traceback
+        if not kind:
+            return None
+        self.type = self.value = self.traceback = None
+        found: BaseException = ctypes.cast(value or kind, ctypes.py_object).value
+        if not value:
+            found = MemoryError("an exception could not be made")
+        elif traceback:
+            found = found.with_traceback(ctypes.cast(traceback, ctypes.py_object).value)
+        for each in (kind, value, traceback):
+            if each:
+                _decref(each)
+        return found
+
+    def take_outcome(self) -> Any:
+        """The `wasmtime_error_t*` that the call ended with, which the caller frees; `None` for none."""
+        outcome, self.outcome = self.outcome, None
+        return ctypes.cast(outcome, _ERROR) if outcome else None
+
+
+class MemoryEntry(ctypes.Structure):
+    """`struct memory` of callbacks.c."""
+
+    _fields_ = (("base", _VOID), ("size", _SIZE), ("maximum", _SIZE), ("mapped", _SIZE), ("ledger", _VOID))
+
+
+class LedgerHead(ctypes.Structure):
+    """`struct ledger` of callbacks.c, without its memories."""
+
+    _fields_ = (
+        ("api", _VOID),
+        *((name, _SIZE) for name in ("limit", "used", "exempt_size")),
+        *((name, ctypes.c_int32) for name in ("exempt", "refused", "shortage", "owners")),
+        *((name, ctypes.c_uint32) for name in ("count", "capacity")),
+    )
+
+
+class Code:
+    """The native code, in memory. Attributes are addresses of its functions, but for those that Python calls."""
+
+    def __init__(self) -> None:
+        document = json.loads(Path(__file__).with_name("callbacks.json").read_text())
+        machine = _MACHINES.get(platform.machine().lower(), "")
+        if machine not in document["machines"] or ctypes.sizeof(_VOID) != 8:
+            raise ConfigError(
+                f"the engine has no native code for the processor {platform.machine()!r}",
+                hint=f"it runs on {' and '.join(document['machines'])}, with 64-bit Python",
+            )
+        made = document["machines"][machine]
+        base = _executable(base64.b64decode(made["code"]))
+        at = {name: base + offset for name, offset in made["symbols"].items()}
+        self.on_call, self.on_epoch, self.on_text = at["on_call"], at["on_epoch"], at["on_text"]
+        self.new_memory = at["new_memory"]
+        # These let go of Python's lock while they run.
+        enter = ctypes.CFUNCTYPE(None, _VOID)
+        self.run = enter(at["run"])
+        """Calls a plugin's function; takes the address of a `Call`."""
+        self.start = enter(at["start"])
+        """Instantiates; takes the address of a `Call`."""
+        self.open_store, self.close_store = enter(at["open_store"]), enter(at["close_store"])
+        """Make the store of a `Call`, whose address they take, and let go of it; the latter may be called again."""
+        self.leave_ledger = enter(at["leave_ledger"])
+        """Gives up the instance's part in a ledger, whose address it takes."""
+
+
+def keep_forever(thing: object) -> None:
+    """Keep an object to the end of the process, since native code may use it until then."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+def _decref(address: int) -> None:
+    ctypes.pythonapi.Py_DecRef(ctypes.cast(address, ctypes.py_object))
+
+
+def _executable(code: bytes) -> int:
+    """Put code into memory that can be executed and not be written, for the life of the process."""
+    size = -(-len(code) // mmap.PAGESIZE) * mmap.PAGESIZE
+    base = _libc.mmap(None, size, _READ_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+    if base in (None, _VOID(-1).value):
+        raise ConfigError("there is no memory for native code")
+    ctypes.memmove(base, code, len(code))
+    if _libc.mprotect(base, size, mmap.PROT_READ | mmap.PROT_EXEC):
+        raise ConfigError("the system refuses memory for native code", hint="wasmtime needs such memory as well")
+    if (flush := getattr(_libc, "sys_icache_invalidate", None)) is not None:
+        flush(_VOID(base), _SIZE(size))
+    return int(base)
+
+
+def _address(function: Any) -> int | None:
+    return ctypes.cast(function, _VOID).value
+
+
+def _make_api() -> Api:
+    python = ctypes.pythonapi
+    api = Api(
+        gil_ensure=_address(python.PyGILState_Ensure),
+        gil_release=_address(python.PyGILState_Release),
+        call_no_args=_address(python.PyObject_CallNoArgs),
+        decref=_address(python.Py_DecRef),
+        fetch=_address(python.PyErr_Fetch),
+        normalize=_address(python.PyErr_NormalizeException),
+        error_new=_address(raw._wasmtime_error_new),
+        context_data=_address(raw._wasmtime_context_get_data),
+        func_call=_address(raw._wasmtime_component_func_call),
+        instantiate=_address(raw._wasmtime_component_linker_instantiate),
+        increment_epoch=_address(raw._wasmtime_engine_increment_epoch),
+        store_new=_address(raw._wasmtime_store_new),
+        store_context=_address(raw._wasmtime_store_context),
+        store_delete=_address(raw._wasmtime_store_delete),
+        thread_value=_address(_libc.pthread_getspecific),
+        map=_address(_libc.mmap),
+        protect=_address(_libc.mprotect),
+        unmap=_address(_libc.munmap),
+        free=_address(_libc.free),
+        failed=b"dataflare: the host failed",
+        over_time=OVER_TIME.encode(),
+        over_memory=b"dataflare: over the memory limit",
+        no_memory=b"dataflare: the host has no memory left",
+        map_flags=_MAP_FLAGS,
+    )
+    key = ctypes.c_ulong()
+    if _libc.pthread_key_create(ctypes.byref(key), None):
+        raise ConfigError("the process has no thread-specific values left")
+    api.key = key.value
+    return api
+
+
+def set_callables(serve: Callable[[], object], look: Callable[[], object], take_text: Callable[[], object]) -> None:
+    """Say what native code calls in Python: for a host function, to look for signals, and for a plugin's text."""
+    for name, function in (("serve", serve), ("look", look), ("take_text", take_text)):
+        keep_forever(function)
+        setattr(API, name, id(function))
+
+
+_ERROR: Final[Any] = raw._wasmtime_component_func_call.restype
+_libc.mmap.restype = _VOID
+_libc.mmap.argtypes = [_VOID, _SIZE, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+_libc.mprotect.argtypes = [_VOID, _SIZE, ctypes.c_int]
+_libc.pthread_setspecific.argtypes = [ctypes.c_ulong, _VOID]
+_libc.calloc.restype = _VOID
+_libc.calloc.argtypes = [_SIZE, _SIZE]
+API: Final = _make_api()
+keep_forever(API)
+CODE: Final = Code()
+
+
+def set_thread_value(address: int | None) -> None:
+    """Set what native code finds as this thread's ledger."""
+    _libc.pthread_setspecific(API.key, address)
+
+
+def allocate(size: int) -> int:
+    """Allocate zeroed memory that native code frees.
+
+    Raises:
+        MemoryError: There is none.
+    """
+    address = _libc.calloc(1, size)
+    if not address:
+        raise MemoryError
+    return int(address)

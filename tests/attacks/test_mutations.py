@@ -12,6 +12,8 @@ import pytest
 from arena import ATTACKS, Arena, Mutation, answers, attack_modules
 from dataflare.capabilities.http_address import Address
 from dataflare.engine.engine import Engine
+from dataflare.engine.memory import Ledger
+from dataflare.engine.timer import Timer
 
 
 def argument(index: int) -> Callable[..., Any]:
@@ -24,10 +26,16 @@ def _any_address(_: object, text: str) -> Address:
     return ipaddress.ip_address(text)
 
 
-def _late(instance: Any) -> bool:
-    import time
+_ENTER = Timer.enter
+_LEDGER = Ledger.__init__
 
-    return bool(time.monotonic() >= instance._deadline + 2.5)
+
+def _late(timer: Timer, call: Any, deadline_s: float) -> Any:
+    return _ENTER(timer, call, deadline_s + 2.5)
+
+
+def _any_memory(ledger: Ledger, limit_bytes: int, *others: int) -> None:
+    _LEDGER(ledger, limit_bytes + 2**40, *others)
 
 
 def _only_first(component: bytes, *, name: str = "") -> bytes | None:
@@ -152,10 +160,8 @@ MUTATIONS = [
     Mutation("dataflare.capabilities.http_broker:_check_echo", answers(None), ("injected_secret_sent_back",)),
     Mutation("dataflare.capabilities.http_rules:RateLimiter.take", answers(None), ("storm_of_requests",)),
     Mutation("dataflare.engine.resources:HandleTable.put", _without_limit, ("storm_of_handles",)),
-    Mutation(
-        "dataflare.engine.instance:Instance._is_over_time", _late, ("loop_without_end", "sleep_past_the_time_limit")
-    ),
-    Mutation("dataflare.engine.memory:Ledger.admit", answers(True), ("memory_that_is_too_large_from_the_start",)),
+    Mutation("dataflare.engine.timer:Timer.enter", _late, ("loop_without_end", "sleep_past_the_time_limit")),
+    Mutation("dataflare.engine.memory:Ledger.__init__", _any_memory, ("memory_that_is_too_large_from_the_start",)),
     Mutation("dataflare.engine.engine:remaining_s", answers(float("inf")), ("deadlock_on_a_busy_plugin",)),
     Mutation("dataflare.data.ipc:_Decoder._add", answers(None), ("decompression_bomb",)),
 ]

@@ -28,6 +28,7 @@ struct api {
     error *(*func_call)(const void *, void *, const void *, size_t, void *, size_t);
     error *(*instantiate)(const void *, void *, const void *, void *);
     void (*increment_epoch)(void *);
+    void (*error_delete)(error *);
     void *(*store_new)(void *, void *, void *);
     void *(*store_context)(void *);
     void (*store_delete)(void *);
@@ -38,7 +39,6 @@ struct api {
     void (*free)(void *);
     object *serve;   /* serves a call of the plugin's to the host */
     object *look;    /* does nothing, but lets Python raise what waits */
-    object *take_text; /* takes what the plugin wrote to its standard error */
     const char *failed, *over_time, *over_memory, *no_memory;
     unsigned long key; /* of the thread's ledger, while it instantiates */
     int map_flags;
@@ -53,6 +53,7 @@ struct call {
     void *instance;
     error *outcome;
     object *type, *value, *traceback; /* the exception that ended it */
+    object *take_text; /* takes what the plugin wrote to its standard error, in any thread */
     const uint8_t *text;
     size_t text_size;
     int32_t number; /* of the host's function */
@@ -103,7 +104,10 @@ void open_store(struct call *call) {
 /* May be called any number of times. */
 void close_store(struct call *call) {
     void *store = call->store;
+    error *outcome = call->outcome;
     call->store = call->context = NULL;
+    call->outcome = NULL;
+    if (outcome) call->api->error_delete(outcome);
     if (store) call->api->store_delete(store);
 }
 
@@ -137,7 +141,7 @@ error *on_epoch(void *context, struct call *call, uint64_t *delta, uint8_t *kind
 ptrdiff_t on_text(struct call *call, const uint8_t *text, size_t size) {
     call->text = text;
     call->text_size = size;
-    if (!python(call, call->api->take_text)) {
+    if (!python(call, call->take_text)) {
         call->stop = 1;
         call->api->increment_epoch(call->engine);
     }

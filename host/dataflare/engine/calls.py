@@ -42,7 +42,9 @@ class CallCodecs:
     def __init__(self, shape: Shape) -> None:
         self.imports = import_links(shape)
         self._numbers = {(link.interface, link.name): (n, link) for n, link in enumerate(export_links(shape))}
+        self._resources = shape.resources
         self._codecs = Codecs(shape.resources)
+        self._half_done = False
         self._exports: dict[tuple[str, str], ExportCodec] = {}
         self._imports: dict[int, ImportCodec] = {}
         self._lock = threading.Lock()
@@ -61,17 +63,28 @@ class CallCodecs:
         number, link = self._numbers[interface, function]
         func = link.func
         with self._lock:
-            decode = self._codecs.decoder(func.result) if func.result is not None else None
-            made = ExportCodec(number, link, size(func.args), self._codecs.encoder(func.args), decode)
+            codecs = self._begin()
+            decode = codecs.decoder(func.result) if func.result is not None else None
+            made = ExportCodec(number, link, size(func.args), codecs.encoder(func.args), decode)
             self._exports[interface, function] = made
+            self._half_done = False
         return made
 
     def _compile_import(self, number: int) -> ImportCodec:
         link = self.imports[number]
         result = link.func.result
         with self._lock:
-            encode = self._codecs.encoder(result) if result is not None else None
-            decode = self._codecs.decoder(link.func.args)
+            codecs = self._begin()
+            encode = codecs.encoder(result) if result is not None else None
+            decode = codecs.decoder(link.func.args)
             made = ImportCodec(link, size(result) if result is not None else 0, decode, encode)
             self._imports[number] = made
+            self._half_done = False
         return made
+
+    def _begin(self) -> Codecs:
+        """The compiler; a new one after something, such as an interrupt, came between before."""
+        if self._half_done:
+            self._codecs = Codecs(self._resources)
+        self._half_done = True
+        return self._codecs

@@ -93,14 +93,13 @@ class Flavour:
                 if error:
                     raise wasmtime.WasmtimeError._from_ptr(error)
 
-    def open_store(self, limits: Limits, call: Call, *, text: bool) -> None:
+    def open_store(self, limits: Limits, call: Call) -> None:
         """Make the store for one instance, with an empty WASI: no directories, no network, no environment, no
         arguments, no standard input or output. `CODE.close_store` lets go of it.
 
         Args:
             limits: The instance's.
             call: What native code keeps of its calls, and of the store; must live as long as that.
-            text: Whether what it writes to its standard error is wanted.
         """
         at = ctypes.addressof(call)
         call.api, call.engine = ctypes.addressof(API), self.engine_pointer
@@ -111,7 +110,7 @@ class Flavour:
             raw._wasmtime_store_epoch_deadline_callback(store, look, at, self.no_finalizer)
             raw._wasmtime_context_set_epoch_deadline(context, 1)
         wasi = wasmtime.WasiConfig()
-        if text:
+        if call.take_text:
             take = ctypes.cast(CODE.on_text, _output_t)
             raw._wasi_config_set_stderr_custom(wasi.ptr(), take, at, self.no_finalizer)
         if error := raw._wasmtime_context_set_wasi(context, wasi._consume()):

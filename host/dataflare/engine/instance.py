@@ -161,11 +161,11 @@ class Instance:
         self._ledger = Ledger(limits.memory_bytes, MEMORY_BYTES, 2, limits.memories + _MORE_MEMORIES)
         self._timer = component.flavour.timer
         self._sides: list[Side] = []
-        self._stderr = None if stderr is None else LineSink(stderr)
+        self._stderr = None if stderr is None else LineSink(stderr, self._native)
         self._closed = False
         try:
             _live.add(self)
-            component.flavour.open_store(limits, self._native, text=stderr is not None)
+            component.flavour.open_store(limits, self._native)
             self._start()
         except BaseException:
             self.close()
@@ -225,10 +225,7 @@ class Instance:
             side.close()
         CODE.close_store(self._native_at)
         self._closed = True
-        # Of a call that something came between, so that nobody has taken it.
-        self._native.take_exception()
-        if outcome := self._native.take_outcome():
-            raw.wasmtime_error_delete(outcome)
+        self._native.take_exception()  # of a call that something came between
         self._functions = []
         self._table.close()
 
@@ -408,17 +405,17 @@ class Instance:
     def _fail(self) -> NoReturn:
         """Raise what ended a call."""
         raised = self._native.take_exception()
+        if raised is not None:
+            try:
+                raise raised
+            finally:
+                del raised
         outcome = self._native.take_outcome()
         message = ""
         backtrace: tuple[str, ...] = ()
         if outcome:
             message, backtrace = error_message(outcome), error_trace(outcome)
             raw.wasmtime_error_delete(outcome)
-        if raised is not None:
-            try:
-                raise raised
-            finally:
-                del raised
         limits, plugin, log_lines = self.limits, self.component.name, self._log_lines()
         if self._interrupted:
             raise CallCancelled(
@@ -526,11 +523,6 @@ class Instance:
         except budgets.OverTime:
             raise self._over_time() from None
 
-    def _take_text(self) -> None:
-        """Take what the plugin wrote to its standard error."""
-        if self._stderr is not None:
-            self._stderr.write(ctypes.string_at(self._native.text or 0, self._native.text_size))
-
     def _encode_result(self, side: Side, codec: ImportCodec, at: int, result: Any) -> None:
         assert codec.encode_result is not None
         try:
@@ -603,8 +595,4 @@ def _look() -> None:
     """Do nothing. Python raises what waits, such as the exception of a signal's handler, when this is called."""
 
 
-def _take_text() -> None:
-    _local.instance._take_text()
-
-
-set_callables(_serve, _look, _take_text)
+set_callables(_serve, _look)

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from typing import Final
+
+from dataflare.engine.native import Call
 
 __all__ = ["LineSink"]
 
 
 class LineSink:
-    """Cuts what a plugin writes into lines; long ones are cut.
+    """Cuts what a plugin writes into lines; long ones are cut. Must live as long as the instance's store.
 
     Args:
         take: Takes each line; what it raises is dropped, so that nothing a plugin writes can fail.
+        call: Where native code leaves the text.
     """
 
     _MAX_LINE: Final = 16_384
 
-    def __init__(self, take: Callable[[str], None]) -> None:
+    def __init__(self, take: Callable[[str], None], call: Call) -> None:
         self._take = take
         self._rest = b""
+        # Called in threads of wasmtime's too; it must not keep the instance, which keeps it.
+        self._callable = lambda: self.write(ctypes.string_at(call.text or 0, call.text_size))
+        call.take_text = id(self._callable)
 
     def write(self, text: bytes) -> None:
         """Take the next part of the text."""

@@ -42,6 +42,9 @@ _READ_WRITE: Final = mmap.PROT_READ | mmap.PROT_WRITE
 _MAP_FLAGS: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
 _MACHINES: Final = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 _libc: Final = ctypes.CDLL(None, use_errno=True)
+_decref: Final = ctypes.PyDLL(None).Py_DecRef
+_decref.argtypes = [_VOID]
+_decref.restype = None
 
 
 class Api(ctypes.Structure):
@@ -50,14 +53,20 @@ class Api(ctypes.Structure):
     _fields_ = (
         *((name, _VOID) for name in ("gil_ensure", "gil_release", "call_no_args", "decref", "fetch", "normalize")),
         *((name, _VOID) for name in ("error_new", "context_data", "func_call", "instantiate", "increment_epoch")),
-        *((name, _VOID) for name in ("store_new", "store_context", "store_delete")),
+        *((name, _VOID) for name in ("error_delete", "store_new", "store_context", "store_delete")),
         *((name, _VOID) for name in ("thread_value", "map", "protect", "unmap", "free")),
-        *((name, _VOID) for name in ("serve", "look", "take_text")),
+        *((name, _VOID) for name in ("serve", "look")),
         *((name, ctypes.c_char_p) for name in ("failed", "over_time", "over_memory", "no_memory")),
         ("key", ctypes.c_ulong),
         ("map_flags", ctypes.c_int),
         ("mapped", ctypes.c_int),
     )
+
+
+class _Raised(ctypes.Structure):
+    """An exception within a `Call`, as objects."""
+
+    _fields_ = (("value", ctypes.py_object), ("traceback", ctypes.py_object))
 
 
 class Call(ctypes.Structure):
@@ -73,7 +82,10 @@ class Call(ctypes.Structure):
 
     _fields_ = (
         *((name, _VOID) for name in ("api", "engine", "store", "context", "function", "argument", "linker")),
-        *((name, _VOID) for name in ("component", "instance", "outcome", "type", "value", "traceback", "text")),
+        *(
+            (name, _VOID)
+            for name in ("component", "instance", "outcome", "type", "value", "traceback", "take_text", "text")
+        ),
         ("text_size", _SIZE),
         ("number", ctypes.c_int32),
         ("stop", ctypes.c_int32),
@@ -81,19 +93,20 @@ class Call(ctypes.Structure):
     )
 
     def take_exception(self) -> BaseException | None:
-        """The exception that Python raised within the call, which this forgets; `None` for none."""
+        """The exception that Python raised within the call, which this forgets; `None` for none.
+
+        It may be called at the very limit of recursion, and so calls no other function of Python.
+        """
         kind, value, traceback = self.type, self.value, self.traceback
         if not kind:
             return None
+        objects = _Raised.from_buffer(self, _VALUE_AT)
+        found: BaseException = objects.value if value else MemoryError("an exception could not be made")
+        if value and traceback:
+            found.__traceback__ = objects.traceback
         self.type = self.value = self.traceback = None
-        found: BaseException = ctypes.cast(value or kind, ctypes.py_object).value
-        if not value:
-            found = MemoryError("an exception could not be made")
-        elif traceback:
-            found = found.with_traceback(ctypes.cast(traceback, ctypes.py_object).value)
         for each in (kind, value, traceback):
-            if each:
-                _decref(each)
+            _decref(each)
         return found
 
     def take_outcome(self) -> Any:
@@ -152,10 +165,6 @@ def keep_forever(thing: object) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
-def _decref(address: int) -> None:
-    ctypes.pythonapi.Py_DecRef(ctypes.cast(address, ctypes.py_object))
-
-
 def _executable(code: bytes) -> int:
     """Put code into memory that can be executed and not be written, for the life of the process."""
     size = -(-len(code) // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -188,6 +197,7 @@ def _make_api() -> Api:
         func_call=_address(raw._wasmtime_component_func_call),
         instantiate=_address(raw._wasmtime_component_linker_instantiate),
         increment_epoch=_address(raw._wasmtime_engine_increment_epoch),
+        error_delete=_address(raw._wasmtime_error_delete),
         store_new=_address(raw._wasmtime_store_new),
         store_context=_address(raw._wasmtime_store_context),
         store_delete=_address(raw._wasmtime_store_delete),
@@ -209,13 +219,14 @@ def _make_api() -> Api:
     return api
 
 
-def set_callables(serve: Callable[[], object], look: Callable[[], object], take_text: Callable[[], object]) -> None:
-    """Say what native code calls in Python: for a host function, to look for signals, and for a plugin's text."""
-    for name, function in (("serve", serve), ("look", look), ("take_text", take_text)):
+def set_callables(serve: Callable[[], object], look: Callable[[], object]) -> None:
+    """Say what native code calls in Python: for a host function, and to look for signals."""
+    for name, function in (("serve", serve), ("look", look)):
         keep_forever(function)
         setattr(API, name, id(function))
 
 
+_VALUE_AT: Final[int] = Call.__dict__["value"].offset
 _ERROR: Final[Any] = raw._wasmtime_component_func_call.restype
 _libc.mmap.restype = _VOID
 _libc.mmap.argtypes = [_VOID, _SIZE, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]

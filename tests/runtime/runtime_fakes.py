@@ -317,6 +317,9 @@ class FakeInstance:
             self.alive = False
             raise
 
+    def interrupt(self) -> None:
+        pass
+
     def close(self) -> None:
         self.closed += 1
         self.alive = False
@@ -328,6 +331,9 @@ class FakeInstance:
 
 
 class FakeComponent:
+    def close(self) -> None:
+        pass
+
     def __init__(self, guest: type[Guest], name: str, shape: t.Shape) -> None:
         self.name = name
         self.digest = f"sha256:{guest.__name__}"

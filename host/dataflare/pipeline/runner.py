@@ -176,6 +176,12 @@ class _Run:
             while running:
                 running -= self._ended.acquire(timeout=_PROGRESS_INTERVAL_S)
                 self._tell(expected, start)
+        except BaseException:
+            # Interrupted: nobody waits for what the plugins are at.
+            self._stop()
+            for stage in self._stages:
+                stage.interrupt()
+            raise
         finally:
             # Also after an interrupt: nothing may be closed while a thread still uses it.
             if any(thread.is_alive() for thread in threads):

@@ -89,6 +89,11 @@ class Stage:
         """The node's name."""
         return self.report.name
 
+    def interrupt(self) -> None:
+        """End the call that another thread is in."""
+        if self._plugin is not None:
+            self._plugin.interrupt()
+
     def begin(self) -> None:
         """Get ready: start the plugin, so that a wrong configuration is found before any row moves."""
         if self._plugin is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -94,7 +95,8 @@ class Launcher:
         self._config = config
         self._plugin = plugin
         self._lock = threading.Lock()
-        self._workers: set[Worker] = set()
+        # Weak: a worker that an exception kept from its caller goes, and closes its instance.
+        self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
         self._past = PluginStats()
 
     @property
@@ -102,9 +104,14 @@ class Launcher:
         """What the calls of all instances took, those that are gone too."""
         with self._lock:
             total = self._past
-            for worker in self._workers:
+            for worker in list(self._workers):
                 total = _add(total, worker.instance)
         return total
+
+    def interrupt(self) -> None:
+        """End the calls that other threads are in."""
+        for worker in list(self._workers):
+            worker.instance.interrupt()
 
     def make(self) -> Worker:
         """Make an instance, configured and initialized.
@@ -134,10 +141,11 @@ class Launcher:
             except Exception:
                 _logger.exception("a host function failed during the shutdown of plugin %r", self._plugin)
         with self._lock:
-            # While the instance is still open: a closed one has no memory to speak of.
-            past = _add(self._past, worker.instance)
-            self._past = replace(past, memory_bytes=0, faults=past.faults + fault)
-            self._workers.discard(worker)
+            if worker in self._workers:
+                # While the instance is still open: a closed one has no memory to speak of.
+                past = _add(self._past, worker.instance)
+                self._workers.discard(worker)
+                self._past = replace(past, memory_bytes=0, faults=past.faults + fault)
         worker.instance.close()
 
     def _instantiate(self) -> Worker:

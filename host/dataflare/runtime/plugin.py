@@ -18,7 +18,7 @@ from dataflare.errors import OutputLimitExceeded, ProtocolFault, UsageError, Val
 from dataflare.limits import Limits
 from dataflare.runtime.capabilities import Capabilities
 from dataflare.runtime.launch import Launcher, Worker, read_metadata
-from dataflare.runtime.pool import InstancePool, PoolSettings
+from dataflare.runtime.pool import InstancePool, Lease, PoolSettings
 from dataflare.runtime.ports import Component
 from dataflare.runtime.results import Health, Metadata, PluginStats
 from dataflare.runtime.worlds import LIFECYCLE, kind_interface
@@ -184,10 +184,18 @@ class Plugin:
         try:
             self._pool.close(wait_s=(self._parts.limits.call_timeout_s or 0.0) + _CLOSING_GRACE_S)
         finally:
+            self._parts.component.close()
             try:
                 self._parts.capabilities.close()
             finally:
                 self._parts.on_close(self)
+
+    def interrupt(self) -> None:
+        """End the calls that other threads are in, with `CallCancelled`; any thread may do it.
+
+        Their instances are lost, and the next call gets a new one. A function of the host comes to its end first.
+        """
+        self._launcher.interrupt()
 
     def _require_open(self) -> None:
         if self._closed:
@@ -196,11 +204,11 @@ class Plugin:
     @contextmanager
     def _lease(self, *, batch: bool = False) -> Iterator[Worker]:
         """Have an instance, and this thread alone has it."""
-        worker = self._pool.acquire()
+        lease: Lease[Worker] = Lease()
         try:
-            yield worker
+            yield self._pool.acquire(lease)
         finally:
-            self._release(worker, batch)
+            self._release(lease, batch)
 
     @contextmanager
     def _data_lease(self, rows_in: int, *, batch: bool = True) -> Iterator[Worker]:
@@ -226,19 +234,23 @@ class Plugin:
 
     def _call(self, function: str, *args: Any) -> Any:
         # As `_lease`, without what a context manager costs for each record.
-        worker = self._pool.acquire()
+        lease: Lease[Worker] = Lease()
         try:
-            return worker.call(self._interface, function, *args)
+            return self._pool.acquire(lease).call(self._interface, function, *args)
         finally:
-            self._release(worker, False)
+            self._release(lease, False)
 
-    def _release(self, worker: Worker, batch: bool) -> None:
+    def _release(self, lease: Lease[Worker], batch: bool) -> None:
+        place = lease.place
+        if place is None or place.instance is None:
+            self._pool.release(lease)
+            return
         try:
             self._parts.capabilities.end_call()
-            if not worker.usable:
+            if not place.instance.usable:
                 self._instance_lost()
         finally:
-            self._pool.release(worker, batch=batch)
+            self._pool.release(lease, batch=batch)
 
     def _instance_lost(self) -> None:
         """An instance is gone; called while it is still leased."""

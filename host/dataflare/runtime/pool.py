@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeAlias, TypeVar, get_args
+from typing import Final, Generic, Literal, TypeAlias, TypeVar, get_args
 
 from dataflare.errors import ConfigError, UsageError
 
-__all__ = ["InstancePool", "PoolExhausted", "PoolSettings", "ReusePolicy"]
+__all__ = ["InstancePool", "Lease", "PoolExhausted", "PoolSettings", "ReusePolicy"]
 
 ReusePolicy: TypeAlias = Literal["reuse", "fresh-per-batch", "fresh-per-call"]
 T = TypeVar("T")
+_LOOK_S: Final = 0.5
+"""How often a caller that waits looks for leases that were lost."""
 
 
 class PoolExhausted(UsageError):
@@ -59,12 +62,38 @@ class PoolSettings:
             raise ConfigError(f"{self.policy!r} is none of {known}", where="pool.policy")
 
 
+class Lease(Generic[T]):
+    """A caller's hold on an instance, from `acquire` until `release`.
+
+    The caller makes it, so that nothing is lost where an exception, such as an interrupt, comes between two steps: an
+    instance whose lease nobody refers to any more is ended, and its place is free again.
+    """
+
+    __slots__ = ("__weakref__", "place")
+
+    def __init__(self) -> None:
+        self.place: _Place[T] | None = None
+
+
+class _Place(Generic[T]):
+    """One of a pool's places that is not idle."""
+
+    __slots__ = ("instance", "lease", "thread")
+
+    def __init__(self, thread: int, lease: Lease[T]) -> None:
+        self.thread = thread
+        self.lease = weakref.ref(lease)
+        self.instance: T | None = None
+
+
 class InstancePool(Generic[T]):
     """A pool of instances. Any thread may use it.
 
+    What has to happen together under the lock is plain assignments, which no exception comes between.
+
     Args:
         make: Makes an instance; what it raises reaches the caller of `lease` or `warm`.
-        end: Ends one; must not raise.
+        end: Ends one; must not raise. It may be called twice for one that an exception came between.
         usable: Whether an instance can be used again.
         settings: How many, and for how long.
         owner: Whose instances they are, for errors.
@@ -90,97 +119,121 @@ class InstancePool(Generic[T]):
         self._owner = owner
         self._monotonic_s = monotonic_s
         self._remaining_s = remaining_s
-        self._changed = threading.Condition(threading.Lock())
+        # Entered as a lock, not as a condition, which is Python code and could be left locked.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         # The most recently used at the end: those at the front have been idle for longest.
         self._idle: list[tuple[T, float]] = []
-        self._size = 0
-        self._leases: dict[int, int] = {}
+        self._taken: dict[_Place[T], None] = {}
         self._closed = False
 
     @property
     def size(self) -> int:
         """The instances that there are now, those in use or being made too."""
-        return self._size
+        return len(self._idle) + len(self._taken)
 
     @contextmanager
     def lease(self, *, batch: bool = False) -> Iterator[T]:
         """Have an instance for the length of a `with` block: `acquire` and `release`."""
-        instance = self.acquire()
+        lease: Lease[T] = Lease()
         try:
-            yield instance
+            yield self.acquire(lease)
         finally:
-            self.release(instance, batch=batch)
+            self.release(lease, batch=batch)
 
-    def acquire(self) -> T:
-        """Take an instance, which this thread must `release`.
+    def acquire(self, lease: Lease[T]) -> T:
+        """Take an instance, which this thread must `release`, whether this returns or raises.
+
+        Args:
+            lease: A new one.
 
         Raises:
             PoolExhausted: All were in use for `acquire_timeout_s`, or this thread itself holds the last of them.
             UsageError: The pool is closed.
         """
-        thread = threading.get_ident()
-        found: list[T] = []
-        with self._changed:
-            expired = self._take_expired()
+        place = _Place(threading.get_ident(), lease)
+        gone: list[T] = []
+        with self._lock:
+            self._take_expired(gone)
             # Most often there is one: to ask whether to wait costs more than all the rest.
             if not self._idle or self._closed:
-                self._wait(thread)
-            self._leases[thread] = self._leases.get(thread, 0) + 1
+                self._wait(place.thread, gone)
+            self._taken[place] = None
+            lease.place = place
             if self._idle:
-                found.append(self._idle.pop()[0])
-            else:
-                self._size += 1
-        for instance in expired:
-            self._end(instance)
-        if found:
-            return found[0]
-        try:
-            return self._make_counted()
-        except BaseException:
-            with self._changed:
-                self._forget_lease(thread)
-            raise
+                place.instance = self._idle[-1][0]
+                del self._idle[-1]
+        for each in gone:
+            self._end(each)
+        if place.instance is None:
+            place.instance = self._make()
+        return place.instance
 
-    def release(self, instance: T, *, batch: bool = False) -> None:
-        """Give an instance back; one that is not usable any more is ended.
+    def release(self, lease: Lease[T], *, batch: bool = False) -> None:
+        """Give an instance back; one that is not usable any more is ended. Does nothing to an empty lease.
 
         Args:
-            instance: What `acquire` returned.
+            lease: What `acquire` was given.
             batch: Whether it was used for a batch, which matters to the policy `fresh-per-batch`.
         """
-        policy = self._settings.policy
-        keep = (policy == "reuse" or (policy == "fresh-per-batch" and not batch)) and self._usable(instance)
-        thread = threading.get_ident()
-        if keep:
-            with self._changed:
-                if not self._closed:
-                    self._idle.append((instance, self._monotonic_s()))
-                    self._forget_lease(thread)
-                    return
-        try:
+        place = lease.place
+        if place is None or place not in self._taken:
+            return
+        instance, policy = place.instance, self._settings.policy
+        if instance is not None:
+            keep = policy == "reuse" or (policy == "fresh-per-batch" and not batch)
+            if keep and self._usable(instance):
+                entry = (instance, self._monotonic_s())
+                with self._lock:
+                    if not self._closed:
+                        del self._taken[place]
+                        self._idle += (entry,)
+                        self._changed.notify_all()
+                        return
+            # Its place is free only then: whoever waits for it must not find the old instance still being ended.
             self._end(instance)
-        finally:
-            # Only now: whoever waits for the place must not find the old instance still being ended.
-            with self._changed:
-                self._size -= 1
-                self._forget_lease(thread)
+        with self._lock:
+            self._taken.pop(place, None)
+            self._changed.notify_all()
 
     def warm(self, count: int) -> None:
         """Make instances until there are so many, at most the maximum."""
         while True:
-            with self._changed:
-                self._require_open()
-                if self._size >= min(count, self._settings.maximum):
-                    return
-                self._size += 1
-            self._give_back(self._make_counted())
+            lease: Lease[T] = Lease()
+            try:
+                with self._lock:
+                    self._require_open()
+                    if self.size >= min(count, self._settings.maximum):
+                        return
+                    place = _Place(threading.get_ident(), lease)
+                    self._taken[place] = None
+                    lease.place = place
+                place.instance = self._make()
+            finally:
+                self._keep(lease)
+
+    def _keep(self, lease: Lease[T]) -> None:
+        """Give an instance back that was not used yet, whatever the policy."""
+        place = lease.place
+        if place is None:
+            return
+        with self._lock:
+            self._taken.pop(place, None)
+            if place.instance is not None and not self._closed:
+                self._idle += ((place.instance, self._monotonic_s()),)
+                self._changed.notify_all()
+                return
+            self._changed.notify_all()
+        if place.instance is not None:
+            self._end(place.instance)
 
     def trim(self) -> None:
         """End the instances that have been idle for too long; `acquire` does it too."""
-        with self._changed:
-            expired = self._take_expired()
-        for instance in expired:
-            self._end(instance)
+        gone: list[T] = []
+        with self._lock:
+            self._take_expired(gone)
+        for each in gone:
+            self._end(each)
 
     def close(self, *, wait_s: float = 0.0) -> None:
         """End all instances; idempotent. Those in use are ended when they are returned.
@@ -188,44 +241,57 @@ class InstancePool(Generic[T]):
         Args:
             wait_s: How long to wait for instances that other threads use, in seconds.
         """
-        with self._changed:
+        gone: list[T] = []
+        thread = threading.get_ident()
+        with self._lock:
             self._closed = True
+            gone += (instance for instance, _ in self._idle)
+            self._idle = []
+            self._take_abandoned(gone)
             self._changed.notify_all()
-            idle, self._idle = self._idle, []
-            self._size -= len(idle)
-        for instance, _ in idle:
-            self._end(instance)
-        with self._changed:
-            own = self._leases.get(threading.get_ident(), 0)
-            self._changed.wait_for(lambda: self._size <= own, timeout=wait_s)
+        for each in gone:
+            self._end(each)
+        with self._lock:
+            self._changed.wait_for(lambda: all(place.thread == thread for place in self._taken), timeout=wait_s)
 
     # With the lock held.
 
-    def _take_expired(self) -> list[T]:
+    def _take_expired(self, gone: list[T]) -> None:
+        """Move instances that were idle for too long to `gone`."""
         timeout_s = self._settings.idle_timeout_s
         if timeout_s is None or not self._idle:
-            return []
+            return
         before = self._monotonic_s() - timeout_s
-        expired = []
-        while self._idle and self._idle[0][1] <= before and self._size > self._settings.minimum:
-            expired.append(self._idle.pop(0)[0])
-            self._size -= 1
-        if expired:
+        while self._idle and self._idle[0][1] <= before and self.size > self._settings.minimum:
+            gone += (self._idle[0][0],)
+            del self._idle[0]
             self._changed.notify_all()
-        return expired
 
-    def _wait(self, thread: int) -> None:
+    def _take_abandoned(self, gone: list[T]) -> None:
+        """Move the instances of leases that nobody refers to any more to `gone`."""
+        for place in [place for place in self._taken if place.lease() is None]:
+            del self._taken[place]
+            if place.instance is not None:
+                gone += (place.instance,)
+            self._changed.notify_all()
+
+    def _wait(self, thread: int, gone: list[T]) -> None:
         """Wait until there is an instance, or room for one."""
         settings = self._settings
-        if self._leases.get(thread, 0) >= settings.maximum:
+        timeout_s = settings.acquire_timeout_s
+        if not self._is_free():
+            self._take_abandoned(gone)
+        if sum(place.thread == thread for place in self._taken) >= settings.maximum:
             raise PoolExhausted(
                 f"plugin {self._owner!r} is called from within its own call",
                 hint="a function of the host, such as a log sink, must not call the plugin that it serves",
             )
-        timeout_s = settings.acquire_timeout_s
         if not self._is_free():
             timeout_s = min(timeout_s, max(0.0, self._remaining_s()))
-        free = self._changed.wait_for(self._is_free, timeout=timeout_s)
+        left_s = timeout_s
+        while not (free := self._changed.wait_for(self._is_free, timeout=min(left_s, _LOOK_S))) and left_s > 0:
+            left_s -= _LOOK_S
+            self._take_abandoned(gone)
         self._require_open()
         if not free:
             raise PoolExhausted(
@@ -234,40 +300,8 @@ class InstancePool(Generic[T]):
             )
 
     def _is_free(self) -> bool:
-        return self._closed or bool(self._idle) or self._size < self._settings.maximum
+        return self._closed or bool(self._idle) or len(self._taken) < self._settings.maximum
 
     def _require_open(self) -> None:
         if self._closed:
             raise UsageError(f"plugin {self._owner!r} is closed", hint="load it again")
-
-    def _forget_lease(self, thread: int) -> None:
-        if self._leases[thread] == 1:
-            del self._leases[thread]
-        else:
-            self._leases[thread] -= 1
-        self._changed.notify_all()
-
-    # Without it.
-
-    def _give_back(self, instance: T) -> None:
-        with self._changed:
-            if not self._closed:
-                self._idle.append((instance, self._monotonic_s()))
-                self._changed.notify_all()
-                return
-        try:
-            self._end(instance)
-        finally:
-            self._shrink()
-
-    def _make_counted(self) -> T:
-        try:
-            return self._make()
-        except BaseException:
-            self._shrink()
-            raise
-
-    def _shrink(self) -> None:
-        with self._changed:
-            self._size -= 1
-            self._changed.notify_all()

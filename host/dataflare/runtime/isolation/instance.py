@@ -188,6 +188,10 @@ class IsolatedInstance:
                 self.stats.wall_ns += time.perf_counter_ns() - began
                 self.stats.host_peak_bytes = max(self.stats.host_peak_bytes, self.budget.peak_bytes)
 
+    def interrupt(self) -> None:
+        """End the worker, and so the call that another thread is in, with `WorkerDied`; any thread may do it."""
+        self._process.kill()
+
     def close(self) -> None:
         """End the worker; idempotent."""
         self.alive = False

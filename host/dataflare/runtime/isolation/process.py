@@ -62,6 +62,10 @@ class IsolatedComponent:
     def shape(self) -> Shape:
         return self._component.shape
 
+    def close(self) -> None:
+        """Let go of what this process has of the component; idempotent."""
+        self._component.close()
+
     def instantiate(
         self,
         host: HostFunctions,

@@ -13,11 +13,11 @@ import pytest
 from pydantic import TypeAdapter
 
 from dataflare.errors import UsageError
-from dataflare.pipeline import jsonl_reader, readers
 from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.models import Node
 from dataflare.pipeline.outputs import AtomicFile
 from dataflare.pipeline.readers import FileSource, open_source
+from dataflare.pipeline.reading import json_parts
 from dataflare.pipeline.writers import FileDestination, open_destination
 
 Fill = Callable[..., Path]
@@ -217,12 +217,12 @@ def test_small_batches_share_a_row_group(tmp_path):
 
 def test_csv_is_read_with_its_options(fill):
     path = fill("a;b\n007;-\n 1;x\n")
-    source = source_of("csv", path, delimiter=";", columns={"a": "string"}, null_values=["-"])
+    source = source_of("csv", path, delimiter=";", columns={"a": "string"}, nulls=["-"])
     assert read_all(source).to_pydict() == {"a": ["007", " 1"], "b": [None, "x"]}
 
 
 def test_texts_that_mean_null_are_nulls_in_all_columns(fill):
-    assert read_all(source_of("csv", fill("n,t\n1,NA\nNA,x\n2,\n"))).to_pydict() == {
+    assert read_all(source_of("csv", fill("n,t\n1,NA\nNA,x\n2,\n"), nulls=["NA", ""])).to_pydict() == {
         "n": [1, None, 2],
         "t": [None, "x", None],
     }
@@ -235,17 +235,16 @@ def test_texts_that_mean_null_are_nulls_in_all_columns(fill):
         ('a,b\n"1\n\n",2\n3\n4,5\n', 5, "Expected 2 columns, got 1"),
         ("a,b\n\n\n1,2\n\n3,4,5\n", 6, "Expected 2 columns, got 3"),
         ("a,b\r\n1,2\r\n3\r\n", 3, "Expected 2 columns, got 1"),
-        ("a,b\n" + "1,2\n" * 200 + "x,2\n", 202, "invalid value 'x'"),
+        ("a,b\n" + "1,2\n" * 200 + "x,2\n", 202, "'x' is not a value of int64"),
         (b"a,b\n1,x\n2,\xff\n", 3, "invalid UTF8"),
         ('a,b\n1,2\n3,"open\n4,5\n', 3, "never closed"),
         ("a,a\n1,2\n", 1, "two columns are named 'a'"),
     ],
 )
-def test_a_broken_csv_is_named_with_its_line(fill, monkeypatch, text, line, words):
-    monkeypatch.setattr(readers, "_CSV_BLOCK_BYTES", 64)
+def test_a_broken_csv_is_named_with_its_line(fill, text, line, words):
     path = fill(text)
     with pytest.raises(DataError) as caught:
-        read_all(source_of("csv", path))
+        read_all(source_of("csv", path, max_record="64B", sample="64B"))
     assert (caught.value.file, caught.value.line) == (str(path), line)
     assert words in str(caught.value)
     assert str(caught.value).startswith(f"{path}:{line}: ")
@@ -265,11 +264,10 @@ def test_a_type_for_no_column_is_refused(fill):
         source_of("csv", fill("a,b\n1,2\n"), columns={"c": "string"})
 
 
-def test_a_csv_is_not_read_at_once(tmp_path, monkeypatch):
+def test_a_csv_is_not_read_at_once(tmp_path):
     table = pa.table({"n": pa.array(range(400_000), pa.int64())})
     arrow_csv.write_csv(table, tmp_path / "in")
-    monkeypatch.setattr(readers, "_CSV_BLOCK_BYTES", 20_000)
-    source = source_of("csv", tmp_path / "in")
+    source = source_of("csv", tmp_path / "in", max_record="20kB", sample="20kB")
     before = pa.total_allocated_bytes()
     largest = max(pa.total_allocated_bytes() - before for _ in source.batches())
     source.close()
@@ -291,22 +289,22 @@ def test_a_csv_is_not_read_at_once(tmp_path, monkeypatch):
     ],
 )
 def test_broken_json_lines_are_named_with_their_line(fill, monkeypatch, text, line, words):
-    monkeypatch.setattr(jsonl_reader, "_PART_BYTES", 64)
+    monkeypatch.setattr(json_parts, "PART_BYTES", 64)
     path = fill(text)
     with pytest.raises(DataError) as caught:
-        read_all(source_of("jsonl", path))
+        read_all(source_of("jsonl", path, sample="64B"))
     assert (caught.value.file, caught.value.line) == (str(path), line), str(caught.value)
     assert words in str(caught.value)
 
 
 def test_json_lines_need_no_last_line_end_and_may_lack_columns(fill, monkeypatch):
-    monkeypatch.setattr(jsonl_reader, "_PART_BYTES", 16)
+    monkeypatch.setattr(json_parts, "PART_BYTES", 16)
     path = fill('{"a": 1, "b": "x"}\n{"a": 2}\n{"b": "y"}\n\n{"a": null, "b": null}')
     assert read_all(source_of("jsonl", path)).to_pydict() == {"a": [1, 2, None, None], "b": ["x", None, "y", None]}
 
 
 def test_types_of_json_lines_can_be_given(fill, monkeypatch):
-    monkeypatch.setattr(jsonl_reader, "_PART_BYTES", 16)
+    monkeypatch.setattr(json_parts, "PART_BYTES", 16)
     path = fill('{"a": 1}\n{"a": 2.5}\n{"a": 3, "late": "x"}\n')
     table = read_all(source_of("jsonl", path, columns={"a": "double", "late": "string"}))
     assert table.to_pydict() == {"a": [1.0, 2.5, 3.0], "late": [None, None, "x"]}

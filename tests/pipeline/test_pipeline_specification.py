@@ -83,7 +83,7 @@ def test_options_of_a_connector_are_read(specify):
     node = specification.pipeline.nodes["in"]
     assert isinstance(node, CsvRead)
     assert (node.options.batch_rows, node.options.delimiter, node.options.columns) == (10, ";", {"a": "int32"})
-    assert node.options.null_values == ["NA", ""]
+    assert node.options.nulls == [""]
 
 
 def test_what_reaches_beyond_the_machine_is_granted_by_name(specify):
@@ -250,7 +250,7 @@ def test_errors_fail_and_the_rest_is_kept_unless_it_is_said(specify, action, act
         (READ.replace("}", ", options: {batch_rows: '5'}}") + WRITE, 3, "give a whole number, not '5'", ""),
         (READ.replace("}", ", options: {columns: {a: in64}}}") + WRITE, 3, "nodes.in.options.columns.a", "int64"),
         (READ.replace("}", ", options: {delimiter: ab}}") + WRITE, 3, "nodes.in.options.delimiter", ""),
-        (READ.replace("}", ", options: {compression: zstd}}") + WRITE, 3, "unknown key", "delimiter"),
+        (READ.replace("}", ", options: {seperator: x}}") + WRITE, 3, "unknown key", "delimiter"),
         (READ + WRITE.replace("}", ", options: {compression: rar}}"), 4, "'rar' is not one of", ""),
         (READ + WRITE + WRITE.replace("out:", "two:"), 5, "nodes 'out' and 'two' both write", "file of its own"),
         (READ + WRITE + "  x: {connector: csv, write: y, input: out}\n", 5, "from 'out', which writes", "'in'"),

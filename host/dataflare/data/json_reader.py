@@ -10,7 +10,7 @@ import base64
 import binascii
 import io
 import re
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,24 +25,30 @@ from dataflare.data.guard.batches import admit_batch
 from dataflare.data.guard.costs import holds, row_bytes
 from dataflare.data.guard.types import MAX_DEPTH
 from dataflare.data.guard.vetted import remember
+from dataflare.data.json_floats import without_quotes
 from dataflare.data.shapes import malformed, too_large, wrong_type
 from dataflare.data.views import text_values
 
 __all__ = ["decode_json_lines"]
 
 _MAX_TEXT_BYTES = 2**31 - 2
+_BEHAVIOURS = {"drop": "ignore", "infer": "infer", "refuse": "error"}
 _ROW_IN_MESSAGE = re.compile(r" in row (\d+)$")
 _BASE64_TEXT = re.compile(rb"[A-Za-z0-9+/=]*")
 
 
-def decode_json_lines(lines: bytes, schema: pa.Schema | None, max_bytes: int) -> pa.RecordBatch:
+def decode_json_lines(
+    lines: bytes, schema: pa.Schema | None, max_bytes: int, *, extra: Literal["drop", "infer", "refuse"] = "drop"
+) -> pa.RecordBatch:
     """Read one JSON object a line; blank lines are left out.
 
     Args:
         lines: UTF-8.
-        schema: What each line must fit, in the forms that `encode_json_lines` writes; keys that it does not name are
-            dropped, keys that a line lacks are null. `None`: inferred from all lines.
+        schema: What each line must fit, in the forms that `encode_json_lines` writes; keys that a line lacks are null.
+            `None`: inferred from all lines; texts stay texts.
         max_bytes: The most bytes that the text and the batch may take.
+        extra: What becomes of keys that the schema does not name. `infer` adds columns for those of the rows, and drops
+            those within a column of the schema.
 
     Raises:
         DataFailure: `malformed`, with the number of the line; `too-large`; `wrong-type` for a type of the schema that
@@ -55,15 +61,21 @@ def decode_json_lines(lines: bytes, schema: pa.Schema | None, max_bytes: int) ->
     _check_width(lines, schema, len(starts), max_bytes)
     if len(starts) == 0:
         return empty_batch(0) if schema is None else no_rows(schema)
+    if schema is not None:
+        lines = without_quotes(lines, schema)
     try:
-        batch = _read(lines, wire)
+        batch = _read(lines, wire, extra)
     except pa.ArrowException as error:
-        raise _located(error, lines, wire, starts) from error
+        raise _located(error, lines, wire, starts, extra) from error
+    if extra == "infer" and schema is not None:
+        more = [_as_text(field) for field in batch.schema if field.name not in schema.names]
+        return decode_json_lines(lines, pa.schema([*schema, *more]), max_bytes)
     if schema is None:
-        if not any(_holds_nested_null(field.type) for field in batch.schema):
+        plain = pa.schema([_as_text(field) for field in batch.schema])
+        if plain.equals(batch.schema) and not any(_holds_nested_null(field.type) for field in plain):
             return admit_batch(batch)
         # Arrow's reader makes broken arrays of nulls within lists; `_wire_type` goes round that.
-        return decode_json_lines(lines, batch.schema, max_bytes)
+        return decode_json_lines(lines, plain, max_bytes)
     if not schema:
         return empty_batch(batch.num_rows).replace_schema_metadata(schema.metadata)
     columns = []
@@ -84,20 +96,19 @@ def decode_json_lines(lines: bytes, schema: pa.Schema | None, max_bytes: int) ->
 
 def _check_width(lines: bytes, schema: pa.Schema | None, rows: int, max_bytes: int) -> None:
     """Refuse columns of a fixed width of which a few bytes of `null` would fill the memory."""
-    most_values = rows + lines.count(b",")
     for field in schema or ():
         fixed = holds(field.type, lambda kind: types.is_fixed_size_list(kind) or types.is_fixed_size_binary(kind))
-        if fixed and most_values * row_bytes(field.type) > max_bytes:
+        if fixed and (rows + lines.count(b",")) * row_bytes(field.type) > max_bytes:
             raise too_large(f"column {field.name!r} of {field.type} could be larger than max_batch_bytes = {max_bytes}")
 
 
-def _read(lines: bytes, schema: pa.Schema | None) -> pa.RecordBatch:
+def _read(lines: bytes, schema: pa.Schema | None, extra: str) -> pa.RecordBatch:
     table = arrow_json.read_json(
         io.BytesIO(lines),
         # One block: a block is what a column's type is inferred from, and what rows are counted in.
         read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
         parse_options=arrow_json.ParseOptions(
-            explicit_schema=schema, unexpected_field_behavior="infer" if schema is None else "ignore"
+            explicit_schema=schema, unexpected_field_behavior="infer" if schema is None else _BEHAVIOURS[extra]
         ),
     )
     if table.num_columns == 0:
@@ -148,7 +159,9 @@ def _is_flat(lines: bytes) -> bool:
     )
 
 
-def _located(error: Exception, lines: bytes, schema: pa.Schema | None, starts: npt.NDArray[np.int64]) -> Exception:
+def _located(
+    error: Exception, lines: bytes, schema: pa.Schema | None, starts: npt.NDArray[np.int64], extra: str
+) -> Exception:
     """Say in which line the reader failed."""
     message = str(error).removeprefix("JSON parse error: ")
     if match := _ROW_IN_MESSAGE.search(message):
@@ -159,17 +172,17 @@ def _located(error: Exception, lines: bytes, schema: pa.Schema | None, starts: n
     low, high = 0, len(rows)
     while high - low > 1:
         middle = (low + high) // 2
-        if _fails(b"\n".join(rows[low:middle]), schema):
+        if _fails(b"\n".join(rows[low:middle]), schema, extra):
             high = middle
         else:
             low = middle
     return malformed(f"line {low + 1}: {message}")
 
 
-def _fails(lines: bytes, schema: pa.Schema | None) -> bool:
+def _fails(lines: bytes, schema: pa.Schema | None, extra: str) -> bool:
     try:
         if lines.strip():
-            _read(lines, schema)
+            _read(lines, schema, extra)
     except pa.ArrowException:
         return True
     return False
@@ -197,7 +210,8 @@ def _wire_type(data_type: pa.DataType, column: str) -> pa.DataType:
         return pa.float32()
     if types.is_duration(data_type):
         return pa.int64()
-    if types.is_date(data_type) or types.is_time(data_type) or _is_binary(data_type):
+    # Arrow's reader takes a moment of any zone for one of the column's: the cast from a text does not.
+    if types.is_temporal(data_type) or _is_binary(data_type):
         return pa.string()
     if types.is_decimal(data_type):
         return data_type if data_type.bit_width >= 128 else pa.decimal128(data_type.precision, data_type.scale)
@@ -212,6 +226,21 @@ def _wire_type(data_type: pa.DataType, column: str) -> pa.DataType:
         return pa.struct([(field.name, _wire_type(field.type, column)) for field in data_type])
     if types.is_interval(data_type) or types.is_union(data_type) or types.is_run_end_encoded(data_type):
         raise wrong_type(column, "a type that JSON has a form for", data_type)
+    return data_type
+
+
+def _as_text(field: pa.Field) -> pa.Field:
+    """Keep texts what they are: Arrow takes some for moments, and loses their zone."""
+    return pa.field(field.name, _text_type(field.type))
+
+
+def _text_type(data_type: pa.DataType) -> pa.DataType:
+    if types.is_timestamp(data_type):
+        return pa.string()
+    if types.is_list(data_type):
+        return pa.list_(_text_type(data_type.value_type))
+    if types.is_struct(data_type):
+        return pa.struct([_as_text(field) for field in data_type])
     return data_type
 
 

@@ -18,6 +18,7 @@ from pyarrow import types
 from dataflare.budgets import current
 from dataflare.data.columns import entries_of_map
 from dataflare.data.guard.costs import expanded_bytes, require, value_count
+from dataflare.data.json_floats import quoted_words
 from dataflare.data.shapes import DataFailure, out_of_range, too_large, wrong_type
 from dataflare.data.views import binary_values
 
@@ -27,6 +28,7 @@ _ROWS_AT_ONCE = 32_768
 _BYTES_AT_ONCE = 2**26
 _TEXT_BYTES = 16  # of a value with its offset
 _EXACT_INTEGERS = 1e16
+_EXACT_DIGITS = 15  # a double keeps every decimal number of so many
 _YEAR_1 = -62_135_596_800  # in seconds since 1970
 _YEAR_10000 = 253_402_300_800
 _UNITS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -35,9 +37,10 @@ _UNITS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 def encode_json_lines(batch: pa.RecordBatch, max_bytes: int) -> pa.Buffer:
     """Write one JSON object a row, each followed by a line feed.
 
-    Columns come in order, nulls and numbers that are not finite as `null`, dates and times in ISO 8601 (a timestamp
-    with a zone in UTC, with `Z`), durations as a number in their unit, byte strings in Base64, decimals as strings,
-    maps as lists of objects of `key` and `value`.
+    Columns come in order, nulls as `null`, NaN and infinities as `"NaN"`, `"Infinity"` and `"-Infinity"`, dates and
+    times in ISO 8601 (a timestamp with a zone in UTC, with `Z`), durations as a number in their unit, byte strings in
+    Base64, decimals of at most 15 digits as numbers (a reader that makes doubles of them loses nothing) and longer ones
+    as strings, maps as lists of objects of `key` and `value`.
 
     Raises:
         DataFailure: `too-large` past `max_bytes`; `wrong-type` for a type that JSON has no form for; `out-of-range`
@@ -109,6 +112,8 @@ def _render(array: pa.Array, column: str) -> pa.Array:
         return _render_floats(array)
     if types.is_string(data_type) or types.is_large_string(data_type):
         return _render_strings(array.cast(pa.large_string()))
+    if types.is_decimal(data_type) and data_type.precision <= _EXACT_DIGITS:
+        return array.cast(pa.large_string())
     if types.is_decimal(data_type) or types.is_date(data_type) or types.is_time(data_type):
         _check_years(array, column)
         return _quote(array.cast(pa.large_string()))
@@ -137,16 +142,13 @@ def _quote(texts: pa.Array) -> pa.Array:
 def _render_floats(array: pa.Array) -> pa.Array:
     if types.is_float16(array.type):
         array = array.cast(pa.float32())
-    finite = pc.is_finite(array)
-    if not pc.all(finite).as_py():
-        array = pc.if_else(finite, array, pa.scalar(None, array.type))
     texts = array.cast(pa.large_string())
     # Arrow writes 2.0 as `2`; a reader that infers types would take the column for integers.
     whole = pc.and_(pc.equal(pc.floor(array), array), pc.less(pc.abs(array), pa.scalar(_EXACT_INTEGERS, array.type)))
     if pc.any(whole).as_py():
         suffixed = pc.binary_join_element_wise(texts, _literal(".0"), _literal(""))
         texts = pc.if_else(pc.and_(whole, pc.invert(pc.match_substring(texts, "e"))), suffixed, texts)
-    return texts
+    return texts if pc.all(pc.is_finite(array)).as_py() is not False else quoted_words(texts)
 
 
 def _render_strings(texts: pa.Array) -> pa.Array:

@@ -8,7 +8,10 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from dataflare.data.schemas import SchemaError, parse_type
-from dataflare.pipeline.fields import FilePath, Input, Strict
+from dataflare.pipeline.fields import FilePath, Input, Size, Strict
+from dataflare.pipeline.quantities import parse_size
+from dataflare.pipeline.reading.compression import Compression
+from dataflare.pipeline.reading.text import check_encoding
 
 __all__ = [
     "CONNECTORS",
@@ -37,34 +40,100 @@ def _check_type(name: str) -> str:
     return name
 
 
+def _check_mark(text: str) -> str:
+    if text in ("\r", "\n") or not text.isascii():
+        raise PydanticCustomError("mark", "give one ASCII character that is not a line end")
+    return text
+
+
 def _check_delimiter(text: str) -> str:
-    if text in '"\r\n' or not text.isascii():
+    if text == '"':
         raise PydanticCustomError("delimiter", "give one ASCII character, no quote and no line end")
     return text
+
+
+def _check_encoding(name: str) -> str:
+    try:
+        return check_encoding(name)
+    except ValueError as error:
+        context = {"why": str(error), "hint": "such as utf-8, latin-1, windows-1252, utf-16"}
+        raise PydanticCustomError("encoding", "{why}", context) from error
 
 
 BatchRows = Annotated[int, Field(ge=1, le=1_048_576, description="Rows in a batch, at most.")]
 Columns = Annotated[
     dict[str, Annotated[str, AfterValidator(_check_type)]],
-    Field(description="Arrow types of columns by name; the others' are found out from the first part of the file."),
+    Field(description="Arrow types of columns by name; the others' are inferred (`dataflare schema FILE` shows them)."),
 ]
-Delimiter = Annotated[str, Field(min_length=1, max_length=1), AfterValidator(_check_delimiter)]
+Mark = Annotated[str, Field(min_length=1, max_length=1), AfterValidator(_check_mark)]
+OptionalMark = Annotated[str, Field(max_length=1), AfterValidator(_check_mark)]
+CompressionName = Annotated[
+    Compression, Field(description="How the file is compressed; `auto` looks at its first bytes.")
+]
+EncodingName = Annotated[
+    str, AfterValidator(_check_encoding), Field(description="How the text is encoded; a byte order mark is left out.")
+]
+Sample = Annotated[
+    Size | Literal["all"],
+    Field(
+        description="How much of the file types are inferred from; `all` reads it twice. A later misfit is an error."
+    ),
+]
 
 
 class CsvReadOptions(Strict):
-    """How to read CSV (RFC 4180, UTF-8, with a header)."""
+    """How to read CSV."""
 
     batch_rows: BatchRows = 65_536
     columns: Columns = Field(default={})
-    delimiter: Delimiter = ","
-    null_values: list[str] = Field(default=["NA", ""])
+    compression: CompressionName = "auto"
+    encoding: EncodingName = "utf-8"
+    delimiter: Mark = Field(default=",", description="What stands between fields.")
+    quote: OptionalMark = Field(
+        default='"', description="What stands around a field, and is doubled within one; empty: fields have no quotes."
+    )
+    escape: OptionalMark = Field(
+        default="", description="What stands before a character that is taken as it is; empty: nothing does."
+    )
+    comment: OptionalMark = Field(default="", description="What a line begins with that is left out.")
+    skip_lines: Annotated[int, Field(ge=0, le=1_000_000, description="Lines before the header to leave out.")] = 0
+    header: bool = Field(default=True, description="Whether the first record has the columns' names.")
+    names: list[str] = Field(
+        default=[], description="The columns' names where there is no header; else `column_1` and so on."
+    )
+    nulls: list[str] = Field(default=[""], description="Texts that mean null, where they are not in quotes.")
+    quoted_nulls: bool = Field(default=False, description="Whether they mean null in quotes too.")
+    sample: Sample = "16MiB"
+    max_record: Size = Field(default="8MiB", description="The longest record, 2 GiB at most.")
+
+    @model_validator(mode="after")
+    def _check(self) -> CsvReadOptions:
+        if self.names and self.header:
+            hint = "add `header: false`, and where a header is to be left out, `skip_lines: 1`"
+            raise PydanticCustomError("names", "`names` is for files without a header", {"key": "names", "hint": hint})
+        if not 1 <= parse_size(self.max_record) < 2**31:
+            raise PydanticCustomError("size", "give 1B to 2GiB", {"key": "max_record"})
+        marks = [mark for mark in (self.delimiter, self.quote, self.escape, self.comment) if mark]
+        if len(set(marks)) < len(marks):
+            raise PydanticCustomError("marks", "delimiter, quote, escape and comment need to be different characters")
+        return self
 
 
 class JsonlReadOptions(Strict):
-    """How to read JSON Lines."""
+    """How to read JSON Lines, or one JSON array of objects."""
 
     batch_rows: BatchRows = 65_536
     columns: Columns = Field(default={})
+    compression: CompressionName = "auto"
+    encoding: EncodingName = "utf-8"
+    sample: Sample = "16MiB"
+    max_line: Size = Field(default="64MiB", description="The longest line, or object of an array; 1 GiB at most.")
+
+    @model_validator(mode="after")
+    def _check(self) -> JsonlReadOptions:
+        if not 1 <= parse_size(self.max_line) <= 2**30:
+            raise PydanticCustomError("size", "give 1B to 1GiB", {"key": "max_line"})
+        return self
 
 
 class BatchOptions(Strict):
@@ -76,7 +145,7 @@ class BatchOptions(Strict):
 class CsvWriteOptions(Strict):
     """How to write CSV."""
 
-    delimiter: Delimiter = ","
+    delimiter: Annotated[Mark, AfterValidator(_check_delimiter)] = ","
 
 
 class NoOptions(Strict):
@@ -97,9 +166,11 @@ class ArrowWriteOptions(Strict):
 
 
 class ReadNode(Strict):
-    """A file that is read."""
+    """A file that is read, or several with the same columns."""
 
-    read: FilePath
+    read: FilePath | Annotated[list[FilePath], Field(min_length=1, max_length=10_000)] = Field(
+        description="A path relative to this file, a pattern such as `data/*.csv`, or a list of these."
+    )
 
     @property
     def input_name(self) -> None:

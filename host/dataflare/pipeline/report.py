@@ -71,6 +71,7 @@ class NodeReport:
         errors: 1 where the run failed here.
         violations: For a validator, how often each rule was broken, those with 0 too.
         outputs: Files and folders that are in place; none before the run is completed.
+        inferred: For a connector that reads, the types that were inferred from values, by column.
     """
 
     name: str
@@ -89,6 +90,7 @@ class NodeReport:
     errors: int = 0
     violations: Counter[str] = field(default_factory=Counter)
     outputs: list[OutputReport] = field(default_factory=list)
+    inferred: dict[str, str] = field(default_factory=dict)
 
     @property
     def dropped(self) -> int:
@@ -123,6 +125,7 @@ class NodeReport:
             "errors": self.errors,
             "violations": dict(self.violations),
             "outputs": [output.to_json() for output in self.outputs],
+            "inferred": dict(self.inferred),
         }
 
 

@@ -18,6 +18,7 @@ from dataflare.pipeline.connectors import ReadNode
 from dataflare.pipeline.models import PluginNode
 from dataflare.pipeline.outputs import Place
 from dataflare.pipeline.readers import open_source
+from dataflare.pipeline.reading.inputs import find_files
 from dataflare.pipeline.report import NodeReport, OutputReport
 from dataflare.pipeline.specification import Specification
 from dataflare.pipeline.validation import Validation
@@ -189,12 +190,11 @@ def make_stage(specification: Specification, name: str, plugin: Any, files: Conn
     if isinstance(node, PluginNode):
         return _plugin_stage(specification, node, NodeReport(name, plugin.kind, node.plugin), plugin, files)
     if isinstance(node, ReadNode):
-        path = specification.path(node.read)
-        # Each file that is read has to be one that a policy grants: what opens more files asks for each.
-        if files.is_restricted:
-            files.open_input(path, connector=node.connector).close()
-        source = open_source(node, path)
-        report = NodeReport(name, "source", f"{node.connector} {node.read}")
+        # Each file that is read has to be one that a policy grants: the opener asks for each.
+        paths = find_files(specification.file.parent, node.read)
+        source = open_source(node, paths, lambda path: files.open_input(path, connector=node.connector))
+        shown = node.read if isinstance(node.read, str) else ", ".join(node.read)
+        report = NodeReport(name, "source", f"{node.connector} {shown}", inferred=source.found.inferred)
         return Stage(report, source=lambda: _or_empty(source.batches(), source.schema), close=source.close)
     target = specification.path(node.write)
     destination = open_destination(node, target, _placing(files, target, node.connector))

@@ -1,0 +1,103 @@
+"""NaN and infinities in JSON, which has no numbers for them: the texts `"NaN"`, `"Infinity"` and `"-Infinity"`.
+
+These are the words of the JSON form of protocol buffers. Arrow's reader knows them without quotes only, so in columns
+of floats the quotes are taken away before it reads.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import types
+
+__all__ = ["quoted_words", "without_quotes"]
+
+_WORDS = {b'"NaN"': b"NaN", b'"Infinity"': b"Infinity", b'"-Infinity"': b"-Infinity"}
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]')
+
+
+def quoted_words(texts: pa.Array) -> pa.Array:
+    """Turn `nan`, `inf` and `-inf` among the texts of floats into JSON."""
+    for text, word in (("nan", '"NaN"'), ("inf", '"Infinity"'), ("-inf", '"-Infinity"')):
+        texts = pc.if_else(pc.equal(texts, text), pa.scalar(word, texts.type), texts)
+    return texts
+
+
+def without_quotes(lines: bytes, schema: pa.Schema) -> bytes:
+    """Take the quotes of the words away where the schema has a float; lines of JSON objects are not checked here."""
+    row = pa.struct(list(schema))
+    if not _holds_float(row) or (b'"NaN"' not in lines and b'Infinity"' not in lines):
+        return lines
+    return b"\n".join(
+        _unquoted(line, row) if b'"NaN"' in line or b'Infinity"' in line else line for line in lines.split(b"\n")
+    )
+
+
+def _holds_float(data_type: pa.DataType) -> bool:
+    if types.is_floating(data_type):
+        return True
+    return any(_holds_float(data_type.field(i).type) for i in range(data_type.num_fields))
+
+
+@dataclass(slots=True)
+class _Level:
+    """An object (`fields` by name) or a list (`item`) that is open; `key` is where the walk is in an object."""
+
+    fields: dict[str, pa.DataType] | None
+    item: pa.DataType | None
+    key: str = ""
+    before_key: bool = True
+
+    def expected(self) -> pa.DataType | None:
+        return self.item if self.fields is None else self.fields.get(self.key)
+
+
+def _unquoted(line: bytes, row: pa.DataType) -> bytes:
+    out: list[bytes] = []
+    copied = 0
+    levels: list[_Level] = []
+    for match in _TOKENS.finditer(line):
+        token = match.group()
+        level = levels[-1] if levels else None
+        expected = level.expected() if level else row
+        if token in (b"{", b"["):
+            levels.append(_open(token, expected))
+        elif level is None:
+            break  # broken, as the reader will say
+        elif token in (b"}", b"]"):
+            levels.pop()
+        elif token == b",":
+            level.before_key = True
+        elif token == b":":
+            level.before_key = False
+        elif level.fields is not None and level.before_key:
+            level.key = _text(token)
+        elif token in _WORDS and expected is not None and types.is_floating(expected):
+            out += [line[copied : match.start()], _WORDS[token]]
+            copied = match.end()
+    return b"".join([*out, line[copied:]])
+
+
+def _open(token: bytes, expected: Any) -> _Level:
+    if token == b"[":
+        item = None
+        if expected is not None and types.is_map(expected):
+            item = pa.struct([("key", expected.key_type), ("value", expected.item_type)])
+        elif expected is not None and hasattr(expected, "value_type") and not types.is_dictionary(expected):
+            item = expected.value_type
+        return _Level(None, item)
+    if expected is not None and types.is_struct(expected):
+        return _Level({field.name: field.type for field in expected}, None)
+    return _Level({}, None)
+
+
+def _text(token: bytes) -> str:
+    try:
+        return str(json.loads(token))
+    except ValueError:
+        return ""

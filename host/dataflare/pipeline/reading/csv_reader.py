@@ -1,0 +1,331 @@
+"""Reads CSV: Arrow splits it into texts, and each column is then read as what all of its texts can be."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+from pyarrow import types
+
+from dataflare.data.schemas import parse_type
+from dataflare.pipeline.connectors import CsvReadOptions
+from dataflare.pipeline.failures import DataError
+from dataflare.pipeline.quantities import parse_size
+from dataflare.pipeline.reading.compression import Prefixed
+from dataflare.pipeline.reading.csv_records import CsvForm, DataBytes, NumberedLines, read_records
+from dataflare.pipeline.reading.found import FoundColumn, FoundSchema
+from dataflare.pipeline.reading.guessing import ColumnGuess, convert, first_misfit, misfit_reason, read_exactly
+from dataflare.pipeline.reading.inputs import InputFile, Opener
+from dataflare.pipeline.reading.text import open_text
+
+__all__ = ["read_csv"]
+
+_HEADER_BYTES = 2**16
+_ROW_IN_MESSAGE = re.compile(r"Row #(\d+): ")
+_COLUMN_IN_MESSAGE = re.compile(r"In CSV column #(\d+): ")
+
+
+def read_csv(
+    source: InputFile, opener: Opener, options: CsvReadOptions, found: FoundSchema | None, *, sample_only: bool = False
+) -> Iterator[Any]:
+    """Read a file: yields what was found out about it (`FoundSchema`), then batches.
+
+    Args:
+        source: The file, at its beginning.
+        opener: Opens it once more where an error must name a line, and where types are inferred from all of it.
+        options: How it is written, and types of columns.
+        found: What an earlier file of the same node was found to be; this one must have the same columns.
+        sample_only: End after what was found out.
+
+    Raises:
+        DataError: It is not what it should be; names file, line and column, and what to do.
+        OSError: It cannot be read.
+    """
+    return _CsvFile(source, opener, options).batches(found, sample_only)
+
+
+_Seen: TypeAlias = tuple[pa.RecordBatch, dict[str, pa.Array]]
+"""Some rows as texts, and those columns of it that were read as integers already."""
+
+
+class _CsvFile:
+    def __init__(self, source: InputFile, opener: Opener, options: CsvReadOptions) -> None:
+        self._source = source
+        self._opener = opener
+        self._options = options
+        self._form = CsvForm(
+            options.delimiter, options.quote, options.escape, options.comment, skip_lines=options.skip_lines
+        )
+        self._block_bytes = parse_size(options.max_record)
+        self._types = {name: parse_type(text) for name, text in options.columns.items()}
+        self._names: list[str] = []
+        self._first_line = 1
+        """The line that the rows begin in."""
+
+    def batches(self, found: FoundSchema | None, sample_only: bool) -> Iterator[Any]:
+        rest = self._open_rows(self._source.file)
+        self._check_names()
+        texts = self._texts(rest)
+        if found is None:
+            wanted = None if self._options.sample == "all" else parse_size(self._options.sample)
+            if wanted is None and self._source.is_regular:
+                found, _ = self._find_out(texts, None)
+                # Once more from the beginning, now that the types are known.
+                with self._opener(self._source.path) as again:
+                    texts = self._texts(self._open_rows(again))
+                    yield found
+                    yield from () if sample_only else self._convert(((batch, {}) for batch in texts), found)
+                return
+            found, waiting = self._find_out(texts, wanted)
+        else:
+            self._check_same(found)
+            waiting = []
+        yield found
+        if not sample_only:
+            yield from self._convert(_chain(waiting, texts), found)
+
+    # Texts
+
+    def _open_rows(self, file: Any) -> Any:
+        """Read up to the first row; returns a stream of the rows."""
+        text = open_text(
+            self._source.path, file, compression=self._options.compression, encoding=self._options.encoding
+        )
+        head = text.read(_HEADER_BYTES)
+        ended = not head
+        while True:
+            lines = NumberedLines(io.BytesIO(head), self._form)
+            try:
+                first = next((record for _, record in read_records(lines, self._form, strict=ended) if record), [])
+            except csv.Error as error:
+                raise self._error(f"the header cannot be read: {error}", lines.record_line) from error
+            # What ends with the part that was read may go on after it.
+            if ended or (first and lines.used_bytes < len(head)):
+                break
+            if len(head) > self._block_bytes:
+                what = f"the first record is longer than max_record = {self._options.max_record}"
+                raise self._error(what, lines.record_line, "is a quote open?")
+            more = text.read(len(head))
+            head, ended = head + more, not more
+        line, used = lines.record_line, lines.record_begin
+        if self._options.header:
+            if not first:
+                raise self._error("Empty CSV: there is no header", 0, "is it the right file?")
+            self._names = [self._header_name(name, line, place) for place, name in enumerate(first)]
+            used, self._first_line = lines.used_bytes, lines.line + 1
+        else:
+            self._names = self._options.names or [f"column_{n}" for n in range(1, len(first) + 1)]
+            if first and len(first) != len(self._names):
+                what = f"the first row has {len(first)} fields, and `names` has {len(self._names)}"
+                raise self._error(what, line)
+            if not self._names:
+                raise self._error("Empty CSV: there are no rows to count columns in", 0, "give `names`")
+            self._first_line = line
+            used = used if first else len(head)
+        return Prefixed(head[used:], text)
+
+    def _header_name(self, text: str, line: int, place: int) -> str:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise self._error(f"the name of column {place + 1} in the header is not UTF-8", line, _ENCODING) from error
+        return text
+
+    def _check_names(self) -> None:
+        names, line = self._names, max(1, self._first_line - 1)
+        if twice := [name for position, name in enumerate(names) if name in names[:position]]:
+            hint = "name the columns yourself: header: false, skip_lines: 1, names: [...]"
+            raise self._error(f"two columns are named {twice[0]!r}", line, hint)
+        if absent := [name for name in self._types if name not in names]:
+            what = f"there is no column {absent[0]!r}, to which the options give a type"
+            raise self._error(what, line, f"there are {', '.join(names)}")
+
+    def _check_same(self, found: FoundSchema) -> None:
+        expected = [column.name for column in found.columns]
+        if sorted(expected) == sorted(self._names):
+            return
+        gone = [name for name in expected if name not in self._names]
+        new = [name for name in self._names if name not in expected]
+        parts = [f"lacks {', '.join(map(repr, gone))}"] if gone else []
+        parts += [f"has {', '.join(map(repr, new))} besides"] if new else []
+        what = f"has other columns than the first file: it {' and '.join(parts)}"
+        raise self._error(what, max(1, self._first_line - 1), "files of one node need the same columns")
+
+    def _texts(self, rest: Any) -> Iterator[pa.RecordBatch]:
+        """Split rows into texts; nulls are what the options say."""
+        data = DataBytes(rest, self._form)
+        rows = Prefixed(b"", data)
+        begin = rows.read(1)
+        if not begin:
+            return
+        column_types = dict.fromkeys(self._names, pa.string())
+        column_types |= {name: pa.binary() for name, kind in self._types.items() if _is_binary(kind)}
+        try:
+            reader = arrow_csv.open_csv(
+                pa.PythonFile(Prefixed(begin, rows), "r"),
+                # With threads of its own Arrow does not know which record it complains of.
+                read_options=arrow_csv.ReadOptions(
+                    column_names=self._names, block_size=self._block_bytes, use_threads=False
+                ),
+                parse_options=arrow_csv.ParseOptions(
+                    delimiter=self._form.delimiter,
+                    quote_char=self._form.quote or False,
+                    escape_char=self._form.escape or False,
+                    newlines_in_values=True,
+                    # In a file of one column, an empty line is a row with nothing in it.
+                    ignore_empty_lines=len(self._names) > 1,
+                ),
+                convert_options=arrow_csv.ConvertOptions(
+                    column_types=column_types,
+                    null_values=self._options.nulls,
+                    strings_can_be_null=True,
+                    quoted_strings_can_be_null=self._options.quoted_nulls,
+                ),
+            )
+            yield from reader
+        except pa.ArrowException as error:
+            raise self._located(error) from error
+        if data.unbalanced and (line := self._open_record()):
+            raise self._error("a quote that is never closed begins in the record of this line", line)
+
+    # Types
+
+    def _find_out(self, texts: Iterator[pa.RecordBatch], wanted: int | None) -> tuple[FoundSchema, list[_Seen]]:
+        """Infer types from so many bytes of rows (`None`: from all), and keep what was read for it."""
+        guesses = {name: ColumnGuess() for name in self._names if name not in self._types}
+        waiting: list[_Seen] = []
+        size = rows = 0
+        whole = True
+        for batch in texts:
+            read = {name: guess.add(batch.column(name)) for name, guess in guesses.items()}
+            rows += batch.num_rows
+            if wanted is not None:
+                waiting.append((batch, {name: values for name, values in read.items() if values is not None}))
+                size += batch.nbytes
+                if size >= wanted:
+                    whole = False
+                    break
+        columns = tuple(
+            FoundColumn(name, self._types[name])
+            if name in self._types
+            else FoundColumn(name, guesses[name].type(), inferred=True, note=guesses[name].note)
+            for name in self._names
+        )
+        return FoundSchema(columns, rows, whole), waiting
+
+    def _convert(self, seen: Iterator[_Seen], found: FoundSchema) -> Iterator[pa.RecordBatch]:
+        rows = 0
+        schema = found.schema
+        for batch, read in seen:
+            arrays = [
+                values
+                if (values := read.get(column.name)) is not None and values.type.equals(column.type)
+                else self._values(batch.column(column.name), column, rows)
+                for column in found.columns
+            ]
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+            rows += batch.num_rows
+
+    def _values(self, texts: pa.Array, column: FoundColumn, rows_before: int) -> pa.Array:
+        read = read_exactly if column.inferred else convert
+        try:
+            return read(texts, column.type)
+        except pa.ArrowNotImplementedError as error:
+            what = f"column {column.name!r} cannot be {column.type}: CSV has no form for it"
+            raise self._error(what, 0, "give another type in `columns`") from error
+        except (pa.ArrowException, ValueError) as error:
+            row = first_misfit(texts, column.type, read)
+            value = texts[row].as_py()
+            hint = f"give its type in `options`: columns: {{{column.name}: string}}; or infer it from all: sample: all"
+            if not column.inferred:
+                hint = "change the column's type in `columns`, or say in `nulls` which texts mean null"
+                if value == "":
+                    hint = "an empty text in quotes is not null: quoted_nulls: true makes it one"
+            what = f"column {column.name!r}: {_shorten(value)} {misfit_reason(value, column.type)}"
+            raise self._error(what, self._line_of(rows_before + row + 1), hint) from error
+
+    # Errors
+
+    def _error(self, what: str, line: int, hint: str = "") -> DataError:
+        return DataError(what, file=str(self._source.path), line=line, hint=hint)
+
+    def _located(self, error: Exception) -> DataError:
+        """Name line and column of what Arrow complains of; its messages count records."""
+        message = str(error).removeprefix("CSV parse error: ")
+        hint, line = "", 0
+        if match := _ROW_IN_MESSAGE.search(message):
+            line = self._line_of(int(match.group(1)))
+            message = message.replace(match.group(0), "", 1)
+        if match := _COLUMN_IN_MESSAGE.search(message):
+            message = message.replace(match.group(0), f"column {self._names[int(match.group(1))]!r}: ", 1)
+        if "invalid UTF8" in message:
+            hint = _ENCODING
+        elif "straddling" in message:
+            message = f"a record is longer than max_record = {self._options.max_record}"
+            hint = "is a quote open? Otherwise set max_record to more"
+        elif message.startswith("Expected"):
+            hint = "are `delimiter` and `quote` right?"
+        return self._error(message, line, hint)
+
+    def _line_of(self, number: int) -> int:
+        """Find the line in which a row begins, from 1; 0 where there is none."""
+        rows = self._again(strict=False)
+        return next((line for seen, (line, _) in enumerate(rows, start=1) if seen == number), 0)
+
+    def _open_record(self) -> int:
+        """Find the line in which the record begins whose quote is never closed; 0 where there is none."""
+        records = self._again(strict=True)
+        try:
+            for _ in records:
+                pass
+        except csv.Error as error:
+            return self._last_begun if "unexpected end of data" in str(error) else 0
+        return 0
+
+    def _again(self, *, strict: bool) -> Iterator[tuple[int, list[str]]]:
+        """Read the rows once more, with their lines; nothing where the file can be read only once."""
+        self._last_begun = 0
+        if not self._source.is_regular:
+            return
+        with self._opener(self._source.path) as file:
+            text = open_text(
+                self._source.path, file, compression=self._options.compression, encoding=self._options.encoding
+            )
+            lines = NumberedLines(text, self._form)
+            records = read_records(lines, self._form, strict=strict)
+            try:
+                for line, record in records:
+                    if line >= self._first_line and (record or len(self._names) == 1):
+                        yield line, record
+            except csv.Error:
+                self._last_begun = lines.record_line
+                raise
+
+
+_ENCODING = "if it is in another encoding, say so in `options`: encoding: latin-1, windows-1252, utf-16 ..."
+
+
+def _chain(waiting: list[_Seen], texts: Iterator[pa.RecordBatch]) -> Iterator[_Seen]:
+    while waiting:
+        yield waiting.pop(0)
+    for batch in texts:
+        yield batch, {}
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(
+        types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_fixed_size_binary(kind)
+        or types.is_binary_view(kind)
+    )
+
+
+def _shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

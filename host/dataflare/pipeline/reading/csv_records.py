@@ -1,0 +1,160 @@
+"""Records of CSV files with their places: the header, and the lines that errors name. The rows are Arrow's to read."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+__all__ = ["CsvForm", "DataBytes", "NumberedLines", "read_records"]
+
+_FIELD_CHARACTERS = 2**31 - 1
+_HELD_BYTES = 2**26
+
+
+@dataclass(frozen=True, slots=True)
+class CsvForm:
+    """How a CSV file is written.
+
+    Args:
+        delimiter: What stands between fields.
+        quote: What stands around a field; empty where there is none. Within a field it is doubled.
+        escape: What stands before a character that is to be taken as it is; empty where there is none.
+        comment: What a line begins with that is left out; empty where there is none.
+        skip_lines: Lines before the header that are left out.
+    """
+
+    delimiter: str = ","
+    quote: str = '"'
+    escape: str = ""
+    comment: str = ""
+    skip_lines: int = 0
+
+    def open_quotes(self, data: bytes) -> int:
+        """Count the quotes in some bytes: in well-formed CSV they come in pairs, whatever is between them."""
+        if not self.quote:
+            return 0
+        quote = self.quote.encode()
+        count = data.count(quote)
+        if self.escape:
+            count -= data.count(self.escape.encode() + quote)
+        return count
+
+
+class NumberedLines:
+    """The lines of a CSV file for `csv.reader`, without comments and skipped lines.
+
+    `line` is the number of the last line taken, from 1, those that are left out counted; `record_line` that of the
+    first one taken since it was set to 0, and `record_begin` that line's first byte; `used_bytes` counts all bytes.
+    """
+
+    def __init__(self, file: IO[bytes], form: CsvForm, line: int = 0) -> None:
+        self._lines = iter(_lines(file))
+        self._form = form
+        self._quotes = 0
+        self.line = line
+        self.record_line = 0
+        self.record_begin = 0
+        self.used_bytes = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for data in self._lines:
+            self.line += 1
+            self.used_bytes += len(data)
+            if self.line <= self._form.skip_lines:
+                continue
+            comment = self._form.comment.encode()
+            if comment and self._quotes % 2 == 0 and data.startswith(comment):
+                continue
+            self._quotes += self._form.open_quotes(data)
+            if not self.record_line:
+                self.record_line, self.record_begin = self.line, self.used_bytes - len(data)
+            # Nothing about the encoding may fail here; what is not UTF-8 is found where it is read.
+            yield data.decode("utf-8", "surrogateescape")
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    rest = b""
+    while data := file.read(2**20):
+        lines = (rest + data).splitlines(keepends=True)
+        # The last one may go on, and so may `\r` with `\n`.
+        rest = lines.pop()
+        if rest.endswith(b"\n"):
+            lines.append(rest)
+            rest = b""
+        yield from lines
+    if rest:
+        yield from rest.splitlines(keepends=True)
+
+
+def read_records(lines: NumberedLines, form: CsvForm, *, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """Read records, each with the number of the line in which it begins; empty ones too.
+
+    Raises:
+        csv.Error: With `strict`, a quote is never closed.
+    """
+    csv.field_size_limit(_FIELD_CHARACTERS)
+    reader: Any = csv.reader(
+        iter(lines),
+        delimiter=form.delimiter,
+        quotechar=form.quote or None,
+        quoting=csv.QUOTE_MINIMAL if form.quote else csv.QUOTE_NONE,
+        escapechar=form.escape or None,
+        strict=strict,
+    )
+    while True:
+        lines.record_line = 0
+        record = next(reader, None)
+        if record is None:
+            return
+        yield lines.record_line, record
+
+
+class DataBytes(io.RawIOBase):
+    """The bytes of the rows, for Arrow: comments are left out, and quotes are counted."""
+
+    def __init__(self, file: IO[bytes], form: CsvForm) -> None:
+        self._file = file
+        self._form = form
+        self._quotes = 0
+        self._held = b""
+
+    @property
+    def unbalanced(self) -> bool:
+        """Whether a quote of what was read so far is left over."""
+        return self._quotes % 2 == 1
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Read some bytes, none at the end; not so many as asked for where there are comments."""
+        while True:
+            data = self._file.read(size)
+            if not self._form.comment:
+                self._quotes += self._form.open_quotes(data)
+                return data
+            if kept := self._without_comments(data):
+                return kept
+            if not data:
+                return b""
+
+    def _without_comments(self, data: bytes) -> bytes:
+        """Leave out the lines that are comments; of what was read, the last line is held back."""
+        ended = not data or len(self._held) > _HELD_BYTES  # of a line as long as that, Arrow will complain
+        data = self._held + data
+        cut = len(data) if ended else max(data.rfind(b"\n"), data.rfind(b"\r", 0, -1)) + 1
+        data, self._held = data[:cut], data[cut:]
+        comment = self._form.comment.encode()
+        if comment not in data:
+            self._quotes += self._form.open_quotes(data)
+            return data
+        kept = []
+        for line in data.splitlines(keepends=True):
+            if self._quotes % 2 == 0 and line.startswith(comment):
+                continue
+            self._quotes += self._form.open_quotes(line)
+            kept.append(line)
+        return b"".join(kept)

@@ -1,0 +1,60 @@
+"""What a reader found out about a file before it reads on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+__all__ = ["FoundColumn", "FoundSchema"]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundColumn:
+    """One column of a file.
+
+    Args:
+        name: The column.
+        type: Its type.
+        inferred: Whether the type was found out from values: neither the file nor the options say it.
+        note: Why it is not the type that it looks like; mostly empty.
+    """
+
+    name: str
+    type: pa.DataType
+    inferred: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSchema:
+    """The columns of a file.
+
+    Args:
+        columns: The columns, in order.
+        sampled_rows: How many rows types were inferred from.
+        whole: Whether these were all rows.
+        stored: The schema with its metadata, where the file has one.
+    """
+
+    columns: tuple[FoundColumn, ...]
+    sampled_rows: int = 0
+    whole: bool = True
+    stored: pa.Schema | None = None
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of all batches."""
+        if self.stored is not None:
+            return self.stored
+        return pa.schema([pa.field(column.name, column.type) for column in self.columns])
+
+    @property
+    def inferred(self) -> dict[str, str]:
+        """The inferred types by column."""
+        return {column.name: str(column.type) for column in self.columns if column.inferred}
+
+    @classmethod
+    def of_file(cls, schema: pa.Schema) -> FoundSchema:
+        """Take the schema that a file carries."""
+        return cls(tuple(FoundColumn(field.name, field.type) for field in schema), stored=schema)

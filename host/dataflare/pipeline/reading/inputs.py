@@ -1,0 +1,108 @@
+"""Files that are read: found by name or pattern, opened once, and watched for changes until their end."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+from dataflare.pipeline.failures import DataError
+
+__all__ = ["InputFile", "Opener", "find_files", "open_plain"]
+
+Opener: TypeAlias = Callable[[Path], IO[bytes]]
+"""Opens a file for reading. A host with a policy gives its own, which looks at every path first."""
+
+
+def open_plain(path: Path) -> IO[bytes]:
+    """Open a file without asking anyone.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    return path.open("rb")
+
+
+def find_files(folder: Path, read: str | Sequence[str]) -> list[Path]:
+    """Find the files that a node reads.
+
+    Args:
+        folder: What relative paths are relative to.
+        read: A path, a pattern (`*`, `?`, `[...]`, and `**` for any folders), or a list of these. A file whose name is
+            the pattern itself is taken literally.
+
+    Returns:
+        Absolute paths; the matches of one pattern are sorted by name.
+
+    Raises:
+        DataError: A pattern matches no file.
+    """
+    found: list[Path] = []
+    for text in [read] if isinstance(read, str) else read:
+        path = Path(os.path.abspath(folder / text))
+        if not glob.has_magic(text) or path.exists():
+            found.append(path)
+            continue
+        matches = sorted(name for name in glob.glob(str(path), recursive=True) if os.path.isfile(name))
+        if not matches:
+            raise DataError("no file matches this pattern", file=str(path), hint="`**` stands for any folders")
+        found += map(Path, matches)
+    return list(dict.fromkeys(found))
+
+
+class InputFile:
+    """One open file. `check_unchanged` compares it with what it was when it was opened; close it in the end.
+
+    Nothing is mapped into memory: a mapped file that somebody shortens ends the process.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+
+    def __init__(self, path: Path, opener: Opener = open_plain) -> None:
+        self.path = path
+        self.file = opener(path)
+        try:
+            self._opened = os.fstat(self.file.fileno())
+        except BaseException:
+            self.file.close()
+            raise
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether it is a plain file, which can be read a second time; a pipe cannot."""
+        return stat.S_ISREG(self._opened.st_mode)
+
+    def check_unchanged(self) -> None:
+        """Make sure that the file is what it was when it was opened; does nothing for pipes and devices.
+
+        Raises:
+            DataError: It was shortened, appended to, written to or replaced.
+        """
+        if not self.is_regular or self.file.closed:
+            return
+        before, now = self._opened, os.fstat(self.file.fileno())
+        if before.st_size != now.st_size:
+            self._refuse(f"it had {before.st_size} bytes when it was opened, and has {now.st_size} now")
+        if before.st_mtime_ns != now.st_mtime_ns:
+            self._refuse("it was written to")
+        try:
+            named = os.stat(self.path)
+        except OSError:
+            self._refuse("it was removed or renamed")
+        if (named.st_dev, named.st_ino) != (before.st_dev, before.st_ino):
+            self._refuse("another file has its name now")
+
+    def _refuse(self, how: str) -> Any:
+        raise DataError(
+            f"the file changed while it was read: {how}",
+            file=str(self.path),
+            hint="read it when nobody writes to it, or read a copy",
+        )
+
+    def close(self) -> None:
+        """Close the file; idempotent."""
+        self.file.close()

@@ -1,0 +1,311 @@
+"""Reads JSON Lines, and files of one JSON array, part by part."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Literal, TypeAlias
+
+import pyarrow as pa
+from pyarrow import types
+
+from dataflare.data.batches import MAX_BATCH_BYTES
+from dataflare.data.json_reader import decode_json_lines
+from dataflare.data.schemas import parse_type
+from dataflare.data.shapes import DataFailure
+from dataflare.pipeline.connectors import JsonlReadOptions
+from dataflare.pipeline.failures import DataError
+from dataflare.pipeline.quantities import parse_size
+from dataflare.pipeline.reading.found import FoundColumn, FoundSchema
+from dataflare.pipeline.reading.inputs import InputFile, Opener
+from dataflare.pipeline.reading.json_numbers import JsonPath, doubles, inexact_numbers, number_type, retyped, written
+from dataflare.pipeline.reading.json_parts import Part, cut
+from dataflare.pipeline.reading.text import open_text
+
+__all__ = ["read_json_lines"]
+
+_LINE_IN_MESSAGE = re.compile(r"^(?:[a-z-]+: )?line (\d+): ")
+_COLUMN_IN_MESSAGE = re.compile(r"Column\(/([^)]*)\)")
+
+
+def read_json_lines(
+    source: InputFile,
+    opener: Opener,
+    options: JsonlReadOptions,
+    found: FoundSchema | None,
+    *,
+    sample_only: bool = False,
+) -> Iterator[Any]:
+    """Read a file; see `read_csv`.
+
+    Strings stay text, and numbers become what keeps all of them. A column that comes up only after the sample is an
+    error, not a loss.
+    """
+    return _JsonFile(source, opener, options).batches(found, sample_only)
+
+
+_Seen: TypeAlias = tuple[Part, pa.RecordBatch]
+"""A part, and what was read of it with types that were inferred from it alone."""
+
+
+class _JsonFile:
+    def __init__(self, source: InputFile, opener: Opener, options: JsonlReadOptions) -> None:
+        self._source = source
+        self._opener = opener
+        self._options = options
+        self._types = {name: parse_type(text) for name, text in options.columns.items()}
+
+    def batches(self, found: FoundSchema | None, sample_only: bool) -> Iterator[Any]:
+        parts = self._parts(self._source.file)
+        if found is None:
+            if self._options.sample == "all" and self._source.is_regular:
+                found, _ = self._find_out(parts, None)
+                with self._opener(self._source.path) as again:
+                    yield found
+                    yield from () if sample_only else self._decode_all(self._parts(again), found)
+                return
+            wanted = None if self._options.sample == "all" else parse_size(self._options.sample)
+            found, waiting = self._find_out(parts, wanted)
+            yield found
+            if not sample_only:
+                yield from self._decode_sample(waiting, found)
+        else:
+            yield found
+        if not sample_only:
+            yield from self._decode_all(parts, found)
+
+    def _parts(self, file: Any) -> Iterator[Part]:
+        options = self._options
+        text = open_text(self._source.path, file, compression=options.compression, encoding=options.encoding)
+        for part in cut(self._source.path, text, parse_size(options.max_line)):
+            try:
+                part.text.decode()
+            except UnicodeDecodeError as error:
+                line = part.line_of(part.text.count(b"\n", 0, error.start) + 1)
+                hint = "if it is in another encoding, say so in `options`: encoding: latin-1, windows-1252, utf-16 ..."
+                raise self._error("is not UTF-8", line, hint) from error
+            yield part
+
+    # Types
+
+    def _find_out(self, parts: Iterator[Part], wanted: int | None) -> tuple[FoundSchema, list[_Seen]]:
+        """Infer types from so many bytes (`None`: from all), and keep the parts that were read for it."""
+        fields: dict[str, pa.DataType] = {}
+        numbers: dict[JsonPath, list[str]] = {}
+        waiting: list[_Seen] = []
+        size = rows = 0
+        whole = True
+        first: list[str] = []
+        for part in parts:
+            batch = self._infer(part)
+            first = first or _names_of_first_row(part)
+            rows += batch.num_rows
+            for field in batch.schema:
+                if field.name not in self._types:
+                    self._merge(fields, field, part)
+            size += len(part.text)
+            waiting.append((part, batch))
+            if wanted is not None and size >= wanted:
+                whole = False
+                break
+            if wanted is None:
+                self._collect(waiting.pop()[0], fields, numbers)
+        for part, _ in waiting:
+            self._collect(part, fields, numbers)
+        notes = self._keep_digits(fields, numbers, waiting)
+        first = first or list(fields)
+        names = [name for name in first if name in fields or name in self._types]
+        names += [name for name in [*fields, *self._types] if name not in first]
+        columns = [
+            FoundColumn(name, self._types[name])
+            if name in self._types
+            else FoundColumn(name, _with_text(fields[name]), inferred=True, note=notes.get(name, ""))
+            for name in names
+        ]
+        return FoundSchema(tuple(columns), rows, whole), waiting
+
+    def _infer(self, part: Part) -> pa.RecordBatch:
+        if not self._types:
+            return self._decode(part, None)
+        return self._decode(part, pa.schema(list(self._types.items())), extra="infer")
+
+    def _merge(self, fields: dict[str, pa.DataType], field: pa.Field, part: Part) -> None:
+        try:
+            merged = _merged(fields[field.name], field.type) if field.name in fields else field.type
+        except ValueError as error:
+            self._decode(part, pa.schema([(field.name, fields[field.name])]))  # which fails, and names the line
+            what = f"column {field.name!r} is {error}, in the lines from here on"
+            raise self._error(what, part.line_of(1), _MIXED) from error
+        fields[field.name] = merged
+
+    def _collect(self, part: Part, fields: dict[str, pa.DataType], numbers: dict[JsonPath, list[str]]) -> None:
+        for _, path, number in inexact_numbers(part.text, doubles(pa.schema(list(fields.items())))):
+            numbers.setdefault(path, []).append(number)
+
+    def _keep_digits(
+        self, fields: dict[str, pa.DataType], numbers: dict[JsonPath, list[str]], waiting: list[_Seen]
+    ) -> dict[str, str]:
+        """Make decimals of doubles that would lose digits; returns why, by column."""
+        if not numbers:
+            return {}
+        seen: dict[JsonPath, list[str]] = {path: list(texts) for path, texts in numbers.items()}
+        for part, _ in waiting:
+            for line in part.text.split(b"\n"):
+                for path, number in written(line) if line.strip() else ():
+                    if path in seen:
+                        seen[path].append(number)
+        notes = {}
+        for path, texts in seen.items():
+            kind, note = number_type(texts)
+            if types.is_string(kind):
+                what = f"{'.'.join(path)!r} has numbers that no type keeps, such as {max(numbers[path], key=len)[:60]}"
+                raise self._error(what, 0, f"allow the loss: columns: {{{path[0]}: double}}")
+            fields[path[0]] = retyped(fields[path[0]], path[1:], kind)
+            notes[path[0]] = note
+        return notes
+
+    # Rows
+
+    def _decode_sample(self, waiting: list[_Seen], found: FoundSchema) -> Iterator[pa.RecordBatch]:
+        """Give the rows that types were inferred from; what was read with the right types already is not read again."""
+        schema = found.schema
+        while waiting:
+            part, batch = waiting.pop(0)
+            yield batch if batch.schema.equals(schema) else self._decode(part, schema, extra="refuse")
+
+    def _decode_all(self, parts: Iterator[Part], found: FoundSchema) -> Iterator[pa.RecordBatch]:
+        schema = found.schema
+        watched = doubles(pa.schema([(column.name, column.type) for column in found.columns if column.inferred]))
+        for part in parts:
+            for line, path, number in inexact_numbers(part.text, watched):
+                what = f"{'.'.join(path)!r}: {number[:60]} has more digits than a double keeps"
+                hint = (
+                    f"give its type in `options`: columns: {{{path[0]}: 'decimal128(38, 10)'}}; double allows the loss"
+                )
+                raise self._error(what, part.line_of(line), hint)
+            yield self._decode(part, schema, extra="refuse")
+
+    def _decode(
+        self, part: Part, schema: pa.Schema | None, *, extra: Literal["drop", "infer", "refuse"] = "drop"
+    ) -> pa.RecordBatch:
+        try:
+            return decode_json_lines(part.text, schema, MAX_BATCH_BYTES, extra=extra)
+        except DataFailure as error:
+            if schema is not None and extra == "refuse" and "unexpected field" in error.message:
+                self._check_complete(part, schema)
+                # What the options give a type, the reader takes by that type and nothing more.
+                return self._decode(part, schema)
+            raise self._located(error, part, schema) from error
+
+    def _located(self, error: DataFailure, part: Part, schema: pa.Schema | None) -> DataError:
+        message, line = error.message.removeprefix("malformed: "), 0
+        if match := _LINE_IN_MESSAGE.match(message):
+            number = int(match.group(1))
+            line = part.line_of(number)
+            message = message[match.end() :]
+            if (match := _COLUMN_IN_MESSAGE.search(message)) is None and schema is not None:
+                message = _named_column(part.text.split(b"\n")[number - 1], schema) + message
+        hint = ""
+        if match := _COLUMN_IN_MESSAGE.search(message):
+            message = message.replace(match.group(), f"column {match.group(1).replace('/', '.')!r}", 1)
+            hint = _MIXED
+        elif "convert" in message or "couldn't parse" in message or "column" in message:
+            hint = "give its type in `options`: columns: {...}, or infer from the whole file: sample: all"
+        elif "does not end on its line" in message:
+            hint = "each line has one whole object; a file of one array, [{...}, ...], is read too"
+        return self._error(message, line, hint)
+
+    def _check_complete(self, part: Part, schema: pa.Schema) -> None:
+        """Refuse to drop what only comes up later: columns, and parts of columns that are records."""
+        late = self._late(part.text, schema)
+        if not late:
+            return
+        lines = part.text.split(b"\n")
+        numbers = (n for n, text in enumerate(lines, start=1) if text.strip() and late[0] in self._late(text, schema))
+        hint = (
+            f"give its type in `options`: columns: {{{late[0].partition('.')[0]}: ...}}, or infer from all: sample: all"
+        )
+        what = f"{late[0]!r} comes up here first, after the columns were found out"
+        raise self._error(what, part.line_of(next(numbers, 1)), hint)
+
+    def _late(self, text: bytes, schema: pa.Schema) -> list[str]:
+        found = decode_json_lines(text, None, MAX_BATCH_BYTES).schema
+        return _late([field for field in found if field.name not in self._types], schema)
+
+    def _error(self, what: str, line: int, hint: str = "") -> DataError:
+        return DataError(what, file=str(self._source.path), line=line, hint=hint)
+
+
+_MIXED = "a column has values of one kind: make them all numbers or all texts in the file"
+
+
+def _named_column(line: bytes, schema: pa.Schema) -> str:
+    """Name the column of a line that does not fit its type."""
+    for field in schema:
+        try:
+            decode_json_lines(line, pa.schema([field]), MAX_BATCH_BYTES)
+        except DataFailure:
+            return f"column {field.name!r}: "
+    return ""
+
+
+def _names_of_first_row(part: Part) -> list[str]:
+    """The order of the columns: Arrow puts those whose types are given first."""
+    line = next((line for line in part.text.split(b"\n", 64) if line.strip()), b"{}")
+    return list(json.loads(line))
+
+
+def _with_text(data_type: pa.DataType) -> pa.DataType:
+    """Take what was only null so far for text, which it may be later."""
+    if types.is_null(data_type):
+        return pa.string()
+    if types.is_list(data_type):
+        return pa.list_(_with_text(data_type.value_type))
+    if types.is_struct(data_type):
+        return pa.struct([pa.field(field.name, _with_text(field.type)) for field in data_type])
+    return data_type
+
+
+def _merged(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """The type that keeps the values of two.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if one.equals(other) or types.is_null(other):
+        return one
+    if types.is_null(one):
+        return other
+    kinds = {str(one), str(other)}
+    if kinds == {"int64", "double"}:
+        return pa.float64()
+    if types.is_list(one) and types.is_list(other):
+        return pa.list_(_merged(one.value_type, other.value_type))
+    if types.is_struct(one) and types.is_struct(other):
+        fields = {field.name: field.type for field in one}
+        for field in other:
+            fields[field.name] = _merged(fields[field.name], field.type) if field.name in fields else field.type
+        return pa.struct(list(fields.items()))
+    raise ValueError(f"{one} before, and {other}")
+
+
+def _late(found: Any, known: Any, prefix: str = "") -> list[str]:
+    """The names in a schema, or in the struct types within it, that another one does not have; dotted."""
+    names = {field.name: field for field in known}
+    late: list[str] = []
+    for field in found:
+        if field.name not in names:
+            late.append(prefix + field.name)
+            continue
+        one, other = _item(field.type), _item(names[field.name].type)
+        if types.is_struct(one) and types.is_struct(other):
+            late += _late(one, other, f"{prefix}{field.name}.")
+    return late
+
+
+def _item(data_type: pa.DataType) -> pa.DataType:
+    """What lists of lists are of in the end."""
+    while types.is_list(data_type):
+        data_type = data_type.value_type
+    return data_type

@@ -1,0 +1,32 @@
+"""What readers share whose files carry a schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from dataflare.pipeline.failures import DataError
+from dataflare.pipeline.reading.found import FoundSchema
+
+__all__ = ["check_same"]
+
+
+def check_same(path: Path, schema: pa.Schema, found: FoundSchema | None) -> None:
+    """Make sure that a file has the schema of the first file of its node.
+
+    Raises:
+        DataError: It has other columns, or columns of other types; names the first one.
+    """
+    if found is None or schema.equals(found.schema):
+        return
+    expected = {field.name: field.type for field in found.schema}
+    actual = {field.name: field.type for field in schema}
+    for name in [*expected, *actual]:
+        if expected.get(name) != actual.get(name):
+            here, first = (str(types.get(name, "not there")) for types in (actual, expected))
+            what = f"column {name!r} is {here}, and {first} in the first file"
+            break
+    else:
+        what = f"its columns are {', '.join(actual)}, and {', '.join(expected)} in the first file"
+    raise DataError(what, file=str(path), hint="files of one node need the same columns, in the same order")

@@ -11,6 +11,7 @@ from dataflare.errors import ConfigError
 from dataflare.pipeline.connectors import ReadNode, WriteNode
 from dataflare.pipeline.document import Document
 from dataflare.pipeline.models import Pipeline, PluginNode
+from dataflare.pipeline.reading.inputs import find_files
 
 __all__ = ["check_targets"]
 
@@ -62,7 +63,8 @@ def _read(pipeline: Pipeline, file: Path, resolve: Callable[[str], Path]) -> Ite
     yield file, "is the pipeline's own file"
     for name, node in pipeline.nodes.items():
         if isinstance(node, ReadNode):
-            yield resolve(node.read), f"node {name!r} reads"
+            for path in find_files(file.parent, node.read, some=False):
+                yield path, f"node {name!r} reads"
         elif isinstance(node, PluginNode):
             yield resolve(node.plugin), f"is the plugin of node {name!r}"
 

@@ -26,13 +26,14 @@ def open_plain(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def find_files(folder: Path, read: str | Sequence[str]) -> list[Path]:
+def find_files(folder: Path, read: str | Sequence[str], *, some: bool = True) -> list[Path]:
     """Find the files that a node reads.
 
     Args:
         folder: What relative paths are relative to.
         read: A path, a pattern (`*`, `?`, `[...]`, and `**` for any folders), or a list of these. A file whose name is
             the pattern itself is taken literally.
+        some: Whether a pattern has to match.
 
     Returns:
         Absolute paths; the matches of one pattern are sorted by name.
@@ -47,7 +48,7 @@ def find_files(folder: Path, read: str | Sequence[str]) -> list[Path]:
             found.append(path)
             continue
         matches = sorted(name for name in glob.glob(str(path), recursive=True) if os.path.isfile(name))
-        if not matches:
+        if not matches and some:
             raise DataError("no file matches this pattern", file=str(path), hint="`**` stands for any folders")
         found += map(Path, matches)
     return list(dict.fromkeys(found))

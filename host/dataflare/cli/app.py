@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from dataflare.cli import audit, bench, cache, compile, inspect, keys, package, policy, sign
+from dataflare.cli import audit, bench, cache, compile, inspect, keys, package, policy, schema, sign
 from dataflare.cli import run as running
 from dataflare.cli.output import EXIT_CONFIG, EXIT_FAILED
 from dataflare.cli.screen import LogHandler, OutputLost, abandon_stdout, stderr, stdout
@@ -37,6 +37,7 @@ app = typer.Typer(
 )
 app.command("run")(running.command)
 app.command("inspect")(inspect.command)
+app.command("schema")(schema.command)
 app.command("compile")(compile.command)
 app.command("bench")(bench.command)
 app.command("package")(package.command)

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 import pyarrow as pa
+from pydantic import ValidationError
 
 from dataflare.data.guard.vetted import remember, vetted_columns
 from dataflare.data.shapes import DataFailure
+from dataflare.errors import ConfigError
 from dataflare.pipeline.connectors import ArrowRead, CsvRead, JsonlRead, ParquetRead, ReadNode
 from dataflare.pipeline.failures import DataError
+from dataflare.pipeline.fields import nearest
 from dataflare.pipeline.reading.arrow_reader import read_arrow
 from dataflare.pipeline.reading.csv_reader import read_csv
 from dataflare.pipeline.reading.found import FoundSchema
@@ -19,7 +22,7 @@ from dataflare.pipeline.reading.inputs import InputFile, Opener, open_plain
 from dataflare.pipeline.reading.jsonl_reader import read_json_lines
 from dataflare.pipeline.reading.parquet_reader import read_parquet
 
-__all__ = ["READERS", "FileSource", "Reader", "open_source"]
+__all__ = ["READERS", "FileSource", "Reader", "describe", "guess_connector", "open_source"]
 
 Reader: TypeAlias = Callable[..., Iterator[Any]]
 """`read(source, opener, options, found, *, sample_only=False)`: what `read_csv` says."""
@@ -31,6 +34,15 @@ READERS: dict[type[ReadNode], Reader] = {
     ParquetRead: read_parquet,
 }
 """What reads the files of a node, by its model."""
+
+_ENDINGS = {
+    "arrow": ("arrow", "feather", "ipc", "arrows"),
+    "csv": ("csv", "tsv", "txt"),
+    "excel": ("xlsx", "xlsm", "xlsb", "xls", "ods"),
+    "jsonl": ("jsonl", "ndjson", "json"),
+    "parquet": ("parquet", "pq"),
+}
+_COMPRESSED = ("gz", "zst", "bz2", "xz")
 
 
 class FileSource:
@@ -142,3 +154,50 @@ def open_source(node: ReadNode, paths: Path | Sequence[Path], opener: Opener = o
     """
     files = [paths] if isinstance(paths, Path) else paths
     return FileSource(files, READERS[type(node)], node.options, opener)  # type: ignore[attr-defined]
+
+
+def guess_connector(path: Path) -> str:
+    """Tell from a file's name which connector reads it.
+
+    Raises:
+        ConfigError: The name does not say.
+    """
+    endings = path.name.lower().split(".")[1:]
+    while endings and endings[-1] in _COMPRESSED:
+        endings.pop()
+    for connector, known in _ENDINGS.items():
+        if endings and endings[-1] in known:
+            return connector
+    raise ConfigError(
+        "its name does not say what it is", where=str(path), hint=f"give --connector: {', '.join(_ENDINGS)}"
+    )
+
+
+def describe(connector: str, paths: Sequence[Path], options: dict[str, Any]) -> FoundSchema:
+    """Find out the columns of files, and read no more of them than that takes.
+
+    Args:
+        connector: What they are.
+        paths: The files; types come from the first one.
+        options: As in a pipeline.
+
+    Raises:
+        ConfigError: There is no such connector, or an option is wrong.
+        DataError: A file cannot be read, or is not what it should be.
+    """
+    models = {model.model_fields["connector"].annotation.__args__[0]: model for model in READERS}  # type: ignore[union-attr]
+    if connector not in models:
+        raise ConfigError(f"there is no connector {connector!r}", where="connector", hint=nearest(connector, models))
+    model = models[connector]
+    try:
+        node = model.model_validate({"connector": connector, "read": [str(path) for path in paths], "options": options})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        context = first.get("ctx", {})
+        key = ".".join(str(part) for part in [*first["loc"], *([context["key"]] if "key" in context else [])])
+        raise ConfigError(first["msg"], where=key, hint=str(context.get("hint", ""))) from error
+    source = FileSource(paths, READERS[model], node.options, sample_only=True)  # type: ignore[attr-defined]
+    try:
+        return source.found
+    finally:
+        source.close()

@@ -1,0 +1,105 @@
+"""`dataflare schema`: the columns of files as a pipeline would read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.table import Table
+
+from dataflare.cli.figures import count
+from dataflare.cli.options import AsJson
+from dataflare.cli.output import printed_errors, write_json
+from dataflare.cli.screen import stdout
+from dataflare.errors import ConfigError
+from dataflare.pipeline.connectors import CONNECTORS
+from dataflare.pipeline.document import parse_document
+from dataflare.pipeline.readers import describe, guess_connector
+from dataflare.pipeline.reading.found import FoundSchema
+from dataflare.pipeline.reading.inputs import find_files
+from dataflare.pipeline.specification import json_schema
+
+__all__ = ["command"]
+
+
+def command(
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="FILE...", help="Files, or patterns such as 'data/*.csv'.")
+    ] = None,
+    connector: Annotated[
+        str | None,
+        typer.Option(help=f"What they are: {', '.join(CONNECTORS)}.", show_default="what the first one's name says"),
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="An option of the connector, as `name=value`; may be repeated.")
+    ] = None,
+    pipeline: Annotated[
+        bool, typer.Option("--pipeline", help="Instead, write the JSON Schema of pipeline files, for editors.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the columns of files as a pipeline would read them, ready to paste into `options`.
+
+    Only as much is read as types are inferred from: 16 MiB, unless `--option sample=all` says otherwise. Exit codes: 0
+    shown; 1 a file cannot be read, or is not what it should be; 2 the command line is wrong.
+    """
+    with printed_errors(as_json=as_json):
+        if pipeline:
+            write_json(json_schema())
+            return
+        if not files:
+            raise ConfigError("no file is named", where="FILE", hint="such as: dataflare schema data/orders.csv")
+        paths = find_files(Path.cwd(), files)
+        name = connector or guess_connector(paths[0])
+        found = describe(name, paths, _options(option or []))
+        if as_json:
+            write_json(_document(name, paths, found))
+        else:
+            _show(name, paths, found)
+
+
+def _options(texts: Sequence[str]) -> dict[str, Any]:
+    """Read `name=value`, each value as YAML in a pipeline would be."""
+    options: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"{text!r} is not name=value", where="--option", hint="such as --option delimiter=';'")
+        options[name] = parse_document(f"value: {value}".encode(), name="--option").value["value"]
+    return options
+
+
+def _document(connector: str, paths: Sequence[Path], found: FoundSchema) -> dict[str, Any]:
+    return {
+        "connector": connector,
+        "files": [str(path) for path in paths],
+        "columns": [
+            {"name": column.name, "type": str(column.type), "inferred": column.inferred, "note": column.note}
+            for column in found.columns
+        ],
+        "sampled_rows": found.sampled_rows,
+        "whole": found.whole,
+    }
+
+
+def _show(connector: str, paths: Sequence[Path], found: FoundSchema) -> None:
+    console = stdout()
+    table = Table(box=None, pad_edge=False)
+    for title in ("column", "type", "how it is known"):
+        table.add_column(title, overflow="fold")
+    for column in found.columns:
+        how = "inferred" if column.inferred else "given"
+        table.add_row(column.name, str(column.type), f"{how}: {column.note}".rstrip(": "))
+    console.print(table)
+    if any(column.inferred for column in found.columns):
+        rows = f"all {count(found.sampled_rows)} rows" if found.whole else f"the first {count(found.sampled_rows)} rows"
+        console.say("")
+        console.say(f"inferred from {rows} of {paths[0].name} ({connector}); as options of a node:")
+        console.say("")
+        types = {column.name: str(column.type) for column in found.columns}
+        text = yaml.safe_dump({"options": {"columns": types}}, sort_keys=False, allow_unicode=True, width=10_000)
+        for line in text.splitlines():
+            console.say(line)

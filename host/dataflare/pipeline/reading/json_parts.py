@@ -84,6 +84,7 @@ def _array(path: Path, rest: bytes, file: IO[bytes], line: int, max_line_bytes: 
             raise _too_long(path, line, max_line_bytes)
         data = file.read(PART_BYTES)
         if not data:
+            line += rest.count(b"\n")
             raise DataError("the array is not closed before the end of the file", file=str(path), line=line)
         rest += data
 
@@ -108,23 +109,24 @@ def _objects(path: Path, text: bytes, line: int, first: bool) -> tuple[list[byte
     numbers = (np.searchsorted(feeds, begins) + line).tolist()
     objects: list[bytes] = []
     used = 0
-    for begin, end, number in zip(begins.tolist(), ends.tolist(), numbers, strict=True):
+    for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
         gap = text[used:begin]
         fits = not gap.strip(_SPACE) if first and not objects else _GAP.fullmatch(gap)
         if not fits or text[begin : begin + 1] != b"{":
-            raise DataError(
-                "something else than an object in the array",
-                file=str(path),
-                line=number,
-                hint="each item is a row: {...}",
-            )
+            raise _no_object(path, text, used, line)
         objects.append(text[begin : end + 1].replace(b"\n", b" ").replace(b"\r", b" "))
         used = end + 1
     following = text[used : int(brackets[over[0]]) + 1] if len(over) else b""
     if len(over) and following.strip(_SPACE) != b"]":
-        number = line + text.count(b"\n", 0, used)
-        raise DataError("something else than an object in the array", file=str(path), line=number)
+        raise _no_object(path, text, used, line)
     return objects, numbers, used, following
+
+
+def _no_object(path: Path, text: bytes, used: int, line: int) -> DataError:
+    place = len(text) - len(text[used:].lstrip(_SPACE + b","))
+    what = "something else than an object in the array"
+    number = line + text.count(b"\n", 0, place)
+    return DataError(what, file=str(path), line=number, hint="each item is a row: {...}")
 
 
 def _check_end(path: Path, rest: bytes, file: IO[bytes], line: int) -> None:

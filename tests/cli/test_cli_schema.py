@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from dataflare.cli.main import app
+
+
+@pytest.fixture
+def orders(tmp_path):
+    path = tmp_path / "orders.csv"
+    path.write_text("id,zip,amount\n1,01234,9.5\n2,99999,\n")
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["schema", *map(str, arguments)])
+
+
+def test_columns_are_shown_ready_to_paste(orders):
+    result = run(orders)
+    assert result.exit_code == 0, result.output
+    pasted = yaml.safe_load(result.stdout[result.stdout.index("options:") :])
+    assert pasted == {"options": {"columns": {"id": "int64", "zip": "string", "amount": "double"}}}
+    assert "leading zeros" in result.stdout
+    assert "all 2 rows" in result.stdout
+
+
+def test_columns_are_written_as_json(orders):
+    result = run(orders, "--json", "--option", "columns={id: int32}")
+    document = json.loads(result.stdout)
+    assert document["columns"][0] == {"name": "id", "type": "int32", "inferred": False, "note": ""}
+    assert (document["connector"], document["sampled_rows"], document["whole"]) == ("csv", 2, True)
+
+
+def test_the_schema_of_pipeline_files_is_written():
+    assert json.loads(run("--pipeline").stdout)["$schema"].startswith("https://json-schema.org/")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ((), 2),
+        (("none.csv",), 1),
+        (("none.bin",), 2),
+        (("x.csv", "--option", "delimiter"), 2),
+        (("x.csv", "--option", "delimeter=;"), 2),
+        (("x.csv", "--connector", "xml"), 2),
+    ],
+)
+def test_what_is_wrong_has_an_exit_code(arguments, code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments).exit_code == code

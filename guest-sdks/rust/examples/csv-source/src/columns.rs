@@ -24,21 +24,34 @@ impl Reading {
     }
 }
 
-/// Find out what fits all texts of a column.
+/// Find out what keeps all texts of a column.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Inference(Option<Reading>);
+pub struct Inference {
+    reading: Option<Reading>,
+    /// Whether there was a whole number that a double does not keep.
+    long: bool,
+}
+
+/// Whether a column's type was inferred: it then takes no text that it would change.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Exactness {
+    /// `columns` names the type: what can be read as it may be.
+    Given,
+    Inferred,
+}
 
 impl Inference {
     /// Take one more text, which does not mean null.
     pub fn add(&mut self, field: &[u8]) {
-        let fits = if whole(field).is_some() {
+        let fits = if is_canonical(field) && whole(field).is_some() {
             Reading::Whole
-        } else if looks_real(field) && real(field).is_some() {
+        } else if is_exact(field) {
             Reading::Real
         } else {
             Reading::Text
         };
-        self.0 = Some(match (self.0, fits) {
+        self.long |= fits == Reading::Whole && field.len() > 15 && !is_exact(field);
+        self.reading = Some(match (self.reading, fits) {
             (None, fits) => fits,
             (Some(before), fits) if before == fits => fits,
             (Some(Reading::Text), _) | (_, Reading::Text) => Reading::Text,
@@ -48,9 +61,10 @@ impl Inference {
 
     /// The Arrow type; a column of nulls alone is of strings.
     pub fn type_name(self) -> &'static str {
-        match self.0 {
+        match self.reading {
             Some(Reading::Whole) => "int64",
-            Some(Reading::Real) => "double",
+            Some(Reading::Real) if !self.long => "double",
+            Some(Reading::Real) => "string",
             Some(Reading::Text) | None => "string",
         }
     }
@@ -67,10 +81,11 @@ pub enum Values {
 pub struct Column {
     pub values: Values,
     pub valid: Bitmap,
+    exactness: Exactness,
 }
 
 impl Column {
-    pub fn new(reading: Reading, rows: usize) -> Self {
+    pub fn new(reading: Reading, exactness: Exactness, rows: usize) -> Self {
         let values = match reading {
             Reading::Whole => Values::Whole(Vec::with_capacity(rows)),
             Reading::Real => Values::Real(Vec::with_capacity(rows)),
@@ -80,15 +95,18 @@ impl Column {
                 Values::Text { offsets, text: Vec::with_capacity(rows * 8) }
             }
         };
-        Self { values, valid: Bitmap::with_capacity(rows) }
+        Self { values, valid: Bitmap::with_capacity(rows), exactness }
     }
 
     /// Add a value. The error says what it should have been.
     #[inline]
     pub fn push(&mut self, field: &[u8]) -> Result<(), &'static str> {
+        let exact = self.exactness == Exactness::Inferred;
         match &mut self.values {
+            Values::Whole(_) if exact && !is_canonical(field) => return Err("a whole number as it is written again"),
             Values::Whole(values) => values.push(whole(field).ok_or("a whole number of 64 bits")?),
-            Values::Real(values) => values.push(real(field).ok_or("a number")?),
+            Values::Real(_) if exact && !is_exact(field) => return Err("a number that a double keeps"),
+            Values::Real(values) => values.push(real(field).ok_or("a number within the range of a double")?),
             Values::Text { offsets, text } => {
                 std::str::from_utf8(field).map_err(|_| "UTF-8")?;
                 text.extend_from_slice(field);
@@ -133,17 +151,48 @@ fn whole(field: &[u8]) -> Option<i64> {
     Some(if digits.len() < field.len() { -value } else { value })
 }
 
+/// A number; none where digits stand for more than a double can be.
 #[inline]
 fn real(field: &[u8]) -> Option<f64> {
-    std::str::from_utf8(field).ok()?.parse().ok()
+    let value: f64 = std::str::from_utf8(field).ok()?.parse().ok()?;
+    (value.is_finite() || !field.iter().any(u8::is_ascii_digit)).then_some(value)
 }
 
-/// Whether to take a text that is no whole number of 64 bits for a real one: digits alone are rather a long identifier, which a double
-/// would damage, what begins with a plus is rather a telephone number, and words such as `nan` may well be words.
-fn looks_real(field: &[u8]) -> bool {
-    !field.starts_with(b"+")
-        && field.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'))
-        && field.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'))
+/// Whether a whole number is written again as it is: without zeros before it, and without a plus sign.
+#[inline]
+fn is_canonical(field: &[u8]) -> bool {
+    match field {
+        b"0" => true,
+        [b'-', rest @ ..] => matches!(rest.first(), Some(b'1'..=b'9')),
+        _ => matches!(field.first(), Some(b'1'..=b'9')),
+    }
+}
+
+/// Whether a text is a number that a double, written out with as many digits, is too. Zeros before it and a plus sign are
+/// rather those of a code, and words such as `nan` may well be words.
+fn is_exact(field: &[u8]) -> bool {
+    let unsigned = field.strip_prefix(b"-").unwrap_or(field);
+    let plain = match unsigned {
+        [b'0', rest @ ..] => !matches!(rest.first(), Some(b'0'..=b'9')),
+        _ => matches!(unsigned.first(), Some(b'1'..=b'9' | b'.')),
+    };
+    if !plain || !field.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E')) {
+        return false;
+    }
+    let Some(value) = real(field) else { return false };
+    let mantissa = unsigned.split(|byte| matches!(byte, b'e' | b'E')).next().unwrap_or_default();
+    let digits: Vec<u8> = mantissa.iter().copied().filter(u8::is_ascii_digit).skip_while(|byte| *byte == b'0').collect();
+    let length = digits.iter().rposition(|byte| *byte != b'0').map_or(0, |last| last + 1);
+    match length {
+        0 => true,
+        _ if value == 0.0 => false,
+        1..=15 if value.is_normal() => true,
+        1..=17 => {
+            let written = format!("{:.*e}", length - 1, value.abs());
+            written.bytes().take_while(|byte| *byte != b'e').filter(u8::is_ascii_digit).eq(digits[..length].iter().copied())
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -170,6 +219,32 @@ mod tests {
         assert_eq!(infer(&["12345678901234567890"]), "string");
         assert_eq!(infer(&["+4930123456"]), "string");
         assert_eq!(infer(&["+493012345678901234"]), "string");
+        assert_eq!(infer(&["01234", "99999"]), "string");
+        assert_eq!(infer(&["-007"]), "string");
+        assert_eq!(infer(&["00.5"]), "string");
+    }
+
+    #[test]
+    fn a_double_keeps_every_digit_or_the_column_is_text() {
+        assert_eq!(infer(&["0.30000000000000004", "0.10000000000000001", "-0.5", "1e-7", "5e-324"]), "double");
+        assert_eq!(infer(&["0.1000000000000000055"]), "string");
+        assert_eq!(infer(&["9007199254740993.5"]), "string");
+        assert_eq!(infer(&["1e999", "1.5"]), "string");
+        assert_eq!(infer(&["9007199254740993", "1.5"]), "string");
+        assert_eq!(infer(&["18446744073709551616", "1.5"]), "string");
+    }
+
+    #[test]
+    fn an_inferred_column_takes_nothing_that_it_would_change() {
+        let mut whole = Column::new(Reading::Whole, Exactness::Inferred, 1);
+        assert!(whole.push(b"007").is_err());
+        let mut real = Column::new(Reading::Real, Exactness::Inferred, 1);
+        assert!(real.push(b"0.1000000000000000055").is_err());
+        let mut given = Column::new(Reading::Whole, Exactness::Given, 1);
+        assert_eq!(given.push(b"007"), Ok(()));
+        let mut given = Column::new(Reading::Real, Exactness::Given, 1);
+        assert!(given.push(b"1e999").is_err());
+        assert_eq!(given.push(b"inf"), Ok(()));
     }
 
     #[test]
@@ -190,6 +265,6 @@ mod tests {
 
     #[test]
     fn a_text_that_is_not_utf_8_is_refused() {
-        assert_eq!(Column::new(Reading::Text, 1).push(b"\xff"), Err("UTF-8"));
+        assert_eq!(Column::new(Reading::Text, Exactness::Inferred, 1).push(b"\xff"), Err("UTF-8"));
     }
 }

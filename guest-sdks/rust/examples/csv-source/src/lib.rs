@@ -10,7 +10,7 @@ use std::rc::Rc;
 use columns::{Column, Values};
 use dataflare_plugin::{parse_config, report_panics};
 use records::{Failure, Part, Place, Records};
-use table::{ColumnPlan, Config, Misfit, Rows, State, Table};
+use table::{ColumnPlan, Config, Fingerprint, Misfit, Rows, State, Table};
 
 use dataflare::data::batches::{new_batch, Batch, DataError, TextValues};
 use dataflare::data::schemas::Schema;
@@ -27,6 +27,8 @@ wit_bindgen::generate!({
 
 const READ_BYTES: u32 = 4 << 20;
 const SAMPLE_BYTES: u32 = 1 << 20;
+/// How much of the file's beginning tells it from others.
+const HEAD_BYTES: u32 = 1 << 16;
 
 type Read = Box<dyn FnMut() -> Result<Part, FileError>>;
 
@@ -36,6 +38,9 @@ struct Opened {
     reader: Rc<Reader>,
     table: Table,
     schema: Schema,
+    /// The file's length when it was opened, and its beginning.
+    length: u64,
+    head: Vec<u8>,
     /// Where the last `read` ended: when the next one goes on there, what was read ahead is used.
     cursor: Option<(State, Records<Read>)>,
 }
@@ -124,16 +129,17 @@ impl Opened {
         let reader = open(&config.path).map_err(failed)?;
         let length = reader.length().map_err(failed)?.offset_bytes;
         let sample = next_part(&reader, SAMPLE_BYTES).map_err(failed)?;
+        let head = sample.bytes()[..sample.length.min(HEAD_BYTES as usize)].to_vec();
         let whole = sample.length as u64 >= length;
         let table = Table::look_at(sample, whole, &config).map_err(|misfit| match misfit {
             Misfit::Column(why) => Error::InvalidConfig(why),
             Misfit::Broken { line, why } => broken(&config.path, line, &why),
         })?;
-        let none = table.columns.iter().map(|plan| Column::new(plan.reading, 0)).collect();
+        let none = table.columns.iter().map(|plan| Column::new(plan.reading, plan.exactness, 0)).collect();
         let schema = build(&table.columns, none, 0)
             .map_err(|failed| Error::InvalidConfig(format!("columns.{}: {}", failed.column, describe(&failed.error))))?
             .schema();
-        Ok(Self { config, reader: Rc::new(reader), table, schema, cursor: None })
+        Ok(Self { config, reader: Rc::new(reader), table, schema, length, head, cursor: None })
     }
 
     fn length(&self) -> Result<u64, Error> {
@@ -144,7 +150,8 @@ impl Opened {
     fn state(&self, state: Option<Vec<u8>>) -> Result<State, Error> {
         let Place { offset, line } = self.table.first_row;
         let Some(state) = state else {
-            return Ok(State { path: self.config.path.clone(), offset_bytes: offset, line, row: 0 });
+            let (path, head) = (self.config.path.clone(), self.head_before(offset));
+            return Ok(State { path, offset_bytes: offset, line, row: 0, head, tail: Fingerprint::default() });
         };
         let state: State = serde_json::from_slice(&state)
             .map_err(|error| Error::InvalidInput(format!("these bytes are no state of this source: {error}")))?;
@@ -154,7 +161,33 @@ impl Opened {
         if state.offset_bytes < offset {
             return Err(Error::InvalidInput(format!("the state points into the header of {}", state.path)));
         }
+        if state.head.bytes > self.head.len() || Fingerprint::of(&self.head[..state.head.bytes]) != state.head {
+            return Err(another(&state.path, "begins in another way"));
+        }
         Ok(state)
+    }
+
+    /// The beginning of the file that a state vouches for: no more than was read, since the file may grow after it.
+    fn head_before(&self, offset: u64) -> Fingerprint {
+        let bytes = usize::try_from(offset).unwrap_or(usize::MAX).min(self.head.len());
+        Fingerprint::of(&self.head[..bytes])
+    }
+
+    /// Make sure that the file was not shortened or written to before its end; it may have grown.
+    fn check_unchanged(&self) -> Result<(), Error> {
+        let failed = |error| file_error(&self.config.path, error);
+        let length = self.length()?;
+        let path = &self.config.path;
+        if length < self.length {
+            let why = format!("{path} changed while it was read: it had {} bytes, and has {length} now", self.length);
+            return Err(Error::InvalidInput(why));
+        }
+        self.reader.seek(Position { offset_bytes: 0 }).map_err(failed)?;
+        let head = self.reader.read(self.head.len() as u32).map_err(failed)?;
+        if head != self.head {
+            return Err(Error::InvalidInput(format!("{path} changed while it was read: it begins in another way now")));
+        }
+        Ok(())
     }
 
     fn read(&mut self, from: State) -> Result<Chunk, Error> {
@@ -173,7 +206,11 @@ impl Opened {
             Some(row) => broken(path, lines[row], &describe(&failed.error)),
             None => Error::Data(failed.error),
         })?;
-        let to = State { path: from.path, offset_bytes: offset, line, row: from.row + lines.len() as u64 };
+        if !more {
+            self.check_unchanged()?;
+        }
+        let (head, tail) = (self.head_before(offset), Fingerprint::of(records.before()));
+        let to = State { path: from.path, offset_bytes: offset, line, row: from.row + lines.len() as u64, head, tail };
         let state = serde_json::to_vec(&to).map_err(|error| Error::Internal(error.to_string()))?;
         self.cursor = Some((to, records));
         Ok(Chunk { rows: batch, state, ended: !more })
@@ -187,6 +224,13 @@ impl Opened {
             let why = format!("{} has {length} bytes, but the state points to byte {}", state.path, state.offset_bytes);
             return Err(Error::InvalidInput(why));
         }
+        let tail = Position { offset_bytes: state.offset_bytes.saturating_sub(state.tail.bytes as u64) };
+        self.reader.seek(tail).map_err(failed)?;
+        let bytes = u32::try_from(state.tail.bytes).ok().filter(|bytes| *bytes <= HEAD_BYTES);
+        let Some(bytes) = bytes else { return Err(Error::InvalidInput("these bytes are no state of this source".into())) };
+        if bytes > 0 && Fingerprint::of(&self.reader.read(bytes).map_err(failed)?) != state.tail {
+            return Err(another(&state.path, &format!("has other bytes before byte {}", state.offset_bytes)));
+        }
         // A record begins after a line end, or, where the file has grown since, with the one that was missing at its end.
         self.reader.seek(Position { offset_bytes: state.offset_bytes.saturating_sub(1) }).map_err(failed)?;
         let around = self.reader.read(2).map_err(failed)?;
@@ -198,7 +242,9 @@ impl Opened {
         let reader = Rc::clone(&self.reader);
         let read: Read = Box::new(move || next_part(&reader, READ_BYTES));
         let place = Place { offset: state.offset_bytes, line: state.line };
-        Ok(Records::new(read, place, self.config.delimiter as u8))
+        let mut records = Records::new(read, place, self.config.delimiter as u8, self.config.max_record_bytes);
+        records.keep_empty_lines = self.table.columns.len() == 1;
+        Ok(records)
     }
 }
 
@@ -250,6 +296,10 @@ fn unfit(batch: &Batch, plan: &ColumnPlan, rows: usize, error: DataError) -> Unf
         }
     }
     Unfit { column, row: Some(good), error }
+}
+
+fn another(path: &str, how: &str) -> Error {
+    Error::InvalidInput(format!("{path} is not the file that the state is of: it {how}; read it from its beginning, without a state"))
 }
 
 fn broken(path: &str, line: u64, why: &str) -> Error {

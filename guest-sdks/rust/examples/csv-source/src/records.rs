@@ -2,8 +2,8 @@
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
-/// The longest record: what is longer is most likely a quote that is never closed.
-const MAX_RECORD_BYTES: usize = 1 << 20;
+/// The largest limit on a record: all of it is in memory, several times.
+pub const MAX_RECORD_BYTES: usize = 64 << 20;
 
 /// Some bytes of the file, as the host gives them.
 #[derive(Default)]
@@ -13,7 +13,7 @@ pub struct Part {
 }
 
 impl Part {
-    fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         &bytemuck::cast_slice(&self.words)[..self.length]
     }
 }
@@ -47,15 +47,36 @@ pub struct Records<F> {
     used: usize,
     place: Place,
     splitter: Reader,
+    max_record_bytes: usize,
+    /// Whether an empty line is a record: in a file of one column it holds a value.
+    pub keep_empty_lines: bool,
+    raw: Vec<u8>,
     fields: Vec<u8>,
     ends: Vec<usize>,
 }
 
 impl<E, F: FnMut() -> Result<Part, E>> Records<F> {
     /// Begin at `place`, whose bytes the first call of `read` returns; `read` returns an empty part at the end.
-    pub fn new(read: F, place: Place, delimiter: u8) -> Self {
+    pub fn new(read: F, place: Place, delimiter: u8, max_record_bytes: usize) -> Self {
         let splitter = ReaderBuilder::new().delimiter(delimiter).build();
-        Self { read, part: Part::default(), used: 0, place, splitter, fields: vec![0; 4096], ends: vec![0; 64] }
+        Self {
+            read,
+            part: Part::default(),
+            used: 0,
+            place,
+            splitter,
+            max_record_bytes,
+            keep_empty_lines: false,
+            raw: Vec::new(),
+            fields: vec![0; 4096],
+            ends: vec![0; 64],
+        }
+    }
+
+    /// Bytes right before the next record, as far as they are at hand: 4 KiB at most.
+    pub fn before(&self) -> &[u8] {
+        let used = &self.part.bytes()[..self.used];
+        &used[used.len().saturating_sub(4096)..]
     }
 
     /// Where the next record begins (or an empty line before it).
@@ -69,48 +90,77 @@ impl<E, F: FnMut() -> Result<Part, E>> Records<F> {
             return Ok(None);
         }
         let line = self.place.line;
+        if self.keep_empty_lines && matches!(self.part.bytes()[self.used], b'\n' | b'\r') {
+            self.end_line()?;
+            return Ok(Some((line, Fields { bytes: &[], ends: &[0], raw: &[] })));
+        }
         self.splitter.set_line(line);
         let (mut length, mut count) = (0, 0);
+        self.raw.clear();
         let invented = loop {
             let at_end = !self.refill()?;
             // At the end of the file a line feed ends the last record, unless a quote is open.
             let input = if at_end { b"\n".as_slice() } else { &self.part.bytes()[self.used..] };
             let (result, read, written, ended) = self.splitter.read_record(input, &mut self.fields[length..], &mut self.ends[count..]);
             if !at_end {
+                self.raw.extend_from_slice(&input[..read]);
                 self.used += read;
                 self.place.offset += read as u64;
             }
             (length, count) = (length + written, count + ended);
+            if self.raw.len() > self.max_record_bytes {
+                let why = format!("longer than max_record_bytes = {}: a quote is not closed, or set it to more", self.max_record_bytes);
+                return Err(Failure::Broken { line, why });
+            }
             match result {
                 ReadRecordResult::Record => break at_end,
                 ReadRecordResult::InputEmpty if at_end => {
                     return Err(Failure::Broken { line, why: "a quote is not closed before the end of the file".into() });
                 }
                 ReadRecordResult::InputEmpty => {}
-                ReadRecordResult::OutputFull if self.fields.len() >= MAX_RECORD_BYTES => {
-                    return Err(Failure::Broken { line, why: "longer than 1 MiB: a quote is not closed, or this is no CSV".into() });
-                }
                 ReadRecordResult::OutputFull => self.fields.resize(self.fields.len() * 2, 0),
                 ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
                 ReadRecordResult::End => return Ok(None),
             }
         };
         self.place.line = self.splitter.line() - u64::from(invented);
-        Ok(Some((line, Fields { bytes: &self.fields[..length], ends: &self.ends[..count] })))
+        if self.raw.last() == Some(&b'\r') {
+            self.take_line_feed()?;
+        }
+        Ok(Some((line, Fields { bytes: &self.fields[..length], ends: &self.ends[..count], raw: &self.raw })))
     }
 
-    /// Skip line ends; also the line feed after a carriage return that ended the record before. Returns whether something follows.
+    /// Skip empty lines, unless they are records. Returns whether something follows.
     pub fn skip_empty_lines(&mut self) -> Result<bool, Failure<E>> {
         while self.refill()? {
-            match self.part.bytes()[self.used] {
-                b'\n' => self.place.line += 1,
-                b'\r' => {}
-                _ => return Ok(true),
+            if self.keep_empty_lines || !matches!(self.part.bytes()[self.used], b'\n' | b'\r') {
+                return Ok(true);
             }
-            self.used += 1;
-            self.place.offset += 1;
+            self.end_line()?;
         }
         Ok(false)
+    }
+
+    /// Take the line end that comes next.
+    fn end_line(&mut self) -> Result<(), Failure<E>> {
+        let byte = self.part.bytes()[self.used];
+        self.used += 1;
+        self.place.offset += 1;
+        if byte == b'\r' {
+            return self.take_line_feed();
+        }
+        self.place.line += 1;
+        Ok(())
+    }
+
+    /// Take the line feed after a carriage return, if there is one: together they are one line end.
+    fn take_line_feed(&mut self) -> Result<(), Failure<E>> {
+        if self.refill()? && self.part.bytes()[self.used] == b'\n' {
+            self.used += 1;
+            self.place.offset += 1;
+            self.place.line += 1;
+        }
+        Ok(())
     }
 
     /// See to it that there are bytes to use. Returns whether there are.
@@ -128,6 +178,8 @@ impl<E, F: FnMut() -> Result<Part, E>> Records<F> {
 pub struct Fields<'a> {
     bytes: &'a [u8],
     ends: &'a [usize],
+    /// The record as it is in the file.
+    raw: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
@@ -138,6 +190,39 @@ impl<'a> Fields<'a> {
     /// All fields' bytes together.
     pub fn total_bytes(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Find out which fields are in quotes: an empty one then is an empty text rather than nothing.
+    pub fn quoted(&self, delimiter: u8, quoted: &mut Vec<bool>) {
+        enum At {
+            Start,
+            Plain,
+            Quoted,
+            Closed,
+        }
+        quoted.clear();
+        quoted.resize(self.ends.len(), false);
+        if !self.raw.contains(&b'"') {
+            return;
+        }
+        let (mut at, mut field) = (At::Start, 0);
+        // A byte order mark is no part of the first field.
+        for &byte in self.raw.strip_prefix(b"\xef\xbb\xbf").unwrap_or(self.raw) {
+            at = match (at, byte) {
+                (At::Start, b'"') => {
+                    quoted[field] = true;
+                    At::Quoted
+                }
+                (At::Quoted, b'"') => At::Closed,
+                (At::Quoted, _) | (At::Closed, b'"') => At::Quoted,
+                _ if byte == delimiter => {
+                    field += 1;
+                    At::Start
+                }
+                (At::Start, b'\r' | b'\n') => At::Start,
+                _ => At::Plain,
+            };
+        }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
@@ -165,7 +250,7 @@ mod tests {
             bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
             Ok(Part { words, length: bytes.len() })
         };
-        let mut records = Records::new(read, Place::START, b',');
+        let mut records = Records::new(read, Place::START, b',', 1 << 20);
         let mut rows = Vec::new();
         while let Some((line, fields)) = records.next()? {
             rows.push((line, fields.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect()));
@@ -177,6 +262,47 @@ mod tests {
 
     fn row(line: u64, fields: &[&str]) -> (u64, Vec<String>) {
         (line, fields.iter().map(|field| (*field).into()).collect())
+    }
+
+    #[test]
+    fn fields_in_quotes_are_told_from_others() {
+        let bytes = b"\"\",,x,\"a,\"\"\",5\",\"y\"\n";
+        let mut parts = bytes.chunks(3);
+        let read = move || {
+            let bytes = parts.next().unwrap_or_default();
+            let mut words = vec![0; bytes.len().div_ceil(8)];
+            bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
+            Ok::<_, ()>(Part { words, length: bytes.len() })
+        };
+        let mut records = Records::new(read, Place::START, b',', 1 << 20);
+        let (_, fields) = records.next().unwrap().unwrap();
+        let mut quoted = Vec::new();
+        fields.quoted(b',', &mut quoted);
+        assert_eq!(quoted, [true, false, false, true, false, true]);
+    }
+
+    #[test]
+    fn empty_lines_are_records_where_they_are_kept() {
+        for text in ["x\n\n\"\"\ny", "x\r\n\r\n\"\"\r\ny\r\n"] {
+            for size in 1..=text.len() {
+                let mut parts = text.as_bytes().chunks(size);
+                let read = move || {
+                    let bytes = parts.next().unwrap_or_default();
+                    let mut words = vec![0; bytes.len().div_ceil(8)];
+                    bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
+                    Ok::<_, ()>(Part { words, length: bytes.len() })
+                };
+                let mut records = Records::new(read, Place::START, b',', 1 << 20);
+                records.keep_empty_lines = true;
+                let mut rows = Vec::new();
+                while let Some((line, fields)) = records.next().unwrap() {
+                    assert_eq!(fields.len(), 1);
+                    rows.push((line, String::from_utf8(fields.iter().next().unwrap().to_vec()).unwrap()));
+                }
+                let texts = ["x", "", "", "y"];
+                assert_eq!(rows, texts.iter().enumerate().map(|(n, text)| (n as u64 + 1, (*text).to_owned())).collect::<Vec<_>>());
+            }
+        }
     }
 
     #[test]
@@ -201,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_more_than_a_mebibyte_is_broken() {
+    fn a_record_longer_than_the_limit_is_broken() {
         let text = [b"a\n\"".as_slice(), &vec![b'x'; 3 << 20]].concat();
         assert!(matches!(split(&text, 1 << 16), Err(Failure::Broken { line: 2, .. })));
     }

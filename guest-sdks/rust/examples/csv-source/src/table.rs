@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::columns::{Column, Inference, Reading};
-use crate::records::{Failure, Fields, Part, Place, Records};
+use crate::columns::{Column, Exactness, Inference, Reading};
+use crate::records::{Failure, Fields, Part, Place, Records, MAX_RECORD_BYTES};
 
 /// A batch ends early when its records have this many bytes.
 const MAX_BATCH_BYTES: usize = 64 << 20;
@@ -21,8 +21,12 @@ pub struct Config {
     pub columns: BTreeMap<String, String>,
     #[serde(default = "default_null_values")]
     pub null_values: Vec<String>,
+    #[serde(default)]
+    pub quoted_nulls: bool,
     #[serde(default = "default_delimiter")]
     pub delimiter: char,
+    #[serde(default = "default_max_record_bytes")]
+    pub max_record_bytes: usize,
 }
 
 fn default_batch_rows() -> usize {
@@ -30,7 +34,11 @@ fn default_batch_rows() -> usize {
 }
 
 fn default_null_values() -> Vec<String> {
-    vec!["NA".into(), String::new()]
+    vec![String::new()]
+}
+
+fn default_max_record_bytes() -> usize {
+    8 << 20
 }
 
 fn default_delimiter() -> char {
@@ -45,6 +53,9 @@ impl Config {
         }
         if !(1..=1 << 20).contains(&self.batch_rows) {
             return Err(format!("batch_rows: {} is not within 1 and 1048576", self.batch_rows));
+        }
+        if !(1..=MAX_RECORD_BYTES).contains(&self.max_record_bytes) {
+            return Err(format!("max_record_bytes: {} is not within 1 and {MAX_RECORD_BYTES}", self.max_record_bytes));
         }
         if !self.delimiter.is_ascii() || matches!(self.delimiter, '"' | '\r' | '\n') {
             return Err(format!("delimiter: {:?} is not an ASCII character other than a quote or a line end", self.delimiter));
@@ -65,6 +76,26 @@ pub struct State {
     pub offset_bytes: u64,
     pub line: u64,
     pub row: u64,
+    /// The file's beginning, the header in it.
+    pub head: Fingerprint,
+    /// What comes right before `offset_bytes`.
+    pub tail: Fingerprint,
+}
+
+/// So many bytes of the file, and their digest: another file, though a record begins at the same byte, has others.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fingerprint {
+    pub bytes: usize,
+    pub digest: String,
+}
+
+impl Fingerprint {
+    /// FNV-1a of 64 bits: it tells files apart, and is no proof against somebody who forges one.
+    pub fn of(bytes: &[u8]) -> Self {
+        let digest = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+        Self { bytes: bytes.len(), digest: format!("{digest:016x}") }
+    }
 }
 
 /// What is wrong, seen from the file's beginning.
@@ -81,6 +112,7 @@ pub struct ColumnPlan {
     pub name: String,
     pub type_name: String,
     pub reading: Reading,
+    pub exactness: Exactness,
     /// Whether the host has to convert what was read to the type.
     pub cast: bool,
 }
@@ -108,7 +140,7 @@ impl Table {
     pub fn look_at(sample: Part, whole: bool, config: &Config) -> Result<Self, Misfit> {
         let mut sample = Some(sample);
         let read = || -> Result<Part, Never> { Ok(sample.take().unwrap_or_default()) };
-        let mut records = Records::new(read, Place::START, config.delimiter as u8);
+        let mut records = Records::new(read, Place::START, config.delimiter as u8, config.max_record_bytes);
         let names = match records.next() {
             Ok(Some((line, fields))) => header(fields).map_err(|why| Misfit::Broken { line, why })?,
             Ok(None) => return Err(Misfit::Broken { line: 1, why: "the file is empty: it has no header".into() }),
@@ -118,12 +150,14 @@ impl Table {
         if let Some(name) = config.columns.keys().find(|name| !names.contains(name)) {
             return Err(Misfit::Column(format!("columns.{name}: the file has no such column, only {}", names.join(", "))));
         }
+        records.keep_empty_lines = names.len() == 1;
         let first_row = records.place();
         let (types, row_bytes) = infer(&mut records, names.len(), whole, config);
         let columns = names.into_iter().zip(types).map(|(name, inferred)| {
             let type_name = config.columns.get(&name).map_or(inferred, String::as_str).to_owned();
             let (reading, cast) = Reading::for_type(&type_name);
-            ColumnPlan { name, type_name, reading, cast }
+            let exactness = if config.columns.contains_key(&name) { Exactness::Given } else { Exactness::Inferred };
+            ColumnPlan { name, type_name, reading, exactness, cast }
         });
         Ok(Self { columns: columns.collect(), first_row, row_bytes })
     }
@@ -133,17 +167,19 @@ impl Table {
     where
         F: FnMut() -> Result<Part, E>,
     {
-        let mut columns: Vec<Column> = self.columns.iter().map(|plan| Column::new(plan.reading, config.batch_rows)).collect();
+        let mut columns: Vec<Column> = self.columns.iter().map(|plan| Column::new(plan.reading, plan.exactness, config.batch_rows)).collect();
         let mut lines = Vec::with_capacity(config.batch_rows);
         let mut bytes = 0;
+        let mut quoted = Vec::new();
         while lines.len() < config.batch_rows && bytes < MAX_BATCH_BYTES {
             let Some((line, fields)) = records.next()? else { return Ok(Rows { columns, lines, more: false }) };
             if fields.len() != columns.len() {
                 let why = format!("{} fields, where the header has {}", fields.len(), columns.len());
                 return Err(Failure::Broken { line, why });
             }
+            quoted.clear();
             for (index, (column, field)) in columns.iter_mut().zip(fields.iter()).enumerate() {
-                if config.is_null(field) {
+                if config.is_null(field) && !in_quotes(&fields, index, config, &mut quoted) {
                     column.push_null();
                 } else if let Err(expected) = column.push(field) {
                     return Err(Failure::Broken { line, why: self.misfit(index, field, expected) });
@@ -162,6 +198,17 @@ impl Table {
         let hint = if plan.reading == Reading::Text { "" } else { "; name its type in `columns`, such as \"string\"" };
         format!("column {:?} ({}): {text:?} is not {expected}{hint}", plan.name, plan.type_name)
     }
+}
+
+/// Whether a field is in quotes, and so what it says is meant, though it looks like a null. `quoted` is empty before the first call.
+fn in_quotes(fields: &Fields<'_>, index: usize, config: &Config, quoted: &mut Vec<bool>) -> bool {
+    if config.quoted_nulls {
+        return false;
+    }
+    if quoted.is_empty() {
+        fields.quoted(config.delimiter as u8, quoted);
+    }
+    quoted[index]
 }
 
 fn header(fields: Fields<'_>) -> Result<Vec<String>, String> {
@@ -185,24 +232,32 @@ where
     let mut inferences = vec![Inference::default(); columns];
     let begin = records.place().offset;
     let mut rows = 0;
-    let mut before: Vec<Vec<u8>> = Vec::new();
+    let mut before: Vec<Option<Vec<u8>>> = Vec::new();
+    let mut quoted = Vec::new();
     // Rows that are broken say nothing of the types: reading them will tell. The last row of a part of the file may be cut: it only
     // counts once another has begun.
     while let Ok(Some((_, fields))) = records.next() {
-        add(&mut inferences, &before, config);
-        before = if fields.len() == columns { fields.iter().map(<[u8]>::to_vec).collect() } else { Vec::new() };
+        add(&mut inferences, &before);
+        quoted.clear();
+        before.clear();
+        if fields.len() == columns {
+            before.extend(fields.iter().enumerate().map(|(index, field)| {
+                let null = config.is_null(field) && !in_quotes(&fields, index, config, &mut quoted);
+                (!null).then(|| field.to_vec())
+            }));
+        }
         rows += 1;
     }
     if whole {
-        add(&mut inferences, &before, config);
+        add(&mut inferences, &before);
     }
     let row_bytes = (records.place().offset - begin) as f64 / f64::from(rows.max(1));
     (inferences.iter().map(|inference| inference.type_name()).collect(), row_bytes)
 }
 
-fn add(inferences: &mut [Inference], fields: &[Vec<u8>], config: &Config) {
+fn add(inferences: &mut [Inference], fields: &[Option<Vec<u8>>]) {
     for (inference, field) in inferences.iter_mut().zip(fields) {
-        if !config.is_null(field) {
+        if let Some(field) = field {
             inference.add(field);
         }
     }

@@ -1,6 +1,7 @@
 //! A record processor that renames, drops, sets and filters on JSON records.
 
 mod mapping;
+mod number;
 mod record;
 
 use std::cell::RefCell;

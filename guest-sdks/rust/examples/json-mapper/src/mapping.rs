@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::number::Number;
 use crate::record::Record;
 
 /// What is done to each record, in the order of the fields.
@@ -26,7 +27,49 @@ pub struct Mapping {
 struct Condition {
     field: String,
     op: Comparison,
-    value: Value,
+    value: Operand,
+}
+
+/// What a field is compared with; a number as it is written.
+#[derive(Deserialize)]
+#[serde(try_from = "Box<RawValue>")]
+enum Operand {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(String),
+}
+
+impl TryFrom<Box<RawValue>> for Operand {
+    type Error = String;
+
+    fn try_from(raw: Box<RawValue>) -> Result<Self, String> {
+        Self::parse(&raw)?.ok_or_else(|| "keep_if.value: give a string, a number, a boolean or null".into())
+    }
+}
+
+impl Operand {
+    /// Read a value; `None` for an array or an object.
+    fn parse(raw: &RawValue) -> Result<Option<Self>, String> {
+        let text = raw.get();
+        Ok(match text.as_bytes().first() {
+            Some(b'n') => Some(Self::Null),
+            Some(b't') => Some(Self::Bool(true)),
+            Some(b'f') => Some(Self::Bool(false)),
+            Some(b'"') => Some(Self::Text(serde_json::from_str(text).map_err(|error| error.to_string())?)),
+            Some(b'[' | b'{') => None,
+            _ => Some(Self::Number(Number::parse(text).ok_or_else(|| format!("{text} cannot be compared"))?)),
+        })
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "a boolean",
+            Self::Number(_) => "a number",
+            Self::Text(_) => "a text",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -54,12 +97,7 @@ impl Mapping {
         if let Some((name, _)) = self.set.iter().find(|(_, value)| type_name(value).is_none()) {
             return Err(format!("set.{name}: give a string, a number or a boolean"));
         }
-        match &self.keep_if {
-            Some(Condition { value: Value::Array(_) | Value::Object(_), .. }) => {
-                Err("keep_if.value: give a string, a number, a boolean or null".into())
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Append to `output` what becomes of a record. Returns whether the record is kept; if not, nothing was appended.
@@ -127,11 +165,14 @@ impl Mapping {
 
 impl Condition {
     fn holds(&self, field: Option<&RawValue>) -> Result<bool, String> {
-        let field = match field {
-            Some(raw) => serde_json::from_str(raw.get()).map_err(|error| format!("{}: {error}", self.field))?,
-            None => Value::Null,
+        let order = match field {
+            Some(raw) => match Operand::parse(raw).map_err(|error| format!("keep_if: {}: {error}", self.field))? {
+                Some(value) => self.compare(&value)?,
+                None if matches!(self.value, Operand::Null) => None,
+                None => return Err(self.mismatch("an array or an object")),
+            },
+            None => self.compare(&Operand::Null)?,
         };
-        let order = compare(&field, &self.value);
         Ok(match self.op {
             Comparison::Equal => order == Some(Ordering::Equal),
             Comparison::NotEqual => order != Some(Ordering::Equal),
@@ -141,19 +182,26 @@ impl Condition {
             Comparison::GreaterOrEqual => order.is_some_and(Ordering::is_ge),
         })
     }
-}
 
-/// How two values compare; `None` when they are of different kinds, or of one without an order.
-fn compare(left: &Value, right: &Value) -> Option<Ordering> {
-    match (left, right) {
-        (Value::Null, Value::Null) => Some(Ordering::Equal),
-        (Value::Bool(left), Value::Bool(right)) => Some(left.cmp(right)),
-        (Value::String(left), Value::String(right)) => Some(left.cmp(right)),
-        (Value::Number(left), Value::Number(right)) => match (left.as_i64(), right.as_i64()) {
-            (Some(left), Some(right)) => Some(left.cmp(&right)),
-            _ => left.as_f64()?.partial_cmp(&right.as_f64()?),
-        },
-        _ => None,
+    /// How a field's value compares with the condition's; `None` where one is null and the other not, or without an order.
+    fn compare(&self, field: &Operand) -> Result<Option<Ordering>, String> {
+        Ok(match (field, &self.value) {
+            (Operand::Null, Operand::Null) => Some(Ordering::Equal),
+            (Operand::Null, _) | (_, Operand::Null) => None,
+            (Operand::Bool(left), Operand::Bool(right)) => Some(left.cmp(right)),
+            (Operand::Text(left), Operand::Text(right)) => Some(left.cmp(right)),
+            (Operand::Number(left), Operand::Number(right)) => left.compare(right),
+            // Long decimals are texts in JSON, and so is what is not finite.
+            (Operand::Text(left), Operand::Number(right)) => match Number::parse(left) {
+                Some(left) => left.compare(right),
+                None => return Err(self.mismatch("a text that is no number")),
+            },
+            (other, _) => return Err(self.mismatch(other.kind())),
+        })
+    }
+
+    fn mismatch(&self, found: &str) -> String {
+        format!("keep_if: {:?} is {found}, and `value` is {}: give a value of the same kind", self.field, self.value.kind())
     }
 }
 
@@ -161,7 +209,9 @@ fn type_name(value: &Value) -> Option<&'static str> {
     match value {
         Value::String(_) => Some("string"),
         Value::Bool(_) => Some("bool"),
-        Value::Number(number) => Some(if number.is_i64() { "int64" } else { "double" }),
+        Value::Number(number) if number.is_i64() => Some("int64"),
+        Value::Number(number) if number.is_u64() => Some("uint64"),
+        Value::Number(_) => Some("double"),
         _ => None,
     }
 }
@@ -221,6 +271,37 @@ mod tests {
     fn an_absent_field_is_like_null() {
         let config = r#"{"keep_if":{"field":"a","op":"!=","value":null}}"#;
         assert_eq!(map(config, r#"{"b":1}"#).unwrap(), None);
+    }
+
+    #[test]
+    fn decimals_that_are_texts_compare_as_numbers() {
+        let config = r#"{"keep_if":{"field":"a","op":">=","value":10}}"#;
+        assert_eq!(map(config, r#"{"a":"9.50"}"#).unwrap(), None);
+        assert!(map(config, r#"{"a":"100.00"}"#).unwrap().is_some());
+        assert!(map(config, r#"{"a":"Infinity"}"#).unwrap().is_some());
+        assert_eq!(map(config, r#"{"a":"NaN"}"#).unwrap(), None);
+    }
+
+    #[test]
+    fn every_digit_of_a_number_counts() {
+        let config = r#"{"keep_if":{"field":"a","op":">","value":9007199254740992}}"#;
+        assert!(map(config, r#"{"a":9007199254740993}"#).unwrap().is_some());
+        let config = r#"{"keep_if":{"field":"a","op":"==","value":18446744073709551616}}"#;
+        assert_eq!(map(config, r#"{"a":18446744073709551615}"#).unwrap(), None);
+    }
+
+    #[test]
+    fn values_of_different_kinds_are_an_error() {
+        for (value, record) in [("10", r#"{"a":"x"}"#), ("10", r#"{"a":true}"#), (r#""10""#, r#"{"a":10}"#), ("true", r#"{"a":[1]}"#)] {
+            let config = format!(r#"{{"keep_if":{{"field":"a","op":"!=","value":{value}}}}}"#);
+            assert!(map(&config, record).unwrap_err().contains("\"a\""), "{value} {record}");
+        }
+        assert!(map(r#"{"keep_if":{"field":"a","op":"!=","value":10}}"#, r#"{"a":null}"#).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_condition_compares_with_plain_values_only() {
+        assert!(serde_json::from_str::<Mapping>(r#"{"keep_if":{"field":"a","op":"==","value":[1]}}"#).is_err());
     }
 
     #[test]

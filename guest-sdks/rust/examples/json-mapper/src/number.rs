@@ -1,0 +1,137 @@
+//! Numbers of any length, compared as they are written: no digit is lost to a binary fraction.
+
+use std::cmp::Ordering;
+
+/// A number of JSON, or one of the words for what JSON has no number for.
+#[derive(Clone, Debug)]
+pub enum Number {
+    NotANumber,
+    /// In order: minus infinity, the finite ones, infinity.
+    Infinite { negative: bool },
+    Finite(Decimal),
+}
+
+/// 0.DIGITS times ten to the power of `magnitude`; no digits for zero.
+#[derive(Clone, Debug)]
+pub struct Decimal {
+    negative: bool,
+    digits: Vec<u8>,
+    magnitude: i64,
+}
+
+impl Number {
+    /// Read a number in JSON's form, or `NaN`, `Infinity`, `-Infinity`.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "NaN" => Some(Self::NotANumber),
+            "Infinity" => Some(Self::Infinite { negative: false }),
+            "-Infinity" => Some(Self::Infinite { negative: true }),
+            _ => Decimal::parse(text).map(Self::Finite),
+        }
+    }
+
+    /// How two numbers compare; `None` where one of them is not a number.
+    pub fn compare(&self, other: &Self) -> Option<Ordering> {
+        match (self, other) {
+            (Self::NotANumber, _) | (_, Self::NotANumber) => None,
+            (Self::Finite(left), Self::Finite(right)) => Some(left.compare(right)),
+            _ => Some(self.rank().cmp(&other.rank())),
+        }
+    }
+
+    fn rank(&self) -> i8 {
+        match self {
+            Self::Infinite { negative: true } => -1,
+            Self::Infinite { negative: false } => 1,
+            _ => 0,
+        }
+    }
+}
+
+impl Decimal {
+    fn parse(text: &str) -> Option<Self> {
+        let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
+            None => (text, 0),
+        };
+        let (whole, fraction) = match mantissa.split_once('.') {
+            Some((_, "")) => return None,
+            Some(parts) => parts,
+            None => (mantissa, ""),
+        };
+        if whole.is_empty() || !whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let all = || whole.bytes().chain(fraction.bytes());
+        let zeros = all().take_while(|byte| *byte == b'0').count();
+        let mut digits: Vec<u8> = all().skip(zeros).collect();
+        digits.truncate(digits.iter().rposition(|byte| *byte != b'0').map_or(0, |last| last + 1));
+        let magnitude = exponent.checked_add(whole.len() as i64)?.checked_sub(zeros as i64)?;
+        Some(Self { negative: negative && !digits.is_empty(), digits, magnitude })
+    }
+
+    fn compare(&self, other: &Self) -> Ordering {
+        let sign = |number: &Self| match (number.digits.is_empty(), number.negative) {
+            (true, _) => 0,
+            (false, true) => -1,
+            (false, false) => 1,
+        };
+        let order = sign(self).cmp(&sign(other));
+        if order.is_ne() || self.digits.is_empty() {
+            return order;
+        }
+        let size = self.magnitude.cmp(&other.magnitude).then_with(|| self.digits.cmp(&other.digits));
+        if self.negative { size.reverse() } else { size }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(left: &str, right: &str) -> Option<Ordering> {
+        Number::parse(left).unwrap().compare(&Number::parse(right).unwrap())
+    }
+
+    #[test]
+    fn numbers_compare_by_value() {
+        for (small, large) in [
+            ("9.50", "10"),
+            ("9.50", "100.00"),
+            ("-100", "-9.5"),
+            ("-1", "0"),
+            ("0", "0.001"),
+            ("9007199254740992", "9007199254740993"),
+            ("18446744073709551615", "18446744073709551616"),
+            ("0.10000000000000000001", "0.10000000000000000002"),
+            ("9e2", "1e3"),
+            ("-Infinity", "-1e400"),
+            ("1e400", "Infinity"),
+            ("-Infinity", "Infinity"),
+        ] {
+            assert_eq!(order(small, large), Some(Ordering::Less), "{small} {large}");
+            assert_eq!(order(large, small), Some(Ordering::Greater), "{large} {small}");
+        }
+    }
+
+    #[test]
+    fn one_number_written_in_two_ways_is_equal() {
+        for (left, right) in [("10", "10.00"), ("1e2", "100"), ("0.5", "5E-1"), ("0", "-0.0"), ("0", "0e9"), ("Infinity", "Infinity")] {
+            assert_eq!(order(left, right), Some(Ordering::Equal), "{left} {right}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_compares_with_nothing() {
+        assert_eq!(order("NaN", "NaN"), None);
+        assert_eq!(order("NaN", "1"), None);
+    }
+
+    #[test]
+    fn other_texts_are_no_numbers() {
+        for text in ["", "-", ".", ".5", "5.", "1e", "x", "1x", "--1", "+1", " 1", "inf", "1e99999999999999999999"] {
+            assert!(Number::parse(text).is_none(), "{text:?}");
+        }
+    }
+}

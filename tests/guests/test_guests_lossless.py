@@ -1,0 +1,135 @@
+"""csv-source and json-mapper keep what they read, or say where and why not."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from dataflare import DirectoryGrant, Grants, Host, PluginError
+
+COMPONENTS = Path(__file__).parents[2] / "guest-sdks/rust/components"
+
+
+@pytest.fixture(scope="module")
+def host():
+    with Host() as host:
+        yield host
+
+
+def read(host, folder, text, **config):
+    (folder / "in.csv").write_bytes(text.encode() if isinstance(text, str) else text)
+    grants = Grants(files={"data": DirectoryGrant(path=folder)})
+    with host.load(COMPONENTS / "csv-source.wasm", config={"path": "data/in.csv", **config}, grants=grants) as source:
+        return pa.Table.from_batches([chunk.rows for chunk in source.chunks()])
+
+
+def mapped(host, rows, **config):
+    with host.load(COMPONENTS / "json-mapper.wasm", config=config) as mapper:
+        return mapper.process_batch(rows)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "expected"),
+    [
+        (["01234", "9"], "string", ["01234", "9"]),
+        (["+493012345678901", "1"], "string", ["+493012345678901", "1"]),
+        (["18446744073709551615"], "string", ["18446744073709551615"]),
+        (["0.1000000000000000055", "1.5"], "string", ["0.1000000000000000055", "1.5"]),
+        (["NA", "null"], "string", ["NA", "null"]),
+        (['""', "", "x"], "string", ["", None, "x"]),
+        (["9223372036854775807", "-1"], "int64", [2**63 - 1, -1]),
+        (["1.5", "2"], "double", [1.5, 2.0]),
+    ],
+)
+def test_csv_source_keeps_what_a_column_holds(host, tmp_path, values, kind, expected):
+    column = read(host, tmp_path, "k,a\n" + "".join(f"1,{value}\n" for value in values))["a"]
+    assert (str(column.type), column.to_pylist()) == (kind, expected)
+
+
+def test_csv_source_keeps_empty_lines_of_one_column(host, tmp_path):
+    assert read(host, tmp_path, 'a\r\nx\r\n\r\n""\r\ny\r\n').to_pydict() == {"a": ["x", None, "", "y"]}
+    assert read(host, tmp_path, "a\n1\n\n2\n", batch_rows=1).to_pydict() == {"a": [1, None, 2]}
+
+
+def test_csv_source_takes_records_up_to_its_limit(host, tmp_path):
+    text = f"a,b\n1,{'x' * 3_000_000}\n2,y\n"
+    assert read(host, tmp_path, text).num_rows == 2
+    with pytest.raises(PluginError, match="line 2: longer than max_record_bytes = 1000"):
+        read(host, tmp_path, text, max_record_bytes=1000)
+
+
+def test_csv_source_says_when_a_late_value_would_be_changed(host, tmp_path):
+    text = "k,a\n" + "1,11111\n" * 200_000 + "1,01234\n"
+    with pytest.raises(PluginError, match=r'line 200002: column "a" \(int64\): "01234"'):
+        read(host, tmp_path, text)
+
+
+def state_after_first_chunk(host, folder, text):
+    (folder / "in.csv").write_text(text)
+    grants = Grants(files={"data": DirectoryGrant(path=folder)})
+    config = {"path": "data/in.csv", "batch_rows": 2}
+    with host.load(COMPONENTS / "csv-source.wasm", config=config, grants=grants) as source:
+        return next(iter(source.chunks())).state
+
+
+def resume(host, folder, text, state):
+    (folder / "in.csv").write_text(text)
+    grants = Grants(files={"data": DirectoryGrant(path=folder)})
+    with host.load(COMPONENTS / "csv-source.wasm", config={"path": "data/in.csv"}, grants=grants) as source:
+        return [row for chunk in source.chunks(state) for row in chunk.rows.to_pylist()]
+
+
+def test_a_state_of_another_file_is_refused_though_a_record_begins_at_its_byte(host, tmp_path):
+    state = state_after_first_chunk(host, tmp_path, "a,b\n1,2\n3,4\n5,6\n")
+    assert resume(host, tmp_path, "a,b\n1,2\n3,4\n5,6\n7,8\n", state) == [{"a": 5, "b": 6}, {"a": 7, "b": 8}]
+    for other in ("b,a\n1,2\n3,4\n5,6\n", "a,b\n1,2\n3,9\n5,6\n"):
+        with pytest.raises(PluginError, match="is not the file that the state is of"):
+            resume(host, tmp_path, other, state)
+
+
+def test_a_file_that_is_shortened_while_csv_source_reads_it_is_an_error(host, tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text("a,b\n" + "1,2\n" * 3_000_000)
+    grants = Grants(files={"data": DirectoryGrant(path=tmp_path)})
+    with host.load(COMPONENTS / "csv-source.wasm", config={"path": "data/in.csv"}, grants=grants) as source:
+        chunks = iter(source.chunks())
+        next(chunks)
+        with path.open("r+b") as file:
+            file.truncate(8_000_000)
+        with pytest.raises(PluginError, match="changed while it was read"):
+            list(chunks)
+
+
+@pytest.mark.parametrize("precision", [10, 30])
+def test_json_mapper_compares_decimals_as_numbers(host, precision):
+    amounts = pa.array([Decimal("9.50"), Decimal("100.00"), Decimal("-3.25"), None], pa.decimal128(precision, 2))
+    rows = pa.record_batch({"amt": amounts})
+    kept = mapped(host, rows, keep_if={"field": "amt", "op": ">=", "value": 10})
+    assert kept["amt"].to_pylist() == [Decimal("100.00")]
+    assert kept.schema == rows.schema
+
+
+def test_json_mapper_compares_every_digit_of_integers(host):
+    rows = pa.record_batch({"n": pa.array([2**53, 2**53 + 1, -(2**63)], pa.int64())})
+    assert mapped(host, rows, keep_if={"field": "n", "op": ">", "value": 2**53})["n"].to_pylist() == [2**53 + 1]
+
+
+def test_json_mapper_keeps_what_is_not_finite(host):
+    rows = pa.record_batch(
+        {
+            "x": pa.array([float("nan"), float("inf"), float("-inf"), 1.5, None]),
+            "f": pa.array([float("nan"), float("-inf"), 2.5, None, 0.1], pa.float32()),
+            "t": ["NaN", "Infinity", "-Infinity", None, "x"],
+        }
+    )
+    assert repr(mapped(host, rows).to_pydict()) == repr(rows.to_pydict())
+    kept = mapped(host, rows, keep_if={"field": "x", "op": ">", "value": 1})
+    assert kept["x"].to_pylist() == [float("inf"), 1.5]
+
+
+def test_json_mapper_refuses_to_compare_values_of_different_kinds(host):
+    with pytest.raises(PluginError, match="of the same kind"):
+        mapped(host, pa.record_batch({"a": ["x"]}), keep_if={"field": "a", "op": "<", "value": 1})

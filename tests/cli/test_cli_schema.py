@@ -6,7 +6,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from dataflare.cli.main import app
+from dataflare.cli.app import app
 
 
 @pytest.fixture

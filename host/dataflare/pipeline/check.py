@@ -15,6 +15,7 @@ from dataflare.pipeline.config_schema import misfits
 from dataflare.pipeline.connectors import ReadNode, WriteNode
 from dataflare.pipeline.failures import NodeFailed
 from dataflare.pipeline.models import PluginNode
+from dataflare.pipeline.reading.inputs import find_files
 from dataflare.pipeline.report import RunReport
 from dataflare.pipeline.specification import Specification
 from dataflare.runtime.host import Host
@@ -67,7 +68,8 @@ def _problems(specification: Specification, host: Host, admitted: AdmittedPipeli
                     found += _refused(specification, name, key, text, "jsonl", admitted.files.check_output)
         elif isinstance(node, ReadNode):
             found += _input_problems(specification, name, node)
-            found += _refused(specification, name, "read", node.read, node.connector, _look_at(admitted.files))
+            for path in find_files(specification.file.parent, node.read, some=False):
+                found += _refused(specification, name, "read", str(path), node.connector, _look_at(admitted.files))
         elif isinstance(node, WriteNode):
             found += _output_problems(specification, name, "write", node.write, node)
             found += _refused(specification, name, "write", node.write, node.connector, admitted.files.check_output)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from dataflare.data.schemas import SchemaError, parse_type
@@ -168,9 +168,12 @@ class ArrowWriteOptions(Strict):
 class ReadNode(Strict):
     """A file that is read, or several with the same columns."""
 
-    read: FilePath | Annotated[list[FilePath], Field(min_length=1, max_length=10_000)] = Field(
-        description="A path relative to this file, a pattern such as `data/*.csv`, or a list of these."
-    )
+    read: Annotated[
+        Annotated[FilePath, Tag("|path")]
+        | Annotated[list[FilePath], Field(min_length=1, max_length=10_000), Tag("|paths")],
+        # Told apart before they are checked, so that an error speaks of one of them.
+        Discriminator(lambda value: "|paths" if isinstance(value, list) else "|path"),
+    ] = Field(description="A path relative to this file, a pattern such as `data/*.csv`, or a list of these.")
 
     @property
     def input_name(self) -> None:

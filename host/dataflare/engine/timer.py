@@ -24,6 +24,7 @@ __all__ = ["Timer", "Watch"]
 
 _TICK_S: Final = 0.005
 _START_S: Final = 10.0
+_END_S: Final = 1.0
 _MAIN_LOOKS_S: Final = 0.03
 """How often Python looks for signals while the main thread is within a call."""
 _OTHERS_LOOK_S: Final = 0.5
@@ -115,7 +116,8 @@ class Timer:
         self._closed = True
         beat = self._beat
         beat.wake()
-        while beat.runs and beat.thread != threading.get_ident():
+        until_s = time.monotonic() + _END_S
+        while beat.runs and beat.thread != threading.get_ident() and time.monotonic() < until_s:
             time.sleep(_TICK_S / 10)
 
     def __del__(self) -> None:

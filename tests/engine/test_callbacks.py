@@ -20,15 +20,16 @@ call = Caller(engine.load(echo(PrimT("u32")), name="kit"))
 call()
 stop = threading.Event()
 def send():
+    time.sleep(0.5)  # until the main thread has started this one, and calls
     while not stop.is_set():
         time.sleep(random.random() * 0.002)
         os.kill(os.getpid(), signal.{name})
 calls = signals = 0
 try:
     threading.Thread(target=send, daemon=True).start()
-    while calls < 2000:
+    while calls < 2000 or signals < 3:
         try:
-            while calls < 2000:
+            while calls < 2000 or signals < 3:
                 assert call() == 7
                 calls += 1
         except Raised:

@@ -1,16 +1,19 @@
 //! A record processor that renames, drops, sets and filters on JSON records.
 
+mod columns;
+mod condition;
 mod mapping;
 mod number;
 mod record;
 
 use std::cell::RefCell;
 
+use columns::Columns;
 use dataflare_plugin::{parse_config, report_panics};
 use mapping::Mapping;
 
 use dataflare::data::batches::{from_json_lines, Batch};
-use dataflare::data::schemas::{Field, Schema};
+use dataflare::data::schemas::Schema;
 use dataflare::host::logging::{log, Level};
 use exports::dataflare::plugin::lifecycle::{Error, Guest as Lifecycle, Health, Metadata};
 use exports::dataflare::plugin::processor::Guest as Processor;
@@ -69,40 +72,25 @@ impl Processor for Plugin {
     }
 
     fn process_batch(input: Batch) -> Result<Batch, Error> {
-        MAPPING.with_borrow(|mapping| {
-            let schema = output_schema(mapping, input.schema()).map_err(Error::InvalidInput)?;
-            let lines = input.to_json_lines().map_err(Error::Data)?;
-            drop(input);
-            let mut output = String::with_capacity(lines.len() + lines.len() / 4);
-            for (row, line) in lines.lines().enumerate() {
-                if mapping.apply(line, &mut output).map_err(|message| Error::InvalidInput(format!("row {row}: {message}")))? {
-                    output.push('\n');
-                }
-            }
-            drop(lines);
-            from_json_lines(&output, Some(&schema)).map_err(Error::Data)
+        MAPPING.with_borrow(|mapping| match Columns::plan(mapping, input.schema())? {
+            columns if columns.are_enough() => columns.map(input),
+            columns => map_records(mapping, input, &columns.schema()),
         })
     }
 }
 
-/// The schema of the records that the mapping makes of records of this schema: what is not set keeps its type.
-fn output_schema(mapping: &Mapping, input: Schema) -> Result<Schema, String> {
-    let mut fields: Vec<Field> = Vec::with_capacity(input.fields.len());
-    for field in input.fields {
-        let Some(name) = mapping.new_name(&field.name) else { continue };
-        if fields.iter().any(|other| other.name == name) {
-            return Err(format!("two fields would be named {name:?}"));
-        }
-        fields.push(Field { name: name.into(), ..field });
-    }
-    for (name, type_name) in mapping.set_types() {
-        let field = Field { name: name.into(), type_name: type_name.into(), nullable: true, metadata: Vec::new() };
-        match fields.iter_mut().find(|other| other.name == name) {
-            Some(other) => *other = field,
-            None => fields.push(field),
+/// Map a batch record by record, as JSON.
+fn map_records(mapping: &Mapping, input: Batch, schema: &Schema) -> Result<Batch, Error> {
+    let lines = input.to_json_lines().map_err(Error::Data)?;
+    drop(input);
+    let mut output = String::with_capacity(lines.len() + lines.len() / 4);
+    for (row, line) in lines.lines().enumerate() {
+        if mapping.apply(line, &mut output).map_err(|message| Error::InvalidInput(format!("row {row}: {message}")))? {
+            output.push('\n');
         }
     }
-    Ok(Schema { fields, metadata: input.metadata })
+    drop(lines);
+    from_json_lines(&output, Some(schema)).map_err(Error::Data)
 }
 
 export!(Plugin);

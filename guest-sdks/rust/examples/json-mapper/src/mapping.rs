@@ -1,91 +1,22 @@
 //! What is done to each record.
 
-use std::cmp::Ordering;
-
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::number::Number;
+use crate::condition::Condition;
 use crate::record::Record;
 
 /// What is done to each record, in the order of the fields.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mapping {
-    keep_if: Option<Condition>,
+    pub keep_if: Option<Condition>,
     drop: Vec<String>,
     rename: Map<String, Value>,
     lowercase: Vec<String>,
     uppercase: Vec<String>,
     set: Map<String, Value>,
-}
-
-/// A comparison of a field with a value.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Condition {
-    field: String,
-    op: Comparison,
-    value: Operand,
-}
-
-/// What a field is compared with; a number as it is written.
-#[derive(Deserialize)]
-#[serde(try_from = "Box<RawValue>")]
-enum Operand {
-    Null,
-    Bool(bool),
-    Number(Number),
-    Text(String),
-}
-
-impl TryFrom<Box<RawValue>> for Operand {
-    type Error = String;
-
-    fn try_from(raw: Box<RawValue>) -> Result<Self, String> {
-        Self::parse(&raw)?.ok_or_else(|| "keep_if.value: give a string, a number, a boolean or null".into())
-    }
-}
-
-impl Operand {
-    /// Read a value; `None` for an array or an object.
-    fn parse(raw: &RawValue) -> Result<Option<Self>, String> {
-        let text = raw.get();
-        Ok(match text.as_bytes().first() {
-            Some(b'n') => Some(Self::Null),
-            Some(b't') => Some(Self::Bool(true)),
-            Some(b'f') => Some(Self::Bool(false)),
-            Some(b'"') => Some(Self::Text(serde_json::from_str(text).map_err(|error| error.to_string())?)),
-            Some(b'[' | b'{') => None,
-            _ => Some(Self::Number(Number::parse(text).ok_or_else(|| format!("{text} cannot be compared"))?)),
-        })
-    }
-
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Null => "null",
-            Self::Bool(_) => "a boolean",
-            Self::Number(_) => "a number",
-            Self::Text(_) => "a text",
-        }
-    }
-}
-
-#[derive(Clone, Copy, Deserialize)]
-enum Comparison {
-    #[serde(rename = "==")]
-    Equal,
-    #[serde(rename = "!=")]
-    NotEqual,
-    #[serde(rename = "<")]
-    Less,
-    #[serde(rename = "<=")]
-    LessOrEqual,
-    #[serde(rename = ">")]
-    Greater,
-    #[serde(rename = ">=")]
-    GreaterOrEqual,
 }
 
 impl Mapping {
@@ -106,7 +37,7 @@ impl Mapping {
     pub fn apply(&self, input: &str, output: &mut String) -> Result<bool, String> {
         let record: Record = serde_json::from_str(input).map_err(|error| format!("not a JSON object: {error}"))?;
         if let Some(condition) = &self.keep_if {
-            if !condition.holds(record.get(&condition.field))? {
+            if !condition.holds(&record)? {
                 return Ok(false);
             }
         }
@@ -146,66 +77,43 @@ impl Mapping {
         self.rename.values().any(|to| to == name)
     }
 
-    /// The fields that are set, with the Arrow types of their values.
-    pub fn set_types(&self) -> impl Iterator<Item = (&str, &'static str)> {
-        self.set.iter().filter_map(|(name, value)| Some((name.as_str(), type_name(value)?)))
+    /// The fields that are set, with their values.
+    pub fn set_values(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.set.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// The value that a field is set to.
+    pub fn set_value(&self, name: &str) -> Option<&Value> {
+        self.set.get(name)
+    }
+
+    /// What becomes of the text of a field, by its new name; `None` where it stays.
+    pub fn case_of(&self, name: &str) -> Option<fn(&str) -> String> {
+        if self.lowercase.iter().any(|field| field == name) {
+            Some(str::to_lowercase)
+        } else if self.uppercase.iter().any(|field| field == name) {
+            Some(str::to_uppercase)
+        } else {
+            None
+        }
     }
 
     fn push_cased(&self, output: &mut String, name: &str, value: &RawValue) -> Result<(), String> {
-        let lower = self.lowercase.iter().any(|field| field == name);
-        if value.get().starts_with('"') && (lower || self.uppercase.iter().any(|field| field == name)) {
-            let text: String = serde_json::from_str(value.get()).map_err(|error| error.to_string())?;
-            push_json(output, &if lower { text.to_lowercase() } else { text.to_uppercase() })
-        } else {
-            output.push_str(value.get());
-            Ok(())
+        match self.case_of(name) {
+            Some(recase) if value.get().starts_with('"') => {
+                let text: String = serde_json::from_str(value.get()).map_err(|error| error.to_string())?;
+                push_json(output, &recase(&text))
+            }
+            _ => {
+                output.push_str(value.get());
+                Ok(())
+            }
         }
     }
 }
 
-impl Condition {
-    fn holds(&self, field: Option<&RawValue>) -> Result<bool, String> {
-        let order = match field {
-            Some(raw) => match Operand::parse(raw).map_err(|error| format!("keep_if: {}: {error}", self.field))? {
-                Some(value) => self.compare(&value)?,
-                None if matches!(self.value, Operand::Null) => None,
-                None => return Err(self.mismatch("an array or an object")),
-            },
-            None => self.compare(&Operand::Null)?,
-        };
-        Ok(match self.op {
-            Comparison::Equal => order == Some(Ordering::Equal),
-            Comparison::NotEqual => order != Some(Ordering::Equal),
-            Comparison::Less => order == Some(Ordering::Less),
-            Comparison::LessOrEqual => order.is_some_and(Ordering::is_le),
-            Comparison::Greater => order == Some(Ordering::Greater),
-            Comparison::GreaterOrEqual => order.is_some_and(Ordering::is_ge),
-        })
-    }
-
-    /// How a field's value compares with the condition's; `None` where one is null and the other not, or without an order.
-    fn compare(&self, field: &Operand) -> Result<Option<Ordering>, String> {
-        Ok(match (field, &self.value) {
-            (Operand::Null, Operand::Null) => Some(Ordering::Equal),
-            (Operand::Null, _) | (_, Operand::Null) => None,
-            (Operand::Bool(left), Operand::Bool(right)) => Some(left.cmp(right)),
-            (Operand::Text(left), Operand::Text(right)) => Some(left.cmp(right)),
-            (Operand::Number(left), Operand::Number(right)) => left.compare(right),
-            // Long decimals are texts in JSON, and so is what is not finite.
-            (Operand::Text(left), Operand::Number(right)) => match Number::parse(left) {
-                Some(left) => left.compare(right),
-                None => return Err(self.mismatch("a text that is no number")),
-            },
-            (other, _) => return Err(self.mismatch(other.kind())),
-        })
-    }
-
-    fn mismatch(&self, found: &str) -> String {
-        format!("keep_if: {:?} is {found}, and `value` is {}: give a value of the same kind", self.field, self.value.kind())
-    }
-}
-
-fn type_name(value: &Value) -> Option<&'static str> {
+/// The Arrow type of a value that a field is set to; `None` for what a field cannot be set to.
+pub fn type_name(value: &Value) -> Option<&'static str> {
     match value {
         Value::String(_) => Some("string"),
         Value::Bool(_) => Some("bool"),

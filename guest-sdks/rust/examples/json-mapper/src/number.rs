@@ -7,7 +7,9 @@ use std::cmp::Ordering;
 pub enum Number {
     NotANumber,
     /// In order: minus infinity, the finite ones, infinity.
-    Infinite { negative: bool },
+    Infinite {
+        negative: bool,
+    },
     Finite(Decimal),
 }
 
@@ -39,6 +41,32 @@ impl Number {
         }
     }
 
+    /// The number as a value of an Arrow type, in words that the type is read from; `None` where none of its values is
+    /// exactly this number, or it is not a type of numbers.
+    pub fn as_value_of(&self, type_name: &str) -> Option<String> {
+        let Self::Finite(decimal) = self else { return None };
+        let text = decimal.plain()?;
+        let exact = match type_name {
+            "int8" => text.parse::<i8>().is_ok(),
+            "int16" => text.parse::<i16>().is_ok(),
+            "int32" => text.parse::<i32>().is_ok(),
+            "int64" => text.parse::<i64>().is_ok(),
+            "uint8" => text.parse::<u8>().is_ok(),
+            "uint16" => text.parse::<u16>().is_ok(),
+            "uint32" => text.parse::<u32>().is_ok(),
+            "uint64" => text.parse::<u64>().is_ok(),
+            "float" => self.is_written(&text.parse::<f32>().ok()?.to_string()),
+            "double" => self.is_written(&text.parse::<f64>().ok()?.to_string()),
+            _ => fits_decimal(&text, type_name)?,
+        };
+        exact.then_some(text)
+    }
+
+    /// Whether a text is this number.
+    fn is_written(&self, text: &str) -> bool {
+        Self::parse(text).is_some_and(|other| self.compare(&other) == Some(Ordering::Equal))
+    }
+
     fn rank(&self) -> i8 {
         match self {
             Self::Infinite { negative: true } => -1,
@@ -48,7 +76,34 @@ impl Number {
     }
 }
 
+/// Whether a decimal type has places enough for a number in plain digits; `None` for any other type.
+fn fits_decimal(text: &str, type_name: &str) -> Option<bool> {
+    let places = type_name.strip_prefix("decimal128(").or_else(|| type_name.strip_prefix("decimal256("))?.strip_suffix(')')?;
+    let (precision, scale) = places.split_once(", ")?;
+    let (precision, scale): (usize, usize) = (precision.parse().ok()?, scale.parse().ok()?);
+    let digits = text.trim_start_matches('-');
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    Some(fraction.len() <= scale && whole.trim_start_matches('0').len() + scale <= precision)
+}
+
 impl Decimal {
+    /// The number in digits alone, without an exponent; `None` where it takes more than a few.
+    fn plain(&self) -> Option<String> {
+        const MOST: usize = 80;
+        let places = usize::try_from(self.magnitude.unsigned_abs()).ok()?;
+        if places > MOST || self.digits.len() > MOST {
+            return None;
+        }
+        let digits = std::str::from_utf8(&self.digits).ok()?;
+        let sign = if self.negative { "-" } else { "" };
+        Some(match (digits.len(), self.magnitude) {
+            (0, _) => "0".into(),
+            (_, ..=0) => format!("{sign}0.{}{digits}", "0".repeat(places)),
+            (length, _) if length <= places => format!("{sign}{digits}{}", "0".repeat(places - length)),
+            _ => format!("{sign}{}.{}", &digits[..places], &digits[places..]),
+        })
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {
@@ -82,7 +137,11 @@ impl Decimal {
             return order;
         }
         let size = self.magnitude.cmp(&other.magnitude).then_with(|| self.digits.cmp(&other.digits));
-        if self.negative { size.reverse() } else { size }
+        if self.negative {
+            size.reverse()
+        } else {
+            size
+        }
     }
 }
 
@@ -126,6 +185,37 @@ mod tests {
     fn what_is_not_a_number_compares_with_nothing() {
         assert_eq!(order("NaN", "NaN"), None);
         assert_eq!(order("NaN", "1"), None);
+    }
+
+    #[test]
+    fn a_number_is_a_value_of_the_types_that_hold_it_exactly() {
+        for (text, type_name, value) in [
+            ("10", "int8", Some("10")),
+            ("1e2", "int64", Some("100")),
+            ("10.00", "uint64", Some("10")),
+            ("-0.0", "uint8", Some("0")),
+            ("128", "int8", None),
+            ("-1", "uint64", None),
+            ("9.5", "int64", None),
+            ("18446744073709551615", "uint64", Some("18446744073709551615")),
+            ("18446744073709551616", "uint64", None),
+            ("0.1", "double", Some("0.1")),
+            ("0.1", "float", Some("0.1")),
+            ("0.10000000000000001", "double", None),
+            ("16777217", "float", None),
+            ("9007199254740993", "double", None),
+            ("1e400", "double", None),
+            ("9.5", "decimal128(10, 2)", Some("9.5")),
+            ("9.555", "decimal128(10, 2)", None),
+            ("-99999999.99", "decimal128(10, 2)", Some("-99999999.99")),
+            ("100000000", "decimal128(10, 2)", None),
+            ("0.01", "decimal256(2, 2)", Some("0.01")),
+            ("10", "decimal128(5, -1)", None),
+            ("1", "string", None),
+        ] {
+            assert_eq!(Number::parse(text).unwrap().as_value_of(type_name).as_deref(), value, "{text} {type_name}");
+        }
+        assert_eq!(Number::NotANumber.as_value_of("double"), None);
     }
 
     #[test]

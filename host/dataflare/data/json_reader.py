@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import re
 from typing import Any, Literal
 
@@ -32,6 +31,7 @@ from dataflare.data.views import text_values
 __all__ = ["decode_json_lines"]
 
 _MAX_TEXT_BYTES = 2**31 - 2
+_BYTES_AT_ONCE = 2**17  # of text that is looked through: what is made of them stays in the cache
 _BEHAVIOURS = {"drop": "ignore", "infer": "infer", "refuse": "error"}
 _ROW_IN_MESSAGE = re.compile(r" in row (\d+)$")
 _BASE64_TEXT = re.compile(rb"[A-Za-z0-9+/=]*")
@@ -104,7 +104,7 @@ def _check_width(lines: bytes, schema: pa.Schema | None, rows: int, max_bytes: i
 
 def _read(lines: bytes, schema: pa.Schema | None, extra: str) -> pa.RecordBatch:
     table = arrow_json.read_json(
-        io.BytesIO(lines),
+        pa.BufferReader(lines),
         # One block: a block is what a column's type is inferred from, and what rows are counted in.
         read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
         parse_options=arrow_json.ParseOptions(
@@ -118,8 +118,9 @@ def _read(lines: bytes, schema: pa.Schema | None, extra: str) -> pa.RecordBatch:
 
 def _object_lines(lines: bytes) -> npt.NDArray[np.int64]:
     """Check that every line holds one object, not nested too deeply; return each object's line, counted from 1."""
-    if _is_flat(lines):
-        return np.arange(1, lines.count(b"\n") + 1)
+    flat = _flat_lines(lines)
+    if flat is not None:
+        return np.arange(1, flat + 1)
     # Escaped quotes are blanked out, so that every quote left begins or ends a string.
     text = lines if b"\\" not in lines else lines.replace(b"\\\\", b"__").replace(b'\\"', b"__")
     data = np.frombuffer(text, np.uint8)
@@ -146,17 +147,22 @@ def _object_lines(lines: bytes) -> npt.NDArray[np.int64]:
     return objects
 
 
-def _is_flat(lines: bytes) -> bool:
-    """Whether each line is braced, and there is no other bracket that opens: then there is nothing to look for."""
-    count = lines.count(b"\n")
-    return (
-        lines.startswith(b"{")
-        and lines.endswith(b"}\n")
-        and b"[" not in lines
-        and lines.count(b"{") == count
-        and lines.count(b"\n{") == count - 1
-        and lines.count(b"}\n") == count
-    )
+def _flat_lines(lines: bytes) -> int | None:
+    """Count the lines where each is braced and nothing else opens: then there is nothing to look for; else `None`."""
+    if not (lines.startswith(b"{") and lines.endswith(b"}\n")) or b"[" in lines:
+        return None
+    data = np.frombuffer(lines, np.uint8)
+    count = opened = 0
+    for start in range(0, len(data), _BYTES_AT_ONCE):
+        part = data[start : start + _BYTES_AT_ONCE]
+        ends = np.flatnonzero(part == ord("\n")) + start
+        opened += int(np.count_nonzero(part == ord("{")))
+        count += len(ends)
+        last = len(ends) > 0 and ends[-1] == len(data) - 1
+        after = ends[:-1] if last else ends
+        if (data[ends - 1] != ord("}")).any() or (data[after + 1] != ord("{")).any() or opened > count + 1:
+            return None
+    return count if opened == count else None
 
 
 def _located(

@@ -279,3 +279,17 @@ def test_schema_that_json_cannot_fill_is_an_error_value(name):
 def test_any_text_gives_a_batch_or_an_error_value(text, schema):
     result = read(text, schema)
     assert result.error.case == "malformed" if isinstance(result, Err) else result.value.num_rows() >= 0
+
+
+def test_a_long_text_is_inferred_as_its_names_first_appear_with_texts_that_stay_texts():
+    rows = [{"n": i, "at": "2024-03-10T01:30:00-05:00", "x": 0.5} for i in range(3000)]
+    rows += [{"at": None, "late": "2024-03-10"}, {"at": "no time", "more": [1]}]
+    batch = read("".join(json.dumps(row) + "\n" for row in rows)).value.arrow
+    assert batch.schema.names == ["n", "at", "x", "late", "more"]
+    assert [str(field.type) for field in batch.schema][:4] == ["int64", "string", "double", "string"]
+    assert batch["at"].to_pylist() == [row.get("at") for row in rows]
+
+
+def test_a_long_text_that_does_not_fit_says_in_which_line():
+    rows = [{"at": "2024-03-10"}] * 5000 + [{"at": 7}]
+    assert "line 5001" in error("".join(json.dumps(row) + "\n" for row in rows))

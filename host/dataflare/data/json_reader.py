@@ -31,6 +31,7 @@ from dataflare.data.views import text_values
 __all__ = ["decode_json_lines"]
 
 _MAX_TEXT_BYTES = 2**31 - 2
+_HEAD_BYTES = 2**16
 _BYTES_AT_ONCE = 2**17  # of text that is looked through: what is made of them stays in the cache
 _BEHAVIOURS = {"drop": "ignore", "infer": "infer", "refuse": "error"}
 _ROW_IN_MESSAGE = re.compile(r" in row (\d+)$")
@@ -64,12 +65,13 @@ def decode_json_lines(
     if schema is not None:
         lines = without_quotes(lines, schema)
     try:
-        batch = _read(lines, wire, extra)
+        batch = _read(lines, wire, extra) if wire is not None else _infer(lines)
     except pa.ArrowException as error:
         raise _located(error, lines, wire, starts, extra) from error
     if extra == "infer" and schema is not None:
         more = [_as_text(field) for field in batch.schema if field.name not in schema.names]
-        return decode_json_lines(lines, pa.schema([*schema, *more]), max_bytes)
+        if more or not batch.schema.equals(wire):
+            return decode_json_lines(lines, pa.schema([*schema, *more]), max_bytes)
     if schema is None:
         plain = pa.schema([_as_text(field) for field in batch.schema])
         if plain.equals(batch.schema) and not any(_holds_nested_null(field.type) for field in plain):
@@ -116,6 +118,22 @@ def _read(lines: bytes, schema: pa.Schema | None, extra: str) -> pa.RecordBatch:
     return table.combine_chunks().to_batches()[0]
 
 
+def _infer(lines: bytes) -> pa.RecordBatch:
+    """Read with the types that the text has; what looks like a time stays a text, as far as the first lines show it."""
+    head = lines[: lines.find(b"\n", _HEAD_BYTES) + 1]
+    try:
+        seen = _read(head, None, "infer").schema if head else pa.schema([])
+    except pa.ArrowException:
+        return _read(lines, None, "infer")
+    texts = [_as_text(field) for field in seen if types.is_timestamp(field.type)]
+    if not texts:
+        return _read(lines, None, "infer")
+    batch = _read(lines, pa.schema(texts), "infer")
+    # What the reader was told of comes first; the order is that in which names first appear.
+    later = [name for name in batch.schema.names if name not in seen.names]
+    return batch.select([*seen.names, *later])
+
+
 def _object_lines(lines: bytes) -> npt.NDArray[np.int64]:
     """Check that every line holds one object, not nested too deeply; return each object's line, counted from 1."""
     flat = _flat_lines(lines)
@@ -123,14 +141,9 @@ def _object_lines(lines: bytes) -> npt.NDArray[np.int64]:
         return np.arange(1, flat + 1)
     # Escaped quotes are blanked out, so that every quote left begins or ends a string.
     text = lines if b"\\" not in lines else lines.replace(b"\\\\", b"__").replace(b'\\"', b"__")
-    data = np.frombuffer(text, np.uint8)
-    in_string = np.cumsum(data == ord('"'), dtype=np.uint8)  # counts modulo 256, of which one bit matters
-    folded = data | 0x20  # brackets fall together with braces
-    brackets = np.flatnonzero((folded == ord("{")) | (folded == ord("}")))
-    brackets = brackets[in_string[brackets] & 1 == 0]
-    steps = np.where(folded[brackets] == ord("{"), 1, -1)
+    brackets, ends = _brackets_and_ends(np.frombuffer(text, np.uint8))
+    steps = np.where(np.frombuffer(text, np.uint8)[brackets] & 2 != 0, 1, -1)  # of [{ and ]}, the former have this bit
     depths = np.cumsum(steps)
-    ends = np.flatnonzero(data == ord("\n"))
     if len(depths) and int(depths.max()) > MAX_DEPTH:
         line = int(np.searchsorted(ends, brackets[int((depths > MAX_DEPTH).argmax())])) + 1
         raise malformed(f"line {line}: nested deeper than {MAX_DEPTH} levels")
@@ -145,6 +158,23 @@ def _object_lines(lines: bytes) -> npt.NDArray[np.int64]:
     if len(objects) == 0 and lines.strip():
         raise malformed("line 1: not a JSON object")
     return objects
+
+
+def _brackets_and_ends(data: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Find the brackets and braces that are not within strings, and the line feeds."""
+    brackets, ends = [], []
+    in_string = np.uint8(0)
+    for start in range(0, len(data), _BYTES_AT_ONCE):
+        part = data[start : start + _BYTES_AT_ONCE]
+        quotes = np.cumsum(part == ord('"'), dtype=np.uint8)  # counts modulo 256, of which one bit matters
+        quotes += in_string
+        folded = part | 0x20  # brackets fall together with braces
+        found = np.flatnonzero((folded == ord("{")) | (folded == ord("}")))
+        brackets.append(found[quotes[found] & 1 == 0] + start)
+        ends.append(np.flatnonzero(part == ord("\n")) + start)
+        in_string = quotes[-1]
+    none = np.zeros(0, np.int64)
+    return np.concatenate([none, *brackets]), np.concatenate([none, *ends])
 
 
 def _flat_lines(lines: bytes) -> int | None:

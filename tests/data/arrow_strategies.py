@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from dataflare.data.guard.types import is_zero_width
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-NESTED_NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=":>"), min_size=1, max_size=6)
+NESTED_NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=":>"), min_size=1, max_size=6) | (
+    st.text("a:, '\"()<>[]=é", max_size=6).filter(
+        lambda name: ": " not in name and not name.endswith(":") and not name.startswith(">")
+    )
+)
+"""Names of nested fields that the notation can tell from what is around them: quotes, commas and colons among them."""
+MAP_NAMES = st.sampled_from(["key", "value", "v", "it's", "a, b", "'", "", "x: y", "('k')", "é\n"])
 UNITS = st.sampled_from(["s", "ms", "us", "ns"])
 
 INTEGERS = [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()]
@@ -37,6 +43,11 @@ def fields(types: st.SearchStrategy[pa.DataType]) -> st.SearchStrategy[pa.Field]
     return st.builds(field, NESTED_NAMES, types, st.booleans())
 
 
+def maps(key: pa.DataType, value: pa.DataType, is_sorted: bool, key_name: str, value_name: str) -> pa.MapType:
+    """A map whose own fields have these names."""
+    return pa.map_(pa.field(key_name, key, nullable=False), pa.field(value_name, value), keys_sorted=is_sorted)
+
+
 def any_types() -> st.SearchStrategy[pa.DataType]:
     """Every type that the notation can write."""
     flat = st.one_of(
@@ -53,7 +64,7 @@ def any_types() -> st.SearchStrategy[pa.DataType]:
             st.builds(pa.large_list, fields(inner)),
             st.builds(pa.list_, fields(st.sampled_from(FLAT[1:])), st.integers(1, 1000)),
             st.builds(pa.struct, st.lists(fields(inner), max_size=4)),
-            st.builds(lambda v, s: pa.map_(pa.string(), v, keys_sorted=s), inner, st.booleans()),
+            st.builds(maps, st.sampled_from(FLAT[1:]), inner, st.booleans(), MAP_NAMES, MAP_NAMES),
             st.builds(pa.dictionary, st.sampled_from(INTEGERS), st.sampled_from(FLAT[1:]), st.booleans()),
         ),
         max_leaves=6,

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import io
+
 import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arrow_strategies import NESTED_NAMES, any_types
@@ -18,9 +21,33 @@ def same(left: pa.DataType, right: pa.DataType) -> bool:
     return left.equals(right) or str(left) == str(right)
 
 
+@settings(max_examples=300)
 @given(any_types())
 def test_notation_of_a_type_gives_the_type_back(data_type):
     assert same(parse_type(str(data_type)), data_type)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "map<string, int64 ('v')>",
+        "map<string ('k'), list<item: int64> ('it's'), keys_sorted>",
+        "map<string, map<int8, double ('a, b')> ('x')>",
+        "struct<a:b: int64, x, y: string not null, : bool>",
+        "list<element: struct<q'>: int8>>",
+    ],
+)
+def test_names_within_a_type_stay(text):
+    assert str(parse_type(text)) == text
+
+
+def test_the_names_of_a_map_that_parquet_gives_are_read():
+    file = io.BytesIO()
+    table = pa.table({"m": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64()))})
+    parquet.write_table(table, file, store_schema=False)
+    read = parquet.read_schema(file)
+    assert str(read.field("m").type) == "map<string, int64 ('m')>"
+    assert from_wit(to_wit(read)).equals(read)
 
 
 LISTED = """bool|int8|int64|uint8|uint64|halffloat|float|double|string|large_string

@@ -362,6 +362,21 @@ def test_no_partial_file_is_taken_for_a_leftover_while_it_is_being_made(tmp_path
         cleaner.join()
 
 
+def test_a_partial_folder_that_is_removed_before_it_is_locked_is_made_anew(tmp_path, monkeypatch):
+    target, made = tmp_path / "out", []
+
+    def mkdir(path: Path, *args: object, real=Path.mkdir) -> None:
+        real(path)
+        made.append(path)
+        if len(made) == 1:
+            remove_leftovers(target)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    path, descriptor = create_partial_folder(target)
+    os.close(descriptor)
+    assert (len(made), made[1], path.is_dir()) == (2, path, True)
+
+
 def test_a_long_name_in_many_bytes_is_written(tmp_path):
     path = tmp_path / ("é" * 127)
     write("csv", path)

@@ -4,14 +4,16 @@
 type    = plain                                  bool, int8 ... uint64, halffloat, float, double, string, null ...
         | "timestamp[" unit [", tz=" zone] "]"   and the other types with a parameter in brackets
         | "list<" field ">" | "large_list<" field ">" | "fixed_size_list<" field ">[" size "]"
-        | "struct<" [field {", " field}] ">" | "map<" type ", " type [", keys_sorted"] ">"
+        | "struct<" [field {", " field}] ">"
+        | "map<" type [name] ", " type [name] [", keys_sorted"] [name] ">"
         | "dictionary<values=" type ", indices=" type ", ordered=" ("0" | "1") ">"
 field   = name ": " type [" not null"]
+name    = " ('" name "')"                        of a map's keys, values and entries, where it is not the usual one
 ```
 
-The notation carries no metadata of nested fields, and cannot tell a nested field whose name holds `: ` from two
-fields: such a name does not survive the way there and back. Nothing here keeps state: every function may run in any
-thread.
+The notation carries no metadata of nested fields, and not whether a map's values may be null. It escapes no names: one
+of a nested field that holds `: ` or begins with `>`, or of a map's field that holds `'), `, `')>` or `') (`, does not
+survive the way there and back. Nothing here keeps state: every function may run in any thread.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ _PARAMETRIC: tuple[tuple[re.Pattern[str], Callable[..., pa.DataType]], ...] = (
     (re.compile(r"decimal256\((\d{1,3}), (-?\d{1,3})\)"), lambda p, s: pa.decimal256(int(p), int(s))),
 )
 _PLAIN_NAME = re.compile(f"(?:{'|'.join(map(re.escape, sorted(_PLAIN, key=len, reverse=True)))})(?![a-z0-9_\\[])")
+_MAP_NAME = re.compile(r" \('(.*?)'\)(?=, |>| \(')", re.DOTALL)
 _FIXED_SIZE = re.compile(r">\[(\d{1,10})\]")
 _OTHER_NOTATIONS = {
     **{"utf8": "string", "str": "string", "large_utf8": "large_string", "bytes": "binary", "boolean": "bool"},
@@ -214,10 +217,13 @@ class _TypeParser:
             self.position = size.end()
             return pa.list_(item, int(size.group(1)))
         if self._skip("map<"):
-            key = self.type(depth)
+            key_type = self.type(depth)
+            key = pa.field(self._map_name("key"), key_type, nullable=False)
             self._expect(", ")
-            value = self.type(depth)
+            value_type = self.type(depth)
+            value = pa.field(self._map_name("value"), value_type)
             keys_sorted = self._skip(", keys_sorted")
+            self._map_name("entries")  # pyarrow makes no map with another one
             self._expect(">")
             return pa.map_(key, value, keys_sorted=keys_sorted)
         if self._skip("dictionary<values="):
@@ -249,6 +255,13 @@ class _TypeParser:
         self.position = end + 2
         data_type = self.type(depth)
         return pa.field(name, data_type, nullable=not self._skip(" not null"))
+
+    def _map_name(self, usual: str) -> str:
+        match = _MAP_NAME.match(self.text, self.position)
+        if match is None:
+            return usual
+        self.position = match.end()
+        return match.group(1)
 
     def _skip(self, token: str) -> bool:
         if not self.text.startswith(token, self.position):

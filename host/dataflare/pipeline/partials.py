@@ -51,7 +51,10 @@ def create_partial_folder(target: Path) -> tuple[Path, int]:
     for _ in range(_ATTEMPTS):
         path = _new_name(target)
         path.mkdir()
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # another process took it for a leftover before it could be locked
         if _hold(descriptor):
             return path, descriptor
         os.close(descriptor)

@@ -22,6 +22,7 @@ from dataflare import (
     Transformer,
     Validator,
 )
+from dataflare.runtime.host import Isolation
 from dataflare.toolchain.guests import load_project
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +39,8 @@ KINDS = {
 }
 
 pytestmark = pytest.mark.guests
+
+both = pytest.mark.parametrize("isolation", ["none", "process"])
 
 
 def component(name: str) -> Path:
@@ -84,15 +87,16 @@ def test_wrong_configuration_is_an_error_that_no_retry_mends(host: Host, name: s
 FILES = {"csv-source", "jsonl-destination"}
 
 
-def test_python_source_goes_on_from_its_state(host: Host):
+@both
+def test_python_source_goes_on_from_its_state(host: Host, isolation: Isolation):
     config = {"rows": 10, "batch_rows": 4, "column": "id", "start": 5}
-    with host.load(component("sequence-source"), config=config) as source:
+    with host.load(component("sequence-source"), config=config, isolation=isolation) as source:
         assert isinstance(source, Source)
         assert source.schema() == pa.schema([pa.field("id", pa.int64(), nullable=source.schema().field(0).nullable)])
         chunks = list(source.chunks())
         assert [chunk.rows["id"].to_pylist() for chunk in chunks] == [[5, 6, 7, 8], [9, 10, 11, 12], [13, 14]]
         assert [chunk.ended for chunk in chunks] == [False, False, True]
-    with host.load(component("sequence-source"), config=config) as again:
+    with host.load(component("sequence-source"), config=config, isolation=isolation) as again:
         assert isinstance(again, Source)
         assert [chunk.rows["id"].to_pylist() for chunk in again.chunks(chunks[0].state)] == [[9, 10, 11, 12], [13, 14]]
         with pytest.raises(PluginError) as caught:
@@ -100,9 +104,12 @@ def test_python_source_goes_on_from_its_state(host: Host):
         assert caught.value.error.case == "invalid-input"
 
 
-def test_javascript_transformer_keeps_rows_by_a_comparison(host: Host):
+@both
+def test_javascript_transformer_keeps_rows_by_a_comparison(host: Host, isolation: Isolation):
     rows = pa.record_batch({"n": pa.array([1, None, 3, 4], pa.int64()), "s": ["a", "b", "c", "d"]})
-    with host.load(component("filter-rows"), config={"column": "n", "op": ">=", "value": 3}) as plugin:
+    with host.load(
+        component("filter-rows"), config={"column": "n", "op": ">=", "value": 3}, isolation=isolation
+    ) as plugin:
         assert isinstance(plugin, Transformer)
         assert plugin.output_schema(rows.schema) == rows.schema
         assert plugin.transform(rows).to_pydict() == {"n": [3, 4], "s": ["c", "d"]}
@@ -112,8 +119,9 @@ def test_javascript_transformer_keeps_rows_by_a_comparison(host: Host):
         assert plugin.transform(rows).num_rows == 2
 
 
-def test_javascript_processor_maps_records_and_batches_alike(host: Host):
-    with host.load(component("normalize-records")) as plugin:
+@both
+def test_javascript_processor_maps_records_and_batches_alike(host: Host, isolation: Isolation):
+    with host.load(component("normalize-records"), isolation=isolation) as plugin:
         assert isinstance(plugin, Processor)
         one = plugin.process('{"Name": "  Ada   Lovelace ", "n": 1.50}')
         assert one is not None
@@ -125,13 +133,14 @@ def test_javascript_processor_maps_records_and_batches_alike(host: Host):
         assert caught.value.error.case == "invalid-input"
 
 
-def test_python_validator_names_rows_and_counts_all(host: Host):
+@both
+def test_python_validator_names_rows_and_counts_all(host: Host, isolation: Isolation):
     rules = [
         {"name": "positive", "column": "n", "min": 0, "not_null": True, "max_violations": 1},
         {"name": "known", "column": "s", "one_of": ["a", "b"], "severity": "warning"},
     ]
     rows = pa.record_batch({"n": pa.array([1, -1, None, -2], pa.int64()), "s": ["a", "c", "b", None]})
-    with host.load(component("range-validator"), config={"rules": rules}) as plugin:
+    with host.load(component("range-validator"), config={"rules": rules}, isolation=isolation) as plugin:
         assert isinstance(plugin, Validator)
         assert [(rule.name, rule.severity) for rule in plugin.rules()] == [("positive", "error"), ("known", "warning")]
         report = plugin.validate(rows)

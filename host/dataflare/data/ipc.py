@@ -36,6 +36,7 @@ _SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
 _CODECS: Final = ("lz4", "zstd")
 _MAGIC: Final = b"ARROW1"
 _REMEMBERED_BYTES: Final = 2**17
+_GROWS_TO_BYTES: Final = 2**20
 _SPAN: Final = np.dtype([("first", "<i8"), ("second", "<i8")])
 _BLOCK: Final = np.dtype([("offset", "<i8"), ("head", "<i4"), ("padding", "<i4"), ("body", "<i8")])
 _BUFFERS: Final = {
@@ -46,10 +47,21 @@ _BUFFERS: Final = {
 
 def encode_stream(batch: pa.RecordBatch) -> pa.Buffer:
     """Write a batch as a stream: its schema, and this one batch."""
-    sink = pa.BufferOutputStream()
+    if batch.get_total_buffer_size() < _GROWS_TO_BYTES:
+        sink = pa.BufferOutputStream()
+        _write_stream(sink, batch)
+        return sink.getvalue()
+    # A stream that grows copies what it has, again and again.
+    counted = pa.MockOutputStream()
+    _write_stream(counted, batch)
+    buffer = pa.allocate_buffer(counted.size())
+    _write_stream(pa.FixedSizeBufferWriter(buffer), batch)
+    return buffer
+
+
+def _write_stream(sink: pa.NativeFile, batch: pa.RecordBatch) -> None:
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
-    return sink.getvalue()
 
 
 def decode_stream(encoded: Any, max_bytes: int) -> pa.RecordBatch:

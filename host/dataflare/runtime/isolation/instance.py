@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from dataflare import budgets, errors
 from dataflare.budgets import HostBudget, OverHostBytes, OverTime
-from dataflare.data import batches
 from dataflare.engine.convert import MISFITS, explain
 from dataflare.engine.instance import CallStats
 from dataflare.engine.tally import Tally
@@ -37,7 +36,7 @@ from dataflare.runtime.isolation import spawn
 from dataflare.runtime.isolation.channel import Channel, Message, Packed
 from dataflare.runtime.isolation.deadline import remaining_s, until
 from dataflare.runtime.isolation.wire import BrokenWire, TooLarge, Wire, make_memory
-from dataflare.runtime.isolation.worker_task import Task
+from dataflare.runtime.isolation.worker_task import SERVED_HERE, Task
 from dataflare.runtime.ports import HostFunctions
 
 __all__ = ["IsolatedInstance"]
@@ -282,7 +281,7 @@ class IsolatedInstance:
         function = self._host.get(interface, {}).get(name)
         imported = self._shape.imports.get(interface)
         func = None if imported is None else imported.funcs.get(name)
-        if function is None or func is None or interface == batches.INTERFACE:
+        if function is None or func is None or interface in SERVED_HERE:
             raise BrokenWire("a call of what was not granted")
         counts = self._counts
         counts.host_calls += 1

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from dataflare.data import batches
 from dataflare.engine.layout import MEMORY_BYTES
 from dataflare.engine.types import Shape
 from dataflare.errors import ConfigError
 from dataflare.limits import Limits
 from dataflare.runtime.isolation.instance import IsolatedInstance
-from dataflare.runtime.isolation.worker_task import Task
+from dataflare.runtime.isolation.worker_task import SERVED_HERE, Task
 from dataflare.runtime.ports import Component, HostFunctions
 
 __all__ = ["IsolatedComponent"]
@@ -82,7 +81,7 @@ class IsolatedComponent:
         """
         functions: dict[str, dict[str, tuple[bool, bool]]] = {}
         for interface, imported in self.shape.imports.items():
-            if interface == batches.INTERFACE:
+            if interface in SERVED_HERE:
                 continue
             for name in imported.funcs:
                 function = host.get(interface, {}).get(name)

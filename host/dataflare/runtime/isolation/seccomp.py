@@ -55,6 +55,8 @@ _TABLE: Final[dict[str, tuple[int | None, int | None]]] = {
     "ppoll": (271, 73),
     "prctl": (157, 167),
     "pread64": (17, 67),
+    "preadv": (295, 69),
+    "preadv2": (327, 286),
     "prlimit64": (302, 261),
     "pwrite64": (18, 68),
     "read": (0, 63),
@@ -123,7 +125,8 @@ ALLOWED: Final[dict[str, tuple[Rule, ...]]] = {
     "madvise": (Rule(2, values=_ADVICE),),
     **dict.fromkeys(("munmap", "brk"), ()),
     # Descriptors that it has.
-    **dict.fromkeys(("readv", "lseek", "fstat", "close"), ()),
+    **dict.fromkeys(("preadv", "readv", "lseek", "fstat", "close"), ()),
+    "preadv2": (Rule(5, within=0),),  # without flags, as `preadv`; what Python makes of that
     "fcntl": (Rule(1, values=(1, 3)),),  # F_GETFD, F_GETFL
     # Threads, within this process.
     "clone": (Rule(0, within=_THREAD_FLAGS, has=_THREAD_NEEDS),),

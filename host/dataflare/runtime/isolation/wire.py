@@ -177,11 +177,11 @@ class Wire:
 
     def _load(self, size: int) -> pa.Buffer:
         current().require(size)
-        parts: list[bytes] = []
-        while size:
-            part = os.pread(self._memory, min(size, _MAX_TRANSFER), sum(map(len, parts)))
-            if not part:
+        buffer = pa.allocate_buffer(size)
+        rest, at = memoryview(buffer), 0
+        while rest:
+            taken = os.preadv(self._memory, [rest[:_MAX_TRANSFER]], at)
+            if not taken:
                 raise BrokenWire("bytes that are not there")
-            parts.append(part)
-            size -= len(part)
-        return pa.py_buffer(parts[0] if len(parts) == 1 else b"".join(parts))
+            rest, at = rest[taken:], at + taken
+        return buffer

@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 
 import dataflare.data
 import dataflare.engine
-from dataflare.data import batches
 from dataflare.engine.component import Component
 from dataflare.engine.engine import Engine
 from dataflare.engine.instance import CallStats, Instance
@@ -24,15 +23,16 @@ from dataflare.errors import DataflareError, PluginError, PluginFault
 from dataflare.runtime.isolation.channel import Channel
 from dataflare.runtime.isolation.jail import JailIncomplete, confine
 from dataflare.runtime.isolation.wire import TooLarge, Wire
-from dataflare.runtime.isolation.worker_task import Task
+from dataflare.runtime.isolation.worker_task import SERVED_HERE, Task
 
-__all__ = ["Remote", "main"]
+__all__ = ["Remote", "load_late", "main"]
 
 _LATE_MODULES: Final = (
     "_strptime",
     "encodings.ascii",
     "encodings.latin_1",
     "linecache",
+    "numpy.ma",
     "pyarrow.compute",
     "traceback",
 )
@@ -80,7 +80,9 @@ class _Worker:
             del self._binary
             resources = component.shape.resources
             self._channel = Channel(self._wire, self, resources, max_batch_bytes=task.max_batch_bytes)
-            _load_late()
+            # Before it is confined: this imports what serves them.
+            functions = self._functions(component)
+            load_late()
             try:
                 in_force = confine(
                     data_bytes=task.data_bytes,
@@ -95,7 +97,7 @@ class _Worker:
             self.tell("confined", in_force)
             try:
                 instance = component.instantiate(
-                    self._functions(component), limits=limits, stderr=lambda line: self.tell("stderr", line)
+                    functions, limits=limits, stderr=lambda line: self.tell("stderr", line)
                 )
             except Exception as error:
                 self._failed(error, CallStats())
@@ -123,12 +125,15 @@ class _Worker:
         return False
 
     def _functions(self, component: Component) -> dict[str, dict[str, Callable[..., Any]]]:
-        """What the plugin gets: batches are handled here, everything else by the host."""
+        """What the plugin gets: work on batches is done here, everything else by the host."""
         made = {
             interface: {name: self._proxy(component, interface, name, *marks) for name, marks in functions.items()}
             for interface, functions in self._task.functions.items()
         }
-        made[batches.INTERFACE] = batches.imports(max_batch_bytes=self._task.max_batch_bytes)
+        for interface, module in SERVED_HERE.items():
+            if interface in component.shape.imports:
+                imports = importlib.import_module(module).imports
+                made[interface] = imports(max_batch_bytes=self._task.max_batch_bytes)
         return made
 
     def _proxy(
@@ -165,7 +170,7 @@ class _Worker:
         self.tell("failed", kind, message, hint, export, backtrace, astuple(stats), alive)
 
 
-def _load_late() -> None:
+def load_late() -> None:
     """Import what is imported late, and have Arrow look for time zones: later, no file can be found by its name."""
     for package in (dataflare.data, dataflare.engine):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):

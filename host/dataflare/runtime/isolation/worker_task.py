@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Final
 
 from dataflare.limits import Limits
 
-__all__ = ["Task"]
+__all__ = ["SERVED_HERE", "Task"]
+
+SERVED_HERE: Final[Mapping[str, str]] = {
+    "dataflare:data/batches@1.0.0": "dataflare.data.batches",
+    "dataflare:data/expressions@1.0.0": "dataflare.data.expressions.interface",
+}
+"""The interfaces that a worker serves itself, and the modules whose `imports` makes their functions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,6 +84,8 @@ def command(
             ) as host:
                 if key := os.environ.get("DATAFLARE_KEY"):
                     host.protect(key, "a signing key")
+                for each in env_files or ():
+                    host.protect(each, "a file of variables")
                 if check:
                     _check(specification, host, as_json=as_json, quiet=quiet)
                     return

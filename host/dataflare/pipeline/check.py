@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import glob
+import functools
 import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from dataflare.errors import ConfigError, DataflareError, WorldMismatch
 from dataflare.limits import Limits
@@ -64,15 +64,12 @@ def _problems(specification: Specification, host: Host, admitted: AdmittedPipeli
                 found.append(_at(specification, error, name, "plugin"))
             for key in ("violations", "rejects"):
                 if (text := getattr(node, key)) is not None:
-                    found += _output_problems(specification, name, key, text, node)
-                    found += _refused(specification, name, key, text, "jsonl", admitted.files.check_output)
+                    found += _output_problems(specification, name, key, text, "jsonl", admitted.files)
         elif isinstance(node, ReadNode):
-            found += _input_problems(specification, name, node)
-            for path in find_files(specification.file.parent, node.read, some=False):
-                found += _refused(specification, name, "read", str(path), node.connector, _look_at(admitted.files))
+            allow = functools.partial(admitted.files.check_input, connector=node.connector)
+            found += _input_problems(specification, name, node, allow)
         elif isinstance(node, WriteNode):
-            found += _output_problems(specification, name, "write", node.write, node)
-            found += _refused(specification, name, "write", node.write, node.connector, admitted.files.check_output)
+            found += _output_problems(specification, name, "write", node.write, node.connector, admitted.files)
     if len(kinds) == sum(isinstance(each, PluginNode) for each in specification.pipeline.nodes.values()):
         try:
             specification.check_kinds(kinds)
@@ -86,24 +83,6 @@ def _kind(specification: Specification, host: Host, node: PluginNode) -> str:
     if inspection.kind is None:
         raise WorldMismatch("; ".join(inspection.problems), component=node.plugin)
     return inspection.kind
-
-
-def _look_at(files: ConnectorFiles) -> Callable[..., object]:
-    def look(path: Path, *, connector: str) -> None:
-        if files.is_restricted:
-            files.open_input(path, connector=connector).close()
-
-    return look
-
-
-def _refused(
-    specification: Specification, name: str, key: str, text: str, connector: str, look: Callable[..., object]
-) -> Iterator[DataflareError]:
-    """What the policy does not let a connector read or write."""
-    try:
-        look(specification.path(text), connector=connector)
-    except DataflareError as error:
-        yield _at(specification, error, name, key)
 
 
 def _plugin_problems(
@@ -155,16 +134,25 @@ def config_error(specification: Specification, name: str, schema: str) -> Config
     return ConfigError(what + rest, where=where, hint=hint)
 
 
-def _input_problems(specification: Specification, name: str, node: ReadNode) -> Iterator[ConfigError]:
+def _input_problems(
+    specification: Specification, name: str, node: ReadNode, allow: Callable[[Path], object]
+) -> Iterator[DataflareError]:
     where = specification.where("nodes", name, "read")
-    named: Any = node.read
-    for text in named if isinstance(named, list) else [named]:
+    for text in [node.read] if isinstance(node.read, str) else node.read:
         path = specification.path(text)
-        paths = [path] if os.path.lexists(path) else list(map(Path, glob.glob(str(path), recursive=True)))
-        if not paths:
+        try:
+            paths = find_files(specification.folder, text, some=False, allow=allow)
+            for each in paths:
+                allow(each)
+        except DataflareError as error:
+            # Nothing more is said of what the pipeline may not read, not even whether it is there.
+            yield _at(specification, error, name, "read")
+            continue
+        if not [each for each in paths if os.path.lexists(each)]:
             siblings = ", ".join(sorted(os.listdir(path.parent))[:10]) if path.parent.is_dir() else ""
             hint = f"in its folder there are {siblings}" if siblings else f"there is no folder {path.parent}"
             yield ConfigError(f"node {name!r} reads {path}, which is not there", where=where, hint=hint)
+            continue
         for each in paths:
             if why := _why_unreadable(each):
                 yield ConfigError(f"node {name!r} cannot read {each}: {why}", where=where)
@@ -180,8 +168,16 @@ def _why_unreadable(path: Path) -> str:
     return "" if os.access(path, os.R_OK) else "Permission denied"
 
 
-def _output_problems(specification: Specification, name: str, key: str, text: str, node: Any) -> Iterator[ConfigError]:
+def _output_problems(
+    specification: Specification, name: str, key: str, text: str, connector: str, files: ConnectorFiles
+) -> Iterator[DataflareError]:
     path = specification.path(text)
+    node = specification.pipeline.nodes[name]
+    try:
+        files.check_output(path, connector=connector)
+    except DataflareError as error:
+        yield _at(specification, error, name, key)
+        return
     where = specification.where("nodes", name, key)
     parted = bool(getattr(node, "partition_by", ()))
     if path.is_dir() != parted and path.exists():

@@ -35,6 +35,8 @@ Place: TypeAlias = Callable[[Path], Path | None]
 
 _MOST_LINKS: Final = 40
 _COPIED_BYTES: Final = 2**20
+# Without O_NONBLOCK, a pipe that took a file's place would be waited for.
+_EXISTING: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Output(Protocol):
@@ -198,9 +200,10 @@ class AtomicFile:
             raise DataError("exists, and you may not write to it", file=str(self.path), hint="change its permissions")
 
     def _copy_existing(self, file: IO[bytes]) -> None:
-        with open(os.open(self._target, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as existing:
+        with open(os.open(self._target, _EXISTING), "rb") as existing:
             while part := existing.read(_COPIED_BYTES):
                 file.write(part)
+        file.flush()  # sinks look at what is there
 
     def _take_over_permissions(self, descriptor: int) -> None:
         before = self._before

@@ -28,14 +28,14 @@ def create_partial_file(target: Path, mode: int) -> tuple[Path, int]:
         mode: Permission bits, from which the process's umask takes some away.
 
     Returns:
-        The file, and its descriptor, open for writing. The file is locked until the descriptor is closed.
+        The file, and its descriptor, open for writing and reading. The file is locked until the descriptor is closed.
 
     Raises:
         OSError: It cannot be made.
     """
     for _ in range(_ATTEMPTS):
         path = _new_name(target)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         if _hold(descriptor):
             return path, descriptor
         os.close(descriptor)

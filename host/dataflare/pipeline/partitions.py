@@ -40,6 +40,8 @@ _WAITING_BYTES: Final = 128 * 2**20
 _PART: Final = re.compile(r"part-([0-9a-f]+-)?\d+\.[a-z]+")
 _RENAME_EXCHANGE: Final = 2
 _AT_FDCWD: Final = -100
+# Others may have put a link in the place of a folder, which would lead rows out of the output.
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _Values: TypeAlias = tuple[str | None, ...]
 
@@ -194,7 +196,7 @@ class PartitionedFolder:
         number = self._parts.get(values, -1)
         if self._goes_on and number >= 0:
             path = folder / f"part-{self._prefix}{number}.{self._extension}"
-            return _Part(path, path.open("ab"), "appended")
+            return _Part(path, path.open("a+b"), "appended")
         folder.mkdir(parents=True, exist_ok=True)
         self._parts[values] = number = number + 1
         self._files += 1
@@ -247,15 +249,35 @@ class PartitionedFolder:
         moved: list[Path] = []
         try:
             for folder, _, files in os.walk(staging):
-                target = self._path / Path(folder).relative_to(staging)
-                target.mkdir(exist_ok=True)
-                for name in files:
-                    os.rename(Path(folder) / name, target / name)
-                    moved.append(target / name)
+                below = Path(folder).relative_to(staging)
+                target = _open_folder(self._path, below.parts)
+                try:
+                    for name in files:
+                        os.rename(Path(folder) / name, name, dst_dir_fd=target)
+                        moved.append(self._path / below / name)
+                finally:
+                    os.close(target)
         except BaseException:
             for path in moved:
                 path.unlink(missing_ok=True)
             raise
+
+
+def _open_folder(path: Path, parts: Sequence[str]) -> int:
+    """Open a folder below another one, by way of no link; what is missing is made."""
+    descriptor = os.open(path, _FOLDER)
+    for part in parts:
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, dir_fd=descriptor)
+            below = os.open(part, _FOLDER, dir_fd=descriptor)
+        except NotADirectoryError as error:
+            what = f"holds {part!r}, which is a link or a file, where a folder of rows should be"
+            raise DataError(what, file=str(path), hint="put a folder in its place, or name another output") from error
+        finally:
+            os.close(descriptor)
+        descriptor = below
+    return descriptor
 
 
 def _check_columns(path: Path, schema: pa.Schema, columns: Sequence[str]) -> None:

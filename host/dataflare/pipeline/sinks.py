@@ -6,7 +6,6 @@ import csv
 import io
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import IO, Any, Final, Protocol, TypeAlias
 
 import orjson
@@ -95,8 +94,8 @@ class _CsvSink:
         self._columns = ColumnWriter(schema, "CSV", str(output.path))
         goes_on = _has_contents(output)
         if goes_on:
-            _check_csv_header(output.path, schema.names, options.delimiter)
-            if not _ends_with_line_feed(output.path):
+            _check_csv_header(output, schema.names, options.delimiter)
+            if not _ends_with_line_feed(output):
                 output.file.write(b"\n")
         self._gate = _Gate(output.file)
         self._writer = arrow_csv.CSVWriter(
@@ -122,8 +121,8 @@ class _JsonLinesSink:
     def __init__(self, output: Output, schema: pa.Schema, options: Any) -> None:
         self._columns = ColumnWriter(schema, "JSON Lines", str(output.path))
         if _has_contents(output):
-            _check_json_lines(output.path)
-            if not _ends_with_line_feed(output.path):
+            _check_json_lines(output)
+            if not _ends_with_line_feed(output):
                 output.file.write(b"\n")
         self._file = output.file
 
@@ -215,20 +214,22 @@ def _require_file(output: Output, format_name: str) -> None:
         raise DataError(what, file=str(output.path), hint="write to a file, or write CSV or JSON Lines")
 
 
+# What is there already is read by the descriptor that is written to: a name may lead elsewhere by now.
+def _size(output: Output) -> int:
+    return os.fstat(output.file.fileno()).st_size
+
+
 def _has_contents(output: Output) -> bool:
-    return output.action == "appended" and output.path.stat().st_size > 0
+    return output.action == "appended" and _size(output) > 0
 
 
-def _ends_with_line_feed(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read() == b"\n"
+def _ends_with_line_feed(output: Output) -> bool:
+    return os.pread(output.file.fileno(), 1, _size(output) - 1) == b"\n"
 
 
-def _check_csv_header(path: Path, names: Sequence[str], delimiter: str) -> None:
+def _check_csv_header(output: Output, names: Sequence[str], delimiter: str) -> None:
     """Refuse to add rows to a CSV with other columns."""
-    with path.open("rb") as file:
-        start = file.read(_FIRST_LINES_BYTES).decode("utf-8-sig", "replace")
+    start = os.pread(output.file.fileno(), _FIRST_LINES_BYTES, 0).decode("utf-8-sig", "replace")
     try:
         header = next(csv.reader(io.StringIO(start, newline=""), delimiter=delimiter), [])
     except csv.Error:  # a field that is far too long is no column's name
@@ -236,19 +237,17 @@ def _check_csv_header(path: Path, names: Sequence[str], delimiter: str) -> None:
     if header != list(names):
         raise DataError(
             f"cannot be appended to: its header is {_listed(header)}, and the rows have {_listed(names)}",
-            file=str(path),
+            file=str(output.path),
             line=1,
             hint="write to another file, or replace this one: `if_exists: replace`",
         )
 
 
-def _check_json_lines(path: Path) -> None:
+def _check_json_lines(output: Output) -> None:
     """Refuse to add rows to what is not JSON Lines, or ends within a record."""
-    with path.open("rb") as file:
-        first = file.read(1)
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _LAST_LINE_BYTES))
-        last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
+    file = output.file.fileno()
+    first = os.pread(file, 1, 0)
+    last = os.pread(file, _LAST_LINE_BYTES, max(0, _size(output) - _LAST_LINE_BYTES)).rstrip(b"\n").rpartition(b"\n")[2]
     try:
         whole = first == b"{" and isinstance(orjson.loads(last), dict)
     except orjson.JSONDecodeError:
@@ -256,7 +255,7 @@ def _check_json_lines(path: Path) -> None:
     if not whole:
         raise DataError(
             "cannot be appended to: it is not JSON Lines, or its last line is not a whole record",
-            file=str(path),
+            file=str(output.path),
             hint="repair it, write to another file, or replace this one: `if_exists: replace`",
         )
 

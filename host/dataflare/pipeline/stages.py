@@ -191,7 +191,8 @@ def make_stage(specification: Specification, name: str, plugin: Any, files: Conn
         return _plugin_stage(specification, node, NodeReport(name, plugin.kind, node.plugin), plugin, files)
     if isinstance(node, ReadNode):
         # Each file that is read has to be one that a policy grants: the opener asks for each.
-        paths = find_files(specification.file.parent, node.read)
+        allow = functools.partial(files.check_input, connector=node.connector)
+        paths = find_files(specification.folder, node.read, allow=allow)
         source = open_source(node, paths, lambda path: files.open_input(path, connector=node.connector))
         shown = node.read if isinstance(node.read, str) else ", ".join(node.read)
         report = NodeReport(name, "source", f"{node.connector} {shown}", inferred=source.found.inferred)

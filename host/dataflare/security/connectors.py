@@ -106,6 +106,15 @@ class ConnectorFiles:
         self._record(connector, "open", f"directory:{name}#read", "allow", "/".join(parts))
         return os.fdopen(descriptor, "rb")
 
+    def check_input(self, path: Path, *, connector: str) -> None:
+        """Refuse a file, or a pattern of names, that may not be read, before anything is told about what is there.
+
+        Raises:
+            PermissionDenied: It is below no directory that is granted.
+        """
+        if self._granted is not None:
+            self._find(path, "read", connector)
+
     def check_output(self, path: Path, *, connector: str) -> None:
         """Refuse a file that may not be written, before anything is made of it.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, Final, TypeAlias
 
 from dataflare.pipeline.failures import DataError
 
@@ -15,6 +16,9 @@ __all__ = ["InputFile", "Opener", "find_files", "open_plain"]
 
 Opener: TypeAlias = Callable[[Path], IO[bytes]]
 """Opens a file for reading. A host with a policy gives its own, which looks at every path first."""
+
+
+_MOST_NAMES: Final = 1_000_000
 
 
 def open_plain(path: Path) -> IO[bytes]:
@@ -26,32 +30,79 @@ def open_plain(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def find_files(folder: Path, read: str | Sequence[str], *, some: bool = True) -> list[Path]:
+def find_files(
+    folder: Path, read: str | Sequence[str], *, some: bool = True, allow: Callable[[Path], object] = lambda _: None
+) -> list[Path]:
     """Find the files that a node reads.
 
     Args:
         folder: What relative paths are relative to.
         read: A path, a pattern (`*`, `?`, `[...]`, and `**` for any folders), or a list of these. A file whose name is
-            the pattern itself is taken literally.
+            the pattern itself is taken literally. A pattern finds no folder by way of a link.
         some: Whether a pattern has to match.
+        allow: Is asked about each path and pattern before anything is looked at; raises where it may not be read.
 
     Returns:
         Absolute paths; the matches of one pattern are sorted by name.
 
     Raises:
-        DataError: A pattern matches no file.
+        DataError: A pattern matches no file, or has to be compared with more than 1,000,000 names.
     """
     found: list[Path] = []
     for text in [read] if isinstance(read, str) else read:
         path = Path(os.path.abspath(folder / text))
+        allow(path)
         if not glob.has_magic(text) or path.exists():
             found.append(path)
             continue
-        matches = sorted(name for name in glob.glob(str(path), recursive=True) if os.path.isfile(name))
+        matches = sorted(_matches(Path(os.path.abspath(folder)), path))
         if not matches and some:
             raise DataError("no file matches this pattern", file=str(path), hint="`**` stands for any folders")
         found += map(Path, matches)
     return list(dict.fromkeys(found))
+
+
+def _matches(folder: Path, pattern: Path) -> Iterator[str]:
+    """Find the files that a pattern names; what it has in common with a folder is taken literally."""
+    # Links are not followed, and no place is looked at twice: a few links in a folder of data make endless paths.
+    start = Path(os.path.commonpath([folder, pattern]))
+    parts = pattern.relative_to(start).parts
+    waiting, done, names = [(str(start), 0)], set(), 0
+    while waiting:
+        if (place := waiting.pop()) in done:
+            continue
+        done.add(place)
+        around, at = place
+        part, is_last = parts[at], at == len(parts) - 1
+        if not is_last and not glob.has_magic(part):
+            waiting.append((os.path.join(around, part), at + 1))
+            continue
+        if part == "**" and not is_last:
+            waiting.append((around, at + 1))
+        for entry in _entries(around):
+            names += 1
+            if names > _MOST_NAMES:
+                what = f"would have to be compared with more than {_MOST_NAMES} names"
+                raise DataError(what, file=str(pattern), hint="name a smaller folder")
+            if entry.name.startswith(".") > part.startswith(".") or not _fits(entry.name, part):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                if part == "**" or not is_last:
+                    waiting.append((entry.path, at + (part != "**")))
+            elif is_last and os.path.isfile(entry.path):
+                yield entry.path
+
+
+def _fits(name: str, part: str) -> bool:
+    return part == "**" or fnmatch.fnmatchcase(name, part)
+
+
+def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from entries
+    except OSError:
+        return  # what cannot be looked at holds nothing that could be read
 
 
 class InputFile:

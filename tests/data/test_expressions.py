@@ -204,22 +204,26 @@ class TestColumns:
 
 class TestSort:
     def test_rows_are_ordered_and_equal_ones_keep_their_order(self) -> None:
-        made = relations.sort(ORDERS, [("day", True)], nulls_first=False)
+        made = relations.sort(ORDERS, [("day", True)], nulls_first=False, max_bytes=2**30)
         assert made.column("day").to_pylist() == [3, 2, 2, 2, 1, 1]
         assert made.column("amount").to_pylist() == [1.5, 8.0, 4.0, 3.0, 2.0, None]
 
     def test_nulls_stand_where_they_are_wanted(self) -> None:
         for first in (True, False):
-            amounts = relations.sort(ORDERS, [("amount", False)], nulls_first=first).column("amount").to_pylist()
+            amounts = (
+                relations.sort(ORDERS, [("amount", False)], nulls_first=first, max_bytes=2**30)
+                .column("amount")
+                .to_pylist()
+            )
             assert amounts.index(None) == (0 if first else 5)
 
     @pytest.mark.parametrize("keys", [[], [("a", False)] * 65])
     def test_keys_are_one_to_64(self, keys: list[tuple[str, bool]]) -> None:
-        assert "1 to 64 keys" in failure_of(relations.sort, ORDERS, keys, False)
+        assert "1 to 64 keys" in failure_of(relations.sort, ORDERS, keys, False, 2**30)
 
     def test_a_nested_column_has_no_order(self) -> None:
         batch = pa.RecordBatch.from_pydict({"a": [[1]]})
-        assert "flat, to sort by" in failure_of(relations.sort, batch, [("a", False)], False)
+        assert "flat, to sort by" in failure_of(relations.sort, batch, [("a", False)], False, 2**30)
 
     @given(st.lists(st.tuples(st.none() | st.integers(-3, 3), st.none() | st.sampled_from("ab")), max_size=20))
     @settings(max_examples=100, deadline=None)
@@ -227,7 +231,7 @@ class TestSort:
         batch = pa.RecordBatch.from_pydict(
             {"n": pa.array([n for n, _ in rows], pa.int64()), "t": pa.array([t for _, t in rows], pa.string())}
         )
-        made = relations.sort(batch, [("n", False), ("t", False)], nulls_first=False)
+        made = relations.sort(batch, [("n", False), ("t", False)], nulls_first=False, max_bytes=2**30)
         expected = sorted(rows, key=lambda row: (row[0] is None, row[0] or 0, row[1] is None, row[1] or ""))
         assert list(zip(made.column("n").to_pylist(), made.column("t").to_pylist(), strict=True)) == expected
 

@@ -42,12 +42,13 @@ ROOT: Final = Path(__file__).parents[2]
 NOW: Final = datetime(2026, 6, 1, tzinfo=UTC)
 WARM_UP: Final = 500
 GROWTH_BYTES: Final = 64 * 2**20
-IN_CHILDREN: Final = tuple(
-    ("arrow_targets", name)
-    for name in (
-        *("arrow-streams", "arrow-stream-words", "arrow-type-names", "json-lines", "arrow-files"),
-        *("arrow-stream-files", "arrow-connector", "parquet-connector", "csv-connector", "jsonl-connector"),
-    )
+_OF_ARROW: Final = (
+    *("arrow-streams", "arrow-stream-words", "arrow-type-names", "json-lines", "arrow-files"),
+    *("arrow-stream-files", "arrow-connector", "parquet-connector", "csv-connector", "jsonl-connector"),
+)
+IN_CHILDREN: Final = (
+    *(("arrow_targets", name) for name in _OF_ARROW),
+    *(("expression_targets", name) for name in ("expressions", "relations")),
 )
 """Modules and names of the targets that could end the process."""
 

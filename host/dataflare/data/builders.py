@@ -17,7 +17,7 @@ from dataflare.budgets import current
 from dataflare.data.casts import cast
 from dataflare.data.columns import column_index, empty_batch, find_column, owned, words_to_bitmap
 from dataflare.data.guard.arrays import MAX_ROWS, build
-from dataflare.data.guard.costs import ARRAY_BYTES, require
+from dataflare.data.guard.costs import ARRAY_BYTES, batch_row_sizes, require
 from dataflare.data.guard.types import MAX_COLUMNS
 from dataflare.data.schemas import SchemaError, parse_type
 from dataflare.data.shapes import DataFailure, malformed, other, out_of_range, too_large, wrong_type
@@ -171,6 +171,9 @@ def filter_rows(batch: pa.RecordBatch, mask: npt.NDArray[np.uint64]) -> pa.Recor
     rows = pa.Array.from_buffers(pa.bool_(), batch.num_rows, [None, bitmap])
     if batch.num_columns == 0:
         return empty_batch(rows.true_count).replace_schema_metadata(batch.schema.metadata)
+    if batch.nbytes > current().room():
+        kept = np.unpackbits(np.frombuffer(bitmap, np.uint8), count=batch.num_rows, bitorder="little").view(np.bool_)
+        current().require(int(batch_row_sizes(batch)[kept].sum()))
     try:
         return pa.RecordBatch.from_arrays([_filter(column, rows) for column in batch.columns], schema=batch.schema)
     except pa.ArrowException as error:

@@ -18,11 +18,12 @@ import pyarrow.compute as pc
 import pyarrow.json as arrow_json
 from pyarrow import types
 
+from dataflare.budgets import current
 from dataflare.data.columns import empty_batch, no_rows
 from dataflare.data.guard.arrays import admit
 from dataflare.data.guard.batches import admit_batch
 from dataflare.data.guard.costs import holds, row_bytes
-from dataflare.data.guard.types import MAX_DEPTH
+from dataflare.data.guard.types import MAX_COLUMNS, MAX_DEPTH
 from dataflare.data.guard.vetted import remember
 from dataflare.data.json_floats import without_quotes
 from dataflare.data.shapes import malformed, too_large, wrong_type
@@ -35,6 +36,11 @@ _HEAD_BYTES = 2**16
 _BYTES_AT_ONCE = 2**17  # of text that is looked through: what is made of them stays in the cache
 _BEHAVIOURS = {"drop": "ignore", "infer": "infer", "refuse": "error"}
 _ROW_IN_MESSAGE = re.compile(r" in row (\d+)$")
+_TEXT = re.compile(rb'"((?:[^"\\]|\\.)*)"([ \t\r]*:)?')
+_KEY_SPACE = re.compile(rb'"[ \t\r]+:')
+_FEW_KEYS = 100
+_TEXTS_BETWEEN_LOOKS = 65_536
+_NULL_BYTES = 4
 _BASE64_TEXT = re.compile(rb"[A-Za-z0-9+/=]*")
 
 
@@ -59,7 +65,7 @@ def decode_json_lines(
         raise too_large(f"{len(lines)} bytes of JSON are more than max_batch_bytes = {max_bytes}")
     starts = _object_lines(lines)
     wire = None if schema is None else pa.schema([pa.field(f.name, _wire_type(f.type, f.name)) for f in schema])
-    _check_width(lines, schema, len(starts), max_bytes)
+    _check_width(lines, schema, len(starts), max_bytes, infers=schema is None or extra == "infer")
     if len(starts) == 0:
         return empty_batch(0) if schema is None else no_rows(schema)
     if schema is not None:
@@ -96,12 +102,61 @@ def decode_json_lines(
     return batch
 
 
-def _check_width(lines: bytes, schema: pa.Schema | None, rows: int, max_bytes: int) -> None:
+def _check_width(lines: bytes, schema: pa.Schema | None, rows: int, max_bytes: int, *, infers: bool) -> None:
     """Refuse columns of a fixed width of which a few bytes of `null` would fill the memory."""
-    for field in schema or ():
+    if infers:
+        _check_keys(lines, rows, max_bytes)
+    if schema is None:
+        return
+    # Of a column that a line lacks there is a null in its row.
+    least = sum(_null_bytes(field.type) for field in schema)
+    if rows * least > max_bytes:
+        raise too_large(f"{rows} rows of {len(schema)} columns are larger than max_batch_bytes = {max_bytes}")
+    for field in schema:
         fixed = holds(field.type, lambda kind: types.is_fixed_size_list(kind) or types.is_fixed_size_binary(kind))
         if fixed and (rows + lines.count(b",")) * row_bytes(field.type) > max_bytes:
             raise too_large(f"column {field.name!r} of {field.type} could be larger than max_batch_bytes = {max_bytes}")
+
+
+def _check_keys(lines: bytes, rows: int, max_bytes: int) -> None:
+    """Refuse keys that differ from line to line: each becomes a column, with a null in every row that lacks it."""
+    most = max_bytes // (_NULL_BYTES * max(rows, 1))
+    if _KEY_SPACE.search(lines) is None:
+        keys = lines.count(b'":')
+        if keys <= most:
+            return
+        # Where all lines have the keys of the first, as nearly always, those are all there are.
+        end = max(lines.find(b"\n"), 0)
+        first = {match.group(1) for match in _TEXT.finditer(lines, 0, end) if match.group(2)}
+        if len(first) <= min(most, _FEW_KEYS) and sum(_key_count(lines, key) for key in first) == keys:
+            return
+    names: set[bytes] = set()
+    for number, match in enumerate(_TEXT.finditer(lines)):
+        if number % _TEXTS_BETWEEN_LOOKS == 0:
+            current().check_time()
+        if not match.group(2):
+            continue
+        names.add(match.group(1))
+        if len(names) > min(most, MAX_COLUMNS):
+            raise too_large(
+                f"{rows} lines with more than {len(names) - 1} different keys are larger than "
+                f"max_batch_bytes = {max_bytes}, or of more than {MAX_COLUMNS} columns"
+            )
+
+
+def _key_count(lines: bytes, key: bytes) -> int:
+    """How often a key is there as a whole, and not as the end of another one."""
+    return 0 if b"\\" in key else lines.count(b'"%b":' % key) - lines.count(b'\\"%b":' % key)
+
+
+def _null_bytes(data_type: pa.DataType) -> float:
+    """The least bytes of a null."""
+    if data_type.num_fields and not (types.is_list(data_type) or types.is_large_list(data_type)):
+        return sum(_null_bytes(data_type.field(i).type) for i in range(data_type.num_fields))
+    try:
+        return min(float(data_type.bit_width), 64.0) / 8
+    except ValueError:
+        return 4.0
 
 
 def _read(lines: bytes, schema: pa.Schema | None, extra: str) -> pa.RecordBatch:

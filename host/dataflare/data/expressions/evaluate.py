@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 import pyarrow as pa
 
@@ -28,6 +28,12 @@ _MAX_ARGUMENTS: Final = 1_000
 _MAX_OPTIONS: Final = 20
 _SLICE_BYTES: Final = 64 * 2**20
 """What one function may make of one slice of rows at most: more, and the slice is halved."""
+_LIVE_BYTES: Final = 256 * 2**20
+"""What all values of one slice may take that are still needed."""
+_SLICE_STEPS: Final = 2.0**26
+"""How long a function may take for one slice, in steps of about a nanosecond: more, and the slice is halved."""
+_ROW_STEPS: Final = 2.0**28
+"""How long it may take for one row: a function cannot be interrupted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,7 @@ def read_plan(nodes: Sequence[Any]) -> Plan:
         raise too_large(f"{len(nodes)} nodes are more than {MAX_NODES} in an expression")
     read: list[Node] = []
     for place, node in enumerate(nodes):
+        current().check_time()
         match node.case:
             case "column":
                 read.append(Column(node.value))
@@ -185,6 +192,7 @@ class Plan:
         needed = self._needed(roots)
         calls = [node for node in map(self._nodes.__getitem__, needed) if isinstance(node, Call)]
         columns = self._columns(batch, needed, max_bytes)
+        last = {argument: place for place in needed for argument in self._arguments(place)}
         room = float(max_bytes)
         rows = batch.num_rows
         step = min((call.function.rows for call in calls), default=max(rows, 1))
@@ -193,7 +201,7 @@ class Plan:
         while start < rows or (parts and not parts[0]):
             count = min(step, rows - start)
             try:
-                values = self._slice(columns, needed, roots, start, count, room)
+                values = self._slice(columns, last, needed, roots, start, count, room)
             except _SliceTooLarge:
                 step = max(1, count // 2)
                 continue
@@ -208,6 +216,10 @@ class Plan:
     def _check(self, root: int) -> None:
         if not 0 <= root < len(self._nodes):
             raise malformed(f"there is no node {root}: there are {len(self._nodes)}")
+
+    def _arguments(self, place: int) -> tuple[int, ...]:
+        node = self._nodes[place]
+        return node.arguments if isinstance(node, Call) else ()
 
     def _needed(self, roots: Sequence[int]) -> list[int]:
         """The nodes that some nodes need, in order."""
@@ -234,20 +246,17 @@ class Plan:
     def _slice(
         self,
         columns: Mapping[int, pa.Array],
+        last: Mapping[int, int],
         needed: Sequence[int],
         roots: Sequence[int],
         start: int,
         rows: int,
         room: float,
     ) -> list[pa.Array]:
-        """Compute the nodes for some rows."""
-        last = {
-            argument: place
-            for place in needed
-            if isinstance(node := self._nodes[place], Call)
-            for argument in node.arguments
-        }
+        """Compute the nodes for some rows; `last` is the last node that needs each."""
         values: dict[int, Any] = {}
+        sizes: dict[int, int] = {}
+        live = 0
         kept = set(roots)
         for place in needed:
             node = self._nodes[place]
@@ -259,11 +268,17 @@ class Plan:
                 continue
             current().check_time()
             arguments = [values[each] for each in node.arguments]
-            values[place] = _apply(node, arguments, rows, room)
+            value = values[place] = _apply(node, arguments, rows, room)
+            if not isinstance(value, pa.Scalar):
+                sizes[place] = int(value.nbytes)
+                live += sizes[place]
+                if live > min(room, _LIVE_BYTES) and (rows > 1 or live > room):
+                    _refuse_rows(rows, f"what is computed for one row takes more than the {room:.0f} bytes left")
             for each in node.arguments:
                 # What nothing needs any more is let go: a chain of functions takes the memory of two of them.
                 if last[each] == place and each not in kept:
                     values.pop(each, None)
+                    live -= sizes.pop(each, 0)
         return [_as_rows(values[root], rows, room) for root in roots]
 
 
@@ -278,14 +293,14 @@ def _apply(call: Call, arguments: list[Any], rows: int, room: float) -> Any:
             "(" + ", ".join(str(each)[:100] for each in types[:20]) + ")",
         )
     arguments = typed_nulls(signature, arguments)
-    if function.growth is not None:
-        grown = function.growth(arguments, call.options, rows)
-        if rows > 1 and grown > min(room, _SLICE_BYTES):
-            raise _SliceTooLarge
-        if grown > room:
-            raise too_large(
-                f"{function.name}: one row may take {grown:.0f} bytes, more than the {room:.0f} that are left"
-            )
+    grown = function.growth(arguments, call.options, rows)
+    if grown > room or (rows > 1 and grown > _SLICE_BYTES):
+        _refuse_rows(
+            rows, f"{function.name}: one row may take {grown:.0f} bytes, more than the {room:.0f} that are left"
+        )
+    steps = 0.0 if function.work is None else function.work(arguments, call.options, rows)
+    if steps > (_SLICE_STEPS if rows > 1 else _ROW_STEPS):
+        _refuse_rows(rows, f"{function.name}: one text is too long for it, and for its pattern if it has one")
     try:
         return _checked(function.run(arguments, call.options), rows)
     except pa.ArrowNotImplementedError:
@@ -296,6 +311,11 @@ def _apply(call: Call, arguments: list[Any], rows: int, room: float) -> Any:
         raise too_large(f"{function.name}: the host has not enough memory") from None
     except (pa.ArrowException, ValueError, OverflowError, TypeError) as error:
         raise out_of_range(f"{function.name}: {_first_line(error)}") from None
+
+
+def _refuse_rows(rows: int, what: str) -> NoReturn:
+    """Refuse a slice, so that it is halved; `too-large` for one row."""
+    raise _SliceTooLarge if rows > 1 else too_large(what)
 
 
 def _checked(result: Any, rows: int) -> Any:

@@ -52,7 +52,7 @@ def imports(*, max_batch_bytes: int = MAX_BATCH_BYTES) -> dict[str, Callable[...
 
     def sort(batch: Batch, keys: Any, nulls: str) -> Batch:
         order = [(each.column, each.descending) for each in keys]
-        return new(batch, relations.sort(batch.checked(), order, nulls == "first"))
+        return new(batch, limited(relations.sort, batch.checked(), order, nulls == "first"))
 
     def aggregate(batch: Batch, keys: Sequence[str], aggregates: Any) -> Batch:
         wanted = [(each.name, each.aggregate, each.column) for each in aggregates]

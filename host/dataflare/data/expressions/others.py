@@ -24,8 +24,12 @@ from dataflare.data.expressions.registry import (
     own,
     signatures,
     text,
+    text_bytes,
 )
 from dataflare.data.expressions.types import ANY, BINARY, LIST, NUMBER, STRUCT, TEXT, TIMESTAMP, one_of
+from dataflare.data.guard.costs import expanded_bytes, row_bytes
+from dataflare.data.schemas import SchemaError, parse_type
+from dataflare.data.shapes import malformed
 
 __all__ = ["FUNCTIONS"]
 
@@ -44,6 +48,15 @@ def _cast(arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
     rows = pa.RecordBatch.from_arrays([array], ["value"])
     result = cast_column(rows, "value", options["type"], _CAST_BYTES).column(0)
     return result[0] if scalar else result
+
+
+def _converted(arguments: Sequence[Any], options: Mapping[str, Any], rows: int) -> float:
+    try:
+        target = parse_type(options["type"])
+    except SchemaError as error:
+        raise malformed(error.message) from None
+    array = _as_array(arguments[0])
+    return float(expanded_bytes(array)) + float(len(array)) * row_bytes(target)
 
 
 def _type_option() -> Option:
@@ -157,6 +170,7 @@ FUNCTIONS: Final[tuple[Function, ...]] = (
         options=(_type_option(),),
         errors="a value does not fit the type, or there is no such conversion",
         rows=SLOW * 4,
+        growth=_converted,
     ),
     own(
         "hash_64",
@@ -165,7 +179,7 @@ FUNCTIONS: Final[tuple[Function, ...]] = (
         (("abc",), 8289423038512345574),
         _hash_64,
         rows=SLOW * 4,
-        growth=lambda arguments, _, rows: 8.0 * rows,
+        growth=lambda arguments, _, rows: 40.0 * text_bytes(arguments[0]) + 64.0 * rows,
     ),
     own(
         "sha256",

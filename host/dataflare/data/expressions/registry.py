@@ -28,6 +28,7 @@ __all__ = [
     "own",
     "signatures",
     "text",
+    "text_bytes",
 ]
 
 FAST: Final = 2**22
@@ -76,7 +77,8 @@ class Function:
         example: One call.
         run: Computes it, given arrays and scalars of types that a signature takes.
         rows: How many rows it takes at a time.
-        growth: Bounds the bytes of the result, given arguments, options and rows; `None` for a small factor.
+        growth: Bounds the bytes of the result, given arguments, options and rows.
+        work: Bounds the steps of about a nanosecond that it takes, as `growth`; `None` for what is fast.
         literal_from: Arguments from this one on must be literals; `None` for no such rule.
     """
 
@@ -89,7 +91,8 @@ class Function:
     example: Example
     run: Run
     rows: int
-    growth: Growth | None
+    growth: Growth
+    work: Growth | None
     literal_from: int | None
 
 
@@ -111,6 +114,7 @@ def own(
     errors: str = "",
     rows: int = FAST,
     growth: Growth | None = None,
+    work: Growth | None = None,
     literal_from: int | None = None,
 ) -> Function:
     """Write down a function that is computed by `run`; `given` are the options of its example."""
@@ -124,7 +128,8 @@ def own(
         example=Example(arguments=example[0], result=example[1], options=given or {}),
         run=run,
         rows=rows,
-        growth=growth,
+        growth=growth or (_values if literal_from is None else _numbers),
+        work=work or (_reading if rows == SLOW else None),
         literal_from=literal_from,
     )
 
@@ -146,6 +151,33 @@ def arrow(
         return pc.call_function(called, list(arguments), None if make is None else make(options))
 
     return own(name, says, forms, example, run, **rest)
+
+
+# Costs.
+
+
+def text_bytes(value: Any) -> int:
+    """The bytes of all texts of an array, or of one."""
+    if isinstance(value, pa.Scalar):
+        return len(value.as_buffer()) if value.is_valid and is_text_of(value.type) else 0
+    if not is_text_of(value.type) or len(value) == 0:
+        return 0
+    return int(pc.sum(pc.binary_length(value).cast(pa.int64())).as_py() or 0)
+
+
+def _values(arguments: Sequence[Any], _: Mapping[str, Any], rows: int) -> float:
+    """A bound for results that hold each argument once: a literal in every row."""
+    texts = sum(text_bytes(each) * (rows if isinstance(each, pa.Scalar) else 1.0) for each in arguments)
+    return float(texts + 16 * rows)
+
+
+def _numbers(_: Sequence[Any], __: Mapping[str, Any], rows: int) -> float:
+    return 16.0 * rows
+
+
+def _reading(arguments: Sequence[Any], _: Mapping[str, Any], rows: int) -> float:
+    """Some steps for each byte of texts."""
+    return 8.0 * sum(text_bytes(each) for each in arguments if not isinstance(each, pa.Scalar))
 
 
 # Options.

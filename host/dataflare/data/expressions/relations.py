@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -16,15 +17,19 @@ from dataflare.budgets import OverTime, current
 from dataflare.data.columns import column_index, empty_batch, find_column
 from dataflare.data.expressions.evaluate import Plan
 from dataflare.data.expressions.types import BOOLEAN, FLAT, NUMERIC, TypeClass, plain
-from dataflare.data.guard.costs import expanded_bytes
+from dataflare.data.guard.costs import batch_row_sizes, expanded_bytes, row_sizes
 from dataflare.data.shapes import malformed, out_of_range, too_large, wrong_type
 
 __all__ = ["AGGREGATES", "Aggregate", "aggregate", "filter_by", "join", "select", "sort", "with_columns"]
 
 _MAX_KEYS: Final = 64
 _MAX_COLUMNS: Final = 10_000
-_FASTEST_ROWS_PER_S: Final = 20_000_000
-"""More than sorting, grouping and joining manage for each key: with less time than this takes, none is begun."""
+_TRIAL_ROWS: Final = 2**15
+_PLACE_BYTES: Final = 16
+_NUMBERS_BYTES: Final = 64
+"""What sorting, and what joining and grouping, take for each row beside its values: places and numbers of keys."""
+_AT_ONCE: Final = 16
+"""Aggregates that are computed in one pass over the rows: the deadline is looked at between passes."""
 
 
 def with_columns(
@@ -87,10 +92,13 @@ def filter_by(batch: pa.RecordBatch, plan: Plan, max_bytes: int) -> pa.RecordBat
     (mask,) = plan.compute(batch, [len(plan) - 1], max_bytes)
     if not pa.types.is_boolean(mask.type):
         raise wrong_type("filter", "boolean", mask.type)
+    if batch.nbytes > max_bytes:
+        kept = np.asarray(pc.fill_null(mask, False))
+        _require(float(batch_row_sizes(batch)[kept].sum()), max_bytes)
     return batch.filter(mask)
 
 
-def sort(batch: pa.RecordBatch, keys: Sequence[tuple[str, bool]], nulls_first: bool) -> pa.RecordBatch:
+def sort(batch: pa.RecordBatch, keys: Sequence[tuple[str, bool]], nulls_first: bool, max_bytes: int) -> pa.RecordBatch:
     """Order the rows by columns; rows that are equal in all of them keep their order.
 
     Args:
@@ -99,12 +107,14 @@ def sort(batch: pa.RecordBatch, keys: Sequence[tuple[str, bool]], nulls_first: b
     """
     names = [name for name, _ in keys]
     _check_keys("sort", names)
-    columns = [_key_column("sort", batch, name) for name in names]
-    _check_time(batch.num_rows, len(keys))
+    current().require(int(batch.nbytes) + _PLACE_BYTES * batch.num_rows)
+    columns = _plain_columns("sort", [(batch, name) for name in names], max_bytes)
     table = pa.Table.from_arrays(columns, [str(at) for at in range(len(columns))])
     placement = "at_start" if nulls_first else "at_end"
     order = [(str(at), "descending" if down else "ascending", placement) for at, (_, down) in enumerate(keys)]
-    return batch.take(pc.sort_indices(table, options=pc.SortOptions(order)))
+    options = pc.SortOptions(order)
+    _try([table], lambda tables: pc.sort_indices(tables[0], options=options))
+    return batch.take(pc.sort_indices(table, options=options))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +127,10 @@ class Aggregate:
     kernel: str
     options: Any = None
     needs_keys: bool = False
+    state_bytes: int = 64
+    """What it takes for each group, beside values that it holds."""
+    holds: str = ""
+    """What it holds of the values themselves: one for each `group`, or `all`."""
 
 
 AGGREGATES: Final[Mapping[str, Aggregate]] = MappingProxyType(
@@ -128,12 +142,13 @@ AGGREGATES: Final[Mapping[str, Aggregate]] = MappingProxyType(
             takes=FLAT,
             kernel="count_distinct",
             options=pc.CountOptions(mode="only_valid"),
+            holds="all",
         ),
         "sum": Aggregate(says="the sum; integers wrap around", takes=NUMERIC, kernel="sum"),
         "product": Aggregate(says="the product; integers wrap around", takes=NUMERIC, kernel="product"),
         "mean": Aggregate(says="the arithmetic mean", takes=NUMERIC, kernel="mean"),
-        "min": Aggregate(says="the least value", takes=FLAT, kernel="min"),
-        "max": Aggregate(says="the greatest value", takes=FLAT, kernel="max"),
+        "min": Aggregate(says="the least value", takes=FLAT, kernel="min", holds="group"),
+        "max": Aggregate(says="the greatest value", takes=FLAT, kernel="max", holds="group"),
         "variance": Aggregate(
             says="the variance of a sample", takes=NUMERIC, kernel="variance", options=pc.VarianceOptions(ddof=1)
         ),
@@ -153,17 +168,28 @@ AGGREGATES: Final[Mapping[str, Aggregate]] = MappingProxyType(
             options=pc.VarianceOptions(ddof=0),
         ),
         "approximate_median": Aggregate(
-            says="the median, by a t-digest: exact for small groups", takes=NUMERIC, kernel="approximate_median"
+            says="the median, by a t-digest: exact for small groups",
+            takes=NUMERIC,
+            kernel="approximate_median",
+            state_bytes=16_384,
         ),
         "any": Aggregate(says="whether one holds", takes=BOOLEAN, kernel="any"),
         "all": Aggregate(says="whether all hold", takes=BOOLEAN, kernel="all"),
-        "first": Aggregate(says="the first value that is not null", takes=FLAT, kernel="first"),
-        "last": Aggregate(says="the last value that is not null", takes=FLAT, kernel="last"),
+        "first": Aggregate(says="the first value that is not null", takes=FLAT, kernel="first", holds="group"),
+        "last": Aggregate(says="the last value that is not null", takes=FLAT, kernel="last", holds="group"),
         "list": Aggregate(
-            says="all values, nulls too, in order; needs keys", takes=FLAT, kernel="list", needs_keys=True
+            says="all values, nulls too, in order; needs keys",
+            takes=FLAT,
+            kernel="list",
+            needs_keys=True,
+            holds="all",
         ),
         "distinct": Aggregate(
-            says="the different values, null too, as a list; needs keys", takes=FLAT, kernel="distinct", needs_keys=True
+            says="the different values, null too, as a list; needs keys",
+            takes=FLAT,
+            kernel="distinct",
+            needs_keys=True,
+            holds="all",
         ),
     }
 )
@@ -188,42 +214,79 @@ def aggregate(
     names = [*keys, *(name for name, _, _ in wanted)]
     if len(set(names)) < len(names):
         raise malformed("two columns would have the same name")
-    _check_time(batch.num_rows, len(keys) + len(wanted))
-    arrays = [_key_column("aggregate", batch, name) for name in keys]
-    labels = [f"k{at}" for at in range(len(keys))]
-    steps: list[tuple[Any, str, Any]] = []
-    for at, (_, function, column) in enumerate(wanted):
+    for _, function, _ in wanted:
         known = AGGREGATES.get(function)
         if known is None:
             raise malformed(f"there is no aggregate {function[:100]!r}; there are: {', '.join(AGGREGATES)}")
         if known.needs_keys and not keys:
             raise malformed(f"the aggregate {function} needs keys")
-        if known.takes is None:
-            steps.append(([], known.kernel, known.options))
-            continue
-        array = plain(find_column(batch, column))
-        if not known.takes.holds(array.type):
-            raise wrong_type(column, f"{known.takes}, for {function}", array.type)
-        arrays.append(array)
-        labels.append(f"v{at}")
-        steps.append((f"v{at}", known.kernel, known.options))
-    table = pa.Table.from_arrays(arrays, labels) if arrays else pa.Table.from_batches([batch])
-    try:
-        grouped = table.group_by([f"k{at}" for at in range(len(keys))], use_threads=False).aggregate(steps)
-    except pa.ArrowNotImplementedError as error:
-        raise wrong_type("aggregate", "types that can be grouped", str(error).splitlines()[0][:200]) from None
-    except pa.ArrowInvalid as error:
-        raise out_of_range(f"aggregate: {str(error).splitlines()[0][:200]}") from None
-    columns = _in_order(grouped, len(keys), len(wanted))
+    by_keys = _plain_columns("aggregate", [(batch, key) for key in keys], max_bytes)
+    if not wanted:
+        columns = _grouped(batch, by_keys, [], max_bytes)
+    else:
+        columns = []
+        room = float(max_bytes)
+        for start in range(0, len(wanted), _AT_ONCE):
+            some = [(AGGREGATES[function], column) for _, function, column in wanted[start : start + _AT_ONCE]]
+            made = _grouped(batch, by_keys, some, room)
+            columns += made if start == 0 else made[len(keys) :]
+            room = max_bytes - float(sum(each.nbytes for each in columns))
     fields = [
         batch.schema.field(column_index(batch, key)).with_type(each.type)
         for key, each in zip(keys, columns, strict=False)
     ]
     fields += [pa.field(name, each.type) for (name, _, _), each in zip(wanted, columns[len(keys) :], strict=True)]
     result = pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
-    if result.nbytes > max_bytes:
-        raise too_large(f"the result is larger than {max_bytes} bytes")
+    _require(result.nbytes, max_bytes)
     return result
+
+
+def _grouped(
+    batch: pa.RecordBatch, by_keys: Sequence[pa.Array], wanted: Sequence[tuple[Aggregate, str]], room: float
+) -> list[pa.Array]:
+    """Group rows once, for some aggregates: the keys of each group, then its results."""
+    current().check_time()
+    names = list(dict.fromkeys(column for known, column in wanted if known.takes is not None))
+    arrays = {name: plain(find_column(batch, name)) for name in _small(batch, names, room)}
+    steps: list[tuple[Any, str, Any]] = []
+    for known, column in wanted:
+        if known.takes is not None and not known.takes.holds(arrays[column].type):
+            raise wrong_type(column, f"{known.takes}, for an aggregate", arrays[column].type)
+        place = [] if known.takes is None else f"v{names.index(column)}"
+        steps.append((place, known.kernel, known.options))
+    labels = [f"k{at}" for at in range(len(by_keys))]
+    everything = [*by_keys, *arrays.values()]
+    table = pa.Table.from_arrays(everything, [*labels, *(f"v{at}" for at in range(len(arrays)))])
+    if not everything:
+        table = pa.Table.from_batches([batch])
+
+    def group(tables: Sequence[pa.Table], aggregates: Sequence[Any] = steps) -> pa.Table:
+        return tables[0].group_by(labels, use_threads=False).aggregate(aggregates)
+
+    try:
+        groups = 1
+        if by_keys and wanted:
+            _try([table], lambda tables: group(tables, []))
+            groups = group([table], []).num_rows
+        _require(sum(_state_bytes(known, arrays.get(column), groups) for known, column in wanted), room)
+        _try([table], group)
+        grouped = group([table])
+    except pa.ArrowNotImplementedError as error:
+        raise wrong_type("aggregate", "types that can be grouped", str(error).splitlines()[0][:200]) from None
+    except pa.ArrowInvalid as error:
+        raise out_of_range(f"aggregate: {str(error).splitlines()[0][:200]}") from None
+    return _in_order(grouped, len(by_keys), len(wanted))
+
+
+def _state_bytes(known: Aggregate, array: pa.Array | None, groups: int) -> float:
+    """Bound what an aggregate takes for all its groups."""
+    size = float(groups * known.state_bytes)
+    if array is None or not known.holds:
+        return size
+    if known.holds == "all":
+        return size + expanded_bytes(array) + _NUMBERS_BYTES * float(len(array))
+    # No more groups than rows: at worst the longest of all values.
+    return size + (float(np.sort(row_sizes(array))[-groups:].sum()) if groups and len(array) else 0.0)
 
 
 def _in_order(grouped: pa.Table, keys: int, wanted: int) -> list[pa.Array]:
@@ -253,12 +316,15 @@ def join(
     """
     _check_keys("join", [name for name, _ in on])
     right_keys = [name for _, name in on]
-    _check_time(left.num_rows + right.num_rows, len(on))
-    ours = [_key_column("join", left, name) for name, _ in on]
-    theirs = [_key_column("join", right, name) for name in right_keys]
+    rows = left.num_rows + right.num_rows
+    current().require(_NUMBERS_BYTES * rows)
+    both = [(left, name) for name, _ in on] + [(right, name) for name in right_keys]
+    columns = _plain_columns("join", both, max_bytes)
+    ours, theirs = columns[: len(on)], columns[len(on) :]
     for (name, other), one, two in zip(on, ours, theirs, strict=True):
         if one.type != two.type:
             raise wrong_type(f"{name} = {other}", f"two columns of one type ({one.type})", two.type)
+    _try([pa.Table.from_arrays(each, [str(at) for at in range(len(on))]) for each in (ours, theirs)], _try_ids)
     left_ids, right_ids = _group_ids(ours, theirs)
     order = np.argsort(right_ids, kind="stable")
     ordered = right_ids[order]
@@ -269,13 +335,12 @@ def join(
     outer = kind == "left-outer"
     repeats = np.maximum(counts, 1) if outer else counts
     total = int(repeats.sum())
-    row_bytes = (expanded_bytes_of(left) / max(left.num_rows, 1)) + (expanded_bytes_of(right) / max(right.num_rows, 1))
-    room = float(max_bytes)
-    if total * row_bytes > room or total >= 2**32:
-        raise too_large(
-            f"the join has {total} rows of about {row_bytes:.0f} bytes, more than the {room:.0f} bytes left"
-        )
-    _check_time(total, 1)
+    size = float((batch_row_sizes(left) * repeats).sum()) + _NUMBERS_BYTES * float(total)
+    sums = np.concatenate([[0.0], np.cumsum(batch_row_sizes(right)[order])])
+    size += float((sums[begins + counts] - sums[begins]).sum())
+    if size > max_bytes or total >= 2**32:
+        raise too_large(f"the join has {total} rows and takes {size:.0f} bytes, more than the {max_bytes} left")
+    current().check_time()
     from_left = np.repeat(np.arange(left.num_rows), repeats)
     within = np.arange(total) - np.repeat(np.cumsum(repeats) - repeats, repeats)
     matched = np.repeat(counts > 0, repeats)
@@ -297,9 +362,9 @@ def join(
     return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields, left.schema.metadata))
 
 
-def expanded_bytes_of(batch: pa.RecordBatch) -> int:
-    """The bytes of a batch with every value written out."""
-    return sum(expanded_bytes(column) for column in batch.columns)
+def _try_ids(tables: Sequence[pa.Table]) -> None:
+    ours, theirs = ([_combined(column) for column in table.columns] for table in tables)
+    _group_ids(ours, theirs)
 
 
 def _group_ids(ours: Sequence[pa.Array], theirs: Sequence[pa.Array]) -> tuple[Any, Any]:
@@ -319,14 +384,30 @@ def _group_ids(ours: Sequence[pa.Array], theirs: Sequence[pa.Array]) -> tuple[An
     return np.where(unknown[:rows], -1, left), np.where(unknown[rows:], -2, right)
 
 
-def _key_column(what: str, batch: pa.RecordBatch, name: str) -> pa.Array:
-    column = find_column(batch, name)
-    if isinstance(column, pa.DictionaryArray) and expanded_bytes(column) > 2**31:
-        raise too_large(f"{what}: column {name!r} is too large once written out")
-    array = plain(column)
-    if not FLAT.holds(array.type):
-        raise wrong_type(name, f"{FLAT}, to {what} by", array.type)
-    return array
+def _plain_columns(what: str, keys: Sequence[tuple[pa.RecordBatch, str]], room: float) -> list[pa.Array]:
+    """The columns to sort, group or join by, written out, which may take `room` bytes."""
+    columns = []
+    for batch, name in keys:
+        (_,) = _small(batch, [name], room)
+        column = find_column(batch, name)
+        array = plain(column)
+        if not FLAT.holds(array.type):
+            raise wrong_type(name, f"{FLAT}, to {what} by", array.type)
+        columns.append(array)
+        room -= 0 if array is column else array.nbytes
+    return columns
+
+
+def _small(batch: pa.RecordBatch, names: Sequence[str], room: float) -> Sequence[str]:
+    """Check that the dictionaries among some columns take no more than `room` bytes once written out."""
+    columns = [find_column(batch, name) for name in names]
+    _require(sum(expanded_bytes(each) for each in columns if pa.types.is_dictionary(each.type)), room)
+    return names
+
+
+def _require(size: float, room: float) -> None:
+    if size > room:
+        raise too_large(f"it would take {size:.0f} bytes, more than the {max(room, 0.0):.0f} that are left")
 
 
 def _check_keys(what: str, names: Sequence[str], least: int = 1) -> None:
@@ -334,8 +415,27 @@ def _check_keys(what: str, names: Sequence[str], least: int = 1) -> None:
         raise malformed(f"{what} takes {least} to {_MAX_KEYS} keys, not {len(names)}")
 
 
-def _check_time(rows: int, keys: int) -> None:
-    """These kernels cannot be interrupted: refuse one that would surely pass the deadline."""
-    current().check_time()
-    if rows * max(keys, 1) / _FASTEST_ROWS_PER_S > current().deadline_s - time.monotonic():
+def _try(tables: Sequence[pa.Table], run: Callable[[Sequence[pa.Table]], object]) -> None:
+    """Refuse what would pass the deadline, by doing it for some of the rows first: it cannot be interrupted.
+
+    Args:
+        tables: What it is done with.
+        run: Does it, and takes about as long for a row as for another.
+
+    Raises:
+        OverTime: It would take longer than the call may.
+    """
+    budget = current()
+    budget.check_time()
+    rows = sum(table.num_rows for table in tables)
+    left_s = budget.deadline_s - time.monotonic()
+    if rows <= 2 * _TRIAL_ROWS or left_s == math.inf:
+        return
+    # Some rows from everywhere, so that it matters little how they are laid out.
+    step = -(-rows // _TRIAL_ROWS)
+    some = [table.take(pa.array(np.arange(0, table.num_rows, step))) for table in tables]
+    began_s = time.monotonic()
+    run(some)
+    took_s = time.monotonic() - began_s
+    if took_s * step > left_s:
         raise OverTime

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,10 +18,10 @@ from dataflare.data.expressions.registry import (
     choice,
     flag,
     integer,
-    is_text_of,
     own,
     signatures,
     text,
+    text_bytes,
 )
 from dataflare.data.expressions.types import BINARY, INTEGER, TEXT
 
@@ -37,15 +39,6 @@ _BAD_REGEX: Final = "the pattern is not a regular expression, or too large"
 _WIDTH: Final = integer("width", "characters of the result, at least", 0, _MOST_WIDTH, required=True)
 _PADDING: Final = text("padding", "one character", 4, default=" ", least=1)
 _CHARACTERS: Final = text("characters", "the characters to take away", _MOST_PATTERN, required=True)
-
-
-def text_bytes(value: Any) -> int:
-    """The bytes of all texts of an array, or of one."""
-    if isinstance(value, pa.Scalar):
-        return len(value.as_buffer()) if value.is_valid and is_text_of(value.type) else 0
-    if not is_text_of(value.type) or len(value) == 0:
-        return 0
-    return int(pc.sum(pc.binary_length(value)).as_py() or 0)
 
 
 def _padded(_: Sequence[Any], options: Mapping[str, Any], rows: int) -> float:
@@ -82,6 +75,46 @@ def _repeat(arguments: Sequence[Any], _: Mapping[str, Any]) -> Any:
     empty = pa.scalar(b"", pa.binary()).cast(value.type)
     repeated = pc.binary_repeat(pc.fill_null(value, empty), pc.fill_null(used, 0))
     return pc.if_else(valid, repeated, pa.scalar(None, value.type))
+
+
+_REPEATED: Final = re.compile(r"(.?)\{(\d*),?(\d*)\}")
+_ENDLESS: Final = re.compile(r"[*+]|\{\d*,\}")
+_ESCAPED: Final = re.compile(r"\\[pP]\{[^}]*\}|\\.|\[\]?[^\]]*\]", re.DOTALL)
+_FEW_PLACES: Final = 16
+
+
+def _places(pattern: str) -> int:
+    """Bound the places of a pattern, repetitions written out, at which a match can be at the same time.
+
+    A matcher of RE2 that has too many sets of them for its memory takes a step for each at each byte.
+    """
+    places = len(pattern)
+    for before, low, high in _REPEATED.findall(pattern):
+        times = min(1000, int(high or low or 1))
+        places = places * max(1, times) if before == ")" else places + 4 * times
+    return places if places > _FEW_PLACES else 1
+
+
+def _looks_ahead(pattern: str) -> bool:
+    """Whether a match may need text far behind its end: true unless what repeats without end is the pattern's end."""
+    plain = _ESCAPED.sub("x", pattern)
+    found = _ENDLESS.search(plain)
+    return found is not None and (found.end() < len(plain.rstrip("?")) or "(" in plain or "|" in plain)
+
+
+def _searching(arguments: Sequence[Any], options: Mapping[str, Any], rows: int) -> float:
+    return float(text_bytes(arguments[0]) + rows) * _places(options["pattern"])
+
+
+def _finding_all(arguments: Sequence[Any], options: Mapping[str, Any], rows: int) -> float:
+    pattern = options["pattern"]
+    if not _looks_ahead(pattern):
+        return _searching(arguments, options, rows)
+    # After each of its matches, the matcher may read the rest of the text in vain.
+    value = arguments[0]
+    array = pa.array([value.as_py()], value.type) if isinstance(value, pa.Scalar) else value
+    lengths = np.asarray(pc.fill_null(pc.binary_length(array).cast(pa.float64()), 0.0)) + 1.0
+    return float((lengths * lengths).sum()) * _places(pattern)
 
 
 def _matches(name: str, says: str, example: tuple[tuple[Any, ...], Any], **rest: Any) -> Function:
@@ -252,6 +285,7 @@ FUNCTIONS: Final[tuple[Function, ...]] = (
         given={"pattern": "^a.c$"},
         pattern=_REGEX,
         errors=_BAD_REGEX,
+        work=_searching,
     ),
     _matches(
         "find_substring_regex",
@@ -260,6 +294,7 @@ FUNCTIONS: Final[tuple[Function, ...]] = (
         given={"pattern": "[bc]"},
         pattern=_REGEX,
         errors=_BAD_REGEX,
+        work=_searching,
     ),
     _matches(
         "count_substring_regex",
@@ -268,6 +303,7 @@ FUNCTIONS: Final[tuple[Function, ...]] = (
         given={"pattern": "[bc]"},
         pattern=_REGEX,
         errors=_BAD_REGEX,
+        work=_finding_all,
     ),
     _replaces(
         "replace_substring", "With the pattern replaced", (("abab",), "cbcb"), {"pattern": "a", "replacement": "c"}
@@ -279,6 +315,7 @@ FUNCTIONS: Final[tuple[Function, ...]] = (
         {"pattern": "(a)(b)", "replacement": r"\2\1"},
         pattern=_REGEX,
         errors=_BAD_REGEX,
+        work=_finding_all,
     ),
     arrow(
         "extract_regex",
@@ -291,6 +328,7 @@ FUNCTIONS: Final[tuple[Function, ...]] = (
         nulls="null where the argument is, or nothing matches",
         errors=f"{_BAD_REGEX}, or a group has no name",
         rows=SLOW,
+        work=_searching,
         growth=_groups,
     ),
     arrow(

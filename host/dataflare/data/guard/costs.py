@@ -12,7 +12,16 @@ import pyarrow as pa
 from dataflare.data.guard.types import is_flat, kind
 from dataflare.data.shapes import too_large
 
-__all__ = ["ARRAY_BYTES", "expanded_bytes", "holds", "require", "row_bytes", "value_count"]
+__all__ = [
+    "ARRAY_BYTES",
+    "batch_row_sizes",
+    "expanded_bytes",
+    "holds",
+    "require",
+    "row_bytes",
+    "row_sizes",
+    "value_count",
+]
 
 ARRAY_BYTES: Final = 1024
 """What an array takes beside its buffers."""
@@ -67,6 +76,40 @@ def expanded_bytes(array: pa.Array) -> int:
     if name == "null":
         return size
     return size + sum(map(expanded_bytes, _children(array, name))) + _own_bytes(array, name)
+
+
+def row_sizes(array: pa.Array) -> npt.NDArray[np.float64]:
+    """Bound the bytes of each row of a checked array; of a dictionary only its index: rows that are picked share it."""
+    name = kind(array.type)
+    if name in _TEXTS:
+        return np.diff(_offsets(array, name)).astype(np.float64) + 9.0 if len(array) else np.zeros(0)
+    if name == "struct":
+        sizes = np.ones(len(array))
+        for child in _children(array, name):
+            sizes += row_sizes(child)
+        return sizes
+    if name == "fixed_size_list":
+        (items,) = _children(array, name)
+        sums: npt.NDArray[np.float64] = row_sizes(items).reshape(len(array), int(array.type.list_size)).sum(axis=1)
+        return sums + 1.0
+    if name in ("list", "large_list", "map"):
+        if len(array) == 0:
+            return np.zeros(0)
+        offsets = _offsets(array, name).astype(np.int64)
+        first, last = int(offsets[0]), int(offsets[-1])
+        sums = np.zeros(last - first + 1)
+        for child in _children(array, name):
+            sums[1:] += np.cumsum(row_sizes(child))
+        return 9.0 + np.diff(sums[offsets - first])
+    return np.full(len(array), 9.0 if name == "dictionary" else float(row_bytes(array.type)))
+
+
+def batch_row_sizes(batch: pa.RecordBatch) -> npt.NDArray[np.float64]:
+    """Bound the bytes of each row of a checked batch, as `row_sizes`."""
+    sizes = np.zeros(batch.num_rows)
+    for column in batch.columns:
+        sizes += row_sizes(column)
+    return sizes
 
 
 def value_count(array: pa.Array) -> int:

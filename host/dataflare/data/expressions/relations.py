@@ -227,7 +227,7 @@ def aggregate(
         columns = []
         room = float(max_bytes)
         for start in range(0, len(wanted), _AT_ONCE):
-            some = [(AGGREGATES[function], column) for _, function, column in wanted[start : start + _AT_ONCE]]
+            some = [(function, column) for _, function, column in wanted[start : start + _AT_ONCE]]
             made = _grouped(batch, by_keys, some, room)
             columns += made if start == 0 else made[len(keys) :]
             room = max_bytes - float(sum(each.nbytes for each in columns))
@@ -242,16 +242,17 @@ def aggregate(
 
 
 def _grouped(
-    batch: pa.RecordBatch, by_keys: Sequence[pa.Array], wanted: Sequence[tuple[Aggregate, str]], room: float
+    batch: pa.RecordBatch, by_keys: Sequence[pa.Array], wanted: Sequence[tuple[str, str]], room: float
 ) -> list[pa.Array]:
     """Group rows once, for some aggregates: the keys of each group, then its results."""
     current().check_time()
-    names = list(dict.fromkeys(column for known, column in wanted if known.takes is not None))
+    names = list(dict.fromkeys(column for function, column in wanted if AGGREGATES[function].takes is not None))
     arrays = {name: plain(find_column(batch, name)) for name in _small(batch, names, room)}
     steps: list[tuple[Any, str, Any]] = []
-    for known, column in wanted:
+    for function, column in wanted:
+        known = AGGREGATES[function]
         if known.takes is not None and not known.takes.holds(arrays[column].type):
-            raise wrong_type(column, f"{known.takes}, for an aggregate", arrays[column].type)
+            raise wrong_type(column, f"{known.takes}, for {function}", arrays[column].type)
         place = [] if known.takes is None else f"v{names.index(column)}"
         steps.append((place, known.kernel, known.options))
     labels = [f"k{at}" for at in range(len(by_keys))]
@@ -268,7 +269,7 @@ def _grouped(
         if by_keys and wanted:
             _try([table], lambda tables: group(tables, []))
             groups = group([table], []).num_rows
-        _require(sum(_state_bytes(known, arrays.get(column), groups) for known, column in wanted), room)
+        _require(sum(_state_bytes(AGGREGATES[name], arrays.get(column), groups) for name, column in wanted), room)
         _try([table], group)
         grouped = group([table])
     except pa.ArrowNotImplementedError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import math
 from types import SimpleNamespace
 from typing import Any
@@ -392,3 +393,10 @@ class TestInterface:
         answer = imports()["filter"](Batch(ORDERS), [column("nothing")])
         assert isinstance(answer, Err)
         assert answer.error.case == "no-such-column"
+
+
+def test_sum_with_more_digits_than_its_type_is_refused() -> None:
+    most = pa.array([decimal.Decimal(10**38 - 1)] * 2, pa.decimal128(38, 0))
+    for keys in ([], ["k"]):
+        batch = pa.record_batch({"k": [1, 1], "n": most})
+        assert "does not fit in precision" in failure_of(relations.aggregate, batch, keys, [("x", "sum", "n")], LIMIT)

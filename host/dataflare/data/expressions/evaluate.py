@@ -324,8 +324,8 @@ def _checked(result: Any, rows: int) -> Any:
     Raises:
         ValueError: It is not what it should be, such as a time after the end of the day.
     """
-    if pa.types.is_time(result.type) or pa.types.is_date64(result.type):
-        # Arrow rounds times past midnight and dates to parts of a day, which nothing else takes.
+    if pa.types.is_time(result.type) or pa.types.is_date64(result.type) or pa.types.is_decimal(result.type):
+        # Arrow rounds times past midnight and dates to parts of a day, and counts past the digits of a decimal.
         (pa.array([result.value], result.type) if isinstance(result, pa.Scalar) else result).validate(full=True)
     if isinstance(result, pa.Scalar):
         return result

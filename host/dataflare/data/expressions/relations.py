@@ -272,6 +272,9 @@ def _grouped(
         _require(sum(_state_bytes(AGGREGATES[name], arrays.get(column), groups) for name, column in wanted), room)
         _try([table], group)
         grouped = group([table])
+        for column in grouped.columns:
+            if pa.types.is_decimal(column.type):  # a sum may have more digits than its type
+                column.validate(full=True)
     except pa.ArrowNotImplementedError as error:
         raise wrong_type("aggregate", "types that can be grouped", str(error).splitlines()[0][:200]) from None
     except pa.ArrowInvalid as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import json
 import math
 import re
 from decimal import Decimal
@@ -15,6 +16,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dataflare import Host
 from dataflare.errors import DataflareError
@@ -176,3 +179,118 @@ def test_values_survive_a_record_processor(mapper, array):
         result = mapper.process_batch(batch)
         assert result.schema == batch.schema
         assert rows([result]) == rows([batch])
+
+
+def wide_batches() -> list[pa.RecordBatch]:
+    """All types side by side, so that a plugin is called a few times and not once a type."""
+    length = max(map(len, ARRAYS))
+    columns = {f"v{n}": pa.concat_arrays([a, pa.nulls(length - len(a), a.type)]) for n, a in enumerate(ARRAYS)}
+    whole = pa.record_batch({"row": pa.array(range(length), pa.int64()), **columns})
+    return [whole, whole.slice(1), whole.slice(0, 0), whole.slice(length - 1), whole.slice(2, 3)]
+
+
+def same_rows(result: pa.RecordBatch, batch: pa.RecordBatch) -> None:
+    result.validate(full=True)
+    assert result.schema == batch.schema
+    for name in batch.schema.names:
+        columns = [pa.record_batch({"row": each["row"], "v": each[name]}) for each in (result, batch)]
+        assert rows(columns[:1]) == rows(columns[1:]), name
+
+
+def guest(name: str) -> Path:
+    path = ROOT / f"build/guests/{name}.wasm"
+    if not path.is_file():
+        pytest.skip(f"{name} is not built: run make guests")
+    return path
+
+
+def test_values_survive_a_transformer_that_adds_a_column(host):
+    config = {"columns": [{"name": "more", "op": "add", "left": "row", "right": 1}]}
+    with host.load(ROOT / "guest-sdks/rust/components/derive-columns.wasm", config=config) as plugin:
+        for batch in wide_batches():
+            result = plugin.transform(batch)
+            assert result["more"].to_pylist() == [n + 1 for n in batch["row"].to_pylist()]
+            same_rows(result.drop_columns(["more"]), batch)
+
+
+@pytest.mark.guests
+def test_values_survive_a_filter(host):
+    with host.load(guest("filter-rows"), config={"column": "row", "op": ">=", "value": 2}) as plugin:
+        for batch in wide_batches():
+            result = plugin.transform(batch)
+            same_rows(result, batch.filter(pa.compute.greater_equal(batch["row"], 2)))
+
+
+@pytest.mark.guests
+def test_values_survive_a_processor_in_javascript(host):
+    """Its work is to trim and collapse white space in texts; nothing else changes."""
+
+    def normal(column: pa.Array) -> pa.Array:
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            return column
+        return pa.array([None if t is None else " ".join(t.split()) for t in column.to_pylist()], column.type)
+
+    with host.load(guest("normalize-records")) as plugin:
+        for batch in wide_batches():
+            expected = pa.RecordBatch.from_arrays([normal(column) for column in batch.columns], schema=batch.schema)
+            same_rows(plugin.process_batch(batch), expected)
+
+
+@pytest.mark.guests
+def test_values_are_shown_to_a_validator_and_stay(host):
+    rules = [{"name": "known", "column": "row", "min": 0, "not_null": True}]
+    with host.load(guest("range-validator"), config={"rules": rules}) as plugin:
+        for batch in wide_batches():
+            before = rows([batch.select(["row"]).append_column("v", batch["v4"])])
+            report = plugin.validate(batch)
+            assert (report.rows_checked, report.violations) == (batch.num_rows, ())
+            assert rows([batch.select(["row"]).append_column("v", batch["v4"])]) == before
+
+
+@pytest.mark.guests
+@pytest.mark.parametrize("start", [-(2**63), 2**63 - 3, 2**53])
+def test_a_source_in_python_gives_every_integer(host, start):
+    config = {"rows": 3, "start": start, "batch_rows": 2}
+    with host.load(guest("sequence-source"), config=config) as source:
+        assert [n for chunk in source.chunks() for n in chunk.rows["n"].to_pylist()] == [start, start + 1, start + 2]
+
+
+def written(fields: dict[str, str]) -> str:
+    return "{" + ", ".join(f"{json.dumps(name)}: {value}" for name, value in fields.items()) + "}"
+
+
+NUMBERS = (
+    st.integers(-(10**40), 10**40).map(str)
+    | st.floats(allow_nan=False, allow_infinity=False).map(repr)
+    | st.decimals(-(10**12), 10**12, places=20).map(str)
+    | st.sampled_from(["-0", "-0.0", "1.50", "1e400", "9007199254740993", "1E+5", "0.1000000000000000055"])
+)
+TEXTS = st.text('a0#\\"{}[]:,é9', max_size=8)
+VALUES = st.recursive(
+    NUMBERS | TEXTS.map(json.dumps) | st.sampled_from(["true", "false", "null"]),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(items)}]")
+        | st.dictionaries(TEXTS, inner, max_size=3).map(written)
+    ),
+    max_leaves=6,
+)
+
+
+@pytest.fixture(scope="module")
+def normalizer(host):
+    with host.load(guest("normalize-records")) as plugin:
+        yield plugin
+
+
+@pytest.mark.guests
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.dictionaries(st.text("abé:", max_size=3), VALUES, max_size=4))
+def test_a_record_processor_in_javascript_keeps_every_digit(normalizer, fields):
+    record = written(fields)
+
+    def parsed(text: str) -> object:
+        return json.loads(
+            text, parse_int=lambda number: ("number", number), parse_float=lambda number: ("number", number)
+        )
+
+    assert parsed(normalizer.process(record)) == parsed(record)

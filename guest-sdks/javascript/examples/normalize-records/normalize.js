@@ -1,38 +1,23 @@
 // Normalizing texts and JSON records.
 import { splitTexts } from '../../lib/columns.js';
-
-const TOKEN = /"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s"{}[\],:]+/g;
+import { formatRecord, parseRecord } from '../../lib/records.js';
 
 /** Without white space at the ends, and with one space for each run of it within. */
 export const normalizeText = (text) => text.trim().replace(/\s+/g, ' ');
 
 /**
- * Normalize the texts and the names of a JSON object's own fields. Everything else stays the text that it was: JavaScript's
- * numbers would lose digits of large ones.
+ * Normalize the texts and the names of a JSON object's own fields. Everything else is written as it was.
  *
  * Throws a SyntaxError for anything but a JSON object, and an Error where two fields would have one name.
  */
 export function normalizeRecord(json, lowercaseKeys) {
-  const parsed = JSON.parse(json);
-  if (parsed === null || typeof parsed !== 'object' || Array.isArray(parsed)) {
-    throw new SyntaxError('not a JSON object');
-  }
-  const names = new Set();
-  let output = '';
-  let depth = 0;
-  let isKey = false;
-  for (const [token] of json.matchAll(TOKEN)) {
-    if (depth === 1 && token.startsWith('"')) {
-      const text = JSON.parse(token);
-      output += JSON.stringify(isKey ? unique(names, lowercaseKeys ? text.toLowerCase() : text) : normalizeText(text));
-    } else {
-      output += token;
-    }
-    if (token === '{' || token === '[') depth += 1;
-    if (token === '}' || token === ']') depth -= 1;
-    isKey = depth === 1 && (token === '{' || token === ',');
-  }
-  return output;
+  const record = Object.entries(parseRecord(json));
+  const names = lowercaseKeys ? lowercaseNames(record.map(([name]) => name)) : record.map(([name]) => name);
+  const fields = record.map(([, value], position) => [
+    names[position],
+    typeof value === 'string' ? normalizeText(value) : value,
+  ]);
+  return formatRecord(Object.fromEntries(fields));
 }
 
 /** Normalize a column of texts; the same object comes back where nothing changes. Offsets count UTF-8 bytes. */

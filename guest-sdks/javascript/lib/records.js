@@ -1,0 +1,82 @@
+// Records as plugins see them: JSON objects whose numbers keep every digit.
+
+// A text is one token, with what is escaped in it; what looks like a number begins as one and ends before a separator.
+const TOKEN = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|:/g;
+const WHOLE = /^-?[1-9]\d*$/;
+
+/** A number that JavaScript would write in another way, such as `0.1000000000000000055` or `1.50`, as its text. */
+export class NumberText {
+  constructor(text) {
+    this.text = text;
+  }
+
+  /** The nearest double: comparisons and arithmetic use it, and may lose digits. */
+  valueOf() {
+    return Number(this.text);
+  }
+
+  toString() {
+    return this.text;
+  }
+}
+
+/**
+ * Read a record. A number that a `number` gives back as it is written is one; a longer whole one is a BigInt; another is
+ * a `NumberText`. `Number(value)` makes a number of each. `formatRecord` writes all of them as they were.
+ *
+ * Throws a SyntaxError for anything but a JSON object, and where one object has a name twice.
+ */
+export function parseRecord(json) {
+  const plain = JSON.parse(json);
+  if (plain === null || typeof plain !== 'object' || Array.isArray(plain)) throw new SyntaxError('not a JSON object');
+  const kept = [];
+  let mark = '';
+  let fields = 0;
+  const marked = json.replace(TOKEN, (token) => {
+    if (token === ':') fields += 1;
+    if (token === ':' || token.startsWith('"') || isKept(token)) return token;
+    // Such a number is parsed as a text that no value of the record begins with.
+    mark ||= unusedMark(JSON.stringify(plain));
+    kept.push(WHOLE.test(token) ? BigInt(token) : new NumberText(token));
+    return `"${mark}${kept.length - 1}"`;
+  });
+  if (fields !== countFields(plain)) throw new SyntaxError('an object has a name twice');
+  if (kept.length === 0) return plain;
+  return JSON.parse(marked, (_, value) =>
+    typeof value === 'string' && value.startsWith(mark) ? kept[Number(value.slice(mark.length))] : value,
+  );
+}
+
+/** Write a record as JSON. Throws a TypeError for what JSON has no form for, such as NaN: give its text instead. */
+export function formatRecord(value) {
+  if (value instanceof NumberText || typeof value === 'bigint') return String(value);
+  if (typeof value === 'number') {
+    if (!Number.isFinite(value)) throw new TypeError(`JSON has no number ${value}; give the text "${nonFinite(value)}"`);
+    return Object.is(value, -0) ? '-0.0' : String(value);
+  }
+  if (Array.isArray(value)) return `[${value.map((item) => formatRecord(item ?? null)).join(',')}]`;
+  if (value !== null && typeof value === 'object') {
+    const fields = Object.entries(value).filter(([, field]) => field !== undefined);
+    return `{${fields.map(([name, field]) => `${JSON.stringify(name)}:${formatRecord(field)}`).join(',')}}`;
+  }
+  const text = JSON.stringify(value);
+  if (text === undefined) throw new TypeError(`JSON has no form for a ${typeof value}`);
+  return text;
+}
+
+/** Whether a number is written again as it was. */
+const isKept = (text) => String(Number(text)) === text;
+
+function countFields(value) {
+  if (value === null || typeof value !== 'object') return 0;
+  const values = Object.values(value);
+  return values.reduce((sum, field) => sum + countFields(field), Array.isArray(value) ? 0 : values.length);
+}
+
+function unusedMark(text) {
+  let mark = '#';
+  while (text.includes(mark)) mark += '#';
+  return mark;
+}
+
+const nonFinite = (value) => (Number.isNaN(value) ? 'NaN' : value > 0 ? 'Infinity' : '-Infinity');

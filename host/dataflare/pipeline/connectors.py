@@ -20,6 +20,8 @@ __all__ = [
     "ConnectorNode",
     "CsvRead",
     "CsvWrite",
+    "ExcelRead",
+    "ExcelReadOptions",
     "JsonlRead",
     "JsonlWrite",
     "ParquetRead",
@@ -28,7 +30,7 @@ __all__ = [
     "WriteNode",
 ]
 
-CONNECTORS = ("arrow", "csv", "jsonl", "parquet")
+CONNECTORS = ("arrow", "csv", "excel", "jsonl", "parquet")
 
 
 def _check_type(name: str) -> str:
@@ -142,6 +144,20 @@ class BatchOptions(Strict):
     batch_rows: BatchRows = 65_536
 
 
+class ExcelReadOptions(Strict):
+    """How to read a sheet of an Excel workbook."""
+
+    batch_rows: BatchRows = 65_536
+    columns: Columns = Field(default={})
+    sheet: Annotated[int, Field(ge=1)] | Annotated[str, Field(min_length=1)] = Field(
+        default=1, description="The sheet, by its name or its number from 1."
+    )
+    skip_rows: Annotated[int, Field(ge=0, le=1_048_576, description="Rows before the header to leave out.")] = 0
+    header: bool = Field(default=True, description="Whether the first row with a value has the columns' names.")
+    errors: Literal["fail", "null"] = Field(default="fail", description="What a cell with an error such as #N/A is.")
+    max_expanded: Size = Field(default="512MiB", description="How large the workbook may be once it is expanded.")
+
+
 class CsvWriteOptions(Strict):
     """How to write CSV."""
 
@@ -239,6 +255,11 @@ class ArrowRead(ReadNode):
     options: BatchOptions = BatchOptions()
 
 
+class ExcelRead(ReadNode):
+    connector: Literal["excel"]
+    options: ExcelReadOptions = ExcelReadOptions()
+
+
 class CsvWrite(WriteNode):
     extension: ClassVar[str] = "csv"
     appendable: ClassVar[bool] = True
@@ -266,5 +287,5 @@ class ArrowWrite(WriteNode):
 
 
 ConnectorNode: TypeAlias = (
-    CsvRead | JsonlRead | ParquetRead | ArrowRead | CsvWrite | JsonlWrite | ParquetWrite | ArrowWrite
+    CsvRead | ExcelRead | JsonlRead | ParquetRead | ArrowRead | CsvWrite | JsonlWrite | ParquetWrite | ArrowWrite
 )

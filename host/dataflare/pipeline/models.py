@@ -14,6 +14,7 @@ from dataflare.pipeline.connectors import (
     ArrowWrite,
     CsvRead,
     CsvWrite,
+    ExcelRead,
     JsonlRead,
     JsonlWrite,
     ParquetRead,
@@ -122,6 +123,10 @@ def _check_variant(value: Any) -> Any:
             raise PydanticCustomError(
                 "role", "a connector reads or writes, and this one {found}", {"found": found, "hint": hint}
             )
+        if name == "excel" and "write" in value:
+            raise PydanticCustomError(
+                "role", "Excel files are read, not written", {"key": "write", "hint": "write csv, or parquet"}
+            )
         if "read" in value and "input" in value:
             raise PydanticCustomError("role", "what reads a file takes no input", {"key": "input"})
     return value
@@ -149,6 +154,7 @@ def _variant(value: Any) -> str | None:
 Node: TypeAlias = Annotated[
     Annotated[PluginNode, Tag("|plugin")]
     | Annotated[CsvRead, Tag("|csv read")]
+    | Annotated[ExcelRead, Tag("|excel read")]
     | Annotated[JsonlRead, Tag("|jsonl read")]
     | Annotated[ParquetRead, Tag("|parquet read")]
     | Annotated[ArrowRead, Tag("|arrow read")]

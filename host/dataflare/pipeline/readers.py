@@ -12,11 +12,12 @@ from pydantic import ValidationError
 from dataflare.data.guard.vetted import remember, vetted_columns
 from dataflare.data.shapes import DataFailure
 from dataflare.errors import ConfigError
-from dataflare.pipeline.connectors import ArrowRead, CsvRead, JsonlRead, ParquetRead, ReadNode
+from dataflare.pipeline.connectors import ArrowRead, CsvRead, ExcelRead, JsonlRead, ParquetRead, ReadNode
 from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.fields import nearest
 from dataflare.pipeline.reading.arrow_reader import read_arrow
 from dataflare.pipeline.reading.csv_reader import read_csv
+from dataflare.pipeline.reading.excel_reader import read_excel
 from dataflare.pipeline.reading.found import FoundSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener, open_plain
 from dataflare.pipeline.reading.jsonl_reader import read_json_lines
@@ -30,6 +31,7 @@ Reader: TypeAlias = Callable[..., Iterator[Any]]
 READERS: dict[type[ReadNode], Reader] = {
     ArrowRead: read_arrow,
     CsvRead: read_csv,
+    ExcelRead: read_excel,
     JsonlRead: read_json_lines,
     ParquetRead: read_parquet,
 }
@@ -38,7 +40,7 @@ READERS: dict[type[ReadNode], Reader] = {
 _ENDINGS = {
     "arrow": ("arrow", "feather", "ipc", "arrows"),
     "csv": ("csv", "tsv", "txt"),
-    "excel": ("xlsx", "xlsm", "xlsb", "xls", "ods"),
+    "excel": ("xlsx", "xlsm", "xls"),
     "jsonl": ("jsonl", "ndjson", "json"),
     "parquet": ("parquet", "pq"),
 }

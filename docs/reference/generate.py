@@ -142,8 +142,8 @@ def pipeline_keys() -> str:
     ):
         if name in models:
             out += ["", f"### {title}", "", *_rows(models[name], models)]
-    for connector in ("csv", "jsonl", "parquet", "arrow"):
-        for role in ("Read", "Write"):
+    for connector in ("csv", "jsonl", "parquet", "arrow", "excel"):
+        for role in ("Read",) if connector == "excel" else ("Read", "Write"):
             node = models[f"{connector.title()}{role}"]
             options = models[node["properties"]["options"]["$ref"].rpartition("/")[2]]
             out += ["", f"### `connector: {connector}` that {role.lower()}s", ""]

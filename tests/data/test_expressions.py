@@ -19,7 +19,7 @@ from dataflare.data.expressions.evaluate import MAX_NODES, read_plan
 from dataflare.data.expressions.interface import imports
 from dataflare.data.expressions.relations import AGGREGATES
 from dataflare.data.shapes import DataFailure
-from dataflare.values import Err, Ok
+from dataflare.values import Err, Ok, Variant
 from expression_kit import batch_of, call, column, compute, int64, literal_of, refusal, text, typed
 
 LIMIT = 2**30
@@ -400,3 +400,10 @@ def test_sum_with_more_digits_than_its_type_is_refused() -> None:
     for keys in ([], ["k"]):
         batch = pa.record_batch({"k": [1, 1], "n": most})
         assert "does not fit in precision" in failure_of(relations.aggregate, batch, keys, [("x", "sum", "n")], LIMIT)
+
+
+def test_decimals_of_literals_alone_are_computed() -> None:
+    one = Variant("literal", Variant("typed", SimpleNamespace(type_name="decimal128(5, 2)", text="1.25")))
+    plan = read_plan([one, Variant("call", SimpleNamespace(name="add", arguments=[0, 0], options=[]))])
+    (made,) = plan.compute(ORDERS, [1], LIMIT)
+    assert made.to_pylist() == [decimal.Decimal("2.50")] * ORDERS.num_rows

@@ -326,7 +326,7 @@ def _checked(result: Any, rows: int) -> Any:
     """
     if pa.types.is_time(result.type) or pa.types.is_date64(result.type) or pa.types.is_decimal(result.type):
         # Arrow rounds times past midnight and dates to parts of a day, and counts past the digits of a decimal.
-        (pa.array([result.value], result.type) if isinstance(result, pa.Scalar) else result).validate(full=True)
+        (pa.repeat(result, 1) if isinstance(result, pa.Scalar) else result).validate(full=True)
     if isinstance(result, pa.Scalar):
         return result
     if isinstance(result, pa.ChunkedArray):

@@ -13,6 +13,7 @@ import typer
 
 from dataflare.cli import audit, bench, cache, compile, inspect, keys, package, policy, schema, sign
 from dataflare.cli import run as running
+from dataflare.cli.guards import GuardedTyper
 from dataflare.cli.output import EXIT_CONFIG, EXIT_FAILED
 from dataflare.cli.screen import LogHandler, OutputLost, abandon_stdout, stderr, stdout
 
@@ -27,7 +28,7 @@ _LEVELS: Final = {
 
 _OUTPUT_ERRORS: Final = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 
-app = typer.Typer(
+app = GuardedTyper(
     name="dataflare",
     help="Run data pipelines of sandboxed plugins, written in any language that makes WebAssembly components.",
     no_args_is_help=True,

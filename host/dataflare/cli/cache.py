@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import typer
-
 from dataflare.cli.figures import byte_count
+from dataflare.cli.guards import GuardedTyper
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
 from dataflare.cli.output import by_the_way, printed_errors, write_json
 from dataflare.cli.screen import stdout
@@ -17,7 +16,7 @@ from dataflare.errors import ConfigError
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List and remove compiled plugins.", no_args_is_help=True)
+app = GuardedTyper(help="List and remove compiled plugins.", no_args_is_help=True)
 
 
 @app.command("list")

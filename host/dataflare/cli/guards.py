@@ -1,13 +1,24 @@
-"""Options that say what plugins and people may do."""
+"""Options that say what plugins and people may do, and what every command goes through before it does anything."""
 
 from __future__ import annotations
 
+import functools
+import inspect
+import os
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-__all__ = ["AccessFile", "AuditFile", "PolicyFile", "Principal", "TrustFile"]
+from dataflare.cli.output import printed_errors
+from dataflare.security.commands import admit_command
+
+__all__ = ["AccessFile", "AuditFile", "GuardedTyper", "PolicyFile", "Principal", "TrustFile"]
+
+_AUDIT_VARIABLE = "DATAFLARE_AUDIT"
 
 PolicyFile: TypeAlias = Annotated[
     Path | None, typer.Option(help="What each plugin gets (YAML).", envvar="DATAFLARE_POLICY", show_default="no policy")
@@ -24,7 +35,7 @@ AuditFile: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         help="Append every use of a capability to this file (JSON Lines).",
-        envvar="DATAFLARE_AUDIT",
+        envvar=_AUDIT_VARIABLE,
         show_default="no audit",
     ),
 ]
@@ -33,5 +44,89 @@ AccessFile: TypeAlias = Annotated[
     typer.Option(help="Who may do what (YAML); with --principal.", envvar="DATAFLARE_ACCESS", show_default="no roles"),
 ]
 Principal: TypeAlias = Annotated[
-    str | None, typer.Option(help="Who runs this, as under `members` of --access.", show_default="nobody in particular")
+    str | None,
+    typer.Option(
+        help="Who runs this, as under `members` of --access.",
+        envvar="DATAFLARE_PRINCIPAL",
+        show_default="nobody in particular",
+    ),
 ]
+_GUARDS: dict[str, Any] = {"access": AccessFile, "principal": Principal}
+
+
+class GuardedTyper(typer.Typer):
+    """A group of commands: each has `--access` and `--principal`, and asks the roles before it does anything.
+
+    An option that takes one value is refused when it is given twice, so that nothing that is appended to a command line
+    takes back what stands before.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(cls=_OnceGroup, **options)
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[Any], Any]:
+        """Register a command, guarded; the function itself stays as it is."""
+        register = super().command(name, cls=_OnceCommand, **options)
+
+        def guard(function: Any) -> Any:
+            register(_guarded(function))
+            return function
+
+        return guard
+
+
+def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+    own = inspect.signature(function, eval_str=True)
+    added = {name: kind for name, kind in _GUARDS.items() if name not in own.parameters}
+
+    @functools.wraps(function)
+    def command(*, context: typer.Context, **given: Any) -> Any:
+        options = [name for name, value in context.params.items() if value and name in given]
+        with printed_errors(as_json=bool(given.get("as_json"))):
+            admit_command(
+                _name_of(context),
+                options,
+                access=given["access"],
+                principal=given["principal"],
+                audit=given.get("audit") or os.environ.get(_AUDIT_VARIABLE) or None,
+            )
+        return function(**{name: value for name, value in given.items() if name not in added})
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter("context", keyword, annotation=typer.Context),
+        *(each.replace(kind=keyword) for each in own.parameters.values()),
+        *(inspect.Parameter(name, keyword, default=None, annotation=kind) for name, kind in added.items()),
+    ]
+    command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    return command
+
+
+def _name_of(context: typer.Context) -> str:
+    """The command's name without the program's, such as `policy check`."""
+    names: list[str] = []
+    each: Any = context
+    while each.parent is not None:
+        names.insert(0, str(each.info_name))
+        each = each.parent
+    return " ".join(names)
+
+
+def _require_once(command: Any, context: Any, arguments: list[str]) -> None:
+    _, _, order = command.make_parser(context).parse_args(list(arguments))
+    for parameter, times in Counter(order).items():
+        if times > 1 and parameter.param_type_name == "option" and not parameter.multiple:
+            raise typer.BadParameter("is given twice", ctx=context, param=parameter)
+
+
+class _OnceCommand(TyperCommand):
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _require_once(self, ctx, args)
+        return super().parse_args(ctx, args)
+
+
+class _OnceGroup(TyperGroup):
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _require_once(self, ctx, args)
+        return super().parse_args(ctx, args)

@@ -7,6 +7,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from dataflare.cli.guards import GuardedTyper
 from dataflare.cli.options import AsJson
 from dataflare.cli.output import by_the_way, printed_errors, write_json
 from dataflare.cli.screen import stdout
@@ -16,7 +17,7 @@ from dataflare.user_files import read_file
 
 __all__ = ["PassphraseFile", "app", "read_passphrase"]
 
-app = typer.Typer(help="Make and show keys that sign plugins.", no_args_is_help=True)
+app = GuardedTyper(help="Make and show keys that sign plugins.", no_args_is_help=True)
 
 PassphraseFile: TypeAlias = Annotated[
     Path | None,

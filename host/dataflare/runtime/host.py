@@ -44,8 +44,8 @@ from dataflare.runtime.worlds import check_grants, check_world
 from dataflare.security.admission import Admission, AdmittedPipeline, Identity
 from dataflare.security.audit import AuditLog
 from dataflare.security.capability import Capability
-from dataflare.security.enforcement import Revocations
-from dataflare.security.pipelines import PipelineFile
+from dataflare.security.enforcement import Auditor, Revocations
+from dataflare.security.pipelines import PipelineFile, named_scopes
 from dataflare.security.policy import Policy
 from dataflare.user_files import as_path
 
@@ -338,7 +338,8 @@ class Host:
                 policy gives.
             limits: The ceilings of each of its instances; with a policy, the lower ones hold.
             namespace: The pipeline that it belongs to, of the same form as a name. Its plugins may call each other and
-                share batches, as far as is granted; those of one name share their state.
+                share batches, as far as is granted; those of one name share their state. A pipeline's file that
+                neither policy nor roles know has state of its own, whatever it calls itself.
             pool: How many instances it has; only for processors, transformers and validators. Sources and destinations
                 have one.
             signature: The component's signature, where one is needed; `None` takes the `.sig` file beside the
@@ -378,7 +379,11 @@ class Host:
             identity = self._admission.identify(found.contents, found.signature, name=plugin, file=found.name)
             granted_as = namespace if pipeline is None else pipeline.granted_as
             granted, ceilings = self._admission.settle(identity, grants=grants, limits=limits, pipeline=granted_as)
-            return self._load(found, identity, plugin, settings, granted, ceilings, namespace, pool, isolation, kind)
+            auditor = self._admission.auditor(identity, namespace)
+            scope = namespace if pipeline is None else pipeline.scope
+            return self._load(
+                found, identity, plugin, settings, granted, ceilings, scope, auditor, pool, isolation, kind
+            )
 
     def _load(
         self,
@@ -389,12 +394,12 @@ class Host:
         grants: Grants,
         limits: Limits,
         namespace: str,
+        audit: Auditor | None,
         pool: PoolSettings | None,
         isolation: Isolation,
         wanted_kind: str | None,
     ) -> Plugin:
         admitted: list[tuple[str, PoolSettings, Namespace, Capabilities]] = []
-        audit = self._admission.auditor(identity, namespace)
         watch = None
         if self._watchers is not None:
             watch = self._watchers.watch(
@@ -507,13 +512,14 @@ class Host:
     def cancel(self, namespace: str = "default") -> None:
         """Ask the plugins of a namespace to end: those that were granted `tasks` can see it, from any thread.
 
-        It holds until the last of them is closed. Does nothing where none is loaded.
+        A pipeline's namespace is the name that policy or roles have for its file, or else its own. It holds until the
+        last of the plugins is closed. Does nothing where none is loaded.
         """
         self._admission.require("stop", f"pipelines/{namespace}")
         with self._lock:
-            found = self._namespaces.get(namespace)
-        if found is not None:
-            found.cancellation.cancel()
+            found = [self._namespaces[each] for each in named_scopes(self._namespaces, namespace)]
+        for each in found:
+            each.cancellation.cancel()
 
     def inspect(self, component: ComponentSource) -> Inspection:
         """Describe a component. None of its code is compiled or run.

@@ -236,14 +236,14 @@ class Access:
         with self._lock:
             return bool(self._enforcer.enforce(f"user:{principal}", action, kind, resource))
 
-    def require(self, principal: str, action: str, resource: str) -> None:
-        """Let somebody pass only with the permission.
+    def require(self, principal: str, action: str, resource: str, *, of_some: bool = False) -> None:
+        """Let somebody pass only with the permission; with `of_some`, for at least one object of the kind `resource`.
 
         Raises:
             PermissionDenied: No role of theirs allows it; `capability` is `action object`.
             ConfigError: There is no such kind or action.
         """
-        if self.allows(principal, action, resource):
+        if self.allows(principal, action, resource) or (of_some and self._allows_some(principal, action, resource)):
             return
         roles = sorted(self._document.members.get(principal, ()))
         able = [name for name in sorted(self._document.roles) if self._role_allows(name, action, resource)]
@@ -253,6 +253,11 @@ class Access:
             capability=f"{action} {resource}",
             hint=f"these roles may: {', '.join(able)}" if able else "no role allows it",
         )
+
+    def _allows_some(self, principal: str, action: str, kind: str) -> bool:
+        with self._lock:
+            rules = self._enforcer.get_implicit_permissions_for_user(f"user:{principal}")
+        return any(allowed == action and each.partition("/")[0] == kind for _, allowed, each in rules)
 
     def _role_allows(self, role: str, action: str, resource: str) -> bool:
         with self._lock:

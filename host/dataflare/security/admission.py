@@ -66,11 +66,13 @@ class AdmittedPipeline:
     Attributes:
         granted_as: What the policy calls it; empty where it does not know it.
         resource: What roles call it: `pipelines/NAME`, or `pipelines` where they do not know it.
+        scope: What its state, its shared batches and the profiles of its plugins are kept under.
         files: Opens what its connectors read and write.
     """
 
     granted_as: str
     resource: str
+    scope: str
     files: ConnectorFiles
 
     def close(self) -> None:
@@ -168,8 +170,13 @@ class Admission:
         """The same store, whose secrets are kept out of the log."""
         return store if store is None or self._log is None else _LearningSecrets(store, self._redactor)
 
-    def require(self, action: str, resource: str) -> None:
+    def require(self, action: str, resource: str, *, of_some: bool = False) -> None:
         """Let the principal pass only with the permission; without roles, everybody passes.
+
+        Args:
+            action: What is done.
+            resource: What it is done to, such as `pipelines/nightly`, or `pipelines` for all of them.
+            of_some: Whether the permission for one object of the kind `resource` is enough.
 
         Raises:
             PermissionDenied: No role allows it.
@@ -177,7 +184,7 @@ class Admission:
         if self._access is None:
             return
         try:
-            self._access.require(self._principal, action, resource)
+            self._access.require(self._principal, action, resource, of_some=of_some)
         except PermissionDenied as error:
             self._record("", "", "access", action, resource, "deny", error.message)
             raise
@@ -217,7 +224,7 @@ class Admission:
             record=functools.partial(self._record_file, name),
             source="" if policy is None else policy.source,
         )
-        return AdmittedPipeline(granted_as, resource, files)
+        return AdmittedPipeline(granted_as, resource, file.scope(name, granted_as or role_name), files)
 
     def replace_policy(self, policy: Policy) -> None:
         """Put another policy in place of the one there is."""

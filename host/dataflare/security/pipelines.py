@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field, PlainSerializer, StringConstraints, model_validator
 
 from dataflare.errors import PermissionDenied
 from dataflare.security.fields import Digest, Frozen, StrictModel
 
-__all__ = ["Bindings", "PipelineBinding", "PipelineFile", "PipelineName", "bound_name", "require_own_name"]
+__all__ = [
+    "Bindings",
+    "PipelineBinding",
+    "PipelineFile",
+    "PipelineName",
+    "bound_name",
+    "named_scopes",
+    "require_own_name",
+]
+
+_SCOPE_MARK: Final = "@"
 
 PipelineName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
@@ -25,10 +36,26 @@ class PipelineFile:
     Args:
         path: Its own name in its folder's real path, which has no symbolic link.
         digest: `sha256:` and the digest of its contents.
+        in_program: No file is it: it was made in a program, which vouches for its name.
     """
 
     path: Path
     digest: str
+    in_program: bool = False
+
+    def scope(self, name: str, bound: str) -> str:
+        """Tell what its state is kept under: no file gets at the state of another by calling itself the same.
+
+        Args:
+            name: What the file calls itself.
+            bound: What a policy or roles call it; empty where they do not know it.
+
+        Returns:
+            The bound name, or else its own name and a mark of its place, which no name can have.
+        """
+        if bound or self.in_program:
+            return bound or name
+        return f"{name}{_SCOPE_MARK}{sha256(os.fsencode(self.path)).hexdigest()[:32]}"
 
 
 class PipelineBinding(StrictModel):
@@ -78,6 +105,11 @@ def bound_name(bindings: Mapping[str, PipelineBinding], pipeline: PipelineFile, 
             hint="let one name alone stand for a file",
         )
     return found[0] if found else ""
+
+
+def named_scopes(scopes: Iterable[str], name: str) -> list[str]:
+    """The scopes of a pipeline's name: its own, and those of files that call themselves so."""
+    return [each for each in scopes if each.partition(_SCOPE_MARK)[0] == name]
 
 
 def require_own_name(

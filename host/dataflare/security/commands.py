@@ -1,0 +1,96 @@
+"""What each command of the command line needs of the person who gives it, where there are roles."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from dataflare.security.admission import Admission
+
+__all__ = ["COMMANDS", "Need", "admit_command", "needs_of"]
+
+
+class Need(NamedTuple):
+    """An action, and the kind of object that it is done to.
+
+    With `of_some`, the permission for one object of the kind is enough here: the command asks again once it knows which
+    object it is.
+    """
+
+    action: str
+    kind: str
+    of_some: bool = False
+
+
+_READ_PLUGINS: Final = (Need("read", "plugins"),)
+_PUBLISH: Final = (Need("publish", "plugins"),)
+_READ_AUDIT: Final = Need("read", "audit")
+
+COMMANDS: Final[Mapping[str, tuple[Need, ...]]] = MappingProxyType(
+    {
+        "run": (Need("run", "pipelines", of_some=True),),
+        "run --check": (Need("read", "pipelines"),),
+        "inspect": _READ_PLUGINS,
+        "schema": (Need("read", "pipelines"),),
+        "compile": _READ_PLUGINS,
+        "bench": (Need("run", "pipelines"),),
+        "package": _PUBLISH,
+        "sign": _PUBLISH,
+        "verify": _READ_PLUGINS,
+        "audit": (_READ_AUDIT,),
+        "policy check": (Need("read", "policies"),),
+        "policy suggest": (_READ_AUDIT, Need("read", "policies")),
+        "policy suggest --output": (_READ_AUDIT, Need("write", "policies")),
+        "policy diff": _READ_PLUGINS,
+        "cache list": _READ_PLUGINS,
+        "cache clear": (Need("remove", "plugins"),),
+        "key generate": _PUBLISH,
+        "key show": _READ_PLUGINS,
+    }
+)
+"""What each command needs. `COMMAND --OPTION` holds in place of `COMMAND` where that option is given."""
+
+
+def needs_of(command: str, options: Collection[str]) -> tuple[Need, ...]:
+    """Tell what a command needs; `options` are the names of those that are given.
+
+    Raises:
+        LookupError: Nobody has decided what it needs, so nobody may give it.
+    """
+    for option in options:
+        if found := COMMANDS.get(f"{command} --{option}"):
+            return found
+    return COMMANDS[command]
+
+
+def admit_command(
+    command: str,
+    options: Collection[str],
+    *,
+    access: str | os.PathLike[str] | None,
+    principal: str | None,
+    audit: str | os.PathLike[str] | None,
+) -> None:
+    """Let a principal give a command only with the permission, before anything of it is done.
+
+    Args:
+        command: Its name, such as `policy check`.
+        options: The names of the options that are given, without dashes.
+        access: The file that says who may do what; `None`: everybody may do everything.
+        principal: Who gives the command.
+        audit: Where a refusal is written.
+
+    Raises:
+        PermissionDenied: No role of theirs allows it.
+        ConfigError: The file is wrong, or `access` and `principal` are not given together.
+        LookupError: Nobody has decided what the command needs.
+    """
+    needs = needs_of(command, options)
+    if access is None and principal is None:
+        return
+    with contextlib.closing(Admission(audit=audit, access=access, principal=principal)) as admission:
+        for need in needs:
+            admission.require(need.action, need.kind, of_some=need.of_some)

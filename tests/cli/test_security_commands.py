@@ -43,7 +43,7 @@ connectors:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs a command in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    for name in ("POLICY", "TRUST", "AUDIT", "ACCESS", "KEY", "CACHE"):
+    for name in ("POLICY", "TRUST", "AUDIT", "ACCESS", "PRINCIPAL", "KEY", "CACHE"):
         monkeypatch.delenv(f"DATAFLARE_{name}", raising=False)
 
     def invoke(*words: object) -> Result:
@@ -119,6 +119,17 @@ def test_policy_check_without_a_rule_is_refused(run):
     Path("policy.yaml").write_text("version: 1\n")
     done = run("policy", "check", "policy.yaml", "source.wasm")
     assert done.exit_code == 4 and "no rule for the plugin 'csv-source'" in done.stdout
+
+
+def test_policy_check_refuses_a_pipeline_that_the_policy_does_not_know(run):
+    packaged(run)
+    Path("policy.yaml").write_text(POLICY + "pipelines:\n  nightly: {file: nightly.yaml}\n")
+    assert run("policy", "check", "policy.yaml", "source.wasm", "--pipeline", "nightly").exit_code == 0
+    done = run("policy", "check", "policy.yaml", "source.wasm", "--pipeline", "nigthly", "--json")
+    error = json.loads(done.stdout)["error"]
+    assert done.exit_code == 2 and error["where"] == "--pipeline"
+    assert error["message"].endswith("policy.yaml knows no pipeline 'nigthly'")
+    assert error["hint"] == "did you mean 'nightly'?"
 
 
 def test_policy_check_points_at_a_wrong_line(run):

@@ -62,7 +62,7 @@ def test_option_takes_the_place_of_what_its_command_needs():
 def test_roles_and_principal_are_given_together(tmp_path):
     (tmp_path / "access.yaml").write_text("version: 1\n")
     for given in ({"access": tmp_path / "access.yaml", "principal": None}, {"access": None, "principal": "ada"}):
-        with pytest.raises(ConfigError, match="together|without a principal|no roles"):
+        with pytest.raises(ConfigError, match=r"without a principal|has no roles"):
             admit_command("inspect", (), audit=None, **given)
 
 

@@ -9,7 +9,7 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, get_overloads, is_typeddict
 
 import pyarrow as pa
 import typer
+from pydantic import BaseModel
 
 import dataflare
 from dataflare import errors, grants, limits, values
@@ -26,6 +27,12 @@ from dataflare.data.expressions.relations import AGGREGATES
 from dataflare.data.expressions.table import TOPICS
 from dataflare.pipeline.specification import json_schema
 from dataflare.runtime.plugin import Plugin
+from dataflare.security.access import ACTIONS, DEFAULT_ROLES, AccessDocument
+from dataflare.security.commands import COMMANDS
+from dataflare.security.fields import StrictModel
+from dataflare.security.manifest import Manifest
+from dataflare.security.policy import PolicyDocument
+from dataflare.security.trust import TrustDocument
 
 FOLDER = Path(__file__).parent
 _PART = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -71,6 +78,13 @@ def updated(page: Path) -> str:
         "directory-grant": lambda: arguments(grants.DirectoryGrant),
         "http-grant": lambda: arguments(grants.HttpGrant),
         "values": lambda: _table_of(values.__doc__),
+        "policy-keys": lambda: format_keys(PolicyDocument),
+        "trust-keys": lambda: format_keys(TrustDocument),
+        "access-keys": lambda: format_keys(AccessDocument),
+        "access-commands": command_needs,
+        "access-actions": actions_table,
+        "access-roles": default_roles,
+        "manifest-keys": lambda: format_keys(Manifest),
         "expression-functions": expression_functions,
         "expression-aggregates": expression_aggregates,
     }
@@ -272,6 +286,101 @@ def _quoted(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) and not re.fullmatch(r"\w+", value) else str(value)
 
 
+# Files of operators and publishers
+
+
+def format_keys(document: type[BaseModel]) -> str:
+    """A table of keys for each mapping of a file; one that comes a second time is named, not repeated."""
+    schema = document.model_json_schema()
+    models = schema.get("$defs", {})
+    out: list[str] = []
+    places: dict[str, str] = {}
+    waiting: list[tuple[str, str, dict[str, Any]]] = [("", document.__name__, schema)]
+    for place, name, model in waiting:
+        if name in places:
+            out += [f"### `{place}`", "", f"As [`{places[name]}`](#{_anchor(places[name])}).", ""]
+            continue
+        places[name] = place
+        texts = _texts_of(name)
+        out += [f"### `{place}`" if place else "### The file", ""]
+        out += ["| key | value | default | meaning |", "| --- | --- | --- | --- |"]
+        required = model.get("required", [])
+        for key, entry in model["properties"].items():
+            default = "required" if key in required else _file_default(entry)
+            out.append(f"| `{key}` | {_kind(entry, models)} | {default} | {_cell(texts[key])} |")
+            inner = f"{place}.{key}".lstrip(".")
+            waiting += [(inner + part, each, models[each]) for part, each in _models_in(entry) if each in models]
+        out.append("")
+    return "\n".join(out)
+
+
+def _models_in(entry: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The models within a value, each with what leads to it."""
+    if "$ref" in entry:
+        yield "", entry["$ref"].rpartition("/")[2]
+    for each in entry.get("anyOf", []):
+        yield from _models_in(each)
+    for key, part in (("additionalProperties", ".NAME"), ("items", "[]")):
+        if isinstance(entry.get(key), dict):
+            yield from ((part + rest, name) for rest, name in _models_in(entry[key]))
+    for each in entry.get("patternProperties", {}).values():
+        yield from ((".NAME" + rest, name) for rest, name in _models_in(each))
+
+
+def _file_default(entry: dict[str, Any]) -> str:
+    default = entry.get("default")
+    return "" if default in (None, {}, [], "") or isinstance(default, dict) else f"`{_yaml(default)}`"
+
+
+def _texts_of(name: str) -> Mapping[str, str]:
+    """What is said of each key of a model: by itself, or by what has the same keys in Python."""
+    known = {each.__name__: each for each in _below(StrictModel)}
+    own = _argument_texts(known[name], "Attributes")
+    if name == "HttpRule":
+        return {**_argument_texts(grants.HttpGrant), "methods": "Methods, in capitals, or the word `any`."}
+    if name == "LimitValues":
+        texts = _argument_texts(limits.Limits)
+        return {**texts, "call_timeout_ms": "`call_timeout_s`, in milliseconds: wall seconds for one call."}
+    return own
+
+
+def _below(owner: type) -> Iterator[type]:
+    for each in owner.__subclasses__():
+        yield each
+        yield from _below(each)
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^\w-]", "", heading.lower())
+
+
+def command_needs() -> str:
+    """What each command needs of roles."""
+    rows = [
+        f"| `dataflare {name}` | {', '.join(f'{need.action} `{need.kind}`' for need in needs)} |"
+        for name, needs in COMMANDS.items()
+    ]
+    return "\n".join(["| command | needs |", "| --- | --- |", *rows, ""])
+
+
+def actions_table() -> str:
+    """The actions of each kind of object."""
+    rows = [f"| `{kind}` | {', '.join(f'`{each}`' for each in sorted(actions))} |" for kind, actions in ACTIONS.items()]
+    return "\n".join(["| object | actions |", "| --- | --- |", *rows, ""])
+
+
+def default_roles() -> str:
+    """The default roles, as a file would have them."""
+    out = ["```yaml", "roles:"]
+    for name, role in DEFAULT_ROLES.items():
+        out.append(f"  {name}:")
+        if role.inherits:
+            out.append(f"    inherits: [{', '.join(sorted(role.inherits))}]")
+        out.append("    allows:")
+        out += [f"      {kind}: [{', '.join(sorted(actions))}]" for kind, actions in role.allows.items()]
+    return "\n".join([*out, "```", ""])
+
+
 # Commands
 
 
@@ -401,9 +510,9 @@ def arguments(owner: type) -> str:
     return "\n".join(out) + "\n"
 
 
-def _argument_texts(owner: type) -> dict[str, str]:
+def _argument_texts(owner: type, section: str = "Args") -> dict[str, str]:
     """What a docstring says of each argument, by name."""
-    section = (inspect.getdoc(owner) or "").partition("Args:\n")[2].partition("\n\n")[0]
+    section = (inspect.getdoc(owner) or "").partition(f"{section}:\n")[2].partition("\n\n")[0]
     found: dict[str, str] = {}
     for line in section.splitlines():
         if match := re.match(r"    (\w+): (.*)", line):

@@ -149,7 +149,7 @@ def find_file(path: str | os.PathLike[str], max_bytes: int) -> bytes | None:
     try:
         return read_file(path, max_bytes)
     except ConfigError as error:
-        if isinstance(error.__cause__, FileNotFoundError) and not os.path.islink(path):
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError) and not os.path.islink(path):
             return None
         raise
 

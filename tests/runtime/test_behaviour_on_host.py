@@ -227,6 +227,8 @@ def test_damaged_profile_is_a_config_error_that_names_the_file(watched, tmp_path
 
 
 def test_profile_that_cannot_be_saved_costs_no_batch(watched, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    # A quiet command that ran in this process before has left the level above warnings.
+    caplog.set_level("WARNING", logger="dataflare")
     (tmp_path / "default").write_text("in the way")
     plugin = watched(profiles=tmp_path).load(STEADY)
     for _ in range(LEARN + 1):

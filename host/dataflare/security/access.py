@@ -74,7 +74,12 @@ _Principal = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f,]{1,254}$
 
 
 class Role(StrictModel):
-    """What a role allows: actions by object, besides what the roles that it inherits from allow."""
+    """What a role allows: actions by object, besides what the roles that it inherits from allow.
+
+    Attributes:
+        inherits: Roles of which it allows all, at most 8 deep.
+        allows: Actions by object.
+    """
 
     inherits: Names = frozenset()
     allows: Frozen[_Object, _Actions] = Field(default_factory=dict)
@@ -120,7 +125,14 @@ DEFAULT_ROLES: Final[Mapping[str, Role]] = MappingProxyType(
 
 
 class AccessDocument(StrictModel):
-    """The file as it is written."""
+    """The file as it is written.
+
+    Attributes:
+        version: The format's version.
+        roles: What each role allows; left out, the default roles.
+        members: The roles of each principal.
+        pipelines: Which file a pipeline is, whatever it calls itself.
+    """
 
     version: Literal[1]
     roles: Frozen[Name, Role] = Field(default_factory=lambda: dict(DEFAULT_ROLES))

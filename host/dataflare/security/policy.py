@@ -102,7 +102,12 @@ _Methods = Annotated[frozenset[Method], Field(min_length=1), PlainSerializer(sor
 
 
 class DirectoryRule(StrictModel):
-    """A directory, and what may be done in it."""
+    """A directory, and what may be done in it.
+
+    Attributes:
+        path: The directory, relative to the policy's file.
+        access: `write` includes reading.
+    """
 
     path: Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]+$")]
     access: Access = "read"
@@ -145,7 +150,18 @@ class HttpRule(StrictModel):
 
 
 class GrantRule(StrictModel):
-    """What is granted; nothing, unless it is said."""
+    """What is granted; nothing, unless it is said.
+
+    Attributes:
+        interfaces: Of `clock`, `metrics`, `random` and `tasks`, those that it gets.
+        directories: Directories by the plugin's name for them.
+        http: What may be done at each origin, such as `https://api.example.com`.
+        state: Namespaces; `own` is the plugin's own in its pipeline.
+        secrets: Secrets by name, to hold itself.
+        plugins: Plugins of the pipeline that it may call.
+        shared: Access by the name of the shared batch; `write` includes reading.
+        limits: Ceilings; the defaults hold for those that are not said.
+    """
 
     interfaces: _Texts = frozenset()
     directories: Frozen[Name, DirectoryRule] = Field(default_factory=dict)
@@ -181,13 +197,24 @@ class GrantRule(StrictModel):
 
 
 class PipelineRule(StrictModel):
-    """What a plugin is granted in one pipeline besides."""
+    """What a plugin is granted in one pipeline besides.
+
+    Attributes:
+        grants: Added to what it gets in every pipeline; for the same directory, origin, batch or limit, instead.
+    """
 
     grants: GrantRule = GrantRule()
 
 
 class PluginRule(StrictModel):
-    """Which plugin is meant, and what it is granted."""
+    """Which plugin is meant, and what it is granted.
+
+    Attributes:
+        versions: Only these versions, such as `>=1.2.0, <2.0.0`; left out, every one.
+        digests: Only these components, `sha256:...`; left out, every one.
+        grants: What it gets in every pipeline.
+        pipelines: What it gets in single pipelines besides; each has to be under `pipelines` of the file.
+    """
 
     versions: Annotated[str, AfterValidator(_range)] | None = None
     digests: Annotated[frozenset[Digest], Field(min_length=1), PlainSerializer(sorted)] | None = None
@@ -196,26 +223,47 @@ class PluginRule(StrictModel):
 
 
 class ConnectorGrants(StrictModel):
-    """What connectors may use; nothing, unless it is said."""
+    """What connectors may use; nothing, unless it is said.
+
+    Attributes:
+        directories: Directories below which they read, and write where `access` is `write`; the names are for the
+            audit log.
+    """
 
     directories: Frozen[Name, DirectoryRule] = Field(default_factory=dict)
 
 
 class ConnectorPipelineRule(StrictModel):
-    """What connectors may use in one pipeline also."""
+    """What connectors may use in one pipeline also.
+
+    Attributes:
+        grants: Added to what they may use in every pipeline.
+    """
 
     grants: ConnectorGrants = ConnectorGrants()
 
 
 class ConnectorRule(StrictModel):
-    """What the built-in connectors may use."""
+    """What the built-in connectors may use.
+
+    Attributes:
+        grants: In every pipeline.
+        pipelines: In single pipelines besides; each has to be under `pipelines` of the file.
+    """
 
     grants: ConnectorGrants = ConnectorGrants()
     pipelines: Frozen[PipelineName, ConnectorPipelineRule] = Field(default_factory=dict)
 
 
 class PolicyDocument(StrictModel):
-    """The file as it is written."""
+    """The file as it is written.
+
+    Attributes:
+        version: The format's version.
+        pipelines: Which file each pipeline is, whatever it calls itself.
+        plugins: What each plugin gets, by the name of its manifest or signature, else the one it is loaded under.
+        connectors: What the built-in connectors read and write.
+    """
 
     version: Literal[1]
     pipelines: Bindings = Field(default_factory=dict)

@@ -61,7 +61,14 @@ _Reason = Annotated[str, StringConstraints(max_length=500)]
 
 
 class TrustedKey(StrictModel):
-    """A key that an operator trusts, for how long and for what."""
+    """A key that an operator trusts, for how long and for what.
+
+    Attributes:
+        key: The line of a `.pub` file.
+        publisher: Whose it is.
+        expires: When it ends, with a time zone, such as `2027-01-01T00:00:00Z`; left out, never.
+        plugins: Only for plugins of these names; left out, for all of them.
+    """
 
     key: Annotated[str, AfterValidator(_key)]
     publisher: Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -70,14 +77,26 @@ class TrustedKey(StrictModel):
 
 
 class RevocationList(StrictModel):
-    """Keys by their ids, and components by their digests, that are good no longer, with the reason."""
+    """Keys by their ids, and components by their digests, that are good no longer, with the reason.
+
+    Attributes:
+        keys: The reason by the key's id, as `dataflare key show` tells it.
+        digests: The reason by the digest: of a component without its manifest, or of a whole file.
+    """
 
     keys: Frozen[_KeyId, _Reason] = Field(default_factory=dict)
     digests: Frozen[Digest, _Reason] = Field(default_factory=dict)
 
 
 class TrustDocument(StrictModel):
-    """The file as it is written."""
+    """The file as it is written.
+
+    Attributes:
+        version: The format's version.
+        threshold: How many of the keys have to have signed.
+        keys: The keys that are trusted.
+        revoked: Keys and components that are good no longer.
+    """
 
     version: Literal[1]
     threshold: Annotated[int, Field(ge=1, le=16)] = 1

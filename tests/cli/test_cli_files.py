@@ -21,7 +21,6 @@ READS = {
     ("run", "pipeline"): "run FILE",
     ("run", "policy"): "run pipeline.yaml --policy FILE",
     ("run", "trust"): "run pipeline.yaml --trust FILE",
-    ("run", "access"): "run pipeline.yaml --access FILE --principal somebody",
     ("run", "env_files"): "run pipeline.yaml --env-file FILE",
     ("inspect", "component"): "inspect FILE",
     ("compile", "components"): "compile FILE",
@@ -58,6 +57,10 @@ NOT_READ = {
     ("policy suggest", "output"),
     ("key generate", "path"),
 }
+# Every command has `--access`, which is read before anything else.
+OTHERS = {"cache list": "cache list", "cache clear": "cache clear", "schema": "schema"}
+for command, others in {**{name: line for (name, _), line in reversed(READS.items())}, **OTHERS}.items():
+    READS[command, "access"] = f"{others.replace('FILE', 'given')} --access FILE --principal somebody"
 LINES = sorted({*READS.values(), "bench csv-source.wasm --config @FILE"})
 
 

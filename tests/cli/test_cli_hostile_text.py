@@ -210,7 +210,7 @@ LINES = {
     ),
     "inspect": (["inspect", FILE],),
     "schema": (
-        ["schema", FILE],
+        ["schema", HOSTILE],
         ["schema", FILE, "--connector", HOSTILE],
         ["schema", FILE, "--option", HOSTILE],
     ),
@@ -258,7 +258,7 @@ def test_every_command_is_tried():
     assert names == set(FIELDS) == set(LINES)
 
 
-OPTIONS = {"settings": "--set"}
+OPTIONS = {"files": "schema", "settings": "--set"}
 """What options are called, where it is not the parameter's name."""
 
 

@@ -13,7 +13,7 @@ from unittest import mock
 import pyarrow as pa
 from pyarrow import parquet
 
-from arena import Arena, Mutation, attack
+from arena import Arena, Mutation, answers, attack
 from attacks_connectors import Place
 from dataflare.errors import PermissionDenied
 from dataflare.pipeline.connectors import ReadNode
@@ -21,7 +21,7 @@ from dataflare.pipeline.failures import NodeFailed
 from dataflare.pipeline.readers import FileSource, open_source
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import load_specification
-from dataflare.security.connectors import ConnectorFiles
+from dataflare.security.connectors import ConnectorFiles, GrantedDirectory
 
 SECRET = pa.table({"name": ["hunter2"]})
 
@@ -137,8 +137,8 @@ def _by_name(node: ReadNode, paths: Sequence[Path], opener: Callable[[Path], IO[
 
 MUTATIONS = [
     Mutation(
-        "dataflare.pipeline.stages:open_source",
-        lambda node, paths, _: open_source(node, paths),
+        "dataflare.security.policy:Policy.connector_directories",
+        answers({"all": GrantedDirectory(path=Path("/"), writable=True)}),
         ("pattern_that_matches_what_is_not_granted", "file_that_is_not_granted_in_a_list"),
     ),
     Mutation("dataflare.pipeline.stages:open_source", _by_name, ("input_exchanged_once_it_was_checked",)),

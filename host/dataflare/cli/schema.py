@@ -87,7 +87,7 @@ def _document(connector: str, paths: Sequence[Path], found: FoundSchema) -> dict
 
 def _show(connector: str, paths: Sequence[Path], found: FoundSchema) -> None:
     console = stdout()
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, padding=(0, 1))
     for title in ("column", "type", "how it is known"):
         table.add_column(title, overflow="fold")
     for column in found.columns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -31,6 +32,15 @@ def _arrow(path: Path) -> None:
         writer.write_table(SECRET)
 
 
+def _excel(path: Path) -> None:
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    for row in (["name"], ["hunter2"]):
+        book.active.append(row)
+    book.save(path)
+
+
 FORMATS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "secret.csv": ("csv", lambda path: path.write_text("name\nhunter2\n")),
     "secret.csv.gz": ("csv", lambda path: path.write_bytes(gzip.compress(b"name\nhunter2\n"))),
@@ -39,6 +49,10 @@ FORMATS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "secret.parquet": ("parquet", lambda path: parquet.write_table(SECRET, path)),
     "secret.arrow": ("arrow", _arrow),
 }
+
+if importlib.util.find_spec("openpyxl") is not None:
+    # An extra, which need not be installed.
+    FORMATS["secret.xlsx"] = ("excel", _excel)
 
 
 def reads(place: Place, connector: str, read: str | Sequence[str]) -> Path:

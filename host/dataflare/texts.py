@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
+    "FRAMES",
     "FRAME_CHARACTERS",
     "LOG_CHARACTERS",
     "MESSAGE_CHARACTERS",
@@ -26,7 +27,7 @@ NAME_CHARACTERS: Final = 256
 MESSAGE_CHARACTERS: Final = 4_096
 LOG_CHARACTERS: Final = 16_384
 FRAME_CHARACTERS: Final = 512
-_FRAMES: Final = 50
+FRAMES: Final = 50
 _MARK: Final = "... (cut)"
 
 
@@ -42,4 +43,4 @@ def cut_name(text: str) -> str:
 
 def cut_frames(frames: tuple[str, ...]) -> tuple[str, ...]:
     """Return the innermost frames of a backtrace, each cut."""
-    return tuple(cut(frame, FRAME_CHARACTERS) for frame in frames[:_FRAMES])
+    return tuple(cut(frame, FRAME_CHARACTERS) for frame in frames[:FRAMES])

@@ -323,7 +323,7 @@ MUTATIONS = [
     Mutation("dataflare.security.enforcement:MAX_LINES", 10**6, ("uses_beyond_counting",)),
     Mutation("dataflare.security.audit:FileAuditLog.record", answers(None), ("disk_that_is_full",)),
     Mutation("dataflare.runtime.failures:cut", _whole, ("error_of_great_length",)),
-    Mutation("dataflare.errors:cut_frames", tuple, ("names_of_great_length",)),
+    Mutation("dataflare.texts:FRAME_CHARACTERS", 2**20, ("names_of_great_length", "names_without_end_in_a_trap")),
     Mutation(
         "dataflare.budgets:HostBudget.__init__",
         _generous,

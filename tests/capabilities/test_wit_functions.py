@@ -23,12 +23,14 @@ from dataflare.capabilities import (
 )
 from dataflare.capabilities.names import OFFERED, interface_name
 from dataflare.data import batches
+from dataflare.data.expressions import interface as expressions
 
 WIT = Path(__file__).parents[2] / "wit"
 IMPORTS = {
     "batches": batches.imports(),
     "clock": clock.imports(clock.SystemClock()),
     "config": config.imports(config.PluginConfig()),
+    "expressions": expressions.imports(),
     "files": files.imports(files.MemoryFiles({})),
     "http": http.imports(
         http_broker.HttpBroker({}, http_transport.MemoryTransport(lambda outgoing: http_transport.Canned()))

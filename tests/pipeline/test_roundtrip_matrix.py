@@ -133,7 +133,7 @@ def plain(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.record_batch({"row": batch.column("row"), "v": column})
 
 
-@pytest.mark.parametrize(("first", "second"), itertools.product(CONNECTORS, CONNECTORS))
+@pytest.mark.parametrize(("first", "second"), list(itertools.product(CONNECTORS, CONNECTORS)))
 @pytest.mark.parametrize("array", ARRAYS, ids=IDS)
 def test_values_survive_every_pair_of_formats_or_are_refused(tmp_path, array, first, second):
     batches = batches_of(array)

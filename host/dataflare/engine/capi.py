@@ -8,11 +8,11 @@ from typing import Any, Final
 from wasmtime import _bindings as raw
 from wasmtime import _ffi as ffi
 
+from dataflare import texts
+
 __all__ = ["error_message", "error_trace"]
 
 _MAX_MESSAGE_BYTES: Final = 16_384
-_MAX_FRAMES: Final = 32
-_MAX_NAME_BYTES: Final = 256
 
 
 def error_message(error: Any) -> str:
@@ -32,27 +32,27 @@ def error_message(error: Any) -> str:
 
 
 def error_trace(error: Any) -> tuple[str, ...]:
-    """The guest's frames of a `wasmtime_error_t*`, innermost first, as `module!function`; at most 32."""
+    """The guest's frames of a `wasmtime_error_t*`, innermost first, as `module!function`.
+
+    No more of them is copied than `dataflare.texts` lets an error show.
+    """
     frames = ffi.wasm_frame_vec_t()
     raw.wasmtime_error_wasm_trace(error, ctypes.byref(frames))
     try:
         lines = []
-        for i in range(min(frames.size, _MAX_FRAMES)):
+        for i in range(min(frames.size, texts.FRAMES)):
             frame = frames.data[i]
             module = raw.wasmtime_frame_module_name(frame)
             function = raw.wasmtime_frame_func_name(frame)
-            name = _cut(function.contents) if function else f"function {raw.wasm_frame_func_index(frame)}"
-            lines.append(f"{_cut(module.contents)}!{name}" if module else name)
-        if frames.size > _MAX_FRAMES:
-            lines.append(f"[{frames.size - _MAX_FRAMES} more]")
+            name = _beginning(function.contents) if function else f"function {raw.wasm_frame_func_index(frame)}"
+            lines.append(f"{_beginning(module.contents)}!{name}" if module else name)
         return tuple(lines)
     finally:
         raw.wasm_frame_vec_delete(ctypes.byref(frames))
 
 
-def _cut(name: Any) -> str:
+def _beginning(name: Any) -> str:
     if not name.size:
         return ""
-    size = min(name.size, _MAX_NAME_BYTES)
-    text = ctypes.string_at(ctypes.addressof(name.data.contents), size).decode(errors="replace")
-    return text if size == name.size else f"{text}..."
+    size = min(name.size, 4 * texts.FRAME_CHARACTERS)
+    return ctypes.string_at(ctypes.addressof(name.data.contents), size).decode(errors="replace")

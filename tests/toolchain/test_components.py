@@ -20,6 +20,7 @@ PROJECT = load_project(REPOSITORY)
 COMMITTED = [name for name, guest in PROJECT.guests.items() if guest.committed]
 BASICS = {
     "dataflare:data/batches@1.0.0",
+    "dataflare:data/expressions@1.0.0",
     "dataflare:data/schemas@1.0.0",
     "dataflare:host/config@1.0.0",
     "dataflare:host/logging@1.0.0",

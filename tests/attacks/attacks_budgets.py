@@ -185,6 +185,13 @@ def names_of_great_length(arena: Arena) -> None:
         assert max(map(len, error.backtrace)) < 600 and all(len(line) < 17_000 for line in error.log_lines)
 
 
+@attack("limits")
+def frames_without_end(arena: Arena) -> None:
+    """Have a fault reported with a backtrace whose frames are books, and of which there are thousands."""
+    error = GuestPanic("trapped", plugin="p", export="f", backtrace=("f" * 60_000,) * 3_000)
+    assert len(error.backtrace) <= 50 and max(map(len, error.backtrace)) < 600
+
+
 def asker(arena: Arena, host: Host | None = None) -> Processor:
     """A plugin that may hold one secret, and asks for names that it is given, or a thousand times for one."""
     ask = f"(call $secrets#get (local.get $p) (local.get $n) (i32.const {RESULT}))"
@@ -324,6 +331,7 @@ MUTATIONS = [
     Mutation("dataflare.security.audit:FileAuditLog.record", answers(None), ("disk_that_is_full",)),
     Mutation("dataflare.runtime.failures:cut", _whole, ("error_of_great_length",)),
     Mutation("dataflare.texts:FRAME_CHARACTERS", 2**20, ("names_of_great_length", "names_without_end_in_a_trap")),
+    Mutation("dataflare.errors:cut_frames", tuple, ("frames_without_end",)),
     Mutation(
         "dataflare.budgets:HostBudget.__init__",
         _generous,

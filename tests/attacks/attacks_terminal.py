@@ -259,9 +259,9 @@ def schema_of_a_configuration_that_never_ends(arena: Arena) -> None:
     """Give a schema for the configuration that refers to its parts many times over, so that checking it never ends."""
     levels = {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 10} for n in range(9)}
     schema = {"$defs": levels, "$ref": "#/$defs/a0"}
-    begun = time.monotonic()
+    begun = time.thread_time()
     assert misfits({"a": 1}, json.dumps(schema)) == []
-    assert time.monotonic() - begun < 3
+    assert time.thread_time() - begun < 1.5
 
 
 def _substituted_first(data: bytes, *, name: str, variables: Any = None) -> Any:
@@ -298,7 +298,7 @@ MUTATIONS = [
         _substituted_first,
         ("variable_that_adds_keys_to_a_pipeline",),
     ),
-    Mutation("dataflare.pipeline.config_schema:_MAX_STEPS", 2_000_000, ("schema_of_a_configuration_that_never_ends",)),
+    Mutation("dataflare.pipeline.config_schema:_MAX_STEPS", 6_000_000, ("schema_of_a_configuration_that_never_ends",)),
     Mutation("dataflare.user_files:_FLAGS", os.O_RDONLY, ("pipe_as_a_signature",)),
     Mutation("dataflare.user_files:stat.S_ISREG", answers(True), ("pipe_as_a_signature", "device_as_a_component")),
     Mutation(

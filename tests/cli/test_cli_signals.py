@@ -15,6 +15,7 @@ import pytest
 
 import dataflare
 from dataflare.cli.interrupts import Interrupted, interrupting_signals
+from plugin_wat import hostile
 
 COMMAND = (sys.executable, "-m", "dataflare.cli.main", "run", "p.yaml")
 MAPPER = Path(dataflare.__file__).parents[2] / "guest-sdks" / "rust" / "components" / "json-mapper.wasm"
@@ -136,3 +137,32 @@ assert [signal.getsignal(n) for n in names] == before
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("body", ["process-batch", "configure"])
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_plugin_that_loops_is_ended_by_one_signal(tmp_path, number, body):
+    loops = "(loop $l (br $l)) (i32.const 64)"
+    (tmp_path / "p.wasm").write_bytes(hostile({}, bodies={body: loops, "shutdown": loops}).binary)
+    # More batches than workers: when one is ended, the next call must not begin for its whole time.
+    (tmp_path / "in.csv").write_text("n,t\n" + "".join(f"{n},some text\n" for n in range(300_000)))
+    (tmp_path / "p.yaml").write_text(
+        "name: p\nnodes:\n  r: { connector: csv, read: in.csv }\n"
+        "  m: { plugin: p.wasm, input: r, workers: 2 }\n  w: { connector: csv, input: m, write: out.csv }\n"
+    )
+    with subprocess.Popen(COMMAND, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE) as process:
+        wait_for(lambda: seconds_of_work(process.pid) > 3)  # twice what it takes to start
+        process.send_signal(number)
+        begun = time.monotonic()
+        _, err = process.communicate(timeout=60)
+        took_s = time.monotonic() - begun
+    assert process.returncode == 128 + number, err
+    assert err.decode() == ("interrupted\n" if number == signal.SIGINT else f"ended by {number.name}\n")
+    assert took_s < 5, took_s
+    assert sorted(os.listdir(tmp_path)) == ["in.csv", "p.wasm", "p.yaml"]
+
+
+def seconds_of_work(process: int) -> float:
+    """The processor time that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

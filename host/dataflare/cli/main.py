@@ -5,12 +5,15 @@ It imports next to nothing before it can be interrupted without a traceback; the
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import signal
 import sys
 
 __all__ = ["main"]
 
+_SIGNALLED = 128
 _EXIT_INTERRUPTED = 130
 
 
@@ -34,6 +37,8 @@ def main() -> None:
         finally:
             if interrupted is signal.default_int_handler:
                 signal.signal(signal.SIGINT, _leave)
+    if code > _SIGNALLED:
+        _end_at_once(code)
     sys.exit(code)
 
 
@@ -42,6 +47,15 @@ def _leave(*_: object) -> None:
         os.write(2, b"interrupted\n")
     finally:
         os._exit(_EXIT_INTERRUPTED)
+
+
+def _end_at_once(code: int) -> None:
+    """End without what Python does for up to a second at its end: whoever pressed Ctrl-C waits for it."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or there is none
+            stream.flush()
+    os._exit(code)
 
 
 def _open_standard_descriptors() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import threading
+import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,7 @@ from dataflare.engine.component import Component
 from dataflare.engine.features import refusal
 from dataflare.engine.flavour import Flavour
 from dataflare.engine.instance import remaining_s
+from dataflare.engine.interruptible import interruptible
 from dataflare.engine.reflect import reflect
 from dataflare.engine.types import Interface, Shape
 from dataflare.errors import UnsupportedComponent, UsageError
@@ -51,6 +53,7 @@ class Engine:
         self._shapes: dict[str, Shape] = {}
         self._codecs: dict[str, CallCodecs] = {}
         self._closed = False
+        _engines.add(self)
 
     def __enter__(self) -> Engine:
         return self
@@ -193,7 +196,7 @@ class Engine:
     def _compile(self, flavour: Flavour, binary: bytes, shape: Shape, name: str) -> wc.Component:
         joined = compose(binary, shape, component=name)
         try:
-            compiled = wc.Component(flavour.compiler, joined)
+            compiled = interruptible(lambda: wc.Component(flavour.compiler, joined))
             if flavour.compiler is not flavour.engine:
                 compiled = wc.Component.deserialize(flavour.engine, compiled.serialize())
             return compiled
@@ -216,6 +219,17 @@ class Engine:
             if key not in self._flavours:
                 self._flavours[key] = Flavour(fuel=fuel, timed=timed)
             return self._flavours[key]
+
+
+def _after_fork() -> None:
+    """Other threads may have held these locks; in the child there are no other threads."""
+    for engine in list(_engines):
+        engine._lock = threading.Lock()
+        engine._compiling = {}
+
+
+_engines: Final[weakref.WeakSet[Engine]] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _key(digest: str, flavour: Flavour) -> str:

@@ -11,6 +11,7 @@ from wasmtime.component import _types as wt
 
 from dataflare.engine.binary import check_header, hollow
 from dataflare.engine.features import refusal
+from dataflare.engine.interruptible import interruptible
 from dataflare.engine.labels import check_labels
 from dataflare.engine.types import (
     BorrowT,
@@ -73,7 +74,7 @@ def reflect(engine: wasmtime.Engine, binary: bytes, component: str) -> Shape:
     check_labels(binary, component)
     try:
         empty = hollow(binary)
-        compiled = wc.Component(engine, empty)
+        compiled = interruptible(lambda: wc.Component(engine, empty))
     except NotAComponent as error:
         raise NotAComponent(error.message, component=component) from None
     except wasmtime.WasmtimeError as error:
@@ -84,7 +85,7 @@ def reflect(engine: wasmtime.Engine, binary: bytes, component: str) -> Shape:
 def _of_whole(engine: wasmtime.Engine, binary: bytes, error: wasmtime.WasmtimeError) -> wasmtime.WasmtimeError:
     """The same refusal with places in the whole file, not in the hollow copy."""
     try:
-        wc.Component(engine, binary)
+        interruptible(lambda: wc.Component(engine, binary))
     except wasmtime.WasmtimeError as again:
         return again
     return error

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from time import perf_counter
 from typing import Any, TypeAlias
 
@@ -34,6 +35,9 @@ _log = logging.getLogger("dataflare.pipeline")
 
 _QUEUED_BATCHES = 2
 _PROGRESS_INTERVAL_S = 0.1
+_INTERRUPT_AGAIN_S = 0.02
+_SHUTDOWN_S = 0.5
+"""How long plugins may take for `shutdown` after an interrupt."""
 
 _Queue: TypeAlias = Channel[pa.RecordBatch | None]
 
@@ -84,7 +88,8 @@ class _Run:
         self._inputs: dict[str, _Queue] = {}
         self._report = RunReport(specification.pipeline.name)
         self._lock = threading.Lock()
-        self._ended = threading.Semaphore(0)
+        # In C: no exception that comes from outside leaves it locked.
+        self._ended: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._failure: tuple[Stage, BaseException] | None = None
         self._admitted: AdmittedPipeline | None = None
 
@@ -174,21 +179,22 @@ class _Run:
                 thread.start()
             running = len(threads)
             while running:
-                running -= self._ended.acquire(timeout=_PROGRESS_INTERVAL_S)
+                with suppress(queue.Empty):
+                    self._ended.get(timeout=_PROGRESS_INTERVAL_S)
+                    running -= 1
                 self._tell(expected, start)
         except BaseException:
-            # Interrupted: nobody waits for what the plugins are at.
+            # Interrupted: nobody waits for what the plugins are at, but nothing may be closed while it is in use.
             self._stop()
-            for stage in self._stages:
-                stage.interrupt()
-            raise
-        finally:
-            # Also after an interrupt: nothing may be closed while a thread still uses it.
-            if any(thread.is_alive() for thread in threads):
-                self._stop()
             for thread in threads:
-                if thread.ident is not None:
-                    thread.join()
+                while thread.is_alive():
+                    # Again and again: a thread may have been between two calls.
+                    for stage in self._stages:
+                        stage.interrupt()
+                    thread.join(_INTERRUPT_AGAIN_S)
+            raise
+        for thread in threads:
+            thread.join()
         if self._failure is not None:
             stage, error = self._failure
             with self._blamed(stage.name):
@@ -230,22 +236,22 @@ class _Run:
                     self._failure = (stage, error)
             self._stop()
         finally:
-            self._ended.release()
+            self._ended.put(None)
 
     def _taken(self, stage: Stage) -> Iterator[pa.RecordBatch]:
-        queue = self._inputs[stage.name]
+        items = self._inputs[stage.name]
         if stage.workers == 1:
-            while (rows := queue.get()) is not None:
+            while (rows := items.get()) is not None:
                 yield stage.apply(stage.process(rows))
         else:
             name = f"dataflare-{stage.name}"
-            yield from map(stage.apply, map_in_order(stage.process, queue, workers=stage.workers, name=name))
+            yield from map(stage.apply, map_in_order(stage.process, items, workers=stage.workers, name=name))
 
     def _stop(self) -> None:
         # Plugins that look for it need not bring long calls to their end.
         self._host.cancel(self._report.pipeline)
-        for queue in self._inputs.values():
-            queue.stop()
+        for items in self._inputs.values():
+            items.stop()
 
     def _expected_rows(self) -> int | None:
         total = 0
@@ -273,10 +279,22 @@ class _Run:
 
     def _close(self) -> None:
         with ExitStack() as stack:  # closes the others where one of them fails
+            if self._report.status == "interrupted":
+                closed = threading.Event()
+                threading.Thread(target=self._hurry, args=(closed,), name="dataflare-hurry", daemon=True).start()
+                stack.callback(closed.set)
             if self._admitted is not None:
                 stack.callback(self._admitted.close)
             for stage in self._stages:
                 stack.callback(stage.close)
+
+    def _hurry(self, closed: threading.Event) -> None:
+        """End what plugins do for too long while they are closed; the body of a thread."""
+        wait_s = _SHUTDOWN_S
+        while not closed.wait(wait_s):
+            for stage in self._stages:
+                stage.interrupt()
+            wait_s = _INTERRUPT_AGAIN_S
 
     def _misfit(self, name: str) -> ConfigError | None:
         """Say which key of a configuration that a plugin refused does not fit the plugin's own schema."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -311,15 +312,30 @@ except HostShortage as error:
     assert run_child(script, tmp_path) == ["shortage"]
 
 
+def test_native_code_cannot_be_written(tmp_path: Path) -> None:
+    script = """
+Caller(engine.load(echo(PrimT("u32")), name="kit"))()
+from dataflare.engine.native import CODE
+for line in open("/proc/self/maps"):
+    place, right = line.split()[:2]
+    begin, end = (int(part, 16) for part in place.split("-"))
+    if begin <= CODE.on_call < end:
+        print(right)
+"""
+    assert run_child(script, tmp_path) == ["r-xp"]
+
+
 def test_what_is_committed_was_made_of_the_source() -> None:
     document = json.loads(callbacks.SOURCE.with_suffix(".json").read_text())
     assert document["source"] == callbacks.source_digest(), "run python -m dataflare.toolchain callbacks"
     try:
         found = callbacks.compilers()
     except ToolchainMissing as missing:
-        pytest.skip(str(missing))
-    if found != document["compilers"]:
-        pytest.skip("another compiler makes other bytes")
+        reason = str(missing)
+    else:
+        reason = "" if found == document["compilers"] else f"these compilers make other bytes: {found}"
+    if reason:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
     assert callbacks.compile_callbacks() == document["machines"]
 
 

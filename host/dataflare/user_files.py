@@ -40,7 +40,7 @@ def as_path(path: str | os.PathLike[str], *, where: str) -> Path:
         where: What it is given for, for errors.
 
     Raises:
-        ConfigError: It is not a text or an `os.PathLike`, is empty, or holds a NUL.
+        ConfigError: It is not a text or an `os.PathLike`, is empty, or holds a NUL or half a character.
     """
     try:
         text: object = os.fspath(path)
@@ -51,6 +51,10 @@ def as_path(path: str | os.PathLike[str], *, where: str) -> Path:
     if not text or "\0" in text:
         problem = "the path is empty" if not text else f"{text!r} is not a path: it holds a NUL"
         raise ConfigError(problem, where=where)
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise ConfigError(f"{text!a} is not a path: it holds half a character", where=where) from None
     return Path(text)
 
 

@@ -67,7 +67,7 @@ MADE = ("Engine", "Host.cache_dir", "Host.audit", "FileAuditLog", "SqliteStateSt
 
 
 @pytest.mark.parametrize("name", TAKERS)
-@pytest.mark.parametrize("path", ["", "a\0b", 5, b"bytes"], ids=["empty", "nul", "number", "bytes"])
+@pytest.mark.parametrize("path", ["", "a\0b", "a\ud800b", 5, b"bytes"], ids=["empty", "nul", "half", "number", "bytes"])
 def test_what_is_no_path_is_refused(tmp_path: Path, name: str, path: Any) -> None:
     if name == "Host.load" and isinstance(path, bytes):
         pytest.skip("the contents of a component")

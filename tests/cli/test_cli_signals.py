@@ -15,7 +15,6 @@ import pytest
 
 import dataflare
 from dataflare.cli.interrupts import Interrupted, interrupting_signals
-from plugin_wat import hostile
 
 COMMAND = (sys.executable, "-m", "dataflare.cli.main", "run", "p.yaml")
 MAPPER = Path(dataflare.__file__).parents[2] / "guest-sdks" / "rust" / "components" / "json-mapper.wasm"
@@ -141,7 +140,11 @@ assert [signal.getsignal(n) for n in names] == before
 
 @pytest.mark.parametrize("body", ["process-batch", "configure"])
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_plugin_that_loops_is_ended_by_one_signal(tmp_path, number, body):
+def test_a_plugin_that_loops_is_ended_by_one_signal(tmp_path, monkeypatch, number, body):
+    for folder in ("attacks", "runtime"):
+        monkeypatch.syspath_prepend(Path(__file__).parents[1] / folder)
+    from plugin_wat import hostile
+
     loops = "(loop $l (br $l)) (i32.const 64)"
     (tmp_path / "p.wasm").write_bytes(hostile({}, bodies={body: loops, "shutdown": loops}).binary)
     # More batches than workers: when one is ended, the next call must not begin for its whole time.

@@ -49,6 +49,7 @@ _OF_ARROW: Final = (
 IN_CHILDREN: Final = (
     *(("arrow_targets", name) for name in _OF_ARROW),
     *(("expression_targets", name) for name in ("expressions", "relations")),
+    *(("wire_targets", name) for name in ("wire-host", "wire-worker")),
 )
 """Modules and names of the targets that could end the process."""
 

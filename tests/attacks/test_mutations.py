@@ -11,6 +11,7 @@ import pytest
 
 from arena import ATTACKS, Arena, Mutation, answers, attack_modules
 from dataflare.capabilities.http_address import Address
+from dataflare.data.ipc import _remembered_schema
 from dataflare.engine.engine import Engine
 from dataflare.engine.memory import Ledger
 from dataflare.engine.timer import Timer
@@ -167,6 +168,14 @@ MUTATIONS = [
 ]
 MUTATIONS += [each for module in attack_modules() for each in getattr(module, "MUTATIONS", ())]
 PAIRS = [(mutation, name) for mutation in MUTATIONS for name in mutation.attacks]
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered() -> Iterator[None]:
+    """What is read without a check must not be remembered for the tests that come after, nor the other way."""
+    _remembered_schema.cache_clear()
+    yield
+    _remembered_schema.cache_clear()
 
 
 @pytest.fixture

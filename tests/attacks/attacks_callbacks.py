@@ -95,7 +95,7 @@ def watch_that_is_killed(arena: Arena) -> None:
     import ctypes
 
     seconds = _component("(local i64) (loop $l (br_if $l (i64.lt_u (local.tee 0 (i64.add (local.get 0) (i64.const 1)))"
-                         " (i64.const 600000000))))")  # fmt: skip
+                         " (i64.const 3000000000))))")  # fmt: skip
     with Engine(cache_dir=_folder(arena.folder)) as engine:
         with _instance(engine, _component("")) as first:
             first.call("", "run")
@@ -111,7 +111,7 @@ def watch_that_is_killed(arena: Arena) -> None:
 def watch_that_a_fork_left_behind(arena: Arena) -> None:
     """Compute for ever in a forked process, which has no thread of its parent's."""
     seconds = _component("(local i64) (loop $l (br_if $l (i64.lt_u (local.tee 0 (i64.add (local.get 0) (i64.const 1)))"
-                         " (i64.const 600000000))))")  # fmt: skip
+                         " (i64.const 3000000000))))")  # fmt: skip
     with _instance(arena.engine, _component("")) as first:
         first.call("", "run")
     instance = _instance(arena.engine, seconds, timeout_s=0.3)

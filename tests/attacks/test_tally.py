@@ -104,4 +104,4 @@ def test_every_limit_error_names_a_limit() -> None:
     for each in classes:
         classes += each.__subclasses__()
     names = [each.limit for each in classes[1:]]
-    assert len(set(names)) == len(names) == 12 and all(names)
+    assert len(set(names)) == len(names) == 13 and all(names)

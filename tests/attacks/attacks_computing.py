@@ -189,7 +189,7 @@ def patterns_that_read_on_in_vain(arena: Arena) -> None:
 @attack("limits")
 def pattern_of_many_places(arena: Arena) -> None:
     """Search a long text with a pattern that a matcher cannot turn into few states."""
-    text = "".join(np.random.default_rng(1).choice(["x", "y"], 300_000))
+    text = "".join(np.random.default_rng(1).choice(["x", "y"], 1_000_000))
     batch = Batch(pa.record_batch({"t": pa.array([text])}))
     node = call("match_substring_regex", 0, pattern="[xy]*x[xy]{900}c")
     in_time(0.2, lambda: chosen(batch, column("t"), node))

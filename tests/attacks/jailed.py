@@ -59,6 +59,12 @@ def data_bytes() -> int:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmData"))
 
 
+def address_bytes() -> int:
+    """The address space of this process, of which one that has run many plugins keeps a lot."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * os.sysconf("SC_PAGESIZE")
+
+
 def jailed(attempt: Callable[[], Any], *, room_bytes: int = 256 * 2**20, **options: Any) -> Any:
     """Run something in a child that has confined itself with so much memory left.
 
@@ -71,7 +77,7 @@ def jailed(attempt: Callable[[], Any], *, room_bytes: int = 256 * 2**20, **optio
     if child == 0:
         try:
             os.close(out)
-            confine(data_bytes=data_bytes() + room_bytes, address_bytes=2**34, **options)
+            confine(data_bytes=data_bytes() + room_bytes, address_bytes=address_bytes() + 2**34, **options)
             try:
                 found = attempt()
             except BaseException as error:

@@ -45,8 +45,10 @@ def error(text: str | bytes, schema: Schema | None = None) -> str:
 
 def expected(value, data_type: pa.DataType):
     """What JSON has of a value, made one value at a time."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+    if value is None:
         return None
+    if isinstance(value, float | np.floating) and not math.isfinite(value):
+        return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(float(value))]
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if pa.types.is_struct(data_type):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from arrow_strategies import arrays, batches
 from dataflare.data import batches as batches_interface
 from dataflare.data.batches import Batch
+from dataflare.data.expressions import interface as expressions
 from dataflare.data.schemas import to_wit
 from dataflare.engine.engine import Engine
 from dataflare.engine.reference import instantiate_reference
@@ -53,6 +54,7 @@ class Pair:
 
         return {
             batches_interface.INTERFACE: batches_interface.imports(),
+            expressions.INTERFACE: expressions.imports(),
             "dataflare:host/logging@1.0.0": {"log": write, "is-enabled": lambda level: True},
         }
 

@@ -33,6 +33,9 @@ class FakePlugin:
         self.called("start")
         return self
 
+    def interrupt(self) -> None:
+        """Its calls are short: there is nothing to end."""
+
     def close(self) -> None:
         self.calls.append("close")
 

@@ -70,6 +70,8 @@ def says(value, text: str | None) -> bool:
         return str(value).lower() == text.lower()
     if isinstance(value, int | Decimal):
         return Decimal(value) == Decimal(text)
+    if isinstance(value, float) and text in ("nan", "inf", "-inf"):
+        return str(value) == text
     if isinstance(value, float):
         digits = Decimal(text).normalize().as_tuple().digits
         return value == float(text) and (not digits or Decimal(f"{value:.{len(digits) - 1}e}") == Decimal(text))

@@ -105,7 +105,7 @@ class ShapeMaker:
 def plugin_shape(kind: str, capabilities: Iterable[str] = ()) -> t.Shape:
     """The shape of a plugin that imports the free interfaces and these capabilities, whole."""
     maker = ShapeMaker()
-    for short in ("schemas", "batches", "logging", "config", *capabilities):
+    for short in ("schemas", "batches", "expressions", "logging", "config", *capabilities):
         maker.add_import(interface_name(short))
     maker.shape.imports["dataflare:plugin/types@1.0.0"] = t.Interface()
     maker.add_export("dataflare:plugin/lifecycle@1.0.0")

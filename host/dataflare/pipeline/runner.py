@@ -281,7 +281,9 @@ class _Run:
         with ExitStack() as stack:  # closes the others where one of them fails
             if self._report.status == "interrupted":
                 closed = threading.Event()
-                threading.Thread(target=self._hurry, args=(closed,), name="dataflare-hurry", daemon=True).start()
+                hurry = threading.Thread(target=self._hurry, args=(closed,), name="dataflare-hurry", daemon=True)
+                hurry.start()
+                stack.callback(hurry.join)
                 stack.callback(closed.set)
             if self._admitted is not None:
                 stack.callback(self._admitted.close)

@@ -153,7 +153,7 @@ def test_python_validator_names_rows_and_counts_all(host: Host, isolation: Isola
 def test_time_limit_ends_an_interpreter_too(host: Host, name: str):
     # The limit leaves a busy machine time to start the plugin; what is asked for then takes many times as long.
     config = {"rows": 2**50, "batch_rows": 1_048_576} if name == "sequence-source" else {}
-    with host.load(component(name), config=config, limits=Limits(call_timeout_s=0.3)) as plugin:
+    with host.load(component(name), config=config, limits=Limits(call_timeout_s=0.1)) as plugin:
         with pytest.raises(CallTimeout) as caught:
             if isinstance(plugin, Source):
                 plugin.read()

@@ -187,6 +187,17 @@ class TestColumns:
     def test_no_columns_at_all_keep_their_rows(self) -> None:
         assert relations.select(ORDERS, read_plan([]), [], LIMIT).num_rows == 6
 
+    def test_a_batch_without_columns_keeps_its_rows(self) -> None:
+        empty = relations.select(ORDERS, read_plan([]), [], LIMIT)
+        assert relations.with_columns(empty, read_plan([]), [], LIMIT).num_rows == 6
+        assert relations.filter_by(empty, read_plan([literal_of(True)]), LIMIT).num_rows == 6
+        assert relations.filter_by(empty, read_plan([literal_of(None), call("is_valid", 0)]), LIMIT).num_rows == 0
+
+    def test_a_node_that_two_columns_need_is_computed_once(self) -> None:
+        plan = read_plan([column("amount"), call("negate", 0)])
+        made = relations.select(ORDERS, plan, [("a", 1), ("b", 1)], LIMIT)
+        assert made.column("a").buffers()[1].address == made.column("b").buffers()[1].address
+
     def test_two_columns_of_one_name_are_refused(self) -> None:
         says = failure_of(relations.with_columns, ORDERS, read_plan([int64(1)]), [("x", 0), ("x", 0)], LIMIT)
         assert "the same name" in says

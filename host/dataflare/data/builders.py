@@ -27,6 +27,7 @@ __all__ = [
     "cast_column",
     "concat",
     "filter_rows",
+    "keep_rows",
     "put_column",
     "rename_column",
     "select",
@@ -168,11 +169,19 @@ def filter_rows(batch: pa.RecordBatch, mask: npt.NDArray[np.uint64]) -> pa.Recor
         DataFailure: `out-of-range` where the mask is too short.
     """
     bitmap = words_to_bitmap(mask, batch.num_rows, "the mask")
-    rows = pa.Array.from_buffers(pa.bool_(), batch.num_rows, [None, bitmap])
+    return keep_rows(batch, pa.Array.from_buffers(pa.bool_(), batch.num_rows, [None, bitmap]))
+
+
+def keep_rows(batch: pa.RecordBatch, rows: pa.BooleanArray) -> pa.RecordBatch:
+    """Keep the rows for which `rows` is true; the deadline is looked at before each column.
+
+    Raises:
+        DataFailure: `other` where Arrow cannot pick them.
+    """
     if batch.num_columns == 0:
         return empty_batch(rows.true_count).replace_schema_metadata(batch.schema.metadata)
     if batch.nbytes > current().room():
-        kept = np.unpackbits(np.frombuffer(bitmap, np.uint8), count=batch.num_rows, bitorder="little").view(np.bool_)
+        kept = np.asarray(rows.fill_null(False))
         current().require(int(batch_row_sizes(batch)[kept].sum()))
     try:
         return pa.RecordBatch.from_arrays([_filter(column, rows) for column in batch.columns], schema=batch.schema)

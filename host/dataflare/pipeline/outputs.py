@@ -92,7 +92,25 @@ def open_output(path: Path, *, if_exists: IfExists = "replace", place: Place = a
     raise DataError(f"is {what}, which is not written to", file=str(path), hint="name a regular file")
 
 
-class AtomicFile:
+class _OpenFile:
+    """A file that is written to until it is committed or aborted."""
+
+    path: Path
+    _file: IO[bytes] | None
+
+    @property
+    def file(self) -> IO[bytes]:
+        """The open file.
+
+        Raises:
+            UsageError: It was committed or aborted.
+        """
+        if self._file is None:
+            raise UsageError(f"{self.path} is closed")
+        return self._file
+
+
+class AtomicFile(_OpenFile):
     """A file that is written beside its final name, in the same folder, and renamed at the end.
 
     One thread at a time. `commit` or `abort` ends it; both are idempotent, and `abort` does nothing after `commit`. A
@@ -141,17 +159,6 @@ class AtomicFile:
 
     def __exit__(self, *_: object) -> None:
         self.abort()
-
-    @property
-    def file(self) -> IO[bytes]:
-        """The open file.
-
-        Raises:
-            UsageError: It was committed or aborted.
-        """
-        if self._file is None:
-            raise UsageError(f"{self.path} is closed")
-        return self._file
 
     def commit(self) -> None:
         """Make the contents safe and give them their name.
@@ -250,7 +257,7 @@ class AtomicFile:
             raise DataError("came up while the run was under way", file=str(self.path)) from None
 
 
-class StreamFile:
+class StreamFile(_OpenFile):
     """A pipe, a terminal or another device that is written to as it is: what went out cannot be taken back."""
 
     action: OutputAction = "streamed"
@@ -258,17 +265,6 @@ class StreamFile:
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._file: IO[bytes] | None = os.fdopen(descriptor, "wb")
-
-    @property
-    def file(self) -> IO[bytes]:
-        """The open file.
-
-        Raises:
-            UsageError: It was committed or aborted.
-        """
-        if self._file is None:
-            raise UsageError(f"{self.path} is closed")
-        return self._file
 
     def commit(self) -> None:
         """Write out what waits in the buffer; idempotent.

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from dataflare.budgets import current
 from dataflare.data.columns import find_column
-from dataflare.data.expressions.registry import Function, is_text_of
+from dataflare.data.expressions.registry import Function
 from dataflare.data.expressions.table import FUNCTIONS
-from dataflare.data.expressions.types import accepting, plain, typed_nulls
+from dataflare.data.expressions.types import TEXT_OR_BINARY, accepting, plain, typed_nulls, whole
 from dataflare.data.guard.costs import expanded_bytes
 from dataflare.data.schemas import SchemaError, parse_type
 from dataflare.data.shapes import DataFailure, malformed, out_of_range, too_large, wrong_type
@@ -330,10 +330,10 @@ def _checked(result: Any, rows: int) -> Any:
     if isinstance(result, pa.Scalar):
         return result
     if isinstance(result, pa.ChunkedArray):
-        result = pa.concat_arrays(result.chunks) if result.num_chunks else pa.array([], result.type)
+        result = whole(result)
     if len(result) != rows:
         raise ValueError(f"{len(result)} values came of {rows} rows")
-    if is_text_of(result.type) and (buffers := result.buffers())[2] is None:
+    if TEXT_OR_BINARY.holds(result.type) and (buffers := result.buffers())[2] is None:
         # Arrow's own functions leave the buffer of nothing but empty texts out, and refuse that elsewhere.
         return pa.Array.from_buffers(result.type, rows, [*buffers[:2], pa.py_buffer(b"")], offset=result.offset)
     return result

@@ -20,13 +20,12 @@ from dataflare.data.expressions.registry import (
     Option,
     arrow,
     integer,
-    is_text_of,
     own,
     signatures,
     text,
     text_bytes,
 )
-from dataflare.data.expressions.types import ANY, BINARY, LIST, NUMBER, STRUCT, TEXT, TIMESTAMP, one_of
+from dataflare.data.expressions.types import ANY, BINARY, LIST, NUMBER, STRUCT, TEXT, TEXT_OR_BINARY, TIMESTAMP, one_of
 from dataflare.data.guard.costs import expanded_bytes, row_bytes
 from dataflare.data.schemas import SchemaError, parse_type
 from dataflare.data.shapes import malformed
@@ -69,7 +68,7 @@ def _hash_64(arguments: Sequence[Any], _: Mapping[str, Any]) -> Any:
     https://prng.di.unimi.it/splitmix64.c
     """
     array = _as_array(arguments[0])
-    if is_text_of(array.type):
+    if TEXT_OR_BINARY.holds(array.type):
         raw = _polynomials(array)
     else:
         if pa.types.is_timestamp(array.type):

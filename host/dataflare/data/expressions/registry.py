@@ -9,7 +9,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataflare.data.expressions.types import Signature, TypeClass
+from dataflare.data.expressions.types import TEXT_OR_BINARY, Signature, TypeClass
 
 __all__ = [
     "ANY_NULL",
@@ -24,7 +24,6 @@ __all__ = [
     "choice",
     "flag",
     "integer",
-    "is_text_of",
     "own",
     "signatures",
     "text",
@@ -159,8 +158,8 @@ def arrow(
 def text_bytes(value: Any) -> int:
     """The bytes of all texts of an array, or of one."""
     if isinstance(value, pa.Scalar):
-        return len(value.as_buffer()) if value.is_valid and is_text_of(value.type) else 0
-    if not is_text_of(value.type) or len(value) == 0:
+        return len(value.as_buffer()) if value.is_valid and TEXT_OR_BINARY.holds(value.type) else 0
+    if not TEXT_OR_BINARY.holds(value.type) or len(value) == 0:
         return 0
     return int(pc.sum(pc.binary_length(value).cast(pa.int64())).as_py() or 0)
 
@@ -227,13 +226,3 @@ def choice(name: str, says: str, *choices: str, default: str | None = None, requ
         return str(value)
 
     return Option(name=name, says=f"{says}: {', '.join(choices)}", read=read, default=default, required=required)
-
-
-def is_text_of(data_type: pa.DataType) -> bool:
-    """Whether values of this type are texts or bytes of any length."""
-    return bool(
-        pa.types.is_string(data_type)
-        or pa.types.is_large_string(data_type)
-        or pa.types.is_binary(data_type)
-        or pa.types.is_large_binary(data_type)
-    )

@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataflare.budgets import OverTime, current
+from dataflare.data.builders import keep_rows
 from dataflare.data.columns import column_index, empty_batch, find_column
 from dataflare.data.expressions.evaluate import Plan
-from dataflare.data.expressions.types import BOOLEAN, FLAT, NUMERIC, TypeClass, plain
+from dataflare.data.expressions.types import BOOLEAN, FLAT, NUMERIC, TypeClass, plain, whole
 from dataflare.data.guard.costs import batch_row_sizes, expanded_bytes, row_sizes
 from dataflare.data.shapes import malformed, out_of_range, too_large, wrong_type
 
@@ -37,6 +38,8 @@ def with_columns(
 ) -> pa.RecordBatch:
     """Add computed columns, or put them in the place of those of the same name."""
     made = _outputs(batch, plan, outputs, max_bytes)
+    if not made:
+        return batch
     fields, columns = list(batch.schema), list(batch.columns)
     for field, array in made:
         at = batch.schema.get_all_field_indices(field.name)
@@ -71,7 +74,7 @@ def _outputs(
         raise malformed("two columns would have the same name")
     # What simply is a column is passed on as it is, of whatever type.
     roots = [root for _, root in outputs]
-    computed = [root for root in roots if plan.column_name(root) is None]
+    computed = list(dict.fromkeys(root for root in roots if plan.column_name(root) is None))
     values = dict(zip(computed, plan.compute(batch, computed, max_bytes) if computed else [], strict=True))
     made = []
     for name, root in outputs:
@@ -95,7 +98,7 @@ def filter_by(batch: pa.RecordBatch, plan: Plan, max_bytes: int) -> pa.RecordBat
     if batch.nbytes > max_bytes:
         kept = np.asarray(pc.fill_null(mask, False))
         _require(float(batch_row_sizes(batch)[kept].sum()), max_bytes)
-    return batch.filter(mask)
+    return keep_rows(batch, mask)
 
 
 def sort(batch: pa.RecordBatch, keys: Sequence[tuple[str, bool]], nulls_first: bool, max_bytes: int) -> pa.RecordBatch:
@@ -247,7 +250,8 @@ def _grouped(
     """Group rows once, for some aggregates: the keys of each group, then its results."""
     current().check_time()
     names = list(dict.fromkeys(column for function, column in wanted if AGGREGATES[function].takes is not None))
-    arrays = {name: plain(find_column(batch, name)) for name in _small(batch, names, room)}
+    _require_small(batch, names, room)
+    arrays = {name: plain(find_column(batch, name)) for name in names}
     steps: list[tuple[Any, str, Any]] = []
     for function, column in wanted:
         known = AGGREGATES[function]
@@ -298,12 +302,7 @@ def _in_order(grouped: pa.Table, keys: int, wanted: int) -> list[pa.Array]:
     at_end = keys > 0 and grouped.column_names[0][:1] != "k"
     shift = wanted if at_end else 0
     order = [*range(shift, shift + keys), *(range(wanted) if at_end else range(keys, keys + wanted))]
-    return [_combined(grouped.column(each)) for each in order]
-
-
-def _combined(column: pa.ChunkedArray) -> pa.Array:
-    combined = column.combine_chunks()
-    return pa.concat_arrays(combined.chunks) if isinstance(combined, pa.ChunkedArray) else combined
+    return [whole(grouped.column(each)) for each in order]
 
 
 def join(
@@ -335,7 +334,7 @@ def join(
     begins = np.searchsorted(ordered, left_ids, "left")
     counts = np.where(left_ids < 0, 0, np.searchsorted(ordered, left_ids, "right") - begins)
     if kind in ("left-semi", "left-anti"):
-        return left.filter(pa.array((counts > 0) == (kind == "left-semi")))
+        return keep_rows(left, pa.array((counts > 0) == (kind == "left-semi")))
     outer = kind == "left-outer"
     repeats = np.maximum(counts, 1) if outer else counts
     total = int(repeats.sum())
@@ -367,7 +366,7 @@ def join(
 
 
 def _try_ids(tables: Sequence[pa.Table]) -> None:
-    ours, theirs = ([_combined(column) for column in table.columns] for table in tables)
+    ours, theirs = ([whole(column) for column in table.columns] for table in tables)
     _group_ids(ours, theirs)
 
 
@@ -392,7 +391,7 @@ def _plain_columns(what: str, keys: Sequence[tuple[pa.RecordBatch, str]], room: 
     """The columns to sort, group or join by, written out, which may take `room` bytes."""
     columns = []
     for batch, name in keys:
-        (_,) = _small(batch, [name], room)
+        _require_small(batch, [name], room)
         column = find_column(batch, name)
         array = plain(column)
         if not FLAT.holds(array.type):
@@ -402,11 +401,10 @@ def _plain_columns(what: str, keys: Sequence[tuple[pa.RecordBatch, str]], room: 
     return columns
 
 
-def _small(batch: pa.RecordBatch, names: Sequence[str], room: float) -> Sequence[str]:
+def _require_small(batch: pa.RecordBatch, names: Sequence[str], room: float) -> None:
     """Check that the dictionaries among some columns take no more than `room` bytes once written out."""
     columns = [find_column(batch, name) for name in names]
     _require(sum(expanded_bytes(each) for each in columns if pa.types.is_dictionary(each.type)), room)
-    return names
 
 
 def _require(size: float, room: float) -> None:

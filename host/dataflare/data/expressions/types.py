@@ -9,6 +9,8 @@ from typing import Any, Final
 import pyarrow as pa
 from pyarrow import types
 
+from dataflare.data.views import is_text
+
 __all__ = [
     "ANY",
     "BINARY",
@@ -23,6 +25,7 @@ __all__ = [
     "NUMERIC",
     "STRUCT",
     "TEXT",
+    "TEXT_OR_BINARY",
     "TIME",
     "TIMESTAMP",
     "Signature",
@@ -31,6 +34,7 @@ __all__ = [
     "one_of",
     "plain",
     "typed_nulls",
+    "whole",
 ]
 
 
@@ -50,10 +54,6 @@ def _is_float(data_type: pa.DataType) -> bool:
     return bool(types.is_float32(data_type) or types.is_float64(data_type))
 
 
-def _is_text(data_type: pa.DataType) -> bool:
-    return bool(types.is_string(data_type) or types.is_large_string(data_type))
-
-
 def _is_binary(data_type: pa.DataType) -> bool:
     return bool(types.is_binary(data_type) or types.is_large_binary(data_type))
 
@@ -69,7 +69,7 @@ def _is_flat(data_type: pa.DataType) -> bool:
 INTEGER: Final = TypeClass("integer", types.is_integer)
 NUMBER: Final = TypeClass("number", lambda each: types.is_integer(each) or _is_float(each))
 NUMERIC: Final = TypeClass("numeric", lambda each: NUMBER.holds(each) or _is_decimal(each))
-TEXT: Final = TypeClass("text", _is_text)
+TEXT: Final = TypeClass("text", is_text)
 BINARY: Final = TypeClass("binary", _is_binary)
 BOOLEAN: Final = TypeClass("boolean", types.is_boolean)
 DATE: Final = TypeClass("date", types.is_date)
@@ -103,6 +103,10 @@ _PLAINEST: Final = {
 def one_of(*classes: TypeClass) -> TypeClass:
     """Make the class of all types of some classes."""
     return TypeClass(" or ".join(map(str, classes)), lambda each: any(kind.holds(each) for kind in classes))
+
+
+TEXT_OR_BINARY: Final = one_of(TEXT, BINARY)
+"""Values of any length, one after another in one buffer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,3 +170,10 @@ def plain(array: pa.Array) -> pa.Array:
     if isinstance(array, pa.DictionaryArray):
         return plain(array.dictionary_decode())
     return array
+
+
+def whole(column: pa.ChunkedArray) -> pa.Array:
+    """Make one array of a column in chunks; one chunk is not copied."""
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

@@ -49,8 +49,7 @@ _END_S: Final = 0.5
 _MORE_MEMORY_BYTES: Final = 64 * 2**20
 """What the shared memory has over a batch: what else goes into the same message."""
 _MAX_MESSAGE_CHARS: Final = 16_384
-_MAX_FRAMES: Final = 100
-_MAX_FRAME_CHARS: Final = 1_024
+_MAX_HINT_CHARS: Final = 1_024
 _MAX_COUNT: Final = 2**63
 
 
@@ -359,16 +358,15 @@ class IsolatedInstance:
 
     def _error(self, kind: str, text: str, hint: str, export: str, frames: list[Any]) -> Exception:
         found = getattr(errors, kind, None) if kind in errors.__all__ else None
-        text, hint = text[:_MAX_MESSAGE_CHARS], hint[:_MAX_FRAME_CHARS]
+        text, hint = text[:_MAX_MESSAGE_CHARS], hint[:_MAX_HINT_CHARS]
         if found is not None and issubclass(found, PluginFault):
             place = self._place()
-            trace = tuple(str(each)[:_MAX_FRAME_CHARS] for each in frames[:_MAX_FRAMES])
-            made: Exception = found(text, backtrace=trace, hint=hint, **place)
+            made: Exception = found(text, backtrace=tuple(map(str, frames)), hint=hint, **place)
             return made
         if found is not None and issubclass(found, UsageError):
             wrong: Exception = found(text, hint=hint)
             return wrong
-        return WorkerDied(f"failed by itself: {kind[:_MAX_FRAME_CHARS]}: {text}", **self._place())
+        return WorkerDied(f"failed by itself: {kind[:_MAX_HINT_CHARS]}: {text}", **self._place())
 
     # Ends.
 

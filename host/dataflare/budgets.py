@@ -5,7 +5,7 @@ instance. Code below the engine charges it without knowing the engine:
 
 - `current().require(size)` before memory is taken, where its size is known or bounded;
 - `Charge(current(), size)` once it is taken: the bytes are given back when nothing refers to the charge any more, so
-  whoever keeps the memory keeps the charge beside it;
+  the owner of the memory keeps the charge beside it;
 - `current().check_time()` in every loop whose length a plugin controls, and between the parts of a long kernel.
 """
 

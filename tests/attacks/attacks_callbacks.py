@@ -45,7 +45,7 @@ def _ring(*_: object) -> None:
 
 @attack("limits")
 def loop_that_swallows_signals(arena: Arena) -> None:
-    """Compute for ever in the main thread, so that no handler of a signal ever runs there."""
+    """Compute forever in the main thread, so that no handler of a signal ever runs there."""
     instance = _instance(arena.engine)
     before = signal.signal(signal.SIGALRM, _ring)
     try:
@@ -91,7 +91,7 @@ def calls_nested_until_the_stack_ends(arena: Arena) -> None:
 
 @attack("limits")
 def watch_that_is_killed(arena: Arena) -> None:
-    """Have an exception set for the thread that watches time limits, to compute for ever afterwards."""
+    """Have an exception set for the thread that watches time limits, to compute forever afterwards."""
     import ctypes
 
     seconds = _component("(local i64) (loop $l (br_if $l (i64.lt_u (local.tee 0 (i64.add (local.get 0) (i64.const 1)))"
@@ -109,7 +109,7 @@ def watch_that_is_killed(arena: Arena) -> None:
 
 @attack("limits")
 def watch_that_a_fork_left_behind(arena: Arena) -> None:
-    """Compute for ever in a forked process, which has no thread of its parent's."""
+    """Compute forever in a forked process, which has no thread of its parent's."""
     seconds = _component("(local i64) (loop $l (br_if $l (i64.lt_u (local.tee 0 (i64.add (local.get 0) (i64.const 1)))"
                          " (i64.const 3000000000))))")  # fmt: skip
     with _instance(arena.engine, _component("")) as first:

@@ -121,7 +121,7 @@ def write_through_a_link(arena: Arena) -> None:
 
 @attack("files")
 def device_in_place_of_a_file(arena: Arena) -> None:
-    """Open a named pipe, so that the host waits for ever."""
+    """Open a named pipe, so that the host waits forever."""
     box = Sandbox(arena, "files#open")
     os.mkfifo(arena.folder / "in" / "pipe")
     box.expect("wrong-kind", "data/pipe")
@@ -361,7 +361,7 @@ def call_of_another_plugin(arena: Arena) -> None:
 
 @attack("neighbours")
 def plugins_that_call_in_a_circle(arena: Arena) -> None:
-    """Have two plugins wait for each other for ever."""
+    """Have two plugins wait for each other forever."""
     made = probe("plugins#call", CALL)
     host = arena.host()
     arena.load(made.binary, host, name="one", grants=Grants(plugins=frozenset({"two"})))

@@ -178,7 +178,7 @@ def folder_moved_away_while_a_connector_writes(arena: Arena) -> None:
 
 @attack("files")
 def pipe_in_place_of_an_input(arena: Arena) -> None:
-    """Put a named pipe into a granted directory, so that the run waits for ever."""
+    """Put a named pipe into a granted directory, so that the run waits forever."""
     place = Place(arena)
     os.mkfifo(place.folder / "in" / "pipe.csv")
     place.is_refused("not a regular file", function="open", read="in/pipe.csv")

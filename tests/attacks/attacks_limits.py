@@ -91,13 +91,13 @@ def run(
 
 @attack("limits")
 def loop_without_end(arena: Arena) -> None:
-    """Compute for ever."""
+    """Compute forever."""
     run(arena, "loop", CallTimeout, within_s=0.2, call_timeout_s=0.2)
 
 
 @attack("limits")
 def loop_beside_a_busy_neighbour(arena: Arena) -> None:
-    """Compute for ever in one thread, to disturb a plugin that works in another."""
+    """Compute forever in one thread, to disturb a plugin that works in another."""
     host = arena.host()
     neighbour = arena.load(bystander().binary, host, name="neighbour").start()
     plugin = arena.load(monster().binary, host, limits=Limits(call_timeout_s=0.3)).start()
@@ -114,7 +114,7 @@ def loop_beside_a_busy_neighbour(arena: Arena) -> None:
 
 @attack("limits")
 def loop_that_is_counted(arena: Arena) -> None:
-    """Compute for ever, where work is counted rather than time."""
+    """Compute forever, where work is counted rather than time."""
     run(arena, "loop", OutOfFuel, fuel=5_000_000)
 
 
@@ -325,7 +325,7 @@ def time_hidden_in_another_plugin(arena: Arena) -> None:
 
 @attack("limits")
 def deadlock_on_a_busy_plugin(arena: Arena) -> None:
-    """Wait for ever for a plugin whose only instance is in use."""
+    """Wait forever for a plugin whose only instance is in use."""
     host = arena.host()
     slow: Processor = arena.load(
         slow_callee().binary, host, name="slow", limits=Limits(call_timeout_s=1.5), pool=PoolSettings(maximum=1)

@@ -71,7 +71,7 @@ def process_that_stands_still(arena: Arena) -> None:
 
 @attack("processes")
 def loop_in_a_process(arena: Arena) -> None:
-    """Compute for ever, in a process of its own."""
+    """Compute forever, in a process of its own."""
     plugin, _ = isolated(arena, call_timeout_s=0.2)
     arena.passes_limit(CallTimeout, lambda: plugin.process(monster().order("loop")))
     assert plugin.process(monster().order("well")) is None
@@ -255,7 +255,7 @@ def output_that_the_worker_does_not_count(arena: Arena) -> None:
 
 @attack("processes")
 def process_that_stops_while_it_is_sent_something(arena: Arena) -> None:
-    """Stop during a large transfer to the worker, so that the host waits for ever."""
+    """Stop during a large transfer to the worker, so that the host waits forever."""
     plugin, instance = isolated(arena, call_timeout_s=0.3)
     os.kill(instance.pid, signal.SIGSTOP)
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Attacks on whoever reads what the command line says, and by files that are not what their names promise."""
+"""Attacks on the reader of what the command line says, and by files that are not what their names promise."""
 
 from __future__ import annotations
 

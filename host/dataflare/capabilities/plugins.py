@@ -177,7 +177,7 @@ def imports(
             found = caller.call(name, batch)
         finally:
             _running.reset(token)
-        # Whoever had it made has it charged: what it cost the called plugin is given back by now.
+        # It is charged to the plugin that asked for it: what it cost the called plugin is given back by now.
         memory = batch.memory.returned(batch.arrow, found.arrow)
         return Batch(found.arrow, max_bytes=found.max_bytes, memory=memory)
 

@@ -19,7 +19,7 @@ _EXIT_INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line, and exit."""
-    # Nothing has begun: there is nothing to clean up, and whoever is being imported must not see an exception. Where
+    # Nothing has begun: there is nothing to clean up, and a module that is being imported must not see an exception. Where
     # the signal is ignored, as behind `nohup`, it stays so.
     interrupted = signal.getsignal(signal.SIGINT)
     if interrupted is signal.default_int_handler:
@@ -50,7 +50,7 @@ def _leave(*_: object) -> None:
 
 
 def _end_at_once(code: int) -> None:
-    """End without what Python does for up to a second at its end: whoever pressed Ctrl-C waits for it."""
+    """End without what Python does for up to a second at its end: the user who pressed Ctrl-C waits for it."""
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or there is none

@@ -57,7 +57,7 @@ class Flavour:
     def compiler(self) -> wasmtime.Engine:
         """The engine to compile with: `engine`, or one without threads in a process that was forked from its own.
 
-        wasmtime compiles in threads that it starts once; a forked process does not have them, and would wait for ever.
+        wasmtime compiles in threads that it starts once; a forked process does not have them, and would wait forever.
         """
         if os.getpid() == self._process:
             return self.engine

@@ -27,7 +27,7 @@ def default_workers() -> int:
 def map_in_order(work: Callable[[T], R], items: Channel[T | None], *, workers: int, name: str) -> Iterator[R]:
     """Apply a function to each item, several at a time.
 
-    Besides what the workers have in hand, no more than `workers` results wait to be taken. Whatever ends the iteration,
+    Apart from what the workers have in hand, no more than `workers` results wait to be taken. Whatever ends the iteration,
     no worker is at work any more when it has ended.
 
     Args:

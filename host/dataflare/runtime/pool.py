@@ -190,7 +190,7 @@ class InstancePool(Generic[T]):
                         self._idle += (entry,)
                         self._changed.notify_all()
                         return
-            # Its place is free only then: whoever waits for it must not find the old instance still being ended.
+            # Its place is free only then: a thread that waits for it must not find the old instance still being ended.
             self._end(instance)
         with self._lock:
             self._taken.pop(place, None)

@@ -74,7 +74,7 @@ _Principal = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f,]{1,254}$
 
 
 class Role(StrictModel):
-    """What a role allows: actions by object, besides what the roles that it inherits from allow.
+    """What a role allows: actions by object, in addition to what the roles that it inherits from allow.
 
     Attributes:
         inherits: Roles of which it allows all, at most 8 deep.

@@ -1,6 +1,6 @@
 """Compiles `engine/callbacks.c`, the engine's only native code of its own, into `engine/callbacks.json`.
 
-The result is committed: whoever installs the package needs no compiler.
+The result is committed: installing the package needs no compiler.
 """
 
 from __future__ import annotations

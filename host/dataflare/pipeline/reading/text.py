@@ -38,7 +38,7 @@ def check_encoding(name: str) -> str:
 def open_text(path: Path, file: IO[bytes], *, compression: Compression, encoding: str) -> IO[bytes]:
     """Make a stream of a file's text as UTF-8, without a byte order mark.
 
-    In UTF-8 files the bytes are handed on as they are: whoever reads the values checks them.
+    In UTF-8 files the bytes are handed on as they are: the reader of the values checks them.
 
     Raises:
         DataError: The file is compressed in another way than `compression` says, or begins with the byte order mark of

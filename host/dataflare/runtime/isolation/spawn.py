@@ -17,7 +17,7 @@ from typing import Final
 __all__ = ["start"]
 
 _PACKAGES: Final = ("dataflare", "wasmtime", "pyarrow", "numpy", "orjson")
-"""What a worker imports besides the standard library."""
+"""What a worker imports that is not in the standard library."""
 _BOOT: Final = (
     "import sys, json; sys.path += json.loads(sys.argv[1]); "
     "module, name = sys.argv[2].split(':'); "

@@ -19,8 +19,8 @@ _EXIT_INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line, and exit."""
-    # Nothing has begun: there is nothing to clean up, and a module that is being imported must not see an exception. Where
-    # the signal is ignored, as behind `nohup`, it stays so.
+    # Nothing has begun: there is nothing to clean up, and a module that is being imported must not see an exception.
+    # Where the signal is ignored, as behind `nohup`, it stays so.
     interrupted = signal.getsignal(signal.SIGINT)
     if interrupted is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)

@@ -12,6 +12,7 @@ from benchkit.guests import extism_module
 from benchkit.results import Contest
 from dataflare.capabilities import config, logging
 from dataflare.data import batches
+from dataflare.data.expressions import interface as expressions
 from dataflare.engine.engine import Engine
 from dataflare.runtime.host import Host
 from dataflare.runtime.transformer import Transformer
@@ -74,6 +75,7 @@ def functions_of_a_host() -> dict[str, dict[str, Callable[..., object]]]:
     log = logging.PluginLog(logging.MemoryLogSink())
     return {
         batches.INTERFACE: batches.imports(),
+        expressions.INTERFACE: expressions.imports(),
         "dataflare:host/logging@1.0.0": logging.imports(log),
         "dataflare:host/config@1.0.0": config.imports(config.PluginConfig({})),
     }

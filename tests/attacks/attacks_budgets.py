@@ -13,9 +13,9 @@ from arena import MIB, Arena, Mutation, answers, attack, bystander
 from attacks_limits import bomb, within
 from dataflare.budgets import HostBudget
 from dataflare.capabilities import directory_files
+from dataflare.engine.abi.types import ResultT, VariantT, payload_offset
 from dataflare.engine.cache import Entry
 from dataflare.engine.engine import Engine
-from dataflare.engine.types import ResultT, VariantT, payload_offset
 from dataflare.errors import AuditFailed, CallTimeout, ConfigError, GuestPanic, HostBytesExceeded, PluginError
 from dataflare.grants import DirectoryGrant, Grants
 from dataflare.limits import Limits
@@ -318,7 +318,7 @@ def _whole(text: str, most: int = 0) -> str:
 
 
 MUTATIONS = [
-    Mutation("dataflare.engine.side:_ITEM_BYTES", 0, ("list_of_nothing",)),
+    Mutation("dataflare.engine.abi.bridge_memory:_ITEM_BYTES", 0, ("list_of_nothing",)),
     Mutation("dataflare.budgets:HostBudget.check_time", answers(None), ("time_hidden_in_a_host_function",)),
     Mutation("dataflare.engine.cache:_problem_of_parent", answers(""), ("cache_below_a_shared_folder",)),
     Mutation(

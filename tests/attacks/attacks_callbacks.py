@@ -15,7 +15,7 @@ import wasmtime
 from arena import Arena, Mutation, answers, attack
 from dataflare.engine.engine import Engine
 from dataflare.engine.instance import Instance
-from dataflare.engine.timer import Timer
+from dataflare.engine.native.timer import Timer
 from dataflare.errors import CallCancelled, CallTimeout, GuestPanic, UnsupportedComponent, UsageError
 from dataflare.limits import Limits
 from dataflare.runtime.pool import InstancePool, Lease, PoolExhausted, PoolSettings
@@ -208,13 +208,13 @@ def _fragile(timer_of: Callable[[], Timer | None], beat: Any) -> None:
 
 
 MUTATIONS = [
-    Mutation("dataflare.engine.timer:_MAIN_LOOKS_S", 3600.0, ("loop_that_swallows_signals",)),
+    Mutation("dataflare.engine.native.timer:_MAIN_LOOKS_S", 3600.0, ("loop_that_swallows_signals",)),
     Mutation("dataflare.engine.instance:Instance.interrupt", answers(None), ("loop_past_the_hosts_interrupt",)),
     Mutation("dataflare.engine.instance:_MAX_NESTING", 1000, ("calls_nested_until_the_stack_ends",)),
-    Mutation("dataflare.engine.timer:_run", _fragile, ("watch_that_is_killed",)),
-    Mutation("dataflare.engine.timer:Timer._after_fork", answers(None), ("watch_that_a_fork_left_behind",)),
+    Mutation("dataflare.engine.native.timer:_run", _fragile, ("watch_that_is_killed",)),
+    Mutation("dataflare.engine.native.timer:Timer._after_fork", answers(None), ("watch_that_a_fork_left_behind",)),
     Mutation(
-        "dataflare.engine.flavour:turn_off",
+        "dataflare.engine.compile_profile:turn_off",
         answers(None),
         ("async_in_a_synchronous_call", "memory_outside_of_what_is_counted"),
     ),

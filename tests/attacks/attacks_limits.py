@@ -13,7 +13,7 @@ import pyarrow as pa
 from arena import MIB, ROWS, Arena, attack, bystander
 from dataflare.capabilities.http_transport import Canned
 from dataflare.data.ipc import encode_stream
-from dataflare.engine import memory
+from dataflare.engine.native import memories as memory
 from dataflare.errors import (
     CallTimeout,
     CopyLimitExceeded,

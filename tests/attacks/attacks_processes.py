@@ -377,7 +377,9 @@ MUTATIONS = [
         ("error_of_the_hosts_own",),
     ),
     Mutation(f"{PROCESS}.instance:_Kept.drop", answers(None), ("handle_that_the_worker_made_up",)),
-    Mutation("dataflare.engine.tally:Tally.check_calls", answers(None), ("calls_that_the_worker_does_not_count",)),
+    Mutation(
+        "dataflare.engine.call_budget:Tally.check_calls", answers(None), ("calls_that_the_worker_does_not_count",)
+    ),
     Mutation(
         f"{PROCESS}.instance:IsolatedInstance._result",
         lambda instance, func, message: instance._channel.read(message, [func.result])[0][0],

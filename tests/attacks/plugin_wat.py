@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import wasmtime
 
 from dataflare.capabilities.names import interface_name
-from dataflare.engine.scope import Scope, nominal_types
-from dataflare.engine.types import (
+from dataflare.engine.abi.types import (
     MAX_FLAT_PARAMS,
     MAX_FLAT_RESULTS,
     FuncT,
@@ -25,7 +24,8 @@ from dataflare.engine.types import (
     has_handles,
     payload_offset,
 )
-from dataflare.engine.wat import quote
+from dataflare.engine.bridges.type_names import Scope, nominal_types
+from dataflare.engine.bridges.wat import quote
 from runtime_fakes import ShapeMaker
 
 LIFECYCLE = "dataflare:plugin/lifecycle@1.0.0"

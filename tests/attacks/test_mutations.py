@@ -13,8 +13,8 @@ from arena import ATTACKS, Arena, Mutation, answers, attack_modules
 from dataflare.capabilities.http_address import Address
 from dataflare.data.ipc import _remembered_schema
 from dataflare.engine.engine import Engine
-from dataflare.engine.memory import Ledger
-from dataflare.engine.timer import Timer
+from dataflare.engine.native.memories import Ledger
+from dataflare.engine.native.timer import Timer
 
 
 def argument(index: int) -> Callable[..., Any]:
@@ -160,9 +160,11 @@ MUTATIONS = [
     ),
     Mutation("dataflare.capabilities.http_broker:_check_echo", answers(None), ("injected_secret_sent_back",)),
     Mutation("dataflare.capabilities.http_rules:RateLimiter.take", answers(None), ("storm_of_requests",)),
-    Mutation("dataflare.engine.resources:HandleTable.put", _without_limit, ("storm_of_handles",)),
-    Mutation("dataflare.engine.timer:Timer.enter", _late, ("loop_without_end", "sleep_past_the_time_limit")),
-    Mutation("dataflare.engine.memory:Ledger.__init__", _any_memory, ("memory_that_is_too_large_from_the_start",)),
+    Mutation("dataflare.engine.abi.handles:HandleTable.put", _without_limit, ("storm_of_handles",)),
+    Mutation("dataflare.engine.native.timer:Timer.enter", _late, ("loop_without_end", "sleep_past_the_time_limit")),
+    Mutation(
+        "dataflare.engine.native.memories:Ledger.__init__", _any_memory, ("memory_that_is_too_large_from_the_start",)
+    ),
     Mutation("dataflare.engine.engine:remaining_s", answers(float("inf")), ("deadlock_on_a_busy_plugin",)),
     Mutation("dataflare.data.ipc:_Decoder._add", answers(None), ("decompression_bomb",)),
 ]

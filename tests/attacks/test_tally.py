@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dataflare.engine.tally import Tally
+from dataflare.engine.call_budget import Tally
 from dataflare.errors import HostCallLimitExceeded, HostCallRateExceeded, LimitExceeded
 from dataflare.limits import Limits
 

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 from wasmtime import component as wc
 
-from dataflare.engine import memory
 from dataflare.engine.engine import Engine
 from dataflare.engine.instance import Instance
+from dataflare.engine.native import memories as memory
 from dataflare.runtime.host import Host
 from dataflare.runtime.plugin import Plugin
 from dataflare.runtime.processor import Processor

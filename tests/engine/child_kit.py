@@ -13,7 +13,7 @@ from pathlib import Path
 import wasmtime
 faulthandler.enable()
 from dataflare.engine.engine import Engine
-from dataflare.engine.types import ListT, PrimT
+from dataflare.engine.abi.types import ListT, PrimT
 from dataflare.errors import CallCancelled, CallTimeout, DataflareError, GuestPanic, HostShortage, UsageError
 from dataflare.limits import Limits
 from wat_kit import API, HOST, echo

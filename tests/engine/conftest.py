@@ -9,7 +9,7 @@ import pytest
 import wasmtime
 
 from dataflare.engine.engine import Engine
-from dataflare.engine.reference import ReferenceInstance, instantiate_reference
+from dataflare.engine.reference.instance import ReferenceInstance, instantiate_reference
 from dataflare.limits import Limits
 
 Host = Mapping[str, Mapping[str, Callable[..., Any]]]

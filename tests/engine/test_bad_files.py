@@ -14,9 +14,9 @@ import wasmtime
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from dataflare.engine.abi.types import EnumT, FuncT, ListT, OwnT, PrimT, RecordT, VariantT
 from dataflare.engine.engine import Engine
-from dataflare.engine.reference import instantiate_reference
-from dataflare.engine.types import EnumT, FuncT, ListT, OwnT, PrimT, RecordT, VariantT
+from dataflare.engine.reference.instance import instantiate_reference
 from dataflare.errors import ComponentError, NotAComponent, PluginFault, UnsupportedComponent
 from dataflare.limits import Limits
 from wat_kit import API, HOST, component_text, echo

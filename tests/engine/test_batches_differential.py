@@ -18,7 +18,7 @@ from dataflare.data.batches import Batch
 from dataflare.data.expressions import interface as expressions
 from dataflare.data.schemas import to_wit
 from dataflare.engine.engine import Engine
-from dataflare.engine.reference import instantiate_reference
+from dataflare.engine.reference.instance import instantiate_reference
 from dataflare.limits import Limits
 from dataflare.values import Ok
 from wit_strategies import normal

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from wasmtime import component as wc
 
+from dataflare.engine.abi.types import FuncT, Interface, PrimT, Shape
 from dataflare.engine.cache import Cache, _sealed, default_folder
 from dataflare.engine.engine import Engine
-from dataflare.engine.types import FuncT, Interface, PrimT, Shape
 from dataflare.errors import ConfigError
 from dataflare.limits import Limits
 from wat_kit import API, HOST, component, echo
@@ -85,7 +85,7 @@ def test_another_version_of_the_engine_finds_nothing(
     folder: Path, compilations: Compilations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(folder)
-    monkeypatch.setattr("dataflare.engine.flavour._WASMTIME", "99.0.0")
+    monkeypatch.setattr("dataflare.engine.compile_profile._WASMTIME", "99.0.0")
     assert load(folder) is False
     assert compilations.count == 2
 
@@ -436,7 +436,7 @@ def test_an_empty_home_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_many_processes_share_a_small_cache(tmp_path: Path) -> None:
     folder = tmp_path / "compiled"
     code = (
-        "import sys; from dataflare.engine.cache import Cache; from dataflare.engine.types import Shape\n"
+        "import sys; from dataflare.engine.cache import Cache; from dataflare.engine.abi.types import Shape\n"
         "cache = Cache(sys.argv[1], max_bytes=50_000)\n"
         "for round in range(60):\n"
         "    key = f'{(round * 7 + int(sys.argv[2])) % 20:02x}' * 32\n"

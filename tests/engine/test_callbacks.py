@@ -260,7 +260,7 @@ if os.getpid() != int(os.environ.get("FIRST", os.getppid())):
 def test_a_dropped_engine_leaves_no_thread_and_no_memory(tmp_path: Path) -> None:
     script = """
 import gc
-from dataflare.engine import memory
+from dataflare.engine.native import memories as memory
 def tasks():
     return len(os.listdir("/proc/self/task"))
 def mappings():
@@ -315,7 +315,7 @@ except HostShortage as error:
 def test_native_code_cannot_be_written(tmp_path: Path) -> None:
     script = """
 Caller(engine.load(echo(PrimT("u32")), name="kit"))()
-from dataflare.engine.native import CODE
+from dataflare.engine.native.callbacks import CODE
 for line in open("/proc/self/maps"):
     place, right = line.split()[:2]
     begin, end = (int(part, 16) for part in place.split("-"))

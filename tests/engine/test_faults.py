@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from dataflare.engine.abi.types import FuncT, ListT, PrimT
 from dataflare.engine.engine import Engine
-from dataflare.engine.types import FuncT, ListT, PrimT
 from dataflare.errors import (
     CallTimeout,
     GuestPanic,

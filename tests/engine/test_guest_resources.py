@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import wasmtime
 
+from dataflare.engine.abi.handles import GuestResource
 from dataflare.engine.engine import Engine
-from dataflare.engine.resources import GuestResource
 from dataflare.errors import GuestPanic, UsageError, ValueTypeError
 
 COUNTERS = "test:kit/counters@1.0.0"

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from dataflare.engine.engine import Engine
-from dataflare.engine.types import (
+from dataflare.engine.abi.types import (
     BorrowT,
     FuncT,
     ListT,
@@ -27,6 +26,7 @@ from dataflare.engine.types import (
     VariantT,
     has_handles,
 )
+from dataflare.engine.engine import Engine
 from dataflare.errors import ConfigError, PluginFault, ProtocolFault, UsageError, ValueTypeError
 from dataflare.limits import Limits
 from dataflare.values import Err, Ok, Some, Variant

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from dataflare.engine.abi.types import FuncT, ListT, OptionT, OwnT, PrimT, RecordT
 from dataflare.engine.engine import Engine
-from dataflare.engine.reference import instantiate_reference
-from dataflare.engine.types import FuncT, ListT, OptionT, OwnT, PrimT, RecordT
+from dataflare.engine.reference.instance import instantiate_reference
 from dataflare.errors import PluginFault
 from dataflare.limits import Limits
 from wat_kit import API, HOST, component

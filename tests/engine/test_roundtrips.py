@@ -12,9 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from dataflare.engine.engine import Engine
-from dataflare.engine.reference import instantiate_reference
-from dataflare.engine.types import (
+from dataflare.engine.abi.types import (
     PRIMITIVES,
     EnumT,
     FlagsT,
@@ -29,6 +27,8 @@ from dataflare.engine.types import (
     VariantT,
     flatten,
 )
+from dataflare.engine.engine import Engine
+from dataflare.engine.reference.instance import instantiate_reference
 from dataflare.errors import UsageError, ValueTypeError
 from dataflare.limits import Limits
 from dataflare.values import Err, Ok, Some, Variant

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import wasmtime
 
+from dataflare.engine.abi.types import FuncT, ListT, OwnT, PrimT, RecordT, ResultT, TupleT
 from dataflare.engine.engine import Engine
-from dataflare.engine.types import FuncT, ListT, OwnT, PrimT, RecordT, ResultT, TupleT
 from dataflare.errors import UnsupportedComponent
 from dataflare.values import Err, Ok
 from wat_kit import API, HOST, component

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dataflare.engine.abi.types import FuncT, ListT, OwnT, PrimT, RecordT
 from dataflare.engine.engine import Engine
-from dataflare.engine.types import FuncT, ListT, OwnT, PrimT, RecordT
 from dataflare.errors import CallTimeout, GuestPanic, PluginFault
 from dataflare.limits import Limits
 from wat_kit import API, HOST, component

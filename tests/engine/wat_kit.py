@@ -1,4 +1,4 @@
-"""Components for tests, written as text for any tree of `dataflare.engine.types`.
+"""Components for tests, written as text for any tree of `dataflare.engine.abi.types`.
 
 A kit component exports `test:kit/api@1.0.0` with the functions that it is asked for. A function is one of two kinds:
 
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import wasmtime
 
-from dataflare.engine.types import (
+from dataflare.engine.abi.types import (
     MAX_FLAT_PARAMS,
     MAX_FLAT_RESULTS,
     BorrowT,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from dataflare.engine.types import (
+from dataflare.engine.abi.types import (
     PRIMITIVES,
     BorrowT,
     EnumT,

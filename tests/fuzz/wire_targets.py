@@ -16,7 +16,7 @@ from cases import Target
 from dataflare.budgets import HostBudget, OverHostBytes, serving
 from dataflare.data import batches
 from dataflare.data.batches import Batch
-from dataflare.engine.types import (
+from dataflare.engine.abi.types import (
     EnumT,
     FlagsT,
     ListT,

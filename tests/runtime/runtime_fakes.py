@@ -14,7 +14,7 @@ import pyarrow as pa
 from dataflare.capabilities.names import interface_name
 from dataflare.data.batches import Batch
 from dataflare.data.schemas import to_wit
-from dataflare.engine import types as t
+from dataflare.engine.abi import types as t
 from dataflare.errors import ConfigError, GuestPanic, NotAComponent
 from dataflare.limits import Limits
 from dataflare.values import Err, Ok, Variant

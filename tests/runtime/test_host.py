@@ -9,7 +9,7 @@ import pytest
 
 from dataflare.capabilities.metrics import MemoryMetrics
 from dataflare.capabilities.names import interface_name
-from dataflare.engine import types as t
+from dataflare.engine.abi import types as t
 from dataflare.errors import ConfigError, DataflareError, NotAComponent, PermissionDenied, UsageError, WorldMismatch
 from dataflare.grants import DirectoryGrant, Grants
 from dataflare.limits import Limits

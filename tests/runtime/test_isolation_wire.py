@@ -21,7 +21,7 @@ import pytest
 from dataflare.budgets import HostBudget, OverHostBytes, serving
 from dataflare.data import batches
 from dataflare.data.batches import Batch
-from dataflare.engine.types import (
+from dataflare.engine.abi.types import (
     EnumT,
     FlagsT,
     ListT,

@@ -23,7 +23,7 @@ from dataflare.errors import ConfigError, PermissionDenied
 from dataflare.grants import DirectoryGrant, Grants, HttpGrant
 from dataflare.runtime.capabilities import Capabilities, PipelineServices, Services
 from dataflare.runtime.host import Host
-from dataflare.runtime.signatures import standard_signatures
+from dataflare.runtime.type_conformance import standard_signatures
 from dataflare.values import Err, Ok
 from runtime_fakes import Doubler, FakeEngine, Upper, numbers, plugin_shape
 

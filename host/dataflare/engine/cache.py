@@ -31,8 +31,8 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final, Self
 
-from dataflare.engine.shape_json import shape_from_json, shape_to_json
-from dataflare.engine.types import Shape
+from dataflare.engine.abi.types import Shape
+from dataflare.engine.abi.types_json import shape_from_json, shape_to_json
 from dataflare.errors import ConfigError
 from dataflare.user_files import as_path, cache_folder
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from wasmtime import component as wc
 
-from dataflare.engine.bridge import CALL_EXPORT
-from dataflare.engine.calls import CallCodecs, ExportCodec, ImportCodec
-from dataflare.engine.flavour import Flavour
+from dataflare.engine.abi.types import Shape
+from dataflare.engine.bridges.compose import CALL_EXPORT
+from dataflare.engine.call_codecs import CallCodecs, ExportCodec, ImportCodec
+from dataflare.engine.compile_profile import Flavour
 from dataflare.engine.instance import Instance, bind
-from dataflare.engine.types import Shape
 from dataflare.errors import UsageError
 from dataflare.limits import Limits
 

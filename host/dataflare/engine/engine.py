@@ -15,17 +15,17 @@ from typing import Final
 import wasmtime
 from wasmtime import component as wc
 
-from dataflare.engine.binary import check_header
-from dataflare.engine.bridge import BRIDGE_VERSION, compose
+from dataflare.component_binary import check_header
+from dataflare.engine.abi.types import Interface, Shape
+from dataflare.engine.bridges.compose import BRIDGE_VERSION, compose
 from dataflare.engine.cache import Cache, Entry, default_folder
-from dataflare.engine.calls import CallCodecs
+from dataflare.engine.call_codecs import CallCodecs
+from dataflare.engine.compile_profile import Flavour
 from dataflare.engine.component import Component
-from dataflare.engine.features import refusal
-from dataflare.engine.flavour import Flavour
 from dataflare.engine.instance import remaining_s
-from dataflare.engine.interruptible import interruptible
-from dataflare.engine.reflect import reflect
-from dataflare.engine.types import Interface, Shape
+from dataflare.engine.native.interruptible import interruptible
+from dataflare.engine.reading.features import refusal
+from dataflare.engine.reading.reflection import reflect
 from dataflare.errors import UnsupportedComponent, UsageError
 
 __all__ = ["Engine"]

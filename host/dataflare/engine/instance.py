@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from wasmtime import _bindings as raw
 
 from dataflare import budgets
-from dataflare.engine.capi import error_message, error_trace
-from dataflare.engine.convert import MISFITS, explain
-from dataflare.engine.layout import (
+from dataflare.engine.abi.bridge_memory import NO_CEILING, BrokenAddress, OverBudget, Side
+from dataflare.engine.abi.convert import MISFITS, explain
+from dataflare.engine.abi.handles import GuestResource, HandleTable, TooManyHandles
+from dataflare.engine.abi.layout import (
     DROPPED_CAPACITY,
     DROPPED_COUNT_AT,
     DROPPED_LIST_AT,
@@ -30,14 +31,13 @@ from dataflare.engine.layout import (
     OVERFLOW_AT,
     POINTER_AT,
 )
-from dataflare.engine.line_sink import LineSink
-from dataflare.engine.links import Link
-from dataflare.engine.memory import Ledger
-from dataflare.engine.native import CODE, Call, set_callables
-from dataflare.engine.resources import GuestResource, HandleTable, TooManyHandles
-from dataflare.engine.side import NO_CEILING, BrokenAddress, OverBudget, Side
-from dataflare.engine.tally import Tally
-from dataflare.engine.timer import Watch
+from dataflare.engine.bridges.call_table import Link
+from dataflare.engine.call_budget import Tally
+from dataflare.engine.native.callbacks import CODE, Call, set_callables
+from dataflare.engine.native.capi import error_message, error_trace
+from dataflare.engine.native.line_sink import LineSink
+from dataflare.engine.native.memories import Ledger
+from dataflare.engine.native.timer import Watch
 from dataflare.engine.traps import classify
 from dataflare.errors import (
     CallCancelled,
@@ -57,7 +57,7 @@ from dataflare.errors import (
 from dataflare.limits import Limits
 
 if TYPE_CHECKING:
-    from dataflare.engine.calls import ImportCodec
+    from dataflare.engine.call_codecs import ImportCodec
     from dataflare.engine.component import Component
 
 __all__ = ["CallStats", "Instance", "bind", "remaining_s"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dataflare.engine.native import OVER_TIME
+from dataflare.engine.native.callbacks import OVER_TIME
 from dataflare.errors import (
     CallTimeout,
     GuestPanic,

@@ -21,7 +21,7 @@ from dataflare.capabilities.secrets import SecretStore
 from dataflare.capabilities.state import MemoryStateStore, StateStore
 from dataflare.capabilities.tasks import LatestProgress, ProgressSink
 from dataflare.data.batches import MAX_BATCH_BYTES
-from dataflare.engine.types import Shape
+from dataflare.engine.abi.types import Shape
 from dataflare.errors import ConfigError, UsageError, WorldMismatch
 from dataflare.grants import Grants
 from dataflare.limits import Limits

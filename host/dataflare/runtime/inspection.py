@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dataflare.engine.types import Interface, Shape
+from dataflare.engine.abi.types import Interface, Shape
 from dataflare.runtime.worlds import kind_world, kinds_of, mismatches, needed_capabilities
 
 __all__ = ["Inspection", "inspect_shape"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
-from dataflare.engine.types import Shape
+from dataflare.engine.abi.types import Shape
 from dataflare.limits import Limits
 
 __all__ = ["CallStats", "Component", "Engine", "HostFunctions", "Instance"]

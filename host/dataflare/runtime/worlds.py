@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from dataflare.capabilities.names import FREE, OFFERED, interface_name, short_name
-from dataflare.engine.types import Interface, Shape
+from dataflare.engine.abi.types import Interface, Shape
 from dataflare.errors import PermissionDenied, WorldMismatch
 from dataflare.grants import Grants
-from dataflare.runtime.signatures import Signatures, standard_signatures
+from dataflare.runtime.type_conformance import Signatures, standard_signatures
 
 __all__ = [
     "KINDS",

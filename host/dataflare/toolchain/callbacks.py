@@ -1,4 +1,4 @@
-"""Compiles `engine/callbacks.c`, the engine's only native code of its own, into `engine/callbacks.json`.
+"""Compiles `engine/native/callbacks.c`, the engine's only native code of its own, into `engine/native/callbacks.json`.
 
 The result is committed: installing the package needs no compiler.
 """
@@ -16,7 +16,7 @@ from dataflare.toolchain.process import BuildFailed, run
 
 __all__ = ["SOURCE", "compile_callbacks", "compilers", "source_digest", "write"]
 
-SOURCE: Final = Path(__file__).parents[1] / "engine" / "callbacks.c"
+SOURCE: Final = Path(__file__).parents[1] / "engine" / "native" / "callbacks.c"
 _MACHINES: Final = {
     "x86_64": ("x86_64-linux-gnu-", ("-fcf-protection=none", "-mno-sse")),
     # Register x18 is the system's on macOS.

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import orjson
 import pyarrow as pa
 
-from dataflare.engine.types import Resource, Type
+from dataflare.engine.abi.types import Resource, Type
 from dataflare.runtime.isolation.typed_values import Handles, Reader, Writer
 from dataflare.runtime.isolation.wire import BrokenWire, Wire
 

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from dataflare import budgets, errors
 from dataflare.budgets import HostBudget, OverHostBytes, OverTime
-from dataflare.engine.convert import MISFITS, explain
+from dataflare.engine.abi.convert import MISFITS, explain
+from dataflare.engine.abi.types import FuncT, Shape
+from dataflare.engine.call_budget import Tally
 from dataflare.engine.instance import CallStats
-from dataflare.engine.tally import Tally
-from dataflare.engine.types import FuncT, Shape
 from dataflare.errors import (
     CallTimeout,
     ConfigError,

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from dataflare.engine.layout import MEMORY_BYTES
-from dataflare.engine.types import Shape
+from dataflare.engine.abi.layout import MEMORY_BYTES
+from dataflare.engine.abi.types import Shape
 from dataflare.errors import ConfigError
 from dataflare.limits import Limits
 from dataflare.runtime.isolation.instance import IsolatedInstance

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from dataflare.engine.types import Interface, Shape
-from dataflare.engine.wat import quote
+from dataflare.engine.abi.types import Interface, Shape
+from dataflare.engine.bridges.wat import quote
 
 __all__ = ["PollImports"]
 

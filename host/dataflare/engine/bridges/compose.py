@@ -18,15 +18,15 @@ from typing import Final
 
 import wasmtime
 
-from dataflare.engine.binary import COMPONENT_HEADER, section, sections, u32
-from dataflare.engine.bridge_exports import ExportsBridge
-from dataflare.engine.bridge_imports import ImportsBridge
-from dataflare.engine.bridge_poll import PollImports
-from dataflare.engine.bridge_wasi import WasiImports
-from dataflare.engine.links import export_links
-from dataflare.engine.scope import Scope, nominal_types
-from dataflare.engine.types import Shape
-from dataflare.engine.wat import quote
+from dataflare.component_binary import COMPONENT_HEADER, section, sections, u32
+from dataflare.engine.abi.types import Shape
+from dataflare.engine.bridges.call_table import export_links
+from dataflare.engine.bridges.exports import ExportsBridge
+from dataflare.engine.bridges.imports import ImportsBridge
+from dataflare.engine.bridges.poll import PollImports
+from dataflare.engine.bridges.type_names import Scope, nominal_types
+from dataflare.engine.bridges.wasi import WasiImports
+from dataflare.engine.bridges.wat import quote
 from dataflare.errors import UnsupportedComponent
 
 __all__ = ["BRIDGE_VERSION", "CALL_EXPORT", "HOST_IMPORT", "compose"]

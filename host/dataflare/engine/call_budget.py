@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from dataflare.engine.side import NO_CEILING
+from dataflare.engine.abi.bridge_memory import NO_CEILING
 from dataflare.errors import HostCallLimitExceeded, HostCallRateExceeded, LimitExceeded
 from dataflare.limits import Limits
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dataflare.engine.types import FuncT, OwnT, Shape
+from dataflare.engine.abi.types import FuncT, OwnT, Shape
 
 __all__ = ["Link", "export_links", "import_links"]
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dataflare.engine.codec import Codecs
-from dataflare.engine.links import Link, export_links, import_links
-from dataflare.engine.side import Side
-from dataflare.engine.types import Shape, size
+from dataflare.engine.abi.bridge_memory import Side
+from dataflare.engine.abi.codecs import Codecs
+from dataflare.engine.abi.types import Shape, size
+from dataflare.engine.bridges.call_table import Link, export_links, import_links
 
 __all__ = ["CallCodecs", "ExportCodec", "ImportCodec"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dataflare.engine.layout import FRAME_AT, HOST_HALF_AT, MEMORY_PAGES, OVERFLOW_AT
-from dataflare.engine.types import Type, align_up, size
+from dataflare.engine.abi.layout import FRAME_AT, HOST_HALF_AT, MEMORY_PAGES, OVERFLOW_AT
+from dataflare.engine.abi.types import Type, align_up, size
 
 __all__ = ["heap_after", "memory_text"]
 

@@ -19,10 +19,10 @@ from wasmtime import _ffi as ffi
 from wasmtime import component as wc
 from wasmtime._trap import Frame, FrameList
 
-from dataflare.engine.features import refusal, turn_off
-from dataflare.engine.reference_values import check, read, write
-from dataflare.engine.reflect import reflect
-from dataflare.engine.types import BorrowT, FuncT, Interface, OwnT, Shape
+from dataflare.engine.abi.types import BorrowT, FuncT, Interface, OwnT, Shape
+from dataflare.engine.reading.features import refusal, turn_off
+from dataflare.engine.reading.reflection import reflect
+from dataflare.engine.reference.values import check, read, write
 from dataflare.errors import (
     CallTimeout,
     ConfigError,

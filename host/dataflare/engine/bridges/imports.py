@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dataflare.engine.bridge_memory import heap_after, memory_text
-from dataflare.engine.layout import (
+from dataflare.engine.abi.layout import (
     DROPPED_CAPACITY,
     DROPPED_COUNT_AT,
     DROPPED_LIST_AT,
@@ -17,9 +16,7 @@ from dataflare.engine.layout import (
     MEMORY_PAGES,
     POINTER_AT,
 )
-from dataflare.engine.links import Link, import_links
-from dataflare.engine.scope import Scope, nominal_types
-from dataflare.engine.types import (
+from dataflare.engine.abi.types import (
     MAX_FLAT_PARAMS,
     MAX_FLAT_RESULTS,
     Interface,
@@ -27,7 +24,10 @@ from dataflare.engine.types import (
     Shape,
     flatten,
 )
-from dataflare.engine.wat import Function, Walkers, in_place, quote
+from dataflare.engine.bridges.allocator import heap_after, memory_text
+from dataflare.engine.bridges.call_table import Link, import_links
+from dataflare.engine.bridges.type_names import Scope, nominal_types
+from dataflare.engine.bridges.wat import Function, Walkers, in_place, quote
 
 __all__ = ["ImportsBridge"]
 

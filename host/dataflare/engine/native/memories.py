@@ -12,7 +12,15 @@ from typing import Any, Final
 
 from wasmtime import _bindings as raw
 
-from dataflare.engine.native import API, CODE, LedgerHead, MemoryEntry, allocate, keep_forever, set_thread_value
+from dataflare.engine.native.callbacks import (
+    API,
+    CODE,
+    LedgerHead,
+    MemoryEntry,
+    allocate,
+    keep_forever,
+    set_thread_value,
+)
 
 __all__ = ["Ledger", "install", "mapped"]
 

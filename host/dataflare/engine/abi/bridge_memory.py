@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dataflare.budgets import HostBudget
-from dataflare.engine.convert import DTYPES, as_numbers
-from dataflare.engine.layout import HOST_HALF_AT, MEMORY_BYTES
-from dataflare.engine.resources import GuestResource, HandleTable
+from dataflare.engine.abi.convert import DTYPES, as_numbers
+from dataflare.engine.abi.handles import GuestResource, HandleTable
+from dataflare.engine.abi.layout import HOST_HALF_AT, MEMORY_BYTES
 from dataflare.errors import ValueTypeError
 
 __all__ = ["LIST_PART", "NO_CEILING", "BrokenAddress", "OverBudget", "Side"]

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from dataflare.engine.types import (
+from dataflare.engine.abi.types import (
     BorrowT,
     EnumT,
     FlagsT,
@@ -267,7 +267,7 @@ def _explain(ty: Type, value: Any, path: str) -> ValueTypeError | None:
             parts = [(t, item, f"{path}[{i}]") for i, (t, item) in enumerate(zip(ty.items, items, strict=True))]
             return _first(parts)
         case RecordT():
-            from dataflare.engine.codec import snake_case
+            from dataflare.engine.abi.codecs import snake_case
 
             missing = [snake_case(n) for n, _ in ty.fields if not hasattr(value, snake_case(n))]
             if missing:

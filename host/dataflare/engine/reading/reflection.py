@@ -9,11 +9,8 @@ from wasmtime import _ffi as ffi
 from wasmtime import component as wc
 from wasmtime.component import _types as wt
 
-from dataflare.engine.binary import check_header, hollow
-from dataflare.engine.features import refusal
-from dataflare.engine.interruptible import interruptible
-from dataflare.engine.labels import check_labels
-from dataflare.engine.types import (
+from dataflare.component_binary import check_header, hollow
+from dataflare.engine.abi.types import (
     BorrowT,
     EnumT,
     FlagsT,
@@ -31,6 +28,9 @@ from dataflare.engine.types import (
     Type,
     VariantT,
 )
+from dataflare.engine.native.interruptible import interruptible
+from dataflare.engine.reading.features import refusal
+from dataflare.engine.reading.labels import check_labels
 from dataflare.errors import NotAComponent, UnsupportedComponent
 
 __all__ = ["is_passthrough", "reflect"]

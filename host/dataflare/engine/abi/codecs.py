@@ -15,10 +15,10 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Any, Final
 
-from dataflare.engine import convert
-from dataflare.engine.records import record_class
-from dataflare.engine.side import LIST_PART
-from dataflare.engine.types import (
+from dataflare.engine.abi import convert
+from dataflare.engine.abi.bridge_memory import LIST_PART
+from dataflare.engine.abi.records import record_class
+from dataflare.engine.abi.types import (
     BorrowT,
     EnumT,
     FlagsT,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataflare.engine.scope import Scope, types_of
-from dataflare.engine.types import Interface, Shape, Type
-from dataflare.engine.wat import named_types, quote
+from dataflare.engine.abi.types import Interface, Shape, Type
+from dataflare.engine.bridges.type_names import Scope, types_of
+from dataflare.engine.bridges.wat import named_types, quote
 
 __all__ = ["WasiImports"]
 

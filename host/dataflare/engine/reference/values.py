@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import numpy as np
 from wasmtime import _ffi as ffi
 
-from dataflare.engine.types import (
+from dataflare.engine.abi.types import (
     BorrowT,
     EnumT,
     FlagsT,

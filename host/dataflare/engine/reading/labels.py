@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from dataflare.engine.binary import Truncated, read_name, read_u32, sections
+from dataflare.component_binary import Truncated, read_name, read_u32, sections
 from dataflare.errors import NotAComponent, UnsupportedComponent
 
 __all__ = ["check_labels"]

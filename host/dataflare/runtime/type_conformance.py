@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import TypeAlias
 
-from dataflare.engine import types as actual
+from dataflare.engine.abi import types as actual
 from dataflare.wit import model as wit
 from dataflare.wit.catalog import Catalog
 from dataflare.wit.standard import standard

@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Callable
 from typing import Final
 
-from dataflare.engine.native import Call
+from dataflare.engine.native.callbacks import Call
 
 __all__ = ["LineSink"]
 

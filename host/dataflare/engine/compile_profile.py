@@ -12,11 +12,11 @@ from wasmtime import _bindings as raw
 from wasmtime import _ffi as ffi
 from wasmtime import component as wc
 
-from dataflare.engine import memory
-from dataflare.engine.bridge import HOST_IMPORT
-from dataflare.engine.features import turn_off
-from dataflare.engine.native import API, CODE, Call
-from dataflare.engine.timer import Timer
+from dataflare.engine.bridges.compose import HOST_IMPORT
+from dataflare.engine.native import memories as memory
+from dataflare.engine.native.callbacks import API, CODE, Call
+from dataflare.engine.native.timer import Timer
+from dataflare.engine.reading.features import turn_off
 from dataflare.limits import Limits
 
 __all__ = ["EXTRA_MEMORIES", "Flavour"]

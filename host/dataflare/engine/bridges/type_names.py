@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator
 
-from dataflare.engine.types import FuncT, Interface, Type, has_handles
-from dataflare.engine.wat import named_types, quote, value_type
+from dataflare.engine.abi.types import FuncT, Interface, Type, has_handles
+from dataflare.engine.bridges.wat import named_types, quote, value_type
 
 __all__ = ["Scope", "nominal_types", "types_of"]
 

@@ -2,10 +2,10 @@
 
    wasmtime must never call Python directly: an exception that is raised before the first statement of a callback (by a
    signal's handler, another thread, the recursion limit, a lack of memory) would leave its result undefined. Here every
-   result is defined on every path, and the exception is kept in `struct call`, where `dataflare.engine.native` finds it.
+   result is defined on every path, and the exception is kept in `struct call`, where `callbacks.py` finds it.
 
    The code has neither data nor relocations: what it needs comes in `struct api`, whose order and types are those of
-   `dataflare.engine.native`. `python -m dataflare.toolchain callbacks` compiles it into `callbacks.json`, for each kind
+   `callbacks.py`. `python -m dataflare.toolchain callbacks` compiles it into `callbacks.json`, for each kind
    of processor that there is a package of wasmtime for. */
 
 #include <stddef.h>

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dataflare.engine.types import (
+from dataflare.engine.abi.types import (
     BorrowT,
     EnumT,
     FlagsT,

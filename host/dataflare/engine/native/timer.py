@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from wasmtime import _bindings as raw
 
-from dataflare.engine.native import Call
+from dataflare.engine.native.callbacks import Call
 from dataflare.errors import UsageError
 
 __all__ = ["Timer", "Watch"]

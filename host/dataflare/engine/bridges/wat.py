@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from dataflare.engine.types import (
+from dataflare.engine.abi.types import (
     BorrowT,
     EnumT,
     FlagsT,

@@ -5,12 +5,12 @@ The arguments are where the host's half begins, as one tuple. The result is left
 
 from __future__ import annotations
 
-from dataflare.engine.bridge_memory import heap_after, memory_text
-from dataflare.engine.layout import FRAME_AT, HOST_HALF_AT, MEMORY_PAGES
-from dataflare.engine.links import Link, export_links
-from dataflare.engine.scope import Scope
-from dataflare.engine.types import MAX_FLAT_PARAMS, MAX_FLAT_RESULTS, BorrowT, OwnT, Shape, Type, flatten
-from dataflare.engine.wat import Function, Walkers, in_place
+from dataflare.engine.abi.layout import FRAME_AT, HOST_HALF_AT, MEMORY_PAGES
+from dataflare.engine.abi.types import MAX_FLAT_PARAMS, MAX_FLAT_RESULTS, BorrowT, OwnT, Shape, Type, flatten
+from dataflare.engine.bridges.allocator import heap_after, memory_text
+from dataflare.engine.bridges.call_table import Link, export_links
+from dataflare.engine.bridges.type_names import Scope
+from dataflare.engine.bridges.wat import Function, Walkers, in_place
 
 __all__ = ["ExportsBridge"]
 

@@ -1,0 +1,1 @@
+"""Values in the canonical ABI: types and their layout, codecs, and the memory that codecs read and write."""

@@ -1,0 +1,1 @@
+"""The two small components that are generated around each plugin, as WebAssembly text."""

@@ -1,0 +1,1 @@
+"""The native side: callbacks in C, the C API, memories that the host owns, the timer."""

@@ -1,0 +1,1 @@
+"""What a component imports and exports, read before it is compiled."""

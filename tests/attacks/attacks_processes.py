@@ -378,7 +378,7 @@ MUTATIONS = [
     ),
     Mutation(f"{PROCESS}.instance:_Kept.drop", answers(None), ("handle_that_the_worker_made_up",)),
     Mutation(
-        "dataflare.engine.call_budget:Tally.check_calls", answers(None), ("calls_that_the_worker_does_not_count",)
+        "dataflare.engine.call_budget:CallBudget.check_calls", answers(None), ("calls_that_the_worker_does_not_count",)
     ),
     Mutation(
         f"{PROCESS}.instance:IsolatedInstance._result",

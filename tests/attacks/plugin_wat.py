@@ -15,16 +15,16 @@ from dataflare.capabilities.names import interface_name
 from dataflare.engine.abi.types import (
     MAX_FLAT_PARAMS,
     MAX_FLAT_RESULTS,
+    ComponentType,
     FuncT,
     Interface,
     ResultT,
-    Shape,
     VariantT,
     flatten,
     has_handles,
     payload_offset,
 )
-from dataflare.engine.bridges.type_names import Scope, nominal_types
+from dataflare.engine.bridges.type_names import TypeNames, nominal_types
 from dataflare.engine.bridges.wat import quote
 from runtime_fakes import ShapeMaker
 
@@ -61,7 +61,7 @@ class Hostile:
 
     binary: bytes
     letters: Mapping[str, str]
-    shape: Shape
+    shape: ComponentType
 
     def order(self, action: str, argument: str = "") -> str:
         """The input of `process` that makes it do something."""
@@ -112,7 +112,7 @@ def hostile(
     return Hostile(bytes(wasmtime.wat2wasm(text)), letters, shape)
 
 
-def answer_outcome(function: str, shape: Shape) -> str:
+def answer_outcome(function: str, shape: ComponentType) -> str:
     """Instructions that answer with a result's tag and, for an error, its case."""
     short, _, name = function.partition("#")
     result = shape.imports[interface_name(short)].funcs[name].result
@@ -123,12 +123,12 @@ def answer_outcome(function: str, shape: Shape) -> str:
     )
 
 
-def shape_with(uses: Iterable[str]) -> Shape:
+def shape_with(uses: Iterable[str]) -> ComponentType:
     """The shape of a component that uses these functions of the host."""
     return _shape([*uses, "batches#new-batch"])
 
 
-def _shape(uses: Iterable[str]) -> Shape:
+def _shape(uses: Iterable[str]) -> ComponentType:
     maker = ShapeMaker()
     wanted: dict[str, set[str]] = {}
     for each in uses:
@@ -145,7 +145,7 @@ def _shape(uses: Iterable[str]) -> Shape:
     return maker.shape
 
 
-def _component(shape: Shape, core: str, beside: str) -> str:
+def _component(shape: ComponentType, core: str, beside: str) -> str:
     lines = ["(component", beside]
     for number, (name, interface) in enumerate(shape.imports.items()):
         lines += _import(number, name, interface, shape)
@@ -182,8 +182,8 @@ def _handles(interface: Interface) -> set[int]:
     return {index for ty in types if ty is not None for _, index in has_handles(ty)}
 
 
-def _import(number: int, name: str, interface: Interface, shape: Shape) -> list[str]:
-    scope = Scope(lambda index: f"$l{index}")
+def _import(number: int, name: str, interface: Interface, shape: ComponentType) -> list[str]:
+    names = TypeNames(lambda index: f"$l{index}")
     inner = []
     own = set(interface.resources.values())
     for item, index in interface.resources.items():
@@ -192,17 +192,17 @@ def _import(number: int, name: str, interface: Interface, shape: Shape) -> list[
         inner.append(f"(alias outer 1 $r{index} (type $o{index}))")
         inner.append(f"(export {quote(shape.resources[index].name)} (type $l{index} (eq $o{index})))")
     for place, ty in enumerate(nominal_types([interface])):
-        inner.append(f"(type $d{place} {scope.definition(ty)})")
+        inner.append(f"(type $d{place} {names.definition(ty)})")
         inner.append(f'(export "t{place}" (type $n{place} (eq $d{place})))')
-        scope.names[ty] = f"$n{place}"
-    inner += [f"(export {quote(each)} (func {scope.signature(func)}))" for each, func in interface.funcs.items()]
+        names.names[ty] = f"$n{place}"
+    inner += [f"(export {quote(each)} (func {names.signature(func)}))" for each, func in interface.funcs.items()]
     lines = [f"  (import {quote(name)} (instance $i{number} {' '.join(inner)}))"]
     lines += [f"  (alias export $i{number} {quote(i)} (type $r{index}))" for i, index in interface.resources.items()]
     return lines
 
 
 def _export(number: int, name: str, interface: Interface) -> list[str]:
-    outer, inner, shown = (Scope(lambda index, mark=mark: f"${mark}{index}") for mark in ("r", "j", "e"))
+    outer, inner, shown = (TypeNames(lambda index, mark=mark: f"${mark}{index}") for mark in ("r", "j", "e"))
     lines, shim, given = [], [], []
     for index in sorted(_handles(interface)):
         shim.append(f'(import "r{index}" (type $j{index} (sub resource)))')
@@ -237,7 +237,7 @@ def _export(number: int, name: str, interface: Interface) -> list[str]:
 
 
 def _core(
-    shape: Shape,
+    shape: ComponentType,
     actions: Mapping[str, str],
     data: bytes,
     extra: str,

@@ -13,7 +13,7 @@ from arena import ATTACKS, Arena, Mutation, answers, attack_modules
 from dataflare.capabilities.http_address import Address
 from dataflare.data.ipc import _remembered_schema
 from dataflare.engine.engine import Engine
-from dataflare.engine.native.memories import Ledger
+from dataflare.engine.native.memories import MemoryBudget
 from dataflare.engine.native.timer import Timer
 
 
@@ -28,15 +28,15 @@ def _any_address(_: object, text: str) -> Address:
 
 
 _ENTER = Timer.enter
-_LEDGER = Ledger.__init__
+_MEMORY_BUDGET = MemoryBudget.__init__
 
 
 def _late(timer: Timer, call: Any, deadline_s: float) -> Any:
     return _ENTER(timer, call, deadline_s + 2.5)
 
 
-def _any_memory(ledger: Ledger, limit_bytes: int, *others: int) -> None:
-    _LEDGER(ledger, limit_bytes + 2**40, *others)
+def _any_memory(budget: MemoryBudget, limit_bytes: int, *others: int) -> None:
+    _MEMORY_BUDGET(budget, limit_bytes + 2**40, *others)
 
 
 def _only_first(component: bytes, *, name: str = "") -> bytes | None:
@@ -163,7 +163,9 @@ MUTATIONS = [
     Mutation("dataflare.engine.abi.handles:HandleTable.put", _without_limit, ("storm_of_handles",)),
     Mutation("dataflare.engine.native.timer:Timer.enter", _late, ("loop_without_end", "sleep_past_the_time_limit")),
     Mutation(
-        "dataflare.engine.native.memories:Ledger.__init__", _any_memory, ("memory_that_is_too_large_from_the_start",)
+        "dataflare.engine.native.memories:MemoryBudget.__init__",
+        _any_memory,
+        ("memory_that_is_too_large_from_the_start",),
     ),
     Mutation("dataflare.engine.engine:remaining_s", answers(float("inf")), ("deadlock_on_a_busy_plugin",)),
     Mutation("dataflare.data.ipc:_Decoder._add", answers(None), ("decompression_bomb",)),

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from wasmtime import component as wc
 
-from dataflare.engine.abi.types import FuncT, Interface, PrimT, Shape
+from dataflare.engine.abi.types import ComponentType, FuncT, Interface, PrimT
 from dataflare.engine.cache import Cache, _sealed, default_folder
 from dataflare.engine.engine import Engine
 from dataflare.errors import ConfigError
@@ -237,7 +237,7 @@ def in_threads(count: int, work: Callable[[int], Any]) -> list[Any]:
 
 def test_a_write_that_is_cut_short_leaves_the_old_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = Cache(tmp_path / "compiled")
-    shape = Shape(exports={"": Interface(funcs={"f": FuncT((), None)})})
+    shape = ComponentType(exports={"": Interface(funcs={"f": FuncT((), None)})})
     key = "ab" * 32
     assert cache.put(key, b"old", shape)
 
@@ -247,7 +247,7 @@ def test_a_write_that_is_cut_short_leaves_the_old_entry(tmp_path: Path, monkeypa
     for function in ("fsync", "replace"):
         with monkeypatch.context() as patch:
             patch.setattr(os, function, fail)
-            assert not cache.put("cd" * 32, b"new", Shape())
+            assert not cache.put("cd" * 32, b"new", ComponentType())
         assert cache.find("cd" * 32) is None
         with cache.find(key) as found:
             assert found.code.read() == b"old" and found.shape == shape
@@ -256,7 +256,7 @@ def test_a_write_that_is_cut_short_leaves_the_old_entry(tmp_path: Path, monkeypa
 
 def test_a_record_of_another_key_is_not_taken(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "compiled")
-    cache.put("ab" * 32, b"code", Shape())
+    cache.put("ab" * 32, b"code", ComponentType())
     (record,) = (tmp_path / "compiled").glob("*.json")
     (tmp_path / "compiled" / f"{'cd' * 32}.json").write_bytes(record.read_bytes())
     with cache.find("ab" * 32) as found:
@@ -267,7 +267,7 @@ def test_a_record_of_another_key_is_not_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "A" * 64, "", 5, None, ["x"]])
 def test_a_record_that_lies_about_its_code_is_no_entry(tmp_path: Path, name: Any) -> None:
     cache = Cache(tmp_path / "compiled")
-    cache.put("ab" * 32, b"code", Shape())
+    cache.put("ab" * 32, b"code", ComponentType())
     (path,) = (tmp_path / "compiled").glob("*.json")
     record = json.loads(path.read_bytes().partition(b"\n")[2])
     record |= {"sha256": name, "stamp": [4, 0, 0, 0]}
@@ -303,7 +303,7 @@ def test_a_folder_that_cannot_be_written_only_costs_time(
 
 def test_a_compiler_that_loses_the_race_leaves_nothing(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "compiled")
-    assert cache.put("ab" * 32, b"first", Shape()) and cache.put("ab" * 32, b"second", Shape())
+    assert cache.put("ab" * 32, b"first", ComponentType()) and cache.put("ab" * 32, b"second", ComponentType())
     with cache.find("ab" * 32) as found:
         assert found.code.read() == b"first"
     assert len(entries(cache.folder)) == 3  # with the lock
@@ -314,7 +314,7 @@ def test_what_dead_writers_left_is_removed_at_the_next_write(tmp_path: Path) -> 
     for name in (".new-abc", f"{'cd' * 32}.cwasm"):
         (cache.folder / name).write_bytes(b"left")
     (cache.folder / "notes.txt").write_text("not ours")
-    cache.put("ab" * 32, b"code", Shape())
+    cache.put("ab" * 32, b"code", ComponentType())
     names = {path.name for path in entries(cache.folder)}
     assert names == {f"{'ab' * 32}.json", f"{'ab' * 32}.cwasm", "lock", "notes.txt"}
 
@@ -323,20 +323,20 @@ def test_entries_that_were_not_used_for_longest_make_room(tmp_path: Path) -> Non
     cache = Cache(tmp_path / "compiled", max_bytes=12_000)
     keys = [f"{number:02x}" * 32 for number in range(4)]
     for age, key in zip((30, 20, 10), keys, strict=False):
-        cache.put(key, bytes(3000), Shape())
+        cache.put(key, bytes(3000), ComponentType())
         past = cache.folder.stat().st_mtime - age
         os.utime(cache.folder / f"{key}.json", (past, past))
     found = cache.find(keys[0])  # the oldest, but used now
     assert found is not None
     found.code.close()
-    cache.put(keys[3], bytes(3000), Shape())
+    cache.put(keys[3], bytes(3000), ComponentType())
     assert {each.key for each in cache.entries()} == {keys[0], keys[2], keys[3]}
 
 
 def test_the_newest_entry_stays_however_large(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "compiled", max_bytes=10)
-    assert cache.put("ab" * 32, bytes(1000), Shape()) and cache.find_shape("ab" * 32) is not None
-    assert cache.put("cd" * 32, bytes(1000), Shape()) and cache.find_shape("ab" * 32) is None
+    assert cache.put("ab" * 32, bytes(1000), ComponentType()) and cache.find_shape("ab" * 32) is not None
+    assert cache.put("cd" * 32, bytes(1000), ComponentType()) and cache.find_shape("ab" * 32) is None
 
 
 def test_the_lists_and_the_end_of_entries(folder: Path, compilations: Compilations) -> None:
@@ -436,12 +436,12 @@ def test_an_empty_home_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_many_processes_share_a_small_cache(tmp_path: Path) -> None:
     folder = tmp_path / "compiled"
     code = (
-        "import sys; from dataflare.engine.cache import Cache; from dataflare.engine.abi.types import Shape\n"
+        "import sys; from dataflare.engine.cache import Cache; from dataflare.engine.abi.types import ComponentType\n"
         "cache = Cache(sys.argv[1], max_bytes=50_000)\n"
         "for round in range(60):\n"
         "    key = f'{(round * 7 + int(sys.argv[2])) % 20:02x}' * 32\n"
         "    found = cache.find(key)\n"
-        "    if found is None: assert cache.put(key, key.encode() * 100, Shape())\n"
+        "    if found is None: assert cache.put(key, key.encode() * 100, ComponentType())\n"
         "    else:\n"
         "        with found: assert found.code.read() == key.encode() * 100\n"
     )

@@ -32,7 +32,7 @@ class ShapeMaker:
     """Shapes of components that import and export whole interfaces of the standard."""
 
     def __init__(self) -> None:
-        self.shape = t.Shape()
+        self.shape = t.ComponentType()
         self._numbers: dict[tuple[str, str], int] = {}
         self._definitions = {
             (name, each.name): each for name, interface in catalog().interfaces() for each in interface.types
@@ -102,7 +102,7 @@ class ShapeMaker:
         raise TypeError(value)
 
 
-def plugin_shape(kind: str, capabilities: Iterable[str] = ()) -> t.Shape:
+def plugin_shape(kind: str, capabilities: Iterable[str] = ()) -> t.ComponentType:
     """The shape of a plugin that imports the free interfaces and these capabilities, whole."""
     maker = ShapeMaker()
     for short in ("schemas", "batches", "expressions", "logging", "config", *capabilities):
@@ -334,7 +334,7 @@ class FakeComponent:
     def close(self) -> None:
         pass
 
-    def __init__(self, guest: type[Guest], name: str, shape: t.Shape) -> None:
+    def __init__(self, guest: type[Guest], name: str, shape: t.ComponentType) -> None:
         self.name = name
         self.digest = f"sha256:{guest.__name__}"
         self.shape = shape
@@ -358,9 +358,9 @@ class FakeEngine:
     closed: int = 0
     loads: list[str] = field(default_factory=list)
     components: list[FakeComponent] = field(default_factory=list)
-    _known: dict[bytes, tuple[type[Guest], t.Shape]] = field(default_factory=dict)
+    _known: dict[bytes, tuple[type[Guest], t.ComponentType]] = field(default_factory=dict)
 
-    def add(self, guest: type[Guest], shape: t.Shape | None = None) -> bytes:
+    def add(self, guest: type[Guest], shape: t.ComponentType | None = None) -> bytes:
         binary = f"{guest.__name__} {len(self._known)}".encode()
         self._known[binary] = (guest, shape or plugin_shape(guest.kind, guest.capabilities))
         return binary
@@ -369,7 +369,7 @@ class FakeEngine:
     def instances(self) -> list[FakeInstance]:
         return [instance for component in self.components for instance in component.instances]
 
-    def shape(self, binary: bytes, *, name: str) -> t.Shape:
+    def shape(self, binary: bytes, *, name: str) -> t.ComponentType:
         if binary not in self._known:
             raise NotAComponent("is no component", component=name)
         return self._known[binary][1]
@@ -382,7 +382,7 @@ class FakeEngine:
         file: str = "",
         fuel: bool = False,
         timed: bool = True,
-        check: Callable[[t.Shape], object] | None = None,
+        check: Callable[[t.ComponentType], object] | None = None,
     ) -> FakeComponent:
         shape = self.shape(binary, name=file or name)
         if check is not None:

@@ -125,9 +125,9 @@ def test_plugin_without_its_grant_is_refused_before_it_is_compiled(host: Host, e
 
 def test_component_for_no_world_is_refused_before_it_is_compiled(host: Host, engine: FakeEngine):
     with pytest.raises(WorldMismatch):
-        host.load(engine.add(Upper, t.Shape()))
+        host.load(engine.add(Upper, t.ComponentType()))
     with pytest.raises(WorldMismatch):
-        host.metadata(engine.add(Upper, t.Shape()))
+        host.metadata(engine.add(Upper, t.ComponentType()))
     assert engine.loads == []
 
 
@@ -253,7 +253,7 @@ def test_inspection_tells_what_a_plugin_is_and_needs(host: Host, engine: FakeEng
 
 
 def test_inspection_of_a_component_for_no_world_is_no_error(host: Host, engine: FakeEngine):
-    shape = t.Shape(exports={"": t.Interface(funcs={"run": t.FuncT((), None)})})
+    shape = t.ComponentType(exports={"": t.Interface(funcs={"run": t.FuncT((), None)})})
     found = host.inspect(engine.add(Upper, shape))
     assert (found.kind, found.worlds) == (None, ())
     assert any("it exports nothing, but no" in problem for problem in found.problems)
@@ -269,6 +269,6 @@ def test_plugins_can_be_closed_while_others_are_loaded(host: Host, engine: FakeE
 
 
 def test_every_error_of_loading_is_the_packages_own(host: Host, engine: FakeEngine, tmp_path: Path):
-    for component in (b"", tmp_path / "absent", engine.add(NeedsFiles), engine.add(Upper, t.Shape())):
+    for component in (b"", tmp_path / "absent", engine.add(NeedsFiles), engine.add(Upper, t.ComponentType())):
         with pytest.raises(DataflareError):
             host.load(component)

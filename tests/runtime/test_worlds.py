@@ -36,7 +36,7 @@ GRANTED: dict[str, Any] = {
 }
 
 
-def check(shape: t.Shape) -> str:
+def check(shape: t.ComponentType) -> str:
     return check_world(shape, component="x.wasm")
 
 

@@ -31,7 +31,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final, Self
 
-from dataflare.engine.abi.types import Shape
+from dataflare.engine.abi.types import ComponentType
 from dataflare.engine.abi.types_json import shape_from_json, shape_to_json
 from dataflare.errors import ConfigError
 from dataflare.user_files import as_path, cache_folder
@@ -58,7 +58,7 @@ class Entry:
     """
 
     code: BufferedReader
-    shape: Shape
+    shape: ComponentType
 
     def __enter__(self) -> Self:
         return self
@@ -148,14 +148,16 @@ class Cache:
             os.utime(self._folder / f"{key}.json", follow_symlinks=False)
         return Entry(code, shape)
 
-    def find_shape(self, key: str) -> Shape | None:
+    def find_shape(self, key: str) -> ComponentType | None:
         """Look up only what an entry's component imports and exports, whatever has become of its code."""
         try:
             return shape_from_json(self._read_record(key)["shape"])
         except _UNUSABLE:
             return None
 
-    def put(self, key: str, code: bytes | bytearray, shape: Shape, *, plugin: str = "", digest: str = "") -> bool:
+    def put(
+        self, key: str, code: bytes | bytearray, shape: ComponentType, *, plugin: str = "", digest: str = ""
+    ) -> bool:
         """Add an entry, where there is none by now; say whether there is one.
 
         Args:

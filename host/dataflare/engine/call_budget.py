@@ -10,7 +10,7 @@ from dataflare.engine.abi.bridge_memory import NO_CEILING
 from dataflare.errors import HostCallLimitExceeded, HostCallRateExceeded, LimitExceeded
 from dataflare.limits import Limits
 
-__all__ = ["Tally"]
+__all__ = ["CallBudget"]
 
 
 class Counts(Protocol):
@@ -21,7 +21,7 @@ class Counts(Protocol):
     bytes_out: int
 
 
-class Tally:
+class CallBudget:
     """Turns limits for one call and for one second into thresholds of an instance's running counts.
 
     The calls themselves only compare a count with `calls_most` or `bytes_most`; whatever costs more waits until a

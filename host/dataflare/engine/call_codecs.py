@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dataflare.engine.abi.bridge_memory import Side
+from dataflare.engine.abi.bridge_memory import BridgeMemory
 from dataflare.engine.abi.codecs import Codecs
-from dataflare.engine.abi.types import Shape, size
+from dataflare.engine.abi.types import ComponentType, size
 from dataflare.engine.bridges.call_table import Link, export_links, import_links
 
 __all__ = ["CallCodecs", "ExportCodec", "ImportCodec"]
@@ -22,8 +22,8 @@ class ExportCodec:
     number: int
     link: Link
     arguments_size: int
-    encode_arguments: Callable[[Side, int, Any], None]
-    decode_result: Callable[[Side, int], Any] | None
+    encode_arguments: Callable[[BridgeMemory, int, Any], None]
+    decode_result: Callable[[BridgeMemory, int], Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,14 @@ class ImportCodec:
 
     link: Link
     result_size: int
-    decode_arguments: Callable[[Side, int], tuple[Any, ...]]
-    encode_result: Callable[[Side, int, Any], None] | None
+    decode_arguments: Callable[[BridgeMemory, int], tuple[Any, ...]]
+    encode_result: Callable[[BridgeMemory, int, Any], None] | None
 
 
 class CallCodecs:
     """The codecs of all components of one shape. Any thread may use them."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: ComponentType) -> None:
         self.imports = import_links(shape)
         self._numbers = {(link.interface, link.name): (n, link) for n, link in enumerate(export_links(shape))}
         self._resources = shape.resources

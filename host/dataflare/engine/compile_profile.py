@@ -19,7 +19,7 @@ from dataflare.engine.native.timer import Timer
 from dataflare.engine.reading.features import turn_off
 from dataflare.limits import Limits
 
-__all__ = ["EXTRA_MEMORIES", "Flavour"]
+__all__ = ["EXTRA_MEMORIES", "CompileProfile"]
 
 _WASMTIME: Final = version("wasmtime")
 _STACK_BYTES: Final = 512 * 1024
@@ -34,7 +34,7 @@ _epoch_t: Any = raw._wasmtime_store_epoch_deadline_callback.argtypes[1]
 _output_t: Any = raw._wasi_config_set_stderr_custom.argtypes[1]
 
 
-class Flavour:
+class CompileProfile:
     """wasmtime's engine, with or without fuel, with or without limits of time. Any thread may use it."""
 
     def __init__(self, *, fuel: bool, timed: bool) -> None:

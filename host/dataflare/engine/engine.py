@@ -16,11 +16,11 @@ import wasmtime
 from wasmtime import component as wc
 
 from dataflare.component_binary import check_header
-from dataflare.engine.abi.types import Interface, Shape
+from dataflare.engine.abi.types import ComponentType, Interface
 from dataflare.engine.bridges.compose import BRIDGE_VERSION, compose
 from dataflare.engine.cache import Cache, Entry, default_folder
 from dataflare.engine.call_codecs import CallCodecs
-from dataflare.engine.compile_profile import Flavour
+from dataflare.engine.compile_profile import CompileProfile
 from dataflare.engine.component import Component
 from dataflare.engine.instance import remaining_s
 from dataflare.engine.native.interruptible import interruptible
@@ -47,10 +47,10 @@ class Engine:
 
     def __init__(self, *, cache_dir: str | os.PathLike[str] | None = None) -> None:
         self._cache = Cache(default_folder() if cache_dir is None else cache_dir)
-        self._flavours: dict[tuple[bool, bool], Flavour] = {}
+        self._profiles: dict[tuple[bool, bool], CompileProfile] = {}
         self._lock = threading.Lock()
         self._compiling: dict[str, threading.Lock] = {}
-        self._shapes: dict[str, Shape] = {}
+        self._shapes: dict[str, ComponentType] = {}
         self._codecs: dict[str, CallCodecs] = {}
         self._closed = False
         _engines.add(self)
@@ -65,11 +65,11 @@ class Engine:
         """Stop the engine's threads; idempotent. Instances that still live must be closed before."""
         with self._lock:
             self._closed = True
-            flavours, self._flavours = list(self._flavours.values()), {}
-        for flavour in flavours:
-            flavour.close()
+            profiles, self._profiles = list(self._profiles.values()), {}
+        for profile in profiles:
+            profile.close()
 
-    def shape(self, binary: bytes, *, name: str) -> Shape:
+    def shape(self, binary: bytes, *, name: str) -> ComponentType:
         """Tell what a component imports and exports; nothing of it is compiled or run.
 
         Args:
@@ -83,14 +83,14 @@ class Engine:
         check_header(binary, name)
         return self._shape(binary, hashlib.sha256(binary).hexdigest(), name)
 
-    def _shape(self, binary: bytes, digest: str, name: str) -> Shape:
+    def _shape(self, binary: bytes, digest: str, name: str) -> ComponentType:
         """A component's shape: as it was found before, in this process or another, or reflected."""
         with self._lock:
             known = self._shapes.get(digest)
         if known is None:
-            self._flavour(False, True)
-            flavours = list(self._flavours.values())
-            found = (self._cache.find_shape(_key(digest, flavour)) for flavour in flavours)
+            self._profile(False, True)
+            profiles = list(self._profiles.values())
+            found = (self._cache.find_shape(_key(digest, profile)) for profile in profiles)
             known = next((shape for shape in found if shape is not None), None) or self._reflect(binary, name)
             with self._lock:
                 if len(self._shapes) >= _KEPT_SHAPES:
@@ -98,8 +98,8 @@ class Engine:
                 self._shapes[digest] = known
         return known
 
-    def _reflect(self, binary: bytes, name: str) -> Shape:
-        shape = reflect(self._flavour(False, True).compiler, binary, name)
+    def _reflect(self, binary: bytes, name: str) -> ComponentType:
+        shape = reflect(self._profile(False, True).compiler, binary, name)
         for wasi in shape.passthrough:
             if not _WASI.fullmatch(wasi):
                 raise UnsupportedComponent(
@@ -117,7 +117,7 @@ class Engine:
         file: str = "",
         fuel: bool = False,
         timed: bool = True,
-        check: Callable[[Shape], object] | None = None,
+        check: Callable[[ComponentType], object] | None = None,
     ) -> Component:
         """Compile a component with its bridges, or take it from the cache.
 
@@ -135,9 +135,9 @@ class Engine:
         """
         source = file or name
         check_header(binary, source)
-        flavour = self._flavour(fuel, timed)
+        profile = self._profile(fuel, timed)
         plugin = hashlib.sha256(binary).hexdigest()
-        key = _key(plugin, flavour)
+        key = _key(plugin, profile)
         with self._lock:
             lock = self._compiling.setdefault(key, threading.Lock())
         with lock, ExitStack() as opened:
@@ -147,16 +147,16 @@ class Engine:
             shape = self._shape(binary, plugin, source) if entry is None else entry.shape
             if check is not None:
                 check(shape)
-            compiled = None if entry is None else self._deserialize(flavour, entry, key)
+            compiled = None if entry is None else self._deserialize(profile, entry, key)
             from_cache = compiled is not None
             if compiled is None:
                 if any(interface == Interface() for interface in shape.wasi.values()):
                     # Composing takes WASI's types too, which the cache does not keep.
                     shape = self._reflect(binary, source)
-                compiled = self._compile(flavour, binary, shape, source)
+                compiled = self._compile(profile, binary, shape, source)
                 self._cache.put(key, compiled.serialize(), shape, plugin=name, digest=f"sha256:{plugin}")
         return Component(
-            flavour,
+            profile,
             compiled,
             shape,
             self._codecs_of(plugin, shape),
@@ -165,7 +165,7 @@ class Engine:
             from_cache=from_cache,
         )
 
-    def _codecs_of(self, digest: str, shape: Shape) -> CallCodecs:
+    def _codecs_of(self, digest: str, shape: ComponentType) -> CallCodecs:
         """The codecs of a component, made once for all times that it is loaded."""
         with self._lock:
             codecs = self._codecs.pop(digest, None) or CallCodecs(shape)
@@ -183,22 +183,22 @@ class Engine:
         """The seconds that are left of the call that this thread is within; infinity where it is within none."""
         return remaining_s()
 
-    def _deserialize(self, flavour: Flavour, entry: Entry, key: str) -> wc.Component | None:
+    def _deserialize(self, profile: CompileProfile, entry: Entry, key: str) -> wc.Component | None:
         try:
             if path := entry.path:
-                return wc.Component.deserialize_file(flavour.engine, path)
-            return wc.Component.deserialize(flavour.engine, entry.code.read())
+                return wc.Component.deserialize_file(profile.engine, path)
+            return wc.Component.deserialize(profile.engine, entry.code.read())
         except wasmtime.WasmtimeError:
             # Made on another kind of processor, say.
             self._cache.discard(key)
             return None
 
-    def _compile(self, flavour: Flavour, binary: bytes, shape: Shape, name: str) -> wc.Component:
+    def _compile(self, profile: CompileProfile, binary: bytes, shape: ComponentType, name: str) -> wc.Component:
         joined = compose(binary, shape, component=name)
         try:
-            compiled = interruptible(lambda: wc.Component(flavour.compiler, joined))
-            if flavour.compiler is not flavour.engine:
-                compiled = wc.Component.deserialize(flavour.engine, compiled.serialize())
+            compiled = interruptible(lambda: wc.Component(profile.compiler, joined))
+            if profile.compiler is not profile.engine:
+                compiled = wc.Component.deserialize(profile.engine, compiled.serialize())
             return compiled
         except wasmtime.WasmtimeError as error:
             missing = re.search(r"missing import named `([^`]{1,200})`", str(error)[:10_000])
@@ -211,14 +211,14 @@ class Engine:
                 ) from error
             raise refusal(error, name, "cannot be compiled") from error
 
-    def _flavour(self, fuel: bool, timed: bool) -> Flavour:
+    def _profile(self, fuel: bool, timed: bool) -> CompileProfile:
         with self._lock:
             if self._closed:
                 raise UsageError("the engine is closed")
             key = (fuel, timed)
-            if key not in self._flavours:
-                self._flavours[key] = Flavour(fuel=fuel, timed=timed)
-            return self._flavours[key]
+            if key not in self._profiles:
+                self._profiles[key] = CompileProfile(fuel=fuel, timed=timed)
+            return self._profiles[key]
 
 
 def _after_fork() -> None:
@@ -232,6 +232,6 @@ _engines: Final[weakref.WeakSet[Engine]] = weakref.WeakSet()
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def _key(digest: str, flavour: Flavour) -> str:
+def _key(digest: str, profile: CompileProfile) -> str:
     """What a compiled component is kept under."""
-    return hashlib.sha256(f"{digest} {flavour.identity} bridge={BRIDGE_VERSION}".encode()).hexdigest()
+    return hashlib.sha256(f"{digest} {profile.identity} bridge={BRIDGE_VERSION}".encode()).hexdigest()

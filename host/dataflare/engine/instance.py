@@ -8,17 +8,17 @@ import math
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from struct import Struct
 from struct import error as StructError
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from wasmtime import _bindings as raw
 
 from dataflare import budgets
-from dataflare.engine.abi.bridge_memory import NO_CEILING, BrokenAddress, OverBudget, Side
+from dataflare.engine.abi.bridge_memory import NO_CEILING, BridgeMemory
 from dataflare.engine.abi.convert import MISFITS, explain
 from dataflare.engine.abi.handles import GuestResource, HandleTable, TooManyHandles
 from dataflare.engine.abi.layout import (
@@ -32,35 +32,24 @@ from dataflare.engine.abi.layout import (
     POINTER_AT,
 )
 from dataflare.engine.bridges.call_table import Link
-from dataflare.engine.call_budget import Tally
+from dataflare.engine.call_budget import CallBudget
+from dataflare.engine.call_codecs import ImportCodec
+from dataflare.engine.compiled import CompiledComponent
+from dataflare.engine.endings import ENDINGS, Endings
+from dataflare.engine.host_functions import HostFunction
 from dataflare.engine.native.callbacks import CODE, Call, set_callables
-from dataflare.engine.native.capi import error_message, error_trace
 from dataflare.engine.native.line_sink import LineSink
-from dataflare.engine.native.memories import Ledger
+from dataflare.engine.native.memories import MemoryBudget
 from dataflare.engine.native.timer import Watch
-from dataflare.engine.traps import classify
 from dataflare.errors import (
-    CallCancelled,
-    CallTimeout,
-    ConfigError,
-    CopyLimitExceeded,
-    HandleLimitExceeded,
-    HostBytesExceeded,
-    HostShortage,
+    DataflareError,
     LimitExceeded,
-    OutputLimitExceeded,
-    PluginFault,
-    ProtocolFault,
     UsageError,
     ValueTypeError,
 )
 from dataflare.limits import Limits
 
-if TYPE_CHECKING:
-    from dataflare.engine.call_codecs import ImportCodec
-    from dataflare.engine.component import Component
-
-__all__ = ["CallStats", "Instance", "bind", "remaining_s"]
+__all__ = ["CallStats", "Instance", "remaining_s"]
 
 _U32: Final = Struct("<I")
 _RELEASE: Final = -1
@@ -89,19 +78,6 @@ class CallStats:
     bytes_out: int = 0
     memory_bytes: int = 0
     host_peak_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class HostFunction:
-    """A host function, ready to be called from wasm.
-
-    `views`: it takes arrays as views of the plugin's memory, valid during the call only (attribute `takes_views`).
-    `raw_text`: it takes texts as bytes of UTF-8 (attribute `text_as_bytes`).
-    """
-
-    call: Callable[..., Any]
-    views: bool
-    raw_text: bool
 
 
 _context_t: Any = raw._wasmtime_store_context.restype
@@ -133,7 +109,7 @@ class Instance:
 
     def __init__(
         self,
-        component: Component,
+        component: CompiledComponent,
         functions: list[HostFunction],
         limits: Limits,
         log_lines: Callable[[], tuple[str, ...]],
@@ -145,7 +121,6 @@ class Instance:
         self.alive = False
         self._closed = True  # until there is something to close
         self._functions = functions
-        self._log_lines = log_lines
         self._table = HandleTable(limits.handles)
         self._deadline = 0.0
         self._depth = 0
@@ -155,17 +130,17 @@ class Instance:
         self.budget = budgets.HostBudget(limits.host_bytes)
         """What the host keeps for the instance; charged by what host functions do."""
         self._busy = False
-        self._export = "instantiation"
-        self._tally = Tally(limits, self.stats)
+        self._endings = Endings(component.name, limits, log_lines)
+        self._call_budget = CallBudget(limits, self.stats)
         self._output_bytes = NO_CEILING if limits.output_bytes is None else limits.output_bytes
-        self._ledger = Ledger(limits.memory_bytes, MEMORY_BYTES, 2, limits.memories + _MORE_MEMORIES)
-        self._timer = component.flavour.timer
-        self._sides: list[Side] = []
+        self._memory_budget = MemoryBudget(limits.memory_bytes, MEMORY_BYTES, 2, limits.memories + _MORE_MEMORIES)
+        self._timer = component.profile.timer
+        self._memories: list[BridgeMemory] = []
         self._stderr = None if stderr is None else LineSink(stderr, self._native)
         self._closed = False
         try:
             _live.add(self)
-            component.flavour.open_store(limits, self._native)
+            component.profile.open_store(limits, self._native)
             self._start()
         except BaseException:
             self.close()
@@ -175,15 +150,15 @@ class Instance:
 
     def _start(self) -> None:
         component, native = self.component, self._native
-        flavour = component.flavour
+        profile = component.profile
         handle = raw.wasmtime_component_instance_t()
         compiled, index = component.code()
-        native.linker, native.component = _address(flavour.linker.ptr()), _address(compiled.ptr())
+        native.linker, native.component = _address(profile.linker.ptr()), _address(compiled.ptr())
         native.instance = ctypes.addressof(handle)
-        self._ledger.begin()
+        self._memory_budget.begin()
         self._enter(CODE.start)
-        self._exports_side = Side(self._ledger.base(-1), self._table, self, self.budget)
-        self._sides.append(self._exports_side)
+        self._exports_memory = BridgeMemory(self._memory_budget.base(-1), self._table, self, self.budget)
+        self._memories.append(self._exports_memory)
         self._function = raw.wasmtime_component_func_t()
         found = raw._wasmtime_component_instance_get_func(
             ctypes.byref(handle),
@@ -194,11 +169,11 @@ class Instance:
         if not found:
             raise AssertionError("the bridge has no call")
         self._argument = (raw.wasmtime_component_val_t * 1)()
-        self._argument[0].kind = flavour.u32_kind
+        self._argument[0].kind = profile.u32_kind
         native.function, native.argument = ctypes.addressof(self._function), ctypes.addressof(self._argument)
-        self._number = ctypes.c_uint32.from_address(native.argument + flavour.u32_offset)
+        self._number = ctypes.c_uint32.from_address(native.argument + profile.u32_offset)
         self.alive = True
-        self.stats.memory_bytes = self._ledger.used_bytes
+        self.stats.memory_bytes = self._memory_budget.used_bytes
 
     def __enter__(self) -> Instance:
         return self
@@ -221,8 +196,8 @@ class Instance:
         if self._busy:
             raise UsageError(f"{self.component.name}: cannot be closed within a call")
         self.alive = False
-        for side in self._sides:
-            side.close()
+        for memory in self._memories:
+            memory.close()
         CODE.close_store(self._native_at)
         self._closed = True
         self._native.take_exception()  # of a call that something came between
@@ -272,53 +247,44 @@ class Instance:
             raise ValueTypeError(f"{function} takes {len(link.func.params)} arguments, not {len(args)}")
         began = time.perf_counter_ns()
         stats = self.stats
-        self._tally.begin()
+        self._call_budget.begin()
         newest = self._table.newest
-        side = self._exports_side
-        side.begin()
+        memory = self._exports_memory
+        memory.begin()
         # The arguments' first byte has a fixed place: what they point to comes after them.
-        side.allocate(codec.arguments_size)
-        self._encode(side, codec.encode_arguments, HOST_HALF_AT, args, link)
-        side.commit()
-        stats.bytes_in += side.top - HOST_HALF_AT
-        self._export = f"{interface}#{function}" if interface else function
+        memory.allocate(codec.arguments_size)
+        self._encode(memory, codec.encode_arguments, HOST_HALF_AT, args, link)
+        memory.commit()
+        stats.bytes_in += memory.top - HOST_HALF_AT
+        self._endings.export = f"{interface}#{function}" if interface else function
         self._number.value = codec.number
         if self.limits.fuel is not None:
-            self.component.flavour.set_fuel(self.limits.fuel, self._native)
+            self.component.profile.set_fuel(self.limits.fuel, self._native)
         called = time.perf_counter_ns()
         try:
             self._enter(CODE.run)
         finally:
             returned = time.perf_counter_ns()
             stats.calls += 1
-            stats.memory_bytes = self._ledger.used_bytes
+            stats.memory_bytes = self._memory_budget.used_bytes
             stats.host_peak_bytes = self.budget.peak_bytes
             stats.wall_ns += returned - began
             stats.marshal_ns += called - began
-        copied = side.copied
-        side.ceiling = copied + self._output_bytes
+        copied = memory.copied
+        memory.ceiling = copied + self._output_bytes
         try:
-            result = codec.decode_result(side, FRAME_AT) if codec.decode_result is not None else None
+            result = codec.decode_result(memory, FRAME_AT) if codec.decode_result is not None else None
             self._drain()
             self._charge_kept(newest)
-        except BrokenAddress as broken:
-            raise self._broken(str(broken)) from None
-        except budgets.OverHostBytes:
-            raise self._over_host_bytes() from None
-        except budgets.OverTime:
-            raise self._over_time() from None
-        except OverBudget:
-            raise self._over(
-                OutputLimitExceeded,
-                f"was to return more than output_bytes = {self._output_bytes}",
-                "raise the limit, or use smaller batches",
-            ) from None
+        except ENDINGS as cause:
+            raise self._end(cause, self._endings.over_output) from None
         except BaseException:
             self.alive = False  # handles in the result may be lost
             raise
-        stats.bytes_out += side.copied - copied
-        if stats.bytes_in + stats.bytes_out > self._tally.bytes_most:
-            raise self._over_copy()
+        stats.bytes_out += memory.copied - copied
+        if stats.bytes_in + stats.bytes_out > self._call_budget.bytes_most:
+            self.alive = False
+            raise self._endings.over_copy()
         decoding_ns = time.perf_counter_ns() - returned
         stats.wall_ns += decoding_ns
         stats.marshal_ns += decoding_ns
@@ -338,14 +304,16 @@ class Instance:
         interface = self.component.shape.resources[resource.type_index].interface
         self.call(interface, f"[resource-drop]{resource.name}", resource)
 
-    def _encode(self, side: Side, encode: Callable[[Side, int, Any], None], at: int, value: Any, link: Link) -> None:
+    def _encode(
+        self, memory: BridgeMemory, encode: Callable[[BridgeMemory, int, Any], None], at: int, value: Any, link: Link
+    ) -> None:
         """Write arguments; a value that does not fit leaves nothing behind."""
         try:
-            encode(side, at, value)
+            encode(memory, at, value)
         except BaseException as error:
-            side.undo()
+            memory.undo()
             if isinstance(error, TooManyHandles):
-                raise self._over_handles() from None
+                raise self._end(error, self._endings.over_copy) from None
             if isinstance(error, ValueTypeError):
                 raise
             if isinstance(error, (StructError, *MISFITS)):
@@ -410,71 +378,17 @@ class Instance:
                 raise raised
             finally:
                 del raised
-        outcome = self._native.take_outcome()
-        message = ""
-        backtrace: tuple[str, ...] = ()
-        if outcome:
-            message, backtrace = error_message(outcome), error_trace(outcome)
-            raw.wasmtime_error_delete(outcome)
-        limits, plugin, log_lines = self.limits, self.component.name, self._log_lines()
-        if self._interrupted:
-            raise CallCancelled(
-                "was ended by the host", plugin=plugin, export=self._export, backtrace=backtrace, log_lines=log_lines
-            )
-        if self._ledger.shortage:
-            raise HostShortage(
-                f"the system has no memory for plugin {plugin!r}, which is within its limit of"
-                f" memory_bytes = {limits.memory_bytes}",
-                hint="run fewer plugins at a time, or raise the process's limits (ulimit -v, cgroup)",
-            )
-        raise classify(
-            message,
-            plugin=plugin,
-            export=self._export,
-            backtrace=backtrace,
-            log_lines=log_lines,
-            timeout_s=limits.call_timeout_s,
-            fuel=limits.fuel,
-            memory_bytes=limits.memory_bytes,
-            memory_refused=self._ledger.refused,
-            overflow=any(_U32.unpack_from(side.view, OVERFLOW_AT)[0] for side in self._sides),
+        raise self._endings.of_native(
+            self._native,
+            self._memory_budget,
+            interrupted=self._interrupted,
+            overflow=any(_U32.unpack_from(memory.view, OVERFLOW_AT)[0] for memory in self._memories),
         )
 
-    def _over(self, kind: type[LimitExceeded], text: str, hint: str) -> LimitExceeded:
+    def _end(self, cause: BaseException, over_budget: Callable[[], LimitExceeded]) -> DataflareError:
+        """The error for one of `ENDINGS`; the instance is lost."""
         self.alive = False
-        return kind(text, plugin=self.component.name, export=self._export, log_lines=self._log_lines(), hint=hint)
-
-    def _over_handles(self) -> LimitExceeded:
-        return self._over(
-            HandleLimitExceeded,
-            f"held more than handles = {self.limits.handles}",
-            "raise the limit, or let the plugin drop handles as soon as it does not need them",
-        )
-
-    def _over_copy(self) -> LimitExceeded:
-        return self._over(
-            CopyLimitExceeded,
-            f"copied more than copied_bytes = {self.limits.copied_bytes} in one call",
-            "raise the limit, or let the plugin look at fewer columns at a time",
-        )
-
-    def _over_host_bytes(self) -> LimitExceeded:
-        return self._over(
-            HostBytesExceeded,
-            f"made the host keep more than host_bytes = {self.limits.host_bytes} for it",
-            "raise the limit, use smaller batches, or let the plugin drop batches as soon as it does not need them",
-        )
-
-    def _over_time(self) -> LimitExceeded:
-        return self._over(
-            CallTimeout,
-            f"took longer than call_timeout_s = {self.limits.call_timeout_s}, of which the end was the host's own work",
-            "raise the limit, or use smaller batches",
-        )
-
-    def _broken(self, text: str) -> PluginFault:
-        self.alive = False
-        return ProtocolFault(text, plugin=self.component.name, export=self._export, log_lines=self._log_lines())
+        return self._endings.of(cause, over_budget=over_budget)
 
     # Calls from the plugin.
 
@@ -484,49 +398,41 @@ class Instance:
         stats = self.stats
         number = self._native.number
         try:
-            side = self._imports_side
+            memory = self._imports_memory
             self._drain()
             if number == _RELEASE:
                 return
             function = self._functions[number]
             codec = self.component.import_codec(number)
-            view = side.view
-            side.views, side.raw_text = function.views, function.raw_text
-            copied = side.copied
-            tally = self._tally
-            side.ceiling = copied + tally.bytes_most - stats.bytes_in - stats.bytes_out
-            args = codec.decode_arguments(side, _U32.unpack_from(view, POINTER_AT)[0])
-            side.views = side.raw_text = False
-            stats.bytes_out += side.copied - copied
+            view = memory.view
+            memory.views, memory.raw_text = function.views, function.raw_text
+            copied = memory.copied
+            call_budget = self._call_budget
+            memory.ceiling = copied + call_budget.bytes_most - stats.bytes_in - stats.bytes_out
+            args = codec.decode_arguments(memory, _U32.unpack_from(view, POINTER_AT)[0])
+            memory.views = memory.raw_text = False
+            stats.bytes_out += memory.copied - copied
             stats.host_calls += 1
-            if stats.host_calls > tally.calls_most:
-                tally.check_calls(self._over)
+            if stats.host_calls > call_budget.calls_most:
+                call_budget.check_calls(self._endings.over)
             called = time.perf_counter_ns()
             result = function.call(*args)
             returned = time.perf_counter_ns()
             stats.host_ns += returned - called
             if codec.encode_result is not None:
-                side.begin()
-                at = side.allocate(codec.result_size)
-                self._encode_result(side, codec, at, result)
-                stats.bytes_in += side.top - HOST_HALF_AT
+                memory.begin()
+                at = memory.allocate(codec.result_size)
+                self._encode_result(memory, codec, at, result)
+                stats.bytes_in += memory.top - HOST_HALF_AT
                 _U32.pack_into(view, POINTER_AT, at)
             stats.marshal_ns += called - began + time.perf_counter_ns() - returned
-        except BrokenAddress as broken:
-            raise self._broken(str(broken)) from None
-        except OverBudget:
-            raise self._over_copy() from None
-        except TooManyHandles:
-            raise self._over_handles() from None
-        except budgets.OverHostBytes:
-            raise self._over_host_bytes() from None
-        except budgets.OverTime:
-            raise self._over_time() from None
+        except ENDINGS as cause:
+            raise self._end(cause, self._endings.over_copy) from None
 
-    def _encode_result(self, side: Side, codec: ImportCodec, at: int, result: Any) -> None:
+    def _encode_result(self, memory: BridgeMemory, codec: ImportCodec, at: int, result: Any) -> None:
         assert codec.encode_result is not None
         try:
-            codec.encode_result(side, at, result)
+            codec.encode_result(memory, at, result)
         except (StructError, *MISFITS) as error:
             ty = codec.link.func.result
             found = explain(ty, result, "result") if ty is not None else None
@@ -536,15 +442,15 @@ class Instance:
             raise ValueTypeError(f"the host function {where} returned what does not fit: {found.message}") from error
 
     @cached_property
-    def _imports_side(self) -> Side:
+    def _imports_memory(self) -> BridgeMemory:
         # Made when it is first needed: code that runs at instantiation may call the host already.
-        side = Side(self._ledger.base(0), self._table, self, self.budget)
-        self._sides.append(side)
-        return side
+        memory = BridgeMemory(self._memory_budget.base(0), self._table, self, self.budget)
+        self._memories.append(memory)
+        return memory
 
     def _drain(self) -> None:
         """Forget the objects whose handles the plugin has dropped."""
-        view = self._imports_side.view
+        view = self._imports_memory.view
         count = _U32.unpack_from(view, DROPPED_COUNT_AT)[0]
         if count:
             _U32.pack_into(view, DROPPED_COUNT_AT, 0)
@@ -562,25 +468,6 @@ def remaining_s() -> float:
     """The seconds that are left of the plugin's call that this thread is within; infinity where it is within none."""
     instance: Instance | None = getattr(_local, "instance", None)
     return math.inf if instance is None else instance._deadline - time.monotonic()
-
-
-def bind(component: Component, host: Mapping[str, Mapping[str, Callable[..., Any]]]) -> list[HostFunction]:
-    """Find the host function for each import.
-
-    Raises:
-        ConfigError: One is missing.
-    """
-    bound = []
-    for link in component.imports:
-        function = host.get(link.interface, {}).get(link.name)
-        if function is None:
-            raise ConfigError(
-                f"{component.name} imports {link.interface}#{link.name}, which the host does not provide",
-                hint="grant the capability, or give the function",
-            )
-        views = bool(getattr(function, "takes_views", False))
-        bound.append(HostFunction(function, views, bool(getattr(function, "text_as_bytes", False))))
-    return bound
 
 
 def _address(pointer: Any) -> int | None:

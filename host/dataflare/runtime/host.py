@@ -21,7 +21,7 @@ from dataflare.capabilities.secrets import SecretStore
 from dataflare.capabilities.state import MemoryStateStore, StateStore
 from dataflare.capabilities.tasks import LatestProgress, ProgressSink
 from dataflare.data.batches import MAX_BATCH_BYTES
-from dataflare.engine.abi.types import Shape
+from dataflare.engine.abi.types import ComponentType
 from dataflare.errors import ConfigError, UsageError, WorldMismatch
 from dataflare.grants import Grants
 from dataflare.limits import Limits
@@ -412,7 +412,7 @@ class Host:
             )
         undo = ExitStack()
 
-        def admit(shape: Shape) -> None:
+        def admit(shape: ComponentType) -> None:
             kind = check_world(shape, component=file.name)
             if wanted_kind not in (None, kind):
                 raise WorldMismatch(f"is a {kind}, not a {wanted_kind}", component=file.name, hint="leave `kind` out")
@@ -628,7 +628,7 @@ def _new_engine(cache_dir: str | os.PathLike[str] | None) -> Engine:
     return WasmtimeEngine(cache_dir=cache_dir)
 
 
-def _wanted(shape: Shape) -> list[str]:
+def _wanted(shape: ComponentType) -> list[str]:
     return [short for short in map(short_name, shape.imports) if short is not None]
 
 

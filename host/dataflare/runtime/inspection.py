@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dataflare.engine.abi.types import Interface, Shape
+from dataflare.engine.abi.types import ComponentType, Interface
 from dataflare.runtime.worlds import kind_world, kinds_of, mismatches, needed_capabilities
 
 __all__ = ["Inspection", "inspect_shape"]
@@ -39,7 +39,7 @@ class Inspection:
     digest: str
 
 
-def inspect_shape(binary: bytes, shape: Shape) -> Inspection:
+def inspect_shape(binary: bytes, shape: ComponentType) -> Inspection:
     """Describe a component of this shape."""
     problems = tuple(each.text for each in mismatches(shape))
     kind = None if problems else kinds_of(shape)[0]

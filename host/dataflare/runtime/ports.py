@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
-from dataflare.engine.abi.types import Shape
+from dataflare.engine.abi.types import ComponentType
 from dataflare.limits import Limits
 
 __all__ = ["CallStats", "Component", "Engine", "HostFunctions", "Instance"]
@@ -57,7 +57,7 @@ class Component(Protocol):
     @property
     def digest(self) -> str: ...
     @property
-    def shape(self) -> Shape: ...
+    def shape(self) -> ComponentType: ...
     def instantiate(
         self,
         host: HostFunctions,
@@ -72,7 +72,7 @@ class Component(Protocol):
 class Engine(Protocol):
     """Reads and compiles components; any thread may use it."""
 
-    def shape(self, binary: bytes, *, name: str) -> Shape: ...
+    def shape(self, binary: bytes, *, name: str) -> ComponentType: ...
     def load(
         self,
         binary: bytes,
@@ -81,7 +81,7 @@ class Engine(Protocol):
         file: str = ...,
         fuel: bool = ...,
         timed: bool = ...,
-        check: Callable[[Shape], object] | None = ...,
+        check: Callable[[ComponentType], object] | None = ...,
     ) -> Component: ...
     def remaining_s(self) -> float: ...
     def close(self) -> None: ...

@@ -44,7 +44,7 @@ class Signatures:
         """The functions of an interface by their names in the canonical ABI, such as `[method]batch.slice`."""
         return frozenset(self._functions[interface])
 
-    def difference(self, interface: str, function: str, found: actual.FuncT, shape: actual.Shape) -> str:
+    def difference(self, interface: str, function: str, found: actual.FuncT, shape: actual.ComponentType) -> str:
         """Say in words where a function differs from the catalog's; empty where it is the same.
 
         Args:
@@ -63,10 +63,12 @@ class Signatures:
         ]
         return self._first((*sides, (expected.result, found.result, "the result")), shape)
 
-    def _first(self, sides: Iterable[_Sides], shape: actual.Shape) -> str:
+    def _first(self, sides: Iterable[_Sides], shape: actual.ComponentType) -> str:
         return next((text for each in sides if (text := self._compare(*each, shape))), "")
 
-    def _compare(self, expected: wit.Type | None, found: actual.Type | None, path: str, shape: actual.Shape) -> str:
+    def _compare(
+        self, expected: wit.Type | None, found: actual.Type | None, path: str, shape: actual.ComponentType
+    ) -> str:
         match expected, found:
             case None, None:
                 return ""
@@ -89,7 +91,7 @@ class Signatures:
                 return self._defined(self._definitions[owner, name], expected, found, path, shape)
         return _differs(path, expected, found, shape)
 
-    def _handle(self, expected: wit.Named, index: int, path: str, shape: actual.Shape) -> str:
+    def _handle(self, expected: wit.Named, index: int, path: str, shape: actual.ComponentType) -> str:
         definition = self._definitions[expected.owner, expected.name]
         if isinstance(definition, wit.Alias):
             return self._compare(definition.type, actual.OwnT(index), path, shape)
@@ -108,7 +110,7 @@ class Signatures:
         expected: wit.Named,
         found: actual.Type | None,
         path: str,
-        shape: actual.Shape,
+        shape: actual.ComponentType,
     ) -> str:
         parts: list[_Sides]
         match definition, found:
@@ -148,11 +150,11 @@ def _methods(interface: str, resource: wit.Resource) -> Iterator[tuple[str, wit.
         yield name, wit.Function(name=name, parameters=parameters, result=result, kind=function.kind)
 
 
-def _differs(path: str, expected: wit.Type | None, found: actual.Type | None, shape: actual.Shape) -> str:
+def _differs(path: str, expected: wit.Type | None, found: actual.Type | None, shape: actual.ComponentType) -> str:
     return f"{path} is {_text(found, shape)}, not {'nothing' if expected is None else expected}"
 
 
-def _text(ty: actual.Type | None, shape: actual.Shape) -> str:
+def _text(ty: actual.Type | None, shape: actual.ComponentType) -> str:
     match ty:
         case None:
             return "nothing"

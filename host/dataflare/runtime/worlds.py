@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from dataflare.capabilities.names import FREE, OFFERED, interface_name, short_name
-from dataflare.engine.abi.types import Interface, Shape
+from dataflare.engine.abi.types import ComponentType, Interface
 from dataflare.errors import PermissionDenied, WorldMismatch
 from dataflare.grants import Grants
 from dataflare.runtime.type_conformance import Signatures, standard_signatures
@@ -57,24 +57,24 @@ def kind_world(kind: str) -> str:
     return f"dataflare:plugin/{kind}-plugin@1.0.0"
 
 
-def kinds_of(shape: Shape) -> tuple[str, ...]:
+def kinds_of(shape: ComponentType) -> tuple[str, ...]:
     """The kinds whose interface a component exports; a plugin has exactly one."""
     return tuple(kind for kind in KINDS if kind_interface(kind) in shape.exports)
 
 
-def needed_capabilities(shape: Shape) -> tuple[str, ...]:
+def needed_capabilities(shape: ComponentType) -> tuple[str, ...]:
     """The short names of the capabilities that a component imports and that must be granted, sorted."""
     shorts = {short_name(name) for name in shape.imports}
     return tuple(sorted(short for short in shorts if short is not None and short not in FREE))
 
 
-def mismatches(shape: Shape) -> list[Mismatch]:
+def mismatches(shape: ComponentType) -> list[Mismatch]:
     """List everything that keeps a component from being a plugin; nothing, where it is one."""
     signatures = standard_signatures()
     return [*_export_mismatches(shape, signatures), *_import_mismatches(shape, signatures)]
 
 
-def check_world(shape: Shape, *, component: str) -> str:
+def check_world(shape: ComponentType, *, component: str) -> str:
     """Tell a plugin's kind.
 
     Args:
@@ -108,7 +108,7 @@ _GRANT_EXAMPLES: Final = {
 """What is written under `grants:`, by capability; the others are switched on."""
 
 
-def check_grants(shape: Shape, grants: Grants, *, plugin: str) -> None:
+def check_grants(shape: ComponentType, grants: Grants, *, plugin: str) -> None:
     """Refuse a plugin that imports more than its operator granted.
 
     Raises:
@@ -126,7 +126,7 @@ def check_grants(shape: Shape, grants: Grants, *, plugin: str) -> None:
         )
 
 
-def _export_mismatches(shape: Shape, signatures: Signatures) -> Iterator[Mismatch]:
+def _export_mismatches(shape: ComponentType, signatures: Signatures) -> Iterator[Mismatch]:
     kinds = kinds_of(shape)
     if not kinds:
         exports = ", ".join(sorted(name for name in shape.exports if name)) or "nothing"
@@ -150,7 +150,7 @@ def _export_mismatches(shape: Shape, signatures: Signatures) -> Iterator[Mismatc
                 yield Mismatch(f"the export {name}#{function} has another type: {difference}", _REBUILD)
 
 
-def _no_kind_hint(shape: Shape) -> str:
+def _no_kind_hint(shape: ComponentType) -> str:
     for name in shape.exports:
         bare, _, version = name.partition("@")
         if any(bare == kind_interface(kind).partition("@")[0] for kind in KINDS):
@@ -158,7 +158,7 @@ def _no_kind_hint(shape: Shape) -> str:
     return f"a plugin targets a world such as {kind_world('source')}"
 
 
-def _import_mismatches(shape: Shape, signatures: Signatures) -> Iterator[Mismatch]:
+def _import_mismatches(shape: ComponentType, signatures: Signatures) -> Iterator[Mismatch]:
     for name, interface in shape.imports.items():
         short = short_name(name)
         if not name:
@@ -176,7 +176,9 @@ def _import_mismatches(shape: Shape, signatures: Signatures) -> Iterator[Mismatc
             yield Mismatch(f"the import {name} is unknown", hint)
 
 
-def _imported_functions(name: str, interface: Interface, shape: Shape, signatures: Signatures) -> Iterator[Mismatch]:
+def _imported_functions(
+    name: str, interface: Interface, shape: ComponentType, signatures: Signatures
+) -> Iterator[Mismatch]:
     known = signatures.functions(name)
     for function, found in interface.funcs.items():
         if function not in known:

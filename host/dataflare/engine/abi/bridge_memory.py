@@ -16,7 +16,7 @@ from dataflare.engine.abi.handles import GuestResource, HandleTable
 from dataflare.engine.abi.layout import HOST_HALF_AT, MEMORY_BYTES
 from dataflare.errors import ValueTypeError
 
-__all__ = ["LIST_PART", "NO_CEILING", "BrokenAddress", "OverBudget", "Side"]
+__all__ = ["LIST_PART", "NO_CEILING", "BridgeMemory", "BrokenAddress", "OverBudget"]
 
 NO_CEILING: Final = 2**60
 """A number of bytes that is never reached."""
@@ -41,7 +41,7 @@ class OverBudget(Exception):
     """More was to be read than may be; becomes a `LimitExceeded`."""
 
 
-class Side:
+class BridgeMemory:
     """Reads and writes one bridge's memory. Every address that comes out of wasm is checked here.
 
     Args:
@@ -127,7 +127,9 @@ class Side:
             self.budget.require(size)
         return bytes(self.view[at : at + size])
 
-    def long_list(self, read: Callable[[Side, int, int], list[Any]], at: int, length: int, step: int) -> list[Any]:
+    def long_list(
+        self, read: Callable[[BridgeMemory, int, int], list[Any]], at: int, length: int, step: int
+    ) -> list[Any]:
         """Read a list part by part, as long as there is time, where there is room for what it becomes.
 
         Args:

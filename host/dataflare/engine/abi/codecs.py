@@ -10,14 +10,15 @@ finds out which part of the value was wrong. Nothing has reached the plugin by t
 
 from __future__ import annotations
 
-import keyword
+import linecache
+import weakref
 from collections.abc import Callable
 from struct import Struct
 from typing import Any, Final
 
 from dataflare.engine.abi import convert
 from dataflare.engine.abi.bridge_memory import LIST_PART
-from dataflare.engine.abi.records import record_class
+from dataflare.engine.abi.records import record_class, snake_case
 from dataflare.engine.abi.types import (
     BorrowT,
     EnumT,
@@ -42,19 +43,13 @@ from dataflare.engine.abi.types import (
 )
 from dataflare.values import Err, Ok, Some, Variant
 
-__all__ = ["Codecs", "snake_case"]
+__all__ = ["Codecs"]
 
 _FORMATS: Final = {
     "bool": "B", "s8": "b", "u8": "B", "s16": "h", "u16": "H", "s32": "i", "u32": "I", "s64": "q", "u64": "Q",
     "f32": "f", "f64": "d", "char": "I", "string": "II",
 }  # fmt: skip
 _DISCRIMINANTS: Final = {1: "B", 2: "H", 4: "I"}
-
-
-def snake_case(name: str) -> str:
-    """A WIT name as Python writes it."""
-    name = name.replace("-", "_")
-    return f"{name}_" if keyword.iskeyword(name) else name
 
 
 def _reads_address(ty: Type) -> bool:
@@ -66,6 +61,11 @@ def _reads_address(ty: Type) -> bool:
             return any(_reads_address(t) for t in fields_of(ty))
         case _:
             return False
+
+
+def _kind(ty: Type) -> str:
+    """A type's kind, for the names of functions."""
+    return ty.name if isinstance(ty, PrimT) else type(ty).__name__.removesuffix("T").lower()
 
 
 class Codecs:
@@ -80,21 +80,21 @@ class Codecs:
         self._load_items: dict[Type, str] = {}
         self._store: dict[Type, str] = {}
         self._store_items: dict[Type, str] = {}
-        self._count = 0
+        self._count = self._parts = 0
         # Python source that is written but not compiled yet: functions, and tables of them.
         self._functions: list[str] = []
         self._tables: list[str] = []
         self._records: dict[RecordT, str] = {}
 
     def decoder(self, ty: Type) -> Callable[[Any, int], Any]:
-        """A function of a memory side and an address that reads a value there."""
+        """A function of a bridge memory and an address that reads a value there."""
         name = self._loader(ty)
         self._compile()
         function: Callable[[Any, int], Any] = self._scope[name]
         return function
 
     def encoder(self, ty: Type) -> Callable[[Any, int, Any], None]:
-        """A function of a memory side, an address and a value that writes the value there."""
+        """A function of a bridge memory, an address and a value that writes the value there."""
         name = self._storer(ty)
         self._compile()
         function: Callable[[Any, int, Any], None] = self._scope[name]
@@ -126,18 +126,23 @@ class Codecs:
         if self._functions:
             source = "".join((*self._functions, *self._tables))
             self._functions, self._tables = [], []
-            exec(compile(source, "<codec>", "exec"), self._scope)
+            self._parts += 1
+            file = f"<codecs {id(self):x}, part {self._parts}>"
+            exec(compile(source, file, "exec"), self._scope)
+            # Tracebacks and debuggers find the text here, as long as the codecs live.
+            linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+            weakref.finalize(self, linecache.cache.pop, file, None).atexit = False
 
     def _record(self, ty: RecordT) -> str:
         """A function that makes the record of its fields' values."""
         if ty not in self._records:
             names = tuple(snake_case(n) for n, _ in ty.fields)
             cls = record_class(names)
-            new, made = self._constant("n", object.__new__), self._constant("R", cls)
-            sets = [self._constant("w", getattr(cls, name).__set__) for name in names]
+            new, made = self._constant("new", object.__new__), self._constant("Record", cls)
+            sets = [self._constant("set_field", getattr(cls, name).__set__) for name in names]
             fields = [f"x{i}" for i in range(len(names))]
             body = "".join(f" {write}(o, {x})\n" for write, x in zip(sets, fields, strict=True))
-            name = self._records[ty] = self._name("r")
+            name = self._records[ty] = self._name("make_record_")
             self._function(name, f"def {name}({', '.join(fields)}):\n o = {new}({made})\n{body} return o\n")
         return self._records[ty]
 
@@ -147,9 +152,9 @@ class Codecs:
     def _loader(self, ty: Type) -> str:
         if ty in self._load:
             return self._load[ty]
-        name = self._load[ty] = self._name("l")
+        name = self._load[ty] = self._name(f"load_{_kind(ty)}_")
         fmt, variables, expression = self._fixed(ty, "a")
-        unpack = self._constant("u", Struct("<" + fmt).unpack_from)
+        unpack = self._constant("unpack", Struct("<" + fmt).unpack_from)
         if variables:
             targets = ", ".join(variables) + ","
             source = f"def {name}(m, a):\n {targets} = {unpack}(m.view, a)\n return {expression}\n"
@@ -189,11 +194,11 @@ class Codecs:
                 return fmt, variables, f"{self._record(ty)}({joined})"
             case EnumT():
                 v = self._name("v")
-                names_of = self._constant("n", ty.names)
+                names_of = self._constant("names", ty.names)
                 return _DISCRIMINANTS[discriminant_size(len(ty.names))], [v], f"{names_of}[{v}]"
             case FlagsT():
                 v = self._name("v")
-                flags = self._constant("f", convert.FlagSets(ty.names))
+                flags = self._constant("flags", convert.FlagSets(ty.names))
                 return _DISCRIMINANTS[size(ty)], [v], f"{flags}[{v}]"
             case VariantT() | OptionT() | ResultT():
                 d = self._name("v")
@@ -210,11 +215,11 @@ class Codecs:
         if element == PrimT("u8"):
             return f"m.blob({p}, {n})"
         if isinstance(element, PrimT) and element.name in convert.DTYPES:
-            return f"m.numbers({p}, {n}, {self._constant('d', convert.DTYPES[element.name])})"
+            return f"m.numbers({p}, {n}, {self._constant('dtype', convert.DTYPES[element.name])})"
         if element not in self._load_items:
-            name = self._load_items[element] = self._name("ll")
+            name = self._load_items[element] = self._name(f"load_list_of_{_kind(element)}_")
             fmt, variables, expression = self._fixed(element, "a")
-            unpack = self._constant("u", Struct("<" + fmt).iter_unpack)
+            unpack = self._constant("unpack", Struct("<" + fmt).iter_unpack)
             step = size(element)
             targets = ", ".join(variables) + "," if variables else "_"
             if _reads_address(element) or not variables:
@@ -240,8 +245,8 @@ class Codecs:
             bad = f"Err({f'{self._loader(ty.err)}(m, {inside})' if ty.err is not None else ''})"
             return f"({bad} if {d} else {good})"
         loaders = [self._loader(t) if t is not None else "None" for _, t in ty.cases]
-        names = self._constant("n", tuple(n for n, _ in ty.cases))
-        table = self._table("c", f"({', '.join(loaders)},)")
+        names = self._constant("names", tuple(n for n, _ in ty.cases))
+        table = self._table("cases", f"({', '.join(loaders)},)")
         return f"load_case({names}, {table}, m, {d}, {inside})"
 
     def _handle_expression(self, ty: OwnT | BorrowT, v: str) -> str:
@@ -255,9 +260,9 @@ class Codecs:
     def _storer(self, ty: Type) -> str:
         if ty in self._store:
             return self._store[ty]
-        name = self._store[ty] = self._name("s")
+        name = self._store[ty] = self._name(f"store_{_kind(ty)}_")
         fmt, before, values, after = self._fixed_store(ty, "v", "a")
-        pack = self._constant("p", Struct("<" + fmt).pack_into)
+        pack = self._constant("pack", Struct("<" + fmt).pack_into)
         lines = [*before, f"{pack}(m.view, {', '.join(['a', *values])})", *after]
         return self._function(name, f"def {name}(m, a, v):\n" + "".join(f" {line}\n" for line in lines))
 
@@ -296,10 +301,10 @@ class Codecs:
                     after += last
                 return fmt + f"{size(ty) - end}x" * (size(ty) > end), before, values, after
             case EnumT():
-                table = self._constant("e", {n: i for i, n in enumerate(ty.names)})
+                table = self._constant("enum", {n: i for i, n in enumerate(ty.names)})
                 return _DISCRIMINANTS[discriminant_size(len(ty.names))], [], [f"{table}[{v}]"], []
             case FlagsT():
-                bits = self._constant("b", {n: 1 << i for i, n in enumerate(ty.names)})
+                bits = self._constant("bits", {n: 1 << i for i, n in enumerate(ty.names)})
                 return _DISCRIMINANTS[size(ty)], [], [f"flag_bits({bits}, {v})"], []
             case VariantT() | OptionT() | ResultT():
                 return self._variant_store(ty, v, at)
@@ -332,7 +337,7 @@ class Codecs:
             return fmt, before, [d], after
         storers = [self._storer(t) if t is not None else "None" for _, t in ty.cases]
         cases = (f"{n!r}: ({i}, {store})" for i, ((n, _), store) in enumerate(zip(ty.cases, storers, strict=True)))
-        table = self._table("c", f"{{{', '.join(cases)}}}")
+        table = self._table("cases", f"{{{', '.join(cases)}}}")
         return fmt, [f"{d}, {w} = {table}[{v}.case]"], [d], [f"store_case({w}, m, {inside}, {v}.value)"]
 
     def _put_list(self, ty: ListT, v: str) -> str:
@@ -340,9 +345,9 @@ class Codecs:
         if element == PrimT("u8"):
             return f"m.put_blob({v})"
         if isinstance(element, PrimT) and element.name in convert.DTYPES:
-            return f"m.put_numbers({v}, {self._constant('d', convert.DTYPES[element.name])})"
+            return f"m.put_numbers({v}, {self._constant('dtype', convert.DTYPES[element.name])})"
         if element not in self._store_items:
-            name = self._store_items[element] = self._name("sl")
+            name = self._store_items[element] = self._name(f"store_list_of_{_kind(element)}_")
             store, step = self._storer(element), size(element)
             self._function(
                 name,

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from dataflare.engine.abi.records import snake_case
 from dataflare.engine.abi.types import (
     BorrowT,
     EnumT,
@@ -267,8 +268,6 @@ def _explain(ty: Type, value: Any, path: str) -> ValueTypeError | None:
             parts = [(t, item, f"{path}[{i}]") for i, (t, item) in enumerate(zip(ty.items, items, strict=True))]
             return _first(parts)
         case RecordT():
-            from dataflare.engine.abi.codecs import snake_case
-
             missing = [snake_case(n) for n, _ in ty.fields if not hasattr(value, snake_case(n))]
             if missing:
                 return _wrong(path, f"an object with the attribute {missing[0]!r}", value)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import keyword
 from dataclasses import FrozenInstanceError
 from typing import Any, ClassVar, NoReturn
 
-__all__ = ["Record", "record_class"]
+__all__ = ["Record", "record_class", "snake_case"]
 
 
 class Record:
@@ -38,3 +39,9 @@ class Record:
 def record_class(names: tuple[str, ...]) -> type[Record]:
     """Make the class of a record with these attributes. Its instances are filled through the slots themselves."""
     return type("Record", (Record,), {"__slots__": names, "__match_args__": names})
+
+
+def snake_case(name: str) -> str:
+    """A WIT name as Python writes it."""
+    name = name.replace("-", "_")
+    return f"{name}_" if keyword.iskeyword(name) else name

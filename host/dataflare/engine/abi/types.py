@@ -16,6 +16,7 @@ __all__ = [
     "MAX_FLAT_RESULTS",
     "PRIMITIVES",
     "BorrowT",
+    "ComponentType",
     "EnumT",
     "FlagsT",
     "FuncT",
@@ -27,7 +28,6 @@ __all__ = [
     "RecordT",
     "Resource",
     "ResultT",
-    "Shape",
     "TupleT",
     "Type",
     "VariantT",
@@ -133,14 +133,14 @@ class FlagsT:
 
 @dataclass(frozen=True, slots=True)
 class OwnT:
-    """`own<resource>`; the number is an index into `Shape.resources`."""
+    """`own<resource>`; the number is an index into `ComponentType.resources`."""
 
     resource: int
 
 
 @dataclass(frozen=True, slots=True)
 class BorrowT:
-    """`borrow<resource>`; the number is an index into `Shape.resources`."""
+    """`borrow<resource>`; the number is an index into `ComponentType.resources`."""
 
     resource: int
 
@@ -172,7 +172,7 @@ class Resource:
 
 @dataclass(slots=True)
 class Interface:
-    """What an instance has: resources (name to index into `Shape.resources`), named types and functions."""
+    """What an instance has: resources (name to index into `ComponentType.resources`), named types and functions."""
 
     resources: dict[str, int] = field(default_factory=dict)
     types: dict[str, Type] = field(default_factory=dict)
@@ -180,7 +180,7 @@ class Interface:
 
 
 @dataclass(slots=True)
-class Shape:
+class ComponentType:
     """What a component imports and exports.
 
     Items that stand in the world itself, in no interface, are under the name `""`. `wasi` holds the imports that

@@ -6,6 +6,7 @@ from typing import Any
 
 from dataflare.engine.abi.types import (
     BorrowT,
+    ComponentType,
     EnumT,
     FlagsT,
     FuncT,
@@ -17,7 +18,6 @@ from dataflare.engine.abi.types import (
     RecordT,
     Resource,
     ResultT,
-    Shape,
     TupleT,
     Type,
     VariantT,
@@ -26,7 +26,7 @@ from dataflare.engine.abi.types import (
 __all__ = ["shape_from_json", "shape_to_json"]
 
 
-def shape_to_json(shape: Shape) -> dict[str, Any]:
+def shape_to_json(shape: ComponentType) -> dict[str, Any]:
     """What `json.dumps` takes; equal types are written once, in a table that later ones point into."""
     table: dict[Type, int] = {}
     rows: list[Any] = []
@@ -54,7 +54,7 @@ def shape_to_json(shape: Shape) -> dict[str, Any]:
     }
 
 
-def shape_from_json(data: dict[str, Any]) -> Shape:
+def shape_from_json(data: dict[str, Any]) -> ComponentType:
     """The shape again; of WASI's interfaces only the names.
 
     Raises:
@@ -74,7 +74,7 @@ def shape_from_json(data: dict[str, Any]) -> Shape:
         }
         return Interface(resources, {n: types[t] for n, t in named.items()}, funcs)
 
-    return Shape(
+    return ComponentType(
         {n: interface(i) for n, i in data["imports"].items()},
         {n: interface(i) for n, i in data["exports"].items()},
         [Resource(*row) for row in data["resources"]],

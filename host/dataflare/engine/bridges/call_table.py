@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dataflare.engine.abi.types import FuncT, OwnT, Shape
+from dataflare.engine.abi.types import ComponentType, FuncT, OwnT
 
 __all__ = ["Link", "export_links", "import_links"]
 
@@ -25,12 +25,12 @@ class Link:
         return self.name.startswith(_DROP)
 
 
-def import_links(shape: Shape) -> list[Link]:
+def import_links(shape: ComponentType) -> list[Link]:
     """The host's functions, by number."""
     return [Link(i, n, f) for i, interface in shape.imports.items() for n, f in interface.funcs.items()]
 
 
-def export_links(shape: Shape) -> list[Link]:
+def export_links(shape: ComponentType) -> list[Link]:
     """The plugin's functions, by number; those that drop its resources are `[resource-drop]NAME`."""
     links = [Link(i, n, f) for i, interface in shape.exports.items() for n, f in interface.funcs.items()]
     for index, resource in enumerate(shape.resources):

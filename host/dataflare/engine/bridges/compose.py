@@ -19,12 +19,12 @@ from typing import Final
 import wasmtime
 
 from dataflare.component_binary import COMPONENT_HEADER, section, sections, u32
-from dataflare.engine.abi.types import Shape
+from dataflare.engine.abi.types import ComponentType
 from dataflare.engine.bridges.call_table import export_links
 from dataflare.engine.bridges.exports import ExportsBridge
 from dataflare.engine.bridges.imports import ImportsBridge
 from dataflare.engine.bridges.poll import PollImports
-from dataflare.engine.bridges.type_names import Scope, nominal_types
+from dataflare.engine.bridges.type_names import TypeNames, nominal_types
 from dataflare.engine.bridges.wasi import WasiImports
 from dataflare.engine.bridges.wat import quote
 from dataflare.errors import UnsupportedComponent
@@ -37,7 +37,7 @@ HOST_IMPORT: Final = "dataflare:raw/host"
 CALL_EXPORT: Final = "call"
 
 
-def compose(plugin: bytes, shape: Shape, *, component: str) -> bytes:
+def compose(plugin: bytes, shape: ComponentType, *, component: str) -> bytes:
     """Join a plugin with its bridges.
 
     Args:
@@ -59,14 +59,14 @@ def compose(plugin: bytes, shape: Shape, *, component: str) -> bytes:
     return _put_plugin(frame, plugin)
 
 
-def _outer(shape: Shape, component: str) -> list[str]:
+def _outer(shape: ComponentType, component: str) -> list[str]:
     def resource(index: int) -> str:
         found = shape.resources[index]
         return f"$g{index}" if not found.imported else f"$w{index}" if found.interface in shape.wasi else f"$r{index}"
 
-    scope = Scope(resource)
+    names = TypeNames(resource)
     hosted = [i for i, r in enumerate(shape.resources) if r.imported and r.interface not in shape.wasi]
-    imports = ImportsBridge(shape, scope, hosted)
+    imports = ImportsBridge(shape, names, hosted)
     poll = PollImports(shape)
     wasi = [f"(with {quote(name)} (instance {poll.instance_of(number)}))" for number, name in enumerate(shape.wasi)]
     out = [
@@ -93,11 +93,11 @@ def _outer(shape: Shape, component: str) -> list[str]:
     if len(own) != sum(not r.imported for r in shape.resources):
         raise UnsupportedComponent("uses a resource that it does not export", component=component)
     nominal = nominal_types(shape.exports.values())
-    out += scope.define(nominal, {*hosted, *own}, imported=False)
+    out += names.define(nominal, {*hosted, *own}, imported=False)
     for number, link in enumerate(export_links(shape)):
         if not link.drops:
             out.append(f"(alias export {holders[link.interface]} {quote(link.name)} (func $pf{number}))")
-    out += ExportsBridge(shape, scope, hosted, own, nominal).text()
+    out += ExportsBridge(shape, names, hosted, own, nominal).text()
     out.append(f'(alias export $e "call" (func $ecall)) (export "{CALL_EXPORT}" (func $ecall))')
     return out
 

@@ -6,10 +6,10 @@ The arguments are where the host's half begins, as one tuple. The result is left
 from __future__ import annotations
 
 from dataflare.engine.abi.layout import FRAME_AT, HOST_HALF_AT, MEMORY_PAGES
-from dataflare.engine.abi.types import MAX_FLAT_PARAMS, MAX_FLAT_RESULTS, BorrowT, OwnT, Shape, Type, flatten
+from dataflare.engine.abi.types import MAX_FLAT_PARAMS, MAX_FLAT_RESULTS, BorrowT, ComponentType, OwnT, Type, flatten
 from dataflare.engine.bridges.allocator import heap_after, memory_text
 from dataflare.engine.bridges.call_table import Link, export_links
-from dataflare.engine.bridges.type_names import Scope
+from dataflare.engine.bridges.type_names import TypeNames
 from dataflare.engine.bridges.wat import Function, Walkers, in_place
 
 __all__ = ["ExportsBridge"]
@@ -20,20 +20,22 @@ class ExportsBridge:
     component are not.
 
     Args:
-        scope: The outer component's names.
+        names: The outer component's names.
         hosted: Resource types of the host.
         own: Resource types of the plugin. Their handles are this bridge's: numbers to the host.
         nominal: The types that want names.
     """
 
-    def __init__(self, shape: Shape, scope: Scope, hosted: list[int], own: list[int], nominal: list[Type]) -> None:
-        self._outer = scope
+    def __init__(
+        self, shape: ComponentType, names: TypeNames, hosted: list[int], own: list[int], nominal: list[Type]
+    ) -> None:
+        self._outer = names
         self._hosted = hosted
         self._ready = [*hosted, *own]
         self._nominal = nominal
         self._links = export_links(shape)
         self._heap_at = heap_after(link.func.result for link in self._links if link.func.result is not None)
-        self._inner = Scope(scope.resource)
+        self._inner = TypeNames(names.resource)
 
     def text(self) -> list[str]:
         """The bridge, and its instance `$e`; the plugin's functions are `$pf` and their number."""

@@ -19,14 +19,14 @@ from dataflare.engine.abi.layout import (
 from dataflare.engine.abi.types import (
     MAX_FLAT_PARAMS,
     MAX_FLAT_RESULTS,
+    ComponentType,
     Interface,
     OwnT,
-    Shape,
     flatten,
 )
 from dataflare.engine.bridges.allocator import heap_after, memory_text
 from dataflare.engine.bridges.call_table import Link, import_links
-from dataflare.engine.bridges.type_names import Scope, nominal_types
+from dataflare.engine.bridges.type_names import TypeNames, nominal_types
 from dataflare.engine.bridges.wat import Function, Walkers, in_place, quote
 
 __all__ = ["ImportsBridge"]
@@ -47,9 +47,9 @@ class ImportsBridge:
     imported interface.
     """
 
-    def __init__(self, shape: Shape, scope: Scope, hosted: list[int]) -> None:
+    def __init__(self, shape: ComponentType, names: TypeNames, hosted: list[int]) -> None:
         self._shape = shape
-        self._scope = scope
+        self._names = names
         self._hosted = hosted
         self._links = import_links(shape)
         self._numbers = {(link.interface, link.name): number for number, link in enumerate(self._links)}
@@ -75,9 +75,9 @@ class ImportsBridge:
             if name:
                 out.append(f"(with {quote(name)} (instance $i{place}))")
                 continue
-            scope = self._scope
-            out += [f"(with {quote(n)} (type {scope.resource(i)}))" for n, i in interface.resources.items()]
-            out += [f"(with {quote(n)} (type {scope.names[t]}))" for n, t in interface.types.items()]
+            names = self._names
+            out += [f"(with {quote(n)} (type {names.resource(i)}))" for n, i in interface.resources.items()]
+            out += [f"(with {quote(n)} (type {names.names[t]}))" for n, t in interface.types.items()]
             out += [f"(with {quote(n)} (func $l{self._numbers[name, n]}))" for n in interface.funcs]
         return out
 
@@ -102,7 +102,7 @@ class ImportsBridge:
         # Types without a name of their own in the world need none here, but the world's own must have one.
         named = [t for i in self._shape.imports.values() for t in i.types.values()]
         nominal = nominal_types(self._shape.imports.values())
-        return out + self._scope.define([*nominal, *named], set(self._hosted), imported=False)
+        return out + self._names.define([*nominal, *named], set(self._hosted), imported=False)
 
     def _code(self) -> list[str]:
         take = Walkers("take", lambda h: in_place(f"$move{h.resource}") if isinstance(h, OwnT) else None)
@@ -167,7 +167,7 @@ class ImportsBridge:
         for number, link in enumerate(self._links):
             out.append(f'(alias core export $imports "f{number}" (core func $if{number}))')
             out.append(
-                f"(func $l{number} {self._scope.signature(link.func)}"
+                f"(func $l{number} {self._names.signature(link.func)}"
                 f" (canon lift (core func $if{number}) (memory $imem) (realloc $irealloc)))"
             )
         for i in self._hosted:
@@ -184,23 +184,23 @@ class ImportsBridge:
         A component of its own exports the functions, since only an export gives a resource the name that methods
         refer to.
         """
-        scope = Scope(self._scope.resource)
+        names = TypeNames(self._names.resource)
         inner = [f'(import "r{i}" (type $r{i} (sub resource)))' for i in self._hosted]
         given = [f'(with "r{i}" (type $r{i}))' for i in self._hosted]
-        inner += scope.define(nominal_types([interface]), self._hosted, imported=True)
-        given += self._scope.given_to(scope)
+        inner += names.define(nominal_types([interface]), self._hosted, imported=True)
+        given += self._names.given_to(names)
         for n, func in interface.funcs.items():
             number = self._numbers[name, n]
-            inner.append(f'(import "f{number}" (func $f{number} {scope.signature(func)}))')
+            inner.append(f'(import "f{number}" (func $f{number} {names.signature(func)}))')
             given.append(f'(with "f{number}" (func $l{number}))')
         exported = {i: f"$x{i}" for i in interface.resources.values()}
-        outside = Scope(exported.__getitem__)
-        outside.names = dict(scope.names)
+        outside = TypeNames(exported.__getitem__)
+        outside.names = dict(names.names)
         inner += [f"(export $x{i} {quote(n)} (type $r{i}))" for n, i in interface.resources.items()]
         for number, (n, ty) in enumerate(interface.types.items()):
-            if ty not in scope.names:
-                inner.append(f"(type $e{number} {scope.definition(ty)})")
-            inner.append(f"(export $n{number} {quote(n)} (type {scope.names.get(ty, f'$e{number}')}))")
+            if ty not in names.names:
+                inner.append(f"(type $e{number} {names.definition(ty)})")
+            inner.append(f"(export $n{number} {quote(n)} (type {names.names.get(ty, f'$e{number}')}))")
             outside.names[ty] = f"$n{number}"
         for n, func in interface.funcs.items():
             inner.append(f"(export {quote(n)} (func $f{self._numbers[name, n]}) (func {outside.signature(func)}))")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dataflare.engine.abi.types import Interface, Shape
+from dataflare.engine.abi.types import ComponentType, Interface
 from dataflare.engine.bridges.wat import quote
 
 __all__ = ["PollImports"]
@@ -102,7 +102,7 @@ _STEADY: Final = f"""  (import "pollable" (type $p (sub resource)))
 class PollImports:
     """What plugins that import `wasi:io/poll` get in its place."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: ComponentType) -> None:
         self._shape = shape
         self._found = [
             (number, name, interface)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from dataflare.engine.abi.types import FuncT, Interface, Type, has_handles
 from dataflare.engine.bridges.wat import named_types, quote, value_type
 
-__all__ = ["Scope", "nominal_types", "types_of"]
+__all__ = ["TypeNames", "nominal_types", "types_of"]
 
 
 def types_of(interface: Interface) -> Iterator[Type]:
@@ -24,7 +24,7 @@ def nominal_types(interfaces: Iterable[Interface]) -> list[Type]:
     return list({t: None for i in interfaces for ty in types_of(i) for t in named_types(ty)})
 
 
-class Scope:
+class TypeNames:
     """Names of types; `resource` names resource types by their index."""
 
     def __init__(self, resource: Callable[[int], str]) -> None:
@@ -65,6 +65,6 @@ class Scope:
             self.names[ty] = f"${name}"
         return lines
 
-    def given_to(self, inner: Scope) -> list[str]:
+    def given_to(self, inner: TypeNames) -> list[str]:
         """The arguments that satisfy the imports of types of a component within."""
         return [f'(with "{name[1:]}" (type {self.names[ty]}))' for ty, name in inner.names.items()]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataflare.engine.abi.types import Interface, Shape, Type
-from dataflare.engine.bridges.type_names import Scope, types_of
+from dataflare.engine.abi.types import ComponentType, Interface, Type
+from dataflare.engine.bridges.type_names import TypeNames, types_of
 from dataflare.engine.bridges.wat import named_types, quote
 
 __all__ = ["WasiImports"]
@@ -12,7 +12,7 @@ __all__ = ["WasiImports"]
 class WasiImports:
     """Writes the imports `$wasi0`, `$wasi1` and so on. Their resource types are called `$w` and their index."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: ComponentType) -> None:
         self._shape = shape
         self._named: dict[Type, str] = {}
 
@@ -26,7 +26,7 @@ class WasiImports:
 
     def _declare(self, number: int, name: str, interface: Interface) -> list[str]:
         inner: list[str] = []
-        scope = Scope(lambda index: f"$l{index}")
+        names = TypeNames(lambda index: f"$l{index}")
         fresh: dict[int, str] = {}
         for item, index in interface.resources.items():
             if self._shape.resources[index].interface == name and index not in fresh:
@@ -38,13 +38,13 @@ class WasiImports:
         own = set(interface.types.values())
         for ty in {t: None for used in types_of(interface) for t in named_types(used) if t not in own}:
             # The interface uses a type that holds this one, whose name only another interface has.
-            scope.names[ty] = f"$a{len(scope.names)}"
-            inner.append(f"(alias outer 1 {self._named[ty]} (type {scope.names[ty]}))")
+            names.names[ty] = f"$a{len(names.names)}"
+            inner.append(f"(alias outer 1 {self._named[ty]} (type {names.names[ty]}))")
         for place, (item, ty) in enumerate(sorted(interface.types.items(), key=lambda it: len(named_types(it[1])))):
-            inner.append(f"(type $d{place} {scope.definition(ty)})")
+            inner.append(f"(type $d{place} {names.definition(ty)})")
             inner.append(f"(export {quote(item)} (type $n{place} (eq $d{place})))")
-            scope.names[ty] = f"$n{place}"
-        inner += [f"(export {quote(item)} (func {scope.signature(func)}))" for item, func in interface.funcs.items()]
+            names.names[ty] = f"$n{place}"
+        inner += [f"(export {quote(item)} (func {names.signature(func)}))" for item, func in interface.funcs.items()]
         lines = [f"(import {quote(name)} (instance $wasi{number} {' '.join(inner)}))"]
         lines += [f"(alias export $wasi{number} {quote(item)} (type $w{index}))" for index, item in fresh.items()]
         for item, ty in interface.types.items():

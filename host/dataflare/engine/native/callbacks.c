@@ -40,7 +40,7 @@ struct api {
     object *serve;   /* serves a call of the plugin's to the host */
     object *look;    /* does nothing, but lets Python raise what waits */
     const char *failed, *over_time, *over_memory, *no_memory;
-    unsigned long key; /* of the thread's ledger, while it instantiates */
+    unsigned long key; /* of the thread's budget, while it instantiates */
     int map_flags;
     int mapped; /* memories that there are */
 };
@@ -64,10 +64,10 @@ struct call {
 struct memory {
     uint8_t *base;
     size_t size, maximum, mapped;
-    struct ledger *ledger;
+    struct budget *budget;
 };
 
-struct ledger {
+struct budget {
     struct api *api;
     size_t limit, used, exempt_size;
     int32_t exempt, refused, shortage;
@@ -148,8 +148,8 @@ ptrdiff_t on_text(struct call *call, const uint8_t *text, size_t size) {
     return (ptrdiff_t)size;
 }
 
-void leave_ledger(struct ledger *ledger) {
-    if (__atomic_sub_fetch(&ledger->owners, 1, __ATOMIC_ACQ_REL) == 0) ledger->api->free(ledger);
+void leave_budget(struct budget *budget) {
+    if (__atomic_sub_fetch(&budget->owners, 1, __ATOMIC_ACQ_REL) == 0) budget->api->free(budget);
 }
 
 static uint8_t *get_memory(struct memory *memory, size_t *size, size_t *maximum) {
@@ -159,28 +159,28 @@ static uint8_t *get_memory(struct memory *memory, size_t *size, size_t *maximum)
 }
 
 static error *grow_memory(struct memory *memory, size_t size) {
-    struct ledger *ledger = memory->ledger;
+    struct budget *budget = memory->budget;
     if (size <= memory->size) return NULL;
     size_t more = size - memory->size;
-    if (size > memory->maximum || more > ledger->limit - ledger->used) {
-        ledger->refused = 1;
-        return ledger->api->error_new(ledger->api->over_memory);
+    if (size > memory->maximum || more > budget->limit - budget->used) {
+        budget->refused = 1;
+        return budget->api->error_new(budget->api->over_memory);
     }
-    if (ledger->api->protect(memory->base, size, 3)) {
-        ledger->shortage = 1;
-        return ledger->api->error_new(ledger->api->no_memory);
+    if (budget->api->protect(memory->base, size, 3)) {
+        budget->shortage = 1;
+        return budget->api->error_new(budget->api->no_memory);
     }
-    ledger->used += more;
+    budget->used += more;
     memory->size = size;
     return NULL;
 }
 
 static void free_memory(struct memory *memory) {
-    struct ledger *ledger = memory->ledger;
-    struct api *api = ledger->api;
+    struct budget *budget = memory->budget;
+    struct api *api = budget->api;
     api->unmap(memory->base, memory->mapped);
     __atomic_sub_fetch(&api->mapped, 1, __ATOMIC_ACQ_REL);
-    leave_ledger(ledger);
+    leave_budget(budget);
 }
 
 struct linear_memory {
@@ -192,37 +192,37 @@ struct linear_memory {
 
 error *new_memory(struct api *api, void *type, size_t minimum, size_t maximum, size_t reserved, size_t guard,
                   struct linear_memory *made) {
-    struct ledger *ledger = api->thread_value(api->key);
+    struct budget *budget = api->thread_value(api->key);
     (void)type;
-    if (!ledger || ledger->count == ledger->capacity) return api->error_new(api->failed);
+    if (!budget || budget->count == budget->capacity) return api->error_new(api->failed);
     size_t counted = minimum;
-    if (minimum == ledger->exempt_size && ledger->exempt) {
-        ledger->exempt--;
+    if (minimum == budget->exempt_size && budget->exempt) {
+        budget->exempt--;
         counted = 0;
-    } else if (minimum > ledger->limit - ledger->used) {
-        ledger->refused = 1;
+    } else if (minimum > budget->limit - budget->used) {
+        budget->refused = 1;
         return api->error_new(api->over_memory);
     }
     if (reserved < minimum) reserved = minimum;
     size_t total = reserved + guard;
     uint8_t *base = api->map(NULL, total, 0, api->map_flags, -1, 0);
     if (base == (uint8_t *)-1) {
-        ledger->shortage = 1;
+        budget->shortage = 1;
         return api->error_new(api->no_memory);
     }
     if (minimum && api->protect(base, minimum, 3)) {
         api->unmap(base, total);
-        ledger->shortage = 1;
+        budget->shortage = 1;
         return api->error_new(api->no_memory);
     }
-    struct memory *memory = &ledger->memories[ledger->count++];
+    struct memory *memory = &budget->memories[budget->count++];
     memory->base = base;
     memory->size = minimum;
     memory->maximum = maximum < reserved ? maximum : reserved;
     memory->mapped = total;
-    memory->ledger = ledger;
-    ledger->used += counted;
-    __atomic_add_fetch(&ledger->owners, 1, __ATOMIC_ACQ_REL);
+    memory->budget = budget;
+    budget->used += counted;
+    __atomic_add_fetch(&budget->owners, 1, __ATOMIC_ACQ_REL);
     __atomic_add_fetch(&api->mapped, 1, __ATOMIC_ACQ_REL);
     made->memory = memory;
     made->get = get_memory;

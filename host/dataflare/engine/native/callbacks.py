@@ -23,9 +23,9 @@ __all__ = [
     "API",
     "CODE",
     "OVER_TIME",
+    "BudgetHead",
     "Call",
     "Code",
-    "LedgerHead",
     "MemoryEntry",
     "allocate",
     "keep_forever",
@@ -118,11 +118,11 @@ class Call(ctypes.Structure):
 class MemoryEntry(ctypes.Structure):
     """`struct memory` of callbacks.c."""
 
-    _fields_ = (("base", _VOID), ("size", _SIZE), ("maximum", _SIZE), ("mapped", _SIZE), ("ledger", _VOID))
+    _fields_ = (("base", _VOID), ("size", _SIZE), ("maximum", _SIZE), ("mapped", _SIZE), ("budget", _VOID))
 
 
-class LedgerHead(ctypes.Structure):
-    """`struct ledger` of callbacks.c, without its memories."""
+class BudgetHead(ctypes.Structure):
+    """`struct budget` of callbacks.c, without its memories."""
 
     _fields_ = (
         ("api", _VOID),
@@ -156,8 +156,8 @@ class Code:
         """Instantiates; takes the address of a `Call`."""
         self.open_store, self.close_store = enter(at["open_store"]), enter(at["close_store"])
         """Make the store of a `Call`, whose address they take, and let go of it; the latter may be called again."""
-        self.leave_ledger = enter(at["leave_ledger"])
-        """Gives up the instance's part in a ledger, whose address it takes."""
+        self.leave_budget = enter(at["leave_budget"])
+        """Gives up the instance's part in a budget, whose address it takes."""
 
 
 def keep_forever(thing: object) -> None:
@@ -240,7 +240,7 @@ CODE: Final = Code()
 
 
 def set_thread_value(address: int | None) -> None:
-    """Set what native code finds as this thread's ledger."""
+    """Set what native code finds as this thread's budget."""
     _libc.pthread_setspecific(API.key, address)
 
 

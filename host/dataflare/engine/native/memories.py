@@ -15,14 +15,14 @@ from wasmtime import _bindings as raw
 from dataflare.engine.native.callbacks import (
     API,
     CODE,
-    LedgerHead,
+    BudgetHead,
     MemoryEntry,
     allocate,
     keep_forever,
     set_thread_value,
 )
 
-__all__ = ["Ledger", "install", "mapped"]
+__all__ = ["MemoryBudget", "install", "mapped"]
 
 _finalizer_t = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _CREATOR: Final = raw.wasmtime_memory_creator(
@@ -46,7 +46,7 @@ def mapped() -> int:
     return int(API.mapped)
 
 
-class Ledger:
+class MemoryBudget:
     """The memories of one instance, in the order of their making. Lives as long as any of them.
 
     Args:
@@ -58,9 +58,9 @@ class Ledger:
     """
 
     def __init__(self, limit_bytes: int, exempt_bytes: int, exempt: int, capacity: int) -> None:
-        self._address = allocate(ctypes.sizeof(LedgerHead) + capacity * ctypes.sizeof(MemoryEntry))
-        self._head = LedgerHead.from_address(self._address)
-        self._memories = (MemoryEntry * capacity).from_address(self._address + ctypes.sizeof(LedgerHead))
+        self._address = allocate(ctypes.sizeof(BudgetHead) + capacity * ctypes.sizeof(MemoryEntry))
+        self._head = BudgetHead.from_address(self._address)
+        self._memories = (MemoryEntry * capacity).from_address(self._address + ctypes.sizeof(BudgetHead))
         self._head.api = ctypes.addressof(API)
         self._head.limit = limit_bytes
         self._head.exempt_size, self._head.exempt = exempt_bytes, exempt
@@ -70,7 +70,7 @@ class Ledger:
     def __del__(self) -> None:
         address = getattr(self, "_address", None)
         if address is not None:
-            CODE.leave_ledger(address)
+            CODE.leave_budget(address)
 
     def __len__(self) -> int:
         return int(self._head.count)

@@ -12,6 +12,7 @@ from wasmtime.component import _types as wt
 from dataflare.component_binary import check_header, hollow
 from dataflare.engine.abi.types import (
     BorrowT,
+    ComponentType,
     EnumT,
     FlagsT,
     FuncT,
@@ -23,7 +24,6 @@ from dataflare.engine.abi.types import (
     RecordT,
     Resource,
     ResultT,
-    Shape,
     TupleT,
     Type,
     VariantT,
@@ -58,7 +58,7 @@ def is_passthrough(import_name: str) -> bool:
     return import_name.startswith("wasi:")
 
 
-def reflect(engine: wasmtime.Engine, binary: bytes, component: str) -> Shape:
+def reflect(engine: wasmtime.Engine, binary: bytes, component: str) -> ComponentType:
     """Tell what a component imports and exports, without compiling its code.
 
     Args:
@@ -97,10 +97,10 @@ class _Reflection:
     def __init__(self, engine: wasmtime.Engine, component: str) -> None:
         self._engine = engine
         self._component = component
-        self._shape = Shape()
+        self._shape = ComponentType()
         self._handles: list[Any] = []
 
-    def shape(self, ty: wc.ComponentType) -> Shape:
+    def shape(self, ty: wc.ComponentType) -> ComponentType:
         for name, extern in ty.imports(self._engine).items():
             into = self._shape.wasi if is_passthrough(name) else self._shape.imports
             self._extern(into, name, extern, imported=True)

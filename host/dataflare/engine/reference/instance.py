@@ -19,7 +19,7 @@ from wasmtime import _ffi as ffi
 from wasmtime import component as wc
 from wasmtime._trap import Frame, FrameList
 
-from dataflare.engine.abi.types import BorrowT, FuncT, Interface, OwnT, Shape
+from dataflare.engine.abi.types import BorrowT, ComponentType, FuncT, Interface, OwnT
 from dataflare.engine.reading.features import refusal, turn_off
 from dataflare.engine.reading.reflection import reflect
 from dataflare.engine.reference.values import check, read, write
@@ -59,8 +59,8 @@ _FAULTS: Final[tuple[tuple[str, type[PluginFault]], ...]] = (
 class ReferenceResource:
     """A handle to a plugin's resource, around wasmtime's `ResourceAny`. `instance.drop(resource)` gives it back.
 
-    `name` is the resource's name in the WIT, `type_index` an index into `Shape.resources`, `handle` a number that no
-    other handle of its instance has, or 0 once it was given away or dropped.
+    `name` is the resource's name in the WIT, `type_index` an index into `ComponentType.resources`, `handle` a number
+    that no other handle of its instance has, or 0 once it was given away or dropped.
     """
 
     def __init__(self, owner: ReferenceInstance, type_index: int, handle: int, raw: wc.ResourceAny) -> None:
@@ -119,7 +119,7 @@ class ReferenceInstance:
         self,
         engine: wasmtime.Engine,
         component: wc.Component,
-        shape: Shape,
+        shape: ComponentType,
         host: Mapping[str, Mapping[str, Callable[..., Any]]],
         *,
         limits: Limits,

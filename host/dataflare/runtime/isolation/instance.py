@@ -15,8 +15,8 @@ from typing import Any, Final
 from dataflare import budgets, errors
 from dataflare.budgets import HostBudget, OverHostBytes, OverTime
 from dataflare.engine.abi.convert import MISFITS, explain
-from dataflare.engine.abi.types import FuncT, Shape
-from dataflare.engine.call_budget import Tally
+from dataflare.engine.abi.types import ComponentType, FuncT
+from dataflare.engine.call_budget import CallBudget
 from dataflare.engine.instance import CallStats
 from dataflare.errors import (
     CallTimeout,
@@ -116,7 +116,7 @@ class IsolatedInstance:
         self,
         task: Task,
         binary: bytes,
-        shape: Shape,
+        shape: ComponentType,
         host: HostFunctions,
         log_lines: Callable[[], tuple[str, ...]],
         stderr: Callable[[str], None] | None,
@@ -134,7 +134,7 @@ class IsolatedInstance:
         self._stderr = stderr
         self._export = "instantiation"
         self._counts = _Counts()
-        self._tally = Tally(task.limits, self._counts)
+        self._call_budget = CallBudget(task.limits, self._counts)
         self._kept = _Kept(task.limits.handles)
         memory_bytes = max(task.max_batch_bytes, len(binary)) + _MORE_MEMORY_BYTES
         memory = make_memory(memory_bytes)
@@ -207,7 +207,7 @@ class IsolatedInstance:
         """Send a message, serve the worker until it answers, and return what it answered; `func`: what was called."""
         settled = False
         try:
-            self._tally.begin()
+            self._call_budget.begin()
             self._channel.send(packed, deadline=deadline)
             returned = self._serve(func, deadline)
             settled = True
@@ -284,8 +284,8 @@ class IsolatedInstance:
             raise BrokenWire("a call of what was not granted")
         counts = self._counts
         counts.host_calls += 1
-        if counts.host_calls > self._tally.calls_most:
-            self._tally.check_calls(self._over)
+        if counts.host_calls > self._call_budget.calls_most:
+            self._call_budget.check_calls(self._over)
         raw_text = hasattr(function, "text_as_bytes")
         args, size = self._channel.read(message, [ty for _, ty in func.params], raw_text=raw_text)
         counts.bytes_out += size
@@ -333,7 +333,7 @@ class IsolatedInstance:
         return packed
 
     def _check_copied(self) -> None:
-        if self._counts.bytes_in + self._counts.bytes_out > self._tally.bytes_most:
+        if self._counts.bytes_in + self._counts.bytes_out > self._call_budget.bytes_most:
             raise self._over(
                 CopyLimitExceeded,
                 f"copied more than copied_bytes = {self._limits.copied_bytes} in one call",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from dataflare.engine.abi.layout import MEMORY_BYTES
-from dataflare.engine.abi.types import Shape
+from dataflare.engine.abi.types import ComponentType
 from dataflare.errors import ConfigError
 from dataflare.limits import Limits
 from dataflare.runtime.isolation.instance import IsolatedInstance
@@ -58,7 +58,7 @@ class IsolatedComponent:
         return self._component.digest
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> ComponentType:
         return self._component.shape
 
     def close(self) -> None:

@@ -20,9 +20,8 @@ from dataflare.data.batches import Batch
 from dataflare.data.charges import BatchMemory
 from dataflare.data.ipc import decode_stream, encode_stream
 from dataflare.data.shapes import DataFailure
-from dataflare.engine.abi.codecs import snake_case
 from dataflare.engine.abi.convert import DTYPES, as_char, as_float, as_int, as_numbers
-from dataflare.engine.abi.records import Record, record_class
+from dataflare.engine.abi.records import Record, record_class, snake_case
 from dataflare.engine.abi.types import (
     BorrowT,
     EnumT,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dataflare.engine.call_budget import Tally
+from dataflare.engine.call_budget import CallBudget
 from dataflare.errors import HostCallLimitExceeded, HostCallRateExceeded, LimitExceeded
 from dataflare.limits import Limits
 
@@ -26,15 +26,15 @@ class Meter:
         self.now_s = 0.0
         self.counts = Counts()
         self.looks = 0
-        self.tally = Tally(Limits(**limits), self.counts, lambda: self.now_s)
+        self.call_budget = CallBudget(Limits(**limits), self.counts, lambda: self.now_s)
 
     def call(self, host_calls: int) -> None:
-        self.tally.begin()
+        self.call_budget.begin()
         for _ in range(host_calls):
             self.counts.host_calls += 1
-            if self.counts.host_calls > self.tally.calls_most:
+            if self.counts.host_calls > self.call_budget.calls_most:
                 self.looks += 1
-                self.tally.check_calls(lambda kind, text, hint: kind(text, hint=hint))
+                self.call_budget.check_calls(lambda kind, text, hint: kind(text, hint=hint))
 
 
 def test_calls_are_counted_for_each_call_anew() -> None:
@@ -96,7 +96,7 @@ def test_copied_bytes_are_counted_for_each_call_anew() -> None:
     meter = Meter(copied_bytes=100)
     meter.counts.bytes_in, meter.counts.bytes_out = 60, 30
     meter.call(0)
-    assert meter.tally.bytes_most == 190
+    assert meter.call_budget.bytes_most == 190
 
 
 def test_every_limit_error_names_a_limit() -> None:

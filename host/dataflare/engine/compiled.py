@@ -1,0 +1,85 @@
+"""A compiled plugin: its native code, its types, and the codecs of its functions."""
+
+from __future__ import annotations
+
+from wasmtime import component as wc
+
+from dataflare.engine.abi.types import ComponentType
+from dataflare.engine.bridges.compose import CALL_EXPORT
+from dataflare.engine.call_codecs import CallCodecs, ExportCodec, ImportCodec
+from dataflare.engine.compile_profile import CompileProfile
+from dataflare.errors import UsageError
+
+__all__ = ["CompiledComponent"]
+
+
+class CompiledComponent:
+    """A compiled plugin with its bridges. Any thread may use it; lives as long as its engine.
+
+    Attributes:
+        name: For errors.
+        digest: `sha256:` and the hexadecimal digest of the plugin's own bytes.
+        shape: What it imports and exports.
+        from_cache: Whether it was not compiled anew.
+    """
+
+    def __init__(
+        self,
+        profile: CompileProfile,
+        compiled: wc.Component,
+        shape: ComponentType,
+        codecs: CallCodecs,
+        *,
+        name: str,
+        digest: str,
+        from_cache: bool,
+    ) -> None:
+        self.profile = profile
+        self._compiled: wc.Component | None = compiled
+        self.shape = shape
+        self.name = name
+        self.digest = digest
+        self.from_cache = from_cache
+        self.imports = codecs.imports
+        self._codecs = codecs
+        index = compiled.get_export_index(CALL_EXPORT)
+        if index is None:
+            raise AssertionError("the bridge has no call")
+        self._index: wc.ExportIndex | None = index
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {self.digest[:19]})"
+
+    def code(self) -> tuple[wc.Component, wc.ExportIndex]:
+        """wasmtime's compiled component and its only export.
+
+        Raises:
+            UsageError: The component is closed.
+        """
+        compiled, index = self._compiled, self._index
+        if compiled is None or index is None:
+            raise UsageError(f"{self.name} is closed", hint="load it again")
+        return compiled, index
+
+    def close(self) -> None:
+        """Let go of the native code and of its file; idempotent. Instances that there are keep what they need."""
+        # wasmtime's own `close` would free twice where an exception comes between its steps.
+        self._compiled = self._index = None
+
+    def export_codec(self, interface: str, function: str) -> ExportCodec:
+        """How an export is called.
+
+        Raises:
+            UsageError: There is no such export.
+        """
+        try:
+            return self._codecs.export(interface, function)
+        except KeyError:
+            raise UsageError(
+                f"{self.name} exports no {function!r} in {interface or 'its world'!r}",
+                hint="dataflare inspect lists what it exports",
+            ) from None
+
+    def import_codec(self, number: int) -> ImportCodec:
+        """How the plugin calls one of the host's functions."""
+        return self._codecs.host_function(number)

@@ -1,0 +1,147 @@
+"""How the calls of one instance may end badly: each cause as the package's own error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wasmtime import _bindings as raw
+
+from dataflare.budgets import OverHostBytes, OverTime
+from dataflare.engine.abi.bridge_memory import BrokenAddress, OverBudget
+from dataflare.engine.abi.handles import TooManyHandles
+from dataflare.engine.native.callbacks import Call
+from dataflare.engine.native.capi import error_message, error_trace
+from dataflare.engine.native.memories import MemoryBudget
+from dataflare.engine.traps import classify
+from dataflare.errors import (
+    CallCancelled,
+    CallTimeout,
+    CopyLimitExceeded,
+    DataflareError,
+    HandleLimitExceeded,
+    HostBytesExceeded,
+    HostShortage,
+    LimitExceeded,
+    OutputLimitExceeded,
+    ProtocolFault,
+)
+from dataflare.limits import Limits
+
+__all__ = ["ENDINGS", "Endings"]
+
+ENDINGS = (BrokenAddress, OverBudget, TooManyHandles, OverHostBytes, OverTime)
+"""What code below the engine raises to end a call; `Endings.of` gives the error for each."""
+
+
+class Endings:
+    """Makes the errors of one instance.
+
+    Args:
+        plugin: Its name.
+        limits: Its ceilings.
+        log_lines: Gives its last log lines.
+    """
+
+    __slots__ = ("_limits", "_log_lines", "_plugin", "export")
+
+    def __init__(self, plugin: str, limits: Limits, log_lines: Callable[[], tuple[str, ...]]) -> None:
+        self._plugin = plugin
+        self._limits = limits
+        self._log_lines = log_lines
+        self.export = "instantiation"
+        """The export that is called."""
+
+    def over(self, kind: type[LimitExceeded], text: str, hint: str) -> LimitExceeded:
+        """A limit is passed."""
+        return kind(text, plugin=self._plugin, export=self.export, log_lines=self._log_lines(), hint=hint)
+
+    def over_copy(self) -> LimitExceeded:
+        """Too much was copied."""
+        return self.over(
+            CopyLimitExceeded,
+            f"copied more than copied_bytes = {self._limits.copied_bytes} in one call",
+            "raise the limit, or let the plugin look at fewer columns at a time",
+        )
+
+    def over_output(self) -> LimitExceeded:
+        """The result is too large."""
+        return self.over(
+            OutputLimitExceeded,
+            f"was to return more than output_bytes = {self._limits.output_bytes}",
+            "raise the limit, or use smaller batches",
+        )
+
+    def of(self, cause: BaseException, *, over_budget: Callable[[], LimitExceeded]) -> DataflareError:
+        """The error for one of `ENDINGS`.
+
+        Args:
+            cause: What was raised.
+            over_budget: Makes the error where more was to be read than the memory's ceiling.
+        """
+        limits = self._limits
+        match cause:
+            case OverBudget():
+                return over_budget()
+            case TooManyHandles():
+                return self.over(
+                    HandleLimitExceeded,
+                    f"held more than handles = {limits.handles}",
+                    "raise the limit, or let the plugin drop handles as soon as it does not need them",
+                )
+            case OverHostBytes():
+                return self.over(
+                    HostBytesExceeded,
+                    f"made the host keep more than host_bytes = {limits.host_bytes} for it",
+                    "raise the limit, use smaller batches, or let the plugin drop batches as soon as it does not need"
+                    " them",
+                )
+            case OverTime():
+                return self.over(
+                    CallTimeout,
+                    f"took longer than call_timeout_s = {limits.call_timeout_s}, of which the end was the host's own"
+                    " work",
+                    "raise the limit, or use smaller batches",
+                )
+            case BrokenAddress():
+                return ProtocolFault(str(cause), plugin=self._plugin, export=self.export, log_lines=self._log_lines())
+        raise TypeError(f"{cause!r} does not end a call")
+
+    def of_native(
+        self, native: Call, memory_budget: MemoryBudget, *, interrupted: bool, overflow: bool
+    ) -> DataflareError:
+        """The error for what ended wasm itself, such as a trap. Takes the outcome out of `native`.
+
+        Args:
+            native: What native code keeps of the call.
+            memory_budget: The instance's memories.
+            interrupted: The host ended the call.
+            overflow: What was to be written did not fit into a bridge's memory.
+        """
+        message = ""
+        backtrace: tuple[str, ...] = ()
+        if outcome := native.take_outcome():
+            message, backtrace = error_message(outcome), error_trace(outcome)
+            raw.wasmtime_error_delete(outcome)
+        limits, plugin, log_lines = self._limits, self._plugin, self._log_lines()
+        if interrupted:
+            return CallCancelled(
+                "was ended by the host", plugin=plugin, export=self.export, backtrace=backtrace, log_lines=log_lines
+            )
+        if memory_budget.shortage:
+            return HostShortage(
+                f"the system has no memory for plugin {plugin!r}, which is within its limit of"
+                f" memory_bytes = {limits.memory_bytes}",
+                hint="run fewer plugins at a time, or raise the process's limits (ulimit -v, cgroup)",
+            )
+        return classify(
+            message,
+            plugin=plugin,
+            export=self.export,
+            backtrace=backtrace,
+            log_lines=log_lines,
+            timeout_s=limits.call_timeout_s,
+            fuel=limits.fuel,
+            memory_bytes=limits.memory_bytes,
+            memory_refused=memory_budget.refused,
+            overflow=overflow,
+        )

@@ -1,0 +1,44 @@
+"""Code that is generated for a component's types can be read where something fails in it."""
+
+from __future__ import annotations
+
+import gc
+import linecache
+import traceback
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dataflare.engine.abi.codecs import Codecs
+from dataflare.engine.abi.types import ListT, PrimT, RecordT
+
+POINT = RecordT((("name", PrimT("string")), ("x", PrimT("s32"))))
+
+
+def broken_text(*_: Any) -> str:
+    raise LookupError("no text")
+
+
+def test_traceback_shows_the_generated_line_and_a_function_that_names_its_type() -> None:
+    load = Codecs([]).decoder(ListT(POINT))
+    view = memoryview(b"\0\0\0\0\1\0\0\0" + bytes(16))
+    memory = SimpleNamespace(view=view, text=broken_text, part=lambda at, size: view[at : at + size])
+    with pytest.raises(LookupError) as caught:
+        load(memory, 0)
+    names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert any(name.startswith("_load_list_of_record_") for name in names)
+
+
+def test_lines_of_generated_code_are_found_while_the_codecs_live() -> None:
+    before = {name for name in linecache.cache if name.startswith("<codecs")}
+    codecs = Codecs([])
+    store = codecs.encoder(POINT)
+    (made,) = {name for name in linecache.cache if name.startswith("<codecs")} - before
+    assert store.__code__.co_filename == made
+    linecache.checkcache()
+    assert "m.put_text(" in "".join(linecache.getlines(made))
+    assert linecache.getline(made, store.__code__.co_firstlineno).startswith("def _store_record_")
+    del codecs, store
+    gc.collect()
+    assert made not in linecache.cache

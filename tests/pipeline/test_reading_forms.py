@@ -77,7 +77,7 @@ def test_a_file_that_is_not_compressed_as_the_options_say_is_an_error(fill):
     with pytest.raises(DataError, match="is not gzip: it begins with") as caught:
         read("csv", fill(TEXT["csv"]), compression="gzip")
     assert "compression" in caught.value.hint
-    with pytest.raises(DataError, match="gzip file") as caught:
+    with pytest.raises(DataError, match="gzip data") as caught:
         read("csv", fill(gzip.compress(TEXT["csv"])), compression="none")
     assert "compression: none" in caught.value.hint
 

@@ -74,6 +74,8 @@ def decode_json_lines(
         batch = _read(lines, wire, extra) if wire is not None else _infer(lines)
     except pa.ArrowException as error:
         raise _located(error, lines, wire, starts, extra) from error
+    if batch.num_rows != len(starts):  # Arrow takes `null` for a row of nulls
+        raise malformed(f"line {_other_line(lines)}: not a JSON object")
     if extra == "infer" and schema is not None:
         more = [_as_text(field) for field in batch.schema if field.name not in schema.names]
         if more or not batch.schema.equals(wire):
@@ -96,6 +98,7 @@ def decode_json_lines(
             row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
             raise malformed(f"line {starts[row]}: {field.name!r} is null or absent, and must not be")
         columns.append(column)
+    _check_ranges(lines, schema, columns, starts)
     batch = remember(pa.RecordBatch.from_arrays(columns, schema=schema), frozenset(schema.names))
     if batch.nbytes > max_bytes:
         raise too_large(f"the batch is larger than max_batch_bytes = {max_bytes}")
@@ -254,6 +257,8 @@ def _located(
     error: Exception, lines: bytes, schema: pa.Schema | None, starts: npt.NDArray[np.int64], extra: str
 ) -> Exception:
     """Say in which line the reader failed."""
+    if other := _other_line(lines):
+        return malformed(f"line {other}: not a JSON object")
     message = str(error).removeprefix("JSON parse error: ")
     if match := _ROW_IN_MESSAGE.search(message):
         row = min(int(match.group(1)), len(starts) - 1)
@@ -268,6 +273,12 @@ def _located(
         else:
             low = middle
     return malformed(f"line {low + 1}: {message}")
+
+
+def _other_line(lines: bytes) -> int:
+    """Find the first line that is not blank and not an object; 0 where there is none."""
+    numbered = enumerate(map(bytes.strip, lines.split(b"\n")), start=1)
+    return next((number for number, line in numbered if line and not line.startswith(b"{")), 0)
 
 
 def _fails(lines: bytes, schema: pa.Schema | None, extra: str) -> bool:
@@ -291,6 +302,52 @@ def _name_line(error: Exception, batch: pa.RecordBatch, field: pa.Field, lines: 
         except (pa.ArrowException, ValueError, OverflowError):
             high = middle
     return f"line {starts[low]}: {field.name!r}: {error}"
+
+
+def _check_ranges(lines: bytes, schema: pa.Schema, columns: list[pa.Array], starts: Any) -> None:
+    """Refuse numbers beyond the range of a float of less than 64 bits, of which Arrow makes infinities."""
+    for field, column in zip(schema, columns, strict=True):
+        if not holds(field.type, _is_narrow) or not _infinities(column):
+            continue
+        wide = _read(lines, pa.schema([pa.field(field.name, _widened(_wire_type(field.type, field.name)))]), "drop")
+        original = wide.column(field.name)
+        low, high = 0, len(column)
+        if _infinities(original) == _infinities(column):
+            continue
+        while high - low > 1:
+            middle = (low + high) // 2
+            same = _infinities(original.slice(low, middle - low)) == _infinities(column.slice(low, middle - low))
+            low, high = (middle, high) if same else (low, middle)
+        raise malformed(f"line {starts[low]}: {field.name!r}: a number is beyond the range of {field.type}")
+
+
+def _is_narrow(data_type: pa.DataType) -> bool:
+    return bool(types.is_float32(data_type) or types.is_float16(data_type))
+
+
+def _widened(data_type: pa.DataType) -> pa.DataType:
+    """A type that Arrow's reader knows, with doubles in place of floats."""
+    if types.is_float32(data_type):
+        return pa.float64()
+    if types.is_list(data_type):
+        return pa.list_(_widened(data_type.value_type))
+    if types.is_struct(data_type):
+        return pa.struct([(field.name, _widened(field.type)) for field in data_type])
+    return data_type
+
+
+def _infinities(array: pa.Array) -> int:
+    """Count the infinities in a column, and in what is within it."""
+    if types.is_floating(array.type):
+        values = array.cast(pa.float32()) if types.is_float16(array.type) else array
+        return int(pc.sum(pc.is_inf(values)).as_py() or 0)
+    if types.is_dictionary(array.type):
+        return _infinities(array.dictionary_decode())
+    if types.is_struct(array.type):
+        return sum(map(_infinities, array.flatten()))
+    if array.type.num_fields:
+        return _infinities(array.flatten())
+    return 0
 
 
 def _wire_type(data_type: pa.DataType, column: str) -> pa.DataType:

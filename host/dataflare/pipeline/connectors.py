@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -33,13 +35,50 @@ __all__ = [
 CONNECTORS = ("arrow", "csv", "excel", "jsonl", "parquet")
 
 
+_OTHER_NAMES = {
+    **dict.fromkeys(("int", "integer", "bigint", "long"), "int64"),
+    **dict.fromkeys(("float64", "real", "number", "double precision"), "double"),
+    **dict.fromkeys(("float32",), "float"),
+    **dict.fromkeys(("str", "text", "varchar", "utf8", "object"), "string"),
+    **dict.fromkeys(("boolean",), "bool"),
+    **dict.fromkeys(("date", "date32"), "date32[day]"),
+    **dict.fromkeys(("datetime", "timestamp"), "timestamp[us]"),
+    **dict.fromkeys(("timestamptz",), "timestamp[us, tz=UTC]"),
+    **dict.fromkeys(("time",), "time32[s]"),
+    **dict.fromkeys(("decimal", "numeric"), "decimal128(38, 2)"),
+    **dict.fromkeys(("bytes", "blob"), "binary"),
+}
+"""What other systems call types, and what they are here."""
+
+
 def _check_type(name: str) -> str:
     try:
-        parse_type(name)
+        found = parse_type(name)
     except SchemaError as error:
         hint = "Arrow's notation, such as int64, double, string, date32[day], timestamp[us, tz=UTC]"
+        if name.lower() in _OTHER_NAMES:
+            hint = f"did you mean {_OTHER_NAMES[name.lower()]!r}?"
         raise PydanticCustomError("arrow_type", "{why}", {"why": error.message, "hint": hint}) from error
+    if unknown := [zone for zone in _zones(found) if not _is_zone(zone)]:
+        hint = "a name of the IANA database, such as UTC or Europe/Berlin, or an offset such as +02:00"
+        why = f"there is no time zone {unknown[0]!r}"
+        raise PydanticCustomError("time_zone", "{why}", {"why": why, "hint": hint})
     return name
+
+
+def _zones(data_type: pa.DataType) -> list[str]:
+    """The time zones within a type."""
+    if pa.types.is_timestamp(data_type):
+        return [data_type.tz] if data_type.tz else []
+    return [zone for place in range(data_type.num_fields) for zone in _zones(data_type.field(place).type)]
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        pc.local_timestamp(pa.scalar(0, pa.timestamp("s", name)))
+    except pa.ArrowException:
+        return False
+    return True
 
 
 def _check_mark(text: str) -> str:
@@ -103,7 +142,9 @@ class CsvReadOptions(Strict):
     names: list[str] = Field(
         default=[], description="The columns' names where there is no header; else `column_1` and so on."
     )
-    nulls: list[str] = Field(default=[""], description="Texts that mean null, where they are not in quotes.")
+    nulls: list[str] = Field(
+        default=[""], description="All texts that mean null, where they are not in quotes: name the empty one too."
+    )
     quoted_nulls: bool = Field(default=False, description="Whether they mean null in quotes too.")
     sample: Sample = "16MiB"
     max_record: Size = Field(default="8MiB", description="The longest record, 2 GiB at most.")
@@ -113,6 +154,9 @@ class CsvReadOptions(Strict):
         if self.names and self.header:
             hint = "add `header: false`, and where a header is to be left out, `skip_lines: 1`"
             raise PydanticCustomError("names", "`names` is for files without a header", {"key": "names", "hint": hint})
+        if twice := [name for place, name in enumerate(self.names) if name in self.names[:place]]:
+            why = f"two columns are named {twice[0]!r}"
+            raise PydanticCustomError("names", "{why}", {"why": why, "key": "names", "hint": "give each its own name"})
         if not 1 <= parse_size(self.max_record) < 2**31:
             raise PydanticCustomError("size", "give 1B to 2GiB", {"key": "max_record"})
         marks = [mark for mark in (self.delimiter, self.quote, self.escape, self.comment) if mark]

@@ -57,7 +57,9 @@ class PlainBytes(io.RawIOBase):
                 raise
             what = f"the {self._kind} data is cut off or damaged: {error}"
             raise DataError(
-                what, file=str(self._path), hint="get the file anew; its last bytes may be missing"
+                what,
+                file=str(self._path),
+                hint="get the file anew: its last bytes may be missing, or others follow its end",
             ) from error
 
 
@@ -106,13 +108,8 @@ class _Members:
     def read(self, size: int) -> bytes:
         while True:
             if self._member is None or self._member.eof:
-                rest = b"" if self._member is None else self._member.unused_data
-                self._data = (rest or self._source.read(_PART_BYTES)).lstrip(b"\0" if self._member else b"")
-                if not self._data and not rest:
+                if not self._begin():
                     return b""
-                if not self._data:
-                    continue
-                self._member = self._make()
             elif self._member.needs_input:
                 self._data = self._source.read(_PART_BYTES)
                 if not self._data:
@@ -121,6 +118,18 @@ class _Members:
             self._data = b""
             if data:
                 return bytes(data)
+
+    def _begin(self) -> bool:
+        """Begin the next stream; `False` at the end. Zeros after a stream are padding."""
+        data = b"" if self._member is None else self._member.unused_data.lstrip(b"\0")
+        while not data:
+            data = self._source.read(_PART_BYTES)
+            if not data:
+                return False
+            if self._member is not None:
+                data = data.lstrip(b"\0")
+        self._data, self._member = data, self._make()
+        return True
 
 
 class Prefixed(io.RawIOBase):

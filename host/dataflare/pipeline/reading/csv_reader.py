@@ -118,6 +118,10 @@ class _CsvFile:
                 raise self._error("Empty CSV: there is no header", 0, "is it the right file?")
             self._names = [self._header_name(name, line, place) for place, name in enumerate(first)]
             used, self._first_line = lines.used_bytes, lines.line + 1
+            quotes = self._form.quotes()
+            quotes.take(head[lines.record_begin : used], last=True)
+            if quotes.misplaced:
+                raise self._error(_MISPLACED, line, self._quote_hint())
         else:
             self._names = self._options.names or [f"column_{n}" for n in range(1, len(first) + 1)]
             if first and len(first) != len(self._names):
@@ -136,10 +140,16 @@ class _CsvFile:
             raise self._error(f"the name of column {place + 1} in the header is not UTF-8", line, _ENCODING) from error
         return text
 
+    def _other_delimiter(self) -> str:
+        """What stands between the names of a header that was taken for one column; empty where nothing does."""
+        if len(self._names) != 1 or not self._options.header:
+            return ""
+        return max(";|\t,", key=self._names[0].count) if any(map(self._names[0].count, ";|\t,")) else ""
+
     def _check_names(self) -> None:
         names, line = self._names, max(1, self._first_line - 1)
         if twice := [name for position, name in enumerate(names) if name in names[:position]]:
-            hint = "name the columns yourself: header: false, skip_lines: 1, names: [...]"
+            hint = f"name the columns yourself: header: false, skip_lines: {line}, names: [...]"
             raise self._error(f"two columns are named {twice[0]!r}", line, hint)
         if absent := [name for name in self._types if name not in names]:
             what = f"there is no column {absent[0]!r}, to which the options give a type"
@@ -187,11 +197,17 @@ class _CsvFile:
                     quoted_strings_can_be_null=self._options.quoted_nulls,
                 ),
             )
-            yield from reader
+            for texts in reader:
+                if data.quotes.misplaced:
+                    break
+                yield texts
         except pa.ArrowException as error:
             raise self._located(error) from error
-        if data.unbalanced and (line := self._open_record()):
-            raise self._error("a quote that is never closed begins in the record of this line", line)
+        if data.quotes.misplaced:
+            raise self._error(_MISPLACED, self._broken_record("expected after"), self._quote_hint())
+        if data.quotes.opened:
+            what = "a quote that is never closed begins in the record of this line"
+            raise self._error(what, self._broken_record("unexpected end of data"), self._quote_hint())
 
     # Types
 
@@ -210,10 +226,11 @@ class _CsvFile:
                 if size >= wanted:
                     whole = False
                     break
+        note = f"is the delimiter {other!r}?" if (other := self._other_delimiter()) else ""
         columns = tuple(
             FoundColumn(name, self._types[name])
             if name in self._types
-            else FoundColumn(name, guesses[name].type(), inferred=True, note=guesses[name].note)
+            else FoundColumn(name, guesses[name].type(), inferred=True, note=note or guesses[name].note)
             for name in self._names
         )
         return FoundSchema(columns, rows, whole), waiting
@@ -270,6 +287,8 @@ class _CsvFile:
             hint = "is a quote open? Otherwise set max_record to more"
         elif message.startswith("Expected"):
             hint = "are `delimiter` and `quote` right?"
+            if other := self._other_delimiter():
+                hint = f"is the delimiter another one? delimiter: {other!r}"
         return self._error(message, line, hint)
 
     def _line_of(self, number: int) -> int:
@@ -277,15 +296,19 @@ class _CsvFile:
         rows = self._again(strict=False)
         return next((line for seen, (line, _) in enumerate(rows, start=1) if seen == number), 0)
 
-    def _open_record(self) -> int:
-        """Find the line in which the record begins whose quote is never closed; 0 where there is none."""
+    def _broken_record(self, message: str) -> int:
+        """Find the line in which the first record begins whose quotes are wrong; 0 where there is none."""
         records = self._again(strict=True)
         try:
             for _ in records:
                 pass
         except csv.Error as error:
-            return self._last_begun if "unexpected end of data" in str(error) else 0
+            return self._last_begun if message in str(error) else 0
         return 0
+
+    def _quote_hint(self) -> str:
+        quote = self._form.quote
+        return f"within quotes, a quote is written twice: {quote * 2}; in a file without quoted fields, quote: ''"
 
     def _again(self, *, strict: bool) -> Iterator[tuple[int, list[str]]]:
         """Read the rows once more, with their lines; nothing where the file can be read only once."""
@@ -307,6 +330,7 @@ class _CsvFile:
                 raise
 
 
+_MISPLACED = "something else than a delimiter follows the closing quote of a field"
 _ENCODING = "if it is in another encoding, say so in `options`: encoding: latin-1, windows-1252, utf-16 ..."
 
 

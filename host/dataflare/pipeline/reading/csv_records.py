@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
+from dataflare.pipeline.reading.csv_quotes import Quotes
+
 __all__ = ["CsvForm", "DataBytes", "NumberedLines", "read_records"]
 
 _FIELD_CHARACTERS = 2**31 - 1
@@ -32,15 +34,9 @@ class CsvForm:
     comment: str = ""
     skip_lines: int = 0
 
-    def open_quotes(self, data: bytes) -> int:
-        """Count the quotes in some bytes: in well-formed CSV they come in pairs, whatever is between them."""
-        if not self.quote:
-            return 0
-        quote = self.quote.encode()
-        count = data.count(quote)
-        if self.escape:
-            count -= data.count(self.escape.encode() + quote)
-        return count
+    def quotes(self) -> Quotes:
+        """Follow the quotes of a file from its beginning."""
+        return Quotes(self.delimiter, self.quote, self.escape)
 
 
 class NumberedLines:
@@ -53,7 +49,7 @@ class NumberedLines:
     def __init__(self, file: IO[bytes], form: CsvForm, line: int = 0) -> None:
         self._lines = iter(_lines(file))
         self._form = form
-        self._quotes = 0
+        self._quotes = form.quotes()
         self.line = line
         self.record_line = 0
         self.record_begin = 0
@@ -66,9 +62,10 @@ class NumberedLines:
             if self.line <= self._form.skip_lines:
                 continue
             comment = self._form.comment.encode()
-            if comment and self._quotes % 2 == 0 and data.startswith(comment):
-                continue
-            self._quotes += self._form.open_quotes(data)
+            if comment:
+                if data.startswith(comment) and not self._quotes.opened:
+                    continue
+                self._quotes.take(data)
             if not self.record_line:
                 self.record_line, self.record_begin = self.line, self.used_bytes - len(data)
             # Nothing about the encoding may fail here; what is not UTF-8 is found where it is read.
@@ -113,18 +110,17 @@ def read_records(lines: NumberedLines, form: CsvForm, *, strict: bool = False) -
 
 
 class DataBytes(io.RawIOBase):
-    """The bytes of the rows, for Arrow: comments are left out, and quotes are counted."""
+    """The bytes of the rows, for Arrow: comments are left out, and quotes are followed.
+
+    Attributes:
+        quotes: The state of the quotes after what was read so far.
+    """
 
     def __init__(self, file: IO[bytes], form: CsvForm) -> None:
         self._file = file
-        self._form = form
-        self._quotes = 0
+        self._comment = form.comment.encode()
         self._held = b""
-
-    @property
-    def unbalanced(self) -> bool:
-        """Whether a quote of what was read so far is left over."""
-        return self._quotes % 2 == 1
+        self.quotes = form.quotes()
 
     def readable(self) -> bool:
         return True
@@ -133,12 +129,13 @@ class DataBytes(io.RawIOBase):
         """Read some bytes, none at the end; not so many as asked for where there are comments."""
         while True:
             data = self._file.read(size)
-            if not self._form.comment:
-                self._quotes += self._form.open_quotes(data)
+            if not self._comment:
+                self.quotes.take(data, last=not data)
                 return data
             if kept := self._without_comments(data):
                 return kept
             if not data:
+                self.quotes.take(b"", last=True)
                 return b""
 
     def _without_comments(self, data: bytes) -> bytes:
@@ -147,14 +144,13 @@ class DataBytes(io.RawIOBase):
         data = self._held + data
         cut = len(data) if ended else max(data.rfind(b"\n"), data.rfind(b"\r", 0, -1)) + 1
         data, self._held = data[:cut], data[cut:]
-        comment = self._form.comment.encode()
-        if comment not in data:
-            self._quotes += self._form.open_quotes(data)
+        if self._comment not in data:
+            self.quotes.take(data)
             return data
         kept = []
         for line in data.splitlines(keepends=True):
-            if self._quotes % 2 == 0 and line.startswith(comment):
+            if line.startswith(self._comment) and not self.quotes.opened:
                 continue
-            self._quotes += self._form.open_quotes(line)
+            self.quotes.take(line)
             kept.append(line)
         return b"".join(kept)

@@ -21,12 +21,14 @@ _INTEGER = r"^(?:0|-?[1-9][0-9]*)$"
 _NUMBER = r"^-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 _NOT_FINITE = r"^(?:nan|NaN|-?inf)$"
 _REAL = f"{_NUMBER}|{_NOT_FINITE}"
+_NEGATIVE_ZERO = r"^-0(?:\.0*)?$"
 _FIXED = r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?$"
 _LOOKS_NUMERIC = r"^[+-]?[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?$"
 _BOOLEAN = r"^(?:true|false|True|False|TRUE|FALSE)$"
-_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+_YEAR = "(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"  # others know no year 0
+_DATE = rf"^{_YEAR}-[0-9]{{2}}-[0-9]{{2}}$"
 _TIME = r"^(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$"
-_MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
+_MOMENT = rf"^{_YEAR}" + r"-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
 _LOCAL = _MOMENT + "$"
 _UTC = _MOMENT + r"(?:Z|\+00:?00)$"
 _PATTERNS = {
@@ -41,6 +43,8 @@ _PATTERNS = {
 
 _SAFE_DIGITS = 15
 """Any decimal number of so many digits is what a double of it is written as."""
+
+_GREATEST = {16: 65504.0, 32: float(np.finfo(np.float32).max), 64: float(np.finfo(np.float64).max)}
 
 
 def _padded(texts: pa.Array) -> bool:
@@ -65,6 +69,10 @@ def _all(mask: pa.Array) -> bool:
     return bool(pc.all(mask, min_count=0).as_py())
 
 
+def _any(mask: pa.Array) -> bool:
+    return bool(pc.any(mask, min_count=0).as_py())
+
+
 def _matches(texts: pa.Array, pattern: str) -> pa.Array:
     return pc.match_substring_regex(texts, pattern)
 
@@ -79,6 +87,7 @@ class ColumnGuess:
     _fits_64_bits: bool = True
     _fixed: bool = True
     _finite: bool = True
+    _signed_zero: bool = False
     _digits_before: int = 0
     _digits_after: int = 0
     _note: str = ""
@@ -141,7 +150,7 @@ class ColumnGuess:
             # Words such as `inf` alone are words.
             return pa.float64() if self._digits_before else pa.string()
         digits = self._digits_before + self._digits_after
-        if not self._fixed or not self._finite or digits > 76:
+        if not self._fixed or not self._finite or self._signed_zero or digits > 76:
             return pa.string()
         scale = self._digits_after
         return pa.decimal128(38, scale) if digits <= 38 else pa.decimal256(76, scale)
@@ -179,6 +188,7 @@ class ColumnGuess:
         finite = texts.filter(pc.invert(_matches(texts, _NOT_FINITE)))
         self._finite = self._finite and len(finite) == len(texts)
         self._fixed = self._fixed and _all(_matches(finite, _FIXED))
+        self._signed_zero = self._signed_zero or _any(_matches(finite, _NEGATIVE_ZERO))
         if len(finite):
             parts = pc.extract_regex(finite, r"^-?(?P<before>[0-9]*)(?:\.(?P<after>[0-9]*))?")
             before, after = (pc.max(pc.binary_length(parts.field(place))).as_py() or 0 for place in (0, 1))
@@ -288,6 +298,8 @@ def read_exactly(texts: pa.Array, data_type: pa.DataType) -> pa.Array:
         raise ValueError("of another form")
     if types.is_float64(data_type) and not _all(exact_as_double(texts.drop_null())):
         raise ValueError("more digits than a double keeps")
+    if types.is_decimal(data_type) and _any(_matches(texts, _NEGATIVE_ZERO)):
+        raise ValueError("a decimal has no negative zero")
     return convert(texts, data_type)
 
 
@@ -325,5 +337,7 @@ def misfit_reason(text: Any, data_type: pa.DataType) -> str:
     if types.is_integer(data_type) and _all(_matches(pa.array([text]), _INTEGER)):
         return f"does not fit {data_type}"
     if types.is_floating(data_type) and _all(_matches(pa.array([text]), _NUMBER)):
+        if abs(float(text)) > _GREATEST[data_type.bit_width]:
+            return f"is beyond the range of {data_type}"
         return f"has more digits than {data_type} keeps"
     return f"is not a value of {data_type}"

@@ -13,7 +13,7 @@ from pyarrow import types
 
 from dataflare.pipeline.reading.guessing import ColumnGuess, exact_as_double
 
-__all__ = ["JsonPath", "doubles", "inexact_numbers", "number_type", "retyped", "written"]
+__all__ = ["JsonPath", "inexact_numbers", "number_paths", "number_type", "retyped", "written"]
 
 JsonPath: TypeAlias = tuple[str, ...]
 """Where a value is in a row: names of fields, `[]` for the items of a list."""
@@ -21,46 +21,67 @@ JsonPath: TypeAlias = tuple[str, ...]
 _SAFE_DIGITS = 15
 _NUMBER = re.compile(rb"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
+_BEFORE_VALUES = (b":", b",", b"[", b" ", b"\t")
+_NUMBER_BYTES = tuple(bytes([byte]) for byte in b"0123456789.-")
+_TINY = re.compile(rb"[eE]-(?:0*[3-9][0-9]{2}|0*[1-9][0-9]{3,})(?![0-9])")
+_NEGATIVE_ZERO = re.compile(rb"-0(?=[,\]} \t\r\n])")
+_NOT_FINITE = {"NaN": "nan", "Infinity": "inf", "-Infinity": "-inf"}
+
 
 class _Number(str):
     """A number as it is written."""
 
 
-def doubles(schema: Any, prefix: JsonPath = ()) -> set[JsonPath]:
-    """The paths of all doubles in a schema, or in a struct type."""
-    found: set[JsonPath] = set()
+def number_paths(schema: Any, prefix: JsonPath = ()) -> dict[JsonPath, pa.DataType]:
+    """The paths of all doubles and integers in a schema, or in a struct type, with their types."""
+    found: dict[JsonPath, pa.DataType] = {}
     for field in schema:
-        found |= _doubles_in(field.type, (*prefix, field.name))
+        found |= _numbers_in(field.type, (*prefix, field.name))
     return found
 
 
-def _doubles_in(data_type: pa.DataType, path: JsonPath) -> set[JsonPath]:
-    if types.is_float64(data_type):
-        return {path}
+def _numbers_in(data_type: pa.DataType, path: JsonPath) -> dict[JsonPath, pa.DataType]:
+    if types.is_float64(data_type) or types.is_integer(data_type):
+        return {path: data_type}
     if types.is_struct(data_type):
-        return doubles(data_type, path)
+        return number_paths(data_type, path)
     if types.is_list(data_type):
-        return _doubles_in(data_type.value_type, (*path, "[]"))
-    return set()
+        return _numbers_in(data_type.value_type, (*path, "[]"))
+    return {}
 
 
-def inexact_numbers(text: bytes, paths: set[JsonPath]) -> Iterator[tuple[int, JsonPath, str]]:
-    """Find numbers at some paths that a double does not keep: each one's line in the text, its path and itself."""
-    suspects = _long_numbers(text) if paths else []
+def inexact_numbers(text: bytes, paths: dict[JsonPath, pa.DataType]) -> Iterator[tuple[int, JsonPath, str]]:
+    """Find numbers at some paths that the type there does not keep: each one's line in the text, its path and itself.
+
+    Of a double, these are numbers with more digits, whole ones beyond 64 bits, and those that become 0; of an integer,
+    `-0`. What else an integer does not keep, Arrow refuses.
+    """
+    suspects: list[tuple[int, str]] = []
+    if any(map(types.is_float64, paths.values())):
+        suspects += [*_long_numbers(text), *_tiny_numbers(text)]
+    if any(map(types.is_integer, paths.values())):
+        suspects += _negative_zeros(text)
     if not suspects:
         return
+    suspects.sort()
     verdicts = exact_as_double(pa.array([number for _, number in suspects])).to_pylist()
     last = 0
     for (place, number), exact in zip(suspects, verdicts, strict=True):
-        if (exact and not _beyond_64_bits(number)) or place < last:
+        if (exact and number != "-0" and not _beyond_64_bits(number)) or place < last:
             continue
         begin = text.rfind(b"\n", 0, place) + 1
         end = text.find(b"\n", place)
         last = end = len(text) if end < 0 else end
         line = text.count(b"\n", 0, begin) + 1
         for path, each in written(text[begin:end]):
-            if path in paths and (not exact_as_double(pa.array([each]))[0].as_py() or _beyond_64_bits(each)):
+            if path in paths and not _keeps(paths[path], each):
                 yield line, path, each
+
+
+def _keeps(data_type: pa.DataType, number: str) -> bool:
+    if types.is_integer(data_type):
+        return number != "-0"
+    return exact_as_double(pa.array([number]))[0].as_py() and not _beyond_64_bits(number)
 
 
 def _beyond_64_bits(number: str) -> bool:
@@ -84,15 +105,38 @@ def _long_numbers(text: bytes) -> list[tuple[int, str]]:
         begin = hit - (text[hit - 1 : hit] == b"-")
         match = _NUMBER.match(text, begin)
         # In a string, a number has a quote or another letter before it, or else it is looked at for nothing.
-        if match and text[begin - 1 : begin] in (b":", b",", b"[", b" ", b"\t"):
+        if match and text[begin - 1 : begin] in _BEFORE_VALUES:
             found.append((begin, match.group().decode()))
             end = match.end()
     return found
 
 
+def _negative_zeros(text: bytes) -> list[tuple[int, str]]:
+    places = (match.start() for match in _NEGATIVE_ZERO.finditer(text))
+    return [(place, "-0") for place in places if text[place - 1 : place] in _BEFORE_VALUES]
+
+
+def _tiny_numbers(text: bytes) -> list[tuple[int, str]]:
+    """Numbers with an exponent so low that a double of them may be 0, and their places."""
+    if b"e-" not in text and b"E-" not in text:
+        return []
+    found = []
+    for exponent in _TINY.finditer(text):
+        begin = exponent.start()
+        while text[begin - 1 : begin] in _NUMBER_BYTES:
+            begin -= 1
+        if (match := _NUMBER.fullmatch(text, begin, exponent.end())) is not None:
+            found.append((begin, match.group().decode()))
+    return found
+
+
 def written(line: bytes) -> Iterator[tuple[JsonPath, str]]:
     """Give every number of a row as it is written, with its path."""
-    yield from _numbers(json.loads(line, parse_int=_Number, parse_float=_Number, parse_constant=str), ())
+    yield from _numbers(json.loads(line, parse_int=_Number, parse_float=_Number, parse_constant=_not_finite), ())
+
+
+def _not_finite(name: str) -> _Number:
+    return _Number(_NOT_FINITE[name])
 
 
 def _numbers(value: Any, path: JsonPath) -> Iterator[tuple[JsonPath, str]]:

@@ -85,7 +85,8 @@ def _array(path: Path, rest: bytes, file: IO[bytes], line: int, max_line_bytes: 
         data = file.read(PART_BYTES)
         if not data:
             line += rest.count(b"\n")
-            raise DataError("the array is not closed before the end of the file", file=str(path), line=line)
+            what = "the array is not closed before the end of the file"
+            raise DataError(what, file=str(path), line=line, hint="get the file anew: its end may be missing")
         rest += data
 
 
@@ -132,5 +133,6 @@ def _no_object(path: Path, text: bytes, used: int, line: int) -> DataError:
 def _check_end(path: Path, rest: bytes, file: IO[bytes], line: int) -> None:
     while rest or (rest := file.read(PART_BYTES)):
         if rest.strip(_SPACE):
-            raise DataError("something follows the array", file=str(path), line=line)
+            hint = "a file is one array, or one object a line"
+            raise DataError("something follows the array", file=str(path), line=line, hint=hint)
         rest = b""

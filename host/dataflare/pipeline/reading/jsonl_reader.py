@@ -19,7 +19,14 @@ from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.quantities import parse_size
 from dataflare.pipeline.reading.found import FoundColumn, FoundSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
-from dataflare.pipeline.reading.json_numbers import JsonPath, doubles, inexact_numbers, number_type, retyped, written
+from dataflare.pipeline.reading.json_numbers import (
+    JsonPath,
+    inexact_numbers,
+    number_paths,
+    number_type,
+    retyped,
+    written,
+)
 from dataflare.pipeline.reading.json_parts import Part, cut
 from dataflare.pipeline.reading.text import open_text
 
@@ -44,6 +51,9 @@ def read_json_lines(
     """
     return _JsonFile(source, opener, options).batches(found, sample_only)
 
+
+_Inexact: TypeAlias = dict[JsonPath, list[tuple[str, int]]]
+"""Numbers that the type of their column would change, each with its line."""
 
 _Seen: TypeAlias = tuple[Part, pa.RecordBatch]
 """A part, and what was read of it with types that were inferred from it alone."""
@@ -92,7 +102,7 @@ class _JsonFile:
     def _find_out(self, parts: Iterator[Part], wanted: int | None) -> tuple[FoundSchema, list[_Seen]]:
         """Infer types from so many bytes (`None`: from all), and keep the parts that were read for it."""
         fields: dict[str, pa.DataType] = {}
-        numbers: dict[JsonPath, list[str]] = {}
+        numbers: _Inexact = {}
         waiting: list[_Seen] = []
         size = rows = 0
         whole = True
@@ -139,17 +149,15 @@ class _JsonFile:
             raise self._error(what, part.line_of(1), _MIXED) from error
         fields[field.name] = merged
 
-    def _collect(self, part: Part, fields: dict[str, pa.DataType], numbers: dict[JsonPath, list[str]]) -> None:
-        for _, path, number in inexact_numbers(part.text, doubles(pa.schema(list(fields.items())))):
-            numbers.setdefault(path, []).append(number)
+    def _collect(self, part: Part, fields: dict[str, pa.DataType], numbers: _Inexact) -> None:
+        for line, path, number in inexact_numbers(part.text, number_paths(pa.schema(list(fields.items())))):
+            numbers.setdefault(path, []).append((number, part.line_of(line)))
 
-    def _keep_digits(
-        self, fields: dict[str, pa.DataType], numbers: dict[JsonPath, list[str]], waiting: list[_Seen]
-    ) -> dict[str, str]:
+    def _keep_digits(self, fields: dict[str, pa.DataType], numbers: _Inexact, waiting: list[_Seen]) -> dict[str, str]:
         """Make decimals of doubles that would lose digits; returns why, by column."""
         if not numbers:
             return {}
-        seen: dict[JsonPath, list[str]] = {path: list(texts) for path, texts in numbers.items()}
+        seen = {path: [number for number, _ in found] for path, found in numbers.items()}
         for part, _ in waiting:
             for line in part.text.split(b"\n"):
                 for path, number in written(line) if line.strip() else ():
@@ -159,8 +167,9 @@ class _JsonFile:
         for path, texts in seen.items():
             kind, note = number_type(texts)
             if types.is_string(kind):
-                what = f"{'.'.join(path)!r} has numbers that no type keeps, such as {max(numbers[path], key=len)[:60]}"
-                raise self._error(what, 0, f"allow the loss: columns: {{{path[0]}: double}}")
+                number, place = max(numbers[path], key=lambda found: len(found[0]))
+                what = f"column {'.'.join(path)!r}: no type keeps {number[:60]} and the other numbers"
+                raise self._error(what, place, f"allow the loss: columns: {{{path[0]}: double}}")
             fields[path[0]] = retyped(fields[path[0]], path[1:], kind)
             notes[path[0]] = note
         return notes
@@ -176,13 +185,13 @@ class _JsonFile:
 
     def _decode_all(self, parts: Iterator[Part], found: FoundSchema) -> Iterator[pa.RecordBatch]:
         schema = found.schema
-        watched = doubles(pa.schema([(column.name, column.type) for column in found.columns if column.inferred]))
+        watched = number_paths(pa.schema([(column.name, column.type) for column in found.columns if column.inferred]))
         for part in parts:
             for line, path, number in inexact_numbers(part.text, watched):
-                what = f"{'.'.join(path)!r}: {number[:60]} has more digits than a double keeps"
-                hint = (
-                    f"give its type in `options`: columns: {{{path[0]}: 'decimal128(38, 10)'}}; double allows the loss"
-                )
+                kind = watched[path]
+                what = f"{'.'.join(path)!r}: {number[:60]} is not kept by {kind}, which was found out from the sample"
+                fitting = "double" if types.is_integer(kind) else "'decimal128(38, 10)'"
+                hint = f"infer from all: sample: all; or give its type: columns: {{{path[0]}: {fitting}}}"
                 raise self._error(what, part.line_of(line), hint)
             yield self._decode(part, schema, extra="refuse")
 
@@ -204,7 +213,9 @@ class _JsonFile:
             number = int(match.group(1))
             line = part.line_of(number)
             message = message[match.end() :]
-            if (match := _COLUMN_IN_MESSAGE.search(message)) is None and schema is not None:
+            if message.startswith("'"):
+                message = f"column {message}"
+            elif (match := _COLUMN_IN_MESSAGE.search(message)) is None and schema is not None:
                 message = _named_column(part.text.split(b"\n")[number - 1], schema) + message
         hint = ""
         if match := _COLUMN_IN_MESSAGE.search(message):
@@ -212,8 +223,17 @@ class _JsonFile:
             hint = _MIXED
         elif "convert" in message or "couldn't parse" in message or "column" in message:
             hint = "give its type in `options`: columns: {...}, or infer from the whole file: sample: all"
-        elif "does not end on its line" in message:
-            hint = "each line has one whole object; a file of one array, [{...}, ...], is read too"
+        elif "too big" in message:
+            message = "a number is beyond the range of a double"
+            hint = "write it as a text in the file, in double quotes"
+        elif "encoding in string" in message:
+            message = "a text holds a control character, such as a tab, or an escape that is none"
+            hint = "write it as an escape, such as \\t"
+        elif "surrogate" in message:
+            message = "a text holds half of a surrogate pair, such as \\ud800, which is not a character"
+            hint = "replace it in the file"
+        else:
+            hint = "each line has one JSON object and ends with a line feed; one array, [{...}, ...], is read too"
         return self._error(message, line, hint)
 
     def _check_complete(self, part: Part, schema: pa.Schema) -> None:

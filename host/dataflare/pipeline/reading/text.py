@@ -20,6 +20,29 @@ _WIDE_MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 
+_BINARY = {
+    b"\x1f\x8b": ("gzip data", ""),
+    b"BZh91AY&SY": ("bz2 data", ""),
+    b"\xfd7zXZ\0": ("xz data", ""),
+    b"\x28\xb5\x2f\xfd": ("zstd data", ""),
+    b"\x04\x22\x4d\x18": ("lz4 data", "expand it first"),
+    b"\x5d\0\0": ("lzma data of the old form", "expand it first"),
+    b"PK\x03\x04": (
+        "a ZIP archive, as Excel files are too",
+        "an Excel file needs connector: excel; unpack another archive",
+    ),
+    b"\xd0\xcf\x11\xe0": ("a file of an old Excel or Word", "save it as .xlsx, or as CSV"),
+    b"PAR1\x15": ("a Parquet file", "connector: parquet"),
+    b"ARROW1\0\0": ("an Arrow file", "connector: arrow"),
+    b"\xff\xff\xff\xff": ("an Arrow stream", "connector: arrow"),
+    b"Obj\x01": ("an Avro file", "convert it to Parquet first"),
+    b"SQLite format 3\0": ("an SQLite database", "export the table as CSV first"),
+    b"%PDF-": ("a PDF document", "export the data as CSV first"),
+}
+_HEAD_BYTES = 16
+_NOT_OF_FILES = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"})
+"""Encodings of names and of program text: read part by part, they change what they are given."""
+
 
 def check_encoding(name: str) -> str:
     """Make sure that an encoding is known.
@@ -30,8 +53,11 @@ def check_encoding(name: str) -> str:
     try:
         "".encode(name)
         b"".decode(name)
-    except LookupError:
-        raise ValueError(f"there is no encoding of text {name!r}") from None
+        known = codecs.lookup(name).name.replace("-", "_")
+    except (LookupError, UnicodeError):
+        known = ""
+    if not known or known in _NOT_OF_FILES:
+        raise ValueError(f"there is no encoding of text {name!r}")
     return name
 
 
@@ -45,6 +71,9 @@ def open_text(path: Path, file: IO[bytes], *, compression: Compression, encoding
             another encoding.
     """
     stream, found = decompress(path, file, compression)
+    head = stream.read(_HEAD_BYTES)
+    _check_is_text(path, head, found)
+    stream = Prefixed(head, stream)  # type: ignore[assignment]
     if codecs.lookup(encoding) != _UTF_8:
         return Prefixed(b"", Utf8Bytes(path, stream, encoding))  # type: ignore[return-value]  # what a reader needs
     head = stream.read(4)
@@ -52,9 +81,26 @@ def open_text(path: Path, file: IO[bytes], *, compression: Compression, encoding
         if head.startswith(mark):
             what = f"begins with the byte order mark of {name.upper()}, and is not UTF-8"
             raise DataError(what, file=str(path), line=1, hint=f"say so in `options`: encoding: {name}")
-    if head[:2] == b"\x1f\x8b" and found == "none":
-        raise DataError("is a gzip file", file=str(path), hint="leave `compression: none` out")
+    if b"\0" in head[:2]:
+        order = "le" if head[:1] != b"\0" else "be"
+        what = "begins with a NUL character, as UTF-16 without a byte order mark does"
+        raise DataError(what, file=str(path), line=1, hint=f"say so in `options`: encoding: utf-16-{order}")
     return Prefixed(head.removeprefix(codecs.BOM_UTF8), stream)  # type: ignore[return-value]
+
+
+def _check_is_text(path: Path, head: bytes, compression: str) -> None:
+    """Refuse what is known not to be text: a lenient encoding would make rows of it.
+
+    Raises:
+        DataError: It is another kind of file; names it, and what to do.
+    """
+    for start, (what, hint) in _BINARY.items():
+        if head.startswith(start):
+            if not hint:
+                twice = compression != "none"
+                hint = "it is compressed twice: expand it once" if twice else "leave `compression: none` out"
+            inner = "" if compression == "none" else f", once the {compression} data is expanded"
+            raise DataError(f"is not text but {what}{inner}", file=str(path), hint=hint)
 
 
 class Utf8Bytes(io.RawIOBase):

@@ -28,7 +28,22 @@ from cli_commands import commands
 from cli_terminal import HOSTILE, Terminal, assert_harmless
 from dataflare import errors
 from dataflare.cli import app as application
-from dataflare.cli import audit, bench, cache, compile, faults, keys, output, package, policy, run, schema, screen, sign
+from dataflare.cli import (
+    audit,
+    bench,
+    cache,
+    compile,
+    faults,
+    keys,
+    output,
+    package,
+    policy,
+    run,
+    schema,
+    screen,
+    sign,
+    verify,
+)
 from dataflare.cli import inspect as inspecting
 from dataflare.cli.screen import LogHandler
 from dataflare.data.shapes import DataFailure
@@ -178,7 +193,7 @@ FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
     ),
     "package": (lambda: package._show(FILE, filled(Manifest), 3, HOSTILE),),
     "sign": (lambda: sign._say_signed(FILE, HOSTILE, HOSTILE, (HOSTILE, HOSTILE)),),
-    "verify": (lambda: sign._say_good(FILE, HOSTILE, HOSTILE, (HOSTILE, HOSTILE)),),
+    "verify": (lambda: verify._say_good(FILE, HOSTILE, HOSTILE, (HOSTILE, HOSTILE)),),
     "audit": (
         lambda: output.stdout().print(audit._table([filled(AuditEvent)])),
         lambda: output.write_json(filled(AuditEvent).model_dump(mode="json")),

@@ -1,4 +1,4 @@
-"""The command `dataflare`, all of its subcommands."""
+"""The command `dataflare`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import errno
 import logging
 import os
 import signal
-from importlib.metadata import version as installed_version
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from dataflare.cli import audit, bench, cache, compile, inspect, keys, package, policy, schema, sign
-from dataflare.cli import run as running
-from dataflare.cli.guards import GuardedTyper
-from dataflare.cli.output import EXIT_CONFIG, EXIT_FAILED
-from dataflare.cli.screen import LogHandler, OutputLost, abandon_stdout, stderr, stdout
+from dataflare.cli.commands import CommandGroup
+from dataflare.cli.exits import EXIT_CONFIG, EXIT_FAILED
+from dataflare.cli.streams import OutputLost, abandon_stdout, write_line
+
+if TYPE_CHECKING:
+    from dataflare.cli.screen import Screen
 
 __all__ = ["app", "run"]
 
@@ -28,7 +28,8 @@ _LEVELS: Final = {
 
 _OUTPUT_ERRORS: Final = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 
-app = GuardedTyper(
+app = typer.Typer(
+    cls=CommandGroup,
     name="dataflare",
     help="Run data pipelines of sandboxed plugins, written in any language that makes WebAssembly components.",
     no_args_is_help=True,
@@ -36,23 +37,13 @@ app = GuardedTyper(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("run")(running.command)
-app.command("inspect")(inspect.command)
-app.command("schema")(schema.command)
-app.command("compile")(compile.command)
-app.command("bench")(bench.command)
-app.command("package")(package.command)
-app.command("sign")(sign.sign_command)
-app.command("verify")(sign.verify_command)
-app.command("audit")(audit.command)
-app.add_typer(policy.app, name="policy")
-app.add_typer(cache.app, name="cache")
-app.add_typer(keys.app, name="key")
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        stdout().say(f"dataflare {installed_version('dataflare')}")
+        from importlib.metadata import version as installed_version
+
+        write_line(f"dataflare {installed_version('dataflare')}")
         raise typer.Exit
 
 
@@ -68,6 +59,8 @@ def _options(
 ) -> None:
     if log_level.lower() not in _LEVELS:
         raise typer.BadParameter(f"{log_level!r} is not one of {', '.join(_LEVELS)}", param_hint="--log-level")
+    from dataflare.cli.screen import LogHandler
+
     # Other libraries' details (of requests, say) are not for logs: only ours are asked for.
     logging.basicConfig(level=logging.WARNING, handlers=[LogHandler()], force=True)
     logging.getLogger("dataflare").setLevel(_LEVELS[log_level.lower()])
@@ -79,7 +72,7 @@ def run(arguments: list[str]) -> int:
     try:
         result = app(arguments, prog_name="dataflare", standalone_mode=False)
     except typer.Abort:
-        stderr().say("interrupted")
+        _screen().say("interrupted")
         return 128 + signal.SIGINT
     except OutputLost as lost:
         return _say_lost(lost)
@@ -99,14 +92,21 @@ def run(arguments: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
+def _screen() -> Screen:
+    """Standard error; imported when there is something to say, since most runs have nothing."""
+    from dataflare.cli.screen import stderr
+
+    return stderr()
+
+
 def _say_lost(lost: OutputLost) -> int:
     if lost.why:
-        stderr().say(f"error: standard output cannot be written: {lost.why}")
+        _screen().say(f"error: standard output cannot be written: {lost.why}")
     return EXIT_FAILED
 
 
 def _say_usage_error(message: str, context: Any) -> None:
-    screen = stderr()
+    screen = _screen()
     if message.startswith("Usage: "):  # where no command is given, the message is the help
         for line in message.split("\n"):
             screen.print(line, soft_wrap=True)

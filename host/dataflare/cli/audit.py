@@ -10,9 +10,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from dataflare.cli.exits import EXIT_FAILED
 from dataflare.cli.figures import count
 from dataflare.cli.options import AsJson
-from dataflare.cli.output import EXIT_FAILED, printed_errors, write_json
+from dataflare.cli.output import printed_errors, write_json
 from dataflare.cli.screen import stderr, stdout
 from dataflare.security.audit import AuditEvent, read_audit
 

@@ -8,8 +8,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dataflare.cli.screen import stderr
-
 __all__ = ["shown_faults"]
 
 
@@ -26,6 +24,8 @@ def shown_faults() -> Iterator[None]:
 
 
 def _show(error: BaseException | None) -> None:
+    from dataflare.cli.screen import stderr  # most commands have nothing to show here
+
     screen = stderr()
     screen.say("error: dataflare itself has failed; please report this", style="bold red")
     if error is not None:

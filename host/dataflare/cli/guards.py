@@ -13,10 +13,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from dataflare.cli.output import printed_errors
-from dataflare.security.commands import admit_command
-
-__all__ = ["AccessFile", "AuditFile", "GuardedTyper", "PolicyFile", "Principal", "TrustFile"]
+__all__ = ["AccessFile", "AuditFile", "GuardedGroup", "GuardedTyper", "PolicyFile", "Principal", "TrustFile"]
 
 _AUDIT_VARIABLE = "DATAFLARE_AUDIT"
 
@@ -62,7 +59,7 @@ class GuardedTyper(typer.Typer):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(cls=_OnceGroup, **options)
+        super().__init__(cls=GuardedGroup, add_completion=False, rich_markup_mode=None, **options)
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[Any], Any]:
         """Register a command, guarded; the function itself stays as it is."""
@@ -81,6 +78,10 @@ def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def command(*, context: typer.Context, **given: Any) -> Any:
+        # With these comes much that is not needed to show what there is.
+        from dataflare.cli.output import printed_errors
+        from dataflare.security.commands import admit_command
+
         options = [name for name, value in context.params.items() if value and name in given]
         with printed_errors(as_json=bool(given.get("as_json"))):
             admit_command(
@@ -126,7 +127,9 @@ class _OnceCommand(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-class _OnceGroup(TyperGroup):
+class GuardedGroup(TyperGroup):
+    """A group of commands, whose own options are refused when they are given twice."""
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         _require_once(self, ctx, args)
         return super().parse_args(ctx, args)

@@ -26,7 +26,10 @@ def main() -> None:
         signal.signal(signal.SIGINT, _leave)
     _open_standard_descriptors()
     from dataflare.cli.app import run
+    from dataflare.cli.commands import preload
     from dataflare.cli.faults import shown_faults
+
+    preload(sys.argv[1:])
 
     with shown_faults():
         try:

@@ -6,12 +6,14 @@ import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
 import typer
 from rich.text import Text
 
-from dataflare.cli.screen import OutputLost, stderr, stdout
+from dataflare.cli.exits import EXIT_CONFIG, EXIT_DENIED, EXIT_FAILED, EXIT_NO_PLUGIN
+from dataflare.cli.screen import stderr, stdout
+from dataflare.cli.streams import OutputLost
 from dataflare.errors import (
     MAX_SHOWN_FRAMES,
     MAX_SHOWN_LOG_LINES,
@@ -26,10 +28,6 @@ from dataflare.pipeline.failures import NodeFailed
 from dataflare.printable import printable
 
 __all__ = [
-    "EXIT_CONFIG",
-    "EXIT_DENIED",
-    "EXIT_FAILED",
-    "EXIT_NO_PLUGIN",
     "by_the_way",
     "error_json",
     "exit_code",
@@ -37,15 +35,6 @@ __all__ = [
     "show_error",
     "write_json",
 ]
-
-EXIT_FAILED: Final = 1
-"""The work was begun and failed: a plugin, its data, or something outside."""
-EXIT_CONFIG: Final = 2
-"""The command line, a pipeline or another file that the user wrote is wrong; nothing was begun."""
-EXIT_NO_PLUGIN: Final = 3
-"""A file is no component, or a component for no world."""
-EXIT_DENIED: Final = 4
-"""A plugin needs what was not granted."""
 
 
 def write_json(document: Any) -> None:

@@ -9,10 +9,11 @@ from typing import Annotated, Any, Final
 import typer
 from rich.text import Text
 
+from dataflare.cli.exits import EXIT_DENIED
 from dataflare.cli.guards import GuardedTyper
 from dataflare.cli.needs import limit_json, limit_text, names, needs_of
 from dataflare.cli.options import AsJson
-from dataflare.cli.output import EXIT_DENIED, by_the_way, printed_errors, write_json
+from dataflare.cli.output import by_the_way, printed_errors, write_json
 from dataflare.cli.screen import Screen, stderr, stdout
 from dataflare.errors import ConfigError
 from dataflare.printable import printable

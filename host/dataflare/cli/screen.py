@@ -6,82 +6,22 @@ markup, or looks like a line of its own.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import IO, Any, Final
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from dataflare.cli.streams import Stream
 from dataflare.printable import printable
 
-__all__ = ["LogHandler", "OutputLost", "Screen", "abandon_stdout", "stderr", "stdout"]
+__all__ = ["LogHandler", "Screen", "stderr", "stdout"]
 
 _UNBROKEN: Final = 10_000
 _INDENT: Final = 4
-
-
-class OutputLost(Exception):
-    """Standard output does not take what is written: it is closed, its disk is full, or its reader has gone.
-
-    `why` is empty where nobody is left to be told.
-    """
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
-
-
-class _Stream:
-    """A standard stream as rich writes to it. Characters that its encoding does not have are escaped."""
-
-    def __init__(self, stream: IO[str] | None, *, needed: bool) -> None:
-        self._stream = stream
-        self._needed = needed
-        self.encoding: str = getattr(stream, "encoding", None) or "utf-8"
-
-    def write(self, text: str) -> int:
-        text = text.encode(self.encoding, "backslashreplace").decode(self.encoding, "replace")
-        with self._losses():
-            if self._stream is None:
-                raise ValueError("it is closed")
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        if self._stream is not None:
-            with self._losses():
-                self._stream.flush()
-
-    def isatty(self) -> bool:
-        return self._stream is not None and not self._stream.closed and self._stream.isatty()
-
-    def fileno(self) -> int:
-        if self._stream is None:
-            raise OSError("it is closed")
-        return self._stream.fileno()
-
-    @contextlib.contextmanager
-    def _losses(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, ValueError) as error:
-            self.abandon()
-            if self._needed:
-                gone = isinstance(error, BrokenPipeError)
-                raise OutputLost("" if gone else getattr(error, "strerror", None) or str(error)) from error
-
-    def abandon(self) -> None:
-        """Let what is still written go nowhere: what is in the buffer would fail once more when Python ends."""
-        with contextlib.suppress(OSError, ValueError):
-            descriptor = self.fileno()
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, descriptor)
-            os.close(nowhere)
 
 
 class Screen(Console):
@@ -91,7 +31,7 @@ class Screen(Console):
     """
 
     def __init__(self, stream: IO[str] | None, *, needed: bool) -> None:
-        file = _Stream(stream, needed=needed)
+        file = Stream(stream, needed=needed)
         terminal = file.isatty()
         super().__init__(
             file=file,  # type: ignore[arg-type]  # all that rich uses of a file
@@ -131,7 +71,7 @@ class Screen(Console):
             self.say(f"{'':{_INDENT}}{line}", style="dim", indent=2 * _INDENT)
 
     def on_broken_pipe(self) -> None:
-        """Nothing: `_Stream` has told already."""
+        """Nothing: `Stream` has told already."""
 
 
 def stdout() -> Screen:
@@ -142,11 +82,6 @@ def stdout() -> Screen:
 def stderr() -> Screen:
     """Where progress, errors and log events go. Never fails."""
     return Screen(sys.stderr, needed=False)
-
-
-def abandon_stdout() -> None:
-    """Write nothing more to standard output, of which something has failed."""
-    _Stream(sys.stdout, needed=False).abandon()
 
 
 class LogHandler(logging.Handler):

@@ -1,4 +1,4 @@
-"""`dataflare sign` and `dataflare verify`: signatures of plugins."""
+"""`dataflare sign`: sign a plugin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from dataflare.cli.output import by_the_way, printed_errors, write_json
 from dataflare.cli.screen import stdout
 from dataflare.errors import ConfigError
 from dataflare.security.atomic_files import write_atomically
-from dataflare.security.audit import utc_now
 from dataflare.security.keys import PrivateKey
 from dataflare.security.signatures import (
     add_signature,
@@ -23,13 +22,12 @@ from dataflare.security.signatures import (
     sign_file,
     signature_path,
 )
-from dataflare.security.trust import TrustPolicy
 from dataflare.user_files import read_component
 
-__all__ = ["sign_command", "verify_command"]
+__all__ = ["command"]
 
 
-def sign_command(
+def command(
     component: Annotated[Path, typer.Argument(help="A component (.wasm).", show_default=False)],
     key: Annotated[Path, typer.Option(help="The private key's file.", envvar="DATAFLARE_KEY", show_default=False)],
     name: Annotated[str, typer.Option(help="The plugin's name, where it has no manifest.", show_default=False)] = "",
@@ -78,39 +76,3 @@ def sign_command(
 
 def _say_signed(file: Path, name: str, version: str, key_ids: Iterable[str]) -> None:
     stdout().say(f"{file}: {name} {version}, signed by {', '.join(key_ids)}")
-
-
-def _say_good(file: Path, name: str, version: str, publishers: Iterable[str]) -> None:
-    stdout().say(f"{file}: {name} {version}, signed by {', '.join(publishers)}, is good")
-
-
-def verify_command(
-    component: Annotated[
-        Path, typer.Argument(help="A component (.wasm), its .sig file beside it.", show_default=False)
-    ],
-    trust: Annotated[
-        Path, typer.Option(help="Whose signatures are good (YAML).", envvar="DATAFLARE_TRUST", show_default=False)
-    ],
-    as_json: AsJson = False,
-) -> None:
-    """Verify a component's signature. Nothing of the component is compiled or run.
-
-    Exit codes: 0 it is good; 2 a file cannot be read or is wrong; 3 no component; 4 it is not good, and why.
-    """
-    with printed_errors(as_json=as_json):
-        verified = TrustPolicy.read(trust).verify_file(component, now=utc_now())
-        with by_the_way():
-            if as_json:
-                write_json(
-                    {
-                        "file": str(component),
-                        "name": verified.name,
-                        "version": verified.version,
-                        "digest": verified.digest,
-                        "publishers": list(verified.publishers),
-                        "keys": list(verified.key_ids),
-                        "signed_at": verified.signed_at.isoformat(),
-                    }
-                )
-            else:
-                _say_good(component, verified.name, verified.version, verified.publishers)

@@ -20,11 +20,11 @@ from dataflare.cli import app as application
 from dataflare.cli import faults, output, screen
 from dataflare.cli.screen import LogHandler
 from dataflare.cli.variables import gather_variables
+from dataflare.documents.reader import parse_document
+from dataflare.documents.variables import Variables
 from dataflare.errors import ConfigError, DataflareError, PluginError
 from dataflare.pipeline.config_schema import misfits
-from dataflare.pipeline.document import parse_document
 from dataflare.pipeline.specification import parse_specification
-from dataflare.pipeline.variables import Variables
 from dataflare.printable import printable
 from dataflare.security.audit import utc_now
 from dataflare.security.signatures import sign_file
@@ -289,7 +289,7 @@ def _raw_json(document: Any, **_: Any) -> str:
 
 
 MUTATIONS = [
-    Mutation("dataflare.pipeline.variables:SECRET_PREFIX", "\0", ("secret_as_a_variable_of_a_pipeline",)),
+    Mutation("dataflare.documents.variables:SECRET_PREFIX", "\0", ("secret_as_a_variable_of_a_pipeline",)),
     Mutation(
         "dataflare.cli.run:gather_variables", _with_environment, ("environment_read_by_a_pipeline_under_a_policy",)
     ),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import dataflare
-from dataflare.pipeline.document import parse_document
+from dataflare.documents.reader import parse_document
 from dataflare.pipeline.models import Pipeline
 from doc_pages import LANGUAGES_TO_RUN, ROOT, Block, Page, as_pattern, pages, parse, run_page
 

@@ -7,8 +7,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dataflare.documents.reader import MAX_BYTES, MAX_DEPTH, parse_document
 from dataflare.errors import ConfigError
-from dataflare.pipeline.document import MAX_BYTES, MAX_DEPTH, parse_document
 
 PLAIN = st.recursive(
     st.none()

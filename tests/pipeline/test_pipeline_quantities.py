@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflare.pipeline.quantities import parse_duration, parse_size
+from dataflare.documents.quantities import parse_duration, parse_size
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ import re
 import pytest
 
 from dataflare.cli.variables import gather_variables
+from dataflare.documents.reader import parse_document
+from dataflare.documents.variables import Variables
 from dataflare.errors import ConfigError
-from dataflare.pipeline.document import parse_document
 from dataflare.pipeline.specification import parse_specification
-from dataflare.pipeline.variables import Variables
 
 
 def parse(text: str, **values: str):

@@ -14,9 +14,9 @@ from dataflare.cli.figures import count
 from dataflare.cli.options import AsJson
 from dataflare.cli.output import printed_errors, write_json
 from dataflare.cli.screen import stdout
+from dataflare.documents.reader import parse_document
 from dataflare.errors import ConfigError
 from dataflare.pipeline.connectors import CONNECTORS
-from dataflare.pipeline.document import parse_document
 from dataflare.pipeline.readers import describe, guess_connector
 from dataflare.pipeline.reading.found import FoundSchema
 from dataflare.pipeline.reading.inputs import find_files

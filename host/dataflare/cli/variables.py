@@ -10,8 +10,8 @@ from typing import Annotated, Final, TypeAlias
 
 import typer
 
+from dataflare.documents.variables import NAME_PATTERN, SECRET_PREFIX, Variables
 from dataflare.errors import ConfigError
-from dataflare.pipeline.variables import NAME_PATTERN, SECRET_PREFIX, Variables
 from dataflare.user_files import read_file
 
 __all__ = ["EnvFiles", "Settings", "gather_variables"]

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from dataflare.data.columns import no_rows
+from dataflare.documents.models import Strict
 from dataflare.errors import ConfigError
 from dataflare.pipeline.connectors import ArrowRead, CsvRead, JsonlRead, ParquetRead, ReadNode
-from dataflare.pipeline.fields import Strict
 from dataflare.pipeline.readers import open_source
 from dataflare.runtime.destination import Destination
 from dataflare.runtime.plugin import Plugin

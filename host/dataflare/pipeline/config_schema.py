@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dataflare.pipeline.document import KeyPath
-from dataflare.pipeline.fields import shorten
+from dataflare.documents.models import shorten
+from dataflare.documents.reader import KeyPath
 
 __all__ = ["Misfit", "misfits"]
 

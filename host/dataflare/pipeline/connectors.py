@@ -10,8 +10,8 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from dataflare.data.schemas import SchemaError, parse_type
-from dataflare.pipeline.fields import FilePath, Input, Size, Strict
-from dataflare.pipeline.quantities import parse_size
+from dataflare.documents.models import FilePath, Input, Size, Strict
+from dataflare.documents.quantities import parse_size
 from dataflare.pipeline.reading.compression import Compression
 from dataflare.pipeline.reading.text import check_encoding
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataflare.capabilities.plugins import check_edges
+from dataflare.documents.models import nearest
+from dataflare.documents.reader import Document
 from dataflare.errors import ConfigError
 from dataflare.pipeline.connectors import ReadNode, WriteNode
-from dataflare.pipeline.document import Document
-from dataflare.pipeline.fields import nearest
 from dataflare.pipeline.models import Pipeline, PluginNode
 
 __all__ = ["check_calls", "check_graph"]

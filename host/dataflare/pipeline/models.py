@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Discriminator, Field, JsonValue, Tag
 from pydantic_core import PydanticCustomError
 
+from dataflare.documents.models import FilePath, Input, Name, Strict, nearest, shorten
 from dataflare.pipeline.connectors import (
     CONNECTORS,
     ArrowRead,
@@ -22,7 +23,6 @@ from dataflare.pipeline.connectors import (
     ReadNode,
     WriteNode,
 )
-from dataflare.pipeline.fields import FilePath, Input, Name, Strict, nearest, shorten
 from dataflare.pipeline.permissions import GrantsModel, LimitsModel
 
 __all__ = ["Node", "Pipeline", "PluginNode", "ViolationActions"]

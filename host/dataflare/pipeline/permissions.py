@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from dataflare.documents.models import Duration, FilePath, Name, Size, Strict
+from dataflare.documents.quantities import parse_duration, parse_size
 from dataflare.grants import DirectoryGrant, Grants, HttpGrant, Origin
 from dataflare.limits import Limits
-from dataflare.pipeline.fields import Duration, FilePath, Name, Size, Strict
-from dataflare.pipeline.quantities import parse_duration, parse_size
 
 __all__ = ["GrantsModel", "LimitsModel", "make_grants", "make_limits"]
 

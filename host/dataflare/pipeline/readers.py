@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from dataflare.data.guard.vetted import remember, vetted_columns
 from dataflare.data.shapes import DataFailure
+from dataflare.documents.models import nearest
 from dataflare.errors import ConfigError
 from dataflare.pipeline.connectors import ArrowRead, CsvRead, ExcelRead, JsonlRead, ParquetRead, ReadNode
 from dataflare.pipeline.failures import DataError
-from dataflare.pipeline.fields import nearest
 from dataflare.pipeline.reading.arrow_reader import read_arrow
 from dataflare.pipeline.reading.csv_reader import read_csv
 from dataflare.pipeline.reading.excel_reader import read_excel

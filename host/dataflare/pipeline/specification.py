@@ -13,16 +13,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from dataflare.documents.models import TAG_MARK, nearest, shorten
+from dataflare.documents.reader import Document, KeyPath, parse_document, read_document
+from dataflare.documents.variables import Variables
 from dataflare.errors import ConfigError
 from dataflare.grants import Grants
 from dataflare.limits import Limits
-from dataflare.pipeline.document import Document, KeyPath, parse_document, read_document
-from dataflare.pipeline.fields import TAG_MARK, nearest, shorten
 from dataflare.pipeline.graph import check_calls, check_graph
 from dataflare.pipeline.models import Pipeline, PluginNode
 from dataflare.pipeline.permissions import make_grants, make_limits
 from dataflare.pipeline.targets import check_targets
-from dataflare.pipeline.variables import Variables
 from dataflare.security.pipelines import PipelineFile
 from dataflare.user_files import as_path
 

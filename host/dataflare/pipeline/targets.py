@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
+from dataflare.documents.reader import Document
 from dataflare.errors import ConfigError
 from dataflare.pipeline.connectors import ReadNode, WriteNode
-from dataflare.pipeline.document import Document
 from dataflare.pipeline.models import Pipeline, PluginNode
 from dataflare.pipeline.reading.inputs import find_files
 

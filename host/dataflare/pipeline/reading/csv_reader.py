@@ -13,9 +13,9 @@ import pyarrow.csv as arrow_csv
 from pyarrow import types
 
 from dataflare.data.schemas import parse_type
+from dataflare.documents.quantities import parse_size
 from dataflare.pipeline.connectors import CsvReadOptions
 from dataflare.pipeline.failures import DataError
-from dataflare.pipeline.quantities import parse_size
 from dataflare.pipeline.reading.compression import Prefixed
 from dataflare.pipeline.reading.csv_records import CsvForm, DataBytes, NumberedLines, read_records
 from dataflare.pipeline.reading.found import FoundColumn, FoundSchema

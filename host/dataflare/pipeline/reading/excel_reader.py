@@ -17,10 +17,10 @@ import pyarrow as pa
 from pyarrow import types
 
 from dataflare.data.schemas import parse_type
+from dataflare.documents.quantities import parse_size
 from dataflare.errors import ConfigError
 from dataflare.pipeline.connectors import ExcelReadOptions
 from dataflare.pipeline.failures import DataError
-from dataflare.pipeline.quantities import parse_size
 from dataflare.pipeline.reading.found import FoundColumn, FoundSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
 

@@ -14,9 +14,9 @@ from dataflare.data.batches import MAX_BATCH_BYTES
 from dataflare.data.json_reader import decode_json_lines
 from dataflare.data.schemas import parse_type
 from dataflare.data.shapes import DataFailure
+from dataflare.documents.quantities import parse_size
 from dataflare.pipeline.connectors import JsonlReadOptions
 from dataflare.pipeline.failures import DataError
-from dataflare.pipeline.quantities import parse_size
 from dataflare.pipeline.reading.found import FoundColumn, FoundSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
 from dataflare.pipeline.reading.json_numbers import (

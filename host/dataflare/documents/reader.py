@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import yaml
 
+from dataflare.documents.variables import Variables
 from dataflare.errors import ConfigError
-from dataflare.pipeline.variables import Variables
 from dataflare.user_files import read_file
 
 __all__ = ["MAX_BYTES", "MAX_DEPTH", "Document", "KeyPath", "parse_document", "read_document"]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from dataflare.pipeline.quantities import DURATION_PATTERN, SIZE_PATTERN, parse_duration, parse_size
+from dataflare.documents.quantities import DURATION_PATTERN, SIZE_PATTERN, parse_duration, parse_size
 
 __all__ = ["TAG_MARK", "Duration", "FilePath", "Input", "Name", "Size", "Strict", "nearest", "shorten"]
 

@@ -25,11 +25,11 @@ from dataflare.cli.app import app
 from dataflare.data.expressions.registry import Function, Option
 from dataflare.data.expressions.relations import AGGREGATES
 from dataflare.data.expressions.table import TOPICS
+from dataflare.documents.models import StrictModel
 from dataflare.pipeline.specification import json_schema
 from dataflare.runtime.plugin import Plugin
 from dataflare.security.access import ACTIONS, DEFAULT_ROLES, AccessDocument
 from dataflare.security.commands import COMMANDS
-from dataflare.security.fields import StrictModel
 from dataflare.security.manifest import Manifest
 from dataflare.security.policy import PolicyDocument
 from dataflare.security.trust import TrustDocument

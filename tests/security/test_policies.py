@@ -144,37 +144,38 @@ def test_absent_file_is_a_config_error(tmp_path):
     [
         ("", 1, "is empty", ""),
         ("version: 1\nplugins: [", 2, "is not YAML", ""),
-        ("version: 2", 1, "version: Input should be 1", ""),
+        ("version: 2", 1, "version: 2 is not one of 1", ""),
         ("plugins: {}", 1, "version is missing", ""),
-        ("version: 1\nplugin: {}", 2, "no key 'plugin'", "did you mean 'plugins'?"),
-        ("version: 1\nplugins:\n  p:\n    grnts: {}", 4, "no key 'grnts' in plugins.p", "did you mean 'grants'?"),
+        ("version: 1\nplugin: {}", 2, "plugin: unknown key", "did you mean 'plugins'?"),
+        ("version: 1\nplugins:\n  p:\n    grnts: {}", 4, "plugins.p.grnts: unknown key", "did you mean 'grants'?"),
         (
             "version: 1\nplugins:\n  p:\n    pipelines:\n      n:\n        grants:\n          secret: [a]",
             7,
-            "no key 'secret' in plugins.p.pipelines.n.grants",
+            "plugins.p.pipelines.n.grants.secret: unknown key",
             "did you mean 'secrets'?",
         ),
         (
             'version: 1\nplugins:\n  p:\n    grants:\n      http:\n        "https://a":\n          method: [GET]',
             7,
-            "no key 'method'",
+            "method: unknown key",
             "did you mean 'methods'?",
         ),
-        ("version: 1\nplugins:\n  p: {}\n  q: {}\n  p: {}", 5, "the key 'p' is there already, in line 3", ""),
-        ("version: 1\nplugins: &a {}", 2, "version", None),
-        ("version: 1\nplugins:\n  p: &a {}\n  q: *a", 4, "aliases", "write the value out"),
+        ("version: 1\nplugins:\n  p: {}\n  q: {}\n  p: {}", 5, "the key 'p' is there twice, first in line 3", ""),
+        ("version: 1\nplugins: &a {}", 2, "the anchor &a", "leave it out"),
+        ("version: 1\nplugins:\n  p: {}\n  q: *a", 4, "the alias *a", "write the value out"),
         ("version: 1\nplugins: !!python/object:os.system {}", 2, "tag", ""),
-        ("version: 1\nplugins: {no: {}}", 2, "a key is no text", "put it into quotes"),
+        ("version: 1\nplugins: {no: {grnts: {}}}", 2, "plugins.no.grnts: unknown key", "'grants'"),
+        ("version: 1\nplugins: {true: {}}", 2, "is not a text", "put it into quotes"),
         ("version: 010\nplugins: {}", 1, "more than one way", "put a text into quotes"),
-        ("version: 1\n---\nversion: 1", 2, "is not YAML", ""),
-        ("version: 1\nplugins: {p: {versions: 1.2}}", 2, "valid string", ""),
+        ("version: 1\n---\nversion: 1", 2, "a second document begins", ""),
+        ("version: 1\nplugins: {p: {versions: 1.2}}", 2, "give a text", ""),
         ('version: 1\nplugins: {p: {versions: "1.x"}}', 2, "'1.x' is no bound", ""),
-        ('version: 1\nplugins: {p: {digests: ["sha256:12"]}}', 2, "match pattern", ""),
-        ("version: 1\nplugins: {p: {digests: []}}", 2, "at least 1", ""),
-        ("version: 1\nplugins:\n  '*': {}", 3, "match pattern", ""),
+        ('version: 1\nplugins: {p: {digests: ["sha256:12"]}}', 2, "is not of the form", ""),
+        ("version: 1\nplugins: {p: {digests: []}}", 2, "give at least one", ""),
+        ("version: 1\nplugins:\n  '*': {}", 3, "is not of the form", ""),
         ("version: 1\nplugins: {p: {grants: {interfaces: ['*']}}}", 2, "no interface '*'", ""),
         ("version: 1\nplugins: {p: {grants: {interfaces: [files]}}}", 2, "under 'directories'", ""),
-        ("version: 1\nplugins: {p: {grants: {secrets: any}}}", 2, "secrets: write a list", ""),
+        ("version: 1\nplugins: {p: {grants: {secrets: any}}}", 2, "secrets: give a list", ""),
         ("version: 1\nplugins: {p: {grants: {http: {'https://*': {methods: [GET]}}}}}", 2, "no host name", ""),
         ("version: 1\nplugins: {p: {grants: {http: {'https://a': {}}}}}", 2, "methods is missing", ""),
         ("version: 1\nplugins: {p: {grants: {http: {'https://a': {methods: ['*']}}}}}", 2, "methods", ""),
@@ -193,15 +194,11 @@ def test_absent_file_is_a_config_error(tmp_path):
             "'read' or 'write'",
             "",
         ),
-        ("version: 1\nplugins: {p: {grants: {limits: {memory_bytes: 1e9}}}}", 2, "valid integer", ""),
+        ("version: 1\nplugins: {p: {grants: {limits: {memory_bytes: 1e9}}}}", 2, "give a whole number", ""),
         ("version: 1\nplugins: {p: {grants: {limits: {memory_bytes: 0}}}}", 2, "greater than or equal to 1", ""),
     ],
 )
 def test_wrong_policy_is_refused_with_file_line_and_hint(text, where, message, hint):
-    if hint is None:
-        # An anchor that nobody refers to changes nothing.
-        assert Policy.parse(text).document.plugins == {}
-        return
     with pytest.raises(ConfigError) as caught:
         Policy.parse(text, source="p.yaml")
     assert caught.value.where == f"p.yaml:{where}"
@@ -213,7 +210,7 @@ def test_all_problems_are_told_with_their_lines():
     with pytest.raises(ConfigError) as caught:
         Policy.parse("version: 1\nplugins:\n  p:\n    grnts: {}\n  q:\n    pipeline: {}", source="p.yaml")
     assert caught.value.where == "p.yaml:4"
-    assert "p.yaml:6: there is no key 'pipeline'" in caught.value.message
+    assert "p.yaml:6: plugins.q.pipeline: unknown key" in caught.value.message
 
 
 def test_secret_written_where_its_name_belongs_is_not_shown():

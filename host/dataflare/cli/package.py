@@ -11,6 +11,8 @@ from dataflare.cli.figures import byte_count
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
 from dataflare.cli.output import by_the_way, printed_errors, write_json
 from dataflare.cli.screen import stdout
+from dataflare.documents.models import validate_document
+from dataflare.documents.reader import read_document
 from dataflare.errors import ConfigError
 from dataflare.limits import Limits
 from dataflare.runtime.host import Host
@@ -19,7 +21,6 @@ from dataflare.runtime.results import Metadata
 from dataflare.security.atomic_files import write_atomically
 from dataflare.security.capability import Capability, needed_by_imports
 from dataflare.security.manifest import Manifest, component_digest, embed
-from dataflare.security.yaml_source import parse_yaml, read_text
 from dataflare.user_files import read_component
 
 __all__ = ["command"]
@@ -46,7 +47,7 @@ def command(
     Exit codes: 0 written; 1 its metadata could not be had; 2 the manifest is wrong or does not fit; 3 no plugin.
     """
     with printed_errors(as_json=as_json), Host(cache_dir=compiled_folder(cache_dir)) as host:
-        wanted = parse_yaml(read_text(manifest), Manifest, name=str(manifest))
+        wanted = validate_document(read_document(manifest), Manifest)
         inspection = host.inspect(component)
         metadata = None if static or inspection.kind is None else host.metadata(component, limits=_LIMITS)
         problems = misfits(wanted, inspection, metadata)

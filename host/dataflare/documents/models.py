@@ -1,24 +1,98 @@
-"""What the models of a pipeline's YAML are made of."""
+"""Models of what people write, and the one translation of what is wrong with it into file, line, key and hint."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import Annotated, Any
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, Tag, ValidationError
 
-from dataflare.documents.quantities import DURATION_PATTERN, SIZE_PATTERN, parse_duration, parse_size
+from dataflare.documents.reader import Document, KeyPath
+from dataflare.errors import ConfigError
 
-__all__ = ["TAG_MARK", "Duration", "FilePath", "Input", "Name", "Size", "Strict", "nearest", "shorten"]
+__all__ = [
+    "FilePath",
+    "Frozen",
+    "FrozenSet",
+    "Name",
+    "StrictModel",
+    "describe_problems",
+    "json_schema_of",
+    "nearest",
+    "shorten",
+    "validate_document",
+]
 
-TAG_MARK = "|"
-"""What the names of a union's members begin with, to be told from keys in the paths of pydantic's errors."""
+_SHOWN: Final = 6
+_KEY_CHARACTERS: Final = 100
+_HIDDEN: Final = "secrets"
+"""Below this key values are never shown: somebody may have written a secret where its name belongs."""
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class StrictModel(BaseModel):
+    """A mapping with known keys only, whose values are what they are (no text becomes a number), never changed."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+"""The name of a node, plugin, directory, secret and the like."""
+
+FilePath = Annotated[
+    str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$", description="Relative to this file.")
+]
+
+Frozen = Annotated[
+    Mapping[_Key, _Value], AfterValidator(lambda value: MappingProxyType(dict(value))), PlainSerializer(dict)
+]
+"""A mapping that stays as it was validated."""
+
+# Not strict: documents have lists, no sets. What is in them is as strict as everything else.
+FrozenSet = Annotated[frozenset[_Value], Field(strict=False), PlainSerializer(sorted)]
+"""A set, written as a list."""
+
+
+def validate_document(document: Document, model: type[_Model]) -> _Model:
+    """Fit a document to a model.
+
+    Raises:
+        ConfigError: It does not fit. `where` is `file:line` of the first problem, which is the message; up to five
+            others follow it, a line each.
+    """
+    try:
+        return model.model_validate(document.value)
+    except ValidationError as error:
+        found = sorted(_located(error, document.value), key=lambda each: document.line(each[0]))
+        told = [(document.where(path), *_sentence(path, each, model)) for path, each in found[:_SHOWN]]
+        (where, what, hint), *others = told
+        what += "".join(f"\n{place}: {other}{f' ({note})' if note else ''}" for place, other, note in others)
+        if len(found) > _SHOWN:
+            what += f"\nand {len(found) - _SHOWN} more"
+        raise ConfigError(what, where=where, hint=hint) from error
+
+
+def describe_problems(error: ValidationError, model: type[BaseModel], value: Any) -> str:
+    """Say in one line what is wrong with a value that is not a document: the first problems, and how many there are."""
+    found = _located(error, value)
+    told = [_sentence(path, each, model) for path, each in found[:_SHOWN]]
+    text = "; ".join(f"{what}{f' ({hint})' if hint else ''}" for what, hint in told)
+    return f"{text}; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else text
+
+
+def json_schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Make the JSON Schema (2020-12) of a document, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
 
 
 def shorten(value: Any) -> str:
-    """Write a value of the YAML for a message."""
+    """Write a value of a document for a message."""
     text = "null" if value is None else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -26,53 +100,117 @@ def shorten(value: Any) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """Name the known word that is most like a wrong one, for a hint: `did you mean 'input'?`; else list them all."""
     words = sorted(known)
-    if found := difflib.get_close_matches(name, words, n=1):
+    # No name is that long, and comparing takes time by the product of the lengths.
+    if found := difflib.get_close_matches(name[:_KEY_CHARACTERS], words, n=1):
         return f"did you mean {found[0]!r}?"
     return f"known are {', '.join(words)}" if words else "there is none"
 
 
-class Strict(BaseModel):
-    """A mapping with known keys only, whose values are what they are: no text becomes a number."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_keys(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            for key in value:
-                if key not in cls.model_fields:
-                    context = {"key": str(key), "hint": nearest(str(key), cls.model_fields)}
-                    raise PydanticCustomError("unknown_key", "unknown key {key}", context)
-        return value
+def _located(error: ValidationError, value: Any) -> list[tuple[KeyPath, Any]]:
+    """Every problem and its keys, unknown keys first."""
+    entries = [(_key_path(each, value), each) for each in error.errors(include_url=False)]
+    unknown = {path[:-1] for path, each in entries if each["type"] == "extra_forbidden"}
+    # What is missing beside an unknown key may be what that key was to say.
+    entries = [(path, each) for path, each in entries if each["type"] != "missing" or path[:-1] not in unknown]
+    return sorted(entries, key=lambda entry: entry[1]["type"] != "extra_forbidden")
 
 
-def _as_size(value: Any) -> str:
-    return _quantity(value, parse_size, "256MiB")
+def _key_path(problem: Any, value: Any) -> KeyPath:
+    """Leave out of pydantic's path what is not in the document: the name of a union's member, the mark of a key."""
+    path: list[str | int] = []
+    *_, last = problem["loc"] or ("",)
+    for part in problem["loc"]:
+        held = _holds(value, part)
+        if held:
+            value = value[part]
+        if held or (problem["type"] == "missing" and part is last):
+            path.append(part)
+    key = problem.get("ctx", {}).get("key")
+    return tuple(path) if key is None else (*path, key)
 
 
-def _as_duration(value: Any) -> str:
-    return _quantity(value, parse_duration, "30s")
+def _holds(value: Any, part: str | int) -> bool:
+    if isinstance(value, Mapping):
+        return part in value
+    return isinstance(value, list | tuple) and isinstance(part, int) and part < len(value)
 
 
-def _quantity(value: Any, parse: Any, example: str) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        raise PydanticCustomError(
-            "quantity", "{value} has no unit", {"value": value, "hint": f"write such as {example}"}
-        )
-    if not isinstance(value, str):
-        raise PydanticCustomError("quantity", "give a text such as {example}", {"example": example})
-    try:
-        parse(value)
-    except ValueError as error:
-        raise PydanticCustomError("quantity", "{why}", {"why": str(error)}) from error
-    return value
+_WANTED: Final = {
+    "bool_type": "give true or false",
+    "dict_type": "give a mapping",
+    "float_type": "give a number",
+    "frozen_set_type": "give a list",
+    "int_from_float": "give a whole number",
+    "int_type": "give a whole number",
+    "list_type": "give a list",
+    "mapping_type": "give a mapping",
+    "model_type": "give a mapping",
+    "string_type": "give a text",
+    "too_short": "give at least one",
+    "tuple_type": "give a list",
+}
 
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
-FilePath = Annotated[
-    str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$", description="Relative to this file.")
-]
-Size = Annotated[str, BeforeValidator(_as_size), Field(pattern=SIZE_PATTERN, examples=["256MiB"])]
-Duration = Annotated[str, BeforeValidator(_as_duration), Field(pattern=DURATION_PATTERN, examples=["30s"])]
-Input = Annotated[Name, Field(description="The node whose rows this one takes.")]
+def _sentence(path: KeyPath, problem: Any, model: type[BaseModel]) -> tuple[str, str]:
+    """What is wrong, and a hint."""
+    keys = ".".join(str(part)[:_KEY_CHARACTERS] for part in path)
+    if problem["type"] == "missing":
+        return f"{keys} is missing", ""
+    if problem["type"] == "extra_forbidden":
+        return f"{keys}: unknown key", nearest(str(path[-1]), _known_keys(model, problem["loc"][:-1]))
+    what = _describe(problem, hidden=_HIDDEN in path)
+    return f"{keys}: {what}" if keys else what, str(problem.get("ctx", {}).get("hint", ""))
+
+
+def _describe(problem: Any, *, hidden: bool) -> str:
+    kind, context = problem["type"], problem.get("ctx", {})
+    shown = "this" if hidden else shorten(problem["input"])
+    if kind in _WANTED:
+        return f"{_WANTED[kind]}, not {shown}"
+    if kind == "literal_error":
+        return f"{shown} is not one of {context['expected']}"
+    if kind == "string_pattern_mismatch":
+        return f"{shown} is not of the form {context['pattern']}"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    bare = message.removeprefix("Input should be ").removeprefix("String should ")
+    return message if bare == message else f"{shown}: it should be {bare}"
+
+
+def _known_keys(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
+    """The keys of the model at a path of pydantic; none where the path leads to something else."""
+    candidates: list[Any] = [model]
+    for part in path:
+        candidates = list(_step(candidates, part))
+    models = [each for each in _members(candidates) if isinstance(each, type) and issubclass(each, BaseModel)]
+    return sorted({key for each in models for key in each.model_fields})
+
+
+def _step(annotations: Iterable[Any], part: str | int) -> Iterator[Any]:
+    tagged = [each for each in _members(annotations, tag=str(part)) if each is not None]
+    if tagged:
+        yield from tagged
+        return
+    for each in _members(annotations):
+        if isinstance(each, type) and issubclass(each, BaseModel):
+            field = each.model_fields.get(str(part))
+            if field is not None:
+                yield field.annotation
+        elif arguments := get_args(each):
+            # A mapping or a list: the last argument is what its values are.
+            yield arguments[-1]
+
+
+def _members(annotations: Iterable[Any], *, tag: str | None = None) -> Iterator[Any]:
+    """The types that an annotation may stand for; with `tag`, only the member of a union that has it."""
+    for annotation in annotations:
+        inner = annotation
+        tags = set()
+        while get_origin(inner) is Annotated:
+            inner, *metadata = get_args(inner)
+            tags |= {each.tag for each in metadata if isinstance(each, Tag)}
+        if tag is not None and tag in tags:
+            yield inner
+        elif get_origin(inner) in (Union, types.UnionType):
+            yield from _members(get_args(inner), tag=tag)
+        elif tag is None and inner is not type(None):
+            yield inner

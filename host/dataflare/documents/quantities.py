@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Annotated, Any, Final
 
-__all__ = ["DURATION_PATTERN", "SIZE_PATTERN", "parse_duration", "parse_size"]
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+__all__ = ["Duration", "Size", "parse_duration", "parse_size"]
 
 _SIZE_UNITS: Final = {
     "B": 1,
@@ -18,19 +21,19 @@ _SIZE_UNITS: Final = {
 }
 _DURATION_UNITS: Final = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 
-SIZE_PATTERN: Final = r"^[0-9]{1,15} ?(B|kB|MB|GB|KiB|MiB|GiB)$"
-DURATION_PATTERN: Final = r"^[0-9]{1,15}(\.[0-9]{1,9})? ?(ms|s|min|h)$"
+_SIZE_PATTERN: Final = r"^[0-9]{1,15} ?(B|kB|MB|GB|KiB|MiB|GiB)$"
+_DURATION_PATTERN: Final = r"^[0-9]{1,15}(\.[0-9]{1,9})? ?(ms|s|min|h)$"
 
 
 def parse_size(text: str) -> int:
     """Read a size such as `256MiB`; returns bytes.
 
     Raises:
-        ValueError: The text is no size; the message says what one looks like.
+        ValueError: The text is not a size; the message says what one looks like.
     """
-    match = re.fullmatch(SIZE_PATTERN.strip("^$"), text, re.ASCII)
+    match = re.fullmatch(_SIZE_PATTERN.strip("^$"), text, re.ASCII)
     if match is None:
-        raise ValueError(f"{_shorten(text)} is no size: write a whole number and B, KiB, MiB, GiB, kB, MB or GB")
+        raise ValueError(f"{_shorten(text)} is not a size: write a whole number and B, KiB, MiB, GiB, kB, MB or GB")
     unit = match.group(1)
     return int(text[: -len(unit)]) * _SIZE_UNITS[unit]
 
@@ -39,14 +42,39 @@ def parse_duration(text: str) -> float:
     """Read a duration such as `30s` or `1.5min`; returns seconds.
 
     Raises:
-        ValueError: The text is no duration; the message says what one looks like.
+        ValueError: The text is not a duration; the message says what one looks like.
     """
-    match = re.fullmatch(DURATION_PATTERN.strip("^$"), text, re.ASCII)
+    match = re.fullmatch(_DURATION_PATTERN.strip("^$"), text, re.ASCII)
     if match is None:
-        raise ValueError(f"{_shorten(text)} is no duration: write a number and ms, s, min or h")
+        raise ValueError(f"{_shorten(text)} is not a duration: write a number and ms, s, min or h")
     unit = match.group(2)
     return float(text[: -len(unit)]) * _DURATION_UNITS[unit]
 
 
 def _shorten(text: str) -> str:
     return repr(text if len(text) <= 40 else text[:37] + "...")
+
+
+def _as_size(value: Any) -> str:
+    return _quantity(value, parse_size, "256MiB")
+
+
+def _as_duration(value: Any) -> str:
+    return _quantity(value, parse_duration, "30s")
+
+
+def _quantity(value: Any, parse: Any, example: str) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        context = {"value": value, "hint": f"write such as {example}"}
+        raise PydanticCustomError("quantity", "{value} has no unit", context)
+    if not isinstance(value, str):
+        raise PydanticCustomError("quantity", "give a text such as {example}", {"example": example})
+    try:
+        parse(value)
+    except ValueError as error:
+        raise PydanticCustomError("quantity", "{why}", {"why": str(error)}) from error
+    return value
+
+
+Size = Annotated[str, BeforeValidator(_as_size), Field(pattern=_SIZE_PATTERN, examples=["256MiB"])]
+Duration = Annotated[str, BeforeValidator(_as_duration), Field(pattern=_DURATION_PATTERN, examples=["30s"])]

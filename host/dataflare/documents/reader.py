@@ -1,8 +1,9 @@
 """YAML as plain values, each with its line; only the part of YAML that means one thing to everybody.
 
-Scalars follow the core schema of YAML 1.2: `no` and `2013-01-01` are texts, `010` is ten. Refused, with the line:
-anchors and aliases, tags, merge keys, repeated keys, keys that are no texts, numbers that neither JSON nor 64 bits can
-hold, several documents, nesting beyond `MAX_DEPTH`, files beyond `MAX_BYTES`.
+Scalars follow the core schema of YAML 1.2: `no` and `2013-01-01` are texts, `1e3` is a number. Refused, with the line:
+anchors and aliases, tags, merge keys, repeated keys, keys that are not texts, numbers that YAML 1.1 and 1.2 read as
+different ones (`010`) or that neither JSON nor 64 bits can hold, several documents, nesting beyond `MAX_DEPTH`, files
+beyond `MAX_BYTES`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dataflare.user_files import read_file
 __all__ = ["MAX_BYTES", "MAX_DEPTH", "Document", "KeyPath", "parse_document", "read_document"]
 
 MAX_BYTES: Final = 2**20
-MAX_DEPTH: Final = 64
+MAX_DEPTH: Final = 32
 
 KeyPath = tuple[str | int, ...]
 """The keys and the positions that lead to a value."""
@@ -33,6 +34,7 @@ _NULL = re.compile(r"null|Null|NULL|~|")
 _TRUE = re.compile(r"true|True|TRUE")
 _FALSE = re.compile(r"false|False|FALSE")
 _INTEGER = re.compile(r"[-+]?[0-9]+", re.ASCII)
+_LEADING_ZERO = re.compile(r"[-+]?0[0-9]+", re.ASCII)
 _OCTAL = re.compile(r"0o[0-7]+")
 _HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
@@ -83,65 +85,81 @@ def read_document(file: Path, *, name: str = "", variables: Variables | None = N
         raise ConfigError(error.message.removeprefix(f"{file}: "), where=name, hint=error.hint) from error
 
 
-def parse_document(data: bytes, *, name: str, variables: Variables | None = None) -> Document:
+def parse_document(data: bytes | str, *, name: str, variables: Variables | None = None) -> Document:
     """Parse YAML.
 
     Args:
-        data: UTF-8, with a byte order mark or without.
+        data: UTF-8, with a byte order mark or without; or a text.
         name: What errors call the document: the file's name.
         variables: What `${NAME}` stands for; `None` leaves it as it is. A plain scalar that is one variable and nothing
             else is what its value would be in its place (`10` a number); in quotes, or beside other text, it is a text.
 
     Raises:
-        ConfigError: It is no YAML, or has a part that is refused; `where` is `name:line`.
+        ConfigError: It is not YAML, or has a part that is refused; `where` is `name:line`.
     """
+    if isinstance(data, str):
+        data = data.encode("utf-8", "surrogatepass")
     if len(data) > MAX_BYTES:
-        raise ConfigError(f"is longer than {MAX_BYTES} bytes", where=name)
+        raise ConfigError(f"is longer than {MAX_BYTES} bytes", where=f"{name}:1")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError("is not UTF-8", where=f"{name}:{line}") from error
-    return replace(_Parser(text, name, variables).parse(), digest=f"sha256:{sha256(data).hexdigest()}")
+    document = _parse(text, name, variables)
+    return replace(document, digest=f"sha256:{sha256(data).hexdigest()}")
+
+
+def _parse(text: str, name: str, variables: Variables | None) -> Document:
+    # libyaml is some twenty times faster. What it refuses, PyYAML's own parser reads: it has the better messages, and
+    # takes the two escapes by which JSON writes some characters.
+    if yaml.__with_libyaml__:
+        try:
+            return _Parser(text, name, variables and variables.again(), yaml.CSafeLoader).parse()
+        except (yaml.YAMLError, ValueError, OverflowError):
+            pass
+    try:
+        return _Parser(text, name, variables, yaml.SafeLoader).parse()
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        what = f"the character U+{error.character:04X} is not allowed"
+        raise ConfigError(what, where=f"{name}:{line}") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = " ".join(filter(None, [error.context, error.problem]))
+        # PyYAML counts lines that end in ways which editors do not know, so that this one may be behind the last.
+        source = "".join(text.split("\n")[mark.line : mark.line + 1]) if mark else ""
+        hint = 'within { } and [ ], put a variable into quotes: "${NAME}"' if "${" in source else ""
+        where = f"{name}:{mark.line + 1 if mark else 1}"
+        raise ConfigError(f"is not YAML: {problem}", where=where, hint=hint) from error
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        # What PyYAML lets through from Python, such as a \U escape beyond Unicode.
+        raise ConfigError(f"is not YAML: {error}", where=f"{name}:1") from error
 
 
 class _Parser:
     """Builds values from the events of one document."""
 
-    def __init__(self, text: str, name: str, variables: Variables | None) -> None:
+    def __init__(self, text: str, name: str, variables: Variables | None, loader: Any) -> None:
         self._text = text
+        self._loader = loader
         self._name = name
         self._variables = variables
         self._lines: dict[KeyPath, int] = {}
         self._events: Iterator[Any] = iter(())
 
     def parse(self) -> Document:
-        try:
-            # Events, not nodes: what is refused is refused before anything is built of it.
-            self._events = iter(yaml.parse(self._text, Loader=yaml.SafeLoader))
-            self._next()  # the stream begins
-            begin = self._next()
-            if not isinstance(begin, yaml.DocumentStartEvent):
-                raise ConfigError("there is nothing in it", where=self._name)
-            value = self._value(self._next(), ())
-            self._next()  # the document ends
-            more = self._next()
-            if isinstance(more, yaml.DocumentStartEvent):
-                raise self._refused(more, "a second document begins", hint="write one document in a file")
-        except yaml.reader.ReaderError as error:
-            line = self._text.count("\n", 0, error.position) + 1
-            what = f"the character U+{error.character:04X} is not allowed"
-            raise ConfigError(what, where=f"{self._name}:{line}") from error
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            problem = " ".join(filter(None, [error.context, error.problem]))
-            where = self._name if mark is None else f"{self._name}:{mark.line + 1}"
-            source = "" if mark is None else self._text.split("\n")[mark.line]
-            hint = 'within { } and [ ], put a variable into quotes: "${NAME}"' if "${" in source else ""
-            raise ConfigError(f"is no YAML: {problem}", where=where, hint=hint) from error
-        except (yaml.YAMLError, ValueError, OverflowError) as error:
-            # What PyYAML lets through from Python, such as a \U escape beyond Unicode.
-            raise ConfigError(f"is no YAML: {error}", where=self._name) from error
+        # Events, not nodes: what is refused is refused before anything is built of it.
+        self._events = iter(yaml.parse(self._text, Loader=self._loader))
+        self._next()  # the stream begins
+        begin = self._next()
+        if not isinstance(begin, yaml.DocumentStartEvent):
+            raise ConfigError("is empty", where=f"{self._name}:1")
+        value = self._value(self._next(), ())
+        self._next()  # the document ends
+        more = self._next()
+        if isinstance(more, yaml.DocumentStartEvent):
+            raise self._refused(more, "a second document begins", hint="write one document in a file")
         return Document(self._name, value, self._lines)
 
     def _next(self) -> Any:
@@ -176,7 +194,7 @@ class _Parser:
             key = self._key(event)
             if key in values:
                 first = self._lines[(*path, key)]
-                raise self._refused(event, f"the key {key!r} is there twice, first in line {first}")
+                raise self._refused(event, f"the key {_shorten(key)!r} is there twice, first in line {first}")
             self._lines[(*path, key)] = event.start_mark.line + 1
             values[key] = self._value(self._next(), (*path, key))
         return values
@@ -184,11 +202,11 @@ class _Parser:
     def _key(self, event: Any) -> str:
         self._check_plain(event)
         if not isinstance(event, yaml.ScalarEvent):
-            raise self._refused(event, "a key that is no text")
+            raise self._refused(event, "a key that is not a text", hint="put it into quotes")
         key = self._scalar(event)
         if not isinstance(key, str):
-            raise self._refused(event, f"the key {event.value!r} is no text", hint=f'write "{event.value}"')
-        if key == "<<" and event.style is None:
+            raise self._refused(event, f"the key {_shorten(event.value)!r} is not a text", hint="put it into quotes")
+        if key == "<<" and not event.style:
             raise self._refused(event, "a merge key <<", hint="write the keys out")
         return key
 
@@ -212,7 +230,7 @@ class _Parser:
             except UnicodeDecodeError as error:
                 hint = "write the character itself"
                 raise self._refused(event, "half of a surrogate pair", hint=hint) from error
-        if event.style is not None:
+        if event.style:
             return text
         if _NULL.fullmatch(text):
             return None
@@ -220,6 +238,9 @@ class _Parser:
             return True
         if _FALSE.fullmatch(text):
             return False
+        if _LEADING_ZERO.fullmatch(text):
+            what = f"the number {_shorten(text)} can be read in more than one way"
+            raise self._refused(event, what, hint="put a text into quotes; write a number without leading zeros")
         for pattern, base in ((_INTEGER, 10), (_OCTAL, 8), (_HEXADECIMAL, 16)):
             if pattern.fullmatch(text):
                 return self._integer(event, base)

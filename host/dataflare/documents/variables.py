@@ -37,6 +37,10 @@ class Variables:
     hidden: str = ""
     _left: int = _MAX_CHARACTERS
 
+    def again(self) -> Variables:
+        """The same variables, of which nothing was used yet."""
+        return Variables(self.values, self.hidden)
+
     def expand(self, text: str) -> tuple[str, bool]:
         """Put the values in.
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from dataflare.data.columns import no_rows
-from dataflare.documents.models import Strict
+from dataflare.documents.models import StrictModel
 from dataflare.errors import ConfigError
 from dataflare.pipeline.connectors import ArrowRead, CsvRead, JsonlRead, ParquetRead, ReadNode
 from dataflare.pipeline.readers import open_source
@@ -29,7 +29,7 @@ __all__ = ["Measurement", "SizeSample", "measure", "read_rows", "synthetic_batch
 
 _SIZES: Final = (1, 100, 1_000, 10_000, 100_000, 1_000_000)
 _MIN_ROUNDS: Final = 3
-_READERS: Final[dict[str, type[Strict]]] = {
+_READERS: Final[dict[str, type[StrictModel]]] = {
     "csv": CsvRead,
     "jsonl": JsonlRead,
     "parquet": ParquetRead,

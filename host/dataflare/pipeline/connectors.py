@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from dataflare.data.schemas import SchemaError, parse_type
-from dataflare.documents.models import FilePath, Input, Size, Strict
-from dataflare.documents.quantities import parse_size
+from dataflare.documents.models import FilePath, Name, StrictModel, shorten
+from dataflare.documents.quantities import Size, parse_size
 from dataflare.pipeline.reading.compression import Compression
 from dataflare.pipeline.reading.text import check_encoding
 
@@ -24,6 +24,7 @@ __all__ = [
     "CsvWrite",
     "ExcelRead",
     "ExcelReadOptions",
+    "Input",
     "JsonlRead",
     "JsonlWrite",
     "ParquetRead",
@@ -49,6 +50,16 @@ _OTHER_NAMES = {
     **dict.fromkeys(("bytes", "blob"), "binary"),
 }
 """What other systems call types, and what they are here."""
+
+
+def _one_input(value: Any) -> Any:
+    if isinstance(value, list):
+        context = {"value": shorten(value), "hint": "a node has one input"}
+        raise PydanticCustomError("input", "give a text, not {value}", context)
+    return value
+
+
+Input = Annotated[Name, BeforeValidator(_one_input), Field(description="The node whose rows this one takes.")]
 
 
 def _check_type(name: str) -> str:
@@ -122,7 +133,7 @@ Sample = Annotated[
 ]
 
 
-class CsvReadOptions(Strict):
+class CsvReadOptions(StrictModel):
     """How to read CSV."""
 
     batch_rows: BatchRows = 65_536
@@ -165,7 +176,7 @@ class CsvReadOptions(Strict):
         return self
 
 
-class JsonlReadOptions(Strict):
+class JsonlReadOptions(StrictModel):
     """How to read JSON Lines, or one JSON array of objects."""
 
     batch_rows: BatchRows = 65_536
@@ -182,13 +193,13 @@ class JsonlReadOptions(Strict):
         return self
 
 
-class BatchOptions(Strict):
+class BatchOptions(StrictModel):
     """How to read a file that carries its types."""
 
     batch_rows: BatchRows = 65_536
 
 
-class ExcelReadOptions(Strict):
+class ExcelReadOptions(StrictModel):
     """How to read a sheet of an Excel workbook."""
 
     batch_rows: BatchRows = 65_536
@@ -202,30 +213,30 @@ class ExcelReadOptions(Strict):
     max_expanded: Size = Field(default="512MiB", description="How large the workbook may be once it is expanded.")
 
 
-class CsvWriteOptions(Strict):
+class CsvWriteOptions(StrictModel):
     """How to write CSV."""
 
     delimiter: Annotated[Mark, AfterValidator(_check_delimiter)] = ","
 
 
-class NoOptions(Strict):
+class NoOptions(StrictModel):
     """There are none."""
 
 
-class ParquetWriteOptions(Strict):
+class ParquetWriteOptions(StrictModel):
     """How to write Parquet."""
 
     compression: Literal["none", "snappy", "gzip", "zstd", "lz4"] = "zstd"
     row_group_rows: Annotated[int, Field(ge=1, le=2**24)] = 262_144
 
 
-class ArrowWriteOptions(Strict):
+class ArrowWriteOptions(StrictModel):
     """How to write an Arrow IPC file."""
 
     compression: Literal["none", "zstd", "lz4"] = "none"
 
 
-class ReadNode(Strict):
+class ReadNode(StrictModel):
     """A file that is read, or several with the same columns."""
 
     read: Annotated[
@@ -241,7 +252,7 @@ class ReadNode(Strict):
         return None
 
 
-class WriteNode(Strict):
+class WriteNode(StrictModel):
     """A file that is written, or a folder of files by the values of columns. It appears when all is in it."""
 
     extension: ClassVar[str]

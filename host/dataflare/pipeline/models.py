@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Discriminator, Field, JsonValue, Tag
 from pydantic_core import PydanticCustomError
 
-from dataflare.documents.models import FilePath, Input, Name, Strict, nearest, shorten
+from dataflare.documents.models import FilePath, Name, StrictModel, nearest, shorten
 from dataflare.pipeline.connectors import (
     CONNECTORS,
     ArrowRead,
@@ -16,6 +16,7 @@ from dataflare.pipeline.connectors import (
     CsvRead,
     CsvWrite,
     ExcelRead,
+    Input,
     JsonlRead,
     JsonlWrite,
     ParquetRead,
@@ -30,7 +31,7 @@ __all__ = ["Node", "Pipeline", "PluginNode", "ViolationActions"]
 Action: TypeAlias = Literal["keep", "drop", "fail"]
 
 
-class ViolationActions(Strict):
+class ViolationActions(StrictModel):
     """What becomes of rows that a validator finds wrong, by how grave it is."""
 
     info: Action = "keep"
@@ -44,7 +45,7 @@ OnViolation: TypeAlias = Annotated[
 ]
 
 
-class BestEffort(Strict):
+class BestEffort(StrictModel):
     """A process of its own, confined as far as the kernel can."""
 
     process: Literal["best-effort"]
@@ -56,7 +57,7 @@ Isolation: TypeAlias = Annotated[
 ]
 
 
-class PluginNode(Strict):
+class PluginNode(StrictModel):
     """A plugin. Its kind, and so whether it takes an input, is found in the component."""
 
     plugin: FilePath
@@ -169,7 +170,7 @@ Node: TypeAlias = Annotated[
 ]
 
 
-class Pipeline(Strict):
+class Pipeline(StrictModel):
     """A pipeline: nodes that hand rows to one another."""
 
     name: Name

@@ -9,22 +9,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from dataflare.documents.models import Duration, FilePath, Name, Size, Strict
-from dataflare.documents.quantities import parse_duration, parse_size
+from dataflare.documents.models import FilePath, Name, StrictModel
+from dataflare.documents.quantities import Duration, Size, parse_duration, parse_size
 from dataflare.grants import DirectoryGrant, Grants, HttpGrant, Origin
 from dataflare.limits import Limits
 
 __all__ = ["GrantsModel", "LimitsModel", "make_grants", "make_limits"]
 
 
-class FileGrant(Strict):
+class FileGrant(StrictModel):
     """A directory that a plugin may use."""
 
     path: FilePath
     writable: bool = False
 
 
-class HttpGrantModel(Strict):
+class HttpGrantModel(StrictModel):
     """What a plugin may do at one origin. Secrets are named; the host adds their values, unseen by the plugin."""
 
     methods: list[str] = Field(default=["GET", "HEAD"])
@@ -47,7 +47,7 @@ class HttpGrantModel(Strict):
     burst: int | None = None
 
 
-class GrantsModel(Strict):
+class GrantsModel(StrictModel):
     """What a plugin may use; nothing, unless it is said."""
 
     files: dict[str, FileGrant] = Field(
@@ -65,7 +65,7 @@ class GrantsModel(Strict):
     tasks: bool = False
 
 
-class LimitsModel(Strict):
+class LimitsModel(StrictModel):
     """Ceilings for a plugin; where one is not given, the host's own holds."""
 
     memory: Size | None = None

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 import pyarrow as pa
-from pydantic import ValidationError
 
 from dataflare.data.guard.vetted import remember, vetted_columns
 from dataflare.data.shapes import DataFailure
-from dataflare.documents.models import nearest
+from dataflare.documents.models import nearest, validate_document
+from dataflare.documents.reader import Document
 from dataflare.errors import ConfigError
 from dataflare.pipeline.connectors import ArrowRead, CsvRead, ExcelRead, JsonlRead, ParquetRead, ReadNode
 from dataflare.pipeline.failures import DataError
@@ -191,13 +191,8 @@ def describe(connector: str, paths: Sequence[Path], options: dict[str, Any]) -> 
     if connector not in models:
         raise ConfigError(f"there is no connector {connector!r}", where="connector", hint=nearest(connector, models))
     model = models[connector]
-    try:
-        node = model.model_validate({"connector": connector, "read": [str(path) for path in paths], "options": options})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        context = first.get("ctx", {})
-        key = ".".join(str(part) for part in [*first["loc"], *([context["key"]] if "key" in context else [])])
-        raise ConfigError(first["msg"], where=key, hint=str(context.get("hint", ""))) from error
+    value = {"connector": connector, "read": [str(path) for path in paths], "options": options}
+    node = validate_document(Document(connector, value, {}), model)
     source = FileSource(paths, READERS[model], node.options, sample_only=True)  # type: ignore[attr-defined]
     try:
         return source.found

@@ -11,9 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from dataflare.documents.models import TAG_MARK, nearest, shorten
+from dataflare.documents.models import json_schema_of, nearest, validate_document
 from dataflare.documents.reader import Document, KeyPath, parse_document, read_document
 from dataflare.documents.variables import Variables
 from dataflare.errors import ConfigError
@@ -161,8 +159,7 @@ def parse_specification(
         ConfigError: It is wrong; `where` is `file:line`.
     """
     path = as_path(file, where="file")
-    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    return _check(path, _real_folder(path), parse_document(data, name=str(path), variables=variables or Variables()))
+    return _check(path, _real_folder(path), parse_document(text, name=str(path), variables=variables or Variables()))
 
 
 def build_specification(
@@ -204,7 +201,7 @@ def _plain(value: Any, path: KeyPath) -> Any:
 
 def json_schema() -> dict[str, Any]:
     """Make the JSON Schema (2020-12) of a pipeline's YAML, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Pipeline.model_json_schema()}
+    return json_schema_of(Pipeline)
 
 
 def _real_folder(file: Path) -> Path:
@@ -213,10 +210,7 @@ def _real_folder(file: Path) -> Path:
 
 
 def _check(file: Path, folder: Path, document: Document) -> Specification:
-    try:
-        pipeline = Pipeline.model_validate(document.value)
-    except ValidationError as error:
-        raise _translate(error, document) from error
+    pipeline = validate_document(document, Pipeline)
     order = check_graph(pipeline, document)
     _check_plugin_files(folder, pipeline, document)
     check_targets(pipeline, document, folder / file.name, lambda text: _resolve(folder, text))
@@ -262,60 +256,3 @@ def _relocated(error: ConfigError, path: KeyPath, document: Document) -> ConfigE
     # An origin has dots of its own: what is not found is the nearest key around it.
     where = document.where((*path, section, *(names.get(part, part) for part in key.split("."))))
     return ConfigError(error.message.removeprefix(f"{error.where}: "), where=where, hint=error.hint)
-
-
-def _translate(error: ValidationError, document: Document) -> ConfigError:
-    """Turn what pydantic found into one error: the first in the file, and a line for each of the others."""
-    found = []
-    for one in error.errors(include_url=False):
-        context = one.get("ctx", {})
-        path = _key_path(one["loc"])
-        if "key" in context:
-            path = (*path, context["key"])
-        keys = ".".join(str(key) for key in path)
-        what = f"{keys}: {_describe(one)}" if keys else _describe(one)
-        hint = "a node has one input" if path[-1:] == ("input",) and isinstance(one["input"], list) else ""
-        where = document.where(path)
-        found.append((document.line(path), where, what, str(context.get("hint", hint))))
-    found.sort(key=lambda entry: entry[0])
-    _, where, what, hint = found[0]
-    rest = "".join(f"\n{where}: {what}{f' ({hint})' if hint else ''}" for _, where, what, hint in found[1:6])
-    if len(found) > 6:
-        rest += f"\nand {len(found) - 6} more"
-    return ConfigError(what + rest, where=where, hint=hint)
-
-
-def _key_path(location: tuple[str | int, ...]) -> KeyPath:
-    """Leave out of pydantic's path what is not in the YAML: the name of a union's member, the mark of a key."""
-    return tuple(
-        part for part in location if part != "[key]" and not (isinstance(part, str) and part.startswith(TAG_MARK))
-    )
-
-
-_WANTED = {
-    "bool_type": "give true or false",
-    "dict_type": "give a mapping",
-    "float_type": "give a number",
-    "int_type": "give a whole number",
-    "list_type": "give a list",
-    "model_type": "give a mapping",
-    "string_type": "give a text",
-    "too_short": "give at least one",
-}
-
-
-def _describe(error: Any) -> str:
-    kind, context = error["type"], error.get("ctx", {})
-    if kind == "missing":
-        return "is missing"
-    if kind == "unknown_key":
-        return "unknown key"
-    if kind in _WANTED:
-        return f"{_WANTED[kind]}, not {shorten(error['input'])}"
-    if kind == "literal_error":
-        return f"{shorten(error['input'])} is not one of {context['expected']}"
-    if kind == "string_pattern_mismatch":
-        return f"{shorten(error['input'])} is not of the form {context['pattern']}"
-    message = str(error["msg"])
-    bare = message.removeprefix("Input should be ").removeprefix("String should ")
-    return message if bare == message else f"{shorten(error['input'])}: it should be {bare}"

@@ -28,12 +28,13 @@ from types import MappingProxyType
 from typing import Annotated, Final, Literal
 
 import casbin  # type: ignore[import-untyped]  # carries no types
-from pydantic import Field, PlainSerializer, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
+from dataflare.documents.models import Frozen, FrozenSet, Name, StrictModel, validate_document
+from dataflare.documents.reader import parse_document, read_document
 from dataflare.errors import ConfigError, PermissionDenied
-from dataflare.security.fields import Frozen, Name, Names, StrictModel
+from dataflare.security.fields import Names
 from dataflare.security.pipelines import Bindings, PipelineBinding, PipelineFile, bound_name
-from dataflare.security.yaml_source import parse_yaml, read_text
 from dataflare.user_files import as_path
 
 __all__ = ["ACTIONS", "DEFAULT_ROLES", "Access", "AccessDocument", "Role"]
@@ -68,8 +69,10 @@ e = some(where (p.eft == allow))
 m = g(r.sub, p.sub) && r.act == p.act && (r.obj == p.obj || r.kind == p.obj)
 """
 
+_MAX_DEPTH: Final = 8
+
 _Object = Annotated[str, StringConstraints(pattern=r"^[a-z]+(/[A-Za-z0-9][A-Za-z0-9._-]{0,127})?$")]
-_Actions = Annotated[frozenset[str], Field(min_length=1), PlainSerializer(sorted)]
+_Actions = Annotated[FrozenSet[str], Field(min_length=1)]
 _Principal = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f,]{1,254}$")]
 
 
@@ -146,17 +149,23 @@ class AccessDocument(StrictModel):
         for place, name in sorted(mentions):
             if name not in self.roles:
                 raise ValueError(f"{place}: there is no role {name!r}; there are {', '.join(sorted(self.roles))}")
+        depths: dict[str, int] = {}
         for role in sorted(self.roles):
-            self._follow(role, ())
+            self._depth(role, (), depths)
         return self
 
-    def _follow(self, role: str, path: tuple[str, ...]) -> None:
+    def _depth(self, role: str, path: tuple[str, ...], depths: dict[str, int]) -> int:
+        """How deep a role inherits; `depths` has the roles that were followed, so that each is followed once."""
         if role in path:
             raise ValueError(f"roles inherit from each other in a circle: {' -> '.join((*path, role))}")
-        if len(path) >= 8:
-            raise ValueError(f"roles inherit more than 8 deep: {' -> '.join((*path, role))}")
-        for parent in sorted(self.roles[role].inherits):
-            self._follow(parent, (*path, role))
+        if len(path) >= _MAX_DEPTH:
+            raise ValueError(f"roles inherit more than {_MAX_DEPTH} deep: {' -> '.join((*path, role))}")
+        if role not in depths:
+            parents = sorted(self.roles[role].inherits)
+            depths[role] = max((1 + self._depth(parent, (*path, role), depths) for parent in parents), default=0)
+        if len(path) + depths[role] >= _MAX_DEPTH:
+            raise ValueError(f"roles inherit more than {_MAX_DEPTH} deep: {' -> '.join((*path, role))} -> ...")
+        return depths[role]
 
 
 class Access:
@@ -203,7 +212,7 @@ class Access:
             ConfigError: It cannot be read, or is wrong; `where` is `file:line`.
         """
         file = as_path(path, where="access").absolute()
-        document = parse_yaml(read_text(file), AccessDocument, name=str(path))
+        document = validate_document(read_document(file, name=str(path)), AccessDocument)
         return cls(document, base_dir=file.parent, source=str(path), file=file)
 
     @classmethod
@@ -213,7 +222,9 @@ class Access:
         Raises:
             ConfigError: It is wrong; `where` is `file:line`.
         """
-        return cls(parse_yaml(text, AccessDocument, name=source), base_dir=base_dir, source=source)
+        return cls(
+            validate_document(parse_document(text, name=source), AccessDocument), base_dir=base_dir, source=source
+        )
 
     @property
     def pipelines(self) -> Mapping[str, PipelineBinding]:

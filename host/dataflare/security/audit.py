@@ -21,9 +21,9 @@ from typing import Annotated, BinaryIO, Final, Literal, Protocol
 import orjson
 from pydantic import AwareDatetime, Field, StringConstraints, ValidationError
 
+from dataflare.documents.models import StrictModel
 from dataflare.errors import AuditFailed, ConfigError, UsageError
 from dataflare.security.capability import Capability
-from dataflare.security.fields import StrictModel
 from dataflare.user_files import as_path, opened_file
 
 __all__ = [

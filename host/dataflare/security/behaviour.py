@@ -22,8 +22,8 @@ from pydantic import Field, ValidationError
 from river.drift import ADWIN
 from river.stats import Var
 
+from dataflare.documents.models import Frozen, StrictModel
 from dataflare.errors import ConfigError, PermissionDenied
-from dataflare.security.fields import Frozen, StrictModel
 
 __all__ = [
     "Action",

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
+from dataflare.documents.models import FrozenSet, Name, StrictModel
 from dataflare.grants import Origin
 from dataflare.limits import Limits
-from dataflare.security.capability import NAME_PATTERN
 from dataflare.wit.model import WitError
 from dataflare.wit.versions import Version
 
 __all__ = [
     "Access",
     "Digest",
-    "Frozen",
     "LimitValues",
     "Method",
-    "Name",
     "Names",
     "OriginText",
-    "StrictModel",
     "VersionText",
     "default_limit",
 ]
-
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
 
 
 def _origin(text: str) -> str:
@@ -47,25 +39,13 @@ def _version(text: str) -> str:
     return text
 
 
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-Names = Annotated[frozenset[Name], PlainSerializer(sorted)]
+Names = FrozenSet[Name]
 Method = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z-]{0,31}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 OriginText = Annotated[str, AfterValidator(_origin)]
 VersionText = Annotated[str, StringConstraints(max_length=100), AfterValidator(_version)]
 Access = Literal["read", "write"]
 """`write` includes reading."""
-
-Frozen = Annotated[
-    Mapping[_Key, _Value], AfterValidator(lambda value: MappingProxyType(dict(value))), PlainSerializer(dict)
-]
-"""A mapping that stays as it was validated."""
-
-
-class StrictModel(BaseModel):
-    """No unknown keys, no conversions, never changed."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 _Count = Annotated[int, Field(ge=1, lt=2**63)]

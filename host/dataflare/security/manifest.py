@@ -12,21 +12,12 @@ from collections.abc import Iterable
 from hashlib import sha256
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, PlainSerializer, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
+from dataflare.documents.models import Frozen, FrozenSet, Name, StrictModel, describe_problems
 from dataflare.errors import ComponentError
 from dataflare.security.capability import Capability, Needs, needed_by_imports
-from dataflare.security.fields import (
-    Access,
-    Frozen,
-    LimitValues,
-    Method,
-    Name,
-    Names,
-    OriginText,
-    StrictModel,
-    VersionText,
-)
+from dataflare.security.fields import Access, LimitValues, Method, Names, OriginText, VersionText
 from dataflare.security.sections import append_section, custom_sections, digest_without, without_sections
 
 __all__ = [
@@ -50,9 +41,8 @@ __all__ = [
 
 MANIFEST_SECTION: Final = "dataflare:manifest"
 MAX_MANIFEST_BYTES: Final = 64 * 2**10
-_MAX_PROBLEMS: Final = 5
 
-Methods = Annotated[frozenset[Method], Field(min_length=1), PlainSerializer(sorted)]
+Methods = Annotated[FrozenSet[Method], Field(min_length=1)]
 Interface = Literal["clock", "files", "http", "metrics", "plugins", "random", "secrets", "shared", "state", "tasks"]
 
 
@@ -86,7 +76,7 @@ class Asks(StrictModel):
         limits: Ceilings that it needs.
     """
 
-    interfaces: Annotated[frozenset[Interface], PlainSerializer(sorted)] = frozenset()
+    interfaces: FrozenSet[Interface] = frozenset()
     directories: Frozen[Name, Access] = Field(default_factory=dict)
     http: Frozen[OriginText, Methods] = Field(default_factory=dict)
     state: Names = frozenset()
@@ -204,19 +194,14 @@ def parse_manifest(payload: bytes, *, name: str = "") -> Manifest:
     """
     if len(payload) > MAX_MANIFEST_BYTES:
         raise ManifestTooLarge(f"the manifest has {len(payload)} bytes, more than {MAX_MANIFEST_BYTES}", component=name)
+    value: Any = None
     try:
         # Two readers may take different ones of repeated keys, so there must be none.
-        json.loads(payload, object_pairs_hook=unique_keys)
+        value = json.loads(payload, object_pairs_hook=unique_keys)
         return Manifest.model_validate_json(payload)
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, each['loc'])) or 'the manifest'}: {each['msg'].removeprefix('Value error, ')}"
-            for each in error.errors(include_url=False, include_context=False, include_input=False)
-        ]
-        more = f", and {len(problems) - _MAX_PROBLEMS} more" if len(problems) > _MAX_PROBLEMS else ""
-        raise MalformedManifest(
-            f"the manifest is wrong: {'; '.join(problems[:_MAX_PROBLEMS])}{more}", component=name
-        ) from error
+        problems = describe_problems(error, Manifest, value)
+        raise MalformedManifest(f"the manifest is wrong: {problems}", component=name) from error
     except (ValueError, RecursionError) as error:
         raise MalformedManifest(f"the manifest is not JSON: {error}", component=name) from error
 

@@ -9,10 +9,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import Field, PlainSerializer, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
+from dataflare.documents.models import Frozen, FrozenSet, StrictModel
 from dataflare.errors import PermissionDenied
-from dataflare.security.fields import Digest, Frozen, StrictModel
+from dataflare.security.fields import Digest
 
 __all__ = [
     "Bindings",
@@ -68,7 +69,7 @@ class PipelineBinding(StrictModel):
     """
 
     file: Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]+$")] | None = None
-    digests: Annotated[frozenset[Digest], Field(min_length=1), PlainSerializer(sorted)] | None = None
+    digests: Annotated[FrozenSet[Digest], Field(min_length=1)] | None = None
     embedded: bool = False
 
     @model_validator(mode="after")

@@ -43,32 +43,21 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     Field,
-    PlainSerializer,
     StringConstraints,
     field_validator,
     model_validator,
 )
 
+from dataflare.documents.models import Frozen, FrozenSet, Name, StrictModel, validate_document
+from dataflare.documents.reader import parse_document, read_document
 from dataflare.errors import ConfigError, PermissionDenied
 from dataflare.grants import SAFE_HEADERS, DirectoryGrant, Grants, HttpGrant
 from dataflare.limits import Limits
 from dataflare.security.capability import GRANTABLE, Needs
 from dataflare.security.connectors import GrantedDirectory
-from dataflare.security.fields import (
-    Access,
-    Digest,
-    Frozen,
-    LimitValues,
-    Method,
-    Name,
-    Names,
-    OriginText,
-    StrictModel,
-    default_limit,
-)
+from dataflare.security.fields import Access, Digest, LimitValues, Method, Names, OriginText, default_limit
 from dataflare.security.pipelines import Bindings, PipelineFile, PipelineName, bound_name
 from dataflare.security.ranges import VersionRange
-from dataflare.security.yaml_source import parse_yaml, read_text
 from dataflare.user_files import as_path
 from dataflare.wit.versions import Version
 
@@ -97,8 +86,8 @@ def _range(text: str) -> str:
     return text
 
 
-_Texts = Annotated[frozenset[str], PlainSerializer(sorted)]
-_Methods = Annotated[frozenset[Method], Field(min_length=1), PlainSerializer(sorted)]
+_Texts = FrozenSet[str]
+_Methods = Annotated[FrozenSet[Method], Field(min_length=1)]
 
 
 class DirectoryRule(StrictModel):
@@ -217,7 +206,7 @@ class PluginRule(StrictModel):
     """
 
     versions: Annotated[str, AfterValidator(_range)] | None = None
-    digests: Annotated[frozenset[Digest], Field(min_length=1), PlainSerializer(sorted)] | None = None
+    digests: Annotated[FrozenSet[Digest], Field(min_length=1)] | None = None
     grants: GrantRule = GrantRule()
     pipelines: Frozen[PipelineName, PipelineRule] = Field(default_factory=dict)
 
@@ -307,8 +296,9 @@ class Policy:
             ConfigError: It cannot be read, or is wrong; `where` is `file:line`.
         """
         file = as_path(path, where="policy")
-        read = cls.parse(read_text(file), source=str(file), base_dir=file.absolute().parent)
-        return replace(read, file=file.absolute())
+        document = validate_document(read_document(file), PolicyDocument)
+        absolute = file.absolute()
+        return cls(document=document, base_dir=absolute.parent, source=str(file), file=absolute)
 
     @classmethod
     def parse(cls, text: str, *, source: str = "policy.yaml", base_dir: Path | None = None) -> Policy:
@@ -317,7 +307,7 @@ class Policy:
         Raises:
             ConfigError: It is wrong; `where` is `file:line`.
         """
-        document = parse_yaml(text, PolicyDocument, name=source)
+        document = validate_document(parse_document(text, name=source), PolicyDocument)
         return cls(document=document, base_dir=base_dir or Path(), source=source)
 
     def to_yaml(self) -> str:

@@ -23,11 +23,12 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import Signature  # type: ignore[attr-defined]  # not re-exported explicitly
 
+from dataflare.documents.models import Name, StrictModel
 from dataflare.errors import ConfigError, PermissionDenied
 from dataflare.security import manifest as manifests
 from dataflare.security.atomic_files import write_atomically
 from dataflare.security.audit import utc_now
-from dataflare.security.fields import Digest, Name, StrictModel, VersionText
+from dataflare.security.fields import Digest, VersionText
 from dataflare.security.keys import PrivateKey, PublicKey
 from dataflare.user_files import as_path, find_file, read_component
 

@@ -18,18 +18,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 from securesystemslib.exceptions import VerificationError
 
+from dataflare.documents.models import Frozen, StrictModel, validate_document
+from dataflare.documents.reader import parse_document, read_document
 from dataflare.errors import ConfigError
 from dataflare.security import manifest as manifests
-from dataflare.security.fields import Digest, Frozen, Names, StrictModel
+from dataflare.security.fields import Digest, Names
 from dataflare.security.keys import PublicKey
 from dataflare.security.signatures import (
     DigestMismatch,
@@ -43,7 +53,6 @@ from dataflare.security.signatures import (
     parse_signature,
     read_signature,
 )
-from dataflare.security.yaml_source import parse_yaml, read_text
 from dataflare.user_files import as_path, read_component
 
 __all__ = ["RevocationList", "TrustDocument", "TrustPolicy", "TrustedKey", "Verified"]
@@ -54,6 +63,16 @@ def _key(text: str) -> str:
         return str(PublicKey.parse(text))
     except ConfigError as error:
         raise ValueError(f"{error.message} ({error.hint})") from None
+
+
+def _moment(value: Any) -> Any:
+    # A document has no moments but texts; numbers and dates alone would leave the time zone open.
+    if not isinstance(value, str):
+        return value
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError(f"{value[:40]!r} is not a moment such as 2027-01-01T00:00:00Z") from None
 
 
 _KeyId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -72,7 +91,7 @@ class TrustedKey(StrictModel):
 
     key: Annotated[str, AfterValidator(_key)]
     publisher: Annotated[str, StringConstraints(min_length=1, max_length=200)]
-    expires: AwareDatetime | None = None
+    expires: Annotated[AwareDatetime, BeforeValidator(_moment)] | None = None
     plugins: Names | None = None
 
 
@@ -100,7 +119,7 @@ class TrustDocument(StrictModel):
 
     version: Literal[1]
     threshold: Annotated[int, Field(ge=1, le=16)] = 1
-    keys: tuple[TrustedKey, ...] = ()
+    keys: Annotated[tuple[TrustedKey, ...], Field(strict=False)] = ()
     revoked: RevocationList = RevocationList()
 
     @field_validator("keys", mode="after")
@@ -158,7 +177,7 @@ class TrustPolicy:
             ConfigError: It cannot be read, or is wrong; `where` is `file:line`.
         """
         file = as_path(path, where="trust")
-        return replace(cls.parse(read_text(file), source=str(path)), file=file.absolute())
+        return cls(validate_document(read_document(file), TrustDocument), str(path), file.absolute())
 
     @classmethod
     def parse(cls, text: str, *, source: str = "trust.yaml") -> TrustPolicy:
@@ -167,7 +186,7 @@ class TrustPolicy:
         Raises:
             ConfigError: It is wrong; `where` is `file:line`.
         """
-        return cls(parse_yaml(text, TrustDocument, name=source), source)
+        return cls(validate_document(parse_document(text, name=source), TrustDocument), source)
 
     def verify_file(self, component: str | os.PathLike[str], *, now: datetime) -> Verified:
         """Verify a component's file by the `.sig` file beside it. What was verified is what the file held then.

@@ -26,13 +26,13 @@ def test_a_duration_is_a_number_of_seconds(text, seconds):
     "text", ["", "256", "MiB", "-1MiB", "1.5MiB", "1mib", "1M", " 1B", "1B\n", "٣B", "9" * 16 + "B"]
 )
 def test_what_is_no_size_is_refused(text):
-    with pytest.raises(ValueError, match="is no size"):
+    with pytest.raises(ValueError, match="is not a size"):
         parse_size(text)
 
 
 @pytest.mark.parametrize("text", ["", "30", "s", "-1s", "1e3s", "1d", "1:30", "1s\n", "٣s", ".5s", "9" * 16 + "s"])
 def test_what_is_no_duration_is_refused(text):
-    with pytest.raises(ValueError, match="is no duration"):
+    with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
 
 
@@ -42,4 +42,4 @@ def test_any_text_is_a_quantity_or_refused(text):
         try:
             assert parse(text) >= 0
         except ValueError as error:
-            assert "is no " in str(error)
+            assert "is not a " in str(error)

@@ -84,7 +84,7 @@ def test_names_of_keys_have_no_variables():
         ("a: 1\nk: ${DATAFLARE_SECRET_API_TOKEN}", "is a secret", r"secrets: \[api-token\]"),
         ("a: 1\nk: ${DATAFLARE_SECRET_API_TOKEN:-x}", "is a secret", "grant it"),
         ("a: 1\nk: ${HUGE}", "does not fit 64 bits", "quotes"),
-        ("a: 1\nk: { read: ${ORDERS_FILE} }", "is no YAML", "into quotes"),
+        ("a: 1\nk: { read: ${ORDERS_FILE} }", "is not YAML", "into quotes"),
         ("a: 1\nk: ${HALF}", "is not UTF-8", ""),
     ],
 )

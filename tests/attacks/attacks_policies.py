@@ -147,7 +147,7 @@ def wrong_policy(arena: Arena, text: str, says: str) -> None:
 @attack("deny")
 def policy_with_a_wildcard(arena: Arena) -> None:
     """Slip `*` into a policy, hoping that it means everything."""
-    wrong_policy(arena, 'version: 1\nplugins: {"*": {grants: {interfaces: [clock]}}}\n', "pattern")
+    wrong_policy(arena, 'version: 1\nplugins: {"*": {grants: {interfaces: [clock]}}}\n', "not of the form")
     rule = {"version": 1, "plugins": {"p": {"grants": {"http": {"https://*.example.com": {"methods": ["GET"]}}}}}}
     wrong_policy(arena, json.dumps(rule), "host name")
 
@@ -168,7 +168,7 @@ def policy_with_a_repeated_key(arena: Arena) -> None:
 def policy_that_is_a_yaml_bomb(arena: Arena) -> None:
     """Fill memory by aliases that double at each step."""
     lines = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 40)]
-    wrong_policy(arena, "\n".join(lines), "aliases")
+    wrong_policy(arena, "\n".join(lines), "the anchor")
 
 
 @attack("files-in")

@@ -17,7 +17,9 @@ PLAIN = st.recursive(
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"])),
     lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner)
+        st.lists(inner, max_size=4)
+        # YAML takes keys of 1,024 characters, escapes included.
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=80), inner)
     ),
     max_leaves=20,
 )

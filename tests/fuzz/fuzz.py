@@ -50,6 +50,7 @@ IN_CHILDREN: Final = (
     *(("arrow_targets", name) for name in _OF_ARROW),
     *(("expression_targets", name) for name in ("expressions", "relations")),
     *(("wire_targets", name) for name in ("wire-host", "wire-worker")),
+    ("conversation_targets", "conversations"),
 )
 """Modules and names of the targets that could end the process."""
 

@@ -72,17 +72,14 @@ def test_numbers_are_those_of_the_kernels_headers(machine):
 
 
 @pytest.mark.parametrize("machine", seccomp.NUMBERS)
-@pytest.mark.parametrize("files", [True, False])
-def test_filter_is_well_formed(machine, files):
-    made = seccomp.program(machine, pid=1234, files=files)
+def test_filter_is_well_formed(machine):
+    made = seccomp.program(machine, pid=1234)
     assert len(made) < 4096
     for at, (code, holds, fails, value) in enumerate(made):
         assert 0 <= value < 2**32 and max(holds, fails) < 256
         if code in (0x15, 0x35):
             assert at + 1 + max(holds, fails) < len(made)
     assert made[-1][0] == 0x06 and made[-1][3] & 0x7FFF0000 != 0x7FFF0000
-    compared = [value for code, _, fails, value in made if code == 0x15 and fails]
-    assert (seccomp.NUMBERS[machine]["openat"] in compared) is files
 
 
 def attempts() -> dict[str, str]:
@@ -133,17 +130,25 @@ def test_threads_can_be_started():
     assert jailed(run) == [0, 1, 2, 3]
 
 
-def test_time_zones_can_still_be_read():
-    if not Path("/usr/share/zoneinfo/Asia/Tokyo").exists() or not landlock.version():
-        pytest.skip("no time zones, or no Landlock")
-    # In a fresh process: what a long one has loaded and mapped before changes what is left to be opened.
+def test_every_time_zone_is_known():
+    # In a fresh process: a long one may have read some before.
     code = """
 import pyarrow as pa
 import pyarrow.compute as pc
+from dataflare.data.expressions import times
+from dataflare.runtime.isolation.worker import load_late
 from jailed import jailed
-times = pa.array([0], pa.timestamp("s", "Asia/Tokyo"))
-pc.strftime(pa.array([0], pa.timestamp("s", "Etc/UTC")))
-print(jailed(lambda: pc.strftime(times, "%H:%M")[0].as_py()))
+load_late()
+moments = pa.array([0], pa.timestamp("s"))
+def wrong():
+    found = []
+    for zone in sorted(times.zones()):
+        try:
+            pc.strftime(moments.cast(pa.timestamp("s", zone)))
+        except Exception as error:
+            found.append(f"{zone}: {error}")
+    return found
+print(len(times.zones()), jailed(wrong))
 """
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -152,7 +157,7 @@ print(jailed(lambda: pc.strftime(times, "%H:%M")[0].as_py()))
         text=True,
         check=False,
     )
-    assert (done.stdout, done.stderr) == ("09:00\n", "")
+    assert done.stderr == "" and done.stdout.endswith(" []\n"), done
 
 
 @pytest.mark.parametrize("version", range(8))

@@ -26,7 +26,7 @@ from dataflare.data.expressions.registry import (
 )
 from dataflare.data.expressions.types import DATE, TEXT, TIME, TIMESTAMP, one_of
 
-__all__ = ["FUNCTIONS", "is_zone"]
+__all__ = ["FUNCTIONS", "is_zone", "zones"]
 
 _DAY: Final = signatures((one_of(DATE, TIMESTAMP),))
 _CLOCK: Final = signatures((one_of(TIME, TIMESTAMP),))
@@ -52,13 +52,14 @@ _UNITS: Final = (
 
 
 @cache
-def _zones() -> frozenset[str]:
-    return frozenset(zoneinfo.available_timezones())
+def zones() -> frozenset[str]:
+    """The names of the zones in this machine's IANA database."""
+    return frozenset(zoneinfo.available_timezones() - {"Factory"})  # which says that no zone was chosen
 
 
 def is_zone(name: str) -> bool:
     """Whether this is a zone's name in the IANA database, or an offset such as `+05:30`."""
-    return _OFFSET.fullmatch(name) is not None or name in _zones()
+    return _OFFSET.fullmatch(name) is not None or name in zones()
 
 
 def _zone_option() -> Option:

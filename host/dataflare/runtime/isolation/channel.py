@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import orjson
 import pyarrow as pa
 
+from dataflare.budgets import current
 from dataflare.engine.abi.types import Resource, Type
 from dataflare.runtime.isolation.typed_values import Handles, Reader, Writer
 from dataflare.runtime.isolation.wire import BrokenWire, Wire
 
 __all__ = ["Channel", "Message", "Packed"]
+
+_VALUE_BYTES: Final = ((b",", 80), (b"[", 80), (b"{", 256))
+"""What begins a value in JSON, and what Python takes for the smallest one."""
 
 Typed: TypeAlias = Sequence[tuple[Type | None, Any]]
 
@@ -84,6 +88,8 @@ class Channel:
     def receive(self, *, deadline: float = math.inf) -> Message:
         """Wait for a message; raises as `Wire.receive`."""
         text, beside = self._wire.receive(deadline=deadline)
+        # Two characters may become an object of many bytes.
+        current().require(sum(size * text.count(begin) for begin, size in _VALUE_BYTES))
         try:
             message = orjson.loads(text)
         except ValueError as error:

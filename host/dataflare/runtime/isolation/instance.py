@@ -9,6 +9,8 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -35,9 +37,10 @@ from dataflare.errors import (
 from dataflare.runtime.isolation import spawn
 from dataflare.runtime.isolation.channel import Channel, Message, Packed
 from dataflare.runtime.isolation.deadline import remaining_s, until
-from dataflare.runtime.isolation.wire import BrokenWire, TooLarge, Wire, make_memory
+from dataflare.runtime.isolation.wire import BrokenWire, Gone, OutOfTime, TooLarge, Wire, make_memory
 from dataflare.runtime.isolation.worker_task import SERVED_HERE, Task
 from dataflare.runtime.ports import HostFunctions
+from dataflare.texts import FRAMES
 
 __all__ = ["IsolatedInstance"]
 
@@ -45,12 +48,12 @@ ENTRY: Final = "dataflare.runtime.isolation.worker:main"
 _START_S: Final = 60.0
 _GRACE_S: Final = 1.0
 """What a worker gets over a call's time limit, which it watches itself."""
-_END_S: Final = 0.5
 _MORE_MEMORY_BYTES: Final = 64 * 2**20
 """What the shared memory has over a batch: what else goes into the same message."""
 _MAX_MESSAGE_CHARS: Final = 16_384
 _MAX_HINT_CHARS: Final = 1_024
-_MAX_COUNT: Final = 2**63
+_MAX_FIGURE: Final = 2**50
+"""What a worker may say that it took of anything: sums of it remain numbers of 64 bits."""
 
 
 class _TooManyHandles(Exception):
@@ -122,7 +125,7 @@ class IsolatedInstance:
         stderr: Callable[[str], None] | None,
     ) -> None:
         self.stats = CallStats()
-        self.alive = False
+        self._alive = False
         self.in_force: tuple[str, ...] = ()
         self.budget = HostBudget(task.limits.host_bytes)
         """What the host keeps for the instance."""
@@ -137,24 +140,28 @@ class IsolatedInstance:
         self._call_budget = CallBudget(task.limits, self._counts)
         self._kept = _Kept(task.limits.handles)
         memory_bytes = max(task.max_batch_bytes, len(binary)) + _MORE_MEMORY_BYTES
-        memory = make_memory(memory_bytes)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        wire = Wire(ours, memory, memory_bytes)
-        self._channel = Channel(wire, self._kept, shape.resources, max_batch_bytes=task.max_batch_bytes, charged=True)
+        self._pid = os.getpid()
+        process: spawn.Starting = Future()
         try:
-            with theirs:
-                self._process = spawn.start(ENTRY, (theirs.fileno(), memory))
-        except OSError as error:
-            self._channel.close()
-            raise ConfigError(f"a process cannot be started: {error}", where="isolation") from error
+            wire = _begin(process, memory_bytes)
+            self._process = process.result()
+            self._channel = Channel(
+                wire, self._kept, shape.resources, max_batch_bytes=task.max_batch_bytes, charged=True
+            )
+            deadline = time.monotonic() + _START_S + (task.limits.call_timeout_s or 0.0)
+            message = self._channel.pack(task.to_json())
+            message.parts.append(memoryview(binary))
+            self._exchange(message, None, deadline)
         except BaseException:
-            self._channel.close()
+            # Interrupted, it may be, before anything else knows the process.
+            process.add_done_callback(spawn.end)
             raise
-        deadline = time.monotonic() + _START_S + (task.limits.call_timeout_s or 0.0)
-        message = self._channel.pack(task.to_json())
-        message.parts.append(memoryview(binary))
-        self._exchange(message, None, deadline)
-        self.alive = True
+        self._alive = True
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be called: it has not failed, and this process is the one that started its worker."""
+        return self._alive and self._pid == os.getpid()
 
     @property
     def pid(self) -> int:
@@ -177,11 +184,9 @@ class IsolatedInstance:
             left_s = remaining_s()
             deadline = time.monotonic() + left_s
             self.budget.deadline_s = deadline
-            outer = budgets.enter(self.budget)
             try:
                 return self._exchange(packed, func, deadline + _GRACE_S)
             finally:
-                budgets.enter(outer)
                 self.stats.calls += 1
                 self.stats.wall_ns += time.perf_counter_ns() - began
                 self.stats.host_peak_bytes = max(self.stats.host_peak_bytes, self.budget.peak_bytes)
@@ -192,13 +197,7 @@ class IsolatedInstance:
 
     def close(self) -> None:
         """End the worker; idempotent."""
-        self.alive = False
-        self._channel.close()
-        try:
-            # It ends by itself once the connection is gone.
-            self._process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            self._kill()
+        self._kill()
         self._kept.close()
 
     # One exchange: a message, the worker's questions, and its answer.
@@ -206,18 +205,19 @@ class IsolatedInstance:
     def _exchange(self, packed: Packed, func: FuncT | None, deadline: float) -> Any:
         """Send a message, serve the worker until it answers, and return what it answered; `func`: what was called."""
         settled = False
+        outer = budgets.enter(self.budget)
         try:
             self._call_budget.begin()
             self._channel.send(packed, deadline=deadline)
             returned = self._serve(func, deadline)
             settled = True
-        except TimeoutError:
+        except OutOfTime:
             raise CallTimeout(
                 f"took longer than call_timeout_s = {self._limits.call_timeout_s}, and its worker was killed",
                 hint="raise the limit, or look for what the plugin waits for",
                 **self._place(),
             ) from None
-        except (EOFError, OSError) as error:
+        except Gone as error:
             raise self._died() from error
         except BrokenWire as error:
             raise ProtocolFault(f"its worker sent {error}", **self._place()) from None
@@ -233,6 +233,7 @@ class IsolatedInstance:
             text = f"took longer than call_timeout_s = {self._limits.call_timeout_s}, within a host function"
             raise self._over(CallTimeout, text, "raise the limit, or use smaller batches") from None
         finally:
+            budgets.enter(outer)
             if not settled:
                 self._kill()
         if returned.error is not None:
@@ -246,24 +247,27 @@ class IsolatedInstance:
             match message.plain:
                 case ["host", str(interface), str(name)]:
                     self._serve_call(interface, name, message, deadline)
-                case ["drop", int(number)]:
+                case ["drop", int(number)] if type(number) is int:
                     self._kept.drop(number)
                 case ["stderr", str(line)]:
                     if self._stderr is not None:
                         self._stderr(line[:_MAX_MESSAGE_CHARS])
                 case ["result", list(stats), bool(alive)] if func is not None:
                     self._take(stats)
-                    self.alive = alive
+                    self._alive = alive
                     return _Returned(self._result(func, message))
                 case ["failed", str(kind), str(text), str(hint), str(export), list(frames), list(stats), bool(alive)]:
                     self._take(stats)
                     error = self._error(kind, text, hint, export, frames)
-                    self.alive = alive and not isinstance(error, PluginFault)
+                    # What has not started is not alive, whatever it says.
+                    self._alive = alive and func is not None and not isinstance(error, PluginFault)
                     if not self.alive:
                         self._kill()
                     return _Returned(error=error)
                 case ["confined", list(parts)] if func is None and not self.in_force:
-                    self.in_force = tuple(map(str, parts))
+                    if not all(isinstance(each, str) for each in parts):
+                        raise BrokenWire("parts of a jail that are no names")
+                    self.in_force = tuple(parts)
                 case ["ready", list(stats)] if func is None and self.in_force:
                     self._take(stats)
                     return _Returned()
@@ -346,7 +350,7 @@ class IsolatedInstance:
         """Note what a worker says that it did, and at least what the host has seen of it."""
         if len(reported) != len(CallStats.__slots__):
             raise BrokenWire("figures that do not fit")
-        if any(type(each) is not int or not 0 <= each < _MAX_COUNT for each in reported):
+        if any(type(each) is not int or not 0 <= each <= _MAX_FIGURE for each in reported):
             raise BrokenWire("figures that are none")
         said, stats, counts = CallStats(*reported), self.stats, self._counts
         stats.host_calls = max(stats.host_calls, said.host_calls, counts.host_calls)
@@ -361,7 +365,8 @@ class IsolatedInstance:
         text, hint = text[:_MAX_MESSAGE_CHARS], hint[:_MAX_HINT_CHARS]
         if found is not None and issubclass(found, PluginFault):
             place = self._place()
-            made: Exception = found(text, backtrace=tuple(map(str, frames)), hint=hint, **place)
+            lines = tuple(each for each in frames[:FRAMES] if isinstance(each, str))
+            made: Exception = found(text, backtrace=lines, hint=hint, **place)
             return made
         if found is not None and issubclass(found, UsageError):
             wrong: Exception = found(text, hint=hint)
@@ -385,12 +390,31 @@ class IsolatedInstance:
         return WorkerDied(f"its worker ended {how}", hint="the next call gets a new worker", **self._place())
 
     def _kill(self) -> None:
-        """End the worker and all that is in its session, now."""
-        self.alive = False
-        if self._process.poll() is None:
-            try:
-                os.killpg(self._process.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
+        """End the worker and its session, now; a fork of the process that started it only lets go of it."""
+        self._alive = False
+        try:
+            if self._pid == os.getpid() and self._process.poll() is None:
+                # In a weaker jail it may have made others.
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.kill()
-            self._process.wait()
-        self._channel.close()
+                self._process.wait()
+        finally:
+            self._channel.close()
+
+
+def _begin(process: spawn.Starting, memory_bytes: int) -> Wire:
+    """Start a worker, and make the wire to it."""
+    with ExitStack() as undo:
+        try:
+            memory = make_memory(memory_bytes)
+            undo.callback(os.close, memory)
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            undo.callback(ours.close)
+            with theirs:
+                spawn.start(ENTRY, (theirs.fileno(), memory), process=process)
+        except OSError as error:
+            raise ConfigError(f"a process cannot be started: {error}", where="isolation") from error
+        wire = Wire(ours, memory, memory_bytes)
+        undo.pop_all()
+    return wire

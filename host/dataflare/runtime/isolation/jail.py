@@ -17,9 +17,9 @@ __all__ = ["JailIncomplete", "confine"]
 
 _OPEN_FILES: Final = 32
 _THREADS: Final = 64
+_THREADS_BESIDE: Final = 1024
+"""What a worker may have where its threads are counted with all others of the same user, those not included."""
 _STACK_BYTES: Final = 64 * 2**20
-_TIME_ZONES: Final = ("/usr/share/zoneinfo", "/usr/lib/zoneinfo", "/usr/share/lib/zoneinfo", "/etc/zoneinfo")
-"""Where Arrow looks for time zones, each when it is first used: the only files that are still read."""
 
 
 class JailIncomplete(Exception):
@@ -54,9 +54,9 @@ def confine(
         best_effort: Leave out what the kernel does not take.
 
     Returns:
-        The names of what is in force: `rlimits`, `unprivileged`, `namespaces`, `no-capabilities`, `parent-death`,
-        `no-new-privileges`, the parts of Landlock that the kernel has (`landlock-files` and more), `seccomp`, and
-        `no-files` where seccomp opens none, since Landlock would not watch over them.
+        The names of what is in force: `ended-first`, `unprivileged`, `namespaces`, `no-capabilities`, `rlimits`,
+        `parent-death`, `no-new-privileges`, the parts of Landlock that the kernel has (`landlock-files` and more), and
+        `seccomp`.
 
     Raises:
         JailIncomplete: A necessary part is missing, and `best_effort` is false.
@@ -69,29 +69,27 @@ def confine(
 
     def limit() -> None:
         _limit(data_bytes, addresses, file_bytes)
-        # Where the user or the user's namespace is this process's own, its threads can be counted.
-        if "namespaces" in in_force or privileges.is_own_user():
-            resource.setrlimit(resource.RLIMIT_NPROC, (_THREADS, _THREADS))
-
-    def filter_calls() -> None:
-        seccomp.install(files="landlock-files" in in_force)
+        # Where the user or the user's namespace is this process's own, its threads alone are counted.
+        own = "namespaces" in in_force or privileges.is_own_user()
+        _limit_each({resource.RLIMIT_NPROC: _THREADS if own else _THREADS_BESIDE + privileges.threads_of_user()})
 
     def restrict_files() -> None:
         if kernel < 1:
             raise OSError("the kernel has no Landlock")
-        landlock.restrict(kernel, _TIME_ZONES)
+        landlock.restrict(kernel)
 
     root = 0 in (os.getuid(), os.geteuid())
     parts: tuple[tuple[tuple[str, ...], bool, Callable[[], None]], ...] = (
+        (("ended-first",), False, privileges.be_ended_first),
         *(((("unprivileged",), True, privileges.become_nobody),) if root else ()),
         (("namespaces",), False, privileges.enter_namespaces),
         (("no-capabilities",), True, privileges.drop_capabilities),
         (("rlimits",), True, limit),
         (("parent-death",), True, lambda: privileges.die_with(parent)),
         (("no-new-privileges",), True, privileges.no_new_privileges),
-        # Not necessary: without it, seccomp opens no files at all, and it refuses the rest anyway.
+        # Not necessary: seccomp refuses all of it as well.
         (landlock.parts(kernel), False, restrict_files),
-        (("seccomp",), True, filter_calls),
+        (("seccomp",), True, seccomp.install),
     )
     for names, necessary, part in parts:
         try:
@@ -101,8 +99,6 @@ def confine(
                 raise JailIncomplete(names[0], getattr(error, "strerror", None) or str(error)) from error
             continue
         in_force += names
-    if "seccomp" in in_force and "landlock-files" not in in_force:
-        in_force.append("no-files")
     return tuple(in_force)
 
 
@@ -126,6 +122,10 @@ def _limit(data_bytes: int | None, addresses: int | None, file_bytes: int) -> No
         most[resource.RLIMIT_DATA] = data_bytes
     if addresses is not None:
         most[resource.RLIMIT_AS] = addresses
+    _limit_each(most)
+
+
+def _limit_each(most: dict[int, int]) -> None:
     for kind, value in most.items():
         _, hard = resource.getrlimit(kind)
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)

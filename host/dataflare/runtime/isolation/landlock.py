@@ -1,4 +1,4 @@
-"""Landlock: which files this process may still read, and what else the kernel's version can take away.
+"""Landlock: takes all files away from this process, and what else the kernel's version can take away.
 
 https://docs.kernel.org/userspace-api/landlock.html
 """
@@ -8,14 +8,12 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from collections.abc import Iterable
 from typing import Final
 
 __all__ = ["parts", "restrict", "version"]
 
-_CREATE, _ADD_RULE, _RESTRICT = 444, 445, 446
-_ASK_VERSION, _PATH_BENEATH = 1, 1
-_READ_FILE, _READ_DIR = 1 << 2, 1 << 3
+_CREATE, _RESTRICT = 444, 446
+_ASK_VERSION = 1
 _FILE_RIGHTS: Final = ((1, 13), (2, 14), (3, 15), (5, 16))
 """From which version on the kernel knows how many rights of files."""
 _PARTS: Final = (
@@ -41,14 +39,13 @@ def parts(kernel: int) -> tuple[str, ...]:
     return tuple(name for since, name in _PARTS if kernel >= since)
 
 
-def restrict(kernel: int, readable: Iterable[str]) -> None:
-    """Take all files away but those below some folders, for reading; TCP, abstract sockets and signals to others too.
+def restrict(kernel: int) -> None:
+    """Take all files away that are not open; TCP, abstract sockets and signals to others too.
 
     It holds for the thread that asks and for those that it starts.
 
     Args:
         kernel: What `version` said.
-        readable: Folders; those that are not there are left out.
 
     Raises:
         OSError: The kernel does not take it, or there is more than one thread.
@@ -61,16 +58,6 @@ def restrict(kernel: int, readable: Iterable[str]) -> None:
     attributes = ctypes.create_string_buffer(struct.pack("<QQQ", (1 << rights) - 1, network, scopes)[:size], size)
     ruleset = _check(_libc.syscall(_CREATE, attributes, ctypes.c_size_t(size), 0))
     try:
-        for path in readable:
-            try:
-                parent = os.open(path, os.O_PATH | os.O_CLOEXEC | os.O_DIRECTORY)
-            except OSError:
-                continue
-            try:
-                rule = ctypes.create_string_buffer(struct.pack("<Qi", _READ_FILE | _READ_DIR, parent), 12)
-                _check(_libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0))
-            finally:
-                os.close(parent)
         _check(_libc.syscall(_RESTRICT, ruleset, 0))
     finally:
         os.close(ruleset)

@@ -6,15 +6,18 @@ import ctypes
 import os
 import signal
 import struct
+from contextlib import suppress
 from typing import Final
 
 __all__ = [
+    "be_ended_first",
     "become_nobody",
     "die_with",
     "drop_capabilities",
     "enter_namespaces",
     "is_own_user",
     "no_new_privileges",
+    "threads_of_user",
 ]
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 1, 4, 24
@@ -51,6 +54,26 @@ def become_nobody() -> None:
         # A user namespace that knows no such number.
         os.setresgid(_NOBODY, _NOBODY, _NOBODY)
         os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+
+
+def be_ended_first() -> None:
+    """Be what the kernel ends first where the machine's memory runs out.
+
+    Raises:
+        OSError: The kernel does not take it.
+    """
+    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("1000")
+
+
+def threads_of_user() -> int:
+    """How many threads this process's user has, as far as it can see them."""
+    count = 0
+    for each in os.scandir("/proc"):
+        with suppress(OSError):  # it has ended
+            if each.name.isdecimal() and each.stat().st_uid == os.getuid():
+                count += len(os.listdir(f"/proc/{each.name}/task"))
+    return count
 
 
 def is_own_user() -> bool:

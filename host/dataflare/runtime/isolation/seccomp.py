@@ -50,7 +50,6 @@ _TABLE: Final[dict[str, tuple[int | None, int | None]]] = {
     "mremap": (25, 216),
     "munmap": (11, 215),
     "nanosleep": (35, 101),
-    "openat": (257, 56),
     "poll": (7, None),
     "ppoll": (271, 73),
     "prctl": (157, 167),
@@ -93,6 +92,7 @@ class Rule:
         within: Only these bits may be set.
         has: These bits must be set.
         values: It must be one of these; the 32 low bits are compared, which is what the kernel takes of an `int`.
+        but: Bits that may be set beside one of `values`.
         own_pid: It must be the number of this process.
     """
 
@@ -100,6 +100,7 @@ class Rule:
     within: int | None = None
     has: int = 0
     values: tuple[int, ...] = ()
+    but: int = 0
     own_pid: bool = False
 
 
@@ -108,16 +109,23 @@ _THREAD_NEEDS: Final = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000  # CLONE_VM, FS, 
 _MAP_PRIVATE: Final = 0x02
 # Not: MAP_SHARED and MAP_GROWSDOWN, which RLIMIT_DATA does not count, MAP_HUGETLB, MAP_LOCKED, MAP_SYNC.
 _MAP_FLAGS: Final = _MAP_PRIVATE | 0x10 | 0x20 | 0x800 | 0x4000 | 0x8000 | 0x20000 | 0x100000
-_ADVICE: Final = (0, 1, 2, 3, 4, 8, 10, 11, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 25)  # not REMOVE, nor HWPOISON
+# MADV_NORMAL, RANDOM, SEQUENTIAL, WILLNEED, DONTNEED, FREE, HUGEPAGE, NOHUGEPAGE, DONTDUMP, DODUMP: what allocators and
+# wasmtime give. Not: REMOVE, HWPOISON, PAGEOUT and COLLAPSE, which work on pages that others share.
+_ADVICE: Final = (0, 1, 2, 3, 4, 8, 14, 15, 16, 17)
+# FUTEX_WAIT, WAKE, REQUEUE, CMP_REQUEUE, WAKE_OP, WAIT_BITSET, WAKE_BITSET, with or without FUTEX_PRIVATE_FLAG and
+# FUTEX_CLOCK_REALTIME. Not: those that inherit priorities, which nothing here uses and many holes were in.
+_WAITING: Final = Rule(1, values=(0, 1, 3, 4, 5, 9, 10), but=0x80 | 0x100)
+# MSG_DONTWAIT, MSG_NOSIGNAL. Not: MSG_OOB, MSG_ZEROCOPY, MSG_FASTOPEN, MSG_PEEK and the rest.
+_PLAIN: Final = Rule(3, within=0x40 | 0x4000)
 _NO_EXECUTION: Final = 0x1 | 0x2  # PROT_READ, PROT_WRITE
-# O_NOFOLLOW, O_CLOEXEC, O_NONBLOCK, O_NOCTTY, O_DIRECTORY, O_LARGEFILE.
-_READING: Final = 0x20000 | 0x80000 | 0x800 | 0x100 | 0x10000 | 0x8000
 _NULL: Final = Rule(4, within=0)
 
 ALLOWED: Final[dict[str, tuple[Rule, ...]]] = {
     # What every call of a plugin makes comes first.
-    **dict.fromkeys(("futex", "read", "write", "poll", "ppoll", "recvfrom", "pread64", "pwrite64"), ()),
-    "sendto": (_NULL,),
+    "futex": (_WAITING,),
+    **dict.fromkeys(("read", "write", "poll", "ppoll", "pread64", "pwrite64"), ()),
+    "recvfrom": (_PLAIN, _NULL),
+    "sendto": (_PLAIN, _NULL),
     # Memory: private and without execution.
     "mmap": (Rule(2, within=_NO_EXECUTION), Rule(3, within=_MAP_FLAGS, has=_MAP_PRIVATE)),
     "mprotect": (Rule(2, within=_NO_EXECUTION),),
@@ -143,9 +151,6 @@ ALLOWED: Final[dict[str, tuple[Rule, ...]]] = {
 }
 """The system calls that go through, each with what its arguments must be."""
 
-_OPENING: Final = (Rule(2, within=_READING),)
-"""`openat` for reading: no flag that writes, makes, cuts or appends."""
-
 _ALLOW, _KILL, _REFUSE, _UNKNOWN = 0x7FFF0000, 0x80000000, 0x00050000 | 1, 0x00050000 | 38
 _LOAD, _AND, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
 _X32: Final = 0x40000000
@@ -159,13 +164,12 @@ _Instruction = tuple[int, int, int, int]
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def program(machine: str, *, pid: int, files: bool) -> list[_Instruction]:
+def program(machine: str, *, pid: int) -> list[_Instruction]:
     """Make the filter.
 
     Args:
         machine: One of `NUMBERS`.
         pid: The process that it is for.
-        files: Whether files may be opened for reading: only where something else decides which.
     """
     numbers = NUMBERS[machine]
     made: list[_Instruction] = [
@@ -179,7 +183,7 @@ def program(machine: str, *, pid: int, files: bool) -> list[_Instruction]:
         (_EQUAL, 0, 1, numbers["clone3"]),
         (_RETURN, 0, 0, _UNKNOWN),
     ]
-    for name, rules in {**ALLOWED, **({"openat": _OPENING} if files else {})}.items():
+    for name, rules in ALLOWED.items():
         if name in numbers:
             block = [*_checks(rules, pid), (_RETURN, 0, 0, _ALLOW)]
             made += [(_EQUAL, 0, len(block), numbers[name]), *block]
@@ -200,6 +204,8 @@ def _checks(rules: Sequence[Rule], pid: int) -> list[_Instruction]:
         if values:
             count = len(values)
             made.append((_LOAD, 0, 0, low))
+            if rule.but:
+                made.append((_AND, 0, 0, ~rule.but & _WORD))
             made += [(_EQUAL, count - at, 0, value) for at, value in enumerate(values)]
             made.append((_RETURN, 0, 0, _REFUSE))
     return made
@@ -209,7 +215,7 @@ def _unless(value: int) -> list[_Instruction]:
     return [(_EQUAL, 1, 0, value), (_RETURN, 0, 0, _REFUSE)]
 
 
-def install(*, files: bool) -> None:
+def install() -> None:
     """Put the filter in force for all threads of this process, now and later.
 
     Raises:
@@ -218,7 +224,7 @@ def install(*, files: bool) -> None:
     machine = platform.machine()
     if machine not in NUMBERS:
         raise OSError(f"there is no filter of system calls for {machine}")
-    code = b"".join(struct.pack("<HBBI", *each) for each in program(machine, pid=os.getpid(), files=files))
+    code = b"".join(struct.pack("<HBBI", *each) for each in program(machine, pid=os.getpid()))
     text = ctypes.create_string_buffer(code)
     header = ctypes.create_string_buffer(struct.pack("<HxxxxxxQ", len(code) // 8, ctypes.addressof(text)))
     result = _libc.syscall(NUMBERS[machine]["seccomp"], _MODE_FILTER, _FOR_ALL_THREADS, header)

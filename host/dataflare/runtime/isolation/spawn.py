@@ -12,9 +12,12 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
-__all__ = ["start"]
+__all__ = ["Starting", "end", "start"]
+
+Starting: TypeAlias = Future[subprocess.Popen[bytes]]
+"""A process that may have been started. Who makes it can `end` it, whenever an interrupt comes."""
 
 _PACKAGES: Final = ("dataflare", "wasmtime", "pyarrow", "numpy", "orjson")
 """What a worker imports that is not in the standard library."""
@@ -33,13 +36,16 @@ _INHERITED: Final = ("LD_LIBRARY_PATH",)
 """Variables that Python itself may need to start."""
 
 
-def start(entry: str, descriptors: Sequence[int], *, roots: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+def start(
+    entry: str, descriptors: Sequence[int], *, roots: Sequence[str] = (), process: Starting | None = None
+) -> subprocess.Popen[bytes]:
     """Start a process that calls a function with the numbers of the descriptors and that of this process.
 
     Args:
         entry: `module:function`.
         descriptors: What it keeps of this process's open files, under the same numbers.
         roots: Further folders to import from.
+        process: What becomes the process.
 
     Raises:
         OSError: It cannot be started.
@@ -58,7 +64,8 @@ def start(entry: str, descriptors: Sequence[int], *, roots: Sequence[str] = ()) 
             cwd="/",
             pass_fds=descriptors,
             start_new_session=True,
-        )
+        ),
+        Future() if process is None else process,
     )
 
 
@@ -77,28 +84,27 @@ class _Starter:
     def forget(self) -> None:
         """There is no thread: none was started yet, or this is the child of a fork."""
         self._lock = threading.Lock()
-        self._orders: queue.SimpleQueue[tuple[Future[subprocess.Popen[bytes]], Callable[[], subprocess.Popen[bytes]]]]
+        self._orders: queue.SimpleQueue[tuple[Starting, Callable[[], subprocess.Popen[bytes]]]]
         self._orders = queue.SimpleQueue()
         self._runs = False
 
-    def run(self, make: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    def run(self, make: Callable[[], subprocess.Popen[bytes]], made: Starting) -> subprocess.Popen[bytes]:
         """Have a process started, and wait until it is."""
         with self._lock:
             if not self._runs:
                 threading.Thread(target=self._work, args=(self._orders,), name="dataflare-starter", daemon=True).start()
                 self._runs = True
-        made: Future[subprocess.Popen[bytes]] = Future()
         self._orders.put((made, make))
         try:
             return made.result()
         except BaseException:
             # Interrupted, it may be: nobody would own the process.
-            made.add_done_callback(_end)
+            made.add_done_callback(end)
             raise
 
     @staticmethod
     def _work(
-        orders: queue.SimpleQueue[tuple[Future[subprocess.Popen[bytes]], Callable[[], subprocess.Popen[bytes]]]],
+        orders: queue.SimpleQueue[tuple[Starting, Callable[[], subprocess.Popen[bytes]]]],
     ) -> None:
         while True:
             made, make = orders.get()
@@ -108,7 +114,8 @@ class _Starter:
                 made.set_exception(error)
 
 
-def _end(made: Future[subprocess.Popen[bytes]]) -> None:
+def end(made: Starting) -> None:
+    """End a process that was started, if it was."""
     if made.exception() is None:
         process = made.result()
         process.kill()

@@ -196,6 +196,7 @@ class Reader:
         self._max_batch_bytes = max_batch_bytes
         self._charged = charged
         self._raw_text = raw_text
+        self._at = 0
         self.values_bytes = 0
         """What texts, lists and numbers of it take, batches left out."""
 
@@ -305,8 +306,10 @@ class Reader:
 
     def _part(self, value: Any) -> pa.Buffer:
         at, size = (_index(each, 2**63) for each in _items(value, 2))
-        if at + size > self._beside.size:
+        # In order and each byte once: what is made of them is no larger than what came.
+        if at != self._at or at + size > self._beside.size:
             raise BrokenWire("bytes that are not there")
+        self._at += size
         return self._beside.slice(at, size)
 
 

@@ -20,8 +20,9 @@ from typing import Final
 import pyarrow as pa
 
 from dataflare.budgets import current
+from dataflare.errors import HostShortage
 
-__all__ = ["MAX_TEXT_BYTES", "BrokenWire", "TooLarge", "Wire", "make_memory"]
+__all__ = ["MAX_TEXT_BYTES", "BrokenWire", "Gone", "OutOfTime", "TooLarge", "Wire", "make_memory"]
 
 MAX_TEXT_BYTES: Final = 16 * 2**20
 TRANSFER_S: Final = 60.0
@@ -37,6 +38,14 @@ class BrokenWire(Exception):
 
 class TooLarge(Exception):
     """What was to be sent is larger than a message may be."""
+
+
+class Gone(EOFError):
+    """The other side has gone."""
+
+
+class OutOfTime(TimeoutError):
+    """The other side did not send or take a message in time."""
 
 
 def make_memory(size: int) -> int:
@@ -94,8 +103,9 @@ class Wire:
 
         Raises:
             TooLarge: It is larger than a message may be; nothing was sent.
-            TimeoutError: The other side did not take it in time.
-            OSError: The other side has gone.
+            OutOfTime: The other side did not take it in time.
+            Gone: The other side has gone.
+            HostShortage: There is no memory for the bytes beside it.
         """
         size = sum(each.nbytes for each in parts)
         if len(text) > MAX_TEXT_BYTES or size > self._memory_bytes:
@@ -111,9 +121,12 @@ class Wire:
         rest = memoryview(b"".join(data))
         while rest:
             try:
-                rest = rest[self._socket.send(rest) :]
+                # Where the program has not turned SIGPIPE off, it would end with the worker.
+                rest = rest[self._socket.send(rest, socket.MSG_NOSIGNAL) :]
             except BlockingIOError:
                 self._wait(self._out, deadline)
+            except ConnectionError as error:
+                raise Gone from error
 
     def receive(self, *, deadline: float = math.inf) -> tuple[bytes, pa.Buffer]:
         """Wait for a message.
@@ -125,8 +138,8 @@ class Wire:
             Its text, and the bytes beside it.
 
         Raises:
-            TimeoutError: It did not come in time.
-            EOFError: The other side has gone.
+            OutOfTime: It did not come in time.
+            Gone: The other side has gone.
             BrokenWire: What came is not a message.
             OverHostBytes: There is no room for it in the current budget.
         """
@@ -141,7 +154,7 @@ class Wire:
                 return data[:text_size], pa.py_buffer(data[text_size:])
             return self._exactly(text_size, deadline), self._load(size)
         except ConnectionError as error:
-            raise EOFError from error
+            raise Gone from error
 
     def _exactly(self, size: int, deadline: float) -> bytes:
         data = bytearray()
@@ -155,7 +168,7 @@ class Wire:
             if len(more) == size:
                 return more
             if not more:
-                raise EOFError
+                raise Gone
             data += more
         return bytes(data)
 
@@ -163,7 +176,7 @@ class Wire:
         while True:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
-                raise TimeoutError
+                raise OutOfTime
             # In milliseconds, as many as an `int` of C holds.
             if ready.poll(None if left_s == math.inf else min(math.ceil(left_s * 1000), 2**30)):
                 return
@@ -171,7 +184,10 @@ class Wire:
     def _store(self, part: memoryview, at: int) -> int:
         part = part.cast("B")
         while part:
-            written = os.pwrite(self._memory, part[:_MAX_TRANSFER], at)
+            try:
+                written = os.pwrite(self._memory, part[:_MAX_TRANSFER], at)
+            except OSError as error:
+                raise HostShortage(f"there is no room for a message of {part.nbytes} bytes: {error}") from error
             part, at = part[written:], at + written
         return at
 

@@ -7,6 +7,7 @@ import os
 import pkgutil
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 
 import dataflare.data
 import dataflare.engine
+from dataflare.data.expressions import times
 from dataflare.engine.component import Component
 from dataflare.engine.engine import Engine
 from dataflare.engine.instance import CallStats, Instance
@@ -171,16 +173,16 @@ class _Worker:
 
 
 def load_late() -> None:
-    """Import what is imported late, and have Arrow look for time zones: later, no file can be found by its name."""
+    """Import what is imported late, and have Arrow read all time zones: later, no file can be opened any more."""
     for package in (dataflare.data, dataflare.engine):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
     for name in _LATE_MODULES:
         importlib.import_module(name)
-    try:
-        pc.strftime(pa.array([0], pa.timestamp("s", "Etc/UTC")))
-    except pa.ArrowException:
-        return  # a machine without time zones
+    moment = pa.array([0], pa.timestamp("s"))
+    for zone in times.zones():
+        with suppress(pa.ArrowException):  # a zone that Arrow does not know, or a machine without any
+            pc.strftime(moment.cast(pa.timestamp("s", zone)))
 
 
 def main(connection: int, memory: int, parent: int) -> None:

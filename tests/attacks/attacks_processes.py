@@ -98,11 +98,12 @@ class Impostor:
         connection, self.memory = map(os.dup, descriptors)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=connection)
         self.wire = Wire(self.socket, self.memory, os.fstat(self.memory).st_size)
+        self.process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+        process.set_result(self.process)
         thread = threading.Thread(target=self._run, daemon=True)
         self._threads.append(thread)
         thread.start()
-        process.set_result(subprocess.Popen(["sleep", "60"], start_new_session=True))
-        return process.result()
+        return self.process
 
     def _run(self) -> None:
         with contextlib.suppress(EOFError, OSError):

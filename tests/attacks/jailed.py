@@ -23,6 +23,7 @@ _TABLE: Final = {
     **{"add_key": (248, 217), "bind": (49, 200), "bpf": (321, 280), "capset": (126, 91), "chroot": (161, 51)},
     **{"clone": (56, 220), "connect": (42, 203), "dup": (32, 23), "execve": (59, 221), "execveat": (322, 281)},
     **{"fchmod": (91, 52), "fchmodat": (268, 53), "fchown": (93, 55), "fchownat": (260, 54), "fcntl": (72, 25)},
+    **{"futex": (202, 98), "recvfrom": (45, 207)},
     **{"ftruncate": (77, 46), "getdents64": (217, 61), "init_module": (175, 105), "io_uring_setup": (425, 425)},
     **{"ioctl": (16, 29), "ioprio_set": (251, 30), "kexec_load": (246, 104), "keyctl": (250, 219), "kill": (62, 129)},
     **{"landlock_create_ruleset": (444, 444), "linkat": (265, 37), "madvise": (28, 233), "memfd_create": (319, 279)},

@@ -142,6 +142,7 @@ class IsolatedInstance:
         memory_bytes = max(task.max_batch_bytes, len(binary)) + _MORE_MEMORY_BYTES
         self._pid = os.getpid()
         process: spawn.Starting = Future()
+        wire: Wire | None = None
         try:
             wire = _begin(process, memory_bytes)
             self._process = process.result()
@@ -153,8 +154,10 @@ class IsolatedInstance:
             message.parts.append(memoryview(binary))
             self._exchange(message, None, deadline)
         except BaseException:
-            # Interrupted, it may be, before anything else knows the process.
+            # Whatever it was, an interrupt before anything else knows the process included.
             process.add_done_callback(spawn.end)
+            if wire is not None:
+                wire.close()
             raise
         self._alive = True
 
@@ -259,8 +262,7 @@ class IsolatedInstance:
                 case ["failed", str(kind), str(text), str(hint), str(export), list(frames), list(stats), bool(alive)]:
                     self._take(stats)
                     error = self._error(kind, text, hint, export, frames)
-                    # What has not started is not alive, whatever it says.
-                    self._alive = alive and func is not None and not isinstance(error, PluginFault)
+                    self._alive = alive and not isinstance(error, PluginFault)
                     if not self.alive:
                         self._kill()
                     return _Returned(error=error)

@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from dataflare.locks import Lock
+
 __all__ = ["UNLIMITED", "Charge", "HostBudget", "OverHostBytes", "OverTime", "current", "enter", "local", "serving"]
 
 
@@ -51,7 +53,7 @@ class HostBudget:
         # What was given back since the last look. Objects are destroyed at any moment, also by the cycle collector
         # while this very thread holds the lock: giving back must not wait for it.
         self._released: deque[int] = deque()
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     @property
     def used_bytes(self) -> int:

@@ -8,6 +8,7 @@ import resource
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,7 @@ from dataflare.runtime.isolation import privileges, seccomp
 from dataflare.runtime.isolation import typed_values as values
 from dataflare.runtime.isolation.instance import IsolatedInstance
 from dataflare.runtime.isolation.wire import BrokenWire, Wire, make_memory
+from dataflare.runtime.pool import PoolSettings
 from jailed import jailed
 
 
@@ -265,6 +267,47 @@ def errors_of_the_system_from_the_host(arena: Arena) -> None:
         arena.raises(type(error), lambda plugin=plugin: plugin.process("x"))
 
 
+@attack("limits")
+def fork_while_every_lock_is_held(arena: Arena) -> None:
+    """Keep locks and instances busy in other threads, so that a fork of the program waits for threads it has not."""
+    plugin = arena.load(monster().binary, pool=PoolSettings(maximum=1))
+    assert plugin.process(monster().order("well")) is None
+    plugin._pool._lock.acquire()
+    plugin._launcher._lock.acquire()
+
+    def attempt() -> Any:
+        signal.alarm(5)
+        return plugin.process(monster().order("well"))
+
+    try:
+        found = _in_a_child(attempt)
+    finally:
+        plugin._launcher._lock.release()
+        plugin._pool._lock.release()
+    assert found is None, found
+    entered, leave = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        with plugin._pool.lease():
+            entered.set()
+            leave.wait(20)
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    entered.wait()
+    try:
+        found = _in_a_child(attempt)
+    finally:
+        leave.set()
+        thread.join()
+    assert found is None, found
+
+
+class _Forgetful(list[Any]):
+    def add(self, thing: Any) -> None:
+        pass
+
+
 _KILL = IsolatedInstance._kill
 
 
@@ -305,6 +348,10 @@ MUTATIONS = [
         f"{ISOLATION}.instance:IsolatedInstance.alive",
         property(lambda instance: instance._alive),
         ("worker_that_a_fork_shares",),
+    ),
+    Mutation("dataflare.locks:_locks", _Forgetful(), ("fork_while_every_lock_is_held",)),
+    Mutation(
+        "dataflare.runtime.pool:_pools", _Forgetful(), ("fork_while_every_lock_is_held", "worker_that_a_fork_shares")
     ),
     Mutation(f"{ISOLATION}.instance:Gone", (EOFError, OSError), ("errors_of_the_system_from_the_host",)),
 ]

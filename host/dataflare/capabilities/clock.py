@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dataflare.errors import UsageError
+from dataflare.locks import Lock
 
 __all__ = ["Clock", "Instant", "ManualClock", "MonotonicReading", "SystemClock", "imports"]
 
@@ -63,7 +63,7 @@ class ManualClock:
     def __init__(self, now_ns: int = 0) -> None:
         if now_ns < 0:
             raise UsageError(f"{now_ns} ns is before 1970")
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._now_ns = now_ns
         self._monotonic_ns = 0
 

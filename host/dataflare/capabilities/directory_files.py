@@ -11,7 +11,6 @@ import errno
 import os
 import secrets
 import stat
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
@@ -35,6 +34,7 @@ from dataflare.capabilities.files import (
 from dataflare.data.shapes import WordBuffer
 from dataflare.errors import ConfigError
 from dataflare.grants import DirectoryGrant
+from dataflare.locks import Lock
 
 __all__ = ["DirectoryFiles"]
 
@@ -85,7 +85,7 @@ class DirectoryFiles:
     ) -> None:
         self._refusal = refusal
         self._limits = limits or FileLimits()
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._open = 0
         self._grants = dict(sorted(directories.items()))
         self._roots: dict[str, int] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -14,6 +13,7 @@ from dataflare.capabilities.clock import Clock, SystemClock
 from dataflare.capabilities.failures import CapabilityFailure, returns_result
 from dataflare.data.shapes import WordBuffer
 from dataflare.errors import ConfigError
+from dataflare.locks import Lock
 
 __all__ = [
     "MAX_READ_BYTES",
@@ -253,7 +253,7 @@ class MemoryFiles:
         self._directories = dict(sorted(directories.items()))
         self._limits = limits or FileLimits()
         self._clock = clock or SystemClock()
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._modified_ms: dict[tuple[str, str], int] = {}
         self._open = 0
 

@@ -28,6 +28,7 @@ from dataflare.capabilities.http_rules import Deadline
 from dataflare.capabilities.http_transport import Incoming, Outgoing
 from dataflare.errors import UsageError
 from dataflare.grants import Origin
+from dataflare.locks import Lock
 
 __all__ = ["Dial", "NetworkTransport", "dial"]
 
@@ -82,7 +83,7 @@ class NetworkTransport:
         self._dial = dial
         self._tls = tls
         self._idle_s = idle_s
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._lookups = threading.BoundedSemaphore(_MAX_LOOKUPS)
         self._idle: dict[tuple[Origin, AddressRules], list[_Link]] = {}
         self._closed = False

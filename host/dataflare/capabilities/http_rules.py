@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from dataflare.capabilities.clock import Clock
 from dataflare.capabilities.failures import CapabilityFailure
 from dataflare.grants import HttpGrant, Origin, is_override_header, is_reserved_header, plain_header
+from dataflare.locks import Lock
 
 __all__ = ["Deadline", "RateLimiter", "Url", "check_headers", "is_header_value", "is_method", "parse_url"]
 
@@ -153,7 +153,7 @@ class RateLimiter:
         self._clock = clock
         self._per_s = per_s
         self._burst = burst
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._held = float(burst)
         self._filled_ns = clock.monotonic_ns()
 

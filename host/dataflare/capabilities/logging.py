@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any, Final, Protocol
 
 from dataflare.capabilities.clock import Clock, SystemClock
 from dataflare.errors import ConfigError
+from dataflare.locks import Lock
 from dataflare.texts import LOG_CHARACTERS, MESSAGE_CHARACTERS, NAME_CHARACTERS, cut
 
 __all__ = ["LEVELS", "LogEvent", "LogLimits", "LogSink", "MemoryLogSink", "PluginLog", "StandardLogSink", "imports"]
@@ -120,7 +120,7 @@ class PluginLog:
         self._sink = sink
         self._limits = limits or LogLimits()
         self._clock = clock or SystemClock()
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._lines: deque[str] = deque(maxlen=self._limits.kept_lines)
         self._refilled_ns = self._clock.monotonic_ns()
         self._events = float(self._limits.events_per_s)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dataflare.errors import ConfigError
+from dataflare.locks import Lock
 
 __all__ = ["Distribution", "Labels", "MemoryMetrics", "MetricLimits", "MetricsSink", "PluginMetrics", "imports"]
 
@@ -47,7 +47,7 @@ class MemoryMetrics:
     """Numbers in memory. Each mapping is by plugin, name and labels."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._counters: dict[tuple[str, str, Labels], float] = {}
         self._gauges: dict[tuple[str, str, Labels], float] = {}
         self._histograms: dict[tuple[str, str, Labels], Distribution] = {}
@@ -120,7 +120,7 @@ class PluginMetrics:
         self._sink = sink
         self._plugin = plugin
         self._limits = limits or MetricLimits()
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._kinds: dict[str, str] = {}
         self._series: set[tuple[str, Labels]] = set()
         self._dropped = 0

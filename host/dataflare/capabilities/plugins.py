@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Set
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 from dataflare.capabilities.failures import CapabilityFailure, returns_result
 from dataflare.data.batches import Batch
 from dataflare.errors import ConfigError, PermissionDenied, PluginError, PluginFault, UsageError
+from dataflare.locks import Lock
 from dataflare.texts import cut
 
 __all__ = [
@@ -95,7 +95,7 @@ class MemoryPlugins:
     def __init__(self, functions: Mapping[str, Function]) -> None:
         self._functions = dict(functions)
         self._caller = PipelinePlugins(self._functions.get)
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self.called: list[str] = []
 
     def call(self, plugin: str, batch: Batch) -> Batch:

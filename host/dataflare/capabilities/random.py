@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from collections.abc import Callable
 from typing import Any, Protocol
+
+from dataflare.locks import Lock
 
 __all__ = ["MAX_BYTES", "Random", "SeededRandom", "SystemRandom", "imports"]
 
@@ -41,7 +42,7 @@ class SeededRandom:
 
     def __init__(self, seed: int) -> None:
         self._seed = seed.to_bytes(8, "little")
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._blocks = 0
         self._rest = b""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from dataflare.capabilities.failures import CapabilityFailure, returns_result
 from dataflare.data.batches import MAX_BATCH_BYTES, Batch
 from dataflare.data.charges import BatchMemory
 from dataflare.errors import ConfigError
+from dataflare.locks import Lock
 
 __all__ = ["MemorySharedStore", "SharedLimits", "SharedStore", "imports"]
 
@@ -61,7 +61,7 @@ class MemorySharedStore:
 
     def __init__(self, *, limits: SharedLimits | None = None) -> None:
         self._limits = limits or SharedLimits()
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._batches: dict[str, tuple[pa.RecordBatch, int]] = {}
         self._used = 0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from dataflare.capabilities.state import (
     page_size,
 )
 from dataflare.errors import ConfigError
+from dataflare.locks import Lock
 from dataflare.user_files import as_path
 
 __all__ = ["SqliteStateStore"]
@@ -69,7 +69,7 @@ class SqliteStateStore:
 
     def __init__(self, path: str | os.PathLike[str], *, limits: StateLimits | None = None) -> None:
         self._limits = limits or StateLimits()
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._path = as_path(path, where="state")
         self._busy_ms = round(_BUSY_TIMEOUT_S * 1000)
         self._closed = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any, Final, Protocol
 
 from dataflare.capabilities.failures import CapabilityFailure, returns_result
 from dataflare.errors import ConfigError
+from dataflare.locks import Lock
 
 __all__ = [
     "ENTRY_BYTES",
@@ -93,7 +93,7 @@ class MemoryStateStore:
 
     def __init__(self, *, limits: StateLimits | None = None) -> None:
         self._limits = limits or StateLimits()
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._namespaces: dict[str, _Namespace] = {}
 
     def get(self, namespace: str, key: str) -> bytes | None:
@@ -139,7 +139,7 @@ class _Namespace:
     """The entries of one namespace. `lock` is for who changes them, or looks at several."""
 
     def __init__(self, limits: StateLimits) -> None:
-        self.lock = threading.Lock()
+        self.lock = Lock()
         self.keys = _SortedKeys()
         self._limits = limits
         self._entries: dict[bytes, bytes] = {}

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from dataflare.capabilities.clock import Clock, SystemClock
 from dataflare.errors import ConfigError
+from dataflare.locks import Lock
 from dataflare.texts import cut
 
 __all__ = [
@@ -51,7 +52,7 @@ class MemoryProgress:
     """Every report, in order."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._reports: list[tuple[str, Progress]] = []
 
     def report(self, plugin: str, progress: Progress) -> None:
@@ -72,7 +73,7 @@ class LatestProgress:
     """The last report of each plugin, for whoever shows it, however long the work takes."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._latest: dict[str, Progress] = {}
 
     def report(self, plugin: str, progress: Progress) -> None:
@@ -140,7 +141,7 @@ class PluginTasks:
         self._token = token
         self._interval_ns = round(1e9 / reports_per_s)
         self._clock = clock or SystemClock()
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._due_ns = 0
         self._waiting: Progress | None = None
 

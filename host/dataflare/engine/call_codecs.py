@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from dataflare.engine.abi.bridge_memory import BridgeMemory
 from dataflare.engine.abi.codecs import Codecs
 from dataflare.engine.abi.types import ComponentType, size
 from dataflare.engine.bridges.call_table import Link, export_links, import_links
+from dataflare.locks import Lock
 
 __all__ = ["CallCodecs", "ExportCodec", "ImportCodec"]
 
@@ -47,7 +47,7 @@ class CallCodecs:
         self._half_done = False
         self._exports: dict[tuple[str, str], ExportCodec] = {}
         self._imports: dict[int, ImportCodec] = {}
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def export(self, interface: str, function: str) -> ExportCodec:
         """The codec of an export; KeyError where there is none."""

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from dataflare.errors import ConfigError, DataflareError, PluginError, WorldMismatch
+from dataflare.locks import Lock
 from dataflare.pipeline.batching import resized
 from dataflare.pipeline.channel import Channel, Stopped
 from dataflare.pipeline.check import config_error
@@ -87,7 +88,7 @@ class _Run:
         self._stages: list[Stage] = []
         self._inputs: dict[str, _Queue] = {}
         self._report = RunReport(specification.pipeline.name)
-        self._lock = threading.Lock()
+        self._lock = Lock()
         # In C: no exception that comes from outside leaves it locked.
         self._ended: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._failure: tuple[Stage, BaseException] | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow as pa
 
 from dataflare.data.columns import no_rows
 from dataflare.errors import PluginError
+from dataflare.locks import Lock
 from dataflare.pipeline.connectors import ReadNode
 from dataflare.pipeline.models import PluginNode
 from dataflare.pipeline.outputs import Place
@@ -310,7 +310,7 @@ class _Writing:
 
 def _transform_with(plugin: Transformer) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
     asked: pa.Schema | None = None
-    asking = threading.Lock()
+    asking = Lock()
 
     def transform(rows: pa.RecordBatch) -> pa.RecordBatch:
         nonlocal asked

@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol
 from dataflare.capabilities.metrics import MetricsSink
 from dataflare.capabilities.names import short_name
 from dataflare.errors import ConfigError, PermissionDenied, PluginError, PluginFault
+from dataflare.locks import Lock
 from dataflare.runtime.ports import CallStats
 from dataflare.security.atomic_files import write_atomically
 from dataflare.security.behaviour import Alert, BatchSample, BehaviourMonitor, BehaviourSettings, Profile
@@ -209,7 +210,7 @@ class Watchers:
         self._folder = profiles
         self._metrics = metrics
         self._remaining_s = remaining_s
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._monitors: dict[tuple[str, str, str], BehaviourMonitor] = {}
         self._profiles: dict[tuple[str, str], Profile] = {}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import threading
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -25,6 +24,7 @@ from dataflare.engine.abi.types import ComponentType
 from dataflare.errors import ConfigError, UsageError, WorldMismatch
 from dataflare.grants import Grants
 from dataflare.limits import Limits
+from dataflare.locks import Lock
 from dataflare.runtime.arguments import ComponentFile, ComponentSource, check_arguments, default_name
 from dataflare.runtime.capabilities import Capabilities, PipelineServices, Services, WrapFactory
 from dataflare.runtime.destination import Destination
@@ -178,7 +178,7 @@ class Host:
         )
         self._protect_own_files(profiles, secrets)
         self._watchers = None if behaviour is None else self._new_watchers(behaviour, on_alert, profiles)
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._plugins: dict[int, Plugin] = {}
         self._namespaces: dict[str, Namespace] = {}
         self._closed = False

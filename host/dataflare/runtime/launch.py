@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import DataflareError, LimitExceeded, PermissionDenied, WorldMismatch
 from dataflare.limits import Limits
+from dataflare.locks import Lock
 from dataflare.runtime.capabilities import Capabilities
 from dataflare.runtime.failures import plugin_error
 from dataflare.runtime.ports import Component, HostFunctions, Instance
@@ -94,7 +94,7 @@ class Launcher:
         self._limits = limits
         self._config = config
         self._plugin = plugin
-        self._lock = threading.Lock()
+        self._lock = Lock()
         # Weak: a worker that an exception kept from its caller goes, and closes its instance.
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
         self._past = PluginStats()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 
 from dataflare.capabilities.plugins import Function, PipelinePlugins, check_edges
@@ -10,6 +9,7 @@ from dataflare.capabilities.shared import MemorySharedStore
 from dataflare.capabilities.tasks import CancellationToken
 from dataflare.data.batches import Batch
 from dataflare.grants import Grants
+from dataflare.locks import Lock
 from dataflare.runtime.plugin import Plugin
 from dataflare.runtime.processor import Processor
 from dataflare.runtime.transformer import Transformer
@@ -27,7 +27,7 @@ class Namespace:
         self.cancellation = CancellationToken()
         self.shared = MemorySharedStore()
         self.callable_plugins = PipelinePlugins(self._find)
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._plugins: dict[str, Plugin] = {}
         self._edges: dict[str, frozenset[str]] = {}
         self._users: Counter[str] = Counter()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from dataflare.data.batches import Batch
 from dataflare.data.schemas import SchemaError, from_wit, to_wit
 from dataflare.errors import OutputLimitExceeded, ProtocolFault, UsageError, ValueTypeError
 from dataflare.limits import Limits
+from dataflare.locks import Lock
 from dataflare.runtime.capabilities import Capabilities
 from dataflare.runtime.launch import Launcher, Worker, read_metadata
 from dataflare.runtime.pool import InstancePool, Lease, PoolSettings
@@ -86,7 +86,7 @@ class Plugin:
             owner=parts.name,
             remaining_s=parts.remaining_s,
         )
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._metadata: Metadata | None = None
         self._closed = False
 

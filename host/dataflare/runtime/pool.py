@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, Generic, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, get_args
 
 from dataflare.errors import ConfigError, UsageError
+from dataflare.locks import Lock
 
 __all__ = ["InstancePool", "Lease", "PoolExhausted", "PoolSettings", "ReusePolicy"]
 
@@ -120,12 +122,13 @@ class InstancePool(Generic[T]):
         self._monotonic_s = monotonic_s
         self._remaining_s = remaining_s
         # Entered as a lock, not as a condition, which is Python code and could be left locked.
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._changed = threading.Condition(self._lock)
         # The most recently used at the end: those at the front have been idle for longest.
         self._idle: list[tuple[T, float]] = []
         self._taken: dict[_Place[T], None] = {}
         self._closed = False
+        _pools.add(self)
 
     @property
     def size(self) -> int:
@@ -254,6 +257,15 @@ class InstancePool(Generic[T]):
         with self._lock:
             self._changed.wait_for(lambda: all(place.thread == thread for place in self._taken), timeout=wait_s)
 
+    def after_fork(self) -> None:
+        """Forget what threads of the parent had, which are not here, and instances that only the parent can use."""
+        thread = threading.get_ident()
+        self._taken = {place: None for place in self._taken if place.thread == thread}
+        gone = [instance for instance, _ in self._idle if not self._usable(instance)]
+        self._idle = [entry for entry in self._idle if entry[0] not in gone]
+        for each in gone:
+            self._end(each)
+
     # With the lock held.
 
     def _take_expired(self, gone: list[T]) -> None:
@@ -305,3 +317,12 @@ class InstancePool(Generic[T]):
     def _require_open(self) -> None:
         if self._closed:
             raise UsageError(f"plugin {self._owner!r} is closed", hint="load it again")
+
+
+def _after_fork() -> None:
+    for pool in list(_pools):
+        pool.after_fork()
+
+
+_pools: Final[weakref.WeakSet[InstancePool[Any]]] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_after_fork)

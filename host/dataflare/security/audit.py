@@ -10,7 +10,6 @@ import base64
 import contextlib
 import os
 import stat
-import threading
 import urllib.parse
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, ValidationError
 
 from dataflare.documents.models import StrictModel
 from dataflare.errors import AuditFailed, ConfigError, UsageError
+from dataflare.locks import Lock
 from dataflare.security.capability import Capability
 from dataflare.user_files import as_path, opened_file
 
@@ -100,7 +100,7 @@ class MemoryAuditLog:
     """Events in memory, in the order in which they came."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._events: list[AuditEvent] = []
         self._closed = False
 
@@ -134,7 +134,7 @@ class FileAuditLog:
     def __init__(self, path: str | os.PathLike[str], *, durable: bool = False) -> None:
         self._path = as_path(path, where="audit")
         self._durable = durable
-        self._lock = threading.Lock()
+        self._lock = Lock()
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         try:
             self._descriptor: int | None = os.open(self._path, flags, 0o600)
@@ -266,7 +266,7 @@ class Redactor:
     MASK: Final = "***"
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._values: tuple[str, ...] = ()
         for secret in secrets:
             self.add(secret)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
 from dataflare.errors import PermissionDenied
+from dataflare.locks import Lock
 from dataflare.security.protected import ProtectedFiles
 
 __all__ = ["CONNECTOR_PREFIX", "ConnectorFiles", "GrantedDirectory", "Record"]
@@ -63,7 +63,7 @@ class ConnectorFiles:
         self._protected = protected
         self._record = record
         self._source = source
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._folders: list[int] = []
 
     @property

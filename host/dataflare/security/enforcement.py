@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from dataflare.errors import PermissionDenied
+from dataflare.locks import Lock
 from dataflare.security.audit import AuditEvent, AuditLog, Redactor, utc_now
 from dataflare.security.capability import GRANTABLE, Capability, interface_of
 from dataflare.security.uses import denial_reason, refused, sound, used_by, written
@@ -37,7 +38,7 @@ class Revocations:
     """What was taken back from plugins at run time. Any thread may use it; the plugin's next call finds it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         # Replaced whole, so that a reader needs no lock.
         self._revoked: Mapping[str, frozenset[Capability]] = {}
 
@@ -109,7 +110,7 @@ class Auditor:
         self._revocations = revocations or Revocations()
         self._redactor = redactor or Redactor()
         self._now = now
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._counts: dict[tuple[str, str, str, str], int] = {}
         self._call = threading.local()
         self._handles: weakref.WeakKeyDictionary[Any, Capability] = weakref.WeakKeyDictionary()

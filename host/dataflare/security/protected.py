@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
+
+from dataflare.locks import Lock
 
 __all__ = ["ProtectedFiles"]
 
@@ -23,7 +24,7 @@ class ProtectedFiles:
     """What must never be an output. Any thread may use it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._files: dict[Path, str] = {}
         self._trees: dict[Path, str] = {}
 

@@ -20,7 +20,7 @@ from arena import Arena, Mutation, answers, attack
 from attacks_jail import HERE, NOWHERE, refused
 from attacks_limits import monster
 from attacks_processes import FIGURES, NOTHING, SECRETS, Impostor, asking, imposed, instance_of, isolated
-from dataflare.engine.types import ListT, PrimT
+from dataflare.engine.abi.types import ListT, PrimT
 from dataflare.errors import ConfigError, GuestPanic, HostBytesExceeded, ProtocolFault, UsageError
 from dataflare.limits import Limits
 from dataflare.runtime.isolation import privileges, seccomp

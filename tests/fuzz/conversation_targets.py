@@ -20,9 +20,10 @@ from cases import Target
 from dataflare.data import batches
 from dataflare.data.batches import Batch
 from dataflare.data.ipc import encode_stream
-from dataflare.engine.convert import explain
-from dataflare.engine.types import (
+from dataflare.engine.abi.convert import explain
+from dataflare.engine.abi.types import (
     BorrowT,
+    ComponentType,
     EnumT,
     FlagsT,
     FuncT,
@@ -34,7 +35,6 @@ from dataflare.engine.types import (
     RecordT,
     Resource,
     ResultT,
-    Shape,
     TupleT,
     Type,
     VariantT,
@@ -57,7 +57,7 @@ _U8, _U32, _S64, _F64, _BOOL, _TEXT = map(PrimT, ("u8", "u32", "s64", "f64", "bo
 _BATCH, _READER = OwnT(0), OwnT(1)
 _PROBLEM: Final = VariantT((("denied", None), ("other", _TEXT)))
 _RECORD: Final = RecordT((("name", _TEXT), ("numbers", ListT(_F64)), ("flags", FlagsT(("a", "b")))))
-SHAPE: Final = Shape(
+SHAPE: Final = ComponentType(
     imports={
         GIVES: Interface(
             resources={"reader": 1},

@@ -21,7 +21,6 @@ is one pipeline by `pipelines` here or in the policy; any other file takes a rol
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -33,6 +32,7 @@ from pydantic import Field, StringConstraints, model_validator
 from dataflare.documents.models import Frozen, FrozenSet, Name, StrictModel, validate_document
 from dataflare.documents.reader import parse_document, read_document
 from dataflare.errors import ConfigError, PermissionDenied
+from dataflare.locks import Lock
 from dataflare.security.fields import Names
 from dataflare.security.pipelines import Bindings, PipelineBinding, PipelineFile, bound_name
 from dataflare.user_files import as_path
@@ -190,7 +190,7 @@ class Access:
         self.file = file
         self._document = document
         self._base_dir = base_dir or Path()
-        self._lock = threading.Lock()
+        self._lock = Lock()
         model = casbin.Model()
         model.load_model_from_text(_MODEL)
         self._enforcer = casbin.Enforcer(model)

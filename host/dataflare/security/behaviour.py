@@ -13,7 +13,6 @@ from __future__ import annotations
 import enum
 import json
 import math
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Final, Literal
@@ -24,6 +23,7 @@ from river.stats import Var
 
 from dataflare.documents.models import Frozen, StrictModel
 from dataflare.errors import ConfigError, PermissionDenied
+from dataflare.locks import Lock
 
 __all__ = [
     "Action",
@@ -233,7 +233,7 @@ class BehaviourMonitor:
         self.version = version
         self._settings = settings or BehaviourSettings()
         self._on_alert = on_alert
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._profile = profile
         self._moments: dict[str, Var] = {}
         self._learned = 0

@@ -38,7 +38,7 @@ class TestTheStandard:
         assert list(standard().packages) == ["dataflare:data@1.0.0", "dataflare:host@1.0.0", "dataflare:plugin@1.0.0"]
 
     def test_every_file_holds_one_interface_of_its_name_or_worlds(self) -> None:
-        for package in standard().packages.values():
+        for package in load(FOLDER).packages.values():
             items: list[Interface | World] = [*package.interfaces, *package.worlds]
             for each in items:
                 stem = Path(each.position.file).stem

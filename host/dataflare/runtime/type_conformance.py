@@ -19,7 +19,7 @@ _SHOWN = 8
 
 @cache
 def standard_signatures() -> Signatures:
-    """The functions of the standard. The first call in a process reads the WIT, in some 50 milliseconds."""
+    """The functions of the standard. The first call in a process takes some 10 milliseconds."""
     return Signatures(standard())
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import threading
 import weakref
 from collections.abc import Callable
@@ -26,13 +25,12 @@ from dataflare.engine.instance import remaining_s
 from dataflare.engine.native.interruptible import interruptible
 from dataflare.engine.reading.features import refusal
 from dataflare.engine.reading.reflection import reflect
-from dataflare.errors import UnsupportedComponent, UsageError
+from dataflare.errors import UsageError
 
 __all__ = ["Engine"]
 
 _KEPT_SHAPES: Final = 256
 _KEPT_CODECS: Final = 64
-_WASI: Final = re.compile(r"wasi:(cli|clocks|filesystem|io|random|sockets)/[a-z0-9-]+@0\.2\.\d+")
 
 
 class Engine:
@@ -99,15 +97,7 @@ class Engine:
         return known
 
     def _reflect(self, binary: bytes, name: str) -> ComponentType:
-        shape = reflect(self._profile(False, True).compiler, binary, name)
-        for wasi in shape.passthrough:
-            if not _WASI.fullmatch(wasi):
-                raise UnsupportedComponent(
-                    f"imports {wasi}, which this host does not have",
-                    component=name,
-                    hint="the host has WASI 0.2 without http",
-                )
-        return shape
+        return reflect(self._profile(False, True).compiler, binary, name)
 
     def load(
         self,
@@ -201,14 +191,6 @@ class Engine:
                 compiled = wc.Component.deserialize(profile.engine, compiled.serialize())
             return compiled
         except wasmtime.WasmtimeError as error:
-            missing = re.search(r"missing import named `([^`]{1,200})`", str(error)[:10_000])
-            if missing:
-                # wasmtime's reflection leaves out types that stand in the world itself.
-                raise UnsupportedComponent(
-                    f"its world names the type {missing[1]!r}, which is in no interface",
-                    component=name,
-                    hint="put the type into an interface, and use it from there",
-                ) from error
             raise refusal(error, name, "cannot be compiled") from error
 
     def _profile(self, fuel: bool, timed: bool) -> CompileProfile:

@@ -185,12 +185,14 @@ class ComponentType:
 
     Items that stand in the world itself, in no interface, are under the name `""`. `wasi` holds the imports that
     wasmtime itself provides; they are handed through, and their resources cannot appear in other interfaces.
+    `world_types` are the types that the world itself imports.
     """
 
     imports: dict[str, Interface] = field(default_factory=dict)
     exports: dict[str, Interface] = field(default_factory=dict)
     resources: list[Resource] = field(default_factory=list)
     wasi: dict[str, Interface] = field(default_factory=dict)
+    world_types: dict[str, Type] = field(default_factory=dict)
 
     @property
     def passthrough(self) -> tuple[str, ...]:

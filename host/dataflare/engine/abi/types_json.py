@@ -49,6 +49,7 @@ def shape_to_json(shape: ComponentType) -> dict[str, Any]:
         "exports": {n: interface(i) for n, i in shape.exports.items()},
         # wasmtime provides these, and composition is over: the names are all that is asked for.
         "wasi": list(shape.wasi),
+        "world": {n: put(t) for n, t in shape.world_types.items()},
         "resources": [[r.name, r.interface, r.imported] for r in shape.resources],
         "types": rows,
     }
@@ -79,6 +80,7 @@ def shape_from_json(data: dict[str, Any]) -> ComponentType:
         {n: interface(i) for n, i in data["exports"].items()},
         [Resource(*row) for row in data["resources"]],
         {name: Interface() for name in data["wasi"]},
+        {n: types[t] for n, t in data["world"].items()},
     )
 
 

@@ -19,6 +19,7 @@ from dataflare.engine.abi.layout import (
 from dataflare.engine.abi.types import (
     MAX_FLAT_PARAMS,
     MAX_FLAT_RESULTS,
+    BorrowT,
     ComponentType,
     Interface,
     OwnT,
@@ -77,8 +78,8 @@ class ImportsBridge:
                 continue
             names = self._names
             out += [f"(with {quote(n)} (type {names.resource(i)}))" for n, i in interface.resources.items()]
-            out += [f"(with {quote(n)} (type {names.names[t]}))" for n, t in interface.types.items()]
             out += [f"(with {quote(n)} (func $l{self._numbers[name, n]}))" for n in interface.funcs]
+        out += [f"(with {quote(n)} (type {self._names.names[t]}))" for n, t in self._shape.world_types.items()]
         return out
 
     def _base(self) -> list[str]:
@@ -100,8 +101,9 @@ class ImportsBridge:
             out.append(f"(core func $new{i} (canon resource.new $r{i})) (core func $rep{i} (canon resource.rep $r{i}))")
             out.append(f"(core func $drop{i} (canon resource.drop $r{i}))")
         # Types without a name of their own in the world need none here, but the world's own must have one.
-        named = [t for i in self._shape.imports.values() for t in i.types.values()]
-        nominal = nominal_types(self._shape.imports.values())
+        world = Interface(types=self._shape.world_types)
+        nominal = nominal_types([*self._shape.imports.values(), world])
+        named = [t for i in (*self._shape.imports.values(), world) for t in i.types.values()]
         return out + self._names.define([*nominal, *named], set(self._hosted), imported=False)
 
     def _code(self) -> list[str]:
@@ -182,8 +184,10 @@ class ImportsBridge:
         """Make the instance of one interface.
 
         A component of its own exports the functions, since only an export gives a resource the name that methods
-        refer to.
+        refer to. A resource may have several names: the others are aliases.
         """
+        if interface == Interface():
+            return [f"(instance $i{place})"]
         names = TypeNames(self._names.resource)
         inner = [f'(import "r{i}" (type $r{i} (sub resource)))' for i in self._hosted]
         given = [f'(with "r{i}" (type $r{i}))' for i in self._hosted]
@@ -193,18 +197,34 @@ class ImportsBridge:
             number = self._numbers[name, n]
             inner.append(f'(import "f{number}" (func $f{number} {names.signature(func)}))')
             given.append(f'(with "f{number}" (func $l{number}))')
-        exported = {i: f"$x{i}" for i in interface.resources.values()}
-        outside = TypeNames(exported.__getitem__)
+        main = _main_names(interface)
+        outside = TypeNames(lambda i: f"$x{i}" if i in main else self._names.resource(i))
         outside.names = dict(names.names)
-        inner += [f"(export $x{i} {quote(n)} (type $r{i}))" for n, i in interface.resources.items()]
+        inner += [f"(export $x{i} {quote(n)} (type $r{i}))" for i, n in main.items()]
+        inner += [f"(export {quote(n)} (type $x{i}))" for n, i in interface.resources.items() if n != main[i]]
         for number, (n, ty) in enumerate(interface.types.items()):
             if ty not in names.names:
-                inner.append(f"(type $e{number} {names.definition(ty)})")
+                inner.append(f"(type $e{number} {outside.definition(ty)})")
             inner.append(f"(export $n{number} {quote(n)} (type {names.names.get(ty, f'$e{number}')}))")
-            outside.names[ty] = f"$n{number}"
+            if not isinstance(ty, (OwnT, BorrowT)):  # these are written out: methods take no other name of theirs
+                outside.names[ty] = f"$n{number}"
         for n, func in interface.funcs.items():
             inner.append(f"(export {quote(n)} (func $f{self._numbers[name, n]}) (func {outside.signature(func)}))")
         return [
             f"(component $provide{place} {chr(10).join(inner)})",
             f"(instance $i{place} (instantiate $provide{place} {' '.join(given)}))",
         ]
+
+
+def _main_names(interface: Interface) -> dict[int, str]:
+    """The name of each resource, by its index: the one that its methods refer to, if there is one."""
+    main: dict[int, str] = {}
+    for name, index in interface.resources.items():
+        if index not in main or any(_belongs(function, name) for function in interface.funcs):
+            main[index] = name
+    return main
+
+
+def _belongs(function: str, resource: str) -> bool:
+    kind, _, rest = function.partition("]")
+    return kind in ("[constructor", "[method", "[static") and rest.partition(".")[0] == resource

@@ -15,7 +15,7 @@ from typing import Final
 from dataflare.component_binary import Truncated, read_name, read_u32, sections
 from dataflare.errors import NotAComponent, UnsupportedComponent
 
-__all__ = ["check_labels"]
+__all__ = ["TypeReader", "UnknownForm", "check_labels"]
 
 _COMPONENT, _TYPE = 4, 7
 _MAX_NESTING: Final = 64
@@ -52,26 +52,26 @@ def check_labels(component: bytes, name: str) -> None:
         raise NotAComponent(error.message, component=name) from None
     except (Truncated, UnicodeDecodeError, IndexError):
         raise NotAComponent("is damaged: a type cannot be read", component=name) from None
-    except _UnknownForm as error:
+    except UnknownForm as error:
         raise UnsupportedComponent(f"has a type of an unknown form ({error})", component=name) from None
 
 
-class _UnknownForm(Exception):
-    pass
+class UnknownForm(Exception):
+    """A type of a form that is not known here."""
 
 
 def _component(data: memoryview, label: Callable[[str], None], depth: int) -> None:
     if depth > _MAX_NESTING:
-        raise _UnknownForm(f"components nested more than {_MAX_NESTING} deep")
+        raise UnknownForm(f"components nested more than {_MAX_NESTING} deep")
     for part in sections(data):
         if part.id == _COMPONENT:
             _component(part.payload, label, depth + 1)
         elif part.id == _TYPE:
-            _Types(part.payload, label).section()
+            TypeReader(part.payload, label).section()
 
 
-class _Types:
-    """Walks one type section."""
+class TypeReader:
+    """Walks one type section, and what else is made of the same parts."""
 
     def __init__(self, data: memoryview, label: Callable[[str], None]) -> None:
         self._data = data
@@ -81,7 +81,7 @@ class _Types:
     def section(self) -> None:
         self._repeat(lambda: self._type(0))
         if self._at != len(self._data):
-            raise _UnknownForm("bytes after the last type")
+            raise UnknownForm("bytes after the last type")
 
     def _byte(self) -> int:
         self._at += 1
@@ -125,11 +125,11 @@ class _Types:
         self._named()
         self._maybe_value()
         if self._byte():
-            raise _UnknownForm("a case that refines another")
+            raise UnknownForm("a case that refines another")
 
     def _type(self, depth: int) -> None:
         if depth > _MAX_NESTING:
-            raise _UnknownForm(f"types nested more than {_MAX_NESTING} deep")
+            raise UnknownForm(f"types nested more than {_MAX_NESTING} deep")
         form = self._byte()
         if form in _PRIMITIVES:
             return
@@ -164,7 +164,7 @@ class _Types:
             case 0x3F | 0x3E:
                 self._resource(form)
             case _:
-                raise _UnknownForm(f"0x{form:02x}")
+                raise UnknownForm(f"0x{form:02x}")
 
     def _function(self) -> None:
         # Names of parameters are no labels: they are compared nowhere.
@@ -176,7 +176,7 @@ class _Types:
         if self._byte() == 0:
             self._value()
         elif self._byte() != 0:
-            raise _UnknownForm("a function of several results")
+            raise UnknownForm("a function of several results")
 
     def _resource(self, form: int) -> None:
         self._byte()
@@ -198,7 +198,7 @@ class _Types:
                 self._external_name()
                 self._external()
             case other:
-                raise _UnknownForm(f"declaration 0x{other:02x}")
+                raise UnknownForm(f"declaration 0x{other:02x}")
 
     def _alias(self) -> None:
         if self._byte() == 0x00:
@@ -211,11 +211,11 @@ class _Types:
                 self._u32()
                 self._u32()
             case other:
-                raise _UnknownForm(f"alias 0x{other:02x}")
+                raise UnknownForm(f"alias 0x{other:02x}")
 
     def _external_name(self) -> None:
         if self._byte() > 0x01:
-            raise _UnknownForm("a name with options")
+            raise UnknownForm("a name with options")
         self._name()
 
     def _external(self) -> None:
@@ -234,13 +234,13 @@ class _Types:
                 if not self._byte():
                     self._u32()
             case other:
-                raise _UnknownForm(f"sort 0x{other:02x}")
+                raise UnknownForm(f"sort 0x{other:02x}")
 
     # Types of core WebAssembly, which have no labels, but lie in between.
 
     def _core_type(self, depth: int) -> None:
         if depth > _MAX_NESTING:
-            raise _UnknownForm(f"types nested more than {_MAX_NESTING} deep")
+            raise UnknownForm(f"types nested more than {_MAX_NESTING} deep")
         match self._byte():
             case 0x60:
                 self._repeat(self._core_value)
@@ -248,14 +248,14 @@ class _Types:
             case 0x50:
                 self._repeat(lambda: self._core_declaration(depth))
             case other:
-                raise _UnknownForm(f"core type 0x{other:02x}")
+                raise UnknownForm(f"core type 0x{other:02x}")
 
     def _core_value(self) -> None:
         form = self._byte()
         if form in (0x63, 0x64):
             self._index()
         elif form not in _CORE_VALUES and form not in _CORE_REFERENCES:
-            raise _UnknownForm(f"core value 0x{form:02x}")
+            raise UnknownForm(f"core value 0x{form:02x}")
 
     def _core_declaration(self, depth: int) -> None:
         match self._byte():
@@ -274,7 +274,7 @@ class _Types:
                 self._name()
                 self._core_external()
             case other:
-                raise _UnknownForm(f"core declaration 0x{other:02x}")
+                raise UnknownForm(f"core declaration 0x{other:02x}")
 
     def _core_external(self) -> None:
         match self._byte():
@@ -292,12 +292,12 @@ class _Types:
                 self._byte()
                 self._u32()
             case other:
-                raise _UnknownForm(f"core sort 0x{other:02x}")
+                raise UnknownForm(f"core sort 0x{other:02x}")
 
     def _limits(self) -> None:
         flags = self._byte()
         if flags > 0x07:
-            raise _UnknownForm(f"limits 0x{flags:02x}")
+            raise UnknownForm(f"limits 0x{flags:02x}")
         self._index()
         if flags & 0x01:
             self._index()

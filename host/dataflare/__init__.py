@@ -72,17 +72,26 @@ if TYPE_CHECKING:
         load_specification,
         parse_specification,
     )
-    from dataflare.runtime.destination import Destination, RunLost
+    from dataflare.runtime.datasets import (
+        Chunk,
+        Dataset,
+        DatasetName,
+        Ended,
+        Estimate,
+        Idle,
+        NewSchema,
+        PlannedChange,
+        RejectedRow,
+        Selection,
+        Target,
+    )
+    from dataflare.runtime.destination import Destination
     from dataflare.runtime.host import Host, LoadOptions
     from dataflare.runtime.inspection import Inspection
     from dataflare.runtime.plugin import Plugin
     from dataflare.runtime.pool import PoolExhausted, PoolSettings
     from dataflare.runtime.processor import Processor
     from dataflare.runtime.results import (
-        Chunk,
-        Dataset,
-        DurablePosition,
-        Estimate,
         Health,
         Metadata,
         PluginStats,
@@ -91,6 +100,7 @@ if TYPE_CHECKING:
         RuleCount,
         Violation,
     )
+    from dataflare.runtime.runs import RunLost
     from dataflare.runtime.source import Source
     from dataflare.runtime.transformer import Transformer
     from dataflare.runtime.validator import Validator
@@ -114,10 +124,11 @@ __all__ = [
     "DataError",
     "DataflareError",
     "Dataset",
+    "DatasetName",
     "Destination",
     "DirectoryGrant",
     "DirectorySecrets",
-    "DurablePosition",
+    "Ended",
     "EnvironmentSecrets",
     "Err",
     "Estimate",
@@ -131,6 +142,7 @@ __all__ = [
     "HostCallRateExceeded",
     "HostShortage",
     "HttpGrant",
+    "Idle",
     "Inspection",
     "InstanceLimitExceeded",
     "LimitExceeded",
@@ -146,6 +158,7 @@ __all__ = [
     "MemorySecrets",
     "MemoryStateStore",
     "Metadata",
+    "NewSchema",
     "NodeFailed",
     "NodeReport",
     "NotAComponent",
@@ -155,6 +168,7 @@ __all__ = [
     "OutputReport",
     "PermissionDenied",
     "Pipeline",
+    "PlannedChange",
     "Plugin",
     "PluginError",
     "PluginFault",
@@ -165,6 +179,7 @@ __all__ = [
     "Processor",
     "Progress",
     "ProtocolFault",
+    "RejectedRow",
     "Report",
     "Revocations",
     "Rule",
@@ -172,6 +187,7 @@ __all__ = [
     "RunInterrupted",
     "RunLost",
     "RunReport",
+    "Selection",
     "SignatureRefused",
     "Some",
     "Source",
@@ -182,6 +198,7 @@ __all__ = [
     "StateLimits",
     "SystemClock",
     "TableLimitExceeded",
+    "Target",
     "Transformer",
     "TrustPolicy",
     "UnsupportedComponent",
@@ -277,10 +294,20 @@ _HOMES: Final = {
         "load_specification",
         "parse_specification",
     ),
-    "dataflare.runtime.destination": (
-        "Destination",
-        "RunLost",
+    "dataflare.runtime.datasets": (
+        "Chunk",
+        "Dataset",
+        "DatasetName",
+        "Ended",
+        "Estimate",
+        "Idle",
+        "NewSchema",
+        "PlannedChange",
+        "RejectedRow",
+        "Selection",
+        "Target",
     ),
+    "dataflare.runtime.destination": ("Destination",),
     "dataflare.runtime.host": (
         "Host",
         "LoadOptions",
@@ -293,10 +320,6 @@ _HOMES: Final = {
     ),
     "dataflare.runtime.processor": ("Processor",),
     "dataflare.runtime.results": (
-        "Chunk",
-        "Dataset",
-        "DurablePosition",
-        "Estimate",
         "Health",
         "Metadata",
         "PluginStats",
@@ -305,6 +328,7 @@ _HOMES: Final = {
         "RuleCount",
         "Violation",
     ),
+    "dataflare.runtime.runs": ("RunLost",),
     "dataflare.runtime.source": ("Source",),
     "dataflare.runtime.transformer": ("Transformer",),
     "dataflare.runtime.validator": ("Validator",),

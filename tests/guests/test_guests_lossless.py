@@ -79,7 +79,7 @@ def resume(host, folder, text, state):
     (folder / "in.csv").write_text(text)
     grants = Grants(files={"data": DirectoryGrant(path=folder)})
     with host.load(COMPONENTS / "csv-source.wasm", config={"path": "data/in.csv"}, grants=grants) as source:
-        return [row for chunk in source.chunks(state) for row in chunk.rows.to_pylist()]
+        return [row for chunk in source.chunks(state=state) for row in chunk.rows.to_pylist()]
 
 
 def test_a_state_of_another_file_is_refused_though_a_record_begins_at_its_byte(host, tmp_path):

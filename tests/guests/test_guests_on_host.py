@@ -22,6 +22,7 @@ from dataflare import (
     Transformer,
     Validator,
 )
+from dataflare.data.roles import Roles, roles_of
 from dataflare.runtime.host import Isolation
 from dataflare.toolchain.guests import load_project
 
@@ -92,16 +93,20 @@ def test_python_source_goes_on_from_its_state(host: Host, isolation: Isolation):
     config = {"rows": 10, "batch_rows": 4, "column": "id", "start": 5}
     with host.load(component("sequence-source"), config=config, isolation=isolation) as source:
         assert isinstance(source, Source)
-        assert source.schema() == pa.schema([pa.field("id", pa.int64(), nullable=source.schema().field(0).nullable)])
+        (dataset,) = source.discover()
+        assert dataset.schema == pa.schema([("id", pa.int64())])
+        assert roles_of(dataset.schema) == Roles(key=("id",))
         chunks = list(source.chunks())
         assert [chunk.rows["id"].to_pylist() for chunk in chunks] == [[5, 6, 7, 8], [9, 10, 11, 12], [13, 14]]
-        assert [chunk.ended for chunk in chunks] == [False, False, True]
     with host.load(component("sequence-source"), config=config, isolation=isolation) as again:
         assert isinstance(again, Source)
-        assert [chunk.rows["id"].to_pylist() for chunk in again.chunks(chunks[0].state)] == [[9, 10, 11, 12], [13, 14]]
+        assert [chunk.rows["id"].to_pylist() for chunk in again.chunks(state=chunks[0].state)] == [
+            [9, 10, 11, 12],
+            [13, 14],
+        ]
         with pytest.raises(PluginError) as caught:
-            again.read(b"no state of mine")
-        assert caught.value.error.case == "invalid-input"
+            again.open(state=b"no state of mine")
+        assert caught.value.error.case == "invalid-state"
 
 
 @both
@@ -156,7 +161,8 @@ def test_time_limit_ends_an_interpreter_too(host: Host, name: str):
     with host.load(component(name), config=config, limits=Limits(call_timeout_s=0.1)) as plugin:
         with pytest.raises(CallTimeout) as caught:
             if isinstance(plugin, Source):
-                plugin.read()
+                plugin.open()
+                plugin.read(1_000_000)
             else:
                 assert isinstance(plugin, Processor)
                 plugin.process(json.dumps({f"key {i}": " a " * 200 for i in range(20_000)}))

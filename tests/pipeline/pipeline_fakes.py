@@ -9,7 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from dataflare.runtime.results import Chunk, PluginStats, Report, Rule, RuleCount, Violation
+from dataflare.runtime.datasets import Chunk, Dataset, DatasetName, Ended, RejectedRow, Target
+from dataflare.runtime.results import PluginStats, Report, Rule, RuleCount, Violation
 from dataflare.security.admission import Admission, AdmittedPipeline
 from dataflare.security.pipelines import PipelineFile
 
@@ -40,6 +41,9 @@ class FakePlugin:
         self.calls.append("close")
 
 
+NAME = DatasetName("rows")
+
+
 class FakeSource(FakePlugin):
     kind = "source"
 
@@ -47,17 +51,28 @@ class FakeSource(FakePlugin):
         super().__init__(**more)
         self._batches = list(batches)
         self._schema = schema if schema is not None else self._batches[0].schema
+        self.acknowledged: list[bytes] = []
 
-    def schema(self) -> pa.Schema:
-        return self._schema
+    def dataset(self, selection: Any = None) -> Dataset:
+        return Dataset(NAME, "", self._schema)
 
-    def estimate(self, state: bytes | None = None) -> Any:
-        return SimpleNamespace(records=sum(batch.num_rows for batch in self._batches))
+    def estimate(self, selections: Any = None) -> Any:
+        return SimpleNamespace(rows=sum(batch.num_rows for batch in self._batches))
 
-    def chunks(self, state: bytes | None = None) -> Iterator[Chunk]:
+    def open(self, selections: Any = None) -> list[pa.Schema]:
+        self._left = self.chunks()
+        return [self._schema]
+
+    def read(self) -> Chunk | Ended:
+        return next(self._left, Ended())
+
+    def acknowledge(self, state: bytes) -> None:
+        self.acknowledged.append(state)
+
+    def chunks(self) -> Iterator[Chunk]:
         for number, batch in enumerate(self._batches):
             self.called("read")
-            yield Chunk(batch, str(number).encode(), number == len(self._batches) - 1)
+            yield Chunk(NAME, batch, str(number).encode())
 
 
 class FakeTransformer(FakePlugin):
@@ -116,15 +131,18 @@ class FakeDestination(FakePlugin):
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
         self.written: list[pa.RecordBatch] = []
+        self.rejects: list[RejectedRow] = []
         self.schema: pa.Schema | None = None
 
-    def prepare(self, schema: pa.Schema) -> None:
-        self.called("prepare")
-        self.schema = schema
+    def open(self, target: Target, *, pipeline: str, run: str, generation: int) -> None:
+        self.called("open")
+        self.target = target
+        self.schema = target.schema
 
-    def write(self, rows: pa.RecordBatch) -> None:
+    def write(self, rows: pa.RecordBatch) -> list[RejectedRow]:
         self.called("write")
         self.written.append(rows)
+        return self.rejects
 
     def flush(self) -> None:
         self.called("flush")

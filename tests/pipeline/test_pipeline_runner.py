@@ -51,7 +51,7 @@ def test_rows_go_from_node_to_node_in_order(specify):
     )
     report = run(specify(CHAIN), host=host)
     assert target.rows == [{"x": 2}, {"x": 4}, {"x": 6}]
-    assert target.calls == ["load", "start", "prepare", "write", "write", "flush", "finish", "close"]
+    assert target.calls == ["load", "start", "open", "write", "write", "flush", "finish", "close"]
     assert (report.status, report.rows_in, report.rows_out) == ("completed", 3, 3)
 
 
@@ -184,7 +184,7 @@ def test_progress_is_told_in_the_callers_thread(specify):
         ("in", "source", "read"),
         ("middle", "processor", "start"),
         ("middle", "processor", "process_batch"),
-        ("out", "destination", "prepare"),
+        ("out", "destination", "open"),
         ("out", "destination", "write"),
         ("out", "destination", "flush"),
         ("out", "destination", "finish"),
@@ -213,7 +213,7 @@ def test_a_failure_names_its_node_and_aborts_and_closes_everything(specify, tmp_
     assert [name for name in os.listdir(tmp_path) if name.endswith(".partial")] == []
     for each in plugins.values():
         assert each.calls.count("close") == each.calls.count("load") - (each.fail_in == "load")
-    if "prepare" in plugins["destination"].calls and function != "prepare":
+    if "open" in plugins["destination"].calls and function != "open":
         assert plugins["destination"].calls[-2:] == ["abort", "close"]
 
 
@@ -334,7 +334,7 @@ def test_few_batches_are_alive_at_a_time(specify):
     most = []
 
     class Endless(FakeSource):
-        def chunks(self, state=None):
+        def chunks(self):
             for number in range(200):
                 chunk = rows_of(number)
                 made.append(weakref.ref(chunk))

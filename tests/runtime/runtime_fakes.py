@@ -95,6 +95,8 @@ class ShapeMaker:
                 return t.VariantT(tuple((each.name, self._maybe(each.payload)) for each in cases))
             case wit.Enum(cases=cases):
                 return t.EnumT(tuple(each.name for each in cases))
+            case wit.Flags(flags=flags):
+                return t.FlagsT(tuple(each.name for each in flags))
             case wit.Alias(type=aliased):
                 return self._type(aliased)
             case wit.Resource(name=name):
@@ -168,31 +170,62 @@ class Upper(Guest):
 
 
 class Numbers(Guest):
-    """A source of the numbers 0 to 5, two a chunk; its state is the next one."""
+    """A source of the numbers 0 to 5, two a chunk; its state is the next one, its parts are `begin-end`."""
 
     kind = "source"
     trap_at: int | None = None
     change_schema_at: int | None = None
+    schema = pa.schema([pa.field("n", pa.int64())])
+
+    def __init__(self, host: Callable[..., Any]) -> None:
+        super().__init__(host)
+        self.next: int | None = None
+        self.end = 6
+        self.acknowledged: list[bytes] = []
+        self.opened: list[Any] = []
 
     def discover(self) -> Any:
-        return Ok([SimpleNamespace(name="numbers", description="", resumable=True)])
+        name = SimpleNamespace(name="numbers", namespace="")
+        modes = frozenset({"full", "incremental", "splittable"})
+        schema = to_wit(self.schema)
+        return Ok([SimpleNamespace(name=name, description="", schema=schema, key=["n"], cursors=["n"], modes=modes)])
 
-    def get_schema(self) -> Any:
-        return Ok(to_wit(pa.schema([pa.field("n", pa.int64())])))
+    def split(self, selections: Any, at_most: int) -> Any:
+        return Ok([b"0-3", b"3-6"][:at_most])
 
-    def estimate_record_count(self, state: bytes | None) -> Any:
-        return Ok(SimpleNamespace(records=6 - int(state or b"0"), exact=True))
+    def estimate(self, selections: Any, part: bytes | None, state: bytes | None) -> Any:
+        return Ok(SimpleNamespace(rows=6 - int(state or b"0"), exact=True))
 
-    def read(self, state: bytes | None) -> Any:
-        start = int(state or b"0")
+    def open(self, selections: Any, part: bytes | None, state: bytes | None) -> Any:
+        self.opened = list(selections)
+        if state is not None and not state.isdigit():
+            return failed("invalid-state", "not a state of mine")
+        begin, self.end = (0, 6) if part is None else map(int, part.split(b"-"))
+        self.next = begin if state is None else int(state)
+        return Ok([to_wit(self.schema)])
+
+    def read(self, max_rows: int) -> Any:
+        start = self.next
+        assert start is not None
         if start == self.trap_at:
             type(self).trap_at = None
             raise Trap("unreachable")
-        array = pa.array(range(start, start + 2), pa.int64())
+        if start >= self.end:
+            return Ok(Variant("ended"))
+        array = pa.array(range(start, min(start + 2, start + max_rows, self.end)), pa.int64())
+        self.next = start + len(array)
         if start == self.change_schema_at:
             array = array.cast(pa.string())
         rows = Batch(pa.RecordBatch.from_arrays([array], ["n"]))
-        return Ok(SimpleNamespace(rows=rows, state=str(start + 2).encode(), ended=start + 2 >= 6))
+        return Ok(Variant("rows", SimpleNamespace(selection=0, rows=rows, state=str(self.next).encode())))
+
+    def acknowledge(self, state: bytes) -> Any:
+        self.acknowledged.append(state)
+        return Ok()
+
+    def close(self) -> Any:
+        self.next = None
+        return Ok()
 
 
 class Shelf(Guest):
@@ -200,34 +233,49 @@ class Shelf(Guest):
 
     kind = "destination"
     shelf: list[int]
+    kept: dict[str, bytes]
     trap_in: str = ""
+    rejects: tuple[int, ...] = ()
 
     def __init__(self, host: Callable[..., Any]) -> None:
         super().__init__(host)
         self.run: list[int] | None = None
+        self.pipeline = ""
 
-    def prepare(self, schema: Any) -> Any:
-        self._trap("prepare")
-        self.run = []
-        return Ok()
+    def abilities(self) -> Any:
+        return Ok(frozenset({"append", "merge", "keep-token"}))
 
-    def write(self, input: Batch) -> Any:
+    def plan(self, targets: Any) -> Any:
+        return Ok([SimpleNamespace(target=0, kind="create", detail="a shelf")])
+
+    def open(self, run: Any, targets: Any) -> Any:
+        self._trap("open")
+        self.run, self.pipeline = [], run.pipeline
+        return Ok(getattr(type(self), "kept", {}).get(run.pipeline))
+
+    def write(self, target: int, rows: Batch) -> Any:
         self._trap("write")
         if self.run is None:
             return failed("unsupported", "no run")
-        self.run += input.arrow.column(0).to_pylist()
+        values = rows.arrow.column(0).to_pylist()
+        self.run += [value for row, value in enumerate(values) if row not in self.rejects]
+        return Ok([SimpleNamespace(row=row, column="n", reason="no") for row in self.rejects])
+
+    def change_schema(self, target: int, schema: Any) -> Any:
         return Ok()
 
-    def flush(self) -> Any:
+    def flush(self, token: bytes) -> Any:
         self._trap("flush")
-        return Ok(SimpleNamespace(records=0, token=b""))
+        return Ok(False)
 
-    def finish(self) -> Any:
+    def finish(self, token: bytes) -> Any:
         self._trap("finish")
         if self.run is None:
             return failed("unsupported", "no run")
         self.shelf[:] = self.run
-        return Ok(SimpleNamespace(records=len(self.shelf), token=b"t"))
+        if hasattr(type(self), "kept"):
+            self.kept[self.pipeline] = token
+        return Ok()
 
     def abort(self) -> Any:
         self.run = None

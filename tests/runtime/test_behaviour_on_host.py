@@ -21,6 +21,7 @@ from dataflare.errors import ConfigError, PermissionDenied, PluginError, UsageEr
 from dataflare.grants import Grants
 from dataflare.limits import Limits
 from dataflare.runtime.behaviour import ALERT_METRIC
+from dataflare.runtime.datasets import Target
 from dataflare.runtime.host import Host
 from dataflare.runtime.processor import Processor
 from dataflare.security.audit import MemoryAuditLog
@@ -282,7 +283,7 @@ def test_calls_of_the_host_are_counted_for_the_call_of_their_own_thread(watched,
 
 
 KINDS: dict[type[Guest], Callable[[Any], object]] = {
-    Numbers: lambda source: source.read(),
+    Numbers: lambda source: (source.open(), source.read()),
     Shelf: lambda shelf: shelf.write(numbers(1, 2)),
     Upper: lambda processor: processor.process_batch(numbers(1, 2)),
     Doubler: lambda transformer: transformer.transform(numbers(1, 2)),
@@ -305,7 +306,7 @@ def test_data_calls_of_all_kinds_are_watched_and_no_others(guest: type[Guest], e
         for _ in range(40):
             plugin.health()
         if guest is Shelf:
-            plugin.prepare(numbers(1).schema)
+            plugin.open(Target("rows", numbers(1).schema))
         for _ in range(29):
             KINDS[guest](plugin)
         path = tmp_path / "default" / "p.json"

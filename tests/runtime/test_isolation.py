@@ -31,6 +31,7 @@ from dataflare import (
     PluginError,
     Processor,
     Source,
+    Target,
     Transformer,
     WorkerDied,
 )
@@ -86,7 +87,7 @@ def test_isolated_plugins_use_files_through_the_host(host, tmp_path):
     assert isinstance(source, Source) and isinstance(sink, Destination)
     with source, sink:
         (rows,) = source.batches()
-        sink.prepare(rows.schema)
+        sink.open(Target("rows", rows.schema))
         sink.write(rows)
         sink.flush()
         sink.finish()
@@ -157,7 +158,7 @@ def test_exception_of_a_host_function_comes_through_unchanged(tmp_path_factory):
             def fail(*args: Any) -> Any:
                 raise Broken
 
-            return fail if name == "open" else function
+            return fail if name == "stat" else function
 
         return outer
 

@@ -13,6 +13,7 @@ import pytest
 
 from dataflare import (
     Chunk,
+    DatasetName,
     Destination,
     DirectoryGrant,
     Grants,
@@ -28,6 +29,7 @@ from dataflare import (
     Processor,
     RunLost,
     Source,
+    Target,
     Transformer,
     UsageError,
     ValueTypeError,
@@ -96,6 +98,7 @@ def load_mapper(host: Host, config: dict[str, Any], **options: Any) -> Processor
 
 
 ID_NAME = pa.schema([("id", pa.int64()), ("name", pa.string())])
+ROWS_TARGET = Target("rows", ID_NAME)
 
 
 def rows(count: int) -> pa.RecordBatch:
@@ -122,10 +125,11 @@ def test_component_tells_what_it_is_without_grants(real_host, name):
 
 def test_source_reads_a_granted_file(real_host, tmp_path):
     source = load_source(real_host, tmp_path, batch_rows=2)
-    assert source.schema() == pa.schema([("id", pa.int64()), ("name", pa.string()), ("price", pa.float64())])
-    assert source.discover()[0].resumable
+    (dataset,) = source.discover()
+    assert dataset.schema == pa.schema([("id", pa.int64()), ("name", pa.string()), ("price", pa.float64())])
+    assert (dataset.name, dataset.modes) == (DatasetName("rows.csv"), {"full", "splittable"})
     estimate = source.estimate()
-    assert estimate is not None and estimate.records == 3
+    assert estimate is not None and estimate.rows == 3
     assert [batch.to_pylist() for batch in source.batches()] == [
         [{"id": 1, "name": "Ann", "price": 1.5}, {"id": 2, "name": "Bob", "price": None}],
         [{"id": 3, "name": "Cy", "price": 4.0}],
@@ -133,16 +137,16 @@ def test_source_reads_a_granted_file(real_host, tmp_path):
 
 
 def test_source_goes_on_from_a_state_in_another_host(real_host, cache, tmp_path):
-    first = load_source(real_host, tmp_path, batch_rows=2).read()
-    assert isinstance(first, Chunk) and not first.ended
+    first = next(load_source(real_host, tmp_path, batch_rows=2).chunks())
+    assert isinstance(first, Chunk)
     with Host(cache_dir=cache) as other:
-        rest = list(load_source(other, tmp_path, batch_rows=2).batches(first.state))
+        rest = list(load_source(other, tmp_path, batch_rows=2).batches(state=first.state))
     assert [row["id"] for batch in rest for row in batch.to_pylist()] == [3]
 
 
-def test_state_that_is_none_is_an_error_of_the_plugin(real_host, tmp_path):
-    with pytest.raises(PluginError, match="invalid-input") as caught:
-        load_source(real_host, tmp_path).read(b"nonsense")
+def test_state_of_another_source_is_an_error_of_the_plugin(real_host, tmp_path):
+    with pytest.raises(PluginError, match="invalid-state") as caught:
+        load_source(real_host, tmp_path).open(state=b"nonsense")
     assert not caught.value.retryable
 
 
@@ -153,7 +157,7 @@ def test_file_outside_of_the_grant_cannot_be_read(real_host, tmp_path):
     source = real_host.load(component("csv-source"), config=config, grants=reading(tmp_path / "granted"))
     assert isinstance(source, Source)
     with pytest.raises(PluginError) as caught:
-        source.read()
+        source.open()
     assert caught.value.error.case == "denied"
 
 
@@ -212,21 +216,22 @@ def test_wrong_configuration_is_found_at_the_start(real_host):
 
 def test_destination_writes_all_of_it_when_it_finishes(real_host, tmp_path):
     destination = load_destination(real_host, tmp_path)
-    destination.prepare(ID_NAME)
+    destination.open(ROWS_TARGET)
     destination.write(rows(2))
-    assert destination.flush().records == 0
+    assert not destination.flush()
     assert not (tmp_path / "rows.jsonl").exists()
     destination.write(rows(1))
-    assert destination.finish().records == 3
+    destination.finish()
+    assert destination.rows_written == 3
     lines = (tmp_path / "rows.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == [0, 1, 0]
-    assert destination.finish().records == 3
+    destination.finish()
 
 
 @pytest.mark.parametrize("way", ["abort", "close"])
 def test_destination_that_does_not_finish_leaves_nothing(real_host, tmp_path, way):
     destination = load_destination(real_host, tmp_path)
-    destination.prepare(ID_NAME)
+    destination.open(ROWS_TARGET)
     destination.write(rows(2))
     assert list(tmp_path.iterdir()) != []
     if way == "abort":
@@ -238,7 +243,7 @@ def test_destination_that_does_not_finish_leaves_nothing(real_host, tmp_path, wa
 
 def test_run_that_passes_a_limit_is_lost_and_leaves_nothing(real_host, tmp_path):
     destination = load_destination(real_host, tmp_path, limits=Limits(memory_bytes=4 * 2**20))
-    destination.prepare(ID_NAME)
+    destination.open(ROWS_TARGET)
     destination.write(rows(2))
     with pytest.raises(MemoryLimitExceeded) as caught:
         destination.write(rows(300_000))
@@ -247,9 +252,10 @@ def test_run_that_passes_a_limit_is_lost_and_leaves_nothing(real_host, tmp_path)
     with pytest.raises(RunLost):
         destination.finish()
     assert list(tmp_path.iterdir()) == []
-    destination.prepare(ID_NAME)
+    destination.open(ROWS_TARGET)
     destination.write(rows(1))
-    assert destination.finish().records == 1
+    destination.finish()
+    assert destination.rows_written == 1
 
 
 def test_call_out_of_fuel_is_a_fault_and_the_next_one_works(real_host):
@@ -279,7 +285,7 @@ def test_exception_of_a_host_function_loses_the_run_and_reaches_the_caller(cache
 
     with Host(cache_dir=cache, wrap=wrap) as host:
         destination = load_destination(host, tmp_path)
-        destination.prepare(ID_NAME)
+        destination.open(ROWS_TARGET)
         destination.write(rows(1))
         armed.append(True)
         with pytest.raises(Broken):
@@ -296,7 +302,7 @@ def test_calls_out_of_order_are_refused(real_host, tmp_path):
         destination.write(rows(1))
     destination.close()
     with pytest.raises(UsageError, match="is closed"):
-        destination.prepare(ID_NAME)
+        destination.open(ROWS_TARGET)
 
 
 def test_stats_tell_what_the_calls_took(real_host):
@@ -347,7 +353,7 @@ def test_embedding_takes_ten_lines(cache, tmp_path, monkeypatch):
     plugins, folder = COMPONENTS, tmp_path
     (folder / "orders.csv").write_text("id,price\n1,3\n2,5\n")
 
-    from dataflare import DirectoryGrant, Grants, Host
+    from dataflare import DirectoryGrant, Grants, Host, Target
 
     files = Grants(files={"here": DirectoryGrant(path=folder, writable=True)})
     with Host() as host:
@@ -355,7 +361,7 @@ def test_embedding_takes_ten_lines(cache, tmp_path, monkeypatch):
         gross = {"columns": [{"name": "gross", "op": "multiply", "left": "price", "right": 1.5}]}
         transform = host.load(plugins / "derive-columns.wasm", config=gross)
         output = host.load(plugins / "jsonl-destination.wasm", config={"path": "here/out.jsonl"}, grants=files)
-        output.prepare(transform.output_schema(source.schema()))
+        output.open(Target("orders", transform.output_schema(source.dataset().schema)))
         for batch in source.batches():
             output.write(transform.transform(batch))
         output.finish()

@@ -95,9 +95,9 @@ def test_missing_function_is_named():
 def test_wrong_type_is_named_down_to_the_field():
     shape = plugin_shape("source")
     funcs = shape.exports[kind_interface("source")].funcs
-    chunk = t.RecordT((("rows", t.OwnT(0)), ("state", t.PrimT("string")), ("ended", t.PrimT("bool"))))
-    funcs["read"] = dataclasses.replace(funcs["read"], result=t.ResultT(chunk, funcs["read"].result.err))
-    with pytest.raises(WorldMismatch, match=r"source@1.0.0#read has .*`?result\.ok\.state is string, not list<u8>"):
+    estimated = t.OptionT(t.RecordT((("rows", t.PrimT("u32")), ("exact", t.PrimT("bool")))))
+    funcs["estimate"] = dataclasses.replace(funcs["estimate"], result=t.ResultT(estimated, funcs["read"].result.err))
+    with pytest.raises(WorldMismatch, match=r"source@1.0.0#estimate has .*`?result\.ok\.rows is u32, not u64"):
         check(shape)
 
 
@@ -179,7 +179,7 @@ def test_all_mismatches_are_listed_in_one_error():
     shape = plugin_shape("source")
     shape.exports[kind_interface("source")].funcs.clear()
     shape.imports |= {f"acme:a/b{i}@1.0.0": t.Interface() for i in range(4)}
-    with pytest.raises(WorldMismatch, match=r"#discover is missing\n.*#estimate(.|\n)*and 3 more"):
+    with pytest.raises(WorldMismatch, match=r"#acknowledge is missing\n.*#close(.|\n)*and 6 more"):
         check(shape)
 
 

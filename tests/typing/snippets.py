@@ -54,7 +54,7 @@ def calling(processor: Processor, source: Source, validator: Validator, rows: An
     assert_type(processor.process("{}"), str | None)
     assert_type(validator.validate(rows), Report)
     for chunk in source.chunks():
-        assert_type(chunk.state, bytes)
+        assert_type(chunk.state, bytes | None)
     batches: Iterator[Any] = source.batches()
     processor.process_batch(batches)
 

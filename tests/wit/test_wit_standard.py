@@ -53,7 +53,10 @@ class TestTheStandard:
     def test_a_kinds_world_imports_nothing_that_needs_a_grant(self, kind: str) -> None:
         basics = standard().world("dataflare:host/basics@1.0.0")
         world = standard().world(f"dataflare:plugin/{kind}-plugin@1.0.0")
-        assert set(world.imports) == {*basics.imports, "dataflare:plugin/types@1.0.0"}
+        shared = {"dataflare:plugin/types@1.0.0"}
+        if kind in ("source", "destination"):
+            shared.add("dataflare:plugin/datasets@1.0.0")
+        assert set(world.imports) == {*basics.imports, *shared}
 
     def test_the_imports_world_holds_every_interface_of_the_host(self) -> None:
         catalog = standard()

@@ -1,6 +1,6 @@
 // What DataFlare plugins in JavaScript have in common.
 
-const DATA_ERRORS = ['no-such-column', 'wrong-type', 'out-of-range', 'malformed', 'too-large', 'other'];
+const DATA_ERRORS = ['no-such-column', 'no-such-function', 'wrong-type', 'out-of-range', 'malformed', 'too-large', 'other'];
 
 /** A plugin error, to be thrown: `throw fail('invalid-input', 'why')`. */
 export const fail = (tag, val) => ({ tag, val });

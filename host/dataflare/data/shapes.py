@@ -20,6 +20,7 @@ __all__ = [
     "WordBuffer",
     "malformed",
     "no_such_column",
+    "no_such_function",
     "other",
     "out_of_range",
     "too_large",
@@ -90,6 +91,11 @@ def _failure(case: str, text: str) -> DataFailure:
 def no_such_column(column: str) -> DataFailure:
     """The batch has no column of this name."""
     return _failure("no-such-column", column)
+
+
+def no_such_function(name: str) -> DataFailure:
+    """Expressions have no function of this name."""
+    return _failure("no-such-function", name)
 
 
 def wrong_type(column: str, expected: str, actual: Any) -> DataFailure:

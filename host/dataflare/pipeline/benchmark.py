@@ -17,6 +17,7 @@ from dataflare.documents.models import StrictModel
 from dataflare.errors import ConfigError
 from dataflare.pipeline.connectors import ArrowRead, CsvRead, JsonlRead, ParquetRead, ReadNode
 from dataflare.pipeline.readers import open_source
+from dataflare.runtime.datasets import Chunk, Ended, Idle, Target
 from dataflare.runtime.destination import Destination
 from dataflare.runtime.plugin import Plugin
 from dataflare.runtime.processor import Processor
@@ -237,7 +238,7 @@ def _call_of(plugin: Plugin, schema: pa.Schema) -> Callable[[pa.RecordBatch], in
         case Validator():
             run = plugin.validate
         case Destination():
-            plugin.prepare(schema)
+            plugin.open(Target("rows", schema))
             run = plugin.write
         case _:
             raise ConfigError(f"a {plugin.kind} cannot be measured", where=plugin.name)
@@ -252,17 +253,17 @@ def _call_of(plugin: Plugin, schema: pa.Schema) -> Callable[[pa.RecordBatch], in
 def _read_source(plugin: Source, seconds: float, progress: Callable[[float], object] | None) -> _Calls:
     calls = _Calls(plugin)
     while True:
-        state: bytes | None = None
+        plugin.open()
         ended = False
+
+        def read() -> int:
+            nonlocal ended
+            found = plugin.read()
+            ended = isinstance(found, Ended | Idle)
+            return found.rows.num_rows if isinstance(found, Chunk) else 0
+
         while not ended:
-            chunk: list[Any] = []
-
-            def read(state: bytes | None = state, into: list[Any] = chunk) -> int:
-                into.append(plugin.read(state))
-                return int(into[0].rows.num_rows)
-
             calls.time(plugin, read)
-            state, ended = chunk[0].state, chunk[0].ended
             if progress is not None:
                 progress(min(1.0, calls.seconds / seconds))
         if calls.seconds >= seconds:

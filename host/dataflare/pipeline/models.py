@@ -24,6 +24,7 @@ from dataflare.pipeline.connectors import (
     ReadNode,
     WriteNode,
 )
+from dataflare.pipeline.datasets import ReadModel, WriteModel
 from dataflare.pipeline.permissions import GrantsModel, LimitsModel
 
 __all__ = ["Node", "Pipeline", "PluginNode", "ViolationActions"]
@@ -63,6 +64,8 @@ class PluginNode(StrictModel):
     plugin: FilePath
     input: Input | None = None
     config: dict[str, JsonValue] = Field(default={}, description="The plugin's own configuration.")
+    source: ReadModel | None = Field(default=None, description="Only for sources: what is read, and how.")
+    destination: WriteModel | None = Field(default=None, description="Only for destinations: how rows are written.")
     grants: GrantsModel = GrantsModel()
     limits: LimitsModel = LimitsModel()
     isolation: Isolation = Field(

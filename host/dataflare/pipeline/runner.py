@@ -215,6 +215,12 @@ class _Run:
             _log.debug("node %r: finished", stage.name)
             if stage.outputs:
                 done.append(stage.name)
+        for stage in self._stages:
+            try:
+                stage.acknowledge()
+            except DataflareError as error:
+                # All rows are safe: the source only keeps longer than it must what it need not keep.
+                _log.warning("node %r: its rows could not be acknowledged: %s", stage.name, error)
 
     def _work(self, stage: Stage) -> None:
         """Do all that a stage has to do; the body of its thread."""
@@ -253,6 +259,8 @@ class _Run:
         self._host.cancel(self._report.pipeline)
         for items in self._inputs.values():
             items.stop()
+        for stage in self._stages:
+            stage.stop()
 
     def _expected_rows(self) -> int | None:
         total = 0

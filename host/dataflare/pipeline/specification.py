@@ -127,10 +127,11 @@ class Specification:
                 f"`workers` is not for a {kind}, as node {name!r} is: it has one instance",
                 where=self.where("nodes", name, "workers"),
             )
-        for key in ("on_violation", "violations", "rejects"):
-            if kind != "validator" and getattr(node, key) is not None:
+        only = {"source": "source", "destination": "destination"}
+        for key, taker in {**only, **dict.fromkeys(("on_violation", "violations", "rejects"), "validator")}.items():
+            if kind != taker and getattr(node, key) is not None:
                 raise ConfigError(
-                    f"`{key}` is only for validators, and node {name!r} is a {kind}",
+                    f"`{key}` is only for {taker}s, and node {name!r} is a {kind}",
                     where=self.where("nodes", name, key),
                 )
 

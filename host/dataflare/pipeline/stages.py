@@ -15,6 +15,7 @@ from dataflare.data.columns import no_rows
 from dataflare.errors import PluginError
 from dataflare.locks import Lock
 from dataflare.pipeline.connectors import ReadNode
+from dataflare.pipeline.datasets import DatasetReader, DatasetWriter, ReadModel, WriteModel
 from dataflare.pipeline.models import PluginNode
 from dataflare.pipeline.outputs import Place
 from dataflare.pipeline.readers import open_source
@@ -24,10 +25,8 @@ from dataflare.pipeline.specification import Specification
 from dataflare.pipeline.validation import Validation
 from dataflare.pipeline.workers import default_workers
 from dataflare.pipeline.writers import FileDestination, open_destination, open_listing
-from dataflare.runtime.destination import Destination
 from dataflare.runtime.plugin import Plugin
 from dataflare.runtime.processor import Processor
-from dataflare.runtime.source import Source
 from dataflare.runtime.transformer import Transformer
 from dataflare.runtime.validator import Validator
 from dataflare.security.connectors import ConnectorFiles
@@ -57,6 +56,8 @@ class Stage:
         begin: What is to be done before the first batch.
         outputs: What has to be finished, or else aborted, when all nodes are through.
         expected_rows: Asks how many rows a source will give.
+        acknowledge: Tells a source that all of its rows are safe.
+        stop: Ends what the node waits for; any thread may call it.
     """
 
     def __init__(
@@ -69,8 +70,10 @@ class Stage:
         apply: Callable[[Any], pa.RecordBatch] | None = None,
         workers: int = 1,
         begin: Callable[[], object] = lambda: None,
-        outputs: tuple[_Writing | FileDestination, ...] = (),
+        outputs: tuple[_FileWriter | DatasetWriter | FileDestination, ...] = (),
         expected_rows: Callable[[], int | None] = lambda: None,
+        acknowledge: Callable[[], object] = lambda: None,
+        stop: Callable[[], object] = lambda: None,
         close: Callable[[], object] = lambda: None,
     ) -> None:
         self.report = report
@@ -83,6 +86,8 @@ class Stage:
         self._apply = apply
         self._begin = begin
         self._expected_rows = expected_rows
+        self._acknowledge = acknowledge
+        self._stop = stop
         self._close = close
 
     @property
@@ -94,6 +99,10 @@ class Stage:
         """End the call that another thread is in."""
         if self._plugin is not None:
             self._plugin.interrupt()
+
+    def stop(self) -> None:
+        """End the wait that another thread is in."""
+        self._stop()
 
     def begin(self) -> None:
         """Get ready: start the plugin, so that a wrong configuration is found before any row moves."""
@@ -149,9 +158,13 @@ class Stage:
         start = perf_counter()
         for output in self.outputs:
             output.finish()
-            if output.published is not None:
+            if not isinstance(output, DatasetWriter) and output.published is not None:
                 self.report.outputs.append(output.published)
         self.report.seconds += perf_counter() - start
+
+    def acknowledge(self) -> None:
+        """Tell a source that all of its rows are safe."""
+        self._acknowledge()
 
     def abort(self) -> None:
         """Leave no trace of what is not to be seen yet."""
@@ -199,7 +212,7 @@ def make_stage(specification: Specification, name: str, plugin: Any, files: Conn
         return Stage(report, source=lambda: _or_empty(source.batches(), source.schema), close=source.close)
     target = specification.path(node.write)
     destination = open_destination(node, target, _placing(files, target, node.connector))
-    writing = _Writing(destination)
+    writing = _FileWriter(destination)
     report = NodeReport(name, "destination", f"{node.connector} {node.write}")
     return Stage(report, process=writing.write, outputs=(writing,), close=destination.close)
 
@@ -215,9 +228,18 @@ def _plugin_stage(
 ) -> Stage:
     match plugin.kind:
         case "source":
-            return Stage(report, plugin=plugin, source=lambda: _read(plugin), expected_rows=lambda: _estimate(plugin))
+            reader = DatasetReader(plugin, node.source or ReadModel())
+            return Stage(
+                report,
+                plugin=plugin,
+                source=reader.batches,
+                expected_rows=reader.expected_rows,
+                acknowledge=reader.acknowledge,
+                stop=reader.stop,
+            )
         case "destination":
-            writing = _Writing(plugin)
+            pipeline, options = specification.pipeline.name, node.destination or WriteModel()
+            writing = DatasetWriter(plugin, options, pipeline=pipeline, node=report.name)
             return Stage(report, plugin=plugin, process=writing.write, outputs=(writing,))
         case "processor":
             processor: Processor = plugin
@@ -257,10 +279,6 @@ def _close_all(listings: tuple[FileDestination, ...]) -> None:
         listing.close()
 
 
-def _read(plugin: Source) -> Iterator[pa.RecordBatch]:
-    return _or_empty((chunk.rows for chunk in plugin.chunks()), plugin.schema)
-
-
 def _or_empty(batches: Iterator[pa.RecordBatch], schema: Callable[[], pa.Schema]) -> Iterator[pa.RecordBatch]:
     """Give one batch without rows where there are none at all: what follows learns the schema from the first."""
     promised = schema()
@@ -272,15 +290,10 @@ def _or_empty(batches: Iterator[pa.RecordBatch], schema: Callable[[], pa.Schema]
         yield no_rows(promised)
 
 
-def _estimate(plugin: Source) -> int | None:
-    estimate = plugin.estimate()
-    return None if estimate is None else estimate.records
+class _FileWriter:
+    """Writes a file, which learns its schema from the first batch."""
 
-
-class _Writing:
-    """One run of a destination, which learns its schema from the first batch."""
-
-    def __init__(self, destination: Destination | FileDestination) -> None:
+    def __init__(self, destination: FileDestination) -> None:
         self._destination = destination
         self._prepared = False
 
@@ -294,7 +307,7 @@ class _Writing:
 
     @property
     def published(self) -> OutputReport | None:
-        return self._destination.published if isinstance(self._destination, FileDestination) else None
+        return self._destination.published
 
     def flush(self) -> None:
         self._destination.flush()
@@ -303,9 +316,7 @@ class _Writing:
         self._destination.finish()
 
     def abort(self) -> None:
-        # A plugin that could not even begin need not be made again to abort.
-        if self._prepared or isinstance(self._destination, FileDestination):
-            self._destination.abort()
+        self._destination.abort()
 
 
 def _transform_with(plugin: Transformer) -> Callable[[pa.RecordBatch], pa.RecordBatch]:

@@ -34,7 +34,7 @@ class _Contents(Protocol):
 class FileDestination:
     """Writes batches of one schema into a file or a folder, which appears at `finish`; one thread at a time.
 
-    The calls are those of a plugin's destination: `prepare`, any number of `write` and `flush`, `finish` or `abort`.
+    A run is `prepare`, any number of `write` and `flush`, then `finish` or `abort`.
 
     Args:
         path: The file or the folder.

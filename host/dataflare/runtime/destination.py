@@ -1,32 +1,49 @@
-"""Plugins that take records out."""
+"""Plugins that take rows out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import ClassVar, Literal, TypeAlias
+import itertools
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import pyarrow as pa
 
-from dataflare.errors import UsageError
+from dataflare.data.roles import roles_of
+from dataflare.data.schemas import SchemaError
+from dataflare.errors import ConfigError, UsageError
+from dataflare.runtime.datasets import DatasetName, PlannedChange, RejectedRow, Target, WitRun, target_to_wit
 from dataflare.runtime.launch import Worker
 from dataflare.runtime.plugin import Plugin, PluginParts, columns_text, same_columns
-from dataflare.runtime.results import DurablePosition
+from dataflare.runtime.runs import RunLost
 from dataflare.runtime.tables import batches_of
+from dataflare.texts import cut, cut_name
 
-__all__ = ["Destination", "RunLost"]
+__all__ = ["Destination"]
 
-_Run: TypeAlias = Literal["none", "writing", "finished", "lost"]
+_State: TypeAlias = Literal["none", "writing", "finished", "lost"]
+_TOKEN: Final = b"dataflare:1\0"
+"""What the tokens begin with that a destination keeps; the pipeline's name and the caller's token follow."""
 
 
-class RunLost(UsageError):
-    """The instance that was writing is gone, and with it what it had not made durable: begin again with `prepare`."""
+@dataclass(slots=True)
+class _Run:
+    """The run that is under way, or the last one."""
+
+    state: _State = "none"
+    pipeline: str = ""
+    targets: tuple[Target, ...] = ()
+    schemas: tuple[pa.Schema, ...] = ()
+    rows: int = 0
 
 
 class Destination(Plugin):
-    """A plugin that takes records out.
+    """A plugin that takes rows out.
 
-    A run is `prepare`, any number of `write` and `flush`, then `finish` or `abort`. It has one instance, which keeps
-    the run: when that is lost within a run, every call but `prepare` and `abort` raises `RunLost`.
+    A run is `open`, any number of `write`, `change_schema` and `flush`, then `finish` or `abort`. It has one instance,
+    which keeps the run: when that is lost within a run, every call but `open` and `abort` raises `RunLost`.
     """
 
     kind: ClassVar[str] = "destination"
@@ -34,55 +51,154 @@ class Destination(Plugin):
     def __init__(self, parts: PluginParts) -> None:
         super().__init__(parts)
         # Touched only by the thread that has the instance.
-        self._run: _Run = "none"
-        self._schema: pa.Schema | None = None
+        self._run = _Run()
 
-    def prepare(self, schema: pa.Schema) -> None:
-        """Begin a run of batches with this schema.
+    @property
+    def rows_written(self) -> int:
+        """The rows of this run, or the last one, that were written, and not rejected."""
+        return self._run.rows
+
+    def abilities(self) -> frozenset[str]:
+        """Ask what it can do.
+
+        Returns:
+            Of `append`, `replace`, `merge`, `delete`, `add-columns`, `widen-columns`, `keep-token` and `shut-out` those
+            that hold.
 
         Raises:
-            PluginError: The plugin answered with an error; `invalid-input` for a schema that it cannot write.
+            PluginError: The plugin answered with an error.
             PluginFault: It trapped.
+            UsageError: The plugin is closed.
+        """
+        return frozenset(self._call("abilities"))
+
+    def plan(self, targets: Target | Sequence[Target]) -> list[PlannedChange]:
+        """Ask what `open` with these targets would change; nothing is changed.
+
+        Raises:
+            ConfigError: A target is not valid.
+            PluginError: The plugin answered with an error: it would refuse the targets.
+            PluginFault: It trapped, or its answer is not valid.
+            UsageError: The plugin is closed.
+        """
+        with self._lease() as worker:
+            checked = self._checked(worker, targets)
+            changes = []
+            for each in worker.call(self._interface, "plan", [target_to_wit(target) for target in checked]):
+                if each.target >= len(checked):
+                    raise self._broken_promise(worker, "plan", f"a change of target {each.target}, of {len(checked)}")
+                changes.append(PlannedChange(checked[each.target].dataset, each.kind, cut(each.detail)))
+            return changes
+
+    def open(
+        self,
+        targets: Target | Sequence[Target],
+        *,
+        pipeline: str = "default",
+        run: str | None = None,
+        generation: int | None = None,
+    ) -> bytes | None:
+        """Begin a run.
+
+        Args:
+            targets: What is to be written.
+            pipeline: The destination keeps one token for each pipeline.
+            run: The run's name, for logs; `None` makes one.
+            generation: Rises with every run of the pipeline; `None` takes the time.
+
+        Returns:
+            The last token that was kept for the pipeline; `None` where there is none.
+
+        Raises:
+            ConfigError: A target is not valid, or its mode is not among the destination's abilities.
+            PluginError: The plugin answered with an error: `superseded` where a newer run has begun.
+            PluginFault: It trapped, or its token is of another pipeline.
             UsageError: A run is under way, or the plugin is closed.
         """
-        wit_schema = self._wit_schema(schema)
+        if not pipeline or "\0" in pipeline:
+            raise UsageError("the name of a pipeline is not empty, and has no null character")
+        name = WitRun(pipeline, run or uuid.uuid4().hex, time.time_ns() if generation is None else generation)
         with self._lease() as worker:
-            if self._run == "writing":
-                raise self._out_of_order("prepare", "a run is under way", "`finish` or `abort` it first")
-            self._run = "none"
-            worker.call(self._interface, "prepare", wit_schema)
-            self._run, self._schema = "writing", schema
+            if self._run.state == "writing":
+                raise self._out_of_order("open", "a run is under way", "`finish` or `abort` it first")
+            checked = self._checked(worker, targets)
+            self._run = _Run()
+            found = worker.call(self._interface, "open", name, [target_to_wit(each) for each in checked])
+            token = None if found is None else self._token_of(worker, pipeline, bytes(found))
+            self._run = _Run("writing", pipeline, checked, tuple(each.schema for each in checked))
+            return token
 
-    def write(self, rows: pa.RecordBatch | pa.Table | Iterable[pa.RecordBatch]) -> None:
-        """Write a batch. Its records need not be safe before `flush`.
+    def write(
+        self,
+        rows: pa.RecordBatch | pa.Table | Iterable[pa.RecordBatch],
+        dataset: DatasetName | str | None = None,
+    ) -> list[RejectedRow]:
+        """Write rows. They need not be safe before `flush` says so.
 
         Args:
             rows: A batch. A table, or an iterable of batches, is written batch by batch.
+            dataset: The target; `None` is the only one.
+
+        Returns:
+            The rows that the destination does not take; all others count as written.
 
         Raises:
-            PluginError: The plugin answered with an error: none of the batch's records counts as written.
-            PluginFault: It trapped; the run is lost.
+            PluginError: The plugin answered with an error: none of the batch's rows counts as written.
+            PluginFault: It trapped, or rejected rows that there are not; the run is lost.
             RunLost: The run was lost before.
-            UsageError: No run is under way, the batch has another schema than `prepare` was given, or the plugin is
-                closed.
+            UsageError: No run is under way, there is no such target, the batch has another schema than the target, or
+                the plugin is closed.
         """
         if not isinstance(rows, pa.RecordBatch):
+            rejected, before = [], 0
             for each in batches_of(rows):
-                self.write(each)
-            return
+                found = self.write(each, dataset)
+                rejected += [RejectedRow(row.row + before, row.column, row.reason) for row in found]
+                before += each.num_rows
+            return rejected
         batch = self._wit_batch(rows)
         with self._data_lease(rows.num_rows) as worker:
-            self._require_run("write", finished_too=False)
-            if self._schema is not None and not same_columns(self._schema, rows.schema):
+            run = self._require_run("write", finished_too=False)
+            target = self._target(dataset)
+            expected = run.schemas[target]
+            if not same_columns(expected, rows.schema):
                 raise UsageError(
-                    f"plugin {self.name!r}: the batch has the columns {columns_text(rows.schema)}, where the run has "
-                    f"{columns_text(self._schema)}",
-                    hint="a run has one schema: give `prepare` that of the batches",
+                    f"plugin {self.name!r}: the batch has the columns {columns_text(rows.schema)}, where the target "
+                    f"has {columns_text(expected)}",
+                    hint="`change_schema` comes first",
                 )
-            worker.call(self._interface, "write", batch)
+            found = worker.call(self._interface, "write", target, batch)
+            rejected = self._rejected(worker, found, rows.num_rows) if found else []
+            run.rows += rows.num_rows - len(rejected)
+            return rejected
 
-    def flush(self) -> DurablePosition:
-        """Make all that was written safe, and tell how far. Idempotent.
+    def change_schema(self, schema: pa.Schema, dataset: DatasetName | str | None = None) -> None:
+        """Tell the destination that rows of a target have this schema from here on.
+
+        Raises:
+            ConfigError: The schema lacks a column of the target's key, or its roles are not valid.
+            PluginError: The plugin answered with an error: `unsupported` for a change that it cannot make.
+            PluginFault: It trapped; the run is lost.
+            RunLost: The run was lost before.
+            UsageError: No run is under way, there is no such target, or the plugin is closed.
+        """
+        wit_schema = self._wit_schema(schema)
+        with self._lease() as worker:
+            run = self._require_run("change_schema", finished_too=False)
+            target = self._target(dataset)
+            old = run.targets[target]
+            self._check_columns(Target(old.dataset, schema, key=old.key, mode=old.mode))
+            worker.call(self._interface, "change-schema", target, wit_schema)
+            run.schemas = (*run.schemas[:target], schema, *run.schemas[target + 1 :])
+
+    def flush(self, token: bytes = b"") -> bool:
+        """Make all safe that was written, together with the token. Idempotent.
+
+        Args:
+            token: Where to go on after these rows, for `open` to return.
+
+        Returns:
+            Whether the rows now survive a crash; `False` where that only comes with `finish`.
 
         Raises:
             PluginError: The plugin answered with an error.
@@ -91,28 +207,27 @@ class Destination(Plugin):
             UsageError: No run was begun, or the plugin is closed.
         """
         with self._lease() as worker:
-            self._require_run("flush", finished_too=True)
-            return self._position(worker, "flush")
+            run = self._require_run("flush", finished_too=True)
+            return bool(worker.call(self._interface, "flush", _kept(run.pipeline, token)))
 
-    def finish(self) -> DurablePosition:
-        """End the run: all records are safe and to be seen. Idempotent.
+    def finish(self, token: bytes = b"") -> None:
+        """End the run: all rows and the token are safe and visible. Idempotent.
 
         Raises:
             PluginError: The plugin answered with an error; the run is still under way.
-            PluginFault: It trapped: whether the records are to be seen is not known.
+            PluginFault: It trapped: whether the rows are visible is not known.
             RunLost: The run was lost before.
             UsageError: No run was begun, or the plugin is closed.
         """
         with self._lease() as worker:
-            self._require_run("finish", finished_too=True)
-            position = self._position(worker, "finish")
-            self._run = "finished"
-            return position
+            run = self._require_run("finish", finished_too=True)
+            worker.call(self._interface, "finish", _kept(run.pipeline, token))
+            run.state = "finished"
 
     def abort(self) -> None:
-        """End the run and leave no trace of what was not seen yet. Idempotent; does nothing after `finish`.
+        """End the run and leave no trace of rows that are not safe. Idempotent; does nothing after `finish`.
 
-        Where the run was lost, there is nobody left to be asked, and it only lets `prepare` begin another.
+        Where the run was lost, no instance is left to ask, and it only lets `open` begin another.
 
         Raises:
             PluginError: The plugin answered with an error; the run is still under way.
@@ -120,33 +235,102 @@ class Destination(Plugin):
             UsageError: The plugin is closed.
         """
         self._require_open()
-        if self._run == "lost" or (self._run == "none" and not self._pool.size):
+        if self._run.state == "lost" or (self._run.state == "none" and not self._pool.size):
             # No instance knows of a run; to make one, which might fail, would help nobody.
-            self._run = "none"
+            self._run.state = "none"
             return
         with self._lease() as worker:
             worker.call(self._interface, "abort")
-            if self._run != "finished":
-                self._run = "none"
+            if self._run.state != "finished":
+                self._run.state = "none"
 
-    def _position(self, worker: Worker, function: str) -> DurablePosition:
-        found = worker.call(self._interface, function)
-        return DurablePosition(found.records, bytes(found.token))
+    def _checked(self, worker: Worker, targets: Target | Sequence[Target]) -> tuple[Target, ...]:
+        checked = (targets,) if isinstance(targets, Target) else tuple(targets)
+        if not checked or len({each.dataset for each in checked}) < len(checked):
+            raise ConfigError(f"plugin {self.name!r}: give at least one target, and no dataset twice")
+        abilities = worker.call(self._interface, "abilities")
+        for each in checked:
+            if each.mode not in abilities:
+                known = [mode for mode in ("append", "replace", "merge") if mode in abilities]
+                raise ConfigError(
+                    f"plugin {self.name!r}: dataset {cut_name(str(each.dataset))!r} cannot be written in the mode "
+                    f"{each.mode!r}",
+                    hint=f"it has {', '.join(known)}",
+                )
+            self._check_columns(each)
+            if each.mode == "merge" and "delete" not in abilities and roles_of(each.schema).operation is not None:
+                raise ConfigError(
+                    f"plugin {self.name!r}: dataset {cut_name(str(each.dataset))!r} has an operation column, and the "
+                    "destination cannot remove rows"
+                )
+        return checked
+
+    def _check_columns(self, target: Target) -> None:
+        where = f"plugin {self.name!r}: dataset {cut_name(str(target.dataset))!r}"
+        self._wit_schema(target.schema)
+        if not target.dataset.name:
+            raise ConfigError(f"plugin {self.name!r}: the name of a dataset is empty")
+        if target.mode == "merge" and not target.key:
+            raise ConfigError(f"{where}: to merge, name the columns of its key")
+        for column in target.key:
+            if column not in target.schema.names:
+                raise ConfigError(f"{where}: the key's column {cut_name(column)!r} is not among the columns")
+        try:
+            roles_of(target.schema)
+        except SchemaError as error:
+            raise ConfigError(f"{where}: {error.message}") from error
+
+    def _target(self, dataset: DatasetName | str | None) -> int:
+        names = [each.dataset for each in self._run.targets]
+        if dataset is None and len(names) == 1:
+            return 0
+        wanted = DatasetName(dataset) if isinstance(dataset, str) else dataset
+        if wanted not in names:
+            hint = f"there is {', '.join(cut_name(str(name)) for name in names[:20])}"
+            raise UsageError(f"plugin {self.name!r}: {str(wanted)!r} is not a target of this run", hint=hint)
+        return names.index(wanted)
+
+    def _rejected(self, worker: Worker, found: list[Any], rows: int) -> list[RejectedRow]:
+        rejected = [
+            RejectedRow(each.row, None if each.column is None else cut_name(each.column), cut(each.reason))
+            for each in found
+        ]
+        numbers = [each.row for each in rejected]
+        if any(a >= b for a, b in itertools.pairwise(numbers)) or numbers[-1] >= rows:
+            why = f"it rejected rows that do not ascend, or that there are not: the batch has {rows}"
+            raise self._broken_promise(worker, "write", why)
+        return rejected
+
+    def _token_of(self, worker: Worker, pipeline: str, kept: bytes) -> bytes:
+        if not kept.startswith(_TOKEN):
+            raise self._broken_promise(worker, "open", "it returned a token that it was never given")
+        owner, _, token = kept.removeprefix(_TOKEN).partition(b"\0")
+        if owner != pipeline.encode():
+            other = cut_name(owner.decode("utf-8", "replace"))
+            why = f"it returned a token of the pipeline {other!r}, not of {pipeline!r}"
+            raise self._broken_promise(worker, "open", why)
+        return token
 
     def _instance_lost(self) -> None:
         # A finished run has nothing to lose.
-        self._run = "lost" if self._run in ("writing", "lost") else "none"
+        self._run.state = "lost" if self._run.state in ("writing", "lost") else "none"
 
-    def _require_run(self, function: str, *, finished_too: bool) -> None:
-        if self._run == "lost":
+    def _require_run(self, function: str, *, finished_too: bool) -> _Run:
+        state = self._run.state
+        if state == "lost":
             raise RunLost(
                 f"plugin {self.name!r}: `{function}` in a run whose instance is lost",
-                hint="begin again with `prepare`, from the last position that `flush` or `finish` returned",
+                hint="begin again with `open`, from the last token that it returns",
             )
-        if self._run == "none":
-            raise self._out_of_order(function, "no run is under way", "`prepare` comes first")
-        if self._run == "finished" and not finished_too:
-            raise self._out_of_order(function, "the run is finished", "`prepare` begins another")
+        if state == "none":
+            raise self._out_of_order(function, "no run is under way", "`open` comes first")
+        if state == "finished" and not finished_too:
+            raise self._out_of_order(function, "the run is finished", "`open` begins another")
+        return self._run
 
     def _out_of_order(self, function: str, why: str, hint: str) -> UsageError:
         return UsageError(f"plugin {self.name!r}: `{function}` out of order: {why}", hint=hint)
+
+
+def _kept(pipeline: str, token: bytes) -> bytes:
+    return _TOKEN + pipeline.encode() + b"\0" + token

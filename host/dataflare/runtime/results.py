@@ -5,13 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-import pyarrow as pa
-
 __all__ = [
-    "Chunk",
-    "Dataset",
-    "DurablePosition",
-    "Estimate",
     "Health",
     "HealthStatus",
     "Metadata",
@@ -48,46 +42,6 @@ class Health:
 
     status: HealthStatus
     message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """Something that a source can read; `resumable` says whether `read` can go on from a state."""
-
-    name: str
-    description: str
-    resumable: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """How many records are left, and whether the number is exact."""
-
-    records: int
-    exact: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A part of a source's records.
-
-    `rows` may have none; `state` says where to go on after them; `ended` that no further rows follow.
-    """
-
-    rows: pa.RecordBatch
-    state: bytes
-    ended: bool
-
-
-@dataclass(frozen=True, slots=True)
-class DurablePosition:
-    """How far a destination's records are safe.
-
-    `records` counts those since `prepare` that survive a crash; `token` is the destination's own note on where that is.
-    """
-
-    records: int
-    token: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,24 +1,64 @@
-"""Plugins that bring records in."""
+"""Plugins that bring rows in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar
+import difflib
+import hashlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import pyarrow as pa
 
+from dataflare.data.roles import roles_of
+from dataflare.data.schemas import SchemaError
+from dataflare.errors import ConfigError, UsageError
+from dataflare.runtime.datasets import (
+    Chunk,
+    Dataset,
+    DatasetName,
+    Ended,
+    Estimate,
+    Idle,
+    NewSchema,
+    ReadProgress,
+    Selection,
+    WitSelection,
+    selection_to_wit,
+)
 from dataflare.runtime.launch import Worker
 from dataflare.runtime.plugin import Plugin, PluginParts, columns_text, same_columns
-from dataflare.runtime.results import Chunk, Dataset, Estimate
+from dataflare.runtime.runs import RunLost
 from dataflare.texts import cut, cut_name
 
-__all__ = ["Source"]
+__all__ = ["MAX_ROWS", "Selections", "Source"]
+
+MAX_ROWS: Final = 65_536
+"""How many rows a call of `read` asks for at most, unless it is told."""
+_STATES: Final = 65_536
+"""How many of the last states can be acknowledged."""
+
+Selections: TypeAlias = Selection | DatasetName | str | Sequence[Selection | DatasetName | str] | None
+"""What to read: datasets, each alone for all of it. `None` is the only dataset that there is."""
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A read that is under way."""
+
+    selections: list[Selection]
+    schemas: list[pa.Schema]
+    part: bytes | None
+    states: deque[bytes]
+    ended: bool = False
 
 
 class Source(Plugin):
-    """A plugin that brings records in.
+    """A plugin that brings rows in.
 
-    It has one instance. The state that each chunk comes with says where to go on, so a run outlives its instance.
+    A read is `open`, any number of `read` and `acknowledge`, then `stop`. It has one instance, which keeps the read.
+    When that is lost, `read` raises `RunLost`: open the read again, from the last state whose rows are safe.
     """
 
     kind: ClassVar[str] = "source"
@@ -26,96 +66,341 @@ class Source(Plugin):
     def __init__(self, parts: PluginParts) -> None:
         super().__init__(parts)
         # Touched only by the thread that has the instance.
-        self._expected: pa.Schema | None = None
-        self._reading = False
+        self._datasets: list[Dataset] | None = None
+        self._reading: _Reading | Literal["lost"] | None = None
+        self._read_parts: set[bytes] = set()
 
     def discover(self) -> list[Dataset]:
         """Ask what there is to read.
 
         Raises:
             PluginError: The plugin answered with an error.
-            PluginFault: It trapped.
-            UsageError: The plugin is closed.
-        """
-        return [Dataset(cut_name(each.name), cut(each.description), each.resumable) for each in self._call("discover")]
-
-    def schema(self) -> pa.Schema:
-        """Ask for the schema of what `read` returns; the chunks of the next run are held to it.
-
-        Raises:
-            PluginError: The plugin answered with an error.
-            PluginFault: It trapped, or returned what is no schema.
+            PluginFault: It trapped, or described a dataset that cannot be.
             UsageError: The plugin is closed.
         """
         with self._lease() as worker:
-            schema = self._arrow_schema(worker, "get-schema", worker.call(self._interface, "get-schema"))
-            self._expected, self._reading = schema, False
-        return schema
+            return list(self._discover(worker))
 
-    def estimate(self, state: bytes | None = None) -> Estimate | None:
-        """Ask how many records are left; `None` where that is not known.
-
-        Args:
-            state: Where to count from; `None` for the beginning.
+    def dataset(self, selection: Selection | DatasetName | str | None = None) -> Dataset:
+        """The dataset that a selection names; `None` is the only one that there is.
 
         Raises:
-            PluginError: The plugin answered with an error; `invalid-input` for bytes that are no state of it.
+            ConfigError: There is no such dataset, or there are several.
+            PluginError: As `discover`.
+            PluginFault: As `discover`.
+        """
+        with self._lease() as worker:
+            (selected,) = self._selected(worker, selection)
+            return self._found(worker, selected.dataset)
+
+    def split(self, selections: Selections = None, *, at_most: int) -> list[bytes]:
+        """Divide a read into parts that can be read at the same time, each by a source of its own.
+
+        Args:
+            selections: What to read.
+            at_most: The largest number of parts, at least 1.
+
+        Raises:
+            ConfigError: A dataset, a mode or a column is not there, or a dataset is not splittable.
+            PluginError: The plugin answered with an error.
+            PluginFault: It trapped, or returned no part or too many.
+            UsageError: `at_most` is below 1, or the plugin is closed.
+        """
+        if at_most < 1:
+            raise UsageError(f"plugin {self.name!r}: a read cannot be split into {at_most} parts")
+        with self._lease() as worker:
+            selected = self._selected(worker, selections)
+            for each in selected:
+                if "splittable" not in self._found(worker, each.dataset).modes:
+                    raise ConfigError(f"plugin {self.name!r}: dataset {str(each.dataset)!r} cannot be split")
+            parts = [bytes(part) for part in worker.call(self._interface, "split", _wit(selected), at_most)]
+            if not 1 <= len(parts) <= at_most:
+                raise self._broken_promise(worker, "split", f"it made {len(parts)} parts, of at most {at_most}")
+            if len(set(parts)) < len(parts):
+                raise self._broken_promise(worker, "split", "two of its parts are the same")
+            self._read_parts.clear()
+            return parts
+
+    def estimate(
+        self, selections: Selections = None, *, part: bytes | None = None, state: bytes | None = None
+    ) -> Estimate | None:
+        """Ask how many rows are left; `None` where that is not known. Arguments and errors as `open`."""
+        with self._lease() as worker:
+            selected = self._selected(worker, selections)
+            found = worker.call(self._interface, "estimate", _wit(selected), part, state)
+        return None if found is None else Estimate(found.rows, found.exact)
+
+    def open(
+        self, selections: Selections = None, *, part: bytes | None = None, state: bytes | None = None
+    ) -> list[pa.Schema]:
+        """Begin a read, or go on with it; ends one that is under way.
+
+        Args:
+            selections: What to read.
+            part: One of those that `split` returned for the same selections; `None` reads all of them.
+            state: Where to go on: the `state` of a chunk of the same selections and part. `None` begins.
+
+        Returns:
+            The schema of each selection's rows, with the roles of the columns.
+
+        Raises:
+            ConfigError: A dataset, a mode, a cursor or a column is not there.
+            PluginError: The plugin answered with an error: `invalid-state` for a state or a part that is not of it.
+            PluginFault: It trapped, or returned schemas that cannot be.
+            UsageError: The part has been read to its end already, or the plugin is closed.
+        """
+        with self._lease() as worker:
+            selected = self._selected(worker, selections)
+            if part is not None and state is None and _digest(part) in self._read_parts:
+                raise UsageError(
+                    f"plugin {self.name!r}: this part has been read to its end already",
+                    hint="reading it again gives its rows twice: `split` again for a new read",
+                )
+            self._reading = None
+            found = worker.call(self._interface, "open", _wit(selected), part, state)
+            if len(found) != len(selected):
+                why = f"it returned {len(found)} schemas for {len(selected)} selections"
+                raise self._broken_promise(worker, "open", why)
+            schemas = [
+                self._dataset_schema(worker, "open", each.dataset, s) for each, s in zip(selected, found, strict=True)
+            ]
+            states = deque([] if state is None else [_digest(state)], maxlen=_STATES)
+            self._reading = _Reading(selected, schemas, part, states)
+            return schemas
+
+    def read(self, max_rows: int = MAX_ROWS) -> ReadProgress:
+        """Read on.
+
+        Args:
+            max_rows: The most rows to return, 1 to 2^32 - 1.
+
+        Raises:
+            PluginError: The plugin answered with an error. After `unavailable` and `rate-limited` the same call can be
+                made again; after any other, open the read again.
+            PluginFault: It trapped, or returned what does not belong to the read; the read is lost.
+            RunLost: The read was lost before.
+            UsageError: No read is under way, or the plugin is closed.
+        """
+        with self._data_lease(0) as worker:
+            reading = self._require_reading("read")
+            if reading.ended:
+                return Ended()
+            found = worker.call(self._interface, "read", max_rows)
+            match found.case:
+                case "rows":
+                    return self._chunk(worker, reading, found.value, max_rows)
+                case "new-schema":
+                    dataset = self._selection(worker, reading, found.value.selection).dataset
+                    schema = self._dataset_schema(worker, "read", dataset, found.value.schema)
+                    reading.schemas[found.value.selection] = schema
+                    return NewSchema(dataset, schema)
+                case "idle":
+                    state = bytes(found.value.state)
+                    reading.states.append(_digest(state))
+                    return Idle(state, found.value.retry_after_ms / 1000)
+                case _:
+                    reading.ended = True
+                    if reading.part is not None:
+                        self._read_parts.add(_digest(reading.part))
+                    return Ended()
+
+    def acknowledge(self, state: bytes) -> None:
+        """Tell the source that all rows before a state are safe. Idempotent.
+
+        Args:
+            state: One that `read` returned since `open`, and not one before the last that was acknowledged.
+
+        Raises:
+            PluginError: The plugin answered with an error.
+            PluginFault: It trapped; the read is lost.
+            RunLost: The read was lost before.
+            UsageError: The state was never returned, no read is under way, or the plugin is closed.
+        """
+        with self._lease() as worker:
+            states = self._require_reading("acknowledge").states
+            digest = _digest(state)
+            if digest not in states:
+                raise UsageError(
+                    f"plugin {self.name!r}: a state is acknowledged that this read never returned, or that lies before "
+                    "one that was acknowledged",
+                    hint=f"acknowledge a chunk's `state`, one of the last {_STATES}",
+                )
+            worker.call(self._interface, "acknowledge", state)
+            while states[0] != digest:
+                states.popleft()
+
+    def stop(self) -> None:
+        """End the read, wherever it is. Idempotent; the plugin stays loaded.
+
+        Raises:
+            PluginError: The plugin answered with an error.
             PluginFault: It trapped.
             UsageError: The plugin is closed.
         """
-        found = self._call("estimate-record-count", state)
-        return None if found is None else Estimate(found.records, found.exact)
+        self._require_open()
+        reading, self._reading = self._reading, None
+        if isinstance(reading, _Reading):
+            with self._lease() as worker:
+                worker.call(self._interface, "close")
 
-    def read(self, state: bytes | None = None) -> Chunk:
-        """Read the next records.
-
-        Args:
-            state: Where to go on: the `state` of the chunk before. `None` begins a run.
-
-        Raises:
-            PluginError: The plugin answered with an error; `invalid-input` for bytes that are no state of it.
-            PluginFault: It trapped, or the rows have another schema than those before them or than `schema` said.
-            UsageError: The plugin is closed.
-        """
-        with self._data_lease(0) as worker:
-            found = worker.call(self._interface, "read", state)
-            rows = self._within_limits(worker, "read", found.rows.arrow)
-            if state is None and self._reading:
-                self._expected = None
-            self._reading = True
-            self._check_schema(worker, rows.schema)
-            return Chunk(rows, bytes(found.state), found.ended)
-
-    def chunks(self, state: bytes | None = None) -> Iterator[Chunk]:
-        """Read chunk by chunk to the end.
-
-        Args:
-            state: Where to go on; `None` for the beginning.
+    def chunks(
+        self,
+        selections: Selections = None,
+        *,
+        part: bytes | None = None,
+        state: bytes | None = None,
+        max_rows: int = MAX_ROWS,
+    ) -> Iterator[Chunk]:
+        """Open a read and read chunk by chunk, to its end or until it is idle. Arguments as `open` and `read`.
 
         Raises:
-            PluginError: As `read`. The iterator has ended then: go on with the state of the last chunk.
-            PluginFault: As `read`.
-            UsageError: As `read`.
+            ConfigError: As `open`.
+            PluginError: As `open` and `read`. The iterator has ended then: go on with the state of the last chunk.
+            PluginFault: As `open` and `read`.
+            UsageError: As `open` and `read`.
         """
-        while True:
-            chunk = self.read(state)
-            yield chunk
-            if chunk.ended:
-                return
-            state = chunk.state
+        self.open(selections, part=part, state=state)
+        while not isinstance(progress := self.read(max_rows), Ended | Idle):
+            if isinstance(progress, Chunk):
+                yield progress
 
-    def batches(self, state: bytes | None = None) -> Iterator[pa.RecordBatch]:
-        """Read batch by batch to the end, those without rows left out; as `chunks`, without the states."""
-        return (chunk.rows for chunk in self.chunks(state) if chunk.rows.num_rows)
+    def batches(
+        self,
+        selections: Selections = None,
+        *,
+        part: bytes | None = None,
+        state: bytes | None = None,
+        max_rows: int = MAX_ROWS,
+    ) -> Iterator[pa.RecordBatch]:
+        """Read batch by batch, those without rows left out; as `chunks`, without the states."""
+        chunks = self.chunks(selections, part=part, state=state, max_rows=max_rows)
+        return (chunk.rows for chunk in chunks if chunk.rows.num_rows)
 
-    def _check_schema(self, worker: Worker, found: pa.Schema) -> None:
-        if self._expected is None:
-            self._expected = found
-        elif not same_columns(self._expected, found):
-            expected, self._expected = self._expected, None
+    def _discover(self, worker: Worker) -> list[Dataset]:
+        datasets = []
+        for each in worker.call(self._interface, "discover"):
+            name = DatasetName(each.name.name, each.name.namespace)
+            schema = self._dataset_schema(worker, "discover", name, each.schema)
+            found = Dataset(name, cut(each.description), schema, tuple(each.key), tuple(each.cursors), each.modes)
+            if unknown := {*found.key, *found.cursors} - set(schema.names):
+                why = f"dataset {cut_name(str(name))!r}: key or cursor {cut_name(min(unknown))!r} is not a column"
+                raise self._broken_promise(worker, "discover", why)
+            datasets.append(found)
+        if len({each.name for each in datasets}) < len(datasets):
+            raise self._broken_promise(worker, "discover", "two datasets have the same name")
+        self._datasets = datasets
+        return datasets
+
+    def _found(self, worker: Worker, name: DatasetName) -> Dataset:
+        datasets = self._discover(worker) if self._datasets is None else self._datasets
+        for each in datasets:
+            if each.name == name:
+                return each
+        raise ConfigError(
+            f"plugin {self.name!r} has no dataset {cut_name(str(name))!r}",
+            hint=_nearest(str(name), [str(each.name) for each in datasets]),
+        )
+
+    def _selected(self, worker: Worker, selections: Selections) -> list[Selection]:
+        """What is selected, checked against what there is, with the cursors that are meant."""
+        if selections is None:
+            datasets = self._discover(worker) if self._datasets is None else self._datasets
+            if len(datasets) != 1:
+                listed = ", ".join(cut_name(str(each.name)) for each in datasets[:20])
+                raise ConfigError(
+                    f"plugin {self.name!r} has {len(datasets)} datasets, and none is selected",
+                    hint=f"select from {listed}" if datasets else "see its configuration",
+                )
+            selections = datasets[0].name
+        if isinstance(selections, Selection | DatasetName | str):
+            selections = [selections]
+        selected = [each if isinstance(each, Selection) else Selection(each) for each in selections]
+        names = [each.dataset for each in selected]
+        if not names or len(set(names)) < len(names):
+            raise ConfigError(f"plugin {self.name!r}: select at least one dataset, and none of them twice")
+        return [self._checked(each, self._found(worker, each.dataset)) for each in selected]
+
+    def _checked(self, selection: Selection, dataset: Dataset) -> Selection:
+        where = f"plugin {self.name!r}: dataset {cut_name(str(dataset.name))!r}"
+        if selection.mode not in dataset.modes:
+            known = [mode for mode in ("full", "incremental", "changes") if mode in dataset.modes]
+            raise ConfigError(
+                f"{where} cannot be read in the mode {selection.mode!r}", hint=f"it has {', '.join(known)}"
+            )
+        for column in selection.columns:
+            if column not in dataset.schema.names:
+                hint = _nearest(column, dataset.schema.names)
+                raise ConfigError(f"{where} has no column {cut_name(column)!r}", hint=hint)
+        if len(set(selection.columns)) < len(selection.columns):
+            raise ConfigError(f"{where}: a column is selected twice")
+        if selection.mode != "incremental":
+            return selection
+        cursor = selection.cursor or next(iter(dataset.cursors), None)
+        if cursor is None or cursor not in dataset.cursors:
+            hint = _nearest(str(cursor), dataset.cursors)
+            raise ConfigError(f"{where}: column {cut_name(str(cursor))!r} cannot be its cursor", hint=hint)
+        return Selection(selection.dataset, selection.mode, cursor=cursor, columns=selection.columns)
+
+    def _chunk(self, worker: Worker, reading: _Reading, found: Any, max_rows: int) -> Chunk:
+        selection = self._selection(worker, reading, found.selection)
+        rows = self._within_limits(worker, "read", found.rows.arrow)
+        name = cut_name(str(selection.dataset))
+        if rows.num_rows > max_rows:
+            raise self._broken_promise(worker, "read", f"dataset {name!r}: {rows.num_rows} rows, of at most {max_rows}")
+        expected = reading.schemas[found.selection]
+        if not same_columns(expected, rows.schema):
             raise self._broken_promise(
                 worker,
                 "read",
-                f"it returned the columns {columns_text(found)}, where those before, or `get-schema`, said "
-                f"{columns_text(expected)}",
+                f"dataset {name!r}: it returned the columns {columns_text(rows.schema)}, where `open` or the last "
+                f"`new-schema` said {columns_text(expected)}",
             )
+        state = None if found.state is None else bytes(found.state)
+        if state is not None:
+            reading.states.append(_digest(state))
+        return Chunk(selection.dataset, rows, state)
+
+    def _selection(self, worker: Worker, reading: _Reading, index: int) -> Selection:
+        if index >= len(reading.selections):
+            why = f"it returned rows of selection {index}, of {len(reading.selections)}"
+            raise self._broken_promise(worker, "read", why)
+        return reading.selections[index]
+
+    def _dataset_schema(self, worker: Worker, function: str, dataset: DatasetName, schema: Any) -> pa.Schema:
+        found = self._arrow_schema(worker, function, schema)
+        try:
+            roles_of(found)
+        except SchemaError as error:
+            why = f"dataset {cut_name(str(dataset))!r}: {error.message}"
+            raise self._broken_promise(worker, function, why) from error
+        return found
+
+    def _require_reading(self, function: str) -> _Reading:
+        if self._reading == "lost":
+            raise RunLost(
+                f"plugin {self.name!r}: `{function}` in a read whose instance is lost",
+                hint="`open` it again, from the last state whose rows are safe",
+            )
+        if self._reading is None:
+            raise UsageError(
+                f"plugin {self.name!r}: `{function}` out of order: no read is under way", hint="`open` comes first"
+            )
+        return self._reading
+
+    def _instance_lost(self) -> None:
+        if self._reading is not None:
+            self._reading = "lost"
+
+
+def _wit(selections: list[Selection]) -> list[WitSelection]:
+    return [selection_to_wit(each) for each in selections]
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    if found := difflib.get_close_matches(name, known, n=1):
+        return f"did you mean {cut_name(found[0])!r}?"
+    return f"there is {', '.join(map(cut_name, known[:20]))}" if known else ""

@@ -47,7 +47,7 @@ _INTERFACES: Final[Mapping[str, str]] = {
     "plugin": "plugins",
     "shared": "shared",
 }
-_TYPES_ONLY: Final = re.compile(r"dataflare:plugin/types@1\.[0-9]+\.[0-9]+")
+_TYPES_ONLY: Final = re.compile(r"dataflare:plugin/(?:types|datasets)@1\.[0-9]+\.[0-9]+")
 _FULL_NAME: Final = re.compile(r"dataflare:(?:host|data)/([a-z-]+)@1\.[0-9]+\.[0-9]+")
 
 

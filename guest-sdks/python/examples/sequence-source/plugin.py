@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from componentize_py_types import Err
 from dataflare_plugin import guarded, healthy, parse_object
 from wit_world import exports
 from wit_world.exports import source
-from wit_world.imports import batches, types
+from wit_world.imports import batches, datasets, types
 from wit_world.imports.schemas import Field, Schema
 
 LARGEST = 2**63 - 1
@@ -34,10 +35,19 @@ class Config:
     column: str
 
 
+@dataclass
+class Reading:
+    """A read that is under way: the next row, and the one after the last."""
+
+    next: int
+    end: int
+
+
 class Plugin:
-    """What the instance knows; set by `configure`."""
+    """What the instance knows: the configuration, set by `configure`, and the read that is under way."""
 
     config: Config
+    reading: Reading | None = None
 
 
 def config_schema() -> str:
@@ -77,17 +87,50 @@ def parse_config(text: str) -> Config:
     return config
 
 
-def rows_so_far(state: bytes | None) -> int:
-    """What a state says."""
-    if state is None:
-        return 0
+def parse_rows(data: bytes, *keys: str) -> list[int]:
+    """The row numbers of a state or a part, which are JSON objects with just these keys."""
     try:
-        done = json.loads(state)["rows"]
-    except (ValueError, TypeError, KeyError):
-        done = None
-    if not isinstance(done, int) or isinstance(done, bool) or not 0 <= done <= Plugin.config.rows:
-        raise Err(types.Error_InvalidInput("these bytes are no state of this source"))
-    return done
+        given = json.loads(data)
+        numbers = [given[key] for key in keys] if given.keys() == set(keys) else []
+    except (ValueError, TypeError, KeyError, AttributeError):
+        numbers = []
+    rows = Plugin.config.rows
+    if not numbers or any(
+        not isinstance(each, int) or isinstance(each, bool) or not 0 <= each <= rows for each in numbers
+    ):
+        raise Err(types.Error_InvalidState("these bytes do not come from this source and its configuration"))
+    return numbers
+
+
+def rows_of(part: bytes | None, state: bytes | None) -> Reading:
+    """The rows that a part and a state leave."""
+    begin, end = (0, Plugin.config.rows) if part is None else parse_rows(part, "from", "to")
+    if state is not None:
+        (done,) = parse_rows(state, "rows")
+        if not begin <= done <= end:
+            raise Err(types.Error_InvalidState("the state is of another part"))
+        begin = done
+    return Reading(begin, end)
+
+
+def check(selections: list[source.Selection]) -> None:
+    """Refuse what is not the one dataset, all of it."""
+    for each in selections:
+        if (each.dataset.namespace, each.dataset.name) != ("", "sequence"):
+            raise Err(types.Error_InvalidConfig(f"there is no dataset {each.dataset.name!r}, only 'sequence'"))
+        if not isinstance(each.mode, datasets.ReadingMode_Full):
+            raise Err(types.Error_InvalidConfig("dataset 'sequence': it can only be read in the mode full"))
+        if unknown := set(each.columns) - {Plugin.config.column}:
+            raise Err(types.Error_InvalidConfig(f"dataset 'sequence': there is no column {min(unknown)!r}"))
+    if len(selections) != 1:
+        raise Err(types.Error_InvalidConfig("select the dataset 'sequence', once"))
+
+
+def schema() -> Schema:
+    """One column of whole numbers, which tell rows apart unless they are all the same."""
+    config = Plugin.config
+    roles = [("dataflare.key", "0")] if config.step else []
+    return Schema([Field(config.column, "int64", True, roles)], [])
 
 
 class Lifecycle(exports.Lifecycle):
@@ -118,28 +161,58 @@ class Source(exports.Source):
     """The numbers."""
 
     @guarded
-    def discover(self) -> list[source.Dataset]:
+    def discover(self) -> list[datasets.Dataset]:
         """There is one sequence."""
         config = Plugin.config
-        return [source.Dataset("sequence", f"{config.rows} numbers from {config.start}, {config.step} apart", True)]
+        name = datasets.DatasetName("", "sequence")
+        description = f"{config.rows} numbers from {config.start}, {config.step} apart"
+        modes = datasets.ReadingModes.FULL | datasets.ReadingModes.SPLITTABLE
+        key = [config.column] if config.step else []
+        return [datasets.Dataset(name, description, schema(), key, [], modes)]
 
     @guarded
-    def get_schema(self) -> Schema:
-        """One column of whole numbers."""
-        return Schema([Field(Plugin.config.column, "int64", True, [])], [])
+    def split(self, selections: list[source.Selection], at_most: int) -> list[bytes]:
+        """Parts of nearly the same number of rows."""
+        check(selections)
+        rows = Plugin.config.rows
+        parts = max(1, min(at_most, rows))
+        bounds = [rows * part // parts for part in range(parts + 1)]
+        return [json.dumps({"from": a, "to": b}).encode() for a, b in pairwise(bounds)]
 
     @guarded
-    def estimate_record_count(self, state: bytes | None) -> source.Estimate | None:
+    def estimate(
+        self, selections: list[source.Selection], part: bytes | None, state: bytes | None
+    ) -> source.EstimatedRows | None:
         """How many are left is known exactly."""
-        return source.Estimate(Plugin.config.rows - rows_so_far(state), True)
+        check(selections)
+        left = rows_of(part, state)
+        return source.EstimatedRows(left.end - left.next, True)
 
     @guarded
-    def read(self, state: bytes | None) -> source.Chunk:
+    def open(self, selections: list[source.Selection], part: bytes | None, state: bytes | None) -> list[Schema]:
+        """Begin, or go on from a state."""
+        check(selections)
+        Plugin.reading = rows_of(part, state)
+        return [schema()]
+
+    @guarded
+    def read(self, max_rows: int) -> source.Progress:
         """Make the next numbers."""
-        config = Plugin.config
-        begin = rows_so_far(state)
-        end = min(begin + config.batch_rows, config.rows)
-        numbers = [config.start + config.step * row for row in range(begin, end)]
-        with batches.new_batch(end - begin) as empty:
+        config, reading = Plugin.config, Plugin.reading
+        if reading is None:
+            raise Err(types.Error_Unsupported("no read is under way: `open` comes first"))
+        if reading.next == reading.end:
+            return source.Progress_Ended()
+        end = min(reading.next + min(config.batch_rows, max_rows), reading.end)
+        numbers = [config.start + config.step * row for row in range(reading.next, end)]
+        with batches.new_batch(len(numbers)) as empty:
             batch = empty.with_int64_column(config.column, numbers, None)
-        return source.Chunk(batch, json.dumps({"rows": end}).encode(), end == config.rows)
+        reading.next = end
+        return source.Progress_Rows(source.Chunk(0, batch, json.dumps({"rows": end}).encode()))
+
+    def acknowledge(self, state: bytes) -> None:
+        """Nothing is kept for a state."""
+
+    def close(self) -> None:
+        """End the read."""
+        Plugin.reading = None

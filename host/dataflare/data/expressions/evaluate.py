@@ -18,7 +18,7 @@ from dataflare.data.expressions.table import FUNCTIONS
 from dataflare.data.expressions.types import TEXT_OR_BINARY, accepting, plain, typed_nulls, whole
 from dataflare.data.guard.costs import expanded_bytes
 from dataflare.data.schemas import SchemaError, parse_type
-from dataflare.data.shapes import DataFailure, malformed, out_of_range, too_large, wrong_type
+from dataflare.data.shapes import DataFailure, malformed, no_such_function, out_of_range, too_large, wrong_type
 from dataflare.values import Variant
 
 __all__ = ["MAX_NODES", "Call", "Plan", "read_plan"]
@@ -84,7 +84,7 @@ def read_plan(nodes: Sequence[Any]) -> Plan:
 def _call(call: Any, place: int, before: Sequence[Node]) -> Call:
     function = FUNCTIONS.get(call.name)
     if function is None:
-        raise malformed(f"there is no function {call.name[:100]!r}")
+        raise no_such_function(call.name[:100])
     arguments = tuple(int(each) for each in call.arguments)
     if len(arguments) > _MAX_ARGUMENTS:
         raise too_large(f"{function.name}: {len(arguments)} arguments are more than {_MAX_ARGUMENTS}")

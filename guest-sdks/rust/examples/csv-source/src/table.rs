@@ -49,7 +49,7 @@ impl Config {
     /// Check what the types do not say. The error names the key.
     pub fn check(&self) -> Result<(), String> {
         if self.path.is_empty() {
-            return Err("path: give a file in a granted directory, as `name/rest`".into());
+            return Err("path: give a file or a folder in a granted directory, as `name/rest`".into());
         }
         if !(1..=1 << 20).contains(&self.batch_rows) {
             return Err(format!("batch_rows: {} is not within 1 and 1048576", self.batch_rows));
@@ -136,8 +136,9 @@ pub struct Table {
 }
 
 impl Table {
-    /// Find out columns and types from the file's first bytes; `whole` says whether these are all.
-    pub fn look_at(sample: Part, whole: bool, config: &Config) -> Result<Self, Misfit> {
+    /// Find out columns and types from the file's first bytes; `whole` says whether these are all, `strict` whether the file must have
+    /// each column that `columns` names.
+    pub fn look_at(sample: Part, whole: bool, strict: bool, config: &Config) -> Result<Self, Misfit> {
         let mut sample = Some(sample);
         let read = || -> Result<Part, Never> { Ok(sample.take().unwrap_or_default()) };
         let mut records = Records::new(read, Place::START, config.delimiter as u8, config.max_record_bytes);
@@ -147,7 +148,7 @@ impl Table {
             Err(Failure::Broken { line, why }) => return Err(Misfit::Broken { line, why }),
             Err(Failure::Read(never)) => match never {},
         };
-        if let Some(name) = config.columns.keys().find(|name| !names.contains(name)) {
+        if let Some(name) = config.columns.keys().find(|name| strict && !names.contains(name)) {
             return Err(Misfit::Column(format!("columns.{name}: the file has no such column, only {}", names.join(", "))));
         }
         records.keep_empty_lines = names.len() == 1;
@@ -162,16 +163,16 @@ impl Table {
         Ok(Self { columns: columns.collect(), first_row, row_bytes })
     }
 
-    /// Read the next rows.
-    pub fn read<E, F>(&self, records: &mut Records<F>, config: &Config) -> Result<Rows, Failure<E>>
+    /// Read the next rows: at most `max_rows`, none that begins at byte `to` or after it.
+    pub fn read<E, F>(&self, records: &mut Records<F>, max_rows: usize, to: u64, config: &Config) -> Result<Rows, Failure<E>>
     where
         F: FnMut() -> Result<Part, E>,
     {
-        let mut columns: Vec<Column> = self.columns.iter().map(|plan| Column::new(plan.reading, plan.exactness, config.batch_rows)).collect();
-        let mut lines = Vec::with_capacity(config.batch_rows);
+        let mut columns: Vec<Column> = self.columns.iter().map(|plan| Column::new(plan.reading, plan.exactness, max_rows)).collect();
+        let mut lines = Vec::with_capacity(max_rows);
         let mut bytes = 0;
         let mut quoted = Vec::new();
-        while lines.len() < config.batch_rows && bytes < MAX_BATCH_BYTES {
+        while lines.len() < max_rows && bytes < MAX_BATCH_BYTES && records.place().offset < to {
             let Some((line, fields)) = records.next()? else { return Ok(Rows { columns, lines, more: false }) };
             if fields.len() != columns.len() {
                 let why = format!("{} fields, where the header has {}", fields.len(), columns.len());
@@ -188,7 +189,7 @@ impl Table {
             lines.push(line);
             bytes += fields.total_bytes();
         }
-        let more = records.skip_empty_lines()?;
+        let more = records.place().offset < to && records.skip_empty_lines()? && records.place().offset < to;
         Ok(Rows { columns, lines, more })
     }
 

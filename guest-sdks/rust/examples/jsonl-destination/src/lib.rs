@@ -1,4 +1,4 @@
-//! A destination that writes one JSON Lines file: all of it, or nothing.
+//! A destination that writes JSON Lines, one file a dataset: all of it, or nothing.
 
 use std::cell::RefCell;
 
@@ -6,10 +6,12 @@ use dataflare_plugin::{parse_config, report_panics};
 use serde::Deserialize;
 
 use dataflare::data::batches::Batch;
-use dataflare::data::schemas::Schema;
-use dataflare::host::files::{create, FileError, Writer};
+use dataflare::data::schemas::{Field, Schema};
+use dataflare::host::files::{create, open, stat, FileError, Writer};
 use dataflare::host::logging::{log, Level};
-use exports::dataflare::plugin::destination::{DurablePosition, Guest as Destination};
+use exports::dataflare::plugin::destination::{
+    Ability, ChangeKind, DatasetName, Guest as Destination, PlannedChange, RejectedRow, RunName, Target, WritingMode,
+};
 use exports::dataflare::plugin::lifecycle::{Error, Guest as Lifecycle, Health, Metadata};
 
 wit_bindgen::generate!({
@@ -18,28 +20,28 @@ wit_bindgen::generate!({
     generate_all,
 });
 
+const COPY_BYTES: u32 = 4 << 20;
+
 #[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
     path: String,
-    #[serde(default)]
-    replace: bool,
+}
+
+/// A file that is being written.
+struct Output {
+    path: String,
+    writer: Writer,
 }
 
 /// Where a run is.
 enum Run {
     /// None was begun, or the last was aborted.
     None,
-    Writing {
-        writer: Writer,
-        records: u64,
-    },
+    Writing(Vec<Output>),
     /// A write failed half-way: nothing but `abort` makes sense.
     Broken(String),
-    Finished {
-        records: u64,
-        offset_bytes: u64,
-    },
+    Finished,
 }
 
 thread_local! {
@@ -64,7 +66,7 @@ impl Lifecycle for Plugin {
         report_panics(|message| log(Level::Error, message, &[]));
         let config: Config = parse_config(&config).map_err(Error::InvalidConfig)?;
         if config.path.is_empty() {
-            return Err(Error::InvalidConfig("path: give a file in a granted directory, as `name/rest`".into()));
+            return Err(Error::InvalidConfig("path: give a file or a folder in a granted directory, as `name/rest`".into()));
         }
         CONFIG.set(config);
         Ok(())
@@ -89,29 +91,48 @@ impl Lifecycle for Plugin {
 }
 
 impl Destination for Plugin {
-    fn prepare(_schema: Schema) -> Result<(), Error> {
+    fn abilities() -> Result<Ability, Error> {
+        Ok(Ability::APPEND | Ability::REPLACE | Ability::ADD_COLUMNS | Ability::WIDEN_COLUMNS)
+    }
+
+    fn plan(targets: Vec<Target>) -> Result<Vec<PlannedChange>, Error> {
+        let mut changes = Vec::new();
+        for (index, (path, target)) in paths(&targets)?.into_iter().zip(&targets).enumerate() {
+            let kind = match (length(&path)?, target.mode) {
+                (None, _) => ChangeKind::Create,
+                (Some(_), WritingMode::Replace) => ChangeKind::ReplaceRows,
+                (Some(_), _) => continue,
+            };
+            changes.push(PlannedChange { target: index as u32, kind, detail: path });
+        }
+        Ok(changes)
+    }
+
+    fn open(_run: RunName, targets: Vec<Target>) -> Result<Option<Vec<u8>>, Error> {
         RUN.with_borrow_mut(|run| {
-            if matches!(run, Run::Writing { .. } | Run::Broken(_)) {
+            if matches!(run, Run::Writing(_) | Run::Broken(_)) {
                 return Err(Error::Unsupported("a run is under way: `finish` or `abort` it first".into()));
             }
-            let config = CONFIG.with_borrow(Clone::clone);
-            let writer = create(&config.path, config.replace).map_err(|error| file_error(&config.path, error))?;
-            *run = Run::Writing { writer, records: 0 };
-            Ok(())
+            let outputs = paths(&targets)?.into_iter().zip(&targets).map(|(path, target)| {
+                let writer = create(&path, true).map_err(|error| file_error(&path, error))?;
+                if matches!(target.mode, WritingMode::Append) && length(&path)?.is_some() {
+                    copy(&path, &writer)?;
+                }
+                Ok(Output { path, writer })
+            });
+            *run = Run::Writing(outputs.collect::<Result<_, Error>>()?);
+            Ok(None)
         })
     }
 
-    fn write(input: Batch) -> Result<(), Error> {
-        let lines = input.to_json_lines().map_err(Error::Data)?;
+    fn write(target: u32, rows: Batch) -> Result<Vec<RejectedRow>, Error> {
+        let lines = rows.to_json_lines().map_err(Error::Data)?;
         RUN.with_borrow_mut(|run| {
-            let (writer, records) = writing(run)?;
-            match writer.write_text(&lines) {
-                Ok(()) => {
-                    *records += u64::from(input.num_rows());
-                    Ok(())
-                }
+            let output = output(writing(run)?, target)?;
+            match output.writer.write_text(&lines) {
+                Ok(()) => Ok(Vec::new()),
                 Err(error) => {
-                    let error = CONFIG.with_borrow(|config| file_error(&config.path, error));
+                    let error = file_error(&output.path, error);
                     // How much of the text was written is not known, so nothing may follow it.
                     *run = Run::Broken("a write failed".into());
                     Err(error)
@@ -120,34 +141,41 @@ impl Destination for Plugin {
         })
     }
 
-    fn flush() -> Result<DurablePosition, Error> {
+    fn change_schema(target: u32, _schema: Schema) -> Result<(), Error> {
+        // Each line names its columns: any schema will do.
+        RUN.with_borrow_mut(|run| output(writing(run)?, target).map(|_| ()))
+    }
+
+    fn flush(_token: Vec<u8>) -> Result<bool, Error> {
         RUN.with_borrow_mut(|run| {
-            if let Run::Finished { records, offset_bytes } = run {
-                return Ok(position(*records, *offset_bytes, true));
+            if matches!(run, Run::Finished) {
+                return Ok(true);
             }
-            let (writer, _) = writing(run)?;
-            writer.sync().map_err(|error| CONFIG.with_borrow(|config| file_error(&config.path, error)))?;
+            for Output { path, writer } in writing(run)? {
+                writer.sync().map_err(|error| file_error(path, error))?;
+            }
             // The bytes are on the disk, but under no name yet: a crash takes them away.
-            Ok(position(0, writer.tell().offset_bytes, false))
+            Ok(false)
         })
     }
 
-    fn finish() -> Result<DurablePosition, Error> {
+    fn finish(_token: Vec<u8>) -> Result<(), Error> {
         RUN.with_borrow_mut(|run| {
-            if let Run::Finished { records, offset_bytes } = run {
-                return Ok(position(*records, *offset_bytes, true));
+            if matches!(run, Run::Finished) {
+                return Ok(());
             }
-            let (writer, records) = writing(run)?;
-            let (records, offset_bytes) = (*records, writer.tell().offset_bytes);
-            writer.publish().map_err(|error| CONFIG.with_borrow(|config| file_error(&config.path, error)))?;
-            *run = Run::Finished { records, offset_bytes };
-            Ok(position(records, offset_bytes, true))
+            for Output { path, writer } in writing(run)? {
+                // A second call does nothing, so that `finish` can be repeated after an error.
+                writer.publish().map_err(|error| file_error(path, error))?;
+            }
+            *run = Run::Finished;
+            Ok(())
         })
     }
 
     fn abort() -> Result<(), Error> {
         RUN.with_borrow_mut(|run| {
-            if !matches!(run, Run::Finished { .. }) {
+            if !matches!(run, Run::Finished) {
                 *run = Run::None;
             }
             Ok(())
@@ -155,25 +183,90 @@ impl Destination for Plugin {
     }
 }
 
-fn writing(run: &mut Run) -> Result<(&mut Writer, &mut u64), Error> {
+fn writing(run: &mut Run) -> Result<&mut Vec<Output>, Error> {
     match run {
-        Run::Writing { writer, records } => Ok((writer, records)),
+        Run::Writing(outputs) => Ok(outputs),
         Run::Broken(why) => Err(Error::Unsupported(format!("{why}: `abort` the run"))),
-        Run::None | Run::Finished { .. } => Err(Error::Unsupported("no run is under way: `prepare` comes first".into())),
+        Run::None | Run::Finished => Err(Error::Unsupported("no run is under way: `open` comes first".into())),
     }
 }
 
-fn position(records: u64, offset_bytes: u64, published: bool) -> DurablePosition {
-    let token = CONFIG
-        .with_borrow(|config| serde_json::json!({ "path": config.path, "offset_bytes": offset_bytes, "published": published }).to_string());
-    DurablePosition { records, token: token.into_bytes() }
+fn output(outputs: &mut [Output], target: u32) -> Result<&mut Output, Error> {
+    let count = outputs.len();
+    outputs.get_mut(target as usize).ok_or_else(|| Error::InvalidInput(format!("there is no target {target}, only {count}")))
+}
+
+/// The file of each target.
+fn paths(targets: &[Target]) -> Result<Vec<String>, Error> {
+    let base = CONFIG.with_borrow(|config| config.path.clone());
+    if targets.len() > 1 && !base.ends_with('/') {
+        let why = format!("path: {base}: several datasets need a folder, whose path ends in `/`");
+        return Err(Error::InvalidConfig(why));
+    }
+    let mut found: Vec<String> = Vec::with_capacity(targets.len());
+    for target in targets {
+        let DatasetName { namespace, name } = &target.dataset;
+        match target.mode {
+            WritingMode::Append => {}
+            WritingMode::Replace if target.schema.fields.iter().any(is_operation) => {
+                let why = format!("dataset {name:?}: changes can only be appended: the file would hold rows that were deleted");
+                return Err(Error::Unsupported(why));
+            }
+            WritingMode::Replace => {}
+            WritingMode::Merge => return Err(Error::Unsupported(format!("dataset {name:?}: JSON Lines cannot be merged by key"))),
+        }
+        let path = if base.ends_with('/') {
+            let file = if namespace.is_empty() { format!("{name}.jsonl") } else { format!("{namespace}.{name}.jsonl") };
+            if file.contains(['/', '\\']) || file.starts_with('.') {
+                return Err(Error::InvalidConfig(format!("dataset {name:?}: this cannot be the name of a file")));
+            }
+            format!("{base}{file}")
+        } else {
+            base.clone()
+        };
+        if found.contains(&path) {
+            return Err(Error::InvalidConfig(format!("dataset {name:?}: {path} is written twice")));
+        }
+        found.push(path);
+    }
+    Ok(found)
+}
+
+fn is_operation(field: &Field) -> bool {
+    field.metadata.iter().any(|(key, value)| key == "dataflare.role" && value == "operation")
+}
+
+/// A file's length; `None` where there is no such file.
+fn length(path: &str) -> Result<Option<u64>, Error> {
+    match stat(path) {
+        Ok(entry) => Ok(Some(entry.size_bytes)),
+        Err(FileError::NotFound(_)) => Ok(None),
+        Err(error) => Err(file_error(path, error)),
+    }
+}
+
+/// Copy what a file holds. It must end with a whole record.
+fn copy(path: &str, writer: &Writer) -> Result<(), Error> {
+    let failed = |error| file_error(path, error);
+    let reader = open(path).map_err(failed)?;
+    let mut last = b'\n';
+    loop {
+        let part = reader.read_words(COPY_BYTES).map_err(failed)?;
+        let Some(end) = (part.byte_length as usize).checked_sub(1) else { break };
+        last = part.words[end / 8].to_le_bytes()[end % 8];
+        writer.write_words(&part).map_err(failed)?;
+    }
+    if last != b'\n' {
+        return Err(Error::InvalidConfig(format!("path: {path}: it cannot be appended to: its last line is not whole")));
+    }
+    Ok(())
 }
 
 fn file_error(path: &str, error: FileError) -> Error {
     match error {
         FileError::Denied(why) => Error::Denied(format!("{path}: {why}")),
         FileError::NotFound(why) => Error::InvalidConfig(format!("path: {path}: not found: {why}")),
-        FileError::AlreadyExists(why) => Error::InvalidConfig(format!("path: {path}: exists already, and `replace` is false: {why}")),
+        FileError::AlreadyExists(why) => Error::InvalidConfig(format!("path: {path}: exists already: {why}")),
         FileError::WrongKind(why) | FileError::InvalidPath(why) => Error::InvalidConfig(format!("path: {path}: {why}")),
         FileError::NoSpace(why) => Error::Unavailable(format!("{path}: no space: {why}")),
         FileError::InputOutput(why) => Error::Unavailable(format!("{path}: {why}")),

@@ -1,0 +1,231 @@
+"""Datasets, and what sources and destinations say of them, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import pyarrow as pa
+
+from dataflare.data.roles import roles_of
+from dataflare.data.schemas import to_wit
+from dataflare.values import Variant
+
+__all__ = [
+    "Chunk",
+    "Dataset",
+    "DatasetName",
+    "Ended",
+    "Estimate",
+    "Idle",
+    "NewSchema",
+    "PlannedChange",
+    "ReadProgress",
+    "ReadingMode",
+    "RejectedRow",
+    "Selection",
+    "Target",
+    "WritingMode",
+]
+
+ReadingMode: TypeAlias = Literal["full", "incremental", "changes"]
+WritingMode: TypeAlias = Literal["append", "replace", "merge"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DatasetName:
+    """The name of a dataset; `namespace` says where it lives and may be empty."""
+
+    name: str
+    namespace: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.namespace}.{self.name}" if self.namespace else self.name
+
+
+def _named(name: DatasetName | str) -> DatasetName:
+    return DatasetName(name) if isinstance(name, str) else name
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset that a source can read.
+
+    `schema` has the roles of the columns; `key` names those that tell rows apart, `cursors` those that can be a cursor,
+    the best first; `modes` has `full`, `incremental`, `changes`, `unbounded` and `splittable` where they hold.
+    """
+
+    name: DatasetName
+    description: str
+    schema: pa.Schema
+    key: tuple[str, ...] = ()
+    cursors: tuple[str, ...] = ()
+    modes: frozenset[str] = frozenset({"full"})
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A dataset that is to be read, and how.
+
+    Args:
+        dataset: Its name; a text is one without a namespace.
+        mode: `full`, `incremental` or `changes`.
+        cursor: The cursor of `incremental`; `None` takes the dataset's best.
+        columns: The columns to read; empty for all of them.
+    """
+
+    dataset: DatasetName
+    mode: ReadingMode = "full"
+    cursor: str | None = None
+    columns: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        dataset: DatasetName | str,
+        mode: ReadingMode = "full",
+        *,
+        cursor: str | None = None,
+        columns: tuple[str, ...] | list[str] = (),
+    ) -> None:
+        object.__setattr__(self, "dataset", _named(dataset))
+        object.__setattr__(self, "mode", mode)
+        object.__setattr__(self, "cursor", cursor)
+        object.__setattr__(self, "columns", tuple(columns))
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How many rows are left, and whether the number is exact."""
+
+    rows: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Rows of a dataset.
+
+    `rows` may have none; `state` says where to go on after them, `None` within a transaction.
+    """
+
+    dataset: DatasetName
+    rows: pa.RecordBatch
+    state: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewSchema:
+    """The columns of a dataset are these from here on."""
+
+    dataset: DatasetName
+    schema: pa.Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """There are no rows for now: ask again in `retry_after_s` seconds. `state` covers all rows before."""
+
+    state: bytes
+    retry_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """There are no more rows."""
+
+
+ReadProgress: TypeAlias = Chunk | NewSchema | Idle | Ended
+"""What a read brought."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A dataset that is to be written, and how.
+
+    Args:
+        dataset: Its name; a text is one without a namespace.
+        schema: The columns of its rows.
+        key: The columns that tell rows apart; `None` takes those with the role in the schema.
+        mode: `append`, `replace` or `merge`; `merge` needs a key.
+    """
+
+    dataset: DatasetName
+    schema: pa.Schema = field(repr=False)
+    key: tuple[str, ...] = ()
+    mode: WritingMode = "append"
+
+    def __init__(
+        self,
+        dataset: DatasetName | str,
+        schema: pa.Schema,
+        *,
+        key: tuple[str, ...] | list[str] | None = None,
+        mode: WritingMode = "append",
+    ) -> None:
+        object.__setattr__(self, "dataset", _named(dataset))
+        object.__setattr__(self, "schema", schema)
+        object.__setattr__(self, "key", roles_of(schema).key if key is None else tuple(key))
+        object.__setattr__(self, "mode", mode)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedChange:
+    """What opening a destination would change.
+
+    `kind` is `create`, `replace-rows`, `add-column`, `widen-column` or `other`.
+    """
+
+    dataset: DatasetName
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """A row that a destination does not take.
+
+    `row` counts from 0 within what `write` was given; `column` is `None` where it is not one alone.
+    """
+
+    row: int
+    column: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WitSelection:
+    """A selection as the WIT has it."""
+
+    dataset: DatasetName
+    mode: Variant
+    columns: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class WitTarget:
+    """A target as the WIT has it."""
+
+    dataset: DatasetName
+    schema: Any
+    key: list[str]
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class WitRun:
+    """The name of a run as the WIT has it."""
+
+    pipeline: str
+    run: str
+    generation: int
+
+
+def selection_to_wit(selection: Selection) -> WitSelection:
+    """Write a selection, whose cursor is known."""
+    mode = Variant(selection.mode, selection.cursor) if selection.mode == "incremental" else Variant(selection.mode)
+    return WitSelection(selection.dataset, mode, list(selection.columns))
+
+
+def target_to_wit(target: Target) -> WitTarget:
+    """Write a target."""
+    return WitTarget(target.dataset, to_wit(target.schema), list(target.key), target.mode)

@@ -36,6 +36,7 @@ COMMANDS: Final = (
     Command("schema", "schema", "Show the columns of files as a pipeline would read them."),
     Command("compile", "compile", "Compile components into the cache."),
     Command("bench", "bench", "Measure a plugin."),
+    Command("bindgen", "bindgen", "Write typed Python that runs the components of a WIT world."),
     Command("package", "package", "Put a manifest into a component."),
     Command("sign", "sign", "Sign a component."),
     Command("verify", "verify", "Verify a component's signature."),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from dataflare.engine.abi.types import ComponentType
+from dataflare.engine.call_codecs import CallCodecs
 from dataflare.engine.compiled import CompiledComponent
 from dataflare.engine.host_functions import bind
 from dataflare.engine.instance import Instance
@@ -16,6 +18,26 @@ __all__ = ["Component"]
 
 class Component(CompiledComponent):
     """A compiled plugin with its bridges. Made by `Engine.load`; any thread may use it; lives as long as its engine."""
+
+    def with_types(self, shape: ComponentType) -> Component:
+        """The same component whose values are of Python classes that the caller brings; both are closed apart.
+
+        Args:
+            shape: Its own, where types say what is `made` of them.
+
+        Raises:
+            UsageError: The component is closed.
+        """
+        compiled, _ = self.code()
+        return Component(
+            self.profile,
+            compiled,
+            shape,
+            CallCodecs(shape),
+            name=self.name,
+            digest=self.digest,
+            from_cache=self.from_cache,
+        )
 
     def instantiate(
         self,

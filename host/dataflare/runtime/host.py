@@ -28,13 +28,14 @@ from dataflare.locks import Lock
 from dataflare.runtime.arguments import ComponentFile, ComponentSource, check_arguments, default_name
 from dataflare.runtime.capabilities import Capabilities, PipelineServices, Services, WrapFactory
 from dataflare.runtime.destination import Destination
+from dataflare.runtime.embedding import EmbeddedInstance
 from dataflare.runtime.inspection import Inspection, inspect_shape
 from dataflare.runtime.isolation.deadline import remaining_s as isolated_remaining_s
 from dataflare.runtime.launch import read_metadata
 from dataflare.runtime.namespace import Namespace
 from dataflare.runtime.plugin import Plugin, PluginParts
 from dataflare.runtime.pool import PoolSettings
-from dataflare.runtime.ports import Component, Engine
+from dataflare.runtime.ports import Component, Engine, HostFunctions
 from dataflare.runtime.processor import Processor
 from dataflare.runtime.results import Metadata
 from dataflare.runtime.source import Source
@@ -180,6 +181,7 @@ class Host:
         self._watchers = None if behaviour is None else self._new_watchers(behaviour, on_alert, profiles)
         self._lock = Lock()
         self._plugins: dict[int, Plugin] = {}
+        self._embedded: set[EmbeddedInstance] = set()
         self._namespaces: dict[str, Namespace] = {}
         self._closed = False
 
@@ -474,6 +476,115 @@ class Host:
         loaded.close()
         raise UsageError("the host was closed meanwhile")
 
+    def instantiate(
+        self,
+        component: ComponentSource,
+        *,
+        fit: Callable[[ComponentType], ComponentType],
+        imports: HostFunctions,
+        name: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        grants: Grants | None = None,
+        limits: Limits | None = None,
+        namespace: str = "default",
+        signature: bytes | None = None,
+        isolation: Isolation = "none",
+    ) -> EmbeddedInstance:
+        """Make one instance of a component for any world, as bindings do that `dataflare bindgen` writes.
+
+        Policy, trust, audit, grants and limits hold as they do for `load`; behaviour is not watched.
+
+        Args:
+            component: The component's file, or its contents.
+            fit: Given what the component imports and exports, returns the same with the Python classes of its types, or
+                raises `WorldMismatch`. It is called before anything of the component is compiled.
+            imports: The caller's own functions, by interface and by name in the WIT.
+            name: As for `load`.
+            config: What the interface `dataflare:host/config` gives it.
+            grants: What it may use of the host's own interfaces.
+            limits: The ceilings of the instance.
+            namespace: As for `load`; plugins cannot call it.
+            signature: As for `load`.
+            isolation: As for `load`.
+
+        Raises:
+            WorldMismatch: It does not fit.
+            ConfigError: A function that it imports is not there, or an argument is wrong.
+            PluginFault: It failed at its start.
+            DataflareError: The errors of `load`.
+        """
+        self._require_open()
+        plugin = default_name(component) if name is None else name
+        check_arguments(plugin, namespace, config, grants, limits)
+        if isolation not in get_args(Isolation):
+            raise ConfigError(f"{isolation!r} is not one of {', '.join(get_args(Isolation))}", where="isolation")
+        self._admission.require("run", f"pipelines/{namespace}")
+        settings = PluginConfig(config)
+        file = ComponentFile.read(component, signature=signature, signed=self._admission.needs_signatures)
+        self._protect_component(component)
+        with (
+            self._admission.recorded(file.contents, name=plugin, pipeline=namespace, function="instantiate"),
+            ExitStack() as undo,
+        ):
+            identity = self._admission.identify(file.contents, file.signature, name=plugin, file=file.name)
+            granted, ceilings = self._admission.settle(identity, grants=grants, limits=limits, pipeline=namespace)
+            shapes: list[ComponentType] = []
+
+            def admit(shape: ComponentType) -> None:
+                shapes.append(fit(shape))
+                self._admission.check_imports(identity, shape.imports)
+                check_grants(shape, granted, plugin=plugin)
+
+            compiled: Component = self._engine.load(
+                file.contents,
+                name=plugin,
+                file=file.name,
+                fuel=ceilings.fuel is not None,
+                timed=ceilings.call_timeout_s is not None,
+                check=admit,
+            )
+            undo.callback(compiled.close)
+            fellows = self._enter(namespace, plugin, granted)
+            undo.callback(self._leave, namespace, plugin, None)
+            capabilities = Capabilities(
+                self._services,
+                PipelineServices(
+                    plugins=fellows.callable_plugins, shared=fellows.shared, cancellation=fellows.cancellation
+                ),
+                grants=granted,
+                wanted=_wanted(compiled.shape),
+                settings=settings,
+                plugin=plugin,
+                namespace=namespace,
+                limits=ceilings,
+                audit=self._admission.auditor(identity, namespace),
+            )
+            undo.callback(capabilities.close)
+            typed = compiled.with_types(shapes[0])
+            if isolation != "none":
+                typed = self._isolated(typed, file.contents, best_effort=isolation == "process-best-effort")
+            made = EmbeddedInstance(
+                typed,
+                capabilities,
+                imports,
+                limits=ceilings,
+                on_close=functools.partial(self._forget_embedded, namespace),
+            )
+            compiled.close()
+            # From here on it is the instance that lets go of all this.
+            undo.pop_all()
+        with self._lock:
+            if not self._closed:
+                self._embedded.add(made)
+                return made
+        made.close()
+        raise UsageError("the host was closed in the meantime")
+
+    def _forget_embedded(self, namespace: str, embedded: EmbeddedInstance) -> None:
+        with self._lock:
+            self._embedded.discard(embedded)
+        self._leave(namespace, embedded.name, None)
+
     def _new_watchers(
         self,
         behaviour: BehaviourSettings | Mapping[str, BehaviourSettings],
@@ -569,7 +680,7 @@ class Host:
             if self._closed:
                 return
             self._closed = True
-            plugins = list(self._plugins.values())
+            plugins: list[Plugin | EmbeddedInstance] = [*self._plugins.values(), *self._embedded]
         with ExitStack() as rest:  # all of them, whatever one of them raises
             if self._owns_engine:
                 rest.callback(self._engine.close)

@@ -36,6 +36,7 @@ COMMANDS: Final[Mapping[str, tuple[Need, ...]]] = MappingProxyType(
         "inspect": _READ_PLUGINS,
         "schema": (Need("read", "pipelines"),),
         "compile": _READ_PLUGINS,
+        "bindgen": _READ_PLUGINS,
         "bench": (Need("run", "pipelines"),),
         "package": _PUBLISH,
         "sign": _PUBLISH,

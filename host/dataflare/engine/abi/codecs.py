@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from dataflare.engine.abi import convert
 from dataflare.engine.abi.bridge_memory import LIST_PART
-from dataflare.engine.abi.records import record_class, snake_case
+from dataflare.engine.abi.records import attributes, record_class
 from dataflare.engine.abi.types import (
     BorrowT,
     EnumT,
@@ -136,8 +136,8 @@ class Codecs:
     def _record(self, ty: RecordT) -> str:
         """A function that makes the record of its fields' values."""
         if ty not in self._records:
-            names = tuple(snake_case(n) for n, _ in ty.fields)
-            cls = record_class(names)
+            names = attributes(ty)
+            cls = record_class(names) if ty.made is None else ty.made
             new, made = self._constant("new", object.__new__), self._constant("Record", cls)
             sets = [self._constant("set_field", getattr(cls, name).__set__) for name in names]
             fields = [f"x{i}" for i in range(len(names))]
@@ -194,11 +194,11 @@ class Codecs:
                 return fmt, variables, f"{self._record(ty)}({joined})"
             case EnumT():
                 v = self._name("v")
-                names_of = self._constant("names", ty.names)
+                names_of = self._constant("names", ty.names if ty.made is None else tuple(ty.made))
                 return _DISCRIMINANTS[discriminant_size(len(ty.names))], [v], f"{names_of}[{v}]"
             case FlagsT():
                 v = self._name("v")
-                flags = self._constant("flags", convert.FlagSets(ty.names))
+                flags = self._constant("flags", convert.MadeFlags(ty.made) if ty.made else convert.FlagSets(ty.names))
                 return _DISCRIMINANTS[size(ty)], [v], f"{flags}[{v}]"
             case VariantT() | OptionT() | ResultT():
                 d = self._name("v")
@@ -245,15 +245,18 @@ class Codecs:
             bad = f"Err({f'{self._loader(ty.err)}(m, {inside})' if ty.err is not None else ''})"
             return f"({bad} if {d} else {good})"
         loaders = [self._loader(t) if t is not None else "None" for _, t in ty.cases]
-        names = self._constant("names", tuple(n for n, _ in ty.cases))
         table = self._table("cases", f"({', '.join(loaders)},)")
+        if ty.made is not None:
+            return f"load_made({self._constant('classes', ty.made)}, {table}, m, {d}, {inside})"
+        names = self._constant("names", tuple(n for n, _ in ty.cases))
         return f"load_case({names}, {table}, m, {d}, {inside})"
 
     def _handle_expression(self, ty: OwnT | BorrowT, v: str) -> str:
         resource = self._resources[ty.resource]
         if resource.imported:
             return f"m.{'take' if isinstance(ty, OwnT) else 'get'}({v})"
-        return f"m.guest({v}, {resource.name!r}, {ty.resource})"
+        made = "" if ty.made is None else self._constant("made", ty.made)
+        return f"{made}(m.guest({v}, {resource.name!r}, {ty.resource}))"
 
     # Writing. `_fixed_store` gives the format, statements before, the values to pack, and statements after.
 
@@ -291,7 +294,7 @@ class Codecs:
                 if isinstance(ty, TupleT):
                     before.append(f"{', '.join(items)}, = {v}" if items else f"no_items({v})")
                 else:
-                    before += [f"{x} = {v}.{snake_case(n)}" for x, (n, _) in zip(items, ty.fields, strict=True)]
+                    before += [f"{x} = {v}.{name}" for x, name in zip(items, attributes(ty), strict=True)]
                 for x, (offset, t) in zip(items, offsets(ty), strict=True):
                     inner, first, packed, last = self._fixed_store(t, x, f"{at} + {offset}")
                     fmt += f"{offset - end}x" * (offset > end) + inner
@@ -301,8 +304,11 @@ class Codecs:
                     after += last
                 return fmt + f"{size(ty) - end}x" * (size(ty) > end), before, values, after
             case EnumT():
-                table = self._constant("enum", {n: i for i, n in enumerate(ty.names)})
+                members = ty.names if ty.made is None else tuple(ty.made)
+                table = self._constant("enum", {member: i for i, member in enumerate(members)})
                 return _DISCRIMINANTS[discriminant_size(len(ty.names))], [], [f"{table}[{v}]"], []
+            case FlagsT(made=type() as made):
+                return _DISCRIMINANTS[size(ty)], [], [f"made_bits({self._constant('flags', made)}, {v})"], []
             case FlagsT():
                 bits = self._constant("bits", {n: 1 << i for i, n in enumerate(ty.names)})
                 return _DISCRIMINANTS[size(ty)], [], [f"flag_bits({bits}, {v})"], []
@@ -311,9 +317,11 @@ class Codecs:
             case OwnT() | BorrowT():
                 resource = self._resources[ty.resource]
                 if resource.imported:
-                    return "I", [], [f"m.{'give' if isinstance(ty, OwnT) else 'lend'}({v})"], []
+                    checked = v if ty.made is None else f"{self._constant('made', ty.made.check)}({v})"
+                    return "I", [], [f"m.{'give' if isinstance(ty, OwnT) else 'lend'}({checked})"], []
                 how = "give_guest" if isinstance(ty, OwnT) else "lend_guest"
-                return "I", [], [f"m.{how}({v}, {ty.resource})"], []
+                handle = v if ty.made is None else f"{v}._resource"
+                return "I", [], [f"m.{how}({handle}, {ty.resource})"], []
 
     def _variant_store(
         self, ty: VariantT | OptionT | ResultT, v: str, at: str
@@ -336,6 +344,11 @@ class Codecs:
             ]
             return fmt, before, [d], after
         storers = [self._storer(t) if t is not None else "None" for _, t in ty.cases]
+        if ty.made is not None:
+            keys = [self._constant("case", cls) for cls in ty.made]
+            rows = (f"{key}: ({i}, {store})" for i, (key, store) in enumerate(zip(keys, storers, strict=True)))
+            table = self._table("cases", f"{{{', '.join(rows)}}}")
+            return fmt, [f"{d}, {w} = {table}[type({v})]"], [d], [f"if {w} is not None: {w}(m, {inside}, {v}.value)"]
         cases = (f"{n!r}: ({i}, {store})" for i, ((n, _), store) in enumerate(zip(ty.cases, storers, strict=True)))
         table = self._table("cases", f"{{{', '.join(cases)}}}")
         return fmt, [f"{d}, {w} = {table}[{v}.case]"], [d], [f"store_case({w}, m, {inside}, {v}.value)"]

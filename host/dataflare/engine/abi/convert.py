@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
+from enum import Flag
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-from dataflare.engine.abi.records import snake_case
+from dataflare.engine.abi.records import attributes
 from dataflare.engine.abi.types import (
     BorrowT,
     EnumT,
@@ -27,7 +28,7 @@ from dataflare.engine.abi.types import (
 from dataflare.errors import ValueTypeError
 from dataflare.values import Err, Ok, Some, Variant
 
-__all__ = ["DTYPES", "HELPERS", "MISFITS", "FlagSets", "as_numbers", "explain"]
+__all__ = ["DTYPES", "HELPERS", "MISFITS", "FlagSets", "MadeFlags", "as_numbers", "explain"]
 
 DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "bool": np.dtype(np.bool_),
@@ -58,6 +59,20 @@ class FlagSets(dict[int, frozenset[str]]):
         if len(self) < 4096:
             self[bits] = made
         return made
+
+
+class MadeFlags(dict[int, Flag]):
+    """The members of a Python class of flags for each number, made when it is first seen; unknown bits are left out."""
+
+    def __init__(self, made: type[Flag]) -> None:
+        self._made = made
+        self._all = sum(member.value for member in made)
+
+    def __missing__(self, bits: int) -> Flag:
+        found = self._made(bits & self._all)
+        if len(self) < 4096:
+            self[bits] = found
+        return found
 
 
 def as_int(value: Any) -> int:
@@ -148,6 +163,13 @@ def flag_bits(bits: Mapping[str, int], value: Any) -> int:
     return total
 
 
+def made_bits(made: type[Flag], value: Any) -> int:
+    if type(value) is not made:
+        raise TypeError(f"a {type(value).__name__} is not a {made.__name__}")
+    bits: int = value.value
+    return bits
+
+
 def some(value: Any) -> Any:
     if type(value) is not Some:
         raise TypeError("an option within an option is None or Some(value)")
@@ -190,6 +212,11 @@ def load_case(names: Any, loaders: Any, m: Any, number: int, address: int) -> An
     return Variant(names[number], load(m, address) if load is not None else None)
 
 
+def load_made(classes: Any, loaders: Any, m: Any, number: int, address: int) -> Any:
+    load = loaders[number]
+    return classes[number](load(m, address)) if load is not None else classes[number]()
+
+
 def store_case(store: Any, m: Any, address: int, value: Any) -> None:
     if store is None:
         no_payload(value)
@@ -205,6 +232,7 @@ HELPERS: Final = {
         as_bool,
         as_char,
         flag_bits,
+        made_bits,
         some,
         result_parts,
         no_payload,
@@ -212,6 +240,7 @@ HELPERS: Final = {
         list_items,
         same_length,
         load_case,
+        load_made,
         store_case,
     )
 }
@@ -268,16 +297,24 @@ def _explain(ty: Type, value: Any, path: str) -> ValueTypeError | None:
             parts = [(t, item, f"{path}[{i}]") for i, (t, item) in enumerate(zip(ty.items, items, strict=True))]
             return _first(parts)
         case RecordT():
-            missing = [snake_case(n) for n, _ in ty.fields if not hasattr(value, snake_case(n))]
+            names = attributes(ty)
+            missing = [name for name in names if not hasattr(value, name)]
             if missing:
                 return _wrong(path, f"an object with the attribute {missing[0]!r}", value)
-            return _first([(t, getattr(value, snake_case(n)), f"{path}.{snake_case(n)}") for n, t in ty.fields])
+            return _first([(t, getattr(value, n), f"{path}.{n}") for n, (_, t) in zip(names, ty.fields, strict=True)])
+        case VariantT(made=tuple() as classes):
+            if type(value) not in classes:
+                return _wrong(path, f"one of {', '.join(cls.__name__ for cls in classes)}", value)
+            name, payload = ty.cases[classes.index(type(value))]
+            return None if payload is None else _explain(payload, value.value, f"{path}.{name}")
         case VariantT():
             cases = dict(ty.cases)
             case = getattr(value, "case", None)
             if not isinstance(case, str) or case not in cases or not hasattr(value, "value"):
                 return _wrong(path, f"a Variant with one of the cases {', '.join(cases)}", value)
             return _explain_payload(cases[case], value.value, f"{path}.{case}")
+        case EnumT(made=type() as made) | FlagsT(made=type() as made):
+            return None if type(value) is made else _wrong(path, f"a {made.__name__}", value)
         case EnumT():
             return (
                 None
@@ -290,6 +327,8 @@ def _explain(ty: Type, value: Any, path: str) -> ValueTypeError | None:
             except TypeError:
                 fits = False
             return None if fits else _wrong(path, f"a set of {', '.join(ty.names)}", value)
+        case OwnT(made=type() as made) | BorrowT(made=type() as made):
+            return None if isinstance(value, made) else _wrong(path, f"a {made.__name__}", value)
         case OwnT() | BorrowT():
             return None
 

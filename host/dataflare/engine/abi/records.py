@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import keyword
 from dataclasses import FrozenInstanceError
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-__all__ = ["Record", "record_class", "snake_case"]
+if TYPE_CHECKING:
+    from dataflare.engine.abi.types import RecordT
+
+__all__ = ["Record", "attributes", "record_class", "snake_case"]
+
+
+def attributes(ty: RecordT) -> tuple[str, ...]:
+    """The attributes of the Python objects that stand for a record."""
+    return tuple(snake_case(name) for name, _ in ty.fields) if ty.made is None else ty.made.__match_args__
 
 
 class Record:

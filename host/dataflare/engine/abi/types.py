@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import Enum, Flag
 from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 __all__ = [
     "MAX_FLAT_PARAMS",
@@ -105,44 +106,56 @@ class TupleT:
 
 @dataclass(frozen=True, slots=True)
 class RecordT:
-    """`record { fields }`, names in kebab case."""
+    """`record { fields }`, names in kebab case. `made`: the Python class with these fields, in this order, as slots
+    that `__match_args__` names; `None` for a class that the engine makes."""
 
     fields: tuple[tuple[str, Type], ...]
+    made: type[Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class VariantT:
-    """`variant { cases }`; `None` for a case without payload."""
+    """`variant { cases }`; `None` for a case without payload. `made`: a Python class for each case, which takes its
+    payload, and has it as `value`; `None` for `dataflare.values.Variant`."""
 
     cases: tuple[tuple[str, Type | None], ...]
+    made: tuple[type[Any], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EnumT:
-    """`enum { names }`."""
+    """`enum { names }`. `made`: the Python enumeration with a member for each, in this order; `None` for texts."""
 
     names: tuple[str, ...]
+    made: type[Enum] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FlagsT:
-    """`flags { names }`, at most 32 of them."""
+    """`flags { names }`, at most 32 of them. `made`: the Python flags with a bit for each; `None` for sets of texts."""
 
     names: tuple[str, ...]
+    made: type[Flag] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OwnT:
-    """`own<resource>`; the number is an index into `ComponentType.resources`."""
+    """`own<resource>`; the number is an index into `ComponentType.resources`.
+
+    `made`: of a plugin's resource, a class around a `GuestResource`, which it has as `_resource`; of the host's, an
+    object whose `check` refuses what does not fit; `None` for `GuestResource`, and for any object.
+    """
 
     resource: int
+    made: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class BorrowT:
-    """`borrow<resource>`; the number is an index into `ComponentType.resources`."""
+    """`borrow<resource>`; the number is an index into `ComponentType.resources`. `made` is that of `OwnT`."""
 
     resource: int
+    made: Any = None
 
 
 Type: TypeAlias = PrimT | ListT | OptionT | ResultT | TupleT | RecordT | VariantT | EnumT | FlagsT | OwnT | BorrowT

@@ -61,6 +61,16 @@ class IsolatedComponent:
     def shape(self) -> ComponentType:
         return self._component.shape
 
+    def with_types(self, shape: ComponentType) -> IsolatedComponent:
+        """The same component with types of the caller's; see `dataflare.engine.component.Component.with_types`."""
+        return IsolatedComponent(
+            self._component.with_types(shape),
+            self._binary,
+            cache_dir=self._cache_dir,
+            max_batch_bytes=self._max_batch_bytes,
+            best_effort=self._best_effort,
+        )
+
     def close(self) -> None:
         """Let go of what this process has of the component; idempotent."""
         self._component.close()

@@ -20,8 +20,8 @@ from dataflare.data.batches import Batch
 from dataflare.data.charges import BatchMemory
 from dataflare.data.ipc import decode_stream, encode_stream
 from dataflare.data.shapes import DataFailure
-from dataflare.engine.abi.convert import DTYPES, as_char, as_float, as_int, as_numbers
-from dataflare.engine.abi.records import Record, record_class, snake_case
+from dataflare.engine.abi.convert import DTYPES, as_char, as_float, as_int, as_numbers, made_bits
+from dataflare.engine.abi.records import attributes, record_class
 from dataflare.engine.abi.types import (
     BorrowT,
     EnumT,
@@ -110,12 +110,21 @@ class Writer:
             case TupleT():
                 return [self.write(t, item) for t, item in zip(ty.items, value, strict=True)]
             case RecordT():
-                return [self.write(t, getattr(value, snake_case(name))) for name, t in ty.fields]
+                return [self.write(t, getattr(value, n)) for n, (_, t) in zip(attributes(ty), ty.fields, strict=True)]
+            case VariantT(made=tuple() as classes):
+                index = classes.index(type(value))
+                payload = ty.cases[index][1]
+                return [index, None if payload is None else self.write(payload, value.value)]
             case VariantT():
                 index = next(i for i, (name, _) in enumerate(ty.cases) if name == value.case)
                 return [index, self.write(ty.cases[index][1], value.value)]
+            case EnumT(made=type() as made):
+                return list(made).index(value)
             case EnumT():
                 return ty.names.index(value)
+            case FlagsT(made=type() as made):
+                bits = made_bits(made, value)
+                return [index for index in range(len(ty.names)) if bits >> index & 1]
             case FlagsT():
                 if isinstance(value, str | bytes):
                     raise TypeError("a text is not a set of flags")
@@ -228,14 +237,21 @@ class Reader:
                 return tuple(map(self.read, ty.items, _items(value, len(ty.items))))
             case RecordT():
                 made = object.__new__(_class_of(ty))
-                for (name, t), item in zip(ty.fields, _items(value, len(ty.fields)), strict=True):
-                    object.__setattr__(made, snake_case(name), self.read(t, item))
+                items = _items(value, len(ty.fields))
+                for name, (_, t), item in zip(attributes(ty), ty.fields, items, strict=True):
+                    object.__setattr__(made, name, self.read(t, item))
                 return made
             case VariantT():
                 index, inner = _case(value, len(ty.cases))
+                if ty.made is not None:
+                    payload = self.read(ty.cases[index][1], inner)
+                    return ty.made[index]() if ty.cases[index][1] is None else ty.made[index](payload)
                 return Variant(ty.cases[index][0], self.read(ty.cases[index][1], inner))
             case EnumT():
-                return ty.names[_index(value, len(ty.names))]
+                index = _index(value, len(ty.names))
+                return ty.names[index] if ty.made is None else tuple(ty.made)[index]
+            case FlagsT(made=type() as flags):
+                return flags(sum({1 << _index(each, len(ty.names)) for each in _items(value, None)}))
             case FlagsT():
                 return frozenset(ty.names[_index(each, len(ty.names))] for each in _items(value, None))
             case OwnT() | BorrowT():
@@ -314,8 +330,8 @@ class Reader:
 
 
 @functools.lru_cache(maxsize=1024)
-def _class_of(ty: RecordT) -> type[Record]:
-    return record_class(tuple(snake_case(name) for name, _ in ty.fields))
+def _class_of(ty: RecordT) -> type[Any]:
+    return record_class(attributes(ty)) if ty.made is None else ty.made
 
 
 def _of(kind: Callable[..., Any], value: Any) -> Any:

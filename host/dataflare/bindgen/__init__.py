@@ -1,0 +1,1 @@
+"""Bindings: typed Python for any WIT world, written by `dataflare bindgen`."""

@@ -1,0 +1,152 @@
+"""WIT types as annotations of Python."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias
+
+from dataflare.bindgen.names import BUILTINS
+from dataflare.bindgen.plan import Direction, Module, Plan
+from dataflare.wit import model as wit
+
+__all__ = ["ARRAYS", "Annotations", "Use", "has_arrays"]
+
+Use: TypeAlias = Literal["given", "taken", "field"]
+"""Where an annotation stands: of what generated code gives to its caller, of what it takes, of a record's field."""
+
+ARRAYS: Final = {
+    name: name[0].upper() + name[1:] for name in ("bool", "s8", "s16", "s32", "s64", "u16", "u32", "u64", "f32", "f64")
+}
+_PRIMITIVES: Final = {"bool": "bool", "char": "str", "string": "str", "f32": "float", "f64": "float"}
+_MAX_CHARS: Final = 4_000
+
+
+class Annotations:
+    """Writes the annotations of one Python module, and keeps what has to be imported for them.
+
+    Args:
+        plan: The plan of the bindings.
+        module: The module's own part of it; `None` for one that defines no types.
+    """
+
+    def __init__(self, plan: Plan, module: Module | None) -> None:
+        self._plan = plan
+        self._module = module
+        self.uses: set[str] = set()
+        """The names of imported modules that were used, such as `_df` or `_geometry`."""
+        self.shadowed: frozenset[str] = frozenset()
+        """What the class that is being written defines, and so hides from its annotations."""
+
+    def of(self, value: wit.Type | None, use: Use, direction: Direction) -> str:
+        """The annotation of a type; `None` is that of nothing.
+
+        Raises:
+            WitError: It would be longer than 4000 characters.
+        """
+        if value is None:
+            return "None"
+        text = self._of(value, use, direction)
+        if len(text) > _MAX_CHARS:
+            raise wit.WitError(
+                f"a type takes more than {_MAX_CHARS} characters once its aliases are put in",
+                hint="give its parts names of their own, as records",
+            )
+        return text
+
+    def reference(self, named: wit.Named, direction: Direction) -> str:
+        """The class of a type that has one."""
+        module = self._plan.module_of(named, direction)
+        return self.qualified(module, module.classes[named.name])
+
+    def qualified(self, module: Module, name: str) -> str:
+        """A name of a module, as this module has to write it."""
+        if module is self._module:
+            return name
+        self.uses.add(f"_{module.name}")
+        return f"_{module.name}.{name}"
+
+    def support(self, name: str) -> str:
+        """A name of the support module."""
+        self.uses.add("_df")
+        return f"_df.{name}"
+
+    def _builtin(self, name: str) -> str:
+        if name in self.shadowed and name in BUILTINS:
+            self.uses.add("_builtins")
+            return f"_builtins.{name}"
+        return name
+
+    def _of(self, value: wit.Type, use: Use, direction: Direction) -> str:
+        match value:
+            case wit.Primitive(name=name):
+                return self._builtin(_PRIMITIVES.get(name, "int"))
+            case wit.ListOf(element=element):
+                return self._list(element, use, direction)
+            case wit.OptionOf(some=some):
+                inner = self.of(some, use, direction)
+                if isinstance(self._plan.underlying(some), wit.OptionOf):
+                    inner = f"{self.support('Some')}[{inner}]"
+                return f"{inner} | None"
+            case wit.ResultOf(ok=ok, error=error):
+                good, bad = self.of(ok, use, direction), self.of(error, use, direction)
+                return f"{self.support('Ok')}[{good}] | {self.support('Err')}[{bad}]"
+            case wit.TupleOf(items=items):
+                inner = ", ".join(self.of(each, use, direction) for each in items) or "()"
+                return f"{self._builtin('tuple')}[{inner}]"
+            case wit.Borrow(resource=resource) | wit.Own(resource=resource):
+                return self._of(resource, use, direction)
+            case wit.Named():
+                return self._named(value, use, direction)
+
+    def _list(self, element: wit.Type, use: Use, direction: Direction) -> str:
+        plain = self._plan.underlying(element)
+        if isinstance(plain, wit.Primitive):
+            if plain.name == "u8":
+                return self.support("BytesLike") if use == "taken" else self._builtin("bytes")
+            if plain.name in ARRAYS:
+                return self.support(f"Array{'Like' if use == 'taken' else ''}{ARRAYS[plain.name]}")
+        inner = self.of(element, use, direction)
+        if use == "given":
+            return f"{self._builtin('list')}[{inner}]"
+        self.uses.add("_abc")
+        return f"_abc.Sequence[{inner}]"
+
+    def _named(self, value: wit.Named, use: Use, direction: Direction) -> str:
+        definition = self._plan.definition(value)
+        if isinstance(definition, wit.Resource) and self._plan.module_of(value, direction).offered:
+            return self.support("HostObject")
+        if not isinstance(definition, wit.Alias):
+            return self.reference(value, direction)
+        if not _differs(self._plan, value):
+            return self.reference(value, direction)
+        return self.of(definition.type, use, direction)
+
+
+def _differs(plan: Plan, value: wit.Type) -> bool:
+    """Whether a type is written in another way where it is given than where it is taken."""
+    waiting, seen = [value], {value}
+    while waiting:
+        for inner in wit.inner_types(waiting.pop()):
+            if isinstance(inner, wit.ListOf):
+                return True
+            definition = plan.definition(inner) if isinstance(inner, wit.Named) else None
+            if isinstance(definition, wit.Alias) and definition.type not in seen:
+                seen.add(definition.type)
+                waiting.append(definition.type)
+    return False
+
+
+def has_arrays(plan: Plan, value: wit.Type | None) -> bool:
+    """Whether a value holds an array itself, outside of records and variants of its own."""
+    waiting: list[wit.Type] = [] if value is None else [value]
+    seen: set[wit.Type] = set()
+    while waiting:
+        for inner in wit.inner_types(waiting.pop()):
+            plain = plan.underlying(inner)
+            if isinstance(plain, wit.ListOf):
+                element = plan.underlying(plain.element)
+                if isinstance(element, wit.Primitive) and element.name in ARRAYS:
+                    return True
+            if plain is not inner and plain not in seen:
+                seen.add(plain)
+                waiting.append(plain)
+    return False

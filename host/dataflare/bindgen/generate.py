@@ -1,0 +1,31 @@
+"""From a world to the files of its bindings."""
+
+from __future__ import annotations
+
+from dataflare.bindgen.interface_module import ModuleText
+from dataflare.bindgen.plan import make_plan
+from dataflare.bindgen.world_module import abi_text, errors_text, world_text
+from dataflare.wit.catalog import Catalog
+
+__all__ = ["generate"]
+
+
+def generate(catalog: Catalog, world: str) -> dict[str, str]:
+    """Write the bindings of a world: the text of each file by its name. The same world gives the same text.
+
+    Args:
+        catalog: The resolved packages.
+        world: Its full name.
+
+    Raises:
+        WitError: There is no such world, or it has what the engine cannot carry.
+        ConfigError: A name cannot be written.
+    """
+    plan = make_plan(catalog, world)
+    files = {f"{module.name}.py": ModuleText(plan, module).interface() for module in plan.modules}
+    if plan.anonymous:
+        files["errors.py"] = errors_text(plan)
+    files["_abi.py"] = abi_text(plan)
+    files["__init__.py"] = world_text(plan)
+    files["py.typed"] = ""
+    return files

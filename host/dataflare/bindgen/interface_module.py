@@ -1,0 +1,379 @@
+"""The Python module of one interface: its types, what implements it, and what calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from dataflare.bindgen.annotations import Annotations, has_arrays
+from dataflare.bindgen.names import BUILTINS, Scope, snake, upper
+from dataflare.bindgen.plan import Direction, Module, Plan, wit_functions
+from dataflare.bindgen.text import HEADER, Tree, docstring, gate_text, quote, signature, wrap
+from dataflare.wit import model as wit
+
+__all__ = [
+    "ModuleText",
+    "assemble",
+    "field_names",
+    "function_names",
+    "imports_text",
+    "member_names",
+    "method_names",
+    "result_type",
+]
+
+_STANDARD = {
+    "_abc": "import collections.abc as _abc",
+    "_builtins": "import builtins as _builtins",
+    "_dataclasses": "import dataclasses as _dataclasses",
+    "_enum": "import enum as _enum",
+    "_t": "import typing as _t",
+}
+
+
+def imports_text(uses: Iterable[str], siblings: Iterable[str]) -> list[str]:
+    """The import lines of a module that uses these names, in the order that formatters keep."""
+    found = set(uses)
+    lines = ["from __future__ import annotations"]
+    standard = sorted(_STANDARD[each] for each in found if each in _STANDARD)
+    if standard:
+        lines += ["", *standard]
+    if "_df" in found:
+        lines += ["", "from dataflare.bindgen import support as _df"]
+    local = [f"from . import {each} as _{each}" for each in sorted(siblings) if f"_{each}" in found]
+    if local:
+        lines += ["", *local]
+    return lines
+
+
+def field_names(record: wit.Record) -> dict[str, str]:
+    """The attribute of each field."""
+    scope = Scope()
+    return {each.name: scope.add(snake(each.name)) for each in record.fields}
+
+
+def member_names(cases: Sequence[wit.Case]) -> dict[str, str]:
+    """The member of each case of an enum, or of each flag."""
+    scope = Scope({"MRO"})
+    return {each.name: scope.add(upper(each.name)) for each in cases}
+
+
+def method_names(resource: wit.Resource) -> dict[str, str]:
+    """The method of each method of a resource."""
+    scope = Scope({"mro"})
+    return {each.name: scope.add(snake(each.name)) for each in resource.functions if each.kind == "method"}
+
+
+def function_names(module: Module) -> dict[str, str]:
+    """The method of each function of an interface, by its name in a component; methods of resources are left out."""
+    scope = Scope()
+    names = {}
+    for name, function, resource in sorted(wit_functions(module), key=lambda each: each[2] is not None):
+        if resource is None:
+            names[name] = scope.add(snake(function.name))
+        elif function.kind == "constructor":
+            names[name] = scope.add(snake(resource.name))
+        elif function.kind == "static":
+            names[name] = scope.add(snake(f"{resource.name}-{function.name}"))
+    return names
+
+
+class ModuleText:
+    """Writes classes of one module.
+
+    Args:
+        plan: The plan of the bindings.
+        module: The interface; `None` for the world's own module.
+    """
+
+    def __init__(self, plan: Plan, module: Module | None) -> None:
+        self._plan = plan
+        self._module = module
+        self.annotations = Annotations(plan, module)
+
+    def interface(self) -> str:
+        """The whole module of the interface."""
+        module = self._module
+        assert module is not None
+        blocks: list[list[str]] = []
+        for definition in _inner_first(module.interface.types, module.owner):
+            blocks += self._definition(module, definition)
+        if module.protocol:
+            blocks.append(self._protocol(module))
+        if module.exports:
+            blocks.append(self._exports(module))
+        name = module.wit_name or module.owner
+        head = docstring([f"`{name}`.", module.interface.docs, gate_text(module.interface.gate)], 0)
+        names = [*module.classes.values(), *module.cases.values(), *module.exceptions.values()]
+        names += [each for each in (module.protocol, module.exports) if each]
+        siblings = [each.name for each in self._plan.modules if each is not module]
+        constants = [f"_INTERFACE = {quote(module.wit_name)}"] if "_INTERFACE" in self.annotations.uses else []
+        return assemble(head, imports_text(self.annotations.uses, [*siblings, "errors"]), names, constants, blocks)
+
+    # Types.
+
+    def _definition(self, module: Module, definition: wit.TypeDefinition) -> Iterator[list[str]]:
+        name = module.classes[definition.name]
+        self.annotations.shadowed = frozenset()
+        direction: Direction = "import" if "import" in module.directions else "export"
+        match definition:
+            case wit.Record():
+                yield self._record(name, definition, direction)
+            case wit.Variant():
+                for case in definition.cases:
+                    yield self._case(module.cases[definition.name, case.name], name, case, direction)
+                union = " | ".join(module.cases[definition.name, each.name] for each in definition.cases)
+                yield self._alias(name, union, definition)
+            case wit.Enum(cases=cases):
+                yield self._members(name, definition, cases)
+            case wit.Flags(flags=bits):
+                yield self._members(name, definition, bits)
+            case wit.Alias():
+                yield self._alias(name, self.annotations.of(definition.type, "field", direction), definition)
+            case wit.Resource():
+                if not module.offered:
+                    yield self._resource(module, name, definition)
+        if definition.name in module.exceptions:
+            exception = module.exceptions[definition.name]
+            of = self.annotations.of(wit.Named(definition.name, module.owner), "field", direction)
+            base = f"{self.annotations.support('ResultError')}[{of}]"
+            yield [
+                *wrap(Tree(f"class {exception}(", (base,)), 0, after=":"),
+                *docstring([f"The error of a function: `{definition.name}`."], 4),
+            ]
+
+    def _record(self, name: str, record: wit.Record, direction: Direction) -> list[str]:
+        names = field_names(record)
+        self.annotations.shadowed = frozenset(names.values()) & BUILTINS
+        arrays = any(has_arrays(self._plan, each.type) for each in record.fields)
+        lines = [*self._class(name, arrays), *self._docs(record, "record")]
+        for each in record.fields:
+            lines.append(f"    {names[each.name]}: {self.annotations.of(each.type, 'field', direction)}")
+            lines += docstring([each.docs], 4)
+        self.annotations.shadowed = frozenset()
+        return lines
+
+    def _case(self, name: str, union: str, case: wit.Case, direction: Direction) -> list[str]:
+        lines = [
+            *self._class(name, has_arrays(self._plan, case.payload)),
+            *docstring([case.docs or f"The case `{case.name}` of `{union}`."], 4),
+        ]
+        if case.payload is not None:
+            lines += ["", f"    value: {self.annotations.of(case.payload, 'field', direction)}"]
+        return lines
+
+    def _class(self, name: str, arrays: bool) -> list[str]:
+        self.annotations.uses.add("_dataclasses")
+        if arrays:
+            base = self.annotations.support("Value")
+            return ["@_dataclasses.dataclass(frozen=True, slots=True, eq=False)", f"class {name}({base}):"]
+        return ["@_dataclasses.dataclass(frozen=True, slots=True)", f"class {name}:"]
+
+    def _members(self, name: str, definition: wit.Enum | wit.Flags, cases: Sequence[wit.Case]) -> list[str]:
+        self.annotations.uses.add("_enum")
+        flags = isinstance(definition, wit.Flags)
+        lines = [
+            f"class {name}(_enum.{'Flag' if flags else 'Enum'}):",
+            *self._docs(definition, definition_kind(definition)),
+        ]
+        for index, (case, member) in enumerate(zip(cases, member_names(cases).values(), strict=True)):
+            lines.append(f"    {member} = {1 << index if flags else quote(case.name)}")
+            lines += docstring([case.docs], 4)
+        return lines
+
+    def _alias(self, name: str, text: str, definition: wit.TypeDefinition) -> list[str]:
+        self.annotations.uses.add("_t")
+        lines = wrap(text, 0, before=f"{name}: _t.TypeAlias = ")
+        if len(lines[0]) > 88 and " | " in text:
+            first, *rest = text.split(" | ")
+            parts = [text] if len(text) <= 84 else [first, *(f"| {each}" for each in rest)]
+            lines = [f"{name}: _t.TypeAlias = (", *(f"    {each}" for each in parts), ")"]
+        return [*lines, *docstring([definition.docs, gate_text(definition.gate)], 0)]
+
+    def _docs(self, definition: wit.TypeDefinition, kind: str) -> list[str]:
+        text = definition.docs or f"The {kind} `{definition.name}`."
+        return [*docstring([text, gate_text(definition.gate)], 4), ""]
+
+    def _resource(self, module: Module, name: str, resource: wit.Resource) -> list[str]:
+        names = method_names(resource)
+        imported = "import" in module.directions
+        self.annotations.shadowed = frozenset(names.values()) & BUILTINS
+        if imported:
+            self.annotations.uses.add("_t")
+            lines = [f"class {name}(_t.Protocol):"]
+        else:
+            lines = [f"class {name}({self.annotations.support('Resource')}):"]
+        lines += docstring([resource.docs or f"The resource `{resource.name}`.", gate_text(resource.gate)], 4)
+        if not imported:
+            lines += ["", "    __slots__ = ()"]
+        for function in resource.functions:
+            if function.kind == "method":
+                full = f"[method]{resource.name}.{function.name}"
+                lines += ["", *self.function(names[function.name], full, function, implemented=imported, method=True)]
+        if not imported and "close" not in names.values():
+            lines += [
+                "",
+                "    def close(self) -> None:",
+                *docstring(["Give the resource back; a second time does nothing."], 8),
+                f"        {self.annotations.support('drop')}(self)",
+            ]
+        self.annotations.shadowed = frozenset()
+        return lines
+
+    # Functions.
+
+    def _protocol(self, module: Module) -> list[str]:
+        self.annotations.uses.add("_t")
+        names = function_names(module)
+        self.annotations.shadowed = frozenset(names.values()) & BUILTINS
+        lines = [f"class {module.protocol}(_t.Protocol):"]
+        lines += docstring([module.interface.docs or f"Implements `{module.wit_name}`."], 4)
+        for name, function, resource in wit_functions(module):
+            if name in names:
+                lines += ["", *self.function(names[name], name, function, implemented=True, resource=resource)]
+        self.annotations.shadowed = frozenset()
+        return lines
+
+    def _exports(self, module: Module) -> list[str]:
+        names = function_names(module)
+        self.annotations.shadowed = frozenset(names.values()) & BUILTINS
+        lines = [f"class {module.exports}:"]
+        lines += docstring([module.interface.docs or f"Calls `{module.wit_name}`."], 4)
+        lines += [
+            "",
+            '    __slots__ = ("_call",)',
+            "",
+            f"    def __init__(self, call: {self.annotations.support('Call')}) -> None:",
+            "        self._call = call",
+        ]
+        for name, function, resource in wit_functions(module):
+            if name in names:
+                lines += ["", *self.function(names[name], name, function, implemented=False, resource=resource)]
+        self.annotations.shadowed = frozenset()
+        return lines
+
+    def function(
+        self,
+        python: str,
+        name: str,
+        function: wit.Function,
+        *,
+        implemented: bool,
+        method: bool = False,
+        resource: wit.Resource | None = None,
+    ) -> list[str]:
+        """A method for a function: to be implemented by the embedder, or one that calls the component."""
+        direction: Direction = "import" if implemented else "export"
+        annotations = self.annotations
+        scope = Scope({"self"})
+        names = [scope.add(snake(each.name)) for each in function.parameters]
+        takes, gives = ("given", "taken") if implemented else ("taken", "given")
+        parameters = [
+            f"{each}: {annotations.of(parameter.type, takes, direction)}"  # type: ignore[arg-type]  # one of `Use`
+            for each, parameter in zip(names, function.parameters, strict=True)
+        ]
+        result = result_type(function, resource, self._module)
+        plain = None if result is None else self._plan.underlying(result)
+        value = plain.ok if isinstance(plain, wit.ResultOf) else result
+        returns = annotations.of(value, gives, direction)  # type: ignore[arg-type]  # one of `Use`
+        error = self._exception(plain) if isinstance(plain, wit.ResultOf) else ""
+        lines = signature(python, ["self", *parameters], returns, 4)
+        raises = f"Raises:\n    {error}: {self._error_docs(plain)}" if error else ""
+        docs = function.docs or _default_docs(function, resource, implemented)
+        lines += docstring([docs, gate_text(function.gate), raises], 8)
+        if implemented:
+            return [*lines, "        ..."]
+        interface = "_INTERFACE" if self._module is not None else '""'
+        if self._module is not None:
+            annotations.uses.add("_INTERFACE")
+        called = Tree("self._call(", (interface, quote(name), *(["self"] if method else []), *names))
+        if isinstance(plain, wit.ResultOf):
+            error = self._exception(plain, direction)
+            called = Tree(f"{annotations.support('value_of')}(", (called, error))
+        if value is None:
+            return [*lines, *wrap(called, 8)]
+        return [*lines, *wrap(called, 8, before=f"_result: {returns} = "), "        return _result"]
+
+    def _exception(self, result: wit.ResultOf, direction: Direction | None = None) -> str:
+        """The exception that stands for the error of a result: its name alone, or as a direction writes it."""
+        if isinstance(result.error, wit.Named):
+            module = self._plan.module_of(result.error, direction or "import")
+            if direction is None:
+                return module.exceptions[result.error.name]
+            return self.annotations.qualified(module, module.exceptions[result.error.name])
+        if direction is None:
+            return self._plan.anonymous[result.error]
+        self.annotations.uses.add("_errors")
+        return f"_errors.{self._plan.anonymous[result.error]}"
+
+    def _error_docs(self, result: wit.Type | None) -> str:
+        error = result.error if isinstance(result, wit.ResultOf) else None
+        if isinstance(error, wit.Named):
+            docs = self._plan.definition(error).docs
+            if docs:
+                return docs.splitlines()[0]
+        return "It failed." if error is None else f"It failed; `error` is a {error}."
+
+
+def result_type(function: wit.Function, resource: wit.Resource | None, module: Module | None) -> wit.Type | None:
+    """What a function returns; a constructor its resource."""
+    if function.kind == "constructor" and function.result is None and resource is not None and module is not None:
+        return wit.Named(resource.name, module.owner)
+    return function.result
+
+
+def _default_docs(function: wit.Function, resource: wit.Resource | None, implemented: bool) -> str:
+    if function.kind == "constructor" and resource is not None:
+        return f"Make a `{resource.name}`."
+    return f"{'Implement' if implemented else 'Call'} `{function.name}`."
+
+
+def definition_kind(definition: wit.TypeDefinition) -> str:
+    """What a definition is called in WIT."""
+    return type(definition).__name__.lower()
+
+
+def assemble(
+    head: Sequence[str],
+    imports: Sequence[str],
+    names: Sequence[str],
+    constants: Sequence[str],
+    blocks: Sequence[Sequence[str]],
+) -> str:
+    """A module's text of its parts."""
+    listed = wrap(Tree("[", tuple(quote(each) for each in _sorted_names(names)), "]"), 0, before="__all__ = ")
+    lines = [HEADER.rstrip("\n"), *head, "", *imports, "", *listed]
+    if constants:
+        lines += ["", *constants]
+    for block in blocks:
+        lines += ["", "", *block]
+    return "\n".join(lines) + "\n"
+
+
+def _sorted_names(names: Sequence[str]) -> list[str]:
+    """As isort sorts `__all__`: constants, then classes, then the rest."""
+    return sorted(
+        names, key=lambda name: (0 if name.isupper() and len(name) > 1 else 1 if name[0].isupper() else 2, name)
+    )
+
+
+def _inner_first(types: Sequence[wit.TypeDefinition], owner: str) -> list[wit.TypeDefinition]:
+    """The definitions of an interface, each after those that it mentions. Not recursive: a chain may be long."""
+    by_name = {each.name: each for each in types}
+    done: dict[str, wit.TypeDefinition] = {}
+    for start in types:
+        waiting = [start.name]
+        while waiting:
+            definition = by_name[waiting[-1]]
+            inner = () if isinstance(definition, wit.Resource) else wit.definition_types(definition)
+            mentioned = [
+                each.name
+                for value in inner
+                for each in wit.inner_types(value)
+                if isinstance(each, wit.Named) and each.owner == owner and each.name not in done
+            ]
+            if mentioned:
+                waiting += mentioned
+            else:
+                done.setdefault(definition.name, definition)
+                waiting.pop()
+    return list(done.values())

@@ -1,0 +1,347 @@
+"""What is written for a world: a Python module for each of its interfaces, with the names of all that is in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+from dataflare.bindgen.names import Scope, camel, distinct, require_plain, snake
+from dataflare.capabilities.names import short_name
+from dataflare.errors import ConfigError
+from dataflare.wit import model as wit
+from dataflare.wit.catalog import Catalog, UnfoldedWorld
+
+__all__ = ["Direction", "Module", "Plan", "make_plan", "wit_functions"]
+
+Direction: TypeAlias = Literal["import", "export"]
+
+_WASI: Final = re.compile(r"wasi:(cli|clocks|filesystem|io|random|sockets)/[a-z0-9-]+@0\.2\.\d+")
+_FULL_NAME: Final = re.compile(r"([^:/@]+):([^:/@]+)/([^:/@]+)(?:@(.+))?")
+_MAX_FLAGS: Final = 32
+_MAX_MEMBERS: Final = 100_000
+
+
+@dataclass(slots=True, eq=False)
+class Module:
+    """One Python module: an interface, as it is imported or exported, or both where that makes no difference.
+
+    `wit_name` is what the engine calls the interface, `owner` what its types are called by in the resolved WIT.
+    """
+
+    wit_name: str
+    owner: str
+    interface: wit.Interface
+    directions: frozenset[Direction]
+    offered: bool = False
+    """Whether the host has it itself, so that nobody has to implement it."""
+    name: str = ""
+    classes: dict[str, str] = field(default_factory=dict)
+    """The Python name of each type."""
+    cases: dict[tuple[str, str], str] = field(default_factory=dict)
+    """The class of each case of each variant."""
+    exceptions: dict[str, str] = field(default_factory=dict)
+    """The exception of each type that is the error of a result."""
+    protocol: str = ""
+    """The class of its imports; empty where there is nothing to implement."""
+    exports: str = ""
+    """The class of its exports; empty where there is nothing to call."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Plan:
+    """Everything that is written for one world."""
+
+    world: UnfoldedWorld
+    docs: str
+    class_name: str
+    imports_class: str
+    modules: list[Module]
+    definitions: Mapping[tuple[str, str], wit.TypeDefinition]
+    functions: dict[Direction, list[wit.Function]]
+    """The functions that stand in the world itself."""
+    function_names: dict[Direction, dict[str, str]]
+    anonymous: dict[wit.Type | None, str] = field(default_factory=dict)
+    """The exception of each type without a name that is the error of a result."""
+
+    def module_of(self, named: wit.Named, direction: Direction) -> Module:
+        """The module that defines a type, as one direction sees it."""
+        found = [each for each in self.modules if each.owner == named.owner]
+        for each in found:
+            if direction in each.directions:
+                return each
+        return found[0]
+
+    def definition(self, named: wit.Named) -> wit.TypeDefinition:
+        """What a name stands for."""
+        return self.definitions[named.owner, named.name]
+
+    def underlying(self, value: wit.Type) -> wit.Type:
+        """A type with the aliases around it taken away."""
+        while isinstance(value, wit.Named) and isinstance(definition := self.definition(value), wit.Alias):
+            value = definition.type
+        return value
+
+    def imported(self) -> list[Module]:
+        """The modules of interfaces that the embedder implements."""
+        return [each for each in self.modules if each.protocol]
+
+    def exported(self) -> list[Module]:
+        """The modules of interfaces that the component implements."""
+        return [each for each in self.modules if each.exports]
+
+    @property
+    def needs_imports(self) -> bool:
+        """Whether the embedder has anything to implement."""
+        return bool(self.imported() or self.functions["import"])
+
+
+def wit_functions(module: Module) -> Iterator[tuple[str, wit.Function, wit.Resource | None]]:
+    """The functions of an interface by their names in a component, with the resource that each belongs to."""
+    for definition in module.interface.types:
+        if isinstance(definition, wit.Resource):
+            for function in definition.functions:
+                if function.kind == "constructor":
+                    yield f"[constructor]{definition.name}", function, definition
+                else:
+                    yield f"[{function.kind}]{definition.name}.{function.name}", function, definition
+    for function in module.interface.functions:
+        yield function.name, function, None
+
+
+def make_plan(catalog: Catalog, name: str) -> Plan:
+    """Decide on the modules and the names of a world's bindings.
+
+    Raises:
+        WitError: There is no such world, or it has what the engine cannot carry.
+        ConfigError: A name cannot be written.
+    """
+    world = catalog.world(name)
+    source = dict(catalog.worlds())[name]
+    owners = _inline_owners(catalog)
+    modules = _modules(catalog, world, source, owners)
+    definitions = {(each.owner, one.name): one for each in modules for one in each.interface.types}
+    functions: dict[Direction, list[wit.Function]] = {
+        "import": [each for each in world.imports.values() if isinstance(each, wit.Function)],
+        "export": [each for each in world.exports.values() if isinstance(each, wit.Function)],
+    }
+    _check(modules, functions)
+    _name_modules(modules)
+    plain = require_plain(source.name, name)
+    plan = Plan(
+        world=world,
+        docs=source.docs,
+        class_name=camel(plain),
+        imports_class=f"{camel(plain)}Imports",
+        modules=modules,
+        definitions=definitions,
+        functions=functions,
+        function_names={"import": {}, "export": {}},
+    )
+    for module in modules:
+        _name_types(module)
+    sides: tuple[tuple[Direction, set[str]], ...] = (
+        ("import", {"property"}),
+        ("export", {"alive", "close", "interrupt", "stats"}),
+    )
+    for direction, reserved in sides:
+        scope = Scope({each.name for each in modules} | reserved)
+        plan.function_names[direction] = {each.name: scope.add(snake(each.name)) for each in functions[direction]}
+    _name_exceptions(plan)
+    return plan
+
+
+def _modules(catalog: Catalog, world: UnfoldedWorld, source: wit.World, owners: Mapping[int, str]) -> list[Module]:
+    interfaces = {side: _interfaces(items) for side, items in (("import", world.imports), ("export", world.exports))}
+    modules: list[Module] = []
+    for name, interface in interfaces["import"].items():
+        shared = name in interfaces["export"] and "/" in name and not _has_resources(catalog, name)
+        both: frozenset[Direction] = frozenset({"import", "export"} if shared else {"import"})
+        owner = owners.get(id(interface.types), name)
+        modules.append(Module(name, owner, interface, both, _is_offered(name)))
+    taken = {each.wit_name for each in modules if "export" in each.directions}
+    for name, interface in interfaces["export"].items():
+        if name not in taken:
+            owner = owners.get(id(interface.types), name)
+            modules.append(Module(name, owner, interface, frozenset({"export"})))
+    mentioned = {each.owner for each in _mentioned(world)}
+    known = dict(catalog.worlds())
+    for owner in sorted(mentioned & set(known)):
+        # Types that stand in a world itself.
+        pseudo = wit.Interface(name=f"{known[owner].name}-types", types=known[owner].types)
+        modules.append(Module("", owner, pseudo, frozenset({"import", "export"}), offered=True))
+    return modules
+
+
+def _interfaces(items: Mapping[str, wit.Interface | wit.Function]) -> dict[str, wit.Interface]:
+    return {name: each for name, each in items.items() if isinstance(each, wit.Interface)}
+
+
+def _inline_owners(catalog: Catalog) -> dict[int, str]:
+    """How the types of interfaces that are written in a world are called, by the identity of their definitions."""
+    owners = {}
+    for full, world in catalog.worlds():
+        for item in world.items:
+            if isinstance(item.item, wit.Interface) and item.item.types:
+                owners[id(item.item.types)] = f"{full}#{item.item.name}{'!' if item.exported else ''}"
+    return owners
+
+
+def _has_resources(catalog: Catalog, name: str) -> bool:
+    known = dict(catalog.interfaces())
+    waiting, seen = [name], {name}
+    while waiting:
+        interface = known[waiting.pop()]
+        if any(isinstance(each, wit.Resource) for each in interface.types):
+            return True
+        sources = {str(use.source) for use in interface.uses} - seen
+        seen |= sources
+        waiting += sources
+    return False
+
+
+def _mentioned(world: UnfoldedWorld) -> Iterator[wit.Named]:
+    for items in (world.imports, world.exports):
+        for item in items.values():
+            if isinstance(item, wit.Function):
+                types: Iterable[wit.Type] = wit.function_types(item)
+            else:
+                types = [
+                    *(ty for each in item.types for ty in wit.definition_types(each)),
+                    *(ty for each in item.functions for ty in wit.function_types(each)),
+                ]
+            for ty in types:
+                yield from (inner for inner in wit.inner_types(ty) if isinstance(inner, wit.Named))
+
+
+def _is_offered(name: str) -> bool:
+    return short_name(name) is not None or _WASI.fullmatch(name) is not None
+
+
+def _check(modules: list[Module], functions: Mapping[Direction, list[wit.Function]]) -> None:
+    """Refuse names that are not plain, and what the engine cannot carry, with its place."""
+    count = 0
+
+    def check_types(types: Iterable[wit.Type], position: wit.Position) -> None:
+        for ty in types:
+            for inner in wit.inner_types(ty):
+                if isinstance(inner, wit.ListOf) and inner.length is not None:
+                    raise wit.WitError(
+                        f"`{inner}` has a fixed length, which the engine cannot carry yet",
+                        position=position,
+                        hint="use a list, or a tuple",
+                    )
+
+    def check_function(function: wit.Function) -> None:
+        require_plain(function.name, str(function.position))
+        for each in function.parameters:
+            require_plain(each.name, str(each.position))
+        check_types(wit.function_types(function), function.position)
+
+    for side in functions.values():
+        for function in side:
+            check_function(function)
+    for module in modules:
+        require_plain(module.interface.name, module.wit_name)
+        for each in module.interface.functions:
+            check_function(each)
+        for definition in module.interface.types:
+            require_plain(definition.name, str(definition.position))
+            check_types(wit.definition_types(definition), definition.position)
+            count += 1
+            match definition:
+                case wit.Record(fields=members):
+                    names = [one.name for one in members]
+                case wit.Variant(cases=cases) | wit.Enum(cases=cases):
+                    names = [one.name for one in cases]
+                case wit.Flags(flags=bits):
+                    names = [one.name for one in bits]
+                    if len(names) > _MAX_FLAGS:
+                        raise wit.WitError(
+                            f"`{definition.name}` has {len(names)} flags, and the engine can carry {_MAX_FLAGS}",
+                            position=definition.position,
+                            hint="split it in two",
+                        )
+                case wit.Resource(functions=methods):
+                    names = []
+                    for one in methods:
+                        check_function(one)
+                case _:
+                    names = []
+            count += len(names)
+            for name in names:
+                require_plain(name, str(definition.position))
+    if count > _MAX_MEMBERS:
+        raise ConfigError(f"the world has {count:,} types, fields and cases, more than {_MAX_MEMBERS:,}")
+
+
+def _name_modules(modules: list[Module]) -> None:
+    def part(module: Module, *which: int) -> str:
+        match = _FULL_NAME.fullmatch(module.wit_name)
+        if match is None:
+            return snake(module.interface.name)
+        return "_".join(snake(re.sub(r"[^A-Za-z0-9-]", "-", match[i])) for i in which if match[i])
+
+    spellings = [
+        lambda each: snake(each.interface.name),
+        lambda each: part(each, 2, 3),
+        lambda each: part(each, 3, 4),
+        lambda each: part(each, 2, 3, 4),
+        lambda each: part(each, 1, 2, 3, 4),
+        lambda each: part(each, 1, 2, 3, 4) + ("_exports" if "export" in each.directions else ""),
+    ]
+    # What is only there for its direction is told by it.
+    exported_too = {each.wit_name for each in modules if each.directions == {"import"}}
+    plain = [each for each in modules if not (each.directions == {"export"} and each.wit_name in exported_too)]
+    scope = Scope({"errors"})
+    for module, name in zip(plain, distinct(plain, spellings), strict=True):
+        module.name = scope.add(name)
+    names = {each.wit_name: each.name for each in plain}
+    for module in modules:
+        if not module.name:
+            module.name = scope.add(f"{names[module.wit_name]}_exports")
+
+
+def _name_types(module: Module) -> None:
+    scope = Scope()
+    for definition in module.interface.types:
+        module.classes[definition.name] = scope.add(camel(definition.name))
+    for definition in module.interface.types:
+        if isinstance(definition, wit.Variant):
+            for case in definition.cases:
+                name = module.classes[definition.name] + camel(case.name).rstrip("_")
+                module.cases[definition.name, case.name] = scope.add(name)
+    functions = [*wit_functions(module)]
+    own = camel(module.interface.name)
+    statics = [each for each in functions if not each[0].startswith("[method]")]
+    if "import" in module.directions and not module.offered and statics:
+        module.protocol = scope.add(own, f"{own}Imports")
+    if "export" in module.directions and statics:
+        module.exports = scope.add(own, f"{own}Exports")
+    module.exceptions = {each: "" for each in module.classes}
+    for name, python in module.classes.items():
+        module.exceptions[name] = scope.add(f"{python.rstrip('_')}Exception")
+
+
+def _name_exceptions(plan: Plan) -> None:
+    """Keep only the exceptions of types that are the error of some result."""
+    used: set[tuple[str, str]] = set()
+    scope = Scope()
+    for function in _all_functions(plan):
+        result = None if function.result is None else plan.underlying(function.result)
+        if isinstance(result, wit.ResultOf) and isinstance(result.error, wit.Named):
+            used.add((result.error.owner, result.error.name))
+        elif isinstance(result, wit.ResultOf) and result.error not in plan.anonymous:
+            words = re.sub(r"[^A-Za-z0-9]+", " ", "no-detail" if result.error is None else str(result.error)).split()
+            name = "".join(word[0].upper() + word[1:] for word in words)
+            plan.anonymous[result.error] = scope.add(f"{name[:60]}Exception")
+    for module in plan.modules:
+        module.exceptions = {name: python for name, python in module.exceptions.items() if (module.owner, name) in used}
+
+
+def _all_functions(plan: Plan) -> Iterator[wit.Function]:
+    for side in plan.functions.values():
+        yield from side
+    for module in plan.modules:
+        yield from (function for _, function, _ in wit_functions(module))

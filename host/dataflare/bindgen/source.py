@@ -1,0 +1,74 @@
+"""Where the world comes from: a folder of WIT, or a component."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from dataflare.errors import ConfigError
+from dataflare.user_files import read_component
+from dataflare.wit.catalog import Catalog
+from dataflare.wit.resolve import load
+
+__all__ = ["choose_world", "read_component_world", "read_wit"]
+
+
+def read_wit(folder: Path, *, features: tuple[str, ...] = ()) -> Catalog:
+    """Read a WIT file, or all packages of a folder.
+
+    Raises:
+        WitError: It is wrong; with file, line and column.
+    """
+    return load(folder, features=features)
+
+
+def read_component_world(file: Path) -> tuple[Catalog, str]:
+    """The world of a component: its packages, and the world's full name. None of its code is compiled or run.
+
+    Raises:
+        NotAComponent: It is not a component.
+        UnsupportedComponent: It has what the engine cannot carry, or a type without a name.
+        ConfigError: The file cannot be read.
+    """
+    # Only here: it loads wasmtime, which WIT does not need.
+    from dataflare.bindgen.reflected import reflected_catalog
+    from dataflare.engine.engine import Engine
+
+    contents = read_component(file)
+    with Engine() as engine:
+        shape = engine.shape(contents, name=str(file))
+    return reflected_catalog(shape, component=str(file), name=file.name.removesuffix(".wasm"))
+
+
+def choose_world(catalog: Catalog, name: str | None, *, where: str) -> str:
+    """The full name of the world that is meant.
+
+    Args:
+        catalog: The packages.
+        name: Its name: full, without its version, or plain; `None` where there is only one.
+        where: What was read, for errors.
+
+    Raises:
+        ConfigError: There is none of that name, or several.
+    """
+    worlds = [full for full, _ in catalog.worlds()]
+    if not worlds:
+        raise ConfigError("has no world", where=where, hint="bindings are written for a world: world NAME { ... }")
+    if name is None:
+        if len(worlds) > 1:
+            raise ConfigError(f"has {len(worlds)} worlds", where=where, hint=f"--world is one of {', '.join(worlds)}")
+        return worlds[0]
+    bare = {full: full.partition("@")[0] for full in worlds}
+    for spelled in (
+        {full: full for full in worlds},
+        bare,
+        {full: each.rpartition("/")[2] for full, each in bare.items()},
+    ):
+        found = [full for full, text in spelled.items() if text == name]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise ConfigError(f"has {len(found)} worlds {name!r}", where=where, hint=f"one of {', '.join(found)}")
+    close = difflib.get_close_matches(name, [*worlds, *(each.rpartition("/")[2] for each in bare.values())], n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"one of {', '.join(sorted(worlds)[:20])}"
+    raise ConfigError(f"has no world {name!r}", where=where, hint=hint)

@@ -1,0 +1,237 @@
+"""What code that `dataflare bindgen` writes builds upon.
+
+Import from here what you give and take beside the generated types: `ResultError`, `Ok`, `Err`, `Some`, `drop` and the
+types of arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Generic, Self, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataflare.bindgen.abi import (
+    BOOL,
+    CHAR,
+    F32,
+    F64,
+    S8,
+    S16,
+    S32,
+    S64,
+    STRING,
+    U8,
+    U16,
+    U32,
+    U64,
+    Func,
+    InterfaceType,
+    WorldType,
+    borrow,
+    enum,
+    flags,
+    host_resource,
+    list_,
+    option,
+    own,
+    record,
+    result,
+    tuple_,
+    variant,
+)
+from dataflare.bindgen.world import ComponentSource, World, WorldOptions
+from dataflare.engine.abi.handles import GuestResource
+from dataflare.errors import PluginError
+from dataflare.texts import cut
+from dataflare.values import Err, Ok, Some
+
+__all__ = [
+    "BOOL",
+    "CHAR",
+    "F32",
+    "F64",
+    "S8",
+    "S16",
+    "S32",
+    "S64",
+    "STRING",
+    "U8",
+    "U16",
+    "U32",
+    "U64",
+    "ArrayBool",
+    "ArrayF32",
+    "ArrayF64",
+    "ArrayLikeBool",
+    "ArrayLikeF32",
+    "ArrayLikeF64",
+    "ArrayLikeS8",
+    "ArrayLikeS16",
+    "ArrayLikeS32",
+    "ArrayLikeS64",
+    "ArrayLikeU16",
+    "ArrayLikeU32",
+    "ArrayLikeU64",
+    "ArrayS8",
+    "ArrayS16",
+    "ArrayS32",
+    "ArrayS64",
+    "ArrayU16",
+    "ArrayU32",
+    "ArrayU64",
+    "BytesLike",
+    "Call",
+    "ComponentSource",
+    "Err",
+    "Func",
+    "HostObject",
+    "InterfaceType",
+    "Ok",
+    "Resource",
+    "ResultError",
+    "Some",
+    "Value",
+    "World",
+    "WorldOptions",
+    "WorldType",
+    "borrow",
+    "drop",
+    "enum",
+    "flags",
+    "host_resource",
+    "list_",
+    "option",
+    "own",
+    "record",
+    "result",
+    "tuple_",
+    "value_of",
+    "variant",
+]
+
+E = TypeVar("E")
+
+ArrayBool: TypeAlias = NDArray[np.bool_]
+ArrayS8: TypeAlias = NDArray[np.int8]
+ArrayS16: TypeAlias = NDArray[np.int16]
+ArrayS32: TypeAlias = NDArray[np.int32]
+ArrayS64: TypeAlias = NDArray[np.int64]
+ArrayU16: TypeAlias = NDArray[np.uint16]
+ArrayU32: TypeAlias = NDArray[np.uint32]
+ArrayU64: TypeAlias = NDArray[np.uint64]
+ArrayF32: TypeAlias = NDArray[np.float32]
+ArrayF64: TypeAlias = NDArray[np.float64]
+
+# What is taken where a list of numbers is: a pyarrow array without nulls too, which type checkers know as `Any`.
+ArrayLikeBool: TypeAlias = ArrayBool | Sequence[bool]
+ArrayLikeS8: TypeAlias = NDArray[np.integer[Any]] | Sequence[int]
+ArrayLikeS16: TypeAlias = ArrayLikeS8
+ArrayLikeS32: TypeAlias = ArrayLikeS8
+ArrayLikeS64: TypeAlias = ArrayLikeS8
+ArrayLikeU16: TypeAlias = ArrayLikeS8
+ArrayLikeU32: TypeAlias = ArrayLikeS8
+ArrayLikeU64: TypeAlias = ArrayLikeS8
+ArrayLikeF32: TypeAlias = NDArray[np.floating[Any]] | NDArray[np.integer[Any]] | Sequence[float]
+ArrayLikeF64: TypeAlias = ArrayLikeF32
+
+BytesLike: TypeAlias = bytes | bytearray | memoryview
+"""What is taken where a `list<u8>` is."""
+
+HostObject: TypeAlias = Any
+"""An object of one of the host's own interfaces, such as a batch."""
+
+Call: TypeAlias = Callable[..., Any]
+"""Calls an export, given its interface, its name in the WIT, and its arguments."""
+
+
+class ResultError(PluginError, Generic[E]):
+    """The bad case of a WIT `result`. Generated code has a subclass for each type of error.
+
+    A call of a component raises it; so does your own implementation of an import, to answer with an error.
+
+    Args:
+        error: The value of the error; `None` where the `result` has none.
+    """
+
+    error: E
+
+    def __init__(self, error: E) -> None:
+        super(PluginError, self).__init__(cut(f"{error!r}"))
+        self.plugin = self.export = ""
+        self.error = error
+        self.retryable = False
+        self.retry_after_ms = None
+
+
+def value_of(result: Any, exception: type[ResultError[Any]]) -> Any:
+    """The value of a `result`.
+
+    Raises:
+        ResultError: It is the bad case; of the class `exception`.
+    """
+    if type(result) is Ok:
+        return result.value
+    raise exception(result.error)
+
+
+class Value:
+    """A record or a case that holds arrays: equal where all its fields are, element by element."""
+
+    __slots__ = ()
+    __match_args__: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(_same(getattr(self, name), getattr(other, name)) for name in self.__match_args__)
+
+    __hash__ = None  # type: ignore[assignment]  # arrays have no hash either
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return bool(np.array_equal(one, other))
+    if isinstance(one, list | tuple) and type(one) is type(other):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if type(one) is type(other) and isinstance(one, Ok | Some):
+        return _same(one.value, other.value)
+    if type(one) is type(other) and isinstance(one, Err):
+        return _same(one.error, other.error)
+    return bool(one == other)
+
+
+class Resource:
+    """A handle to a resource that a component made; a context manager, which gives it back at its end.
+
+    Closing the world gives back what is left.
+    """
+
+    __slots__ = ("_call", "_resource")
+
+    def __init__(self, resource: GuestResource) -> None:
+        self._resource = resource
+        self._call: Call = resource.owner.call  # type: ignore[attr-defined]  # the instance that made it
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        drop(self)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._resource!r})"
+
+
+def drop(resource: Resource) -> None:
+    """Give a resource back to its component, whose destructor runs; a second time does nothing.
+
+    Raises:
+        PluginFault: The component did not survive its destructor.
+    """
+    handle = resource._resource
+    handle.owner.drop(handle)  # type: ignore[attr-defined]  # the instance that made it

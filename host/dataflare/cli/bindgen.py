@@ -1,0 +1,74 @@
+"""`dataflare bindgen`: typed Python for a WIT world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dataflare.bindgen.folder import differences, write_folder
+from dataflare.bindgen.generate import generate
+from dataflare.bindgen.source import choose_world, read_component_world, read_wit
+from dataflare.cli.exits import EXIT_FAILED
+from dataflare.cli.options import AsJson
+from dataflare.cli.output import by_the_way, printed_errors, write_json
+from dataflare.cli.screen import stdout
+from dataflare.errors import ConfigError
+
+__all__ = ["command"]
+
+
+def command(
+    component: Annotated[
+        Path | None, typer.Argument(help="A component (.wasm), where there is no WIT.", show_default=False)
+    ] = None,
+    wit: Annotated[
+        Path | None, typer.Option("--wit", help="A WIT file, or a folder of packages.", show_default=False)
+    ] = None,
+    world: Annotated[
+        str | None,
+        typer.Option("--world", "-w", help="The world, such as acme:shop/till.", show_default="the only one"),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The folder to write.", show_default=False)
+    ] = None,
+    feature: Annotated[
+        list[str] | None, typer.Option("--feature", help="A feature whose @unstable items are kept; may be repeated.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail where the folder is not current.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write typed Python that runs the components of a WIT world.
+
+    The folder is a package: a module for each interface, and the class of the world. All of it is written, or nothing.
+
+    Exit codes: 0 written, or current; 1 not current (`--check`); 2 the WIT or the command line is wrong; 3 not a
+    component.
+    """
+    with printed_errors(as_json=as_json):
+        if (component is None) == (wit is None):
+            raise ConfigError(
+                "give a component, or --wit", where="COMPONENT", hint="dataflare bindgen --wit wit -o out"
+            )
+        if output is None:
+            raise ConfigError("is missing", where="--output", hint="the folder that is written, such as -o bindings")
+        if wit is not None:
+            catalog = read_wit(wit, features=tuple(feature or ()))
+            full = choose_world(catalog, world, where=str(wit))
+        elif component is not None:
+            catalog, full = read_component_world(component)
+        files = generate(catalog, full)
+        stale = differences(output, files)
+        if not check:
+            write_folder(output, files)
+        with by_the_way():
+            if as_json:
+                write_json({"world": full, "folder": str(output), "files": sorted(files), "changed": sorted(stale)})
+            else:
+                what = f"{len(stale)} files are not current" if check and stale else f"{len(files)} files"
+                stdout().say(f"{output}: {what}, {full}")
+        if check and stale:
+            raise typer.Exit(EXIT_FAILED)

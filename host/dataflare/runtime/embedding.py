@@ -1,0 +1,107 @@
+"""Instances of components for worlds of the embedder's own, with the limits and grants of plugins."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from dataflare.errors import LimitExceeded
+from dataflare.limits import Limits
+from dataflare.runtime.capabilities import Capabilities
+from dataflare.runtime.ports import CallStats, Component, HostFunctions, Instance
+
+__all__ = ["EmbeddedInstance"]
+
+
+class EmbeddedInstance:
+    """One instance of a component of any world; one thread at a time. Made by `Host.instantiate`; a context manager.
+
+    Args:
+        component: The compiled component; the instance closes it.
+        capabilities: What the instance may use of the host; the instance closes it.
+        imports: The embedder's own functions, by interface and by name in the WIT.
+        limits: Ceilings of the instance.
+        on_close: Called once, when it is closed.
+
+    Raises:
+        ConfigError: A function is missing.
+        PluginFault: The component failed at its start.
+    """
+
+    def __init__(
+        self,
+        component: Component,
+        capabilities: Capabilities,
+        imports: HostFunctions,
+        *,
+        limits: Limits,
+        on_close: Callable[[EmbeddedInstance], None],
+    ) -> None:
+        self._closed = True  # until there is something to close
+        self.name = component.name
+        self._component = component
+        self._capabilities = capabilities
+        self._on_close = on_close
+        try:
+            self._instance: Instance = component.instantiate(
+                {**capabilities.functions, **imports},
+                limits=limits,
+                log_lines=lambda: capabilities.log.last_lines,
+                stderr=capabilities.log.write_line,
+            )
+        except LimitExceeded as fault:
+            capabilities.passed_limit(fault)
+            raise
+        self._closed = False
+
+    def __enter__(self) -> EmbeddedInstance:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            warnings.warn(f"the instance of {self.name!r} was never closed", ResourceWarning, stacklevel=2, source=self)
+            self.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether further calls can be made."""
+        return self._instance.alive
+
+    @property
+    def stats(self) -> CallStats:
+        """What its calls took so far. Times are in nanoseconds, sizes in bytes."""
+        return self._instance.stats
+
+    def call(self, interface: str, function: str, *args: Any) -> Any:
+        """Call an export; as `dataflare.engine.instance.Instance.call`."""
+        try:
+            return self._instance.call(interface, function, *args)
+        except LimitExceeded as fault:
+            self._capabilities.passed_limit(fault)
+            raise
+        finally:
+            self._capabilities.end_call()
+
+    def interrupt(self) -> None:
+        """End the call that another thread is in; any thread may do it. The instance is lost."""
+        self._instance.interrupt()
+
+    def close(self) -> None:
+        """Let go of the instance and of all that it holds; idempotent.
+
+        Raises:
+            UsageError: It is within a call.
+        """
+        if self._closed:
+            return
+        self._instance.close()
+        self._closed = True
+        try:
+            self._capabilities.close()
+        finally:
+            self._component.close()
+            self._on_close(self)

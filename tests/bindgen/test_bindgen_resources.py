@@ -1,0 +1,58 @@
+"""Resources of components as classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wasmtime
+
+from bindings_kit import files_of_component, imported
+from dataflare.bindgen.support import drop
+from dataflare.engine.engine import Engine
+from dataflare.errors import ValueTypeError
+from dataflare.runtime.host import Host
+
+BINARY = bytes(wasmtime.wat2wasm((Path(__file__).parent.parent / "engine" / "counter.wat").read_text()))
+
+
+@pytest.fixture
+def world(host: Host, tmp_path: Path) -> Iterator[Any]:
+    with (
+        Engine() as engine,
+        imported(files_of_component(engine, BINARY, "counter"), tmp_path) as bindings,
+        bindings.Counter(BINARY, host=host) as world,
+    ):
+        yield world
+
+
+def test_a_resource_ends_with_its_block(world: Any) -> None:
+    with world.counters.counter(5) as counter:
+        assert counter.add(2) == 7
+        assert world.counters.counter_alive() == 1
+    assert world.counters.counter_alive() == 0
+
+
+def test_dropping_a_resource_twice_does_nothing(world: Any) -> None:
+    counter = world.counters.counter(5)
+    counter.close()
+    drop(counter)
+    assert world.counters.counter_alive() == 0
+
+
+def test_resources_are_lent_and_given_away_at_any_depth(world: Any) -> None:
+    one, two = world.counters.counter(1), world.counters.counter(2)
+    assert world.counters.sum([one, two]) == 3
+    merged = world.counters.counter_merge(one, two, 10)
+    assert merged.get() == 13 and type(merged) is type(one)
+    with pytest.raises(ValueTypeError):
+        one.get()
+    assert [None if each is None else each.get() for each in world.counters.many(3)] != []
+
+
+def test_another_object_is_refused_in_place_of_a_resource(world: Any) -> None:
+    with pytest.raises(ValueTypeError, match=r"all\[0\]: expected a Counter, not 5"):
+        world.counters.sum([5])
+    assert world.alive

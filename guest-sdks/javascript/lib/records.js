@@ -1,7 +1,8 @@
 // Records as plugins see them: JSON objects whose numbers keep every digit.
 
-// A text is one token, with what is escaped in it; what looks like a number begins as one and ends before a separator.
-const TOKEN = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|:/g;
+// What looks like a number begins as one and ends before a separator.
+const NUMBER = /-?\d[\d.eE+-]*/g;
+const KEY_END = /\s*:/y;
 const WHOLE = /^-?[1-9]\d*$/;
 
 /** A number that JavaScript would write in another way, such as `0.1000000000000000055` or `1.50`, as its text. */
@@ -31,15 +32,25 @@ export function parseRecord(json) {
   if (plain === null || typeof plain !== 'object' || Array.isArray(plain)) throw new SyntaxError('not a JSON object');
   const kept = [];
   let mark = '';
-  let fields = 0;
-  const marked = json.replace(TOKEN, (token) => {
-    if (token === ':') fields += 1;
-    if (token === ':' || token.startsWith('"') || isKept(token)) return token;
+  const keep = (token) => {
+    if (isKept(token)) return token;
     // Such a number is parsed as a text that no value of the record begins with.
     mark ||= unusedMark(JSON.stringify(plain));
     kept.push(WHOLE.test(token) ? BigInt(token) : new NumberText(token));
     return `"${mark}${kept.length - 1}"`;
-  });
+  };
+  let marked = '';
+  let fields = 0;
+  let at = 0;
+  // Texts are stepped over, not looked through: a regular expression that matches a long one runs out of stack.
+  for (let quote = json.indexOf('"'); quote >= 0; quote = json.indexOf('"', at)) {
+    const end = endOfText(json, quote);
+    marked += json.slice(at, quote).replace(NUMBER, keep) + json.slice(quote, end);
+    KEY_END.lastIndex = end;
+    if (KEY_END.test(json)) fields += 1;
+    at = end;
+  }
+  marked += json.slice(at).replace(NUMBER, keep);
   if (fields !== countFields(plain)) throw new SyntaxError('an object has a name twice');
   if (kept.length === 0) return plain;
   return JSON.parse(marked, (_, value) =>
@@ -56,8 +67,12 @@ export function formatRecord(value) {
   }
   if (Array.isArray(value)) return `[${value.map((item) => formatRecord(item ?? null)).join(',')}]`;
   if (value !== null && typeof value === 'object') {
-    const fields = Object.entries(value).filter(([, field]) => field !== undefined);
-    return `{${fields.map(([name, field]) => `${JSON.stringify(name)}:${formatRecord(field)}`).join(',')}}`;
+    let fields = '';
+    for (const name of Object.keys(value)) {
+      const field = value[name];
+      if (field !== undefined) fields += `,${JSON.stringify(name)}:${formatRecord(field)}`;
+    }
+    return `{${fields.slice(1)}}`;
   }
   const text = JSON.stringify(value);
   if (text === undefined) throw new TypeError(`JSON has no form for a ${typeof value}`);
@@ -67,10 +82,26 @@ export function formatRecord(value) {
 /** Whether a number is written again as it was. */
 const isKept = (text) => String(Number(text)) === text;
 
+/** Where a text ends that begins with a quote at a place: after its closing quote. */
+function endOfText(json, quote) {
+  let end = json.indexOf('"', quote + 1);
+  while (isEscaped(json, end)) end = json.indexOf('"', end + 1);
+  return end + 1;
+}
+
+function isEscaped(json, place) {
+  let first = place;
+  while (json[first - 1] === '\\') first -= 1;
+  return (place - first) % 2 === 1;
+}
+
 function countFields(value) {
   if (value === null || typeof value !== 'object') return 0;
-  const values = Object.values(value);
-  return values.reduce((sum, field) => sum + countFields(field), Array.isArray(value) ? 0 : values.length);
+  const isList = Array.isArray(value);
+  const values = isList ? value : Object.values(value);
+  let sum = isList ? 0 : values.length;
+  for (const item of values) if (typeof item === 'object') sum += countFields(item);
+  return sum;
 }
 
 function unusedMark(text) {

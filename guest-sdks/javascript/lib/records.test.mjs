@@ -41,3 +41,16 @@ test('what JSON has no form for is refused', () => {
   assert.throws(() => parseRecord('{"l":[{"a":1,"a":2}]}'), /twice/);
   assert.equal(formatRecord({ a: undefined, b: null, c: [undefined] }), '{"b":null,"c":[null]}');
 });
+
+test('a text of any length and any escapes is one value', () => {
+  const texts = ['x y '.repeat(3_000_000), '\\"'.repeat(1_000_000), '\\\\'.repeat(1_000_000), '\\\\\\"1.50:'.repeat(100_000)];
+  for (const text of texts) {
+    const record = `{"a":"${text}","b":1.50,"c\\"":[":",{"d":" :"}]}`;
+    assert.equal(formatRecord(parseRecord(record)), record);
+  }
+});
+
+test('a key is told from a text whatever stands around it', () => {
+  assert.deepEqual(parseRecord('{"a" : ":", "b":["x", ":y"] , "c":{"d"\t:\n"e"}}'), { a: ':', b: ['x', ':y'], c: { d: 'e' } });
+  assert.throws(() => parseRecord('{"a" : 1, "b":{"a":2,"a" :3}}'), SyntaxError);
+});

@@ -3,7 +3,7 @@ import { splitTexts } from '../../lib/columns.js';
 import { formatRecord, parseRecord } from '../../lib/records.js';
 
 /** Without white space at the ends, and with one space for each run of it within. */
-export const normalizeText = (text) => text.trim().replace(/\s+/g, ' ');
+export const normalizeText = (text) => text.trim().replace(/\s{2,}|[^\S ]/g, ' ');
 
 /**
  * Normalize the texts and the names of a JSON object's own fields. Everything else is written as it was.

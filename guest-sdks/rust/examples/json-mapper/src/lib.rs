@@ -44,7 +44,6 @@ impl Lifecycle for Plugin {
     fn configure(config: String) -> Result<(), Error> {
         report_panics(|message| log(Level::Error, message, &[]));
         let mapping: Mapping = parse_config(&config).map_err(Error::InvalidConfig)?;
-        mapping.check().map_err(Error::InvalidConfig)?;
         MAPPING.set(mapping);
         Ok(())
     }

@@ -1,36 +1,87 @@
 //! What is done to each record.
 
+use std::collections::{HashMap, HashSet};
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::condition::Condition;
+use crate::number::Number;
 use crate::record::Record;
 
 /// What is done to each record, in the order of the fields.
 #[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(try_from = "Settings")]
 pub struct Mapping {
     pub keep_if: Option<Condition>,
-    drop: Vec<String>,
-    rename: Map<String, Value>,
-    lowercase: Vec<String>,
-    uppercase: Vec<String>,
+    drop: HashSet<String>,
+    rename: HashMap<String, String>,
+    /// The new names: only one of these can be there already.
+    renamed: HashSet<String>,
+    lowercase: HashSet<String>,
+    uppercase: HashSet<String>,
     set: Map<String, Value>,
 }
 
-impl Mapping {
-    /// Check what the types do not say. The error names the key.
-    pub fn check(&self) -> Result<(), String> {
-        if let Some((name, _)) = self.rename.iter().find(|(_, to)| !to.is_string()) {
-            return Err(format!("rename.{name}: give the new name as a string"));
-        }
-        if let Some((name, _)) = self.set.iter().find(|(_, value)| type_name(value).is_none()) {
-            return Err(format!("set.{name}: give a string, a number or a boolean"));
-        }
-        Ok(())
-    }
+/// The configuration as it is written.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Settings {
+    keep_if: Option<Condition>,
+    drop: HashSet<String>,
+    rename: Map<String, Value>,
+    lowercase: HashSet<String>,
+    uppercase: HashSet<String>,
+    set: Option<Box<RawValue>>,
+}
 
+impl TryFrom<Settings> for Mapping {
+    type Error = String;
+
+    /// Check what the types do not say. The error names the key.
+    fn try_from(settings: Settings) -> Result<Self, String> {
+        let mut rename = HashMap::new();
+        for (name, to) in settings.rename {
+            let Value::String(to) = to else {
+                return Err(format!("rename.{name}: give the new name as a string"));
+            };
+            rename.insert(name, to);
+        }
+        let mut set = Map::new();
+        let written = settings.set.as_deref().map_or("{}", RawValue::get);
+        let fields: Record = serde_json::from_str(written).map_err(|error| format!("set: give an object: {error}"))?;
+        for (name, raw) in &fields.0 {
+            let value = exact_value(raw).map_err(|message| format!("set.{}: {message}", name.0))?;
+            set.insert(name.0.to_string(), value);
+        }
+        Ok(Self {
+            keep_if: settings.keep_if,
+            drop: settings.drop,
+            renamed: rename.values().cloned().collect(),
+            rename,
+            lowercase: settings.lowercase,
+            uppercase: settings.uppercase,
+            set,
+        })
+    }
+}
+
+/// The value that a field is set to.
+///
+/// The error says why no column holds it as it is written.
+fn exact_value(raw: &RawValue) -> Result<Value, String> {
+    let value: Value = serde_json::from_str(raw.get()).map_err(|error| error.to_string())?;
+    match type_name(&value) {
+        None => Err("give a string, a number or a boolean".into()),
+        Some("double") if !Number::parse(raw.get()).is_some_and(|number| number.is_double()) => {
+            Err(format!("{} has more digits than 64 bits keep: give it as a string", raw.get()))
+        }
+        Some(_) => Ok(value),
+    }
+}
+
+impl Mapping {
     /// Append to `output` what becomes of a record. Returns whether the record is kept; if not, nothing was appended.
     ///
     /// The error says why the record cannot be mapped; `output` may then have a part of it.
@@ -41,23 +92,25 @@ impl Mapping {
                 return Ok(false);
             }
         }
-        let mut names: Vec<&str> = Vec::with_capacity(record.0.len() + self.set.len());
+        let mut first = true;
+        // Names are unique in a record, so that only a new name can be there already; and what is not there yet is set.
+        let mut noted: HashSet<&str> = HashSet::new();
         output.push('{');
         for (name, value) in &record.0 {
             let Some(name) = self.new_name(&name.0) else { continue };
-            // Names are unique in a record, so only a new name can be there already.
-            if self.is_new(name) && names.contains(&name) {
+            let value_set = self.set.get(name);
+            if (value_set.is_some() || self.renamed.contains(name)) && !noted.insert(name) {
                 return Err(format!("two fields would be named {name:?}"));
             }
-            begin_field(output, &mut names, name)?;
-            match self.set.get(name) {
+            begin_field(output, &mut first, name)?;
+            match value_set {
                 Some(value) => push_json(output, value)?,
                 None => self.push_cased(output, name, value)?,
             }
         }
         for (name, value) in &self.set {
-            if !names.contains(&name.as_str()) {
-                begin_field(output, &mut names, name)?;
+            if !noted.contains(name.as_str()) {
+                begin_field(output, &mut first, name)?;
                 push_json(output, value)?;
             }
         }
@@ -67,14 +120,10 @@ impl Mapping {
 
     /// The name that a field has afterwards; `None` when it is dropped.
     pub fn new_name<'a>(&'a self, name: &'a str) -> Option<&'a str> {
-        if self.drop.iter().any(|dropped| dropped == name) {
+        if self.drop.contains(name) {
             return None;
         }
-        Some(self.rename.get(name).and_then(Value::as_str).unwrap_or(name))
-    }
-
-    fn is_new(&self, name: &str) -> bool {
-        self.rename.values().any(|to| to == name)
+        Some(self.rename.get(name).map_or(name, String::as_str))
     }
 
     /// The fields that are set, with their values.
@@ -89,9 +138,9 @@ impl Mapping {
 
     /// What becomes of the text of a field, by its new name; `None` where it stays.
     pub fn case_of(&self, name: &str) -> Option<fn(&str) -> String> {
-        if self.lowercase.iter().any(|field| field == name) {
+        if self.lowercase.contains(name) {
             Some(str::to_lowercase)
-        } else if self.uppercase.iter().any(|field| field == name) {
+        } else if self.uppercase.contains(name) {
             Some(str::to_uppercase)
         } else {
             None
@@ -124,11 +173,10 @@ pub fn type_name(value: &Value) -> Option<&'static str> {
     }
 }
 
-fn begin_field<'a>(output: &mut String, names: &mut Vec<&'a str>, name: &'a str) -> Result<(), String> {
-    if !names.is_empty() {
+fn begin_field(output: &mut String, first: &mut bool, name: &str) -> Result<(), String> {
+    if !std::mem::take(first) {
         output.push(',');
     }
-    names.push(name);
     if name.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
         output.push('"');
         output.push_str(name);
@@ -215,6 +263,29 @@ mod tests {
     #[test]
     fn two_fields_of_one_name_are_an_error() {
         assert!(map(r#"{"rename":{"a":"b"}}"#, r#"{"a":1,"b":2}"#).unwrap_err().contains("\"b\""));
+    }
+
+    #[test]
+    fn a_field_is_set_to_a_value_as_it_is_written_or_not_at_all() {
+        for value in ["1", "-9223372036854775808", "18446744073709551615", "0.1", "1e300", "\"x\"", "true"] {
+            let config = format!(r#"{{"set":{{"n":{value}}}}}"#);
+            assert!(map(&config, "{}").is_ok(), "{value}");
+        }
+        for value in ["1180591620717411303424", "9007199254740993.0", "0.1000000000000000055", "1e-400", "null", "[1]"] {
+            let config = format!(r#"{{"set":{{"n":{value}}}}}"#);
+            let error = serde_json::from_str::<Mapping>(&config).err().unwrap().to_string();
+            assert!(error.starts_with("set.n: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_record_of_many_fields_is_mapped_as_one_of_few() {
+        let fields: Vec<String> = (0..200).map(|n| format!(r#""f{n}":{n}"#)).collect();
+        let record = format!(r#"{{{},"f7":8,"f3":9}}"#, fields.join(","));
+        let mapped = map(r#"{"rename":{"f0":"x"},"set":{"f1":true,"y":1}}"#, &record).unwrap().unwrap();
+        assert!(mapped.starts_with(r#"{"x":0,"f1":true,"f2":2,"f3":9,"#) && mapped.contains(r#""f7":8,"f8":8"#));
+        assert!(mapped.ends_with(r#""f199":199,"y":1}"#));
+        assert!(map(r#"{"rename":{"f0":"f199"}}"#, &record).unwrap_err().contains("\"f199\""));
     }
 
     #[test]

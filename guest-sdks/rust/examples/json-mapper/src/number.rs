@@ -62,6 +62,11 @@ impl Number {
         exact.then_some(text)
     }
 
+    /// Whether a double, written out, is this number.
+    pub fn is_double(&self) -> bool {
+        matches!(self, Self::Finite(decimal) if decimal.is_double())
+    }
+
     /// Whether a text is this number.
     fn is_written(&self, text: &str) -> bool {
         Self::parse(text).is_some_and(|other| self.compare(&other) == Some(Ordering::Equal))
@@ -124,6 +129,14 @@ impl Decimal {
         digits.truncate(digits.iter().rposition(|byte| *byte != b'0').map_or(0, |last| last + 1));
         let magnitude = exponent.checked_add(whole.len() as i64)?.checked_sub(zeros as i64)?;
         Some(Self { negative: negative && !digits.is_empty(), digits, magnitude })
+    }
+
+    /// Whether a double, written out, is this number, however large or small.
+    fn is_double(&self) -> bool {
+        let Ok(digits) = std::str::from_utf8(&self.digits) else { return false };
+        let text = format!("{}0.{digits}0e{}", if self.negative { "-" } else { "" }, self.magnitude);
+        let Ok(double) = text.parse::<f64>() else { return false };
+        double.is_finite() && Self::parse(&format!("{double:e}")).is_some_and(|other| self.compare(&other).is_eq())
     }
 
     fn compare(&self, other: &Self) -> Ordering {

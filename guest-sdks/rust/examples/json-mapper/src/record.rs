@@ -1,10 +1,14 @@
 //! A JSON object as an ordered list of names and raw values.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+/// From so many fields on, their names are looked up rather than looked through.
+const MANY: usize = 64;
 
 /// A JSON object whose values stay the text that they were: no number loses a digit, and no value is parsed for nothing.
 ///
@@ -37,10 +41,21 @@ impl<'de: 'a, 'a> Deserialize<'de> for Record<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut fields: Vec<(Name<'de>, &'de RawValue)> = Vec::with_capacity(32);
                 let mut seen = 0;
+                let mut places: HashMap<Cow<'de, str>, usize> = HashMap::new();
                 while let Some((name, value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
-                    // Most names are alone with their mark, so that there is no need to look through the others.
                     let mark = mark(name.0.as_bytes());
-                    let before = if seen & mark == 0 { None } else { fields.iter_mut().find(|(other, _)| other.0 == name.0) };
+                    let before = if fields.len() >= MANY {
+                        if places.is_empty() {
+                            places = fields.iter().enumerate().map(|(place, (name, _))| (name.0.clone(), place)).collect();
+                        }
+                        let place = *places.entry(name.0.clone()).or_insert(fields.len());
+                        fields.get_mut(place)
+                    } else if seen & mark == 0 {
+                        // Most names are alone with their mark, so that there is no need to look through the others.
+                        None
+                    } else {
+                        fields.iter_mut().find(|(other, _)| other.0 == name.0)
+                    };
                     match before {
                         Some(field) => field.1 = value,
                         None => fields.push((name, value)),

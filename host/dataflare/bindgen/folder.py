@@ -71,7 +71,7 @@ def _require_generated(folder: Path) -> None:
         return
     for root, folders, names in os.walk(folder):
         folders[:] = [each for each in folders if each not in _OURS]
-        for name in names:
+        for name in [*names, *(each for each in folders if Path(root, each).is_symlink())]:
             path = Path(root, name)
             if name in _OURS:
                 continue

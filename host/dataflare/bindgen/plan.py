@@ -19,6 +19,8 @@ Direction: TypeAlias = Literal["import", "export"]
 
 _WASI: Final = re.compile(r"wasi:(cli|clocks|filesystem|io|random|sockets)/[a-z0-9-]+@0\.2\.\d+")
 _FULL_NAME: Final = re.compile(r"([^:/@]+):([^:/@]+)/([^:/@]+)(?:@(.+))?")
+_RESERVED: Final = frozenset({"abc", "abi", "builtins", "dataclasses", "df", "enum", "errors", "t"})
+"""What generated modules import under these names, with an underscore before."""
 _MAX_FLAGS: Final = 32
 _MAX_MEMBERS: Final = 100_000
 
@@ -294,7 +296,7 @@ def _name_modules(modules: list[Module]) -> None:
     # What is only there for its direction is told by it.
     exported_too = {each.wit_name for each in modules if each.directions == {"import"}}
     plain = [each for each in modules if not (each.directions == {"export"} and each.wit_name in exported_too)]
-    scope = Scope({"errors"})
+    scope = Scope(_RESERVED)
     for module, name in zip(plain, distinct(plain, spellings), strict=True):
         module.name = scope.add(name)
     names = {each.wit_name: each.name for each in plain}

@@ -15,6 +15,7 @@ __all__ = ["HEADER", "Node", "Tree", "docstring", "gate_text", "quote", "signatu
 
 HEADER: Final = "# Written by `dataflare bindgen`. Write it anew rather than change it.\n"
 _WIDTH: Final = 88
+_QUOTES: Final = re.compile('"{3,}|"+$')
 _BULLET: Final = re.compile(r"(?:[-*+]|\d+[.)])\s")
 
 
@@ -115,8 +116,7 @@ def _wrapped(line: str, width: int) -> list[str]:
 
 def _escaped(line: str) -> str:
     """A line that cannot end the docstring that it stands in, nor escape what follows."""
-    line = line.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-    return line[:-1] + '\\"' if line.endswith('"') else line
+    return _QUOTES.sub(lambda run: '\\"' * len(run.group()), line.replace("\\", "\\\\"))
 
 
 def gate_text(gate: wit.Gate) -> str:

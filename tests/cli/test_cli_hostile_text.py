@@ -32,7 +32,9 @@ from dataflare.cli import (
     audit,
     bench,
     cache,
+    check,
     compile,
+    discover,
     faults,
     keys,
     output,
@@ -53,6 +55,7 @@ from dataflare.pipeline.benchmark import Measurement
 from dataflare.pipeline.failures import NodeFailed
 from dataflare.pipeline.reading.found import FoundColumn, FoundSchema
 from dataflare.pipeline.report import Progress, RunReport
+from dataflare.runtime.datasets import Dataset, DatasetName
 from dataflare.runtime.inspection import Inspection
 from dataflare.runtime.results import Metadata
 from dataflare.security.audit import AuditEvent
@@ -171,6 +174,11 @@ def found_schema() -> FoundSchema:
     return FoundSchema((FoundColumn(HOSTILE, pa.int8(), inferred=True, note=HOSTILE),))
 
 
+def dataset() -> Dataset:
+    schema = pa.schema([pa.field(HOSTILE, pa.int8(), nullable=False)])
+    return Dataset(DatasetName(HOSTILE, HOSTILE), HOSTILE, schema, (HOSTILE,), (HOSTILE,), frozenset({HOSTILE}))
+
+
 FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
     "run": (
         lambda: run.show_report(output.stdout(), filled(RunReport), verbose=False),
@@ -190,6 +198,22 @@ FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
     "bench": (
         lambda: bench._show(filled(Measurement)),
         lambda: output.write_json(filled(Measurement).to_json()),
+    ),
+    "check": (
+        lambda: check._show(
+            {
+                "name": HOSTILE,
+                "version": "1",
+                "kind": "source",
+                "health": HOSTILE,
+                "message": HOSTILE,
+                "datasets": [HOSTILE],
+            }
+        ),
+    ),
+    "discover": (
+        lambda: discover._show([dataset()]),
+        lambda: output.write_json(discover._document(dataset())),
     ),
     "package": (lambda: package._show(FILE, filled(Manifest), 3, HOSTILE),),
     "sign": (lambda: sign._say_signed(FILE, HOSTILE, HOSTILE, (HOSTILE, HOSTILE)),),
@@ -234,6 +258,11 @@ LINES = {
         ["bench", "csv-source.wasm", "--config", HOSTILE],
         ["bench", "csv-source.wasm", "--grant", HOSTILE],
         ["bench", "csv-source.wasm", "--data", FILE],
+    ),
+    "check": (["check", "csv-source.wasm", "--config", HOSTILE], ["check", "csv-source.wasm", "--grant", HOSTILE]),
+    "discover": (
+        ["discover", "csv-source.wasm", "--config", HOSTILE],
+        ["discover", "csv-source.wasm", "--grant", HOSTILE],
     ),
     "package": (["package", "csv-source.wasm", "-m", FILE, "-o", FILE],),
     "sign": (["sign", "csv-source.wasm", "--key", "key", "--name", HOSTILE, "--version", HOSTILE],),

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from dataflare.cli.figures import byte_count, count, duration
-from dataflare.cli.options import AsJson, CacheDir, compiled_folder, parse_config, parse_grants
+from dataflare.cli.options import AsJson, CacheDir, Config, GrantWords, compiled_folder, parse_config, parse_grants
 from dataflare.cli.output import printed_errors, write_json
 from dataflare.cli.screen import stderr, stdout
 from dataflare.pipeline.benchmark import Measurement, measure, read_rows
@@ -21,17 +21,14 @@ __all__ = ["command"]
 
 def command(
     component: Annotated[Path, typer.Argument(help="A plugin (.wasm).", show_default=False)],
-    config: Annotated[str, typer.Option(help="Its configuration: a JSON object, or @FILE.")] = "{}",
+    config: Config = "{}",
     data: Annotated[
         Path | None,
         typer.Option(help="Rows to give it: a .csv, .jsonl, .parquet or .arrow file. Without it, made-up rows."),
     ] = None,
     rows: Annotated[int, typer.Option(min=1, help="At most so many rows of the file.")] = 1_000_000,
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="How long to measure, about.")] = 5.0,
-    grant: Annotated[
-        list[str] | None,
-        typer.Option(help="What it may use: clock, state, ..., files:NAME=PATH or files:NAME=PATH:rw. May repeat."),
-    ] = None,
+    grant: GrantWords = None,
     as_json: AsJson = False,
     cache_dir: CacheDir = None,
 ) -> None:

@@ -12,13 +12,20 @@ from dataflare.errors import ConfigError
 from dataflare.grants import DirectoryGrant, Grants
 from dataflare.user_files import read_file
 
-__all__ = ["AsJson", "CacheDir", "compiled_folder", "parse_config", "parse_grants"]
+__all__ = ["AsJson", "CacheDir", "Config", "GrantWords", "compiled_folder", "parse_config", "parse_grants"]
 
 CacheDir: TypeAlias = Annotated[
     Path | None,
     typer.Option(help="Where compiled plugins are kept.", envvar="DATAFLARE_CACHE", show_default="~/.cache/dataflare"),
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Write one JSON document to standard output.")]
+Config: TypeAlias = Annotated[str, typer.Option(help="Its configuration: a JSON object, or @FILE.")]
+GrantWords: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--grant", help="What it may use: clock, state, ..., files:NAME=PATH or files:NAME=PATH:rw. May repeat."
+    ),
+]
 
 _MAX_CONFIG_BYTES = 2**20
 _FLAGS = ("state", "metrics", "clock", "random", "tasks")

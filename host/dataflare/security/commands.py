@@ -38,6 +38,8 @@ COMMANDS: Final[Mapping[str, tuple[Need, ...]]] = MappingProxyType(
         "compile": _READ_PLUGINS,
         "bindgen": _READ_PLUGINS,
         "bench": (Need("run", "pipelines"),),
+        "check": (Need("run", "pipelines"),),
+        "discover": (Need("run", "pipelines"),),
         "package": _PUBLISH,
         "sign": _PUBLISH,
         "verify": _READ_PLUGINS,

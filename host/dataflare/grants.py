@@ -13,7 +13,6 @@ from typing import Any, Final, Literal
 from dataflare.errors import ConfigError
 
 __all__ = [
-    "OVERRIDE_HEADERS",
     "RESERVED_HEADERS",
     "SAFE_HEADERS",
     "DirectoryGrant",
@@ -26,15 +25,8 @@ __all__ = [
     "plain_header",
 ]
 
-OVERRIDE_HEADERS: Final = frozenset(
-    {
-        *("x-http-method", "x-http-method-override", "x-method", "x-method-override", "x-original-method"),
-        *("x-tunnel-method", "x-verb-tunnel", "http-method-override", "method-override"),
-    }
-)
-"""Request headers from which some servers take another method than the request's own. A plugin may send one only where
-`request_headers` names it: `"any"` does not, since that would grant every method.
-"""
+_HARMLESS_METHOD_HEADERS: Final = frozenset({"access-control-request-method"})
+"""Headers that name a method, from which no server takes one."""
 
 SAFE_HEADERS: Final = frozenset(
     {
@@ -60,6 +52,7 @@ _SECRET_TEXT = re.compile(r"([\x20-\x7a|~]*)\{([a-z][a-z0-9_-]{0,63})\}([\x20-\x
 _ORIGIN = re.compile(r"(https?)://(\[[^\[\]/@?#]*\]|[^\[\]/:@?#]*)(?::([0-9]{1,5}))?", re.ASCII | re.IGNORECASE)
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
 _NUMBER_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_OVERRIDE = re.compile("method|verb|override")
 _PORTS = {"http": 80, "https": 443}
 _SEED_LIMIT = 2**64
 _MAX_U32 = 2**32 - 1
@@ -157,8 +150,12 @@ def is_reserved_header(name: str) -> bool:
 
 
 def is_override_header(name: str) -> bool:
-    """Whether servers take the method of a request from this header; `name` is in lower case."""
-    return plain_header(name) in OVERRIDE_HEADERS
+    """Whether some servers take another method than the request's own from this header; `name` is in lower case.
+
+    There is no list of them all, so it is every one that speaks of a method, a verb or an override. A plugin may send
+    one only where `request_headers` names it: `"any"` does not, since that would grant every method.
+    """
+    return _OVERRIDE.search(name) is not None and plain_header(name) not in _HARMLESS_METHOD_HEADERS
 
 
 def plain_header(name: str) -> str:
@@ -174,7 +171,7 @@ class HttpGrant:
         methods: Methods, in capitals. `CONNECT` and `TRACE` cannot be granted.
         request_headers: Headers that the plugin may send, in lower case. `"any"` stands for all but the reserved ones
             (`is_reserved_header`), those of `secrets`, and those from which servers take another method
-            (`OVERRIDE_HEADERS`): a header reaches nobody but the granted origin, so this word widens nothing that the
+            (`is_override_header`): a header reaches nobody but the granted origin, so this word widens nothing that the
             origin does not guard by itself. There is no such word for origins, methods and addresses.
         secrets: Headers that the host adds to each request, and what they hold: a secret's name, or a text with one
             secret's name in braces, such as `Bearer {api-token}`. The plugin never sees the secret.

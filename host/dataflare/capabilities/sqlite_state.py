@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from dataflare.budgets import current
 from dataflare.capabilities.failures import CapabilityFailure
@@ -29,7 +29,10 @@ from dataflare.user_files import as_path
 __all__ = ["SqliteStateStore"]
 
 _APPLICATION_ID: Final = 0x44464C52
-_SCHEMA_VERSION: Final = 2
+_SCHEMA_VERSION: Final = 3
+# With smaller pages, each of the longest keys would take a page of its own.
+_PAGE_BYTES: Final = 8192
+_DAMAGED: Final = "the state's file is damaged"
 _BUSY_TIMEOUT_S = 10.0
 # By primary result code (https://sqlite.org/rescode.html): the case of `state-error`, and what happened.
 _PROBLEMS: Final = {
@@ -41,7 +44,7 @@ _PROBLEMS: Final = {
     sqlite3.SQLITE_PERM: ("other", "the state may not be used"),
     sqlite3.SQLITE_CANTOPEN: ("other", "the state's file cannot be opened"),
     sqlite3.SQLITE_IOERR: ("other", "the state's disk failed, or is full"),
-    sqlite3.SQLITE_CORRUPT: ("other", "the state's file is damaged"),
+    sqlite3.SQLITE_CORRUPT: ("other", _DAMAGED),
     sqlite3.SQLITE_NOTADB: ("other", "the state's file is damaged, or not one of this program's"),
 }
 _HINTS: Final = {
@@ -54,10 +57,14 @@ _HINTS: Final = {
 }
 
 
+T = TypeVar("T")
+
+
 class SqliteStateStore:
     """State in one SQLite file, which several processes may share.
 
-    One connection, one call at a time; a write is on the disk when it returns.
+    One connection, one call at a time; a write is on the disk when it returns. A process that was forked from the one
+    that opened it has to open its own.
 
     Args:
         path: The file; it is made where it is absent, its directory is not.
@@ -70,9 +77,13 @@ class SqliteStateStore:
     def __init__(self, path: str | os.PathLike[str], *, limits: StateLimits | None = None) -> None:
         self._limits = limits or StateLimits()
         self._lock = Lock()
-        self._path = as_path(path, where="state")
+        self._path = _absolute(as_path(path, where="state"))
+        self._process = os.getpid()
         self._busy_ms = round(_BUSY_TIMEOUT_S * 1000)
         self._closed = False
+        if self._path.exists() and not self._path.is_file():
+            # SQLite would leave a journal beside a device.
+            raise ConfigError(f"{self._path} is not a regular file", where="state", hint="name another file")
         try:
             self._connection = sqlite3.connect(
                 self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
@@ -82,7 +93,7 @@ class SqliteStateStore:
         try:
             self._prepare()
             self._file = _identity(self._path)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             self._connection.close()
             raise self._unusable(error) from error
         except BaseException:
@@ -115,8 +126,8 @@ class SqliteStateStore:
         query = "SELECT key FROM entries WHERE namespace = ? AND key >= ? AND key < ? AND key > ? ORDER BY key LIMIT ?"
         bounds = (namespace, start, start + b"\xff", b"" if after is None else after.encode(), page_size(limit) + 1)
         with self._use() as connection:
-            keys = [row[0] for row in connection.execute(query, bounds)]
-        return make_page(keys, limit)
+            keys = [_checked(row[0], bytes) for row in connection.execute(query, bounds)]
+            return make_page(keys, limit)
 
     def compare_and_swap(self, namespace: str, key: str, expected: bytes | None, replacement: bytes | None) -> bool:
         encoded = encode_key(key)
@@ -132,7 +143,7 @@ class SqliteStateStore:
                 self._closed = True
                 self._connection.close()
 
-    def _unusable(self, error: sqlite3.Error) -> ConfigError:
+    def _unusable(self, error: Exception) -> ConfigError:
         code, _, text = _problem(error)
         hint = _HINTS.get(code, "name another file" if code in _PROBLEMS else "")
         return ConfigError(f"{self._path}: {text} ({error})", where="state", hint=hint)
@@ -140,6 +151,7 @@ class SqliteStateStore:
     def _prepare(self) -> None:
         connection = self._connection
         self._is_made()  # first, so that nothing is changed in a database of something else
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         with _transaction(connection):
@@ -160,14 +172,14 @@ class SqliteStateStore:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if tables and application != _APPLICATION_ID:
             raise ConfigError(f"{self._path} is a database of something else", where="state", hint="name another file")
-        if tables and version == 1:
+        if tables and version in (1, 2):
             self._count_entries()
         elif tables and version != _SCHEMA_VERSION:
             raise ConfigError(f"{self._path} has version {version}, not {_SCHEMA_VERSION}", where="state")
         return bool(tables)
 
     def _count_entries(self) -> None:
-        """Turn a file of version 1, in which entries did not count themselves, into one of today's."""
+        """Turn a file of an earlier version, in which entries counted for less, into one of today's."""
         with _transaction(self._connection) as connection:
             connection.execute("DELETE FROM usage")
             connection.execute(
@@ -179,12 +191,14 @@ class SqliteStateStore:
     def _find(self, connection: sqlite3.Connection, namespace: str, key: bytes) -> bytes | None:
         query = "SELECT value FROM entries WHERE namespace = ? AND key = ?"
         row = connection.execute(query, (namespace, key)).fetchone()
-        return None if row is None else bytes(row[0])
+        return None if row is None else _checked(row[0], bytes)
 
     def _put(self, connection: sqlite3.Connection, namespace: str, key: bytes, value: bytes | None) -> None:
         row = connection.execute("SELECT bytes FROM usage WHERE namespace = ?", (namespace,)).fetchone()
         old = self._find(connection, namespace, key)
-        used = (0 if row is None else row[0]) - (0 if old is None else entry_bytes(key, old))
+        used = (0 if row is None else _checked(row[0], int)) - (0 if old is None else entry_bytes(key, old))
+        if used < 0:
+            raise CapabilityFailure("other", _DAMAGED)
         if value is None:
             connection.execute("DELETE FROM entries WHERE namespace = ? AND key = ?", (namespace, key))
         else:
@@ -194,6 +208,7 @@ class SqliteStateStore:
 
     @contextmanager
     def _use(self) -> Iterator[sqlite3.Connection]:
+        self._require_own()
         # Nobody waits longer than the call of the plugin may take: for other threads, or for another process.
         left_s = max(0.0, min(_BUSY_TIMEOUT_S, current().deadline_s - time.monotonic()))
         if not self._lock.acquire(timeout=left_s):
@@ -207,16 +222,26 @@ class SqliteStateStore:
                 self._connection.execute(f"PRAGMA busy_timeout = {busy_ms}")
                 self._busy_ms = busy_ms
             yield self._connection
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             _, case, text = _problem(error)
             raise CapabilityFailure(case, text) from error
         finally:
             self._lock.release()
 
+    def _require_own(self) -> None:
+        # SQLite's locks are the other process's, and the thread that may hold ours is not here.
+        if os.getpid() != self._process:
+            raise CapabilityFailure("other", "the state was opened by the process that this one was forked from")
+
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
         with self._use() as connection, _transaction(connection):
             yield connection
+
+
+def _absolute(path: Path) -> Path:
+    """No name of SQLite's own (`:memory:`), and the same file when the process changes its directory."""
+    return Path(os.path.abspath(path))
 
 
 def _identity(path: os.PathLike[str]) -> tuple[int, int] | None:
@@ -240,8 +265,17 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]
         raise
 
 
-def _problem(error: sqlite3.Error) -> tuple[int, str, str]:
+def _checked(value: Any, expected: type[T]) -> T:
+    """A value of a table, which a damaged file may have of any type."""
+    if not isinstance(value, expected):
+        raise CapabilityFailure("other", _DAMAGED)
+    return value
+
+
+def _problem(error: Exception) -> tuple[int, str, str]:
     """The primary result code, the case of `state-error` and what happened."""
+    if isinstance(error, UnicodeDecodeError):  # a key, or a name in the schema, which SQLite's message quotes
+        return sqlite3.SQLITE_CORRUPT, "other", _DAMAGED
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     case, text = _PROBLEMS.get(code, ("other", str(error)))
     return code, case, text

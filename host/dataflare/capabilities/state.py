@@ -25,8 +25,10 @@ __all__ = [
     "page_size",
 ]
 
-ENTRY_BYTES: Final = 128
-"""What each entry counts beside its key and its value."""
+ENTRY_BYTES: Final = 512
+"""What each entry counts beside its key and its value: about what the file of a store takes for it, its namespace twice
+included.
+"""
 
 
 _MAX_KEY_BYTES = 1024
@@ -48,7 +50,7 @@ class StateLimits:
 
     Args:
         value_bytes: The longest value, in bytes.
-        namespace_bytes: All keys and values together, in bytes, and 128 for each entry.
+        namespace_bytes: All keys and values together, in bytes, and 512 for each entry.
 
     Raises:
         ConfigError: A value is not in 1 to 2**32 - 1.

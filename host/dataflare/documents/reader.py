@@ -2,8 +2,8 @@
 
 Scalars follow the core schema of YAML 1.2: `no` and `2013-01-01` are texts, `1e3` is a number. Refused, with the line:
 anchors and aliases, tags, merge keys, repeated keys, keys that are not texts, numbers that YAML 1.1 and 1.2 read as
-different ones (`010`) or that neither JSON nor 64 bits can hold, several documents, nesting beyond `MAX_DEPTH`, files
-beyond `MAX_BYTES`.
+different ones (`010`) or that neither JSON nor 64 bits can hold, several documents, nesting beyond `MAX_DEPTH`, more
+than 50,000 keys and values, files beyond `MAX_BYTES`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ import yaml
 
 from dataflare.documents.variables import Variables
 from dataflare.errors import ConfigError
+from dataflare.texts import cut
 from dataflare.user_files import read_file
 
 __all__ = ["MAX_BYTES", "MAX_DEPTH", "Document", "KeyPath", "parse_document", "read_document"]
 
 MAX_BYTES: Final = 2**20
 MAX_DEPTH: Final = 32
+_MAX_PARTS: Final = 50_000
+_MAX_SHOWN: Final = 300
 
 KeyPath = tuple[str | int, ...]
 """The keys and the positions that lead to a value."""
@@ -131,7 +134,7 @@ def _parse(text: str, name: str, variables: Variables | None) -> Document:
         source = "".join(text.split("\n")[mark.line : mark.line + 1]) if mark else ""
         hint = 'within { } and [ ], put a variable into quotes: "${NAME}"' if "${" in source else ""
         where = f"{name}:{mark.line + 1 if mark else 1}"
-        raise ConfigError(f"is not YAML: {problem}", where=where, hint=hint) from error
+        raise ConfigError(f"is not YAML: {cut(problem, _MAX_SHOWN)}", where=where, hint=hint) from error
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         # What PyYAML lets through from Python, such as a \U escape beyond Unicode.
         raise ConfigError(f"is not YAML: {error}", where=f"{name}:1") from error
@@ -147,6 +150,7 @@ class _Parser:
         self._variables = variables
         self._lines: dict[KeyPath, int] = {}
         self._events: Iterator[Any] = iter(())
+        self._parts = 0
 
     def parse(self) -> Document:
         # Events, not nodes: what is refused is refused before anything is built of it.
@@ -163,7 +167,12 @@ class _Parser:
         return Document(self._name, value, self._lines)
 
     def _next(self) -> Any:
-        return next(self._events)
+        event = next(self._events)
+        self._parts += 1
+        # What libyaml refuses is read once more by PyYAML, which takes seconds for a megabyte of short keys.
+        if self._parts > _MAX_PARTS:
+            raise self._refused(event, f"has more than {_MAX_PARTS} keys and values")
+        return event
 
     def _value(self, event: Any, path: KeyPath) -> Any:
         self._check_plain(event)
@@ -263,7 +272,8 @@ class _Parser:
         return number
 
     def _refused(self, event: Any, what: str, *, hint: str = "") -> ConfigError:
-        return ConfigError(what, where=f"{self._name}:{event.start_mark.line + 1}", hint=hint)
+        where = f"{self._name}:{event.start_mark.line + 1}"
+        return ConfigError(cut(what, _MAX_SHOWN), where=where, hint=cut(hint, _MAX_SHOWN))
 
 
 def _shorten(text: str) -> str:

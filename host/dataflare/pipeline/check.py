@@ -149,7 +149,7 @@ def _input_problems(
             yield _at(specification, error, name, "read")
             continue
         if not [each for each in paths if os.path.lexists(each)]:
-            siblings = ", ".join(sorted(os.listdir(path.parent))[:10]) if path.parent.is_dir() else ""
+            siblings = ", ".join(sorted(os.listdir(path.parent))[:10]) if os.path.isdir(path.parent) else ""
             hint = f"in its folder there are {siblings}" if siblings else f"there is no folder {path.parent}"
             yield ConfigError(f"node {name!r} reads {path}, which is not there", where=where, hint=hint)
             continue
@@ -179,6 +179,13 @@ def _output_problems(
         yield _at(specification, error, name, key)
         return
     where = specification.where("nodes", name, key)
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        yield ConfigError(f"node {name!r} cannot write {path}: {error.strerror}", where=where)
+        return
     parted = bool(getattr(node, "partition_by", ()))
     if path.is_dir() != parted and path.exists():
         what = "a directory" if not parted else "not a directory, which `partition_by` needs"

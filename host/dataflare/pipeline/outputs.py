@@ -34,6 +34,9 @@ Place: TypeAlias = Callable[[Path], Path | None]
 """Finds where an output is written: a path whose last part is never followed; `None`: as it is named."""
 
 _MOST_LINKS: Final = 40
+_EXECUTED_AS: Final = stat.S_ISUID | stat.S_ISGID
+_SINKS: Final = frozenset(os.makedev(1, minor) for minor in (3, 5, 7))
+"""Linux's numbers of /dev/null, /dev/zero and /dev/full."""
 _COPIED_BYTES: Final = 2**20
 # Without O_NONBLOCK, a pipe that took a file's place would be waited for.
 _EXISTING: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -88,7 +91,7 @@ def open_output(path: Path, *, if_exists: IfExists = "replace", place: Place = a
             return StreamFile(path, _open_stream(path, target))
     except OSError as error:
         raise _cannot_write(path, error) from error
-    what = "a socket" if stat.S_ISSOCK(found.st_mode) else "a block device"
+    what = "a socket" if stat.S_ISSOCK(found.st_mode) else "a device"
     raise DataError(f"is {what}, which is not written to", file=str(path), hint="name a regular file")
 
 
@@ -216,7 +219,8 @@ class AtomicFile(_OpenFile):
         before = self._before
         if before is None:
             return
-        mode = stat.S_IMODE(before.st_mode)
+        # As when a file is written to: what it runs as goes with its old contents.
+        mode = stat.S_IMODE(before.st_mode) & ~_EXECUTED_AS
         own = os.fstat(descriptor)
         if (own.st_uid, own.st_gid) != (before.st_uid, before.st_gid):
             try:
@@ -227,7 +231,6 @@ class AtomicFile(_OpenFile):
                     os.fchown(descriptor, -1, before.st_gid)
                 if os.fstat(descriptor).st_gid != before.st_gid:
                     mode &= ~stat.S_IRWXG | ((mode & stat.S_IRWXO) << 3)
-                mode &= 0o777
         os.fchmod(descriptor, mode)
         with contextlib.suppress(OSError):  # no access list, or no such thing here
             name = "system.posix_acl_access"
@@ -328,8 +331,18 @@ def _open_stream(path: Path, target: Path) -> int:
             hint = "start the program that reads it first"
             raise DataError("is a pipe that no program reads", file=str(path), hint=hint) from error
         raise
+    if not _takes_data(descriptor):
+        os.close(descriptor)
+        hint = "name a regular file, a pipe or a terminal"
+        raise DataError("is a part of the system, which is not written to", file=str(path), hint=hint)
     os.set_blocking(descriptor, True)
     return descriptor
+
+
+def _takes_data(descriptor: int) -> bool:
+    """Whether it is a pipe, a terminal, or a device that keeps nothing; others are parts of the system."""
+    status = os.fstat(descriptor)
+    return stat.S_ISFIFO(status.st_mode) or os.isatty(descriptor) or status.st_rdev in _SINKS
 
 
 def _status(path: Path) -> os.stat_result | None:

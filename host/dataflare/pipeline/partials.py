@@ -18,6 +18,8 @@ __all__ = ["create_partial_file", "create_partial_folder", "remove_leftovers"]
 
 _LONGEST_NAME_BYTES = 200  # of the 255 that file systems take
 _ATTEMPTS = 100
+_UNREMOVABLE = (OSError, RecursionError)
+"""What removing raises that stays: also folders nested a thousand deep, which Python cannot walk."""
 
 
 def create_partial_file(target: Path, mode: int) -> tuple[Path, int]:
@@ -66,7 +68,7 @@ def remove_leftovers(target: Path) -> None:
     pattern = re.compile(re.escape(_prefix(target)) + r"[0-9a-f]{16}\.partial")
     with contextlib.suppress(OSError):
         for name in [entry.name for entry in os.scandir(target.parent) if pattern.fullmatch(entry.name)]:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(*_UNREMOVABLE):
                 _remove_dead(target.parent / name)
 
 

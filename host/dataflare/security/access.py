@@ -34,7 +34,7 @@ from dataflare.documents.reader import parse_document, read_document
 from dataflare.errors import ConfigError, PermissionDenied
 from dataflare.locks import Lock
 from dataflare.security.fields import Names
-from dataflare.security.pipelines import Bindings, PipelineBinding, PipelineFile, bound_name
+from dataflare.security.pipelines import Bindings, PipelineBinding, PipelineFile, bound_files, bound_name
 from dataflare.user_files import as_path
 
 __all__ = ["ACTIONS", "DEFAULT_ROLES", "Access", "AccessDocument", "Role"]
@@ -230,6 +230,11 @@ class Access:
     def pipelines(self) -> Mapping[str, PipelineBinding]:
         """Which files pipelines are, by the name that roles use for them."""
         return self._document.pipelines
+
+    @property
+    def pipeline_files(self) -> list[Path]:
+        """The files that are pipelines by their place."""
+        return bound_files(self.pipelines, self._base_dir)
 
     def pipeline_of(self, pipeline: PipelineFile) -> str:
         """What roles call a pipeline's file; empty where they do not know it.

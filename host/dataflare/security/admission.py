@@ -144,6 +144,8 @@ class Admission:
             file = getattr(each, "file", None)
             if file is not None:
                 self.protected.add(file, f"{what} of this run")
+        self._protect_pipelines(self.policy)
+        self._protect_pipelines(self._access)
         self._redactor = Redactor()
         # The last, so that nothing is left open when something else is wrong.
         own_log = audit is not None and not hasattr(audit, "record")
@@ -231,7 +233,12 @@ class Admission:
         self.record_change("set-policy", f"policy:{policy.source}")
         if policy.file is not None:
             self.protected.add(policy.file, "the policy of this run")
+        self._protect_pipelines(policy)
         self.policy = policy
+
+    def _protect_pipelines(self, document: Policy | Access | None) -> None:
+        for each in getattr(document, "pipeline_files", ()):  # an embedder's own roles need not bind any
+            self.protected.add(each, "a pipeline that is known by its file")
 
     def identify(self, component: bytes, signature: bytes | None, *, name: str, file: str) -> Identity:
         """Tell who a component is, and verify its signature. Nothing of it is compiled for it.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import re
 import stat
 import urllib.parse
 from collections.abc import Iterable, Iterator
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, BinaryIO, Final, Literal, Protocol
 
 import orjson
-from pydantic import AwareDatetime, Field, StringConstraints, ValidationError
+from pydantic import AwareDatetime, BeforeValidator, Field, StringConstraints, ValidationError
 
 from dataflare.documents.models import StrictModel
 from dataflare.errors import AuditFailed, ConfigError, UsageError
@@ -42,7 +43,15 @@ MAX_LINE_BYTES: Final = 8192
 MAX_LOG_BYTES: Final = 128 * 2**20
 _READ_BYTES: Final = 2**20
 
-_Text = Annotated[str, StringConstraints(max_length=300)]
+_HALVES: Final = re.compile("[\ud800-\udfff]")
+
+
+def _whole(text: object) -> object:
+    """A text that UTF-8 can hold. Names of files need not be one, and a use of such a file is written down too."""
+    return _HALVES.sub("\ufffd", text) if isinstance(text, str) else text
+
+
+_Text = Annotated[str, BeforeValidator(_whole), StringConstraints(max_length=300)]
 
 
 class AuditEvent(StrictModel):

@@ -30,6 +30,8 @@ _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a FIFO that took a file's place would wait forever.
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _OWN_FILE: Final = "let the run write to a file of its own"
+_NOT_THERE: Final = OSError
+"""Of a name that nothing has, or that nothing can have: whoever makes it says what is wrong with it."""
 _DESCRIPTORS: Final = Path("/proc/self/fd")
 
 
@@ -128,8 +130,8 @@ class ConnectorFiles:
         name, parts = self._find(path, "write", connector)
         try:
             folder = self._descend(name, parts[:-1])
-        except FileNotFoundError:
-            return  # it is made once there is something to write
+        except _NOT_THERE:
+            return  # what is missing is made once there is something to write, which says too what cannot be made
         try:
             self._check_name(folder, name, parts[-1], path, connector)
         finally:
@@ -219,5 +221,5 @@ def _make(name: str, folder: int) -> None:
 def _is_link(name: str, folder: int) -> bool:
     try:
         return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
+    except _NOT_THERE:
         return False

@@ -20,6 +20,7 @@ __all__ = [
     "PipelineBinding",
     "PipelineFile",
     "PipelineName",
+    "bound_files",
     "bound_name",
     "named_scopes",
     "require_own_name",
@@ -90,6 +91,11 @@ class PipelineBinding(StrictModel):
 
 Bindings = Frozen[PipelineName, PipelineBinding]
 """Pipelines by the name that policies and roles use for them."""
+
+
+def bound_files(bindings: Mapping[str, PipelineBinding], base_dir: Path) -> list[Path]:
+    """The files that are pipelines by their place: anyone who writes one gets what its name is granted."""
+    return [base_dir / binding.file for binding in bindings.values() if binding.file is not None]
 
 
 def bound_name(bindings: Mapping[str, PipelineBinding], pipeline: PipelineFile, base_dir: Path, source: str) -> str:

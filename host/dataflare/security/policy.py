@@ -56,7 +56,7 @@ from dataflare.limits import Limits
 from dataflare.security.capability import GRANTABLE, Needs
 from dataflare.security.connectors import GrantedDirectory
 from dataflare.security.fields import Access, Digest, LimitValues, Method, Names, OriginText, default_limit
-from dataflare.security.pipelines import Bindings, PipelineFile, PipelineName, bound_name
+from dataflare.security.pipelines import Bindings, PipelineFile, PipelineName, bound_files, bound_name
 from dataflare.security.ranges import VersionRange
 from dataflare.user_files import as_path
 from dataflare.wit.versions import Version
@@ -314,6 +314,11 @@ class Policy:
         """The policy as a file that reads back as the same."""
         value = {"version": 1, **_without_empty(self.document.model_dump(mode="json", exclude_defaults=True))}
         return yaml.safe_dump(value, sort_keys=False, width=78)
+
+    @property
+    def pipeline_files(self) -> list[Path]:
+        """The files that are pipelines by their place."""
+        return bound_files(self.document.pipelines, self.base_dir)
 
     def pipeline_of(self, pipeline: PipelineFile) -> str:
         """What this policy calls a pipeline's file; empty where it does not know it.

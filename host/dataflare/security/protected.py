@@ -1,13 +1,15 @@
 """Files that no run may write to: those that say what is allowed, those that say what happened, and code.
 
 Files are told apart by what they are, not by how they are named: by the folder that a name lies in (device and inode)
-and the name there, and by the file's own device and inode, whatever links lead to it.
+and the name there, and by the file's own device and inode, whatever links lead to it. Names that a file system may take
+for the same (in capitals, or with accents written as characters of their own) are the same here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,7 +59,8 @@ class ProtectedFiles:
         parent = _identity(os.fstat(folder))
         target = _of(name, folder)
         for path, what in files.items():
-            if (name == path.name and parent == _of(path.parent)) or (target is not None and target == _of(path)):
+            same = _folded(name) == _folded(path.name) and parent == _of(path.parent)
+            if same or (target is not None and target == _of(path)):
                 return f"is {what}"
             if target is not None and target in _around(path.parent):
                 return f"holds {what}"
@@ -83,6 +86,10 @@ class ProtectedFiles:
             finally:
                 os.close(descriptor)
         return ""
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def _identity(status: os.stat_result) -> _Identity:

@@ -67,6 +67,7 @@ def _matches(folder: Path, pattern: Path) -> Iterator[str]:
     # Links are not followed, and no place is looked at twice: a few links in a folder of data make endless paths.
     start = Path(os.path.commonpath([folder, pattern]))
     parts = pattern.relative_to(start).parts
+    first = next(at for at, part in enumerate(parts) if glob.has_magic(part))
     waiting, done, names = [(str(start), 0)], set(), 0
     while waiting:
         if (place := waiting.pop()) in done:
@@ -75,7 +76,9 @@ def _matches(folder: Path, pattern: Path) -> Iterator[str]:
         around, at = place
         part, is_last = parts[at], at == len(parts) - 1
         if not is_last and not glob.has_magic(part):
-            waiting.append((os.path.join(around, part), at + 1))
+            below = os.path.join(around, part)
+            if at < first or not _leads_away(below):
+                waiting.append((below, at + 1))
             continue
         if part == "**" and not is_last:
             waiting.append((around, at + 1))
@@ -91,6 +94,10 @@ def _matches(folder: Path, pattern: Path) -> Iterator[str]:
                     waiting.append((entry.path, at + (part != "**")))
             elif is_last and os.path.isfile(entry.path):
                 yield entry.path
+
+
+def _leads_away(path: str) -> bool:
+    return os.path.islink(path)
 
 
 def _fits(name: str, part: str) -> bool:

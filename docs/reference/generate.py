@@ -244,6 +244,8 @@ def _kind(entry: dict[str, Any], models: dict[str, Any]) -> str:
     if "enum" in entry:
         return ", ".join(f"`{each}`" for each in entry["enum"])
     match entry.get("type"):
+        case "object" if entry.get("title") == "InstalledNode":
+            return "a mapping"
         case "object":
             inner = entry.get("additionalProperties") or next(iter(entry.get("patternProperties", {}).values()), {})
             words = _kind(inner, models) if isinstance(inner, dict) and inner else "any JSON value"

@@ -17,8 +17,8 @@ from pyarrow import parquet
 from arena import Arena, Mutation, answers, attack
 from attacks_connectors import Place
 from dataflare.errors import PermissionDenied
-from dataflare.pipeline.connectors import ReadNode
 from dataflare.pipeline.failures import NodeFailed
+from dataflare.pipeline.nodes import ReadNode
 from dataflare.pipeline.readers import FileSource, open_source
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import load_specification

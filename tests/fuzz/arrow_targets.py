@@ -22,7 +22,7 @@ from dataflare.data.batches import Batch, imports
 from dataflare.data.ipc import read_file, read_stream
 from dataflare.data.schemas import Field, Schema
 from dataflare.data.shapes import DataFailure
-from dataflare.pipeline.connectors import ArrowRead, CsvRead, JsonlRead, ParquetRead
+from dataflare.pipeline.connectors.registry import BUILT_IN
 from dataflare.pipeline.readers import open_source
 from dataflare.values import Err, Ok
 
@@ -305,8 +305,8 @@ def targets() -> dict[str, Target]:
     def node(kind: Any, connector: str) -> Any:
         return kind.model_validate({"connector": connector, "read": "case"})
 
-    csv_node, jsonl_node = node(CsvRead, "csv"), node(JsonlRead, "jsonl")
-    arrow_node, parquet_node = node(ArrowRead, "arrow"), node(ParquetRead, "parquet")
+    formats = ("csv", "jsonl", "arrow", "parquet")
+    csv_node, jsonl_node, arrow_node, parquet_node = (node(BUILT_IN[each].read_node, each) for each in formats)
     arrow_files = [_arrow(each) for each in _batches()]
     return {
         "arrow-streams": Target(streams, _stream),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflare.errors import ConfigError
-from dataflare.pipeline.connectors import CsvRead
+from dataflare.pipeline.connectors.registry import BUILT_IN
 from dataflare.pipeline.models import Pipeline, PluginNode
 from dataflare.pipeline.specification import json_schema, load_specification, parse_specification
 
@@ -81,7 +81,7 @@ def test_options_of_a_connector_are_read(specify):
         "  in: {connector: csv, read: in.csv, options: {batch_rows: 10, delimiter: ';', columns: {a: int32}}}\n" + WRITE
     )
     node = specification.pipeline.nodes["in"]
-    assert isinstance(node, CsvRead)
+    assert isinstance(node, BUILT_IN["csv"].read_node)
     assert (node.options.batch_rows, node.options.delimiter, node.options.columns) == (10, ";", {"a": "int32"})
     assert node.options.nulls == [""]
 
@@ -297,7 +297,7 @@ def test_what_is_no_pipeline_is_refused(text, tmp_path):
 def test_templates_are_no_paths_of_their_own(specify, tmp_path):
     specification = specify("  in: {connector: csv, read: '$${HOME}/in.csv'}\n" + WRITE)
     node = specification.pipeline.nodes["in"]
-    assert isinstance(node, CsvRead)
+    assert isinstance(node, BUILT_IN["csv"].read_node)
     assert specification.path(node.read) == tmp_path / "${HOME}" / "in.csv"
 
 

@@ -16,7 +16,7 @@ from dataflare.cli.output import printed_errors, write_json
 from dataflare.cli.screen import stdout
 from dataflare.documents.reader import parse_document
 from dataflare.errors import ConfigError
-from dataflare.pipeline.connectors import CONNECTORS
+from dataflare.pipeline.connectors.registry import BUILT_IN
 from dataflare.pipeline.readers import describe, guess_connector
 from dataflare.pipeline.reading.found import FoundSchema
 from dataflare.pipeline.reading.inputs import find_files
@@ -31,7 +31,7 @@ def command(
     ] = None,
     connector: Annotated[
         str | None,
-        typer.Option(help=f"What they are: {', '.join(CONNECTORS)}.", show_default="what the first one's name says"),
+        typer.Option(help=f"What they are: {', '.join(BUILT_IN)}.", show_default="what the first one's name says"),
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="An option of the connector, as `name=value`; may be repeated.")

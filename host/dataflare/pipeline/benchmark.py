@@ -7,15 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from dataflare.data.columns import no_rows
-from dataflare.documents.models import StrictModel
 from dataflare.errors import ConfigError
-from dataflare.pipeline.connectors import ArrowRead, CsvRead, JsonlRead, ParquetRead, ReadNode
+from dataflare.pipeline.connectors.registry import BUILT_IN
 from dataflare.pipeline.readers import open_source
 from dataflare.runtime.datasets import Chunk, Ended, Idle, Target
 from dataflare.runtime.destination import Destination
@@ -30,12 +29,7 @@ __all__ = ["Measurement", "SizeSample", "measure", "read_rows", "synthetic_batch
 
 _SIZES: Final = (1, 100, 1_000, 10_000, 100_000, 1_000_000)
 _MIN_ROUNDS: Final = 3
-_READERS: Final[dict[str, type[StrictModel]]] = {
-    "csv": CsvRead,
-    "jsonl": JsonlRead,
-    "parquet": ParquetRead,
-    "arrow": ArrowRead,
-}
+_READ: Final = ("csv", "jsonl", "parquet", "arrow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +98,9 @@ def read_rows(path: Path, rows: int) -> pa.RecordBatch:
         DataError: It cannot be read, or is not what it should be.
     """
     connector = path.suffix.removeprefix(".")
-    reader = _READERS.get(connector)
-    if reader is None:
-        raise ConfigError(f"ends in none of {', '.join(_READERS)}", where=str(path))
-    node = cast(ReadNode, reader.model_validate({"connector": connector, "read": str(path)}))
+    if connector not in _READ:
+        raise ConfigError(f"ends in none of {', '.join(_READ)}", where=str(path))
+    node = BUILT_IN[connector].read_node.model_validate({"connector": connector, "read": str(path)})
     source = open_source(node, path)
     batches, found = [], 0
     for batch in source.batches():

@@ -6,8 +6,8 @@ from dataflare.capabilities.plugins import check_edges
 from dataflare.documents.models import nearest
 from dataflare.documents.reader import Document
 from dataflare.errors import ConfigError
-from dataflare.pipeline.connectors import ReadNode, WriteNode
 from dataflare.pipeline.models import Pipeline, PluginNode
+from dataflare.pipeline.nodes import ReadNode, WriteNode
 
 __all__ = ["check_calls", "check_graph"]
 

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any, Literal, TypeAlias
+import functools
+import operator
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Discriminator, Field, JsonValue, Tag
+from pydantic import BeforeValidator, Discriminator, Field, JsonValue, PlainValidator, Tag, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from dataflare.documents.models import FilePath, Name, StrictModel, nearest, shorten
-from dataflare.pipeline.connectors import (
-    CONNECTORS,
-    ArrowRead,
-    ArrowWrite,
-    CsvRead,
-    CsvWrite,
-    ExcelRead,
-    Input,
-    JsonlRead,
-    JsonlWrite,
-    ParquetRead,
-    ParquetWrite,
-    ReadNode,
-    WriteNode,
-)
+from dataflare.errors import ConfigError
+from dataflare.pipeline.connectors.registry import BUILT_IN, connector, names
 from dataflare.pipeline.datasets import ReadModel, WriteModel
+from dataflare.pipeline.nodes import Input, ReadNode, WriteNode
 from dataflare.pipeline.permissions import GrantsModel, LimitsModel
 
 __all__ = ["Node", "Pipeline", "PluginNode", "ViolationActions"]
@@ -116,8 +106,8 @@ def _check_variant(value: Any) -> Any:
         )
     if "connector" in value:
         name = value["connector"]
-        if name not in CONNECTORS:
-            hint = nearest(str(name), CONNECTORS)
+        if name not in names():
+            hint = nearest(str(name), names())
             raise PydanticCustomError(
                 "connector", "there is no connector {name}", {"name": shorten(name), "hint": hint}
             )
@@ -127,13 +117,23 @@ def _check_variant(value: Any) -> Any:
             raise PydanticCustomError(
                 "role", "a connector reads or writes, and this one {found}", {"found": found, "hint": hint}
             )
-        if name == "excel" and "write" in value:
-            raise PydanticCustomError(
-                "role", "Excel files are read, not written", {"key": "write", "hint": "write csv, or parquet"}
-            )
+        _check_role(name, "read" if "read" in value else "write")
         if "read" in value and "input" in value:
             raise PydanticCustomError("role", "what reads a file takes no input", {"key": "input"})
     return value
+
+
+def _check_role(name: str, role: str) -> None:
+    try:
+        found = connector(name)
+    except ConfigError as error:
+        raise PydanticCustomError("connector", "{why}", {"why": str(error), "hint": error.hint}) from error
+    if role == "write" and found.make_sink is None:
+        context = {"name": name.title(), "key": role, "hint": "write csv, or parquet"}
+        raise PydanticCustomError("role", "{name} files are read, not written", context)
+    if role == "read" and found.read is None:
+        context = {"name": name.title(), "key": role}
+        raise PydanticCustomError("role", "{name} files are written, not read", context)
 
 
 def _hint_for_stray_key(value: dict[str, Any], wanted: tuple[str, ...]) -> str:
@@ -147,30 +147,48 @@ def _variant(value: Any) -> str | None:
     if isinstance(value, PluginNode):
         return "|plugin"
     if isinstance(value, ReadNode | WriteNode):
-        return f"|{value.connector} {'read' if isinstance(value, ReadNode) else 'write'}"  # type: ignore[union-attr]
-    if not isinstance(value, dict):
+        name, role = value.connector, "read" if isinstance(value, ReadNode) else "write"
+    elif not isinstance(value, dict):
         return None
-    if "plugin" in value:
+    elif "plugin" in value:
         return "|plugin"
-    return f"|{value['connector']} {'read' if 'read' in value else 'write'}"
+    else:
+        name, role = value["connector"], "read" if "read" in value else "write"
+    return f"|{name} {role}" if name in BUILT_IN else "|installed"
 
 
-Node: TypeAlias = Annotated[
-    Annotated[PluginNode, Tag("|plugin")]
-    | Annotated[CsvRead, Tag("|csv read")]
-    | Annotated[ExcelRead, Tag("|excel read")]
-    | Annotated[JsonlRead, Tag("|jsonl read")]
-    | Annotated[ParquetRead, Tag("|parquet read")]
-    | Annotated[ArrowRead, Tag("|arrow read")]
-    | Annotated[CsvWrite, Tag("|csv write")]
-    | Annotated[JsonlWrite, Tag("|jsonl write")]
-    | Annotated[ParquetWrite, Tag("|parquet write")]
-    | Annotated[ArrowWrite, Tag("|arrow write")],
-    Discriminator(
-        _variant, custom_error_type="mapping", custom_error_message="give a mapping with plugin or connector"
-    ),
-    BeforeValidator(_check_variant),
-]
+def _installed(value: Any) -> ReadNode | WriteNode:
+    """Validate the node of a connector that a package brings."""
+    if isinstance(value, ReadNode | WriteNode):
+        return value
+    found = connector(value["connector"])
+    return (found.read_node if "read" in value else found.write_node).model_validate(value)
+
+
+def _variants() -> list[Any]:
+    """The models of nodes, by what `_variant` says."""
+    out: list[Any] = [Annotated[PluginNode, Tag("|plugin")]]
+    for name, each in BUILT_IN.items():
+        if each.read is not None:
+            out.append(Annotated[each.read_node, Tag(f"|{name} read")])
+        if each.make_sink is not None:
+            out.append(Annotated[each.write_node, Tag(f"|{name} write")])
+    schema = WithJsonSchema(
+        {"type": "object", "title": "InstalledNode", "description": "A node of a connector that a package brings."}
+    )
+    return [*out, Annotated[ReadNode | WriteNode, PlainValidator(_installed), schema, Tag("|installed")]]
+
+
+if TYPE_CHECKING:
+    Node: TypeAlias = PluginNode | ReadNode | WriteNode
+else:
+    Node = Annotated[
+        functools.reduce(operator.or_, _variants()),
+        Discriminator(
+            _variant, custom_error_type="mapping", custom_error_message="give a mapping with plugin or connector"
+        ),
+        BeforeValidator(_check_variant),
+    ]
 
 
 class Pipeline(StrictModel):

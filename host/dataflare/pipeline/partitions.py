@@ -24,8 +24,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
-from dataflare.pipeline.connectors import WriteNode
 from dataflare.pipeline.failures import DataError
+from dataflare.pipeline.nodes import WriteNode
 from dataflare.pipeline.outputs import OutputAction, Place, as_named, follow_links, sync_folder
 from dataflare.pipeline.partials import create_partial_folder, remove_leftovers
 from dataflare.pipeline.report import OutputReport

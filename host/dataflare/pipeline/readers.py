@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -13,37 +13,15 @@ from dataflare.data.shapes import DataFailure
 from dataflare.documents.models import nearest, validate_document
 from dataflare.documents.reader import Document
 from dataflare.errors import ConfigError
-from dataflare.pipeline.connectors import ArrowRead, CsvRead, ExcelRead, JsonlRead, ParquetRead, ReadNode
+from dataflare.pipeline.connectors.connector import Connector, Reader
+from dataflare.pipeline.connectors.registry import BUILT_IN, connector, names
 from dataflare.pipeline.failures import DataError
-from dataflare.pipeline.reading.arrow_reader import read_arrow
-from dataflare.pipeline.reading.csv_reader import read_csv
-from dataflare.pipeline.reading.excel_reader import read_excel
+from dataflare.pipeline.nodes import ReadNode
 from dataflare.pipeline.reading.found import FoundSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener, open_plain
-from dataflare.pipeline.reading.jsonl_reader import read_json_lines
-from dataflare.pipeline.reading.parquet_reader import read_parquet
 
-__all__ = ["READERS", "FileSource", "Reader", "describe", "guess_connector", "open_source"]
+__all__ = ["FileSource", "describe", "guess_connector", "open_source"]
 
-Reader: TypeAlias = Callable[..., Iterator[Any]]
-"""`read(source, opener, options, found, *, sample_only=False)`: what `read_csv` says."""
-
-READERS: dict[type[ReadNode], Reader] = {
-    ArrowRead: read_arrow,
-    CsvRead: read_csv,
-    ExcelRead: read_excel,
-    JsonlRead: read_json_lines,
-    ParquetRead: read_parquet,
-}
-"""What reads the files of a node, by its model."""
-
-_ENDINGS = {
-    "arrow": ("arrow", "feather", "ipc", "arrows"),
-    "csv": ("csv", "tsv", "txt"),
-    "excel": ("xlsx", "xlsm", "xls"),
-    "jsonl": ("jsonl", "ndjson", "json"),
-    "parquet": ("parquet", "pq"),
-}
 _COMPRESSED = ("gz", "zst", "bz2", "xz")
 
 
@@ -155,7 +133,7 @@ def open_source(node: ReadNode, paths: Path | Sequence[Path], opener: Opener = o
         DataError: The first of them cannot be read, or is not what it should be.
     """
     files = [paths] if isinstance(paths, Path) else paths
-    return FileSource(files, READERS[type(node)], node.options, opener)  # type: ignore[attr-defined]
+    return FileSource(files, _reader(connector(node.connector)), node.options, opener)
 
 
 def guess_connector(path: Path) -> str:
@@ -167,19 +145,19 @@ def guess_connector(path: Path) -> str:
     endings = path.name.lower().split(".")[1:]
     while endings and endings[-1] in _COMPRESSED:
         endings.pop()
-    for connector, known in _ENDINGS.items():
-        if endings and endings[-1] in known:
-            return connector
+    for name in (*BUILT_IN, *(each for each in names() if each not in BUILT_IN)):
+        if endings and endings[-1] in connector(name).endings:
+            return name
     raise ConfigError(
-        "its name does not say what it is", where=str(path), hint=f"give --connector: {', '.join(_ENDINGS)}"
+        "its name does not say what it is", where=str(path), hint=f"give --connector: {', '.join(names())}"
     )
 
 
-def describe(connector: str, paths: Sequence[Path], options: dict[str, Any]) -> FoundSchema:
+def describe(name: str, paths: Sequence[Path], options: dict[str, Any]) -> FoundSchema:
     """Find out the columns of files, and read no more of them than that takes.
 
     Args:
-        connector: What they are.
+        name: What they are: a connector.
         paths: The files; types come from the first one.
         options: As in a pipeline.
 
@@ -187,14 +165,20 @@ def describe(connector: str, paths: Sequence[Path], options: dict[str, Any]) -> 
         ConfigError: There is no such connector, or an option is wrong.
         DataError: A file cannot be read, or is not what it should be.
     """
-    models = {model.model_fields["connector"].annotation.__args__[0]: model for model in READERS}  # type: ignore[union-attr]
-    if connector not in models:
-        raise ConfigError(f"there is no connector {connector!r}", where="connector", hint=nearest(connector, models))
-    model = models[connector]
-    value = {"connector": connector, "read": [str(path) for path in paths], "options": options}
-    node = validate_document(Document(connector, value, {}), model)
-    source = FileSource(paths, READERS[model], node.options, sample_only=True)  # type: ignore[attr-defined]
+    if name not in names():
+        raise ConfigError(f"there is no connector {name!r}", where="connector", hint=nearest(name, names()))
+    found = connector(name)
+    read = _reader(found)
+    value = {"connector": name, "read": [str(path) for path in paths], "options": options}
+    node = validate_document(Document(name, value, {}), found.read_node)
+    source = FileSource(paths, read, node.options, sample_only=True)
     try:
         return source.found
     finally:
         source.close()
+
+
+def _reader(found: Connector) -> Reader:
+    if found.read is None:
+        raise ConfigError(f"{found.name} files are written, not read", where="connector")
+    return found.read

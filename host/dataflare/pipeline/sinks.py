@@ -6,21 +6,36 @@ import csv
 import io
 import os
 from collections.abc import Callable, Sequence
-from typing import IO, Any, Final, Protocol, TypeAlias
+from typing import IO, Annotated, Any, Final, Literal, Protocol, TypeAlias
 
 import orjson
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as parquet
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from dataflare.data.batches import MAX_BATCH_BYTES
 from dataflare.data.json_writer import encode_json_lines
+from dataflare.documents.models import StrictModel
 from dataflare.pipeline.columns import ColumnWriter
-from dataflare.pipeline.connectors import ArrowWrite, CsvWrite, JsonlWrite, ParquetWrite, WriteNode
 from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.outputs import Output
+from dataflare.pipeline.reading.fields import Mark
 
-__all__ = ["MakeSink", "Sink", "json_lines_sink", "sink_maker"]
+__all__ = [
+    "ArrowSink",
+    "ArrowWriteOptions",
+    "CsvSink",
+    "CsvWriteOptions",
+    "JsonLinesSink",
+    "MakeSink",
+    "NoOptions",
+    "ParquetSink",
+    "ParquetWriteOptions",
+    "Sink",
+    "json_lines_sink",
+]
 
 _ROW_GROUP_BYTES: Final = 128 * 2**20
 _LAST_LINE_BYTES: Final = 64 * 2**20
@@ -47,24 +62,41 @@ class Sink(Protocol):
         ...
 
 
+def _check_delimiter(text: str) -> str:
+    if text == '"':
+        raise PydanticCustomError("delimiter", "give one ASCII character, no quote and no line end")
+    return text
+
+
+class CsvWriteOptions(StrictModel):
+    """How to write CSV."""
+
+    delimiter: Annotated[Mark, AfterValidator(_check_delimiter)] = ","
+
+
+class NoOptions(StrictModel):
+    """There are none."""
+
+
+class ParquetWriteOptions(StrictModel):
+    """How to write Parquet."""
+
+    compression: Literal["none", "snappy", "gzip", "zstd", "lz4"] = "zstd"
+    row_group_rows: Annotated[int, Field(ge=1, le=2**24)] = 262_144
+
+
+class ArrowWriteOptions(StrictModel):
+    """How to write an Arrow IPC file."""
+
+    compression: Literal["none", "zstd", "lz4"] = "none"
+
+
 MakeSink: TypeAlias = Callable[[Output, pa.Schema], Sink]
-
-
-def sink_maker(node: WriteNode) -> MakeSink:
-    """Find what writes the format of a node."""
-    makers: dict[type[WriteNode], Any] = {
-        ArrowWrite: _ArrowSink,
-        CsvWrite: _CsvSink,
-        JsonlWrite: _JsonLinesSink,
-        ParquetWrite: _ParquetSink,
-    }
-    make = makers[type(node)]
-    return lambda output, schema: make(output, schema, node.options)  # type: ignore[attr-defined]
 
 
 def json_lines_sink(output: Output, schema: pa.Schema) -> Sink:
     """Write JSON Lines."""
-    return _JsonLinesSink(output, schema, None)
+    return JsonLinesSink(output, schema, None)
 
 
 class _Gate:
@@ -89,7 +121,9 @@ class _Gate:
         self._file = None
 
 
-class _CsvSink:
+class CsvSink:
+    """Writes CSV."""
+
     def __init__(self, output: Output, schema: pa.Schema, options: Any) -> None:
         self._columns = ColumnWriter(schema, "CSV", str(output.path))
         goes_on = _has_contents(output)
@@ -117,7 +151,9 @@ class _CsvSink:
         self._gate.shut()
 
 
-class _JsonLinesSink:
+class JsonLinesSink:
+    """Writes JSON Lines."""
+
     def __init__(self, output: Output, schema: pa.Schema, options: Any) -> None:
         self._columns = ColumnWriter(schema, "JSON Lines", str(output.path))
         if _has_contents(output):
@@ -139,7 +175,9 @@ class _JsonLinesSink:
         """Nothing is written unless it is asked for."""
 
 
-class _ArrowSink:
+class ArrowSink:
+    """Writes an Arrow IPC file."""
+
     def __init__(self, output: Output, schema: pa.Schema, options: Any) -> None:
         _require_file(output, "Arrow")
         self._file = str(output.path)
@@ -169,7 +207,7 @@ class _ArrowSink:
         self._gate.shut()
 
 
-class _ParquetSink:
+class ParquetSink:
     """Collects batches into row groups: one of each small batch would make a file that is large and slow to read."""
 
     def __init__(self, output: Output, schema: pa.Schema, options: Any) -> None:

@@ -14,9 +14,9 @@ import pyarrow as pa
 from dataflare.data.columns import no_rows
 from dataflare.errors import PluginError
 from dataflare.locks import Lock
-from dataflare.pipeline.connectors import ReadNode
 from dataflare.pipeline.datasets import DatasetReader, DatasetWriter, ReadModel, WriteModel
 from dataflare.pipeline.models import PluginNode
+from dataflare.pipeline.nodes import ReadNode
 from dataflare.pipeline.outputs import Place
 from dataflare.pipeline.readers import open_source
 from dataflare.pipeline.reading.inputs import find_files

@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 from dataflare.documents.reader import Document
 from dataflare.errors import ConfigError
-from dataflare.pipeline.connectors import ReadNode, WriteNode
 from dataflare.pipeline.models import Pipeline, PluginNode
+from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.reading.inputs import find_files
 
 __all__ = ["check_targets"]

@@ -11,12 +11,13 @@ import pyarrow as pa
 
 from dataflare.data.shapes import DataFailure
 from dataflare.errors import UsageError
-from dataflare.pipeline.connectors import WriteNode
+from dataflare.pipeline.connectors.registry import sink_maker
 from dataflare.pipeline.failures import DataError
+from dataflare.pipeline.nodes import WriteNode
 from dataflare.pipeline.outputs import IfExists, Place, as_named, open_output
 from dataflare.pipeline.partitions import PartitionedFolder
 from dataflare.pipeline.report import OutputReport
-from dataflare.pipeline.sinks import MakeSink, Sink, json_lines_sink, sink_maker
+from dataflare.pipeline.sinks import MakeSink, Sink, json_lines_sink
 
 __all__ = ["FileDestination", "open_destination", "open_listing"]
 

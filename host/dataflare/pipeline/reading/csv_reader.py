@@ -6,28 +6,82 @@ import csv
 import io
 import re
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 from pyarrow import types
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from dataflare.data.schemas import parse_type
-from dataflare.documents.quantities import parse_size
-from dataflare.pipeline.connectors import CsvReadOptions
+from dataflare.documents.models import StrictModel
+from dataflare.documents.quantities import Size, parse_size
 from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.reading.compression import Prefixed
 from dataflare.pipeline.reading.csv_records import CsvForm, DataBytes, NumberedLines, read_records
+from dataflare.pipeline.reading.fields import (
+    BatchRows,
+    Columns,
+    CompressionName,
+    EncodingName,
+    Mark,
+    OptionalMark,
+    Sample,
+)
 from dataflare.pipeline.reading.found import FoundColumn, FoundSchema
 from dataflare.pipeline.reading.guessing import ColumnGuess, convert, first_misfit, misfit_reason, read_exactly
 from dataflare.pipeline.reading.inputs import InputFile, Opener
 from dataflare.pipeline.reading.text import open_text
 
-__all__ = ["read_csv"]
+__all__ = ["CsvReadOptions", "read_csv"]
 
 _HEADER_BYTES = 2**16
 _ROW_IN_MESSAGE = re.compile(r"Row #(\d+): ")
 _COLUMN_IN_MESSAGE = re.compile(r"In CSV column #(\d+): ")
+
+
+class CsvReadOptions(StrictModel):
+    """How to read CSV."""
+
+    batch_rows: BatchRows = 65_536
+    columns: Columns = Field(default={})
+    compression: CompressionName = "auto"
+    encoding: EncodingName = "utf-8"
+    delimiter: Mark = Field(default=",", description="What stands between fields.")
+    quote: OptionalMark = Field(
+        default='"', description="What stands around a field, and is doubled within one; empty: fields have no quotes."
+    )
+    escape: OptionalMark = Field(
+        default="", description="What stands before a character that is taken as it is; empty: nothing does."
+    )
+    comment: OptionalMark = Field(default="", description="What a line begins with that is left out.")
+    skip_lines: Annotated[int, Field(ge=0, le=1_000_000, description="Lines before the header to leave out.")] = 0
+    header: bool = Field(default=True, description="Whether the first record has the columns' names.")
+    names: list[str] = Field(
+        default=[], description="The columns' names where there is no header; else `column_1` and so on."
+    )
+    nulls: list[str] = Field(
+        default=[""], description="All texts that mean null, where they are not in quotes: name the empty one too."
+    )
+    quoted_nulls: bool = Field(default=False, description="Whether they mean null in quotes too.")
+    sample: Sample = "16MiB"
+    max_record: Size = Field(default="8MiB", description="The longest record, 2 GiB at most.")
+
+    @model_validator(mode="after")
+    def _check(self) -> CsvReadOptions:
+        if self.names and self.header:
+            hint = "add `header: false`, and where a header is to be left out, `skip_lines: 1`"
+            raise PydanticCustomError("names", "`names` is for files without a header", {"key": "names", "hint": hint})
+        if twice := [name for place, name in enumerate(self.names) if name in self.names[:place]]:
+            why = f"two columns are named {twice[0]!r}"
+            raise PydanticCustomError("names", "{why}", {"why": why, "key": "names", "hint": "give each its own name"})
+        if not 1 <= parse_size(self.max_record) < 2**31:
+            raise PydanticCustomError("size", "give 1B to 2GiB", {"key": "max_record"})
+        marks = [mark for mark in (self.delimiter, self.quote, self.escape, self.comment) if mark]
+        if len(set(marks)) < len(marks):
+            raise PydanticCustomError("marks", "delimiter, quote, escape and comment need to be different characters")
+        return self
 
 
 def read_csv(

@@ -11,20 +11,22 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import pyarrow as pa
 from pyarrow import types
+from pydantic import Field
 
 from dataflare.data.schemas import parse_type
-from dataflare.documents.quantities import parse_size
+from dataflare.documents.models import StrictModel
+from dataflare.documents.quantities import Size, parse_size
 from dataflare.errors import ConfigError
-from dataflare.pipeline.connectors import ExcelReadOptions
 from dataflare.pipeline.failures import DataError
+from dataflare.pipeline.reading.fields import BatchRows, Columns
 from dataflare.pipeline.reading.found import FoundColumn, FoundSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
 
-__all__ = ["read_excel"]
+__all__ = ["ExcelReadOptions", "read_excel"]
 
 _MOST_ROWS: Final = 1_048_576  # of a sheet, as Excel has them
 _OLD_WORKBOOK: Final = b"\xd0\xcf\x11\xe0"
@@ -32,6 +34,20 @@ _KINDS: Final = {bool: "a boolean", int: "a number", float: "a number", str: "a 
     datetime.time: "a time of day",
     datetime.timedelta: "a duration",
 }
+
+
+class ExcelReadOptions(StrictModel):
+    """How to read a sheet of an Excel workbook."""
+
+    batch_rows: BatchRows = 65_536
+    columns: Columns = Field(default={})
+    sheet: Annotated[int, Field(ge=1)] | Annotated[str, Field(min_length=1)] = Field(
+        default=1, description="The sheet, by its name or its number from 1."
+    )
+    skip_rows: Annotated[int, Field(ge=0, le=1_048_576, description="Rows before the header to leave out.")] = 0
+    header: bool = Field(default=True, description="Whether the first row with a value has the columns' names.")
+    errors: Literal["fail", "null"] = Field(default="fail", description="What a cell with an error such as #N/A is.")
+    max_expanded: Size = Field(default="512MiB", description="How large the workbook may be once it is expanded.")
 
 
 def read_excel(

@@ -9,14 +9,17 @@ from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 from pyarrow import types
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from dataflare.data.batches import MAX_BATCH_BYTES
 from dataflare.data.json_reader import decode_json_lines
 from dataflare.data.schemas import parse_type
 from dataflare.data.shapes import DataFailure
-from dataflare.documents.quantities import parse_size
-from dataflare.pipeline.connectors import JsonlReadOptions
+from dataflare.documents.models import StrictModel
+from dataflare.documents.quantities import Size, parse_size
 from dataflare.pipeline.failures import DataError
+from dataflare.pipeline.reading.fields import BatchRows, Columns, CompressionName, EncodingName, Sample
 from dataflare.pipeline.reading.found import FoundColumn, FoundSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
 from dataflare.pipeline.reading.json_numbers import (
@@ -30,10 +33,27 @@ from dataflare.pipeline.reading.json_numbers import (
 from dataflare.pipeline.reading.json_parts import Part, cut
 from dataflare.pipeline.reading.text import open_text
 
-__all__ = ["read_json_lines"]
+__all__ = ["JsonlReadOptions", "read_json_lines"]
 
 _LINE_IN_MESSAGE = re.compile(r"^(?:[a-z-]+: )?line (\d+): ")
 _COLUMN_IN_MESSAGE = re.compile(r"Column\(/([^)]*)\)")
+
+
+class JsonlReadOptions(StrictModel):
+    """How to read JSON Lines, or one JSON array of objects."""
+
+    batch_rows: BatchRows = 65_536
+    columns: Columns = Field(default={})
+    compression: CompressionName = "auto"
+    encoding: EncodingName = "utf-8"
+    sample: Sample = "16MiB"
+    max_line: Size = Field(default="64MiB", description="The longest line, or object of an array; 1 GiB at most.")
+
+    @model_validator(mode="after")
+    def _check(self) -> JsonlReadOptions:
+        if not 1 <= parse_size(self.max_line) <= 2**30:
+            raise PydanticCustomError("size", "give 1B to 1GiB", {"key": "max_line"})
+        return self
 
 
 def read_json_lines(

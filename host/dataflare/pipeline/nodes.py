@@ -1,0 +1,82 @@
+"""The nodes that read and write files, whatever their format is."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+from dataflare.documents.models import FilePath, Name, StrictModel, shorten
+
+__all__ = ["Input", "ReadNode", "WriteNode"]
+
+
+def _one_input(value: Any) -> Any:
+    if isinstance(value, list):
+        context = {"value": shorten(value), "hint": "a node has one input"}
+        raise PydanticCustomError("input", "give a text, not {value}", context)
+    return value
+
+
+Input = Annotated[Name, BeforeValidator(_one_input), Field(description="The node whose rows this one takes.")]
+
+
+class ReadNode(StrictModel):
+    """A file that is read, or several with the same columns."""
+
+    read: Annotated[
+        Annotated[FilePath, Tag("|path")]
+        | Annotated[list[FilePath], Field(min_length=1, max_length=10_000), Tag("|paths")],
+        # Told apart before they are checked, so that an error speaks of one of them.
+        Discriminator(lambda value: "|paths" if isinstance(value, list) else "|path"),
+    ] = Field(description="A path relative to this file, a pattern such as `data/*.csv`, or a list of these.")
+
+    connector: str
+    options: Any = None
+
+    @property
+    def input_name(self) -> None:
+        """It takes no rows."""
+        return None
+
+
+class WriteNode(StrictModel):
+    """A file that is written, or a folder of files by the values of columns. It appears when all is in it."""
+
+    extension: ClassVar[str] = ""
+    appendable: ClassVar[bool] = False
+    """Whether rows can be added to a file that is complete."""
+
+    write: FilePath
+    input: Input
+    if_exists: Literal["replace", "append", "fail"] = Field(
+        default="replace",
+        description="What becomes of a file that is there: it is replaced in one step, added to, or the run fails.",
+    )
+    partition_by: list[Annotated[str, Field(min_length=1)]] = Field(
+        default=[],
+        max_length=16,
+        description="Columns whose values name folders below `write`, such as `year=2013`, with files of the others.",
+    )
+
+    connector: str
+    options: Any = None
+
+    @model_validator(mode="after")
+    def _check_outputs(self) -> Self:
+        if self.if_exists == "append" and not self.appendable and not self.partition_by:
+            hint = "replace it, write CSV or JSON Lines, or give `partition_by`, which adds files to a folder"
+            raise PydanticCustomError(
+                "append",
+                "rows cannot be added to a finished {format} file",
+                {"format": self.extension.title(), "key": "if_exists", "hint": hint},
+            )
+        if len(set(self.partition_by)) < len(self.partition_by):
+            raise PydanticCustomError("partition_by", "names a column twice", {"key": "partition_by"})
+        return self
+
+    @property
+    def input_name(self) -> str:
+        """The node whose rows this one takes."""
+        return self.input

@@ -1,0 +1,104 @@
+"""Options that the readers of several formats have."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from dataflare.data.schemas import SchemaError, parse_type
+from dataflare.documents.models import StrictModel
+from dataflare.documents.quantities import Size
+from dataflare.pipeline.reading.compression import Compression
+from dataflare.pipeline.reading.text import check_encoding
+
+__all__ = ["BatchOptions", "BatchRows", "Columns", "CompressionName", "EncodingName", "Mark", "OptionalMark", "Sample"]
+
+_OTHER_NAMES = {
+    **dict.fromkeys(("int", "integer", "bigint", "long"), "int64"),
+    **dict.fromkeys(("float64", "real", "number", "double precision"), "double"),
+    **dict.fromkeys(("float32",), "float"),
+    **dict.fromkeys(("str", "text", "varchar", "utf8", "object"), "string"),
+    **dict.fromkeys(("boolean",), "bool"),
+    **dict.fromkeys(("date", "date32"), "date32[day]"),
+    **dict.fromkeys(("datetime", "timestamp"), "timestamp[us]"),
+    **dict.fromkeys(("timestamptz",), "timestamp[us, tz=UTC]"),
+    **dict.fromkeys(("time",), "time32[s]"),
+    **dict.fromkeys(("decimal", "numeric"), "decimal128(38, 2)"),
+    **dict.fromkeys(("bytes", "blob"), "binary"),
+}
+"""What other systems call types, and what they are here."""
+
+
+def _check_type(name: str) -> str:
+    try:
+        found = parse_type(name)
+    except SchemaError as error:
+        hint = "Arrow's notation, such as int64, double, string, date32[day], timestamp[us, tz=UTC]"
+        if name.lower() in _OTHER_NAMES:
+            hint = f"did you mean {_OTHER_NAMES[name.lower()]!r}?"
+        raise PydanticCustomError("arrow_type", "{why}", {"why": error.message, "hint": hint}) from error
+    if unknown := [zone for zone in _zones(found) if not _is_zone(zone)]:
+        hint = "a name of the IANA database, such as UTC or Europe/Berlin, or an offset such as +02:00"
+        why = f"there is no time zone {unknown[0]!r}"
+        raise PydanticCustomError("time_zone", "{why}", {"why": why, "hint": hint})
+    return name
+
+
+def _zones(data_type: pa.DataType) -> list[str]:
+    """The time zones within a type."""
+    if pa.types.is_timestamp(data_type):
+        return [data_type.tz] if data_type.tz else []
+    return [zone for place in range(data_type.num_fields) for zone in _zones(data_type.field(place).type)]
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        pc.local_timestamp(pa.scalar(0, pa.timestamp("s", name)))
+    except pa.ArrowException:
+        return False
+    return True
+
+
+def _check_mark(text: str) -> str:
+    if text in ("\r", "\n") or not text.isascii():
+        raise PydanticCustomError("mark", "give one ASCII character that is not a line end")
+    return text
+
+
+def _check_encoding(name: str) -> str:
+    try:
+        return check_encoding(name)
+    except ValueError as error:
+        context = {"why": str(error), "hint": "such as utf-8, latin-1, windows-1252, utf-16"}
+        raise PydanticCustomError("encoding", "{why}", context) from error
+
+
+BatchRows = Annotated[int, Field(ge=1, le=1_048_576, description="Rows in a batch, at most.")]
+Columns = Annotated[
+    dict[str, Annotated[str, AfterValidator(_check_type)]],
+    Field(description="Arrow types of columns by name; the others' are inferred (`dataflare schema FILE` shows them)."),
+]
+Mark = Annotated[str, Field(min_length=1, max_length=1), AfterValidator(_check_mark)]
+OptionalMark = Annotated[str, Field(max_length=1), AfterValidator(_check_mark)]
+CompressionName = Annotated[
+    Compression, Field(description="How the file is compressed; `auto` looks at its first bytes.")
+]
+EncodingName = Annotated[
+    str, AfterValidator(_check_encoding), Field(description="How the text is encoded; a byte order mark is left out.")
+]
+Sample = Annotated[
+    Size | Literal["all"],
+    Field(
+        description="How much of the file types are inferred from; `all` reads it twice. A later misfit is an error."
+    ),
+]
+
+
+class BatchOptions(StrictModel):
+    """How to read a file that carries its types."""
+
+    batch_rows: BatchRows = 65_536

@@ -1,0 +1,373 @@
+"""Writes a component out again, flattened: its core modules as they are, with the host's code wired in.
+
+The outcome speaks the same protocol as a composed plugin with its bridges (`engine/bridges/compose.py`): two memories
+of the host's, `call` with a number each way, the same places in memory. What differs is who carries values between
+these memories and the plugin's: not wasmtime's adapters between components, but the functions of `movers`. wasmtime
+validates and compiles everything, and provides WASI.
+
+A plugin's memory is named by the wiring, which wasmtime validates, and only wasm reads or writes it: the host never
+needs to know where it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeAlias
+
+import wasmtime
+
+from dataflare.component_binary import COMPONENT_HEADER, section, sections, u32
+from dataflare.engine.abi.layout import FRAME_AT, HOST_HALF_AT, MEMORY_PAGES, POINTER_AT
+from dataflare.engine.abi.types import (
+    MAX_FLAT_PARAMS,
+    MAX_FLAT_RESULTS,
+    ComponentType,
+    FuncT,
+    alignment,
+    flatten,
+    size,
+)
+from dataflare.engine.bridges.allocator import heap_after, memory_text
+from dataflare.engine.bridges.call_table import Link, export_links, import_links
+from dataflare.engine.bridges.compose import CALL_EXPORT, HOST_IMPORT
+from dataflare.engine.bridges.poll import PollImports
+from dataflare.engine.bridges.wasi import WasiImports
+from dataflare.engine.bridges.wat import quote
+from dataflare.engine.flat.movers import LEAVE, CheckedFunction, Movers, fault, helpers
+from dataflare.engine.flat.wiring import CannotFlatten, CoreExport, Drop, Lift, Lower, Wiring, read_wiring
+
+__all__ = ["FLAT_VERSION", "flatten_component"]
+
+FLAT_VERSION: Final = 1
+"""To be raised with every change of what is generated, since compiled components are kept."""
+
+_Key: TypeAlias = tuple[CoreExport | None, CoreExport | None]
+"""The plugin's memory and its allocator, by which functions are put together into modules."""
+_GUARD: Final = f"(if (global.get $shut) (then {fault(LEAVE)}))"
+
+
+def flatten_component(plugin: bytes, shape: ComponentType) -> bytes:
+    """Write a component out again.
+
+    Args:
+        plugin: The component, which is valid.
+        shape: What it imports and exports, with WASI's interfaces in full.
+
+    Returns:
+        A component that imports `HOST_IMPORT` and WASI, and exports `CALL_EXPORT`.
+
+    Raises:
+        CannotFlatten: It has something that only bridges carry.
+    """
+    if any(not r.imported or r.interface not in shape.wasi for r in shape.resources):
+        raise CannotFlatten("it has resources")
+    wiring = read_wiring(plugin)
+    text = "(component\n" + "\n".join(_Writer(shape, wiring).text()) + "\n)"
+    try:
+        frame = bytes(wasmtime.wat2wasm(text))
+    except wasmtime.WasmtimeError as error:
+        raise CannotFlatten(f"its text is not valid: {str(error).splitlines()[0][:200]}") from error
+    return _put_modules(frame, wiring)
+
+
+def _put_modules(frame: bytes, wiring: Wiring) -> bytes:
+    """Put the plugin's modules in the places of those that are empty."""
+    out = [COMPONENT_HEADER]
+    left = iter(wiring.modules)
+    for part in sections(memoryview(frame)):
+        if part.id == 1 and all(inner.id == 0 for inner in sections(part.payload)):
+            module = next(left)
+            out += [b"\x01", u32(len(module)), bytes(module)]
+        elif part.id != 0:
+            out.append(section(part.id, part.payload))
+    if next(left, None) is not None:
+        raise AssertionError("a module has no place")
+    return b"".join(out)
+
+
+def _results(func: FuncT) -> tuple[str, ...]:
+    return flatten(func.result) if func.result is not None else ()
+
+
+def _parameters(func: FuncT) -> list[str]:
+    flat = flatten(func.args)
+    return ["i32"] if len(flat) > MAX_FLAT_PARAMS else list(flat)
+
+
+def _imported_signature(func: FuncT) -> tuple[list[str], str]:
+    """The core parameters and result of a lowered function."""
+    results = _results(func)
+    spilled = len(results) > MAX_FLAT_RESULTS
+    return [*_parameters(func), *(["i32"] if spilled else [])], "" if spilled or not results else results[0]
+
+
+def _declared(parameters: list[str], result: str) -> str:
+    return (f"(param {' '.join(parameters)}) " if parameters else "") + (f"(result {result})" if result else "")
+
+
+class _Writer:
+    """Writes one component."""
+
+    def __init__(self, shape: ComponentType, wiring: Wiring) -> None:
+        self._shape = shape
+        self._wiring = wiring
+        self._poll = PollImports(shape)
+        self._wasi = {name: number for number, name in enumerate(shape.wasi)}
+        self._links = import_links(shape)
+        self._numbers = {(link.interface, link.name): number for number, link in enumerate(self._links)}
+        self._out: list[str] = []
+        self._core: dict[CoreExport, str] = {}
+        self._groups: dict[_Key, str] = {}
+        self._lowered: dict[Lower | Drop, int] = {}
+        for lower in wiring.lowers:
+            self._lowered.setdefault(lower, len(self._lowered))
+        self._heap_at = heap_after(link.func.args for link in self._links)
+
+    def text(self) -> list[str]:
+        out = self._out
+        out += WasiImports(self._shape).text()
+        out += self._poll.imports()
+        out.append(
+            f'(import "{HOST_IMPORT}" (instance $host'
+            ' (export "call" (func (param "index" u32))) (export "release" (func))))'
+        )
+        # The first of all memories; the last one is that of the exports.
+        self._base("i", self._heap_at, '(global (export "shut") (mut i32) (i32.const 0))')
+        out.append('(core func $hcall (canon lower (func $host "call")))')
+        out += self._poll.instances()
+        out += [f"(core module $m{number})" for number in range(len(self._wiring.modules))]
+        for number, instance in enumerate(self._wiring.instances):
+            given = []
+            for name, argument in instance.arguments.items():
+                if isinstance(argument, int):
+                    given.append(f"(with {quote(name)} (instance $c{argument}))")
+                else:
+                    items = "".join(f"(export {quote(n)} {self._reference(x)})" for n, x in argument.items.items())
+                    given.append(f"(with {quote(name)} (instance {items}))")
+            out.append(f"(core instance $c{number} (instantiate $m{instance.module} {' '.join(given)}))")
+        self._exports()
+        return out
+
+    def _base(self, name: str, heap_at: int, more: str = "") -> None:
+        self._out.append(
+            f"(core module $base-{name} {memory_text(heap_at)} {more})"
+            f" (core instance $b{name} (instantiate $base-{name}))"
+        )
+
+    # References to core items.
+
+    def _reference(self, item: Any) -> str:
+        if isinstance(item, CoreExport):
+            return f"({item.sort} {self._alias(item)})"
+        if isinstance(item, (Lower, Drop)):
+            group = self._group((item.memory, item.realloc))
+            return f'(func {group} "f{self._lowered[item]}")'
+        raise CannotFlatten("a module is given something of an unknown form")
+
+    def _alias(self, item: CoreExport) -> str:
+        if item not in self._core:
+            self._core[item] = f"$a{len(self._core)}"
+            self._out.append(
+                f"(alias core export $c{item.instance} {quote(item.name)} (core {item.sort} {self._core[item]}))"
+            )
+        return self._core[item]
+
+    def _plugin(self, key: _Key) -> tuple[str, str]:
+        """What a module of the host's needs of the plugin: its imports, and what satisfies them."""
+        memory, realloc = key
+        needed, given = "", []
+        if memory is not None:
+            needed += '(import "p" "memory" (memory $plugin 0))'
+            given.append(f'(export "memory" (memory {self._alias(memory)}))')
+        if realloc is not None:
+            needed += '(import "p" "realloc" (func $realloc (param i32 i32 i32 i32) (result i32)))'
+            given.append(f'(export "realloc" (func {self._alias(realloc)}))')
+        return needed, f'(with "p" (instance {"".join(given)}))' if given else ""
+
+    # What the plugin imports.
+
+    def _group(self, key: _Key) -> str:
+        """The instance that has all imports with one memory and allocator; written at its first use."""
+        if key in self._groups:
+            return self._groups[key]
+        name = self._groups[key] = f"$g{len(self._groups)}"
+        needed, satisfied = self._plugin(key)
+        movers = Movers()
+        functions, given = [], []
+        for lower, number in self._lowered.items():
+            if (lower.memory, lower.realloc) != key:
+                continue
+            if isinstance(lower, Drop) or lower.function.interface in self._wasi:
+                core, declared, parameters = self._handed_through(lower, number)
+                needed += f'(import "w" "f{number}" (func $w{number} {declared}))'
+                given.append(f'(export "f{number}" (func {core}))')
+                passed = " ".join(f"(local.get {i})" for i in range(parameters))
+                functions.append(f'(func (export "f{number}") {declared} {_GUARD} (call $w{number} {passed}))')
+            else:
+                functions.append(self._import(lower, number, movers, key))
+        self._out.append(
+            f"""(core module {name}-code
+              (import "b" "memory" (memory {MEMORY_PAGES} {MEMORY_PAGES})) (import "b" "top" (global $top (mut i32)))
+              (import "b" "shut" (global $shut (mut i32)))
+              (import "b" "realloc" (func $take (param i32 i32 i32 i32) (result i32)))
+              (import "h" "call" (func $call (param i32))) {needed}
+              {helpers(memory=key[0] is not None, realloc=key[1] is not None)}
+              {" ".join(movers.texts)} {" ".join(functions)})
+            (core instance {name} (instantiate {name}-code (with "b" (instance $bi))
+              (with "h" (instance (export "call" (func $hcall)))) {satisfied}
+              (with "w" (instance {"".join(given)}))))"""
+        )
+        return name
+
+    def _handed_through(self, lower: Lower | Drop, number: int) -> tuple[str, str, int]:
+        """Lower a function of WASI's, or the drop of a resource of WASI's."""
+        if isinstance(lower, Drop):
+            found = self._shape.wasi.get(lower.resource.interface)
+            if found is None or lower.resource.name not in found.resources:
+                raise CannotFlatten("it has resources")
+            resource = found.resources[lower.resource.name]
+            self._out.append(f"(core func $w{number} (canon resource.drop $w{resource}))")
+            return f"$w{number}", "(param i32)", 1
+        wasi = self._wasi[lower.function.interface]
+        options = "".join(
+            f" ({option} {self._alias(item)})"
+            for option, item in (("memory", lower.memory), ("realloc", lower.realloc))
+            if item is not None
+        )
+        self._out.append(
+            f"(core func $w{number} (canon lower"
+            f" (func {self._poll.instance_of(wasi)} {quote(lower.function.name)}){options}))"
+        )
+        func = self._shape.wasi[lower.function.interface].funcs[lower.function.name]
+        parameters, result = _imported_signature(func)
+        return f"$w{number}", _declared(parameters, result), len(parameters)
+
+    def _import(self, lower: Lower, number: int, movers: Movers, key: _Key) -> str:
+        link_number = self._numbers[lower.function.interface, lower.function.name]
+        func = self._links[link_number].func
+        parameters, result = _imported_signature(func)
+        body = CheckedFunction()
+        body.emit(_GUARD)
+        frame = f"(i32.const {FRAME_AT})"
+        flat = flatten(func.args)
+        if len(flat) > MAX_FLAT_PARAMS:
+            _pull_fixed(body, func.args, "(local.get 0)")
+        else:
+            body.store(func.args, frame, 0, [f"(local.get {i})" for i in range(len(flat))])
+        body.emit(movers.pull(func.args, frame))
+        body.emit(f"(i32.store offset={POINTER_AT} (i32.const 0) {frame})")
+        body.emit(f"(call $call (i32.const {link_number}))")
+        body.emit(f"(global.set $top (i32.const {self._heap_at}))")
+        if func.result is not None:
+            where = body.local("i32")
+            body.emit(f"(local.set {where} (i32.load offset={POINTER_AT} (i32.const 0)))")
+            if result:
+                body.emit(body.load(func.result, f"(local.get {where})", 0)[0])
+            else:
+                area = f"(local.get {len(parameters) - 1})"
+                body.emit(f"(call $within {area} (i64.const {size(func.result)}) (i32.const {alignment(func.result)}))")
+                body.emit(movers.push(func.result, f"(local.get {where})"))
+                body.emit(f"(memory.copy $plugin 0 {area} (local.get {where}) (i32.const {size(func.result)}))")
+        return f'(func (export "f{number}") {_declared(parameters, result)} {body.text()})'
+
+    # What the plugin exports.
+
+    def _exports(self) -> None:
+        links = export_links(self._shape)
+        lifts = [self._lift(link) for link in links]
+        self._base("e", heap_after(link.func.result for link in links if link.func.result is not None))
+        heap_at = heap_after(link.func.result for link in links if link.func.result is not None)
+        keys = dict.fromkeys((lift.memory, lift.realloc) for lift in lifts)
+        for place, key in enumerate(keys):
+            self._export_group(
+                f"$x{place}",
+                key,
+                [(n, links[n], lifts[n]) for n in range(len(links)) if (lifts[n].memory, lifts[n].realloc) == key],
+            )
+        place_of = {key: place for place, key in enumerate(keys)}
+        needed = "".join(f'(import "f" "e{n}" (func $e{n}))' for n in range(len(links)))
+        given = "".join(
+            f'(export "e{n}" (func $x{place_of[lift.memory, lift.realloc]} "e{n}"))' for n, lift in enumerate(lifts)
+        )
+        elements = " ".join(f"$e{n}" for n in range(len(links)))
+        self._out.append(
+            f"""(core module $dispatch-code (import "b" "top" (global $top (mut i32))) {needed}
+              (type $t (func)) (table {len(links)} funcref) (elem (i32.const 0) {elements})
+              (func (export "call") (param i32)
+                (global.set $top (i32.const {heap_at}))
+                (call_indirect (type $t) (local.get 0))))
+            (core instance $dispatch (instantiate $dispatch-code (with "b" (instance $be))
+              (with "f" (instance {given}))))
+            (alias core export $dispatch "call" (core func $dispatched))
+            (func $call (param "index" u32) (canon lift (core func $dispatched)))
+            (export "{CALL_EXPORT}" (func $call))"""
+        )
+
+    def _lift(self, link: Link) -> Lift:
+        found = self._wiring.exports.get(link.interface or link.name)
+        if link.interface and isinstance(found, dict):
+            found = found.get(link.name)
+        if not isinstance(found, Lift):
+            raise CannotFlatten(f"it exports {link.name}, which is not a function of its own")
+        return found
+
+    def _export_group(self, name: str, key: _Key, members: list[tuple[int, Link, Lift]]) -> None:
+        needed, satisfied = self._plugin(key)
+        movers = Movers()
+        functions, given = [], []
+        for number, link, lift in members:
+            func = link.func
+            results = _results(func)
+            result = "i32" if len(results) > MAX_FLAT_RESULTS else results[0] if results else ""
+            needed += f'(import "f" "f{number}" (func $f{number} {_declared(_parameters(func), result)}))'
+            given.append(f'(export "f{number}" {self._reference(lift.core)})')
+            if lift.post_return is not None:
+                needed += f'(import "f" "p{number}" (func $p{number} {_declared([result] if result else [], "")}))'
+                given.append(f'(export "p{number}" {self._reference(lift.post_return)})')
+            functions.append(self._export(number, func, lift, result, movers))
+        self._out.append(
+            f"""(core module {name}-code
+              (import "b" "memory" (memory {MEMORY_PAGES} {MEMORY_PAGES}))
+              (import "b" "realloc" (func $take (param i32 i32 i32 i32) (result i32)))
+              (import "i" "shut" (global $shut (mut i32))) {needed}
+              {helpers(memory=key[0] is not None, realloc=key[1] is not None)}
+              {" ".join(movers.texts)} {" ".join(functions)})
+            (core instance {name} (instantiate {name}-code (with "b" (instance $be)) (with "i" (instance $bi))
+              {satisfied} (with "f" (instance {"".join(given)}))))"""
+        )
+
+    def _export(self, number: int, func: FuncT, lift: Lift, result: str, movers: Movers) -> str:
+        body = CheckedFunction()
+        arguments, frame = f"(i32.const {HOST_HALF_AT})", f"(i32.const {FRAME_AT})"
+        flat = flatten(func.args)
+        if len(flat) > MAX_FLAT_PARAMS:
+            spilled = body.local("i32")
+            total = size(func.args)
+            body.emit(f"(local.set {spilled} (call $room (i32.const {total}) (i32.const {alignment(func.args)})))")
+            body.emit(movers.push(func.args, arguments))
+            body.emit(f"(memory.copy $plugin 0 (local.get {spilled}) {arguments} (i32.const {total}))")
+            given = [f"(local.get {spilled})"]
+        else:
+            body.emit(movers.push(func.args, arguments))
+            given = body.load(func.args, arguments, 0)
+        call = f"(call $f{number} {' '.join(given)})"
+        returned = ""
+        if result:
+            value = body.local(result)
+            returned = f"(local.get {value})"
+            call = f"(local.set {value} {call})"
+        body.emit(call)
+        if func.result is not None and result:
+            if len(flatten(func.result)) > MAX_FLAT_RESULTS:
+                _pull_fixed(body, func.result, returned)
+            else:
+                body.store(func.result, frame, 0, [returned])
+            body.emit(movers.pull(func.result, frame))
+        if lift.post_return is not None:
+            body.emit(f"(global.set $shut (i32.const 1)) (call $p{number} {returned}) (global.set $shut (i32.const 0))")
+        return f'(func $e{number} (export "e{number}") {body.text()})'
+
+
+def _pull_fixed(body: CheckedFunction, ty: Any, address: str) -> None:
+    """Bring the fixed part of a value of the plugin's into the frame."""
+    body.emit(f"(call $within {address} (i64.const {size(ty)}) (i32.const {alignment(ty)}))")
+    body.emit(f"(memory.copy 0 $plugin (i32.const {FRAME_AT}) {address} (i32.const {size(ty)}))")

@@ -18,9 +18,11 @@ sys.path.append(str(Path(__file__).parent.parent / "data"))
 HOSTILE = Path(__file__).parent.parent / "hostile"
 
 
-@pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with Engine(cache_dir=tmp_path_factory.mktemp("cache") / "compiled") as engine:
+@pytest.fixture(scope="session", params=["bridges", "flat"])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """An engine of each way to reach a plugin: what cannot be flattened has bridges in both."""
+    cache = tmp_path_factory.mktemp("cache") / "compiled"
+    with Engine(cache_dir=cache, flatten=request.param == "flat") as engine:
         yield engine
 
 

@@ -8,6 +8,7 @@ from dataflare.engine.abi.types import ComponentType
 from dataflare.engine.bridges.compose import CALL_EXPORT
 from dataflare.engine.call_codecs import CallCodecs, ExportCodec, ImportCodec
 from dataflare.engine.compile_profile import CompileProfile
+from dataflare.engine.flat.compose import FLAT_EXPORT
 from dataflare.errors import UsageError
 
 __all__ = ["CompiledComponent"]
@@ -21,6 +22,7 @@ class CompiledComponent:
         digest: `sha256:` and the hexadecimal digest of the plugin's own bytes.
         shape: What it imports and exports.
         from_cache: Whether it was not compiled anew.
+        flattened: Whether it was written out again around the host's code; else it has bridges.
     """
 
     def __init__(
@@ -42,7 +44,9 @@ class CompiledComponent:
         self.from_cache = from_cache
         self.imports = codecs.imports
         self._codecs = codecs
-        index = compiled.get_export_index(CALL_EXPORT)
+        flat = compiled.get_export_index(FLAT_EXPORT)
+        self.flattened = flat is not None
+        index = flat or compiled.get_export_index(CALL_EXPORT)
         if index is None:
             raise AssertionError("the bridge has no call")
         self._index: wc.ExportIndex | None = index

@@ -9,6 +9,7 @@ from wasmtime import _bindings as raw
 from dataflare.budgets import OverHostBytes, OverTime
 from dataflare.engine.abi.bridge_memory import BrokenAddress, OverBudget
 from dataflare.engine.abi.handles import TooManyHandles
+from dataflare.engine.flat.movers import FAULTS
 from dataflare.engine.native.callbacks import Call
 from dataflare.engine.native.capi import error_message, error_trace
 from dataflare.engine.native.memories import MemoryBudget
@@ -106,16 +107,14 @@ class Endings:
                 return ProtocolFault(str(cause), plugin=self._plugin, export=self.export, log_lines=self._log_lines())
         raise TypeError(f"{cause!r} does not end a call")
 
-    def of_native(
-        self, native: Call, memory_budget: MemoryBudget, *, interrupted: bool, overflow: bool
-    ) -> DataflareError:
+    def of_native(self, native: Call, memory_budget: MemoryBudget, *, interrupted: bool, fault: int) -> DataflareError:
         """The error for what ended wasm itself, such as a trap. Takes the outcome out of `native`.
 
         Args:
             native: What native code keeps of the call.
             memory_budget: The instance's memories.
             interrupted: The host ended the call.
-            overflow: What was to be written did not fit into a bridge's memory.
+            fault: 1 when what was to be written did not fit into the host's memory; one of `FAULTS`; 0 for none.
         """
         message = ""
         backtrace: tuple[str, ...] = ()
@@ -133,6 +132,15 @@ class Endings:
                 f" memory_bytes = {limits.memory_bytes}",
                 hint="run fewer plugins at a time, or raise the process's limits (ulimit -v, cgroup)",
             )
+        if fault in FAULTS:
+            return ProtocolFault(
+                f"broke the canonical ABI: {FAULTS[fault]}",
+                plugin=plugin,
+                export=self.export,
+                backtrace=backtrace,
+                log_lines=log_lines,
+                hint="the plugin's bindings or its toolchain are at fault",
+            )
         return classify(
             message,
             plugin=plugin,
@@ -143,5 +151,5 @@ class Endings:
             fuel=limits.fuel,
             memory_bytes=limits.memory_bytes,
             memory_refused=memory_budget.refused,
-            overflow=overflow,
+            overflow=fault == 1,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -21,6 +22,8 @@ from dataflare.engine.cache import Cache, Entry, default_folder
 from dataflare.engine.call_codecs import CallCodecs
 from dataflare.engine.compile_profile import CompileProfile
 from dataflare.engine.component import Component
+from dataflare.engine.flat.compose import FLAT_VERSION, flatten_component
+from dataflare.engine.flat.wiring import CannotFlatten
 from dataflare.engine.instance import remaining_s
 from dataflare.engine.native.interruptible import interruptible
 from dataflare.engine.reading.features import refusal
@@ -38,14 +41,16 @@ class Engine:
 
     Args:
         cache_dir: Where compiled components are kept; `None` for the user's cache folder.
+        flatten: Whether components are flattened where they can be; the others get bridges, as all do without it.
 
     Raises:
         ConfigError: Others could write into the folder.
     """
 
-    def __init__(self, *, cache_dir: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, *, cache_dir: str | os.PathLike[str] | None = None, flatten: bool = False) -> None:
         self._cache = Cache(default_folder() if cache_dir is None else cache_dir)
         self._profiles: dict[tuple[bool, bool], CompileProfile] = {}
+        self._flatten = flatten
         self._lock = threading.Lock()
         self._compiling: dict[str, threading.Lock] = {}
         self._shapes: dict[str, ComponentType] = {}
@@ -88,7 +93,7 @@ class Engine:
         if known is None:
             self._profile(False, True)
             profiles = list(self._profiles.values())
-            found = (self._cache.find_shape(_key(digest, profile)) for profile in profiles)
+            found = (self._cache.find_shape(_key(digest, profile, flat=self._flatten)) for profile in profiles)
             known = next((shape for shape in found if shape is not None), None) or self._reflect(binary, name)
             with self._lock:
                 if len(self._shapes) >= _KEPT_SHAPES:
@@ -127,7 +132,7 @@ class Engine:
         check_header(binary, source)
         profile = self._profile(fuel, timed)
         plugin = hashlib.sha256(binary).hexdigest()
-        key = _key(plugin, profile)
+        key = _key(plugin, profile, flat=self._flatten)
         with self._lock:
             lock = self._compiling.setdefault(key, threading.Lock())
         with lock, ExitStack() as opened:
@@ -184,14 +189,33 @@ class Engine:
             return None
 
     def _compile(self, profile: CompileProfile, binary: bytes, shape: ComponentType, name: str) -> wc.Component:
-        joined = compose(binary, shape, component=name)
+        if self._flatten:
+            # What cannot be flattened, and what wasmtime does not take so, gets bridges.
+            with contextlib.suppress(CannotFlatten, wasmtime.WasmtimeError):
+                return self._compile_joined(profile, flatten_component(binary, shape))
         try:
-            compiled = interruptible(lambda: wc.Component(profile.compiler, joined))
-            if profile.compiler is not profile.engine:
-                compiled = wc.Component.deserialize(profile.engine, compiled.serialize())
-            return compiled
+            return self._compile_joined(profile, compose(binary, shape, component=name))
         except wasmtime.WasmtimeError as error:
             raise refusal(error, name, "cannot be compiled") from error
+
+    def _compile_joined(self, profile: CompileProfile, joined: bytes) -> wc.Component:
+        compiled = interruptible(lambda: wc.Component(profile.compiler, joined))
+        if profile.compiler is not profile.engine:
+            compiled = wc.Component.deserialize(profile.engine, compiled.serialize())
+        return compiled
+
+    def why_bridges(self, binary: bytes, *, name: str) -> str:
+        """Tell why a component cannot be flattened; empty where it can be.
+
+        Raises:
+            NotAComponent: The bytes are no valid component.
+            UnsupportedComponent: It has an import or export that the engine cannot carry.
+        """
+        try:
+            flatten_component(binary, self._reflect(binary, name))
+        except CannotFlatten as error:
+            return str(error)
+        return ""
 
     def _profile(self, fuel: bool, timed: bool) -> CompileProfile:
         with self._lock:
@@ -214,6 +238,7 @@ _engines: Final[weakref.WeakSet[Engine]] = weakref.WeakSet()
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def _key(digest: str, profile: CompileProfile) -> str:
+def _key(digest: str, profile: CompileProfile, *, flat: bool) -> str:
     """What a compiled component is kept under."""
-    return hashlib.sha256(f"{digest} {profile.identity} bridge={BRIDGE_VERSION}".encode()).hexdigest()
+    way = f"bridge={BRIDGE_VERSION}" + (f" flat={FLAT_VERSION}" if flat else "")
+    return hashlib.sha256(f"{digest} {profile.identity} {way}".encode()).hexdigest()

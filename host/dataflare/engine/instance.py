@@ -382,8 +382,15 @@ class Instance:
             self._native,
             self._memory_budget,
             interrupted=self._interrupted,
-            overflow=any(_U32.unpack_from(memory.view, OVERFLOW_AT)[0] for memory in self._memories),
+            fault=self._fault(),
         )
+
+    def _fault(self) -> int:
+        """What the host's own code in wasm has found wrong, as it wrote it into one of its memories."""
+        if not self._memories and not len(self._memory_budget):
+            return 0
+        memories = {id(memory): memory for memory in (self._imports_memory, *self._memories)}
+        return max(int(_U32.unpack_from(memory.view, OVERFLOW_AT)[0]) for memory in memories.values())
 
     def _end(self, cause: BaseException, over_budget: Callable[[], LimitExceeded]) -> DataflareError:
         """The error for one of `ENDINGS`; the instance is lost."""

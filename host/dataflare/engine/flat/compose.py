@@ -28,17 +28,20 @@ from dataflare.engine.abi.types import (
 )
 from dataflare.engine.bridges.allocator import heap_after, memory_text
 from dataflare.engine.bridges.call_table import Link, export_links, import_links
-from dataflare.engine.bridges.compose import CALL_EXPORT, HOST_IMPORT
+from dataflare.engine.bridges.compose import HOST_IMPORT
 from dataflare.engine.bridges.poll import PollImports
 from dataflare.engine.bridges.wasi import WasiImports
 from dataflare.engine.bridges.wat import quote
 from dataflare.engine.flat.movers import LEAVE, CheckedFunction, Movers, fault, helpers
 from dataflare.engine.flat.wiring import CannotFlatten, CoreExport, Drop, Lift, Lower, Wiring, read_wiring
 
-__all__ = ["FLAT_VERSION", "flatten_component"]
+__all__ = ["FLAT_EXPORT", "FLAT_VERSION", "flatten_component"]
 
 FLAT_VERSION: Final = 1
 """To be raised with every change of what is generated, since compiled components are kept."""
+
+FLAT_EXPORT: Final = "flat-call"
+"""The export of a flattened component, by which it is told from one with bridges."""
 
 _Key: TypeAlias = tuple[CoreExport | None, CoreExport | None]
 """The plugin's memory and its allocator, by which functions are put together into modules."""
@@ -53,7 +56,7 @@ def flatten_component(plugin: bytes, shape: ComponentType) -> bytes:
         shape: What it imports and exports, with WASI's interfaces in full.
 
     Returns:
-        A component that imports `HOST_IMPORT` and WASI, and exports `CALL_EXPORT`.
+        A component that imports `HOST_IMPORT` and WASI, and exports `FLAT_EXPORT`.
 
     Raises:
         CannotFlatten: It has something that only bridges carry.
@@ -274,8 +277,8 @@ class _Writer:
     def _exports(self) -> None:
         links = export_links(self._shape)
         lifts = [self._lift(link) for link in links]
-        self._base("e", heap_after(link.func.result for link in links if link.func.result is not None))
         heap_at = heap_after(link.func.result for link in links if link.func.result is not None)
+        self._base("e", heap_at)
         keys = dict.fromkeys((lift.memory, lift.realloc) for lift in lifts)
         for place, key in enumerate(keys):
             self._export_group(
@@ -299,7 +302,7 @@ class _Writer:
               (with "f" (instance {given}))))
             (alias core export $dispatch "call" (core func $dispatched))
             (func $call (param "index" u32) (canon lift (core func $dispatched)))
-            (export "{CALL_EXPORT}" (func $call))"""
+            (export "{FLAT_EXPORT}" (func $call))"""
         )
 
     def _lift(self, link: Link) -> Lift:

@@ -55,7 +55,14 @@ def bench_records(contest: Contest, host: Host, guest: Callable[[str], bytes], e
         )
     contest.rate("100 k JSON records, one call each", "ours", amount=RECORDS, unit="records/s")
     contest.speedup("100 k JSON records, over Extism", "ours", over="extism", at_least=1.2, limited_by=LIMITED_BY)
-    contest.rate("100 k JSON records as one batch", "ours, a batch", amount=RECORDS, unit="records/s")
+    contest.rate(
+        "100 k JSON records as one batch",
+        "ours, a batch",
+        amount=RECORDS,
+        unit="records/s",
+        at_least=250_000.0,
+        limited_by=f"JSON: {LIMITED_BY}, and the host's on both sides of it; see the records mapped by columns",
+    )
 
 
 def bench_records_by_columns(contest: Contest, host: Host) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -58,7 +59,7 @@ _SEED_LIMIT = 2**64
 _MAX_U32 = 2**32 - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, init=False)
 class DirectoryGrant:
     """One directory that a plugin may use through `files`.
 
@@ -73,16 +74,17 @@ class DirectoryGrant:
     path: Path
     writable: bool = False
 
-    def __post_init__(self) -> None:
+    def __init__(self, *, path: str | os.PathLike[str], writable: bool = False) -> None:
         try:
-            if not str(self.path):
+            if not str(path):
                 raise ValueError("the path is empty")
-            resolved = Path(self.path).resolve()
+            resolved = Path(path).resolve()
         except (OSError, RuntimeError, TypeError, ValueError) as error:
-            raise ConfigError(f"{self.path!r} is no usable path: {error}", where="grants.files") from error
-        if not isinstance(self.writable, bool):
-            raise ConfigError(f"{self.writable!r} is neither true nor false", where="grants.files.writable")
+            raise ConfigError(f"{path!r} is no usable path: {error}", where="grants.files") from error
+        if not isinstance(writable, bool):
+            raise ConfigError(f"{writable!r} is neither true nor false", where="grants.files.writable")
         object.__setattr__(self, "path", resolved)
+        object.__setattr__(self, "writable", writable)
 
 
 def normal_host(text: str) -> str:

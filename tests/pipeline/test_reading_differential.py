@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import re
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dataflare.errors import DataflareError
 from reading_kit import read
 
 duckdb = pytest.importorskip("duckdb")
@@ -180,21 +182,72 @@ def test_values_of_json_are_what_the_file_says(tmp_path_factory, rows, array):
                 assert math.isclose(value, other[name], rel_tol=1e-15)
 
 
-@pytest.mark.parametrize(
-    ("text", "ours", "theirs"),
-    [
-        ("007", "007", 7),
-        ("+1", "+1", 1),
-        ("0.1000000000000000055", Decimal("0.1000000000000000055"), 0.1),
-        ("9007199254740993.5", Decimal("9007199254740993.5"), 9007199254740994.0),
-    ],
-)
-def test_intended_differences_to_duckdb(tmp_path, text, ours, theirs):
-    path = tmp_path / "in.csv"
-    path.write_text(f"k,a\n1,{text}\n")
-    assert read("csv", path)["a"].to_pylist() == [ours]
-    found = duckdb.sql(f"select a from read_csv('{path}', types={{'a': 'DOUBLE'}})").fetchall()[0][0]
-    assert found == pytest.approx(theirs)
+PAGE = Path(__file__).parents[2] / "docs/reference/inference.md"
+TABLE = PAGE.read_text(encoding="utf-8").partition("## Where others differ")[2].partition("## Files")[0]
+DIFFERENCES = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in TABLE.splitlines()
+    if line.startswith(("| CSV", "| JSON"))
+]
+
+
+def file_of(kind: str, text: str, note: str) -> str:
+    """A file with the value of a row of the table in its column `a`."""
+    if kind == "CSV":
+        return f"k,a\n1,{text}\n"
+    if note == "and then":
+        return f'{{"a":{text}}}\n{{"a":"x"}}\n'
+    return f'{{"a":{text},"a":{text}}}\n' if "twice" in note else f'{{"a":{text}}}\n'
+
+
+def word_for(value, text: str) -> str:
+    """What became of a text, in the words of the table."""
+    match value:
+        case None:
+            return "null"
+        case "":
+            return "empty text"
+        case str():
+            return "text"
+        case datetime.datetime():
+            assert value.astimezone(datetime.UTC).isoformat() == "2024-03-10T06:30:00+00:00"
+            return "moment in UTC"
+        case datetime.date():
+            return "date"
+        case Decimal():
+            return "decimal" if value == Decimal(text) else "rounded"
+        case float() if math.isinf(value):
+            return "infinite"
+        case 0:
+            return "-0.0" if math.copysign(1, value) < 0 else "0"
+        case float() if Decimal(value) != Decimal(text):
+            return "rounded"
+    return "whole number" if isinstance(value, int) and value >= 2**63 else "number"
+
+
+def outcome(text: str, read_value) -> str:
+    try:
+        return word_for(read_value(), text)
+    except (DataflareError, duckdb.Error, polars.exceptions.PolarsError):
+        return "error"
+
+
+@pytest.mark.parametrize("row", DIFFERENCES, ids=[row[0] for row in DIFFERENCES])
+def test_each_row_of_the_table_of_differences_is_true(tmp_path, row):
+    kind, text, note = re.fullmatch(r"(CSV|JSON) `(.*?)`,? ?(and then|with.*)?.*", row[0]).groups("")
+    path = tmp_path / "in"
+    path.write_text(file_of(kind, text, note))
+    csv = kind == "CSV"
+    ours = outcome(text, lambda: read("csv" if csv else "jsonl", path)["a"][0].as_py())
+    reader = f"read_csv('{path}', header=true, delim=',')" if csv else f"read_json('{path}')"
+    theirs = outcome(text, lambda: duckdb.sql(f"select a from {reader}").fetchall()[0][0])
+    others = outcome(text, lambda: (polars.read_csv if csv else polars.read_ndjson)(path)["a"][0])
+    assert [ours, theirs, others] == row[1:]
+
+
+def test_the_table_of_differences_has_rows_of_both_formats():
+    assert {row[0].split()[0] for row in DIFFERENCES} == {"CSV", "JSON"}
+    assert all(len(set(row[1:])) > 1 for row in DIFFERENCES)
 
 
 def test_empty_lines_of_one_column_are_kept_by_all(tmp_path):

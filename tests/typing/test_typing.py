@@ -15,6 +15,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 HOST = Path(dataflare.__file__).parents[1]
 PAGES = ["README.md", "docs/how-to/embed.md"]
+_USES = re.compile(r"\[(?:attr-defined|call-arg)\]$")
 _BLOCK = re.compile(r"^```python run.*?\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _SETTINGS = "[mypy]\nstrict = True\n[mypy-pyarrow.*]\nignore_missing_imports = True\n"
 
@@ -53,6 +54,16 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.mark.parametrize("program", ["snippets", "readme_page", "embed_page", "embed"])
 def test_a_program_passes_strictly(found, program):
     assert [line for line in found if f"{program}.py:" in line] == []
+
+
+def test_every_page_uses_the_package_as_its_types_say(tmp_path):
+    files = []
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        if blocks := _BLOCK.findall(page.read_text()):
+            files.append(tmp_path / f"{page.stem.replace('-', '_')}_page.py")
+            files[-1].write_text("\n".join(blocks))
+    assert len(files) > 3
+    assert [line for line in checked(tmp_path, *files) if _USES.search(line)] == []
 
 
 def test_mistakes_are_found_each_in_its_line(found):

@@ -103,8 +103,8 @@ def read_csv(
     return _CsvFile(source, opener, options).batches(found, sample_only)
 
 
-_Seen: TypeAlias = tuple[pa.RecordBatch, dict[str, pa.Array]]
-"""Some rows as texts, and those columns of it that were read as integers already."""
+_Seen: TypeAlias = tuple[pa.RecordBatch, dict[str, pa.Array] | None]
+"""Some rows as texts, and columns that were read already; `None` for rows that no type was inferred from."""
 
 
 class _CsvFile:
@@ -133,7 +133,7 @@ class _CsvFile:
                 with self._opener(self._source.path) as again:
                     texts = self._texts(self._open_rows(again))
                     yield found
-                    yield from () if sample_only else self._convert(((batch, {}) for batch in texts), found)
+                    yield from () if sample_only else self._convert(_chain([], texts), found)
                 return
             found, waiting = self._find_out(texts, wanted)
         else:
@@ -295,15 +295,16 @@ class _CsvFile:
         for batch, read in seen:
             arrays = [
                 values
-                if (values := read.get(column.name)) is not None and values.type.equals(column.type)
-                else self._values(batch.column(column.name), column, rows)
+                if read and (values := read.get(column.name)) is not None and values.type.equals(column.type)
+                else self._values(batch.column(column.name), column, rows, exact=read is None)
                 for column in found.columns
             ]
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
             rows += batch.num_rows
 
-    def _values(self, texts: pa.Array, column: FoundColumn, rows_before: int) -> pa.Array:
-        read = read_exactly if column.inferred else convert
+    def _values(self, texts: pa.Array, column: FoundColumn, rows_before: int, *, exact: bool) -> pa.Array:
+        # What a type was inferred from fits it, and need not be looked at again.
+        read = read_exactly if column.inferred and exact else convert
         try:
             return read(texts, column.type)
         except pa.ArrowNotImplementedError as error:
@@ -392,7 +393,7 @@ def _chain(waiting: list[_Seen], texts: Iterator[pa.RecordBatch]) -> Iterator[_S
     while waiting:
         yield waiting.pop(0)
     for batch in texts:
-        yield batch, {}
+        yield batch, None
 
 
 def _is_binary(kind: pa.DataType) -> bool:

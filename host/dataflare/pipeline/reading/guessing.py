@@ -164,10 +164,9 @@ class ColumnGuess:
             return True
         if self._kind == "date":
             return _converts(texts, pa.date32())
-        longest = pc.max(
-            pc.utf8_length(pc.extract_regex(texts, r"(?:\.(?P<d>[0-9]+))?(?:Z|\+00:?00)?$").field(0))
-        ).as_py()
-        self._digits_after = max(self._digits_after, longest or 0)
+        if _any(pc.match_substring(texts, ".")):
+            fractions = pc.extract_regex(texts, r"(?:\.(?P<d>[0-9]+))?(?:Z|\+00:?00)?$").field(0)
+            self._digits_after = max(self._digits_after, pc.max(pc.utf8_length(fractions)).as_py() or 0)
         return _converts(texts, self.type())
 
     def _look_at_numbers(self, texts: pa.Array) -> None:

@@ -77,6 +77,11 @@ def _matches(texts: pa.Array, pattern: str) -> pa.Array:
     return pc.match_substring_regex(texts, pattern)
 
 
+def _all_match(texts: pa.Array, pattern: str) -> bool:
+    """Whether all texts match; of most that do not, the first few show it."""
+    return _all(_matches(texts[:64], pattern)) and _all(_matches(texts, pattern))
+
+
 @dataclass(slots=True)
 class ColumnGuess:
     """Finds out a column's type from its texts, part by part: `add` each part, then ask for `type`."""
@@ -115,7 +120,7 @@ class ColumnGuess:
             self._digits_before = max(self._digits_before, pc.max(pc.binary_length(texts)).as_py())
             return integers
         texts = texts.drop_null()
-        if self._kind == "text" or not _all(_matches(texts, _PATTERNS[self._kind])) or not self._convertible(texts):
+        if self._kind == "text" or not _all_match(texts, _PATTERNS[self._kind]) or not self._convertible(texts):
             self._note = self._note or _why_text(texts)
             self._kind = "text"
         return None
@@ -196,9 +201,9 @@ class ColumnGuess:
 
 
 def _why_text(texts: pa.Array) -> str:
-    if _all(_matches(texts, _LOOKS_NUMERIC)):
+    if _all_match(texts, _LOOKS_NUMERIC):
         return "leading zeros, plus signs or other forms that a number does not keep"
-    if _all(_matches(texts, _MOMENT)):
+    if _all_match(texts, _MOMENT):
         return "times with a zone of their own, or of several forms"
     return ""
 

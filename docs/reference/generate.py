@@ -26,6 +26,7 @@ from dataflare.data.expressions.registry import Function, Option
 from dataflare.data.expressions.relations import AGGREGATES
 from dataflare.data.expressions.table import TOPICS
 from dataflare.documents.models import StrictModel
+from dataflare.interfaces import INTERFACES
 from dataflare.pipeline.specification import json_schema
 from dataflare.runtime.plugin import Plugin
 from dataflare.security.access import ACTIONS, DEFAULT_ROLES, AccessDocument
@@ -76,6 +77,7 @@ def updated(page: Path) -> str:
         "errors": error_table,
         "error-tree": lambda: f"```text\n{_fenced(errors.__doc__)}\n```\n",
         "limits": lambda: arguments(limits.Limits),
+        "interfaces": interfaces,
         "grants": lambda: arguments(grants.Grants),
         "directory-grant": lambda: arguments(grants.DirectoryGrant),
         "http-grant": lambda: arguments(grants.HttpGrant),
@@ -92,6 +94,19 @@ def updated(page: Path) -> str:
     }
     text = page.read_text(encoding="utf-8")
     return _PART.sub(lambda part: f"{part[1]}\n{parts[part[2]]()}\n{part[3]}", text)
+
+
+def interfaces() -> str:
+    """The interfaces of the host, and how each is granted."""
+    out = ["| interface | granted by | single capabilities | in a pipeline |", "| --- | --- | --- | --- |"]
+    ways = {"free": "free to every plugin", "switch": "a switch", "own": "a switch", "named": "naming what of it"}
+    for each in INTERFACES.values():
+        single = "" if each.capability == "interface" else f"`{each.capability}:NAME`"
+        if each.actions:
+            single += f" with {' or '.join(f'`#{action}`' for action in each.actions)}"
+        example = "" if each.grant == "free" else f"`{each.name}: {each.example}`"
+        out.append(f"| `{each.full_name}` | {ways[each.grant]} | {single} | {example} |")
+    return "\n".join(out) + "\n"
 
 
 # Expressions

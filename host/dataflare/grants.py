@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from dataflare.errors import ConfigError
+from dataflare.interfaces import FLAGS
 
 __all__ = [
     "RESERVED_HEADERS",
@@ -24,6 +25,7 @@ __all__ = [
     "is_reserved_header",
     "normal_host",
     "plain_header",
+    "switched",
 ]
 
 _HARMLESS_METHOD_HEADERS: Final = frozenset({"access-control-request-method"})
@@ -55,6 +57,8 @@ _HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(
 _NUMBER_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _OVERRIDE = re.compile("method|verb|override")
 _PORTS = {"http": 80, "https": 443}
+_OWN_FIELDS = ("state", "metrics", "clock", "random", "tasks")
+_OTHERS = frozenset(FLAGS) - frozenset(_OWN_FIELDS)
 _SEED_LIMIT = 2**64
 _MAX_U32 = 2**32 - 1
 
@@ -282,6 +286,7 @@ class Grants:
         plugins: Names of plugins of the pipeline that it may call.
         shared: Names of shared batches, and whether it may only `"read"` one, or `"write"` it, which includes reading.
         tasks: Progress and cancellation.
+        others: Short names of further interfaces of the host that are granted as a whole.
 
     Raises:
         ConfigError: A name or a value is out of its form or range.
@@ -298,6 +303,7 @@ class Grants:
     plugins: frozenset[str] = frozenset()
     shared: Mapping[str, Literal["read", "write"]] = field(default_factory=dict)
     tasks: bool = False
+    others: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not isinstance(self.files, Mapping):
@@ -311,7 +317,7 @@ class Grants:
                 )
             if not isinstance(grant, DirectoryGrant):
                 raise ConfigError(f"{grant!r} is no DirectoryGrant", where=f"grants.files.{name}")
-        for flag in _FLAGS:
+        for flag in _OWN_FIELDS:
             if not isinstance(getattr(self, flag), bool):
                 raise ConfigError(f"{getattr(self, flag)!r} is neither true nor false", where=f"grants.{flag}")
         if self.random_seed is not None:
@@ -325,6 +331,10 @@ class Grants:
                 )
         self._check_http()
         self._check_shared()
+        form = f"one of {', '.join(sorted(_OTHERS)) or 'those, since this host has none'}"
+        object.__setattr__(self, "others", _texts(self.others, None, "grants.others", form))
+        for name in sorted(self.others - _OTHERS):
+            raise ConfigError(f"{name!r} is not {form}", where="grants.others")
         for name in ("secrets", "plugins"):
             form = "a name of the form [a-z][a-z0-9_-]{0,63}"
             object.__setattr__(self, name, _texts(getattr(self, name), _NAME, f"grants.{name}", form))
@@ -358,11 +368,17 @@ class Grants:
     @property
     def capabilities(self) -> frozenset[str]:
         """The short names of the granted interfaces of `dataflare:host`, such as `files`."""
-        return frozenset(name for name in (*_FLAGS, *_COLLECTIONS) if getattr(self, name))
+        return self.others | {name for name in (*_OWN_FIELDS, *_COLLECTIONS) if getattr(self, name)}
 
 
-_FLAGS = ("state", "metrics", "clock", "random", "tasks")
 _COLLECTIONS = ("files", "http", "secrets", "plugins", "shared")
+
+
+def switched(names: Iterable[str]) -> dict[str, Any]:
+    """Make the arguments of `Grants` for interfaces that are granted as a whole, by short name."""
+    wanted = frozenset(names)
+    own = {name: True for name in _OWN_FIELDS if name in wanted}
+    return {**own, "others": wanted - own.keys()}
 
 
 def _texts(values: Any, form: re.Pattern[str] | None, where: str, what: str) -> frozenset[str]:

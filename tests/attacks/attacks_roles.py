@@ -149,7 +149,7 @@ def state_of_a_pipeline_of_the_same_name(arena: Arena) -> None:
 
 MUTATIONS = [
     Mutation(
-        "dataflare.cli.guards:admit_command",
+        "dataflare.security.commands:admit_command",
         answers(None),
         (
             *("command_given_without_a_role", "roles_of_the_environment_not_mentioned"),

@@ -264,8 +264,8 @@ def schema_of_a_configuration_that_never_ends(arena: Arena) -> None:
     assert time.thread_time() - begun < 1.5
 
 
-def _substituted_first(data: bytes, *, name: str, variables: Any = None) -> Any:
-    text = data.decode()
+def _substituted_first(data: bytes | str, *, name: str, variables: Any = None) -> Any:
+    text = data if isinstance(data, str) else data.decode()
     for variable, value in variables.values.items():
         text = text.replace(f"${{{variable}}}", value)
     return parse_document(text.encode(), name=name)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import wasmtime
 
-from dataflare.capabilities.names import interface_name
 from dataflare.engine.abi.types import (
     MAX_FLAT_PARAMS,
     MAX_FLAT_RESULTS,
@@ -26,6 +25,7 @@ from dataflare.engine.abi.types import (
 )
 from dataflare.engine.bridges.type_names import TypeNames, nominal_types
 from dataflare.engine.bridges.wat import quote
+from dataflare.interfaces import interface_name
 from runtime_fakes import ShapeMaker
 
 LIFECYCLE = "dataflare:plugin/lifecycle@1.0.0"

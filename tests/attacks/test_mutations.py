@@ -147,7 +147,7 @@ MUTATIONS = [
         answers(None),
         ("recursion_without_end", "too_many_rows"),
     ),
-    Mutation("dataflare.runtime.capabilities:_STATE_LIMITS", frozenset(), ("state_that_fills_the_disk",)),
+    Mutation("dataflare.capabilities.state:_PASSED_LIMITS", frozenset(), ("state_that_fills_the_disk",)),
     Mutation(
         "dataflare.capabilities.directory_files:_Walk.go",
         _follow_links,

@@ -21,9 +21,9 @@ from dataflare.capabilities import (
     state,
     tasks,
 )
-from dataflare.capabilities.names import OFFERED, interface_name
 from dataflare.data import batches
 from dataflare.data.expressions import interface as expressions
+from dataflare.interfaces import OFFERED, interface_name
 
 WIT = Path(__file__).parents[2] / "wit"
 IMPORTS = {

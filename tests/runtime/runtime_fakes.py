@@ -11,11 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from dataflare.capabilities.names import interface_name
 from dataflare.data.batches import Batch
 from dataflare.data.schemas import to_wit
 from dataflare.engine.abi import types as t
 from dataflare.errors import ConfigError, GuestPanic, NotAComponent
+from dataflare.interfaces import interface_name
 from dataflare.limits import Limits
 from dataflare.values import Err, Ok, Variant
 from dataflare.wit import model as wit

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from dataflare.capabilities.metrics import MemoryMetrics
-from dataflare.capabilities.names import interface_name
 from dataflare.engine.abi import types as t
 from dataflare.errors import ConfigError, DataflareError, NotAComponent, PermissionDenied, UsageError, WorldMismatch
 from dataflare.grants import DirectoryGrant, Grants
+from dataflare.interfaces import interface_name
 from dataflare.limits import Limits
 from dataflare.runtime.destination import Destination
 from dataflare.runtime.host import Host

@@ -12,7 +12,6 @@ from dataflare.capabilities.http import Request
 from dataflare.capabilities.http_transport import Canned, MemoryTransport
 from dataflare.capabilities.logging import MemoryLogSink
 from dataflare.capabilities.metrics import MemoryMetrics
-from dataflare.capabilities.names import FREE, NEEDS_GRANT, OFFERED, interface_name
 from dataflare.capabilities.plugins import MemoryPlugins
 from dataflare.capabilities.secrets import MemorySecrets
 from dataflare.capabilities.shared import MemorySharedStore
@@ -21,6 +20,7 @@ from dataflare.capabilities.tasks import CancellationToken, MemoryProgress
 from dataflare.data.batches import Batch
 from dataflare.errors import ConfigError, PermissionDenied
 from dataflare.grants import DirectoryGrant, Grants, HttpGrant
+from dataflare.interfaces import FREE, NEEDS_GRANT, OFFERED, interface_name
 from dataflare.runtime.capabilities import Capabilities, PipelineServices, Services
 from dataflare.runtime.host import Host
 from dataflare.runtime.type_conformance import standard_signatures

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflare.capabilities.names import FREE, OFFERED, interface_name
 from dataflare.engine.abi import types as t
 from dataflare.errors import PermissionDenied, WorldMismatch
 from dataflare.grants import DirectoryGrant, Grants, HttpGrant
+from dataflare.interfaces import FREE, OFFERED, interface_name
 from dataflare.runtime import worlds
 from dataflare.runtime.type_conformance import standard_signatures
 from dataflare.runtime.worlds import (

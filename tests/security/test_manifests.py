@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflare.capabilities import names
 from dataflare.errors import ComponentError, NotAComponent
-from dataflare.security import capability
+from dataflare.interfaces import NEEDS_GRANT
 from dataflare.security.capability import Capability
 from dataflare.security.fields import LimitValues
 from dataflare.security.manifest import (
@@ -58,7 +57,7 @@ manifests = st.builds(
     publisher=st.none() | st.text(st.characters(codec="utf-8"), min_size=1, max_size=30),
     asks=st.builds(
         Asks,
-        interfaces=st.frozensets(st.sampled_from(sorted(capability.GRANTABLE))),
+        interfaces=st.frozensets(st.sampled_from(sorted(NEEDS_GRANT))),
         directories=st.dictionaries(names_, access, max_size=3),
         http=st.dictionaries(
             st.sampled_from(["https://a.example", "http://10.0.0.7:8080"]),
@@ -75,10 +74,6 @@ manifests = st.builds(
         ),
     ),
 )
-
-
-def test_interfaces_are_those_of_the_capabilities():
-    assert (capability.GRANTABLE, capability.FREE) == (names.NEEDS_GRANT, names.FREE)
 
 
 def test_component_without_a_manifest_has_none(component):

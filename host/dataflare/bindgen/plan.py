@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from dataflare.bindgen.names import Scope, camel, distinct, require_plain, snake
-from dataflare.capabilities.names import short_name
 from dataflare.errors import ConfigError
+from dataflare.interfaces import short_name
 from dataflare.wit import model as wit
 from dataflare.wit.catalog import Catalog, UnfoldedWorld
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from dataflare.errors import UsageError
 from dataflare.locks import Lock
 
-__all__ = ["Clock", "Instant", "ManualClock", "MonotonicReading", "SystemClock", "imports"]
+__all__ = ["Clock", "Instant", "ManualClock", "MonotonicReading", "SystemClock", "imports", "provide"]
 
 _NANOSECONDS = 10**9
 
@@ -106,3 +106,13 @@ def imports(clock: Clock) -> dict[str, Callable[..., Any]]:
         return MonotonicReading(clock.monotonic_ns())
 
     return {"now": now, "monotonic-now": monotonic_now}
+
+
+class _Context(Protocol):
+    @property
+    def clock(self) -> Clock: ...
+
+
+def provide(context: _Context) -> dict[str, Callable[..., Any]]:
+    """Make the functions that one plugin gets, by their names in the WIT."""
+    return imports(context.clock)

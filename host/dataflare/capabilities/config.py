@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from dataflare.errors import ConfigError
 
-__all__ = ["Config", "PluginConfig", "imports"]
+__all__ = ["Config", "PluginConfig", "imports", "provide"]
 
 _MAX_BYTES = 16 * 2**20
 _MAX_DEPTH = 128
@@ -85,3 +85,13 @@ def _check(value: Any, where: str, depth: int) -> None:
         raise ConfigError(
             f"a {type(value).__name__} is nothing that JSON has", where=where, hint="write dates and the like as text"
         )
+
+
+class _Context(Protocol):
+    @property
+    def settings(self) -> Config: ...
+
+
+def provide(context: _Context) -> dict[str, Callable[..., Any]]:
+    """Make the functions that one plugin gets, by their names in the WIT."""
+    return imports(context.settings)

@@ -12,8 +12,8 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Literal
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,14 +29,15 @@ from dataflare.capabilities.files import (
     FileLimits,
     Reader,
     Writer,
+    imports,
     parse_path,
 )
 from dataflare.data.shapes import WordBuffer
 from dataflare.errors import ConfigError
-from dataflare.grants import DirectoryGrant
+from dataflare.grants import DirectoryGrant, Grants
 from dataflare.locks import Lock
 
-__all__ = ["DirectoryFiles"]
+__all__ = ["DirectoryFiles", "provide"]
 
 _PART_BYTES = 4 * 2**20
 """What is read or written between two looks at the clock."""
@@ -482,3 +483,22 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+class _Context(Protocol):
+    @property
+    def grants(self) -> Grants: ...
+    @property
+    def write_refusal(self) -> Callable[[int, str], str]: ...
+    @property
+    def resources(self) -> ExitStack: ...
+
+
+def provide(context: _Context) -> dict[str, Callable[..., Any]]:
+    """Make the functions that one plugin gets, by their names in the WIT.
+
+    Raises:
+        ConfigError: A granted directory is not there.
+    """
+    files = DirectoryFiles(context.grants.files, refusal=context.write_refusal)
+    return imports(context.resources.enter_context(files))

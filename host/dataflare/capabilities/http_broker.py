@@ -6,13 +6,17 @@ Who carries a request is behind `Transport`; the rules are the same, whoever it 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any, Protocol
 
 from dataflare.capabilities.clock import Clock, SystemClock
 from dataflare.capabilities.failures import CapabilityFailure
-from dataflare.capabilities.http import Request, Response
+from dataflare.capabilities.http import HttpClient, Request, Response, imports
 from dataflare.capabilities.http_address import AddressRules
 from dataflare.capabilities.http_body import ENCODINGS, read_body
+from dataflare.capabilities.http_network import NetworkTransport
 from dataflare.capabilities.http_rules import (
     Deadline,
     RateLimiter,
@@ -25,9 +29,9 @@ from dataflare.capabilities.http_rules import (
 from dataflare.capabilities.http_transport import Incoming, Outgoing, Transport
 from dataflare.capabilities.secrets import SecretStore
 from dataflare.errors import ConfigError
-from dataflare.grants import SAFE_HEADERS, HttpGrant, Origin
+from dataflare.grants import SAFE_HEADERS, Grants, HttpGrant, Origin
 
-__all__ = ["HttpBroker"]
+__all__ = ["HttpBroker", "provide"]
 
 _log = logging.getLogger("dataflare.http")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -253,3 +257,55 @@ def _redact(text: str, hidden: set[str]) -> str:
     for secret in sorted(hidden, key=len, reverse=True):
         text = text.replace(secret, _HIDDEN)
     return text
+
+
+class _Context(Protocol):
+    @property
+    def plugin(self) -> str: ...
+    @property
+    def grants(self) -> Grants: ...
+    @property
+    def transport(self) -> Callable[[], Transport] | None: ...
+    @property
+    def secrets(self) -> SecretStore | None: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def request_refusal(self) -> Callable[[str, str, bool], str]: ...
+    @property
+    def remaining_s(self) -> Callable[[], float]: ...
+    @property
+    def resources(self) -> ExitStack: ...
+
+
+def provide(context: _Context) -> dict[str, Callable[..., Any]]:
+    """Make the functions that one plugin gets, by their names in the WIT.
+
+    Raises:
+        ConfigError: A grant adds a secret, and there is no store.
+    """
+    broker = HttpBroker(
+        context.grants.http,
+        (context.transport or NetworkTransport)(),
+        secrets=context.secrets,
+        clock=context.clock,
+        plugin=context.plugin,
+        refusal=context.request_refusal,
+    )
+    return imports(_WithinCall(context.resources.enter_context(broker), context.remaining_s))
+
+
+class _WithinCall:
+    """An HTTP client whose requests end with the call of the plugin that makes them."""
+
+    def __init__(self, client: HttpClient, remaining_s: Callable[[], float]) -> None:
+        self._client = client
+        self._remaining_s = remaining_s
+
+    def send(self, request: Request) -> Response:
+        left_s = self._remaining_s()
+        if left_s == math.inf:
+            return self._client.send(request)
+        left_ms = max(1, int(left_s * 1000))
+        timeout_ms = left_ms if request.timeout_ms is None else min(left_ms, request.timeout_ms)
+        return self._client.send(Request(request.method, request.url, request.headers, request.body, timeout_ms))

@@ -9,11 +9,23 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from dataflare.capabilities.clock import Clock, SystemClock
-from dataflare.errors import ConfigError
+from dataflare.errors import ConfigError, LogLimitExceeded
+from dataflare.interfaces import interface_name
+from dataflare.limits import Limits
 from dataflare.locks import Lock
 from dataflare.texts import LOG_CHARACTERS, MESSAGE_CHARACTERS, NAME_CHARACTERS, cut
 
-__all__ = ["LEVELS", "LogEvent", "LogLimits", "LogSink", "MemoryLogSink", "PluginLog", "StandardLogSink", "imports"]
+__all__ = [
+    "LEVELS",
+    "LogEvent",
+    "LogLimits",
+    "LogSink",
+    "MemoryLogSink",
+    "PluginLog",
+    "StandardLogSink",
+    "imports",
+    "provide",
+]
 
 LEVELS: Final[Mapping[str, int]] = {
     "trace": 5,
@@ -192,3 +204,36 @@ def imports(log: PluginLog) -> dict[str, Callable[..., Any]]:
 
 def _clean(text: str, length: int) -> str:
     return cut(text, length).translate(_CONTROL)
+
+
+class _Context(Protocol):
+    @property
+    def plugin(self) -> str: ...
+    @property
+    def log(self) -> PluginLog: ...
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def dropped_before(self) -> int: ...
+
+
+def provide(context: _Context) -> dict[str, Callable[..., Any]]:
+    """Make the functions that one plugin gets, by their names in the WIT."""
+    functions = imports(context.log)
+    most = context.limits.log_dropped_events
+    if most is None:
+        return functions
+    write = functions["log"]
+
+    def log(level: str, message: str, fields: Any) -> None:
+        write(level, message, fields)
+        if context.log.dropped - context.dropped_before > most:
+            raise LogLimitExceeded(
+                f"went on logging after {most} events over the rate had been dropped (log_dropped_events)",
+                plugin=context.plugin,
+                export=f"{interface_name('logging')}#log",
+                log_lines=context.log.last_lines,
+                hint="let the plugin log less, or raise log_events_per_s or log_bytes_per_s",
+            )
+
+    return {**functions, "log": log}

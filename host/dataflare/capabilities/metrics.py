@@ -11,7 +11,16 @@ from typing import Any, Protocol
 from dataflare.errors import ConfigError
 from dataflare.locks import Lock
 
-__all__ = ["Distribution", "Labels", "MemoryMetrics", "MetricLimits", "MetricsSink", "PluginMetrics", "imports"]
+__all__ = [
+    "Distribution",
+    "Labels",
+    "MemoryMetrics",
+    "MetricLimits",
+    "MetricsSink",
+    "PluginMetrics",
+    "imports",
+    "provide",
+]
 
 Labels = tuple[tuple[str, str], ...]
 """Names and values of labels, sorted by name, each name once."""
@@ -177,3 +186,15 @@ def imports(metrics: PluginMetrics) -> dict[str, Callable[..., Any]]:
         "set-gauge": metrics.set_gauge,
         "record-observation": metrics.record_observation,
     }
+
+
+class _Context(Protocol):
+    @property
+    def plugin(self) -> str: ...
+    @property
+    def metrics(self) -> MetricsSink: ...
+
+
+def provide(context: _Context) -> dict[str, Callable[..., Any]]:
+    """Make the functions that one plugin gets, by their names in the WIT."""
+    return imports(PluginMetrics(context.metrics, context.plugin))

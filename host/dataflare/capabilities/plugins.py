@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from dataflare.capabilities.failures import CapabilityFailure, returns_result
 from dataflare.data.batches import Batch
 from dataflare.errors import ConfigError, PermissionDenied, PluginError, PluginFault, UsageError
+from dataflare.grants import Grants
 from dataflare.locks import Lock
 from dataflare.texts import cut
 
@@ -20,6 +21,7 @@ __all__ = [
     "PluginCaller",
     "check_edges",
     "imports",
+    "provide",
     "running_plugins",
 ]
 
@@ -182,3 +184,17 @@ def imports(
         return Batch(found.arrow, max_bytes=found.max_bytes, memory=memory)
 
     return {"call": returns_result(call)}
+
+
+class _Context(Protocol):
+    @property
+    def plugin(self) -> str: ...
+    @property
+    def plugins(self) -> PluginCaller: ...
+    @property
+    def grants(self) -> Grants: ...
+
+
+def provide(context: _Context) -> dict[str, Callable[..., Any]]:
+    """Make the functions that one plugin gets, by their names in the WIT."""
+    return imports(context.plugins, context.plugin, context.grants.plugins)

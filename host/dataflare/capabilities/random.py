@@ -7,9 +7,10 @@ import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from dataflare.grants import Grants
 from dataflare.locks import Lock
 
-__all__ = ["MAX_BYTES", "Random", "SeededRandom", "SystemRandom", "imports"]
+__all__ = ["MAX_BYTES", "Random", "SeededRandom", "SystemRandom", "imports", "provide"]
 
 MAX_BYTES = 65_536
 """The most bytes of one call."""
@@ -67,3 +68,14 @@ def imports(random: Random) -> dict[str, Callable[..., Any]]:
         return random.take(min(length, MAX_BYTES))
 
     return {"get-random-bytes": get_random_bytes}
+
+
+class _Context(Protocol):
+    @property
+    def grants(self) -> Grants: ...
+
+
+def provide(context: _Context) -> dict[str, Callable[..., Any]]:
+    """Make the functions that one plugin gets, by their names in the WIT."""
+    seed = context.grants.random_seed
+    return imports(SystemRandom() if seed is None else SeededRandom(seed))

@@ -9,8 +9,17 @@ from typing import Any, Protocol
 
 from dataflare.capabilities.failures import CapabilityFailure, returns_result
 from dataflare.errors import ConfigError
+from dataflare.grants import Grants
 
-__all__ = ["MAX_SECRET_BYTES", "EnvironmentSecrets", "MemorySecrets", "SecretStore", "imports", "is_secret_name"]
+__all__ = [
+    "MAX_SECRET_BYTES",
+    "EnvironmentSecrets",
+    "MemorySecrets",
+    "SecretStore",
+    "imports",
+    "is_secret_name",
+    "provide",
+]
 
 MAX_SECRET_BYTES = 65_536
 """The longest secret, in bytes of UTF-8."""
@@ -101,3 +110,21 @@ def imports(store: SecretStore, granted: Set[str]) -> dict[str, Callable[..., An
         return secret
 
     return {"get": returns_result(get)}
+
+
+class _Context(Protocol):
+    @property
+    def secrets(self) -> SecretStore | None: ...
+    @property
+    def grants(self) -> Grants: ...
+
+
+def provide(context: _Context) -> dict[str, Callable[..., Any]]:
+    """Make the functions that one plugin gets, by their names in the WIT.
+
+    Raises:
+        ConfigError: There is no store.
+    """
+    if context.secrets is None:
+        raise ConfigError("there is no store for them", where="grants.secrets", hint="Host(secrets=...)")
+    return imports(context.secrets, context.grants.secrets)

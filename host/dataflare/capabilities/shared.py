@@ -14,9 +14,10 @@ from dataflare.capabilities.failures import CapabilityFailure, returns_result
 from dataflare.data.batches import MAX_BATCH_BYTES, Batch
 from dataflare.data.charges import BatchMemory
 from dataflare.errors import ConfigError
+from dataflare.grants import Grants
 from dataflare.locks import Lock
 
-__all__ = ["MemorySharedStore", "SharedLimits", "SharedStore", "imports"]
+__all__ = ["MemorySharedStore", "SharedLimits", "SharedStore", "imports", "provide"]
 
 _MAX_U32 = 2**32 - 1
 
@@ -130,3 +131,17 @@ def imports(
 
 def _size(data: pa.RecordBatch) -> int:
     return int(data.get_total_buffer_size()) + int(data.schema.serialize().size)
+
+
+class _Context(Protocol):
+    @property
+    def shared(self) -> SharedStore: ...
+    @property
+    def grants(self) -> Grants: ...
+    @property
+    def max_batch_bytes(self) -> int: ...
+
+
+def provide(context: _Context) -> dict[str, Callable[..., Any]]:
+    """Make the functions that one plugin gets, by their names in the WIT."""
+    return imports(context.shared, context.grants.shared, max_batch_bytes=context.max_batch_bytes)

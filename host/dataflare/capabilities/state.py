@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, Final, Protocol
 from dataflare.capabilities.failures import CapabilityFailure, returns_result
 from dataflare.errors import ConfigError
 from dataflare.locks import Lock
+from dataflare.values import Err
 
 __all__ = [
     "ENTRY_BYTES",
@@ -23,6 +25,7 @@ __all__ = [
     "imports",
     "make_page",
     "page_size",
+    "provide",
 ]
 
 ENTRY_BYTES: Final = 512
@@ -31,6 +34,8 @@ included.
 """
 
 
+_WRITES: Final = frozenset({"set", "compare-and-swap"})
+_PASSED_LIMITS: Final = frozenset({"value-too-large", "quota-exceeded"})
 _MAX_KEY_BYTES = 1024
 _MAX_PAGE = 1000
 _MAX_U32 = 2**32 - 1
@@ -273,3 +278,30 @@ def make_page(keys: list[bytes], limit: int) -> KeyPage:
     """Make a page of keys, of which there may be one too many."""
     size = page_size(limit)
     return KeyPage([key.decode() for key in keys[:size]], len(keys) > size)
+
+
+class _Context(Protocol):
+    @property
+    def plugin(self) -> str: ...
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def state_store(self) -> StateStore: ...
+    def count_limit(self, limit: str, amount: int = 1, /) -> None: ...
+
+
+def provide(context: _Context) -> dict[str, Callable[..., Any]]:
+    """Make the functions that one plugin gets, by their names in the WIT."""
+    functions = imports(context.state_store, f"{context.namespace}/{context.plugin}")
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*args: Any) -> Any:
+            result = function(*args)
+            if isinstance(result, Err) and getattr(result.error, "case", "") in _PASSED_LIMITS:
+                context.count_limit("state")
+            return result
+
+        return call
+
+    return {name: counted(each) if name in _WRITES else each for name, each in functions.items()}

@@ -20,6 +20,7 @@ __all__ = [
     "Progress",
     "ProgressSink",
     "imports",
+    "provide",
 ]
 
 # Written out, so that no message can look like two lines or move a terminal's cursor.
@@ -175,3 +176,22 @@ class PluginTasks:
 def imports(tasks: PluginTasks) -> dict[str, Callable[..., Any]]:
     """Make the functions of the interface, by their names in the WIT."""
     return {"report-progress": tasks.report_progress, "is-cancelled": tasks.is_cancelled}
+
+
+class _Context(Protocol):
+    @property
+    def plugin(self) -> str: ...
+    @property
+    def progress(self) -> ProgressSink: ...
+    @property
+    def cancellation(self) -> CancellationToken: ...
+    @property
+    def clock(self) -> Clock: ...
+    def at_end_of_call(self, action: Callable[[], None], /) -> None: ...
+
+
+def provide(context: _Context) -> dict[str, Callable[..., Any]]:
+    """Make the functions that one plugin gets, by their names in the WIT."""
+    tasks = PluginTasks(context.progress, context.plugin, context.cancellation, clock=context.clock)
+    context.at_end_of_call(tasks.flush)
+    return imports(tasks)

@@ -9,7 +9,8 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from dataflare.errors import ConfigError
-from dataflare.grants import DirectoryGrant, Grants
+from dataflare.grants import DirectoryGrant, Grants, switched
+from dataflare.interfaces import FLAGS
 from dataflare.user_files import read_file
 
 __all__ = ["AsJson", "CacheDir", "Config", "GrantWords", "compiled_folder", "parse_config", "parse_grants"]
@@ -28,7 +29,6 @@ GrantWords: TypeAlias = Annotated[
 ]
 
 _MAX_CONFIG_BYTES = 2**20
-_FLAGS = ("state", "metrics", "clock", "random", "tasks")
 
 
 def compiled_folder(cache_dir: Path | None) -> Path | None:
@@ -60,7 +60,7 @@ def parse_grants(words: list[str]) -> Grants:
     Raises:
         ConfigError: A word is none of these.
     """
-    flags: dict[str, bool] = {}
+    flags: set[str] = set()
     files: dict[str, DirectoryGrant] = {}
     for word in words:
         kind, colon, rest = word.partition(":")
@@ -68,12 +68,12 @@ def parse_grants(words: list[str]) -> Grants:
         if kind == "files" and name and equals and path:
             writable = path.endswith(":rw")
             files[name] = DirectoryGrant(path=Path(path.removesuffix(":rw")), writable=writable)
-        elif kind in _FLAGS and not colon:
-            flags[kind] = True
+        elif kind in FLAGS and not colon:
+            flags.add(kind)
         else:
             raise ConfigError(
                 f"{word!r} is no grant",
                 where="--grant",
-                hint=f"one of {', '.join(_FLAGS)}, or files:NAME=PATH, or files:NAME=PATH:rw",
+                hint=f"one of {', '.join(FLAGS)}, or files:NAME=PATH, or files:NAME=PATH:rw",
             )
-    return Grants(files=files, **flags)  # type: ignore[arg-type]  # the flags are bools
+    return Grants(files=files, **switched(flags))

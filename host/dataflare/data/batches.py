@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ from dataflare.data.shapes import (
 from dataflare.errors import UsageError
 from dataflare.values import Err, Ok
 
-__all__ = ["INTERFACE", "MAX_BATCH_BYTES", "Batch", "as_result", "imports"]
+__all__ = ["INTERFACE", "MAX_BATCH_BYTES", "Batch", "as_result", "imports", "provide"]
 
 INTERFACE = "dataflare:data/batches@1.0.0"
 MAX_BATCH_BYTES = 512 * 2**20
@@ -386,3 +386,13 @@ def _text(value: str | bytes | memoryview) -> str:
 
 def _text_pairs(pairs: Any) -> tuple[tuple[str, str], ...]:
     return tuple((_text(key), _text(value)) for key, value in pairs)
+
+
+class _Context(Protocol):
+    @property
+    def max_batch_bytes(self) -> int: ...
+
+
+def provide(context: _Context) -> dict[str, Callable[..., Any]]:
+    """Make the functions that one plugin gets, by their names in the WIT."""
+    return imports(max_batch_bytes=context.max_batch_bytes)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, create_model
 
 from dataflare.documents.models import FilePath, Name, StrictModel
 from dataflare.documents.quantities import Duration, Size, parse_duration, parse_size
-from dataflare.grants import DirectoryGrant, Grants, HttpGrant, Origin
+from dataflare.grants import DirectoryGrant, Grants, HttpGrant, Origin, switched
+from dataflare.interfaces import FLAGS, SWITCHES
 from dataflare.limits import Limits
 
 __all__ = ["GrantsModel", "LimitsModel", "make_grants", "make_limits"]
@@ -47,7 +48,7 @@ class HttpGrantModel(StrictModel):
     burst: int | None = None
 
 
-class GrantsModel(StrictModel):
+class _GrantFields(StrictModel):
     """What a plugin may use; nothing, unless it is said."""
 
     files: dict[str, FileGrant] = Field(
@@ -63,6 +64,18 @@ class GrantsModel(StrictModel):
     plugins: list[Name] = Field(default=[], description="Nodes that the plugin may call.")
     shared: dict[str, Literal["read", "write"]] = Field(default={}, description="Shared batches, by name.")
     tasks: bool = False
+
+
+if TYPE_CHECKING:
+    GrantsModel: TypeAlias = _GrantFields
+else:
+    # Interfaces that are granted as a whole have a key each, and need no line here.
+    GrantsModel = create_model(
+        "GrantsModel",
+        __base__=_GrantFields,
+        __doc__=_GrantFields.__doc__,
+        **{name: (bool, False) for name in FLAGS if name not in _GrantFields.model_fields},
+    )
 
 
 class LimitsModel(StrictModel):
@@ -101,15 +114,12 @@ def make_grants(given: GrantsModel, resolve: Callable[[str], Path]) -> Grants:
     return Grants(
         files=directories,
         state=given.state,
-        metrics=given.metrics,
-        clock=given.clock,
-        random=given.random,
         random_seed=given.random_seed,
         http={_normal_origin(origin): _http_grant(grant) for origin, grant in given.http.items()},
         secrets=frozenset(given.secrets),
         plugins=frozenset(given.plugins),
         shared=given.shared,
-        tasks=given.tasks,
+        **switched(name for name in SWITCHES if getattr(given, name)),
     )
 
 

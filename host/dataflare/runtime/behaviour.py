@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from dataflare.capabilities.metrics import MetricsSink
-from dataflare.capabilities.names import short_name
 from dataflare.errors import ConfigError, PermissionDenied, PluginError, PluginFault
+from dataflare.interfaces import short_name
 from dataflare.locks import Lock
 from dataflare.runtime.ports import CallStats
 from dataflare.security.atomic_files import write_atomically

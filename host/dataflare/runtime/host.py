@@ -15,7 +15,6 @@ from dataflare.capabilities.config import PluginConfig
 from dataflare.capabilities.http_transport import Transport
 from dataflare.capabilities.logging import LogSink, StandardLogSink
 from dataflare.capabilities.metrics import MemoryMetrics, MetricsSink
-from dataflare.capabilities.names import short_name
 from dataflare.capabilities.secrets import SecretStore
 from dataflare.capabilities.state import MemoryStateStore, StateStore
 from dataflare.capabilities.tasks import LatestProgress, ProgressSink
@@ -23,6 +22,7 @@ from dataflare.data.batches import MAX_BATCH_BYTES
 from dataflare.engine.abi.types import ComponentType
 from dataflare.errors import ConfigError, UsageError, WorldMismatch
 from dataflare.grants import Grants
+from dataflare.interfaces import short_name
 from dataflare.limits import Limits
 from dataflare.locks import Lock
 from dataflare.runtime.arguments import ComponentFile, ComponentSource, check_arguments, default_name

@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from dataflare.capabilities.names import FREE, OFFERED, interface_name, short_name
 from dataflare.engine.abi.types import ComponentType, Interface
 from dataflare.errors import PermissionDenied, WorldMismatch
 from dataflare.grants import Grants
+from dataflare.interfaces import FREE, INTERFACES, OFFERED, interface_name, short_name
 from dataflare.runtime.type_conformance import Signatures, standard_signatures
 
 __all__ = [
@@ -98,16 +98,6 @@ def check_world(shape: ComponentType, *, component: str) -> str:
     return kinds_of(shape)[0]
 
 
-_GRANT_EXAMPLES: Final = {
-    "files": "{ NAME: { path: DIRECTORY } }",
-    "http": "{ https://HOST: { methods: [GET] } }",
-    "secrets": "[NAME]",
-    "plugins": "[NODE]",
-    "shared": "{ NAME: read }",
-}
-"""What is written under `grants:`, by capability; the others are switched on."""
-
-
 def check_grants(shape: ComponentType, grants: Grants, *, plugin: str) -> None:
     """Refuse a plugin that imports more than its operator granted.
 
@@ -122,7 +112,7 @@ def check_grants(shape: ComponentType, grants: Grants, *, plugin: str) -> None:
             plugin=plugin,
             capability=interface_name(first).partition("@")[0],
             hint="if it may use it, grant it in the pipeline:\ngrants:\n"
-            + "\n".join(f"  {each}: {_GRANT_EXAMPLES.get(each, 'true')}" for each in missing),
+            + "\n".join(f"  {each}: {INTERFACES[each].example}" for each in missing),
         )
 
 

@@ -6,49 +6,35 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, Literal, get_args
+from typing import Final, TypeAlias
 
 from dataflare.errors import ConfigError
 from dataflare.grants import Grants, Origin
+from dataflare.interfaces import FREE, INTERFACES, NEEDS_GRANT, interface_of
 
 __all__ = [
-    "FREE",
-    "GRANTABLE",
     "NAME_PATTERN",
     "Capability",
     "Kind",
     "Needs",
     "capabilities_of",
-    "interface_of",
     "needed_by_imports",
     "with_interfaces",
 ]
 
-GRANTABLE: Final = frozenset(
-    {"clock", "files", "http", "metrics", "plugins", "random", "secrets", "shared", "state", "tasks"}
-)
-"""Interfaces of `dataflare:host`, by short name, that an operator has to grant."""
-
-FREE: Final = frozenset({"batches", "config", "expressions", "logging", "schemas"})
-"""Interfaces that every plugin may use."""
-
 NAME_PATTERN: Final = r"^[a-z][a-z0-9_-]{0,63}$"
 """The form of the names of plugins, directories, secrets and the like."""
 
-Kind = Literal["interface", "directory", "http", "state", "secret", "plugin", "shared"]
+Kind: TypeAlias = str
+"""What a capability is of: `interface`, or one of those that the rows of `dataflare.interfaces` name."""
 
 _NAME: Final = re.compile(NAME_PATTERN.strip("^$"))
 _METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}")
 _INTERFACES: Final[Mapping[str, str]] = {
-    "directory": "files",
-    "http": "http",
-    "state": "state",
-    "secret": "secrets",
-    "plugin": "plugins",
-    "shared": "shared",
+    each.capability: each.name for each in INTERFACES.values() if each.capability != "interface"
 }
+_KINDS: Final = frozenset({"interface", *_INTERFACES})
 _TYPES_ONLY: Final = re.compile(r"dataflare:plugin/(?:types|datasets)@1\.[0-9]+\.[0-9]+")
-_FULL_NAME: Final = re.compile(r"dataflare:(?:host|data)/([a-z-]+)@1\.[0-9]+\.[0-9]+")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -84,37 +70,29 @@ class Capability:
         Raises:
             ConfigError: It is no capability.
         """
-        if text in GRANTABLE:
+        if text in NEEDS_GRANT:
             return cls("interface", text)
         kind, colon, rest = text.partition(":")
         name, mark, action = rest.partition("#")
-        if not colon or kind not in get_args(Kind) or (mark and not action) or not _fits(kind, name, action):
+        if not colon or kind not in _KINDS or (mark and not action) or not _fits(kind, name, action):
             raise ConfigError(
                 f"{text[:100]!r} is no capability",
                 hint="such as files, directory:input#read, http:https://api.example.com#GET, secret:api-token",
             )
-        return cls(kind, name, action)  # type: ignore[arg-type]  # checked right above
+        return cls(kind, name, action)
 
 
 def _fits(kind: str, name: str, action: str) -> bool:
     match kind:
         case "interface":
-            return name in GRANTABLE and not action
+            return name in NEEDS_GRANT and not action
         case "http":
             try:
                 return str(Origin.parse(name)) == name and _METHOD.fullmatch(action) is not None
             except ValueError:
                 return False
-        case "directory" | "shared":
-            return _NAME.fullmatch(name) is not None and action in ("read", "write")
         case _:
-            return _NAME.fullmatch(name) is not None and not action
-
-
-def interface_of(full_name: str) -> str | None:
-    """The short name of an interface of `dataflare:host` or `dataflare:data`, of major version 1; else `None`."""
-    match = _FULL_NAME.fullmatch(full_name)
-    return match[1] if match and match[1] in GRANTABLE | FREE else None
+            return _NAME.fullmatch(name) is not None and action in (INTERFACES[_INTERFACES[kind]].actions or ("",))
 
 
 def needed_by_imports(imports: Iterable[str]) -> frozenset[Capability]:

@@ -10,15 +10,16 @@ from datetime import datetime
 from typing import Any, Final
 
 from dataflare.errors import PermissionDenied
+from dataflare.interfaces import INTERFACES, NEEDS_GRANT, interface_of
 from dataflare.locks import Lock
 from dataflare.security.audit import AuditEvent, AuditLog, Redactor, utc_now
-from dataflare.security.capability import GRANTABLE, Capability, interface_of
+from dataflare.security.capability import Capability
 from dataflare.security.uses import denial_reason, refused, sound, used_by, written
 from dataflare.values import Ok
 
 __all__ = ["LEFT_OUT", "MAX_LINES", "MAX_OBJECTS", "Auditor", "Revocations"]
 
-EACH_USE: Final = frozenset({"http", "plugins", "secrets"})
+EACH_USE: Final = frozenset(name for name, each in INTERFACES.items() if each.audited_each)
 """Interfaces of which each allowed use is written by itself, whatever it repeats."""
 
 LEFT_OUT: Final = "*"
@@ -55,7 +56,7 @@ class Revocations:
     def revoke_all(self, plugin: str) -> None:
         """Take back everything that needs a grant."""
         with self._lock:
-            everything = frozenset(Capability("interface", name) for name in GRANTABLE)
+            everything = frozenset(Capability("interface", name) for name in NEEDS_GRANT)
             self._revoked = {**self._revoked, plugin: self._revoked.get(plugin, frozenset()) | everything}
 
     def restore(self, plugin: str, capability: Capability | str) -> None:
@@ -136,7 +137,7 @@ class Auditor:
             function: What the capability does.
         """
         short = interface_of(interface)
-        if short not in GRANTABLE:
+        if short not in NEEDS_GRANT:
             return function
 
         # `wraps` takes attributes along by which the engine recognizes some functions.

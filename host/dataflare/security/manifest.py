@@ -12,10 +12,11 @@ from collections.abc import Iterable
 from hashlib import sha256
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, WithJsonSchema
 
 from dataflare.documents.models import Frozen, FrozenSet, Name, StrictModel, describe_problems
 from dataflare.errors import ComponentError
+from dataflare.interfaces import NEEDS_GRANT
 from dataflare.security.capability import Capability, Needs, needed_by_imports
 from dataflare.security.fields import Access, LimitValues, Method, Names, OriginText, VersionText
 from dataflare.security.sections import append_section, custom_sections, digest_without, without_sections
@@ -43,7 +44,15 @@ MANIFEST_SECTION: Final = "dataflare:manifest"
 MAX_MANIFEST_BYTES: Final = 64 * 2**10
 
 Methods = Annotated[FrozenSet[Method], Field(min_length=1)]
-Interface = Literal["clock", "files", "http", "metrics", "plugins", "random", "secrets", "shared", "state", "tasks"]
+
+
+def _interface(name: str) -> str:
+    if name not in NEEDS_GRANT:
+        raise ValueError(f"{name[:100]!r} is not one of {', '.join(sorted(NEEDS_GRANT))}")
+    return name
+
+
+_Interface = Annotated[str, AfterValidator(_interface), WithJsonSchema({"type": "string", "enum": sorted(NEEDS_GRANT)})]
 
 
 class ManifestError(ComponentError):
@@ -76,7 +85,7 @@ class Asks(StrictModel):
         limits: Ceilings that it needs.
     """
 
-    interfaces: FrozenSet[Interface] = frozenset()
+    interfaces: FrozenSet[_Interface] = frozenset()
     directories: Frozen[Name, Access] = Field(default_factory=dict)
     http: Frozen[OriginText, Methods] = Field(default_factory=dict)
     state: Names = frozenset()

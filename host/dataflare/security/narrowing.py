@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from dataflare.errors import PermissionDenied
 from dataflare.grants import DirectoryGrant, Grants, HttpGrant
+from dataflare.interfaces import FLAGS
 from dataflare.limits import Limits
 
 __all__ = ["narrowed_grants", "narrowed_limits"]
 
-_FLAGS: Final = ("state", "metrics", "clock", "random", "tasks")
 _CEILINGS: Final = (
     "max_request_bytes",
     "max_response_bytes",
@@ -52,8 +52,8 @@ def narrowed_grants(allowed: Grants, wanted: Grants, *, plugin: str, source: str
 
 
 def _excess(allowed: Grants, wanted: Grants) -> Iterator[str]:
-    for name in _FLAGS:
-        if getattr(wanted, name) and not getattr(allowed, name):
+    for name in FLAGS:
+        if name in wanted.capabilities - allowed.capabilities:
             yield f"interface:{name}"
     for name, directory in wanted.files.items():
         own = allowed.files.get(name)

@@ -51,9 +51,10 @@ from pydantic import (
 from dataflare.documents.models import Frozen, FrozenSet, Name, StrictModel, validate_document
 from dataflare.documents.reader import parse_document, read_document
 from dataflare.errors import ConfigError, PermissionDenied
-from dataflare.grants import SAFE_HEADERS, DirectoryGrant, Grants, HttpGrant
+from dataflare.grants import SAFE_HEADERS, DirectoryGrant, Grants, HttpGrant, switched
+from dataflare.interfaces import NEEDS_GRANT, SWITCHES
 from dataflare.limits import Limits
-from dataflare.security.capability import GRANTABLE, Needs
+from dataflare.security.capability import Needs
 from dataflare.security.connectors import GrantedDirectory
 from dataflare.security.fields import Access, Digest, LimitValues, Method, Names, OriginText, default_limit
 from dataflare.security.pipelines import Bindings, PipelineFile, PipelineName, bound_files, bound_name
@@ -77,8 +78,6 @@ __all__ = [
 
 ANY_METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 """What `methods: any` stands for."""
-
-_SIMPLE: Final = frozenset({"clock", "metrics", "random", "tasks"})
 
 
 def _range(text: str) -> str:
@@ -142,7 +141,7 @@ class GrantRule(StrictModel):
     """What is granted; nothing, unless it is said.
 
     Attributes:
-        interfaces: Of `clock`, `metrics`, `random` and `tasks`, those that it gets.
+        interfaces: Of those that are granted as a whole (`clock`, `metrics`, `random`, `tasks`), which it gets.
         directories: Directories by the plugin's name for them.
         http: What may be done at each origin, such as `https://api.example.com`.
         state: Namespaces; `own` is the plugin's own in its pipeline.
@@ -164,11 +163,11 @@ class GrantRule(StrictModel):
     @field_validator("interfaces", mode="after")
     @classmethod
     def _only_simple(cls, names: frozenset[str]) -> frozenset[str]:
-        for name in sorted(names - _SIMPLE):
-            if name in GRANTABLE:
+        for name in sorted(names - SWITCHES):
+            if name in NEEDS_GRANT:
                 key = {"files": "directories"}.get(name, name)
                 raise ValueError(f"{name!r} is granted by naming what of it, under {key!r}")
-            raise ValueError(f"there is no interface {name!r} to grant; there are {', '.join(sorted(_SIMPLE))}")
+            raise ValueError(f"there is no interface {name!r} to grant; there are {', '.join(sorted(SWITCHES))}")
         return names
 
     def merged(self, over: GrantRule) -> GrantRule:
@@ -378,10 +377,7 @@ class Policy:
             secrets=rule.secrets,
             plugins=rule.plugins,
             shared=dict(rule.shared),
-            clock="clock" in rule.interfaces,
-            metrics="metrics" in rule.interfaces,
-            random="random" in rule.interfaces,
-            tasks="tasks" in rule.interfaces,
+            **switched(rule.interfaces),
         )
 
     def limits_for(self, plugin: Needs, pipeline: str, *, defaults: Limits | None = None) -> Limits:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dataflare.errors import PermissionDenied
+from dataflare.interfaces import SWITCHES
 from dataflare.security.audit import AuditEvent
 from dataflare.security.capability import Capability, Needs, capabilities_of
 from dataflare.security.connectors import CONNECTOR_PREFIX
@@ -240,8 +241,7 @@ def _rule(used: set[Capability], base: GrantRule) -> GrantRule:
     }
     for kind, key in (("state", "state"), ("secret", "secrets"), ("plugin", "plugins")):
         values[key] = frozenset(each.object for each in used if each.kind == kind)
-    simple = {"clock", "metrics", "random", "tasks"}
-    values["interfaces"] = frozenset(each.object for each in used if each.kind == "interface" and each.object in simple)
+    values["interfaces"] = SWITCHES & {each.object for each in used if each.kind == "interface"}
     return GrantRule(**values)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
 
@@ -13,7 +13,7 @@ from dataflare.data.charges import BatchMemory, within_room
 from dataflare.data.expressions import relations
 from dataflare.data.expressions.evaluate import read_plan
 
-__all__ = ["INTERFACE", "imports"]
+__all__ = ["INTERFACE", "imports", "provide"]
 
 INTERFACE: Final = "dataflare:data/expressions@1.0.0"
 
@@ -76,3 +76,13 @@ def imports(*, max_batch_bytes: int = MAX_BATCH_BYTES) -> dict[str, Callable[...
 
 def _outputs(outputs: Any) -> list[tuple[str, int]]:
     return [(each.name, int(each.node)) for each in outputs]
+
+
+class _Context(Protocol):
+    @property
+    def max_batch_bytes(self) -> int: ...
+
+
+def provide(context: _Context) -> dict[str, Callable[..., Any]]:
+    """Make the functions that one plugin gets, by their names in the WIT."""
+    return imports(max_batch_bytes=context.max_batch_bytes)

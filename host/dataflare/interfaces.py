@@ -1,0 +1,155 @@
+"""The interfaces that plugins can import from the host: one row each, from which everything else follows.
+
+What can be granted, asked for in a manifest, written in a policy or a pipeline, narrowed, reviewed, audited and given
+on the command line, and which module stands behind an interface, is told by its row alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+__all__ = [
+    "FLAGS",
+    "FREE",
+    "INTERFACES",
+    "NEEDS_GRANT",
+    "OFFERED",
+    "SWITCHES",
+    "HostInterface",
+    "interface_name",
+    "interface_of",
+    "short_name",
+]
+
+_VERSION: Final = "1.0.0"
+_FULL_NAME: Final = re.compile(r"dataflare:([a-z-]+)/([a-z-]+)@1\.[0-9]+\.[0-9]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostInterface:
+    """An interface of the host.
+
+    Args:
+        name: Its short name, by which it is granted.
+        module: The module below `dataflare` whose `provide(context)` makes its functions; empty where it has types
+            alone. It is imported when the first plugin that imports the interface is loaded.
+        grant: How it is granted: `free` to every plugin; by a `switch`; `own`, a switch for what is the plugin's own,
+            which policies name; or by naming what of it (`named`).
+        package: The WIT package, `dataflare:PACKAGE`.
+        capability: The kind of the single capabilities that belong to it; `interface` where it has none.
+        actions: What can be allowed of one object; empty where naming the object allows all of it, or the methods of
+            an origin.
+        example: What is written under `grants:` of a pipeline to grant it.
+        audited_each: Whether each allowed use has a line in the audit log, whatever it repeats.
+    """
+
+    name: str
+    module: str
+    grant: Literal["free", "switch", "own", "named"]
+    package: str = "host"
+    capability: str = "interface"
+    actions: tuple[str, ...] = ()
+    example: str = "true"
+    audited_each: bool = False
+
+    @property
+    def full_name(self) -> str:
+        """Its name in the WIT, such as `dataflare:host/files@1.0.0`."""
+        return f"dataflare:{self.package}/{self.name}@{_VERSION}"
+
+
+_ROWS: Final = (
+    HostInterface(name="batches", module="data.batches", grant="free", package="data"),
+    HostInterface(name="expressions", module="data.expressions.interface", grant="free", package="data"),
+    HostInterface(name="schemas", module="", grant="free", package="data"),
+    HostInterface(name="config", module="capabilities.config", grant="free"),
+    HostInterface(name="logging", module="capabilities.logging", grant="free"),
+    HostInterface(name="clock", module="capabilities.clock", grant="switch"),
+    HostInterface(name="metrics", module="capabilities.metrics", grant="switch"),
+    HostInterface(name="random", module="capabilities.random", grant="switch"),
+    HostInterface(name="tasks", module="capabilities.tasks", grant="switch"),
+    HostInterface(name="state", module="capabilities.state", grant="own", capability="state"),
+    HostInterface(
+        name="files",
+        module="capabilities.directory_files",
+        grant="named",
+        capability="directory",
+        actions=("read", "write"),
+        example="{ NAME: { path: DIRECTORY } }",
+    ),
+    HostInterface(
+        name="http",
+        module="capabilities.http_broker",
+        grant="named",
+        capability="http",
+        example="{ https://HOST: { methods: [GET] } }",
+        audited_each=True,
+    ),
+    HostInterface(
+        name="secrets",
+        module="capabilities.secrets",
+        grant="named",
+        capability="secret",
+        example="[NAME]",
+        audited_each=True,
+    ),
+    HostInterface(
+        name="plugins",
+        module="capabilities.plugins",
+        grant="named",
+        capability="plugin",
+        example="[NODE]",
+        audited_each=True,
+    ),
+    HostInterface(
+        name="shared",
+        module="capabilities.shared",
+        grant="named",
+        capability="shared",
+        actions=("read", "write"),
+        example="{ NAME: read }",
+    ),
+)
+
+INTERFACES: Final[Mapping[str, HostInterface]] = MappingProxyType({each.name: each for each in _ROWS})
+"""All interfaces, by short name."""
+
+FREE: Final = frozenset(name for name, each in INTERFACES.items() if each.grant == "free")
+"""Interfaces that every plugin may use, by short name."""
+
+NEEDS_GRANT: Final = frozenset(INTERFACES) - FREE
+"""Interfaces that reach outside of the plugin, by short name."""
+
+OFFERED: Final = frozenset(INTERFACES)
+"""All that this host has."""
+
+SWITCHES: Final = frozenset(name for name, each in INTERFACES.items() if each.grant == "switch")
+"""Interfaces that are granted as a whole, by short name."""
+
+FLAGS: Final = tuple(name for name, each in INTERFACES.items() if each.grant in ("switch", "own"))
+"""Interfaces that `Grants` has as true or false, by short name."""
+
+
+def interface_name(short: str) -> str:
+    """Write an interface's full name: `files` is `dataflare:host/files@1.0.0`.
+
+    Raises:
+        KeyError: There is no such interface.
+    """
+    return INTERFACES[short].full_name
+
+
+def short_name(interface: str) -> str | None:
+    """Find an interface's short name; `None` for one that is not of this host, or of another version."""
+    short = interface.rpartition("/")[2].partition("@")[0]
+    return short if short in INTERFACES and interface_name(short) == interface else None
+
+
+def interface_of(full_name: str) -> str | None:
+    """Find the short name of an interface of any version 1; `None` for one that is not of this host."""
+    match = _FULL_NAME.fullmatch(full_name)
+    return match[2] if match and match[2] in INTERFACES and INTERFACES[match[2]].package == match[1] else None

@@ -9,6 +9,7 @@ import typer
 
 from dataflare.bindgen.folder import differences, write_folder
 from dataflare.bindgen.generate import generate
+from dataflare.bindgen.guest import generate_guest
 from dataflare.bindgen.source import choose_world, read_component_world, read_wit
 from dataflare.cli.exits import EXIT_FAILED
 from dataflare.cli.options import AsJson
@@ -36,6 +37,9 @@ def command(
     feature: Annotated[
         list[str] | None, typer.Option("--feature", help="A feature whose @unstable items are kept; may be repeated.")
     ] = None,
+    guest: Annotated[
+        bool, typer.Option("--guest", help="Instead, write stubs for plugins in Python, as componentize-py has them.")
+    ] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail where the folder is not current.")
     ] = False,
@@ -60,7 +64,7 @@ def command(
             full = choose_world(catalog, world, where=str(wit))
         elif component is not None:
             catalog, full = read_component_world(component)
-        files = generate(catalog, full)
+        files = generate_guest(catalog, full) if guest else generate(catalog, full)
         stale = differences(output, files)
         if not check:
             write_folder(output, files)

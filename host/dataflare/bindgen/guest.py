@@ -1,0 +1,250 @@
+"""Stubs for plugins in Python: what componentize-py puts beside a plugin, for type checkers and editors.
+
+The names are componentize-py's: `wit_world`, `wit_world.imports`, `wit_world.exports` and `componentize_py_types`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dataflare.bindgen.interface_module import result_type
+from dataflare.bindgen.names import BUILTINS, Scope, snake
+from dataflare.bindgen.plan import Direction, Module, Plan, make_plan, wit_functions
+from dataflare.bindgen.text import HEADER, Tree, docstring, gate_text, wrap
+from dataflare.errors import ConfigError
+from dataflare.wit import model as wit
+from dataflare.wit.catalog import Catalog
+
+__all__ = ["generate_guest"]
+
+_PRIMITIVES = {"bool": "bool", "char": "str", "string": "str", "f32": "float", "f64": "float"}
+_FOLDERS: dict[Direction, str] = {"import": "imports", "export": "exports"}
+_TYPES = f"""{HEADER}import dataclasses as _dataclasses
+import typing as _t
+
+_S = _t.TypeVar("_S")
+_T = _t.TypeVar("_T")
+_E = _t.TypeVar("_E")
+
+@_dataclasses.dataclass
+class Some(_t.Generic[_S]):
+    value: _S
+
+@_dataclasses.dataclass
+class Ok(_t.Generic[_T]):
+    value: _T
+
+@_dataclasses.dataclass(frozen=True)
+class Err(Exception, _t.Generic[_E]):
+    value: _E
+
+Result: _t.TypeAlias = Ok[_T] | Err[_E]
+"""
+
+
+def generate_guest(catalog: Catalog, world: str) -> dict[str, str]:
+    """Write the stubs of a world: the text of each file by its name.
+
+    Raises:
+        WitError: There is no such world, or it has what componentize-py's plugins cannot have here.
+        ConfigError: Two of its interfaces have one name, for which componentize-py makes others.
+    """
+    plan = make_plan(catalog, world)
+    files = {"componentize_py_types.pyi": _TYPES}
+    for direction, folder in _FOLDERS.items():
+        modules = [each for each in plan.modules if direction in each.directions and each.wit_name]
+        names = [snake(each.interface.name) for each in modules]
+        if len(set(names)) != len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ConfigError(f"two interfaces are called {twice!r}", where=world, hint="stubs need one name for each")
+        for module, name in zip(modules, names, strict=True):
+            files[f"wit_world/{folder}/{name}.pyi"] = _Stub(plan, module, direction).text()
+        protocols = [_Stub(plan, each, direction) for each in modules] if direction == "export" else []
+        files[f"wit_world/{folder}/__init__.pyi"] = _package(plan, protocols)
+    files["wit_world/__init__.pyi"] = _world(plan)
+    return files
+
+
+def _package(plan: Plan, stubs: Sequence[_Stub]) -> str:
+    lines: list[str] = []
+    uses: set[str] = set()
+    for stub in stubs:
+        block = stub.protocol()
+        if block:
+            lines += ["", *block]
+            uses |= stub.uses
+    return _assemble(plan, "", lines, uses, dots="..")
+
+
+def _world(plan: Plan) -> str:
+    stub = _Stub(plan, None, "import")
+    lines: list[str] = []
+    for function in plan.functions["import"]:
+        lines += ["", *stub.function(snake(function.name), function, None, indent=0)]
+    lines += ["", "class WitWorld(_t.Protocol):", *(docstring([plan.docs], 4) or ["    ..."])]
+    stub.direction = "export"
+    stub.shadowed = frozenset(snake(each.name) for each in plan.functions["export"]) & BUILTINS
+    for function in plan.functions["export"]:
+        lines += stub.function(snake(function.name), function, None, first="self")
+    return _assemble(plan, "", lines, stub.uses, dots=".")
+
+
+def _assemble(plan: Plan, docs: str, lines: Sequence[str], uses: set[str], *, dots: str) -> str:
+    imports = ["import builtins as _builtins", "import dataclasses as _dataclasses", "import enum as _enum"]
+    imports += ["import typing as _t", "", "from componentize_py_types import Err, Ok, Result, Some", ""]
+    for direction, folder in _FOLDERS.items():
+        names = sorted(snake(each.interface.name) for each in plan.modules if direction in each.directions)
+        imports += [
+            f"from {dots}{folder} import {name} as _{folder}_{name}" for name in names if f"_{folder}_{name}" in uses
+        ]
+    return "\n".join([HEADER.rstrip("\n"), *docstring([docs], 0), *imports, *lines]) + "\n"
+
+
+class _Stub:
+    """Writes the stub of one interface, as one direction sees it."""
+
+    def __init__(self, plan: Plan, module: Module | None, direction: Direction) -> None:
+        self._plan = plan
+        self._module = module
+        self.direction = direction
+        self.uses: set[str] = set()
+        self.shadowed: frozenset[str] = frozenset()
+        self._own = True
+        """Whether what is written stands in the interface's own module."""
+
+    def text(self) -> str:
+        module = self._module
+        assert module is not None
+        lines: list[str] = []
+        for definition in module.interface.types:
+            lines += ["", *self._definition(definition)]
+        if self.direction == "import":
+            for function in module.interface.functions:
+                lines += ["", *self.function(snake(function.name), function, None, indent=0)]
+        return _assemble(self._plan, module.interface.docs, lines, self.uses, dots="..")
+
+    def protocol(self) -> list[str]:
+        """The class that a plugin implements for an exported interface; empty where it has no functions."""
+        module = self._module
+        assert module is not None
+        if not module.interface.functions:
+            return []
+        self._own = False
+        self.shadowed = frozenset(snake(each.name) for each in module.interface.functions) & BUILTINS
+        lines = [f"class {_camel(module.interface.name)}(_t.Protocol):", *docstring([module.interface.docs], 4)]
+        for name, function, resource in wit_functions(module):
+            if resource is None:
+                lines += self.function(snake(name), function, None, first="self")
+        self._own = True
+        return lines
+
+    def _definition(self, definition: wit.TypeDefinition) -> list[str]:
+        name = _camel(definition.name)
+        docs = docstring([definition.docs, gate_text(definition.gate)], 4)
+        self.shadowed = frozenset()
+        match definition:
+            case wit.Record(fields=fields):
+                self.shadowed = frozenset(snake(each.name) for each in fields) & BUILTINS
+                members = [f"    {snake(each.name)}: {self.type(each.type)}" for each in fields]
+                return ["@_dataclasses.dataclass", f"class {name}:", *docs, *members]
+            case wit.Variant(cases=cases):
+                lines: list[str] = []
+                for case in cases:
+                    value = [f"    value: {self.type(case.payload)}"] if case.payload is not None else ["    ..."]
+                    lines += ["@_dataclasses.dataclass", f"class {name}_{_camel(case.name)}:", *value, ""]
+                union = " | ".join(f"{name}_{_camel(case.name)}" for case in cases)
+                return [*lines, f"{name}: _t.TypeAlias = {union}"]
+            case wit.Enum(cases=cases) | wit.Flags(flags=cases):
+                flags = isinstance(definition, wit.Flags)
+                numbers = [1 << index if flags else index for index in range(len(cases))]
+                names = [each.name.replace("-", "_").upper() for each in cases]
+                members = [f"    {each} = {number}" for each, number in zip(names, numbers, strict=True)]
+                return [f"class {name}(_enum.{'Flag' if flags else 'Enum'}):", *docs, *(members or ["    ..."])]
+            case wit.Alias(type=aliased):
+                return [f"{name}: _t.TypeAlias = {self.type(aliased)}"]
+            case wit.Resource():
+                return self._resource(name, definition, docs)
+
+    def _resource(self, name: str, resource: wit.Resource, docs: list[str]) -> list[str]:
+        self.shadowed = frozenset(snake(each.name) for each in resource.functions) & BUILTINS
+        lines = [f"class {name}{'(_t.Protocol)' if self.direction == 'export' else ''}:", *docs]
+        for function in resource.functions:
+            if function.kind == "constructor":
+                lines += self.function("__init__", function, None, first="self")
+            elif function.kind == "static":
+                lines += ["    @classmethod", *self.function(snake(function.name), function, resource, first="cls")]
+            else:
+                lines += self.function(snake(function.name), function, resource, first="self")
+        if self.direction == "import":
+            lines.append("    def __enter__(self) -> _t.Self: ...")
+            lines.append("    def __exit__(self, *_: object) -> _builtins.bool | None: ...")
+        self.shadowed = frozenset()
+        return lines if len(lines) > 1 else [*lines, "    ..."]
+
+    def function(
+        self, name: str, function: wit.Function, resource: wit.Resource | None, *, first: str = "", indent: int = 4
+    ) -> list[str]:
+        """A function; where its result is a `result`, it returns the value, and raises `Err`."""
+        scope = Scope({first} if first else ())
+        parameters = [f"{scope.add(snake(each.name))}: {self.type(each.type)}" for each in function.parameters]
+        if first:
+            parameters.insert(0, first)
+        result = result_type(function, resource, self._module)
+        plain = None if result is None else self._plan.underlying(result)
+        raises = f"Raises:\n    Err: of {plain.error or 'None'}." if isinstance(plain, wit.ResultOf) else ""
+        value = plain.ok if isinstance(plain, wit.ResultOf) else result
+        returns = "None" if function.kind == "constructor" else self.type(value)
+        docs = docstring([function.docs, gate_text(function.gate), raises], indent + 4)
+        head = Tree(f"def {name}(", tuple(parameters))
+        if docs:
+            return [*wrap(head, indent, after=f" -> {returns}:"), *docs]
+        return wrap(head, indent, after=f" -> {returns}: ...")
+
+    def type(self, value: wit.Type | None) -> str:
+        """The annotation of a type; `None` is that of nothing."""
+        text = self._type(value)
+        if len(text) > 4_000:
+            raise wit.WitError("a type takes more than 4000 characters once its aliases are put in")
+        return text
+
+    def _type(self, value: wit.Type | None) -> str:
+        match value:
+            case None:
+                return "None"
+            case wit.Primitive(name=name):
+                return self._builtin(_PRIMITIVES.get(name, "int"))
+            case wit.ListOf(element=element):
+                if self._plan.underlying(element) == wit.Primitive("u8"):
+                    return self._builtin("bytes")
+                return f"{self._builtin('list')}[{self.type(element)}]"
+            case wit.OptionOf(some=some):
+                nested = isinstance(self._plan.underlying(some), wit.OptionOf)
+                return f"{f'Some[{self.type(some)}]' if nested else self.type(some)} | None"
+            case wit.ResultOf(ok=ok, error=error):
+                return f"Result[{self.type(ok)}, {self.type(error)}]"
+            case wit.TupleOf(items=items):
+                return f"{self._builtin('tuple')}[{', '.join(map(self.type, items)) or '()'}]"
+            case wit.Borrow(resource=resource) | wit.Own(resource=resource):
+                return self.type(resource)
+            case wit.Named():
+                definition = self._plan.definition(value)
+                if isinstance(definition, wit.Alias):
+                    return self.type(definition.type)
+                return self._reference(value)
+
+    def _reference(self, named: wit.Named) -> str:
+        module = self._plan.module_of(named, self.direction)
+        direction = self.direction if self.direction in module.directions else "import"
+        if module is self._module and self._own:
+            return _camel(named.name)
+        name = f"_{_FOLDERS[direction]}_{snake(module.interface.name)}"
+        self.uses.add(name)
+        return f"{name}.{_camel(named.name)}"
+
+    def _builtin(self, name: str) -> str:
+        return f"_builtins.{name}" if name in self.shadowed else name
+
+
+def _camel(name: str) -> str:
+    """As componentize-py writes it: `HTTP-code` is `HttpCode`."""
+    return "".join(word[0].upper() + word[1:].lower() for word in name.split("-"))

@@ -1,0 +1,102 @@
+"""Stubs for plugins in Python."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dataflare.bindgen.folder import write_folder
+from dataflare.bindgen.guest import generate_guest
+from dataflare.bindgen.source import choose_world, read_wit
+
+CALCULATOR = Path(__file__).parent / "calculator.wit"
+PLUGIN = """
+from componentize_py_types import Err
+from wit_world.exports import Ops, ops
+from wit_world.imports import geometry, log
+
+
+class Counter(ops.Counter):
+    def __init__(self, start: int) -> None:
+        self.total = start
+
+    def add(self, n: int) -> int:
+        self.total += n
+        return self.total
+
+    def close(self) -> None:
+        log.write(geometry.HttpLevel.DEBUG, "closed")
+
+
+def check(plugin: Ops) -> geometry.Point:
+    try:
+        with log.Bucket("x") as bucket:
+            names: list[str] = bucket.list()
+            key: bytes | None = bucket.get(names[0])
+    except Err as error:
+        raise Err(geometry.ShopError_Other(str(error.value))) from error
+    return plugin.add(geometry.Point(1.0, 2, [], [0.5], None), 3.0)
+"""
+
+
+def stubs(wit: Path, folder: Path) -> dict[str, str]:
+    catalog = read_wit(wit)
+    files = generate_guest(catalog, choose_world(catalog, None, where="test"))
+    write_folder(folder, files)
+    return files
+
+
+def mypy(folder: Path, plugin: str) -> str:
+    (folder.parent / "plugin.py").write_text(plugin)
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--no-incremental", "plugin.py"]
+    found = subprocess.run(
+        command, capture_output=True, text=True, cwd=folder.parent, env={"MYPYPATH": str(folder), "PATH": ""}
+    )
+    return found.stdout + found.stderr
+
+
+def test_a_plugin_is_checked_against_the_stubs(tmp_path: Path) -> None:
+    stubs(CALCULATOR, tmp_path / "stubs")
+    assert mypy(tmp_path / "stubs", PLUGIN) == ""
+    wrong = mypy(tmp_path / "stubs", PLUGIN.replace("[0.5], None), 3.0", "[0.5], None), '3'"))
+    assert 'incompatible type "str"' in wrong
+
+
+def test_stubs_have_the_names_that_componentize_py_gives(tmp_path: Path) -> None:
+    pytest.importorskip("componentize_py")
+    text = CALCULATOR.read_text()
+    # componentize-py writes a docstring with quotes as it is, which then is not Python.
+    text = re.sub(r"///.*", "", text).replace("self: f64", "other: f64").replace("export close: func();", "")
+    (tmp_path / "wit").mkdir()
+    (tmp_path / "wit" / "calculator.wit").write_text(text)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    script = "import sys, componentize_py; sys.exit(componentize_py.script())"
+    arguments = ["-d", str(tmp_path / "wit"), "-w", "calculator", "bindings", str(theirs)]
+    subprocess.run([sys.executable, "-c", script, *arguments], check=True, capture_output=True)
+    ours = stubs(tmp_path / "wit", tmp_path / "ours")
+    for name in ours:
+        assert _names(ours[name]) == _names((theirs / name.replace(".pyi", ".py")).read_text()), name
+
+
+def _names(source: str) -> set[str]:
+    """The classes, functions, methods, fields and members of a module, without private names and aliases."""
+    found: set[str] = set()
+
+    def walk(body: list[ast.stmt], before: str) -> None:
+        for node in body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                found.add(before + node.name)
+            if isinstance(node, ast.ClassDef):
+                walk(node.body, f"{before}{node.name}.")
+            elif isinstance(node, ast.Assign | ast.AnnAssign) and before:
+                target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+                found.add(f"{before}{ast.unparse(target)}")
+
+    walk(ast.parse(source).body, "")
+    return {name for name in found if not name.startswith("_")}

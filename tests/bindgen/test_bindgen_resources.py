@@ -56,3 +56,25 @@ def test_another_object_is_refused_in_place_of_a_resource(world: Any) -> None:
     with pytest.raises(ValueTypeError, match=r"all\[0\]: expected a Counter, not 5"):
         world.counters.sum([5])
     assert world.alive
+
+
+def test_resources_work_the_same_in_a_process_of_their_own(host: Host, tmp_path: Path) -> None:
+    with (
+        Engine() as engine,
+        imported(files_of_component(engine, BINARY, "counter"), tmp_path) as bindings,
+        bindings.Counter(BINARY, host=host, isolation="process-best-effort") as world,
+    ):
+        counters = world.counters
+        one, two = counters.counter(1), counters.counter(2)
+        assert counters.sum([one, two]) == 3 and one.add(4) == 5
+        merged = counters.counter_merge(one, two, 10)
+        assert merged.get() == 17 and counters.counter_alive() == 1
+        for spent in (one.get, two.get, lambda: counters.sum([one]), lambda: counters.sum([5])):
+            with pytest.raises(ValueTypeError):
+                spent()
+        with pytest.raises(ValueTypeError):
+            counters.counter_merge(merged, merged, 1)
+        with merged:
+            pass
+        merged.close()
+        assert counters.counter_alive() == 0 and world.alive

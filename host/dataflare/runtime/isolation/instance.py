@@ -17,7 +17,8 @@ from typing import Any, Final
 from dataflare import budgets, errors
 from dataflare.budgets import HostBudget, OverHostBytes, OverTime
 from dataflare.engine.abi.convert import MISFITS, explain
-from dataflare.engine.abi.types import ComponentType, FuncT
+from dataflare.engine.abi.handles import GuestResource
+from dataflare.engine.abi.types import ComponentType, FuncT, OwnT
 from dataflare.engine.call_budget import CallBudget
 from dataflare.engine.instance import CallStats
 from dataflare.errors import (
@@ -67,6 +68,26 @@ class _Kept:
         self._most = most
         self._numbers = itertools.count(1)
         self._things: dict[int, Any] = {}
+        self.owner: object = None
+        """The instance, whose resources these are."""
+        self.given: list[GuestResource] = []
+        """The plugin's resources that the message that was packed last gives away."""
+
+    def guest_number(self, guest: Any, type_index: int, *, given: bool) -> int:
+        if not isinstance(guest, GuestResource) or guest.type_index != type_index:
+            raise ValueTypeError(f"a {type(guest).__name__} is not such a resource of the plugin")
+        if guest.owner is not self.owner:
+            raise ValueTypeError(f"{guest!r} belongs to another instance")
+        if not guest.handle or any(guest is each for each in self.given):
+            raise ValueTypeError(f"{guest!r} cannot be used any more")
+        if given:
+            self.given.append(guest)
+        return guest.handle
+
+    def guest_of(self, number: int, type_index: int, name: str, *, taken: bool) -> GuestResource:
+        if not number:
+            raise BrokenWire("a handle that is not there")
+        return GuestResource(self.owner, name, type_index, number)
 
     def number_of(self, thing: Any) -> int:
         if len(self._things) >= self._most:
@@ -139,6 +160,7 @@ class IsolatedInstance:
         self._counts = _Counts()
         self._call_budget = CallBudget(task.limits, self._counts)
         self._kept = _Kept(task.limits.handles)
+        self._kept.owner = self
         memory_bytes = max(task.max_batch_bytes, len(binary)) + _MORE_MEMORY_BYTES
         self._pid = os.getpid()
         process: spawn.Starting = Future()
@@ -179,6 +201,19 @@ class IsolatedInstance:
         func = None if exported is None else exported.funcs.get(function)
         if func is None:
             raise UsageError(f"{self._name} exports no {interface}#{function}")
+        return self._run(func, interface, function, args)
+
+    def drop(self, resource: GuestResource) -> None:
+        """Drop a resource that the plugin made; as `dataflare.engine.instance.Instance.drop`."""
+        if resource.owner is not self:
+            raise UsageError(f"{resource!r} belongs to another instance")
+        if not resource.handle or not self.alive:
+            return
+        interface = self._shape.resources[resource.type_index].interface
+        func = FuncT((("self", OwnT(resource.type_index)),), None)
+        self._run(func, interface, f"[resource-drop]{resource.name}", (resource,))
+
+    def _run(self, func: FuncT, interface: str, function: str, args: tuple[Any, ...]) -> Any:
         self._export = f"{interface}#{function}" if interface else function
         packed = self._pack_arguments(func, interface, function, args)
         timeout_s = self._limits.call_timeout_s
@@ -328,6 +363,7 @@ class IsolatedInstance:
         if len(args) != len(func.params):
             raise ValueTypeError(f"{function} takes {len(func.params)} arguments, not {len(args)}")
         typed = [(ty, value) for (_, ty), value in zip(func.params, args, strict=True)]
+        self._kept.given.clear()
         try:
             packed = self._channel.pack("call", interface, function, typed=typed)
         except MISFITS as error:
@@ -335,6 +371,8 @@ class IsolatedInstance:
                 if (found := explain(ty, value, name)) is not None:
                     raise found from None
             raise ValueTypeError(f"{function}: an argument does not fit: {error}") from error
+        for guest in self._kept.given:
+            guest.handle = 0
         self._counts.bytes_in += packed.values_bytes
         return packed
 

@@ -21,6 +21,7 @@ from dataflare.data.charges import BatchMemory
 from dataflare.data.ipc import decode_stream, encode_stream
 from dataflare.data.shapes import DataFailure
 from dataflare.engine.abi.convert import DTYPES, as_char, as_float, as_int, as_numbers, made_bits
+from dataflare.engine.abi.handles import GuestResource
 from dataflare.engine.abi.records import attributes, record_class
 from dataflare.engine.abi.types import (
     BorrowT,
@@ -60,6 +61,12 @@ class Handles(Protocol):
 
     def thing_of(self, number: int) -> Any:
         """The object of a number; KeyError where there is none."""
+
+    def guest_number(self, guest: Any, type_index: int, *, given: bool) -> int:
+        """The number of a resource of the plugin's, which is lent or given away."""
+
+    def guest_of(self, number: int, type_index: int, name: str, *, taken: bool) -> GuestResource:
+        """The resource of a number, which is lent or taken; KeyError where there is none."""
 
 
 class Writer:
@@ -133,7 +140,10 @@ class Writer:
                 resource = self._resources[ty.resource]
                 if (resource.interface, resource.name) == _BATCH:
                     return self._put(memoryview(encode_stream(value.arrow)))
-                return self._handles.number_of(value)
+                if not resource.imported:
+                    guest = value if ty.made is None else value._resource
+                    return self._handles.guest_number(guest, ty.resource, given=isinstance(ty, OwnT))
+                return self._handles.number_of(value if ty.made is None else ty.made.check(value))
 
     def _primitive(self, name: str, value: Any) -> Any:
         if name == "string":
@@ -255,7 +265,15 @@ class Reader:
             case FlagsT():
                 return frozenset(ty.names[_index(each, len(ty.names))] for each in _items(value, None))
             case OwnT() | BorrowT():
-                return self._handle(ty.resource, value)
+                resource = self._resources[ty.resource]
+                if resource.imported:
+                    return self._handle(ty.resource, value)
+                number = _index(value, 2**63)
+                try:
+                    guest = self._handles.guest_of(number, ty.resource, resource.name, taken=isinstance(ty, OwnT))
+                except KeyError:
+                    raise BrokenWire("a handle that is not there") from None
+                return guest if ty.made is None else ty.made(guest)
 
     def _handle(self, index: int, value: Any) -> Any:
         resource = self._resources[index]

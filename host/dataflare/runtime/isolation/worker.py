@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import pkgutil
 import socket
@@ -18,6 +19,7 @@ import pyarrow.compute as pc
 import dataflare.data
 import dataflare.engine
 from dataflare.data.expressions import times
+from dataflare.engine.abi.handles import GuestResource
 from dataflare.engine.component import Component
 from dataflare.engine.engine import Engine
 from dataflare.engine.instance import CallStats, Instance
@@ -60,6 +62,16 @@ class _Worker:
         self._binary = message.beside.to_pybytes()
         self._wire = wire
         self._task = Task.from_json(message.plain[0])
+        self._guests: dict[int, GuestResource] = {}
+        self._guest_numbers = itertools.count(1)
+
+    def guest_number(self, guest: Any, type_index: int, *, given: bool) -> int:
+        number = next(self._guest_numbers)
+        self._guests[number] = guest
+        return number
+
+    def guest_of(self, number: int, type_index: int, name: str, *, taken: bool) -> GuestResource:
+        return self._guests.pop(number) if taken else self._guests[number]
 
     def number_of(self, thing: Any) -> int:
         if isinstance(thing, Remote):
@@ -113,7 +125,7 @@ class _Worker:
         message = self._channel.receive()
         match message.plain:
             case ["call", str(interface), str(function)]:
-                func = component.shape.exports[interface].funcs[function]
+                func = component.export_codec(interface, function).link.func
                 args, _ = self._channel.read(message, [ty for _, ty in func.params])
                 try:
                     result = instance.call(interface, function, *args)

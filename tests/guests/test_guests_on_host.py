@@ -15,6 +15,7 @@ from dataflare import (
     DirectoryGrant,
     Grants,
     Host,
+    HttpGrant,
     Limits,
     PluginError,
     Processor,
@@ -35,8 +36,10 @@ KINDS = {
     "json-mapper": "processor",
     "jsonl-destination": "destination",
     "normalize-records": "processor",
+    "page-source": "source",
     "range-validator": "validator",
     "sequence-source": "source",
+    "table-destination": "destination",
 }
 
 pytestmark = pytest.mark.guests
@@ -77,7 +80,9 @@ def test_guest_is_what_it_says(host: Host, name: str):
 
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_wrong_configuration_is_an_error_that_no_retry_mends(host: Host, name: str, tmp_path: Path):
-    grants = Grants(files={"d": DirectoryGrant(path=tmp_path, writable=True)}) if name in FILES else Grants()
+    grants = GRANTS.get(name, Grants())
+    if name in FILES:
+        grants = Grants(files={"d": DirectoryGrant(path=tmp_path, writable=True)})
     with host.load(component(name), config={"no such key": 1}, grants=grants) as plugin:
         with pytest.raises(PluginError) as caught:
             plugin.start()
@@ -86,6 +91,7 @@ def test_wrong_configuration_is_an_error_that_no_retry_mends(host: Host, name: s
 
 
 FILES = {"csv-source", "jsonl-destination"}
+GRANTS = {"page-source": Grants(http={"https://api.example": HttpGrant()}), "table-destination": Grants(state=True)}
 
 
 @both

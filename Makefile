@@ -28,11 +28,12 @@ demo: $(READY_DEMO)  ## Run 336,776 flights through plugins in several languages
 test: lint guests  ## Lint, build the guests and run all tests
 	@$(PY) -m pytest -n 2 $(ARGS)
 
-lint: $(READY_DEV)  ## Check format, lint, types, layers and the WIT standard
+lint: $(READY_DEV)  ## Check format, lint, types, layers, structure and the WIT standard
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
+	@$(PY) tests/structure/check.py
 	@$(PY) -m dataflare.wit check
 
 format: $(READY_DEV)  ## Format the Python code and repair what can be repaired

@@ -2,160 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import datetime
 import gzip
 import ipaddress
 import socket
-import ssl
 import threading
 import time
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from dataflare.capabilities.failures import CapabilityFailure
 from dataflare.capabilities.http import Request
-from dataflare.capabilities.http_broker import HttpBroker
 from dataflare.capabilities.http_network import NetworkTransport, dial
 from dataflare.errors import UsageError
-from dataflare.grants import HttpGrant
 from dataflare.values import Variant
-
-HELLO = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
-
-
-class Server:
-    """A server that does with each connection what `behave` does, once a request has been read.
-
-    `behave(connection, request)` returns whether another request may follow.
-    """
-
-    def __init__(self, behave, *, tls: ssl.SSLContext | None = None) -> None:
-        self._behave = behave
-        self._tls = tls
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self._threads: list[threading.Thread] = []
-        self.port = self._socket.getsockname()[1]
-        self.requests: list[bytes] = []
-        self.connections = 0
-        self.stopped = threading.Event()
-        self._accepting = threading.Thread(target=self._accept, daemon=True)
-        self._accepting.start()
-
-    @property
-    def origin(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def close(self) -> None:
-        self.stopped.set()
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        for thread in (self._accepting, *self._threads):
-            thread.join(5)
-
-    def _accept(self) -> None:
-        while not self.stopped.is_set():
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            self.connections += 1
-            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
-            self._threads.append(thread)
-            thread.start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError), connection:
-            connection.settimeout(5)
-            if self._tls is not None:
-                connection = self._tls.wrap_socket(connection, server_side=True)
-            with connection:
-                while (request := self._read(connection)) and self._behave(connection, request):
-                    pass
-
-    def _read(self, connection: socket.socket) -> bytes:
-        data = b""
-        while b"\r\n\r\n" not in data:
-            part = connection.recv(65_536)
-            if not part:
-                return b""
-            data += part
-        self.requests.append(data)
-        return data
-
-
-@pytest.fixture
-def serve():
-    servers = []
-
-    def start(behave, **options) -> Server:
-        servers.append(Server(behave, **options))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
-
-
-@pytest.fixture
-def make():
-    brokers = []
-
-    def make_broker(origin, *, transport=None, **options) -> HttpBroker:
-        options = {"addresses": ["127.0.0.1"], "burst": 1000, "timeout_s": 5} | options
-        broker = HttpBroker({origin: HttpGrant(**options)}, transport or NetworkTransport())
-        brokers.append(broker)
-        return broker
-
-    yield make_broker
-    for broker in brokers:
-        broker.close()
-
-
-def say_hello(connection, request) -> bool:
-    connection.sendall(HELLO)
-    return True
-
-
-def failure_of(broker, url, **options) -> CapabilityFailure:
-    with pytest.raises(CapabilityFailure) as caught:
-        broker.send(Request("GET", url, **options))
-    return caught.value
-
-
-class Names:
-    """A resolver that gives one answer after the other, and the last one for ever."""
-
-    def __init__(self, *answers) -> None:
-        self._answers = list(answers)
-        self.asked: list[tuple[str, int]] = []
-
-    def resolve(self, host, port):
-        self.asked.append((host, port))
-        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-        if isinstance(answer, OSError):
-            raise answer
-        return answer
-
-
-class Dialled:
-    """Connects to a server in place of any address, and keeps the addresses."""
-
-    def __init__(self, port: int, *, dead: set[str] = frozenset()) -> None:
-        self._port = port
-        self._dead = dead
-        self.addresses: list[str] = []
-
-    def __call__(self, address, port, timeout_s):
-        self.addresses.append(str(address))
-        if str(address) in self._dead:
-            raise ConnectionRefusedError(111, "Connection refused")
-        return dial(ipaddress.ip_address("127.0.0.1"), self._port, timeout_s)
+from http_kit import HELLO, Dialled, Names, failure_of, say_hello
 
 
 class TestNames:
@@ -503,78 +363,6 @@ class TestConnections:
         assert 1 <= wait_ms <= 51
         time.sleep(wait_ms / 1000)
         assert broker.send(Request("GET", server.origin)).status == 200
-
-
-class Certificates:
-    """A certificate for `a.test` that signs itself; `client` trusts it."""
-
-    def __init__(self, directory) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a.test")])
-        now = datetime.datetime.now(datetime.UTC)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("a.test")]), False)
-            .sign(key, hashes.SHA256())
-        )
-        path = directory / "both.pem"
-        path.write_bytes(
-            certificate.public_bytes(serialization.Encoding.PEM)
-            + key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.server.load_cert_chain(path)
-        self.names: list[str | None] = []
-        self.server.sni_callback = lambda connection, name, context: self.names.append(name)
-        self.client = ssl.create_default_context(cafile=path)
-
-
-@pytest.fixture
-def certificates(tmp_path):
-    return Certificates(tmp_path)
-
-
-class TestTls:
-    def test_name_is_what_the_certificate_is_asked_for(self, serve, make, certificates):
-        server = serve(say_hello, tls=certificates.server)
-        dialled = Dialled(server.port)
-        transport = NetworkTransport(resolver=Names(["8.8.8.8"]), dial=dialled, tls=certificates.client)
-        broker = make("https://a.test", transport=transport, addresses=[])
-        for _ in range(2):
-            assert broker.send(Request("GET", "https://a.test/")).body == b"hello"
-        assert (dialled.addresses, certificates.names, server.connections) == (["8.8.8.8"], ["a.test"], 1)
-        assert b"host: a.test\r\n" in server.requests[0].lower()
-
-    def test_certificate_of_another_name_is_not_accepted(self, serve, make, certificates):
-        server = serve(say_hello, tls=certificates.server)
-        transport = NetworkTransport(resolver=Names(["8.8.8.8"]), dial=Dialled(server.port), tls=certificates.client)
-        failure = failure_of(make("https://b.test", transport=transport), "https://b.test/")
-        assert failure.case == "connection-failed" and "certificate" in str(failure)
-        assert server.requests == []
-
-    def test_certificate_that_nobody_signed_is_not_accepted(self, serve, make, certificates):
-        server = serve(say_hello, tls=certificates.server)
-        transport = NetworkTransport(resolver=Names(["8.8.8.8"]), dial=Dialled(server.port))
-        failure = failure_of(make("https://a.test", transport=transport), "https://a.test/")
-        assert failure.case == "connection-failed" and "certificate" in str(failure)
-
-    def test_body_that_is_cut_short_in_between_is_no_body(self, serve, make, certificates):
-        def cut(connection, request):
-            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\nhalf")
-            connection.shutdown(socket.SHUT_RDWR)  # without TLS's own goodbye
-
-        server = serve(cut, tls=certificates.server)
-        transport = NetworkTransport(resolver=Names(["8.8.8.8"]), dial=Dialled(server.port), tls=certificates.client)
-        failure = failure_of(make("https://a.test", transport=transport), "https://a.test/")
-        assert failure.case == "connection-failed"
 
 
 def _timed(broker, url) -> Variant:

@@ -1,0 +1,82 @@
+"""The structure of the code is as `make lint` wants it, and each check finds what it is for."""
+
+from __future__ import annotations
+
+import pytest
+
+from check import ROOT, Module, cycles, duplicates, faults, imports_of, modules_below
+
+TEN = [f"value_{n} = call({n})" for n in range(10)]
+
+
+def modules(**texts: str) -> dict[str, Module]:
+    named = {name.replace("__", "."): text for name, text in texts.items()}
+    return {name: Module(name, f"{name}.py", text) for name, text in named.items()}
+
+
+def test_this_repository_is_as_it_should_be() -> None:
+    assert faults(modules_below(ROOT / "host"), modules_below(ROOT / "tests").values()) == []
+
+
+def test_cycle_through_an_import_for_types_is_found() -> None:
+    host = modules(
+        p__a="from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from p.b import B\n",
+        p__b="def f():\n    from p import c\n",
+        p__c="import p.a\n",
+        p__d="from p.a import x\n",
+    )
+    assert cycles({name: imports_of(module, host) for name, module in host.items()}) == [["p.a", "p.b", "p.c"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("from p.other import _hidden\n", "takes _hidden of p.other"),
+        ("from p import other\nother._hidden()\n", "takes _hidden of p.other"),
+        ("from p import other as o\nprint(o._hidden)\n", "takes _hidden of p.other"),
+        ("import subprocess\n", "subprocess starts a process"),
+        ("from multiprocessing.pool import Pool\n", "multiprocessing.pool starts a process"),
+        ("import os\nos.execv('x', [])\n", "execv starts a process"),
+        ("from os import fork\n", "fork starts a process"),
+        ("".join(f"x{n} = 1\n" for n in range(501)), "has 501 lines"),
+    ],
+    ids=["import", "attribute", "alias", "subprocess", "multiprocessing", "exec", "fork", "long"],
+)
+def test_what_a_module_may_not_do_is_found(text: str, says: str) -> None:
+    (found,) = faults(modules(p="", p__other="", p__one=text), [])
+    assert says in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from p.other import shown\n",
+        "self._own = 1\n",
+        "from p import other\nother.__name__\n",
+        "# Over 500 lines: a table.\n" + "".join(f"x{n} = 1\n" for n in range(600)),
+    ],
+    ids=["public", "own", "special", "reason"],
+)
+def test_what_a_module_may_do_is_left_alone(text: str) -> None:
+    assert faults(modules(p="", p__other="", p__one=text), []) == []
+
+
+def test_module_that_may_start_processes_may() -> None:
+    assert faults(modules(dataflare__toolchain__process="import subprocess\n"), []) == []
+
+
+def test_ten_lines_in_two_places_are_found_once_and_nine_are_not() -> None:
+    inner = "\n".join(f"    {line}  # why" for line in TEN)
+    twice = modules(a="\n".join([*TEN, "x = 1"]), b=f'def f():\n    """Text."""\n{inner}\n    y = 2\n')
+    assert duplicates(twice.values()) == ["a.py:1-10: stands in b.py:3 too"]
+    assert duplicates(modules(a="\n".join(TEN), b="\n".join([*TEN[:9], "other = 1"])).values()) == []
+
+
+def test_run_of_more_than_ten_lines_is_said_once() -> None:
+    text = "\n".join([*TEN, "x = 1", "y = 2"])
+    assert len(duplicates(modules(a=text, b=f"z = 0\n{text}").values())) == 1
+
+
+def test_long_test_file_is_found() -> None:
+    (found,) = faults({}, modules(long="x = 1\n" * 501).values())
+    assert "split it" in found

@@ -38,10 +38,12 @@ class Truncated(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section: its number, and where its contents are."""
+    """A section: its number, its contents, and the bytes of the file at which it begins and ends."""
 
     id: int
     payload: memoryview
+    start: int
+    end: int
 
 
 def u32(value: int) -> bytes:
@@ -75,6 +77,8 @@ def read_u32(data: memoryview, at: int) -> tuple[int, int]:
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
+            if value > 0xFFFF_FFFF:
+                raise Truncated
             return value, at
         shift += 7
 
@@ -113,17 +117,17 @@ def sections(data: memoryview) -> Iterator[Section]:
     Raises:
         NotAComponent: The file ends within a section.
     """
-    at = 8
-    try:
-        while at < len(data):
-            number = data[at]
-            length, at = read_u32(data, at + 1)
-            if at + length > len(data):
-                raise Truncated
-            yield Section(number, data[at : at + length])
-            at += length
-    except Truncated:
-        raise NotAComponent(f"is cut short or damaged near byte {at}") from None
+    start = 8
+    while start < len(data):
+        try:
+            length, at = read_u32(data, start + 1)
+        except Truncated:
+            raise NotAComponent(f"is cut short or damaged in the section at byte {start}") from None
+        end = at + length
+        if end > len(data):
+            raise NotAComponent(f"is cut short or damaged in the section at byte {start}")
+        yield Section(data[start], data[at:end], start, end)
+        start = end
 
 
 def hollow(component: bytes | memoryview) -> bytes:

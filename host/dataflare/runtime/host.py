@@ -1,5 +1,7 @@
 """The host: loads plugins, and owns what they share."""
 
+# Over 500 lines: the package's public face; half of it documents options and types `load` for each kind of plugin.
+
 from __future__ import annotations
 
 import functools

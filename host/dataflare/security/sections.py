@@ -11,17 +11,14 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
+from dataflare.component_binary import COMPONENT_HEADER, Truncated, read_name, section, sections
+from dataflare.component_binary import name as encode_name
 from dataflare.errors import NotAComponent
 
 __all__ = ["CustomSection", "append_section", "custom_sections", "digest_without", "without_sections"]
 
-_HEADER: Final = b"\0asm\x0d\0\x01\0"
 _MAX_SECTION_ID: Final = 12
 _MAX_SECTIONS: Final = 100_000
-
-
-class _Truncated(Exception):
-    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +63,7 @@ def without_sections(component: bytes, names: Collection[str]) -> bytes:
 
 def append_section(component: bytes, name: str, payload: bytes) -> bytes:
     """The same component with one more custom section at its end."""
-    raw = name.encode()
-    contents = _leb128(len(raw)) + raw + payload
-    return b"".join((component, b"\0", _leb128(len(contents)), contents))
+    return component + section(0, encode_name(name) + payload)
 
 
 def digest_without(component: bytes, names: Collection[str]) -> str:
@@ -82,61 +77,22 @@ def digest_without(component: bytes, names: Collection[str]) -> str:
 
 
 def _spans(data: bytes) -> Iterator[_Span]:
-    if data[:8] != _HEADER:
+    if data[:8] != COMPONENT_HEADER:
         raise NotAComponent(
             "is not a WebAssembly component" if data else "is empty",
             hint="a core module has to be made a component first: wasm-tools component new",
         )
-    at = start = 8
-    count = 0
-    try:
-        while at < len(data):
-            start = at
-            count += 1
-            if count > _MAX_SECTIONS:
-                raise NotAComponent(f"has more than {_MAX_SECTIONS} sections")
-            number = data[at]
-            if number > _MAX_SECTION_ID:
-                raise NotAComponent(f"has a section of the unknown kind {number} at byte {start}")
-            length, at = _read_u32(data, at + 1, len(data))
-            end = at + length
-            if end > len(data):
-                raise _Truncated
-            name = None
-            payload = at
-            if number == 0:
-                size, at = _read_u32(data, at, end)
-                payload = at + size
-                if payload > end:
-                    raise _Truncated
-                name = data[at:payload].decode()
-            yield _Span(name, start, payload, end)
-            at = end
-    except _Truncated:
-        raise NotAComponent(f"is cut short or damaged in the section at byte {start}") from None
-    except UnicodeDecodeError:
-        raise NotAComponent(f"has a custom section whose name is not UTF-8, at byte {start}") from None
-
-
-def _read_u32(data: bytes, at: int, end: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if at >= end or shift > 28:
-            raise _Truncated
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            if value > 0xFFFF_FFFF:
-                raise _Truncated
-            return value, at
-        shift += 7
-
-
-def _leb128(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    for count, part in enumerate(sections(memoryview(data)), 1):
+        if count > _MAX_SECTIONS:
+            raise NotAComponent(f"has more than {_MAX_SECTIONS} sections")
+        if part.id > _MAX_SECTION_ID:
+            raise NotAComponent(f"has a section of the unknown kind {part.id} at byte {part.start}")
+        name, begins = None, 0
+        if part.id == 0:
+            try:
+                name, begins = read_name(part.payload, 0)
+            except Truncated:
+                raise NotAComponent(f"is cut short or damaged in the section at byte {part.start}") from None
+            except UnicodeDecodeError:
+                raise NotAComponent(f"has a custom section whose name is not UTF-8, at byte {part.start}") from None
+        yield _Span(name, part.start, part.end - len(part.payload) + begins, part.end)

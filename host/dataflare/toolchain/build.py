@@ -12,10 +12,9 @@ from typing import Any, Protocol
 
 from dataflare.errors import ConfigError
 from dataflare.toolchain.guests import Guest, Project
-from dataflare.toolchain.javascript import JavaScriptDriver
+from dataflare.toolchain.languages import load_driver
 from dataflare.toolchain.process import BuildFailed
-from dataflare.toolchain.python import PythonDriver
-from dataflare.toolchain.rust import PINNED, RustDriver
+from dataflare.toolchain.rust import PINNED
 from dataflare.toolchain.store import digest_bytes, digest_files, load_build, locked, save_build, write_atomically
 
 __all__ = ["Built", "Driver", "build", "check"]
@@ -115,13 +114,8 @@ def check(project: Project, guest: Guest, *, driver: Driver | None = None) -> Bu
 
 
 def _driver(guest: Guest) -> Driver:
-    match guest.language:
-        case "rust":
-            return RustDriver(pinned=guest.committed)
-        case "python":
-            return PythonDriver()
-        case _:
-            return JavaScriptDriver()
+    made: Driver = load_driver(guest.language)(guest)
+    return made
 
 
 def _key(project: Project, guest: Guest, driver: Driver) -> str:

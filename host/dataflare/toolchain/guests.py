@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from dataflare.errors import ConfigError
+from dataflare.toolchain import languages
 
-__all__ = ["LANGUAGES", "Guest", "Project", "find_root", "load_project"]
+__all__ = ["Guest", "Project", "find_root", "load_project"]
 
-LANGUAGES = ("javascript", "python", "rust")
 _LIST = Path("guest-sdks/guests.toml")
 _KEYS: dict[str, type] = {
     "name": str,
@@ -111,8 +111,10 @@ def _parse(root: Path, entry: dict[str, Any], where: str) -> Guest:
             raise ConfigError(f"{key}: give a {kind.__name__}", where=where)
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,63}", entry["name"]):
         raise ConfigError(f"name: {entry['name']!r} is not [a-z][a-z0-9-]{{0,63}}", where=where)
-    if entry["language"] not in LANGUAGES:
-        raise ConfigError(f"language: {entry['language']!r}", where=where, hint=f"there are {', '.join(LANGUAGES)}")
+    if entry["language"] not in languages.names():
+        raise ConfigError(
+            f"language: {entry['language']!r}", where=where, hint=f"there are {', '.join(languages.names())}"
+        )
     folder, output = (_inside(root, entry[key], f"{where}: {key}") for key in ("folder", "output"))
     return Guest(
         name=entry["name"],

@@ -11,7 +11,7 @@ from dataflare.toolchain.guests import Guest, Project
 from dataflare.toolchain.process import BuildFailed, ToolchainMissing, run
 from dataflare.toolchain.store import cache_root, digest_files, once, stage_wit
 
-__all__ = ["JavaScriptDriver"]
+__all__ = ["JavaScriptDriver", "driver"]
 
 _NODE_MAJOR = 20
 _HINT = f"install Node.js {_NODE_MAJOR} or newer with npm (https://nodejs.org)"
@@ -74,3 +74,8 @@ def _packages(workspace: Path) -> Path:
     return once(
         cache_root() / "toolchains" / f"node-{digest_files(workspace, [manifest, lock], platform)[:16]}", install
     )
+
+
+def driver(_: Guest) -> JavaScriptDriver:
+    """Make the driver for a guest."""
+    return JavaScriptDriver()

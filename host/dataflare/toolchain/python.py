@@ -12,7 +12,7 @@ from dataflare.toolchain.guests import Guest, Project
 from dataflare.toolchain.process import ToolchainMissing, run
 from dataflare.toolchain.store import stage_wit
 
-__all__ = ["PythonDriver"]
+__all__ = ["PythonDriver", "driver"]
 
 _VERSION = "0.25.1"
 _HINT = f"`{Path(sys.executable).name} -m pip install componentize-py=={_VERSION}`"
@@ -65,3 +65,8 @@ def _tool() -> Path:
     if script is None:
         raise ToolchainMissing("componentize-py is installed without its program", hint=f"{_HINT} --force-reinstall")
     return Path(script)
+
+
+def driver(_: Guest) -> PythonDriver:
+    """Make the driver for a guest."""
+    return PythonDriver()

@@ -16,7 +16,7 @@ from dataflare.toolchain.guests import Guest, Project
 from dataflare.toolchain.process import BuildFailed, ToolchainMissing, run
 from dataflare.toolchain.store import cache_root, digest_bytes, locked, once
 
-__all__ = ["PINNED", "RustDriver"]
+__all__ = ["PINNED", "RustDriver", "driver"]
 
 _DEBS = {
     "libllvm22": "1:22.1.8-1~deb12u1",
@@ -216,3 +216,8 @@ def _write_script(path: Path, text: str) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
     path.chmod(0o755)
+
+
+def driver(guest: Guest) -> RustDriver:
+    """Make the driver for a guest."""
+    return RustDriver(pinned=guest.committed)

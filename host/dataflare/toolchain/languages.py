@@ -1,0 +1,46 @@
+"""Languages that guests are written in: one driver each.
+
+A driver is a function `driver(guest)` that gives a `Driver`. A package adds a language by an entry point of the group
+`dataflare.languages`, whose name is the language's. A driver is imported when a guest of its language is built.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Final
+
+from dataflare.errors import ConfigError
+
+__all__ = ["GROUP", "load_driver", "names"]
+
+GROUP: Final = "dataflare.languages"
+_BUILT_IN: Final = {
+    name: EntryPoint(name, f"dataflare.toolchain.{name}:driver", GROUP) for name in ("javascript", "python", "rust")
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names of all languages, sorted."""
+    return tuple(sorted(_all()))
+
+
+def load_driver(language: str) -> Any:
+    """Import a language's function `driver`.
+
+    Raises:
+        ConfigError: There is no such language, or the package that brings it is broken.
+    """
+    points = _all()
+    if language not in points:
+        raise ConfigError(f"there is no language {language!r}", hint=f"there are {', '.join(names())}")
+    try:
+        return points[language].load()
+    except Exception as error:
+        raise ConfigError(
+            f"the driver of the language {language!r} cannot be imported: {error!r}",
+            hint=f"look at {points[language].value}",
+        ) from error
+
+
+def _all() -> dict[str, EntryPoint]:
+    return {each.name: each for each in entry_points(group=GROUP)} | _BUILT_IN

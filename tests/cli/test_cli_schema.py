@@ -54,3 +54,21 @@ def test_the_schema_of_pipeline_files_is_written():
 def test_what_is_wrong_has_an_exit_code(arguments, code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(*arguments).exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [("pipeline", "nodes"), ("policy", "plugins"), ("trust", "keys"), ("roles", "members"), ("manifest", "asks")],
+)
+def test_the_schema_of_each_kind_of_file_is_written_for_editors(kind, key):
+    result = CliRunner().invoke(app, ["schema", f"--{kind}"])
+    assert result.exit_code == 0, result.stderr
+    schema = json.loads(result.stdout)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert key in schema["properties"]
+    assert schema["additionalProperties"] is False
+
+
+def test_two_schemas_at_a_time_are_refused():
+    result = CliRunner().invoke(app, ["schema", "--policy", "--trust"])
+    assert (result.exit_code, "one JSON Schema at a time" in result.stderr) == (2, True)

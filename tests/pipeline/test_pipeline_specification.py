@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflare.errors import ConfigError
+from dataflare.limits import Limits
 from dataflare.pipeline.connectors.registry import BUILT_IN
 from dataflare.pipeline.models import Pipeline, PluginNode
 from dataflare.pipeline.specification import json_schema, load_specification, parse_specification
@@ -396,3 +398,13 @@ def test_any_mapping_is_a_pipeline_or_refused_with_its_place(value, nodes):
         assert error.where.startswith("p.yaml")
     else:
         assert isinstance(specification.pipeline, Pipeline)
+
+
+def test_a_pipeline_sets_every_limit(specify):
+    given = "memory: 1MiB, call_timeout: 2s, fuel: 3, handles: 4, host_memory: 5B, host_calls: 6, host_calls_per_s: 7"
+    given += ", copied: 8B, output: 9B, output_rows: 10, table_elements: 11, instances: 12, memories: 13"
+    given += ", log_events_per_s: 14, log_volume_per_s: 15B, log_dropped_events: 16"
+    limits = specify(f"  in:\n    plugin: source.wasm\n    limits: {{{given}}}\n" + WRITE).limits["in"]
+    usual = Limits()
+    assert [field.name for field in fields(Limits) if getattr(limits, field.name) == getattr(usual, field.name)] == []
+    assert (limits.log_bytes_per_s, limits.memories, limits.memory_bytes) == (15, 13, 2**20)

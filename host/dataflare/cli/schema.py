@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 import yaml
+from pydantic import BaseModel
 from rich.table import Table
 
 from dataflare.cli.figures import count
@@ -39,6 +40,10 @@ def command(
     pipeline: Annotated[
         bool, typer.Option("--pipeline", help="Instead, write the JSON Schema of pipeline files, for editors.")
     ] = False,
+    policy: Annotated[bool, typer.Option("--policy", help="The same of policy files.")] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="The same of trust files.")] = False,
+    roles: Annotated[bool, typer.Option("--roles", help="The same of the files of roles that --access takes.")] = False,
+    manifest: Annotated[bool, typer.Option("--manifest", help="The same of manifest files.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the columns of files as a pipeline would read them, ready to paste into `options`.
@@ -47,8 +52,13 @@ def command(
     shown; 1 a file cannot be read, or is not what it should be; 2 the command line is wrong.
     """
     with printed_errors(as_json=as_json):
-        if pipeline:
-            write_json(json_schema())
+        kinds = {"pipeline": pipeline, "policy": policy, "trust": trust, "roles": roles, "manifest": manifest}
+        wanted = [kind for kind, given in kinds.items() if given]
+        if len(wanted) > 1:
+            what = f"{' and '.join(f'--{kind}' for kind in wanted)} are given together"
+            raise ConfigError(what, where="schema", hint="one JSON Schema at a time")
+        if wanted:
+            write_json(_json_schema(wanted[0]))
             return
         if not files:
             raise ConfigError("no file is named", where="FILE", hint="such as: dataflare schema data/orders.csv")
@@ -59,6 +69,23 @@ def command(
             write_json(_document(name, paths, found))
         else:
             _show(name, paths, found)
+
+
+def _json_schema(kind: str) -> dict[str, Any]:
+    # Only here: what files are described with needs none of it.
+    from dataflare.documents.models import json_schema_of
+    from dataflare.security.access import AccessDocument
+    from dataflare.security.manifest import Manifest
+    from dataflare.security.policy import PolicyDocument
+    from dataflare.security.trust import TrustDocument
+
+    models: dict[str, type[BaseModel]] = {
+        "policy": PolicyDocument,
+        "trust": TrustDocument,
+        "roles": AccessDocument,
+        "manifest": Manifest,
+    }
+    return json_schema() if kind == "pipeline" else json_schema_of(models[kind])
 
 
 def _options(texts: Sequence[str]) -> dict[str, Any]:

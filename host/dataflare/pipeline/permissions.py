@@ -96,6 +96,15 @@ class LimitsModel(StrictModel):
     copied: Size | None = Field(default=None, description="Bytes copied in and out within one call.")
     output: Size | None = Field(default=None, description="Bytes that one call returns.")
     output_rows: Annotated[int, Field(ge=1, description="Rows that one call returns.")] | None = None
+    table_elements: Annotated[int, Field(ge=1, description="Elements in each of its tables.")] | None = None
+    instances: Annotated[int, Field(ge=1, description="Core instances in it.")] | None = None
+    memories: Annotated[int, Field(ge=1, description="Linear memories in it.")] | None = None
+    log_events_per_s: Annotated[int, Field(ge=1, description="Log events in a second.")] | None = None
+    log_volume_per_s: Size | None = Field(default=None, description="Bytes of log events in a second.")
+    log_dropped_events: (
+        Annotated[int, Field(ge=1, description="Log events that are dropped within one call before it is stopped.")]
+        | None
+    ) = None
 
 
 def make_grants(given: GrantsModel, resolve: Callable[[str], Path]) -> Grants:
@@ -142,6 +151,12 @@ def make_limits(given: LimitsModel) -> Limits:
             copied_bytes=None if given.copied is None else parse_size(given.copied),
             output_bytes=None if given.output is None else parse_size(given.output),
             output_rows=given.output_rows,
+            table_elements=given.table_elements,
+            instances=given.instances,
+            memories=given.memories,
+            log_events_per_s=given.log_events_per_s,
+            log_bytes_per_s=None if given.log_volume_per_s is None else parse_size(given.log_volume_per_s),
+            log_dropped_events=given.log_dropped_events,
         )
     )
     return replace(limits, call_timeout_s=None) if timeout == "none" else limits

@@ -253,6 +253,7 @@ def _relocated(error: ConfigError, path: KeyPath, document: Document) -> ConfigE
         "host_bytes": "host_memory",
         "copied_bytes": "copied",
         "output_bytes": "output",
+        "log_bytes_per_s": "log_volume_per_s",
     }
     # An origin has dots of its own: what is not found is the nearest key around it.
     where = document.where((*path, section, *(names.get(part, part) for part in key.split("."))))

@@ -160,6 +160,23 @@ def test_versions_and_packages_of_one_interface_stand_side_by_side(tmp_path: Pat
         pass
 
 
+def test_interfaces_that_the_host_has_are_not_to_be_implemented(tmp_path: Path) -> None:
+    text = """package a:main@1.0.0;
+    interface i { use wasi:io/streams@0.2.0.{input-stream, stream-error, moment};
+      read: func(s: borrow<input-stream>, m: moment) -> result<input-stream, stream-error>; }
+    world w { import i; }
+    package wasi:io@0.2.0 { interface streams { resource input-stream { read: func(n: u64) -> list<u8>; }
+      type moment = u64; variant stream-error { closed }
+      skip: func(s: input-stream) -> result<u64, stream-error>; } }"""
+    files = files_of(text)
+    assert "streams" not in files["__init__.py"]
+    write_folder(tmp_path / "offered", files)
+    assert check_types(tmp_path / "offered") == ""
+    assert check_style(tmp_path / "offered") == ""
+    with imported(files, tmp_path):
+        pass
+
+
 def test_types_that_would_grow_without_end_are_refused_in_time() -> None:
     chain = " ".join(f"type a{n} = tuple<a{n - 1}, a{n - 1}>;" for n in range(1, 40))
     text = f"package a:b; interface i {{ type a0 = list<string>; {chain} f: func(x: a39); }} world w {{ import i; }}"

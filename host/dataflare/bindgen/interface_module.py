@@ -103,7 +103,12 @@ class ModuleText:
             blocks.append(self._exports(module))
         name = module.wit_name or module.owner
         head = docstring([f"`{name}`.", module.interface.docs, gate_text(module.interface.gate)], 0)
-        names = [*module.classes.values(), *module.cases.values(), *module.exceptions.values()]
+        written = [
+            module.classes[each.name]
+            for each in module.interface.types
+            if not (module.offered and isinstance(each, wit.Resource))
+        ]
+        names = [*written, *module.cases.values(), *module.exceptions.values()]
         names += [each for each in (module.protocol, module.exports) if each]
         siblings = [each.name for each in self._plan.modules if each is not module]
         constants = [f"_INTERFACE = {quote(module.wit_name)}"] if "_INTERFACE" in self.annotations.uses else []

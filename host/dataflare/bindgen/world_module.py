@@ -265,7 +265,8 @@ class _Abi:
         self._lines += wrap(node, 0, before=f"{name} = ")
 
     def _definition(self, module: Module, definition: wit.TypeDefinition, direction: Direction) -> Node:
-        made = self._of(module, module.classes[definition.name]) if not isinstance(definition, wit.Variant) else ""
+        own = isinstance(definition, wit.Record | wit.Enum | wit.Flags)
+        made = self._of(module, module.classes[definition.name]) if own else ""
         match definition:
             case wit.Record(fields=fields):
                 parts = [Tree("(", (quote(each.name), self._type(each.type, direction))) for each in fields]

@@ -59,6 +59,14 @@ def test_a_docstring_is_one_expression_whatever_it_holds(text: str, indent: int)
     assert len(body_of) == 1 and isinstance(body_of[0].value, ast.Constant)
 
 
+def test_a_docstring_of_every_length_is_as_formatters_write_it(tmp_path: Path) -> None:
+    lines = [
+        line for n in range(70, 95) for line in ("", "", f"class A{n}:", *docstring(["word " * 9 + "x" * (n - 45)], 4))
+    ]
+    (tmp_path / "x.py").write_text("\n".join(["x = 1", *lines, ""]))
+    assert check_style(tmp_path) == ""
+
+
 @settings(max_examples=300)
 @given(st.text())
 def test_a_quoted_text_is_that_text(text: str) -> None:

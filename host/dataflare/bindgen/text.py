@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -64,7 +64,7 @@ def signature(name: str, parameters: Sequence[str], result: str, indent: int) ->
     return wrap(Tree(f"def {name}(", tuple(parameters)), indent, after=f" -> {result}:")
 
 
-def docstring(paragraphs: Iterable[str], indent: int) -> list[str]:
+def docstring(paragraphs: Sequence[str], indent: int) -> list[str]:
     """A docstring of these paragraphs, whatever characters they hold; each may have several lines."""
     width = _WIDTH - indent
     lines: list[str] = []
@@ -78,7 +78,11 @@ def docstring(paragraphs: Iterable[str], indent: int) -> list[str]:
     if not lines:
         return []
     space = " " * indent
-    if len(lines) == 1 and indent + len(lines[0]) + 6 <= _WIDTH:
+    if len(lines) == 1 and indent + len(lines[0]) + 6 > _WIDTH:
+        # The quotes at the end belong to the line: where they do not fit, a word goes to the next.
+        (whole,) = (line for paragraph in paragraphs for line in _unwrapped(paragraph) if line.strip())
+        lines = [_escaped(each) for each in _wrapped(whole, width - 3)]
+    if len(lines) == 1:
         return [f'{space}"""{lines[0]}"""']
     first, *rest = lines
     return [f'{space}"""{first}', *(f"{space}{each}".rstrip() for each in rest), f'{space}"""']

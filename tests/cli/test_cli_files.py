@@ -27,6 +27,8 @@ READS = {
     ("bench", "component"): "bench FILE",
     ("check", "component"): "check FILE",
     ("discover", "component"): "discover FILE",
+    ("bindgen", "component"): "bindgen FILE -o bindings",
+    ("bindgen", "wit"): "bindgen --wit FILE -o bindings",
     ("package", "component"): "package FILE -m manifest.yaml -o packaged.wasm",
     ("package", "manifest"): "package csv-source.wasm -m FILE -o packaged.wasm",
     ("sign", "component"): "sign FILE --key key --name a --version 1.0.0",
@@ -58,6 +60,7 @@ NOT_READ = {
     ("bench", "data"),
     ("package", "cache_dir"),
     ("package", "output"),
+    ("bindgen", "output"),
     ("policy suggest", "output"),
     ("key generate", "path"),
 }

@@ -31,6 +31,7 @@ from dataflare.cli import app as application
 from dataflare.cli import (
     audit,
     bench,
+    bindgen,
     cache,
     check,
     compile,
@@ -175,7 +176,7 @@ def found_schema() -> FoundSchema:
 
 
 def dataset() -> Dataset:
-    schema = pa.schema([pa.field(HOSTILE, pa.int8(), nullable=False)])
+    schema = pa.schema([pa.field(HOSTILE.replace("\ud800", ""), pa.int8(), nullable=False)])
     return Dataset(DatasetName(HOSTILE, HOSTILE), HOSTILE, schema, (HOSTILE,), (HOSTILE,), frozenset({HOSTILE}))
 
 
@@ -215,6 +216,7 @@ FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
         lambda: discover._show([dataset()]),
         lambda: output.write_json(discover._document(dataset())),
     ),
+    "bindgen": (lambda: bindgen._say(FILE, HOSTILE, HOSTILE),),
     "package": (lambda: package._show(FILE, filled(Manifest), 3, HOSTILE),),
     "sign": (lambda: sign._say_signed(FILE, HOSTILE, HOSTILE, (HOSTILE, HOSTILE)),),
     "verify": (lambda: verify._say_good(FILE, HOSTILE, HOSTILE, (HOSTILE, HOSTILE)),),
@@ -263,6 +265,10 @@ LINES = {
     "discover": (
         ["discover", "csv-source.wasm", "--config", HOSTILE],
         ["discover", "csv-source.wasm", "--grant", HOSTILE],
+    ),
+    "bindgen": (
+        ["bindgen", "--wit", FILE, "--world", HOSTILE, "-o", FILE],
+        ["bindgen", FILE, "--feature", HOSTILE, "-o", FILE],
     ),
     "package": (["package", "csv-source.wasm", "-m", FILE, "-o", FILE],),
     "sign": (["sign", "csv-source.wasm", "--key", "key", "--name", HOSTILE, "--version", HOSTILE],),

@@ -73,6 +73,10 @@ def command(
                 write_json({"world": full, "folder": str(output), "files": sorted(files), "changed": sorted(stale)})
             else:
                 what = f"{len(stale)} files are not current" if check and stale else f"{len(files)} files"
-                stdout().say(f"{output}: {what}, {full}")
+                _say(output, what, full)
         if check and stale:
             raise typer.Exit(EXIT_FAILED)
+
+
+def _say(folder: Path, what: str, world: str) -> None:
+    stdout().say(f"{folder}: {what}, {world}")

@@ -211,9 +211,10 @@ class Access:
         Raises:
             ConfigError: It cannot be read, or is wrong; `where` is `file:line`.
         """
-        file = as_path(path, where="access").absolute()
-        document = validate_document(read_document(file, name=str(path)), AccessDocument)
-        return cls(document, base_dir=file.parent, source=str(path), file=file)
+        given = as_path(path, where="access")
+        file = given.absolute()
+        document = validate_document(read_document(file, name=str(given)), AccessDocument)
+        return cls(document, base_dir=file.parent, source=str(given), file=file)
 
     @classmethod
     def parse(cls, text: str, *, source: str = "access.yaml", base_dir: Path | None = None) -> Access:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from dataflare.errors import ConfigError
+from dataflare.user_files import read_file
 from dataflare.wit.model import (
     Function,
     Gate,
@@ -56,11 +58,9 @@ def parse_file(path: Path) -> Document:
     """
     file = str(path)
     try:
-        data = path.read_bytes()
-    except OSError as exc:
-        raise WitError(f"cannot be read: {exc.strerror or exc}", position=Position(file, 1, 1)) from exc
-    if len(data) > MAX_SOURCE_BYTES:
-        raise WitError(f"has {len(data):,} bytes, more than {MAX_SOURCE_BYTES:,}", position=Position(file, 1, 1))
+        data = read_file(path, MAX_SOURCE_BYTES)
+    except ConfigError as exc:
+        raise WitError(exc.message.removeprefix(f"{file}: "), position=Position(file, 1, 1), hint=exc.hint) from exc
     try:
         text = data.decode()
     except UnicodeDecodeError as exc:

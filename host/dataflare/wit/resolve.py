@@ -67,7 +67,7 @@ def load(*paths: Path, features: Collection[str] = ()) -> Catalog:
 
 def _package_files(path: Path) -> Iterator[list[Path]]:
     """The files of each package below a path."""
-    if path.is_file():
+    if not path.is_dir():
         yield [path]
         return
     files = sorted(path.rglob("*.wit"))

@@ -41,6 +41,8 @@ _LATE_MODULES: Final = (
     "traceback",
 )
 """What is else imported when it is first needed, when no file can be read any more."""
+_OPTIONAL_MODULES: Final = ("dateutil.tz", "dateutil.relativedelta")
+"""What Arrow asks for where it is installed, and does without where it is not."""
 
 
 class Remote:
@@ -191,6 +193,9 @@ def load_late() -> None:
             importlib.import_module(module.name)
     for name in _LATE_MODULES:
         importlib.import_module(name)
+    for name in _OPTIONAL_MODULES:
+        with suppress(ImportError):
+            importlib.import_module(name)
     moment = pa.array([0], pa.timestamp("s"))
     for zone in times.zones():
         with suppress(pa.ArrowException):  # a zone that Arrow does not know, or a machine without any

@@ -177,7 +177,7 @@ class TrustPolicy:
             ConfigError: It cannot be read, or is wrong; `where` is `file:line`.
         """
         file = as_path(path, where="trust")
-        return cls(validate_document(read_document(file), TrustDocument), str(path), file.absolute())
+        return cls(validate_document(read_document(file), TrustDocument), str(file), file.absolute())
 
     @classmethod
     def parse(cls, text: str, *, source: str = "trust.yaml") -> TrustPolicy:

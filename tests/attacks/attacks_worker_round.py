@@ -23,6 +23,7 @@ from attacks_processes import FIGURES, NOTHING, SECRETS, Impostor, asking, impos
 from dataflare.engine.abi.types import ListT, PrimT
 from dataflare.errors import ConfigError, GuestPanic, HostBytesExceeded, ProtocolFault, UsageError
 from dataflare.limits import Limits
+from dataflare.pipeline.reading import inputs
 from dataflare.runtime.isolation import privileges, seccomp
 from dataflare.runtime.isolation import typed_values as values
 from dataflare.runtime.isolation.instance import IsolatedInstance
@@ -303,6 +304,21 @@ def fork_while_every_lock_is_held(arena: Arena) -> None:
     assert found is None, found
 
 
+@attack("files-in")
+def pipe_that_nobody_writes_to(arena: Arena) -> None:
+    """Put a named pipe in an input's place, so that the run waits without end."""
+    path = arena.folder / "in.csv"
+    os.mkfifo(path)
+
+    def attempt() -> str:
+        signal.alarm(5)
+        inputs._PIPE_S = 0.2  # type: ignore[misc]
+        inputs.open_plain(path)
+        return "opened"
+
+    assert "nothing was written" in str(_in_a_child(attempt))
+
+
 class _Forgetful(list[Any]):
     def add(self, thing: Any) -> None:
         pass
@@ -349,6 +365,7 @@ MUTATIONS = [
         property(lambda instance: instance._alive),
         ("worker_that_a_fork_shares",),
     ),
+    Mutation("dataflare.pipeline.reading.inputs:open_plain", open, ("pipe_that_nobody_writes_to",)),
     Mutation("dataflare.locks:_locks", _Forgetful(), ("fork_while_every_lock_is_held",)),
     Mutation(
         "dataflare.runtime.pool:_pools", _Forgetful(), ("fork_while_every_lock_is_held", "worker_that_a_fork_shares")

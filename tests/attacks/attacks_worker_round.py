@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import signal
@@ -319,6 +320,21 @@ def pipe_that_nobody_writes_to(arena: Arena) -> None:
     assert "nothing was written" in str(_in_a_child(attempt))
 
 
+@attack("processes")
+def worker_that_an_interrupt_forgets(arena: Arena) -> None:
+    """Live on, with the host's descriptors, when an interrupt kept the instance from everybody who would close it."""
+    plugin, _ = isolated(arena)
+    before = len(os.listdir("/proc/self/fd"))
+    instance = plugin._launcher._instantiate().instance
+    assert isinstance(instance, IsolatedInstance)
+    process = instance._process
+    os.kill(process.pid, signal.SIGSTOP)
+    del instance
+    gc.collect()
+    assert process.returncode is not None, "the worker lives on"
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 class _Forgetful(list[Any]):
     def add(self, thing: Any) -> None:
         pass
@@ -366,6 +382,7 @@ MUTATIONS = [
         ("worker_that_a_fork_shares",),
     ),
     Mutation("dataflare.pipeline.reading.inputs:open_plain", open, ("pipe_that_nobody_writes_to",)),
+    Mutation(f"{ISOLATION}.instance:IsolatedInstance.__del__", answers(None), ("worker_that_an_interrupt_forgets",)),
     Mutation("dataflare.locks:_locks", _Forgetful(), ("fork_while_every_lock_is_held",)),
     Mutation(
         "dataflare.runtime.pool:_pools", _Forgetful(), ("fork_while_every_lock_is_held", "worker_that_a_fork_shares")

@@ -238,6 +238,11 @@ class IsolatedInstance:
         self._kill()
         self._kept.close()
 
+    def __del__(self) -> None:
+        # An interrupt may have kept it from everybody who would close it.
+        if hasattr(self, "_channel"):
+            self._kill()
+
     # One exchange: a message, the worker's questions, and its answer.
 
     def _exchange(self, packed: Packed, func: FuncT | None, deadline: float) -> Any:

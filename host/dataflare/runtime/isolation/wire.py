@@ -76,15 +76,15 @@ class Wire:
     """
 
     def __init__(self, connection: socket.socket, memory: int, memory_bytes: int) -> None:
+        self._closed = False
         self._socket = connection
-        connection.setblocking(False)
         self._memory = memory
+        connection.setblocking(False)
         self._memory_bytes = memory_bytes
         self._in = select.poll()
         self._in.register(connection, select.POLLIN)
         self._out = select.poll()
         self._out.register(connection, select.POLLOUT)
-        self._closed = False
 
     def close(self) -> None:
         """Close this end; idempotent."""
@@ -92,6 +92,10 @@ class Wire:
             self._closed = True
             self._socket.close()
             os.close(self._memory)
+
+    def __del__(self) -> None:
+        # An interrupt may have kept it from everybody who would close it.
+        self.close()
 
     def send(self, text: bytes, parts: Sequence[memoryview] = (), *, deadline: float = math.inf) -> None:
         """Send a message.

@@ -331,7 +331,10 @@ def worker_that_an_interrupt_forgets(arena: Arena) -> None:
     os.kill(process.pid, signal.SIGSTOP)
     del instance
     gc.collect()
-    assert process.returncode is not None, "the worker lives on"
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        raise AssertionError("the worker lives on") from None
     assert len(os.listdir("/proc/self/fd")) == before
 
 

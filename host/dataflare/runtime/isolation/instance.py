@@ -239,9 +239,11 @@ class IsolatedInstance:
         self._kept.close()
 
     def __del__(self) -> None:
-        # An interrupt may have kept it from everybody who would close it.
-        if hasattr(self, "_channel"):
-            self._kill()
+        # An interrupt may have kept it from everybody who would close it. Nobody waits here, where the next interrupt
+        # would be lost.
+        process: subprocess.Popen[bytes] | None = getattr(self, "_process", None)
+        if process is not None and self._pid == os.getpid() and process.returncode is None:
+            process.kill()
 
     # One exchange: a message, the worker's questions, and its answer.
 

@@ -334,6 +334,7 @@ def worker_that_an_interrupt_forgets(arena: Arena) -> None:
     try:
         process.wait(5)
     except subprocess.TimeoutExpired:
+        process.kill()
         raise AssertionError("the worker lives on") from None
     assert len(os.listdir("/proc/self/fd")) == before
 

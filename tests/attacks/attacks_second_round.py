@@ -14,6 +14,7 @@ from typing import Any
 from arena import Arena, Mutation, answers, attack
 from attacks_connectors import POLICY, Place
 from attacks_outputs import write
+from attacks_roles import command_line
 from dataflare.capabilities.failures import CapabilityFailure
 from dataflare.capabilities.http import Request
 from dataflare.capabilities.http_broker import HttpBroker
@@ -128,6 +129,20 @@ def names_too_long_for_the_system(arena: Arena) -> None:
         fails_with(DataflareError, lambda name=name: place.runs(write=f"out/{name}"))  # type: ignore[misc]
         fails_with(DataflareError, lambda name=name: place.runs(read=f"in/{name}"))  # type: ignore[misc]
     place.runs()
+
+
+@attack("roles")
+def output_that_decides_about_commands(arena: Arena) -> None:
+    """Have a command write its result in the place of the roles, the audit log, or the policy in force."""
+    for name in ("audit.jsonl", "rules.yaml"):
+        (arena.folder / name).write_text("")
+    env = {"DATAFLARE_AUDIT": "audit.jsonl", "DATAFLARE_POLICY": "rules.yaml"}
+    (arena.folder / "link.yaml").symlink_to("access.yaml")
+    for output in ("access.yaml", "link.yaml", "./x/../access.yaml", "audit.jsonl", "rules.yaml"):
+        words = ("package", "none.wasm", "-m", "none.yaml", "-o", output)
+        result = command_line(arena, *words, "--access", "access.yaml", "--principal", "ann", env=env)
+        assert result.exit_code == 4, f"it was let through: {result.output}"
+    assert "deny" in (arena.folder / "audit.jsonl").read_text()
 
 
 @attack("audit")
@@ -266,6 +281,11 @@ def state_by_a_name_of_the_databases_own(arena: Arena) -> None:
 
 
 MUTATIONS = [
+    Mutation(
+        "dataflare.security.admission:Admission.require_output",
+        answers(None),
+        ("output_that_decides_about_commands",),
+    ),
     Mutation(
         "dataflare.security.admission:Admission._protect_pipelines",
         answers(None),

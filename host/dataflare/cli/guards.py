@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -48,6 +48,7 @@ Principal: TypeAlias = Annotated[
         show_default="nobody in particular",
     ),
 ]
+_RULES: Final = ("DATAFLARE_POLICY", "DATAFLARE_TRUST")
 _GUARDS: dict[str, Any] = {"access": AccessFile, "principal": Principal}
 
 
@@ -90,6 +91,8 @@ def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
                 access=given["access"],
                 principal=given["principal"],
                 audit=given.get("audit") or os.environ.get(_AUDIT_VARIABLE) or None,
+                output=given.get("output"),
+                rules=[file for name in _RULES if (file := os.environ.get(name))],
             )
         return function(**{name: value for name, value in given.items() if name not in added})
 

@@ -191,6 +191,16 @@ class Admission:
             self._record("", "", "access", action, resource, "deny", error.message)
             raise
 
+    def require_output(self, path: str | os.PathLike[str]) -> None:
+        """Refuse to write a file that says what is allowed, or what has happened.
+
+        Raises:
+            PermissionDenied: It is one.
+        """
+        if reason := self.protected.reason_of(as_path(path, where="output")):
+            self._record("", "", "access", "write", f"file:{os.fspath(path)}", "deny", reason)
+            raise PermissionDenied(f"{os.fspath(path)} {reason}", capability="output", hint="name another file")
+
     def admit_pipeline(self, name: str, file: PipelineFile) -> AdmittedPipeline:
         """Let the principal run a pipeline's file. What it is granted goes by the file, not by its name for itself.
 

@@ -400,6 +400,13 @@ def _with_all_files(*args: Any, pass_fds: Any, **options: Any) -> Any:
 
 
 _OPEN = seccomp._ALLOW
+
+
+def _open_all(*_: object) -> None:
+    """Confine nothing: neither the paths nor the calls, each of which is enough. Runs in the worker."""
+    seccomp._REFUSE = _OPEN
+
+
 MUTATIONS = [
     Mutation(
         "dataflare.runtime.isolation.seccomp:_REFUSE",
@@ -409,6 +416,7 @@ MUTATIONS = [
             "signals_to_the_host",
             "priority_of_the_host",
             "metadata_of_files",
+            "file_opened_for_writing",
             "names_and_sizes_of_files",
             "keys_and_queues_of_the_kernel",
             "memory_files_over_the_limit",
@@ -426,7 +434,6 @@ MUTATIONS = [
         (
             "limits_of_the_host",
             "signals_to_the_host",
-            "file_opened_for_writing",
             "shared_memory_over_the_limit",
             "stack_that_is_no_stack",
             "code_made_at_run_time",
@@ -438,7 +445,7 @@ MUTATIONS = [
         answers(None),
         ("private_memory_over_the_limit", "addresses_without_end", "files_and_threads_without_end"),
     ),
-    Mutation("dataflare.runtime.isolation.landlock:restrict", answers(None), ("file_of_somebody_else",)),
+    Mutation("dataflare.runtime.isolation.landlock:restrict", _open_all, ("file_of_somebody_else",)),
     Mutation("dataflare.runtime.isolation.privileges:die_with", answers(None), ("worker_that_outlives_its_host",)),
     Mutation(
         "dataflare.runtime.isolation.spawn:_INHERITED", ("DATAFLARE_SECRET_TOKEN",), ("secret_in_the_environment",)

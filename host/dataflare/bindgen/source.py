@@ -6,9 +6,10 @@ import difflib
 from pathlib import Path
 
 from dataflare.errors import ConfigError
-from dataflare.user_files import read_component
+from dataflare.user_files import read_component, read_file
 from dataflare.wit.catalog import Catalog
 from dataflare.wit.resolve import load
+from dataflare.wit.tokens import MAX_SOURCE_BYTES
 
 __all__ = ["choose_world", "read_component_world", "read_wit"]
 
@@ -18,7 +19,13 @@ def read_wit(folder: Path, *, features: tuple[str, ...] = ()) -> Catalog:
 
     Raises:
         WitError: It is wrong; with file, line and column.
+        ConfigError: The file cannot be read, is too long, or is a directory without WIT.
     """
+    # What cannot be read has no line that is wrong.
+    if not folder.is_dir():
+        read_file(folder, MAX_SOURCE_BYTES)
+    elif next(folder.rglob("*.wit"), None) is None:
+        raise ConfigError("is a directory without a .wit file", where=str(folder), hint="--wit is a file or a folder")
     return load(folder, features=features)
 
 

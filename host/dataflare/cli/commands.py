@@ -33,8 +33,8 @@ _WORDS_BEFORE: Final = 3
 COMMANDS: Final = (
     Command("run", "run", "Run a pipeline to its end, or leave no output."),
     Command("inspect", "inspect", "Tell what a component is."),
-    Command("check", "check", "Configure a plugin, and tell whether it is ready."),
-    Command("discover", "discover", "List the datasets of a source, or what a destination can do."),
+    Command("check", "check", "Configure and initialize a plugin, and ask how it is."),
+    Command("discover", "discover", "List the datasets of a source with their columns, keys and reading modes."),
     Command("schema", "schema", "Show the columns of files as a pipeline would read them."),
     Command("compile", "compile", "Compile components into the cache."),
     Command("bench", "bench", "Measure a plugin."),

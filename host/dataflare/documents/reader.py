@@ -3,7 +3,7 @@
 Scalars follow the core schema of YAML 1.2: `no` and `2013-01-01` are texts, `1e3` is a number. Refused, with the line:
 anchors and aliases, tags, merge keys, repeated keys, keys that are not texts, numbers that YAML 1.1 and 1.2 read as
 different ones (`010`) or that neither JSON nor 64 bits can hold, several documents, nesting beyond `MAX_DEPTH`, more
-than 50,000 keys and values, files beyond `MAX_BYTES`.
+than 400,000 keys and values, files beyond `MAX_BYTES`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["MAX_BYTES", "MAX_DEPTH", "Document", "KeyPath", "parse_document", "r
 
 MAX_BYTES: Final = 2**20
 MAX_DEPTH: Final = 32
-_MAX_PARTS: Final = 50_000
+_MAX_PARTS: Final = 400_000
 _MAX_SHOWN: Final = 300
 
 KeyPath = tuple[str | int, ...]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -24,6 +23,7 @@ from dataflare.security.capability import Needs
 from dataflare.security.policy import Policy
 from dataflare.security.review import NeedsDiff, PolicyReport, diff, suggest
 from dataflare.security.review import check as compare
+from dataflare.suggestions import close_matches
 
 __all__ = ["EXIT_WIDER", "app"]
 
@@ -70,7 +70,7 @@ def _require_known(pipeline: str, policy: Policy) -> None:
     """Refuse a pipeline that the policy does not know: the answer would be about what holds in every one."""
     known = sorted(policy.document.pipelines)
     if pipeline not in known:
-        close = difflib.get_close_matches(pipeline, known, 3)
+        close = close_matches(pipeline, known, 3)
         raise ConfigError(
             f"{policy.source} knows no pipeline {pipeline!r}",
             where="--pipeline",

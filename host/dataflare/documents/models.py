@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
@@ -12,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 
 from dataflare.documents.reader import Document, KeyPath
 from dataflare.errors import ConfigError
+from dataflare.suggestions import close_matches
 
 __all__ = [
     "FilePath",
@@ -100,8 +100,7 @@ def shorten(value: Any) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """Name the known word that is most like a wrong one, for a hint: `did you mean 'input'?`; else list them all."""
     words = sorted(known)
-    # No name is that long, and comparing takes time by the product of the lengths.
-    if found := difflib.get_close_matches(name[:_KEY_CHARACTERS], words, n=1):
+    if found := close_matches(name, words):
         return f"did you mean {found[0]!r}?"
     return f"known are {', '.join(words)}" if words else "there is none"
 

@@ -6,13 +6,13 @@ adds no key and no line. Names of keys have no variables. `$${` is a `${` that i
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from dataflare.errors import ConfigError
+from dataflare.suggestions import close_matches
 
 __all__ = ["NAME_PATTERN", "SECRET_PREFIX", "Variables"]
 
@@ -80,7 +80,7 @@ class Variables:
         return value
 
     def _undefined(self, name: str) -> ConfigError:
-        near = difflib.get_close_matches(name, self.values, n=1)
+        near = close_matches(name, self.values)
         give = f"give it with --set {name}=..., or a default: ${{{name}:-...}}"
         hint = f"did you mean {near[0]!r}?" if near else give
         return ConfigError(f"the variable {name} is not defined{self.hidden and f' ({self.hidden})'}", hint=hint)

@@ -8,7 +8,6 @@ match patterns (which can take forever), and it names no other document.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sized
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 from dataflare.documents.models import shorten
 from dataflare.documents.reader import KeyPath
+from dataflare.suggestions import close_matches
 
 __all__ = ["Misfit", "misfits"]
 
@@ -179,7 +179,7 @@ def _is_number(value: Any) -> bool:
 
 def _near(value: Any, choices: list[Any]) -> str:
     texts = [each for each in choices if isinstance(each, str)]
-    found = difflib.get_close_matches(str(value)[:100], texts[:1000], n=1)
+    found = close_matches(str(value), texts[:1000])
     return f"did you mean {found[0]!r}?" if found else ""
 
 

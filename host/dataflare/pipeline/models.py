@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import operator
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
@@ -16,6 +15,7 @@ from dataflare.pipeline.connectors.registry import BUILT_IN, connector, names
 from dataflare.pipeline.datasets import ReadModel, WriteModel
 from dataflare.pipeline.nodes import Input, ReadNode, WriteNode
 from dataflare.pipeline.permissions import GrantsModel, LimitsModel
+from dataflare.suggestions import close_matches
 
 __all__ = ["Node", "Pipeline", "PluginNode", "ViolationActions"]
 
@@ -138,7 +138,7 @@ def _check_role(name: str, role: str) -> None:
 
 def _hint_for_stray_key(value: dict[str, Any], wanted: tuple[str, ...]) -> str:
     for key in value:
-        if found := difflib.get_close_matches(str(key), wanted, n=1):
+        if found := close_matches(str(key), wanted):
             return f"did you mean {found[0]!r} with {key!r}?"
     return f"give {' or '.join(wanted)}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -30,6 +29,7 @@ from dataflare.runtime.datasets import (
 from dataflare.runtime.launch import Worker
 from dataflare.runtime.plugin import Plugin, PluginParts, columns_text, same_columns
 from dataflare.runtime.runs import RunLost
+from dataflare.suggestions import close_matches
 from dataflare.texts import cut, cut_name
 
 __all__ = ["MAX_ROWS", "Selections", "Source"]
@@ -38,6 +38,8 @@ MAX_ROWS: Final = 65_536
 """How many rows a call of `read` asks for at most, unless it is told."""
 _STATES: Final = 65_536
 """How many of the last states can be acknowledged."""
+_COMPARED: Final = 1_000
+"""How many names of a plugin a wrong one is compared with."""
 
 Selections: TypeAlias = Selection | DatasetName | str | Sequence[Selection | DatasetName | str] | None
 """What to read: datasets, each alone for all of it. `None` is the only dataset that there is."""
@@ -85,7 +87,7 @@ class Source(Plugin):
         """The dataset that a selection names; `None` is the only one that there is.
 
         Raises:
-            ConfigError: There is no such dataset, or there are several.
+            ConfigError: The dataset does not exist, or several do and none is named.
             PluginError: As `discover`.
             PluginFault: As `discover`.
         """
@@ -401,6 +403,6 @@ def _digest(data: bytes) -> bytes:
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
-    if found := difflib.get_close_matches(name, known, n=1):
+    if found := close_matches(name, known[:_COMPARED]):
         return f"did you mean {cut_name(found[0])!r}?"
     return f"there is {', '.join(map(cut_name, known[:20]))}" if known else ""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from dataflare.errors import ConfigError
-from dataflare.user_files import read_component, read_file
+from dataflare.suggestions import close_matches
+from dataflare.user_files import read_component
 from dataflare.wit.catalog import Catalog
 from dataflare.wit.resolve import load
-from dataflare.wit.tokens import MAX_SOURCE_BYTES
 
 __all__ = ["choose_world", "read_component_world", "read_wit"]
 
@@ -18,14 +17,8 @@ def read_wit(folder: Path, *, features: tuple[str, ...] = ()) -> Catalog:
     """Read a WIT file, or all packages of a folder.
 
     Raises:
-        WitError: It is wrong; with file, line and column.
-        ConfigError: The file cannot be read, is too long, or is a directory without WIT.
+        WitError: It is wrong, with file, line and column; or it cannot be read, with the file.
     """
-    # What cannot be read has no line that is wrong.
-    if not folder.is_dir():
-        read_file(folder, MAX_SOURCE_BYTES)
-    elif next(folder.rglob("*.wit"), None) is None:
-        raise ConfigError("is a directory without a .wit file", where=str(folder), hint="--wit is a file or a folder")
     return load(folder, features=features)
 
 
@@ -56,7 +49,7 @@ def choose_world(catalog: Catalog, name: str | None, *, where: str) -> str:
         where: What was read, for errors.
 
     Raises:
-        ConfigError: There is none of that name, or several.
+        ConfigError: No world has that name, or several have it.
     """
     worlds = [full for full, _ in catalog.worlds()]
     if not worlds:
@@ -76,6 +69,6 @@ def choose_world(catalog: Catalog, name: str | None, *, where: str) -> str:
             return found[0]
         if found:
             raise ConfigError(f"has {len(found)} worlds {name!r}", where=where, hint=f"one of {', '.join(found)}")
-    close = difflib.get_close_matches(name, [*worlds, *(each.rpartition("/")[2] for each in bare.values())], n=3)
+    close = close_matches(name, [*worlds, *(each.rpartition("/")[2] for each in bare.values())], 3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"one of {', '.join(sorted(worlds)[:20])}"
     raise ConfigError(f"has no world {name!r}", where=where, hint=hint)

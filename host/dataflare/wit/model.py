@@ -57,14 +57,14 @@ PRIMITIVES = ("bool", "char", "f32", "f64", "s16", "s32", "s64", "s8", "string",
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in a file; `line` and `column` count from 1, columns in characters."""
+    """A place in a file; `line` and `column` count from 1, columns in characters. Line 0 is the file as a whole."""
 
     file: str
     line: int
     column: int
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
 
 NOWHERE = Position("", 0, 0)

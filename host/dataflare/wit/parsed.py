@@ -46,7 +46,7 @@ def to_json(catalog: Catalog, folder: Path) -> str:
 
 
 def read_parsed(folder: Path) -> Catalog | None:
-    """Read the catalog that was parsed from a folder's files; `None` where there is none, or it is of other files."""
+    """Read the catalog that was parsed from a folder's files. `None`: none exists, or it is of other files."""
     try:
         document = json.loads((folder / PARSED_FILE).read_bytes())
         if document["text"] != text_digest(folder):

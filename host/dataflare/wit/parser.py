@@ -60,7 +60,7 @@ def parse_file(path: Path) -> Document:
     try:
         data = read_file(path, MAX_SOURCE_BYTES)
     except ConfigError as exc:
-        raise WitError(exc.message.removeprefix(f"{file}: "), position=Position(file, 1, 1), hint=exc.hint) from exc
+        raise WitError(exc.message.removeprefix(f"{file}: "), position=Position(file, 0, 0), hint=exc.hint) from exc
     try:
         text = data.decode()
     except UnicodeDecodeError as exc:

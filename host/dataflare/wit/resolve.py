@@ -72,7 +72,7 @@ def _package_files(path: Path) -> Iterator[list[Path]]:
         return
     files = sorted(path.rglob("*.wit"))
     if not files:
-        raise WitError("there is no .wit file in it", position=Position(str(path), 1, 1))
+        raise WitError("is a directory with no .wit file in it", position=Position(str(path), 0, 0))
     by_folder: dict[Path, list[Path]] = {}
     for file in files:
         by_folder.setdefault(file if file.parent.name == "deps" else file.parent, []).append(file)
@@ -87,7 +87,7 @@ def _merge(folder: Path, documents: list[Document]) -> list[Package]:
         loose = [document for document in documents if document.interfaces or document.worlds]
         if loose or not nested:
             hint = "begin one of its files with `package namespace:name@version;`"
-            raise WitError("no file says the package", position=Position(str(folder), 1, 1), hint=hint)
+            raise WitError("no file says the package", position=Position(str(folder), 0, 0), hint=hint)
         return nested
     name = named[0][0]
     for other, document in named:

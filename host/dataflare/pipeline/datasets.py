@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import pyarrow as pa
 from pydantic import Field
 
+from dataflare.data.columns import no_rows
 from dataflare.documents.models import StrictModel
 from dataflare.errors import PluginError
 from dataflare.pipeline.channel import Stopped
@@ -97,12 +98,12 @@ class DatasetReader:
         return None if estimate is None else estimate.rows
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Read to the end, or, where there is none, until there are no more rows for now; at least one batch.
+        """Read to the end, or until a read without an end pauses; at least one batch.
 
         A source that asks for it, or that is not available, is given time: 5 times in a row, then the error is raised.
 
         Raises:
-            ConfigError: There is no such dataset, or it cannot be read in this way.
+            ConfigError: The dataset does not exist, or cannot be read in this way.
             DataError: The dataset's columns changed during the read.
             PluginError: The source answered with an error.
             PluginFault: It trapped.
@@ -128,7 +129,7 @@ class DatasetReader:
                 )
         if none:
             # What follows learns the columns from the first batch.
-            yield pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+            yield no_rows(schema)
 
     def acknowledge(self) -> None:
         """Tell the source that all rows are safe."""

@@ -28,7 +28,7 @@ from dataflare.interfaces import short_name
 from dataflare.limits import Limits
 from dataflare.locks import Lock
 from dataflare.runtime.arguments import ComponentFile, ComponentSource, check_arguments, default_name
-from dataflare.runtime.capabilities import Capabilities, PipelineServices, Services, WrapFactory
+from dataflare.runtime.capabilities import Capabilities, PipelineServices, Services, Wrap, WrapFactory
 from dataflare.runtime.destination import Destination
 from dataflare.runtime.embedding import EmbeddedInstance
 from dataflare.runtime.inspection import Inspection, inspect_shape
@@ -373,8 +373,7 @@ class Host:
             raise ConfigError(f"{kind!r} is not one of {', '.join(_CLASSES)}", where="kind")
         plugin = default_name(component) if name is None else name
         check_arguments(plugin, namespace, config, grants, limits)
-        if isolation not in get_args(Isolation):
-            raise ConfigError(f"{isolation!r} is none of {', '.join(get_args(Isolation))}", where="isolation")
+        _check_isolation(isolation)
         self._admission.require("run", f"pipelines/{namespace}" if pipeline is None else pipeline.resource)
         settings = PluginConfig(config)
         found = ComponentFile.read(component, signature=signature, signed=self._admission.needs_signatures)
@@ -423,34 +422,21 @@ class Host:
             self._admission.check_imports(identity, shape.imports)
             check_grants(shape, grants, plugin=plugin)
             chosen_pool = _pool_of(kind, pool)
-            fellows = self._enter(namespace, plugin, grants)
-            undo.callback(self._leave, namespace, plugin, None)
-            capabilities = Capabilities(
-                self._services,
-                PipelineServices(
-                    plugins=fellows.callable_plugins, shared=fellows.shared, cancellation=fellows.cancellation
-                ),
-                grants=grants,
-                wanted=_wanted(shape),
-                settings=settings,
+            fellows, capabilities = self._provide(
+                undo,
+                shape,
                 plugin=plugin,
                 namespace=namespace,
+                settings=settings,
+                grants=grants,
                 limits=limits,
                 audit=audit,
                 count=None if watch is None else watch.count,
             )
-            undo.callback(capabilities.close)
             admitted.append((kind, chosen_pool, fellows, capabilities))
 
         with undo:
-            compiled = self._engine.load(
-                file.contents,
-                name=plugin,
-                file=file.name,
-                fuel=limits.fuel is not None,
-                timed=limits.call_timeout_s is not None,
-                check=admit,
-            )
+            compiled = self._compile(file, plugin, limits, admit)
             kind, chosen_pool, fellows, capabilities = admitted[0]
             _log.debug("plugin %r: a %s from %s, may use %s", plugin, kind, file.name, _granted(grants))
             if isolation != "none":
@@ -476,7 +462,7 @@ class Host:
                 fellows.add(loaded)
                 return loaded
         loaded.close()
-        raise UsageError("the host was closed meanwhile")
+        raise UsageError("the host was closed in the meantime")
 
     def instantiate(
         self,
@@ -518,8 +504,7 @@ class Host:
         self._require_open()
         plugin = default_name(component) if name is None else name
         check_arguments(plugin, namespace, config, grants, limits)
-        if isolation not in get_args(Isolation):
-            raise ConfigError(f"{isolation!r} is not one of {', '.join(get_args(Isolation))}", where="isolation")
+        _check_isolation(isolation)
         self._admission.require("run", f"pipelines/{namespace}")
         settings = PluginConfig(config)
         file = ComponentFile.read(component, signature=signature, signed=self._admission.needs_signatures)
@@ -537,31 +522,18 @@ class Host:
                 self._admission.check_imports(identity, shape.imports)
                 check_grants(shape, granted, plugin=plugin)
 
-            compiled: Component = self._engine.load(
-                file.contents,
-                name=plugin,
-                file=file.name,
-                fuel=ceilings.fuel is not None,
-                timed=ceilings.call_timeout_s is not None,
-                check=admit,
-            )
+            compiled = self._compile(file, plugin, ceilings, admit)
             undo.callback(compiled.close)
-            fellows = self._enter(namespace, plugin, granted)
-            undo.callback(self._leave, namespace, plugin, None)
-            capabilities = Capabilities(
-                self._services,
-                PipelineServices(
-                    plugins=fellows.callable_plugins, shared=fellows.shared, cancellation=fellows.cancellation
-                ),
-                grants=granted,
-                wanted=_wanted(compiled.shape),
-                settings=settings,
+            _, capabilities = self._provide(
+                undo,
+                compiled.shape,
                 plugin=plugin,
                 namespace=namespace,
+                settings=settings,
+                grants=granted,
                 limits=ceilings,
                 audit=self._admission.auditor(identity, namespace),
             )
-            undo.callback(capabilities.close)
             typed = compiled.with_types(shapes[0])
             if isolation != "none":
                 typed = self._isolated(typed, file.contents, best_effort=isolation == "process-best-effort")
@@ -581,6 +553,51 @@ class Host:
                 return made
         made.close()
         raise UsageError("the host was closed in the meantime")
+
+    def _compile(
+        self, file: ComponentFile, plugin: str, limits: Limits, admit: Callable[[ComponentType], None]
+    ) -> Component:
+        return self._engine.load(
+            file.contents,
+            name=plugin,
+            file=file.name,
+            fuel=limits.fuel is not None,
+            timed=limits.call_timeout_s is not None,
+            check=admit,
+        )
+
+    def _provide(
+        self,
+        undo: ExitStack,
+        shape: ComponentType,
+        *,
+        plugin: str,
+        namespace: str,
+        settings: PluginConfig,
+        grants: Grants,
+        limits: Limits,
+        audit: Auditor | None,
+        count: Wrap | None = None,
+    ) -> tuple[Namespace, Capabilities]:
+        """Give a plugin its place in the namespace and its functions; `undo` takes both back."""
+        fellows = self._enter(namespace, plugin, grants)
+        undo.callback(self._leave, namespace, plugin, None)
+        capabilities = Capabilities(
+            self._services,
+            PipelineServices(
+                plugins=fellows.callable_plugins, shared=fellows.shared, cancellation=fellows.cancellation
+            ),
+            grants=grants,
+            wanted=_wanted(shape),
+            settings=settings,
+            plugin=plugin,
+            namespace=namespace,
+            limits=limits,
+            audit=audit,
+            count=count,
+        )
+        undo.callback(capabilities.close)
+        return fellows, capabilities
 
     def _forget_embedded(self, namespace: str, embedded: EmbeddedInstance) -> None:
         with self._lock:
@@ -739,6 +756,11 @@ def _new_engine(cache_dir: str | os.PathLike[str] | None) -> Engine:
     from dataflare.engine.engine import Engine as WasmtimeEngine
 
     return WasmtimeEngine(cache_dir=cache_dir)
+
+
+def _check_isolation(isolation: str) -> None:
+    if isolation not in get_args(Isolation):
+        raise ConfigError(f"{isolation!r} is none of {', '.join(get_args(Isolation))}", where="isolation")
 
 
 def _wanted(shape: ComponentType) -> list[str]:

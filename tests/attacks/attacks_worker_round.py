@@ -324,6 +324,7 @@ def pipe_that_nobody_writes_to(arena: Arena) -> None:
 def worker_that_an_interrupt_forgets(arena: Arena) -> None:
     """Live on, with the host's descriptors, when an interrupt kept the instance from everybody who would close it."""
     plugin, _ = isolated(arena)
+    gc.collect()  # what others left: its descriptors must not go while they are counted
     before = len(os.listdir("/proc/self/fd"))
     instance = plugin._launcher._instantiate().instance
     assert isinstance(instance, IsolatedInstance)

@@ -8,45 +8,12 @@ import weakref
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 
-from dataflare.engine.abi.types import (
-    BorrowT,
-    FuncT,
-    OwnT,
-    PrimT,
-)
+from dataflare.engine.abi.types import FuncT
 from dataflare.engine.engine import Engine
 from dataflare.errors import ConfigError, UsageError
+from handle_kit import TEXT, U32, Special
 from wat_kit import API, HOST, component
-
-SLOW = settings(
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    report_multiple_bugs=False,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-)
-U32 = PrimT("u32")
-TEXT = PrimT("string")
-OWN, BORROW = OwnT(0), BorrowT(0)
-
-
-class Thing:
-    """An object behind handles, that counts how often it was let go."""
-
-    def __init__(self, name: str = "") -> None:
-        self.name = name
-        self.closed = 0
-
-    def __repr__(self) -> str:
-        return f"Thing({self.name})"
-
-    def close_handle(self) -> None:
-        self.closed += 1
-
-
-class Special(Exception):
-    pass
 
 
 @pytest.mark.parametrize("error", [Special("x"), ValueError("x"), KeyError("x"), SystemExit(3), KeyboardInterrupt()])

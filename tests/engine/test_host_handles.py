@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataflare.engine.abi.types import (
@@ -17,7 +17,6 @@ from dataflare.engine.abi.types import (
     ListT,
     OptionT,
     OwnT,
-    PrimT,
     RecordT,
     ResultT,
     TupleT,
@@ -29,36 +28,9 @@ from dataflare.engine.engine import Engine
 from dataflare.errors import PluginFault, ProtocolFault, ValueTypeError
 from dataflare.limits import Limits
 from dataflare.values import Err, Ok, Some, Variant
+from handle_kit import BORROW, OWN, SLOW, TEXT, U32, Special, Thing
 from wat_kit import API, HOST, component
 from wit_strategies import snake, values_of, wit_types
-
-SLOW = settings(
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    report_multiple_bugs=False,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-)
-U32 = PrimT("u32")
-TEXT = PrimT("string")
-OWN, BORROW = OwnT(0), BorrowT(0)
-
-
-class Thing:
-    """An object behind handles, that counts how often it was let go."""
-
-    def __init__(self, name: str = "") -> None:
-        self.name = name
-        self.closed = 0
-
-    def __repr__(self) -> str:
-        return f"Thing({self.name})"
-
-    def close_handle(self) -> None:
-        self.closed += 1
-
-
-class Special(Exception):
-    pass
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,6 @@ from dataflare.values import Err, Ok
 MAX_BYTES: Final = 4 * 2**20
 FUNCTIONS: Final = imports(max_batch_bytes=MAX_BYTES)
 _CASTS: Final = 4
-_NUMBERS: Final = ("0", "-1", "38", "39", "76", "77", "-66", "134217728", "999")
 _ZONES: Final = (None, "UTC", "+02:00", "America/New_York")
 
 

@@ -7,9 +7,6 @@ import pytest
 
 from dataflare.data.batches import Batch
 from dataflare.errors import PluginError, ProtocolFault, ValueTypeError
-from dataflare.runtime.datasets import (
-    Target,
-)
 from dataflare.runtime.plugin import same_columns
 from dataflare.runtime.pool import PoolSettings
 from dataflare.runtime.processor import Processor
@@ -21,7 +18,6 @@ from runtime_fakes import Doubler, Positive, Upper, numbers
 from test_destination_kind import run_of
 
 N = pa.schema([pa.field("n", pa.int64())])
-ROWS = Target("rows", N)
 
 
 # Processors

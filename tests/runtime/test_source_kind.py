@@ -16,7 +16,6 @@ from dataflare.runtime.datasets import (
     Idle,
     NewSchema,
     Selection,
-    Target,
 )
 from dataflare.runtime.runs import RunLost
 from dataflare.runtime.source import Source
@@ -24,7 +23,6 @@ from dataflare.values import Ok, Variant
 from runtime_fakes import Numbers, numbers
 
 N = pa.schema([pa.field("n", pa.int64())])
-ROWS = Target("rows", N)
 
 
 def test_source_tells_what_there_is(load):

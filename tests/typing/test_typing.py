@@ -13,7 +13,6 @@ import dataflare
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-HOST = Path(dataflare.__file__).parents[1]
 PAGES = ["README.md", "docs/how-to/embed.md"]
 _USES = re.compile(r"\[(?:attr-defined|call-arg)\]$")
 _BLOCK = re.compile(r"^```python run.*?\n(.*?)^```", re.DOTALL | re.MULTILINE)

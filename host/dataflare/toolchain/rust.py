@@ -32,7 +32,6 @@ PINNED = f"rustc-web {_DEBS['rustc-web']}, lld-22 {_DEBS['lld-22']}, wasm-compon
 
 _TARGET = "wasm32-unknown-unknown"
 _CARGO_HINT = "install Rust with rustup (https://rustup.rs)"
-_ANY_HINT = f"{_CARGO_HINT}, then `rustup target add {_TARGET}`"
 _PINNED_HINT = (
     "the pinned toolchain needs Debian 12 on x86-64, gcc, cargo and the network; "
     "with --local any Rust with a WebAssembly target builds into build/guests instead"

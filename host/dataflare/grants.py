@@ -158,8 +158,8 @@ def is_reserved_header(name: str) -> bool:
 def is_override_header(name: str) -> bool:
     """Whether some servers take another method than the request's own from this header; `name` is in lower case.
 
-    There is no list of them all, so it is every one that speaks of a method, a verb or an override. A plugin may send
-    one only where `request_headers` names it: `"any"` does not, since that would grant every method.
+    No complete list of them exists, so every one counts that speaks of a method, a verb or an override. A plugin may
+    send one only where `request_headers` names it: `"any"` does not, since that would grant every method.
     """
     return _OVERRIDE.search(name) is not None and plain_header(name) not in _HARMLESS_METHOD_HEADERS
 

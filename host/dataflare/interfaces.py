@@ -138,7 +138,7 @@ def interface_name(short: str) -> str:
     """Write an interface's full name: `files` is `dataflare:host/files@1.0.0`.
 
     Raises:
-        KeyError: There is no such interface.
+        KeyError: The table does not have the interface.
     """
     return INTERFACES[short].full_name
 

@@ -11,7 +11,7 @@ __all__ = ["Lock"]
 
 
 def Lock() -> threading.Lock:  # as in `threading`, which it stands for
-    """Make a lock, as `threading.Lock`, that is free in a fork of this process whoever held it."""
+    """Make a lock, as `threading.Lock`, that is free in a fork of this process, even if another thread held it."""
     made = threading.Lock()
     _locks.add(made)
     return made

@@ -18,7 +18,7 @@ def generate(catalog: Catalog, world: str) -> dict[str, str]:
         world: Its full name.
 
     Raises:
-        WitError: There is no such world, or it has what the engine cannot carry.
+        WitError: The world does not exist, or has what the engine cannot carry.
         ConfigError: A name cannot be written.
     """
     plan = make_plan(catalog, world)

@@ -46,7 +46,7 @@ def generate_guest(catalog: Catalog, world: str) -> dict[str, str]:
     """Write the stubs of a world: the text of each file by its name.
 
     Raises:
-        WitError: There is no such world, or it has what componentize-py's plugins cannot have here.
+        WitError: The world does not exist, or has what componentize-py's plugins cannot have here.
         ConfigError: Two of its interfaces have one name, for which componentize-py makes others.
     """
     plan = make_plan(catalog, world)

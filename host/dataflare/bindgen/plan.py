@@ -116,7 +116,7 @@ def make_plan(catalog: Catalog, name: str) -> Plan:
     """Decide on the modules and the names of a world's bindings.
 
     Raises:
-        WitError: There is no such world, or it has what the engine cannot carry.
+        WitError: The world does not exist, or has what the engine cannot carry.
         ConfigError: A name cannot be written.
     """
     world = catalog.world(name)

@@ -61,7 +61,7 @@ class HttpBroker:
             response begins, and at each part of a body. Returns why it may no longer be used; empty where it may.
 
     Raises:
-        ConfigError: A grant adds a secret, and there is no store.
+        ConfigError: A grant adds a secret, but the host has no store.
     """
 
     def __init__(
@@ -282,7 +282,7 @@ def provide(context: _Context) -> dict[str, Callable[..., Any]]:
     """Make the functions that one plugin gets, by their names in the WIT.
 
     Raises:
-        ConfigError: A grant adds a secret, and there is no store.
+        ConfigError: A grant adds a secret, but the host has no store.
     """
     broker = HttpBroker(
         context.grants.http,

@@ -123,7 +123,7 @@ def provide(context: _Context) -> dict[str, Callable[..., Any]]:
     """Make the functions that one plugin gets, by their names in the WIT.
 
     Raises:
-        ConfigError: There is no store.
+        ConfigError: The host has no store.
     """
     if context.secrets is None:
         raise ConfigError("there is no store for them", where="grants.secrets", hint="Host(secrets=...)")

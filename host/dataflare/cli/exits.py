@@ -11,6 +11,6 @@ EXIT_FAILED: Final = 1
 EXIT_CONFIG: Final = 2
 """The command line, a pipeline or another file that the user wrote is wrong; nothing was begun."""
 EXIT_NO_PLUGIN: Final = 3
-"""A file is no component, or a component for no world."""
+"""A file is not a component, or fits no world."""
 EXIT_DENIED: Final = 4
 """A plugin needs what was not granted."""

@@ -276,7 +276,7 @@ def _located(
 
 
 def _other_line(lines: bytes) -> int:
-    """Find the first line that is not blank and not an object; 0 where there is none."""
+    """Find the first line that is not blank and not an object. Returns 0 if every line is an object."""
     numbered = enumerate(map(bytes.strip, lines.split(b"\n")), start=1)
     return next((number for number, line in numbered if line and not line.startswith(b"{")), 0)
 

@@ -23,7 +23,7 @@ _ROLE: Final = b"dataflare.role"
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """The columns with a role: the `key`'s in order, the `cursor` and the `operation`; `None` where there is none."""
+    """The columns with a role: the `key`'s in order, the `cursor` and the `operation`; `None` means no such column."""
 
     key: tuple[str, ...] = ()
     cursor: str | None = None
@@ -66,7 +66,7 @@ def with_roles(
     """Give columns of a schema these roles, and the others none.
 
     Raises:
-        SchemaError: There is no such column, one is there twice in the key, or the operation column is not `int8`.
+        SchemaError: A column does not exist, stands twice in the key, or the operation column is not `int8`.
     """
     for name in (*key, *(each for each in (cursor, operation) if each is not None)):
         if name not in schema.names:

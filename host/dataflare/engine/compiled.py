@@ -74,7 +74,7 @@ class CompiledComponent:
         """How an export is called.
 
         Raises:
-            UsageError: There is no such export.
+            UsageError: The component does not have this export.
         """
         try:
             return self._codecs.export(interface, function)

@@ -80,7 +80,7 @@ class Engine:
             name: Its name, for errors.
 
         Raises:
-            NotAComponent: The bytes are no valid component.
+            NotAComponent: The bytes are not a valid component.
             UnsupportedComponent: It has an import or export that the engine cannot carry.
         """
         check_header(binary, name)
@@ -125,7 +125,7 @@ class Engine:
             check: Called with its shape before anything of it is compiled; what it raises ends the loading.
 
         Raises:
-            NotAComponent: The bytes are no valid component.
+            NotAComponent: The bytes are not a valid component.
             UnsupportedComponent: It has something that the engine cannot carry.
         """
         source = file or name
@@ -208,7 +208,7 @@ class Engine:
         """Tell why a component cannot be flattened; empty where it can be.
 
         Raises:
-            NotAComponent: The bytes are no valid component.
+            NotAComponent: The bytes are not a valid component.
             UnsupportedComponent: It has an import or export that the engine cannot carry.
         """
         try:

@@ -108,7 +108,7 @@ class Context:
         settings: Its configuration.
         log: Its log.
         request_refusal: Tells of an origin, a method and whether a redirect led there why no request may go there.
-        at_end_of_call: Takes what is to be done after each call of the plugin.
+        at_end_of_call: Takes what must run after each call of the plugin.
         resources: What is closed with the plugin.
         dropped_before: The events that had been dropped from the log when the call under way began.
 

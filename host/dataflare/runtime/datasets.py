@@ -65,7 +65,7 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A dataset that is to be read, and how.
+    """A dataset to read, and how.
 
     Args:
         dataset: Its name; a text is one without a namespace.
@@ -123,7 +123,7 @@ class NewSchema:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """There are no rows for now: ask again in `retry_after_s` seconds. `state` covers all rows before."""
+    """No rows for now: ask again in `retry_after_s` seconds. `state` covers all rows before."""
 
     state: bytes
     retry_after_s: float
@@ -131,7 +131,7 @@ class Idle:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """There are no more rows."""
+    """The read has ended."""
 
 
 ReadProgress: TypeAlias = Chunk | NewSchema | Idle | Ended
@@ -140,7 +140,7 @@ ReadProgress: TypeAlias = Chunk | NewSchema | Idle | Ended
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A dataset that is to be written, and how.
+    """A dataset to write, and how.
 
     Args:
         dataset: Its name; a text is one without a namespace.

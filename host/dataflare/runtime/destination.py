@@ -101,13 +101,13 @@ class Destination(Plugin):
         """Begin a run.
 
         Args:
-            targets: What is to be written.
+            targets: What to write.
             pipeline: The destination keeps one token for each pipeline.
             run: The run's name, for logs; `None` makes one.
             generation: Rises with every run of the pipeline; `None` takes the time.
 
         Returns:
-            The last token that was kept for the pipeline; `None` where there is none.
+            The last token that was kept for the pipeline; `None` if none was kept.
 
         Raises:
             ConfigError: A target is not valid, or its mode is not among the destination's abilities.
@@ -146,7 +146,7 @@ class Destination(Plugin):
             PluginError: The plugin answered with an error: none of the batch's rows counts as written.
             PluginFault: It trapped, or rejected rows that there are not; the run is lost.
             RunLost: The run was lost before.
-            UsageError: No run is under way, there is no such target, the batch has another schema than the target, or
+            UsageError: No run is under way, the target does not exist, the batch has another schema than the target, or
                 the plugin is closed.
         """
         if not isinstance(rows, pa.RecordBatch):
@@ -180,7 +180,7 @@ class Destination(Plugin):
             PluginError: The plugin answered with an error: `unsupported` for a change that it cannot make.
             PluginFault: It trapped; the run is lost.
             RunLost: The run was lost before.
-            UsageError: No run is under way, there is no such target, or the plugin is closed.
+            UsageError: No run is under way, the target does not exist, or the plugin is closed.
         """
         wit_schema = self._wit_schema(schema)
         with self._lease() as worker:

@@ -31,7 +31,7 @@ _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _OWN_FILE: Final = "let the run write to a file of its own"
 _NOT_THERE: Final = OSError
-"""Of a name that nothing has, or that nothing can have: whoever makes it says what is wrong with it."""
+"""Of a name that nothing has, or that nothing can have: the code that uses it says what is wrong."""
 _DESCRIPTORS: Final = Path("/proc/self/fd")
 
 

@@ -28,7 +28,7 @@ def load_driver(language: str) -> Any:
     """Import a language's function `driver`.
 
     Raises:
-        ConfigError: There is no such language, or the package that brings it is broken.
+        ConfigError: No driver has the language, or the package that brings it is broken.
     """
     points = _all()
     if language not in points:

@@ -70,7 +70,7 @@ def reflect(engine: wasmtime.Engine, binary: bytes, component: str) -> Component
         component: Its name, for errors.
 
     Raises:
-        NotAComponent: The bytes are no valid component.
+        NotAComponent: The bytes are not a valid component.
         UnsupportedComponent: It has an import or export that the engine cannot carry.
     """
     check_header(binary, component)
@@ -114,7 +114,7 @@ class _Reflection:
         Args:
             ty: What wasmtime tells of it.
             items: What stands in its world.
-            types: The export that shows the types that the world imports; empty: there is none.
+            types: The export that shows the types that the world imports; empty if it imports none.
         """
         for name, extern in ty.imports(self._engine).items():
             into = self._shape.wasi if is_passthrough(name) else self._shape.imports

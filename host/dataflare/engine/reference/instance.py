@@ -88,7 +88,7 @@ def instantiate_reference(
         name: The plugin's name, for errors.
 
     Raises:
-        NotAComponent: The bytes are no valid component.
+        NotAComponent: The bytes are not a valid component.
         UnsupportedComponent: It has an import or export that the engine cannot carry.
         ConfigError: `host` lacks a function that the component imports.
         PluginFault: It failed while it was instantiated.

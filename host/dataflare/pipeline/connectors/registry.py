@@ -38,7 +38,7 @@ def connector(name: str) -> Connector:
     """Find a connector.
 
     Raises:
-        ConfigError: There is none of that name, or the package that brings it is broken.
+        ConfigError: No connector has that name, or the package that brings it is broken.
     """
     if name in BUILT_IN:
         return BUILT_IN[name]

@@ -39,7 +39,7 @@ class Quotes:
         self._escaped = re.compile(re.escape(self._escape) + rb".", re.DOTALL)
 
     def take(self, data: bytes, *, last: bool = False) -> None:
-        """Take the next bytes; with `last`, there are no more."""
+        """Take the next bytes; `last` says that these are the last."""
         if not self._quote or not (data or last):
             return
         if self._quote not in data and not self._held and not self._escape:

@@ -352,7 +352,7 @@ class _CsvFile:
         return next((line for seen, (line, _) in enumerate(rows, start=1) if seen == number), 0)
 
     def _broken_record(self, message: str) -> int:
-        """Find the line in which the first record begins whose quotes are wrong; 0 where there is none."""
+        """Find the line in which the first record begins whose quotes are wrong. Returns 0 if all are right."""
         records = self._again(strict=True)
         try:
             for _ in records:

@@ -66,7 +66,7 @@ class Handles(Protocol):
         """The number of a resource of the plugin's, which is lent or given away."""
 
     def guest_of(self, number: int, type_index: int, name: str, *, taken: bool) -> GuestResource:
-        """The resource of a number, which is lent or taken; KeyError where there is none."""
+        """The resource of a number, which is lent or taken; an unknown number is a KeyError."""
 
 
 class Writer:

@@ -109,7 +109,7 @@ class Wire:
             TooLarge: It is larger than a message may be; nothing was sent.
             OutOfTime: The other side did not take it in time.
             Gone: The other side has gone.
-            HostShortage: There is no memory for the bytes beside it.
+            HostShortage: The system has no memory for the bytes beside it.
         """
         size = sum(each.nbytes for each in parts)
         if len(text) > MAX_TEXT_BYTES or size > self._memory_bytes:

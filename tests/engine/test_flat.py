@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import wasmtime
 
-from child_kit import run_child
+from dataflare.component_binary import COMPONENT_HEADER, section
 from dataflare.engine.abi.types import FuncT, ListT, PrimT
 from dataflare.engine.engine import Engine
-from dataflare.errors import MemoryLimitExceeded, PluginFault, ProtocolFault
+from dataflare.engine.flat.handles import MAX_HANDLES
+from dataflare.errors import HandleLimitExceeded, MemoryLimitExceeded, NotAComponent, PluginFault, ProtocolFault
 from wat_kit import API, HOST, component
 
 
@@ -240,7 +241,7 @@ def test_texts_are_looked_at_as_python_looks_at_them(flat_engine: Engine) -> Non
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ('(type $r (resource (rep i32))) (export "r" (type $r))', "resources"),
+        ("(core type (func))", "section 3"),
         (
             '(core module $m (memory (export "m") 1) (func (export "f") (result i32) (i32.const 8)))'
             " (core instance $i (instantiate $m)) (func $f (result string)"
@@ -278,55 +279,71 @@ def test_engines_flatten_only_when_they_are_told_to(bridge_engine: Engine, flat_
     assert again.flattened and again.from_cache
 
 
-FUZZ = """
-from hypothesis import HealthCheck, Phase, given, seed, settings
-import numpy as np
-from dataflare.errors import PluginFault
-from dataflare.engine.abi.types import FuncT
-from wat_kit import component
-from wit_strategies import normal, wit_types
-flat_engine = Engine(cache_dir=folder / "flat", flatten=True)
-counts = {"value": 0, "fault": 0}
-generator = random.Random(SEED)
-
-def words():
-    # Small numbers are lengths and discriminants, then addresses in and out of the one page that the guest has.
-    def half():
-        return generator.choice((0, 1, 2, 3, 8, 64, 256, 1 << 16, (1 << 16) - 8, (1 << 32) - 1,
-                                 generator.randrange(70), generator.randrange(1 << 17), generator.randrange(1 << 32)))
-    return [half() | half() << 32 for _ in range(generator.randrange(1, 9))]
-
-@seed(SEED)
-@settings(max_examples=TYPES, deadline=None, database=None, phases=[Phase.generate],
-          suppress_health_check=list(HealthCheck))
-@given(wit_types(max_depth=3))
-def go(ty):
-    result = ListT(ty)
-    binary = component({}, {"f": FuncT((("x", ListT(PrimT("u64"))),), result)})
-    ways = [each.load(binary, name="kit") for each in (engine, flat_engine)]
-    assert [way.flattened for way in ways] == [False, True]
-    limits = Limits(call_timeout_s=5.0)
-    instances = [None, None]
-    for _ in range(VALUES):
-        value = words()
-        got = []
-        for i, way in enumerate(ways):
-            if instances[i] is None or not instances[i].alive:
-                instances[i] = way.instantiate({}, limits=limits)
-            try:
-                got.append(("value", normal(result, instances[i].call(API, "f", value))))
-            except PluginFault as fault:
-                got.append(("fault", None))
-        assert got[0] == got[1], (ty, value, got)
-        counts[got[0][0]] += 1
-
-go()
-print(counts["value"], counts["fault"], flush=True)
-"""
+def test_code_that_nothing_uses_is_validated(flat_engine: Engine) -> None:
+    bad = b"\0asm\x01\0\0\0" + b"\x01\x05\x01\x60\0\x01\x7f" + b"\x03\x02\x01\0" + b"\x0a\x04\x01\x02\0\x0b"
+    for inner in (section(1, bad), section(4, COMPONENT_HEADER + section(1, bad)), section(0, b"\x05abc")):
+        binary = bytes(wasmtime.wat2wasm("(component)")) + inner
+        with pytest.raises(NotAComponent):
+            flat_engine.load(binary, name="kit")
 
 
-def test_random_words_for_every_pointer_and_discriminant(tmp_path: Path) -> None:
-    """In both ways the same value or a fault; in a child process, which must live on."""
-    script = FUZZ.replace("SEED", "5").replace("TYPES", "40").replace("VALUES", "40")
-    values, faults = map(int, run_child(script, tmp_path, timeout_s=300)[-1].split())
-    assert values > 100 and faults > 100
+HANDLES = (Path(__file__).parent / "handle_programs.wat").read_text()
+NEW, REP, DROP, MAKE, DROP_THING, TAKE, LOOK, BOTH, TURN = range(9)
+
+
+class Thing:
+    """What is behind a handle of the host's."""
+
+
+@pytest.mark.parametrize(
+    ("program", "text"),
+    [
+        ([(REP, 1)], "unknown"),
+        ([(REP, 0)], "unknown"),
+        ([(REP, 2**31)], "unknown"),
+        ([(NEW, 5), (DROP, 1), (REP, 1)], "unknown"),
+        ([(NEW, 5), (DROP, 1), (DROP, 1)], "unknown"),
+        ([(MAKE, 5), (TAKE, 1), (LOOK, 1)], "unknown"),
+        ([(NEW, 5), (LOOK, 1)], "another resource"),
+        ([(NEW, 5), (DROP_THING, 1)], "another resource"),
+        ([(MAKE, 5), (REP, 1)], "another resource"),
+        ([(MAKE, 5), (BOTH, 1 | 1 << 16)], "lends it"),
+        ([(MAKE, 5), (TURN, 1 | 1 << 16)], "unknown"),
+    ],
+)
+def test_handles_are_typed_and_used_once(flat_engine: Engine, program: list[tuple[int, int]], text: str) -> None:
+    loaded = flat_engine.load(bytes(wasmtime.wat2wasm(HANDLES)), name="kit")
+    assert loaded.flattened
+    host = {name: lambda *_: 7 for name in ("take", "look", "both", "turn", "swap")}
+    with loaded.instantiate({HOST: {**host, "[constructor]thing": lambda _: Thing()}}) as instance:
+        assert len(instance.call(API, "run", [])) == 0
+        with pytest.raises(ProtocolFault, match=text):
+            instance.call(API, "run", program)
+        assert not instance.alive
+
+
+@pytest.mark.parametrize(
+    ("program", "text"), [([], "not dropped"), ([(TAKE, 1)], "owned one"), ([(DROP_THING, 1), (LOOK, 1)], "unknown")]
+)
+def test_borrowed_handles_end_with_the_call(flat_engine: Engine, program: list[tuple[int, int]], text: str) -> None:
+    loaded = flat_engine.load(bytes(wasmtime.wat2wasm(HANDLES)), name="kit")
+    host = {name: lambda *_: 7 for name in ("take", "look", "both", "turn", "swap", "[constructor]thing")}
+    with loaded.instantiate({HOST: host}) as instance:
+        assert list(instance.call(API, "lend-thing", Thing(), [(LOOK, 1), (DROP_THING, 1)])) == [7, 0, 1]
+        with pytest.raises(ProtocolFault, match=text):
+            instance.call(API, "lend-thing", Thing(), program)
+
+
+def test_a_full_table_of_handles_is_a_limit(flat_engine: Engine) -> None:
+    text = """(component (type $r (resource (rep i32))) (core func $new (canon resource.new $r))
+      (core module $m (import "h" "new" (func $new (param i32) (result i32)))
+        (func (export "f") (param i32) (loop $l (drop (call $new (i32.const 1)))
+          (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))
+      (core instance $i (instantiate $m (with "h" (instance (export "new" (func $new))))))
+      (func $f (param "n" u32) (canon lift (core func $i "f"))) (export "f" (func $f)))"""
+    loaded = flat_engine.load(bytes(wasmtime.wat2wasm(text)), name="kit")
+    assert loaded.flattened
+    with loaded.instantiate({}) as instance:
+        instance.call("", "f", MAX_HANDLES)
+        with pytest.raises(HandleLimitExceeded, match="1,048,575 handles"):
+            instance.call("", "f", 1)

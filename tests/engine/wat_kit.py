@@ -46,7 +46,7 @@ from dataflare.engine.abi.types import (
 API = "test:kit/api@1.0.0"
 HOST = "test:kit/host@1.0.0"
 
-_LIBC = """
+LIBC = """
   (core module $libc-code
     (memory (export "memory") 1)
     (global $next (mut i32) (i32.const 64))
@@ -89,9 +89,14 @@ def component(
 
 
 def component_text(
-    relays: Mapping[str, FuncT], identities: Mapping[str, FuncT] | None = None, *, resources: Sequence[str] = ()
+    relays: Mapping[str, FuncT],
+    identities: Mapping[str, FuncT] | None = None,
+    *,
+    resources: Sequence[str] = (),
+    libc: str = "",
+    module: str = "",
 ) -> str:
-    """The text of `component`."""
+    """The text of `component`; `libc` and `module` are other code than its own, with the same exports."""
     identities = identities or {}
     functions = {**relays, **identities}
     named = _named(t for ty in functions.values() for t in (*(p for _, p in ty.params), ty.result) if t is not None)
@@ -101,7 +106,7 @@ def component_text(
         text.append(_host_import(relays, named, resources))
     else:
         text += [f"  (type ${name} {_definition(ty, named, '')})" for ty, name in named.items()]
-    text.append(_LIBC)
+    text.append(libc or LIBC)
     given = []
     for name in relays:
         text.append(f'  (alias export $host "{name}" (func $host-{name}))')
@@ -110,7 +115,7 @@ def component_text(
     for index, resource in enumerate(resources):
         text.append(f"  (core func $drop-{index} (canon resource.drop ${resource}))")
         given.append(f'(export "drop-{index}" (func $drop-{index}))')
-    text.append(code.module(len(resources)))
+    text.append(module or code.module(len(resources)))
     text.append(
         '  (core instance $code (instantiate $module (with "libc" (instance $libc))'
         f' (with "host" (instance {" ".join(given)}))))'
@@ -255,14 +260,14 @@ class _Code:
     def module(self, resources: int) -> str:
         imports, functions = [], []
         for name, ty in self._relays.items():
-            params, result, direct = _core_type(ty)
+            params, result, direct = core_type(ty)
             imported = [*params, *([] if direct else ["i32"])]
             returns = f" (result {result})" if result and direct else ""
             imports.append(f'(import "host" "{name}" (func $host-{name} (param {" ".join(imported)}){returns}))')
             functions.append(self._relay(name, ty))
         functions += [self._identity(name) for name in self._identities]
         for name, ty in {**self._relays, **self._identities}.items():
-            _, result, _ = _core_type(ty)
+            _, result, _ = core_type(ty)
             takes = f" (param {result})" if result else ""
             functions.append(f'(func (export "post {name}"){takes} (call $reset))')
         imports += [f'(import "host" "drop-{i}" (func $drop-{i} (param i32)))' for i in range(resources)]
@@ -277,7 +282,7 @@ class _Code:
         return "  (core module $module\n" + "\n".join(f"    {line}" for line in lines) + ")"
 
     def _relay(self, name: str, ty: FuncT) -> str:
-        params, result, direct = _core_type(ty)
+        params, result, direct = core_type(ty)
         passed = " ".join(f"(local.get {i})" for i in range(len(params)))
         returns = f" (result {result})" if result else ""
         head = f'(func (export "{name}") (param {" ".join(params)}){returns}'
@@ -392,7 +397,7 @@ def _as_i32(value: tuple[str, str]) -> str:
     return f"(i32.wrap_i64 {text})" if core == "i64" else text
 
 
-def _core_type(ty: FuncT) -> tuple[list[str], str, bool]:
+def core_type(ty: FuncT) -> tuple[list[str], str, bool]:
     """Core parameters, the core result of the export, and whether it is the value itself rather than its address."""
     flat = list(flatten(ty.args))
     params = flat if len(flat) <= MAX_FLAT_PARAMS else ["i32"]

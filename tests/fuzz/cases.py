@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 __all__ = ["Target", "mutated"]
+
+sys.path.append(str(Path(__file__).parents[1] / "engine"))  # for targets that are guests
 
 
 @dataclass(frozen=True)
 class Target:
-    """Something that reads files: good files, and what reads them; `make` makes cases in a way of its own."""
+    """Something that reads files: good files, and what reads them; `make` makes cases in a way of its own.
+
+    `address_bytes` is the address space that a child may have; memories of WebAssembly take gigabytes of it. `weight`
+    is how many cases of others one of its cases takes.
+    """
 
     seeds: Sequence[bytes]
     read: Callable[[bytes], object]
     make: Callable[[random.Random, Sequence[bytes]], bytes] | None = None
+    address_bytes: int = 4 * 2**30
+    weight: int = 1
 
 
 def mutated(rng: random.Random, seeds: Sequence[bytes]) -> bytes:

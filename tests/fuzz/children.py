@@ -34,7 +34,6 @@ from dataflare.errors import DataflareError
 ROOT: Final = Path(__file__).parents[2]
 CASES_A_CHILD: Final = 2_000
 MAX_CASE_BYTES: Final = 2**20
-_MEMORY_BYTES: Final = 4 * 2**30
 _HEAD: Final = struct.Struct("<QQ")  # the number of the case that is tried, and how long it is
 
 
@@ -79,8 +78,8 @@ def attempt(target: Target, data: bytes) -> tuple[bool, str]:
 def child(module: str, name: str, seed: int, first: int, count: int, slot: Path, slow_s: float) -> None:
     """Try some cases; each is written down before it is tried. Prints one line of JSON for each that is bad."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     target = target_of(module, name)
+    resource.setrlimit(resource.RLIMIT_AS, (target.address_bytes, target.address_bytes))
     accepted, slowest_s = 0, 0.0
     with slot.open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
         for number in range(first, first + count):

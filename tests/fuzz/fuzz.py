@@ -51,6 +51,7 @@ IN_CHILDREN: Final = (
     *(("expression_targets", name) for name in ("expressions", "relations")),
     *(("wire_targets", name) for name in ("wire-host", "wire-worker")),
     ("conversation_targets", "conversations"),
+    *(("guest_targets", name) for name in ("guest-words", "guest-handles")),
 )
 """Modules and names of the targets that could end the process."""
 
@@ -260,7 +261,7 @@ def main() -> int:
     bad = outcome.bad[:20]
     for name, module in outside.items():
         began = time.perf_counter()
-        count = (options.cases - share) // len(outside)
+        count = (options.cases - share) // len(outside) // children.target_of(module, name).weight
         found = children.run(module, name, cases=count, keep=options.keep, seed=options.seed, slow_s=options.slow_s)
         sys.stdout.write(
             f"{name}, in child processes: {found.cases:,} cases in {time.perf_counter() - began:.0f} s: "

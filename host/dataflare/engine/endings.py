@@ -9,7 +9,8 @@ from wasmtime import _bindings as raw
 from dataflare.budgets import OverHostBytes, OverTime
 from dataflare.engine.abi.bridge_memory import BrokenAddress, OverBudget
 from dataflare.engine.abi.handles import TooManyHandles
-from dataflare.engine.flat.movers import FAULTS
+from dataflare.engine.flat.faults import FAULTS, TOO_MANY_HANDLES
+from dataflare.engine.flat.handles import MAX_HANDLES
 from dataflare.engine.native.callbacks import Call
 from dataflare.engine.native.capi import error_message, error_trace
 from dataflare.engine.native.memories import MemoryBudget
@@ -131,6 +132,12 @@ class Endings:
                 f"the system has no memory for plugin {plugin!r}, which is within its limit of"
                 f" memory_bytes = {limits.memory_bytes}",
                 hint="run fewer plugins at a time, or raise the process's limits (ulimit -v, cgroup)",
+            )
+        if fault == TOO_MANY_HANDLES:
+            return self.over(
+                HandleLimitExceeded,
+                f"held more than {MAX_HANDLES:,} handles",
+                "let the plugin drop handles as soon as it does not need them",
             )
         if fault in FAULTS:
             return ProtocolFault(

@@ -15,8 +15,8 @@ def heap_after(frames: Iterable[Type]) -> int:
     return align_up(FRAME_AT + max([size(ty) for ty in frames], default=0), 64)
 
 
-def memory_text(heap_at: int) -> str:
-    """A memory, and an allocator that only goes forward; the global `top` is set back at each call."""
+def memory_text(heap_at: int, end_at: int = HOST_HALF_AT) -> str:
+    """A memory, and an allocator that only goes forward, up to `end_at`; the global `top` is set back at each call."""
     return f"""
     (memory (export "memory") {MEMORY_PAGES} {MEMORY_PAGES})
     (global $top (export "top") (mut i32) (i32.const {heap_at}))
@@ -27,7 +27,7 @@ def memory_text(heap_at: int) -> str:
       (local.set $at (i32.and
         (i32.add (global.get $top) (i32.sub (local.get $align) (i32.const 1)))
         (i32.sub (i32.const 0) (local.get $align))))
-      (if (i32.gt_u (local.get $new) (i32.sub (i32.const {HOST_HALF_AT}) (local.get $at))) (then
+      (if (i32.gt_u (local.get $new) (i32.sub (i32.const {end_at}) (local.get $at))) (then
         (i32.store offset={OVERFLOW_AT} (i32.const 0) (i32.const 1))
         (unreachable)))
       (global.set $top (i32.add (local.get $at) (local.get $new)))

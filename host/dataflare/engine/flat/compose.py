@@ -22,8 +22,10 @@ from dataflare.engine.abi.types import (
     MAX_FLAT_RESULTS,
     ComponentType,
     FuncT,
+    OwnT,
     alignment,
     flatten,
+    has_handles,
     size,
 )
 from dataflare.engine.bridges.allocator import heap_after, memory_text
@@ -32,19 +34,31 @@ from dataflare.engine.bridges.compose import HOST_IMPORT
 from dataflare.engine.bridges.poll import PollImports
 from dataflare.engine.bridges.wasi import WasiImports
 from dataflare.engine.bridges.wat import quote
-from dataflare.engine.flat.movers import LEAVE, CheckedFunction, Movers, fault, helpers
-from dataflare.engine.flat.wiring import CannotFlatten, CoreExport, Drop, Lift, Lower, Wiring, read_wiring
+from dataflare.engine.flat.faults import LEAVE, fault
+from dataflare.engine.flat.handles import HANDLES_NEEDED, HANDLES_TEXT, TABLES_AT, Handles
+from dataflare.engine.flat.movers import CheckedFunction, Movers, helpers
+from dataflare.engine.flat.wiring import (
+    CannotFlatten,
+    CoreExport,
+    HandleFunction,
+    ImportedType,
+    Lift,
+    Lower,
+    OwnResource,
+    Wiring,
+    read_wiring,
+)
 
 __all__ = ["FLAT_EXPORT", "FLAT_VERSION", "flatten_component"]
 
-FLAT_VERSION: Final = 1
+FLAT_VERSION: Final = 2
 """To be raised with every change of what is generated, since compiled components are kept."""
 
 FLAT_EXPORT: Final = "flat-call"
 """The export of a flattened component, by which it is told from one with bridges."""
 
-_Key: TypeAlias = tuple[CoreExport | None, CoreExport | None]
-"""The plugin's memory and its allocator, by which functions are put together into modules."""
+_Key: TypeAlias = tuple[CoreExport | None, CoreExport | None, Any]
+"""The plugin's memory, its allocator and a destructor, by which functions are put together into modules."""
 _GUARD: Final = f"(if (global.get $shut) (then {fault(LEAVE)}))"
 
 
@@ -61,8 +75,6 @@ def flatten_component(plugin: bytes, shape: ComponentType) -> bytes:
     Raises:
         CannotFlatten: It has something that only bridges carry.
     """
-    if any(not r.imported or r.interface not in shape.wasi for r in shape.resources):
-        raise CannotFlatten("it has resources")
     wiring = read_wiring(plugin)
     text = "(component\n" + "\n".join(_Writer(shape, wiring).text()) + "\n)"
     try:
@@ -103,6 +115,18 @@ def _imported_signature(func: FuncT) -> tuple[list[str], str]:
     return [*_parameters(func), *(["i32"] if spilled else [])], "" if spilled or not results else results[0]
 
 
+def _tag(number: int) -> int:
+    """What tells handles to one resource from those to others; its lowest bit says that a handle is borrowed."""
+    return 2 * (number + 1)
+
+
+def _key(function: Lower | Lift | HandleFunction) -> _Key:
+    if isinstance(function, HandleFunction):
+        destructor = function.resource.destructor if isinstance(function.resource, OwnResource) else None
+        return None, None, destructor if function.does == "drop" else None
+    return function.memory, function.realloc, None
+
+
 def _declared(parameters: list[str], result: str) -> str:
     return (f"(param {' '.join(parameters)}) " if parameters else "") + (f"(result {result})" if result else "")
 
@@ -120,10 +144,37 @@ class _Writer:
         self._out: list[str] = []
         self._core: dict[CoreExport, str] = {}
         self._groups: dict[_Key, str] = {}
-        self._lowered: dict[Lower | Drop, int] = {}
+        self._lowered: dict[Lower | HandleFunction, int] = {}
         for lower in wiring.lowers:
             self._lowered.setdefault(lower, len(self._lowered))
         self._heap_at = heap_after(link.func.args for link in self._links)
+        self._own = self._own_resources()
+        hosted = {
+            index: resource.imported
+            for index, resource in enumerate(shape.resources)
+            if index in self._own or (resource.imported and resource.interface not in shape.wasi)
+        }
+        self._tags = {index: _tag(index) for index in hosted}
+        self._handles = Handles(hosted, self._tags)
+        self._has_handles = bool(hosted) or any(
+            isinstance(lower, HandleFunction) and isinstance(lower.resource, OwnResource) for lower in self._lowered
+        )
+
+    def _own_resources(self) -> dict[int, OwnResource]:
+        """The plugin's resources that it exports, by their index in the component's type."""
+        found: dict[int, OwnResource] = {}
+        for name, interface in self._shape.exports.items():
+            items = self._wiring.exports.get(name) if name else self._wiring.exports
+            for item, index in interface.resources.items():
+                if self._shape.resources[index].imported:
+                    continue
+                resource = items.get(item) if isinstance(items, dict) else None
+                if not isinstance(resource, OwnResource):
+                    raise CannotFlatten(f"it exports the resource {item}, which is not one of its own")
+                found[index] = resource
+        if len(found) != sum(not resource.imported for resource in self._shape.resources):
+            raise CannotFlatten("it uses a resource that it does not export")
+        return found
 
     def text(self) -> list[str]:
         out = self._out
@@ -134,7 +185,17 @@ class _Writer:
             ' (export "call" (func (param "index" u32))) (export "release" (func))))'
         )
         # The first of all memories; the last one is that of the exports.
-        self._base("i", self._heap_at, '(global (export "shut") (mut i32) (i32.const 0))')
+        shut = '(global (export "shut") (mut i32) (i32.const 0))'
+        if self._has_handles:
+            out.append('(core func $hfull (canon lower (func $host "release")))')
+            self._base(
+                "i",
+                memory_text(self._heap_at, TABLES_AT) + shut + HANDLES_TEXT,
+                '(import "h" "full" (func $full))',
+                '(with "h" (instance (export "full" (func $hfull))))',
+            )
+        else:
+            self._base("i", memory_text(self._heap_at) + shut)
         out.append('(core func $hcall (canon lower (func $host "call")))')
         out += self._poll.instances()
         out += [f"(core module $m{number})" for number in range(len(self._wiring.modules))]
@@ -150,10 +211,9 @@ class _Writer:
         self._exports()
         return out
 
-    def _base(self, name: str, heap_at: int, more: str = "") -> None:
+    def _base(self, name: str, text: str, needed: str = "", given: str = "") -> None:
         self._out.append(
-            f"(core module $base-{name} {memory_text(heap_at)} {more})"
-            f" (core instance $b{name} (instantiate $base-{name}))"
+            f"(core module $base-{name} {needed} {text}) (core instance $b{name} (instantiate $base-{name} {given}))"
         )
 
     # References to core items.
@@ -161,8 +221,8 @@ class _Writer:
     def _reference(self, item: Any) -> str:
         if isinstance(item, CoreExport):
             return f"({item.sort} {self._alias(item)})"
-        if isinstance(item, (Lower, Drop)):
-            group = self._group((item.memory, item.realloc))
+        if isinstance(item, (Lower, HandleFunction)):
+            group = self._group(_key(item))
             return f'(func {group} "f{self._lowered[item]}")'
         raise CannotFlatten("a module is given something of an unknown form")
 
@@ -176,8 +236,11 @@ class _Writer:
 
     def _plugin(self, key: _Key) -> tuple[str, str]:
         """What a module of the host's needs of the plugin: its imports, and what satisfies them."""
-        memory, realloc = key
+        memory, realloc, destructor = key
         needed, given = "", []
+        if destructor is not None:
+            needed += '(import "p" "destroy" (func $destroy (param i32)))'
+            given.append(f'(export "destroy" {self._reference(destructor)})')
         if memory is not None:
             needed += '(import "p" "memory" (memory $plugin 0))'
             given.append(f'(export "memory" (memory {self._alias(memory)}))')
@@ -194,12 +257,14 @@ class _Writer:
             return self._groups[key]
         name = self._groups[key] = f"$g{len(self._groups)}"
         needed, satisfied = self._plugin(key)
-        movers = Movers()
+        movers = Movers(self._handles)
         functions, given = [], []
         for lower, number in self._lowered.items():
-            if (lower.memory, lower.realloc) != key:
+            if _key(lower) != key:
                 continue
-            if isinstance(lower, Drop) or lower.function.interface in self._wasi:
+            if isinstance(lower, HandleFunction) and not self._is_wasi(lower.resource):
+                functions.append(self._over_handles(lower, number))
+            elif isinstance(lower, HandleFunction) or lower.function.interface in self._wasi:
                 core, declared, parameters = self._handed_through(lower, number)
                 needed += f'(import "w" "f{number}" (func $w{number} {declared}))'
                 given.append(f'(export "f{number}" (func {core}))')
@@ -212,23 +277,58 @@ class _Writer:
               (import "b" "memory" (memory {MEMORY_PAGES} {MEMORY_PAGES})) (import "b" "top" (global $top (mut i32)))
               (import "b" "shut" (global $shut (mut i32)))
               (import "b" "realloc" (func $take (param i32 i32 i32 i32) (result i32)))
-              (import "h" "call" (func $call (param i32))) {needed}
+              (import "h" "call" (func $call (param i32))) {self._handles_needed()} {needed}
               {helpers(memory=key[0] is not None, realloc=key[1] is not None)}
               {" ".join(movers.texts)} {" ".join(functions)})
-            (core instance {name} (instantiate {name}-code (with "b" (instance $bi))
+            (core instance {name} (instantiate {name}-code (with "b" (instance $bi)) (with "i" (instance $bi))
               (with "h" (instance (export "call" (func $hcall)))) {satisfied}
               (with "w" (instance {"".join(given)}))))"""
         )
         return name
 
-    def _handed_through(self, lower: Lower | Drop, number: int) -> tuple[str, str, int]:
+    def _handles_needed(self) -> str:
+        return HANDLES_NEEDED if self._has_handles else ""
+
+    def _is_wasi(self, resource: ImportedType | OwnResource) -> bool:
+        if isinstance(resource, OwnResource):
+            return False
+        return self._shape.resources[self._index_of(resource)].interface in self._shape.wasi
+
+    def _index_of(self, resource: ImportedType) -> int:
+        """An imported resource's index in the component's type."""
+        of = self._shape.wasi if resource.interface in self._shape.wasi else self._shape.imports
+        found = of.get(resource.interface)
+        if found is None or resource.name not in found.resources:
+            raise CannotFlatten(f"it has handles to {resource.name}, which is not known")
+        return found.resources[resource.name]
+
+    def _over_handles(self, function: HandleFunction, number: int) -> str:
+        """A function of the plugin's over its table."""
+        resource = function.resource
+        if isinstance(resource, OwnResource):
+            index = next((index for index, each in self._own.items() if each == resource), None)
+            tag = self._tags[index] if index is not None else _tag(len(self._shape.resources) + resource.number)
+        else:
+            tag = self._tags[self._index_of(resource)]
+        given = f"(i32.const {tag}) (local.get 0)"
+        declared = "(param i32)" if function.does == "drop" else "(param i32) (result i32)"
+        match function.does:
+            case "new":
+                body = f"{_GUARD} (call $new (i32.const {TABLES_AT}) {given})"
+            case "rep":
+                body = f"(call $rep {given})"
+            case _ if isinstance(resource, ImportedType):
+                body = f"{_GUARD} (call $drop-hosted {given})"
+            case _:
+                what = "drop" if resource.destructor is None else "call $destroy"
+                body = f"{_GUARD} ({what} (call $drop {given}))"
+        return f'(func (export "f{number}") {declared} {body})'
+
+    def _handed_through(self, lower: Lower | HandleFunction, number: int) -> tuple[str, str, int]:
         """Lower a function of WASI's, or the drop of a resource of WASI's."""
-        if isinstance(lower, Drop):
-            found = self._shape.wasi.get(lower.resource.interface)
-            if found is None or lower.resource.name not in found.resources:
-                raise CannotFlatten("it has resources")
-            resource = found.resources[lower.resource.name]
-            self._out.append(f"(core func $w{number} (canon resource.drop $w{resource}))")
+        if isinstance(lower, HandleFunction):
+            assert isinstance(lower.resource, ImportedType)
+            self._out.append(f"(core func $w{number} (canon resource.drop $w{self._index_of(lower.resource)}))")
             return f"$w{number}", "(param i32)", 1
         wasi = self._wasi[lower.function.interface]
         options = "".join(
@@ -257,18 +357,21 @@ class _Writer:
         else:
             body.store(func.args, frame, 0, [f"(local.get {i})" for i in range(len(flat))])
         body.emit(movers.pull(func.args, frame))
+        if has_handles(func.args):
+            body.emit("(call $lent)")
         body.emit(f"(i32.store offset={POINTER_AT} (i32.const 0) {frame})")
         body.emit(f"(call $call (i32.const {link_number}))")
         body.emit(f"(global.set $top (i32.const {self._heap_at}))")
         if func.result is not None:
             where = body.local("i32")
             body.emit(f"(local.set {where} (i32.load offset={POINTER_AT} (i32.const 0)))")
+            area = f"(local.get {len(parameters) - 1})"
+            if not result:
+                body.emit(f"(call $within {area} (i64.const {size(func.result)}) (i32.const {alignment(func.result)}))")
+            body.emit(movers.push(func.result, f"(local.get {where})"))
             if result:
                 body.emit(body.load(func.result, f"(local.get {where})", 0)[0])
             else:
-                area = f"(local.get {len(parameters) - 1})"
-                body.emit(f"(call $within {area} (i64.const {size(func.result)}) (i32.const {alignment(func.result)}))")
-                body.emit(movers.push(func.result, f"(local.get {where})"))
                 body.emit(f"(memory.copy $plugin 0 {area} (local.get {where}) (i32.const {size(func.result)}))")
         return f'(func (export "f{number}") {_declared(parameters, result)} {body.text()})'
 
@@ -276,21 +379,17 @@ class _Writer:
 
     def _exports(self) -> None:
         links = export_links(self._shape)
-        lifts = [self._lift(link) for link in links]
+        lifts = [self._destructor(link) if link.drops else self._lift(link) for link in links]
         heap_at = heap_after(link.func.result for link in links if link.func.result is not None)
-        self._base("e", heap_at)
-        keys = dict.fromkeys((lift.memory, lift.realloc) for lift in lifts)
-        for place, key in enumerate(keys):
+        self._base("e", memory_text(heap_at))
+        keys = [_key(lift) for lift in lifts]
+        place_of = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+        for key, place in place_of.items():
             self._export_group(
-                f"$x{place}",
-                key,
-                [(n, links[n], lifts[n]) for n in range(len(links)) if (lifts[n].memory, lifts[n].realloc) == key],
+                f"$x{place}", key, [(n, links[n], lifts[n]) for n in range(len(links)) if keys[n] == key]
             )
-        place_of = {key: place for place, key in enumerate(keys)}
         needed = "".join(f'(import "f" "e{n}" (func $e{n}))' for n in range(len(links)))
-        given = "".join(
-            f'(export "e{n}" (func $x{place_of[lift.memory, lift.realloc]} "e{n}"))' for n, lift in enumerate(lifts)
-        )
+        given = "".join(f'(export "e{n}" (func $x{place_of[key]} "e{n}"))' for n, key in enumerate(keys))
         elements = " ".join(f"$e{n}" for n in range(len(links)))
         self._out.append(
             f"""(core module $dispatch-code (import "b" "top" (global $top (mut i32))) {needed}
@@ -313,12 +412,21 @@ class _Writer:
             raise CannotFlatten(f"it exports {link.name}, which is not a function of its own")
         return found
 
-    def _export_group(self, name: str, key: _Key, members: list[tuple[int, Link, Lift]]) -> None:
+    def _destructor(self, link: Link) -> HandleFunction:
+        """The function that drops a resource of the plugin's for the host."""
+        handle = link.func.params[0][1]
+        assert isinstance(handle, OwnT)
+        return HandleFunction("drop", self._own[handle.resource])
+
+    def _export_group(self, name: str, key: _Key, members: list[tuple[int, Link, Lift | HandleFunction]]) -> None:
         needed, satisfied = self._plugin(key)
-        movers = Movers()
+        movers = Movers(self._handles)
         functions, given = [], []
         for number, link, lift in members:
             func = link.func
+            if isinstance(lift, HandleFunction):
+                functions.append(self._give_up(number, func, lift))
+                continue
             results = _results(func)
             result = "i32" if len(results) > MAX_FLAT_RESULTS else results[0] if results else ""
             needed += f'(import "f" "f{number}" (func $f{number} {_declared(_parameters(func), result)}))'
@@ -331,12 +439,18 @@ class _Writer:
             f"""(core module {name}-code
               (import "b" "memory" (memory {MEMORY_PAGES} {MEMORY_PAGES}))
               (import "b" "realloc" (func $take (param i32 i32 i32 i32) (result i32)))
-              (import "i" "shut" (global $shut (mut i32))) {needed}
+              (import "i" "shut" (global $shut (mut i32))) {self._handles_needed()} {needed}
               {helpers(memory=key[0] is not None, realloc=key[1] is not None)}
               {" ".join(movers.texts)} {" ".join(functions)})
             (core instance {name} (instantiate {name}-code (with "b" (instance $be)) (with "i" (instance $bi))
               {satisfied} (with "f" (instance {"".join(given)}))))"""
         )
+
+    def _give_up(self, number: int, func: FuncT, drop: HandleFunction) -> str:
+        handle = func.params[0][1]
+        assert isinstance(handle, OwnT) and isinstance(drop.resource, OwnResource)
+        what = "drop" if drop.resource.destructor is None else "call $destroy"
+        return f'(func (export "e{number}") ({what} {self._handles.given_up(handle.resource, HOST_HALF_AT)}))'
 
     def _export(self, number: int, func: FuncT, lift: Lift, result: str, movers: Movers) -> str:
         body = CheckedFunction()
@@ -352,6 +466,8 @@ class _Writer:
         else:
             body.emit(movers.push(func.args, arguments))
             given = body.load(func.args, arguments, 0)
+        if has_handles(func.args):
+            body.emit("(call $lent)")
         call = f"(call $f{number} {' '.join(given)})"
         returned = ""
         if result:
@@ -365,6 +481,8 @@ class _Writer:
             else:
                 body.store(func.result, frame, 0, [returned])
             body.emit(movers.pull(func.result, frame))
+        if any(how == "borrow" for how, _ in has_handles(func.args)):
+            body.emit("(call $returned)")
         if lift.post_return is not None:
             body.emit(f"(global.set $shut (i32.const 1)) (call $p{number} {returned}) (global.set $shut (i32.const 0))")
         return f'(func $e{number} (export "e{number}") {body.text()})'

@@ -5,18 +5,19 @@ that a plugin gives them. Memory 0 is the host's, `$plugin` the plugin's. The ho
 value before its functions run; `pull` brings what a plugin's pointers lead to, and checks it; `push` gives the plugin
 room for what the host's pointers lead to, and puts it there.
 
-Every fault is written into the host's memory, at `OVERFLOW_AT`, before the code ends with a trap.
+Handles become the host's and the plugin's on the way (`handles`). What is wrong ends with a fault (`faults`).
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from dataflare.engine.abi.layout import OVERFLOW_AT
 from dataflare.engine.abi.types import (
+    BorrowT,
     EnumT,
     ListT,
     OptionT,
+    OwnT,
     PrimT,
     RecordT,
     ResultT,
@@ -26,42 +27,26 @@ from dataflare.engine.abi.types import (
     alignment,
     cases_of,
     discriminant_size,
+    has_handles,
     has_pointers,
     offsets,
     payload_offset,
     size,
 )
 from dataflare.engine.bridges.wat import Function
+from dataflare.engine.flat.faults import ALIGNMENT, BOUNDS, CHAR, DISCRIMINANT, FAULT_TEXT, REALLOC, TEXT, fault
+from dataflare.engine.flat.handles import Handles
 
-__all__ = ["FAULTS", "LEAVE", "CheckedFunction", "Movers", "fault", "helpers"]
-
-FAULTS: Final = {
-    2: "an address is out of bounds",
-    3: "an address is not aligned",
-    4: "a discriminant is not one of its type's",
-    5: "a char is not a Unicode scalar value",
-    6: "a text is not valid UTF-8",
-    7: "realloc returned an address that is out of bounds or not aligned",
-    8: "a function of the host was called while realloc or post-return ran",
-}
-"""What a plugin did wrong, by the number that is found at `OVERFLOW_AT`."""
-_BOUNDS, _ALIGNMENT, _DISCRIMINANT, _CHAR, _TEXT, _REALLOC, LEAVE = FAULTS
-"""`LEAVE`: the plugin called out while it must not."""
+__all__ = ["CheckedFunction", "Movers", "helpers"]
 
 _LOADS: Final = {1: "i32.load8_u", 2: "i32.load16_u", 4: "i32.load"}
 
 
-def fault(number: int) -> str:
-    """The instructions that end the plugin's call with a fault."""
-    return f"(call $fault (i32.const {number}))"
-
-
-_HELPERS: Final = f"""
-  (func $fault (param i32) (i32.store offset={OVERFLOW_AT} (i32.const 0) (local.get 0)) unreachable)
+_HELPERS: Final = f"""{FAULT_TEXT}
   (func $scalar (param $c i32)
     (if (i32.or (i32.ge_u (local.get $c) (i32.const 0x110000))
                 (i32.eq (i32.and (local.get $c) (i32.const 0xFFFFF800)) (i32.const 0xD800)))
-      (then {fault(_CHAR)})))
+      (then {fault(CHAR)})))
   ;; Whether UTF-8 is valid, from $p on to before $end; eight bytes of ASCII at a time.
   (func $utf8 (param $p i32) (param $end i32) (local $b i32) (local $n i32) (local $low i32) (local $high i32)
     (loop $next
@@ -75,18 +60,18 @@ _HELPERS: Final = f"""
       ;; How many bytes follow, and the range of the first of them.
       (local.set $low (i32.const 0x80)) (local.set $high (i32.const 0xBF))
       (if (i32.or (i32.lt_u (local.get $b) (i32.const 0xC2)) (i32.gt_u (local.get $b) (i32.const 0xF4)))
-        (then {fault(_TEXT)}))
+        (then {fault(TEXT)}))
       (local.set $n (i32.add (i32.add (i32.const 1) (i32.ge_u (local.get $b) (i32.const 0xE0)))
         (i32.ge_u (local.get $b) (i32.const 0xF0))))
       (if (i32.eq (local.get $b) (i32.const 0xE0)) (then (local.set $low (i32.const 0xA0))))
       (if (i32.eq (local.get $b) (i32.const 0xED)) (then (local.set $high (i32.const 0x9F))))
       (if (i32.eq (local.get $b) (i32.const 0xF0)) (then (local.set $low (i32.const 0x90))))
       (if (i32.eq (local.get $b) (i32.const 0xF4)) (then (local.set $high (i32.const 0x8F))))
-      (if (i32.gt_u (local.get $n) (i32.sub (local.get $end) (local.get $p))) (then {fault(_TEXT)}))
+      (if (i32.gt_u (local.get $n) (i32.sub (local.get $end) (local.get $p))) (then {fault(TEXT)}))
       (loop $more
         (local.set $b (i32.load8_u (local.get $p)))
         (if (i32.or (i32.lt_u (local.get $b) (local.get $low)) (i32.gt_u (local.get $b) (local.get $high)))
-          (then {fault(_TEXT)}))
+          (then {fault(TEXT)}))
         (local.set $low (i32.const 0x80)) (local.set $high (i32.const 0xBF))
         (local.set $p (i32.add (local.get $p) (i32.const 1)))
         (br_if $more (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
@@ -94,10 +79,10 @@ _HELPERS: Final = f"""
 
 _MEMORY_HELPERS: Final = f"""
   (func $within (param $at i32) (param $bytes i64) (param $align i32)
-    (if (i32.and (local.get $at) (i32.sub (local.get $align) (i32.const 1))) (then {fault(_ALIGNMENT)}))
+    (if (i32.and (local.get $at) (i32.sub (local.get $align) (i32.const 1))) (then {fault(ALIGNMENT)}))
     (if (i64.gt_u (i64.add (i64.extend_i32_u (local.get $at)) (local.get $bytes))
                   (i64.shl (i64.extend_i32_u (memory.size $plugin)) (i64.const 16)))
-      (then {fault(_BOUNDS)})))
+      (then {fault(BOUNDS)})))
   ;; Copies what the pointer at $p leads to into the host's memory, and makes it lead there.
   (func $pull (param $p i32) (param $bytes i64) (param $align i32) (result i32) (local $from i32) (local $to i32)
     (local.set $from (i32.load (local.get $p)))
@@ -112,10 +97,10 @@ _REALLOC_HELPERS: Final = f"""
     (global.set $shut (i32.const 1))
     (local.set $at (call $realloc (i32.const 0) (i32.const 0) (local.get $align) (local.get $bytes)))
     (global.set $shut (i32.const 0))
-    (if (i32.and (local.get $at) (i32.sub (local.get $align) (i32.const 1))) (then {fault(_REALLOC)}))
+    (if (i32.and (local.get $at) (i32.sub (local.get $align) (i32.const 1))) (then {fault(REALLOC)}))
     (if (i64.gt_u (i64.add (i64.extend_i32_u (local.get $at)) (i64.extend_i32_u (local.get $bytes)))
                   (i64.shl (i64.extend_i32_u (memory.size $plugin)) (i64.const 16)))
-      (then {fault(_REALLOC)}))
+      (then {fault(REALLOC)}))
     (local.get $at))
   ;; Copies bytes of the host's memory into room of the plugin's, to which the pointer at $p then leads.
   (func $push (param $p i32) (param $from i32) (param $bytes i32) (param $to i32)
@@ -143,16 +128,21 @@ class CheckedFunction(Function):
                 self.emit(f"(call $scalar {flat[0]})")
             case VariantT() | OptionT() | ResultT() | EnumT():
                 count = len(cases_of(ty))
-                self.emit(f"(if (i32.ge_u {flat[0]} (i32.const {count})) (then {fault(_DISCRIMINANT)}))")
+                self.emit(f"(if (i32.ge_u {flat[0]} (i32.const {count})) (then {fault(DISCRIMINANT)}))")
             case _:
                 pass
         super().store(ty, base, offset, flat)
 
 
 class Movers:
-    """Functions for the types of one module, each written at its first use."""
+    """Functions for the types of one module, each written at its first use.
 
-    def __init__(self) -> None:
+    Args:
+        handles: Writes what becomes of handles.
+    """
+
+    def __init__(self, handles: Handles) -> None:
+        self._handles = handles
         self._names: dict[tuple[str, Type], str] = {}
         self.texts: list[str] = []
 
@@ -165,7 +155,7 @@ class Movers:
         return self._call("push", ty, address)
 
     def _call(self, way: str, ty: Type, address: str) -> str:
-        if not (has_pointers(ty) if way == "push" else _needs_looks(ty)):
+        if not (has_pointers(ty) or has_handles(ty) if way == "push" else _needs_looks(ty)):
             return ""
         if (way, ty) not in self._names:
             self._names[way, ty] = name = f"${way}-{len(self._names)}"
@@ -195,13 +185,15 @@ class Movers:
                 load = f"({_LOADS[discriminant_size(len(cases))]} (local.get $p))"
                 lines = []
                 if way == "pull":
-                    lines.append(f"(if (i32.ge_u {load} (i32.const {len(cases)})) (then {fault(_DISCRIMINANT)}))")
+                    lines.append(f"(if (i32.ge_u {load} (i32.const {len(cases)})) (then {fault(DISCRIMINANT)}))")
                 for number, case in enumerate(cases):
                     if case is not None and (inner := self._call(way, case, at(payload_offset(ty)))):
                         lines.append(f"(if (i32.eq {load} (i32.const {number})) (then {inner}))")
                 return "\n".join(lines)
             case ListT():
                 return self._list(way, ty.element)
+            case OwnT() | BorrowT():
+                return self._handles.out(ty) if way == "pull" else self._handles.into(ty)
             case _:
                 raise TypeError(f"{ty} has nothing to look at")
 
@@ -221,7 +213,7 @@ class Movers:
         if way == "pull":
             return f"""(local $from i32) (local $i i32) (local $end i32) (local $bytes i64)
               (local.set $bytes (i64.mul (i64.load32_u offset=4 (local.get $p)) (i64.const {step})))
-              (if (i64.gt_u (local.get $bytes) (i64.const 0xFFFFFFFF)) (then {fault(_BOUNDS)}))
+              (if (i64.gt_u (local.get $bytes) (i64.const 0xFFFFFFFF)) (then {fault(BOUNDS)}))
               (local.set $from (call $pull (local.get $p) (local.get $bytes) (i32.const {align})))
               (local.set $end (i32.add (local.get $from) (i32.wrap_i64 (local.get $bytes))))
               {loop}"""
@@ -239,7 +231,7 @@ def _needs_looks(ty: Type) -> bool:
     match ty:
         case PrimT():
             return ty.name in ("bool", "char", "string")
-        case ListT() | VariantT() | OptionT() | ResultT() | EnumT():
+        case ListT() | VariantT() | OptionT() | ResultT() | EnumT() | OwnT() | BorrowT():
             return True
         case RecordT() | TupleT():
             return any(_needs_looks(t) for _, t in offsets(ty))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, TypeAlias
 
-from dataflare.component_binary import Truncated, sections
+from dataflare.component_binary import Truncated, read_name, sections
 from dataflare.engine.reading.labels import TypeReader, UnknownForm
 
 __all__ = [
@@ -19,17 +19,19 @@ __all__ = [
     "CoreExport",
     "CoreInlineInstance",
     "CoreInstance",
-    "Drop",
+    "HandleFunction",
     "ImportedFunction",
     "ImportedType",
     "Lift",
     "Lower",
+    "OwnResource",
     "Wiring",
     "read_wiring",
 ]
 
 _MAX_NESTING: Final = 64
 _SORTS: Final = {1: "func", 3: "type", 4: "component", 5: "instance"}
+_HANDLE_FUNCTIONS: Final = {2: "new", 3: "drop", 4: "rep"}
 _CORE_SORTS: Final = {0: "core func", 1: "core table", 2: "core memory", 3: "core global", 0x11: "module", 0x12: "core"}
 
 
@@ -72,12 +74,19 @@ class Lower:
 
 
 @dataclass(frozen=True, slots=True)
-class Drop:
-    """The core function that drops a handle of an imported resource."""
+class OwnResource:
+    """A resource that the component makes; its number, and the core function that destroys one."""
 
-    resource: ImportedType
-    memory: None = None
-    realloc: None = None
+    number: int
+    destructor: Any
+
+
+@dataclass(frozen=True, slots=True)
+class HandleFunction:
+    """A core function over handles to a resource; `does` is `new`, `rep` or `drop`."""
+
+    does: str
+    resource: ImportedType | OwnResource
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +121,15 @@ class Wiring:
     Attributes:
         modules: The bytes of its core modules.
         instances: The instantiations.
-        lowers: The imported functions, and drops of resources, that it has as core functions.
-        exports: What it exports: `Lift`, or a mapping of names for an instance, or something else.
+        lowers: The imported functions, and functions over handles, that it has as core functions.
+        resources: How many resources it makes.
+        exports: What it exports: `Lift`, `OwnResource`, or a mapping of names for an instance, or something else.
     """
 
     modules: list[memoryview] = field(default_factory=list)
     instances: list[CoreInstance] = field(default_factory=list)
-    lowers: list[Lower | Drop] = field(default_factory=list)
+    lowers: list[Lower | HandleFunction] = field(default_factory=list)
+    resources: int = 0
     exports: dict[str, Any] = field(default_factory=dict)
 
 
@@ -163,18 +174,31 @@ def _component(
     for part in sections(data):
         match part.id:
             case 0:
-                pass
+                read_name(part.payload, 0)
             case 1:
-                _outermost(depth)
                 spaces["module"].append(len(wiring.modules))
                 wiring.modules.append(part.payload)
             case 4:
+                _check_nested(part.payload, depth)
                 spaces["component"].append(_Nested(part.payload, spaces))
             case 2 | 5 | 6 | 7 | 8 | 10 | 11:
                 _Reader(part.payload, spaces, [spaces, *around], wiring, exports, given, depth).read(part.id)
             case other:
                 raise CannotFlatten(f"it has a section {other}")
     return exports
+
+
+def _check_nested(data: memoryview, depth: int) -> None:
+    """Look at what is not written out again, so that wasmtime would not see it: custom sections, and code."""
+    if depth > _MAX_NESTING:
+        raise CannotFlatten("components are nested too deeply")
+    for part in sections(data):
+        if part.id == 0:
+            read_name(part.payload, 0)
+        elif part.id == 1:
+            _outermost(1)
+        elif part.id == 4:
+            _check_nested(part.payload, depth + 1)
 
 
 def _outermost(depth: int) -> None:
@@ -290,10 +314,21 @@ class _Reader(TypeReader):
         self._spaces[sort].append(found)
 
     def _read_type(self) -> None:
-        if self._data[self._at] in (0x3F, 0x3E):
-            raise CannotFlatten("it has resources of its own")
+        form = self._data[self._at]
+        if form == 0x3E:
+            raise CannotFlatten("it has resources with asynchronous destructors")
+        if form == 0x3F:
+            self._spaces["type"].append(self._own_resource())
+            return
         self._type(0)
         self._spaces["type"].append(_OTHER_TYPE)
+
+    def _own_resource(self) -> OwnResource:
+        _outermost(self._nesting)
+        self._at += 2  # the form, and that the representation is an i32
+        destructor = self._item("core func") if self._byte() else None
+        self._wiring.resources += 1
+        return OwnResource(self._wiring.resources - 1, destructor)
 
     def _canonical(self) -> None:
         _outermost(self._nesting)
@@ -311,15 +346,15 @@ class _Reader(TypeReader):
                     raise CannotFlatten("it calls its own exports")
                 memory, realloc, _ = self._options()
                 self._lower(Lower(function, memory, realloc))
-            case 3:
+            case 2 | 3 | 4 as does:
                 resource = self._item("type")
-                if not isinstance(resource, ImportedType):
-                    raise CannotFlatten("it has resources of its own")
-                self._lower(Drop(resource))
+                if not isinstance(resource, (ImportedType, OwnResource)):
+                    raise CannotFlatten("it has a handle to something unknown")
+                self._lower(HandleFunction(_HANDLE_FUNCTIONS[does], resource))
             case other:
                 raise CannotFlatten(f"it has the canonical function 0x{other:02x}")
 
-    def _lower(self, lower: Lower | Drop) -> None:
+    def _lower(self, lower: Lower | HandleFunction) -> None:
         self._wiring.lowers.append(lower)
         self._spaces["core func"].append(lower)
 

@@ -53,7 +53,7 @@ def bench_flights(contest: Contest, host: Host) -> None:
         sizes=f"{ROWS:,} rows, 19 columns; Singer: 5 processes with singer-sdk's own reader and writer",
     )
     source = flights_csv()
-    build(project := load_project(ROOT), project.guests["range-validator"])
+    build(load_project(ROOT).guests["range-validator"])
     reports = []
 
     def ours() -> None:

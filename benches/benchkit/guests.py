@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from dataflare.toolchain.build import build
-from dataflare.toolchain.guests import Guest, Project
+from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.rust import PINNED, RustDriver
 from dataflare.toolchain.store import digest_bytes, digest_files, load_build, locked, save_build, write_atomically
 
@@ -29,9 +29,12 @@ def _guest(language: str, name: str, world: str, *, committed: bool = False) -> 
         name=name,
         language=language,
         folder=_HERE / language / "guests" / name,
-        world=world,
         output=(_COMMITTED if committed else _BUILT) / f"{name}.wasm",
         committed=committed,
+        wit=ROOT / "wit",
+        sdk=_HERE / language,
+        file=None,
+        own_world=world,
     )
 
 
@@ -51,14 +54,13 @@ GUESTS: Final = {
 EXTISM_GUEST: Final = _guest("rust", "extism-guest", "", committed=True)
 """A core module, not a component: what Extism takes."""
 
-_PROJECT: Final = Project(root=ROOT, guests=GUESTS)
 _WASM_MAGIC: Final = b"\0asm\x01\0\0\0"
 
 
 class _RustDriver(RustDriver):
     """Takes all of the workspace for a guest's sources: its packages share code."""
 
-    def sources(self, project: Project, guest: Guest) -> Iterator[Path]:
+    def sources(self, guest: Guest) -> Iterator[Path]:
         workspace = guest.folder.parent.parent
         yield from (workspace / "Cargo.toml", workspace / "Cargo.lock")
         plugin = ROOT / "guest-sdks" / "rust" / "dataflare-plugin"
@@ -75,7 +77,7 @@ def component(name: str) -> bytes:
         BuildFailed: The build failed.
     """
     guest = GUESTS[name]
-    build(_PROJECT, guest, driver=_RustDriver(pinned=guest.committed) if guest.language == "rust" else None)
+    build(guest, driver=_RustDriver(pinned=guest.committed) if guest.language == "rust" else None)
     return guest.output.read_bytes()
 
 
@@ -87,7 +89,7 @@ def extism_module() -> bytes:
         BuildFailed: The build failed.
     """
     guest, driver = EXTISM_GUEST, _RustDriver(pinned=True)
-    key = digest_files(ROOT, driver.sources(_PROJECT, guest), guest.name, driver.identity())
+    key = digest_files({"": ROOT}, driver.sources(guest), guest.name, driver.identity())
     record_path = guest.output.with_name("extism.json")
     if guest.output.is_file() and record_path.is_file():
         module = guest.output.read_bytes()
@@ -98,7 +100,7 @@ def extism_module() -> bytes:
         kept = load_build(key)
         if kept is None:
             with tempfile.TemporaryDirectory(prefix="dataflare-guest-") as work:
-                kept = driver.build(_PROJECT, guest, Path(work))
+                kept = driver.build(guest, Path(work))
             if not kept.startswith(_WASM_MAGIC):
                 raise AssertionError(f"{guest.name}: what was built is no core module")
             save_build(key, kept)

@@ -81,10 +81,9 @@ def prepare_data(target: Path) -> None:
 
 def build_guest(name: str) -> None:
     """Build a guest, unless it is there and up to date."""
-    project = load_project(ROOT)
-    guest = project.guests[name]
+    guest = load_project(ROOT).guests[name]
     say(f"Plugin {name}, written in Python: building takes 20 to 40 s, once ...")
-    built = build(project, guest)
+    built = build(guest)
     say(f"Plugin {name}: {built.how}, {duration(built.seconds)}")
 
 

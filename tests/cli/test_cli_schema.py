@@ -58,7 +58,14 @@ def test_what_is_wrong_has_an_exit_code(arguments, code, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("kind", "key"),
-    [("pipeline", "nodes"), ("policy", "plugins"), ("trust", "keys"), ("roles", "members"), ("manifest", "asks")],
+    [
+        ("pipeline", "nodes"),
+        ("policy", "plugins"),
+        ("trust", "keys"),
+        ("roles", "members"),
+        ("manifest", "asks"),
+        ("plugin", "needs"),
+    ],
 )
 def test_the_schema_of_each_kind_of_file_is_written_for_editors(kind, key):
     result = CliRunner().invoke(app, ["schema", f"--{kind}"])

@@ -11,14 +11,10 @@ from dataflare.toolchain.guests import Guest, Project, load_project
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMPONENT = b"\0asm\x0d\0\x01\0"
 
-ENTRY = """
-[[guest]]
-name = "{name}"
-language = "{language}"
-folder = "guest-sdks/{language}/examples/{name}"
-world = "{name}"
-output = "{output}"
-committed = {committed}
+FILE = """name: {name}
+version: 1.0.0
+kind: source
+language: {language}
 """
 
 
@@ -33,10 +29,10 @@ class FakeDriver:
     def identity(self) -> str:
         return self._identity
 
-    def sources(self, project: Project, guest: Guest) -> Iterator[Path]:
+    def sources(self, guest: Guest) -> Iterator[Path]:
         yield guest.folder / "source"
 
-    def build(self, project: Project, guest: Guest, work: Path) -> bytes:
+    def build(self, guest: Guest, work: Path) -> bytes:
         self.builds += 1
         return COMPONENT + (guest.folder / "source").read_bytes() + self.salt
 
@@ -60,9 +56,9 @@ def make_project(tmp_path: Path) -> Callable[..., Project]:
         folder = root / "guest-sdks" / language / "examples" / name
         folder.mkdir(parents=True)
         (folder / "source").write_text("one")
-        output = "components/probe.wasm" if committed else "build/guests/probe.wasm"
-        entry = ENTRY.format(name=name, language=language, output=output, committed=str(committed).lower())
-        (root / "guest-sdks" / "guests.toml").write_text(entry)
+        (folder / "plugin.yaml").write_text(FILE.format(name=name, language=language))
+        if committed:
+            (folder.parent.parent / "components").mkdir()
         return load_project(root)
 
     return make

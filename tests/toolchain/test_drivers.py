@@ -71,7 +71,7 @@ def test_without_cargo_or_debian_the_way_out_is_told(
         put_program(programs, tool, "exit 0")
     project = make_project()
     with pytest.raises(ToolchainMissing) as caught:
-        RustDriver(pinned=True).build(project, project.guests["probe"], tmp_path)
+        RustDriver(pinned=True).build(project.guests["probe"], tmp_path)
     assert "rustup" in caught.value.hint or "Debian 12" in caught.value.hint
 
 
@@ -83,7 +83,7 @@ def test_debian_packages_that_are_not_served_leave_no_toolchain(
     put_program(programs, "apt-get", "echo E: no such version; exit 100")
     project = make_project()
     with pytest.raises(ToolchainMissing, match="no such version"):
-        RustDriver(pinned=True).build(project, project.guests["probe"], tmp_path)
+        RustDriver(pinned=True).build(project.guests["probe"], tmp_path)
     assert list((cache / "toolchains").iterdir()) == []
 
 
@@ -93,7 +93,7 @@ def test_another_version_of_componentize_py_is_refused(
     monkeypatch.setattr("dataflare.toolchain.python.version", lambda _name: "0.1.0")
     project = make_project(language="python")
     with pytest.raises(ToolchainMissing, match=r"0\.1\.0 is installed") as caught:
-        PythonDriver().build(project, project.guests["probe"], tmp_path)
+        PythonDriver().build(project.guests["probe"], tmp_path)
     assert "pip install componentize-py==" in caught.value.hint
 
 
@@ -101,7 +101,7 @@ def test_an_old_node_is_refused(programs: Path, make_project: MakeProject, tmp_p
     put_program(programs, "node", "echo v18.1.0")
     project = make_project(language="javascript")
     with pytest.raises(ToolchainMissing, match=r"v18\.1\.0 is too old"):
-        JavaScriptDriver().build(project, project.guests["probe"], tmp_path)
+        JavaScriptDriver().build(project.guests["probe"], tmp_path)
 
 
 def test_a_failed_npm_install_leaves_nothing(
@@ -113,5 +113,5 @@ def test_a_failed_npm_install_leaves_nothing(
     for name in ("package.json", "package-lock.json"):
         (project.root / "guest-sdks" / "javascript" / name).touch()
     with pytest.raises(ToolchainMissing, match="no network"):
-        JavaScriptDriver().build(project, project.guests["probe"], tmp_path)
+        JavaScriptDriver().build(project.guests["probe"], tmp_path)
     assert list((cache / "toolchains").iterdir()) == []

@@ -6,51 +6,83 @@ from pathlib import Path
 import pytest
 
 from dataflare.errors import ConfigError
-from dataflare.toolchain.guests import Project, find_root, load_project
+from dataflare.toolchain.guests import Project, find_root, guest_of, load_project
+from dataflare.toolchain.store import stage_wit
+from dataflare.wit.resolve import load
 
-from .conftest import ENTRY, REPOSITORY
+from .conftest import FILE, REPOSITORY
 
-GOOD = ENTRY.format(name="a", language="rust", output="build/a.wasm", committed="false")
+GOOD = FILE.format(name="a", language="rust")
 
 
-def write_list(root: Path, text: str) -> Path:
-    (root / "guest-sdks").mkdir()
-    (root / "guest-sdks" / "guests.toml").write_text(text)
+def write_file(root: Path, text: str, *, name: str = "a", language: str = "rust") -> Path:
+    folder = root / "guest-sdks" / language / "examples" / name
+    folder.mkdir(parents=True)
+    (folder / "plugin.yaml").write_text(text)
     return root
 
 
-def test_every_guest_of_this_repository_has_its_folder_and_its_world() -> None:
+def test_the_world_of_every_guest_of_this_repository_resolves(tmp_path: Path) -> None:
     for guest in load_project(REPOSITORY).guests.values():
-        assert f"world {guest.world} {{" in (guest.folder / "wit" / "world.wit").read_text()
+        (tmp_path / guest.name).mkdir()
+        catalog = load(stage_wit(guest, tmp_path / guest.name))
+        assert f"plugin:component/{guest.world}" in {name for name, _ in catalog.worlds()}
 
 
 def test_every_language_has_a_guest() -> None:
     assert {guest.language for guest in load_project(REPOSITORY).guests.values()} == {"javascript", "python", "rust"}
 
 
-def test_paths_are_absolute(tmp_path: Path) -> None:
-    guest = load_project(write_list(tmp_path, GOOD)).guests["a"]
-    assert guest.output == tmp_path.resolve() / "build" / "a.wasm"
+def test_component_is_committed_where_the_language_has_a_folder_for_it(tmp_path: Path) -> None:
+    root = write_file(tmp_path, GOOD)
+    assert load_project(root).guests["a"].output == tmp_path.resolve() / "build" / "guests" / "a.wasm"
+    (root / "guest-sdks" / "rust" / "components").mkdir()
+    guest = load_project(root).guests["a"]
+    assert (guest.output, guest.committed) == (guest.sdk / "components" / "a.wasm", True)
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "line", "says"),
     [
-        ("[[guest", "cannot be read"),
-        ("[other]\n", "only [[guest]] tables"),
-        (GOOD + "extra = 1\n", "unknown keys: extra"),
-        (GOOD.replace('"rust"', '"cobol"'), "cobol"),
-        (GOOD.replace('name = "a"', 'name = "A b"'), "[a-z]"),
-        (GOOD.replace("false", '"no"'), "committed: give a bool"),
-        (GOOD.replace("build/a.wasm", "../a.wasm"), "outside the repository"),
-        (GOOD + GOOD, "is taken"),
+        ("[", 1, "is not YAML"),
+        (GOOD + "extra: 1\n", 5, "extra: unknown key"),
+        (GOOD + "licence: MIT\n", 5, "did you mean 'license'?"),
+        (GOOD.replace("rust", "rusty"), 4, "no language 'rusty': did you mean 'rust'?"),
+        (GOOD.replace("name: a", "name: A b"), 1, "[a-z]"),
+        (GOOD.replace("name: a", "name: b"), 0, "it is 'b' in the folder 'a'"),
+        (GOOD.replace("kind: source", "kind: sauce"), 3, "'sauce' is not one of"),
+        (GOOD.replace("1.0.0", "one"), 2, "'one' is no version"),
+        (GOOD + "needs: [htp]\n", 5, "no interface 'htp': did you mean 'http'?"),
+        (GOOD + "needs:\n  - http\n  - gpu\n", 7, "no interface 'gpu': known are clock"),
+        (GOOD + "asks: { directories: { data: maybe } }\n", 5, "'maybe' is not one of"),
     ],
 )
-def test_a_wrong_list_is_refused_with_its_place(tmp_path: Path, text: str, says: str) -> None:
+def test_a_wrong_file_is_refused_with_its_place(tmp_path: Path, text: str, line: int, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_project(write_list(tmp_path, text))
+        load_project(write_file(tmp_path, text))
     assert says in str(caught.value)
-    assert "guests.toml" in str(caught.value)
+    assert caught.value.where.endswith(f"plugin.yaml:{line}" if line else "plugin.yaml")
+
+
+def test_two_guests_of_one_name_are_refused(tmp_path: Path) -> None:
+    write_file(tmp_path, GOOD)
+    write_file(tmp_path, FILE.format(name="a", language="python"), language="python")
+    with pytest.raises(ConfigError, match="the name 'a' is taken by"):
+        load_project(tmp_path)
+
+
+def test_what_a_plugin_asks_for_is_imported_too(tmp_path: Path) -> None:
+    text = GOOD + "needs: [clock]\nasks: { directories: { data: read } }\n"
+    file = load_project(write_file(tmp_path, text)).guests["a"].file
+    assert file is not None
+    assert file.interfaces() == ("clock", "files")
+    assert "import dataflare:host/files@1.0.0;" in file.world()
+    assert {str(each) for each in file.manifest().asks.capabilities()} == {"interface:clock", "directory:data#read"}
+
+
+def test_folder_without_the_file_is_answered_with_the_command_that_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="dataflare new NAME"):
+        guest_of(tmp_path)
 
 
 def test_the_root_is_found_from_a_folder_within(make_project: Callable[..., Project]) -> None:

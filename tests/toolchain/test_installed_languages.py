@@ -13,14 +13,7 @@ from dataflare.toolchain.build import build
 from dataflare.toolchain.guests import load_project
 from dataflare.toolchain.languages import load_driver, names
 
-LIST = """[[guest]]
-name = "hello"
-language = "text"
-folder = "guest-sdks/hello"
-world = "hello"
-output = "build/guests/hello.wasm"
-committed = false
-"""
+FILE = "name: hello\nversion: 1.0.0\nkind: source\nlanguage: text\n"
 
 
 def install(place: Path, name: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,12 +28,13 @@ def test_guest_in_a_language_of_a_package_is_built(tmp_path: Path, monkeypatch: 
     install(tmp_path / "site", "text", "toy_text_language", monkeypatch)
     shutil.copy(Path(__file__).with_name("toy_language.py"), tmp_path / "site" / "toy_text_language.py")
     monkeypatch.setenv("DATAFLARE_CACHE", str(tmp_path / "cache"))
-    folder = tmp_path / "guest-sdks" / "hello"
+    folder = tmp_path / "guest-sdks" / "text" / "examples" / "hello"
     folder.mkdir(parents=True)
-    (tmp_path / "guest-sdks" / "guests.toml").write_text(LIST)
+    for package in ("data", "host", "plugin"):
+        (tmp_path / "wit" / package).mkdir(parents=True)
+    (folder / "plugin.yaml").write_text(FILE)
     (folder / "plugin.wat").write_text("(component)")
-    project = load_project(tmp_path)
-    built = build(project, project.guests["hello"])
+    built = build(load_project(tmp_path).guests["hello"])
     assert built.how == "built"
     with Engine() as engine:
         assert engine.load(built.guest.output.read_bytes(), name="hello").shape.exports == {}

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import wasmtime
 
-from dataflare.toolchain.guests import Guest, Project
+from dataflare.toolchain.guests import Guest
 
 
 class TextDriver:
     def identity(self) -> str:
         return "text 1"
 
-    def sources(self, project: Project, guest: Guest) -> Iterator[Path]:
+    def sources(self, guest: Guest) -> Iterator[Path]:
         yield guest.folder / "plugin.wat"
 
-    def build(self, project: Project, guest: Guest, work: Path) -> bytes:
+    def build(self, guest: Guest, work: Path) -> bytes:
         return bytes(wasmtime.wat2wasm((guest.folder / "plugin.wat").read_text()))
 
 

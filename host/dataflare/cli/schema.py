@@ -44,6 +44,7 @@ def command(
     trust: Annotated[bool, typer.Option("--trust", help="The same of trust files.")] = False,
     roles: Annotated[bool, typer.Option("--roles", help="The same of the files of roles that --access takes.")] = False,
     manifest: Annotated[bool, typer.Option("--manifest", help="The same of manifest files.")] = False,
+    plugin: Annotated[bool, typer.Option("--plugin", help="The same of plugin.yaml, a plugin's own file.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the columns of files as a pipeline would read them, ready to paste into `options`.
@@ -53,6 +54,7 @@ def command(
     """
     with printed_errors(as_json=as_json):
         kinds = {"pipeline": pipeline, "policy": policy, "trust": trust, "roles": roles, "manifest": manifest}
+        kinds["plugin"] = plugin
         wanted = [kind for kind, given in kinds.items() if given]
         if len(wanted) > 1:
             what = f"{' and '.join(f'--{kind}' for kind in wanted)} are given together"
@@ -78,12 +80,14 @@ def _json_schema(kind: str) -> dict[str, Any]:
     from dataflare.security.manifest import Manifest
     from dataflare.security.policy import PolicyDocument
     from dataflare.security.trust import TrustDocument
+    from dataflare.toolchain.manifest_file import PluginFile
 
     models: dict[str, type[BaseModel]] = {
         "policy": PolicyDocument,
         "trust": TrustDocument,
         "roles": AccessDocument,
         "manifest": Manifest,
+        "plugin": PluginFile,
     }
     return json_schema() if kind == "pipeline" else json_schema_of(models[kind])
 

@@ -25,11 +25,15 @@ __all__ = [
     "MANIFEST_SECTION",
     "MAX_MANIFEST_BYTES",
     "Asks",
+    "DescriptionText",
     "DuplicateManifest",
+    "LicenceText",
     "MalformedManifest",
     "Manifest",
     "ManifestError",
     "ManifestTooLarge",
+    "PluginKind",
+    "PublisherText",
     "component_digest",
     "embed",
     "manifest_digest",
@@ -44,6 +48,10 @@ MANIFEST_SECTION: Final = "dataflare:manifest"
 MAX_MANIFEST_BYTES: Final = 64 * 2**10
 
 Methods = Annotated[FrozenSet[Method], Field(min_length=1)]
+PluginKind = Literal["source", "destination", "processor", "transformer", "validator"]
+PublisherText = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+LicenceText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 .+()-]{0,199}$")]
+DescriptionText = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 def _interface(name: str) -> str:
@@ -118,14 +126,18 @@ class Manifest(StrictModel):
         version: The plugin's version, major.minor.patch.
         kind: What it does.
         publisher: Who says to have published it; only a signature proves it.
+        license: Its licence, as an SPDX expression such as `Apache-2.0`.
+        description: One line on what it does.
         asks: What it asks for.
     """
 
     format: Literal[1] = 1
     name: Name
     version: VersionText
-    kind: Literal["source", "destination", "processor", "transformer", "validator"]
-    publisher: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    kind: PluginKind
+    publisher: PublisherText | None = None
+    license: LicenceText | None = None
+    description: DescriptionText = ""
     asks: Asks = Asks()
 
     def canonical(self) -> bytes:

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m dataflare.toolchain", description="Build guests into components.")
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("build", help="build guests of guest-sdks/guests.toml")
+    command = commands.add_parser("build", help="build guests of the folder guest-sdks")
     command.add_argument("names", nargs="*", metavar="NAME", help="the guests to build")
     command.add_argument("--all", action="store_true", help="all guests; with --check, all that are committed")
     mode = command.add_mutually_exclusive_group()
@@ -48,9 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         guests = project.select(options.names or list(project.guests))
         if options.all and options.check:
             guests = [guest for guest in guests if guest.committed]
-        for guest in guests:
+        for guest in map(project.locally, guests) if options.local else guests:
             try:
-                done = check(project, guest) if options.check else build(project, guest, local=options.local)
+                done = check(guest) if options.check else build(guest)
             except ToolchainMissing as missing:
                 # Whoever asks for everything gets what can be had, except where it must be everything.
                 if not options.all or os.environ.get("CI") == "true":

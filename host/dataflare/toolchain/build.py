@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
 from dataflare.errors import ConfigError
-from dataflare.toolchain.guests import Guest, Project
+from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.languages import load_driver
 from dataflare.toolchain.process import BuildFailed
 from dataflare.toolchain.rust import PINNED
@@ -29,10 +29,10 @@ class Driver(Protocol):
     def identity(self) -> str:
         """What, besides the sources, a component depends on."""
 
-    def sources(self, project: Project, guest: Guest) -> Iterator[Path]:
-        """The files that a component is made of, apart from the WIT packages."""
+    def sources(self, guest: Guest) -> Iterator[Path]:
+        """The files that a component is made of, in the guest's folder and its SDK's, apart from WIT."""
 
-    def build(self, project: Project, guest: Guest, work: Path) -> bytes:
+    def build(self, guest: Guest, work: Path) -> bytes:
         """Build a component; `work` is an empty folder that is deleted afterwards."""
 
 
@@ -46,15 +46,13 @@ class Built:
     seconds: float
 
 
-def build(project: Project, guest: Guest, *, local: bool = False, driver: Driver | None = None) -> Built:
+def build(guest: Guest, *, driver: Driver | None = None) -> Built:
     """See to it that a guest's component is there and up to date.
 
     A committed component whose sources have not changed needs no toolchain.
 
     Args:
-        project: The repository.
         guest: The guest.
-        local: Build into `build/guests`, with any toolchain, even what is committed otherwise.
         driver: Instead of the language's own.
 
     Raises:
@@ -62,10 +60,8 @@ def build(project: Project, guest: Guest, *, local: bool = False, driver: Driver
         BuildFailed: The build failed.
     """
     begin = perf_counter()
-    if local:
-        guest = replace(guest, output=project.root / "build" / "guests" / f"{guest.name}.wasm", committed=False)
     driver = driver or _driver(guest)
-    key = _key(project, guest, driver)
+    key = _key(guest, driver)
     record = _read_record(guest) if guest.committed else {}
     how = "up to date"
     if guest.committed and guest.output.is_file():
@@ -75,7 +71,7 @@ def build(project: Project, guest: Guest, *, local: bool = False, driver: Driver
             return Built(guest=guest, how=how, size_bytes=len(component), seconds=perf_counter() - begin)
     with locked(key):
         kept = load_build(key)
-        component = kept if kept is not None else _make(project, guest, driver, key)
+        component = kept if kept is not None else _make(guest, driver, key)
     if not guest.output.is_file() or guest.output.read_bytes() != component:
         write_atomically(guest.output, component)
         how = "from the cache"
@@ -86,7 +82,7 @@ def build(project: Project, guest: Guest, *, local: bool = False, driver: Driver
     return Built(guest=guest, how=how, size_bytes=len(component), seconds=perf_counter() - begin)
 
 
-def check(project: Project, guest: Guest, *, driver: Driver | None = None) -> Built:
+def check(guest: Guest, *, driver: Driver | None = None) -> Built:
     """Build a committed component again, whatever is in the cache, and compare it byte for byte.
 
     Raises:
@@ -99,14 +95,14 @@ def check(project: Project, guest: Guest, *, driver: Driver | None = None) -> Bu
     begin = perf_counter()
     driver = driver or _driver(guest)
     hint = f"`python -m dataflare.toolchain build {guest.name}`, and commit what it writes"
-    key = _key(project, guest, driver)
+    key = _key(guest, driver)
     known = _read_record(guest).get(guest.name, {})
     if not guest.output.is_file():
         raise BuildFailed(f"{guest.name}: {guest.output} is not there", hint=hint)
     committed = guest.output.read_bytes()
     if known.get("sha256") != digest_bytes(committed) or known.get("sources_sha256") != key:
         raise BuildFailed(f"{guest.name}: {_RECORD} does not belong to the component and its sources", hint=hint)
-    component = _make(project, guest, driver, key)
+    component = _make(guest, driver, key)
     if component != committed:
         what = f"{digest_bytes(committed)} is committed, {digest_bytes(component)} was built"
         raise BuildFailed(f"{guest.name}: the component is not what its sources give: {what}", hint=hint)
@@ -118,22 +114,25 @@ def _driver(guest: Guest) -> Driver:
     return made
 
 
-def _key(project: Project, guest: Guest, driver: Driver) -> str:
-    files = {*driver.sources(project, guest)}
+def _key(guest: Guest, driver: Driver) -> str:
+    files = {*driver.sources(guest)}
     for package in ("data", "host", "plugin"):
-        files |= {*(project.wit / package).glob("*.wit")}
+        files |= {*(guest.wit / package).glob("*.wit")}
+    said = guest.own_world if guest.file is None else guest.file.model_dump_json()
+    if guest.file is None:
+        files |= {*(guest.folder / "wit").rglob("*.wit")}
     try:
-        return digest_files(project.root, files, guest.name, guest.world, driver.identity())
+        return digest_files(guest.roots(), files, guest.name, said, driver.identity())
     except OSError as exc:
         raise ConfigError(f"{guest.name}: a source cannot be read: {exc}") from exc
 
 
-def _make(project: Project, guest: Guest, driver: Driver, key: str) -> bytes:
+def _make(guest: Guest, driver: Driver, key: str) -> bytes:
     with tempfile.TemporaryDirectory(prefix="dataflare-guest-") as work:
-        component = driver.build(project, guest, Path(work))
+        component = driver.build(guest, Path(work))
     if not component.startswith(_COMPONENT_MAGIC):
         raise BuildFailed(f"{guest.name}: what was built is no component")
-    if _key(project, guest, driver) != key:
+    if _key(guest, driver) != key:
         raise BuildFailed(f"{guest.name}: its sources changed during the build", hint="build again")
     save_build(key, component)
     return component

@@ -1,133 +1,166 @@
-"""The guests of a repository: `guest-sdks/guests.toml`."""
+"""Guests: the plugins of a repository, or the one of any folder."""
 
 from __future__ import annotations
 
-import re
-import tomllib
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from dataflare.errors import ConfigError
-from dataflare.toolchain import languages
+from dataflare.toolchain.manifest_file import PLUGIN_FILE, WORLD, PluginFile, read_plugin_file
+from dataflare.wit.standard import standard_folder
 
-__all__ = ["Guest", "Project", "find_root", "load_project"]
+__all__ = ["Guest", "Project", "find_root", "guest_of", "load_project", "sdks_folder"]
 
-_LIST = Path("guest-sdks/guests.toml")
-_KEYS: dict[str, type] = {
-    "name": str,
-    "language": str,
-    "folder": str,
-    "world": str,
-    "output": str,
-    "committed": bool,
-}
+_SDKS: Final = "guest-sdks"
+_PACKAGE: Final = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guest:
-    """A plugin's project.
+    """A plugin's project, with all that a driver needs.
 
-    `folder` and `output` are absolute. A committed guest's component is in the repository, byte for byte as one pinned
-    toolchain makes it; any other's is built where it is needed.
+    Args:
+        name: The plugin's name.
+        language: What it is written in.
+        folder: Its folder, absolute.
+        output: Where its component is written to, absolute.
+        committed: Whether the component is kept in the repository, byte for byte as one pinned toolchain makes it.
+        wit: The folder of the standard's packages `data`, `host` and `plugin`.
+        sdk: The folder of the language's SDK.
+        file: What its `plugin.yaml` says; `None` for one that has a world of its own in the folder `wit`.
+        own_world: The name of that world.
     """
 
     name: str
     language: str
     folder: Path
-    world: str
     output: Path
     committed: bool
+    wit: Path
+    sdk: Path
+    file: PluginFile | None
+    own_world: str = ""
+
+    @property
+    def world(self) -> str:
+        """The name of its world."""
+        return self.own_world if self.file is None else WORLD
+
+    def roots(self) -> dict[str, Path]:
+        """The folders that its sources are in, by the names that stand for them in a digest."""
+        return {"guest": self.folder, "sdk": self.sdk, "wit": self.wit, "sdks": sdks_folder()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """A repository with guests, by name, in the order of the list."""
+    """A repository with guests, by name."""
 
     root: Path
     guests: dict[str, Guest]
-
-    @property
-    def wit(self) -> Path:
-        """The folder of the WIT packages `data`, `host` and `plugin`."""
-        return self.root / "wit"
 
     def select(self, names: list[str]) -> list[Guest]:
         """The guests of these names.
 
         Raises:
-            ConfigError: A name is not in the list.
+            ConfigError: There is no such guest.
         """
         for name in names:
             if name not in self.guests:
                 raise ConfigError(
-                    f"there is no guest {name!r}", where=str(_LIST), hint=f"there are {', '.join(self.guests)}"
+                    f"there is no guest {name!r}", where=_SDKS, hint=f"there are {', '.join(self.guests)}"
                 )
         return [self.guests[name] for name in dict.fromkeys(names)]
 
+    def locally(self, guest: Guest) -> Guest:
+        """The guest, to be built into `build/guests` with any toolchain, even where its component is committed."""
+        return replace(guest, output=self.root / "build" / "guests" / f"{guest.name}.wasm", committed=False)
+
+
+def sdks_folder() -> Path:
+    """The folder of all SDKs: of the repository, or of the installed package.
+
+    Raises:
+        ConfigError: Neither is there: the installation is damaged.
+    """
+    for folder in (_PACKAGE.parent.parent / _SDKS, _PACKAGE / "_sdks"):
+        if (folder / "python").is_dir():
+            return folder
+    raise ConfigError("the SDKs are missing", hint="install the package anew: pip install dataflare")
+
+
+def guest_of(folder: Path, *, output: Path | None = None) -> Guest:
+    """The plugin of a folder with a `plugin.yaml`, wherever it is; built into its folder `build`.
+
+    Raises:
+        ConfigError: There is no `plugin.yaml`, or it is wrong.
+    """
+    folder = folder.resolve()
+    file = read_plugin_file(folder)
+    return Guest(
+        name=file.name,
+        language=file.language,
+        folder=folder,
+        output=output or folder / "build" / f"{file.name}.wasm",
+        committed=False,
+        wit=standard_folder(),
+        sdk=sdks_folder() / file.language,
+        file=file,
+    )
+
 
 def find_root(start: Path) -> Path:
-    """The nearest folder, from `start` upwards, that has a list of guests.
+    """The nearest folder, from `start` upwards, that has guests in `guest-sdks`.
 
     Raises:
         ConfigError: There is none.
     """
     for folder in (start.resolve(), *start.resolve().parents):
-        if (folder / _LIST).is_file():
+        if (folder / _SDKS).is_dir():
             return folder
-    raise ConfigError(f"no {_LIST} in {start} or above", hint="run this inside the repository, or give --root")
+    raise ConfigError(f"no {_SDKS} in {start} or above", hint="run this inside the repository, or give --root")
 
 
 def load_project(root: Path) -> Project:
-    """Read the list of guests.
+    """Find the guests of a repository: each folder `guest-sdks/LANGUAGE/examples/NAME` with a `plugin.yaml`.
+
+    Where the language has a folder `components`, the components are committed there; others go to `build/guests`.
 
     Raises:
-        ConfigError: The list is absent, is not TOML, or an entry is wrong; the error names it.
+        ConfigError: A `plugin.yaml` is wrong, or says another language or name than its folders; the error names it.
     """
-    path = root / _LIST
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
-        raise ConfigError(f"cannot be read: {exc}", where=str(path)) from exc
-    entries = document.pop("guest", [])
-    if document or not isinstance(entries, list):
-        raise ConfigError("only [[guest]] tables belong here", where=str(path))
-    guests: dict[str, Guest] = {}
-    for number, entry in enumerate(entries, 1):
-        guest = _parse(root.resolve(), entry, f"{path}: guest {number}")
-        if guest.name in guests:
-            raise ConfigError(f"the name {guest.name!r} is taken", where=f"{path}: guest {number}")
-        guests[guest.name] = guest
-    return Project(root=root.resolve(), guests=guests)
+    root = root.resolve()
+    files = sorted((root / _SDKS).glob(f"*/examples/*/{PLUGIN_FILE}"), key=lambda path: path.parent.name)
+    return Project(root=root, guests=_by_name(_guest(root, path) for path in files))
 
 
-def _parse(root: Path, entry: dict[str, Any], where: str) -> Guest:
-    if unknown := entry.keys() - _KEYS.keys():
-        raise ConfigError(
-            f"unknown keys: {', '.join(sorted(unknown))}", where=where, hint=f"there are {', '.join(_KEYS)}"
-        )
-    for key, kind in _KEYS.items():
-        if not isinstance(entry.get(key), kind):
-            raise ConfigError(f"{key}: give a {kind.__name__}", where=where)
-    if not re.fullmatch(r"[a-z][a-z0-9-]{0,63}", entry["name"]):
-        raise ConfigError(f"name: {entry['name']!r} is not [a-z][a-z0-9-]{{0,63}}", where=where)
-    if entry["language"] not in languages.names():
-        raise ConfigError(
-            f"language: {entry['language']!r}", where=where, hint=f"there are {', '.join(languages.names())}"
-        )
-    folder, output = (_inside(root, entry[key], f"{where}: {key}") for key in ("folder", "output"))
+def _by_name(guests: Iterable[Guest]) -> dict[str, Guest]:
+    found: dict[str, Guest] = {}
+    for guest in guests:
+        if guest.name in found:
+            where = str(guest.folder / PLUGIN_FILE)
+            raise ConfigError(f"the name {guest.name!r} is taken by {found[guest.name].folder}", where=where)
+        found[guest.name] = guest
+    return found
+
+
+def _guest(root: Path, path: Path) -> Guest:
+    folder = path.parent
+    file = read_plugin_file(folder)
+    sdk = folder.parent.parent
+    for key, wanted in (("name", folder.name), ("language", sdk.name)):
+        if getattr(file, key) != wanted:
+            raise ConfigError(f"{key}: it is {getattr(file, key)!r} in the folder {wanted!r}", where=str(path))
+    components = sdk / "components"
+    committed = components.is_dir()
     return Guest(
-        name=entry["name"],
-        language=entry["language"],
+        name=file.name,
+        language=file.language,
         folder=folder,
-        world=entry["world"],
-        output=output,
-        committed=entry["committed"],
+        output=(components if committed else root / "build" / "guests") / f"{file.name}.wasm",
+        committed=committed,
+        wit=root / "wit",
+        sdk=sdk,
+        file=file,
     )
-
-
-def _inside(root: Path, path: str, where: str) -> Path:
-    resolved = (root / path).resolve()
-    if not resolved.is_relative_to(root):
-        raise ConfigError(f"{path!r} is outside the repository", where=where)
-    return resolved

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from dataflare.toolchain.guests import Guest, Project
+from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.process import BuildFailed, ToolchainMissing, run
 from dataflare.toolchain.store import cache_root, digest_files, once, stage_wit
 
@@ -25,28 +25,25 @@ class JavaScriptDriver:
         """What, besides the sources (the lock is one), the component depends on."""
         return f"javascript: {_COMPONENTIZE.read_text(encoding='utf-8')}"
 
-    def sources(self, project: Project, guest: Guest) -> Iterator[Path]:
-        """The files that the component is made of, apart from the WIT packages."""
-        workspace = guest.folder.parent.parent
-        yield from (workspace / "package.json", workspace / "package-lock.json")
-        yield from (workspace / "lib").rglob("*.js")
+    def sources(self, guest: Guest) -> Iterator[Path]:
+        """The files that the component is made of, apart from WIT."""
+        yield from (guest.sdk / "package.json", guest.sdk / "package-lock.json")
+        yield from (guest.sdk / "lib").rglob("*.js")
         yield from guest.folder.rglob("*.js")
-        yield from (guest.folder / "wit").rglob("*.wit")
 
-    def build(self, project: Project, guest: Guest, work: Path) -> bytes:
+    def build(self, guest: Guest, work: Path) -> bytes:
         """Build a component.
 
         Raises:
             ToolchainMissing: There is no Node.js of the right age, no npm, or its packages are not to be had.
             BuildFailed: The build failed.
         """
-        workspace = guest.folder.parent.parent
-        packages = _packages(workspace)
-        wit = stage_wit(project.wit, guest.folder / "wit", work)
+        packages = _packages(guest.sdk)
+        wit = stage_wit(guest, work)
         output = work / "plugin.wasm"
         source = guest.folder / "plugin.js"
         command: list[str | Path] = ["node", _COMPONENTIZE, packages / "node_modules", source, wit, guest.world, output]
-        run(command, cwd=workspace, env={"TMPDIR": str(work)}, hint=_HINT)
+        run(command, cwd=guest.sdk, env={"TMPDIR": str(work)}, hint=_HINT)
         return output.read_bytes()
 
 
@@ -72,7 +69,7 @@ def _packages(workspace: Path) -> Path:
 
     platform = f"{os.uname().sysname}-{os.uname().machine}" if hasattr(os, "uname") else os.name
     return once(
-        cache_root() / "toolchains" / f"node-{digest_files(workspace, [manifest, lock], platform)[:16]}", install
+        cache_root() / "toolchains" / f"node-{digest_files({'': workspace}, [manifest, lock], platform)[:16]}", install
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from dataflare.toolchain.guests import Guest, Project
+from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.process import ToolchainMissing, run
 from dataflare.toolchain.store import stage_wit
 
@@ -25,12 +25,11 @@ class PythonDriver:
         """What, besides the sources, the component depends on."""
         return f"python: componentize-py {_VERSION}"
 
-    def sources(self, project: Project, guest: Guest) -> Iterator[Path]:
-        """The files that the component is made of, apart from the WIT packages."""
+    def sources(self, guest: Guest) -> Iterator[Path]:
+        """The files that the component is made of, apart from WIT."""
         yield from _modules(guest)
-        yield from (guest.folder / "wit").rglob("*.wit")
 
-    def build(self, project: Project, guest: Guest, work: Path) -> bytes:
+    def build(self, guest: Guest, work: Path) -> bytes:
         """Build a component.
 
         Raises:
@@ -38,7 +37,7 @@ class PythonDriver:
             BuildFailed: The build failed.
         """
         tool = _tool()
-        wit = stage_wit(project.wit, guest.folder / "wit", work)
+        wit = stage_wit(guest, work)
         # The tool takes whatever lies in the folder, so it gets one of the modules alone.
         app = work / "app"
         app.mkdir()
@@ -50,7 +49,7 @@ class PythonDriver:
 
 
 def _modules(guest: Guest) -> Iterator[Path]:
-    yield from (guest.folder.parent.parent / "lib").glob("*.py")
+    yield from (guest.sdk / "lib").glob("*.py")
     yield from guest.folder.glob("*.py")
 
 

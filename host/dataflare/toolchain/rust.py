@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataflare.toolchain.guests import Guest, Project
+from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.process import BuildFailed, ToolchainMissing, run
 from dataflare.toolchain.store import cache_root, digest_bytes, locked, once
 
@@ -88,16 +88,16 @@ class RustDriver:
         installed = None if self._pinned else _installed()
         return f"rust: {installed.identity if installed else _pinned_identity()}"
 
-    def sources(self, project: Project, guest: Guest) -> Iterator[Path]:
-        """The files that the component is made of, apart from the WIT packages."""
-        workspace = guest.folder.parent.parent
+    def sources(self, guest: Guest) -> Iterator[Path]:
+        """The files that the component is made of, apart from WIT."""
+        workspace = guest.sdk
         yield from (workspace / "Cargo.toml", workspace / "Cargo.lock", guest.folder / "Cargo.toml")
         yield from (workspace / "dataflare-plugin").rglob("*.rs")
         yield workspace / "dataflare-plugin" / "Cargo.toml"
         for pattern in ("src/**/*.rs", "wit/**/*.wit", "*.json"):
             yield from guest.folder.glob(pattern)
 
-    def build(self, project: Project, guest: Guest, work: Path) -> bytes:
+    def build(self, guest: Guest, work: Path) -> bytes:
         """Build a component.
 
         Raises:
@@ -106,7 +106,7 @@ class RustDriver:
         """
         installed = None if self._pinned else _installed()
         toolchain = installed or _pinned_toolchain()
-        workspace = guest.folder.parent.parent
+        workspace = guest.sdk
         target_dir = cache_root() / "cargo" / digest_bytes(f"{workspace}\0{toolchain.identity}".encode())[:16]
         env = {**toolchain.env, "CARGO_TARGET_DIR": str(target_dir)}
         options = ["--release", "--locked", "--target", toolchain.target, "--package", guest.name]

@@ -7,10 +7,11 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from dataflare.toolchain.guests import Guest
 from dataflare.user_files import cache_folder
 
 __all__ = [
@@ -36,16 +37,30 @@ def digest_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def digest_files(root: Path, files: Iterable[Path], *extra: str) -> str:
-    """SHA-256 of files with their paths below `root`, and of further texts."""
+def digest_files(roots: Mapping[str, Path], files: Iterable[Path], *extra: str) -> str:
+    """SHA-256 of files with their paths, and of further texts.
+
+    Args:
+        roots: Folders by the names that stand for them: a digest does not depend on where they are. A file counts as
+            below the first of them that it is in.
+        files: The files.
+        extra: The texts.
+    """
     digest = hashlib.sha256()
     for text in extra:
         digest.update(f"{len(text)}:{text}".encode())
-    for path in sorted(set(files)):
+    for name, path in sorted((_name_below(roots, path), path) for path in set(files)):
         data = path.read_bytes()
-        digest.update(f"{path.relative_to(root).as_posix()}\0{len(data)}\0".encode())
+        digest.update(f"{name}\0{len(data)}\0".encode())
         digest.update(data)
     return digest.hexdigest()
+
+
+def _name_below(roots: Mapping[str, Path], path: Path) -> str:
+    for name, root in roots.items():
+        if path.is_relative_to(root):
+            return f"{name}/{path.relative_to(root).as_posix()}"
+    raise ValueError(f"{path} is in none of {', '.join(map(str, roots.values()))}")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -125,19 +140,22 @@ def _make_folder(folder: Path, make: Callable[[Path], None]) -> Path:
     return folder
 
 
-def stage_wit(wit: Path, world: Path, to: Path) -> Path:
-    """Copy a guest's WIT into the layout that tools want: the guest's package, and in `deps` those that it builds on.
+def stage_wit(guest: Guest, to: Path) -> Path:
+    """Write a guest's WIT in the layout that tools want: the guest's package, and in `deps` those that it builds on.
 
     Args:
-        wit: The folder of the packages `data`, `host` and `plugin`.
-        world: The guest's own folder of WIT.
-        to: An existing folder, to copy into.
+        guest: The guest.
+        to: An existing folder, to write into.
 
     Returns:
         The folder to give to a tool.
     """
     staged = to / "wit"
-    shutil.copytree(world, staged)
+    if guest.file is None:
+        shutil.copytree(guest.folder / "wit", staged)
+    else:
+        staged.mkdir()
+        (staged / "world.wit").write_text(guest.file.world(), encoding="utf-8")
     for package in ("data", "host", "plugin"):
-        shutil.copytree(wit / package, staged / "deps" / package)
+        shutil.copytree(guest.wit / package, staged / "deps" / package)
     return staged

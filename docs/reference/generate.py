@@ -27,6 +27,7 @@ from dataflare.data.expressions.relations import AGGREGATES
 from dataflare.data.expressions.table import TOPICS
 from dataflare.documents.models import StrictModel
 from dataflare.interfaces import INTERFACES
+from dataflare.permissions.limit_keys import write_limit
 from dataflare.pipeline.specification import json_schema
 from dataflare.runtime.plugin import Plugin
 from dataflare.security.access import ACTIONS, DEFAULT_ROLES, AccessDocument
@@ -45,7 +46,10 @@ SECTIONS = {
         *("RunReport", "NodeReport", "OutputReport", "Progress", "RunInterrupted"),
     ),
     "Policies": ("Policy", "TrustPolicy", "AuditLog", "Revocations"),
-    "What a plugin may do": ("Grants", "DirectoryGrant", "HttpGrant", "Limits", "PoolSettings", "LoadOptions"),
+    "What a plugin may do": (
+        *("Grants", "DirectoryGrant", "HttpGrant", "Limits", "parse_grants", "parse_limits"),
+        *("PoolSettings", "LoadOptions"),
+    ),
     "What is read and written": ("Selection", "Target"),
     "What plugins answer": (
         *("Metadata", "Health", "DatasetName", "Dataset", "Estimate", "Chunk", "NewSchema", "Idle", "Ended"),
@@ -76,7 +80,7 @@ def updated(page: Path) -> str:
         "api": api,
         "errors": error_table,
         "error-tree": lambda: f"```text\n{_fenced(errors.__doc__)}\n```\n",
-        "limits": lambda: arguments(limits.Limits),
+        "limits": limits_table,
         "interfaces": interfaces,
         "grants": lambda: arguments(grants.Grants),
         "directory-grant": lambda: arguments(grants.DirectoryGrant),
@@ -98,14 +102,12 @@ def updated(page: Path) -> str:
 
 def interfaces() -> str:
     """The interfaces of the host, and how each is granted."""
-    out = ["| interface | granted by | single capabilities | in a pipeline |", "| --- | --- | --- | --- |"]
-    ways = {"free": "free to every plugin", "switch": "a switch", "own": "a switch", "named": "naming what of it"}
+    out = ["| interface | granted by | under `grants` | in one line (`--grant`) |", "| --- | --- | --- | --- |"]
+    ways = {"free": "free to every plugin", "switch": "a switch", "named": "naming what of it"}
     for each in INTERFACES.values():
-        single = "" if each.capability == "interface" else f"`{each.capability}:NAME`"
-        if each.actions:
-            single += f" with {' or '.join(f'`#{action}`' for action in each.actions)}"
         example = "" if each.grant == "free" else f"`{each.name}: {each.example}`"
-        out.append(f"| `{each.full_name}` | {ways[each.grant]} | {single} | {example} |")
+        words = "" if each.grant == "free" else "`" + (each.word or each.name).replace(" or ", "`, `") + "`"
+        out.append(f"| `{each.full_name}` | {ways[each.grant]} | {example} | {words} |")
     return "\n".join(out) + "\n"
 
 
@@ -166,8 +168,8 @@ def pipeline_keys() -> str:
     out += ["", "### A plugin's node", "", *_rows(models["PluginNode"], models)]
     for title, name in (
         ("`grants`", "GrantsModel"),
-        ("`grants.files.NAME`", "FileGrant"),
-        ("`grants.http.ORIGIN`", "HttpGrantModel"),
+        ("`grants.files.NAME`", "DirectoryModel"),
+        ("`grants.http.ORIGIN`", "HttpModel"),
         ("`limits`", "LimitsModel"),
         ("`on_violation`, by severity", "ViolationActions"),
     ):
@@ -220,16 +222,11 @@ _FALLBACK = {
     "options.null_values": "Texts that mean null.",
     "options.compression": "How the file is compressed.",
     "options.row_group_rows": "Rows in a row group, at most.",
-    "memory": "`memory_bytes` of [`Limits`](limits.md).",
-    "call_timeout": "`call_timeout_s` of [`Limits`](limits.md).",
     "grants": "What it may use; nothing, unless it is said.",
     "limits": "Its ceilings.",
     "info": "For violations of severity `info`.",
     "warning": "For violations of severity `warning`.",
     "error": "For violations of severity `error`.",
-    "max_request": "`max_request_bytes` of `HttpGrant`.",
-    "max_response": "`max_response_bytes` of `HttpGrant`.",
-    "timeout": "`timeout_s` of `HttpGrant`.",
 }
 
 
@@ -326,11 +323,19 @@ def format_keys(document: type[BaseModel]) -> str:
         required = model.get("required", [])
         for key, entry in model["properties"].items():
             default = "required" if key in required else _file_default(entry)
-            out.append(f"| `{key}` | {_kind(entry, models)} | {default} | {_cell(texts[key])} |")
+            if name == "LimitsModel":
+                default = _limit_default(key)
+            says = entry.get("description") or texts[key]
+            out.append(f"| `{key}` | {_kind(entry, models)} | {default} | {_cell(says)} |")
             inner = f"{place}.{key}".lstrip(".")
             waiting += [(inner + part, each, models[each]) for part, each in _models_in(entry) if each in models]
         out.append("")
     return "\n".join(out)
+
+
+def _limit_default(key: str) -> str:
+    row = limits.LIMITS[key]
+    return f"`{write_limit(row, getattr(limits.Limits(), row.field))}`"
 
 
 def _models_in(entry: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -352,15 +357,9 @@ def _file_default(entry: dict[str, Any]) -> str:
 
 
 def _texts_of(name: str) -> Mapping[str, str]:
-    """What is said of each key of a model: by itself, or by what has the same keys in Python."""
+    """What a model's docstring says of each key."""
     known = {each.__name__: each for each in _below(StrictModel)}
-    own = _argument_texts(known[name], "Attributes")
-    if name == "HttpRule":
-        return {**_argument_texts(grants.HttpGrant), "methods": "Methods, in capitals, or the word `any`."}
-    if name == "LimitValues":
-        texts = _argument_texts(limits.Limits)
-        return {**texts, "call_timeout_ms": "`call_timeout_s`, in milliseconds: wall seconds for one call."}
-    return own
+    return _argument_texts(known[name], "Attributes")
 
 
 def _below(owner: type) -> Iterator[type]:
@@ -518,6 +517,15 @@ def error_table() -> str:
 
 
 # Dataclasses
+
+
+def limits_table() -> str:
+    """The limits, by their names in documents and in Python."""
+    texts = _argument_texts(limits.Limits)
+    out = ["| limit | in Python | default | meaning |", "| --- | --- | --- | --- |"]
+    for name, row in limits.LIMITS.items():
+        out.append(f"| `{name}` | `{row.field}` | {_limit_default(name)} | {_cell(texts[row.field])} |")
+    return "\n".join(out) + "\n"
 
 
 def arguments(owner: type) -> str:

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     )
     from dataflare.grants import DirectoryGrant, Grants, HttpGrant
     from dataflare.limits import Limits
+    from dataflare.permissions.words import parse_grants, parse_limits
     from dataflare.pipeline.failures import DataError, NodeFailed, RunInterrupted
     from dataflare.pipeline.models import Pipeline
     from dataflare.pipeline.report import NodeReport, OutputReport, Progress, RunReport
@@ -211,6 +212,8 @@ __all__ = [
     "WorldMismatch",
     "build_specification",
     "load_specification",
+    "parse_grants",
+    "parse_limits",
     "parse_specification",
     "run",
 ]
@@ -275,6 +278,7 @@ _HOMES: Final = {
         "HttpGrant",
     ),
     "dataflare.limits": ("Limits",),
+    "dataflare.permissions.words": ("parse_grants", "parse_limits"),
     "dataflare.pipeline.failures": (
         "DataError",
         "NodeFailed",

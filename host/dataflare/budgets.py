@@ -25,7 +25,7 @@ __all__ = ["UNLIMITED", "Charge", "HostBudget", "OverHostBytes", "OverTime", "cu
 
 
 class OverHostBytes(Exception):
-    """The instance's `host_bytes` would be passed; the engine turns it into `HostBytesExceeded`."""
+    """The instance's `host_memory_bytes` would be passed; the engine turns it into `HostBytesExceeded`."""
 
 
 class OverTime(Exception):

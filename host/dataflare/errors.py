@@ -282,7 +282,7 @@ class HandleLimitExceeded(LimitExceeded):
 class HostBytesExceeded(LimitExceeded):
     """The host was to keep more memory for the plugin (batches, columns, texts, bodies) than its limit."""
 
-    limit = "host_bytes"
+    limit = "host_memory_bytes"
 
 
 class HostCallLimitExceeded(LimitExceeded):

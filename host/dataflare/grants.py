@@ -9,14 +9,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from dataflare.errors import ConfigError
-from dataflare.interfaces import FLAGS
+from dataflare.interfaces import SWITCHES
 
 __all__ = [
+    "ANY_METHODS",
     "RESERVED_HEADERS",
     "SAFE_HEADERS",
+    "Access",
     "DirectoryGrant",
     "Grants",
     "HttpGrant",
@@ -27,6 +29,12 @@ __all__ = [
     "plain_header",
     "switched",
 ]
+
+ANY_METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+"""What `methods: any` stands for."""
+
+Access: TypeAlias = Literal["read", "write"]
+"""What may be done with a directory or a shared batch; `write` includes reading."""
 
 _HARMLESS_METHOD_HEADERS: Final = frozenset({"access-control-request-method"})
 """Headers that name a method, from which no server takes one."""
@@ -58,7 +66,7 @@ _NUMBER_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _OVERRIDE = re.compile("method|verb|override")
 _PORTS = {"http": 80, "https": 443}
 _OWN_FIELDS = ("state", "metrics", "clock", "random", "tasks")
-_OTHERS = frozenset(FLAGS) - frozenset(_OWN_FIELDS)
+_OTHERS = frozenset(SWITCHES) - frozenset(_OWN_FIELDS)
 _SEED_LIMIT = 2**64
 _MAX_U32 = 2**32 - 1
 
@@ -69,26 +77,30 @@ class DirectoryGrant:
 
     Args:
         path: The directory; kept absolute, its symbolic links resolved. It must exist when the plugin is loaded.
-        writable: Whether files in it may be made, replaced and deleted.
+        access: Whether files in it may only be read (`"read"`), or also made, replaced and deleted (`"write"`).
 
     Raises:
-        ConfigError: The path is none, or cannot be resolved.
+        ConfigError: The path cannot be used or resolved, or there is no such access.
     """
 
     path: Path
-    writable: bool = False
+    access: Access = "read"
 
-    def __init__(self, *, path: str | os.PathLike[str], writable: bool = False) -> None:
+    def __init__(self, *, path: str | os.PathLike[str], access: Access = "read") -> None:
         try:
             if not str(path):
                 raise ValueError("the path is empty")
             resolved = Path(path).resolve()
         except (OSError, RuntimeError, TypeError, ValueError) as error:
             raise ConfigError(f"{path!r} is no usable path: {error}", where="grants.files") from error
-        if not isinstance(writable, bool):
-            raise ConfigError(f"{writable!r} is neither true nor false", where="grants.files.writable")
+        _check_access(access, "grants.files.access")
         object.__setattr__(self, "path", resolved)
-        object.__setattr__(self, "writable", writable)
+        object.__setattr__(self, "access", access)
+
+    @property
+    def writable(self) -> bool:
+        """Whether files in it may be made, replaced and deleted."""
+        return self.access == "write"
 
 
 def normal_host(text: str) -> str:
@@ -301,7 +313,7 @@ class Grants:
     http: Mapping[str, HttpGrant] = field(default_factory=dict)
     secrets: frozenset[str] = frozenset()
     plugins: frozenset[str] = frozenset()
-    shared: Mapping[str, Literal["read", "write"]] = field(default_factory=dict)
+    shared: Mapping[str, Access] = field(default_factory=dict)
     tasks: bool = False
     others: frozenset[str] = frozenset()
 
@@ -362,8 +374,7 @@ class Grants:
             raise ConfigError(f"{self.shared!r} does not map names to read or write", where="grants.shared")
         _texts(self.shared, _NAME, "grants.shared", "a name of the form [a-z][a-z0-9_-]{0,63}")
         for name, access in self.shared.items():
-            if access not in ("read", "write"):
-                raise ConfigError(f"{access!r} is neither 'read' nor 'write'", where=f"grants.shared.{name}")
+            _check_access(access, f"grants.shared.{name}")
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -379,6 +390,11 @@ def switched(names: Iterable[str]) -> dict[str, Any]:
     wanted = frozenset(names)
     own = {name: True for name in _OWN_FIELDS if name in wanted}
     return {**own, "others": wanted - own.keys()}
+
+
+def _check_access(access: Any, where: str) -> None:
+    if access not in ("read", "write"):
+        raise ConfigError(f"{access!r} is neither 'read' nor 'write'", where=where)
 
 
 def _texts(values: Any, form: re.Pattern[str] | None, where: str, what: str) -> frozenset[str]:

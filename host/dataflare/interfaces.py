@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 __all__ = [
-    "FLAGS",
     "FREE",
     "INTERFACES",
     "NEEDS_GRANT",
@@ -37,23 +36,24 @@ class HostInterface:
         name: Its short name, by which it is granted.
         module: The module below `dataflare` whose `provide(context)` makes its functions; empty where it has types
             alone. It is imported when the first plugin that imports the interface is loaded.
-        grant: How it is granted: `free` to every plugin; by a `switch`; `own`, a switch for what is the plugin's own,
-            which policies name; or by naming what of it (`named`).
+        grant: How it is granted: `free` to every plugin; by a `switch`; or by naming what of it (`named`).
         package: The WIT package, `dataflare:PACKAGE`.
-        capability: The kind of the single capabilities that belong to it; `interface` where it has none.
-        actions: What can be allowed of one object; empty where naming the object allows all of it, or the methods of
-            an origin.
-        example: What is written under `grants:` of a pipeline to grant it.
+        action: What is allowed of one object of it: an `access` (`read`, or `write`, which includes reading), or each
+            `method` of an origin; `all` where naming the object allows all of it.
+        example: What is written under `grants:` of a pipeline or policy to grant it.
+        word: How it is granted in one line, as `--grant` takes it; empty for its name alone.
+        says: What it is good for, in one line.
         audited_each: Whether each allowed use has a line in the audit log, whatever it repeats.
     """
 
     name: str
     module: str
-    grant: Literal["free", "switch", "own", "named"]
+    grant: Literal["free", "switch", "named"]
     package: str = "host"
-    capability: str = "interface"
-    actions: tuple[str, ...] = ()
+    action: Literal["all", "access", "method"] = "all"
     example: str = "true"
+    word: str = ""
+    says: str = "Whether it may use the interface."
     audited_each: bool = False
 
     @property
@@ -68,50 +68,53 @@ _ROWS: Final = (
     HostInterface(name="schemas", module="", grant="free", package="data"),
     HostInterface(name="config", module="capabilities.config", grant="free"),
     HostInterface(name="logging", module="capabilities.logging", grant="free"),
-    HostInterface(name="clock", module="capabilities.clock", grant="switch"),
-    HostInterface(name="metrics", module="capabilities.metrics", grant="switch"),
-    HostInterface(name="random", module="capabilities.random", grant="switch"),
-    HostInterface(name="tasks", module="capabilities.tasks", grant="switch"),
-    HostInterface(name="state", module="capabilities.state", grant="own", capability="state"),
+    HostInterface(name="clock", module="capabilities.clock", grant="switch", says="The time."),
+    HostInterface(
+        name="metrics", module="capabilities.metrics", grant="switch", says="Counters, gauges and histograms."
+    ),
+    HostInterface(name="random", module="capabilities.random", grant="switch", says="Random bytes."),
+    HostInterface(name="tasks", module="capabilities.tasks", grant="switch", says="Progress and cancellation."),
+    HostInterface(name="state", module="capabilities.state", grant="switch", says="A key-value store of its own."),
     HostInterface(
         name="files",
         module="capabilities.directory_files",
         grant="named",
-        capability="directory",
-        actions=("read", "write"),
+        action="access",
         example="{ NAME: { path: DIRECTORY } }",
+        word="files:NAME=DIRECTORY or files:write:NAME=DIRECTORY",
     ),
     HostInterface(
         name="http",
         module="capabilities.http_broker",
         grant="named",
-        capability="http",
+        action="method",
         example="{ https://HOST: { methods: [GET] } }",
+        word="http:METHOD,...:https://HOST or http:METHOD,...:https://HOST={timeout: 5s}",
         audited_each=True,
     ),
     HostInterface(
         name="secrets",
         module="capabilities.secrets",
         grant="named",
-        capability="secret",
         example="[NAME]",
+        word="secrets:NAME",
         audited_each=True,
     ),
     HostInterface(
         name="plugins",
         module="capabilities.plugins",
         grant="named",
-        capability="plugin",
         example="[NODE]",
+        word="plugins:NODE",
         audited_each=True,
     ),
     HostInterface(
         name="shared",
         module="capabilities.shared",
         grant="named",
-        capability="shared",
-        actions=("read", "write"),
+        action="access",
         example="{ NAME: read }",
+        word="shared:NAME or shared:write:NAME",
     ),
 )
 
@@ -127,11 +130,8 @@ NEEDS_GRANT: Final = frozenset(INTERFACES) - FREE
 OFFERED: Final = frozenset(INTERFACES)
 """All that this host has."""
 
-SWITCHES: Final = frozenset(name for name, each in INTERFACES.items() if each.grant == "switch")
+SWITCHES: Final = tuple(name for name, each in INTERFACES.items() if each.grant == "switch")
 """Interfaces that are granted as a whole, by short name."""
-
-FLAGS: Final = tuple(name for name, each in INTERFACES.items() if each.grant in ("switch", "own"))
-"""Interfaces that `Grants` has as true or false, by short name."""
 
 
 def interface_name(short: str) -> str:

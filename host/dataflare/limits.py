@@ -2,32 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeAlias
 
 from dataflare.errors import ConfigError
 
-__all__ = ["Limits"]
+__all__ = ["LIMITS", "LimitRow", "LimitValue", "Limits", "is_above", "lower"]
 
-_COUNTS: Final = (
-    "memory_bytes",
-    "table_elements",
-    "instances",
-    "memories",
-    "handles",
-    "host_calls",
-    "log_events_per_s",
-    "log_bytes_per_s",
+LimitValue: TypeAlias = int | float | None
+"""A ceiling: a count, bytes or seconds; `None` means no limit."""
+
+_MOST: Final = 2**63 - 1
+_MOST_SECONDS: Final = 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitRow:
+    """A limit, as documents and command lines write it.
+
+    Args:
+        field: The field of `Limits`.
+        quantity: What it is written as: a `size` such as `64MiB`, a `duration` such as `30s`, or a `count`.
+        says: What it limits, in one line.
+        removable: Whether `none` may be written, which means no limit.
+    """
+
+    field: str
+    quantity: Literal["size", "duration", "count"] = "count"
+    says: str
+    removable: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its name in documents: the field's without the unit, since the unit is written with the value."""
+        match self.quantity:
+            case "size":
+                return self.field.replace("_bytes", "", 1)
+            case "duration":
+                return self.field.removesuffix("_s")
+            case _:
+                return self.field
+
+
+_ROWS: Final = (
+    LimitRow(field="memory_bytes", quantity="size", says="Linear memory of the plugin, all its memories together."),
+    LimitRow(
+        field="call_timeout_s",
+        quantity="duration",
+        says="Wall time of one call, at most 1h. `none`: as long as it likes; only for plugins that are trusted.",
+        removable=True,
+    ),
+    LimitRow(field="fuel", says="Units of work for one call, about one a wasm instruction.", removable=True),
+    LimitRow(field="table_elements", says="Elements in each of its tables."),
+    LimitRow(field="instances", says="Core instances in it."),
+    LimitRow(field="memories", says="Linear memories in it."),
+    LimitRow(field="handles", says="Batches, open files and the like held at a time."),
+    LimitRow(
+        field="host_memory_bytes",
+        quantity="size",
+        says="What the host keeps for it outside of its memory: batches, columns, texts, bodies.",
+        removable=True,
+    ),
+    LimitRow(field="host_calls", says="Calls of the host within one call."),
+    LimitRow(field="host_calls_per_s", says="Calls of the host in a second, also the most at once.", removable=True),
+    LimitRow(field="copied_bytes", quantity="size", says="What is copied in and out within one call.", removable=True),
+    LimitRow(field="output_bytes", quantity="size", says="What one call returns, batches included.", removable=True),
+    LimitRow(field="output_rows", says="Rows that one call returns.", removable=True),
+    LimitRow(field="log_events_per_s", says="Log events in a second, also the most at once."),
+    LimitRow(field="log_bytes_per_s", quantity="size", says="Size of the log events in a second."),
+    LimitRow(
+        field="log_dropped_events",
+        says="Log events that are dropped within one call before it is stopped.",
+        removable=True,
+    ),
 )
-_OPTIONAL_COUNTS: Final = (
-    "fuel",
-    "host_bytes",
-    "host_calls_per_s",
-    "copied_bytes",
-    "output_bytes",
-    "output_rows",
-    "log_dropped_events",
-)
+
+LIMITS: Final[Mapping[str, LimitRow]] = MappingProxyType({each.name: each for each in _ROWS})
+"""All limits, by the name that pipelines, policies, manifests and command lines have for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +99,9 @@ class Limits:
         instances: Core instances in the plugin (`InstanceLimitExceeded`).
         memories: Linear memories in the plugin (`InstanceLimitExceeded`).
         handles: Batches, open files and the like that it may hold at a time (`HandleLimitExceeded`).
-        host_bytes: Bytes that the host keeps for it outside of its memory: batches that it makes, columns and texts
-            that it asks for, bodies of responses; `None` for any number (`HostBytesExceeded`). A batch that it is given
-            is free, and so is handing it on.
+        host_memory_bytes: Bytes that the host keeps for it outside of its memory: batches that it makes, columns and
+            texts that it asks for, bodies of responses; `None` for any number (`HostBytesExceeded`). A batch that it is
+            given is free, and so is handing it on.
         host_calls: Calls of the host within one call (`HostCallLimitExceeded`).
         host_calls_per_s: Calls of the host in a second in the long run, also the most at once; `None` for any number
             (`HostCallRateExceeded`).
@@ -58,7 +111,7 @@ class Limits:
         output_rows: Rows that one call returns; `None` for any number (`OutputLimitExceeded`).
         log_events_per_s: Log events in a second, also the most at once, of all instances together; those over it are
             dropped.
-        log_bytes_per_s: Bytes of log events in a second, likewise.
+        log_bytes_per_s: Bytes of log events in a second, also the most at once, of all instances together.
         log_dropped_events: Events that are dropped within one call before the plugin is stopped; `None` for any number
             (`LogLimitExceeded`).
 
@@ -73,7 +126,7 @@ class Limits:
     instances: int = 1_000
     memories: int = 16
     handles: int = 100_000
-    host_bytes: int | None = 2 * 2**30
+    host_memory_bytes: int | None = 2 * 2**30
     host_calls: int = 10_000_000
     host_calls_per_s: int | None = None
     copied_bytes: int | None = 16 * 2**30
@@ -84,11 +137,28 @@ class Limits:
     log_dropped_events: int | None = 100_000
 
     def __post_init__(self) -> None:
-        if self.call_timeout_s is not None and not 0 < self.call_timeout_s <= 3600:
-            raise ConfigError(f"{self.call_timeout_s!r} is not in (0, 3600]", where="limits.call_timeout_s")
-        for name in (*_COUNTS, *_OPTIONAL_COUNTS):
-            value = getattr(self, name)
-            if value is None and name in _OPTIONAL_COUNTS:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{value!r} is not a whole number of at least 1", where=f"limits.{name}")
+        for row in _ROWS:
+            _check(row, getattr(self, row.field))
+
+
+def is_above(value: LimitValue, most: LimitValue) -> bool:
+    """Tell whether a limit is higher than another; no limit is higher than every limit."""
+    return most is not None and (value is None or value > most)
+
+
+def lower(first: LimitValue, second: LimitValue) -> LimitValue:
+    """Take the lower of two limits; `None` means no limit."""
+    return second if is_above(first, second) else first
+
+
+def _check(row: LimitRow, value: Any) -> None:
+    where = f"limits.{row.field}"
+    if value is None and row.removable:
+        return
+    if row.quantity == "duration":
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _MOST_SECONDS:
+            raise ConfigError(f"{value!r} is not in (0, {_MOST_SECONDS}]", where=where)
+    elif isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{value!r} is not a whole number of at least 1", where=where)
+    elif value > _MOST:
+        raise ConfigError(f"{value!r} is more than {_MOST}", where=where)

@@ -192,7 +192,9 @@ class Arena:
     def policy(self, rule: Mapping[str, Any] | None = None, *, name: str = "hostile", **grants: Any) -> Policy:
         """A policy with a rule for one plugin."""
         pipelines = {each: {"embedded": True} for each in (rule or {}).get("pipelines", {})}
-        document = {"version": 1, "plugins": {name: {"grants": grants, **(rule or {})}}, "pipelines": pipelines}
+        limits = grants.pop("limits", {})
+        plugin = {"grants": grants, "limits": limits, **(rule or {})}
+        document = {"version": 1, "plugins": {name: plugin}, "pipelines": pipelines}
         return Policy.parse(json.dumps(document), base_dir=self.folder)
 
     # What is asserted.

@@ -54,7 +54,7 @@ def hoarder() -> Hostile:
 def unpacking_again_and_again(arena: Arena) -> None:
     """Unpack a small Arrow stream again and again, and keep the batches: each is within the limit of one."""
     made = hoarder()
-    plugin = arena.load(made.binary, limits=Limits(memory_bytes=4 * MIB, host_bytes=200 * MIB))
+    plugin = arena.load(made.binary, limits=Limits(memory_bytes=4 * MIB, host_memory_bytes=200 * MIB))
     before = pa.total_allocated_bytes()
     arena.passes_limit(HostBytesExceeded, lambda: plugin.process(made.order("unpack")))
     assert plugin.stats.host_peak_bytes <= 200 * MIB
@@ -68,7 +68,7 @@ def unpacking_again_and_again(arena: Arena) -> None:
 def crowd_of_empty_batches(arena: Arena) -> None:
     """Make batches that hold nothing, as many as there may be handles."""
     made = hoarder()
-    plugin = arena.load(made.binary, limits=Limits(host_bytes=MIB))
+    plugin = arena.load(made.binary, limits=Limits(host_memory_bytes=MIB))
     arena.passes_limit(HostBytesExceeded, lambda: plugin.process(made.order("empty")))
 
 
@@ -76,7 +76,7 @@ def crowd_of_empty_batches(arena: Arena) -> None:
 def batches_that_are_not_given_back(arena: Arena) -> None:
     """Keep each batch that the host hands over, and answer with another one."""
     made = hostile({"nothing": ""}, uses=("batches#new-batch",), batch_result="(call $batches#new-batch (i32.const 1))")
-    plugin = arena.load(made.binary, limits=Limits(host_bytes=10 * MIB))
+    plugin = arena.load(made.binary, limits=Limits(host_memory_bytes=10 * MIB))
 
     def hand_over() -> None:
         for start in range(20):
@@ -85,7 +85,7 @@ def batches_that_are_not_given_back(arena: Arena) -> None:
 
     arena.passes_limit(HostBytesExceeded, hand_over)
     # Those that are handed on cost nothing, however large they are.
-    passing = arena.load(hostile({"nothing": ""}).binary, name="passing", limits=Limits(host_bytes=1000))
+    passing = arena.load(hostile({"nothing": ""}).binary, name="passing", limits=Limits(host_memory_bytes=1000))
     for _ in range(20):
         assert passing.process_batch(RAW).num_rows == RAW.num_rows
     assert passing.stats.host_peak_bytes == 0
@@ -100,7 +100,7 @@ def texts_that_the_host_writes(arena: Arena) -> None:
             uses=(f"batches#[method]batch.{function}",),
             batch_result=f"(call $batches#method-batch.{function} (local.get 0) (i32.const {RESULT})) (local.get 0)",
         )
-        plugin = arena.load(made.binary, name=function, limits=Limits(host_bytes=MIB // 2))
+        plugin = arena.load(made.binary, name=function, limits=Limits(host_memory_bytes=MIB // 2))
         arena.passes_limit(HostBytesExceeded, lambda plugin=plugin: plugin.process_batch(RAW), plugin=function)
 
 
@@ -130,7 +130,7 @@ def batches_that_others_make(arena: Arena) -> None:
         keeper.binary,
         host,
         grants=Grants(plugins=frozenset({"copying"})),
-        limits=Limits(host_bytes=MIB // 2, host_calls=1000),
+        limits=Limits(host_memory_bytes=MIB // 2, host_calls=1000),
     )
     arena.passes_limit(HostBytesExceeded, lambda: plugin.process_batch(RAW))
 
@@ -216,7 +216,7 @@ def names_that_are_different_each_time(arena: Arena) -> None:
     plugin.close()
     events = arena.events(capability="secrets")
     assert len(events) < MAX_OBJECTS + 20, len(events)
-    rest = arena.events(object=f"secret:{LEFT_OUT}", decision="deny")
+    rest = arena.events(object=f"secrets:{LEFT_OUT}", decision="deny")
     assert rest[-1].count == 2 * MAX_OBJECTS and rest[-1].reason == "so far"
 
 
@@ -278,7 +278,7 @@ def list_of_nothing(arena: Arena) -> None:
     """Hand over a list of a million empty texts: small in the plugin, large in the host."""
     fields = "(call $logging#log (i32.const 2) (i32.const 0) (i32.const 0) (i32.const 0x10000) (i32.const 2000000))"
     made = hostile({"log": fields}, uses=("logging#log",), memory_pages=600)
-    plugin = arena.load(made.binary, limits=Limits(host_bytes=64 * MIB))
+    plugin = arena.load(made.binary, limits=Limits(host_memory_bytes=64 * MIB))
     arena.passes_limit(HostBytesExceeded, lambda: plugin.process(made.order("log")))
 
 

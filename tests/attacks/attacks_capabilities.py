@@ -32,7 +32,7 @@ class Sandbox:
         grants = Grants(
             files={
                 "data": DirectoryGrant(path=arena.folder / "in"),
-                "out": DirectoryGrant(path=arena.folder / "out", writable=True),
+                "out": DirectoryGrant(path=arena.folder / "out", access="write"),
             }
         )
         self.plugin = arena.load(self.made.binary, grants=grants)
@@ -65,7 +65,7 @@ def directory_that_was_not_granted(arena: Arena) -> None:
     """Name a directory that exists, but was not granted."""
     box = Sandbox(arena, "files#open")
     box.expect("denied", "private/file")
-    arena.assert_denied(capability="files", object="directory:private#read", plugin="plugin")
+    arena.assert_denied(capability="files", object="files:read:private", plugin="plugin")
 
 
 @attack("files")
@@ -77,7 +77,7 @@ def link_that_leads_out(arena: Arena) -> None:
     (arena.folder / "in" / "folder").symlink_to(arena.folder / "private")
     for path in ("data/absolute", "data/relative", "data/folder/file"):
         box.expect("denied", path)
-    arena.assert_denied(capability="files", object="directory:data#read")
+    arena.assert_denied(capability="files", object="files:read:data")
 
 
 @attack("files")
@@ -96,7 +96,7 @@ def write_where_only_reading_is_granted(arena: Arena) -> None:
     box = Sandbox(arena, "files#create", CREATE)
     box.expect("ok", "out/new")
     box.expect("denied", "data/new")
-    arena.assert_denied(capability="files", object="directory:data#write")
+    arena.assert_denied(capability="files", object="files:write:data")
     assert not (arena.folder / "in" / "new").exists()
 
 
@@ -105,7 +105,7 @@ def delete_where_only_reading_is_granted(arena: Arena) -> None:
     """Delete a file in a directory that may only be read."""
     box = Sandbox(arena, "files#delete")
     box.expect("denied", "data/file")
-    arena.assert_denied(capability="files", object="directory:data#write")
+    arena.assert_denied(capability="files", object="files:write:data")
     assert (arena.folder / "in" / "file").exists()
 
 
@@ -172,7 +172,7 @@ def origin_that_was_not_granted(arena: Arena) -> None:
     web = Web(arena)
     web.expect("ok", f"{ORIGIN}/rates")
     web.expect("denied", "https://evil.example.com/?data=rows")
-    arena.assert_denied(capability="http", object="http:https://evil.example.com#GET")
+    arena.assert_denied(capability="http", object="http:GET:https://evil.example.com")
     assert "data=rows" not in "".join(each.object for each in arena.log.events)
     web.assert_nothing_sent(beyond=1)
 
@@ -182,7 +182,7 @@ def method_that_was_not_granted(arena: Arena) -> None:
     """Delete at an origin that may only be read."""
     web = Web(arena, "DELETE")
     web.expect("denied", f"{ORIGIN}/rates")
-    arena.assert_denied(capability="http", object=f"http:{ORIGIN}#DELETE")
+    arena.assert_denied(capability="http", object=f"http:DELETE:{ORIGIN}")
     web.assert_nothing_sent()
 
 
@@ -226,7 +226,7 @@ def granted_name_with_a_private_address(arena: Arena) -> None:
     """Let a granted name's DNS answer with an address of the internal network."""
     web = Web(arena, **granting("https://inside.example"))
     web.expect("denied", "https://inside.example/")
-    arena.assert_denied(capability="http", object="http:https://inside.example#GET")
+    arena.assert_denied(capability="http", object="http:GET:https://inside.example")
     web.assert_nothing_sent()
 
 
@@ -296,7 +296,7 @@ def secret_that_was_not_granted(arena: Arena) -> None:
     arena.answers_with("ok", plugin, made, "secrets#get", "token")
     arena.answers_with("not-granted", plugin, made, "secrets#get", "other")
     arena.answers_with("not-granted", plugin, made, "secrets#get", "no-such-secret")
-    arena.assert_denied(capability="secrets", object="secret:other")
+    arena.assert_denied(capability="secrets", object="secrets:other")
 
 
 @attack("secrets")
@@ -356,7 +356,7 @@ def call_of_another_plugin(arena: Arena) -> None:
     plugin = arena.load(made.binary, host, grants=Grants(plugins=frozenset({"friend"})))
     arena.answers_with("ok", plugin, made, "plugins#call", "friend")
     arena.answers_with("denied", plugin, made, "plugins#call", "stranger")
-    arena.assert_denied(capability="plugins", object="plugin:stranger")
+    arena.assert_denied(capability="plugins", object="plugins:stranger")
 
 
 @attack("neighbours")
@@ -388,7 +388,7 @@ def shared_batch_that_may_only_be_read(arena: Arena) -> None:
     made = probe("shared#put", CALL)
     plugin = arena.load(made.binary, grants=Grants(shared={"lookup": "read"}))
     arena.answers_with("denied", plugin, made, "shared#put", "lookup")
-    arena.assert_denied(capability="shared", object="shared:lookup#write")
+    arena.assert_denied(capability="shared", object="shared:write:lookup")
 
 
 SET = f"(local.get $p) (local.get $n) (i32.const 0x100000) (i32.const 100000) (i32.const {RESULT})"

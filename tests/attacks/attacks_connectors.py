@@ -23,7 +23,7 @@ from plugin_wat import RESULT
 POLICY: Mapping[str, Any] = {
     "version": 1,
     "connectors": {
-        "grants": {"directories": {"in": {"path": "in"}, "out": {"path": "out", "access": "write"}}},
+        "grants": {"files": {"in": {"path": "in"}, "out": {"path": "out", "access": "write"}}},
     },
 }
 SECRET_ROWS = "name\nhunter2\n"
@@ -73,7 +73,7 @@ def connector_that_reads_outside_of_what_is_granted(arena: Arena) -> None:
     secret = place.folder / "elsewhere" / "secret.csv"
     for read in (str(secret), "in/../elsewhere/secret.csv", f"/proc/self/root{secret}", f"/proc/self/cwd/{secret}"):
         place.is_refused("below no directory", function="open", read=read)
-    arena.assert_denied(plugin="connector:csv", object="directory:?")
+    arena.assert_denied(plugin="connector:csv", object="files:?")
 
 
 @attack("files")
@@ -187,7 +187,7 @@ def pipe_in_place_of_an_input(arena: Arena) -> None:
 @attack("files")
 def pipeline_that_overwrites_the_policy(arena: Arena) -> None:
     """Write to the policy of the run, or to its other files, where a grant covers their folder, by every other name."""
-    everywhere = {"version": 1, "connectors": {"grants": {"directories": {"all": {"path": ".", "access": "write"}}}}}
+    everywhere = {"version": 1, "connectors": {"grants": {"files": {"all": {"path": ".", "access": "write"}}}}}
     state = SqliteStateStore(arena.folder / "state.db")
     arena.at_close(state.close)
     (arena.folder / "access.yaml").write_text('{"version": 1, "members": {"ada": ["operator"]}}')
@@ -246,7 +246,7 @@ def plugin_that_overwrites_the_policy(arena: Arena) -> None:
     os.link(policy, arena.folder / "hard.yaml")
     host = arena.host()
     host.protect(policy, "the policy of this run")
-    grants = Grants(files={"data": DirectoryGrant(path=arena.folder, writable=True)})
+    grants = Grants(files={"data": DirectoryGrant(path=arena.folder, access="write")})
     create = probe("files#create", f"(local.get $p) (local.get $n) (i32.const 1) (i32.const {RESULT})")
     delete = probe("files#delete", f"(local.get $p) (local.get $n) (i32.const {RESULT})")
     for made, function in ((create, "files#create"), (delete, "files#delete")):
@@ -259,7 +259,7 @@ def plugin_that_overwrites_the_policy(arena: Arena) -> None:
 
 def billing(arena: Arena, **binding: Any) -> tuple[Place, Path]:
     """A policy that grants a secret file to the connectors of one pipeline, and that pipeline's file."""
-    rule = {"billing": {"grants": {"directories": {"secret": {"path": "elsewhere"}}}}}
+    rule = {"billing": {"grants": {"files": {"secret": {"path": "elsewhere"}}}}}
     connectors = {**POLICY["connectors"], "pipelines": rule}
     place = Place(arena, {**POLICY, "connectors": connectors, "pipelines": {"billing": binding}})
     folder = place.folder / "pipelines"
@@ -367,7 +367,7 @@ def _plainly(files: Any, name: str, parts: tuple[str, ...], *, make: bool = Fals
 
 
 def _anywhere(files: Any, path: Path, access: str, connector: str) -> tuple[str, tuple[str, ...]]:
-    files._granted["anywhere"] = type(next(iter(files._granted.values())))(path=Path("/"), writable=True)
+    files._granted["anywhere"] = type(next(iter(files._granted.values())))(path=Path("/"), access="write")
     return "anywhere", Path(os.path.realpath(path)).parts[1:]
 
 

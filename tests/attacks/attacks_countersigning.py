@@ -77,7 +77,7 @@ def manifests_length_written_in_more_bytes(arena: Arena) -> None:
 def section_beside_a_pinned_component(arena: Arena) -> None:
     """Hide code's worth of bytes in a section beside a component that the policy pins by its digest."""
     package = arena.package()
-    policy = arena.policy({"digests": [component_digest(package.binary)]}, interfaces=["clock"])
+    policy = arena.policy({"digests": [component_digest(package.binary)]}, clock=True)
     host = arena.host(policy=policy)
     arena.load(package.binary, host).close()
     rest = without_sections(package.binary, {MANIFEST_SECTION})

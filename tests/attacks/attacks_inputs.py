@@ -17,12 +17,13 @@ from pyarrow import parquet
 from arena import Arena, Mutation, answers, attack
 from attacks_connectors import Place
 from dataflare.errors import PermissionDenied
+from dataflare.grants import DirectoryGrant
 from dataflare.pipeline.failures import NodeFailed
 from dataflare.pipeline.nodes import ReadNode
 from dataflare.pipeline.readers import FileSource, open_source
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import load_specification
-from dataflare.security.connectors import ConnectorFiles, GrantedDirectory
+from dataflare.security.connectors import ConnectorFiles
 
 SECRET = pa.table({"name": ["hunter2"]})
 
@@ -152,7 +153,7 @@ def _by_name(node: ReadNode, paths: Sequence[Path], opener: Callable[[Path], IO[
 MUTATIONS = [
     Mutation(
         "dataflare.security.policy:Policy.connector_directories",
-        answers({"all": GrantedDirectory(path=Path("/"), writable=True)}),
+        answers({"all": DirectoryGrant(path=Path("/"), access="write")}),
         ("pattern_that_matches_what_is_not_granted", "file_that_is_not_granted_in_a_list"),
     ),
     Mutation("dataflare.pipeline.stages:open_source", _by_name, ("input_exchanged_once_it_was_checked",)),

@@ -82,7 +82,7 @@ def flood_that_buries_what_matters(arena: Arena) -> None:
         plugin.process(made.order("ask", "data/missing"))
     plugin.process(made.order("ask", "private/file"))
     assert len(arena.log.events) < 30
-    arena.assert_denied(capability="files", object="directory:private#read")
+    arena.assert_denied(capability="files", object="files:read:private")
 
 
 @attack("revocation")
@@ -92,9 +92,9 @@ def use_after_revocation(arena: Arena) -> None:
     host = arena.host()
     plugin = arena.load(made.binary, host, grants=grants)
     arena.answers_with("ok", plugin, made, "files#open", "data/file")
-    host.revoke("plugin", "directory:data#read")
+    host.revoke("plugin", "files:read:data")
     arena.answers_with("denied", plugin, made, "files#open", "data/file")
-    arena.assert_denied(capability="files", object="directory:data#read", reason="directory:data#read was revoked")
+    arena.assert_denied(capability="files", object="files:read:data", reason="files:read:data was revoked")
 
 
 @cache
@@ -129,7 +129,7 @@ def revoked_under_another_name(arena: Arena) -> None:
     """Be loaded under another name, so that the revocation of the plugin's own does not fit."""
     made, grants = reader(arena)
     host = arena.host()
-    package = arena.package(made.binary, name="rates", asks={"directories": {"data": "read"}})
+    package = arena.package(made.binary, name="rates", asks={"files": {"data": {"access": "read"}}})
     plugin = arena.load(package.binary, host, name="alias", grants=grants)
     host.revoke("rates")
     arena.answers_with("denied", plugin, made, "files#open", "data/file")
@@ -154,7 +154,7 @@ def viewer_who_runs_a_pipeline(arena: Arena) -> None:
 @attack("roles")
 def author_who_changes_the_policy(arena: Arena) -> None:
     """Write a plugin, and the policy that lets it do everything, oneself."""
-    policy = arena.policy(interfaces=["clock"])
+    policy = arena.policy(clock=True)
     host = as_principal(arena, "anna", policy=arena.policy(name="another"))
     arena.raises(PermissionDenied, lambda: host.set_policy(policy), says="may not write policies")
     arena.assert_denied(capability="access", function="write", object="policies")

@@ -35,9 +35,9 @@ def plugin_without_a_rule(arena: Arena) -> None:
 def manifest_that_asks_for_more_than_the_policy_gives(arena: Arena) -> None:
     """Ask for a secret in the manifest that the policy does not give."""
     package = arena.package(asks={"secrets": ["token"]})
-    host = arena.host(policy=arena.policy(interfaces=["clock"]))
+    host = arena.host(policy=arena.policy(clock=True))
     error = arena.refused_load(PermissionDenied, lambda: arena.load(package.binary, host))
-    assert "secret:token" in str(error)
+    assert "secrets:token" in str(error)
 
 
 @attack("deny")
@@ -68,7 +68,7 @@ def widened(arena: Arena, grants: Grants, says: str, **policy: object) -> None:
 @attack("deny")
 def pipeline_that_grants_a_secret_itself(arena: Arena) -> None:
     """Write a grant into the pipeline that the policy does not give."""
-    widened(arena, Grants(secrets=frozenset({"token"})), "secret:token", secrets=["other"])
+    widened(arena, Grants(secrets=frozenset({"token"})), "secrets:token", secrets=["other"])
 
 
 @attack("deny")
@@ -76,8 +76,8 @@ def pipeline_that_makes_a_directory_writable(arena: Arena) -> None:
     """Turn reading into writing, in the pipeline."""
     folder = arena.folder / "data"
     folder.mkdir()
-    grants = Grants(files={"data": DirectoryGrant(path=folder, writable=True)})
-    widened(arena, grants, "directory:data#write", directories={"data": {"path": "data"}})
+    grants = Grants(files={"data": DirectoryGrant(path=folder, access="write")})
+    widened(arena, grants, "files:write:data", files={"data": {"path": "data"}})
 
 
 @attack("deny")
@@ -86,7 +86,7 @@ def pipeline_that_moves_a_directory(arena: Arena) -> None:
     folder = arena.folder / "data" / "inner"
     folder.mkdir(parents=True)
     grants = Grants(files={"data": DirectoryGrant(path=arena.folder / "data")})
-    widened(arena, grants, "directory:data#read", directories={"data": {"path": "data/inner"}})
+    widened(arena, grants, "files:read:data", files={"data": {"path": "data/inner"}})
 
 
 @attack("deny")
@@ -97,14 +97,14 @@ def pipeline_that_leads_a_directory_away_by_a_link(arena: Arena) -> None:
     outside.mkdir()
     (folder / "link").symlink_to(outside)
     grants = Grants(files={"data": DirectoryGrant(path=folder / "link")})
-    widened(arena, grants, "directory:data#read", directories={"data": {"path": "data"}})
+    widened(arena, grants, "files:read:data", files={"data": {"path": "data"}})
 
 
 @attack("deny")
 def pipeline_that_adds_a_method(arena: Arena) -> None:
     """Turn reading an API into writing to it."""
     grants = Grants(http={ORIGIN: HttpGrant(methods=frozenset({"DELETE"}))})
-    widened(arena, grants, f"http:{ORIGIN}#DELETE", http={ORIGIN: {"methods": ["GET"]}})
+    widened(arena, grants, f"http:DELETE:{ORIGIN}", http={ORIGIN: {"methods": ["GET"]}})
 
 
 @attack("deny")
@@ -125,7 +125,7 @@ def pipeline_that_injects_another_secret(arena: Arena) -> None:
 def pipeline_that_raises_limits(arena: Arena) -> None:
     """Raise limits in the pipeline above those of the policy."""
     made = hostile({"loop": "(loop $x (br $x))"})
-    host = arena.host(policy=arena.policy(limits={"call_timeout_ms": 100, "memory_bytes": 8 * 2**20}))
+    host = arena.host(policy=arena.policy(limits={"call_timeout": "100ms", "memory": "8MiB"}))
     package = arena.package(made.binary)
     plugin = arena.load(package.binary, host, limits=Limits(call_timeout_s=3, memory_bytes=2**30))
     assert plugin._parts.limits.call_timeout_s == 0.1 and plugin._parts.limits.memory_bytes == 8 * 2**20
@@ -134,9 +134,9 @@ def pipeline_that_raises_limits(arena: Arena) -> None:
 @attack("limits")
 def manifest_that_asks_for_higher_limits(arena: Arena) -> None:
     """Ask for more memory than the policy's ceiling."""
-    package = arena.package(asks={"limits": {"memory_bytes": 2**40}})
-    host = arena.host(policy=arena.policy(limits={"memory_bytes": 2**27}))
-    arena.refused_load(PermissionDenied, lambda: arena.load(package.binary, host), says="memory_bytes")
+    package = arena.package(limits={"memory": "1024GiB"})
+    host = arena.host(policy=arena.policy(limits={"memory": "128MiB"}))
+    arena.refused_load(PermissionDenied, lambda: arena.load(package.binary, host), says="memory of 1024GiB")
 
 
 def wrong_policy(arena: Arena, text: str, says: str) -> None:
@@ -147,7 +147,7 @@ def wrong_policy(arena: Arena, text: str, says: str) -> None:
 @attack("deny")
 def policy_with_a_wildcard(arena: Arena) -> None:
     """Slip `*` into a policy, hoping that it means everything."""
-    wrong_policy(arena, 'version: 1\nplugins: {"*": {grants: {interfaces: [clock]}}}\n', "not of the form")
+    wrong_policy(arena, 'version: 1\nplugins: {"*": {grants: {clock: true}}}\n', "not of the form")
     rule = {"version": 1, "plugins": {"p": {"grants": {"http": {"https://*.example.com": {"methods": ["GET"]}}}}}}
     wrong_policy(arena, json.dumps(rule), "host name")
 
@@ -161,7 +161,7 @@ def policy_with_a_misspelt_key(arena: Arena) -> None:
 @attack("files-in")
 def policy_with_a_repeated_key(arena: Arena) -> None:
     """Repeat a plugin's rule further down, so that the reviewer sees only the first."""
-    wrong_policy(arena, "version: 1\nplugins:\n  p: {}\n  p: {grants: {interfaces: [clock]}}\n", "p")
+    wrong_policy(arena, "version: 1\nplugins:\n  p: {}\n  p: {grants: {clock: true}}\n", "p")
 
 
 @attack("files-in")

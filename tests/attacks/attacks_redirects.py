@@ -35,10 +35,10 @@ def redirect_to_an_origin_that_was_taken_back(arena: Arena) -> None:
     )
     host, plugin = surfer(arena)
     ask(arena, plugin, "ok")
-    assert arena.events(decision="allow", object=f"http:{OTHER}#GET"), arena.shown_log()
-    host.revoke("plugin", f"http:{OTHER}#GET")
+    assert arena.events(decision="allow", object=f"http:GET:{OTHER}"), arena.shown_log()
+    host.revoke("plugin", f"http:GET:{OTHER}")
     ask(arena, plugin, "denied")
-    arena.assert_denied(capability="http", object=f"http:{OTHER}#GET", reason=f"http:{OTHER}#GET was revoked")
+    arena.assert_denied(capability="http", object=f"http:GET:{OTHER}", reason=f"http:GET:{OTHER} was revoked")
     assert len(arena.transport.sent) == 3, "of the second request, the first hop alone was sent"
 
 
@@ -65,14 +65,14 @@ def response_that_streams_past_its_revocation(arena: Arena) -> None:
     def body() -> Iterator[bytes]:
         for number in range(100):
             if number == 3:
-                host.revoke("plugin", f"http:{ORIGIN}#GET")
+                host.revoke("plugin", f"http:GET:{ORIGIN}")
             given.append(number)
             yield b"part"
 
     arena.answers = lambda _: Canned(body=body())
     ask(arena, plugin, "denied")
     assert len(given) < 10, "the rest of the body was read all the same"
-    arena.assert_denied(capability="http", object=f"http:{ORIGIN}#GET", reason=f"http:{ORIGIN}#GET was revoked")
+    arena.assert_denied(capability="http", object=f"http:GET:{ORIGIN}", reason=f"http:GET:{ORIGIN} was revoked")
 
 
 MUTATIONS = [

@@ -234,7 +234,7 @@ def private_key_that_others_can_read(arena: Arena) -> None:
 def name_of_another_plugin_pinned_by_digest(arena: Arena) -> None:
     """Take the name of a plugin that has grants, which the operator pinned to its digest."""
     good = arena.package(name="rates")
-    policy = arena.policy({"digests": [component_digest(good.binary)]}, name="rates", interfaces=["clock"])
+    policy = arena.policy({"digests": [component_digest(good.binary)]}, name="rates", clock=True)
     host = arena.host(policy=policy)
     arena.load(good.binary, host).close()
     bad = arena.package(append_section(bystander().binary, "bad", b"code"), name="rates")

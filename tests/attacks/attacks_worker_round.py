@@ -92,7 +92,7 @@ def message_that_grows_when_it_is_read(arena: Arena) -> None:
         plugin = imposed(
             arena,
             lambda impostor, text=text: impostor.wire.send(text),
-            limits=Limits(call_timeout_s=5.0, host_bytes=16 * 2**20),
+            limits=Limits(call_timeout_s=5.0, host_memory_bytes=16 * 2**20),
         )
         arena.raises(HostBytesExceeded, lambda plugin=plugin: plugin.process("x"))
 

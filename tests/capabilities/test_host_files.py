@@ -79,7 +79,7 @@ def tree(tmp_path):
 
 @pytest.fixture
 def real(tree):
-    grants = {"in": DirectoryGrant(path=tree / "in"), "out": DirectoryGrant(path=tree / "out", writable=True)}
+    grants = {"in": DirectoryGrant(path=tree / "in"), "out": DirectoryGrant(path=tree / "out", access="write")}
     with DirectoryFiles(grants, limits=LIMITS) as files:
         calls = Calls(files)
         yield calls
@@ -437,7 +437,7 @@ from dataflare.capabilities.failures import CapabilityFailure
 from dataflare.grants import DirectoryGrant
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-writer = DirectoryFiles({"out": DirectoryGrant(path=sys.argv[1], writable=True)}).create("out/x", False)
+writer = DirectoryFiles({"out": DirectoryGrant(path=sys.argv[1], access="write")}).create("out/x", False)
 writer.write(b"a" * 600)
 try:
     writer.write(b"b" * 600)
@@ -462,7 +462,7 @@ def test_no_descriptor_is_left_open(tree):
 
     before = descriptors()
     (tree / "in" / "link").symlink_to("../out")
-    grants = {"in": DirectoryGrant(path=tree / "in"), "out": DirectoryGrant(path=tree / "out", writable=True)}
+    grants = {"in": DirectoryGrant(path=tree / "in"), "out": DirectoryGrant(path=tree / "out", access="write")}
     with DirectoryFiles(grants) as files:
         calls = Calls(files)
         for path in ("in/a.txt", "in/sub/b.bin"):

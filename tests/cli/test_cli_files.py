@@ -104,7 +104,7 @@ def files(folder: Path, dataflare: Any) -> Path:
         "  w: { connector: jsonl, input: r, write: o.jsonl }\n"
     )
     (folder / "manifest.yaml").write_text(
-        "{ name: csv-source, version: 1.0.0, kind: source, asks: { directories: { data: read } } }"
+        "{ name: csv-source, version: 1.0.0, kind: source, asks: { files: { data: { access: read } } } }"
     )
     (folder / "policy.yaml").write_text("version: 1\nplugins: {}\n")
     (folder / "audit.jsonl").write_text("")

@@ -52,6 +52,8 @@ from dataflare.cli.screen import LogHandler
 from dataflare.data.shapes import DataFailure
 from dataflare.engine.cache import CacheEntry
 from dataflare.errors import DataflareError
+from dataflare.permissions.grant_keys import AsksModel
+from dataflare.permissions.limit_keys import LimitsModel
 from dataflare.pipeline.benchmark import Measurement
 from dataflare.pipeline.failures import NodeFailed
 from dataflare.pipeline.reading.found import FoundColumn, FoundSchema
@@ -141,14 +143,12 @@ def capability() -> Capability:
 
 def manifest() -> Manifest:
     made = filled(Manifest)
-    asks = types.SimpleNamespace(
-        capabilities=lambda: frozenset({capability()}), limits=types.SimpleNamespace(given=lambda: {HOSTILE: 3})
-    )
-    return made.model_copy(update={"asks": asks})
+    asks = AsksModel.model_construct(secrets=frozenset({HOSTILE}))
+    return made.model_copy(update={"asks": asks, "limits": LimitsModel.model_construct(memory=HOSTILE)})
 
 
 def policy_report() -> PolicyReport:
-    change = LimitChange(HOSTILE, 1, 2)
+    change = LimitChange("memory", 1, 2)
     some = frozenset({capability()})
     return PolicyReport(
         **{
@@ -160,7 +160,7 @@ def policy_report() -> PolicyReport:
 
 def needs_diff() -> NeedsDiff:
     some = frozenset({capability()})
-    return NeedsDiff(added=some, removed=some, limits_raised=(LimitChange(HOSTILE, 1, 2),), limits_lowered=())
+    return NeedsDiff(added=some, removed=some, limits_raised=(LimitChange("memory", 1, 2),), limits_lowered=())
 
 
 def show_progress() -> None:
@@ -259,12 +259,18 @@ LINES = {
     "bench": (
         ["bench", "csv-source.wasm", "--config", HOSTILE],
         ["bench", "csv-source.wasm", "--grant", HOSTILE],
+        ["bench", "csv-source.wasm", "--limit", HOSTILE],
         ["bench", "csv-source.wasm", "--data", FILE],
     ),
-    "check": (["check", "csv-source.wasm", "--config", HOSTILE], ["check", "csv-source.wasm", "--grant", HOSTILE]),
+    "check": (
+        ["check", "csv-source.wasm", "--config", HOSTILE],
+        ["check", "csv-source.wasm", "--grant", HOSTILE],
+        ["check", "csv-source.wasm", "--limit", HOSTILE],
+    ),
     "discover": (
         ["discover", "csv-source.wasm", "--config", HOSTILE],
         ["discover", "csv-source.wasm", "--grant", HOSTILE],
+        ["discover", "csv-source.wasm", "--limit", HOSTILE],
     ),
     "bindgen": (
         ["bindgen", "--wit", FILE, "--world", HOSTILE, "-o", FILE],

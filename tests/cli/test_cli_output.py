@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from cli_terminal import Terminal
 from dataflare.cli import audit, output
 from dataflare.cli.figures import byte_count, count, duration
-from dataflare.cli.options import parse_config, parse_grants
+from dataflare.cli.options import parse_config
 from dataflare.errors import (
     CallTimeout,
     ConfigError,
@@ -22,6 +22,7 @@ from dataflare.errors import (
     UsageError,
     WorldMismatch,
 )
+from dataflare.permissions.words import parse_grants
 from dataflare.pipeline.failures import DataError, NodeFailed
 from dataflare.pipeline.report import RunReport
 from dataflare.security.audit import AuditEvent
@@ -125,14 +126,17 @@ def test_counts_have_commas():
 
 
 def test_grants_are_read_from_words(tmp_path):
-    grants = parse_grants(["clock", f"files:in={tmp_path}", f"files:out={tmp_path}:rw"])
+    grants = parse_grants(["clock", f"files:in={tmp_path}", f"files:write:out={tmp_path}"])
     assert grants.capabilities == {"clock", "files"}
     assert {name: grant.writable for name, grant in grants.files.items()} == {"in": False, "out": True}
 
 
-@pytest.mark.parametrize("word", ["clocks", "files", "files:=x", "files:a=", "files:a", "clock:x", ""])
+@pytest.mark.parametrize(
+    "word",
+    ["clocks", "files", "files:=x", "files:a=", "files:a", "clock:x", "", "files:out=x:rw", "shared", "secrets:a=b"],
+)
 def test_word_that_is_no_grant_is_refused(word):
-    with pytest.raises(ConfigError, match="is no grant") as error:
+    with pytest.raises(ConfigError, match="is not a grant") as error:
         parse_grants([word])
     assert error.value.where == "--grant"
 
@@ -162,7 +166,7 @@ def test_tables_are_as_wide_as_their_cells_are_on_the_screen():
             plugin=name,
             capability="files",
             function="open",
-            object="directory:d",
+            object="files:d",
             decision="allow",
         )
         for name in ("plain", "数据插件", "e\u0301te\u0301")

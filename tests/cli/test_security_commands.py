@@ -23,18 +23,18 @@ version: 1.0.0
 kind: source
 publisher: acme
 asks:
-  directories: {data: read}
+  files: {data: {access: read}}
 """
 POLICY = """
 version: 1
 plugins:
   csv-source:
     grants:
-      directories:
+      files:
         data: {path: data, access: read}
 connectors:
   grants:
-    directories:
+    files:
       out: {path: out, access: write}
 """
 
@@ -68,9 +68,9 @@ def test_package_puts_a_manifest_in_that_inspect_shows(run):
     assert manifest is not None and manifest.publisher == "acme"
     shown = run("inspect", "source.wasm", "--static")
     assert shown.exit_code == 0
-    assert "csv-source 1.0.0, a source, by acme" in shown.stdout and "directory:data#read" in shown.stdout
+    assert "csv-source 1.0.0, a source, by acme" in shown.stdout and "files:read:data" in shown.stdout
     as_json = json.loads(run("inspect", "source.wasm", "--static", "--json").stdout)
-    assert as_json["manifest"]["asks"] == {"directories": {"data": "read"}}
+    assert as_json["manifest"]["asks"] == {"files": {"data": {}}}
 
 
 def test_packaged_component_keeps_its_digest(run):
@@ -85,8 +85,11 @@ def test_packaged_component_keeps_its_digest(run):
         (("kind: source", "kind: processor"), "kind: the manifest says processor, the component is a source"),
         (("version: 1.0.0", "version: 1.0.1"), "version: the manifest says '1.0.1'"),
         (("name: csv-source", "name: other"), "name: the manifest says 'other'"),
-        (("directories: {data: read}", "interfaces: []"), "imports files, which the manifest does not ask for"),
-        (("data: read}", "data: read}\n  secrets: [token]"), "asks for secrets, which the component does not import"),
+        (("files: {data: {access: read}}", "{}"), "imports files, which the manifest does not ask for"),
+        (
+            ("access: read}}", "access: read}}\n  secrets: [token]"),
+            "asks for secrets, which the component does not import",
+        ),
         (("kind: source", "kind: source\ncolour: red"), "colour"),
     ],
 )
@@ -111,7 +114,7 @@ def test_policy_check_tells_what_is_missing(run):
     done = run("policy", "check", "policy.yaml", "source.wasm", "--json")
     assert done.exit_code == 4
     (report,) = json.loads(done.stdout)["plugins"]
-    assert report["missing"] == ["directory:data#read"] and "directory:elsewhere#read" in report["unused"]
+    assert report["missing"] == ["files:read:data"] and "files:read:elsewhere" in report["unused"]
 
 
 def test_policy_check_without_a_rule_is_refused(run):
@@ -141,12 +144,12 @@ def test_policy_check_points_at_a_wrong_line(run):
 
 def test_policy_diff_tells_a_version_that_asks_for_more(run):
     packaged(run)
-    wider = SOURCE_MANIFEST.replace("data: read}", "data: write}\n  limits: {memory_bytes: 2000000000}")
+    wider = SOURCE_MANIFEST.replace("access: read}}", "access: write}}\nlimits: {memory: 2GB}")
     packaged(run, wider, "wider.wasm")
     done = run("policy", "diff", "source.wasm", "wider.wasm", "--json")
     assert done.exit_code == 5
     found = json.loads(done.stdout)
-    assert found["added"] == ["directory:data#write"] and found["limits_raised"][0]["name"] == "memory_bytes"
+    assert found["added"] == ["files:write:data"] and found["limits_raised"][0]["name"] == "memory"
     assert run("policy", "diff", "wider.wasm", "source.wasm").exit_code == 0
     same = run("policy", "diff", "source.wasm", "source.wasm")
     assert same.exit_code == 0 and "they ask for the same" in same.stdout
@@ -162,8 +165,8 @@ def write_log(*events: dict[str, Any]) -> None:
             )
 
 
-USED = {"object": "directory:data#read", "decision": "allow"}
-DENIED = {"object": "directory:other#read", "decision": "deny", "reason": "not granted"}
+USED = {"object": "files:read:data", "decision": "allow"}
+DENIED = {"object": "files:read:other", "decision": "deny", "reason": "not granted"}
 
 
 def test_policy_suggest_grants_what_was_used(run):
@@ -171,9 +174,9 @@ def test_policy_suggest_grants_what_was_used(run):
     done = run("policy", "suggest", "audit.jsonl")
     assert done.exit_code == 0
     rule = Policy.parse(done.stdout).document.plugins["p"].grants
-    assert list(rule.directories) == ["data"]
+    assert list(rule.files) == ["data"]
     run("policy", "suggest", "audit.jsonl", "--include-denied", "-o", "policy.yaml")
-    assert set(Policy.read("policy.yaml").document.plugins["p"].grants.directories) == {"data", "other"}
+    assert set(Policy.read("policy.yaml").document.plugins["p"].grants.files) == {"data", "other"}
 
 
 def test_damaged_log_is_told_of(run):
@@ -189,10 +192,10 @@ def test_audit_adds_up_uses(run):
     write_log(USED, {**USED, "count": 2}, {**USED, "count": 4}, {**USED, "count": 1}, DENIED)
     done = run("audit", "audit.jsonl")
     assert done.exit_code == 0
-    (line,) = [line for line in done.stdout.splitlines() if "directory:data#read" in line]
+    (line,) = [line for line in done.stdout.splitlines() if "files:read:data" in line]
     assert " 5 " in line
     found = json.loads(run("audit", "audit.jsonl", "--denied", "--json").stdout)["events"]
-    assert [each["object"] for each in found] == ["directory:other#read"]
+    assert [each["object"] for each in found] == ["files:read:other"]
     assert json.loads(run("audit", "audit.jsonl", "--plugin", "q", "--json").stdout)["events"] == []
 
 
@@ -306,21 +309,21 @@ def test_run_takes_grants_from_the_policy_and_audits_them(run):
     assert ("host", "load", "allow") in [(each.capability, each.function, each.decision) for each in events]
     used = {(each.plugin, each.pipeline, each.object) for each in events if each.capability == "files"}
     assert used == {
-        ("csv-source", "nightly", "directory:data#read"),
-        ("connector:jsonl", "nightly", "directory:out#write"),
+        ("csv-source", "nightly", "files:read:data"),
+        ("connector:jsonl", "nightly", "files:write:out"),
     }
     suggested = run("policy", "suggest", "audit.jsonl", "--policy", "policy.yaml")
     document = Policy.parse(suggested.stdout).document
-    assert "data" in document.plugins["csv-source"].pipelines["nightly"].grants.directories
-    assert document.connectors.pipelines["nightly"].grants.directories["out"].access == "write"
+    assert "data" in document.plugins["csv-source"].pipelines["nightly"].grants.files
+    assert document.connectors.pipelines["nightly"].grants.files["out"].access == "write"
     assert document.pipelines["nightly"].file == "nightly.yaml"
 
 
 def test_run_refuses_grants_that_the_policy_does_not_give(run):
-    make_pipeline(run, "    grants: {files: {data: {path: data, writable: true}}}\n")
+    make_pipeline(run, "    grants: {files: {data: {path: data, access: write}}}\n")
     done = run_guarded(run)
     assert done.exit_code == 4
-    assert "directory:data#write" in json.loads(done.stdout)["error"]["message"]
+    assert "files:write:data" in json.loads(done.stdout)["error"]["message"]
     assert read_audit("audit.jsonl").events[-1].decision == "deny"
 
 

@@ -190,7 +190,7 @@ def _talk(data: bytes) -> None:
     worker = _Worker(script)
     start, grace_s = spawn.start, instances._GRACE_S
     spawn.start, instances._GRACE_S = worker.start, 0.05  # type: ignore[assignment, misc]
-    limits = Limits(call_timeout_s=0.05, handles=4, host_calls=50, host_bytes=32 * SIZE, output_bytes=SIZE)
+    limits = Limits(call_timeout_s=0.05, handles=4, host_calls=50, host_memory_bytes=32 * SIZE, output_bytes=SIZE)
     marks = {name: (False, name == "text") for name in SHAPE.imports[GIVES].funcs}
     task = Task(
         name="fuzz",

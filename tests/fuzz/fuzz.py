@@ -60,14 +60,14 @@ plugins:
   rates:
     versions: ">=1.2.0, <2.0.0"
     grants:
-      interfaces: [clock, metrics]
-      state: [own]
-      directories: {cache: {path: ./cache, access: write}}
+      clock: true
+      state: true
+      files: {cache: {path: ./cache, access: write}}
       http: {"https://api.example.com": {methods: [GET], secrets: {authorization: "Bearer {token}"}}}
-      limits: {memory_bytes: 268435456}
+    limits: {memory: 256MiB}
     pipelines: {nightly: {grants: {secrets: [token], shared: {lookup: read}}}}
 pipelines: {nightly: {file: nightly.yaml}}
-connectors: {grants: {directories: {out: {path: out, access: write}}}}
+connectors: {grants: {files: {out: {path: out, access: write}}}}
 """
 _ACCESS: Final = b"""version: 1
 roles:
@@ -83,7 +83,7 @@ nodes:
 """
 _AUDIT: Final = (
     b'{"when":"2026-06-01T00:00:00Z","plugin":"p","pipeline":"n","capability":"files","function":"open",'
-    b'"object":"directory:data#read","decision":"allow","count":1,"reason":""}\n'
+    b'"object":"files:read:data","decision":"allow","count":1,"reason":""}\n'
 )
 
 
@@ -124,8 +124,8 @@ def small_component() -> bytes:
 def targets(engine: Engine) -> dict[str, Target]:
     """Everything that is fed, by name."""
     manifest = Manifest.model_validate_json(
-        b'{"name": "rates", "version": "1.2.0", "kind": "source", "publisher": "acme", "asks": {"state": ["own"],'
-        b' "http": {"https://api.example.com": ["GET"]}, "limits": {"memory_bytes": 1000000}}}'
+        b'{"name": "rates", "version": "1.2.0", "kind": "source", "publisher": "acme", "asks": {"state": true,'
+        b' "http": {"https://api.example.com": {"methods": ["GET"]}}}, "limits": {"memory": "1MB"}}'
     )
     bare = small_component()
     component = manifests.embed(bare, manifest)

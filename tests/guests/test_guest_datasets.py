@@ -43,7 +43,7 @@ def load(host, tmp_path):
     opened = []
 
     def make(name, path, isolation="none", **config):
-        grants = Grants(files={"d": DirectoryGrant(path=tmp_path, writable=True)})
+        grants = Grants(files={"d": DirectoryGrant(path=tmp_path, access="write")})
         config = {"path": f"d/{path}", **config}
         plugin = host.load(COMPONENTS / f"{name}.wasm", config=config, grants=grants, isolation=isolation)
         opened.append(plugin)
@@ -219,7 +219,7 @@ def test_roles_survive_parquet_and_arrow_files(tmp_path):
 
 
 def pipeline(tmp_path: Path, source: dict, destination: dict) -> dict:
-    files = {"files": {"d": {"path": str(tmp_path), "writable": True}}}
+    files = {"files": {"d": {"path": str(tmp_path), "access": "write"}}}
     return {
         "name": "copy",
         "nodes": {

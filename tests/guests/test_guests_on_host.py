@@ -82,7 +82,7 @@ def test_guest_is_what_it_says(host: Host, name: str):
 def test_wrong_configuration_is_an_error_that_no_retry_mends(host: Host, name: str, tmp_path: Path):
     grants = GRANTS.get(name, Grants())
     if name in FILES:
-        grants = Grants(files={"d": DirectoryGrant(path=tmp_path, writable=True)})
+        grants = Grants(files={"d": DirectoryGrant(path=tmp_path, access="write")})
     with host.load(component(name), config={"no such key": 1}, grants=grants) as plugin:
         with pytest.raises(PluginError) as caught:
             plugin.start()

@@ -194,7 +194,7 @@ nodes:
     plugin: {REPOSITORY}/guest-sdks/rust/components/jsonl-destination.wasm
     input: in
     config: {{path: target/out.jsonl}}
-    grants: {{files: {{target: {{path: target, writable: true}}}}}}
+    grants: {{files: {{target: {{path: target, access: write}}}}}}
 """
     )
     (tmp_path / "target").mkdir()

@@ -116,7 +116,7 @@ def test_policy_and_audit_hold_for_it(install: Callable[..., None], folder: Path
     (folder / "elsewhere" / "secret.num").write_text("7\n")
     policy = folder / "policy.yaml"
     directories = {"in": {"path": "in", "access": "read"}, "out": {"path": "out", "access": "write"}}
-    policy.write_text(json.dumps({"version": 1, "connectors": {"grants": {"directories": directories}}}))
+    policy.write_text(json.dumps({"version": 1, "connectors": {"grants": {"files": directories}}}))
     log = folder / "audit.jsonl"
     with Host(policy=policy, audit=log) as host:
         run(load_specification(folder / "p.yaml"), host=host)

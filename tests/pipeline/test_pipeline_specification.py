@@ -43,7 +43,7 @@ def test_everything_that_can_be_said_of_a_plugin_is_read(specify, tmp_path):
     plugin: source.wasm
     config: {path: data/x.csv, deep: {list: [1, 2.5, null, true]}}
     grants:
-      files: {data: {path: sub}, out: {path: /tmp, writable: true}}
+      files: {data: {path: sub}, out: {path: /tmp, access: write}}
       state: true
       clock: true
       metrics: true
@@ -94,7 +94,7 @@ def test_what_reaches_beyond_the_machine_is_granted_by_name(specify):
     plugin: source.wasm
     grants:
       http:
-        https://API.example.com:443:
+        https://api.example.com:
           methods: [POST]
           request_headers: any
           secrets: {authorization: "Bearer {api-token}"}
@@ -105,7 +105,7 @@ def test_what_reaches_beyond_the_machine_is_granted_by_name(specify):
           timeout: 500ms
           requests_per_s: 2.5
           burst: 3
-        http://localhost:8080: {request_headers: [accept]}
+        http://localhost:8080: {methods: [GET, HEAD], request_headers: [accept]}
       secrets: [api-token]
       plugins: [helper]
       shared: {rates: read}
@@ -137,16 +137,31 @@ def test_what_reaches_beyond_the_machine_is_granted_by_name(specify):
     assert [specification.moves_rows(name) for name in ("in", "helper", "out")] == [True, False, True]
 
 
+ANY = "http:\n        https://x:\n          methods: any\n          "
+
+
 @pytest.mark.parametrize(
     ("grant", "line", "words"),
     [
         ("http: {ftp://x: {}}", 6, "not of the form https://host"),
-        ("http:\n        https://*.example.com: {}", 6, "no host name"),
-        ("http:\n        https://x:\n          methods: [TRACE]", 6, "cannot be granted"),
+        ("http:\n        https://*.example.com: {methods: [GET]}", 7, "no host name"),
+        ("http:\n        https://x: {}", 7, "methods is missing"),
+        ("http:\n        https://X.example.com:443: {methods: [GET]}", 7, "write 'https://x.example.com'"),
+        ("http:\n        https://x:\n          methods: [TRACE]", 8, "cannot be granted"),
         ("http:\n        https://x:\n          methods: TRACE", 8, "give a list"),
-        ("http:\n        https://x:\n          request_headers: all", 8, "'all' is not one of 'any'"),
-        ("http:\n        https://x:\n          request_headers: [1]", 8, "request_headers.0: give a text"),
-        ("http:\n        https://x:\n          timeout: 5", 8, "has no unit"),
+        (
+            "http:\n        https://x:\n          methods: any\n          request_headers: all",
+            9,
+            "give a list, not 'all'",
+        ),
+        (
+            "http:\n        https://x:\n          methods: any\n          request_headers: [1]",
+            9,
+            "request_headers.0: give a text",
+        ),
+        (ANY + "timeout: 5", 9, "has no unit"),
+        (ANY + "timeout: 2h", 9, "not in (0, 3600]"),
+        ("files:\n        d: {path: ., writable: true}", 7, "writable: unknown key"),
         ("http:\n        https://x:\n          header: []", 8, "unknown key"),
         ("secrets: [A]", 6, "secrets.0: this is not of the form"),
         ("shared: {a: execute}", 6, "'execute' is not one of"),
@@ -403,7 +418,7 @@ def test_any_mapping_is_a_pipeline_or_refused_with_its_place(value, nodes):
 def test_a_pipeline_sets_every_limit(specify):
     given = "memory: 1MiB, call_timeout: 2s, fuel: 3, handles: 4, host_memory: 5B, host_calls: 6, host_calls_per_s: 7"
     given += ", copied: 8B, output: 9B, output_rows: 10, table_elements: 11, instances: 12, memories: 13"
-    given += ", log_events_per_s: 14, log_volume_per_s: 15B, log_dropped_events: 16"
+    given += ", log_events_per_s: 14, log_per_s: 15B, log_dropped_events: 16"
     limits = specify(f"  in:\n    plugin: source.wasm\n    limits: {{{given}}}\n" + WRITE).limits["in"]
     usual = Limits()
     assert [field.name for field in fields(Limits) if getattr(limits, field.name) == getattr(usual, field.name)] == []

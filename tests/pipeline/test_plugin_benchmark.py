@@ -52,7 +52,7 @@ def test_source_is_read_again_and_again(tmp_path: Path):
 
 def test_measuring_a_destination_leaves_no_file(tmp_path: Path):
     with Host() as host:
-        grants = Grants(files={"out": DirectoryGrant(path=tmp_path, writable=True)})
+        grants = Grants(files={"out": DirectoryGrant(path=tmp_path, access="write")})
         plugin = host.load(COMPONENTS / "jsonl-destination.wasm", config={"path": "out/rows.jsonl"}, grants=grants)
         result = measure(plugin, synthetic_batch(200), seconds=0.05)
     assert result.kind == "destination"

@@ -77,7 +77,7 @@ def test_isolated_processor_does_what_it_does_otherwise(host):
 
 def test_isolated_plugins_use_files_through_the_host(host, tmp_path):
     (tmp_path / "rows.csv").write_text("id,name\n1,Ann\n2,Bob\n")
-    grants = Grants(files={"data": DirectoryGrant(path=tmp_path, writable=True)})
+    grants = Grants(files={"data": DirectoryGrant(path=tmp_path, access="write")})
     source = host.load(
         COMPONENTS / "csv-source.wasm", config={"path": "data/rows.csv"}, grants=grants, isolation="process"
     )

@@ -45,7 +45,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 from dataflare import Grants, Host, PermissionDenied, Policy
 from dataflare.cli.app import app
-from dataflare.cli.options import parse_grants
+from dataflare.permissions.words import parse_grants
 from dataflare.pipeline.specification import parse_specification
 from dataflare.security.audit import MemoryAuditLog
 from dataflare.security.capability import Capability, capabilities_of, needed_by_imports
@@ -72,7 +72,7 @@ with Host(cache_dir=folder / "cache") as host:
     told["rolled"] = host.load(component, grants=granted).process(made.order("roll"))[0]
 
 # The policy, the audit log, and what is taken back.
-(folder / "policy.yaml").write_text("version: 1\nplugins: {gambler: {grants: {interfaces: [dice]}}}\n")
+(folder / "policy.yaml").write_text("version: 1\nplugins: {gambler: {grants: {dice: true}}}\n")
 log = MemoryAuditLog()
 with Host(cache_dir=folder / "cache", policy=folder / "policy.yaml", audit=log) as host:
     plugin = host.load(component)
@@ -90,7 +90,7 @@ nodes += "  b: {connector: csv, read: a.csv}\n  c: {connector: csv, write: c.csv
 told["pipeline"] = parse_specification(nodes, file=folder / "p.yaml").grants["a"] == granted
 told["command line"] = parse_grants(["dice"]) == granted
 manifest = Manifest.model_validate({"name": "gambler", "version": "1.0.0", "kind": "processor",
-                                    "asks": {"interfaces": ["dice"]}})
+                                    "asks": {"dice": True}})
 told["manifest"] = dice in manifest.needs().capabilities
 told["needed"] = dice in needed_by_imports(["dataflare:host/dice@1.0.0"])
 told["capabilities"] = dice in capabilities_of(granted)
@@ -131,13 +131,13 @@ def test_a_capability_of_three_files_is_granted_used_audited_and_taken_back(tree
     assert json.loads(done.stdout) == {
         "refused": ["dataflare:host/dice", True],
         "rolled": "6",
-        "audited": ["interface:dice"],
-        "taken back": "interface:dice",
+        "audited": ["dice"],
+        "taken back": "dice",
         "pipeline": True,
         "command line": True,
         "manifest": True,
         "needed": True,
         "capabilities": True,
-        "narrowed": "interface:dice",
+        "narrowed": "dice",
         "schema": True,
     }

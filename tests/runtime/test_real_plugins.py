@@ -67,7 +67,7 @@ def reading(path: Path) -> Grants:
 
 
 def writing(path: Path) -> Grants:
-    return Grants(files={"out": DirectoryGrant(path=path, writable=True)})
+    return Grants(files={"out": DirectoryGrant(path=path, access="write")})
 
 
 def load_source(host: Host, folder: Path, text: str = ROWS, **config: Any) -> Source:
@@ -355,7 +355,7 @@ def test_embedding_takes_ten_lines(cache, tmp_path, monkeypatch):
 
     from dataflare import DirectoryGrant, Grants, Host, Target
 
-    files = Grants(files={"here": DirectoryGrant(path=folder, writable=True)})
+    files = Grants(files={"here": DirectoryGrant(path=folder, access="write")})
     with Host() as host:
         source = host.load(plugins / "csv-source.wasm", config={"path": "here/orders.csv"}, grants=files)
         gross = {"columns": [{"name": "gross", "op": "multiply", "left": "price", "right": 1.5}]}

@@ -10,17 +10,18 @@ import pytest
 from dataflare.errors import ConfigError, PermissionDenied
 from dataflare.grants import Grants
 from dataflare.limits import Limits
+from dataflare.permissions.grant_keys import AsksModel
 from dataflare.security.admission import Admission
 from dataflare.security.audit import MemoryAuditLog, read_audit
 from dataflare.security.capability import Capability, Needs
 from dataflare.security.enforcement import Revocations
-from dataflare.security.manifest import Asks, Manifest, embed
+from dataflare.security.manifest import Manifest, embed
 from dataflare.security.policy import Policy
 
 BARE = b"\0asm\x0d\0\x01\0\x07\x01\0"
-MANIFEST = Manifest(name="rates", version="1.2.0", kind="source", asks=Asks(state=frozenset({"own"})))
+MANIFEST = Manifest(name="rates", version="1.2.0", kind="source", asks=AsksModel(state=True))
 POLICY = Policy.parse(
-    "version: 1\nplugins: {rates: {grants: {state: [own], limits: {fuel: 1000, call_timeout_ms: 500}}}}"
+    "version: 1\nplugins: {rates: {grants: {state: true}, limits: {fuel: 1000, call_timeout: 500ms}}}"
 )
 
 
@@ -77,7 +78,7 @@ def test_imports_have_to_be_in_the_manifest() -> None:
     admission.check_imports(identity, [*free, "dataflare:host/state@1.0.0"])
     with pytest.raises(PermissionDenied) as caught:
         admission.check_imports(identity, [*free, "dataflare:host/secrets@1.0.0"])
-    assert caught.value.capability == "interface:secrets"
+    assert caught.value.capability == "secrets"
 
 
 def test_files_of_policy_and_audit_are_opened(tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_given_revocations_are_used() -> None:
     assert auditor is not None
     wrapped = auditor.wrap("dataflare:host/clock@1.0.0", "now", lambda: 7)
     assert wrapped() == 7
-    revocations.revoke("alias", Capability("interface", "clock"))
+    revocations.revoke("alias", Capability("clock"))
     with pytest.raises(PermissionDenied, match="was revoked"):
         wrapped()
 
@@ -141,4 +142,4 @@ def test_needs_say_who_a_plugin_is() -> None:
     admission = Admission(policy=POLICY)
     needs = identify(admission, embed(BARE, MANIFEST)).needs
     assert isinstance(needs, Needs) and needs.version == "1.2.0" and needs.digest is not None
-    assert Capability("state", "own") in needs.capabilities
+    assert Capability("state") in needs.capabilities

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflare.errors import ComponentError, NotAComponent
-from dataflare.interfaces import NEEDS_GRANT
+from dataflare.interfaces import SWITCHES
+from dataflare.permissions.grant_keys import AsksModel
+from dataflare.permissions.limit_keys import LimitsModel
 from dataflare.security.capability import Capability
-from dataflare.security.fields import LimitValues
 from dataflare.security.manifest import (
     MANIFEST_SECTION,
     MAX_MANIFEST_BYTES,
-    Asks,
     DuplicateManifest,
     MalformedManifest,
     Manifest,
@@ -35,16 +35,16 @@ MANIFEST = Manifest(
     version="1.2.0",
     kind="source",
     publisher="acme",
-    asks=Asks(
-        interfaces=frozenset({"clock"}),
-        directories={"cache": "write", "input": "read"},
-        http={"https://api.example.com": frozenset({"GET"})},
-        state=frozenset({"own"}),
+    asks=AsksModel(
+        clock=True,
+        files={"cache": {"access": "write"}, "input": {}},
+        http={"https://api.example.com": {"methods": ["GET"]}},
+        state=True,
         secrets=frozenset({"api-token"}),
         plugins=frozenset({"clean"}),
         shared={"lookup": "read"},
-        limits=LimitValues(memory_bytes=2**26),
     ),
+    limits=LimitsModel(memory="64MiB"),
 )
 
 names_ = st.from_regex(r"[a-z][a-z0-9_-]{0,20}", fullmatch=True)
@@ -56,22 +56,24 @@ manifests = st.builds(
     kind=st.sampled_from(["source", "destination", "processor", "transformer", "validator"]),
     publisher=st.none() | st.text(st.characters(codec="utf-8"), min_size=1, max_size=30),
     asks=st.builds(
-        Asks,
-        interfaces=st.frozensets(st.sampled_from(sorted(NEEDS_GRANT))),
-        directories=st.dictionaries(names_, access, max_size=3),
-        http=st.dictionaries(
+        AsksModel,
+        **{name: st.booleans() for name in SWITCHES},
+        files=st.just("any") | st.dictionaries(names_, st.fixed_dictionaries({"access": access}), max_size=3),
+        http=st.just("any")
+        | st.dictionaries(
             st.sampled_from(["https://a.example", "http://10.0.0.7:8080"]),
-            st.frozensets(st.sampled_from(["GET", "POST"]), min_size=1),
+            st.fixed_dictionaries(
+                {"methods": st.just("any") | st.frozensets(st.sampled_from(["GET", "POST"]), min_size=1)}
+            ),
         ),
-        state=st.frozensets(names_, max_size=2),
-        secrets=st.frozensets(names_, max_size=2),
-        plugins=st.frozensets(names_, max_size=2),
-        shared=st.dictionaries(names_, access, max_size=2),
-        limits=st.builds(
-            LimitValues,
-            memory_bytes=st.none() | st.integers(1, 2**62),
-            call_timeout_ms=st.none() | st.integers(1, 3_600_000),
-        ),
+        secrets=st.just("any") | st.frozensets(names_, max_size=2),
+        plugins=st.just("any") | st.frozensets(names_, max_size=2),
+        shared=st.just("any") | st.dictionaries(names_, access, max_size=2),
+    ),
+    limits=st.builds(
+        LimitsModel,
+        memory=st.none() | st.integers(1, 10**15 - 1).map("{}B".format),
+        call_timeout=st.none() | st.just("none") | st.integers(1, 3_600_000).map("{}ms".format),
     ),
 )
 
@@ -105,7 +107,7 @@ def test_sections_of_nested_components_are_not_looked_at(component):
 
 
 def test_canonical_form_sorts_keys_and_leaves_out_what_holds_anyway():
-    small = Manifest(name="p", version="1.0.0", kind="source", asks=Asks(secrets=frozenset({"b", "a"})))
+    small = Manifest(name="p", version="1.0.0", kind="source", asks=AsksModel(secrets=frozenset({"b", "a"})))
     assert small.canonical() == (
         b'{"asks":{"secrets":["a","b"]},"format":1,"kind":"source","name":"p","version":"1.0.0"}'
     )
@@ -125,11 +127,12 @@ def test_two_manifests_are_refused(component):
 def test_large_manifest_is_refused(component):
     with pytest.raises(ManifestTooLarge, match=str(MAX_MANIFEST_BYTES)):
         read(append_section(component, MANIFEST_SECTION, b" " * (MAX_MANIFEST_BYTES + 1)))
-    wide = MANIFEST.model_copy(update={"asks": Asks(secrets=frozenset(f"s{i:063}" for i in range(2000)))})
+    wide = MANIFEST.model_copy(update={"asks": AsksModel(secrets=frozenset(f"s{i:063}" for i in range(2000)))})
     with pytest.raises(ManifestTooLarge):
         embed(component, wide)
 
 
+GET = {"methods": ["GET"]}
 GOOD = json.loads(MANIFEST.canonical())
 
 
@@ -150,12 +153,26 @@ GOOD = json.loads(MANIFEST.canonical())
         (json.dumps({**GOOD, "name": "rates\n"}).encode(), "is not of the form"),
         (json.dumps({**GOOD, "kind": "sink"}).encode(), "kind: 'sink' is not one of"),
         (json.dumps({**GOOD, "format": 2}).encode(), "format: 2 is not one of 1"),
-        (json.dumps({**GOOD, "asks": {"http": {"https://*.example.com": ["GET"]}}}).encode(), "no host name"),
-        (json.dumps({**GOOD, "asks": {"http": {"https://EXAMPLE.com": ["GET"]}}}).encode(), "https://example.com"),
-        (json.dumps({**GOOD, "asks": {"http": {"https://example.com": []}}}).encode(), "give at least one"),
-        (json.dumps({**GOOD, "asks": {"interfaces": ["*"]}}).encode(), "interfaces"),
-        (json.dumps({**GOOD, "asks": {"limits": {"memory_bytes": True}}}).encode(), "give a whole number"),
-        (json.dumps({**GOOD, "asks": {"limits": {"memory_bytes": 0}}}).encode(), "greater than or equal to 1"),
+        (
+            json.dumps({**GOOD, "asks": {"http": {"https://*.example.com": {"methods": ["GET"]}}}}).encode(),
+            "no host name",
+        ),
+        (
+            json.dumps({**GOOD, "asks": {"http": {"https://EXAMPLE.com": {"methods": ["GET"]}}}}).encode(),
+            "https://example.com",
+        ),
+        (
+            json.dumps({**GOOD, "asks": {"http": {"https://example.com": {"methods": []}}}}).encode(),
+            "give at least one",
+        ),
+        (json.dumps({**GOOD, "asks": {"interfaces": ["clock"]}}).encode(), "interfaces: unknown key (each interface"),
+        (json.dumps({**GOOD, "asks": {"files": {"d": {"path": "/"}}}}).encode(), "where a directory is, the operator"),
+        (json.dumps({**GOOD, "asks": {"files": "all"}}).encode(), "files: give a mapping, not 'all'"),
+        (json.dumps({**GOOD, "asks": {"*": True}}).encode(), "*: unknown key"),
+        (json.dumps({**GOOD, "limits": {"memory": True}}).encode(), "give a text such as 256MiB"),
+        (json.dumps({**GOOD, "limits": {"memory": "0B"}}).encode(), "at least 1"),
+        (json.dumps({**GOOD, "limits": {"fuel": True}}).encode(), "give a whole number"),
+        (json.dumps({**GOOD, "limits": {"fuel": 0}}).encode(), "greater than or equal to 1"),
     ],
 )
 def test_malformed_manifest_is_refused_with_what_is_wrong(component, payload, message):
@@ -167,7 +184,7 @@ def test_malformed_manifest_is_refused_with_what_is_wrong(component, payload, me
 
 def test_manifest_cannot_be_changed():
     with pytest.raises(TypeError):
-        MANIFEST.asks.directories["root"] = "write"
+        MANIFEST.asks.files["root"] = "write"
     with pytest.raises(ValueError, match="frozen"):
         MANIFEST.name = "other"
 
@@ -175,10 +192,10 @@ def test_manifest_cannot_be_changed():
 def test_needs_hold_the_interface_of_everything_asked_for():
     needs = MANIFEST.needs(digest="sha256:" + "0" * 64)
     assert {str(each) for each in needs.capabilities} == {
-        *("interface:clock", "interface:files", "interface:http", "interface:state", "interface:secrets"),
-        *("interface:plugins", "interface:shared", "directory:cache#read", "directory:cache#write"),
-        *("directory:input#read", "http:https://api.example.com#GET", "state:own", "secret:api-token"),
-        *("plugin:clean", "shared:lookup#read"),
+        *("clock", "files", "http", "state", "secrets"),
+        *("plugins", "shared", "files:read:cache", "files:write:cache"),
+        *("files:read:input", "http:GET:https://api.example.com", "state", "secrets:api-token"),
+        *("plugins:clean", "shared:read:lookup"),
     }
     assert needs.limits == {"memory_bytes": 2**26}
 
@@ -188,12 +205,12 @@ def test_capabilities_are_read_back_from_their_text():
         assert Capability.parse(str(each)) == each
 
 
-@given(st.text(max_size=60) | st.from_regex(r"(http|directory|secret|interface):[ -~]{0,20}(#[a-zA-Z]*)?"))
+@given(st.text(max_size=60) | st.from_regex(r"(http|files|secrets|shared|clock):[ -~]{0,20}(:[a-zA-Z]*)?"))
 def test_any_text_is_a_capability_that_reads_back_or_an_error(text):
     try:
         parsed = Capability.parse(text)
     except Exception as error:
-        assert "is no capability" in str(error)
+        assert "is not a capability" in str(error)
     else:
         assert Capability.parse(str(parsed)) == parsed
 
@@ -209,9 +226,9 @@ def test_imports_that_the_manifest_does_not_ask_for_are_found():
         "acme:own/thing@1.0.0",
     ]
     assert {str(each) for each in undeclared(MANIFEST, imports)} == {
-        "interface:random",
-        "interface:dataflare:host/files@2.0.0",
-        "interface:acme:own/thing@1.0.0",
+        "random",
+        "dataflare:host/files@2.0.0",
+        "acme:own/thing@1.0.0",
     }
 
 

@@ -20,9 +20,10 @@ ORIGIN = "https://api.example.com"
 NAMES = st.sampled_from(["a", "b", "c"])
 METHODS = st.frozensets(st.sampled_from(["GET", "POST", "PUT"]), min_size=1)
 DIRECTORIES = st.sampled_from([Path("/data"), Path("/data/inner"), Path("/other")])
+ACCESSES = st.sampled_from(["read", "write"])
 GRANTS = st.builds(
     Grants,
-    files=st.dictionaries(NAMES, st.builds(DirectoryGrant, path=DIRECTORIES, writable=st.booleans())),
+    files=st.dictionaries(NAMES, st.builds(DirectoryGrant, path=DIRECTORIES, access=ACCESSES)),
     state=st.booleans(),
     metrics=st.booleans(),
     clock=st.booleans(),
@@ -30,7 +31,7 @@ GRANTS = st.builds(
     tasks=st.booleans(),
     secrets=st.frozensets(NAMES),
     plugins=st.frozensets(NAMES),
-    shared=st.dictionaries(NAMES, st.sampled_from(["read", "write"])),
+    shared=st.dictionaries(NAMES, ACCESSES),
     http=st.dictionaries(
         st.sampled_from([ORIGIN, "http://b.example"]),
         st.builds(

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflare.errors import ConfigError, PermissionDenied
-from dataflare.grants import DirectoryGrant, Grants, HttpGrant
+from dataflare.grants import ANY_METHODS, DirectoryGrant, Grants, HttpGrant
 from dataflare.limits import Limits
 from dataflare.security.audit import AuditEvent
 from dataflare.security.capability import Capability, Needs
-from dataflare.security.policy import ANY_METHODS, Policy
+from dataflare.security.policy import Policy
 from dataflare.security.ranges import VersionRange
 from dataflare.security.review import LimitChange, check, diff, suggest
 from dataflare.wit.versions import Version
@@ -25,23 +25,24 @@ plugins:
     versions: ">=1.2.0, <2.0.0"
     digests: ["{DIGEST}"]
     grants:
-      interfaces: [clock, metrics]
-      state: [own]
-      directories:
+      clock: true
+      metrics: true
+      state: true
+      files:
         cache: {{path: cache, access: write}}
         input: {{path: /data/input}}
-      limits: {{memory_bytes: 1000000000, fuel: 500}}
+    limits: {{memory: 1GB, fuel: 500}}
     pipelines:
       nightly:
         grants:
-          directories:
+          files:
             input: {{path: /data/nightly}}
           http:
             https://api.example.com: {{methods: [GET], secrets: {{authorization: "Bearer {{api-token}}"}}}}
           secrets: [other-token]
           plugins: [clean]
           shared: {{lookup: read}}
-          limits: {{fuel: 1000}}
+        limits: {{fuel: 1000}}
   free: {{}}
 pipelines:
   nightly: {{file: nightly.yaml}}
@@ -60,7 +61,7 @@ def test_plugin_gets_what_its_rule_grants(policy):
         metrics=True,
         state=True,
         files={
-            "cache": DirectoryGrant(path=Path("/etc/flows/cache"), writable=True),
+            "cache": DirectoryGrant(path=Path("/etc/flows/cache"), access="write"),
             "input": DirectoryGrant(path=Path("/data/input")),
         },
     )
@@ -119,8 +120,8 @@ def test_limit_above_the_ceiling_is_denied(policy):
     with pytest.raises(PermissionDenied, match="fuel of 501, more than 500") as caught:
         policy.limits_for(asking, "other")
     assert caught.value.capability == "limits.fuel"
-    slow = Needs(plugin="free", limits={"call_timeout_ms": 60_001})
-    with pytest.raises(PermissionDenied, match="more than 60000"):
+    slow = Needs(plugin="free", limits={"call_timeout_s": 60.001})
+    with pytest.raises(PermissionDenied, match=r"call_timeout of 60\.001s, more than 60s"):
         policy.limits_for(slow, "")
 
 
@@ -173,8 +174,11 @@ def test_absent_file_is_a_config_error(tmp_path):
         ('version: 1\nplugins: {p: {digests: ["sha256:12"]}}', 2, "is not of the form", ""),
         ("version: 1\nplugins: {p: {digests: []}}", 2, "give at least one", ""),
         ("version: 1\nplugins:\n  '*': {}", 3, "is not of the form", ""),
-        ("version: 1\nplugins: {p: {grants: {interfaces: ['*']}}}", 2, "no interface '*'", ""),
-        ("version: 1\nplugins: {p: {grants: {interfaces: [files]}}}", 2, "under 'directories'", ""),
+        ("version: 1\nplugins: {p: {grants: {'*': true}}}", 2, "*: unknown key", "known are clock, files"),
+        ("version: 1\nplugins: {p: {grants: {interfaces: [clock]}}}", 2, "unknown key", "such as `clock: true`"),
+        ("version: 1\nplugins: {p: {grants: {files: true}}}", 2, "files: give a mapping, not True", ""),
+        ("version: 1\nplugins: {p: {grants: {limits: {fuel: 1}}}}", 2, "limits: unknown key", "stands beside"),
+        ("version: 1\nplugins: {p: {grants: {random_seed: 1}}}", 2, "of no use without random", "add random"),
         ("version: 1\nplugins: {p: {grants: {secrets: any}}}", 2, "secrets: give a list", ""),
         ("version: 1\nplugins: {p: {grants: {http: {'https://*': {methods: [GET]}}}}}", 2, "no host name", ""),
         ("version: 1\nplugins: {p: {grants: {http: {'https://a': {}}}}}", 2, "methods is missing", ""),
@@ -187,15 +191,19 @@ def test_absent_file_is_a_config_error(tmp_path):
             "every address",
             "",
         ),
-        ("version: 1\nplugins: {p: {grants: {directories: {d: {path: ''}}}}}", 2, "at least 1 character", ""),
+        ("version: 1\nplugins: {p: {grants: {files: {d: {path: ''}}}}}", 2, "at least 1 character", ""),
         (
-            "version: 1\nplugins: {p: {grants: {directories: {d: {path: /x, access: full}}}}}",
+            "version: 1\nplugins: {p: {grants: {files: {d: {path: /x, access: full}}}}}",
             2,
             "'read' or 'write'",
             "",
         ),
-        ("version: 1\nplugins: {p: {grants: {limits: {memory_bytes: 1e9}}}}", 2, "give a whole number", ""),
-        ("version: 1\nplugins: {p: {grants: {limits: {memory_bytes: 0}}}}", 2, "greater than or equal to 1", ""),
+        ("version: 1\nplugins: {p: {limits: {memory: 1e9}}}", 2, "has no unit", "256MiB"),
+        ("version: 1\nplugins: {p: {limits: {memory: 0B}}}", 2, "at least 1", ""),
+        ("version: 1\nplugins: {p: {limits: {memory_bytes: 5}}}", 2, "unknown key", "write `memory`"),
+        ("version: 1\nplugins: {p: {limits: {memory: none}}}", 2, "'none' is not a size", ""),
+        ("version: 1\nplugins: {p: {limits: {call_timeout_ms: 5}}}", 2, "unknown key", "write `call_timeout`"),
+        ("version: 1\nplugins: {p: {limits: {call_timeout: 2h}}}", 2, "not in (0, 3600]", ""),
     ],
 )
 def test_wrong_policy_is_refused_with_file_line_and_hint(text, where, message, hint):
@@ -283,23 +291,23 @@ def test_report_says_what_is_missing_and_what_is_unused(policy):
         plugin="rates",
         version="1.2.3",
         digest=DIGEST,
-        capabilities=capabilities("clock", "directory:input#write", "http:https://api.example.com#POST", "state:own"),
+        capabilities=capabilities("clock", "files:write:input", "http:POST:https://api.example.com", "state"),
         limits={"fuel": 2_000, "memory_bytes": 10},
     )
     report = check(needs, policy, pipeline="nightly")
-    assert report.missing == capabilities("directory:input#write", "http:https://api.example.com#POST")
-    assert capabilities("metrics", "secret:other-token", "directory:cache#write") < report.unused
+    assert report.missing == capabilities("files:write:input", "http:POST:https://api.example.com")
+    assert capabilities("metrics", "secrets:other-token", "files:write:cache") < report.unused
     assert not report.unused & report.asked
     assert report.limits_missing == (LimitChange("fuel", 1_000, 2_000),)
     assert not report.ok
     with pytest.raises(PermissionDenied) as caught:
         report.require()
-    assert "directory:input#write, http:https://api.example.com#POST, fuel of 2000, at most 1000" in str(caught.value)
+    assert "files:write:input, http:POST:https://api.example.com, fuel of 2000, at most 1000" in str(caught.value)
     assert caught.value.plugin == "rates"
 
 
 def test_report_is_ok_when_all_that_is_asked_for_is_granted(policy):
-    needs = Needs(plugin="rates", version="1.2.3", digest=DIGEST, capabilities=capabilities("directory:cache#write"))
+    needs = Needs(plugin="rates", version="1.2.3", digest=DIGEST, capabilities=capabilities("files:write:cache"))
     report = check(needs, policy)
     report.require()
     assert (report.ok, report.reason) == (True, "")
@@ -313,17 +321,17 @@ def test_report_on_a_plugin_without_a_rule_says_so(policy):
 
 
 def test_difference_between_versions_shows_what_is_wider():
-    old = Needs(plugin="p", capabilities=capabilities("directory:d#read", "secret:a"), limits={"memory_bytes": 5})
+    old = Needs(plugin="p", capabilities=capabilities("files:read:d", "secrets:a"), limits={"memory_bytes": 5})
     new = Needs(
         plugin="p",
-        capabilities=capabilities("directory:d#read", "directory:d#write"),
-        limits={"memory_bytes": 6, "call_timeout_ms": 1_000},
+        capabilities=capabilities("files:read:d", "files:write:d"),
+        limits={"memory_bytes": 6, "call_timeout_s": 1.0},
     )
     change = diff(old, new)
-    assert change.added == capabilities("directory:d#write")
-    assert change.removed == capabilities("secret:a", "secrets")
-    assert change.limits_raised == (LimitChange("memory_bytes", 5, 6),)
-    assert change.limits_lowered == (LimitChange("call_timeout_ms", None, 1_000),)
+    assert change.added == capabilities("files:write:d")
+    assert change.removed == capabilities("secrets:a", "secrets")
+    assert change.limits_raised == (LimitChange("memory", 5, 6),)
+    assert change.limits_lowered == (LimitChange("call_timeout", 60.0, 1.0),)
     assert change.widened
     assert not diff(new, new).widened
     assert not diff(new, Needs(plugin="p", limits=dict(new.limits))).widened
@@ -344,15 +352,15 @@ def event(used: str, *, plugin="rates", pipeline="nightly", decision="allow") ->
 
 def test_suggestion_is_the_least_policy_for_what_was_used(policy):
     used = [
-        event("interface:clock"),
-        event("interface:files"),
-        event("directory:cache#read"),
-        event("http:https://api.example.com#GET"),
-        event("http:https://api.example.com#GET"),
-        event("state:own"),
-        event("secret:?", decision="deny"),
-        event("secret:root", decision="deny"),
-        event("directory:work#write", plugin="fresh", pipeline=""),
+        event("clock"),
+        event("files"),
+        event("files:read:cache"),
+        event("http:GET:https://api.example.com"),
+        event("http:GET:https://api.example.com"),
+        event("state"),
+        event("secrets:?", decision="deny"),
+        event("secrets:root", decision="deny"),
+        event("files:write:work", plugin="fresh", pipeline=""),
     ]
     least = suggest(used, base=policy)
     grants = least.grants_for(RATES, "nightly")
@@ -373,7 +381,7 @@ def test_suggestion_is_the_least_policy_for_what_was_used(policy):
 
 
 def test_suggestion_can_learn_from_what_was_denied():
-    least = suggest([event("secret:root", decision="deny"), event("secret:?", decision="deny")], include_denied=True)
+    least = suggest([event("secrets:root", decision="deny"), event("secrets:?", decision="deny")], include_denied=True)
     assert least.grants_for(Needs(plugin="rates"), "nightly") == Grants(secrets=frozenset({"root"}))
 
 
@@ -384,8 +392,8 @@ def test_suggestion_can_learn_from_what_was_denied():
             st.sampled_from(["", "n", "m"]),
             st.sampled_from(
                 [
-                    *("interface:clock", "interface:random", "directory:d#read", "directory:d#write", "state:own"),
-                    *("http:http://h#GET", "http:http://h#POST", "secret:s", "plugin:x", "shared:b#read"),
+                    *("clock", "random", "files:read:d", "files:write:d", "state"),
+                    *("http:GET:http://h", "http:POST:http://h", "secrets:s", "plugins:x", "shared:read:b"),
                 ]
             ),
         ),

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataflare.errors import ConfigError, DataflareError, NotAComponent, PermissionDenied
+from dataflare.permissions.grant_keys import AsksModel
 from dataflare.security.keys import PrivateKey, PublicKey, generate_key_files
-from dataflare.security.manifest import Asks, Manifest, component_digest, embed
+from dataflare.security.manifest import Manifest, component_digest, embed
 from dataflare.security.sections import append_section
 from dataflare.security.signatures import (
     PAYLOAD_TYPE,
@@ -130,7 +131,7 @@ def test_changed_component_is_refused():
 
 
 def test_changed_manifest_is_refused():
-    wider = MANIFEST.model_copy(update={"asks": Asks(secrets=frozenset({"root"}))})
+    wider = MANIFEST.model_copy(update={"asks": AsksModel(secrets=frozenset({"root"}))})
     refused(DigestMismatch, "for the manifest", ACME, embed(COMPONENT, wider), SIGNATURE)
     refused(DigestMismatch, "for the manifest", ACME, BARE, SIGNATURE)
 

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from dataflare.errors import ConfigError
+from dataflare.permissions.limit_keys import LimitsModel
+from dataflare.security.capability import capabilities_asked
 from dataflare.toolchain.guests import Project, find_root, guest_of, load_project
+from dataflare.toolchain.manifest_file import PluginFile
 from dataflare.toolchain.store import stage_wit
 from dataflare.wit.resolve import load
 
@@ -54,7 +57,7 @@ def test_component_is_committed_where_the_language_has_a_folder_for_it(tmp_path:
         (GOOD.replace("1.0.0", "one"), 2, "'one' is no version"),
         (GOOD + "needs: [htp]\n", 5, "no interface 'htp': did you mean 'http'?"),
         (GOOD + "needs:\n  - http\n  - gpu\n", 7, "no interface 'gpu': known are clock"),
-        (GOOD + "asks: { directories: { data: maybe } }\n", 5, "'maybe' is not one of"),
+        (GOOD + "asks: { files: { data: { access: maybe } } }\n", 5, "'maybe' is not one of"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_place(tmp_path: Path, text: str, line: int, says: str) -> None:
@@ -72,12 +75,16 @@ def test_two_guests_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 def test_what_a_plugin_asks_for_is_imported_too(tmp_path: Path) -> None:
-    text = GOOD + "needs: [clock]\nasks: { directories: { data: read } }\n"
+    text = GOOD + "needs: [clock]\nasks: { files: { data: {} } }\nlimits: { memory: 64MiB }\n"
     file = load_project(write_file(tmp_path, text)).guests["a"].file
     assert file is not None
     assert file.interfaces() == ("clock", "files")
     assert "import dataflare:host/files@1.0.0;" in file.world()
-    assert {str(each) for each in file.manifest().asks.capabilities()} == {"interface:clock", "directory:data#read"}
+    asked = capabilities_asked(file.manifest().asks)
+    assert {str(each) for each in asked} == {"clock", "files:read:data"}
+    assert file.manifest().limits == LimitsModel(memory="64MiB")
+    open_ = PluginFile(**{**file.model_dump(exclude_defaults=True), "asks": {}, "needs": ["clock", "files"]})
+    assert {str(each) for each in capabilities_asked(open_.manifest().asks)} == {"clock", "files"}
 
 
 def test_folder_without_the_file_is_answered_with_the_command_that_makes_one(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from dataflare.cli.figures import byte_count, count, duration
-from dataflare.cli.options import AsJson, CacheDir, Config, GrantWords, compiled_folder, parse_config, parse_grants
+from dataflare.cli.options import AsJson, CacheDir, Config, GrantWords, LimitWords, compiled_folder, parse_plugin
 from dataflare.cli.output import printed_errors, write_json
 from dataflare.cli.screen import stderr, stdout
 from dataflare.pipeline.benchmark import Measurement, measure, read_rows
@@ -29,6 +29,7 @@ def command(
     rows: Annotated[int, typer.Option(min=1, help="At most so many rows of the file.")] = 1_000_000,
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="How long to measure, about.")] = 5.0,
     grant: GrantWords = None,
+    limit: LimitWords = None,
     as_json: AsJson = False,
     cache_dir: CacheDir = None,
 ) -> None:
@@ -39,7 +40,7 @@ def command(
     """
     with printed_errors(as_json=as_json), Host(cache_dir=compiled_folder(cache_dir)) as host:
         batch = None if data is None else read_rows(data, rows)
-        plugin = host.load(component, config=parse_config(config), grants=parse_grants(grant or []))
+        plugin = host.load(component, **parse_plugin(config, grant, limit))
         console = stderr()
         with Progress(
             TextColumn("measuring"), BarColumn(), console=console, transient=True, disable=not console.is_terminal

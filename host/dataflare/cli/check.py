@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dataflare.cli.options import AsJson, CacheDir, Config, GrantWords, compiled_folder, parse_config, parse_grants
+from dataflare.cli.options import AsJson, CacheDir, Config, GrantWords, LimitWords, compiled_folder, parse_plugin
 from dataflare.cli.output import printed_errors, write_json
 from dataflare.cli.screen import stdout
 from dataflare.runtime.destination import Destination
@@ -21,6 +21,7 @@ def command(
     component: Annotated[Path, typer.Argument(help="A plugin (.wasm).", show_default=False)],
     config: Config = "{}",
     grant: GrantWords = None,
+    limit: LimitWords = None,
     as_json: AsJson = False,
     cache_dir: CacheDir = None,
 ) -> None:
@@ -30,7 +31,7 @@ def command(
     4 it needs a grant.
     """
     with printed_errors(as_json=as_json), Host(cache_dir=compiled_folder(cache_dir)) as host:
-        plugin = host.load(component, config=parse_config(config), grants=parse_grants(grant or [])).start()
+        plugin = host.load(component, **parse_plugin(config, grant, limit)).start()
         found: dict[str, Any] = {"name": plugin.metadata.name, "version": plugin.metadata.version, "kind": plugin.kind}
         if isinstance(plugin, Source):
             found["datasets"] = [str(each.name) for each in plugin.discover()]

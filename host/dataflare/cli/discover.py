@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from dataflare.cli.options import AsJson, CacheDir, Config, GrantWords, compiled_folder, parse_config, parse_grants
+from dataflare.cli.options import AsJson, CacheDir, Config, GrantWords, LimitWords, compiled_folder, parse_plugin
 from dataflare.cli.output import printed_errors, write_json
 from dataflare.cli.screen import stdout
 from dataflare.errors import ConfigError
@@ -24,6 +24,7 @@ def command(
     component: Annotated[Path, typer.Argument(help="A source or a destination (.wasm).", show_default=False)],
     config: Config = "{}",
     grant: GrantWords = None,
+    limit: LimitWords = None,
     as_json: AsJson = False,
     cache_dir: CacheDir = None,
 ) -> None:
@@ -33,7 +34,7 @@ def command(
     plugin; 4 it needs a grant.
     """
     with printed_errors(as_json=as_json), Host(cache_dir=compiled_folder(cache_dir)) as host:
-        plugin = host.load(component, config=parse_config(config), grants=parse_grants(grant or []))
+        plugin = host.load(component, **parse_plugin(config, grant, limit))
         if isinstance(plugin, Source):
             datasets = plugin.discover()
             if as_json:

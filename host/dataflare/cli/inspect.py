@@ -20,6 +20,7 @@ from dataflare.printable import printable
 from dataflare.runtime.host import Host
 from dataflare.runtime.inspection import Inspection
 from dataflare.runtime.results import Metadata
+from dataflare.security.capability import capabilities_asked
 from dataflare.security.manifest import Manifest
 
 __all__ = ["command"]
@@ -101,7 +102,8 @@ def _show(file: Path, inspection: Inspection, metadata: Metadata | None, manifes
     if manifest is not None:
         publisher = f", by {manifest.publisher} (as it says itself)" if manifest.publisher else ""
         table.add_row("manifest", f"{manifest.name} {manifest.version}, a {manifest.kind}{publisher}")
-        asked = [*names(manifest.asks.capabilities()), *(f"{k} {v:,}" for k, v in manifest.asks.limits.given().items())]
+        limits = manifest.limits.model_dump(exclude_none=True)
+        asked = [*names(capabilities_asked(manifest.asks)), *(f"{name} {value}" for name, value in limits.items())]
         table.add_row("asks for", _lines(asked))
     table.add_row("needs", ", ".join(inspection.capabilities) or "nothing that has to be granted")
     for name, items in (("imports", inspection.imports), ("exports", inspection.exports)):

@@ -47,10 +47,9 @@ def names(capabilities: frozenset[Capability]) -> list[str]:
 
 def limit_json(change: LimitChange) -> dict[str, Any]:
     """A limit as JSON."""
-    return {"name": change.name, "before": change.before, "asked": change.asked}
+    return {"name": change.name, "before": change.written(change.before), "asked": change.written(change.asked)}
 
 
 def limit_text(change: LimitChange) -> str:
     """A limit in words."""
-    before, asked = ("the default" if each is None else f"{each:,}" for each in (change.before, change.asked))
-    return f"{change.name}: {before} -> {asked}"
+    return f"{change.name}: {change.written(change.before)} -> {change.written(change.asked)}"

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 from dataflare.errors import ConfigError
-from dataflare.grants import DirectoryGrant, Grants, switched
-from dataflare.interfaces import FLAGS
+from dataflare.permissions.words import parse_grants, parse_limits
 from dataflare.user_files import read_file
 
-__all__ = ["AsJson", "CacheDir", "Config", "GrantWords", "compiled_folder", "parse_config", "parse_grants"]
+if TYPE_CHECKING:
+    from dataflare.runtime.host import LoadOptions
+
+__all__ = [
+    "AsJson",
+    "CacheDir",
+    "Config",
+    "GrantWords",
+    "LimitWords",
+    "compiled_folder",
+    "parse_config",
+    "parse_plugin",
+]
 
 CacheDir: TypeAlias = Annotated[
     Path | None,
@@ -24,8 +35,14 @@ Config: TypeAlias = Annotated[str, typer.Option(help="Its configuration: a JSON 
 GrantWords: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
-        "--grant", help="What it may use: clock, state, ..., files:NAME=PATH or files:NAME=PATH:rw. May repeat."
+        "--grant",
+        help="What it may use: clock, files:NAME=DIR, files:write:NAME=DIR, http:GET:https://HOST, secrets:NAME and "
+        "so on. May repeat.",
     ),
+]
+LimitWords: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--limit", help="A ceiling, such as memory=64MiB or call_timeout=30s. May repeat."),
 ]
 
 _MAX_CONFIG_BYTES = 2**20
@@ -54,26 +71,14 @@ def parse_config(text: str) -> dict[str, Any]:
     return value
 
 
-def parse_grants(words: list[str]) -> Grants:
-    """Read grants: `clock`, `state` and so on, `files:NAME=PATH` to read, `files:NAME=PATH:rw` to read and write.
+def parse_plugin(config: str, grants: list[str] | None, limits: list[str] | None) -> LoadOptions:
+    """Read how a plugin is loaded: `--config`, `--grant` and `--limit`.
 
     Raises:
-        ConfigError: A word is none of these.
+        ConfigError: One of them is wrong.
     """
-    flags: set[str] = set()
-    files: dict[str, DirectoryGrant] = {}
-    for word in words:
-        kind, colon, rest = word.partition(":")
-        name, equals, path = rest.partition("=")
-        if kind == "files" and name and equals and path:
-            writable = path.endswith(":rw")
-            files[name] = DirectoryGrant(path=Path(path.removesuffix(":rw")), writable=writable)
-        elif kind in FLAGS and not colon:
-            flags.add(kind)
-        else:
-            raise ConfigError(
-                f"{word!r} is no grant",
-                where="--grant",
-                hint=f"one of {', '.join(FLAGS)}, or files:NAME=PATH, or files:NAME=PATH:rw",
-            )
-    return Grants(files=files, **switched(flags))
+    return {
+        "config": parse_config(config),
+        "grants": parse_grants(grants or ()),
+        "limits": parse_limits(limits or ()),
+    }

@@ -19,7 +19,7 @@ from dataflare.runtime.host import Host
 from dataflare.runtime.inspection import Inspection
 from dataflare.runtime.results import Metadata
 from dataflare.security.atomic_files import write_atomically
-from dataflare.security.capability import Capability, needed_by_imports
+from dataflare.security.capability import needed_by_imports
 from dataflare.security.manifest import Manifest, component_digest, embed
 from dataflare.user_files import read_component
 
@@ -91,13 +91,11 @@ def misfits(manifest: Manifest, inspection: Inspection, metadata: Metadata | Non
             if said != own:
                 found.append(f"{what}: the manifest says {said!r}, the component's metadata {own!r}")
     imported = needed_by_imports(inspection.imports)
-    asked = {Capability("interface", each.interface) for each in manifest.asks.capabilities()}
+    asked = {each.whole for each in manifest.needs().capabilities}
     found += [
-        f"asks: the component imports {each.object}, which the manifest does not ask for"
-        for each in sorted(imported - asked)
+        f"asks: the component imports {each}, which the manifest does not ask for" for each in sorted(imported - asked)
     ]
     found += [
-        f"asks: the manifest asks for {each.object}, which the component does not import"
-        for each in sorted(asked - imported)
+        f"asks: the manifest asks for {each}, which the component does not import" for each in sorted(asked - imported)
     ]
     return found

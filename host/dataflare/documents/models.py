@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Final, TypeVar, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, Tag, ValidationError
 
@@ -18,6 +18,7 @@ __all__ = [
     "Frozen",
     "FrozenSet",
     "Name",
+    "Names",
     "StrictModel",
     "describe_problems",
     "json_schema_of",
@@ -37,7 +38,12 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 class StrictModel(BaseModel):
-    """A mapping with known keys only, whose values are what they are (no text becomes a number), never changed."""
+    """A mapping with known keys only, whose values are what they are (no text becomes a number), never changed.
+
+    `hints` says of keys that others would expect here what to write instead.
+    """
+
+    hints: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -57,6 +63,8 @@ Frozen = Annotated[
 # Not strict: documents have lists, no sets. What is in them is as strict as everything else.
 FrozenSet = Annotated[frozenset[_Value], Field(strict=False), PlainSerializer(sorted)]
 """A set, written as a list."""
+
+Names = FrozenSet[Name]
 
 
 def validate_document(document: Document, model: type[_Model]) -> _Model:
@@ -156,7 +164,7 @@ def _sentence(path: KeyPath, problem: Any, model: type[BaseModel]) -> tuple[str,
     if problem["type"] == "missing":
         return f"{keys} is missing", ""
     if problem["type"] == "extra_forbidden":
-        return f"{keys}: unknown key", nearest(str(path[-1]), _known_keys(model, problem["loc"][:-1]))
+        return f"{keys}: unknown key", _hint(str(path[-1]), model, problem["loc"][:-1])
     what = _describe(problem, hidden=_HIDDEN in path)
     return f"{keys}: {what}" if keys else what, str(problem.get("ctx", {}).get("hint", ""))
 
@@ -175,13 +183,16 @@ def _describe(problem: Any, *, hidden: bool) -> str:
     return message if bare == message else f"{shown}: it should be {bare}"
 
 
-def _known_keys(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
-    """The keys of the model at a path of pydantic; none where the path leads to something else."""
+def _hint(key: str, model: type[BaseModel], path: Iterable[str | int]) -> str:
+    """What to write instead of a key that the model at a path of pydantic does not have."""
     candidates: list[Any] = [model]
     for part in path:
         candidates = list(_step(candidates, part))
     models = [each for each in _members(candidates) if isinstance(each, type) and issubclass(each, BaseModel)]
-    return sorted({key for each in models for key in each.model_fields})
+    for each in models:
+        if hint := getattr(each, "hints", {}).get(key):
+            return str(hint)
+    return nearest(key, {known for each in models for known in each.model_fields})
 
 
 def _step(annotations: Iterable[Any], part: str | int) -> Iterator[Any]:

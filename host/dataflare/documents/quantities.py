@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-__all__ = ["Duration", "Size", "parse_duration", "parse_size"]
+__all__ = ["Duration", "Size", "parse_duration", "parse_size", "write_duration", "write_size"]
 
 _SIZE_UNITS: Final = {
     "B": 1,
@@ -19,7 +19,8 @@ _SIZE_UNITS: Final = {
     "MiB": 2**20,
     "GiB": 2**30,
 }
-_DURATION_UNITS: Final = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+_DURATION_UNITS: Final = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000}
+"""In milliseconds, so that what is written in them is rounded once."""
 
 _SIZE_PATTERN: Final = r"^[0-9]{1,15} ?(B|kB|MB|GB|KiB|MiB|GiB)$"
 _DURATION_PATTERN: Final = r"^[0-9]{1,15}(\.[0-9]{1,9})? ?(ms|s|min|h)$"
@@ -48,7 +49,20 @@ def parse_duration(text: str) -> float:
     if match is None:
         raise ValueError(f"{_shorten(text)} is not a duration: write a number and ms, s, min or h")
     unit = match.group(2)
-    return float(text[: -len(unit)]) * _DURATION_UNITS[unit]
+    return float(text[: -len(unit)]) * _DURATION_UNITS[unit] / 1000
+
+
+def write_size(size_bytes: int) -> str:
+    """Write bytes as `parse_size` reads them, in the largest unit that needs no fraction."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if size_bytes and size_bytes % _SIZE_UNITS[unit] == 0:
+            return f"{size_bytes // _SIZE_UNITS[unit]}{unit}"
+    return f"{size_bytes}B"
+
+
+def write_duration(seconds: float) -> str:
+    """Write seconds as `parse_duration` reads them, to the nanosecond."""
+    return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
 
 
 def _shorten(text: str) -> str:

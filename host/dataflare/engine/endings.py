@@ -93,7 +93,7 @@ class Endings:
             case OverHostBytes():
                 return self.over(
                     HostBytesExceeded,
-                    f"made the host keep more than host_bytes = {limits.host_bytes} for it",
+                    f"made the host keep more than host_memory_bytes = {limits.host_memory_bytes} for it",
                     "raise the limit, use smaller batches, or let the plugin drop batches as soon as it does not need"
                     " them",
                 )

@@ -127,7 +127,7 @@ class Instance:
         self._interrupted = False
         self._native = Call()
         self._native_at = ctypes.addressof(self._native)
-        self.budget = budgets.HostBudget(limits.host_bytes)
+        self.budget = budgets.HostBudget(limits.host_memory_bytes)
         """What the host keeps for the instance; charged by what host functions do."""
         self._busy = False
         self._endings = Endings(component.name, limits, log_lines)

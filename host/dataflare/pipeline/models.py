@@ -11,10 +11,11 @@ from pydantic_core import PydanticCustomError
 
 from dataflare.documents.models import FilePath, Name, StrictModel, nearest, shorten
 from dataflare.errors import ConfigError
+from dataflare.permissions.grant_keys import GrantsModel
+from dataflare.permissions.limit_keys import LimitsModel
 from dataflare.pipeline.connectors.registry import BUILT_IN, connector, names
 from dataflare.pipeline.datasets import ReadModel, WriteModel
 from dataflare.pipeline.nodes import Input, ReadNode, WriteNode
-from dataflare.pipeline.permissions import GrantsModel, LimitsModel
 from dataflare.suggestions import close_matches
 
 __all__ = ["Node", "Pipeline", "PluginNode", "ViolationActions"]

@@ -19,7 +19,6 @@ from dataflare.grants import Grants
 from dataflare.limits import Limits
 from dataflare.pipeline.graph import check_calls, check_graph
 from dataflare.pipeline.models import Pipeline, PluginNode
-from dataflare.pipeline.permissions import make_grants, make_limits
 from dataflare.pipeline.targets import check_targets
 from dataflare.security.pipelines import PipelineFile
 from dataflare.user_files import as_path
@@ -239,22 +238,13 @@ def _check_plugin_files(folder: Path, pipeline: Pipeline, document: Document) ->
 
 def _permissions(folder: Path, node: PluginNode, name: str, document: Document) -> tuple[Grants, Limits]:
     try:
-        return make_grants(node.grants, lambda text: _resolve(folder, text)), make_limits(node.limits)
+        return node.grants.grants(lambda text: _resolve(folder, text)), node.limits.limits()
     except ConfigError as error:
         raise _relocated(error, ("nodes", name), document) from error
 
 
 def _relocated(error: ConfigError, path: KeyPath, document: Document) -> ConfigError:
     """Give an error that names a key (`grants.files.data`) the key's place in the file."""
-    section, _, key = error.where.partition(".")
-    names = {
-        "memory_bytes": "memory",
-        "call_timeout_s": "call_timeout",
-        "host_bytes": "host_memory",
-        "copied_bytes": "copied",
-        "output_bytes": "output",
-        "log_bytes_per_s": "log_volume_per_s",
-    }
     # An origin has dots of its own: what is not found is the nearest key around it.
-    where = document.where((*path, section, *(names.get(part, part) for part in key.split("."))))
+    where = document.where((*path, *error.where.split(".")))
     return ConfigError(error.message.removeprefix(f"{error.where}: "), where=where, hint=error.hint)

@@ -29,11 +29,10 @@ from typing import Annotated, Final, Literal
 import casbin  # type: ignore[import-untyped]  # carries no types
 from pydantic import Field, StringConstraints, model_validator
 
-from dataflare.documents.models import Frozen, FrozenSet, Name, StrictModel, validate_document
+from dataflare.documents.models import Frozen, FrozenSet, Name, Names, StrictModel, validate_document
 from dataflare.documents.reader import parse_document, read_document
 from dataflare.errors import ConfigError, PermissionDenied
 from dataflare.locks import Lock
-from dataflare.security.fields import Names
 from dataflare.security.pipelines import Bindings, PipelineBinding, PipelineFile, bound_files, bound_name
 from dataflare.user_files import as_path
 

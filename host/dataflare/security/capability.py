@@ -6,93 +6,94 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Any, Final
 
 from dataflare.errors import ConfigError
-from dataflare.grants import Grants, Origin
+from dataflare.grants import Access, Grants, Origin
 from dataflare.interfaces import FREE, INTERFACES, NEEDS_GRANT, interface_of
+from dataflare.limits import LimitValue
+from dataflare.permissions.grant_keys import AsksModel
+from dataflare.suggestions import close_matches
 
 __all__ = [
-    "NAME_PATTERN",
     "Capability",
-    "Kind",
     "Needs",
+    "capabilities_asked",
     "capabilities_of",
     "needed_by_imports",
     "with_interfaces",
 ]
 
-NAME_PATTERN: Final = r"^[a-z][a-z0-9_-]{0,63}$"
-"""The form of the names of plugins, directories, secrets and the like."""
-
-Kind: TypeAlias = str
-"""What a capability is of: `interface`, or one of those that the rows of `dataflare.interfaces` name."""
-
-_NAME: Final = re.compile(NAME_PATTERN.strip("^$"))
+_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}")
-_INTERFACES: Final[Mapping[str, str]] = {
-    each.capability: each.name for each in INTERFACES.values() if each.capability != "interface"
-}
-_KINDS: Final = frozenset({"interface", *_INTERFACES})
 _TYPES_ONLY: Final = re.compile(r"dataflare:plugin/(?:types|datasets)@1\.[0-9]+\.[0-9]+")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Capability:
-    """One thing that may be allowed: `str()` writes it as `kind:object` or `kind:object#action`.
+    """One thing that may be allowed: `str()` writes it as `--grant` takes it, without the place of a directory.
 
-    | kind | object | action |
-    | --- | --- | --- |
-    | `interface` | short name, such as `clock` | |
-    | `directory` | the plugin's name for it | `read` or `write` |
-    | `http` | origin, such as `https://api.example.com` | method |
-    | `state` | namespace; `own` is the plugin's own in its pipeline | |
-    | `secret`, `plugin` | name | |
-    | `shared` | name | `read` or `write` |
+    | text | what it is |
+    | --- | --- |
+    | `clock`, `files` | an interface as a whole |
+    | `files:read:NAME`, `files:write:NAME` | a directory, by the plugin's name for it |
+    | `http:METHOD:ORIGIN` | a method at an origin, such as `http:GET:https://api.example.com` |
+    | `secrets:NAME`, `plugins:NAME` | a secret, a plugin of the pipeline |
+    | `shared:read:NAME`, `shared:write:NAME` | a shared batch |
+
+    Args:
+        interface: The short name of the interface that it belongs to; the full one of an interface that is not known.
+        object: What of the interface; empty for all of it.
+        action: What may be done with the object; empty where naming it allows all.
     """
 
-    kind: Kind
-    object: str
+    interface: str
+    object: str = ""
     action: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.object}" + (f"#{self.action}" if self.action else "")
+        return ":".join(part for part in (self.interface, self.action, self.object) if part)
 
     @property
-    def interface(self) -> str:
-        """The short name of the interface that this belongs to."""
-        return _INTERFACES.get(self.kind, self.object)
+    def whole(self) -> Capability:
+        """The interface that this belongs to, as a whole."""
+        return Capability(self.interface)
 
     @classmethod
     def parse(cls, text: str) -> Capability:
-        """Read what `str()` writes; a short name alone, such as `files`, is the whole interface.
+        """Read what `str()` writes.
 
         Raises:
-            ConfigError: It is no capability.
+            ConfigError: It is not a capability.
         """
-        if text in NEEDS_GRANT:
-            return cls("interface", text)
-        kind, colon, rest = text.partition(":")
-        name, mark, action = rest.partition("#")
-        if not colon or kind not in _KINDS or (mark and not action) or not _fits(kind, name, action):
-            raise ConfigError(
-                f"{text[:100]!r} is no capability",
-                hint="such as files, directory:input#read, http:https://api.example.com#GET, secret:api-token",
-            )
-        return cls(kind, name, action)
+        interface, colon, rest = text.partition(":")
+        row = INTERFACES.get(interface)
+        if row is not None and interface in NEEDS_GRANT:
+            if not colon:
+                return cls(interface)
+            action, _, name = ("", "", rest) if row.action == "all" else rest.partition(":")
+            if row.grant == "named" and _fits(row.action, name, action):
+                return cls(interface, name, action)
+        close = close_matches(interface, NEEDS_GRANT)
+        raise ConfigError(
+            f"{text[:100]!r} is not a capability",
+            hint=f"did you mean {close[0]!r}?"
+            if close and row is None
+            else "such as files, files:read:input, http:GET:https://api.example.com, secrets:api-token",
+        )
 
 
 def _fits(kind: str, name: str, action: str) -> bool:
     match kind:
-        case "interface":
-            return name in NEEDS_GRANT and not action
-        case "http":
+        case "method":
             try:
                 return str(Origin.parse(name)) == name and _METHOD.fullmatch(action) is not None
             except ValueError:
                 return False
+        case "access":
+            return _NAME.fullmatch(name) is not None and action in ("read", "write")
         case _:
-            return _NAME.fullmatch(name) is not None and action in (INTERFACES[_INTERFACES[kind]].actions or ("",))
+            return _NAME.fullmatch(name) is not None
 
 
 def needed_by_imports(imports: Iterable[str]) -> frozenset[Capability]:
@@ -105,37 +106,50 @@ def needed_by_imports(imports: Iterable[str]) -> frozenset[Capability]:
     for name in imports:
         short = interface_of(name)
         if short not in FREE and not name.startswith("wasi:") and not _TYPES_ONLY.fullmatch(name):
-            needed.add(Capability("interface", short or name))
+            needed.add(Capability(short or name))
     return frozenset(needed)
 
 
 def with_interfaces(capabilities: Iterable[Capability]) -> frozenset[Capability]:
     """The capabilities, and the interface that each belongs to."""
     given = frozenset(capabilities)
-    return given | {Capability("interface", each.interface) for each in given}
+    return given | {each.whole for each in given}
 
 
 def capabilities_of(grants: Grants) -> frozenset[Capability]:
     """Everything that grants allow, interfaces included."""
-    given = {Capability("interface", name) for name in grants.capabilities}
-    for name, directory in grants.files.items():
-        given |= {
-            Capability("directory", name, action) for action in _actions("write" if directory.writable else "read")
-        }
-    for origin, grant in grants.http.items():
-        given |= {Capability("http", origin, method) for method in grant.methods}
-    for name, access in grants.shared.items():
-        given |= {Capability("shared", name, action) for action in _actions(access)}
-    given |= {Capability("secret", name) for name in grants.secrets}
-    given |= {Capability("plugin", name) for name in grants.plugins}
-    if grants.state:
-        given.add(Capability("state", "own"))
+    given = {Capability(name) for name in grants.capabilities}
+    given |= _accesses("files", {name: each.access for name, each in grants.files.items()})
+    given |= _accesses("shared", grants.shared)
+    given |= {Capability("http", origin, each) for origin, grant in grants.http.items() for each in grant.methods}
+    given |= {Capability(key, name) for key in ("secrets", "plugins") for name in getattr(grants, key)}
     return frozenset(given)
 
 
-def _actions(access: str) -> tuple[str, ...]:
-    # Whoever may write may read.
-    return ("read", "write") if access == "write" else ("read",)
+def capabilities_asked(asks: AsksModel) -> frozenset[Capability]:
+    """Everything that a manifest asks for, without the interfaces that it implies."""
+    asked: set[Capability] = {Capability(name) for name in asks.switches}
+    for key in ("files", "http", "secrets", "plugins", "shared"):
+        named: Any = getattr(asks, key)
+        if named == "any":
+            asked.add(Capability(key))
+        elif key == "http":
+            asked |= {Capability(key, origin, each) for origin, ask in named.items() for each in ask.allowed}
+        elif key == "files":
+            asked |= _accesses(key, {name: each.access for name, each in named.items()})
+        elif key == "shared":
+            asked |= _accesses(key, named)
+        else:
+            asked |= {Capability(key, name) for name in named}
+    return frozenset(asked)
+
+
+def _accesses(interface: str, objects: Mapping[str, Access]) -> frozenset[Capability]:
+    return frozenset(
+        Capability(interface, name, action)
+        for name, access in objects.items()
+        for action in ({"read", access})  # writing includes reading
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,14 +161,14 @@ class Needs:
         version: Its version; `None` where it is not known.
         digest: Its component's digest, without manifest and signature; `None` where it is not known.
         capabilities: Everything that it asks for, interfaces included.
-        limits: The ceilings that it asks for, by the names of a policy's `limits`, such as `memory_bytes`.
+        limits: The ceilings that it asks for, by the fields of `dataflare.limits.Limits`, such as `memory_bytes`.
     """
 
     plugin: str
     version: str | None = None
     digest: str | None = None
     capabilities: frozenset[Capability] = frozenset()
-    limits: Mapping[str, int] = field(default_factory=dict)
+    limits: Mapping[str, LimitValue] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "capabilities", with_interfaces(self.capabilities))

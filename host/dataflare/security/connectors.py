@@ -10,15 +10,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
 from dataflare.errors import PermissionDenied
+from dataflare.grants import DirectoryGrant
 from dataflare.locks import Lock
 from dataflare.security.protected import ProtectedFiles
 
-__all__ = ["CONNECTOR_PREFIX", "ConnectorFiles", "GrantedDirectory", "Record"]
+__all__ = ["CONNECTOR_PREFIX", "ConnectorFiles", "Record"]
 
 Record = Callable[[str, str, str, str, str], None]
 """Writes a use to the audit log: connector, function, object, decision, reason."""
@@ -35,14 +35,6 @@ _NOT_THERE: Final = OSError
 _DESCRIPTORS: Final = Path("/proc/self/fd")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GrantedDirectory:
-    """A directory that connectors may use; `path` is absolute, its links resolved."""
-
-    path: Path
-    writable: bool
-
-
 class ConnectorFiles:
     """Opens what the connectors of one run read and write. Any thread may use it; `close` it.
 
@@ -55,7 +47,7 @@ class ConnectorFiles:
 
     def __init__(
         self,
-        granted: Mapping[str, GrantedDirectory] | None,
+        granted: Mapping[str, DirectoryGrant] | None,
         *,
         protected: ProtectedFiles,
         record: Record,
@@ -93,7 +85,7 @@ class ConnectorFiles:
         """
         if self._granted is None:
             file = path.open("rb")
-            self._record(connector, "open", f"file:{path}#read", "allow", "")
+            self._record(connector, "open", f"file:read:{path}", "allow", "")
             return file
         name, parts = self._find(path, "read", connector)
         folder = self._descend(name, parts[:-1])
@@ -104,8 +96,8 @@ class ConnectorFiles:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             reason = f"{path} is not a regular file"
-            raise self._refused(connector, "open", f"directory:{name}#read", reason, "read a regular file")
-        self._record(connector, "open", f"directory:{name}#read", "allow", "/".join(parts))
+            raise self._refused(connector, "open", f"files:read:{name}", reason, "read a regular file")
+        self._record(connector, "open", f"files:read:{name}", "allow", "/".join(parts))
         return os.fdopen(descriptor, "rb")
 
     def check_input(self, path: Path, *, connector: str) -> None:
@@ -125,7 +117,7 @@ class ConnectorFiles:
         """
         if self._granted is None:
             if reason := self._protected.reason_of(path):
-                raise self._refused(connector, "create", f"file:{path}#write", f"{path} {reason}", _OWN_FILE)
+                raise self._refused(connector, "create", f"file:write:{path}", f"{path} {reason}", _OWN_FILE)
             return
         name, parts = self._find(path, "write", connector)
         try:
@@ -154,14 +146,14 @@ class ConnectorFiles:
         """
         if self._granted is None:
             self.check_output(path, connector=connector)
-            self._record(connector, "create", f"file:{path}#write", "allow", "")
+            self._record(connector, "create", f"file:write:{path}", "allow", "")
             return None
         name, parts = self._find(path, "write", connector)
         folder = self._descend(name, parts[:-1], make=True)
         with self._lock:
             self._folders.append(folder)
         self._check_name(folder, name, parts[-1], path, connector)
-        self._record(connector, "create", f"directory:{name}#write", "allow", "/".join(parts))
+        self._record(connector, "create", f"files:write:{name}", "allow", "/".join(parts))
         return _DESCRIPTORS / str(folder) / parts[-1]
 
     def _find(self, path: Path, access: str, connector: str) -> tuple[str, tuple[str, ...]]:
@@ -177,7 +169,7 @@ class ConnectorFiles:
             function = "open" if access == "read" else "create"
             reason = f"{real} is below no directory that {self._source} grants to connectors to {access}"
             hint = f"grant a directory around it under `connectors` in {self._source}, or name a file below one that is"
-            raise self._refused(connector, function, "directory:?", reason, hint)
+            raise self._refused(connector, function, "files:?", reason, hint)
         _, name = max(around)
         return name, real.relative_to(self._granted[name].path).parts
 
@@ -204,7 +196,7 @@ class ConnectorFiles:
         if not reason and _is_link(name, folder):
             reason = "became a symbolic link"
         if reason:
-            raise self._refused(connector, "create", f"directory:{granted}#write", f"{path} {reason}", _OWN_FILE)
+            raise self._refused(connector, "create", f"files:write:{granted}", f"{path} {reason}", _OWN_FILE)
 
     def _refused(self, connector: str, function: str, what: str, reason: str, hint: str) -> PermissionDenied:
         self._record(connector, function, what, "deny", reason)

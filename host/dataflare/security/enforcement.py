@@ -56,7 +56,7 @@ class Revocations:
     def revoke_all(self, plugin: str) -> None:
         """Take back everything that needs a grant."""
         with self._lock:
-            everything = frozenset(Capability("interface", name) for name in NEEDS_GRANT)
+            everything = frozenset(map(Capability, NEEDS_GRANT))
             self._revoked = {**self._revoked, plugin: self._revoked.get(plugin, frozenset()) | everything}
 
     def restore(self, plugin: str, capability: Capability | str) -> None:
@@ -76,9 +76,7 @@ class Revocations:
     def is_revoked(self, plugin: str, capability: Capability) -> bool:
         """Whether a plugin may no longer use a capability, be it by name or with its interface."""
         revoked = self._revoked.get(plugin)
-        return revoked is not None and (
-            capability in revoked or Capability("interface", capability.interface) in revoked
-        )
+        return revoked is not None and (capability in revoked or capability.whole in revoked)
 
 
 class Auditor:
@@ -229,16 +227,16 @@ class Auditor:
         if self._revocations.is_revoked(self._plugin, used):
             return True
         # A handle of unknown origin may be one to what was revoked.
-        return (is_method and used.kind == "interface") and any(
-            each.interface == used.object for each in self._revocations.of(self._plugin)
+        return (is_method and used == used.whole) and any(
+            each.interface == used.interface for each in self._revocations.of(self._plugin)
         )
 
     def _source_of(self, handle: Any, short: str) -> Capability:
         try:
             with self._lock:
-                return self._handles.get(handle) or Capability("interface", short)
+                return self._handles.get(handle) or Capability(short)
         except TypeError:
-            return Capability("interface", short)
+            return Capability(short)
 
     def _learn(self, short: str, used: Capability, result: Any) -> None:
         if not isinstance(result, Ok):
@@ -258,7 +256,7 @@ class Auditor:
         with self._lock:
             if key not in self._counts and len(self._counts) >= MAX_OBJECTS:
                 # The plugin makes up names: they are counted together, so that neither memory nor log grows with them.
-                key = (capability, function, f"{used.kind}:{LEFT_OUT}", decision)
+                key = (capability, function, f"{used.interface}:{LEFT_OUT}", decision)
                 reason, each_use = f"beyond {MAX_OBJECTS} different uses; the last: {reason}", False
             count = self._counts[key] = self._counts.get(key, 0) + 1
         if not each_use and count & (count - 1):

@@ -12,19 +12,19 @@ from collections.abc import Iterable
 from hashlib import sha256
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError, WithJsonSchema
+from pydantic import StringConstraints, ValidationError
 
-from dataflare.documents.models import Frozen, FrozenSet, Name, StrictModel, describe_problems
+from dataflare.documents.models import Name, StrictModel, describe_problems
 from dataflare.errors import ComponentError
-from dataflare.interfaces import NEEDS_GRANT
-from dataflare.security.capability import Capability, Needs, needed_by_imports
-from dataflare.security.fields import Access, LimitValues, Method, Names, OriginText, VersionText
+from dataflare.permissions.grant_keys import AsksModel
+from dataflare.permissions.limit_keys import LimitsModel
+from dataflare.security.capability import Capability, Needs, capabilities_asked, needed_by_imports
+from dataflare.security.identifiers import VersionText
 from dataflare.security.sections import append_section, custom_sections, digest_without, without_sections
 
 __all__ = [
     "MANIFEST_SECTION",
     "MAX_MANIFEST_BYTES",
-    "Asks",
     "DescriptionText",
     "DuplicateManifest",
     "LicenceText",
@@ -47,20 +47,10 @@ __all__ = [
 MANIFEST_SECTION: Final = "dataflare:manifest"
 MAX_MANIFEST_BYTES: Final = 64 * 2**10
 
-Methods = Annotated[FrozenSet[Method], Field(min_length=1)]
 PluginKind = Literal["source", "destination", "processor", "transformer", "validator"]
 PublisherText = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 LicenceText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 .+()-]{0,199}$")]
 DescriptionText = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
-
-
-def _interface(name: str) -> str:
-    if name not in NEEDS_GRANT:
-        raise ValueError(f"{name[:100]!r} is not one of {', '.join(sorted(NEEDS_GRANT))}")
-    return name
-
-
-_Interface = Annotated[str, AfterValidator(_interface), WithJsonSchema({"type": "string", "enum": sorted(NEEDS_GRANT)})]
 
 
 class ManifestError(ComponentError):
@@ -79,44 +69,6 @@ class MalformedManifest(ManifestError):
     """A manifest is not JSON, has an unknown or repeated key, lacks one, or has a value out of its form."""
 
 
-class Asks(StrictModel):
-    """What a plugin asks for; nothing, unless it is said.
-
-    Attributes:
-        interfaces: Host interfaces by short name. Those of the things below need not be named.
-        directories: Access by the plugin's name for the directory.
-        http: Methods by origin.
-        state: Namespaces; `own` is the plugin's own in its pipeline.
-        secrets: Secrets by name, to hold itself.
-        plugins: Plugins of the pipeline to call.
-        shared: Access by the name of the shared batch.
-        limits: Ceilings that it needs.
-    """
-
-    interfaces: FrozenSet[_Interface] = frozenset()
-    directories: Frozen[Name, Access] = Field(default_factory=dict)
-    http: Frozen[OriginText, Methods] = Field(default_factory=dict)
-    state: Names = frozenset()
-    secrets: Names = frozenset()
-    plugins: Names = frozenset()
-    shared: Frozen[Name, Access] = Field(default_factory=dict)
-    limits: LimitValues = LimitValues()
-
-    def capabilities(self) -> frozenset[Capability]:
-        """The same as single capabilities, without the interfaces that they imply."""
-        asked = {Capability("interface", name) for name in self.interfaces}
-        for name, access in self.directories.items():
-            asked |= {Capability("directory", name, action) for action in {"read", access}}
-        for origin, methods in self.http.items():
-            asked |= {Capability("http", origin, method) for method in methods}
-        for name, access in self.shared.items():
-            asked |= {Capability("shared", name, action) for action in {"read", access}}
-        asked |= {Capability("state", name) for name in self.state}
-        asked |= {Capability("secret", name) for name in self.secrets}
-        asked |= {Capability("plugin", name) for name in self.plugins}
-        return frozenset(asked)
-
-
 class Manifest(StrictModel):
     """What a plugin says of itself.
 
@@ -129,6 +81,7 @@ class Manifest(StrictModel):
         license: Its licence, as an SPDX expression such as `Apache-2.0`.
         description: One line on what it does.
         asks: What it asks for.
+        limits: The ceilings that it needs.
     """
 
     format: Literal[1] = 1
@@ -138,7 +91,8 @@ class Manifest(StrictModel):
     publisher: PublisherText | None = None
     license: LicenceText | None = None
     description: DescriptionText = ""
-    asks: Asks = Asks()
+    asks: AsksModel = AsksModel()
+    limits: LimitsModel = LimitsModel()
 
     def canonical(self) -> bytes:
         """The manifest as JSON: keys sorted, no spaces, nothing that holds anyway."""
@@ -151,8 +105,8 @@ class Manifest(StrictModel):
             plugin=self.name,
             version=self.version,
             digest=digest,
-            capabilities=self.asks.capabilities(),
-            limits=self.asks.limits.given(),
+            capabilities=capabilities_asked(self.asks),
+            limits=self.limits.given(),
         )
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from dataflare.errors import PermissionDenied
-from dataflare.grants import DirectoryGrant, Grants, HttpGrant
-from dataflare.interfaces import FLAGS
-from dataflare.limits import Limits
+from dataflare.grants import Grants, HttpGrant
+from dataflare.interfaces import SWITCHES
+from dataflare.limits import LIMITS, Limits, lower
 
 __all__ = ["narrowed_grants", "narrowed_limits"]
 
@@ -46,37 +46,34 @@ def narrowed_grants(allowed: Grants, wanted: Grants, *, plugin: str, source: str
             capability=excess[0],
             hint=f"add them to the plugin's grants in {source}, or leave them out: a policy can only be narrowed",
         )
-    return replace(
-        wanted, http={origin: _narrowed_http(allowed.http[origin], each) for origin, each in wanted.http.items()}
-    )
+    http = {origin: _narrowed_http(allowed.http[origin], each) for origin, each in wanted.http.items()}
+    # The policy's seed holds, so that what it makes repeat does repeat.
+    seed = allowed.random_seed if wanted.random and allowed.random_seed is not None else wanted.random_seed
+    return replace(wanted, http=http, random_seed=seed)
 
 
 def _excess(allowed: Grants, wanted: Grants) -> Iterator[str]:
-    for name in FLAGS:
+    for name in SWITCHES:
         if name in wanted.capabilities - allowed.capabilities:
-            yield f"interface:{name}"
+            yield name
     for name, directory in wanted.files.items():
         own = allowed.files.get(name)
         if own is None or not directory.path.is_relative_to(own.path):
-            yield f"directory:{name}#{_access(directory)}"
+            yield f"files:{directory.access}:{name}"
         elif directory.writable and not own.writable:
-            yield f"directory:{name}#write"
+            yield f"files:write:{name}"
     for origin, http in wanted.http.items():
         yield from _http_excess(origin, allowed.http.get(origin), http)
-    yield from (f"secret:{name}" for name in wanted.secrets - allowed.secrets)
-    yield from (f"plugin:{name}" for name in wanted.plugins - allowed.plugins)
+    yield from (f"secrets:{name}" for name in wanted.secrets - allowed.secrets)
+    yield from (f"plugins:{name}" for name in wanted.plugins - allowed.plugins)
     for name, access in wanted.shared.items():
         if name not in allowed.shared or (access == "write" and allowed.shared[name] != "write"):
-            yield f"shared:{name}#{access}"
-
-
-def _access(directory: DirectoryGrant) -> str:
-    return "write" if directory.writable else "read"
+            yield f"shared:{access}:{name}"
 
 
 def _http_excess(origin: str, allowed: HttpGrant | None, wanted: HttpGrant) -> Iterator[str]:
     methods = frozenset() if allowed is None else allowed.methods
-    yield from (f"http:{origin}#{method}" for method in wanted.methods - methods)
+    yield from (f"http:{method}:{origin}" for method in wanted.methods - methods)
     if allowed is None:
         return
     # A secret under another header, or in another text, could go where the policy's author did not mean it to.
@@ -98,9 +95,8 @@ def _narrowed_http(allowed: HttpGrant, wanted: HttpGrant) -> HttpGrant:
 
 
 def narrowed_limits(allowed: Limits, wanted: Limits) -> Limits:
-    """The lower of each two limits; one that is `None` is none."""
-    lower: dict[str, Any] = {}
-    for field in fields(Limits):
-        given = [value for each in (allowed, wanted) if (value := getattr(each, field.name)) is not None]
-        lower[field.name] = min(given, default=None)
-    return Limits(**lower)
+    """Take the lower of each two limits; `None` means no limit."""
+    lowest: dict[str, Any] = {
+        row.field: lower(getattr(allowed, row.field), getattr(wanted, row.field)) for row in LIMITS.values()
+    }
+    return Limits(**lowest)

@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from dataflare.documents.models import Frozen, FrozenSet, StrictModel
 from dataflare.errors import PermissionDenied
-from dataflare.security.fields import Digest
+from dataflare.security.identifiers import Digest
 
 __all__ = [
     "Bindings",

@@ -6,25 +6,26 @@ plugins:
   rates:                                 # the plugin's name
     versions: ">=1.2.0, <2.0.0"          # only these; without it, every version
     digests: ["sha256:..."]              # only these components; without it, every one
-    grants:                              # in every pipeline
-      interfaces: [clock, metrics]       # clock, metrics, random, tasks
-      state: [own]
-      directories:
+    grants:                              # in every pipeline; the same keys as in a pipeline's file
+      clock: true
+      state: true
+      files:
         cache: {path: ./cache, access: write}   # relative to this file; access is read unless it says write
+    limits: {memory: 256MiB}             # at most
     pipelines:
       nightly:                           # in this one also; for the same directory, origin or limit, instead
         grants:
           http:
             https://api.example.com: {methods: [GET]}
-          limits: {memory_bytes: 268435456}
+        limits: {memory: 512MiB}
 pipelines:                               # which file a pipeline is, whatever it calls itself
   nightly: {file: pipelines/nightly.yaml}     # or digests: ["sha256:..."], or embedded: true
 connectors:                              # what the built-in connectors read and write, in every pipeline
   grants:
-    directories:
+    files:
       incoming: {path: ./incoming}
   pipelines:
-    nightly: {grants: {directories: {out: {path: ./out, access: write}}}}
+    nightly: {grants: {files: {out: {path: ./out, access: write}}}}
 ```
 
 What is not said is denied. There is no wildcard but the word `any` where `methods` and `request_headers` take it.
@@ -36,48 +37,34 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    Field,
-    StringConstraints,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from dataflare.documents.models import Frozen, FrozenSet, Name, StrictModel, validate_document
 from dataflare.documents.reader import parse_document, read_document
-from dataflare.errors import ConfigError, PermissionDenied
-from dataflare.grants import SAFE_HEADERS, DirectoryGrant, Grants, HttpGrant, switched
-from dataflare.interfaces import NEEDS_GRANT, SWITCHES
-from dataflare.limits import Limits
+from dataflare.errors import PermissionDenied
+from dataflare.grants import DirectoryGrant, Grants
+from dataflare.limits import LIMITS, Limits, is_above
+from dataflare.permissions.grant_keys import DirectoryModel, GrantsModel
+from dataflare.permissions.limit_keys import LimitsModel, write_limit
 from dataflare.security.capability import Needs
-from dataflare.security.connectors import GrantedDirectory
-from dataflare.security.fields import Access, Digest, LimitValues, Method, Names, OriginText, default_limit
+from dataflare.security.identifiers import Digest
 from dataflare.security.pipelines import Bindings, PipelineFile, PipelineName, bound_files, bound_name
 from dataflare.security.ranges import VersionRange
 from dataflare.user_files import as_path
 from dataflare.wit.versions import Version
 
 __all__ = [
-    "ANY_METHODS",
     "ConnectorGrants",
     "ConnectorPipelineRule",
     "ConnectorRule",
-    "DirectoryRule",
-    "GrantRule",
-    "HttpRule",
     "PipelineRule",
     "PluginRule",
     "Policy",
     "PolicyDocument",
 ]
-
-ANY_METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
-"""What `methods: any` stands for."""
 
 
 def _range(text: str) -> str:
@@ -85,113 +72,20 @@ def _range(text: str) -> str:
     return text
 
 
-_Texts = FrozenSet[str]
-_Methods = Annotated[FrozenSet[Method], Field(min_length=1)]
-
-
-class DirectoryRule(StrictModel):
-    """A directory, and what may be done in it.
-
-    Attributes:
-        path: The directory, relative to the policy's file.
-        access: `write` includes reading.
-    """
-
-    path: Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]+$")]
-    access: Access = "read"
-
-
-class HttpRule(StrictModel):
-    """What may be done at one origin; the rest is as in `dataflare.grants.HttpGrant`."""
-
-    methods: _Methods | Literal["any"]
-    request_headers: _Texts | Literal["any"] = SAFE_HEADERS
-    secrets: Frozen[str, str] = Field(default_factory=dict)
-    addresses: _Texts = frozenset()
-    max_request_bytes: int = 2**20
-    max_response_bytes: int = 16 * 2**20
-    max_redirects: int = 5
-    timeout_s: float = 30.0
-    requests_per_s: float = 10.0
-    burst: int = 20
-
-    @field_validator("request_headers", mode="before")
-    @classmethod
-    def _no_star(cls, value: Any) -> Any:
-        if isinstance(value, str) and value != "any":
-            raise ValueError("write a list of headers, or the word any")
-        return value
-
-    @model_validator(mode="after")
-    def _check(self) -> HttpRule:
-        try:
-            self.grant()
-        except ConfigError as error:
-            raise ValueError(f"{error.where}: {error.message.removeprefix(f'{error.where}: ')}") from None
-        return self
-
-    def grant(self) -> HttpGrant:
-        """The same as a grant."""
-        values: dict[str, Any] = {name: getattr(self, name) for name in type(self).model_fields}
-        values["methods"] = ANY_METHODS if self.methods == "any" else self.methods
-        return HttpGrant(**values)
-
-
-class GrantRule(StrictModel):
-    """What is granted; nothing, unless it is said.
-
-    Attributes:
-        interfaces: Of those that are granted as a whole (`clock`, `metrics`, `random`, `tasks`), which it gets.
-        directories: Directories by the plugin's name for them.
-        http: What may be done at each origin, such as `https://api.example.com`.
-        state: Namespaces; `own` is the plugin's own in its pipeline.
-        secrets: Secrets by name, to hold itself.
-        plugins: Plugins of the pipeline that it may call.
-        shared: Access by the name of the shared batch; `write` includes reading.
-        limits: Ceilings; the defaults hold for those that are not said.
-    """
-
-    interfaces: _Texts = frozenset()
-    directories: Frozen[Name, DirectoryRule] = Field(default_factory=dict)
-    http: Frozen[OriginText, HttpRule] = Field(default_factory=dict)
-    state: Names = frozenset()
-    secrets: Names = frozenset()
-    plugins: Names = frozenset()
-    shared: Frozen[Name, Access] = Field(default_factory=dict)
-    limits: LimitValues = LimitValues()
-
-    @field_validator("interfaces", mode="after")
-    @classmethod
-    def _only_simple(cls, names: frozenset[str]) -> frozenset[str]:
-        for name in sorted(names - SWITCHES):
-            if name in NEEDS_GRANT:
-                key = {"files": "directories"}.get(name, name)
-                raise ValueError(f"{name!r} is granted by naming what of it, under {key!r}")
-            raise ValueError(f"there is no interface {name!r} to grant; there are {', '.join(sorted(SWITCHES))}")
-        return names
-
-    def merged(self, over: GrantRule) -> GrantRule:
-        """This one and another; where both name a directory, origin, shared batch or limit, the other's holds."""
-        return GrantRule(
-            interfaces=self.interfaces | over.interfaces,
-            directories={**self.directories, **over.directories},
-            http={**self.http, **over.http},
-            state=self.state | over.state,
-            secrets=self.secrets | over.secrets,
-            plugins=self.plugins | over.plugins,
-            shared={**self.shared, **over.shared},
-            limits=LimitValues(**{**self.limits.given(), **over.limits.given()}),
-        )
-
-
 class PipelineRule(StrictModel):
-    """What a plugin is granted in one pipeline besides.
+    """What a plugin is granted in one pipeline also.
 
     Attributes:
-        grants: Added to what it gets in every pipeline; for the same directory, origin, batch or limit, instead.
+        grants: Added to what it gets in every pipeline; for the same directory, origin or batch, instead.
+        limits: Ceilings in place of those in every pipeline, where they are said.
     """
 
-    grants: GrantRule = GrantRule()
+    grants: GrantsModel = GrantsModel()
+    limits: LimitsModel = LimitsModel()
+
+    def over(self, grants: GrantsModel, limits: LimitsModel) -> tuple[GrantsModel, LimitsModel]:
+        """Join what holds in every pipeline and this."""
+        return grants.merged(self.grants), limits.merged(self.limits)
 
 
 class PluginRule(StrictModel):
@@ -201,12 +95,14 @@ class PluginRule(StrictModel):
         versions: Only these versions, such as `>=1.2.0, <2.0.0`; left out, every one.
         digests: Only these components, `sha256:...`; left out, every one.
         grants: What it gets in every pipeline.
-        pipelines: What it gets in single pipelines besides; each has to be under `pipelines` of the file.
+        limits: Its ceilings in every pipeline; the defaults hold for those that are not said.
+        pipelines: What it also gets in single pipelines; each has to be under `pipelines` of the file.
     """
 
     versions: Annotated[str, AfterValidator(_range)] | None = None
     digests: Annotated[FrozenSet[Digest], Field(min_length=1)] | None = None
-    grants: GrantRule = GrantRule()
+    grants: GrantsModel = GrantsModel()
+    limits: LimitsModel = LimitsModel()
     pipelines: Frozen[PipelineName, PipelineRule] = Field(default_factory=dict)
 
 
@@ -214,11 +110,12 @@ class ConnectorGrants(StrictModel):
     """What connectors may use; nothing, unless it is said.
 
     Attributes:
-        directories: Directories below which they read, and write where `access` is `write`; the names are for the
-            audit log.
+        files: Directories below which they read, and write where `access` is `write`; the names are for the audit log.
     """
 
-    directories: Frozen[Name, DirectoryRule] = Field(default_factory=dict)
+    hints: ClassVar[Mapping[str, str]] = {"directories": "write `files`"}
+
+    files: Frozen[Name, DirectoryModel] = Field(default_factory=dict)
 
 
 class ConnectorPipelineRule(StrictModel):
@@ -236,7 +133,7 @@ class ConnectorRule(StrictModel):
 
     Attributes:
         grants: In every pipeline.
-        pipelines: In single pipelines besides; each has to be under `pipelines` of the file.
+        pipelines: In single pipelines also; each has to be under `pipelines` of the file.
     """
 
     grants: ConnectorGrants = ConnectorGrants()
@@ -327,7 +224,7 @@ class Policy:
         """
         return bound_name(self.document.pipelines, pipeline, self.base_dir, self.source)
 
-    def connector_directories(self, pipeline: str) -> Mapping[str, GrantedDirectory]:
+    def connector_directories(self, pipeline: str) -> Mapping[str, DirectoryGrant]:
         """What the built-in connectors may use in a pipeline, by name.
 
         Raises:
@@ -336,9 +233,8 @@ class Policy:
         rule = self.document.connectors
         extra = rule.pipelines.get(pipeline, ConnectorPipelineRule())
         found = {}
-        for name, each in {**rule.grants.directories, **extra.grants.directories}.items():
-            directory = DirectoryGrant(path=self.base_dir / each.path, writable=each.access == "write")
-            found[name] = GrantedDirectory(path=directory.path, writable=directory.writable)
+        for name, each in {**rule.grants.files, **extra.grants.files}.items():
+            found[name] = DirectoryGrant(path=self.base_dir / each.path, access=each.access)
         return found
 
     def refusal(self, plugin: Needs) -> str:
@@ -356,29 +252,22 @@ class Policy:
             return f"the version {shown} of {plugin.plugin!r} is not in {rule.versions!r} ({self.source})"
         return ""
 
-    def rule_for(self, plugin: Needs, pipeline: str) -> GrantRule:
-        """What holds for a plugin in a pipeline; an empty rule where none is for it."""
+    def rule_for(self, plugin: Needs, pipeline: str) -> tuple[GrantsModel, LimitsModel]:
+        """What holds for a plugin in a pipeline; nothing where no rule is for it."""
         if self.refusal(plugin):
-            return GrantRule()
+            return GrantsModel(), LimitsModel()
         rule = self.document.plugins[plugin.plugin]
         extra = rule.pipelines.get(pipeline)
-        return rule.grants.merged(extra.grants) if extra else rule.grants
+        return extra.over(rule.grants, rule.limits) if extra else (rule.grants, rule.limits)
 
     def grants_for(self, plugin: Needs, pipeline: str) -> Grants:
-        """What a plugin gets in a pipeline: nothing, where no rule is for it or a pin does not fit (see `refusal`)."""
-        rule = self.rule_for(plugin, pipeline)
-        return Grants(
-            files={
-                name: DirectoryGrant(path=self.base_dir / each.path, writable=each.access == "write")
-                for name, each in rule.directories.items()
-            },
-            http={origin: each.grant() for origin, each in rule.http.items()},
-            state="own" in rule.state,
-            secrets=rule.secrets,
-            plugins=rule.plugins,
-            shared=dict(rule.shared),
-            **switched(rule.interfaces),
-        )
+        """What a plugin gets in a pipeline: nothing, where no rule is for it or a pin does not fit (see `refusal`).
+
+        Raises:
+            ConfigError: A directory's path cannot be resolved.
+        """
+        grants, _ = self.rule_for(plugin, pipeline)
+        return grants.grants(lambda path: self.base_dir / path)
 
     def limits_for(self, plugin: Needs, pipeline: str, *, defaults: Limits | None = None) -> Limits:
         """The limits of a plugin in a pipeline: what it asks for, or the ceiling where it asks for nothing.
@@ -388,28 +277,24 @@ class Policy:
         Raises:
             PermissionDenied: It asks for more than the ceiling.
         """
-        base = defaults or Limits()
-        ceilings = self.ceilings(plugin, pipeline, defaults=base)
-        chosen: dict[str, int] = {}
-        for name in LimitValues.model_fields:
-            asked, most = plugin.limits.get(name), ceilings[name]
-            if asked is not None and most is not None and asked > most:
+        ceilings = self.ceilings(plugin, pipeline, defaults=defaults)
+        for name, row in LIMITS.items():
+            most = getattr(ceilings, row.field)
+            asked = plugin.limits.get(row.field, most)
+            if is_above(asked, most):
                 raise PermissionDenied(
-                    f"asks for {name} of {asked}, more than {most}",
+                    f"asks for {name} of {write_limit(row, asked)}, more than {write_limit(row, most)}",
                     plugin=plugin.plugin,
                     capability=f"limits.{name}",
                     hint=f"raise limits.{name} of the plugin in {self.source}",
                 )
-            value = asked if asked is not None else most
-            if value is not None:
-                chosen[name] = value
-        timeout_ms = chosen.pop("call_timeout_ms", None)
-        return replace(base, **chosen, call_timeout_s=None if timeout_ms is None else timeout_ms / 1000)
+        asked_for: Mapping[str, Any] = plugin.limits
+        return replace(ceilings, **asked_for)
 
-    def ceilings(self, plugin: Needs, pipeline: str, *, defaults: Limits | None = None) -> Mapping[str, int | None]:
-        """The most of each limit that a plugin may have in a pipeline, by name; `None`: there is no ceiling."""
-        said = self.rule_for(plugin, pipeline).limits.given()
-        return {name: said.get(name, default_limit(name, defaults)) for name in LimitValues.model_fields}
+    def ceilings(self, plugin: Needs, pipeline: str, *, defaults: Limits | None = None) -> Limits:
+        """The most of each limit that a plugin may have in a pipeline."""
+        said: Mapping[str, Any] = self.rule_for(plugin, pipeline)[1].given()
+        return replace(defaults or Limits(), **said)
 
 
 def _without_empty(value: Any) -> Any:

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Final
 
 from dataflare.errors import PermissionDenied
+from dataflare.grants import Access
 from dataflare.interfaces import SWITCHES
+from dataflare.limits import LIMITS, Limits, LimitValue, is_above
+from dataflare.permissions.grant_keys import DirectoryModel, GrantsModel, HttpModel
+from dataflare.permissions.limit_keys import write_limit
 from dataflare.security.audit import AuditEvent
 from dataflare.security.capability import Capability, Needs, capabilities_of
 from dataflare.security.connectors import CONNECTOR_PREFIX
-from dataflare.security.fields import default_limit
 from dataflare.security.pipelines import PipelineBinding
 from dataflare.security.policy import (
     ConnectorGrants,
     ConnectorPipelineRule,
     ConnectorRule,
-    DirectoryRule,
-    GrantRule,
-    HttpRule,
     PipelineRule,
     PluginRule,
     Policy,
@@ -29,14 +29,20 @@ from dataflare.security.policy import (
 
 __all__ = ["LimitChange", "NeedsDiff", "PolicyReport", "check", "diff", "suggest"]
 
+_DEFAULTS: Final = Limits()
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class LimitChange:
-    """A limit: what it was or may be at most, and what is asked for; `None` where nothing is said."""
+    """A limit by its name in `LIMITS`: what it was or may be at most, and what is asked for; `None` means no limit."""
 
     name: str
-    before: int | None
-    asked: int | None
+    before: LimitValue
+    asked: LimitValue
+
+    def written(self, value: LimitValue) -> str:
+        """Write a value of the limit, such as `64MiB`."""
+        return write_limit(LIMITS[self.name], value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +83,10 @@ class PolicyReport:
         if self.ok:
             return
         missing = [str(each) for each in _without_implied(self.missing)]
-        missing += [f"{each.name} of {each.asked}, at most {each.before}" for each in self.limits_missing]
+        missing += [
+            f"{each.name} of {each.written(each.asked)}, at most {each.written(each.before)}"
+            for each in self.limits_missing
+        ]
         raise PermissionDenied(
             f"in the pipeline {self.pipeline!r}, these are asked for but not granted: {', '.join(missing)}",
             plugin=self.plugin,
@@ -89,13 +98,12 @@ class PolicyReport:
 def check(needs: Needs, policy: Policy, *, pipeline: str = "") -> PolicyReport:
     """Compare what a plugin asks for with what a policy gives it in a pipeline."""
     granted = capabilities_of(policy.grants_for(needs, pipeline))
-    # Namespaces beyond the plugin's own are in the policy, but in no `Grants`.
-    granted |= {Capability("state", name) for name in policy.rule_for(needs, pipeline).state}
     ceilings = policy.ceilings(needs, pipeline)
     over = []
-    for name, asked in sorted(needs.limits.items()):
-        most = ceilings[name]
-        if most is not None and asked > most:
+    for name, row in sorted(LIMITS.items()):
+        most = getattr(ceilings, row.field)
+        asked = needs.limits.get(row.field, most)
+        if is_above(asked, most):
             over.append(LimitChange(name, most, asked))
     return PolicyReport(
         plugin=needs.plugin,
@@ -134,13 +142,12 @@ class NeedsDiff:
 def diff(old: Needs, new: Needs) -> NeedsDiff:
     """Compare what two versions of a plugin ask for. A limit that is not said counts as the default."""
     raised, lowered = [], []
-    for name in sorted(old.limits.keys() | new.limits.keys()):
-        change = LimitChange(name, old.limits.get(name), new.limits.get(name))
-        before, after = _or_default(old.limits, name), _or_default(new.limits, name)
-        if after > before:
-            raised.append(change)
-        elif after < before:
-            lowered.append(change)
+    for name, row in sorted(LIMITS.items()):
+        before, after = (each.limits.get(row.field, getattr(_DEFAULTS, row.field)) for each in (old, new))
+        if is_above(after, before):
+            raised.append(LimitChange(name, before, after))
+        elif is_above(before, after):
+            lowered.append(LimitChange(name, before, after))
     return NeedsDiff(
         added=new.capabilities - old.capabilities,
         removed=old.capabilities - new.capabilities,
@@ -180,15 +187,19 @@ def suggest(events: Iterable[AuditEvent], *, base: Policy | None = None, include
                 connectors.setdefault(name, set()).update(each)
             continue
         old = base.document.plugins.get(plugin, PluginRule()) if base else PluginRule()
-        known = {name: old.grants.merged(each.grants) for name, each in old.pipelines.items()}
         # Events of no pipeline come from calls outside of any: what they need holds in each.
         outside = pipelines.get("", set())
-        grants = {name: _rule(each | outside, known.get(name, old.grants)) for name, each in sorted(pipelines.items())}
+        everywhere = GrantsModel()
+        single: dict[str, PipelineRule] = {}
+        for name, each in sorted(pipelines.items()):
+            known = old.pipelines.get(name, PipelineRule())
+            grants = _grants(each | outside, old.grants.merged(known.grants))
+            if name:
+                single[name] = PipelineRule(grants=grants, limits=known.limits)
+            else:
+                everywhere = grants
         rules[plugin] = PluginRule(
-            versions=old.versions,
-            digests=old.digests,
-            grants=grants.pop("", GrantRule()),
-            pipelines={name: PipelineRule(grants=each) for name, each in grants.items()},
+            versions=old.versions, digests=old.digests, grants=everywhere, limits=old.limits, pipelines=single
         )
     document = PolicyDocument(
         version=1, pipelines=bindings, plugins=rules, connectors=_connector_rule(connectors, base)
@@ -201,9 +212,7 @@ def _connector_rule(used: Mapping[str, set[Capability]], base: Policy | None) ->
 
     def grants(name: str, capabilities: set[Capability]) -> ConnectorGrants:
         extra = old.pipelines.get(name, ConnectorPipelineRule())
-        return ConnectorGrants(
-            directories=_directories(capabilities, {**old.grants.directories, **extra.grants.directories})
-        )
+        return ConnectorGrants(files=_directories(capabilities, {**old.grants.files, **extra.grants.files}))
 
     return ConnectorRule(
         pipelines={
@@ -212,49 +221,44 @@ def _connector_rule(used: Mapping[str, set[Capability]], base: Policy | None) ->
     )
 
 
-def _directories(used: Iterable[Capability], base: Mapping[str, DirectoryRule]) -> dict[str, DirectoryRule]:
-    actions: dict[str, set[str]] = {}
-    for each in used:
-        if each.kind == "directory":
-            actions.setdefault(each.object, set()).add(each.action)
+def _directories(used: Iterable[Capability], base: Mapping[str, DirectoryModel]) -> dict[str, DirectoryModel]:
     return {
-        name: DirectoryRule(path=base[name].path if name in base else name, access=_access(chosen))
-        for name, chosen in sorted(actions.items())
+        name: DirectoryModel(path=base[name].path if name in base else name, access=_access(actions))
+        for name, actions in _by_object(used, "files").items()
     }
 
 
-def _rule(used: set[Capability], base: GrantRule) -> GrantRule:
-    values: dict[str, Any] = {"limits": base.limits}
-    shared: dict[str, set[str]] = {}
-    http: dict[str, set[str]] = {}
-    for each in used:
-        if each.kind in ("shared", "http"):
-            chosen = {"shared": shared, "http": http}[each.kind]
-            chosen.setdefault(each.object, set()).add(each.action)
-    values["directories"] = _directories(used, base.directories)
-    values["shared"] = {name: _access(actions) for name, actions in sorted(shared.items())}
-    values["http"] = {
-        origin: base.http[origin].model_copy(update={"methods": frozenset(methods)})
-        if origin in base.http
-        else HttpRule(methods=frozenset(methods))
-        for origin, methods in sorted(http.items())
-    }
-    for kind, key in (("state", "state"), ("secret", "secrets"), ("plugin", "plugins")):
-        values[key] = frozenset(each.object for each in used if each.kind == kind)
-    values["interfaces"] = SWITCHES & {each.object for each in used if each.kind == "interface"}
-    return GrantRule(**values)
+def _grants(used: set[Capability], base: GrantsModel) -> GrantsModel:
+    http = {}
+    for origin, methods in _by_object(used, "http").items():
+        known = base.http.get(origin, HttpModel(methods=frozenset(methods)))
+        http[origin] = known.model_copy(update={"methods": frozenset(methods)})
+    whole = {each.interface for each in used} & set(SWITCHES)
+    return GrantsModel(
+        files=_directories(used, base.files),
+        shared={name: _access(actions) for name, actions in _by_object(used, "shared").items()},
+        http=http,
+        secrets=frozenset(_by_object(used, "secrets")),
+        plugins=frozenset(_by_object(used, "plugins")),
+        random_seed=base.random_seed if "random" in whole else None,
+        **dict.fromkeys(whole, True),
+    )
 
 
-def _access(actions: set[str]) -> Literal["read", "write"]:
+def _by_object(used: Iterable[Capability], interface: str) -> dict[str, set[str]]:
+    """What was done with each object of an interface, by its name."""
+    actions: dict[str, set[str]] = {}
+    for each in sorted(used):
+        if each.interface == interface and each.object:
+            actions.setdefault(each.object, set()).add(each.action)
+    return actions
+
+
+def _access(actions: set[str]) -> Access:
     return "write" if "write" in actions else "read"
-
-
-def _or_default(limits: Mapping[str, int], name: str) -> float:
-    value = limits.get(name, default_limit(name))
-    return float("inf") if value is None else value
 
 
 def _without_implied(capabilities: frozenset[Capability]) -> list[Capability]:
     """What is left when an interface is not said beside things of it."""
-    implied = {each.interface for each in capabilities if each.kind != "interface"}
-    return sorted(each for each in capabilities if each.kind != "interface" or each.object not in implied)
+    implied = {each.whole for each in capabilities if each.object}
+    return sorted(capabilities - implied)

@@ -28,7 +28,7 @@ from dataflare.errors import ConfigError, PermissionDenied
 from dataflare.security import manifest as manifests
 from dataflare.security.atomic_files import write_atomically
 from dataflare.security.audit import utc_now
-from dataflare.security.fields import Digest, VersionText
+from dataflare.security.identifiers import Digest, VersionText
 from dataflare.security.keys import PrivateKey, PublicKey
 from dataflare.user_files import as_path, find_file, read_component
 

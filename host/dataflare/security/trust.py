@@ -35,11 +35,11 @@ from pydantic import (
 )
 from securesystemslib.exceptions import VerificationError
 
-from dataflare.documents.models import Frozen, StrictModel, validate_document
+from dataflare.documents.models import Frozen, Names, StrictModel, validate_document
 from dataflare.documents.reader import parse_document, read_document
 from dataflare.errors import ConfigError
 from dataflare.security import manifest as manifests
-from dataflare.security.fields import Digest, Names
+from dataflare.security.identifiers import Digest
 from dataflare.security.keys import PublicKey
 from dataflare.security.signatures import (
     DigestMismatch,

@@ -41,32 +41,31 @@ def used_by(interface: str, function: str, args: tuple[Any, ...]) -> Capability 
     match interface, function:
         case "files", _ if function in _FILE_ACTIONS:
             name = first.partition("/")[0] if isinstance(first, str) else ""
-            return sound(Capability("directory", name, _FILE_ACTIONS[function]))
+            return sound(Capability("files", name, _FILE_ACTIONS[function]))
         case "http", _:
             return sound(Capability("http", _origin(first), str(getattr(first, "method", ""))))
-        case "secrets", _:
-            return sound(Capability("secret", str(first)))
-        case "plugins", _:
-            return sound(Capability("plugin", str(first)))
+        case "secrets" | "plugins", _:
+            return sound(Capability(interface, str(first)))
         case "shared", "get" | "put":
             return sound(Capability("shared", str(first), "read" if function == "get" else "write"))
-        case "state", _:
-            return Capability("state", "own")
         case _:
-            return Capability("interface", interface)
+            return Capability(interface)
 
 
 def written(capability: Capability) -> str:
     """A capability as the audit log has it."""
-    return str(capability) if capability.object != _UNKNOWN else f"{capability.kind}:{_UNKNOWN}"
+    return str(capability) if capability.object != _UNKNOWN else f"{capability.interface}:{_UNKNOWN}"
 
 
 def sound(capability: Capability) -> Capability:
     """Return the capability, with the object `?` where it is none that could be granted."""
     try:
-        return Capability.parse(str(capability))
+        # What a plugin names may look like more than one part.
+        if Capability.parse(str(capability)) == capability:
+            return capability
     except ConfigError:
-        return Capability(capability.kind, _UNKNOWN)
+        pass
+    return Capability(capability.interface, _UNKNOWN)
 
 
 def _origin(request: Any) -> str:

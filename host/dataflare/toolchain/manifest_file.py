@@ -11,8 +11,11 @@ from dataflare.documents.models import FrozenSet, StrictModel, json_schema_of, n
 from dataflare.documents.reader import read_document
 from dataflare.errors import ConfigError
 from dataflare.interfaces import INTERFACES, NEEDS_GRANT
-from dataflare.security.fields import VersionText
-from dataflare.security.manifest import Asks, DescriptionText, LicenceText, Manifest, PluginKind, PublisherText
+from dataflare.permissions.grant_keys import AsksModel
+from dataflare.permissions.limit_keys import LimitsModel
+from dataflare.security.capability import capabilities_asked
+from dataflare.security.identifiers import VersionText
+from dataflare.security.manifest import DescriptionText, LicenceText, Manifest, PluginKind, PublisherText
 from dataflare.toolchain import languages
 
 __all__ = ["PLUGIN_FILE", "WORLD", "PluginFile", "plugin_file_schema", "read_plugin_file"]
@@ -52,7 +55,8 @@ class PluginFile(StrictModel):
         license: Its licence, as an SPDX expression such as `Apache-2.0`.
         publisher: Who says to publish it; only a signature proves it.
         needs: The host interfaces that it calls, apart from those that every plugin may use.
-        asks: What of these it asks for, such as directories, origins and limits.
+        asks: What of these it asks for, such as directories and origins; what `needs` names alone, it leaves open.
+        limits: The ceilings that it needs.
     """
 
     name: PluginName
@@ -63,11 +67,12 @@ class PluginFile(StrictModel):
     license: LicenceText | None = None
     publisher: PublisherText | None = None
     needs: FrozenSet[Need] = frozenset()
-    asks: Asks = Asks()
+    asks: AsksModel = AsksModel()
+    limits: LimitsModel = LimitsModel()
 
     def interfaces(self) -> tuple[str, ...]:
         """The short names of all host interfaces that it needs, sorted."""
-        return tuple(sorted({*self.needs, *(each.interface for each in self.asks.capabilities())}))
+        return tuple(sorted({*self.needs, *(each.interface for each in capabilities_asked(self.asks))}))
 
     def world(self) -> str:
         """The plugin's world, as WIT."""
@@ -77,7 +82,6 @@ class PluginFile(StrictModel):
 
     def manifest(self) -> Manifest:
         """What `dataflare package` puts into the component."""
-        interfaces = self.asks.interfaces | self.needs
         return Manifest(
             name=self.name,
             version=self.version,
@@ -85,7 +89,8 @@ class PluginFile(StrictModel):
             publisher=self.publisher,
             license=self.license,
             description=self.description,
-            asks=self.asks.model_copy(update={"interfaces": interfaces}),
+            asks=self.asks.also(self.needs),
+            limits=self.limits,
         )
 
 

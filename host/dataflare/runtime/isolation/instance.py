@@ -148,7 +148,7 @@ class IsolatedInstance:
         self.stats = CallStats()
         self._alive = False
         self.in_force: tuple[str, ...] = ()
-        self.budget = HostBudget(task.limits.host_bytes)
+        self.budget = HostBudget(task.limits.host_memory_bytes)
         """What the host keeps for the instance."""
         self._name = task.name
         self._shape = shape
@@ -272,7 +272,7 @@ class IsolatedInstance:
             text = f"held more than handles = {self._limits.handles}"
             raise self._over(HandleLimitExceeded, text, "raise the limit") from None
         except OverHostBytes:
-            text = f"made the host keep more than host_bytes = {self._limits.host_bytes} for it"
+            text = f"made the host keep more than host_memory_bytes = {self._limits.host_memory_bytes} for it"
             raise self._over(HostBytesExceeded, text, "raise the limit, or use smaller batches") from None
         except OverTime:
             text = f"took longer than call_timeout_s = {self._limits.call_timeout_s}, within a host function"

@@ -1,0 +1,1 @@
+"""Grants and limits as people write them: one vocabulary for pipelines, policies, manifests and command lines."""

@@ -1,0 +1,143 @@
+"""Grants and limits in one line each, as command lines have them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from dataflare.documents.models import describe_problems, nearest, shorten
+from dataflare.documents.reader import parse_document
+from dataflare.errors import ConfigError
+from dataflare.grants import Grants
+from dataflare.interfaces import INTERFACES, NEEDS_GRANT, HostInterface
+from dataflare.limits import LIMITS, Limits
+from dataflare.permissions.grant_keys import GrantsModel
+from dataflare.permissions.limit_keys import LimitsModel
+
+__all__ = ["parse_grants", "parse_limits"]
+
+_GRANT: Final = "--grant"
+_LIMIT: Final = "--limit"
+_SEED: Final = "random_seed"
+_ACCESSES: Final = ("read", "write")
+_SCHEMES: Final = ("http", "https")
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def parse_grants(words: Iterable[str], *, base_dir: Path | None = None) -> Grants:
+    """Read grants, one a word.
+
+    `clock` and the like grant an interface as a whole; `files:data=./incoming` a directory to read,
+    `files:write:out=./out` one to write too; `http:GET,POST:https://api.example.com` methods at an origin, with
+    `={timeout: 5s}` and the other keys behind it; `secrets:NAME`, `plugins:NAME`, `shared:NAME` and
+    `shared:write:NAME` what they name; `random_seed=7` makes random bytes repeat.
+
+    Args:
+        words: The grants.
+        base_dir: What relative paths are relative to; `None` for the working directory.
+
+    Raises:
+        ConfigError: A word is not a grant, or two are about the same thing.
+    """
+    found: dict[str, Any] = {}
+    for word in words:
+        key, name, value = _grant(word)
+        place = found if not name else found.setdefault(key, {})
+        if (name or key) in place:
+            raise ConfigError(f"{shorten(word)} grants what was granted before", where=_GRANT, hint="say it once")
+        place[name or key] = value
+    for key in ("secrets", "plugins"):
+        if key in found:
+            found[key] = list(found[key])
+    folder = base_dir or Path()
+    return _validated(GrantsModel, found, _GRANT).grants(lambda path: folder / path)
+
+
+def parse_limits(words: Iterable[str]) -> Limits:
+    """Read limits, one a word: `memory=64MiB`, `call_timeout=30s`, `fuel=1000`, `host_memory=none`.
+
+    Raises:
+        ConfigError: A word is not a limit, or is given twice.
+    """
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise _refused(word, _LIMIT, "write NAME=VALUE, such as memory=64MiB")
+        if name not in LIMITS:
+            fields = {row.field: row.name for row in LIMITS.values()}
+            hint = f"write {fields[name]}" if name in fields else nearest(name, LIMITS)
+            raise ConfigError(f"there is no limit {shorten(name)}", where=_LIMIT, hint=hint)
+        if name in found:
+            raise ConfigError(f"{name} is given twice", where=_LIMIT)
+        found[name] = _whole_number(value) if LIMITS[name].quantity == "count" else value
+    return _validated(LimitsModel, found, _LIMIT).limits()
+
+
+def _grant(word: str) -> tuple[str, str, Any]:
+    """The key of a grant, the name below it (empty where there is none), and the value."""
+    left, equals, value = word.partition("=")
+    key, colon, rest = left.partition(":")
+    if key == _SEED and equals and not colon:
+        return key, "", _whole_number(value)
+    row = INTERFACES.get(key)
+    if row is None or key not in NEEDS_GRANT:
+        raise _refused(word, _GRANT, nearest(key, {*NEEDS_GRANT, _SEED}))
+    if row.grant != "named":
+        if colon or equals:
+            raise _refused(word, _GRANT, f"write {row.word or key}")
+        return key, "", True
+    name, meaning = _named(row, rest, value, has_value=bool(equals), word=word)
+    if not name:
+        raise _refused(word, _GRANT, f"write {row.word or key}")
+    return key, name, meaning
+
+
+def _named(row: HostInterface, rest: str, value: str, *, has_value: bool, word: str) -> tuple[str, Any]:
+    """What is granted by its name, and how; without a name where the form is wrong."""
+    if row.action == "method":
+        methods, _, origin = rest.partition(":")
+        if methods in _SCHEMES:  # no method is said
+            return "", None
+        options = _options(value, word) if has_value else {}
+        return origin, {**options, "methods": methods if methods == "any" else methods.split(",")}
+    access, name = "read", rest
+    if row.action == "access":
+        first, colon, second = rest.partition(":")
+        if colon and first in _ACCESSES:
+            access, name = first, second
+    if row.name == "files":
+        if value.endswith((":rw", ":ro")):
+            name, path = name.partition(":")[0], value[:-3]
+            better = f"files:write:{name}={path}" if value.endswith(":rw") else f"files:{name}={path}"
+            raise _refused(word, _GRANT, f"write {better}")
+        return (name, {"path": value, "access": access}) if value else ("", None)
+    return ("", None) if has_value else (name, access)
+
+
+def _options(text: str, word: str) -> dict[str, Any]:
+    """The keys behind an origin, as YAML in one line."""
+    value = parse_document(f"value: {text}".encode(), name=_GRANT).value["value"]
+    if not isinstance(value, dict) or "methods" in value:
+        raise _refused(word, _GRANT, "after `=`, write the other keys of the origin: {timeout: 5s}")
+    return value
+
+
+def _whole_number(text: str) -> int | str:
+    """The number; what is not one stays, for the model to refuse."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 40 else text
+
+
+def _refused(word: str, where: str, hint: str) -> ConfigError:
+    return ConfigError(f"{shorten(word)} is not a {where.removeprefix('--')}", where=where, hint=hint)
+
+
+def _validated(model: type[_Model], value: dict[str, Any], where: str) -> _Model:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise ConfigError(describe_problems(error, model, value), where=where) from error

@@ -92,14 +92,11 @@ class Impostor:
     def _give_back(self) -> None:
         spawn.start = self._real_start
 
-    def _start(
-        self, entry: str, descriptors: Sequence[int], *, process: spawn.Starting, **_: Any
-    ) -> subprocess.Popen[bytes]:
+    def _start(self, entry: str, descriptors: Sequence[int], **_: Any) -> spawn.Process:
         connection, self.memory = map(os.dup, descriptors)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=connection)
         self.wire = Wire(self.socket, self.memory, os.fstat(self.memory).st_size)
-        self.process = subprocess.Popen(["sleep", "60"], start_new_session=True)
-        process.set_result(self.process)
+        self.process = spawn.Process(subprocess.Popen(["sleep", "60"], start_new_session=True))
         thread = threading.Thread(target=self._run, daemon=True)
         self._threads.append(thread)
         thread.start()

@@ -8,7 +8,6 @@ import os
 import resource
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -25,12 +24,12 @@ from dataflare.engine.abi.types import ListT, PrimT
 from dataflare.errors import ConfigError, GuestPanic, HostBytesExceeded, ProtocolFault, UsageError
 from dataflare.limits import Limits
 from dataflare.pipeline.reading import inputs
-from dataflare.runtime.isolation import privileges, seccomp
+from dataflare.runtime.isolation import privileges, seccomp, spawn
 from dataflare.runtime.isolation import typed_values as values
 from dataflare.runtime.isolation.instance import IsolatedInstance
 from dataflare.runtime.isolation.wire import BrokenWire, Wire, make_memory
 from dataflare.runtime.pool import PoolSettings
-from jailed import jailed
+from jailed import ended_by, jailed
 
 
 @attack("processes")
@@ -112,7 +111,7 @@ def bytes_that_are_said_many_times(arena: Arena) -> None:
 @attack("processes")
 def worker_that_stays_when_its_start_has_failed(arena: Arena) -> None:
     """Say that the plugin failed at its start, and go on living, once for each attempt."""
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[spawn.Process] = []
 
     class Failing(Impostor):
         def _run(self) -> None:
@@ -328,15 +327,13 @@ def worker_that_an_interrupt_forgets(arena: Arena) -> None:
     before = len(os.listdir("/proc/self/fd"))
     instance = plugin._launcher._instantiate().instance
     assert isinstance(instance, IsolatedInstance)
-    process = instance._process
-    os.kill(process.pid, signal.SIGSTOP)
+    pid = instance.pid
+    os.kill(pid, signal.SIGSTOP)
     del instance
     gc.collect()
-    try:
-        process.wait(5)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise AssertionError("the worker lives on") from None
+    if not ended_by(pid, 5.0):
+        os.kill(pid, signal.SIGKILL)
+        raise AssertionError("the worker lives on")
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -375,7 +372,7 @@ MUTATIONS = [
     Mutation(f"{ISOLATION}.jail:_limit_each", answers(None), ("threads_of_the_hosts_user",)),
     Mutation(f"{ISOLATION}.channel:_VALUE_BYTES", (), ("message_that_grows_when_it_is_read",)),
     Mutation(f"{ISOLATION}.typed_values:Reader._part", _any_part, ("bytes_that_are_said_many_times",)),
-    Mutation(f"{ISOLATION}.spawn:end", answers(None), ("worker_that_stays_when_its_start_has_failed",)),
+    Mutation(f"{ISOLATION}.spawn:Process.end", answers(None), ("worker_that_stays_when_its_start_has_failed",)),
     Mutation(f"{ISOLATION}.instance:IsolatedInstance._kill", _ends_by_itself, ("worker_that_does_not_end",)),
     Mutation(f"{ISOLATION}.instance:IsolatedInstance._error", _shown, ("frames_nested_in_frames",)),
     Mutation(f"{ISOLATION}.instance:_MAX_FIGURE", 2**63, ("figures_that_add_up_to_too_much",)),
@@ -387,7 +384,7 @@ MUTATIONS = [
         ("worker_that_a_fork_shares",),
     ),
     Mutation("dataflare.pipeline.reading.inputs:open_plain", open, ("pipe_that_nobody_writes_to",)),
-    Mutation(f"{ISOLATION}.instance:IsolatedInstance.__del__", answers(None), ("worker_that_an_interrupt_forgets",)),
+    Mutation(f"{ISOLATION}.spawn:Process.__del__", answers(None), ("worker_that_an_interrupt_forgets",)),
     Mutation("dataflare.locks:_locks", _Forgetful(), ("fork_while_every_lock_is_held",)),
     Mutation(
         "dataflare.runtime.pool:_pools", _Forgetful(), ("fork_while_every_lock_is_held", "worker_that_a_fork_shares")

@@ -111,8 +111,7 @@ def started(question: str) -> Any:
         try:
             return json.loads(_all_of(ours.fileno()))
         finally:
-            process.kill()
-            process.wait()
+            process.end()
 
 
 def ended_by(pid: int, timeout_s: float) -> bool:

@@ -132,14 +132,11 @@ class _Process:
     def __init__(self) -> None:
         self.ended = False
 
-    def poll(self) -> int | None:
-        return -9 if self.ended else None
-
-    def wait(self, timeout: float | None = None) -> int:
+    def wait(self, timeout_s: float) -> int:
         self.ended = True
         return -9
 
-    def kill(self) -> None:
+    def end(self) -> None:
         self.ended = True
 
 
@@ -151,12 +148,11 @@ class _Worker:
         self.process = _Process()
         self.thread = threading.Thread(target=self._run, daemon=True)
 
-    def start(self, entry: str, descriptors: Sequence[int], *, process: spawn.Starting) -> Any:
+    def start(self, entry: str, descriptors: Sequence[int]) -> Any:
         """As `spawn.start`."""
         connection, self._memory = map(os.dup, descriptors)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=connection)
         self._wire = Wire(self._socket, self._memory, os.fstat(self._memory).st_size)
-        process.set_result(self.process)  # type: ignore[arg-type]  # what is used of one
         self.thread.start()
         return self.process
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
-import signal
 import socket
-import subprocess
 import time
+import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -64,14 +62,19 @@ class _TooManyHandles(Exception):
 class _Kept:
     """Objects of the host that a plugin in a worker holds, by number."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, owner: IsolatedInstance) -> None:
         self._most = most
         self._numbers = itertools.count(1)
         self._things: dict[int, Any] = {}
-        self.owner: object = None
-        """The instance, whose resources these are."""
+        # Weak: an instance that an interrupt kept from its caller has to go at once, and the worker with it.
+        self._owner = weakref.ref(owner)
         self.given: list[GuestResource] = []
         """The plugin's resources that the message that was packed last gives away."""
+
+    @property
+    def owner(self) -> IsolatedInstance | None:
+        """The instance, whose resources these are."""
+        return self._owner()
 
     def guest_number(self, guest: Any, type_index: int, *, given: bool) -> int:
         if not isinstance(guest, GuestResource) or guest.type_index != type_index:
@@ -159,27 +162,23 @@ class IsolatedInstance:
         self._export = "instantiation"
         self._counts = _Counts()
         self._call_budget = CallBudget(task.limits, self._counts)
-        self._kept = _Kept(task.limits.handles)
-        self._kept.owner = self
+        self._kept = _Kept(task.limits.handles, self)
         memory_bytes = max(task.max_batch_bytes, len(binary)) + _MORE_MEMORY_BYTES
         self._pid = os.getpid()
-        process: spawn.Starting = Future()
-        wire: Wire | None = None
+        started: _Started | None = None
         try:
-            wire = _begin(process, memory_bytes)
-            self._process = process.result()
+            started = spawn.in_starter(lambda: _begin(memory_bytes))
+            self._process = started.process
             self._channel = Channel(
-                wire, self._kept, shape.resources, max_batch_bytes=task.max_batch_bytes, charged=True
+                started.wire, self._kept, shape.resources, max_batch_bytes=task.max_batch_bytes, charged=True
             )
             deadline = time.monotonic() + _START_S + (task.limits.call_timeout_s or 0.0)
             message = self._channel.pack(task.to_json())
             message.parts.append(memoryview(binary))
             self._exchange(message, None, deadline)
         except BaseException:
-            # Whatever it was, an interrupt before anything else knows the process included.
-            process.add_done_callback(spawn.end)
-            if wire is not None:
-                wire.close()
+            if started is not None:
+                started.end()
             raise
         self._alive = True
 
@@ -237,13 +236,6 @@ class IsolatedInstance:
         """End the worker; idempotent."""
         self._kill()
         self._kept.close()
-
-    def __del__(self) -> None:
-        # An interrupt may have kept it from everybody who would close it. Nobody waits here, where the next interrupt
-        # would be lost.
-        process: subprocess.Popen[bytes] | None = getattr(self, "_process", None)
-        if process is not None and self._pid == os.getpid() and process.returncode is None:
-            process.kill()
 
     # One exchange: a message, the worker's questions, and its answer.
 
@@ -429,9 +421,8 @@ class IsolatedInstance:
         return {"plugin": self._name, "export": self._export, "log_lines": self._log_lines()}
 
     def _died(self) -> WorkerDied:
-        try:
-            code = self._process.wait(1.0)
-        except subprocess.TimeoutExpired:
+        code = self._process.wait(1.0)
+        if code is None:
             return WorkerDied("its worker closed the connection, and was killed", **self._place())
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
         return WorkerDied(f"its worker ended {how}", hint="the next call gets a new worker", **self._place())
@@ -440,17 +431,24 @@ class IsolatedInstance:
         """End the worker and its session, now; a fork of the process that started it only lets go of it."""
         self._alive = False
         try:
-            if self._pid == os.getpid() and self._process.poll() is None:
-                # In a weaker jail it may have made others.
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(self._process.pid, signal.SIGKILL)
-                self._process.kill()
-                self._process.wait()
+            self._process.end()
         finally:
             self._channel.close()
 
 
-def _begin(process: spawn.Starting, memory_bytes: int) -> Wire:
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """A worker's process, and the wire to it."""
+
+    process: spawn.Process
+    wire: Wire
+
+    def end(self) -> None:
+        self.process.end()
+        self.wire.close()
+
+
+def _begin(memory_bytes: int) -> _Started:
     """Start a worker, and make the wire to it."""
     with ExitStack() as undo:
         try:
@@ -459,9 +457,8 @@ def _begin(process: spawn.Starting, memory_bytes: int) -> Wire:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
             undo.callback(ours.close)
             with theirs:
-                spawn.start(ENTRY, (theirs.fileno(), memory), process=process)
+                process = spawn.start(ENTRY, (theirs.fileno(), memory))
         except OSError as error:
             raise ConfigError(f"a process cannot be started: {error}", where="isolation") from error
-        wire = Wire(ours, memory, memory_bytes)
         undo.pop_all()
-    return wire
+    return _Started(process, Wire(ours, memory, memory_bytes))

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import importlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeVar
 
-__all__ = ["Starting", "end", "start"]
+__all__ = ["Process", "in_starter", "start"]
 
-Starting: TypeAlias = Future[subprocess.Popen[bytes]]
-"""A process that may have been started. Who makes it can `end` it, whenever an interrupt comes."""
+T = TypeVar("T")
 
 _PACKAGES: Final = ("dataflare", "wasmtime", "pyarrow", "numpy", "orjson")
 """What a worker imports that is not in the standard library."""
@@ -34,18 +36,79 @@ _ENVIRONMENT: Final = {
 }
 _INHERITED: Final = ("LD_LIBRARY_PATH",)
 """Variables that Python itself may need to start."""
+_LOOK_S: Final = 0.001
 
 
-def start(
-    entry: str, descriptors: Sequence[int], *, roots: Sequence[str] = (), process: Starting | None = None
-) -> subprocess.Popen[bytes]:
+class Process:
+    """A process that was started, and that ends with this object.
+
+    Whenever an interrupt comes, its methods may be called again: `Popen` looks after its process under a lock, which an
+    interrupt could leave locked. In a fork of the process that started it, they do nothing.
+    """
+
+    def __init__(self, started: subprocess.Popen[bytes]) -> None:
+        self.pid = started.pid
+        self._exit_code: int | None = None
+        self._starter = os.getpid()
+        started.returncode = 0  # it is looked after here
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; `None` while it runs."""
+        self._reap(os.WNOHANG)
+        return self._exit_code
+
+    def wait(self, timeout_s: float) -> int | None:
+        """As `poll`, once it has ended or `timeout_s` seconds have passed."""
+        until_s = time.monotonic() + timeout_s
+        while (code := self.poll()) is None and time.monotonic() < until_s:
+            time.sleep(_LOOK_S)
+        return code
+
+    def kill(self) -> None:
+        """Let it end, and what it may have started, which a weaker jail allows; not waited for."""
+        if self._exit_code is None and self._starter == os.getpid():
+            for send in (os.killpg, os.kill):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    send(self.pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """End it, and wait until it has ended."""
+        self.kill()
+        self._reap(0)
+
+    def __del__(self) -> None:
+        # An interrupt may have kept it from everybody who would end it. Nobody waits here, where the next interrupt
+        # would be lost.
+        if self._exit_code is None and self._starter == os.getpid():
+            self.kill()
+            _dropped.append(self.pid)
+
+    def _reap(self, options: int) -> None:
+        if self._exit_code is None and self._starter == os.getpid():
+            self._exit_code = _exit_code(self.pid, options)
+
+
+def _exit_code(pid: int, options: int) -> int | None:
+    try:
+        found, status = os.waitpid(pid, options)
+    except ChildProcessError:  # somebody has waited for it already, and knows
+        return 0
+    return os.waitstatus_to_exitcode(status) if found else None
+
+
+_dropped: Final[list[int]] = []
+"""Processes that were killed, and that nobody has waited for."""
+
+
+def start(entry: str, descriptors: Sequence[int], *, roots: Sequence[str] = ()) -> Process:
     """Start a process that calls a function with the numbers of the descriptors and that of this process.
+
+    The kernel ends it with the thread that called: see `in_starter`.
 
     Args:
         entry: `module:function`.
         descriptors: What it keeps of this process's open files, under the same numbers.
         roots: Further folders to import from.
-        process: What becomes the process.
 
     Raises:
         OSError: It cannot be started.
@@ -54,8 +117,8 @@ def start(
     arguments = [json.dumps([*_roots(), *roots]), entry, *map(str, descriptors), str(os.getpid())]
     # -I: nothing of the user's; -S: no site, whose files may run code; -B: nothing is written.
     command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _BOOT, *arguments]
-    return _STARTER.run(
-        lambda: subprocess.Popen(
+    return Process(
+        subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -64,8 +127,7 @@ def start(
             cwd="/",
             pass_fds=descriptors,
             start_new_session=True,
-        ),
-        Future() if process is None else process,
+        )
     )
 
 
@@ -73,6 +135,50 @@ def _roots() -> list[str]:
     """The folders that hold the packages of a worker, each once."""
     files = (importlib.import_module(name).__file__ for name in _PACKAGES)
     return list(dict.fromkeys(str(Path(file).resolve().parents[1]) for file in files if file is not None))
+
+
+def in_starter(make: Callable[[], T]) -> T:
+    """Have something made in the thread that starts processes, and wait for it.
+
+    The thread never ends, and no signal's handler runs in it. An interrupt ends the wait at once; what is made then is
+    dropped, and so has to end by itself, as a `Process` and a `Wire` do.
+    """
+    return _STARTER.run(make)
+
+
+class _Order:
+    """Something to be made. Queues in C alone: an interrupt may leave other ones locked."""
+
+    __slots__ = ("_outcome", "_wanted", "make")
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+        self._outcome: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        self._wanted = True
+
+    def fill(self) -> None:
+        try:
+            self._outcome.put((self.make(), None))
+        except BaseException as error:
+            self._outcome.put((None, error))
+        if not self._wanted:
+            self._drop()
+
+    def wait(self) -> Any:
+        try:
+            made, error = self._outcome.get()
+        except BaseException:
+            # The traceback may be kept for long.
+            self._wanted = False
+            self._drop()
+            raise
+        if error is not None:
+            raise error
+        return made
+
+    def _drop(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            self._outcome.get_nowait()
 
 
 class _Starter:
@@ -84,42 +190,28 @@ class _Starter:
     def forget(self) -> None:
         """There is no thread: none was started yet, or this is the child of a fork."""
         self._lock = threading.Lock()
-        self._orders: queue.SimpleQueue[tuple[Starting, Callable[[], subprocess.Popen[bytes]]]]
-        self._orders = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         self._runs = False
+        _dropped.clear()
 
-    def run(self, make: Callable[[], subprocess.Popen[bytes]], made: Starting) -> subprocess.Popen[bytes]:
-        """Have a process started, and wait until it is."""
+    def run(self, make: Callable[[], T]) -> T:
+        """Have something made, and wait until it is."""
         with self._lock:
             if not self._runs:
-                threading.Thread(target=self._work, args=(self._orders,), name="dataflare-starter", daemon=True).start()
+                _thread.start_new_thread(self._work, (self._orders,))
                 self._runs = True
-        self._orders.put((made, make))
-        try:
-            return made.result()
-        except BaseException:
-            # Interrupted, it may be: nobody would own the process.
-            made.add_done_callback(end)
-            raise
+        order = _Order(make)
+        self._orders.put(order)
+        made: T = order.wait()
+        return made
 
     @staticmethod
-    def _work(
-        orders: queue.SimpleQueue[tuple[Starting, Callable[[], subprocess.Popen[bytes]]]],
-    ) -> None:
+    def _work(orders: queue.SimpleQueue[_Order]) -> None:
         while True:
-            made, make = orders.get()
-            try:
-                made.set_result(make())
-            except BaseException as error:
-                made.set_exception(error)
-
-
-def end(made: Starting) -> None:
-    """End a process that was started, if it was."""
-    if made.exception() is None:
-        process = made.result()
-        process.kill()
-        process.wait()
+            order = orders.get()
+            _dropped[:] = [pid for pid in _dropped if _exit_code(pid, os.WNOHANG) is None]
+            order.fill()
+            del order  # what was made belongs to who waited for it
 
 
 _STARTER: Final = _Starter()

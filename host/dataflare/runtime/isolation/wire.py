@@ -8,6 +8,7 @@ Every transfer has a deadline, so that a side that stands still or drips bytes h
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import select
@@ -76,7 +77,8 @@ class Wire:
     """
 
     def __init__(self, connection: socket.socket, memory: int, memory_bytes: int) -> None:
-        self._closed = False
+        # Each closes itself, once, whenever an interrupt comes.
+        self._memory_file = io.FileIO(memory, "r+")
         self._socket = connection
         self._memory = memory
         connection.setblocking(False)
@@ -88,10 +90,8 @@ class Wire:
 
     def close(self) -> None:
         """Close this end; idempotent."""
-        if not self._closed:
-            self._closed = True
-            self._socket.close()
-            os.close(self._memory)
+        self._socket.close()
+        self._memory_file.close()
 
     def __del__(self) -> None:
         # An interrupt may have kept it from everybody who would close it.

@@ -19,6 +19,7 @@ __all__ = [
     "RESERVED_HEADERS",
     "SAFE_HEADERS",
     "Access",
+    "DatasetGrants",
     "DirectoryGrant",
     "Grants",
     "HttpGrant",
@@ -35,6 +36,9 @@ ANY_METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "PO
 
 Access: TypeAlias = Literal["read", "write"]
 """What may be done with a directory or a shared batch; `write` includes reading."""
+
+DatasetGrants: TypeAlias = Mapping[str, frozenset[str] | Literal["any"]]
+"""Columns by the name of a dataset (`NAMESPACE.NAME` if it has a namespace); `any` stands for all of them."""
 
 _HARMLESS_METHOD_HEADERS: Final = frozenset({"access-control-request-method"})
 """Headers that name a method, from which no server takes one."""
@@ -299,6 +303,7 @@ class Grants:
         shared: Names of shared batches, and whether it may only `"read"` one, or `"write"` it, which includes reading.
         tasks: Progress and cancellation.
         others: Short names of further interfaces of the host that are granted as a whole.
+        datasets: The datasets that a source or a destination may read or write, and their columns. `None` allows all.
 
     Raises:
         ConfigError: A name or a value is out of its form or range.
@@ -316,6 +321,7 @@ class Grants:
     shared: Mapping[str, Access] = field(default_factory=dict)
     tasks: bool = False
     others: frozenset[str] = frozenset()
+    datasets: DatasetGrants | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.files, Mapping):
@@ -343,6 +349,7 @@ class Grants:
                 )
         self._check_http()
         self._check_shared()
+        self._check_datasets()
         form = f"one of {', '.join(sorted(_OTHERS)) or 'those, since this host has none'}"
         object.__setattr__(self, "others", _texts(self.others, None, "grants.others", form))
         for name in sorted(self.others - _OTHERS):
@@ -375,6 +382,19 @@ class Grants:
         _texts(self.shared, _NAME, "grants.shared", "a name of the form [a-z][a-z0-9_-]{0,63}")
         for name, access in self.shared.items():
             _check_access(access, f"grants.shared.{name}")
+
+    def _check_datasets(self) -> None:
+        if self.datasets is None:
+            return
+        if not isinstance(self.datasets, Mapping):
+            raise ConfigError(f"{self.datasets!r} does not map datasets to columns", where="grants.datasets")
+        checked: dict[str, frozenset[str] | Literal["any"]] = {}
+        for name in _texts(self.datasets, None, "grants.datasets", "the name of a dataset"):
+            columns, where = self.datasets[name], f"grants.datasets.{name}"
+            if not name or not columns:
+                raise ConfigError("the name is empty, or no column is granted", where=where)
+            checked[name] = "any" if columns == "any" else _texts(columns, None, where, "the name of a column")
+        object.__setattr__(self, "datasets", MappingProxyType(checked))
 
     @property
     def capabilities(self) -> frozenset[str]:

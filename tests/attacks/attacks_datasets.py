@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -90,7 +91,9 @@ def operation_column_that_is_a_text(arena: Arena) -> None:
 @attack("limits")
 def part_for_every_byte(arena: Arena) -> None:
     """Divide a read into many more parts than were asked for, each of which takes an instance."""
-    source = loaded(arena, Numbers, split=lambda self, *_: Ok([bytes([n]) for n in range(200)]))
+    source = loaded(
+        arena, Numbers, split=lambda self, *_: Ok(SimpleNamespace(parts=[bytes([n]) for n in range(200)], rest=None))
+    )
     assert_fault(arena, refused(lambda: source.split(at_most=2)), "it made 200 parts, of at most 2")
 
 
@@ -105,6 +108,6 @@ MUTATIONS: Final = [
     Mutation(
         f"{DESTINATION}._rejected", lambda self, worker, found, rows: found, ("rejected_rows_that_there_are_not",)
     ),
-    Mutation(f"{SOURCE}:same_columns", answers(True), ("rows_of_other_columns_than_were_told",)),
+    Mutation(f"{SOURCE}:fits_schema", answers(True), ("rows_of_other_columns_than_were_told",)),
     Mutation(f"{SOURCE}:roles_of", answers(None), ("operation_column_that_is_a_text",)),
 ]

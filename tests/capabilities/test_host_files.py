@@ -45,7 +45,7 @@ class Calls:
     def good(self, name: str, *args):
         result = self.functions[name](*args)
         assert isinstance(result, Ok), result
-        if name in ("open", "create"):
+        if name in ("open", "create", "append"):
             self.handles.append(result.value)
         return result.value
 

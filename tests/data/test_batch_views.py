@@ -168,7 +168,7 @@ def test_column_named_twice_is_refused():
 
 def test_wrong_type_tells_what_there_is():
     error = refusal(one(pa.array(["x"])).boolean_column, "c")
-    assert error == Variant("wrong-type", TypeMismatch("c", "booleans", "string"))
+    assert error == Variant("wrong-type", TypeMismatch("c", "", "booleans", "string"))
 
 
 def test_text_of_a_host_that_is_no_utf8_is_malformed():

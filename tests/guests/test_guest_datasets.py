@@ -17,7 +17,9 @@ from dataflare import (
     Grants,
     Host,
     NodeFailed,
+    PermissionDenied,
     PluginError,
+    Policy,
     Selection,
     Source,
     Target,
@@ -25,6 +27,8 @@ from dataflare import (
     run,
 )
 from dataflare.data.roles import Roles, roles_of, with_roles
+from dataflare.security.audit import MemoryAuditLog
+from guest_kit import component
 
 COMPONENTS = Path(__file__).parents[2] / "guest-sdks/rust/components"
 N = pa.schema([("n", pa.int64())])
@@ -98,7 +102,7 @@ def test_read_of_several_files_goes_on_from_every_state(load, tmp_path, at):
 def test_parts_have_every_row_once_though_records_have_line_ends(load, tmp_path, at_most, isolation):
     folder_of_files(tmp_path)
     source = load("csv-source", "in", isolation)
-    parts = source.split(["a.csv", "b.csv"], at_most=at_most)
+    parts = source.split(["a.csv", "b.csv"], at_most=at_most).parts
     assert min(at_most, 90) <= len(parts) <= min(at_most, 100)
     found = [numbers(source.batches(["a.csv", "b.csv"], part=part)) for part in parts]
     assert [n for part in found for n in part] == [*range(50), *range(100, 150)]
@@ -108,7 +112,7 @@ def test_parts_have_every_row_once_though_records_have_line_ends(load, tmp_path,
 def test_part_goes_on_from_a_state_of_its_own_only(load, tmp_path):
     folder_of_files(tmp_path)
     source = load("csv-source", "in")
-    first, second = source.split("a.csv", at_most=2)
+    first, second = source.split("a.csv", at_most=2).parts
     chunk = next(source.chunks("a.csv", part=first, max_rows=10))
     rest = numbers(source.batches("a.csv", part=first, state=chunk.state))
     assert numbers([chunk.rows]) + rest + numbers(source.batches("a.csv", part=second)) == [*range(50)]
@@ -142,6 +146,62 @@ def test_jsonl_destination_appends_and_replaces(load, tmp_path, isolation):
     assert write("replace", 4) == [4]
 
 
+@both
+def test_jsonl_destination_that_is_aborted_leaves_the_file_as_it_was(load, tmp_path, isolation):
+    (tmp_path / "out.jsonl").write_text('{"n":0}\n')
+    before = (tmp_path / "out.jsonl").stat().st_ino
+    destination = load("jsonl-destination", "out.jsonl", isolation)
+    destination.open(Target("rows", N))
+    destination.write(pa.record_batch({"n": [1]}, N))
+    destination.flush()
+    destination.abort()
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+    assert (tmp_path / "out.jsonl").read_text() == '{"n":0}\n'
+    destination.open(Target("rows", N))
+    destination.write(pa.record_batch({"n": [2]}, N))
+    destination.finish()
+    assert (tmp_path / "out.jsonl").read_text() == '{"n":0}\n{"n":2}\n'
+    # In place: nothing was copied.
+    assert (tmp_path / "out.jsonl").stat().st_ino == before
+
+
+def test_two_runs_do_not_append_to_one_file(load, tmp_path):
+    one, other = (load("jsonl-destination", "out.jsonl") for _ in range(2))
+    one.open(Target("rows", N))
+    with pytest.raises(PluginError, match="another writer appends to it") as caught:
+        other.open(Target("rows", N))
+    assert (caught.value.error.case, caught.value.retryable) == ("unavailable", True)
+    one.finish()
+    other.open(Target("rows", N))
+    other.finish()
+
+
+@pytest.mark.guests
+def test_roles_survive_guests_of_all_languages(host):
+    """As a Python and a JavaScript guest pass them on, by values and by rows."""
+    schema = with_roles(
+        pa.schema([("id", pa.int64()), ("t", pa.string()), ("op", pa.int8())]), key=["id"], cursor="t", operation="op"
+    )
+    rows = pa.RecordBatch.from_pydict({"id": [1, 2], "t": ["x ", "y"], "op": [0, 2]}, schema)
+    for name, config in (
+        ("filter-rows", {"column": "id", "op": ">=", "value": 1}),
+        ("normalize-records", {"lowercase_keys": True}),
+    ):
+        with host.load(component(name), config=config) as plugin:
+            found = plugin.transform(rows) if isinstance(plugin, Transformer) else plugin.process_batch(rows)
+            assert found.num_rows == 2
+            assert roles_of(found.schema) == Roles(("id",), "t", "op"), name
+
+
+@pytest.mark.guests
+def test_roles_of_a_python_source_are_on_its_rows(host):
+    with host.load(component("sequence-source"), config={"rows": 3}) as source:
+        assert isinstance(source, Source)
+        (dataset,) = source.discover()
+        assert [roles_of(chunk.rows.schema) for chunk in source.chunks()] == [Roles(dataset.key)]
+        assert source.split(at_most=2, state=next(source.chunks(max_rows=1)).state).parts
+
+
 def test_jsonl_destination_plans_without_a_change(load, tmp_path):
     (tmp_path / "b.jsonl").write_text('{"n": 1}\n')
     destination = load("jsonl-destination", "")
@@ -172,11 +232,6 @@ def test_jsonl_destination_writes_a_file_a_dataset_of_any_schema(load, tmp_path)
         ("", [Target("../a", N)], "this cannot be the name of a file"),
         ("", [Target("b.c", N), Target(DatasetName("c", "b"), N)], "is written twice"),
         ("cut.jsonl", [Target("a", N)], "its last line is not whole"),
-        (
-            "x.jsonl",
-            [Target("a", with_roles(pa.schema([("op", pa.int8())]), operation="op"), mode="replace")],
-            "changes can only be appended",
-        ),
     ],
 )
 def test_jsonl_destination_refuses_what_it_cannot_write(load, tmp_path, path, targets, why):
@@ -238,6 +293,28 @@ def pipeline(tmp_path: Path, source: dict, destination: dict) -> dict:
             },
         },
     }
+
+
+def test_dataset_that_the_policy_does_not_grant_is_refused_and_audited(tmp_path):
+    folder_of_files(tmp_path)
+    policy = f"""
+version: 1
+plugins:
+  csv-source:
+    grants: {{files: {{d: {{path: "{tmp_path}"}}}}, datasets: {{a.csv: [n]}}}}
+"""
+    log = MemoryAuditLog()
+    with (
+        Host(policy=Policy.parse(policy), audit=log) as host,
+        host.load(COMPONENTS / "csv-source.wasm", config={"path": "d/in"}) as source,
+    ):
+        assert isinstance(source, Source)
+        assert [(str(each.name), each.schema.names) for each in source.discover()] == [("a.csv", ["n"])]
+        assert numbers(source.batches("a.csv")) == [*range(50)]
+        with pytest.raises(PermissionDenied, match=r"dataset 'b\.csv': it is not granted"):
+            source.open("b.csv")
+    (event,) = (each for each in log.events if each.capability == "datasets")
+    assert (event.plugin, event.object, event.decision) == ("csv-source", "datasets:b.csv", "deny")
 
 
 def test_pipeline_says_what_is_read_and_how_it_is_written(tmp_path):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -32,23 +30,12 @@ from dataflare import (
     Target,
 )
 from dataflare.data.roles import Roles, roles_of, with_roles
-from dataflare.toolchain.guests import load_project
+from guest_kit import component
 
-ROOT = Path(__file__).parents[2]
-PROJECT = load_project(ROOT)
 PEOPLE = pa.schema([("id", pa.int64()), ("name", pa.string())])
 CHANGES = with_roles(pa.schema([("id", pa.int64()), ("name", pa.string()), ("op", pa.int8())]), operation="op")
 
 pytestmark = pytest.mark.guests
-
-
-def component(name: str) -> Path:
-    path = ROOT / PROJECT.guests[name].output
-    if not path.is_file():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{path} is not there: run make guests")
-        pytest.skip(f"{name} is not built: run make guests")
-    return path
 
 
 # The keyed destination
@@ -172,7 +159,7 @@ class Api:
             return self.answers.pop(0)
         if split.path != "/v1/orders":
             return 404, {}, b""
-        rows = [row for row in self.rows if row["updated"] > int(query.get("since", -1))]
+        rows = [row for row in self.rows if row["updated"] >= int(query.get("since", -1))]
         start, limit = int(query.get("page", 0)), min(int(query["limit"]), 4)
         following = str(start + limit) if start + limit < len(rows) else None
         return 200, {}, json.dumps({"items": rows[start : start + limit], "next": following}).encode()
@@ -237,9 +224,22 @@ def test_incremental_read_asks_for_what_is_new(pages, api):
     (*_, last) = pages.chunks(new)
     assert last.rows.schema.names == ["id", "updated"]
     assert ids(pages.chunks(new, state=last.state)) == []
-    api.rows += [{"id": 10, "updated": 9}, {"id": 11, "updated": 10}]
-    assert ids(pages.chunks(new, state=last.state)) == [10, 11]
+    # One has the cursor of the last row that was read: it is new all the same.
+    api.rows += [{"id": 10, "updated": 4}, {"id": 11, "updated": 9}, {"id": 12, "updated": 10}]
+    chunks = list(pages.chunks(new, state=last.state))
+    assert ids(chunks) == [10, 11, 12]
     assert api.queries[-1]["since"] == "4"
+    assert ids(pages.chunks(new, state=chunks[-1].state)) == []
+
+
+def test_incremental_read_goes_on_from_the_state_of_each_page(pages, api):
+    new = Selection("orders", "incremental")
+    (*_, last) = pages.chunks(new)
+    api.rows += [{"id": n, "updated": 4 + (n > 15)} for n in range(10, 24)]
+    chunks = list(pages.chunks(new, state=last.state))
+    assert ids(chunks) == list(range(10, 24))
+    for at, chunk in enumerate(chunks):
+        assert ids(chunks[: at + 1]) + ids(pages.chunks(new, state=chunk.state)) == list(range(10, 24))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,14 +24,14 @@ from dataflare import (
 )
 from dataflare.data.roles import Roles, roles_of
 from dataflare.runtime.host import Isolation
-from dataflare.toolchain.guests import load_project
+from guest_kit import PROJECT, component
 
-ROOT = Path(__file__).parents[2]
-PROJECT = load_project(ROOT)
 KINDS = {
+    "change-source": "source",
     "csv-source": "source",
     "derive-columns": "transformer",
     "filter-rows": "transformer",
+    "folder-source": "source",
     "json-mapper": "processor",
     "jsonl-destination": "destination",
     "normalize-records": "processor",
@@ -45,16 +44,6 @@ KINDS = {
 pytestmark = pytest.mark.guests
 
 both = pytest.mark.parametrize("isolation", ["none", "process"])
-
-
-def component(name: str) -> Path:
-    """A guest's component; without it the test is skipped, except in CI."""
-    path = ROOT / PROJECT.guests[name].output
-    if not path.is_file():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{path} is not there: run make guests")
-        pytest.skip(f"{name} is not built: run make guests")
-    return path
 
 
 @pytest.fixture(scope="module")

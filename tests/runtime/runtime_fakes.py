@@ -190,8 +190,11 @@ class Numbers(Guest):
         schema = to_wit(self.schema)
         return Ok([SimpleNamespace(name=name, description="", schema=schema, key=["n"], cursors=["n"], modes=modes)])
 
-    def split(self, selections: Any, at_most: int) -> Any:
-        return Ok([b"0-3", b"3-6"][:at_most])
+    def split(self, selections: Any, state: bytes | None, at_most: int) -> Any:
+        begin = int(state or b"0")
+        middle = (begin + 6) // 2
+        parts = [f"{begin}-{middle}".encode(), f"{middle}-6".encode()][:at_most]
+        return Ok(SimpleNamespace(parts=parts, rest=b"6"))
 
     def estimate(self, selections: Any, part: bytes | None, state: bytes | None) -> Any:
         return Ok(SimpleNamespace(rows=6 - int(state or b"0"), exact=True))

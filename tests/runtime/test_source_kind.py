@@ -7,10 +7,12 @@ import pyarrow as pa
 import pytest
 
 from dataflare.data.batches import Batch
+from dataflare.data.roles import with_roles
 from dataflare.data.schemas import Field, Schema, to_wit
 from dataflare.errors import ConfigError, GuestPanic, PluginError, ProtocolFault, UsageError
 from dataflare.runtime.datasets import (
     DatasetName,
+    Division,
     Ended,
     Estimate,
     Idle,
@@ -62,14 +64,20 @@ def test_read_gives_no_more_rows_than_it_was_asked_for(load):
 
 def test_parts_together_have_every_row_once(load):
     source = load(Numbers, Source)
-    parts = source.split(at_most=2)
+    parts, rest = source.split(at_most=2).parts, source.split(at_most=2).rest
     rows = [n for part in parts for batch in source.batches(part=part) for n in batch.column("n").to_pylist()]
     assert rows == [0, 1, 2, 3, 4, 5]
+    assert list(source.batches(state=rest)) == []
+
+
+def test_rest_of_a_read_is_divided(load):
+    source = load(Numbers, Source)
+    assert source.split(at_most=2, state=b"2") == Division([b"2-4", b"4-6"], b"6")
 
 
 def test_part_is_not_read_twice(load):
     source = load(Numbers, Source)
-    first, _ = source.split(at_most=2)
+    first, _ = source.split(at_most=2).parts
     (*_, last) = source.chunks(part=first)
     with pytest.raises(UsageError, match="this part has been read to its end already"):
         source.open(part=first)
@@ -83,7 +91,7 @@ def test_part_is_not_read_twice(load):
 )
 def test_parts_that_cannot_be_are_a_fault(load, parts, why):
     with pytest.raises(ProtocolFault, match=f"#split: .*{why}"):
-        load(Numbers, Source, split=lambda self, *_: Ok(parts)).split(at_most=2)
+        load(Numbers, Source, split=lambda self, *_: Ok(SimpleNamespace(parts=parts, rest=None))).split(at_most=2)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +174,33 @@ def test_idle_source_says_when_to_ask_again(load):
     assert source.read() == Idle(b"9", 0.25)
     source.acknowledge(b"9")
     assert list(source.chunks()) == []
+
+
+def test_pause_within_a_transaction_has_no_state(load):
+    pause = Ok(Variant("idle", SimpleNamespace(state=None, retry_after_ms=0)))
+    source = load(Numbers, Source, read=lambda self, _: pause)
+    source.open()
+    assert source.read() == Idle(None, 0)
+
+
+def test_rows_take_nullability_and_metadata_from_the_schema_that_was_told(load):
+    told = with_roles(pa.schema([pa.field("n", pa.int64(), nullable=False)]), key=["n"])
+    source = load(Numbers, Source, open=lambda self, *_: [Numbers.open(self, *_), Ok([to_wit(told)])][1])
+    source.open()
+    assert source.read().rows.schema.equals(told, check_metadata=True)
+
+
+def test_null_in_a_column_that_has_none_is_a_fault(load):
+    told = pa.schema([pa.field("n", pa.int64(), nullable=False)])
+
+    def read(self: Any, max_rows: int) -> Any:
+        rows = Batch(pa.RecordBatch.from_arrays([pa.array([None], pa.int64())], ["n"]))
+        return Ok(Variant("rows", SimpleNamespace(selection=0, rows=rows, state=b"1")))
+
+    source = load(Numbers, Source, open=lambda self, *_: Ok([to_wit(told)]), read=read)
+    source.open()
+    with pytest.raises(ProtocolFault, match="dataset 'numbers': it returned the columns n: int64, where"):
+        source.read()
 
 
 def test_rows_of_a_dataset_follow_its_new_schema(load):

@@ -5,27 +5,34 @@ link. A link is read and followed here, within the granted directory alone, so t
 time can make a call fail, but not lead it astray. Needs a POSIX system.
 """
 
-# Over 500 lines: opening, listing and writing below one directory share the walk that follows no link.
-
 from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from dataflare.budgets import current
+from dataflare.capabilities.directory_writers import (
+    PART_BYTES,
+    AppendedFile,
+    NewFile,
+    Place,
+    failure_of,
+    kind_of,
+    kind_of_mode,
+    roll_back,
+    translated,
+)
 from dataflare.capabilities.failures import CapabilityFailure
 from dataflare.capabilities.files import (
     MAX_READ_BYTES,
     PRIVATE_PREFIX,
-    Bytes,
     Directory,
     Entry,
     FileLimits,
@@ -41,9 +48,6 @@ from dataflare.locks import Lock
 
 __all__ = ["DirectoryFiles", "provide"]
 
-_PART_BYTES = 4 * 2**20
-"""What is read or written between two looks at the clock."""
-
 _ENTRY_BYTES = 512
 """About what an entry of a listing takes."""
 
@@ -52,16 +56,6 @@ _MAX_OFFSET = 2**63 - 1
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a FIFO that took a file's place would wait forever.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-_CASES: dict[int, str] = {
-    errno.ENOENT: "not-found",
-    errno.EEXIST: "already-exists",
-    errno.ENOTEMPTY: "already-exists",
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP), "denied"),
-    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENODEV), "wrong-kind"),
-    **dict.fromkeys((errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ), "invalid-path"),
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "no-space"),
-    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ETIMEDOUT), "input-output"),
-}
 
 
 class DirectoryFiles:
@@ -121,6 +115,7 @@ class DirectoryFiles:
 
     def open(self, path: str) -> Reader:
         with self._at(path, follow=True) as (parent, name):
+            self._roll_back(path, parent, name)
             _require_file(parent, name, path)
             with self._counted():
                 descriptor = os.open(name, _FILE, dir_fd=parent)
@@ -132,17 +127,28 @@ class DirectoryFiles:
     def create(self, path: str, replace: bool) -> Writer:
         with self._at(path, writes=True) as (parent, name):
             self._require_allowed(parent, name, path)
-            kind = _kind_of(parent, name)
+            self._roll_back(path, parent, name)
+            kind = kind_of(parent, name)
             if kind not in (None, "file"):
                 raise CapabilityFailure("wrong-kind", f"{path!r} is no file")
             if kind == "file" and not replace:
                 raise CapabilityFailure("already-exists", f"{path!r} is there already")
             with self._counted():
-                return _DirectoryWriter(parent, name, path, replace, self._limits.file_bytes, self)
+                place = Place(parent, name, path, self._limits.file_bytes, self.handle_closed)
+                return NewFile(place, replace=replace)
+
+    def append(self, path: str) -> Writer:
+        with self._at(path, writes=True) as (parent, name):
+            self._require_allowed(parent, name, path)
+            if kind_of(parent, name) not in (None, "file"):
+                raise CapabilityFailure("wrong-kind", f"{path!r} is no file")
+            with self._counted():
+                return AppendedFile(Place(parent, name, path, self._limits.file_bytes, self.handle_closed))
 
     def stat(self, path: str) -> Entry:
         shown = path.rstrip("/").rpartition("/")[2]
         with self._at(path, follow=True) as (parent, name):
+            self._roll_back(path, parent, name)
             return _entry(shown, os.stat(name, dir_fd=parent, follow_symlinks=False))
 
     def list_entries(self, path: str) -> list[Entry]:
@@ -157,6 +163,7 @@ class DirectoryFiles:
         try:
             with self._at(path, writes=True) as (parent, name):
                 self._require_allowed(parent, name, path)
+                self._roll_back(path, parent, name)
                 if _require_file(parent, name, path):
                     os.unlink(name, dir_fd=parent)
         except CapabilityFailure as failure:
@@ -166,6 +173,11 @@ class DirectoryFiles:
     def _require_allowed(self, parent: int, name: str, path: str) -> None:
         if reason := self._refusal(parent, name):
             raise CapabilityFailure("denied", f"{path!r} {reason}")
+
+    def _roll_back(self, path: str, parent: int, name: str) -> None:
+        """Take away what a crash left of an append; only where the plugin may write."""
+        if self._grants[parse_path(path)[0]].writable:
+            roll_back(parent, name)
 
     def handle_closed(self) -> None:
         """Count a handle that was closed."""
@@ -225,7 +237,7 @@ class DirectoryFiles:
             finally:
                 walk.close()
         except OSError as error:
-            raise _failure(error, path) from error
+            raise failure_of(error, path) from error
 
 
 class _Walk:
@@ -306,7 +318,7 @@ class _DirectoryReader:
         return self._position
 
     def length(self) -> int:
-        with _translated("the file"):
+        with translated("the file"):
             return os.fstat(self._number()).st_size
 
     def close_handle(self) -> None:
@@ -326,11 +338,11 @@ class _DirectoryReader:
 
     def _fill(self, target: memoryview) -> int:
         filled = 0
-        with _translated("the file"):
+        with translated("the file"):
             budget = current()
             while filled < len(target) and self._position < _MAX_OFFSET - MAX_READ_BYTES:
                 budget.check_time()
-                count = os.preadv(self._number(), [target[filled : filled + _PART_BYTES]], self._position)
+                count = os.preadv(self._number(), [target[filled : filled + PART_BYTES]], self._position)
                 if count == 0:
                     break
                 filled += count
@@ -338,135 +350,8 @@ class _DirectoryReader:
         return filled
 
 
-class _DirectoryWriter:
-    def __init__(
-        self, parent: int, name: str, path: str, replace: bool, limit: int | None, files: DirectoryFiles
-    ) -> None:
-        self._name = name
-        self._path = path
-        self._replace = replace
-        self._limit = limit
-        self._files = files
-        self._written = 0
-        self._published = False
-        self._failed = False
-        self._temporary = f"{PRIVATE_PREFIX}{secrets.token_hex(8)}.part"
-        self._parent = os.dup(parent)
-        try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._descriptor: int | None = os.open(self._temporary, flags, 0o666, dir_fd=self._parent)
-        except OSError:
-            os.close(self._parent)
-            raise
-
-    def write(self, data: Bytes) -> None:
-        descriptor = self._number()
-        rest = memoryview(data)
-        if self._limit is not None and self._written + len(rest) > self._limit:
-            raise CapabilityFailure("no-space", f"the file would be larger than file_bytes = {self._limit}")
-        start = self._written
-        try:
-            with _translated(self._path):
-                budget = current()
-                while rest:
-                    budget.check_time()
-                    count = os.write(descriptor, rest[:_PART_BYTES])
-                    self._written += count
-                    rest = rest[count:]
-        except CapabilityFailure:
-            # All or nothing: a full disk leaves no half of a record behind.
-            with self._fatal():
-                os.ftruncate(descriptor, start)
-                os.lseek(descriptor, start, os.SEEK_SET)
-            self._written = start
-            raise
-
-    def tell(self) -> int:
-        return self._written
-
-    def sync(self) -> None:
-        if not self._published:
-            with self._fatal():
-                os.fsync(self._number())
-
-    def publish(self) -> None:
-        if self._published:
-            return
-        self.sync()
-        with _translated(self._path):
-            if self._replace:
-                if _kind_of(self._parent, self._name) not in (None, "file"):
-                    raise CapabilityFailure("wrong-kind", f"{self._path!r} is no file")
-                os.rename(self._temporary, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
-            else:
-                # Unlike a rename, a link never takes another file's place.
-                os.link(self._temporary, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
-                os.unlink(self._temporary, dir_fd=self._parent)
-            self._published = True
-            os.fsync(self._parent)
-
-    def close_handle(self) -> None:
-        if self._descriptor is None:
-            return
-        descriptor, self._descriptor = self._descriptor, None
-        self._files.handle_closed()
-        try:
-            os.close(descriptor)
-            if not self._published:
-                os.unlink(self._temporary, dir_fd=self._parent)
-        except OSError:
-            pass  # nobody is left to tell; the file is under no name that a plugin can see
-        finally:
-            os.close(self._parent)
-
-    @contextmanager
-    def _fatal(self) -> Iterator[None]:
-        """Give the file up when this fails: what a failed sync left out, no later one would write."""
-        try:
-            with _translated(self._path):
-                yield
-        except CapabilityFailure:
-            self._failed = True
-            raise
-
-    def _number(self) -> int:
-        if self._failed:
-            raise CapabilityFailure("input-output", "an earlier write failed: the file is given up")
-        if self._published:
-            raise CapabilityFailure("other", "the file is published: nothing can be written to it")
-        if self._descriptor is None:
-            raise CapabilityFailure("other", "the file is closed")
-        return self._descriptor
-
-
-def _failure(error: OSError, path: str) -> CapabilityFailure:
-    # The system's message names a path of the host's, which is not the plugin's to know.
-    return CapabilityFailure(_CASES.get(error.errno or 0, "other"), f"{path!r}: {error.strerror or 'failed'}")
-
-
-@contextmanager
-def _translated(path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _failure(error, path) from error
-
-
-def _kind(mode: int) -> Literal["file", "directory", "other"]:
-    if stat.S_ISREG(mode):
-        return "file"
-    return "directory" if stat.S_ISDIR(mode) else "other"
-
-
-def _kind_of(parent: int, name: str) -> Literal["file", "directory", "other"] | None:
-    try:
-        return _kind(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        return None
-
-
 def _require_file(parent: int, name: str, path: str) -> bool:
-    kind = _kind_of(parent, name)
+    kind = kind_of(parent, name)
     if kind is None:
         raise CapabilityFailure("not-found", f"there is no {path!r}")
     if kind != "file":
@@ -475,7 +360,7 @@ def _require_file(parent: int, name: str, path: str) -> bool:
 
 
 def _entry(name: str, status: os.stat_result) -> Entry:
-    kind = _kind(status.st_mode)
+    kind = kind_of_mode(status.st_mode)
     return Entry(name, kind, status.st_size if kind == "file" else 0, max(0, status.st_mtime_ns // 10**6))
 
 

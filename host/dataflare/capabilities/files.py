@@ -146,6 +146,9 @@ class FileStore(Protocol):
     def create(self, path: str, replace: bool) -> Writer:
         """Begin to write a file; `replace` says whether it may take the place of another."""
 
+    def append(self, path: str) -> Writer:
+        """Begin to write at the end of a file, in place; it is made where there is none."""
+
     def stat(self, path: str) -> Entry:
         """Return what is known of a file or a directory."""
 
@@ -220,6 +223,7 @@ def imports(files: FileStore) -> dict[str, Callable[..., Any]]:
         "granted": files.granted,
         "open": returns_result(files.open),
         "create": returns_result(files.create),
+        "append": returns_result(files.append),
         "stat": returns_result(files.stat),
         "list-entries": returns_result(files.list_entries),
         "delete": returns_result(files.delete),
@@ -255,6 +259,7 @@ class MemoryFiles:
         self._clock = clock or SystemClock()
         self._lock = Lock()
         self._modified_ms: dict[tuple[str, str], int] = {}
+        self._appending: set[tuple[int, str]] = set()
         self._open = 0
 
     def granted(self) -> list[Directory]:
@@ -277,6 +282,16 @@ class MemoryFiles:
             self._check_target(directory, rest, path, replace)
             self._count_open(+1)
         return _MemoryWriter(self, directory, path, rest, replace, self._limits.file_bytes)
+
+    def append(self, path: str) -> Writer:
+        directory, rest = self._resolve(path, writes=True)
+        with self._lock:
+            self._check_target(directory, rest, path, True)
+            if (id(directory), rest) in self._appending:
+                raise CapabilityFailure("busy", f"{path!r}: another writer appends to it")
+            self._count_open(+1)
+            self._appending.add((id(directory), rest))
+        return _MemoryAppender(self, directory, path, rest, True, self._limits.file_bytes)
 
     def stat(self, path: str) -> Entry:
         directory, rest = self._resolve(path)
@@ -349,6 +364,11 @@ class MemoryFiles:
             raise CapabilityFailure("no-space", f"{self._open} files are open, the limit of open_files")
         self._open += change
 
+    def appended(self, directory: MemoryDirectory, rest: str) -> None:
+        """Note that a writer no longer appends to a file."""
+        with self._lock:
+            self._appending.discard((id(directory), rest))
+
     def closed(self) -> None:
         """Count a handle that was closed."""
         with self._lock:
@@ -402,6 +422,7 @@ class _MemoryWriter:
         self._target = (directory, path, rest)
         self._replace = replace
         self._limit = limit
+        self._before = b""
         self._data = bytearray()
         self._published = False
         self._closed = False
@@ -409,7 +430,7 @@ class _MemoryWriter:
     def write(self, data: Bytes) -> None:
         if self._published:
             raise CapabilityFailure("other", "the file is published: nothing can be written to it")
-        if self._limit is not None and len(self._data) + len(data) > self._limit:
+        if self._limit is not None and len(self._before) + len(self._data) + len(data) > self._limit:
             raise CapabilityFailure("no-space", f"the file would be larger than file_bytes = {self._limit}")
         self._data += data
 
@@ -421,10 +442,23 @@ class _MemoryWriter:
 
     def publish(self) -> None:
         if not self._published:
-            self._files.put(*self._target, bytes(self._data), self._replace)
+            self._files.put(*self._target, self._before + bytes(self._data), self._replace)
             self._published = True
 
     def close_handle(self) -> None:
         if not self._closed:
             self._closed = True
             self._files.closed()
+
+
+class _MemoryAppender(_MemoryWriter):
+    def __init__(
+        self, files: MemoryFiles, directory: MemoryDirectory, path: str, rest: str, replace: bool, limit: int | None
+    ) -> None:
+        super().__init__(files, directory, path, rest, replace, limit)
+        self._before = directory.files.get(rest, b"")
+
+    def close_handle(self) -> None:
+        directory, _, rest = self._target
+        self._files.appended(directory, rest)
+        super().close_handle()

@@ -41,6 +41,8 @@ MAX_BATCH_BYTES = 512 * 2**20
 """What a batch made by a plugin may take, in bytes, unless the operator says otherwise."""
 
 _MAX_U32 = 2**32 - 1
+_PAIR_BYTES = 128
+"""About what a pair of metadata takes beside its texts."""
 _SCHEMA_FIELD_BYTES = 1024
 """About what one field of a schema takes as Python objects."""
 
@@ -149,6 +151,11 @@ class Batch:
         arrow = builders.rename_column(self.arrow, column, to)
         renamed = {to} if column in self._checked else set()
         return self._make(arrow, self.memory.renamed(arrow, column, to), self._checked - {column} | renamed)
+
+    def with_column_metadata(self, column: str, metadata: Sequence[tuple[str, str]]) -> Batch:
+        arrow = builders.with_metadata(self.arrow, column, metadata)
+        memory = self.memory.shared(arrow).described(_text_bytes(metadata))
+        return self._make(arrow, memory, self._checked)
 
     def filter(self, mask: Any) -> Batch:
         arrow = builders.filter_rows(self.checked(), mask)
@@ -272,13 +279,17 @@ def imports(*, max_batch_bytes: int = MAX_BATCH_BYTES) -> dict[str, Callable[...
         return from_arrow(_from_words(encoded))
 
     def from_json_lines(lines: bytes, schema: Any) -> Batch:
-        arrow_schema = None
-        if schema is not None:
-            try:
-                arrow_schema = from_wit(_decoded_schema(schema))
-            except SchemaError as error:
-                raise malformed(error.message) from error
-        return made(within_room(functools.partial(decode_json_lines, lines, arrow_schema), max_batch_bytes))
+        if schema is None:
+            return made(within_room(functools.partial(decode_json_lines, lines, None), max_batch_bytes))
+        decoded = _decoded_schema(schema)
+        try:
+            arrow_schema = from_wit(decoded)
+        except SchemaError as error:
+            raise malformed(error.message) from error
+        arrow = within_room(functools.partial(decode_json_lines, lines, arrow_schema), max_batch_bytes)
+        texts = sum(_text_bytes(pairs) for pairs in (decoded.metadata, *(each.metadata for each in decoded.fields)))
+        memory = BatchMemory.made(arrow)
+        return Batch(arrow, max_bytes=max_batch_bytes, memory=memory.described(texts) if texts else memory)
 
     def concat(parts: Sequence[Batch]) -> Batch:
         if len(parts) == 1:
@@ -307,6 +318,7 @@ def imports(*, max_batch_bytes: int = MAX_BATCH_BYTES) -> dict[str, Callable[...
         "[method]batch.cast-column": as_result(Batch.cast_column),
         "[method]batch.select": as_result(Batch.select),
         "[method]batch.rename-column": as_result(Batch.rename_column),
+        "[method]batch.with-column-metadata": as_result(Batch.with_column_metadata),
         "[method]batch.filter": _copies(as_result(Batch.filter)),
         "[method]batch.slice": as_result(Batch.slice),
         "[method]batch.to-arrow": as_result(lambda self: _u32_sized(self.to_arrow())),
@@ -378,6 +390,11 @@ def _decoded_schema(schema: Any) -> Schema:
         ),
         _text_pairs(schema.metadata),
     )
+
+
+def _text_bytes(metadata: Iterable[tuple[str, str]]) -> int:
+    """About what pairs of metadata take."""
+    return sum(_PAIR_BYTES + len(key) + len(value) for key, value in metadata)
 
 
 def _text(value: str | bytes | memoryview) -> str:

@@ -6,7 +6,7 @@ Values come from a plugin and are checked in full. Every function returns a new 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from dataflare.data.columns import column_index, empty_batch, find_column, owned
 from dataflare.data.guard.arrays import MAX_ROWS, build
 from dataflare.data.guard.costs import ARRAY_BYTES, batch_row_sizes, require
 from dataflare.data.guard.types import MAX_COLUMNS
-from dataflare.data.schemas import SchemaError, parse_type
+from dataflare.data.schemas import SchemaError, metadata_from_wit, parse_type
 from dataflare.data.shapes import DataFailure, malformed, other, out_of_range, too_large, wrong_type
 from dataflare.data.views import is_int64_like
 
@@ -36,8 +36,12 @@ __all__ = [
     "with_boolean",
     "with_float64",
     "with_int64",
+    "with_metadata",
     "with_text",
 ]
+
+_AT_ONCE_BYTES: Final = 64 * 2**20
+"""The largest batch whose rows are picked in one go: Arrow then looks through the mask once, not for each column."""
 
 _EXTENSION_KEYS = (b"ARROW:extension:name", b"ARROW:extension:metadata")
 _MAX_STRING_BYTES = 2**31 - 1
@@ -162,6 +166,21 @@ def rename_column(batch: pa.RecordBatch, column: str, to: str) -> pa.RecordBatch
     return pa.RecordBatch.from_arrays(batch.columns, schema=schema)
 
 
+def with_metadata(batch: pa.RecordBatch, column: str, metadata: Sequence[tuple[str, str]]) -> pa.RecordBatch:
+    """Give one column this metadata in the place of its own.
+
+    Raises:
+        DataFailure: `no-such-column`; `malformed` for a key that occurs twice, or more pairs than a schema can have.
+    """
+    index = column_index(batch, column)
+    try:
+        pairs = metadata_from_wit(metadata, f"column {column[:100]!r}")
+    except SchemaError as error:
+        raise malformed(error.message) from error
+    field = batch.schema.field(index).with_metadata(pairs)
+    return pa.RecordBatch.from_arrays(batch.columns, schema=batch.schema.set(index, field))
+
+
 def filter_rows(batch: pa.RecordBatch, mask: npt.NDArray[np.uint64]) -> pa.RecordBatch:
     """Keep the rows whose bit is 1.
 
@@ -173,7 +192,7 @@ def filter_rows(batch: pa.RecordBatch, mask: npt.NDArray[np.uint64]) -> pa.Recor
 
 
 def keep_rows(batch: pa.RecordBatch, rows: pa.BooleanArray) -> pa.RecordBatch:
-    """Keep the rows for which `rows` is true; the deadline is looked at before each column.
+    """Keep the rows for which `rows` is true; the deadline is looked at before each column of a large batch.
 
     Raises:
         DataFailure: `other` where Arrow cannot pick them.
@@ -184,6 +203,9 @@ def keep_rows(batch: pa.RecordBatch, rows: pa.BooleanArray) -> pa.RecordBatch:
         kept = np.asarray(rows.fill_null(False))
         current().require(int(batch_row_sizes(batch)[kept].sum()))
     try:
+        if batch.nbytes <= _AT_ONCE_BYTES:
+            current().check_time()
+            return batch.filter(rows)
         return pa.RecordBatch.from_arrays([_filter(column, rows) for column in batch.columns], schema=batch.schema)
     except pa.ArrowException as error:
         raise other(str(error)) from error

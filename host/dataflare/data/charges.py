@@ -52,16 +52,22 @@ class BatchMemory:
         columns: Charges by column. A column that is not there is part of what was given.
         loan: What was given, where a column of it is left.
         own: What the batch itself takes.
+        texts: The charge for names and metadata, which pass on to every batch that is made of this one, and its bytes.
     """
 
-    __slots__ = ("_columns", "_own", "loan")
+    __slots__ = ("_columns", "_own", "_texts", "loan")
 
     def __init__(
-        self, columns: Mapping[str, Charge] = _NONE, loan: Loan | None = None, own: Charge | None = None
+        self,
+        columns: Mapping[str, Charge] = _NONE,
+        loan: Loan | None = None,
+        own: Charge | None = None,
+        texts: tuple[Charge, int] | None = None,
     ) -> None:
         self._columns = columns
         self.loan = loan
         self._own = own
+        self._texts = texts
 
     @classmethod
     def given(cls, arrow: pa.RecordBatch) -> BatchMemory:
@@ -100,7 +106,7 @@ class BatchMemory:
 
     def shared(self, arrow: pa.RecordBatch) -> BatchMemory:
         """Of rows that share the memory of all columns, such as a slice."""
-        return BatchMemory(self._columns, self.loan, _own(arrow))
+        return BatchMemory(self._columns, self.loan, _own(arrow), self._texts)
 
     def with_column(self, arrow: pa.RecordBatch, column: str) -> BatchMemory:
         """Of rows that have one column anew, and share the others."""
@@ -116,10 +122,15 @@ class BatchMemory:
     def renamed(self, arrow: pa.RecordBatch, column: str, to: str) -> BatchMemory:
         """Of rows whose column has another name."""
         columns = {to if name == column else name: charge for name, charge in self._columns.items()}
-        return self._of(columns, arrow, _own(arrow, len(to)))
+        return self._of(columns, arrow, _own(arrow)).described(len(to))
+
+    def described(self, more_bytes: int) -> BatchMemory:
+        """Of the same rows with more names or metadata."""
+        size = more_bytes + (0 if self._texts is None else self._texts[1])
+        return BatchMemory(self._columns, self.loan, self._own, (Charge(current(), size), size))
 
     def _of(self, columns: Mapping[str, Charge], arrow: pa.RecordBatch, own: Charge | None) -> BatchMemory:
-        return BatchMemory(columns, self.loan if len(columns) < arrow.num_columns else None, own)
+        return BatchMemory(columns, self.loan if len(columns) < arrow.num_columns else None, own, self._texts)
 
 
 def within_room(make: Callable[[int], T], max_bytes: int) -> T:
@@ -167,5 +178,5 @@ def _place(array: pa.Array) -> list[int]:
     return [0 if buffer is None else int(buffer.address) for buffer in array.buffers()]
 
 
-def _own(arrow: pa.RecordBatch, more: int = 0) -> Charge:
-    return Charge(current(), _BATCH_BYTES + _COLUMN_BYTES * int(arrow.num_columns) + more)
+def _own(arrow: pa.RecordBatch) -> Charge:
+    return Charge(current(), _BATCH_BYTES + _COLUMN_BYTES * int(arrow.num_columns))

@@ -28,7 +28,7 @@ import pyarrow as pa
 from dataflare.data.guard.types import MAX_COLUMNS, MAX_DEPTH, reduced, refusal, type_name
 from dataflare.errors import DataflareError
 
-__all__ = ["Field", "Schema", "SchemaError", "from_wit", "parse_type", "to_wit"]
+__all__ = ["Field", "Schema", "SchemaError", "from_wit", "metadata_from_wit", "parse_type", "to_wit"]
 
 _MAX_TYPE_NAME = 65_536
 _MAX_METADATA_PAIRS = 4_096
@@ -108,7 +108,7 @@ def from_wit(schema: Any) -> pa.Schema:
             raise SchemaError(f"the column {_shorten(field.name)} is named twice")
         names.add(field.name)
         fields.append(_field_from_wit(field))
-    return pa.schema(fields, metadata=_metadata_from_wit(schema.metadata, "the schema"))
+    return pa.schema(fields, metadata=metadata_from_wit(schema.metadata, "the schema"))
 
 
 def parse_type(text: str) -> pa.DataType:
@@ -140,7 +140,7 @@ def _field_from_wit(field: Any) -> pa.Field:
         data_type = parse_type(field.type_name)
     except SchemaError as error:
         raise SchemaError(f"column {_shorten(field.name)}: {error.message}", hint=error.hint) from error
-    metadata = _metadata_from_wit(field.metadata, f"column {_shorten(field.name)}")
+    metadata = metadata_from_wit(field.metadata, f"column {_shorten(field.name)}")
     if pa.types.is_null(data_type) and not field.nullable:
         raise SchemaError(f"column {_shorten(field.name)} is of nulls, and must be nullable")
     return pa.field(field.name, data_type, nullable=field.nullable, metadata=metadata)
@@ -156,7 +156,16 @@ def _metadata_to_wit(metadata: Any) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def _metadata_from_wit(pairs: Sequence[Iterable[str]], owner: str) -> dict[str, str] | None:
+def metadata_from_wit(pairs: Sequence[Iterable[str]], owner: str) -> dict[str, str] | None:
+    """Read pairs of metadata; `None` where there are none.
+
+    Args:
+        pairs: Keys and values.
+        owner: What they belong to, for errors.
+
+    Raises:
+        SchemaError: A key occurs twice, or there are more than 4,096 pairs.
+    """
     if len(pairs) > _MAX_METADATA_PAIRS:
         raise SchemaError(f"{owner} has {len(pairs)} pairs of metadata, more than {_MAX_METADATA_PAIRS}")
     metadata: dict[str, str] = {}

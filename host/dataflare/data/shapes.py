@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 _MAX_TEXT = 500
+_MAX_NAMED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class TypeMismatch:
     """What was asked for, and what there is."""
 
     column: str
+    function_name: str
     expected: str
     actual: str
 
@@ -78,9 +81,19 @@ class DataFailure(DataflareError):
     def __init__(self, error: Variant) -> None:
         payload = error.value
         if isinstance(payload, TypeMismatch):
-            payload = f"column {payload.column!r} is {payload.actual}, not {payload.expected}"
+            what = f"column {payload.column!r}" if payload.column else "what it is given"
+            where = f"{payload.function_name}: " if payload.function_name else ""
+            payload = f"{where}{what} is {payload.actual}, not {payload.expected}"
         super().__init__(f"{error.case}: {payload}")
         self.error = error
+
+    def about(self, columns: Sequence[str]) -> DataFailure:
+        """The same failure, which also names the columns that a function was given values of."""
+        case, value = self.error.case, self.error.value
+        named = ", ".join(column[:100] for column in columns[:_MAX_NAMED])
+        if isinstance(value, TypeMismatch):
+            return DataFailure(Variant(case, replace(value, column=named)))
+        return _failure(case, f"{value} (of {named})") if named else self
 
 
 def _failure(case: str, text: str) -> DataFailure:
@@ -98,9 +111,9 @@ def no_such_function(name: str) -> DataFailure:
     return _failure("no-such-function", name)
 
 
-def wrong_type(column: str, expected: str, actual: Any) -> DataFailure:
-    """The column's type does not fit what was asked for."""
-    return DataFailure(Variant("wrong-type", TypeMismatch(column, expected, str(actual))))
+def wrong_type(column: str, expected: str, actual: Any, *, function: str = "") -> DataFailure:
+    """The column's type does not fit what was asked for, by a function of expressions perhaps."""
+    return DataFailure(Variant("wrong-type", TypeMismatch(column, function, expected, str(actual))))
 
 
 def out_of_range(text: str) -> DataFailure:

@@ -36,6 +36,8 @@ _BY_WORD: Final = Discriminator(lambda value: "|any" if value == "any" else "|na
 _Method = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z-]{0,31}$")]
 _Methods = Annotated[Annotated[FrozenSet[_Method], Field(min_length=1), Tag("|named")] | _Word, _BY_WORD]
 _Headers = Annotated[Annotated[FrozenSet[str], Tag("|named")] | _Word, _BY_WORD]
+_DatasetText = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+_Columns = Annotated[Annotated[FrozenSet[_DatasetText], Field(min_length=1), Tag("|named")] | _Word, _BY_WORD]
 _METHODS_TEXT: Final = "Methods, in capitals, or the word `any`."
 _ACCESS_TEXT: Final = "`write` includes reading."
 
@@ -135,6 +137,11 @@ class _GrantKeys(StrictModel):
     shared: Frozen[Name, Access] = Field(
         default_factory=dict, description="Access by the name of the shared batch; `write` includes reading."
     )
+    datasets: Frozen[_DatasetText, _Columns] | None = Field(
+        default=None,
+        description="Datasets that it may read or write (`NAMESPACE.NAME` with a namespace): their columns, or the "
+        "word `any`. Without it, all.",
+    )
     random_seed: Annotated[int, Field(ge=0, lt=2**64)] | None = Field(
         default=None, description="Makes the random bytes follow from this seed, for runs that repeat."
     )
@@ -169,11 +176,14 @@ class _GrantKeys(StrictModel):
             plugins=self.plugins,
             shared=self.shared,
             random_seed=self.random_seed,
+            datasets=self.datasets,
             **switched(self.switches),
         )
 
     def merged(self, over: GrantsModel) -> GrantsModel:
-        """Join this one and another; where both name a directory, origin or shared batch, the other's holds."""
+        """Join this one and another; if both name a directory, origin, shared batch or dataset, the other's holds."""
+        both = [each.datasets for each in (self, over) if each.datasets is not None]
+        datasets = {name: columns for each in both for name, columns in each.items()} if both else None
         seed = self.random_seed if over.random_seed is None else over.random_seed
         return GrantsModel(
             files={**self.files, **over.files},
@@ -182,6 +192,7 @@ class _GrantKeys(StrictModel):
             plugins=self.plugins | over.plugins,
             shared={**self.shared, **over.shared},
             random_seed=seed,
+            datasets=datasets,
             **dict.fromkeys(self.switches | over.switches, True),
         )
 

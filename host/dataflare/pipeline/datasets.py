@@ -118,7 +118,7 @@ class DatasetReader:
                 none = False
                 yield progress.rows
             elif isinstance(progress, Idle):
-                self._state = progress.state
+                self._state = progress.state or self._state
                 if unbounded:
                     break
                 self._wait(progress.retry_after_s)

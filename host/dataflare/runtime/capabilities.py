@@ -46,6 +46,7 @@ class Audit(Protocol):
     def wrap(self, interface: str, function_name: str, function: Callable[..., Any]) -> Callable[..., Any]: ...
     def request_refusal(self, origin: str, method: str, redirected: bool) -> str: ...
     def record_passed_limit(self, limit: str, function: str, reason: str) -> None: ...
+    def record_refused_dataset(self, function: str, dataset: str, reason: str) -> None: ...
     def end_call(self) -> None: ...
     def flush(self) -> None: ...
 
@@ -233,6 +234,11 @@ class Capabilities:
         self._context.count_limit(fault.limit)
         if self._audit is not None:
             self._audit.record_passed_limit(fault.limit, fault.export, fault.message)
+
+    def refused_dataset(self, function: str, dataset: str, why: str) -> None:
+        """Write to the audit log that a dataset was refused."""
+        if self._audit is not None:
+            self._audit.record_refused_dataset(function, dataset, why)
 
     def close(self) -> None:
         """Let go of directories and connections; idempotent."""

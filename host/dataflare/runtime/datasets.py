@@ -15,6 +15,7 @@ __all__ = [
     "Chunk",
     "Dataset",
     "DatasetName",
+    "Division",
     "Ended",
     "Estimate",
     "Idle",
@@ -102,6 +103,18 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Division:
+    """A read that is divided into parts.
+
+    `rest` is the state from which a read without a part continues when all parts have ended; `None` if such a read can
+    only begin again.
+    """
+
+    parts: list[bytes]
+    rest: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """Rows of a dataset.
 
@@ -123,9 +136,12 @@ class NewSchema:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """No rows for now: ask again in `retry_after_s` seconds. `state` covers all rows before."""
+    """No rows for now: ask again in `retry_after_s` seconds.
 
-    state: bytes
+    `state` covers all rows before; it is `None` within a transaction.
+    """
+
+    state: bytes | None
     retry_after_s: float
 
 

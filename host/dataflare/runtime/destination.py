@@ -14,9 +14,11 @@ import pyarrow as pa
 from dataflare.data.roles import roles_of
 from dataflare.data.schemas import SchemaError
 from dataflare.errors import ConfigError, UsageError
+from dataflare.runtime.dataset_grants import DatasetRules
 from dataflare.runtime.datasets import DatasetName, PlannedChange, RejectedRow, Target, WitRun, target_to_wit
 from dataflare.runtime.launch import Worker
-from dataflare.runtime.plugin import Plugin, PluginParts, columns_text, same_columns
+from dataflare.runtime.plugin import Plugin, PluginParts
+from dataflare.runtime.row_schemas import columns_text, same_columns
 from dataflare.runtime.runs import RunLost
 from dataflare.runtime.tables import batches_of
 from dataflare.texts import cut, cut_name
@@ -50,6 +52,7 @@ class Destination(Plugin):
 
     def __init__(self, parts: PluginParts) -> None:
         super().__init__(parts)
+        self._rules = DatasetRules(parts.datasets, plugin=parts.name, refused=parts.capabilities.refused_dataset)
         # Touched only by the thread that has the instance.
         self._run = _Run()
 
@@ -111,6 +114,7 @@ class Destination(Plugin):
 
         Raises:
             ConfigError: A target is not valid, or its mode is not among the destination's abilities.
+            PermissionDenied: A dataset or a column is not granted.
             PluginError: The plugin answered with an error: `superseded` where a newer run has begun.
             PluginFault: It trapped, or its token is of another pipeline.
             UsageError: A run is under way, or the plugin is closed.
@@ -177,6 +181,7 @@ class Destination(Plugin):
 
         Raises:
             ConfigError: The schema lacks a column of the target's key, or its roles are not valid.
+            PermissionDenied: A column is not granted.
             PluginError: The plugin answered with an error: `unsupported` for a change that it cannot make.
             PluginFault: It trapped; the run is lost.
             RunLost: The run was lost before.
@@ -187,7 +192,7 @@ class Destination(Plugin):
             run = self._require_run("change_schema", finished_too=False)
             target = self._target(dataset)
             old = run.targets[target]
-            self._check_columns(Target(old.dataset, schema, key=old.key, mode=old.mode))
+            self._check_columns("change-schema", Target(old.dataset, schema, key=old.key, mode=old.mode))
             worker.call(self._interface, "change-schema", target, wit_schema)
             run.schemas = (*run.schemas[:target], schema, *run.schemas[target + 1 :])
 
@@ -257,7 +262,7 @@ class Destination(Plugin):
                     f"{each.mode!r}",
                     hint=f"it has {', '.join(known)}",
                 )
-            self._check_columns(each)
+            self._check_columns("open", each)
             if each.mode == "merge" and "delete" not in abilities and roles_of(each.schema).operation is not None:
                 raise ConfigError(
                     f"plugin {self.name!r}: dataset {cut_name(str(each.dataset))!r} has an operation column, and the "
@@ -265,7 +270,7 @@ class Destination(Plugin):
                 )
         return checked
 
-    def _check_columns(self, target: Target) -> None:
+    def _check_columns(self, function: str, target: Target) -> None:
         where = f"plugin {self.name!r}: dataset {cut_name(str(target.dataset))!r}"
         self._wit_schema(target.schema)
         if not target.dataset.name:
@@ -276,9 +281,15 @@ class Destination(Plugin):
             if column not in target.schema.names:
                 raise ConfigError(f"{where}: the key's column {cut_name(column)!r} is not among the columns")
         try:
-            roles_of(target.schema)
+            roles = roles_of(target.schema)
         except SchemaError as error:
             raise ConfigError(f"{where}: {error.message}") from error
+        self._rules.require_columns(function, target.dataset, target.schema)
+        if target.mode == "replace" and roles.operation is not None:
+            raise ConfigError(
+                f"{where}: rows with an operation (column {cut_name(roles.operation)!r}) cannot replace others",
+                hint="use the mode merge, or append",
+            )
 
     def _target(self, dataset: DatasetName | str | None) -> int:
         names = [each.dataset for each in self._run.targets]

@@ -452,6 +452,7 @@ class Host:
                 on_close=functools.partial(self._forget, namespace),
                 remaining_s=self._remaining_s,
                 watch=watch,
+                datasets=grants.datasets,
             )
             loaded = _CLASSES[kind](parts)
             # From here on it is the plugin that lets go of all this.

@@ -14,6 +14,7 @@ import pyarrow as pa
 from dataflare.data.batches import Batch
 from dataflare.data.schemas import SchemaError, from_wit, to_wit
 from dataflare.errors import OutputLimitExceeded, ProtocolFault, UsageError, ValueTypeError
+from dataflare.grants import DatasetGrants
 from dataflare.limits import Limits
 from dataflare.locks import Lock
 from dataflare.runtime.capabilities import Capabilities
@@ -22,13 +23,13 @@ from dataflare.runtime.pool import InstancePool, Lease, PoolSettings
 from dataflare.runtime.ports import Component
 from dataflare.runtime.results import Health, Metadata, PluginStats
 from dataflare.runtime.worlds import LIFECYCLE, kind_interface
-from dataflare.texts import cut, cut_name
+from dataflare.texts import cut
 
 if TYPE_CHECKING:
     from dataflare.runtime.behaviour import Watch
     from dataflare.security.behaviour import BatchSample
 
-__all__ = ["Plugin", "PluginParts", "columns_text", "same_columns"]
+__all__ = ["Plugin", "PluginParts"]
 
 _CLOSING_GRACE_S = 5.0
 
@@ -48,6 +49,7 @@ class PluginParts:
         on_close: Called once, when the plugin is closed.
         remaining_s: The seconds that are left of the call that this thread is within.
         watch: Compares its data calls with what is usual; `None`: nobody does.
+        datasets: What a source or a destination may read or write; `None`: all datasets.
     """
 
     name: str
@@ -60,6 +62,7 @@ class PluginParts:
     on_close: Callable[[Plugin], None]
     remaining_s: Callable[[], float] = lambda: math.inf
     watch: Watch | None = None
+    datasets: DatasetGrants | None = None
 
 
 class Plugin:
@@ -305,21 +308,3 @@ class Plugin:
             log_lines=self.log_lines,
             hint="this is a fault of the plugin",
         )
-
-
-def same_columns(one: pa.Schema, other: pa.Schema) -> bool:
-    """Whether two schemas have the same columns: names, types and nullability, in order, but no metadata.
-
-    Types are compared as the WIT can carry them: an extension type as its storage.
-    """
-    if one.equals(other):
-        return True
-    try:
-        return bool(from_wit(to_wit(one)).equals(from_wit(to_wit(other))))
-    except SchemaError:
-        return False
-
-
-def columns_text(schema: pa.Schema) -> str:
-    """Write a schema's columns on one line."""
-    return cut(", ".join(f"{cut_name(f.name)}: {f.type}{'' if f.nullable else ' not null'}" for f in schema))

@@ -12,11 +12,13 @@ import pyarrow as pa
 
 from dataflare.data.roles import roles_of
 from dataflare.data.schemas import SchemaError
-from dataflare.errors import ConfigError, UsageError
+from dataflare.errors import ConfigError, PermissionDenied, UsageError
+from dataflare.runtime.dataset_grants import DatasetRules
 from dataflare.runtime.datasets import (
     Chunk,
     Dataset,
     DatasetName,
+    Division,
     Ended,
     Estimate,
     Idle,
@@ -27,7 +29,8 @@ from dataflare.runtime.datasets import (
     selection_to_wit,
 )
 from dataflare.runtime.launch import Worker
-from dataflare.runtime.plugin import Plugin, PluginParts, columns_text, same_columns
+from dataflare.runtime.plugin import Plugin, PluginParts
+from dataflare.runtime.row_schemas import as_schema, columns_text, fits_schema
 from dataflare.runtime.runs import RunLost
 from dataflare.suggestions import close_matches
 from dataflare.texts import cut, cut_name
@@ -67,6 +70,7 @@ class Source(Plugin):
 
     def __init__(self, parts: PluginParts) -> None:
         super().__init__(parts)
+        self._rules = DatasetRules(parts.datasets, plugin=parts.name, refused=parts.capabilities.refused_dataset)
         # Touched only by the thread that has the instance.
         self._datasets: list[Dataset] | None = None
         self._reading: _Reading | Literal["lost"] | None = None
@@ -95,15 +99,16 @@ class Source(Plugin):
             (selected,) = self._selected(worker, selection)
             return self._found(worker, selected.dataset)
 
-    def split(self, selections: Selections = None, *, at_most: int) -> list[bytes]:
+    def split(self, selections: Selections = None, *, at_most: int, state: bytes | None = None) -> Division:
         """Divide a read into parts that can be read at the same time, each by a source of its own.
 
         Args:
             selections: What to read.
             at_most: The largest number of parts, at least 1.
+            state: Where the read continues; `None` begins. The parts have the rows after it.
 
         Raises:
-            ConfigError: A dataset, a mode or a column is not there, or a dataset is not splittable.
+            ConfigError: A dataset, a mode or a column does not exist, or a dataset is not splittable.
             PluginError: The plugin answered with an error.
             PluginFault: It trapped, or returned no part or too many.
             UsageError: `at_most` is below 1, or the plugin is closed.
@@ -115,13 +120,14 @@ class Source(Plugin):
             for each in selected:
                 if "splittable" not in self._found(worker, each.dataset).modes:
                     raise ConfigError(f"plugin {self.name!r}: dataset {str(each.dataset)!r} cannot be split")
-            parts = [bytes(part) for part in worker.call(self._interface, "split", _wit(selected), at_most)]
+            found = worker.call(self._interface, "split", _wit(selected), state, at_most)
+            parts = [bytes(part) for part in found.parts]
             if not 1 <= len(parts) <= at_most:
                 raise self._broken_promise(worker, "split", f"it made {len(parts)} parts, of at most {at_most}")
             if len(set(parts)) < len(parts):
                 raise self._broken_promise(worker, "split", "two of its parts are the same")
             self._read_parts.clear()
-            return parts
+            return Division(parts, None if found.rest is None else bytes(found.rest))
 
     def estimate(
         self, selections: Selections = None, *, part: bytes | None = None, state: bytes | None = None
@@ -147,6 +153,7 @@ class Source(Plugin):
 
         Raises:
             ConfigError: A dataset, a mode, a cursor or a column is not there.
+            PermissionDenied: A dataset or a column is not granted.
             PluginError: The plugin answered with an error: `invalid-state` for a state or a part that is not of it.
             PluginFault: It trapped, or returned schemas that cannot be.
             UsageError: The part has been read to its end already, or the plugin is closed.
@@ -166,6 +173,8 @@ class Source(Plugin):
             schemas = [
                 self._dataset_schema(worker, "open", each.dataset, s) for each, s in zip(selected, found, strict=True)
             ]
+            for each, schema in zip(selected, schemas, strict=True):
+                self._rules.require_columns("open", each.dataset, schema)
             states = deque([] if state is None else [_digest(state)], maxlen=_STATES)
             self._reading = _Reading(selected, schemas, part, states)
             return schemas
@@ -194,11 +203,11 @@ class Source(Plugin):
                 case "new-schema":
                     dataset = self._selection(worker, reading, found.value.selection).dataset
                     schema = self._dataset_schema(worker, "read", dataset, found.value.schema)
+                    self._require_new_columns(dataset, schema)
                     reading.schemas[found.value.selection] = schema
                     return NewSchema(dataset, schema)
                 case "idle":
-                    state = bytes(found.value.state)
-                    reading.states.append(_digest(state))
+                    state = self._state(reading, found.value.state)
                     return Idle(state, found.value.retry_after_ms / 1000)
                 case _:
                     reading.ended = True
@@ -290,10 +299,11 @@ class Source(Plugin):
             datasets.append(found)
         if len({each.name for each in datasets}) < len(datasets):
             raise self._broken_promise(worker, "discover", "two datasets have the same name")
-        self._datasets = datasets
-        return datasets
+        self._datasets = self._rules.visible(datasets)
+        return self._datasets
 
     def _found(self, worker: Worker, name: DatasetName) -> Dataset:
+        self._rules.require_dataset("open", name)
         datasets = self._discover(worker) if self._datasets is None else self._datasets
         for each in datasets:
             if each.name == name:
@@ -324,6 +334,7 @@ class Source(Plugin):
 
     def _checked(self, selection: Selection, dataset: Dataset) -> Selection:
         where = f"plugin {self.name!r}: dataset {cut_name(str(dataset.name))!r}"
+        self._rules.require_selected(dataset.name, selection.columns)
         if selection.mode not in dataset.modes:
             known = [mode for mode in ("full", "incremental", "changes") if mode in dataset.modes]
             raise ConfigError(
@@ -335,13 +346,14 @@ class Source(Plugin):
                 raise ConfigError(f"{where} has no column {cut_name(column)!r}", hint=hint)
         if len(set(selection.columns)) < len(selection.columns):
             raise ConfigError(f"{where}: a column is selected twice")
+        columns = self._rules.chosen(dataset, selection.columns)
         if selection.mode != "incremental":
-            return selection
+            return Selection(selection.dataset, selection.mode, columns=columns)
         cursor = selection.cursor or next(iter(dataset.cursors), None)
         if cursor is None or cursor not in dataset.cursors:
             hint = _nearest(str(cursor), dataset.cursors)
             raise ConfigError(f"{where}: column {cut_name(str(cursor))!r} cannot be its cursor", hint=hint)
-        return Selection(selection.dataset, selection.mode, cursor=cursor, columns=selection.columns)
+        return Selection(selection.dataset, selection.mode, cursor=cursor, columns=columns)
 
     def _chunk(self, worker: Worker, reading: _Reading, found: Any, max_rows: int) -> Chunk:
         selection = self._selection(worker, reading, found.selection)
@@ -350,17 +362,29 @@ class Source(Plugin):
         if rows.num_rows > max_rows:
             raise self._broken_promise(worker, "read", f"dataset {name!r}: {rows.num_rows} rows, of at most {max_rows}")
         expected = reading.schemas[found.selection]
-        if not same_columns(expected, rows.schema):
+        if not fits_schema(rows, expected):
             raise self._broken_promise(
                 worker,
                 "read",
                 f"dataset {name!r}: it returned the columns {columns_text(rows.schema)}, where `open` or the last "
                 f"`new-schema` said {columns_text(expected)}",
             )
-        state = None if found.state is None else bytes(found.state)
-        if state is not None:
-            reading.states.append(_digest(state))
-        return Chunk(selection.dataset, rows, state)
+        return Chunk(selection.dataset, as_schema(rows, expected), self._state(reading, found.state))
+
+    def _state(self, reading: _Reading, found: Any) -> bytes | None:
+        if found is None:
+            return None
+        state = bytes(found)
+        reading.states.append(_digest(state))
+        return state
+
+    def _require_new_columns(self, dataset: DatasetName, schema: pa.Schema) -> None:
+        try:
+            self._rules.require_columns("read", dataset, schema)
+        except PermissionDenied:
+            # The rows that follow would have the columns.
+            self._reading = None
+            raise
 
     def _selection(self, worker: Worker, reading: _Reading, index: int) -> Selection:
         if index >= len(reading.selections):

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, overload
 import pyarrow as pa
 
 from dataflare.runtime.launch import Worker
-from dataflare.runtime.plugin import Plugin, PluginParts, columns_text, same_columns
+from dataflare.runtime.plugin import Plugin, PluginParts
+from dataflare.runtime.row_schemas import columns_text, same_columns
 from dataflare.runtime.tables import map_rows
 
 __all__ = ["Transformer"]

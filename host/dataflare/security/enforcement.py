@@ -195,6 +195,16 @@ class Auditor:
         """
         self._write("limits", function, f"limit:{limit}", "deny", 1, reason)
 
+    def record_refused_dataset(self, function: str, dataset: str, reason: str) -> None:
+        """Write that a dataset, or a column of it, is not granted.
+
+        Args:
+            function: The function of the source or destination that it was for.
+            dataset: The dataset.
+            reason: What is not granted.
+        """
+        self._write("datasets", function, f"datasets:{dataset}", "deny", 1, reason)
+
     def record_alert(self, feature: str, reason: str, *, refused: bool) -> None:
         """Write that the plugin departs from what it usually does.
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from dataflare.errors import PermissionDenied
-from dataflare.grants import Grants, HttpGrant
+from dataflare.grants import DatasetGrants, Grants, HttpGrant
 from dataflare.interfaces import SWITCHES
 from dataflare.limits import LIMITS, Limits, lower
 
@@ -49,7 +49,8 @@ def narrowed_grants(allowed: Grants, wanted: Grants, *, plugin: str, source: str
     http = {origin: _narrowed_http(allowed.http[origin], each) for origin, each in wanted.http.items()}
     # The policy's seed holds, so that what it makes repeat does repeat.
     seed = allowed.random_seed if wanted.random and allowed.random_seed is not None else wanted.random_seed
-    return replace(wanted, http=http, random_seed=seed)
+    datasets = allowed.datasets if wanted.datasets is None else wanted.datasets
+    return replace(wanted, http=http, random_seed=seed, datasets=datasets)
 
 
 def _excess(allowed: Grants, wanted: Grants) -> Iterator[str]:
@@ -69,6 +70,17 @@ def _excess(allowed: Grants, wanted: Grants) -> Iterator[str]:
     for name, access in wanted.shared.items():
         if name not in allowed.shared or (access == "write" and allowed.shared[name] != "write"):
             yield f"shared:{access}:{name}"
+    if allowed.datasets is not None and wanted.datasets is not None:
+        yield from _dataset_excess(allowed.datasets, wanted.datasets)
+
+
+def _dataset_excess(allowed: DatasetGrants, wanted: DatasetGrants) -> Iterator[str]:
+    for name, columns in wanted.items():
+        own = allowed.get(name)
+        if own is None or (columns == "any" and own != "any"):
+            yield f"datasets:{name}"
+        elif own != "any" and columns != "any":
+            yield from (f"datasets:{name}.{column}" for column in columns - own)
 
 
 def _http_excess(origin: str, allowed: HttpGrant | None, wanted: HttpGrant) -> Iterator[str]:

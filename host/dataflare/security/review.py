@@ -241,6 +241,7 @@ def _grants(used: set[Capability], base: GrantsModel) -> GrantsModel:
         secrets=frozenset(_by_object(used, "secrets")),
         plugins=frozenset(_by_object(used, "plugins")),
         random_seed=base.random_seed if "random" in whole else None,
+        datasets=base.datasets,
         **dict.fromkeys(whole, True),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
@@ -32,6 +32,8 @@ CONFIG_SCHEMA = {
     },
 }
 RETRY_MS = 1_000
+STATE = ("since", "seen", "page", "last", "at_last")
+"""What of a read its state has, beside the dataset and whether it is incremental."""
 LONGEST_RETRY_MS = 3_600_000
 
 
@@ -47,13 +49,29 @@ class Config:
 
 @dataclass
 class Reading:
-    """A read: the dataset and its columns, the cursor that pages begin after, the next page, and whether it ended."""
+    """A read: the dataset and its columns, where its pages begin, the next page, and whether it ended.
+
+    Pages begin with rows whose cursor is `since`, of which those with a key in `seen` were read before. `last` and
+    `at_last` are the same for the read that comes next.
+    """
 
     dataset: str
     columns: list[str]
-    since: Any
+    since: Any = None
+    seen: list[Any] = field(default_factory=list)
     page: str | None = None
+    last: Any = None
+    at_last: list[Any] = field(default_factory=list)
     ended: bool = False
+
+    def new(self, rows: list[dict[str, Any]], key: str, cursor: str) -> list[dict[str, Any]]:
+        """The rows of a page that were not read before."""
+        found = [row for row in rows if row.get(cursor) != self.since or row.get(key) not in self.seen]
+        for row in found:
+            if row.get(cursor) != self.last:
+                self.last, self.at_last = row.get(cursor), []
+            self.at_last.append(row.get(key))
+        return found
 
 
 class Plugin:
@@ -192,7 +210,7 @@ class Source(exports.Source):
         ]
 
     @guarded
-    def split(self, selections: list[source.Selection], at_most: int) -> list[bytes]:
+    def split(self, selections: list[source.Selection], state: bytes | None, at_most: int) -> source.Division:
         """Pages come one after the other."""
         raise Err(types.Error_Unsupported("pages cannot be split"))
 
@@ -206,13 +224,14 @@ class Source(exports.Source):
     def open(self, selections: list[source.Selection], part: bytes | None, state: bytes | None) -> list[Schema]:
         """Begin, or go on from a state."""
         name, columns, incremental = chosen(selections)
-        reading = Reading(name, list(columns), None)
+        reading = Reading(name, list(columns))
         if part is not None:
             raise Err(types.Error_InvalidState("this source has no parts"))
         if state is not None:
             try:
                 known = json.loads(state)
-                reading.since, reading.page = known["since"], known["page"]
+                for each in STATE:
+                    setattr(reading, each, known[each])
                 own = (known["dataset"], known["incremental"]) == (name, incremental)
             except (ValueError, TypeError, KeyError):
                 own = False
@@ -244,19 +263,16 @@ class Source(exports.Source):
                     f"dataset {reading.dataset!r}: a page of {len(rows)} rows, of at most {max_rows}"
                 )
             )
+        rows = reading.new(rows, config.key, config.cursor) if Plugin.incremental else rows
         lines = "".join(f"{json.dumps({name: row.get(name) for name in reading.columns})}\n" for row in rows)
         columns = config.datasets[reading.dataset]
         batch = batches.from_json_lines(lines, schema_of({name: columns[name] for name in reading.columns}))
         reading.page, reading.ended = following, following is None
-        if following is None and rows:
+        if reading.ended:
             # Only at the end: the pages before it belong to the `since` that the first one was asked with.
-            reading.since = rows[-1].get(config.cursor)
-        state = {
-            "dataset": reading.dataset,
-            "incremental": Plugin.incremental,
-            "since": reading.since,
-            "page": following,
-        }
+            reading.since, reading.seen = reading.last, list(reading.at_last)
+        state = {"dataset": reading.dataset, "incremental": Plugin.incremental}
+        state |= {each: getattr(reading, each) for each in STATE}
         return source.Progress_Rows(source.Chunk(0, batch, json.dumps(state).encode()))
 
     def acknowledge(self, state: bytes) -> None:

@@ -171,13 +171,14 @@ class Source(exports.Source):
         return [datasets.Dataset(name, description, schema(), key, [], modes)]
 
     @guarded
-    def split(self, selections: list[source.Selection], at_most: int) -> list[bytes]:
+    def split(self, selections: list[source.Selection], state: bytes | None, at_most: int) -> source.Division:
         """Parts of nearly the same number of rows."""
         check(selections)
-        rows = Plugin.config.rows
+        left = rows_of(None, state)
+        rows = left.end - left.next
         parts = max(1, min(at_most, rows))
-        bounds = [rows * part // parts for part in range(parts + 1)]
-        return [json.dumps({"from": a, "to": b}).encode() for a, b in pairwise(bounds)]
+        bounds = [left.next + rows * part // parts for part in range(parts + 1)]
+        return source.Division([json.dumps({"from": a, "to": b}).encode() for a, b in pairwise(bounds)], None)
 
     @guarded
     def estimate(

@@ -230,6 +230,11 @@ class Plan:
                 needed.update(node.arguments)
         return sorted(needed)
 
+    def _columns_below(self, place: int) -> list[str]:
+        """The columns that a node is computed from, in order."""
+        nodes = (self._nodes[each] for each in self._needed([place]))
+        return list(dict.fromkeys(node.name for node in nodes if isinstance(node, Column)))
+
     def _columns(self, batch: pa.RecordBatch, needed: Sequence[int], max_bytes: int) -> dict[int, pa.Array]:
         columns = {}
         for place in needed:
@@ -268,7 +273,10 @@ class Plan:
                 continue
             current().check_time()
             arguments = [values[each] for each in node.arguments]
-            value = values[place] = _apply(node, arguments, rows, room)
+            try:
+                value = values[place] = _apply(node, arguments, rows, room)
+            except DataFailure as failure:
+                raise failure.about(self._columns_below(place)) from None
             if not isinstance(value, pa.Scalar):
                 sizes[place] = int(value.nbytes)
                 live += sizes[place]
@@ -287,11 +295,8 @@ def _apply(call: Call, arguments: list[Any], rows: int, room: float) -> Any:
     types = [each.type for each in arguments]
     signature = accepting(function.signatures, types)
     if signature is None:
-        raise wrong_type(
-            function.name,
-            " or ".join(f"({each})" for each in function.signatures[:8]),
-            "(" + ", ".join(str(each)[:100] for each in types[:20]) + ")",
-        )
+        expected = " or ".join(f"({each})" for each in function.signatures[:8])
+        raise wrong_type("", expected, _types_text(types), function=function.name)
     arguments = typed_nulls(signature, arguments)
     grown = function.growth(arguments, call.options, rows)
     if grown > room or (rows > 1 and grown > _SLICE_BYTES):
@@ -304,13 +309,15 @@ def _apply(call: Call, arguments: list[Any], rows: int, room: float) -> Any:
     try:
         return _checked(function.run(arguments, call.options), rows)
     except pa.ArrowNotImplementedError:
-        raise wrong_type(
-            function.name, "types that go together", "(" + ", ".join(str(each)[:100] for each in types[:20]) + ")"
-        ) from None
+        raise wrong_type("", "types that go together", _types_text(types), function=function.name) from None
     except pa.ArrowMemoryError:
         raise too_large(f"{function.name}: the host has not enough memory") from None
     except (pa.ArrowException, ValueError, OverflowError, TypeError) as error:
         raise out_of_range(f"{function.name}: {_first_line(error)}") from None
+
+
+def _types_text(types: Sequence[pa.DataType]) -> str:
+    return "(" + ", ".join(str(each)[:100] for each in types[:20]) + ")"
 
 
 def _refuse_rows(rows: int, what: str) -> NoReturn:

@@ -17,8 +17,8 @@ from dataflare.budgets import OverTime, current
 from dataflare.data.builders import keep_rows
 from dataflare.data.columns import column_index, empty_batch, find_column
 from dataflare.data.expressions.evaluate import Plan
-from dataflare.data.expressions.types import BOOLEAN, FLAT, NUMERIC, TypeClass, plain, whole
-from dataflare.data.guard.costs import batch_row_sizes, expanded_bytes, row_sizes
+from dataflare.data.expressions.types import BOOLEAN, FLAT, NUMERIC, TEXT_OR_BINARY, TypeClass, plain, whole
+from dataflare.data.guard.costs import batch_row_sizes, expanded_bytes, row_bytes, row_sizes
 from dataflare.data.shapes import malformed, out_of_range, too_large, wrong_type
 
 __all__ = ["AGGREGATES", "Aggregate", "aggregate", "filter_by", "join", "select", "sort", "with_columns"]
@@ -94,7 +94,7 @@ def filter_by(batch: pa.RecordBatch, plan: Plan, max_bytes: int) -> pa.RecordBat
         raise malformed("an expression needs at least a node")
     (mask,) = plan.compute(batch, [len(plan) - 1], max_bytes)
     if not pa.types.is_boolean(mask.type):
-        raise wrong_type("filter", "boolean", mask.type)
+        raise wrong_type(", ".join(sorted(plan.columns()))[:200], "boolean", mask.type, function="filter")
     if batch.nbytes > max_bytes:
         kept = np.asarray(pc.fill_null(mask, False))
         _require(float(batch_row_sizes(batch)[kept].sum()), max_bytes)
@@ -256,7 +256,7 @@ def _grouped(
     for function, column in wanted:
         known = AGGREGATES[function]
         if known.takes is not None and not known.takes.holds(arrays[column].type):
-            raise wrong_type(column, f"{known.takes}, for {function}", arrays[column].type)
+            raise wrong_type(column, str(known.takes), arrays[column].type, function=function)
         place = [] if known.takes is None else f"v{names.index(column)}"
         steps.append((place, known.kernel, known.options))
     labels = [f"k{at}" for at in range(len(by_keys))]
@@ -269,18 +269,26 @@ def _grouped(
         return tables[0].group_by(labels, use_threads=False).aggregate(aggregates)
 
     try:
-        groups = 1
-        if by_keys and wanted:
+
+        def state_bytes(groups: int) -> float:
+            return sum(_state_bytes(AGGREGATES[name], arrays.get(column), groups) for name, column in wanted)
+
+        # Mostly there is room for as many groups as there are rows; if not, the groups are counted first.
+        groups = batch.num_rows if by_keys else 1
+        if by_keys and wanted and state_bytes(groups) > room:
             _try([table], lambda tables: group(tables, []))
             groups = group([table], []).num_rows
-        _require(sum(_state_bytes(AGGREGATES[name], arrays.get(column), groups) for name, column in wanted), room)
+        _require(state_bytes(groups), room)
         _try([table], group)
         grouped = group([table])
         for column in grouped.columns:
             if pa.types.is_decimal(column.type):  # a sum may have more digits than its type
                 column.validate(full=True)
     except pa.ArrowNotImplementedError as error:
-        raise wrong_type("aggregate", "types that can be grouped", str(error).splitlines()[0][:200]) from None
+        shown = ", ".join(names)[:200]
+        raise wrong_type(
+            shown, "types that can be grouped", str(error).splitlines()[0][:200], function="aggregate"
+        ) from None
     except pa.ArrowInvalid as error:
         raise out_of_range(f"aggregate: {str(error).splitlines()[0][:200]}") from None
     return _in_order(grouped, len(by_keys), len(wanted))
@@ -293,6 +301,8 @@ def _state_bytes(known: Aggregate, array: pa.Array | None, groups: int) -> float
         return size
     if known.holds == "all":
         return size + expanded_bytes(array) + _NUMBERS_BYTES * float(len(array))
+    if not TEXT_OR_BINARY.holds(array.type):
+        return size + float(groups * row_bytes(array.type))
     # No more groups than rows: at worst the longest of all values.
     return size + (float(np.sort(row_sizes(array))[-groups:].sum()) if groups and len(array) else 0.0)
 
@@ -326,7 +336,7 @@ def join(
     ours, theirs = columns[: len(on)], columns[len(on) :]
     for (name, other), one, two in zip(on, ours, theirs, strict=True):
         if one.type != two.type:
-            raise wrong_type(f"{name} = {other}", f"two columns of one type ({one.type})", two.type)
+            raise wrong_type(f"{name}, {other}", f"two columns of one type ({one.type})", two.type, function="join")
     _try([pa.Table.from_arrays(each, [str(at) for at in range(len(on))]) for each in (ours, theirs)], _try_ids)
     left_ids, right_ids = _group_ids(ours, theirs)
     order = np.argsort(right_ids, kind="stable")
@@ -395,7 +405,7 @@ def _plain_columns(what: str, keys: Sequence[tuple[pa.RecordBatch, str]], room: 
         column = find_column(batch, name)
         array = plain(column)
         if not FLAT.holds(array.type):
-            raise wrong_type(name, f"{FLAT}, to {what} by", array.type)
+            raise wrong_type(name, str(FLAT), array.type, function=what)
         columns.append(array)
         room -= 0 if array is column else array.nbytes
     return columns

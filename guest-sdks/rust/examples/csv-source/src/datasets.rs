@@ -9,7 +9,7 @@ use crate::dataflare::data::schemas::Schema;
 use crate::dataflare::host::files::{list_entries, stat, EntryKind};
 use crate::dataflare::plugin::datasets::ReadingModes;
 use crate::exports::dataflare::plugin::lifecycle::Error;
-use crate::exports::dataflare::plugin::source::{Chunk, Dataset, DatasetName, EstimatedRows, Progress, ReadingMode, Selection};
+use crate::exports::dataflare::plugin::source::{Chunk, Dataset, DatasetName, Division, EstimatedRows, Progress, ReadingMode, Selection};
 use crate::file::{file_error, Cursor, File};
 use crate::table::{Config, State};
 
@@ -146,8 +146,8 @@ impl Files {
     }
 
     /// Divide the bytes of all files into parts of about the same size, each of whole records.
-    pub fn split(&mut self, selections: &[Selection], at_most: u32) -> Result<Vec<Vec<u8>>, Error> {
-        let tasks = self.tasks(selections, None, None)?;
+    pub fn split(&mut self, selections: &[Selection], state: Option<&[u8]>, at_most: u32) -> Result<Division, Error> {
+        let tasks = self.tasks(selections, None, state)?;
         let sizes = tasks.iter().map(|task| Ok(task.file.length()?.saturating_sub(task.span.from.offset_bytes)));
         let total = sizes.sum::<Result<u64, Error>>()?;
         let parts = u64::from(at_most).clamp(1, MAX_PARTS).min(total.max(1));
@@ -182,7 +182,9 @@ impl Files {
         if !spans.is_empty() || found.is_empty() {
             found.push(spans);
         }
-        found.iter().map(|spans| serde_json::to_vec(spans).map_err(|error| Error::Internal(error.to_string()))).collect()
+        let parts = found.iter().map(|spans| serde_json::to_vec(spans).map_err(|error| Error::Internal(error.to_string())));
+        // A full read has no rest: the next one begins again.
+        Ok(Division { parts: parts.collect::<Result<_, _>>()?, rest: None })
     }
 
     pub fn estimate(&mut self, selections: &[Selection], part: Option<&[u8]>, state: Option<&[u8]>) -> Result<EstimatedRows, Error> {

@@ -201,7 +201,7 @@ pub fn file_error(path: &str, error: FileError) -> Error {
         FileError::Denied(why) => Error::Denied(format!("{path}: {why}")),
         FileError::NotFound(why) => Error::InvalidConfig(format!("path: {path}: not found: {why}")),
         FileError::WrongKind(why) | FileError::InvalidPath(why) => Error::InvalidConfig(format!("path: {path}: {why}")),
-        FileError::InputOutput(why) => Error::Unavailable(format!("{path}: {why}")),
+        FileError::Busy(why) | FileError::InputOutput(why) => Error::Unavailable(format!("{path}: {why}")),
         FileError::AlreadyExists(why) | FileError::NoSpace(why) | FileError::Other(why) => Error::Other(format!("{path}: {why}")),
     }
 }

@@ -18,7 +18,7 @@ use dataflare::host::files::stat;
 use dataflare::host::logging::{log, Level};
 use dataflare::plugin::types::{HealthStatus, Kind};
 use exports::dataflare::plugin::lifecycle::{Error, Guest as Lifecycle, Health, Metadata};
-use exports::dataflare::plugin::source::{Dataset, EstimatedRows, Guest as Source, Progress, Selection};
+use exports::dataflare::plugin::source::{Dataset, Division, EstimatedRows, Guest as Source, Progress, Selection};
 
 wit_bindgen::generate!({
     path: ["../../../../wit/data", "../../../../wit/host", "../../../../wit/plugin", "wit"],
@@ -77,8 +77,8 @@ impl Source for Plugin {
         files(Files::discover)
     }
 
-    fn split(selections: Vec<Selection>, at_most: u32) -> Result<Vec<Vec<u8>>, Error> {
-        files(|files| files.split(&selections, at_most))
+    fn split(selections: Vec<Selection>, state: Option<Vec<u8>>, at_most: u32) -> Result<Division, Error> {
+        files(|files| files.split(&selections, state.as_deref(), at_most))
     }
 
     fn estimate(selections: Vec<Selection>, part: Option<Vec<u8>>, state: Option<Vec<u8>>) -> Result<Option<EstimatedRows>, Error> {

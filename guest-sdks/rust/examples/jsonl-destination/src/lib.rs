@@ -6,8 +6,8 @@ use dataflare_plugin::{parse_config, report_panics};
 use serde::Deserialize;
 
 use dataflare::data::batches::Batch;
-use dataflare::data::schemas::{Field, Schema};
-use dataflare::host::files::{create, open, stat, FileError, Writer};
+use dataflare::data::schemas::Schema;
+use dataflare::host::files::{append, create, open, stat, FileError, Position, Writer};
 use dataflare::host::logging::{log, Level};
 use exports::dataflare::plugin::destination::{
     Ability, ChangeKind, DatasetName, Guest as Destination, PlannedChange, RejectedRow, RunName, Target, WritingMode,
@@ -19,8 +19,6 @@ wit_bindgen::generate!({
     world: "example:jsonl-destination/jsonl-destination",
     generate_all,
 });
-
-const COPY_BYTES: u32 = 4 << 20;
 
 #[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -114,9 +112,10 @@ impl Destination for Plugin {
                 return Err(Error::Unsupported("a run is under way: `finish` or `abort` it first".into()));
             }
             let outputs = paths(&targets)?.into_iter().zip(&targets).map(|(path, target)| {
-                let writer = create(&path, true).map_err(|error| file_error(&path, error))?;
-                if matches!(target.mode, WritingMode::Append) && length(&path)?.is_some() {
-                    copy(&path, &writer)?;
+                let appends = matches!(target.mode, WritingMode::Append);
+                let writer = if appends { append(&path) } else { create(&path, true) }.map_err(|error| file_error(&path, error))?;
+                if appends {
+                    require_whole_records(&path)?;
                 }
                 Ok(Output { path, writer })
             });
@@ -154,7 +153,7 @@ impl Destination for Plugin {
             for Output { path, writer } in writing(run)? {
                 writer.sync().map_err(|error| file_error(path, error))?;
             }
-            // The bytes are on the disk, but under no name yet: a crash takes them away.
+            // The bytes are on the disk, but do not count yet: after a crash the host takes them away.
             Ok(false)
         })
     }
@@ -206,14 +205,8 @@ fn paths(targets: &[Target]) -> Result<Vec<String>, Error> {
     let mut found: Vec<String> = Vec::with_capacity(targets.len());
     for target in targets {
         let DatasetName { namespace, name } = &target.dataset;
-        match target.mode {
-            WritingMode::Append => {}
-            WritingMode::Replace if target.schema.fields.iter().any(is_operation) => {
-                let why = format!("dataset {name:?}: changes can only be appended: the file would hold rows that were deleted");
-                return Err(Error::Unsupported(why));
-            }
-            WritingMode::Replace => {}
-            WritingMode::Merge => return Err(Error::Unsupported(format!("dataset {name:?}: JSON Lines cannot be merged by key"))),
+        if matches!(target.mode, WritingMode::Merge) {
+            return Err(Error::Unsupported(format!("dataset {name:?}: JSON Lines cannot be merged by key")));
         }
         let path = if base.ends_with('/') {
             let file = if namespace.is_empty() { format!("{name}.jsonl") } else { format!("{namespace}.{name}.jsonl") };
@@ -232,10 +225,6 @@ fn paths(targets: &[Target]) -> Result<Vec<String>, Error> {
     Ok(found)
 }
 
-fn is_operation(field: &Field) -> bool {
-    field.metadata.iter().any(|(key, value)| key == "dataflare.role" && value == "operation")
-}
-
 /// A file's length; `None` where there is no such file.
 fn length(path: &str) -> Result<Option<u64>, Error> {
     match stat(path) {
@@ -245,18 +234,13 @@ fn length(path: &str) -> Result<Option<u64>, Error> {
     }
 }
 
-/// Copy what a file holds. It must end with a whole record.
-fn copy(path: &str, writer: &Writer) -> Result<(), Error> {
+/// Refuse to append to a file whose last record is cut.
+fn require_whole_records(path: &str) -> Result<(), Error> {
     let failed = |error| file_error(path, error);
     let reader = open(path).map_err(failed)?;
-    let mut last = b'\n';
-    loop {
-        let part = reader.read_words(COPY_BYTES).map_err(failed)?;
-        let Some(end) = (part.byte_length as usize).checked_sub(1) else { break };
-        last = part.words[end / 8].to_le_bytes()[end % 8];
-        writer.write_words(&part).map_err(failed)?;
-    }
-    if last != b'\n' {
+    let Some(last) = reader.length().map_err(failed)?.offset_bytes.checked_sub(1) else { return Ok(()) };
+    reader.seek(Position { offset_bytes: last }).map_err(failed)?;
+    if reader.read(1).map_err(failed)? != b"\n" {
         return Err(Error::InvalidConfig(format!("path: {path}: it cannot be appended to: its last line is not whole")));
     }
     Ok(())
@@ -269,7 +253,7 @@ fn file_error(path: &str, error: FileError) -> Error {
         FileError::AlreadyExists(why) => Error::InvalidConfig(format!("path: {path}: exists already: {why}")),
         FileError::WrongKind(why) | FileError::InvalidPath(why) => Error::InvalidConfig(format!("path: {path}: {why}")),
         FileError::NoSpace(why) => Error::Unavailable(format!("{path}: no space: {why}")),
-        FileError::InputOutput(why) => Error::Unavailable(format!("{path}: {why}")),
+        FileError::Busy(why) | FileError::InputOutput(why) => Error::Unavailable(format!("{path}: {why}")),
         FileError::Other(why) => Error::Other(format!("{path}: {why}")),
     }
 }

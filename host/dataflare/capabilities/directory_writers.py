@@ -1,0 +1,369 @@
+"""Files being written in directories: new ones, which get their name at the end, and ones that grow in place.
+
+What an append has not published is removed again when the writer is closed or, after a crash, when the file is used
+next: a journal beside the file has its length before the append. The writer holds a lock on the file as long as it
+lives: the journal of a file without a lock is one that a crash left.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from dataflare.budgets import current
+from dataflare.capabilities.failures import CapabilityFailure
+from dataflare.capabilities.files import PRIVATE_PREFIX, Bytes
+
+__all__ = [
+    "PART_BYTES",
+    "AppendedFile",
+    "NewFile",
+    "Place",
+    "failure_of",
+    "kind_of",
+    "kind_of_mode",
+    "roll_back",
+    "translated",
+]
+
+PART_BYTES: Final = 4 * 2**20
+"""What is read or written between two looks at the clock."""
+
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# Without O_NONBLOCK, opening a FIFO that took a file's place would wait forever.
+_OLD: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_JOURNAL_BYTES: Final = 4096
+_TAIL_BYTES: Final = 4096
+_CASES: dict[int, str] = {
+    errno.ENOENT: "not-found",
+    errno.EEXIST: "already-exists",
+    errno.ENOTEMPTY: "already-exists",
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP), "denied"),
+    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENODEV), "wrong-kind"),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ), "invalid-path"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "no-space"),
+    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ETIMEDOUT), "input-output"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a file is written.
+
+    Args:
+        parent: The open directory; a writer keeps a duplicate.
+        name: The file's name in it.
+        path: What errors call it.
+        limit: The largest size of the file in bytes; `None` for as large as the disk takes.
+        closed: Called once, when the writer is closed.
+    """
+
+    parent: int
+    name: str
+    path: str
+    limit: int | None
+    closed: Callable[[], None]
+
+
+class _Writer:
+    """An open file that bytes are added to, after those that it has."""
+
+    def __init__(self, place: Place, descriptor: int, begin: int) -> None:
+        self._place = place
+        self._parent = os.dup(place.parent)
+        self._descriptor: int | None = descriptor
+        self._begin = begin
+        self._written = 0
+        self._published = False
+        self._failed = False
+
+    def write(self, data: Bytes) -> None:
+        descriptor = self._number()
+        rest = memoryview(data)
+        limit, start = self._place.limit, self._begin + self._written
+        if limit is not None and start + len(rest) > limit:
+            raise CapabilityFailure("no-space", f"the file would be larger than file_bytes = {limit}")
+        done = 0
+        try:
+            with translated(self._place.path):
+                budget = current()
+                while done < len(rest):
+                    budget.check_time()
+                    done += os.pwrite(descriptor, rest[done : done + PART_BYTES], start + done)
+        except CapabilityFailure:
+            # All or nothing: a full disk leaves no half of a record behind.
+            with self._fatal():
+                os.ftruncate(descriptor, start)
+            raise
+        self._written += done
+
+    def tell(self) -> int:
+        return self._written
+
+    def sync(self) -> None:
+        if not self._published:
+            with self._fatal():
+                os.fsync(self._number())
+
+    def publish(self) -> None:
+        if self._published:
+            return
+        self.sync()
+        with translated(self._place.path):
+            self._publish()
+            self._published = True
+            os.fsync(self._parent)
+
+    def close_handle(self) -> None:
+        if self._descriptor is None:
+            return
+        descriptor, self._descriptor = self._descriptor, None
+        self._place.closed()
+        try:
+            if not self._published:
+                self._discard(descriptor)
+        except OSError:
+            pass  # nobody is left to tell; what a journal is about, the next user of the file takes away
+        finally:
+            os.close(descriptor)
+            os.close(self._parent)
+
+    def _publish(self) -> None:
+        """Make what was written count, in one step."""
+        raise NotImplementedError
+
+    def _discard(self, descriptor: int) -> None:
+        """Leave nothing behind of what was written."""
+        raise NotImplementedError
+
+    @contextmanager
+    def _fatal(self) -> Iterator[None]:
+        """Give the file up when this fails: what a failed sync left out, no later one would write."""
+        try:
+            with translated(self._place.path):
+                yield
+        except CapabilityFailure:
+            self._failed = True
+            raise
+
+    def _number(self) -> int:
+        if self._failed:
+            raise CapabilityFailure("input-output", "an earlier write failed: the file is given up")
+        if self._published:
+            raise CapabilityFailure("other", "the file is published: nothing can be written to it")
+        if self._descriptor is None:
+            raise CapabilityFailure("other", "the file is closed")
+        return self._descriptor
+
+
+class NewFile(_Writer):
+    """A file without a name until it is published; `replace` says whether it may take the place of another."""
+
+    def __init__(self, place: Place, *, replace: bool) -> None:
+        self._replace = replace
+        self._temporary = f"{PRIVATE_PREFIX}{secrets.token_hex(8)}.part"
+        descriptor = os.open(self._temporary, _NEW, 0o666, dir_fd=place.parent)
+        try:
+            super().__init__(place, descriptor, 0)
+        except BaseException:
+            os.close(descriptor)
+            os.unlink(self._temporary, dir_fd=place.parent)
+            raise
+
+    def _publish(self) -> None:
+        name, parent = self._place.name, self._parent
+        if self._replace:
+            if kind_of(parent, name) not in (None, "file"):
+                raise CapabilityFailure("wrong-kind", f"{self._place.path!r} is no file")
+            os.rename(self._temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+        else:
+            # Unlike a rename, a link never takes another file's place.
+            os.link(self._temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+            os.unlink(self._temporary, dir_fd=parent)
+
+    def _discard(self, descriptor: int) -> None:
+        os.unlink(self._temporary, dir_fd=self._parent)
+
+
+class AppendedFile(_Writer):
+    """A file that grows in place; made where there is none.
+
+    Raises:
+        CapabilityFailure: `busy` while another writer appends to it, `denied` for a file with several names or with
+            set-id bits: what is written to it would be written elsewhere too, or run with another's rights.
+    """
+
+    def __init__(self, place: Place) -> None:
+        parent, name = place.parent, place.name
+        try:
+            descriptor, made = os.open(name, _OLD, dir_fd=parent), False
+        except FileNotFoundError:
+            descriptor, made = os.open(name, _NEW & ~os.O_WRONLY | os.O_RDWR, 0o666, dir_fd=parent), True
+        try:
+            _require_own(descriptor, place.path)
+            if not _lock(descriptor) or not _is_at(descriptor, parent, name):
+                raise CapabilityFailure("busy", f"{place.path!r}: another writer appends to it")
+            made = _take_away(descriptor, parent, name) or made
+            begin = os.fstat(descriptor).st_size
+            _write_journal(descriptor, parent, name, begin, made=made)
+            super().__init__(place, descriptor, begin)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._made = made
+
+    def _publish(self) -> None:
+        if not _is_at(self._number(), self._parent, self._place.name):
+            raise CapabilityFailure("other", f"{self._place.path!r}: another file took its place")
+        os.unlink(_journal_of(self._place.name), dir_fd=self._parent)
+
+    def _discard(self, descriptor: int) -> None:
+        _take_away(descriptor, self._parent, self._place.name)
+        if self._made and _is_at(descriptor, self._parent, self._place.name):
+            os.unlink(self._place.name, dir_fd=self._parent)
+
+
+def roll_back(parent: int, name: str) -> None:
+    """Take away what a crash left of an append to a file; does nothing where a writer lives, or where no journal is.
+
+    Raises:
+        OSError: It could not be taken away.
+    """
+    journal = _journal_of(name)
+    try:
+        os.stat(journal, dir_fd=parent, follow_symlinks=False)
+    except OSError:  # mostly that there is none; a name can also be too long for the system
+        return
+    try:
+        descriptor = os.open(name, _OLD, dir_fd=parent)
+    except FileNotFoundError:
+        os.unlink(journal, dir_fd=parent)
+        return
+    try:
+        own = stat.S_ISREG(os.fstat(descriptor).st_mode) and _lock(descriptor) and _is_at(descriptor, parent, name)
+        if own and _take_away(descriptor, parent, name):
+            os.unlink(name, dir_fd=parent)
+    finally:
+        os.close(descriptor)
+
+
+def _journal_of(name: str) -> str:
+    return f"{PRIVATE_PREFIX}{hashlib.blake2b(os.fsencode(name), digest_size=16).hexdigest()}.append"
+
+
+def _write_journal(descriptor: int, parent: int, name: str, begin: int, *, made: bool) -> None:
+    temporary = f"{PRIVATE_PREFIX}{secrets.token_hex(8)}.part"
+    text = f"{os.fstat(descriptor).st_ino} {begin} {_tail(descriptor, begin)} {int(made)}\n"
+    journal = os.open(temporary, _NEW, 0o600, dir_fd=parent)
+    try:
+        os.write(journal, text.encode())
+        os.fsync(journal)
+        os.rename(temporary, _journal_of(name), src_dir_fd=parent, dst_dir_fd=parent)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=parent)
+        raise
+    finally:
+        os.close(journal)
+    os.fsync(parent)
+
+
+def _take_away(descriptor: int, parent: int, name: str) -> bool:
+    """Undo an append by its journal, if there is one and it is about this file; the file is locked.
+
+    Returns:
+        Whether the append had made the file.
+    """
+    journal = _journal_of(name)
+    try:
+        file = os.open(journal, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=parent)
+    except FileNotFoundError:
+        return False
+    try:
+        words = os.read(file, _JOURNAL_BYTES).decode("ascii", "replace").split()
+    finally:
+        os.close(file)
+    made = False
+    status = os.fstat(descriptor)
+    if len(words) == 4 and words[0] == str(status.st_ino) and words[1].isdecimal() and len(words[1]) < 20:
+        begin = int(words[1])
+        # A number of a file can be given to another one: that one would end otherwise.
+        if begin <= status.st_size and words[2] == _tail(descriptor, begin):
+            os.ftruncate(descriptor, begin)
+            os.fsync(descriptor)
+            made = words[3] == "1"
+    os.unlink(journal, dir_fd=parent)
+    os.fsync(parent)
+    return made
+
+
+def _tail(descriptor: int, end: int) -> str:
+    """A digest of the last bytes of a file before a place."""
+    size = min(end, _TAIL_BYTES)
+    return hashlib.blake2b(os.pread(descriptor, size, end - size), digest_size=16).hexdigest()
+
+
+def _require_own(descriptor: int, path: str) -> None:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise CapabilityFailure("wrong-kind", f"{path!r} is no file")
+    if status.st_nlink > 1:
+        raise CapabilityFailure("denied", f"{path!r} has other names, of which one may be outside the directory")
+    if status.st_mode & (stat.S_ISUID | stat.S_ISGID):
+        raise CapabilityFailure("denied", f"{path!r} runs with the rights of its owner")
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a file for as long as it is open; whether nobody else has."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_at(descriptor: int, parent: int, name: str) -> bool:
+    """Whether an open file still has its name."""
+    try:
+        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(found, os.fstat(descriptor))
+
+
+def failure_of(error: OSError, path: str) -> CapabilityFailure:
+    """Make what a plugin is told of an error of the system."""
+    # The system's message names a path of the host's, which is not the plugin's to know.
+    return CapabilityFailure(_CASES.get(error.errno or 0, "other"), f"{path!r}: {error.strerror or 'failed'}")
+
+
+@contextmanager
+def translated(path: str) -> Iterator[None]:
+    """Turn errors of the system into failures of the capability."""
+    try:
+        yield
+    except OSError as error:
+        raise failure_of(error, path) from error
+
+
+def kind_of_mode(mode: int) -> Literal["file", "directory", "other"]:
+    """What a file is, by its mode."""
+    if stat.S_ISREG(mode):
+        return "file"
+    return "directory" if stat.S_ISDIR(mode) else "other"
+
+
+def kind_of(parent: int, name: str) -> Literal["file", "directory", "other"] | None:
+    """What the entry of a directory is; `None` where there is none."""
+    try:
+        return kind_of_mode(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return None

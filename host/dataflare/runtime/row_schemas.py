@@ -1,0 +1,52 @@
+"""Comparing the columns of rows with those that were announced."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from dataflare.data.guard.vetted import remember, vetted_columns
+from dataflare.data.schemas import SchemaError, from_wit, to_wit
+from dataflare.texts import cut, cut_name
+
+__all__ = ["as_schema", "columns_text", "fits_schema", "same_columns"]
+
+
+def same_columns(one: pa.Schema, other: pa.Schema) -> bool:
+    """Whether two schemas have the same columns: names, types and nullability, in order, but no metadata.
+
+    Types are compared as the WIT can carry them: an extension type as its storage.
+    """
+    if one.equals(other):
+        return True
+    try:
+        return bool(from_wit(to_wit(one)).equals(from_wit(to_wit(other))))
+    except SchemaError:
+        return False
+
+
+def fits_schema(rows: pa.RecordBatch, schema: pa.Schema) -> bool:
+    """Whether rows have the columns of a schema: its names and types, in order, and nulls only where it allows them."""
+    if same_columns(rows.schema, schema):
+        return True
+    if any(not field.nullable and column.null_count for field, column in zip(schema, rows.columns, strict=False)):
+        return False
+    return same_columns(_nullable(rows.schema), _nullable(schema))
+
+
+def as_schema(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Rows that fit a schema, with its nullability and metadata."""
+    if rows.schema.equals(schema, check_metadata=True):
+        return rows
+    # An extension type is its storage in what a plugin says of its rows.
+    fields = [field.with_type(column.type) for field, column in zip(schema, rows.columns, strict=True)]
+    made = pa.RecordBatch.from_arrays(rows.columns, schema=pa.schema(fields, metadata=schema.metadata))
+    return remember(made, vetted_columns(rows))
+
+
+def _nullable(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([field.with_nullable(True) for field in schema])
+
+
+def columns_text(schema: pa.Schema) -> str:
+    """Write a schema's columns on one line."""
+    return cut(", ".join(f"{cut_name(f.name)}: {f.type}{'' if f.nullable else ' not null'}" for f in schema))

@@ -281,7 +281,7 @@ def _kind(entry: dict[str, Any], models: dict[str, Any]) -> str:
             return ("whole number" if kind == "integer" else "number") + _bounds(entry)
         case "string" if "examples" in entry:
             return f"such as `{entry['examples'][0]}`"
-        case "string" if entry.get("maxLength") == 1:
+        case "string" if entry.get("maxLength") == 2:
             return "one ASCII character"
         case "string" if "pattern" in entry and "x00" not in entry["pattern"]:
             return f"`{entry['pattern'].strip('^$')}`".replace("|", "\\|")

@@ -160,13 +160,6 @@ def test_an_escaped_quote_opens_nothing():
     assert (quotes.opened, quotes.misplaced) == (False, False)
 
 
-@pytest.mark.parametrize("other", [";", "|", "\t"])
-def test_a_header_that_is_one_column_by_mistake_is_noticed(fill, other):
-    path = fill(f"a{other}b\n1{other}2\n")
-    assert repr(other) in source_of("csv", path).found.columns[0].note
-    assert repr(other) in refused("csv", fill(f"a{other}b\n1,5{other}2\n")).hint
-
-
 @pytest.mark.parametrize("text", ["0000-01-01", "0000-01-01T00:00:00", "0000-01-01 00:00:00Z"])
 def test_a_year_0_stays_text_for_nothing_else_reads_it(fill, text):
     assert read("csv", fill(f"a\n{text}\n"))["a"].to_pylist() == [text]

@@ -26,6 +26,13 @@ from dataflare.pipeline.specification import json_schema
 __all__ = ["command"]
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes every key on one line, the empty one too."""
+
+    def check_simple_key(self) -> bool:
+        return True
+
+
 def command(
     files: Annotated[
         list[str] | None, typer.Argument(metavar="FILE...", help="Files, or patterns such as 'data/*.csv'.")
@@ -66,11 +73,12 @@ def command(
             raise ConfigError("no file is named", where="FILE", hint="such as: dataflare schema data/orders.csv")
         paths = find_files(Path.cwd(), files)
         name = connector or guess_connector(paths[0])
-        found = describe(name, paths, _options(option or []))
+        options = _options(option or [])
+        found = describe(name, paths, options)
         if as_json:
             write_json(_document(name, paths, found))
         else:
-            _show(name, paths, found)
+            _show(name, paths, found, options)
 
 
 def _json_schema(kind: str) -> dict[str, Any]:
@@ -116,7 +124,7 @@ def _document(connector: str, paths: Sequence[Path], found: FoundSchema) -> dict
     }
 
 
-def _show(connector: str, paths: Sequence[Path], found: FoundSchema) -> None:
+def _show(connector: str, paths: Sequence[Path], found: FoundSchema, options: dict[str, Any]) -> None:
     console = stdout()
     table = Table(box=None, padding=(0, 1))
     for title in ("column", "type", "how it is known"):
@@ -128,9 +136,10 @@ def _show(connector: str, paths: Sequence[Path], found: FoundSchema) -> None:
     if any(column.inferred for column in found.columns):
         rows = f"all {count(found.sampled_rows)} rows" if found.whole else f"the first {count(found.sampled_rows)} rows"
         console.say("")
-        console.say(f"inferred from {rows} of {paths[0].name} ({connector}); as options of a node:")
+        name = paths[0].name if len(paths) == 1 else f"{paths[0].name}, the first of {count(len(paths))} files"
+        console.say(f"inferred from {rows} of {name} ({connector}); as options of a node:")
         console.say("")
-        types = {column.name: str(column.type) for column in found.columns}
-        text = yaml.safe_dump({"options": {"columns": types}}, sort_keys=False, allow_unicode=True, width=10_000)
+        given = {**options, "columns": {column.name: str(column.type) for column in found.columns}}
+        text = yaml.dump({"options": given}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
         for line in text.splitlines():
             console.say(line)

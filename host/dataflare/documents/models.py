@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
@@ -179,8 +180,8 @@ def _describe(problem: Any, *, hidden: bool) -> str:
     if kind == "string_pattern_mismatch":
         return f"{shown} is not of the form {context['pattern']}"
     message = str(problem["msg"]).removeprefix("Value error, ")
-    bare = message.removeprefix("Input should be ").removeprefix("String should ")
-    return message if bare == message else f"{shown}: it should be {bare}"
+    bare = re.sub(r"^(?:Input|String|List|Dictionary) should ", "", message)
+    return message if bare == message else f"{shown}: it should {bare}"
 
 
 def _hint(key: str, model: type[BaseModel], path: Iterable[str | int]) -> str:

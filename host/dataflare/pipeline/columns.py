@@ -52,7 +52,8 @@ class ColumnWriter:
         self._file = file
         self._converts: list[tuple[int, _Convert]] = []
         if not len(schema) and format_name in ("CSV", "Parquet"):
-            raise DataError(f"{format_name} cannot hold rows without columns", file=file)
+            hint = "keep a column, or write JSON Lines or Arrow"
+            raise DataError(f"{format_name} cannot hold rows without columns", file=file, hint=hint)
         if format_name in ("CSV", "JSON Lines") and len(set(schema.names)) < len(schema):
             twice = next(name for name in schema.names if schema.names.count(name) > 1)
             what = f"two columns are named {twice!r}, and a reader of {format_name} would lose one"

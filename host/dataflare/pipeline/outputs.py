@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -21,6 +22,7 @@ __all__ = [
     "Place",
     "StreamFile",
     "as_named",
+    "cannot_write",
     "follow_links",
     "open_output",
     "sync_folder",
@@ -86,11 +88,11 @@ def open_output(path: Path, *, if_exists: IfExists = "replace", place: Place = a
         if found is None or stat.S_ISREG(found.st_mode):
             return AtomicFile(target, if_exists=if_exists)
         if stat.S_ISDIR(found.st_mode):
-            raise DataError("is a folder", file=str(path))
+            raise DataError("is a folder", file=str(path), hint="name a file, or the columns in `partition_by`")
         if stat.S_ISFIFO(found.st_mode) or stat.S_ISCHR(found.st_mode):
             return StreamFile(path, _open_stream(path, target))
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     what = "a socket" if stat.S_ISSOCK(found.st_mode) else "a device"
     raise DataError(f"is {what}, which is not written to", file=str(path), hint="name a regular file")
 
@@ -155,7 +157,7 @@ class AtomicFile(_OpenFile):
                 self._copy_existing(self._file)
         except OSError as error:
             self.abort()
-            raise _cannot_write(self.path, error) from error
+            raise cannot_write(self.path, error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -180,7 +182,7 @@ class AtomicFile(_OpenFile):
             self._publish()
         except OSError as error:
             self.abort()
-            raise _cannot_write(self.path, error) from error
+            raise cannot_write(self.path, error) from error
         except BaseException:
             self.abort()
             raise
@@ -202,7 +204,7 @@ class AtomicFile(_OpenFile):
 
     def _check_existing(self, found: os.stat_result) -> None:
         if not stat.S_ISREG(found.st_mode):
-            raise DataError("is not a regular file", file=str(self.path))
+            raise DataError("is not a regular file", file=str(self.path), hint="name another file")
         if self._if_exists == "fail":
             hint = "remove it, name another file, or let the node replace it: `if_exists: replace`"
             raise DataError("exists already", file=str(self.path), hint=hint)
@@ -257,7 +259,11 @@ class AtomicFile(_OpenFile):
                 os.close(os.open(self._target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
                 os.replace(self._temporary, self._target)
         except FileExistsError:
-            raise DataError("came up while the run was under way", file=str(self.path)) from None
+            what, hint = (
+                "came up while the run was under way",
+                "does another program write it? `if_exists: replace` replaces it",
+            )
+            raise DataError(what, file=str(self.path), hint=hint) from None
 
 
 class StreamFile(_OpenFile):
@@ -280,7 +286,7 @@ class StreamFile(_OpenFile):
             try:
                 file.close()
             except OSError as error:
-                raise _cannot_write(self.path, error) from error
+                raise cannot_write(self.path, error) from error
 
     def abort(self) -> None:
         """Close it; idempotent."""
@@ -367,5 +373,13 @@ def _is_same(one: os.stat_result | None, other: os.stat_result | None) -> bool:
     return all(getattr(one, name) == getattr(other, name) for name in ("st_dev", "st_ino", "st_size", "st_mtime_ns"))
 
 
-def _cannot_write(path: Path, error: OSError) -> DataError:
-    return DataError(f"cannot be written: {error.strerror or error}", file=str(path))
+def cannot_write(path: Path, error: OSError) -> DataError:
+    """Say why a file cannot be written, and what to do."""
+    hint = ""
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        hint = "you need the permission to write to its folder, or name another file"
+    elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "make room on the disk, or name a file on another one"
+    elif error.errno == errno.EFBIG:
+        hint = "raise the limit on the size of files (`ulimit -f`), or write several with `partition_by`"
+    return DataError(f"cannot be written: {error.strerror or error}", file=str(path), hint=hint)

@@ -216,7 +216,11 @@ class PartitionedFolder:
     def _check_existing(self) -> None:
         """Refuse to touch a folder that holds anything that was not written by such a node."""
         if not self._path.is_dir():
-            raise DataError("is a file, and `partition_by` needs a folder", file=str(self._path))
+            what, hint = (
+                "is a file, and `partition_by` needs a folder",
+                "name a folder, which is made where it is absent",
+            )
+            raise DataError(what, file=str(self._path), hint=hint)
         if self._if_exists == "fail":
             hint = "remove it, name another folder, or let the node replace it: `if_exists: replace`"
             raise DataError("exists already", file=str(self._path), hint=hint)
@@ -290,7 +294,8 @@ def _check_columns(path: Path, schema: pa.Schema, columns: Sequence[str]) -> Non
             hint = "partition by texts, whole numbers, booleans, decimals, dates or timestamps"
             raise DataError(what, file=str(path), hint=hint)
     if len(columns) == len(schema):
-        raise DataError("every column is in `partition_by`, and none is left for the files", file=str(path))
+        what, hint = "every column is in `partition_by`, and none is left for the files", "leave one of them out"
+        raise DataError(what, file=str(path), hint=hint)
 
 
 def _has_text(data_type: pa.DataType) -> bool:

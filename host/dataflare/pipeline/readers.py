@@ -109,11 +109,14 @@ class FileSource:
             raise
         except (pa.ArrowException, DataFailure) as error:
             self._prefer_change()
-            raise DataError(str(error), file=str(self._path)) from error
+            hint = "the file may be damaged: get it anew, or write it anew with the program that made it"
+            raise DataError(str(error), file=str(self._path), hint=hint) from error
         except UnicodeDecodeError as error:
-            raise DataError("the name of a column is not UTF-8", file=str(self._path)) from error
+            what, hint = "the name of a column is not UTF-8", "write the file anew with names in UTF-8"
+            raise DataError(what, file=str(self._path), hint=hint) from error
         except OSError as error:
-            raise DataError(f"cannot be read: {error.strerror or error}", file=str(self._path)) from error
+            what = f"cannot be read: {error.strerror or error}"
+            raise DataError(what, file=str(self._path), hint=_hint_for(error, self._path)) from error
 
     def _prefer_change(self) -> None:
         """Where a file changed, that is what is wrong, not what was then found in it."""
@@ -148,9 +151,10 @@ def guess_connector(path: Path) -> str:
     for name in (*BUILT_IN, *(each for each in names() if each not in BUILT_IN)):
         if endings and endings[-1] in connector(name).endings:
             return name
-    raise ConfigError(
-        "its name does not say what it is", where=str(path), hint=f"give --connector: {', '.join(names())}"
-    )
+    what, hint = "its name does not say what it is", f"give --connector: {', '.join(names())}"
+    if path.is_dir():
+        what, hint = "is a folder", _hint_for(IsADirectoryError(), path)
+    raise ConfigError(what, where=str(path), hint=hint)
 
 
 def describe(name: str, paths: Sequence[Path], options: dict[str, Any]) -> FoundSchema:
@@ -176,6 +180,20 @@ def describe(name: str, paths: Sequence[Path], options: dict[str, Any]) -> Found
         return source.found
     finally:
         source.close()
+
+
+def _hint_for(error: OSError, path: Path) -> str:
+    """What to do about a file that cannot be read."""
+    match error:
+        case IsADirectoryError():
+            return (
+                f"a pattern reads the files in it: {path.name}/*.csv, or {path.name}/**/*.csv with those further down"
+            )
+        case FileNotFoundError():
+            return "is the path right? In a pipeline it is relative to the pipeline's file"
+        case PermissionError():
+            return "you need the permission to read it, and to look into each folder on the way"
+    return ""
 
 
 def _reader(found: Connector) -> Reader:

@@ -14,10 +14,12 @@ from dataflare.errors import UsageError
 from dataflare.pipeline.connectors.registry import sink_maker
 from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.nodes import WriteNode
-from dataflare.pipeline.outputs import IfExists, Place, as_named, open_output
+from dataflare.pipeline.outputs import IfExists, Place, as_named, cannot_write, open_output
 from dataflare.pipeline.partitions import PartitionedFolder
 from dataflare.pipeline.report import OutputReport
 from dataflare.pipeline.sinks import MakeSink, Sink, json_lines_sink
+
+_OTHER_FORMAT = "write another format: Arrow holds every type"
 
 __all__ = ["FileDestination", "open_destination", "open_listing"]
 
@@ -109,11 +111,11 @@ class FileDestination:
         try:
             yield
         except DataFailure as error:
-            raise DataError(error.message, file=str(self._path)) from error
+            raise DataError(error.message, file=str(self._path), hint=_OTHER_FORMAT) from error
         except pa.ArrowException as error:
-            raise DataError(str(error), file=str(self._path)) from error
+            raise DataError(str(error), file=str(self._path), hint=_OTHER_FORMAT) from error
         except OSError as error:
-            raise DataError(f"cannot be written: {error.strerror or error}", file=str(self._path)) from error
+            raise cannot_write(self._path, error) from error
 
 
 def open_destination(node: WriteNode, path: Path, place: Place = as_named) -> FileDestination:

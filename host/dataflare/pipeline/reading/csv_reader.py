@@ -120,6 +120,8 @@ class _CsvFile:
         self._names: list[str] = []
         self._first_line = 1
         """The line that the rows begin in."""
+        self._is_later = False
+        """Whether an earlier file decided the columns."""
 
     def batches(self, found: FoundSchema | None, sample_only: bool) -> Iterator[Any]:
         rest = self._open_rows(self._source.file)
@@ -138,6 +140,7 @@ class _CsvFile:
             found, waiting = self._find_out(texts, wanted)
         else:
             self._check_same(found)
+            self._is_later = True
             waiting = []
         yield found
         if not sample_only:
@@ -180,7 +183,7 @@ class _CsvFile:
             self._names = self._options.names or [f"column_{n}" for n in range(1, len(first) + 1)]
             if first and len(first) != len(self._names):
                 what = f"the first row has {len(first)} fields, and `names` has {len(self._names)}"
-                raise self._error(what, line)
+                raise self._error(what, line, "give each column a name, in order")
             if not self._names:
                 raise self._error("Empty CSV: there are no rows to count columns in", 0, "give `names`")
             self._first_line = line
@@ -198,13 +201,20 @@ class _CsvFile:
         """What stands between the names of a header that was taken for one column; empty where nothing does."""
         if len(self._names) != 1 or not self._options.header:
             return ""
-        return max(";|\t,", key=self._names[0].count) if any(map(self._names[0].count, ";|\t,")) else ""
+        others = [mark for mark in ";|\t," if mark != self._form.delimiter and mark in self._names[0]]
+        return max(others, key=self._names[0].count, default="")
 
     def _check_names(self) -> None:
         names, line = self._names, max(1, self._first_line - 1)
         if twice := [name for position, name in enumerate(names) if name in names[:position]]:
             hint = f"name the columns yourself: header: false, skip_lines: {line}, names: [...]"
             raise self._error(f"two columns are named {twice[0]!r}", line, hint)
+        if (other := self._other_delimiter()) and "delimiter" not in self._options.model_fields_set:
+            what = f"the header is one column, {_shorten(names[0])}: is the delimiter another one?"
+            hint = f"{_delimiter(other)}; or delimiter: ',' where it is one column"
+            if names[0] == f"sep={other}":  # Excel's
+                hint = f"leave out the first line, which names it: skip_lines: {line}, {_delimiter(other)}"
+            raise self._error(what, line, hint)
         if absent := [name for name in self._types if name not in names]:
             what = f"there is no column {absent[0]!r}, to which the options give a type"
             raise self._error(what, line, f"there are {', '.join(names)}")
@@ -280,14 +290,23 @@ class _CsvFile:
                 if size >= wanted:
                     whole = False
                     break
-        note = f"is the delimiter {other!r}?" if (other := self._other_delimiter()) else ""
         columns = tuple(
             FoundColumn(name, self._types[name])
             if name in self._types
-            else FoundColumn(name, guesses[name].type(), inferred=True, note=note or guesses[name].note)
+            else FoundColumn(
+                name, guesses[name].type(), inferred=True, note=self._name_note(name) or guesses[name].note
+            )
             for name in self._names
         )
         return FoundSchema(columns, rows, whole), waiting
+
+    def _name_note(self, name: str) -> str:
+        """What is odd about a column's name; mostly empty."""
+        if other := self._other_delimiter():
+            return f"is the delimiter {other!r}?"
+        if not name:
+            return "it has no name: does each line end with a delimiter?"
+        return "its name begins or ends with a space" if name != name.strip() else ""
 
     def _convert(self, seen: Iterator[_Seen], found: FoundSchema) -> Iterator[pa.RecordBatch]:
         rows = 0
@@ -313,7 +332,8 @@ class _CsvFile:
         except (pa.ArrowException, ValueError) as error:
             row = first_misfit(texts, column.type, read)
             value = texts[row].as_py()
-            hint = f"give its type in `options`: columns: {{{column.name}: string}}; or infer it from all: sample: all"
+            hint = f"give its type in `options`: columns: {{{column.name}: string}}"
+            hint += "; the first file decides the types" if self._is_later else "; or infer it from all: sample: all"
             if not column.inferred:
                 hint = "change the column's type in `columns`, or say in `nulls` which texts mean null"
                 if value == "":
@@ -341,9 +361,9 @@ class _CsvFile:
             message = f"a record is longer than max_record = {self._options.max_record}"
             hint = "is a quote open? Otherwise set max_record to more"
         elif message.startswith("Expected"):
-            hint = "are `delimiter` and `quote` right?"
+            hint = "correct the row, or are `delimiter` and `quote` others?"
             if other := self._other_delimiter():
-                hint = f"is the delimiter another one? delimiter: {other!r}"
+                hint = f"is the delimiter another one? {_delimiter(other)}"
         return self._error(message, line, hint)
 
     def _line_of(self, number: int) -> int:
@@ -403,6 +423,11 @@ def _is_binary(kind: pa.DataType) -> bool:
         or types.is_fixed_size_binary(kind)
         or types.is_binary_view(kind)
     )
+
+
+def _delimiter(mark: str) -> str:
+    shown = r"\t" if mark == "\t" else mark
+    return f"delimiter: '{shown}'"
 
 
 def _shorten(value: Any) -> str:

@@ -200,7 +200,11 @@ class _Sheet:
                 if self._options.header:
                     continue
             if len(values) > len(names):
-                raise self._error(f"the row has {len(values)} cells, and there are {len(names)} columns", number)
+                what = f"the row has {len(values)} cells, and the header has {len(names)}"
+                hint = (
+                    "is the header another row? skip_rows: N leaves out N rows before it; else give each column a name"
+                )
+                raise self._error(what, number, hint)
             # In a sheet of one column, an empty row between others is a null.
             yield from ((number - blank + n, [None]) for n in range(blank if len(names) == 1 else 0))
             blank = 0
@@ -213,9 +217,9 @@ class _Sheet:
             return [f"column_{n}" for n in range(1, len(values) + 1)]
         names = ["" if value is None else _text(value) for value in values]
         if "" in names:
-            raise self._error(
-                f"column {names.index('') + 1} has no name in the header", number, "skip_rows, or header?"
-            )
+            what = f"column {names.index('') + 1} has no name in the header"
+            hint = "name it; or skip_rows: N where the header is further down, header: false where there is none"
+            raise self._error(what, number, hint)
         if twice := [name for place, name in enumerate(names) if name in names[:place]]:
             raise self._error(f"two columns are named {twice[0]!r}", number, "rename one, or give `header: false`")
         return names
@@ -249,7 +253,7 @@ class _Sheet:
                 sheet.reset_dimensions()  # what the file says of its size need not be so
             for number, rows in enumerate(zip(*(sheet.iter_rows() for sheet in sheets), strict=True), start=1):
                 if number > _MOST_ROWS:
-                    raise self._error(f"the sheet has more than {_MOST_ROWS} rows", number)
+                    raise self._error(f"the sheet has more than {_MOST_ROWS} rows", number, "split it")
                 yield list(zip(rows[0], rows[1], strict=True)) if len(rows) == 2 else [(cell, None) for cell in rows[0]]
         except (DataError, OSError):
             raise

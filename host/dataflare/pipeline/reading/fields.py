@@ -33,6 +33,9 @@ _OTHER_NAMES = {
 """What other systems call types, and what they are here."""
 
 
+_MARK = r"give one ASCII character that is not a line end; a tab is \t"
+
+
 def _check_type(name: str) -> str:
     try:
         found = parse_type(name)
@@ -64,8 +67,16 @@ def _is_zone(name: str) -> bool:
 
 
 def _check_mark(text: str) -> str:
-    if text in ("\r", "\n") or not text.isascii():
-        raise PydanticCustomError("mark", "give one ASCII character that is not a line end")
+    if text == r"\t":  # as it comes from single quotes, and from a shell
+        return "\t"
+    if text in ("\r", "\n") or not text.isascii() or len(text) > 1:
+        raise PydanticCustomError("mark", "{why}", {"why": _MARK})
+    return text
+
+
+def _check_there(text: str) -> str:
+    if not text:
+        raise PydanticCustomError("mark", "{why}", {"why": _MARK})
     return text
 
 
@@ -82,8 +93,8 @@ Columns = Annotated[
     dict[str, Annotated[str, AfterValidator(_check_type)]],
     Field(description="Arrow types of columns by name; the others' are inferred (`dataflare schema FILE` shows them)."),
 ]
-Mark = Annotated[str, Field(min_length=1, max_length=1), AfterValidator(_check_mark)]
-OptionalMark = Annotated[str, Field(max_length=1), AfterValidator(_check_mark)]
+OptionalMark = Annotated[str, Field(json_schema_extra={"maxLength": 2}), AfterValidator(_check_mark)]
+Mark = Annotated[OptionalMark, AfterValidator(_check_there)]
 CompressionName = Annotated[
     Compression, Field(description="How the file is compressed; `auto` looks at its first bytes.")
 ]

@@ -24,6 +24,7 @@ _REAL = f"{_NUMBER}|{_NOT_FINITE}"
 _NEGATIVE_ZERO = r"^-0(?:\.0*)?$"
 _FIXED = r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?$"
 _LOOKS_NUMERIC = r"^[+-]?[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?$"
+_SEPARATED = r"^[^0-9A-Za-z]*[0-9][0-9., ']*[^0-9A-Za-z]*$"  # 1.234,50 or $5.00 or 50%
 _BOOLEAN = r"^(?:true|false|True|False|TRUE|FALSE)$"
 _YEAR = "(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"  # others know no year 0
 _DATE = rf"^{_YEAR}-[0-9]{{2}}-[0-9]{{2}}$"
@@ -31,6 +32,18 @@ _TIME = r"^(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$"
 _MOMENT = rf"^{_YEAR}" + r"-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
 _LOCAL = _MOMENT + "$"
 _UTC = _MOMENT + r"(?:Z|\+00:?00)$"
+_LOOKS = {
+    _LOOKS_NUMERIC: "leading zeros, plus signs or other forms that a number does not keep",
+    _MOMENT: "times with a zone of their own, or of several forms",
+    r"^(?:[-./0-9]{8,10}[T ])?[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?$": "times in another form than 01:30:00",
+    r"^[0-9]{1,4}[-./][0-9]{1,2}[-./][0-9]{1,4}$": "dates in another form than 2024-03-10",
+    _SEPARATED: "numbers with decimal commas, separators, spaces or signs",
+}
+"""What all texts of a column may look like without being it, and why they are not."""
+_WORDS = {
+    **{"real": "number", "boolean": "boolean", "date": "date", "time": "time of day"},
+    **{"local": "time without a zone", "utc": "time in UTC"},
+}
 _PATTERNS = {
     "integer": _INTEGER,
     "real": _REAL,
@@ -104,7 +117,9 @@ class ColumnGuess:
             return "more digits than a double keeps"
         if self._kind == "real" and self._whole and not self._fits_64_bits:
             return "beyond 64 bits"
-        return self._note
+        if self._kind == "real" and not self._whole and not self._digits_before:
+            return "nothing but words such as nan"
+        return self._note if self._kind else "it has no values"
 
     def add(self, texts: pa.Array) -> pa.Array | None:
         """Take one more part; nulls say nothing.
@@ -121,7 +136,7 @@ class ColumnGuess:
             return integers
         texts = texts.drop_null()
         if self._kind == "text" or not _all_match(texts, _PATTERNS[self._kind]) or not self._convertible(texts):
-            self._note = self._note or _why_text(texts)
+            self._note = _why_text(texts, self._kind)
             self._kind = "text"
         return None
 
@@ -200,12 +215,18 @@ class ColumnGuess:
             self._digits_after = max(self._digits_after, after)
 
 
-def _why_text(texts: pa.Array) -> str:
-    if _all_match(texts, _LOOKS_NUMERIC):
-        return "leading zeros, plus signs or other forms that a number does not keep"
-    if _all_match(texts, _MOMENT):
-        return "times with a zone of their own, or of several forms"
-    return ""
+def _why_text(texts: pa.Array, kind: str) -> str:
+    """Say why texts stay text, of which the first one was of a kind; empty where they look like nothing else."""
+    for pattern, why in _LOOKS.items():
+        if _all_match(texts, pattern):
+            return why
+    if kind == "text":
+        return ""
+    others = texts.filter(pc.invert(_matches(texts, _PATTERNS[kind])))
+    if not len(others):
+        return f"not every value is a {_WORDS[kind]}"
+    text = repr(others[0].as_py())
+    return f"{text if len(text) <= 30 else text[:27] + '...'} is not a {_WORDS[kind]}"
 
 
 def _converts(texts: pa.Array, data_type: pa.DataType) -> bool:

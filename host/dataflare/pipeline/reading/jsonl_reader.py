@@ -31,6 +31,7 @@ from dataflare.pipeline.reading.json_numbers import (
     written,
 )
 from dataflare.pipeline.reading.json_parts import Part, cut
+from dataflare.pipeline.reading.json_texts import as_texts
 from dataflare.pipeline.reading.text import open_text
 
 __all__ = ["JsonlReadOptions", "read_json_lines"]
@@ -85,6 +86,9 @@ class _JsonFile:
         self._opener = opener
         self._options = options
         self._types = {name: parse_type(text) for name, text in options.columns.items()}
+        self._texts = frozenset(name for name, kind in self._types.items() if types.is_string(kind))
+        self._is_later = False
+        """Whether an earlier file decided the columns."""
 
     def batches(self, found: FoundSchema | None, sample_only: bool) -> Iterator[Any]:
         parts = self._parts(self._source.file)
@@ -101,6 +105,7 @@ class _JsonFile:
             if not sample_only:
                 yield from self._decode_sample(waiting, found)
         else:
+            self._is_later = True
             yield found
         if not sample_only:
             yield from self._decode_all(parts, found)
@@ -166,7 +171,7 @@ class _JsonFile:
         except ValueError as error:
             self._decode(part, pa.schema([(field.name, fields[field.name])]))  # which fails, and names the line
             what = f"column {field.name!r} is {error}, in the lines from here on"
-            raise self._error(what, part.line_of(1), _MIXED) from error
+            raise self._error(what, part.line_of(1), _mixed(field.name)) from error
         fields[field.name] = merged
 
     def _collect(self, part: Part, fields: dict[str, pa.DataType], numbers: _Inexact) -> None:
@@ -211,7 +216,7 @@ class _JsonFile:
                 kind = watched[path]
                 what = f"{'.'.join(path)!r}: {number[:60]} is not kept by {kind}, which was found out from the sample"
                 fitting = "double" if types.is_integer(kind) else "'decimal128(38, 10)'"
-                hint = f"infer from all: sample: all; or give its type: columns: {{{path[0]}: {fitting}}}"
+                hint = f"give its type in `options`: columns: {{{path[0]}: {fitting}}}" + self._or_infer()
                 raise self._error(what, part.line_of(line), hint)
             yield self._decode(part, schema, extra="refuse")
 
@@ -221,6 +226,8 @@ class _JsonFile:
         try:
             return decode_json_lines(part.text, schema, MAX_BATCH_BYTES, extra=extra)
         except DataFailure as error:
+            if self._texts and (text := as_texts(part.text, self._texts)) != part.text:
+                return self._decode(Part(text, part.line_of), schema, extra=extra)
             if schema is not None and extra == "refuse" and "unexpected field" in error.message:
                 self._check_complete(part, schema)
                 # What the options give a type, the reader takes by that type and nothing more.
@@ -228,7 +235,7 @@ class _JsonFile:
             raise self._located(error, part, schema) from error
 
     def _located(self, error: DataFailure, part: Part, schema: pa.Schema | None) -> DataError:
-        message, line = error.message.removeprefix("malformed: "), 0
+        message, line, number = error.message.removeprefix("malformed: "), 0, 1
         if match := _LINE_IN_MESSAGE.match(message):
             number = int(match.group(1))
             line = part.line_of(number)
@@ -240,9 +247,11 @@ class _JsonFile:
         hint = ""
         if match := _COLUMN_IN_MESSAGE.search(message):
             message = message.replace(match.group(), f"column {match.group(1).replace('/', '.')!r}", 1)
-            hint = _MIXED
+            hint = _mixed(match.group(1).partition("/")[0])
         elif "convert" in message or "couldn't parse" in message or "column" in message:
-            hint = "give its type in `options`: columns: {...}, or infer from the whole file: sample: all"
+            column = match.group(1) if (match := re.match(r"column '([^']*)'", message)) else "..."
+            fitting = "double" if re.search(r"couldn't parse:-?[0-9.eE+-]+$", message) else "string"
+            hint = f"give its type in `options`: columns: {{{column}: {fitting}}}" + self._or_infer()
         elif "too big" in message:
             message = "a number is beyond the range of a double"
             hint = "write it as a text in the file, in double quotes"
@@ -253,7 +262,7 @@ class _JsonFile:
             message = "a text holds half of a surrogate pair, such as \\ud800, which is not a character"
             hint = "replace it in the file"
         else:
-            hint = "each line has one JSON object and ends with a line feed; one array, [{...}, ...], is read too"
+            message, hint = _broken(message, part.text.split(b"\n", number)[number - 1])
         return self._error(message, line, hint)
 
     def _check_complete(self, part: Part, schema: pa.Schema) -> None:
@@ -263,9 +272,7 @@ class _JsonFile:
             return
         lines = part.text.split(b"\n")
         numbers = (n for n, text in enumerate(lines, start=1) if text.strip() and late[0] in self._late(text, schema))
-        hint = (
-            f"give its type in `options`: columns: {{{late[0].partition('.')[0]}: ...}}, or infer from all: sample: all"
-        )
+        hint = f"give its type in `options`: columns: {{{late[0].partition('.')[0]}: ...}}" + self._or_infer()
         what = f"{late[0]!r} comes up here first, after the columns were found out"
         raise self._error(what, part.line_of(next(numbers, 1)), hint)
 
@@ -273,11 +280,28 @@ class _JsonFile:
         found = decode_json_lines(text, None, MAX_BATCH_BYTES).schema
         return _late([field for field in found if field.name not in self._types], schema)
 
+    def _or_infer(self) -> str:
+        return "; the first file decides the types" if self._is_later else "; or infer it from all: sample: all"
+
     def _error(self, what: str, line: int, hint: str = "") -> DataError:
         return DataError(what, file=str(self._source.path), line=line, hint=hint)
 
 
-_MIXED = "a column has values of one kind: make them all numbers or all texts in the file"
+def _mixed(column: str) -> str:
+    return f"a column has values of one kind; columns: {{{column}: string}} reads all of them as they are written"
+
+
+def _broken(message: str, line: bytes) -> tuple[str, str]:
+    """Say what is wrong with a line that is not JSON, and what to do."""
+    hint = "each line has one JSON object and ends with a line feed; one array, [{...}, ...], is read too"
+    if line.rstrip().endswith(b"},"):
+        return (
+            "a comma follows the object",
+            "remove the commas, or put [ and ] around the file, which makes it an array",
+        )
+    if "does not end on its line" in message:
+        hint += "; `jq -c .` puts each object on one line, `jq -c '.NAME[]'` those of an array within an object"
+    return message, hint
 
 
 def _named_column(line: bytes, schema: pa.Schema) -> str:

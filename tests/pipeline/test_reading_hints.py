@@ -1,0 +1,170 @@
+"""What a newcomer's first files run into: each message says what to do, and each remedy that it names works."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataflare.errors import ConfigError
+from dataflare.pipeline.failures import DataError
+from dataflare.pipeline.readers import describe, guess_connector
+from dataflare.pipeline.reading.json_texts import as_texts
+from reading_kit import read, source_of
+
+
+@pytest.fixture
+def fill(tmp_path):
+    def make(text, name="in"):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return make
+
+
+def refused(connector, paths, **options):
+    with pytest.raises(DataError) as caught:
+        read(connector, paths, **options)
+    assert caught.value.hint
+    return caught.value
+
+
+@pytest.mark.parametrize(("mark", "shown"), [(";", ";"), ("|", "|"), ("\t", r"\t")])
+def test_a_header_that_is_one_column_by_mistake_is_an_error(fill, mark, shown):
+    path = fill(f"a{mark}b\n1{mark}2\n")
+    error = refused("csv", path)
+    assert (error.line, f"delimiter: '{shown}'" in error.hint) == (1, True)
+    assert read("csv", path, delimiter=shown).to_pydict() == {"a": [1], "b": [2]}
+    assert read("csv", path, delimiter=",").to_pydict() == {f"a{mark}b": [f"1{mark}2"]}
+
+
+def test_a_header_of_one_name_may_hold_the_delimiter_in_quotes(fill):
+    assert read("csv", fill('"a, b"\n1\n')).to_pydict() == {"a, b": [1]}
+
+
+def test_the_line_of_excel_that_names_the_delimiter_is_left_out(fill):
+    path = fill("sep=;\na;b\n1;2\n")
+    assert "skip_lines: 1, delimiter: ';'" in refused("csv", path).hint
+    assert read("csv", path, skip_lines=1, delimiter=";").to_pydict() == {"a": [1], "b": [2]}
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        (["01234"], "leading zeros"),
+        (["2024-03-10T01:30:00-05:00"], "a zone of their own"),
+        (["01/02/2024", "13/02/2024"], "dates in another form"),
+        (["1.2.2024"], "dates in another form"),
+        (["12:30"], "times in another form"),
+        (["2024-03-10 01:30"], "times in another form"),
+        (['"1.234,50"', "99"], "decimal commas"),
+        (["$5.00"], "signs"),
+        (["1", "n/a", "x"], "'n/a' is not a number"),
+        (["true", "yes"], "'yes' is not a boolean"),
+        (["2024-03-10", "today"], "'today' is not a date"),
+        (["nan", "inf"], "words such as nan"),
+        (["", ""], "no values"),
+        (["Ada", "Bela"], ""),
+        (["a", "1"], ""),
+    ],
+)
+def test_a_note_says_why_a_column_stays_text(fill, values, why):
+    source = source_of("csv", fill("k,a\n" + "".join(f"1,{value}\n" for value in values)))
+    source.close()
+    column = source.found.columns[1]
+    assert (column.type, bool(why)) == (pa.string(), bool(column.note))
+    assert why in column.note
+
+
+def test_a_note_tells_of_odd_names(fill):
+    source = source_of("csv", fill("a, b,\n1,2,\n"))
+    source.close()
+    notes = [column.note for column in source.found.columns]
+    assert (notes[0], "space" in notes[1], "no name" in notes[2]) == ("", True, True)
+
+
+@pytest.mark.parametrize(
+    ("connector", "first", "second"), [("csv", "v\n1\n", "v\n2.5\n"), ("jsonl", '{"v":1}\n', '{"v":2.5}\n')]
+)
+def test_a_later_file_is_held_to_the_first_and_the_hint_does_not_send_to_it(fill, connector, first, second):
+    paths = [fill(first, "a"), fill(second, "b")]
+    error = refused(connector, paths)
+    assert (error.file, "sample: all" in error.hint, "columns: {v: " in error.hint) == (str(paths[1]), False, True)
+    assert read(connector, paths, columns={"v": "double"})["v"].to_pylist() == [1.0, 2.5]
+
+
+def test_a_column_of_several_kinds_is_read_as_written_where_it_is_text(fill):
+    values = ["1", '"x"', "1.50", "null", "true", '{"b": [1e400]}', "[ ]", '""', "123456789012345678901234567890"]
+    path = fill("".join(f'{{"k": {n}, "a": {value}}}\n' for n, value in enumerate(values)))
+    assert "columns: {a: string}" in refused("jsonl", path).hint
+    rows = read("jsonl", path, columns={"a": "string"})
+    assert rows["a"].to_pylist() == [
+        *("1", "x", "1.50", None, "true", '{"b": [1e400]}', "[ ]", "", "123456789012345678901234567890")
+    ]
+    assert rows["k"].to_pylist() == list(range(len(values)))
+
+
+def test_a_late_value_of_another_kind_is_read_as_written(fill):
+    path = fill('{"a":"x","b":1}\n' * 40 + '{"a":7,"b":2}\n')
+    assert read("jsonl", path, columns={"a": "string"}, sample="64B")["a"][-1].as_py() == "7"
+    later = [fill('{"a":"x"}\n', "one"), fill('{"a":{"b":1}}\n', "two")]
+    assert read("jsonl", later, columns={"a": "string"})["a"].to_pylist() == ["x", '{"b":1}']
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(["a", "b", "é\n"]), JSON), max_size=3), st.sampled_from([None, 1]))
+def test_only_the_columns_that_are_text_are_put_in_quotes(rows, spaces):
+    lines = [json.dumps(row, separators=(" , ", " : ") if spaces else None) for row in rows]
+    made = as_texts("\n".join(lines).encode(), {"a", "é\n"}).decode().split("\n") if lines else []
+    for row, line in zip(rows, made, strict=True):
+        for name, value in json.loads(line).items():
+            if name == "b" or row[name] is None or isinstance(row[name], str):
+                assert value == row[name]
+            else:
+                assert json.loads(value) == row[name]
+
+
+@pytest.mark.parametrize("line", ["", "[1]", '{"a":1', '{"a" 1}', '{"a":1} x}', "{1:2}", '{"a":1,,}', "{" * 9000])
+def test_a_line_that_is_not_an_object_is_left_to_the_reader(line):
+    made = as_texts(line.encode(), {"a"}).decode()
+    assert made in (line, line.replace("1}", '"1"}', 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ('{"a":1},\n{"a":2},\n', "remove the commas"),
+        ('{\n "a": 1\n}\n', "jq -c ."),
+        ('{"data": [\n {"a":1}\n]}\n', "jq -c '.NAME[]'"),
+    ],
+)
+def test_json_in_other_layouts_has_a_remedy(fill, text, hint):
+    assert hint in refused("jsonl", fill(text)).hint
+
+
+def test_folders_and_files_that_are_not_there_have_a_remedy(tmp_path):
+    assert "in/*.csv" in refused("csv", make_folder(tmp_path)).hint
+    assert "relative to the pipeline's file" in refused("csv", tmp_path / "none.csv").hint
+    with pytest.raises(ConfigError, match="is a folder"):
+        guess_connector(tmp_path / "in")
+
+
+def make_folder(tmp_path):
+    (tmp_path / "in").mkdir()
+    return tmp_path / "in"
+
+
+@pytest.mark.parametrize("mark", ["", "ab", "\n", "é"])
+def test_a_delimiter_that_is_not_one_character_says_how_a_tab_is_written(fill, mark):
+    with pytest.raises(ConfigError, match=r"one ASCII character .* a tab is \\t"):
+        describe("csv", [fill("a\n1\n")], {"delimiter": mark})

@@ -70,7 +70,7 @@ def imported(files: dict[str, str], folder: Path) -> Iterator[Any]:
 
 def check_types(folder: Path) -> str:
     """What mypy says of a folder, with --strict; empty where it finds nothing."""
-    command = [str(_BIN / "mypy"), "--strict", "--no-error-summary", "--no-incremental", str(folder)]
+    command = [str(_BIN / "mypy"), "--strict", "--no-error-summary", str(folder)]
     return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2]).stdout
 
 

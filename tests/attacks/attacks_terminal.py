@@ -261,7 +261,7 @@ def schema_of_a_configuration_that_never_ends(arena: Arena) -> None:
     schema = {"$defs": levels, "$ref": "#/$defs/a0"}
     begun = time.thread_time()
     assert misfits({"a": 1}, json.dumps(schema)) == []
-    assert time.thread_time() - begun < 1.5
+    assert time.thread_time() - begun < 0.75
 
 
 def _substituted_first(data: bytes | str, *, name: str, variables: Any = None) -> Any:
@@ -298,7 +298,7 @@ MUTATIONS = [
         _substituted_first,
         ("variable_that_adds_keys_to_a_pipeline",),
     ),
-    Mutation("dataflare.pipeline.config_schema:_MAX_STEPS", 6_000_000, ("schema_of_a_configuration_that_never_ends",)),
+    Mutation("dataflare.pipeline.config_schema:_MAX_STEPS", 2_500_000, ("schema_of_a_configuration_that_never_ends",)),
     Mutation("dataflare.user_files:_FLAGS", os.O_RDONLY, ("pipe_as_a_signature",)),
     Mutation("dataflare.user_files:stat.S_ISREG", answers(True), ("pipe_as_a_signature", "device_as_a_component")),
     Mutation(

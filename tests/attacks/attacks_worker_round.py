@@ -277,7 +277,7 @@ def fork_while_every_lock_is_held(arena: Arena) -> None:
     plugin._launcher._lock.acquire()
 
     def attempt() -> Any:
-        signal.alarm(5)
+        signal.alarm(2)
         return plugin.process(monster().order("well"))
 
     try:
@@ -311,7 +311,7 @@ def pipe_that_nobody_writes_to(arena: Arena) -> None:
     os.mkfifo(path)
 
     def attempt() -> str:
-        signal.alarm(5)
+        signal.alarm(2)
         inputs._PIPE_S = 0.2  # type: ignore[misc]
         inputs.open_plain(path)
         return "opened"
@@ -331,7 +331,7 @@ def worker_that_an_interrupt_forgets(arena: Arena) -> None:
     os.kill(pid, signal.SIGSTOP)
     del instance
     gc.collect()
-    if not ended_by(pid, 5.0):
+    if not ended_by(pid, 2.0):
         os.kill(pid, signal.SIGKILL)
         raise AssertionError("the worker lives on")
     assert len(os.listdir("/proc/self/fd")) == before

@@ -45,6 +45,10 @@ class Module:
         return ast.parse(self.text)
 
     @cached_property
+    def nodes(self) -> list[ast.AST]:
+        return list(ast.walk(self.tree))
+
+    @cached_property
     def lines(self) -> list[str]:
         return self.text.splitlines()
 
@@ -62,7 +66,7 @@ def modules_below(folder: Path) -> dict[str, Module]:
 def imports_of(module: Module, known: Mapping[str, Module]) -> set[str]:
     """The modules that one imports, anywhere in it."""
     found = set()
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Import):
             found |= {each.name for each in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -103,14 +107,14 @@ def cycles(imports: Mapping[str, Iterable[str]]) -> list[list[str]]:
 def private_uses(module: Module, known: Mapping[str, Module]) -> Iterator[str]:
     """Names of other modules that begin with an underscore."""
     bound = {}
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.ImportFrom) and node.module in known and node.module != module.name:
             for each in node.names:
                 if _is_private(each.name):
                     yield f"{module.file}:{node.lineno}: takes {each.name} of {node.module}"
                 if f"{node.module}.{each.name}" in known:
                     bound[each.asname or each.name] = f"{node.module}.{each.name}"
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if not isinstance(node, ast.Attribute) or not isinstance(node.value, ast.Name):
             continue
         if _is_private(node.attr) and node.value.id in bound:
@@ -125,7 +129,7 @@ def process_starts(module: Module) -> Iterator[str]:
     """Where a module starts a process, or becomes another."""
     if module.name.startswith(PROCESS_STARTERS):
         return
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [each.name for each in node.names if each.name.partition(".")[0] in STARTING_MODULES]
@@ -147,7 +151,7 @@ def _starts(name: str) -> bool:
 def counted_lines(module: Module) -> list[tuple[int, str]]:
     """A module's lines with their numbers, without what does not count for duplicates."""
     passed: set[int] = set()
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         is_text = (
             isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -30,7 +31,7 @@ def checked(folder: Path, *files: Path) -> list[str]:
         cwd=folder,
         env={
             "MYPYPATH": str(Path(dataflare.__file__).parents[1]),
-            "MYPY_CACHE_DIR": str(ROOT / ".mypy_cache" / "typing"),
+            "MYPY_CACHE_DIR": str(Path(os.environ.get("MYPY_CACHE_DIR", ROOT / ".mypy_cache")) / "typing"),
         },
         timeout=600,
     )

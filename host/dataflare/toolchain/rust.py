@@ -107,7 +107,8 @@ class RustDriver:
         installed = None if self._pinned else _installed()
         toolchain = installed or _pinned_toolchain()
         workspace = guest.sdk
-        target_dir = cache_root() / "cargo" / digest_bytes(f"{workspace}\0{toolchain.identity}".encode())[:16]
+        # One for all checkouts: crates of the registry are compiled once, those of the workspace each time.
+        target_dir = cache_root() / "cargo" / digest_bytes(toolchain.identity.encode())[:16]
         env = {**toolchain.env, "CARGO_TARGET_DIR": str(target_dir)}
         options = ["--release", "--locked", "--target", toolchain.target, "--package", guest.name]
         with locked(target_dir.name):

@@ -13,8 +13,6 @@ sys.path += [str(Path(__file__).parents[1] / name) for name in ("runtime", "cli"
 
 
 @pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    folder = tmp_path_factory.mktemp("compiled")
-    folder.chmod(0o700)
-    with Engine(cache_dir=folder) as made:
+def engine(compiled: Path) -> Iterator[Engine]:
+    with Engine(cache_dir=compiled) as made:
         yield made

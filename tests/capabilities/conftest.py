@@ -1,16 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
 
 from dataflare.capabilities.http_broker import HttpBroker
 from dataflare.capabilities.http_network import NetworkTransport
 from dataflare.grants import HttpGrant
 from http_kit import Certificates, Server
-
-# A busy machine makes a slow example, not a wrong one.
-settings.register_profile("without-deadline", deadline=None)
-settings.load_profile("without-deadline")
 
 
 @pytest.fixture

@@ -4,16 +4,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from dataflare.capabilities.logging import MemoryLogSink
 from dataflare.runtime.host import Host
 from dataflare.runtime.plugin import Plugin
 from runtime_fakes import FakeEngine
-
-# A busy machine makes a slow example, not a wrong one.
-settings.register_profile("without-deadline", deadline=None)
-settings.load_profile("without-deadline")
 
 
 @pytest.fixture

@@ -61,10 +61,8 @@ STEADY = turncoat("(local.get $batch)", after=0)
 
 
 @pytest.fixture(scope="module")
-def real_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    folder = tmp_path_factory.mktemp("compiled")
-    folder.chmod(0o700)
-    with Engine(cache_dir=folder) as made:
+def real_engine(compiled: Path) -> Iterator[Engine]:
+    with Engine(cache_dir=compiled) as made:
         yield made
 
 

@@ -42,10 +42,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sealed memory i
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    folder = tmp_path_factory.mktemp("compiled")
-    folder.chmod(0o700)
-    with Host(cache_dir=folder, log_sink=lambda _: MemoryLogSink()) as made:
+def host(compiled: Path) -> Iterator[Host]:
+    with Host(cache_dir=compiled, log_sink=lambda _: MemoryLogSink()) as made:
         yield made
 
 

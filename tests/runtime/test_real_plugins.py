@@ -45,16 +45,9 @@ KINDS = {
 ROWS = "id,name,price\n1,Ann,1.5\n2,Bob,\n3,Cy,4\n"
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("components")
-    folder.chmod(0o700)
-    return folder
-
-
 @pytest.fixture
-def real_host(cache: Path) -> Iterator[Host]:
-    with Host(cache_dir=cache, log_sink=lambda _: MemoryLogSink()) as host:
+def real_host(compiled: Path) -> Iterator[Host]:
+    with Host(cache_dir=compiled, log_sink=lambda _: MemoryLogSink()) as host:
         yield host
 
 
@@ -136,10 +129,10 @@ def test_source_reads_a_granted_file(real_host, tmp_path):
     ]
 
 
-def test_source_goes_on_from_a_state_in_another_host(real_host, cache, tmp_path):
+def test_source_goes_on_from_a_state_in_another_host(real_host, compiled, tmp_path):
     first = next(load_source(real_host, tmp_path, batch_rows=2).chunks())
     assert isinstance(first, Chunk)
-    with Host(cache_dir=cache) as other:
+    with Host(cache_dir=compiled) as other:
         rest = list(load_source(other, tmp_path, batch_rows=2).batches(state=first.state))
     assert [row["id"] for batch in rest for row in batch.to_pylist()] == [3]
 
@@ -266,7 +259,7 @@ def test_call_out_of_fuel_is_a_fault_and_the_next_one_works(real_host):
     assert (mapper.stats.instances, mapper.stats.faults) == (2, 1)
 
 
-def test_exception_of_a_host_function_loses_the_run_and_reaches_the_caller(cache, tmp_path):
+def test_exception_of_a_host_function_loses_the_run_and_reaches_the_caller(compiled, tmp_path):
     class Broken(Exception):
         pass
 
@@ -283,7 +276,7 @@ def test_exception_of_a_host_function_loses_the_run_and_reaches_the_caller(cache
 
         return inner
 
-    with Host(cache_dir=cache, wrap=wrap) as host:
+    with Host(cache_dir=compiled, wrap=wrap) as host:
         destination = load_destination(host, tmp_path)
         destination.open(ROWS_TARGET)
         destination.write(rows(1))
@@ -348,8 +341,8 @@ def test_core_module_is_no_component(real_host):
         real_host.inspect(b"\0asm\x01\0\0\0")
 
 
-def test_embedding_takes_ten_lines(cache, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+def test_embedding_takes_ten_lines(compiled, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(compiled))
     plugins, folder = COMPONENTS, tmp_path
     (folder / "orders.csv").write_text("id,price\n1,3\n2,5\n")
 

@@ -1,11 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
-
-# A busy machine makes a slow example, not a wrong one.
-settings.register_profile("without-deadline", deadline=None)
-settings.load_profile("without-deadline")
 
 HEADER = b"\0asm\x0d\0\x01\0"
 

@@ -1,0 +1,29 @@
+"""What all tests share: settings, and one folder of compiled components."""
+
+from __future__ import annotations
+
+import gc
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# A busy machine makes a slow example, not a wrong one.
+settings.register_profile("without-deadline", deadline=None)
+settings.load_profile("without-deadline")
+
+
+def pytest_collection_finish() -> None:
+    """Leave the ten thousand collected tests out of every later garbage collection."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of compiled components, one for all folders of tests and all of their processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder

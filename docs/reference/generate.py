@@ -45,7 +45,7 @@ SECTIONS = {
         *("run", "load_specification", "parse_specification", "build_specification", "Specification", "Pipeline"),
         *("RunReport", "NodeReport", "OutputReport", "Progress", "RunInterrupted"),
     ),
-    "Policies": ("Policy", "TrustPolicy", "AuditLog", "Revocations"),
+    "Policies": ("Security", "Policy", "TrustPolicy", "AuditLog", "Revocations"),
     "What a plugin may do": (
         *("Grants", "DirectoryGrant", "HttpGrant", "Limits", "parse_grants", "parse_limits"),
         *("PoolSettings", "LoadOptions"),
@@ -68,6 +68,7 @@ SECTIONS = {
         *("Rule", "RuleCount", "Violation", "Report", "Inspection", "PluginStats"),
     ),
     "What stands behind capabilities": (
+        *("Services", "Watching"),
         *("StandardLogSink", "MemoryLogSink", "LogEvent", "MemoryMetrics", "SystemClock", "ManualClock"),
         *("MemoryStateStore", "SqliteStateStore", "StateLimits"),
         *("EnvironmentSecrets", "DirectorySecrets", "MemorySecrets"),

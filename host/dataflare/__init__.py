@@ -88,8 +88,9 @@ if TYPE_CHECKING:
         Target,
     )
     from dataflare.runtime.destination import Destination
-    from dataflare.runtime.host import Host, LoadOptions
+    from dataflare.runtime.host import Host
     from dataflare.runtime.inspection import Inspection
+    from dataflare.runtime.options import LoadOptions, Services, Watching
     from dataflare.runtime.plugin import Plugin
     from dataflare.runtime.pool import PoolExhausted, PoolSettings
     from dataflare.runtime.processor import Processor
@@ -110,6 +111,7 @@ if TYPE_CHECKING:
     from dataflare.security.enforcement import Revocations
     from dataflare.security.manifest import ManifestError
     from dataflare.security.policy import Policy
+    from dataflare.security.settings import Security
     from dataflare.security.signatures import SignatureRefused
     from dataflare.security.trust import TrustPolicy
     from dataflare.values import Err, Ok, Some, Variant
@@ -190,7 +192,9 @@ __all__ = [
     "RunInterrupted",
     "RunLost",
     "RunReport",
+    "Security",
     "Selection",
+    "Services",
     "SignatureRefused",
     "Some",
     "Source",
@@ -210,6 +214,7 @@ __all__ = [
     "ValueTypeError",
     "Variant",
     "Violation",
+    "Watching",
     "WorkerDied",
     "WorldMismatch",
     "build_specification",
@@ -315,11 +320,13 @@ _HOMES: Final = {
         "Target",
     ),
     "dataflare.runtime.destination": ("Destination",),
-    "dataflare.runtime.host": (
-        "Host",
-        "LoadOptions",
-    ),
+    "dataflare.runtime.host": ("Host",),
     "dataflare.runtime.inspection": ("Inspection",),
+    "dataflare.runtime.options": (
+        "LoadOptions",
+        "Services",
+        "Watching",
+    ),
     "dataflare.runtime.plugin": ("Plugin",),
     "dataflare.runtime.pool": (
         "PoolExhausted",
@@ -343,6 +350,7 @@ _HOMES: Final = {
     "dataflare.security.enforcement": ("Revocations",),
     "dataflare.security.manifest": ("ManifestError",),
     "dataflare.security.policy": ("Policy",),
+    "dataflare.security.settings": ("Security",),
     "dataflare.security.signatures": ("SignatureRefused",),
     "dataflare.security.trust": ("TrustPolicy",),
     "dataflare.values": (

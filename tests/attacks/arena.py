@@ -11,7 +11,7 @@ import importlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -27,11 +27,13 @@ from dataflare.engine.engine import Engine
 from dataflare.errors import LimitExceeded
 from dataflare.runtime.capabilities import LIMIT_METRIC
 from dataflare.runtime.host import Host
+from dataflare.runtime.options import Services
 from dataflare.runtime.processor import Processor
 from dataflare.security.audit import AuditEvent, MemoryAuditLog
 from dataflare.security.keys import PrivateKey
 from dataflare.security.manifest import Manifest, embed
 from dataflare.security.policy import Policy
+from dataflare.security.settings import Security
 from dataflare.security.signatures import sign
 from dataflare.security.trust import TrustPolicy
 from plugin_wat import Hostile, answer_outcome, hostile, shape_with
@@ -158,16 +160,19 @@ class Arena:
         self._resources.callback(call)
 
     def host(self, **options: Any) -> Host:
-        """A host that is audited."""
-        given: dict[str, Any] = {
-            "engine": self.engine,
-            "audit": self.log,
+        """A host that is audited. `options` are fields of `Security` and of `Services`, and those of `Host` itself."""
+        security = {"audit": self.log, **_taken(options, Security)}
+        services = {
             "metrics": self.metrics,
             "log_sink": lambda _: self.log_sink,
             "secrets": self.secrets,
             "transport": lambda: self.transport,
+            **_taken(options, Services),
         }
-        return self._resources.enter_context(Host(**{**given, **options}))
+        given = {"engine": self.engine, **options}
+        return self._resources.enter_context(
+            Host(security=Security(**security), services=Services(**services), **given)
+        )
 
     def load(self, component: bytes, host: Host | None = None, **options: Any) -> Processor:
         """Load a processor into a host."""
@@ -272,3 +277,8 @@ ROWS: Final = pa.record_batch({"n": [1, 2, 3]})
 def names(cases: Iterable[Attack]) -> list[str]:
     """The names of attacks."""
     return [each.__name__ for each in cases]
+
+
+def _taken(options: dict[str, Any], group: type) -> dict[str, Any]:
+    """Take the fields of a group of options out of them."""
+    return {field.name: options.pop(field.name) for field in fields(group) if field.name in options}

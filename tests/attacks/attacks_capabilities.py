@@ -377,8 +377,8 @@ def plugin_of_another_pipeline(arena: Arena) -> None:
     """Call a plugin of the granted name in somebody else's pipeline."""
     made = probe("plugins#call", CALL)
     host = arena.host()
-    arena.load(hostile({"nothing": ""}).binary, host, name="friend", namespace="theirs")
-    plugin = arena.load(made.binary, host, namespace="mine", grants=Grants(plugins=frozenset({"friend"})))
+    arena.load(hostile({"nothing": ""}).binary, host, name="friend", pipeline="theirs")
+    plugin = arena.load(made.binary, host, pipeline="mine", grants=Grants(plugins=frozenset({"friend"})))
     arena.answers_with("not-found", plugin, made, "plugins#call", "friend")
 
 

@@ -54,8 +54,8 @@ def grants_of_another_pipeline(arena: Arena) -> None:
     package = arena.package(secret_user(), asks={"secrets": ["token"]})
     rule = {"pipelines": {"nightly": {"grants": {"secrets": ["token"]}}}}
     host = arena.host(policy=arena.policy(rule))
-    arena.load(package.binary, host, namespace="nightly").close()
-    arena.refused_load(PermissionDenied, lambda: arena.load(package.binary, host, namespace="hourly"))
+    arena.load(package.binary, host, pipeline="nightly").close()
+    arena.refused_load(PermissionDenied, lambda: arena.load(package.binary, host, pipeline="hourly"))
 
 
 def widened(arena: Arena, grants: Grants, says: str, **policy: object) -> None:

@@ -137,9 +137,7 @@ def state_of_a_pipeline_of_the_same_name(arena: Arena) -> None:
     own.write_bytes(victim.read_bytes())
     for file in (victim, own, victim):
         admitted = place.host.admit_pipeline("copy", load_specification(file).identity)
-        plugin = arena.load(
-            made.binary, place.host, name="p", namespace="copy", grants=Grants(state=True), pipeline=admitted
-        )
+        plugin = arena.load(made.binary, place.host, name="p", grants=Grants(state=True), pipeline=admitted)
         arena.answers_with("ok", plugin, made, "state#set", "key")
         plugin.close()
         admitted.close()

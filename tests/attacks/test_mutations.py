@@ -138,9 +138,9 @@ MUTATIONS = [
         answers(True),
         ("viewer_who_runs_a_pipeline", "author_who_changes_the_policy", "role_taken_as_a_name"),
     ),
-    Mutation("dataflare.runtime.host:check_grants", answers(None), ("import_that_was_not_granted",)),
+    Mutation("dataflare.runtime.loader:check_grants", answers(None), ("import_that_was_not_granted",)),
     Mutation("dataflare.runtime.worlds:mismatches", answers([]), ("component_for_no_world",)),
-    Mutation("dataflare.runtime.namespace:check_edges", answers(None), ("plugins_that_call_in_a_circle",)),
+    Mutation("dataflare.runtime.loaded:check_edges", answers(None), ("plugins_that_call_in_a_circle",)),
     Mutation("dataflare.runtime.plugin:Plugin._within_limits", argument(3), ("too_many_rows",)),
     Mutation(
         "dataflare.runtime.capabilities:Capabilities.passed_limit",

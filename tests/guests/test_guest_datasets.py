@@ -28,6 +28,7 @@ from dataflare import (
 )
 from dataflare.data.roles import Roles, roles_of, with_roles
 from dataflare.security.audit import MemoryAuditLog
+from dataflare.security.settings import Security
 from guest_kit import component
 
 COMPONENTS = Path(__file__).parents[2] / "guest-sdks/rust/components"
@@ -305,7 +306,7 @@ plugins:
 """
     log = MemoryAuditLog()
     with (
-        Host(policy=Policy.parse(policy), audit=log) as host,
+        Host(security=Security(policy=Policy.parse(policy), audit=log)) as host,
         host.load(COMPONENTS / "csv-source.wasm", config={"path": "d/in"}) as source,
     ):
         assert isinstance(source, Source)

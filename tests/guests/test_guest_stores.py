@@ -26,6 +26,7 @@ from dataflare import (
     PluginError,
     RejectedRow,
     Selection,
+    Services,
     Source,
     Target,
 )
@@ -51,7 +52,7 @@ def table(store: MemoryStateStore) -> Iterator[Callable[[], Destination]]:
     with ExitStack() as stack:
 
         def load() -> Destination:
-            host = stack.enter_context(Host(state_store=store))
+            host = stack.enter_context(Host(services=Services(state_store=store)))
             return host.load(component("table-destination"), kind="destination", name="t", grants=Grants(state=True))
 
         yield load

@@ -17,6 +17,7 @@ from dataflare.pipeline.readers import describe, guess_connector
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import load_specification
 from dataflare.runtime.host import Host
+from dataflare.security.settings import Security
 
 TOY = Path(__file__).with_name("toy_connector.py").read_text()
 COPY = """name: copy
@@ -118,7 +119,7 @@ def test_policy_and_audit_hold_for_it(install: Callable[..., None], folder: Path
     directories = {"in": {"path": "in", "access": "read"}, "out": {"path": "out", "access": "write"}}
     policy.write_text(json.dumps({"version": 1, "connectors": {"grants": {"files": directories}}}))
     log = folder / "audit.jsonl"
-    with Host(policy=policy, audit=log) as host:
+    with Host(security=Security(policy=policy, audit=log)) as host:
         run(load_specification(folder / "p.yaml"), host=host)
         (folder / "p.yaml").write_text(COPY.replace("in/one.num", "elsewhere/secret.num"))
         with pytest.raises(NodeFailed, match="below no directory"):

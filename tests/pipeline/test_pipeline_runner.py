@@ -127,7 +127,7 @@ def test_a_plugin_is_loaded_with_what_the_pipeline_says(specify, tmp_path):
     assert loaded["grants"].files["data"].path == tmp_path / "x"
     assert loaded["grants"].capabilities == {"files", "state"}
     assert loaded["limits"].memory_bytes == 8 * 2**20
-    assert loaded["namespace"] == "test"
+    assert loaded["pipeline"].name == "test"
     assert host.loaded["out"]["config"] == {}
 
 

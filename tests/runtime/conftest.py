@@ -7,6 +7,7 @@ import pytest
 
 from dataflare.capabilities.logging import MemoryLogSink
 from dataflare.runtime.host import Host
+from dataflare.runtime.options import Services
 from dataflare.runtime.plugin import Plugin
 from runtime_fakes import FakeEngine
 
@@ -23,7 +24,7 @@ def log() -> MemoryLogSink:
 
 @pytest.fixture
 def host(engine: FakeEngine, log: MemoryLogSink) -> Iterator[Host]:
-    with Host(engine=engine, log_sink=lambda _: log) as made:
+    with Host(engine=engine, services=Services(log_sink=lambda _: log)) as made:
         yield made
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from types import SimpleNamespace
@@ -403,6 +404,19 @@ class FakeComponent:
 
 
 @dataclass
+class FakeOpenComponent:
+    """What `FakeEngine.open` gives."""
+
+    engine: FakeEngine
+    binary: bytes
+    name: str
+    shape: t.ComponentType
+
+    def compile(self) -> FakeComponent:
+        return self.engine.compile(self.binary, self.name, self.shape)
+
+
+@dataclass
 class FakeEngine:
     """An engine; `add` makes the contents of a component of a guest's class."""
 
@@ -425,19 +439,13 @@ class FakeEngine:
             raise NotAComponent("is no component", component=name)
         return self._known[binary][1]
 
-    def load(
-        self,
-        binary: bytes,
-        *,
-        name: str,
-        file: str = "",
-        fuel: bool = False,
-        timed: bool = True,
-        check: Callable[[t.ComponentType], object] | None = None,
-    ) -> FakeComponent:
-        shape = self.shape(binary, name=file or name)
-        if check is not None:
-            check(shape)
+    @contextmanager
+    def open(
+        self, binary: bytes, *, name: str, file: str = "", fuel: bool = False, timed: bool = True
+    ) -> Iterator[FakeOpenComponent]:
+        yield FakeOpenComponent(self, binary, name, self.shape(binary, name=file or name))
+
+    def compile(self, binary: bytes, name: str, shape: t.ComponentType) -> FakeComponent:
         guest = self._known[binary][0]
         self.loads.append(name)
         component = FakeComponent(guest, name, shape)

@@ -29,6 +29,8 @@ from dataflare.security.behaviour import Action, Alert, BehaviourSettings, Profi
 from runtime_fakes import Doubler, FakeEngine, Guest, Numbers, Positive, Shelf, Upper, numbers
 
 sys.path.append(str(Path(__file__).parents[1] / "attacks"))
+from dataflare.runtime.options import Services, Watching
+from dataflare.security.settings import Security
 from plugin_wat import Hostile, hostile
 
 NUM_ROWS, SLICE = "batches#[method]batch.num-rows", "batches#[method]batch.slice"
@@ -75,7 +77,12 @@ class Watched:
         self.audit = MemoryAuditLog()
         settings = BehaviourSettings(learn_batches=LEARN, action=action, throttle_s=0.05, ignore=QUIET)
         given: dict[str, Any] = {"behaviour": settings, "on_alert": self.alerts.append, **options}
-        self.host = Host(engine=engine, metrics=self.metrics, audit=self.audit, **given)
+        self.host = Host(
+            engine=engine,
+            watching=Watching(**given),
+            services=Services(metrics=self.metrics),
+            security=Security(audit=self.audit),
+        )
 
     def load(self, guest: Hostile, **options: Any) -> Processor:
         plugin = self.host.load(guest.binary, name="plugin", **options)
@@ -198,7 +205,7 @@ def test_plugin_in_quarantine_cannot_leave_it_by_being_loaded_again_but_another_
 
 def test_new_version_is_compared_with_the_saved_profile_of_the_one_before(watched, tmp_path: Path):
     first = watched(profiles=tmp_path)
-    old = first.load(STEADY, namespace="orders")
+    old = first.load(STEADY, pipeline="orders")
     for _ in range(LEARN):
         old.process_batch(ROWS)
     path = tmp_path / "orders" / "plugin.json"
@@ -206,7 +213,7 @@ def test_new_version_is_compared_with_the_saved_profile_of_the_one_before(watche
     assert (profile.plugin, profile.batches) == ("plugin", LEARN)
     assert profile.version == old.digest[: len("sha256:") + 12]
     second = watched(profiles=str(tmp_path))
-    new = second.load(turncoat(MANY_CALLS, after=0), namespace="orders")
+    new = second.load(turncoat(MANY_CALLS, after=0), pipeline="orders")
     assert run_until_alert(second, new) < LEARN
     assert second.alerts[0].feature == "calls.batches"
     second.host.accept_behaviour(new)
@@ -299,7 +306,7 @@ LEARNED = {  # rows returned: for one given, but for a source the logarithm of 1
 @pytest.mark.parametrize("guest", KINDS, ids=lambda guest: guest.kind)
 def test_data_calls_of_all_kinds_are_watched_and_no_others(guest: type[Guest], engine: FakeEngine, tmp_path: Path):
     settings = BehaviourSettings(learn_batches=30)
-    with Host(engine=engine, behaviour=settings, profiles=tmp_path) as host:
+    with Host(engine=engine, watching=Watching(behaviour=settings, profiles=tmp_path)) as host:
         plugin: Any = host.load(engine.add(type("Mine", (guest,), {"shelf": []})), name="p")
         for _ in range(40):
             plugin.health()
@@ -333,7 +340,7 @@ class Keeper(Doubler):
 def test_interface_that_was_never_used_is_found_at_the_first_call(engine: FakeEngine):
     alerts: list[Alert] = []
     settings = BehaviourSettings(learn_batches=30, action=Action.QUARANTINE)
-    with Host(engine=engine, behaviour=settings, on_alert=alerts.append) as host:
+    with Host(engine=engine, watching=Watching(behaviour=settings, on_alert=alerts.append)) as host:
         plugin: Any = host.load(engine.add(Keeper), name="p", grants=Grants(state=True))
         for _ in range(50):
             plugin.transform(numbers(1))
@@ -345,7 +352,9 @@ def test_interface_that_was_never_used_is_found_at_the_first_call(engine: FakeEn
 
 
 def test_call_that_was_wrong_by_itself_is_no_sample(engine: FakeEngine, tmp_path: Path):
-    with Host(engine=engine, behaviour=BehaviourSettings(learn_batches=30), profiles=tmp_path) as host:
+    with Host(
+        engine=engine, watching=Watching(behaviour=BehaviourSettings(learn_batches=30), profiles=tmp_path)
+    ) as host:
         shelf: Any = host.load(engine.add(type("Mine", (Shelf,), {"shelf": []})), name="p")
         for _ in range(40):
             with pytest.raises(UsageError):
@@ -358,7 +367,7 @@ def test_plugin_in_a_process_of_its_own_is_watched_too(tmp_path: Path):
     cache.mkdir(mode=0o700)
     settings = BehaviourSettings(learn_batches=LEARN, action=Action.QUARANTINE, ignore=QUIET)
     alerts: list[Alert] = []
-    with Host(cache_dir=cache, behaviour=settings, on_alert=alerts.append) as host:
+    with Host(cache_dir=cache, watching=Watching(behaviour=settings, on_alert=alerts.append)) as host:
         plugin: Any = host.load(turncoat(MANY_CALLS, after=200).binary, name="p", isolation="process")
         for _ in range(200):
             plugin.process_batch(ROWS)
@@ -381,8 +390,8 @@ def test_only_plugins_that_are_named_are_watched(watched):
 
 @pytest.mark.parametrize("option", [{"on_alert": print}, {"profiles": "profiles"}])
 def test_options_that_need_behaviour_are_refused_without_it(option: dict[str, Any]):
-    with pytest.raises(ConfigError, match=next(iter(option))):
-        Host(**option)
+    with pytest.raises(TypeError, match="behaviour"):
+        Watching(**option)
 
 
 def test_host_that_watches_nothing_imports_no_river(tmp_path: Path):

@@ -15,6 +15,7 @@ from dataflare.interfaces import interface_name
 from dataflare.limits import Limits
 from dataflare.runtime.destination import Destination
 from dataflare.runtime.host import Host
+from dataflare.runtime.options import Services
 from dataflare.runtime.plugin import Plugin
 from dataflare.runtime.processor import Processor
 from dataflare.runtime.source import Source
@@ -101,7 +102,7 @@ def test_arguments_of_another_type_are_refused(host: Host, engine: FakeEngine, w
 
 def test_limit_of_batches_below_one_is_refused(engine: FakeEngine, recwarn):
     with pytest.raises(ConfigError) as caught:
-        Host(engine=engine, max_batch_bytes=0)
+        Host(engine=engine, services=Services(max_batch_bytes=0))
     assert caught.value.where == "max_batch_bytes"
     gc.collect()
     assert [each for each in recwarn if each.category is ResourceWarning] == []
@@ -109,7 +110,7 @@ def test_limit_of_batches_below_one_is_refused(engine: FakeEngine, recwarn):
 
 @pytest.mark.parametrize("name", ["", "a/b", "-a", "a b", "ü", "a" * 129])
 def test_names_out_of_form_are_refused(host: Host, engine: FakeEngine, name: str):
-    for where, options in (("name", {"name": name}), ("namespace", {"namespace": name})):
+    for where, options in (("name", {"name": name}), ("pipeline", {"pipeline": name})):
         with pytest.raises(ConfigError) as caught:
             host.load(engine.add(Upper), **options)
         assert caught.value.where == where
@@ -142,7 +143,7 @@ def test_granted_directory_that_is_not_there_is_refused_before_it_is_compiled(ho
     with pytest.raises(ConfigError):
         host.load(engine.add(NeedsFiles), grants=grants)
     assert engine.loads == []
-    assert host._namespaces == {}
+    assert host._loaded.empty
 
 
 def test_granted_plugin_is_loaded(host: Host, engine: FakeEngine, tmp_path: Path):
@@ -153,13 +154,13 @@ def test_granted_plugin_is_loaded(host: Host, engine: FakeEngine, tmp_path: Path
 
 def test_fuel_is_counted_only_where_it_is_limited(engine: FakeEngine):
     counted: list[bool] = []
-    load = engine.load
+    open_ = engine.open
 
     def noting(binary: bytes, *, fuel: bool = False, **options: Any) -> Any:
         counted.append(fuel)
-        return load(binary, **options)
+        return open_(binary, **options)
 
-    engine.load = noting  # type: ignore[method-assign]
+    engine.open = noting  # type: ignore[method-assign]
     with Host(engine=engine) as host:
         host.load(engine.add(Upper))
         host.load(engine.add(Upper), limits=Limits(fuel=1000))
@@ -168,18 +169,17 @@ def test_fuel_is_counted_only_where_it_is_limited(engine: FakeEngine):
 
 
 def test_failed_compilation_leaves_nothing_open(engine: FakeEngine, tmp_path: Path):
-    def fails(binary: bytes, *, name: str, check: Any, **_: Any) -> Any:
-        check(engine.shape(binary, name=name))
+    def fails(binary: bytes, name: str, shape: t.ComponentType) -> Any:
         raise NotAComponent("cannot be compiled", component=name)
 
-    engine.load = fails  # type: ignore[method-assign]
+    engine.compile = fails  # type: ignore[method-assign]
     with Host(engine=engine) as host:
         grants = Grants(files={"d": DirectoryGrant(path=tmp_path)})
         open_before = len(list(Path("/proc/self/fd").iterdir()))
         with pytest.raises(NotAComponent):
             host.load(engine.add(NeedsFiles), grants=grants)
         assert len(list(Path("/proc/self/fd").iterdir())) == open_before
-        assert host._namespaces == {}
+        assert host._loaded.empty
 
 
 def test_closing_a_plugin_lets_its_directories_go(host: Host, engine: FakeEngine, tmp_path: Path):
@@ -265,7 +265,7 @@ def test_plugins_can_be_closed_while_others_are_loaded(host: Host, engine: FakeE
         with host.load(engine.add(Upper)) as plugin:
             assert isinstance(plugin, Processor)
             assert plugin.process("a") == "A"
-    assert host._plugins == {}
+    assert host._loaded.empty
 
 
 def test_every_error_of_loading_is_the_packages_own(host: Host, engine: FakeEngine, tmp_path: Path):

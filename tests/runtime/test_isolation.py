@@ -36,6 +36,7 @@ from dataflare import (
     WorkerDied,
 )
 from dataflare.runtime.isolation.instance import IsolatedInstance
+from dataflare.runtime.options import Services
 
 COMPONENTS = Path(__file__).parents[2] / "guest-sdks" / "rust" / "components"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sealed memory is Linux's")
@@ -43,7 +44,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sealed memory i
 
 @pytest.fixture(scope="module")
 def host(compiled: Path) -> Iterator[Host]:
-    with Host(cache_dir=compiled, log_sink=lambda _: MemoryLogSink()) as made:
+    with Host(cache_dir=compiled, services=Services(log_sink=lambda _: MemoryLogSink())) as made:
         yield made
 
 
@@ -136,7 +137,10 @@ def test_limits_hold_in_a_worker(host):
 def test_worker_with_little_memory_starts(tmp_path):
     tmp_path.chmod(0o700)
     small = Limits(memory_bytes=8 * 2**20)
-    with Host(cache_dir=tmp_path, max_batch_bytes=2**20) as host, mapper(host, limits=small) as plugin:
+    with (
+        Host(cache_dir=tmp_path, services=Services(max_batch_bytes=2**20)) as host,
+        mapper(host, limits=small) as plugin,
+    ):
         assert plugin.process("{}") == '{"k":1}'
 
 
@@ -162,7 +166,7 @@ def test_exception_of_a_host_function_comes_through_unchanged(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("compiled")
     folder.chmod(0o700)
-    with Host(cache_dir=folder, wrap=wrap) as host:
+    with Host(cache_dir=folder, services=Services(wrap=wrap)) as host:
         grants = Grants(files={"data": DirectoryGrant(path=folder)})
         source = host.load(
             COMPONENTS / "csv-source.wasm", config={"path": "data/x.csv"}, grants=grants, isolation="process"

@@ -43,7 +43,7 @@ STORY = r"""
 import json, sys
 from pathlib import Path
 from typer.testing import CliRunner
-from dataflare import Grants, Host, PermissionDenied, Policy
+from dataflare import Grants, Host, PermissionDenied, Policy, Security
 from dataflare.cli.app import app
 from dataflare.permissions.words import parse_grants
 from dataflare.pipeline.specification import parse_specification
@@ -74,7 +74,7 @@ with Host(cache_dir=folder / "cache") as host:
 # The policy, the audit log, and what is taken back.
 (folder / "policy.yaml").write_text("version: 1\nplugins: {gambler: {grants: {dice: true}}}\n")
 log = MemoryAuditLog()
-with Host(cache_dir=folder / "cache", policy=folder / "policy.yaml", audit=log) as host:
+with Host(cache_dir=folder / "cache", security=Security(policy=folder / "policy.yaml", audit=log)) as host:
     plugin = host.load(component)
     plugin.process(made.order("roll"))
     told["audited"] = [event.object for event in log.events if event.function == "roll"]

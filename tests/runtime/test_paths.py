@@ -20,6 +20,7 @@ from dataflare.security.access import Access
 from dataflare.security.audit import FileAuditLog, read_audit
 from dataflare.security.keys import PrivateKey, PublicKey, generate_key_files
 from dataflare.security.policy import Policy
+from dataflare.security.settings import Security
 from dataflare.security.trust import TrustPolicy
 
 
@@ -45,9 +46,9 @@ def _load(component: Any, folder: Path) -> None:
 TAKERS: dict[str, Callable[[Any, Path], object]] = {
     "Engine": lambda path, _: Engine(cache_dir=path).close(),
     "Host.cache_dir": lambda path, _: _host(cache_dir=path),
-    "Host.policy": lambda path, folder: _host(cache_dir=folder / "cache", policy=path),
-    "Host.trust": lambda path, folder: _host(cache_dir=folder / "cache", trust=path),
-    "Host.audit": lambda path, folder: _host(cache_dir=folder / "cache", audit=path),
+    "Security.policy": lambda path, folder: _host(cache_dir=folder / "cache", security=Security(policy=path)),
+    "Security.trust": lambda path, folder: _host(cache_dir=folder / "cache", security=Security(trust=path)),
+    "Security.audit": lambda path, folder: _host(cache_dir=folder / "cache", security=Security(audit=path)),
     "Host.load": _load,
     "Policy.read": lambda path, _: Policy.read(path),
     "TrustPolicy.read": lambda path, _: TrustPolicy.read(path),
@@ -62,7 +63,7 @@ TAKERS: dict[str, Callable[[Any, Path], object]] = {
     "DirectorySecrets": lambda path, _: DirectorySecrets(path),
     "load_specification": lambda path, _: load_specification(path),
 }
-MADE = ("Engine", "Host.cache_dir", "Host.audit", "FileAuditLog", "SqliteStateStore", "generate_key_files")
+MADE = ("Engine", "Host.cache_dir", "Security.audit", "FileAuditLog", "SqliteStateStore", "generate_key_files")
 """Those that make what is not there."""
 
 

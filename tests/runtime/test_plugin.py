@@ -18,6 +18,7 @@ from dataflare.errors import (
     WorldMismatch,
 )
 from dataflare.runtime.host import Host
+from dataflare.runtime.options import Services
 from dataflare.runtime.pool import PoolSettings
 from dataflare.runtime.processor import Processor
 from dataflare.values import Ok
@@ -150,7 +151,7 @@ def test_exception_of_the_host_reaches_the_caller_and_the_instance_is_replaced(e
             self.host("logging", "is-enabled", "info")
             return Ok(input)
 
-    with Host(engine=engine, log_sink=lambda _: Sink()) as host:
+    with Host(engine=engine, services=Services(log_sink=lambda _: Sink())) as host:
         plugin = load(host, engine, Asks)
         with pytest.raises(ZeroDivisionError, match="a bug of the host"):
             plugin.process("x")
@@ -273,7 +274,7 @@ def test_plugin_cannot_be_called_by_the_sink_of_its_own_log(engine):
             return Ok(input)
 
     sink = Sink()
-    with Host(engine=engine, log_sink=lambda _: sink) as host:
+    with Host(engine=engine, services=Services(log_sink=lambda _: sink)) as host:
         sink.plugin = load(host, engine, Asks, pool=PoolSettings(maximum=1))
         start = time.monotonic()
         with pytest.raises(UsageError, match="from within its own call"):

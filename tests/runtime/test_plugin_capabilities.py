@@ -21,8 +21,9 @@ from dataflare.data.batches import Batch
 from dataflare.errors import ConfigError, PermissionDenied
 from dataflare.grants import DirectoryGrant, Grants, HttpGrant
 from dataflare.interfaces import FREE, NEEDS_GRANT, OFFERED, interface_name
-from dataflare.runtime.capabilities import Capabilities, PipelineServices, Services
+from dataflare.runtime.capabilities import Capabilities, PipelineServices
 from dataflare.runtime.host import Host
+from dataflare.runtime.options import Services
 from dataflare.runtime.type_conformance import standard_signatures
 from dataflare.values import Err, Ok
 from runtime_fakes import Doubler, FakeEngine, Upper, numbers, plugin_shape
@@ -49,7 +50,7 @@ def make(grants: Grants, wanted: Any = OFFERED, services: Services | None = None
         wanted=wanted,
         settings=PluginConfig(),
         plugin=names.get("plugin", "p"),
-        namespace=names.get("namespace", "n"),
+        pipeline=names.get("pipeline", "n"),
     )
 
 
@@ -100,7 +101,7 @@ def test_state_is_kept_apart_by_plugin_and_namespace():
     one["set"]("k", b"v")
     same = make(Grants(state=True), services=services).functions[name]
     assert same["get"]("k") == Ok(b"v")
-    for other in ({"plugin": "q"}, {"namespace": "m"}):
+    for other in ({"plugin": "q"}, {"pipeline": "m"}):
         assert make(Grants(state=True), services=services, **other).functions[name]["get"]("k") == Ok(None)
 
 
@@ -194,11 +195,11 @@ class Calls(Upper):
 
 
 def test_plugin_calls_another_of_its_namespace(host: Host, engine: FakeEngine):
-    caller = host.load(engine.add(Calls), name="p", grants=Grants(plugins={"q"}), namespace="a")
+    caller = host.load(engine.add(Calls), name="p", grants=Grants(plugins={"q"}), pipeline="a")
     assert caller.process_batch(numbers(1)).to_pylist() == [{"error": "not-found"}]
-    other = host.load(engine.add(Doubler), name="q", namespace="b")
+    other = host.load(engine.add(Doubler), name="q", pipeline="b")
     assert caller.process_batch(numbers(1)).to_pylist() == [{"error": "not-found"}]
-    mate = host.load(engine.add(Doubler), name="q", namespace="a")
+    mate = host.load(engine.add(Doubler), name="q", pipeline="a")
     assert caller.process_batch(numbers(1, 2)).to_pylist() == [{"n": 2}, {"n": 4}]
     mate.close()
     assert caller.process_batch(numbers(1)).to_pylist() == [{"error": "not-found"}]
@@ -227,9 +228,9 @@ def test_plugins_of_a_namespace_share_batches(host: Host, engine: FakeEngine):
             found = self.host("shared", "get", "b").value
             return Ok(None if found is None else str(found.arrow.to_pylist()))
 
-    puts = host.load(engine.add(Puts), name="puts", grants=Grants(shared={"b": "write"}), namespace="a")
-    gets = host.load(engine.add(Gets), name="gets", grants=Grants(shared={"b": "read"}), namespace="a")
-    apart = host.load(engine.add(Gets), name="gets", grants=Grants(shared={"b": "read"}), namespace="b")
+    puts = host.load(engine.add(Puts), name="puts", grants=Grants(shared={"b": "write"}), pipeline="a")
+    gets = host.load(engine.add(Gets), name="gets", grants=Grants(shared={"b": "read"}), pipeline="a")
+    apart = host.load(engine.add(Gets), name="gets", grants=Grants(shared={"b": "read"}), pipeline="b")
     puts.process("x")
     assert gets.process("x") == "[{'n': 7}]"
     assert apart.process("x") is None
@@ -245,17 +246,17 @@ def test_cancelling_a_namespace_reaches_its_plugins_and_no_others(engine: FakeEn
             return Ok(str(self.host("tasks", "is-cancelled")))
 
     progress = MemoryProgress()
-    with Host(engine=engine, clock=ManualClock(), progress=progress) as host:
+    with Host(engine=engine, services=Services(clock=ManualClock(), progress=progress)) as host:
         host.cancel("a")
-        one = host.load(engine.add(Works), name="one", grants=Grants(tasks=True), namespace="a")
-        other = host.load(engine.add(Works), name="other", grants=Grants(tasks=True), namespace="b")
+        one = host.load(engine.add(Works), name="one", grants=Grants(tasks=True), pipeline="a")
+        other = host.load(engine.add(Works), name="other", grants=Grants(tasks=True), pipeline="b")
         assert one.process("x") == "False"
         host.cancel("a")
         assert (one.process("x"), other.process("x")) == ("True", "False")
         # The first report passes at once; the last is passed on when the call ends.
         assert [each.done for name, each in progress.reports() if name == "other"] == [0, 2]
         one.close()
-        again = host.load(engine.add(Works), name="one", grants=Grants(tasks=True), namespace="a")
+        again = host.load(engine.add(Works), name="one", grants=Grants(tasks=True), pipeline="a")
         assert again.process("x") == "False"
 
 

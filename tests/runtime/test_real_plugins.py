@@ -34,6 +34,7 @@ from dataflare import (
     UsageError,
     ValueTypeError,
 )
+from dataflare.runtime.options import Services
 
 COMPONENTS = Path(__file__).parents[2] / "guest-sdks" / "rust" / "components"
 KINDS = {
@@ -47,7 +48,7 @@ ROWS = "id,name,price\n1,Ann,1.5\n2,Bob,\n3,Cy,4\n"
 
 @pytest.fixture
 def real_host(compiled: Path) -> Iterator[Host]:
-    with Host(cache_dir=compiled, log_sink=lambda _: MemoryLogSink()) as host:
+    with Host(cache_dir=compiled, services=Services(log_sink=lambda _: MemoryLogSink())) as host:
         yield host
 
 
@@ -276,7 +277,7 @@ def test_exception_of_a_host_function_loses_the_run_and_reaches_the_caller(compi
 
         return inner
 
-    with Host(cache_dir=compiled, wrap=wrap) as host:
+    with Host(cache_dir=compiled, services=Services(wrap=wrap)) as host:
         destination = load_destination(host, tmp_path)
         destination.open(ROWS_TARGET)
         destination.write(rows(1))

@@ -17,6 +17,7 @@ from dataflare.security.capability import Capability, Needs
 from dataflare.security.enforcement import Revocations
 from dataflare.security.manifest import Manifest, embed
 from dataflare.security.policy import Policy
+from dataflare.security.settings import Security
 
 BARE = b"\0asm\x0d\0\x01\0\x07\x01\0"
 MANIFEST = Manifest(name="rates", version="1.2.0", kind="source", asks=AsksModel(state=True))
@@ -35,19 +36,19 @@ def test_without_anything_a_component_is_not_looked_at() -> None:
     assert (identity.name, identity.needs.digest) == ("alias", None)
     assert admission.auditor(identity, "n") is None and admission.revocations is None
     grants, limits = Grants(clock=True), Limits(fuel=7)
-    assert admission.settle(identity, grants=grants, limits=limits, pipeline="n") == (grants, limits)
-    assert admission.settle(identity, grants=None, limits=None, pipeline="n") == (Grants(), Limits())
+    assert admission.resolve_permissions(identity, grants=grants, limits=limits, pipeline="n") == (grants, limits)
+    assert admission.resolve_permissions(identity, grants=None, limits=None, pipeline="n") == (Grants(), Limits())
 
 
 def test_manifest_names_a_plugin_before_the_caller_does() -> None:
-    admission = Admission(policy=POLICY)
+    admission = Admission(Security(policy=POLICY))
     assert identify(admission, embed(BARE, MANIFEST)).name == "rates"
     assert identify(admission).name == "alias"
 
 
 def test_policy_gives_grants_and_limits() -> None:
-    admission = Admission(policy=POLICY)
-    grants, limits = admission.settle(
+    admission = Admission(Security(policy=POLICY))
+    grants, limits = admission.resolve_permissions(
         identify(admission, embed(BARE, MANIFEST)), grants=None, limits=None, pipeline="nightly"
     )
     assert grants == Grants(state=True) and (limits.fuel, limits.call_timeout_s) == (1000, 0.5)
@@ -55,24 +56,24 @@ def test_policy_gives_grants_and_limits() -> None:
 
 
 def test_limits_beside_a_policy_are_the_lower_ones() -> None:
-    admission = Admission(policy=POLICY)
+    admission = Admission(Security(policy=POLICY))
     identity = identify(admission, embed(BARE, MANIFEST))
     given = Limits(fuel=50, call_timeout_s=30, host_calls=3)
-    _, limits = admission.settle(identity, grants=None, limits=given, pipeline="n")
+    _, limits = admission.resolve_permissions(identity, grants=None, limits=given, pipeline="n")
     assert (limits.fuel, limits.call_timeout_s, limits.host_calls) == (50, 0.5, 3)
 
 
 def test_plugin_without_a_manifest_has_the_rule_of_its_name() -> None:
-    admission = Admission(policy=POLICY)
-    grants, _ = admission.settle(identify(admission, name="rates"), grants=None, limits=None, pipeline="n")
+    admission = Admission(Security(policy=POLICY))
+    grants, _ = admission.resolve_permissions(identify(admission, name="rates"), grants=None, limits=None, pipeline="n")
     assert grants == Grants(state=True)
     with pytest.raises(PermissionDenied, match="no rule") as caught:
-        admission.settle(identify(admission), grants=None, limits=None, pipeline="n")
+        admission.resolve_permissions(identify(admission), grants=None, limits=None, pipeline="n")
     assert "'alias'" in caught.value.hint
 
 
 def test_imports_have_to_be_in_the_manifest() -> None:
-    admission = Admission(policy=POLICY)
+    admission = Admission(Security(policy=POLICY))
     identity = identify(admission, embed(BARE, MANIFEST))
     free = ["dataflare:plugin/types@1.0.0", "dataflare:data/batches@1.0.0", "wasi:cli/environment@0.2.0"]
     admission.check_imports(identity, [*free, "dataflare:host/state@1.0.0"])
@@ -83,7 +84,7 @@ def test_imports_have_to_be_in_the_manifest() -> None:
 
 def test_files_of_policy_and_audit_are_opened(tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text("version: 1\n")
-    admission = Admission(policy=tmp_path / "policy.yaml", audit=str(tmp_path / "audit.jsonl"))
+    admission = Admission(Security(policy=tmp_path / "policy.yaml", audit=str(tmp_path / "audit.jsonl")))
     with admission.recorded(BARE, name="p", pipeline="n", function="load"):
         pass
     with pytest.raises(ConfigError), admission.recorded(BARE, name="p", pipeline="n", function="load"):
@@ -98,13 +99,13 @@ def test_files_of_policy_and_audit_are_opened(tmp_path: Path) -> None:
 def test_wrong_policy_leaves_no_log_open(tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text("version: 2\n")
     with pytest.raises(ConfigError):
-        Admission(policy=tmp_path / "policy.yaml", audit=tmp_path / "audit.jsonl")
+        Admission(Security(policy=tmp_path / "policy.yaml", audit=tmp_path / "audit.jsonl"))
     assert not (tmp_path / "audit.jsonl").exists()
 
 
 def test_callers_own_log_stays_open() -> None:
     log = MemoryAuditLog()
-    admission = Admission(audit=log)
+    admission = Admission(Security(audit=log))
     admission.close()
     with admission.recorded(BARE, name="p", pipeline="n", function="load"):
         pass
@@ -117,7 +118,7 @@ def test_secrets_that_were_read_are_kept_out_of_the_log() -> None:
             return {"token": "hunter2-hunter2"}.get(name)
 
     log = MemoryAuditLog()
-    admission = Admission(audit=log)
+    admission = Admission(Security(audit=log))
     secrets = admission.secrets(Store())
     assert secrets is not None and secrets.get("token") == "hunter2-hunter2" and secrets.get("none") is None
     with pytest.raises(ConfigError), admission.recorded(BARE, name="p", pipeline="n", function="load"):
@@ -128,7 +129,7 @@ def test_secrets_that_were_read_are_kept_out_of_the_log() -> None:
 
 def test_given_revocations_are_used() -> None:
     revocations = Revocations()
-    admission = Admission(revocations=revocations)
+    admission = Admission(Security(revocations=revocations))
     auditor = admission.auditor(identify(admission), "n")
     assert auditor is not None
     wrapped = auditor.wrap("dataflare:host/clock@1.0.0", "now", lambda: 7)
@@ -139,7 +140,7 @@ def test_given_revocations_are_used() -> None:
 
 
 def test_needs_say_who_a_plugin_is() -> None:
-    admission = Admission(policy=POLICY)
+    admission = Admission(Security(policy=POLICY))
     needs = identify(admission, embed(BARE, MANIFEST)).needs
     assert isinstance(needs, Needs) and needs.version == "1.2.0" and needs.digest is not None
     assert Capability("state") in needs.capabilities

@@ -24,6 +24,7 @@ from dataflare import (
     TrustPolicy,
     Validator,
 )
+from dataflare.security.settings import Security
 
 
 def loading(host: Host, file: str) -> None:
@@ -40,7 +41,7 @@ def loading(host: Host, file: str) -> None:
         config={"drop": ["a"]},
         grants=Grants(state=True),
         limits=Limits(call_timeout_s=1.0),
-        namespace="orders",
+        pipeline="orders",
         pool=PoolSettings(maximum=2),
         signature=None,
         isolation="process",
@@ -72,4 +73,4 @@ def running(host: Host, mapping: Mapping[str, Any]) -> RunReport:
 
 
 def policies(policy: Policy, trust: TrustPolicy) -> Host:
-    return Host(policy=policy, trust=trust, audit="audit.jsonl")
+    return Host(security=Security(policy=policy, trust=trust, audit="audit.jsonl"))

@@ -284,7 +284,7 @@ class _Context(Protocol):
     @property
     def plugin(self) -> str: ...
     @property
-    def namespace(self) -> str: ...
+    def pipeline(self) -> str: ...
     @property
     def state_store(self) -> StateStore: ...
     def count_limit(self, limit: str, amount: int = 1, /) -> None: ...
@@ -292,7 +292,7 @@ class _Context(Protocol):
 
 def provide(context: _Context) -> dict[str, Callable[..., Any]]:
     """Make the functions that one plugin gets, by their names in the WIT."""
-    functions = imports(context.state_store, f"{context.namespace}/{context.plugin}")
+    functions = imports(context.state_store, f"{context.pipeline}/{context.plugin}")
 
     def counted(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)

@@ -13,7 +13,7 @@ from dataflare.permissions.words import parse_grants, parse_limits
 from dataflare.user_files import read_file
 
 if TYPE_CHECKING:
-    from dataflare.runtime.host import LoadOptions
+    from dataflare.runtime.options import LoadOptions
 
 __all__ = [
     "AsJson",

@@ -28,6 +28,7 @@ from dataflare.pipeline.report import NodeReport, RunReport
 from dataflare.pipeline.runner import run as run_pipeline
 from dataflare.pipeline.specification import Specification, load_specification
 from dataflare.runtime.host import Host
+from dataflare.security.settings import Security
 
 __all__ = ["command", "run_with_progress", "show_report"]
 
@@ -72,12 +73,14 @@ def command(
         try:
             with Host(
                 cache_dir=compiled_folder(cache_dir),
-                policy=policy,
-                trust=trust,
-                audit=audit,
-                # Who may read pipelines may check them; that was asked before.
-                access=None if check else access,
-                principal=None if check else principal,
+                security=Security(
+                    policy=policy,
+                    trust=trust,
+                    audit=audit,
+                    # Who may read pipelines may check them; that was asked before.
+                    access=None if check else access,
+                    principal=None if check else principal,
+                ),
             ) as host:
                 if key := os.environ.get("DATAFLARE_KEY"):
                     host.protect(key, "a signing key")

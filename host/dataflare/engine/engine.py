@@ -7,8 +7,9 @@ import hashlib
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -30,10 +31,30 @@ from dataflare.engine.reading.features import refusal
 from dataflare.engine.reading.reflection import reflect
 from dataflare.errors import UsageError
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "OpenComponent"]
 
 _KEPT_SHAPES: Final = 256
 _KEPT_CODECS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class OpenComponent:
+    """A component of which nothing has been compiled yet; valid within `Engine.open`.
+
+    Attributes:
+        shape: What it imports and exports.
+    """
+
+    shape: ComponentType
+    _compile: Callable[[], Component]
+
+    def compile(self) -> Component:
+        """Compile it with its bridges, or take it from the cache.
+
+        Raises:
+            UnsupportedComponent: It has something that the engine cannot carry.
+        """
+        return self._compile()
 
 
 class Engine:
@@ -112,9 +133,21 @@ class Engine:
         file: str = "",
         fuel: bool = False,
         timed: bool = True,
-        check: Callable[[ComponentType], object] | None = None,
     ) -> Component:
-        """Compile a component with its bridges, or take it from the cache.
+        """Compile a component with its bridges, or take it from the cache: `open` and `compile` in one step.
+
+        Raises:
+            NotAComponent: The bytes are not a valid component.
+            UnsupportedComponent: It has something that the engine cannot carry.
+        """
+        with self.open(binary, name=name, file=file, fuel=fuel, timed=timed) as found:
+            return found.compile()
+
+    @contextlib.contextmanager
+    def open(
+        self, binary: bytes, *, name: str, file: str = "", fuel: bool = False, timed: bool = True
+    ) -> Iterator[OpenComponent]:
+        """Read a component, so that its shape can be looked at before anything of it is compiled.
 
         Args:
             binary: The component.
@@ -122,7 +155,9 @@ class Engine:
             file: What the component is called in errors about itself; empty: `name`.
             fuel: Whether its work is to be counted; needed for `Limits.fuel`, and slower.
             timed: Whether its calls can be ended by a limit of time; needed unless `Limits.call_timeout_s` is `None`.
-            check: Called with its shape before anything of it is compiled; what it raises ends the loading.
+
+        Returns:
+            The component, which can be compiled within the `with` block; other threads that load the same wait.
 
         Raises:
             NotAComponent: The bytes are not a valid component.
@@ -140,25 +175,27 @@ class Engine:
             if entry is not None:
                 opened.enter_context(entry)
             shape = self._shape(binary, plugin, source) if entry is None else entry.shape
-            if check is not None:
-                check(shape)
-            compiled = None if entry is None else self._deserialize(profile, entry, key)
-            from_cache = compiled is not None
-            if compiled is None:
-                if any(interface == Interface() for interface in shape.wasi.values()):
-                    # Composing takes WASI's types too, which the cache does not keep.
-                    shape = self._reflect(binary, source)
-                compiled = self._compile(profile, binary, shape, source)
-                self._cache.put(key, compiled.serialize(), shape, plugin=name, digest=f"sha256:{plugin}")
-        return Component(
-            profile,
-            compiled,
-            shape,
-            self._codecs_of(plugin, shape),
-            name=name,
-            digest=f"sha256:{plugin}",
-            from_cache=from_cache,
-        )
+
+            def compile_it() -> Component:
+                compiled = None if entry is None else self._deserialize(profile, entry, key)
+                from_cache, composed = compiled is not None, shape
+                if compiled is None:
+                    if any(interface == Interface() for interface in shape.wasi.values()):
+                        # Composing takes WASI's types too, which the cache does not keep.
+                        composed = self._reflect(binary, source)
+                    compiled = self._compile(profile, binary, composed, source)
+                    self._cache.put(key, compiled.serialize(), composed, plugin=name, digest=f"sha256:{plugin}")
+                return Component(
+                    profile,
+                    compiled,
+                    composed,
+                    self._codecs_of(plugin, composed),
+                    name=name,
+                    digest=f"sha256:{plugin}",
+                    from_cache=from_cache,
+                )
+
+            yield OpenComponent(shape, compile_it)
 
     def _codecs_of(self, digest: str, shape: ComponentType) -> CallCodecs:
         """The codecs of a component, made once for all times that it is loaded."""

@@ -96,7 +96,6 @@ def _plugin_problems(
             config=node.config,
             grants=specification.grants[name] if "grants" in given else None,
             limits=specification.limits[name] if "limits" in given else None,
-            namespace=specification.pipeline.name,
             isolation=node.isolation if isinstance(node.isolation, str) else "process-best-effort",
             pipeline=admitted,
         ).close()

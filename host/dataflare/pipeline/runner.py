@@ -132,7 +132,7 @@ class _Run:
         for name in specification.order:
             with self._blamed(name):
                 node = nodes[name]
-                plugin = self._load_plugin(name, node, kinds[name]) if isinstance(node, PluginNode) else None
+                plugin = self._load_plugin(name, node, kinds[name], admitted) if isinstance(node, PluginNode) else None
                 try:
                     stage = make_stage(specification, name, plugin, admitted.files)
                 except BaseException:
@@ -152,7 +152,7 @@ class _Run:
             raise WorldMismatch("; ".join(found.problems), component=node.plugin)
         return found.kind
 
-    def _load_plugin(self, name: str, node: PluginNode, kind: str) -> Plugin:
+    def _load_plugin(self, name: str, node: PluginNode, kind: str, admitted: AdmittedPipeline) -> Plugin:
         # Where the host has a policy, what a node says narrows it, and what it does not say is the policy's.
         given = node.model_fields_set
         return self._host.load(
@@ -161,10 +161,9 @@ class _Run:
             config=node.config,
             grants=self._specification.grants[name] if "grants" in given else None,
             limits=self._specification.limits[name] if "limits" in given else None,
-            namespace=self._specification.pipeline.name,
             isolation=node.isolation if isinstance(node.isolation, str) else "process-best-effort",
             pool=_pool(node, kind),
-            pipeline=self._admitted,
+            pipeline=admitted,
         )
 
     def _move_rows(self, start: float) -> None:

@@ -55,14 +55,14 @@ class ComponentFile:
 
 
 def check_arguments(
-    plugin: str, namespace: str, config: Mapping[str, Any] | None, grants: Grants | None, limits: Limits | None
+    plugin: str, pipeline: str, config: Mapping[str, Any] | None, grants: Grants | None, limits: Limits | None
 ) -> None:
     """Check what can be checked without the component.
 
     Raises:
         ConfigError: Something is of another form or type.
     """
-    for name, where in ((plugin, "name"), (namespace, "namespace")):
+    for name, where in ((plugin, "name"), (pipeline, "pipeline")):
         if not isinstance(name, str) or _NAME.fullmatch(name) is None:
             raise ConfigError(f"{name!r} is not of the form {_NAME.pattern}", where=where)
     given: tuple[tuple[object, type, str], ...] = (

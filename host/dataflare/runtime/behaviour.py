@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -21,10 +21,11 @@ from dataflare.capabilities.metrics import MetricsSink
 from dataflare.errors import ConfigError, PermissionDenied, PluginError, PluginFault
 from dataflare.interfaces import short_name
 from dataflare.locks import Lock
+from dataflare.runtime.options import Watching
 from dataflare.runtime.ports import CallStats
 from dataflare.security.atomic_files import write_atomically
 from dataflare.security.behaviour import Alert, BatchSample, BehaviourMonitor, BehaviourSettings, Profile
-from dataflare.user_files import find_file
+from dataflare.user_files import as_path, find_file
 
 __all__ = ["ALERT_METRIC", "AlertLog", "Observation", "Watch", "Watchers"]
 
@@ -189,25 +190,22 @@ class Watchers:
     the profile of the one before.
 
     Args:
-        settings: How plugins are watched: all of them, or some by their name.
-        on_alert: Told of each alert; what it raises is logged.
-        profiles: The folder of the profiles, `NAMESPACE/PLUGIN.json`; `None` keeps them in memory.
+        watching: How plugins are watched, and who is told; what `on_alert` raises is logged.
         metrics: Where alerts are counted.
         remaining_s: The seconds that are left of the call that this thread is within.
     """
 
     def __init__(
         self,
-        settings: BehaviourSettings | Mapping[str, BehaviourSettings],
+        watching: Watching,
         *,
-        on_alert: Callable[[Alert], None] | None,
-        profiles: Path | None,
         metrics: MetricsSink,
         remaining_s: Callable[[], float],
     ) -> None:
+        settings, folder = watching.behaviour, watching.profiles
         self._settings = settings if isinstance(settings, BehaviourSettings) else dict(settings)
-        self._on_alert = on_alert
-        self._folder = profiles
+        self._on_alert = watching.on_alert
+        self._folder = None if folder is None else as_path(folder, where="profiles")
         self._metrics = metrics
         self._remaining_s = remaining_s
         self._lock = Lock()
@@ -217,7 +215,7 @@ class Watchers:
     def watch(
         self,
         plugin: str,
-        namespace: str,
+        pipeline: str,
         *,
         component: bytes,
         version: str | None,
@@ -232,7 +230,7 @@ class Watchers:
         settings = self._settings if isinstance(self._settings, BehaviourSettings) else self._settings.get(plugin)
         if settings is None:
             return None
-        key, digest = (namespace, plugin), sha256(component).hexdigest()
+        key, digest = (pipeline, plugin), sha256(component).hexdigest()
         with self._lock:
             monitor = self._monitors.get((*key, digest))
             if monitor is None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol
 
 from dataflare.capabilities import (
     clock,
@@ -22,22 +22,16 @@ from dataflare.capabilities import (
     tasks,
 )
 from dataflare.capabilities.http_transport import Transport
-from dataflare.data import batches
 from dataflare.errors import LimitExceeded
 from dataflare.grants import Grants
 from dataflare.interfaces import FREE, INTERFACES, OFFERED
 from dataflare.limits import Limits
+from dataflare.runtime.options import Services, Wrap
 
-__all__ = ["LIMIT_METRIC", "Audit", "Capabilities", "Context", "PipelineServices", "Services", "Wrap", "WrapFactory"]
+__all__ = ["LIMIT_METRIC", "Audit", "Capabilities", "Context", "PipelineServices"]
 
 LIMIT_METRIC: Final = "dataflare:limit_exceeded"
 """The counter of passed limits, by its label `limit`; no plugin can have one of this name."""
-
-Wrap: TypeAlias = Callable[[str, str, Callable[..., Any]], Callable[..., Any]]
-"""Given an interface's full name, a function's name and the function, returns what a plugin gets in its place."""
-
-WrapFactory: TypeAlias = Callable[[str, str], Wrap]
-"""Given a plugin's name and its namespace, returns its `Wrap`."""
 
 
 class Audit(Protocol):
@@ -58,37 +52,6 @@ _NO_LIMITS_GIVEN: Final = Limits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
-    """What stands behind the capabilities of all plugins of a host.
-
-    Args:
-        state_store: Where `state` keeps its values.
-        metrics: Where `metrics` sends its numbers.
-        log_sink: Makes the sink of a plugin's log, given the plugin's name.
-        clock: The clock of `clock`, and of the limits of logs.
-        secrets: Where secrets are; `None` for nowhere.
-        transport: Makes what carries a plugin's requests; `None` for the network.
-        progress: Where `tasks` sends progress.
-        max_batch_bytes: What a batch that a plugin makes may take.
-        wrap: What every function goes through on its way to a plugin; `None` for nothing.
-        remaining_s: The seconds that are left of the call that this thread is within.
-        write_refusal: Tells of an open directory and a name in it why no plugin may write or delete that file.
-    """
-
-    state_store: state.StateStore = field(default_factory=state.MemoryStateStore)
-    metrics: metrics.MetricsSink = field(default_factory=metrics.MemoryMetrics)
-    log_sink: Callable[[str], logging.LogSink] = logging.StandardLogSink
-    clock: clock.Clock = field(default_factory=clock.SystemClock)
-    secrets: secrets.SecretStore | None = None
-    transport: Callable[[], Transport] | None = None
-    progress: tasks.ProgressSink = field(default_factory=tasks.LatestProgress)
-    max_batch_bytes: int = batches.MAX_BATCH_BYTES
-    wrap: WrapFactory | None = None
-    remaining_s: Callable[[], float] = lambda: math.inf
-    write_refusal: Callable[[int, str], str] = lambda _folder, _name: ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineServices:
     """What stands behind the capabilities of one pipeline's plugins: `plugins`, `shared` and the end of `tasks`."""
 
@@ -103,7 +66,7 @@ class Context:
 
     Args:
         plugin: The plugin's name.
-        namespace: The pipeline's name.
+        pipeline: The pipeline's name, as its state is kept under.
         grants: What the operator allows the plugin.
         limits: The ceilings of its instances.
         settings: Its configuration.
@@ -113,11 +76,14 @@ class Context:
         resources: What is closed with the plugin.
         dropped_before: The events that had been dropped from the log when the call under way began.
 
+        remaining_s: The seconds that are left of the call that this thread is within.
+        write_refusal: Tells of an open directory and a name in it why no plugin may write or delete that file.
+
     The others are those of `Services` and `PipelineServices`.
     """
 
     plugin: str
-    namespace: str
+    pipeline: str
     grants: Grants
     limits: Limits
     settings: config.Config
@@ -151,15 +117,17 @@ class Capabilities:
 
     Args:
         services: What stands behind them.
-        pipeline: What stands behind those that belong to the plugin's pipeline.
+        shared: What stands behind those that belong to the plugin's pipeline.
         grants: What the operator allows the plugin.
         wanted: The short names of the interfaces that the plugin imports.
         settings: The plugin's configuration.
         plugin: The plugin's name: of its log, its metrics and its part of the state.
-        namespace: The pipeline's name: of its part of the state.
+        pipeline: The pipeline's name: of its part of the state.
         limits: The ceilings of its instances.
         audit: Sees every use of what needs a grant, last of all; `None` for nobody.
         count: What every function goes through to be counted; `None` for nothing.
+        remaining_s: As in `Context`.
+        write_refusal: As in `Context`.
 
     Raises:
         ConfigError: A granted directory is not there, or secrets are granted and there is no store.
@@ -168,26 +136,28 @@ class Capabilities:
     def __init__(
         self,
         services: Services,
-        pipeline: PipelineServices,
+        shared: PipelineServices,
         *,
         grants: Grants,
         wanted: Iterable[str],
         settings: config.Config,
         plugin: str,
-        namespace: str,
+        pipeline: str,
         limits: Limits = _NO_LIMITS_GIVEN,
         audit: Audit | None = None,
         count: Wrap | None = None,
+        remaining_s: Callable[[], float] = lambda: math.inf,
+        write_refusal: Callable[[int, str], str] = lambda _folder, _name: "",
     ) -> None:
         log_limits = logging.LogLimits(events_per_s=limits.log_events_per_s, bytes_per_s=limits.log_bytes_per_s)
         self.log = logging.PluginLog(services.log_sink(plugin), limits=log_limits, clock=services.clock)
         self._audit = audit
-        self._wrap = None if services.wrap is None else services.wrap(plugin, namespace)
+        self._wrap = None if services.wrap is None else services.wrap(plugin, pipeline)
         self._wrap_to_count = count
         self._after_call: list[Callable[[], None]] = []
         self._context = Context(
             plugin=plugin,
-            namespace=namespace,
+            pipeline=pipeline,
             grants=grants,
             limits=limits,
             settings=settings,
@@ -199,12 +169,12 @@ class Capabilities:
             transport=services.transport,
             progress=services.progress,
             max_batch_bytes=services.max_batch_bytes,
-            remaining_s=services.remaining_s,
-            write_refusal=services.write_refusal,
+            remaining_s=remaining_s,
+            write_refusal=write_refusal,
             request_refusal=_nothing_refused if audit is None else audit.request_refusal,
-            plugins=pipeline.plugins,
-            shared=pipeline.shared,
-            cancellation=pipeline.cancellation,
+            plugins=shared.plugins,
+            shared=shared.shared,
+            cancellation=shared.cancellation,
             at_end_of_call=self._after_call.append,
         )
         allowed = OFFERED & (FREE | grants.capabilities)

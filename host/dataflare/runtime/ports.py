@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeAlias
 
 from dataflare.engine.abi.types import ComponentType
 from dataflare.limits import Limits
 
-__all__ = ["CallStats", "Component", "Engine", "HostFunctions", "Instance"]
+__all__ = ["CallStats", "Component", "Engine", "HostFunctions", "Instance", "OpenComponent"]
 
 HostFunctions: TypeAlias = Mapping[str, Mapping[str, Callable[..., Any]]]
 """Host functions by full name of their interface and by name in the WIT."""
@@ -70,19 +71,20 @@ class Component(Protocol):
     def close(self) -> None: ...
 
 
+class OpenComponent(Protocol):
+    """A component of which nothing has been compiled yet."""
+
+    @property
+    def shape(self) -> ComponentType: ...
+    def compile(self) -> Component: ...
+
+
 class Engine(Protocol):
     """Reads and compiles components; any thread may use it."""
 
     def shape(self, binary: bytes, *, name: str) -> ComponentType: ...
-    def load(
-        self,
-        binary: bytes,
-        *,
-        name: str,
-        file: str = ...,
-        fuel: bool = ...,
-        timed: bool = ...,
-        check: Callable[[ComponentType], object] | None = ...,
-    ) -> Component: ...
+    def open(
+        self, binary: bytes, *, name: str, file: str = ..., fuel: bool = ..., timed: bool = ...
+    ) -> AbstractContextManager[OpenComponent]: ...
     def remaining_s(self) -> float: ...
     def close(self) -> None: ...

@@ -25,14 +25,16 @@ from dataflare.security.pipelines import PipelineFile, require_own_name
 from dataflare.security.policy import Policy
 from dataflare.security.protected import ProtectedFiles
 from dataflare.security.review import check
+from dataflare.security.settings import Security
 from dataflare.user_files import as_path
 
 if TYPE_CHECKING:
     from dataflare.security.access import Access
     from dataflare.security.trust import TrustPolicy, Verified
 
-__all__ = ["Admission", "AdmittedPipeline", "Identity", "SecretLookup"]
+__all__ = ["Admission", "AdmittedPipeline", "Identity", "PipelineIdentity", "SecretLookup"]
 
+_NO_SECURITY: Final = Security()
 _NO_GRANTS: Final = Grants()
 _NO_LIMITS: Final = Limits()
 _MAX_REASON: Final = 200
@@ -59,20 +61,36 @@ class Identity:
         return self.needs.plugin
 
 
-@dataclass(frozen=True, slots=True)
-class AdmittedPipeline:
-    """A pipeline that may run. `close` it when it has.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineIdentity:
+    """Who a pipeline is, to each that asks.
 
     Attributes:
+        name: What it calls itself; the audit log has this.
         granted_as: What the policy calls it; empty where it does not know it.
         resource: What roles call it: `pipelines/NAME`, or `pipelines` where they do not know it.
         scope: What its state, its shared batches and the profiles of its plugins are kept under.
-        files: Opens what its connectors read and write.
     """
 
+    name: str
     granted_as: str
     resource: str
     scope: str
+
+    @classmethod
+    def vouched_for(cls, name: str) -> PipelineIdentity:
+        """Take a program's word that this is the pipeline of that name."""
+        return cls(name=name, granted_as=name, resource=f"pipelines/{name}", scope=name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdmittedPipeline(PipelineIdentity):
+    """A pipeline's file that may run. `close` it when it has.
+
+    Attributes:
+        files: Opens what its connectors read and write.
+    """
+
     files: ConnectorFiles
 
     def close(self) -> None:
@@ -104,40 +122,20 @@ class Admission:
     """Decides for one host. Any thread may use it; `close` it.
 
     Args:
-        policy: What plugins get, or its file; `None`: what the caller grants.
-        trust: Whose signatures are needed, or the file that says it; `None`: no signature is.
-        audit: Where uses of capabilities and refusals are written, or the file; a file is closed with this.
-        access: Who may do what, or the file that says it; needs a principal.
-        principal: Who the host works for. Nothing here proves it: whoever makes the host vouches for it.
-        revocations: What is taken back from plugins while they run; `None` makes an empty one, if anything is audited.
+        settings: What it decides by.
         now: The clock.
 
     Raises:
-        ConfigError: A file cannot be read or is wrong; access without a principal, or the reverse.
+        ConfigError: A file cannot be read or is wrong.
     """
 
-    def __init__(
-        self,
-        *,
-        policy: Policy | str | os.PathLike[str] | None = None,
-        trust: TrustPolicy | str | os.PathLike[str] | None = None,
-        audit: AuditLog | str | os.PathLike[str] | None = None,
-        access: Access | str | os.PathLike[str] | None = None,
-        principal: str | None = None,
-        revocations: Revocations | None = None,
-        now: Callable[[], datetime] = utc_now,
-    ) -> None:
-        if (access is None) != (principal is None):
-            raise ConfigError(
-                "roles are nobody's without a principal" if principal is None else f"{principal!r} has no roles",
-                where="principal" if principal is None else "access",
-                hint="give `access` and `principal` together",
-            )
+    def __init__(self, settings: Security = _NO_SECURITY, *, now: Callable[[], datetime] = utc_now) -> None:
+        policy, trust, audit, access = settings.policy, settings.trust, settings.audit, settings.access
         self.policy = policy if policy is None or isinstance(policy, Policy) else Policy.read(policy)
         self._trust = trust if trust is None or hasattr(trust, "verify") else _read_trust(trust)
         has_roles = access is None or hasattr(access, "require")
         self._access: Access | None = access if has_roles else _read_access(access)  # type: ignore[assignment,arg-type]
-        self._principal = principal or ""
+        self._principal = settings.principal or ""
         self._now = now
         self.protected = ProtectedFiles()
         for each, what in ((self.policy, "the policy"), (self._trust, "the trust policy"), (self._access, "the roles")):
@@ -155,8 +153,8 @@ class Admission:
         if self._own_log is not None:
             self.protected.add(self._own_log.path, "the audit log of this run")
         self._log: AuditLog | None = self._own_log or audit  # type: ignore[assignment]  # a path is `_own_log` by now
-        watched = self._log is not None or revocations is not None or self.policy is not None
-        self.revocations = revocations or (Revocations() if watched else None)
+        watched = self._log is not None or self.policy is not None
+        self.revocations = settings.revocations or (Revocations() if watched else None)
 
     @property
     def needs_signatures(self) -> bool:
@@ -236,7 +234,13 @@ class Admission:
             record=functools.partial(self._record_file, name),
             source="" if policy is None else policy.source,
         )
-        return AdmittedPipeline(granted_as, resource, file.scope(name, granted_as or role_name), files)
+        return AdmittedPipeline(
+            name=name,
+            granted_as=granted_as,
+            resource=resource,
+            scope=file.scope(name, granted_as or role_name),
+            files=files,
+        )
 
     def replace_policy(self, policy: Policy) -> None:
         """Put another policy in place of the one there is."""
@@ -278,7 +282,7 @@ class Admission:
         needs = Needs(plugin=name, version=verified.version if verified else None, digest=digest)
         return Identity(needs=needs, verified=verified)
 
-    def settle(
+    def resolve_permissions(
         self, identity: Identity, *, grants: Grants | None, limits: Limits | None, pipeline: str
     ) -> tuple[Grants, Limits]:
         """Tell what a plugin gets in a pipeline.

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from dataflare.security.admission import Admission
+from dataflare.security.settings import Security
 
 __all__ = ["COMMANDS", "Need", "admit_command", "needs_of"]
 
@@ -98,7 +99,7 @@ def admit_command(
     needs = needs_of(command, options)
     if access is None and principal is None:
         return
-    with contextlib.closing(Admission(audit=audit, access=access, principal=principal)) as admission:
+    with contextlib.closing(Admission(Security(audit=audit, access=access, principal=principal))) as admission:
         for need in needs:
             admission.require(need.action, need.kind, of_some=need.of_some)
         if output is not None:

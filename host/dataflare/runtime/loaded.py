@@ -1,0 +1,154 @@
+"""What a host has loaded: plugins, instances of embedders, and what those of one pipeline have in common."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TypeVar
+
+from dataflare.capabilities.plugins import Function, PipelinePlugins, check_edges
+from dataflare.capabilities.shared import MemorySharedStore
+from dataflare.capabilities.tasks import CancellationToken
+from dataflare.data.batches import Batch
+from dataflare.errors import UsageError
+from dataflare.grants import Grants
+from dataflare.locks import Lock
+from dataflare.runtime.embedding import EmbeddedInstance
+from dataflare.runtime.plugin import Plugin
+from dataflare.runtime.processor import Processor
+from dataflare.runtime.transformer import Transformer
+from dataflare.security.pipelines import named_scopes
+
+__all__ = ["Loaded", "LoadedPipeline"]
+
+_Kept = TypeVar("_Kept", bound=Plugin | EmbeddedInstance)
+
+
+class LoadedPipeline:
+    """The plugins of one pipeline that are loaded now. Any thread may use it.
+
+    Plugins may call each other by name: the processor or transformer of that name that was loaded last.
+    """
+
+    def __init__(self) -> None:
+        self.cancellation = CancellationToken()
+        self.shared = MemorySharedStore()
+        self.callable_plugins = PipelinePlugins(self._find)
+        self._lock = Lock()
+        self._plugins: dict[str, Plugin] = {}
+        self._edges: dict[str, frozenset[str]] = {}
+        self._users: Counter[str] = Counter()
+
+    @property
+    def empty(self) -> bool:
+        """Whether no plugin is or will be in it."""
+        with self._lock:
+            return not self._users
+
+    def enter(self, name: str, grants: Grants) -> None:
+        """Note that a plugin will be loaded under a name; `leave` undoes it.
+
+        Raises:
+            ConfigError: With its grants, plugins could call each other in a circle.
+        """
+        with self._lock:
+            edges = {**self._edges, name: grants.plugins | self._edges.get(name, frozenset())}
+            check_edges(edges)
+            self._edges = edges
+            self._users[name] += 1
+
+    def add(self, plugin: Plugin) -> None:
+        """Let other plugins find a plugin by its name."""
+        with self._lock:
+            self._plugins[plugin.name] = plugin
+
+    def leave(self, name: str, plugin: Plugin | None) -> None:
+        """Forget a plugin; `None` for one that could not be loaded in the end."""
+        with self._lock:
+            self._users[name] -= 1
+            if not self._users[name]:
+                del self._users[name]
+                self._edges.pop(name, None)
+            if plugin is not None and self._plugins.get(name) is plugin:
+                del self._plugins[name]
+            if not self._users:
+                self.shared.close()
+
+    def _find(self, name: str) -> Function | None:
+        with self._lock:
+            plugin = self._plugins.get(name)
+        match plugin:
+            case Processor():
+                return lambda batch: Batch(plugin.process_batch(batch.arrow), max_bytes=batch.max_bytes)
+            case Transformer():
+                return lambda batch: Batch(plugin.transform(batch.arrow), max_bytes=batch.max_bytes)
+        return None
+
+
+class Loaded:
+    """Everything that a host has loaded and not closed yet. Any thread may use it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._closed = False
+        self._kept: dict[int, Plugin | EmbeddedInstance] = {}
+        self._pipelines: dict[str, LoadedPipeline] = {}
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is loaded, or about to be."""
+        with self._lock:
+            return not self._kept and not self._pipelines
+
+    def enter(self, pipeline: str, name: str, grants: Grants) -> LoadedPipeline:
+        """Note that a plugin will be loaded in a pipeline; `leave` or `forget` undoes it.
+
+        Raises:
+            ConfigError: With its grants, plugins could call each other in a circle.
+        """
+        with self._lock:
+            found = self._pipelines.get(pipeline) or LoadedPipeline()
+            found.enter(name, grants)
+            self._pipelines[pipeline] = found
+            return found
+
+    def leave(self, pipeline: str, name: str, plugin: Plugin | None = None) -> None:
+        """Undo `enter`; `plugin` is what had been loaded."""
+        with self._lock:
+            found = self._pipelines[pipeline]
+            found.leave(name, plugin)
+            if found.empty:
+                del self._pipelines[pipeline]
+
+    def keep(self, pipeline: str, loaded: _Kept) -> _Kept:
+        """Keep what was loaded until it is closed; plugins of the same pipeline find it by its name.
+
+        Raises:
+            UsageError: The host was closed in the meantime; what was loaded is closed, too.
+        """
+        with self._lock:
+            if not self._closed:
+                self._kept[id(loaded)] = loaded
+                if isinstance(loaded, Plugin):
+                    self._pipelines[pipeline].add(loaded)
+                return loaded
+        loaded.close()
+        raise UsageError("the host was closed in the meantime")
+
+    def forget(self, pipeline: str, loaded: Plugin | EmbeddedInstance) -> None:
+        """Forget what was closed."""
+        with self._lock:
+            self._kept.pop(id(loaded), None)
+        self.leave(pipeline, loaded.name, loaded if isinstance(loaded, Plugin) else None)
+
+    def cancel(self, pipeline: str) -> None:
+        """Ask the plugins of a pipeline to end, those of files that call themselves so included."""
+        with self._lock:
+            found = [self._pipelines[each] for each in named_scopes(self._pipelines, pipeline)]
+        for each in found:
+            each.cancellation.cancel()
+
+    def end(self) -> tuple[Plugin | EmbeddedInstance, ...]:
+        """Take nothing more; returns what the caller has to close."""
+        with self._lock:
+            self._closed = True
+            return tuple(self._kept.values())

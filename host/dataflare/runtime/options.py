@@ -1,0 +1,95 @@
+"""What a program gives a host, and asks of it for one plugin."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+
+from dataflare.capabilities import clock, logging, metrics, secrets, state, tasks
+from dataflare.capabilities.http_transport import Transport
+from dataflare.data.batches import MAX_BATCH_BYTES
+from dataflare.errors import ConfigError
+from dataflare.grants import Grants
+from dataflare.limits import Limits
+from dataflare.runtime.pool import PoolSettings
+from dataflare.security.admission import AdmittedPipeline
+
+if TYPE_CHECKING:
+    from dataflare.security.behaviour import Alert, BehaviourSettings
+
+__all__ = ["Isolation", "LoadOptions", "Services", "Watching", "Wrap", "WrapFactory"]
+
+Isolation: TypeAlias = Literal["none", "process", "process-best-effort"]
+"""Where a plugin's instances live: in the host's process, or each in one of its own."""
+
+Wrap: TypeAlias = Callable[[str, str, Callable[..., Any]], Callable[..., Any]]
+"""Given an interface's full name, a function's name and the function, returns what a plugin gets in its place."""
+
+WrapFactory: TypeAlias = Callable[[str, str], Wrap]
+"""Given a plugin's name and its pipeline's, returns its `Wrap`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What stands behind the capabilities of all plugins of a host.
+
+    Args:
+        state_store: Where plugins with the `state` grant keep their values; the caller closes it. In memory by default.
+        metrics: Where plugins' numbers go; kept in memory by default.
+        log_sink: Makes the sink of a plugin's log, given the plugin's name; the standard library's logging by default.
+        clock: The time that plugins see, and that limits of logs go by; the machine's by default.
+        secrets: Where granted secrets are; `None` for nowhere.
+        transport: Makes what carries a plugin's HTTP requests; `None` for the network.
+        progress: Where plugins' progress goes; by default the last of each is kept.
+        max_batch_bytes: The largest batch or text that a plugin may make, in bytes.
+        wrap: Given a plugin's name and its pipeline's, makes what every function of the host goes through before that
+            plugin gets it, such as a trace: a callable of the interface's full name, the function's name and the
+            function. `None` for nothing.
+
+    Raises:
+        ConfigError: `max_batch_bytes` is below 1.
+    """
+
+    state_store: state.StateStore = field(default_factory=state.MemoryStateStore)
+    metrics: metrics.MetricsSink = field(default_factory=metrics.MemoryMetrics)
+    log_sink: Callable[[str], logging.LogSink] = logging.StandardLogSink
+    clock: clock.Clock = field(default_factory=clock.SystemClock)
+    secrets: secrets.SecretStore | None = None
+    transport: Callable[[], Transport] | None = None
+    progress: tasks.ProgressSink = field(default_factory=tasks.LatestProgress)
+    max_batch_bytes: int = MAX_BATCH_BYTES
+    wrap: WrapFactory | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_batch_bytes < 1:
+            raise ConfigError(f"{self.max_batch_bytes!r} is not at least 1", where="max_batch_bytes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watching:
+    """How plugins' calls are compared with what is usual of them. Needs the extra `behaviour`.
+
+    Args:
+        behaviour: How plugins are watched: all of them, or some by their name.
+        on_alert: Called with each `Alert` of a plugin that departs from what is usual, in the thread that called it.
+        profiles: The folder where what is usual is kept, `PIPELINE/PLUGIN.json`; `None` keeps it in memory.
+    """
+
+    behaviour: BehaviourSettings | Mapping[str, BehaviourSettings]
+    on_alert: Callable[[Alert], None] | None = None
+    profiles: str | os.PathLike[str] | None = None
+
+
+class LoadOptions(TypedDict, total=False):
+    """The arguments of `Host.load` by keyword, without `kind`; `load` says what they mean."""
+
+    name: str | None
+    config: Mapping[str, Any] | None
+    grants: Grants | None
+    limits: Limits | None
+    pipeline: str | AdmittedPipeline
+    pool: PoolSettings | None
+    signature: bytes | None
+    isolation: Isolation

@@ -15,7 +15,7 @@ PAGE = HERE.parents[1] / "docs" / "explanation" / "security.md"
 _PART = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(HERE), str(HERE.parent / "runtime"), str(HERE.parent / "cli")]
+    sys.path[:0] = [str(HERE), str(HERE.parent / "support")]
 
 
 def attacks_table() -> str:

@@ -1,15 +1,10 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from dataflare.runtime.host import Host
-
-# Components as text, and strategies for types and values, are beside the tests of the engine.
-sys.path.append(str(Path(__file__).parent.parent / "engine"))
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ from dataflare.engine.reference.instance import ReferenceInstance, instantiate_r
 from dataflare.limits import Limits
 
 Host = Mapping[str, Mapping[str, Callable[..., Any]]]
-# Strategies for Arrow batches are beside the tests of `dataflare.data`.
-sys.path.append(str(Path(__file__).parent.parent / "data"))
 HOSTILE = Path(__file__).parent.parent / "hostile"
 
 

@@ -17,8 +17,8 @@ from dataflare.pipeline.channel import Channel, Stopped
 from dataflare.pipeline.failures import NodeFailed
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.workers import map_in_order
+from outputs_kit import destination_of
 from pipeline_fakes import FakeDestination, FakeHost, FakeProcessor, FakeSource, FakeTransformer, FakeValidator, rows_of
-from test_outputs import destination_of
 
 # Sizes
 

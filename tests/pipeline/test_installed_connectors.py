@@ -19,7 +19,7 @@ from dataflare.pipeline.specification import load_specification
 from dataflare.runtime.host import Host
 from dataflare.security.settings import Security
 
-TOY = Path(__file__).with_name("toy_connector.py").read_text()
+TOY = (Path(__file__).parents[1] / "support" / "toy_connector.py").read_text()
 COPY = """name: copy
 nodes:
   read: { connector: numbers, read: in/one.num, options: { column: k } }

@@ -10,35 +10,14 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from dataflare.errors import ConfigError
 from dataflare.pipeline.failures import DataError
-from dataflare.pipeline.models import Node
 from dataflare.pipeline.outputs import AtomicFile, open_output
 from dataflare.pipeline.partials import create_partial_file, create_partial_folder, remove_leftovers
-from dataflare.pipeline.writers import FileDestination, open_destination
-
-ROWS = pa.RecordBatch.from_pydict({"n": pa.array([1, 2], pa.int64()), "t": pa.array(["x", None])})
-CONNECTORS = ["csv", "jsonl", "parquet", "arrow"]
-TEXTS = {"csv": '"n","t"\n1,"x"\n2,\n', "jsonl": '{"n":1,"t":"x"}\n{"n":2,"t":null}\n'}
-
-
-def destination_of(connector: str, path: Path, **keys: Any) -> FileDestination:
-    node = TypeAdapter(Node).validate_python({"connector": connector, "write": str(path), "input": "in", **keys})
-    return open_destination(node, path)
-
-
-def write(connector: str, path: Path, rows: pa.RecordBatch = ROWS, **keys: Any) -> FileDestination:
-    destination = destination_of(connector, path, **keys)
-    destination.prepare(rows.schema)
-    destination.write(rows)
-    destination.finish()
-    destination.close()
-    return destination
-
+from outputs_kit import CONNECTORS, ROWS, TEXTS, destination_of, write
 
 # What is there already
 
@@ -259,12 +238,12 @@ import sys, resource, signal
 from pathlib import Path
 import pyarrow as pa
 sys.path.insert(0, {tests!r})
-from test_outputs import ROWS, destination_of, write
+from outputs_kit import ROWS, destination_of, write
 """
 
 
 def run_script(code: str, **kwargs: Any) -> subprocess.CompletedProcess[bytes]:
-    text = SCRIPT.format(tests=str(Path(__file__).parent)) + textwrap.dedent(code)
+    text = SCRIPT.format(tests=str(Path(__file__).parents[1] / "support")) + textwrap.dedent(code)
     return subprocess.run([sys.executable, "-c", text], capture_output=True, check=False, timeout=60, **kwargs)
 
 
@@ -274,7 +253,7 @@ def test_standard_output_is_written_to_whatever_it_is(name, tmp_path):
     assert run_script(code).stdout.decode() == TEXTS["jsonl"]
     before = os.stat("/dev/stdout", follow_symlinks=False).st_mode
     with (tmp_path / "out").open("wb") as file:
-        text = SCRIPT.format(tests=str(Path(__file__).parent)) + code
+        text = SCRIPT.format(tests=str(Path(__file__).parents[1] / "support")) + code
         subprocess.run([sys.executable, "-c", text], stdout=file, check=True, timeout=60)
         inode = os.fstat(file.fileno()).st_ino
     assert (tmp_path / "out").read_text() == TEXTS["jsonl"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dataflare.pipeline import partitions
 from dataflare.pipeline.failures import DataError
-from test_outputs import CONNECTORS, destination_of, write
+from outputs_kit import CONNECTORS, destination_of, write
 
 ROWS = pa.RecordBatch.from_pydict(
     {"k": pa.array(["a", "b", "a", None]), "n": pa.array([1, 2, 3, 4], pa.int64()), "y": pa.array([1, 1, 2, 1])}

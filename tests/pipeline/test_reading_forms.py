@@ -100,7 +100,7 @@ def test_what_a_compressed_file_expands_to_is_not_in_memory_at_once(tmp_path, ki
     path.write_bytes(packed)
     script = f"""
         import sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        sys.path.insert(0, {str(Path(__file__).parents[1] / "support")!r})
         from pathlib import Path
         from reading_kit import source_of
         source = source_of("csv", Path({str(path)!r}))

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from dataflare.pipeline.columns import DictionaryGrowth
 from dataflare.pipeline.failures import DataError
-from test_outputs import CONNECTORS, destination_of
+from outputs_kit import CONNECTORS, destination_of
 
 DAY_MS = 86_400_000
 ZONES = ("UTC", "America/New_York", "+05:30")

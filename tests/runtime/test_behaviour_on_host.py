@@ -23,15 +23,13 @@ from dataflare.limits import Limits
 from dataflare.runtime.behaviour import ALERT_METRIC
 from dataflare.runtime.datasets import Target
 from dataflare.runtime.host import Host
+from dataflare.runtime.options import Services, Watching
 from dataflare.runtime.processor import Processor
 from dataflare.security.audit import MemoryAuditLog
 from dataflare.security.behaviour import Action, Alert, BehaviourSettings, Profile
-from runtime_fakes import Doubler, FakeEngine, Guest, Numbers, Positive, Shelf, Upper, numbers
-
-sys.path.append(str(Path(__file__).parents[1] / "attacks"))
-from dataflare.runtime.options import Services, Watching
 from dataflare.security.settings import Security
 from plugin_wat import Hostile, hostile
+from runtime_fakes import Doubler, FakeEngine, Guest, Numbers, Positive, Shelf, Upper, numbers
 
 NUM_ROWS, SLICE = "batches#[method]batch.num-rows", "batches#[method]batch.slice"
 ROWS = pa.RecordBatch.from_pydict({"n": list(range(64))})

@@ -18,16 +18,10 @@ from dataflare.runtime.datasets import (
 from dataflare.runtime.destination import Destination
 from dataflare.runtime.runs import RunLost
 from dataflare.values import Ok
-from runtime_fakes import Shelf, failed, numbers
+from runtime_fakes import Shelf, failed, numbers, run_of
 
 N = pa.schema([pa.field("n", pa.int64())])
 ROWS = Target("rows", N)
-
-
-def run_of(load, shelf, **attributes):
-    destination = load(Shelf, Destination, shelf=shelf, **attributes)
-    destination.open(ROWS)
-    return destination
 
 
 def test_destination_publishes_when_it_finishes(load):

@@ -19,7 +19,7 @@ OPTIONAL = {"dateutil", "pandas", "tzdata"}
 @pytest.fixture(scope="module")
 def late() -> tuple[list[str], list[str]]:
     """What is looked for while a worker works, and what functions import that is not there."""
-    script = Path(__file__).with_name("late_imports.py")
+    script = Path(__file__).parents[1] / "support" / "late_imports.py"
     done = subprocess.run([sys.executable, str(script)], capture_output=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
     looked_for, written = json.loads(done.stdout)

@@ -22,7 +22,6 @@ from dataflare.runtime.isolation.jail import JailIncomplete, confine
 if sys.platform != "linux":
     pytest.skip("the jail is Linux's", allow_module_level=True)
 
-sys.path.append(str(Path(__file__).parents[1] / "attacks"))
 from jailed import jailed, syscall
 
 MACHINE = platform.machine()

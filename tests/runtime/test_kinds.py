@@ -14,8 +14,7 @@ from dataflare.runtime.results import Rule, RuleCount, Violation
 from dataflare.runtime.transformer import Transformer
 from dataflare.runtime.validator import Validator
 from dataflare.values import Ok
-from runtime_fakes import Doubler, Positive, Upper, numbers
-from test_destination_kind import run_of
+from runtime_fakes import Doubler, Positive, Upper, numbers, run_of
 
 N = pa.schema([pa.field("n", pa.int64())])
 

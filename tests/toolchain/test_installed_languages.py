@@ -26,7 +26,7 @@ def install(place: Path, name: str, module: str, monkeypatch: pytest.MonkeyPatch
 
 def test_guest_in_a_language_of_a_package_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path / "site", "text", "toy_text_language", monkeypatch)
-    shutil.copy(Path(__file__).with_name("toy_language.py"), tmp_path / "site" / "toy_text_language.py")
+    shutil.copy(Path(__file__).parents[1] / "support" / "toy_language.py", tmp_path / "site" / "toy_text_language.py")
     monkeypatch.setenv("DATAFLARE_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "guest-sdks" / "text" / "examples" / "hello"
     folder.mkdir(parents=True)

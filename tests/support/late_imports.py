@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).parents[1] / "data"))
-
 from dataflare.runtime.isolation.worker import load_late
 from dataflare.runtime.isolation.worker_task import SERVED_HERE
 

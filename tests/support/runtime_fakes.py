@@ -18,6 +18,8 @@ from dataflare.engine.abi import types as t
 from dataflare.errors import ConfigError, GuestPanic, NotAComponent
 from dataflare.interfaces import interface_name
 from dataflare.limits import Limits
+from dataflare.runtime.datasets import Target
+from dataflare.runtime.destination import Destination
 from dataflare.values import Err, Ok, Variant
 from dataflare.wit import model as wit
 from dataflare.wit.catalog import Catalog
@@ -461,3 +463,10 @@ class FakeEngine:
 
 def numbers(*values: int) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array(values, pa.int64())], ["n"])
+
+
+def run_of(load: Callable[..., Any], shelf: list[int], **attributes: Any) -> Any:
+    """A destination whose run is open, for rows of `numbers`."""
+    destination = load(Shelf, Destination, shelf=shelf, **attributes)
+    destination.open(Target("rows", numbers().schema))
+    return destination

@@ -7,10 +7,10 @@ import pytest
 
 from dataflare.data.batches import Batch
 from dataflare.errors import PluginError, ProtocolFault, ValueTypeError
-from dataflare.runtime.plugin import same_columns
 from dataflare.runtime.pool import PoolSettings
 from dataflare.runtime.processor import Processor
 from dataflare.runtime.results import Rule, RuleCount, Violation
+from dataflare.runtime.row_schemas import same_columns
 from dataflare.runtime.transformer import Transformer
 from dataflare.runtime.validator import Validator
 from dataflare.values import Ok

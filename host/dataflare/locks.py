@@ -7,12 +7,19 @@ import threading
 import weakref
 from typing import Any, Final
 
-__all__ = ["Lock"]
+__all__ = ["Lock", "ReentrantLock"]
 
 
 def Lock() -> threading.Lock:  # as in `threading`, which it stands for
     """Make a lock, as `threading.Lock`, that is free in a fork of this process, even if another thread held it."""
     made = threading.Lock()
+    _locks.add(made)
+    return made
+
+
+def ReentrantLock() -> threading.RLock:  # as `Lock`
+    """Make a lock, as `threading.RLock`, that is free in a fork of this process, even if another thread held it."""
+    made = threading.RLock()
     _locks.add(made)
     return made
 

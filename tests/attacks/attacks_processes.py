@@ -97,10 +97,16 @@ class Impostor:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=connection)
         self.wire = Wire(self.socket, self.memory, os.fstat(self.memory).st_size)
         self.process = spawn.Process(subprocess.Popen(["sleep", "60"], start_new_session=True))
-        thread = threading.Thread(target=self._run, daemon=True)
+        thread = threading.Thread(target=self._speak, args=(self.wire,), daemon=True)
         self._threads.append(thread)
         thread.start()
         return self.process
+
+    def _speak(self, wire: Wire) -> None:
+        try:
+            self._run()
+        finally:
+            wire.close()
 
     def _run(self) -> None:
         with contextlib.suppress(EOFError, OSError):

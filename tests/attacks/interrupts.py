@@ -26,12 +26,18 @@ class Interrupt(BaseException):
 @cache
 def _places(code: CodeType) -> frozenset[int]:
     """The offsets of a function's instructions before which a handler may run."""
+    # An exception that Python raises as a call returns is handled where the call is: where the next instruction is
+    # handled elsewhere, raising it there would be another thing.
+    handlers = dis._parse_exception_table(code)  # type: ignore[attr-defined]  # there is no other way to it
     found: set[int] = set()
-    called = False
+    called: int | None = None
     for each in dis.get_instructions(code):
-        if called or "JUMP_BACKWARD" in each.opname:
+        same = called is not None and not any(
+            (h.start <= called < h.end) != (h.start <= each.offset < h.end) for h in handlers
+        )
+        if same or "JUMP_BACKWARD" in each.opname:
             found.add(each.offset)
-        called = each.opname in ("CALL", "CALL_FUNCTION_EX")
+        called = each.offset if each.opname in ("CALL", "CALL_FUNCTION_EX") else None
     return frozenset(found)
 
 

@@ -358,6 +358,8 @@ def test_what_goes_wrong_is_named_and_only_what_passes_is_unavailable(tmp_path, 
     error.sqlite_errorcode = code
 
     class Failing:
+        in_transaction = False
+
         def execute(self, *_):
             raise error
 

@@ -8,10 +8,13 @@ time can make a call fail, but not lead it astray. Needs a POSIX system.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import stat
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,6 +47,7 @@ from dataflare.capabilities.files import (
 from dataflare.data.shapes import WordBuffer
 from dataflare.errors import ConfigError
 from dataflare.grants import DirectoryGrant, Grants
+from dataflare.interruptible import Descriptor, interruptible
 from dataflare.locks import Lock
 
 __all__ = ["DirectoryFiles", "provide"]
@@ -83,12 +87,13 @@ class DirectoryFiles:
         self._refusal = refusal
         self._limits = limits or FileLimits()
         self._lock = Lock()
-        self._open = 0
+        # One for each open file. Those of handles that were lost, such as to an interrupt, go with them.
+        self._slots: weakref.WeakSet[_Slot] = weakref.WeakSet()
         self._grants = dict(sorted(directories.items()))
-        self._roots: dict[str, int] = {}
+        self._roots: dict[str, Descriptor] = {}
         for name, grant in self._grants.items():
             try:
-                self._roots[name] = os.open(grant.path, _DIRECTORY)
+                self._roots[name] = interruptible(functools.partial(_open_root, grant.path))
             except OSError as error:
                 self.close()
                 raise ConfigError(
@@ -106,25 +111,42 @@ class DirectoryFiles:
     def close(self) -> None:
         """Let the directories go; idempotent."""
         with self._lock:
-            roots, self._roots = self._roots, {}
-        for descriptor in roots.values():
-            os.close(descriptor)
+            self._roots.clear()
 
     def granted(self) -> list[Directory]:
         return [Directory(name, grant.writable) for name, grant in self._grants.items()]
 
+    # Where a directory or a file is opened, no interrupt comes between it and what closes it.
+
     def open(self, path: str) -> Reader:
+        return interruptible(lambda: self._open(path))
+
+    def create(self, path: str, replace: bool) -> Writer:
+        return interruptible(lambda: self._create(path, replace))
+
+    def append(self, path: str) -> Writer:
+        return interruptible(lambda: self._append(path))
+
+    def stat(self, path: str) -> Entry:
+        return interruptible(lambda: self._stat(path))
+
+    def list_entries(self, path: str) -> list[Entry]:
+        return interruptible(lambda: self._list_entries(path))
+
+    def delete(self, path: str) -> None:
+        interruptible(lambda: self._delete(path))
+
+    def _open(self, path: str) -> Reader:
         with self._at(path, follow=True) as (parent, name):
             self._roll_back(path, parent, name)
             _require_file(parent, name, path)
-            with self._counted():
-                descriptor = os.open(name, _FILE, dir_fd=parent)
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # it changed in between
-                    os.close(descriptor)
-                    raise CapabilityFailure("wrong-kind", f"{path!r} is no file")
-                return _DirectoryReader(descriptor, self)
+            free = self._take_slot()
+            descriptor = Descriptor(os.open(name, _FILE, dir_fd=parent))
+            if not stat.S_ISREG(os.fstat(descriptor.number).st_mode):  # it changed in between
+                raise CapabilityFailure("wrong-kind", f"{path!r} is no file")
+            return _DirectoryReader(descriptor, free)
 
-    def create(self, path: str, replace: bool) -> Writer:
+    def _create(self, path: str, replace: bool) -> Writer:
         with self._at(path, writes=True) as (parent, name):
             self._require_allowed(parent, name, path)
             self._roll_back(path, parent, name)
@@ -133,25 +155,23 @@ class DirectoryFiles:
                 raise CapabilityFailure("wrong-kind", f"{path!r} is no file")
             if kind == "file" and not replace:
                 raise CapabilityFailure("already-exists", f"{path!r} is there already")
-            with self._counted():
-                place = Place(parent, name, path, self._limits.file_bytes, self.handle_closed)
-                return NewFile(place, replace=replace)
+            place = Place(parent, name, path, self._limits.file_bytes, self._take_slot())
+            return NewFile(place, replace=replace)
 
-    def append(self, path: str) -> Writer:
+    def _append(self, path: str) -> Writer:
         with self._at(path, writes=True) as (parent, name):
             self._require_allowed(parent, name, path)
             if kind_of(parent, name) not in (None, "file"):
                 raise CapabilityFailure("wrong-kind", f"{path!r} is no file")
-            with self._counted():
-                return AppendedFile(Place(parent, name, path, self._limits.file_bytes, self.handle_closed))
+            return AppendedFile(Place(parent, name, path, self._limits.file_bytes, self._take_slot()))
 
-    def stat(self, path: str) -> Entry:
+    def _stat(self, path: str) -> Entry:
         shown = path.rstrip("/").rpartition("/")[2]
         with self._at(path, follow=True) as (parent, name):
             self._roll_back(path, parent, name)
             return _entry(shown, os.stat(name, dir_fd=parent, follow_symlinks=False))
 
-    def list_entries(self, path: str) -> list[Entry]:
+    def _list_entries(self, path: str) -> list[Entry]:
         with self._at(path, follow=True) as (parent, name):
             descriptor = os.open(name, _DIRECTORY, dir_fd=parent)
             try:
@@ -159,7 +179,7 @@ class DirectoryFiles:
             finally:
                 os.close(descriptor)
 
-    def delete(self, path: str) -> None:
+    def _delete(self, path: str) -> None:
         try:
             with self._at(path, writes=True) as (parent, name):
                 self._require_allowed(parent, name, path)
@@ -179,11 +199,6 @@ class DirectoryFiles:
         if self._grants[parse_path(path)[0]].writable:
             roll_back(parent, name)
 
-    def handle_closed(self) -> None:
-        """Count a handle that was closed."""
-        with self._lock:
-            self._open -= 1
-
     def _list(self, descriptor: int, path: str) -> list[Entry]:
         entries: list[Entry] = []
         budget = current()
@@ -201,18 +216,14 @@ class DirectoryFiles:
                     continue
         return sorted(entries, key=lambda entry: entry.name)
 
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        """Count a handle that is being opened."""
+    def _take_slot(self) -> Callable[[], None]:
+        """Count a file that is about to be opened; returns what gives its slot back. Dropping that does it too."""
+        slot = _Slot()
         with self._lock:
-            if self._open >= self._limits.open_files:
-                raise CapabilityFailure("no-space", f"{self._open} files are open, the limit of open_files")
-            self._open += 1
-        try:
-            yield
-        except BaseException:
-            self.handle_closed()
-            raise
+            if (count := len(list(self._slots))) >= self._limits.open_files:
+                raise CapabilityFailure("no-space", f"{count} files are open, the limit of open_files")
+            self._slots.add(slot)
+        return functools.partial(self._slots.discard, slot)
 
     @contextmanager
     def _at(self, path: str, *, writes: bool = False, follow: bool = False) -> Iterator[tuple[int, str]]:
@@ -230,7 +241,7 @@ class DirectoryFiles:
             with self._lock:
                 if name not in self._roots:
                     raise CapabilityFailure("other", "the directories are closed")
-                root = os.dup(self._roots[name])
+                root = os.dup(self._roots[name].number)
             walk = _Walk(root, path)
             try:
                 yield walk.go(list(parts), follow=follow)
@@ -238,6 +249,12 @@ class DirectoryFiles:
                 walk.close()
         except OSError as error:
             raise failure_of(error, path) from error
+
+
+class _Slot:
+    """One of the files that may be open at a time."""
+
+    __slots__ = ("__weakref__",)
 
 
 class _Walk:
@@ -293,10 +310,14 @@ class _Walk:
         return target
 
 
+def _open_root(path: Path) -> Descriptor:
+    return Descriptor(os.open(path, _DIRECTORY))
+
+
 class _DirectoryReader:
-    def __init__(self, descriptor: int, files: DirectoryFiles) -> None:
-        self._descriptor: int | None = descriptor
-        self._files = files
+    def __init__(self, descriptor: Descriptor, free: Callable[[], None]) -> None:
+        self._descriptor = descriptor
+        self._free = free
         self._position = 0
 
     def read(self, max_bytes: int) -> bytes:
@@ -322,15 +343,13 @@ class _DirectoryReader:
             return os.fstat(self._number()).st_size
 
     def close_handle(self) -> None:
-        if self._descriptor is not None:
-            descriptor, self._descriptor = self._descriptor, None
-            self._files.handle_closed()
-            os.close(descriptor)
+        self._descriptor.close()
+        self._free()
 
     def _number(self) -> int:
-        if self._descriptor is None:
+        if self._descriptor.number < 0:
             raise CapabilityFailure("other", "the file is closed")
-        return self._descriptor
+        return self._descriptor.number
 
     def _at_most(self, max_bytes: int) -> int:
         # Not more than the file has, so that a wish for 16 MiB costs no more than what there is.

@@ -21,6 +21,7 @@ from typing import Final, Literal
 from dataflare.budgets import current
 from dataflare.capabilities.failures import CapabilityFailure
 from dataflare.capabilities.files import PRIVATE_PREFIX, Bytes
+from dataflare.interruptible import Descriptor
 
 __all__ = [
     "PART_BYTES",
@@ -63,7 +64,7 @@ class Place:
         name: The file's name in it.
         path: What errors call it.
         limit: The largest size of the file in bytes; `None` for as large as the disk takes.
-        closed: Called once, when the writer is closed.
+        closed: Called when the writer is closed; kept no longer than the writer.
     """
 
     parent: int
@@ -78,12 +79,16 @@ class _Writer:
 
     def __init__(self, place: Place, descriptor: int, begin: int) -> None:
         self._place = place
-        self._parent = os.dup(place.parent)
-        self._descriptor: int | None = descriptor
         self._begin = begin
         self._written = 0
         self._published = False
         self._failed = False
+        self._folder = Descriptor(os.dup(place.parent))
+        self._file = Descriptor(descriptor)
+
+    @property
+    def _parent(self) -> int:
+        return self._folder.number
 
     def write(self, data: Bytes) -> None:
         descriptor = self._number()
@@ -123,18 +128,19 @@ class _Writer:
             os.fsync(self._parent)
 
     def close_handle(self) -> None:
-        if self._descriptor is None:
+        if self._file.number < 0:
             return
-        descriptor, self._descriptor = self._descriptor, None
+        if not self._published:
+            with suppress(OSError):  # nobody is left to tell; what a journal is about, the next user takes away
+                self._discard(self._file.number)
         self._place.closed()
-        try:
-            if not self._published:
-                self._discard(descriptor)
-        except OSError:
-            pass  # nobody is left to tell; what a journal is about, the next user of the file takes away
-        finally:
-            os.close(descriptor)
-            os.close(self._parent)
+        self._file.close()
+        self._folder.close()
+
+    def __del__(self) -> None:
+        # An interrupt may have kept it from everybody who would close it.
+        if hasattr(self, "_file"):
+            self.close_handle()
 
     def _publish(self) -> None:
         """Make what was written count, in one step."""
@@ -159,9 +165,9 @@ class _Writer:
             raise CapabilityFailure("input-output", "an earlier write failed: the file is given up")
         if self._published:
             raise CapabilityFailure("other", "the file is published: nothing can be written to it")
-        if self._descriptor is None:
+        if self._file.number < 0:
             raise CapabilityFailure("other", "the file is closed")
-        return self._descriptor
+        return self._file.number
 
 
 class NewFile(_Writer):
@@ -214,11 +220,11 @@ class AppendedFile(_Writer):
             made = _take_away(descriptor, parent, name) or made
             begin = os.fstat(descriptor).st_size
             _write_journal(descriptor, parent, name, begin, made=made)
+            self._made = made
             super().__init__(place, descriptor, begin)
         except BaseException:
             os.close(descriptor)
             raise
-        self._made = made
 
     def _publish(self) -> None:
         if not _is_at(self._number(), self._parent, self._place.name):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -23,7 +22,7 @@ from dataflare.capabilities.state import (
     page_size,
 )
 from dataflare.errors import ConfigError
-from dataflare.locks import Lock
+from dataflare.locks import ReentrantLock
 from dataflare.user_files import as_path
 
 __all__ = ["SqliteStateStore"]
@@ -76,7 +75,7 @@ class SqliteStateStore:
 
     def __init__(self, path: str | os.PathLike[str], *, limits: StateLimits | None = None) -> None:
         self._limits = limits or StateLimits()
-        self._lock = Lock()
+        self._lock = ReentrantLock()
         self._path = _absolute(as_path(path, where="state"))
         self._process = os.getpid()
         self._busy_ms = round(_BUSY_TIMEOUT_S * 1000)
@@ -107,35 +106,37 @@ class SqliteStateStore:
 
     def get(self, namespace: str, key: str) -> bytes | None:
         encoded = encode_key(key)
-        with self._use() as connection:
-            return self._find(connection, namespace, encoded)
+        return self._use(lambda connection: self._find(connection, namespace, encoded))
 
     def set(self, namespace: str, key: str, value: bytes) -> None:
         encoded = encode_key(key)
-        with self._write() as connection:
-            self._put(connection, namespace, encoded, value)
+        self._write(lambda connection: self._put(connection, namespace, encoded, value))
 
     def delete(self, namespace: str, key: str) -> None:
         encoded = encode_key(key)
-        with self._write() as connection:
-            self._put(connection, namespace, encoded, None)
+        self._write(lambda connection: self._put(connection, namespace, encoded, None))
 
     def list_keys(self, namespace: str, prefix: str, after: str | None, limit: int) -> KeyPage:
         start = prefix.encode()
         # UTF-8 has no byte 0xFF, so this is after every key with the prefix.
         query = "SELECT key FROM entries WHERE namespace = ? AND key >= ? AND key < ? AND key > ? ORDER BY key LIMIT ?"
         bounds = (namespace, start, start + b"\xff", b"" if after is None else after.encode(), page_size(limit) + 1)
-        with self._use() as connection:
-            keys = [_checked(row[0], bytes) for row in connection.execute(query, bounds)]
-            return make_page(keys, limit)
+
+        def find(connection: sqlite3.Connection) -> KeyPage:
+            return make_page([_checked(row[0], bytes) for row in connection.execute(query, bounds)], limit)
+
+        return self._use(find)
 
     def compare_and_swap(self, namespace: str, key: str, expected: bytes | None, replacement: bytes | None) -> bool:
         encoded = encode_key(key)
-        with self._write() as connection:
+
+        def swap(connection: sqlite3.Connection) -> bool:
             if self._find(connection, namespace, encoded) != expected:
                 return False
             self._put(connection, namespace, encoded, replacement)
             return True
+
+        return self._write(swap)
 
     def close(self) -> None:
         with self._lock:
@@ -154,17 +155,19 @@ class SqliteStateStore:
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        with _transaction(connection):
-            if self._is_made():
-                return
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-            connection.execute(
-                "CREATE TABLE entries (namespace TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,"
-                " PRIMARY KEY (namespace, key))"
-            )
-            # Kept beside the entries, so that a write need not add up the whole namespace.
-            connection.execute("CREATE TABLE usage (namespace TEXT PRIMARY KEY, bytes INTEGER NOT NULL)")
+        _transaction(connection, self._make_tables)
+
+    def _make_tables(self, connection: sqlite3.Connection) -> None:
+        if self._is_made():
+            return
+        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        connection.execute(
+            "CREATE TABLE entries (namespace TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,"
+            " PRIMARY KEY (namespace, key))"
+        )
+        # Kept beside the entries, so that a write need not add up the whole namespace.
+        connection.execute("CREATE TABLE usage (namespace TEXT PRIMARY KEY, bytes INTEGER NOT NULL)")
 
     def _is_made(self) -> bool:
         (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -173,20 +176,10 @@ class SqliteStateStore:
         if tables and application != _APPLICATION_ID:
             raise ConfigError(f"{self._path} is a database of something else", where="state", hint="name another file")
         if tables and version in (1, 2):
-            self._count_entries()
+            _transaction(self._connection, _count_entries)
         elif tables and version != _SCHEMA_VERSION:
             raise ConfigError(f"{self._path} has version {version}, not {_SCHEMA_VERSION}", where="state")
         return bool(tables)
-
-    def _count_entries(self) -> None:
-        """Turn a file of an earlier version, in which entries counted for less, into one of today's."""
-        with _transaction(self._connection) as connection:
-            connection.execute("DELETE FROM usage")
-            connection.execute(
-                "INSERT INTO usage SELECT namespace, sum(length(key) + length(value) + ?) FROM entries GROUP BY 1",
-                (ENTRY_BYTES,),
-            )
-            connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
     def _find(self, connection: sqlite3.Connection, namespace: str, key: bytes) -> bytes | None:
         query = "SELECT value FROM entries WHERE namespace = ? AND key = ?"
@@ -206,37 +199,39 @@ class SqliteStateStore:
             connection.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", (namespace, key, bytes(value)))
         connection.execute("INSERT OR REPLACE INTO usage VALUES (?, ?)", (namespace, used))
 
-    @contextmanager
-    def _use(self) -> Iterator[sqlite3.Connection]:
+    def _use(self, work: Callable[[sqlite3.Connection], T]) -> T:
         self._require_own()
         # Nobody waits longer than the call of the plugin may take: for other threads, or for another process.
         left_s = max(0.0, min(_BUSY_TIMEOUT_S, current().deadline_s - time.monotonic()))
-        if not self._lock.acquire(timeout=left_s):
-            raise CapabilityFailure("unavailable", "the state is in use by other plugins")
         try:
+            if not self._lock.acquire(timeout=left_s):
+                raise CapabilityFailure("unavailable", "the state is in use by other plugins")
             if self._closed:
                 raise CapabilityFailure("unavailable", "the store is closed")
             if _identity(self._path) != self._file:
                 raise CapabilityFailure("other", "the state's file was deleted or replaced while it was in use")
+            _roll_back(self._connection)  # what a second interrupt has left
             if (busy_ms := round(left_s * 1000)) != self._busy_ms:
                 self._connection.execute(f"PRAGMA busy_timeout = {busy_ms}")
                 self._busy_ms = busy_ms
-            yield self._connection
+            return work(self._connection)
         except (sqlite3.Error, UnicodeDecodeError) as error:
             _, case, text = _problem(error)
             raise CapabilityFailure(case, text) from error
         finally:
-            self._lock.release()
+            # Whatever `acquire` returned: an interrupt may have come in between. Nothing else is called first.
+            try:  # noqa: SIM105  # see above
+                self._lock.release()
+            except RuntimeError:
+                pass  # this thread does not have it
 
     def _require_own(self) -> None:
         # SQLite's locks are the other process's, and the thread that may hold ours is not here.
         if os.getpid() != self._process:
             raise CapabilityFailure("other", "the state was opened by the process that this one was forked from")
 
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._use() as connection, _transaction(connection):
-            yield connection
+    def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return self._use(lambda connection: _transaction(connection, work))
 
 
 def _absolute(path: Path) -> Path:
@@ -252,17 +247,32 @@ def _identity(path: os.PathLike[str]) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    # IMMEDIATE takes the write lock at once: a read that grows into a write could find that another process was faster.
-    connection.execute("BEGIN IMMEDIATE")
+def _transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
     try:
-        yield connection
+        # IMMEDIATE takes the write lock at once: a read that grows into a write could find that another process was
+        # faster.
+        connection.execute("BEGIN IMMEDIATE")
+        result = work(connection)
         connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+        return result
+    finally:
+        _roll_back(connection)
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    """End a transaction that was not committed."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def _count_entries(connection: sqlite3.Connection) -> None:
+    """Turn a file of an earlier version, in which entries counted for less, into one of today's."""
+    connection.execute("DELETE FROM usage")
+    connection.execute(
+        "INSERT INTO usage SELECT namespace, sum(length(key) + length(value) + ?) FROM entries GROUP BY 1",
+        (ENTRY_BYTES,),
+    )
+    connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
 
 def _checked(value: Any, expected: type[T]) -> T:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -122,7 +122,7 @@ class MemoryStateStore:
     def list_keys(self, namespace: str, prefix: str, after: str | None, limit: int) -> KeyPage:
         found = self._namespace(namespace)
         with found.lock:
-            keys = found.keys.page(prefix.encode(), None if after is None else after.encode(), page_size(limit) + 1)
+            keys = found.page(prefix.encode(), None if after is None else after.encode(), page_size(limit) + 1)
         return make_page(keys, limit)
 
     def compare_and_swap(self, namespace: str, key: str, expected: bytes | None, replacement: bytes | None) -> bool:
@@ -143,11 +143,14 @@ class MemoryStateStore:
 
 
 class _Namespace:
-    """The entries of one namespace. `lock` is for who changes them, or looks at several."""
+    """The entries of one namespace. `lock` is for who changes them, or looks at several.
+
+    Whenever an interrupt comes, each entry is among the keys. A key without an entry may be left there.
+    """
 
     def __init__(self, limits: StateLimits) -> None:
         self.lock = Lock()
-        self.keys = _SortedKeys()
+        self._keys = _SortedKeys()
         self._limits = limits
         self._entries: dict[bytes, bytes] = {}
         self._used = 0
@@ -159,14 +162,24 @@ class _Namespace:
         old = self._entries.get(key)
         used = self._used - (0 if old is None else entry_bytes(key, old))
         if value is not None:
-            used = check_size(self._limits, used, key, value)
-            self._entries[key] = bytes(value)
-            if old is None:
-                self.keys.add(key)
+            used, value = check_size(self._limits, used, key, value), bytes(value)
+            self._keys.add(key)
+            self._entries[key] = value
+            self._used = used
         elif old is not None:
             del self._entries[key]
-            self.keys.remove(key)
-        self._used = used
+            self._used = used
+            self._keys.remove(key)
+
+    def page(self, prefix: bytes, after: bytes | None, count: int) -> list[bytes]:
+        """Return the first keys with a prefix, after a key."""
+        while True:
+            keys = self._keys.page(prefix, after, count)
+            left = [key for key in keys if key not in self._entries]
+            if not left:
+                return keys
+            for key in left:
+                self._keys.remove(key)
 
 
 class _SortedKeys:
@@ -178,17 +191,22 @@ class _SortedKeys:
         self._parts: list[list[bytes]] = []
 
     def add(self, key: bytes) -> None:
+        """Add a key, where it is not there."""
         if not self._parts:
             self._parts.append([key])
             return
         index = self._part_of(key)
         part = self._parts[index]
-        insort(part, key)
+        at = bisect_left(part, key)
+        if part[at : at + 1] == [key]:
+            return
+        part.insert(at, key)
         if len(part) > self._LONGEST:
             middle = len(part) // 2
             self._parts[index : index + 1] = [part[:middle], part[middle:]]
 
     def remove(self, key: bytes) -> None:
+        """Remove a key that is there."""
         index = self._part_of(key)
         part = self._parts[index]
         del part[bisect_left(part, key)]

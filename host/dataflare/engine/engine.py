@@ -26,10 +26,10 @@ from dataflare.engine.component import Component
 from dataflare.engine.flat.compose import FLAT_VERSION, flatten_component
 from dataflare.engine.flat.wiring import CannotFlatten
 from dataflare.engine.instance import remaining_s
-from dataflare.engine.native.interruptible import interruptible
 from dataflare.engine.reading.features import refusal
 from dataflare.engine.reading.reflection import reflect
 from dataflare.errors import UsageError
+from dataflare.interruptible import interruptible
 
 __all__ = ["Engine", "OpenComponent"]
 

@@ -183,18 +183,23 @@ class _Run:
                     self._ended.get(timeout=_PROGRESS_INTERVAL_S)
                     running -= 1
                 self._tell(expected, start)
+            for thread in threads:
+                thread.join()
         except BaseException:
             # Interrupted: nobody waits for what the plugins are at, but nothing may be closed while it is in use.
-            self._stop()
-            for thread in threads:
-                while thread.is_alive():
+            while True:
+                try:
+                    alive = [thread for thread in threads if thread.is_alive()]
+                    if not alive:
+                        break
+                    self._stop()
                     # Again and again: a thread may have been between two calls.
                     for stage in self._stages:
                         stage.interrupt()
-                    thread.join(_INTERRUPT_AGAIN_S)
+                    alive[0].join(_INTERRUPT_AGAIN_S)
+                except BaseException:  # another interrupt changes nothing about that
+                    continue
             raise
-        for thread in threads:
-            thread.join()
         if self._failure is not None:
             stage, error = self._failure
             with self._blamed(stage.name):
@@ -282,8 +287,8 @@ class _Run:
         for stage in self._stages:
             try:
                 stage.abort()
-            except Exception as other:
-                error.add_note(f"node {stage.name!r} could not be aborted: {other}")
+            except BaseException as other:  # another interrupt too: the outputs of all other nodes are still there
+                error.add_note(f"node {stage.name!r} could not be aborted: {other!r}")
 
     def _close(self) -> None:
         with ExitStack() as stack:  # closes the others where one of them fails

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 import uuid
+import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, TypeAlias
@@ -19,7 +20,7 @@ from dataflare.runtime.datasets import DatasetName, PlannedChange, RejectedRow, 
 from dataflare.runtime.launch import Worker
 from dataflare.runtime.plugin import Plugin, PluginParts
 from dataflare.runtime.row_schemas import columns_text, same_columns
-from dataflare.runtime.runs import RunLost
+from dataflare.runtime.runs import RunLost, loses_run
 from dataflare.runtime.tables import batches_of
 from dataflare.texts import cut, cut_name
 
@@ -32,8 +33,9 @@ _TOKEN: Final = b"dataflare:1\0"
 
 @dataclass(slots=True)
 class _Run:
-    """The run that is under way, or the last one."""
+    """The run that is under way, or the last one; `worker` has its instance, since `open` was called."""
 
+    worker: weakref.ref[Worker] | None = None
     state: _State = "none"
     pipeline: str = ""
     targets: tuple[Target, ...] = ()
@@ -49,6 +51,8 @@ class Destination(Plugin):
     """
 
     kind: ClassVar[str] = "destination"
+    _interrupted: bool = False
+    """Whether something came from outside in the middle of a step of the run."""
 
     def __init__(self, parts: PluginParts) -> None:
         super().__init__(parts)
@@ -93,6 +97,7 @@ class Destination(Plugin):
                 changes.append(PlannedChange(checked[each.target].dataset, each.kind, cut(each.detail)))
             return changes
 
+    @loses_run
     def open(
         self,
         targets: Target | Sequence[Target],
@@ -123,15 +128,18 @@ class Destination(Plugin):
             raise UsageError("the name of a pipeline is not empty, and has no null character")
         name = WitRun(pipeline, run or uuid.uuid4().hex, time.time_ns() if generation is None else generation)
         with self._lease() as worker:
-            if self._run.state == "writing":
+            if self._run.state == "writing" and not self._interrupted:
                 raise self._out_of_order("open", "a run is under way", "`finish` or `abort` it first")
             checked = self._checked(worker, targets)
-            self._run = _Run()
+            self._abort_interrupted(worker)
+            self._run = _Run(weakref.ref(worker))
             found = worker.call(self._interface, "open", name, [target_to_wit(each) for each in checked])
             token = None if found is None else self._token_of(worker, pipeline, bytes(found))
-            self._run = _Run("writing", pipeline, checked, tuple(each.schema for each in checked))
+            schemas = tuple(each.schema for each in checked)
+            self._run = _Run(weakref.ref(worker), "writing", pipeline, checked, schemas)
             return token
 
+    @loses_run
     def write(
         self,
         rows: pa.RecordBatch | pa.Table | Iterable[pa.RecordBatch],
@@ -162,7 +170,7 @@ class Destination(Plugin):
             return rejected
         batch = self._wit_batch(rows)
         with self._data_lease(rows.num_rows) as worker:
-            run = self._require_run("write", finished_too=False)
+            run = self._require_run("write", worker, finished_too=False)
             target = self._target(dataset)
             expected = run.schemas[target]
             if not same_columns(expected, rows.schema):
@@ -176,6 +184,7 @@ class Destination(Plugin):
             run.rows += rows.num_rows - len(rejected)
             return rejected
 
+    @loses_run
     def change_schema(self, schema: pa.Schema, dataset: DatasetName | str | None = None) -> None:
         """Tell the destination that rows of a target have this schema from here on.
 
@@ -189,13 +198,14 @@ class Destination(Plugin):
         """
         wit_schema = self._wit_schema(schema)
         with self._lease() as worker:
-            run = self._require_run("change_schema", finished_too=False)
+            run = self._require_run("change_schema", worker, finished_too=False)
             target = self._target(dataset)
             old = run.targets[target]
             self._check_columns("change-schema", Target(old.dataset, schema, key=old.key, mode=old.mode))
             worker.call(self._interface, "change-schema", target, wit_schema)
             run.schemas = (*run.schemas[:target], schema, *run.schemas[target + 1 :])
 
+    @loses_run
     def flush(self, token: bytes = b"") -> bool:
         """Make all safe that was written, together with the token. Idempotent.
 
@@ -212,9 +222,10 @@ class Destination(Plugin):
             UsageError: No run was begun, or the plugin is closed.
         """
         with self._lease() as worker:
-            run = self._require_run("flush", finished_too=True)
+            run = self._require_run("flush", worker, finished_too=True)
             return bool(worker.call(self._interface, "flush", _kept(run.pipeline, token)))
 
+    @loses_run
     def finish(self, token: bytes = b"") -> None:
         """End the run: all rows and the token are safe and visible. Idempotent.
 
@@ -225,14 +236,14 @@ class Destination(Plugin):
             UsageError: No run was begun, or the plugin is closed.
         """
         with self._lease() as worker:
-            run = self._require_run("finish", finished_too=True)
+            run = self._require_run("finish", worker, finished_too=True)
             worker.call(self._interface, "finish", _kept(run.pipeline, token))
             run.state = "finished"
 
     def abort(self) -> None:
         """End the run and leave no trace of rows that are not safe. Idempotent; does nothing after `finish`.
 
-        Where the run was lost, no instance is left to ask, and it only lets `open` begin another.
+        Where the run's instance was lost, nobody is left to ask, and it only lets `open` begin another.
 
         Raises:
             PluginError: The plugin answered with an error; the run is still under way.
@@ -240,14 +251,23 @@ class Destination(Plugin):
             UsageError: The plugin is closed.
         """
         self._require_open()
-        if self._run.state == "lost" or (self._run.state == "none" and not self._pool.size):
+        if not self._pool.size or (self._run.state == "lost" and not self._interrupted):
             # No instance knows of a run; to make one, which might fail, would help nobody.
+            self._interrupted = False
             self._run.state = "none"
             return
         with self._lease() as worker:
+            self._abort_interrupted(worker)
             worker.call(self._interface, "abort")
             if self._run.state != "finished":
                 self._run.state = "none"
+
+    def _abort_interrupted(self, worker: Worker) -> None:
+        """Let the plugin end a run that an interrupt has left to it."""
+        if self._interrupted:
+            if self._run.worker is not None and self._run.worker() is worker:
+                worker.call(self._interface, "abort")
+            self._interrupted = False
 
     def _checked(self, worker: Worker, targets: Target | Sequence[Target]) -> tuple[Target, ...]:
         checked = (targets,) if isinstance(targets, Target) else tuple(targets)
@@ -326,18 +346,20 @@ class Destination(Plugin):
         # A finished run has nothing to lose.
         self._run.state = "lost" if self._run.state in ("writing", "lost") else "none"
 
-    def _require_run(self, function: str, *, finished_too: bool) -> _Run:
-        state = self._run.state
-        if state == "lost":
+    def _require_run(self, function: str, worker: Worker, *, finished_too: bool) -> _Run:
+        run, state = self._run, self._run.state
+        gone = state == "writing" and (run.worker is None or run.worker() is not worker)
+        if state == "lost" or gone or self._interrupted:
+            why = "that was interrupted" if self._interrupted else "whose instance is lost"
             raise RunLost(
-                f"plugin {self.name!r}: `{function}` in a run whose instance is lost",
+                f"plugin {self.name!r}: `{function}` in a run {why}",
                 hint="begin again with `open`, from the last token that it returns",
             )
         if state == "none":
             raise self._out_of_order(function, "no run is under way", "`open` comes first")
         if state == "finished" and not finished_too:
             raise self._out_of_order(function, "the run is finished", "`open` begins another")
-        return self._run
+        return run
 
     def _out_of_order(self, function: str, why: str, hint: str) -> UsageError:
         return UsageError(f"plugin {self.name!r}: `{function}` out of order: {why}", hint=hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from dataflare.runtime.datasets import (
 from dataflare.runtime.launch import Worker
 from dataflare.runtime.plugin import Plugin, PluginParts
 from dataflare.runtime.row_schemas import as_schema, columns_text, fits_schema
-from dataflare.runtime.runs import RunLost
+from dataflare.runtime.runs import RunLost, loses_run
 from dataflare.suggestions import close_matches
 from dataflare.texts import cut, cut_name
 
@@ -50,8 +51,9 @@ Selections: TypeAlias = Selection | DatasetName | str | Sequence[Selection | Dat
 
 @dataclass(slots=True)
 class _Reading:
-    """A read that is under way."""
+    """A read that is under way, in the instance of `worker`."""
 
+    worker: weakref.ref[Worker]
     selections: list[Selection]
     schemas: list[pa.Schema]
     part: bytes | None
@@ -67,6 +69,8 @@ class Source(Plugin):
     """
 
     kind: ClassVar[str] = "source"
+    _interrupted: bool = False
+    """Whether something came from outside in the middle of a step of the read."""
 
     def __init__(self, parts: PluginParts) -> None:
         super().__init__(parts)
@@ -138,6 +142,7 @@ class Source(Plugin):
             found = worker.call(self._interface, "estimate", _wit(selected), part, state)
         return None if found is None else Estimate(found.rows, found.exact)
 
+    @loses_run
     def open(
         self, selections: Selections = None, *, part: bytes | None = None, state: bytes | None = None
     ) -> list[pa.Schema]:
@@ -176,9 +181,11 @@ class Source(Plugin):
             for each, schema in zip(selected, schemas, strict=True):
                 self._rules.require_columns("open", each.dataset, schema)
             states = deque([] if state is None else [_digest(state)], maxlen=_STATES)
-            self._reading = _Reading(selected, schemas, part, states)
+            self._reading = _Reading(weakref.ref(worker), selected, schemas, part, states)
+            self._interrupted = False
             return schemas
 
+    @loses_run
     def read(self, max_rows: int = MAX_ROWS) -> ReadProgress:
         """Read on.
 
@@ -189,11 +196,11 @@ class Source(Plugin):
             PluginError: The plugin answered with an error. After `unavailable` and `rate-limited` the same call can be
                 made again; after any other, open the read again.
             PluginFault: It trapped, or returned what does not belong to the read; the read is lost.
-            RunLost: The read was lost before.
+            RunLost: The read was lost before: with its instance, or to an interrupt of a call.
             UsageError: No read is under way, or the plugin is closed.
         """
         with self._data_lease(0) as worker:
-            reading = self._require_reading("read")
+            reading = self._require_reading("read", worker)
             if reading.ended:
                 return Ended()
             found = worker.call(self._interface, "read", max_rows)
@@ -228,7 +235,7 @@ class Source(Plugin):
             UsageError: The state was never returned, no read is under way, or the plugin is closed.
         """
         with self._lease() as worker:
-            states = self._require_reading("acknowledge").states
+            states = self._require_reading("acknowledge", worker).states
             digest = _digest(state)
             if digest not in states:
                 raise UsageError(
@@ -401,17 +408,19 @@ class Source(Plugin):
             raise self._broken_promise(worker, function, why) from error
         return found
 
-    def _require_reading(self, function: str) -> _Reading:
-        if self._reading == "lost":
-            raise RunLost(
-                f"plugin {self.name!r}: `{function}` in a read whose instance is lost",
-                hint="`open` it again, from the last state whose rows are safe",
-            )
-        if self._reading is None:
+    def _require_reading(self, function: str, worker: Worker) -> _Reading:
+        reading = self._reading
+        if reading is None and not self._interrupted:
             raise UsageError(
                 f"plugin {self.name!r}: `{function}` out of order: no read is under way", hint="`open` comes first"
             )
-        return self._reading
+        if self._interrupted or not isinstance(reading, _Reading) or reading.worker() is not worker:
+            why = "that was interrupted" if self._interrupted else "whose instance is lost"
+            raise RunLost(
+                f"plugin {self.name!r}: `{function}` in a read {why}",
+                hint="`open` it again, from the last state whose rows are safe",
+            )
+        return reading
 
     def _instance_lost(self) -> None:
         if self._reading is not None:

@@ -29,11 +29,11 @@ from dataflare.engine.abi.types import (
     Type,
     VariantT,
 )
-from dataflare.engine.native.interruptible import interruptible
 from dataflare.engine.reading.features import refusal
 from dataflare.engine.reading.labels import check_labels
 from dataflare.engine.reading.world_types import WorldItems, read_world, with_types_shown
 from dataflare.errors import NotAComponent, UnsupportedComponent
+from dataflare.interruptible import interruptible
 
 __all__ = ["is_passthrough", "reflect"]
 

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import settings
@@ -400,8 +401,10 @@ def test_nobody_waits_longer_than_the_call_may_take(tmp_path):
     budget = HostBudget()
     budget.deadline_s = time.monotonic() + 0.1
     began = time.monotonic()
-    with store._lock, serving(budget):
+    with ThreadPoolExecutor(1) as elsewhere, serving(budget):
+        elsewhere.submit(store._lock.acquire).result()
         assert imports(store, "n")["get"]("a").error.case == "unavailable"
+        elsewhere.submit(store._lock.release).result()
     other = sqlite3.connect(tmp_path / "s", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     budget.deadline_s = time.monotonic() + 0.1

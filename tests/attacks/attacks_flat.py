@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import wasmtime
@@ -9,6 +10,8 @@ import wasmtime
 from arena import Arena, Mutation, answers, attack
 from dataflare.engine.bridges.wat import Function
 from dataflare.engine.engine import Engine
+from dataflare.engine.flat.faults import BORROWS, LENT, NOT_OWNED, WRONG_TYPE, fault
+from dataflare.engine.flat.handles import HANDLES_TEXT
 from dataflare.errors import ProtocolFault
 
 
@@ -48,7 +51,92 @@ def flattened_discriminant_beyond_its_byte(arena: Arena) -> None:
     _ends_with_a_fault(arena, "(result)", "(i32.const 256)", "", "discriminant")
 
 
+HANDLES = Path(__file__).parents[1] / "engine" / "handle_programs.wat"
+NEW, MAKE, TAKE, LOOK, BOTH = 0, 3, 5, 6, 7
+API, HOST = "test:kit/api@1.0.0", "test:kit/host@1.0.0"
+
+
+def _handles_end_with_a_fault(
+    arena: Arena, program: list[tuple[int, int]], says: str, *, lent: object | None = None
+) -> None:
+    """Run a program over handles in a flattened component; `lent` is lent to it for the time of the call."""
+    got: list[object] = []
+
+    def take(*things: object) -> int:
+        got.extend(things)
+        return 0
+
+    host = {
+        **{name: take for name in ("take", "look", "both", "turn", "swap")},
+        "[constructor]thing": lambda _: object(),
+    }
+    with Engine(cache_dir=arena.folder / "handles", flatten=True) as engine:
+        loaded: Any = engine.load(bytes(wasmtime.wat2wasm(HANDLES.read_text())), name="plugin")
+        with loaded.instantiate({HOST: host}) as instance:
+            function, arguments = ("run", [program]) if lent is None else ("lend-thing", [lent, program])
+            arena.raises(ProtocolFault, lambda: instance.call(API, function, *arguments), says=says)
+            assert not instance.alive and not got
+
+
+@attack("memory")
+def flattened_forged_handle(arena: Arena) -> None:
+    """Make a resource of your own whose representation is the number of an object of the host's, and use it as one."""
+    _handles_end_with_a_fault(arena, [(MAKE, 5), (NEW, 1), (LOOK, 2)], "another resource")
+
+
+@attack("memory")
+def flattened_borrowed_handle_given_away(arena: Arena) -> None:
+    """Give away, as your own, a handle that the host only lent."""
+    _handles_end_with_a_fault(arena, [(TAKE, 1)], "owned one", lent=object())
+
+
+@attack("memory")
+def flattened_borrowed_handle_kept(arena: Arena) -> None:
+    """Keep a handle that the host lent beyond the call that it was lent for."""
+    _handles_end_with_a_fault(arena, [], "not dropped", lent=object())
+
+
+@attack("memory")
+def flattened_handle_lent_and_given_away(arena: Arena) -> None:
+    """Lend a handle to the host, and give it away in the same call."""
+    _handles_end_with_a_fault(arena, [(MAKE, 5), (BOTH, 1 | 1 << 16)], "lends it")
+
+
+@attack("memory")
+def flattened_call_from_realloc(arena: Arena) -> None:
+    """Call the host while it asks for room for the arguments of a call that has not begun."""
+    reached: list[str] = []
+    text = f"""(component
+      (import "{HOST}" (instance $h (export "ping" (func)))) (core func $ping (canon lower (func $h "ping")))
+      (core module $m (import "h" "ping" (func $ping)) (memory (export "memory") 1)
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32) (call $ping) (i32.const 64))
+        (func (export "f") (param i32 i32)))
+      (core instance $i (instantiate $m (with "h" (instance (export "ping" (func $ping))))))
+      (func $f (param "x" string) (canon lift (core func $i "f") (memory (core memory $i "memory"))
+        (realloc (core func $i "realloc"))))
+      (export "f" (func $f)))"""
+    with Engine(cache_dir=arena.folder / "flat", flatten=True) as engine:
+        loaded: Any = engine.load(bytes(wasmtime.wat2wasm(text)), name="plugin")
+        with loaded.instantiate({HOST: {"ping": lambda: reached.append("ping")}}) as instance:
+            arena.raises(ProtocolFault, lambda: instance.call("", "f", "x"), says="realloc or post-return")
+            assert not reached
+
+
+def _without(number: int) -> str:
+    """The text of the tables without the checks that end with this fault."""
+    left = HANDLES_TEXT.replace(fault(number), "(nop)")
+    assert left != HANDLES_TEXT
+    return left
+
+
 MUTATIONS = [
+    Mutation("dataflare.engine.flat.compose:HANDLES_TEXT", _without(WRONG_TYPE), ("flattened_forged_handle",)),
+    Mutation(
+        "dataflare.engine.flat.compose:HANDLES_TEXT", _without(NOT_OWNED), ("flattened_borrowed_handle_given_away",)
+    ),
+    Mutation("dataflare.engine.flat.compose:HANDLES_TEXT", _without(BORROWS), ("flattened_borrowed_handle_kept",)),
+    Mutation("dataflare.engine.flat.compose:HANDLES_TEXT", _without(LENT), ("flattened_handle_lent_and_given_away",)),
+    Mutation("dataflare.engine.flat.compose:_GUARD", "", ("flattened_call_from_realloc",)),
     Mutation(
         "dataflare.engine.flat.movers:_needs_looks",
         answers(False),

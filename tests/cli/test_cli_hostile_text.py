@@ -195,7 +195,11 @@ FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
         lambda: schema._show(HOSTILE, [FILE], found_schema()),
         lambda: output.write_json(schema._document(HOSTILE, [FILE], found_schema())),
     ),
-    "compile": (lambda: compile._show([{"file": HOSTILE, "from_cache": False, "seconds": 1.0, "size_bytes": 3}]),),
+    "compile": (
+        lambda: compile._show(
+            [{"file": HOSTILE, "from_cache": False, "flattened": True, "seconds": 1.0, "size_bytes": 3}]
+        ),
+    ),
     "bench": (
         lambda: bench._show(filled(Measurement)),
         lambda: output.write_json(filled(Measurement).to_json()),

@@ -19,7 +19,7 @@ HOSTILE = Path(__file__).parent.parent / "hostile"
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """An engine of each way to reach a plugin: what cannot be flattened has bridges in both."""
     cache = tmp_path_factory.mktemp("cache") / "compiled"
-    with Engine(cache_dir=cache, flatten=request.param == "flat") as engine:
+    with Engine(cache_dir=cache, flatten=None if request.param == "flat" else False) as engine:
         yield engine
 
 

@@ -13,7 +13,14 @@ from dataflare.component_binary import COMPONENT_HEADER, section
 from dataflare.engine.abi.types import FuncT, ListT, PrimT
 from dataflare.engine.engine import Engine
 from dataflare.engine.flat.handles import MAX_HANDLES
-from dataflare.errors import HandleLimitExceeded, MemoryLimitExceeded, NotAComponent, PluginFault, ProtocolFault
+from dataflare.errors import (
+    HandleLimitExceeded,
+    MemoryLimitExceeded,
+    NotAComponent,
+    PluginFault,
+    ProtocolFault,
+    UnsupportedComponent,
+)
 from wat_kit import API, HOST, component
 
 
@@ -123,13 +130,13 @@ FAULTS: dict[str, tuple[dict[str, str], tuple[Any, ...], str]] = {
 
 @pytest.fixture(scope="module")
 def flat_engine(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with Engine(cache_dir=tmp_path_factory.mktemp("flat") / "compiled", flatten=True) as engine:
+    with Engine(cache_dir=tmp_path_factory.mktemp("flat") / "compiled") as engine:
         yield engine
 
 
 @pytest.fixture(scope="module")
 def bridge_engine(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with Engine(cache_dir=tmp_path_factory.mktemp("bridges") / "compiled") as engine:
+    with Engine(cache_dir=tmp_path_factory.mktemp("bridges") / "compiled", flatten=False) as engine:
         yield engine
 
 
@@ -269,9 +276,14 @@ def test_what_cannot_be_flattened_has_bridges(flat_engine: Engine, text: str, wh
     loaded = flat_engine.load(binary, name="kit")
     again = flat_engine.load(binary, name="kit")
     assert not loaded.flattened and not again.flattened and again.from_cache
+    with (
+        Engine(cache_dir=flat_engine.cache_dir, flatten=True) as only,
+        pytest.raises(UnsupportedComponent, match=f"kit: cannot be flattened: .*{why}"),
+    ):
+        only.load(binary, name="kit")
 
 
-def test_engines_flatten_only_when_they_are_told_to(bridge_engine: Engine, flat_engine: Engine) -> None:
+def test_engines_flatten_unless_they_are_told_not_to(bridge_engine: Engine, flat_engine: Engine) -> None:
     binary = component({}, {"f": FuncT((("x", PrimT("string")),), PrimT("string"))})
     assert not bridge_engine.load(binary, name="kit").flattened
     assert flat_engine.load(binary, name="kit").flattened and flat_engine.why_bridges(binary, name="kit") == ""

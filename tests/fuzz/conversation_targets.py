@@ -190,6 +190,7 @@ def _talk(data: bytes) -> None:
     marks = {name: (False, name == "text") for name in SHAPE.imports[GIVES].funcs}
     task = Task(
         name="fuzz",
+        flatten=False,
         cache_dir="/nonexistent",
         limits=limits,
         functions={GIVES: marks},

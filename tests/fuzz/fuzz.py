@@ -51,7 +51,7 @@ IN_CHILDREN: Final = (
     *(("expression_targets", name) for name in ("expressions", "relations")),
     *(("wire_targets", name) for name in ("wire-host", "wire-worker")),
     ("conversation_targets", "conversations"),
-    *(("guest_targets", name) for name in ("guest-words", "guest-handles")),
+    *(("guest_targets", name) for name in ("guest-words", "guest-words-in-place", "guest-handles")),
 )
 """Modules and names of the targets that could end the process."""
 
@@ -136,7 +136,7 @@ def targets(engine: Engine) -> dict[str, Target]:
     real = [path.read_bytes() for path in sorted(ROOT.glob("guest-sdks/rust/components/*.wasm"))][:1]
 
     def shape(data: bytes) -> object:
-        return inspect_shape(data, engine.shape(data, name="fuzz"))
+        return inspect_shape(data, engine.shape(data, name="fuzz"), engine.why_bridges(data, name="fuzz"))
 
     def verify(data: bytes) -> object:
         parse_signature(data)
@@ -238,7 +238,7 @@ def main() -> int:
     parser.add_argument("--last", type=Path, help="a file for the case that is tried")
     options = parser.parse_args()
     began = time.perf_counter()
-    with Engine() as engine:
+    with Engine(flatten=None) as engine:
         known = list(targets(engine))
         inside = [name for name in options.target if name in known]
         outside = {name: module for module, name in IN_CHILDREN if not options.target or name in options.target}

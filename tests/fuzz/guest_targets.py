@@ -1,7 +1,8 @@
 """Guests that misbehave, flattened, with bridges, and through the slow reference: all three must agree.
 
 A case is eight bytes, which seed what is tried. `guest-words` makes a guest for random types that returns random words
-for every pointer, length, handle, discriminant and result of `realloc`, and calls it `CALLS` times. `guest-handles`
+for every pointer, length, handle, discriminant and result of `realloc`, and calls it `CALLS` times;
+`guest-words-in-place` does so where even the shortest text and list is read and written in place. `guest-handles`
 runs random programs over handles (`handle_programs.wat`), most of whose steps are right.
 """
 
@@ -19,8 +20,11 @@ from typing import Any, Final
 import wasmtime
 
 from cases import Target
+from dataflare.engine import instance as instances
+from dataflare.engine.abi import bridge_memory, layout
 from dataflare.engine.abi.types import BorrowT, FuncT, OwnT
 from dataflare.engine.engine import Engine
+from dataflare.engine.flat import movers
 from dataflare.engine.reference.instance import instantiate_reference
 from dataflare.errors import PluginFault
 from dataflare.limits import Limits
@@ -58,7 +62,7 @@ class Thing:
 @cache
 def _engines() -> tuple[Engine, Engine]:
     folder = Path(tempfile.mkdtemp(prefix="dataflare-fuzz-"))
-    return Engine(cache_dir=folder / "flat", flatten=True), Engine(cache_dir=folder / "bridges")
+    return Engine(cache_dir=folder / "flat", flatten=True), Engine(cache_dir=folder / "bridges", flatten=False)
 
 
 def ways(binary: bytes) -> dict[str, Callable[[Any], Any]]:
@@ -85,6 +89,22 @@ def read_words(case: bytes) -> None:
     calls = [case + bytes([i]) for i in range(CALLS)]
     outcomes = {name: _call_each(make, ty, calls) for name, make in made.items()}
     assert all(each == outcomes["bridges"] for each in outcomes.values()), (ty, outcomes)
+
+
+@cache
+def _everything_in_place() -> None:
+    """Have the engine of this process, a child's, do with short values what it otherwise does with long ones only."""
+    wanted, helpers = f"(i64.const {layout.IN_PLACE_BYTES})", movers._MEMORY_HELPERS
+    assert wanted in helpers
+    movers._MEMORY_HELPERS = helpers.replace(wanted, "(i64.const 1)")  # type: ignore[misc]
+    bridge_memory.IN_PLACE_BYTES = 1  # type: ignore[misc]
+    instances._FIND_MEMORY_AFTER_BYTES = -1  # type: ignore[misc]
+
+
+def read_words_in_place(case: bytes) -> None:
+    """Try random words on one guest, in all ways, in place wherever that is possible."""
+    _everything_in_place()
+    read_words(case)
 
 
 def _call_each(make: Callable[[Any], Any], ty: FuncT, calls: Sequence[bytes]) -> list[Any]:
@@ -331,5 +351,6 @@ def targets() -> dict[str, Target]:
     """What there is to feed."""
     return {
         "guest-words": Target([b"words"], read_words, _seed, _ADDRESSES, weight=10),
+        "guest-words-in-place": Target([b"words"], read_words_in_place, _seed, _ADDRESSES, weight=10),
         "guest-handles": Target([b"handles"], read_handles, _seed, _ADDRESSES, weight=2),
     }

@@ -18,7 +18,7 @@ from fuzz import IN_CHILDREN, run, targets
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     folder = tmp_path_factory.mktemp("compiled")
     folder.chmod(0o700)
-    with Engine(cache_dir=folder) as made:
+    with Engine(cache_dir=folder, flatten=None) as made:
         yield made
 
 

@@ -202,7 +202,7 @@ def test_close_closes_every_plugin_once(engine: FakeEngine):
 
 
 def test_engine_of_its_own_is_closed_with_the_host(engine: FakeEngine, monkeypatch):
-    monkeypatch.setattr("dataflare.runtime.host._new_engine", lambda cache_dir: engine)
+    monkeypatch.setattr("dataflare.runtime.host._new_engine", lambda *_: engine)
     with Host() as host:
         assert engine.closed == 0
     assert engine.closed == 1

@@ -392,6 +392,7 @@ class FakeComponent:
         self.name = name
         self.digest = f"sha256:{guest.__name__}"
         self.shape = shape
+        self.flattened = False
         self.instances: list[FakeInstance] = []
         self._guest = guest
 
@@ -440,6 +441,9 @@ class FakeEngine:
         if binary not in self._known:
             raise NotAComponent("is no component", component=name)
         return self._known[binary][1]
+
+    def why_bridges(self, binary: bytes, *, name: str) -> str:
+        return "it is a fake"
 
     @contextmanager
     def open(

@@ -69,5 +69,6 @@ def _compile(engine: Engine, path: Path, fuel: bool) -> tuple[dict[str, Any], Da
         "digest": component.digest,
         "size_bytes": len(binary),
         "from_cache": component.from_cache,
+        "flattened": component.flattened,
         "seconds": round(time.perf_counter() - began, 6),
     }, None

@@ -80,6 +80,8 @@ def _document(
         "imports": list(inspection.imports),
         "wasi": list(inspection.wasi),
         "exports": list(inspection.exports),
+        "flattened": not inspection.why_bridges,
+        "why_bridges": inspection.why_bridges,
         "size_bytes": inspection.size_bytes,
         "digest": inspection.digest,
     }
@@ -110,6 +112,7 @@ def _show(file: Path, inspection: Inspection, metadata: Metadata | None, manifes
         table.add_row(name, _lines(items))
     wasi = f"{len(inspection.wasi)} interfaces, all empty here" if inspection.wasi else "none"
     table.add_row("WASI", wasi)
+    table.add_row("reached", f"through bridges: {inspection.why_bridges}" if inspection.why_bridges else "flattened")
     table.add_row("size", f"{byte_count(inspection.size_bytes)} ({inspection.size_bytes:,} bytes)")
     table.add_row("digest", inspection.digest)
     stdout().print(table)

@@ -42,6 +42,7 @@ class CallCodecs:
     def __init__(self, shape: ComponentType) -> None:
         self.imports = import_links(shape)
         self._numbers = {(link.interface, link.name): (n, link) for n, link in enumerate(export_links(shape))}
+        self.exports_count = len(self._numbers)
         self._resources = shape.resources
         self._codecs = Codecs(shape.resources)
         self._half_done = False

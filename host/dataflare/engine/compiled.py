@@ -8,7 +8,7 @@ from dataflare.engine.abi.types import ComponentType
 from dataflare.engine.bridges.compose import CALL_EXPORT
 from dataflare.engine.call_codecs import CallCodecs, ExportCodec, ImportCodec
 from dataflare.engine.compile_profile import CompileProfile
-from dataflare.engine.flat.compose import FLAT_EXPORT
+from dataflare.engine.flat.compose import FLAT_EXPORT, MARKS_EXPORT
 from dataflare.errors import UsageError
 
 __all__ = ["CompiledComponent"]
@@ -43,9 +43,11 @@ class CompiledComponent:
         self.digest = digest
         self.from_cache = from_cache
         self.imports = codecs.imports
+        self.exports_count = codecs.exports_count
         self._codecs = codecs
         flat = compiled.get_export_index(FLAT_EXPORT)
         self.flattened = flat is not None
+        self.has_marks = compiled.get_export_index(MARKS_EXPORT) is not None
         index = flat or compiled.get_export_index(CALL_EXPORT)
         if index is None:
             raise AssertionError("the bridge has no call")

@@ -28,7 +28,7 @@ from dataflare.engine.flat.wiring import CannotFlatten
 from dataflare.engine.instance import remaining_s
 from dataflare.engine.reading.features import refusal
 from dataflare.engine.reading.reflection import reflect
-from dataflare.errors import UsageError
+from dataflare.errors import UnsupportedComponent, UsageError
 from dataflare.interruptible import interruptible
 
 __all__ = ["Engine", "OpenComponent"]
@@ -49,7 +49,7 @@ class OpenComponent:
     _compile: Callable[[], Component]
 
     def compile(self) -> Component:
-        """Compile it with its bridges, or take it from the cache.
+        """Compile it, flattened or with its bridges, or take it from the cache.
 
         Raises:
             UnsupportedComponent: It has something that the engine cannot carry.
@@ -62,13 +62,14 @@ class Engine:
 
     Args:
         cache_dir: Where compiled components are kept; `None` for the user's cache folder.
-        flatten: Whether components are flattened where they can be; the others get bridges, as all do without it.
+        flatten: How plugins are reached: `None` flattens each component that can be, and gives the others bridges;
+            `True` refuses the others; `False` gives all of them bridges.
 
     Raises:
         ConfigError: Others could write into the folder.
     """
 
-    def __init__(self, *, cache_dir: str | os.PathLike[str] | None = None, flatten: bool = False) -> None:
+    def __init__(self, *, cache_dir: str | os.PathLike[str] | None = None, flatten: bool | None = None) -> None:
         self._cache = Cache(default_folder() if cache_dir is None else cache_dir)
         self._profiles: dict[tuple[bool, bool], CompileProfile] = {}
         self._flatten = flatten
@@ -134,7 +135,7 @@ class Engine:
         fuel: bool = False,
         timed: bool = True,
     ) -> Component:
-        """Compile a component with its bridges, or take it from the cache: `open` and `compile` in one step.
+        """Compile a component, flattened or with its bridges, or take it from the cache: `open` and `compile` in one step.
 
         Raises:
             NotAComponent: The bytes are not a valid component.
@@ -185,7 +186,7 @@ class Engine:
                         composed = self._reflect(binary, source)
                     compiled = self._compile(profile, binary, composed, source)
                     self._cache.put(key, compiled.serialize(), composed, plugin=name, digest=f"sha256:{plugin}")
-                return Component(
+                component = Component(
                     profile,
                     compiled,
                     composed,
@@ -194,6 +195,12 @@ class Engine:
                     digest=f"sha256:{plugin}",
                     from_cache=from_cache,
                 )
+                if self._flatten and not component.flattened:
+                    why = self.why_bridges(binary, name=source)
+                    raise UnsupportedComponent(
+                        f"cannot be flattened: {why}", component=source, hint="flatten=None gives it bridges"
+                    )
+                return component
 
             yield OpenComponent(shape, compile_it)
 
@@ -205,6 +212,11 @@ class Engine:
             if len(self._codecs) > _KEPT_CODECS:
                 del self._codecs[next(iter(self._codecs))]
             return codecs
+
+    @property
+    def flatten(self) -> bool | None:
+        """How plugins are reached; see the class's arguments."""
+        return self._flatten
 
     @property
     def cache_dir(self) -> Path:
@@ -226,7 +238,7 @@ class Engine:
             return None
 
     def _compile(self, profile: CompileProfile, binary: bytes, shape: ComponentType, name: str) -> wc.Component:
-        if self._flatten:
+        if self._flatten is not False:
             # What cannot be flattened, and what wasmtime does not take so, gets bridges.
             with contextlib.suppress(CannotFlatten, wasmtime.WasmtimeError):
                 return self._compile_joined(profile, flatten_component(binary, shape))
@@ -242,12 +254,14 @@ class Engine:
         return compiled
 
     def why_bridges(self, binary: bytes, *, name: str) -> str:
-        """Tell why a component cannot be flattened; empty where it can be.
+        """Tell why this engine gives a component bridges; empty where it is flattened.
 
         Raises:
             NotAComponent: The bytes are not a valid component.
             UnsupportedComponent: It has an import or export that the engine cannot carry.
         """
+        if self._flatten is False:
+            return "the engine flattens nothing"
         try:
             flatten_component(binary, self._reflect(binary, name))
         except CannotFlatten as error:
@@ -275,7 +289,7 @@ _engines: Final[weakref.WeakSet[Engine]] = weakref.WeakSet()
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def _key(digest: str, profile: CompileProfile, *, flat: bool) -> str:
+def _key(digest: str, profile: CompileProfile, *, flat: bool | None) -> str:
     """What a compiled component is kept under."""
-    way = f"bridge={BRIDGE_VERSION}" + (f" flat={FLAT_VERSION}" if flat else "")
+    way = f"bridge={BRIDGE_VERSION}" + ("" if flat is False else f" flat={FLAT_VERSION}")
     return hashlib.sha256(f"{digest} {profile.identity} {way}".encode()).hexdigest()

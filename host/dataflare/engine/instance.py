@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import math
+import os
 import threading
 import time
 import weakref
@@ -27,8 +28,10 @@ from dataflare.engine.abi.layout import (
     DROPPED_LIST_AT,
     FRAME_AT,
     HOST_HALF_AT,
+    IN_PLACE_AT,
     MEMORY_BYTES,
     OVERFLOW_AT,
+    OWES_AT,
     POINTER_AT,
 )
 from dataflare.engine.bridges.call_table import Link
@@ -36,6 +39,7 @@ from dataflare.engine.call_budget import CallBudget
 from dataflare.engine.call_codecs import ImportCodec
 from dataflare.engine.compiled import CompiledComponent
 from dataflare.engine.endings import ENDINGS, Endings
+from dataflare.engine.flat.compose import FILL_IMPORTS, MARK, MARK_BYTES, SETTLE, UNMARK
 from dataflare.engine.host_functions import HostFunction
 from dataflare.engine.native.callbacks import CODE, Call, set_callables
 from dataflare.engine.native.line_sink import LineSink
@@ -58,6 +62,8 @@ _MORE_MEMORIES: Final = 8
 _MAX_NESTING: Final = 10
 """Calls within calls of one thread: each may take half a megabyte of its stack."""
 _LEAVING_S: Final = 1.0
+_FIND_MEMORY_AFTER_BYTES: Final = 2**18
+"""What must have moved before it pays to know the plugin's memory."""
 
 
 @dataclass(slots=True)
@@ -135,6 +141,7 @@ class Instance:
         self._output_bytes = NO_CEILING if limits.output_bytes is None else limits.output_bytes
         self._memory_budget = MemoryBudget(limits.memory_bytes, MEMORY_BYTES, 2, limits.memories + _MORE_MEMORIES)
         self._timer = component.profile.timer
+        self._find_memory_after: float = _FIND_MEMORY_AFTER_BYTES
         self._memories: list[BridgeMemory] = []
         self._stderr = None if stderr is None else LineSink(stderr, self._native)
         self._closed = False
@@ -255,7 +262,7 @@ class Instance:
         memory.allocate(codec.arguments_size)
         self._encode(memory, codec.encode_arguments, HOST_HALF_AT, args, link)
         memory.commit()
-        stats.bytes_in += memory.top - HOST_HALF_AT
+        stats.bytes_in += memory.top - HOST_HALF_AT + memory.staged_bytes
         self._endings.export = f"{interface}#{function}" if interface else function
         self._number.value = codec.number
         if self.limits.fuel is not None:
@@ -282,9 +289,14 @@ class Instance:
             self.alive = False  # handles in the result may be lost
             raise
         stats.bytes_out += memory.copied - copied
-        if stats.bytes_in + stats.bytes_out > self._call_budget.bytes_most:
+        moved = stats.bytes_in + stats.bytes_out
+        if moved > self._call_budget.bytes_most:
             self.alive = False
             raise self._endings.over_copy()
+        if memory.read_in_place:
+            self._settle(codec.number)
+        if moved > self._find_memory_after:
+            self._find_memory()
         decoding_ns = time.perf_counter_ns() - returned
         stats.wall_ns += decoding_ns
         stats.marshal_ns += decoding_ns
@@ -303,6 +315,47 @@ class Instance:
             return
         interface = self.component.shape.resources[resource.type_index].interface
         self.call(interface, f"[resource-drop]{resource.name}", resource)
+
+    def _settle(self, number: int) -> None:
+        """Let the plugin free the result of an export that was read where it was."""
+        memory = self._exports_memory
+        memory.read_in_place = False
+        if _U32.unpack_from(memory.view, OWES_AT)[0]:
+            self._run(self.component.exports_count + SETTLE + number)
+
+    def _find_memory(self) -> None:
+        """Find out which memory is the plugin's own, so that long values need not be copied twice.
+
+        The plugin's memory begins with a mark for a moment, in which no code of the plugin's runs: it is the only one.
+        """
+        self._find_memory_after = math.inf
+        if not self.component.has_marks:
+            return
+        mark, memory, count = os.urandom(MARK_BYTES), self._exports_memory, self.component.exports_count
+        memory.view[HOST_HALF_AT : HOST_HALF_AT + MARK_BYTES] = mark
+        if self.limits.fuel is not None:
+            self.component.profile.set_fuel(self.limits.fuel, self._native)
+        self._run(count + MARK)
+        found = self._memory_budget.find(mark)
+        self._run(count + UNMARK)
+        if found is None:
+            return
+        contents = self._memory_budget.contents(found)
+
+        def plugin() -> memoryview:
+            nonlocal contents
+            if len(contents) != self._memory_budget.size(found):
+                contents = self._memory_budget.contents(found)
+            return contents
+
+        for each in (self._imports_memory, memory):
+            each.plugin = plugin
+            _U32.pack_into(each.view, IN_PLACE_AT, 1)
+
+    def _run(self, number: int) -> None:
+        """Run one of the functions that can be called besides exports."""
+        self._number.value = number
+        self._enter(CODE.run)
 
     def _encode(
         self, memory: BridgeMemory, encode: Callable[[BridgeMemory, int, Any], None], at: int, value: Any, link: Link
@@ -405,6 +458,10 @@ class Instance:
         stats = self.stats
         number = self._native.number
         try:
+            if number < _RELEASE:
+                (self._imports_memory if number == FILL_IMPORTS else self._exports_memory).fill()
+                stats.marshal_ns += time.perf_counter_ns() - began
+                return
             memory = self._imports_memory
             self._drain()
             if number == _RELEASE:
@@ -430,7 +487,7 @@ class Instance:
                 memory.begin()
                 at = memory.allocate(codec.result_size)
                 self._encode_result(memory, codec, at, result)
-                stats.bytes_in += memory.top - HOST_HALF_AT
+                stats.bytes_in += memory.top - HOST_HALF_AT + memory.staged_bytes
                 _U32.pack_into(view, POINTER_AT, at)
             stats.marshal_ns += called - began + time.perf_counter_ns() - returned
         except ENDINGS as cause:

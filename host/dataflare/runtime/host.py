@@ -56,6 +56,8 @@ class Host:
         security: Policy, signatures, roles and audit log; `None`: whoever calls the host decides what plugins get.
         watching: How plugins' calls are compared with what is usual of them; `None`: they are not.
         engine: The engine to use, which the caller closes; `None` makes one.
+        flatten: How the engine that the host makes reaches plugins: `None` flattens each component that can be, and
+            gives the others bridges; `True` refuses the others; `False` gives all of them bridges.
 
     Raises:
         ConfigError: Others could write into the folder of compiled components, or a file cannot be read or is wrong.
@@ -69,6 +71,7 @@ class Host:
         security: Security | None = None,
         watching: Watching | None = None,
         engine: Engine | None = None,
+        flatten: bool | None = None,
     ) -> None:
         self._closed = True  # until there is something to close
         given = services or Services()
@@ -77,7 +80,7 @@ class Host:
             self._admission = Admission(security or Security())
             undo.callback(self._admission.close)
             self._owns_engine = engine is None
-            self._engine = _new_engine(cache_dir) if engine is None else engine
+            self._engine = _new_engine(cache_dir, flatten) if engine is None else engine
             if self._owns_engine:
                 undo.callback(self._engine.close)
             self._services = replace(given, secrets=self._admission.secrets(given.secrets))
@@ -399,7 +402,8 @@ class Host:
         self._require_open()
         self._admission.require("read", f"plugins/{default_name(component)}")
         file = ComponentFile.read(component)
-        return inspect_shape(file.contents, self._engine.shape(file.contents, name=file.name))
+        shape = self._engine.shape(file.contents, name=file.name)
+        return inspect_shape(file.contents, shape, self._engine.why_bridges(file.contents, name=file.name))
 
     def metadata(self, component: ComponentSource, *, limits: Limits = _NO_LIMITS_GIVEN) -> Metadata:
         """Ask a plugin what it is, in an instance that may use nothing.
@@ -457,8 +461,8 @@ class Host:
             raise UsageError("the host is closed", hint="make another")
 
 
-def _new_engine(cache_dir: str | os.PathLike[str] | None) -> Engine:
+def _new_engine(cache_dir: str | os.PathLike[str] | None, flatten: bool | None) -> Engine:
     # Only here: loading wasmtime takes its time, and whoever brings an engine need not have it.
     from dataflare.engine.engine import Engine as WasmtimeEngine
 
-    return WasmtimeEngine(cache_dir=cache_dir)
+    return WasmtimeEngine(cache_dir=cache_dir, flatten=flatten)

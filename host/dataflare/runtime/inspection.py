@@ -24,6 +24,7 @@ class Inspection:
         capabilities: The short names of those that its operator has to grant, such as `files`.
         wasi: The interfaces of WASI that it imports; plugins get them, but nothing is behind them.
         exports: The interfaces that it exports.
+        why_bridges: Why the engine reaches it through bridges; empty where it is flattened.
         size_bytes: The size of the component.
         digest: `sha256:...` of the component.
     """
@@ -35,12 +36,13 @@ class Inspection:
     capabilities: tuple[str, ...]
     wasi: tuple[str, ...]
     exports: tuple[str, ...]
+    why_bridges: str
     size_bytes: int
     digest: str
 
 
-def inspect_shape(binary: bytes, shape: ComponentType) -> Inspection:
-    """Describe a component of this shape."""
+def inspect_shape(binary: bytes, shape: ComponentType, why_bridges: str) -> Inspection:
+    """Describe a component of this shape, and how the engine reaches it."""
     problems = tuple(each.text for each in mismatches(shape))
     kind = None if problems else kinds_of(shape)[0]
     return Inspection(
@@ -51,6 +53,7 @@ def inspect_shape(binary: bytes, shape: ComponentType) -> Inspection:
         capabilities=needed_capabilities(shape),
         wasi=tuple(sorted(shape.passthrough)),
         exports=_names(shape.exports),
+        why_bridges=why_bridges,
         size_bytes=len(binary),
         digest="sha256:" + hashlib.sha256(binary).hexdigest(),
     )

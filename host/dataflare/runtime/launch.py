@@ -162,7 +162,10 @@ class Launcher:
         worker = Worker(instance, self._plugin, self._capabilities.passed_limit)
         with self._lock:
             self._workers.add(worker)
-            self._past = replace(self._past, instances=self._past.instances + 1)
+            past = self._past
+            self._past = replace(
+                past, instances=past.instances + 1, flattened=past.flattened + self._component.flattened
+            )
         return worker
 
 

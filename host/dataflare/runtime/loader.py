@@ -284,6 +284,7 @@ class Loader:
             component,
             order.file.contents,
             cache_dir=cache_dir,
+            flatten=getattr(self._engine, "flatten", False),
             max_batch_bytes=self._services.max_batch_bytes,
             best_effort=order.isolation == "process-best-effort",
         )

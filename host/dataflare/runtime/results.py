@@ -105,6 +105,7 @@ class PluginStats:
         memory_bytes: Linear memory of the instances that live now.
         host_peak_bytes: The most that the host kept for one instance at a time: batches, columns, texts.
         instances: Instances made.
+        flattened: How many of them are flattened; the others are reached through bridges.
         faults: Instances lost to a trap, to an exception of a host function or to a broken promise.
     """
 
@@ -118,6 +119,7 @@ class PluginStats:
     memory_bytes: int = 0
     host_peak_bytes: int = 0
     instances: int = 0
+    flattened: int = 0
     faults: int = 0
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from struct import Struct
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +14,14 @@ import pyarrow as pa
 from dataflare.budgets import HostBudget
 from dataflare.engine.abi.convert import DTYPES, as_numbers
 from dataflare.engine.abi.handles import GuestResource, HandleTable
-from dataflare.engine.abi.layout import HOST_HALF_AT, MEMORY_BYTES
+from dataflare.engine.abi.layout import (
+    FILLED_FROM_AT,
+    HOST_HALF_AT,
+    IN_PLACE_BYTES,
+    LEFT_CAPACITY,
+    LEFT_LIST_AT,
+    MEMORY_BYTES,
+)
 from dataflare.errors import ValueTypeError
 
 __all__ = ["LIST_PART", "NO_CEILING", "BridgeMemory", "BrokenAddress", "OverBudget"]
@@ -30,6 +38,8 @@ _ITEM_BYTES: Final = 64
 _LARGE_BYTES: Final = 2**20
 """From here on, the room for a copy is asked for first."""
 
+_U32: Final = Struct("<I")
+_PAIR: Final = Struct("<II")
 _BYTE: Final = ctypes.c_ubyte * MEMORY_BYTES
 
 
@@ -58,8 +68,12 @@ class BridgeMemory:
         "copied",
         "given",
         "owner",
+        "plugin",
         "raw_text",
+        "read_in_place",
+        "sources",
         "spent",
+        "staged_bytes",
         "table",
         "top",
         "view",
@@ -86,12 +100,21 @@ class BridgeMemory:
         """Numbers of handles that the value under way has put into the table."""
         self.spent: list[GuestResource] = []
         """Resources of the plugin that the value under way gives away."""
+        self.plugin: Callable[[], memoryview] | None = None
+        """Gives the plugin's own memory as it is now; `None` where it is not known."""
+        self.read_in_place = False
+        """Whether something was read in the plugin's own memory since it was last asked."""
+        self.sources: list[memoryview | None] = []
+        """Buffers that the value under way has, to be copied when there is room for them in the plugin's memory."""
+        self.staged_bytes = 0
+        """What they come to."""
 
     def close(self) -> None:
         """Let go of the memory, which is about to be unmapped."""
         self.array = np.empty(0, np.uint8)
         self.view = memoryview(b"")
-        self.owner = None
+        self.owner = self.plugin = None
+        self.sources.clear()
 
     # Reading.
 
@@ -105,6 +128,8 @@ class BridgeMemory:
         return self.view[at : at + size]
 
     def text(self, at: int, size: int) -> Any:
+        if at >= MEMORY_BYTES:
+            return self._text_in_place(at, size)
         if at + size > MEMORY_BYTES:
             raise BrokenAddress(f"a string of {size} bytes at address {at} is out of bounds")
         self.copied += size
@@ -118,14 +143,17 @@ class BridgeMemory:
         return str(self.view[at : at + size], "utf-8")
 
     def blob(self, at: int, size: int) -> Any:
-        if at + size > MEMORY_BYTES:
+        view = self.view
+        if at >= MEMORY_BYTES:
+            view, at = self._in_place(at, size)
+        elif at + size > MEMORY_BYTES:
             raise BrokenAddress(f"{size} bytes at address {at} are out of bounds")
         self.copied += size
         if self.copied > self.ceiling:
             raise OverBudget
         if size > _LARGE_BYTES:
             self.budget.require(size)
-        return bytes(self.view[at : at + size])
+        return bytes(view[at : at + size])
 
     def long_list(
         self, read: Callable[[BridgeMemory, int, int], list[Any]], at: int, length: int, step: int
@@ -149,28 +177,81 @@ class BridgeMemory:
 
     def numbers(self, at: int, length: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         size = length * dtype.itemsize
-        if at + size > MEMORY_BYTES or at % dtype.itemsize:
+        memory = self.array
+        if at >= MEMORY_BYTES:
+            view, at = self._in_place(at, size)
+            memory = np.frombuffer(view, np.uint8)
+        if at + size > len(memory) or at % dtype.itemsize:
             raise BrokenAddress(f"an array of {length} {dtype} at address {at} is out of bounds")
         self.copied += size
         if self.copied > self.ceiling:
             raise OverBudget
-        array = self.array[at : at + size].view(dtype)
+        array = memory[at : at + size].view(dtype)
         if self.views:
             return array
         if size > _LARGE_BYTES:
             self.budget.require(size)
         return array.copy()
 
+    def _in_place(self, at: int, size: int) -> tuple[memoryview, int]:
+        """What an address that stands for a place in the plugin's own memory stands for."""
+        place = at - MEMORY_BYTES
+        if self.plugin is None or place >= LEFT_CAPACITY:
+            raise BrokenAddress(f"{size} bytes at address {at} are out of bounds")
+        self.read_in_place = True
+        view = self.plugin()
+        at = _U32.unpack_from(self.view, LEFT_LIST_AT + 4 * place)[0]
+        if at + size > len(view):
+            raise BrokenAddress(f"{size} bytes at address {at} of the plugin's memory are out of bounds")
+        return view, at
+
+    def _text_in_place(self, at: int, size: int) -> Any:
+        view, at = self._in_place(at, size)
+        self.copied += size
+        if self.copied > self.ceiling:
+            raise OverBudget
+        self.budget.require(size if self.raw_text else 4 * size)
+        try:
+            text = str(view[at : at + size], "utf-8")
+        except UnicodeDecodeError:
+            raise BrokenAddress("broke the canonical ABI: a text is not valid UTF-8") from None
+        if not self.raw_text:
+            return text
+        return view[at : at + size] if self.views else bytes(view[at : at + size])
+
     # Writing.
+
+    def _stage(self, data: Any, size: int) -> int:
+        """Keep a buffer until there is room for it in the plugin's own memory; returns what stands for it."""
+        self.staged_bytes += size
+        self._check_room(self.top + self.staged_bytes, size)
+        self.sources.append(memoryview(data))
+        return MEMORY_BYTES + len(self.sources) - 1
+
+    def fill(self) -> None:
+        """Copy the buffer that is wanted into the plugin's memory, where it is wanted."""
+        number, to = _PAIR.unpack_from(self.view, FILLED_FROM_AT)
+        source = self.sources[number]
+        if source is None or self.plugin is None:
+            raise BrokenAddress(f"the buffer {number} is wanted twice")
+        self.sources[number] = None
+        plugin = self.plugin()
+        if to + len(source) > len(plugin):
+            raise BrokenAddress(f"{len(source)} bytes do not fit at address {to} of the plugin's memory")
+        plugin[to : to + len(source)] = source
+
+    def _check_room(self, end: int, size: int) -> None:
+        if end > MEMORY_BYTES:
+            raise ValueTypeError(
+                f"{size} bytes do not fit into the {MEMORY_BYTES - HOST_HALF_AT} bytes of one call",
+                hint="use smaller batches",
+            )
 
     def allocate(self, size: int, align: int = 64) -> int:
         """Take bytes of the host's half; they are its own until the next call."""
         at = (self.top + align - 1) & -align
         if at + size > MEMORY_BYTES:
-            raise ValueTypeError(
-                f"{size} bytes do not fit into the {MEMORY_BYTES - HOST_HALF_AT} bytes of one call",
-                hint="use smaller batches",
-            )
+            self._check_room(at + size, size)
         self.top = at + size
         return at
 
@@ -185,6 +266,8 @@ class BridgeMemory:
                 # Arrow's own text is valid already; whatever else comes as bytes is looked at.
                 str(data, "utf-8")
         size = len(data)
+        if size >= IN_PLACE_BYTES and self.plugin is not None:
+            return self._stage(data, size), size
         at = self.allocate(size, 1 if size < 1024 else 64)
         self.view[at : at + size] = data
         return at, size
@@ -195,6 +278,8 @@ class BridgeMemory:
             is_buffer = isinstance(value, bytes | bytearray | memoryview | pa.Buffer)
             data = _bytes_of(value) if is_buffer else as_numbers(value, DTYPES["u8"]).data
         size = len(data)
+        if size >= IN_PLACE_BYTES and self.plugin is not None:
+            return self._stage(data, size), size
         at = self.allocate(size, 8 if size < 1024 else 64)
         self.view[at : at + size] = data
         return at, size
@@ -203,6 +288,8 @@ class BridgeMemory:
         if type(value) is not np.ndarray or value.dtype != dtype or value.ndim != 1 or not value.flags.c_contiguous:
             value = as_numbers(value, dtype)
         size = value.nbytes
+        if size >= IN_PLACE_BYTES and self.plugin is not None:
+            return self._stage(value.view(np.uint8), size), len(value)
         at = self.allocate(size, 8 if size < 1024 else 64)
         self.array[at : at + size] = value.view(np.uint8)
         return at, len(value)
@@ -257,7 +344,9 @@ class BridgeMemory:
     def begin(self) -> None:
         """Begin to write a value."""
         self.top = HOST_HALF_AT
+        self.staged_bytes = 0
         self.given.clear()
+        self.sources.clear()
         self.spent.clear()
 
     def commit(self) -> None:

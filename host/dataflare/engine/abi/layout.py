@@ -12,11 +12,20 @@ __all__ = [
     "DROPPED_CAPACITY",
     "DROPPED_COUNT_AT",
     "DROPPED_LIST_AT",
+    "FILLED_FROM_AT",
+    "FILLED_TO_AT",
     "FRAME_AT",
     "HOST_HALF_AT",
+    "IN_PLACE_AT",
+    "IN_PLACE_BYTES",
+    "LEFT_CAPACITY",
+    "LEFT_COUNT_AT",
+    "LEFT_LIST_AT",
     "MEMORY_BYTES",
     "MEMORY_PAGES",
     "OVERFLOW_AT",
+    "OWED_AT",
+    "OWES_AT",
     "POINTER_AT",
 ]
 
@@ -31,6 +40,27 @@ POINTER_AT: Final = 8
 DROPPED_COUNT_AT: Final = 16
 """How many of the host's handles were dropped since the host last looked."""
 DROPPED_LIST_AT: Final = 64
-DROPPED_CAPACITY: Final = 1000
+DROPPED_CAPACITY: Final = 900
+
+# What follows is for flattened components only. An address from `MEMORY_BYTES` on stands for something outside of this
+# memory: of what a plugin gives, for one of the places on a list of addresses in the plugin's memory; of what the host
+# gives, for one of the host's own buffers.
+IN_PLACE_BYTES: Final = 65_536
+"""From here on, texts and lists of numbers are read where they are, and written where they will be."""
+IN_PLACE_AT: Final = 24
+"""1 where the host knows the plugin's memory."""
+FILLED_FROM_AT: Final = 28
+"""The number of the host's buffer that is wanted in the plugin's memory."""
+FILLED_TO_AT: Final = 32
+"""Where it is wanted."""
+OWED_AT: Final = 40
+"""The result that post-return still has to be called with."""
+OWES_AT: Final = 44
+"""1 where it has."""
+LEFT_COUNT_AT: Final = 48
+"""How many of a call's values were left in the plugin's memory."""
+LEFT_LIST_AT: Final = 3712
+"""Their addresses."""
+LEFT_CAPACITY: Final = 90
 FRAME_AT: Final = 4096
 """Arguments of a host function, or the result of an export."""

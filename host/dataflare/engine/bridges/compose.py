@@ -31,7 +31,7 @@ from dataflare.errors import UnsupportedComponent
 
 __all__ = ["BRIDGE_VERSION", "CALL_EXPORT", "HOST_IMPORT", "compose"]
 
-BRIDGE_VERSION: Final = 3
+BRIDGE_VERSION: Final = 4
 """To be raised with every change of what is generated, since compiled components are kept."""
 HOST_IMPORT: Final = "dataflare:raw/host"
 CALL_EXPORT: Final = "call"

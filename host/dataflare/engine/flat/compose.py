@@ -16,7 +16,15 @@ from typing import Any, Final, TypeAlias
 import wasmtime
 
 from dataflare.component_binary import COMPONENT_HEADER, section, sections, u32
-from dataflare.engine.abi.layout import FRAME_AT, HOST_HALF_AT, MEMORY_PAGES, POINTER_AT
+from dataflare.engine.abi.layout import (
+    FRAME_AT,
+    HOST_HALF_AT,
+    LEFT_COUNT_AT,
+    MEMORY_PAGES,
+    OWED_AT,
+    OWES_AT,
+    POINTER_AT,
+)
 from dataflare.engine.abi.types import (
     MAX_FLAT_PARAMS,
     MAX_FLAT_RESULTS,
@@ -26,6 +34,7 @@ from dataflare.engine.abi.types import (
     alignment,
     flatten,
     has_handles,
+    has_pointers,
     size,
 )
 from dataflare.engine.bridges.allocator import heap_after, memory_text
@@ -49,16 +58,46 @@ from dataflare.engine.flat.wiring import (
     read_wiring,
 )
 
-__all__ = ["FLAT_EXPORT", "FLAT_VERSION", "flatten_component"]
+__all__ = [
+    "FILL_EXPORTS",
+    "FILL_IMPORTS",
+    "FLAT_EXPORT",
+    "FLAT_VERSION",
+    "MARK",
+    "MARKS_EXPORT",
+    "MARK_BYTES",
+    "SETTLE",
+    "UNMARK",
+    "flatten_component",
+]
 
-FLAT_VERSION: Final = 2
+FLAT_VERSION: Final = 3
 """To be raised with every change of what is generated, since compiled components are kept."""
 
 FLAT_EXPORT: Final = "flat-call"
 """The export of a flattened component, by which it is told from one with bridges."""
 
+MARKS_EXPORT: Final = "marks"
+"""A second name of it, where the plugin's memory can be marked."""
+
 _Key: TypeAlias = tuple[CoreExport | None, CoreExport | None, Any]
 """The plugin's memory, its allocator and a destructor, by which functions are put together into modules."""
+FILL_IMPORTS: Final = -2
+FILL_EXPORTS: Final = -3
+"""The numbers by which a host is asked for a buffer of its own, for a result of its functions, or for arguments."""
+MARK: Final = 0
+UNMARK: Final = 1
+SETTLE: Final = 2
+"""What can be called besides exports, counted from their number on: marking the plugin's memory, so that the host can
+tell which it is, undoing that, and, for each export, post-return of a result that the host has read in place."""
+MARK_BYTES: Final = 16
+_MARKS: Final = f"""
+  (func (export "mark") (if (memory.size $plugin) (then
+    (memory.copy 0 $plugin (i32.const {FRAME_AT}) (i32.const 0) (i32.const {MARK_BYTES}))
+    (memory.copy $plugin 0 (i32.const 0) (i32.const {HOST_HALF_AT}) (i32.const {MARK_BYTES})))))
+  (func (export "unmark") (if (memory.size $plugin) (then
+    (memory.copy $plugin 0 (i32.const 0) (i32.const {FRAME_AT}) (i32.const {MARK_BYTES})))))"""
+_NOTHING_LEFT: Final = f"(i32.store offset={LEFT_COUNT_AT} (i32.const 0) (i32.const 0))"
 _GUARD: Final = f"(if (global.get $shut) (then {fault(LEAVE)}))"
 
 
@@ -278,7 +317,7 @@ class _Writer:
               (import "b" "shut" (global $shut (mut i32)))
               (import "b" "realloc" (func $take (param i32 i32 i32 i32) (result i32)))
               (import "h" "call" (func $call (param i32))) {self._handles_needed()} {needed}
-              {helpers(memory=key[0] is not None, realloc=key[1] is not None)}
+              {helpers(memory=key[0] is not None, realloc=key[1] is not None, fill=FILL_IMPORTS)}
               {" ".join(movers.texts)} {" ".join(functions)})
             (core instance {name} (instantiate {name}-code (with "b" (instance $bi)) (with "i" (instance $bi))
               (with "h" (instance (export "call" (func $hcall)))) {satisfied}
@@ -356,6 +395,8 @@ class _Writer:
             _pull_fixed(body, func.args, "(local.get 0)")
         else:
             body.store(func.args, frame, 0, [f"(local.get {i})" for i in range(len(flat))])
+        if has_pointers(func.args):
+            body.emit(_NOTHING_LEFT)
         body.emit(movers.pull(func.args, frame))
         if has_handles(func.args):
             body.emit("(call $lent)")
@@ -384,16 +425,25 @@ class _Writer:
         self._base("e", memory_text(heap_at))
         keys = [_key(lift) for lift in lifts]
         place_of = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+        self._known = self._only_memory(keys)
+        self._marker = next((f"$x{place}" for key, place in place_of.items() if key[0] == self._known), "")
         for key, place in place_of.items():
             self._export_group(
                 f"$x{place}", key, [(n, links[n], lifts[n]) for n in range(len(links)) if keys[n] == key]
             )
-        needed = "".join(f'(import "f" "e{n}" (func $e{n}))' for n in range(len(links)))
-        given = "".join(f'(export "e{n}" (func $x{place_of[key]} "e{n}"))' for n, key in enumerate(keys))
-        elements = " ".join(f"$e{n}" for n in range(len(links)))
+        entries = {f"e{n}": (n, place_of[key]) for n, key in enumerate(keys)}
+        if self._known is not None:
+            place = next(place for key, place in place_of.items() if key[0] == self._known)
+            entries |= {"mark": (len(links) + MARK, place), "unmark": (len(links) + UNMARK, place)}
+        for n, (link, lift) in enumerate(zip(links, lifts, strict=True)):
+            if isinstance(lift, Lift) and lift.post_return is not None and _may_owe(link.func):
+                entries[f"s{n}"] = (len(links) + SETTLE + n, place_of[keys[n]])
+        needed = "".join(f'(import "f" "{name}" (func ${name}))' for name in entries)
+        given = "".join(f'(export "{name}" (func $x{place} "{name}"))' for name, (_, place) in entries.items())
+        elements = " ".join(f"(elem (i32.const {at}) ${name})" for name, (at, _) in entries.items())
         self._out.append(
             f"""(core module $dispatch-code (import "b" "top" (global $top (mut i32))) {needed}
-              (type $t (func)) (table {len(links)} funcref) (elem (i32.const 0) {elements})
+              (type $t (func)) (table {2 * len(links) + SETTLE} funcref) {elements}
               (func (export "call") (param i32)
                 (global.set $top (i32.const {heap_at}))
                 (call_indirect (type $t) (local.get 0))))
@@ -403,6 +453,8 @@ class _Writer:
             (func $call (param "index" u32) (canon lift (core func $dispatched)))
             (export "{FLAT_EXPORT}" (func $call))"""
         )
+        if self._known is not None:
+            self._out.append(f'(export "{MARKS_EXPORT}" (func $call))')
 
     def _lift(self, link: Link) -> Lift:
         found = self._wiring.exports.get(link.interface or link.name)
@@ -411,6 +463,13 @@ class _Writer:
         if not isinstance(found, Lift):
             raise CannotFlatten(f"it exports {link.name}, which is not a function of its own")
         return found
+
+    def _only_memory(self, exports: list[_Key]) -> CoreExport | None:
+        """The plugin's memory, where there is only one that values of the host's go to and come from."""
+        imports = [_key(lower) for lower in self._lowered if isinstance(lower, Lower)]
+        found = {key[0] for key in (*imports, *exports) if key[0] is not None}
+        known = next(iter(found), None) if len(found) == 1 else None
+        return known if any(key[0] == known for key in exports) else None
 
     def _destructor(self, link: Link) -> HandleFunction:
         """The function that drops a resource of the plugin's for the host."""
@@ -435,15 +494,19 @@ class _Writer:
                 needed += f'(import "f" "p{number}" (func $p{number} {_declared([result] if result else [], "")}))'
                 given.append(f'(export "p{number}" {self._reference(lift.post_return)})')
             functions.append(self._export(number, func, lift, result, movers))
+        if key[0] is not None and key[0] == self._known and name == self._marker:
+            functions.append(_MARKS)
         self._out.append(
             f"""(core module {name}-code
               (import "b" "memory" (memory {MEMORY_PAGES} {MEMORY_PAGES}))
               (import "b" "realloc" (func $take (param i32 i32 i32 i32) (result i32)))
+              (import "h" "call" (func $call (param i32)))
               (import "i" "shut" (global $shut (mut i32))) {self._handles_needed()} {needed}
-              {helpers(memory=key[0] is not None, realloc=key[1] is not None)}
+              {helpers(memory=key[0] is not None, realloc=key[1] is not None, fill=FILL_EXPORTS)}
               {" ".join(movers.texts)} {" ".join(functions)})
             (core instance {name} (instantiate {name}-code (with "b" (instance $be)) (with "i" (instance $bi))
-              {satisfied} (with "f" (instance {"".join(given)}))))"""
+              (with "h" (instance (export "call" (func $hcall)))) {satisfied}
+              (with "f" (instance {"".join(given)}))))"""
         )
 
     def _give_up(self, number: int, func: FuncT, drop: HandleFunction) -> str:
@@ -480,12 +543,33 @@ class _Writer:
                 _pull_fixed(body, func.result, returned)
             else:
                 body.store(func.result, frame, 0, [returned])
+            if has_pointers(func.result):
+                body.emit(_NOTHING_LEFT)
             body.emit(movers.pull(func.result, frame))
         if any(how == "borrow" for how, _ in has_handles(func.args)):
             body.emit("(call $returned)")
-        if lift.post_return is not None:
-            body.emit(f"(global.set $shut (i32.const 1)) (call $p{number} {returned}) (global.set $shut (i32.const 0))")
-        return f'(func $e{number} (export "e{number}") {body.text()})'
+        if lift.post_return is None:
+            return f'(func $e{number} (export "e{number}") {body.text()})'
+        post = "(global.set $shut (i32.const 1)) (call $p{} {}) (global.set $shut (i32.const 0))".format
+        if not _may_owe(func):
+            body.emit(post(number, returned))
+            return f'(func $e{number} (export "e{number}") {body.text()})'
+        # What is left in the plugin's memory is read there by the host, which then has it freed.
+        body.emit(
+            f"""(if (i32.load offset={LEFT_COUNT_AT} (i32.const 0))
+              (then
+                (i32.store offset={OWED_AT} (i32.const 0) {returned})
+                (i32.store offset={OWES_AT} (i32.const 0) (i32.const 1)))
+              (else {post(number, returned)}))"""
+        )
+        owed = f"(i32.load offset={OWED_AT} (i32.const 0))"
+        return f"""(func $e{number} (export "e{number}") {body.text()})
+          (func (export "s{number}") (i32.store offset={OWES_AT} (i32.const 0) (i32.const 0)) {post(number, owed)})"""
+
+
+def _may_owe(func: FuncT) -> bool:
+    """Whether a result may be left in the plugin's memory for a while."""
+    return func.result is not None and has_pointers(func.result)
 
 
 def _pull_fixed(body: CheckedFunction, ty: Any, address: str) -> None:

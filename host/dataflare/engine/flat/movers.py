@@ -10,8 +10,20 @@ Handles become the host's and the plugin's on the way (`handles`). What is wrong
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Final
 
+from dataflare.engine.abi.convert import DTYPES
+from dataflare.engine.abi.layout import (
+    FILLED_FROM_AT,
+    FILLED_TO_AT,
+    IN_PLACE_AT,
+    IN_PLACE_BYTES,
+    LEFT_CAPACITY,
+    LEFT_COUNT_AT,
+    LEFT_LIST_AT,
+    MEMORY_BYTES,
+)
 from dataflare.engine.abi.types import (
     BorrowT,
     EnumT,
@@ -46,11 +58,18 @@ _HELPERS: Final = f"""{FAULT_TEXT}
   (func $scalar (param $c i32)
     (if (i32.or (i32.ge_u (local.get $c) (i32.const 0x110000))
                 (i32.eq (i32.and (local.get $c) (i32.const 0xFFFFF800)) (i32.const 0xD800)))
-      (then {fault(CHAR)})))
-  ;; Whether UTF-8 is valid, from $p on to before $end; eight bytes of ASCII at a time.
+      (then {fault(CHAR)})))"""
+
+
+_MANY: Final = reduce("(i64.or {} {})".format, [f"(i64.load offset={at} (local.get $p))" for at in range(0, 64, 8)])
+_UTF8: Final = f"""
+  ;; Whether UTF-8 is valid, from $p on to before $end; 64 bytes of ASCII at a time.
   (func $utf8 (param $p i32) (param $end i32) (local $b i32) (local $n i32) (local $low i32) (local $high i32)
     (loop $next
       (if (i32.ge_u (local.get $p) (local.get $end)) (then (return)))
+      (if (i32.ge_u (i32.sub (local.get $end) (local.get $p)) (i32.const 64)) (then
+        (if (i64.eqz (i64.and {_MANY} (i64.const 0x8080808080808080))) (then
+          (local.set $p (i32.add (local.get $p) (i32.const 64))) (br $next)))))
       (if (i32.ge_u (i32.sub (local.get $end) (local.get $p)) (i32.const 8)) (then
         (if (i64.eqz (i64.and (i64.load (local.get $p)) (i64.const 0x8080808080808080))) (then
           (local.set $p (i32.add (local.get $p) (i32.const 8))) (br $next)))))
@@ -90,7 +109,18 @@ _MEMORY_HELPERS: Final = f"""
     (local.set $to (call $take (i32.const 0) (i32.const 0) (local.get $align) (i32.wrap_i64 (local.get $bytes))))
     (memory.copy 0 $plugin (local.get $to) (local.get $from) (i32.wrap_i64 (local.get $bytes)))
     (i32.store (local.get $p) (local.get $to))
-    (local.get $to))"""
+    (local.get $to))
+  ;; Whether what the pointer at $p leads to is long, and is left where it is, for the host to read there.
+  (func $left (param $p i32) (param $bytes i64) (param $align i32) (result i32) (local $n i32)
+    (if (i64.lt_u (local.get $bytes) (i64.const {IN_PLACE_BYTES})) (then (return (i32.const 0))))
+    (if (i32.eqz (i32.load offset={IN_PLACE_AT} (i32.const 0))) (then (return (i32.const 0))))
+    (local.set $n (i32.load offset={LEFT_COUNT_AT} (i32.const 0)))
+    (if (i32.ge_u (local.get $n) (i32.const {LEFT_CAPACITY})) (then (return (i32.const 0))))
+    (call $within (i32.load (local.get $p)) (local.get $bytes) (local.get $align))
+    (i32.store offset={LEFT_LIST_AT} (i32.shl (local.get $n) (i32.const 2)) (i32.load (local.get $p)))
+    (i32.store offset={LEFT_COUNT_AT} (i32.const 0) (i32.add (local.get $n) (i32.const 1)))
+    (i32.store (local.get $p) (i32.add (i32.const {MEMORY_BYTES}) (local.get $n)))
+    (i32.const 1))"""
 
 _REALLOC_HELPERS: Final = f"""
   (func $room (param $bytes i32) (param $align i32) (result i32) (local $at i32)
@@ -105,16 +135,35 @@ _REALLOC_HELPERS: Final = f"""
   ;; Copies bytes of the host's memory into room of the plugin's, to which the pointer at $p then leads.
   (func $push (param $p i32) (param $from i32) (param $bytes i32) (param $to i32)
     (memory.copy $plugin 0 (local.get $to) (local.get $from) (local.get $bytes))
-    (i32.store (local.get $p) (local.get $to)))"""
+    (i32.store (local.get $p) (local.get $to)))
+  ;; Whether what the pointer at $p stands for is a buffer of the host's, which the host then copies into the room.
+  (func $filled (param $p i32) (param $bytes i32) (param $align i32) (result i32) (local $to i32)
+    (if (i32.lt_u (i32.load (local.get $p)) (i32.const {MEMORY_BYTES})) (then (return (i32.const 0))))
+    (local.set $to (call $room (local.get $bytes) (local.get $align)))
+    (i32.store offset={FILLED_FROM_AT} (i32.const 0) (i32.sub (i32.load (local.get $p)) (i32.const {MEMORY_BYTES})))
+    (i32.store offset={FILLED_TO_AT} (i32.const 0) (local.get $to))
+    (call $call (global.get $fill))
+    (i32.store (local.get $p) (local.get $to))
+    (i32.const 1))"""
 
 
-def helpers(*, memory: bool, realloc: bool) -> str:
+def helpers(*, memory: bool, realloc: bool, fill: int) -> str:
     """The functions that movers call.
 
     Where the plugin has a memory, `$take` is imported, the allocator of the host's; where it has an allocator,
-    `$realloc` is, and the global `$shut`, which is 1 while the plugin must not call out.
+    `$realloc` is, and the global `$shut`, which is 1 while the plugin must not call out. `$call` calls the host.
+
+    Args:
+        memory: Whether the plugin has a memory.
+        realloc: Whether it has an allocator.
+        fill: The number by which the host is asked to copy a buffer of its own.
     """
-    return _HELPERS + (_MEMORY_HELPERS if memory else "") + (_REALLOC_HELPERS if memory and realloc else "")
+    used = _HELPERS + _UTF8
+    if memory:
+        used += _MEMORY_HELPERS
+    if memory and realloc:
+        used += f"(global $fill i32 (i32.const {fill}))" + _REALLOC_HELPERS
+    return used
 
 
 class CheckedFunction(Function):
@@ -172,12 +221,15 @@ class Movers:
             case PrimT("string") if way == "pull":
                 length = "(i32.load offset=4 (local.get $p))"
                 return f"""(local $at i32)
+                  ;; What the host reads in place it looks at itself.
+                  (if (call $left (local.get $p) (i64.extend_i32_u {length}) (i32.const 1)) (then (return)))
                   (local.set $at (call $pull (local.get $p) (i64.extend_i32_u {length}) (i32.const 1)))
                   (call $utf8 (local.get $at) (i32.add (local.get $at) {length}))"""
             case PrimT("string"):
                 length = "(i32.load offset=4 (local.get $p))"
-                return f"""(call $push (local.get $p) (i32.load (local.get $p)) {length}
-                  (call $room {length} (i32.const 1)))"""
+                return f"""(if (call $filled (local.get $p) {length} (i32.const 1)) (then (return)))
+                  (call $push (local.get $p) (i32.load (local.get $p)) {length}
+                    (call $room {length} (i32.const 1)))"""
             case RecordT() | TupleT():
                 return "\n".join(self._call(way, t, at(o)) for o, t in offsets(ty))
             case VariantT() | OptionT() | ResultT() | EnumT():
@@ -210,16 +262,22 @@ class Movers:
             (local.set $i (i32.add (local.get $i) (i32.const {step})))
             (br $next)))"""
         )
+        # What the host reads and writes as one array of numbers.
+        plain = isinstance(element, PrimT) and element.name in DTYPES and not inner
         if way == "pull":
+            left = f"(call $left (local.get $p) (local.get $bytes) (i32.const {align}))"
             return f"""(local $from i32) (local $i i32) (local $end i32) (local $bytes i64)
               (local.set $bytes (i64.mul (i64.load32_u offset=4 (local.get $p)) (i64.const {step})))
               (if (i64.gt_u (local.get $bytes) (i64.const 0xFFFFFFFF)) (then {fault(BOUNDS)}))
+              {f"(if {left} (then (return)))" if plain else ""}
               (local.set $from (call $pull (local.get $p) (local.get $bytes) (i32.const {align})))
               (local.set $end (i32.add (local.get $from) (i32.wrap_i64 (local.get $bytes))))
               {loop}"""
+        filled = f"(call $filled (local.get $p) (local.get $bytes) (i32.const {align}))"
         return f"""(local $from i32) (local $i i32) (local $end i32) (local $bytes i32) (local $to i32)
           (local.set $from (i32.load (local.get $p)))
           (local.set $bytes (i32.mul (i32.load offset=4 (local.get $p)) (i32.const {step})))
+          {f"(if {filled} (then (return)))" if plain else ""}
           (local.set $end (i32.add (local.get $from) (local.get $bytes)))
           (local.set $to (call $room (local.get $bytes) (i32.const {align})))
           {loop}

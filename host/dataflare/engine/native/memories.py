@@ -79,6 +79,23 @@ class MemoryBudget:
         """Where a memory begins, by the order of their making; -1 is the last."""
         return int(self._memories[range(len(self))[index]].base)
 
+    def find(self, mark: bytes) -> int | None:
+        """The number of the only memory that begins with these bytes; `None` where none does, or several do."""
+        found = [
+            number
+            for number in range(len(self))
+            if self.size(number) >= len(mark) and ctypes.string_at(self.base(number), len(mark)) == mark
+        ]
+        return found[0] if len(found) == 1 else None
+
+    def size(self, number: int) -> int:
+        """How many bytes a memory has now."""
+        return int(self._memories[number].size)
+
+    def contents(self, number: int) -> memoryview:
+        """A memory as large as it is now; to be used before it grows or goes."""
+        return memoryview((ctypes.c_ubyte * self.size(number)).from_address(self.base(number))).cast("B")
+
     @property
     def used_bytes(self) -> int:
         """What the plugin's own memories take."""

@@ -31,6 +31,7 @@ class IsolatedComponent:
         component: The component, as this process has compiled it.
         binary: Its contents.
         cache_dir: Where it was compiled to.
+        flatten: How the engine that compiled it reaches plugins.
         max_batch_bytes: What a batch that comes from a worker may take.
         best_effort: Whether parts of the workers' jail may be missing.
 
@@ -39,13 +40,21 @@ class IsolatedComponent:
     """
 
     def __init__(
-        self, component: Component, binary: bytes, *, cache_dir: Path, max_batch_bytes: int, best_effort: bool = False
+        self,
+        component: Component,
+        binary: bytes,
+        *,
+        cache_dir: Path,
+        flatten: bool | None,
+        max_batch_bytes: int,
+        best_effort: bool = False,
     ) -> None:
         if sys.platform != "linux":
             raise ConfigError(f"needs Linux, and this is {sys.platform}", where="isolation")
         self._component = component
         self._binary = binary
         self._cache_dir = cache_dir
+        self._flatten = flatten
         self._max_batch_bytes = max_batch_bytes
         self._best_effort = best_effort
 
@@ -58,6 +67,10 @@ class IsolatedComponent:
         return self._component.digest
 
     @property
+    def flattened(self) -> bool:
+        return self._component.flattened
+
+    @property
     def shape(self) -> ComponentType:
         return self._component.shape
 
@@ -67,6 +80,7 @@ class IsolatedComponent:
             self._component.with_types(shape),
             self._binary,
             cache_dir=self._cache_dir,
+            flatten=self._flatten,
             max_batch_bytes=self._max_batch_bytes,
             best_effort=self._best_effort,
         )
@@ -104,6 +118,7 @@ class IsolatedComponent:
         task = Task(
             name=self.name,
             cache_dir=str(self._cache_dir),
+            flatten=self._flatten,
             limits=limits,
             functions=functions,
             max_batch_bytes=self._max_batch_bytes,

@@ -88,7 +88,7 @@ class _Worker:
 
     def run(self, parent: int, memory_bytes: int) -> None:
         task = self._task
-        with Engine(cache_dir=Path(task.cache_dir)) as engine:
+        with Engine(cache_dir=Path(task.cache_dir), flatten=task.flatten) as engine:
             limits = task.limits
             component = engine.load(
                 self._binary, name=task.name, fuel=limits.fuel is not None, timed=limits.call_timeout_s is not None

@@ -24,6 +24,7 @@ class Task:
     Args:
         name: The plugin's name.
         cache_dir: Where it is compiled already.
+        flatten: How the engine that compiled it reaches plugins.
         limits: The instance's ceilings.
         functions: By interface, the functions that the host serves, and whether each takes views and texts as bytes.
         max_batch_bytes: What a batch may take.
@@ -34,6 +35,7 @@ class Task:
 
     name: str
     cache_dir: str
+    flatten: bool | None
     limits: Limits
     functions: Mapping[str, Mapping[str, tuple[bool, bool]]]
     max_batch_bytes: int

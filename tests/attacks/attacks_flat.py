@@ -136,7 +136,7 @@ MUTATIONS = [
     ),
     Mutation("dataflare.engine.flat.compose:HANDLES_TEXT", _without(BORROWS), ("flattened_borrowed_handle_kept",)),
     Mutation("dataflare.engine.flat.compose:HANDLES_TEXT", _without(LENT), ("flattened_handle_lent_and_given_away",)),
-    Mutation("dataflare.engine.flat.compose:_GUARD", "", ("flattened_call_from_realloc",)),
+    Mutation("dataflare.engine.flat.compose:GUARD", "", ("flattened_call_from_realloc",)),
     Mutation(
         "dataflare.engine.flat.movers:_needs_looks",
         answers(False),

@@ -8,7 +8,7 @@ from dataflare.engine.abi.types import ComponentType
 from dataflare.engine.bridges.compose import CALL_EXPORT
 from dataflare.engine.call_codecs import CallCodecs, ExportCodec, ImportCodec
 from dataflare.engine.compile_profile import CompileProfile
-from dataflare.engine.flat.compose import FLAT_EXPORT, MARKS_EXPORT
+from dataflare.engine.flat.protocol import FLAT_EXPORT, MARKS_EXPORT
 from dataflare.errors import UsageError
 
 __all__ = ["CompiledComponent"]

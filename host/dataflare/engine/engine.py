@@ -23,7 +23,8 @@ from dataflare.engine.cache import Cache, Entry, default_folder
 from dataflare.engine.call_codecs import CallCodecs
 from dataflare.engine.compile_profile import CompileProfile
 from dataflare.engine.component import Component
-from dataflare.engine.flat.compose import FLAT_VERSION, flatten_component
+from dataflare.engine.flat.compose import flatten_component
+from dataflare.engine.flat.protocol import FLAT_VERSION
 from dataflare.engine.flat.wiring import CannotFlatten
 from dataflare.engine.instance import remaining_s
 from dataflare.engine.reading.features import refusal
@@ -135,7 +136,7 @@ class Engine:
         fuel: bool = False,
         timed: bool = True,
     ) -> Component:
-        """Compile a component, flattened or with its bridges, or take it from the cache: `open` and `compile` in one step.
+        """Compile a component, or take it from the cache: `open` and `compile` in one step.
 
         Raises:
             NotAComponent: The bytes are not a valid component.

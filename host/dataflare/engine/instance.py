@@ -5,12 +5,10 @@ from __future__ import annotations
 import atexit
 import ctypes
 import math
-import os
 import threading
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from struct import Struct
 from struct import error as StructError
@@ -28,7 +26,6 @@ from dataflare.engine.abi.layout import (
     DROPPED_LIST_AT,
     FRAME_AT,
     HOST_HALF_AT,
-    IN_PLACE_AT,
     MEMORY_BYTES,
     OVERFLOW_AT,
     OWES_AT,
@@ -37,23 +34,20 @@ from dataflare.engine.abi.layout import (
 from dataflare.engine.bridges.call_table import Link
 from dataflare.engine.call_budget import CallBudget
 from dataflare.engine.call_codecs import ImportCodec
+from dataflare.engine.call_stats import CallStats
 from dataflare.engine.compiled import CompiledComponent
 from dataflare.engine.endings import ENDINGS, Endings
-from dataflare.engine.flat.compose import FILL_IMPORTS, MARK, MARK_BYTES, SETTLE, UNMARK
+from dataflare.engine.flat.in_place import use_in_place
+from dataflare.engine.flat.protocol import FILL_IMPORTS, SETTLE
 from dataflare.engine.host_functions import HostFunction
 from dataflare.engine.native.callbacks import CODE, Call, set_callables
 from dataflare.engine.native.line_sink import LineSink
 from dataflare.engine.native.memories import MemoryBudget
 from dataflare.engine.native.timer import Watch
-from dataflare.errors import (
-    DataflareError,
-    LimitExceeded,
-    UsageError,
-    ValueTypeError,
-)
+from dataflare.errors import DataflareError, LimitExceeded, UsageError, ValueTypeError
 from dataflare.limits import Limits
 
-__all__ = ["CallStats", "Instance", "remaining_s"]
+__all__ = ["Instance", "remaining_s"]
 
 _U32: Final = Struct("<I")
 _RELEASE: Final = -1
@@ -64,26 +58,6 @@ _MAX_NESTING: Final = 10
 _LEAVING_S: Final = 1.0
 _FIND_MEMORY_AFTER_BYTES: Final = 2**18
 """What must have moved before it pays to know the plugin's memory."""
-
-
-@dataclass(slots=True)
-class CallStats:
-    """What an instance has done so far. The guest's own time is `wall_ns - marshal_ns - host_ns`.
-
-    `host_ns` is spent in host functions, `marshal_ns` in reading and writing values; `bytes_in` went into the plugin,
-    `bytes_out` came from it, both counted without what lies inline in records. `memory_bytes` is the plugin's linear
-    memory now, `host_peak_bytes` the most that the host kept for it at a time.
-    """
-
-    calls: int = 0
-    wall_ns: int = 0
-    marshal_ns: int = 0
-    host_ns: int = 0
-    host_calls: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    memory_bytes: int = 0
-    host_peak_bytes: int = 0
 
 
 _context_t: Any = raw._wasmtime_store_context.restype
@@ -321,40 +295,19 @@ class Instance:
         memory = self._exports_memory
         memory.read_in_place = False
         if _U32.unpack_from(memory.view, OWES_AT)[0]:
-            self._run(self.component.exports_count + SETTLE + number)
+            self._run(SETTLE + number)
 
     def _find_memory(self) -> None:
-        """Find out which memory is the plugin's own, so that long values need not be copied twice.
-
-        The plugin's memory begins with a mark for a moment, in which no code of the plugin's runs: it is the only one.
-        """
+        """Find out which memory is the plugin's own, so that long values need not be copied twice."""
         self._find_memory_after = math.inf
-        if not self.component.has_marks:
-            return
-        mark, memory, count = os.urandom(MARK_BYTES), self._exports_memory, self.component.exports_count
-        memory.view[HOST_HALF_AT : HOST_HALF_AT + MARK_BYTES] = mark
-        if self.limits.fuel is not None:
-            self.component.profile.set_fuel(self.limits.fuel, self._native)
-        self._run(count + MARK)
-        found = self._memory_budget.find(mark)
-        self._run(count + UNMARK)
-        if found is None:
-            return
-        contents = self._memory_budget.contents(found)
-
-        def plugin() -> memoryview:
-            nonlocal contents
-            if len(contents) != self._memory_budget.size(found):
-                contents = self._memory_budget.contents(found)
-            return contents
-
-        for each in (self._imports_memory, memory):
-            each.plugin = plugin
-            _U32.pack_into(each.view, IN_PLACE_AT, 1)
+        if self.component.has_marks:
+            if self.limits.fuel is not None:
+                self.component.profile.set_fuel(self.limits.fuel, self._native)
+            use_in_place(self._memory_budget, self._exports_memory, self._imports_memory, self._run)
 
     def _run(self, number: int) -> None:
         """Run one of the functions that can be called besides exports."""
-        self._number.value = number
+        self._number.value = self.component.exports_count + number
         self._enter(CODE.run)
 
     def _encode(
@@ -432,10 +385,7 @@ class Instance:
             finally:
                 del raised
         raise self._endings.of_native(
-            self._native,
-            self._memory_budget,
-            interrupted=self._interrupted,
-            fault=self._fault(),
+            self._native, self._memory_budget, interrupted=self._interrupted, fault=self._fault()
         )
 
     def _fault(self) -> int:

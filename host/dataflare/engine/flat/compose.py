@@ -43,9 +43,19 @@ from dataflare.engine.bridges.compose import HOST_IMPORT
 from dataflare.engine.bridges.poll import PollImports
 from dataflare.engine.bridges.wasi import WasiImports
 from dataflare.engine.bridges.wat import quote
-from dataflare.engine.flat.faults import LEAVE, fault
-from dataflare.engine.flat.handles import HANDLES_NEEDED, HANDLES_TEXT, TABLES_AT, Handles
+from dataflare.engine.flat.handles import HANDLES_TEXT, TABLES_AT
 from dataflare.engine.flat.movers import CheckedFunction, Movers, helpers
+from dataflare.engine.flat.protocol import (
+    FILL_EXPORTS,
+    FILL_IMPORTS,
+    FLAT_EXPORT,
+    MARK,
+    MARK_BYTES,
+    MARKS_EXPORT,
+    SETTLE,
+    UNMARK,
+)
+from dataflare.engine.flat.resources import GUARD, Resources, destroy
 from dataflare.engine.flat.wiring import (
     CannotFlatten,
     CoreExport,
@@ -58,39 +68,10 @@ from dataflare.engine.flat.wiring import (
     read_wiring,
 )
 
-__all__ = [
-    "FILL_EXPORTS",
-    "FILL_IMPORTS",
-    "FLAT_EXPORT",
-    "FLAT_VERSION",
-    "MARK",
-    "MARKS_EXPORT",
-    "MARK_BYTES",
-    "SETTLE",
-    "UNMARK",
-    "flatten_component",
-]
-
-FLAT_VERSION: Final = 3
-"""To be raised with every change of what is generated, since compiled components are kept."""
-
-FLAT_EXPORT: Final = "flat-call"
-"""The export of a flattened component, by which it is told from one with bridges."""
-
-MARKS_EXPORT: Final = "marks"
-"""A second name of it, where the plugin's memory can be marked."""
+__all__ = ["flatten_component"]
 
 _Key: TypeAlias = tuple[CoreExport | None, CoreExport | None, Any]
 """The plugin's memory, its allocator and a destructor, by which functions are put together into modules."""
-FILL_IMPORTS: Final = -2
-FILL_EXPORTS: Final = -3
-"""The numbers by which a host is asked for a buffer of its own, for a result of its functions, or for arguments."""
-MARK: Final = 0
-UNMARK: Final = 1
-SETTLE: Final = 2
-"""What can be called besides exports, counted from their number on: marking the plugin's memory, so that the host can
-tell which it is, undoing that, and, for each export, post-return of a result that the host has read in place."""
-MARK_BYTES: Final = 16
 _MARKS: Final = f"""
   (func (export "mark") (if (memory.size $plugin) (then
     (memory.copy 0 $plugin (i32.const {FRAME_AT}) (i32.const 0) (i32.const {MARK_BYTES}))
@@ -98,7 +79,6 @@ _MARKS: Final = f"""
   (func (export "unmark") (if (memory.size $plugin) (then
     (memory.copy $plugin 0 (i32.const 0) (i32.const {FRAME_AT}) (i32.const {MARK_BYTES})))))"""
 _NOTHING_LEFT: Final = f"(i32.store offset={LEFT_COUNT_AT} (i32.const 0) (i32.const 0))"
-_GUARD: Final = f"(if (global.get $shut) (then {fault(LEAVE)}))"
 
 
 def flatten_component(plugin: bytes, shape: ComponentType) -> bytes:
@@ -154,11 +134,6 @@ def _imported_signature(func: FuncT) -> tuple[list[str], str]:
     return [*_parameters(func), *(["i32"] if spilled else [])], "" if spilled or not results else results[0]
 
 
-def _tag(number: int) -> int:
-    """What tells handles to one resource from those to others; its lowest bit says that a handle is borrowed."""
-    return 2 * (number + 1)
-
-
 def _key(function: Lower | Lift | HandleFunction) -> _Key:
     if isinstance(function, HandleFunction):
         destructor = function.resource.destructor if isinstance(function.resource, OwnResource) else None
@@ -187,33 +162,7 @@ class _Writer:
         for lower in wiring.lowers:
             self._lowered.setdefault(lower, len(self._lowered))
         self._heap_at = heap_after(link.func.args for link in self._links)
-        self._own = self._own_resources()
-        hosted = {
-            index: resource.imported
-            for index, resource in enumerate(shape.resources)
-            if index in self._own or (resource.imported and resource.interface not in shape.wasi)
-        }
-        self._tags = {index: _tag(index) for index in hosted}
-        self._handles = Handles(hosted, self._tags)
-        self._has_handles = bool(hosted) or any(
-            isinstance(lower, HandleFunction) and isinstance(lower.resource, OwnResource) for lower in self._lowered
-        )
-
-    def _own_resources(self) -> dict[int, OwnResource]:
-        """The plugin's resources that it exports, by their index in the component's type."""
-        found: dict[int, OwnResource] = {}
-        for name, interface in self._shape.exports.items():
-            items = self._wiring.exports.get(name) if name else self._wiring.exports
-            for item, index in interface.resources.items():
-                if self._shape.resources[index].imported:
-                    continue
-                resource = items.get(item) if isinstance(items, dict) else None
-                if not isinstance(resource, OwnResource):
-                    raise CannotFlatten(f"it exports the resource {item}, which is not one of its own")
-                found[index] = resource
-        if len(found) != sum(not resource.imported for resource in self._shape.resources):
-            raise CannotFlatten("it uses a resource that it does not export")
-        return found
+        self._resources = Resources(shape, wiring)
 
     def text(self) -> list[str]:
         out = self._out
@@ -225,7 +174,7 @@ class _Writer:
         )
         # The first of all memories; the last one is that of the exports.
         shut = '(global (export "shut") (mut i32) (i32.const 0))'
-        if self._has_handles:
+        if self._resources.present:
             out.append('(core func $hfull (canon lower (func $host "release")))')
             self._base(
                 "i",
@@ -296,19 +245,19 @@ class _Writer:
             return self._groups[key]
         name = self._groups[key] = f"$g{len(self._groups)}"
         needed, satisfied = self._plugin(key)
-        movers = Movers(self._handles)
+        movers = Movers(self._resources.handles)
         functions, given = [], []
         for lower, number in self._lowered.items():
             if _key(lower) != key:
                 continue
-            if isinstance(lower, HandleFunction) and not self._is_wasi(lower.resource):
-                functions.append(self._over_handles(lower, number))
+            if isinstance(lower, HandleFunction) and not self._resources.is_wasi(lower.resource):
+                functions.append(self._resources.function(lower, number))
             elif isinstance(lower, HandleFunction) or lower.function.interface in self._wasi:
                 core, declared, parameters = self._handed_through(lower, number)
                 needed += f'(import "w" "f{number}" (func $w{number} {declared}))'
                 given.append(f'(export "f{number}" (func {core}))')
                 passed = " ".join(f"(local.get {i})" for i in range(parameters))
-                functions.append(f'(func (export "f{number}") {declared} {_GUARD} (call $w{number} {passed}))')
+                functions.append(f'(func (export "f{number}") {declared} {GUARD} (call $w{number} {passed}))')
             else:
                 functions.append(self._import(lower, number, movers, key))
         self._out.append(
@@ -316,7 +265,7 @@ class _Writer:
               (import "b" "memory" (memory {MEMORY_PAGES} {MEMORY_PAGES})) (import "b" "top" (global $top (mut i32)))
               (import "b" "shut" (global $shut (mut i32)))
               (import "b" "realloc" (func $take (param i32 i32 i32 i32) (result i32)))
-              (import "h" "call" (func $call (param i32))) {self._handles_needed()} {needed}
+              (import "h" "call" (func $call (param i32))) {self._resources.needed} {needed}
               {helpers(memory=key[0] is not None, realloc=key[1] is not None, fill=FILL_IMPORTS)}
               {" ".join(movers.texts)} {" ".join(functions)})
             (core instance {name} (instantiate {name}-code (with "b" (instance $bi)) (with "i" (instance $bi))
@@ -325,49 +274,13 @@ class _Writer:
         )
         return name
 
-    def _handles_needed(self) -> str:
-        return HANDLES_NEEDED if self._has_handles else ""
-
-    def _is_wasi(self, resource: ImportedType | OwnResource) -> bool:
-        if isinstance(resource, OwnResource):
-            return False
-        return self._shape.resources[self._index_of(resource)].interface in self._shape.wasi
-
-    def _index_of(self, resource: ImportedType) -> int:
-        """An imported resource's index in the component's type."""
-        of = self._shape.wasi if resource.interface in self._shape.wasi else self._shape.imports
-        found = of.get(resource.interface)
-        if found is None or resource.name not in found.resources:
-            raise CannotFlatten(f"it has handles to {resource.name}, which is not known")
-        return found.resources[resource.name]
-
-    def _over_handles(self, function: HandleFunction, number: int) -> str:
-        """A function of the plugin's over its table."""
-        resource = function.resource
-        if isinstance(resource, OwnResource):
-            index = next((index for index, each in self._own.items() if each == resource), None)
-            tag = self._tags[index] if index is not None else _tag(len(self._shape.resources) + resource.number)
-        else:
-            tag = self._tags[self._index_of(resource)]
-        given = f"(i32.const {tag}) (local.get 0)"
-        declared = "(param i32)" if function.does == "drop" else "(param i32) (result i32)"
-        match function.does:
-            case "new":
-                body = f"{_GUARD} (call $new (i32.const {TABLES_AT}) {given})"
-            case "rep":
-                body = f"(call $rep {given})"
-            case _ if isinstance(resource, ImportedType):
-                body = f"{_GUARD} (call $drop-hosted {given})"
-            case _:
-                what = "drop" if resource.destructor is None else "call $destroy"
-                body = f"{_GUARD} ({what} (call $drop {given}))"
-        return f'(func (export "f{number}") {declared} {body})'
-
     def _handed_through(self, lower: Lower | HandleFunction, number: int) -> tuple[str, str, int]:
         """Lower a function of WASI's, or the drop of a resource of WASI's."""
         if isinstance(lower, HandleFunction):
             assert isinstance(lower.resource, ImportedType)
-            self._out.append(f"(core func $w{number} (canon resource.drop $w{self._index_of(lower.resource)}))")
+            self._out.append(
+                f"(core func $w{number} (canon resource.drop $w{self._resources.index_of(lower.resource)}))"
+            )
             return f"$w{number}", "(param i32)", 1
         wasi = self._wasi[lower.function.interface]
         options = "".join(
@@ -388,7 +301,7 @@ class _Writer:
         func = self._links[link_number].func
         parameters, result = _imported_signature(func)
         body = CheckedFunction()
-        body.emit(_GUARD)
+        body.emit(GUARD)
         frame = f"(i32.const {FRAME_AT})"
         flat = flatten(func.args)
         if len(flat) > MAX_FLAT_PARAMS:
@@ -475,11 +388,11 @@ class _Writer:
         """The function that drops a resource of the plugin's for the host."""
         handle = link.func.params[0][1]
         assert isinstance(handle, OwnT)
-        return HandleFunction("drop", self._own[handle.resource])
+        return HandleFunction("drop", self._resources.own[handle.resource])
 
     def _export_group(self, name: str, key: _Key, members: list[tuple[int, Link, Lift | HandleFunction]]) -> None:
         needed, satisfied = self._plugin(key)
-        movers = Movers(self._handles)
+        movers = Movers(self._resources.handles)
         functions, given = [], []
         for number, link, lift in members:
             func = link.func
@@ -501,7 +414,7 @@ class _Writer:
               (import "b" "memory" (memory {MEMORY_PAGES} {MEMORY_PAGES}))
               (import "b" "realloc" (func $take (param i32 i32 i32 i32) (result i32)))
               (import "h" "call" (func $call (param i32)))
-              (import "i" "shut" (global $shut (mut i32))) {self._handles_needed()} {needed}
+              (import "i" "shut" (global $shut (mut i32))) {self._resources.needed} {needed}
               {helpers(memory=key[0] is not None, realloc=key[1] is not None, fill=FILL_EXPORTS)}
               {" ".join(movers.texts)} {" ".join(functions)})
             (core instance {name} (instantiate {name}-code (with "b" (instance $be)) (with "i" (instance $bi))
@@ -512,8 +425,8 @@ class _Writer:
     def _give_up(self, number: int, func: FuncT, drop: HandleFunction) -> str:
         handle = func.params[0][1]
         assert isinstance(handle, OwnT) and isinstance(drop.resource, OwnResource)
-        what = "drop" if drop.resource.destructor is None else "call $destroy"
-        return f'(func (export "e{number}") ({what} {self._handles.given_up(handle.resource, HOST_HALF_AT)}))'
+        given_up = self._resources.handles.given_up(handle.resource, HOST_HALF_AT)
+        return f'(func (export "e{number}") ({destroy(drop.resource)} {given_up}))'
 
     def _export(self, number: int, func: FuncT, lift: Lift, result: str, movers: Movers) -> str:
         body = CheckedFunction()

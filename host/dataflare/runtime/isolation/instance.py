@@ -18,7 +18,7 @@ from dataflare.engine.abi.convert import MISFITS, explain
 from dataflare.engine.abi.handles import GuestResource
 from dataflare.engine.abi.types import ComponentType, FuncT, OwnT
 from dataflare.engine.call_budget import CallBudget
-from dataflare.engine.instance import CallStats
+from dataflare.engine.call_stats import CallStats
 from dataflare.errors import (
     CallTimeout,
     ConfigError,

@@ -20,9 +20,10 @@ import dataflare.data
 import dataflare.engine
 from dataflare.data.expressions import times
 from dataflare.engine.abi.handles import GuestResource
+from dataflare.engine.call_stats import CallStats
 from dataflare.engine.component import Component
 from dataflare.engine.engine import Engine
-from dataflare.engine.instance import CallStats, Instance
+from dataflare.engine.instance import Instance
 from dataflare.errors import DataflareError, PluginError, PluginFault
 from dataflare.runtime.isolation.channel import Channel
 from dataflare.runtime.isolation.jail import JailIncomplete, confine

@@ -10,7 +10,7 @@ from pathlib import Path
 
 __all__ = ["Target", "mutated"]
 
-sys.path.append(str(Path(__file__).parents[1] / "engine"))  # for targets that are guests
+sys.path.append(str(Path(__file__).parents[1] / "support"))  # for targets that are guests
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def child(module: str, name: str, seed: int, first: int, count: int, slot: Path,
             took_s = time.perf_counter() - began
             accepted += read
             slowest_s = max(slowest_s, took_s)
-            if bad or took_s > slow_s:
+            if bad or took_s > slow_s * target.weight:
                 print(json.dumps({"bad": bad or f"took {took_s:.1f} s", "case": data.hex()}), flush=True)
     signal.alarm(0)
     print(json.dumps({"accepted": accepted, "slowest_s": slowest_s}), flush=True)

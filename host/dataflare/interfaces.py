@@ -21,11 +21,12 @@ __all__ = [
     "HostInterface",
     "interface_name",
     "interface_of",
+    "provider_of",
+    "same_major",
     "short_name",
 ]
 
-_VERSION: Final = "1.0.0"
-_FULL_NAME: Final = re.compile(r"dataflare:([a-z-]+)/([a-z-]+)@1\.[0-9]+\.[0-9]+")
+_FULL_NAME: Final = re.compile(r"dataflare:([a-z-]+)/([a-z-]+)@([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,8 @@ class HostInterface:
             alone. It is imported when the first plugin that imports the interface is loaded.
         grant: How it is granted: `free` to every plugin; by a `switch`; or by naming what of it (`named`).
         package: The WIT package, `dataflare:PACKAGE`.
+        version: The version that the host has. It serves components of this one and of earlier compatible ones; another
+            major version is a row of its own, after the older ones.
         action: What is allowed of one object of it: an `access` (`read`, or `write`, which includes reading), or each
             `method` of an origin; `all` where naming the object allows all of it.
         example: What is written under `grants:` of a pipeline or policy to grant it.
@@ -50,6 +53,7 @@ class HostInterface:
     module: str
     grant: Literal["free", "switch", "named"]
     package: str = "host"
+    version: str = "1.0.0"
     action: Literal["all", "access", "method"] = "all"
     example: str = "true"
     word: str = ""
@@ -59,7 +63,7 @@ class HostInterface:
     @property
     def full_name(self) -> str:
         """Its name in the WIT, such as `dataflare:host/files@1.0.0`."""
-        return f"dataflare:{self.package}/{self.name}@{_VERSION}"
+        return f"dataflare:{self.package}/{self.name}@{self.version}"
 
 
 _ROWS: Final = (
@@ -119,7 +123,7 @@ _ROWS: Final = (
 )
 
 INTERFACES: Final[Mapping[str, HostInterface]] = MappingProxyType({each.name: each for each in _ROWS})
-"""All interfaces, by short name."""
+"""All interfaces, by short name, each in its latest version."""
 
 FREE: Final = frozenset(name for name, each in INTERFACES.items() if each.grant == "free")
 """Interfaces that every plugin may use, by short name."""
@@ -143,13 +147,36 @@ def interface_name(short: str) -> str:
     return INTERFACES[short].full_name
 
 
+def provider_of(full_name: str) -> HostInterface | None:
+    """Find what serves an interface of a version: a row of the same interface that is compatible and not older."""
+    row = same_major(full_name)
+    return row if row is not None and _version_of(row.full_name) >= _version_of(full_name) else None
+
+
 def short_name(interface: str) -> str | None:
-    """Find an interface's short name; `None` for one that is not of this host, or of another version."""
-    short = interface.rpartition("/")[2].partition("@")[0]
-    return short if short in INTERFACES and interface_name(short) == interface else None
+    """Find an interface's short name; `None` for one that this host does not serve, such as of a later version."""
+    row = provider_of(interface)
+    return None if row is None else row.name
 
 
 def interface_of(full_name: str) -> str | None:
-    """Find the short name of an interface of any version 1; `None` for one that is not of this host."""
+    """Find the short name of an interface, whatever its minor version; `None` for one that is not of this host."""
+    row = same_major(full_name)
+    return None if row is None else row.name
+
+
+def same_major(full_name: str) -> HostInterface | None:
+    """Find the row of an interface in the same major version, be it older or newer; `None` where there is none."""
     match = _FULL_NAME.fullmatch(full_name)
-    return match[2] if match and match[2] in INTERFACES and INTERFACES[match[2]].package == match[1] else None
+    if match is None:
+        return None
+    rows = (each for each in _ROWS if (each.package, each.name) == (match[1], match[2]))
+    # Before 1.0, a minor version is as incompatible as a major one.
+    count = 1 if int(match[3]) else 2
+    wanted = _version_of(full_name)[:count]
+    return next((each for each in rows if _version_of(each.full_name)[:count] == wanted), None)
+
+
+def _version_of(full_name: str) -> tuple[int, ...]:
+    match = _FULL_NAME.fullmatch(full_name)
+    return (0, 0, 0) if match is None else tuple(map(int, match.groups()[2:]))

@@ -47,7 +47,7 @@ def make(grants: Grants, wanted: Any = OFFERED, services: Services | None = None
         services or Services(log_sink=lambda _: MemoryLogSink(), secrets=MemorySecrets({"s": "x"})),
         pipeline,
         grants=grants,
-        wanted=wanted,
+        wanted=[interface_name(short) for short in wanted],
         settings=PluginConfig(),
         plugin=names.get("plugin", "p"),
         pipeline=names.get("pipeline", "n"),

@@ -13,7 +13,6 @@ from dataflare.engine.abi import types as t
 from dataflare.errors import PermissionDenied, WorldMismatch
 from dataflare.grants import DirectoryGrant, Grants, HttpGrant
 from dataflare.interfaces import FREE, OFFERED, interface_name
-from dataflare.runtime import worlds
 from dataflare.runtime.type_conformance import standard_signatures
 from dataflare.runtime.worlds import (
     KINDS,
@@ -132,10 +131,12 @@ def test_import_that_the_host_does_not_have_is_refused(name, reason):
         check(shape)
 
 
-def test_import_of_what_is_not_offered_is_refused(monkeypatch):
-    monkeypatch.setattr(worlds, "OFFERED", OFFERED - {"http"})
-    with pytest.raises(WorldMismatch, match=r"the import dataflare:host/http@1\.0\.0 cannot be had"):
-        check(plugin_shape("source", ["http"]))
+def test_import_of_a_later_version_is_refused():
+    shape = plugin_shape("source", ["http"])
+    shape.imports["dataflare:host/http@1.1.0"] = shape.imports.pop(interface_name("http"))
+    why = r"the import dataflare:host/http@1\.1\.0 is newer than dataflare:host/http@1\.0\.0, which this host has"
+    with pytest.raises(WorldMismatch, match=why):
+        check(shape)
 
 
 def test_import_of_a_function_that_an_interface_does_not_have_is_refused():

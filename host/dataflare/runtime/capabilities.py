@@ -24,7 +24,7 @@ from dataflare.capabilities import (
 from dataflare.capabilities.http_transport import Transport
 from dataflare.errors import LimitExceeded
 from dataflare.grants import Grants
-from dataflare.interfaces import FREE, INTERFACES, OFFERED
+from dataflare.interfaces import FREE, OFFERED, provider_of
 from dataflare.limits import Limits
 from dataflare.runtime.options import Services, Wrap
 
@@ -119,7 +119,7 @@ class Capabilities:
         services: What stands behind them.
         shared: What stands behind those that belong to the plugin's pipeline.
         grants: What the operator allows the plugin.
-        wanted: The short names of the interfaces that the plugin imports.
+        wanted: The interfaces that the plugin imports, by their full names, those of others too.
         settings: The plugin's configuration.
         plugin: The plugin's name: of its log, its metrics and its part of the state.
         pipeline: The pipeline's name: of its part of the state.
@@ -180,11 +180,12 @@ class Capabilities:
         allowed = OFFERED & (FREE | grants.capabilities)
         self.functions: dict[str, dict[str, Callable[..., Any]]] = {}
         try:
-            for short in sorted(allowed.intersection(wanted)):
-                row = INTERFACES[short]
-                # Only now: few plugins make requests or compute by expressions, and what that takes loads slowly.
-                made = import_module(f"dataflare.{row.module}").provide(self._context) if row.module else {}
-                self.functions[row.full_name] = self._wrapped(row.full_name, made)
+            for name in sorted(wanted):
+                row = provider_of(name)
+                if row is not None and row.name in allowed:
+                    # Only now: few plugins make requests or compute by expressions, and what that takes loads slowly.
+                    made = import_module(f"dataflare.{row.module}").provide(self._context) if row.module else {}
+                    self.functions[name] = self._wrapped(row.full_name, made)
         except BaseException:
             self.close()
             raise

@@ -13,7 +13,6 @@ from dataflare.capabilities.config import PluginConfig
 from dataflare.engine.abi.types import ComponentType
 from dataflare.errors import ConfigError, WorldMismatch
 from dataflare.grants import Grants
-from dataflare.interfaces import short_name
 from dataflare.limits import Limits
 from dataflare.runtime.arguments import ComponentFile
 from dataflare.runtime.capabilities import Capabilities, PipelineServices
@@ -257,7 +256,7 @@ class Loader:
                 plugins=fellows.callable_plugins, shared=fellows.shared, cancellation=fellows.cancellation
             ),
             grants=permissions.grants,
-            wanted=[short for short in map(short_name, shape.imports) if short is not None],
+            wanted=shape.imports,
             settings=order.settings,
             plugin=order.name,
             pipeline=scope,

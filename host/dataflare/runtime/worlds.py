@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from dataflare.engine.abi.types import ComponentType, Interface
 from dataflare.errors import PermissionDenied, WorldMismatch
 from dataflare.grants import Grants
-from dataflare.interfaces import FREE, INTERFACES, OFFERED, interface_name, short_name
+from dataflare.interfaces import FREE, INTERFACES, OFFERED, interface_name, provider_of, same_major, short_name
 from dataflare.runtime.type_conformance import Signatures, standard_signatures
 
 __all__ = [
@@ -150,14 +150,15 @@ def _no_kind_hint(shape: ComponentType) -> str:
 
 def _import_mismatches(shape: ComponentType, signatures: Signatures) -> Iterator[Mismatch]:
     for name, interface in shape.imports.items():
-        short = short_name(name)
+        row = provider_of(name)
         if not name:
             # Imports of the world itself, outside of an interface.
             yield from (Mismatch(f"the import {each} is unknown", _REBUILD) for each in _contents(interface))
-        elif short in OFFERED:
-            yield from _imported_functions(name, interface, shape, signatures)
-        elif short is not None:
-            yield Mismatch(f"the import {name} cannot be had in this version of the host", f"it offers {_offers()}")
+        elif row is not None:
+            yield from _imported_functions(name, row.full_name, interface, shape, signatures)
+        elif (older := same_major(name)) is not None:
+            text = f"the import {name} is newer than {older.full_name}, which this host has"
+            yield Mismatch(text, "use a newer version of the host, or build it against this one's WIT")
         elif not (name.startswith("dataflare:plugin/") and name in signatures and not interface.funcs):
             yield Mismatch(f"the import {name} is unknown", f"this host offers {_offers()}")
     for name in shape.passthrough:
@@ -167,13 +168,13 @@ def _import_mismatches(shape: ComponentType, signatures: Signatures) -> Iterator
 
 
 def _imported_functions(
-    name: str, interface: Interface, shape: ComponentType, signatures: Signatures
+    name: str, served: str, interface: Interface, shape: ComponentType, signatures: Signatures
 ) -> Iterator[Mismatch]:
-    known = signatures.functions(name)
+    known = signatures.functions(served)
     for function, found in interface.funcs.items():
         if function not in known:
             yield Mismatch(f"the import {name}#{function} is unknown", _REBUILD)
-        elif difference := signatures.difference(name, function, found, shape):
+        elif difference := signatures.difference(served, function, found, shape):
             yield Mismatch(f"the import {name}#{function} has another type: {difference}", _REBUILD)
 
 

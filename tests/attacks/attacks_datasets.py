@@ -106,7 +106,9 @@ MUTATIONS: Final = [
         ("token_of_another_pipeline", "token_that_nobody_gave"),
     ),
     Mutation(
-        f"{DESTINATION}._rejected", lambda self, worker, found, rows: found, ("rejected_rows_that_there_are_not",)
+        f"{DESTINATION}._rejected",
+        lambda self, worker, found, rows, dataset: found,
+        ("rejected_rows_that_there_are_not",),
     ),
     Mutation(f"{SOURCE}:fits_schema", answers(True), ("rows_of_other_columns_than_were_told",)),
     Mutation(f"{SOURCE}:roles_of", answers(None), ("operation_column_that_is_a_text",)),

@@ -329,7 +329,7 @@ class TestJoin:
 
     def test_a_join_that_explodes_is_refused_before_it_is_made(self) -> None:
         many = pa.RecordBatch.from_pydict({"k": [1] * 100_000})
-        assert "too-large: the join has 10000000000 rows" in failure_of(
+        assert "too-large: the join by k = k has 10000000000 rows" in failure_of(
             relations.join, many, many, [("k", "k")], "inner", LIMIT
         )
         assert relations.join(many, many, [("k", "k")], "left-semi", LIMIT).num_rows == 100_000

@@ -114,6 +114,30 @@ def test_target_that_cannot_be_written_is_refused_before_the_plugin_sees_it(load
     assert "open" not in engine.instances[0].calls
 
 
+@pytest.mark.parametrize(
+    ("changes", "schema", "why"),
+    [
+        ((), pa.schema([("n", pa.string())]), "dataset 'rows': column 'n' cannot be string"),
+        (("add-columns",), pa.schema([("n", pa.string())]), "dataset 'rows': column 'n' cannot be string"),
+        (("widen-columns",), pa.schema([("n", pa.int64()), ("m", pa.int8())]), "column 'm' cannot be added"),
+    ],
+)
+def test_schema_change_beyond_the_abilities_is_refused_before_the_plugin_sees_it(load, engine, changes, schema, why):
+    destination = load(Shelf, Destination, shelf=[], changes=changes)
+    destination.open(Target("rows", N))
+    with pytest.raises(ConfigError, match=why):
+        destination.change_schema(schema)
+    assert "change-schema" not in engine.instances[0].calls
+    destination.write(numbers(1))
+
+
+def test_rows_with_an_operation_do_not_replace_others(load):
+    schema = with_roles(pa.schema([("op", pa.int8())]), operation="op")
+    replacing = load(Shelf, Destination, shelf=[], changes=("replace",))
+    with pytest.raises(ConfigError, match=r"dataset 'rows': rows with an operation \(column 'op'\) cannot replace"):
+        replacing.open(Target("rows", schema, mode="replace"))
+
+
 def test_schema_that_lacks_the_key_is_refused(load):
     destination = load(Shelf, Destination, shelf=[])
     destination.open(Target("rows", N, key=["n"], mode="merge"))
@@ -143,7 +167,10 @@ def test_rejected_rows_are_told_and_not_counted(load):
 @pytest.mark.parametrize("rejects", [(2,), (1, 1), (1, 0)])
 def test_rejected_rows_that_there_are_not_are_a_fault(load, rejects):
     destination = run_of(load, [], rejects=rejects)
-    with pytest.raises(ProtocolFault, match="#write: it rejected rows that do not ascend, or that there are not"):
+    with pytest.raises(
+        ProtocolFault,
+        match=r"#write: it rejected rows that do not ascend, .* the batch of 'rows' has",
+    ):
         destination.write(numbers(1, 2))
     with pytest.raises(RunLost):
         destination.flush()

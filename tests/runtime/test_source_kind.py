@@ -79,7 +79,7 @@ def test_part_is_not_read_twice(load):
     source = load(Numbers, Source)
     first, _ = source.split(at_most=2).parts
     (*_, last) = source.chunks(part=first)
-    with pytest.raises(UsageError, match="this part has been read to its end already"):
+    with pytest.raises(UsageError, match="dataset 'numbers': this part has been read to its end already"):
         source.open(part=first)
     source.open(part=first, state=last.state)
     source.split(at_most=2)
@@ -144,7 +144,7 @@ def test_states_are_acknowledged_in_their_order(load, engine):
     source.acknowledge(second.state)
     source.acknowledge(second.state)
     for state in (b"never", first.state):
-        with pytest.raises(UsageError, match="a state is acknowledged that this read never returned"):
+        with pytest.raises(UsageError, match="dataset 'numbers': a state is acknowledged that this read never"):
             source.acknowledge(state)
     assert engine.instances[0].guest.acknowledged == [b"4", b"4"]
 
@@ -258,7 +258,7 @@ def test_chunk_of_a_dataset_that_is_not_selected_is_a_fault(load):
         found.value.value.selection = 1
         return found
 
-    with pytest.raises(ProtocolFault, match="#read: it returned rows of selection 1, of 1"):
+    with pytest.raises(ProtocolFault, match=r"#read: it returned rows of selection 1, of 1 \(dataset 'numbers'\)"):
         list(load(Numbers, Source, read=read).chunks())
 
 

@@ -242,6 +242,7 @@ class Shelf(Guest):
     kept: dict[str, bytes]
     trap_in: str = ""
     rejects: tuple[int, ...] = ()
+    changes: tuple[str, ...] = ("add-columns", "widen-columns")
 
     def __init__(self, host: Callable[..., Any]) -> None:
         super().__init__(host)
@@ -249,7 +250,7 @@ class Shelf(Guest):
         self.pipeline = ""
 
     def abilities(self) -> Any:
-        return Ok(frozenset({"append", "merge", "keep-token"}))
+        return Ok(frozenset({"append", "merge", "keep-token", *self.changes}))
 
     def plan(self, targets: Any) -> Any:
         return Ok([SimpleNamespace(target=0, kind="create", detail="a shelf")])

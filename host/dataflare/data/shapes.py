@@ -20,6 +20,7 @@ __all__ = [
     "TypeMismatch",
     "WordBuffer",
     "malformed",
+    "mismatch_text",
     "no_such_column",
     "no_such_function",
     "other",
@@ -75,15 +76,20 @@ class WordBuffer:
     words: npt.NDArray[np.uint64]
 
 
+def mismatch_text(mismatch: Any) -> str:
+    """Say in words what a `type-mismatch` says."""
+    what = f"column {mismatch.column!r}" if mismatch.column else "what it is given"
+    where = f"{mismatch.function_name}: " if mismatch.function_name else ""
+    return f"{where}{what} is {mismatch.actual}, not {mismatch.expected}"
+
+
 class DataFailure(DataflareError):
     """An operation on a batch failed; `error` is the `data-error` that a plugin gets."""
 
     def __init__(self, error: Variant) -> None:
         payload = error.value
         if isinstance(payload, TypeMismatch):
-            what = f"column {payload.column!r}" if payload.column else "what it is given"
-            where = f"{payload.function_name}: " if payload.function_name else ""
-            payload = f"{where}{what} is {payload.actual}, not {payload.expected}"
+            payload = mismatch_text(payload)
         super().__init__(f"{error.case}: {payload}")
         self.error = error
 

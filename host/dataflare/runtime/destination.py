@@ -180,7 +180,7 @@ class Destination(Plugin):
                     hint="`change_schema` comes first",
                 )
             found = worker.call(self._interface, "write", target, batch)
-            rejected = self._rejected(worker, found, rows.num_rows) if found else []
+            rejected = self._rejected(worker, found, rows.num_rows, run.targets[target].dataset) if found else []
             run.rows += rows.num_rows - len(rejected)
             return rejected
 
@@ -189,7 +189,8 @@ class Destination(Plugin):
         """Tell the destination that rows of a target have this schema from here on.
 
         Raises:
-            ConfigError: The schema lacks a column of the target's key, or its roles are not valid.
+            ConfigError: The schema lacks a column of the target's key, its roles are not valid, or it has a new column
+                or type, and the destination cannot take one.
             PermissionDenied: A column is not granted.
             PluginError: The plugin answered with an error: `unsupported` for a change that it cannot make.
             PluginFault: It trapped; the run is lost.
@@ -202,6 +203,7 @@ class Destination(Plugin):
             target = self._target(dataset)
             old = run.targets[target]
             self._check_columns("change-schema", Target(old.dataset, schema, key=old.key, mode=old.mode))
+            self._require_change(worker, old.dataset, run.schemas[target], schema)
             worker.call(self._interface, "change-schema", target, wit_schema)
             run.schemas = (*run.schemas[:target], schema, *run.schemas[target + 1 :])
 
@@ -311,6 +313,21 @@ class Destination(Plugin):
                 hint="use the mode merge, or append",
             )
 
+    def _require_change(self, worker: Worker, dataset: DatasetName, old: pa.Schema, new: pa.Schema) -> None:
+        """Check that a change of schema is among the destination's abilities; it knows itself which types are wider."""
+        abilities = worker.call(self._interface, "abilities")
+        for field in new:
+            known = field.name in old.names
+            if known and old.field(field.name).type == field.type:
+                continue
+            if ("widen-columns" if known else "add-columns") not in abilities:
+                name = cut_name(field.name)
+                what = f"column {name!r} cannot be {field.type}" if known else f"column {name!r} cannot be added"
+                raise ConfigError(
+                    f"plugin {self.name!r}: dataset {cut_name(str(dataset))!r}: {what}",
+                    hint="the destination cannot change columns: begin a run with this schema, or leave the column out",
+                )
+
     def _target(self, dataset: DatasetName | str | None) -> int:
         names = [each.dataset for each in self._run.targets]
         if dataset is None and len(names) == 1:
@@ -321,14 +338,15 @@ class Destination(Plugin):
             raise UsageError(f"plugin {self.name!r}: {str(wanted)!r} is not a target of this run", hint=hint)
         return names.index(wanted)
 
-    def _rejected(self, worker: Worker, found: list[Any], rows: int) -> list[RejectedRow]:
+    def _rejected(self, worker: Worker, found: list[Any], rows: int, dataset: DatasetName) -> list[RejectedRow]:
         rejected = [
             RejectedRow(each.row, None if each.column is None else cut_name(each.column), cut(each.reason))
             for each in found
         ]
         numbers = [each.row for each in rejected]
         if any(a >= b for a, b in itertools.pairwise(numbers)) or numbers[-1] >= rows:
-            why = f"it rejected rows that do not ascend, or that there are not: the batch has {rows}"
+            name = cut_name(str(dataset))
+            why = f"it rejected rows that do not ascend, or that there are not: the batch of {name!r} has {rows}"
             raise self._broken_promise(worker, "write", why)
         return rejected
 

@@ -6,6 +6,7 @@ import re
 from types import SimpleNamespace
 from typing import Any, Final
 
+from dataflare.data.shapes import mismatch_text
 from dataflare.errors import PluginError
 from dataflare.texts import cut
 from dataflare.values import Variant
@@ -63,7 +64,7 @@ def _describe(error: Variant) -> str:
     if isinstance(value, Variant):
         return f"{error.case}: {_describe(value)}"
     if error.case == "wrong-type":
-        return f"wrong-type: column {value.column!r} is {value.actual}, not {value.expected}"
+        return f"wrong-type: {mismatch_text(value)}"
     if error.case == "invalid-config":
         # A position in JSON that the host made of the configuration, which nobody has seen.
         value = _JSON_POSITION.sub("", str(value))

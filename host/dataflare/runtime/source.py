@@ -167,7 +167,7 @@ class Source(Plugin):
             selected = self._selected(worker, selections)
             if part is not None and state is None and _digest(part) in self._read_parts:
                 raise UsageError(
-                    f"plugin {self.name!r}: this part has been read to its end already",
+                    f"plugin {self.name!r}: {_named(selected)}: this part has been read to its end already",
                     hint="reading it again gives its rows twice: `split` again for a new read",
                 )
             self._reading = None
@@ -235,12 +235,13 @@ class Source(Plugin):
             UsageError: The state was never returned, no read is under way, or the plugin is closed.
         """
         with self._lease() as worker:
-            states = self._require_reading("acknowledge", worker).states
+            reading = self._require_reading("acknowledge", worker)
+            states = reading.states
             digest = _digest(state)
             if digest not in states:
                 raise UsageError(
-                    f"plugin {self.name!r}: a state is acknowledged that this read never returned, or that lies before "
-                    "one that was acknowledged",
+                    f"plugin {self.name!r}: {_named(reading.selections)}: a state is acknowledged that this read never "
+                    "returned, or that lies before one that was acknowledged",
                     hint=f"acknowledge a chunk's `state`, one of the last {_STATES}",
                 )
             worker.call(self._interface, "acknowledge", state)
@@ -395,7 +396,7 @@ class Source(Plugin):
 
     def _selection(self, worker: Worker, reading: _Reading, index: int) -> Selection:
         if index >= len(reading.selections):
-            why = f"it returned rows of selection {index}, of {len(reading.selections)}"
+            why = f"it returned rows of selection {index}, of {len(reading.selections)} ({_named(reading.selections)})"
             raise self._broken_promise(worker, "read", why)
         return reading.selections[index]
 
@@ -425,6 +426,12 @@ class Source(Plugin):
     def _instance_lost(self) -> None:
         if self._reading is not None:
             self._reading = "lost"
+
+
+def _named(selections: list[Selection]) -> str:
+    """The datasets of a read, for an error."""
+    names = ", ".join(repr(cut_name(str(each.dataset))) for each in selections[:20])
+    return f"dataset{'s' if len(selections) > 1 else ''} {names}"
 
 
 def _wit(selections: list[Selection]) -> list[WitSelection]:

@@ -352,7 +352,10 @@ def join(
     sums = np.concatenate([[0.0], np.cumsum(batch_row_sizes(right)[order])])
     size += float((sums[begins + counts] - sums[begins]).sum())
     if size > max_bytes or total >= 2**32:
-        raise too_large(f"the join has {total} rows and takes {size:.0f} bytes, more than the {max_bytes} left")
+        pairs = ", ".join(f"{one} = {two}" for one, two in on)[:200]
+        raise too_large(
+            f"the join by {pairs} has {total} rows and takes {size:.0f} bytes, more than the {max_bytes} left"
+        )
     current().check_time()
     from_left = np.repeat(np.arange(left.num_rows), repeats)
     within = np.arange(total) - np.repeat(np.cumsum(repeats) - repeats, repeats)

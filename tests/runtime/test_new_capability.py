@@ -118,7 +118,7 @@ def tree(tmp_path):
 
 
 def test_a_capability_of_three_files_is_granted_used_audited_and_taken_back(tree):
-    path = os.pathsep.join(map(str, (tree / "host", TESTS / "attacks", TESTS / "runtime")))
+    path = os.pathsep.join(map(str, (tree / "host", TESTS / "support")))
     done = subprocess.run(
         [sys.executable, "-c", STORY, str(tree)],
         env={**os.environ, "PYTHONPATH": path},

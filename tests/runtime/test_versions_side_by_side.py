@@ -130,7 +130,7 @@ def tree(tmp_path):
 
 
 def test_host_serves_two_major_versions_and_older_minor_ones_at_the_same_time(tree):
-    paths = [tree / "host", TESTS / "attacks", TESTS / "runtime"]
+    paths = [tree / "host", TESTS / "support"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "DATAFLARE_CACHE": str(tree / "cache")}
     run = subprocess.run([sys.executable, "-c", STORY], capture_output=True, text=True, env=environment, cwd=tree)
     assert run.returncode == 0, run.stderr

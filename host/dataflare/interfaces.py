@@ -21,12 +21,14 @@ __all__ = [
     "HostInterface",
     "interface_name",
     "interface_of",
+    "is_wasi",
     "provider_of",
     "same_major",
     "short_name",
 ]
 
 _FULL_NAME: Final = re.compile(r"dataflare:([a-z-]+)/([a-z-]+)@([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})")
+_WASI: Final = re.compile(r"wasi:(?:cli|clocks|filesystem|io|random|sockets)/[a-z][a-z0-9-]*@0\.2\.\d+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,3 +182,8 @@ def same_major(full_name: str) -> HostInterface | None:
 def _version_of(full_name: str) -> tuple[int, ...]:
     match = _FULL_NAME.fullmatch(full_name)
     return (0, 0, 0) if match is None else tuple(map(int, match.groups()[2:]))
+
+
+def is_wasi(interface: str) -> bool:
+    """Whether wasmtime itself has an interface: WASI 0.2 without http, by its full name."""
+    return _WASI.fullmatch(interface) is not None

@@ -17,10 +17,13 @@ from dataflare.bindgen.generate import generate
 from dataflare.bindgen.reflected import reflected_catalog
 from dataflare.bindgen.source import choose_world
 from dataflare.engine.abi.types import (
+    BorrowT,
     EnumT,
     FlagsT,
     ListT,
     OptionT,
+    OwnT,
+    PrimT,
     RecordT,
     ResultT,
     TupleT,
@@ -74,14 +77,25 @@ def check_types(folder: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2]).stdout
 
 
+def check_pyright(folder: Path) -> str:
+    """What pyright says of a folder; empty where it finds nothing."""
+    command = [str(_BIN / "pyright"), "--pythonpath", sys.executable, str(folder)]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    return "" if found.returncode == 0 else found.stdout + found.stderr
+
+
+def check_lint(folder: Path) -> str:
+    """What ruff says of a folder; empty where it finds nothing."""
+    rules = ["--isolated", "--select", "E4,E7,E9,F,I,UP,B,SIM", str(folder)]
+    return subprocess.run([str(_BIN / "ruff"), "check", "-q", *rules], capture_output=True, text=True).stdout
+
+
 def check_style(folder: Path) -> str:
     """What ruff says of a folder; empty where it finds nothing and would format nothing anew."""
-    rules = ["--isolated", "--select", "E4,E7,E9,F,I,UP,B,SIM", str(folder)]
-    checked = subprocess.run([str(_BIN / "ruff"), "check", "-q", *rules], capture_output=True, text=True)
     formatted = subprocess.run(
         [str(_BIN / "ruff"), "format", "--isolated", "--diff", "-q", str(folder)], capture_output=True, text=True
     )
-    return checked.stdout + formatted.stdout
+    return check_lint(folder) + formatted.stdout
 
 
 def made(ty: Type | None, value: Any) -> Any:
@@ -101,7 +115,9 @@ def made(ty: Type | None, value: Any) -> Any:
             for name in value:
                 found |= members[ty.names.index(name)]
             return found
-        case ListT(element=RecordT() | VariantT() | EnumT() | FlagsT() | ListT() | OptionT() | ResultT() | TupleT()):
+        case ListT(element=PrimT()):
+            return value
+        case ListT():
             return [made(ty.element, each) for each in value]
         case OptionT():
             if value is None:
@@ -131,7 +147,9 @@ def unmade(ty: Type | None, value: Any) -> Any:
         case FlagsT(made=type() as cls):
             assert isinstance(value, Flag) and type(value) is cls
             return frozenset(name for name, member in zip(ty.names, cls, strict=True) if member in value)
-        case ListT(element=RecordT() | VariantT() | EnumT() | FlagsT() | ListT() | OptionT() | ResultT() | TupleT()):
+        case ListT(element=PrimT()):
+            return value
+        case ListT():
             return [unmade(ty.element, each) for each in value]
         case OptionT():
             if value is None:
@@ -141,6 +159,8 @@ def unmade(ty: Type | None, value: Any) -> Any:
             return Ok(unmade(ty.ok, value.value)) if isinstance(value, Ok) else Err(unmade(ty.err, value.error))
         case TupleT():
             return tuple(unmade(t, each) for t, each in zip(ty.items, value, strict=True))
+        case OwnT() | BorrowT():
+            return getattr(value, "_resource", value)
         case _:
             return value
 

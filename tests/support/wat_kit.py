@@ -68,7 +68,7 @@ LIBC = """
   (alias core export $libc "memory" (core memory $mem))
   (alias core export $libc "realloc" (core func $alloc))"""
 
-_OPTIONS = "(memory $mem) (realloc $alloc)"
+OPTIONS = "(memory $mem) (realloc $alloc)"
 
 
 def echo(ty: Type, resources: Sequence[str] = ()) -> bytes:
@@ -99,18 +99,20 @@ def component_text(
     """The text of `component`; `libc` and `module` are other code than its own, with the same exports."""
     identities = identities or {}
     functions = {**relays, **identities}
-    named = _named(t for ty in functions.values() for t in (*(p for _, p in ty.params), ty.result) if t is not None)
-    code = _Code(relays, identities)
+    named = named_types(
+        t for ty in functions.values() for t in (*(p for _, p in ty.params), ty.result) if t is not None
+    )
+    code = CoreCode(relays, identities)
     text = ["(component"]
     if relays or resources:
         text.append(_host_import(relays, named, resources))
     else:
-        text += [f"  (type ${name} {_definition(ty, named, '')})" for ty, name in named.items()]
+        text += [f"  (type ${name} {definition(ty, named, '')})" for ty, name in named.items()]
     text.append(libc or LIBC)
     given = []
     for name in relays:
         text.append(f'  (alias export $host "{name}" (func $host-{name}))')
-        text.append(f"  (core func $low-{name} (canon lower (func $host-{name}) {_OPTIONS}))")
+        text.append(f"  (core func $low-{name} (canon lower (func $host-{name}) {OPTIONS}))")
         given.append(f'(export "{name}" (func $low-{name}))')
     for index, resource in enumerate(resources):
         text.append(f"  (core func $drop-{index} (canon resource.drop ${resource}))")
@@ -124,15 +126,15 @@ def component_text(
         text += [
             f'  (alias core export $code "{name}" (core func $core-{name}))',
             f'  (alias core export $code "post {name}" (core func $post-{name}))',
-            f"  (func $lift-{name} {_signature(ty, named, '', resources)}"
-            f" (canon lift (core func $core-{name}) {_OPTIONS} (post-return $post-{name})))",
+            f"  (func $lift-{name} {signature(ty, named, '', resources)}"
+            f" (canon lift (core func $core-{name}) {OPTIONS} (post-return $post-{name})))",
         ]
-    text.append(_shim(functions, named, resources))
+    text.append(shim(functions, named, resources))
     return "\n".join([*text, ")"])
 
 
-def _named(types: Iterable[Type]) -> dict[Type, str]:
-    """The types that need a name, inner ones first."""
+def named_types(types: Iterable[Type]) -> dict[Type, str]:
+    """Names for the types that need one, inner ones first."""
     found: dict[Type, str] = {}
 
     def visit(ty: Type) -> None:
@@ -179,7 +181,9 @@ def _reference(ty: Type, named: Mapping[Type, str], prefix: str, resources: Sequ
             return f"${prefix}{named[ty]}"
 
 
-def _definition(ty: Type, named: Mapping[Type, str], prefix: str, resources: Sequence[str] = ()) -> str:
+def definition(ty: Type, named: Mapping[Type, str], prefix: str, resources: Sequence[str] = ()) -> str:
+    """The definition of a type that needs a name, as text."""
+
     def sub(t: Type) -> str:
         return _reference(t, named, prefix, resources)
 
@@ -201,7 +205,8 @@ def _quoted(names: Iterable[str]) -> str:
     return " ".join(f'"{name}"' for name in names)
 
 
-def _signature(ty: FuncT, named: Mapping[Type, str], prefix: str, resources: Sequence[str]) -> str:
+def signature(ty: FuncT, named: Mapping[Type, str], prefix: str, resources: Sequence[str]) -> str:
+    """A function's parameters and result as text; `prefix` begins the names of types."""
     params = [f'(param "{n}" {_reference(t, named, prefix, resources)})' for n, t in ty.params]
     if ty.result is not None:
         params.append(f"(result {_reference(ty.result, named, prefix, resources)})")
@@ -212,30 +217,31 @@ def _host_import(relays: Mapping[str, FuncT], named: Mapping[Type, str], resourc
     text = [f'  (import "{HOST}" (instance $host']
     text += [f'    (export "{name}" (type $h-{name} (sub resource)))' for name in resources]
     for ty, name in named.items():
-        text.append(f"    (type $d-{name} {_definition(ty, named, 'h-', resources)})")
+        text.append(f"    (type $d-{name} {definition(ty, named, 'h-', resources)})")
         text.append(f'    (export "{name}" (type $h-{name} (eq $d-{name})))')
-    text += [f'    (export "{name}" (func {_signature(ty, named, "h-", resources)}))' for name, ty in relays.items()]
+    text += [f'    (export "{name}" (func {signature(ty, named, "h-", resources)}))' for name, ty in relays.items()]
     text.append("  ))")
     text += [f'  (alias export $host "{name}" (type ${name}))' for name in (*resources, *named.values())]
     return "\n".join(text)
 
 
-def _shim(functions: Mapping[str, FuncT], named: Mapping[Type, str], resources: Sequence[str]) -> str:
+def shim(functions: Mapping[str, FuncT], named: Mapping[Type, str], resources: Sequence[str]) -> str:
+    """The component around lifted functions that gives their types names, and its export as `API`."""
     text, given = ["  (component $shim"], []
     for name in resources:
         text.append(f'    (import "import-type-{name}" (type $i-{name} (sub resource)))')
     for ty, name in named.items():
-        text.append(f"    (type $d-{name} {_definition(ty, named, 'i-', resources)})")
+        text.append(f"    (type $d-{name} {definition(ty, named, 'i-', resources)})")
         text.append(f'    (import "import-type-{name}" (type $i-{name} (eq $d-{name})))')
     for name, ty in functions.items():
-        text.append(f'    (import "import-func-{name}" (func $f-{name} {_signature(ty, named, "i-", resources)}))')
+        text.append(f'    (import "import-func-{name}" (func $f-{name} {signature(ty, named, "i-", resources)}))')
     for name in resources:
         text.append(f'    (export $e-{name} "{name}" (type $i-{name}))')
     for ty, name in named.items():
-        text.append(f"    (type $x-{name} {_definition(ty, named, 'e-', resources)})")
+        text.append(f"    (type $x-{name} {definition(ty, named, 'e-', resources)})")
         text.append(f'    (export $e-{name} "{name}" (type $x-{name}))')
     for name, ty in functions.items():
-        text.append(f'    (export "{name}" (func $f-{name}) (func {_signature(ty, named, "e-", resources)}))')
+        text.append(f'    (export "{name}" (func $f-{name}) (func {signature(ty, named, "e-", resources)}))')
     given = [f'(with "import-type-{name}" (type ${name}))' for name in (*resources, *named.values())]
     given += [f'(with "import-func-{name}" (func $lift-{name}))' for name in functions]
     return "\n".join(
@@ -248,8 +254,8 @@ def _shim(functions: Mapping[str, FuncT], named: Mapping[Type, str], resources: 
     )
 
 
-class _Code:
-    """The core module: the functions, and walks through values that drop the borrowed handles in them."""
+class CoreCode:
+    """Writes the core module: the functions, and walks through values that drop the borrowed handles in them."""
 
     def __init__(self, relays: Mapping[str, FuncT], identities: Mapping[str, FuncT]) -> None:
         self._relays = relays
@@ -257,7 +263,8 @@ class _Code:
         self._walks: dict[Type, str] = {}
         self._walk_texts: list[str] = []
 
-    def module(self, resources: int) -> str:
+    def module(self, resources: int, more: Sequence[str] = ()) -> str:
+        """The module. `more` is further imports, and after them further functions."""
         imports, functions = [], []
         for name, ty in self._relays.items():
             params, result, direct = core_type(ty)
@@ -276,6 +283,7 @@ class _Code:
             '(import "libc" "realloc" (func $realloc (param i32 i32 i32 i32) (result i32)))',
             '(import "libc" "reset" (func $reset))',
             *imports,
+            *more,
             *functions,
             *self._walk_texts,
         ]
@@ -286,11 +294,7 @@ class _Code:
         passed = " ".join(f"(local.get {i})" for i in range(len(params)))
         returns = f" (result {result})" if result else ""
         head = f'(func (export "{name}") (param {" ".join(params)}){returns}'
-        flat = flatten(ty.args)
-        if len(flat) > MAX_FLAT_PARAMS:
-            dropped = self._drop_in_memory(ty.args, "(local.get 0)")
-        else:
-            dropped = self._drop_flat(ty.args, [(f"(local.get {i})", core) for i, core in enumerate(flat)])
+        dropped = self.drops(ty.args)
         local = len(params)
         if direct:
             if not result:
@@ -298,16 +302,23 @@ class _Code:
             called = f"(local.set {local} (call $host-{name} {passed}))"
             return f"{head} (local {result}) {called} {dropped} (local.get {local}))"
         assert ty.result is not None
-        area = _area(alignment(ty.result), size(ty.result))
+        at = area(alignment(ty.result), size(ty.result))
         return (
-            f"{head} (local i32) (local.set {local} {area})"
+            f"{head} (local i32) (local.set {local} {at})"
             f" (call $host-{name} {passed} (local.get {local})) {dropped} (local.get {local}))"
         )
 
+    def drops(self, args: TupleT) -> str:
+        """Code that drops the borrowed handles in a function's arguments."""
+        flat = flatten(args)
+        if len(flat) > MAX_FLAT_PARAMS:
+            return self._drop_in_memory(args, "(local.get 0)")
+        return self._drop_flat(args, [(f"(local.get {i})", core) for i, core in enumerate(flat)])
+
     def _identity(self, name: str) -> str:
-        area = _area(4, 8)
+        at = area(4, 8)
         return (
-            f'(func (export "{name}") (param i32 i32) (result i32) (local i32) (local.set 2 {area})'
+            f'(func (export "{name}") (param i32 i32) (result i32) (local i32) (local.set 2 {at})'
             " (i32.store (local.get 2) (local.get 0)) (i32.store offset=4 (local.get 2) (local.get 1)) (local.get 2))"
         )
 
@@ -384,7 +395,8 @@ class _Code:
         return name
 
 
-def _area(align: int, length: int) -> str:
+def area(align: int, length: int) -> str:
+    """Code that asks for memory; its value is the address."""
     return f"(call $realloc (i32.const 0) (i32.const 0) (i32.const {align}) (i32.const {length}))"
 
 

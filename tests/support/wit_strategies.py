@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import keyword
 import math
 import struct
@@ -43,6 +44,18 @@ DTYPES: dict[str, Any] = {
     "f64": np.float64,
 }
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+class Slot:
+    """Stands for a handle in a value until the test puts one in its place; no two have one number."""
+
+    _numbers = itertools.count(1)
+
+    def __init__(self) -> None:
+        self.number = next(Slot._numbers)
+
+    def __repr__(self) -> str:
+        return f"Slot {self.number}"
 
 
 def primitives() -> st.SearchStrategy[Type]:
@@ -129,7 +142,7 @@ def values_of(ty: Type) -> st.SearchStrategy[Any]:
         case ResultT():
             return st.one_of(payload_of(ty.ok).map(Ok), payload_of(ty.err).map(Err))
         case OwnT() | BorrowT():
-            raise TypeError("handles have no values of their own")
+            return st.builds(Slot)
 
 
 def payload_of(ty: Type | None) -> st.SearchStrategy[Any]:

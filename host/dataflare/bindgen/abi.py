@@ -206,7 +206,8 @@ class WorldType:
         fitter = _Fitter(shape, component, self.name)
         for name, interface in shape.imports.items():
             expected = self.imports.get(name) or self.offered.get(name)
-            if expected is None and (interface.funcs or interface.resources):
+            own = any(name and shape.resources[index].interface == name for index in interface.resources.values())
+            if expected is None and (interface.funcs or own):
                 raise fitter.mismatch(f"it imports {name or _names(interface.funcs)}, which the world does not have")
             if expected is not None:
                 typed.imports[name] = fitter.imported(name, interface, expected)

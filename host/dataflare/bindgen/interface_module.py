@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from dataflare.bindgen.annotations import Annotations, has_arrays
 from dataflare.bindgen.names import BUILTINS, Scope, snake, upper
-from dataflare.bindgen.plan import Direction, Module, Plan, wit_functions
+from dataflare.bindgen.plan import Direction, Module, Plan, function_name, wit_functions
 from dataflare.bindgen.text import HEADER, Tree, docstring, gate_text, quote, signature, wrap
 from dataflare.wit import model as wit
 
@@ -39,7 +39,8 @@ def imports_text(uses: Iterable[str], siblings: Iterable[str]) -> list[str]:
         lines += ["", *standard]
     if "_df" in found:
         lines += ["", "from dataflare.bindgen import support as _df"]
-    local = [f"from . import {each} as _{each}" for each in sorted(siblings) if f"_{each}" in found]
+    local = ["from . import _abi"] if "_abi" in found else []
+    local += [f"from . import {each} as _{each}" for each in sorted(siblings) if f"_{each}" in found]
     if local:
         lines += ["", *local]
     return lines
@@ -68,12 +69,8 @@ def function_names(module: Module) -> dict[str, str]:
     scope = Scope()
     names = {}
     for name, function, resource in sorted(wit_functions(module), key=lambda each: each[2] is not None):
-        if resource is None:
-            names[name] = scope.add(snake(function.name))
-        elif function.kind == "constructor":
-            names[name] = scope.add(snake(resource.name))
-        elif function.kind == "static":
-            names[name] = scope.add(snake(f"{resource.name}-{function.name}"))
+        if function.kind != "method":
+            names[name] = scope.add(function_name(function, resource))
     return names
 
 
@@ -151,6 +148,8 @@ class ModuleText:
         self.annotations.shadowed = frozenset(names.values()) & BUILTINS
         arrays = any(has_arrays(self._plan, each.type) for each in record.fields)
         lines = [*self._class(name, arrays), *self._docs(record, "record")]
+        if not record.fields:
+            lines.pop()
         for each in record.fields:
             lines.append(f"    {names[each.name]}: {self.annotations.of(each.type, 'field', direction)}")
             lines += docstring([each.docs], 4)
@@ -265,9 +264,14 @@ class ModuleText:
         implemented: bool,
         method: bool = False,
         resource: wit.Resource | None = None,
+        home: Module | None = None,
     ) -> list[str]:
-        """A method for a function: to be implemented by the embedder, or one that calls the component."""
-        direction: Direction = "import" if implemented else "export"
+        """A method for a function: to be implemented by the embedder, or one that calls the component.
+
+        `home` is the module of its resource, where the world's own module is written.
+        """
+        # What stands in the world itself has the types of its imports.
+        direction: Direction = "import" if implemented or self._module is None else "export"
         annotations = self.annotations
         scope = Scope({"self"})
         names = [scope.add(snake(each.name)) for each in function.parameters]
@@ -276,7 +280,7 @@ class ModuleText:
             f"{each}: {annotations.of(parameter.type, takes, direction)}"  # type: ignore[arg-type]  # one of `Use`
             for each, parameter in zip(names, function.parameters, strict=True)
         ]
-        result = result_type(function, resource, self._module)
+        result = result_type(function, resource, home or self._module)
         plain = None if result is None else self._plan.underlying(result)
         value = plain.ok if isinstance(plain, wit.ResultOf) else result
         returns = annotations.of(value, gives, direction)  # type: ignore[arg-type]  # one of `Use`

@@ -9,15 +9,14 @@ from typing import Final, Literal, TypeAlias
 
 from dataflare.bindgen.names import Scope, camel, distinct, require_plain, snake
 from dataflare.errors import ConfigError
-from dataflare.interfaces import short_name
+from dataflare.interfaces import is_wasi, short_name
 from dataflare.wit import model as wit
 from dataflare.wit.catalog import Catalog, UnfoldedWorld
 
-__all__ = ["Direction", "Module", "Plan", "make_plan", "wit_functions"]
+__all__ = ["Direction", "Module", "Plan", "function_name", "make_plan", "wit_functions"]
 
 Direction: TypeAlias = Literal["import", "export"]
 
-_WASI: Final = re.compile(r"wasi:(cli|clocks|filesystem|io|random|sockets)/[a-z0-9-]+@0\.2\.\d+")
 _FULL_NAME: Final = re.compile(r"([^:/@]+):([^:/@]+)/([^:/@]+)(?:@(.+))?")
 _RESERVED: Final = frozenset({"abc", "abi", "builtins", "dataclasses", "df", "enum", "errors", "t"})
 """What generated modules import under these names, with an underscore before."""
@@ -96,7 +95,17 @@ class Plan:
     @property
     def needs_imports(self) -> bool:
         """Whether the embedder has anything to implement."""
-        return bool(self.imported() or self.functions["import"])
+        return bool(self.imported() or self.function_names["import"])
+
+    def world_resources(self) -> list[tuple[str, wit.Function, wit.Resource, Module]]:
+        """The functions of resources that stand in the world itself, by their names in a component."""
+        return [
+            (name, function, resource, module)
+            for module in self.modules
+            if not module.wit_name
+            for name, function, resource in wit_functions(module)
+            if resource is not None
+        ]
 
 
 def wit_functions(module: Module) -> Iterator[tuple[str, wit.Function, wit.Resource | None]]:
@@ -110,6 +119,13 @@ def wit_functions(module: Module) -> Iterator[tuple[str, wit.Function, wit.Resou
                     yield f"[{function.kind}]{definition.name}.{function.name}", function, definition
     for function in module.interface.functions:
         yield function.name, function, None
+
+
+def function_name(function: wit.Function, resource: wit.Resource | None) -> str:
+    """What a function is called in Python, where nothing else has that name; a resource's begin with its name."""
+    if resource is None:
+        return snake(function.name)
+    return snake(resource.name if function.kind == "constructor" else f"{resource.name}-{function.name}")
 
 
 def make_plan(catalog: Catalog, name: str) -> Plan:
@@ -129,6 +145,7 @@ def make_plan(catalog: Catalog, name: str) -> Plan:
         "export": [each for each in world.exports.values() if isinstance(each, wit.Function)],
     }
     _check(modules, functions)
+    _withdraw_offers(modules, definitions, functions)
     _name_modules(modules)
     plain = require_plain(source.name, name)
     plan = Plan(
@@ -150,6 +167,12 @@ def make_plan(catalog: Catalog, name: str) -> Plan:
     for direction, reserved in sides:
         scope = Scope({each.name for each in modules} | reserved)
         plan.function_names[direction] = {each.name: scope.add(snake(each.name)) for each in functions[direction]}
+        if direction == "import":
+            plan.function_names[direction] |= {
+                name: scope.add(function_name(function, resource))
+                for name, function, resource, _ in plan.world_resources()
+                if function.kind != "method"
+            }
     _name_exceptions(plan)
     return plan
 
@@ -169,11 +192,16 @@ def _modules(catalog: Catalog, world: UnfoldedWorld, source: wit.World, owners: 
             modules.append(Module(name, owner, interface, frozenset({"export"})))
     mentioned = {each.owner for each in _mentioned(world)}
     known = dict(catalog.worlds())
+    mentioned |= {name for name, each in known.items() if each is source and _own_resources(each)}
     for owner in sorted(mentioned & set(known)):
-        # Types that stand in a world itself.
+        # Types that stand in a world itself. The component imports its resources.
         pseudo = wit.Interface(name=f"{known[owner].name}-types", types=known[owner].types)
-        modules.append(Module("", owner, pseudo, frozenset({"import", "export"}), offered=True))
+        modules.append(Module("", owner, pseudo, frozenset({"import", "export"})))
     return modules
+
+
+def _own_resources(world: wit.World) -> bool:
+    return any(isinstance(each, wit.Resource) for each in world.types)
 
 
 def _interfaces(items: Mapping[str, wit.Interface | wit.Function]) -> dict[str, wit.Interface]:
@@ -209,16 +237,63 @@ def _mentioned(world: UnfoldedWorld) -> Iterator[wit.Named]:
             if isinstance(item, wit.Function):
                 types: Iterable[wit.Type] = wit.function_types(item)
             else:
-                types = [
-                    *(ty for each in item.types for ty in wit.definition_types(each)),
-                    *(ty for each in item.functions for ty in wit.function_types(each)),
-                ]
+                types = _types_of(item)
             for ty in types:
                 yield from (inner for inner in wit.inner_types(ty) if isinstance(inner, wit.Named))
 
 
+def _types_of(interface: wit.Interface) -> Iterator[wit.Type]:
+    """The types that are written in an interface."""
+    for definition in interface.types:
+        yield from wit.definition_types(definition)
+    for function in interface.functions:
+        yield from wit.function_types(function)
+
+
 def _is_offered(name: str) -> bool:
-    return short_name(name) is not None or _WASI.fullmatch(name) is not None
+    return short_name(name) is not None or is_wasi(name)
+
+
+def _withdraw_offers(
+    modules: list[Module],
+    definitions: Mapping[tuple[str, str], wit.TypeDefinition],
+    functions: Mapping[Direction, list[wit.Function]],
+) -> None:
+    """Leave to the embedder what WASI would share a resource with: a resource has one implementation."""
+
+    def resources(types: Iterable[wit.Type]) -> set[tuple[str, str]]:
+        waiting, seen = [*types], set[tuple[str, str]]()
+        while waiting:
+            for inner in wit.inner_types(waiting.pop()):
+                if isinstance(inner, wit.Named) and (inner.owner, inner.name) not in seen:
+                    seen.add((inner.owner, inner.name))
+                    definition = definitions[inner.owner, inner.name]
+                    if not isinstance(definition, wit.Resource):
+                        waiting += wit.definition_types(definition)
+        return {each for each in seen if isinstance(definitions[each], wit.Resource)}
+
+    own = resources(ty for side in functions.values() for function in side for ty in wit.function_types(function))
+    mentioned = [
+        (
+            each,
+            resources([*_types_of(each.interface), *(wit.Named(one.name, each.owner) for one in each.interface.types)]),
+        )
+        for each in modules
+    ]
+    waiting = [(each, found) for each, found in mentioned if each.offered and is_wasi(each.wit_name)]
+    for each, found in mentioned:
+        if not each.offered:
+            own |= found
+    changed = True
+    while changed:
+        changed = False
+        for pair in waiting[:]:
+            each, found = pair
+            if found & own:
+                each.offered = False
+                own |= found
+                waiting.remove(pair)
+                changed = True
 
 
 def _check(modules: list[Module], functions: Mapping[Direction, list[wit.Function]]) -> None:
@@ -317,10 +392,11 @@ def _name_types(module: Module) -> None:
     functions = [*wit_functions(module)]
     own = camel(module.interface.name)
     statics = [each for each in functions if not each[0].startswith("[method]")]
-    if "import" in module.directions and not module.offered and statics:
-        module.protocol = scope.add(own, f"{own}Imports")
-    if "export" in module.directions and statics:
-        module.exports = scope.add(own, f"{own}Exports")
+    if module.wit_name and statics:
+        if "import" in module.directions and not module.offered:
+            module.protocol = scope.add(own, f"{own}Imports")
+        if "export" in module.directions:
+            module.exports = scope.add(own, f"{own}Exports")
     module.exceptions = {each: "" for each in module.classes}
     for name, python in module.classes.items():
         module.exceptions[name] = scope.add(f"{python.rstrip('_')}Exception")

@@ -77,6 +77,8 @@ def docstring(paragraphs: Sequence[str], indent: int) -> list[str]:
             lines += [_escaped(each) for each in _wrapped(line, width)]
     if not lines:
         return []
+    if lines[0].startswith(('"', '\\"')):
+        lines[0] = f" {lines[0]}"  # as formatters part it from the quotes before
     space = " " * indent
     if len(lines) == 1 and indent + len(lines[0]) + 6 > _WIDTH:
         # The quotes at the end belong to the line: where they do not fit, a word goes to the next.

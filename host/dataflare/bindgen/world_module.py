@@ -12,7 +12,7 @@ from dataflare.bindgen.interface_module import (
     result_type,
 )
 from dataflare.bindgen.plan import Direction, Module, Plan, wit_functions
-from dataflare.bindgen.text import HEADER, Node, Tree, docstring, quote, wrap
+from dataflare.bindgen.text import HEADER, Node, Tree, docstring, quote, signature, wrap
 from dataflare.wit import model as wit
 
 __all__ = ["abi_text", "errors_text", "world_text"]
@@ -47,20 +47,25 @@ def world_text(plan: Plan) -> str:
         )
         for module in plan.imported():
             returns = annotations.qualified(module, module.protocol)
-            lines += ["", "    @property", f"    def {module.name}(self) -> {returns}:"]
+            lines += ["", "    @property", *signature(module.name, ["self"], returns, 4)]
             lines += docstring([f"Implements `{module.wit_name}`."], 8)
             lines.append("        ...")
         for function in plan.functions["import"]:
             name = plan.function_names["import"][function.name]
             lines += ["", *text.function(name, function.name, function, implemented=True)]
+        for full, function, resource, home in plan.world_resources():
+            if full in plan.function_names["import"]:
+                name = plan.function_names["import"][full]
+                lines += [
+                    "",
+                    *text.function(name, full, function, implemented=True, resource=resource, home=home),
+                ]
         blocks.append(lines)
     blocks.append(_world_class(plan, text))
     annotations.uses.update(("_t", "_df", "_abi"))
     names = [plan.class_name, *([plan.imports_class] if plan.needs_imports else [])]
     head = docstring([f"`{plan.world.name}`: typed Python for its components.", plan.docs], 0)
-    return assemble(head, imports_text(annotations.uses, [*siblings, "errors", "abi"]), names, [], blocks).replace(
-        "from . import abi as _abi", "from . import _abi"
-    )
+    return assemble(head, imports_text(annotations.uses, [*siblings, "errors"]), names, [], blocks)
 
 
 def _world_class(plan: Plan, text: ModuleText) -> list[str]:
@@ -104,12 +109,23 @@ class _Abi:
         for side in ("imports", "exports", "offered"):
             entries = [self._interface(each, side) for each in plan.modules if self._has(each, side)]
             direction: Direction = "export" if side == "exports" else "import"
-            if side != "offered" and plan.functions[direction]:
-                names = plan.function_names[direction]
-                functions = [
-                    self._function(each.name, names[each.name], each, None, None, direction)
+            names = plan.function_names[direction]
+            functions = (
+                []
+                if side == "offered"
+                else [
+                    self._function(each.name, names[each.name], each, None, None, "import")
                     for each in plan.functions[direction]
                 ]
+            )
+            if side == "imports":
+                functions += [
+                    self._function(
+                        name, names.get(name) or method_names(resource)[each.name], each, resource, home, "import"
+                    )
+                    for name, each, resource, home in plan.world_resources()
+                ]
+            if functions:
                 entries.append(_entry("", Tree("_df.InterfaceType(", ('""', Tree("{", tuple(functions), "}")))))
             if entries:
                 sides.append((side, Tree(f"{side}={{", tuple(entries), "}")))
@@ -122,7 +138,8 @@ class _Abi:
         )
 
     def _has(self, module: Module, side: str) -> bool:
-        if not module.wit_name or not any(True for _ in wit_functions(module)):
+        resources = any(isinstance(each, wit.Resource) for each in module.interface.types)
+        if not module.wit_name or not (module.interface.functions or resources):
             return False
         if side == "exports":
             return "export" in module.directions

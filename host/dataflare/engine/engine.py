@@ -107,25 +107,26 @@ class Engine:
             UnsupportedComponent: It has an import or export that the engine cannot carry.
         """
         check_header(binary, name)
-        return self._shape(binary, hashlib.sha256(binary).hexdigest(), name)
+        return self._shape(binary, hashlib.sha256(binary).hexdigest(), name, frozenset())
 
-    def _shape(self, binary: bytes, digest: str, name: str) -> ComponentType:
+    def _shape(self, binary: bytes, identity: str, name: str, hosted: frozenset[str]) -> ComponentType:
         """A component's shape: as it was found before, in this process or another, or reflected."""
         with self._lock:
-            known = self._shapes.get(digest)
+            known = self._shapes.get(identity)
         if known is None:
             self._profile(False, True)
             profiles = list(self._profiles.values())
-            found = (self._cache.find_shape(_key(digest, profile, flat=self._flatten)) for profile in profiles)
-            known = next((shape for shape in found if shape is not None), None) or self._reflect(binary, name)
+            found = (self._cache.find_shape(_key(identity, profile, flat=self._flatten)) for profile in profiles)
+            known = next((shape for shape in found if shape is not None), None)
+            known = known or self._reflect(binary, name, hosted)
             with self._lock:
                 if len(self._shapes) >= _KEPT_SHAPES:
                     self._shapes.pop(next(iter(self._shapes)))
-                self._shapes[digest] = known
+                self._shapes[identity] = known
         return known
 
-    def _reflect(self, binary: bytes, name: str) -> ComponentType:
-        return reflect(self._profile(False, True).compiler, binary, name)
+    def _reflect(self, binary: bytes, name: str, hosted: frozenset[str] = frozenset()) -> ComponentType:
+        return reflect(self._profile(False, True).compiler, binary, name, hosted=hosted)
 
     def load(
         self,
@@ -135,6 +136,7 @@ class Engine:
         file: str = "",
         fuel: bool = False,
         timed: bool = True,
+        hosted: frozenset[str] = frozenset(),
     ) -> Component:
         """Compile a component, or take it from the cache: `open` and `compile` in one step.
 
@@ -142,12 +144,19 @@ class Engine:
             NotAComponent: The bytes are not a valid component.
             UnsupportedComponent: It has something that the engine cannot carry.
         """
-        with self.open(binary, name=name, file=file, fuel=fuel, timed=timed) as found:
+        with self.open(binary, name=name, file=file, fuel=fuel, timed=timed, hosted=hosted) as found:
             return found.compile()
 
     @contextlib.contextmanager
     def open(
-        self, binary: bytes, *, name: str, file: str = "", fuel: bool = False, timed: bool = True
+        self,
+        binary: bytes,
+        *,
+        name: str,
+        file: str = "",
+        fuel: bool = False,
+        timed: bool = True,
+        hosted: frozenset[str] = frozenset(),
     ) -> Iterator[OpenComponent]:
         """Read a component, so that its shape can be looked at before anything of it is compiled.
 
@@ -157,6 +166,7 @@ class Engine:
             file: What the component is called in errors about itself; empty: `name`.
             fuel: Whether its work is to be counted; needed for `Limits.fuel`, and slower.
             timed: Whether its calls can be ended by a limit of time; needed unless `Limits.call_timeout_s` is `None`.
+            hosted: Interfaces of WASI that the caller implements, in place of wasmtime.
 
         Returns:
             The component, which can be compiled within the `with` block; other threads that load the same wait.
@@ -169,14 +179,15 @@ class Engine:
         check_header(binary, source)
         profile = self._profile(fuel, timed)
         plugin = hashlib.sha256(binary).hexdigest()
-        key = _key(plugin, profile, flat=self._flatten)
+        identity = " ".join([plugin, *sorted(hosted)])
+        key = _key(identity, profile, flat=self._flatten)
         with self._lock:
             lock = self._compiling.setdefault(key, threading.Lock())
         with lock, ExitStack() as opened:
             entry = self._cache.find(key)
             if entry is not None:
                 opened.enter_context(entry)
-            shape = self._shape(binary, plugin, source) if entry is None else entry.shape
+            shape = self._shape(binary, identity, source, hosted) if entry is None else entry.shape
 
             def compile_it() -> Component:
                 compiled = None if entry is None else self._deserialize(profile, entry, key)
@@ -184,14 +195,14 @@ class Engine:
                 if compiled is None:
                     if any(interface == Interface() for interface in shape.wasi.values()):
                         # Composing takes WASI's types too, which the cache does not keep.
-                        composed = self._reflect(binary, source)
+                        composed = self._reflect(binary, source, hosted)
                     compiled = self._compile(profile, binary, composed, source)
                     self._cache.put(key, compiled.serialize(), composed, plugin=name, digest=f"sha256:{plugin}")
                 component = Component(
                     profile,
                     compiled,
                     composed,
-                    self._codecs_of(plugin, composed),
+                    self._codecs_of(identity, composed),
                     name=name,
                     digest=f"sha256:{plugin}",
                     from_cache=from_cache,
@@ -205,11 +216,11 @@ class Engine:
 
             yield OpenComponent(shape, compile_it)
 
-    def _codecs_of(self, digest: str, shape: ComponentType) -> CallCodecs:
+    def _codecs_of(self, identity: str, shape: ComponentType) -> CallCodecs:
         """The codecs of a component, made once for all times that it is loaded."""
         with self._lock:
-            codecs = self._codecs.pop(digest, None) or CallCodecs(shape)
-            self._codecs[digest] = codecs  # at the end: the first is the one that was not used for longest
+            codecs = self._codecs.pop(identity, None) or CallCodecs(shape)
+            self._codecs[identity] = codecs  # at the end: the first is the one that was not used for longest
             if len(self._codecs) > _KEPT_CODECS:
                 del self._codecs[next(iter(self._codecs))]
             return codecs
@@ -290,7 +301,7 @@ _engines: Final[weakref.WeakSet[Engine]] = weakref.WeakSet()
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def _key(digest: str, profile: CompileProfile, *, flat: bool | None) -> str:
+def _key(identity: str, profile: CompileProfile, *, flat: bool | None) -> str:
     """What a compiled component is kept under."""
     way = f"bridge={BRIDGE_VERSION}" + ("" if flat is False else f" flat={FLAT_VERSION}")
-    return hashlib.sha256(f"{digest} {profile.identity} {way}".encode()).hexdigest()
+    return hashlib.sha256(f"{identity} {profile.identity} {way}".encode()).hexdigest()

@@ -13,6 +13,7 @@ from dataflare.capabilities.config import PluginConfig
 from dataflare.engine.abi.types import ComponentType
 from dataflare.errors import ConfigError, WorldMismatch
 from dataflare.grants import Grants
+from dataflare.interfaces import is_wasi
 from dataflare.limits import Limits
 from dataflare.runtime.arguments import ComponentFile
 from dataflare.runtime.capabilities import Capabilities, PipelineServices
@@ -191,7 +192,8 @@ class Loader:
             ExitStack() as undo,
         ):
             permissions = self._permissions(order)
-            with self._engine.open(file.contents, **_engine_options(order, permissions.limits)) as found:
+            options = {**_engine_options(order, permissions.limits), "hosted": frozenset(filter(is_wasi, imports))}
+            with self._engine.open(file.contents, **options) as found:
                 fitted = fit(found.shape)
                 self._decide(order, permissions, found.shape)
                 capabilities = self._provide(undo, order, permissions, found.shape)
@@ -293,7 +295,7 @@ def _engine_options(order: Order, limits: Limits) -> dict[str, Any]:
     return {"name": order.name, "file": order.file.name, **_counted(limits)}
 
 
-def _counted(limits: Limits) -> dict[str, bool]:
+def _counted(limits: Limits) -> dict[str, Any]:
     """What code has to count for these limits."""
     return {"fuel": limits.fuel is not None, "timed": limits.call_timeout_s is not None}
 

@@ -5,14 +5,13 @@ Everything here looks at a component's shape alone: none of its code has been co
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from dataflare.engine.abi.types import ComponentType, Interface
 from dataflare.errors import PermissionDenied, WorldMismatch
 from dataflare.grants import Grants
-from dataflare.interfaces import FREE, INTERFACES, OFFERED, interface_name, provider_of, same_major, short_name
+from dataflare.interfaces import FREE, INTERFACES, OFFERED, interface_name, is_wasi, provider_of, same_major, short_name
 from dataflare.runtime.type_conformance import Signatures, standard_signatures
 
 __all__ = [
@@ -35,7 +34,6 @@ LIFECYCLE: Final = "dataflare:plugin/lifecycle@1.0.0"
 """The interface that every plugin exports."""
 
 _SNAPSHOT = "dataflare:plugin/snapshot@1.0.0"
-_WASI = re.compile(r"wasi:(?:cli|clocks|filesystem|io|random|sockets)/[a-z][a-z0-9-]*@0\.2\.\d+")
 _REBUILD = "build it against the WIT of this version of dataflare"
 _MAX_SHOWN = 5
 
@@ -162,7 +160,7 @@ def _import_mismatches(shape: ComponentType, signatures: Signatures) -> Iterator
         elif not (name.startswith("dataflare:plugin/") and name in signatures and not interface.funcs):
             yield Mismatch(f"the import {name} is unknown", f"this host offers {_offers()}")
     for name in shape.passthrough:
-        if not _WASI.fullmatch(name):
+        if not is_wasi(name):
             hint = "of WASI, this host has cli, clocks, filesystem, io, random and sockets, version 0.2"
             yield Mismatch(f"the import {name} is unknown", hint)
 

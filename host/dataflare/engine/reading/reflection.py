@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 import wasmtime
@@ -33,9 +32,10 @@ from dataflare.engine.reading.features import refusal
 from dataflare.engine.reading.labels import check_labels
 from dataflare.engine.reading.world_types import WorldItems, read_world, with_types_shown
 from dataflare.errors import NotAComponent, UnsupportedComponent
+from dataflare.interfaces import is_wasi
 from dataflare.interruptible import interruptible
 
-__all__ = ["is_passthrough", "reflect"]
+__all__ = ["reflect"]
 
 _PRIMITIVES: Final[dict[type, PrimT]] = {
     wt.Bool: PrimT("bool"),
@@ -53,21 +53,18 @@ _PRIMITIVES: Final[dict[type, PrimT]] = {
     wt.String: PrimT("string"),
 }
 _MAX_DEPTH: Final = 100
-_WASI: Final = re.compile(r"wasi:(cli|clocks|filesystem|io|random|sockets)/[a-z0-9-]+@0\.2\.\d+")
 
 
-def is_passthrough(import_name: str) -> bool:
-    """Whether wasmtime itself provides an import."""
-    return _WASI.fullmatch(import_name) is not None
-
-
-def reflect(engine: wasmtime.Engine, binary: bytes, component: str) -> ComponentType:
+def reflect(
+    engine: wasmtime.Engine, binary: bytes, component: str, *, hosted: frozenset[str] = frozenset()
+) -> ComponentType:
     """Tell what a component imports and exports, without compiling its code.
 
     Args:
         engine: Any engine with the component model on.
         binary: The component.
         component: Its name, for errors.
+        hosted: Interfaces that somebody else provides, though wasmtime could.
 
     Raises:
         NotAComponent: The bytes are not a valid component.
@@ -87,7 +84,7 @@ def reflect(engine: wasmtime.Engine, binary: bytes, component: str) -> Component
         raise NotAComponent(error.message, component=component) from None
     except wasmtime.WasmtimeError as error:
         raise refusal(_of_whole(engine, binary, error), component, "is not a valid component") from error
-    return _Reflection(engine, component).shape(compiled.type, items, shown)
+    return _Reflection(engine, component, hosted).shape(compiled.type, items, shown)
 
 
 def _of_whole(engine: wasmtime.Engine, binary: bytes, error: wasmtime.WasmtimeError) -> wasmtime.WasmtimeError:
@@ -102,8 +99,9 @@ def _of_whole(engine: wasmtime.Engine, binary: bytes, error: wasmtime.WasmtimeEr
 class _Reflection:
     """One component's reflection: keeps track of which resource types are the same."""
 
-    def __init__(self, engine: wasmtime.Engine, component: str) -> None:
+    def __init__(self, engine: wasmtime.Engine, component: str, hosted: frozenset[str]) -> None:
         self._engine = engine
+        self._hosted = hosted
         self._component = component
         self._shape = ComponentType()
         self._handles: list[Any] = []
@@ -117,7 +115,7 @@ class _Reflection:
             types: The export that shows the types that the world imports; empty if it imports none.
         """
         for name, extern in ty.imports(self._engine).items():
-            into = self._shape.wasi if is_passthrough(name) else self._shape.imports
+            into = self._shape.wasi if self._is_wasmtimes(name) else self._shape.imports
             self._extern(into, name, extern, imported=True)
         for name, extern in ty.exports(self._engine).items():
             if name == types:
@@ -175,12 +173,14 @@ class _Reflection:
     def _handle(self, ty: Any, path: str) -> int:
         for index, known in enumerate(self._handles):
             if known == ty:
-                if is_passthrough(self._shape.resources[index].interface) and not is_passthrough(
-                    path.partition("#")[0]
-                ):
+                home, user = self._shape.resources[index].interface, path.partition("#")[0]
+                if self._is_wasmtimes(home) and not self._is_wasmtimes(user):
                     break
                 return index
         raise self._unsupported(path, "a handle to a resource of an interface that is not bridged (such as WASI's)")
+
+    def _is_wasmtimes(self, name: str) -> bool:
+        return is_wasi(name) and name not in self._hosted
 
     def _func(self, ty: Any, path: str) -> FuncT:
         if ffi.wasmtime_component_func_type_async(ty.ptr()):

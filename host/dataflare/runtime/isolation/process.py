@@ -107,12 +107,13 @@ class IsolatedComponent:
         for interface, imported in self.shape.imports.items():
             if interface in SERVED_HERE:
                 continue
+            functions[interface] = {}
             for name in imported.funcs:
                 function = host.get(interface, {}).get(name)
                 if function is None:
                     raise ConfigError(f"{self.name} imports {interface}#{name}, which the host does not provide")
                 marks = (hasattr(function, "takes_views"), hasattr(function, "text_as_bytes"))
-                functions.setdefault(interface, {})[name] = marks
+                functions[interface][name] = marks
         memories = limits.memories + _MORE_MEMORIES
         data_bytes = limits.memory_bytes + _DATA_BYTES + 2 * (MEMORY_BYTES + self._max_batch_bytes)
         task = Task(

@@ -25,6 +25,7 @@ from dataflare.engine.component import Component
 from dataflare.engine.engine import Engine
 from dataflare.engine.instance import Instance
 from dataflare.errors import DataflareError, PluginError, PluginFault
+from dataflare.interfaces import is_wasi
 from dataflare.runtime.isolation.channel import Channel
 from dataflare.runtime.isolation.jail import JailIncomplete, confine
 from dataflare.runtime.isolation.wire import TooLarge, Wire
@@ -92,7 +93,11 @@ class _Worker:
         with Engine(cache_dir=Path(task.cache_dir), flatten=task.flatten) as engine:
             limits = task.limits
             component = engine.load(
-                self._binary, name=task.name, fuel=limits.fuel is not None, timed=limits.call_timeout_s is not None
+                self._binary,
+                name=task.name,
+                fuel=limits.fuel is not None,
+                timed=limits.call_timeout_s is not None,
+                hosted=frozenset(filter(is_wasi, task.functions)),
             )
             del self._binary
             resources = component.shape.resources

@@ -43,7 +43,7 @@ SECTIONS = {
     "Host and plugins": ("Host", "Plugin", "Source", "Destination", "Processor", "Transformer", "Validator"),
     "Pipelines": (
         *("run", "load_specification", "parse_specification", "build_specification", "Specification", "Pipeline"),
-        *("RunReport", "NodeReport", "OutputReport", "Progress", "RunInterrupted"),
+        *("RunReport", "NodeReport", "OutputReport", "Progress", "RunInterrupted", "StateFile"),
     ),
     "Policies": ("Security", "Policy", "TrustPolicy", "AuditLog", "Revocations"),
     "What a plugin may do": (
@@ -452,7 +452,7 @@ def api() -> str:
             out += [*_describe(name), *([""] if title == "Host and plugins" else [])]
             listed.add(name)
         out.append("")
-    named = {*listed, *errors.__all__, "RunLost", "PoolExhausted", "DataError", "NodeFailed"}
+    named = {*listed, *errors.__all__, "RunLost", "PoolExhausted", "DataError", "NodeFailed", "StateError"}
     named |= {"ManifestError", "SignatureRefused"}
     if rest := set(dataflare.__all__) - named:
         raise LookupError(f"no section of docs/reference/generate.py has {', '.join(sorted(rest))}")

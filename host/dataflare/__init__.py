@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from dataflare.grants import DirectoryGrant, Grants, HttpGrant
     from dataflare.limits import Limits
     from dataflare.permissions.words import parse_grants, parse_limits
-    from dataflare.pipeline.failures import DataError, NodeFailed, RunInterrupted
+    from dataflare.pipeline.failures import DataError, NodeFailed, RunInterrupted, StateError
     from dataflare.pipeline.models import Pipeline
     from dataflare.pipeline.report import NodeReport, OutputReport, Progress, RunReport
     from dataflare.pipeline.runner import run
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
         load_specification,
         parse_specification,
     )
+    from dataflare.pipeline.state_file import StateFile
     from dataflare.runtime.datasets import (
         Chunk,
         Dataset,
@@ -202,6 +203,8 @@ __all__ = [
     "SqliteStateStore",
     "StackOverflow",
     "StandardLogSink",
+    "StateError",
+    "StateFile",
     "StateLimits",
     "SystemClock",
     "TableLimitExceeded",
@@ -290,6 +293,7 @@ _HOMES: Final = {
         "DataError",
         "NodeFailed",
         "RunInterrupted",
+        "StateError",
     ),
     "dataflare.pipeline.models": ("Pipeline",),
     "dataflare.pipeline.report": (
@@ -305,6 +309,7 @@ _HOMES: Final = {
         "load_specification",
         "parse_specification",
     ),
+    "dataflare.pipeline.state_file": ("StateFile",),
     "dataflare.runtime.datasets": (
         "Chunk",
         "Dataset",

@@ -45,10 +45,21 @@ READS = {
     ("policy diff", "new"): "policy diff csv-source.wasm FILE",
     ("key generate", "passphrase_file"): "key generate new --passphrase-file FILE",
     ("key show", "path"): "key show FILE",
+    **{
+        ("state " + name, parameter): f"state {name} {line}"
+        for name, more in {"list": "", "show": "", "export": "", "import": " given", "reset": ""}.items()
+        for parameter, line in {
+            "pipeline": "FILE" + more,
+            "env_files": f"pipeline.yaml{more} --env-file FILE",
+        }.items()
+    },
+    ("state import", "states"): "state import pipeline.yaml FILE",
 }
 # These are written, or are folders; `bench --data` is what connectors read.
 NOT_READ = {
     ("run", "audit"),
+    ("run", "state"),
+    *((f"state {name}", "state") for name in ("list", "show", "export", "import", "reset")),
     ("run", "cache_dir"),
     ("inspect", "cache_dir"),
     ("compile", "cache_dir"),
@@ -197,3 +208,16 @@ def test_only_a_regular_file_is_replaced(files, dataflare, line):
         result = dataflare(*line.split(), name)
         assert result.exit_code == 2 and "cannot be written" in result.stderr
         assert os.lstat(name).st_ino == before
+
+
+@pytest.mark.parametrize("line", ["run pipeline.yaml", "state list pipeline.yaml", "state reset pipeline.yaml"])
+def test_state_is_a_regular_file_of_the_pipeline(files, dataflare, line):
+    os.mkfifo("pipe")
+    (files / "link").symlink_to("elsewhere")
+    (files / "text").write_text("not a database, and long enough to be looked at as one" * 100)
+    for name in ("pipe", "link", ".", "/dev/null", "absent/state", "text"):
+        result = dataflare(*line.split(), "--state", name)
+        assert result.exit_code == (2 if name == "text" else 1), (name, result.output)
+        assert result.stderr.startswith("error: ") and "hint: " in result.stderr
+    assert not (files / "elsewhere").exists()
+    assert (files / "text").read_text().startswith("not a database")

@@ -45,10 +45,12 @@ from dataflare.cli import (
     schema,
     screen,
     sign,
+    state,
     verify,
 )
 from dataflare.cli import inspect as inspecting
 from dataflare.cli.screen import LogHandler
+from dataflare.cli.states import as_json_state
 from dataflare.data.shapes import DataFailure
 from dataflare.engine.cache import CacheEntry
 from dataflare.errors import DataflareError
@@ -58,6 +60,7 @@ from dataflare.pipeline.benchmark import Measurement
 from dataflare.pipeline.failures import NodeFailed
 from dataflare.pipeline.reading.found import FoundColumn, FoundSchema
 from dataflare.pipeline.report import Progress, RunReport
+from dataflare.pipeline.state_file import NodeState
 from dataflare.runtime.datasets import Dataset, DatasetName
 from dataflare.runtime.inspection import Inspection
 from dataflare.runtime.results import Metadata
@@ -74,6 +77,8 @@ FILE = Path(HOSTILE.replace("\0", "").replace("/", "|"))
 def filled(kind: Any) -> Any:
     """A value of a type, every text in it hostile."""
     origin, arguments = get_origin(kind), get_args(kind)
+    if kind is bytes:
+        return HOSTILE.encode("utf-8", "replace")
     if kind is str or origin is typing.Literal:
         return HOSTILE
     if kind in (int, float, bool, Any):
@@ -237,6 +242,14 @@ FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
         lambda: policy._show_diff(output.stdout(), needs(), needs(), needs_diff()),
         lambda: output.write_json(policy._diff_json(needs(), needs(), needs_diff())),
     ),
+    "state list": (
+        lambda: state._show_list([filled(NodeState)], FILE),
+        lambda: output.write_json(as_json_state(filled(NodeState))),
+    ),
+    "state show": (lambda: state._show([filled(NodeState)]),),
+    "state export": (lambda: output.write_json(as_json_state(filled(NodeState))),),
+    "state import": (lambda: state._say("imported", [HOSTILE]),),
+    "state reset": (lambda: state._say("forgot", [HOSTILE]),),
     "cache list": (lambda: cache._show([filled(CacheEntry)], 3, FILE),),
     "cache clear": (lambda: cache._say_cleared(1, 3, FILE),),
     "key generate": (lambda: keys._show(FILE, types.SimpleNamespace(id=HOSTILE), as_json=False),),
@@ -252,6 +265,7 @@ LINES = {
         ["run", "p.yaml", "--principal", HOSTILE, "--access", FILE],
         ["run", "p.yaml", "--set", HOSTILE],
         ["run", "p.yaml", "--env-file", FILE],
+        ["run", "p.yaml", "--state", FILE],
     ),
     "inspect": (["inspect", FILE],),
     "schema": (
@@ -287,6 +301,13 @@ LINES = {
     "policy check": (["policy", "check", FILE, FILE, "--pipeline", HOSTILE],),
     "policy suggest": (["policy", "suggest", FILE],),
     "policy diff": (["policy", "diff", FILE, FILE],),
+    **{
+        f"state {name}": (
+            ["state", name, FILE, *more, "--set", HOSTILE],
+            *([["state", name, "p.yaml", "--node", HOSTILE]] if name in ("show", "reset") else []),
+        )
+        for name, more in {"list": [], "show": [], "export": [], "import": [FILE], "reset": []}.items()
+    },
     "cache list": (["cache", "list", "--cache-dir", FILE],),
     "cache clear": (["cache", "clear", "--cache-dir", FILE],),
     "key generate": (["key", "generate", "absent/key", "--passphrase-file", FILE],),
@@ -318,7 +339,7 @@ def test_every_command_is_tried():
     assert names == set(FIELDS) == set(LINES)
 
 
-OPTIONS = {"files": "schema", "settings": "--set"}
+OPTIONS = {"files": "schema", "settings": "--set", "nodes": "--node"}
 """What options are called, where it is not the parameter's name."""
 
 

@@ -39,7 +39,7 @@ class Script(FakeSource):
         self.selected = selection
         return Dataset(NAME, "", self._schema, modes=self._modes)
 
-    def read(self) -> Any:
+    def read(self, max_rows: int = 0) -> Any:
         step = next(self._steps, Ended())
         if isinstance(step, BaseException):
             raise step

@@ -59,11 +59,11 @@ class FakeSource(FakePlugin):
     def estimate(self, selections: Any = None) -> Any:
         return SimpleNamespace(rows=sum(batch.num_rows for batch in self._batches))
 
-    def open(self, selections: Any = None) -> list[pa.Schema]:
+    def open(self, selections: Any = None, state: bytes | None = None) -> list[pa.Schema]:
         self._left = self.chunks()
         return [self._schema]
 
-    def read(self) -> Chunk | Ended:
+    def read(self, max_rows: int = 0) -> Chunk | Ended:
         return next(self._left, Ended())
 
     def acknowledge(self, state: bytes) -> None:
@@ -134,6 +134,9 @@ class FakeDestination(FakePlugin):
         self.rejects: list[RejectedRow] = []
         self.schema: pa.Schema | None = None
 
+    def abilities(self) -> frozenset[str]:
+        return frozenset({"append", "replace", "merge"})
+
     def open(self, target: Target, *, pipeline: str, run: str, generation: int) -> None:
         self.called("open")
         self.target = target
@@ -144,10 +147,11 @@ class FakeDestination(FakePlugin):
         self.written.append(rows)
         return self.rejects
 
-    def flush(self) -> None:
+    def flush(self, token: bytes = b"") -> bool:
         self.called("flush")
+        return False
 
-    def finish(self) -> None:
+    def finish(self, token: bytes = b"") -> None:
         self.called("finish")
 
     def abort(self) -> None:

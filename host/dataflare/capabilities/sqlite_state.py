@@ -25,7 +25,7 @@ from dataflare.errors import ConfigError
 from dataflare.locks import ReentrantLock
 from dataflare.user_files import as_path
 
-__all__ = ["SqliteStateStore"]
+__all__ = ["SqliteStateStore", "problem_of", "transaction"]
 
 _APPLICATION_ID: Final = 0x44464C52
 _SCHEMA_VERSION: Final = 3
@@ -145,7 +145,7 @@ class SqliteStateStore:
                 self._connection.close()
 
     def _unusable(self, error: Exception) -> ConfigError:
-        code, _, text = _problem(error)
+        code, _, text = problem_of(error)
         hint = _HINTS.get(code, "name another file" if code in _PROBLEMS else "")
         return ConfigError(f"{self._path}: {text} ({error})", where="state", hint=hint)
 
@@ -155,7 +155,7 @@ class SqliteStateStore:
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        _transaction(connection, self._make_tables)
+        transaction(connection, self._make_tables)
 
     def _make_tables(self, connection: sqlite3.Connection) -> None:
         if self._is_made():
@@ -176,7 +176,7 @@ class SqliteStateStore:
         if tables and application != _APPLICATION_ID:
             raise ConfigError(f"{self._path} is a database of something else", where="state", hint="name another file")
         if tables and version in (1, 2):
-            _transaction(self._connection, _count_entries)
+            transaction(self._connection, _count_entries)
         elif tables and version != _SCHEMA_VERSION:
             raise ConfigError(f"{self._path} has version {version}, not {_SCHEMA_VERSION}", where="state")
         return bool(tables)
@@ -216,7 +216,7 @@ class SqliteStateStore:
                 self._busy_ms = busy_ms
             return work(self._connection)
         except (sqlite3.Error, UnicodeDecodeError) as error:
-            _, case, text = _problem(error)
+            _, case, text = problem_of(error)
             raise CapabilityFailure(case, text) from error
         finally:
             # Whatever `acquire` returned: an interrupt may have come in between. Nothing else is called first.
@@ -231,7 +231,7 @@ class SqliteStateStore:
             raise CapabilityFailure("other", "the state was opened by the process that this one was forked from")
 
     def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return self._use(lambda connection: _transaction(connection, work))
+        return self._use(lambda connection: transaction(connection, work))
 
 
 def _absolute(path: Path) -> Path:
@@ -247,7 +247,8 @@ def _identity(path: os.PathLike[str]) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+def transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    """Write in one step: all of what `work` does, or after an exception nothing."""
     try:
         # IMMEDIATE takes the write lock at once: a read that grows into a write could find that another process was
         # faster.
@@ -282,8 +283,8 @@ def _checked(value: Any, expected: type[T]) -> T:
     return value
 
 
-def _problem(error: Exception) -> tuple[int, str, str]:
-    """The primary result code, the case of `state-error` and what happened."""
+def problem_of(error: Exception) -> tuple[int, str, str]:
+    """Say what an exception of SQLite means: its primary result code, the case of `state-error`, and a text."""
     if isinstance(error, UnicodeDecodeError):  # a key, or a name in the schema, which SQLite's message quotes
         return sqlite3.SQLITE_CORRUPT, "other", _DAMAGED
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF

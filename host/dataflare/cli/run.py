@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -20,14 +20,18 @@ from dataflare.cli.interrupts import interrupting_signals
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
 from dataflare.cli.output import by_the_way, error_json, exit_code, printed_errors, show_error, write_json
 from dataflare.cli.screen import Screen, stderr, stdout
+from dataflare.cli.states import StateOption, keeps_state, open_state
 from dataflare.cli.variables import EnvFiles, Settings, gather_variables
+from dataflare.errors import ConfigError
 from dataflare.pipeline import report as reports
 from dataflare.pipeline.check import check_pipeline
 from dataflare.pipeline.failures import NodeFailed, RunInterrupted
 from dataflare.pipeline.report import NodeReport, RunReport
 from dataflare.pipeline.runner import run as run_pipeline
 from dataflare.pipeline.specification import Specification, load_specification
+from dataflare.pipeline.state_file import StateFile
 from dataflare.runtime.host import Host
+from dataflare.runtime.options import Services
 from dataflare.security.settings import Security
 
 __all__ = ["command", "run_with_progress", "show_report"]
@@ -43,6 +47,13 @@ def command(
         bool, typer.Option("--quiet", "-q", help="Print nothing but errors, and what --json asks.")
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Only check it: no row is read, nothing is written.")] = False,
+    state: StateOption = None,
+    no_state: Annotated[
+        bool, typer.Option("--no-state", help="Keep nothing for the next run: each begins at the beginning.")
+    ] = False,
+    full_refresh: Annotated[
+        bool, typer.Option("--full-refresh", help="Let sources begin at the beginning, whatever was kept.")
+    ] = False,
     settings: Settings = None,
     env_files: EnvFiles = None,
     cache_dir: CacheDir = None,
@@ -53,6 +64,9 @@ def command(
     principal: Principal = None,
 ) -> None:
     """Run a pipeline to its end, or leave no output.
+
+    Where a plugin is the source, the run goes on from where the last one came to: how far that was is kept in a file
+    beside the pipeline's, `.dataflare/NAME.state`, or the one that --state names.
 
     With --policy, plugins get what the policy says; `grants` and `limits` in the pipeline only narrow it, and variables
     of the environment are not put into the pipeline.
@@ -70,18 +84,26 @@ def command(
     with printed_errors(as_json=as_json), interrupting_signals():
         variables = gather_variables(settings or (), env_files or (), policy=policy is not None)
         specification = load_specification(pipeline, variables=variables)
+        if no_state and (state is not None or full_refresh):
+            other = "--state" if state is not None else "--full-refresh"
+            raise ConfigError(f"--no-state and {other} are given together", where="run", hint="leave one of them out")
         try:
-            with Host(
-                cache_dir=compiled_folder(cache_dir),
-                security=Security(
+            with ExitStack() as stack:
+                kept = None
+                if not no_state and not check and (state is not None or keeps_state(specification)):
+                    kept = stack.enter_context(open_state(specification, state))
+                security = Security(
                     policy=policy,
                     trust=trust,
                     audit=audit,
                     # Who may read pipelines may check them; that was asked before.
                     access=None if check else access,
                     principal=None if check else principal,
-                ),
-            ) as host:
+                )
+                services = Services() if kept is None else Services(state_store=kept.plugins)
+                host = stack.enter_context(
+                    Host(cache_dir=compiled_folder(cache_dir), services=services, security=security)
+                )
                 if key := os.environ.get("DATAFLARE_KEY"):
                     host.protect(key, "a signing key")
                 for each in env_files or ():
@@ -89,7 +111,7 @@ def command(
                 if check:
                     _check(specification, host, as_json=as_json, quiet=quiet)
                     return
-                report = run_with_progress(specification, host, show=not quiet)
+                report = run_with_progress(specification, host, show=not quiet, state=kept, full_refresh=full_refresh)
         except NodeFailed as error:
             with by_the_way():
                 if as_json:
@@ -124,11 +146,18 @@ def _check(specification: Specification, host: Host, *, as_json: bool, quiet: bo
         raise typer.Exit(exit_code(problems[0]))
 
 
-def run_with_progress(specification: Specification, host: Host, *, show: bool = True) -> RunReport:
+def run_with_progress(
+    specification: Specification,
+    host: Host,
+    *,
+    show: bool = True,
+    state: StateFile | None = None,
+    full_refresh: bool = False,
+) -> RunReport:
     """Run a pipeline; on a terminal, show on standard error how far each node is."""
     screen = stderr()
     with _progress(screen, enabled=show and screen.is_terminal and not screen.is_dumb_terminal) as update:
-        return run_pipeline(specification, host=host, progress=update)
+        return run_pipeline(specification, host=host, progress=update, state=state, full_refresh=full_refresh)
 
 
 @contextmanager
@@ -178,6 +207,10 @@ def show_report(screen: Screen, report: RunReport, *, verbose: bool = False) -> 
         for rule, violations in node.violations.items():
             if violations:
                 screen.say(f"{node.name}: {rule} {count(violations)}")
+        if node.resumed:
+            screen.say(f"{node.name}: went on from where the last run had come to")
+        if node.guarantee == "at-least-once":
+            screen.say(f"{node.name}: at least once: rows may come twice after a run that stops")
     for path in report.replaced:
         screen.say(f"replaced {path}")
     ended = "" if report.status in ("completed", "running") else f"{report.status}: "

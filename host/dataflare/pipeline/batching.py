@@ -7,6 +7,8 @@ from typing import Final
 
 import pyarrow as pa
 
+from dataflare.pipeline.state_file import Checkpoint
+
 __all__ = ["MOST_BYTES", "MOST_ROWS", "SMALL_BYTES", "SMALL_ROWS", "resized"]
 
 SMALL_ROWS: Final = 1_024
@@ -17,39 +19,36 @@ MOST_ROWS: Final = 65_536
 MOST_BYTES: Final = 64 * 2**20
 
 
-def resized(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def resized(items: Iterable[pa.RecordBatch | Checkpoint]) -> Iterator[pa.RecordBatch | Checkpoint]:
     """Merge batches that are small, and split those that are large; rows and their order stay.
 
-    Where a batch ends depends on the rows alone, never on time, so that runs repeat. At least one batch comes out where
-    one went in, if need be without rows.
+    Where a batch ends depends on the rows and the barriers alone, never on time, so that runs repeat. No row passes a
+    barrier. At least one batch comes out where one went in, if need be without rows.
     """
-    empty: list[pa.RecordBatch] = []
-    none = True
-    for rows in _sized(_without_empty(batches, empty)):
-        none = False
-        yield rows
-    if none and empty:
-        yield empty[0]
-
-
-def _without_empty(batches: Iterable[pa.RecordBatch], empty: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    for rows in batches:
-        if rows.num_rows:
-            yield rows
-        else:
-            empty[:] = [rows]
-
-
-def _sized(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     waiting = _Waiting()
-    for rows in batches:
-        if not waiting.fits(rows):
-            yield from waiting.take()
-        waiting.add(rows)
-        if waiting.is_enough:
-            for merged in waiting.take():
-                yield from _split(merged)
+    empty: pa.RecordBatch | None = None
+    none = True
+    for item in items:
+        if isinstance(item, Checkpoint):
+            merged = waiting.take()
+            if none and not merged and empty is not None:
+                merged = [empty]  # before the barrier: who writes has to begin first
+            none = none and not merged
+            yield from merged
+            yield item
+        elif item.num_rows == 0:
+            empty = item
+        else:
+            none = False
+            if not waiting.fits(item):
+                yield from waiting.take()
+            waiting.add(item)
+            if waiting.is_enough:
+                for rows in waiting.take():
+                    yield from _split(rows)
     yield from waiting.take()
+    if none and empty is not None:
+        yield empty
 
 
 class _Waiting:

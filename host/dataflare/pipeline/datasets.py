@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -15,12 +16,15 @@ from dataflare.data.columns import no_rows
 from dataflare.documents.models import StrictModel
 from dataflare.errors import PluginError
 from dataflare.pipeline.channel import Stopped
-from dataflare.pipeline.failures import DataError
+from dataflare.pipeline.checkpoints import Checkpoints, Position
+from dataflare.pipeline.failures import DataError, StateError
+from dataflare.pipeline.state_file import Checkpoint
 from dataflare.runtime.datasets import (
     Chunk,
     DatasetName,
     Ended,
     Idle,
+    NewSchema,
     ReadingMode,
     ReadProgress,
     Selection,
@@ -28,7 +32,9 @@ from dataflare.runtime.datasets import (
     WritingMode,
 )
 from dataflare.runtime.destination import Destination
-from dataflare.runtime.source import Source
+from dataflare.runtime.source import MAX_ROWS, Source
+
+_log = logging.getLogger("dataflare.pipeline")
 
 __all__ = ["DatasetReader", "DatasetWriter", "ReadModel", "WriteModel"]
 
@@ -80,11 +86,13 @@ class DatasetReader:
     Args:
         plugin: The source.
         options: What it reads.
+        checkpoints: Where it goes on, and how often it says so; `None` begins at the beginning.
     """
 
-    def __init__(self, plugin: Source, options: ReadModel) -> None:
+    def __init__(self, plugin: Source, options: ReadModel, checkpoints: Checkpoints | None = None) -> None:
         self._plugin = plugin
         self._options = options
+        self._checkpoints = checkpoints
         self._stopped = threading.Event()
         self._state: bytes | None = None
 
@@ -97,8 +105,8 @@ class DatasetReader:
         estimate = self._plugin.estimate(self._selection())
         return None if estimate is None else estimate.rows
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Read to the end, or until a read without an end pauses; at least one batch.
+    def batches(self) -> Iterator[pa.RecordBatch | Checkpoint]:
+        """Read to the end, or until a read without an end pauses; at least one batch. Barriers come where they are due.
 
         A source that asks for it, or that is not available, is given time: 5 times in a row, then the error is raised.
 
@@ -107,34 +115,65 @@ class DatasetReader:
             DataError: The dataset's columns changed during the read.
             PluginError: The source answered with an error.
             PluginFault: It trapped.
+            StateError: The state that was kept does not fit.
         """
         selection = self._selection()
         unbounded = "unbounded" in self._plugin.dataset(selection).modes
-        (schema,) = self._plugin.open(selection)
+        points = self._checkpoints
+        schema = self._open(selection)
         none = True
         while not isinstance(progress := self._read(), Ended):
-            if isinstance(progress, Chunk):
-                self._state = progress.state or self._state
-                none = False
-                yield progress.rows
-            elif isinstance(progress, Idle):
-                self._state = progress.state or self._state
-                if unbounded:
-                    break
-                self._wait(progress.retry_after_s)
-            elif not progress.schema.equals(schema):
+            if isinstance(progress, NewSchema):
+                if progress.schema.equals(schema):
+                    continue
                 raise DataError(
                     f"the columns of dataset {str(progress.dataset)!r} changed while it was read",
                     hint="run the pipeline again: it begins with the new columns",
                 )
+            rows = 0
+            if isinstance(progress, Chunk):
+                rows, none = progress.rows.num_rows, False
+                yield progress.rows
+            self._state = progress.state or self._state
+            if points is not None and (barrier := points.barrier(rows, progress.state)) is not None:
+                yield barrier
+            if isinstance(progress, Idle):
+                if unbounded:
+                    break
+                self._wait(progress.retry_after_s)
         if none:
             # What follows learns the columns from the first batch.
             yield no_rows(schema)
+        if points is not None:
+            yield points.end(self._state)
 
     def acknowledge(self) -> None:
         """Tell the source that all rows are safe."""
         if self._state is not None:
             self._plugin.acknowledge(self._state)
+
+    def _open(self, selection: Selection | DatasetName | None) -> pa.Schema:
+        state = None
+        if self._checkpoints is not None:
+            chosen = selection if isinstance(selection, Selection) else Selection(self._plugin.dataset(selection).name)
+            reading = {
+                "dataset": chosen.dataset.name,
+                "namespace": chosen.dataset.namespace,
+                "mode": chosen.mode,
+                "cursor": chosen.cursor,
+                "columns": list(chosen.columns),
+            }
+            state = self._state = self._checkpoints.begin(reading, chosen.mode)
+        try:
+            (schema,) = self._plugin.open(selection, state=state)
+        except PluginError as error:
+            if state is not None and error.error.case == "invalid-state":
+                raise StateError(
+                    f"the source does not go on from the state that was kept: {error.message}",
+                    hint="begin anew with --full-refresh, or give the state back with `dataflare state import`",
+                ) from error
+            raise
+        return schema
 
     def _selection(self) -> Selection | DatasetName | None:
         selection = self._options.selection()
@@ -144,9 +183,18 @@ class DatasetReader:
         return selection
 
     def _read(self) -> ReadProgress:
+        most = MAX_ROWS
+        if self._checkpoints is not None:
+            most = min(most, self._checkpoints.every_rows)
+            while (safe := self._checkpoints.next_safe()) is not None:
+                try:
+                    self._plugin.acknowledge(safe)
+                except PluginError as error:
+                    # All rows are safe: the source only keeps longer than it must what it need not keep.
+                    _log.warning("plugin %r: rows could not be acknowledged: %s", self._plugin.name, error)
         for attempt in range(_RETRIES):
             try:
-                return self._plugin.read()
+                return self._plugin.read(most)
             except PluginError as error:
                 match error.error.case:
                     case "rate-limited":
@@ -155,7 +203,7 @@ class DatasetReader:
                         self._wait(_RETRY_S * 2**attempt)
                     case _:
                         raise
-        return self._plugin.read()
+        return self._plugin.read(most)
 
     def _wait(self, seconds: float) -> None:
         if self._stopped.wait(seconds):
@@ -170,29 +218,51 @@ class DatasetWriter:
         options: How it writes.
         pipeline: The pipeline's name.
         node: The node's name.
+        checkpoints: Those of the source whose rows it writes; `None` where none are made.
     """
 
-    def __init__(self, plugin: Destination, options: WriteModel, *, pipeline: str, node: str) -> None:
+    def __init__(
+        self,
+        plugin: Destination,
+        options: WriteModel,
+        *,
+        pipeline: str,
+        node: str,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
         self._plugin = plugin
         self._options = options
         self._pipeline = pipeline
         self._node = node
+        self._checkpoints = checkpoints
         self._open = False
+        self._keeps_token = False
+        self._position = Position()
+        self._token = b""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a run that goes on after a failure may write rows a second time."""
+        appends = self._options.mode == "append"
+        return appends and not (self._keeps_token and self._checkpoints is not None)
 
     def write(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """Write a batch.
+        """Write a batch; one that the destination has already, from a run before, is left out.
+
+        Returns:
+            What was written.
 
         Raises:
             ConfigError: The destination cannot write in this way.
             DataError: The destination rejected a row.
             PluginError: It answered with an error.
             PluginFault: It trapped.
+            StateError: It has other rows than the state that was kept says.
         """
         if not self._open:
-            target = self._options.target(self._node, rows.schema)
-            pipeline = f"{self._pipeline}/{self._node}"
-            self._plugin.open(target, pipeline=pipeline, run=uuid.uuid4().hex, generation=time.time_ns())
-            self._open = True
+            self._begin(rows.schema)
+        if self._position.drop_until is not None:
+            return rows.slice(0, 0)
         if rows.num_rows and (rejected := self._plugin.write(rows)):
             first = rejected[0]
             column = "" if first.column is None else f", column {first.column!r}"
@@ -201,17 +271,54 @@ class DatasetWriter:
             )
         return rows
 
+    def checkpoint(self, point: Checkpoint) -> None:
+        """Make safe what was written before a barrier, together with it.
+
+        Raises:
+            PluginError: The destination answered with an error.
+            PluginFault: It trapped.
+            StateError: The state cannot be kept, or the rows before the barrier are not those of the run before.
+        """
+        assert self._checkpoints is not None
+        dropped = self._position.drop_until is not None
+        if not self._position.passes(point) and point.last:
+            raise StateError(
+                f"destination {self._node!r} has rows up to a point that this read did not come to again: the source "
+                "does not give the same rows as before",
+                hint="begin anew with --full-refresh",
+            )
+        if dropped and self._position.drop_until is None:
+            self._checkpoints.caught_up(self._node)
+        self._token = self._checkpoints.token(point)
+        if self._keeps_token and (point.last or not dropped):
+            # Before the destination may have it: a run after a crash has to know it again.
+            self._checkpoints.prepare(point)
+        if not point.last:
+            durable = dropped or self._plugin.flush(self._token)
+            self._checkpoints.reach(self._node, point, durable=durable)
+
     def flush(self) -> None:
         """Make safe what was written, as far as the destination can."""
         if self._open:
-            self._plugin.flush()
+            self._plugin.flush(self._token)
 
     def finish(self) -> None:
         """End the run: all is safe and visible."""
         if self._open:
-            self._plugin.finish()
+            self._plugin.finish(self._token)
 
     def abort(self) -> None:
-        """Leave no trace. A plugin that could not even begin need not be made again for it."""
+        """Leave no trace of what is not safe. A plugin that could not even begin need not be made again for it."""
         if self._open:
             self._plugin.abort()
+
+    def _begin(self, schema: pa.Schema) -> None:
+        target = self._options.target(self._node, schema)
+        pipeline = f"{self._pipeline}/{self._node}"
+        token = self._plugin.open(target, pipeline=pipeline, run=uuid.uuid4().hex, generation=time.time_ns())
+        self._open = True
+        self._keeps_token = "keep-token" in self._plugin.abilities()
+        if self._checkpoints is not None:
+            self._position = self._checkpoints.position(
+                self._node, token, mode=target.mode, keeps_token=self._keeps_token
+            )

@@ -9,7 +9,7 @@ from dataflare.errors import DataflareError
 if TYPE_CHECKING:
     from dataflare.pipeline.report import RunReport
 
-__all__ = ["DataError", "NodeFailed", "RunInterrupted"]
+__all__ = ["DataError", "NodeFailed", "RunInterrupted", "StateError"]
 
 
 class DataError(DataflareError):
@@ -26,6 +26,10 @@ class DataError(DataflareError):
         super().__init__(place + message, hint=hint)
         self.file = file
         self.line = line
+
+
+class StateError(DataflareError):
+    """The state of a pipeline cannot be kept, read or used. Names its file, or the node that it does not fit."""
 
 
 class NodeFailed(DataflareError):

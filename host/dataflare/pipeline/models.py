@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Discriminator, Field, JsonValue, PlainVali
 from pydantic_core import PydanticCustomError
 
 from dataflare.documents.models import FilePath, Name, StrictModel, nearest, shorten
+from dataflare.documents.quantities import Duration
 from dataflare.errors import ConfigError
 from dataflare.permissions.grant_keys import GrantsModel
 from dataflare.permissions.limit_keys import LimitsModel
@@ -192,8 +193,20 @@ else:
     ]
 
 
+class CheckpointModel(StrictModel):
+    """How often a run keeps how far it came, where its source and its destinations can."""
+
+    rows: int = Field(default=100_000, ge=1, le=10**12, description="After this many rows of a source.")
+    every: Duration = Field(default="30s", description="And after this time.")
+
+
 class Pipeline(StrictModel):
     """A pipeline: nodes that hand rows to one another."""
 
     name: Name
+    checkpoint: CheckpointModel = Field(
+        default=CheckpointModel(),
+        description="How often the run keeps how far it came: after so many `rows` (100000) of a source, and after so "
+        "much time (`every`, 30s).",
+    )
     nodes: Annotated[dict[Name, Node], Field(min_length=1, max_length=1000)]

@@ -6,9 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-__all__ = ["NodeReport", "OutputReport", "Progress", "RunReport", "Status"]
+__all__ = ["Guarantee", "NodeReport", "OutputReport", "Progress", "RunReport", "Status"]
 
 Status: TypeAlias = Literal["running", "completed", "failed", "interrupted"]
+Guarantee: TypeAlias = Literal["exactly-once", "at-least-once"]
+"""How often a destination has each row after a run that stopped and those that went on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,9 @@ class NodeReport:
         violations: For a validator, how often each rule was broken, those with 0 too.
         outputs: Files and folders that are in place; none before the run is completed.
         inferred: For a connector that reads, the types that were inferred from values, by column.
+        resumed: For a source, whether it went on from where an earlier run had come to.
+        checkpoints: For a source, how often the run kept how far it came.
+        guarantee: For a destination, how often it has each row, whatever stops the run; `None` before it is known.
     """
 
     name: str
@@ -91,6 +96,9 @@ class NodeReport:
     violations: Counter[str] = field(default_factory=Counter)
     outputs: list[OutputReport] = field(default_factory=list)
     inferred: dict[str, str] = field(default_factory=dict)
+    resumed: bool = False
+    checkpoints: int = 0
+    guarantee: Guarantee | None = None
 
     @property
     def dropped(self) -> int:
@@ -126,6 +134,9 @@ class NodeReport:
             "violations": dict(self.violations),
             "outputs": [output.to_json() for output in self.outputs],
             "inferred": dict(self.inferred),
+            "resumed": self.resumed,
+            "checkpoints": self.checkpoints,
+            "guarantee": self.guarantee,
         }
 
 

@@ -14,18 +14,23 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
+from dataflare.documents.quantities import parse_duration
 from dataflare.errors import ConfigError, DataflareError, PluginError, WorldMismatch
 from dataflare.locks import Lock
 from dataflare.pipeline.batching import resized
 from dataflare.pipeline.channel import Channel, Stopped
 from dataflare.pipeline.check import config_error
+from dataflare.pipeline.checkpoints import Checkpoints
 from dataflare.pipeline.failures import NodeFailed, RunInterrupted
 from dataflare.pipeline.models import Pipeline, PluginNode
+from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.report import Progress, RunReport
 from dataflare.pipeline.specification import Specification, build_specification, load_specification
 from dataflare.pipeline.stages import Stage, make_stage, workers_of
+from dataflare.pipeline.state_file import Checkpoint, StateFile
 from dataflare.pipeline.workers import map_in_order
 from dataflare.runtime.host import Host
+from dataflare.runtime.options import Services
 from dataflare.runtime.plugin import Plugin
 from dataflare.runtime.pool import PoolSettings
 from dataflare.security.admission import AdmittedPipeline
@@ -40,7 +45,8 @@ _INTERRUPT_AGAIN_S = 0.02
 _SHUTDOWN_S = 0.5
 """How long plugins may take for `shutdown` after an interrupt."""
 
-_Queue: TypeAlias = Channel[pa.RecordBatch | None]
+_Item: TypeAlias = pa.RecordBatch | Checkpoint
+_Queue: TypeAlias = Channel[_Item | None]
 
 
 def run(
@@ -48,6 +54,8 @@ def run(
     *,
     host: Host | None = None,
     progress: Callable[[Progress], object] | None = None,
+    state: StateFile | None = None,
+    full_refresh: bool = False,
 ) -> RunReport:
     """Run a pipeline to its end.
 
@@ -60,6 +68,9 @@ def run(
             file's name, or the mapping or model that stands for it.
         host: Loads the plugins; the caller closes it. `None` makes one for the run.
         progress: Called about ten times a second, in the caller's thread.
+        state: Where sources go on, and where that is kept; the caller closes it. `None` keeps nothing: each run begins
+            at the beginning.
+        full_refresh: Whether sources begin at the beginning, whatever was kept.
 
     Returns:
         What was done.
@@ -69,20 +80,34 @@ def run(
         PermissionDenied: The host's policy or roles do not let it run.
         NodeFailed: A node failed; names it, and has the report as far as the run came.
         RunInterrupted: A `KeyboardInterrupt` was raised in this thread; has the report too.
+        StateError: The state is of another pipeline.
     """
     if isinstance(pipeline, str | os.PathLike):
         pipeline = load_specification(pipeline)
     elif not isinstance(pipeline, Specification):
         pipeline = build_specification(pipeline)
     if host is not None:
-        return _Run(pipeline, host, progress).run()
-    with Host() as own:
-        return _Run(pipeline, own, progress).run()
+        return _Run(pipeline, host, progress, state, full_refresh=full_refresh).run()
+    services = Services() if state is None else Services(state_store=state.plugins)
+    with Host(services=services) as own:
+        return _Run(pipeline, own, progress, state, full_refresh=full_refresh).run()
 
 
 class _Run:
-    def __init__(self, specification: Specification, host: Host, progress: Callable[[Progress], object] | None) -> None:
+    def __init__(
+        self,
+        specification: Specification,
+        host: Host,
+        progress: Callable[[Progress], object] | None,
+        state: StateFile | None,
+        *,
+        full_refresh: bool,
+    ) -> None:
         self._specification = specification
+        self._state = state
+        self._full_refresh = full_refresh
+        self._checkpoints: dict[str, Checkpoints] = {}
+        """By node: those of the source that it is, or whose rows it takes."""
         self._host = host
         self._progress = progress
         self._stages: list[Stage] = []
@@ -129,12 +154,13 @@ class _Run:
                 with self._blamed(name, "plugin"):
                     kinds[name] = self._kind(node)
         specification.check_kinds(kinds)
+        self._plan_checkpoints(kinds)
         for name in specification.order:
             with self._blamed(name):
                 node = nodes[name]
                 plugin = self._load_plugin(name, node, kinds[name], admitted) if isinstance(node, PluginNode) else None
                 try:
-                    stage = make_stage(specification, name, plugin, admitted.files)
+                    stage = make_stage(specification, name, plugin, admitted.files, self._checkpoints.get(name))
                 except BaseException:
                     if plugin is not None:
                         plugin.close()
@@ -145,6 +171,32 @@ class _Run:
         for stage in self._stages:
             with self._blamed(stage.name):
                 stage.begin()
+
+    def _plan_checkpoints(self, kinds: Mapping[str, str]) -> None:
+        """Find which nodes write the rows of each source that can say where it goes on."""
+        if self._state is None:
+            return
+        nodes = self._specification.pipeline.nodes
+        sources: dict[str, str] = {}
+        for name in self._specification.order:
+            if kinds.get(name) == "source":
+                sources[name] = name
+            elif (above := nodes[name].input_name) in sources:
+                sources[name] = sources[above]
+        settings = self._specification.pipeline.checkpoint
+        for source in dict.fromkeys(sources.values()):
+            below = [name for name, top in sources.items() if top == source]
+            writers = frozenset(name for name in below if kinds.get(name) == "destination" or _writes_file(nodes[name]))
+            checkpoints = Checkpoints(
+                source,
+                writers,
+                self._state,
+                every_rows=settings.rows,
+                every_s=parse_duration(settings.every),
+                within=not any(_writes_file(nodes[name]) for name in below),
+                fresh=self._full_refresh,
+            )
+            self._checkpoints.update(dict.fromkeys(below, checkpoints))
 
     def _kind(self, node: PluginNode) -> str:
         found = self._host.inspect(self._specification.path(node.plugin))
@@ -219,6 +271,10 @@ class _Run:
             _log.debug("node %r: finished", stage.name)
             if stage.outputs:
                 done.append(stage.name)
+        if self._state is not None:
+            # In one step, after all is safe and visible: a run that dies before it is repeated.
+            ended = [each.finish() for each in dict.fromkeys(self._checkpoints.values())]
+            self._state.commit([each for each in ended if each is not None])
         for stage in self._stages:
             try:
                 stage.acknowledge()
@@ -230,9 +286,9 @@ class _Run:
         """Do all that a stage has to do; the body of its thread."""
         takers = [self._inputs[name] for name in self._specification.consumers(stage.name)]
         try:
-            for rows in resized(stage.batches() if stage.is_source else self._taken(stage)):
+            for item in resized(stage.batches() if stage.is_source else self._taken(stage)):
                 for taker in takers:
-                    taker.put(rows)
+                    taker.put(item)
             stage.flush()
             for taker in takers:
                 taker.put(None)
@@ -249,11 +305,11 @@ class _Run:
         finally:
             self._ended.put(None)
 
-    def _taken(self, stage: Stage) -> Iterator[pa.RecordBatch]:
+    def _taken(self, stage: Stage) -> Iterator[_Item]:
         items = self._inputs[stage.name]
         if stage.workers == 1:
-            while (rows := items.get()) is not None:
-                yield stage.apply(stage.process(rows))
+            while (item := items.get()) is not None:
+                yield stage.apply(stage.process(item))
         else:
             name = f"dataflare-{stage.name}"
             yield from map(stage.apply, map_in_order(stage.process, items, workers=stage.workers, name=name))
@@ -341,6 +397,13 @@ class _Run:
         except Exception as error:
             error.add_note(f"in node {name!r} of pipeline {self._report.pipeline!r}")
             raise
+
+
+def _writes_file(node: PluginNode | ReadNode | WriteNode) -> bool:
+    """Whether a node writes what is safe, all at once, when the run ends."""
+    if isinstance(node, PluginNode):
+        return node.violations is not None or node.rejects is not None
+    return isinstance(node, WriteNode)
 
 
 def _pool(node: PluginNode, kind: str) -> PoolSettings | None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from dataflare.data.columns import no_rows
 from dataflare.errors import PluginError
 from dataflare.locks import Lock
+from dataflare.pipeline.checkpoints import Checkpoints
 from dataflare.pipeline.datasets import DatasetReader, DatasetWriter, ReadModel, WriteModel
 from dataflare.pipeline.models import PluginNode
 from dataflare.pipeline.nodes import ReadNode
@@ -22,6 +23,7 @@ from dataflare.pipeline.readers import open_source
 from dataflare.pipeline.reading.inputs import find_files
 from dataflare.pipeline.report import NodeReport, OutputReport
 from dataflare.pipeline.specification import Specification
+from dataflare.pipeline.state_file import Checkpoint
 from dataflare.pipeline.validation import Validation
 from dataflare.pipeline.workers import default_workers
 from dataflare.pipeline.writers import FileDestination, open_destination, open_listing
@@ -58,6 +60,7 @@ class Stage:
         expected_rows: Asks how many rows a source will give.
         acknowledge: Tells a source that all of its rows are safe.
         stop: Ends what the node waits for; any thread may call it.
+        checkpoints: Those of the source whose rows it takes; `None` where none are made.
     """
 
     def __init__(
@@ -65,7 +68,7 @@ class Stage:
         report: NodeReport,
         *,
         plugin: Plugin | None = None,
-        source: Callable[[], Iterator[pa.RecordBatch]] | None = None,
+        source: Callable[[], Iterator[pa.RecordBatch | Checkpoint]] | None = None,
         process: Callable[[pa.RecordBatch], Any] | None = None,
         apply: Callable[[Any], pa.RecordBatch] | None = None,
         workers: int = 1,
@@ -75,8 +78,10 @@ class Stage:
         acknowledge: Callable[[], object] = lambda: None,
         stop: Callable[[], object] = lambda: None,
         close: Callable[[], object] = lambda: None,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self.report = report
+        self._checkpoints = checkpoints
         self.outputs = outputs
         self.is_source = source is not None
         self._plugin = plugin
@@ -117,8 +122,8 @@ class Stage:
         except PluginError:
             return None  # an estimate is a service, not a duty
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Read a source to its end: at least one batch, though it may have no rows."""
+    def batches(self) -> Iterator[pa.RecordBatch | Checkpoint]:
+        """Read a source to its end: at least one batch, though it may have no rows, and barriers in between."""
         assert self._source is not None
         source = self._source()
         while True:
@@ -127,19 +132,29 @@ class Stage:
             self.report.seconds += perf_counter() - start
             if rows is None:
                 return
-            self._count_out(rows)
+            if not isinstance(rows, Checkpoint):
+                self._count_out(rows)
             yield rows
 
-    def process(self, rows: pa.RecordBatch) -> Processed:
+    def process(self, item: pa.RecordBatch | Checkpoint) -> Processed | Checkpoint:
         """Map, check or write a batch. Where there are several workers, they call this at the same time."""
+        if isinstance(item, Checkpoint):
+            return item
         assert self._process is not None
         start = perf_counter()
-        result = self._process(rows)
-        return Processed(rows.num_rows, result, perf_counter() - start)
+        result = self._process(item)
+        return Processed(item.num_rows, result, perf_counter() - start)
 
-    def apply(self, done: Processed) -> pa.RecordBatch:
-        """Account for what `process` did, batch after batch, and give what goes on."""
+    def apply(self, done: Processed | Checkpoint) -> pa.RecordBatch | Checkpoint:
+        """Account for what `process` did, batch after batch, and give what goes on.
+
+        At a barrier, what was written before it is made safe.
+        """
         start = perf_counter()
+        if isinstance(done, Checkpoint):
+            self._reach(done)
+            self.report.seconds += perf_counter() - start
+            return done
         self.report.rows_in += done.rows_in
         rows: pa.RecordBatch = done.result if self._apply is None else self._apply(done.result)
         self.report.seconds += done.seconds + perf_counter() - start
@@ -158,6 +173,9 @@ class Stage:
         start = perf_counter()
         for output in self.outputs:
             output.finish()
+            if self.report.kind == "destination":
+                repeats = isinstance(output, DatasetWriter) and output.repeats
+                self.report.guarantee = "at-least-once" if repeats else "exactly-once"
             if not isinstance(output, DatasetWriter) and output.published is not None:
                 self.report.outputs.append(output.published)
         self.report.seconds += perf_counter() - start
@@ -173,6 +191,8 @@ class Stage:
 
     def close(self) -> None:
         """Let everything go, and complete the account; idempotent."""
+        if self.is_source and self._checkpoints is not None:
+            self.report.resumed, self.report.checkpoints = self._checkpoints.resumed, self._checkpoints.reached
         try:
             self._close()
         finally:
@@ -180,13 +200,27 @@ class Stage:
                 self._plugin.close()
                 self.report.add_stats(self._plugin.stats)
 
+    def _reach(self, point: Checkpoint) -> None:
+        for output in self.outputs:
+            if isinstance(output, DatasetWriter):
+                output.checkpoint(point)
+            elif self._checkpoints is not None:
+                # Of a file, nothing is safe before its end.
+                self._checkpoints.reach(self.name, point, durable=False)
+
     def _count_out(self, rows: pa.RecordBatch) -> None:
         self.report.rows_out += rows.num_rows
         self.report.batches += rows.num_rows > 0
         self.report.bytes += rows.nbytes
 
 
-def make_stage(specification: Specification, name: str, plugin: Any, files: ConnectorFiles) -> Stage:
+def make_stage(
+    specification: Specification,
+    name: str,
+    plugin: Any,
+    files: ConnectorFiles,
+    checkpoints: Checkpoints | None = None,
+) -> Stage:
     """Make the stage of a node.
 
     Args:
@@ -194,6 +228,7 @@ def make_stage(specification: Specification, name: str, plugin: Any, files: Conn
         name: The node.
         plugin: The loaded plugin; `None` for a connector.
         files: Opens what the run reads and writes on the pipeline's behalf.
+        checkpoints: Those of the source that the node is, or whose rows it takes; `None` where none are made.
 
     Raises:
         DataError: A file that is to be read cannot be.
@@ -201,7 +236,9 @@ def make_stage(specification: Specification, name: str, plugin: Any, files: Conn
     """
     node = specification.pipeline.nodes[name]
     if isinstance(node, PluginNode):
-        return _plugin_stage(specification, node, NodeReport(name, plugin.kind, node.plugin), plugin, files)
+        return _plugin_stage(
+            specification, node, NodeReport(name, plugin.kind, node.plugin), plugin, files, checkpoints
+        )
     if isinstance(node, ReadNode):
         # Each file that is read has to be one that a policy grants: the opener asks for each.
         allow = functools.partial(files.check_input, connector=node.connector)
@@ -214,7 +251,9 @@ def make_stage(specification: Specification, name: str, plugin: Any, files: Conn
     destination = open_destination(node, target, _placing(files, target, node.connector))
     writing = _FileWriter(destination)
     report = NodeReport(name, "destination", f"{node.connector} {node.write}")
-    return Stage(report, process=writing.write, outputs=(writing,), close=destination.close)
+    if checkpoints is not None:
+        checkpoints.caught_up(name)
+    return Stage(report, process=writing.write, outputs=(writing,), close=destination.close, checkpoints=checkpoints)
 
 
 def _placing(files: ConnectorFiles, path: Path, connector: str) -> Place:
@@ -224,11 +263,16 @@ def _placing(files: ConnectorFiles, path: Path, connector: str) -> Place:
 
 
 def _plugin_stage(
-    specification: Specification, node: PluginNode, report: NodeReport, plugin: Any, files: ConnectorFiles
+    specification: Specification,
+    node: PluginNode,
+    report: NodeReport,
+    plugin: Any,
+    files: ConnectorFiles,
+    checkpoints: Checkpoints | None,
 ) -> Stage:
     match plugin.kind:
         case "source":
-            reader = DatasetReader(plugin, node.source or ReadModel())
+            reader = DatasetReader(plugin, node.source or ReadModel(), checkpoints)
             return Stage(
                 report,
                 plugin=plugin,
@@ -236,10 +280,11 @@ def _plugin_stage(
                 expected_rows=reader.expected_rows,
                 acknowledge=reader.acknowledge,
                 stop=reader.stop,
+                checkpoints=checkpoints,
             )
         case "destination":
             pipeline, options = specification.pipeline.name, node.destination or WriteModel()
-            writing = DatasetWriter(plugin, options, pipeline=pipeline, node=report.name)
+            writing = DatasetWriter(plugin, options, pipeline=pipeline, node=report.name, checkpoints=checkpoints)
             return Stage(report, plugin=plugin, process=writing.write, outputs=(writing,))
         case "processor":
             processor: Processor = plugin
@@ -247,11 +292,16 @@ def _plugin_stage(
         case "transformer":
             return Stage(report, plugin=plugin, process=_transform_with(plugin), workers=workers_of(node))
         case _:
-            return _validator_stage(specification, node, report, plugin, files)
+            return _validator_stage(specification, node, report, plugin, files, checkpoints)
 
 
 def _validator_stage(
-    specification: Specification, node: PluginNode, report: NodeReport, plugin: Validator, files: ConnectorFiles
+    specification: Specification,
+    node: PluginNode,
+    report: NodeReport,
+    plugin: Validator,
+    files: ConnectorFiles,
+    checkpoints: Checkpoints | None,
 ) -> Stage:
     def listing(text: str | None) -> FileDestination | None:
         if text is None:
@@ -262,6 +312,8 @@ def _validator_stage(
     violations, rejects = listing(node.violations), listing(node.rejects)
     validation = Validation(plugin, node.actions, report.violations, violations=violations, rejects=rejects)
     listings = tuple(each for each in (violations, rejects) if each is not None)
+    if checkpoints is not None:
+        checkpoints.caught_up(report.name)
     return Stage(
         report,
         plugin=plugin,
@@ -271,6 +323,7 @@ def _validator_stage(
         begin=validation.begin,
         outputs=listings,
         close=lambda: _close_all(listings),
+        checkpoints=checkpoints,
     )
 
 

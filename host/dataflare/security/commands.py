@@ -34,6 +34,9 @@ COMMANDS: Final[Mapping[str, tuple[Need, ...]]] = MappingProxyType(
     {
         "run": (Need("run", "pipelines", of_some=True),),
         "run --check": (Need("read", "pipelines"),),
+        # What a source keeps may show what it reads, and a state that is changed repeats or leaves out rows.
+        **dict.fromkeys(("state list", "state show", "state export"), (Need("read", "pipelines"),)),
+        **dict.fromkeys(("state import", "state reset"), (Need("run", "pipelines"),)),
         "inspect": _READ_PLUGINS,
         "schema": (Need("read", "pipelines"),),
         "compile": _READ_PLUGINS,

@@ -1,0 +1,243 @@
+"""`dataflare state`: where the sources of a pipeline go on."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+from pydantic import Field, ValidationError
+
+from dataflare.cli.figures import count
+from dataflare.cli.guards import GuardedTyper
+from dataflare.cli.options import AsJson
+from dataflare.cli.output import by_the_way, printed_errors, write_json
+from dataflare.cli.screen import stdout
+from dataflare.cli.states import StateOption, as_json_state, open_state, readable
+from dataflare.cli.variables import EnvFiles, Settings, gather_variables
+from dataflare.documents.models import StrictModel
+from dataflare.errors import ConfigError
+from dataflare.pipeline.specification import Specification, load_specification
+from dataflare.pipeline.state_file import Checkpoint, NodeState, StateFile
+from dataflare.user_files import read_file
+
+__all__ = ["app"]
+
+_MAX_BYTES = 64 * 2**20
+PipelineFile: TypeAlias = Annotated[Path, typer.Argument(help="The pipeline, a YAML file.", show_default=False)]
+Node: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--node", help="A source; may be repeated.", show_default="all")
+]
+
+app = GuardedTyper(help="Show and change where the sources of a pipeline go on.", no_args_is_help=True)
+
+
+class _Source(StrictModel):
+    node: str = Field(min_length=1)
+    lineage: str = Field(min_length=1)
+    reading: dict[str, Any]
+    sequence: int = Field(ge=0, lt=2**63)
+    state: str | None
+    readable: Any = None
+    complete: bool
+    rows: int = Field(ge=0, lt=2**63)
+    saved: str = ""
+    pending: int = 0
+
+
+class _Export(StrictModel):
+    pipeline: str
+    sources: list[_Source]
+
+
+@app.command("list")
+def list_states(
+    pipeline: PipelineFile,
+    as_json: AsJson = False,
+    state: StateOption = None,
+    settings: Settings = None,
+    env_files: EnvFiles = None,
+) -> None:
+    """List the sources whose state is kept, with the rows up to it.
+
+    Exit codes: 0 listed; 1 the state cannot be read, or a run is under way; 2 the pipeline is wrong.
+    """
+    with printed_errors(as_json=as_json):
+        with _opened(pipeline, state, settings, env_files) as (specification, file):
+            found, path = file.nodes(), str(file.path)
+        if as_json:
+            write_json({**_export(specification, found), "file": path})
+            return
+        _show_list(found, path)
+
+
+@app.command("show")
+def show(
+    pipeline: PipelineFile,
+    as_json: AsJson = False,
+    nodes: Node = None,
+    state: StateOption = None,
+    settings: Settings = None,
+    env_files: EnvFiles = None,
+) -> None:
+    """Show where sources go on: their own state, and what it belongs to.
+
+    Exit codes: 0 shown; 1 the state cannot be read, or a run is under way; 2 the pipeline is wrong, or a node has none.
+    """
+    with printed_errors(as_json=as_json):
+        with _opened(pipeline, state, settings, env_files) as (specification, file):
+            found = _chosen(file.nodes(), nodes)
+        if as_json:
+            write_json(_export(specification, found))
+            return
+        _show(found)
+
+
+@app.command("export")
+def export(
+    pipeline: PipelineFile, state: StateOption = None, settings: Settings = None, env_files: EnvFiles = None
+) -> None:
+    """Write all states as JSON, which `import` reads.
+
+    Exit codes: 0 written; 1 the state cannot be read, or a run is under way; 2 the pipeline is wrong.
+    """
+    with printed_errors():
+        with _opened(pipeline, state, settings, env_files) as (specification, file):
+            found = file.nodes()
+        write_json(_export(specification, found))
+
+
+@app.command("import")
+def import_states(
+    pipeline: PipelineFile,
+    states: Annotated[Path, typer.Argument(help="What `export` wrote.", show_default=False)],
+    as_json: AsJson = False,
+    state: StateOption = None,
+    settings: Settings = None,
+    env_files: EnvFiles = None,
+) -> None:
+    """Say where sources go on: the states of a file take the place of what is kept, all of them or none.
+
+    To edit a state, export it, change `readable` or `state`, and import it: where `readable` is changed, it counts.
+    Exit codes: 0 done; 1 the state cannot be written, or a run is under way; 2 the pipeline or the file is wrong.
+    """
+    with printed_errors(as_json=as_json):
+        with _opened(pipeline, state, settings, env_files) as (specification, file):
+            given = _read(states, specification)
+            file.put(given)
+        with by_the_way():
+            if as_json:
+                write_json({"pipeline": specification.pipeline.name, "imported": [each.node for each in given]})
+            else:
+                _say("imported", [each.node for each in given])
+
+
+@app.command("reset")
+def reset(
+    pipeline: PipelineFile,
+    as_json: AsJson = False,
+    nodes: Node = None,
+    state: StateOption = None,
+    settings: Settings = None,
+    env_files: EnvFiles = None,
+) -> None:
+    """Forget where sources go on: the next run begins at the beginning.
+
+    Destinations stay as they are. Exit codes: 0 done; 1 the state cannot be written, or a run is under way; 2 the
+    pipeline is wrong, or a node has none.
+    """
+    with printed_errors(as_json=as_json):
+        with _opened(pipeline, state, settings, env_files) as (specification, file):
+            forgotten = file.reset([each.node for each in _chosen(file.nodes(), nodes)])
+        with by_the_way():
+            if as_json:
+                write_json({"pipeline": specification.pipeline.name, "reset": forgotten})
+            else:
+                _say("forgot", forgotten)
+
+
+@contextmanager
+def _opened(
+    pipeline: Path, state: Path | None, settings: list[str] | None, env_files: list[Path] | None
+) -> Iterator[tuple[Specification, StateFile]]:
+    specification = load_specification(pipeline, variables=gather_variables(settings or (), env_files or ()))
+    with open_state(specification, state) as file:
+        yield specification, file
+
+
+def _say(done: str, nodes: list[str]) -> None:
+    stdout().say(f"{done} the states of {len(nodes)} sources: {', '.join(nodes)}")
+
+
+def _show_list(found: list[NodeState], path: str) -> None:
+    screen = stdout()
+    for each in found:
+        ended = "to its end" if each.checkpoint.last else "under way"
+        screen.say(f"{each.node}: {count(each.rows)} rows, {ended}, kept {as_json_state(each)['saved']}")
+    screen.say(f"{len(found)} sources, in {path}")
+
+
+def _show(found: list[NodeState]) -> None:
+    screen = stdout()
+    for each in found:
+        shown = as_json_state(each)
+        text = shown["readable"] if shown["readable"] is not None else shown["state"]
+        screen.say(f"{each.node}: {json.dumps(text)}")
+        screen.say(f"  of {json.dumps(shown['reading'])}, checkpoint {shown['sequence']}, {shown['saved']}")
+
+
+def _export(specification: Specification, found: list[NodeState]) -> dict[str, Any]:
+    return {"pipeline": specification.pipeline.name, "sources": [as_json_state(each) for each in found]}
+
+
+def _chosen(found: list[NodeState], nodes: list[str] | None) -> list[NodeState]:
+    if nodes is None:
+        return found
+    known = {each.node: each for each in found}
+    for name in nodes:
+        if name not in known:
+            hint = f"there is {', '.join(known)}" if known else "no state is kept yet"
+            raise ConfigError(f"no state is kept for node {name!r}", where="--node", hint=hint)
+    return [known[name] for name in dict.fromkeys(nodes)]
+
+
+def _read(file: Path, specification: Specification) -> list[NodeState]:
+    where = str(file)
+    try:
+        export = _Export.model_validate_json(read_file(file, _MAX_BYTES))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ConfigError(
+            f"{place}: {first['msg']}", where=where, hint="give what `dataflare state export` wrote"
+        ) from error
+    name = specification.pipeline.name
+    if export.pipeline != name:
+        raise ConfigError(f"it has the states of pipeline {export.pipeline!r}, not of {name!r}", where=where)
+    for each in export.sources:
+        if each.node not in specification.pipeline.nodes:
+            raise ConfigError(f"the pipeline has no node {each.node!r}", where=where)
+    if len({each.node for each in export.sources}) < len(export.sources):
+        raise ConfigError("it has a node twice", where=where)
+    return [_state(each, where) for each in export.sources]
+
+
+def _state(given: _Source, where: str) -> NodeState:
+    state = None
+    if given.state is not None:
+        try:
+            state = base64.b64decode(given.state, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise ConfigError(f"the state of node {given.node!r} is not Base64", where=where) from error
+    if given.readable is not None and given.readable != readable(state):
+        text = given.readable if isinstance(given.readable, str) else json.dumps(given.readable)
+        state = text.encode()
+    reading = json.dumps(given.reading, sort_keys=True)
+    point = Checkpoint(given.sequence, state, given.complete)
+    return NodeState(given.node, given.lineage, reading, point, given.rows, time.time())

@@ -1,0 +1,297 @@
+"""Checkpoints of a run: points in a source's rows that are kept once every destination has all rows before them safe.
+
+A barrier goes with the rows from the source to every node that writes. Each of them makes safe what came before it, and
+the last one to do so makes the checkpoint. The next run goes on from there. (Chandy and Lamport's snapshots, for the
+trees that pipelines are.)
+
+A destination that keeps the host's token in the same transaction as the rows may be ahead of the state file, by the
+barriers that were under way when a run died. Those are kept before the destination is asked, so that the next run knows
+them again: it drops rows for that destination until it comes to the barrier that the token names.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from dataflare.locks import Lock
+from dataflare.pipeline.failures import StateError
+from dataflare.pipeline.state_file import Checkpoint, NodeState, StateFile
+
+__all__ = ["Checkpoints", "Position"]
+
+_FULL_REFRESH: Final = "begin anew with --full-refresh"
+
+
+@dataclass(slots=True)
+class _UnderWay:
+    """A barrier on its way, and who has not reached it yet."""
+
+    checkpoint: Checkpoint
+    rows: int
+    waiting: set[str]
+    durable: bool = True
+
+
+@dataclass(slots=True)
+class Position:
+    """Where a destination stands when its run begins.
+
+    Args:
+        drop_until: The barrier up to which it has the rows already; `None` where all rows are new to it.
+    """
+
+    drop_until: Checkpoint | None = None
+
+    def passes(self, checkpoint: Checkpoint) -> bool:
+        """Whether rows after this barrier are new to the destination; remembers it."""
+        until = self.drop_until
+        if until is not None and (checkpoint.last if until.state is None else checkpoint.state == until.state):
+            self.drop_until = None
+        return self.drop_until is None
+
+
+@dataclass(slots=True)
+class _Read:
+    kept: NodeState
+    resumed: bool
+    next_sequence: int
+    known: dict[bytes, Checkpoint]
+    """By their states, the barriers that a destination may have reached before the last run died."""
+
+
+class Checkpoints:
+    """The checkpoints of one source; any thread may call it.
+
+    Args:
+        node: The source's node.
+        writers: The nodes that write its rows.
+        file: Where they are kept.
+        every_rows: A barrier is due after this many rows.
+        every_s: And after this many seconds.
+        within: Whether they can be reached within a run: not where a writer makes all safe at the end alone.
+        fresh: Whether the read begins at the beginning, whatever was kept.
+
+    Attributes:
+        reached: How many checkpoints this run made.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        writers: frozenset[str],
+        file: StateFile,
+        *,
+        every_rows: int,
+        every_s: float,
+        within: bool,
+        fresh: bool,
+    ) -> None:
+        self.node = node
+        self.every_rows = every_rows
+        self.reached = 0
+        self._writers = writers
+        self._file = file
+        self._every_s = every_s
+        self._within = within
+        self._fresh = fresh
+        self._lock = Lock()
+        self._read: _Read | None = None
+        self._rows = 0
+        self._last_s = 0.0
+        self._behind = set(writers)
+        """Writers that have not begun yet, or that drop rows which they have already."""
+        self._under_way: deque[_UnderWay] = deque()
+        self._safe: deque[bytes] = deque()
+        self._ended: Checkpoint | None = None
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the read goes on from a checkpoint."""
+        return self._read is not None and self._read.resumed
+
+    def begin(self, reading: Mapping[str, object], mode: Literal["full", "incremental", "changes"]) -> bytes | None:
+        """Begin the read.
+
+        Args:
+            reading: What is read; a state belongs to it alone.
+            mode: How. A full read that came to its end is followed by one from the beginning.
+
+        Returns:
+            The state to go on from; `None` is the beginning.
+
+        Raises:
+            StateError: The state that was kept is of something else, or the file cannot be used.
+        """
+        text = json.dumps(reading, sort_keys=True)
+        kept = self._file.node(self.node)
+        if kept is not None and not self._fresh:
+            done = kept.checkpoint.last and mode == "full"
+            if kept.reading != text and not done:
+                raise StateError(
+                    f"the state that was kept for node {self.node!r} is of something else: {kept.reading}; now it "
+                    f"reads {text}",
+                    hint=f"{_FULL_REFRESH}, or read what was read before",
+                )
+            fresh = done
+        else:
+            fresh = True
+        kept = self._file.begin(self.node, text, fresh=fresh)
+        resumed = not fresh and kept.checkpoint.state is not None
+        known = {each.state: each for each in kept.pending if each.state is not None}
+        self._read = _Read(kept, resumed, kept.last_sequence + 1, known)
+        self._last_s = time.monotonic()
+        return kept.checkpoint.state
+
+    def barrier(self, rows: int, state: bytes | None) -> Checkpoint | None:
+        """Count rows that the source gave, and make a barrier where one is due.
+
+        Args:
+            rows: How many.
+            state: Where to go on after them; `None` within a transaction.
+        """
+        assert self._read is not None
+        with self._lock:
+            self._rows += rows
+            if state is None:
+                return None
+            if (known := self._read.known.pop(state, None)) is not None:
+                return self._start(known)
+            if not self._within or (self._read.known and self._behind):
+                return None  # barriers come in the order of their numbers
+            if self._rows < self.every_rows and time.monotonic() - self._last_s < self._every_s:
+                return None
+            return self._start(self._next(state, last=False))
+
+    def end(self, state: bytes | None) -> Checkpoint:
+        """Make the barrier at the end of the rows. `state` is the last one; `None` where there was none."""
+        with self._lock:
+            self._ended = self._next(state, last=True)
+            return self._ended
+
+    def next_safe(self) -> bytes | None:
+        """The next state up to which all rows are safe, for the source to be told; `None` where there is no new one."""
+        return self._safe.popleft() if self._safe else None
+
+    def token(self, checkpoint: Checkpoint) -> bytes:
+        """What a destination keeps with the rows before a barrier."""
+        assert self._read is not None
+        return json.dumps({"lineage": self._read.kept.lineage, "sequence": checkpoint.sequence}).encode()
+
+    def position(self, writer: str, token: bytes | None, *, mode: str, keeps_token: bool) -> Position:
+        """Find where a destination stands.
+
+        Args:
+            writer: Its node.
+            token: What it kept last.
+            mode: How it writes.
+            keeps_token: Whether it keeps tokens at all.
+
+        Raises:
+            StateError: It has other rows than the state file says.
+        """
+        position = self._position(writer, token, mode) if keeps_token and not self._fresh else Position()
+        if position.drop_until is None:
+            self.caught_up(writer)
+        return position
+
+    def caught_up(self, writer: str) -> None:
+        """Take note that all rows from here on are new to a destination."""
+        with self._lock:
+            self._behind.discard(writer)
+
+    def prepare(self, checkpoint: Checkpoint) -> None:
+        """Keep a barrier before a destination keeps its token; idempotent.
+
+        Raises:
+            StateError: The file cannot be written.
+        """
+        self._file.prepare(self.node, checkpoint)
+
+    def reach(self, writer: str, checkpoint: Checkpoint, *, durable: bool) -> None:
+        """Take note that a writer came to a barrier; the last one of all makes the checkpoint.
+
+        Args:
+            writer: Its node.
+            checkpoint: The barrier.
+            durable: Whether all rows before it survive a crash.
+
+        Raises:
+            StateError: The file cannot be written.
+        """
+        with self._lock:
+            for each in self._under_way:
+                if each.checkpoint.sequence == checkpoint.sequence:
+                    each.waiting.discard(writer)
+                    each.durable &= durable
+            while self._under_way and not self._under_way[0].waiting:
+                done = self._under_way.popleft()
+                if not done.durable:
+                    # Its rows count with the next one; where all is made safe at the end, more barriers help nobody.
+                    self._within = False
+                    self._rows += done.rows
+                    continue
+                self._file.commit([(self.node, done.checkpoint, done.rows)])
+                self.reached += 1
+                if done.checkpoint.state is not None:
+                    self._safe.append(done.checkpoint.state)
+
+    def finish(self) -> tuple[str, Checkpoint, int] | None:
+        """Take the last checkpoint, for `StateFile.commit`, once all is safe; `None` where the read did not end."""
+        if self._ended is None:
+            return None
+        self.reached += 1
+        return self.node, self._ended, self._rows + sum(each.rows for each in self._under_way)
+
+    def _next(self, state: bytes | None, *, last: bool) -> Checkpoint:
+        assert self._read is not None
+        checkpoint = Checkpoint(self._read.next_sequence, state, last)
+        self._read.next_sequence += 1
+        return checkpoint
+
+    def _start(self, checkpoint: Checkpoint) -> Checkpoint:
+        self._under_way.append(_UnderWay(checkpoint, self._rows, set(self._writers)))
+        self._rows, self._last_s = 0, time.monotonic()
+        return checkpoint
+
+    def _position(self, writer: str, token: bytes | None, mode: str) -> Position:
+        assert self._read is not None
+        kept = self._read.kept
+        found = _parse(token)
+        if mode == "replace" or (found is None and not self._read.resumed):
+            return Position()
+        here = kept.checkpoint.sequence
+        if found is None:
+            what = "has none of the rows that were read before"
+        elif found[0] == kept.lineage and (found[1] == here or (found[1] < here and not self._read.resumed)):
+            return Position()
+        elif found[0] == kept.lineage and found[1] < here:
+            what = f"is at checkpoint {found[1]}, and lacks the rows from there on"
+        elif mode == "merge":
+            return Position()  # to merge the same rows again changes nothing
+        else:
+            for each in kept.pending:
+                if found == (kept.lineage, each.sequence):
+                    return Position(each)
+            what = "has rows of runs that the state file does not know"
+        raise StateError(
+            f"node {self.node!r} goes on from checkpoint {here}, and destination {writer!r} {what}",
+            hint=f"{_FULL_REFRESH}, or put the state file back that belongs to the destination",
+        )
+
+
+def _parse(token: bytes | None) -> tuple[str, int] | None:
+    if not token:
+        return None
+    try:
+        value = json.loads(token)
+        lineage, sequence = value["lineage"], value["sequence"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise StateError("a destination returned a token that this program did not write") from error
+    if not isinstance(lineage, str) or not isinstance(sequence, int):
+        raise StateError("a destination returned a token that this program did not write")
+    return lineage, sequence

@@ -1,0 +1,376 @@
+"""What a pipeline keeps between its runs: where each source goes on, in an SQLite file.
+
+The file is that of the plugins' own state too (`SqliteStateStore`). One run at a time has it: a lock on a file beside
+it, which a dead process lets go of.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import sqlite3
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+from dataflare.capabilities.sqlite_state import SqliteStateStore, problem_of, transaction
+from dataflare.errors import ConfigError
+from dataflare.locks import Lock
+from dataflare.pipeline.failures import StateError
+from dataflare.user_files import as_path
+
+__all__ = ["FOLDER", "Checkpoint", "NodeState", "StateFile", "default_place"]
+
+T = TypeVar("T")
+
+FOLDER: Final = ".dataflare"
+"""The folder beside a pipeline's file that has its state, unless another file is named."""
+_VERSION: Final = 1
+_BUSY_S: Final = 10.0
+_TABLES: Final = """
+CREATE TABLE pipeline (name TEXT NOT NULL, version INTEGER NOT NULL);
+CREATE TABLE node (
+  name TEXT PRIMARY KEY, lineage TEXT NOT NULL, reading TEXT NOT NULL, sequence INTEGER NOT NULL, state BLOB,
+  complete INTEGER NOT NULL, rows INTEGER NOT NULL, saved_at REAL NOT NULL
+);
+CREATE TABLE pending (
+  node TEXT NOT NULL, sequence INTEGER NOT NULL, state BLOB, last INTEGER NOT NULL, PRIMARY KEY (node, sequence)
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A point in a source's rows.
+
+    Args:
+        sequence: Its number; they rise, from 1.
+        state: Where the source goes on after it; `None` where it never said.
+        last: Whether it is the end of the rows.
+    """
+
+    sequence: int
+    state: bytes | None
+    last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """Where a source goes on.
+
+    Args:
+        node: The source's node.
+        lineage: Tells this series of checkpoints from those before a reset.
+        reading: What is read, as JSON: the state belongs to it alone.
+        checkpoint: The last one up to which every destination has all rows safe. `last` says that the read came to its
+            end.
+        rows: The rows of the source up to it, since the first run or the last reset.
+        saved_at: When it was written, in seconds since 1970.
+        pending: Later ones, of a run that ended before it could tell whether the destinations had got so far.
+    """
+
+    node: str
+    lineage: str
+    reading: str
+    checkpoint: Checkpoint
+    rows: int
+    saved_at: float
+    pending: tuple[Checkpoint, ...] = ()
+
+    @property
+    def last_sequence(self) -> int:
+        """The highest number that a checkpoint has."""
+        return max([self.checkpoint.sequence, *(each.sequence for each in self.pending)])
+
+
+def default_place(folder: Path, pipeline: str) -> Path:
+    """Where the state of a pipeline is, unless another file is named: beside the pipeline's file."""
+    return folder / FOLDER / f"{pipeline}.state"
+
+
+class StateFile:
+    """The state of one pipeline. Any thread may call it; a call is on the disk when it returns.
+
+    Args:
+        path: The file; it and its folder are made where they are absent.
+        pipeline: The pipeline's name; a file belongs to one pipeline.
+
+    Attributes:
+        plugins: The state of the plugins themselves.
+
+    Raises:
+        StateError: Another run has it, or it cannot be opened, is damaged, of a newer version, or of another pipeline.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, pipeline: str) -> None:
+        self.path = Path(os.path.abspath(as_path(path, where="state")))
+        self._lock = Lock()
+        with ExitStack() as stack:
+            with self._translated():
+                _make_folder(self.path.parent)
+                _require_plain(self.path)
+                stack.callback(os.close, self._hold())
+                self.plugins = SqliteStateStore(self.path)
+                stack.callback(self.plugins.close)
+                self._connection = sqlite3.connect(
+                    self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+                )
+                stack.callback(self._connection.close)
+                self._connection.execute("PRAGMA synchronous = FULL")
+                self._prepare(pipeline)
+            self._closing = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let another run have it; idempotent."""
+        with self._lock:
+            self._closing.close()
+
+    def nodes(self) -> list[NodeState]:
+        """The states of all sources, by name.
+
+        Raises:
+            StateError: The file cannot be read.
+        """
+
+        def find(connection: sqlite3.Connection) -> list[NodeState]:
+            found = [_node(connection, name) for name in _names(connection)]
+            return [each for each in found if each is not None]
+
+        return self._use(find)
+
+    def node(self, name: str) -> NodeState | None:
+        """The state of a source; `None` where none was kept.
+
+        Raises:
+            StateError: The file cannot be read.
+        """
+        return self._use(lambda connection: _node(connection, name))
+
+    def begin(self, node: str, reading: str, *, fresh: bool) -> NodeState:
+        """Begin a read, and forget what was kept where it is a fresh one.
+
+        Args:
+            node: The source's node.
+            reading: What is read, as JSON.
+            fresh: Whether the read begins at the beginning.
+
+        Raises:
+            StateError: The file cannot be written.
+        """
+
+        def start(connection: sqlite3.Connection) -> NodeState:
+            kept = _node(connection, node)
+            if kept is not None and not fresh:
+                return kept
+            # Numbers go on: what destinations kept of reads before is told apart by them.
+            lineage, sequence, rows = secrets.token_hex(8), 0, 0
+            if kept is not None:
+                lineage, sequence, rows = kept.lineage, kept.last_sequence, kept.rows
+            begun = NodeState(node, lineage, reading, Checkpoint(sequence, None), rows, time.time())
+            _put(connection, begun)
+            return begun
+
+        return self._write(start)
+
+    def prepare(self, node: str, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint that the destinations are about to reach.
+
+        Raises:
+            StateError: The file cannot be written.
+        """
+        values = (node, checkpoint.sequence, checkpoint.state, checkpoint.last)
+        self._write(lambda connection: connection.execute("INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?)", values))
+
+    def commit(self, reached: Iterable[tuple[str, Checkpoint, int]]) -> None:
+        """Keep checkpoints that all destinations have reached, in one step.
+
+        Args:
+            reached: The node, the checkpoint, and the rows since the last one.
+
+        Raises:
+            StateError: The file cannot be written.
+        """
+
+        def keep(connection: sqlite3.Connection) -> None:
+            for node, checkpoint, rows in reached:
+                connection.execute(
+                    "UPDATE node SET sequence = ?, state = ?, complete = ?, rows = rows + ?, saved_at = ?"
+                    " WHERE name = ?",
+                    (checkpoint.sequence, checkpoint.state, checkpoint.last, rows, time.time(), node),
+                )
+                connection.execute("DELETE FROM pending WHERE node = ? AND sequence <= ?", (node, checkpoint.sequence))
+
+        self._write(keep)
+
+    def reset(self, nodes: Sequence[str] | None = None) -> list[str]:
+        """Forget where sources go on.
+
+        Args:
+            nodes: Their nodes; `None` for all.
+
+        Returns:
+            Those that had a state.
+
+        Raises:
+            StateError: The file cannot be written.
+        """
+
+        def forget(connection: sqlite3.Connection) -> list[str]:
+            forgotten = [name for name in _names(connection) if nodes is None or name in nodes]
+            for name in forgotten:
+                connection.execute("DELETE FROM node WHERE name = ?", (name,))
+                connection.execute("DELETE FROM pending WHERE node = ?", (name,))
+            return forgotten
+
+        return self._write(forget)
+
+    def put(self, states: Iterable[NodeState]) -> None:
+        """Say where sources go on, in the place of what was kept, in one step.
+
+        Raises:
+            StateError: The file cannot be written.
+        """
+
+        def replace(connection: sqlite3.Connection) -> None:
+            for state in states:
+                _put(connection, state)
+
+        self._write(replace)
+
+    def _hold(self) -> int:
+        descriptor = os.open(
+            f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600
+        )
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise StateError(
+                f"{self.path}: another run of this pipeline is under way",
+                hint="wait for it, or end it; two pipelines need two state files",
+            ) from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _prepare(self, pipeline: str) -> None:
+        def make(connection: sqlite3.Connection) -> Any:
+            if not connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'pipeline'").fetchone()[0]:
+                for statement in _TABLES.split(";"):
+                    connection.execute(statement)
+                connection.execute("INSERT INTO pipeline VALUES (?, ?)", (pipeline, _VERSION))
+            return connection.execute("SELECT name, version FROM pipeline").fetchone() or ("", 0)
+
+        row = transaction(self._connection, make)
+        name, version = row
+        if version != _VERSION:
+            newer = isinstance(version, int) and version > _VERSION
+            hint = "use the version of this program that wrote it" if newer else "name another file"
+            raise StateError(f"{self.path}: it has version {version!r}, not {_VERSION}", hint=hint)
+        if name != pipeline:
+            raise StateError(
+                f"{self.path}: it is the state of pipeline {name!r}, not of {pipeline!r}", hint="name another file"
+            )
+
+    def _use(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._lock, self._translated():
+            return work(self._connection)
+
+    def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return self._use(lambda connection: transaction(connection, work))
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except ConfigError as error:  # of the store of the plugins, which is in the same file
+            raise StateError(error.message.removeprefix("state: "), hint=error.hint) from error
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            _, _, text = problem_of(error)
+            raise StateError(
+                f"{self.path}: {text} ({error})", hint="see that its disk has room, or name another file"
+            ) from error
+        except OSError as error:
+            raise StateError(
+                f"{self.path}: the state cannot be kept there: {error.strerror or error}",
+                hint="name another file with --state, or keep none with --no-state",
+            ) from error
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.name != FOLDER or os.path.lexists(folder):
+        if folder.name == FOLDER and not stat.S_ISDIR(os.lstat(folder).st_mode):
+            raise StateError(f"{folder} is not a folder", hint="remove it, or name another file with --state")
+        return
+    folder.mkdir(mode=0o700)
+    with suppress(FileExistsError), (folder / ".gitignore").open("x") as file:
+        file.write("*\n")
+
+
+def _require_plain(path: Path) -> None:
+    """Refuse a link or a device: whoever may write the folder of a pipeline decides on no other file."""
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise StateError(f"{path} is not a regular file", hint="remove it, or name another file with --state")
+
+
+def _names(connection: sqlite3.Connection) -> list[str]:
+    return [_text(row[0]) for row in connection.execute("SELECT name FROM node ORDER BY name")]
+
+
+def _put(connection: sqlite3.Connection, state: NodeState) -> None:
+    point = state.checkpoint
+    values = (
+        *(state.node, state.lineage, state.reading, point.sequence, point.state, point.last),
+        *(state.rows, state.saved_at),
+    )
+    connection.execute("DELETE FROM pending WHERE node = ?", (state.node,))
+    connection.execute("INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+
+def _node(connection: sqlite3.Connection, name: str) -> NodeState | None:
+    columns = "lineage, reading, sequence, state, complete, rows, saved_at"
+    row = connection.execute(f"SELECT {columns} FROM node WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        return None
+    lineage, reading, sequence, state, complete, rows, saved_at = row
+    query = "SELECT sequence, state, last FROM pending WHERE node = ? ORDER BY sequence"
+    return NodeState(
+        name,
+        _text(lineage),
+        _text(reading),
+        _checkpoint(sequence, state, complete),
+        _number(rows),
+        float(saved_at) if isinstance(saved_at, int | float) else 0.0,
+        tuple(_checkpoint(*each) for each in connection.execute(query, (name,))),
+    )
+
+
+def _checkpoint(sequence: Any, state: Any, last: Any) -> Checkpoint:
+    if state is not None and not isinstance(state, bytes):
+        raise sqlite3.DatabaseError("a state is not bytes")
+    return Checkpoint(_number(sequence), state, bool(last))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise sqlite3.DatabaseError("a name is not a text")
+    return value
+
+
+def _number(value: Any) -> int:
+    if not isinstance(value, int):
+        raise sqlite3.DatabaseError("a count is not a number")
+    return value

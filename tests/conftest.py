@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from dataflare.engine.engine import Engine
 
 # A busy machine makes a slow example, not a wrong one.
 settings.register_profile("without-deadline", deadline=None)
@@ -27,3 +30,10 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def engine(compiled: Path) -> Iterator[Engine]:
+    """An engine that compiles each component once; several folders have their own."""
+    with Engine(cache_dir=compiled) as made:
+        yield made

@@ -24,6 +24,7 @@ from dataflare.limits import Limits
 from dataflare.runtime.datasets import Target
 from dataflare.runtime.destination import Destination
 from dataflare.runtime.host import Host
+from dataflare.runtime.options import Services
 from dataflare.runtime.runs import RunLost
 from dataflare.runtime.source import Source
 from interrupts import attempts, interrupted, moments
@@ -79,7 +80,7 @@ def interrupts_while_a_worker_starts(arena: Arena) -> None:
 
 def _host(arena: Arena) -> tuple[FakeEngine, Host]:
     engine = FakeEngine()
-    host = Host(engine=engine, log_sink=lambda _: arena.log_sink)
+    host = Host(engine=engine, services=Services(log_sink=lambda _: arena.log_sink))
     arena.at_close(host.close)
     return engine, host
 

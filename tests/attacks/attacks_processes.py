@@ -345,12 +345,12 @@ def files_and_sockets_from_within_the_process(arena: Arena) -> None:
     arena.at_close(plugin.close)
     plugin.start()
     instance = plugin._pool._idle[0][0].instance
-    with open(f"/proc/{instance.pid}/status") as file:
+    with open(f"/proc/{instance.pid}/status") as file:  # type: ignore[attr-defined]
         status = dict(line.split(":\t", 1) for line in file if ":\t" in line)
     assert status["NoNewPrivs"].strip() == "1"
-    assert (status["Seccomp"].strip() == "2") == ("seccomp" in instance.in_force)
+    assert (status["Seccomp"].strip() == "2") == ("seccomp" in instance.in_force)  # type: ignore[attr-defined]
     # Granted directories are open in the host alone.
-    opened = [os.readlink(f"/proc/{instance.pid}/fd/{each}") for each in os.listdir(f"/proc/{instance.pid}/fd")]
+    opened = [os.readlink(f"/proc/{instance.pid}/fd/{each}") for each in os.listdir(f"/proc/{instance.pid}/fd")]  # type: ignore[attr-defined]
     assert not any(str(folder) in each for each in opened), opened
 
 

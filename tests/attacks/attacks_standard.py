@@ -80,9 +80,9 @@ def rows_of_a_run_that_was_killed(arena: Arena) -> None:
     (arena.folder / "d" / "log").write_bytes(b"old\n")
     writer = files.append("d/log")
     writer.write(b"half a ro")
-    os.close(writer._descriptor)
-    os.close(writer._parent)
-    writer._descriptor = None
+    os.close(writer._descriptor)  # type: ignore[attr-defined]
+    os.close(writer._parent)  # type: ignore[attr-defined]
+    writer._descriptor = None  # type: ignore[attr-defined]
     assert files.stat("d/log").size_bytes == 4
 
 
@@ -174,8 +174,8 @@ def target_beyond_the_grant(arena: Arena) -> None:
     arena.at_close(host.close)
     component = engine.add(type("Hostile", (Shelf,), {"shelf": []}))
     shelf = host.load(component, name="plugin", grants=Grants(datasets={"numbers": frozenset({"n"})}))
-    assert denied(lambda: shelf.open(Target("others", Payroll.schema))) == "datasets:others"
-    assert denied(lambda: shelf.open(Target("numbers", WAGES))) == "datasets:numbers.wage"
+    assert denied(lambda: shelf.open(Target("others", Payroll.schema))) == "datasets:others"  # type: ignore[attr-defined]
+    assert denied(lambda: shelf.open(Target("numbers", WAGES))) == "datasets:numbers.wage"  # type: ignore[attr-defined]
 
 
 WAGES: Final = pa.schema([("n", pa.int64()), ("wage", pa.int64())])

@@ -147,7 +147,7 @@ def hint_faked_by_a_line_break(arena: Arena) -> None:
 def direction_of_writing_turned_round(arena: Arena) -> None:
     """Turn the direction of writing round in a file's name, so that it reads as another."""
     for character in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c":
-        assert_harmless(shown(lambda each=character: output.stdout().say(f"plugin{each}msaw.wasm: good")))
+        assert_harmless(shown(lambda each=character: output.stdout().say(f"plugin{each}msaw.wasm: good")))  # type: ignore[attr-defined]
 
 
 @attack("terminal")
@@ -155,7 +155,7 @@ def invisible_characters_in_a_name(arena: Arena) -> None:
     """Put characters that are not seen into a name, so that it looks like a trusted one, or carries a message."""
     for character in "\u200b\u200c\u200d\u2060\ufeff\u00ad\u034f\u180e\u3164\ufe0f\U000e0041\U000e0100\ud800":
         text = f"acme{character}"
-        assert_harmless(shown(lambda text=text: output.stdout().say(text)))
+        assert_harmless(shown(lambda text=text: output.stdout().say(text)))  # type: ignore[attr-defined]
         assert printable(text) not in ("acme", text)
 
 
@@ -277,7 +277,7 @@ def _with_environment(settings: Any, files: Any, **_: Any) -> Variables:
 
 def _show_flat(error: DataflareError) -> None:
     for line in str(error).split("\n"):
-        output.stderr().say(line)
+        output.stderr().say(line)  # type: ignore[attr-defined]
 
 
 def _say_unbroken(self: Any, text: Any, **_: Any) -> None:

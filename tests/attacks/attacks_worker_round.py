@@ -247,7 +247,7 @@ def worker_that_a_fork_shares(arena: Arena) -> None:
 
     def attempt() -> list[Any]:
         assert not instance.alive
-        return [plugin.process(monster().order("well")), plugin._pool._idle[0][0].instance.pid != instance.pid]
+        return [plugin.process(monster().order("well")), plugin._pool._idle[0][0].instance.pid != instance.pid]  # type: ignore[attr-defined]
 
     # In the fork another worker is started; the first one still serves the process that started it.
     assert _in_a_child(attempt) == [None, True]

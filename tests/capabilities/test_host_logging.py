@@ -43,7 +43,7 @@ class StandardHarness:
 
     def events(self) -> list[LogEvent]:
         levels = {number: name for name, number in LEVELS.items()}
-        return [LogEvent(levels[r.levelno], r.getMessage(), r.fields) for r in self.recorder.records]
+        return [LogEvent(levels[r.levelno], r.getMessage(), r.fields) for r in self.recorder.records]  # type: ignore[attr-defined]
 
 
 class MemoryHarness:
@@ -82,8 +82,8 @@ def test_record_of_the_standard_library_names_the_plugin():
     harness = StandardHarness()
     PluginLog(harness.sink).log("warn", "m", [("message", "x"), ("name", "y")])
     (record,) = harness.recorder.records
-    assert (record.name, record.plugin) == ("dataflare.plugin.under-test", "under-test")
-    assert record.fields == {"message": "x", "name": "y"}
+    assert (record.name, record.plugin) == ("dataflare.plugin.under-test", "under-test")  # type: ignore[attr-defined]
+    assert record.fields == {"message": "x", "name": "y"}  # type: ignore[attr-defined]
 
 
 def test_events_over_the_rate_are_dropped_and_reported_once(harness):

@@ -185,7 +185,7 @@ class StoresAgree(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for store in self.stores:
-            store.close()
+            store.close()  # type: ignore[attr-defined]
         self.folder.cleanup()
 
     @initialize(target=keys)

@@ -96,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
     def handle_one(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         headers = [(name.lower(), value) for name, value in self.headers.items()]
-        self.server.world.seen.append((self.server.origin, self.command, self.path, dict(headers), body))
+        self.server.world.seen.append((self.server.origin, self.command, self.path, dict(headers), body))  # type: ignore[attr-defined]
         status, told, content = answer(self.command, self.path, headers, body)
         self.send_response(status)
         for name, value in told:
@@ -115,7 +115,7 @@ class Handler(BaseHTTPRequestHandler):
 def serve() -> ThreadingHTTPServer:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    server.origin = f"http://127.0.0.1:{server.server_port}"
+    server.origin = f"http://127.0.0.1:{server.server_port}"  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     return server
 
@@ -123,9 +123,9 @@ def serve() -> ThreadingHTTPServer:
 @pytest.fixture
 def real():
     servers = [serve(), serve()]
-    world = World(servers[0].origin, servers[1].origin, lambda _: NetworkTransport())
+    world = World(servers[0].origin, servers[1].origin, lambda _: NetworkTransport())  # type: ignore[attr-defined]
     for server in servers:
-        server.world = world
+        server.world = world  # type: ignore[attr-defined]
     yield world
     world.close()
     for server in servers:

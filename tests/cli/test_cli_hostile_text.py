@@ -169,9 +169,9 @@ def needs_diff() -> NeedsDiff:
 
 
 def show_progress() -> None:
-    with run._progress(output.stderr(), enabled=output.stderr().is_terminal) as update:
+    with run._progress(output.stderr(), enabled=output.stderr().is_terminal) as update:  # type: ignore[attr-defined]
         if update is None:
-            output.stderr().say(HOSTILE)  # into a pipe there is no progress
+            output.stderr().say(HOSTILE)  # type: ignore[attr-defined]  # into a pipe there is no progress
             return
         update(Progress(3, 10, 4, 1.0, tuple(filled(RunReport).nodes)))
 
@@ -187,8 +187,8 @@ def dataset() -> Dataset:
 
 FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
     "run": (
-        lambda: run.show_report(output.stdout(), filled(RunReport), verbose=False),
-        lambda: run.show_report(output.stdout(), filled(RunReport), verbose=True),
+        lambda: run.show_report(output.stdout(), filled(RunReport), verbose=False),  # type: ignore[attr-defined]
+        lambda: run.show_report(output.stdout(), filled(RunReport), verbose=True),  # type: ignore[attr-defined]
         lambda: output.write_json(filled(RunReport).to_json()),
         show_progress,
     ),
@@ -197,7 +197,7 @@ FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
         lambda: output.write_json(inspecting._document(FILE, filled(Inspection), filled(Metadata), None)),
     ),
     "schema": (
-        lambda: schema._show(HOSTILE, [FILE], found_schema()),
+        lambda: schema._show(HOSTILE, [FILE], found_schema(), {HOSTILE: HOSTILE}),
         lambda: output.write_json(schema._document(HOSTILE, [FILE], found_schema())),
     ),
     "compile": (
@@ -230,16 +230,16 @@ FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
     "sign": (lambda: sign._say_signed(FILE, HOSTILE, HOSTILE, (HOSTILE, HOSTILE)),),
     "verify": (lambda: verify._say_good(FILE, HOSTILE, HOSTILE, (HOSTILE, HOSTILE)),),
     "audit": (
-        lambda: output.stdout().print(audit._table([filled(AuditEvent)])),
+        lambda: output.stdout().print(audit._table([filled(AuditEvent)])),  # type: ignore[attr-defined]
         lambda: output.write_json(filled(AuditEvent).model_dump(mode="json")),
     ),
     "policy check": (
-        lambda: policy._show_report(output.stdout(), FILE, policy_report()),
+        lambda: policy._show_report(output.stdout(), FILE, policy_report()),  # type: ignore[attr-defined]
         lambda: output.write_json(policy._report_json(FILE, policy_report())),
     ),
     "policy suggest": (lambda: policy._show_yaml(yaml.safe_dump({HOSTILE: [HOSTILE]})),),
     "policy diff": (
-        lambda: policy._show_diff(output.stdout(), needs(), needs(), needs_diff()),
+        lambda: policy._show_diff(output.stdout(), needs(), needs(), needs_diff()),  # type: ignore[attr-defined]
         lambda: output.write_json(policy._diff_json(needs(), needs(), needs_diff())),
     ),
     "state list": (

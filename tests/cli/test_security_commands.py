@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from dataflare.cli.app import app
 from dataflare.security.audit import AuditEvent, FileAuditLog, read_audit, utc_now

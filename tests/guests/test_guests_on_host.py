@@ -23,7 +23,7 @@ from dataflare import (
     Validator,
 )
 from dataflare.data.roles import Roles, roles_of
-from dataflare.runtime.host import Isolation
+from dataflare.runtime.options import Isolation
 from guest_kit import PROJECT, component
 
 KINDS = {

@@ -101,7 +101,7 @@ def test_fields_are_dropped_renamed_and_set_in_either_way(host: Host, data: st.D
         "rename": data.draw(st.dictionaries(names, names, max_size=2)),
         "set": data.draw(st.dictionaries(names, st.sampled_from(["t", "", True, 7, -1, 2.5, 2**63]), max_size=2)),
     }
-    clashes = len({config["rename"].get(name, name) for name in batch.schema.names if name not in config["drop"]})
+    clashes = len({config["rename"].get(name, name) for name in batch.schema.names if name not in config["drop"]})  # type: ignore[attr-defined]
     if clashes < len([name for name in batch.schema.names if name not in config["drop"]]) and batch.num_rows == 0:
         return  # no record to clash; the schema does
     check(host, batch, **config)
@@ -134,7 +134,7 @@ def test_columns_that_nobody_changes_are_handed_on(host: Host):
     late = pa.array([2**31 - 1, 0, 0, None], pa.date32())  # a year that JSON has no form for
     batch = pa.record_batch({"x": kept, "t": moments, "d": late, "n": [1, 2, 3, 4]})
     with host.load(COMPONENT, config={"keep_if": {"field": "n", "op": ">=", "value": 1}, "drop": ["n"]}) as plugin:
-        made = plugin.process_batch(batch)
+        made = plugin.process_batch(batch)  # type: ignore[attr-defined]
     assert made.schema == batch.select(["x", "t", "d"]).schema
     for before, after in zip(batch.columns, made.columns, strict=False):
         as_bits = pa.int32() if before.type == pa.date32() else pa.int64()
@@ -144,8 +144,8 @@ def test_columns_that_nobody_changes_are_handed_on(host: Host):
 def test_a_condition_that_columns_cannot_say_reads_its_own_field_alone(host: Host):
     batch = pa.record_batch({"code": ["10", "9.5", "100"], "d": pa.array([2**31 - 1] * 3, pa.date32())})
     with host.load(COMPONENT, config={"keep_if": {"field": "code", "op": ">=", "value": 10}}) as plugin:
-        assert plugin.process_batch(batch)["code"].to_pylist() == ["10", "100"]
+        assert plugin.process_batch(batch)["code"].to_pylist() == ["10", "100"]  # type: ignore[attr-defined]
     config = {"keep_if": {"field": "code", "op": ">=", "value": True}}
     wanted = 'row 0: keep_if: "code" is a text, and `value` is a boolean'
     with host.load(COMPONENT, config=config) as plugin, pytest.raises(PluginError, match=wanted):
-        plugin.process_batch(batch)
+        plugin.process_batch(batch)  # type: ignore[attr-defined]

@@ -95,7 +95,7 @@ def test_little_waits_to_be_taken():
     next(results)
     time.sleep(0.1)
     assert len(begun) <= 6
-    results.close()
+    results.close()  # type: ignore[attr-defined]
 
 
 def test_an_error_comes_in_its_turn_and_no_thread_stays():

@@ -355,9 +355,9 @@ def test_embedding_takes_ten_lines(compiled, tmp_path, monkeypatch):
         gross = {"columns": [{"name": "gross", "op": "multiply", "left": "price", "right": 1.5}]}
         transform = host.load(plugins / "derive-columns.wasm", config=gross)
         output = host.load(plugins / "jsonl-destination.wasm", config={"path": "here/out.jsonl"}, grants=files)
-        output.open(Target("orders", transform.output_schema(source.dataset().schema)))
-        for batch in source.batches():
-            output.write(transform.transform(batch))
-        output.finish()
+        output.open(Target("orders", transform.output_schema(source.dataset().schema)))  # type: ignore[attr-defined]
+        for batch in source.batches():  # type: ignore[attr-defined]
+            output.write(transform.transform(batch))  # type: ignore[attr-defined]
+        output.finish()  # type: ignore[attr-defined]
 
     assert (folder / "out.jsonl").read_text() == '{"id":1,"price":3,"gross":4.5}\n{"id":2,"price":5,"gross":7.5}\n'

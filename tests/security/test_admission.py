@@ -20,7 +20,7 @@ from dataflare.security.policy import Policy
 from dataflare.security.settings import Security
 
 BARE = b"\0asm\x0d\0\x01\0\x07\x01\0"
-MANIFEST = Manifest(name="rates", version="1.2.0", kind="source", asks=AsksModel(state=True))
+MANIFEST = Manifest(name="rates", version="1.2.0", kind="source", asks=AsksModel(state=True))  # type: ignore[call-arg]
 POLICY = Policy.parse(
     "version: 1\nplugins: {rates: {grants: {state: true}, limits: {fuel: 1000, call_timeout: 500ms}}}"
 )

@@ -35,7 +35,7 @@ MANIFEST = Manifest(
     version="1.2.0",
     kind="source",
     publisher="acme",
-    asks=AsksModel(
+    asks=AsksModel(  # type: ignore[call-arg]
         clock=True,
         files={"cache": {"access": "write"}, "input": {}},
         http={"https://api.example.com": {"methods": ["GET"]}},
@@ -44,7 +44,7 @@ MANIFEST = Manifest(
         plugins=frozenset({"clean"}),
         shared={"lookup": "read"},
     ),
-    limits=LimitsModel(memory="64MiB"),
+    limits=LimitsModel(memory="64MiB"),  # type: ignore[call-arg]
 )
 
 names_ = st.from_regex(r"[a-z][a-z0-9_-]{0,20}", fullmatch=True)

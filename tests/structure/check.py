@@ -141,7 +141,7 @@ def process_starts(module: Module) -> Iterator[str]:
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
             names = [node.attr] if _starts(node.attr) else []
         for name in names:
-            yield f"{module.file}:{node.lineno}: {name} starts a process: only {', '.join(PROCESS_STARTERS)} may"
+            yield f"{module.file}:{node.lineno}: {name} starts a process: only {', '.join(PROCESS_STARTERS)} may"  # type: ignore[attr-defined]
 
 
 def _starts(name: str) -> bool:

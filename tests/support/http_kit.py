@@ -8,6 +8,9 @@ import ipaddress
 import socket
 import ssl
 import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -28,7 +31,7 @@ class Server:
     `behave(connection, request)` returns whether another request may follow.
     """
 
-    def __init__(self, behave, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, behave: Callable[..., object], *, tls: ssl.SSLContext | None = None) -> None:
         self._behave = behave
         self._tls = tls
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -83,12 +86,12 @@ class Server:
         return data
 
 
-def say_hello(connection, request) -> bool:
+def say_hello(connection: Any, request: bytes) -> bool:
     connection.sendall(HELLO)
     return True
 
 
-def failure_of(broker, url, **options) -> CapabilityFailure:
+def failure_of(broker: Any, url: str, **options: Any) -> CapabilityFailure:
     with pytest.raises(CapabilityFailure) as caught:
         broker.send(Request("GET", url, **options))
     return caught.value
@@ -97,11 +100,11 @@ def failure_of(broker, url, **options) -> CapabilityFailure:
 class Names:
     """A resolver that gives one answer after the other, and the last one for ever."""
 
-    def __init__(self, *answers) -> None:
+    def __init__(self, *answers: Any) -> None:
         self._answers = list(answers)
         self.asked: list[tuple[str, int]] = []
 
-    def resolve(self, host, port):
+    def resolve(self, host: str, port: int) -> Any:
         self.asked.append((host, port))
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if isinstance(answer, OSError):
@@ -117,7 +120,7 @@ class Dialled:
         self._dead = dead
         self.addresses: list[str] = []
 
-    def __call__(self, address, port, timeout_s):
+    def __call__(self, address: Any, port: int, timeout_s: float) -> Any:
         self.addresses.append(str(address))
         if str(address) in self._dead:
             raise ConnectionRefusedError(111, "Connection refused")
@@ -127,7 +130,7 @@ class Dialled:
 class Certificates:
     """A certificate for `a.test` that signs itself; `client` trusts it."""
 
-    def __init__(self, directory) -> None:
+    def __init__(self, directory: Path) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a.test")])
         now = datetime.datetime.now(datetime.UTC)

@@ -88,9 +88,9 @@ def work() -> None:
     functions = batches.imports(max_batch_bytes=2**20)
     columns = [(name, name) for name in kinds]
     lines = b'{"a": 1, "b": [1.5, {"c": "2024-01-01"}]}\n'
-    stream = batches.encode_stream(rows.arrow)
+    stream = batches.encode_stream(rows.arrow)  # type: ignore[attr-defined]
     given: list[tuple[Any, ...]] = [(rows,), ([rows, rows],), (rows, list(kinds)), (rows, 0, 1), (lines,), (stream,)]
-    given += [(rows, name) for name, _ in columns]
+    given += [(rows, name) for name, _ in columns]  # type: ignore[str-unpack]
     given += [(rows, name, kind) for name in kinds for kind in ("string", "int64", "timestamp[us, tz=UTC]")]
     ran = set()
     for name, function in functions.items():

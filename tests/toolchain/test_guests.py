@@ -82,7 +82,7 @@ def test_what_a_plugin_asks_for_is_imported_too(tmp_path: Path) -> None:
     assert "import dataflare:host/files@1.0.0;" in file.world()
     asked = capabilities_asked(file.manifest().asks)
     assert {str(each) for each in asked} == {"clock", "files:read:data"}
-    assert file.manifest().limits == LimitsModel(memory="64MiB")
+    assert file.manifest().limits == LimitsModel(memory="64MiB")  # type: ignore[call-arg]
     open_ = PluginFile(**{**file.model_dump(exclude_defaults=True), "asks": {}, "needs": ["clock", "files"]})
     assert {str(each) for each in capabilities_asked(open_.manifest().asks)} == {"clock", "files"}
 

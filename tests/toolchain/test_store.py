@@ -3,6 +3,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -46,13 +48,13 @@ def test_digests_are_equal_just_when_names_and_contents_are(
         root = tmp_path_factory.mktemp("files")
         for name, data in files.items():
             (root / name).write_bytes(data)
-        return digest_files(root, root.iterdir(), "extra")
+        return digest_files({"root": root}, root.iterdir(), "extra")
 
     assert (digest(one) == digest(two)) == (one == two)
 
 
 def test_further_texts_do_not_run_together(tmp_path: Path) -> None:
-    assert digest_files(tmp_path, [], "ab", "c") != digest_files(tmp_path, [], "a", "bc")
+    assert digest_files({}, [], "ab", "c") != digest_files({}, [], "a", "bc")
 
 
 def test_a_kept_build_comes_back() -> None:
@@ -118,10 +120,11 @@ def test_the_same_work_is_done_by_one_process_at_a_time() -> None:
 
 
 def test_wit_is_staged_with_the_packages_as_dependencies(tmp_path: Path) -> None:
-    for path in ("wit/data/a.wit", "wit/host/b.wit", "wit/plugin/c.wit", "guest/world.wit"):
+    for path in ("wit/data/a.wit", "wit/host/b.wit", "wit/plugin/c.wit", "guest/wit/world.wit"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
     (tmp_path / "work").mkdir()
-    staged = stage_wit(tmp_path / "wit", tmp_path / "guest", tmp_path / "work")
+    guest: Any = SimpleNamespace(file=None, folder=tmp_path / "guest", wit=tmp_path / "wit")
+    staged = stage_wit(guest, tmp_path / "work")
     found = {path.relative_to(staged).as_posix() for path in staged.rglob("*.wit")}
     assert found == {"world.wit", "deps/data/a.wit", "deps/host/b.wit", "deps/plugin/c.wit"}

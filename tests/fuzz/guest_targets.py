@@ -97,7 +97,7 @@ def _everything_in_place() -> None:
     wanted, helpers = f"(i64.const {layout.IN_PLACE_BYTES})", movers._MEMORY_HELPERS
     assert wanted in helpers
     movers._MEMORY_HELPERS = helpers.replace(wanted, "(i64.const 1)")  # type: ignore[misc]
-    bridge_memory.IN_PLACE_BYTES = 1  # type: ignore[misc]
+    bridge_memory.IN_PLACE_BYTES = 1  # type: ignore[attr-defined, misc]
     instances._FIND_MEMORY_AFTER_BYTES = -1  # type: ignore[misc]
 
 

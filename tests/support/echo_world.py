@@ -175,18 +175,18 @@ class EchoWorld(WorldTypes):
         for name, interface in exports:
             lines += self._export(name, interface)
         for each in self.steered:
-            if each.exported and not each.interface:
+            if each.exported and not each.interface:  # type: ignore[attr-defined]
                 function = self._world.exports[each.name]
                 assert isinstance(function, wit.Function)
                 plain_function = EchoFunction(
                     each.name, [(p.name, p.type) for p in function.parameters], function.result
                 )
                 lines += self._lift(each, self.signature(plain_function, False, self._ids))
-                lines.append(f"(export {quoted(each.name)} (func $lift-{each.number}))")
+                lines.append(f"(export {quoted(each.name)} (func $lift-{each.number}))")  # type: ignore[attr-defined]
         named = named_types(
             t for ty in controls.values() for t in (*(p for _, p in ty.params), ty.result) if t is not None
         )
-        for ty, name in named.items():
+        for ty, name in named.items():  # type: ignore[attr-defined]
             lines.append(f"(type ${name} {definition(ty, named, '', resources)})")
         for name, ty in controls.items():
             lines.append(f'(alias core export $code "{name}" (core func $core-{name}))')

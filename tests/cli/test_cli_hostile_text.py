@@ -345,7 +345,7 @@ OPTIONS = {"files": "schema", "settings": "--set", "nodes": "--node"}
 
 def test_every_option_that_takes_a_text_is_tried():
     for name, callback in commands():
-        tried = [word for line in LINES[name] for word in line]
+        tried = [word for line in LINES[name] for word in line]  # type: ignore[attr-defined]
         for parameter, annotation in typing.get_type_hints(callback).items():
             if str in (annotation, *get_args(annotation)) or annotation == list[str] | None:
                 option = OPTIONS.get(parameter, f"--{parameter.replace('_', '-')}")

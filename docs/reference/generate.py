@@ -506,8 +506,8 @@ def _first_line(value: Any) -> str:
 
 
 ERROR_MODULES = (
-    *("errors", "runtime.pool", "runtime.runs", "pipeline.failures"),
-    *("security.manifest", "security.signatures", "toolchain.process"),
+    *("errors", "runtime.pool", "runtime.runs", "pipeline.run_errors"),
+    *("security.manifest", "security.signatures", "toolchain.run_tool"),
 )
 
 

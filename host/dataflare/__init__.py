@@ -63,9 +63,9 @@ if TYPE_CHECKING:
     from dataflare.grants import DirectoryGrant, Grants, HttpGrant
     from dataflare.limits import Limits
     from dataflare.permissions.words import parse_grants, parse_limits
-    from dataflare.pipeline.failures import DataError, NodeFailed, RunInterrupted, StateError
     from dataflare.pipeline.models import Pipeline
     from dataflare.pipeline.report import NodeReport, OutputReport, Progress, RunReport
+    from dataflare.pipeline.run_errors import DataError, NodeFailed, RunInterrupted, StateError
     from dataflare.pipeline.runner import run
     from dataflare.pipeline.specification import (
         Specification,
@@ -289,7 +289,7 @@ _HOMES: Final = {
     ),
     "dataflare.limits": ("Limits",),
     "dataflare.permissions.words": ("parse_grants", "parse_limits"),
-    "dataflare.pipeline.failures": (
+    "dataflare.pipeline.run_errors": (
         "DataError",
         "NodeFailed",
         "RunInterrupted",

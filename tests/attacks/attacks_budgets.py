@@ -329,7 +329,7 @@ MUTATIONS = [
     Mutation("dataflare.security.enforcement:MAX_OBJECTS", 10**6, ("names_that_are_different_each_time",)),
     Mutation("dataflare.security.enforcement:MAX_LINES", 10**6, ("uses_beyond_counting",)),
     Mutation("dataflare.security.audit:FileAuditLog.record", answers(None), ("disk_that_is_full",)),
-    Mutation("dataflare.runtime.failures:cut", _whole, ("error_of_great_length",)),
+    Mutation("dataflare.runtime.plugin_errors:cut", _whole, ("error_of_great_length",)),
     Mutation("dataflare.texts:FRAME_CHARACTERS", 2**20, ("names_of_great_length", "names_without_end_in_a_trap")),
     Mutation("dataflare.errors:cut_frames", tuple, ("frames_without_end",)),
     Mutation(

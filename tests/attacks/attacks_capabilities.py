@@ -127,8 +127,8 @@ def device_in_place_of_a_file(arena: Arena) -> None:
     box.expect("wrong-kind", "data/pipe")
 
 
-METHOD = b"GETPOSTDELETE"
 ORIGIN = "https://api.example.com"
+METHOD = f"GETPOSTDELETEGET:{ORIGIN}".encode()
 
 
 def http_arguments(method: str) -> str:

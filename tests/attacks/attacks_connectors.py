@@ -12,7 +12,7 @@ from arena import Arena, Mutation, Package, answers, attack, probe
 from dataflare.capabilities.sqlite_state import SqliteStateStore
 from dataflare.errors import ConfigError, PermissionDenied
 from dataflare.grants import DirectoryGrant, Grants
-from dataflare.pipeline.failures import NodeFailed
+from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import load_specification
 from dataflare.runtime.host import Host
@@ -366,7 +366,7 @@ def _plainly(files: Any, name: str, parts: tuple[str, ...], *, make: bool = Fals
     return os.open(folder, os.O_RDONLY)
 
 
-def _anywhere(files: Any, path: Path, access: str, connector: str) -> tuple[str, tuple[str, ...]]:
+def anywhere(files: Any, path: Path, access: str, connector: str) -> tuple[str, tuple[str, ...]]:
     files._granted["anywhere"] = type(next(iter(files._granted.values())))(path=Path("/"), access="write")
     return "anywhere", Path(os.path.realpath(path)).parts[1:]
 
@@ -378,7 +378,7 @@ def _by_name(bindings: Any, pipeline: Any, base_dir: Path, source: str) -> str:
 MUTATIONS = [
     Mutation(
         f"{SECURITY}.connectors:ConnectorFiles._find",
-        _anywhere,
+        anywhere,
         (
             "connector_that_reads_outside_of_what_is_granted",
             "connector_that_reads_through_a_link",

@@ -18,9 +18,9 @@ from arena import Arena, Mutation, answers, attack
 from attacks_connectors import Place
 from dataflare.errors import PermissionDenied
 from dataflare.grants import DirectoryGrant
-from dataflare.pipeline.failures import NodeFailed
 from dataflare.pipeline.nodes import ReadNode
 from dataflare.pipeline.readers import FileSource, open_source
+from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import load_specification
 from dataflare.security.connectors import ConnectorFiles

@@ -15,8 +15,8 @@ from arena import ROWS, Arena, Mutation, answers, attack
 from attacks_limits import monster
 from attacks_processes import Impostor
 from dataflare.capabilities import sqlite_state
+from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.directory_files import DirectoryFiles
-from dataflare.capabilities.failures import CapabilityFailure
 from dataflare.capabilities.sqlite_state import SqliteStateStore
 from dataflare.capabilities.state import MemoryStateStore
 from dataflare.grants import DirectoryGrant

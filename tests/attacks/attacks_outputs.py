@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 
 from arena import Arena, Mutation, answers, attack
 from dataflare.errors import ConfigError, DataflareError
-from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.models import Node
+from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.specification import parse_specification
 from dataflare.pipeline.writers import open_destination
 

@@ -14,9 +14,9 @@ from dataflare.cli.app import app
 from dataflare.cli.exits import EXIT_DENIED
 from dataflare.errors import PermissionDenied
 from dataflare.pipeline.check import check_pipeline
-from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.reading import inputs
 from dataflare.pipeline.reading.inputs import find_files
+from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.specification import load_specification
 
 

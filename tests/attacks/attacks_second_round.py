@@ -15,7 +15,7 @@ from arena import Arena, Mutation, answers, attack
 from attacks_connectors import POLICY, Place
 from attacks_outputs import write
 from attacks_roles import command_line
-from dataflare.capabilities.failures import CapabilityFailure
+from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.http import Request
 from dataflare.capabilities.http_broker import HttpBroker
 from dataflare.capabilities.http_transport import Canned, MemoryTransport
@@ -24,9 +24,9 @@ from dataflare.capabilities.state import StateLimits
 from dataflare.documents.reader import parse_document
 from dataflare.errors import ConfigError, DataflareError
 from dataflare.grants import HttpGrant
-from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.partials import remove_leftovers
 from dataflare.pipeline.reading.inputs import find_files
+from dataflare.pipeline.run_errors import DataError
 from dataflare.security.audit import read_audit
 from dataflare.security.protected import ProtectedFiles
 

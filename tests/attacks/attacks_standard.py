@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from arena import Arena, Mutation, answers, attack
 from dataflare.budgets import HostBudget, OverHostBytes, serving
+from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.directory_files import DirectoryFiles
-from dataflare.capabilities.failures import CapabilityFailure
 from dataflare.data.batches import Batch
 from dataflare.data.batches import imports as batch_imports
 from dataflare.data.schemas import Field, Schema, to_wit

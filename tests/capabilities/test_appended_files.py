@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.directory_files import DirectoryFiles
-from dataflare.capabilities.failures import CapabilityFailure
 from dataflare.capabilities.files import FileLimits, FileStore, MemoryDirectory, MemoryFiles
 from dataflare.grants import DirectoryGrant
 

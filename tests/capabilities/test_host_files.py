@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.directory_files import DirectoryFiles
-from dataflare.capabilities.failures import CapabilityFailure
 from dataflare.capabilities.files import (
     MAX_READ_BYTES,
     Directory,
@@ -433,7 +433,7 @@ def test_full_disk_is_no_space_and_leaves_whole_writes(tree):
     program = """
 import resource, signal, sys
 from dataflare.capabilities.directory_files import DirectoryFiles
-from dataflare.capabilities.failures import CapabilityFailure
+from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.grants import DirectoryGrant
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))

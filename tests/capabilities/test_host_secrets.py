@@ -9,7 +9,7 @@ import pytest
 from keyring.backend import KeyringBackend
 from keyring.errors import KeyringError
 
-from dataflare.capabilities.failures import CapabilityFailure
+from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.secret_stores import DirectorySecrets, KeyringSecrets
 from dataflare.capabilities.secrets import MAX_SECRET_BYTES, EnvironmentSecrets, MemorySecrets, imports, is_secret_name
 from dataflare.errors import ConfigError

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from dataflare.budgets import HostBudget, serving
-from dataflare.capabilities.failures import CapabilityFailure
+from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.sqlite_state import SqliteStateStore
 from dataflare.capabilities.state import ENTRY_BYTES, KeyPage, MemoryStateStore, StateLimits, imports
 from dataflare.errors import ConfigError

@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.clock import ManualClock
-from dataflare.capabilities.failures import CapabilityFailure
 from dataflare.capabilities.http import Request, Response, imports
 from dataflare.capabilities.http_broker import HttpBroker
 from dataflare.capabilities.http_network import NetworkTransport

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from dataflare.capabilities.failures import CapabilityFailure
+from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.http import Request
 from dataflare.capabilities.http_network import NetworkTransport, dial
 from dataflare.errors import UsageError

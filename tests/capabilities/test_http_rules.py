@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.clock import ManualClock
-from dataflare.capabilities.failures import CapabilityFailure
 from dataflare.capabilities.http_body import read_body
 from dataflare.capabilities.http_rules import Deadline, RateLimiter, check_headers, is_method, parse_url
 from dataflare.grants import HttpGrant

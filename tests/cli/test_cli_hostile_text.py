@@ -57,9 +57,9 @@ from dataflare.errors import DataflareError
 from dataflare.permissions.grant_keys import AsksModel
 from dataflare.permissions.limit_keys import LimitsModel
 from dataflare.pipeline.benchmark import Measurement
-from dataflare.pipeline.failures import NodeFailed
 from dataflare.pipeline.reading.found import FoundColumn, FoundSchema
 from dataflare.pipeline.report import Progress, RunReport
+from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.state_file import NodeState
 from dataflare.runtime.datasets import Dataset, DatasetName
 from dataflare.runtime.inspection import Inspection

@@ -23,8 +23,8 @@ from dataflare.errors import (
     WorldMismatch,
 )
 from dataflare.permissions.words import parse_grants
-from dataflare.pipeline.failures import DataError, NodeFailed
 from dataflare.pipeline.report import RunReport
+from dataflare.pipeline.run_errors import DataError, NodeFailed
 from dataflare.security.audit import AuditEvent
 
 

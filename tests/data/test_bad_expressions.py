@@ -14,7 +14,7 @@ from dataflare.data.batches import Batch
 from dataflare.data.expressions.interface import imports
 from dataflare.data.shapes import TypeMismatch
 from dataflare.errors import PluginError
-from dataflare.runtime.failures import plugin_error
+from dataflare.runtime.plugin_errors import plugin_error
 from dataflare.values import Err, Variant
 from expression_kit import call, column, int64, text
 

@@ -10,7 +10,7 @@ import pytest
 
 from child_kit import run_child
 from dataflare.toolchain import callbacks
-from dataflare.toolchain.process import ToolchainMissing
+from dataflare.toolchain.run_tool import ToolchainMissing
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGALRM", "SIGTERM"])

@@ -67,6 +67,8 @@ def written_grants(draw: st.DrawFn) -> dict[str, Any]:
     found["shared"] = draw(st.dictionaries(NAMES, ACCESSES, max_size=2))
     for name in ("secrets", "plugins"):
         found[name] = sorted(draw(st.sets(NAMES, max_size=2)))
+    columns = st.just("any") | st.sets(st.sampled_from(["id", "a,b", "at time"]), min_size=1).map(sorted)
+    found["datasets"] = draw(st.dictionaries(st.sampled_from(["orders", "shop.people"]), columns, max_size=2))
     return {key: value for key, value in found.items() if value}
 
 
@@ -96,6 +98,11 @@ def in_python(written: dict[str, Any], folder: Path) -> Grants:
         plugins=frozenset(written.get("plugins", ())),
         shared=written.get("shared", {}),
         random_seed=written.get("random_seed"),
+        datasets={
+            name: columns if columns == "any" else frozenset(columns) for name, columns in written["datasets"].items()
+        }
+        if "datasets" in written
+        else None,
         **switched(name for name in SWITCHES if name in written),
     )
 
@@ -111,6 +118,8 @@ def in_words(written: dict[str, Any]) -> list[str]:
         methods = each["methods"] if each["methods"] == "any" else ",".join(each["methods"])
         rest = {key: value for key, value in each.items() if key != "methods"}
         words.append(f"http:{methods}:{origin}" + (f"={json.dumps(rest)}" if rest else ""))
+    for name, columns in written.get("datasets", {}).items():
+        words.append(f"datasets:{name}" + ("" if columns == "any" else f"={json.dumps(columns)}"))
     words += [f"shared:{access}:{name}" for name, access in written.get("shared", {}).items()]
     return words + [f"{key}:{name}" for key in ("secrets", "plugins") for name in written.get(key, ())]
 
@@ -147,7 +156,7 @@ def test_grants_are_the_same_in_every_form(tmp_path_factory: pytest.TempPathFact
 
 @given(written_grants())
 def test_a_manifest_that_asks_for_what_is_granted_asks_for_no_more(written: dict[str, Any]) -> None:
-    asks = {key: value for key, value in written.items() if key != "random_seed"}
+    asks = {key: value for key, value in written.items() if key not in ("random_seed", "datasets")}
     asks["files"] = {
         name: {key: value for key, value in each.items() if key != "path"}
         for name, each in written.get("files", {}).items()
@@ -236,6 +245,8 @@ def test_every_interface_can_be_granted_and_asked_for_in_every_place(name: str) 
         ("random_seed=x", "give a whole number", ""),
         ("random_seed=7", "of no use without random", ""),
         ("directories:x=.", "is not a grant", "known are"),
+        ("datasets", "is not a grant", "write datasets:NAME"),
+        ("datasets:a=", "is not a grant", "write datasets:NAME"),
     ],
 )
 def test_a_word_that_is_not_a_grant_is_told_the_form(word: str, says: str, hint: str) -> None:
@@ -243,6 +254,11 @@ def test_a_word_that_is_not_a_grant_is_told_the_form(word: str, says: str, hint:
         parse_grants([word])
     assert caught.value.where == "--grant" or caught.value.where.startswith("--grant:")
     assert says in caught.value.message and hint in caught.value.hint, str(caught.value)
+
+
+def test_columns_of_a_dataset_are_named_with_commas() -> None:
+    granted = parse_grants(["datasets:orders=id,amount", "datasets:shop.people"]).datasets
+    assert granted == {"orders": frozenset({"id", "amount"}), "shop.people": "any"}
 
 
 def test_two_words_about_one_thing_are_refused() -> None:

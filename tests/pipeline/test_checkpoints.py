@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataflare.errors import PluginError
-from dataflare.pipeline.failures import NodeFailed, StateError
+from dataflare.pipeline.run_errors import NodeFailed, StateError
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import Specification, parse_specification
 from dataflare.pipeline.state_file import Checkpoint, StateFile

@@ -21,8 +21,8 @@ import pytest
 import yaml
 
 from dataflare.errors import PermissionDenied, PluginError
-from dataflare.pipeline.failures import NodeFailed
 from dataflare.pipeline.report import RunReport
+from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import load_specification
 from dataflare.runtime.host import Host

@@ -12,8 +12,8 @@ import pytest
 
 from dataflare.errors import ConfigError
 from dataflare.pipeline.connectors.registry import BUILT_IN, connector, names
-from dataflare.pipeline.failures import NodeFailed
 from dataflare.pipeline.readers import describe, guess_connector
+from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import load_specification
 from dataflare.runtime.host import Host

@@ -14,9 +14,9 @@ import pytest
 from pydantic import ValidationError
 
 from dataflare.errors import ConfigError
-from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.outputs import AtomicFile, open_output
 from dataflare.pipeline.partials import create_partial_file, create_partial_folder, remove_leftovers
+from dataflare.pipeline.run_errors import DataError
 from outputs_kit import CONNECTORS, ROWS, TEXTS, destination_of, write
 
 # What is there already

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflare.pipeline import partitions
-from dataflare.pipeline.failures import DataError
+from dataflare.pipeline.run_errors import DataError
 from outputs_kit import CONNECTORS, destination_of, write
 
 ROWS = pa.RecordBatch.from_pydict(

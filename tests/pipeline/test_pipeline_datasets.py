@@ -10,7 +10,7 @@ import pytest
 
 from dataflare.errors import GuestPanic, PluginError
 from dataflare.pipeline import batching, datasets
-from dataflare.pipeline.failures import NodeFailed
+from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.runner import run
 from dataflare.runtime.datasets import Chunk, Dataset, DatasetName, Ended, Idle, NewSchema, RejectedRow, Selection
 from dataflare.values import Variant

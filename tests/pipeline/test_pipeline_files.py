@@ -13,11 +13,11 @@ import pytest
 from pydantic import TypeAdapter
 
 from dataflare.errors import UsageError
-from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.models import Node
 from dataflare.pipeline.outputs import AtomicFile
 from dataflare.pipeline.readers import FileSource, open_source
 from dataflare.pipeline.reading import json_parts
+from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.writers import FileDestination, open_destination
 
 Fill = Callable[..., Path]

@@ -14,7 +14,7 @@ import pytest
 from dataflare.errors import ConfigError, GuestPanic, PluginError
 from dataflare.pipeline import batching
 from dataflare.pipeline.channel import Channel, Stopped
-from dataflare.pipeline.failures import DataError, NodeFailed
+from dataflare.pipeline.run_errors import DataError, NodeFailed
 from dataflare.pipeline.runner import run
 from dataflare.values import Variant
 from pipeline_fakes import (

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from dataflare.pipeline import batching
-from dataflare.pipeline.failures import DataError, NodeFailed
+from dataflare.pipeline.run_errors import DataError, NodeFailed
 from dataflare.pipeline.runner import run
 from dataflare.runtime.results import Report
 from pipeline_fakes import FakeDestination, FakeHost, FakeSource, FakeValidator, rows_of

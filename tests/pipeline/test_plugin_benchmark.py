@@ -11,7 +11,7 @@ import pytest
 
 from dataflare import ConfigError, DirectoryGrant, Grants, Host, PluginError
 from dataflare.pipeline.benchmark import measure, read_rows, synthetic_batch
-from dataflare.pipeline.failures import DataError
+from dataflare.pipeline.run_errors import DataError
 
 COMPONENTS = Path(__file__).parents[2] / "guest-sdks" / "rust" / "components"
 DOUBLE = {"columns": [{"name": "twice", "op": "multiply", "left": "value", "right": 2}]}

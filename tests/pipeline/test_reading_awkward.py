@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.reading.csv_quotes import Quotes
 from dataflare.pipeline.reading.csv_records import CsvForm
+from dataflare.pipeline.run_errors import DataError
 from reading_kit import read, source_of
 
 

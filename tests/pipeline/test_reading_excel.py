@@ -12,8 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from dataflare.errors import ConfigError, DataflareError
-from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.readers import describe, guess_connector
+from dataflare.pipeline.run_errors import DataError
 from reading_kit import NODES, read
 
 openpyxl = pytest.importorskip("openpyxl")

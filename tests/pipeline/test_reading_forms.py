@@ -13,9 +13,9 @@ import pyarrow as pa
 import pytest
 
 from dataflare.errors import ConfigError
-from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.readers import describe, guess_connector
 from dataflare.pipeline.reading.inputs import find_files
+from dataflare.pipeline.run_errors import DataError
 from reading_kit import NODES, read, source_of
 
 ROWS = {"a": [1, 2], "b": ["x", "é"]}

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflare.errors import ConfigError
-from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.readers import describe, guess_connector
 from dataflare.pipeline.reading.json_texts import as_texts
+from dataflare.pipeline.run_errors import DataError
 from reading_kit import read, source_of
 
 

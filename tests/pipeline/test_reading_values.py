@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from dataflare.pipeline.failures import DataError
+from dataflare.pipeline.run_errors import DataError
 from reading_kit import read, source_of
 
 

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflare.pipeline.columns import DictionaryGrowth
-from dataflare.pipeline.failures import DataError
+from dataflare.pipeline.run_errors import DataError
 from outputs_kit import CONNECTORS, destination_of
 
 DAY_MS = 86_400_000

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dataflare.runtime.failures import RETRYABLE, plugin_error
+from dataflare.runtime.plugin_errors import RETRYABLE, plugin_error
 from dataflare.values import Variant
 from dataflare.wit import model as wit
 from runtime_fakes import catalog

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from dataflare.capabilities.failures import CapabilityFailure
+from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.http import Request
 from dataflare.capabilities.http_network import dial
 

@@ -9,7 +9,7 @@ import pytest
 from dataflare.errors import ConfigError
 from dataflare.toolchain.build import build, check
 from dataflare.toolchain.guests import Guest, Project
-from dataflare.toolchain.process import BuildFailed
+from dataflare.toolchain.run_tool import BuildFailed
 
 from .conftest import COMPONENT, FakeDriver
 

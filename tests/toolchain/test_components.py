@@ -12,7 +12,7 @@ import pytest
 from dataflare.interfaces import INTERFACES
 from dataflare.toolchain.build import build, check
 from dataflare.toolchain.guests import load_project
-from dataflare.toolchain.process import ToolchainMissing, run
+from dataflare.toolchain.run_tool import ToolchainMissing, run
 from dataflare.toolchain.store import cache_root
 
 from .conftest import REPOSITORY, in_ci

@@ -7,8 +7,8 @@ import pytest
 
 from dataflare.toolchain.guests import Project
 from dataflare.toolchain.javascript import JavaScriptDriver
-from dataflare.toolchain.process import ToolchainMissing
 from dataflare.toolchain.python import PythonDriver
+from dataflare.toolchain.run_tool import ToolchainMissing
 from dataflare.toolchain.rust import PINNED, RustDriver
 
 MakeProject = Callable[..., Project]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dataflare.toolchain.process import BuildFailed, ToolchainMissing, run
+from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing, run
 
 
 def python(code: str) -> list[str]:

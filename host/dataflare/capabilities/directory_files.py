@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dataflare.budgets import current
+from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.directory_writers import (
     PART_BYTES,
     AppendedFile,
@@ -32,7 +33,6 @@ from dataflare.capabilities.directory_writers import (
     roll_back,
     translated,
 )
-from dataflare.capabilities.failures import CapabilityFailure
 from dataflare.capabilities.files import (
     MAX_READ_BYTES,
     PRIVATE_PREFIX,

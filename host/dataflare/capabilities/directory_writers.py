@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from dataflare.budgets import current
-from dataflare.capabilities.failures import CapabilityFailure
+from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.files import PRIVATE_PREFIX, Bytes
 from dataflare.interruptible import Descriptor
 

@@ -9,8 +9,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dataflare.capabilities.capability_failure import CapabilityFailure, returns_result
 from dataflare.capabilities.clock import Clock, SystemClock
-from dataflare.capabilities.failures import CapabilityFailure, returns_result
 from dataflare.data.shapes import WordBuffer
 from dataflare.errors import ConfigError
 from dataflare.locks import Lock

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dataflare.capabilities.failures import returns_result
+from dataflare.capabilities.capability_failure import returns_result
 
 __all__ = ["HttpClient", "Request", "Response", "imports"]
 

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterable
 from typing import Final, Protocol
 
-from dataflare.capabilities.failures import CapabilityFailure
+from dataflare.capabilities.capability_failure import CapabilityFailure
 
 __all__ = ["Address", "AddressRules", "Resolver", "SystemResolver", "is_address"]
 

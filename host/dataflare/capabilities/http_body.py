@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterable
 
 from dataflare.budgets import current
-from dataflare.capabilities.failures import CapabilityFailure
+from dataflare.capabilities.capability_failure import CapabilityFailure
 
 __all__ = ["ENCODINGS", "read_body"]
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any, Protocol
 
+from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.clock import Clock, SystemClock
-from dataflare.capabilities.failures import CapabilityFailure
 from dataflare.capabilities.http import HttpClient, Request, Response, imports
 from dataflare.capabilities.http_address import AddressRules
 from dataflare.capabilities.http_body import ENCODINGS, read_body

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import httpcore
 import httpx
 
-from dataflare.capabilities.failures import CapabilityFailure
+from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.http_address import Address, AddressRules, Resolver, SystemResolver, is_address
 from dataflare.capabilities.http_rules import Deadline
 from dataflare.capabilities.http_transport import Incoming, Outgoing

@@ -7,8 +7,8 @@ import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.clock import Clock
-from dataflare.capabilities.failures import CapabilityFailure
 from dataflare.grants import HttpGrant, Origin, is_override_header, is_reserved_header, plain_header
 from dataflare.locks import Lock
 

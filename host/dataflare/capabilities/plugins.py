@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dataflare.capabilities.failures import CapabilityFailure, returns_result
+from dataflare.capabilities.capability_failure import CapabilityFailure, returns_result
 from dataflare.data.batches import Batch
 from dataflare.errors import ConfigError, PermissionDenied, PluginError, PluginFault, UsageError
 from dataflare.grants import Grants

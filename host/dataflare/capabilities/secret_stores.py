@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from dataflare.capabilities.failures import CapabilityFailure
+from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.secrets import MAX_SECRET_BYTES, is_secret_name
 from dataflare.errors import ConfigError
 from dataflare.user_files import as_path

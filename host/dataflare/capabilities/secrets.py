@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Set
 from typing import Any, Protocol
 
-from dataflare.capabilities.failures import CapabilityFailure, returns_result
+from dataflare.capabilities.capability_failure import CapabilityFailure, returns_result
 from dataflare.errors import ConfigError
 from dataflare.grants import Grants
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from dataflare.budgets import Charge, HostBudget, current
-from dataflare.capabilities.failures import CapabilityFailure, returns_result
+from dataflare.capabilities.capability_failure import CapabilityFailure, returns_result
 from dataflare.data.batches import MAX_BATCH_BYTES, Batch
 from dataflare.data.charges import BatchMemory
 from dataflare.errors import ConfigError

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from dataflare.capabilities.failures import CapabilityFailure, returns_result
+from dataflare.capabilities.capability_failure import CapabilityFailure, returns_result
 from dataflare.errors import ConfigError
 from dataflare.locks import Lock
 from dataflare.values import Err

@@ -24,7 +24,7 @@ from dataflare.errors import (
     PluginFault,
     UsageError,
 )
-from dataflare.pipeline.failures import NodeFailed
+from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.printable import printable
 
 __all__ = [

@@ -25,8 +25,8 @@ from dataflare.cli.variables import EnvFiles, Settings, gather_variables
 from dataflare.errors import ConfigError
 from dataflare.pipeline import report as reports
 from dataflare.pipeline.check import check_pipeline
-from dataflare.pipeline.failures import NodeFailed, RunInterrupted
 from dataflare.pipeline.report import NodeReport, RunReport
+from dataflare.pipeline.run_errors import NodeFailed, RunInterrupted
 from dataflare.pipeline.runner import run as run_pipeline
 from dataflare.pipeline.specification import Specification, load_specification
 from dataflare.pipeline.state_file import StateFile

@@ -22,6 +22,7 @@ __all__ = ["parse_grants", "parse_limits"]
 _GRANT: Final = "--grant"
 _LIMIT: Final = "--limit"
 _SEED: Final = "random_seed"
+_DATASETS: Final = "datasets"
 _ACCESSES: Final = ("read", "write")
 _SCHEMES: Final = ("http", "https")
 
@@ -34,7 +35,8 @@ def parse_grants(words: Iterable[str], *, base_dir: Path | None = None) -> Grant
     `clock` and the like grant an interface as a whole; `files:data=./incoming` a directory to read,
     `files:write:out=./out` one to write too; `http:GET,POST:https://api.example.com` methods at an origin, with
     `={timeout: 5s}` and the other keys behind it; `secrets:NAME`, `plugins:NAME`, `shared:NAME` and
-    `shared:write:NAME` what they name; `random_seed=7` makes random bytes repeat.
+    `shared:write:NAME` what they name; `datasets:NAME` a dataset, `datasets:NAME=COLUMN,COLUMN` some of its columns;
+    `random_seed=7` makes random bytes repeat.
 
     Args:
         words: The grants.
@@ -84,9 +86,13 @@ def _grant(word: str) -> tuple[str, str, Any]:
     key, colon, rest = left.partition(":")
     if key == _SEED and equals and not colon:
         return key, "", _whole_number(value)
+    if key == _DATASETS:
+        if not rest or (equals and not value):
+            raise _refused(word, _GRANT, "write datasets:NAME or datasets:NAME=COLUMN,COLUMN")
+        return key, rest, _columns(value) if equals else "any"
     row = INTERFACES.get(key)
     if row is None or key not in NEEDS_GRANT:
-        raise _refused(word, _GRANT, nearest(key, {*NEEDS_GRANT, _SEED}))
+        raise _refused(word, _GRANT, nearest(key, {*NEEDS_GRANT, _SEED, _DATASETS}))
     if row.grant != "named":
         if colon or equals:
             raise _refused(word, _GRANT, f"write {row.word or key}")
@@ -119,9 +125,18 @@ def _named(row: HostInterface, rest: str, value: str, *, has_value: bool, word: 
     return ("", None) if has_value else (name, access)
 
 
+def _columns(text: str) -> Any:
+    """Names of columns: with commas between them, or as a list in YAML, which can hold any name."""
+    return _yaml(text) if text.startswith("[") else text.split(",")
+
+
+def _yaml(text: str) -> Any:
+    return parse_document(f"value: {text}".encode(), name=_GRANT).value["value"]
+
+
 def _options(text: str, word: str) -> dict[str, Any]:
     """The keys behind an origin, as YAML in one line."""
-    value = parse_document(f"value: {text}".encode(), name=_GRANT).value["value"]
+    value = _yaml(text)
     if not isinstance(value, dict) or "methods" in value:
         raise _refused(word, _GRANT, "after `=`, write the other keys of the origin: {timeout: 5s}")
     return value

@@ -12,11 +12,11 @@ from typing import Final
 from dataflare.errors import ConfigError, DataflareError, WorldMismatch
 from dataflare.limits import Limits
 from dataflare.pipeline.config_schema import misfits
-from dataflare.pipeline.failures import NodeFailed
 from dataflare.pipeline.models import PluginNode
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.reading.inputs import find_files
 from dataflare.pipeline.report import RunReport
+from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.specification import Specification
 from dataflare.runtime.host import Host
 from dataflare.security.admission import AdmittedPipeline

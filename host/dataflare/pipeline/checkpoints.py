@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from dataflare.locks import Lock
-from dataflare.pipeline.failures import StateError
+from dataflare.pipeline.run_errors import StateError
 from dataflare.pipeline.state_file import Checkpoint, NodeState, StateFile
 
 __all__ = ["Checkpoints", "Position"]

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
-from dataflare.pipeline.failures import DataError
+from dataflare.pipeline.run_errors import DataError
 
 __all__ = ["ColumnWriter", "DictionaryGrowth"]
 

@@ -17,7 +17,7 @@ from dataflare.documents.models import StrictModel
 from dataflare.errors import PluginError
 from dataflare.pipeline.channel import Stopped
 from dataflare.pipeline.checkpoints import Checkpoints, Position
-from dataflare.pipeline.failures import DataError, StateError
+from dataflare.pipeline.run_errors import DataError, StateError
 from dataflare.pipeline.state_file import Checkpoint
 from dataflare.runtime.datasets import (
     Chunk,

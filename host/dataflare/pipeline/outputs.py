@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO, Final, Literal, Protocol, Self, TypeAlias
 
 from dataflare.errors import UsageError
-from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.partials import create_partial_file, remove_leftovers
+from dataflare.pipeline.run_errors import DataError
 
 __all__ = [
     "AtomicFile",

@@ -24,11 +24,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
-from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.nodes import WriteNode
 from dataflare.pipeline.outputs import OutputAction, Place, as_named, follow_links, sync_folder
 from dataflare.pipeline.partials import create_partial_folder, remove_leftovers
 from dataflare.pipeline.report import OutputReport
+from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.sinks import MakeSink, Sink
 
 __all__ = ["PartitionedFolder", "partition_rows"]

@@ -15,10 +15,10 @@ from dataflare.documents.reader import Document
 from dataflare.errors import ConfigError
 from dataflare.pipeline.connectors.connector import Connector, Reader
 from dataflare.pipeline.connectors.registry import BUILT_IN, connector, names
-from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.nodes import ReadNode
 from dataflare.pipeline.reading.found import FoundSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener, open_plain
+from dataflare.pipeline.run_errors import DataError
 
 __all__ = ["FileSource", "describe", "guess_connector", "open_source"]
 

@@ -21,10 +21,10 @@ from dataflare.pipeline.batching import resized
 from dataflare.pipeline.channel import Channel, Stopped
 from dataflare.pipeline.check import config_error
 from dataflare.pipeline.checkpoints import Checkpoints
-from dataflare.pipeline.failures import NodeFailed, RunInterrupted
 from dataflare.pipeline.models import Pipeline, PluginNode
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.report import Progress, RunReport
+from dataflare.pipeline.run_errors import NodeFailed, RunInterrupted
 from dataflare.pipeline.specification import Specification, build_specification, load_specification
 from dataflare.pipeline.stages import Stage, make_stage, workers_of
 from dataflare.pipeline.state_file import Checkpoint, StateFile

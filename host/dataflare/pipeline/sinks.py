@@ -19,9 +19,9 @@ from dataflare.data.batches import MAX_BATCH_BYTES
 from dataflare.data.json_writer import encode_json_lines
 from dataflare.documents.models import StrictModel
 from dataflare.pipeline.columns import ColumnWriter
-from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.outputs import Output
-from dataflare.pipeline.reading.fields import Mark
+from dataflare.pipeline.reading.common_options import Mark
+from dataflare.pipeline.run_errors import DataError
 
 __all__ = [
     "ArrowSink",

@@ -21,7 +21,7 @@ from typing import Any, Final, Self, TypeVar
 from dataflare.capabilities.sqlite_state import SqliteStateStore, problem_of, transaction
 from dataflare.errors import ConfigError
 from dataflare.locks import Lock
-from dataflare.pipeline.failures import StateError
+from dataflare.pipeline.run_errors import StateError
 from dataflare.user_files import as_path
 
 __all__ = ["FOLDER", "Checkpoint", "NodeState", "StateFile", "default_place"]

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.models import ViolationActions
+from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.writers import FileDestination
 from dataflare.runtime.results import Report, Violation
 from dataflare.runtime.validator import Validator

@@ -12,11 +12,11 @@ import pyarrow as pa
 from dataflare.data.shapes import DataFailure
 from dataflare.errors import UsageError
 from dataflare.pipeline.connectors.registry import sink_maker
-from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.nodes import WriteNode
 from dataflare.pipeline.outputs import IfExists, Place, as_named, cannot_write, open_output
 from dataflare.pipeline.partitions import PartitionedFolder
 from dataflare.pipeline.report import OutputReport
+from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.sinks import MakeSink, Sink, json_lines_sink
 
 _OTHER_FORMAT = "write another format: Arrow holds every type"

@@ -12,7 +12,7 @@ from dataflare.errors import DataflareError, LimitExceeded, PermissionDenied, Wo
 from dataflare.limits import Limits
 from dataflare.locks import Lock
 from dataflare.runtime.capabilities import Capabilities
-from dataflare.runtime.failures import plugin_error
+from dataflare.runtime.plugin_errors import plugin_error
 from dataflare.runtime.ports import Component, HostFunctions, Instance
 from dataflare.runtime.results import Metadata, PluginStats
 from dataflare.runtime.worlds import LIFECYCLE

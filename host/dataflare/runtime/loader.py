@@ -276,7 +276,7 @@ class Loader:
         if order.isolation == "none":
             return component
         # Only here: few hosts start processes.
-        from dataflare.runtime.isolation.process import IsolatedComponent
+        from dataflare.runtime.isolation.isolated_component import IsolatedComponent
 
         cache_dir = getattr(self._engine, "cache_dir", None)
         if cache_dir is None:

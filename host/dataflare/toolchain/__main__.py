@@ -12,7 +12,7 @@ from dataflare.errors import ConfigError, DataflareError
 from dataflare.toolchain import callbacks
 from dataflare.toolchain.build import build, check
 from dataflare.toolchain.guests import find_root, load_project
-from dataflare.toolchain.process import ToolchainMissing
+from dataflare.toolchain.run_tool import ToolchainMissing
 
 __all__ = ["main"]
 

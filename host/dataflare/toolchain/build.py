@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from dataflare.errors import ConfigError
 from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.languages import load_driver
-from dataflare.toolchain.process import BuildFailed
+from dataflare.toolchain.run_tool import BuildFailed
 from dataflare.toolchain.rust import PINNED
 from dataflare.toolchain.store import digest_bytes, digest_files, load_build, locked, save_build, write_atomically
 

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from dataflare.toolchain.process import BuildFailed, run
+from dataflare.toolchain.run_tool import BuildFailed, run
 
 __all__ = ["SOURCE", "compile_callbacks", "compilers", "source_digest", "write"]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dataflare.toolchain.guests import Guest
-from dataflare.toolchain.process import BuildFailed, ToolchainMissing, run
+from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing, run
 from dataflare.toolchain.store import cache_root, digest_files, once, stage_wit
 
 __all__ = ["JavaScriptDriver", "driver"]

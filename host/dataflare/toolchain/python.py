@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from dataflare.toolchain.guests import Guest
-from dataflare.toolchain.process import ToolchainMissing, run
+from dataflare.toolchain.run_tool import ToolchainMissing, run
 from dataflare.toolchain.store import stage_wit
 
 __all__ = ["PythonDriver", "driver"]

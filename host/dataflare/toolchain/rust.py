@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataflare.toolchain.guests import Guest
-from dataflare.toolchain.process import BuildFailed, ToolchainMissing, run
+from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing, run
 from dataflare.toolchain.store import cache_root, digest_bytes, locked, once
 
 __all__ = ["PINNED", "RustDriver", "driver"]

@@ -6,7 +6,7 @@ from typing import Final
 
 from dataflare.pipeline.connectors.connector import Connector
 from dataflare.pipeline.reading.arrow_reader import read_arrow
-from dataflare.pipeline.reading.fields import BatchOptions
+from dataflare.pipeline.reading.common_options import BatchOptions
 from dataflare.pipeline.sinks import ArrowSink, ArrowWriteOptions
 
 __all__ = ["CONNECTOR"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from dataflare.pipeline.connectors.connector import Connector
-from dataflare.pipeline.reading.fields import BatchOptions
+from dataflare.pipeline.reading.common_options import BatchOptions
 from dataflare.pipeline.reading.parquet_reader import read_parquet
 from dataflare.pipeline.sinks import ParquetSink, ParquetWriteOptions
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dataflare.data.ipc import read_file, read_stream
-from dataflare.pipeline.reading.fields import BatchOptions
+from dataflare.pipeline.reading.common_options import BatchOptions
 from dataflare.pipeline.reading.found import FoundSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
 from dataflare.pipeline.reading.stored import check_same

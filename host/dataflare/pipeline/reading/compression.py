@@ -12,7 +12,7 @@ from typing import IO, Any, Literal, TypeAlias
 
 import pyarrow as pa
 
-from dataflare.pipeline.failures import DataError
+from dataflare.pipeline.run_errors import DataError
 
 __all__ = ["Compression", "PlainBytes", "decompress"]
 

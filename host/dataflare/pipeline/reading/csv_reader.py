@@ -17,10 +17,7 @@ from pydantic_core import PydanticCustomError
 from dataflare.data.schemas import parse_type
 from dataflare.documents.models import StrictModel
 from dataflare.documents.quantities import Size, parse_size
-from dataflare.pipeline.failures import DataError
-from dataflare.pipeline.reading.compression import Prefixed
-from dataflare.pipeline.reading.csv_records import CsvForm, DataBytes, NumberedLines, read_records
-from dataflare.pipeline.reading.fields import (
+from dataflare.pipeline.reading.common_options import (
     BatchRows,
     Columns,
     CompressionName,
@@ -29,10 +26,13 @@ from dataflare.pipeline.reading.fields import (
     OptionalMark,
     Sample,
 )
+from dataflare.pipeline.reading.compression import Prefixed
+from dataflare.pipeline.reading.csv_records import CsvForm, DataBytes, NumberedLines, read_records
 from dataflare.pipeline.reading.found import FoundColumn, FoundSchema
 from dataflare.pipeline.reading.guessing import ColumnGuess, convert, first_misfit, misfit_reason, read_exactly
 from dataflare.pipeline.reading.inputs import InputFile, Opener
 from dataflare.pipeline.reading.text import open_text
+from dataflare.pipeline.run_errors import DataError
 
 __all__ = ["CsvReadOptions", "read_csv"]
 

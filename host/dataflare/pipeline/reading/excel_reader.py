@@ -21,10 +21,10 @@ from dataflare.data.schemas import parse_type
 from dataflare.documents.models import StrictModel
 from dataflare.documents.quantities import Size, parse_size
 from dataflare.errors import ConfigError
-from dataflare.pipeline.failures import DataError
-from dataflare.pipeline.reading.fields import BatchRows, Columns
+from dataflare.pipeline.reading.common_options import BatchRows, Columns
 from dataflare.pipeline.reading.found import FoundColumn, FoundSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
+from dataflare.pipeline.run_errors import DataError
 
 __all__ = ["ExcelReadOptions", "read_excel"]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
-from dataflare.pipeline.failures import DataError
+from dataflare.pipeline.run_errors import DataError
 
 __all__ = ["InputFile", "Opener", "find_files", "open_plain"]
 

@@ -10,7 +10,7 @@ from typing import IO
 
 import numpy as np
 
-from dataflare.pipeline.failures import DataError
+from dataflare.pipeline.run_errors import DataError
 
 __all__ = ["Part", "cut"]
 

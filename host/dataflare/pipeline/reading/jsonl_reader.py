@@ -18,8 +18,7 @@ from dataflare.data.schemas import parse_type
 from dataflare.data.shapes import DataFailure
 from dataflare.documents.models import StrictModel
 from dataflare.documents.quantities import Size, parse_size
-from dataflare.pipeline.failures import DataError
-from dataflare.pipeline.reading.fields import BatchRows, Columns, CompressionName, EncodingName, Sample
+from dataflare.pipeline.reading.common_options import BatchRows, Columns, CompressionName, EncodingName, Sample
 from dataflare.pipeline.reading.found import FoundColumn, FoundSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
 from dataflare.pipeline.reading.json_numbers import (
@@ -33,6 +32,7 @@ from dataflare.pipeline.reading.json_numbers import (
 from dataflare.pipeline.reading.json_parts import Part, cut
 from dataflare.pipeline.reading.json_texts import as_texts
 from dataflare.pipeline.reading.text import open_text
+from dataflare.pipeline.run_errors import DataError
 
 __all__ = ["JsonlReadOptions", "read_json_lines"]
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as parquet
 
 from dataflare.data.guard.batches import admit_batch, admit_schema
 from dataflare.data.parquet_footer import check_footer
-from dataflare.pipeline.reading.fields import BatchOptions
+from dataflare.pipeline.reading.common_options import BatchOptions
 from dataflare.pipeline.reading.found import FoundSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
 from dataflare.pipeline.reading.stored import check_same

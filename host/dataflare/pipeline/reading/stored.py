@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.reading.found import FoundSchema
+from dataflare.pipeline.run_errors import DataError
 
 __all__ = ["check_same"]
 

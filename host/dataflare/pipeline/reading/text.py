@@ -7,8 +7,8 @@ import io
 from pathlib import Path
 from typing import IO, Any
 
-from dataflare.pipeline.failures import DataError
 from dataflare.pipeline.reading.compression import Compression, Prefixed, decompress
+from dataflare.pipeline.run_errors import DataError
 
 __all__ = ["Utf8Bytes", "check_encoding", "open_text"]
 

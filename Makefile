@@ -65,7 +65,7 @@ $(PY):
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "error: no Python 3.11 or newer was found" >&2; \
 		echo "  hint: install one, or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; fi
-	@"$(PYTHON)" -c '$(ENOUGH)' || { echo "error: $(PYTHON) is no Python 3.11 or newer" >&2; exit 1; }
+	@"$(PYTHON)" -c '$(ENOUGH)' || { echo "error: $(PYTHON) is not Python 3.11 or newer" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "error: $(PYTHON) cannot make virtual environments" >&2; \
 		echo "  hint: Debian and Ubuntu keep that apart: apt install python3-venv" >&2; exit 1; }

@@ -5,7 +5,7 @@ DataflareError
 ├── ConfigError            what the caller wrote is wrong: a pipeline, a grant, an option
 ├── UsageError             a call that does not fit: out of order, closed, wrong type of argument
 │   └── ValueTypeError     a value does not fit its WIT type (also a TypeError)
-├── ComponentError         a file that is no plugin
+├── ComponentError         a file that is not a plugin
 │   ├── NotAComponent      not WebAssembly, a core module, truncated
 │   ├── UnsupportedComponent  valid, but with something that the engine cannot carry
 │   └── WorldMismatch      a component for no world: a missing export, an unknown import
@@ -34,7 +34,7 @@ DataflareError
     └── ProtocolFault      broke the canonical ABI: a dropped handle, invalid UTF-8, an address out of bounds
 ```
 
-An exception that a host function raises is none of these: it reaches the caller of the plugin unchanged.
+An exception that a host function raises is not one of these: it reaches the caller of the plugin unchanged.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class ValueTypeError(UsageError, TypeError):
 
 
 class ComponentError(DataflareError):
-    """A file that is no plugin. `component` names the file."""
+    """A file that is not a plugin. `component` names the file."""
 
     def __init__(self, message: str, *, component: str = "", hint: str = "") -> None:
         super().__init__(f"{component}: {message}" if component else message, hint=hint)

@@ -114,7 +114,7 @@ def normal_host(text: str) -> str:
     systems read it as one.
 
     Raises:
-        ValueError: It is no host.
+        ValueError: It is not a host.
     """
     if text.startswith("["):
         if not text.endswith("]") or "%" in text:
@@ -142,7 +142,7 @@ class Origin:
         """Read `https://api.example.com` or `http://10.0.0.7:8080`; nothing may follow the port.
 
         Raises:
-            ValueError: It is no origin.
+            ValueError: It is not an origin.
         """
         match = _ORIGIN.fullmatch(text)
         if match is None:

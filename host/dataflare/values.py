@@ -16,7 +16,7 @@
 | `flags` | `frozenset[str]` of the WIT names |
 | `record` | an object with an attribute a field, in snake case; every such object is taken, so any dataclass fits |
 | a handle to a host's resource | the Python object that stands behind it |
-| a handle to a plugin's resource | `dataflare.engine.GuestResource` |
+| a handle to a plugin's resource | an opaque object, or the class that [bindings](bindings.md) have for it |
 
 The shape depends on the type alone, never on the value.
 """

@@ -31,8 +31,8 @@ class PluginConfig:
         values: Keys are strings at every level, values what JSON has.
 
     Raises:
-        ConfigError: A value is none of JSON's (NaN neither), a key is no text, or the whole is over 16 MiB or nested
-            over 128 levels deep.
+        ConfigError: A value is not one of JSON's (NaN neither), a key is not text, or the whole is over 16 MiB or
+            nested over 128 levels deep.
     """
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:

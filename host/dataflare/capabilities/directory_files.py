@@ -1,7 +1,7 @@
 """Files in real directories, reached without a race and without a way out.
 
 No path is ever given to the system: each part is opened relative to the directory before it, never following a symbolic
-link. A link is read and followed here, within the granted directory alone, so that whoever changes the tree at the same
+link. A link is read and followed here, within the granted directory alone, so that who changes the tree at the same
 time can make a call fail, but not lead it astray. Needs a POSIX system.
 """
 
@@ -229,7 +229,7 @@ class DirectoryFiles:
     def _at(self, path: str, *, writes: bool = False, follow: bool = False) -> Iterator[tuple[int, str]]:
         """Resolve a path to an open directory and a name in it, `.` for the granted directory itself.
 
-        With `follow`, the name is no symbolic link, unless someone makes it one in the meantime.
+        With `follow`, the name is not a symbolic link, unless someone makes it one in the meantime.
         """
         name, parts = parse_path(path)
         grant = self._grants.get(name)
@@ -299,7 +299,7 @@ class _Walk:
         try:
             target = os.readlink(part, dir_fd=self._stack[-1]) if follow else None
         except OSError as error:
-            if error.errno in (errno.EINVAL, errno.ENOENT):  # no link, or nothing: whoever opens it will tell
+            if error.errno in (errno.EINVAL, errno.ENOENT):  # no link, or nothing: anyone who opens it will tell
                 return None
             raise
         if target is None:

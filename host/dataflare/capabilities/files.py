@@ -156,7 +156,7 @@ class FileStore(Protocol):
         """Return a directory's entries, by name."""
 
     def delete(self, path: str) -> None:
-        """Delete a file; an absent one is no failure."""
+        """Delete a file; an absent one is not a failure."""
 
 
 def parse_path(path: str) -> tuple[str, tuple[str, ...]]:

@@ -47,7 +47,8 @@ _METADATA: Final = frozenset(
 
 
 class AddressRules:
-    """The addresses of one grant: public ones, and what is granted besides. Never changes; equal where the grants are.
+    """The addresses of one grant: public ones, and what is granted in addition. It never changes, and is
+    equal where the grants are.
 
     Args:
         granted: Addresses and networks that may be connected to although they are not public.

@@ -1,6 +1,6 @@
 """The rules of `http`: before anything is sent, and at each redirect again, a request is compared with its grants.
 
-Who carries a request is behind `Transport`; the rules are the same, whoever it is.
+Who carries a request is behind `Transport`; the rules are the same for all of them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _HOP_HEADERS = frozenset(
 )
 _BODY_HEADERS = frozenset({"content-encoding", "content-language", "content-type"})
 _HIDDEN = "[secret]"
-# A shorter text occurs by chance; whoever uses such a secret has lost it anyway.
+# A shorter text occurs by chance; anyone who uses such a secret has lost it anyway.
 _MIN_SECRET_CHARACTERS = 6
 
 

@@ -1,4 +1,4 @@
-"""What holds for every request of a plugin, whoever carries it: its form, its headers, its time and its rate."""
+"""What holds for every request of a plugin, by whatever transport: its form, its headers, its time and its rate."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Url:
         """Find where a redirect leads.
 
         Raises:
-            CapabilityFailure: `other`, if that is no URL.
+            CapabilityFailure: `other`, if that is not a URL.
         """
         try:
             absolute = urllib.parse.urljoin(str(self), location)

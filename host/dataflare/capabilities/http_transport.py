@@ -63,7 +63,7 @@ class MemoryTransport:
 
     Args:
         answer: Makes the response to a request.
-        addresses: Addresses by host; a host that is not there, and is no address, has a public one.
+        addresses: Addresses by host; a host that is not there, and is not an address, has a public one.
     """
 
     def __init__(

@@ -109,7 +109,7 @@ class MemoryPlugins:
 def running_plugins() -> tuple[str, ...]:
     """Return the plugins whose calls this thread is within, the outermost first.
 
-    It is kept in a `contextvars.ContextVar`: whoever carries a call on in another thread runs it in a copy of the
+    It is kept in a `contextvars.ContextVar`: anyone who carries a call on in another thread runs it in a copy of the
     context (`contextvars.copy_context().run`), or circles are not seen.
     """
     return _running.get()
@@ -119,7 +119,7 @@ def check_edges(edges: Mapping[str, Set[str]]) -> None:
     """Check that no plugin could call itself, by whatever way.
 
     Calls are refused when they close a circle. But two threads that go round it at the same time could still wait for
-    each other's instances for ever; so a pipeline with a circle among its grants is better not started.
+    each other's instances forever; so a pipeline with a circle among its grants is better not started.
 
     Args:
         edges: By plugin, the plugins that it may call.

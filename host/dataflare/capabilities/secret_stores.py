@@ -31,7 +31,7 @@ class DirectorySecrets:
         path: The directory.
 
     Raises:
-        ConfigError: It is no directory, or others than this user and root can put files there.
+        ConfigError: It is not a directory, or others than this user and root can put files there.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

@@ -35,7 +35,7 @@ class SecretStore(Protocol):
     """
 
     def get(self, name: str) -> str | None:
-        """Return a secret as it is now, `None` where there is none (under a name that is no name, too)."""
+        """Return a secret as it is now, `None` where there is none (under a name that is not a name, too)."""
 
 
 class MemorySecrets:

@@ -71,7 +71,7 @@ class MemoryProgress:
 
 
 class LatestProgress:
-    """The last report of each plugin, for whoever shows it, however long the work takes."""
+    """The last report of each plugin, for anyone who shows it, however long the work takes."""
 
     def __init__(self) -> None:
         self._lock = Lock()

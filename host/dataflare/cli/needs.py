@@ -20,7 +20,7 @@ def read_manifest(component: Path) -> Manifest | None:
     """A component's manifest; `None` where it has none.
 
     Raises:
-        ComponentError: It is no component, or its manifest cannot be used.
+        ComponentError: It is not a component, or its manifest cannot be used.
     """
     return manifests.read(read_component(component), name=str(component))
 
@@ -29,7 +29,7 @@ def needs_of(host: Host, component: Path) -> Needs:
     """What a component's manifest asks for; without one, the interfaces that it imports.
 
     Raises:
-        ComponentError: It is no component, or its manifest cannot be used.
+        ComponentError: It is not a component, or its manifest cannot be used.
         ConfigError: The file cannot be read.
     """
     imports = host.inspect(component).imports

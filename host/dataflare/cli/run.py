@@ -74,8 +74,8 @@ def command(
     --check finds what can be found before a row moves: it loads the plugins, asks them for their metadata, and compares
     kinds, grants, configurations, inputs and outputs.
 
-    Exit codes: 0 done; 1 the run failed; 2 the pipeline or the command line is wrong; 3 a file is no plugin; 4 a plugin
-    needs what is not granted, its signature is not good enough, or the principal may not run the pipeline; 128
+    Exit codes: 0 done; 1 the run failed; 2 the pipeline or the command line is wrong; 3 a file is not a plugin; 4 a
+    plugin needs what is not granted, its signature is not good enough, or the principal may not run the pipeline; 128
     and the number of a signal that ended it, such as 130 for Ctrl-C. A second signal ends it at once. The code tells
     how the run ended, also where standard output cannot be written.
     """

@@ -63,7 +63,7 @@ class Batch:
         memory: What it costs the plugin that made it; `None` for rows that come from the host.
 
     Raises:
-        UsageError: `arrow` is no record batch, or has more than 2**32 - 1 rows.
+        UsageError: `arrow` is not a record batch, or has more than 2**32 - 1 rows.
     """
 
     __slots__ = ("_checked", "_views", "arrow", "max_bytes", "memory")

@@ -60,7 +60,7 @@ def read_schema(table: Table, *, stored: bool = False) -> StreamSchema:
 
     Raises:
         DataFailure: `malformed`: a type is not on the list, a name is given twice, there are too many fields, or the
-            bytes are no schema.
+            bytes are not a schema.
         struct.error: The bytes are not sound.
     """
     if table.i16(0):

@@ -70,7 +70,7 @@ class CompileProfile:
 
     @property
     def identity(self) -> str:
-        """What a compiled component depends on, besides its bytes and the machine."""
+        """What a compiled component depends on, apart from its bytes and the machine."""
         return f"wasmtime {_WASMTIME} fuel={self.fuel} timed={self.timed} stack={_STACK_BYTES} async=off"
 
     def _config(self) -> wasmtime.Config:

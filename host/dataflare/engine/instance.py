@@ -306,7 +306,7 @@ class Instance:
             use_in_place(self._memory_budget, self._exports_memory, self._imports_memory, self._run)
 
     def _run(self, number: int) -> None:
-        """Run one of the functions that can be called besides exports."""
+        """Run one of the functions that can be called apart from exports."""
         self._number.value = self.component.exports_count + number
         self._enter(CODE.run)
 

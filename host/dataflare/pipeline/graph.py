@@ -18,7 +18,7 @@ def check_graph(pipeline: Pipeline, document: Document) -> tuple[str, ...]:
     What depends on the kinds of plugins is left to `Specification.check_kinds`.
 
     Raises:
-        ConfigError: An input is no node or takes rows only, nodes go in a circle, or rows that are read go nowhere.
+        ConfigError: An input is not a node or takes rows only, nodes go in a circle, or rows that are read go nowhere.
     """
     nodes = pipeline.nodes
     inputs = {name: node.input_name for name, node in nodes.items()}
@@ -46,7 +46,7 @@ def check_calls(pipeline: Pipeline, document: Document) -> None:
     """Check which plugins may call which.
 
     Raises:
-        ConfigError: One is no plugin of the pipeline, or they may call each other in a circle.
+        ConfigError: One is not a plugin of the pipeline, or they may call each other in a circle.
     """
     edges: dict[str, frozenset[str]] = {}
     plugins = [name for name, node in pipeline.nodes.items() if isinstance(node, PluginNode)]

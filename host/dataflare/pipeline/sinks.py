@@ -270,7 +270,7 @@ def _check_csv_header(output: Output, names: Sequence[str], delimiter: str) -> N
     start = os.pread(output.file.fileno(), _FIRST_LINES_BYTES, 0).decode("utf-8-sig", "replace")
     try:
         header = next(csv.reader(io.StringIO(start, newline=""), delimiter=delimiter), [])
-    except csv.Error:  # a field that is far too long is no column's name
+    except csv.Error:  # a field that is far too long is not a column's name
         header = []
     if header != list(names):
         raise DataError(

@@ -169,7 +169,7 @@ class Stage:
         self.report.seconds += perf_counter() - start
 
     def finish(self) -> None:
-        """Make what was written safe and to be seen."""
+        """Make what was written safe and visible."""
         start = perf_counter()
         for output in self.outputs:
             output.finish()
@@ -185,7 +185,7 @@ class Stage:
         self._acknowledge()
 
     def abort(self) -> None:
-        """Leave no trace of what is not to be seen yet."""
+        """Leave no trace of what is not visible yet."""
         for output in self.outputs:
             output.abort()
 

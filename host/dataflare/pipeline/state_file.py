@@ -320,7 +320,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _require_plain(path: Path) -> None:
-    """Refuse a link or a device: whoever may write the folder of a pipeline decides on no other file."""
+    """Refuse a link or a device: anyone who may write the folder of a pipeline decides on no other file."""
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(os.lstat(path).st_mode):
             raise StateError(f"{path} is not a regular file", hint="remove it, or name another file with --state")

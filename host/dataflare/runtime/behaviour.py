@@ -137,7 +137,7 @@ class Watch:
         return counted
 
     def admit(self) -> None:
-        """Wait where the plugin is throttled. Called without an instance, which others can use meanwhile.
+        """Wait where the plugin is throttled. Called without an instance, which others can use in the meantime.
 
         Raises:
             PermissionDenied: The plugin is in quarantine.

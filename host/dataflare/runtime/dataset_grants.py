@@ -70,7 +70,7 @@ class DatasetRules:
         return tuple(dataset.schema.names) if allowed is not None and not columns else columns
 
     def require_columns(self, function: str, dataset: DatasetName, schema: pa.Schema) -> None:
-        """Check that rows of a dataset have granted columns alone; what happened to a row is no column of it.
+        """Check that rows of a dataset have granted columns alone; what happened to a row is not a column of it.
 
         Raises:
             PermissionDenied: The dataset, or a column, is not granted.

@@ -53,7 +53,7 @@ class Host:
         cache_dir: Where compiled components are kept; `None` for the user's cache directory.
         services: What stands behind the capabilities of plugins: state, metrics, logs, secrets and so on; `None` keeps
             what they write in memory, logs by the standard library, and has no secrets.
-        security: Policy, signatures, roles and audit log; `None`: whoever calls the host decides what plugins get.
+        security: Policy, signatures, roles and audit log; `None`: anyone who calls the host decides what plugins get.
         watching: How plugins' calls are compared with what is usual of them; `None`: they are not.
         engine: The engine to use, which the caller closes; `None` makes one.
         flatten: How the engine that the host makes reaches plugins: `None` flattens each component that can be, and
@@ -269,7 +269,7 @@ class Host:
             A `Source`, `Destination`, `Processor`, `Transformer` or `Validator`, not started yet.
 
         Raises:
-            NotAComponent: It is no component.
+            NotAComponent: It is not a component.
             UnsupportedComponent: It has what the engine cannot carry.
             WorldMismatch: It is a plugin of no world of the standard, or not of this kind.
             PermissionDenied: It needs what is not granted, the policy has no rule for it, or the principal may not run
@@ -394,7 +394,7 @@ class Host:
         """Describe a component. None of its code is compiled or run.
 
         Raises:
-            NotAComponent: It is no component.
+            NotAComponent: It is not a component.
             UnsupportedComponent: It has what the engine cannot carry.
             ConfigError: The file cannot be read.
             UsageError: The host is closed.
@@ -409,7 +409,7 @@ class Host:
         """Ask a plugin what it is, in an instance that may use nothing.
 
         Raises:
-            NotAComponent: It is no component.
+            NotAComponent: It is not a component.
             UnsupportedComponent: It has what the engine cannot carry.
             WorldMismatch: It is a plugin of no world, or says that it is of another kind.
             PluginFault: It trapped.
@@ -462,7 +462,7 @@ class Host:
 
 
 def _new_engine(cache_dir: str | os.PathLike[str] | None, flatten: bool | None) -> Engine:
-    # Only here: loading wasmtime takes its time, and whoever brings an engine need not have it.
+    # Only here: loading wasmtime takes its time, and anyone who brings an engine need not have it.
     from dataflare.engine.engine import Engine as WasmtimeEngine
 
     return WasmtimeEngine(cache_dir=cache_dir, flatten=flatten)

@@ -141,7 +141,7 @@ class Plugin:
 
     @property
     def stats(self) -> PluginStats:
-        """What its calls took so far, over all instances; to be had after `close` too."""
+        """Time and number of all calls, over all instances; available after `close` too."""
         return self._launcher.stats
 
     @property

@@ -30,7 +30,7 @@ class Processor(Plugin):
         Raises:
             PluginError: The plugin answered with an error; `invalid-input` where this record is wrong.
             PluginFault: It trapped.
-            UsageError: The plugin is closed, or the record is no text.
+            UsageError: The plugin is closed, or the record is not a text.
         """
         result: str | None
         if self._parts.watch is None:

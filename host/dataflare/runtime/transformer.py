@@ -30,7 +30,7 @@ class Transformer(Plugin):
 
         Raises:
             PluginError: The plugin answered with an error; `invalid-input` for a schema that it cannot take.
-            PluginFault: It trapped, or returned what is no schema.
+            PluginFault: It trapped, or returned what is not a schema.
             UsageError: The plugin is closed.
         """
         wit_schema = self._wit_schema(schema)

@@ -290,7 +290,7 @@ class Admission:
         Args:
             identity: Who it is.
             grants: What it is granted beside the policy, which can only narrow that; `None`: all that the policy gives.
-            limits: Likewise.
+            limits: In the same way.
             pipeline: What the policy calls the pipeline; empty for one that it does not know.
 
         Raises:

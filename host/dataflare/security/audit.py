@@ -206,7 +206,7 @@ class AuditReading:
 
     Attributes:
         events: In the order of the file.
-        damaged_lines: Numbers, from 1, of lines that are no events.
+        damaged_lines: Numbers, from 1, of lines that are not events.
         truncated: Whether the last line was cut short, as after a crash; it is not among the damaged ones.
     """
 

@@ -3,9 +3,8 @@
 Each batch becomes a few numbers (`features`). Over the first batches a profile is learned: each number's mean and
 deviation. From then on two things are watched: host interfaces that were never used before, and each number's mean
 since it last changed, which ADWIN (Bifet and Gavalda, 2007, as river has it) finds without a window's length to choose.
-A mean counts only outside of what the profile tolerates, so that a warmer cache is no alarm. The profile itself stands
-still until an operator accepts what is new: one that followed everything would follow an attacker, too, if only he is
-slow.
+A mean counts only outside of what the profile tolerates, so that a warmer cache is not an alarm. The profile itself
+stands still until an operator accepts what is new: one that followed everything would follow a slow attacker, too.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ def parse_manifest(payload: bytes, *, name: str = "") -> Manifest:
 
     Raises:
         ManifestTooLarge: It is too long.
-        MalformedManifest: It is no manifest.
+        MalformedManifest: It is not a manifest.
     """
     if len(payload) > MAX_MANIFEST_BYTES:
         raise ManifestTooLarge(f"the manifest has {len(payload)} bytes, more than {MAX_MANIFEST_BYTES}", component=name)

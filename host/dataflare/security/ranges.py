@@ -28,7 +28,7 @@ class VersionRange:
         """Read bounds with `>=`, `>`, `<=`, `<` or `=`, separated by commas.
 
         Raises:
-            ValueError: It is no range.
+            ValueError: It is not a range.
         """
         bounds = []
         for part in text.split(","):

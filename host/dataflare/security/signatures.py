@@ -70,7 +70,7 @@ class Unsigned(SignatureRefused):
 
 
 class MalformedSignature(SignatureRefused):
-    """The signature is no envelope, or not one of a plugin."""
+    """The signature is not an envelope, or not one of a plugin."""
 
 
 class SignatureInvalid(SignatureRefused):
@@ -102,7 +102,7 @@ class Statement(StrictModel):
         version: The plugin's version.
         component: Digest of the component without its manifest.
         manifest: Digest of its manifest; `None` where it has none.
-        signed_at: When; for people, since whoever signs could write anything.
+        signed_at: When; for people, since anyone who signs could write anything.
     """
 
     format: Literal[1] = 1
@@ -196,7 +196,7 @@ def sign(
         component: The component.
         key: Whose signature it is.
         name: The plugin's name; needed where the component has no manifest.
-        version: Its version; likewise.
+        version: Its version; in the same way.
         now: The clock.
 
     Returns:
@@ -247,7 +247,7 @@ def add_signature(
     Raises:
         NotAComponent: Not a component, cut short or damaged.
         ManifestError: Its manifest cannot be used.
-        MalformedSignature: It is no signature, or has as many as a file holds.
+        MalformedSignature: It is not a signature, or has as many as a file holds.
         DigestMismatch: It is for another name or version.
         SignatureInvalid: One of the signatures is not genuine.
         ConfigError: It is another component's; name or version are missing, or not the manifest's.
@@ -329,7 +329,7 @@ def parse_signature(data: bytes, *, plugin: str = "") -> SignedStatement:
     """Read a signature without verifying it.
 
     Raises:
-        MalformedSignature: It is no signature; the message says why.
+        MalformedSignature: It is not a signature; the message says why.
     """
     try:
         if len(data) > MAX_SIGNATURE_BYTES:

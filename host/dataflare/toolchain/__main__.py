@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             try:
                 done = check(guest) if options.check else build(guest)
             except ToolchainMissing as missing:
-                # Whoever asks for everything gets what can be had, except where it must be everything.
+                # Anyone who asks for everything gets what can be had, except where it must be everything.
                 if not options.all or os.environ.get("CI") == "true":
                     raise
                 sys.stderr.write(f"{guest.name}: skipped: {missing}\n")

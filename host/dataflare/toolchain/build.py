@@ -27,7 +27,7 @@ class Driver(Protocol):
     """Builds the guests of one language."""
 
     def identity(self) -> str:
-        """What, besides the sources, a component depends on."""
+        """What, apart from the sources, a component depends on."""
 
     def sources(self, guest: Guest) -> Iterator[Path]:
         """The files that a component is made of, in the guest's folder and its SDK's, apart from WIT."""

@@ -22,7 +22,7 @@ class JavaScriptDriver:
     """Builds the module `plugin.js` and what it imports by relative paths within `guest-sdks/javascript`."""
 
     def identity(self) -> str:
-        """What, besides the sources (the lock is one), the component depends on."""
+        """What, apart from the sources (the lock is one), the component depends on."""
         return f"javascript: {_COMPONENTIZE.read_text(encoding='utf-8')}"
 
     def sources(self, guest: Guest) -> Iterator[Path]:
@@ -35,7 +35,7 @@ class JavaScriptDriver:
         """Build a component.
 
         Raises:
-            ToolchainMissing: There is no Node.js of the right age, no npm, or its packages are not to be had.
+            ToolchainMissing: There is no Node.js of the right age, no npm, or its packages are not available.
             BuildFailed: The build failed.
         """
         packages = _packages(guest.sdk)

@@ -22,7 +22,7 @@ class PythonDriver:
     """Builds the module `plugin.py`, with the modules beside it and those in `guest-sdks/python/lib`."""
 
     def identity(self) -> str:
-        """What, besides the sources, the component depends on."""
+        """What, apart from the sources, the component depends on."""
         return f"python: componentize-py {_VERSION}"
 
     def sources(self, guest: Guest) -> Iterator[Path]:

@@ -84,7 +84,7 @@ class RustDriver:
         self._pinned = pinned
 
     def identity(self) -> str:
-        """What, besides the sources, the component depends on."""
+        """What, apart from the sources, the component depends on."""
         installed = None if self._pinned else _installed()
         return f"rust: {installed.identity if installed else _pinned_identity()}"
 

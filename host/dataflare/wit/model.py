@@ -269,8 +269,8 @@ class Parameter:
 class Function:
     """A function. `kind` is `function`, `method`, `static` or `constructor`.
 
-    A method's handle is no parameter of it. A constructor's name is `constructor`; its result is `None`, which stands
-    for the resource, or a `result` of the resource.
+    A method's handle is not a parameter of it. A constructor's name is `constructor`; its result is `None`, which
+    stands for the resource, or a `result` of the resource.
     """
 
     name: str

@@ -78,7 +78,7 @@ def check_layout(text: str, file: str) -> list[Problem]:
     """Look for lines that are not indented by two spaces a level, tabs, and spaces at the end of a line.
 
     Raises:
-        WitError: The text has characters or comments that are no WIT.
+        WitError: The text has characters or comments that are not WIT.
     """
     levels: dict[int, int] = {}
     depth = 0

@@ -54,7 +54,7 @@ def parse_file(path: Path) -> Document:
     """Parse a file of at most 4 MiB.
 
     Raises:
-        WitError: The file cannot be read, is no UTF-8, or is no WIT; with the line and the column.
+        WitError: The file cannot be read, is not UTF-8, or is not WIT; with the line and the column.
     """
     file = str(path)
     try:
@@ -78,7 +78,7 @@ def parse(text: str, *, file: str = "<text>") -> Document:
         file: What errors call it.
 
     Raises:
-        WitError: It is no WIT; with the line and the column.
+        WitError: It is not WIT; with the line and the column.
     """
     return _Parser(text, file).document()
 

@@ -28,7 +28,7 @@ def read_lock(path: Path) -> dict[str, str]:
     """Read a lock.
 
     Raises:
-        WitError: The file cannot be read or is no lock.
+        WitError: The file cannot be read or is not a lock.
     """
     position = Position(str(path), 1, 1)
     try:

@@ -119,7 +119,7 @@ def resolve(packages: Iterable[Package], *, features: Collection[str] = ()) -> C
 
     Raises:
         WitError: A package, an interface or a type is missing or there twice; types, uses or includes go in circles; a
-            handle of something that is no resource; a borrowed handle in a result.
+            handle of something that is not a resource; a borrowed handle in a result.
     """
     left_out: dict[str, str] = {}
     return _Resolver([apply_gates(each, features, left_out) for each in packages], left_out).run()

@@ -339,7 +339,7 @@ class BridgeMemory:
         self.spent.append(resource)
         return handle
 
-    # What writing one value has done besides.
+    # What writing one value has done in addition.
 
     def begin(self) -> None:
         """Begin to write a value."""

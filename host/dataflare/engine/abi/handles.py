@@ -18,7 +18,7 @@ class TooManyHandles(UsageError):
 class GuestResource:
     """A handle to a resource that a plugin made. `instance.drop(resource)` gives it back.
 
-    `name` is the resource's name in the WIT, `type_index` an index into `Shape.resources`.
+    `name` is the resource's name in the WIT, `type_index` an index into `ComponentType.resources`.
     """
 
     __slots__ = ("handle", "name", "owner", "type_index")

@@ -21,7 +21,7 @@ class Link:
 
     @property
     def drops(self) -> bool:
-        """Whether it only drops a resource of the plugin's, which is no function of the WIT."""
+        """Whether it only drops a resource of the plugin's, which is not a function of the WIT."""
         return self.name.startswith(_DROP)
 
 

@@ -111,7 +111,7 @@ class PollImports:
         ]
 
     def imports(self) -> list[str]:
-        """What the host has to give besides, under versions that the plugin itself does not import."""
+        """What the host has to give in addition, under versions that the plugin itself does not import."""
         return [line for number, _, interface in self._found for line in self._import(number, interface)]
 
     def instances(self) -> list[str]:

@@ -29,7 +29,7 @@ def use_in_place(
         budget: The instance's memories.
         exports: The host's memory for exports, from which generated code takes the mark.
         imports: The host's memory for imports.
-        run: Runs one of the functions that can be called besides exports.
+        run: Runs one of the functions that can be called apart from exports.
     """
     mark = os.urandom(MARK_BYTES)
     exports.view[HOST_HALF_AT : HOST_HALF_AT + MARK_BYTES] = mark

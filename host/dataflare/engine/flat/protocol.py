@@ -1,4 +1,4 @@
-"""What a host and a flattened component agree on: names of exports, and numbers that stand for what is no function."""
+"""What a host and a flattened component agree on: names of exports, and numbers for what is not a function."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ FILL_EXPORTS: Final = -3
 MARK: Final = 0
 UNMARK: Final = 1
 SETTLE: Final = 2
-"""What can be called besides exports, counted from their number on: marking the plugin's memory, so that the host can
-tell which it is, undoing that, and, for each export, post-return of a result that the host has read in place."""
+"""What can be called apart from exports, counted from their number on: marking the plugin's memory, so that the host
+can tell which it is, undoing that, and, for each export, post-return of a result that the host has read in place."""
 MARK_BYTES: Final = 16

@@ -167,7 +167,7 @@ class TypeReader:
                 raise UnknownForm(f"0x{form:02x}")
 
     def _function(self) -> None:
-        # Names of parameters are no labels: they are compared nowhere.
+        # Names of parameters are not labels: they are compared nowhere.
         def parameter() -> None:
             self._name()
             self._value()

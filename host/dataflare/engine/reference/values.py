@@ -5,7 +5,7 @@ nothing; `write` puts such a tree into wasmtime's structures and cannot fail for
 is the way back.
 
 wasmtime-py's own conversions are not used: they choose the case of a variant by the value's Python type, so that `True`
-is no value of `variant { number(u8), flag(bool) }`, do not check ranges, and lose memory for each payload.
+is not a value of `variant { number(u8), flag(bool) }`, do not check ranges, and lose memory for each payload.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from dataflare.runtime.ports import Component, HostFunctions
 __all__ = ["IsolatedComponent"]
 
 _DATA_BYTES: Final = 2**30
-"""What a worker takes besides the plugin's memory, its two bridges' and batches on their way."""
+"""What a worker takes apart from the plugin's memory, its two bridges' and batches on their way."""
 _RESERVED_BYTES: Final = 5 * 2**30
 """The addresses that wasmtime sets aside for one memory, and more: a 32-bit memory and what guards it."""
 _MORE_MEMORIES: Final = 4

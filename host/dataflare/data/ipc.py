@@ -27,6 +27,7 @@ from dataflare.data.guard.costs import ARRAY_BYTES, require
 from dataflare.data.guard.types import MAX_METADATA_BYTES, kind
 from dataflare.data.guard.vetted import remember
 from dataflare.data.ipc_schema import Node, StreamSchema, read_schema
+from dataflare.data.ipc_views import Charge, unfolded
 from dataflare.data.shapes import malformed, too_large
 
 __all__ = ["decode_stream", "encode_stream", "read_file", "read_stream"]
@@ -272,7 +273,7 @@ class _Decoder:
         if data is None or number not in self._values:
             raise malformed("a dictionary that no column has")
         before = self._total
-        (array,) = self._arrays(data, body, (Node(self._values[number]),))
+        (array,) = self._arrays(data, body, (self._values[number],))
         if len(array) != data.i64(0):
             raise malformed("a dictionary of another length than it says")
         if header.flag(2):
@@ -302,12 +303,10 @@ class _Decoder:
         require(self._total, "the stream", self._max_bytes)
 
     def _arrays(self, data: Table, body: pa.Buffer, columns: tuple[Node, ...]) -> list[pa.Array]:
-        nodes = data.structs(1, _SPAN)
-        if data.structs(4, "<i8").size:
-            raise malformed("a batch of views")
+        nodes, parts = data.structs(1, _SPAN), data.structs(4, "<i8")
         self._add(len(nodes) * ARRAY_BYTES)
         buffers = self._buffers(data, body)
-        reading = _Reading(iter(nodes.tolist()), iter(buffers), self._dictionaries)
+        reading = _Reading(iter(nodes.tolist()), iter(buffers), iter(parts.tolist()), self._dictionaries, self._add)
         try:
             arrays = [reading.array(column) for column in columns]
         except StopIteration:
@@ -363,25 +362,36 @@ class _Reading:
     """Where the arrays of one batch have come to in its nodes and buffers."""
 
     def __init__(
-        self, nodes: Iterator[tuple[int, int]], buffers: Iterator[pa.Buffer | None], dictionaries: dict[int, pa.Array]
+        self,
+        nodes: Iterator[tuple[int, int]],
+        buffers: Iterator[pa.Buffer | None],
+        parts: Iterator[int],
+        dictionaries: dict[int, pa.Array],
+        charge: Charge,
     ) -> None:
         self._budget = current()
         self._nodes = nodes
         self._buffers = buffers
+        self._parts = parts
         self._dictionaries = dictionaries
+        self._charge = charge
 
     def done(self) -> bool:
         """Whether nothing is left."""
-        return next(self._nodes, None) is None and next(self._buffers, self) is self
+        ends = (next(self._nodes, self), next(self._buffers, self), next(self._parts, self))
+        return all(end is self for end in ends)
 
     def array(self, node: Node) -> pa.Array:
         """Make the next array; StopIteration where there is none."""
         self._budget.check_time()
         rows, nulls = next(self._nodes)
         name = kind(node.type)
-        buffers = [next(self._buffers) for _ in range(_BUFFERS.get(name, 2))]
+        buffers = [next(self._buffers) for _ in range(2 if node.is_view else _BUFFERS.get(name, 2))]
         if buffers and nulls == 0:
             buffers[0] = None
+        if node.is_view:
+            parts = [next(self._buffers) for _ in range(next(self._parts))]
+            buffers[1:] = unfolded(rows, buffers[0], buffers[1], parts, self._charge)
         children = [self.array(child) for child in node.children]
         dictionary = None
         if node.dictionary is not None:

@@ -21,10 +21,12 @@ __all__ = ["Node", "StreamSchema", "read_schema"]
 _MAX_PAIRS: Final = 4_096
 _MAP: Final = 17
 _UNITS: Final = ("s", "ms", "us", "ns")
-_LEFT_OUT: Final = {11: "interval", 14: "union", 22: "run_end_encoded", 23: "binary_view", 24: "string_view"} | {
+_LEFT_OUT: Final = {11: "interval", 14: "union", 22: "run_end_encoded"} | {
     25: "list_view",
     26: "large_list_view",
 }
+_BINARY_VIEW: Final = 23
+_STRING_VIEW: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +37,22 @@ class Node:
         type: Its Arrow type.
         children: Those within it.
         dictionary: The number of its dictionary; `None` where it has none.
+        is_view: Whether the format has views, where the type is the large one of the same values.
     """
 
     type: pa.DataType
     children: tuple[Node, ...] = ()
     dictionary: int | None = None
+    is_view: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class StreamSchema:
-    """A schema, the layout of its columns, and the types of the values of its dictionaries."""
+    """A schema, the layout of its columns, and that of the values of its dictionaries."""
 
     schema: pa.Schema
     columns: tuple[Node, ...]
-    dictionaries: dict[int, pa.DataType]
+    dictionaries: dict[int, Node]
 
 
 def read_schema(table: Table, *, stored: bool = False) -> StreamSchema:
@@ -76,9 +80,9 @@ def read_schema(table: Table, *, stored: bool = False) -> StreamSchema:
 
 class _Reader:
     def __init__(self, *, stored: bool) -> None:
-        self._types = {**_TYPES, **_VIEWS} if stored else _TYPES
+        self._types = _STORED_TYPES if stored else _TYPES
         self._stored = stored
-        self.dictionaries: dict[int, pa.DataType] = {}
+        self.dictionaries: dict[int, Node] = {}
         self._fields = 0
 
     def field(self, table: Table, depth: int) -> tuple[pa.Field, Node]:
@@ -97,10 +101,10 @@ class _Reader:
         if table.u8(2) == _MAP and len(inner) == 1:
             # The type of a map says what its entries are.
             inner = (Node(data_type.field(0).type, inner[0].children, inner[0].dictionary),)
-        node = Node(data_type, inner)
+        node = Node(data_type, inner, is_view=table.u8(2) in (_BINARY_VIEW, _STRING_VIEW))
         if encoding is not None:
-            values = data_type
-            data_type = pa.dictionary(_index_type(encoding), values, encoding.flag(2))
+            values = node
+            data_type = pa.dictionary(_index_type(encoding), values.type, encoding.flag(2))
             node = Node(data_type, (), encoding.i64(0))
             if self.dictionaries.setdefault(encoding.i64(0), values) != values:
                 raise malformed("a dictionary has values of two types")
@@ -233,5 +237,11 @@ _TYPES: Final[dict[int, Any]] = {
     19: lambda table, _: pa.large_binary(),
     20: lambda table, _: pa.large_string(),
     21: lambda table, children: pa.large_list(children[0]),
+    _BINARY_VIEW: lambda table, _: pa.large_binary(),
+    _STRING_VIEW: lambda table, _: pa.large_string(),
 }
-_VIEWS: Final[dict[int, Any]] = {23: lambda table, _: pa.binary_view(), 24: lambda table, _: pa.string_view()}
+_STORED_TYPES: Final[dict[int, Any]] = {
+    **_TYPES,
+    _BINARY_VIEW: lambda table, _: pa.binary_view(),
+    _STRING_VIEW: lambda table, _: pa.string_view(),
+}

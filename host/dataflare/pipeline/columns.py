@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
@@ -215,7 +216,7 @@ def _for_json_lines(data_type: pa.DataType) -> _Convert | None:
         inner = _for_json_lines(plain(pa.nulls(0, data_type), "").type)
         return plain if inner is None else lambda array, name: inner(plain(array, name), name)
     if types.is_list_view(data_type) or types.is_large_list_view(data_type):
-        return lambda array, _: array.cast(pa.large_list(data_type.value_field))
+        return lambda array, _: _as_lists(array)
     if types.is_date64(data_type):
         return lambda array, _: _whole_days(array)
     if types.is_time(data_type):
@@ -283,6 +284,16 @@ def _ends(array: pa.Array) -> tuple[int, int]:
     bits = pa.int64() if array.type.bit_width == 64 else pa.int32()
     found = pc.min_max(array.view(bits))
     return (found["min"].as_py(), found["max"].as_py()) if found["min"].is_valid else (0, 0)
+
+
+def _as_lists(views: Any) -> pa.LargeListArray:
+    """Lists of the same items; a cast by Arrow breaks where a view is null."""
+    lengths = pc.fill_null(pc.list_value_length(views), 0).cast(pa.int64())
+    ends = pc.cumulative_sum(lengths).to_numpy(zero_copy_only=False)
+    offsets = np.concatenate([np.zeros(1, np.int64), ends])
+    nulls = np.append(views.is_null().to_numpy(zero_copy_only=False), False)
+    kind = pa.large_list(views.type.value_field)
+    return pa.LargeListArray.from_arrays(pa.array(offsets, mask=nulls), views.flatten(), type=kind)
 
 
 def _whole_days(array: pa.Array) -> pa.Array:

@@ -110,6 +110,8 @@ class FileSource:
         except (pa.ArrowException, DataFailure) as error:
             self._prefer_change()
             hint = "the file may be damaged: get it anew, or write it anew with the program that made it"
+            if "list of types" in str(error):
+                hint = "write the file with another type for the column, or without it"
             raise DataError(str(error), file=str(self._path), hint=hint) from error
         except UnicodeDecodeError as error:
             what, hint = "the name of a column is not UTF-8", "write the file anew with names in UTF-8"

@@ -11,7 +11,7 @@ from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing, run
 from dataflare.toolchain.store import cache_root, digest_files, once, stage_wit
 
-__all__ = ["JavaScriptDriver", "driver"]
+__all__ = ["JavaScriptDriver", "driver", "npm_packages"]
 
 _NODE_MAJOR = 20
 _HINT = f"install Node.js {_NODE_MAJOR} or newer with npm (https://nodejs.org)"
@@ -38,7 +38,7 @@ class JavaScriptDriver:
             ToolchainMissing: There is no Node.js of the right age, no npm, or its packages are not available.
             BuildFailed: The build failed.
         """
-        packages = _packages(guest.sdk)
+        packages = npm_packages(guest.sdk)
         wit = stage_wit(guest, work)
         output = work / "plugin.wasm"
         source = guest.folder / "plugin.js"
@@ -47,8 +47,18 @@ class JavaScriptDriver:
         return output.read_bytes()
 
 
-def _packages(workspace: Path) -> Path:
-    """The installed npm packages of the lock, made on first use."""
+def npm_packages(workspace: Path) -> Path:
+    """Install the npm packages of a lock on first use.
+
+    Args:
+        workspace: A folder with a `package.json` and a `package-lock.json`.
+
+    Returns:
+        The folder of `node_modules`, in the user's cache.
+
+    Raises:
+        ToolchainMissing: There is no Node.js of the right age, no npm, or a package cannot be downloaded.
+    """
     release = run(["node", "--version"], cwd=workspace, hint=_HINT).strip()
     if int(release.removeprefix("v").split(".")[0]) < _NODE_MAJOR:
         raise ToolchainMissing(f"Node.js {release} is too old", hint=_HINT)

@@ -2,7 +2,8 @@
 
 Left out: unions, run-end encoding, views of lists, intervals, types of width zero where a count of rows or items would
 be all there is, dictionaries of anything but plain values, and extension types within others. At the top an extension
-type stands for its storage, and a view of strings or bytes for the large type of the same values.
+type stands for its storage, and a view of strings or bytes for the large type of the same values; in a stream or file,
+such a view is that at any depth.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import pyarrow as pa
 
 __all__ = [
     "DECIMAL_DIGITS",
+    "KINDS",
     "MAX_COLUMNS",
     "MAX_DEPTH",
     "MAX_METADATA_BYTES",
@@ -49,6 +51,8 @@ _NAMES: Final = {
     **{pa.list_(pa.int8()).id: "list", pa.large_list(pa.int8()).id: "large_list"},
     **{pa.list_(pa.int8(), 1).id: "fixed_size_list", pa.dictionary(pa.int8(), pa.int8()).id: "dictionary"},
 }
+KINDS: Final = frozenset(_NAMES.values())
+"""The names of all types on the list, without their parameters."""
 _FLAT_NAMES: Final = frozenset(_NAMES[each.id] for each in _FLAT)
 _INTEGER_NAMES: Final = frozenset(map(str, _INTEGERS))
 _ZONE: Final = re.compile(r"[A-Za-z0-9_+\-/:]{1,64}")

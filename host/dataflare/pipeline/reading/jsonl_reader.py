@@ -252,6 +252,8 @@ class _JsonFile:
             column = match.group(1) if (match := re.match(r"column '([^']*)'", message)) else "..."
             fitting = "double" if re.search(r"couldn't parse:-?[0-9.eE+-]+$", message) else "string"
             hint = f"give its type in `options`: columns: {{{column}: {fitting}}}" + self._or_infer()
+            if column in self._types:
+                hint = f"change its type in `columns`: {{{column}: {fitting}}} takes this value"
         elif "too big" in message:
             message = "a number is beyond the range of a double"
             hint = "write it as a text in the file, in double quotes"

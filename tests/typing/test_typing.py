@@ -14,7 +14,7 @@ import pytest
 
 import dataflare
 from dataflare.toolchain.javascript import npm_packages
-from dataflare.toolchain.process import ToolchainMissing
+from dataflare.toolchain.run_tool import ToolchainMissing
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -80,8 +80,9 @@ def test_the_type_checker_of_editors_finds_the_mistakes_and_nothing_else(tmp_pat
     settings = {"typeCheckingMode": "strict", "extraPaths": [str(Path(dataflare.__file__).parents[1])]}
     settings |= dict.fromkeys([*unknown, "reportMissingTypeStubs"], False)
     (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
-    command = ["node", packages / "node_modules/pyright/index.js", "--outputjson", "--pythonpath", sys.executable]
-    done = subprocess.run([*command, "-p", tmp_path], capture_output=True, text=True, timeout=600)
+    command: list[str | Path] = ["node", packages / "node_modules/pyright/index.js", "--outputjson"]
+    command += ["--pythonpath", sys.executable, "-p", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode in (0, 1), done.stderr
     report = json.loads(done.stdout)
     assert report["summary"]["filesAnalyzed"] == len(list(tmp_path.glob("*.py")))

@@ -263,10 +263,10 @@ def component_exchanged_after_verification(arena: Arena) -> None:
     class Exchanging:
         """An engine that finds the file exchanged when it begins to compile."""
 
-        def load(self, binary: bytes, **options: object) -> object:
+        def open(self, binary: bytes, **options: object) -> object:
             file.write_bytes(b"something else")
             reads.append(binary)
-            return arena.engine.load(binary, **options)  # type: ignore[arg-type]
+            return arena.engine.open(binary, **options)  # type: ignore[arg-type]
 
         def remaining_s(self) -> float:
             return arena.engine.remaining_s()

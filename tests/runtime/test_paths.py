@@ -15,6 +15,7 @@ from dataflare.capabilities.sqlite_state import SqliteStateStore
 from dataflare.engine.engine import Engine
 from dataflare.errors import ConfigError
 from dataflare.pipeline.specification import load_specification
+from dataflare.real_paths import place_of, real_path
 from dataflare.runtime.host import Host
 from dataflare.security.access import Access
 from dataflare.security.audit import FileAuditLog, read_audit
@@ -95,3 +96,13 @@ def test_directories_are_not_files(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir(mode=0o700)
     with pytest.raises(ConfigError, match="folder"):
         TAKERS[name](tmp_path / "folder", tmp_path)
+
+
+def test_a_path_leads_to_what_its_links_lead_to_and_its_place_is_its_own(tmp_path: Path) -> None:
+    root = tmp_path.resolve()
+    (root / "folder").mkdir()
+    (root / "way").symlink_to("folder")
+    (root / "folder" / "link").symlink_to(root / "absent")
+    for path in (root / "way" / "link", root / "way" / ".." / "folder" / "link"):
+        assert real_path(path) == root / "absent"
+        assert place_of(path) == root / "folder" / "link"

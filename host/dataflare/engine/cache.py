@@ -34,6 +34,7 @@ from typing import Any, Final, Self
 from dataflare.engine.abi.types import ComponentType
 from dataflare.engine.abi.types_json import shape_from_json, shape_to_json
 from dataflare.errors import ConfigError
+from dataflare.real_paths import place_of
 from dataflare.user_files import as_path, cache_folder
 
 __all__ = ["Cache", "CacheEntry", "Entry", "default_folder", "default_max_bytes"]
@@ -120,7 +121,7 @@ class Cache:
         given = Path(os.path.abspath(as_path(folder, where="cache_dir")))
         self._max_bytes = default_max_bytes() if max_bytes is None else max_bytes
         # The way to it is resolved once: a link that is exchanged later leads nowhere else.
-        self._folder = Path(os.path.realpath(given.parent)) / given.name
+        self._folder = place_of(given)
         self._make()
 
     @property

@@ -18,6 +18,7 @@ from dataflare.pipeline.reading.inputs import find_files
 from dataflare.pipeline.report import RunReport
 from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.specification import Specification
+from dataflare.real_paths import real_path
 from dataflare.runtime.host import Host
 from dataflare.security.admission import AdmittedPipeline
 from dataflare.security.connectors import ConnectorFiles
@@ -196,7 +197,7 @@ def _output_problems(
             hint="remove it, name another file, or say `if_exists: replace`",
         )
     elif path.is_file() or not path.exists():
-        folder = Path(os.path.realpath(path)).parent
+        folder = real_path(path).parent
         while not folder.exists():
             folder = folder.parent
         if not folder.is_dir():

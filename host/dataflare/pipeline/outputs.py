@@ -13,6 +13,7 @@ from typing import IO, Final, Literal, Protocol, Self, TypeAlias
 from dataflare.errors import UsageError
 from dataflare.pipeline.partials import create_partial_file, remove_leftovers
 from dataflare.pipeline.run_errors import DataError
+from dataflare.real_paths import place_of
 
 __all__ = [
     "AtomicFile",
@@ -312,7 +313,7 @@ def follow_links(path: Path) -> Path:
         OSError: They lead in a circle.
     """
     for _ in range(_MOST_LINKS):
-        path = Path(os.path.realpath(path.parent)) / path.name
+        path = place_of(path)
         if path.is_relative_to("/proc") or not path.is_symlink():
             return path
         path = path.parent / os.readlink(path)

@@ -20,6 +20,7 @@ from dataflare.limits import Limits
 from dataflare.pipeline.graph import check_calls, check_graph
 from dataflare.pipeline.models import Pipeline, PluginNode
 from dataflare.pipeline.targets import check_targets
+from dataflare.real_paths import real_path
 from dataflare.security.pipelines import PipelineFile
 from dataflare.user_files import as_path
 
@@ -205,8 +206,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _real_folder(file: Path) -> Path:
-    # Once: links that are changed later lead nowhere else, and `..` means the same to everybody.
-    return Path(os.path.realpath(file.parent))
+    return real_path(file.parent)
 
 
 def _check(file: Path, folder: Path, document: Document) -> Specification:

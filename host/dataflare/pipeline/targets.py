@@ -12,6 +12,7 @@ from dataflare.errors import ConfigError
 from dataflare.pipeline.models import Pipeline, PluginNode
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.reading.inputs import find_files
+from dataflare.real_paths import real_path
 
 __all__ = ["check_targets"]
 
@@ -52,9 +53,9 @@ def check_targets(pipeline: Pipeline, document: Document, file: Path, resolve: C
         written[identity] = (name, key)
         node = pipeline.nodes[name]
         if isinstance(node, WriteNode) and node.partition_by:
-            folder = os.path.realpath(path)
+            folder = real_path(path)
             for other_path, what in paths:
-                if Path(os.path.realpath(other_path)).is_relative_to(folder):
+                if real_path(other_path).is_relative_to(folder):
                     what = f"node {name!r} would write the folder {path}, and within it {what} {other_path}"
                     raise ConfigError(what, where=where, hint="write to a folder of its own")
 
@@ -84,7 +85,7 @@ def _identity(path: Path) -> object:
     try:
         found = os.stat(path)
     except OSError:
-        return os.path.realpath(path)
+        return real_path(path)
     if not (os.path.isfile(path) or os.path.isdir(path)):
         return None
     return found.st_dev, found.st_ino

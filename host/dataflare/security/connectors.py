@@ -16,6 +16,7 @@ from typing import IO, Final
 from dataflare.errors import PermissionDenied
 from dataflare.grants import DirectoryGrant
 from dataflare.locks import Lock
+from dataflare.real_paths import real_path
 from dataflare.security.protected import ProtectedFiles
 
 __all__ = ["CONNECTOR_PREFIX", "ConnectorFiles", "Record"]
@@ -159,7 +160,7 @@ class ConnectorFiles:
     def _find(self, path: Path, access: str, connector: str) -> tuple[str, tuple[str, ...]]:
         """The granted directory around a path, and the parts below it."""
         assert self._granted is not None
-        real = Path(os.path.realpath(path))
+        real = real_path(path)
         around = [
             (len(each.path.parts), name)
             for name, each in self._granted.items()

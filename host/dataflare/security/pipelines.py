@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from dataflare.documents.models import Frozen, FrozenSet, StrictModel
 from dataflare.errors import PermissionDenied
+from dataflare.real_paths import place_of
 from dataflare.security.identifiers import Digest
 
 __all__ = [
@@ -85,8 +86,7 @@ class PipelineBinding(StrictModel):
             return False
         if self.file is None:
             return True
-        bound = base_dir / self.file
-        return pipeline.path == Path(os.path.realpath(bound.parent)) / bound.name
+        return pipeline.path == place_of(base_dir / self.file)
 
 
 Bindings = Frozen[PipelineName, PipelineBinding]

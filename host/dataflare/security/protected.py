@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dataflare.locks import Lock
+from dataflare.real_paths import real_path
 
 __all__ = ["ProtectedFiles"]
 
@@ -39,13 +40,13 @@ class ProtectedFiles:
         """
         named = Path(os.path.abspath(path))
         with self._lock:
-            for each in (named, Path(os.path.realpath(named))):
+            for each in (named, real_path(named)):
                 self._files.setdefault(each, what)
 
     def add_tree(self, path: str | os.PathLike[str], what: str) -> None:
         """Protect a directory with everything in it, at any depth."""
         with self._lock:
-            self._trees.setdefault(Path(os.path.realpath(path)), what)
+            self._trees.setdefault(real_path(path), what)
 
     def reason(self, folder: int, name: str) -> str:
         """Tell why a name may not be written; empty where it may.
@@ -74,7 +75,7 @@ class ProtectedFiles:
 
     def reason_of(self, path: Path) -> str:
         """Tell why a path may not be written, links followed; empty where it may."""
-        real = Path(os.path.realpath(path))
+        real = real_path(path)
         # Of folders that are missing, the first decides: what is made in it is in the folder around it.
         for folder, name in ((each.parent, each.name) for each in (real, *real.parents)):
             try:

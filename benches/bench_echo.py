@@ -61,14 +61,11 @@ def bench_echo(
     contest.speedup(f"{row}, over Extism", "ours", over="extism", at_least=least, limited_by=LIMITS[name])
 
 
-EPOCHS = (
-    "wasmtime looks at its epoch, which time limits of calls need, in each iteration of the loops that copy lists "
-    "between components; without, the time is about half"
-)
+COPIES = "two copies of the bytes, into and out of the plugin's memory, and room for what comes out"
 LIMITS = {
-    "bench-echo": EPOCHS,
-    "echo-javascript": EPOCHS,
-    "echo-python": f"a list<u8> is copied byte by byte: {EPOCHS}",
+    "bench-echo": COPIES,
+    "echo-javascript": f"the guest, which copies them between its heap and what it is given; {COPIES}",
+    "echo-python": f"the guest, which makes an object of the bytes and copies them; {COPIES}",
 }
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -53,7 +54,7 @@ class CoreModule:
         self._store.set_epoch_deadline(2**40)
         instance = wasmtime.Instance(self._store, wasmtime.Module(engine, _CODE), [])
         exports = instance.exports(self._store)
-        self._memory = exports["memory"]
+        self._memory: Any = exports["memory"]
         self._reserve, self._echo, self._double = exports["reserve"], exports["echo"], exports["double"]
 
     def _address(self) -> int:

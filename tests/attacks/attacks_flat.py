@@ -122,6 +122,39 @@ def flattened_call_from_realloc(arena: Arena) -> None:
             assert not reached
 
 
+@attack("memory")
+def flattened_long_text_that_is_not_utf8(arena: Arena) -> None:
+    """Hand a long text that is not valid UTF-8 to a function of the host's that takes texts as bytes, in place."""
+    taken: list[int] = []
+
+    def take(text: bytes) -> None:
+        taken.append(len(text))
+
+    take.text_as_bytes = True  # type: ignore[attr-defined]
+    text = f"""(component (import "{HOST}" (instance $h (export "take" (func (param "x" string)))))
+      (core module $memory (memory (export "memory") 8)) (core instance $mem (instantiate $memory))
+      (core func $take (canon lower (func $h "take") (memory (core memory $mem "memory"))))
+      (core module $m (import "h" "take" (func $take (param i32 i32)))
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 64))
+        (func (export "f") (param i32 i32) (call $take (local.get 0) (local.get 1))))
+      (core instance $i (instantiate $m (with "h" (instance (export "take" (func $take))))))
+      (func $f (param "x" (list u8)) (canon lift (core func $i "f") (memory (core memory $mem "memory"))
+        (realloc (core func $i "realloc"))))
+      (export "f" (func $f)))"""
+    with Engine(cache_dir=arena.folder / "flat", flatten=True) as engine:
+        loaded: Any = engine.load(bytes(wasmtime.wat2wasm(text)), name="plugin")
+        with loaded.instantiate({HOST: {"take": take}}) as instance:
+            for _ in range(3):
+                instance.call("", "f", b"a" * 300_000)
+            arena.raises(ProtocolFault, lambda: instance.call("", "f", b"a" * 300_000 + b"\xff"), says="UTF-8")
+            assert taken == [300_000] * 3
+
+
+def _unchecked_text(memory: Any, at: int, size: int) -> Any:
+    view, at = memory._in_place(at, size)
+    return bytes(view[at : at + size])
+
+
 def _without(number: int) -> str:
     """The text of the tables without the checks that end with this fault."""
     left = HANDLES_TEXT.replace(fault(number), "(nop)")
@@ -136,6 +169,11 @@ MUTATIONS = [
     ),
     Mutation("dataflare.engine.flat.compose:HANDLES_TEXT", _without(BORROWS), ("flattened_borrowed_handle_kept",)),
     Mutation("dataflare.engine.flat.compose:HANDLES_TEXT", _without(LENT), ("flattened_handle_lent_and_given_away",)),
+    Mutation(
+        "dataflare.engine.abi.bridge_memory:BridgeMemory._text_in_place",
+        _unchecked_text,
+        ("flattened_long_text_that_is_not_utf8",),
+    ),
     Mutation("dataflare.engine.flat.compose:GUARD", "", ("flattened_call_from_realloc",)),
     Mutation(
         "dataflare.engine.flat.movers:_needs_looks",

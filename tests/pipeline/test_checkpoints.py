@@ -17,7 +17,7 @@ from dataflare.pipeline.run_errors import NodeFailed, StateError
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import Specification, parse_specification
 from dataflare.pipeline.state_file import Checkpoint, StateFile
-from dataflare.runtime.datasets import Chunk, Dataset, DatasetName, Ended
+from dataflare.runtime.datasets import Chunk, Dataset, DatasetName, Ended, RejectedRow
 from dataflare.values import Variant
 from pipeline_fakes import FakeDestination, FakeHost, FakeSource, FakeTransformer, rows_of
 
@@ -434,3 +434,28 @@ def test_state_survives_and_can_be_put_back(tmp_path):
         file.put([kept])
     with StateFile(tmp_path / "state", pipeline="test") as file:
         assert file.nodes() == [kept]
+
+
+@settings(max_examples=40)
+@given(deaths=st.lists(st.integers(1, 60), max_size=4), chunk=st.integers(1, 9))
+def test_rejected_rows_are_those_of_one_run(deaths, chunk, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    made = specification(folder, CHAIN.replace("input: in", "input: in, rejects: rejected.jsonl"))
+
+    class Picky(Table):
+        def write(self, rows: pa.RecordBatch) -> list[RejectedRow]:
+            values = rows.column("x").to_pylist()
+            super().write(rows_of(*(x for x in values if x % 3)))
+            return [RejectedRow(row, "x", "a third") for row, x in enumerate(values) if x % 3 == 0]
+
+    table = Picky(Clock(), keeps_token=True)
+
+    def plugins(clock: Clock) -> dict[str, Any]:
+        table.clock, table.staged = clock, []
+        return {"source": Numbers(clock, 50, chunk=chunk, transaction=1, modes="incremental"), "first": table}
+
+    last = run_until_done(made, folder / "state", plugins, deaths)
+    assert table.kept == [n for n in range(50) if n % 3]
+    if last["source"].opened == [None]:  # else an earlier run came to its end, and this one had no rows
+        lines = (folder / "rejected.jsonl").read_text().splitlines()
+        assert [json.loads(line)["values"]["x"] for line in lines] == list(range(0, 50, 3))

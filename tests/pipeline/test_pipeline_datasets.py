@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from dataflare.errors import GuestPanic, PluginError
+from dataflare.errors import ConfigError, GuestPanic, PluginError
 from dataflare.pipeline import batching, datasets
 from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.runner import run
@@ -148,3 +149,45 @@ def test_options_without_a_dataset_are_for_the_only_one(specify):
     text = CHAIN.replace("source.wasm}", "source.wasm, source: {columns: [x]}}")
     run(specify(text), host=FakeHost(source=source, destination=FakeDestination()))
     assert source.selected == Selection(NAME, columns=["x"])
+
+
+def test_rejected_rows_go_to_a_file_with_their_reasons(specify, tmp_path):
+    target = FakeDestination()
+    target.rejects = [RejectedRow(1, "x", "too large"), RejectedRow(2, None, "odd")]
+    nodes = CHAIN.replace("input: in", "input: in, rejects: rejected.jsonl")
+    report = run(
+        specify(nodes), host=FakeHost(source=Script(chunk(b"1", 1, 2, 3), chunk(b"2", 4, 5, 6)), destination=target)
+    )
+    lines = [json.loads(line) for line in (tmp_path / "rejected.jsonl").read_text().splitlines()]
+    assert lines == [
+        {"row": 1, "column": "x", "reason": "too large", "values": {"x": 2}},
+        {"row": 2, "column": None, "reason": "odd", "values": {"x": 3}},
+        {"row": 4, "column": "x", "reason": "too large", "values": {"x": 5}},
+        {"row": 5, "column": None, "reason": "odd", "values": {"x": 6}},
+    ]
+    out = report.nodes[1]
+    assert (out.rows_in, out.rows_out, out.dropped) == (6, 2, 4)
+    assert [(each.path.endswith("rejected.jsonl"), each.action) for each in out.outputs] == [(True, "created")]
+
+
+def test_failed_run_leaves_no_file_of_rejected_rows(specify, tmp_path):
+    target = FakeDestination(fail_in="finish", error=GuestPanic("unreachable"))
+    target.rejects = [RejectedRow(0, "x", "no")]
+    (tmp_path / "rejected.jsonl").write_text("before")
+    nodes = CHAIN.replace("input: in", "input: in, rejects: rejected.jsonl")
+    source = Script(error("invalid-input", "broken"))
+    with pytest.raises(NodeFailed):
+        run(specify(nodes), host=FakeHost(source=source, destination=target))
+    assert (tmp_path / "rejected.jsonl").read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+
+
+@pytest.mark.parametrize("kind", ["source", "processor"])
+def test_rejects_are_for_validators_and_destinations(specify, kind):
+    node = f"  a: {{plugin: {kind}.wasm, rejects: r.jsonl}}\n" if kind == "source" else ""
+    if kind == "processor":
+        node = "  s: {plugin: source.wasm}\n  a: {plugin: processor.wasm, input: s, rejects: r.jsonl}\n"
+    nodes = node + "  out: {plugin: destination.wasm, input: a}\n"
+    plugins = FakeHost(source=Script(), destination=FakeDestination(), processor=FakeProcessor())
+    with pytest.raises(ConfigError, match="`rejects` is only for validators and destinations"):
+        run(specify(nodes), host=plugins)

@@ -18,6 +18,7 @@ __all__ = [
     "find_column",
     "no_rows",
     "owned",
+    "row_values",
     "words_to_bitmap",
 ]
 
@@ -52,6 +53,11 @@ def no_rows(schema: pa.Schema) -> pa.RecordBatch:
     if not schema:
         return empty_batch(0).replace_schema_metadata(schema.metadata)
     return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
+
+
+def row_values(rows: pa.RecordBatch) -> pa.StructArray:
+    """Make one column of a batch: its rows as values."""
+    return pa.StructArray.from_arrays(rows.columns, fields=list(rows.schema))
 
 
 def bitmap_to_words(bitmap: pa.Buffer, offset: int, length: int) -> npt.NDArray[np.uint64]:

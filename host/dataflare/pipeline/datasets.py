@@ -9,16 +9,20 @@ import uuid
 from collections.abc import Iterator
 from typing import Annotated, Final
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
-from dataflare.data.columns import no_rows
+from dataflare.data.columns import no_rows, row_values
 from dataflare.documents.models import StrictModel
 from dataflare.errors import PluginError
 from dataflare.pipeline.channel import Stopped
 from dataflare.pipeline.checkpoints import Checkpoints, Position
+from dataflare.pipeline.report import OutputReport
 from dataflare.pipeline.run_errors import DataError, StateError
 from dataflare.pipeline.state_file import Checkpoint
+from dataflare.pipeline.writers import FileDestination
 from dataflare.runtime.datasets import (
     Chunk,
     DatasetName,
@@ -78,6 +82,21 @@ class WriteModel(StrictModel):
     def target(self, node: str, schema: pa.Schema) -> Target:
         """What a node writes."""
         return Target(DatasetName(self.dataset or node, self.namespace), schema, key=self.key, mode=self.mode)
+
+
+def rejected_schema(rows: pa.Schema) -> pa.Schema:
+    """Describe the records of a destination's rejects file, for rows of a schema.
+
+    `row` counts from 0 over all rows that the destination took in this run; `column` is null where it is not one alone.
+    """
+    return pa.schema(
+        [
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("column", pa.string()),
+            pa.field("reason", pa.string(), nullable=False),
+            pa.field("values", pa.struct(list(rows)), nullable=False),
+        ]
+    )
 
 
 class DatasetReader:
@@ -219,6 +238,7 @@ class DatasetWriter:
         pipeline: The pipeline's name.
         node: The node's name.
         checkpoints: Those of the source whose rows it writes; `None` where none are made.
+        rejects: Takes the rows that the destination rejects; `None` lets one of them fail the run.
     """
 
     def __init__(
@@ -229,9 +249,12 @@ class DatasetWriter:
         pipeline: str,
         node: str,
         checkpoints: Checkpoints | None = None,
+        rejects: FileDestination | None = None,
     ) -> None:
         self._plugin = plugin
         self._options = options
+        self._rejects = rejects
+        self._rows_before = 0
         self._pipeline = pipeline
         self._node = node
         self._checkpoints = checkpoints
@@ -239,6 +262,11 @@ class DatasetWriter:
         self._keeps_token = False
         self._position = Position()
         self._token = b""
+
+    @property
+    def published(self) -> OutputReport | None:
+        """The file of rejected rows, once it is in its place."""
+        return None if self._rejects is None else self._rejects.published
 
     @property
     def repeats(self) -> bool:
@@ -263,13 +291,32 @@ class DatasetWriter:
             self._begin(rows.schema)
         if self._position.drop_until is not None:
             return rows.slice(0, 0)
-        if rows.num_rows and (rejected := self._plugin.write(rows)):
+        if self._rejects is not None and not self._rejects.prepared:
+            # Not before: where all rows were there already, the file of the run that wrote them stays.
+            self._rejects.prepare(rejected_schema(rows.schema))
+        rejected = self._plugin.write(rows) if rows.num_rows else []
+        self._rows_before += rows.num_rows
+        if not rejected:
+            return rows
+        if self._rejects is None:
             first = rejected[0]
             column = "" if first.column is None else f", column {first.column!r}"
             raise DataError(
-                f"{len(rejected)} of {rows.num_rows} rows were rejected: row {first.row}{column}: {first.reason}"
+                f"{len(rejected)} of {rows.num_rows} rows were rejected: row {first.row}{column}: {first.reason}",
+                hint="to go on without such rows, give the node a file for them: `rejects: rejected.jsonl`",
             )
-        return rows
+        numbers = pa.array([each.row for each in rejected], pa.int64())
+        before = self._rows_before - rows.num_rows
+        columns = [
+            pc.add(numbers, before),
+            pa.array([each.column for each in rejected], pa.string()),
+            pa.array([each.reason for each in rejected], pa.string()),
+            row_values(rows).take(numbers),
+        ]
+        self._rejects.write(pa.RecordBatch.from_arrays(columns, schema=rejected_schema(rows.schema)))
+        taken = np.ones(rows.num_rows, bool)
+        taken[numbers.to_numpy()] = False
+        return rows.filter(pa.array(taken))
 
     def checkpoint(self, point: Checkpoint) -> None:
         """Make safe what was written before a barrier, together with it.
@@ -294,23 +341,35 @@ class DatasetWriter:
             # Before the destination may have it: a run after a crash has to know it again.
             self._checkpoints.prepare(point)
         if not point.last:
-            durable = dropped or self._plugin.flush(self._token)
+            # Rejected rows are safe at the end alone, so those that are taken wait for them.
+            durable = dropped or (self._rejects is None and self._plugin.flush(self._token))
             self._checkpoints.reach(self._node, point, durable=durable)
 
     def flush(self) -> None:
-        """Make safe what was written, as far as the destination can."""
-        if self._open:
+        """Make safe what was written, as far as the destination can; not before rejected rows are."""
+        if self._open and self._rejects is None:
             self._plugin.flush(self._token)
 
     def finish(self) -> None:
-        """End the run: all is safe and visible."""
+        """End the run: all is safe and visible, rejected rows first."""
+        if self._rejects is not None and self._rejects.prepared:
+            self._rejects.finish()
         if self._open:
             self._plugin.finish(self._token)
 
     def abort(self) -> None:
         """Leave no trace of what is not safe. A plugin that could not even begin need not be made again for it."""
-        if self._open:
-            self._plugin.abort()
+        try:
+            if self._rejects is not None:
+                self._rejects.abort()
+        finally:
+            if self._open:
+                self._plugin.abort()
+
+    def close(self) -> None:
+        """Let everything go but the plugin; idempotent."""
+        if self._rejects is not None:
+            self._rejects.close()
 
     def _begin(self, schema: pa.Schema) -> None:
         target = self._options.target(self._node, schema)

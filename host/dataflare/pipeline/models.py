@@ -80,7 +80,8 @@ class PluginNode(StrictModel):
     )
     rejects: FilePath | None = Field(
         default=None,
-        description="Only for validators: a JSON Lines file for rows that are dropped, with the rules that they break.",
+        description="Only for validators and destinations: a JSON Lines file for rows that are dropped or rejected, "
+        "with the rules that they break, or the destination's reason.",
     )
 
     @property

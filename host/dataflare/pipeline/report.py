@@ -102,8 +102,11 @@ class NodeReport:
 
     @property
     def dropped(self) -> int:
-        """Rows that a processor or a validator took and did not hand on."""
-        return self.rows_in - self.rows_out if self.kind in ("processor", "validator") else 0
+        """Rows that a processor or a validator took and did not hand on, or that a destination rejected.
+
+        A destination also leaves out what it has from a run that stopped.
+        """
+        return self.rows_in - self.rows_out if self.kind in ("processor", "validator", "destination") else 0
 
     def add_stats(self, stats: Any) -> None:
         """Take over what a plugin's calls took (`Plugin.stats`); once, at the end."""

@@ -129,9 +129,10 @@ class Specification:
             )
         only = {"source": "source", "destination": "destination"}
         for key, taker in {**only, **dict.fromkeys(("on_violation", "violations", "rejects"), "validator")}.items():
-            if kind != taker and getattr(node, key) is not None:
+            takers = (taker, "destination") if key == "rejects" else (taker,)
+            if kind not in takers and getattr(node, key) is not None:
                 raise ConfigError(
-                    f"`{key}` is only for {taker}s, and node {name!r} is a {kind}",
+                    f"`{key}` is only for {' and '.join(f'{each}s' for each in takers)}, and node {name!r} is a {kind}",
                     where=self.where("nodes", name, key),
                 )
 

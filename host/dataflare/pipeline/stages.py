@@ -176,7 +176,7 @@ class Stage:
             if self.report.kind == "destination":
                 repeats = isinstance(output, DatasetWriter) and output.repeats
                 self.report.guarantee = "at-least-once" if repeats else "exactly-once"
-            if not isinstance(output, DatasetWriter) and output.published is not None:
+            if output.published is not None:
                 self.report.outputs.append(output.published)
         self.report.seconds += perf_counter() - start
 
@@ -284,8 +284,11 @@ def _plugin_stage(
             )
         case "destination":
             pipeline, options = specification.pipeline.name, node.destination or WriteModel()
-            writing = DatasetWriter(plugin, options, pipeline=pipeline, node=report.name, checkpoints=checkpoints)
-            return Stage(report, plugin=plugin, process=writing.write, outputs=(writing,))
+            rejects = _listing(specification, node.rejects, files)
+            writing = DatasetWriter(
+                plugin, options, pipeline=pipeline, node=report.name, checkpoints=checkpoints, rejects=rejects
+            )
+            return Stage(report, plugin=plugin, process=writing.write, outputs=(writing,), close=writing.close)
         case "processor":
             processor: Processor = plugin
             return Stage(report, plugin=plugin, process=processor.process_batch, workers=workers_of(node))
@@ -303,13 +306,7 @@ def _validator_stage(
     files: ConnectorFiles,
     checkpoints: Checkpoints | None,
 ) -> Stage:
-    def listing(text: str | None) -> FileDestination | None:
-        if text is None:
-            return None
-        path = specification.path(text)
-        return open_listing(path, _placing(files, path, "jsonl"))
-
-    violations, rejects = listing(node.violations), listing(node.rejects)
+    violations, rejects = (_listing(specification, each, files) for each in (node.violations, node.rejects))
     validation = Validation(plugin, node.actions, report.violations, violations=violations, rejects=rejects)
     listings = tuple(each for each in (violations, rejects) if each is not None)
     if checkpoints is not None:
@@ -325,6 +322,13 @@ def _validator_stage(
         close=lambda: _close_all(listings),
         checkpoints=checkpoints,
     )
+
+
+def _listing(specification: Specification, text: str | None, files: ConnectorFiles) -> FileDestination | None:
+    if text is None:
+        return None
+    path = specification.path(text)
+    return open_listing(path, _placing(files, path, "jsonl"))
 
 
 def _close_all(listings: tuple[FileDestination, ...]) -> None:

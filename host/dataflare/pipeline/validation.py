@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dataflare.data.columns import row_values
 from dataflare.pipeline.models import ViolationActions
 from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.writers import FileDestination
@@ -223,7 +224,7 @@ class Validation:
         ]
         schema = violations_schema(rows.schema)
         arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=False)]
-        return pa.RecordBatch.from_arrays([*arrays, _row_values(rows).take(numbers)], schema=schema)
+        return pa.RecordBatch.from_arrays([*arrays, row_values(rows).take(numbers)], schema=schema)
 
     def _rejected(
         self, rows: pa.RecordBatch, violations: Sequence[Violation], dropped: npt.NDArray[np.bool_]
@@ -237,10 +238,6 @@ class Validation:
         arrays = [
             pa.array(numbers + self._rows_before, pa.int64()),
             pa.array([list(rules.get(number, every)) for number in numbers.tolist()], pa.list_(pa.string())),
-            _row_values(rows).take(pa.array(numbers)),
+            row_values(rows).take(pa.array(numbers)),
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=rejects_schema(rows.schema))
-
-
-def _row_values(rows: pa.RecordBatch) -> pa.StructArray:
-    return pa.StructArray.from_arrays(rows.columns, fields=list(rows.schema))

@@ -54,6 +54,11 @@ class FileDestination:
         self.published: OutputReport | None = None
         """What `finish` did; `None` before."""
 
+    @property
+    def prepared(self) -> bool:
+        """Whether `prepare` came, and the output is not at its end."""
+        return self._contents is not None
+
     def prepare(self, schema: pa.Schema) -> None:
         """Begin the output.
 

@@ -72,11 +72,24 @@ NOT_READ = {
     ("package", "cache_dir"),
     ("package", "output"),
     ("bindgen", "output"),
+    ("new", "into"),
+    ("build", "folder"),
+    ("build", "cache_dir"),
+    ("test", "folder"),
+    ("test", "cache_dir"),
     ("policy suggest", "output"),
     ("key generate", "path"),
 }
 # Every command has `--access`, which is read before anything else.
-OTHERS = {"cache list": "cache list", "cache clear": "cache clear", "schema": "schema"}
+OTHERS = {
+    "cache list": "cache list",
+    "cache clear": "cache clear",
+    "schema": "schema",
+    "new": "new a",
+    "build": "build",
+    "test": "test",
+    "doctor": "doctor",
+}
 for command, others in {**{name: line for (name, _), line in reversed(READS.items())}, **OTHERS}.items():
     READS[command, "access"] = f"{others.replace('FILE', 'given')} --access FILE --principal somebody"
 LINES = sorted({*READS.values(), "bench csv-source.wasm --config @FILE"})

@@ -27,17 +27,22 @@ from pydantic import AwareDatetime, BaseModel
 from cli_commands import commands
 from cli_terminal import HOSTILE, Terminal, assert_harmless
 from dataflare import errors
+from dataflare.authoring.cases import CaseResult
+from dataflare.authoring.doctor import Finding
 from dataflare.cli import app as application
 from dataflare.cli import (
     audit,
     bench,
     bindgen,
+    build,
     cache,
     check,
     compile,
     discover,
+    doctor,
     faults,
     keys,
+    new,
     output,
     package,
     policy,
@@ -49,6 +54,7 @@ from dataflare.cli import (
     verify,
 )
 from dataflare.cli import inspect as inspecting
+from dataflare.cli import test as testing
 from dataflare.cli.screen import LogHandler
 from dataflare.cli.states import as_json_state
 from dataflare.data.shapes import DataFailure
@@ -226,6 +232,13 @@ FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
         lambda: output.write_json(discover._document(dataset())),
     ),
     "bindgen": (lambda: bindgen._say(FILE, HOSTILE, HOSTILE),),
+    "new": (lambda: new._show(FILE, HOSTILE, HOSTILE, [FILE]),),
+    "build": (lambda: build._show(FILE, HOSTILE, 3, 1.0),),
+    "test": (
+        lambda: testing._show(CaseResult(HOSTILE)),
+        lambda: testing._show(CaseResult(HOSTILE, HOSTILE)),
+    ),
+    "doctor": (lambda: doctor._show(Finding(language=HOSTILE, missing=HOSTILE, hint=HOSTILE)),),
     "package": (lambda: package._show(FILE, filled(Manifest), 3, HOSTILE),),
     "sign": (lambda: sign._say_signed(FILE, HOSTILE, HOSTILE, (HOSTILE, HOSTILE)),),
     "verify": (lambda: verify._say_good(FILE, HOSTILE, HOSTILE, (HOSTILE, HOSTILE)),),
@@ -294,6 +307,10 @@ LINES = {
         ["bindgen", "--wit", FILE, "--world", HOSTILE, "-o", FILE],
         ["bindgen", FILE, "--feature", HOSTILE, "-o", FILE],
     ),
+    "new": (["new", HOSTILE, "--kind", HOSTILE, "--lang", HOSTILE, "--into", FILE],),
+    "build": (["build", FILE],),
+    "test": (["test", FILE],),
+    "doctor": (["doctor"],),
     "package": (["package", "csv-source.wasm", "-m", FILE, "-o", FILE],),
     "sign": (["sign", "csv-source.wasm", "--key", "key", "--name", HOSTILE, "--version", HOSTILE],),
     "verify": (["verify", FILE, "--trust", FILE],),
@@ -339,7 +356,7 @@ def test_every_command_is_tried():
     assert names == set(FIELDS) == set(LINES)
 
 
-OPTIONS = {"files": "schema", "settings": "--set", "nodes": "--node"}
+OPTIONS = {"called": "new", "files": "schema", "settings": "--set", "nodes": "--node"}
 """What options are called, where it is not the parameter's name."""
 
 

@@ -1,4 +1,4 @@
-"""`dataflare package`: put a manifest into a component."""
+"""`dataflare package`: put a manifest into a component, or make one file of a plugin's folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dataflare.authoring.building import build_plugin
 from dataflare.cli.figures import byte_count
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
 from dataflare.cli.output import by_the_way, printed_errors, write_json
@@ -21,6 +22,7 @@ from dataflare.runtime.results import Metadata
 from dataflare.security.atomic_files import write_atomically
 from dataflare.security.capability import needed_by_imports
 from dataflare.security.manifest import Manifest, component_digest, embed
+from dataflare.toolchain.manifest_file import PLUGIN_FILE
 from dataflare.user_files import read_component
 
 __all__ = ["command"]
@@ -29,9 +31,16 @@ _LIMITS = Limits(call_timeout_s=10)
 
 
 def command(
-    component: Annotated[Path, typer.Argument(help="A component (.wasm).", show_default=False)],
-    manifest: Annotated[Path, typer.Option("--manifest", "-m", help="The manifest (YAML).", show_default=False)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The packaged component.", show_default=False)],
+    component: Annotated[
+        Path, typer.Argument(help="A component (.wasm), or a folder with a plugin.yaml.", show_default="here")
+    ] = Path(),
+    manifest: Annotated[
+        Path | None, typer.Option("--manifest", "-m", help="The manifest (YAML).", show_default="the plugin.yaml's")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The packaged component.", show_default="dist/NAME-VERSION.wasm"),
+    ] = None,
     static: Annotated[
         bool, typer.Option("--static", help="Run none of its code: do not compare with its own metadata.")
     ] = False,
@@ -40,21 +49,32 @@ def command(
 ) -> None:
     """Put a manifest into a component, in place of one that it may have.
 
-    The manifest says who the plugin is and what it asks for. It has to fit the component: its kind, its name and
-    version in its own metadata (asked for in an instance that may use nothing), and exactly the interfaces that it
-    imports.
+    A folder is built first, and its plugin.yaml is the manifest. The manifest says who the plugin is and what it asks
+    for. It has to fit the component: its kind, its name and version in its own metadata (asked for in an instance that
+    may use nothing), and exactly the interfaces that it imports.
 
     Exit codes: 0 written; 1 its metadata could not be had; 2 the manifest is wrong or does not fit; 3 no plugin.
     """
     with printed_errors(as_json=as_json), Host(cache_dir=compiled_folder(cache_dir)) as host:
-        wanted = validate_document(read_document(manifest), Manifest)
+        where = str(manifest or component / PLUGIN_FILE)
+        if component.is_dir() and manifest is None:
+            built, file = build_plugin(component, host)
+            wanted = file.manifest()
+            output = output or component / "dist" / f"{wanted.name}-{wanted.version}.wasm"
+            component = built.guest.output
+        elif manifest is None or output is None:
+            missing = "--manifest" if manifest is None else "--output"
+            raise ConfigError("it is missing", where=missing, hint="only the folder of a plugin does without")
+        else:
+            wanted = validate_document(read_document(manifest), Manifest)
         inspection = host.inspect(component)
         metadata = None if static or inspection.kind is None else host.metadata(component, limits=_LIMITS)
         problems = misfits(wanted, inspection, metadata)
         if problems:
             rest = "".join(f"\n{each}" for each in problems[1:])
-            raise ConfigError(problems[0] + rest, where=str(manifest), hint="make the manifest fit the component")
+            raise ConfigError(problems[0] + rest, where=where, hint="make the manifest fit the component")
         packaged = embed(read_component(component), wanted)
+        output.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(output, packaged)
         digest = component_digest(packaged)
         with by_the_way():

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing, run
-from dataflare.toolchain.store import cache_root, digest_files, once, stage_wit
+from dataflare.toolchain.store import cache_root, digest_files, once, stage_wit, write_atomically
 
-__all__ = ["JavaScriptDriver", "driver", "npm_packages"]
+__all__ = ["JavaScriptDriver", "driver", "npm_packages", "tools"]
 
 _NODE_MAJOR = 20
 _HINT = f"install Node.js {_NODE_MAJOR} or newer with npm (https://nodejs.org)"
+_NOT_OURS = ("build", "dataflare", "dist", "node_modules", "tests")
+_ERROR = re.compile(r"[A-Z][A-Za-z]*Error: ")
+_ENTRY = """import Plugin from './plugin.js';
+import {{ exportsOf }} from './dataflare/sdk/component.js';
+
+export const {{ lifecycle, {kind} }} = exportsOf(Plugin, {said});
+"""
 _COMPONENTIZE = Path(__file__).with_name("componentize.mjs")
 
 
 class JavaScriptDriver:
-    """Builds the module `plugin.js` and what it imports by relative paths within `guest-sdks/javascript`."""
+    """Builds the module `plugin.js` and what it imports by relative paths.
+
+    Its default export is the plugin's class. The SDK is the folder `dataflare` beside it, written at each build.
+    A module that exports `lifecycle` itself is taken as it is.
+    """
 
     def identity(self) -> str:
         """What, apart from the sources (the lock is one), the component depends on."""
@@ -28,8 +41,12 @@ class JavaScriptDriver:
     def sources(self, guest: Guest) -> Iterator[Path]:
         """The files that the component is made of, apart from WIT."""
         yield from (guest.sdk / "package.json", guest.sdk / "package-lock.json")
-        yield from (guest.sdk / "lib").rglob("*.js")
-        yield from guest.folder.rglob("*.js")
+        yield from (guest.sdk / "lib").glob("*.js")
+        if _is_raw(guest):
+            yield from guest.folder.rglob("*.js")
+        else:
+            yield from (guest.sdk / "lib" / "sdk").glob("*.js")
+            yield from _own_modules(guest)
 
     def build(self, guest: Guest, work: Path) -> bytes:
         """Build a component.
@@ -42,9 +59,83 @@ class JavaScriptDriver:
         wit = stage_wit(guest, work)
         output = work / "plugin.wasm"
         source = guest.folder / "plugin.js"
+        if not source.is_file():
+            raise BuildFailed(
+                f"{guest.name}: there is no plugin.js", hint=f"put the plugin's class into {guest.folder}"
+            )
+        if not _is_raw(guest):
+            _check_syntax(guest)
+            source = _stage(guest, work / "app")
         command: list[str | Path] = ["node", _COMPONENTIZE, packages / "node_modules", source, wit, guest.world, output]
         run(command, cwd=guest.sdk, env={"TMPDIR": str(work)}, hint=_HINT)
         return output.read_bytes()
+
+    def unit_tests(self, guest: Guest) -> str:
+        """Run the tests of the folder `tests` in Node; returns how many passed, or nothing where there are none."""
+        tests = sorted((guest.folder / "tests").glob("*.test.js"))
+        if not tests:
+            return ""
+        _write_sdk(guest, guest.folder)
+        said = run(["node", "--test", "--test-reporter=tap", *tests], cwd=guest.folder, hint=_HINT)
+        return next(line.removeprefix("# ") for line in said.splitlines() if line.startswith("# pass"))
+
+
+def _is_raw(guest: Guest) -> bool:
+    path = guest.folder / "plugin.js"
+    return guest.file is None or (path.is_file() and b"export const lifecycle" in path.read_bytes())
+
+
+def _own_modules(guest: Guest) -> Iterator[Path]:
+    for path in sorted(guest.folder.rglob("*.js")):
+        if path.relative_to(guest.folder).parts[0] not in _NOT_OURS and not path.name.endswith(".test.js"):
+            yield path
+
+
+def _check_syntax(guest: Guest) -> None:
+    """Refuse what is not JavaScript: the tool would say so without the file and the line."""
+    for path in _own_modules(guest):
+        try:
+            run(["node", "--check", path], cwd=guest.folder, hint=_HINT)
+        except BuildFailed as error:
+            lines = [line.strip() for line in error.output.splitlines() if line.strip()]
+            place = next((line for line in lines if line.startswith(str(path))), str(path))
+            what = next((line for line in lines if _ERROR.match(line)), "it is not JavaScript")
+            where = place.replace(str(path), path.relative_to(guest.folder).as_posix())
+            raise BuildFailed(f"{where}: {what}") from error
+
+
+def _stage(guest: Guest, app: Path) -> Path:
+    """Put the plugin, the SDK and the component's entry into a folder; returns the entry."""
+    for path in _own_modules(guest):
+        target = app / path.relative_to(guest.folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, target)
+    _write_sdk(guest, app)
+    file = guest.file
+    assert file is not None
+    said = {"name": file.name, "version": file.version, "kind": file.kind, "description": file.description}
+    entry = app / "component-entry.js"
+    entry.write_text(_ENTRY.format(kind=file.kind, said=json.dumps(said)), encoding="utf-8")
+    return entry
+
+
+def _write_sdk(guest: Guest, folder: Path) -> None:
+    """Write the SDK into `dataflare` in a folder, where it is not there already."""
+    lib = guest.sdk / "lib"
+    texts = {path.relative_to(lib): path.read_bytes() for path in (*lib.glob("*.js"), *(lib / "sdk").glob("*.js"))}
+    for name, data in {**texts, Path("index.js"): b"export * from './sdk/index.js';\n"}.items():
+        target = folder / "dataflare" / name
+        if not target.is_file() or target.read_bytes() != data:
+            write_atomically(target, data)
+
+
+def _release(folder: Path) -> str:
+    release = run(["node", "--version"], cwd=folder, hint=_HINT).strip()
+    if int(release.removeprefix("v").split(".")[0]) < _NODE_MAJOR:
+        raise ToolchainMissing(f"Node.js {release} is too old", hint=_HINT)
+    if shutil.which("npm") is None:
+        raise ToolchainMissing("there is no npm", hint=_HINT)
+    return release
 
 
 def npm_packages(workspace: Path) -> Path:
@@ -59,11 +150,7 @@ def npm_packages(workspace: Path) -> Path:
     Raises:
         ToolchainMissing: There is no Node.js of the right age, no npm, or a package cannot be downloaded.
     """
-    release = run(["node", "--version"], cwd=workspace, hint=_HINT).strip()
-    if int(release.removeprefix("v").split(".")[0]) < _NODE_MAJOR:
-        raise ToolchainMissing(f"Node.js {release} is too old", hint=_HINT)
-    if shutil.which("npm") is None:
-        raise ToolchainMissing("there is no npm", hint=_HINT)
+    _release(workspace)
     manifest, lock = workspace / "package.json", workspace / "package-lock.json"
 
     def install(folder: Path) -> None:
@@ -81,6 +168,15 @@ def npm_packages(workspace: Path) -> Path:
     return once(
         cache_root() / "toolchains" / f"node-{digest_files({'': workspace}, [manifest, lock], platform)[:16]}", install
     )
+
+
+def tools() -> str:
+    """The tools that plugins in JavaScript are built with.
+
+    Raises:
+        ToolchainMissing: There is no Node.js of the right age, or no npm.
+    """
+    return f"Node.js {_release(Path.cwd())}"
 
 
 def driver(_: Guest) -> JavaScriptDriver:

@@ -1,17 +1,23 @@
-"""Languages that guests are written in: one driver each.
+"""Languages that guests are written in: one module each.
 
 A driver is a function `driver(guest)` that gives a `Driver`. A package adds a language by an entry point of the group
 `dataflare.languages`, whose name is the language's. A driver is imported when a guest of its language is built.
+
+Two more things are optional. A driver may have `unit_tests(guest)`, which runs a plugin's own tests natively and
+returns the runner's last line. The module may have a function `tools()`, which returns the names and versions of the
+tools, or raises `ToolchainMissing`.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
 from dataflare.errors import ConfigError
 
-__all__ = ["GROUP", "load_driver", "names"]
+__all__ = ["GROUP", "load_driver", "load_tools", "names"]
 
 GROUP: Final = "dataflare.languages"
 _BUILT_IN: Final = {
@@ -40,6 +46,17 @@ def load_driver(language: str) -> Any:
             f"the driver of the language {language!r} cannot be imported: {error!r}",
             hint=f"look at {points[language].value}",
         ) from error
+
+
+def load_tools(language: str) -> Callable[[], str]:
+    """A language's function `tools`; for one without, a function that names its driver.
+
+    Raises:
+        ConfigError: As `load_driver`.
+    """
+    driver = load_driver(language)
+    found: Callable[[], str] = getattr(sys.modules.get(driver.__module__), "tools", lambda: driver.__module__)
+    return found
 
 
 def _all() -> dict[str, EntryPoint]:

@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from dataflare.toolchain.guests import Guest
-from dataflare.toolchain.run_tool import ToolchainMissing, run
+from dataflare.toolchain.manifest_file import PluginFile
+from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing, run
 from dataflare.toolchain.store import stage_wit
 
-__all__ = ["PythonDriver", "driver"]
+__all__ = ["PythonDriver", "driver", "own_modules", "sdk_modules", "tools"]
 
 _VERSION = "0.25.1"
+_ENTRY = """from dataflare_plugin.component import exports
+import plugin
+
+globals().update(exports(plugin, {said}))
+"""
+# Modules lie in folders that are named by a number within the component.
+_FRAME = re.compile(r'File "(?:/\d+/)?([^"<>]+)", line (\d+)')
+_EXCEPTION = re.compile(r"\s*[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|Err)?(?::|$)")
 _HINT = f"`{Path(sys.executable).name} -m pip install componentize-py=={_VERSION}`"
 
 
 class PythonDriver:
-    """Builds the module `plugin.py`, with the modules beside it and those in `guest-sdks/python/lib`."""
+    """Builds the module `plugin.py`, with the modules and packages beside it, and the SDK."""
 
     def identity(self) -> str:
         """What, apart from the sources, the component depends on."""
-        return f"python: componentize-py {_VERSION}"
+        return f"python: componentize-py {_VERSION}, {_ENTRY}"
 
     def sources(self, guest: Guest) -> Iterator[Path]:
         """The files that the component is made of, apart from WIT."""
-        yield from _modules(guest)
+        yield from own_modules(guest.folder)
+        yield from sdk_modules(guest)
 
     def build(self, guest: Guest, work: Path) -> bytes:
         """Build a component.
@@ -40,17 +53,91 @@ class PythonDriver:
         wit = stage_wit(guest, work)
         # The tool takes whatever lies in the folder, so it gets one of the modules alone.
         app = work / "app"
-        app.mkdir()
-        for module in _modules(guest):
-            shutil.copy2(module, app)
+        for root, modules in ((guest.folder, own_modules(guest.folder)), (guest.sdk / "src", sdk_modules(guest))):
+            for module in modules:
+                target = app / module.relative_to(root)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(module, target)
+        if not (app / "plugin.py").is_file():
+            raise BuildFailed(
+                f"{guest.name}: there is no plugin.py", hint=f"put the plugin's class into {guest.folder}"
+            )
+        _check_syntax(guest)
+        start = "plugin"
+        if guest.file is not None:
+            start = "component_entry"
+            (app / f"{start}.py").write_text(_entry(guest.file), encoding="utf-8")
         output = work / "plugin.wasm"
-        run([tool, "-d", wit, "-w", guest.world, "componentize", "-p", app, "-o", output, "plugin"], cwd=work)
+        command: list[str | Path] = [tool, "-d", wit, "-w", guest.world, "componentize", "-p", app, "-o", output, start]
+        try:
+            # Backtraces of the tool itself would bury what is wrong with the plugin.
+            run(command, cwd=work, env={"RUST_BACKTRACE": "0"})
+        except BuildFailed as error:
+            raise _explained(guest, error) from error
         return output.read_bytes()
 
+    def unit_tests(self, guest: Guest) -> str:
+        """Run the tests of the folder `tests` with pytest; returns its last line, or nothing where there are none."""
+        if not any((guest.folder / "tests").glob("test_*.py")):
+            return ""
+        if find_spec("pytest") is None:
+            raise ToolchainMissing("there is no pytest in this Python environment", hint="`pip install pytest`")
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
+        folders = [str(guest.folder), *filter(None, sys.path)]
+        return run(command, cwd=guest.folder, env={"PYTHONPATH": os.pathsep.join(folders)}).strip().splitlines()[-1]
 
-def _modules(guest: Guest) -> Iterator[Path]:
-    yield from (guest.sdk / "lib").glob("*.py")
-    yield from guest.folder.glob("*.py")
+
+def own_modules(folder: Path) -> Iterator[Path]:
+    """A plugin's own modules: those beside `plugin.py` and those of packages there, without tests."""
+    for path in sorted(folder.rglob("*.py")):
+        *packages, name = path.relative_to(folder).parts
+        tests = name.startswith("test_") or name == "conftest.py" or "tests" in packages
+        inside = all(
+            (folder.joinpath(*packages[: depth + 1]) / "__init__.py").is_file() for depth in range(len(packages))
+        )
+        if inside and not tests:
+            yield path
+
+
+def sdk_modules(guest: Guest) -> Iterator[Path]:
+    """The modules of the SDK."""
+    yield from sorted((guest.sdk / "src" / "dataflare_plugin").glob("*.py"))
+
+
+def _entry(file: PluginFile) -> str:
+    said = {"kind": file.kind, "name": file.name, "version": file.version, "description": file.description}
+    return _ENTRY.format(said=", ".join(f"{key}={value!r}" for key, value in said.items()))
+
+
+def _check_syntax(guest: Guest) -> None:
+    """Refuse what is not Python: the tool would say so in many words, without the line."""
+    for path in own_modules(guest.folder):
+        name = path.relative_to(guest.folder).as_posix()
+        try:
+            compile(path.read_bytes(), name, "exec", dont_inherit=True)
+        except SyntaxError as error:
+            marked = f"\n    {error.text.rstrip()}" if error.text else ""
+            raise BuildFailed(f"{name}:{error.lineno or 1}: {type(error).__name__}: {error.msg}{marked}") from error
+        except ValueError as error:
+            raise BuildFailed(f"{name}: {error}") from error
+
+
+def _explained(guest: Guest, error: BuildFailed) -> BuildFailed:
+    """The exception that a plugin's module raised when it was imported, with the line; else the error as it is."""
+    lines = error.output.splitlines()
+    begin = max((at for at, line in enumerate(lines) if "Traceback (most recent call last)" in line), default=None)
+    if begin is None:
+        return error
+    places, what = [], ""
+    for line in lines[begin + 1 :]:
+        if found := _FRAME.search(line):
+            places.append((found[1], found[2]))
+        elif found := _EXCEPTION.match(line):
+            what = line.strip()
+            break
+    own = {path.relative_to(guest.folder).as_posix() for path in own_modules(guest.folder)}
+    where = next(((name, line) for name, line in reversed(places) if name in own), ("plugin.py", ""))
+    return BuildFailed(f"{':'.join(filter(None, where))}: {what or 'it cannot be imported'}")
 
 
 def _tool() -> Path:
@@ -64,6 +151,15 @@ def _tool() -> Path:
     if script is None:
         raise ToolchainMissing("componentize-py is installed without its program", hint=f"{_HINT} --force-reinstall")
     return Path(script)
+
+
+def tools() -> str:
+    """The tools that plugins in Python are built with.
+
+    Raises:
+        ToolchainMissing: There is no componentize-py of the right version.
+    """
+    return f"componentize-py {_VERSION} ({_tool()})"
 
 
 def driver(_: Guest) -> PythonDriver:

@@ -8,11 +8,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from componentize_py_types import Err
-from dataflare_plugin import guarded, healthy, parse_object
 from wit_world import exports
 from wit_world.exports import source
 from wit_world.imports import batches, datasets, http, types
 from wit_world.imports.schemas import Field, Schema
+
+from dataflare_plugin.raw import guarded, healthy, parse_object
 
 CONFIG_SCHEMA = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",

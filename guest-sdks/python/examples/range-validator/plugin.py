@@ -7,12 +7,13 @@ from typing import Any
 
 import checks
 from componentize_py_types import Err
-from dataflare_plugin import guarded, healthy, parse_object
 from wit_world import exports
 from wit_world.exports import validator
 from wit_world.imports import types
 from wit_world.imports.batches import Batch
 from wit_world.imports.schemas import Schema
+
+from dataflare_plugin.raw import guarded, healthy, parse_object
 
 CONFIG_SCHEMA = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",

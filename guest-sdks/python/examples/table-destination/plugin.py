@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from componentize_py_types import Err
-from dataflare_plugin import guarded, healthy, parse_object
 from tables import Staged, Superseded, claim, commit, empty
 from wit_world import exports
 from wit_world.exports import destination
 from wit_world.imports import datasets, state, types
 from wit_world.imports.batches import Batch
 from wit_world.imports.schemas import Schema
+
+from dataflare_plugin.raw import guarded, healthy, parse_object
 
 KEY = "tables"
 TRIES = 20

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataflare_plugin import guarded, healthy, parse_object
 from wit_world import exports
 from wit_world.imports import expressions, types
 from wit_world.imports.batches import Batch
 from wit_world.imports.expressions import AggregateColumn, Node, Output
 from wit_world.imports.schemas import Schema
+
+from dataflare_plugin.raw import guarded, healthy, parse_object
 
 
 class Plugin:

@@ -1,17 +1,17 @@
-"""What DataFlare plugins in Python have in common, apart from the bindings of their world."""
+"""For plugins that export classes of their own for the interfaces of their world, such as `Lifecycle` and `Source`."""
 
 from __future__ import annotations
 
 import functools
 import json
-import traceback
 from collections.abc import Callable
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
-from componentize_py_types import Err
-from wit_world.imports import batches, types
+from dataflare_plugin.bindings import Err, types
+from dataflare_plugin.errors import as_wit
 
-DATA_ERRORS = get_args(batches.DataError)
+__all__ = ["guarded", "healthy", "parse_object"]
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -25,12 +25,8 @@ def guarded(export: Function) -> Function:
     def call(*arguments: Any) -> Any:
         try:
             return export(*arguments)
-        except Err as exc:
-            if isinstance(exc.value, DATA_ERRORS):
-                raise Err(types.Error_Data(exc.value)) from None
-            raise
-        except Exception:
-            raise Err(types.Error_Internal(traceback.format_exc())) from None
+        except Exception as error:
+            raise as_wit(error) from None
 
     return call  # type: ignore[return-value]  # the same signature, which wraps() cannot say
 

@@ -1,0 +1,199 @@
+// What a component exports, made of a plugin's class.
+import { Batch, toSchema } from './batch.js';
+import { readConfig, schemaOf } from './config.js';
+import { fail, guarded } from '../plugin.js';
+import { formatRecord, parseRecord } from '../records.js';
+
+const MOST_REPORTED = 100;
+
+/** The interfaces that a component exports, by name. `said` has the plugin's `name`, `version`, `kind` and `description`. */
+export function exportsOf(Plugin, said) {
+  if (typeof Plugin !== 'function' || Plugin.kind !== said.kind) {
+    throw new TypeError(`plugin.js: its default export has to be a class of the kind ${said.kind}, as plugin.yaml says`);
+  }
+  const held = { plugin: null, reading: null, targets: [] };
+  const plugin = () => held.plugin ?? refuse('`configure` comes first');
+  const lifecycle = guarded({
+    getMetadata: () => ({ ...said, configSchema: JSON.stringify(schemaOf(Plugin.options)) }),
+    configure(text) {
+      const made = new Plugin();
+      made.config = readConfig(text, Plugin.options);
+      made.checkConfig();
+      held.plugin = made;
+    },
+    initialize: () => plugin().initialize(),
+    shutdown: () => plugin().shutdown(),
+    healthCheck() {
+      const message = plugin().health();
+      return { status: message ? 'unhealthy' : 'healthy', message };
+    },
+  });
+  return { lifecycle, [said.kind]: guarded(KINDS[said.kind](plugin, held)) };
+}
+
+const refuse = (message) => {
+  throw fail('unsupported', message);
+};
+
+const KINDS = {
+  processor: (plugin) => ({
+    process(input) {
+      const changed = plugin().process(record(input));
+      return changed === null ? undefined : formatRecord(changed);
+    },
+    processBatch: (input) =>
+      changed(input, (batch) => {
+        const records = batch.records().map((each) => plugin().process(each)).filter((each) => each !== null);
+        return Batch.fromRecords(records, fieldsOf(records, batch.fields));
+      }),
+  }),
+
+  transformer: (plugin) => ({
+    outputSchema(input) {
+      const empty = Batch.fromRecords([], input.fields);
+      return { fields: plugin().transform(empty).fields, metadata: input.metadata };
+    },
+    transform: (input) => changed(input, (batch) => plugin().transform(batch)),
+  }),
+
+  validator: (plugin) => ({
+    rules: () => plugin().rules().map(({ name, description = '', severity = 'error' }) => ({ name, description, severity })),
+    validate(input) {
+      const batch = new Batch(input);
+      const rules = plugin().rules();
+      const checks = rules.map(({ holds }, at) => [`${at}`, holds.call('invert')]);
+      const marked = checks.length > 0 ? batch.withColumns(Object.fromEntries(checks)) : batch;
+      const counts = [];
+      const violations = [];
+      rules.forEach(({ name, column, severity = 'error', description = '' }, at) => {
+        const rows = marked.raw.booleanColumn(`${at}`);
+        const found = [...rows.keys()].filter((row) => rows[row]);
+        counts.push({ rule: name, violations: found.length });
+        for (const row of found.slice(0, MOST_REPORTED)) violations.push({ row, column, rule: name, severity, message: description });
+      });
+      return { rowsChecked: batch.length, counts, violations };
+    },
+  }),
+
+  source: (plugin, held) => ({
+    discover: () => [dataset(plugin())],
+    split: () => refuse('the dataset cannot be split'),
+    estimate: () => undefined,
+    open(selections, part, state) {
+      if (part !== undefined) throw fail('invalid-state', 'this source has no parts');
+      const known = dataset(plugin());
+      const columns = chosen(selections, known);
+      const reading = { fields: columns, rows: null, maxRows: 0, rest: null };
+      const start = state === undefined ? null : parse(state);
+      reading.rows = plugin().read(start, () => reading.maxRows);
+      held.reading = reading;
+      return [toSchema(columns)];
+    },
+    read(maxRows) {
+      const reading = held.reading ?? refuse('no read is under way: `open` comes first');
+      reading.maxRows = maxRows;
+      const { value, done } = reading.rest ? { value: reading.rest } : reading.rows.next();
+      if (done) return { tag: 'ended' };
+      const { rows, state } = value;
+      const more = rows.length > maxRows;
+      // What is held back keeps the state: before it, nothing can continue.
+      reading.rest = more ? { rows: rows.slice(maxRows), state } : null;
+      const batch = Batch.fromRecords(rows.slice(0, maxRows), reading.fields);
+      const kept = more || state === undefined ? undefined : new TextEncoder().encode(JSON.stringify(state));
+      return { tag: 'rows', val: { selection: 0, rows: batch.raw, state: kept } };
+    },
+    acknowledge() {},
+    close() {
+      held.reading = null;
+    },
+  }),
+
+  destination: (plugin, held) => ({
+    abilities: () =>
+      Object.fromEntries(plugin().constructor.abilities.map((name) => [name.replace(/-(.)/g, (_, letter) => letter.toUpperCase()), true])),
+    plan: () => [],
+    open(run, targets) {
+      const found = targets.map(({ dataset: { namespace, name }, schema, key, mode }) => ({
+        name: namespace ? `${namespace}.${name}` : name,
+        fields: schema.fields,
+        key,
+        mode,
+      }));
+      plugin().open(run, found);
+      held.targets = found;
+      return undefined;
+    },
+    write(target, rows) {
+      const batch = new Batch(rows);
+      try {
+        const to = held.targets[target] ?? refuse(`there is no target ${target}`);
+        return plugin().write(to, batch) ?? [];
+      } finally {
+        batch.close();
+      }
+    },
+    changeSchema() {},
+    flush: () => false,
+    finish: () => plugin().finish(),
+    abort: () => plugin().abort(),
+  }),
+};
+
+function record(text) {
+  try {
+    return parseRecord(text);
+  } catch (error) {
+    throw fail('invalid-input', `the record is not JSON: ${error.message}`);
+  }
+}
+
+function changed(input, change) {
+  const batch = new Batch(input);
+  let out = null;
+  try {
+    out = change(batch);
+    return out.raw;
+  } finally {
+    // The collector, which would do it some time, knows nothing of the rows behind a handle.
+    if (out === null || out.raw !== input) batch.close();
+  }
+}
+
+/** The fields of records: known ones keep their types, new ones are inferred. */
+function fieldsOf(records, given) {
+  if (records.length === 0) return given;
+  const names = [...new Set(records.flatMap((each) => Object.keys(each)))];
+  const known = new Map(given.map((field) => [field.name, field]));
+  const fresh = names.filter((name) => !known.has(name));
+  if (fresh.length > 0) {
+    const only = records.map((each) => Object.fromEntries(fresh.map((name) => [name, each[name] ?? null])));
+    for (const field of Batch.fromRecords(only).fields) known.set(field.name, field);
+  }
+  return names.map((name) => known.get(name));
+}
+
+function dataset(plugin) {
+  const { dataset: name, key } = plugin.constructor;
+  const { fields } = toSchema(plugin.schema());
+  for (const field of fields) if (key.includes(field.name)) field.metadata = [['dataflare.key', `${key.indexOf(field.name)}`]];
+  return { name: { namespace: '', name }, description: '', schema: { fields, metadata: [] }, key, cursors: [], modes: { full: true } };
+}
+
+function chosen(selections, known) {
+  if (selections.length !== 1) throw fail('invalid-config', 'select one dataset');
+  const [{ dataset: asked, mode, columns }] = selections;
+  if (asked.name !== known.name.name || asked.namespace) throw fail('invalid-config', `there is no dataset '${asked.name}', only '${known.name.name}'`);
+  if (mode.tag !== 'full') throw fail('invalid-config', `dataset '${asked.name}': it cannot be read in the mode ${mode.tag}`);
+  const { fields } = known.schema;
+  const unknown = columns.find((name) => !fields.some((field) => field.name === name));
+  if (unknown !== undefined) throw fail('invalid-config', `dataset '${asked.name}': there is no column '${unknown}'`);
+  return columns.length === 0 ? fields : fields.filter(({ name }) => columns.includes(name) || known.key.includes(name));
+}
+
+function parse(bytes) {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    throw fail('invalid-state', 'the state does not come from this source');
+  }
+}

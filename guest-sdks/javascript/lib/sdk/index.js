@@ -1,0 +1,106 @@
+// What a plugin imports: a class for each kind of plugin, errors and expressions. None of it needs the host, so that unit
+// tests run in Node alone; the batches that a plugin is given are in `batch.js`.
+import { fail } from '../plugin.js';
+
+export { call, col, lit } from './expressions.js';
+
+/** The configuration is wrong: only the operator can correct it. Name the key. */
+export const invalidConfig = (message) => fail('invalid-config', message);
+/** This record or batch is wrong; others may be right. */
+export const invalidInput = (message) => fail('invalid-input', message);
+/** A state or a part does not come from this plugin and its configuration. */
+export const invalidState = (message) => fail('invalid-state', message);
+/** Something refused access; a retry does not help. */
+export const denied = (message) => fail('denied', message);
+/** Something cannot be reached for now; the same call may be made again. */
+export const unavailable = (message) => fail('unavailable', message);
+/** The same call may be made again after so many milliseconds. */
+export const rateLimited = (retryAfterMs) => fail('rate-limited', retryAfterMs);
+/** The plugin cannot do this at all. */
+export const unsupported = (message) => fail('unsupported', message);
+
+/**
+ * What plugins of all kinds have in common. `options` describes the configuration: for each key `type` (`string`, `number`,
+ * `integer`, `boolean`, `array` or `object`), and perhaps `description`, `default`, `enum`, `minimum`, `maximum`. What has no
+ * default is required. The plugin finds the values in `this.config`.
+ */
+class Plugin {
+  static options = {};
+  config = {};
+
+  /** Check what `options` cannot say; throw `invalidConfig(...)`. */
+  checkConfig() {}
+  /** Get ready. Comes once, after the configuration. */
+  initialize() {}
+  /** Let everything go. Comes once, at the end. */
+  shutdown() {}
+  /** What is wrong, for the operator; an empty text where nothing is. */
+  health() {
+    return '';
+  }
+}
+
+/** Changes records one by one. Override `process`. */
+export class Processor extends Plugin {
+  static kind = 'processor';
+
+  /** Return the record, changed or not; `null` drops it. */
+  process(record) {
+    throw unsupported(`process is missing: ${Object.keys(record)}`);
+  }
+}
+
+/** Changes batches. Override `transform`. */
+export class Transformer extends Plugin {
+  static kind = 'transformer';
+
+  /** Return the batch, changed. */
+  transform(batch) {
+    return batch;
+  }
+}
+
+/** Checks batches. Override `rules`. */
+export class Validator extends Plugin {
+  static kind = 'validator';
+
+  /** What has to hold: `{ name, holds, description, severity, column }`; `holds` is an expression. */
+  rules() {
+    return [];
+  }
+}
+
+/** Reads one dataset. Override `schema` and `read`. */
+export class Source extends Plugin {
+  static kind = 'source';
+  static dataset = 'rows';
+  static key = [];
+
+  /** Arrow types of the columns, by name. */
+  schema() {
+    return {};
+  }
+
+  /**
+   * Yield `{ rows, state }`: records, and anything JSON has from which a later read continues. The generator begins with the
+   * state that the host has kept, or `null`; `maxRows()` is what the host takes at a time.
+   */
+  *read(_state, _maxRows) {}
+}
+
+/** Writes rows. Override `write` and `finish`. */
+export class Destination extends Plugin {
+  static kind = 'destination';
+  static abilities = ['append'];
+
+  /** Begin a run; `targets` have `name`, `fields`, `key` and `mode`. */
+  open(_run, _targets) {}
+  /** Take a batch; return rows that are not written: `{ row, reason, column }`. */
+  write(_target, _batch) {
+    return [];
+  }
+  /** End the run: make all of it visible. May come again after an error. */
+  finish() {}
+  /** End the run: nothing of it stays. */
+  abort() {}
+}

@@ -1,0 +1,100 @@
+"""What sources and destinations speak of: columns, datasets, reads and chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dataflare_plugin.bindings import schemas
+
+__all__ = ["Chunk", "Dataset", "Field", "Request", "as_schema", "fields_of"]
+
+
+@dataclass(frozen=True)
+class Field:
+    """A column: its name, its Arrow type such as `int64` or `timestamp[us]`, and its metadata."""
+
+    name: str
+    type: str
+    nullable: bool = True
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Something that a source can read.
+
+    Args:
+        name: Its name.
+        schema: Its columns: Arrow types by name, or fields.
+        key: The columns that tell rows apart.
+        cursor: The column that rows are ordered by; with one, the dataset can be read incrementally.
+        description: One line on what it is.
+        splittable: Whether `Source.split` can cut it into parts.
+    """
+
+    name: str
+    schema: Mapping[str, str] | Sequence[Field]
+    key: Sequence[str] = ()
+    cursor: str = ""
+    description: str = ""
+    splittable: bool = False
+
+    def fields(self) -> list[Field]:
+        """The columns, with their roles in the metadata."""
+        if not isinstance(self.schema, Mapping):
+            return list(self.schema)
+        return [Field(name, kind, metadata=self._roles(name)) for name, kind in self.schema.items()]
+
+    def _roles(self, column: str) -> dict[str, str]:
+        roles = {"dataflare.key": str(list(self.key).index(column))} if column in self.key else {}
+        return roles | ({"dataflare.role": "cursor"} if column == self.cursor else {})
+
+
+@dataclass
+class Request:
+    """A read that a source is asked for.
+
+    Args:
+        dataset: What to read.
+        mode: `full` or `incremental`.
+        columns: The columns that are wanted; more may be given.
+        state: Where an earlier read ended, as that read's last chunk had it; `None`: from the beginning.
+        part: One of what `Source.split` returned; `None`: all of it.
+        max_rows: The rows that the host takes at a time; it changes from chunk to chunk.
+    """
+
+    dataset: Dataset
+    mode: str = "full"
+    columns: Sequence[str] = ()
+    state: Any = None
+    part: Any = None
+    max_rows: int = 65536
+
+    @property
+    def incremental(self) -> bool:
+        """Whether only rows after the state's cursor are wanted."""
+        return self.mode == "incremental"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows, and the state after them: anything that JSON has; `None`: a later read cannot go on from here."""
+
+    rows: Any
+    state: Any = None
+
+
+def as_schema(columns: Mapping[str, str] | Sequence[Field]) -> Any:
+    """The columns as the bindings have them."""
+    if isinstance(columns, Mapping):
+        columns = [Field(name, kind) for name, kind in columns.items()]
+    return schemas.Schema(
+        [schemas.Field(each.name, each.type, each.nullable, list(each.metadata.items())) for each in columns], []
+    )
+
+
+def fields_of(schema: Any) -> list[Field]:
+    """The columns of a schema of the bindings."""
+    return [Field(each.name, each.type_name, each.nullable, dict(each.metadata)) for each in schema.fields]

@@ -1,0 +1,273 @@
+"""A plugin's cases: configurations and rows, and what must come of them in the sandbox."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from dataflare.data.json_reader import decode_json_lines
+from dataflare.data.json_writer import encode_json_lines
+from dataflare.data.schemas import Field as WitField
+from dataflare.data.schemas import Schema, from_wit
+from dataflare.data.shapes import DataFailure
+from dataflare.documents.models import Frozen, StrictModel, validate_document
+from dataflare.documents.reader import Document, read_document
+from dataflare.errors import ConfigError, DataflareError, PluginError, PluginFault
+from dataflare.grants import DirectoryGrant, Grants, switched
+from dataflare.interfaces import SWITCHES
+from dataflare.permissions.limit_keys import LimitsModel
+from dataflare.runtime.datasets import Selection, Target
+from dataflare.runtime.destination import Destination
+from dataflare.runtime.host import Host
+from dataflare.runtime.plugin import Plugin
+from dataflare.runtime.processor import Processor
+from dataflare.runtime.source import Source
+from dataflare.runtime.transformer import Transformer
+from dataflare.runtime.validator import Validator
+from dataflare.toolchain.manifest_file import PluginFile
+
+__all__ = ["CASES", "Case", "CaseResult", "read_case", "run_cases"]
+
+CASES = Path("tests") / "cases"
+"""Where a plugin's cases are, in its folder."""
+_MAX_BYTES = 64 * 2**20
+
+Row = dict[str, Any]
+
+
+class ExpectedError(StrictModel):
+    """An error that a case expects: its kind, such as `invalid-input` or `fault`, and a part of its text."""
+
+    kind: str
+    says: str = ""
+
+
+class ExpectedViolation(StrictModel):
+    """A row that breaks a rule."""
+
+    rule: str
+    row: int | None = None
+
+
+class Case(StrictModel):
+    """One case.
+
+    Attributes:
+        description: What it shows.
+        config: The plugin's configuration.
+        input: The rows that the plugin gets; a source gets none.
+        types: Arrow types of columns of the input, by name; others are inferred.
+        dataset: What a source reads, or a destination writes.
+        mode: How: `full`, `incremental`, `append`, `replace` or `merge`.
+        key: The columns that tell a destination's rows apart.
+        folders: Directories that the plugin may write, by name, each with the texts of the files in it.
+        limits: Ceilings, as in a pipeline.
+        output: The rows that must come.
+        violations: What a validator must find.
+        files: The texts of files that must be there at the end, by directory and name.
+        error: The error that must come in place of all that.
+    """
+
+    description: str = ""
+    config: Frozen[str, Any] = Field(default_factory=dict)
+    input: list[Row] = Field(default_factory=list)
+    types: Frozen[str, str] = Field(default_factory=dict)
+    dataset: str | None = None
+    mode: Literal["full", "incremental", "append", "replace", "merge"] | None = None
+    key: list[str] = Field(default_factory=list)
+    folders: Frozen[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")], dict[str, str]] = Field(
+        default_factory=dict
+    )
+    limits: LimitsModel = LimitsModel()
+    output: list[Row] | None = None
+    violations: list[ExpectedViolation] | None = None
+    files: Frozen[str, str] | None = None
+    error: ExpectedError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """What became of a case: `problem` says where and why it failed, and is empty where it passed."""
+
+    name: str
+    problem: str = ""
+
+
+def read_case(path: Path, *, name: str) -> tuple[Case, Document]:
+    """Read a case.
+
+    Raises:
+        ConfigError: It is wrong, or expects nothing; the error names file and line.
+    """
+    document = read_document(path, name=name)
+    case = validate_document(document, Case)
+    if case.output is None and case.violations is None and case.files is None and case.error is None:
+        raise ConfigError("it expects nothing", where=name, hint="give output, violations, files or error")
+    return case, document
+
+
+def run_cases(folder: Path, component: Path, file: PluginFile, host: Host) -> Iterator[CaseResult]:
+    """Run all cases of a plugin's folder in the sandbox, in the order of their names.
+
+    Raises:
+        ConfigError: A case is wrong.
+    """
+    for path in sorted((folder / CASES).glob("*.yaml")):
+        name = path.relative_to(folder).as_posix()
+        case, document = read_case(path, name=name)
+        yield CaseResult(name, _Running(case, document, component, file, host).problem())
+
+
+class _Running:
+    def __init__(self, case: Case, document: Document, component: Path, file: PluginFile, host: Host) -> None:
+        self._case = case
+        self._document = document
+        self._component = component
+        self._file = file
+        self._host = host
+
+    def problem(self) -> str:
+        case = self._case
+        with tempfile.TemporaryDirectory(prefix="dataflare-case-") as place:
+            try:
+                found = self._run(Path(place))
+            except DataflareError as error:
+                return self._error_problem(error)
+            if case.error is not None:
+                return self._say(("error",), f"no error came, but {_shown(found)}")
+            if case.output is not None and (text := _difference(case.output, found)):
+                return self._say(("output",), text)
+            if case.violations is not None:
+                wanted = [{"rule": each.rule, "row": each.row} for each in case.violations]
+                if text := _difference(wanted, found):
+                    return self._say(("violations",), text)
+            for name, text in (case.files or {}).items():
+                path = Path(place) / name
+                there = path.read_text(encoding="utf-8") if path.is_file() else None
+                if there != text:
+                    what = "is not there" if there is None else f"holds {_shown(there)}"
+                    return self._say(("files", name), f"{name} {what}, not {_shown(text)}")
+        return ""
+
+    def _error_problem(self, error: DataflareError) -> str:
+        wanted = self._case.error
+        kind = "fault" if isinstance(error, PluginFault) else type(error).__name__
+        if isinstance(error, PluginError):
+            kind = str(getattr(error.error, "case", kind))
+        if wanted is None:
+            lines = error.log_lines[-5:] if isinstance(error, PluginFault) else ()
+            return self._say((), "\n".join([f"{kind}: {error.message}", *(f"log: {line}" for line in lines)]))
+        if kind != wanted.kind:
+            return self._say(("error",), f"the error is {kind}, not {wanted.kind}: {error.message}")
+        if wanted.says not in error.message:
+            return self._say(("error",), f"the error says {error.message!r}, not {wanted.says!r}")
+        return ""
+
+    def _say(self, path: tuple[str, ...], text: str) -> str:
+        return f"{self._document.where(path)}: {text}"
+
+    def _run(self, place: Path) -> Any:
+        case = self._case
+        grants = self._grants(place)
+        with self._host.load(
+            self._component, name=self._file.name, config=dict(case.config), grants=grants, limits=case.limits.limits()
+        ) as plugin:
+            plugin.start()
+            return self._use(plugin)
+
+    def _grants(self, place: Path) -> Grants:
+        directories = {}
+        for name, files in self._case.folders.items():
+            (place / name).mkdir()
+            for file, text in files.items():
+                path = (place / name / file).resolve()
+                if not path.is_relative_to((place / name).resolve()):
+                    raise ConfigError(
+                        f"{file!r} is outside of its folder", where=self._document.where(("folders", name))
+                    )
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+            directories[name] = DirectoryGrant(path=place / name, access="write")
+        return Grants(files=directories, **switched(set(self._file.interfaces()).intersection(SWITCHES)))
+
+    def _use(self, plugin: Plugin) -> Any:
+        case = self._case
+        match plugin:
+            case Source():
+                selection = None
+                if case.dataset is not None:
+                    mode: Any = case.mode or "full"
+                    selection = Selection(case.dataset, mode=mode)
+                return [row for batch in plugin.batches(selection) for row in _rows(batch)]
+            case Processor():
+                one_by_one = [plugin.process(json.dumps(row)) for row in case.input] if not case.types else None
+                rows = _rows(plugin.process_batch(self._input()))
+                single = None if one_by_one is None else [json.loads(each) for each in one_by_one if each is not None]
+                if single is not None and (text := _difference(single, rows)):
+                    raise ConfigError(f"process and process_batch give different rows: {text}")
+                return rows
+            case Transformer():
+                return _rows(plugin.transform(self._input()))
+            case Validator():
+                found = plugin.validate(self._input()).violations
+                return [{"rule": each.rule, "row": each.row} for each in found]
+            case Destination():
+                batch = self._input()
+                way: Any = case.mode or "append"
+                plugin.open(Target(case.dataset or "rows", batch.schema, key=case.key, mode=way))
+                rejected = plugin.write(batch)
+                plugin.finish()
+                return [{"row": each.row, "reason": each.reason} for each in rejected]
+        raise ConfigError(f"a {plugin.kind} has no cases")
+
+    def _input(self) -> pa.RecordBatch:
+        lines = "".join(f"{json.dumps(row)}\n" for row in self._case.input).encode()
+        try:
+            batch = decode_json_lines(lines, None, _MAX_BYTES)
+            if not self._case.types:
+                return batch
+            kinds = {name: str(kind) for name, kind in zip(batch.schema.names, batch.schema.types, strict=True)}
+            kinds |= self._case.types
+            schema = from_wit(Schema(tuple(WitField(name, kind, True, ()) for name, kind in kinds.items()), ()))
+            return decode_json_lines(lines, schema, _MAX_BYTES)
+        except (DataFailure, DataflareError) as error:
+            text = error.message if isinstance(error, DataflareError) else str(error)
+            raise ConfigError(
+                f"the rows cannot be made into a batch: {text}", where=self._document.where(("input",))
+            ) from error
+
+
+def _rows(batch: pa.RecordBatch) -> list[Row]:
+    return [json.loads(line) for line in bytes(encode_json_lines(batch, _MAX_BYTES)).splitlines()]
+
+
+def _difference(wanted: list[Any], found: Any) -> str:
+    """The first row that differs, in words; empty where none does."""
+    for row, (want, have) in enumerate(zip(wanted, found, strict=False)):
+        if not _equal(want, have):
+            return f"row {row} is {_shown(have)}, not {_shown(want)}"
+    if len(wanted) != len(found):
+        return f"{len(found)} rows came, not {len(wanted)}"
+    return ""
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return bool(one == other)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 300 else f"{text[:300]}..."

@@ -1,0 +1,111 @@
+"""What authors are told when their plugin cannot be built: file, line and the language's own words, nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dataflare.authoring.templates import new_plugin
+from dataflare.toolchain.guests import Guest, guest_of
+from dataflare.toolchain.javascript import JavaScriptDriver
+from dataflare.toolchain.python import PythonDriver, own_modules
+from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing
+
+NODE = pytest.mark.skipif(shutil.which("npm") is None, reason="there is no Node.js")
+
+
+def python_plugin(tmp_path: Path, text: str) -> Guest:
+    new_plugin(tmp_path / "plug in é" / "a", kind="transformer", language="python")
+    folder = tmp_path / "plug in é" / "a"
+    (folder / "plugin.py").write_text(text)
+    return guest_of(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("x = 1\ndef broken(:\n", "plugin.py:2: SyntaxError: "),
+        ("if True:\nx = 1\n", "plugin.py:2: IndentationError: "),
+        ("x = '\n", "plugin.py:1: SyntaxError: "),
+        ("x = 1\0\n", "plugin.py"),
+    ],
+)
+def test_syntax_error_in_python_is_told_with_its_line(tmp_path: Path, text: str, says: str) -> None:
+    guest = python_plugin(tmp_path, text)
+    (tmp_path / "work").mkdir()
+    with pytest.raises(BuildFailed) as caught:
+        PythonDriver().build(guest, tmp_path / "work")
+    assert says in str(caught.value)
+    assert "Traceback" not in str(caught.value) and "componentize" not in str(caught.value)
+
+
+def test_plugin_without_its_module_says_where_it_belongs(tmp_path: Path) -> None:
+    guest = python_plugin(tmp_path, "")
+    (guest.folder / "plugin.py").unlink()
+    (tmp_path / "work").mkdir()
+    with pytest.raises(BuildFailed, match=r"there is no plugin\.py"):
+        PythonDriver().build(guest, tmp_path / "work")
+
+
+def test_tests_and_what_is_built_are_no_part_of_a_plugin(tmp_path: Path) -> None:
+    guest = python_plugin(tmp_path, "")
+    for name in (
+        "helpers.py",
+        "test_plugin.py",
+        "conftest.py",
+        "tests/test_more.py",
+        "build/copy.py",
+        "own/__init__.py",
+        "own/deep.py",
+    ):
+        (guest.folder / name).parent.mkdir(exist_ok=True)
+        (guest.folder / name).write_text("")
+    found = [path.relative_to(guest.folder).as_posix() for path in own_modules(guest.folder)]
+    assert found == ["helpers.py", "own/__init__.py", "own/deep.py", "plugin.py"]
+
+
+def test_unit_tests_in_python_that_fail_are_shown(tmp_path: Path) -> None:
+    guest = python_plugin(tmp_path, "")
+    (guest.folder / "tests" / "test_it.py").write_text("def test_it():\n    assert 1 == 2\n")
+    with pytest.raises(BuildFailed, match="assert 1 == 2"):
+        PythonDriver().unit_tests(guest)
+    (guest.folder / "tests" / "test_it.py").write_text("def test_it():\n    assert 1 == 1\n")
+    assert "1 passed" in PythonDriver().unit_tests(guest)
+
+
+@NODE
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("export default class {\n  a b\n}\n", "plugin.js:2: SyntaxError: "),
+        ("let a = 1;\nlet a = 2;\n", "plugin.js:2: SyntaxError: Identifier 'a' has already been declared"),
+    ],
+)
+def test_syntax_error_in_javascript_is_told_with_its_line(tmp_path: Path, text: str, says: str) -> None:
+    folder = tmp_path / "plug in é" / "a"
+    new_plugin(folder, kind="processor", language="javascript")
+    (folder / "plugin.js").write_text(text)
+    (tmp_path / "work").mkdir()
+    try:
+        JavaScriptDriver().build(guest_of(folder), tmp_path / "work")
+    except ToolchainMissing as missing:
+        pytest.skip(str(missing))
+    except BuildFailed as error:
+        assert says in str(error)
+        assert "node:internal" not in str(error)
+    else:
+        pytest.fail("it was built")
+
+
+@NODE
+def test_unit_tests_in_javascript_run_in_node(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    new_plugin(folder, kind="processor", language="javascript")
+    assert JavaScriptDriver().unit_tests(guest_of(folder)) == "pass 2"
+    (folder / "tests" / "it.test.js").write_text(
+        "import test from 'node:test';\ntest('it', () => { throw new Error('wrong'); });\n"
+    )
+    with pytest.raises(BuildFailed, match="wrong"):
+        JavaScriptDriver().unit_tests(guest_of(folder))

@@ -1,0 +1,81 @@
+"""The wheel alone is enough to write a plugin: no repository, no file of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+IN_CI = os.environ.get("CI") == "true"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of a new environment with the wheel, and with what it depends on from this one."""
+    if importlib.util.find_spec("hatchling") is None and not IN_CI:
+        pytest.skip("hatchling is not installed")
+    place = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", str(ROOT), "--no-deps", "--no-build-isolation", "-q", "-w", place]
+    subprocess.run(command, check=True, timeout=300)
+    (wheel,) = place.glob("*.whl")
+    venv.create(place / "env", symlinks=True)
+    python = place / "env" / "bin" / "python"
+    (site,) = (place / "env" / "lib").glob("python3*/site-packages")
+    zipfile.ZipFile(wheel).extractall(site)
+    # An entry of a path file is no place for path files: the editable installation of the repository stays out.
+    (site / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    return python
+
+
+def dataflare(python: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"PATH": path}
+    return subprocess.run(
+        [python, "-m", "dataflare.cli.main", *words],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def test_package_in_the_wheel_is_not_the_repositorys(installed: Path, tmp_path: Path) -> None:
+    code = (
+        "import dataflare; from dataflare.toolchain.guests import sdks_folder; print(dataflare.__file__, sdks_folder())"
+    )
+    done = subprocess.run([installed, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert all(each.startswith(str(installed.parents[1])) for each in done.stdout.split()), done.stderr
+    assert len(done.stdout.split()) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("componentize_py") is None and not IN_CI, reason="no componentize-py")
+def test_plugin_is_written_built_packaged_and_run_with_the_wheel_alone(installed: Path, tmp_path: Path) -> None:
+    def run(*words: str) -> str:
+        done = dataflare(installed, *words, cwd=tmp_path)
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    run("new", "clean-names", "--kind", "transformer", "--lang", "python")
+    assert "2 of 2 cases passed" in run("test", "clean-names")
+    assert "up to date" in run("build", "clean-names")
+    assert "clean-names 0.1.0, a transformer" in run("package", "clean-names")
+    assert "transformer-plugin" in run("inspect", "clean-names/dist/clean-names-0.1.0.wasm")
+    (tmp_path / "in.jsonl").write_text('{"amount": 3, "quantity": 2}\n')
+    (tmp_path / "pipeline.yaml").write_text(
+        "name: ratios\nnodes:\n  read: { connector: jsonl, read: in.jsonl }\n"
+        "  ratio:\n    plugin: clean-names/dist/clean-names-0.1.0.wasm\n    input: read\n"
+        "    config: { of: amount, to: quantity }\n"
+        "  write: { connector: jsonl, input: ratio, write: out.jsonl }\n"
+    )
+    run("run", "pipeline.yaml")
+    assert (tmp_path / "out.jsonl").read_text() == '{"amount":3,"quantity":2,"ratio":1.5}\n'

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import wasmtime
 
+from dataflare.engine.abi.layout import HOST_HALF_AT
 from dataflare.engine.abi.types import FuncT, ListT, PrimT, RecordT, Type
 from dataflare.engine.engine import Engine
 from dataflare.errors import ProtocolFault, ValueTypeError
@@ -58,6 +59,18 @@ def test_long_values_cross_unchanged_again_and_again(engine: Engine, case: str) 
         # Post-return has the plugin's memory used again, in place or not.
         assert sizes[2:] == [sizes[2]] * 4
     assert len(heard) == 6 and all(same(each, value) for each in heard)
+
+
+def test_the_first_long_argument_is_in_place_already(engine: Engine) -> None:
+    binary = component({"f": FuncT((("x", U8),), U8)})
+    with engine.load(binary, name="kit").instantiate({HOST: {"f": lambda x: x}}) as instance:
+        instance.call(API, "f", b"short")
+        assert instance._exports_memory.plugin is None
+        assert instance.call(API, "f", VALUES["bytes"][1]) == VALUES["bytes"][1]
+        known = instance._exports_memory.plugin
+        assert (known is not None) == instance.component.flattened
+        # Nothing of it has touched the host's memory.
+        assert known is None or not any(instance._exports_memory.view[HOST_HALF_AT + 64 : HOST_HALF_AT + LONG])
 
 
 def test_values_of_all_sizes_as_memory_grows(engine: Engine) -> None:

@@ -140,6 +140,7 @@ class Instance:
         self._enter(CODE.start)
         self._exports_memory = BridgeMemory(self._memory_budget.base(-1), self._table, self, self.budget)
         self._memories.append(self._exports_memory)
+        self._exports_memory.find_plugin = self._find_memory if component.has_marks else None
         self._function = raw.wasmtime_component_func_t()
         found = raw._wasmtime_component_instance_get_func(
             ctypes.byref(handle),
@@ -299,7 +300,7 @@ class Instance:
 
     def _find_memory(self) -> None:
         """Find out which memory is the plugin's own, so that long values need not be copied twice."""
-        self._find_memory_after = math.inf
+        self._find_memory_after, self._exports_memory.find_plugin = math.inf, None
         if self.component.has_marks:
             if self.limits.fuel is not None:
                 self.component.profile.set_fuel(self.limits.fuel, self._native)

@@ -66,6 +66,7 @@ class BridgeMemory:
         "budget",
         "ceiling",
         "copied",
+        "find_plugin",
         "given",
         "owner",
         "plugin",
@@ -102,6 +103,8 @@ class BridgeMemory:
         """Resources of the plugin that the value under way gives away."""
         self.plugin: Callable[[], memoryview] | None = None
         """Gives the plugin's own memory as it is now; `None` where it is not known."""
+        self.find_plugin: Callable[[], None] | None = None
+        """Finds it out; asked once, at the first long value, while no code of the plugin's runs."""
         self.read_in_place = False
         """Whether something was read in the plugin's own memory since it was last asked."""
         self.sources: list[memoryview | None] = []
@@ -113,7 +116,7 @@ class BridgeMemory:
         """Let go of the memory, which is about to be unmapped."""
         self.array = np.empty(0, np.uint8)
         self.view = memoryview(b"")
-        self.owner = self.plugin = None
+        self.owner = self.plugin = self.find_plugin = None
         self.sources.clear()
 
     # Reading.
@@ -221,6 +224,12 @@ class BridgeMemory:
 
     # Writing.
 
+    def _knows_plugin(self) -> bool:
+        if self.find_plugin is not None:
+            find, self.find_plugin = self.find_plugin, None
+            find()
+        return self.plugin is not None
+
     def _stage(self, data: Any, size: int) -> int:
         """Keep a buffer until there is room for it in the plugin's own memory; returns what stands for it."""
         self.staged_bytes += size
@@ -266,7 +275,7 @@ class BridgeMemory:
                 # Arrow's own text is valid already; whatever else comes as bytes is looked at.
                 str(data, "utf-8")
         size = len(data)
-        if size >= IN_PLACE_BYTES and self.plugin is not None:
+        if size >= IN_PLACE_BYTES and self._knows_plugin():
             return self._stage(data, size), size
         at = self.allocate(size, 1 if size < 1024 else 64)
         self.view[at : at + size] = data
@@ -278,7 +287,7 @@ class BridgeMemory:
             is_buffer = isinstance(value, bytes | bytearray | memoryview | pa.Buffer)
             data = _bytes_of(value) if is_buffer else as_numbers(value, DTYPES["u8"]).data
         size = len(data)
-        if size >= IN_PLACE_BYTES and self.plugin is not None:
+        if size >= IN_PLACE_BYTES and self._knows_plugin():
             return self._stage(data, size), size
         at = self.allocate(size, 8 if size < 1024 else 64)
         self.view[at : at + size] = data
@@ -288,7 +297,7 @@ class BridgeMemory:
         if type(value) is not np.ndarray or value.dtype != dtype or value.ndim != 1 or not value.flags.c_contiguous:
             value = as_numbers(value, dtype)
         size = value.nbytes
-        if size >= IN_PLACE_BYTES and self.plugin is not None:
+        if size >= IN_PLACE_BYTES and self._knows_plugin():
             return self._stage(value.view(np.uint8), size), len(value)
         at = self.allocate(size, 8 if size < 1024 else 64)
         self.array[at : at + size] = value.view(np.uint8)

@@ -21,6 +21,7 @@ __all__ = [
     "LEFT_CAPACITY",
     "LEFT_COUNT_AT",
     "LEFT_LIST_AT",
+    "MARK_AT",
     "MEMORY_BYTES",
     "MEMORY_PAGES",
     "OVERFLOW_AT",
@@ -62,5 +63,7 @@ LEFT_COUNT_AT: Final = 48
 LEFT_LIST_AT: Final = 3712
 """Their addresses."""
 LEFT_CAPACITY: Final = 90
+MARK_AT: Final = LEFT_LIST_AT
+"""What the plugin's memory is marked with, while nothing else is there."""
 FRAME_AT: Final = 4096
 """Arguments of a host function, or the result of an export."""

@@ -20,6 +20,7 @@ from dataflare.engine.abi.layout import (
     FRAME_AT,
     HOST_HALF_AT,
     LEFT_COUNT_AT,
+    MARK_AT,
     MEMORY_PAGES,
     OWED_AT,
     OWES_AT,
@@ -75,7 +76,7 @@ _Key: TypeAlias = tuple[CoreExport | None, CoreExport | None, Any]
 _MARKS: Final = f"""
   (func (export "mark") (if (memory.size $plugin) (then
     (memory.copy 0 $plugin (i32.const {FRAME_AT}) (i32.const 0) (i32.const {MARK_BYTES}))
-    (memory.copy $plugin 0 (i32.const 0) (i32.const {HOST_HALF_AT}) (i32.const {MARK_BYTES})))))
+    (memory.copy $plugin 0 (i32.const 0) (i32.const {MARK_AT}) (i32.const {MARK_BYTES})))))
   (func (export "unmark") (if (memory.size $plugin) (then
     (memory.copy $plugin 0 (i32.const 0) (i32.const {FRAME_AT}) (i32.const {MARK_BYTES})))))"""
 _NOTHING_LEFT: Final = f"(i32.store offset={LEFT_COUNT_AT} (i32.const 0) (i32.const 0))"

@@ -8,7 +8,7 @@ from struct import Struct
 from typing import Final
 
 from dataflare.engine.abi.bridge_memory import BridgeMemory
-from dataflare.engine.abi.layout import HOST_HALF_AT, IN_PLACE_AT
+from dataflare.engine.abi.layout import IN_PLACE_AT, MARK_AT
 from dataflare.engine.flat.protocol import MARK, MARK_BYTES, UNMARK
 from dataflare.engine.native.memories import MemoryBudget
 
@@ -32,7 +32,7 @@ def use_in_place(
         run: Runs one of the functions that can be called apart from exports.
     """
     mark = os.urandom(MARK_BYTES)
-    exports.view[HOST_HALF_AT : HOST_HALF_AT + MARK_BYTES] = mark
+    exports.view[MARK_AT : MARK_AT + MARK_BYTES] = mark
     run(MARK)
     found = budget.find(mark)
     run(UNMARK)

@@ -16,7 +16,7 @@ __all__ = [
     "UNMARK",
 ]
 
-FLAT_VERSION: Final = 3
+FLAT_VERSION: Final = 4
 """To be raised with every change of what is generated, since compiled components are kept."""
 
 FLAT_EXPORT: Final = "flat-call"

@@ -69,7 +69,15 @@ SECTIONS = {
     ),
     "What stands behind capabilities": (
         *("Services", "Watching"),
-        *("StandardLogSink", "MemoryLogSink", "LogEvent", "MemoryMetrics", "SystemClock", "ManualClock"),
+        *(
+            "StandardLogSink",
+            "MemoryLogSink",
+            "LogEvent",
+            "MemoryMetrics",
+            "OpenTelemetryMetrics",
+            "SystemClock",
+            "ManualClock",
+        ),
         *("MemoryStateStore", "SqliteStateStore", "StateLimits"),
         *("EnvironmentSecrets", "DirectorySecrets", "MemorySecrets"),
     ),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dataflare.capabilities.clock import ManualClock, SystemClock
     from dataflare.capabilities.logging import LogEvent, MemoryLogSink, StandardLogSink
     from dataflare.capabilities.metrics import MemoryMetrics
+    from dataflare.capabilities.otel_metrics import OpenTelemetryMetrics
     from dataflare.capabilities.secret_stores import DirectorySecrets
     from dataflare.capabilities.secrets import EnvironmentSecrets, MemorySecrets
     from dataflare.capabilities.sqlite_state import SqliteStateStore
@@ -169,6 +170,7 @@ __all__ = [
     "NodeReport",
     "NotAComponent",
     "Ok",
+    "OpenTelemetryMetrics",
     "OutOfFuel",
     "OutputLimitExceeded",
     "OutputReport",
@@ -239,6 +241,7 @@ _HOMES: Final = {
         "StandardLogSink",
     ),
     "dataflare.capabilities.metrics": ("MemoryMetrics",),
+    "dataflare.capabilities.otel_metrics": ("OpenTelemetryMetrics",),
     "dataflare.capabilities.secret_stores": ("DirectorySecrets",),
     "dataflare.capabilities.secrets": (
         "EnvironmentSecrets",

@@ -1,0 +1,121 @@
+"""Reading and writing take steps in proportion to batches, columns, files and partitions: calls are counted."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from dataflare.pipeline.writers import open_destination
+from reading_kit import NODES, read
+
+CONNECTORS = ("csv", "jsonl", "parquet", "arrow")
+FEW, TIMES = 30, 8
+SLACK = 1.5
+
+
+def calls(function: Callable[[], object]) -> int:
+    """How many functions are called, those in C among them."""
+    counter = itertools.count()
+
+    def count(_: Any, event: str, __: Any) -> None:
+        if event in ("call", "c_call"):
+            next(counter)
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        function()
+    finally:
+        sys.setprofile(before)
+    return next(counter)
+
+
+def check(steps: Callable[[int], Callable[[], object]]) -> None:
+    """Compare some units of work with eight times as many; what is done once is in both."""
+    steps(1)()  # what is imported and made on the first use
+    few, many = calls(steps(FEW)), calls(steps(FEW * TIMES))
+    assert few > FEW
+    assert many <= few * TIMES * SLACK, (few, many)
+
+
+def write(connector: str, path: Path, batches: list[pa.RecordBatch], **keys: Any) -> None:
+    node = NODES.validate_python({"connector": connector, "write": str(path), "input": "in", **keys})
+    destination = open_destination(node, path)
+    try:
+        destination.prepare(batches[0].schema)
+        for batch in batches:
+            destination.write(batch)
+        destination.flush()
+        destination.finish()
+    finally:
+        destination.close()
+
+
+@pytest.fixture
+def place(tmp_path):
+    numbers = itertools.count()
+    return lambda: tmp_path / str(next(numbers))
+
+
+def some_rows(count: int, columns: int = 2) -> pa.RecordBatch:
+    return pa.record_batch({f"c{n}": [f"{n}-{row}" for row in range(count)] for n in range(columns)})
+
+
+@pytest.mark.parametrize("connector", CONNECTORS)
+def test_writing_grows_with_the_batches(connector, place):
+    check(lambda times: lambda: write(connector, place(), [some_rows(3)] * times))
+
+
+@pytest.mark.parametrize("connector", CONNECTORS)
+def test_writing_grows_with_the_columns(connector, place):
+    check(lambda times: lambda: write(connector, place(), [some_rows(2, times * 2)]))
+
+
+@pytest.mark.parametrize("connector", CONNECTORS)
+def test_writing_grows_with_the_partitions(connector, place):
+    def steps(times):
+        rows = pa.record_batch({"p": list(range(times)), "v": ["x"] * times})
+        return lambda: write(connector, place(), [rows], partition_by=["p"])
+
+    check(steps)
+
+
+def test_dictionaries_that_differ_grow_with_the_batches(place):
+    def steps(times):
+        batches = [
+            pa.record_batch({"d": pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), [f"{n}"])})
+            for n in range(times)
+        ]
+        return lambda: write("arrow", place(), batches)
+
+    check(steps)
+
+
+@pytest.mark.parametrize("connector", CONNECTORS)
+def test_reading_grows_with_the_rows_and_batches(connector, place):
+    def steps(times):
+        write(connector, path := place(), [some_rows(2)] * times)
+        return lambda: read(connector, path, batch_rows=1)
+
+    check(steps)
+
+
+@pytest.mark.parametrize("connector", CONNECTORS)
+def test_reading_grows_with_the_columns(connector, place):
+    def steps(times):
+        write(connector, path := place(), [some_rows(2, times * 2)])
+        return lambda: read(connector, path)
+
+    check(steps)
+
+
+@pytest.mark.parametrize("connector", CONNECTORS)
+def test_reading_grows_with_the_files(connector, place):
+    write(connector, path := place(), [some_rows(2)])
+    check(lambda times: lambda: read(connector, [path] * times))

@@ -100,6 +100,7 @@ def part_for_every_byte(arena: Arena) -> None:
 SOURCE: Final = "dataflare.runtime.source"
 DESTINATION: Final = "dataflare.runtime.destination:Destination"
 MUTATIONS: Final = [
+    Mutation(f"{SOURCE}:Source._parts_of", lambda self, worker, found, at_most: found, ("part_for_every_byte",)),
     Mutation(
         f"{DESTINATION}._token_of",
         lambda self, worker, pipeline, kept: kept,

@@ -58,10 +58,10 @@ _VALUES: Final[tuple[Any, ...]] = (
 
 
 class _Handles:
-    def number_of(self, thing: Any) -> int:
+    def number_of(self, thing: Any, type_index: int, *, given: bool) -> int:
         return 7
 
-    def thing_of(self, number: int) -> Any:
+    def thing_of(self, number: int, type_index: int, *, taken: bool) -> Any:
         return {7: "thing"}[number]
 
 

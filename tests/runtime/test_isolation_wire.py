@@ -47,10 +47,10 @@ U8, U32, S64, F32, F64, TEXT, CHAR, BOOL = map(PrimT, ("u8", "u32", "s64", "f32"
 
 
 class Handles:
-    def number_of(self, thing: Any) -> int:
+    def number_of(self, thing: Any, type_index: int, *, given: bool) -> int:
         return 7
 
-    def thing_of(self, number: int) -> Any:
+    def thing_of(self, number: int, type_index: int, *, taken: bool) -> Any:
         return {7: "seven"}[number]
 
 

@@ -125,11 +125,7 @@ class Source(Plugin):
                 if "splittable" not in self._found(worker, each.dataset).modes:
                     raise ConfigError(f"plugin {self.name!r}: dataset {str(each.dataset)!r} cannot be split")
             found = worker.call(self._interface, "split", _wit(selected), state, at_most)
-            parts = [bytes(part) for part in found.parts]
-            if not 1 <= len(parts) <= at_most:
-                raise self._broken_promise(worker, "split", f"it made {len(parts)} parts, of at most {at_most}")
-            if len(set(parts)) < len(parts):
-                raise self._broken_promise(worker, "split", "two of its parts are the same")
+            parts = self._parts_of(worker, found.parts, at_most)
             self._read_parts.clear()
             return Division(parts, None if found.rest is None else bytes(found.rest))
 
@@ -362,6 +358,14 @@ class Source(Plugin):
             hint = _nearest(str(cursor), dataset.cursors)
             raise ConfigError(f"{where}: column {cut_name(str(cursor))!r} cannot be its cursor", hint=hint)
         return Selection(selection.dataset, selection.mode, cursor=cursor, columns=columns)
+
+    def _parts_of(self, worker: Worker, found: Sequence[bytes], at_most: int) -> list[bytes]:
+        if not 1 <= len(found) <= at_most:
+            raise self._broken_promise(worker, "split", f"it made {len(found)} parts, of at most {at_most}")
+        parts = [bytes(part) for part in found]
+        if len(set(parts)) < len(parts):
+            raise self._broken_promise(worker, "split", "two of its parts are the same")
+        return parts
 
     def _chunk(self, worker: Worker, reading: _Reading, found: Any, max_rows: int) -> Chunk:
         selection = self._selection(worker, reading, found.selection)

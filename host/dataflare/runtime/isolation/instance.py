@@ -65,7 +65,9 @@ class _Kept:
     def __init__(self, most: int, owner: IsolatedInstance) -> None:
         self._most = most
         self._numbers = itertools.count(1)
-        self._things: dict[int, Any] = {}
+        self._things: dict[int, tuple[Any, int]] = {}
+        """Each with the number of its type."""
+        self._lent: list[int] = []
         # Weak: an instance that an interrupt kept from its caller has to go at once, and the worker with it.
         self._owner = weakref.ref(owner)
         self.given: list[GuestResource] = []
@@ -92,25 +94,39 @@ class _Kept:
             raise BrokenWire("a handle that is not there")
         return GuestResource(self.owner, name, type_index, number)
 
-    def number_of(self, thing: Any) -> int:
+    def number_of(self, thing: Any, type_index: int, *, given: bool) -> int:
         if len(self._things) >= self._most:
-            if (close := getattr(thing, "close_handle", None)) is not None:
+            if given and (close := getattr(thing, "close_handle", None)) is not None:
                 close()
             raise _TooManyHandles
         number = next(self._numbers)
-        self._things[number] = thing
+        self._things[number] = thing, type_index
+        if not given:
+            self._lent.append(number)
         return number
 
-    def thing_of(self, number: int) -> Any:
-        return self._things[number]
+    def thing_of(self, number: int, type_index: int, *, taken: bool) -> Any:
+        thing, own_type = self._things[number]
+        if own_type != type_index or (taken and number in self._lent):
+            raise KeyError(number)
+        if taken:
+            del self._things[number]
+        return thing
 
     def drop(self, number: int) -> None:
-        if number not in self._things:
+        if number not in self._things or number in self._lent:
             raise BrokenWire("a handle that is not there")
-        if (close := getattr(self._things.pop(number), "close_handle", None)) is not None:
+        if (close := getattr(self._things.pop(number)[0], "close_handle", None)) is not None:
             close()
 
+    def end_loans(self) -> None:
+        """Take back what was lent for a call."""
+        for number in self._lent:
+            self._things.pop(number, None)
+        self._lent.clear()
+
     def close(self) -> None:
+        self.end_loans()
         for number in list(self._things):
             self.drop(number)
 
@@ -271,6 +287,7 @@ class IsolatedInstance:
             raise self._over(CallTimeout, text, "raise the limit, or use smaller batches") from None
         finally:
             budgets.enter(outer)
+            self._kept.end_loans()
             if not settled:
                 self._kill()
         if returned.error is not None:

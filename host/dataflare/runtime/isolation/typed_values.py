@@ -56,11 +56,11 @@ _BATCH: Final = (batches.INTERFACE, "batch")
 class Handles(Protocol):
     """Objects that stay where they are, and are known to the other side by a number."""
 
-    def number_of(self, thing: Any) -> int:
-        """The number of an object of this side, or of one of the other side."""
+    def number_of(self, thing: Any, type_index: int, *, given: bool) -> int:
+        """The number of an object of the host's, which is lent or given away."""
 
-    def thing_of(self, number: int) -> Any:
-        """The object of a number; KeyError where there is none."""
+    def thing_of(self, number: int, type_index: int, *, taken: bool) -> Any:
+        """The object of the host's that has a number, which is lent or taken; one of another type is a KeyError."""
 
     def guest_number(self, guest: Any, type_index: int, *, given: bool) -> int:
         """The number of a resource of the plugin's, which is lent or given away."""
@@ -143,7 +143,8 @@ class Writer:
                 if not resource.imported:
                     guest = value if ty.made is None else value._resource
                     return self._handles.guest_number(guest, ty.resource, given=isinstance(ty, OwnT))
-                return self._handles.number_of(value if ty.made is None else ty.made.check(value))
+                thing = value if ty.made is None else ty.made.check(value)
+                return self._handles.number_of(thing, ty.resource, given=isinstance(ty, OwnT))
 
     def _primitive(self, name: str, value: Any) -> Any:
         if name == "string":
@@ -267,7 +268,7 @@ class Reader:
             case OwnT() | BorrowT():
                 resource = self._resources[ty.resource]
                 if resource.imported:
-                    return self._handle(ty.resource, value)
+                    return self._handle(ty.resource, value, taken=isinstance(ty, OwnT))
                 number = _index(value, 2**63)
                 try:
                     guest = self._handles.guest_of(number, ty.resource, resource.name, taken=isinstance(ty, OwnT))
@@ -275,11 +276,11 @@ class Reader:
                     raise BrokenWire("a handle that is not there") from None
                 return guest if ty.made is None else ty.made(guest)
 
-    def _handle(self, index: int, value: Any) -> Any:
+    def _handle(self, index: int, value: Any, *, taken: bool) -> Any:
         resource = self._resources[index]
         if (resource.interface, resource.name) != _BATCH:
             try:
-                return self._handles.thing_of(_index(value, 2**63))
+                return self._handles.thing_of(_index(value, 2**63), index, taken=taken)
             except KeyError:
                 raise BrokenWire("a handle that is not there") from None
         try:

@@ -77,12 +77,12 @@ class _Worker:
     def guest_of(self, number: int, type_index: int, name: str, *, taken: bool) -> GuestResource:
         return self._guests.pop(number) if taken else self._guests[number]
 
-    def number_of(self, thing: Any) -> int:
+    def number_of(self, thing: Any, type_index: int, *, given: bool) -> int:
         if isinstance(thing, Remote):
             return thing.number
         raise TypeError(f"a {type(thing).__name__} cannot leave the worker")
 
-    def thing_of(self, number: int) -> Any:
+    def thing_of(self, number: int, type_index: int, *, taken: bool) -> Any:
         return Remote(number, self)
 
     def tell(self, *plain: Any) -> None:

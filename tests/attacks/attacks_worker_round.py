@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import platform
 import resource
 import signal
 import socket
@@ -337,6 +338,20 @@ def worker_that_an_interrupt_forgets(arena: Arena) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@attack("processes")
+def machine_without_a_list_of_calls(arena: Arena) -> None:
+    """Run on a machine whose system calls nobody has listed, so that there is no filter of them."""
+    machine, platform.machine = platform.machine, lambda: "riscv64"
+    try:
+        found, weaker = jailed(lambda: "inside"), jailed(lambda: "inside", best_effort=True)
+    finally:
+        platform.machine = machine
+    assert found == "not confined: seccomp: there is no filter of system calls for riscv64", found
+    assert weaker == "inside"  # which the operator has to ask for
+    for numbers in seccomp.NUMBERS.values():
+        assert set(seccomp.ALLOWED) - set(numbers) <= {"poll", "time"} and len(set(numbers.values())) == len(numbers)
+
+
 class _Forgetful(list[Any]):
     def add(self, thing: Any) -> None:
         pass
@@ -369,6 +384,7 @@ MUTATIONS = [
         answers([]),
         ("data_out_of_band", "waits_that_inherit_priorities", "pages_that_others_share"),
     ),
+    Mutation(f"{ISOLATION}.seccomp:install", answers(None), ("machine_without_a_list_of_calls",)),
     Mutation(f"{ISOLATION}.jail:_limit_each", answers(None), ("threads_of_the_hosts_user",)),
     Mutation(f"{ISOLATION}.channel:_VALUE_BYTES", (), ("message_that_grows_when_it_is_read",)),
     Mutation(f"{ISOLATION}.typed_values:Reader._part", _any_part, ("bytes_that_are_said_many_times",)),

@@ -156,6 +156,62 @@ def test_what_is_not_a_regular_file_or_has_no_end_is_refused(files, dataflare, l
         assert expected in result.stderr.replace("\n", " ")
 
 
+def odd_files(folder: Path) -> Iterator[str]:
+    (folder / "loop").symlink_to("loop")
+    (folder / "empty").write_bytes(b"")
+    (folder / "binary").write_bytes(b"\xff\xfe\0\x80" * 1000)
+    (folder / "sparse").write_bytes(b"")
+    os.truncate(folder / "sparse", 2**31)
+    (folder / "below").write_bytes(b"")
+    yield from ("loop", "empty", "binary", "sparse", "below/it", "/proc/self/mem")
+    yield from ("/proc/self/fd", "x" * 300, "\udcff", "\u202egnp.exe", "/dev/tty", "/dev/stdin")
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_odd_file_is_an_error_of_its_own(files, dataflare, line):
+    for name in odd_files(files):
+        result = dataflare(*(word.replace("FILE", name) for word in line.split()))
+        assert result.exit_code in (0, 2, 3, 4), (name, result.exit_code, result.output)
+        assert result.exception is None or isinstance(result.exception, SystemExit), (name, result.exception)
+        # Variables may be none at all, and an audit log may end within its first line.
+        harmless = (
+            "empty",
+            "/dev/stdin",
+            "/dev/tty",
+            *(("binary",) if line in ("audit FILE", "policy suggest FILE") else ()),
+        )
+        assert result.exit_code or name in harmless, (name, result.output)
+
+
+OUTPUTS = (
+    *("package csv-source.wasm -m manifest.yaml -o FILE", "policy suggest audit.jsonl -o FILE", "key generate FILE"),
+    *("bindgen csv-source.wasm -o FILE", "run pipeline.yaml --audit FILE", "inspect csv-source.wasm --cache-dir FILE"),
+)
+
+
+@pytest.mark.parametrize("line", OUTPUTS)
+def test_odd_place_for_an_output_is_an_error_of_its_own(files, dataflare, line):
+    for name in odd_files(files):
+        if name in ("empty", "binary", "sparse"):
+            continue  # regular files, which may be replaced
+        result = dataflare(*(word.replace("FILE", name) for word in line.split()))
+        assert result.exit_code in range(5) and "has failed" not in result.stderr, (name, result.output)
+        assert result.exception is None or isinstance(result.exception, SystemExit), (name, result.exception)
+
+
+def test_key_is_made_with_its_public_half_or_not_at_all(files, dataflare):
+    name = "k" * 253  # with `.pub`, no name of a file any more
+    result = dataflare("key", "generate", name)
+    assert result.exit_code == 2 and "cannot be written" in result.stderr and not (files / name).exists()
+
+
+def test_passphrase_is_text_of_a_length_that_can_be_used(files, dataflare):
+    for content, expected in ((b"\xff\xfe secret\n", "not UTF-8"), (b"x" * 1024 + b"\n", "longer than 1023 bytes")):
+        (files / "passphrase").write_bytes(content)
+        result = dataflare("key", "generate", "protected", "--passphrase-file", "passphrase")
+        assert result.exit_code == 2 and expected in result.stderr and not (files / "protected").exists()
+
+
 @pytest.mark.parametrize("line", ["verify csv-source.wasm --trust trust.yaml", "sign csv-source.wasm --key key --add"])
 def test_signature_is_a_regular_file_of_limited_length(files, dataflare, line):
     for name, expected in hostile_files(files).items():

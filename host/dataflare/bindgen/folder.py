@@ -43,7 +43,7 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> None:
             _exchange(draft, folder, old)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-            if folder.exists():
+            if os.path.exists(folder):
                 shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise ConfigError(f"cannot be written: {error.strerror}", where=str(folder)) from error
@@ -52,7 +52,7 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def _exchange(draft: Path, folder: Path, old: Path) -> None:
-    if not folder.exists():
+    if not os.path.exists(folder):
         os.rename(draft, folder)
         return
     os.rename(folder, old)
@@ -65,9 +65,9 @@ def _exchange(draft: Path, folder: Path, old: Path) -> None:
 
 
 def _require_generated(folder: Path) -> None:
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+    if os.path.islink(folder) or (os.path.exists(folder) and not os.path.isdir(folder)):
         raise ConfigError("is not a folder", where=str(folder), hint="give the name of a folder, or of nothing yet")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return
     for root, folders, names in os.walk(folder):
         folders[:] = [each for each in folders if each not in _OURS]
@@ -99,7 +99,7 @@ def differences(folder: Path, files: Mapping[str, str]) -> list[str]:
             continue
         if current != text.encode():
             found.append(name)
-    if folder.is_dir():
+    if os.path.isdir(folder):
         here = {
             str(each.relative_to(folder))
             for each in folder.rglob("*")

@@ -29,11 +29,14 @@ def read_passphrase(file: Path | None) -> str | None:
     """The passphrase in a file: its first line.
 
     Raises:
-        ConfigError: It cannot be read, or is empty.
+        ConfigError: It cannot be read, is empty, or is not UTF-8: other bytes would all count as the same one.
     """
     if file is None:
         return None
-    lines = read_file(file, 4096).decode("utf-8", "replace").splitlines()
+    try:
+        lines = read_file(file, 4096).decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise ConfigError("has no passphrase: it is not UTF-8", where=str(file)) from error
     if not lines or not lines[0]:
         raise ConfigError("has no passphrase on its first line", where=str(file))
     return lines[0]

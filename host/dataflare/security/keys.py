@@ -24,6 +24,7 @@ __all__ = ["PrivateKey", "PublicKey", "generate_key_files"]
 _PREFIX: Final = "ed25519:"
 _RAW_BYTES: Final = 32
 _MAX_FILE_BYTES: Final = 16 * 2**10
+_MAX_PASSPHRASE_BYTES = 1023  # as long as OpenSSL takes one
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +120,12 @@ class PrivateKey:
         """Write the key to a new file that its owner alone may read (mode 0600), PKCS 8 in PEM.
 
         Raises:
-            ConfigError: The file exists or cannot be written, or the passphrase is empty.
+            ConfigError: The file exists or cannot be written, or the passphrase is empty or longer than 1,023 bytes.
         """
         if passphrase == "":
             raise ConfigError("an empty passphrase protects nothing", where=str(path), hint="give one, or none at all")
+        if passphrase is not None and len(passphrase.encode()) > _MAX_PASSPHRASE_BYTES:
+            raise ConfigError(f"the passphrase is longer than {_MAX_PASSPHRASE_BYTES} bytes", where=str(path))
         protection: serialization.KeySerializationEncryption = (
             serialization.NoEncryption()
             if passphrase is None
@@ -160,9 +163,13 @@ def generate_key_files(path: str | os.PathLike[str], *, passphrase: str | None =
     """
     private = as_path(path, where="key")
     public = private.parent / f"{private.name}.pub"
-    if public.exists():
+    if os.path.lexists(public):  # unlike the method of a path, whatever the name
         raise ConfigError("exists already", where=str(public), hint="choose another name, or remove it first")
     key = PrivateKey.generate()
     key.save(private, passphrase=passphrase)
-    write_atomically(public, f"{key.public}\n".encode(), replace=False)
+    try:
+        write_atomically(public, f"{key.public}\n".encode(), replace=False)
+    except BaseException:
+        private.unlink()  # a key without its public half helps nobody
+        raise
     return key.public

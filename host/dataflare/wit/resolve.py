@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -67,7 +68,7 @@ def load(*paths: Path, features: Collection[str] = ()) -> Catalog:
 
 def _package_files(path: Path) -> Iterator[list[Path]]:
     """The files of each package below a path."""
-    if not path.is_dir():
+    if not os.path.isdir(path):  # unlike the method, whatever the name
         yield [path]
         return
     files = sorted(path.rglob("*.wit"))

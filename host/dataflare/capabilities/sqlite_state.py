@@ -33,6 +33,8 @@ _SCHEMA_VERSION: Final = 3
 _PAGE_BYTES: Final = 8192
 _DAMAGED: Final = "the state's file is damaged"
 _BUSY_TIMEOUT_S = 10.0
+_MAX_LOG_BYTES: Final = 256 * 2**20
+"""What the log of changes may take: it grows as long as another process reads in one transaction."""
 # By primary result code (https://sqlite.org/rescode.html): the case of `state-error`, and what happened.
 _PROBLEMS: Final = {
     sqlite3.SQLITE_BUSY: ("unavailable", "the state is locked by another process"),
@@ -231,12 +233,35 @@ class SqliteStateStore:
             raise CapabilityFailure("other", "the state was opened by the process that this one was forked from")
 
     def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return self._use(lambda connection: transaction(connection, work))
+        def write(connection: sqlite3.Connection) -> T:
+            self._bound_log(connection)
+            return transaction(connection, work)
+
+        return self._use(write)
+
+    def _bound_log(self, connection: sqlite3.Connection) -> None:
+        """Let no write come to the log that SQLite keeps beside the file while it cannot be emptied."""
+        log = f"{self._path}-wal"
+        if _length(log) <= _MAX_LOG_BYTES:
+            return
+        connection.execute("PRAGMA busy_timeout = 0")
+        self._busy_ms = 0
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if _length(log) > _MAX_LOG_BYTES:
+            why = "since another process keeps the state open to read"
+            raise CapabilityFailure("unavailable", f"the state's log has more than {_MAX_LOG_BYTES} bytes, {why}")
 
 
 def _absolute(path: Path) -> Path:
     """No name of SQLite's own (`:memory:`), and the same file when the process changes its directory."""
     return Path(os.path.abspath(path))
+
+
+def _length(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
 
 
 def _identity(path: os.PathLike[str]) -> tuple[int, int] | None:

@@ -12,8 +12,9 @@ from pathlib import Path
 from arena import Arena, Mutation, answers, attack
 from attacks_worker_round import _in_a_child
 from dataflare.capabilities import sqlite_state
-from dataflare.capabilities.failures import CapabilityFailure
+from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.sqlite_state import SqliteStateStore
+from dataflare.capabilities.state import ENTRY_BYTES
 from jailed import kill
 
 
@@ -32,7 +33,7 @@ def _is_sound(file: Path) -> None:
     """The counted bytes are those of the entries, and the file is whole."""
     with contextlib.closing(sqlite3.connect(file)) as other:
         assert other.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        query = f"SELECT sum(length(key) + length(value) + {sqlite_state.ENTRY_BYTES}) FROM entries"
+        query = f"SELECT sum(length(key) + length(value) + {ENTRY_BYTES}) FROM entries"
         assert other.execute(query).fetchone() == other.execute("SELECT bytes FROM usage").fetchone()
 
 

@@ -17,7 +17,7 @@ from dataflare.engine.abi.types import BorrowT, ListT, OwnT, Resource
 from dataflare.errors import HostBytesExceeded, ProtocolFault, UsageError, ValueTypeError, WorkerDied
 from dataflare.limits import Limits
 from dataflare.runtime.isolation.instance import IsolatedInstance, _Kept
-from dataflare.runtime.isolation.process import IsolatedComponent
+from dataflare.runtime.isolation.isolated_component import IsolatedComponent
 from dataflare.runtime.isolation.typed_values import Reader, Writer
 from dataflare.runtime.isolation.wire import BrokenWire
 

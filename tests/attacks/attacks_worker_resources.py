@@ -38,6 +38,7 @@ def _instance(arena: Arena, **limits: Any) -> IsolatedInstance:
         cache_dir=arena.engine.cache_dir,
         max_batch_bytes=2**20,
         best_effort=True,
+        flatten=False,
     )
     instance = component.instantiate({}, limits=Limits(**{"call_timeout_s": 20.0, **limits}))
     arena.at_close(instance.close)

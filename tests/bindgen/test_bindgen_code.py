@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from importlib.util import find_spec
 from pathlib import Path
 
-from bindings_kit import check_style, check_types, files_of, imported
+import pytest
+
+from bindings_kit import check_pyright, check_style, check_types, files_of, imported
 from dataflare.bindgen.folder import write_folder
 
 CALCULATOR = (Path(__file__).parent / "calculator.wit").read_text()
@@ -15,6 +18,18 @@ def test_generated_code_passes_the_checks_of_types_and_style(tmp_path: Path) -> 
     write_folder(tmp_path / "calculator", files_of(CALCULATOR))
     assert check_types(tmp_path / "calculator") == ""
     assert check_style(tmp_path / "calculator") == ""
+
+
+@pytest.mark.skipif(find_spec("pyright") is None, reason="pyright is not installed")
+@pytest.mark.parametrize("version", ["3.11", "3.14"])
+def test_generated_code_passes_pyright_for_every_python(tmp_path: Path, version: str) -> None:
+    write_folder(tmp_path / "calculator", files_of(CALCULATOR))
+    assert check_pyright(tmp_path / "calculator", version) == ""
+    if version == "3.11":
+        return
+    with (tmp_path / "calculator" / "geometry.py").open("a") as file:
+        file.write("\nPoint(1, 2)\n")
+    assert "reportCallIssue" in check_pyright(tmp_path / "calculator", version)
 
 
 def test_the_same_world_gives_the_same_text() -> None:

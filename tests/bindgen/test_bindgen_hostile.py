@@ -170,8 +170,8 @@ def test_versions_and_packages_of_one_interface_stand_side_by_side(tmp_path: Pat
 
 def test_interfaces_that_the_host_has_are_not_to_be_implemented(tmp_path: Path) -> None:
     text = """package a:main@1.0.0;
-    interface i { use wasi:io/streams@0.2.0.{input-stream, stream-error, moment};
-      read: func(s: borrow<input-stream>, m: moment) -> result<input-stream, stream-error>; }
+    interface i { use wasi:io/streams@0.2.0.{stream-error, moment};
+      read: func(m: moment) -> result<moment, stream-error>; }
     world w { import i; }
     package wasi:io@0.2.0 { interface streams { resource input-stream { read: func(n: u64) -> list<u8>; }
       type moment = u64; variant stream-error { closed }
@@ -284,6 +284,36 @@ def test_nothing_is_written_through_links(tmp_path: Path, kind: str) -> None:
     with pytest.raises(ConfigError):
         write_folder(folder, FILES)
     assert os.listdir(target) == []
+
+
+@pytest.mark.parametrize("folder", [".", "", "..", "/", "x/.."])
+def test_the_folder_that_one_is_in_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (tmp_path / "here" / "x").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ConfigError, match="the folder that you are in"):
+        write_folder(Path(folder), FILES)
+    assert (tmp_path / "here" / "x").is_dir()
+
+
+def test_interfaces_called_as_what_a_world_has_do_not_replace_it(tmp_path: Path) -> None:
+    words = ("close", "stats", "alive", "interrupt", "property", "match", "case")
+    items = " ".join(f"export {each}: interface {{ f: func(); }}" for each in words)
+    files = files_of(f"package a:b; world w {{ {items} import property: interface {{ f: func(); }} }}")
+    write_folder(tmp_path / "words", files)
+    assert check_types(tmp_path / "words") == ""
+    assert check_style(tmp_path / "words") == ""
+    assert "self.close_ = _close_.Close(" in files["__init__.py"]
+
+
+def test_thousands_of_functions_and_deep_types_are_written() -> None:
+    deep = "list<" * 60 + "u8" + ">" * 60
+    many = " ".join(f"g{n}: func(a: u8, b: {deep}) -> string;" for n in range(1000))
+    files = files_of(f"package a:b; interface i {{ {many} }} world w {{ export i; import i; }}")
+    assert files["i.py"].count("def g999") == 2
+    for text in files.values():
+        compile(text, "bindings", "exec")
 
 
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:

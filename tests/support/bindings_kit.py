@@ -77,9 +77,9 @@ def check_types(folder: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2]).stdout
 
 
-def check_pyright(folder: Path) -> str:
-    """What pyright says of a folder; empty where it finds nothing."""
-    command = [str(_BIN / "pyright"), "--pythonpath", sys.executable, str(folder)]
+def check_pyright(folder: Path, version: str = "3.11") -> str:
+    """What pyright says of a folder, for a version of Python; empty where it finds nothing."""
+    command = [str(_BIN / "pyright"), "--pythonpath", sys.executable, "--pythonversion", version, str(folder)]
     found = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     return "" if found.returncode == 0 else found.stdout + found.stderr
 

@@ -19,18 +19,23 @@ _MARK: Final = HEADER.encode()
 _OURS: Final = frozenset({"py.typed", "__pycache__"})
 
 
-def write_folder(folder: Path, files: Mapping[str, str]) -> None:
+def write_folder(folder: Path, files: Mapping[str, str]) -> list[str]:
     """Put these files into a folder, in place of generated ones that it may hold.
 
     Args:
         folder: The folder; it is made where it does not exist.
         files: The text of each file by its name.
 
+    Returns:
+        What `differences` told before.
+
     Raises:
-        ConfigError: The folder has a file that was not generated, or cannot be written; it stays as it was.
+        ConfigError: The folder has a file that was not generated, is the current one or cannot be written; it stays as
+            it was.
     """
     try:
         _require_generated(folder)
+        found = differences(folder, files)
         folder.parent.mkdir(parents=True, exist_ok=True)
         token = secrets.token_hex(8)
         draft, old = (folder.parent / f".{folder.name}.{token}.{what}" for what in ("new", "old"))
@@ -45,6 +50,7 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> None:
             shutil.rmtree(draft, ignore_errors=True)
             if os.path.exists(folder):
                 shutil.rmtree(old, ignore_errors=True)
+        return found
     except OSError as error:
         raise ConfigError(f"cannot be written: {error.strerror}", where=str(folder)) from error
     except ValueError as error:  # a NUL, or what no name of a file can hold
@@ -69,6 +75,9 @@ def _require_generated(folder: Path) -> None:
         raise ConfigError("is not a folder", where=str(folder), hint="give the name of a folder, or of nothing yet")
     if not os.path.isdir(folder):
         return
+    if Path.cwd().is_relative_to(folder.resolve()):
+        # It is replaced as a whole, under the feet of whoever works in it.
+        raise ConfigError("is the folder that you are in, or holds it", where=str(folder), hint="name another folder")
     for root, folders, names in os.walk(folder):
         folders[:] = [each for each in folders if each not in _OURS]
         for name in [*names, *(each for each in folders if Path(root, each).is_symlink())]:
@@ -89,7 +98,11 @@ def _is_generated(path: Path) -> bool:
 
 
 def differences(folder: Path, files: Mapping[str, str]) -> list[str]:
-    """The names of files of a folder that are missing, not as they would be written, or too many."""
+    """The names of files of a folder that are missing, not as they would be written, or too many.
+
+    Raises:
+        ConfigError: The folder cannot be read.
+    """
     found = []
     for name, text in files.items():
         try:
@@ -99,11 +112,14 @@ def differences(folder: Path, files: Mapping[str, str]) -> list[str]:
             continue
         if current != text.encode():
             found.append(name)
-    if os.path.isdir(folder):
+    try:
         here = {
             str(each.relative_to(folder))
             for each in folder.rglob("*")
             if "__pycache__" not in each.parts and each.is_file()
         }
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", where=str(folder)) from error
+    else:
         found += sorted(here - set(files))
     return found

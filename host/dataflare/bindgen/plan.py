@@ -20,6 +20,11 @@ Direction: TypeAlias = Literal["import", "export"]
 _FULL_NAME: Final = re.compile(r"([^:/@]+):([^:/@]+)/([^:/@]+)(?:@(.+))?")
 _RESERVED: Final = frozenset({"abc", "abi", "builtins", "dataclasses", "df", "enum", "errors", "t"})
 """What generated modules import under these names, with an underscore before."""
+_WORLDS_OWN: Final[Mapping[Direction, frozenset[str]]] = {
+    "import": frozenset({"property"}),
+    "export": frozenset({"alive", "close", "interrupt", "stats"}),
+}
+"""What the classes of a world have, or use, under these names: its imports and the world itself."""
 _MAX_FLAGS: Final = 32
 _MAX_MEMBERS: Final = 100_000
 
@@ -160,11 +165,7 @@ def make_plan(catalog: Catalog, name: str) -> Plan:
     )
     for module in modules:
         _name_types(module)
-    sides: tuple[tuple[Direction, set[str]], ...] = (
-        ("import", {"property"}),
-        ("export", {"alive", "close", "interrupt", "stats"}),
-    )
-    for direction, reserved in sides:
+    for direction, reserved in _WORLDS_OWN.items():
         scope = Scope({each.name for each in modules} | reserved)
         plan.function_names[direction] = {each.name: scope.add(snake(each.name)) for each in functions[direction]}
         if direction == "import":
@@ -371,7 +372,7 @@ def _name_modules(modules: list[Module]) -> None:
     # What is only there for its direction is told by it.
     exported_too = {each.wit_name for each in modules if each.directions == {"import"}}
     plain = [each for each in modules if not (each.directions == {"export"} and each.wit_name in exported_too)]
-    scope = Scope(_RESERVED)
+    scope = Scope(_RESERVED.union(*_WORLDS_OWN.values()))
     for module, name in zip(plain, distinct(plain, spellings), strict=True):
         module.name = scope.add(name)
     names = {each.wit_name: each.name for each in plain}

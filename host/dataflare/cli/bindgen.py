@@ -65,9 +65,7 @@ def command(
         elif component is not None:
             catalog, full = read_component_world(component)
         files = generate_guest(catalog, full) if guest else generate(catalog, full)
-        stale = differences(output, files)
-        if not check:
-            write_folder(output, files)
+        stale = differences(output, files) if check else write_folder(output, files)
         with by_the_way():
             if as_json:
                 write_json({"world": full, "folder": str(output), "files": sorted(files), "changed": sorted(stale)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +211,7 @@ def test_wrong_configuration_is_found_at_the_start(real_host):
 
 def test_destination_writes_all_of_it_when_it_finishes(real_host, tmp_path):
     destination = load_destination(real_host, tmp_path)
-    destination.open(ROWS_TARGET)
+    destination.open(replace(ROWS_TARGET, mode="replace"))
     destination.write(rows(2))
     assert not destination.flush()
     assert not (tmp_path / "rows.jsonl").exists()

@@ -36,6 +36,7 @@ WORDS: Final = 48
 """Words of 64 bits that matter."""
 _RESULT_AT: Final = 8 * 40
 _AREA_AT: Final = 8 * 24
+_AREA_BYTES: Final = _RESULT_AT - _AREA_AT
 
 _LIBC: Final = """
   (core module $libc-code
@@ -44,10 +45,15 @@ _LIBC: Final = """
     (global $rigged (export "rigged") (mut i32) (i32.const -1))
     (func (export "reset") (global.set $next (i32.const 1024)))
     (func (export "realloc") (param i32 i32 i32 i32) (result i32) (local $at i32)
-      (if (i32.ne (global.get $rigged) (i32.const -1)) (then
-        (local.set $at (global.get $rigged)) (global.set $rigged (i32.const -1)) (return (local.get $at))))
-      (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
-      (global.set $next (i32.add (local.get $at) (local.get 3)))
+      (if (i32.ne (global.get $rigged) (i32.const -1))
+        (then (local.set $at (global.get $rigged)) (global.set $rigged (i32.const -1)))
+        (else
+          (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
+          (global.set $next (i32.add (local.get $at) (local.get 3)))))
+      ;; Bytes between the fields of a value are nobody's: here they are zero, so that all ways leave the same.
+      (if (i64.le_u (i64.add (i64.extend_i32_u (local.get $at)) (i64.extend_i32_u (local.get 3)))
+                    (i64.shl (i64.extend_i32_u (memory.size)) (i64.const 16)))
+        (then (memory.fill (local.get $at) (i32.const 0) (local.get 3))))
       (local.get $at)))
   (core instance $libc (instantiate $libc-code))
   (alias core export $libc "memory" (core memory $mem))
@@ -61,6 +67,7 @@ def rogue(ty: FuncT, *, resources: tuple[str, ...] = ("thing",)) -> bytes:
     passed = [*words, *([] if direct else [f"(i32.const {_AREA_AT})"])]
     imported = [*params, *([] if direct else ["i32"])]
     returns = f"(result {result})" if result else ""
+    cleared = "" if direct else f"(memory.fill (i32.const {_AREA_AT}) (i32.const 0) (i32.const {_AREA_BYTES}))"
     called = f"(call $host {' '.join(passed)})"
     called = f"(drop {called})" if result and direct else called
     given = f"({result}.load offset={_RESULT_AT} (i32.const 0))" if result else ""
@@ -70,7 +77,7 @@ def rogue(ty: FuncT, *, resources: tuple[str, ...] = ("thing",)) -> bytes:
     (import "libc" "memory" (memory 1)) (import "libc" "rigged" (global $rigged (mut i32)))
     (import "libc" "reset" (func $reset))
     (import "host" "f" (func $host (param {" ".join(imported)}) {returns if direct else ""})) {drops}
-    (func (export "f") (param {" ".join(params)}) {returns} {called} {given})
+    (func (export "f") (param {" ".join(params)}) {returns} {cleared} {called} {given})
     (func (export "post f") {f"(param {result})" if result else ""} (call $reset))
     (func (export "poke") (param $at i32) (param {" ".join(["i64"] * 8)}) {stores})
     (func (export "post poke"))

@@ -51,7 +51,7 @@ def test_every_need_is_an_action_that_roles_can_allow():
 
 def test_command_that_nobody_decided_about_is_refused():
     with pytest.raises(LookupError):
-        admit_command("new", (), access=None, principal=None, audit=None)
+        admit_command("fly", (), access=None, principal=None, audit=None)
 
 
 def test_option_takes_the_place_of_what_its_command_needs():

@@ -26,7 +26,6 @@ from dataflare.errors import (
     MemoryLimitExceeded,
     OutOfFuel,
     OutputLimitExceeded,
-    PluginFault,
     ProtocolFault,
     StackOverflow,
     TableLimitExceeded,
@@ -451,7 +450,7 @@ def address_of_nowhere(arena: Arena) -> None:
     """Return an address outside of memory as the result's."""
     made = hostile({"answer": "(global.set $answer (i32.const 0x7ffffff0))", "well": ""})
     plugin = arena.load(made.binary)
-    arena.raises(PluginFault, lambda: plugin.process(made.order("answer")), says="out of bounds")
+    arena.raises(ProtocolFault, lambda: plugin.process(made.order("answer")), says="out of bounds")
     assert plugin.process(made.order("well")) is None
 
 

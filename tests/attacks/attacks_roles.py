@@ -26,10 +26,12 @@ ARGUMENTS = {
     "sign": ("plugin.wasm", "--key", "release.key"),
     "verify": ("plugin.wasm", "--trust", "trust.yaml"),
     "run": ("pipeline.yaml",),
+    "state import": ("pipeline.yaml", "state.json"),
     "policy check": ("policy.yaml", "plugin.wasm"),
     "policy suggest": ("audit.jsonl", "-o", "policy.yaml"),
     "policy diff": ("old.wasm", "new.wasm"),
     "cache list": (),
+    "doctor": (),
     "cache clear": (),
     "key generate": ("new.key",),
 }

@@ -80,9 +80,8 @@ def rows_of_a_run_that_was_killed(arena: Arena) -> None:
     (arena.folder / "d" / "log").write_bytes(b"old\n")
     writer = files.append("d/log")
     writer.write(b"half a ro")
-    os.close(writer._descriptor)  # type: ignore[attr-defined]
-    os.close(writer._parent)  # type: ignore[attr-defined]
-    writer._descriptor = None  # type: ignore[attr-defined]
+    writer._file.close()  # type: ignore[attr-defined]
+    writer._folder.close()  # type: ignore[attr-defined]
     assert files.stat("d/log").size_bytes == 4
 
 

@@ -58,9 +58,8 @@ def crashed(files: FileStore, path: str = "d/log", data: bytes = b"half") -> Non
     """Append, and end as a killed process does: its descriptors are closed, and nothing else happens."""
     writer = files.append(path)
     writer.write(data)
-    os.close(writer._descriptor)  # type: ignore[attr-defined]
-    os.close(writer._parent)  # type: ignore[attr-defined]
-    writer._descriptor = None  # type: ignore[attr-defined]
+    writer._file.close()  # type: ignore[attr-defined]
+    writer._folder.close()  # type: ignore[attr-defined]
 
 
 class TestEveryBackend:

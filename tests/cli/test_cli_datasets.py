@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 SOURCE = ("csv-source.wasm", "--config", '{"path": "data"}', "--grant", "files:data=.")
-TARGET = ("jsonl-destination.wasm", "--config", '{"path": "out/"}', "--grant", "files:out=.:rw")
+TARGET = ("jsonl-destination.wasm", "--config", '{"path": "out/"}', "--grant", "files:write:out=.")
 
 
 def test_discover_lists_datasets_with_their_columns(dataflare, folder):

@@ -77,8 +77,10 @@ def test_type_that_is_not_on_the_list_is_refused_at_every_entry(array):
     assert refusal(array.type)
     batch = one(array)
     answer = FUNCTIONS["from-arrow"](stream_of(batch))
-    if "extension" in str(array.type):  # a stream has it as its storage, with a note
-        assert "extension" not in str(answer.value.arrow.schema.field("c").type)
+    if "extension" in str(array.type) or "y_view" in str(array.type) or "g_view" in str(array.type):
+        # A stream has an extension as its storage, with a note, and texts and bytes in views are written plain.
+        found = str(answer.value.arrow.schema.field("c").type)
+        assert "extension" not in found and "_view" not in found
     else:
         assert isinstance(answer, Err) and answer.error.case == "malformed"
     name = str(array.type)

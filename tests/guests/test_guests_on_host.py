@@ -79,7 +79,7 @@ def test_wrong_configuration_is_an_error_that_no_retry_mends(host: Host, name: s
         assert not caught.value.retryable
 
 
-FILES = {"csv-source", "jsonl-destination"}
+FILES = {"change-source", "csv-source", "folder-source", "jsonl-destination"}
 GRANTS = {"page-source": Grants(http={"https://api.example": HttpGrant()}), "table-destination": Grants(state=True)}
 
 

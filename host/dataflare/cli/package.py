@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -57,10 +58,12 @@ def command(
     """
     with printed_errors(as_json=as_json), Host(cache_dir=compiled_folder(cache_dir)) as host:
         where = str(manifest or component / PLUGIN_FILE)
-        if component.is_dir() and manifest is None:
+        if os.path.isdir(component) and manifest is None:
             built, file = build_plugin(component, host)
             wanted = file.manifest()
-            output = output or component / "dist" / f"{wanted.name}-{wanted.version}.wasm"
+            if output is None:
+                output = component / "dist" / f"{wanted.name}-{wanted.version}.wasm"
+                _make_folder(output.parent)
             component = built.guest.output
         elif manifest is None or output is None:
             missing = "--manifest" if manifest is None else "--output"
@@ -74,7 +77,6 @@ def command(
             rest = "".join(f"\n{each}" for each in problems[1:])
             raise ConfigError(problems[0] + rest, where=where, hint="make the manifest fit the component")
         packaged = embed(read_component(component), wanted)
-        output.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(output, packaged)
         digest = component_digest(packaged)
         with by_the_way():
@@ -91,6 +93,13 @@ def command(
                 )
             else:
                 _show(output, wanted, len(packaged), digest)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot be made: {error.strerror}", where=str(folder), hint="give --output") from error
 
 
 def _show(file: Path, manifest: Manifest, size_bytes: int, digest: str) -> None:

@@ -101,13 +101,17 @@ def show(
 
 @app.command("export")
 def export(
-    pipeline: PipelineFile, state: StateOption = None, settings: Settings = None, env_files: EnvFiles = None
+    pipeline: PipelineFile,
+    as_json: AsJson = False,
+    state: StateOption = None,
+    settings: Settings = None,
+    env_files: EnvFiles = None,
 ) -> None:
-    """Write all states as JSON, which `import` reads.
+    """Write all states as JSON, which `import` reads; --json makes errors JSON too.
 
     Exit codes: 0 written; 1 the state cannot be read, or a run is under way; 2 the pipeline is wrong.
     """
-    with printed_errors():
+    with printed_errors(as_json=as_json):
         with _opened(pipeline, state, settings, env_files) as (specification, file):
             found = file.nodes()
         write_json(_export(specification, found))

@@ -45,7 +45,7 @@ def command(
         printed_errors(as_json=as_json),
         Host(cache_dir=compiled_folder(cache_dir)) as host,
     ):
-        inspection = host.inspect(component)
+        inspection = host.inspect(component, reached=True)
         manifest = read_manifest(component)
         metadata = None
         if inspection.kind is not None and not static:

@@ -390,8 +390,12 @@ class Host:
         self._admission.require("stop", f"pipelines/{pipeline}")
         self._loaded.cancel(pipeline)
 
-    def inspect(self, component: ComponentSource) -> Inspection:
+    def inspect(self, component: ComponentSource, *, reached: bool = False) -> Inspection:
         """Describe a component. None of its code is compiled or run.
+
+        Args:
+            component: The component.
+            reached: Whether to find out how the engine reaches it too; for a large one that takes a second.
 
         Raises:
             NotAComponent: It is not a component.
@@ -403,7 +407,8 @@ class Host:
         self._admission.require("read", f"plugins/{default_name(component)}")
         file = ComponentFile.read(component)
         shape = self._engine.shape(file.contents, name=file.name)
-        return inspect_shape(file.contents, shape, self._engine.why_bridges(file.contents, name=file.name))
+        why = self._engine.why_bridges(file.contents, name=file.name) if reached else None
+        return inspect_shape(file.contents, shape, why)
 
     def metadata(self, component: ComponentSource, *, limits: Limits = _NO_LIMITS_GIVEN) -> Metadata:
         """Ask a plugin what it is, in an instance that may use nothing.

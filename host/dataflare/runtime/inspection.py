@@ -24,7 +24,8 @@ class Inspection:
         capabilities: The short names of those that its operator has to grant, such as `files`.
         wasi: The interfaces of WASI that it imports; plugins get them, but nothing is behind them.
         exports: The interfaces that it exports.
-        why_bridges: Why the engine reaches it through bridges; empty where it is flattened.
+        why_bridges: Why the engine reaches it through bridges; empty where it is flattened, `None` where it was not
+            asked.
         size_bytes: The size of the component.
         digest: `sha256:...` of the component.
     """
@@ -36,12 +37,12 @@ class Inspection:
     capabilities: tuple[str, ...]
     wasi: tuple[str, ...]
     exports: tuple[str, ...]
-    why_bridges: str
+    why_bridges: str | None
     size_bytes: int
     digest: str
 
 
-def inspect_shape(binary: bytes, shape: ComponentType, why_bridges: str) -> Inspection:
+def inspect_shape(binary: bytes, shape: ComponentType, why_bridges: str | None) -> Inspection:
     """Describe a component of this shape, and how the engine reaches it."""
     problems = tuple(each.text for each in mismatches(shape))
     kind = None if problems else kinds_of(shape)[0]

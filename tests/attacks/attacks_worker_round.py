@@ -340,7 +340,7 @@ def worker_that_an_interrupt_forgets(arena: Arena) -> None:
 
 @attack("processes")
 def machine_without_a_list_of_calls(arena: Arena) -> None:
-    """Run on a machine whose system calls nobody has listed, so that there is no filter of them."""
+    """Run on a processor whose system calls are not listed, so that no filter can be made."""
     machine, platform.machine = platform.machine, lambda: "riscv64"
     try:
         found, weaker = jailed(lambda: "inside"), jailed(lambda: "inside", best_effort=True)

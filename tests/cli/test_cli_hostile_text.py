@@ -56,7 +56,6 @@ from dataflare.cli import (
 from dataflare.cli import inspect as inspecting
 from dataflare.cli import test as testing
 from dataflare.cli.screen import LogHandler
-from dataflare.cli.states import as_json_state
 from dataflare.data.shapes import DataFailure
 from dataflare.engine.cache import CacheEntry
 from dataflare.errors import DataflareError
@@ -257,10 +256,10 @@ FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
     ),
     "state list": (
         lambda: state._show_list([filled(NodeState)], FILE),
-        lambda: output.write_json(as_json_state(filled(NodeState))),
+        lambda: output.write_json(state._document(filled(NodeState))),
     ),
     "state show": (lambda: state._show([filled(NodeState)]),),
-    "state export": (lambda: output.write_json(as_json_state(filled(NodeState))),),
+    "state export": (lambda: output.write_json(state._document(filled(NodeState))),),
     "state import": (lambda: state._say("imported", [HOSTILE]),),
     "state reset": (lambda: state._say("forgot", [HOSTILE]),),
     "cache list": (lambda: cache._show([filled(CacheEntry)], 3, FILE),),

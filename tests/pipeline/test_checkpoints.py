@@ -386,7 +386,7 @@ def test_file_of_a_newer_version_is_refused(tmp_path):
 ])  # fmt: skip
 def test_damaged_tables_are_an_error(statement, tmp_path):
     with StateFile(tmp_path / "state", pipeline="test") as file:
-        file.begin("in", "{}", fresh=True)
+        file.begin("in", "{}")
         file._connection.execute(statement)
     with pytest.raises(StateError), StateFile(tmp_path / "state", pipeline="test") as file:
         file.nodes()
@@ -395,7 +395,7 @@ def test_damaged_tables_are_an_error(statement, tmp_path):
 def test_truncated_file_is_an_error_or_as_it_was(tmp_path):
     path = tmp_path / "state"
     with StateFile(path, pipeline="test") as file:
-        kept = [file.begin("in", "{}", fresh=True)]
+        kept = [file.begin("in", "{}")]
     whole = path.read_bytes()
     for size in range(0, len(whole), 997):
         path.write_bytes(whole[:size])
@@ -425,7 +425,7 @@ def test_what_is_not_a_regular_file_is_refused(kind, tmp_path):
 
 def test_state_survives_and_can_be_put_back(tmp_path):
     with StateFile(tmp_path / "state", pipeline="test") as file:
-        file.begin("in", json.dumps({"mode": "full"}), fresh=True)
+        file.begin("in", json.dumps({"mode": "full"}))
         file.commit([("in", Checkpoint(1, b"\x00state"), 7)])
         (kept,) = file.nodes()
         assert (kept.checkpoint, kept.rows) == (Checkpoint(1, b"\x00state"), 7)

@@ -21,7 +21,8 @@ from dataflare.runtime.processor import Processor
 from dataflare.runtime.source import Source
 from dataflare.runtime.transformer import Transformer
 from dataflare.runtime.validator import Validator
-from runtime_fakes import Doubler, FakeEngine, Guest, Numbers, Positive, Shelf, Upper, plugin_shape
+from dataflare.testing.shapes import plugin_shape
+from runtime_fakes import Doubler, FakeEngine, Guest, Numbers, Positive, Shelf, Upper
 
 
 class NeedsFiles(Upper):

@@ -25,8 +25,9 @@ from dataflare.runtime.capabilities import Capabilities, PipelineServices
 from dataflare.runtime.host import Host
 from dataflare.runtime.options import Services
 from dataflare.runtime.type_conformance import standard_signatures
+from dataflare.testing.shapes import plugin_shape
 from dataflare.values import Err, Ok
-from runtime_fakes import Doubler, FakeEngine, Upper, numbers, plugin_shape
+from runtime_fakes import Doubler, FakeEngine, Upper, numbers
 
 ALL: dict[str, Any] = {
     "state": True,

@@ -23,7 +23,8 @@ from dataflare.runtime.worlds import (
     mismatches,
     needed_capabilities,
 )
-from runtime_fakes import catalog, plugin_shape
+from dataflare.testing.shapes import plugin_shape
+from runtime_fakes import catalog
 
 GRANTABLE = sorted(OFFERED - FREE)
 GRANTED: dict[str, Any] = {

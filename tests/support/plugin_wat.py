@@ -26,7 +26,7 @@ from dataflare.engine.abi.types import (
 from dataflare.engine.bridges.type_names import TypeNames, nominal_types
 from dataflare.engine.bridges.wat import quote
 from dataflare.interfaces import interface_name
-from runtime_fakes import ShapeMaker
+from dataflare.testing.shapes import ShapeMaker
 
 LIFECYCLE = "dataflare:plugin/lifecycle@1.0.0"
 PROCESSOR = "dataflare:plugin/processor@1.0.0"

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -19,7 +20,7 @@ from dataflare.cli.guards import GuardedTyper
 from dataflare.cli.options import AsJson
 from dataflare.cli.output import by_the_way, printed_errors, write_json
 from dataflare.cli.screen import stdout
-from dataflare.cli.states import StateOption, as_json_state, open_state, readable
+from dataflare.cli.states import StateOption, open_state
 from dataflare.cli.variables import EnvFiles, Settings, gather_variables
 from dataflare.documents.models import StrictModel
 from dataflare.errors import ConfigError
@@ -183,21 +184,55 @@ def _show_list(found: list[NodeState], path: str) -> None:
     screen = stdout()
     for each in found:
         ended = "to its end" if each.checkpoint.last else "under way"
-        screen.say(f"{each.node}: {count(each.rows)} rows, {ended}, kept {as_json_state(each)['saved']}")
+        screen.say(f"{each.node}: {count(each.rows)} rows, {ended}, kept {_document(each)['saved']}")
     screen.say(f"{len(found)} sources, in {path}")
 
 
 def _show(found: list[NodeState]) -> None:
     screen = stdout()
     for each in found:
-        shown = as_json_state(each)
+        shown = _document(each)
         text = shown["readable"] if shown["readable"] is not None else shown["state"]
         screen.say(f"{each.node}: {json.dumps(text)}")
         screen.say(f"  of {json.dumps(shown['reading'])}, checkpoint {shown['sequence']}, {shown['saved']}")
 
 
 def _export(specification: Specification, found: list[NodeState]) -> dict[str, Any]:
-    return {"pipeline": specification.pipeline.name, "sources": [as_json_state(each) for each in found]}
+    return {"pipeline": specification.pipeline.name, "sources": [_document(each) for each in found]}
+
+
+def _document(state: NodeState) -> dict[str, Any]:
+    """Write the state of a source as what JSON can hold, to be read by `dataflare state import` too."""
+    point = state.checkpoint
+    return {
+        "node": state.node,
+        "lineage": state.lineage,
+        "reading": _parsed(state.reading),
+        "sequence": point.sequence,
+        "state": None if point.state is None else base64.b64encode(point.state).decode(),
+        "readable": _readable(point.state),
+        "complete": point.last,
+        "rows": state.rows,
+        "saved": datetime.fromtimestamp(state.saved_at, UTC).isoformat(timespec="seconds"),
+        "pending": len(state.pending),
+    }
+
+
+def _readable(state: bytes | None) -> Any:
+    """A state as people read it: JSON where it is that, else the text; `None` where it is neither."""
+    if state is None:
+        return None
+    try:
+        return _parsed(state.decode())
+    except UnicodeDecodeError:
+        return None
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _chosen(found: list[NodeState], nodes: list[str] | None) -> list[NodeState]:
@@ -239,7 +274,7 @@ def _state(given: _Source, where: str) -> NodeState:
             state = base64.b64decode(given.state, validate=True)
         except (binascii.Error, ValueError) as error:
             raise ConfigError(f"the state of node {given.node!r} is not Base64", where=where) from error
-    if given.readable is not None and given.readable != readable(state):
+    if given.readable is not None and given.readable != _readable(state):
         text = given.readable if isinstance(given.readable, str) else json.dumps(given.readable)
         state = text.encode()
     reading = json.dumps(given.reading, sort_keys=True)

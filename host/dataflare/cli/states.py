@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import json
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
 
 from dataflare.pipeline.models import PluginNode
 from dataflare.pipeline.specification import Specification
-from dataflare.pipeline.state_file import NodeState, StateFile, default_place
+from dataflare.pipeline.state_file import StateFile, default_place
 
-__all__ = ["StateOption", "as_json_state", "keeps_state", "open_state", "readable"]
+__all__ = ["StateOption", "keeps_state", "open_state"]
 
 StateOption: TypeAlias = Annotated[
     Path | None,
@@ -45,37 +42,3 @@ def open_state(specification: Specification, path: Path | None) -> StateFile:
     """
     name = specification.pipeline.name
     return StateFile(default_place(specification.folder, name) if path is None else path, pipeline=name)
-
-
-def as_json_state(state: NodeState) -> dict[str, Any]:
-    """Write the state of a source as what JSON can hold, to be read by `dataflare state import` too."""
-    point = state.checkpoint
-    return {
-        "node": state.node,
-        "lineage": state.lineage,
-        "reading": _parsed(state.reading),
-        "sequence": point.sequence,
-        "state": None if point.state is None else base64.b64encode(point.state).decode(),
-        "readable": readable(point.state),
-        "complete": point.last,
-        "rows": state.rows,
-        "saved": datetime.fromtimestamp(state.saved_at, UTC).isoformat(timespec="seconds"),
-        "pending": len(state.pending),
-    }
-
-
-def readable(state: bytes | None) -> Any:
-    """A state as people read it: JSON where it is that, else the text; `None` where it is neither."""
-    if state is None:
-        return None
-    try:
-        return _parsed(state.decode())
-    except UnicodeDecodeError:
-        return None
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text

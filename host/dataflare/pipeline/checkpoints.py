@@ -70,6 +70,7 @@ class Checkpoints:
     Args:
         node: The source's node.
         writers: The nodes that write its rows.
+        destinations: Those of them that can have rows of an earlier run already.
         file: Where they are kept.
         every_rows: A barrier is due after this many rows.
         every_s: And after this many seconds.
@@ -84,6 +85,7 @@ class Checkpoints:
         self,
         node: str,
         writers: frozenset[str],
+        destinations: frozenset[str],
         file: StateFile,
         *,
         every_rows: int,
@@ -103,8 +105,8 @@ class Checkpoints:
         self._read: _Read | None = None
         self._rows = 0
         self._last_s = 0.0
-        self._behind = set(writers)
-        """Writers that have not begun yet, or that drop rows which they have already."""
+        self._behind = set(destinations)
+        """Destinations that have not begun yet, or that drop rows which they have already."""
         self._under_way: deque[_UnderWay] = deque()
         self._safe: deque[bytes] = deque()
         self._ended: Checkpoint | None = None
@@ -129,19 +131,16 @@ class Checkpoints:
         """
         text = json.dumps(reading, sort_keys=True)
         kept = self._file.node(self.node)
-        if kept is not None and not self._fresh:
-            done = kept.checkpoint.last and mode == "full"
-            if kept.reading != text and not done:
+        if self._fresh or kept is None or (kept.checkpoint.last and mode == "full"):
+            kept, resumed = self._file.begin(self.node, text), False
+        else:
+            if kept.reading != text:
                 raise StateError(
                     f"the state that was kept for node {self.node!r} is of something else: {kept.reading}; now it "
                     f"reads {text}",
                     hint=f"{_FULL_REFRESH}, or read what was read before",
                 )
-            fresh = done
-        else:
-            fresh = True
-        kept = self._file.begin(self.node, text, fresh=fresh)
-        resumed = not fresh and kept.checkpoint.state is not None
+            resumed = kept.checkpoint.state is not None
         known = {each.state: each for each in kept.pending if each.state is not None}
         self._read = _Read(kept, resumed, kept.last_sequence + 1, known)
         self._last_s = time.monotonic()

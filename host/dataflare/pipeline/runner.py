@@ -186,14 +186,16 @@ class _Run:
         settings = self._specification.pipeline.checkpoint
         for source in dict.fromkeys(sources.values()):
             below = [name for name, top in sources.items() if top == source]
-            writers = frozenset(name for name in below if kinds.get(name) == "destination" or _writes_file(nodes[name]))
+            destinations = frozenset(name for name in below if kinds.get(name) == "destination")
+            files = frozenset(name for name in below if _writes_file(nodes[name]))
             checkpoints = Checkpoints(
                 source,
-                writers,
+                destinations | files,
+                destinations,
                 self._state,
                 every_rows=settings.rows,
                 every_s=parse_duration(settings.every),
-                within=not any(_writes_file(nodes[name]) for name in below),
+                within=not files,
                 fresh=self._full_refresh,
             )
             self._checkpoints.update(dict.fromkeys(below, checkpoints))

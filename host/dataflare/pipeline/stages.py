@@ -251,8 +251,6 @@ def make_stage(
     destination = open_destination(node, target, _placing(files, target, node.connector))
     writing = _FileWriter(destination)
     report = NodeReport(name, "destination", f"{node.connector} {node.write}")
-    if checkpoints is not None:
-        checkpoints.caught_up(name)
     return Stage(report, process=writing.write, outputs=(writing,), close=destination.close, checkpoints=checkpoints)
 
 
@@ -309,8 +307,6 @@ def _validator_stage(
     violations, rejects = (_listing(specification, each, files) for each in (node.violations, node.rejects))
     validation = Validation(plugin, node.actions, report.violations, violations=violations, rejects=rejects)
     listings = tuple(each for each in (violations, rejects) if each is not None)
-    if checkpoints is not None:
-        checkpoints.caught_up(report.name)
     return Stage(
         report,
         plugin=plugin,

@@ -157,13 +157,12 @@ class StateFile:
         """
         return self._use(lambda connection: _node(connection, name))
 
-    def begin(self, node: str, reading: str, *, fresh: bool) -> NodeState:
-        """Begin a read, and forget what was kept where it is a fresh one.
+    def begin(self, node: str, reading: str) -> NodeState:
+        """Begin a read at the beginning, and forget where the last one was.
 
         Args:
             node: The source's node.
             reading: What is read, as JSON.
-            fresh: Whether the read begins at the beginning.
 
         Raises:
             StateError: The file cannot be written.
@@ -171,8 +170,6 @@ class StateFile:
 
         def start(connection: sqlite3.Connection) -> NodeState:
             kept = _node(connection, node)
-            if kept is not None and not fresh:
-                return kept
             # Numbers go on: what destinations kept of reads before is told apart by them.
             lineage, sequence, rows = secrets.token_hex(8), 0, 0
             if kept is not None:

@@ -9,12 +9,12 @@ from dataflare.interfaces import FREE, interface_name
 from dataflare.wit import model as wit
 from dataflare.wit.standard import standard
 
-__all__ = ["plugin_shape"]
+__all__ = ["ShapeMaker", "plugin_shape"]
 
 
-def plugin_shape(kind: str, needs: Iterable[str]) -> t.ComponentType:
+def plugin_shape(kind: str, needs: Iterable[str] = ()) -> t.ComponentType:
     """The shape of a plugin that imports the free interfaces and those that it needs."""
-    maker = _ShapeMaker()
+    maker = ShapeMaker()
     for short in ("schemas", "batches", *sorted({*FREE, *needs} - {"schemas", "batches"})):
         maker.add_import(interface_name(short))
     maker.shape.imports["dataflare:plugin/types@1.0.0"] = t.Interface()
@@ -23,7 +23,9 @@ def plugin_shape(kind: str, needs: Iterable[str]) -> t.ComponentType:
     return maker.shape
 
 
-class _ShapeMaker:
+class ShapeMaker:
+    """Builds the shape of a component from whole interfaces of the standard's own WIT."""
+
     def __init__(self) -> None:
         self.shape = t.ComponentType()
         self._numbers: dict[tuple[str, str], int] = {}
@@ -32,6 +34,7 @@ class _ShapeMaker:
         }
 
     def add_import(self, name: str) -> None:
+        """Let it import an interface, with resources of the host."""
         for each in standard().interface(name).types:
             if isinstance(each, wit.Resource):
                 self._numbers[name, each.name] = len(self.shape.resources)
@@ -39,6 +42,7 @@ class _ShapeMaker:
         self.shape.imports[name] = self._interface(name)
 
     def add_export(self, name: str) -> None:
+        """Let it export an interface."""
         self.shape.exports[name] = self._interface(name)
 
     def _interface(self, name: str) -> t.Interface:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
@@ -12,8 +13,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import wasmtime
 from wasmtime import component as wc
 
+from bindings_kit import files_of_component, imported
 from dataflare.engine.engine import Engine
 from dataflare.engine.instance import Instance
 from dataflare.engine.native import memories as memory
@@ -24,6 +27,7 @@ from dataflare.runtime.results import PluginStats
 from dataflare.runtime.transformer import Transformer
 
 TRIPS = "bench:echo/trips"
+CALLS = (Path(__file__).resolve().parents[2] / "benches" / "calls.wat").read_text()
 RECORD = '{"air_time":120.0,"distance":800,"tailnum":"N14228"}'
 
 
@@ -124,6 +128,41 @@ def test_words_are_copied_once_each_way(engine: Engine, components: Path) -> Non
         np.testing.assert_array_equal(instance.call(TRIPS, "echo-words", words), words)
         assert instance.stats.bytes_out == words.nbytes
         assert 0 <= instance.stats.bytes_in - words.nbytes <= 64
+
+
+@pytest.mark.parametrize("name", ["add", "mirrored"])
+def test_a_generated_call_makes_three_python_calls_more_than_the_engines_own(
+    host: Host, engine: Engine, tmp_path: Path, name: str
+) -> None:
+    # The function itself, the instance that counts what went wrong, and what follows each call.
+    binary = bytes(wasmtime.wat2wasm(CALLS))
+    with (
+        imported(files_of_component(engine, binary, "calls"), tmp_path) as bindings,
+        bindings.Calls(binary, host=host) as world,
+        engine.load(binary, name="calls").instantiate({}) as instance,
+    ):
+        point = sys.modules[f"{bindings.__name__}.api"].Point
+        args = (3, 4) if name == "add" else (point(3.0, 4.0),)
+        generated = python_calls(getattr(world.api, name), *args)
+        own = python_calls(instance.call, "bench:calls/api@1.0.0", name, *args)
+    assert generated == own + 3
+
+
+def python_calls(call: Callable[..., object], *args: object) -> int:
+    """How many calls of functions, of Python and of C, a call takes; the least of some: timers do more at times."""
+
+    def count(_frame: object, event: str, _function: object) -> None:
+        counts[-1] += event in ("call", "c_call")
+
+    counts: list[int] = []
+    for _ in range(20):
+        counts.append(0)
+        sys.setprofile(count)
+        try:
+            call(*args)
+        finally:
+            sys.setprofile(None)
+    return min(counts)
 
 
 def test_loading_from_the_cache_compiles_nothing(

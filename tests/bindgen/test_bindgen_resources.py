@@ -11,11 +11,17 @@ import wasmtime
 
 from bindings_kit import files_of_component, imported
 from dataflare.bindgen.support import drop
+from dataflare.capabilities.metrics import MemoryMetrics
 from dataflare.engine.engine import Engine
-from dataflare.errors import ValueTypeError
+from dataflare.errors import CallTimeout, ValueTypeError
+from dataflare.limits import Limits
+from dataflare.runtime.capabilities import LIMIT_METRIC
 from dataflare.runtime.host import Host
+from dataflare.runtime.options import Services
 
-BINARY = bytes(wasmtime.wat2wasm((Path(__file__).parent.parent / "engine" / "counter.wat").read_text()))
+TEXT = (Path(__file__).parent.parent / "engine" / "counter.wat").read_text()
+BINARY = bytes(wasmtime.wat2wasm(TEXT))
+GET = '(export "get") (param $p i32) (result i32)'
 
 
 @pytest.fixture
@@ -78,3 +84,26 @@ def test_resources_work_the_same_in_a_process_of_their_own(host: Host, tmp_path:
             pass
         merged.close()
         assert counters.counter_alive() == 0 and world.alive
+
+
+@pytest.mark.parametrize("isolation", ["none", "process-best-effort"])
+@pytest.mark.parametrize("ending", ["a method", "a destructor"])
+def test_limits_that_resources_pass_are_counted(tmp_path: Path, ending: str, isolation: str) -> None:
+    forever = "(loop (br 0)) unreachable"
+    if ending == "a method":
+        text = TEXT.replace(GET, f"{GET} {forever}")
+    else:
+        text = TEXT.replace("(then unreachable)", f"(then {forever})")
+    assert text != TEXT
+    binary, metrics = bytes(wasmtime.wat2wasm(text)), MemoryMetrics()
+    options: Any = {"isolation": isolation, "limits": Limits(call_timeout_s=0.5), "name": "counter"}
+    with (
+        Engine() as engine,
+        Host(cache_dir=tmp_path / "cache", services=Services(metrics=metrics)) as host,
+        imported(files_of_component(engine, binary, "counter"), tmp_path) as bindings,
+        bindings.Counter(binary, host=host, **options) as world,
+    ):
+        counter = world.counters.counter(13)
+        with pytest.raises(CallTimeout):
+            counter.get() if ending == "a method" else counter.close()
+    assert metrics.counters() == {("counter", LIMIT_METRIC, (("limit", "call_timeout_s"),)): 1.0}

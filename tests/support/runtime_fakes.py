@@ -262,6 +262,7 @@ class FakeInstance:
     def __init__(self, guest: type[Guest], name: str, host: Mapping[str, Mapping[str, Any]], log_lines: Any) -> None:
         self.stats = FakeStats(memory_bytes=65_536)
         self.alive = True
+        self.embedder: Any = None
         self.closed = 0
         self._name = name
         self._host = host
@@ -284,6 +285,9 @@ class FakeInstance:
         except BaseException:
             self.alive = False
             raise
+
+    def drop(self, resource: Any) -> None:
+        raise AssertionError("a fake has no resources")
 
     def interrupt(self) -> None:
         pass

@@ -209,11 +209,13 @@ class Resource:
     Closing the world gives back what is left.
     """
 
-    __slots__ = ("_call", "_resource")
+    __slots__ = ("_call", "_drop", "_resource")
 
     def __init__(self, resource: GuestResource) -> None:
         self._resource = resource
-        self._call: Call = resource.owner.call  # type: ignore[attr-defined]  # the instance that made it
+        instance = resource.owner.embedder()  # type: ignore[attr-defined]  # the instance that made it
+        self._call: Call = instance.call
+        self._drop: Callable[[GuestResource], None] = instance.drop
 
     def __enter__(self) -> Self:
         return self
@@ -233,5 +235,4 @@ def drop(resource: Resource) -> None:
     Raises:
         PluginFault: The component did not survive its destructor.
     """
-    handle = resource._resource
-    handle.owner.drop(handle)  # type: ignore[attr-defined]  # the instance that made it
+    resource._drop(resource._resource)

@@ -139,12 +139,8 @@ class PluginLog:
         self._bytes = float(self._limits.bytes_per_s)
         self._unreported = 0
         self._report_from_ns = self._refilled_ns
-        self._dropped = 0
-
-    @property
-    def dropped(self) -> int:
-        """How many events have been dropped so far."""
-        return self._dropped
+        self.dropped = 0
+        """How many events have been dropped so far. An attribute: it is looked at after every call."""
 
     @property
     def last_lines(self) -> tuple[str, ...]:
@@ -165,7 +161,7 @@ class PluginLog:
         line = event.line()
         with self._lock:
             if not self._take(len(line.encode(errors="replace"))):
-                self._dropped += 1
+                self.dropped += 1
                 self._unreported += 1
                 return
             unreported = 0

@@ -98,6 +98,8 @@ class Instance:
         self.component = component
         self.limits = limits
         self.stats = CallStats()
+        self.embedder: Callable[[], Any] | None = None
+        """Gives what calls this instance for an embedder, which calls of the instance's resources go through too."""
         self.alive = False
         self._closed = True  # until there is something to close
         self._functions = functions

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
+from dataflare.engine.abi.handles import GuestResource
 from dataflare.errors import LimitExceeded
 from dataflare.limits import Limits
 from dataflare.runtime.capabilities import Capabilities
@@ -53,6 +55,7 @@ class EmbeddedInstance:
         except LimitExceeded as fault:
             capabilities.passed_limit(fault)
             raise
+        self._instance.embedder = weakref.ref(self)  # by resources alone it shall live no longer
         self._closed = False
 
     def __enter__(self) -> EmbeddedInstance:
@@ -80,6 +83,17 @@ class EmbeddedInstance:
         """Call an export; as `dataflare.engine.instance.Instance.call`."""
         try:
             return self._instance.call(interface, function, *args)
+        except LimitExceeded as fault:
+            self._capabilities.passed_limit(fault)
+            raise
+        finally:
+            self._capabilities.end_call()
+
+    def drop(self, resource: GuestResource) -> None:
+        """Drop a resource that the component made; as `dataflare.engine.instance.Instance.drop`."""
+        # Not through a function that `call` uses too: each call would take longer.
+        try:
+            self._instance.drop(resource)
         except LimitExceeded as fault:
             self._capabilities.passed_limit(fault)
             raise

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeAlias
 
+from dataflare.engine.abi.handles import GuestResource
 from dataflare.engine.abi.types import ComponentType
 from dataflare.limits import Limits
 
@@ -41,11 +42,14 @@ class CallStats(Protocol):
 class Instance(Protocol):
     """One instance of a component; one thread at a time."""
 
+    embedder: Callable[[], Any] | None
+
     @property
     def alive(self) -> bool: ...
     @property
     def stats(self) -> CallStats: ...
     def call(self, interface: str, function: str, *args: Any) -> Any: ...
+    def drop(self, resource: GuestResource) -> None: ...
     def interrupt(self) -> None: ...
     def close(self) -> None: ...
 

@@ -165,6 +165,8 @@ class IsolatedInstance:
         stderr: Callable[[str], None] | None,
     ) -> None:
         self.stats = CallStats()
+        self.embedder: Callable[[], Any] | None = None
+        """As `dataflare.engine.instance.Instance.embedder`."""
         self._alive = False
         self.in_force: tuple[str, ...] = ()
         self.budget = HostBudget(task.limits.host_memory_bytes)

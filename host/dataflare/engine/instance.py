@@ -59,7 +59,6 @@ _LEAVING_S: Final = 1.0
 _FIND_MEMORY_AFTER_BYTES: Final = 2**18
 """What must have moved before it pays to know the plugin's memory."""
 
-
 _context_t: Any = raw._wasmtime_store_context.restype
 _local = threading.local()
 _live: weakref.WeakSet[Instance] = weakref.WeakSet()
@@ -98,8 +97,7 @@ class Instance:
         self.component = component
         self.limits = limits
         self.stats = CallStats()
-        self.embedder: Callable[[], Any] | None = None
-        """Gives what calls this instance for an embedder, which calls of the instance's resources go through too."""
+        self.embedder: Callable[[], Any] | None = None  # what an embedder calls it by; its resources do too
         self.alive = False
         self._closed = True  # until there is something to close
         self._functions = functions

@@ -166,7 +166,7 @@ class IsolatedInstance:
     ) -> None:
         self.stats = CallStats()
         self.embedder: Callable[[], Any] | None = None
-        """As `dataflare.engine.instance.Instance.embedder`."""
+        """Gives what an embedder calls it by, as calls of its resources do too."""
         self._alive = False
         self.in_force: tuple[str, ...] = ()
         self.budget = HostBudget(task.limits.host_memory_bytes)

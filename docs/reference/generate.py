@@ -192,6 +192,7 @@ def pipeline_keys() -> str:
         ("`grants.http.ORIGIN`", "HttpModel"),
         ("`limits`", "LimitsModel"),
         ("`on_violation`, by severity", "ViolationActions"),
+        ("`on_error`", "OnErrorModel"),
     ):
         if name in models:
             out += ["", f"### {title}", "", *_rows(models[name], models)]

@@ -440,7 +440,7 @@ def test_state_survives_and_can_be_put_back(tmp_path):
 @given(deaths=st.lists(st.integers(1, 60), max_size=4), chunk=st.integers(1, 9))
 def test_rejected_rows_are_those_of_one_run(deaths, chunk, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    made = specification(folder, CHAIN.replace("input: in", "input: in, rejects: rejected.jsonl"))
+    made = specification(folder, CHAIN.replace("input: in", "input: in, dead_letters: rejected.jsonl"))
 
     class Picky(Table):
         def write(self, rows: pa.RecordBatch) -> list[RejectedRow]:

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pytest
 
 from dataflare.errors import ConfigError, GuestPanic, PluginError
-from dataflare.pipeline import batching, datasets
+from dataflare.pipeline import batching, retries
 from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.runner import run
 from dataflare.runtime.datasets import Chunk, Dataset, DatasetName, Ended, Idle, NewSchema, RejectedRow, Selection
+from dataflare.runtime.plugin_errors import plugin_error
 from dataflare.values import Variant
 from pipeline_fakes import FakeDestination, FakeHost, FakeProcessor, FakeSource, rows_of
 
@@ -24,7 +25,7 @@ NAME = DatasetName("rows")
 @pytest.fixture(autouse=True)
 def batches_stay_as_they_come(monkeypatch):
     monkeypatch.setattr(batching, "SMALL_ROWS", 1)
-    monkeypatch.setattr(datasets, "_RETRY_S", 0.001)
+    monkeypatch.setattr(retries, "_FIRST_WAIT_S", 0.001)
 
 
 class Script(FakeSource):
@@ -48,7 +49,7 @@ class Script(FakeSource):
 
 
 def error(case: str, value: Any) -> PluginError:
-    return PluginError("no", error=Variant(case, value), retryable=True)
+    return plugin_error(Variant(case, value), plugin="in", export="read")
 
 
 def chunk(state: bytes | None, *values: int) -> Chunk:
@@ -154,19 +155,23 @@ def test_options_without_a_dataset_are_for_the_only_one(specify):
 def test_rejected_rows_go_to_a_file_with_their_reasons(specify, tmp_path):
     target = FakeDestination()
     target.rejects = [RejectedRow(1, "x", "too large"), RejectedRow(2, None, "odd")]
-    nodes = CHAIN.replace("input: in", "input: in, rejects: rejected.jsonl")
+    nodes = CHAIN.replace("input: in", "input: in, dead_letters: rejected.jsonl")
     report = run(
         specify(nodes), host=FakeHost(source=Script(chunk(b"1", 1, 2, 3), chunk(b"2", 4, 5, 6)), destination=target)
     )
     lines = [json.loads(line) for line in (tmp_path / "rejected.jsonl").read_text().splitlines()]
-    assert lines == [
-        {"row": 1, "column": "x", "reason": "too large", "values": {"x": 2}},
-        {"row": 2, "column": None, "reason": "odd", "values": {"x": 3}},
-        {"row": 4, "column": "x", "reason": "too large", "values": {"x": 5}},
-        {"row": 5, "column": None, "reason": "odd", "values": {"x": 6}},
+    assert [(each["row"], each["column"], each["message"], each["values"]) for each in lines] == [
+        (1, "x", "too large", {"x": 2}),
+        (2, None, "odd", {"x": 3}),
+        (4, "x", "too large", {"x": 5}),
+        (5, None, "odd", {"x": 6}),
     ]
+    assert {(each["node"], each["plugin"], each["error"]) for each in lines} == {
+        ("out", "destination.wasm", "rejected")
+    }
+    assert {each["types"]["x"] for each in lines} == {"int64"}
     out = report.nodes[1]
-    assert (out.rows_in, out.rows_out, out.dropped) == (6, 2, 4)
+    assert (out.rows_in, out.rows_out, out.failed, out.dropped) == (6, 2, 4, 0)
     assert [(each.path.endswith("rejected.jsonl"), each.action) for each in out.outputs] == [(True, "created")]
 
 
@@ -174,7 +179,7 @@ def test_failed_run_leaves_no_file_of_rejected_rows(specify, tmp_path):
     target = FakeDestination(fail_in="finish", error=GuestPanic("unreachable"))
     target.rejects = [RejectedRow(0, "x", "no")]
     (tmp_path / "rejected.jsonl").write_text("before")
-    nodes = CHAIN.replace("input: in", "input: in, rejects: rejected.jsonl")
+    nodes = CHAIN.replace("input: in", "input: in, dead_letters: rejected.jsonl")
     source = Script(error("invalid-input", "broken"))
     with pytest.raises(NodeFailed):
         run(specify(nodes), host=FakeHost(source=source, destination=target))
@@ -182,12 +187,15 @@ def test_failed_run_leaves_no_file_of_rejected_rows(specify, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
 
 
-@pytest.mark.parametrize("kind", ["source", "processor"])
-def test_rejects_are_for_validators_and_destinations(specify, kind):
-    node = f"  a: {{plugin: {kind}.wasm, rejects: r.jsonl}}\n" if kind == "source" else ""
-    if kind == "processor":
-        node = "  s: {plugin: source.wasm}\n  a: {plugin: processor.wasm, input: s, rejects: r.jsonl}\n"
-    nodes = node + "  out: {plugin: destination.wasm, input: a}\n"
+@pytest.mark.parametrize("kind", ["source", "processor", "destination"])
+def test_rejects_are_for_validators(specify, kind):
+    nodes = {
+        "source": "  a: {plugin: source.wasm, rejects: r.jsonl}\n  out: {plugin: destination.wasm, input: a}\n",
+        "processor": "  s: {plugin: source.wasm}\n  a: {plugin: processor.wasm, input: s, rejects: r.jsonl}\n"
+        "  out: {plugin: destination.wasm, input: a}\n",
+        "destination": "  s: {plugin: source.wasm}\n  a: {plugin: destination.wasm, input: s, rejects: r.jsonl}\n",
+    }
     plugins = FakeHost(source=Script(), destination=FakeDestination(), processor=FakeProcessor())
-    with pytest.raises(ConfigError, match="`rejects` is only for validators and destinations"):
-        run(specify(nodes), host=plugins)
+    with pytest.raises(ConfigError, match="`rejects` is only for validators") as caught:
+        run(specify(nodes[kind]), host=plugins)
+    assert "dead_letters" in caught.value.hint

@@ -207,6 +207,12 @@ def show_report(screen: Screen, report: RunReport, *, verbose: bool = False) -> 
         for rule, violations in node.violations.items():
             if violations:
                 screen.say(f"{node.name}: {rule} {count(violations)}")
+        if node.failed:
+            kept = node.dead_letters is not None and report.status == "completed"
+            where = f"are in {node.dead_letters}" if kept else "were left out"
+            screen.say(f"{node.name}: {count(node.failed)} rows failed and {where}")
+        if node.retries:
+            screen.say(f"{node.name}: {count(node.retries)} calls were made again")
         if node.resumed:
             screen.say(f"{node.name}: went on from where the last run had come to")
         if node.guarantee == "at-least-once":

@@ -12,7 +12,7 @@ from typing import Final
 from dataflare.errors import ConfigError, DataflareError, WorldMismatch
 from dataflare.limits import Limits
 from dataflare.pipeline.config_schema import misfits
-from dataflare.pipeline.models import PluginNode
+from dataflare.pipeline.models import LISTINGS, PluginNode
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.reading.inputs import find_files
 from dataflare.pipeline.report import RunReport
@@ -63,7 +63,7 @@ def _problems(specification: Specification, host: Host, admitted: AdmittedPipeli
                 found += _plugin_problems(specification, host, name, node, admitted)
             except DataflareError as error:
                 found.append(_at(specification, error, name, "plugin"))
-            for key in ("violations", "rejects"):
+            for key in LISTINGS:
                 if (text := getattr(node, key)) is not None:
                     found += _output_problems(specification, name, key, text, "jsonl", admitted.files)
         elif isinstance(node, ReadNode):

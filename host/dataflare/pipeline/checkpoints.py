@@ -116,6 +116,12 @@ class Checkpoints:
         """Whether the read goes on from a checkpoint."""
         return self._read is not None and self._read.resumed
 
+    @property
+    def start(self) -> tuple[str, int]:
+        """The series of checkpoints, and the number of the one that the read goes on from; after `begin`."""
+        assert self._read is not None
+        return self._read.kept.lineage, self._read.kept.checkpoint.sequence
+
     def begin(self, reading: Mapping[str, object], mode: Literal["full", "incremental", "changes"]) -> bytes | None:
         """Begin the read.
 

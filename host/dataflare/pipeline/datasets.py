@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import uuid
 from collections.abc import Iterator
-from typing import Annotated, Final
+from typing import Annotated
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 
-from dataflare.data.columns import no_rows, row_values
+from dataflare.data.columns import no_rows
 from dataflare.documents.models import StrictModel
 from dataflare.errors import PluginError
-from dataflare.pipeline.channel import Stopped
 from dataflare.pipeline.checkpoints import Checkpoints, Position
 from dataflare.pipeline.report import OutputReport
+from dataflare.pipeline.retries import Retries
+from dataflare.pipeline.row_errors import RejectedRows
 from dataflare.pipeline.run_errors import DataError, StateError
 from dataflare.pipeline.state_file import Checkpoint
-from dataflare.pipeline.writers import FileDestination
 from dataflare.runtime.datasets import (
     Chunk,
     DatasetName,
@@ -41,11 +38,6 @@ from dataflare.runtime.source import MAX_ROWS, Source
 _log = logging.getLogger("dataflare.pipeline")
 
 __all__ = ["DatasetReader", "DatasetWriter", "ReadModel", "WriteModel"]
-
-_RETRIES: Final = 5
-"""How often in a row a source may say that it wants fewer requests, or is not available."""
-_RETRY_S: Final = 0.5
-"""The first wait for a source that is not available; it doubles."""
 
 _Text = Annotated[str, Field(min_length=1, max_length=4096)]
 
@@ -84,40 +76,24 @@ class WriteModel(StrictModel):
         return Target(DatasetName(self.dataset or node, self.namespace), schema, key=self.key, mode=self.mode)
 
 
-def rejected_schema(rows: pa.Schema) -> pa.Schema:
-    """Describe the records of a destination's rejects file, for rows of a schema.
-
-    `row` counts from 0 over all rows that the destination took in this run; `column` is null where it is not one alone.
-    """
-    return pa.schema(
-        [
-            pa.field("row", pa.int64(), nullable=False),
-            pa.field("column", pa.string()),
-            pa.field("reason", pa.string(), nullable=False),
-            pa.field("values", pa.struct(list(rows)), nullable=False),
-        ]
-    )
-
-
 class DatasetReader:
-    """Reads one dataset of a source; one thread at a time, but `stop` may come from any.
+    """Reads one dataset of a source; one thread at a time.
 
     Args:
         plugin: The source.
         options: What it reads.
+        retries: Those of the node.
         checkpoints: Where it goes on, and how often it says so; `None` begins at the beginning.
     """
 
-    def __init__(self, plugin: Source, options: ReadModel, checkpoints: Checkpoints | None = None) -> None:
+    def __init__(
+        self, plugin: Source, options: ReadModel, retries: Retries, checkpoints: Checkpoints | None = None
+    ) -> None:
         self._plugin = plugin
         self._options = options
+        self._retries = retries
         self._checkpoints = checkpoints
-        self._stopped = threading.Event()
         self._state: bytes | None = None
-
-    def stop(self) -> None:
-        """End a wait."""
-        self._stopped.set()
 
     def expected_rows(self) -> int | None:
         """How many rows there are; `None` where that is not known."""
@@ -127,7 +103,7 @@ class DatasetReader:
     def batches(self) -> Iterator[pa.RecordBatch | Checkpoint]:
         """Read to the end, or until a read without an end pauses; at least one batch. Barriers come where they are due.
 
-        A source that asks for it, or that is not available, is given time: 5 times in a row, then the error is raised.
+        A source that asks for it, or that is not available, is given time (see `Retries`).
 
         Raises:
             ConfigError: The dataset does not exist, or cannot be read in this way.
@@ -159,7 +135,7 @@ class DatasetReader:
             if isinstance(progress, Idle):
                 if unbounded:
                     break
-                self._wait(progress.retry_after_s)
+                self._retries.wait(progress.retry_after_s)
         if none:
             # What follows learns the columns from the first batch.
             yield no_rows(schema)
@@ -211,22 +187,7 @@ class DatasetReader:
                 except PluginError as error:
                     # All rows are safe: the source only keeps longer than it must what it need not keep.
                     _log.warning("plugin %r: rows could not be acknowledged: %s", self._plugin.name, error)
-        for attempt in range(_RETRIES):
-            try:
-                return self._plugin.read(most)
-            except PluginError as error:
-                match error.error.case:
-                    case "rate-limited":
-                        self._wait(error.error.value / 1000)
-                    case "unavailable":
-                        self._wait(_RETRY_S * 2**attempt)
-                    case _:
-                        raise
-        return self._plugin.read(most)
-
-    def _wait(self, seconds: float) -> None:
-        if self._stopped.wait(seconds):
-            raise Stopped
+        return self._retries.call(self._plugin.read, most)
 
 
 class DatasetWriter:
@@ -235,26 +196,28 @@ class DatasetWriter:
     Args:
         plugin: The destination.
         options: How it writes.
+        retries: Those of the node.
+        rejected: Takes the rows that the destination rejects.
         pipeline: The pipeline's name.
         node: The node's name.
         checkpoints: Those of the source whose rows it writes; `None` where none are made.
-        rejects: Takes the rows that the destination rejects; `None` lets one of them fail the run.
     """
 
     def __init__(
         self,
         plugin: Destination,
         options: WriteModel,
+        retries: Retries,
+        rejected: RejectedRows,
         *,
         pipeline: str,
         node: str,
         checkpoints: Checkpoints | None = None,
-        rejects: FileDestination | None = None,
     ) -> None:
         self._plugin = plugin
         self._options = options
-        self._rejects = rejects
-        self._rows_before = 0
+        self._retries = retries
+        self._rejected = rejected
         self._pipeline = pipeline
         self._node = node
         self._checkpoints = checkpoints
@@ -266,7 +229,7 @@ class DatasetWriter:
     @property
     def published(self) -> OutputReport | None:
         """The file of rejected rows, once it is in its place."""
-        return None if self._rejects is None else self._rejects.published
+        return self._rejected.published
 
     @property
     def repeats(self) -> bool:
@@ -291,32 +254,8 @@ class DatasetWriter:
             self._begin(rows.schema)
         if self._position.drop_until is not None:
             return rows.slice(0, 0)
-        if self._rejects is not None and not self._rejects.prepared:
-            # Not before: where all rows were there already, the file of the run that wrote them stays.
-            self._rejects.prepare(rejected_schema(rows.schema))
-        rejected = self._plugin.write(rows) if rows.num_rows else []
-        self._rows_before += rows.num_rows
-        if not rejected:
-            return rows
-        if self._rejects is None:
-            first = rejected[0]
-            column = "" if first.column is None else f", column {first.column!r}"
-            raise DataError(
-                f"{len(rejected)} of {rows.num_rows} rows were rejected: row {first.row}{column}: {first.reason}",
-                hint="to go on without such rows, give the node a file for them: `rejects: rejected.jsonl`",
-            )
-        numbers = pa.array([each.row for each in rejected], pa.int64())
-        before = self._rows_before - rows.num_rows
-        columns = [
-            pc.add(numbers, before),
-            pa.array([each.column for each in rejected], pa.string()),
-            pa.array([each.reason for each in rejected], pa.string()),
-            row_values(rows).take(numbers),
-        ]
-        self._rejects.write(pa.RecordBatch.from_arrays(columns, schema=rejected_schema(rows.schema)))
-        taken = np.ones(rows.num_rows, bool)
-        taken[numbers.to_numpy()] = False
-        return rows.filter(pa.array(taken))
+        rejected = self._retries.call(self._plugin.write, rows) if rows.num_rows else []
+        return self._rejected.leave_out(rows, rejected)
 
     def checkpoint(self, point: Checkpoint) -> None:
         """Make safe what was written before a barrier, together with it.
@@ -342,34 +281,42 @@ class DatasetWriter:
             self._checkpoints.prepare(point)
         if not point.last:
             # Rejected rows are safe at the end alone, so those that are taken wait for them.
-            durable = dropped or (self._rejects is None and self._plugin.flush(self._token))
+            durable = dropped or (not self._rejected.pending and self._flush())
             self._checkpoints.reach(self._node, point, durable=durable)
 
     def flush(self) -> None:
         """Make safe what was written, as far as the destination can; not before rejected rows are."""
-        if self._open and self._rejects is None:
-            self._plugin.flush(self._token)
+        if self._open and not self._rejected.pending:
+            self._flush()
+
+    def end(self) -> None:
+        """Look at the limits of rejected rows once more, when all rows are through.
+
+        Raises:
+            DataError: The share of them is too large.
+        """
+        self._rejected.end()
 
     def finish(self) -> None:
         """End the run: all is safe and visible, rejected rows first."""
-        if self._rejects is not None and self._rejects.prepared:
-            self._rejects.finish()
+        self._rejected.finish()
         if self._open:
-            self._plugin.finish(self._token)
+            self._retries.call(self._plugin.finish, self._token)
 
     def abort(self) -> None:
         """Leave no trace of what is not safe. A plugin that could not even begin need not be made again for it."""
         try:
-            if self._rejects is not None:
-                self._rejects.abort()
+            self._rejected.abort()
         finally:
             if self._open:
                 self._plugin.abort()
 
     def close(self) -> None:
         """Let everything go but the plugin; idempotent."""
-        if self._rejects is not None:
-            self._rejects.close()
+        self._rejected.abort()
+
+    def _flush(self) -> bool:
+        return self._retries.call(self._plugin.flush, self._token)
 
     def _begin(self, schema: pa.Schema) -> None:
         target = self._options.target(self._node, schema)

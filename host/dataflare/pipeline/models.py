@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Discriminator, Field, JsonValue, PlainValidator, Tag, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -17,10 +17,13 @@ from dataflare.permissions.limit_keys import LimitsModel
 from dataflare.pipeline.connectors.registry import BUILT_IN, connector, names
 from dataflare.pipeline.datasets import ReadModel, WriteModel
 from dataflare.pipeline.nodes import Input, ReadNode, WriteNode
+from dataflare.pipeline.row_errors import OnError, OnErrorModel
 from dataflare.suggestions import close_matches
 
-__all__ = ["Node", "Pipeline", "PluginNode", "ViolationActions"]
+__all__ = ["LISTINGS", "Node", "Pipeline", "PluginNode", "ViolationActions"]
 
+LISTINGS: Final = ("violations", "rejects", "dead_letters")
+"""The keys of a plugin's node that name files of JSON Lines."""
 Action: TypeAlias = Literal["keep", "drop", "fail"]
 
 
@@ -80,14 +83,35 @@ class PluginNode(StrictModel):
     )
     rejects: FilePath | None = Field(
         default=None,
-        description="Only for validators and destinations: a JSON Lines file for rows that are dropped or rejected, "
-        "with the rules that they break, or the destination's reason.",
+        description="Only for validators: a JSON Lines file for rows that are dropped, with the rules that they break.",
+    )
+    on_error: OnError | None = Field(
+        default=None,
+        description="What becomes of calls that fail: rows that the plugin fails on, or that a destination rejects, "
+        "end the run (`fail`) or are left out (`skip`, which `dead_letters` stands for too). For sources, only "
+        "`retries`.",
+    )
+    dead_letters: FilePath | None = Field(
+        default=None,
+        description="A JSON Lines file that rows are added to that are left out for an error, each with the reason, "
+        "its types and its position.",
     )
 
     @property
     def input_name(self) -> str | None:
         """The node whose rows this one takes."""
         return self.input
+
+    @property
+    def errors(self) -> OnErrorModel:
+        """What becomes of calls that fail."""
+        if self.on_error is None:
+            return OnErrorModel(rows="fail" if self.dead_letters is None else "skip")
+        if isinstance(self.on_error, OnErrorModel):
+            if self.dead_letters is not None and "rows" not in self.on_error.model_fields_set:
+                return self.on_error.model_copy(update={"rows": "skip"})
+            return self.on_error
+        return OnErrorModel(rows=self.on_error)
 
     @property
     def actions(self) -> ViolationActions:

@@ -63,7 +63,13 @@ def as_named(_path: Path) -> None:
     """Let an output be where its name says."""
 
 
-def open_output(path: Path, *, if_exists: IfExists = "replace", place: Place = as_named) -> Output:
+def open_output(
+    path: Path,
+    *,
+    if_exists: IfExists = "replace",
+    place: Place = as_named,
+    repeated: Callable[[bytes], bool] | None = None,
+) -> Output:
     """Begin to write a file.
 
     A symbolic link is followed: what it points to is replaced, in its own folder, and the link stays. Only a regular
@@ -73,6 +79,7 @@ def open_output(path: Path, *, if_exists: IfExists = "replace", place: Place = a
         path: The file's name. Its folder is made where it is absent.
         if_exists: What becomes of a regular file of that name.
         place: Where it is; a host with a policy finds that itself, and has regular files alone.
+        repeated: Whether a line, as it begins, is left out where a file is added to.
 
     Raises:
         DataError: It cannot be written; names the file.
@@ -81,13 +88,13 @@ def open_output(path: Path, *, if_exists: IfExists = "replace", place: Place = a
     try:
         placed = place(path)
         if placed is not None:
-            return AtomicFile(placed, if_exists=if_exists, shown=path)
+            return AtomicFile(placed, if_exists=if_exists, shown=path, repeated=repeated)
         target = follow_links(path)
         found = _status(target)
         if target.is_relative_to("/proc") or target.is_relative_to("/sys"):
             return StreamFile(path, _own_stream(path, target))
         if found is None or stat.S_ISREG(found.st_mode):
-            return AtomicFile(target, if_exists=if_exists)
+            return AtomicFile(target, if_exists=if_exists, repeated=repeated)
         if stat.S_ISDIR(found.st_mode):
             raise DataError("is a folder", file=str(path), hint="name a file, or the columns in `partition_by`")
         if stat.S_ISFIFO(found.st_mode) or stat.S_ISCHR(found.st_mode):
@@ -127,6 +134,7 @@ class AtomicFile(_OpenFile):
         if_exists: `replace` puts the new file in the place of one that is there, in one step. `append` begins with a
             copy of its contents. `fail` refuses it, also where it comes up during the run.
         shown: What errors and reports call it; `None` for `path`.
+        repeated: Whether `append` leaves a line out of the copy, as it begins.
 
     Attributes:
         action: What `commit` does, or did.
@@ -136,8 +144,16 @@ class AtomicFile(_OpenFile):
         DataError: The file cannot be made.
     """
 
-    def __init__(self, path: Path, *, if_exists: IfExists = "replace", shown: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        if_exists: IfExists = "replace",
+        shown: Path | None = None,
+        repeated: Callable[[bytes], bool] | None = None,
+    ) -> None:
         self.path = path if shown is None else shown
+        self._repeated = repeated
         self._target = path
         self._if_exists = if_exists
         self._file: IO[bytes] | None = None
@@ -214,8 +230,11 @@ class AtomicFile(_OpenFile):
 
     def _copy_existing(self, file: IO[bytes]) -> None:
         with open(os.open(self._target, _EXISTING), "rb") as existing:
-            while part := existing.read(_COPIED_BYTES):
-                file.write(part)
+            if self._repeated is None:
+                while part := existing.read(_COPIED_BYTES):
+                    file.write(part)
+            else:
+                _copy_lines(existing, file, without=self._repeated)
         file.flush()  # sinks look at what is there
 
     def _take_over_permissions(self, descriptor: int) -> None:
@@ -295,6 +314,17 @@ class StreamFile(_OpenFile):
         if file is not None:
             with contextlib.suppress(OSError):
                 file.close()
+
+
+def _copy_lines(source: IO[bytes], target: IO[bytes], *, without: Callable[[bytes], bool]) -> None:
+    """Copy lines, some left out; what is asked about is their first MiB."""
+    begins, kept = True, True
+    while part := source.readline(_COPIED_BYTES):
+        if begins:
+            kept = not without(part)
+        if kept:
+            target.write(part)
+        begins = part.endswith(b"\n")
 
 
 def sync_folder(folder: Path) -> None:

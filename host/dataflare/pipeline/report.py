@@ -71,6 +71,9 @@ class NodeReport:
         bytes_in: Bytes copied into the plugin.
         bytes_out: Bytes copied out of it.
         errors: 1 where the run failed here.
+        failed: Rows that were left out: the plugin failed on them, or rejected them.
+        retries: How often a call was made again.
+        dead_letters: The file for rows that failed, as the pipeline says; they are in it once the run is completed.
         violations: For a validator, how often each rule was broken, those with 0 too.
         outputs: Files and folders that are in place; none before the run is completed.
         inferred: For a connector that reads, the types that were inferred from values, by column.
@@ -93,6 +96,9 @@ class NodeReport:
     bytes_in: int = 0
     bytes_out: int = 0
     errors: int = 0
+    failed: int = 0
+    retries: int = 0
+    dead_letters: str | None = None
     violations: Counter[str] = field(default_factory=Counter)
     outputs: list[OutputReport] = field(default_factory=list)
     inferred: dict[str, str] = field(default_factory=dict)
@@ -102,11 +108,13 @@ class NodeReport:
 
     @property
     def dropped(self) -> int:
-        """Rows that a processor or a validator took and did not hand on, or that a destination rejected.
+        """Rows that a processor or a validator took and did not hand on, but for those that failed.
 
-        A destination also leaves out what it has from a run that stopped.
+        Those that a destination left out, since it has them from a run that stopped.
         """
-        return self.rows_in - self.rows_out if self.kind in ("processor", "validator", "destination") else 0
+        if self.kind not in ("processor", "validator", "destination"):
+            return 0
+        return self.rows_in - self.rows_out - self.failed
 
     def add_stats(self, stats: Any) -> None:
         """Take over what a plugin's calls took (`Plugin.stats`); once, at the end."""
@@ -134,6 +142,9 @@ class NodeReport:
             "bytes_copied_in": self.bytes_in,
             "bytes_copied_out": self.bytes_out,
             "errors": self.errors,
+            "failed": self.failed,
+            "retries": self.retries,
+            "dead_letters": self.dead_letters,
             "violations": dict(self.violations),
             "outputs": [output.to_json() for output in self.outputs],
             "inferred": dict(self.inferred),

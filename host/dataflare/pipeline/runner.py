@@ -188,9 +188,10 @@ class _Run:
             below = [name for name, top in sources.items() if top == source]
             destinations = frozenset(name for name in below if kinds.get(name) == "destination")
             files = frozenset(name for name in below if _writes_file(nodes[name]))
+            letters = frozenset(name for name in below if _writes_letters(nodes[name]))
             checkpoints = Checkpoints(
                 source,
-                destinations | files,
+                destinations | files | letters,
                 destinations,
                 self._state,
                 every_rows=settings.rows,
@@ -291,6 +292,7 @@ class _Run:
             for item in resized(stage.batches() if stage.is_source else self._taken(stage)):
                 for taker in takers:
                     taker.put(item)
+            stage.end()
             stage.flush()
             for taker in takers:
                 taker.put(None)
@@ -311,10 +313,11 @@ class _Run:
         items = self._inputs[stage.name]
         if stage.workers == 1:
             while (item := items.get()) is not None:
-                yield stage.apply(stage.process(item))
+                yield from stage.apply(stage.process(item))
         else:
             name = f"dataflare-{stage.name}"
-            yield from map(stage.apply, map_in_order(stage.process, items, workers=stage.workers, name=name))
+            for done in map_in_order(stage.process, items, workers=stage.workers, name=name):
+                yield from stage.apply(done)
 
     def _stop(self) -> None:
         # Plugins that look for it need not bring long calls to their end.
@@ -406,6 +409,11 @@ def _writes_file(node: PluginNode | ReadNode | WriteNode) -> bool:
     if isinstance(node, PluginNode):
         return node.violations is not None or node.rejects is not None
     return isinstance(node, WriteNode)
+
+
+def _writes_letters(node: PluginNode | ReadNode | WriteNode) -> bool:
+    """Whether a node may write what is safe at the end alone, and often writes nothing."""
+    return isinstance(node, PluginNode) and node.dead_letters is not None
 
 
 def _pool(node: PluginNode, kind: str) -> PoolSettings | None:

@@ -129,12 +129,25 @@ class Specification:
             )
         only = {"source": "source", "destination": "destination"}
         for key, taker in {**only, **dict.fromkeys(("on_violation", "violations", "rejects"), "validator")}.items():
-            takers = (taker, "destination") if key == "rejects" else (taker,)
-            if kind not in takers and getattr(node, key) is not None:
+            if kind != taker and getattr(node, key) is not None:
                 raise ConfigError(
-                    f"`{key}` is only for {' and '.join(f'{each}s' for each in takers)}, and node {name!r} is a {kind}",
+                    f"`{key}` is only for {taker}s, and node {name!r} is a {kind}",
                     where=self.where("nodes", name, key),
+                    hint="rows that it fails on, or rejects, go to `dead_letters`" if key == "rejects" else "",
                 )
+        if kind == "source" and node.errors.rows == "skip":
+            key = "on_error" if node.dead_letters is None else "dead_letters"
+            raise ConfigError(
+                f"node {name!r} is a source: it takes no rows that could be left out",
+                where=self.where("nodes", name, key),
+                hint="for a source, `on_error` has only `retries`",
+            )
+        if node.dead_letters is not None and node.errors.rows == "fail":
+            raise ConfigError(
+                f"node {name!r} has a file of `dead_letters`, and ends the run on the first error",
+                where=self.where("nodes", name, "on_error"),
+                hint="leave rows out: `on_error: skip`",
+            )
 
 
 def load_specification(file: str | os.PathLike[str], *, variables: Variables | None = None) -> Specification:

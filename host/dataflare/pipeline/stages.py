@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -16,19 +16,21 @@ from dataflare.errors import PluginError
 from dataflare.locks import Lock
 from dataflare.pipeline.checkpoints import Checkpoints
 from dataflare.pipeline.datasets import DatasetReader, DatasetWriter, ReadModel, WriteModel
+from dataflare.pipeline.dead_letters import DeadLetters
 from dataflare.pipeline.models import PluginNode
 from dataflare.pipeline.nodes import ReadNode
 from dataflare.pipeline.outputs import Place
 from dataflare.pipeline.readers import open_source
 from dataflare.pipeline.reading.inputs import find_files
 from dataflare.pipeline.report import NodeReport, OutputReport
+from dataflare.pipeline.retries import Retries
+from dataflare.pipeline.row_errors import RejectedRows, RowErrors
 from dataflare.pipeline.specification import Specification
 from dataflare.pipeline.state_file import Checkpoint
-from dataflare.pipeline.validation import Validation
+from dataflare.pipeline.validation import Finding, Validation
 from dataflare.pipeline.workers import default_workers
 from dataflare.pipeline.writers import FileDestination, open_destination, open_listing
 from dataflare.runtime.plugin import Plugin
-from dataflare.runtime.processor import Processor
 from dataflare.runtime.transformer import Transformer
 from dataflare.runtime.validator import Validator
 from dataflare.security.connectors import ConnectorFiles
@@ -53,14 +55,17 @@ class Stage:
         plugin: Its plugin; `None` for a connector.
         source: Makes its batches, for a source.
         process: Does what there is to do with a batch, for the others; any number of threads may call it at a time.
-        apply: Makes what goes on of what `process` returned, in the order of the batches; `None` where it is that.
+        apply: Makes the batches that go on of what `process` returned, in the order of the batches; `None` where it is
+            that.
+        end: What is to be done after the last batch.
         workers: How many batches are processed at a time.
         begin: What is to be done before the first batch.
         outputs: What has to be finished, or else aborted, when all nodes are through.
         expected_rows: Asks how many rows a source will give.
         acknowledge: Tells a source that all of its rows are safe.
-        stop: Ends what the node waits for; any thread may call it.
         checkpoints: Those of the source whose rows it takes; `None` where none are made.
+        retries: Those of its calls; `None` where there are none.
+        letters: Where rows go on which it fails; `None` for nowhere.
     """
 
     def __init__(
@@ -70,17 +75,22 @@ class Stage:
         plugin: Plugin | None = None,
         source: Callable[[], Iterator[pa.RecordBatch | Checkpoint]] | None = None,
         process: Callable[[pa.RecordBatch], Any] | None = None,
-        apply: Callable[[Any], pa.RecordBatch] | None = None,
+        apply: Callable[[Any], Iterable[pa.RecordBatch]] | None = None,
+        end: Callable[[], object] = lambda: None,
         workers: int = 1,
         begin: Callable[[], object] = lambda: None,
-        outputs: tuple[_FileWriter | DatasetWriter | FileDestination, ...] = (),
+        outputs: tuple[_FileWriter | DatasetWriter | FileDestination | DeadLetters, ...] = (),
         expected_rows: Callable[[], int | None] = lambda: None,
         acknowledge: Callable[[], object] = lambda: None,
-        stop: Callable[[], object] = lambda: None,
         close: Callable[[], object] = lambda: None,
         checkpoints: Checkpoints | None = None,
+        retries: Retries | None = None,
+        letters: DeadLetters | None = None,
     ) -> None:
         self.report = report
+        self._retries = retries
+        self._letters = letters
+        self._end = end
         self._checkpoints = checkpoints
         self.outputs = outputs
         self.is_source = source is not None
@@ -92,7 +102,6 @@ class Stage:
         self._begin = begin
         self._expected_rows = expected_rows
         self._acknowledge = acknowledge
-        self._stop = stop
         self._close = close
 
     @property
@@ -107,7 +116,8 @@ class Stage:
 
     def stop(self) -> None:
         """End the wait that another thread is in."""
-        self._stop()
+        if self._retries is not None:
+            self._retries.stop()
 
     def begin(self) -> None:
         """Get ready: start the plugin, so that a wrong configuration is found before any row moves."""
@@ -145,7 +155,7 @@ class Stage:
         result = self._process(item)
         return Processed(item.num_rows, result, perf_counter() - start)
 
-    def apply(self, done: Processed | Checkpoint) -> pa.RecordBatch | Checkpoint:
+    def apply(self, done: Processed | Checkpoint) -> Iterator[pa.RecordBatch | Checkpoint]:
         """Account for what `process` did, batch after batch, and give what goes on.
 
         At a barrier, what was written before it is made safe.
@@ -154,12 +164,22 @@ class Stage:
         if isinstance(done, Checkpoint):
             self._reach(done)
             self.report.seconds += perf_counter() - start
-            return done
+            yield done
+            return
         self.report.rows_in += done.rows_in
-        rows: pa.RecordBatch = done.result if self._apply is None else self._apply(done.result)
+        batches = (done.result,) if self._apply is None else tuple(self._apply(done.result))
         self.report.seconds += done.seconds + perf_counter() - start
-        self._count_out(rows)
-        return rows
+        for rows in batches:
+            self._count_out(rows)
+            yield rows
+
+    def end(self) -> None:
+        """Look at what is only known when all batches are through.
+
+        Raises:
+            DataError: More rows failed than the pipeline allows.
+        """
+        self._end()
 
     def flush(self) -> None:
         """Make what was written safe."""
@@ -191,6 +211,8 @@ class Stage:
 
     def close(self) -> None:
         """Let everything go, and complete the account; idempotent."""
+        if self._retries is not None:
+            self.report.retries = self._retries.count
         if self.is_source and self._checkpoints is not None:
             self.report.resumed, self.report.checkpoints = self._checkpoints.resumed, self._checkpoints.reached
         try:
@@ -201,12 +223,15 @@ class Stage:
                 self.report.add_stats(self._plugin.stats)
 
     def _reach(self, point: Checkpoint) -> None:
-        for output in self.outputs:
-            if isinstance(output, DatasetWriter):
-                output.checkpoint(point)
-            elif self._checkpoints is not None:
-                # Of a file, nothing is safe before its end.
-                self._checkpoints.reach(self.name, point, durable=False)
+        writers = [output for output in self.outputs if isinstance(output, DatasetWriter)]
+        for writer in writers:
+            writer.checkpoint(point)
+        if self.outputs and not writers and self._checkpoints is not None:
+            # Of a file, nothing is safe before its end.
+            durable = all(isinstance(output, DeadLetters) and not output.pending for output in self.outputs)
+            self._checkpoints.reach(self.name, point, durable=durable)
+        if self._letters is not None:
+            self._letters.passed(point)
 
     def _count_out(self, rows: pa.RecordBatch) -> None:
         self.report.rows_out += rows.num_rows
@@ -268,32 +293,69 @@ def _plugin_stage(
     files: ConnectorFiles,
     checkpoints: Checkpoints | None,
 ) -> Stage:
+    errors, path = node.errors, node.dead_letters
+    retries = Retries(errors.retries)
+    letters = None
+    report.dead_letters = path
+    if path is not None:
+        target = specification.path(path)
+        letters = DeadLetters(
+            target,
+            _placing(files, target, "jsonl"),
+            node=report.name,
+            plugin=node.plugin,
+            checkpoints=checkpoints,
+        )
     match plugin.kind:
         case "source":
-            reader = DatasetReader(plugin, node.source or ReadModel(), checkpoints)
+            reader = DatasetReader(plugin, node.source or ReadModel(), retries, checkpoints)
             return Stage(
                 report,
                 plugin=plugin,
                 source=reader.batches,
                 expected_rows=reader.expected_rows,
                 acknowledge=reader.acknowledge,
-                stop=reader.stop,
                 checkpoints=checkpoints,
+                retries=retries,
             )
         case "destination":
-            pipeline, options = specification.pipeline.name, node.destination or WriteModel()
-            rejects = _listing(specification, node.rejects, files)
             writing = DatasetWriter(
-                plugin, options, pipeline=pipeline, node=report.name, checkpoints=checkpoints, rejects=rejects
+                plugin,
+                node.destination or WriteModel(),
+                retries,
+                RejectedRows(errors, report, letters),
+                pipeline=specification.pipeline.name,
+                node=report.name,
+                checkpoints=checkpoints,
             )
-            return Stage(report, plugin=plugin, process=writing.write, outputs=(writing,), close=writing.close)
-        case "processor":
-            processor: Processor = plugin
-            return Stage(report, plugin=plugin, process=processor.process_batch, workers=workers_of(node))
-        case "transformer":
-            return Stage(report, plugin=plugin, process=_transform_with(plugin), workers=workers_of(node))
+            return Stage(
+                report,
+                plugin=plugin,
+                process=writing.write,
+                end=writing.end,
+                outputs=(writing,),
+                close=writing.close,
+                retries=retries,
+                letters=letters,
+            )
+        case "processor" | "transformer":
+            work = plugin.process_batch if plugin.kind == "processor" else _transform_with(plugin)
+            tolerant = RowErrors[pa.RecordBatch](work, errors, retries, report, letters)
+            return Stage(
+                report,
+                plugin=plugin,
+                process=tolerant.work,
+                apply=lambda attempt: [rows for _, rows in tolerant.results(attempt)],
+                end=tolerant.end,
+                workers=workers_of(node),
+                outputs=() if letters is None else (letters,),
+                close=lambda: _close_all(() if letters is None else (letters,)),
+                checkpoints=checkpoints,
+                retries=retries,
+                letters=letters,
+            )
         case _:
-            return _validator_stage(specification, node, report, plugin, files, checkpoints)
+            return _validator_stage(specification, node, report, plugin, files, checkpoints, retries, letters)
 
 
 def _validator_stage(
@@ -303,20 +365,26 @@ def _validator_stage(
     plugin: Validator,
     files: ConnectorFiles,
     checkpoints: Checkpoints | None,
+    retries: Retries,
+    letters: DeadLetters | None,
 ) -> Stage:
     violations, rejects = (_listing(specification, each, files) for each in (node.violations, node.rejects))
     validation = Validation(plugin, node.actions, report.violations, violations=violations, rejects=rejects)
-    listings = tuple(each for each in (violations, rejects) if each is not None)
+    tolerant = RowErrors[Finding](validation.examine, node.errors, retries, report, letters)
+    outputs = tuple(each for each in (violations, rejects, letters) if each is not None)
     return Stage(
         report,
         plugin=plugin,
-        process=validation.examine,
-        apply=validation.apply,
+        process=tolerant.work,
+        apply=lambda attempt: [validation.apply(found, first) for first, found in tolerant.results(attempt)],
+        end=tolerant.end,
         workers=workers_of(node),
         begin=validation.begin,
-        outputs=listings,
-        close=lambda: _close_all(listings),
+        outputs=outputs,
+        close=lambda: _close_all(outputs),
         checkpoints=checkpoints,
+        retries=retries,
+        letters=letters,
     )
 
 
@@ -327,9 +395,9 @@ def _listing(specification: Specification, text: str | None, files: ConnectorFil
     return open_listing(path, _placing(files, path, "jsonl"))
 
 
-def _close_all(listings: tuple[FileDestination, ...]) -> None:
-    for listing in listings:
-        listing.close()
+def _close_all(outputs: tuple[FileDestination | DeadLetters, ...]) -> None:
+    for output in outputs:
+        output.close()
 
 
 def _or_empty(batches: Iterator[pa.RecordBatch], schema: Callable[[], pa.Schema]) -> Iterator[pa.RecordBatch]:

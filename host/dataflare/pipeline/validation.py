@@ -110,8 +110,12 @@ class Validation:
             return Finding(rows, report, report.violations)
         return Finding(rows, report, self._violations_of_parts(rows, report))
 
-    def apply(self, finding: Finding) -> pa.RecordBatch:
+    def apply(self, finding: Finding, first: int) -> pa.RecordBatch:
         """Count, list, and keep or drop.
+
+        Args:
+            finding: What `examine` found.
+            first: The number of its first row among all that the node took.
 
         Returns:
             The rows that may go on.
@@ -121,6 +125,7 @@ class Validation:
                 say which.
         """
         rows, report = finding.rows, finding.report
+        self._rows_before = first
         self._prepare(rows.schema)
         for count in report.counts:
             self._counts[count.rule] += count.violations
@@ -133,7 +138,6 @@ class Validation:
             if self._rejects is not None:
                 self._rejects.write(self._rejected(rows, finding.violations, dropped))
             rows = rows.filter(pa.array(~dropped))
-        self._rows_before += finding.rows.num_rows
         return rows
 
     def _prepare(self, schema: pa.Schema) -> None:

@@ -21,7 +21,7 @@ from dataflare.pipeline.sinks import MakeSink, Sink, json_lines_sink
 
 _OTHER_FORMAT = "write another format: Arrow holds every type"
 
-__all__ = ["FileDestination", "open_destination", "open_listing"]
+__all__ = ["FileDestination", "open_destination", "open_letters", "open_listing"]
 
 
 class _Contents(Protocol):
@@ -142,9 +142,31 @@ def open_listing(path: Path, place: Place = as_named) -> FileDestination:
     return FileDestination(path, lambda schema: _SingleFile(path, schema, json_lines_sink, "replace", place))
 
 
+def open_letters(path: Path, place: Place, *, repeated: Callable[[bytes], bool]) -> FileDestination:
+    """Make a JSON Lines file that is added to.
+
+    Args:
+        path: The file.
+        place: As in `open_destination`.
+        repeated: Whether a line that is there, as it begins, is one that this run writes again: it is taken out.
+    """
+    return FileDestination(
+        path, lambda schema: _SingleFile(path, schema, json_lines_sink, "append", place, repeated=repeated)
+    )
+
+
 class _SingleFile:
-    def __init__(self, path: Path, schema: pa.Schema, make_sink: MakeSink, if_exists: IfExists, place: Place) -> None:
-        self._output = open_output(path, if_exists=if_exists, place=place)
+    def __init__(
+        self,
+        path: Path,
+        schema: pa.Schema,
+        make_sink: MakeSink,
+        if_exists: IfExists,
+        place: Place,
+        *,
+        repeated: Callable[[bytes], bool] | None = None,
+    ) -> None:
+        self._output = open_output(path, if_exists=if_exists, place=place, repeated=repeated)
         try:
             self._sink: Sink | None = make_sink(self._output, schema)
         except BaseException:

@@ -1,0 +1,188 @@
+"""Dead letters: rows on which a plugin failed or that a destination rejected, in a file of JSON Lines, with the reason.
+
+Each line has all that it takes to make the row again, so that it can be replayed: its values, the types of its columns,
+and their roles.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from dataflare.data.columns import row_values
+from dataflare.errors import DataflareError, PluginError
+from dataflare.pipeline.checkpoints import Checkpoints
+from dataflare.pipeline.outputs import Place
+from dataflare.pipeline.report import OutputReport
+from dataflare.pipeline.state_file import Checkpoint
+from dataflare.pipeline.writers import FileDestination, open_letters
+
+__all__ = ["DeadLetters", "Letter", "letters_schema"]
+
+_SINCE: Final = re.compile(rb'\{"since":"([0-9a-f]+):([0-9]+)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """Why a row is dead.
+
+    Args:
+        row: Its number among all rows that the node took in this run, from 0.
+        error: The error's case, such as `invalid-input`; its class, such as `GuestPanic`; or `rejected`.
+        message: What happened.
+        column: The column at fault; `None` where it is not one alone.
+    """
+
+    row: int
+    error: str
+    message: str
+    column: str | None = None
+
+    @classmethod
+    def of(cls, error: DataflareError, row: int) -> Letter:
+        """Make the letter of a row on which a plugin failed."""
+        case = getattr(error.error, "case", "") if isinstance(error, PluginError) else ""
+        return cls(row, case or type(error).__name__, error.message)
+
+
+def letters_schema(rows: pa.Schema) -> pa.Schema:
+    """Describe the records of a file of dead letters, for rows of a schema.
+
+    `since` names the checkpoint before the row: when a run dies after its letters are safe, and before its state is,
+    those that come again are taken out by the run that repeats it. `types` has the type of each column, as `columns`
+    in a pipeline does, and `metadata` that of columns that have some, such as their roles.
+    """
+    texts = [pa.field(field.name, pa.string(), nullable=False) for field in rows]
+    metadata = _metadata_fields(rows)
+    return pa.schema(
+        [
+            pa.field("since", pa.string(), nullable=False),
+            pa.field("time", pa.string(), nullable=False),
+            pa.field("node", pa.string(), nullable=False),
+            pa.field("plugin", pa.string(), nullable=False),
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("error", pa.string(), nullable=False),
+            pa.field("column", pa.string()),
+            pa.field("message", pa.string(), nullable=False),
+            pa.field("values", pa.struct(list(rows)), nullable=False),
+            pa.field("types", pa.struct(texts), nullable=False),
+            *([pa.field("metadata", pa.struct(metadata), nullable=False)] if metadata else []),
+        ]
+    )
+
+
+class DeadLetters:
+    """Adds to a file of dead letters, which is only touched where there are some; one thread at a time.
+
+    Args:
+        path: The file.
+        place: Where it is; a host with a policy finds that itself.
+        node: The node whose rows they are.
+        plugin: The plugin's file, as the pipeline says.
+        checkpoints: Those of the source whose rows they are; `None` where none are made.
+    """
+
+    def __init__(
+        self, path: Path, place: Place, *, node: str, plugin: str, checkpoints: Checkpoints | None = None
+    ) -> None:
+        self._path = path
+        self._place = place
+        self._node = node
+        self._plugin = plugin
+        self._checkpoints = checkpoints
+        self._passed: int | None = None
+        self._file: FileDestination | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether there are letters that are not safe yet."""
+        return self._file is not None and self._file.published is None
+
+    @property
+    def published(self) -> OutputReport | None:
+        """What was done to the file; `None` where nothing was."""
+        return None if self._file is None else self._file.published
+
+    def passed(self, point: Checkpoint) -> None:
+        """Take note of a barrier: rows from here on come after it."""
+        self._passed = point.sequence
+
+    def write(self, rows: pa.RecordBatch, letters: Sequence[Letter]) -> None:
+        """Add rows, each with its letter.
+
+        Raises:
+            DataError: The file cannot be written.
+        """
+        schema = letters_schema(rows.schema)
+        if self._file is None:
+            self._file = open_letters(self._path, self._place, repeated=self._comes_again)
+            self._file.prepare(schema)
+        count = len(letters)
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        columns: list[Any] = [
+            [self._since()] * count,
+            [now] * count,
+            [self._node] * count,
+            [self._plugin] * count,
+            [each.row for each in letters],
+            [each.error for each in letters],
+            [each.column for each in letters],
+            [each.message for each in letters],
+        ]
+        arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=False)]
+        types = {field.name: str(field.type) for field in rows.schema}
+        metadata = {field.name: _texts(field.metadata) for field in rows.schema if field.metadata}
+        arrays += [row_values(rows), pa.array([types] * count, schema.field("types").type)]
+        if metadata:
+            arrays.append(pa.array([metadata] * count, schema.field("metadata").type))
+        self._file.write(pa.RecordBatch.from_arrays(arrays, schema=schema))
+
+    def _since(self) -> str:
+        if self._checkpoints is None:
+            return ""
+        lineage, start = self._checkpoints.start
+        return f"{lineage}:{start if self._passed is None else self._passed}"
+
+    def _comes_again(self, line: bytes) -> bool:
+        """Whether a line of the file is of a row that this run reads again."""
+        if self._checkpoints is None or (found := _SINCE.match(line)) is None:
+            return False
+        lineage, start = self._checkpoints.start
+        # Once there is a letter, no later checkpoint is made before the end of the run.
+        return found[1].decode() == lineage and int(found[2]) >= start
+
+    def flush(self) -> None:
+        """Do nothing: letters are safe at the end."""
+
+    def finish(self) -> None:
+        """Make all letters safe and visible."""
+        if self._file is not None:
+            self._file.finish()
+
+    def abort(self) -> None:
+        """Leave the file as it was."""
+        if self._file is not None:
+            self._file.abort()
+
+    def close(self) -> None:
+        """Let everything go; idempotent."""
+        self.abort()
+
+
+def _metadata_fields(rows: pa.Schema) -> list[pa.Field]:
+    fields = []
+    for field in rows:
+        if field.metadata:
+            names = [pa.field(name, pa.string(), nullable=False) for name in _texts(field.metadata)]
+            fields.append(pa.field(field.name, pa.struct(names), nullable=False))
+    return fields
+
+
+def _texts(metadata: dict[bytes, bytes]) -> dict[str, str]:
+    return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in metadata.items()}

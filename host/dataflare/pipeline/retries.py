@@ -1,0 +1,75 @@
+"""Calls again what failed for a reason that passes: something outside is away, or wants fewer requests."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from dataflare.errors import PluginError
+from dataflare.locks import Lock
+from dataflare.pipeline.channel import Stopped
+
+__all__ = ["DEFAULT_RETRIES", "Retries"]
+
+T = TypeVar("T")
+
+DEFAULT_RETRIES: Final = 5
+_FIRST_WAIT_S: Final = 0.5
+_LONGEST_WAIT_S: Final = 60.0
+_JITTER: Final = 0.25
+"""The share of a wait by which it is made longer at random, so that those who fail together do not return together."""
+
+
+class Retries:
+    """The retries of one node. Any thread may call it.
+
+    A call that answers `rate-limited` is made again after the time that it names; one that answers `unavailable` after
+    0.5 s, doubled each time up to 60 s. Both waits are made longer by up to a quarter, at random.
+
+    Args:
+        most: How often in a row a call is made again; 0 for never.
+
+    Attributes:
+        count: How many retries there were.
+    """
+
+    def __init__(self, most: int = DEFAULT_RETRIES) -> None:
+        self.count = 0
+        self._most = most
+        self._lock = Lock()
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """End all waits."""
+        self._stopped.set()
+
+    def call(self, function: Callable[..., T], *arguments: object) -> T:
+        """Call a function, again and again where that can help.
+
+        Raises:
+            PluginError: It failed with one that no retry helps, or more than `most` times in a row.
+            Stopped: It was to wait, and `stop` was called.
+        """
+        for attempt in range(self._most):
+            try:
+                return function(*arguments)
+            except PluginError as error:
+                if not error.retryable:
+                    raise
+                named_s = None if error.retry_after_ms is None else error.retry_after_ms / 1000
+            with self._lock:
+                self.count += 1
+            wait_s = min(_FIRST_WAIT_S * 2**attempt, _LONGEST_WAIT_S) if named_s is None else named_s
+            self.wait(wait_s * (1 + _JITTER * random.random()))
+        return function(*arguments)
+
+    def wait(self, seconds: float) -> None:
+        """Wait.
+
+        Raises:
+            Stopped: `stop` was called, before or while waiting.
+        """
+        if self._stopped.wait(seconds):
+            raise Stopped

@@ -1,0 +1,320 @@
+"""What becomes of rows on which a plugin fails: the batch is halved until they are known, and the others go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final, Generic, Literal, TypeAlias, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Discriminator, Field, Tag
+
+from dataflare.documents.models import StrictModel
+from dataflare.errors import CallCancelled, DataflareError, PluginError, PluginFault
+from dataflare.locks import Lock
+from dataflare.pipeline.dead_letters import DeadLetters, Letter
+from dataflare.pipeline.report import NodeReport, OutputReport
+from dataflare.pipeline.retries import DEFAULT_RETRIES, Retries
+from dataflare.pipeline.run_errors import DataError
+from dataflare.runtime.datasets import RejectedRow
+
+__all__ = ["Attempt", "ErrorLimits", "OnError", "OnErrorModel", "RejectedRows", "RowErrors"]
+
+R = TypeVar("R")
+
+_OF_ROWS: Final = frozenset({"invalid-input", "data", "internal", "other"})
+"""The cases of an error that can lie in a row; with the others, no row is better than another."""
+_SHARE_FROM: Final = 1_000
+"""A share says nothing of fewer rows; at the end of a run, it counts for any number."""
+
+Action: TypeAlias = Literal["fail", "skip"]
+
+
+class OnErrorModel(StrictModel):
+    """What becomes of a call that fails."""
+
+    rows: Action = Field(
+        default="fail",
+        description="`skip` leaves out the rows on which the plugin fails, and writes them to `dead_letters` if the "
+        "node has such a file; `fail` ends the run.",
+    )
+    retries: int = Field(
+        default=DEFAULT_RETRIES,
+        ge=0,
+        le=1000,
+        description="How often in a row a call is made again that answers `unavailable` or `rate-limited`.",
+    )
+    max_errors: int | None = Field(
+        default=None, ge=0, le=2**63 - 1, description="The run fails when more rows than this were left out."
+    )
+    max_error_share: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="And when they are more than this share of the rows, such as 0.01; looked at from 1,000 rows on, "
+        "and at the end.",
+    )
+    max_faults: int = Field(
+        default=10,
+        ge=0,
+        le=2**31,
+        description="The run fails when the plugin trapped, or passed a limit, on more rows than this.",
+    )
+
+
+OnError: TypeAlias = Annotated[
+    Annotated[Action, Tag("|action")] | Annotated[OnErrorModel, Tag("|settings")],
+    Discriminator(lambda value: "|settings" if isinstance(value, dict | OnErrorModel) else "|action"),
+]
+
+
+class ErrorLimits:
+    """How many rows of a node may be left out; any thread may call it.
+
+    Args:
+        settings: The limits.
+    """
+
+    def __init__(self, settings: OnErrorModel) -> None:
+        self._settings = settings
+        self._lock = Lock()
+        self._rows = self._errors = self._faults = 0
+
+    def take(self, rows: int) -> None:
+        """Take note of rows that were worked on."""
+        with self._lock:
+            self._rows += rows
+
+    def fail(self, reason: str, *, fault: bool) -> None:
+        """Take note of a row that is left out.
+
+        Raises:
+            DataError: They are too many.
+        """
+        with self._lock:
+            self._errors += 1
+            self._faults += fault
+            self._check(reason, at_end=False)
+
+    def end(self) -> None:
+        """Look at the share of all rows.
+
+        Raises:
+            DataError: It is too large.
+        """
+        with self._lock:
+            self._check("", at_end=True)
+
+    def _check(self, reason: str, *, at_end: bool) -> None:
+        limits = self._settings
+        last = f"; the last: {reason}" if reason else ""
+        if self._faults > limits.max_faults:
+            raise DataError(
+                f"the plugin broke down on {self._faults} rows, more than `max_faults: {limits.max_faults}`{last}",
+                hint="mend the plugin, or allow more: `on_error: {rows: skip, max_faults: ...}`",
+            )
+        if limits.max_errors is not None and self._errors > limits.max_errors:
+            raise DataError(
+                f"{self._errors} rows failed, more than `max_errors: {limits.max_errors}`{last}",
+                hint="mend the data or the plugin, or allow more",
+            )
+        share = limits.max_error_share
+        enough = self._rows >= _SHARE_FROM or at_end
+        if share is not None and enough and self._errors > share * self._rows:
+            raise DataError(
+                f"{self._errors} of {self._rows} rows failed, more than `max_error_share: {share}`{last}",
+                hint="mend the data or the plugin, or allow more",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """A row on which the plugin failed."""
+
+    row: pa.RecordBatch
+    error: DataflareError
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt(Generic[R]):
+    """What came of a batch: the results of its parts and the rows that failed, in the order of the rows."""
+
+    items: tuple[tuple[int, R | _Failed], ...]
+    """Each with the number of rows that it is of."""
+
+
+class RowErrors(Generic[R]):
+    """Works on batches, and does without the rows on which that fails.
+
+    Any thread may call `work`; `results` is for one at a time, in the order of the batches.
+
+    Args:
+        work: What is done with a batch, or any part of one.
+        settings: What becomes of failures.
+        retries: Those of the node.
+        report: The node's account.
+        letters: Where failed rows go; `None` for nowhere.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[pa.RecordBatch], R],
+        settings: OnErrorModel,
+        retries: Retries,
+        report: NodeReport,
+        letters: DeadLetters | None,
+    ) -> None:
+        self._work = work
+        self._skips = settings.rows == "skip"
+        self._limits = ErrorLimits(settings)
+        self._retries = retries
+        self._report = report
+        self._letters = letters
+        self._rows_before = 0
+
+    def work(self, rows: pa.RecordBatch) -> Attempt[R]:
+        """Work on a batch; where that fails, on halves of it, until the rows are known that it fails on.
+
+        Raises:
+            DataError: Too many rows failed.
+            PluginError: The plugin answered with an error that is not a row's, or rows are not to be left out.
+            PluginFault: It broke down, and rows are not to be left out.
+        """
+        self._limits.take(rows.num_rows)
+        if not self._skips:
+            return Attempt(((rows.num_rows, self._retries.call(self._work, rows)),))
+        items: list[tuple[int, R | _Failed]] = []
+        parts = [rows]
+        while parts:
+            part = parts.pop()
+            try:
+                items.append((part.num_rows, self._retries.call(self._work, part)))
+            except (PluginError, PluginFault) as error:
+                if part.num_rows == 0 or not _may_be_of_a_row(error):
+                    raise
+                if part.num_rows == 1:
+                    self._limits.fail(error.message, fault=isinstance(error, PluginFault))
+                    items.append((1, _Failed(part, error)))
+                else:
+                    half = part.num_rows // 2
+                    parts += [part.slice(half), part.slice(0, half)]
+        if rows.num_rows and all(isinstance(item, _Failed) for _, item in items):
+            # What follows learns the columns from the first batch, though it has no rows.
+            items.append((0, self._retries.call(self._work, rows.slice(0, 0))))
+        return Attempt(tuple(items))
+
+    def results(self, attempt: Attempt[R]) -> Sequence[tuple[int, R]]:
+        """Write down the rows that failed.
+
+        Args:
+            attempt: What `work` returned.
+
+        Returns:
+            The results of the others, in the order of the rows, each with the number of its first row in the run.
+
+        Raises:
+            DataError: The dead letters cannot be written.
+        """
+        results: list[tuple[int, R]] = []
+        failed: list[pa.RecordBatch] = []
+        letters: list[Letter] = []
+        for rows, item in attempt.items:
+            if isinstance(item, _Failed):
+                failed.append(item.row)
+                letters.append(Letter.of(item.error, self._rows_before))
+            else:
+                results.append((self._rows_before, item))
+            self._rows_before += rows
+        self._report.failed += len(failed)
+        if failed and self._letters is not None:
+            self._letters.write(pa.concat_batches(failed), letters)
+        return results
+
+    def end(self) -> None:
+        """Look at the limits once more, when all rows are through.
+
+        Raises:
+            DataError: The share of rows that failed is too large.
+        """
+        self._limits.end()
+
+
+class RejectedRows:
+    """Does without the rows that a destination rejects; one thread at a time.
+
+    Args:
+        settings: What becomes of them.
+        report: The node's account.
+        letters: Where they go; `None` for nowhere.
+    """
+
+    def __init__(self, settings: OnErrorModel, report: NodeReport, letters: DeadLetters | None) -> None:
+        self._skips = settings.rows == "skip"
+        self._limits = ErrorLimits(settings)
+        self._report = report
+        self._letters = letters
+        self._rows_before = 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether there are letters that are not safe yet."""
+        return self._letters is not None and self._letters.pending
+
+    @property
+    def published(self) -> OutputReport | None:
+        """The file of dead letters, once it is in its place."""
+        return None if self._letters is None else self._letters.published
+
+    def leave_out(self, rows: pa.RecordBatch, rejected: Sequence[RejectedRow]) -> pa.RecordBatch:
+        """Leave rejected rows out of a batch.
+
+        Raises:
+            DataError: There are some, and they are not to be left out, or they are too many.
+        """
+        self._limits.take(rows.num_rows)
+        before = self._rows_before
+        self._rows_before += rows.num_rows
+        if not rejected:
+            return rows
+        first = rejected[0]
+        column = "" if first.column is None else f", column {first.column!r}"
+        if not self._skips:
+            raise DataError(
+                f"{len(rejected)} of {rows.num_rows} rows were rejected: row {first.row}{column}: {first.reason}",
+                hint="to go on without such rows, give the node a file for them: `dead_letters: rejected.jsonl`",
+            )
+        for each in rejected:
+            self._limits.fail(each.reason, fault=False)
+        self._report.failed += len(rejected)
+        numbers = pa.array([each.row for each in rejected], pa.int64())
+        if self._letters is not None:
+            letters = [Letter(before + each.row, "rejected", each.reason, each.column) for each in rejected]
+            self._letters.write(rows.take(numbers), letters)
+        taken = np.ones(rows.num_rows, bool)
+        taken[numbers.to_numpy()] = False
+        return rows.filter(pa.array(taken))
+
+    def end(self) -> None:
+        """Look at the limits once more, when all rows are through.
+
+        Raises:
+            DataError: The share of rejected rows is too large.
+        """
+        self._limits.end()
+
+    def finish(self) -> None:
+        """Make all letters safe and visible."""
+        if self._letters is not None:
+            self._letters.finish()
+
+    def abort(self) -> None:
+        """Leave the file of dead letters as it was; idempotent, and nothing after `finish`."""
+        if self._letters is not None:
+            self._letters.abort()
+
+
+def _may_be_of_a_row(error: PluginError | PluginFault) -> bool:
+    if isinstance(error, PluginError):
+        return getattr(error.error, "case", "") in _OF_ROWS
+    return not isinstance(error, CallCancelled)

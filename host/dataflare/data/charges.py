@@ -6,7 +6,7 @@ the bytes are given back when the last batch that uses them goes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
@@ -100,9 +100,28 @@ class BatchMemory:
         new = [
             (name, a) for name, a in zip(after.schema.names, after.columns, strict=True) if old.get(name) != _place(a)
         ]
-        charge = Charge(current(), sum(int(array.get_total_buffer_size()) for _, array in new))
         kept = {name: each for name, each in self._columns.items() if name in after.schema.names}
-        return self._of({**kept, **dict.fromkeys((name for name, _ in new), charge)}, after, _own(after))
+        return self._of({**kept, **_charged(new)}, after, _own(after))
+
+    def with_columns(self, before: pa.RecordBatch, after: pa.RecordBatch, columns: Iterable[str]) -> BatchMemory:
+        """Of rows that have some columns anew, some of which may be as they were, and share the others.
+
+        Args:
+            before: The rows with this memory.
+            after: Those that were made of them.
+            columns: The names of those columns; no other column has one of them.
+
+        Raises:
+            OverHostBytes: There is no room for what is new.
+        """
+        if after is before:
+            return self
+        new = []
+        for name in columns:
+            array, at = after.column(name), before.schema.get_field_index(name)
+            if at < 0 or _place(before.column(at)) != _place(array):
+                new.append((name, array))
+        return self._of({**self._columns, **_charged(new)}, after, _own(after))
 
     def shared(self, arrow: pa.RecordBatch) -> BatchMemory:
         """Of rows that share the memory of all columns, such as a slice."""
@@ -172,6 +191,12 @@ def new_bytes(view: Any, array: pa.Array | None = None) -> int:
         if each is not None and each.address <= start and start + size <= each.address + each.size:
             return 0
     return int(size)
+
+
+def _charged(new: Sequence[tuple[str, pa.Array]]) -> dict[str, Charge]:
+    """Charge what columns take together, by their names."""
+    charge = Charge(current(), sum(int(array.get_total_buffer_size()) for _, array in new))
+    return {name: charge for name, _ in new}
 
 
 def _place(array: pa.Array) -> list[int]:

@@ -34,6 +34,14 @@ _SLICE_STEPS: Final = 2.0**26
 """How long a function may take for one slice, in steps of about a nanosecond: more, and the slice is halved."""
 _ROW_STEPS: Final = 2.0**28
 """How long it may take for one row: a function cannot be interrupted."""
+_UNSURE: Final = frozenset(
+    each.id
+    for each in (
+        *(pa.time32("s"), pa.time64("us"), pa.date64()),
+        *(pa.decimal32(1), pa.decimal64(1), pa.decimal128(1), pa.decimal256(1)),
+    )
+)
+"""Types of which Arrow's functions make values that are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +77,9 @@ def read_plan(nodes: Sequence[Any]) -> Plan:
     if len(nodes) > MAX_NODES:
         raise too_large(f"{len(nodes)} nodes are more than {MAX_NODES} in an expression")
     read: list[Node] = []
+    check_time = current().check_time
     for place, node in enumerate(nodes):
-        current().check_time()
+        check_time()
         match node.case:
             case "column":
                 read.append(Column(node.value))
@@ -85,7 +94,7 @@ def _call(call: Any, place: int, before: Sequence[Node]) -> Call:
     function = FUNCTIONS.get(call.name)
     if function is None:
         raise no_such_function(call.name[:100])
-    arguments = tuple(int(each) for each in call.arguments)
+    arguments = tuple(map(int, call.arguments))
     if len(arguments) > _MAX_ARGUMENTS:
         raise too_large(f"{function.name}: {len(arguments)} arguments are more than {_MAX_ARGUMENTS}")
     for argument in arguments:
@@ -101,6 +110,8 @@ def _call(call: Any, place: int, before: Sequence[Node]) -> Call:
 def _options(function: Function, given: Sequence[Any]) -> dict[str, Any]:
     if len(given) > _MAX_OPTIONS:
         raise malformed(f"{function.name}: {len(given)} options are more than {_MAX_OPTIONS}")
+    if not given and not function.options:
+        return {}
     known = {each.name: each for each in function.options}
     values = {each.name: each.default for each in function.options}
     seen: set[str] = set()
@@ -189,13 +200,19 @@ class Plan:
         """
         for root in roots:
             self._check(root)
-        needed = self._needed(roots)
-        calls = [node for node in map(self._nodes.__getitem__, needed) if isinstance(node, Call)]
-        columns = self._columns(batch, needed, max_bytes)
-        last = {argument: place for place in needed for argument in self._arguments(place)}
-        room = float(max_bytes)
         rows = batch.num_rows
-        step = min((call.function.rows for call in calls), default=max(rows, 1))
+        room = float(max_bytes)
+        step = max(rows, 1)
+        needed = self._needed(roots)
+        columns: dict[int, pa.Array] = {}
+        last: dict[int, int] = {}
+        for place in needed:
+            node = self._nodes[place]
+            if isinstance(node, Call):
+                step = min(step, node.function.rows)
+                last.update(dict.fromkeys(node.arguments, place))
+            elif isinstance(node, Column):
+                columns[place] = _column(batch, node.name, max_bytes)
         parts: list[list[pa.Array]] = [[] for _ in roots]
         start = 0
         while start < rows or (parts and not parts[0]):
@@ -217,10 +234,6 @@ class Plan:
         if not 0 <= root < len(self._nodes):
             raise malformed(f"there is no node {root}: there are {len(self._nodes)}")
 
-    def _arguments(self, place: int) -> tuple[int, ...]:
-        node = self._nodes[place]
-        return node.arguments if isinstance(node, Call) else ()
-
     def _needed(self, roots: Sequence[int]) -> list[int]:
         """The nodes that some nodes need, in order."""
         needed = set(roots)
@@ -234,19 +247,6 @@ class Plan:
         """The columns that a node is computed from, in order."""
         nodes = (self._nodes[each] for each in self._needed([place]))
         return list(dict.fromkeys(node.name for node in nodes if isinstance(node, Column)))
-
-    def _columns(self, batch: pa.RecordBatch, needed: Sequence[int], max_bytes: int) -> dict[int, pa.Array]:
-        columns = {}
-        for place in needed:
-            node = self._nodes[place]
-            if isinstance(node, Column):
-                array = find_column(batch, node.name)
-                if isinstance(array, pa.DictionaryArray):
-                    if expanded_bytes(array) > max_bytes:
-                        raise too_large(f"column {node.name!r} is larger than {max_bytes} bytes once written out")
-                    array = plain(array)
-                columns[place] = array
-        return columns
 
     def _slice(
         self,
@@ -266,7 +266,8 @@ class Plan:
         for place in needed:
             node = self._nodes[place]
             if isinstance(node, Column):
-                values[place] = columns[place].slice(start, rows)
+                column = columns[place]
+                values[place] = column if len(column) == rows else column.slice(start, rows)
                 continue
             if isinstance(node, pa.Scalar):
                 values[place] = node
@@ -278,8 +279,8 @@ class Plan:
             except DataFailure as failure:
                 raise failure.about(self._columns_below(place)) from None
             if not isinstance(value, pa.Scalar):
-                sizes[place] = int(value.nbytes)
-                live += sizes[place]
+                live += (size := int(value.nbytes))
+                sizes[place] = size
                 if live > min(room, _LIVE_BYTES) and (rows > 1 or live > room):
                     _refuse_rows(rows, f"what is computed for one row takes more than the {room:.0f} bytes left")
             for each in node.arguments:
@@ -288,6 +289,15 @@ class Plan:
                     values.pop(each, None)
                     live -= sizes.pop(each, 0)
         return [_as_rows(values[root], rows, room) for root in roots]
+
+
+def _column(batch: pa.RecordBatch, name: str, max_bytes: int) -> pa.Array:
+    array = find_column(batch, name)
+    if not isinstance(array, pa.DictionaryArray):
+        return array
+    if expanded_bytes(array) > max_bytes:
+        raise too_large(f"column {name!r} is larger than {max_bytes} bytes once written out")
+    return plain(array)
 
 
 def _apply(call: Call, arguments: list[Any], rows: int, room: float) -> Any:
@@ -331,7 +341,8 @@ def _checked(result: Any, rows: int) -> Any:
     Raises:
         ValueError: It is not what it should be, such as a time after the end of the day.
     """
-    if pa.types.is_time(result.type) or pa.types.is_date64(result.type) or pa.types.is_decimal(result.type):
+    type_id = result.type.id
+    if type_id in _UNSURE:
         # Arrow rounds times past midnight and dates to parts of a day, and counts past the digits of a decimal.
         (pa.repeat(result, 1) if isinstance(result, pa.Scalar) else result).validate(full=True)
     if isinstance(result, pa.Scalar):
@@ -340,7 +351,7 @@ def _checked(result: Any, rows: int) -> Any:
         result = whole(result)
     if len(result) != rows:
         raise ValueError(f"{len(result)} values came of {rows} rows")
-    if TEXT_OR_BINARY.holds(result.type) and (buffers := result.buffers())[2] is None:
+    if type_id in TEXT_OR_BINARY.ids and (buffers := result.buffers())[2] is None:
         # Arrow's own functions leave the buffer of nothing but empty texts out, and refuse that elsewhere.
         return pa.Array.from_buffers(result.type, rows, [*buffers[:2], pa.py_buffer(b"")], offset=result.offset)
     return result

@@ -38,8 +38,8 @@ def imports(*, max_batch_bytes: int = MAX_BATCH_BYTES) -> dict[str, Callable[...
         plan, wanted = read_plan(nodes), _outputs(outputs)
         before = batch.checked_columns(plan.columns())
         arrow = limited(relations.with_columns, before, plan, wanted)
-        checked = batch.checked_names.union(name for name, _ in wanted)
-        return batch.made(arrow, batch.memory.returned(before, arrow), checked)
+        names = [name for name, _ in wanted]
+        return batch.made(arrow, batch.memory.with_columns(before, arrow, names), batch.checked_names.union(names))
 
     def select(batch: Batch, nodes: Any, outputs: Any) -> Batch:
         plan = read_plan(nodes)

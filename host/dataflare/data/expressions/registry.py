@@ -127,7 +127,7 @@ def own(
         example=Example(arguments=example[0], result=example[1], options=given or {}),
         run=run,
         rows=rows,
-        growth=growth or (_values if literal_from is None else _numbers),
+        growth=growth or (_values if literal_from is None and _takes_texts(forms) else _numbers),
         work=work or (_reading if rows == SLOW else None),
         literal_from=literal_from,
     )
@@ -162,6 +162,10 @@ def text_bytes(value: Any) -> int:
     if not TEXT_OR_BINARY.holds(value.type) or len(value) == 0:
         return 0
     return int(pc.sum(pc.binary_length(value).cast(pa.int64())).as_py() or 0)
+
+
+def _takes_texts(forms: Sequence[Signature]) -> bool:
+    return any(kind.ids & TEXT_OR_BINARY.ids for form in forms for kind in form.parameters)
 
 
 def _values(arguments: Sequence[Any], _: Mapping[str, Any], rows: int) -> float:

@@ -25,7 +25,11 @@ __all__ = ["AGGREGATES", "Aggregate", "aggregate", "filter_by", "join", "select"
 
 _MAX_KEYS: Final = 64
 _MAX_COLUMNS: Final = 10_000
-_TRIAL_ROWS: Final = 2**15
+_FEW: Final = 4
+_NO_TRIAL_ROWS: Final = 2**16
+_TRIALS: Final = ((2**11, 64.0), (2**15, 1.0))
+"""Rows that something is tried with, and how many times as long as that says it may take: few rows stay in the
+processor's caches, so they say little. The second trial is made where the first one does not settle it."""
 _PLACE_BYTES: Final = 16
 _NUMBERS_BYTES: Final = 64
 """What sorting, and what joining and grouping, take for each row beside its values: places and numbers of keys."""
@@ -38,21 +42,27 @@ def with_columns(
 ) -> pa.RecordBatch:
     """Add computed columns, or put them in the place of those of the same name."""
     made = _outputs(batch, plan, outputs, max_bytes)
-    if not made:
-        return batch
-    fields, columns = list(batch.schema), list(batch.columns)
-    for field, array in made:
-        at = batch.schema.get_all_field_indices(field.name)
-        if len(at) > 1:
+    places = batch.schema.get_all_field_indices
+    for field, _ in made:
+        if len(places(field.name)) > 1:
             column_index(batch, field.name)
-        if at:
-            fields[at[0]], columns[at[0]] = field, array
-        else:
-            fields.append(field)
-            columns.append(array)
-    if len(fields) > _MAX_COLUMNS:
-        raise too_large(f"{len(fields)} columns are more than {_MAX_COLUMNS}")
-    return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields, batch.schema.metadata))
+    added = sum(not places(field.name) for field, _ in made)
+    if batch.num_columns + added > _MAX_COLUMNS:
+        raise too_large(f"{batch.num_columns + added} columns are more than {_MAX_COLUMNS}")
+    if len(made) > _FEW:  # each by itself would take the square of their number
+        fields, columns = list(batch.schema), list(batch.columns)
+        for field, array in made:
+            if at := places(field.name):
+                fields[at[0]], columns[at[0]] = field, array
+            else:
+                fields.append(field)
+                columns.append(array)
+        return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields, batch.schema.metadata))
+    result = batch
+    for field, array in made:
+        at = places(field.name)
+        result = result.set_column(at[0], field, array) if at else result.append_column(field, array)
+    return result
 
 
 def select(batch: pa.RecordBatch, plan: Plan, outputs: Sequence[tuple[str, int]], max_bytes: int) -> pa.RecordBatch:
@@ -73,12 +83,12 @@ def _outputs(
     if len(set(names)) < len(names):
         raise malformed("two columns would have the same name")
     # What simply is a column is passed on as it is, of whatever type.
-    roots = [root for _, root in outputs]
-    computed = list(dict.fromkeys(root for root in roots if plan.column_name(root) is None))
+    sources = {root: plan.column_name(root) for _, root in outputs}
+    computed = [root for root, source in sources.items() if source is None]
     values = dict(zip(computed, plan.compute(batch, computed, max_bytes) if computed else [], strict=True))
     made = []
     for name, root in outputs:
-        source = plan.column_name(root)
+        source = sources[root]
         if source is None:
             array = values[root]
             made.append((pa.field(name, array.type), array))
@@ -444,13 +454,15 @@ def _try(tables: Sequence[pa.Table], run: Callable[[Sequence[pa.Table]], object]
     budget.check_time()
     rows = sum(table.num_rows for table in tables)
     left_s = budget.deadline_s - time.monotonic()
-    if rows <= 2 * _TRIAL_ROWS or left_s == math.inf:
+    if rows <= _NO_TRIAL_ROWS or left_s == math.inf:
         return
-    # Some rows from everywhere, so that it matters little how they are laid out.
-    step = -(-rows // _TRIAL_ROWS)
-    some = [table.take(pa.array(np.arange(0, table.num_rows, step))) for table in tables]
-    began_s = time.monotonic()
-    run(some)
-    took_s = time.monotonic() - began_s
-    if took_s * step > left_s:
-        raise OverTime
+    for trial_rows, margin in _TRIALS:
+        # Some rows from everywhere, so that it matters little how they are laid out.
+        step = -(-rows // trial_rows)
+        some = [table.take(pa.array(np.arange(0, table.num_rows, step))) for table in tables]
+        began_s = time.monotonic()
+        run(some)
+        took_s = time.monotonic() - began_s
+        if took_s * step * margin <= left_s:
+            return
+    raise OverTime

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
 from pyarrow import types
-
-from dataflare.data.views import is_text
 
 __all__ = [
     "ANY",
@@ -40,50 +38,51 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class TypeClass:
-    """Some of Arrow's types, under a name that the reference uses."""
+    """Some of Arrow's types, by their ids, under a name that the reference uses."""
 
     name: str
-    holds: Callable[[Any], bool]
+    ids: frozenset[int]
 
     def __str__(self) -> str:
         return self.name
 
-
-def _is_float(data_type: pa.DataType) -> bool:
-    # Few of Arrow's functions take halves.
-    return bool(types.is_float32(data_type) or types.is_float64(data_type))
-
-
-def _is_binary(data_type: pa.DataType) -> bool:
-    return bool(types.is_binary(data_type) or types.is_large_binary(data_type))
+    def holds(self, data_type: pa.DataType) -> bool:
+        """Whether it has this type."""
+        return data_type.id in self.ids
 
 
-def _is_decimal(data_type: pa.DataType) -> bool:
-    return bool(types.is_decimal128(data_type) or types.is_decimal256(data_type))
+def one_of(*classes: TypeClass, name: str = "") -> TypeClass:
+    """Make the class of all types of some classes."""
+    name = name or " or ".join(each.name for each in classes)
+    return TypeClass(name, frozenset().union(*(each.ids for each in classes)))
 
 
-def _is_flat(data_type: pa.DataType) -> bool:
-    return any(each.holds(data_type) for each in _FLAT)
+def _of(name: str, *samples: pa.DataType) -> TypeClass:
+    return TypeClass(name, frozenset(each.id for each in samples))
 
 
-INTEGER: Final = TypeClass("integer", types.is_integer)
-NUMBER: Final = TypeClass("number", lambda each: types.is_integer(each) or _is_float(each))
-NUMERIC: Final = TypeClass("numeric", lambda each: NUMBER.holds(each) or _is_decimal(each))
-TEXT: Final = TypeClass("text", is_text)
-BINARY: Final = TypeClass("binary", _is_binary)
-BOOLEAN: Final = TypeClass("boolean", types.is_boolean)
-DATE: Final = TypeClass("date", types.is_date)
-TIMESTAMP: Final = TypeClass("timestamp", types.is_timestamp)
-TIME: Final = TypeClass("time", types.is_time)
-DURATION: Final = TypeClass("duration", types.is_duration)
-_FLAT: Final = (NUMERIC, TEXT, BINARY, BOOLEAN, DATE, TIMESTAMP, TIME, DURATION)
-FLAT: Final = TypeClass("flat", _is_flat)
-LIST: Final = TypeClass("list", lambda each: types.is_list(each) or types.is_large_list(each))
-STRUCT: Final = TypeClass("struct", types.is_struct)
-ANY: Final = TypeClass("any", lambda _: True)
+_INTEGERS: Final = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
+_NULL_ID: Final = pa.null().id
+INTEGER: Final = _of("integer", *_INTEGERS)
+# Few of Arrow's functions take halves.
+NUMBER: Final = _of("number", *_INTEGERS, pa.float32(), pa.float64())
+NUMERIC: Final = one_of(NUMBER, _of("decimal", pa.decimal128(1), pa.decimal256(1)), name="numeric")
+TEXT: Final = _of("text", pa.string(), pa.large_string())
+BINARY: Final = _of("binary", pa.binary(), pa.large_binary())
+BOOLEAN: Final = _of("boolean", pa.bool_())
+DATE: Final = _of("date", pa.date32(), pa.date64())
+TIMESTAMP: Final = _of("timestamp", pa.timestamp("us"))
+TIME: Final = _of("time", pa.time32("s"), pa.time64("us"))
+DURATION: Final = _of("duration", pa.duration("us"))
+LIST: Final = _of("list", pa.list_(pa.null()), pa.large_list(pa.null()))
+STRUCT: Final = _of("struct", pa.struct([]))
+ANY: Final = TypeClass("any", frozenset(range(128)))
+"""All ids that Arrow has, and more."""
 COMPARABLE: Final = (NUMERIC, TEXT, BINARY, BOOLEAN, DATE, TIMESTAMP, TIME, DURATION)
 """Values of one of these classes can be compared with each other, not with those of another."""
-
+FLAT: Final = one_of(*COMPARABLE, name="flat")
+TEXT_OR_BINARY: Final = one_of(TEXT, BINARY)
+"""Values of any length, one after another in one buffer."""
 
 _PLAINEST: Final = {
     "integer": pa.int64(),
@@ -98,15 +97,6 @@ _PLAINEST: Final = {
     "time": pa.time64("us"),
 }
 """What a null becomes where nothing else says its type, by the class's name."""
-
-
-def one_of(*classes: TypeClass) -> TypeClass:
-    """Make the class of all types of some classes."""
-    return TypeClass(" or ".join(map(str, classes)), lambda each: any(kind.holds(each) for kind in classes))
-
-
-TEXT_OR_BINARY: Final = one_of(TEXT, BINARY)
-"""Values of any length, one after another in one buffer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,24 +114,28 @@ class Signature:
 
     def takes(self, arguments: Sequence[pa.DataType]) -> bool:
         """Whether arguments of these types fit. A null fits everywhere."""
-        wanted = list(self.parameters)
+        wanted = self.parameters
         if self.variadic:
             wanted += wanted[-1:] * (len(arguments) - len(wanted))
-        return len(wanted) == len(arguments) and all(
-            types.is_null(given) or kind.holds(given) for kind, given in zip(wanted, arguments, strict=True)
-        )
+        if len(wanted) != len(arguments):
+            return False
+        for kind, given in zip(wanted, arguments, strict=True):
+            if given.id not in kind.ids and given.id != _NULL_ID:
+                return False
+        return True
 
 
 def accepting(forms: Sequence[Signature], arguments: Sequence[pa.DataType]) -> Signature | None:
     """Find the form of a function that takes arguments of these types; `None` for none."""
-    if not _zones_agree(arguments):
-        return None
-    return next((each for each in forms if each.takes(arguments)), None)
+    for form in forms:
+        if form.takes(arguments):
+            return form if _zones_agree(arguments) else None
+    return None
 
 
 def typed_nulls(signature: Signature, arguments: Sequence[Any]) -> list[Any]:
     """Give untyped nulls the type of another argument of their class, or their class's plainest type."""
-    if not any(types.is_null(each.type) for each in arguments):
+    if not any(each.type.id == _NULL_ID for each in arguments):
         return list(arguments)
     kinds = [signature.parameters[min(at, len(signature.parameters) - 1)] for at in range(len(arguments))]
     known = {id(kind): each.type for kind, each in zip(kinds, arguments, strict=True) if not types.is_null(each.type)}

@@ -98,17 +98,17 @@ class FileSource:
                         return
                 yield from parts
                 self._input.check_unchanged()
+            except (DataError, DataFailure, pa.ArrowException, UnicodeDecodeError):
+                # Where a file changed, that is what is wrong, not what was then found in it.
+                self._input.check_unchanged()
+                raise
             finally:
                 self._input.close()
 
     def _next(self) -> Any:
         try:
             return next(self._parts, None)
-        except DataError:
-            self._prefer_change()
-            raise
         except (pa.ArrowException, DataFailure) as error:
-            self._prefer_change()
             hint = "the file may be damaged: get it anew, or write it anew with the program that made it"
             if "list of types" in str(error):
                 hint = "write the file with another type for the column, or without it"
@@ -119,11 +119,6 @@ class FileSource:
         except OSError as error:
             what = f"cannot be read: {error.strerror or error}"
             raise DataError(what, file=str(self._path), hint=_hint_for(error, self._path)) from error
-
-    def _prefer_change(self) -> None:
-        """Where a file changed, that is what is wrong, not what was then found in it."""
-        if self._input is not None:
-            self._input.check_unchanged()
 
 
 def open_source(node: ReadNode, paths: Path | Sequence[Path], opener: Opener = open_plain) -> FileSource:

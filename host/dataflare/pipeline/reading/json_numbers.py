@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import types
 
-from dataflare.pipeline.reading.guessing import ColumnGuess, exact_as_double
+from dataflare.pipeline.reading.guessing import exact_as_double
 
-__all__ = ["JsonPath", "inexact_numbers", "number_paths", "number_type", "retyped", "written"]
+__all__ = ["JsonPath", "inexact_numbers", "number_paths", "retyped", "written"]
 
 JsonPath: TypeAlias = tuple[str, ...]
 """Where a value is in a row: names of fields, `[]` for the items of a list."""
@@ -148,13 +148,6 @@ def _numbers(value: Any, path: JsonPath) -> Iterator[tuple[JsonPath, str]]:
     elif isinstance(value, list):
         for item in value:
             yield from _numbers(item, (*path, "[]"))
-
-
-def number_type(texts: list[str]) -> tuple[pa.DataType, str]:
-    """Find a type that keeps all of some numbers, and why it is that; text where there is none."""
-    guess = ColumnGuess()
-    guess.add(pa.array(texts, pa.string()))
-    return guess.type(), guess.note
 
 
 def retyped(data_type: pa.DataType, path: JsonPath, new: pa.DataType) -> pa.DataType:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
@@ -20,17 +21,19 @@ from dataflare.documents.models import StrictModel
 from dataflare.documents.quantities import Size, parse_size
 from dataflare.pipeline.reading.common_options import BatchRows, Columns, CompressionName, EncodingName, Sample
 from dataflare.pipeline.reading.found import FoundColumn, FoundSchema
+from dataflare.pipeline.reading.guessing import ColumnGuess
 from dataflare.pipeline.reading.inputs import InputFile, Opener
 from dataflare.pipeline.reading.json_numbers import (
     JsonPath,
     inexact_numbers,
     number_paths,
-    number_type,
     retyped,
     written,
 )
 from dataflare.pipeline.reading.json_parts import Part, cut
+from dataflare.pipeline.reading.json_remedies import fitting_type
 from dataflare.pipeline.reading.json_texts import as_texts
+from dataflare.pipeline.reading.json_types import merged_types, with_text
 from dataflare.pipeline.reading.text import open_text
 from dataflare.pipeline.run_errors import DataError
 
@@ -73,8 +76,8 @@ def read_json_lines(
     return _JsonFile(source, opener, options).batches(found, sample_only)
 
 
-_Inexact: TypeAlias = dict[JsonPath, list[tuple[str, int]]]
-"""Numbers that the type of their column would change, each with its line."""
+_Inexact: TypeAlias = dict[JsonPath, tuple[str, int]]
+"""Where the type of a column would change numbers: the longest of them, and its line."""
 
 _Seen: TypeAlias = tuple[Part, pa.RecordBatch]
 """A part, and what was read of it with types that were inferred from it alone."""
@@ -94,13 +97,14 @@ class _JsonFile:
         parts = self._parts(self._source.file)
         if found is None:
             if self._options.sample == "all" and self._source.is_regular:
-                found, _ = self._find_out(parts, None)
+                with self._opener(self._source.path) as digits:
+                    found, _ = self._find_out(parts, None, self._parts(digits))
                 with self._opener(self._source.path) as again:
                     yield found
                     yield from () if sample_only else self._decode_all(self._parts(again), found)
                 return
             wanted = None if self._options.sample == "all" else parse_size(self._options.sample)
-            found, waiting = self._find_out(parts, wanted)
+            found, waiting = self._find_out(parts, wanted, ())
             yield found
             if not sample_only:
                 yield from self._decode_sample(waiting, found)
@@ -124,8 +128,13 @@ class _JsonFile:
 
     # Types
 
-    def _find_out(self, parts: Iterator[Part], wanted: int | None) -> tuple[FoundSchema, list[_Seen]]:
-        """Infer types from so many bytes (`None`: from all), and keep the parts that were read for it."""
+    def _find_out(
+        self, parts: Iterator[Part], wanted: int | None, again: Iterable[Part]
+    ) -> tuple[FoundSchema, list[_Seen]]:
+        """Infer types from so many bytes (`None`: from all), and keep the parts that were read for it.
+
+        `again` gives the parts that are not kept a second time, for columns whose digits have to be counted.
+        """
         fields: dict[str, pa.DataType] = {}
         numbers: _Inexact = {}
         waiting: list[_Seen] = []
@@ -148,14 +157,14 @@ class _JsonFile:
                 self._collect(waiting.pop()[0], fields, numbers)
         for part, _ in waiting:
             self._collect(part, fields, numbers)
-        notes = self._keep_digits(fields, numbers, waiting)
+        notes = self._keep_digits(fields, numbers, chain((part for part, _ in waiting), again))
         first = first or list(fields)
         names = [name for name in first if name in fields or name in self._types]
         names += [name for name in [*fields, *self._types] if name not in first]
         columns = [
             FoundColumn(name, self._types[name])
             if name in self._types
-            else FoundColumn(name, _with_text(fields[name]), inferred=True, note=notes.get(name, ""))
+            else FoundColumn(name, with_text(fields[name]), inferred=True, note=notes.get(name, ""))
             for name in names
         ]
         return FoundSchema(tuple(columns), rows, whole), waiting
@@ -167,7 +176,7 @@ class _JsonFile:
 
     def _merge(self, fields: dict[str, pa.DataType], field: pa.Field, part: Part) -> None:
         try:
-            merged = _merged(fields[field.name], field.type) if field.name in fields else field.type
+            merged = merged_types(fields[field.name], field.type) if field.name in fields else field.type
         except ValueError as error:
             self._decode(part, pa.schema([(field.name, fields[field.name])]))  # which fails, and names the line
             what = f"column {field.name!r} is {error}, in the lines from here on"
@@ -176,27 +185,31 @@ class _JsonFile:
 
     def _collect(self, part: Part, fields: dict[str, pa.DataType], numbers: _Inexact) -> None:
         for line, path, number in inexact_numbers(part.text, number_paths(pa.schema(list(fields.items())))):
-            numbers.setdefault(path, []).append((number, part.line_of(line)))
+            if len(number) > len(numbers.get(path, ("", 0))[0]):
+                numbers[path] = number, part.line_of(line)
 
-    def _keep_digits(self, fields: dict[str, pa.DataType], numbers: _Inexact, waiting: list[_Seen]) -> dict[str, str]:
+    def _keep_digits(self, fields: dict[str, pa.DataType], numbers: _Inexact, parts: Iterable[Part]) -> dict[str, str]:
         """Make decimals of doubles that would lose digits; returns why, by column."""
         if not numbers:
             return {}
-        seen = {path: [number for number, _ in found] for path, found in numbers.items()}
-        for part, _ in waiting:
+        guesses = {path: ColumnGuess() for path in numbers}
+        for part in parts:
+            seen: dict[JsonPath, list[str]] = {path: [] for path in numbers}
             for line in part.text.split(b"\n"):
                 for path, number in written(line) if line.strip() else ():
                     if path in seen:
                         seen[path].append(number)
+            for path, texts in seen.items():
+                guesses[path].add(pa.array(texts, pa.string()))
         notes = {}
-        for path, texts in seen.items():
-            kind, note = number_type(texts)
+        for path, guess in guesses.items():
+            kind = guess.type()
             if types.is_string(kind):
-                number, place = max(numbers[path], key=lambda found: len(found[0]))
+                number, place = numbers[path]
                 what = f"column {'.'.join(path)!r}: no type keeps {number[:60]} and the other numbers"
                 raise self._error(what, place, f"allow the loss: columns: {{{path[0]}: double}}")
             fields[path[0]] = retyped(fields[path[0]], path[1:], kind)
-            notes[path[0]] = note
+            notes[path[0]] = guess.note
         return notes
 
     # Rows
@@ -215,8 +228,7 @@ class _JsonFile:
             for line, path, number in inexact_numbers(part.text, watched):
                 kind = watched[path]
                 what = f"{'.'.join(path)!r}: {number[:60]} is not kept by {kind}, which was found out from the sample"
-                fitting = "double" if types.is_integer(kind) else "'decimal128(38, 10)'"
-                hint = f"give its type in `options`: columns: {{{path[0]}: {fitting}}}" + self._or_infer()
+                hint = self._give_type(path[0], part.text.split(b"\n", line)[line - 1], schema)
                 raise self._error(what, part.line_of(line), hint)
             yield self._decode(part, schema, extra="refuse")
 
@@ -236,24 +248,27 @@ class _JsonFile:
 
     def _located(self, error: DataFailure, part: Part, schema: pa.Schema | None) -> DataError:
         message, line, number = error.message.removeprefix("malformed: "), 0, 1
+        text = part.text
         if match := _LINE_IN_MESSAGE.match(message):
             number = int(match.group(1))
             line = part.line_of(number)
             message = message[match.end() :]
+            text = text.split(b"\n", number)[number - 1]
             if message.startswith("'"):
                 message = f"column {message}"
             elif (match := _COLUMN_IN_MESSAGE.search(message)) is None and schema is not None:
-                message = _named_column(part.text.split(b"\n")[number - 1], schema) + message
+                message = _named_column(text, schema) + message
         hint = ""
-        if match := _COLUMN_IN_MESSAGE.search(message):
+        if "specified twice" in message:
+            message = _COLUMN_IN_MESSAGE.sub(lambda match: f"{match.group(1).replace('/', '.')!r}", message)
+            message = message.replace(" was specified twice", " stands twice in one object")
+            hint = "remove one of the two, or rename it"
+        elif match := _COLUMN_IN_MESSAGE.search(message):
             message = message.replace(match.group(), f"column {match.group(1).replace('/', '.')!r}", 1)
             hint = _mixed(match.group(1).partition("/")[0])
         elif "convert" in message or "couldn't parse" in message or "column" in message:
             column = match.group(1) if (match := re.match(r"column '([^']*)'", message)) else "..."
-            fitting = "double" if re.search(r"couldn't parse:-?[0-9.eE+-]+$", message) else "string"
-            hint = f"give its type in `options`: columns: {{{column}: {fitting}}}" + self._or_infer()
-            if column in self._types:
-                hint = f"change its type in `columns`: {{{column}: {fitting}}} takes this value"
+            hint = self._give_type(column, text, schema)
         elif "too big" in message:
             message = "a number is beyond the range of a double"
             hint = "write it as a text in the file, in double quotes"
@@ -264,7 +279,7 @@ class _JsonFile:
             message = "a text holds half of a surrogate pair, such as \\ud800, which is not a character"
             hint = "replace it in the file"
         else:
-            message, hint = _broken(message, part.text.split(b"\n", number)[number - 1])
+            message, hint = _broken(message, text)
         return self._error(message, line, hint)
 
     def _check_complete(self, part: Part, schema: pa.Schema) -> None:
@@ -274,16 +289,25 @@ class _JsonFile:
             return
         lines = part.text.split(b"\n")
         numbers = (n for n, text in enumerate(lines, start=1) if text.strip() and late[0] in self._late(text, schema))
-        hint = f"give its type in `options`: columns: {{{late[0].partition('.')[0]}: ...}}" + self._or_infer()
+        number = next(numbers, 1)
+        hint = self._give_type(late[0].partition(".")[0], lines[number - 1], schema)
         what = f"{late[0]!r} comes up here first, after the columns were found out"
-        raise self._error(what, part.line_of(next(numbers, 1)), hint)
+        raise self._error(what, part.line_of(number), hint)
 
     def _late(self, text: bytes, schema: pa.Schema) -> list[str]:
         found = decode_json_lines(text, None, MAX_BATCH_BYTES).schema
         return _late([field for field in found if field.name not in self._types], schema)
 
-    def _or_infer(self) -> str:
-        return "; the first file decides the types" if self._is_later else "; or infer it from all: sample: all"
+    def _give_type(self, column: str, line: bytes, schema: pa.Schema | None) -> str:
+        known = schema.field(column).type if schema is not None and column in schema.names else None
+        fitting = fitting_type(line, column, known)
+        if column in self._types:
+            return f"change its type in `columns`: {{{column}: {fitting}}} takes this value"
+        hint = f"give its type in `options`: columns: {{{column}: {fitting}}}"
+        if self._is_later:
+            return f"{hint}; the first file decides the types"
+        # Nothing but text takes them all: reading more of the file finds no other type.
+        return hint if known is not None and fitting == "string" else f"{hint}; or infer it from all: sample: all"
 
     def _error(self, what: str, line: int, hint: str = "") -> DataError:
         return DataError(what, file=str(self._source.path), line=line, hint=hint)
@@ -296,6 +320,11 @@ def _mixed(column: str) -> str:
 def _broken(message: str, line: bytes) -> tuple[str, str]:
     """Say what is wrong with a line that is not JSON, and what to do."""
     hint = "each line has one JSON object and ends with a line feed; one array, [{...}, ...], is read too"
+    if b"\0" in line:
+        return (
+            "a NUL character stands in the line",
+            "get the file anew: a program or a disk that failed left it; in a text, write it as \\u0000",
+        )
     if line.rstrip().endswith(b"},"):
         return (
             "a comma follows the object",
@@ -307,7 +336,11 @@ def _broken(message: str, line: bytes) -> tuple[str, str]:
 
 
 def _named_column(line: bytes, schema: pa.Schema) -> str:
-    """Name the column of a line that does not fit its type."""
+    """Name the column of a line that does not fit its type; what is not JSON is the fault of none."""
+    try:
+        decode_json_lines(line, None, MAX_BATCH_BYTES)
+    except DataFailure:
+        return ""
     for field in schema:
         try:
             decode_json_lines(line, pa.schema([field]), MAX_BATCH_BYTES)
@@ -320,40 +353,6 @@ def _names_of_first_row(part: Part) -> list[str]:
     """The order of the columns: Arrow puts those whose types are given first."""
     line = next((line for line in part.text.split(b"\n", 64) if line.strip()), b"{}")
     return list(json.loads(line))
-
-
-def _with_text(data_type: pa.DataType) -> pa.DataType:
-    """Take what was only null so far for text, which it may be later."""
-    if types.is_null(data_type):
-        return pa.string()
-    if types.is_list(data_type):
-        return pa.list_(_with_text(data_type.value_type))
-    if types.is_struct(data_type):
-        return pa.struct([pa.field(field.name, _with_text(field.type)) for field in data_type])
-    return data_type
-
-
-def _merged(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    """The type that keeps the values of two.
-
-    Raises:
-        ValueError: There is none.
-    """
-    if one.equals(other) or types.is_null(other):
-        return one
-    if types.is_null(one):
-        return other
-    kinds = {str(one), str(other)}
-    if kinds == {"int64", "double"}:
-        return pa.float64()
-    if types.is_list(one) and types.is_list(other):
-        return pa.list_(_merged(one.value_type, other.value_type))
-    if types.is_struct(one) and types.is_struct(other):
-        fields = {field.name: field.type for field in one}
-        for field in other:
-            fields[field.name] = _merged(fields[field.name], field.type) if field.name in fields else field.type
-        return pa.struct(list(fields.items()))
-    raise ValueError(f"{one} before, and {other}")
 
 
 def _late(found: Any, known: Any, prefix: str = "") -> list[str]:

@@ -102,7 +102,7 @@ def extism_module() -> bytes:
             with tempfile.TemporaryDirectory(prefix="dataflare-guest-") as work:
                 kept = driver.build(guest, Path(work))
             if not kept.startswith(_WASM_MAGIC):
-                raise AssertionError(f"{guest.name}: what was built is no core module")
+                raise AssertionError(f"{guest.name}: what was built is not a core module")
             save_build(key, kept)
     write_atomically(guest.output, kept)
     record = {

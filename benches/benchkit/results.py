@@ -176,7 +176,7 @@ class Contest:
         return self._add(name, series.wall.inverse(amount), unit, "wall", mark, series.cpu.inverse(amount))
 
     def value(self, name: str, figure: Spread, *, unit: str, clock: str = "", **mark: Any) -> Row:
-        """Add a row whose figure is no time."""
+        """Add a row whose figure is not a time."""
         return self._add(name, figure, unit, clock, mark)
 
     def _add(

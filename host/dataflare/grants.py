@@ -96,7 +96,7 @@ class DirectoryGrant:
                 raise ValueError("the path is empty")
             resolved = Path(path).resolve()
         except (OSError, RuntimeError, TypeError, ValueError) as error:
-            raise ConfigError(f"{path!r} is no usable path: {error}", where="grants.files") from error
+            raise ConfigError(f"{path!r} is not a usable path: {error}", where="grants.files") from error
         _check_access(access, "grants.files.access")
         object.__setattr__(self, "path", resolved)
         object.__setattr__(self, "access", access)
@@ -118,12 +118,12 @@ def normal_host(text: str) -> str:
     """
     if text.startswith("["):
         if not text.endswith("]") or "%" in text:
-            raise ValueError(f"{text!r} is no IPv6 address")
+            raise ValueError(f"{text!r} is not an IPv6 address")
         return f"[{ipaddress.IPv6Address(text[1:-1])}]"
     host = text.lower()
     # First, since lower() makes a plain k of the Kelvin sign.
     if not text.isascii() or len(host) > 253 or _HOST_NAME.fullmatch(host) is None:
-        raise ValueError(f"{text!r} is no host name in ASCII")
+        raise ValueError(f"{text!r} is not a host name in ASCII")
     if _NUMBER_LABEL.fullmatch(host.rpartition(".")[2]) is not None:
         return str(ipaddress.IPv4Address(host))
     return host
@@ -245,7 +245,7 @@ class HttpGrant:
         ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise ConfigError(f"{value!r} is no whole number of {low} to {high}", where=f"{where}.{name}")
+                raise ConfigError(f"{value!r} is not a whole number of {low} to {high}", where=f"{where}.{name}")
         for name, most in (("timeout_s", 3600), ("requests_per_s", 100_000)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
@@ -261,7 +261,7 @@ class HttpGrant:
             raise ConfigError(f"{self.secrets!r} does not map headers to secrets", where=where)
         for header, text in self.secrets.items():
             if not isinstance(header, str) or _HEADER.fullmatch(header) is None or is_reserved_header(header):
-                raise ConfigError(f"{header!r} is no header in lower case that can be added", where=where)
+                raise ConfigError(f"{header!r} is not a header in lower case that can be added", where=where)
             if not isinstance(text, str) or (_NAME.fullmatch(text) is None and _SECRET_TEXT.fullmatch(text) is None):
                 # The text is not shown: somebody may have written the secret itself there.
                 raise ConfigError(
@@ -334,13 +334,13 @@ class Grants:
                     hint="the name is what the plugin writes before the first `/` of a path",
                 )
             if not isinstance(grant, DirectoryGrant):
-                raise ConfigError(f"{grant!r} is no DirectoryGrant", where=f"grants.files.{name}")
+                raise ConfigError(f"{grant!r} is not a DirectoryGrant", where=f"grants.files.{name}")
         for flag in _OWN_FIELDS:
             if not isinstance(getattr(self, flag), bool):
                 raise ConfigError(f"{getattr(self, flag)!r} is neither true nor false", where=f"grants.{flag}")
         if self.random_seed is not None:
             if isinstance(self.random_seed, bool) or not isinstance(self.random_seed, int):
-                raise ConfigError(f"{self.random_seed!r} is no whole number", where="grants.random_seed")
+                raise ConfigError(f"{self.random_seed!r} is not a whole number", where="grants.random_seed")
             if not 0 <= self.random_seed < _SEED_LIMIT:
                 raise ConfigError(f"{self.random_seed} is not in 0 to 2**64 - 1", where="grants.random_seed")
             if not self.random:
@@ -374,7 +374,7 @@ class Grants:
             if origin != text:
                 raise ConfigError(f"{text!r} is not the normal form", where="grants.http", hint=f"write {origin!r}")
             if not isinstance(grant, HttpGrant):
-                raise ConfigError(f"{grant!r} is no HttpGrant", where=f"grants.http.{text}")
+                raise ConfigError(f"{grant!r} is not an HttpGrant", where=f"grants.http.{text}")
 
     def _check_shared(self) -> None:
         if not isinstance(self.shared, Mapping):
@@ -420,7 +420,7 @@ def _check_access(access: Any, where: str) -> None:
 def _texts(values: Any, form: re.Pattern[str] | None, where: str, what: str) -> frozenset[str]:
     # A text is a collection of its letters too, which is never what is meant.
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise ConfigError(f"{values!r} is no list", where=where)
+        raise ConfigError(f"{values!r} is not a list", where=where)
     texts = tuple(values)
     for text in texts:
         if not isinstance(text, str) or (form is not None and form.fullmatch(text) is None):

@@ -221,7 +221,7 @@ def section_longer_than_the_file(arena: Arena) -> None:
 
 @attack("files-in")
 def component_for_no_world(arena: Arena) -> None:
-    """Load a component that is no plugin."""
+    """Load a component that is not a plugin."""
     no_plugin(arena, bytes(wasmtime.wat2wasm("(component)")), WorldMismatch)
 
 

@@ -176,7 +176,7 @@ def one_signature_where_two_are_needed(arena: Arena) -> None:
 
 @attack("signatures")
 def envelope_of_another_kind(arena: Arena) -> None:
-    """Present a genuine signature of something that is no plugin."""
+    """Present a genuine signature of something that is not a plugin."""
     package = arena.package()
     envelope = json.loads(package.signature)
     envelope["payloadType"] = "application/vnd.in-toto+json"

@@ -30,7 +30,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = place / "env" / "bin" / "python"
     (site,) = (place / "env" / "lib").glob("python3*/site-packages")
     zipfile.ZipFile(wheel).extractall(site)
-    # An entry of a path file is no place for path files: the editable installation of the repository stays out.
+    # An entry of a path file is not a place for path files: the editable installation of the repository stays out.
     (site / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     return python
 

@@ -118,7 +118,7 @@ def test_what_json_cannot_hold_is_refused_with_its_key(value):
 
 
 def test_top_key_that_is_no_text_is_refused():
-    with pytest.raises(ConfigError, match="the key 1 is no text"):
+    with pytest.raises(ConfigError, match="the key 1 is not a text"):
         PluginConfig({1: 2})
 
 

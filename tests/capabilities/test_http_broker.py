@@ -166,7 +166,7 @@ class TestResponses:
         sent = functions["send"](Request("GET", f"{world.a}/hello"))
         assert isinstance(sent, Ok) and sent.value.body == b"hello"
         assert functions["send"](Request("get", f"{world.a}/hello")) == Err(
-            Variant("invalid-request", "'get' is no method in capitals")
+            Variant("invalid-request", "'get' is not a method in capitals")
         )
 
     @pytest.mark.parametrize("status", [204, 304, 404, 418, 500, 503])

@@ -80,13 +80,13 @@ FAULTS: dict[str, tuple[dict[str, str], tuple[Any, ...], str]] = {
     "an empty list is not aligned": ({**LIST, "data": "\\01\\04\\00\\00\\00\\00\\00\\00"}, ([1],), "aligned"),
     "an empty list is out of bounds": ({**LIST, "data": "\\f8\\ff\\ff\\ff\\00\\00\\00\\00"}, ([1],), "bounds"),
     "a text is out of bounds": ({"result": "string", "data": "\\ff\\ff\\00\\00\\02\\00\\00\\00"}, (), "bounds"),
-    "a text is no UTF-8": ({"result": "string", "data": "\\48\\00\\00\\00\\01\\00\\00\\00\\ff"}, (), "UTF-8"),
+    "a text is not UTF-8": ({"result": "string", "data": "\\48\\00\\00\\00\\01\\00\\00\\00\\ff"}, (), "UTF-8"),
     "a text ends within a character": (
         {"result": "string", "data": "\\48\\00\\00\\00\\02\\00\\00\\00\\e2\\82\\ac"},
         (),
         "UTF-8",
     ),
-    "a text in a list is no UTF-8": (
+    "a text in a list is not UTF-8": (
         {"result": "(list string)", "data": "\\48\\00\\00\\00\\01\\00\\00\\00\\50\\00\\00\\00\\01\\00\\00\\00\\c0"},
         (),
         "UTF-8",
@@ -120,7 +120,7 @@ FAULTS: dict[str, tuple[dict[str, str], tuple[Any, ...], str]] = {
         (),
         "bounds",
     ),
-    "an argument of the host's is no UTF-8": (
+    "an argument of the host's is not UTF-8": (
         {"result": "u32", "body": "(call $take (i32.const 64) (i32.const 1)) (i32.const 0)", "data": "\\ff"},
         (),
         "UTF-8",

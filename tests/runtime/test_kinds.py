@@ -142,7 +142,7 @@ def test_promise_holds_only_for_the_schema_that_it_was_made_for(load):
 
 @pytest.mark.parametrize("value", [N.names, {}, numbers(1)])
 def test_what_is_no_schema_is_refused(load, value):
-    with pytest.raises(ValueTypeError, match=r"is no pyarrow\.Schema"):
+    with pytest.raises(ValueTypeError, match=r"is not a pyarrow\.Schema"):
         load(Doubler, Transformer).output_schema(value)
 
 

@@ -374,7 +374,7 @@ def test_other_kinds_of_keys_are_refused(tmp_path):
         )
     )
     path.chmod(0o600)
-    with pytest.raises(ConfigError, match="is no Ed25519 key"):
+    with pytest.raises(ConfigError, match="is not an Ed25519 key"):
         PrivateKey.read(path)
 
 
@@ -392,7 +392,7 @@ def test_any_text_is_a_public_key_that_reads_back_or_a_config_error(text):
     try:
         key = PublicKey.parse(text)
     except ConfigError as error:
-        assert "is no public key" in error.message
+        assert "is not a public key" in error.message
     else:
         assert PublicKey.parse(str(key)) == key
 
@@ -409,7 +409,7 @@ def test_any_text_is_a_public_key_that_reads_back_or_a_config_error(text):
             5,
             "keys.0.expire: unknown key",
         ),
-        ('version: 1\nkeys:\n  - {key: "ed25519:AAAA", publisher: a}', 3, "is no public key"),
+        ('version: 1\nkeys:\n  - {key: "ed25519:AAAA", publisher: a}', 3, "is not a public key"),
         (f"version: 1\nkeys:\n  - {{{entry(KEY)}}}\n  - {{{entry(KEY)}}}", 2, "is there twice"),
         (f"version: 1\nthreshold: 2\nkeys:\n  - {{{entry(KEY)}}}", 1, "can never be met"),
         (f"version: 1\nkeys:\n  - {{{entry(KEY)}, expires: 2026-01-01}}", 3, "expires"),

@@ -357,7 +357,7 @@ class FakeEngine:
 
     def shape(self, binary: bytes, *, name: str) -> t.ComponentType:
         if binary not in self._known:
-            raise NotAComponent("is no component", component=name)
+            raise NotAComponent("is not a component", component=name)
         return self._known[binary][1]
 
     def why_bridges(self, binary: bytes, *, name: str) -> str:

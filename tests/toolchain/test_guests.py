@@ -54,7 +54,7 @@ def test_component_is_committed_where_the_language_has_a_folder_for_it(tmp_path:
         (GOOD.replace("name: a", "name: A b"), 1, "[a-z]"),
         (GOOD.replace("name: a", "name: b"), 0, "it is 'b' in the folder 'a'"),
         (GOOD.replace("kind: source", "kind: sauce"), 3, "'sauce' is not one of"),
-        (GOOD.replace("1.0.0", "one"), 2, "'one' is no version"),
+        (GOOD.replace("1.0.0", "one"), 2, "'one' is not a version"),
         (GOOD + "needs: [htp]\n", 5, "no interface 'htp': did you mean 'http'?"),
         (GOOD + "needs:\n  - http\n  - gpu\n", 7, "no interface 'gpu': known are clock"),
         (GOOD + "asks: { files: { data: { access: maybe } } }\n", 5, "'maybe' is not one of"),

@@ -161,7 +161,7 @@ class TestVersions:
         try:
             version = Version.parse(text)
         except WitError as error:
-            assert "is no version" in str(error)
+            assert "is not a version" in str(error)
         else:
             assert str(version) == text.partition("+")[0]
 

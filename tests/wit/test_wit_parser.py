@@ -210,7 +210,7 @@ class TestErrors:
 
     def test_a_file_that_is_no_text_is_an_error_with_its_line(self, tmp_path: Path) -> None:
         (tmp_path / "x.wit").write_bytes(b"interface i {\n  \xff }")
-        with pytest.raises(WitError, match=r"x\.wit:2:3: is no UTF-8"):
+        with pytest.raises(WitError, match=r"x\.wit:2:3: is not UTF-8"):
             parse_file(tmp_path / "x.wit")
 
     def test_a_file_that_is_too_large_is_refused(self, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ class PluginConfig:
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         for key in values or {}:
             if not isinstance(key, str):
-                raise ConfigError(f"the key {key!r} is no text", where="config")
+                raise ConfigError(f"the key {key!r} is not a text", where="config")
         self._values = {key: _to_json(value, f"config.{key}") for key, value in (values or {}).items()}
         self._all = "{" + ",".join(f"{_to_json(key, 'config')}:{text}" for key, text in self._values.items()) + "}"
         if len(self._all) > _MAX_BYTES:
@@ -62,7 +62,7 @@ def _to_json(value: Any, where: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ConfigError("holds half of a surrogate pair, which is no text", where=where) from error
+        raise ConfigError("holds half of a surrogate pair, which is not a text", where=where) from error
     return text
 
 
@@ -71,16 +71,16 @@ def _check(value: Any, where: str, depth: int) -> None:
         raise ConfigError(f"nested deeper than {_MAX_DEPTH} levels", where=where)
     if isinstance(value, Mapping):
         if not isinstance(value, dict):
-            raise ConfigError(f"a {type(value).__name__} is no dict", where=where)
+            raise ConfigError(f"a {type(value).__name__} is not a dict", where=where)
         for key, item in value.items():
             if not isinstance(key, str):
-                raise ConfigError(f"the key {key!r} is no text", where=where)
+                raise ConfigError(f"the key {key!r} is not a text", where=where)
             _check(item, f"{where}.{key}", depth + 1)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             _check(item, f"{where}[{index}]", depth + 1)
     elif isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        raise ConfigError(f"{value!r} is no number of JSON", where=where)
+        raise ConfigError(f"{value!r} is not a number of JSON", where=where)
     elif value is not None and not isinstance(value, str | int | float | bool):
         raise ConfigError(
             f"a {type(value).__name__} is nothing that JSON has", where=where, hint="write dates and the like as text"

@@ -143,7 +143,7 @@ class DirectoryFiles:
             free = self._take_slot()
             descriptor = Descriptor(os.open(name, _FILE, dir_fd=parent))
             if not stat.S_ISREG(os.fstat(descriptor.number).st_mode):  # it changed in between
-                raise CapabilityFailure("wrong-kind", f"{path!r} is no file")
+                raise CapabilityFailure("wrong-kind", f"{path!r} is not a file")
             return _DirectoryReader(descriptor, free)
 
     def _create(self, path: str, replace: bool) -> Writer:
@@ -152,7 +152,7 @@ class DirectoryFiles:
             self._roll_back(path, parent, name)
             kind = kind_of(parent, name)
             if kind not in (None, "file"):
-                raise CapabilityFailure("wrong-kind", f"{path!r} is no file")
+                raise CapabilityFailure("wrong-kind", f"{path!r} is not a file")
             if kind == "file" and not replace:
                 raise CapabilityFailure("already-exists", f"{path!r} is there already")
             place = Place(parent, name, path, self._limits.file_bytes, self._take_slot())
@@ -162,7 +162,7 @@ class DirectoryFiles:
         with self._at(path, writes=True) as (parent, name):
             self._require_allowed(parent, name, path)
             if kind_of(parent, name) not in (None, "file"):
-                raise CapabilityFailure("wrong-kind", f"{path!r} is no file")
+                raise CapabilityFailure("wrong-kind", f"{path!r} is not a file")
             return AppendedFile(Place(parent, name, path, self._limits.file_bytes, self._take_slot()))
 
     def _stat(self, path: str) -> Entry:
@@ -374,7 +374,7 @@ def _require_file(parent: int, name: str, path: str) -> bool:
     if kind is None:
         raise CapabilityFailure("not-found", f"there is no {path!r}")
     if kind != "file":
-        raise CapabilityFailure("wrong-kind", f"{path!r} is no file")
+        raise CapabilityFailure("wrong-kind", f"{path!r} is not a file")
     return True
 
 

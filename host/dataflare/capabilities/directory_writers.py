@@ -188,7 +188,7 @@ class NewFile(_Writer):
         name, parent = self._place.name, self._parent
         if self._replace:
             if kind_of(parent, name) not in (None, "file"):
-                raise CapabilityFailure("wrong-kind", f"{self._place.path!r} is no file")
+                raise CapabilityFailure("wrong-kind", f"{self._place.path!r} is not a file")
             os.rename(self._temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
         else:
             # Unlike a rename, a link never takes another file's place.
@@ -320,7 +320,7 @@ def _tail(descriptor: int, end: int) -> str:
 def _require_own(descriptor: int, path: str) -> None:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
-        raise CapabilityFailure("wrong-kind", f"{path!r} is no file")
+        raise CapabilityFailure("wrong-kind", f"{path!r} is not a file")
     if status.st_nlink > 1:
         raise CapabilityFailure("denied", f"{path!r} has other names, of which one may be outside the directory")
     if status.st_mode & (stat.S_ISUID | stat.S_ISGID):

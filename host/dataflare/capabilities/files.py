@@ -179,7 +179,7 @@ def parse_path(path: str) -> tuple[str, tuple[str, ...]]:
         raise CapabilityFailure("invalid-path", f"{shown} has more than {_MAX_PARTS} parts")
     for part in (name, *parts):
         if part in ("", ".") or "\0" in part or "\\" in part or len(part.encode()) > _MAX_NAME_BYTES:
-            raise CapabilityFailure("invalid-path", f"{shown} has the part {part!r}, which is no name of a file")
+            raise CapabilityFailure("invalid-path", f"{shown} has the part {part!r}, which is not a name of a file")
         if part.startswith(PRIVATE_PREFIX):
             raise CapabilityFailure("invalid-path", f"{shown}: names that begin with {PRIVATE_PREFIX} are the host's")
     return name, parts
@@ -305,7 +305,7 @@ class MemoryFiles:
         with self._lock:
             self._check_parents(directory, rest, path)
             if self._entry(directory, rest, path).kind != "directory":
-                raise CapabilityFailure("wrong-kind", f"{path!r} is no directory")
+                raise CapabilityFailure("wrong-kind", f"{path!r} is not a directory")
             below = [
                 name.removeprefix(prefix)
                 for name in (*directory.files, *directory.directories)
@@ -340,7 +340,7 @@ class MemoryFiles:
         for i in range(1, len(parts)):
             parent = "/".join(parts[:i])
             if parent in directory.files:
-                raise CapabilityFailure("wrong-kind", f"{path!r}: {parent!r} is no directory")
+                raise CapabilityFailure("wrong-kind", f"{path!r}: {parent!r} is not a directory")
             if parent not in directory.directories:
                 raise CapabilityFailure("not-found", f"there is no {path!r}")
 

@@ -74,7 +74,7 @@ class AddressRules:
         try:
             address = ipaddress.ip_address(text)
         except ValueError:
-            raise CapabilityFailure("denied", f"{text!r} is no address") from None
+            raise CapabilityFailure("denied", f"{text!r} is not an address") from None
         if getattr(address, "scope_id", None) is not None:
             raise CapabilityFailure("denied", f"{text} is bound to a network interface")
         if (what := self._refusal(address)) is not None:

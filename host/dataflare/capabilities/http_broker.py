@@ -122,7 +122,7 @@ class HttpBroker:
 
     def _send(self, request: Request, hidden: set[str]) -> Response:
         if not is_method(request.method):
-            raise CapabilityFailure("invalid-request", f"{request.method[:32]!r} is no method in capitals")
+            raise CapabilityFailure("invalid-request", f"{request.method[:32]!r} is not a method in capitals")
         url = parse_url(request.url)
         first = self._grant(url, request.method)
         method, body = request.method, request.body

@@ -51,7 +51,7 @@ class Url:
             # Servers write spaces and letters of any kind there.
             return parse_url(urllib.parse.quote(absolute, safe=_URL_CHARACTERS))
         except (CapabilityFailure, ValueError) as error:
-            raise CapabilityFailure("other", f"{self.shown} redirects to what is no URL") from error
+            raise CapabilityFailure("other", f"{self.shown} redirects to what is not a URL") from error
 
 
 def parse_url(text: str) -> Url:
@@ -96,7 +96,7 @@ def check_headers(headers: Sequence[tuple[str, str]], grant: HttpGrant) -> list[
     checked = []
     for name, value in headers:
         if _HEADER_NAME.fullmatch(name) is None:
-            raise CapabilityFailure("invalid-request", f"{name[:128]!r} is no header's name")
+            raise CapabilityFailure("invalid-request", f"{name[:128]!r} is not a header's name")
         if not is_header_value(value):
             raise CapabilityFailure(
                 "invalid-request", f"the value of {name!r} has characters other than visible ASCII, or space around it"

@@ -42,7 +42,7 @@ class DirectorySecrets:
         except OSError as error:
             raise ConfigError(f"{self._path}: {error.strerror}", where="secrets.directory") from error
         if not stat.S_ISDIR(found.st_mode):
-            raise ConfigError(f"{self._path} is no directory", where="secrets.directory")
+            raise ConfigError(f"{self._path} is not a directory", where="secrets.directory")
         shared = found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX
         if shared or found.st_uid not in (0, os.geteuid()):
             raise ConfigError(
@@ -69,7 +69,7 @@ class DirectorySecrets:
         try:
             return data.decode()
         except UnicodeDecodeError:
-            raise self._refusal(name, "it is no UTF-8") from None
+            raise self._refusal(name, "it is not UTF-8") from None
 
     def _read(self, name: str) -> bytes:
         try:
@@ -83,7 +83,7 @@ class DirectorySecrets:
         try:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
-                raise self._refusal(name, "it is no file")
+                raise self._refusal(name, "it is not a file")
             if found.st_uid not in (0, os.geteuid()):
                 raise self._refusal(name, "its file belongs to somebody else")
             if found.st_mode & (0o037 if found.st_uid == 0 else 0o077):

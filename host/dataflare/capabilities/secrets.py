@@ -72,7 +72,7 @@ class EnvironmentSecrets:
     def __init__(self, prefix: str = "DATAFLARE_SECRET_", *, environ: Mapping[str, str] | None = None) -> None:
         if _PREFIX.fullmatch(prefix) is None:
             raise ConfigError(
-                f"{prefix!r} is no prefix of capitals, digits and `_` that ends in `_`", where="secrets.prefix"
+                f"{prefix!r} is not a prefix of capitals, digits and `_` that ends in `_`", where="secrets.prefix"
             )
         self._prefix = prefix
         self._environ = os.environ if environ is None else environ
@@ -85,7 +85,7 @@ class EnvironmentSecrets:
             if secret is not None:
                 secret.encode()
         except UnicodeEncodeError:
-            raise CapabilityFailure("other", f"the secret {name!r} cannot be used: it is no UTF-8") from None
+            raise CapabilityFailure("other", f"the secret {name!r} cannot be used: it is not UTF-8") from None
         return secret
 
 

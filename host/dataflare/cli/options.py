@@ -65,9 +65,9 @@ def parse_config(text: str) -> dict[str, Any]:
     try:
         value = json.loads(read_file(where, _MAX_CONFIG_BYTES) if text.startswith("@") else text)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"is no JSON: {error}", where=where, hint="""such as '{"column": "x"}'""") from error
+        raise ConfigError(f"is not JSON: {error}", where=where, hint="""such as '{"column": "x"}'""") from error
     if not isinstance(value, dict):
-        raise ConfigError(f"is no JSON object, but {type(value).__name__}", where=where)
+        raise ConfigError(f"is not a JSON object, but {type(value).__name__}", where=where)
     return value
 
 

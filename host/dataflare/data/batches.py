@@ -72,7 +72,9 @@ class Batch:
         self, arrow: pa.RecordBatch, *, max_bytes: int = MAX_BATCH_BYTES, memory: BatchMemory | None = None
     ) -> None:
         if not isinstance(arrow, pa.RecordBatch):
-            raise UsageError(f"a {type(arrow).__name__} is no pyarrow.RecordBatch", hint="take a table's to_batches()")
+            raise UsageError(
+                f"a {type(arrow).__name__} is not a pyarrow.RecordBatch", hint="take a table's to_batches()"
+            )
         if arrow.num_rows > MAX_ROWS:
             raise UsageError(f"a batch of {arrow.num_rows} rows", hint="a batch has at most 2^32 - 1 rows: slice it")
         self.arrow = arrow

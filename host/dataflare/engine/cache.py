@@ -232,7 +232,7 @@ class Cache:
                 f"the cache of compiled components cannot be made: {error.strerror}", where=str(folder), hint=_HINT
             ) from error
         if not stat.S_ISDIR(status.st_mode):
-            raise ConfigError("is no folder (a link is not followed)", where=str(folder), hint=_HINT)
+            raise ConfigError("is not a folder (a link is not followed)", where=str(folder), hint=_HINT)
         if status.st_uid != os.getuid():
             raise ConfigError("belongs to another user, whose native code would be run", where=str(folder), hint=_HINT)
         if status.st_mode & 0o022:

@@ -72,7 +72,7 @@ def check_arguments(
     )
     for value, expected, where in given:
         if value is not None and not isinstance(value, expected):
-            raise ConfigError(f"a {type(value).__name__} is no {expected.__name__}", where=where)
+            raise ConfigError(f"a {type(value).__name__} is not a {expected.__name__}", where=where)
 
 
 def default_name(component: ComponentSource) -> str:

@@ -267,7 +267,7 @@ class Watchers:
             data = None if path is None else find_file(path, _MAX_PROFILE_BYTES)
             return None if data is None else Profile.from_json(data.decode())
         except UnicodeDecodeError as error:
-            raise ConfigError("is no profile: not UTF-8", where=str(path)) from error
+            raise ConfigError("is not a profile: not UTF-8", where=str(path)) from error
         except ConfigError as error:
             hint = "put the file back, or remove it: the plugin's behaviour is learned anew then"
             raise ConfigError(f"cannot be used: {error.message}", where=str(path), hint=hint) from error

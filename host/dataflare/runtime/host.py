@@ -360,7 +360,7 @@ class Host:
         plugin = default_name(component) if name is None else name
         check_arguments(plugin, pipeline if isinstance(pipeline, str) else pipeline.name, config, grants, limits)
         if isolation not in get_args(Isolation):
-            raise ConfigError(f"{isolation!r} is none of {', '.join(get_args(Isolation))}", where="isolation")
+            raise ConfigError(f"{isolation!r} is not one of {', '.join(get_args(Isolation))}", where="isolation")
         belongs_to = PipelineIdentity.vouched_for(pipeline) if isinstance(pipeline, str) else pipeline
         self._admission.require("run", belongs_to.resource)
         settings = PluginConfig(config)

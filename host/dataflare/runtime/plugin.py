@@ -265,7 +265,7 @@ class Plugin:
 
     def _wit_schema(self, schema: pa.Schema) -> Any:
         if not isinstance(schema, pa.Schema):
-            raise ValueTypeError(f"a {type(schema).__name__} is no pyarrow.Schema")
+            raise ValueTypeError(f"a {type(schema).__name__} is not a pyarrow.Schema")
         return to_wit(schema)
 
     def _arrow_schema(self, worker: Worker, function: str, schema: Any) -> pa.Schema:

@@ -61,7 +61,7 @@ class PoolSettings:
             raise ConfigError(f"{self.acquire_timeout_s!r} is not at least 0", where="pool.acquire_timeout_s")
         if self.policy not in get_args(ReusePolicy):
             known = ", ".join(get_args(ReusePolicy))
-            raise ConfigError(f"{self.policy!r} is none of {known}", where="pool.policy")
+            raise ConfigError(f"{self.policy!r} is not one of {known}", where="pool.policy")
 
 
 class Lease(Generic[T]):

@@ -92,7 +92,7 @@ def check_world(shape: ComponentType, *, component: str) -> str:
         if len(found) > _MAX_SHOWN:
             lines.append(f"and {len(found) - _MAX_SHOWN} more")
         text = lines[0] if len(lines) == 1 else "".join(f"\n  - {line}" for line in lines)
-        raise WorldMismatch(f"is no plugin of this standard: {text}", component=component, hint=found[0].hint)
+        raise WorldMismatch(f"is not a plugin of this standard: {text}", component=component, hint=found[0].hint)
     return kinds_of(shape)[0]
 
 

@@ -133,7 +133,7 @@ class Profile(StrictModel):
             return cls.model_validate_json(text)
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            raise ConfigError(f"is no profile: {first['msg']}", where=".".join(map(str, first["loc"]))) from error
+            raise ConfigError(f"is not a profile: {first['msg']}", where=".".join(map(str, first["loc"]))) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ def _version(text: str) -> str:
     try:
         Version.parse(text)
     except WitError as error:
-        raise ValueError(f"{text[:40]!r} is no version: write major.minor.patch, such as 1.0.0") from error
+        raise ValueError(f"{text[:40]!r} is not a version: write major.minor.patch, such as 1.0.0") from error
     return text
 
 

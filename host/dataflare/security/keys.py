@@ -48,7 +48,7 @@ class PublicKey:
             Ed25519PublicKey.from_public_bytes(raw)
         except (ValueError, binascii.Error) as error:
             raise ConfigError(
-                f"{text[:80]!r} is no public key", hint="it is ed25519: and 44 letters of Base64, as in a .pub file"
+                f"{text[:80]!r} is not a public key", hint="it is ed25519: and 44 letters of Base64, as in a .pub file"
             ) from error
         return cls(raw)
 
@@ -111,9 +111,9 @@ class PrivateKey:
                 hint="give the passphrase" if missing else "leave the passphrase out",
             ) from error
         except (ValueError, UnsupportedAlgorithm) as error:
-            raise ConfigError("the passphrase is wrong, or this is no private key in PEM", where=where) from error
+            raise ConfigError("the passphrase is wrong, or this is not a private key in PEM", where=where) from error
         if not isinstance(key, Ed25519PrivateKey):
-            raise ConfigError("is no Ed25519 key", where=where, hint="make one with: dataflare key generate")
+            raise ConfigError("is not an Ed25519 key", where=where, hint="make one with: dataflare key generate")
         return cls(key)
 
     def save(self, path: str | os.PathLike[str], *, passphrase: str | None = None) -> None:

@@ -244,7 +244,7 @@ class Policy:
             return f"{self.source} has no rule for the plugin {plugin.plugin!r}"
         if rule.digests is not None and plugin.digest not in rule.digests:
             shown = plugin.digest or "unknown"
-            return f"the component's digest ({shown}) is none of those that {self.source} pins for {plugin.plugin!r}"
+            return f"the component's digest ({shown}) is not one of those that {self.source} pins for {plugin.plugin!r}"
         if rule.versions is not None and (
             plugin.version is None or Version.parse(plugin.version) not in VersionRange.parse(rule.versions)
         ):

@@ -34,11 +34,11 @@ class VersionRange:
         for part in text.split(","):
             match = _BOUND.fullmatch(part.strip())
             if match is None:
-                raise ValueError(f"{part.strip()[:40]!r} is no bound: write such as >=1.2.0, <2.0.0")
+                raise ValueError(f"{part.strip()[:40]!r} is not a bound: write such as >=1.2.0, <2.0.0")
             try:
                 bounds.append((match[1], Version.parse(match[2])))
             except WitError as error:
-                raise ValueError(f"{match[2][:40]!r} is no version: write major.minor.patch") from error
+                raise ValueError(f"{match[2][:40]!r} is not a version: write major.minor.patch") from error
         return cls(tuple(bounds))
 
     def __contains__(self, version: Version) -> bool:

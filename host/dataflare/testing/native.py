@@ -145,7 +145,7 @@ class _NativeEngine:
         self.component_shape = plugin_shape(plugin.kind, needs)
 
     def exports(self) -> Mapping[str, type]:
-        # An SDK is no part of this package, and is only there where plugins are written.
+        # An SDK is not a part of this package, and is only there where plugins are written.
         exports = import_module("dataflare_plugin.component").exports
         module = ModuleType(self._plugin.__module__)
         module.__dict__[self._plugin.__name__] = self._plugin

@@ -131,7 +131,7 @@ def _make(guest: Guest, driver: Driver, key: str) -> bytes:
     with tempfile.TemporaryDirectory(prefix="dataflare-guest-") as work:
         component = driver.build(guest, Path(work))
     if not component.startswith(_COMPONENT_MAGIC):
-        raise BuildFailed(f"{guest.name}: what was built is no component")
+        raise BuildFailed(f"{guest.name}: what was built is not a component")
     if _key(guest, driver) != key:
         raise BuildFailed(f"{guest.name}: its sources changed during the build", hint="build again")
     save_build(key, component)
@@ -150,7 +150,7 @@ def _read_record(guest: Guest) -> dict[str, Any]:
             f"cannot be read: {exc}", where=str(path), hint="delete it and build all guests again"
         ) from exc
     if not isinstance(record, dict):
-        raise ConfigError("is no JSON object", where=str(path), hint="delete it and build all guests again")
+        raise ConfigError("is not a JSON object", where=str(path), hint="delete it and build all guests again")
     return record
 
 

@@ -66,7 +66,7 @@ def parse_file(path: Path) -> Document:
     except UnicodeDecodeError as exc:
         before = data[: exc.start]
         column = len(before) - (before.rfind(b"\n") + 1) + 1
-        raise WitError("is no UTF-8", position=Position(file, before.count(b"\n") + 1, column)) from exc
+        raise WitError("is not UTF-8", position=Position(file, before.count(b"\n") + 1, column)) from exc
     return parse(text, file=file)
 
 

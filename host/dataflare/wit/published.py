@@ -36,7 +36,7 @@ def read_lock(path: Path) -> dict[str, str]:
     except OSError as exc:
         raise WitError(f"cannot be read: {exc.strerror or exc}", position=position) from exc
     except (ValueError, RecursionError) as exc:
-        raise WitError(f"is no JSON: {exc}", position=position) from exc
+        raise WitError(f"is not JSON: {exc}", position=position) from exc
     if not isinstance(value, dict) or not all(isinstance(digest, str) for digest in value.values()):
         raise WitError("does not map names to digests", position=position)
     return value

@@ -408,7 +408,7 @@ class _Binder:
                 break
             end = self._scopes[end.owner][definition.type.name]
         if not isinstance(definition, Resource):
-            raise WitError(f"`{value.name}` is no resource: it has no handle", position=value.position)
+            raise WitError(f"`{value.name}` is not a resource: it has no handle", position=value.position)
         return named
 
 

@@ -37,7 +37,7 @@ class TokenReader:
             position = self._advance().position
             name = self._name("`since`, `unstable` or `deprecated`")
             if name not in ("since", "unstable", "deprecated"):
-                raise WitError(f"`@{name}` is no gate", position=position, hint="since, unstable, deprecated")
+                raise WitError(f"`@{name}` is not a gate", position=position, hint="since, unstable, deprecated")
             self._expect("(")
             key = "feature" if name == "unstable" else "version"
             given = self._name(f"`{key}`")

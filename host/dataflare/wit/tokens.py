@@ -101,7 +101,7 @@ def _token(match: re.Match[str], position: Position, docs: str) -> Token:
         text = text.removeprefix("%")
         if not _LABEL.fullmatch(text):
             raise WitError(
-                f"`{text}` is no name",
+                f"`{text}` is not a name",
                 position=position,
                 hint="names are words joined by single hyphens, each all in lower or all in upper case",
             )

@@ -27,7 +27,7 @@ class Version:
             WitError: The text is no such version.
         """
         if VERSION.fullmatch(text) is None:
-            raise WitError(f"`{text}` is no version", hint="write major.minor.patch, such as 1.0.0")
+            raise WitError(f"`{text}` is not a version", hint="write major.minor.patch, such as 1.0.0")
         core, _, pre = text.partition("+")[0].partition("-")
         major, minor, patch = (int(part) for part in core.split("."))
         return cls(major, minor, patch, tuple(pre.split(".")) if pre else ())

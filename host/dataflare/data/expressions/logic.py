@@ -177,7 +177,7 @@ FUNCTIONS: Final[tuple[Function, ...]] = (
         _SAME_MANY,
         ((2, 1, 2), 1),
         _index_in,
-        nulls="null where it is none of them",
+        nulls="null where it is not one of them",
         errors="a literal does not fit the first argument's type",
         literal_from=1,
     ),

@@ -309,13 +309,13 @@ class BridgeMemory:
         try:
             return self.table.get(number)
         except KeyError:
-            raise BrokenAddress(f"the handle {number} is none of the host's") from None
+            raise BrokenAddress(f"the handle {number} is not one of the host's") from None
 
     def take(self, number: int) -> Any:
         try:
             return self.table.take(number)
         except KeyError:
-            raise BrokenAddress(f"the handle {number} is none of the host's") from None
+            raise BrokenAddress(f"the handle {number} is not one of the host's") from None
 
     def give(self, thing: Any) -> int:
         number = self.table.put(thing)

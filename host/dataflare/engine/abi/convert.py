@@ -78,14 +78,14 @@ class MadeFlags(dict[int, Flag]):
 def as_int(value: Any) -> int:
     """An integer, or what can stand for one; never a bool."""
     if isinstance(value, bool | np.bool_):
-        raise TypeError("a bool is no integer")
+        raise TypeError("a bool is not an integer")
     return operator.index(value)
 
 
 def as_float(value: Any) -> float:
     """A float, or a number that can stand for one; never a bool."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.floating | np.integer):
-        raise TypeError(f"a {type(value).__name__} is no number")
+        raise TypeError(f"a {type(value).__name__} is not a number")
     return float(value)
 
 
@@ -93,7 +93,7 @@ def as_bool(value: Any) -> bool:
     """A bool; numpy's too."""
     if isinstance(value, np.bool_):
         return bool(value)
-    raise TypeError(f"a {type(value).__name__} is no bool")
+    raise TypeError(f"a {type(value).__name__} is not a bool")
 
 
 def as_char(value: Any) -> int:
@@ -115,7 +115,7 @@ def as_numbers(values: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
             raise TypeError(f"an array with {values.null_count} nulls")
         array = values.to_numpy(zero_copy_only=False)
     elif isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
-        raise TypeError(f"a {type(values).__name__} is no list of numbers")
+        raise TypeError(f"a {type(values).__name__} is not a list of numbers")
     else:
         array = _from_list(values, dtype)
     if array.ndim != 1:
@@ -156,7 +156,7 @@ def _same_family(have: np.dtype[Any], want: np.dtype[Any]) -> bool:
 
 def flag_bits(bits: Mapping[str, int], value: Any) -> int:
     if isinstance(value, str | bytes):
-        raise TypeError("a text is no set of flags")
+        raise TypeError("a text is not a set of flags")
     total = 0
     for name in value:
         total |= bits[name]
@@ -198,7 +198,7 @@ def list_items(value: Any) -> Sequence[Any]:
     if isinstance(value, list | tuple):
         return value
     if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__len__"):
-        raise TypeError(f"a {type(value).__name__} is no list")
+        raise TypeError(f"a {type(value).__name__} is not a list")
     return tuple(value)
 
 

@@ -81,5 +81,5 @@ def extism_plugin() -> extism.Plugin:
 
 @pytest.fixture(scope="session")
 def guest() -> Any:
-    """A guest's component by its name, built where needed."""
+    """A guest's component by its name, built if needed."""
     return component

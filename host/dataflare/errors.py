@@ -3,33 +3,33 @@
 ```
 DataflareError
 ├── ConfigError            what the caller wrote is wrong: a pipeline, a grant, an option
-├── UsageError             a call that does not fit: out of order, closed, wrong type of argument
+├── UsageError             a wrong call: out of order, closed, wrong type of argument
 │   └── ValueTypeError     a value does not fit its WIT type (also a TypeError)
 ├── ComponentError         a file that is not a plugin
 │   ├── NotAComponent      not WebAssembly, a core module, truncated
 │   ├── UnsupportedComponent  valid, but with something that the engine cannot carry
-│   └── WorldMismatch      a component for no world: a missing export, an unknown import
+│   └── WorldMismatch      a component that fits no world: a missing export, an unknown import
 ├── HostShortage           the system has no memory left for a plugin that is within its limits
 ├── PermissionDenied       the plugin needs what its operator did not grant
 ├── AuditFailed            a use could not be written to the audit log, so it was not allowed
 ├── PluginError            the plugin answered with an error: its own `err`, as a value
 └── PluginFault            the plugin failed, and its instance is gone
-    ├── LimitExceeded      passed one of its limits
+    ├── LimitExceeded      exceeded one of its limits
     │   ├── CallTimeout            wall time of a call
     │   ├── OutOfFuel              work of a call
     │   ├── MemoryLimitExceeded    linear memory
     │   ├── TableLimitExceeded     elements of a table, from the start
     │   ├── InstanceLimitExceeded  core instances, memories and tables within it
     │   ├── StackOverflow          depth of its calls
-    │   ├── HandleLimitExceeded    batches, open files and the like held at a time
-    │   ├── HostBytesExceeded      memory of the host that is kept for it
+    │   ├── HandleLimitExceeded    batches, open files and similar objects held at a time
+    │   ├── HostBytesExceeded      memory that the host keeps for it
     │   ├── HostCallLimitExceeded  calls of the host within one call
     │   ├── HostCallRateExceeded   calls of the host in a second
     │   ├── CopyLimitExceeded      bytes copied in and out within one call
     │   ├── OutputLimitExceeded    rows or bytes that a call returns
     │   └── LogLimitExceeded       log events over the rate within one call
     ├── CallCancelled      the host ended the call, since it was interrupted
-    ├── WorkerDied         its process died, where it has one of its own
+    ├── WorkerDied         its worker process died (isolation)
     ├── GuestPanic         aborted, or trapped by itself
     └── ProtocolFault      broke the canonical ABI: a dropped handle, invalid UTF-8, an address out of bounds
 ```
@@ -87,7 +87,7 @@ class DataflareError(Exception):
 
     Args:
         message: What went wrong, where, for people.
-        hint: What to do about it; empty where there is nothing to say.
+        hint: What to do about it; empty if there is nothing to say.
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
@@ -108,7 +108,7 @@ class ConfigError(DataflareError):
 
 
 class UsageError(DataflareError):
-    """A call that does not fit: out of order, on something closed, with a wrong argument."""
+    """A wrong call: out of order, on something closed, with a wrong argument."""
 
 
 class ValueTypeError(UsageError, TypeError):
@@ -136,7 +136,7 @@ class UnsupportedComponent(ComponentError):
 
 
 class WorldMismatch(ComponentError):
-    """A component for none of the worlds: an export is missing, or an import is unknown."""
+    """A component that fits none of the worlds: an export is missing, or an import is unknown."""
 
 
 class HostShortage(DataflareError):
@@ -159,7 +159,7 @@ class PermissionDenied(DataflareError):
 
 
 class AuditFailed(DataflareError):
-    """The audit log cannot be written, such as on a full disk; the plugin whose use it was is stopped.
+    """The audit log cannot be written, for example on a full disk; the plugin whose use was not logged is stopped.
 
     `log` names the log.
     """
@@ -170,10 +170,10 @@ class AuditFailed(DataflareError):
 
 
 class PluginError(DataflareError):
-    """A plugin answered with an error. Its instance lives on.
+    """A plugin answered with an error. Its instance still works.
 
-    `error` is the WIT value (`case` and `value`), `retryable` whether a retry can help, `retry_after_ms` when, where
-    the plugin said so. The text is cut (see `dataflare.texts`).
+    `error` is the WIT value (`case` and `value`), `retryable` whether a retry can help, `retry_after_ms` when, if the
+    plugin said so. The text is cut (see `dataflare.texts`).
     """
 
     def __init__(
@@ -196,7 +196,7 @@ class PluginError(DataflareError):
 
 
 class PluginFault(DataflareError):
-    """A plugin failed in a way that its instance did not survive.
+    """A plugin failed, and its instance did not survive.
 
     `plugin` and `export` say where, `backtrace` is the guest's (innermost frame first), `log_lines` the last lines that
     it logged or wrote to its standard error. All of them are cut (see `dataflare.texts`).
@@ -232,13 +232,13 @@ class PluginFault(DataflareError):
 
 
 class LimitExceeded(PluginFault):
-    """A plugin passed one of its limits. `limit` names it as `dataflare.Limits` does."""
+    """A plugin exceeded one of its limits. `limit` is the limit's name in `dataflare.Limits`."""
 
     limit: str = ""
 
 
 class CallTimeout(LimitExceeded):
-    """A call passed its wall-time limit."""
+    """A call exceeded its wall-time limit."""
 
     limit = "call_timeout_s"
 
@@ -250,19 +250,19 @@ class OutOfFuel(LimitExceeded):
 
 
 class MemoryLimitExceeded(LimitExceeded):
-    """The plugin wanted more memory than its limit, and did not survive the refusal."""
+    """The plugin asked for more memory than its limit, and did not survive the refusal."""
 
     limit = "memory_bytes"
 
 
 class TableLimitExceeded(LimitExceeded):
-    """A table of the plugin is too large from the start; growing it later is refused to the plugin alone."""
+    """A table of the plugin is too large from the start. Growing it later only fails inside the plugin."""
 
     limit = "table_elements"
 
 
 class InstanceLimitExceeded(LimitExceeded):
-    """The plugin is made of more core instances, memories or tables than its limits."""
+    """The plugin has more core instances, memories or tables than its limits."""
 
     limit = "instances"
 
@@ -274,13 +274,13 @@ class StackOverflow(LimitExceeded):
 
 
 class HandleLimitExceeded(LimitExceeded):
-    """The plugin held more batches, open files and the like at a time than its limit."""
+    """The plugin held more batches, open files and similar objects at a time than its limit."""
 
     limit = "handles"
 
 
 class HostBytesExceeded(LimitExceeded):
-    """The host was to keep more memory for the plugin (batches, columns, texts, bodies) than its limit."""
+    """The host would have kept more memory for the plugin (batches, columns, texts, bodies) than its limit."""
 
     limit = "host_memory_bytes"
 
@@ -298,29 +298,29 @@ class HostCallRateExceeded(LimitExceeded):
 
 
 class CopyLimitExceeded(LimitExceeded):
-    """More bytes were to be copied into and out of the plugin within one call than its limit."""
+    """One call would have copied more bytes into and out of the plugin than its limit."""
 
     limit = "copied_bytes"
 
 
 class OutputLimitExceeded(LimitExceeded):
-    """A call was to return more rows or bytes than its limit."""
+    """A call would have returned more rows or bytes than its limit."""
 
     limit = "output_bytes"
 
 
 class LogLimitExceeded(LimitExceeded):
-    """The plugin went on logging after so many of a call's events had been dropped for being over the rate."""
+    """The plugin kept logging after the rate limit had dropped too many events of the call."""
 
     limit = "log_dropped_events"
 
 
 class CallCancelled(PluginFault):
-    """The host ended the call, since the work that it was part of was interrupted."""
+    """The host ended the call because the run was interrupted."""
 
 
 class WorkerDied(PluginFault):
-    """The process that the plugin's instance had for itself died."""
+    """The worker process of the plugin's instance died."""
 
 
 class GuestPanic(PluginFault):

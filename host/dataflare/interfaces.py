@@ -37,7 +37,7 @@ class HostInterface:
 
     Args:
         name: Its short name, by which it is granted.
-        module: The module below `dataflare` whose `provide(context)` makes its functions; empty where it has types
+        module: The module below `dataflare` whose `provide(context)` makes its functions; empty if it has types
             alone. It is imported when the first plugin that imports the interface is loaded.
         grant: How it is granted: `free` to every plugin; by a `switch`; or by naming what of it (`named`).
         package: The WIT package, `dataflare:PACKAGE`.

@@ -85,33 +85,33 @@ LIMITS: Final[Mapping[str, LimitRow]] = MappingProxyType({each.name: each for ea
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Ceilings for one plugin instance. A plugin that passes one is stopped with the error of that name.
+    """Ceilings for one plugin instance. Exceeding one stops the plugin with the error named here.
 
     Args:
         memory_bytes: Linear memory of the plugin, all its memories together, in bytes (`MemoryLimitExceeded`).
-        call_timeout_s: Wall seconds for one call, host functions included; in (0, 3600] (`CallTimeout`). `None` lets a
-            plugin run as long as it likes, a loop without end too, and nothing but the end of the process stops it:
-            only for plugins that are trusted. Their code looks at no clock then, and lists cross the boundary faster.
+        call_timeout_s: Wall seconds for one call, host functions included; in (0, 3600] (`CallTimeout`). With `None` a
+            plugin runs as long as it likes. Only the end of the process stops an endless loop, so use it only for
+            trusted plugins. Their code then checks no clock, and lists cross the boundary faster.
         fuel: Units of work for one call (about one a wasm instruction); `None` counts nothing, and costs nothing
             (`OutOfFuel`).
-        table_elements: Elements in each of the plugin's tables (`TableLimitExceeded` at the start; later the plugin
-            is told that its table cannot grow).
+        table_elements: Elements in each of the plugin's tables (`TableLimitExceeded` at the start; growing later fails
+            inside the plugin).
         instances: Core instances in the plugin (`InstanceLimitExceeded`).
         memories: Linear memories in the plugin (`InstanceLimitExceeded`).
-        handles: Batches, open files and the like that it may hold at a time (`HandleLimitExceeded`).
+        handles: Batches, open files and similar objects that it may hold at a time (`HandleLimitExceeded`).
         host_memory_bytes: Bytes that the host keeps for it outside of its memory: batches that it makes, columns and
-            texts that it asks for, bodies of responses; `None` for any number (`HostBytesExceeded`). A batch that it is
-            given is free, and so is handing it on.
+            texts that it asks for, bodies of responses; `None` for any number (`HostBytesExceeded`). A batch that it
+            receives is free, and so is passing it on.
         host_calls: Calls of the host within one call (`HostCallLimitExceeded`).
-        host_calls_per_s: Calls of the host in a second in the long run, also the most at once; `None` for any number
+        host_calls_per_s: Calls of the host per second on average, also the largest burst; `None` for any number
             (`HostCallRateExceeded`).
         copied_bytes: Bytes copied into and out of the plugin within one call; `None` for any number
             (`CopyLimitExceeded`).
         output_bytes: Bytes that one call returns, batches included; `None` for any number (`OutputLimitExceeded`).
         output_rows: Rows that one call returns; `None` for any number (`OutputLimitExceeded`).
-        log_events_per_s: Log events in a second, also the most at once, of all instances together; those over it are
+        log_events_per_s: Log events per second, also the largest burst, of all instances together; further events are
             dropped.
-        log_bytes_per_s: Bytes of log events in a second, also the most at once, of all instances together.
+        log_bytes_per_s: Bytes of log events per second, also the largest burst, of all instances together.
         log_dropped_events: Events that are dropped within one call before the plugin is stopped; `None` for any number
             (`LogLimitExceeded`).
 

@@ -61,7 +61,7 @@ def as_path(path: str | os.PathLike[str], *, where: str) -> Path:
 def cache_folder() -> Path:
     """Find the user's cache folder for this package; it need not be there.
 
-    It is `$DATAFLARE_CACHE`, or `dataflare` in `$XDG_CACHE_HOME` where that is absolute, or in `~/.cache`, where an
+    It is `$DATAFLARE_CACHE`, or `dataflare` in `$XDG_CACHE_HOME` if that is absolute, or in `~/.cache`, where an
     empty `HOME` is none.
 
     Raises:
@@ -99,7 +99,7 @@ def opened_file(path: str | os.PathLike[str]) -> Iterator[tuple[int, os.stat_res
     where = os.fspath(as_path(path, where="path"))
     descriptor = -1
     try:
-        # What is not a regular file may never come to an end, or never begin: it is told apart before it is read.
+        # Only a regular file is sure to begin and to end, so the kind of file is checked before it is read.
         try:
             descriptor = os.open(where, _FLAGS)
         except ValueError as error:  # a NUL, or what no name of a file can hold

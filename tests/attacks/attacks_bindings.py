@@ -29,7 +29,7 @@ def _run(files: dict[str, str]) -> bool:
 
 @attack("files-in")
 def code_in_the_documentation_of_wit(arena: Arena) -> None:
-    """End the docstring that a comment of the WIT becomes in generated bindings, and go on with code."""
+    """End the docstring that a comment of the WIT becomes in generated bindings, and continue with code."""
     (arena.folder / "x.wit").write_text(
         f"package a:b; interface i {{\n/// {_DOCS}\nenum e {{\n/// {_DOCS}\nx }} }}\nworld w {{ import i; }}"
     )

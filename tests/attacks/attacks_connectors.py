@@ -128,7 +128,7 @@ def connector_that_writes_outside_of_what_is_granted(arena: Arena) -> None:
 
 @attack("files")
 def partitions_written_outside_of_what_is_granted(arena: Arena) -> None:
-    """Write a folder of files next to the granted one, or in the place of the granted one itself."""
+    """Write a folder of files next to the granted one, or in place of the granted one itself."""
     place = Place(arena)
     (place.folder / "in" / "rows.csv").write_text("n,m\n1,2\n")
     place.runs(write="out/parts", partition_by=["n"])

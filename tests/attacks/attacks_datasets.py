@@ -43,7 +43,7 @@ def assert_fault(arena: Arena, error: DataflareError | None, words: str) -> None
 
 @attack("neighbours")
 def token_of_another_pipeline(arena: Arena) -> None:
-    """Answer `open` with the token of another pipeline, so that this one goes on from a place that is not its own."""
+    """Answer `open` with the token of another pipeline, so that this one continues from a place that is not its own."""
     shelf = loaded(arena, Shelf, shelf=[], kept={"orders": b"dataflare:1\0salaries\0page 7"})
     error = refused(lambda: shelf.open(Target("rows", N), pipeline="orders"))
     assert_fault(arena, error, "it returned a token of the pipeline 'salaries'")

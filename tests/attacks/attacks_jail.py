@@ -242,7 +242,7 @@ def program_in_place_of_the_worker(arena: Arena) -> None:
     refused(
         ("execve", NOWHERE, 0, 0),
         ("execveat", -1, NOWHERE, 0, 0, 0),
-        ("clone", 0x01200011 | 0x100, 0, 0, 0, 0),  # as `fork` does, but for the memory that it shares
+        ("clone", 0x01200011 | 0x100, 0, 0, 0, 0),  # as `fork` does, except for the memory that it shares
         ("clone", 0x50B00, 0, 0, 0, 0),  # a thread without the other one's files
     )
 

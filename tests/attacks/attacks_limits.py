@@ -37,7 +37,7 @@ from dataflare.runtime.processor import Processor
 from plugin_wat import ANSWER, DATA, RESULT, Hostile, answer_outcome, hostile, shape_with
 
 BOUND_S = 2.0
-"""A busy machine gets so many seconds more than the limit; on an idle one it takes a few milliseconds more."""
+"""A busy machine gets this many seconds more than the limit; on an idle one it takes a few milliseconds more."""
 
 LOG = "(call $logging#log (i32.const 2) {at} {size} (i32.const 0) (i32.const 0))"
 

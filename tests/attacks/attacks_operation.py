@@ -58,7 +58,7 @@ def lines_forged_in_the_log(arena: Arena) -> None:
 
 @attack("audit")
 def log_exchanged_for_a_link(arena: Arena) -> None:
-    """Put a link to another file in the place of the audit log, to have that overwritten."""
+    """Put a link to another file in place of the audit log, to have that overwritten."""
     (arena.folder / "victim").write_text("precious")
     (arena.folder / "audit.jsonl").symlink_to(arena.folder / "victim")
     arena.raises(ConfigError, lambda: arena.host(audit=arena.folder / "audit.jsonl"))

@@ -71,7 +71,7 @@ def installed_connector_that_opens_a_second_file(arena: Arena) -> None:
 def method_that_reads_like_an_origin(arena: Arena) -> None:
     """Name a method so that the audit log shows a use of an origin that was never asked for."""
     web = Web(arena, f"GET:{ORIGIN}")
-    web.expect("invalid-request", "no URL")
+    web.expect("invalid-request", "not a URL")
     web.assert_nothing_sent()
     assert not arena.events(object=f"http:GET:{ORIGIN}"), arena.shown_log()
     assert arena.events(object="http:?"), arena.shown_log()

@@ -22,7 +22,7 @@ from dataflare.pipeline.specification import load_specification
 
 @attack("outputs")
 def link_among_the_partitions(arena: Arena) -> None:
-    """Put a link in the place of a partition's folder, so that rows that are added go where it leads."""
+    """Put a link in place of a partition's folder, so that rows that are added go where it leads."""
     (arena.folder / "out").mkdir()
     (arena.folder / "elsewhere").mkdir()
     (arena.folder / "out" / "k=a").symlink_to("../elsewhere")

@@ -184,7 +184,7 @@ def process_that_speaks_another_language(arena: Arena) -> None:
 
 @attack("processes")
 def result_of_another_type(arena: Arena) -> None:
-    """Answer `process` with a number, `process-batch` with a text, and the like."""
+    """Answer `process` with a number, `process-batch` with a text, and similar."""
     for value in (5, "text", [0, 5], [0, [5]], [2, None], [0, [[0, 99]]], [1, None], [1, [99, None]], {"ok": None}):
         speaking(arena, ["result", FIGURES, True], [value])
     speaking(arena, ["result", FIGURES, True], [], says="0 values in place of 1")

@@ -66,7 +66,7 @@ def protected_file_spelled_otherwise(arena: Arena) -> None:
 
 @attack("outputs")
 def program_that_runs_as_another_user_replaced(arena: Arena) -> None:
-    """Put rows in the place of a program that runs with its owner's rights, and have the new file run with them."""
+    """Put rows in place of a program that runs with its owner's rights, and have the new file run with them."""
     program = arena.folder / "program"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o6755)
@@ -133,7 +133,7 @@ def names_too_long_for_the_system(arena: Arena) -> None:
 
 @attack("roles")
 def output_that_decides_about_commands(arena: Arena) -> None:
-    """Have a command write its result in the place of the roles, the audit log, or the policy in force."""
+    """Have a command write its result in place of the roles, the audit log, or the policy in force."""
     for name in ("audit.jsonl", "rules.yaml"):
         (arena.folder / name).write_text("")
     env = {"DATAFLARE_AUDIT": "audit.jsonl", "DATAFLARE_POLICY": "rules.yaml"}

@@ -146,7 +146,7 @@ def component_that_was_revoked(arena: Arena) -> None:
 
 @attack("signatures")
 def key_of_another_plugin(arena: Arena) -> None:
-    """Sign with a key that is trusted, but for other plugins only."""
+    """Sign with a key that is trusted, except for other plugins only."""
     package = arena.package()
     host = arena.host(trust=arena.trust(more={"plugins": ["another"]}))
     arena.refused_load(UntrustedKey, lambda: arena.load(package.binary, host, signature=package.signature))

@@ -138,7 +138,7 @@ def payroll(datasets: DatasetGrants, arena: Arena, **attributes: Any) -> Any:
 
 
 def denied(call: Callable[[], object]) -> str:
-    """The capability that a call was refused for; empty where it was not."""
+    """The capability that a call was refused for; empty if it was not."""
     try:
         call()
     except PermissionDenied as error:

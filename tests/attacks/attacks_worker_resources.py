@@ -145,7 +145,7 @@ def crowd_of_resources_in_an_answer(arena: Arena) -> None:
 
 @attack("processes")
 def resource_of_a_dead_worker(arena: Arena) -> None:
-    """Have the program go on with resources of a worker that has died, or with those of another one."""
+    """Have the program continue with resources of a worker that has died, or with those of another one."""
     instance, other = _instance(arena), _instance(arena)
     counter = instance.call(COUNTERS, "[constructor]counter", 1)
     arena.raises(ValueTypeError, lambda: other.call(COUNTERS, "[method]counter.get", counter), says="another instance")

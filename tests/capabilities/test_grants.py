@@ -85,7 +85,7 @@ def test_value_out_of_range_is_refused(options):
 
 @pytest.mark.parametrize("path", ["", "a\0b", None])
 def test_path_that_is_none_is_refused(path):
-    with pytest.raises(ConfigError, match="no usable path"):
+    with pytest.raises(ConfigError, match="not a usable path"):
         DirectoryGrant(path=path)
 
 

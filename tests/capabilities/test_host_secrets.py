@@ -217,7 +217,7 @@ class TestDirectory:
         os.mkfifo(directory / "b", 0o600)
         store = DirectorySecrets(directory)
         for name in ("a", "b"):
-            with pytest.raises(CapabilityFailure, match="no file"):
+            with pytest.raises(CapabilityFailure, match="not a file"):
                 store.get(name)
 
     def test_secret_that_is_too_long_or_no_text_is_refused(self, directory):

@@ -122,7 +122,7 @@ def test_bytes_put_in_or_taken_out_are_refused_or_run_safely(engine: Engine, dat
 
 
 def run(engine: Engine, binary: bytes) -> None:
-    """Load what may be damaged, and call it where it can be loaded; only the expected errors may come."""
+    """Load what may be damaged, and call it if it can be loaded; only the expected errors may come."""
     try:
         engine.shape(binary, name="damaged.wasm")
         component = engine.load(binary, name="damaged.wasm")

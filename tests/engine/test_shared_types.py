@@ -1,4 +1,4 @@
-"""What stands in the world itself, what interfaces share, and what runs at the start."""
+"""What is in the world itself, what interfaces share, and what runs at the start."""
 
 from __future__ import annotations
 

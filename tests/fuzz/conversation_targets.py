@@ -357,7 +357,7 @@ def _odd(rng: random.Random) -> list[Any]:
 
 
 def _make(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
-    """A conversation that is right, but for some steps."""
+    """A conversation that is right, except for some steps."""
     calls = [rng.choice(_FUNCTIONS) for _ in range(rng.randrange(1, 5))]
     script: list[Any] = [["hear"], _said(["confined", ["seccomp"]]), _said(["ready", FIGURES])]
     for name in calls:

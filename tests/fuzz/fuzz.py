@@ -186,7 +186,7 @@ def run(
     slow_s: float = 5.0,
     last: Path | None = None,
 ) -> Outcome:
-    """Try so many cases.
+    """Try this many cases.
 
     Args:
         engine: Reads components.

@@ -144,7 +144,7 @@ ANY = "http:\n        https://x:\n          methods: any\n          "
     ("grant", "line", "words"),
     [
         ("http: {ftp://x: {}}", 6, "not of the form https://host"),
-        ("http:\n        https://*.example.com: {methods: [GET]}", 7, "no host name"),
+        ("http:\n        https://*.example.com: {methods: [GET]}", 7, "not a host name"),
         ("http:\n        https://x: {}", 7, "methods is missing"),
         ("http:\n        https://X.example.com:443: {methods: [GET]}", 7, "write 'https://x.example.com'"),
         ("http:\n        https://x:\n          methods: [TRACE]", 8, "cannot be granted"),

@@ -292,7 +292,7 @@ KINDS: dict[type[Guest], Callable[[Any], object]] = {
     Doubler: lambda transformer: transformer.transform(numbers(1, 2)),
     Positive: lambda validator: validator.validate(numbers(1, -2)),
 }
-LEARNED = {  # rows returned: for one given, but for a source the logarithm of 1 + 2; rows at fault; logarithm of bytes
+LEARNED = {  # rows returned: for one given, for a source ln(1 + 2); rows at fault; ln of bytes
     Numbers: (1.0986, 0, 2.1972),
     Shelf: (0, 0, 0),
     Upper: (0.5, 0, 1.6094),

@@ -177,7 +177,7 @@ def test_exception_of_a_host_function_comes_through_unchanged(tmp_path_factory):
 
 
 def test_unknown_isolation_is_refused(host):
-    with pytest.raises(ConfigError, match="none of none, process, process-best-effort"):
+    with pytest.raises(ConfigError, match="not one of none, process, process-best-effort"):
         mapper(host, isolation="thread")
 
 

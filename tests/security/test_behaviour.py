@@ -167,7 +167,7 @@ def test_any_text_is_a_profile_or_a_config_error(text):
     try:
         Profile.from_json(text)
     except ConfigError as error:
-        assert "no profile" in str(error)
+        assert "not a profile" in str(error)
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**9), st.floats(0, 1e6), st.integers(0, 2**40), st.integers(0, 10**9))

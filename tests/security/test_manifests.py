@@ -155,7 +155,7 @@ GOOD = json.loads(MANIFEST.canonical())
         (json.dumps({**GOOD, "format": 2}).encode(), "format: 2 is not one of 1"),
         (
             json.dumps({**GOOD, "asks": {"http": {"https://*.example.com": {"methods": ["GET"]}}}}).encode(),
-            "no host name",
+            "not a host name",
         ),
         (
             json.dumps({**GOOD, "asks": {"http": {"https://EXAMPLE.com": {"methods": ["GET"]}}}}).encode(),

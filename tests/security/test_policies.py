@@ -180,7 +180,7 @@ def test_absent_file_is_a_config_error(tmp_path):
         ("version: 1\nplugins: {p: {grants: {limits: {fuel: 1}}}}", 2, "limits: unknown key", "stands beside"),
         ("version: 1\nplugins: {p: {grants: {random_seed: 1}}}", 2, "of no use without random", "add random"),
         ("version: 1\nplugins: {p: {grants: {secrets: any}}}", 2, "secrets: give a list", ""),
-        ("version: 1\nplugins: {p: {grants: {http: {'https://*': {methods: [GET]}}}}}", 2, "no host name", ""),
+        ("version: 1\nplugins: {p: {grants: {http: {'https://*': {methods: [GET]}}}}}", 2, "not a host name", ""),
         ("version: 1\nplugins: {p: {grants: {http: {'https://a': {}}}}}", 2, "methods is missing", ""),
         ("version: 1\nplugins: {p: {grants: {http: {'https://a': {methods: ['*']}}}}}", 2, "methods", ""),
         ("version: 1\nplugins: {p: {grants: {http: {'https://a': {methods: all}}}}}", 2, "methods", ""),

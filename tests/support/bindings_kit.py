@@ -72,26 +72,26 @@ def imported(files: dict[str, str], folder: Path) -> Iterator[Any]:
 
 
 def check_types(folder: Path) -> str:
-    """What mypy says of a folder, with --strict; empty where it finds nothing."""
+    """What mypy says of a folder, with --strict; empty if it finds nothing."""
     command = [str(_BIN / "mypy"), "--strict", "--no-error-summary", str(folder)]
     return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2]).stdout
 
 
 def check_pyright(folder: Path, version: str = "3.11") -> str:
-    """What pyright says of a folder, for a version of Python; empty where it finds nothing."""
+    """What pyright says of a folder, for a version of Python; empty if it finds nothing."""
     command = [str(_BIN / "pyright"), "--pythonpath", sys.executable, "--pythonversion", version, str(folder)]
     found = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     return "" if found.returncode == 0 else found.stdout + found.stderr
 
 
 def check_lint(folder: Path) -> str:
-    """What ruff says of a folder; empty where it finds nothing."""
+    """What ruff says of a folder; empty if it finds nothing."""
     rules = ["--isolated", "--select", "E4,E7,E9,F,I,UP,B,SIM", str(folder)]
     return subprocess.run([str(_BIN / "ruff"), "check", "-q", *rules], capture_output=True, text=True).stdout
 
 
 def check_style(folder: Path) -> str:
-    """What ruff says of a folder; empty where it finds nothing and would format nothing anew."""
+    """What ruff says of a folder; empty if it finds nothing and would format nothing anew."""
     formatted = subprocess.run(
         [str(_BIN / "ruff"), "format", "--isolated", "--diff", "-q", str(folder)], capture_output=True, text=True
     )

@@ -98,7 +98,7 @@ def failure_of(broker: Any, url: str, **options: Any) -> CapabilityFailure:
 
 
 class Names:
-    """A resolver that gives one answer after the other, and the last one for ever."""
+    """A resolver that gives one answer after the other, and keeps giving the last one."""
 
     def __init__(self, *answers: Any) -> None:
         self._answers = list(answers)

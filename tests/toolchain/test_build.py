@@ -91,7 +91,7 @@ def test_what_is_no_component_is_refused_and_not_kept(make_project: MakeProject,
             return b"\0asm\x01\0\0\0"
 
     project = make_project()
-    with pytest.raises(BuildFailed, match="no component"):
+    with pytest.raises(BuildFailed, match="not a component"):
         build(probe(project), driver=CoreModule())
     assert not probe(project).output.exists()
     assert not (cache / "guests").exists()

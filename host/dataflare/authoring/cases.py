@@ -94,7 +94,7 @@ class Case(StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """What became of a case: `problem` says where and why it failed, and is empty where it passed."""
+    """What became of a case: `problem` says where and why it failed, and is empty if it passed."""
 
     name: str
     problem: str = ""
@@ -249,7 +249,7 @@ def _rows(batch: pa.RecordBatch) -> list[Row]:
 
 
 def _difference(wanted: list[Any], found: Any) -> str:
-    """The first row that differs, in words; empty where none does."""
+    """The first row that differs, in words; empty if none does."""
     for row, (want, have) in enumerate(zip(wanted, found, strict=False)):
         if not _equal(want, have):
             return f"row {row} is {_shown(have)}, not {_shown(want)}"

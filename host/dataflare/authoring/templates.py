@@ -1,4 +1,4 @@
-"""New plugins: folders that are copied from an SDK's templates, with the plugin's names in the place of theirs."""
+"""New plugins: folders that are copied from an SDK's templates, with the plugin's names in place of theirs."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ def run_unit_tests(folder: Path) -> str:
     """Run the unit tests of a plugin's folder, natively.
 
     Returns:
-        The runner's last line; empty where there are no tests, or the language's driver runs none.
+        The runner's last line; empty if there are no tests, or the language's driver runs none.
 
     Raises:
         ConfigError: The `plugin.yaml` is wrong.

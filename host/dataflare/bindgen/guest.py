@@ -124,7 +124,7 @@ class _Stub:
         return _assemble(self._plan, module.interface.docs, lines, self.uses, dots="..")
 
     def protocol(self) -> list[str]:
-        """The class that a plugin implements for an exported interface; empty where it has no functions."""
+        """The class that a plugin implements for an exported interface; empty if it has no functions."""
         module = self._module
         assert module is not None
         if not module.interface.functions:

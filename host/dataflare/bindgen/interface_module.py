@@ -270,7 +270,7 @@ class ModuleText:
 
         `home` is the module of its resource, where the world's own module is written.
         """
-        # What stands in the world itself has the types of its imports.
+        # What is in the world itself has the types of its imports.
         direction: Direction = "import" if implemented or self._module is None else "export"
         annotations = self.annotations
         scope = Scope({"self"})

@@ -50,9 +50,9 @@ class Module:
     exceptions: dict[str, str] = field(default_factory=dict)
     """The exception of each type that is the error of a result."""
     protocol: str = ""
-    """The class of its imports; empty where there is nothing to implement."""
+    """The class of its imports; empty if there is nothing to implement."""
     exports: str = ""
-    """The class of its exports; empty where there is nothing to call."""
+    """The class of its exports; empty if there is nothing to call."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class Plan:
     modules: list[Module]
     definitions: Mapping[tuple[str, str], wit.TypeDefinition]
     functions: dict[Direction, list[wit.Function]]
-    """The functions that stand in the world itself."""
+    """The functions that are in the world itself."""
     function_names: dict[Direction, dict[str, str]]
     anonymous: dict[wit.Type | None, str] = field(default_factory=dict)
     """The exception of each type without a name that is the error of a result."""
@@ -103,7 +103,7 @@ class Plan:
         return bool(self.imported() or self.function_names["import"])
 
     def world_resources(self) -> list[tuple[str, wit.Function, wit.Resource, Module]]:
-        """The functions of resources that stand in the world itself, by their names in a component."""
+        """The functions of resources that are in the world itself, by their names in a component."""
         return [
             (name, function, resource, module)
             for module in self.modules

@@ -71,7 +71,7 @@ class DirectoryFiles:
         directories: Directories by the name that the plugin uses for them.
         limits: What the plugin may do with files.
         refusal: Asked with an open directory and a name in it, before the file is made, replaced or deleted. Returns
-            why it may not be; empty where it may.
+            why it may not be; empty if it may.
 
     Raises:
         ConfigError: A directory is not there, or cannot be opened.
@@ -229,7 +229,7 @@ class DirectoryFiles:
     def _at(self, path: str, *, writes: bool = False, follow: bool = False) -> Iterator[tuple[int, str]]:
         """Resolve a path to an open directory and a name in it, `.` for the granted directory itself.
 
-        With `follow`, the name is not a symbolic link, unless someone makes it one in the meantime.
+        With `follow`, the name is not a symbolic link, unless someone makes it one at the same time.
         """
         name, parts = parse_path(path)
         grant = self._grants.get(name)

@@ -200,7 +200,7 @@ class NewFile(_Writer):
 
 
 class AppendedFile(_Writer):
-    """A file that grows in place; made where there is none.
+    """A file that grows in place; created if it is missing.
 
     Raises:
         CapabilityFailure: `busy` while another writer appends to it, `denied` for a file with several names or with

@@ -147,7 +147,7 @@ class FileStore(Protocol):
         """Begin to write a file; `replace` says whether it may take the place of another."""
 
     def append(self, path: str) -> Writer:
-        """Begin to write at the end of a file, in place; it is made where there is none."""
+        """Begin to write at the end of a file, in place; it is created if it is missing."""
 
     def stat(self, path: str) -> Entry:
         """Return what is known of a file or a directory."""

@@ -48,7 +48,7 @@ _MIN_SECRET_CHARACTERS = 6
 class HttpBroker:
     """Makes one plugin's requests, as its grants say. Any thread may use it; `close` it, or use it in a `with`.
 
-    Secrets that grants add are kept from the plugin: a response that repeats one as it stands is withheld, and no
+    Secrets that grants add are kept from the plugin: a response that repeats one unchanged is withheld, and no
     message holds one. A server that gives one back in another form (encoded, or in parts) is not seen through.
 
     Args:
@@ -58,7 +58,7 @@ class HttpBroker:
         clock: Measures time limits and rates.
         plugin: The plugin's name, for the log.
         refusal: Asked with an origin, a method and whether a redirect led there: before each request, when its
-            response begins, and at each part of a body. Returns why it may no longer be used; empty where it may.
+            response begins, and at each part of a body. Returns why it may no longer be used; empty if it may.
 
     Raises:
         ConfigError: A grant adds a secret, but the host has no store.

@@ -33,7 +33,7 @@ from dataflare.locks import Lock
 __all__ = ["Dial", "NetworkTransport", "dial"]
 
 Dial = Callable[[Address, int, float], socket.socket]
-"""Connects to an address and a port within so many seconds, or raises `OSError`."""
+"""Connects to an address and a port within this many seconds, or raises `OSError`."""
 
 _MAX_LOOKUPS = 8
 _MAX_IDLE = 4

@@ -27,7 +27,7 @@ _HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)?")
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """Where a request goes: an origin, and the path with its query as they stand in the request's first line."""
+    """Where a request goes: an origin, and the path with its query as they are in the request's first line."""
 
     origin: Origin
     target: str

@@ -68,7 +68,7 @@ class SqliteStateStore:
     that opened it has to open its own.
 
     Args:
-        path: The file; it is made where it is absent, its directory is not.
+        path: The file; it is created if it is missing, its directory is not.
         limits: What each namespace may hold.
 
     Raises:

@@ -30,7 +30,7 @@ _CONTROL |= {0x0A: "\\n", 0x0D: "\\r", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a plugin says that its work is. `total` is 0 where it is not known; `done` may be more than it."""
+    """How far a plugin says that its work is. `total` is 0 if it is not known; `done` may be more than it."""
 
     done: int
     total: int
@@ -105,7 +105,7 @@ class CancellationToken:
         self._cancelled.set()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for the cancellation, at most so many seconds; say whether it came."""
+        """Wait for the cancellation, at most this many seconds; say whether it came."""
         return self._cancelled.wait(timeout_s)
 
 

@@ -108,7 +108,7 @@ def _show(file: Path, manifest: Manifest, size_bytes: int, digest: str) -> None:
 
 
 def misfits(manifest: Manifest, inspection: Inspection, metadata: Metadata | None) -> list[str]:
-    """Why a manifest does not fit a component, in words; empty where it does."""
+    """Why a manifest does not fit a component, in words; empty if it does."""
     if inspection.kind is None:
         return [f"the component is a plugin of no world: {inspection.problems[0]}"]
     found = []

@@ -65,7 +65,7 @@ def command(
 ) -> None:
     """Run a pipeline to its end, or leave no output.
 
-    Where a plugin is the source, the run goes on from where the last one came to: how far that was is kept in a file
+    Where a plugin is the source, the run continues from where the last one came to: how far that was is kept in a file
     beside the pipeline's, `.dataflare/NAME.state`, or the one that --state names.
 
     With --policy, plugins get what the policy says; `grants` and `limits` in the pipeline only narrow it, and variables

@@ -87,7 +87,7 @@ def show(
     settings: Settings = None,
     env_files: EnvFiles = None,
 ) -> None:
-    """Show where sources go on: their own state, and what it belongs to.
+    """Show where sources continue: their own state, and what it belongs to.
 
     Exit codes: 0 shown; 1 the state cannot be read, or a run is under way; 2 the pipeline is wrong, or a node has none.
     """
@@ -127,7 +127,7 @@ def import_states(
     settings: Settings = None,
     env_files: EnvFiles = None,
 ) -> None:
-    """Say where sources go on: the states of a file take the place of what is kept, all of them or none.
+    """Say where sources continue: the states of a file take the place of what is kept, all of them or none.
 
     To edit a state, export it, change `readable` or `state`, and import it: where `readable` is changed, it counts.
     Exit codes: 0 done; 1 the state cannot be written, or a run is under way; 2 the pipeline or the file is wrong.
@@ -152,7 +152,7 @@ def reset(
     settings: Settings = None,
     env_files: EnvFiles = None,
 ) -> None:
-    """Forget where sources go on: the next run begins at the beginning.
+    """Forget where sources continue: the next run begins at the beginning.
 
     Destinations stay as they are. Exit codes: 0 done; 1 the state cannot be written, or a run is under way; 2 the
     pipeline is wrong, or a node has none.

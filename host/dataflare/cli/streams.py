@@ -14,7 +14,7 @@ __all__ = ["OutputLost", "Stream", "abandon_stdout", "write_line"]
 class OutputLost(Exception):
     """Standard output does not take what is written: it is closed, its disk is full, or its reader has gone.
 
-    `why` is empty where nobody is left to be told.
+    `why` is empty if nobody is left to be told.
     """
 
     def __init__(self, why: str) -> None:

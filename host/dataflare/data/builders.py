@@ -167,7 +167,7 @@ def rename_column(batch: pa.RecordBatch, column: str, to: str) -> pa.RecordBatch
 
 
 def with_metadata(batch: pa.RecordBatch, column: str, metadata: Sequence[tuple[str, str]]) -> pa.RecordBatch:
-    """Give one column this metadata in the place of its own.
+    """Give one column this metadata in place of its own.
 
     Raises:
         DataFailure: `no-such-column`; `malformed` for a key that occurs twice, or more pairs than a schema can have.

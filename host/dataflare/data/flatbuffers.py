@@ -1,6 +1,6 @@
 """Reads FlatBuffers that nobody has vouched for: every access is checked, and a wrong one is `struct.error`.
 
-A table begins with the distance back to its vtable, which holds the distance of each field from the table, 0 where the
+A table begins with the distance back to its vtable, which holds the distance of each field from the table, 0 if the
 field is absent. https://flatbuffers.dev/internals
 """
 

@@ -264,7 +264,7 @@ class _Decoder:
         self._total = 0
 
     def begin(self) -> None:
-        """Count anew, but for the dictionaries."""
+        """Count anew, except for the dictionaries."""
         self._total = self._dictionary_bytes
 
     def dictionary(self, header: Table, body: pa.Buffer) -> None:

@@ -50,7 +50,7 @@ class StrictModel(BaseModel):
 
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
-"""The name of a node, plugin, directory, secret and the like."""
+"""The name of a node, plugin, directory, secret and similar."""
 
 FilePath = Annotated[
     str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$", description="Relative to this file.")

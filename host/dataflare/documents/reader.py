@@ -50,7 +50,7 @@ class Document:
     """A document: `value` of dicts, lists, texts, numbers, booleans and nulls, and where each part stands.
 
     `lines` has the line, from 1, of every value by its path; for the value of a mapping it is its key's line. It is
-    empty where the document was made in a program, and not read. `digest` is that of the bytes that were parsed,
+    empty if the document was made in a program, and not read. `digest` is that of the bytes that were parsed,
     `sha256:` and hexadecimal digits.
     """
 

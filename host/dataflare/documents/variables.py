@@ -30,7 +30,7 @@ class Variables:
 
     Args:
         values: Their values, by name.
-        hidden: Why no values of the environment are among them, in words; empty where they may be.
+        hidden: Why no values of the environment are among them, in words; empty if they may be.
     """
 
     values: Mapping[str, str] = field(default_factory=dict)

@@ -69,7 +69,7 @@ class Entry:
 
     @property
     def path(self) -> str:
-        """A path to the open file itself, whatever has become of its name; empty where the system has none."""
+        """A path to the open file itself, whatever has become of its name; empty if the system has none."""
         path = f"/proc/self/fd/{self.code.fileno()}"
         return path if os.path.exists(path) else ""
 
@@ -78,7 +78,7 @@ class Entry:
 class CacheEntry:
     """What is known of an entry: the plugin's name at its first load and its digest, bytes, and its last use.
 
-    `used_s` is in seconds since 1970 in UTC. Name and digest are empty where the entry is damaged.
+    `used_s` is in seconds since 1970 in UTC. Name and digest are empty if the entry is damaged.
     """
 
     key: str
@@ -110,7 +110,7 @@ class Cache:
 
     Args:
         folder: Made if it is not there.
-        max_bytes: What all entries together may take, in bytes, but for the one that was added last; `None` for
+        max_bytes: What all entries together may take, in bytes, except for the one that was added last; `None` for
             `default_max_bytes()`.
 
     Raises:
@@ -331,7 +331,7 @@ class Cache:
 
 
 def _problem_of_parent(folder: Path, status: os.stat_result) -> str:
-    """Why somebody else could exchange what is in a folder; empty where nobody can."""
+    """Why somebody else could exchange what is in a folder; empty if nobody can."""
     if status.st_uid not in (0, os.getuid()) and folder != Path("/"):
         return "belongs to another user, who could exchange it"
     if stat.S_ISVTX & status.st_mode:

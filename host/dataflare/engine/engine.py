@@ -266,7 +266,7 @@ class Engine:
         return compiled
 
     def why_bridges(self, binary: bytes, *, name: str) -> str:
-        """Tell why this engine gives a component bridges; empty where it is flattened.
+        """Tell why this engine gives a component bridges; empty if it is flattened.
 
         Raises:
             NotAComponent: The bytes are not a valid component.

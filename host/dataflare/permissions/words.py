@@ -32,7 +32,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 def parse_grants(words: Iterable[str], *, base_dir: Path | None = None) -> Grants:
     """Read grants, one a word.
 
-    `clock` and the like grant an interface as a whole; `files:data=./incoming` a directory to read,
+    `clock` and similar grant an interface as a whole; `files:data=./incoming` a directory to read,
     `files:write:out=./out` one to write too; `http:GET,POST:https://api.example.com` methods at an origin, with
     `={timeout: 5s}` and the other keys behind it; `secrets:NAME`, `plugins:NAME`, `shared:NAME` and
     `shared:write:NAME` what they name; `datasets:NAME` a dataset, `datasets:NAME=COLUMN,COLUMN` some of its columns;
@@ -81,7 +81,7 @@ def parse_limits(words: Iterable[str]) -> Limits:
 
 
 def _grant(word: str) -> tuple[str, str, Any]:
-    """The key of a grant, the name below it (empty where there is none), and the value."""
+    """The key of a grant, the name below it (empty if there is none), and the value."""
     left, equals, value = word.partition("=")
     key, colon, rest = left.partition(":")
     if key == _SEED and equals and not colon:

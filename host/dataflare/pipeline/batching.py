@@ -12,7 +12,7 @@ from dataflare.pipeline.state_file import Checkpoint
 __all__ = ["MOST_BYTES", "MOST_ROWS", "SMALL_BYTES", "SMALL_ROWS", "resized"]
 
 SMALL_ROWS: Final = 1_024
-"""Batches below this are merged until they have so many rows, or `SMALL_BYTES`."""
+"""Batches below this are merged until they have this many rows, or `SMALL_BYTES`."""
 SMALL_BYTES: Final = 2**20
 MOST_ROWS: Final = 65_536
 """Batches beyond this, or `MOST_BYTES`, are split."""

@@ -41,7 +41,7 @@ def check_pipeline(specification: Specification, host: Host) -> list[DataflareEr
         host: Would run it.
 
     Returns:
-        What is wrong, in the order of the file; empty where nothing is.
+        What is wrong, in the order of the file; empty if nothing is.
 
     Raises:
         PermissionDenied: The pipeline may not run at all.

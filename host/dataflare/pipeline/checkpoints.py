@@ -1,7 +1,7 @@
 """Checkpoints of a run: points in a source's rows that are kept once every destination has all rows before them safe.
 
 A barrier goes with the rows from the source to every node that writes. Each of them makes safe what came before it, and
-the last one to do so makes the checkpoint. The next run goes on from there. (Chandy and Lamport's snapshots, for the
+the last one to do so makes the checkpoint. The next run continues from there. (Chandy and Lamport's snapshots, for the
 trees that pipelines are.)
 
 A destination that keeps the host's token in the same transaction as the rows may be ahead of the state file, by the
@@ -113,7 +113,7 @@ class Checkpoints:
 
     @property
     def resumed(self) -> bool:
-        """Whether the read goes on from a checkpoint."""
+        """Whether the read continues from a checkpoint."""
         return self._read is not None and self._read.resumed
 
     @property
@@ -130,7 +130,7 @@ class Checkpoints:
             mode: How. A full read that came to its end is followed by one from the beginning.
 
         Returns:
-            The state to go on from; `None` is the beginning.
+            The state to continue from; `None` is the beginning.
 
         Raises:
             StateError: The state that was kept is of something else, or the file cannot be used.
@@ -157,7 +157,7 @@ class Checkpoints:
 
         Args:
             rows: How many.
-            state: Where to go on after them; `None` within a transaction.
+            state: Where to continue after them; `None` within a transaction.
         """
         assert self._read is not None
         with self._lock:

@@ -57,7 +57,7 @@ class _GaveUp(Exception):
 
 
 def misfits(config: Mapping[str, Any], schema: str) -> list[Misfit]:
-    """Find what does not fit; empty where all does, or where the schema cannot be used.
+    """Find what does not fit; empty if all does, or if the schema cannot be used.
 
     Args:
         config: The configuration, of what JSON can hold.

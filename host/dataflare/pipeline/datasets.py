@@ -83,7 +83,7 @@ class DatasetReader:
         plugin: The source.
         options: What it reads.
         retries: Those of the node.
-        checkpoints: Where it goes on, and how often it says so; `None` begins at the beginning.
+        checkpoints: Where it continues, and how often it says so; `None` begins at the beginning.
     """
 
     def __init__(

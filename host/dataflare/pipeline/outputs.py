@@ -76,9 +76,9 @@ def open_output(
     file is ever replaced; a pipe, a terminal and standard output (`/dev/stdout`) are written to as they are.
 
     Args:
-        path: The file's name. Its folder is made where it is absent.
+        path: The file's name. Its folder is created if it is missing.
         if_exists: What becomes of a regular file of that name.
-        place: Where it is; a host with a policy finds that itself, and has regular files alone.
+        place: Where it is; a host with a policy finds that itself, and has only regular files.
         repeated: Whether a line, as it begins, is left out where a file is added to.
 
     Raises:
@@ -130,8 +130,8 @@ class AtomicFile(_OpenFile):
     file that is replaced hands on its owner, group, permissions and access list.
 
     Args:
-        path: The final name, of no symbolic link. Its folder is made where it is absent.
-        if_exists: `replace` puts the new file in the place of one that is there, in one step. `append` begins with a
+        path: The final name, of no symbolic link. Its folder is created if it is missing.
+        if_exists: `replace` puts the new file in place of one that is there, in one step. `append` begins with a
             copy of its contents. `fail` refuses it, also where it comes up during the run.
         shown: What errors and reports call it; `None` for `path`.
         repeated: Whether `append` leaves a line out of the copy, as it begins.
@@ -390,7 +390,7 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def _own_status(path: Path) -> os.stat_result | None:
-    """The status of what has this name, be it a link."""
+    """The status of what has this name, even if it is a link."""
     try:
         return os.stat(path, follow_symlinks=False)
     except FileNotFoundError:

@@ -40,7 +40,7 @@ _WAITING_BYTES: Final = 128 * 2**20
 _PART: Final = re.compile(r"part-([0-9a-f]+-)?\d+\.[a-z]+")
 _RENAME_EXCHANGE: Final = 2
 _AT_FDCWD: Final = -100
-# Others may have put a link in the place of a folder, which would lead rows out of the output.
+# Others may have put a link in place of a folder, which would lead rows out of the output.
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _Values: TypeAlias = tuple[str | None, ...]

@@ -77,7 +77,7 @@ class NodeReport:
         violations: For a validator, how often each rule was broken, those with 0 too.
         outputs: Files and folders that are in place; none before the run is completed.
         inferred: For a connector that reads, the types that were inferred from values, by column.
-        resumed: For a source, whether it went on from where an earlier run had come to.
+        resumed: For a source, whether it continued from where an earlier run had come to.
         checkpoints: For a source, how often the run kept how far it came.
         guarantee: For a destination, how often it has each row, whatever stops the run; `None` before it is known.
     """

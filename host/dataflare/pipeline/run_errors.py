@@ -17,8 +17,8 @@ class DataError(DataflareError):
 
     Args:
         message: What is wrong.
-        file: The file that is read or written; empty where there is none.
-        line: The line in it, from 1; 0 where it is not known.
+        file: The file that is read or written; empty if there is none.
+        line: The line in it, from 1; 0 if it is not known.
     """
 
     def __init__(self, message: str, *, file: str = "", line: int = 0, hint: str = "") -> None:

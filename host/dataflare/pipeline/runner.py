@@ -68,8 +68,8 @@ def run(
             file's name, or the mapping or model that stands for it.
         host: Loads the plugins; the caller closes it. `None` makes one for the run.
         progress: Called about ten times a second, in the caller's thread.
-        state: Where sources go on, and where that is kept; the caller closes it. `None` keeps nothing: each run begins
-            at the beginning.
+        state: Where sources continue, and where that is kept; the caller closes it. `None` keeps nothing: each run
+            begins at the beginning.
         full_refresh: Whether sources begin at the beginning, whatever was kept.
 
     Returns:
@@ -173,7 +173,7 @@ class _Run:
                 stage.begin()
 
     def _plan_checkpoints(self, kinds: Mapping[str, str]) -> None:
-        """Find which nodes write the rows of each source that can say where it goes on."""
+        """Find which nodes write the rows of each source that can say where it continues."""
         if self._state is None:
             return
         nodes = self._specification.pipeline.nodes

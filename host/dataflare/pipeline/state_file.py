@@ -50,7 +50,7 @@ class Checkpoint:
 
     Args:
         sequence: Its number; they rise, from 1.
-        state: Where the source goes on after it; `None` where it never said.
+        state: Where the source continues after it; `None` where it never said.
         last: Whether it is the end of the rows.
     """
 
@@ -61,7 +61,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """Where a source goes on.
+    """Where a source continues.
 
     Args:
         node: The source's node.
@@ -170,7 +170,7 @@ class StateFile:
 
         def start(connection: sqlite3.Connection) -> NodeState:
             kept = _node(connection, node)
-            # Numbers go on: what destinations kept of reads before is told apart by them.
+            # Numbers go on: what destinations kept of reads before is distinguished by them.
             lineage, sequence, rows = secrets.token_hex(8), 0, 0
             if kept is not None:
                 lineage, sequence, rows = kept.lineage, kept.last_sequence, kept.rows
@@ -211,7 +211,7 @@ class StateFile:
         self._write(keep)
 
     def reset(self, nodes: Sequence[str] | None = None) -> list[str]:
-        """Forget where sources go on.
+        """Forget where sources continue.
 
         Args:
             nodes: Their nodes; `None` for all.
@@ -233,7 +233,7 @@ class StateFile:
         return self._write(forget)
 
     def put(self, states: Iterable[NodeState]) -> None:
-        """Say where sources go on, in the place of what was kept, in one step.
+        """Say where sources continue, in place of what was kept, in one step.
 
         Raises:
             StateError: The file cannot be written.

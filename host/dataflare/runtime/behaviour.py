@@ -137,7 +137,7 @@ class Watch:
         return counted
 
     def admit(self) -> None:
-        """Wait where the plugin is throttled. Called without an instance, which others can use in the meantime.
+        """Wait where the plugin is throttled. Called without an instance, which others can use at the same time.
 
         Raises:
             PermissionDenied: The plugin is in quarantine.
@@ -178,7 +178,7 @@ class Watch:
             self._on_alert(alert)
 
     def accept(self) -> None:
-        """Take what the plugin does now for what is usual, and learn anew."""
+        """Take what the plugin does now for what is usual, and learn again."""
         self._on_accepted()
         self._monitor.accept()
 

@@ -118,7 +118,7 @@ class Division:
 class Chunk:
     """Rows of a dataset.
 
-    `rows` may have none; `state` says where to go on after them, `None` within a transaction.
+    `rows` may have none; `state` says where to continue after them, `None` within a transaction.
     """
 
     dataset: DatasetName

@@ -212,7 +212,7 @@ class Destination(Plugin):
         """Make all safe that was written, together with the token. Idempotent.
 
         Args:
-            token: Where to go on after these rows, for `open` to return.
+            token: Where to continue after these rows, for `open` to return.
 
         Returns:
             Whether the rows now survive a crash; `False` where that only comes with `finish`.

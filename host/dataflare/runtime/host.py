@@ -186,10 +186,10 @@ class Host:
         self._admission.protected.add(path, what)
 
     def admit_pipeline(self, name: str, file: PipelineFile) -> AdmittedPipeline:
-        """Let a pipeline's file run: what policy and roles say goes by the file, whatever it calls itself.
+        """Let a pipeline's file run: what policy and roles say goes by the file, whatever name is in it.
 
         Args:
-            name: What the file calls itself.
+            name: The name in the file.
             file: The file.
 
         Returns:
@@ -256,7 +256,7 @@ class Host:
                 same form as a plugin's. With a name the caller vouches that this is that pipeline, which then gets what
                 the policy and roles say of it. Plugins of one pipeline may call each other and share batches, as far as
                 is granted; those of one name share their state. A pipeline's file that neither policy nor roles know
-                has state of its own, whatever it calls itself.
+                has state of its own, whatever name is in it.
             pool: How many instances it has; only for processors, transformers and validators. Sources and destinations
                 have one.
             signature: The component's signature, where one is needed; `None` takes the `.sig` file beside the

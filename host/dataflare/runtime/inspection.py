@@ -24,7 +24,7 @@ class Inspection:
         capabilities: The short names of those that its operator has to grant, such as `files`.
         wasi: The interfaces of WASI that it imports; plugins get them, but nothing is behind them.
         exports: The interfaces that it exports.
-        why_bridges: Why the engine reaches it through bridges; empty where it is flattened, `None` where it was not
+        why_bridges: Why the engine reaches it through bridges; empty if it is flattened, `None` where it was not
             asked.
         size_bytes: The size of the component.
         digest: `sha256:...` of the component.
@@ -61,6 +61,6 @@ def inspect_shape(binary: bytes, shape: ComponentType, why_bridges: str | None) 
 
 
 def _names(interfaces: Mapping[str, Interface]) -> tuple[str, ...]:
-    """The interfaces by name; what stands in the world itself by the names that it has there."""
+    """The interfaces by name; what is in the world itself by the names that it has there."""
     inline = interfaces.get("", Interface())
     return tuple(sorted({*(name for name in interfaces if name), *inline.funcs, *inline.resources}))

@@ -123,7 +123,7 @@ class Loaded:
         """Keep what was loaded until it is closed; plugins of the same pipeline find it by its name.
 
         Raises:
-            UsageError: The host was closed in the meantime; what was loaded is closed, too.
+            UsageError: The host was closed at the same time; what was loaded is closed, too.
         """
         with self._lock:
             if not self._closed:

@@ -25,7 +25,7 @@ Severity: TypeAlias = Literal["info", "warning", "error"]
 class Metadata:
     """What a plugin says of itself.
 
-    `version` follows Semantic Versioning 2.0; `config_schema` is a JSON Schema as text, empty where there is nothing to
+    `version` follows Semantic Versioning 2.0; `config_schema` is a JSON Schema as text, empty if there is nothing to
     configure.
     """
 

@@ -142,12 +142,12 @@ class Source(Plugin):
     def open(
         self, selections: Selections = None, *, part: bytes | None = None, state: bytes | None = None
     ) -> list[pa.Schema]:
-        """Begin a read, or go on with it; ends one that is under way.
+        """Begin a read, or continue with it; ends one that is under way.
 
         Args:
             selections: What to read.
             part: One of those that `split` returned for the same selections; `None` reads all of them.
-            state: Where to go on: the `state` of a chunk of the same selections and part. `None` begins.
+            state: Where to continue: the `state` of a chunk of the same selections and part. `None` begins.
 
         Returns:
             The schema of each selection's rows, with the roles of the columns.
@@ -270,7 +270,7 @@ class Source(Plugin):
 
         Raises:
             ConfigError: As `open`.
-            PluginError: As `open` and `read`. The iterator has ended then: go on with the state of the last chunk.
+            PluginError: As `open` and `read`. The iterator has ended then: continue with the state of the last chunk.
             PluginFault: As `open` and `read`.
             UsageError: As `open` and `read`.
         """

@@ -45,7 +45,7 @@ class Signatures:
         return frozenset(self._functions[interface])
 
     def difference(self, interface: str, function: str, found: actual.FuncT, shape: actual.ComponentType) -> str:
-        """Say in words where a function differs from the catalog's; empty where it is the same.
+        """Say in words where a function differs from the catalog's; empty if it is the same.
 
         Args:
             interface: The interface's full name.

@@ -69,7 +69,7 @@ class Validator(Plugin):
 
 
 def _problem(report: Report, rows: int) -> str:
-    """What cannot be true of a report; empty where nothing is."""
+    """What cannot be true of a report; empty if nothing is."""
     if report.rows_checked > rows:
         return f"{report.rows_checked} rows were checked, of {rows}"
     for violation in report.violations:

@@ -10,7 +10,7 @@ roles:                               # without it, DEFAULT_ROLES
     allows: {pipelines/nightly: [write]}    # this one pipeline
 members:
   ada: [author]
-pipelines:                           # which file a pipeline is, whatever it calls itself
+pipelines:                           # which file a pipeline is, whatever name is in it
   nightly: {file: nightly.yaml}      # relative to this file; or digests: ["sha256:..."]
 ```
 
@@ -133,7 +133,7 @@ class AccessDocument(StrictModel):
         version: The format's version.
         roles: What each role allows; left out, the default roles.
         members: The roles of each principal.
-        pipelines: Which file a pipeline is, whatever it calls itself.
+        pipelines: Which file a pipeline is, whatever name is in it.
     """
 
     version: Literal[1]
@@ -237,7 +237,7 @@ class Access:
         return bound_files(self.pipelines, self._base_dir)
 
     def pipeline_of(self, pipeline: PipelineFile) -> str:
-        """What roles call a pipeline's file; empty where they do not know it.
+        """What roles call a pipeline's file; empty if they do not know it.
 
         Raises:
             PermissionDenied: It is known under several names.

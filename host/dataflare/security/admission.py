@@ -67,7 +67,7 @@ class PipelineIdentity:
 
     Attributes:
         name: What it calls itself; the audit log has this.
-        granted_as: What the policy calls it; empty where it does not know it.
+        granted_as: What the policy calls it; empty if it does not know it.
         resource: What roles call it: `pipelines/NAME`, or `pipelines` where they do not know it.
         scope: What its state, its shared batches and the profiles of its plugins are kept under.
     """
@@ -203,7 +203,7 @@ class Admission:
         """Let the principal run a pipeline's file. What it is granted goes by the file, not by its name for itself.
 
         Args:
-            name: What the file calls itself.
+            name: The name in the file.
             file: The file.
 
         Raises:

@@ -133,7 +133,7 @@ class FileAuditLog:
     """Events in a file that is only ever appended to, one write a line, so that several processes may share it.
 
     Args:
-        path: The file; it is made where it is absent, readable by its owner alone. Its directory has to exist.
+        path: The file; it is created if it is missing, readable by its owner alone. Its directory has to exist.
         durable: Whether each event is on the disk before `record` returns.
 
     Raises:
@@ -236,7 +236,7 @@ def _lines(file: BinaryIO, name: str) -> Iterator[bytes]:
 
 
 def parse_audit(lines: Iterable[bytes]) -> AuditReading:
-    """Read a log from its lines, each with its line feed but for one cut short. Never raises for what they hold.
+    """Read a log from its lines, each with its line feed except for one cut short. Never raises for what they hold.
 
     A line longer than `MAX_LINE_BYTES` may come in several parts; it is damaged.
     """

@@ -271,7 +271,7 @@ class BehaviourMonitor:
         return alerts
 
     def before_batch(self) -> float:
-        """Ask before each batch; returns the seconds to wait, 0 but for a plugin that is throttled.
+        """Ask before each batch; returns the seconds to wait, 0 except for a plugin that is throttled.
 
         Raises:
             PermissionDenied: The plugin is in quarantine.
@@ -288,7 +288,7 @@ class BehaviourMonitor:
         return self._settings.throttle_s if state is Action.THROTTLE else 0.0
 
     def accept(self) -> None:
-        """Take the new behaviour for the usual one: lift throttle and quarantine, and learn anew."""
+        """Take the new behaviour for the usual one: lift throttle and quarantine, and learn again."""
         with self._lock:
             self._profile = None
             self._moments = {}

@@ -168,7 +168,7 @@ class Auditor:
         return audited
 
     def request_refusal(self, origin: str, method: str, redirected: bool) -> str:
-        """Tell why an HTTP request may not be sent or read any further; empty where it may.
+        """Tell why an HTTP request may not be sent or read any further; empty if it may.
 
         A request that the plugin makes itself is written to the log where it is made; one that a redirect leads to is
         written here.

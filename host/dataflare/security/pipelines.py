@@ -50,8 +50,8 @@ class PipelineFile:
         """Tell what its state is kept under: no file gets at the state of another by calling itself the same.
 
         Args:
-            name: What the file calls itself.
-            bound: What a policy or roles call it; empty where they do not know it.
+            name: The name in the file.
+            bound: What a policy or roles call it; empty if they do not know it.
 
         Returns:
             The bound name, or else its own name and a mark of its place, which no name can have.
@@ -99,7 +99,7 @@ def bound_files(bindings: Mapping[str, PipelineBinding], base_dir: Path) -> list
 
 
 def bound_name(bindings: Mapping[str, PipelineBinding], pipeline: PipelineFile, base_dir: Path, source: str) -> str:
-    """Tell what a policy or roles call a pipeline's file; empty where they do not know it.
+    """Tell what a policy or roles call a pipeline's file; empty if they do not know it.
 
     Raises:
         PermissionDenied: It is known under several names.
@@ -126,7 +126,7 @@ def require_own_name(
 
     Args:
         bindings: Who the names belong to.
-        name: What the file calls itself.
+        name: The name in the file.
         bound: What it is called by `bindings`.
         pipeline: The file.
         source: What holds the bindings, for the error.

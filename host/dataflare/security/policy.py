@@ -18,7 +18,7 @@ plugins:
           http:
             https://api.example.com: {methods: [GET]}
         limits: {memory: 512MiB}
-pipelines:                               # which file a pipeline is, whatever it calls itself
+pipelines:                               # which file a pipeline is, whatever name is in it
   nightly: {file: pipelines/nightly.yaml}     # or digests: ["sha256:..."], or embedded: true
 connectors:                              # what the built-in connectors read and write, in every pipeline
   grants:
@@ -145,7 +145,7 @@ class PolicyDocument(StrictModel):
 
     Attributes:
         version: The format's version.
-        pipelines: Which file each pipeline is, whatever it calls itself.
+        pipelines: Which file each pipeline is, whatever name is in it.
         plugins: What each plugin gets, by the name of its manifest or signature, else the one it is loaded under.
         connectors: What the built-in connectors read and write.
     """
@@ -217,7 +217,7 @@ class Policy:
         return bound_files(self.document.pipelines, self.base_dir)
 
     def pipeline_of(self, pipeline: PipelineFile) -> str:
-        """What this policy calls a pipeline's file; empty where it does not know it.
+        """What this policy calls a pipeline's file; empty if it does not know it.
 
         Raises:
             PermissionDenied: It is known under several names.
@@ -238,7 +238,7 @@ class Policy:
         return found
 
     def refusal(self, plugin: Needs) -> str:
-        """Why no rule is for this plugin; empty where one is."""
+        """Why no rule is for this plugin; empty if one is."""
         rule = self.document.plugins.get(plugin.plugin)
         if rule is None:
             return f"{self.source} has no rule for the plugin {plugin.plugin!r}"

@@ -1,8 +1,8 @@
 """Files that no run may write to: those that say what is allowed, those that say what happened, and code.
 
-Files are told apart by what they are, not by how they are named: by the folder that a name lies in (device and inode)
-and the name there, and by the file's own device and inode, whatever links lead to it. Names that a file system may take
-for the same (in capitals, or with accents written as characters of their own) are the same here.
+Files are distinguished by what they are, not by how they are named: by the folder that a name lies in (device and
+inode) and the name there, and by the file's own device and inode, whatever links lead to it. Names that a file system
+may take for the same (in capitals, or with accents written as characters of their own) are the same here.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ProtectedFiles:
             self._trees.setdefault(real_path(path), what)
 
     def reason(self, folder: int, name: str) -> str:
-        """Tell why a name may not be written; empty where it may.
+        """Tell why a name may not be written; empty if it may.
 
         Args:
             folder: An open directory.
@@ -74,7 +74,7 @@ class ProtectedFiles:
         return ""
 
     def reason_of(self, path: Path) -> str:
-        """Tell why a path may not be written, links followed; empty where it may."""
+        """Tell why a path may not be written, links followed; empty if it may."""
         real = real_path(path)
         # Of folders that are missing, the first decides: what is made in it is in the folder around it.
         for folder, name in ((each.parent, each.name) for each in (real, *real.parents)):

@@ -57,7 +57,7 @@ class PolicyReport:
         missing: Asked for, but not granted.
         unused: Granted, but not asked for.
         limits_missing: Limits that it wants higher than the policy allows.
-        reason: Why the policy has no rule for it; empty where it has one.
+        reason: Why the policy has no rule for it; empty if it has one.
     """
 
     plugin: str

@@ -160,7 +160,7 @@ def _literal(literal: Variant) -> pa.Scalar:
 
 
 class _SliceTooLarge(Exception):
-    """A function could make too much of so many rows at a time."""
+    """A function could make too much of this many rows at a time."""
 
 
 class Plan:

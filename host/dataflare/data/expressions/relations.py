@@ -40,7 +40,7 @@ _AT_ONCE: Final = 16
 def with_columns(
     batch: pa.RecordBatch, plan: Plan, outputs: Sequence[tuple[str, int]], max_bytes: int
 ) -> pa.RecordBatch:
-    """Add computed columns, or put them in the place of those of the same name."""
+    """Add computed columns, or put them in place of those of the same name."""
     made = _outputs(batch, plan, outputs, max_bytes)
     places = batch.schema.get_all_field_indices
     for field, _ in made:

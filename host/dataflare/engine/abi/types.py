@@ -196,7 +196,7 @@ class Interface:
 class ComponentType:
     """What a component imports and exports.
 
-    Items that stand in the world itself, in no interface, are under the name `""`. `wasi` holds the imports that
+    Items that are in the world itself, in no interface, are under the name `""`. `wasi` holds the imports that
     wasmtime itself provides; they are handed through, and their resources cannot appear in other interfaces.
     `world_types` are the types that the world itself imports.
     """
@@ -219,7 +219,7 @@ def align_up(offset: int, to: int) -> int:
 
 
 def discriminant_size(cases: int) -> int:
-    """Bytes of the discriminant of a variant with so many cases."""
+    """Bytes of the discriminant of a variant with this many cases."""
     return 1 if cases <= 1 << 8 else 2 if cases <= 1 << 16 else 4
 
 

@@ -103,7 +103,7 @@ def _outer(shape: ComponentType, component: str) -> list[str]:
 
 
 def _put_plugin(frame: bytes, plugin: bytes) -> bytes:
-    """Put the plugin in the place of the only component that is empty."""
+    """Put the plugin in place of the only component that is empty."""
     out = [COMPONENT_HEADER]
     found = 0
     for part in sections(memoryview(frame)):

@@ -229,7 +229,7 @@ class Walkers:
         self.texts: list[str] = []
 
     def call(self, ty: Type, address: str) -> str:
-        """The instruction that walks a value at an address; empty where there is nothing to convert."""
+        """The instruction that walks a value at an address; empty if there is nothing to convert."""
         name = self._function(ty)
         return f"(call {name} {address})" if name else ""
 

@@ -4,7 +4,7 @@ Two tables lie in the memory of the imports, above its heap: the plugin's, with 
 and to its own; and the host's, with its handles to the plugin's resources. A handle is an index into a table. Freed
 indices are used again, the last one first, as the canonical ABI has it.
 
-An entry has 16 bytes: its tag, which is the type of the resource and whether the handle is borrowed, 0 where it is
+An entry has 16 bytes: its tag, which is the type of the resource and whether the handle is borrowed, 0 if it is
 free; its representation, or the next free index; and the number of the call that lends it. Entry 0 is never a handle:
 it has the count of entries, and the first free one.
 

@@ -20,7 +20,7 @@ _U32: Final = Struct("<I")
 def use_in_place(
     budget: MemoryBudget, exports: BridgeMemory, imports: BridgeMemory, run: Callable[[int], None]
 ) -> None:
-    """Have long values read and written in the plugin's memory from now on, where it can be told which that is.
+    """Have long values read and written in the plugin's memory from now on, if it can be told which that is.
 
     It begins with a random mark for a moment, in which no code of the plugin's runs. Where not exactly one memory does,
     everything stays as it is.

@@ -196,11 +196,11 @@ class Movers:
         self.texts: list[str] = []
 
     def pull(self, ty: Type, address: str) -> str:
-        """Check a value in the host's memory, and bring what it points to; empty where there is nothing to do."""
+        """Check a value in the host's memory, and bring what it points to; empty if there is nothing to do."""
         return self._call("pull", ty, address)
 
     def push(self, ty: Type, address: str) -> str:
-        """Give the plugin what a value in the host's memory points to; empty where there is nothing to do."""
+        """Give the plugin what a value in the host's memory points to; empty if there is nothing to do."""
         return self._call("push", ty, address)
 
     def _call(self, way: str, ty: Type, address: str) -> str:

@@ -133,7 +133,7 @@ class BudgetHead(ctypes.Structure):
 
 
 class Code:
-    """The native code, in memory. Attributes are addresses of its functions, but for those that Python calls."""
+    """The native code, in memory. Attributes are addresses of its functions, except for those that Python calls."""
 
     def __init__(self) -> None:
         document = json.loads(Path(__file__).with_name("callbacks.json").read_text())

@@ -1,4 +1,4 @@
-"""Reads Arrow IPC: files and streams, told apart by their first bytes."""
+"""Reads Arrow IPC: files and streams, distinguished by their first bytes."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _MAGIC = {
     "gzip": (b"\x1f\x8b",),
     "zstd": (b"\x28\xb5\x2f\xfd",),
     "xz": (b"\xfd7zXZ\x00",),
-    # A text may begin with `BZh9`, but not go on with the digits of pi, or with those of the end of an empty file.
+    # A text may begin with `BZh9`, but not continue with the digits of pi, or with those of the end of an empty file.
     "bz2": tuple(
         b"BZh%d" % level + block
         for level in range(1, 10)

@@ -198,7 +198,7 @@ class _CsvFile:
         return text
 
     def _other_delimiter(self) -> str:
-        """What stands between the names of a header that was taken for one column; empty where nothing does."""
+        """What stands between the names of a header that was taken for one column; empty if nothing does."""
         if len(self._names) != 1 or not self._options.header:
             return ""
         others = [mark for mark in ";|\t," if mark != self._form.delimiter and mark in self._names[0]]
@@ -276,7 +276,7 @@ class _CsvFile:
     # Types
 
     def _find_out(self, texts: Iterator[pa.RecordBatch], wanted: int | None) -> tuple[FoundSchema, list[_Seen]]:
-        """Infer types from so many bytes of rows (`None`: from all), and keep what was read for it."""
+        """Infer types from this many bytes of rows (`None`: from all), and keep what was read for it."""
         guesses = {name: ColumnGuess() for name in self._names if name not in self._types}
         waiting: list[_Seen] = []
         size = rows = 0
@@ -367,7 +367,7 @@ class _CsvFile:
         return self._error(message, line, hint)
 
     def _line_of(self, number: int) -> int:
-        """Find the line in which a row begins, from 1; 0 where there is none."""
+        """Find the line in which a row begins, from 1; 0 if there is none."""
         rows = self._again(strict=False)
         return next((line for seen, (line, _) in enumerate(rows, start=1) if seen == number), 0)
 

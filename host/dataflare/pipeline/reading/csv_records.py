@@ -22,9 +22,9 @@ class CsvForm:
 
     Args:
         delimiter: What stands between fields.
-        quote: What stands around a field; empty where there is none. Within a field it is doubled.
-        escape: What stands before a character that is to be taken as it is; empty where there is none.
-        comment: What a line begins with that is left out; empty where there is none.
+        quote: What stands around a field; empty if there is none. Within a field it is doubled.
+        escape: What stands before a character that is to be taken as it is; empty if there is none.
+        comment: What a line begins with that is left out; empty if there is none.
         skip_lines: Lines before the header that are left out.
     """
 
@@ -126,7 +126,7 @@ class DataBytes(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """Read some bytes, none at the end; not so many as asked for where there are comments."""
+        """Read some bytes, none at the end; fewer than asked for if there are comments."""
         while True:
             data = self._file.read(size)
             if not self._comment:

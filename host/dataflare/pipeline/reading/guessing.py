@@ -55,7 +55,7 @@ _PATTERNS = {
 }
 
 _SAFE_DIGITS = 15
-"""Any decimal number of so many digits is what a double of it is written as."""
+"""Any decimal number of this many digits is what a double of it is written as."""
 
 _GREATEST = {16: 65504.0, 32: float(np.finfo(np.float32).max), 64: float(np.finfo(np.float64).max)}
 
@@ -216,7 +216,7 @@ class ColumnGuess:
 
 
 def _why_text(texts: pa.Array, kind: str) -> str:
-    """Say why texts stay text, of which the first one was of a kind; empty where they look like nothing else."""
+    """Say why texts stay text, of which the first one was of a kind; empty if they look like nothing else."""
     for pattern, why in _LOOKS.items():
         if _all_match(texts, pattern):
             return why

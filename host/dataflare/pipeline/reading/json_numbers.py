@@ -89,7 +89,7 @@ def _beyond_64_bits(number: str) -> bool:
 
 
 def _long_numbers(text: bytes) -> list[tuple[int, str]]:
-    """Numbers with so many digits that a double may not keep them, some within strings among them, and their places."""
+    """Numbers with more digits than a double may keep, and their places. Some are within strings."""
     data = np.frombuffer(text, np.uint8)
     run = (data - np.uint8(ord("."))) < 12  # a dot, a slash or a digit
     for step in (1, 2, 4, 8):

@@ -131,7 +131,7 @@ class _JsonFile:
     def _find_out(
         self, parts: Iterator[Part], wanted: int | None, again: Iterable[Part]
     ) -> tuple[FoundSchema, list[_Seen]]:
-        """Infer types from so many bytes (`None`: from all), and keep the parts that were read for it.
+        """Infer types from this many bytes (`None`: from all), and keep the parts that were read for it.
 
         `again` gives the parts that are not kept a second time, for columns whose digits have to be counted.
         """

@@ -123,7 +123,7 @@ class Utf8Bytes(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """Read about so many bytes: a character may take more of them in UTF-8."""
+        """Read about this many bytes: a character may take more of them in UTF-8."""
         while not self._ended:
             data = self._stream.read(size)
             self._ended = not data or size < 0

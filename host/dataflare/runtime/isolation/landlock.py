@@ -30,7 +30,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def version() -> int:
-    """The kernel's version of Landlock; 0 where it has none, or where it is off."""
+    """The kernel's version of Landlock; 0 if it has none or it is off."""
     return max(0, int(_libc.syscall(_CREATE, None, ctypes.c_size_t(0), _ASK_VERSION)))
 
 

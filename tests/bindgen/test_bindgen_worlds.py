@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import wasmtime
 
 from bindings_kit import files_of, files_of_component, imported
+from dataflare.bindgen.world import WorldOptions
 from dataflare.engine.engine import Engine
 from dataflare.errors import CallTimeout, ConfigError, UsageError, ValueTypeError, WorldMismatch
+from dataflare.grants import Grants
 from dataflare.limits import Limits
 from dataflare.runtime.host import Host
 
@@ -90,6 +92,22 @@ def test_a_world_without_a_host_has_one_of_its_own(bindings: Any, tmp_path: Path
     with pytest.raises(UsageError):
         world.fill(1, 1)
     world.close()
+
+
+def test_a_world_takes_every_option_that_it_declares(bindings: Any, host: Host) -> None:
+    options: Any = {
+        "name": "bucket",
+        "config": {"a": 1},
+        "grants": Grants(clock=True),
+        "limits": Limits(),
+        "pipeline": "billing",
+        "signature": None,
+        "isolation": "none",
+        "host": host,
+    }
+    assert options.keys() == get_type_hints(WorldOptions, localns={"Host": Host}).keys()
+    with bindings.Buckets(BINARY, imports=store(bindings), **options) as world:
+        assert world.fill(1, 1) == 2
 
 
 def test_limits_hold(bindings: Any, host: Host) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
 
 from dataflare.bindgen.abi import WorldType
-from dataflare.grants import Grants
-from dataflare.limits import Limits
+from dataflare.runtime.options import InstanceOptions
 
 if TYPE_CHECKING:
     from dataflare.runtime.host import Host
@@ -22,28 +21,14 @@ ComponentSource: TypeAlias = str | os.PathLike[str] | bytes
 """A component: its file, or its contents."""
 
 
-class WorldOptions(TypedDict, total=False):
-    """What the class of every world takes by keyword.
+class WorldOptions(InstanceOptions, total=False):
+    """What the class of every world takes by keyword: what `Host.instantiate` takes, and its host.
 
     Args:
-        limits: The ceilings of the instance.
-        grants: What it may use of the host's own interfaces; nothing by default.
-        isolation: `process` puts it into a process of its own, which the kernel confines.
-        name: What it is called in errors and logs; the file's name by default.
-        config: What `dataflare:host/config` gives it.
-        namespace: The name that its state is kept under, together with `name`.
-        signature: The component's signature, where one is needed.
-        host: The host that loads it, with its policy, trust, audit log and cache; the caller closes it. By default the
-            world has one of its own.
+        host: The host that loads the component, with its policy, trust, audit log and cache; the caller closes it. By
+            default the world has a host of its own.
     """
 
-    limits: Limits | None
-    grants: Grants | None
-    isolation: Literal["none", "process", "process-best-effort"]
-    name: str | None
-    config: Mapping[str, Any] | None
-    namespace: str
-    signature: bytes | None
     host: Host | None
 
 
@@ -68,7 +53,7 @@ class World:
         imports: object,
         *,
         host: Host | None = None,
-        **options: Any,
+        **options: Unpack[InstanceOptions],
     ) -> None:
         # Only here: types of a world can be used without an engine.
         from dataflare.runtime.host import Host as OwnHost

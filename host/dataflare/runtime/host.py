@@ -23,7 +23,7 @@ from dataflare.runtime.inspection import Inspection, inspect_shape
 from dataflare.runtime.isolation.deadline import remaining_s as isolated_remaining_s
 from dataflare.runtime.loaded import Loaded
 from dataflare.runtime.loader import KINDS, Loader, Order
-from dataflare.runtime.options import Isolation, LoadOptions, Services, Watching
+from dataflare.runtime.options import InstanceOptions, Isolation, LoadOptions, Services, Watching
 from dataflare.runtime.plugin import Plugin
 from dataflare.runtime.pool import PoolSettings
 from dataflare.runtime.ports import Engine, HostFunctions
@@ -231,14 +231,8 @@ class Host:
         component: ComponentSource,
         *,
         kind: str | None = None,
-        name: str | None = None,
-        config: Mapping[str, Any] | None = None,
-        grants: Grants | None = None,
-        limits: Limits | None = None,
-        pipeline: str | AdmittedPipeline = "default",
         pool: PoolSettings | None = None,
-        signature: bytes | None = None,
-        isolation: Isolation = "none",
+        **options: Unpack[InstanceOptions],
     ) -> Plugin:
         """Load a plugin. Whether it may be loaded is decided before any of its code is compiled or run.
 
@@ -282,17 +276,7 @@ class Host:
         self._require_open()
         if kind is not None and kind not in KINDS:
             raise ConfigError(f"{kind!r} is not one of {', '.join(KINDS)}", where="kind")
-        order = self._order(
-            component,
-            name=name,
-            config=config,
-            grants=grants,
-            limits=limits,
-            pipeline=pipeline,
-            signature=signature,
-            isolation=isolation,
-        )
-        return self._loader.load(order, kind=kind, pool=pool)
+        return self._loader.load(self._order(component, **options), kind=kind, pool=pool)
 
     def instantiate(
         self,
@@ -300,13 +284,7 @@ class Host:
         *,
         fit: Callable[[ComponentType], ComponentType],
         imports: HostFunctions,
-        name: str | None = None,
-        config: Mapping[str, Any] | None = None,
-        grants: Grants | None = None,
-        limits: Limits | None = None,
-        pipeline: str | AdmittedPipeline = "default",
-        signature: bytes | None = None,
-        isolation: Isolation = "none",
+        **options: Unpack[InstanceOptions],
     ) -> EmbeddedInstance:
         """Make one instance of a component for any world, as bindings do that `dataflare bindgen` writes.
 
@@ -332,29 +310,19 @@ class Host:
             DataflareError: The errors of `load`.
         """
         self._require_open()
-        order = self._order(
-            component,
-            name=name,
-            config=config,
-            grants=grants,
-            limits=limits,
-            pipeline=pipeline,
-            signature=signature,
-            isolation=isolation,
-        )
-        return self._loader.instantiate(order, fit=fit, imports=imports)
+        return self._loader.instantiate(self._order(component, **options), fit=fit, imports=imports)
 
     def _order(
         self,
         component: ComponentSource,
         *,
-        name: str | None,
-        config: Mapping[str, Any] | None,
-        grants: Grants | None,
-        limits: Limits | None,
-        pipeline: str | AdmittedPipeline,
-        signature: bytes | None,
-        isolation: Isolation,
+        name: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        grants: Grants | None = None,
+        limits: Limits | None = None,
+        pipeline: str | AdmittedPipeline = "default",
+        signature: bytes | None = None,
+        isolation: Isolation = "none",
     ) -> Order:
         """Check what was asked for, ask the roles, and read the component."""
         plugin = default_name(component) if name is None else name

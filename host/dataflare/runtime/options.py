@@ -19,7 +19,7 @@ from dataflare.security.admission import AdmittedPipeline
 if TYPE_CHECKING:
     from dataflare.security.behaviour import Alert, BehaviourSettings
 
-__all__ = ["Isolation", "LoadOptions", "Services", "Watching", "Wrap", "WrapFactory"]
+__all__ = ["InstanceOptions", "Isolation", "LoadOptions", "Services", "Watching", "Wrap", "WrapFactory"]
 
 Isolation: TypeAlias = Literal["none", "process", "process-best-effort"]
 """Where a plugin's instances live: in the host's process, or each in one of its own."""
@@ -82,14 +82,19 @@ class Watching:
     profiles: str | os.PathLike[str] | None = None
 
 
-class LoadOptions(TypedDict, total=False):
-    """The arguments of `Host.load` by keyword, without `kind`; `load` says what they mean."""
+class InstanceOptions(TypedDict, total=False):
+    """What `Host.load` and `Host.instantiate` both take by keyword; `load` describes each."""
 
     name: str | None
     config: Mapping[str, Any] | None
     grants: Grants | None
     limits: Limits | None
     pipeline: str | AdmittedPipeline
-    pool: PoolSettings | None
     signature: bytes | None
     isolation: Isolation
+
+
+class LoadOptions(InstanceOptions, total=False):
+    """The arguments of `Host.load` by keyword, without `kind`; `load` describes each."""
+
+    pool: PoolSettings | None

@@ -6,7 +6,8 @@ instance. Code below the engine charges it without knowing the engine:
 - `current().require(size)` before memory is taken, where its size is known or bounded;
 - `Charge(current(), size)` once it is taken: the bytes are given back when nothing refers to the charge any more, so
   the owner of the memory keeps the charge beside it;
-- `current().check_time()` in every loop whose length a plugin controls, and between the parts of a long kernel.
+- `current().check_time()` in every loop whose length a plugin controls, and between the parts of a long kernel;
+- `current().require_time(least_s)` before a kernel that cannot be cut into parts.
 """
 
 from __future__ import annotations
@@ -95,6 +96,11 @@ class HostBudget:
     def check_time(self) -> None:
         """Raise `OverTime` when the call's time is over."""
         if time.monotonic() >= self.deadline_s:
+            raise OverTime
+
+    def require_time(self, least_s: float) -> None:
+        """Raise `OverTime` when the call has not `least_s` seconds left for something that nothing can interrupt."""
+        if time.monotonic() + least_s >= self.deadline_s:
             raise OverTime
 
     def _settled(self) -> int:

@@ -10,12 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+from pyarrow.cffi import ffi
 
 from arrow_targets import exercise, listed_arrays, listed_types, stream_of, unlisted_arrays
 from dataflare.data.batches import Batch, imports
+from dataflare.data.distinct import dictionary_of
 from dataflare.data.guard import arrays as guard_arrays
 from dataflare.data.guard.batches import admit_batch, admit_schema
-from dataflare.data.guard.types import refusal
+from dataflare.data.guard.types import is_flat, kind, refusal
 from dataflare.data.guard.vetted import vetted_columns
 from dataflare.data.ipc import decode_stream, read_file, read_stream
 from dataflare.data.parquet_footer import check_footer
@@ -108,6 +110,46 @@ def test_type_that_is_not_on_the_list_is_refused_at_every_entry(array):
 def test_batch_with_such_a_type_may_pass_through(array):
     batch = Batch(one(array))
     assert batch.slice(1, 1).num_rows() == 1 and batch.column_names() == ["c"] and batch.schema().fields[0].name == "c"
+
+
+def months() -> pa.RecordBatch:
+    """A batch with a column of months, which pyarrow takes from others and has no arrays for."""
+    batch = pa.record_batch({"n": [1], "c": pa.array([5], pa.int32())})
+    schema, array = ffi.new("struct ArrowSchema*"), ffi.new("struct ArrowArray*")
+    places = [int(ffi.cast("uintptr_t", each)) for each in (array, schema)]
+    batch._export_to_c(*places)
+    name = ffi.new("char[]", b"tiM")
+    schema.children[1].format = name
+    return pa.RecordBatch._import_from_c(*places)
+
+
+def test_type_that_pyarrow_has_no_arrays_for_is_of_a_wrong_type_everywhere():
+    batch = Batch(months())
+    for name in VIEWS:
+        assert call(name, batch, "c").error.case == "wrong-type"
+    for operation, *arguments in (
+        *(("to-arrow",), ("to-json-lines",), ("filter", np.array([1], np.uint64)), ("cast-column", "c", "string")),
+        *(("rename-column", "c", "d"), ("with-column-metadata", "n", [("k", "v")])),
+    ):
+        assert call(operation, batch, *arguments).error.case == "wrong-type"
+    assert FUNCTIONS["concat"]([batch, batch]).error.case == "wrong-type"
+    with pytest.raises(DataFailure, match="wrong-type"):
+        admit_batch(batch.arrow)
+    assert call("int64-column", batch, "n").value[0] == 1 and call("select", batch, ["n"]).value.num_rows() == 1
+
+
+@pytest.mark.parametrize(
+    "array",
+    [a for a in listed_arrays() if is_flat(a.type) and kind(a.type) not in ("decimal32", "decimal64")],
+    ids=lambda a: str(a.type),
+)
+def test_values_are_encoded_in_parts_as_in_one(array, monkeypatch):
+    long = pa.concat_arrays([array, array.slice(1), array.slice(2)] * 3)
+    whole = long.dictionary_encode()
+    monkeypatch.setattr("dataflare.data.distinct._ROWS_AT_ONCE", 2)
+    parts = dictionary_of(long)
+    parts.validate(full=True)
+    assert parts.type == whole.type and parts.equals(whole)
 
 
 def test_extension_type_at_the_top_stands_for_its_storage():

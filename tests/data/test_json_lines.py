@@ -5,6 +5,8 @@ import datetime
 import decimal
 import json
 import math
+import re
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arrow_strategies import TEXT, arrays, batches
+from dataflare.budgets import HostBudget, serving
+from dataflare.data import json_blocks
 from dataflare.data.batches import Batch, imports
 from dataflare.data.guard.types import is_zero_width
 from dataflare.data.schemas import Field, Schema, to_wit
@@ -295,3 +299,34 @@ def test_a_long_text_is_inferred_as_its_names_first_appear_with_texts_that_stay_
 def test_a_long_text_that_does_not_fit_says_in_which_line():
     rows = [{"at": "2024-03-10"}] * 5000 + [{"at": 7}]
     assert "line 5001" in error("".join(json.dumps(row) + "\n" for row in rows))
+
+
+LONG_LINES = (
+    *([f'{{"a":{number}}}' for number in range(60)], ['{"a":1}'] * 40 + ['{"a":1.5}'] * 40),
+    *(['{"a":null}'] * 40 + ['{"b":"x"}'] * 40, ['{"a":[]}'] * 40 + ['{"a":[null]}'] * 40 + ['{"a":[1]}'] * 40),
+    *(['{"a":[null]}'] * 40, ["{}"] * 40, ["{}"] * 40 + ['{"a":{"x":1}}'] * 40 + ['{"a":{"y":[true]}}'] * 40),
+    *(['{"t":"2024-01-01T00:00:00Z"}'] * 40, ['{"t":"2024-01-01T00:00:00Z"}'] * 40 + ['{"t":"x"}'] * 40),
+    *(["", '{"a":1}', " "] * 30, [""] * 300 + ['{"a":1}'], ['{"a":99999999999999999999}'] * 40 + ['{"a":1}'] * 40),
+    *(['{"a":1}'] * 40 + ['{"a":"x"}'] * 40, ['{"a":1}'] * 40 + ["null"], ['{"a":1}'] * 40 + ['{"a":1}{}']),
+    *(['{"a":true}'] * 40 + ['{"a":1}'], ['{"a":1}'] * 60 + ['{"a":}'], ['{"a":{"x":1}}'] * 40 + ['{"a":{"x":[1]}}']),
+)
+SCHEMAS = (None, Schema((Field("a", "int64"),)), Schema((Field("a", "string"), Field("t", "string"))), Schema(()))
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=str)
+@pytest.mark.parametrize("given", LONG_LINES, ids=lambda given: f"{given[0]} to {given[-1]}")
+def test_long_text_is_read_in_parts_with_the_same_outcome(given, schema, monkeypatch):
+    text = "\n".join(given)
+    whole = read(text, schema)
+    monkeypatch.setattr(json_blocks, "_PART_BYTES", 64)
+    budget = HostBudget()
+    budget.deadline_s = time.monotonic() + 3600
+    with serving(budget):
+        parts = read(text, schema)
+    assert type(parts) is type(whole)
+    if isinstance(whole, Err):
+        assert parts.error.case == whole.error.case
+        assert re.match(r"line \d+", parts.error.value)[0] == re.match(r"line \d+", whole.error.value)[0]
+    else:
+        assert parts.value.arrow.schema.equals(whole.value.arrow.schema)
+        assert parts.value.arrow.equals(whole.value.arrow)

@@ -17,6 +17,7 @@ from dataflare.budgets import current
 from dataflare.data.casts import cast
 from dataflare.data.columns import column_index, empty_batch, find_column, owned, words_to_bitmap
 from dataflare.data.guard.arrays import MAX_ROWS, build
+from dataflare.data.guard.batches import all_columns
 from dataflare.data.guard.costs import ARRAY_BYTES, batch_row_sizes, require
 from dataflare.data.guard.types import MAX_COLUMNS
 from dataflare.data.schemas import SchemaError, metadata_from_wit, parse_type
@@ -163,7 +164,7 @@ def rename_column(batch: pa.RecordBatch, column: str, to: str) -> pa.RecordBatch
     if to != column and batch.schema.get_all_field_indices(to):
         raise out_of_range(f"the name {to!r} is taken")
     schema = batch.schema.set(index, batch.schema.field(index).with_name(to))
-    return pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+    return pa.RecordBatch.from_arrays(all_columns(batch), schema=schema)
 
 
 def with_metadata(batch: pa.RecordBatch, column: str, metadata: Sequence[tuple[str, str]]) -> pa.RecordBatch:
@@ -178,7 +179,7 @@ def with_metadata(batch: pa.RecordBatch, column: str, metadata: Sequence[tuple[s
     except SchemaError as error:
         raise malformed(error.message) from error
     field = batch.schema.field(index).with_metadata(pairs)
-    return pa.RecordBatch.from_arrays(batch.columns, schema=batch.schema.set(index, field))
+    return pa.RecordBatch.from_arrays(all_columns(batch), schema=batch.schema.set(index, field))
 
 
 def filter_rows(batch: pa.RecordBatch, mask: npt.NDArray[np.uint64]) -> pa.RecordBatch:

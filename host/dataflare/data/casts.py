@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from dataflare.budgets import current
 from dataflare.data.columns import bitmap_to_words
+from dataflare.data.distinct import dictionary_of
 from dataflare.data.guard.costs import expanded_bytes, require, row_bytes
 from dataflare.data.guard.types import DECIMAL_DIGITS, is_flat, kind
 from dataflare.data.shapes import malformed, wrong_type
@@ -63,7 +64,7 @@ def _cast(array: pa.Array, target: pa.DataType) -> pa.Array:
     if name == "dictionary":
         return _cast(array.dictionary.take(array.indices), target)
     if wanted == "dictionary":
-        encoded = _cast(array, target.value_type).dictionary_encode()
+        encoded = dictionary_of(_cast(array, target.value_type))
         indices = _flat(encoded.indices, target.index_type)
         return pa.DictionaryArray.from_arrays(indices, encoded.dictionary, ordered=target.ordered)
     if name in _LISTS and wanted in _LISTS:

@@ -9,22 +9,25 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.json as arrow_json
 from pyarrow import types
 
 from dataflare.budgets import current
 from dataflare.data.columns import empty_batch, no_rows
+from dataflare.data.distinct import dictionary_of
 from dataflare.data.guard.arrays import admit
 from dataflare.data.guard.batches import admit_batch
 from dataflare.data.guard.costs import holds, row_bytes
 from dataflare.data.guard.types import MAX_COLUMNS, MAX_DEPTH
 from dataflare.data.guard.vetted import remember
+from dataflare.data.json_blocks import ROW_IN_MESSAGE, as_text, holds_nested_null, infer_rows, read_rows
 from dataflare.data.json_floats import without_quotes
 from dataflare.data.shapes import malformed, too_large, wrong_type
 from dataflare.data.views import text_values
@@ -32,15 +35,14 @@ from dataflare.data.views import text_values
 __all__ = ["decode_json_lines"]
 
 _MAX_TEXT_BYTES = 2**31 - 2
-_HEAD_BYTES = 2**16
 _BYTES_AT_ONCE = 2**17  # of text that is looked through: what is made of them stays in the cache
-_BEHAVIOURS = {"drop": "ignore", "infer": "infer", "refuse": "error"}
-_ROW_IN_MESSAGE = re.compile(r" in row (\d+)$")
 _TEXT = re.compile(rb'"((?:[^"\\]|\\.)*)"([ \t\r]*:)?')
 _KEY_SPACE = re.compile(rb'"[ \t\r]+:')
 _FEW_KEYS = 100
+_KEYS_UNSEEN = 2**16  # that may all be different: Arrow's reader takes a second for so many columns
 _TEXTS_BETWEEN_LOOKS = 65_536
 _NULL_BYTES = 4
+_NO_OBJECT = re.compile(rb"^[ \t\r\v\f]*[^ \t\r\v\f\n{]", re.MULTILINE)
 _BASE64_TEXT = re.compile(rb"[A-Za-z0-9+/=]*")
 
 
@@ -71,18 +73,20 @@ def decode_json_lines(
     if schema is not None:
         lines = without_quotes(lines, schema)
     try:
-        batch = _read(lines, wire, extra) if wire is not None else _infer(lines)
+        batch = read_rows(lines, wire, extra) if wire is not None else infer_rows(lines)
     except pa.ArrowException as error:
         raise _located(error, lines, wire, starts, extra) from error
+    if isinstance(batch, pa.Schema):
+        return decode_json_lines(lines, batch, max_bytes)
     if batch.num_rows != len(starts):  # Arrow takes `null` for a row of nulls
         raise malformed(f"line {_other_line(lines)}: not a JSON object")
     if extra == "infer" and schema is not None:
-        more = [_as_text(field) for field in batch.schema if field.name not in schema.names]
+        more = [as_text(field) for field in batch.schema if field.name not in schema.names]
         if more or not batch.schema.equals(wire):
             return decode_json_lines(lines, pa.schema([*schema, *more]), max_bytes)
     if schema is None:
-        plain = pa.schema([_as_text(field) for field in batch.schema])
-        if plain.equals(batch.schema) and not any(_holds_nested_null(field.type) for field in plain):
+        plain = pa.schema([as_text(field) for field in batch.schema])
+        if plain.equals(batch.schema) and not any(holds_nested_null(field.type) for field in plain):
             return admit_batch(batch)
         # Arrow's reader makes broken arrays of nulls within lists; `_wire_type` goes round that.
         return decode_json_lines(lines, plain, max_bytes)
@@ -123,7 +127,7 @@ def _check_width(lines: bytes, schema: pa.Schema | None, rows: int, max_bytes: i
 
 def _check_keys(lines: bytes, rows: int, max_bytes: int) -> None:
     """Refuse keys that differ from line to line: each becomes a column, with a null in every row that lacks it."""
-    most = max_bytes // (_NULL_BYTES * max(rows, 1))
+    most = min(max_bytes // (_NULL_BYTES * max(rows, 1)), _KEYS_UNSEEN)
     if _KEY_SPACE.search(lines) is None:
         keys = lines.count(b'":')
         if keys <= most:
@@ -162,36 +166,6 @@ def _null_bytes(data_type: pa.DataType) -> float:
         return 4.0
 
 
-def _read(lines: bytes, schema: pa.Schema | None, extra: str) -> pa.RecordBatch:
-    table = arrow_json.read_json(
-        pa.BufferReader(lines),
-        # One block: a block is what a column's type is inferred from, and what rows are counted in.
-        read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
-        parse_options=arrow_json.ParseOptions(
-            explicit_schema=schema, unexpected_field_behavior="infer" if schema is None else _BEHAVIOURS[extra]
-        ),
-    )
-    if table.num_columns == 0:
-        return empty_batch(table.num_rows)
-    return table.combine_chunks().to_batches()[0]
-
-
-def _infer(lines: bytes) -> pa.RecordBatch:
-    """Read with the types that the text has; what looks like a time stays a text, as far as the first lines show it."""
-    head = lines[: lines.find(b"\n", _HEAD_BYTES) + 1]
-    try:
-        seen = _read(head, None, "infer").schema if head else pa.schema([])
-    except pa.ArrowException:
-        return _read(lines, None, "infer")
-    texts = [_as_text(field) for field in seen if types.is_timestamp(field.type)]
-    if not texts:
-        return _read(lines, None, "infer")
-    batch = _read(lines, pa.schema(texts), "infer")
-    # What the reader was told of comes first; the order is that in which names first appear.
-    later = [name for name in batch.schema.names if name not in seen.names]
-    return batch.select([*seen.names, *later])
-
-
 def _object_lines(lines: bytes) -> npt.NDArray[np.int64]:
     """Check that every line holds one object, not nested too deeply; return each object's line, counted from 1."""
     flat = _flat_lines(lines)
@@ -199,40 +173,60 @@ def _object_lines(lines: bytes) -> npt.NDArray[np.int64]:
         return np.arange(1, flat + 1)
     # Escaped quotes are blanked out, so that every quote left begins or ends a string.
     text = lines if b"\\" not in lines else lines.replace(b"\\\\", b"__").replace(b'\\"', b"__")
-    brackets, ends = _brackets_and_ends(np.frombuffer(text, np.uint8))
-    steps = np.where(np.frombuffer(text, np.uint8)[brackets] & 2 != 0, 1, -1)  # of [{ and ]}, the former have this bit
-    depths = np.cumsum(steps)
-    if len(depths) and int(depths.max()) > MAX_DEPTH:
-        line = int(np.searchsorted(ends, brackets[int((depths > MAX_DEPTH).argmax())])) + 1
+    found = [np.zeros(0, np.int64)]
+    before = _Place()
+    for part, brackets, ends in _brackets_and_ends(np.frombuffer(text, np.uint8)):
+        objects, before = _objects_of_part(part, brackets, ends, before)
+        found.append(objects)
+    if before.object_line == 0 and lines.strip():
+        raise malformed("line 1: not a JSON object")
+    return np.concatenate(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a text was left: how many brackets are open, the line feeds before, the line of the last object (or 0)."""
+
+    depth: int = 0
+    ends: int = 0
+    object_line: int = 0
+
+
+def _objects_of_part(
+    part: npt.NDArray[np.uint8], brackets: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], before: _Place
+) -> tuple[npt.NDArray[np.int64], _Place]:
+    """Check a part of a text, given where its brackets and line feeds are; return the lines of its objects."""
+    steps = np.where(part[brackets] & 2 != 0, np.int32(1), np.int32(-1))  # of [{ and ]}, the former have this bit
+    depths = np.concatenate([[before.depth], before.depth + np.cumsum(steps)])
+    if int(depths.max()) > MAX_DEPTH:
+        line = before.ends + int(np.searchsorted(ends, brackets[int((depths[1:] > MAX_DEPTH).argmax())])) + 1
         raise malformed(f"line {line}: nested deeper than {MAX_DEPTH} levels")
-    before_end = np.searchsorted(brackets, ends)
-    open_at_end = np.concatenate([[0], depths])[before_end] != 0
+    open_at_end = depths[np.searchsorted(brackets, ends)] != 0
     if open_at_end.any():
-        raise malformed(f"line {int(open_at_end.argmax()) + 1}: an object does not end on its line")
-    objects: npt.NDArray[np.int64] = np.searchsorted(ends, brackets[(steps == 1) & (depths == 1)]) + 1
-    twice = np.flatnonzero(np.diff(objects) == 0)
+        raise malformed(f"line {before.ends + int(open_at_end.argmax()) + 1}: an object does not end on its line")
+    opening = brackets[(steps == 1) & (depths[1:] == 1)]
+    objects = (np.searchsorted(ends, opening) + (before.ends + 1)).astype(np.int64)
+    twice = np.flatnonzero(np.diff(objects, prepend=before.object_line) == 0)
     if len(twice):
         raise malformed(f"line {int(objects[twice[0]])}: more than one value")
-    if len(objects) == 0 and lines.strip():
-        raise malformed("line 1: not a JSON object")
-    return objects
+    last = int(objects[-1]) if len(objects) else before.object_line
+    return objects, _Place(int(depths[-1]), before.ends + len(ends), last)
 
 
-def _brackets_and_ends(data: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Find the brackets and braces that are not within strings, and the line feeds."""
-    brackets, ends = [], []
+def _brackets_and_ends(
+    data: npt.NDArray[np.uint8],
+) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Go through a text in parts: each, and where in it are brackets and braces outside of strings, and line feeds."""
     in_string = np.uint8(0)
     for start in range(0, len(data), _BYTES_AT_ONCE):
+        current().check_time()
         part = data[start : start + _BYTES_AT_ONCE]
         quotes = np.cumsum(part == ord('"'), dtype=np.uint8)  # counts modulo 256, of which one bit matters
         quotes += in_string
         folded = part | 0x20  # brackets fall together with braces
         found = np.flatnonzero((folded == ord("{")) | (folded == ord("}")))
-        brackets.append(found[quotes[found] & 1 == 0] + start)
-        ends.append(np.flatnonzero(part == ord("\n")) + start)
+        yield part, found[quotes[found] & 1 == 0], np.flatnonzero(part == ord("\n"))
         in_string = quotes[-1]
-    none = np.zeros(0, np.int64)
-    return np.concatenate([none, *brackets]), np.concatenate([none, *ends])
 
 
 def _flat_lines(lines: bytes) -> int | None:
@@ -242,6 +236,7 @@ def _flat_lines(lines: bytes) -> int | None:
     data = np.frombuffer(lines, np.uint8)
     count = opened = 0
     for start in range(0, len(data), _BYTES_AT_ONCE):
+        current().check_time()
         part = data[start : start + _BYTES_AT_ONCE]
         ends = np.flatnonzero(part == ord("\n")) + start
         opened += int(np.count_nonzero(part == ord("{")))
@@ -260,15 +255,15 @@ def _located(
     if other := _other_line(lines):
         return malformed(f"line {other}: not a JSON object")
     message = str(error).removeprefix("JSON parse error: ")
-    if match := _ROW_IN_MESSAGE.search(message):
+    if match := ROW_IN_MESSAGE.search(message):
         row = min(int(match.group(1)), len(starts) - 1)
         return malformed(f"line {starts[row]}: {message[: match.start()]}")
     # A value that cannot be converted: the message has the value but no row. Halve the text until one line is left.
-    rows = lines.split(b"\n")
-    low, high = 0, len(rows)
+    begins = np.concatenate([[0], np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n")) + 1, [len(lines)]])
+    low, high = 0, len(begins) - 1
     while high - low > 1:
         middle = (low + high) // 2
-        if _fails(b"\n".join(rows[low:middle]), schema, extra):
+        if _fails(lines[int(begins[low]) : int(begins[middle])], schema, extra):
             high = middle
         else:
             low = middle
@@ -277,14 +272,14 @@ def _located(
 
 def _other_line(lines: bytes) -> int:
     """Find the first line that is not blank and not an object. Returns 0 if every line is an object."""
-    numbered = enumerate(map(bytes.strip, lines.split(b"\n")), start=1)
-    return next((number for number, line in numbered if line and not line.startswith(b"{")), 0)
+    found = _NO_OBJECT.search(lines)
+    return 0 if found is None else lines.count(b"\n", 0, found.end()) + 1
 
 
 def _fails(lines: bytes, schema: pa.Schema | None, extra: str) -> bool:
     try:
         if lines.strip():
-            _read(lines, schema, extra)
+            infer_rows(lines) if schema is None else read_rows(lines, schema, extra)
     except pa.ArrowException:
         return True
     return False
@@ -309,7 +304,7 @@ def _check_ranges(lines: bytes, schema: pa.Schema, columns: list[pa.Array], star
     for field, column in zip(schema, columns, strict=True):
         if not holds(field.type, _is_narrow) or not _infinities(column):
             continue
-        wide = _read(lines, pa.schema([pa.field(field.name, _widened(_wire_type(field.type, field.name)))]), "drop")
+        wide = read_rows(lines, pa.schema([pa.field(field.name, _widened(_wire_type(field.type, field.name)))]), "drop")
         original = wide.column(field.name)
         low, high = 0, len(column)
         if _infinities(original) == _infinities(column):
@@ -377,26 +372,6 @@ def _wire_type(data_type: pa.DataType, column: str) -> pa.DataType:
     return data_type
 
 
-def _as_text(field: pa.Field) -> pa.Field:
-    """Keep texts what they are: Arrow takes some for moments, and loses their zone."""
-    return pa.field(field.name, _text_type(field.type))
-
-
-def _text_type(data_type: pa.DataType) -> pa.DataType:
-    if types.is_timestamp(data_type):
-        return pa.string()
-    if types.is_list(data_type):
-        return pa.list_(_text_type(data_type.value_type))
-    if types.is_struct(data_type):
-        return pa.struct([_as_text(field) for field in data_type])
-    return data_type
-
-
-def _holds_nested_null(data_type: pa.DataType) -> bool:
-    children = [data_type.field(i).type for i in range(data_type.num_fields)]
-    return any(types.is_null(child) or _holds_nested_null(child) for child in children)
-
-
 def _is_binary(data_type: pa.DataType) -> bool:
     return bool(
         types.is_binary(data_type)
@@ -421,7 +396,7 @@ def _restore(array: pa.Array, data_type: pa.DataType) -> pa.Array:
         moments = pc.binary_join_element_wise(pa.scalar("1970-01-01T"), array, pa.scalar(""))
         return moments.cast(pa.timestamp(data_type.unit)).cast(data_type)
     if types.is_dictionary(data_type):
-        return _restore(array, data_type.value_type).dictionary_encode().cast(data_type)
+        return dictionary_of(_restore(array, data_type.value_type)).cast(data_type)
     if types.is_struct(data_type):
         children = [_restore(array.field(i), data_type.field(i).type) for i in range(data_type.num_fields)]
         mask = array.is_null() if array.null_count else None

@@ -134,6 +134,7 @@ def _quoted(text: _Text) -> pa.Array:
 
 
 def _text(array: pa.Array, column: str) -> _Text:
+    current().check_time()
     data_type = array.type
     if types.is_null(data_type):
         return _Text(pa.nulls(len(array), pa.large_string()))
@@ -188,6 +189,7 @@ def _escape(texts: pa.Array) -> pa.Array:
     counts = np.bincount(data, minlength=256)
     for byte in (0x5C, 0x22, *range(0x20)):  # the backslash first: the others bring some of their own
         if counts[byte]:
+            current().check_time()
             char = chr(byte)
             texts = pc.replace_substring(texts, char, orjson.dumps(char).decode()[1:-1])
     return texts

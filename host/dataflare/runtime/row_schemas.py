@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from dataflare.data.guard.batches import all_columns
 from dataflare.data.guard.vetted import remember, vetted_columns
 from dataflare.data.schemas import SchemaError, from_wit, to_wit
 from dataflare.texts import cut, cut_name
@@ -28,7 +29,7 @@ def fits_schema(rows: pa.RecordBatch, schema: pa.Schema) -> bool:
     """Whether rows have the columns of a schema: its names and types, in order, and nulls only where it allows them."""
     if same_columns(rows.schema, schema):
         return True
-    if any(not field.nullable and column.null_count for field, column in zip(schema, rows.columns, strict=False)):
+    if any(not field.nullable and column.null_count for field, column in zip(schema, all_columns(rows), strict=False)):
         return False
     return same_columns(_nullable(rows.schema), _nullable(schema))
 
@@ -38,8 +39,8 @@ def as_schema(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     if rows.schema.equals(schema, check_metadata=True):
         return rows
     # An extension type is its storage in what a plugin says of its rows.
-    fields = [field.with_type(column.type) for field, column in zip(schema, rows.columns, strict=True)]
-    made = pa.RecordBatch.from_arrays(rows.columns, schema=pa.schema(fields, metadata=schema.metadata))
+    fields = [field.with_type(column.type) for field, column in zip(schema, all_columns(rows), strict=True)]
+    made = pa.RecordBatch.from_arrays(all_columns(rows), schema=pa.schema(fields, metadata=schema.metadata))
     return remember(made, vetted_columns(rows))
 
 

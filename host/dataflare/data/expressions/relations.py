@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from dataflare.budgets import OverTime, current
 from dataflare.data.builders import keep_rows
 from dataflare.data.columns import column_index, empty_batch, find_column
+from dataflare.data.distinct import dictionary_of
 from dataflare.data.expressions.evaluate import Plan
 from dataflare.data.expressions.types import BOOLEAN, FLAT, NUMERIC, TEXT_OR_BINARY, TypeClass, plain, whole
 from dataflare.data.guard.costs import batch_row_sizes, expanded_bytes, row_bytes, row_sizes
@@ -400,7 +401,7 @@ def _group_ids(ours: Sequence[pa.Array], theirs: Sequence[pa.Array]) -> tuple[An
     unknown = np.zeros(len(ids), bool)
     for one, two in zip(ours, theirs, strict=True):
         current().check_time()
-        encoded = pa.concat_arrays([one, two]).dictionary_encode()
+        encoded = dictionary_of(pa.concat_arrays([one, two]))
         indices = encoded.indices
         unknown |= np.asarray(indices.is_null())
         part = np.asarray(indices.cast(pa.int64()).fill_null(0))

@@ -11,7 +11,7 @@ from dataflare.data.guard.types import MAX_COLUMNS
 from dataflare.data.guard.vetted import remember
 from dataflare.data.shapes import malformed, too_large
 
-__all__ = ["admit_batch", "admit_columns", "admit_schema"]
+__all__ = ["admit_batch", "admit_columns", "admit_schema", "all_columns"]
 
 
 def admit_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -39,11 +39,27 @@ def admit_columns(batch: pa.RecordBatch, indices: Sequence[int]) -> pa.RecordBat
     """Check some columns of a batch, and return it with those as plugins see them; the same errors."""
     for index in indices:
         field = batch.schema.field(index)
+        admit_type(field.type, field.name)  # before pyarrow is asked for a column: it has no arrays of some types
         column = batch.column(index)
         admitted = admit(column, field.name)
         if admitted is not column:
             batch = batch.set_column(index, _field(field), admitted)
     return batch
+
+
+def all_columns(batch: pa.RecordBatch) -> list[pa.Array]:
+    """Return the columns of a batch that may have others than those that plugins can use.
+
+    Raises:
+        DataFailure: `wrong-type` for a type that pyarrow has no arrays of, such as months.
+    """
+    try:
+        columns: list[pa.Array] = batch.columns
+    except KeyError:
+        for field in batch.schema:
+            admit_type(field.type, field.name)
+        raise
+    return columns
 
 
 def _check_names(schema: pa.Schema) -> None:

@@ -1,0 +1,117 @@
+"""Attacks by steps of Arrow that nothing interrupts: each is done in parts, or its cost is known before it begins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from arena import Arena, Mutation, answers, attack
+from attacks_arrow import FUNCTIONS, MIB, column, method, refused, survives
+from dataflare.budgets import HostBudget, OverHostBytes, OverTime, serving
+from dataflare.data import json_blocks
+from dataflare.data.json_reader import decode_json_lines
+from dataflare.data.schemas import Field, Schema
+
+HOUR_S = 3600.0
+
+
+def budget(*, most_bytes: int | None = None, seconds: float = HOUR_S) -> HostBudget:
+    """The budget of a call that has so many seconds left."""
+    made = HostBudget(most_bytes)
+    made.deadline_s = time.monotonic() + seconds
+    return made
+
+
+@contextmanager
+def parts_that_are_read(spent: HostBudget) -> Iterator[list[int]]:
+    """Note how many bytes Arrow reads at a time; with the first ones a call's time is over."""
+    sizes: list[int] = []
+    real = json_blocks._read
+
+    def read(lines: bytes, *rest: Any) -> Any:
+        sizes.append(len(lines))
+        spent.deadline_s = 0.0
+        return real(lines, *rest)
+
+    json_blocks._read = read  # type: ignore[assignment]
+    try:
+        yield sizes
+    finally:
+        json_blocks._read = real
+
+
+@attack("limits")
+def text_that_outlasts_its_call(arena: Arena) -> None:
+    """Have the host read JSON Lines of 9 MiB shortly before the call's end: Arrow's reader does not stop in them."""
+    lines = b'{"n":[1,2]}\n' * (9 * MIB // 12)
+    for schema in (None, pa.schema([("n", pa.list_(pa.int64()))])):
+        spent = budget()
+        with serving(spent), parts_that_are_read(spent) as sizes:
+            arena.raises(OverTime, lambda given=schema: decode_json_lines(lines, given, 64 * MIB))
+        assert len(sizes) == 1 and sizes[0] < 5 * MIB, f"it read {sizes} bytes"
+
+
+@attack("limits")
+def line_that_outlasts_its_call(arena: Arena) -> None:
+    """Put twelve million numbers into one line, which cannot be read in parts, for a call of half a second."""
+    line = b'{"n":[' + b"1," * (12 * MIB) + b"1]}\n"
+    with serving(budget(seconds=0.5)):
+        arena.raises(OverTime, lambda: json_blocks.infer_rows(line))
+
+
+@attack("limits")
+def keys_without_end_in_one_line(arena: Arena) -> None:
+    """Send one line of JSON of eighty thousand keys, each of which becomes a column with all that it takes."""
+    line = b"{" + b",".join(b'"k%d":1' % number for number in range(80_000)) + b"}\n"
+    for lines in (line, b'{"n":' + line[:-1] + b"}\n"):
+        with parts_that_are_read(budget()) as sizes:
+            refused(method("from-json-lines", lines, None), "too-large")
+        assert not sizes, "Arrow has read it"
+
+
+@attack("limits")
+def lines_of_nothing(arena: Arena) -> None:
+    """Send twenty million line ends and no row, so that the host notes where each of them is."""
+
+    def run() -> None:
+        import resource
+
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        refused(method("from-json-lines", b"\n" * (20 * MIB) + b"[]\n", None), "malformed")
+        kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        assert kib < 160 * 1024, f"it took {kib} KiB"
+
+    survives(run)
+
+
+@attack("limits")
+def dictionary_of_different_values(arena: Arena) -> None:
+    """Have the host look for equal values where all are different: Arrow takes ten times what they take."""
+    values = pa.array(np.arange(MIB))
+    kind = "dictionary<values=int64, indices=int32, ordered=0>"
+    with serving(budget(most_bytes=64 * MIB)):
+        arena.raises(OverHostBytes, lambda: function("cast-column")(column(values), "c", kind))
+    lines = b"".join(b'{"c":%d}\n' % number for number in range(MIB // 2))
+    with serving(budget(most_bytes=64 * MIB)):
+        arena.raises(OverHostBytes, lambda: function("from-json-lines")(lines, Schema((Field("c", kind),))))
+    with serving(budget(seconds=0.1)):
+        arena.raises(OverTime, lambda: function("cast-column")(column(values), "c", kind))
+
+
+def function(name: str) -> Any:
+    """A function of the host, whose exceptions are the outcome."""
+    return FUNCTIONS[name] if name in FUNCTIONS else FUNCTIONS[f"[method]batch.{name}"]
+
+
+MUTATIONS = [
+    Mutation("dataflare.data.json_blocks:_is_long", answers(False), ("text_that_outlasts_its_call",)),
+    Mutation("dataflare.data.json_blocks:_VALUE_S", 0.0, ("line_that_outlasts_its_call",)),
+    Mutation("dataflare.data.json_reader:_check_keys", answers(None), ("keys_without_end_in_one_line",)),
+    Mutation("dataflare.data.json_reader:_BYTES_AT_ONCE", 2**30, ("lines_of_nothing",)),
+    Mutation("dataflare.data.distinct:_VALUE_BYTES", 0, ("dictionary_of_different_values",)),
+]

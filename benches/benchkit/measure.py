@@ -9,11 +9,12 @@ from __future__ import annotations
 import resource
 import statistics
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-__all__ = ["Series", "Spread", "cpu_seconds", "measure", "ratios"]
+__all__ = ["Elsewhere", "Operation", "Series", "Spread", "cpu_seconds", "measure", "ratios"]
 
 _MARGIN: Final = 1e-9
 
@@ -68,8 +69,27 @@ def cpu_seconds() -> float:
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
+class Elsewhere(ABC):
+    """An operation that another process does."""
+
+    @abstractmethod
+    def repeat(self, count: int) -> float:
+        """Do it some times; returns the seconds of processors that this took there."""
+
+
+Operation: TypeAlias = Callable[[], object] | Elsewhere
+
+
+def _repeat(operation: Operation, count: int) -> float:
+    if isinstance(operation, Elsewhere):
+        return operation.repeat(count)
+    for _ in range(count):
+        operation()
+    return 0.0
+
+
 def measure(
-    benchmark: Any, sides: Mapping[str, Callable[[], object]], *, rounds: int, repeats: Mapping[str, int], warmups: int
+    benchmark: Any, sides: Mapping[str, Operation], *, rounds: int, repeats: Mapping[str, int], warmups: int
 ) -> dict[str, Series]:
     """Run each side once a round, in the order given.
 
@@ -86,12 +106,11 @@ def measure(
     series = {name: Series() for name in sides}
     (first, subject), *others = sides.items()
 
-    def once(name: str, operation: Callable[[], object]) -> None:
+    def once(name: str, operation: Operation) -> None:
         count = repeats.get(name, 1)
         cpu, wall = cpu_seconds(), time.perf_counter()
-        for _ in range(count):
-            operation()
-        wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
+        cpu_elsewhere = _repeat(operation, count)
+        wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu + cpu_elsewhere
         series[name].walls.append(wall / count)
         series[name].cpus.append(cpu / count)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
-from benchkit.measure import Series, Spread, measure, ratios
+from benchkit.measure import Operation, Series, Spread, measure, ratios
 
 __all__ = ["Book", "Contest", "Question", "Row", "format_number"]
 
@@ -137,7 +137,7 @@ class Contest:
 
     def run(
         self,
-        sides: Mapping[str, Callable[[], object]],
+        sides: Mapping[str, Operation],
         *,
         rounds: int,
         repeats: Mapping[str, int] | None = None,

@@ -11,8 +11,10 @@ import pytest
 
 from benchkit import report
 from benchkit.guests import EXTISM_GUEST, GUESTS
-from benchkit.measure import Spread, measure, ratios
+from benchkit.jco import jco_calls
+from benchkit.measure import Elsewhere, Operation, Spread, measure, ratios
 from benchkit.results import Book, Contest, Row, format_number
+from dataflare.toolchain.run_tool import ToolchainMissing
 from dataflare.toolchain.store import digest_bytes
 
 
@@ -112,3 +114,26 @@ def test_a_committed_guest_is_the_one_on_record(guest: Any) -> None:
 def test_the_committed_extism_plugin_is_the_one_on_record() -> None:
     record = json.loads(EXTISM_GUEST.output.with_name("extism.json").read_text(encoding="utf-8"))
     assert record["sha256"] == digest_bytes(EXTISM_GUEST.output.read_bytes())
+
+
+class _InAnotherProcess(Elsewhere):
+    def __init__(self) -> None:
+        self.counts: list[int] = []
+
+    def repeat(self, count: int) -> float:
+        self.counts.append(count)
+        return 0.5 * count
+
+
+def test_what_another_process_does_is_asked_once_a_round_and_counts_its_processor_time() -> None:
+    elsewhere = _InAnotherProcess()
+    sides: dict[str, Operation] = {"here": lambda: None, "there": elsewhere}
+    series = measure(Pedantic(), sides, rounds=2, repeats={"there": 7}, warmups=1)
+    assert elsewhere.counts == [7, 7, 7]
+    assert len(series["there"].cpus) == 2 and min(series["there"].cpus) >= 0.5 > max(series["here"].cpus)
+
+
+def test_without_node_a_bench_can_tell_why_jco_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolchainMissing, match="node"), jco_calls(b"", "add", "[]", "0", tmp_path):
+        pass

@@ -1,4 +1,4 @@
-"""The wheel alone is enough to write a plugin: no repository, no file of it."""
+"""The wheel alone is enough to write a plugin, and to embed a component: no repository, no file of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from doc_pages import ROOT, as_pattern, parse, trimmed
+
 IN_CI = os.environ.get("CI") == "true"
 
 
@@ -32,20 +33,17 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     zipfile.ZipFile(wheel).extractall(site)
     # An entry of a path file is not a place for path files: the editable installation of the repository stays out.
     (site / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    command_line = python.with_name("dataflare")
+    command_line.write_text(f'#!/bin/sh\nexec "{python}" -m dataflare.cli.main "$@"\n')
+    command_line.chmod(0o755)
     return python
 
 
-def dataflare(python: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+def run_in(folder: Path, python: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command with the tools of the new environment; those of this one come after them."""
+    path = os.pathsep.join([str(python.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"PATH": path}
-    return subprocess.run(
-        [python, "-m", "dataflare.cli.main", *words],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
 
 
 def test_package_in_the_wheel_is_not_the_repositorys(installed: Path, tmp_path: Path) -> None:
@@ -61,7 +59,7 @@ def test_package_in_the_wheel_is_not_the_repositorys(installed: Path, tmp_path: 
 @pytest.mark.skipif(importlib.util.find_spec("componentize_py") is None and not IN_CI, reason="no componentize-py")
 def test_plugin_is_written_built_packaged_and_run_with_the_wheel_alone(installed: Path, tmp_path: Path) -> None:
     def run(*words: str) -> str:
-        done = dataflare(installed, *words, cwd=tmp_path)
+        done = run_in(tmp_path, installed, "dataflare", *words)
         assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
         return done.stdout
 
@@ -79,3 +77,24 @@ def test_plugin_is_written_built_packaged_and_run_with_the_wheel_alone(installed
     )
     run("run", "pipeline.yaml")
     assert (tmp_path / "out.jsonl").read_text() == '{"amount":3,"quantity":2,"ratio":1.5}\n'
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("componentize_py") is None and not IN_CI, reason="no componentize-py")
+def test_guide_to_embedding_a_component_works_with_the_wheel_alone(installed: Path, tmp_path: Path) -> None:
+    printed = ""
+    blocks = list(parse((ROOT / "docs" / "how-to" / "embed-any-world.md").read_text()))
+    for block in blocks:
+        if target := block.marks.get("file"):
+            (tmp_path / target).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / target).write_text(block.text)
+        if "run" in block.marks:
+            command = [installed, "-c"] if block.language == "python" else ["sh", "-euc"]
+            done = run_in(tmp_path, installed, *command, block.text)
+            assert done.returncode == 0, f"line {block.line}: {done.stdout}{done.stderr}"
+            printed = done.stdout
+        if "output" in block.marks:
+            assert as_pattern(block.text).fullmatch(trimmed(printed)), (
+                f"line {block.line}: this was printed:\n{printed}"
+            )
+    assert sum("output" in block.marks for block in blocks) >= 3

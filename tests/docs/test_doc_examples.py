@@ -23,7 +23,13 @@ SLOW = (
         reason="componentize-py is not installed",
     ),
 )
-RUNNABLE = [pytest.param(page, id=page.name, marks=SLOW if page.is_slow else ()) for page in PAGES if page.is_runnable]
+WITH_THE_WHEEL = "docs/how-to/embed-any-world.md"
+"""The page that `tests/authoring/test_wheel.py` runs."""
+RUNNABLE = [
+    pytest.param(page, id=page.name, marks=SLOW if page.is_slow else ())
+    for page in PAGES
+    if page.is_runnable and page.name != WITH_THE_WHEEL
+]
 
 
 @pytest.mark.parametrize("page", RUNNABLE)

@@ -27,6 +27,7 @@ ARGUMENTS = {
     "verify": ("plugin.wasm", "--trust", "trust.yaml"),
     "run": ("pipeline.yaml",),
     "state import": ("pipeline.yaml", "state.json"),
+    "dead-letter show": ("dead.jsonl",),
     "policy check": ("policy.yaml", "plugin.wasm"),
     "policy suggest": ("audit.jsonl", "-o", "policy.yaml"),
     "policy diff": ("old.wasm", "new.wasm"),

@@ -54,11 +54,17 @@ READS = {
         }.items()
     },
     ("state import", "states"): "state import pipeline.yaml FILE",
+    ("dead-letter show", "file"): "dead-letter show FILE",
+    ("dead-letter replay", "pipeline"): "dead-letter replay FILE",
+    ("dead-letter replay", "env_files"): "dead-letter replay pipeline.yaml --env-file FILE",
+    ("dead-letter replay", "policy"): "dead-letter replay pipeline.yaml --policy FILE",
+    ("dead-letter replay", "trust"): "dead-letter replay pipeline.yaml --trust FILE",
 }
 # These are written, or are folders; `bench --data` is what connectors read.
 NOT_READ = {
     ("run", "audit"),
     ("run", "state"),
+    *(("dead-letter replay", name) for name in ("audit", "state", "cache_dir")),
     *((f"state {name}", "state") for name in ("list", "show", "export", "import", "reset")),
     ("run", "cache_dir"),
     ("inspect", "cache_dir"),

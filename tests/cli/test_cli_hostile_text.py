@@ -38,6 +38,7 @@ from dataflare.cli import (
     cache,
     check,
     compile,
+    dead_letter,
     discover,
     doctor,
     faults,
@@ -63,6 +64,7 @@ from dataflare.permissions.grant_keys import AsksModel
 from dataflare.permissions.limit_keys import LimitsModel
 from dataflare.pipeline.benchmark import Measurement
 from dataflare.pipeline.reading.found import FoundColumn, FoundSchema
+from dataflare.pipeline.replay import LetterLine
 from dataflare.pipeline.report import Progress, RunReport
 from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.state_file import NodeState
@@ -262,6 +264,22 @@ FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
     "state export": (lambda: output.write_json(state._document(filled(NodeState))),),
     "state import": (lambda: state._say("imported", [HOSTILE]),),
     "state reset": (lambda: state._say("forgot", [HOSTILE]),),
+    "dead-letter show": (
+        lambda: dead_letter._show(
+            FILE,
+            {(HOSTILE, HOSTILE): dead_letter._Group(3, HOSTILE, HOSTILE, Counter({HOSTILE: 3}))},
+            [filled(LetterLine)],
+        ),
+        lambda: output.write_json(
+            [
+                dead_letter._errors(
+                    {(HOSTILE, HOSTILE): dead_letter._Group(3, HOSTILE, HOSTILE, Counter({HOSTILE: 3}))}
+                ),
+                HOSTILE,
+            ]
+        ),
+    ),
+    "dead-letter replay": (lambda: run.show_report(output.stdout(), filled(RunReport)),),  # type: ignore[attr-defined]
     "cache list": (lambda: cache._show([filled(CacheEntry)], 3, FILE),),
     "cache clear": (lambda: cache._say_cleared(1, 3, FILE),),
     "key generate": (lambda: keys._show(FILE, types.SimpleNamespace(id=HOSTILE), as_json=False),),
@@ -324,6 +342,13 @@ LINES = {
         )
         for name, more in {"list": [], "show": [], "export": [], "import": [FILE], "reset": []}.items()
     },
+    "dead-letter show": (["dead-letter", "show", FILE],),
+    "dead-letter replay": (
+        ["dead-letter", "replay", FILE],
+        ["dead-letter", "replay", "p.yaml", "--node", HOSTILE],
+        ["dead-letter", "replay", "p.yaml", "--set", HOSTILE],
+        ["dead-letter", "replay", "p.yaml", "--state", FILE],
+    ),
     "cache list": (["cache", "list", "--cache-dir", FILE],),
     "cache clear": (["cache", "clear", "--cache-dir", FILE],),
     "key generate": (["key", "generate", "absent/key", "--passphrase-file", FILE],),

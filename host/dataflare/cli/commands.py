@@ -33,6 +33,7 @@ _WORDS_BEFORE: Final = 3
 COMMANDS: Final = (
     Command("run", "run", "Run a pipeline to its end, or leave no output."),
     Command("state", "state", "Show and change where the sources of a pipeline go on."),
+    Command("dead-letter", "dead_letter", "Show and replay rows on which a plugin failed."),
     Command("inspect", "inspect", "Tell what a component is."),
     Command("check", "check", "Configure and initialize a plugin, and ask how it is."),
     Command("discover", "discover", "List the datasets of a source with their columns, keys and reading modes."),

@@ -34,7 +34,7 @@ from dataflare.runtime.host import Host
 from dataflare.runtime.options import Services
 from dataflare.security.settings import Security
 
-__all__ = ["command", "run_with_progress", "show_report"]
+__all__ = ["command", "execute", "run_with_progress", "show_report"]
 
 _NAME_CELLS = 24
 
@@ -87,47 +87,96 @@ def command(
         if no_state and (state is not None or full_refresh):
             other = "--state" if state is not None else "--full-refresh"
             raise ConfigError(f"--no-state and {other} are given together", where="run", hint="leave one of them out")
-        try:
-            with ExitStack() as stack:
-                kept = None
-                if not no_state and not check and (state is not None or keeps_state(specification)):
-                    kept = stack.enter_context(open_state(specification, state))
-                security = Security(
-                    policy=policy,
-                    trust=trust,
-                    audit=audit,
-                    # Who may read pipelines may check them; that was asked before.
-                    access=None if check else access,
-                    principal=None if check else principal,
-                )
-                services = Services() if kept is None else Services(state_store=kept.plugins)
-                host = stack.enter_context(
-                    Host(cache_dir=compiled_folder(cache_dir), services=services, security=security)
-                )
-                if key := os.environ.get("DATAFLARE_KEY"):
-                    host.protect(key, "a signing key")
-                for each in env_files or ():
-                    host.protect(each, "a file of variables")
-                if check:
-                    _check(specification, host, as_json=as_json, quiet=quiet)
-                    return
-                report = run_with_progress(specification, host, show=not quiet, state=kept, full_refresh=full_refresh)
-        except NodeFailed as error:
-            with by_the_way():
-                if as_json:
-                    write_json({**error.report.to_json(), "error": error_json(error)})
-            show_error(error)
-            raise typer.Exit(exit_code(error)) from None
-        except RunInterrupted as error:
-            with by_the_way():
-                if not as_json and not quiet:
-                    show_report(stdout(), error.report, verbose=verbose)
-            raise
+        execute(
+            specification,
+            Security(
+                policy=policy,
+                trust=trust,
+                audit=audit,
+                # Who may read pipelines may check them; that was asked before.
+                access=None if check else access,
+                principal=None if check else principal,
+            ),
+            as_json=as_json,
+            verbose=verbose,
+            quiet=quiet,
+            check=check,
+            state=state,
+            keeps=not no_state and not check and (state is not None or keeps_state(specification)),
+            full_refresh=full_refresh,
+            env_files=env_files or (),
+            cache_dir=cache_dir,
+        )
+
+
+def execute(
+    specification: Specification,
+    security: Security,
+    *,
+    as_json: bool,
+    verbose: bool,
+    quiet: bool,
+    check: bool = False,
+    state: Path | None,
+    keeps: bool,
+    full_refresh: bool = False,
+    env_files: Sequence[Path],
+    cache_dir: Path | None,
+    prepare: Callable[[], Specification] | None = None,
+) -> None:
+    """Run a pipeline, or check it, and show what came of it: what `run` and `dead-letter replay` do.
+
+    Args:
+        specification: The pipeline.
+        security: What may be done.
+        as_json: Whether the report is JSON, on standard output.
+        verbose: Whether it says more.
+        quiet: Whether there is none.
+        check: Whether it is only checked.
+        state: The state's file; `None` for the usual place.
+        keeps: Whether there is a state.
+        full_refresh: Whether sources begin at the beginning.
+        env_files: Files of variables, which the run may not write.
+        cache_dir: The cache's folder; `None` for the usual place.
+        prepare: Makes the pipeline that is run in its place, once all files are known to be good.
+
+    Raises:
+        typer.Exit: It failed, which was shown.
+        RunInterrupted: It was interrupted.
+    """
+    try:
+        with ExitStack() as stack:
+            kept = stack.enter_context(open_state(specification, state)) if keeps else None
+            services = Services() if kept is None else Services(state_store=kept.plugins)
+            host = stack.enter_context(Host(cache_dir=compiled_folder(cache_dir), services=services, security=security))
+            if key := os.environ.get("DATAFLARE_KEY"):
+                host.protect(key, "a signing key")
+            for each in env_files:
+                host.protect(each, "a file of variables")
+            if check:
+                _check(specification, host, as_json=as_json, quiet=quiet)
+                return
+            if prepare is not None:
+                specification = prepare()
+            # Sources go on from a state; letters are what they are.
+            points = kept if specification.replays is None else None
+            report = run_with_progress(specification, host, show=not quiet, state=points, full_refresh=full_refresh)
+    except NodeFailed as error:
         with by_the_way():
             if as_json:
-                write_json(report.to_json())
-            elif not quiet:
-                show_report(stdout(), report, verbose=verbose)
+                write_json({**error.report.to_json(), "error": error_json(error)})
+        show_error(error)
+        raise typer.Exit(exit_code(error)) from None
+    except RunInterrupted as error:
+        with by_the_way():
+            if not as_json and not quiet:
+                show_report(stdout(), error.report, verbose=verbose)
+        raise
+    with by_the_way():
+        if as_json:
+            write_json(report.to_json())
+        elif not quiet:
+            show_report(stdout(), report, verbose=verbose)
 
 
 def _check(specification: Specification, host: Host, *, as_json: bool, quiet: bool) -> None:

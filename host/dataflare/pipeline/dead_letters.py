@@ -7,7 +7,7 @@ and their roles.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,16 +86,26 @@ class DeadLetters:
         node: The node whose rows they are.
         plugin: The plugin's file, as the pipeline says.
         checkpoints: Those of the source whose rows they are; `None` where none are made.
+        replayed: Whether a line, as it begins, is of a row that is tried again in this run: such lines are taken out,
+            also where there is no new letter. `None` where none are.
     """
 
     def __init__(
-        self, path: Path, place: Place, *, node: str, plugin: str, checkpoints: Checkpoints | None = None
+        self,
+        path: Path,
+        place: Place,
+        *,
+        node: str,
+        plugin: str,
+        checkpoints: Checkpoints | None = None,
+        replayed: Callable[[bytes], bool] | None = None,
     ) -> None:
         self._path = path
         self._place = place
         self._node = node
         self._plugin = plugin
         self._checkpoints = checkpoints
+        self._replayed = replayed
         self._passed: int | None = None
         self._file: FileDestination | None = None
 
@@ -121,8 +131,7 @@ class DeadLetters:
         """
         schema = letters_schema(rows.schema)
         if self._file is None:
-            self._file = open_letters(self._path, self._place, repeated=self._comes_again)
-            self._file.prepare(schema)
+            self._file = self._open(schema)
         count = len(letters)
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         columns: list[Any] = [
@@ -143,6 +152,11 @@ class DeadLetters:
             arrays.append(pa.array([metadata] * count, schema.field("metadata").type))
         self._file.write(pa.RecordBatch.from_arrays(arrays, schema=schema))
 
+    def _open(self, schema: pa.Schema) -> FileDestination:
+        file = open_letters(self._path, self._place, repeated=self._comes_again)
+        file.prepare(schema)
+        return file
+
     def _since(self) -> str:
         if self._checkpoints is None:
             return ""
@@ -150,7 +164,11 @@ class DeadLetters:
         return f"{lineage}:{start if self._passed is None else self._passed}"
 
     def _comes_again(self, line: bytes) -> bool:
-        """Whether a line of the file is of a row that this run reads again."""
+        """Whether a line of the file is of a row that this run reads again, or of none."""
+        if not line.strip():
+            return True
+        if self._replayed is not None:
+            return self._replayed(line)
         if self._checkpoints is None or (found := _SINCE.match(line)) is None:
             return False
         lineage, start = self._checkpoints.start
@@ -162,6 +180,8 @@ class DeadLetters:
 
     def finish(self) -> None:
         """Make all letters safe and visible."""
+        if self._file is None and self._replayed is not None:
+            self._file = self._open(letters_schema(pa.schema([])))
         if self._file is not None:
             self._file.finish()
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import pyarrow as pa
 
@@ -23,6 +23,7 @@ from dataflare.pipeline.check import config_error
 from dataflare.pipeline.checkpoints import Checkpoints
 from dataflare.pipeline.models import Pipeline, PluginNode
 from dataflare.pipeline.nodes import ReadNode, WriteNode
+from dataflare.pipeline.replay import LetterFile
 from dataflare.pipeline.report import Progress, RunReport
 from dataflare.pipeline.run_errors import NodeFailed, RunInterrupted
 from dataflare.pipeline.specification import Specification, build_specification, load_specification
@@ -155,12 +156,15 @@ class _Run:
                     kinds[name] = self._kind(node)
         specification.check_kinds(kinds)
         self._plan_checkpoints(kinds)
+        reader, replayed = self._open_letters(admitted)
         for name in specification.order:
             with self._blamed(name):
                 node = nodes[name]
                 plugin = self._load_plugin(name, node, kinds[name], admitted) if isinstance(node, PluginNode) else None
                 try:
-                    stage = make_stage(specification, name, plugin, admitted.files, self._checkpoints.get(name))
+                    letters = replayed if name in (specification.replays, reader) else None
+                    points = self._checkpoints.get(name)
+                    stage = make_stage(specification, name, plugin, admitted.files, points, letters)
                 except BaseException:
                     if plugin is not None:
                         plugin.close()
@@ -200,6 +204,25 @@ class _Run:
                 fresh=self._full_refresh,
             )
             self._checkpoints.update(dict.fromkeys(below, checkpoints))
+
+    def _open_letters(self, admitted: AdmittedPipeline) -> tuple[str | None, LetterFile | None]:
+        """Find the node that gives dead letters, and what it gives."""
+        specification = self._specification
+        if specification.replays is None:
+            return None, None
+        nodes = specification.pipeline.nodes
+        reader = nodes[specification.replays].input_name
+        assert reader is not None
+        node = nodes[reader]
+        assert isinstance(node, ReadNode) and isinstance(node.read, str)
+        path = specification.path(node.read)
+        with self._blamed(specification.replays, "dead_letters"):
+            admitted.files.check_input(path, connector=node.connector)
+
+        def opened() -> IO[bytes]:
+            return admitted.files.open_input(path, connector=node.connector)
+
+        return reader, LetterFile(path, opened, specification.replays)
 
     def _kind(self, node: PluginNode) -> str:
         found = self._host.inspect(self._specification.path(node.plugin))

@@ -39,6 +39,7 @@ class Specification:
         grants: What each plugin may use, by node.
         limits: Each plugin's ceilings, by node.
         document: The YAML with its lines.
+        replays: The node whose dead letters are its input, and not what the YAML says; `None` in a usual run.
     """
 
     file: Path
@@ -48,6 +49,7 @@ class Specification:
     grants: Mapping[str, Grants]
     limits: Mapping[str, Limits]
     document: Document
+    replays: str | None = None
 
     def where(self, *path: str | int) -> str:
         """Write `file:line` of a key, such as `where("nodes", "clean", "config")`."""

@@ -19,9 +19,10 @@ from dataflare.pipeline.datasets import DatasetReader, DatasetWriter, ReadModel,
 from dataflare.pipeline.dead_letters import DeadLetters
 from dataflare.pipeline.models import PluginNode
 from dataflare.pipeline.nodes import ReadNode
-from dataflare.pipeline.outputs import Place
+from dataflare.pipeline.outputs import IfExists, Place
 from dataflare.pipeline.readers import open_source
 from dataflare.pipeline.reading.inputs import find_files
+from dataflare.pipeline.replay import LetterFile
 from dataflare.pipeline.report import NodeReport, OutputReport
 from dataflare.pipeline.retries import Retries
 from dataflare.pipeline.row_errors import RejectedRows, RowErrors
@@ -245,6 +246,7 @@ def make_stage(
     plugin: Any,
     files: ConnectorFiles,
     checkpoints: Checkpoints | None = None,
+    replayed: LetterFile | None = None,
 ) -> Stage:
     """Make the stage of a node.
 
@@ -254,6 +256,7 @@ def make_stage(
         plugin: The loaded plugin; `None` for a connector.
         files: Opens what the run reads and writes on the pipeline's behalf.
         checkpoints: Those of the source that the node is, or whose rows it takes; `None` where none are made.
+        replayed: The dead letters that the node gives, or is given; `None` for a node with nothing to do with them.
 
     Raises:
         DataError: A file that is to be read cannot be.
@@ -262,8 +265,10 @@ def make_stage(
     node = specification.pipeline.nodes[name]
     if isinstance(node, PluginNode):
         return _plugin_stage(
-            specification, node, NodeReport(name, plugin.kind, node.plugin), plugin, files, checkpoints
+            specification, node, NodeReport(name, plugin.kind, node.plugin), plugin, files, checkpoints, replayed
         )
+    if replayed is not None:
+        return Stage(NodeReport(name, "source", "dead letters"), source=replayed.batches)
     if isinstance(node, ReadNode):
         # Each file that is read has to be one that a policy grants: the opener asks for each.
         allow = functools.partial(files.check_input, connector=node.connector)
@@ -292,6 +297,7 @@ def _plugin_stage(
     plugin: Any,
     files: ConnectorFiles,
     checkpoints: Checkpoints | None,
+    replayed: LetterFile | None,
 ) -> Stage:
     errors, path = node.errors, node.dead_letters
     retries = Retries(errors.retries)
@@ -305,6 +311,7 @@ def _plugin_stage(
             node=report.name,
             plugin=node.plugin,
             checkpoints=checkpoints,
+            replayed=None if replayed is None else replayed.was_read,
         )
     match plugin.kind:
         case "source":
@@ -392,7 +399,9 @@ def _listing(specification: Specification, text: str | None, files: ConnectorFil
     if text is None:
         return None
     path = specification.path(text)
-    return open_listing(path, _placing(files, path, "jsonl"))
+    # What the letters come from is in the list of the run before.
+    if_exists: IfExists = "replace" if specification.replays is None else "append"
+    return open_listing(path, _placing(files, path, "jsonl"), if_exists=if_exists)
 
 
 def _close_all(outputs: tuple[FileDestination | DeadLetters, ...]) -> None:

@@ -137,9 +137,9 @@ def open_destination(node: WriteNode, path: Path, place: Place = as_named) -> Fi
     return FileDestination(path, lambda schema: _SingleFile(path, schema, make_sink, node.if_exists, place))
 
 
-def open_listing(path: Path, place: Place = as_named) -> FileDestination:
+def open_listing(path: Path, place: Place = as_named, *, if_exists: IfExists = "replace") -> FileDestination:
     """Make a JSON Lines file for what is found on the way; `place` as in `open_destination`."""
-    return FileDestination(path, lambda schema: _SingleFile(path, schema, json_lines_sink, "replace", place))
+    return FileDestination(path, lambda schema: _SingleFile(path, schema, json_lines_sink, if_exists, place))
 
 
 def open_letters(path: Path, place: Place, *, repeated: Callable[[bytes], bool]) -> FileDestination:

@@ -37,6 +37,8 @@ COMMANDS: Final[Mapping[str, tuple[Need, ...]]] = MappingProxyType(
         # What a source keeps may show what it reads, and a state that is changed repeats or leaves out rows.
         **dict.fromkeys(("state list", "state show", "state export"), (Need("read", "pipelines"),)),
         **dict.fromkeys(("state import", "state reset"), (Need("run", "pipelines"),)),
+        "dead-letter show": (Need("read", "pipelines"),),
+        "dead-letter replay": (Need("run", "pipelines", of_some=True),),
         "inspect": _READ_PLUGINS,
         "schema": (Need("read", "pipelines"),),
         "compile": _READ_PLUGINS,

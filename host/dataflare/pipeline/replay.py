@@ -1,0 +1,239 @@
+"""Dead letters that are read again: a node gets the rows of its letters, and hands them on as in any run."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Annotated, Any, Final
+
+import orjson
+import pyarrow as pa
+from pydantic import Field, ValidationError
+
+from dataflare.data.batches import MAX_BATCH_BYTES
+from dataflare.data.columns import no_rows
+from dataflare.data.json_reader import decode_json_lines
+from dataflare.data.schemas import SchemaError, parse_type
+from dataflare.data.shapes import DataFailure
+from dataflare.documents.models import StrictModel, nearest
+from dataflare.errors import ConfigError
+from dataflare.pipeline.models import Node, PluginNode
+from dataflare.pipeline.nodes import ReadNode, WriteNode
+from dataflare.pipeline.run_errors import DataError
+from dataflare.pipeline.specification import Specification
+
+__all__ = ["LetterFile", "LetterLine", "replaying"]
+
+_CONNECTOR: Final = "jsonl"
+_LINE_BYTES: Final = 64 * 2**20
+_PART_ROWS: Final = 4096
+_PART_BYTES: Final = 16 * 2**20
+# As much as is looked at where letters are taken out of the file again.
+_SEEN_BYTES: Final = 2**20
+
+
+class LetterLine(StrictModel):
+    """A line of a file of dead letters."""
+
+    since: str = ""
+    time: str
+    node: str
+    plugin: str
+    row: Annotated[int, Field(ge=0)]
+    error: str
+    column: str | None = None
+    message: str
+    values: dict[str, Any]
+    types: dict[str, str]
+    metadata: dict[str, dict[str, str]] = Field(default={})
+
+    def columns(self) -> pa.Schema:
+        """The columns of the row.
+
+        Raises:
+            SchemaError: A type is not one.
+        """
+        return pa.schema(
+            [pa.field(name, parse_type(text), metadata=self.metadata.get(name)) for name, text in self.types.items()]
+        )
+
+
+class LetterFile:
+    """The dead letters of a node, or of all, in a file; one thread at a time.
+
+    Args:
+        path: The file, for errors.
+        opened: Opens it.
+        node: Whose letters they are; `None` for all.
+    """
+
+    def __init__(self, path: Path, opened: Callable[[], IO[bytes]], node: str | None = None) -> None:
+        self._path = path
+        self._opened = opened
+        self._node = node
+        self._seen: set[bytes] = set()
+
+    def letters(self) -> Iterator[tuple[bytes, LetterLine]]:
+        """Read the file: each line, and what it says.
+
+        Raises:
+            DataError: It cannot be read, or a line is not a letter; names the line.
+        """
+        try:
+            # What is not a regular file may never come to an end, or never begin.
+            if not stat.S_ISREG(os.stat(self._path).st_mode):
+                raise DataError("is not a regular file", file=str(self._path), hint="name a file of dead letters")
+            with self._opened() as file:
+                number = 0
+                while line := file.readline(_LINE_BYTES + 1):
+                    number += 1
+                    if not line.strip():
+                        continue
+                    letter = self._parse(line, number)
+                    if self._node is None or letter.node == self._node:
+                        self._seen.add(_digest(line))
+                        yield line, letter
+        except OSError as error:
+            hint = "no row of the node has failed yet?" if isinstance(error, FileNotFoundError) else ""
+            raise DataError(f"cannot be read: {error.strerror or error}", file=str(self._path), hint=hint) from error
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Make the rows again, in the order of the file: batches of neighbours with the same columns.
+
+        Raises:
+            DataError: As for `letters`, and where the values of a row do not fit its types, or there are no letters.
+        """
+        lines: list[bytes] = []
+        size = 0
+        last: LetterLine | None = None
+        for line, letter in self.letters():
+            same = last is None or (letter.types == last.types and letter.metadata == last.metadata)
+            if last is not None and (not same or len(lines) >= _PART_ROWS or size >= _PART_BYTES):
+                yield self._rows(lines, last)
+                lines, size = [], 0
+            lines.append(line if line.endswith(b"\n") else line + b"\n")
+            size += len(line)
+            last = letter
+        if last is None:
+            of = "" if self._node is None else f" of node {self._node!r}"
+            raise DataError(f"has no letters{of}", file=str(self._path), hint="there is nothing to replay")
+        yield self._rows(lines, last)
+
+    def was_read(self, line: bytes) -> bool:
+        """Whether a line, as it begins, is one that was read."""
+        return _digest(line) in self._seen
+
+    def _parse(self, line: bytes, number: int) -> LetterLine:
+        hint = "a file of `dead_letters` has only what `dataflare run` writes"
+        if len(line) > _LINE_BYTES:
+            raise DataError(
+                f"the line is longer than {_LINE_BYTES} bytes", file=str(self._path), line=number, hint=hint
+            )
+        try:
+            return LetterLine.model_validate(orjson.loads(line))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            what = f"is not a dead letter: {where}: {first['msg']}" if where else "is not a dead letter"
+            raise DataError(what, file=str(self._path), line=number, hint=hint) from error
+        except ValueError as error:
+            raise DataError(f"is not JSON: {error}", file=str(self._path), line=number, hint=hint) from error
+
+    def _rows(self, lines: list[bytes], letter: LetterLine) -> pa.RecordBatch:
+        try:
+            schema = letter.columns()
+            if not schema:
+                return no_rows(schema)
+            wrapped = pa.schema([pa.field("values", pa.struct(list(schema)), nullable=False)])
+            values = decode_json_lines(b"".join(lines), wrapped, MAX_BATCH_BYTES).column(0)
+        except (DataFailure, SchemaError) as error:
+            raise DataError(
+                f"the letters before and with row {letter.row} of {letter.time}: {error.message}", file=str(self._path)
+            ) from error
+        return pa.RecordBatch.from_arrays(values.flatten(), schema=schema)
+
+
+def replaying(specification: Specification, node: str | None = None) -> Specification:
+    """Make the pipeline that gives a node the rows of its dead letters.
+
+    It has the node, those below it, and those that they call. What they write is added to what is there.
+
+    Args:
+        specification: The pipeline.
+        node: The node; `None` for the only one that has a file of dead letters.
+
+    Raises:
+        ConfigError: There is no such node, or it has no such file; or a node below it can only replace what is there.
+    """
+    node = _chosen(specification, node)
+    below = {node}
+    for name in specification.order:
+        if specification.pipeline.nodes[name].input_name in below:
+            below.add(name)
+    waiting = list(below)
+    while waiting:
+        name = waiting.pop()
+        called = specification.grants[name].plugins if name in specification.grants else ()
+        new = [each for each in called if each not in below]
+        below.update(new)
+        waiting += new
+    reader = "dead-letters"
+    while reader in specification.pipeline.nodes:
+        reader += "-"
+    origin = specification.pipeline.nodes[node]
+    assert isinstance(origin, PluginNode) and origin.dead_letters is not None
+    nodes: dict[str, Node] = {reader: ReadNode(connector=_CONNECTOR, read=origin.dead_letters)}
+    for name in specification.order:
+        if name in below:
+            nodes[name] = _adding(specification, name)
+    nodes[node] = origin.model_copy(update={"input": reader})
+    pipeline = specification.pipeline.model_copy(update={"nodes": nodes})
+    order = (reader, *(name for name in specification.order if name in below))
+    return dataclasses.replace(specification, pipeline=pipeline, order=order, replays=node)
+
+
+def _chosen(specification: Specification, node: str | None) -> str:
+    nodes = specification.pipeline.nodes
+    having = [name for name in nodes if isinstance(each := nodes[name], PluginNode) and each.dead_letters is not None]
+    if node is None:
+        if len(having) == 1:
+            return having[0]
+        what = "several nodes have" if having else "no node has"
+        hint = (
+            f"name one: `--node {having[0]}`" if having else "give a plugin's node a file: `dead_letters: dead.jsonl`"
+        )
+        raise ConfigError(f"{what} `dead_letters`", where=str(specification.file), hint=hint)
+    if node not in nodes:
+        raise ConfigError(f"there is no node {node!r}", where=str(specification.file), hint=nearest(node, nodes))
+    if node not in having:
+        hint = f"{', '.join(having)} has" if having else "give it a file: `dead_letters: dead.jsonl`"
+        raise ConfigError(f"node {node!r} has no `dead_letters`", where=specification.where("nodes", node), hint=hint)
+    return node
+
+
+def _adding(specification: Specification, name: str) -> Node:
+    """The node as it is, but that it adds to what is there."""
+    node = specification.pipeline.nodes[name]
+    if isinstance(node, WriteNode) and node.if_exists != "append":
+        if not node.appendable and not node.partition_by:
+            raise ConfigError(
+                f"node {name!r} replaces {node.write}, which would then have the replayed rows alone",
+                where=specification.where("nodes", name, "write"),
+                hint="write CSV or JSON Lines, or give `partition_by`: these can be added to",
+            )
+        return node.model_copy(update={"if_exists": "append"})
+    if isinstance(node, PluginNode) and node.destination is not None and node.destination.mode == "replace":
+        raise ConfigError(
+            f"node {name!r} replaces what its destination has, which would then have the replayed rows alone",
+            where=specification.where("nodes", name, "destination", "mode"),
+            hint="replay into a destination that is written to by `append` or `merge`",
+        )
+    return node
+
+
+def _digest(line: bytes) -> bytes:
+    return sha256(line.rstrip(b"\n")[:_SEEN_BYTES]).digest()[:16]

@@ -15,7 +15,7 @@ import typer
 from dataflare.cli.figures import count
 from dataflare.cli.guards import AccessFile, AuditFile, GuardedTyper, PolicyFile, Principal, TrustFile
 from dataflare.cli.interrupts import interrupting_signals
-from dataflare.cli.options import AsJson, CacheDir
+from dataflare.cli.options import AsJson, CacheDir, Quiet, Verbose
 from dataflare.cli.output import by_the_way, printed_errors, write_json
 from dataflare.cli.run import execute
 from dataflare.cli.screen import stdout
@@ -89,19 +89,17 @@ def replay(
         typer.Option("--node", help="The node whose rows failed.", show_default="the only one with dead letters"),
     ] = None,
     as_json: AsJson = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more of each node in the report.")] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print nothing but errors, and what --json asks.")
-    ] = False,
     state: StateOption = None,
     settings: Settings = None,
     env_files: EnvFiles = None,
-    cache_dir: CacheDir = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
     policy: PolicyFile = None,
     trust: TrustFile = None,
     audit: AuditFile = None,
     access: AccessFile = None,
     principal: Principal = None,
+    cache_dir: CacheDir = None,
 ) -> None:
     """Give a node the rows of its dead letters, and hand them on through the nodes below it.
 

@@ -21,11 +21,17 @@ __all__ = [
     "Config",
     "GrantWords",
     "LimitWords",
+    "Quiet",
+    "Verbose",
     "compiled_folder",
     "parse_config",
     "parse_plugin",
 ]
 
+Verbose: TypeAlias = Annotated[bool, typer.Option("--verbose", "-v", help="Say more of each node in the report.")]
+Quiet: TypeAlias = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print nothing but errors, and what --json asks.")
+]
 CacheDir: TypeAlias = Annotated[
     Path | None,
     typer.Option(help="Where compiled plugins are kept.", envvar="DATAFLARE_CACHE", show_default="~/.cache/dataflare"),

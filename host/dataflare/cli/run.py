@@ -17,7 +17,7 @@ from rich.table import Table
 from dataflare.cli.figures import byte_count, count, duration
 from dataflare.cli.guards import AccessFile, AuditFile, PolicyFile, Principal, TrustFile
 from dataflare.cli.interrupts import interrupting_signals
-from dataflare.cli.options import AsJson, CacheDir, compiled_folder
+from dataflare.cli.options import AsJson, CacheDir, Quiet, Verbose, compiled_folder
 from dataflare.cli.output import by_the_way, error_json, exit_code, printed_errors, show_error, write_json
 from dataflare.cli.screen import Screen, stderr, stdout
 from dataflare.cli.states import StateOption, keeps_state, open_state
@@ -42,10 +42,8 @@ _NAME_CELLS = 24
 def command(
     pipeline: Annotated[Path, typer.Argument(help="The pipeline, a YAML file.", show_default=False)],
     as_json: AsJson = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more of each node in the report.")] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print nothing but errors, and what --json asks.")
-    ] = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
     check: Annotated[bool, typer.Option("--check", help="Only check it: no row is read, nothing is written.")] = False,
     state: StateOption = None,
     no_state: Annotated[

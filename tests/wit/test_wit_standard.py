@@ -11,9 +11,9 @@ import pytest
 from dataflare.wit.__main__ import main
 from dataflare.wit.canonical import interface_digest
 from dataflare.wit.model import Function, Interface, WitError, World
-from dataflare.wit.names import check_catalog, check_layout
+from dataflare.wit.naming_rules import check_catalog, check_layout
 from dataflare.wit.published import digests, drift, publish, read_lock
-from dataflare.wit.reference import reference
+from dataflare.wit.reference_page import reference
 from dataflare.wit.resolve import load
 from dataflare.wit.standard import standard, standard_folder
 

@@ -6,7 +6,6 @@ It imports next to nothing before it can be interrupted without a traceback; the
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import signal
 import sys
@@ -56,8 +55,10 @@ def _end_at_once(code: int) -> None:
     """End without what Python does for up to a second at its end: the user who pressed Ctrl-C waits for it."""
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or there is none
+        try:  # noqa: SIM105  # importing `contextlib` takes time in which an interrupt has a traceback
             stream.flush()
+        except (OSError, ValueError, AttributeError):  # closed, or there is none
+            pass
     os._exit(code)
 
 

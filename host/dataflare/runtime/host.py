@@ -168,7 +168,7 @@ class Host:
             UsageError: The plugin is not watched.
         """
         self._admission.require("quarantine", f"plugins/{plugin.name}")
-        watch = plugin._parts.watch
+        watch = plugin.watch
         if watch is None:
             raise UsageError(f"plugin {plugin.name!r} is not watched", hint="Host(watching=Watching(behaviour=...))")
         self._admission.record_change("accept-behaviour", f"behaviour:{plugin.name}")

@@ -140,6 +140,11 @@ class Plugin:
             return self._metadata
 
     @property
+    def watch(self) -> Watch | None:
+        """What compares its calls with what is usual; `None` if it is not watched."""
+        return self._parts.watch
+
+    @property
     def stats(self) -> PluginStats:
         """Time and number of all calls, over all instances; available after `close` too."""
         return self._launcher.stats

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from dataflare.wit.catalog import Catalog
 from dataflare.wit.model import WitError
-from dataflare.wit.names import check_catalog, check_layout
+from dataflare.wit.naming_rules import check_catalog, check_layout
 from dataflare.wit.parsed import PARSED_FILE, to_json
 from dataflare.wit.published import drift, publish, read_lock
-from dataflare.wit.reference import reference
+from dataflare.wit.reference_page import reference
 from dataflare.wit.resolve import load
 from dataflare.wit.standard import standard_folder
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dataflare.wit.names import check_catalog, check_layout
+from dataflare.wit.naming_rules import check_catalog, check_layout
 from wit_texts import EXAMPLE, catalog_of
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pwd
@@ -10,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -252,6 +254,39 @@ def test_a_write_that_is_cut_short_leaves_the_old_entry(tmp_path: Path, monkeypa
         with cache.find(key) as found:
             assert found.code.read() == b"old" and found.shape == shape
     assert not [path for path in (tmp_path / "compiled").iterdir() if path.name.startswith(".")]
+
+
+def test_code_in_a_copied_folder_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, hashed = "ab" * 32, []
+    Cache(tmp_path / "one").put(key, b"code", ComponentType())
+    shutil.copytree(tmp_path / "one", tmp_path / "other")
+    digest = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *args: hashed.append(args) or digest(*args))
+    for _ in range(3):
+        with Cache(tmp_path / "other").find(key) as found:
+            assert found.code.read() == b"code"
+    assert len(hashed) == 1
+
+
+def test_code_that_another_process_holds_the_lock_of_is_found_without_waiting(tmp_path: Path) -> None:
+    key = "ab" * 32
+    cache = Cache(tmp_path / "compiled")
+    cache.put(key, b"code", ComponentType())
+    os.utime(tmp_path / "compiled" / f"{key}.cwasm", (1, 1))
+    began_s = time.monotonic()
+    with cache._locked(), cache.find(key) as found:
+        assert found.code.read() == b"code"
+    assert time.monotonic() - began_s < 5
+
+
+def test_code_that_was_changed_after_its_folder_was_copied_is_not_taken(tmp_path: Path) -> None:
+    key = "ab" * 32
+    Cache(tmp_path / "one").put(key, b"code", ComponentType())
+    shutil.copytree(tmp_path / "one", tmp_path / "other")
+    cache = Cache(tmp_path / "other")
+    cache.find(key).code.close()
+    (tmp_path / "other" / f"{key}.cwasm").write_bytes(b"evil")
+    assert cache.find(key) is None
 
 
 def test_a_record_of_another_key_is_not_taken(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ another folder in its place. Each entry is two files:
 
 The key is a digest of the plugin's bytes, of the engine's version and configuration and of the bridge's text. Both
 files are written beside and renamed, by one process at a time. The code is hashed again whenever its file status is not
-the one that was recorded, and it is loaded from the very file that was looked at. Anything wrong with an entry means
-that there is none. Entries that were not used for longest are removed once all together are too large.
+the one that was recorded, which then is recorded anew, and it is loaded from the very file that was looked at. Anything
+wrong with an entry means that there is none. Entries that were not used for longest are removed once all together are
+too large.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import re
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -131,6 +132,10 @@ class Cache:
 
     def find(self, key: str) -> Entry | None:
         """Look an entry up; `None` where there is none that can be trusted."""
+        return self._find(key, self._record_stamp)
+
+    def _find(self, key: str, moved: Callable[[dict[str, Any], list[int], BufferedReader], None]) -> Entry | None:
+        """As `find`; `moved` is called where code of another file status was found to be the same."""
         try:
             record = self._read_record(key)
             shape = shape_from_json(record["shape"])
@@ -140,8 +145,11 @@ class Cache:
         with contextlib.ExitStack() as undo:
             undo.callback(code.close)
             try:
-                if not _is_recorded(code, record):
-                    return None
+                stamp = _stamp(os.fstat(code.fileno()))
+                if stamp != record["stamp"]:
+                    if not _is_recorded(code, record):
+                        return None
+                    moved(record, stamp, code)
             except _UNUSABLE:
                 return None
             undo.pop_all()
@@ -171,7 +179,7 @@ class Cache:
         try:
             with self._locked():
                 # Another process may have been faster.
-                if (found := self.find(key)) is not None:
+                if (found := self._find(key, lambda *_: None)) is not None:
                     found.code.close()
                     return True
                 path = self._folder / f"{key}.cwasm"
@@ -256,16 +264,24 @@ class Cache:
         made: dict[str, Any] = record
         return made
 
+    def _record_stamp(self, record: dict[str, Any], stamp: list[int], code: BufferedReader) -> None:
+        """Record the status of code that was hashed, so that it is not again: the folder may have been copied."""
+        key = record["key"]
+        with contextlib.suppress(ConfigError, *_UNUSABLE), self._locked(timeout_s=0.0):
+            # Code that was written to while it was hashed, and another entry, are not what was looked at.
+            if _stamp(os.fstat(code.fileno())) == stamp and self._read_record(key) == record:
+                self._write(self._folder / f"{key}.json", _sealed({**record, "stamp": stamp}))
+
     # What follows is for who has the lock.
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self, *, timeout_s: float = _LOCK_TIMEOUT_S) -> Iterator[None]:
         """Be the only one that writes; the folder is made again where it was deleted."""
         self._make()
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self._folder / _LOCK, flags, 0o600)
         try:
-            until = time.monotonic() + _LOCK_TIMEOUT_S
+            until = time.monotonic() + timeout_s
             while True:
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -341,11 +357,8 @@ def _problem_of_parent(folder: Path, status: os.stat_result) -> str:
 
 
 def _is_recorded(code: BufferedReader, record: dict[str, Any]) -> bool:
-    """Whether an open file of code is the one that was recorded, by its status or else by its content."""
-    status = os.fstat(code.fileno())
-    if _stamp(status) == record["stamp"]:
-        return True
-    if status.st_size != record["stamp"][0]:
+    """Whether an open file of code has the content that was recorded."""
+    if os.fstat(code.fileno()).st_size != record["stamp"][0]:
         return False
     matches: bool = hashlib.file_digest(code, "sha256").hexdigest() == record["sha256"]
     code.seek(0)

@@ -27,7 +27,7 @@ from dataflare.capabilities.http_rules import (
     parse_url,
 )
 from dataflare.capabilities.http_transport import Incoming, Outgoing, Transport
-from dataflare.capabilities.secrets import SecretStore
+from dataflare.capabilities.secrets import SecretStore, ask
 from dataflare.errors import ConfigError
 from dataflare.grants import SAFE_HEADERS, Grants, HttpGrant, Origin
 
@@ -207,7 +207,7 @@ class HttpBroker:
 
     def _secret(self, name: str) -> str:
         try:
-            secret = None if self._secrets is None else self._secrets.get(name)
+            secret = None if self._secrets is None else ask(self._secrets, name)
         except CapabilityFailure as failure:
             # The store's words are for the operator: of a secret that is not the plugin's, it learns the name at most.
             case = "connection-failed" if failure.case == "unavailable" else "other"

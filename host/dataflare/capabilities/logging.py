@@ -21,6 +21,7 @@ __all__ = [
     "LogLimits",
     "LogSink",
     "MemoryLogSink",
+    "Omissions",
     "PluginLog",
     "StandardLogSink",
     "imports",
@@ -119,11 +120,53 @@ class LogLimits:
                 raise ConfigError(f"{getattr(self, name)!r} is not at least 1", where=f"logging.{name}")
 
 
+class Omissions:
+    """Counts what was too much to be taken from a plugin, and tells so by an event: one a second, and one at the end.
+
+    Any thread may use it.
+
+    Args:
+        sink: Where the events go.
+        message: What was left out; the field `dropped` says how many.
+        clock: Measures the seconds.
+    """
+
+    def __init__(self, sink: LogSink, message: str, clock: Clock) -> None:
+        self._sink = sink
+        self._message = message
+        self._clock = clock
+        self._lock = Lock()
+        self._untold = 0
+        self._tell_from_ns = 0
+        self.total = 0
+        """How much has been left out so far. An attribute: it is looked at after every call."""
+
+    def add(self) -> None:
+        """Count one more."""
+        with self._lock:
+            self.total += 1
+            self._untold += 1
+
+    def tell(self, *, at_last: bool = False) -> None:
+        """Write an event about what none has told of; unless it is the last, only where none was in the last second."""
+        if not self._untold:
+            return
+        with self._lock:
+            now_ns = self._clock.monotonic_ns()
+            if now_ns < self._tell_from_ns and not at_last:
+                return
+            untold, self._untold = self._untold, 0
+            self._tell_from_ns = now_ns + _REPORT_INTERVAL_NS
+        if untold:
+            self._sink.emit(LogEvent("warn", self._message, {"dropped": str(untold)}))
+
+
 class PluginLog:
     """One plugin's log: cut to size, held to its rate, its last lines kept.
 
-    Events that are over the rate are dropped and counted; when events pass again, one event tells how many were, once a
-    second at most. Events of a level that goes nowhere are kept among the last lines all the same.
+    Events that are over the rate are dropped and counted, and one event tells how many were: when events pass again or
+    a call ends, once a second at most, and when the plugin is closed. Events of a level that goes nowhere are kept
+    among the last lines all the same.
 
     Any thread may use it.
     """
@@ -137,10 +180,17 @@ class PluginLog:
         self._refilled_ns = self._clock.monotonic_ns()
         self._events = float(self._limits.events_per_s)
         self._bytes = float(self._limits.bytes_per_s)
-        self._unreported = 0
-        self._report_from_ns = self._refilled_ns
+        self._omissions = self.omissions("log events were dropped")
         self.dropped = 0
         """How many events have been dropped so far. An attribute: it is looked at after every call."""
+
+    def omissions(self, message: str) -> Omissions:
+        """Make a count of something else that is left out, which is told where the events go."""
+        return Omissions(self._sink, message, self._clock)
+
+    def tell_dropped(self, *, at_last: bool = False) -> None:
+        """Tell of events that were dropped and not told of: for the end of a call, and of the plugin."""
+        self._omissions.tell(at_last=at_last)
 
     @property
     def last_lines(self) -> tuple[str, ...]:
@@ -160,18 +210,16 @@ class PluginLog:
         event = LogEvent(level, _clean(message, LOG_CHARACTERS), shown)
         line = event.line()
         with self._lock:
-            if not self._take(len(line.encode(errors="replace"))):
+            taken = self._take(len(line.encode(errors="replace")))
+            if taken:
+                self._lines.append(cut(line, LOG_CHARACTERS))
+            else:
                 self.dropped += 1
-                self._unreported += 1
-                return
-            unreported = 0
-            if self._unreported and self._refilled_ns >= self._report_from_ns:
-                # A plugin that floods would otherwise have one such event beside each of its own.
-                unreported, self._unreported = self._unreported, 0
-                self._report_from_ns = self._refilled_ns + _REPORT_INTERVAL_NS
-            self._lines.append(cut(line, LOG_CHARACTERS))
-        if unreported:
-            self._sink.emit(LogEvent("warn", "log events were dropped", {"dropped": str(unreported)}))
+        if not taken:
+            self._omissions.add()
+            return
+        # A plugin that floods would otherwise have one such event beside each of its own.
+        self._omissions.tell()
         if self._sink.is_enabled(level):
             self._sink.emit(event)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from dataflare.capabilities.logging import PluginLog
 from dataflare.errors import ConfigError
 from dataflare.locks import Lock
 
@@ -123,9 +125,22 @@ class PluginMetrics:
     """One plugin's numbers: checked and held to their limits before they reach the sink. Any thread may use it.
 
     A name belongs to the kind (counter, gauge or histogram) that it was first used for.
+
+    Args:
+        sink: Where they go.
+        plugin: The plugin's name.
+        limits: How many there may be.
+        on_drop: Told of each that is dropped.
     """
 
-    def __init__(self, sink: MetricsSink, plugin: str, *, limits: MetricLimits | None = None) -> None:
+    def __init__(
+        self,
+        sink: MetricsSink,
+        plugin: str,
+        *,
+        limits: MetricLimits | None = None,
+        on_drop: Callable[[], object] = lambda: None,
+    ) -> None:
         self._sink = sink
         self._plugin = plugin
         self._limits = limits or MetricLimits()
@@ -133,6 +148,7 @@ class PluginMetrics:
         self._kinds: dict[str, str] = {}
         self._series: set[tuple[str, Labels]] = set()
         self._dropped = 0
+        self._on_drop = on_drop
 
     @property
     def dropped(self) -> int:
@@ -163,20 +179,28 @@ class PluginMetrics:
             )
         )
         known: Labels = tuple(sorted(dict(labels).items())) if well_formed else ()
+        if well_formed and self._keeps(kind, name, known):
+            return known
         with self._lock:
-            if well_formed and (name, known) in self._series and self._kinds[name] == kind:
-                return known
+            self._dropped += 1
+        self._on_drop()
+        return None
+
+    def _keeps(self, kind: str, name: str, known: Labels) -> bool:
+        """Whether a number is one of those that there are, or one more that there may be."""
+        limits = self._limits
+        with self._lock:
+            if (name, known) in self._series:
+                return self._kinds[name] == kind
             if (
-                not well_formed
-                or self._kinds.get(name, kind) != kind
+                self._kinds.get(name, kind) != kind
                 or (name not in self._kinds and len(self._kinds) >= limits.names)
                 or len(self._series) >= limits.series
             ):
-                self._dropped += 1
-                return None
+                return False
             self._kinds[name] = kind
             self._series.add((name, known))
-            return known
+            return True
 
 
 def imports(metrics: PluginMetrics) -> dict[str, Callable[..., Any]]:
@@ -193,8 +217,27 @@ class _Context(Protocol):
     def plugin(self) -> str: ...
     @property
     def metrics(self) -> MetricsSink: ...
+    @property
+    def log(self) -> PluginLog: ...
+    @property
+    def resources(self) -> ExitStack: ...
+    @property
+    def at_end_of_call(self) -> Callable[[Callable[[], None]], None]: ...
+    def count_limit(self, limit: str, amount: int = 1, /) -> None: ...
 
 
 def provide(context: _Context) -> dict[str, Callable[..., Any]]:
     """Make the functions that one plugin gets, by their names in the WIT."""
-    return imports(PluginMetrics(context.metrics, context.plugin))
+    omissions = context.log.omissions("metrics were dropped")
+    counted = 0
+
+    def end_call() -> None:
+        nonlocal counted
+        if new := omissions.total - counted:
+            counted += new
+            context.count_limit("metrics", new)
+            omissions.tell()
+
+    context.at_end_of_call(end_call)
+    context.resources.callback(lambda: omissions.tell(at_last=True))
+    return imports(PluginMetrics(context.metrics, context.plugin, on_drop=omissions.add))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
+import queue
 import re
+import threading
+import time
 from collections.abc import Callable, Mapping, Set
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
+from dataflare.budgets import OverTime, current
 from dataflare.capabilities.capability_failure import CapabilityFailure, returns_result
 from dataflare.errors import ConfigError
 from dataflare.grants import Grants
@@ -16,6 +21,7 @@ __all__ = [
     "EnvironmentSecrets",
     "MemorySecrets",
     "SecretStore",
+    "ask",
     "imports",
     "is_secret_name",
     "provide",
@@ -24,6 +30,7 @@ __all__ = [
 MAX_SECRET_BYTES = 65_536
 """The longest secret, in bytes of UTF-8."""
 
+_waiting: Final = threading.BoundedSemaphore(16)
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _PREFIX = re.compile(r"[A-Z][A-Z0-9_]*_")
 
@@ -94,6 +101,54 @@ def is_secret_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
+def ask(store: SecretStore, name: str) -> str | None:
+    """Ask a store for a secret, for as long as the call under way may take.
+
+    A store that waits (for the user who has to unlock a keyring, for a file system of the network) is asked in a thread
+    of its own, which may go on waiting when the call has ended. Of such threads there are 16 at most.
+
+    Raises:
+        CapabilityFailure: What the store raises; `other` for a secret of more than `MAX_SECRET_BYTES`.
+        OverTime: The call's time is over.
+    """
+    budget = current()
+    left_s = budget.deadline_s - time.monotonic()
+    if isinstance(store, MemorySecrets | EnvironmentSecrets) or left_s == math.inf:
+        secret = store.get(name)
+    else:
+        secret = _ask_in_time(store, name, max(0.0, left_s))
+    if secret is not None and len(secret) > MAX_SECRET_BYTES // 4 and len(secret.encode()) > MAX_SECRET_BYTES:
+        raise CapabilityFailure("other", f"the secret {name!r} cannot be used: it has over {MAX_SECRET_BYTES} bytes")
+    return secret
+
+
+def _ask_in_time(store: SecretStore, name: str, left_s: float) -> str | None:
+    answers: queue.SimpleQueue[tuple[str | None, BaseException | None]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            answers.put((store.get(name), None))
+        except BaseException as error:
+            answers.put((None, error))
+        finally:
+            _waiting.release()
+
+    if not _waiting.acquire(timeout=min(left_s, threading.TIMEOUT_MAX)):
+        raise OverTime
+    try:
+        threading.Thread(target=work, name="dataflare-secret", daemon=True).start()
+    except BaseException:
+        _waiting.release()
+        raise
+    try:
+        secret, error = answers.get(timeout=min(left_s, threading.TIMEOUT_MAX))
+    except queue.Empty:
+        raise OverTime from None
+    if error is not None:
+        raise error
+    return secret
+
+
 def imports(store: SecretStore, granted: Set[str]) -> dict[str, Callable[..., Any]]:
     """Make the functions of the interface, by their names in the WIT.
 
@@ -103,7 +158,7 @@ def imports(store: SecretStore, granted: Set[str]) -> dict[str, Callable[..., An
     """
 
     def get(name: str) -> str:
-        secret = store.get(name) if name in granted else None
+        secret = ask(store, name) if name in granted else None
         if secret is None:
             # One text for both, so that names cannot be tried out.
             raise CapabilityFailure("not-granted", f"no secret {name[:64]!r} is granted, or there is none")

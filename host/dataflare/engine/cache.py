@@ -302,6 +302,7 @@ class Cache:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+                os.fchmod(file.fileno(), 0o400)  # code that is loaded is mapped: who cuts it by mistake ends the host
             os.replace(name, path)
         except BaseException:
             with contextlib.suppress(OSError):

@@ -34,6 +34,22 @@ _epoch_t: Any = raw._wasmtime_store_epoch_deadline_callback.argtypes[1]
 _output_t: Any = raw._wasi_config_set_stderr_custom.argtypes[1]
 
 
+class _CompilerThreads:
+    """wasmtime's threads to compile in: started once for all engines of a process, and not there in its forks."""
+
+    def __init__(self) -> None:
+        self._process: int | None = None
+
+    def are_here(self) -> bool:
+        """Whether this process has them, or can start them, as it is about to."""
+        if self._process is None:
+            self._process = os.getpid()
+        return self._process == os.getpid()
+
+
+_threads: Final = _CompilerThreads()
+
+
 class CompileProfile:
     """wasmtime's engine, with or without fuel, with or without limits of time. Any thread may use it."""
 
@@ -50,16 +66,15 @@ class CompileProfile:
         self.u32_offset = raw.wasmtime_component_val_t.of.offset
         self.linker = wc.Linker(self.engine)
         self._fill_linker()
-        self._process = os.getpid()
         self._serial: wasmtime.Engine | None = None
 
     @property
     def compiler(self) -> wasmtime.Engine:
-        """The engine to compile with: `engine`, or one without threads in a process that was forked from its own.
+        """The engine to compile with: `engine`, or one without threads in a fork of a process that has compiled.
 
-        wasmtime compiles in threads that it starts once; a forked process does not have them, and would wait forever.
+        With those of its parent, which it does not have, it would wait forever.
         """
-        if os.getpid() == self._process:
+        if _threads.are_here():
             return self.engine
         if self._serial is None:
             config = self._config()

@@ -195,6 +195,7 @@ class Capabilities:
         for action in self._after_call:
             action()
         if self.log.dropped != self._context.dropped_before:
+            self.log.tell_dropped()
             self._context.count_limit("log", self.log.dropped - self._context.dropped_before)
             self._context.dropped_before = self.log.dropped
         if self._audit is not None:
@@ -214,6 +215,7 @@ class Capabilities:
     def close(self) -> None:
         """Let go of directories and connections; idempotent."""
         try:
+            self.log.tell_dropped(at_last=True)
             if self._audit is not None:
                 self._audit.flush()
         finally:

@@ -1,0 +1,124 @@
+"""Attacks on compiled code: by processes that write, clear and cut the cache at once, and by forks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+from arena import Arena, Mutation, answers, attack, bystander
+from attacks_arrow import survives
+from dataflare.engine.cache import Cache, Entry
+from dataflare.engine.engine import Engine
+from dataflare.runtime.host import Host
+from plugin_wat import hostile
+
+
+def loads(folder: Path, binary: bytes | None = None) -> None:
+    """Load a plugin with a cache, and call it."""
+    with Engine(cache_dir=folder) as engine, Host(engine=engine) as host:
+        plugin = host.load(bystander().binary if binary is None else binary, name="plugin")
+        assert plugin.process(bystander().order("nothing")) is None  # type: ignore[attr-defined]
+
+
+def code_of(folder: Path) -> Path:
+    """The file of the only code in a cache."""
+    (code,) = folder.glob("*.cwasm")
+    return code
+
+
+@attack("limits")
+def compiler_that_a_fork_left_behind(arena: Arena) -> None:
+    """Have a fork compile with a host of its own: the compiler's threads are its parent's, and it waits forever."""
+    loads(arena.folder / "cache")
+
+    def run() -> None:
+        signal.alarm(30)
+        loads(arena.folder / "cache", hostile({"nothing": "", "new": ""}).binary)
+
+    survives(run)
+
+
+@attack("files-in")
+def code_cut_between_its_check_and_its_use(arena: Arena) -> None:
+    """Cut, empty or remove a file of compiled code, or put a link in its place, once it was found to be sound."""
+    folder = arena.folder / "cache"
+    loads(folder)
+    real = Cache.find
+    whole = code_of(folder).read_bytes()
+
+    def cut(size: int) -> None:
+        os.truncate(code_of(folder), size)
+
+    def link() -> None:
+        code_of(folder).rename(folder / "aside")
+        (folder / f"{'0' * 64}.cwasm").write_bytes(b"not code")
+        (folder / next(folder.glob("*.json")).with_suffix(".cwasm").name).symlink_to(folder / f"{'0' * 64}.cwasm")
+
+    def run(harm) -> None:  # type: ignore[no-untyped-def]
+        def found(cache: Cache, key: str) -> Entry | None:
+            entry = real(cache, key)
+            if entry is not None and harms:
+                harms.pop()()
+            return entry
+
+        harms = [harm]
+        Cache.find = found  # type: ignore[method-assign]
+        try:
+            loads(folder)
+        finally:
+            Cache.find = real  # type: ignore[method-assign]
+        assert not harms, "nothing was found, so nothing was tried"
+
+    harms = [*(lambda size=size: cut(size) for size in (0, 1, 64, 4096, len(whole) // 2, len(whole) - 1))]
+    for harm in (*harms, lambda: Cache(folder).clear(), link):
+        survives(lambda: run(harm))  # noqa: B023  # called at once
+        for each in folder.iterdir():
+            each.unlink()
+        loads(folder)
+
+
+@attack("files-in")
+def code_cut_while_it_is_loaded(arena: Arena) -> None:
+    """Have a program of the user open compiled code for writing, which cuts what the host has mapped."""
+    loads(arena.folder / "cache")
+    assert code_of(arena.folder / "cache").stat().st_mode & 0o777 == 0o400, "it can be opened for writing"
+
+
+@attack("files-in")
+def cache_that_many_use_and_clear(arena: Arena) -> None:
+    """Compile, load, clear and cut in five processes at once: each of them gets what it asked for."""
+    folder = arena.folder / "cache"
+    children = []
+    for number in range(5):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                signal.alarm(120)
+                for turn in range(6):
+                    if number < 3:
+                        loads(folder, hostile({"nothing": "", f"n{turn % 2}": ""}).binary)
+                    elif number == 3:
+                        Cache(folder).clear()
+                    else:
+                        for each in folder.glob("*.cwasm"):
+                            with contextlib.suppress(OSError):
+                                each.rename(each.with_suffix(".new")), each.with_suffix(".new").write_bytes(b"")
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+    ends = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    assert ends == [0] * 5, ends
+
+
+MUTATIONS = [
+    Mutation(
+        "dataflare.engine.compile_profile:_CompilerThreads.are_here",
+        answers(True),
+        ("compiler_that_a_fork_left_behind",),
+    ),
+    Mutation("os:fchmod", answers(None), ("code_cut_while_it_is_loaded",)),
+]

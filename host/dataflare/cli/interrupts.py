@@ -8,9 +8,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
-__all__ = ["Interrupted", "interrupting_signals"]
+__all__ = ["Interrupted", "interrupting_signals", "leave", "said_of", "usual_handlers"]
+
+_USUAL: Final[dict[int, Any]] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGHUP: signal.SIG_DFL,
+}
 
 
 class Interrupted(KeyboardInterrupt):
@@ -19,6 +25,24 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.signal = number
+
+
+def usual_handlers() -> dict[int, Any]:
+    """Give the signals that end a command, with their handlers: those that nobody else handles or ignores."""
+    return {number: handler for number, handler in _USUAL.items() if signal.getsignal(number) in (handler, leave)}
+
+
+def leave(number: int, _frame: object) -> None:
+    """Handle a signal where nothing has begun, so that there is nothing to clean up: end at once, and say so."""
+    try:
+        os.write(2, said_of(number).encode() + b"\n")
+    finally:
+        os._exit(128 + number)
+
+
+def said_of(number: int) -> str:
+    """What is said of a signal that ended a command."""
+    return "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
 
 
 @contextmanager
@@ -40,16 +64,11 @@ def interrupting_signals() -> Iterator[None]:
         received.append(number)
         raise Interrupted(number)
 
-    usual: dict[int, Any] = {
-        signal.SIGINT: signal.default_int_handler,
-        signal.SIGTERM: signal.SIG_DFL,
-        signal.SIGHUP: signal.SIG_DFL,
-    }
-    replaced = [number for number, handler in usual.items() if signal.getsignal(number) is handler]
+    replaced = {number: signal.getsignal(number) for number in usual_handlers()}
     try:
         for number in replaced:
             signal.signal(number, interrupt)
         yield
     finally:
-        for number in replaced:
-            signal.signal(number, usual[number])
+        for number, handler in replaced.items():
+            signal.signal(number, handler)

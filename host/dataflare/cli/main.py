@@ -10,6 +10,8 @@ import os
 import signal
 import sys
 
+from dataflare.cli.interrupts import leave, usual_handlers
+
 __all__ = ["main"]
 
 _SIGNALLED = 128
@@ -19,10 +21,10 @@ _EXIT_INTERRUPTED = 130
 def main() -> None:
     """Run the command line, and exit."""
     # Nothing has begun: there is nothing to clean up, and a module that is being imported must not see an exception.
-    # Where the signal is ignored, as behind `nohup`, it stays so.
-    interrupted = signal.getsignal(signal.SIGINT)
-    if interrupted is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _leave)
+    # Where a signal is ignored, as behind `nohup`, it stays so.
+    usual = usual_handlers()
+    for number in usual:
+        signal.signal(number, leave)
     _open_standard_descriptors()
     from dataflare.cli.app import run
     from dataflare.cli.commands import preload
@@ -32,23 +34,17 @@ def main() -> None:
 
     with shown_faults():
         try:
-            signal.signal(signal.SIGINT, interrupted)
+            if signal.SIGINT in usual:
+                signal.signal(signal.SIGINT, usual[signal.SIGINT])
             code = run(sys.argv[1:])
         except KeyboardInterrupt:
             code = _EXIT_INTERRUPTED
         finally:
-            if interrupted is signal.default_int_handler:
-                signal.signal(signal.SIGINT, _leave)
+            if signal.SIGINT in usual:
+                signal.signal(signal.SIGINT, leave)
     if code > _SIGNALLED:
         _end_at_once(code)
     sys.exit(code)
-
-
-def _leave(*_: object) -> None:
-    try:
-        os.write(2, b"interrupted\n")
-    finally:
-        os._exit(_EXIT_INTERRUPTED)
 
 
 def _end_at_once(code: int) -> None:

@@ -12,6 +12,7 @@ import typer
 from rich.text import Text
 
 from dataflare.cli.exits import EXIT_CONFIG, EXIT_DENIED, EXIT_FAILED, EXIT_NO_PLUGIN
+from dataflare.cli.interrupts import said_of
 from dataflare.cli.screen import stderr, stdout
 from dataflare.cli.streams import OutputLost
 from dataflare.errors import (
@@ -135,7 +136,7 @@ def printed_errors(*, as_json: bool = False) -> Iterator[None]:
             if as_json:
                 report = getattr(error, "report", None)
                 write_json({"status": "interrupted"} if report is None else report.to_json())
-        stderr().say("interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}")
+        stderr().say(said_of(number))
         raise typer.Exit(128 + number) from None
     except OutputLost as lost:
         _tell_lost(lost)

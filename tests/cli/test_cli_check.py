@@ -120,12 +120,29 @@ def test_pipeline_that_can_run_is_valid_and_nothing_is_written(dataflare, folder
             "p.yaml:6: nodes.read.options.delimeter: unknown key",
             "delimiter",
         ),
+        (
+            PIPELINE,
+            ("read: orders.csv", "read: orders.csv\n    options: { columns: { ordr: string } }"),
+            1,
+            "p.yaml:3: node 'read' failed: ",
+            "ordr",
+        ),
+        (PIPELINE, ("connector: csv", "connector: parquet"), 1, "p.yaml:3: node 'read' failed: ", "damaged"),
+        (
+            PIPELINE,
+            ("read: orders.csv", "read: [orders.csv, drift.csv]"),
+            1,
+            "p.yaml:3: node 'read' failed: ",
+            "drift.csv:1: has other columns than the first file",
+        ),
+        (PIPELINE, ("write: out/", "write: /proc/"), 2, "p.yaml:18: node 'write' cannot write ", "/dev/stdout"),
     ],
 )
 def test_what_cannot_run_is_told_with_its_line(dataflare, folder, text, change, code, says, hint):
     assert change[0] in text
     (folder / "text.wasm").write_text("no component")
     (folder / "there.jsonl").write_text("")
+    (folder / "drift.csv").write_text("order,other\n1,2\n")
     (folder / "data").mkdir()
     (folder / "p.yaml").write_text(text.replace(*change))
     result = dataflare("run", "--check", "p.yaml")

@@ -44,7 +44,7 @@ def command(
     as_json: AsJson = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
-    check: Annotated[bool, typer.Option("--check", help="Only check it: no row is read, nothing is written.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only check it: no row moves, nothing is written.")] = False,
     state: StateOption = None,
     no_state: Annotated[
         bool, typer.Option("--no-state", help="Keep nothing for the next run: each begins at the beginning.")
@@ -70,7 +70,7 @@ def command(
     of the environment are not put into the pipeline.
 
     --check finds what can be found before a row moves: it loads the plugins, asks them for their metadata, and compares
-    kinds, grants, configurations, inputs and outputs.
+    kinds, grants, configurations, the beginnings of inputs, and outputs.
 
     Exit codes: 0 done; 1 the run failed; 2 the pipeline or the command line is wrong; 3 a file is not a plugin; 4 a
     plugin needs what is not granted, its signature is not good enough, or the principal may not run the pipeline; 128

@@ -14,6 +14,8 @@ from dataflare.limits import Limits
 from dataflare.pipeline.config_schema import misfits
 from dataflare.pipeline.models import LISTINGS, PluginNode
 from dataflare.pipeline.nodes import ReadNode, WriteNode
+from dataflare.pipeline.outputs import follow_links
+from dataflare.pipeline.readers import look_at
 from dataflare.pipeline.reading.inputs import find_files
 from dataflare.pipeline.report import RunReport
 from dataflare.pipeline.run_errors import NodeFailed
@@ -68,7 +70,8 @@ def _problems(specification: Specification, host: Host, admitted: AdmittedPipeli
                     found += _output_problems(specification, name, key, text, "jsonl", admitted.files)
         elif isinstance(node, ReadNode):
             allow = functools.partial(admitted.files.check_input, connector=node.connector)
-            found += _input_problems(specification, name, node, allow)
+            problems = list(_input_problems(specification, name, node, allow))
+            found += problems or _content_problems(specification, name, node, admitted.files)
         elif isinstance(node, WriteNode):
             found += _output_problems(specification, name, "write", node.write, node.connector, admitted.files)
     if len(kinds) == sum(isinstance(each, PluginNode) for each in specification.pipeline.nodes.values()):
@@ -158,6 +161,18 @@ def _input_problems(
                 yield ConfigError(f"node {name!r} cannot read {each}: {why}", where=where)
 
 
+def _content_problems(
+    specification: Specification, name: str, node: ReadNode, files: ConnectorFiles
+) -> Iterator[DataflareError]:
+    paths = find_files(specification.folder, node.read, some=False)
+    if not all(path.is_file() for path in paths):
+        return  # a pipe can be read once
+    try:
+        look_at(node, paths, lambda path: files.open_input(path, connector=node.connector))
+    except DataflareError as error:
+        yield _at(specification, error, name)
+
+
 def _why_unreadable(path: Path) -> str:
     try:
         mode = os.stat(path).st_mode
@@ -185,6 +200,10 @@ def _output_problems(
         pass
     except OSError as error:
         yield ConfigError(f"node {name!r} cannot write {path}: {error.strerror}", where=where)
+        return
+    if not path.exists() and follow_links(path).is_relative_to("/proc"):
+        what = f"node {name!r} cannot write {path}: it is a part of the system"
+        yield ConfigError(what, where=where, hint="name a regular file, or /dev/stdout")
         return
     parted = bool(getattr(node, "partition_by", ()))
     if path.is_dir() != parted and path.exists():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import pyarrow as pa
 
@@ -20,8 +20,9 @@ from dataflare.pipeline.reading.found import FoundSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener, open_plain
 from dataflare.pipeline.run_errors import DataError
 
-__all__ = ["FileSource", "describe", "guess_connector", "open_source"]
+__all__ = ["FileSource", "describe", "guess_connector", "look_at", "open_source"]
 
+_LOOKED_AT: Final = "64KiB"
 _COMPRESSED = ("gz", "zst", "bz2", "xz")
 
 
@@ -33,7 +34,7 @@ class FileSource:
         read: Reads one of them.
         options: How.
         opener: Opens a file.
-        sample_only: End after what was found out about the first file.
+        sample_only: Find out about each file, and give no rows.
 
     Raises:
         DataError: The first file cannot be read, or is not what it should be.
@@ -94,8 +95,6 @@ class FileSource:
                 if found is None:
                     found = own
                     yield found
-                    if self._sample_only:
-                        return
                 yield from parts
                 self._input.check_unchanged()
             except (DataError, DataFailure, pa.ArrowException, UnicodeDecodeError):
@@ -134,6 +133,22 @@ def open_source(node: ReadNode, paths: Path | Sequence[Path], opener: Opener = o
     """
     files = [paths] if isinstance(paths, Path) else paths
     return FileSource(files, _reader(connector(node.connector)), node.options, opener)
+
+
+def look_at(node: ReadNode, paths: Sequence[Path], opener: Opener = open_plain) -> None:
+    """Read the beginning of a node's files, no more than 64 KiB of rows: is it what the options say, in all of them?
+
+    Raises:
+        DataError: One cannot be read, or is not what it should be.
+    """
+    options = node.options
+    if hasattr(options, "sample"):
+        options = options.model_copy(update={"sample": _LOOKED_AT})
+    source = FileSource(paths, _reader(connector(node.connector)), options, opener, sample_only=True)
+    try:
+        list(source.batches())  # which looks at the other files, and has no rows
+    finally:
+        source.close()
 
 
 def guess_connector(path: Path) -> str:

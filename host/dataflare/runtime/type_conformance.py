@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import TypeAlias
 
@@ -11,7 +11,7 @@ from dataflare.wit import model as wit
 from dataflare.wit.catalog import Catalog
 from dataflare.wit.standard import standard
 
-__all__ = ["Signatures", "standard_signatures"]
+__all__ = ["Comparison", "Signatures", "standard_signatures"]
 
 _Sides: TypeAlias = tuple[wit.Type | None, actual.Type | None, str]
 _SHOWN = 8
@@ -44,14 +44,33 @@ class Signatures:
         """The functions of an interface by their names in the canonical ABI, such as `[method]batch.slice`."""
         return frozenset(self._functions[interface])
 
-    def difference(self, interface: str, function: str, found: actual.FuncT, shape: actual.ComponentType) -> str:
+    def compared_with(self, shape: actual.ComponentType) -> Comparison:
+        """Begin to compare a component's functions with these; for one thread."""
+        return Comparison(self._definitions, self._functions, shape)
+
+
+class Comparison:
+    """Compares the functions of one component with a catalog's. Made by `Signatures.compared_with`."""
+
+    def __init__(
+        self,
+        definitions: Mapping[tuple[str, str], wit.TypeDefinition],
+        functions: Mapping[str, Mapping[str, wit.Function]],
+        shape: actual.ComponentType,
+    ) -> None:
+        self._definitions = definitions
+        self._functions = functions
+        self._shape = shape
+        # Types that functions share are compared once. The shape keeps them, so that their numbers stay theirs.
+        self._same: set[tuple[str, str, int]] = set()
+
+    def difference(self, interface: str, function: str, found: actual.FuncT) -> str:
         """Say in words where a function differs from the catalog's; empty if it is the same.
 
         Args:
             interface: The interface's full name.
             function: One of `functions(interface)`.
             found: The type that the component gives the function.
-            shape: The component's shape, which `found` is a part of.
         """
         expected = self._functions[interface][function]
         names = [parameter.name for parameter in expected.parameters]
@@ -61,41 +80,44 @@ class Signatures:
             (parameter.type, found_type, f"`{parameter.name}`")
             for parameter, (_, found_type) in zip(expected.parameters, found.params, strict=True)
         ]
-        return self._first((*sides, (expected.result, found.result, "the result")), shape)
+        return self._first((*sides, (expected.result, found.result, "the result")))
 
-    def _first(self, sides: Iterable[_Sides], shape: actual.ComponentType) -> str:
-        return next((text for each in sides if (text := self._compare(*each, shape))), "")
+    def _first(self, sides: Iterable[_Sides]) -> str:
+        return next((text for each in sides if (text := self._compare(*each))), "")
 
-    def _compare(
-        self, expected: wit.Type | None, found: actual.Type | None, path: str, shape: actual.ComponentType
-    ) -> str:
+    def _compare(self, expected: wit.Type | None, found: actual.Type | None, path: str) -> str:
         match expected, found:
             case None, None:
                 return ""
             case wit.Primitive(name=name), actual.PrimT(name=other) if name == other:
                 return ""
             case wit.ListOf(element=element, length=None), actual.ListT(element=other_element):
-                return self._compare(element, other_element, f"{path}[]", shape)
+                return self._compare(element, other_element, f"{path}[]")
             case wit.OptionOf(some=some), actual.OptionT(inner=inner):
-                return self._compare(some, inner, path, shape)
+                return self._compare(some, inner, path)
             case wit.ResultOf(ok=ok, error=error), actual.ResultT(ok=other_ok, err=other_error):
-                return self._first(((ok, other_ok, f"{path}.ok"), (error, other_error, f"{path}.err")), shape)
+                return self._first(((ok, other_ok, f"{path}.ok"), (error, other_error, f"{path}.err")))
             case wit.TupleOf(items=items), actual.TupleT(items=others) if len(items) == len(others):
                 pairs = zip(items, others, strict=True)
-                return self._first(((a, b, f"{path}.{index}") for index, (a, b) in enumerate(pairs)), shape)
+                return self._first(((a, b, f"{path}.{index}") for index, (a, b) in enumerate(pairs)))
             case wit.Named(), actual.OwnT(resource=index):
-                return self._handle(expected, index, path, shape)
+                return self._handle(expected, index, path)
             case wit.Borrow(resource=resource), actual.BorrowT(resource=index):
-                return self._handle(resource, index, path, shape)
+                return self._handle(resource, index, path)
             case wit.Named(owner=owner, name=name), _:
-                return self._defined(self._definitions[owner, name], expected, found, path, shape)
-        return _differs(path, expected, found, shape)
+                if (key := (owner, name, id(found))) in self._same:
+                    return ""
+                text = self._defined(self._definitions[owner, name], expected, found, path)
+                if not text:
+                    self._same.add(key)
+                return text
+        return _differs(path, expected, found, self._shape)
 
-    def _handle(self, expected: wit.Named, index: int, path: str, shape: actual.ComponentType) -> str:
+    def _handle(self, expected: wit.Named, index: int, path: str) -> str:
         definition = self._definitions[expected.owner, expected.name]
         if isinstance(definition, wit.Alias):
-            return self._compare(definition.type, actual.OwnT(index), path, shape)
-        resource = shape.resources[index]
+            return self._compare(definition.type, actual.OwnT(index), path)
+        resource = self._shape.resources[index]
         if isinstance(definition, wit.Resource) and (resource.interface, resource.name, resource.imported) == (
             expected.owner,
             expected.name,
@@ -110,12 +132,11 @@ class Signatures:
         expected: wit.Named,
         found: actual.Type | None,
         path: str,
-        shape: actual.ComponentType,
     ) -> str:
         parts: list[_Sides]
         match definition, found:
             case wit.Alias(type=aliased), _:
-                return self._compare(aliased, found, path, shape)
+                return self._compare(aliased, found, path)
             case wit.Record(fields=fields), actual.RecordT(fields=others):
                 names, other_names = [each.name for each in fields], [name for name, _ in others]
                 types = [other for _, other in others]
@@ -130,10 +151,10 @@ class Signatures:
             ):
                 names, other_names, parts = [each.name for each in plain], list(found_names), []
             case _:
-                return _differs(path, expected, found, shape)
+                return _differs(path, expected, found, self._shape)
         if names != other_names:
             return f"{path} has {_list(other_names)}, where `{expected}` has {_list(names)}"
-        return self._first(parts, shape)
+        return self._first(parts)
 
 
 def _methods(interface: str, resource: wit.Resource) -> Iterator[tuple[str, wit.Function]]:

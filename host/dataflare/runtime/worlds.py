@@ -12,7 +12,7 @@ from dataflare.engine.abi.types import ComponentType, Interface
 from dataflare.errors import PermissionDenied, WorldMismatch
 from dataflare.grants import Grants
 from dataflare.interfaces import FREE, INTERFACES, OFFERED, interface_name, is_wasi, provider_of, same_major, short_name
-from dataflare.runtime.type_conformance import Signatures, standard_signatures
+from dataflare.runtime.type_conformance import Comparison, Signatures, standard_signatures
 
 __all__ = [
     "KINDS",
@@ -69,7 +69,11 @@ def needed_capabilities(shape: ComponentType) -> tuple[str, ...]:
 def mismatches(shape: ComponentType) -> list[Mismatch]:
     """List everything that keeps a component from being a plugin; nothing, where it is one."""
     signatures = standard_signatures()
-    return [*_export_mismatches(shape, signatures), *_import_mismatches(shape, signatures)]
+    comparison = signatures.compared_with(shape)
+    return [
+        *_export_mismatches(shape, signatures, comparison),
+        *_import_mismatches(shape, signatures, comparison),
+    ]
 
 
 def check_world(shape: ComponentType, *, component: str) -> str:
@@ -114,7 +118,7 @@ def check_grants(shape: ComponentType, grants: Grants, *, plugin: str) -> None:
         )
 
 
-def _export_mismatches(shape: ComponentType, signatures: Signatures) -> Iterator[Mismatch]:
+def _export_mismatches(shape: ComponentType, signatures: Signatures, comparison: Comparison) -> Iterator[Mismatch]:
     kinds = kinds_of(shape)
     if not kinds:
         exports = ", ".join(sorted(name for name in shape.exports if name)) or "nothing"
@@ -134,7 +138,7 @@ def _export_mismatches(shape: ComponentType, signatures: Signatures) -> Iterator
         for function in sorted(signatures.functions(name)):
             if function not in found:
                 yield Mismatch(f"the export {name}#{function} is missing", _REBUILD)
-            elif difference := signatures.difference(name, function, found[function], shape):
+            elif difference := comparison.difference(name, function, found[function]):
                 yield Mismatch(f"the export {name}#{function} has another type: {difference}", _REBUILD)
 
 
@@ -146,14 +150,14 @@ def _no_kind_hint(shape: ComponentType) -> str:
     return f"a plugin targets a world such as {kind_world('source')}"
 
 
-def _import_mismatches(shape: ComponentType, signatures: Signatures) -> Iterator[Mismatch]:
+def _import_mismatches(shape: ComponentType, signatures: Signatures, comparison: Comparison) -> Iterator[Mismatch]:
     for name, interface in shape.imports.items():
         row = provider_of(name)
         if not name:
             # Imports of the world itself, outside of an interface.
             yield from (Mismatch(f"the import {each} is unknown", _REBUILD) for each in _contents(interface))
         elif row is not None:
-            yield from _imported_functions(name, row.full_name, interface, shape, signatures)
+            yield from _imported_functions(name, row.full_name, interface, signatures, comparison)
         elif (older := same_major(name)) is not None:
             text = f"the import {name} is newer than {older.full_name}, which this host has"
             yield Mismatch(text, "use a newer version of the host, or build it against this one's WIT")
@@ -166,13 +170,13 @@ def _import_mismatches(shape: ComponentType, signatures: Signatures) -> Iterator
 
 
 def _imported_functions(
-    name: str, served: str, interface: Interface, shape: ComponentType, signatures: Signatures
+    name: str, served: str, interface: Interface, signatures: Signatures, comparison: Comparison
 ) -> Iterator[Mismatch]:
     known = signatures.functions(served)
     for function, found in interface.funcs.items():
         if function not in known:
             yield Mismatch(f"the import {name}#{function} is unknown", _REBUILD)
-        elif difference := signatures.difference(served, function, found, shape):
+        elif difference := comparison.difference(served, function, found):
             yield Mismatch(f"the import {name}#{function} has another type: {difference}", _REBUILD)
 
 

@@ -14,6 +14,7 @@ from dataflare.engine.abi.types import FuncT, ListT, PrimT
 from dataflare.engine.engine import Engine
 from dataflare.engine.flat.handles import MAX_HANDLES
 from dataflare.errors import (
+    ConfigError,
     HandleLimitExceeded,
     MemoryLimitExceeded,
     NotAComponent,
@@ -21,7 +22,7 @@ from dataflare.errors import (
     ProtocolFault,
     UnsupportedComponent,
 )
-from wat_kit import API, HOST, component
+from wat_kit import API, HOST, component, echo
 
 
 def guest(
@@ -359,3 +360,22 @@ def test_a_full_table_of_handles_is_a_limit(flat_engine: Engine) -> None:
         instance.call("", "f", MAX_HANDLES)
         with pytest.raises(HandleLimitExceeded, match="1,048,575 handles"):
             instance.call("", "f", 1)
+
+
+@pytest.mark.parametrize(("text", "flattened"), [("0", False), ("1", True), ("", True)])
+def test_a_variable_gives_all_components_bridges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, flattened: bool
+) -> None:
+    monkeypatch.setenv("DATAFLARE_FLATTEN", text)
+    binary = echo(PrimT("u32"))
+    with Engine(cache_dir=tmp_path / "compiled") as engine:
+        assert engine.load(binary, name="kit").flattened is flattened
+        assert bool(engine.why_bridges(binary, name="kit")) is not flattened
+    with Engine(cache_dir=tmp_path / "compiled", flatten=True) as engine:
+        assert engine.load(binary, name="kit").flattened
+
+
+def test_a_variable_that_is_neither_0_nor_1_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATAFLARE_FLATTEN", "no")
+    with pytest.raises(ConfigError, match="DATAFLARE_FLATTEN: 'no' is neither 0 nor 1"):
+        Engine(cache_dir=tmp_path / "compiled")

@@ -29,7 +29,7 @@ from dataflare.engine.flat.wiring import CannotFlatten
 from dataflare.engine.instance import remaining_s
 from dataflare.engine.reading.features import refusal
 from dataflare.engine.reading.reflection import reflect
-from dataflare.errors import UnsupportedComponent, UsageError
+from dataflare.errors import ConfigError, UnsupportedComponent, UsageError
 from dataflare.interruptible import interruptible
 
 __all__ = ["Engine", "OpenComponent"]
@@ -58,22 +58,30 @@ class OpenComponent:
         return self._compile()
 
 
+def _default_flatten() -> bool | None:
+    text = os.environ.get("DATAFLARE_FLATTEN", "")
+    if text not in ("", "0", "1"):
+        raise ConfigError(f"{text!r} is neither 0 nor 1", where="DATAFLARE_FLATTEN")
+    return False if text == "0" else None
+
+
 class Engine:
     """Compiles components. Any thread may use it; a context manager.
 
     Args:
         cache_dir: Where compiled components are kept; `None` for the user's cache folder.
         flatten: How plugins are reached: `None` flattens each component that can be, and gives the others bridges;
-            `True` refuses the others; `False` gives all of them bridges.
+            `True` refuses the others; `False` gives all of them bridges, as `$DATAFLARE_FLATTEN` = 0 does where this is
+            `None`.
 
     Raises:
-        ConfigError: Others could write into the folder.
+        ConfigError: Others could write into the folder, or the variable is neither 0 nor 1.
     """
 
     def __init__(self, *, cache_dir: str | os.PathLike[str] | None = None, flatten: bool | None = None) -> None:
         self._cache = Cache(default_folder() if cache_dir is None else cache_dir)
         self._profiles: dict[tuple[bool, bool], CompileProfile] = {}
-        self._flatten = flatten
+        self._flatten = _default_flatten() if flatten is None else flatten
         self._lock = threading.Lock()
         self._compiling: dict[str, threading.Lock] = {}
         self._shapes: dict[str, ComponentType] = {}

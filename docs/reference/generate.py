@@ -233,17 +233,17 @@ def _row(key: str, entry: dict[str, Any], models: dict[str, Any], required: bool
 
 
 _FALLBACK = {
-    "name": "The pipeline's name; state and shared batches are kept apart by it.",
+    "name": "The pipeline's name; state and shared batches are separate for each name.",
     "nodes": "The nodes by name; their order does not matter.",
     "plugin": "The component, a path relative to this file.",
     "read": "The file, a path relative to this file.",
     "write": "The file, a path relative to this file; its folder is made.",
     "connector": "Which built-in connector.",
-    "options.delimiter": "What stands between fields.",
+    "options.delimiter": "The character between fields.",
     "options.null_values": "Texts that mean null.",
     "options.compression": "How the file is compressed.",
     "options.row_group_rows": "Rows in a row group, at most.",
-    "grants": "What it may use; nothing, unless it is said.",
+    "grants": "What it may use; nothing by default.",
     "limits": "Its ceilings.",
     "info": "For violations of severity `info`.",
     "warning": "For violations of severity `warning`.",

@@ -67,7 +67,7 @@ class HostBudget:
         return math.inf if self.most_bytes is None else self.most_bytes - self.used_bytes
 
     def require(self, size: int) -> None:
-        """Check that `size` bytes more could be charged; nothing is.
+        """Check that `size` more bytes could be charged, without charging them.
 
         Raises:
             OverHostBytes: There is no room for them.
@@ -76,7 +76,7 @@ class HostBudget:
             raise OverHostBytes(f"{size} bytes more than {self.used_bytes} of {self.most_bytes}")
 
     def charge(self, size: int) -> None:
-        """Take `size` bytes of the budget, or nothing at all.
+        """Take `size` bytes of the budget; on an error take nothing.
 
         Raises:
             OverHostBytes: There is no room for them.
@@ -90,7 +90,7 @@ class HostBudget:
                 self.peak_bytes = used
 
     def release(self, size: int) -> None:
-        """Give back what was charged. Never waits, so that destructors may call it."""
+        """Give charged bytes back. Never waits, so that destructors may call it."""
         self._released.append(size)
 
     def check_time(self) -> None:
@@ -110,7 +110,7 @@ class HostBudget:
 
 
 class Charge:
-    """Bytes of a budget, given back when the last reference to this object goes.
+    """Bytes of a budget, given back when the last reference to this object is gone.
 
     Args:
         budget: What they are taken from.

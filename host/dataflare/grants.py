@@ -81,7 +81,7 @@ class DirectoryGrant:
 
     Args:
         path: The directory; kept absolute, its symbolic links resolved. It must exist when the plugin is loaded.
-        access: Whether files in it may only be read (`"read"`), or also made, replaced and deleted (`"write"`).
+        access: Whether files in it may only be read (`"read"`), or also created, replaced and deleted (`"write"`).
 
     Raises:
         ConfigError: The path cannot be used or resolved, or there is no such access.
@@ -165,17 +165,18 @@ class Origin:
 def is_reserved_header(name: str) -> bool:
     """Whether no plugin may send a header, whatever is granted; `name` is in lower case.
 
-    Servers that hand headers on as variables take `content_length` for `content-length`: so it is here.
+    Servers that pass headers on as variables treat `content_length` as `content-length`, and so does this function.
     """
     plain = plain_header(name)
     return plain in RESERVED_HEADERS or plain.startswith(("proxy-", "x-forwarded-"))
 
 
 def is_override_header(name: str) -> bool:
-    """Whether some servers take another method than the request's own from this header; `name` is in lower case.
+    """Whether some servers take a method that overrides the request's own from this header; `name` is in lower case.
 
-    No complete list of them exists, so every one counts that speaks of a method, a verb or an override. A plugin may
-    send one only where `request_headers` names it: `"any"` does not, since that would grant every method.
+    No complete list of them exists, so every header whose name contains a method, a verb or an override counts. A
+    plugin may send one only if `request_headers` names it; `"any"` does not include it, since that would grant every
+    method.
     """
     return _OVERRIDE.search(name) is not None and plain_header(name) not in _HARMLESS_METHOD_HEADERS
 
@@ -193,19 +194,19 @@ class HttpGrant:
         methods: Methods, in capitals. `CONNECT` and `TRACE` cannot be granted.
         request_headers: Headers that the plugin may send, in lower case. `"any"` stands for all but the reserved ones
             (`is_reserved_header`), those of `secrets`, and those from which servers take another method
-            (`is_override_header`): a header reaches nobody but the granted origin, so this word widens nothing that the
-            origin does not guard by itself. There is no such word for origins, methods and addresses.
+            (`is_override_header`): a header only reaches the granted origin, so this word grants nothing that the
+            origin does not check itself.
         secrets: Headers that the host adds to each request, and what they hold: a secret's name, or a text with one
             secret's name in braces, such as `Bearer {api-token}`. The plugin never sees the secret.
         addresses: Addresses or networks (`10.1.0.0/16`) that the host may connect to although they are not public. A
-            cloud's metadata address has to be named by itself: no network covers it.
+            cloud's metadata address must be listed individually: no network covers it.
         max_request_bytes: The largest body of a request, in bytes, 0 to 2**32 - 1.
         max_response_bytes: The largest body of a response, in bytes, as it comes and decompressed, 0 to 2**32 - 1.
-        max_redirects: How many redirects in a row the host follows, each checked like a request, 0 to 20. 0 hands a
-            redirect to the plugin as it is.
+        max_redirects: How many redirects in a row the host follows, each checked like a request, 0 to 20. With 0 the
+            plugin gets the redirect itself.
         timeout_s: Wall seconds from the request to the end of its response, redirects included, in (0, 3600].
-        requests_per_s: Requests in a second in the long run, in (0, 100000].
-        burst: Requests at once, at least 1.
+        requests_per_s: Requests per second on average, in (0, 100000].
+        burst: The largest burst of requests, at least 1.
 
     Raises:
         ConfigError: A value is out of its form or range.
@@ -286,7 +287,7 @@ class HttpGrant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grants:
-    """What one plugin may use; nothing, unless it is said.
+    """What one plugin may use; nothing by default.
 
     Args:
         files: Directories by the name that the plugin uses for them, `[a-z][a-z0-9_-]{0,63}`. Empty: `files` is not
@@ -295,14 +296,14 @@ class Grants:
         metrics: Counters, gauges and histograms.
         clock: The time.
         random: Random bytes.
-        random_seed: Makes the random bytes follow from this seed, 0 to 2**64 - 1, for runs that repeat; needs `random`.
+        random_seed: Derives the random bytes from this seed, 0 to 2**64 - 1, for repeatable runs; needs `random`.
         http: Origins that the host may make requests to, as `str(Origin)` writes them. Empty: `http` is not granted.
         secrets: Names of secrets, `[a-z][a-z0-9_-]{0,63}`, that the plugin may hold itself; those of `http` are not
             among them unless they are named here too.
         plugins: Names of plugins of the pipeline that it may call.
         shared: Names of shared batches, and whether it may only `"read"` one, or `"write"` it, which includes reading.
         tasks: Progress and cancellation.
-        others: Short names of further interfaces of the host that are granted as a whole.
+        others: Short names of other host interfaces that are granted as a whole.
         datasets: The datasets that a source or a destination may read or write, and their columns. `None` allows all.
 
     Raises:
@@ -345,7 +346,7 @@ class Grants:
                 raise ConfigError(f"{self.random_seed} is not in 0 to 2**64 - 1", where="grants.random_seed")
             if not self.random:
                 raise ConfigError(
-                    "a seed is of no use without random", where="grants.random_seed", hint="add random: true"
+                    "a seed has no effect without random", where="grants.random_seed", hint="add random: true"
                 )
         self._check_http()
         self._check_shared()

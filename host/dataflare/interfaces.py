@@ -1,7 +1,7 @@
 """The interfaces that plugins can import from the host: one row each, from which everything else follows.
 
-What can be granted, asked for in a manifest, written in a policy or a pipeline, narrowed, reviewed, audited and given
-on the command line, and which module stands behind an interface, is told by its row alone.
+The row of an interface alone says what can be granted, asked for in a manifest, written in a policy or a pipeline,
+narrowed, reviewed, audited and given on the command line, and which module implements it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Texts of others, such as plugins and files, made safe to show.
+"""Makes texts from plugins, files and other sources safe to show.
 
-A text that was made printable is one line, moves no cursor, changes no colour, and reads in the order of its
-characters. Everything else is written as Python's escapes: `\\n`, `\\x1b`, `\\u202e`, `\\U000e0041`.
+A printable text is one line, moves no cursor, changes no colour, and reads in the order of its characters. Everything
+else is written as Python's escapes: `\\n`, `\\x1b`, `\\u202e`, `\\U000e0041`.
 """
 
 from __future__ import annotations

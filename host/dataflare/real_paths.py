@@ -1,8 +1,7 @@
-"""Where a path leads, and where the name itself is.
+"""Resolves paths: to the file that would be opened, or to the place of the name itself.
 
-One rule: a path that somebody named is resolved once, by one of these two, before anything is decided about it, and
-what was decided holds for the result alone. A link that is changed later leads nowhere else, and `..` means the same to
-all.
+One rule: a path is resolved once, by one of these two functions, before anything is decided about it, and the decision
+only applies to the result. So a link that is changed later has no effect, and `..` has one meaning everywhere.
 """
 
 from __future__ import annotations

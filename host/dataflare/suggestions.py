@@ -1,4 +1,4 @@
-"""Which known word a wrong one may mean."""
+"""Suggests known words for a wrong one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long texts of plugins may be. What is longer is cut, and says so.
+"""The largest lengths of texts from plugins. Longer texts are shortened, and say so.
 
 | text | characters |
 | --- | --- |

@@ -1,7 +1,7 @@
-"""Files that users name: read with a bound, and never waited for.
+"""Reads files that users name, up to a limit and without waiting.
 
-Whatever a name leads to, reading it ends: only regular files are read (not FIFOs, devices, sockets or directories),
-links are followed, and no more than a limit comes into memory.
+Reading always ends: only regular files are read (not FIFOs, devices, sockets or directories), links are followed, and
+no more than a limit is read into memory.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def test_unknown_kind_or_language_is_refused(tmp_path: Path, kind: str, language
 def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "mine").write_text("mine")
-    with pytest.raises(ConfigError, match="something already"):
+    with pytest.raises(ConfigError, match="already exists"):
         new_plugin(tmp_path / "a", kind="source", language="python")
     assert [each.name for each in (tmp_path / "a").iterdir()] == ["mine"]
 

@@ -133,7 +133,7 @@ def test_pipeline_that_can_run_is_valid_and_nothing_is_written(dataflare, folder
             ("read: orders.csv", "read: [orders.csv, drift.csv]"),
             1,
             "p.yaml:3: node 'read' failed: ",
-            "drift.csv:1: has other columns than the first file",
+            "drift.csv:1: has different columns from the first file",
         ),
         (PIPELINE, ("write: out/", "write: /proc/"), 2, "p.yaml:18: node 'write' cannot write ", "/dev/stdout"),
     ],

@@ -124,7 +124,7 @@ def test_command_line_goes_before_files_and_files_before_the_environment(tmp_pat
 def test_with_a_policy_the_environment_is_not_looked_at():
     found = gather_variables(["A=set"], [], {"TOKEN": "secret"}, policy=True)
     assert found.values == {"A": "set"}
-    with pytest.raises(ConfigError, match="not looked at"):
+    with pytest.raises(ConfigError, match="not used"):
         found.expand("${TOKEN}")
 
 

@@ -243,7 +243,7 @@ def test_every_interface_can_be_granted_and_asked_for_in_every_place(name: str) 
         ("secrets:a=hunter2", "is not a grant", "write secrets:NAME"),
         ("shared:execute:a", "is not of the form", ""),
         ("random_seed=x", "give a whole number", ""),
-        ("random_seed=7", "of no use without random", ""),
+        ("random_seed=7", "has no effect without random", ""),
         ("directories:x=.", "is not a grant", "known are"),
         ("datasets", "is not a grant", "write datasets:NAME"),
         ("datasets:a=", "is not a grant", "write datasets:NAME"),
@@ -263,7 +263,7 @@ def test_columns_of_a_dataset_are_named_with_commas() -> None:
 
 def test_two_words_about_one_thing_are_refused() -> None:
     for words in (["clock", "clock"], ["files:a=x", "files:write:a=y"], ["secrets:a", "secrets:a"]):
-        with pytest.raises(ConfigError, match="was granted before"):
+        with pytest.raises(ConfigError, match="grants the same thing again"):
             parse_grants(words)
 
 

@@ -307,7 +307,7 @@ def test_a_pattern_without_a_match_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("connector", "second", "words"),
     [
-        ("csv", "a,c\n1,2\n", "lacks 'b' and has 'c'"),
+        ("csv", "a,c\n1,2\n", "lacks 'b' and also has 'c'"),
         ("csv", "a,b\nx,y\n", "'x' is not a value of int64"),
         ("jsonl", '{"a":"x","b":"y"}\n', "'a'"),
         ("jsonl", '{"a":1,"c":"y"}\n', "'c' comes up here first"),

@@ -1,4 +1,4 @@
-"""Building the plugin of a folder, and whether what came of it is what its `plugin.yaml` says."""
+"""Builds the plugin of a folder, and checks that the result matches its `plugin.yaml`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def build_plugin(folder: Path, host: Host) -> tuple[Built, PluginFile]:
         host: Looks at the component; runs none of it.
 
     Raises:
-        ConfigError: The `plugin.yaml` is wrong, or does not say what the component is.
+        ConfigError: The `plugin.yaml` is wrong, or does not match the component.
         ToolchainMissing: A tool is not on this machine; the hint says how to install it.
         BuildFailed: The build failed; the message has the compiler's own words.
     """

@@ -59,7 +59,7 @@ def new_plugin(folder: Path, *, kind: str, language: str) -> list[Path]:
     file = {"name": name, "version": "0.1.0", "kind": kind, "language": language}
     validate_document(Document(f"the name {name!r}", file, {}), PluginFile)
     if folder.exists() or folder.is_symlink():
-        raise ConfigError("there is something already", where=str(folder), hint="choose another name, or remove it")
+        raise ConfigError("it already exists", where=str(folder), hint="choose another name, or remove it")
     templates = sdks_folder() / language / _TEMPLATES
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

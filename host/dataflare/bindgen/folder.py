@@ -76,7 +76,7 @@ def _require_generated(folder: Path) -> None:
     if not os.path.isdir(folder):
         return
     if Path.cwd().is_relative_to(folder.resolve()):
-        # It is replaced as a whole, under the feet of whoever works in it.
+        # It is replaced as a whole, which would break any process that works in it.
         raise ConfigError("is the folder that you are in, or holds it", where=str(folder), hint="name another folder")
     for root, folders, names in os.walk(folder):
         folders[:] = [each for each in folders if each not in _OURS]

@@ -1,8 +1,8 @@
 """Files in real directories, reached without a race and without a way out.
 
 No path is ever given to the system: each part is opened relative to the directory before it, never following a symbolic
-link. A link is read and followed here, within the granted directory alone, so that who changes the tree at the same
-time can make a call fail, but not lead it astray. Needs a POSIX system.
+link. Links are read and followed here, within the granted directory only. Somebody who changes the tree at the same
+time can make a call fail, but cannot redirect it. Needs a POSIX system.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class DirectoryFiles:
         self._refusal = refusal
         self._limits = limits or FileLimits()
         self._lock = Lock()
-        # One for each open file. Those of handles that were lost, such as to an interrupt, go with them.
+        # One for each open file. Files of handles that were lost, for example to an interrupt, are closed with them.
         self._slots: weakref.WeakSet[_Slot] = weakref.WeakSet()
         self._grants = dict(sorted(directories.items()))
         self._roots: dict[str, Descriptor] = {}
@@ -195,7 +195,7 @@ class DirectoryFiles:
             raise CapabilityFailure("denied", f"{path!r} {reason}")
 
     def _roll_back(self, path: str, parent: int, name: str) -> None:
-        """Take away what a crash left of an append; only where the plugin may write."""
+        """Remove what a crash left of an append; only where the plugin may write."""
         if self._grants[parse_path(path)[0]].writable:
             roll_back(parent, name)
 

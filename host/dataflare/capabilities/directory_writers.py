@@ -131,7 +131,7 @@ class _Writer:
         if self._file.number < 0:
             return
         if not self._published:
-            with suppress(OSError):  # nobody is left to tell; what a journal is about, the next user takes away
+            with suppress(OSError):  # nobody is left to tell; the next user removes what a journal describes
                 self._discard(self._file.number)
         self._place.closed()
         self._file.close()
@@ -152,7 +152,7 @@ class _Writer:
 
     @contextmanager
     def _fatal(self) -> Iterator[None]:
-        """Give the file up when this fails: what a failed sync left out, no later one would write."""
+        """Give the file up when this fails: a later sync would not write what a failed one left out."""
         try:
             with translated(self._place.path):
                 yield
@@ -204,7 +204,7 @@ class AppendedFile(_Writer):
 
     Raises:
         CapabilityFailure: `busy` while another writer appends to it, `denied` for a file with several names or with
-            set-id bits: what is written to it would be written elsewhere too, or run with another's rights.
+            set-id bits: writing to it would also write elsewhere, or run with another user's rights.
     """
 
     def __init__(self, place: Place) -> None:
@@ -238,7 +238,7 @@ class AppendedFile(_Writer):
 
 
 def roll_back(parent: int, name: str) -> None:
-    """Take away what a crash left of an append to a file; does nothing where a writer lives, or where no journal is.
+    """Remove what a crash left of an append to a file; does nothing where a writer lives, or where no journal is.
 
     Raises:
         OSError: It could not be taken away.
@@ -346,7 +346,7 @@ def _is_at(descriptor: int, parent: int, name: str) -> bool:
 
 
 def failure_of(error: OSError, path: str) -> CapabilityFailure:
-    """Make what a plugin is told of an error of the system."""
+    """Translate an error of the system for a plugin."""
     # The system's message names a path of the host's, which is not the plugin's to know.
     return CapabilityFailure(_CASES.get(error.errno or 0, "other"), f"{path!r}: {error.strerror or 'failed'}")
 

@@ -196,8 +196,8 @@ class NetworkTransport:
         raise httpcore.ConnectError(f"no connection to {host}: {last.strerror or last}") from last
 
     def _resolve(self, host: str, port: int, deadline: Deadline) -> list[str]:
-        # The system's resolver takes no time limit, and cannot be stopped: it is left behind in a thread of its own,
-        # of which there are only so many.
+        # The system's resolver takes no time limit, and cannot be stopped: it is left behind in its own thread; the
+        # number of these threads is limited.
         if not self._lookups.acquire(timeout=deadline.remaining_s()):
             raise deadline.failure()
         answer: Future[list[str]] = Future()

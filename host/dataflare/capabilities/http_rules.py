@@ -1,4 +1,4 @@
-"""What holds for every request of a plugin, by whatever transport: its form, its headers, its time and its rate."""
+"""The rules for every request of a plugin, for all transports: its form, its headers, its time and its rate."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ class Url:
 
 
 def parse_url(text: str) -> Url:
-    """Take a URL apart. There is one reading of each: whatever another parser could take differently is refused.
+    """Take a URL apart. There is one reading of each: anything that another parser could understand differently is
+    refused.
 
     Raises:
         CapabilityFailure: `invalid-request`. The message holds no more of the text than its origin.

@@ -57,7 +57,7 @@ class PluginCaller(Protocol):
     """
 
     def call(self, plugin: str, batch: Batch) -> Batch:
-        """Hand a batch to a plugin and return what it makes of it."""
+        """Pass a batch to a plugin and return its result."""
 
 
 class PipelinePlugins:
@@ -116,7 +116,7 @@ def running_plugins() -> tuple[str, ...]:
 
 
 def check_edges(edges: Mapping[str, Set[str]]) -> None:
-    """Check that no plugin could call itself, by whatever way.
+    """Check that no plugin can call itself, directly or through others.
 
     Calls are refused when they close a circle. But two threads that go round it at the same time could still wait for
     each other's instances forever; so a pipeline with a circle among its grants is better not started.

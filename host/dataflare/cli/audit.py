@@ -30,7 +30,7 @@ def command(
     denied: Annotated[bool, typer.Option("--denied", help="Only what was refused.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what plugins used, how often, and what was refused.
+    """Show what plugins used, how often, and what was refused.
 
     Exit codes: 0 told; 1 the log is damaged: some lines are not events; 2 it cannot be read.
     """

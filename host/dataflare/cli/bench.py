@@ -26,7 +26,7 @@ def command(
         Path | None,
         typer.Option(help="Rows to give it: a .csv, .jsonl, .parquet or .arrow file. Without it, made-up rows."),
     ] = None,
-    rows: Annotated[int, typer.Option(min=1, help="At most so many rows of the file.")] = 1_000_000,
+    rows: Annotated[int, typer.Option(min=1, help="At most this many rows of the file.")] = 1_000_000,
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="How long to measure, about.")] = 5.0,
     grant: GrantWords = None,
     limit: LimitWords = None,

@@ -22,7 +22,7 @@ __all__ = ["command"]
 
 def command(
     component: Annotated[
-        Path | None, typer.Argument(help="A component (.wasm), where there is no WIT.", show_default=False)
+        Path | None, typer.Argument(help="A component (.wasm), if there is no WIT.", show_default=False)
     ] = None,
     wit: Annotated[
         Path | None, typer.Option("--wit", help="A WIT file, or a folder of packages.", show_default=False)
@@ -40,9 +40,7 @@ def command(
     guest: Annotated[
         bool, typer.Option("--guest", help="Instead, write stubs for plugins in Python, as componentize-py has them.")
     ] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; fail where the folder is not current.")
-    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the folder is out of date.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write typed Python that runs the components of a WIT world.
@@ -70,7 +68,7 @@ def command(
             if as_json:
                 write_json({"world": full, "folder": str(output), "files": sorted(files), "changed": sorted(stale)})
             else:
-                what = f"{len(stale)} files are not current" if check and stale else f"{len(files)} files"
+                what = f"{len(stale)}files are out of date" if check and stale else f"{len(files)} files"
                 _say(output, what, full)
         if check and stale:
             raise typer.Exit(EXIT_FAILED)

@@ -25,7 +25,7 @@ def command(
     as_json: AsJson = False,
     cache_dir: CacheDir = None,
 ) -> None:
-    """Configure and initialize a plugin, and ask how it is; a source for its datasets, a destination what it can do.
+    """Configure and initialize a plugin, and check its health. Also list datasets or abilities.
 
     Exit codes: 0 it is ready; 1 it answered with an error, or is not healthy; 2 the command line is wrong; 3 no plugin;
     4 it needs a grant.

@@ -1,7 +1,7 @@
 """The subcommands: one module each, imported when it is called.
 
-A module has either `command`, a function, or `app`, a group of commands. The summaries stand here too, so that
-`dataflare --help` imports none of them; a test compares them with what the modules say.
+A module has either `command`, a function, or `app`, a group of commands. The summaries are repeated here, so that
+`dataflare --help` imports none of the modules; a test compares them with the modules.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ _WORDS_BEFORE: Final = 3
 
 COMMANDS: Final = (
     Command("run", "run", "Run a pipeline to its end, or leave no output."),
-    Command("state", "state", "Show and change where the sources of a pipeline go on."),
+    Command("state", "state", "Show and change the saved positions of a pipeline's sources."),
     Command("dead-letter", "dead_letter", "Show and replay rows on which a plugin failed."),
-    Command("inspect", "inspect", "Tell what a component is."),
-    Command("check", "check", "Configure and initialize a plugin, and ask how it is."),
+    Command("inspect", "inspect", "Describe a component."),
+    Command("check", "check", "Configure and initialize a plugin, and check its health."),
     Command("discover", "discover", "List the datasets of a source with their columns, keys and reading modes."),
     Command("schema", "schema", "Show the columns of files as a pipeline would read them."),
     Command("compile", "compile", "Compile components into the cache."),
     Command("bench", "bench", "Measure a plugin."),
     Command("bindgen", "bindgen", "Write typed Python that runs the components of a WIT world."),
-    Command("new", "new", "Make the folder of a new plugin."),
+    Command("new", "new", "Create the folder of a new plugin."),
     Command("build", "build", "Build the plugin of a folder."),
     Command("test", "test", "Test the plugin of a folder."),
-    Command("doctor", "doctor", "Say which languages plugins can be built in here."),
+    Command("doctor", "doctor", "Show which languages plugins can be built in on this machine."),
     Command("package", "package", "Put a manifest into a component."),
     Command("sign", "sign", "Sign a component."),
     Command("verify", "verify", "Verify a component's signature."),
-    Command("audit", "audit", "Tell what plugins used, how often, and what was refused."),
-    Command("policy", "policy", "Compare plugins with policies, learn policies from use."),
+    Command("audit", "audit", "Show what plugins used, how often, and what was refused."),
+    Command("policy", "policy", "Compare plugins with policies, derive policies from use."),
     Command("cache", "cache", "List and remove compiled plugins."),
-    Command("key", "keys", "Make and show keys that sign plugins."),
+    Command("key", "keys", "Create and show keys that sign plugins."),
 )
 
 

@@ -11,7 +11,7 @@ __all__ = ["command"]
 
 
 def command(as_json: AsJson = False) -> None:
-    """Say which languages plugins can be built in here.
+    """Show which languages plugins can be built in on this machine.
 
     For the others it says what is missing, and how to get it.
 

@@ -1,4 +1,4 @@
-"""What is not supposed to happen: faults of the command line itself, shown like everything else."""
+"""Internal errors: faults of the command line itself, shown like everything else."""
 
 from __future__ import annotations
 

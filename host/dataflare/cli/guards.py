@@ -55,8 +55,8 @@ _GUARDS: dict[str, Any] = {"access": AccessFile, "principal": Principal}
 class GuardedTyper(typer.Typer):
     """A group of commands: each has `--access` and `--principal`, and asks the roles before it does anything.
 
-    An option that takes one value is refused when it is given twice, so that nothing that is appended to a command line
-    takes back what stands before.
+    An option that takes one value is refused if it is given twice. So text that is appended to a command line cannot
+    override what comes before it.
     """
 
     def __init__(self, **options: Any) -> None:

@@ -36,7 +36,7 @@ def command(
     ] = False,
     cache_dir: CacheDir = None,
 ) -> None:
-    """Tell what a component is: kind, world, metadata, manifest, imports, what it needs, exports, size.
+    """Describe a component: kind, world, metadata, manifest, imports, what it needs, exports, size.
 
     Its metadata is asked for in an instance that may use nothing. Exit codes: 0 a plugin; 3 no component, or a
     component for none of the worlds; 1 its metadata could not be had; 2 the command line is wrong.
@@ -107,7 +107,7 @@ def _show(file: Path, inspection: Inspection, metadata: Metadata | None, manifes
         limits = manifest.limits.model_dump(exclude_none=True)
         asked = [*names(capabilities_asked(manifest.asks)), *(f"{name} {value}" for name, value in limits.items())]
         table.add_row("asks for", _lines(asked))
-    table.add_row("needs", ", ".join(inspection.capabilities) or "nothing that has to be granted")
+    table.add_row("needs", ", ".join(inspection.capabilities) or "nothing that must be granted")
     for name, items in (("imports", inspection.imports), ("exports", inspection.exports)):
         table.add_row(name, _lines(items))
     wasi = f"{len(inspection.wasi)} interfaces, all empty here" if inspection.wasi else "none"

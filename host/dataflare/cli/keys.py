@@ -17,7 +17,7 @@ from dataflare.user_files import read_file
 
 __all__ = ["PassphraseFile", "app", "read_passphrase"]
 
-app = GuardedTyper(help="Make and show keys that sign plugins.", no_args_is_help=True)
+app = GuardedTyper(help="Create and show keys that sign plugins.", no_args_is_help=True)
 
 PassphraseFile: TypeAlias = Annotated[
     Path | None,

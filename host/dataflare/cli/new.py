@@ -20,19 +20,19 @@ def command(
         str, typer.Argument(metavar="NAME", help="The plugin's name, such as clean-names.", show_default=False)
     ],
     kind: Annotated[
-        str, typer.Option(help="What it is: source, destination, processor, transformer or validator.")
+        str, typer.Option(help="The kind: source, destination, processor, transformer or validator.")
     ] = "processor",
-    lang: Annotated[str, typer.Option("--lang", help="What it is written in.")] = "python",
+    lang: Annotated[str, typer.Option("--lang", help="The language.")] = "python",
     into: Annotated[
         Path, typer.Option(help="The folder to make the plugin's folder in.", show_default="here")
     ] = Path(),
     as_json: AsJson = False,
 ) -> None:
-    """Make the folder of a new plugin.
+    """Create the folder of a new plugin.
 
     It has a small plugin that works, its tests, and its `plugin.yaml`.
 
-    Exit codes: 0 made; 2 the name cannot be one, there is no such kind or language, or there is something already.
+    Exit codes: 0 made; 2 the name cannot be one, there is no such kind or language, or it already exists.
     """
     with printed_errors(as_json=as_json):
         folder = Path.cwd() / into / called

@@ -28,16 +28,14 @@ __all__ = [
     "parse_plugin",
 ]
 
-Verbose: TypeAlias = Annotated[bool, typer.Option("--verbose", "-v", help="Say more of each node in the report.")]
-Quiet: TypeAlias = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print nothing but errors, and what --json asks.")
-]
+Verbose: TypeAlias = Annotated[bool, typer.Option("--verbose", "-v", help="Show more about each node in the report.")]
+Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Only print errors, and the output of --json.")]
 CacheDir: TypeAlias = Annotated[
     Path | None,
     typer.Option(help="Where compiled plugins are kept.", envvar="DATAFLARE_CACHE", show_default="~/.cache/dataflare"),
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Write one JSON document to standard output.")]
-Config: TypeAlias = Annotated[str, typer.Option(help="Its configuration: a JSON object, or @FILE.")]
+Config: TypeAlias = Annotated[str, typer.Option(help="The configuration: a JSON object, or @FILE.")]
 GrantWords: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
@@ -48,7 +46,7 @@ GrantWords: TypeAlias = Annotated[
 ]
 LimitWords: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--limit", help="A ceiling, such as memory=64MiB or call_timeout=30s. May repeat."),
+    typer.Option("--limit", help="A limit, such as memory=64MiB or call_timeout=30s. May repeat."),
 ]
 
 _MAX_CONFIG_BYTES = 2**20

@@ -110,7 +110,7 @@ def _show(file: Path, manifest: Manifest, size_bytes: int, digest: str) -> None:
 def misfits(manifest: Manifest, inspection: Inspection, metadata: Metadata | None) -> list[str]:
     """Why a manifest does not fit a component, in words; empty if it does."""
     if inspection.kind is None:
-        return [f"the component is a plugin of no world: {inspection.problems[0]}"]
+        return [f"the component fits no world: {inspection.problems[0]}"]
     found = []
     if manifest.kind != inspection.kind:
         found.append(f"kind: the manifest says {manifest.kind}, the component is a {inspection.kind}")

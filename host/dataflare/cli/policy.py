@@ -31,7 +31,7 @@ EXIT_WIDER: Final = 5
 """A version asks for more than the one before."""
 
 app = GuardedTyper(
-    help="Compare plugins with policies, learn policies from use, compare versions.", no_args_is_help=True
+    help="Compare plugins with policies, derive policies from use, compare versions.", no_args_is_help=True
 )
 
 
@@ -129,9 +129,9 @@ def suggest_command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the least policy under which what was used would be allowed again.
+    """Write the smallest policy that allows the logged uses.
 
-    Look at it before it is used: a log knows neither where directories are nor what is wise.
+    Look at it before it is used: a log does not know where directories are, nor what should be allowed.
 
     Exit codes: 0 written; 1 the log is damaged, so that something may be missing; 2 a file cannot be read or is wrong.
     """

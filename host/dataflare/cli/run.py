@@ -47,10 +47,10 @@ def command(
     check: Annotated[bool, typer.Option("--check", help="Only check it: no row moves, nothing is written.")] = False,
     state: StateOption = None,
     no_state: Annotated[
-        bool, typer.Option("--no-state", help="Keep nothing for the next run: each begins at the beginning.")
+        bool, typer.Option("--no-state", help="Keep no state: each run starts from the beginning.")
     ] = False,
     full_refresh: Annotated[
-        bool, typer.Option("--full-refresh", help="Let sources begin at the beginning, whatever was kept.")
+        bool, typer.Option("--full-refresh", help="Let sources start from the beginning, even if there is state.")
     ] = False,
     settings: Settings = None,
     env_files: EnvFiles = None,
@@ -156,7 +156,7 @@ def execute(
                 return
             if prepare is not None:
                 specification = prepare()
-            # Sources go on from a state; letters are what they are.
+            # Sources continue from a state; letters are what they are.
             points = kept if specification.replays is None else None
             report = run_with_progress(specification, host, show=not quiet, state=points, full_refresh=full_refresh)
     except NodeFailed as error:
@@ -261,9 +261,9 @@ def show_report(screen: Screen, report: RunReport, *, verbose: bool = False) -> 
         if node.retries:
             screen.say(f"{node.name}: {count(node.retries)} calls were made again")
         if node.resumed:
-            screen.say(f"{node.name}: went on from where the last run had come to")
+            screen.say(f"{node.name}: continued from where the last run stopped")
         if node.guarantee == "at-least-once":
-            screen.say(f"{node.name}: at least once: rows may come twice after a run that stops")
+            screen.say(f"{node.name}: at least once: rows may be written twice after a run that stopped")
     for path in report.replaced:
         screen.say(f"replaced {path}")
     ended = "" if report.status in ("completed", "running") else f"{report.status}: "

@@ -39,7 +39,7 @@ def command(
     ] = None,
     connector: Annotated[
         str | None,
-        typer.Option(help=f"What they are: {', '.join(BUILT_IN)}.", show_default="what the first one's name says"),
+        typer.Option(help=f"What they are: {', '.join(BUILT_IN)}.", show_default="by the first file's name"),
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="An option of the connector, as `name=value`; may be repeated.")
@@ -47,11 +47,11 @@ def command(
     pipeline: Annotated[
         bool, typer.Option("--pipeline", help="Instead, write the JSON Schema of pipeline files, for editors.")
     ] = False,
-    policy: Annotated[bool, typer.Option("--policy", help="The same of policy files.")] = False,
-    trust: Annotated[bool, typer.Option("--trust", help="The same of trust files.")] = False,
-    roles: Annotated[bool, typer.Option("--roles", help="The same of the files of roles that --access takes.")] = False,
-    manifest: Annotated[bool, typer.Option("--manifest", help="The same of manifest files.")] = False,
-    plugin: Annotated[bool, typer.Option("--plugin", help="The same of plugin.yaml, a plugin's own file.")] = False,
+    policy: Annotated[bool, typer.Option("--policy", help="The same for policy files.")] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="The same for trust files.")] = False,
+    roles: Annotated[bool, typer.Option("--roles", help="The same for the roles files that --access takes.")] = False,
+    manifest: Annotated[bool, typer.Option("--manifest", help="The same for manifest files.")] = False,
+    plugin: Annotated[bool, typer.Option("--plugin", help="The same for plugin.yaml, a plugin's own file.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the columns of files as a pipeline would read them, ready to paste into `options`.

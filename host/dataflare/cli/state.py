@@ -36,7 +36,7 @@ Node: TypeAlias = Annotated[
     list[str] | None, typer.Option("--node", help="A source; may be repeated.", show_default="all")
 ]
 
-app = GuardedTyper(help="Show and change where the sources of a pipeline go on.", no_args_is_help=True)
+app = GuardedTyper(help="Show and change the saved positions of a pipeline's sources.", no_args_is_help=True)
 
 
 class _Source(StrictModel):

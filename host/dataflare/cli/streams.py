@@ -1,4 +1,4 @@
-"""The standard streams beneath what is printed: escaped where their encoding wants it, and lost without harm."""
+"""The standard streams beneath what is printed: escaped where their encoding needs it, and lost without harm."""
 
 from __future__ import annotations
 

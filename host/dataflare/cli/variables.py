@@ -44,7 +44,7 @@ def gather_variables(
         settings: Words such as `NAME=VALUE`.
         files: Files of such lines; the last one that names a variable counts.
         environment: The process's, where it is `None`.
-        policy: Whether a policy holds: who writes a pipeline is not trusted then with what is in the environment.
+        policy: Whether a policy holds: the author of the pipeline may then not be trusted with the environment.
 
     Raises:
         ConfigError: A word or a line is of another form, or a file cannot be read.
@@ -61,7 +61,7 @@ def gather_variables(
             hint = "such as --set day=2026-01-31"
             raise ConfigError(f"{word!r} is not of the form NAME=VALUE", where="--set", hint=hint)
         values[match[1]] = match[2]
-    return Variables(values, hidden="with a policy, the environment is not looked at" if policy else "")
+    return Variables(values, hidden="with a policy, the environment is not used" if policy else "")
 
 
 def _read(file: Path) -> dict[str, str]:

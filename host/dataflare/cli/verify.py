@@ -22,7 +22,7 @@ def command(
         Path, typer.Argument(help="A component (.wasm), its .sig file beside it.", show_default=False)
     ],
     trust: Annotated[
-        Path, typer.Option(help="Whose signatures are good (YAML).", envvar="DATAFLARE_TRUST", show_default=False)
+        Path, typer.Option(help="Whose signatures are accepted (YAML).", envvar="DATAFLARE_TRUST", show_default=False)
     ],
     as_json: AsJson = False,
 ) -> None:

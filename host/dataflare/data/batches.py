@@ -55,7 +55,8 @@ class Batch:
     A view of a column is made when it is first asked for, and kept as long as the batch. Any thread may use a batch;
     two that ask for the same view at the same time may make it twice.
 
-    A column is checked (`dataflare.data.guard`) when it is first looked at: what only passes through costs nothing.
+    A column is checked (`dataflare.data.guard`) when it is first looked at: a batch that only passes through costs
+    nothing.
 
     Args:
         arrow: The rows.
@@ -335,7 +336,7 @@ def imports(*, max_batch_bytes: int = MAX_BATCH_BYTES) -> dict[str, Callable[...
 
 
 def as_result(function: Callable[..., Any]) -> Callable[..., Ok[Any] | Err[Any]]:
-    """Make a function that answers with a `result`: what it refuses is a `data-error`, never an exception."""
+    """Make a function that answers with a `result`: its refusals are a `data-error`, never an exception."""
 
     @functools.wraps(function)
     def call(*args: Any) -> Ok[Any] | Err[Any]:
@@ -344,7 +345,7 @@ def as_result(function: Callable[..., Any]) -> Callable[..., Ok[Any] | Err[Any]]
         except DataFailure as failure:
             return Err(failure.error)
         except (pa.ArrowException, MemoryError) as error:
-            # Arrow refuses in many places, and what it refuses is always data: for the plugin a value, not a fault.
+            # Arrow raises errors in many places, and always because of the data: for the plugin a value, not a fault.
             return Err(other(f"{type(error).__name__}: {error}").error)
 
     return call

@@ -145,7 +145,7 @@ class _File:
         self.size = os.fstat(file.fileno()).st_size
 
     def take(self, size: int) -> pa.Buffer:
-        # Not what the file claims, but what it has: nothing is reserved for bytes that are not there.
+        # Not the size that the file claims, but its real one: nothing is reserved for bytes that are not there.
         return pa.py_buffer(self._file.read(size))
 
     def at(self, offset: int, size: int) -> bytes:
@@ -240,7 +240,7 @@ def _opened(head: bytes, max_bytes: int) -> tuple[int, Table, int]:
 
 
 def _block(source: _File, block: tuple[int, int, int, int], expected: int, max_bytes: int) -> tuple[Table, pa.Buffer]:
-    """Read a message of a file by what the footer says of it."""
+    """Read a message of a file at the place that the footer names."""
     offset, head_size, _, body_size = block
     if not 8 <= head_size <= MAX_METADATA_BYTES or not body_size >= 0:
         raise malformed("not a valid Arrow file: a part of a size that cannot be")
@@ -348,7 +348,7 @@ class _Decoder:
         if size == -1:
             return _aligned(rest)
         try:
-            # Not `pa.decompress`: of data that are shorter than they claim it returns whatever the memory held.
+            # Not `pa.decompress`: for data that are shorter than they claim, it returns arbitrary memory.
             with pa.CompressedInputStream(pa.BufferReader(rest), codec) as stream:
                 unpacked = stream.read_buffer(size)
         except OSError as error:

@@ -77,7 +77,7 @@ class WordBuffer:
 
 
 def mismatch_text(mismatch: Any) -> str:
-    """Say in words what a `type-mismatch` says."""
+    """Describe a `type-mismatch` in words."""
     what = f"column {mismatch.column!r}" if mismatch.column else "what it is given"
     where = f"{mismatch.function_name}: " if mismatch.function_name else ""
     return f"{where}{what} is {mismatch.actual}, not {mismatch.expected}"

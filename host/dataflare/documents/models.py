@@ -1,4 +1,4 @@
-"""Models of what people write, and the one translation of what is wrong with it into file, line, key and hint."""
+"""Models of documents that people write, and the translation of validation errors into file, line, key and hint."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 class StrictModel(BaseModel):
-    """A mapping with known keys only, whose values are what they are (no text becomes a number), never changed.
+    """An immutable mapping with known keys only, whose values are not converted (no text becomes a number).
 
     `hints` says of keys that others would expect here what to write instead.
     """
@@ -118,7 +118,7 @@ def _located(error: ValidationError, value: Any) -> list[tuple[KeyPath, Any]]:
     """Every problem and its keys, unknown keys first."""
     entries = [(_key_path(each, value), each) for each in error.errors(include_url=False)]
     unknown = {path[:-1] for path, each in entries if each["type"] == "extra_forbidden"}
-    # What is missing beside an unknown key may be what that key was to say.
+    # If a key is missing beside an unknown one, the unknown key was probably meant to be it.
     entries = [(path, each) for path, each in entries if each["type"] != "missing" or path[:-1] not in unknown]
     return sorted(entries, key=lambda entry: entry[1]["type"] != "extra_forbidden")
 

@@ -153,7 +153,7 @@ class _Parser:
         self._parts = 0
 
     def parse(self) -> Document:
-        # Events, not nodes: what is refused is refused before anything is built of it.
+        # Events, not nodes: errors are found before anything is built.
         self._events = iter(yaml.parse(self._text, Loader=self._loader))
         self._next()  # the stream begins
         begin = self._next()

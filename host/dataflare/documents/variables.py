@@ -61,7 +61,7 @@ class Variables:
             return "${"
         if name is None:
             raise ConfigError(
-                "`${` begins no variable", hint="write ${NAME} or ${NAME:-default}; a `${` that is meant as it is, $${"
+                "`${` begins no variable", hint="write ${NAME} or ${NAME:-default}; for a literal `${`, write $${"
             )
         if name.startswith(SECRET_PREFIX):
             secret = name.removeprefix(SECRET_PREFIX).lower().replace("_", "-")

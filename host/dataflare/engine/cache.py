@@ -10,9 +10,9 @@ another folder in its place. Each entry is two files:
 
 The key is a digest of the plugin's bytes, of the engine's version and configuration and of the bridge's text. Both
 files are written beside and renamed, by one process at a time. The code is hashed again whenever its file status is not
-the one that was recorded, which then is recorded anew, and it is loaded from the very file that was looked at. Anything
-wrong with an entry means that there is none. Entries that were not used for longest are removed once all together are
-too large.
+the one that was recorded, which then is recorded anew, and it is loaded from the very file that was looked at. An entry
+with any fault is treated as missing. Entries that were not used for longest are removed once all together are too
+large.
 """
 
 from __future__ import annotations
@@ -272,7 +272,7 @@ class Cache:
             if _stamp(os.fstat(code.fileno())) == stamp and self._read_record(key) == record:
                 self._write(self._folder / f"{key}.json", _sealed({**record, "stamp": stamp}))
 
-    # What follows is for who has the lock.
+    # Only for the holder of the lock from here on.
 
     @contextlib.contextmanager
     def _locked(self, *, timeout_s: float = _LOCK_TIMEOUT_S) -> Iterator[None]:
@@ -287,7 +287,7 @@ class Cache:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
-                    # A process that stands still must not hold up the others.
+                    # A process that hangs must not block the others.
                     if time.monotonic() > until:
                         raise
                     time.sleep(0.01)

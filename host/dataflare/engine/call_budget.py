@@ -24,8 +24,8 @@ class Counts(Protocol):
 class CallBudget:
     """Turns limits for one call and for one second into thresholds of an instance's running counts.
 
-    The calls themselves only compare a count with `calls_most` or `bytes_most`; whatever costs more waits until a
-    threshold is passed. A rate is a bucket that holds the calls of one second.
+    The calls themselves only compare a count with `calls_most` or `bytes_most`; more expensive checks are only made
+    when a threshold is passed. A rate is a bucket that holds the calls of one second.
 
     Args:
         limits: The ceilings.

@@ -69,7 +69,7 @@ class Endings:
         """The result is too large."""
         return self.over(
             OutputLimitExceeded,
-            f"was to return more than output_bytes = {self._limits.output_bytes}",
+            f"would have returned more than output_bytes = {self._limits.output_bytes}",
             "raise the limit, or use smaller batches",
         )
 
@@ -100,8 +100,7 @@ class Endings:
             case OverTime():
                 return self.over(
                     CallTimeout,
-                    f"took longer than call_timeout_s = {limits.call_timeout_s}, of which the end was the host's own"
-                    " work",
+                    f"took longer than call_timeout_s = {limits.call_timeout_s}; the last part was the host's own work",
                     "raise the limit, or use smaller batches",
                 )
             case BrokenAddress():

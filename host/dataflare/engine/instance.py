@@ -404,7 +404,7 @@ class Instance:
     # Calls from the plugin.
 
     def _serve(self) -> None:
-        """Serve one call from wasm; what it raises ends the plugin's call."""
+        """Serve one call from wasm; an exception of it ends the plugin's call."""
         began = time.perf_counter_ns()
         stats = self.stats
         number = self._native.number
@@ -473,7 +473,7 @@ class Instance:
             self._table.drop_all(view[DROPPED_LIST_AT : DROPPED_LIST_AT + 4 * count].cast("I").tolist())
 
     def _charge_kept(self, newest: int) -> None:
-        """Charge what the plugin was given in a call, and did not give back by its end: it will keep it."""
+        """Charge what the plugin received in a call and still holds at its end: it will keep it."""
         for thing in self._table.since(newest):
             if (loan := getattr(thing, "loan", None)) is not None:
                 loan.keep(self.budget)

@@ -96,7 +96,7 @@ def classify(
     if memory_refused:
         return make(
             MemoryLimitExceeded,
-            f"wanted more memory than memory_bytes = {memory_bytes}, and ended with: {cause}",
+            f"asked for more memory than memory_bytes = {memory_bytes}, and ended with: {cause}",
             "raise the limit, or use smaller batches",
         )
     if "BUG:" in message:

@@ -61,7 +61,7 @@ class HttpModel(StrictModel):
     methods: _Methods = Field(description=_METHODS_TEXT)
     request_headers: _Headers | None = Field(
         default=None,
-        description="Headers that may be sent, or the word `any`; without it, those that say not who asks.",
+        description="Headers that may be sent, or the word `any`; by default, headers that do not identify the sender.",
     )
     secrets: Frozen[str, str] = Field(
         default_factory=dict,
@@ -83,9 +83,9 @@ class HttpModel(StrictModel):
         description="From the request to the end of its response, redirects included; at most 1h.",
     )
     requests_per_s: float = Field(
-        default=_DEFAULT.requests_per_s, description="Requests in a second in the long run, at most 100,000."
+        default=_DEFAULT.requests_per_s, description="Requests per second on average, at most 100,000."
     )
-    burst: int = Field(default=_DEFAULT.burst, description="Requests at once.")
+    burst: int = Field(default=_DEFAULT.burst, description="The largest burst of requests.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -115,7 +115,7 @@ class HttpModel(StrictModel):
 
 
 _PLACES: Final = {
-    "limits": "`limits` stands beside this mapping, not in it",
+    "limits": "`limits` belongs beside this mapping, not in it",
     "interfaces": "each interface has a key of its own, such as `clock: true`",
     "directories": "write `files`",
 }
@@ -143,14 +143,14 @@ class _GrantKeys(StrictModel):
         "word `any`. Without it, all.",
     )
     random_seed: Annotated[int, Field(ge=0, lt=2**64)] | None = Field(
-        default=None, description="Makes the random bytes follow from this seed, for runs that repeat."
+        default=None, description="Derives the random bytes from this seed, for repeatable runs."
     )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.random_seed is not None and not self.switches & {"random"}:
             context = {"key": "random_seed", "hint": "add random: true"}
-            raise PydanticCustomError("grant", "a seed is of no use without random", context)
+            raise PydanticCustomError("grant", "a seed has no effect without random", context)
         return self
 
     @property
@@ -200,7 +200,7 @@ class _GrantKeys(StrictModel):
 class _AskedDirectory(StrictModel):
     """What a plugin needs to do in a directory; where it is, the operator says."""
 
-    hints: ClassVar[Mapping[str, str]] = {"path": "leave it out: where a directory is, the operator says"}
+    hints: ClassVar[Mapping[str, str]] = {"path": "leave it out: the operator decides where a directory is"}
 
     access: Access = Field(default="read", description=_ACCESS_TEXT)
 

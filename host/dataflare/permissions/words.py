@@ -50,7 +50,7 @@ def parse_grants(words: Iterable[str], *, base_dir: Path | None = None) -> Grant
         key, name, value = _grant(word)
         place = found if not name else found.setdefault(key, {})
         if (name or key) in place:
-            raise ConfigError(f"{shorten(word)} grants what was granted before", where=_GRANT, hint="say it once")
+            raise ConfigError(f"{shorten(word)} grants the same thing again", where=_GRANT, hint="say it once")
         place[name or key] = value
     for key in ("secrets", "plugins"):
         if key in found:
@@ -143,7 +143,7 @@ def _options(text: str, word: str) -> dict[str, Any]:
 
 
 def _whole_number(text: str) -> int | str:
-    """The number; what is not one stays, for the model to refuse."""
+    """The number; anything else is kept, so that the model refuses it."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 40 else text
 
 

@@ -1,4 +1,4 @@
-"""Batches of a good size: what comes in many small or few huge ones costs too much per call, or too much memory."""
+"""Batches of a good size: many small batches cost too much per call, and huge ones too much memory."""
 
 from __future__ import annotations
 

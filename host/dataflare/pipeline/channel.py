@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Stopped(Exception):
-    """The channel was stopped: whatever this thread does is of no use any more."""
+    """The channel was stopped: the work of this thread is not needed any more."""
 
 
 class Channel(Generic[T]):

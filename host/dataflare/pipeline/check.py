@@ -130,7 +130,7 @@ def config_error(specification: Specification, name: str, schema: str) -> Config
         found.append((int(where.rpartition(":")[2]), where, f"{keys}: {each.message}", each.hint))
     if not found:
         return None
-    # Unknown keys first: what is missing may be what they were to say.
+    # Unknown keys first: they may be meant to be the missing keys.
     found.sort(key=lambda entry: (entry[2].endswith("is missing"), entry[0]))
     _, where, what, hint = found[0]
     rest = "".join(f"\n{where}: {what}{f' ({hint})' if hint else ''}" for _, where, what, hint in found[1:_MAX_SHOWN])
@@ -148,7 +148,7 @@ def _input_problems(
             for each in paths:
                 allow(each)
         except DataflareError as error:
-            # Nothing more is said of what the pipeline may not read, not even whether it is there.
+            # The message says nothing more about a file that the pipeline may not read, not even whether it exists.
             yield _at(specification, error, name, "read")
             continue
         if not [each for each in paths if os.path.lexists(each)]:

@@ -1,7 +1,7 @@
 """Checkpoints of a run: points in a source's rows that are kept once every destination has all rows before them safe.
 
-A barrier goes with the rows from the source to every node that writes. Each of them makes safe what came before it, and
-the last one to do so makes the checkpoint. The next run continues from there. (Chandy and Lamport's snapshots, for the
+A barrier goes with the rows from the source to every node that writes. Each of them stores all rows before it, and the
+last one to do so makes the checkpoint. The next run continues from there. (Chandy and Lamport's snapshots, for the
 trees that pipelines are.)
 
 A destination that keeps the host's token in the same transaction as the rows may be ahead of the state file, by the
@@ -74,8 +74,8 @@ class Checkpoints:
         file: Where they are kept.
         every_rows: A barrier is due after this many rows.
         every_s: And after this many seconds.
-        within: Whether they can be reached within a run: not where a writer makes all safe at the end alone.
-        fresh: Whether the read begins at the beginning, whatever was kept.
+        within: Whether they can be reached within a run: not if a writer only makes rows safe at the end.
+        fresh: Whether the read starts from the beginning, even if a position is saved.
 
     Attributes:
         reached: How many checkpoints this run made.

@@ -185,7 +185,7 @@ class DatasetReader:
                 try:
                     self._plugin.acknowledge(safe)
                 except PluginError as error:
-                    # All rows are safe: the source only keeps longer than it must what it need not keep.
+                    # All rows are safe: the source only keeps rows longer than necessary.
                     _log.warning("plugin %r: rows could not be acknowledged: %s", self._plugin.name, error)
         return self._retries.call(self._plugin.read, most)
 
@@ -280,7 +280,7 @@ class DatasetWriter:
             # Before the destination may have it: a run after a crash has to know it again.
             self._checkpoints.prepare(point)
         if not point.last:
-            # Rejected rows are safe at the end alone, so those that are taken wait for them.
+            # Rejected rows are only safe at the end, so the accepted rows wait for them.
             durable = dropped or (not self._rejected.pending and self._flush())
             self._checkpoints.reach(self._node, point, durable=durable)
 
@@ -304,7 +304,7 @@ class DatasetWriter:
             self._retries.call(self._plugin.finish, self._token)
 
     def abort(self) -> None:
-        """Leave no trace of what is not safe. A plugin that could not even begin need not be made again for it."""
+        """Remove all rows that are not safe. A plugin that could not even begin need not be made again for it."""
         try:
             self._rejected.abort()
         finally:

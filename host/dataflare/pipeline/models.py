@@ -65,17 +65,17 @@ class PluginNode(StrictModel):
     limits: LimitsModel = LimitsModel()
     isolation: Isolation = Field(
         default="none",
-        description="`process` runs the plugin in a confined process of its own; `{process: best-effort}` also where "
-        "the kernel lacks a part of what confines it.",
+        description="`process` runs the plugin in its own confined process; `{process: best-effort}` does so even if "
+        "the kernel lacks a part of the confinement.",
     )
     workers: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         default=None,
-        description="Only for processors, transformers and validators: how many batches are worked on at a time, each "
-        "by an instance of its own; without it, one for each core, at most 16.",
+        description="Only for processors, transformers and validators: how many batches are processed at a time, each "
+        "by its own instance; by default one for each core, at most 16.",
     )
     on_violation: OnViolation | None = Field(
         default=None,
-        description="Only for validators: what becomes of wrong rows, by severity; an action alone is for errors.",
+        description="Only for validators: what happens to wrong rows, by severity; a single action applies to errors.",
     )
     violations: FilePath | None = Field(
         default=None,
@@ -231,7 +231,7 @@ class Pipeline(StrictModel):
     name: Name
     checkpoint: CheckpointModel = Field(
         default=CheckpointModel(),
-        description="How often the run keeps how far it came: after so many `rows` (100000) of a source, and after so "
+        description="How often the run makes a checkpoint: after this many `rows` (100000) of a source, and after so "
         "much time (`every`, 30s).",
     )
     nodes: Annotated[dict[Name, Node], Field(min_length=1, max_length=1000)]

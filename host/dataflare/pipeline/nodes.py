@@ -52,7 +52,7 @@ class WriteNode(StrictModel):
     input: Input
     if_exists: Literal["replace", "append", "fail"] = Field(
         default="replace",
-        description="What becomes of a file that is there: it is replaced in one step, added to, or the run fails.",
+        description="What happens to an existing file: it is replaced in one step, appended to, or the run fails.",
     )
     partition_by: list[Annotated[str, Field(min_length=1)]] = Field(
         default=[],

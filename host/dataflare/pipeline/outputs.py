@@ -241,14 +241,14 @@ class AtomicFile(_OpenFile):
         before = self._before
         if before is None:
             return
-        # As when a file is written to: what it runs as goes with its old contents.
+        # As when a file is written to: the rights that it ran with do not apply to new contents.
         mode = stat.S_IMODE(before.st_mode) & ~_EXECUTED_AS
         own = os.fstat(descriptor)
         if (own.st_uid, own.st_gid) != (before.st_uid, before.st_gid):
             try:
                 os.fchown(descriptor, before.st_uid, before.st_gid)
             except PermissionError:
-                # What the old group might do, another group need not be allowed.
+                # Another group must not get the rights of the old group.
                 with contextlib.suppress(PermissionError):
                     os.fchown(descriptor, -1, before.st_gid)
                 if os.fstat(descriptor).st_gid != before.st_gid:

@@ -1,7 +1,7 @@
 """Names and locks of what is being written: partial files and folders beside their final names.
 
-A run holds a lock (`flock`) on each of its own. What is left of a run that was killed has none, so the next run that
-writes the same target can tell it from the files of runs that are alive, and removes it.
+A run holds a lock (`flock`) on each of its own. A file of a killed run has no lock, so the next run that writes the
+same target recognizes and removes it.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class FileSource:
                 yield from parts
                 self._input.check_unchanged()
             except (DataError, DataFailure, pa.ArrowException, UnicodeDecodeError):
-                # Where a file changed, that is what is wrong, not what was then found in it.
+                # If a file changed, report that, not what was then found in it.
                 self._input.check_unchanged()
                 raise
             finally:

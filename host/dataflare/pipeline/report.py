@@ -15,14 +15,14 @@ Guarantee: TypeAlias = Literal["exactly-once", "at-least-once"]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Args:
-        rows: Rows that the sources gave.
+        rows: Rows that the sources have read.
         rows_expected: How many they will give, as they estimate; `None` where one of them does not know.
         bytes: Bytes of those rows, as Arrow holds them.
         elapsed_s: Wall seconds since the run began.
-        nodes: What each node has done so far, in the order of the run; they go on changing.
+        nodes: What each node has done so far, in the order of the run; they keep changing.
     """
 
     rows: int
@@ -60,25 +60,25 @@ class NodeReport:
         kind: `source`, `destination`, `processor`, `transformer` or `validator`.
         uses: The plugin's file or the connector, as the pipeline says.
         rows_in: Rows taken; 0 for a source.
-        rows_out: Rows handed on, or written by a destination.
-        batches: Batches handed on, or written.
+        rows_out: Rows passed on, or written by a destination.
+        batches: Batches passed on, or written.
         bytes: Bytes of those rows, as Arrow holds them.
-        seconds: Wall time in the node, waiting for others left out, summed over its workers; what follows are parts of
+        seconds: Wall time in the node, without waiting for others, summed over its workers; the next three are parts of
             it.
         guest_seconds: Time in the plugin's own code.
         marshal_seconds: Time for turning values into those of the plugin and back.
         host_seconds: Time in functions of the host that the plugin called.
         bytes_in: Bytes copied into the plugin.
         bytes_out: Bytes copied out of it.
-        errors: 1 where the run failed here.
+        errors: 1 if the run failed in this node.
         failed: Rows that were left out: the plugin failed on them, or rejected them.
         retries: How often a call was made again.
         dead_letters: The file for rows that failed, as the pipeline says; they are in it once the run is completed.
-        violations: For a validator, how often each rule was broken, those with 0 too.
+        violations: For a validator, how often each rule was broken, including 0.
         outputs: Files and folders that are in place; none before the run is completed.
         inferred: For a connector that reads, the types that were inferred from values, by column.
-        resumed: For a source, whether it continued from where an earlier run had come to.
-        checkpoints: For a source, how often the run kept how far it came.
+        resumed: For a source, whether it continued an earlier run.
+        checkpoints: For a source, how many checkpoints the run made.
         guarantee: For a destination, how often it has each row, whatever stops the run; `None` before it is known.
     """
 
@@ -156,7 +156,7 @@ class NodeReport:
 
 @dataclass(slots=True)
 class RunReport:
-    """What a run did. `nodes` are in the order of the run, `seconds` is its wall time, loading left out."""
+    """The result of a run. `nodes` are in the order of the run, `seconds` is its wall time without loading."""
 
     pipeline: str
     nodes: list[NodeReport] = field(default_factory=list)
@@ -166,7 +166,7 @@ class RunReport:
 
     @property
     def rows_in(self) -> int:
-        """Rows that sources gave."""
+        """Rows that sources have read."""
         return sum(node.rows_out for node in self.nodes if node.kind == "source")
 
     @property

@@ -60,28 +60,28 @@ def run(
 ) -> RunReport:
     """Run a pipeline to its end.
 
-    Rows move batch by batch; between two nodes two at most wait. Nodes work at the same time, each in a thread of its
-    own. Destinations finish when all nodes are through; after any failure, an interrupt included, they are aborted
-    instead. Plugins that were loaded are closed in the end.
+    Rows move batch by batch; at most two batches wait between two nodes. Nodes run at the same time, each in its own
+    thread. Destinations finish after all nodes have ended; after any failure, including an interrupt, they are aborted
+    instead. At the end all loaded plugins are closed.
 
     Args:
-        pipeline: What `load_specification` or `build_specification` returned, or what one of them takes: the YAML
-            file's name, or the mapping or model that stands for it.
+        pipeline: The result of `load_specification` or `build_specification`, or what they take: the YAML file's name,
+            or the pipeline as a mapping or model.
         host: Loads the plugins; the caller closes it. `None` makes one for the run.
         progress: Called about ten times a second, in the caller's thread.
-        state: Where sources continue, and where that is kept; the caller closes it. `None` keeps nothing: each run
-            begins at the beginning.
-        full_refresh: Whether sources begin at the beginning, whatever was kept.
+        state: The saved positions of sources; the caller closes it. `None` saves nothing: each run starts from the
+            beginning.
+        full_refresh: Whether sources start from the beginning, even if a position is saved.
 
     Returns:
-        What was done.
+        The report of the run.
 
     Raises:
         ConfigError: The pipeline is wrong, or does not fit its plugins.
         PermissionDenied: The host's policy or roles do not let it run.
-        NodeFailed: A node failed; names it, and has the report as far as the run came.
+        NodeFailed: A node failed; it names the node, and has the report up to then.
         RunInterrupted: A `KeyboardInterrupt` was raised in this thread; has the report too.
-        StateError: The state is of another pipeline.
+        StateError: The state belongs to another pipeline.
     """
     if isinstance(pipeline, str | os.PathLike):
         pipeline = load_specification(pipeline)
@@ -231,7 +231,7 @@ class _Run:
         return found.kind
 
     def _load_plugin(self, name: str, node: PluginNode, kind: str, admitted: AdmittedPipeline) -> Plugin:
-        # Where the host has a policy, what a node says narrows it, and what it does not say is the policy's.
+        # With a policy, the node's grants narrow it; without grants on the node, the policy decides.
         given = node.model_fields_set
         return self._host.load(
             self._specification.path(node.plugin),
@@ -264,7 +264,7 @@ class _Run:
             for thread in threads:
                 thread.join()
         except BaseException:
-            # Interrupted: nobody waits for what the plugins are at, but nothing may be closed while it is in use.
+            # Interrupted: nobody waits for the plugins' calls, but nothing may be closed while it is in use.
             while True:
                 try:
                     alive = [thread for thread in threads if thread.is_alive()]
@@ -284,7 +284,7 @@ class _Run:
                 raise error
 
     def _finish(self) -> None:
-        """Publish what was written, one destination after the other."""
+        """Publish the outputs, one destination after the other."""
         done: list[str] = []
         for stage in self._stages:
             try:
@@ -305,11 +305,11 @@ class _Run:
             try:
                 stage.acknowledge()
             except DataflareError as error:
-                # All rows are safe: the source only keeps longer than it must what it need not keep.
+                # All rows are safe: if this fails, the source only keeps rows longer than necessary.
                 _log.warning("node %r: its rows could not be acknowledged: %s", stage.name, error)
 
     def _work(self, stage: Stage) -> None:
-        """Do all that a stage has to do; the body of its thread."""
+        """Run a stage; the body of its thread."""
         takers = [self._inputs[name] for name in self._specification.consumers(stage.name)]
         try:
             for item in resized(stage.batches() if stage.is_source else self._taken(stage)):
@@ -402,7 +402,7 @@ class _Run:
             assert isinstance(node, PluginNode)
             schema = self._host.metadata(self._specification.path(node.plugin)).config_schema
         except DataflareError:
-            return None  # what it refused is told anyway
+            return None  # its refusal is reported in any case
         return config_error(self._specification, name, schema) if schema else None
 
     @contextmanager
@@ -428,7 +428,7 @@ class _Run:
 
 
 def _writes_file(node: PluginNode | ReadNode | WriteNode) -> bool:
-    """Whether a node writes what is safe, all at once, when the run ends."""
+    """Whether a node makes all its rows safe at once, when the run ends."""
     if isinstance(node, PluginNode):
         return node.violations is not None or node.rejects is not None
     return isinstance(node, WriteNode)

@@ -206,7 +206,7 @@ class Stage:
         self._acknowledge()
 
     def abort(self) -> None:
-        """Leave no trace of what is not visible yet."""
+        """Remove everything that is not visible yet."""
         for output in self.outputs:
             output.abort()
 
@@ -458,7 +458,7 @@ def _transform_with(plugin: Transformer) -> Callable[[pa.RecordBatch], pa.Record
         if asked is None or not asked.equals(rows.schema):
             with asking:
                 if asked is None or not asked.equals(rows.schema):
-                    # The plugin is held to what it promises here.
+                    # The plugin must keep to this promise.
                     plugin.output_schema(rows.schema)
                     asked = rows.schema
         return plugin.transform(rows)

@@ -1,7 +1,7 @@
-"""What a pipeline keeps between its runs: where each source goes on, in an SQLite file.
+"""What a pipeline keeps between its runs: the position of each source, in an SQLite file.
 
-The file is that of the plugins' own state too (`SqliteStateStore`). One run at a time has it: a lock on a file beside
-it, which a dead process lets go of.
+The file also holds the plugins' own state (`SqliteStateStore`). Only one run at a time can use it: a lock on a file
+beside it, which is released when its process dies.
 """
 
 from __future__ import annotations
@@ -61,17 +61,17 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """Where a source continues.
+    """The saved position of a source.
 
     Args:
         node: The source's node.
-        lineage: Tells this series of checkpoints from those before a reset.
-        reading: What is read, as JSON: the state belongs to it alone.
-        checkpoint: The last one up to which every destination has all rows safe. `last` says that the read came to its
-            end.
+        lineage: Distinguishes this series of checkpoints from those before a reset.
+        reading: What is read, as JSON; the state is only valid for this.
+        checkpoint: The last one up to which every destination has stored all rows. `last` says that the read was
+            completed.
         rows: The rows of the source up to it, since the first run or the last reset.
         saved_at: When it was written, in seconds since 1970.
-        pending: Later ones, of a run that ended before it could tell whether the destinations had got so far.
+        pending: Later ones, of a run that ended before it knew whether the destinations had reached them.
     """
 
     node: str
@@ -132,7 +132,7 @@ class StateFile:
         self.close()
 
     def close(self) -> None:
-        """Let another run have it; idempotent."""
+        """Release the file for another run; idempotent."""
         with self._lock:
             self._closing.close()
 
@@ -158,7 +158,7 @@ class StateFile:
         return self._use(lambda connection: _node(connection, name))
 
     def begin(self, node: str, reading: str) -> NodeState:
-        """Begin a read at the beginning, and forget where the last one was.
+        """Start a read from the beginning, and forget the saved position.
 
         Args:
             node: The source's node.
@@ -170,7 +170,7 @@ class StateFile:
 
         def start(connection: sqlite3.Connection) -> NodeState:
             kept = _node(connection, node)
-            # Numbers go on: what destinations kept of reads before is distinguished by them.
+            # Numbers keep rising: they distinguish what destinations kept of earlier reads.
             lineage, sequence, rows = secrets.token_hex(8), 0, 0
             if kept is not None:
                 lineage, sequence, rows = kept.lineage, kept.last_sequence, kept.rows
@@ -181,7 +181,7 @@ class StateFile:
         return self._write(start)
 
     def prepare(self, node: str, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint that the destinations are about to reach.
+        """Save a checkpoint that the destinations are about to reach.
 
         Raises:
             StateError: The file cannot be written.
@@ -190,7 +190,7 @@ class StateFile:
         self._write(lambda connection: connection.execute("INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?)", values))
 
     def commit(self, reached: Iterable[tuple[str, Checkpoint, int]]) -> None:
-        """Keep checkpoints that all destinations have reached, in one step.
+        """Save checkpoints that all destinations have reached, in one step.
 
         Args:
             reached: The node, the checkpoint, and the rows since the last one.
@@ -211,7 +211,7 @@ class StateFile:
         self._write(keep)
 
     def reset(self, nodes: Sequence[str] | None = None) -> list[str]:
-        """Forget where sources continue.
+        """Forget the positions of sources.
 
         Args:
             nodes: Their nodes; `None` for all.
@@ -233,7 +233,7 @@ class StateFile:
         return self._write(forget)
 
     def put(self, states: Iterable[NodeState]) -> None:
-        """Say where sources continue, in place of what was kept, in one step.
+        """Replace the saved positions of sources, in one step.
 
         Raises:
             StateError: The file cannot be written.

@@ -27,8 +27,8 @@ def default_workers() -> int:
 def map_in_order(work: Callable[[T], R], items: Channel[T | None], *, workers: int, name: str) -> Iterator[R]:
     """Apply a function to each item, several at a time.
 
-    Apart from what the workers have in hand, no more than `workers` results wait to be taken. Whatever ends the
-    iteration, no worker is at work any more when it has ended.
+    Apart from what the workers have in hand, no more than `workers` results wait to be taken. However the iteration
+    ends, no worker is running after it.
 
     Args:
         work: Called in threads of its own.

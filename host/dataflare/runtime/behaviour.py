@@ -119,8 +119,8 @@ class Watch:
     def count(self, interface: str, _function_name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Make a function of the host that does the same, and is counted for the call that it is made within.
 
-        Those of `batches` are left as they are: they are the most, may be served elsewhere, and are what the instance
-        counts beside the others.
+        Those of `batches` are left as they are: they are the most frequent, may be served elsewhere, and the instance
+        counts them beside the others.
         """
         short = short_name(interface) or interface
         if short == _BATCHES:

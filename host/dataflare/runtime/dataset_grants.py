@@ -1,7 +1,7 @@
 """Which datasets and columns of a source or a destination its operator allows.
 
 A plugin that keeps to the protocol is held to them. They do not stop a hostile one, which can call any rows by the name
-of a dataset that is granted: what it reaches at all, its other grants say.
+of a dataset that is granted: its other grants limit what it can reach at all.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Datasets, and what sources and destinations say of them, as plain values."""
+"""Datasets and the answers of sources and destinations about them, as plain values."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Division:
     """A read that is divided into parts.
 
     `rest` is the state from which a read without a part continues when all parts have ended; `None` if such a read can
-    only begin again.
+    only start from the beginning.
     """
 
     parts: list[bytes]
@@ -151,7 +151,7 @@ class Ended:
 
 
 ReadProgress: TypeAlias = Chunk | NewSchema | Idle | Ended
-"""What a read brought."""
+"""A result of a read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +198,9 @@ class PlannedChange:
 
 @dataclass(frozen=True, slots=True)
 class RejectedRow:
-    """A row that a destination does not take.
+    """A row that a destination rejected.
 
-    `row` counts from 0 within what `write` was given; `column` is `None` where it is not one alone.
+    `row` counts from 0 within the rows of the `write`; `column` is `None` if it is not about a single column.
     """
 
     row: int

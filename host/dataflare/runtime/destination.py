@@ -1,4 +1,4 @@
-"""Plugins that take rows out."""
+"""Destinations: plugins that take rows out."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class _Run:
 class Destination(Plugin):
     """A plugin that takes rows out.
 
-    A run is `open`, any number of `write`, `change_schema` and `flush`, then `finish` or `abort`. It has one instance,
-    which keeps the run: when that is lost within a run, every call but `open` and `abort` raises `RunLost`.
+    A run is `open`, any number of `write`, `change_schema` and `flush`, then `finish` or `abort`. The plugin has one
+    instance, which holds the run. If it is lost within a run, every call except `open` and `abort` raises `RunLost`.
     """
 
     kind: ClassVar[str] = "destination"
@@ -62,15 +62,14 @@ class Destination(Plugin):
 
     @property
     def rows_written(self) -> int:
-        """The rows of this run, or the last one, that were written, and not rejected."""
+        """The number of rows of this run, or of the last one, that were written and not rejected."""
         return self._run.rows
 
     def abilities(self) -> frozenset[str]:
-        """Ask what it can do.
+        """Ask for its abilities.
 
         Returns:
-            Of `append`, `replace`, `merge`, `delete`, `add-columns`, `widen-columns`, `keep-token` and `shut-out` those
-            that hold.
+            Some of `append`, `replace`, `merge`, `delete`, `add-columns`, `widen-columns`, `keep-token` and `shut-out`.
 
         Raises:
             PluginError: The plugin answered with an error.
@@ -120,7 +119,7 @@ class Destination(Plugin):
         Raises:
             ConfigError: A target is not valid, or its mode is not among the destination's abilities.
             PermissionDenied: A dataset or a column is not granted.
-            PluginError: The plugin answered with an error: `superseded` where a newer run has begun.
+            PluginError: The plugin answered with an error: `superseded` if a newer run has begun.
             PluginFault: It trapped, or its token is of another pipeline.
             UsageError: A run is under way, or the plugin is closed.
         """
@@ -145,7 +144,7 @@ class Destination(Plugin):
         rows: pa.RecordBatch | pa.Table | Iterable[pa.RecordBatch],
         dataset: DatasetName | str | None = None,
     ) -> list[RejectedRow]:
-        """Write rows. They need not be safe before `flush` says so.
+        """Write rows. They are only safe once `flush` says so.
 
         Args:
             rows: A batch. A table, or an iterable of batches, is written batch by batch.
@@ -156,7 +155,7 @@ class Destination(Plugin):
 
         Raises:
             PluginError: The plugin answered with an error: none of the batch's rows counts as written.
-            PluginFault: It trapped, or rejected rows that there are not; the run is lost.
+            PluginFault: It trapped, or rejected rows that do not exist; the run is lost.
             RunLost: The run was lost before.
             UsageError: No run is under way, the target does not exist, the batch has another schema than the target, or
                 the plugin is closed.
@@ -209,13 +208,13 @@ class Destination(Plugin):
 
     @loses_run
     def flush(self, token: bytes = b"") -> bool:
-        """Make all safe that was written, together with the token. Idempotent.
+        """Make all written rows safe, together with the token. Idempotent.
 
         Args:
             token: Where to continue after these rows, for `open` to return.
 
         Returns:
-            Whether the rows now survive a crash; `False` where that only comes with `finish`.
+            Whether the rows now survive a crash; `False` if only `finish` makes them safe.
 
         Raises:
             PluginError: The plugin answered with an error.
@@ -245,7 +244,7 @@ class Destination(Plugin):
     def abort(self) -> None:
         """End the run and leave no trace of rows that are not safe. Idempotent; does nothing after `finish`.
 
-        Where the run's instance was lost, nobody is left to ask, and it only lets `open` begin another.
+        If the run's instance was lost, this only allows `open` to begin another run.
 
         Raises:
             PluginError: The plugin answered with an error; the run is still under way.

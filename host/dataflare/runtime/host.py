@@ -1,4 +1,4 @@
-"""The host: loads plugins, and owns what they share."""
+"""The host, which loads plugins and owns what they share."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class Host:
 
     Args:
         cache_dir: Where compiled components are kept; `None` for the user's cache directory.
-        services: What stands behind the capabilities of plugins: state, metrics, logs, secrets and so on; `None` keeps
-            what they write in memory, logs by the standard library, and has no secrets.
-        security: Policy, signatures, roles and audit log; `None`: anyone who calls the host decides what plugins get.
-        watching: How plugins' calls are compared with what is usual of them; `None`: they are not.
+        services: The implementations of capabilities: state, metrics, logs, secrets and so on. `None` keeps what
+            plugins write in memory, logs with the standard library, and has no secrets.
+        security: Policy, signatures, roles and audit log. With `None`, the caller decides what plugins get.
+        watching: How calls are compared with a plugin's usual behaviour; `None` does not compare them.
         engine: The engine to use, which the caller closes; `None` makes one.
         flatten: How the engine that the host makes reaches plugins: `None` flattens each component that can be, and
             gives the others bridges; `True` refuses the others; `False` gives all of them bridges.
@@ -114,21 +114,22 @@ class Host:
 
     @property
     def policy(self) -> Policy | None:
-        """What plugins get; `None` where that is up to who loads them."""
+        """What plugins get; `None` if the caller of `load` decides."""
         return self._admission.policy
 
     @property
     def revocations(self) -> Revocations | None:
-        """What was taken back from plugins; `None` where nothing can be."""
+        """What was revoked from plugins; `None` if nothing can be."""
         return self._admission.revocations
 
     def set_policy(self, policy: Policy | str | os.PathLike[str]) -> None:
-        """Put another policy in place for what is loaded from now on. What runs keeps what it has: see `revoke`.
+        """Replace the policy for plugins that are loaded from now on. Running plugins keep what they have: see
+        `revoke`.
 
         Raises:
             PermissionDenied: The principal may not write policies.
-            ConfigError: The file cannot be read or is wrong; the policy before stays.
-            UsageError: The host has none, so that plugins that run could not be held to it.
+            ConfigError: The file cannot be read or is wrong; the previous policy stays.
+            UsageError: The host has no policy, so running plugins could not be bound to one.
         """
         self._admission.require("write", "policies")
         if self._admission.policy is None:
@@ -138,11 +139,13 @@ class Host:
         self._admission.replace_policy(policy if isinstance(policy, Policy) else Policy.read(policy))
 
     def revoke(self, plugin: str, capability: Capability | str | None = None) -> None:
-        """Take a capability back from a plugin that runs, in every pipeline; its next call of the host finds it.
+        """Revoke a capability of a running plugin, in every pipeline. It takes effect at the plugin's next call of the
+        host.
 
         Args:
-            plugin: Its name: that of its manifest or signature, else the one that it was loaded under.
-            capability: What is taken back, such as `files` or `secret:api-token`; `None` takes all that needs a grant.
+            plugin: The name in its manifest or signature, else the name that it was loaded under.
+            capability: What to revoke, such as `files` or `secrets:api-token`; `None` revokes everything that needs a
+                grant.
 
         Raises:
             PermissionDenied: The principal may not revoke it.
@@ -160,7 +163,7 @@ class Host:
         self._admission.record_change("revoke", f"revoked:{plugin} {capability or 'everything'}")
 
     def accept_behaviour(self, plugin: Plugin) -> None:
-        """Take what a plugin does now for what is usual: lift its throttle or quarantine, and learn its profile anew.
+        """Accept a plugin's new behaviour: lift its throttle or quarantine, and learn a new profile.
 
         Raises:
             PermissionDenied: The principal may not lift quarantines.
@@ -175,18 +178,18 @@ class Host:
         watch.accept()
 
     def protect(self, path: str | os.PathLike[str], what: str) -> None:
-        """Let no pipeline and no plugin of this host write to a file, by whatever name it gives it.
+        """Keep pipelines and plugins of this host from writing to a file, under any of its names.
 
-        The files of the host itself are protected as they are: policy, trust, roles, audit log, state, compiled code.
+        The host's own files are always protected: policy, trust, roles, audit log, state, compiled code.
 
         Args:
-            path: The file, which need not be there yet.
+            path: The file; it need not exist yet.
             what: What it is, for errors, such as `a signing key`.
         """
         self._admission.protected.add(path, what)
 
     def admit_pipeline(self, name: str, file: PipelineFile) -> AdmittedPipeline:
-        """Let a pipeline's file run: what policy and roles say goes by the file, whatever name is in it.
+        """Admit a pipeline's file to run. Policy and roles identify it by the file, not by the name in it.
 
         Args:
             name: The name in the file.
@@ -196,7 +199,7 @@ class Host:
             What `load` takes for its plugins, and what opens the files of its connectors; close it after the run.
 
         Raises:
-            PermissionDenied: It calls itself by the name of another, or no role allows the principal to run it.
+            PermissionDenied: It has the name of another pipeline, or no role allows the principal to run it.
             UsageError: The host is closed.
         """
         self._require_open()
@@ -238,26 +241,25 @@ class Host:
 
         Args:
             component: The component's file, or its contents.
-            kind: `source`, `destination`, `processor`, `transformer` or `validator`: another one is refused, and type
-                checkers and editors know the class of what is returned. `None` takes any.
+            kind: `source`, `destination`, `processor`, `transformer` or `validator`. Other kinds are refused, and type
+                checkers and editors know the returned class. `None` accepts any kind.
             name: The plugin's name in logs, metrics, errors and for its state, `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`;
                 `None` takes the file's.
             config: The plugin's configuration: what JSON can hold. The plugin checks it when it is started.
-            grants: What the plugin may use; with a policy, what it may use of that. `None`: nothing, or all that the
+            grants: What the plugin may use. With a policy, grants narrow it. `None` means nothing, or all that the
                 policy gives.
-            limits: The ceilings of each of its instances; with a policy, the lower ones hold.
-            pipeline: The pipeline that it belongs to: what `admit_pipeline` returned for its file, or its name, of the
-                same form as a plugin's. With a name the caller vouches that this is that pipeline, which then gets what
-                the policy and roles say of it. Plugins of one pipeline may call each other and share batches, as far as
-                is granted; those of one name share their state. A pipeline's file that neither policy nor roles know
-                has state of its own, whatever name is in it.
+            limits: The ceilings of each of its instances. With a policy, the lower value of each applies.
+            pipeline: The pipeline that it belongs to: the result of `admit_pipeline` for its file, or a name in the
+                same form as a plugin's. With a name, the caller vouches that this is the pipeline of that name in
+                policy and roles. Plugins of one pipeline may call each other and share batches, if that is granted;
+                plugins of the same name share their state. A pipeline's file that neither policy nor roles know has its
+                own state, whatever name is in it.
             pool: How many instances it has; only for processors, transformers and validators. Sources and destinations
                 have one.
-            signature: The component's signature, where one is needed; `None` takes the `.sig` file beside the
-                component's.
-            isolation: `process` puts each instance into a process of its own, which is confined by the kernel and
-                killed where it does not keep to its time; starting one takes about half a second. Where the kernel
-                lacks a part of that, the plugin does not start; `process-best-effort` leaves the part out.
+            signature: The component's signature, if one is needed; `None` takes the `.sig` file beside the component.
+            isolation: `process` runs each instance in its own process, which the kernel confines and which is killed if
+                it exceeds its time; starting one takes about half a second. If the kernel lacks a part of the
+                confinement, the plugin does not start; `process-best-effort` leaves that part out.
 
         Returns:
             A `Source`, `Destination`, `Processor`, `Transformer` or `Validator`, not started yet.
@@ -265,10 +267,10 @@ class Host:
         Raises:
             NotAComponent: It is not a component.
             UnsupportedComponent: It has what the engine cannot carry.
-            WorldMismatch: It is a plugin of no world of the standard, or not of this kind.
+            WorldMismatch: It fits none of the standard's worlds, or is of another kind.
             PermissionDenied: It needs what is not granted, the policy has no rule for it, or the principal may not run
                 the pipeline.
-            SignatureRefused: A signature is needed, and this one is not good enough.
+            SignatureRefused: A signature is needed, and this one is missing or not accepted.
             ManifestError: Its manifest cannot be used.
             ConfigError: The file cannot be read, an argument is wrong, or plugins could call each other in a circle.
             UsageError: The host is closed.
@@ -286,9 +288,9 @@ class Host:
         imports: HostFunctions,
         **options: Unpack[InstanceOptions],
     ) -> EmbeddedInstance:
-        """Make one instance of a component for any world, as bindings do that `dataflare bindgen` writes.
+        """Make one instance of a component of any world, as the bindings of `dataflare bindgen` do.
 
-        Policy, trust, audit, grants and limits hold as they do for `load`; behaviour is not watched.
+        Policy, trust, audit, grants and limits apply as for `load`; behaviour is not watched.
 
         Args:
             component: The component's file, or its contents.
@@ -348,12 +350,12 @@ class Host:
         return min(self._engine.remaining_s(), isolated_remaining_s())
 
     def cancel(self, pipeline: str = "default") -> None:
-        """Ask the plugins of a pipeline to end: those that were granted `tasks` can see it, from any thread.
+        """Ask the plugins of a pipeline to end. Plugins with the grant `tasks` can see it. Any thread may call this.
 
         Args:
-            pipeline: The name that policy or roles have for its file, or else its own.
+            pipeline: The name that policy or roles have for its file, or else the name in it.
 
-        It holds until the last of the plugins is closed. Does nothing where none is loaded.
+        It applies until the last of the plugins is closed. Does nothing if none is loaded.
         """
         self._admission.require("stop", f"pipelines/{pipeline}")
         self._loaded.cancel(pipeline)
@@ -363,7 +365,8 @@ class Host:
 
         Args:
             component: The component.
-            reached: Whether to find out how the engine reaches it too; for a large one that takes a second.
+            reached: Whether to also find out how the engine reaches it (flattened or by bridges); for a large component
+                that takes a second.
 
         Raises:
             NotAComponent: It is not a component.
@@ -379,12 +382,12 @@ class Host:
         return inspect_shape(file.contents, shape, why)
 
     def metadata(self, component: ComponentSource, *, limits: Limits = _NO_LIMITS_GIVEN) -> Metadata:
-        """Ask a plugin what it is, in an instance that may use nothing.
+        """Ask a plugin for its metadata, in an instance without any rights.
 
         Raises:
             NotAComponent: It is not a component.
             UnsupportedComponent: It has what the engine cannot carry.
-            WorldMismatch: It is a plugin of no world, or says that it is of another kind.
+            WorldMismatch: It fits none of the worlds, or its metadata names another kind.
             PluginFault: It trapped.
             PermissionDenied: It used a capability for it.
             ConfigError: The file cannot be read.
@@ -397,7 +400,7 @@ class Host:
         return self._loader.metadata(file, name=name, limits=limits)
 
     def close(self) -> None:
-        """Close all plugins, and the engine where it is the host's own; idempotent."""
+        """Close all plugins, and the engine if the host made it; idempotent."""
         with self._lock:
             if self._closed:
                 return

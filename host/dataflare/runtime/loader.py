@@ -71,7 +71,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Permissions:
-    """What was decided of a component before it was looked into."""
+    """The decisions about a component that are made before its content is read."""
 
     identity: Identity
     grants: Grants
@@ -235,7 +235,7 @@ class Loader:
         return _Permissions(identity=identity, grants=grants, limits=limits, audit=audit)
 
     def _decide(self, order: Order, permissions: _Permissions, shape: ComponentType) -> None:
-        """Refuse a component that imports what it did not ask for, or what it does not get."""
+        """Refuse a component that imports something that it did not ask for, or does not get."""
         self._admission.check_imports(permissions.identity, shape.imports)
         check_grants(shape, permissions.grants, plugin=order.name)
 

@@ -1,4 +1,4 @@
-"""What a program gives a host, and asks of it for one plugin."""
+"""The options of a host, and of one plugin."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ WrapFactory: TypeAlias = Callable[[str, str], Wrap]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What stands behind the capabilities of all plugins of a host.
+    """The implementations of the capabilities, for all plugins of a host.
 
     Args:
-        state_store: Where plugins with the `state` grant keep their values; the caller closes it. In memory by default.
+        state_store: Where plugins with the grant `state` keep their values; the caller closes it. In memory by default.
         metrics: Where plugins' numbers go; kept in memory by default.
         log_sink: Makes the sink of a plugin's log, given the plugin's name; the standard library's logging by default.
-        clock: The time that plugins see, and that limits of logs go by; the machine's by default.
-        secrets: Where granted secrets are; `None` for nowhere.
+        clock: The time that plugins see, and that log limits use; the machine's by default.
+        secrets: The store of granted secrets; `None` for no store.
         transport: Makes what carries a plugin's HTTP requests; `None` for the network.
         progress: Where plugins' progress goes; by default the last of each is kept.
         max_batch_bytes: The largest batch or text that a plugin may make, in bytes.
-        wrap: Given a plugin's name and its pipeline's, makes what every function of the host goes through before that
-            plugin gets it, such as a trace: a callable of the interface's full name, the function's name and the
-            function. `None` for nothing.
+        wrap: A hook around every host function, for example for tracing. Given the names of a plugin and of its
+            pipeline, it returns a callable that takes an interface's full name, a function's name and the function, and
+            returns the function that the plugin gets. `None` for no hook.
 
     Raises:
         ConfigError: `max_batch_bytes` is below 1.
@@ -69,12 +69,12 @@ class Services:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watching:
-    """How plugins' calls are compared with what is usual of them. Needs the extra `behaviour`.
+    """How calls are compared with a plugin's usual behaviour. Needs the extra `behaviour`.
 
     Args:
         behaviour: How plugins are watched: all of them, or some by their name.
-        on_alert: Called with each `Alert` of a plugin that departs from what is usual, in the thread that called it.
-        profiles: The folder where what is usual is kept, `PIPELINE/PLUGIN.json`; `None` keeps it in memory.
+        on_alert: Called with each `Alert` about unusual behaviour, in the thread that called the plugin.
+        profiles: The folder for the profiles, `PIPELINE/PLUGIN.json`; `None` keeps them in memory.
     """
 
     behaviour: BehaviourSettings | Mapping[str, BehaviourSettings]

@@ -45,10 +45,10 @@ class PluginParts:
         config: The configuration, a JSON object as text.
         limits: The ceilings of each instance.
         pool: How many instances there are.
-        max_batch_bytes: What a batch that is made of one of its inputs may take.
+        max_batch_bytes: The largest batch that may be made from one of its inputs.
         on_close: Called once, when the plugin is closed.
         remaining_s: The seconds that are left of the call that this thread is within.
-        watch: Compares its data calls with what is usual; `None`: nobody does.
+        watch: Compares its data calls with its usual behaviour; `None` if it is not watched.
         datasets: What a source or a destination may read or write; `None`: all datasets.
     """
 
@@ -105,7 +105,7 @@ class Plugin:
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
             warnings.warn(f"{self!r} was never closed", ResourceWarning, stacklevel=2, source=self)
-            # No code of the plugin may run here; the open directories must go all the same.
+            # No code of the plugin may run here, but the open directories must be closed.
             self._parts.capabilities.close()
 
     @property
@@ -125,7 +125,7 @@ class Plugin:
 
     @property
     def metadata(self) -> Metadata:
-        """What the plugin says of itself. Asked once, of an instance of its own that is neither configured nor started.
+        """The plugin's metadata. It is asked for once, in a separate instance that is neither configured nor started.
 
         Raises:
             PluginFault: It trapped.
@@ -141,7 +141,7 @@ class Plugin:
 
     @property
     def watch(self) -> Watch | None:
-        """What compares its calls with what is usual; `None` if it is not watched."""
+        """What compares its calls with its usual behaviour; `None` if it is not watched."""
         return self._parts.watch
 
     @property
@@ -155,7 +155,7 @@ class Plugin:
         return self._parts.capabilities.log.last_lines
 
     def start(self) -> Self:
-        """Make the first instances now; does nothing where there are enough.
+        """Make the first instances now; does nothing if there are enough.
 
         Returns:
             The plugin itself.
@@ -169,10 +169,10 @@ class Plugin:
         return self
 
     def health(self) -> Health:
-        """Ask how well it is.
+        """Check the plugin's health.
 
         Raises:
-            PluginError: It has to be started for this, and could not be.
+            PluginError: It has to be started for this, and starting failed.
             PluginFault: It trapped.
             UsageError: The plugin is closed.
         """
@@ -181,9 +181,9 @@ class Plugin:
         return Health(found.status, cut(found.message))
 
     def close(self) -> None:
-        """Shut all instances down and let everything go; idempotent.
+        """Shut down all instances and release all resources; idempotent.
 
-        Calls that run in other threads come to their end first. What goes wrong in a shutdown is logged, not raised.
+        Waits for calls that run in other threads. Errors in a shutdown are logged, not raised.
         """
         with self._lock:
             if self._closed:
@@ -201,7 +201,7 @@ class Plugin:
     def interrupt(self) -> None:
         """End the calls that other threads are in, with `CallCancelled`; any thread may do it.
 
-        Their instances are lost, and the next call gets a new one. A function of the host comes to its end first.
+        Their instances are lost, and the next call gets a new one. A host function that runs is finished first.
         """
         self._launcher.interrupt()
 

@@ -37,8 +37,8 @@ class PoolSettings:
         idle_timeout_s: Seconds after which an idle instance over the minimum is closed, at the plugin's next call;
             `None` keeps it.
         acquire_timeout_s: The most seconds that a call waits for an instance.
-        policy: `reuse` keeps instances. `fresh-per-batch` uses one for no more than one batch, `fresh-per-call` for no
-            more than one call of any kind: whatever a call leaves behind in the plugin, no later one can see.
+        policy: `reuse` keeps instances. `fresh-per-batch` uses an instance for one batch only, `fresh-per-call` for one
+            call of any kind only, so that no later call can see what an earlier one left in the plugin.
 
     Raises:
         ConfigError: A value is out of its range.
@@ -91,7 +91,7 @@ class _Place(Generic[T]):
 class InstancePool(Generic[T]):
     """A pool of instances. Any thread may use it.
 
-    What has to happen together under the lock is plain assignments, which no exception comes between.
+    Steps that belong together under the lock are plain assignments, which no exception can interrupt.
 
     Args:
         make: Makes an instance; what it raises reaches the caller of `lease` or `warm`.

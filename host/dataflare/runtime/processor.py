@@ -25,10 +25,10 @@ class Processor(Plugin):
             record: A JSON object, as text.
 
         Returns:
-            A JSON object as text, as the plugin wrote it; `None` where it drops the record.
+            A JSON object as text, as the plugin wrote it; `None` if it drops the record.
 
         Raises:
-            PluginError: The plugin answered with an error; `invalid-input` where this record is wrong.
+            PluginError: The plugin answered with an error; `invalid-input` if this record is wrong.
             PluginFault: It trapped.
             UsageError: The plugin is closed, or the record is not a text.
         """
@@ -53,8 +53,8 @@ class Processor(Plugin):
         """Map each record of a batch, in order; those that it drops are left out.
 
         Args:
-            rows: A batch. A table gives a table, and an iterable of batches, such as a reader, an iterator that maps
-                each when it is taken.
+            rows: A batch. For a table the result is a table; for an iterable of batches, such as a reader, an iterator
+                that maps each batch when it is taken.
 
         Raises:
             PluginError: The plugin answered with an error.

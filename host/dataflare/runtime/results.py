@@ -1,4 +1,4 @@
-"""What plugins answer, as plain values."""
+"""The answers of plugins, as plain values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Severity: TypeAlias = Literal["info", "warning", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a plugin says of itself.
+    """A plugin's description of itself.
 
     `version` follows Semantic Versioning 2.0; `config_schema` is a JSON Schema as text, empty if there is nothing to
     configure.
@@ -38,7 +38,7 @@ class Metadata:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How well a plugin is, and why; `message` may be empty."""
+    """The health of a plugin, and the reason; `message` may be empty."""
 
     status: HealthStatus
     message: str = ""
@@ -92,7 +92,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginStats:
-    """What a plugin's calls took so far, over all its instances.
+    """Totals of a plugin's calls so far, over all its instances.
 
     Args:
         calls: Calls of the plugin, those of its lifecycle included.
@@ -102,11 +102,11 @@ class PluginStats:
         host_calls: Calls of functions of the host.
         bytes_in: Bytes copied into the plugin.
         bytes_out: Bytes copied out of it.
-        memory_bytes: Linear memory of the instances that live now.
-        host_peak_bytes: The most that the host kept for one instance at a time: batches, columns, texts.
+        memory_bytes: Linear memory of the current instances.
+        host_peak_bytes: The most memory that the host kept for one instance at a time: batches, columns, texts.
         instances: Instances made.
         flattened: How many of them are flattened; the others are reached through bridges.
-        faults: Instances lost to a trap, to an exception of a host function or to a broken promise.
+        faults: Instances lost to a trap, an exception of a host function, or a violation of the standard.
     """
 
     calls: int = 0

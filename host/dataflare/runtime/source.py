@@ -1,4 +1,4 @@
-"""Plugins that bring rows in."""
+"""Sources: plugins that bring rows in."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from dataflare.texts import cut, cut_name
 __all__ = ["MAX_ROWS", "Selections", "Source"]
 
 MAX_ROWS: Final = 65_536
-"""How many rows a call of `read` asks for at most, unless it is told."""
+"""How many rows a call of `read` asks for at most, by default."""
 _STATES: Final = 65_536
 """How many of the last states can be acknowledged."""
 _COMPARED: Final = 1_000
@@ -64,8 +64,9 @@ class _Reading:
 class Source(Plugin):
     """A plugin that brings rows in.
 
-    A read is `open`, any number of `read` and `acknowledge`, then `stop`. It has one instance, which keeps the read.
-    When that is lost, `read` raises `RunLost`: open the read again, from the last state whose rows are safe.
+    A read is `open`, any number of `read` and `acknowledge`, then `stop`. The plugin has one instance, which holds the
+    read. If the instance is lost, `read` raises `RunLost`: open the read again, from the last state whose rows are
+    safe.
     """
 
     kind: ClassVar[str] = "source"
@@ -81,18 +82,18 @@ class Source(Plugin):
         self._read_parts: set[bytes] = set()
 
     def discover(self) -> list[Dataset]:
-        """Ask what there is to read.
+        """List the datasets that can be read.
 
         Raises:
             PluginError: The plugin answered with an error.
-            PluginFault: It trapped, or described a dataset that cannot be.
+            PluginFault: It trapped, or described a dataset that is not valid.
             UsageError: The plugin is closed.
         """
         with self._lease() as worker:
             return list(self._discover(worker))
 
     def dataset(self, selection: Selection | DatasetName | str | None = None) -> Dataset:
-        """The dataset that a selection names; `None` is the only one that there is.
+        """Return the dataset that a selection names; `None` means the only one.
 
         Raises:
             ConfigError: The dataset does not exist, or several do and none is named.
@@ -104,7 +105,7 @@ class Source(Plugin):
             return self._found(worker, selected.dataset)
 
     def split(self, selections: Selections = None, *, at_most: int, state: bytes | None = None) -> Division:
-        """Divide a read into parts that can be read at the same time, each by a source of its own.
+        """Divide a read into parts that can be read in parallel, each by its own source.
 
         Args:
             selections: What to read.
@@ -153,10 +154,10 @@ class Source(Plugin):
             The schema of each selection's rows, with the roles of the columns.
 
         Raises:
-            ConfigError: A dataset, a mode, a cursor or a column is not there.
+            ConfigError: A dataset, a mode, a cursor or a column does not exist.
             PermissionDenied: A dataset or a column is not granted.
-            PluginError: The plugin answered with an error: `invalid-state` for a state or a part that is not of it.
-            PluginFault: It trapped, or returned schemas that cannot be.
+            PluginError: The plugin answered with an error: `invalid-state` for a state or a part that is not its own.
+            PluginFault: It trapped, or returned schemas that are not valid.
             UsageError: The part has been read to its end already, or the plugin is closed.
         """
         with self._lease() as worker:
@@ -183,7 +184,7 @@ class Source(Plugin):
 
     @loses_run
     def read(self, max_rows: int = MAX_ROWS) -> ReadProgress:
-        """Read on.
+        """Read the next chunk.
 
         Args:
             max_rows: The most rows to return, 1 to 2^32 - 1.
@@ -191,7 +192,7 @@ class Source(Plugin):
         Raises:
             PluginError: The plugin answered with an error. After `unavailable` and `rate-limited` the same call can be
                 made again; after any other, open the read again.
-            PluginFault: It trapped, or returned what does not belong to the read; the read is lost.
+            PluginFault: It trapped, or returned something that does not belong to the read; the read is lost.
             RunLost: The read was lost before: with its instance, or to an interrupt of a call.
             UsageError: No read is under way, or the plugin is closed.
         """

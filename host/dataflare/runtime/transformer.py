@@ -22,15 +22,15 @@ class Transformer(Plugin):
 
     def __init__(self, parts: PluginParts) -> None:
         super().__init__(parts)
-        # The last promise: of which input, which output. Replaced as a whole, so any thread may read it.
+        # The last promise: the input schema and its output schema. Replaced as a whole, so any thread may read it.
         self._promise: tuple[pa.Schema, pa.Schema] | None = None
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
-        """Ask for the schema that `transform` makes of batches of this one; `transform` is held to the last answer.
+        """Ask for the schema of `transform`'s results for this input schema. `transform` must keep to the last answer.
 
         Raises:
             PluginError: The plugin answered with an error; `invalid-input` for a schema that it cannot take.
-            PluginFault: It trapped, or returned what is not a schema.
+            PluginFault: It trapped, or its answer is not a schema.
             UsageError: The plugin is closed.
         """
         wit_schema = self._wit_schema(schema)
@@ -51,8 +51,8 @@ class Transformer(Plugin):
         """Map a batch; the result may have more or fewer rows.
 
         Args:
-            rows: A batch. A table gives a table, and an iterable of batches, such as a reader, an iterator that maps
-                each when it is taken.
+            rows: A batch. For a table the result is a table; for an iterable of batches, such as a reader, an iterator
+                that maps each batch when it is taken.
 
         Raises:
             PluginError: The plugin answered with an error.

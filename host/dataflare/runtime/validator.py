@@ -22,7 +22,7 @@ class Validator(Plugin):
     kind: ClassVar[str] = "validator"
 
     def rules(self) -> list[Rule]:
-        """Ask what it checks.
+        """Ask for the rules that it checks.
 
         Raises:
             PluginError: The plugin answered with an error.
@@ -39,7 +39,7 @@ class Validator(Plugin):
 
         Raises:
             PluginError: The plugin answered with an error.
-            PluginFault: It trapped, or its report does not fit the batch or itself.
+            PluginFault: It trapped, or its report contradicts the batch or itself.
             UsageError: The plugin is closed.
         """
         if not isinstance(rows, pa.RecordBatch):

@@ -110,7 +110,7 @@ DEFAULT_ROLES: Final[Mapping[str, Role]] = MappingProxyType(
             inherits=frozenset({"viewer"}),
             allows={"plugins": frozenset({"publish"}), "pipelines": frozenset({"write", "run", "stop"})},
         ),
-        # Who writes plugins does not say what they may do, and the other way round.
+        # Authors of plugins do not decide what plugins may do, and those who decide do not write them.
         "operator": Role(
             inherits=frozenset({"viewer"}),
             allows={

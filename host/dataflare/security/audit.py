@@ -98,7 +98,7 @@ class AuditLog(Protocol):
         """Write an event.
 
         Raises:
-            AuditFailed: It cannot be written: what cannot be audited must not go on.
+            AuditFailed: It cannot be written: a use that cannot be logged must not continue.
         """
 
     def close(self) -> None:
@@ -156,7 +156,7 @@ class FileAuditLog:
                     hint="give the name of a regular file, or of one that does not exist yet",
                 )
             size = status.st_size
-            # What a crash cut short must not take the next event with it.
+            # A line that a crash cut short must not damage the next event.
             self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
         except OSError as error:
             raise ConfigError(f"cannot be appended to: {error.strerror}", where=str(self._path)) from error
@@ -216,7 +216,7 @@ class AuditReading:
 
 
 def read_audit(path: str | os.PathLike[str]) -> AuditReading:
-    """Read a log from a file, whatever state it is in.
+    """Read a log from a file, even a damaged one.
 
     Raises:
         ConfigError: The file cannot be read, is not a regular file, or is longer than `MAX_LOG_BYTES`.

@@ -1,10 +1,11 @@
-"""What a plugin usually does, learned from its batches, and alerts when it does something else.
+"""Profiles of a plugin's usual behaviour, learned from its batches, and alerts when it changes.
 
 Each batch becomes a few numbers (`features`). Over the first batches a profile is learned: each number's mean and
 deviation. From then on two things are watched: host interfaces that were never used before, and each number's mean
 since it last changed, which ADWIN (Bifet and Gavalda, 2007, as river has it) finds without a window's length to choose.
 A mean counts only outside of what the profile tolerates, so that a warmer cache is not an alarm. The profile itself
-stands still until an operator accepts what is new: one that followed everything would follow a slow attacker, too.
+does not change until an operator accepts the new behaviour: one that followed everything would follow a slow attacker,
+too.
 """
 
 from __future__ import annotations
@@ -376,7 +377,7 @@ class _Watched:
 
     def departs(self, value: float) -> bool:
         """Take in a value; whether the mean has left the tolerated range with it."""
-        # Clipped, so that one batch alone, however strange, does not decide.
+        # Clipped, so that a single unusual batch does not decide.
         scaled = (value - self._usual.mean) / self._scale
         self._adwin.update(max(-_CLIP, min(_CLIP, scaled)))  # type: ignore[no-untyped-call]
         self._seen += 1

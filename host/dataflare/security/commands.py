@@ -69,7 +69,7 @@ def needs_of(command: str, options: Collection[str]) -> tuple[Need, ...]:
     """Tell what a command needs; `options` are the names of those that are given.
 
     Raises:
-        LookupError: Nobody has decided what it needs, so nobody may give it.
+        LookupError: It is not listed here, so no role allows it.
     """
     for option in options:
         if found := COMMANDS.get(f"{command} --{option}"):
@@ -101,7 +101,7 @@ def admit_command(
     Raises:
         PermissionDenied: No role of theirs allows it, or the output is not theirs to write.
         ConfigError: The file is wrong, or `access` and `principal` are not given together.
-        LookupError: Nobody has decided what the command needs.
+        LookupError: The command is not listed here.
     """
     needs = needs_of(command, options)
     if access is None and principal is None:

@@ -102,7 +102,7 @@ class ConnectorFiles:
         return os.fdopen(descriptor, "rb")
 
     def check_input(self, path: Path, *, connector: str) -> None:
-        """Refuse a file, or a pattern of names, that may not be read, before anything is told about what is there.
+        """Refuse a file or a pattern that may not be read, before any message reveals what exists.
 
         Raises:
             PermissionDenied: It is below no directory that is granted.

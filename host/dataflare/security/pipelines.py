@@ -122,7 +122,7 @@ def named_scopes(scopes: Iterable[str], name: str) -> list[str]:
 def require_own_name(
     bindings: Mapping[str, PipelineBinding], name: str, bound: str, pipeline: PipelineFile, source: str
 ) -> None:
-    """Refuse a file that calls itself by the name of another: state and shared batches are kept apart by it.
+    """Refuse a file that calls itself by the name of another: state and shared batches are separate for each name.
 
     Args:
         bindings: Who the names belong to.

@@ -28,7 +28,7 @@ connectors:                              # what the built-in connectors read and
     nightly: {grants: {files: {out: {path: ./out, access: write}}}}
 ```
 
-What is not said is denied. There is no wildcard but the word `any` where `methods` and `request_headers` take it.
+Everything else is denied. There is no wildcard except the word `any` for `methods` and `request_headers`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files that no run may write to: those that say what is allowed, those that say what happened, and code.
+"""Files that no run may write to: policies and other rules, logs and state, and code.
 
 Files are distinguished by what they are, not by how they are named: by the folder that a name lies in (device and
 inode) and the name there, and by the file's own device and inode, whatever links lead to it. Names that a file system

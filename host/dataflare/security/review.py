@@ -157,7 +157,7 @@ def diff(old: Needs, new: Needs) -> NeedsDiff:
 
 
 def suggest(events: Iterable[AuditEvent], *, base: Policy | None = None, include_denied: bool = False) -> Policy:
-    """The least policy under which what was used would be allowed again, pipeline by pipeline.
+    """The smallest policy that allows the given uses, pipeline by pipeline.
 
     An audit log knows neither where directories are nor which headers, sizes and rates a request needed: those come
     from `base`, where it has them. A directory that `base` does not know gets its own name as path, and a pipeline

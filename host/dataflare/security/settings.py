@@ -1,4 +1,4 @@
-"""What a host is told of who may do what."""
+"""The security settings of a host."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ __all__ = ["Security"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Security:
-    """Whose plugins a host loads, what they get, and who may ask for it. Nothing of it is needed.
+    """Whose plugins a host loads, what they get, and who may ask for it. Everything is optional.
 
     Args:
-        policy: What each plugin gets, or the file that says it; grants and limits given to `load` only narrow it.
-            `None`: a plugin gets what `load` is given.
-        trust: Whose signatures components need, or the file that says it; verified before anything of a component is
-            compiled. `None`: none is needed.
-        audit: Where every use of a capability, every refusal and every passed limit is written, secrets taken out; a
-            file is closed with the host.
-        access: Who may do what, or the file that says it; together with `principal`.
-        principal: Who the host works for: asked for at each `load`, `inspect`, `cancel`, `revoke` and change of the
-            policy. The host takes the caller's word for it.
-        revocations: What is taken back from plugins while they run; `None` makes an empty one, where there is a policy
-            or an audit log.
+        policy: The policy, or its file: what each plugin gets. Grants and limits passed to `load` can only narrow it.
+            With `None` a plugin gets what is passed to `load`.
+        trust: Whose signatures components need, or the trust file; verified before anything of a component is compiled.
+            With `None` no signature is needed.
+        audit: The log of every use of a capability, every refusal and every exceeded limit, without secrets; a file is
+            closed with the host.
+        access: Who may do what, or the roles file; together with `principal`.
+        principal: Who the host works for; checked at each `load`, `inspect`, `cancel`, `revoke` and change of the
+            policy. The host trusts the caller on this.
+        revocations: What is revoked from running plugins; `None` makes an empty one if there is a policy or an audit
+            log.
 
     Raises:
         ConfigError: `access` and `principal` are not given together.

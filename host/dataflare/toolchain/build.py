@@ -47,7 +47,7 @@ class Built:
 
 
 def build(guest: Guest, *, driver: Driver | None = None) -> Built:
-    """See to it that a guest's component is there and up to date.
+    """Make sure that a guest's component exists and is up to date.
 
     A committed component whose sources have not changed needs no toolchain.
 

@@ -82,7 +82,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Keep other processes out of the same work until the block ends; the lock goes when the process dies.
+    """Keep other processes from doing the same work until the block ends; the lock is released if the process dies.
 
     Windows has no such locks: there, two processes may do the same work twice.
     """

@@ -336,10 +336,10 @@ def _refuse_rows(rows: int, what: str) -> NoReturn:
 
 
 def _checked(result: Any, rows: int) -> Any:
-    """Make one whole array of what a function returned; a scalar stays one.
+    """Make one array of a function's result; a scalar stays one.
 
     Raises:
-        ValueError: It is not what it should be, such as a time after the end of the day.
+        ValueError: It is not valid, for example a time after the end of the day.
     """
     type_id = result.type.id
     if type_id in _UNSURE:

@@ -197,7 +197,7 @@ class BridgeMemory:
         return array.copy()
 
     def _in_place(self, at: int, size: int) -> tuple[memoryview, int]:
-        """What an address that stands for a place in the plugin's own memory stands for."""
+        """The place in the plugin's own memory that an address stands for."""
         place = at - MEMORY_BYTES
         if self.plugin is None or place >= LEFT_CAPACITY:
             raise BrokenAddress(f"{size} bytes at address {at} are out of bounds")
@@ -272,7 +272,7 @@ class BridgeMemory:
         else:
             data = _bytes_of(value)
             if not isinstance(value, pa.Buffer):
-                # Arrow's own text is valid already; whatever else comes as bytes is looked at.
+                # Arrow's own text is valid already; other kinds of bytes are checked.
                 str(data, "utf-8")
         size = len(data)
         if size >= IN_PLACE_BYTES and self._knows_plugin():
@@ -359,7 +359,7 @@ class BridgeMemory:
         self.spent.clear()
 
     def commit(self) -> None:
-        """The value is written: what it gives away is gone."""
+        """The value is written: it no longer has what it gives away."""
         for resource in self.spent:
             resource.handle = 0
 

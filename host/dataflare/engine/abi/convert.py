@@ -204,7 +204,7 @@ def list_items(value: Any) -> Sequence[Any]:
 
 def same_length(end: int, expected: int) -> None:
     if end != expected:
-        raise TypeError("a list that changed meanwhile")
+        raise TypeError("a list that changed during the call")
 
 
 def load_case(names: Any, loaders: Any, m: Any, number: int, address: int) -> Any:

@@ -43,7 +43,7 @@ DROPPED_COUNT_AT: Final = 16
 DROPPED_LIST_AT: Final = 64
 DROPPED_CAPACITY: Final = 900
 
-# What follows is for flattened components only. An address from `MEMORY_BYTES` on stands for something outside of this
+# The rest is for flattened components only. An address from `MEMORY_BYTES` on stands for something outside of this
 # memory: of what a plugin gives, for one of the places on a list of addresses in the plugin's memory; of what the host
 # gives, for one of the host's own buffers.
 IN_PLACE_BYTES: Final = 65_536
@@ -64,6 +64,6 @@ LEFT_LIST_AT: Final = 3712
 """Their addresses."""
 LEFT_CAPACITY: Final = 90
 MARK_AT: Final = LEFT_LIST_AT
-"""What the plugin's memory is marked with, while nothing else is there."""
+"""A mark in the plugin's memory, while nothing else is there."""
 FRAME_AT: Final = 4096
 """Arguments of a host function, or the result of an export."""

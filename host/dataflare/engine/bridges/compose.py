@@ -1,4 +1,4 @@
-"""Bridges: what stands between a plugin's typed functions and the host, which reads and writes memory.
+"""Bridges: they connect a plugin's typed functions to the host, which reads and writes memory.
 
 For each component two bridges are generated. The *imports bridge* gives the plugin its typed imports; each of them
 puts its arguments into the bridge's memory, in the canonical ABI's layout, and calls the host with a number. The

@@ -1,4 +1,4 @@
-"""What a plugin does wrong, as the generated code of flattened components reports it.
+"""The errors of plugins that the generated code of flattened components reports.
 
 A fault is written into the host's memory, at `OVERFLOW_AT`, before the code ends with a trap.
 """

@@ -5,7 +5,7 @@ that a plugin gives them. Memory 0 is the host's, `$plugin` the plugin's. The ho
 value before its functions run; `pull` brings what a plugin's pointers lead to, and checks it; `push` gives the plugin
 room for what the host's pointers lead to, and puts it there.
 
-Handles become the host's and the plugin's on the way (`handles`). What is wrong ends with a fault (`faults`).
+Handles become the host's and the plugin's on the way (`handles`). Errors end with a fault (`faults`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A component's wiring: which core modules are instantiated with what, and what is lifted and lowered.
 
-Everything is resolved by following indices; nothing is compiled. What has no place in a flattened component ends the
-reading with `CannotFlatten`. The component was found valid before.
+Everything is resolved by following indices; nothing is compiled. Anything that a flattened component cannot have ends
+the reading with `CannotFlatten`. The component was found valid before.
 
 The format: https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md
 """
@@ -189,7 +189,7 @@ def _component(
 
 
 def _check_nested(data: memoryview, depth: int) -> None:
-    """Look at what is not written out again, so that wasmtime would not see it: custom sections, and code."""
+    """Check the parts that are not written out again, which wasmtime would not see: custom sections, and code."""
     if depth > _MAX_NESTING:
         raise CannotFlatten("components are nested too deeply")
     for part in sections(data):

@@ -72,8 +72,8 @@ class _Beat:
 class Timer:
     """Watches the calls of one wasmtime engine; any thread may use it.
 
-    Without its thread no call begins, and a thread that ends for whatever reason is replaced: limits never stop
-    holding. The thread sleeps while nothing runs, and ends with the timer.
+    Without its thread no call begins, and if the thread ends for any reason it is replaced: limits never stop holding.
+    The thread sleeps while nothing runs, and ends with the timer.
     """
 
     def __init__(self, engine: Any) -> None:
@@ -179,7 +179,7 @@ def _run(timer_of: weakref.ref[Timer], beat: _Beat) -> None:
         beat.thread = threading.get_ident()
         beat.runs = True
         while (timer := timer_of()) is not None and not timer._closed:
-            # Whatever is set for this thread from outside must not end it.
+            # Exceptions that are set for this thread from outside must not end it.
             with contextlib.suppress(BaseException):
                 if timer._tick():
                     timer = None

@@ -99,12 +99,13 @@ CompressionName = Annotated[
     Compression, Field(description="How the file is compressed; `auto` looks at its first bytes.")
 ]
 EncodingName = Annotated[
-    str, AfterValidator(_check_encoding), Field(description="How the text is encoded; a byte order mark is left out.")
+    str, AfterValidator(_check_encoding), Field(description="How the text is encoded; a byte order mark is skipped.")
 ]
 Sample = Annotated[
     Size | Literal["all"],
     Field(
-        description="How much of the file types are inferred from; `all` reads it twice. A later misfit is an error."
+        description="How much of the file the types are inferred from; `all` reads it twice. A later value that does "
+        "not fit is an error."
     ),
 ]
 

@@ -59,7 +59,7 @@ class PlainBytes(io.RawIOBase):
             raise DataError(
                 what,
                 file=str(self._path),
-                hint="get the file anew: its last bytes may be missing, or others follow its end",
+                hint="get the file again: its last bytes may be missing, or it has extra bytes at the end",
             ) from error
 
 
@@ -83,7 +83,7 @@ def decompress(path: Path, file: IO[bytes], compression: Compression) -> tuple[I
         found = "none"
     elif compression != "auto" and found != compression:
         what = f"is not {compression}: it begins with {head[:4].hex(' ') or 'nothing'}"
-        raise DataError(what, file=str(path), hint="leave `compression` out: how a file is compressed is found out")
+        raise DataError(what, file=str(path), hint="leave `compression` out: it is detected")
     source: Any = Prefixed(head, file)
     if found == "none":
         return source, found

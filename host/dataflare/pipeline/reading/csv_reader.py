@@ -1,4 +1,4 @@
-"""Reads CSV: Arrow splits it into texts, and each column is then read as what all of its texts can be."""
+"""Reads CSV: Arrow splits it into texts; each column is then read as the first type that fits all its texts."""
 
 from __future__ import annotations
 
@@ -48,30 +48,32 @@ class CsvReadOptions(StrictModel):
     columns: Columns = Field(default={})
     compression: CompressionName = "auto"
     encoding: EncodingName = "utf-8"
-    delimiter: Mark = Field(default=",", description="What stands between fields.")
+    delimiter: Mark = Field(default=",", description="The character between fields.")
     quote: OptionalMark = Field(
-        default='"', description="What stands around a field, and is doubled within one; empty: fields have no quotes."
+        default='"', description="The character around a field, doubled within it; empty: fields have no quotes."
     )
     escape: OptionalMark = Field(
-        default="", description="What stands before a character that is taken as it is; empty: nothing does."
+        default="", description="The character before one that is taken literally; empty: none."
     )
-    comment: OptionalMark = Field(default="", description="What a line begins with that is left out.")
+    comment: OptionalMark = Field(
+        default="", description="The character that begins a comment line, which is skipped; empty: none."
+    )
     skip_lines: Annotated[int, Field(ge=0, le=1_000_000, description="Lines before the header to leave out.")] = 0
     header: bool = Field(default=True, description="Whether the first record has the columns' names.")
     names: list[str] = Field(
-        default=[], description="The columns' names where there is no header; else `column_1` and so on."
+        default=[], description="The columns' names if there is no header; by default `column_1` and so on."
     )
     nulls: list[str] = Field(
-        default=[""], description="All texts that mean null, where they are not in quotes: name the empty one too."
+        default=[""], description="All texts that mean null, unless they are in quotes; name the empty text too."
     )
-    quoted_nulls: bool = Field(default=False, description="Whether they mean null in quotes too.")
+    quoted_nulls: bool = Field(default=False, description="Whether they also mean null in quotes.")
     sample: Sample = "16MiB"
     max_record: Size = Field(default="8MiB", description="The longest record, 2 GiB at most.")
 
     @model_validator(mode="after")
     def _check(self) -> CsvReadOptions:
         if self.names and self.header:
-            hint = "add `header: false`, and where a header is to be left out, `skip_lines: 1`"
+            hint = "add `header: false`, and `skip_lines: 1` to skip a header"
             raise PydanticCustomError("names", "`names` is for files without a header", {"key": "names", "hint": hint})
         if twice := [name for place, name in enumerate(self.names) if name in self.names[:place]]:
             why = f"two columns are named {twice[0]!r}"
@@ -211,7 +213,7 @@ class _CsvFile:
             raise self._error(f"two columns are named {twice[0]!r}", line, hint)
         if (other := self._other_delimiter()) and "delimiter" not in self._options.model_fields_set:
             what = f"the header is one column, {_shorten(names[0])}: is the delimiter another one?"
-            hint = f"{_delimiter(other)}; or delimiter: ',' where it is one column"
+            hint = f"{_delimiter(other)}; or delimiter: ',' if it is one column"
             if names[0] == f"sep={other}":  # Excel's
                 hint = f"leave out the first line, which names it: skip_lines: {line}, {_delimiter(other)}"
             raise self._error(what, line, hint)
@@ -226,8 +228,8 @@ class _CsvFile:
         gone = [name for name in expected if name not in self._names]
         new = [name for name in self._names if name not in expected]
         parts = [f"lacks {', '.join(map(repr, gone))}"] if gone else []
-        parts += [f"has {', '.join(map(repr, new))} besides"] if new else []
-        what = f"has other columns than the first file: it {' and '.join(parts)}"
+        parts += [f"also has {', '.join(map(repr, new))}"] if new else []
+        what = f"has different columns from the first file: it {' and '.join(parts)}"
         raise self._error(what, max(1, self._first_line - 1), "files of one node need the same columns")
 
     def _texts(self, rest: Any) -> Iterator[pa.RecordBatch]:
@@ -405,7 +407,7 @@ class _CsvFile:
                 raise
 
 
-_MISPLACED = "something else than a delimiter follows the closing quote of a field"
+_MISPLACED = "something other than a delimiter follows the closing quote of a field"
 _ENCODING = "if it is in another encoding, say so in `options`: encoding: latin-1, windows-1252, utf-16 ..."
 
 

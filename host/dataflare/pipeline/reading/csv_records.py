@@ -21,7 +21,7 @@ class CsvForm:
     """How a CSV file is written.
 
     Args:
-        delimiter: What stands between fields.
+        delimiter: The character between fields.
         quote: What stands around a field; empty if there is none. Within a field it is doubled.
         escape: What stands before a character that is to be taken as it is; empty if there is none.
         comment: What a line begins with that is left out; empty if there is none.

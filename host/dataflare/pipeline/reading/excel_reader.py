@@ -46,7 +46,9 @@ class ExcelReadOptions(StrictModel):
     )
     skip_rows: Annotated[int, Field(ge=0, le=1_048_576, description="Rows before the header to leave out.")] = 0
     header: bool = Field(default=True, description="Whether the first row with a value has the columns' names.")
-    errors: Literal["fail", "null"] = Field(default="fail", description="What a cell with an error such as #N/A is.")
+    errors: Literal["fail", "null"] = Field(
+        default="fail", description="How to read a cell with an error such as #N/A."
+    )
     max_expanded: Size = Field(default="512MiB", description="How large the workbook may be once it is expanded.")
 
 
@@ -117,7 +119,7 @@ class _Sheet:
             found = self._find_out(names, rows)
         elif sorted(names) != sorted(column.name for column in found.columns):
             hint = "files of one node need the same columns"
-            raise self._error(f"has other columns than the first file: {', '.join(names)}", 0, hint)
+            raise self._error(f"has different columns from the first file: {', '.join(names)}", 0, hint)
         yield found
         if not sample_only:
             yield from self._convert(found)

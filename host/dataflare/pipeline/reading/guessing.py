@@ -1,4 +1,4 @@
-"""What a column of texts can be read as without losing anything.
+"""The types that a column of texts can be read as without loss.
 
 A column is a number, a time or a boolean only where every value of it is, in the one form that is written again in the
 same way; else it stays text. The rules are in docs/reference/inference.md.

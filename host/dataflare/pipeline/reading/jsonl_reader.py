@@ -283,7 +283,7 @@ class _JsonFile:
         return self._error(message, line, hint)
 
     def _check_complete(self, part: Part, schema: pa.Schema) -> None:
-        """Refuse to drop what only comes up later: columns, and parts of columns that are records."""
+        """Refuse to drop values that only appear later: columns, and parts of columns that are records."""
         late = self._late(part.text, schema)
         if not late:
             return

@@ -370,7 +370,7 @@ class IsolatedInstance:
         if most is not None and size > most:
             raise self._over(
                 OutputLimitExceeded,
-                f"was to return more than output_bytes = {most}",
+                f"would have returned more than output_bytes = {most}",
                 "raise the limit, or use smaller batches",
             )
         self._counts.bytes_out += size

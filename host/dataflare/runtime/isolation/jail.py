@@ -1,7 +1,7 @@
-"""Takes away from this process what a plugin's worker does not need. It cannot be undone.
+"""Removes all rights from this process that a plugin's worker does not need. It cannot be undone.
 
 Where the kernel does not take a necessary part, there is no jail (`JailIncomplete`), unless the operator has said that
-a weaker one will do. What is named as in force is what the kernel took.
+a weaker one will do. Only the parts that the kernel accepted are reported as in force.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def become_nobody() -> None:
 
 
 def be_ended_first() -> None:
-    """Be what the kernel ends first where the machine's memory runs out.
+    """Make this process the first that the kernel ends when the machine's memory runs out.
 
     Raises:
         OSError: The kernel does not take it.

@@ -211,7 +211,7 @@ class _Starter:
             order = orders.get()
             _dropped[:] = [pid for pid in _dropped if _exit_code(pid, os.WNOHANG) is None]
             order.fill()
-            del order  # what was made belongs to who waited for it
+            del order  # the result belongs to the thread that waited for it
 
 
 _STARTER: Final = _Starter()

@@ -1,6 +1,6 @@
 """Values of WIT types as JSON with bytes beside it, written and read by the type.
 
-Nothing that arrives says what it is: the reader knows from the function's type, and everything that does not fit it is
+Messages carry no types of their own: the reader knows from the function's type, and everything that does not fit it is
 a `BrokenWire`. Lists of numbers, long texts and batches lie beside the JSON as `[offset, size]`.
 """
 
@@ -341,7 +341,7 @@ class Reader:
 
     def _part(self, value: Any) -> pa.Buffer:
         at, size = (_index(each, 2**63) for each in _items(value, 2))
-        # In order and each byte once: what is made of them is no larger than what came.
+        # In order and each byte once: the result is not larger than the message.
         if at != self._at or at + size > self._beside.size:
             raise BrokenWire("bytes that are not there")
         self._at += size

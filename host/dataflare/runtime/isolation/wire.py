@@ -3,7 +3,7 @@
 Neither side sends descriptors. Large bytes go through memory of a fixed size that both sides write to and read from by
 system calls, and that neither maps: what has been received is a copy, which the sender cannot change any more.
 
-Every transfer has a deadline, so that a side that stands still or drips bytes holds the other one up for no longer.
+Every transfer has a deadline, so that a side that hangs or sends byte by byte cannot block the other one for longer.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class Wire:
         data = bytearray()
         while len(data) < size:
             try:
-                # Memory is taken for what has come, not for what a head promises.
+                # Memory is allocated for the bytes that have arrived, not for the size that the header claims.
                 more = self._socket.recv(min(size - len(data), 2**20))
             except BlockingIOError:
                 self._wait(self._in, deadline)

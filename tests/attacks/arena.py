@@ -49,7 +49,7 @@ PROMISES: Final[Mapping[str, str]] = {
     "limits": "A plugin that exceeds a limit is stopped with its error, counted and audited; the host continues.",
     "memory": "A plugin can neither read nor write the host's memory, nor use handles that are not its own.",
     "processes": "Code that breaks out of the sandbox of a worker finds nothing there, and harms nobody else.",
-    "files-in": "Broken components, manifests, policies and signatures are refused, and do no harm.",
+    "files-in": "Broken components, manifests, policies, signatures and data files do no harm.",
     "outputs": "Rows and pipelines only write the outputs that are named, and replace nothing else.",
     "terminal": "Text from plugins and files cannot control the terminal, and cannot pass for text of the host.",
     "audit": "Every use and every refusal is in the audit log; if it cannot be written, the plugin is stopped.",

@@ -22,8 +22,11 @@ _KEY: Final = b"ARROW:schema"
 _TEXT_FIELD: Final = 0x18  # the next field, a string: its length and its bytes follow
 
 
-def check_footer(file: BinaryIO) -> None:
+def check_footer(file: BinaryIO) -> int:
     """Check the schemas in a file's footer; what else may be wrong with the file is left to who reads it.
+
+    Returns:
+        The bytes that the footer takes.
 
     Raises:
         DataFailure: `malformed`.
@@ -42,6 +45,7 @@ def check_footer(file: BinaryIO) -> None:
         at += len(_KEY)
         _check_schema(_text(footer, at))
         at = footer.find(_KEY, at)
+    return length
 
 
 def _text(footer: bytes, at: int) -> bytes:

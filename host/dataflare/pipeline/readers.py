@@ -24,6 +24,7 @@ __all__ = ["FileSource", "describe", "guess_connector", "look_at", "open_source"
 
 _LOOKED_AT: Final = "64KiB"
 _COMPRESSED = ("gz", "zst", "bz2", "xz")
+_DAMAGED = "the file may be damaged: get it anew, or write it anew with the program that made it"
 
 
 class FileSource:
@@ -97,7 +98,7 @@ class FileSource:
                     yield found
                 yield from parts
                 self._input.check_unchanged()
-            except (DataError, DataFailure, pa.ArrowException, UnicodeDecodeError):
+            except (DataError, DataFailure, pa.ArrowException, OSError, UnicodeDecodeError):
                 # If a file changed, report that, not what was then found in it.
                 self._input.check_unchanged()
                 raise
@@ -108,7 +109,7 @@ class FileSource:
         try:
             return next(self._parts, None)
         except (pa.ArrowException, DataFailure) as error:
-            hint = "the file may be damaged: get it anew, or write it anew with the program that made it"
+            hint = _DAMAGED
             if "list of types" in str(error):
                 hint = "write the file with another type for the column, or without it"
             raise DataError(str(error), file=str(self._path), hint=hint) from error
@@ -205,6 +206,8 @@ def _hint_for(error: OSError, path: Path) -> str:
             return "is the path right? In a pipeline it is relative to the pipeline's file"
         case PermissionError():
             return "you need the permission to read it, and to look into each folder on the way"
+        case OSError(errno=None):  # not from the system: what Arrow says of what it has read
+            return _DAMAGED
     return ""
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from dataflare.pipeline.connectors.connector import Connector
-from dataflare.pipeline.reading.common_options import BatchOptions
-from dataflare.pipeline.reading.parquet_reader import read_parquet
+from dataflare.pipeline.reading.parquet_reader import ParquetReadOptions, read_parquet
 from dataflare.pipeline.sinks import ParquetSink, ParquetWriteOptions
 
 __all__ = ["CONNECTOR"]
@@ -16,7 +15,7 @@ CONNECTOR: Final = Connector(
     summary="Parquet: columns, compressed, with their types.",
     endings=("parquet", "pq"),
     read=read_parquet,
-    read_options=BatchOptions,
+    read_options=ParquetReadOptions,
     make_sink=ParquetSink,
     write_options=ParquetWriteOptions,
 )

@@ -1,30 +1,112 @@
-"""Reads Parquet."""
+"""Reads Parquet, within a limit of memory that holds whatever the file says.
+
+Where the headers of the pages tell what reading takes, Arrow reads in this process, as many rows at a time as fit. Else
+it does so in a process that cannot have more.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any, Final
 
 import pyarrow.parquet as parquet
+from pydantic import Field
 
+from dataflare.data.columns import empty_batch
 from dataflare.data.guard.batches import admit_batch, admit_schema
 from dataflare.data.parquet_footer import check_footer
+from dataflare.data.shapes import malformed
+from dataflare.documents.quantities import Size, parse_size
 from dataflare.pipeline.reading.common_options import BatchOptions
 from dataflare.pipeline.reading.found import FoundSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
+from dataflare.pipeline.reading.parquet_confined import OutOfMemory, read_confined
+from dataflare.pipeline.reading.parquet_costs import costs_of
 from dataflare.pipeline.reading.stored import check_same
+from dataflare.pipeline.run_errors import DataError
 
-__all__ = ["read_parquet"]
+__all__ = ["ParquetReadOptions", "read_parquet"]
+
+_MOST_FOOTER_BYTES: Final = 2**20
+"""The footer of a file that is read in this process: Arrow makes up to 250 bytes of one."""
+_WHOLE_BYTES: Final = 2**28
+"""What the columns of a group of rows may take in the file to be read at once; of more, a part at a time."""
+_WINDOW_BYTES: Final = 2**20
+
+
+class ParquetReadOptions(BatchOptions):
+    """How to read Parquet."""
+
+    max_batch: Size = Field(
+        default="1GiB",
+        description="What a batch may take in memory; where it would be more, fewer rows are read at a time.",
+    )
 
 
 def read_parquet(
-    source: InputFile, opener: Opener, options: BatchOptions, found: FoundSchema | None, *, sample_only: bool = False
+    source: InputFile,
+    opener: Opener,
+    options: ParquetReadOptions,
+    found: FoundSchema | None,
+    *,
+    sample_only: bool = False,
 ) -> Iterator[Any]:
     """Read a file; see `read_csv`."""
-    check_footer(source.file)  # type: ignore[arg-type]  # all that it uses of a file
-    with parquet.ParquetFile(source.file) as file:
-        schema = admit_schema(file.schema_arrow)
-        check_same(source.path, schema, found)
-        yield FoundSchema.of_file(schema)
-        for batch in () if sample_only else file.iter_batches(batch_size=options.batch_rows):
-            yield admit_batch(batch)
+    footer_bytes = check_footer(source.file)  # type: ignore[arg-type]  # all that it uses of a file
+    parts = _Parts(source, options).read(footer_bytes)
+    schema = next(parts)
+    check_same(source.path, schema, found)
+    yield FoundSchema.of_file(schema)
+    if not sample_only:
+        yield from parts
+
+
+class _Parts:
+    """Yields the schema of a file, then its batches."""
+
+    def __init__(self, source: InputFile, options: ParquetReadOptions) -> None:
+        self._source = source
+        self._rows = options.batch_rows
+        self._most = options.max_batch
+
+    def read(self, footer_bytes: int) -> Iterator[Any]:
+        if footer_bytes > _MOST_FOOTER_BYTES:
+            yield from self._confined("its footer")
+            return
+        file: IO[bytes] = self._source.file
+        with _open(file) as opened:
+            yield admit_schema(opened.schema_arrow)
+            if opened.metadata.num_columns == 0:
+                yield from self._only_rows(opened.metadata.num_rows)
+                return
+            most = parse_size(self._most)
+            costs = costs_of(opened, file.fileno(), batch_rows=self._rows, max_bytes=most)
+            if costs.are_known:
+                file_to_read = opened if costs.compressed_bytes <= _WHOLE_BYTES else _open(file, _WINDOW_BYTES)
+                for batch in file_to_read.iter_batches(batch_size=costs.rows):
+                    yield admit_batch(batch)
+                return
+        parts = self._confined(f"column {costs.column!r}")
+        next(parts)  # the schema, which is known
+        yield from parts
+
+    def _only_rows(self, rows: int) -> Iterator[Any]:
+        """Yield rows without columns: Arrow plans all their batches before the first one."""
+        if rows < 0:
+            raise malformed("not a valid Parquet file: fewer rows than none")
+        while rows > 0:
+            yield empty_batch(min(rows, self._rows))
+            rows -= self._rows
+
+    def _confined(self, what: str) -> Iterator[Any]:
+        try:
+            yield from read_confined(self._source.file, batch_rows=self._rows, max_bytes=parse_size(self._most))
+        except OutOfMemory as error:
+            why = f"{what} takes more memory to read than max_batch = {self._most}"
+            hint = "if you trust the file, set max_batch to more; or read fewer rows at a time: batch_rows"
+            raise DataError(why, file=str(self._source.path), hint=hint) from error
+
+
+def _open(file: IO[bytes], buffer_size: int = 0) -> parquet.ParquetFile:
+    # Buffered beforehand, all groups of rows would be in memory at once.
+    return parquet.ParquetFile(file, pre_buffer=False, buffer_size=buffer_size)

@@ -100,21 +100,22 @@ _dropped: Final[list[int]] = []
 """Processes that were killed, and that nobody has waited for."""
 
 
-def start(entry: str, descriptors: Sequence[int], *, roots: Sequence[str] = ()) -> Process:
-    """Start a process that calls a function with the numbers of the descriptors and that of this process.
+def start(entry: str, descriptors: Sequence[int], *, numbers: Sequence[int] = (), roots: Sequence[str] = ()) -> Process:
+    """Start a process that calls a function with the numbers of descriptors, further ones, and that of this process.
 
     The kernel ends it with the thread that called: see `in_starter`.
 
     Args:
         entry: `module:function`.
         descriptors: What it keeps of this process's open files, under the same numbers.
+        numbers: What else the function is called with.
         roots: Further folders to import from.
 
     Raises:
         OSError: It cannot be started.
     """
     environment = _ENVIRONMENT | {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    arguments = [json.dumps([*_roots(), *roots]), entry, *map(str, descriptors), str(os.getpid())]
+    arguments = [json.dumps([*_roots(), *roots]), entry, *map(str, (*descriptors, *numbers, os.getpid()))]
     # -I: nothing of the user's; -S: no site, whose files may run code; -B: nothing is written.
     command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _BOOT, *arguments]
     return Process(

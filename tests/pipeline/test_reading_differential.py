@@ -54,7 +54,7 @@ def csv_text(table) -> str:
     def field(text):
         if text is None:
             return ""
-        # In quotes wherever somebody could take it for something else than its characters.
+        # In quotes wherever somebody could take it for something other than its characters.
         plain = text and text.isascii() and all(byte.isalnum() or byte in "+-.:_" for byte in text)
         return text if plain else '"' + text.replace('"', '""') + '"'
 

@@ -251,14 +251,14 @@ def test_an_empty_array_has_no_rows(fill):
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ('[{"a":1},\n2]', 2, "something else than an object"),
-        ('[{"a":1}\n{"a":2}]', 2, "something else than an object"),
+        ('[{"a":1},\n2]', 2, "something other than an object"),
+        ('[{"a":1}\n{"a":2}]', 2, "something other than an object"),
         ('[\n{"a":1},\n', 3, "not closed"),
         ('[{"a":1}]\n{"a":2}', 1, "follows the array"),
         ('[{"a":1},\n\n{"a":\n"x"}]', 3, "changed from number to string"),
-        ('[{"a":1},]', 1, "something else than an object"),
-        ("[1]", 1, "something else than an object"),
-        ("[[1]]", 1, "something else than an object"),
+        ('[{"a":1},]', 1, "something other than an object"),
+        ("[1]", 1, "something other than an object"),
+        ("[[1]]", 1, "something other than an object"),
     ],
 )
 def test_a_broken_array_is_named_with_its_line(fill, text, line, words):

@@ -88,7 +88,7 @@ def check(guest: Guest, *, driver: Driver | None = None) -> Built:
     Raises:
         ConfigError: The guest's component is not committed.
         ToolchainMissing: A tool is not on this machine; the hint says how to install it.
-        BuildFailed: The build failed, or made something else than what is committed.
+        BuildFailed: The build failed, or made something other than what is committed.
     """
     if not guest.committed:
         raise ConfigError(f"the component of {guest.name!r} is not committed: there is nothing to compare with")

@@ -372,5 +372,5 @@ class BridgeMemory:
 def _bytes_of(value: Any) -> memoryview:
     view = memoryview(value)
     if view.itemsize != 1 or view.ndim != 1 or not view.contiguous:
-        raise TypeError("a buffer of something else than bytes")
+        raise TypeError("a buffer of something other than bytes")
     return view.cast("B")

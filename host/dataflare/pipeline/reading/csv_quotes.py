@@ -19,7 +19,7 @@ class Quotes:
 
     Attributes:
         opened: Whether what was taken so far ends within quotes.
-        misplaced: Whether something else than the end of the field came after a closing quote.
+        misplaced: Whether something other than the end of the field came after a closing quote.
     """
 
     def __init__(self, delimiter: str, quote: str, escape: str) -> None:

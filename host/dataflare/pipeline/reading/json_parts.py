@@ -125,7 +125,7 @@ def _objects(path: Path, text: bytes, line: int, first: bool) -> tuple[list[byte
 
 def _no_object(path: Path, text: bytes, used: int, line: int) -> DataError:
     place = len(text) - len(text[used:].lstrip(_SPACE + b","))
-    what = "something else than an object in the array"
+    what = "something other than an object in the array"
     number = line + text.count(b"\n", 0, place)
     return DataError(what, file=str(path), line=number, hint="each item is a row: {...}")
 

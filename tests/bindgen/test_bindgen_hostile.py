@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bindings_kit import check_style, check_types, files_of, imported
 from dataflare.bindgen.folder import differences, write_folder
 from dataflare.bindgen.generate import generate
-from dataflare.bindgen.names import Scope, camel, require_plain, snake
+from dataflare.bindgen.names import UniqueNames, camel, require_plain, snake
 from dataflare.bindgen.reflected import reflected_catalog
 from dataflare.bindgen.source import choose_world, read_component_world, read_wit
 from dataflare.bindgen.text import docstring, quote
@@ -330,5 +330,5 @@ def test_spellings() -> None:
         "HTTPCode",
         "None_",
     ]
-    scope = Scope({"a"})
+    scope = UniqueNames({"a"})
     assert [scope.add("a"), scope.add("a"), scope.add("b", "c"), scope.add("b", "c")] == ["a_", "a__", "b", "c"]

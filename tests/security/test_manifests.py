@@ -166,7 +166,10 @@ GOOD = json.loads(MANIFEST.canonical())
             "give at least one",
         ),
         (json.dumps({**GOOD, "asks": {"interfaces": ["clock"]}}).encode(), "interfaces: unknown key (each interface"),
-        (json.dumps({**GOOD, "asks": {"files": {"d": {"path": "/"}}}}).encode(), "the operator decides where a directory is"),
+        (
+            json.dumps({**GOOD, "asks": {"files": {"d": {"path": "/"}}}}).encode(),
+            "the operator decides where a directory is",
+        ),
         (json.dumps({**GOOD, "asks": {"files": "all"}}).encode(), "files: give a mapping, not 'all'"),
         (json.dumps({**GOOD, "asks": {"*": True}}).encode(), "*: unknown key"),
         (json.dumps({**GOOD, "limits": {"memory": True}}).encode(), "give a text such as 256MiB"),

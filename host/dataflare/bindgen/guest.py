@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dataflare.bindgen.interface_module import result_type
-from dataflare.bindgen.names import BUILTINS, Scope, snake
+from dataflare.bindgen.names import BUILTINS, UniqueNames, snake
 from dataflare.bindgen.plan import Direction, Module, Plan, make_plan, wit_functions
 from dataflare.bindgen.text import HEADER, Tree, docstring, gate_text, wrap
 from dataflare.errors import ConfigError
@@ -185,7 +185,7 @@ class _Stub:
         self, name: str, function: wit.Function, resource: wit.Resource | None, *, first: str = "", indent: int = 4
     ) -> list[str]:
         """A function; where its result is a `result`, it returns the value, and raises `Err`."""
-        scope = Scope({first} if first else ())
+        scope = UniqueNames({first} if first else ())
         parameters = [f"{scope.add(snake(each.name))}: {self.type(each.type)}" for each in function.parameters]
         if first:
             parameters.insert(0, first)

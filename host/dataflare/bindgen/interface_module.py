@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from dataflare.bindgen.annotations import Annotations, has_arrays
-from dataflare.bindgen.names import BUILTINS, Scope, snake, upper
+from dataflare.bindgen.names import BUILTINS, UniqueNames, snake, upper
 from dataflare.bindgen.plan import Direction, Module, Plan, function_name, wit_functions
 from dataflare.bindgen.text import HEADER, Tree, docstring, gate_text, quote, signature, wrap
 from dataflare.wit import model as wit
@@ -48,25 +48,25 @@ def imports_text(uses: Iterable[str], siblings: Iterable[str]) -> list[str]:
 
 def field_names(record: wit.Record) -> dict[str, str]:
     """The attribute of each field."""
-    scope = Scope()
+    scope = UniqueNames()
     return {each.name: scope.add(snake(each.name)) for each in record.fields}
 
 
 def member_names(cases: Sequence[wit.Case]) -> dict[str, str]:
     """The member of each case of an enum, or of each flag."""
-    scope = Scope({"MRO"})
+    scope = UniqueNames({"MRO"})
     return {each.name: scope.add(upper(each.name)) for each in cases}
 
 
 def method_names(resource: wit.Resource) -> dict[str, str]:
     """The method of each method of a resource."""
-    scope = Scope({"mro"})
+    scope = UniqueNames({"mro"})
     return {each.name: scope.add(snake(each.name)) for each in resource.functions if each.kind == "method"}
 
 
 def function_names(module: Module) -> dict[str, str]:
     """The method of each function of an interface, by its name in a component; methods of resources are left out."""
-    scope = Scope()
+    scope = UniqueNames()
     names = {}
     for name, function, resource in sorted(wit_functions(module), key=lambda each: each[2] is not None):
         if function.kind != "method":
@@ -273,7 +273,7 @@ class ModuleText:
         # What is in the world itself has the types of its imports.
         direction: Direction = "import" if implemented or self._module is None else "export"
         annotations = self.annotations
-        scope = Scope({"self"})
+        scope = UniqueNames({"self"})
         names = [scope.add(snake(each.name)) for each in function.parameters]
         takes, gives = ("given", "taken") if implemented else ("taken", "given")
         parameters = [

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from dataflare.errors import ConfigError
 
-__all__ = ["BUILTINS", "Scope", "camel", "distinct", "require_plain", "snake", "upper"]
+__all__ = ["BUILTINS", "UniqueNames", "camel", "distinct", "require_plain", "snake", "upper"]
 
 BUILTINS: Final = frozenset({"bool", "bytes", "float", "int", "list", "str", "tuple"})
 """The names of Python's own that annotations of generated code use."""
@@ -54,14 +54,14 @@ def _safe(name: str) -> str:
     return f"{name}_" if keyword.iskeyword(name) or name in _AMBIGUOUS else name
 
 
-class Scope:
-    """Names that are taken in one scope, such as a class."""
+class UniqueNames:
+    """Keeps the names of one scope, such as a class, different from each other."""
 
     def __init__(self, reserved: Collection[str] = ()) -> None:
         self.taken = set(reserved)
 
     def add(self, *candidates: str) -> str:
-        """Take the first of the names that is free; where none is, the last with underscores."""
+        """Use the first of these names that is free; if none is, the last one with underscores."""
         name = next((each for each in candidates if each not in self.taken), candidates[-1])
         while name in self.taken:
             name += "_"
@@ -79,7 +79,7 @@ def distinct(items: Sequence[_T], spellings: Sequence[Callable[[_T], str]]) -> l
     groups: dict[str, list[_T]] = {}
     for item in items:
         groups.setdefault(spellings[0](item), []).append(item)
-    scope = Scope()
+    scope = UniqueNames()
     names: dict[int, str] = {}
     # Short names that nobody else wants come first, so that no longer one takes them away.
     for group in sorted(groups.values(), key=len):

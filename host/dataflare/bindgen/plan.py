@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from dataflare.bindgen.names import Scope, camel, distinct, require_plain, snake
+from dataflare.bindgen.names import UniqueNames, camel, distinct, require_plain, snake
 from dataflare.errors import ConfigError
 from dataflare.interfaces import is_wasi, short_name
 from dataflare.wit import model as wit
@@ -166,7 +166,7 @@ def make_plan(catalog: Catalog, name: str) -> Plan:
     for module in modules:
         _name_types(module)
     for direction, reserved in _WORLDS_OWN.items():
-        scope = Scope({each.name for each in modules} | reserved)
+        scope = UniqueNames({each.name for each in modules} | reserved)
         plan.function_names[direction] = {each.name: scope.add(snake(each.name)) for each in functions[direction]}
         if direction == "import":
             plan.function_names[direction] |= {
@@ -372,7 +372,7 @@ def _name_modules(modules: list[Module]) -> None:
     # What is only there for its direction is told by it.
     exported_too = {each.wit_name for each in modules if each.directions == {"import"}}
     plain = [each for each in modules if not (each.directions == {"export"} and each.wit_name in exported_too)]
-    scope = Scope(_RESERVED.union(*_WORLDS_OWN.values()))
+    scope = UniqueNames(_RESERVED.union(*_WORLDS_OWN.values()))
     for module, name in zip(plain, distinct(plain, spellings), strict=True):
         module.name = scope.add(name)
     names = {each.wit_name: each.name for each in plain}
@@ -382,7 +382,7 @@ def _name_modules(modules: list[Module]) -> None:
 
 
 def _name_types(module: Module) -> None:
-    scope = Scope()
+    scope = UniqueNames()
     for definition in module.interface.types:
         module.classes[definition.name] = scope.add(camel(definition.name))
     for definition in module.interface.types:
@@ -406,7 +406,7 @@ def _name_types(module: Module) -> None:
 def _name_exceptions(plan: Plan) -> None:
     """Keep only the exceptions of types that are the error of some result."""
     used: set[tuple[str, str]] = set()
-    scope = Scope()
+    scope = UniqueNames()
     for function in _all_functions(plan):
         result = None if function.result is None else plan.underlying(function.result)
         if isinstance(result, wit.ResultOf) and isinstance(result.error, wit.Named):

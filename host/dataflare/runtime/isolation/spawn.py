@@ -33,6 +33,8 @@ _ENVIRONMENT: Final = {
     **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
     # Arrow's other allocators start threads, or reserve memory that counts as if it were used.
     "ARROW_DEFAULT_MEMORY_POOL": "system",
+    # Of which one starts its thread when Arrow is loaded, whether it is used or not.
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
 _INHERITED: Final = ("LD_LIBRARY_PATH",)
 """Variables that Python itself may need to start."""

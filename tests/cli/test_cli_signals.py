@@ -165,6 +165,24 @@ def test_a_plugin_that_loops_is_ended_by_one_signal(tmp_path, monkeypatch, numbe
     assert sorted(os.listdir(tmp_path)) == ["in.csv", "p.wasm", "p.yaml"]
 
 
+@pytest.mark.parametrize("words", [("inspect", "p.wasm"), ("check", "p.wasm"), ("package", "p.wasm", "-m", "m.yaml")])
+def test_a_command_that_asks_a_looping_plugin_is_ended_by_one_signal(tmp_path, monkeypatch, words):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "attacks")
+    from plugin_wat import hostile
+
+    (tmp_path / "p.wasm").write_bytes(hostile({}, metadata="(loop $l (br $l))").binary)
+    (tmp_path / "m.yaml").write_text("name: x\nversion: 1.0.0\nkind: processor\n")
+    command = [*COMMAND[:3], *words, *(("-o", "o.wasm") if words[0] == "package" else ())]
+    with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE) as process:
+        wait_for(lambda: seconds_of_work(process.pid) > 3)
+        process.send_signal(signal.SIGINT)
+        begun = time.monotonic()
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, b"interrupted\n")
+    assert time.monotonic() - begun < 5
+    assert sorted(os.listdir(tmp_path)) == ["m.yaml", "p.wasm"]
+
+
 def seconds_of_work(process: int) -> float:
     """The processor time that a process has used."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()

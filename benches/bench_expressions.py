@@ -16,7 +16,12 @@ from dataflare.runtime.transformer import Transformer
 
 GROUPS = 1_000
 MOST = 1.3
-LIMITED_BY = "the call itself, and checks that the host makes of what a guest asks for"
+# By parts of a call on ten rows, whose kernel takes 8 us.
+LIMITED_BY = (
+    "0.14 ms in Rust beside the kernel's 0.65: a call that hands a batch through 25 us, decoding the expression 30, checks"
+    " and charges 55, the guest's own code 10; in Python 45, in JavaScript 105. After a kernel that filled the"
+    " processor's caches it is about 0.2 ms"
+)
 
 
 def rows_with_a_key() -> pa.RecordBatch:

@@ -18,8 +18,8 @@ GROUPS = 1_000
 MOST = 1.3
 # By parts of a call on ten rows, whose kernel takes 8 us.
 LIMITED_BY = (
-    "0.14 ms in Rust beside the kernel's 0.65: a call that hands a batch through 25 us, decoding the expression 30, checks"
-    " and charges 55, the guest's own code 10; in Python 45, in JavaScript 105. After a kernel that filled the"
+    "0.14 ms in Rust beside the kernel's 0.65: a call that hands a batch through 25 us, decoding the expression 30,"
+    " checks and charges 55, the guest's own code 10; in Python 45, in JavaScript 105. After a kernel that filled the"
     " processor's caches it is about 0.2 ms"
 )
 

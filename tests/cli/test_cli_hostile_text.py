@@ -165,14 +165,20 @@ def policy_report() -> PolicyReport:
     return PolicyReport(
         **{
             **{field.name: HOSTILE for field in dataclasses.fields(PolicyReport) if field.init},
-            **{"asked": some, "missing": some, "unused": some, "limits_missing": (change,)},
+            **{
+                "asked": some,
+                "missing": some,
+                "unused": some,
+                "limits_missing": (change,),
+                "datasets_missing": (HOSTILE,),
+            },
         }
     )
 
 
 def needs_diff() -> NeedsDiff:
     some = frozenset({capability()})
-    return NeedsDiff(added=some, removed=some, limits_raised=(LimitChange("memory", 1, 2),), limits_lowered=())
+    return NeedsDiff(added=some, removed=some, limits_raised=(LimitChange("memory", 1, 2),), datasets_added=(HOSTILE,))
 
 
 def show_progress() -> None:

@@ -150,6 +150,11 @@ def test_policy_diff_tells_a_version_that_asks_for_more(run):
     found = json.loads(done.stdout)
     assert found["added"] == ["files:write:data"] and found["limits_raised"][0]["name"] == "memory"
     assert run("policy", "diff", "wider.wasm", "source.wasm").exit_code == 0
+    one = SOURCE_MANIFEST.replace("access: read}}", "access: read}}\n  datasets: {orders: [id]}")
+    packaged(run, one, "one.wasm")
+    packaged(run, one.replace("[id]", "[id, amount]"), "two.wasm")
+    assert "  + datasets:orders.amount" in run("policy", "diff", "one.wasm", "two.wasm").stdout
+    assert "datasets:orders=amount,id" in run("inspect", "--static", "two.wasm").stdout
     same = run("policy", "diff", "source.wasm", "source.wasm")
     assert same.exit_code == 0 and "they ask for the same" in same.stdout
 

@@ -113,6 +113,21 @@ def test_canonical_form_sorts_keys_and_leaves_out_what_holds_anyway():
     )
 
 
+def test_a_source_says_which_datasets_it_needs(component):
+    asks = {"datasets": {"orders": ["id", "amount"], "shop.people": "any"}}
+    manifest = Manifest.model_validate({"name": "p", "version": "1.0.0", "kind": "source", "asks": asks})
+    assert read(embed(component, manifest)) == manifest
+    assert b'"datasets":{"orders":["amount","id"],"shop.people":"any"}' in manifest.canonical()
+    assert manifest.needs().datasets == {"orders": {"id", "amount"}, "shop.people": "any"}
+
+
+@pytest.mark.parametrize("kind", ["processor", "transformer", "validator"])
+def test_only_sources_and_destinations_need_datasets(kind):
+    text = f'{{"asks":{{"datasets":{{"a":"any"}}}},"kind":"{kind}","name":"p","version":"1.0.0"}}'
+    with pytest.raises(MalformedManifest, match="only a source or a destination has datasets"):
+        parse_manifest(text.encode())
+
+
 @given(manifests)
 def test_every_manifest_survives_its_json(manifest):
     assert parse_manifest(manifest.canonical()) == manifest

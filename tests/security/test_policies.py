@@ -338,6 +338,41 @@ def test_difference_between_versions_shows_what_is_wider():
     assert diff(new, Needs(plugin="p", capabilities=new.capabilities)).limits_raised  # the defaults are higher
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "added", "removed"),
+    [
+        (None, None, (), ()),
+        (None, {"a": "any"}, (), ("datasets",)),
+        ({"a": "any"}, None, ("datasets",), ()),
+        ({"a": "any"}, {"a": {"x"}}, (), ("datasets:a",)),
+        ({"a": {"x"}, "b": "any"}, {"a": {"x", "y"}, "c": {"z"}}, ("datasets:a.y", "datasets:c"), ("datasets:b",)),
+    ],
+)
+def test_versions_are_compared_by_the_datasets_that_they_need(old, new, added, removed):
+    change = diff(Needs(plugin="p", datasets=old), Needs(plugin="p", datasets=new))
+    assert (change.datasets_added, change.datasets_removed, change.widened) == (added, removed, bool(added))
+
+
+@pytest.mark.parametrize(
+    ("granted", "needed", "missing"),
+    [
+        ("", {"orders": {"id"}}, ()),
+        ("datasets: {orders: [id, amount]}", {"orders": {"id"}}, ()),
+        ("datasets: {orders: [id, amount]}", None, ()),
+        ("datasets: {orders: [id]}", {"orders": {"id", "amount"}, "people": "any"}, ("orders.amount", "people")),
+        ("datasets: {orders: [id]}", {"orders": "any"}, ("orders",)),
+    ],
+)
+def test_datasets_that_are_needed_but_not_granted_are_told(tmp_path, granted, needed, missing):
+    (tmp_path / "policy.yaml").write_text(f"version: 1\nplugins:\n  p:\n    grants: {{{granted}}}\n")
+    report = check(Needs(plugin="p", datasets=needed), Policy.read(tmp_path / "policy.yaml"))
+    assert report.datasets_missing == tuple(f"datasets:{each}" for each in missing)
+    assert report.ok is not bool(missing)
+    if missing:
+        with pytest.raises(PermissionDenied, match=f"not granted: datasets:{missing[0]}"):
+            report.require()
+
+
 def event(used: str, *, plugin="rates", pipeline="nightly", decision="allow") -> AuditEvent:
     return AuditEvent(
         when=datetime(2026, 1, 1, tzinfo=UTC),

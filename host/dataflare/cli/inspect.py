@@ -106,6 +106,8 @@ def _show(file: Path, inspection: Inspection, metadata: Metadata | None, manifes
         table.add_row("manifest", f"{manifest.name} {manifest.version}, a {manifest.kind}{publisher}")
         limits = manifest.limits.model_dump(exclude_none=True)
         asked = [*names(capabilities_asked(manifest.asks)), *(f"{name} {value}" for name, value in limits.items())]
+        for name, columns in (manifest.asks.datasets or {}).items():
+            asked.append(f"datasets:{name}" if columns == "any" else f"datasets:{name}={','.join(sorted(columns))}")
         table.add_row("asks for", _lines(asked))
     table.add_row("needs", ", ".join(inspection.capabilities) or "nothing that must be granted")
     for name, items in (("imports", inspection.imports), ("exports", inspection.exports)):

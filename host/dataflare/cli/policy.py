@@ -93,7 +93,7 @@ def _report_json(path: Path, report: PolicyReport) -> dict[str, Any]:
         "ok": _passes(report),
         "reason": report.reason,
         "asked": names(report.asked),
-        "missing": names(report.missing),
+        "missing": [*names(report.missing), *report.datasets_missing],
         "unused": names(report.unused),
         "limits_missing": [limit_json(each) for each in report.limits_missing],
     }
@@ -104,7 +104,7 @@ def _show_report(console: Screen, path: Path, report: PolicyReport) -> None:
     console.say(Text.assemble(printable(f"{path}: {report.plugin}"), " ", verdict))
     if report.reason:
         console.say(f"  {report.reason}")
-    for each in names(report.missing):
+    for each in (*names(report.missing), *report.datasets_missing):
         console.say(f"  missing  {each}")
     for limit in report.limits_missing:
         console.say(f"  missing  {limit_text(limit)}")
@@ -194,8 +194,8 @@ def _diff_json(before: Needs, after: Needs, found: NeedsDiff) -> dict[str, Any]:
         "old": {"plugin": before.plugin, "version": before.version, "digest": before.digest},
         "new": {"plugin": after.plugin, "version": after.version, "digest": after.digest},
         "widened": found.widened,
-        "added": names(found.added),
-        "removed": names(found.removed),
+        "added": [*names(found.added), *found.datasets_added],
+        "removed": [*names(found.removed), *found.datasets_removed],
         "limits_raised": [limit_json(each) for each in found.limits_raised],
         "limits_lowered": [limit_json(each) for each in found.limits_lowered],
     }
@@ -205,10 +205,10 @@ def _show_diff(console: Screen, before: Needs, after: Needs, found: NeedsDiff) -
     titles = (f"{each.plugin} {each.version or '(no version)'}" for each in (before, after))
     console.say(" -> ".join(titles))
     for sign, style, lines in (
-        ("+", "red", [*names(found.added), *map(limit_text, found.limits_raised)]),
-        ("-", "green", [*names(found.removed), *map(limit_text, found.limits_lowered)]),
+        ("+", "red", [*names(found.added), *found.datasets_added, *map(limit_text, found.limits_raised)]),
+        ("-", "green", [*names(found.removed), *found.datasets_removed, *map(limit_text, found.limits_lowered)]),
     ):
         for line in lines:
             console.say(f"  {sign} {line}", style=style)
-    if not (found.added or found.removed or found.limits_raised or found.limits_lowered):
+    if found == NeedsDiff(added=frozenset(), removed=frozenset()):
         console.say("  they ask for the same")

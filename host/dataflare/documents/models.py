@@ -8,7 +8,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, TypeVar, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, Tag, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    Tag,
+    ValidationError,
+    WrapSerializer,
+)
 
 from dataflare.documents.reader import Document, KeyPath
 from dataflare.errors import ConfigError
@@ -56,8 +66,14 @@ FilePath = Annotated[
     str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$", description="Relative to this file.")
 ]
 
+
+def _as_dict(value: Mapping[Any, Any], written: SerializerFunctionWrapHandler) -> Any:
+    # What is in it is written as its own type says: sets in order.
+    return written(dict(value))
+
+
 Frozen = Annotated[
-    Mapping[_Key, _Value], AfterValidator(lambda value: MappingProxyType(dict(value))), PlainSerializer(dict)
+    Mapping[_Key, _Value], AfterValidator(lambda value: MappingProxyType(dict(value))), WrapSerializer(_as_dict)
 ]
 """A mapping that stays as it was validated."""
 

@@ -246,6 +246,11 @@ class _AskKeys(StrictModel):
     shared: Annotated[Annotated[_Shared, Tag("|named")] | _Word, _BY_WORD] = Field(
         default_factory=dict, description="Access by the name of the shared batch, or the word `any`."
     )
+    datasets: Frozen[_DatasetText, _Columns] | None = Field(
+        default=None,
+        description="Datasets that a source or a destination needs (`NAMESPACE.NAME` with a namespace): their columns, "
+        "or the word `any`. Without it, those that it is given.",
+    )
 
     @property
     def switches(self) -> frozenset[str]:

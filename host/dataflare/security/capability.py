@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from dataflare.errors import ConfigError
-from dataflare.grants import Access, Grants, Origin
+from dataflare.grants import Access, DatasetGrants, Grants, Origin
 from dataflare.interfaces import FREE, INTERFACES, NEEDS_GRANT, interface_of
 from dataflare.limits import LimitValue
 from dataflare.permissions.grant_keys import AsksModel
@@ -162,6 +162,7 @@ class Needs:
         digest: Its component's digest, without manifest and signature; `None` where it is not known.
         capabilities: Everything that it asks for, interfaces included.
         limits: The ceilings that it asks for, by the fields of `dataflare.limits.Limits`, such as `memory_bytes`.
+        datasets: The datasets and columns that it needs; `None` takes those that it is given.
     """
 
     plugin: str
@@ -169,6 +170,7 @@ class Needs:
     digest: str | None = None
     capabilities: frozenset[Capability] = frozenset()
     limits: Mapping[str, LimitValue] = field(default_factory=dict)
+    datasets: DatasetGrants | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "capabilities", with_interfaces(self.capabilities))

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from hashlib import sha256
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import StringConstraints, ValidationError
+from pydantic import StringConstraints, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from dataflare.documents.models import Name, StrictModel, describe_problems
 from dataflare.errors import ComponentError
@@ -107,7 +108,15 @@ class Manifest(StrictModel):
             digest=digest,
             capabilities=capabilities_asked(self.asks),
             limits=self.limits.given(),
+            datasets=self.asks.datasets,
         )
+
+    @model_validator(mode="after")
+    def _check_datasets(self) -> Self:
+        if self.asks.datasets is not None and self.kind not in ("source", "destination"):
+            context = {"key": "datasets", "hint": "leave it out"}
+            raise PydanticCustomError("asks", "only a source or a destination has datasets", context)
+        return self
 
 
 def embed(component: bytes, manifest: Manifest) -> bytes:

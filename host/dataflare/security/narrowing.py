@@ -11,7 +11,7 @@ from dataflare.grants import DatasetGrants, Grants, HttpGrant
 from dataflare.interfaces import SWITCHES
 from dataflare.limits import LIMITS, Limits, lower
 
-__all__ = ["narrowed_grants", "narrowed_limits"]
+__all__ = ["dataset_excess", "narrowed_grants", "narrowed_limits"]
 
 _CEILINGS: Final = (
     "max_request_bytes",
@@ -71,10 +71,11 @@ def _excess(allowed: Grants, wanted: Grants) -> Iterator[str]:
         if name not in allowed.shared or (access == "write" and allowed.shared[name] != "write"):
             yield f"shared:{access}:{name}"
     if allowed.datasets is not None and wanted.datasets is not None:
-        yield from _dataset_excess(allowed.datasets, wanted.datasets)
+        yield from dataset_excess(allowed.datasets, wanted.datasets)
 
 
-def _dataset_excess(allowed: DatasetGrants, wanted: DatasetGrants) -> Iterator[str]:
+def dataset_excess(allowed: DatasetGrants, wanted: DatasetGrants) -> Iterator[str]:
+    """Name what is wanted but not allowed: `datasets:NAME`, or `datasets:NAME.COLUMN` for one of its columns."""
     for name, columns in wanted.items():
         own = allowed.get(name)
         if own is None or (columns == "any" and own != "any"):

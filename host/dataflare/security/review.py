@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from dataflare.errors import PermissionDenied
-from dataflare.grants import Access
+from dataflare.grants import Access, DatasetGrants
 from dataflare.interfaces import SWITCHES
 from dataflare.limits import LIMITS, Limits, LimitValue, is_above
 from dataflare.permissions.grant_keys import DirectoryModel, GrantsModel, HttpModel
@@ -16,6 +16,7 @@ from dataflare.permissions.limit_keys import write_limit
 from dataflare.security.audit import AuditEvent
 from dataflare.security.capability import Capability, Needs, capabilities_of
 from dataflare.security.connectors import CONNECTOR_PREFIX
+from dataflare.security.narrowing import dataset_excess
 from dataflare.security.pipelines import PipelineBinding
 from dataflare.security.policy import (
     ConnectorGrants,
@@ -57,6 +58,7 @@ class PolicyReport:
         missing: Asked for, but not granted.
         unused: Granted, but not asked for.
         limits_missing: Limits that it wants higher than the policy allows.
+        datasets_missing: Datasets and columns that it needs, but does not get: `datasets:NAME`, `datasets:NAME.COLUMN`.
         reason: Why the policy has no rule for it; empty if it has one.
     """
 
@@ -67,12 +69,13 @@ class PolicyReport:
     missing: frozenset[Capability]
     unused: frozenset[Capability]
     limits_missing: tuple[LimitChange, ...] = ()
+    datasets_missing: tuple[str, ...] = ()
     reason: str = ""
 
     @property
     def ok(self) -> bool:
         """Whether the plugin gets all that it asks for."""
-        return not self.missing and not self.limits_missing
+        return not (self.missing or self.limits_missing or self.datasets_missing)
 
     def require(self) -> None:
         """Let a plugin pass only with all that it asks for.
@@ -82,7 +85,7 @@ class PolicyReport:
         """
         if self.ok:
             return
-        missing = [str(each) for each in _without_implied(self.missing)]
+        missing = [*map(str, _without_implied(self.missing)), *self.datasets_missing]
         missing += [
             f"{each.name} of {each.written(each.asked)}, at most {each.written(each.before)}"
             for each in self.limits_missing
@@ -97,7 +100,8 @@ class PolicyReport:
 
 def check(needs: Needs, policy: Policy, *, pipeline: str = "") -> PolicyReport:
     """Compare what a plugin asks for with what a policy gives it in a pipeline."""
-    granted = capabilities_of(policy.grants_for(needs, pipeline))
+    grants = policy.grants_for(needs, pipeline)
+    granted = capabilities_of(grants)
     ceilings = policy.ceilings(needs, pipeline)
     over = []
     for name, row in sorted(LIMITS.items()):
@@ -113,6 +117,7 @@ def check(needs: Needs, policy: Policy, *, pipeline: str = "") -> PolicyReport:
         missing=needs.capabilities - granted,
         unused=granted - needs.capabilities,
         limits_missing=tuple(over),
+        datasets_missing=_more_datasets(grants.datasets, needs.datasets) if needs.datasets is not None else (),
         reason=policy.refusal(needs),
     )
 
@@ -126,6 +131,8 @@ class NeedsDiff:
         removed: Asked for by the old one alone.
         limits_raised: Limits that the new one wants higher.
         limits_lowered: Limits that the new one wants lower.
+        datasets_added: Datasets and columns that the new one alone needs; `datasets` where only the old one said which.
+        datasets_removed: The same of the old one.
         widened: Whether the new one asks for anything that the old one did not: an operator should look at it again.
     """
 
@@ -133,10 +140,12 @@ class NeedsDiff:
     removed: frozenset[Capability]
     limits_raised: tuple[LimitChange, ...] = ()
     limits_lowered: tuple[LimitChange, ...] = ()
+    datasets_added: tuple[str, ...] = ()
+    datasets_removed: tuple[str, ...] = ()
 
     @property
     def widened(self) -> bool:
-        return bool(self.added or self.limits_raised)
+        return bool(self.added or self.limits_raised or self.datasets_added)
 
 
 def diff(old: Needs, new: Needs) -> NeedsDiff:
@@ -153,7 +162,16 @@ def diff(old: Needs, new: Needs) -> NeedsDiff:
         removed=old.capabilities - new.capabilities,
         limits_raised=tuple(raised),
         limits_lowered=tuple(lowered),
+        datasets_added=_more_datasets(old.datasets, new.datasets),
+        datasets_removed=_more_datasets(new.datasets, old.datasets),
     )
+
+
+def _more_datasets(before: DatasetGrants | None, after: DatasetGrants | None) -> tuple[str, ...]:
+    """What `after` has beyond `before`; without a list, that is everything."""
+    if before is None:
+        return ()
+    return ("datasets",) if after is None else tuple(sorted(dataset_excess(before, after)))
 
 
 def suggest(events: Iterable[AuditEvent], *, base: Policy | None = None, include_denied: bool = False) -> Policy:

@@ -45,6 +45,12 @@ def test_processor_of_new_trims(tmp_path: Path) -> None:
         assert plugin.process_batch(rows(name=[" Ada", " "])).to_pydict() == {"name": ["Ada"]}
 
 
+def test_processor_gets_whole_records_whatever_characters_they_hold(tmp_path: Path) -> None:
+    names = ["a\u2028b", "c\x85d", "e\x0bf\x1cg", "h\r\ni"]
+    with native(sample("processor", tmp_path)) as plugin:
+        assert plugin.process_batch(rows(name=names)).to_pydict() == {"name": names}
+
+
 def test_source_of_new_continues_from_a_state(tmp_path: Path) -> None:
     with native(sample("source", tmp_path), config={"rows": 5}) as plugin:
         plugin.open()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -90,17 +92,59 @@ def test_a_state_of_another_file_is_refused_though_a_record_begins_at_its_byte(h
             resume(host, tmp_path, other, state)
 
 
-def test_a_file_that_is_shortened_while_csv_source_reads_it_is_an_error(host, tmp_path):
-    path = tmp_path / "in.csv"
+def shorten(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(8_000_000)
+
+
+def rename_another(path: Path) -> None:
+    path.with_name("other").write_text("a,b\n" + "3,4\n" * 3_000_000)
+    path.with_name("other").replace(path)
+
+
+def write_within(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(10_000_000)
+        file.write(b"9")
+    os.utime(path, (1, 1))
+
+
+def grow_by_a_part(path: Path) -> None:
+    with path.open("a") as file:
+        file.write("5")
+
+
+def grow_by_a_part_of_a_value(path: Path) -> None:
+    with path.open("a") as file:
+        file.write("5,6")
+
+
+@pytest.mark.parametrize(
+    "change", [shorten, rename_another, write_within, grow_by_a_part, grow_by_a_part_of_a_value, Path.unlink]
+)
+def test_a_file_that_changes_while_csv_source_reads_it_is_an_error(host, tmp_path, change):
+    with pytest.raises(PluginError, match="changed while it was read"):
+        read_while(host, tmp_path, change)
+
+
+def test_a_file_that_grows_by_whole_lines_is_read_to_its_new_end(host, tmp_path):
+    def grow(path: Path) -> None:
+        with path.open("a") as file:
+            file.write("5,6\n")
+
+    assert read_while(host, tmp_path, grow) == 3_000_001
+
+
+def read_while(host, folder: Path, change: Callable[[Path], object]) -> int:
+    """Read a file of which the end changes once its beginning was read; returns how many rows come."""
+    path = folder / "in.csv"
     path.write_text("a,b\n" + "1,2\n" * 3_000_000)
-    grants = Grants(files={"data": DirectoryGrant(path=tmp_path)})
+    grants = Grants(files={"data": DirectoryGrant(path=folder)})
     with host.load(COMPONENTS / "csv-source.wasm", config={"path": "data/in.csv"}, grants=grants) as source:
         chunks = iter(source.chunks())
-        next(chunks)
-        with path.open("r+b") as file:
-            file.truncate(8_000_000)
-        with pytest.raises(PluginError, match="changed while it was read"):
-            list(chunks)
+        first = next(chunks)
+        change(path)
+        return first.rows.num_rows + sum(chunk.rows.num_rows for chunk in chunks)
 
 
 @pytest.mark.parametrize("precision", [10, 30])

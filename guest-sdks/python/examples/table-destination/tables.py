@@ -28,7 +28,8 @@ class Staged:
     def add(self, lines: str) -> list[tuple[int, str]]:
         """Stage rows; returns those whose key has a null, each with the column."""
         rejected = []
-        for number, line in enumerate(lines.splitlines()):
+        # Not `splitlines`: texts may hold U+2028 and other characters that it takes for ends of lines.
+        for number, line in enumerate(lines.split("\n")[:-1]):
             row = json.loads(line)
             missing = next((name for name in self.key if row.get(name) is None), None)
             if missing is not None:

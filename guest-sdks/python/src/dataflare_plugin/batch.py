@@ -105,7 +105,8 @@ class Batch:
 
     def records(self) -> list[dict[str, Any]]:
         """The rows as dictionaries of what JSON has; dates and times are texts."""
-        return [json.loads(line) for line in self.raw.to_json_lines().splitlines()]
+        # Not `splitlines`: texts may hold U+2028 and other characters that it takes for ends of lines.
+        return [json.loads(line) for line in self.raw.to_json_lines().split("\n")[:-1]]
 
     def with_column(self, name: str, values: Sequence[Any] | Expression, type: str = "") -> Batch:
         """Add or replace a column.

@@ -6,7 +6,7 @@ use crate::batch::{build, describe};
 use crate::columns::Column;
 use crate::dataflare::data::batches::Batch;
 use crate::dataflare::data::schemas::Schema;
-use crate::dataflare::host::files::{open, FileError, Position, Reader};
+use crate::dataflare::host::files::{open, stat, FileError, Position, Reader};
 use crate::exports::dataflare::plugin::lifecycle::Error;
 use crate::records::{Failure, Part, Place, Records};
 use crate::table::{Config, Fingerprint, Misfit, Rows, State, Table};
@@ -31,7 +31,8 @@ pub struct File {
     pub table: Table,
     config: Rc<Config>,
     reader: Rc<Reader>,
-    /// The file's length when it was opened, and its beginning.
+    /// When the file had changed last when it was opened, its length then, and its beginning.
+    modified_ms: u64,
     length: u64,
     head: Vec<u8>,
 }
@@ -40,6 +41,7 @@ impl File {
     /// Open a file and look at its beginning; `strict` says whether it must have each column that the configuration names.
     pub fn open(path: &str, strict: bool, config: &Rc<Config>) -> Result<Self, Error> {
         let failed = |error| file_error(path, error);
+        let modified_ms = stat(path).map_err(failed)?.modified_ms;
         let reader = open(path).map_err(failed)?;
         let length = reader.length().map_err(failed)?.offset_bytes;
         let sample = next_part(&reader, SAMPLE_BYTES).map_err(failed)?;
@@ -49,7 +51,7 @@ impl File {
             Misfit::Column(why) => Error::InvalidConfig(why),
             Misfit::Broken { line, why } => broken(path, line, &why),
         })?;
-        Ok(Self { path: path.into(), table, config: Rc::clone(config), reader: Rc::new(reader), length, head })
+        Ok(Self { path: path.into(), table, config: Rc::clone(config), reader: Rc::new(reader), modified_ms, length, head })
     }
 
     /// The schema of these columns.
@@ -91,7 +93,9 @@ impl File {
             None => self.records(&cursor.at)?,
         };
         let (path, config) = (&self.path, &self.config);
-        let rows = self.table.read(&mut records, max_rows, to, config).map_err(|failure| self.failure(failure))?;
+        // Where the file changed, that is what is wrong, not what was then found in it.
+        let failed = |failure| self.check_unchanged().err().unwrap_or_else(|| self.failure(failure));
+        let rows = self.table.read(&mut records, max_rows, to, config).map_err(failed)?;
         let Rows { columns: values, lines, more } = rows;
         let batch = build(&self.table.columns, columns, values, lines.len()).map_err(|failed| match failed.row {
             Some(row) => broken(path, lines[row], &describe(&failed.error)),
@@ -128,19 +132,32 @@ impl File {
         }
     }
 
-    /// Make sure that the file was not shortened or written to before its end; it may have grown.
+    /// Make sure that the file was not shortened, written to or replaced before its end; it may have grown by whole lines.
     fn check_unchanged(&self) -> Result<(), Error> {
         let failed = |error| file_error(&self.path, error);
+        let changed = |how: String| Err(Error::InvalidInput(format!("{} changed while it was read: {how}", self.path)));
         let length = self.length()?;
-        let path = &self.path;
         if length < self.length {
-            let why = format!("{path} changed while it was read: it had {} bytes, and has {length} now", self.length);
-            return Err(Error::InvalidInput(why));
+            return changed(format!("it had {} bytes, and has {length} now", self.length));
+        }
+        match stat(&self.path) {
+            Err(FileError::NotFound(_)) => return changed("it was removed or renamed".into()),
+            Err(error) => return Err(failed(error)),
+            Ok(named) if named.size_bytes < length => return changed("another file has its name now".into()),
+            Ok(named) if length == self.length && named.modified_ms != self.modified_ms => {
+                return changed("it was written to, or another file has its name now".into());
+            }
+            Ok(_) => {}
         }
         self.reader.seek(Position { offset_bytes: 0 }).map_err(failed)?;
-        let head = self.reader.read(self.head.len() as u32).map_err(failed)?;
-        if head != self.head {
-            return Err(Error::InvalidInput(format!("{path} changed while it was read: it begins in another way now")));
+        if self.reader.read(self.head.len() as u32).map_err(failed)? != self.head {
+            return changed("it begins in another way now".into());
+        }
+        if length > self.length {
+            self.reader.seek(Position { offset_bytes: length - 1 }).map_err(failed)?;
+            if !matches!(self.reader.read(1).map_err(failed)?.as_slice(), b"\n" | b"\r") {
+                return changed("it grew, and its last line is not complete".into());
+            }
         }
         Ok(())
     }

@@ -84,6 +84,22 @@ def listed_types() -> tuple[pa.DataType, ...]:
     return tuple({str(each.type): each.type for each in listed_arrays()}.values())
 
 
+@cache
+def view_arrays() -> tuple[pa.Array, ...]:
+    """Arrays of views of texts and bytes, at the top and within others: short ones, long ones, and nulls."""
+    long = "longer than twelve bytes, "
+    texts = pa.array(["short", None, long * 3, long, "", "é" * 20], pa.string_view())
+    octets = pa.array([b"\xff", None, b"\0" * 13, b"", b"x" * 12, b"y" * 40], pa.binary_view())
+    each = [texts, octets, texts.slice(2), octets.slice(3, 2), pa.array([], pa.string_view())]
+    nested = [
+        pa.ListArray.from_arrays(pa.array([0, 2, 2, 6], pa.int32()), texts),
+        pa.StructArray.from_arrays([texts, octets], ["t", "b"]),
+        pa.FixedSizeListArray.from_arrays(octets, 2),
+        pa.DictionaryArray.from_arrays(pa.array([0, 2, 5, 2], pa.int8()), texts),
+    ]
+    return (*each, *nested)
+
+
 def unlisted_arrays() -> list[pa.Array]:
     """Arrays of types that are not on the list, three rows each."""
     ints = pa.array([1, 2, 3])
@@ -290,7 +306,9 @@ def _arrow(batch: pa.RecordBatch) -> bytes:
 def targets() -> dict[str, Target]:
     """All targets, by name."""
     streams = [stream_of(each, each.slice(1)) for each in _batches()]
-    streams += [stream_of(_batches()[-2], compression=codec) for codec in ("zstd", "lz4")]
+    views = [pa.record_batch({"c": each}) for each in view_arrays()]
+    streams += [stream_of(each, each.slice(1)) for each in views]
+    streams += [stream_of(each, compression=codec) for each in (_batches()[-2], views[0]) for codec in ("zstd", "lz4")]
     names = [str(each).encode() for each in listed_types()]
     lines = []
     for batch in _batches():
@@ -306,7 +324,7 @@ def targets() -> dict[str, Target]:
 
     formats = ("csv", "jsonl", "arrow", "parquet")
     csv_node, jsonl_node, arrow_node, parquet_node = (node(BUILT_IN[each].read_node, each) for each in formats)
-    arrow_files = [_arrow(each) for each in _batches()]
+    arrow_files = [_arrow(each) for each in (*_batches(), *views)]
     return {
         "arrow-streams": Target(streams, _stream),
         "arrow-stream-words": Target(streams, _stream, _sections),

@@ -51,6 +51,7 @@ IN_CHILDREN: Final = (
     *(("expression_targets", name) for name in ("expressions", "relations")),
     *(("wire_targets", name) for name in ("wire-host", "wire-worker")),
     ("conversation_targets", "conversations"),
+    ("parquet_targets", "parquet-lies"),
     *(("guest_targets", name) for name in ("guest-words", "guest-words-in-place", "guest-handles")),
 )
 """Modules and names of the targets that could end the process."""
@@ -199,7 +200,7 @@ def run(
     rng = random.Random(seed)
     known = targets(engine)
     outcome = Outcome()
-    settled = 0
+    settled = resident_bytes()
     for name in order(list(chosen or known), cases, rng):
         data = mutated(rng, known[name].seeds)
         if last is not None:

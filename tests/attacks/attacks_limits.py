@@ -17,6 +17,7 @@ from dataflare.engine.native import memories as memory
 from dataflare.errors import (
     CallTimeout,
     CopyLimitExceeded,
+    GuestPanic,
     HandleLimitExceeded,
     HostCallLimitExceeded,
     HostCallRateExceeded,
@@ -450,7 +451,10 @@ def address_of_nowhere(arena: Arena) -> None:
     """Return an address outside of memory as the result's."""
     made = hostile({"answer": "(global.set $answer (i32.const 0x7ffffff0))", "well": ""})
     plugin = arena.load(made.binary)
-    arena.raises(ProtocolFault, lambda: plugin.process(made.order("answer")), says="out of bounds")
+    assert plugin.process(made.order("well")) is None
+    # Through bridges it is wasmtime's adapter that traps, with the text that the plugin's own code has.
+    expected = ProtocolFault if plugin.stats.flattened else GuestPanic
+    arena.raises(expected, lambda: plugin.process(made.order("answer")), says="out of bounds")
     assert plugin.process(made.order("well")) is None
 
 

@@ -28,6 +28,7 @@ ARGUMENTS = {
     "run": ("pipeline.yaml",),
     "state import": ("pipeline.yaml", "state.json"),
     "dead-letter show": ("dead.jsonl",),
+    "conformance run": ("plugin.wasm",),
     "policy check": ("policy.yaml", "plugin.wasm"),
     "policy suggest": ("audit.jsonl", "-o", "policy.yaml"),
     "policy diff": ("old.wasm", "new.wasm"),

@@ -54,6 +54,9 @@ READS = {
         }.items()
     },
     ("state import", "states"): "state import pipeline.yaml FILE",
+    ("conformance run", "component"): "conformance run FILE",
+    ("conformance run", "sample"): "conformance run csv-source.wasm --sample FILE",
+    ("conformance run", "expect"): "conformance run csv-source.wasm --expect FILE",
     ("dead-letter show", "file"): "dead-letter show FILE",
     ("dead-letter replay", "pipeline"): "dead-letter replay FILE",
     ("dead-letter replay", "env_files"): "dead-letter replay pipeline.yaml --env-file FILE",
@@ -64,6 +67,7 @@ READS = {
 NOT_READ = {
     ("run", "audit"),
     ("run", "state"),
+    *(("conformance run", name) for name in ("junit", "html", "cache_dir")),
     *(("dead-letter replay", name) for name in ("audit", "state", "cache_dir")),
     *((f"state {name}", "state") for name in ("list", "show", "export", "import", "reset")),
     ("run", "cache_dir"),
@@ -95,6 +99,7 @@ OTHERS = {
     "build": "build",
     "test": "test",
     "doctor": "doctor",
+    "conformance list": "conformance list",
 }
 for command, others in {**{name: line for (name, _), line in reversed(READS.items())}, **OTHERS}.items():
     READS[command, "access"] = f"{others.replace('FILE', 'given')} --access FILE --principal somebody"

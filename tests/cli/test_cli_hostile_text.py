@@ -27,7 +27,7 @@ from pydantic import AwareDatetime, BaseModel
 from cli_commands import commands
 from cli_terminal import HOSTILE, Terminal, assert_harmless
 from dataflare import errors
-from dataflare.authoring.cases import CaseResult
+from dataflare.authoring.cases import CaseResult as PluginCaseResult
 from dataflare.authoring.doctor import Finding
 from dataflare.cli import app as application
 from dataflare.cli import (
@@ -38,6 +38,7 @@ from dataflare.cli import (
     cache,
     check,
     compile,
+    conformance,
     dead_letter,
     discover,
     doctor,
@@ -57,6 +58,9 @@ from dataflare.cli import (
 from dataflare.cli import inspect as inspecting
 from dataflare.cli import test as testing
 from dataflare.cli.screen import LogHandler
+from dataflare.conformance import CaseResult, Outcome, SuiteResult
+from dataflare.conformance.cases import Case
+from dataflare.conformance.reports import to_json
 from dataflare.data.shapes import DataFailure
 from dataflare.engine.cache import CacheEntry
 from dataflare.errors import DataflareError
@@ -79,6 +83,12 @@ from dataflare.values import Variant
 from dataflare.wit.model import Position, WitError
 
 FILE = Path(HOSTILE.replace("\0", "").replace("/", "|"))
+
+
+def case_result(outcome: Outcome) -> CaseResult:
+    """A result of the conformance suite, every text in it hostile."""
+    case = Case.model_construct(name=HOSTILE, title=HOSTILE, duties=[HOSTILE], kinds=[], profile="core", steps=[])
+    return CaseResult(case, outcome, 1.0, HOSTILE, HOSTILE)
 
 
 def filled(kind: Any) -> Any:
@@ -242,8 +252,8 @@ FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
     "new": (lambda: new._show(FILE, HOSTILE, HOSTILE, [FILE]),),
     "build": (lambda: build._show(FILE, HOSTILE, 3, 1.0),),
     "test": (
-        lambda: testing._show(CaseResult(HOSTILE)),
-        lambda: testing._show(CaseResult(HOSTILE, HOSTILE)),
+        lambda: testing._show(PluginCaseResult(HOSTILE)),
+        lambda: testing._show(PluginCaseResult(HOSTILE, HOSTILE)),
     ),
     "doctor": (lambda: doctor._show(Finding(language=HOSTILE, missing=HOSTILE, hint=HOSTILE)),),
     "package": (lambda: package._show(FILE, filled(Manifest), 3, HOSTILE),),
@@ -270,6 +280,16 @@ FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
     "state export": (lambda: output.write_json(state._document(filled(NodeState))),),
     "state import": (lambda: state._say("imported", [HOSTILE]),),
     "state reset": (lambda: state._say("forgot", [HOSTILE]),),
+    "conformance run": (
+        *(lambda outcome=outcome: conformance._show(case_result(outcome), HOSTILE) for outcome in Outcome),  # type: ignore[misc]
+        lambda: conformance._show_end(
+            SuiteResult((case_result(Outcome.PASS),)), {"plugin": HOSTILE, "passed": True, "profile": HOSTILE}
+        ),
+        lambda: output.write_json(
+            to_json(SuiteResult((case_result(Outcome.FAIL),)), plugin=HOSTILE, profile=HOSTILE, passed=False)
+        ),
+    ),
+    "conformance list": (lambda: conformance._show_case(case_result(Outcome.PASS).case),),
     "dead-letter show": (
         lambda: dead_letter._show(
             FILE,
@@ -348,6 +368,17 @@ LINES = {
         )
         for name, more in {"list": [], "show": [], "export": [], "import": [FILE], "reset": []}.items()
     },
+    "conformance run": (
+        ["conformance", "run", FILE],
+        ["conformance", "run", "csv-source.wasm", "--config", HOSTILE],
+        ["conformance", "run", "csv-source.wasm", "--grant", HOSTILE],
+        ["conformance", "run", "csv-source.wasm", "--limit", HOSTILE],
+        ["conformance", "run", "csv-source.wasm", "--profile", HOSTILE],
+        ["conformance", "run", "csv-source.wasm", "--case", HOSTILE],
+        ["conformance", "run", "csv-source.wasm", "--sample", FILE],
+        ["conformance", "run", "csv-source.wasm", "--expect", FILE],
+    ),
+    "conformance list": (["conformance", "list"],),
     "dead-letter show": (["dead-letter", "show", FILE],),
     "dead-letter replay": (
         ["dead-letter", "replay", FILE],

@@ -48,6 +48,8 @@ COMMANDS: Final[Mapping[str, tuple[Need, ...]]] = MappingProxyType(
         "discover": (Need("run", "pipelines"),),
         **dict.fromkeys(("new", "build", "doctor"), _READ_PLUGINS),
         "test": (Need("run", "pipelines"),),
+        "conformance run": (Need("run", "pipelines"),),
+        "conformance list": (),
         "package": _PUBLISH,
         "sign": _PUBLISH,
         "verify": _READ_PLUGINS,

@@ -149,7 +149,7 @@ class _NativeEngine:
         exports = import_module("dataflare_plugin.component").exports
         module = ModuleType(self._plugin.__module__)
         module.__dict__[self._plugin.__name__] = self._plugin
-        said = {"name": "native", "version": "0.0.0", "description": ""}
+        said = {"name": "native", "version": "0.0.0", "description": "A plugin that runs without a component."}
         made: Mapping[str, type] = exports(module, kind=self._plugin.kind, **said)
         return made
 

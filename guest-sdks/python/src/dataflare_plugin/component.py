@@ -18,7 +18,7 @@ from dataflare_plugin.errors import InvalidInput, Unsupported
 from dataflare_plugin.plugin import Plugin
 from dataflare_plugin.processor import Processor, process_text
 from dataflare_plugin.raw import guarded
-from dataflare_plugin.source import Reading, Source, request_of
+from dataflare_plugin.source import Reading, Source, encoded, request_of
 from dataflare_plugin.transformer import Transformer
 from dataflare_plugin.validator import Validator, limited
 
@@ -205,8 +205,8 @@ class _Source(_Exports):
     def split(self, selections: list[Any], state: bytes | None, at_most: int) -> Any:
         from wit_world.exports import source
 
-        parts = self.plugin.split(request_of(self.plugin, selections, None, state), at_most)
-        return source.Division([json.dumps(each).encode() for each in parts], None)
+        request = request_of(self.plugin, selections, None, state)
+        return source.Division([encoded(request, part=each) for each in self.plugin.split(request, at_most)], None)
 
     @guarded
     def estimate(self, selections: list[Any], part: bytes | None, state: bytes | None) -> Any:
@@ -235,7 +235,7 @@ class _Source(_Exports):
 
     @guarded
     def acknowledge(self, state: bytes) -> None:
-        self.plugin.acknowledge(json.loads(state))
+        self.plugin.acknowledge(json.loads(state)["after"])
 
     @guarded
     def close(self) -> None:

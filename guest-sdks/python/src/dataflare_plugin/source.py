@@ -11,7 +11,7 @@ from dataflare_plugin.datasets import Chunk, Dataset, Field, Request
 from dataflare_plugin.errors import InvalidConfig, InvalidState, Unsupported
 from dataflare_plugin.plugin import Plugin
 
-__all__ = ["Reading", "Source"]
+__all__ = ["Reading", "Source", "encoded", "request_of"]
 
 
 class Source(Plugin):
@@ -73,7 +73,7 @@ class Reading:
             # What is held back keeps the state: before it, there is no safe point.
             self._rest = Chunk(batch.slice(max_rows, len(batch) - max_rows), chunk.state)
             return batch.slice(0, max_rows), None
-        return batch, None if chunk.state is None else json.dumps(chunk.state).encode()
+        return batch, None if chunk.state is None else encoded(self._request, after=chunk.state)
 
     def _pull(self) -> Chunk | None:
         if self._chunks is None:
@@ -116,13 +116,31 @@ def request_of(source: Source, selections: Sequence[Any], part: bytes | None, st
         raise InvalidConfig(f"dataset {name!r}: it cannot be read in the mode {mode}")
     if mode == "incremental" and selection.mode.value != found.cursor:
         raise InvalidConfig(f"dataset {name!r}: its cursor is {found.cursor!r}")
-    return Request(found, mode, list(selection.columns), _known(state, "state"), _known(part, "part"))
+    request = Request(found, mode, list(selection.columns))
+    if part is not None:
+        request.part = _decoded(request, part, "part")
+    if state is not None:
+        request.state = _decoded(request, state, "after")
+    return request
 
 
-def _known(data: bytes | None, what: str) -> Any:
-    if data is None:
-        return None
+def encoded(request: Request, **said: Any) -> bytes:
+    """Write a state (`after`) or a part (`part`), with the read that it belongs to."""
+    of = {"dataset": request.dataset.name, "mode": request.mode}
+    if request.part is not None:
+        of["part"] = request.part
+    return json.dumps({**of, **said}).encode()
+
+
+def _decoded(request: Request, data: bytes, key: str) -> Any:
+    what = "state" if key == "after" else "part"
     try:
-        return json.loads(data)
+        said = json.loads(data)
     except ValueError:
-        raise InvalidState(f"the {what} does not come from this source") from None
+        said = None
+    if not isinstance(said, dict) or key not in said:
+        raise InvalidState(f"the {what} does not come from this source")
+    found = said.pop(key)
+    if said != json.loads(encoded(request)):
+        raise InvalidState(f"the {what} is of another dataset, mode or part")
+    return found

@@ -1,0 +1,257 @@
+"""Destinations with one fault each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dataflare_plugin import (
+    Batch,
+    Destination,
+    InvalidInput,
+    RejectedRow,
+    Run,
+    Superseded,
+    Target,
+    Unsupported,
+    option,
+    state,
+)
+
+NEEDS = ("state",)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The configuration."""
+
+    limit: int = option("The most characters of a row.", default=100_000, at_least=1)
+
+
+class Good(Destination):
+    """Keeps rows, a token and a generation for each pipeline in the host's state."""
+
+    config: Settings
+    abilities: Sequence[str] = ("append", "replace", "keep-token", "shut-out")
+
+    def initialize(self) -> None:
+        self.rows: list[str] = []
+        self.ended = False
+
+    def load(self, name: str) -> Any:
+        """What is kept for the pipeline."""
+        kept = state.get(f"{name}/{self.run.pipeline}")
+        return None if kept is None else json.loads(kept)
+
+    def save(self, name: str, value: Any) -> None:
+        """Keep something for the pipeline."""
+        state.set(f"{name}/{self.run.pipeline}", json.dumps(value).encode())
+
+    def open(self, run: Run, targets: Sequence[Target]) -> bytes | None:
+        self.run, self.rows, self.ended = run, [], False
+        last = self.load("generation") or 0
+        self.check_generation(last)
+        self.save("generation", max(last, run.generation))
+        token = self.load("token")
+        return None if token is None else bytes.fromhex(token)
+
+    def check_generation(self, last: int) -> None:
+        """Refuse a run that is older than the last."""
+        if self.run.generation < last:
+            raise Superseded(f"generation {last} has begun")
+
+    def write(self, target: Target, batch: Batch) -> Iterable[RejectedRow]:
+        rejected = []
+        for row, record in enumerate(batch.records()):
+            text = json.dumps(record)
+            if len(text) > self.config.limit:
+                rejected.append(RejectedRow(row, f"is longer than {self.config.limit}"))
+            else:
+                self.rows.append(text)
+        return rejected
+
+    def keep(self, token: bytes) -> None:
+        """Make rows and token safe together."""
+        self.check_generation(self.load("generation") or 0)
+        self.save("rows", [*(self.load("rows") or []), *self.rows])
+        self.save("token", token.hex())
+        self.rows = []
+
+    def flush(self, token: bytes) -> bool:
+        if any(target.mode == "replace" for target in self.targets):
+            return False
+        self.keep(token)
+        return True
+
+    def finish(self, token: bytes) -> None:
+        self.keep(token)
+        self.ended = True
+
+    def abort(self) -> None:
+        self.rows = []
+
+
+class ForgetsToken(Good):
+    """Returns no token."""
+
+    caught_by = "destination/token-finish"
+
+    def open(self, run: Run, targets: Sequence[Target]) -> bytes | None:
+        super().open(run, targets)
+        return None
+
+
+class FlushLies(Good):
+    """Says that rows and token are safe, and keeps neither."""
+
+    caught_by = "destination/token-flush"
+
+    def flush(self, token: bytes) -> bool:
+        return True
+
+
+class AbortKeeps(Good):
+    """Keeps the token of a run that is aborted."""
+
+    caught_by = "destination/token-abort"
+
+    def abort(self) -> None:
+        if not self.ended:
+            self.keep(b"now")
+
+
+class AbortTakesBack(Good):
+    """Takes back what was finished."""
+
+    caught_by = "destination/abort-after-finish"
+
+    def abort(self) -> None:
+        self.save("token", b"taken back".hex())
+
+
+class OneTokenForAll(Good):
+    """Has one token for all pipelines."""
+
+    caught_by = "destination/tokens-apart"
+
+    def load(self, name: str) -> Any:
+        kept = state.get(name)
+        return None if kept is None else json.loads(kept)
+
+    def save(self, name: str, value: Any) -> None:
+        state.set(name, json.dumps(value).encode())
+
+
+class OldRunsFlush(Good):
+    """Lets a run flush that was shut out."""
+
+    caught_by = "destination/shut-out-flush"
+
+    def flush(self, token: bytes) -> bool:
+        return True
+
+
+class OldRunsFinish(Good):
+    """Lets a run finish that was shut out."""
+
+    caught_by = "destination/shut-out-finish"
+
+    def finish(self, token: bytes) -> None:
+        self.save("token", token.hex())
+
+
+class OldRunsBegin(Good):
+    """Lets an older run begin."""
+
+    caught_by = "destination/shut-out-open"
+
+    def check_generation(self, last: int) -> None:
+        if self.rows:
+            super().check_generation(last)
+
+
+class FinishOnce(Good):
+    """Cannot finish again."""
+
+    caught_by = "destination/flush-again"
+
+    def finish(self, token: bytes) -> None:
+        if self.ended:
+            raise Unsupported("it is finished")
+        super().finish(token)
+
+
+class AbortOnce(Good):
+    """Cannot abort again."""
+
+    caught_by = "destination/abort-again"
+    aborted = False
+
+    def abort(self) -> None:
+        if self.aborted:
+            raise Unsupported("it is aborted")
+        self.aborted = True
+
+
+class FailsOnNothing(Good):
+    """Answers an error to a batch without rows."""
+
+    caught_by = "destination/no-rows"
+
+    def write(self, target: Target, batch: Batch) -> Iterable[RejectedRow]:
+        if not len(batch):
+            raise InvalidInput("there are no rows")
+        return super().write(target, batch)
+
+
+class NoReasons(Good):
+    """Rejects rows without a reason."""
+
+    caught_by = "destination/rejected"
+
+    def write(self, target: Target, batch: Batch) -> Iterable[RejectedRow]:
+        super().write(target, batch)
+        return [RejectedRow(0, "")] if len(batch) else []
+
+
+class PlanCreates(Good):
+    """Does what it only plans."""
+
+    caught_by = "destination/plan"
+
+    def plan(self, targets: Sequence[Target]) -> Iterable[tuple[int, str, str]]:
+        if state.get("planned") is None:
+            state.set("planned", b"1")
+            return [(0, "create", "the dataset")]
+        return []
+
+
+class NoMode(Good):
+    """Can write in no mode that it names."""
+
+    caught_by = "destination/run"
+
+    def write(self, target: Target, batch: Batch) -> Iterable[RejectedRow]:
+        if target.mode == "replace":
+            raise Unsupported("replace")
+        return super().write(target, batch)
+
+
+class DeletesWithoutMerge(Good):
+    """Says that it deletes, and cannot merge."""
+
+    caught_by = "destination/abilities"
+    abilities: Sequence[str] = ("append", "delete")
+
+
+class BreaksOnNulls(Good):
+    """Answers rows of nulls as if it were not its business."""
+
+    caught_by = "destination/nulls"
+
+    def write(self, target: Target, batch: Batch) -> Iterable[RejectedRow]:
+        if len(batch) and all(value is None for record in batch.records() for value in record.values()):
+            raise Unsupported("nulls")
+        return super().write(target, batch)

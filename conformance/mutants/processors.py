@@ -1,0 +1,152 @@
+"""Processors with one fault each."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+from dataflare_plugin import Batch, InvalidInput, Processor, option
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The configuration."""
+
+    field: str = option("The field to trim.", default="name", not_empty=True)
+
+
+class Good(Processor):
+    """Trims a text, and drops records without one."""
+
+    config: Settings
+
+    def process(self, record: dict[str, Any]) -> dict[str, Any] | None:
+        value = record.get(self.config.field)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise InvalidInput(f"{self.config.field} is not a text")
+        return {**record, self.config.field: value.strip()}
+
+
+class DropsARow(Good):
+    """Loses the last row of a batch."""
+
+    caught_by = "processor/one-by-one"
+
+    def process_batch(self, batch: Batch) -> Batch:
+        done = super().process_batch(batch)
+        return done.slice(0, max(0, len(done) - 1))
+
+
+class Reorders(Good):
+    """Gives the rows of a batch the other way round."""
+
+    caught_by = "processor/in-parts"
+
+    def process_batch(self, batch: Batch) -> Batch:
+        return Batch.from_records(list(reversed(super().process_batch(batch).records())), batch.schema)
+
+
+class Doubles(Good):
+    """Gives each row twice."""
+
+    caught_by = "processor/no-more-rows"
+
+    def process_batch(self, batch: Batch) -> Batch:
+        done = super().process_batch(batch)
+        return Batch.concat([done, done])
+
+
+class WrongNulls(Good):
+    """Makes a number of a null, in batches alone."""
+
+    caught_by = "processor/one-by-one"
+
+    def process_batch(self, batch: Batch) -> Batch:
+        rows = super().process_batch(batch).records()
+        return Batch.from_records([{k: 0 if v is None else v for k, v in row.items()} for row in rows], batch.schema)
+
+
+class Counts(Good):
+    """Keeps count from call to call, and writes it into the rows."""
+
+    caught_by = "rows/again"
+    seen = 0
+
+    def process(self, record: dict[str, Any]) -> dict[str, Any] | None:
+        type(self).seen += 1
+        done = super().process(record)
+        return None if done is None else {**done, "id": type(self).seen}
+
+
+class FirstTimeOnly(Good):
+    """Gives other rows once it has worked."""
+
+    caught_by = "rows/again"
+
+    def initialize(self) -> None:
+        self.calls = itertools.count()
+
+    def process_batch(self, batch: Batch) -> Batch:
+        done = super().process_batch(batch)
+        return done if next(self.calls) == 0 else done.slice(0, len(done) // 2)
+
+
+class RowFromNothing(Good):
+    """Makes a row where there is none."""
+
+    caught_by = "rows/no-rows"
+
+    def process_batch(self, batch: Batch) -> Batch:
+        if len(batch):
+            return super().process_batch(batch)
+        return Batch.from_records([{field.name: None for field in batch.schema}], batch.schema)
+
+
+class SwallowsErrors(Good):
+    """Answers a wrong record with an error that says that it can be retried."""
+
+    caught_by = "rows/types"
+
+    def process_batch(self, batch: Batch) -> Batch:
+        from dataflare_plugin import Unavailable
+
+        if self.config.field not in batch.columns:
+            raise Unavailable("later, perhaps")
+        return super().process_batch(batch)
+
+
+class BrokenByAnError(Good):
+    """Does not work after an error."""
+
+    caught_by = "rows/after-an-error"
+    broken = False
+
+    def process_batch(self, batch: Batch) -> Batch:
+        if self.config.field not in batch.columns:
+            self.broken = True
+            raise InvalidInput(f"there is no column {self.config.field}")
+        done = super().process_batch(batch)
+        return done.slice(0, 0) if self.broken else done
+
+
+class ForgetsFarRows(Good):
+    """Works on the first 5,000 rows of a batch."""
+
+    caught_by = "rows/many"
+
+    def process_batch(self, batch: Batch) -> Batch:
+        return super().process_batch(batch.slice(0, min(5000, len(batch))))
+
+
+class Unwell(Good):
+    """Says that it does not work."""
+
+    caught_by = "every/health"
+
+    def health(self) -> str:
+        from dataflare_plugin import PluginError
+
+        raise PluginError("it never does")

@@ -1,0 +1,222 @@
+"""Sources with one fault each."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dataflare_plugin import Chunk, Dataset, Request, Source, option
+
+_ROWS = 20
+# Equal cursors, and two nulls: what a source has to keep apart.
+_TIMES = [None, None, *(value // 3 for value in range(_ROWS - 2))]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The configuration."""
+
+    rows: int = option("How many rows there are.", default=_ROWS, at_least=0)
+
+
+class Good(Source):
+    """Two datasets of numbers, which can be divided and read by a cursor."""
+
+    config: Settings
+
+    def datasets(self) -> Sequence[Dataset]:
+        columns = {"id": "int64", "at": "int64", "name": "string"}
+        return [Dataset(name, columns, ("id",), "at", splittable=True) for name in ("one", "two")]
+
+    def rows(self, request: Request) -> list[dict[str, Any]]:
+        """All rows, in order."""
+        return [{"id": n, "at": _TIMES[n], "name": f"{request.dataset.name} {n}"} for n in range(self.config.rows)]
+
+    def begin(self, request: Request) -> int:
+        """Where the read begins."""
+        if request.state is not None:
+            return int(request.state)
+        return int(request.part[0]) if request.part else 0
+
+    def end(self, request: Request) -> int:
+        """Where it ends."""
+        return int(request.part[1]) if request.part else self.config.rows
+
+    def read(self, request: Request) -> Iterator[Chunk]:
+        rows = self.rows(request)
+        end = self.end(request)
+        begin = self.begin(request)
+        return self.chunks(request, rows, begin, end)
+
+    def chunks(self, request: Request, rows: list[dict[str, Any]], begin: int, end: int) -> Iterator[Chunk]:
+        """The chunks from a row on."""
+        while begin < end:
+            upto = min(begin + request.max_rows, end)
+            yield Chunk(rows[begin:upto], self.state(request, upto))
+            begin = upto
+
+    def state(self, request: Request, at: int) -> Any:
+        """The state after so many rows."""
+        return at
+
+    def split(self, request: Request, at_most: int) -> list[Any]:
+        step = -(-self.config.rows // at_most)
+        return [[n, min(n + step, self.config.rows)] for n in range(0, self.config.rows, step)]
+
+    def estimate(self, request: Request) -> int | None:
+        return self.config.rows
+
+
+class LosesState(Good):
+    """Begins at the beginning whatever the state says."""
+
+    caught_by = "source/resume"
+
+    def begin(self, request: Request) -> int:
+        return 0 if request.part is None else int(request.part[0])
+
+
+class OneRowLate(Good):
+    """Its states are a row late: a row comes twice."""
+
+    caught_by = "source/resume"
+
+    def state(self, request: Request, at: int) -> Any:
+        return super().state(request, max(0, at - 1))
+
+
+class OneRowEarly(Good):
+    """Its states are a row early: a row is lost."""
+
+    caught_by = "source/resume"
+
+    def state(self, request: Request, at: int) -> Any:
+        return super().state(request, min(at + 1, self.config.rows))
+
+
+class NoLastState(Good):
+    """Gives no state for the last rows."""
+
+    caught_by = "source/read"
+
+    def chunks(self, request: Request, rows: list[dict[str, Any]], begin: int, end: int) -> Iterator[Chunk]:
+        for chunk in super().chunks(request, rows, begin, end):
+            yield Chunk(chunk.rows, None if len(rows) in [each["id"] + 1 for each in chunk.rows] else chunk.state)
+
+
+class LosesARowOfAPart(Good):
+    """The parts of a divided read lack a row."""
+
+    caught_by = "source/split"
+
+    def split(self, request: Request, at_most: int) -> list[Any]:
+        parts = super().split(request, at_most)
+        return parts if len(parts) == 1 else [*parts[:-1], [parts[-1][0] + 1, parts[-1][1]]]
+
+
+class PartsOverlap(Good):
+    """The parts of a divided read have a row twice."""
+
+    caught_by = "source/split"
+
+    def split(self, request: Request, at_most: int) -> list[Any]:
+        parts = super().split(request, at_most)
+        return [[max(0, begin - 1), end] for begin, end in parts]
+
+
+class PartsForget(Good):
+    """A part begins at its beginning, whatever the state says."""
+
+    caught_by = "source/resume-part"
+
+    def begin(self, request: Request) -> int:
+        begin = super().begin(request)
+        return begin if request.part is None else int(request.part[0])
+
+
+class Random(Good):
+    """Gives other rows the second time."""
+
+    caught_by = "source/again"
+    reads = 0
+
+    def rows(self, request: Request) -> list[dict[str, Any]]:
+        type(self).reads += 1
+        return [{**row, "name": f"{type(self).reads}"} for row in super().rows(request)]
+
+
+class WrongEstimate(Good):
+    """Promises a row more than there is."""
+
+    caught_by = "source/estimate"
+
+    def estimate(self, request: Request) -> int | None:
+        return self.config.rows + 1
+
+
+class OutOfOrder(Good):
+    """Does not follow its cursor."""
+
+    caught_by = "source/cursor-order"
+
+    def rows(self, request: Request) -> list[dict[str, Any]]:
+        rows = super().rows(request)
+        return [*rows[:5], *reversed(rows[5:])]
+
+
+class NullsLast(Good):
+    """Gives rows whose cursor is null at the end."""
+
+    caught_by = "source/cursor-order"
+
+    def rows(self, request: Request) -> list[dict[str, Any]]:
+        rows = super().rows(request)
+        return [*rows[2:], *rows[:2]]
+
+
+class ComesAgain(Good):
+    """An incremental read gives its last row once more."""
+
+    caught_by = "source/incremental"
+
+    def begin(self, request: Request) -> int:
+        begin = super().begin(request)
+        return begin - 1 if request.incremental and begin == self.config.rows else begin
+
+
+class DependsOnColumns(Good):
+    """Gives other values where columns are selected."""
+
+    caught_by = "source/columns"
+
+    def rows(self, request: Request) -> list[dict[str, Any]]:
+        rows = super().rows(request)
+        return [{**row, "name": "x"} for row in rows] if request.columns else rows
+
+
+class DiscoverChanges(Good):
+    """Knows another key every time."""
+
+    caught_by = "source/discover"
+    asked = 0
+
+    def datasets(self) -> Sequence[Dataset]:
+        type(self).asked += 1
+        key = ("id",) if type(self).asked % 2 else ("id", "at")
+        return [dataclasses.replace(each, key=key) for each in super().datasets()]
+
+
+class AcknowledgesAway(Good):
+    """Leaves out rows after an acknowledgement."""
+
+    caught_by = "source/acknowledge"
+    lost = False
+
+    def acknowledge(self, state: Any) -> None:
+        self.lost = True
+
+    def chunks(self, request: Request, rows: list[dict[str, Any]], begin: int, end: int) -> Iterator[Chunk]:
+        for chunk in super().chunks(request, rows, begin, end):
+            yield Chunk([] if self.lost else chunk.rows, chunk.state)

@@ -1,0 +1,142 @@
+"""Validators with one fault each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from dataflare_plugin import Batch, InvalidInput, Rule, Unavailable, Validator, Violation, option
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The configuration."""
+
+    column: str = option("The column to check.", default="amount", not_empty=True)
+
+
+class Good(Validator):
+    """Finds values below 0, and nulls."""
+
+    config: Settings
+
+    def rules(self) -> Sequence[Rule]:
+        return [Rule("positive", None, "values are 0 and up"), Rule("there", None, "values are there", "warning")]
+
+    def validate(self, batch: Batch) -> Iterable[Violation]:
+        if self.config.column not in batch.columns:
+            raise InvalidInput(f"there is no column {self.config.column}")
+        positive, there = Good.rules(self)
+        for row, value in enumerate(batch.column(self.config.column)):
+            if value is None:
+                yield Violation(there, row, "is null")
+            elif isinstance(value, int | float) and value < 0:
+                yield Violation(positive, row, "is below 0")
+
+
+class SeesFirstRow(Good):
+    """Checks the first row of a batch alone."""
+
+    caught_by = "validator/in-parts"
+
+    def validate(self, batch: Batch) -> Iterable[Violation]:
+        return [each for each in super().validate(batch) if each.row == 0]
+
+
+class SeesEvenRows(Good):
+    """Leaves every second row out."""
+
+    caught_by = "validator/in-parts"
+
+    def validate(self, batch: Batch) -> Iterable[Violation]:
+        return [each for each in super().validate(batch) if each.row is None or each.row % 2 == 0]
+
+
+class SameNames(Good):
+    """Has two rules of one name."""
+
+    caught_by = "validator/rules"
+
+    def rules(self) -> Sequence[Rule]:
+        return [*super().rules(), super().rules()[0]]
+
+
+class NoDescription(Good):
+    """Does not say what has to hold."""
+
+    caught_by = "validator/rules"
+
+    def rules(self) -> Sequence[Rule]:
+        return [Rule("positive", None, ""), super().rules()[1]]
+
+
+class OtherRules(Good):
+    """Has more rules from time to time."""
+
+    caught_by = "validator/rules"
+    asked = 0
+
+    def rules(self) -> Sequence[Rule]:
+        self.asked += 1
+        return [*super().rules(), *([Rule("new", None, "new")] if self.asked % 2 else [])]
+
+
+class Backwards(Good):
+    """Lists violations from the last row to the first."""
+
+    caught_by = "validator/report"
+
+    def validate(self, batch: Batch) -> Iterable[Violation]:
+        return list(reversed(list(super().validate(batch))))
+
+
+class OtherSeverity(Good):
+    """Finds a rule graver than it says."""
+
+    caught_by = "validator/report"
+
+    def validate(self, batch: Batch) -> Iterable[Violation]:
+        for each in super().validate(batch):
+            yield Violation(Rule(each.rule.name, None, each.rule.description, "info"), each.row, each.message)
+
+
+class Remembers(Good):
+    """Finds nothing the second time."""
+
+    caught_by = "validator/order"
+    calls = 0
+
+    def validate(self, batch: Batch) -> Iterable[Violation]:
+        self.calls += 1
+        return list(super().validate(batch)) if self.calls == 1 else []
+
+
+class FailsOnNothing(Good):
+    """Answers an error to a batch without rows."""
+
+    caught_by = "rows/no-rows-checked"
+
+    def validate(self, batch: Batch) -> Iterable[Violation]:
+        if not len(batch):
+            raise InvalidInput("there are no rows")
+        return super().validate(batch)
+
+
+class AlwaysLater(Good):
+    """Answers that a retry helps, where none does."""
+
+    caught_by = "rows/types"
+
+    def validate(self, batch: Batch) -> Iterable[Violation]:
+        if self.config.column not in batch.columns:
+            raise Unavailable("later, perhaps")
+        return super().validate(batch)
+
+
+class StopsEarly(Good):
+    """Checks the first 5,000 rows."""
+
+    caught_by = "rows/many-checked"
+
+    def validate(self, batch: Batch) -> Iterable[Violation]:
+        return super().validate(batch.slice(0, min(5000, len(batch))))

@@ -1,0 +1,22 @@
+"""The conformance suite: proves that a plugin keeps the standard.
+
+It uses what `dataflare` exports and nothing else, so that it can be taken to another host. Its duties are numbered in
+`conformance/SPEC.md`, its cases are data in `conformance/cases`, and `conformance/FORMAT.md` says what their steps do.
+"""
+
+from dataflare.conformance.cases import Case, load_cases
+from dataflare.conformance.runner import CaseResult, Outcome, SuiteResult, run_suite
+from dataflare.conformance.specification import Duty, load_duties
+from dataflare.conformance.subject import Subject
+
+__all__ = [
+    "Case",
+    "CaseResult",
+    "Duty",
+    "Outcome",
+    "Subject",
+    "SuiteResult",
+    "load_cases",
+    "load_duties",
+    "run_suite",
+]

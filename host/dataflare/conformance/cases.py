@@ -1,0 +1,83 @@
+"""The cases, as data: what is done with a plugin, and what must come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from dataflare.conformance.files import suite_folder
+
+__all__ = ["KINDS", "PROFILES", "Case", "Profile", "load_cases", "select"]
+
+KINDS: Final = ("source", "destination", "processor", "transformer", "validator")
+Profile: TypeAlias = Literal["core", "full", "certified"]
+PROFILES: Final[tuple[Profile, ...]] = ("core", "full", "certified")
+
+
+class Case(BaseModel):
+    """A case.
+
+    Args:
+        name: Its folder, such as `transformer/empty-batch`.
+        title: What must be so, in one line.
+        duties: The numbers of the duties that it tests.
+        kinds: The kinds of plugins that it is for.
+        profile: The smallest profile that has it.
+        needs: What the user has to give for it: `sample`, rows that the plugin takes.
+        steps: What is done, one after the other; each is one name with its arguments.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    title: str
+    duties: Annotated[list[str], Field(min_length=1)]
+    kinds: Annotated[
+        list[Literal["source", "destination", "processor", "transformer", "validator"]], Field(min_length=1)
+    ]
+    profile: Literal["core", "full"] = "core"
+    needs: list[Literal["sample"]] = Field(default=[])
+    steps: Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _one_step_each(self) -> Case:
+        for step in self.steps:
+            if len(step) != 1:
+                raise ValueError(f"a step is one name with its arguments, not {sorted(step)}")
+        return self
+
+
+def load_cases(folder: Path | None = None) -> list[Case]:
+    """Read all cases of a folder, in the order of their names; without it, the suite's own.
+
+    Raises:
+        ValueError: A case is not valid; names it.
+    """
+    root = suite_folder() / "cases" if folder is None else folder
+    cases = []
+    for file in sorted(root.glob("*/*/case.yaml")):
+        name = f"{file.parent.parent.name}/{file.parent.name}"
+        try:
+            cases.append(Case.model_validate({"name": name, **yaml.safe_load(file.read_text(encoding="utf-8"))}))
+        except (ValueError, TypeError, yaml.YAMLError) as error:
+            raise ValueError(f"{file}: {error}") from error
+    return cases
+
+
+def select(cases: Sequence[Case], *, kind: str, profile: Profile, only: Collection[str] = ()) -> list[Case]:
+    """Choose the cases for a plugin.
+
+    Args:
+        cases: All of them.
+        kind: The plugin's kind.
+        profile: `core`, or all (`full`, `certified`).
+        only: Names of cases, folders of them (`source`), or numbers of duties; empty is all.
+    """
+    chosen = [case for case in cases if kind in case.kinds and (profile != "core" or case.profile == "core")]
+    if only:
+        chosen = [case for case in chosen if {case.name, case.name.partition("/")[0], *case.duties} & set(only)]
+    return chosen

@@ -1,0 +1,138 @@
+"""Runs cases, each with a plugin of its own, and tells what came of them."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from dataflare import DataflareError, PluginError, PluginFault
+from dataflare.conformance import steps_common, steps_destination, steps_rows, steps_source  # noqa: F401  # they register
+from dataflare.conformance.cases import Case
+from dataflare.conformance.steps import STEPS, Bench, NotConformant, NotTested
+from dataflare.conformance.subject import Subject
+
+__all__ = ["CaseResult", "Expectation", "Outcome", "SuiteResult", "run_case", "run_suite"]
+
+
+class Outcome(Enum):
+    """What came of a case."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    SKIP = "SKIP"
+    XFAIL = "XFAIL"
+    """It failed, and that is known."""
+    XPASS = "XPASS"
+    """It passed, though it is said to fail: the expectation is out of date."""
+    ERROR = "ERROR"
+    """The suite itself failed: nothing is known of the plugin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """Why a case is known to fail: a reason, and where that is dealt with."""
+
+    reason: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """What came of one case; `message` says what came and what was due, `given` is the input that shows it."""
+
+    case: Case
+    outcome: Outcome
+    seconds: float
+    message: str = ""
+    given: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteResult:
+    """What came of all of them."""
+
+    results: tuple[CaseResult, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many cases had each outcome, those that none had left out."""
+        found = [each.outcome for each in self.results]
+        return {each.value: found.count(each) for each in Outcome if each in found}
+
+    def passed(self, *, skips: bool = True) -> bool:
+        """Whether the plugin is conformant; `skips` allows cases that did not apply."""
+        good = {Outcome.PASS, Outcome.XFAIL, *([Outcome.SKIP] if skips else [])}
+        return bool(self.results) and all(each.outcome in good for each in self.results)
+
+    @property
+    def failed_itself(self) -> bool:
+        """Whether the suite itself failed in a case."""
+        return any(each.outcome is Outcome.ERROR for each in self.results)
+
+
+def run_suite(
+    subject: Subject,
+    cases: Sequence[Case],
+    *,
+    expected: Mapping[str, Expectation] | None = None,
+    progress: Callable[[CaseResult], object] = lambda result: None,
+) -> SuiteResult:
+    """Run cases, one after the other.
+
+    Args:
+        subject: The plugin.
+        cases: What is run.
+        expected: Cases that are known to fail, by name.
+        progress: Told of each result.
+    """
+    results = []
+    for case in cases:
+        result = run_case(subject, case, (expected or {}).get(case.name))
+        progress(result)
+        results.append(result)
+    return SuiteResult(tuple(results))
+
+
+def run_case(subject: Subject, case: Case, expected: Expectation | None = None) -> CaseResult:
+    """Run one case."""
+    start = time.perf_counter()
+    outcome, message, given = _outcome(subject, case)
+    if expected is not None and outcome is Outcome.FAIL:
+        outcome, message = Outcome.XFAIL, f"{expected.reason} ({expected.link}): {message}"
+    elif expected is not None and outcome is Outcome.PASS:
+        outcome, message = Outcome.XPASS, f"it is said to fail: {expected.reason} ({expected.link})"
+    return CaseResult(case, outcome, time.perf_counter() - start, message, given)
+
+
+def _outcome(subject: Subject, case: Case) -> tuple[Outcome, str, str]:
+    if "sample" in case.needs and subject.sample is None:
+        return Outcome.SKIP, "no sample of rows was given (`--sample`)", ""
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="dataflare-conformance-") as folder,
+            subject.at_work(Path(folder)) as make,
+        ):
+            bench = Bench(subject, make)
+            for step in case.steps:
+                ((name, arguments),) = step.items()
+                _do(bench, name, arguments)
+    except NotTested as reason:
+        return Outcome.SKIP, str(reason), ""
+    except NotConformant as failure:
+        return Outcome.FAIL, str(failure), failure.given
+    except (PluginError, PluginFault) as error:
+        return Outcome.FAIL, f"an error that was not due: {error.message}", ""
+    except (DataflareError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        return Outcome.ERROR, f"{type(error).__name__}: {error}", ""
+    return Outcome.PASS, "", ""
+
+
+def _do(bench: Bench, name: str, arguments: Any) -> None:
+    if name not in STEPS:
+        raise ValueError(f"there is no step {name!r}")
+    STEPS[name](bench, arguments)

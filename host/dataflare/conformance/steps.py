@@ -1,0 +1,107 @@
+"""What steps share: their registry, what they work with, and how they fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+import pyarrow as pa
+
+from dataflare import PluginError
+from dataflare.conformance.subject import Subject
+
+__all__ = ["STEPS", "Bench", "NotConformant", "NotTested", "Step", "expect_error", "step"]
+
+
+class NotConformant(Exception):
+    """The plugin does not keep a duty.
+
+    Args:
+        message: What came, and what was due.
+        given: The input that shows it.
+    """
+
+    def __init__(self, message: str, *, given: str = "") -> None:
+        super().__init__(message)
+        self.given = given
+
+
+class NotTested(Exception):
+    """The case does not apply to this plugin, or to what the user gave."""
+
+
+class Bench:
+    """What the steps of one case work with.
+
+    Args:
+        subject: The plugin.
+        make: Makes an instance, ready for work.
+    """
+
+    def __init__(self, subject: Subject, make: Callable[..., Any]) -> None:
+        self.subject = subject
+        self.make = make
+        self.values: dict[str, Any] = {}
+        self._plugin: Any = None
+
+    @property
+    def plugin(self) -> Any:
+        """The instance of the case, made when it is first used."""
+        if self._plugin is None:
+            self._plugin = self.make()
+        return self._plugin
+
+    def renew(self, config: Mapping[str, Any] | None = None) -> Any:
+        """Close the instance, and make another one."""
+        if self._plugin is not None:
+            self._plugin.close()
+        self._plugin = None  # where it cannot be made, there is none
+        self._plugin = self.make(config)
+        return self._plugin
+
+    def leave(self) -> None:
+        """Go on with another instance, and let this one be, as after a crash of its host."""
+        self._plugin = None
+
+    def __getitem__(self, name: str) -> Any:
+        """What an earlier step called by this name."""
+        if name == "sample":
+            return self.subject.rows.combine_chunks().to_batches()
+        if name not in self.values:
+            raise ValueError(f"no step before made {name!r}")
+        return self.values[name]
+
+
+Step: TypeAlias = Callable[[Bench, Any], None]
+STEPS: Final[dict[str, Step]] = {}
+"""By name, what `FORMAT.md` describes."""
+
+
+def step(name: str) -> Callable[[Step], Step]:
+    """Register a step."""
+
+    def register(function: Step) -> Step:
+        STEPS[name] = function
+        return function
+
+    return register
+
+
+def expect_error(call: Callable[[], Any], cases: list[str], what: str) -> None:
+    """Demand one of some errors.
+
+    Raises:
+        NotConformant: Another one came, or none.
+    """
+    try:
+        found = call()
+    except PluginError as error:
+        if error.error.case not in cases:
+            raise NotConformant(f"{what}: the error was `{error.error.case}`, and should be {_names(cases)}") from error
+        return
+    came = f"it answered {type(found).__name__}" if isinstance(found, pa.Table) else "it answered without an error"
+    raise NotConformant(f"{what}: {came}, and {_names(cases)} was due")
+
+
+def _names(cases: list[str]) -> str:
+    return " or ".join(f"`{each}`" for each in cases)

@@ -1,0 +1,213 @@
+"""Steps for destinations: runs, their tokens, and what is left of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+
+from dataflare import Target
+from dataflare.conformance.steps import Bench, NotConformant, NotTested, expect_error, step
+from dataflare.conformance.values import as_table
+
+_DATASET = "conformance"
+
+
+def _target(bench: Bench, mode: str = "append", schema: pa.Schema | None = None) -> Target:
+    rows = bench.subject.rows
+    names = rows.schema.names
+    key = (names[0],) if mode == "merge" else ()
+    return Target(_DATASET, rows.schema if schema is None else schema, key=key, mode=mode)  # type: ignore[arg-type]
+
+
+def _modes(bench: Bench) -> list[str]:
+    found = bench.plugin.abilities()
+    modes = [mode for mode in ("append", "replace", "merge") if mode in found]
+    if not modes:
+        raise NotConformant(f"it can write in no mode: {sorted(found)}")
+    return modes
+
+
+def _batches(bench: Bench) -> list[pa.RecordBatch]:
+    return list(as_table(bench["sample"]).to_batches(max_chunksize=4))
+
+
+@contextmanager
+def _run(bench: Bench, target: Target, generation: int, *, plugin: Any = None) -> Iterator[Any]:
+    plugin = bench.plugin if plugin is None else plugin
+    plugin.open(target, pipeline="conformance", run=f"run-{generation}", generation=generation)
+    try:
+        yield plugin
+    except BaseException:
+        plugin.abort()
+        raise
+
+
+@step("abilities")
+def abilities(bench: Bench, _: Any) -> None:
+    """It can write in some mode, says so in the same way again, and deletes only where it merges."""
+    found = bench.plugin.abilities()
+    _modes(bench)
+    if "delete" in found and "merge" not in found:
+        raise NotConformant("it can `delete`, which is a part of `merge`, and not `merge`")
+    if bench.make().abilities() != found:
+        raise NotConformant("another instance has other abilities")
+
+
+@step("write-run")
+def write_run(bench: Bench, _: Any) -> None:
+    """A run in every mode: rows are taken, made safe, and the run ends."""
+    for number, mode in enumerate(_modes(bench)):
+        with _run(bench, _target(bench, mode), number + 1) as plugin:
+            for batch in _batches(bench):
+                rejected = plugin.write(batch)
+                if len(rejected) == batch.num_rows:
+                    raise NotTested(f"it rejects all rows: {rejected[0].reason}; give a sample that it takes")
+            plugin.flush(b"first")
+            plugin.finish(b"first")
+
+
+@step("empty-batch")
+def empty_batch(bench: Bench, _: Any) -> None:
+    """A batch without rows is taken, and a run without a batch ends in good order."""
+    for number, mode in enumerate(_modes(bench)):
+        with _run(bench, _target(bench, mode), 2 * number + 1) as plugin:
+            if plugin.write(_batches(bench)[0].slice(0, 0)):
+                raise NotConformant("it rejected a row of a batch without rows")
+            plugin.finish(b"")
+        with _run(bench, _target(bench, mode), 2 * number + 2) as plugin:
+            plugin.finish(b"")
+
+
+@step("idempotent")
+def idempotent(bench: Bench, arguments: dict[str, Any]) -> None:
+    """`flush`, `finish` and `abort` may be called again."""
+    for number, mode in enumerate(_modes(bench)):
+        with _run(bench, _target(bench, mode), number + 1) as plugin:
+            plugin.write(_batches(bench)[0])
+            for name in arguments["calls"]:
+                for _ in range(2):
+                    getattr(plugin, name)(*(() if name == "abort" else (b"again",)))
+            if arguments["calls"][-1] == "flush":
+                plugin.finish(b"again")
+
+
+@step("abort-after-finish")
+def abort_after_finish(bench: Bench, _: Any) -> None:
+    """`abort` after `finish` does nothing: the token stays."""
+    _require(bench, "keep-token")
+    with _run(bench, _target(bench), 1) as plugin:
+        plugin.write(_batches(bench)[0])
+        plugin.finish(b"kept")
+        plugin.abort()
+    _check_token(bench, 2, b"kept", "`abort` after `finish`")
+
+
+@step("token")
+def token(bench: Bench, arguments: dict[str, Any]) -> None:
+    """A token that was kept comes back from `open`; one of a run that was aborted does not.
+
+    `after` is what the run does at its end: `finish`; `flush`, which keeps it where the answer was true; or `abort`.
+    """
+    _require(bench, "keep-token")
+    with _run(bench, _target(bench), 1) as plugin:
+        plugin.write(_batches(bench)[0])
+        plugin.finish(b"before")
+    safe = True
+    with _run(bench, _target(bench), 2) as plugin:
+        plugin.write(_batches(bench)[0])
+        match arguments["after"]:
+            case "finish":
+                plugin.finish(b"now")
+            case "flush":
+                safe = plugin.flush(b"now")
+            case "abort":
+                safe = False
+                plugin.abort()
+    if arguments["after"] == "flush":
+        # As after a crash: nobody ended the run.
+        bench.leave()
+    _check_token(bench, 3, b"now" if safe else b"before", f"`{arguments['after']}`")
+
+
+@step("tokens-apart")
+def tokens_apart(bench: Bench, _: Any) -> None:
+    """Each pipeline has a token of its own."""
+    _require(bench, "keep-token")
+    for number, pipeline in enumerate(("one", "two")):
+        bench.plugin.open(_target(bench), pipeline=pipeline, run="r", generation=number + 1)
+        bench.plugin.finish(pipeline.encode())
+    found = bench.make().open(_target(bench), pipeline="one", run="again", generation=9)
+    if found != b"one":
+        raise NotConformant(f"pipeline `one` kept the token b'one', and got {found!r}")
+
+
+def _require(bench: Bench, ability: str) -> None:
+    if ability not in bench.plugin.abilities():
+        raise NotTested(f"the destination has not the ability `{ability}`")
+    if "append" not in bench.plugin.abilities():
+        raise NotTested("the destination does not write in the mode `append`")
+
+
+def _check_token(bench: Bench, generation: int, due: bytes, after: str) -> None:
+    plugin = bench.make()
+    found = plugin.open(_target(bench), pipeline="conformance", run=f"run-{generation}", generation=generation)
+    plugin.abort()
+    if found != due:
+        raise NotConformant(f"after {after}, `open` returned the token {found!r}, and should {due!r}")
+
+
+@step("shut-out")
+def shut_out(bench: Bench, arguments: dict[str, Any]) -> None:
+    """A run that was shut out makes nothing safe, and an older run cannot begin."""
+    _require(bench, "shut-out")
+    old = bench.make()
+    old.open(_target(bench), pipeline="conformance", run="old", generation=1)
+    old.write(_batches(bench)[0])
+    newer = bench.make()
+    newer.open(_target(bench), pipeline="conformance", run="new", generation=2)
+    calls: dict[str, Callable[[], Any]] = {
+        "flush": lambda: old.flush(b"old"),
+        "finish": lambda: old.finish(b"old"),
+        "open": lambda: bench.make().open(_target(bench), pipeline="conformance", run="older", generation=1),
+    }
+    expect_error(calls[arguments["call"]], ["superseded"], f"`{arguments['call']}` of a run that was shut out")
+    newer.finish(b"new")
+
+
+@step("plan")
+def plan(bench: Bench, _: Any) -> None:
+    """`plan` changes nothing: it says the same again, and a run after it is as it would have been."""
+    for mode in _modes(bench):
+        first = bench.plugin.plan(_target(bench, mode))
+        if bench.plugin.plan(_target(bench, mode)) != first or bench.make().plan(_target(bench, mode)) != first:
+            raise NotConformant(f"in the mode `{mode}`, `plan` says something else the second time")
+
+
+@step("rejected")
+def rejected(bench: Bench, _: Any) -> None:
+    """Rejected rows are named once, in order, with a reason."""
+    for number, mode in enumerate(_modes(bench)):
+        with _run(bench, _target(bench, mode), number + 1) as plugin:
+            for batch in _batches(bench):
+                for each in plugin.write(batch):
+                    if not each.reason:
+                        raise NotConformant(f"row {each.row} is rejected without a reason")
+                    if each.column is not None and each.column not in batch.schema.names:
+                        raise NotConformant(
+                            f"row {each.row} is rejected for column {each.column!r}, which is not there"
+                        )
+            plugin.finish(b"")
+
+
+@step("nulls")
+def nulls(bench: Bench, _: Any) -> None:
+    """Rows of nulls are taken or rejected; they are no fault."""
+    rows = bench.subject.rows
+    schema = pa.schema([field.with_nullable(True) for field in rows.schema])
+    empty = pa.RecordBatch.from_arrays([pa.nulls(3, field.type) for field in schema], schema=schema)
+    with _run(bench, _target(bench, "append" if "append" in _modes(bench) else _modes(bench)[0], schema), 1) as plugin:
+        plugin.write(empty)
+        plugin.finish(b"")

@@ -1,0 +1,380 @@
+"""Steps for sources: what there is, how it is read, and where reads go on."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+
+from dataflare import Chunk, Dataset, Ended, Idle, NewSchema, PluginError, Selection
+from dataflare.conformance.steps import Bench, NotConformant, NotTested, expect_error, step
+from dataflare.conformance.values import as_table, difference, shown
+
+_MOST_READS: Final = 10_000
+_MOST_POINTS: Final = 12
+"""How many states of a read are tried; of more, those at the beginning, the end, and some between."""
+
+
+@dataclass(frozen=True)
+class _Point:
+    """A state, and how many rows lie before it."""
+
+    state: bytes
+    rows: int
+
+
+@dataclass(frozen=True)
+class _Read:
+    selection: Selection
+    batches: list[pa.RecordBatch]
+    points: list[_Point]
+    schema: pa.Schema
+
+    @property
+    def table(self) -> pa.Table:
+        return as_table(self.batches)
+
+
+def _selections(dataset: Dataset) -> Iterator[Selection]:
+    if "full" in dataset.modes:
+        yield Selection(dataset.name)
+    if "incremental" in dataset.modes:
+        yield Selection(dataset.name, "incremental", cursor=dataset.cursors[0])
+    if "changes" in dataset.modes:
+        yield Selection(dataset.name, "changes")
+
+
+def _read(
+    plugin: Any, selection: Selection, *, state: bytes | None = None, part: bytes | None = None, most: int
+) -> _Read:
+    (schema,) = plugin.open(selection, state=state, part=part)
+    batches: list[pa.RecordBatch] = []
+    points: list[_Point] = []
+    rows = 0
+    for _ in range(_MOST_READS):
+        progress = plugin.read(most)
+        if isinstance(progress, Ended | Idle):
+            if isinstance(progress, Idle) and progress.state is not None:
+                points.append(_Point(progress.state, rows))
+            return _Read(selection, batches or [_none(schema)], points, schema)
+        if isinstance(progress, NewSchema):
+            raise NotTested("the columns change within the read")
+        assert isinstance(progress, Chunk)
+        batches.append(progress.rows)
+        rows += progress.rows.num_rows
+        if progress.state is not None:
+            points.append(_Point(progress.state, rows))
+    raise NotConformant(f"{selection.dataset}: the read did not end after {_MOST_READS} calls of `read({most})`")
+
+
+def _none(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([], schema=schema)
+
+
+def _each(bench: Bench, mode: str | None = None) -> Iterator[tuple[Dataset, Selection]]:
+    """Every dataset in every mode, or in one."""
+    none = True
+    for dataset in bench.plugin.discover():
+        for selection in _selections(dataset):
+            if mode is None or selection.mode == mode:
+                none = False
+                yield dataset, selection
+    if none:
+        raise NotTested("the source has no dataset" + (f" in the mode `{mode}`" if mode else ""))
+
+
+def _reads(bench: Bench, arguments: Any) -> list[_Read]:
+    most = (arguments or {}).get("max-rows", 4)
+    return [_read(bench.plugin, each, most=most) for _, each in _each(bench, (arguments or {}).get("mode"))]
+
+
+@step("discover")
+def discover(bench: Bench, _: Any) -> None:
+    """What there is is described whole, and in the same way again."""
+    found = bench.plugin.discover()
+    if not found:
+        raise NotTested("the source has no dataset with this configuration")
+    names = [each.name for each in found]
+    if len(set(names)) < len(names):
+        raise NotConformant("two datasets have one name")
+    for each in found:
+        if not each.modes & {"full", "incremental", "changes"}:
+            raise NotConformant(f"{each.name}: it can be read in no mode")
+        if bool(each.cursors) != ("incremental" in each.modes):
+            raise NotConformant(
+                f"{each.name}: the modes are {sorted(each.modes)}, and the cursors {list(each.cursors)}"
+            )
+        missing = {*each.key, *each.cursors} - set(each.schema.names)
+        if missing:
+            raise NotConformant(f"{each.name}: the key or a cursor names {sorted(missing)}, which is no column")
+    again = bench.plugin.discover()
+    if [(each.name, each.key, each.modes) for each in again] != [(each.name, each.key, each.modes) for each in found]:
+        raise NotConformant("`discover` answers in another way the second time")
+
+
+@step("read")
+def read(bench: Bench, arguments: dict[str, Any]) -> None:
+    """Every dataset is read to its end, in every mode; each chunk has the promised columns."""
+    for found in _reads(bench, arguments):
+        for batch in found.batches:
+            if batch.num_rows > arguments.get("max-rows", 4):
+                raise NotConformant(
+                    f"{found.selection.dataset}: `read({arguments['max-rows']})` gave {batch.num_rows} rows"
+                )
+            if batch.schema.names != found.schema.names or batch.schema.types != found.schema.types:
+                raise NotConformant(
+                    f"{found.selection.dataset}: the chunk has {batch.schema.names}, not {found.schema.names}"
+                )
+        if found.table.num_rows and (not found.points or found.points[-1].rows != found.table.num_rows):
+            raise NotConformant(f"{found.selection.dataset}: the last state does not cover all rows")
+
+
+@step("read-twice")
+def read_twice(bench: Bench, arguments: Any) -> None:
+    """The same read gives the same rows: from one instance, from another, and in chunks of another size."""
+    for found in _reads(bench, arguments):
+        for what, plugin, most in (
+            ("again", bench.plugin, 4),
+            ("in chunks of 1,000", bench.plugin, 1000),
+            ("by another instance", bench.make(), 4),
+        ):
+            other = _read(plugin, found.selection, most=most)
+            if message := difference(other.table, found.table):
+                raise NotConformant(f"{found.selection.dataset}, read {what}: {message}", given=shown(found.table))
+
+
+@step("resume")
+def resume(bench: Bench, arguments: Any) -> None:
+    """From every state, another instance gives exactly the rows that the state does not cover."""
+    tried = 0
+    for found in _reads(bench, arguments):
+        for point in _some(found.points):
+            tried += 1
+            rest = _read(bench.make(), found.selection, state=point.state, most=4)
+            due = found.table.slice(point.rows)
+            if message := difference(rest.table, due):
+                before = f"{found.selection.dataset}, from the state after {point.rows} rows"
+                raise NotConformant(f"{before}: {message}", given=shown(point.state))
+    if not tried:
+        raise NotTested("no read gave a state")
+
+
+def _some(points: list[_Point]) -> list[_Point]:
+    if len(points) <= _MOST_POINTS:
+        return points
+    half = _MOST_POINTS // 3
+    middle = points[half:-half]
+    return points[:half] + middle[:: max(1, len(middle) // half)][:half] + points[-half:]
+
+
+@step("reopen")
+def reopen(bench: Bench, _: Any) -> None:
+    """`open` ends a read that is under way, and begins another at the beginning."""
+    for _dataset, selection in _each(bench):
+        due = _read(bench.make(), selection, most=4)
+        bench.plugin.open(selection)
+        bench.plugin.read(1)
+        again = _read(bench.plugin, selection, most=4)
+        if message := difference(again.table, due.table):
+            raise NotConformant(f"{selection.dataset}, opened within a read: {message}")
+
+
+@step("ended-again")
+def ended_again(bench: Bench, _: Any) -> None:
+    """A read can be stopped anywhere, and twice; another begins afterwards."""
+    for _dataset, selection in _each(bench):
+        bench.plugin.open(selection)
+        bench.plugin.read(1)
+        bench.plugin.stop()
+        bench.plugin.stop()
+        _read(bench.plugin, selection, most=1000)
+        bench.plugin.stop()
+
+
+@step("discover-within")
+def discover_within(bench: Bench, _: Any) -> None:
+    """`discover` and `estimate` within a read change nothing about it."""
+    for _dataset, selection in _each(bench):
+        due = _read(bench.make(), selection, most=1000).table
+        bench.plugin.open(selection)
+        batches = []
+        for _number in range(_MOST_READS):
+            progress = bench.plugin.read(2)
+            bench.plugin.discover()
+            bench.plugin.estimate(selection)
+            if isinstance(progress, Ended | Idle):
+                break
+            if isinstance(progress, Chunk):
+                batches.append(progress.rows)
+        if message := difference(as_table(batches) if batches else due.slice(0, 0), due):
+            raise NotConformant(f"{selection.dataset}, with `discover` and `estimate` between the reads: {message}")
+
+
+@step("estimate")
+def estimate(bench: Bench, _: Any) -> None:
+    """An estimate that is exact is the number of rows."""
+    known = False
+    for _dataset, selection in _each(bench):
+        found = bench.plugin.estimate(selection)
+        if found is None or not found.exact:
+            continue
+        known = True
+        rows = _read(bench.plugin, selection, most=1000).table.num_rows
+        if rows != found.rows:
+            raise NotConformant(f"{selection.dataset}: exactly {found.rows} rows were promised, and {rows} came")
+    if not known:
+        raise NotTested("the source knows no exact number of rows")
+
+
+@step("columns")
+def columns(bench: Bench, _: Any) -> None:
+    """A read of some columns has these, and what the mode needs, with the same values."""
+    for dataset, selection in _each(bench, "full"):
+        names = list(dataset.schema.names)
+        if len(names) < 2:
+            continue
+        whole = _read(bench.plugin, selection, most=1000).table
+        for name in names[:5]:
+            chosen = _read(bench.plugin, Selection(dataset.name, columns=[name]), most=1000).table
+            if name not in chosen.schema.names:
+                raise NotConformant(f"{dataset.name}: column {name!r} was selected, and did not come")
+            more = set(chosen.schema.names) - {name, *dataset.key, *dataset.cursors}
+            if more:
+                raise NotConformant(f"{dataset.name}: only {name!r} was selected, and {sorted(more)} came too")
+            if message := difference(chosen.select([name]), whole.select([name])):
+                raise NotConformant(f"{dataset.name}, column {name!r} alone: {message}")
+
+
+@step("acknowledge")
+def acknowledge(bench: Bench, arguments: Any) -> None:
+    """States are acknowledged as rows get safe, twice too, and the read goes on as if they were not."""
+    for found in _reads(bench, arguments):
+        bench.plugin.open(found.selection)
+        batches = []
+        for _number in range(_MOST_READS):
+            progress = bench.plugin.read(4)
+            if isinstance(progress, Ended | Idle):
+                break
+            if isinstance(progress, Chunk):
+                batches.append(progress.rows)
+                if progress.state is not None:
+                    bench.plugin.acknowledge(progress.state)
+                    bench.plugin.acknowledge(progress.state)
+        if message := difference(as_table(batches) if batches else found.table.slice(0, 0), found.table):
+            raise NotConformant(f"{found.selection.dataset}, with every state acknowledged: {message}")
+
+
+@step("split")
+def split(bench: Bench, _: Any) -> None:
+    """The parts of a read have every row once, read in any order by instances of their own."""
+    tried = False
+    for dataset, selection in _each(bench):
+        if "splittable" not in dataset.modes:
+            continue
+        whole = _read(bench.make(), selection, most=1000).table
+        for at_most in (1, 2, 3, 7):
+            try:
+                division = bench.plugin.split(selection, at_most=at_most)
+            except PluginError as error:
+                if error.error.case == "unsupported":
+                    break
+                raise
+            tried = True
+            parts = [_read(bench.make(), selection, part=part, most=5) for part in reversed(division.parts)]
+            found = sorted(repr(row) for part in parts for row in part.table.to_pylist())
+            due = sorted(repr(row) for row in whole.to_pylist())
+            if found != due:
+                lost, more = len(set(due) - set(found)), len(found) - len(due)
+                what = f"{lost} rows are in no part, and there are {more:+} rows"
+                raise NotConformant(f"{dataset.name}, in {len(division.parts)} parts of at most {at_most}: {what}")
+    if not tried:
+        raise NotTested("no dataset can be divided")
+
+
+@step("resume-part")
+def resume_part(bench: Bench, _: Any) -> None:
+    """A part goes on from its states as a whole read does."""
+    tried = False
+    for dataset, selection in _each(bench):
+        if "splittable" not in dataset.modes:
+            continue
+        try:
+            parts = bench.plugin.split(selection, at_most=2).parts
+        except PluginError:
+            continue
+        for part in parts:
+            found = _read(bench.make(), selection, part=part, most=2)
+            for point in _some(found.points):
+                tried = True
+                rest = _read(bench.make(), selection, part=part, state=point.state, most=2)
+                if message := difference(rest.table, found.table.slice(point.rows)):
+                    raise NotConformant(f"{dataset.name}, a part from its state after {point.rows} rows: {message}")
+    if not tried:
+        raise NotTested("no dataset can be divided, or parts give no states")
+
+
+@step("refuse-state")
+def refuse_state(bench: Bench, _: Any) -> None:
+    """A state or a part that is none of the source's is refused."""
+    for _dataset, selection in _each(bench):
+        for bad in (b"\xff\xfe no state", b"", b"{", b'{"no": "such state"}'):
+            expect_error(
+                lambda bad=bad, selection=selection: bench.plugin.open(selection, state=bad),  # type: ignore[misc]
+                ["invalid-state"],
+                f"`open` with the state {shown(bad)}",
+            )
+        expect_error(
+            lambda selection=selection: bench.plugin.open(selection, part=b"\xff no part"),  # type: ignore[misc]
+            ["invalid-state", "unsupported"],
+            "`open` with a part that `split` never gave",
+        )
+
+
+@step("refuse-other-state")
+def refuse_other_state(bench: Bench, _: Any) -> None:
+    """A state of another dataset or mode is refused."""
+    states: list[tuple[Selection, bytes]] = []
+    for _dataset, selection in _each(bench):
+        points = _read(bench.plugin, selection, most=4).points
+        if points:
+            states.append((selection, points[0].state))
+    others = [(a, state) for a, _ in states for b, state in states if a != b]
+    if not others:
+        raise NotTested("there is one dataset in one mode")
+    for selection, state in others[:20]:
+        expect_error(
+            lambda selection=selection, state=state: bench.plugin.open(selection, state=state),  # type: ignore[misc]
+            ["invalid-state"],
+            f"`open` of {selection.dataset} ({selection.mode}) with a state of another dataset or mode",
+        )
+
+
+@step("cursor-order")
+def cursor_order(bench: Bench, _: Any) -> None:
+    """An incremental read comes in the order of its cursor, nulls first."""
+    for _dataset, selection in _each(bench, "incremental"):
+        assert selection.cursor is not None
+        values = _read(bench.plugin, selection, most=1000).table.column(selection.cursor).to_pylist()
+        filled = [value for value in values if value is not None]
+        if None in values[len(values) - len(filled) :]:
+            raise NotConformant(f"{selection.dataset}: a null of the cursor {selection.cursor!r} comes after a value")
+        for one, other in itertools.pairwise(filled):
+            if one > other:
+                raise NotConformant(f"{selection.dataset}: {shown(other)} comes after {shown(one)} of the cursor")
+
+
+@step("incremental-again")
+def incremental_again(bench: Bench, _: Any) -> None:
+    """From the last state of an incremental read, nothing comes that came before."""
+    for _dataset, selection in _each(bench, "incremental"):
+        found = _read(bench.plugin, selection, most=4)
+        if not found.points:
+            raise NotTested("the read gave no state")
+        rest = _read(bench.make(), selection, state=found.points[-1].state, most=4).table
+        if rest.num_rows:
+            raise NotConformant(
+                f"{selection.dataset}: {rest.num_rows} rows come again from the last state", given=shown(rest)
+            )

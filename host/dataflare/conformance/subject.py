@@ -1,0 +1,86 @@
+"""The plugin that is tested, and what it may use."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from dataflare import Grants, Host, Limits
+from dataflare.conformance.values import default_sample
+
+__all__ = ["Subject"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A plugin and what it is tested with.
+
+    Args:
+        component: Its file, or its bytes.
+        kind: Its kind.
+        config: The configuration with which it works.
+        sample: Rows that it takes, for all kinds but sources; `None` where the user gives none.
+        grants: What it may use. Directories are copied for each case, so that none sees what another did.
+        limits: Its ceilings.
+        cache_dir: Where compiled plugins are kept; `None` is the usual place.
+        make_host: Makes the host of a case; `None`: a usual one.
+    """
+
+    component: Path | bytes
+    kind: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    sample: pa.Table | None = None
+    grants: Grants = field(default_factory=Grants)
+    limits: Limits = field(default_factory=Limits)
+    cache_dir: Path | None = None
+    make_host: Callable[[], Host] | None = None
+
+    @property
+    def rows(self) -> pa.Table:
+        """The sample, or the rows that stand in for it."""
+        return default_sample() if self.sample is None else self.sample
+
+    @contextmanager
+    def at_work(self, folder: Path) -> Iterator[Callable[..., Any]]:
+        """Get ready for a case.
+
+        Args:
+            folder: An empty folder, for the case alone.
+
+        Yields:
+            What makes an instance, ready for work: given `config` if it is another one. What has the same `folder` sees
+            what the instances before it did.
+        """
+        grants = dataclasses.replace(self.grants, files=self._copies(folder))
+        made: list[Any] = []
+        with self.make_host() if self.make_host is not None else Host(cache_dir=self.cache_dir) as host:
+
+            def make(config: Mapping[str, Any] | None = None) -> Any:
+                given = self.config if config is None else config
+                plugin = host.load(self.component, config=given, grants=grants, limits=self.limits)
+                made.append(plugin)
+                return plugin.start()
+
+            try:
+                yield make
+            finally:
+                for plugin in made:
+                    plugin.close()
+
+    def _copies(self, folder: Path) -> dict[str, Any]:
+        copies = {}
+        for name, grant in self.grants.files.items():
+            target = folder / name
+            if grant.path.is_dir():
+                shutil.copytree(grant.path, target, symlinks=True)
+            else:
+                target.mkdir()
+            copies[name] = dataclasses.replace(grant, path=target)
+        return copies

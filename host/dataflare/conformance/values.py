@@ -1,0 +1,90 @@
+"""Rows that the suite makes, and how it compares what comes back."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+__all__ = ["as_table", "default_sample", "difference", "shown", "typed_rows"]
+
+_MOST_SHOWN = 300
+
+
+def default_sample() -> pa.Table:
+    """Rows for plugins whose user gives none: numbers, texts, nulls and Unicode."""
+    return pa.table(
+        {
+            "id": pa.array(range(12), pa.int64()),
+            "name": pa.array(["Ada", "", "Bo", None, "Zoë", "名前", "a\nb", '"q"', "x" * 100, "0", "null", " "]),
+            "amount": pa.array([1.5, None, -2.0, 0.0, 1e-9, 1e9, 3.25, 7.0, -0.5, 12.0, None, 4.0], pa.float64()),
+        }
+    )
+
+
+def typed_rows() -> pa.RecordBatch:
+    """Three rows, one of nulls, with a column of each common Arrow type."""
+    utc = dt.UTC
+    columns = {
+        "boolean": pa.array([True, None, False]),
+        "int8": pa.array([-128, None, 127], pa.int8()),
+        "int32": pa.array([-(2**31), None, 2**31 - 1], pa.int32()),
+        "int64": pa.array([-(2**63), None, 2**63 - 1], pa.int64()),
+        "uint64": pa.array([0, None, 2**64 - 1], pa.uint64()),
+        "float": pa.array([0.5, None, -1.5], pa.float32()),
+        "double": pa.array([1e300, None, -1e-300], pa.float64()),
+        "string": pa.array(["", None, "naïve 日本"], pa.string()),
+        "binary": pa.array([b"\x00\xff", None, b""], pa.binary()),
+        "date": pa.array([dt.date(1, 1, 1), None, dt.date(9999, 12, 31)], pa.date32()),
+        "timestamp": pa.array([dt.datetime(1970, 1, 1), None, dt.datetime(2262, 4, 11)], pa.timestamp("us")),
+        "zoned": pa.array([dt.datetime(2024, 3, 10, tzinfo=utc), None, None], pa.timestamp("us", "Europe/Berlin")),
+        "decimal": pa.array([decimal.Decimal("1.10"), None, decimal.Decimal("-99999999.99")], pa.decimal128(10, 2)),
+        "list": pa.array([[1, None], None, []], pa.list_(pa.int64())),
+        "struct": pa.array([{"a": 1}, None, {"a": None}], pa.struct([pa.field("a", pa.int64())])),
+    }
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def as_table(batches: Sequence[pa.RecordBatch]) -> pa.Table:
+    """Put batches together; those without rows do not count where their columns are others."""
+    filled = [each for each in batches if each.num_rows] or list(batches)[:1]
+    return pa.Table.from_batches(filled).combine_chunks() if filled else pa.table({})
+
+
+def difference(found: Any, due: Any) -> str:
+    """Say how a value differs from the one that is due; empty where it does not."""
+    if isinstance(found, pa.Table) and isinstance(due, pa.Table):
+        if found.num_rows == due.num_rows == 0:
+            return ""
+        if found.schema.names != due.schema.names:
+            return f"the columns are {found.schema.names}, and should be {due.schema.names}"
+        if found.num_rows != due.num_rows:
+            return f"there are {found.num_rows} rows, and should be {due.num_rows}"
+        for name in due.schema.names:
+            one, other = found.column(name), due.column(name)
+            if one.type != other.type:
+                return f"column {name!r} is {one.type}, and should be {other.type}"
+            if one.equals(other):
+                continue
+            pairs = zip(one.to_pylist(), other.to_pylist(), strict=True)
+            for row, (a, b) in enumerate(pairs):
+                if repr(a) != repr(b):  # NaN is not equal to itself
+                    return f"row {row}, column {name!r}: {shown(a)}, and should be {shown(b)}"
+        return ""
+    return "" if repr(found) == repr(due) else f"{shown(found)}, and should be {shown(due)}"
+
+
+def shown(value: Any) -> str:
+    """Write a value for people, cut to a length."""
+    if isinstance(value, pa.Table | pa.RecordBatch):
+        text = json.dumps(value.slice(0, 3).to_pylist(), default=str, ensure_ascii=False)
+        text = f"{value.num_rows} rows of {value.schema.names}: {text}"
+    elif isinstance(value, bytes):
+        text = value.decode("utf-8", "backslashreplace")
+    else:
+        text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 3] + "..."

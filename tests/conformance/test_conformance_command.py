@@ -1,0 +1,139 @@
+"""`dataflare conformance` over components, with its reports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from dataflare.cli.app import app
+from dataflare.conformance import CaseResult, Outcome, SuiteResult, load_cases, load_duties
+from dataflare.conformance.reports import to_html, to_junit
+
+COMPONENTS = Path(__file__).parents[2] / "guest-sdks" / "rust" / "components"
+MAPPER = str(COMPONENTS / "json-mapper.wasm")
+
+
+def conformance(*words: str) -> Result:
+    return CliRunner().invoke(app, ["conformance", *words])
+
+
+def outcome(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("id,name\n" + "".join(f"{n},name {n}\n" for n in range(9)))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "grant", "skipped"),
+    [
+        ("json-mapper", {"set": {"seen": True}}, "", 0),
+        ("derive-columns", {"columns": [{"name": "t", "op": "add", "left": "id", "right": 1}]}, "", 2),
+        ("csv-source", {"path": "data/a.csv"}, "files:read:data={}/in", 5),
+        ("jsonl-destination", {"path": "out/o.jsonl"}, "files:write:out={}/out", 9),
+    ],
+)
+def test_example_plugins_are_conformant(inputs, name, config, grant, skipped):
+    words = ["run", str(COMPONENTS / f"{name}.wasm"), "--config", json.dumps(config), "--json"]
+    words += ["--grant", grant.format(inputs)] if grant else []
+    words += ["--sample", str(inputs / "in" / "a.csv")] if name != "csv-source" else []
+    done = conformance(*words)
+    found = outcome(done.output)
+    assert (done.exit_code, found["conformant"]) == (0, True), [
+        each for each in found["cases"] if each["outcome"] not in ("PASS", "SKIP")
+    ]
+    assert found["counts"].get("SKIP", 0) <= skipped
+    assert found["counts"]["PASS"] >= 15
+    assert not list((inputs / "out").iterdir())  # what is granted is copied
+
+
+def test_certified_allows_no_skip():
+    assert conformance("run", MAPPER, "--profile", "certified", "--json").exit_code == 1
+
+
+def test_reports_are_written(tmp_path):
+    done = conformance(
+        "run", MAPPER, "--case", "processor", "--junit", str(tmp_path / "r.xml"), "--html", str(tmp_path / "r.html")
+    )
+    assert done.exit_code == 0, done.output
+    suite = ElementTree.fromstring((tmp_path / "r.xml").read_text())
+    assert (suite.get("tests"), suite.get("failures")) == ("3", "0")
+    page = (tmp_path / "r.html").read_text()
+    assert "json-mapper.wasm is conformant" in page and "processor/one-by-one" in page
+
+
+def test_expectation_that_is_out_of_date_fails(tmp_path):
+    known = tmp_path / "known.yaml"
+    known.write_text("processor/one-by-one: {reason: slow, link: https://example.org/1}\n")
+    done = conformance("run", MAPPER, "--case", "processor/one-by-one", "--expect", str(known), "--json")
+    assert (done.exit_code, outcome(done.output)["counts"]) == (1, {"XPASS": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- 1", "dictionary"),
+        ("processor/one-by-one: {reason: x}", "link"),
+        ("processor/one-by-two: {reason: x, link: y}", "there is no case"),
+        ("a: [", "not YAML"),
+    ],
+)
+def test_wrong_expectations_are_refused(tmp_path, text, message):
+    (tmp_path / "known.yaml").write_text(text)
+    done = conformance("run", MAPPER, "--case", "processor", "--expect", str(tmp_path / "known.yaml"))
+    assert (done.exit_code, message in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--case", "no-such"], 2, "no case is chosen"),
+        (["--profile", "best"], 2, "there is no profile"),
+        (["--config", "{"], 2, "JSON"),
+        (["--limit", "memory=1"], 2, "memory"),
+    ],
+)
+def test_wrong_command_lines_are_refused(words, code, message):
+    done = conformance("run", MAPPER, *words)
+    assert (done.exit_code, message in done.stderr) == (code, True), done.stderr
+
+
+def test_what_is_no_plugin_or_may_not_is_told_first(tmp_path):
+    (tmp_path / "no.wasm").write_bytes(b"no")
+    assert conformance("run", str(tmp_path / "no.wasm")).exit_code == 3
+    assert conformance("run", str(COMPONENTS / "csv-source.wasm"), "--config", '{"path": "data/a"}').exit_code == 4
+
+
+def test_failure_says_duty_what_came_and_how_to_repeat_it():
+    words = ["run", str(COMPONENTS / "derive-columns.wasm"), "--config", '{"columns": 7}', "--case", "every/health"]
+    done = conformance(*words)
+    assert done.exit_code == 1
+    assert "FAIL  every/health" in done.output
+    assert "duty: LIFE-6" in done.output
+    assert "alone: dataflare conformance run derive-columns.wasm --case every/health" in done.output
+
+
+def test_reports_of_hostile_texts_are_well_formed():
+    text = "</script><b>&\x00\x1b[31m\ud800\ufffe"
+    result = SuiteResult(tuple(CaseResult(load_cases()[0], each, 1.0, text, text) for each in Outcome))
+    assert ElementTree.fromstring(to_junit(result, plugin=text).encode()).get("errors") == "1"
+    page = to_html(result, load_duties(), plugin=text, profile=text, passed=False)
+    assert "<b>&" not in page and "&lt;/script&gt;" in page
+
+
+def test_cases_are_listed():
+    assert "source/resume" in conformance("list").output
+    assert {each["name"] for each in json.loads(conformance("list", "--json").output)} == {
+        each.name for each in load_cases()
+    }

@@ -129,7 +129,8 @@ def test_reports_of_hostile_texts_are_well_formed():
     result = SuiteResult(tuple(CaseResult(load_cases()[0], each, 1.0, text, text) for each in Outcome))
     assert ElementTree.fromstring(to_junit(result, plugin=text).encode()).get("errors") == "1"
     page = to_html(result, load_duties(), plugin=text, profile=text, passed=False)
-    assert "<b>&" not in page and "&lt;/script&gt;" in page
+    assert ("</script>" in page, "&lt;/script&gt;" in page, "\x1b" in page) == (False, True, False)
+    assert page.encode()
 
 
 def test_cases_are_listed():

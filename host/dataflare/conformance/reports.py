@@ -91,7 +91,7 @@ def to_html(result: SuiteResult, duties: Mapping[str, Duty], *, plugin: str, pro
     parts += ["<h2>All cases</h2>", _table(result.results, duties)]
     body = "\n".join(parts)
     head = f'<meta charset="utf-8"><title>{html.escape(plugin)}: {verdict}</title><style>{_STYLE}</style>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{body}\n</body></html>\n'
+    return _text(f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{body}\n</body></html>\n')
 
 
 def _table(results: Any, duties: Mapping[str, Duty]) -> str:
@@ -114,7 +114,7 @@ def _row(each: CaseResult, duties: Mapping[str, Duty]) -> str:
 
 
 def _text(text: str) -> str:
-    """What XML can hold."""
+    """The text, with a question mark for what XML and HTML cannot hold."""
     return "".join(
         c if c in "\t\n" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c > "\uffff" else "?" for c in text
     )

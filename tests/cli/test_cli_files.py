@@ -55,7 +55,6 @@ READS = {
     },
     ("state import", "states"): "state import pipeline.yaml FILE",
     ("conformance run", "component"): "conformance run FILE",
-    ("conformance run", "sample"): "conformance run csv-source.wasm --sample FILE",
     ("conformance run", "expect"): "conformance run csv-source.wasm --expect FILE",
     ("dead-letter show", "file"): "dead-letter show FILE",
     ("dead-letter replay", "pipeline"): "dead-letter replay FILE",
@@ -63,7 +62,7 @@ READS = {
     ("dead-letter replay", "policy"): "dead-letter replay pipeline.yaml --policy FILE",
     ("dead-letter replay", "trust"): "dead-letter replay pipeline.yaml --trust FILE",
 }
-# These are written, or are folders; `bench --data` is what connectors read.
+# These are written, or are folders; `bench --data` and `--sample` are what connectors read.
 NOT_READ = {
     ("run", "audit"),
     ("run", "state"),
@@ -79,6 +78,7 @@ NOT_READ = {
     ("cache list", "cache_dir"),
     ("cache clear", "cache_dir"),
     ("bench", "data"),
+    ("conformance run", "sample"),
     ("package", "cache_dir"),
     ("package", "output"),
     ("bindgen", "output"),

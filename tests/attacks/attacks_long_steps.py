@@ -13,7 +13,7 @@ import pyarrow as pa
 from arena import Arena, Mutation, answers, attack
 from attacks_arrow import FUNCTIONS, MIB, column, method, refused, survives
 from dataflare.budgets import HostBudget, OverHostBytes, OverTime, serving
-from dataflare.data import json_blocks
+from dataflare.data import json_blocks, json_writer
 from dataflare.data.json_reader import decode_json_lines
 from dataflare.data.schemas import Field, Schema
 
@@ -66,8 +66,8 @@ def line_that_outlasts_its_call(arena: Arena) -> None:
 
 @attack("limits")
 def keys_without_end_in_one_line(arena: Arena) -> None:
-    """Send one line of JSON of eighty thousand keys, each of which becomes a column with all that it takes."""
-    line = b"{" + b",".join(b'"k%d":1' % number for number in range(80_000)) + b"}\n"
+    """Send one line of JSON of 150,000 keys, each of which becomes a column with all that it takes."""
+    line = b"{" + b",".join(b'"k%d":1' % number for number in range(150_000)) + b"}\n"
     for lines in (line, b'{"n":' + line[:-1] + b"}\n"):
         with parts_that_are_read(budget()) as sizes:
             refused(method("from-json-lines", lines, None), "too-large")
@@ -87,6 +87,21 @@ def lines_of_nothing(arena: Arena) -> None:
         assert kib < 160 * 1024, f"it took {kib} KiB"
 
     survives(run)
+
+
+@attack("limits")
+def characters_that_are_escaped(arena: Arena) -> None:
+    """Have the host write out a text of nothing but control characters, each of which becomes six."""
+    text = column(pa.array(["\x01" * (16 * MIB)]))
+    least_s = json_writer._ESCAPE_S
+    try:
+        json_writer._ESCAPE_S = 1.0  # as on a machine that is so slow
+        with serving(budget()):
+            arena.raises(OverTime, lambda: function("to-json-lines")(text))
+    finally:
+        json_writer._ESCAPE_S = least_s
+    with serving(budget(most_bytes=64 * MIB)):
+        arena.raises(OverHostBytes, lambda: function("to-json-lines")(text))
 
 
 @attack("limits")
@@ -113,5 +128,6 @@ MUTATIONS = [
     Mutation("dataflare.data.json_blocks:_VALUE_S", 0.0, ("line_that_outlasts_its_call",)),
     Mutation("dataflare.data.json_reader:_check_keys", answers(None), ("keys_without_end_in_one_line",)),
     Mutation("dataflare.data.json_reader:_BYTES_AT_ONCE", 2**30, ("lines_of_nothing",)),
+    Mutation("dataflare.budgets:HostBudget.require_time", answers(None), ("characters_that_are_escaped",)),
     Mutation("dataflare.data.distinct:_VALUE_BYTES", 0, ("dictionary_of_different_values",)),
 ]

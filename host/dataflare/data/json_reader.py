@@ -39,7 +39,8 @@ _BYTES_AT_ONCE = 2**17  # of text that is looked through: what is made of them s
 _TEXT = re.compile(rb'"((?:[^"\\]|\\.)*)"([ \t\r]*:)?')
 _KEY_SPACE = re.compile(rb'"[ \t\r]+:')
 _FEW_KEYS = 100
-_KEYS_UNSEEN = 2**16  # that may all be different: Arrow's reader takes a second for so many columns
+_HEAD_BYTES = 2**16
+_KEYS_UNSEEN = 2**17  # that may all be different: Arrow's reader takes a second for so many columns
 _TEXTS_BETWEEN_LOOKS = 65_536
 _NULL_BYTES = 4
 _NO_OBJECT = re.compile(rb"^[ \t\r\v\f]*[^ \t\r\v\f\n{]", re.MULTILINE)
@@ -133,9 +134,9 @@ def _check_keys(lines: bytes, rows: int, max_bytes: int) -> None:
         if keys <= most:
             return
         # Where all lines have the keys of the first, as nearly always, those are all there are.
-        end = max(lines.find(b"\n"), 0)
-        first = {match.group(1) for match in _TEXT.finditer(lines, 0, end) if match.group(2)}
-        if len(first) <= min(most, _FEW_KEYS) and sum(_key_count(lines, key) for key in first) == keys:
+        end = lines.find(b"\n", 0, _HEAD_BYTES)
+        first = {match.group(1) for match in _TEXT.finditer(lines, 0, end) if match.group(2)} if end > 0 else set()
+        if 0 < len(first) <= min(most, _FEW_KEYS) and sum(_key_count(lines, key) for key in first) == keys:
             return
     names: set[bytes] = set()
     for number, match in enumerate(_TEXT.finditer(lines)):

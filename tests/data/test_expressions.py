@@ -193,6 +193,22 @@ class TestColumns:
         assert relations.filter_by(empty, read_plan([literal_of(True)]), LIMIT).num_rows == 6
         assert relations.filter_by(empty, read_plan([literal_of(None), call("is_valid", 0)]), LIMIT).num_rows == 0
 
+    @pytest.mark.parametrize("count", [1, 4, 5, 9])
+    @pytest.mark.parametrize("rows", [ORDERS, relations.select(ORDERS, read_plan([]), [], LIMIT)], ids=["some", "none"])
+    def test_few_columns_and_many_are_put_in_place_alike(self, rows: pa.RecordBatch, count: int) -> None:
+        batch = rows.replace_schema_metadata({"m": "1"})
+        names = ["day", *(f"new-{at}" for at in range(count - 1))]
+        made = relations.with_columns(batch, read_plan([int64(7)]), [(name, 0) for name in names], LIMIT)
+        assert made.schema.names == list(dict.fromkeys([*batch.schema.names, *names]))
+        assert made.schema.metadata == {b"m": b"1"} and made.num_rows == 6
+        assert all(made.column(name).to_pylist() == [7] * 6 for name in names)
+        made.validate(full=True)
+
+    def test_a_column_that_two_have_the_name_of_is_not_replaced(self) -> None:
+        twice = pa.RecordBatch.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
+        for outputs in ([("a", 0)], [("a", 0), *((f"n{at}", 0) for at in range(8))]):
+            assert "a" in failure_of(relations.with_columns, twice, read_plan([int64(1)]), outputs, LIMIT)
+
     def test_a_node_that_two_columns_need_is_computed_once(self) -> None:
         plan = read_plan([column("amount"), call("negate", 0)])
         made = relations.select(ORDERS, plan, [("a", 1), ("b", 1)], LIMIT)

@@ -62,7 +62,7 @@ def secret_in_the_environment(arena: Arena) -> None:
     assert "hunter2" not in str(found)
     assert set(found) <= {
         *("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_DEFAULT_MEMORY_POOL"),
-        *("LC_CTYPE", "LD_LIBRARY_PATH"),
+        *("JE_ARROW_MALLOC_CONF", "LC_CTYPE", "LD_LIBRARY_PATH"),
     }, "nothing but what Python needs"
 
 

@@ -1,4 +1,7 @@
-"""Reading and writing take steps in proportion to batches, columns, files and partitions: calls are counted."""
+"""Reading and writing take steps in proportion to batches, columns, files and partitions, and memory that is bounded.
+
+Calls are counted, and bytes.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from dataflare.pipeline.writers import open_destination
-from reading_kit import NODES, read
+from reading_kit import NODES, read, source_of
 
 CONNECTORS = ("csv", "jsonl", "parquet", "arrow")
 FEW, TIMES = 30, 8
@@ -119,3 +122,20 @@ def test_reading_grows_with_the_columns(connector, place):
 def test_reading_grows_with_the_files(connector, place):
     write(connector, path := place(), [some_rows(2)])
     check(lambda times: lambda: read(connector, [path] * times))
+
+
+@pytest.mark.parametrize("connector", ["csv", "jsonl"])
+def test_memory_of_reading_does_not_grow_with_the_file(connector, tmp_path):
+    peaks = []
+    for rows in (200_000, 1_600_000):
+        path = tmp_path / f"{rows}.{connector}"
+        path.write_text("n,t\n" * (connector == "csv") + LINES[connector] * rows)
+        before = pa.total_allocated_bytes()
+        options = {"max_record": "64KiB"} if connector == "csv" else {}
+        source = source_of(connector, path, sample="64KiB", **options)
+        peaks.append(max(pa.total_allocated_bytes() - before for _ in source.batches()))
+        source.close()
+    assert peaks[1] < 1.5 * peaks[0] + 2**20
+
+
+LINES = {"csv": "123456789,some text\n", "jsonl": '{"n":123456789,"t":"some text"}\n'}

@@ -309,7 +309,7 @@ class StateFile:
 def _make_folder(folder: Path) -> None:
     if folder.name != FOLDER or os.path.lexists(folder):
         if folder.name == FOLDER and not stat.S_ISDIR(os.lstat(folder).st_mode):
-            raise StateError(f"{folder} is not a folder", hint="remove it, or name another file with --state")
+            raise StateError(f"{folder} is not a folder", hint="name another file with --state")
         return
     folder.mkdir(mode=0o700)
     with suppress(FileExistsError), (folder / ".gitignore").open("x") as file:
@@ -320,7 +320,7 @@ def _require_plain(path: Path) -> None:
     """Refuse a link or a device: anyone who may write the folder of a pipeline decides on no other file."""
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(os.lstat(path).st_mode):
-            raise StateError(f"{path} is not a regular file", hint="remove it, or name another file with --state")
+            raise StateError(f"{path} is not a regular file", hint="name another file with --state")
 
 
 def _names(connection: sqlite3.Connection) -> list[str]:

@@ -135,6 +135,7 @@ def test_pipeline_that_can_run_is_valid_and_nothing_is_written(dataflare, folder
             "p.yaml:3: node 'read' failed: ",
             "drift.csv:1: has different columns from the first file",
         ),
+        (PIPELINE, ("write: out/orders.jsonl", "write: circle"), 2, "p.yaml:18: node 'write' cannot write ", "many"),
         (PIPELINE, ("write: out/", "write: /proc/"), 2, "p.yaml:18: node 'write' cannot write ", "/dev/stdout"),
     ],
 )
@@ -142,6 +143,7 @@ def test_what_cannot_run_is_told_with_its_line(dataflare, folder, text, change, 
     assert change[0] in text
     (folder / "text.wasm").write_text("no component")
     (folder / "there.jsonl").write_text("")
+    (folder / "circle").symlink_to("circle")
     (folder / "drift.csv").write_text("order,other\n1,2\n")
     (folder / "data").mkdir()
     (folder / "p.yaml").write_text(text.replace(*change))

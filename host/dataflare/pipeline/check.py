@@ -194,14 +194,16 @@ def _output_problems(
         yield _at(specification, error, name, key)
         return
     where = specification.where("nodes", name, key)
+    target = path
     try:
+        target = follow_links(path)
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as error:
-        yield ConfigError(f"node {name!r} cannot write {path}: {error.strerror}", where=where)
+        yield ConfigError(f"node {name!r} cannot write {path}: {error.strerror or error}", where=where)
         return
-    if not path.exists() and follow_links(path).is_relative_to("/proc"):
+    if not path.exists() and target.is_relative_to("/proc"):
         what = f"node {name!r} cannot write {path}: it is a part of the system"
         yield ConfigError(what, where=where, hint="name a regular file, or /dev/stdout")
         return

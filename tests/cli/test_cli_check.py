@@ -207,3 +207,18 @@ def test_undefined_variable_ends_with_2_and_its_line(dataflare, folder):
     assert result.stderr == (
         "error: p.yaml:5: the variable ORDERS_FILE is not defined\n  hint: did you mean 'ORDER_FILE'?\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [(("--set", "dai=2"), "did you mean 'day'?"), (("--set", "day=1", "--set", "other=2"), "leave --set other out")],
+)
+def test_variable_that_the_file_does_not_use_is_a_mistake(dataflare, folder, words, hint):
+    (folder / "in.csv").write_text("a\n1\n")
+    (folder / "p.yaml").write_text(
+        "name: p\nnodes:\n  r: {connector: csv, read: in.csv}\n"
+        '  w: {connector: csv, input: r, write: "out-${day:-0}.csv"}\n'
+    )
+    done = dataflare("run", "p.yaml", *words)
+    assert (done.exit_code, "does not use it" in done.stderr, hint in done.stderr) == (2, True, True), done.stderr
+    assert not list(folder.glob("out*"))

@@ -50,6 +50,7 @@ def gather_variables(
         ConfigError: A word or a line is of another form, or a file cannot be read.
     """
     values: dict[str, str] = {}
+    settings = tuple(settings)
     if not policy:
         found = os.environ if environment is None else environment
         values |= {name: value for name, value in found.items() if not name.startswith(SECRET_PREFIX)}
@@ -61,7 +62,8 @@ def gather_variables(
             hint = "such as --set day=2026-01-31"
             raise ConfigError(f"{word!r} is not of the form NAME=VALUE", where="--set", hint=hint)
         values[match[1]] = match[2]
-    return Variables(values, hidden="with a policy, the environment is not used" if policy else "")
+    given = frozenset(match[1] for word in settings if (match := _ASSIGNMENT.fullmatch(word)))
+    return Variables(values, given=given, hidden="with a policy, the environment is not used" if policy else "")
 
 
 def _read(file: Path) -> dict[str, str]:

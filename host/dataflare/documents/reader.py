@@ -164,6 +164,8 @@ class _Parser:
         more = self._next()
         if isinstance(more, yaml.DocumentStartEvent):
             raise self._refused(more, "a second document begins", hint="write one document in a file")
+        if self._variables is not None:
+            self._variables.check_given()
         return Document(self._name, value, self._lines)
 
     def _next(self) -> Any:

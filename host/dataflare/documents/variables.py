@@ -31,15 +31,31 @@ class Variables:
     Args:
         values: Their values, by name.
         hidden: Why no values of the environment are among them, in words; empty if they may be.
+        given: Those that were given for this document alone, and that it has to use.
     """
 
     values: Mapping[str, str] = field(default_factory=dict)
     hidden: str = ""
+    given: frozenset[str] = frozenset()
+    _named: set[str] = field(default_factory=set)
     _left: int = _MAX_CHARACTERS
 
     def again(self) -> Variables:
         """The same variables, of which nothing was used yet."""
-        return Variables(self.values, self.hidden)
+        return Variables(self.values, self.hidden, self.given)
+
+    def check_given(self) -> None:
+        """Check, after all texts were expanded, that what was given for the document is used.
+
+        Raises:
+            ConfigError: A variable is not; most likely its name is misspelt.
+        """
+        for name in sorted(self.given - self._named):
+            near = close_matches(name, self._named)
+            hint = (
+                f"did you mean {near[0]!r}?" if near else f"leave --set {name} out, or write ${{{name}}} into the file"
+            )
+            raise ConfigError(f"the variable {name} was given, and the file does not use it", where="--set", hint=hint)
 
     def expand(self, text: str) -> tuple[str, bool]:
         """Put the values in.
@@ -63,6 +79,7 @@ class Variables:
             raise ConfigError(
                 "`${` begins no variable", hint="write ${NAME} or ${NAME:-default}; for a literal `${`, write $${"
             )
+        self._named.add(name)
         if name.startswith(SECRET_PREFIX):
             secret = name.removeprefix(SECRET_PREFIX).lower().replace("_", "-")
             hint = f"grant it by its name, and the host adds it where it is used: `secrets: [{secret}]`"

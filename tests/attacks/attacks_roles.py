@@ -33,6 +33,7 @@ ARGUMENTS = {
     "policy suggest": ("audit.jsonl", "-o", "policy.yaml"),
     "policy diff": ("old.wasm", "new.wasm"),
     "cache list": (),
+    "conformance list": (),
     "doctor": (),
     "cache clear": (),
     "key generate": ("new.key",),

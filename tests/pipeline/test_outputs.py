@@ -14,9 +14,10 @@ import pytest
 from pydantic import ValidationError
 
 from dataflare.errors import ConfigError
-from dataflare.pipeline.outputs import AtomicFile, open_output
+from dataflare.pipeline.outputs import AtomicFile, as_named, open_output
 from dataflare.pipeline.partials import create_partial_file, create_partial_folder, remove_leftovers
 from dataflare.pipeline.run_errors import DataError
+from dataflare.pipeline.writers import open_letters
 from outputs_kit import CONNECTORS, ROWS, TEXTS, destination_of, write
 
 # What is there already
@@ -120,6 +121,32 @@ def test_rows_that_another_run_appended_are_not_lost(tmp_path):
     with pytest.raises(DataError, match="changed by somebody else"):
         destination.finish()
     assert path.read_text() == TEXTS["jsonl"] * 2
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_rows_of_another_run_that_made_the_file_to_append_to_are_not_lost(links, tmp_path, monkeypatch):
+    path = tmp_path / "out"
+    destination = destination_of("jsonl", path, if_exists="append")
+    destination.prepare(ROWS.schema)
+    destination.write(ROWS)
+    write("jsonl", path, if_exists="append")
+    if not links:
+        monkeypatch.setattr("os.link", lambda *_: (_ for _ in ()).throw(PermissionError(1, "no hard links")))
+    with pytest.raises(DataError, match="changed by somebody else while the run was under way"):
+        destination.finish()
+    assert (os.listdir(tmp_path), path.read_text()) == (["out"], TEXTS["jsonl"])
+
+
+def test_dead_letters_of_another_run_are_not_lost(tmp_path):
+    path = tmp_path / "letters"
+    both = [open_letters(path, as_named, repeated=lambda _: False) for _ in range(2)]
+    for letters in both:
+        letters.prepare(ROWS.schema)
+        letters.write(ROWS)
+    both[0].finish()
+    with pytest.raises(DataError, match="changed by somebody else"):
+        both[1].finish()
+    assert path.read_text() == TEXTS["jsonl"]
 
 
 @pytest.mark.parametrize("connector", ["parquet", "arrow"])

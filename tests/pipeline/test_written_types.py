@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as parquet
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dataflare.pipeline.columns import DictionaryGrowth
+from dataflare.pipeline.partitions import partition_rows
 from dataflare.pipeline.run_errors import DataError
 from outputs_kit import CONNECTORS, destination_of
 
@@ -234,6 +235,52 @@ def test_an_empty_text_and_a_null_differ_in_csv(tmp_path):
 def test_a_time_with_a_zone_keeps_its_offset_in_csv(tmp_path):
     write("csv", tmp_path / "f", pa.array([1_710_052_200], pa.timestamp("s", "America/New_York")))
     assert (tmp_path / "f").read_text() == '"c"\n2024-03-10 01:30:00-0500\n'
+
+
+# Zones whose local mean time has seconds, of which Monrovia kept its own until 1972, and some whose has none.
+OLD_ZONES = (
+    "Africa/Monrovia",
+    "Asia/Kolkata",
+    "Europe/Amsterdam",
+    "America/New_York",
+    "Europe/Dublin",
+    "UTC",
+    "+05:30",
+)
+
+
+@given(
+    st.sampled_from(OLD_ZONES),
+    st.sampled_from(["s", "ms", "us", "ns"]),
+    st.lists(st.integers(-5_000_000_000, 200_000_000) | st.none(), min_size=1, max_size=4),
+)
+@example("Africa/Monrovia", "s", [0, 200_000_000])
+@example("Asia/Kolkata", "ms", [-2_209_032_000])
+def test_a_time_whose_offset_has_seconds_is_read_back(tmp_path_factory, zone, unit, seconds):
+    path = tmp_path_factory.mktemp("f")
+    kind = pa.timestamp(unit, zone)
+    array = pa.array(seconds, pa.timestamp("s", zone)).cast(kind)
+    write("csv", path / "f", array, array.dictionary_encode().dictionary_decode())
+    assert read("csv", path / "f", kind).equals(pa.concat_arrays([array, array]))
+    rows = pa.record_batch({"t": array, "n": pa.array(range(len(array)))})
+    for values, part in partition_rows(rows, ["t"]):
+        for number in part["n"].to_pylist():
+            read_back = values[0] and datetime.datetime.fromisoformat(
+                values[0].partition(".")[0][:19] + _zone(values[0])
+            )
+            assert (read_back and read_back.timestamp()) == seconds[number]
+
+
+def _zone(text: str) -> str:
+    return "+00:00" if text.endswith("Z") else text[-5:]
+
+
+def test_each_time_names_one_folder_whatever_stands_beside_it():
+    array = pa.array([0, 200_000_000], pa.timestamp("s", "Africa/Monrovia"))
+    rows = pa.record_batch({"t": array, "n": pa.array([0, 1])})
+    together = {values[0] for values, _ in partition_rows(rows, ["t"])}
+    alone = {values[0] for n in (0, 1) for values, _ in partition_rows(rows.slice(n, 1), ["t"])}
+    assert together == alone == {"1970-01-01 00:00:00Z", "1976-05-03 19:33:20+0000"}
 
 
 @given(st.floats(width=64))

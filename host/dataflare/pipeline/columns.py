@@ -16,7 +16,7 @@ from pyarrow import types
 
 from dataflare.pipeline.run_errors import DataError
 
-__all__ = ["ColumnWriter", "DictionaryGrowth"]
+__all__ = ["ColumnWriter", "DictionaryGrowth", "has_odd_offsets"]
 
 _Convert: TypeAlias = Callable[[pa.Array, str], pa.Array]
 _Prepare: TypeAlias = Callable[[pa.DataType], _Convert | None]
@@ -25,6 +25,7 @@ _DAY_MS: Final = 86_400_000
 _PER_SECOND: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _YEAR_1: Final = -62_135_596_800  # in seconds since 1970
 _YEAR_10000: Final = 253_402_300_800
+_YEAR_1973: Final = 94_694_400
 _HINTS: Final = {
     "CSV": "write JSON Lines, Parquet or Arrow, or leave the column out",
     "JSON Lines": "write Arrow, or leave the column out",
@@ -42,7 +43,7 @@ class ColumnWriter:
         file: The file, for errors.
 
     Attributes:
-        schema: That of the batches that `convert` returns.
+        schema: That of the batches that `convert` returns; of CSV, a batch may have UTC in place of a zone.
 
     Raises:
         DataError: The format cannot hold a column.
@@ -83,15 +84,17 @@ class ColumnWriter:
         """
         if not self._converts:
             return rows
-        columns = rows.columns
+        columns, schema = rows.columns, self.schema
         for position, convert in self._converts:
             name = self.schema.names[position]
             try:
                 columns[position] = convert(columns[position], name)
+                if columns[position].type != schema.field(position).type:
+                    schema = schema.set(position, schema.field(position).with_type(columns[position].type))
             except _NoForm as error:
                 what = f"column {name!r} holds {error}, which {self._format} has no form for"
                 raise DataError(what, file=self._file, hint=_HINTS[self._format]) from None
-        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
 
     def _refused(self, name: str, data_type: str) -> DataError:
         what = f"column {name!r} is {data_type}, which {self._format} cannot hold"
@@ -201,6 +204,8 @@ def _for_csv(data_type: pa.DataType) -> _Convert | None:
         return plain if inner is None else lambda array, name: inner(plain(array, name), name)
     if types.is_date64(data_type):
         return lambda array, _: _in_years(_whole_days(array))
+    if types.is_timestamp(data_type) and data_type.tz:
+        return lambda array, _: _with_whole_minutes(_in_years(array))
     if types.is_date(data_type) or types.is_timestamp(data_type):
         return lambda array, _: _in_years(array)
     if types.is_time(data_type):
@@ -324,6 +329,30 @@ def _in_years(array: pa.Array) -> pa.Array:
     if least < (_YEAR_1 + margin) * unit or most >= (_YEAR_10000 - margin) * unit:
         raise _NoForm("a date outside the years 1 to 9999")
     return array
+
+
+def has_odd_offsets(array: pa.Array) -> pa.Array | None:
+    """Find the timestamps of a zone whose offset from UTC is not a whole number of minutes, as local mean time is.
+
+    Arrow cuts the seconds off an offset where it writes one, so that another time would be read.
+
+    Returns:
+        A boolean for each value; `None` where no value is of that kind.
+    """
+    unit = _PER_SECOND[array.type.unit]
+    # The last zone that had such an offset, Africa/Monrovia, gave it up in January 1972.
+    if array.null_count == len(array) or _ends(array)[0] >= _YEAR_1973 * unit:
+        return None
+    numbers = array.view(pa.int64())
+    offsets = pc.subtract(pc.local_timestamp(array).view(pa.int64()), numbers)
+    minute = 60 * unit
+    odd = pc.not_equal(pc.multiply(pc.divide(offsets, minute), minute), offsets)
+    return odd if pc.any(odd).as_py() else None
+
+
+def _with_whole_minutes(array: pa.Array) -> pa.Array:
+    """Leave the zone of a batch out where an offset has seconds: UTC is what every reader understands."""
+    return array if has_odd_offsets(array) is None else array.cast(pa.timestamp(array.type.unit, "UTC"))
 
 
 def _within_a_day(array: pa.Array) -> pa.Array:

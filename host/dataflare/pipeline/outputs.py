@@ -132,7 +132,8 @@ class AtomicFile(_OpenFile):
     Args:
         path: The final name, of no symbolic link. Its folder is created if it is missing.
         if_exists: `replace` puts the new file in place of one that is there, in one step. `append` begins with a
-            copy of its contents. `fail` refuses it, also where it comes up during the run.
+            copy of its contents, and refuses one that changes or comes up during the run. `fail` refuses it, also
+            where it comes up during the run.
         shown: What errors and reports call it; `None` for `path`.
         repeated: Whether `append` leaves a line out of the copy, as it begins.
 
@@ -260,13 +261,16 @@ class AtomicFile(_OpenFile):
 
     def _publish(self) -> None:
         """Give the file its name, in one step."""
-        if self._if_exists == "fail":
+        if self._if_exists == "fail" or (self._if_exists == "append" and self.action == "created"):
             self._publish_new()
             return
         if self.action == "appended" and not _is_same(self._before, _own_status(self._target)):
-            what = "was changed by somebody else while the run added to a copy of it"
-            raise DataError(what, file=str(self.path), hint="run again; let one run at a time append to a file")
+            raise self._changed("while the run added to a copy of it")
         os.replace(self._temporary, self._target)
+
+    def _changed(self, when: str) -> DataError:
+        hint = "run again; let one run at a time append to a file"
+        return DataError(f"was changed by somebody else {when}", file=str(self.path), hint=hint)
 
     def _publish_new(self) -> None:
         try:
@@ -279,6 +283,8 @@ class AtomicFile(_OpenFile):
                 os.close(os.open(self._target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
                 os.replace(self._temporary, self._target)
         except FileExistsError:
+            if self._if_exists == "append":
+                raise self._changed("while the run was under way: it came up") from None
             what, hint = (
                 "came up while the run was under way",
                 "does another program write it? `if_exists: replace` replaces it",

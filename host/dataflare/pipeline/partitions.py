@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
+from dataflare.pipeline.columns import has_odd_offsets
 from dataflare.pipeline.nodes import WriteNode
 from dataflare.pipeline.outputs import OutputAction, Place, as_named, follow_links, sync_folder
 from dataflare.pipeline.partials import create_partial_folder, remove_leftovers
@@ -311,7 +312,11 @@ def _has_text(data_type: pa.DataType) -> bool:
 def _as_texts(array: pa.Array) -> pa.Array:
     if types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    return array.cast(pa.large_string())
+    texts = array.cast(pa.large_string())
+    if types.is_timestamp(array.type) and array.type.tz and (odd := has_odd_offsets(array)) is not None:
+        in_utc = array.cast(pa.timestamp(array.type.unit, "UTC")).cast(pa.large_string())
+        texts = pc.if_else(odd, in_utc, texts)
+    return texts
 
 
 def _folder_name(column: str, value: str | None) -> str:

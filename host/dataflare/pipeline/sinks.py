@@ -132,6 +132,7 @@ class CsvSink:
             if not _ends_with_line_feed(output):
                 output.file.write(b"\n")
         self._gate = _Gate(output.file)
+        self._go_on = arrow_csv.WriteOptions(delimiter=options.delimiter, include_header=False)
         self._writer = arrow_csv.CSVWriter(
             self._gate,
             self._columns.schema,
@@ -139,7 +140,11 @@ class CsvSink:
         )
 
     def write(self, rows: pa.RecordBatch) -> None:
-        self._writer.write_batch(self._columns.convert(rows))
+        rows = self._columns.convert(rows)
+        if rows.schema.equals(self._columns.schema):
+            self._writer.write_batch(rows)
+        else:
+            arrow_csv.write_csv(rows, self._gate, self._go_on)
 
     def flush(self) -> None:
         """Nothing waits."""

@@ -139,9 +139,13 @@ def output_that_decides_about_commands(arena: Arena) -> None:
     env = {"DATAFLARE_AUDIT": "audit.jsonl", "DATAFLARE_POLICY": "rules.yaml"}
     (arena.folder / "link.yaml").symlink_to("access.yaml")
     for output in ("access.yaml", "link.yaml", "./x/../access.yaml", "audit.jsonl", "rules.yaml"):
-        words = ("package", "none.wasm", "-m", "none.yaml", "-o", output)
-        result = command_line(arena, *words, "--access", "access.yaml", "--principal", "ann", env=env)
-        assert result.exit_code == 4, f"it was let through: {result.output}"
+        for words in (
+            ("package", "none.wasm", "-m", "none.yaml", "-o", output),
+            ("conformance", "run", "none.wasm", "--html", output),
+            ("conformance", "run", "none.wasm", "--html", "fine.html", "--junit", output),
+        ):
+            result = command_line(arena, *words, "--access", "access.yaml", "--principal", "ann", env=env)
+            assert result.exit_code == 4, f"it was let through: {result.output}"
     assert "deny" in (arena.folder / "audit.jsonl").read_text()
 
 

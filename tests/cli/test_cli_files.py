@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cli_commands import commands
+from dataflare.cli import guards
 from dataflare.errors import ConfigError
 from dataflare.user_files import find_file, read_file
 
@@ -115,6 +116,12 @@ def file_parameters() -> Iterator[tuple[str, str]]:
 
 def test_every_file_of_every_command_is_in_the_table():
     assert set(file_parameters()) == set(READS) | NOT_READ
+
+
+def test_files_that_commands_write_over_are_known_to_the_roles():
+    # A state, a key and the log of a run are refused where there is something else; folders are not written over.
+    others = {"audit", "state", "cache_dir", "data", "sample", "into", "folder", "path"}
+    assert {name for _, name in NOT_READ} - others == set(guards.OUTPUTS)
 
 
 @pytest.fixture(autouse=True)

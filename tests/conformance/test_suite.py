@@ -20,7 +20,7 @@ from dataflare.conformance import Outcome, Subject, load_cases, load_duties, run
 from dataflare.conformance.cases import KINDS, select
 from dataflare.conformance.runner import Expectation, SuiteResult, run_case
 from dataflare.conformance.steps import STEPS
-from dataflare.conformance.values import default_sample, difference
+from dataflare.conformance.values import TooLarge, default_sample, difference, objects, shown
 from dataflare.runtime.ports import Engine
 from dataflare.testing.native import _NativeEngine
 
@@ -171,6 +171,29 @@ def test_fault_of_the_suite_is_no_fault_of_the_plugin():
     case = one("processor/one-by-one").model_copy(update={"steps": [{"no-such-step": {}}]})
     result = run_case(subject(module("processors").Good, "processor"), case)
     assert (result.outcome, "no-such-step" in result.message) == (Outcome.ERROR, True)
+
+
+def test_whatever_a_plugin_makes_the_suite_stumble_over_is_an_outcome(monkeypatch):
+    good = subject(module("processors").Good, "processor")
+    for failure in (RecursionError("deep"), NotImplementedError("no"), MemoryError(), OverflowError("date")):
+
+        def fail(*_: Any, failure: Exception = failure) -> None:
+            raise failure
+
+        monkeypatch.setitem(STEPS, "health", fail)
+        result = run_suite(good, [one("every/health"), one("every/shutdown-unused")])
+        due = Outcome.SKIP if isinstance(failure, OverflowError) else Outcome.ERROR
+        assert [each.outcome for each in result.results] == [due, Outcome.PASS]
+
+
+def test_results_of_any_size_are_looked_at_in_little_memory():
+    nested = pa.array([[None] * 3_000_000], pa.list_(pa.null()))
+    for column in (nested, pa.array(["x" * 70_000_000]), pa.nulls(3_000_000)):
+        rows = pa.RecordBatch.from_arrays([column], ["x"])
+        with pytest.raises(TooLarge):
+            objects(rows)
+        assert len(shown(rows)) < 400
+    assert objects(pa.array([[1, None], None])) == [[1, None], None]
 
 
 @pytest.mark.parametrize(

@@ -224,6 +224,93 @@ def test_rows_of_every_type_come_back_as_they_were(data, tmp_path_factory):
     )
 
 
+def test_letters_with_other_types_are_left_for_another_replay(tmp_path, caplog):
+    made = specification(tmp_path)
+    with DeadRow(tmp_path / "dead.jsonl") as dead:
+        dead.write(rows_of(1), [Letter(0, "internal", "no")])
+    with DeadRow(tmp_path / "dead.jsonl") as dead:
+        dead.write(pa.RecordBatch.from_pydict({"x": ["a", "b"]}), [Letter(n, "internal", "no") for n in range(2)])
+    run(replaying(made), host=host(failing()))
+    assert lines(tmp_path / "out.jsonl") == [{"x": 1}]
+    assert [each["values"]["x"] for each in lines(tmp_path / "dead.jsonl")] == ["a", "b"]
+    assert "2 letters have other columns or types" in caplog.text
+    run(replaying(made), host=host(failing()))
+    assert [each["x"] for each in lines(tmp_path / "out.jsonl")] == [1, "a", "b"]
+    assert (tmp_path / "dead.jsonl").read_text() == ""
+
+
+def test_rows_that_fail_again_do_not_end_a_replay_however_many_they_are(tmp_path):
+    limits = "dead_letters: dead.jsonl, on_error: {max_errors: 1, max_error_share: 0.01, max_faults: 0}"
+    made = specification(tmp_path, CHAIN.replace("dead_letters: dead.jsonl", limits))
+    with DeadRow(tmp_path / "dead.jsonl") as dead:
+        dead.write(rows_of(*range(20)), [Letter(n, "internal", "no") for n in range(20)])
+    run(replaying(made), host=host(failing(*range(19))))
+    assert len(lines(tmp_path / "dead.jsonl")) == 19
+    assert lines(tmp_path / "out.jsonl") == [{"x": 19}]
+
+
+def test_run_that_replaces_its_output_replaces_its_letters(tmp_path):
+    made = specification(tmp_path)
+    for _ in range(3):
+        run(made, host=host(failing(2), 1, 2))
+    assert [each["values"]["x"] for each in lines(tmp_path / "dead.jsonl")] == [2]
+    run(made, host=host(failing(), 1, 2))
+    assert (tmp_path / "dead.jsonl").read_text() == ""
+
+
+def test_run_that_adds_to_its_output_adds_letters(tmp_path):
+    made = specification(tmp_path, CHAIN.replace("write: out.jsonl", "write: out.jsonl, if_exists: append"))
+    for _ in range(2):
+        run(made, host=host(failing(2), 1, 2))
+    assert [each["values"]["x"] for each in lines(tmp_path / "dead.jsonl")] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (GOOD + ',"values":{"x":[' + "{}," * 3_000_000 + '{}]},"types":{"x":"int64"}}', "more than 2000000 values"),
+        (GOOD + ',"values":{"x":' + "[" * 900 + "]" * 900 + '},"types":{"x":"int64"}}', "nested deeper than 100"),
+        (GOOD + ',"values":{"x":' + "[" * 5000 + "]" * 5000 + '},"types":{"x":"int64"}}', "is not JSON"),
+        (GOOD + ',"values":{},"types":{' + ",".join(f'"c{n}":"int64"' for n in range(20_000)) + "}}", "20000 columns"),
+        (GOOD + ',"values":{},"types":{"' + "k" * 3_000_000 + '":5}}', "is not a dead letter"),
+    ],
+    ids=["values", "levels", "more levels", "columns", "name"],
+)
+def test_lines_that_would_take_much_are_refused_in_few_words(tmp_path, monkeypatch, line, message):
+    monkeypatch.chdir(tmp_path)
+    Path("dead.jsonl").write_text(line + "\n")
+    for words in (["dead-letter", "show", "dead.jsonl"], ["dead-letter", "show", "dead.jsonl", "--json"]):
+        shown = CliRunner().invoke(app, words)
+        assert (shown.exit_code, message in shown.stderr) == (2, True), shown.stderr[:500]
+        assert len(shown.output) < 20_000
+    with pytest.raises(NodeFailed, match=message):
+        run(replaying(specification(tmp_path)), host=host(failing()))
+
+
+def test_long_texts_of_letters_are_cut_where_they_are_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    long = "t" * 3_000_000
+    letter = json.loads(GOOD + ',"values":{"x":1},"types":{"x":"int64"}}')
+    Path("dead.jsonl").write_text(json.dumps({**letter, **dict.fromkeys(("time", "node", "error", "message"), long)}))
+    for more in ((), ("--json",)):
+        shown = CliRunner().invoke(app, ["dead-letter", "show", "dead.jsonl", *more])
+        assert shown.exit_code == 0 and len(shown.output) < 50_000
+
+
+def test_rows_that_cannot_be_letters_say_why(tmp_path):
+    rows = pa.RecordBatch.from_arrays([pa.array([1]), pa.array([-800000], pa.date32())], ["x", "d"])
+    made = specification(tmp_path)
+    with pytest.raises(NodeFailed, match=r"row 0 failed \(.*unreachable.*cannot be written as JSON") as caught:
+        run(made, host=FakeHost(source=FakeSource([rows]), processor=failing(1)))
+    assert "on_error: skip" in str(caught.value)
+
+
+def test_letters_are_only_kept_in_regular_files(tmp_path):
+    os.mkfifo(tmp_path / "dead.jsonl")
+    with pytest.raises(NodeFailed, match="not a regular file"):
+        run(specification(tmp_path), host=host(failing(1), 1))
+
+
 def test_letters_are_shown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with DeadRow(Path("dead.jsonl")) as dead:

@@ -138,12 +138,11 @@ def list_cases(as_json: AsJson = False) -> None:
     """
     with printed_errors(as_json=as_json):
         cases = load_cases()
-        with by_the_way():
-            if as_json:
-                write_json([each.model_dump(exclude={"steps"}) for each in cases])
-            else:
-                for each in cases:
-                    _show_case(each)
+        if as_json:
+            write_json([each.model_dump(exclude={"steps"}) for each in cases])
+        else:
+            for each in cases:
+                _show_case(each)
 
 
 def _show_case(case: Case) -> None:

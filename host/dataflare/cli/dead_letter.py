@@ -16,7 +16,7 @@ from dataflare.cli.figures import count
 from dataflare.cli.guards import AccessFile, AuditFile, GuardedTyper, PolicyFile, Principal, TrustFile
 from dataflare.cli.interrupts import interrupting_signals
 from dataflare.cli.options import AsJson, CacheDir, Quiet, Verbose
-from dataflare.cli.output import by_the_way, printed_errors, write_json
+from dataflare.cli.output import printed_errors, write_json
 from dataflare.cli.run import execute
 from dataflare.cli.screen import stdout
 from dataflare.cli.states import StateOption, keeps_state
@@ -26,7 +26,7 @@ from dataflare.pipeline.replay import LetterFile, LetterLine, replaying
 from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.specification import load_specification
 from dataflare.security.settings import Security
-from dataflare.texts import cut
+from dataflare.texts import cut, cut_name
 from dataflare.user_files import opened_file
 
 __all__ = ["app"]
@@ -47,10 +47,12 @@ class _Group:
 
     def add(self, letter: LetterLine) -> None:
         self.rows += 1
-        self.first = min(self.first or letter.time, letter.time)
-        self.last = max(self.last, letter.time)
-        if len(self.messages) < 1000 or letter.message in self.messages:
-            self.messages[letter.message] += 1
+        time = cut_name(letter.time)
+        self.first = min(self.first or time, time)
+        self.last = max(self.last, time)
+        message = cut(letter.message)
+        if len(self.messages) < 1000 or message in self.messages:
+            self.messages[message] += 1
 
 
 @app.command("show")
@@ -69,16 +71,16 @@ def show(
         with opened_file(file) as (descriptor, _):
             try:
                 for _, letter in LetterFile(file, lambda: os.fdopen(os.dup(descriptor), "rb")).letters():
-                    groups.setdefault((letter.node, letter.error), _Group()).add(letter)
+                    groups.setdefault((cut_name(letter.node), cut_name(letter.error)), _Group()).add(letter)
                     if len(first) < limit:
                         first.append(letter)
             except DataError as error:
-                raise ConfigError(error.message.removeprefix(f"{file}: "), where=str(file), hint=error.hint) from error
-        with by_the_way():
-            if as_json:
-                write_json({"file": str(file), "errors": _errors(groups), "rows": [_row(each) for each in first]})
-            else:
-                _show(file, groups, first)
+                where = f"{file}:{error.line}" if error.line else str(file)
+                raise ConfigError(error.message.removeprefix(f"{where}: "), where=where, hint=error.hint) from error
+        if as_json:
+            write_json({"file": str(file), "errors": _errors(groups), "rows": [_row(each) for each in first]})
+        else:
+            _show(file, groups, first)
 
 
 @app.command("replay")
@@ -144,7 +146,9 @@ def _errors(groups: dict[tuple[str, str], _Group]) -> list[dict[str, Any]]:
 
 
 def _row(letter: LetterLine) -> dict[str, Any]:
-    return letter.model_dump(include={"time", "node", "plugin", "row", "error", "column", "message", "values"})
+    texts = {name: cut(getattr(letter, name) or "") for name in ("time", "node", "plugin", "error", "message")}
+    column = None if letter.column is None else cut(letter.column)
+    return {**texts, "row": letter.row, "column": column, "values": letter.values}
 
 
 def _show(file: Path, groups: dict[tuple[str, str], _Group], first: list[LetterLine]) -> None:
@@ -154,8 +158,9 @@ def _show(file: Path, groups: dict[tuple[str, str], _Group], first: list[LetterL
     for (node, error), group in groups.items():
         screen.say(f"  {node}: {count(group.rows)} rows, {error}, from {group.first} to {group.last}")
     for letter in first:
-        column = "" if letter.column is None else f", column {letter.column}"
-        screen.say(f"{letter.time} {letter.node}, row {letter.row}{column}: {letter.message}")
+        column = "" if letter.column is None else f", column {cut_name(letter.column)}"
+        place = f"{cut_name(letter.time)} {cut_name(letter.node)}, row {letter.row}{column}"
+        screen.say(f"{place}: {cut(letter.message)}")
         screen.say(f"    {cut(json.dumps(letter.values, ensure_ascii=False, separators=(',', ':')))}")
     if total > len(first):
         screen.say(f"... and {count(total - len(first))} more: --limit")

@@ -13,8 +13,10 @@ from typing import Annotated, Any, Final, TypeAlias
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-__all__ = ["AccessFile", "AuditFile", "GuardedGroup", "GuardedTyper", "PolicyFile", "Principal", "TrustFile"]
+__all__ = ["OUTPUTS", "AccessFile", "AuditFile", "GuardedGroup", "GuardedTyper", "PolicyFile", "Principal", "TrustFile"]
 
+OUTPUTS: Final = ("output", "junit", "html")
+"""The parameters that name a file which a command writes over: never one of those that decide about the command."""
 _AUDIT_VARIABLE = "DATAFLARE_AUDIT"
 
 PolicyFile: TypeAlias = Annotated[
@@ -91,7 +93,7 @@ def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
                 access=given["access"],
                 principal=given["principal"],
                 audit=given.get("audit") or os.environ.get(_AUDIT_VARIABLE) or None,
-                output=given.get("output"),
+                outputs=[given[name] for name in OUTPUTS if given.get(name) is not None],
                 rules=[file for name in _RULES if (file := os.environ.get(name))],
             )
         return function(**{name: value for name, value in given.items() if name not in added})

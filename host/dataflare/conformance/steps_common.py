@@ -62,7 +62,7 @@ def config_schema(bench: Bench, _: Any) -> None:
         return
     try:
         schema = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NotConformant(f"the schema of the configuration is not JSON: {error}") from error
     if not isinstance(schema, dict | bool):
         raise NotConformant(f"the schema of the configuration is {type(schema).__name__}, not an object")

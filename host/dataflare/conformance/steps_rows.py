@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from dataflare import PluginError
 from dataflare.conformance.steps import Bench, NotConformant, NotTested, step
-from dataflare.conformance.values import as_table, difference, shown, typed_rows
+from dataflare.conformance.values import as_table, difference, objects, shown, typed_rows
 
 
 @step("rows")
@@ -156,14 +156,14 @@ def one_by_one(bench: Bench, arguments: dict[str, Any]) -> None:
     """A processor's `process-batch` gives what `process` gives for each row, without those that it drops."""
     table = as_table(bench[arguments["of"]])
     expected = []
-    for row in table.to_pylist():
+    for row in objects(table):
         record = json.dumps(row, default=str)
         answer = bench.plugin.process(record)
         if answer is not None:
             expected.append(_object(answer, record))
         if bench.plugin.process(record) != answer:
             raise NotConformant("the same record gives another result the second time", given=record)
-    found = as_table(bench[arguments["in"]]).to_pylist()
+    found = objects(as_table(bench[arguments["in"]]))
     if len(found) != len(expected):
         message = f"`process-batch` gives {len(found)} rows, and `process` gives {len(expected)} one by one"
         raise NotConformant(message, given=shown(table))
@@ -177,7 +177,7 @@ def one_by_one(bench: Bench, arguments: dict[str, Any]) -> None:
 def _object(text: str, record: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NotConformant(f"`process` returned what is not JSON: {error}", given=record) from error
     if not isinstance(found, dict):
         raise NotConformant(f"`process` returned {type(found).__name__}, not an object", given=record)

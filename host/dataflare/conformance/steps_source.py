@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from dataflare import Chunk, Dataset, Ended, Idle, NewSchema, PluginError, Selection
 from dataflare.conformance.steps import Bench, NotConformant, NotTested, expect_error, step
-from dataflare.conformance.values import as_table, difference, shown
+from dataflare.conformance.values import as_table, difference, objects, shown
 
 _MOST_READS: Final = 10_000
 _MOST_POINTS: Final = 12
@@ -284,8 +284,8 @@ def split(bench: Bench, _: Any) -> None:
                 raise
             tried = True
             parts = [_read(bench.make(), selection, part=part, most=5) for part in reversed(division.parts)]
-            found = sorted(repr(row) for part in parts for row in part.table.to_pylist())
-            due = sorted(repr(row) for row in whole.to_pylist())
+            found = sorted(repr(row) for part in parts for row in objects(part.table))
+            due = sorted(repr(row) for row in objects(whole))
             if found != due:
                 lost, more = len(set(due) - set(found)), len(found) - len(due)
                 what = f"{lost} rows are in no part, and there are {more:+} rows"
@@ -357,7 +357,7 @@ def cursor_order(bench: Bench, _: Any) -> None:
     """An incremental read comes in the order of its cursor, nulls first."""
     for _dataset, selection in _each(bench, "incremental"):
         assert selection.cursor is not None
-        values = _read(bench.plugin, selection, most=1000).table.column(selection.cursor).to_pylist()
+        values = objects(_read(bench.plugin, selection, most=1000).table.column(selection.cursor))
         filled = [value for value in values if value is not None]
         if None in values[len(values) - len(filled) :]:
             raise NotConformant(f"{selection.dataset}: a null of the cursor {selection.cursor!r} comes after a value")

@@ -10,9 +10,43 @@ from typing import Any
 
 import pyarrow as pa
 
-__all__ = ["as_table", "default_sample", "difference", "shown", "typed_rows"]
+__all__ = ["TooLarge", "as_table", "default_sample", "difference", "objects", "shown", "typed_rows"]
 
 _MOST_SHOWN = 300
+_MOST_BYTES = 64 * 2**20
+_MOST_VALUES = 2_000_000
+
+
+class TooLarge(Exception):
+    """A result is too large to be looked at value by value."""
+
+
+def objects(rows: pa.Table | pa.RecordBatch | pa.ChunkedArray) -> list[Any]:
+    """Turn rows, or values, into Python's; a plugin decides how large they are.
+
+    Raises:
+        TooLarge: They would take too much memory.
+    """
+    columns = rows.columns if isinstance(rows, pa.Table | pa.RecordBatch) else [rows]
+    if rows.nbytes > _MOST_BYTES or sum(_values(each) for each in columns) > _MOST_VALUES:
+        raise TooLarge(f"the result has more than {_MOST_VALUES} values or {_MOST_BYTES} bytes")
+    return list(rows.to_pylist())
+
+
+def _values(column: Any) -> int:
+    """How many values there are in a column, those within lists and records too."""
+    if isinstance(column, pa.ChunkedArray):
+        return sum(_values(chunk) for chunk in column.chunks)
+    kind = column.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return len(column) + _values(column.flatten())
+    if pa.types.is_fixed_size_list(kind):
+        return len(column) * (1 + int(kind.list_size)) + _values(column.flatten())
+    if pa.types.is_map(kind):
+        return len(column) + _values(column.keys) + _values(column.items)
+    if pa.types.is_struct(kind):
+        return len(column) + sum(_values(each) for each in column.flatten())
+    return len(column)
 
 
 def default_sample() -> pa.Table:
@@ -70,7 +104,7 @@ def difference(found: Any, due: Any) -> str:
                 return f"column {name!r} is {one.type}, and should be {other.type}"
             if one.equals(other):
                 continue
-            pairs = zip(one.to_pylist(), other.to_pylist(), strict=True)
+            pairs = zip(objects(one), objects(other), strict=True)
             for row, (a, b) in enumerate(pairs):
                 if repr(a) != repr(b):  # NaN is not equal to itself
                     return f"row {row}, column {name!r}: {shown(a)}, and should be {shown(b)}"
@@ -81,10 +115,15 @@ def difference(found: Any, due: Any) -> str:
 def shown(value: Any) -> str:
     """Write a value for people, cut to a length."""
     if isinstance(value, pa.Table | pa.RecordBatch):
-        text = json.dumps(value.slice(0, 3).to_pylist(), default=str, ensure_ascii=False)
-        text = f"{value.num_rows} rows of {value.schema.names}: {text}"
+        try:
+            few = json.dumps(objects(value.slice(0, 3)), default=str, ensure_ascii=False)
+        except (TooLarge, ValueError, OverflowError, RecursionError) as error:
+            few = f"({error})"
+        text = f"{value.num_rows} rows of {value.schema.names[:20]}: {few}"
     elif isinstance(value, bytes):
-        text = value.decode("utf-8", "backslashreplace")
+        text = value[:_MOST_SHOWN].decode("utf-8", "backslashreplace")
+    elif isinstance(value, str):
+        text = repr(value[:_MOST_SHOWN])
     else:
         text = repr(value)
     return text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 3] + "..."

@@ -207,6 +207,10 @@ def _output_problems(
         what = f"node {name!r} cannot write {path}: it is a part of the system"
         yield ConfigError(what, where=where, hint="name a regular file, or /dev/stdout")
         return
+    if key == "dead_letters" and path.exists() and not path.is_file():
+        what = f"node {name!r} cannot keep dead letters in {path}: it is not a regular file"
+        yield ConfigError(what, where=where, hint="name a file")
+        return
     parted = bool(getattr(node, "partition_by", ()))
     if path.is_dir() != parted and path.exists():
         what = "a directory" if not parted else "not a directory, which `partition_by` needs"

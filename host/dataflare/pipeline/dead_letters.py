@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import orjson
 import pyarrow as pa
 
 from dataflare.data.columns import row_values
@@ -20,11 +21,13 @@ from dataflare.errors import DataflareError, PluginError
 from dataflare.pipeline.checkpoints import Checkpoints
 from dataflare.pipeline.outputs import Place
 from dataflare.pipeline.report import OutputReport
+from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.state_file import Checkpoint
 from dataflare.pipeline.writers import FileDestination, open_letters
 
 __all__ = ["DeadLetters", "Letter", "letters_schema"]
 
+_HEAD_BYTES: Final = 1024
 _SINCE: Final = re.compile(rb'\{"since":"([0-9a-f]+):([0-9]+)"')
 
 
@@ -88,6 +91,8 @@ class DeadLetters:
         checkpoints: Those of the source whose rows they are; `None` where none are made.
         replayed: Whether a line, as it begins, is of a row that is tried again in this run: such lines are taken out,
             also where there is no new letter. `None` where none are.
+        replaces: Asked when the run ends or has its first letter: whether it makes everything anew, so that the node's
+            letters of earlier runs would be of rows that it has read again.
     """
 
     def __init__(
@@ -99,6 +104,7 @@ class DeadLetters:
         plugin: str,
         checkpoints: Checkpoints | None = None,
         replayed: Callable[[bytes], bool] | None = None,
+        replaces: Callable[[], bool] = lambda: False,
     ) -> None:
         self._path = path
         self._place = place
@@ -106,6 +112,8 @@ class DeadLetters:
         self._plugin = plugin
         self._checkpoints = checkpoints
         self._replayed = replayed
+        self._replaces = replaces
+        self._of_node = b',"node":' + orjson.dumps(node) + b","
         self._passed: int | None = None
         self._file: FileDestination | None = None
 
@@ -150,9 +158,20 @@ class DeadLetters:
         arrays += [row_values(rows), pa.array([types] * count, schema.field("types").type)]
         if metadata:
             arrays.append(pa.array([metadata] * count, schema.field("metadata").type))
-        self._file.write(pa.RecordBatch.from_arrays(arrays, schema=schema))
+        try:
+            self._file.write(pa.RecordBatch.from_arrays(arrays, schema=schema))
+        except DataError as error:
+            first = letters[0]
+            raise DataError(
+                f"row {first.row} failed ({first.message}), and its values cannot be written as JSON: {error.message}",
+                file=str(self._path),
+                hint="leave such rows out without a file (`on_error: skip`), or give the column another type before",
+            ) from error
 
     def _open(self, schema: pa.Schema) -> FileDestination:
+        if self._path.exists() and not self._path.is_file():
+            what = "is not a regular file, which dead letters are kept in"
+            raise DataError(what, file=str(self._path), hint="name a file")
         file = open_letters(self._path, self._place, repeated=self._comes_again)
         file.prepare(schema)
         return file
@@ -169,6 +188,8 @@ class DeadLetters:
             return True
         if self._replayed is not None:
             return self._replayed(line)
+        if self._replaces():
+            return self._of_node in line[:_HEAD_BYTES]
         if self._checkpoints is None or (found := _SINCE.match(line)) is None:
             return False
         lineage, start = self._checkpoints.start
@@ -180,7 +201,7 @@ class DeadLetters:
 
     def finish(self) -> None:
         """Make all letters safe and visible."""
-        if self._file is None and self._replayed is not None:
+        if self._file is None and (self._replayed is not None or (self._path.exists() and self._replaces())):
             self._file = self._open(letters_schema(pa.schema([])))
         if self._file is not None:
             self._file.finish()

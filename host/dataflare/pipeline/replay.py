@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from pydantic import Field, ValidationError
 
 from dataflare.data.batches import MAX_BATCH_BYTES
 from dataflare.data.columns import no_rows
+from dataflare.data.guard.types import MAX_COLUMNS
 from dataflare.data.json_reader import decode_json_lines
 from dataflare.data.schemas import SchemaError, parse_type
 from dataflare.data.shapes import DataFailure
@@ -25,11 +27,16 @@ from dataflare.pipeline.models import Node, PluginNode
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.specification import Specification
+from dataflare.texts import cut, cut_name
+
+_log = logging.getLogger("dataflare.pipeline")
 
 __all__ = ["LetterFile", "LetterLine", "replaying"]
 
 _CONNECTOR: Final = "jsonl"
 _LINE_BYTES: Final = 64 * 2**20
+_MOST_PARTS: Final = 2_000_000
+_MOST_LEVELS: Final = 100
 _PART_ROWS: Final = 4096
 _PART_BYTES: Final = 16 * 2**20
 # As much as is looked at where letters are taken out of the file again.
@@ -95,24 +102,28 @@ class LetterFile:
                         continue
                     letter = self._parse(line, number)
                     if self._node is None or letter.node == self._node:
-                        self._seen.add(_digest(line))
                         yield line, letter
         except OSError as error:
             hint = "no row of the node has failed yet?" if isinstance(error, FileNotFoundError) else ""
             raise DataError(f"cannot be read: {error.strerror or error}", file=str(self._path), hint=hint) from error
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Make the rows again, in the order of the file: batches of neighbours with the same columns.
+        """Make the rows again, in the order of the file: those with the columns of the first one.
+
+        A run has rows of one schema. Letters with other columns stay, for another replay.
 
         Raises:
             DataError: As for `letters`, and where the values of a row do not fit its types, or there are no letters.
         """
         lines: list[bytes] = []
-        size = 0
+        size = left = 0
         last: LetterLine | None = None
         for line, letter in self.letters():
-            same = last is None or (letter.types == last.types and letter.metadata == last.metadata)
-            if last is not None and (not same or len(lines) >= _PART_ROWS or size >= _PART_BYTES):
+            if last is not None and (letter.types != last.types or letter.metadata != last.metadata):
+                left += 1
+                continue
+            self._seen.add(_digest(line))
+            if last is not None and (len(lines) >= _PART_ROWS or size >= _PART_BYTES):
                 yield self._rows(lines, last)
                 lines, size = [], 0
             lines.append(line if line.endswith(b"\n") else line + b"\n")
@@ -122,6 +133,10 @@ class LetterFile:
             of = "" if self._node is None else f" of node {self._node!r}"
             raise DataError(f"has no letters{of}", file=str(self._path), hint="there is nothing to replay")
         yield self._rows(lines, last)
+        if left:
+            _log.warning(
+                "%s: %d letters have other columns or types, and are left for another replay", self._path, left
+            )
 
     def was_read(self, line: bytes) -> bool:
         """Whether a line, as it begins, is one that was read."""
@@ -129,19 +144,31 @@ class LetterFile:
 
     def _parse(self, line: bytes, number: int) -> LetterLine:
         hint = "a file of `dead_letters` has only what `dataflare run` writes"
+
+        def wrong(what: str) -> DataError:
+            return DataError(cut(what), file=str(self._path), line=number, hint=hint)
+
         if len(line) > _LINE_BYTES:
-            raise DataError(
-                f"the line is longer than {_LINE_BYTES} bytes", file=str(self._path), line=number, hint=hint
-            )
+            raise wrong(f"the line is longer than {_LINE_BYTES} bytes")
+        # Each of these may become an object of Python.
+        if sum(line.count(mark) for mark in b",[{") > _MOST_PARTS:
+            raise wrong(f"the line has more than {_MOST_PARTS} values")
         try:
-            return LetterLine.model_validate(orjson.loads(line))
+            value = orjson.loads(line)
+            if _depth(value) > _MOST_LEVELS:
+                raise wrong(f"its values are nested deeper than {_MOST_LEVELS} levels")
+            letter = LetterLine.model_validate(value)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            what = f"is not a dead letter: {where}: {first['msg']}" if where else "is not a dead letter"
-            raise DataError(what, file=str(self._path), line=number, hint=hint) from error
+            where = ".".join(cut_name(str(each)) for each in first["loc"])
+            raise wrong(
+                f"is not a dead letter: {where}: {first['msg']}" if where else "is not a dead letter"
+            ) from error
         except ValueError as error:
-            raise DataError(f"is not JSON: {error}", file=str(self._path), line=number, hint=hint) from error
+            raise wrong(f"is not JSON: {error}") from error
+        if len(letter.types) > MAX_COLUMNS:
+            raise wrong(f"the row has {len(letter.types)} columns, more than {MAX_COLUMNS}")
+        return letter
 
     def _rows(self, lines: list[bytes], letter: LetterLine) -> pa.RecordBatch:
         try:
@@ -190,7 +217,9 @@ def replaying(specification: Specification, node: str | None = None) -> Specific
     for name in specification.order:
         if name in below:
             nodes[name] = _adding(specification, name)
-    nodes[node] = origin.model_copy(update={"input": reader})
+    # What fails again goes back into the file: nothing is lost, however many they are.
+    errors = origin.errors.model_copy(update={"max_errors": None, "max_error_share": None, "max_faults": 2**31})
+    nodes[node] = origin.model_copy(update={"input": reader, "on_error": errors})
     pipeline = specification.pipeline.model_copy(update={"nodes": nodes})
     order = (reader, *(name for name in specification.order if name in below))
     return dataclasses.replace(specification, pipeline=pipeline, order=order, replays=node)
@@ -233,6 +262,19 @@ def _adding(specification: Specification, name: str) -> Node:
             hint="replay into a destination that is written to by `append` or `merge`",
         )
     return node
+
+
+def _depth(value: Any) -> int:
+    """How deep values are nested; 0 for a text or a number."""
+    depth, level = 0, [value]
+    while level := [
+        each
+        for one in level
+        if isinstance(one, dict | list)
+        for each in (one.values() if isinstance(one, dict) else one)
+    ]:
+        depth += 1
+    return depth
 
 
 def _digest(line: bytes) -> bytes:

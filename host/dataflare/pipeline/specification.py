@@ -19,6 +19,7 @@ from dataflare.grants import Grants
 from dataflare.limits import Limits
 from dataflare.pipeline.graph import check_calls, check_graph
 from dataflare.pipeline.models import Pipeline, PluginNode
+from dataflare.pipeline.nodes import WriteNode
 from dataflare.pipeline.targets import check_targets
 from dataflare.real_paths import real_path
 from dataflare.security.pipelines import PipelineFile
@@ -68,6 +69,16 @@ class Specification:
     def consumers(self, node: str) -> tuple[str, ...]:
         """The nodes that take a node's rows."""
         return tuple(name for name in self.order if self.pipeline.nodes[name].input_name == node)
+
+    def is_replaced(self, node: str) -> bool:
+        """Whether all that is written of a node's rows replaces what an earlier run wrote."""
+        entry = self.pipeline.nodes[node]
+        below = self.consumers(node)
+        if below:
+            return all(self.is_replaced(each) for each in below)
+        if isinstance(entry, PluginNode):
+            return entry.destination is not None and entry.destination.mode == "replace"
+        return isinstance(entry, WriteNode) and entry.if_exists == "replace" and not entry.partition_by
 
     def check_kinds(self, kinds: Mapping[str, str]) -> None:
         """Check that each plugin's kind fits its place.

@@ -312,6 +312,9 @@ def _plugin_stage(
             plugin=node.plugin,
             checkpoints=checkpoints,
             replayed=None if replayed is None else replayed.was_read,
+            replaces=lambda: (
+                (checkpoints is None or not checkpoints.resumed) and specification.is_replaced(report.name)
+            ),
         )
     match plugin.kind:
         case "source":

@@ -86,7 +86,7 @@ def admit_command(
     access: str | os.PathLike[str] | None,
     principal: str | None,
     audit: str | os.PathLike[str] | None,
-    output: str | os.PathLike[str] | None = None,
+    outputs: Collection[str | os.PathLike[str]] = (),
     rules: Collection[str] = (),
 ) -> None:
     """Let a principal give a command only with the permission, before anything of it is done.
@@ -97,7 +97,7 @@ def admit_command(
         access: The file that says who may do what; `None`: everybody may do everything.
         principal: Who gives the command.
         audit: Where a refusal is written.
-        output: The file that the command writes, which must not be one of those that decide about it.
+        outputs: The files that the command writes, which must not be among those that decide about it.
         rules: The policies in force, which only commands about policies write.
 
     Raises:
@@ -111,7 +111,7 @@ def admit_command(
     with contextlib.closing(Admission(Security(audit=audit, access=access, principal=principal))) as admission:
         for need in needs:
             admission.require(need.action, need.kind, of_some=need.of_some)
-        if output is not None:
-            for each in rules if Need("write", "policies") not in needs else ():
-                admission.protected.add(each, "a policy in force")
+        for each in rules if Need("write", "policies") not in needs else ():
+            admission.protected.add(each, "a policy in force")
+        for output in outputs:
             admission.require_output(output)

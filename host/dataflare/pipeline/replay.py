@@ -149,7 +149,7 @@ class LetterFile:
             return DataError(cut(what), file=str(self._path), line=number, hint=hint)
 
         if len(line) > _LINE_BYTES:
-            raise wrong(f"the line is longer than {_LINE_BYTES} bytes")
+            raise DataError(f"line {number} is longer than {_LINE_BYTES} bytes", file=str(self._path), hint=hint)
         # Each of these may become an object of Python.
         if sum(line.count(mark) for mark in b",[{") > _MOST_PARTS:
             raise wrong(f"the line has more than {_MOST_PARTS} values")

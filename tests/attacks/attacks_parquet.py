@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import resource
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import pyarrow as pa
+from pyarrow import parquet
+
+import parquet_kit as kit
 from arena import Arena, Mutation, answers, attack
 from attacks_arrow import survives
+from dataflare.data.thrift import I32
 from dataflare.pipeline.reading.parquet_costs import Costs
 from dataflare.pipeline.run_errors import DataError
 from hostile_parquet import HOSTILE, MOST
@@ -90,6 +97,44 @@ def parquet_footer_that_grows(arena: Arena) -> None:
     survives(run)
 
 
+@attack("files-in")
+def parquet_field_with_the_number_of_another(arena: Arena) -> None:
+    """Say of a page in field 2 that it is plain, and in field 65538, which Thrift takes for 2, that it has prefixes."""
+    path = arena.folder / "alias.parquet"
+    path.write_bytes(HOSTILE["prefixes_said_to_be_plain"]()[0])
+
+    def run() -> None:
+        most = memory_bytes("VmSize") + 2 * GIB
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        arena.raises(DataError, lambda: read("parquet", path, max_batch=MOST), says="does not define: 65538")
+
+    survives(run)
+
+
+@attack("files-in")
+def parquet_stored_schema_given_twice(arena: Arena) -> None:
+    """Give the schema in a Parquet file's footer twice, a valid one and in field 65538 one that nobody has checked."""
+    path = arena.folder / "twice.parquet"
+    parquet.write_table(pa.table({"a": [1]}), path)
+    whole = path.read_bytes()
+    length = int.from_bytes(whole[-8:-4], "little")
+    head, key, rest = whole[-8 - length : -8].partition(b"\x18\x0cARROW:schema\x18")
+    size = rest[0] & 0x7F | rest[1] << 7
+    stored, rest = rest[: 2 + size], rest[2 + size :]
+    unchecked = base64.b64encode(pa.schema([("a", pa.int64())], {"unchecked": ""}).serialize())
+    for number in (2, 2**16 + 2):
+        second = kit.long_form(number, 8) + kit.varint(len(unchecked)) + unchecked
+        footer = head + key + stored + second + rest
+        path.write_bytes(whole[: -8 - length] + footer + struct.pack("<I", len(footer)) + b"PAR1")
+        survives(lambda: arena.raises(DataError, lambda: read("parquet", path), says="stored schema"))
+
+
+def _first_value(data: bytes, at: int, *_: object) -> tuple[dict[int, bytes], int]:
+    """Read the value of the stored schema, and nothing after it."""
+    size = data[at + 15] & 0x7F | data[at + 16] << 7
+    return {2: data[at + 17 : at + 17 + size]}, 0
+
+
 READING: Final = "dataflare.pipeline.reading"
 MUTATIONS = [
     Mutation(
@@ -104,5 +149,11 @@ MUTATIONS = [
     ),
     Mutation(f"{READING}.parquet_pages:_longest", answers(1), ("parquet_text_in_every_row",)),
     Mutation(f"{READING}.parquet_pages:_BOUNDED", frozenset(range(16)), ("parquet_lengths_that_no_header_tells",)),
+    Mutation(
+        "dataflare.data.thrift:_kind_of_other",
+        answers(I32),
+        ("parquet_field_with_the_number_of_another",),
+    ),
+    Mutation("dataflare.data.parquet_footer:read_struct", _first_value, ("parquet_stored_schema_given_twice",)),
     Mutation(f"{READING}.parquet_reader:_MOST_FOOTER_BYTES", 2**30, ("parquet_footer_that_grows",)),
 ]

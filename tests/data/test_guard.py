@@ -268,6 +268,63 @@ def test_parquet_files_of_every_type_have_a_sound_footer(tmp_path, array):
         check_footer(file)
 
 
+KEY = b"\x18\x0cARROW:schema"
+
+
+def footer_with(path, change):
+    """Write a file whose footer is changed around its stored schema: what is before, the value, the rest."""
+    parquet.write_table(pa.table({"c": ["x"]}), path)
+    whole = path.read_bytes()
+    length = int.from_bytes(whole[-8:-4], "little")
+    footer = whole[-8 - length : -8]
+    head, _, rest = footer.partition(KEY)
+    size = rest[1] & 0x7F | rest[2] << 7
+    value, rest = rest[: 3 + size], rest[3 + size :]
+    footer = change(head, value, rest)
+    path.write_bytes(whole[: -8 - length] + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda head, value, rest: head + KEY + value + b"\x08\x04\x04evil" + rest, "a field twice"),
+        (lambda head, value, rest: head + KEY + value + b"\x08\x84\x80\x08\x04evil" + rest, "does not define: 65538"),
+        (lambda head, value, rest: head + KEY + value + b"\x08\x02" + KEY[1:] + rest, "a field twice"),
+        (lambda head, value, rest: head + KEY + value + b"\x18\x04evil" + rest, "does not define: 3"),
+        (lambda head, value, rest: head + KEY + b"\x08\x04" + value[1:] + value + rest, "does not define: 3"),
+        (lambda head, value, rest: head + b"\x08\x04" + value[1:] + b"\x08\x02" + KEY[1:] + rest, "no text"),
+        (lambda head, value, rest: head + b"\x08\x02" + KEY[1:] + value + rest, "no text"),
+        (lambda head, value, rest: head + b"\x18\x8c\0" + KEY[2:] + value + rest, "no text"),
+        (lambda head, value, rest: head + KEY + rest, "no text"),
+        (lambda head, value, rest: head + KEY + b"\x15\0" + rest, "another kind"),
+        (lambda head, value, rest: head + KEY + value, "ends early"),
+        (lambda head, value, rest: KEY[2:] + head + KEY[:2], "no text"),
+    ],
+)
+def test_pair_that_thrift_could_read_otherwise_is_malformed(tmp_path, change, says):
+    path = tmp_path / "rows.parquet"
+    footer_with(path, change)
+    with path.open("rb") as file, pytest.raises(DataFailure, match=says):
+        check_footer(file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda head, value, rest: head + KEY + value + rest,
+        lambda head, value, rest: head + KEY + b"\x08\x04" + value[1:] + rest,
+        lambda head, value, rest: head + KEY + value + b"\x08\xfe\xff\x03\x03any" + rest,
+    ],
+    ids=["usual", "long form", "extension"],
+)
+def test_pair_in_any_valid_form_is_read(tmp_path, change):
+    path = tmp_path / "rows.parquet"
+    footer_with(path, change)
+    with path.open("rb") as file:
+        check_footer(file)
+    assert parquet.read_table(path).to_pylist() == [{"c": "x"}]
+
+
 def test_stored_schema_that_is_damaged_is_malformed_before_arrow_sees_it(tmp_path):
     path = tmp_path / "rows.parquet"
     parquet.write_table(pa.table({"c": pa.array([[1]])}), path)

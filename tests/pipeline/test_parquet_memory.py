@@ -21,7 +21,7 @@ from dataflare.data.guard.batches import admit_batch, admit_schema
 from dataflare.data.shapes import DataFailure
 from dataflare.pipeline.reading.parquet_confined import OutOfMemory, read_confined
 from dataflare.pipeline.reading.parquet_costs import costs_of
-from dataflare.pipeline.reading.parquet_pages import Chunk, read_pages
+from dataflare.pipeline.reading.parquet_pages import Chunk, Pages, read_pages
 from dataflare.pipeline.run_errors import DataError
 from hostile_parquet import HOSTILE, MOST
 from reading_kit import read, source_of
@@ -158,6 +158,27 @@ def test_both_ways_of_reading_agree_with_arrow(way: str, tmp_path: Path) -> None
     assert own.equals(schema) and plain(confined).equals(plain(expected))
 
 
+@pytest.mark.parametrize("writer", ["polars", "duckdb"])
+def test_files_of_other_writers_are_read(writer: str, tmp_path: Path) -> None:
+    module = pytest.importorskip(writer)
+    path = tmp_path / "rows.parquet"
+    if writer == "polars":
+        rows: Any = {
+            "n": range(ROWS),
+            "f": [float("nan")] * ROWS,
+            "t": [None, "é", "x"] * (ROWS // 3),
+            "k": [[1]] * ROWS,
+        }
+        module.DataFrame(rows).write_parquet(path, statistics="full", data_page_size=2000, row_group_size=1500)
+    else:
+        rows = "range n, 'nan'::double f, CASE range % 3 WHEN 0 THEN NULL WHEN 1 THEN 'é' ELSE 'x' END t, [1] k"
+        how = "FORMAT parquet, PARQUET_VERSION V2, KV_METADATA {k: 'v'}, ROW_GROUP_SIZE 2048"
+        module.connect().execute(f"COPY (SELECT {rows} FROM range({ROWS})) TO '{path}' ({how})")
+    table = read("parquet", path)
+    assert table["n"].to_pylist() == list(range(ROWS)) and table["k"].to_pylist() == [[1]] * ROWS
+    assert table["t"].to_pylist() == [None, "é", "x"] * (ROWS // 3) and table["f"].null_count == 0
+
+
 @pytest.mark.parametrize("way", [way for way in WAYS if not way.startswith("texts")])
 def test_memory_is_not_more_than_was_told(way: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
@@ -223,33 +244,76 @@ def header(*fields: bytes) -> bytes:
 DATA: Final = b"\x2c\x15\x02\x15\0\x15\x06\x15\x06\0"
 
 
+def pages_of(page: bytes, path: Path) -> Pages:
+    """What is read of a file that is one page of one value."""
+    path.write_bytes(page)
+    with path.open("rb") as file:
+        return read_pages(file.fileno(), Chunk(0, 1, "UNCOMPRESSED", False), short=0, most_bytes=2**20)
+
+
+DATA_1: Final = DATA[:-1]
+DATA_2: Final = b"\x15\x06" + header(b"\x5c\x15\x02\x15\0\x15\x02\x15\0\x15\0\x15\0\x12\x1c\x36\0\x16\x02\0\0")[2:]
+
+
 @pytest.mark.parametrize(
     ("page", "says"),
     [
         (header(), "does not say what it holds"),
         (b"\x15\0\x15\x08\x15\x07" + DATA + b"\0", "negative"),
-        (b"\x15\0" + DATA + b"\0", "no size"),
+        (b"\x15\0" + kit.long_form(5, 12) + DATA[1:] + b"\0", "no size"),
         (b"\x15\0\x15\xff\xff\xff\xff\xff\x0f\x15\x08" + DATA + b"\0", "too many bits"),
+        (b"\x15\0\x15\x88\x80\x80\x80\x80\0\x15\x08" + DATA + b"\0", "too many bits"),
         (header(b"\x05\x02\x08", DATA), "a field twice"),
-        (header(DATA, b"\x1b\0"), "unknown kind"),
-        (header(DATA, b"\x1c" * 20), "too deeply"),
+        (header(DATA, kit.long_form(5, 12) + DATA[1:]), "a field twice"),
+        (header(DATA, kit.long_form(0, 5) + b"\0"), "do not ascend"),
+        (header(DATA, kit.long_form(-1, 5) + b"\0"), "do not ascend"),
+        (header(DATA, kit.long_form(65_536 + 5, 12) + DATA[1:]), "does not define: 65541"),
+        (header(DATA, kit.long_form(-65_536 + 2, 5) + b"\0"), "do not ascend"),
+        (header(DATA, kit.long_form(2**31 - 1, 5) + b"\0"), "does not define"),
+        (header(DATA, b"\x05" + kit.varint(2**32 + 12) + b"\0"), "too many bits"),
+        (header(DATA, kit.long_form(32_767, 5) + b"\0"), "another kind than Parquet defines: 32767"),
+        (header(DATA, kit.long_form(32_767, 8) + b"\0" + b"\x18\0"), "does not define: 32768"),
+        (header(DATA, b"\x45\0"), "does not define: 9"),
+        (header(DATA_1, kit.long_form(65_536 + 2, 5) + b"\x0e\0"), "does not define: 65538"),
+        (header(DATA_1, kit.long_form(2, 5) + b"\x0e\0"), "a field twice"),
+        (header(DATA_1, b"\x25\x0e\0"), "does not define: 6"),
+        (header(DATA_1, b"\x1c", kit.long_form(65_536 + 3, 6) + b"\0\0\0"), "does not define: 65539"),
+        (header(DATA_1, b"\x1c\x36\0", kit.long_form(3, 6) + b"\0\0\0"), "a field twice"),
+        (header(DATA_1, b"\x1c\xa6\0\0\0"), "does not define: 10"),
+        (header(DATA_1, b"\x1c\x18\xff\xff\xff\xff\x0f"), "too many bits"),
+        (header(DATA, b"\x1c\x15\0\0"), "does not define: 1"),
+        (header(DATA, b"\x1b\0"), "another kind than Parquet defines: 6"),
+        (header(DATA, b"\x10"), "another kind than Parquet defines: 6"),
+        (header(DATA, b"\x1c" * 20), "does not define: 1"),
+        (header(b"\x2c\x16\x02\x15\0\0"), "another kind than Parquet defines: 1"),
         (header(DATA)[:8], "ends early"),
         (b"\x15\0\x15\x08\x15\x08\x2c\x15\x03\x15\0\0\0", "does not say what it holds"),
         (b"\x15\0\x15\x08\x15\x08\x2c\x15\x06\x15\0\0\0", "more values than its footer says"),
     ],
 )
 def test_header_that_thrift_could_read_otherwise_is_refused(page: bytes, says: str, tmp_path: Path) -> None:
-    path = tmp_path / "page"
-    path.write_bytes(page)
-    with path.open("rb") as file, pytest.raises(DataFailure, match=says):
-        read_pages(file.fileno(), Chunk(0, 1, "UNCOMPRESSED", False), short=0, most_bytes=2**20)
+    with pytest.raises(DataFailure, match=says):
+        pages_of(page, tmp_path / "page")
 
 
 def test_header_of_any_length_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "page"
-    statistics = b"\x58" + kit.varint(100_000) + bytes(100_000) + b"\x16\x80\x01\x11\0"
+    statistics = b"\x58" + kit.varint(100_000) + bytes(100_000) + b"\x18\0\x11\x12\x16\x80\x01\0"
     data = b"\x1c\x15\x02\x15\0\x15\x06\x15\x06\x1c" + statistics + b"\0"
-    path.write_bytes(header(b"\x15\x00", data))
-    with path.open("rb") as file:
-        pages = read_pages(file.fileno(), Chunk(0, 1, "UNCOMPRESSED", False), short=0, most_bytes=2**20)
+    pages = pages_of(header(b"\x15\x00", data), tmp_path / "page")
     assert pages.values == [1] and pages.sizes == [4]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        header(kit.long_form(5, 12) + DATA[1:]),
+        header(DATA, b"\x1c\0"),
+        header(DATA, kit.long_form(32_767, 8) + b"\x03any"),
+        header(DATA_1, kit.long_form(32_767, 8) + b"\x03any\0"),
+        DATA_2,
+    ],
+    ids=["long form", "index", "extension", "extension within", "second kind"],
+)
+def test_header_of_all_that_parquet_defines_is_read(page: bytes, tmp_path: Path) -> None:
+    pages = pages_of(page, tmp_path / "page")
+    assert pages.values == [1] and pages.sizes == [4] and pages.is_bounded

@@ -34,8 +34,8 @@ def _of_width(width: int, rows: int) -> bytes:
     return kit.file([Column("a", [Page(rows, kit.levels(kit.run(0, rows)))], kit.FIXED, kit.OPTIONAL, width)], rows)
 
 
-def _prefixes(size: int, rows: int) -> bytes:
-    """A text of which each further one is a copy, by its prefix."""
+def _prefixes(size: int, rows: int, *, said: int = kit.DELTA_BYTES, more: bytes = b"") -> bytes:
+    """A text of which each further one is a copy, by its prefix; what its page's header says of its encoding."""
     blocks = -(-(rows - 1) // 128)
     rest = (kit.zigzag(0) + bytes(4)) * (blocks - 1)
     first = kit.zigzag(0) + bytes([24, 0, 0, 0]) + size.to_bytes(24 * 4, "little")
@@ -43,7 +43,7 @@ def _prefixes(size: int, rows: int) -> bytes:
     packed = [sum(size << 24 * place for place in range(block == 0, 32)).to_bytes(96, "little") for block in range(4)]
     lengths = kit.varint(128) + kit.varint(4) + kit.varint(rows) + kit.zigzag(size)
     suffixes = lengths + kit.zigzag(-size) + bytes([24] * 4) + b"".join(packed) + rest + b"x" * size
-    return kit.file([Column("a", [Page(rows, prefixes + suffixes, kit.DELTA_BYTES)])], rows)
+    return kit.file([Column("a", [Page(rows, prefixes + suffixes, said, more=more)])], rows)
 
 
 def _pages_of_zeros(size: int, columns: int) -> bytes:
@@ -83,6 +83,10 @@ HOSTILE: Final[dict[str, Callable[[], tuple[bytes, str]]]] = {
         _REFUSED,
     ),
     "prefixes_of_a_megabyte": lambda: (_prefixes(2**20, 65_536), _REFUSED),
+    "prefixes_said_to_be_plain": lambda: (
+        _prefixes(*(2**20, 65_536), said=kit.PLAIN, more=kit.long_form(2**16 + 2, 5) + kit.zigzag(kit.DELTA_BYTES)),
+        _REFUSED,
+    ),
     "prefixes_of_a_kilobyte": lambda: (_prefixes(2**10, 65_536), _READ),
     "rows_that_are_not_there": lambda: (kit.file([Column("a", [Page(1, bytes(4))], kit.INT32)], 2**40), _REFUSED),
     "rows_without_columns": lambda: (kit.file([], 2**62), _READ),

@@ -19,7 +19,10 @@ _MAGIC: Final = b"PAR1"
 
 @dataclass(frozen=True)
 class Page:
-    """A page: what its header says, and its bytes. Without `body_size` the header says the truth."""
+    """A page: what its header says, and its bytes. Without `body_size` the header says the truth.
+
+    `more` is written after the fields of a data page's own header.
+    """
 
     values: int
     body: bytes
@@ -27,6 +30,7 @@ class Page:
     is_dictionary: bool = False
     plain_size: int | None = None
     body_size: int | None = None
+    more: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,8 @@ def _page(page: Page) -> bytes:
     if page.is_dictionary:
         own: Any = (7, _struct((1, page.values), (2, page.encoding)))
     else:
-        own = (5, _struct((1, page.values), (2, page.encoding), (3, RLE), (4, RLE)))
+        fields = _struct((1, page.values), (2, page.encoding), (3, RLE), (4, RLE))
+        own = (5, _Struct(fields.data[:-1] + page.more + b"\0"))
     plain = size if page.plain_size is None else page.plain_size
     header = _struct((1, 2 if page.is_dictionary else 0), (2, plain), (3, size), own)
     return header.data + page.body
@@ -147,6 +152,11 @@ def _struct(*fields: tuple[int, Any]) -> _Struct:
         data += bytes([(number - last) << 4 | kind]) + written
         last = number
     return _Struct(bytes(data) + b"\0")
+
+
+def long_form(number: int, kind: int) -> bytes:
+    """Write the head of a field with its own number, of any size, not the distance to the one before."""
+    return bytes([kind]) + zigzag(number)
 
 
 def _value(value: Any) -> tuple[int, bytes]:

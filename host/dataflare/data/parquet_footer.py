@@ -15,11 +15,14 @@ from dataflare.data.flatbuffers import root
 from dataflare.data.guard.types import MAX_METADATA_BYTES
 from dataflare.data.ipc_schema import read_schema
 from dataflare.data.shapes import malformed
+from dataflare.data.thrift import BINARY, Definition, read_struct
 
 __all__ = ["check_footer"]
 
 _KEY: Final = b"ARROW:schema"
-_TEXT_FIELD: Final = 0x18  # the next field, a string: its length and its bytes follow
+_BEFORE_KEY: Final = bytes([0x18, len(_KEY)])  # the first field of a pair, a string: its length and its bytes follow
+_PAIR: Final[Definition] = {1: BINARY, 2: BINARY}
+_WHERE: Final = "a Parquet file whose stored schema"
 
 
 def check_footer(file: BinaryIO) -> int:
@@ -42,24 +45,21 @@ def check_footer(file: BinaryIO) -> int:
     footer = file.read(length)
     at = footer.find(_KEY)
     while at >= 0:
-        at += len(_KEY)
-        _check_schema(_text(footer, at))
-        at = footer.find(_KEY, at)
+        _check_schema(_text(footer, at - len(_BEFORE_KEY)))
+        at = footer.find(_KEY, at + len(_KEY))
     return length
 
 
 def _text(footer: bytes, at: int) -> bytes:
-    """Read the string after a key."""
-    if footer[at : at + 1] != bytes([_TEXT_FIELD]):
-        raise malformed("a Parquet file whose stored schema has no text")
-    size = shift = 0
-    for place in range(at + 1, at + 6):
-        byte = footer[place] if place < len(footer) else 0
-        size |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return footer[place + 1 : place + 1 + size]
-    raise malformed("a Parquet file whose stored schema has no length")
+    """Read the value of a pair to the pair's end: a second value would be the one that Arrow takes."""
+    try:
+        pair, _ = read_struct(footer, at, _PAIR, _WHERE) if footer.startswith(_BEFORE_KEY, max(0, at)) else ({}, 0)
+    except IndexError:
+        raise malformed(f"{_WHERE} ends early") from None
+    text: bytes | None = pair.get(2)
+    if text is None:
+        raise malformed(f"{_WHERE} has no text")
+    return text
 
 
 def _check_schema(text: bytes) -> None:
@@ -67,7 +67,7 @@ def _check_schema(text: bytes) -> None:
         message = base64.b64decode(text, validate=True)
         table = root(message[8:]).table(2)
         if message[:4] != b"\xff\xff\xff\xff" or table is None:
-            raise malformed("a Parquet file whose stored schema is not a message")
+            raise malformed(f"{_WHERE} is not a message")
         read_schema(table, stored=True)
     except (binascii.Error, struct.error, UnicodeDecodeError) as error:
-        raise malformed(f"a Parquet file whose stored schema is not valid: {error}") from error
+        raise malformed(f"{_WHERE} is not valid: {error}") from error

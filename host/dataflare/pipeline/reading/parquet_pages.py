@@ -1,8 +1,5 @@
 """What the headers of a Parquet file's pages say of their sizes, read before Arrow takes anything in.
 
-Headers are in Thrift's compact form. What Thrift would read in a way of its own, such as a field twice or a number of
-more bits than the field has, is refused: both have to see the same.
-
 https://parquet.apache.org/docs/file-format/data-pages/
 """
 
@@ -16,12 +13,12 @@ from typing import Any, Final
 import pyarrow as pa
 
 from dataflare.data.shapes import malformed
+from dataflare.data.thrift import BINARY, BOOLEAN, I32, I64, Definition, read_struct
 
 __all__ = ["Chunk", "Pages", "read_pages"]
 
 _HEAD_BYTES: Final = 128
 _MAX_HEAD_BYTES: Final = 2**20
-_MAX_DEPTH: Final = 8
 _MAX_ENTRIES: Final = 2**20
 _DATA, _DICTIONARY, _DATA_2 = 0, 2, 3
 _DICTIONARY_INDICES: Final = frozenset({2, 8})
@@ -29,8 +26,21 @@ _BOUNDED: Final = frozenset({0, 2, 3, 5, 8, 9})
 """Encodings whose pages hold no more values than their headers say, and no longer ones than they have bytes: plain,
 dictionary (two numbers), run lengths, differences of numbers, and bytes split into streams."""
 _PACKED: Final = {"SNAPPY": "snappy", "GZIP": "gzip", "BROTLI": "brotli", "ZSTD": "zstd", "LZ4_RAW": "lz4_raw"}
-_BOOLEANS, _NUMBERS, _I32, _BINARY, _STRUCT = (1, 2), (4, 5, 6), 5, 8, 12
 _WHERE: Final = "not a valid Parquet file: the header of a page"
+_STATISTICS: Final[Definition] = {
+    **dict.fromkeys((1, 2, 5, 6), BINARY),
+    **dict.fromkeys((3, 4, 9), I64),
+    **dict.fromkeys((7, 8), BOOLEAN),
+}
+_HEADER: Final[Definition] = {
+    **dict.fromkeys((1, 2, 3, 4), I32),
+    5: {**dict.fromkeys((1, 2, 3, 4), I32), 5: _STATISTICS},
+    6: {},
+    7: {1: I32, 2: I32, 3: BOOLEAN},
+    8: {**dict.fromkeys((1, 2, 3, 4, 5, 6), I32), 7: BOOLEAN, 8: _STATISTICS},
+}
+"""The header of a page, and those within it: of data, an index, a dictionary, and data of the second kind.
+https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +163,7 @@ def _header(descriptor: int, at: int) -> tuple[dict[int, Any], int]:
     while True:
         data = os.pread(descriptor, size, at)
         try:
-            header, end = _read_struct(data, 0)
+            header, end = read_struct(data, 0, _HEADER, _WHERE)
         except IndexError:
             if len(data) < size or size >= _MAX_HEAD_BYTES:
                 raise malformed(f"{_WHERE} ends early") from None
@@ -167,74 +177,3 @@ def _numbers(fields: Any, first: int, second: int) -> tuple[int, int]:
     if values is None or encoding is None or values < 0:
         raise malformed(f"{_WHERE} does not say what it holds")
     return values, encoding
-
-
-def _read_struct(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
-    """Read a struct: its numbers of 32 bits and the structs in it, by field; other fields are only stepped over."""
-    fields: dict[int, Any] = {}
-    number = 0
-    while head := data[at]:
-        at += 1
-        if head < 16:
-            raw, at = _varint(data, at)
-            number = (raw >> 1) ^ -(raw & 1)
-        else:
-            number += head >> 4
-        if number in fields:
-            raise malformed(f"{_WHERE} has a field twice")
-        kind = head & 15
-        if kind == _I32:
-            raw = data[at]
-            at += 1
-            if raw >= 0x80:
-                raw, at = _varint(data, at - 1)
-                if raw >= 2**32:
-                    raise malformed(f"{_WHERE} has a number of too many bits")
-            fields[number] = (raw >> 1) ^ -(raw & 1)
-        elif kind == _STRUCT and depth == 0:
-            fields[number], at = _read_struct(data, at, 1)
-        else:
-            fields[number] = None
-            at = _skip_struct(data, at) if kind == _STRUCT else _skip(data, at, kind)
-    return fields, at + 1
-
-
-def _skip_struct(data: bytes, at: int, depth: int = 0) -> int:
-    if depth > _MAX_DEPTH:
-        raise malformed(f"{_WHERE} nests too deeply")
-    while head := data[at]:
-        at += 1
-        if head < 16:
-            _, at = _varint(data, at)
-        kind = head & 15
-        at = _skip_struct(data, at, depth + 1) if kind == _STRUCT else _skip(data, at, kind)
-    return at + 1
-
-
-def _skip(data: bytes, at: int, kind: int) -> int:
-    if kind == _BINARY:
-        size = data[at]
-        if size >= 0x80:
-            size, at = _varint(data, at)
-            return at + size
-        return at + 1 + size
-    if kind in _NUMBERS:
-        while data[at] >= 0x80:
-            at += 1
-        return at + 1
-    if kind in _BOOLEANS:
-        return at
-    raise malformed(f"{_WHERE} has a field of an unknown kind")
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise malformed(f"{_WHERE} has a number of too many bits")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -26,6 +27,15 @@ def pytest_collection_finish() -> None:
     """Leave the ten thousand collected tests out of every later garbage collection."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    """`--quiet` and `--log-level` set it for the process."""
+    logger = logging.getLogger("dataflare")
+    before = logger.level
+    yield
+    logger.setLevel(before)
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,8 @@ PAGES = ROOT / "build" / "site-pages"
 PROJECT = (
     "guest-sdks/README.md",
     "benches/README.md",
+    "conformance/SPEC.md",
+    "conformance/FORMAT.md",
     "CONTRIBUTING.md",
     "changes/README.md",
     "SECURITY.md",

@@ -91,6 +91,23 @@ def test_notation_of_another_system_gets_a_hint(text, meant):
     assert caught.value.hint == f"Arrow writes this type as {meant}"
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("decimal128(5,2)", "decimal128(5, 2)"),
+        ("decimal128 ( 5 ,2 )", "decimal128(5, 2)"),
+        ("timestamp[us,tz=UTC]", "timestamp[us, tz=UTC]"),
+        ("struct<a:int8,b:list<item:string>>", "struct<a: int8, b: list<item: string>>"),
+        (" int64 ", "int64"),
+    ],
+)
+def test_notation_with_other_spaces_gets_a_hint(text, meant):
+    with pytest.raises(SchemaError) as caught:
+        parse_type(text)
+    assert caught.value.hint == f"Arrow writes this type as {meant}"
+    assert str(parse_type(meant)) == meant
+
+
 def test_type_nested_as_deep_as_allowed_is_read():
     text = "list<item: " * (MAX_DEPTH - 1) + "int8" + ">" * (MAX_DEPTH - 1)
     assert str(parse_type(text)) == text

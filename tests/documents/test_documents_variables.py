@@ -145,3 +145,33 @@ def test_line_of_a_file_that_sets_nothing_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="NAME=VALUE") as caught:
         gather_variables([], [file], {})
     assert caught.value.where == f"{file}:2"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1 # c", "1"),
+        ("1\t#c", "1"),
+        ("1#c", "1#c"),
+        (" # c", ""),
+        ("'q' # it's", "q"),
+        ('"q"#c', "q"),
+        ("'' # c", ""),
+        ('"it\'s # 1"', "it's # 1"),
+        ("it's", "it's"),
+        ("'{\"a\": 1}'", '{"a": 1}'),
+    ],
+)
+def test_a_comment_ends_the_value_of_a_line(tmp_path, text, value):
+    file = tmp_path / "e.env"
+    file.write_text(f"export A={text}\n")
+    assert gather_variables([], [file], {}).values == {"A": value}
+
+
+@pytest.mark.parametrize("text", ["'q", "'q' x", '"a"b"', "'a'b' # c"])
+def test_quotes_that_do_not_end_the_value_are_an_error(tmp_path, text):
+    file = tmp_path / "e.env"
+    file.write_text(f"\nA={text}\n")
+    with pytest.raises(ConfigError, match="quotes of the value") as caught:
+        gather_variables([], [file], {})
+    assert caught.value.where == f"{file}:2"

@@ -91,6 +91,8 @@ def test_rows_are_appended_to_a_file_without_a_last_line_end_and_to_an_empty_one
         ("jsonl", "n,t\n1,x\n", "it is not JSON Lines"),
         ("jsonl", '{"n": 1}\n{"n": ', "its last line is not a whole record"),
         ("jsonl", '[{"n": 1}]\n', "it is not JSON Lines"),
+        ("csv", 'n,t\n1,"2\n', "its last record is not whole"),
+        ("csv", '\ufeff"n",t\n1,"2""\n', "its last record is not whole"),
     ],
 )
 def test_rows_are_not_appended_to_what_does_not_fit(connector, text, words, tmp_path):
@@ -100,6 +102,14 @@ def test_rows_are_not_appended_to_what_does_not_fit(connector, text, words, tmp_
         write(connector, path, if_exists="append")
     assert "if_exists: replace" in caught.value.hint
     assert (os.listdir(tmp_path), path.read_text()) == (["out"], text)
+
+
+@pytest.mark.parametrize("text", ['\ufeff"n",t\n1,"2"', 'n,t\n1,2"\n', 'n,t\n1,"a\n""b"\n'])
+def test_rows_are_appended_to_a_csv_whose_quotes_are_closed(text, tmp_path):
+    path = tmp_path / "out"
+    path.write_text(text)
+    write("csv", path, if_exists="append")
+    assert path.read_text() == text.removesuffix("\n") + "\n" + TEXTS["csv"].removeprefix('"n","t"\n')
 
 
 def test_an_append_that_is_aborted_leaves_the_file_as_it_was(tmp_path):

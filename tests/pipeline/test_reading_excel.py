@@ -64,6 +64,22 @@ def test_integers_that_other_programs_write_keep_their_digits(tmp_path, number, 
     assert (str(column.type), str(column[0].as_py())) == (kind, str(number))
 
 
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("x_x000D_y", "x\ry"),
+        ("_x005F_", "_"),
+        ("_x005F_x000D_", "_x000D_"),
+        ("_xD83D__xDE00_", "\N{GRINNING FACE}"),
+        ("_xD83D_", "_xD83D_"),
+        ("a_x_b", "a_x_b"),
+    ],
+)
+def test_characters_that_a_workbook_writes_by_their_numbers_are_decoded(tmp_path, written, text):
+    path = workbook(tmp_path / "in.xlsx", ["k", "a"], [1, written])
+    assert read("excel", path)["a"].to_pylist() == [text]
+
+
 def test_a_sheet_is_found_by_name_and_number(tmp_path):
     path = workbook(tmp_path / "in.xlsx", ["a"], [1], Two=[["b"], ["x"]])
     assert read("excel", path).to_pydict() == {"a": [1]}

@@ -213,6 +213,7 @@ def test_lines_that_are_left_out_are_counted_in_errors(fill, text, options, line
         {"delimiter": "\n"},
         {"max_record": "3GiB"},
         {"sample": "some"},
+        {"escape": "\\", "nulls": ["", "\\N"]},
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options):
@@ -403,3 +404,19 @@ def test_a_connector_is_told_from_a_name(name, connector):
 def test_a_name_that_does_not_say_what_it_is_needs_a_connector():
     with pytest.raises(ConfigError, match="does not say"):
         guess_connector(Path("data.bin"))
+
+
+@pytest.mark.parametrize("text", ["YR==", "YWJ=", "////YR=="])
+def test_base64_with_bits_that_no_byte_takes_is_refused(fill, text):
+    path = fill('{"x":"YQ=="}\n{"x":"YWI="}\n{"x":""}\n{"x":null}\n')
+    assert read("jsonl", path, columns={"x": "binary"}).to_pydict() == {"x": [b"a", b"ab", b"", None]}
+    with pytest.raises(DataError, match="Base64") as caught:
+        read("jsonl", fill(f'{{"x":"YQ=="}}\n{{"x":"{text}"}}\n'), columns={"x": "binary"})
+    assert caught.value.line == 2
+
+
+def test_lines_that_end_with_a_carriage_return_alone_are_named(fill):
+    with pytest.raises(DataError, match=r"more than one value; .* a carriage return stands alone"):
+        read("jsonl", fill('{"x":1}\r{"x":2}\r'))
+    with pytest.raises(DataError, match=r"more than one value\n"):
+        read("jsonl", fill('{"x":1} {"x":2}\n'))

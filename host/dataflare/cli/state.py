@@ -70,7 +70,7 @@ def list_states(
     Exit codes: 0 listed; 1 the state cannot be read, or a run is under way; 2 the pipeline is wrong.
     """
     with printed_errors(as_json=as_json):
-        with _opened(pipeline, state, settings, env_files) as (specification, file):
+        with _opened(pipeline, state, settings, env_files, create=False) as (specification, file):
             found, path = file.nodes(), str(file.path)
         if as_json:
             write_json({**_export(specification, found), "file": path})
@@ -92,7 +92,7 @@ def show(
     Exit codes: 0 shown; 1 the state cannot be read, or a run is under way; 2 the pipeline is wrong, or a node has none.
     """
     with printed_errors(as_json=as_json):
-        with _opened(pipeline, state, settings, env_files) as (specification, file):
+        with _opened(pipeline, state, settings, env_files, create=False) as (specification, file):
             found = _chosen(file.nodes(), nodes)
         if as_json:
             write_json(_export(specification, found))
@@ -113,7 +113,7 @@ def export(
     Exit codes: 0 written; 1 the state cannot be read, or a run is under way; 2 the pipeline is wrong.
     """
     with printed_errors(as_json=as_json):
-        with _opened(pipeline, state, settings, env_files) as (specification, file):
+        with _opened(pipeline, state, settings, env_files, create=False) as (specification, file):
             found = file.nodes()
         write_json(_export(specification, found))
 
@@ -169,10 +169,15 @@ def reset(
 
 @contextmanager
 def _opened(
-    pipeline: Path, state: Path | None, settings: list[str] | None, env_files: list[Path] | None
+    pipeline: Path,
+    state: Path | None,
+    settings: list[str] | None,
+    env_files: list[Path] | None,
+    *,
+    create: bool = True,
 ) -> Iterator[tuple[Specification, StateFile]]:
     specification = load_specification(pipeline, variables=gather_variables(settings or (), env_files or ()))
-    with open_state(specification, state) as file:
+    with open_state(specification, state, create=create) as file:
         yield specification, file
 
 
@@ -253,9 +258,8 @@ def _read(file: Path, specification: Specification) -> list[NodeState]:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
-        raise ConfigError(
-            f"{place}: {first['msg']}", where=where, hint="give what `dataflare state export` wrote"
-        ) from error
+        what = f"{place}: {first['msg']}" if place else first["msg"]
+        raise ConfigError(what, where=where, hint="give what `dataflare state export` wrote") from error
     name = specification.pipeline.name
     if export.pipeline != name:
         raise ConfigError(f"it has the states of pipeline {export.pipeline!r}, not of {name!r}", where=where)

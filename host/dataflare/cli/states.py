@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
 
 from dataflare.pipeline.models import PluginNode
+from dataflare.pipeline.run_errors import StateError
 from dataflare.pipeline.specification import Specification
 from dataflare.pipeline.state_file import StateFile, default_place
 
@@ -34,11 +36,20 @@ def keeps_state(specification: Specification) -> bool:
     return False
 
 
-def open_state(specification: Specification, path: Path | None) -> StateFile:
+def open_state(specification: Specification, path: Path | None, *, create: bool = True) -> StateFile:
     """Open the state of a pipeline; `None` is where it is by default.
 
+    Args:
+        specification: The pipeline.
+        path: The file.
+        create: Make it where it is absent.
+
     Raises:
-        StateError: It cannot be opened, or a run has it.
+        StateError: It cannot be opened, a run has it, or it is absent and not made.
     """
     name = specification.pipeline.name
-    return StateFile(default_place(specification.folder, name) if path is None else path, pipeline=name)
+    path = default_place(specification.folder, name) if path is None else path
+    if not create and not os.path.lexists(path):
+        hint = "a run that keeps a state makes it, unless another file is named with --state"
+        raise StateError(f"{path}: there is no state file", hint=hint)
+    return StateFile(path, pipeline=name)

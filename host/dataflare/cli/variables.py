@@ -28,7 +28,8 @@ EnvFiles: TypeAlias = Annotated[
 
 _MAX_BYTES: Final = 2**20
 _ASSIGNMENT: Final = re.compile(rf"(?:export\s+)?({NAME_PATTERN})\s*=(.*)", re.DOTALL)
-_QUOTED: Final = re.compile(r"""(["'])(.*)\1""", re.DOTALL)
+_QUOTED: Final = re.compile(r"""(?:'([^']*)'|"([^"]*)")\s*(?:#.*)?""", re.DOTALL)
+_COMMENT: Final = re.compile(r"\s#")
 
 
 def gather_variables(
@@ -79,7 +80,16 @@ def _read(file: Path) -> dict[str, str]:
         match = _ASSIGNMENT.fullmatch(line)
         if match is None:
             raise ConfigError("is not of the form NAME=VALUE", where=f"{file}:{number}", hint="a comment begins with #")
-        value = match[2].strip()
-        quoted = _QUOTED.fullmatch(value)
-        values[match[1]] = quoted[2] if quoted else value
+        values[match[1]] = _value(match[2], f"{file}:{number}")
     return values
+
+
+def _value(text: str, where: str) -> str:
+    """Take off the comment and the quotes of a value."""
+    if not text.lstrip().startswith(("'", '"')):
+        return _COMMENT.split(text, maxsplit=1)[0].strip()
+    quoted = _QUOTED.fullmatch(text.strip())
+    if quoted is None:
+        hint = "only a comment may follow the closing quote; a value that holds one quote needs the other ones"
+        raise ConfigError("the quotes of the value are not closed, or text follows", where=where, hint=hint)
+    return quoted[1] or quoted[2] or ""

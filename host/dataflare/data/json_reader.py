@@ -209,7 +209,9 @@ def _objects_of_part(
     objects = (np.searchsorted(ends, opening) + (before.ends + 1)).astype(np.int64)
     twice = np.flatnonzero(np.diff(objects, prepend=before.object_line) == 0)
     if len(twice):
-        raise malformed(f"line {int(objects[twice[0]])}: more than one value")
+        alone = (part[:-1] == ord("\r")) & (part[1:] != ord("\n"))
+        why = "; lines end with a line feed, and here a carriage return stands alone" if alone.any() else ""
+        raise malformed(f"line {int(objects[twice[0]])}: more than one value{why}")
     last = int(objects[-1]) if len(objects) else before.object_line
     return objects, _Place(int(depths[-1]), before.ends + len(ends), last)
 
@@ -465,6 +467,8 @@ def _decode_base64(texts: pa.Array) -> pa.Array:
     decoded_ends = ends[1:] // 4 * 3
     keep[decoded_ends[pads >= 1] - 1] = False
     keep[decoded_ends[pads == 2] - 2] = False
+    if decoded[~keep].any():
+        raise ValueError("not in Base64: the last character has bits that no byte takes")
     offsets = np.zeros(len(ends), np.int64)
     np.cumsum(lengths // 4 * 3 - pads, out=offsets[1:])
     bitmap = pa.array(texts.is_valid()).buffers()[1] if texts.null_count else None

@@ -31,6 +31,7 @@ from dataflare.errors import DataflareError
 __all__ = ["Field", "Schema", "SchemaError", "from_wit", "metadata_from_wit", "parse_type", "to_wit"]
 
 _MAX_TYPE_NAME = 65_536
+_MAX_RESPACED = 256
 _MAX_METADATA_PAIRS = 4_096
 
 _PLAIN: dict[str, pa.DataType] = {
@@ -119,13 +120,35 @@ def parse_type(text: str) -> pa.DataType:
     """
     if len(text) > _MAX_TYPE_NAME:
         raise SchemaError(f"the name of a type has {len(text)} characters, more than {_MAX_TYPE_NAME}")
+    try:
+        parsed = _parse(text)
+    except SchemaError as error:
+        if meant := _respaced(text):
+            raise SchemaError(error.message, hint=f"Arrow writes this type as {meant}") from None
+        raise
+    if reason := refusal(parsed):
+        raise SchemaError(f"the type {_shorten(text)} cannot be: {reason}")
+    return parsed
+
+
+def _parse(text: str) -> pa.DataType:
     parser = _TypeParser(text)
     parsed = parser.type(depth=0)
     if parser.position != len(text):
         raise parser.unexpected("the end")
-    if reason := refusal(parsed):
-        raise SchemaError(f"the type {_shorten(text)} cannot be: {reason}")
     return parsed
+
+
+def _respaced(text: str) -> str:
+    """The text with spaces where Arrow has them, if that makes it a type; else empty."""
+    if len(text) > _MAX_RESPACED:
+        return ""
+    meant = re.sub(r"\s*([,:])\s*", r"\1 ", re.sub(r"\s+(?=[>)\]])|(?<=[<(\[])\s+|\s+(?=[(\[])", "", text.strip()))
+    try:
+        _parse(meant)
+    except SchemaError:
+        return ""
+    return meant
 
 
 def _field_to_wit(field: pa.Field) -> Field:

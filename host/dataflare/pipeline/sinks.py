@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import os
@@ -19,8 +20,9 @@ from dataflare.data.batches import MAX_BATCH_BYTES
 from dataflare.data.json_writer import encode_json_lines
 from dataflare.documents.models import StrictModel
 from dataflare.pipeline.columns import ColumnWriter
-from dataflare.pipeline.outputs import Output
+from dataflare.pipeline.outputs import AtomicFile, Output
 from dataflare.pipeline.reading.common_options import Mark
+from dataflare.pipeline.reading.csv_quotes import Quotes
 from dataflare.pipeline.run_errors import DataError
 
 __all__ = [
@@ -40,6 +42,8 @@ __all__ = [
 _ROW_GROUP_BYTES: Final = 128 * 2**20
 _LAST_LINE_BYTES: Final = 64 * 2**20
 _FIRST_LINES_BYTES: Final = 8 * 2**20
+_PART_BYTES: Final = 2**20
+_NOT_WHOLE: Final = "repair it, write to another file, or replace this one: `if_exists: replace`"
 
 
 class Sink(Protocol):
@@ -129,6 +133,8 @@ class CsvSink:
         goes_on = _has_contents(output)
         if goes_on:
             _check_csv_header(output, schema.names, options.delimiter)
+            if isinstance(output, AtomicFile):  # what this run itself wrote before ends as it should
+                _check_csv_quotes(output, options.delimiter)
             if not _ends_with_line_feed(output):
                 output.file.write(b"\n")
         self._gate = _Gate(output.file)
@@ -286,6 +292,24 @@ def _check_csv_header(output: Output, names: Sequence[str], delimiter: str) -> N
         )
 
 
+def _check_csv_quotes(output: Output, delimiter: str) -> None:
+    """Refuse to add rows to a CSV that ends within quotes: they would become a part of its last field."""
+    quotes = Quotes(delimiter, '"', "")
+    file, place = output.file.fileno(), 0
+    if os.pread(file, len(codecs.BOM_UTF8), 0) == codecs.BOM_UTF8:
+        place = len(codecs.BOM_UTF8)
+    while part := os.pread(file, _PART_BYTES, place):
+        quotes.take(part)
+        place += len(part)
+    quotes.take(b"", last=True)
+    if quotes.opened:
+        raise DataError(
+            "cannot be appended to: its last record is not whole, a quote is open at its end",
+            file=str(output.path),
+            hint=_NOT_WHOLE,
+        )
+
+
 def _check_json_lines(output: Output) -> None:
     """Refuse to add rows to what is not JSON Lines, or ends within a record."""
     file = output.file.fileno()
@@ -299,7 +323,7 @@ def _check_json_lines(output: Output) -> None:
         raise DataError(
             "cannot be appended to: it is not JSON Lines, or its last line is not a whole record",
             file=str(output.path),
-            hint="repair it, write to another file, or replace this one: `if_exists: replace`",
+            hint=_NOT_WHOLE,
         )
 
 

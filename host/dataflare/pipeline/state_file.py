@@ -293,7 +293,7 @@ class StateFile:
         try:
             yield
         except ConfigError as error:  # of the store of the plugins, which is in the same file
-            raise StateError(error.message.removeprefix("state: "), hint=error.hint) from error
+            raise StateError(error.message.removeprefix("state: "), hint=error.hint) from error.__cause__
         except (sqlite3.Error, UnicodeDecodeError) as error:
             _, _, text = problem_of(error)
             raise StateError(

@@ -43,6 +43,8 @@ def _check_type(name: str) -> str:
         hint = "Arrow's notation, such as int64, double, string, date32[day], timestamp[us, tz=UTC]"
         if name.lower() in _OTHER_NAMES:
             hint = f"did you mean {_OTHER_NAMES[name.lower()]!r}?"
+        elif error.hint:
+            hint = error.hint
         raise PydanticCustomError("arrow_type", "{why}", {"why": error.message, "hint": hint}) from error
     if unknown := [zone for zone in _zones(found) if not _is_zone(zone)]:
         hint = "a name of the IANA database, such as UTC or Europe/Berlin, or an offset such as +02:00"

@@ -83,6 +83,13 @@ class CsvReadOptions(StrictModel):
         marks = [mark for mark in (self.delimiter, self.quote, self.escape, self.comment) if mark]
         if len(set(marks)) < len(marks):
             raise PydanticCustomError("marks", "delimiter, quote, escape and comment need to be different characters")
+        if self.escape and (unread := [text for text in self.nulls if self.escape in text]):
+            why = f"the null {unread[0]!r} holds the escape character, which is taken off before texts are compared"
+            meant = unread[0].replace(self.escape, "")
+            hint = (
+                f"leave `escape` out; or give the text without it, {meant!r}, which {meant} in a field then means too"
+            )
+            raise PydanticCustomError("nulls", "{why}", {"why": why, "key": "nulls", "hint": hint})
         return self
 
 

@@ -7,6 +7,7 @@ options make it text. A formula counts as the value that Excel stored with it.
 from __future__ import annotations
 
 import datetime
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from dataflare.pipeline.run_errors import DataError
 
 __all__ = ["ExcelReadOptions", "read_excel"]
 
+_ESCAPED: Final = re.compile(r"(?:_x[0-9A-Fa-f]{4}_)+")
 _MOST_ROWS: Final = 1_048_576  # of a sheet, as Excel has them
 _OLD_WORKBOOK: Final = b"\xd0\xcf\x11\xe0"
 _KINDS: Final = {bool: "a boolean", int: "a number", float: "a number", str: "a text", datetime.datetime: "a date"} | {
@@ -236,6 +238,8 @@ class _Sheet:
         if shown.value is None and formula is not None and formula.data_type == "f":
             hint = "open the file in Excel and save it, which computes it"
             raise self._error(f"the formula in cell {formula.coordinate} has no stored value", number, hint)
+        if isinstance(shown.value, str) and "_x" in shown.value:
+            return _ESCAPED.sub(_unescaped, shown.value)
         return shown.value
 
     def _cells(self) -> Iterator[list[tuple[Any, Any]]]:
@@ -325,6 +329,14 @@ def _text(value: Any) -> str:
     if isinstance(value, datetime.datetime | datetime.time):
         return value.isoformat()
     return value if isinstance(value, str) else str(value)
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    """Decode characters that a workbook writes by their UTF-16 units; half of a pair stays as it is written."""
+    try:
+        return bytes.fromhex(match[0].replace("_x", "").replace("_", "")).decode("utf-16-be")
+    except UnicodeDecodeError:
+        return match[0]
 
 
 def _is_exact(value: int) -> bool:

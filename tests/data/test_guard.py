@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import random
 import time
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+from hypothesis import strategies as st
 from pyarrow.cffi import ffi
 
 from arrow_targets import exercise, listed_arrays, listed_types, stream_of, unlisted_arrays
@@ -343,3 +347,32 @@ def test_stored_schema_that_is_damaged_is_malformed_before_arrow_sees_it(tmp_pat
     path.write_bytes(b"PAR1")
     with path.open("rb") as file, pytest.raises(DataFailure, match="Parquet"):
         check_footer(file)
+
+
+def with_codec(number: int) -> bytes:
+    """A Parquet file whose columns say that they are compressed with another codec."""
+    file = io.BytesIO()
+    parquet.write_table(pa.table({"x": [1, 2, 3]}), file, compression="none", store_schema=False)
+    data = file.getvalue()
+    # Of a column: its path, a list of one text; then the codec, as field 4, an i32.
+    mark = b"\x19\x18\x01x\x15"
+    assert data.count(mark + b"\x00") == 1
+    return data.replace(mark + b"\x00", mark + bytes([number]))
+
+
+@pytest.mark.parametrize("number", [1, 3, 5, 7, 17, 127])
+def test_codecs_that_arrow_does_not_know_are_refused_before_it_is_asked(number):
+    # Zigzag: an odd number is negative.
+    with pytest.raises(DataFailure, match="unknown compression"):
+        check_footer(io.BytesIO(with_codec(number)))
+    assert check_footer(io.BytesIO(with_codec(2)))
+
+
+@hypothesis.given(st.data())
+def test_footers_that_are_cut_or_changed_are_read_or_malformed(data):
+    whole = with_codec(0)
+    place = data.draw(st.integers(4, len(whole) - 9))
+    changed = bytearray(whole)
+    changed[place] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(DataFailure):
+        check_footer(io.BytesIO(bytes(changed)))

@@ -1,4 +1,4 @@
-"""The Arrow schema that a Parquet file can carry in its footer, checked before Arrow parses it.
+"""What Arrow must not see unchecked in the footer of a Parquet file: a schema of its own, and unknown codecs.
 
 Writers store it in Base64 under the key `ARROW:schema`, in the footer's pairs, in Thrift's compact form.
 https://parquet.apache.org/docs/file-format/metadata/
@@ -15,18 +15,21 @@ from dataflare.data.flatbuffers import root
 from dataflare.data.guard.types import MAX_METADATA_BYTES
 from dataflare.data.ipc_schema import read_schema
 from dataflare.data.shapes import malformed
-from dataflare.data.thrift import BINARY, Definition, read_struct
+from dataflare.data.thrift import BINARY, Definition, read_struct, walk_struct
 
 __all__ = ["check_footer"]
 
 _KEY: Final = b"ARROW:schema"
 _BEFORE_KEY: Final = bytes([0x18, len(_KEY)])  # the first field of a pair, a string: its length and its bytes follow
 _PAIR: Final[Definition] = {1: BINARY, 2: BINARY}
+_CODEC: Final = (4, 1, 3, 4)
+"""Row groups, columns, their metadata, the codec."""
+_CODECS: Final = range(8)
 _WHERE: Final = "a Parquet file whose stored schema"
 
 
 def check_footer(file: BinaryIO) -> int:
-    """Check the schemas in a file's footer; what else may be wrong with the file is left to who reads it.
+    """Check the schemas and codecs in a file's footer; Arrow finds what else may be wrong with the file.
 
     Returns:
         The bytes that the footer takes.
@@ -47,7 +50,17 @@ def check_footer(file: BinaryIO) -> int:
     while at >= 0:
         _check_schema(_text(footer, at - len(_BEFORE_KEY)))
         at = footer.find(_KEY, at + len(_KEY))
+    try:
+        walk_struct(footer, 0, _check_codec, "the footer of a Parquet file")
+    except IndexError:
+        raise malformed("not a valid Parquet file: its footer ends early") from None
     return length
+
+
+def _check_codec(path: tuple[int, ...], value: int) -> None:
+    """Refuse a compression that is not known: Arrow ends the process when it is asked for its name."""
+    if path == _CODEC and value not in _CODECS:
+        raise malformed(f"not a valid Parquet file: a column has the unknown compression {value}")
 
 
 def _text(footer: bytes, at: int) -> bytes:

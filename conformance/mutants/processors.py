@@ -127,7 +127,7 @@ class BrokenByAnError(Good):
     def process_batch(self, batch: Batch) -> Batch:
         if self.config.field not in batch.columns:
             self.broken = True
-            raise InvalidInput(f"there is no column {self.config.field}")
+            raise InvalidInput(f"column {self.config.field} does not exist")
         done = super().process_batch(batch)
         return done.slice(0, 0) if self.broken else done
 

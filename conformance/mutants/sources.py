@@ -58,7 +58,7 @@ class Good(Source):
             begin = upto
 
     def state(self, request: Request, at: int) -> Any:
-        """The state after so many rows."""
+        """The state after this many rows."""
         return at
 
     def split(self, request: Request, at_most: int) -> list[Any]:

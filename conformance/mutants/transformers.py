@@ -22,7 +22,7 @@ class Good(Transformer):
 
     def transform(self, batch: Batch) -> Batch:
         if self.config.column not in batch.columns:
-            raise InvalidInput(f"there is no column {self.config.column}")
+            raise InvalidInput(f"column {self.config.column} does not exist")
         return batch.with_columns(twice=col(self.config.column) + col(self.config.column))
 
 

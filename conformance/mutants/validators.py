@@ -25,7 +25,7 @@ class Good(Validator):
 
     def validate(self, batch: Batch) -> Iterable[Violation]:
         if self.config.column not in batch.columns:
-            raise InvalidInput(f"there is no column {self.config.column}")
+            raise InvalidInput(f"column {self.config.column} does not exist")
         positive, there = Good.rules(self)
         for row, value in enumerate(batch.column(self.config.column)):
             if value is None:

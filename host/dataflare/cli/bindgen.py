@@ -68,7 +68,7 @@ def command(
             if as_json:
                 write_json({"world": full, "folder": str(output), "files": sorted(files), "changed": sorted(stale)})
             else:
-                what = f"{len(stale)}files are out of date" if check and stale else f"{len(files)} files"
+                what = f"{len(stale)} files are out of date" if check and stale else f"{len(files)} files"
                 _say(output, what, full)
         if check and stale:
             raise typer.Exit(EXIT_FAILED)

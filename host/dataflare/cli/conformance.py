@@ -25,6 +25,7 @@ from dataflare.limits import Limits
 from dataflare.pipeline.benchmark import read_rows
 from dataflare.pipeline.outputs import AtomicFile
 from dataflare.runtime.host import Host
+from dataflare.runtime.options import LoadOptions
 from dataflare.user_files import read_file
 
 __all__ = ["app"]
@@ -93,7 +94,7 @@ def run(
         chosen_profile = _profile(profile)
         given = parse_plugin(config, grant, limit)
         folder = compiled_folder(cache_dir)
-        kind = _kind(component, folder)
+        kind = _kind(component, given, folder)
         subject = Subject(
             component,
             kind,
@@ -104,18 +105,15 @@ def run(
             cache_dir=folder,
         )
         known = _known(expect) if expect is not None else {}
-        cases = select(load_cases(), kind=kind, profile=chosen_profile, only=case or ())
+        every = load_cases()
+        cases = select(every, kind=kind, profile=chosen_profile, only=case or ())
         if not cases:
             raise ConfigError(
                 f"no case is chosen: {', '.join(case or ())}", where="--case", hint="leave --case out for all"
             )
-        if unknown := sorted(set(known) - {each.name for each in load_cases()}):
+        if unknown := sorted(set(known) - {each.name for each in every}):
             raise ConfigError(f"there is no case {unknown[0]!r}", where=str(expect))
-        # What it may not use, and what is no plugin, is told before the first case.
-        with Host(cache_dir=folder) as host:
-            host.load(component, **given).close()
-        tell = _teller(component, quiet=as_json)
-        result = run_suite(subject, cases, expected=known, progress=tell)
+        result = run_suite(subject, cases, expected=known, progress=_teller(component, quiet=as_json))
         passed = result.passed(skips=chosen_profile != "certified")
         said = {"plugin": component.name, "profile": profile, "passed": passed}
         if junit is not None:
@@ -156,11 +154,13 @@ def _profile(text: str) -> Profile:
     raise ConfigError(f"there is no profile {text!r}", where="--profile", hint="core, full or certified")
 
 
-def _kind(component: Path, cache_dir: Path | None) -> str:
+def _kind(component: Path, given: LoadOptions, cache_dir: Path | None) -> str:
+    """Find the plugin's kind. A file that is not a plugin, or lacks a grant, is an error before any case."""
     with Host(cache_dir=cache_dir) as host:
         found = host.inspect(component)
-    if found.kind is None:
-        raise WorldMismatch("; ".join(found.problems), component=str(component))
+        if found.kind is None:
+            raise WorldMismatch("; ".join(found.problems), component=str(component))
+        host.load(component, **given).close()
     return found.kind
 
 

@@ -303,6 +303,7 @@ def _plugin_stage(
     retries = Retries(errors.retries)
     letters = None
     report.dead_letters = path
+    replaced = specification.is_replaced(report.name)
     if path is not None:
         target = specification.path(path)
         letters = DeadLetters(
@@ -312,9 +313,7 @@ def _plugin_stage(
             plugin=node.plugin,
             checkpoints=checkpoints,
             replayed=None if replayed is None else replayed.was_read,
-            replaces=lambda: (
-                (checkpoints is None or not checkpoints.resumed) and specification.is_replaced(report.name)
-            ),
+            replaces=lambda: replaced and (checkpoints is None or not checkpoints.resumed),
         )
     match plugin.kind:
         case "source":

@@ -25,7 +25,6 @@ from dataflare.limits import Limits
 from dataflare.pipeline.benchmark import read_rows
 from dataflare.pipeline.outputs import AtomicFile
 from dataflare.runtime.host import Host
-from dataflare.runtime.options import LoadOptions
 from dataflare.user_files import read_file
 
 __all__ = ["app"]
@@ -93,26 +92,30 @@ def run(
     with printed_errors(as_json=as_json):
         chosen_profile = _profile(profile)
         given = parse_plugin(config, grant, limit)
+        known = _known(expect) if expect is not None else {}
+        rows = None if sample is None else pa.Table.from_batches([read_rows(sample, _SAMPLE_ROWS)])
         folder = compiled_folder(cache_dir)
-        kind = _kind(component, given, folder)
+        every = load_cases()
+        with Host(cache_dir=folder) as host:
+            kind = _kind(host, component)
+            cases = select(every, kind=kind, profile=chosen_profile, only=case or ())
+            if not cases:
+                raise ConfigError(
+                    f"no case is chosen: {', '.join(case or ())}", where="--case", hint="leave --case out for all"
+                )
+            if unknown := sorted(set(known) - {each.name for each in every}):
+                raise ConfigError(f"there is no case {unknown[0]!r}", where=str(expect))
+            # What it may not use is told before the first case.
+            host.load(component, **given).close()
         subject = Subject(
             component,
             kind,
             given["config"] or {},
-            sample=None if sample is None else pa.Table.from_batches([read_rows(sample, _SAMPLE_ROWS)]),
+            sample=rows,
             grants=given["grants"] or Grants(),
             limits=given["limits"] or Limits(),
             cache_dir=folder,
         )
-        known = _known(expect) if expect is not None else {}
-        every = load_cases()
-        cases = select(every, kind=kind, profile=chosen_profile, only=case or ())
-        if not cases:
-            raise ConfigError(
-                f"no case is chosen: {', '.join(case or ())}", where="--case", hint="leave --case out for all"
-            )
-        if unknown := sorted(set(known) - {each.name for each in every}):
-            raise ConfigError(f"there is no case {unknown[0]!r}", where=str(expect))
         result = run_suite(subject, cases, expected=known, progress=_teller(component, quiet=as_json))
         passed = result.passed(skips=chosen_profile != "certified")
         said = {"plugin": component.name, "profile": profile, "passed": passed}
@@ -154,13 +157,10 @@ def _profile(text: str) -> Profile:
     raise ConfigError(f"there is no profile {text!r}", where="--profile", hint="core, full or certified")
 
 
-def _kind(component: Path, given: LoadOptions, cache_dir: Path | None) -> str:
-    """Find the plugin's kind. A file that is not a plugin, or lacks a grant, is an error before any case."""
-    with Host(cache_dir=cache_dir) as host:
-        found = host.inspect(component)
-        if found.kind is None:
-            raise WorldMismatch("; ".join(found.problems), component=str(component))
-        host.load(component, **given).close()
+def _kind(host: Host, component: Path) -> str:
+    found = host.inspect(component)
+    if found.kind is None:
+        raise WorldMismatch("; ".join(found.problems), component=str(component))
     return found.kind
 
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import strategies as st
 from pyarrow.cffi import ffi
 
+import parquet_kit
 from arrow_targets import exercise, listed_arrays, listed_types, stream_of, unlisted_arrays
 from dataflare.data.batches import Batch, imports
 from dataflare.data.distinct import dictionary_of
@@ -24,7 +25,7 @@ from dataflare.data.guard.batches import admit_batch, admit_schema
 from dataflare.data.guard.types import is_flat, kind, refusal
 from dataflare.data.guard.vetted import vetted_columns
 from dataflare.data.ipc import decode_stream, read_file, read_stream
-from dataflare.data.parquet_footer import check_footer
+from dataflare.data.parquet_footer import read_footer
 from dataflare.data.schemas import Field, Schema
 from dataflare.data.shapes import DataFailure, TextValues
 from dataflare.values import Err, Ok
@@ -269,7 +270,7 @@ def test_parquet_files_of_every_type_have_a_sound_footer(tmp_path, array):
     except (pa.ArrowException, OSError):
         pytest.skip("Arrow cannot write it")
     with path.open("rb") as file:
-        check_footer(file)
+        read_footer(file, most_bytes=2**20)
 
 
 KEY = b"\x18\x0cARROW:schema"
@@ -309,7 +310,7 @@ def test_pair_that_thrift_could_read_otherwise_is_malformed(tmp_path, change, sa
     path = tmp_path / "rows.parquet"
     footer_with(path, change)
     with path.open("rb") as file, pytest.raises(DataFailure, match=says):
-        check_footer(file)
+        read_footer(file, most_bytes=2**20)
 
 
 @pytest.mark.parametrize(
@@ -325,7 +326,7 @@ def test_pair_in_any_valid_form_is_read(tmp_path, change):
     path = tmp_path / "rows.parquet"
     footer_with(path, change)
     with path.open("rb") as file:
-        check_footer(file)
+        read_footer(file, most_bytes=2**20)
     assert parquet.read_table(path).to_pylist() == [{"c": "x"}]
 
 
@@ -338,15 +339,15 @@ def test_stored_schema_that_is_damaged_is_malformed_before_arrow_sees_it(tmp_pat
         path.write_bytes(whole[:at] + b"////" + whole[at + 4 :])
         with path.open("rb") as file:
             try:
-                check_footer(file)
+                read_footer(file, most_bytes=2**20)
             except DataFailure as error:
                 assert error.error.case == "malformed"
     path.write_bytes(whole[:start] + b"!" + whole[start + 1 :])
     with path.open("rb") as file, pytest.raises(DataFailure, match="stored schema"):
-        check_footer(file)
+        read_footer(file, most_bytes=2**20)
     path.write_bytes(b"PAR1")
     with path.open("rb") as file, pytest.raises(DataFailure, match="Parquet"):
-        check_footer(file)
+        read_footer(file, most_bytes=2**20)
 
 
 def with_codec(number: int) -> bytes:
@@ -364,8 +365,32 @@ def with_codec(number: int) -> bytes:
 def test_codecs_that_arrow_does_not_know_are_refused_before_it_is_asked(number):
     # Zigzag: an odd number is negative.
     with pytest.raises(DataFailure, match="unknown compression"):
-        check_footer(io.BytesIO(with_codec(number)))
-    assert check_footer(io.BytesIO(with_codec(2)))
+        read_footer(io.BytesIO(with_codec(number)), most_bytes=2**20)
+    assert read_footer(io.BytesIO(with_codec(2)), most_bytes=2**20)
+
+
+LISTS = {
+    "schema": b"\x15\x02\x19\x2c",
+    "groups": b"\x16\x02\x19\x1c",
+    "columns": b"\x19\x1c\x26",
+    "encodings": b"\x19\x15\x00",
+    "names": b"\x19\x18\x01x",
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("kind", [5, 6, 8, 12])
+def test_list_of_another_kind_than_thrift_takes_it_for_is_malformed(name, kind):
+    column = parquet_kit.Column("x", [parquet_kit.Page(1, bytes(4))], parquet_kit.INT32)
+    data, mark = parquet_kit.file([column], 1), LISTS[name]
+    assert data.count(mark) == 1
+    place = mark.index(b"\x19") + 1
+    other = mark[:place] + bytes([mark[place] & 0xF0 | kind]) + mark[place + 1 :]
+    if other == mark:
+        assert read_footer(io.BytesIO(data), most_bytes=2**20).groups
+        return
+    with pytest.raises(DataFailure, match="footer"):
+        read_footer(io.BytesIO(data.replace(mark, other)), most_bytes=2**20)
 
 
 @hypothesis.given(st.data())
@@ -375,4 +400,4 @@ def test_footers_that_are_cut_or_changed_are_read_or_malformed(data):
     changed = bytearray(whole)
     changed[place] = data.draw(st.integers(0, 255))
     with contextlib.suppress(DataFailure):
-        check_footer(io.BytesIO(bytes(changed)))
+        read_footer(io.BytesIO(bytes(changed)), most_bytes=2**20)

@@ -18,6 +18,7 @@ from pyarrow import parquet
 
 import parquet_kit as kit
 from dataflare.data.guard.batches import admit_batch, admit_schema
+from dataflare.data.parquet_footer import read_footer
 from dataflare.data.shapes import DataFailure
 from dataflare.pipeline.reading.parquet_confined import OutOfMemory, read_confined
 from dataflare.pipeline.reading.parquet_costs import costs_of
@@ -186,7 +187,9 @@ def test_memory_is_not_more_than_was_told(way: str, tmp_path: Path) -> None:
     told = read_in_child(path)
     assert told["error"] == "" and told["rows"] == ROWS
     with path.open("rb") as file:
-        costs = costs_of(parquet.ParquetFile(file), file.fileno(), batch_rows=65_536, max_bytes=2**30)
+        groups = read_footer(file, most_bytes=2**20).groups
+        assert groups is not None
+        costs = costs_of(parquet.ParquetFile(file), groups, file.fileno(), batch_rows=65_536, max_bytes=2**30)
     assert costs.are_known and told["arrow_bytes"] <= costs.most_bytes + costs.compressed_bytes, (told, costs)
 
 
@@ -248,7 +251,7 @@ def pages_of(page: bytes, path: Path) -> Pages:
     """What is read of a file that is one page of one value."""
     path.write_bytes(page)
     with path.open("rb") as file:
-        return read_pages(file.fileno(), Chunk(0, 1, "UNCOMPRESSED", False), short=0, most_bytes=2**20)
+        return read_pages(file.fileno(), Chunk(0, 1, 0, False), short=0, most_bytes=2**20)
 
 
 DATA_1: Final = DATA[:-1]

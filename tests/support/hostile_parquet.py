@@ -111,6 +111,6 @@ HOSTILE: Final[dict[str, Callable[[], tuple[bytes, str]]]] = {
         kit.file([Column("a", [Page(1, bytes(4))], kit.INT32, size=2**31)], 1),
         _REFUSED,
     ),
-    "footer_of_empty_columns": lambda: (kit.file([], 1, empty_columns=900_000), _REFUSED),
+    "footer_of_empty_elements": lambda: (kit.file([], 1, empty_elements=900_000), _REFUSED),
 }
 """Files by what is in them: what makes one, and the class of the error, empty for one that is read."""

@@ -37,7 +37,8 @@ class Page:
 class Column:
     """A column that holds one kind of value. `path` names the groups around it, with how often each is there.
 
-    `values` and `size` are what the footer says of the pages, where that is not the truth.
+    `values` and `size` are what the footer says of the pages, where that is not the truth; `histogram` is what it says
+    of the levels of definition.
     """
 
     name: str
@@ -50,12 +51,13 @@ class Column:
     size: int | None = None
     converted: int | None = None
     path: Sequence[tuple[str, int]] = field(default_factory=tuple)
+    histogram: Sequence[int] = ()
 
 
-def file(columns: Sequence[Column], rows: int, *, groups: int = 1, empty_columns: int = 0) -> bytes:
-    """Write a file; each of its row groups has the same pages, and `empty_columns` more of which nothing is said."""
+def file(columns: Sequence[Column], rows: int, *, groups: int = 1, empty_elements: int = 0) -> bytes:
+    """Write a file; each of its row groups has the same pages, and the schema `empty_elements` that no column has."""
     data = bytearray(_MAGIC)
-    chunks = [*(_chunk(data, column) for column in columns), *[_struct((2, Long(0)))] * empty_columns]
+    chunks = [_chunk(data, column) for column in columns]
     elements = [_struct((4, "schema"), (5, len(columns)))]
     for column in columns:
         elements += [_struct((3, repetition), (4, name), (5, 1)) for name, repetition in column.path]
@@ -68,6 +70,7 @@ def file(columns: Sequence[Column], rows: int, *, groups: int = 1, empty_columns
                 (6, column.converted),
             )
         )
+    elements += [_struct((4, ""))] * empty_elements
     group = _struct((1, chunks), (2, Long(len(data))), (3, Long(rows)))
     footer = _struct(
         (1, 1),
@@ -127,6 +130,7 @@ def _chunk(data: bytearray, column: Column) -> _Struct:
         *((1, column.type), (2, [page.encoding for page in column.pages] or [0]), (3, names), (4, column.codec)),
         *((5, Long(values if column.values is None else column.values)), (6, Long(size)), (7, Long(size))),
         *((9, Long(start if first is None else first)), (11, None if dictionary is None else Long(dictionary))),
+        (16, _struct((3, [Long(count) for count in column.histogram])) if column.histogram else None),
     )
     return _struct((2, Long(start)), (3, meta))
 

@@ -8,16 +8,15 @@ https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.m
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from dataflare.data.shapes import malformed
 
-__all__ = ["BINARY", "BOOLEAN", "I32", "I64", "Definition", "read_struct", "walk_struct"]
+__all__ = ["BINARY", "BOOLEAN", "I32", "I64", "Definition", "read_known", "read_struct"]
 
 BOOLEAN, I32, I64, BINARY = 1, 5, 6, 8
 _FALSE, _LIST, _STRUCT = 2, 9, 12
-_NUMBERS: Final = frozenset({4, I32, I64})
+_BITS: Final = {4: 16, I32: 32, I64: 64}
 _SIZES: Final = {3: 1, 7: 8}
 """Kinds of a fixed size in bytes: a byte and a double."""
 _MOST_LEVELS: Final = 64
@@ -25,8 +24,10 @@ _EXTENSION: Final = 32_767
 """The field that Parquet leaves to extensions of any struct.
 https://github.com/apache/parquet-format/blob/master/BinaryProtocolExtensions.md"""
 
-Definition: TypeAlias = "dict[int, int | Definition]"
-"""What fields a struct may have: the kind of each by its number, or the definition of a struct in it."""
+Expected: TypeAlias = "int | Definition | list[int | Definition]"
+"""The kind of a value; the definition of a struct; or, in a list of one, what a list has."""
+Definition: TypeAlias = dict[int, Expected]
+"""What fields a struct may have, by their numbers."""
 
 
 def read_struct(data: bytes, at: int, definition: Definition, where: str) -> tuple[dict[int, Any], int]:
@@ -81,68 +82,92 @@ def read_struct(data: bytes, at: int, definition: Definition, where: str) -> tup
     return fields, at + 1
 
 
-def walk_struct(data: bytes, at: int, visit: Callable[[tuple[int, ...], int], object], where: str) -> int:
-    """Walk through a struct of any definition, and show its numbers.
+def read_known(data: bytes, at: int, definition: Definition, where: str) -> tuple[dict[int, Any], int]:
+    """Read what a definition has of a struct that may also have other fields, which are stepped over as Thrift does.
 
     Args:
         data: What it is in.
         at: Where it begins.
-        visit: Is given each number (i16, i32, i64) in it, with the fields that lead to it, without places in lists.
+        definition: What to read. It must have all lists that Parquet defines: Thrift reads them as their definitions
+            say, whatever they say of themselves.
         where: What errors say it is.
 
     Returns:
-        Where it ends.
+        Its values by field, and where it ends.
 
     Raises:
         DataFailure: `malformed`, as when a field is there twice, or has a number that Thrift takes for another.
         IndexError: The data ends early.
     """
-    return _walk(data, at, _STRUCT, (), visit, where)
+    return _value(data, at, _STRUCT, definition, 0, where)
 
 
-def _walk(
-    data: bytes, at: int, kind: int, path: tuple[int, ...], visit: Callable[[tuple[int, ...], int], object], where: str
-) -> int:
-    if len(path) > _MOST_LEVELS:
+def _value(data: bytes, at: int, kind: int, expected: Expected | None, level: int, where: str) -> tuple[Any, int]:
+    """Read a value, and where it ends; of a value that is not expected, find only where that is."""
+    if expected is not None and kind != _kind_of(expected):
+        raise malformed(f"{where} has a value of another kind than Parquet defines")
+    if level > _MOST_LEVELS:
         raise malformed(f"{where} is nested too deeply")
-    if kind in _NUMBERS:
-        value, at = _signed(data, at, 64, where)
-        visit(path, value)
+    value: Any = None
+    if kind in _BITS:
+        value, at = _signed(data, at, _BITS[kind], where)
     elif kind == BINARY:
         size, at = _varint(data, at, 31, where)
         at += size
+        value = None if expected is None else data[at - size : at]
     elif kind == _STRUCT:
-        number = 0
-        while head := data[at]:
-            at += 1
-            before = number
-            if head < 16:
-                number, at = _signed(data, at, 32, where)
-            else:
-                number += head >> 4
-            if not before < number <= _EXTENSION:
-                raise malformed(f"{where} has a field twice, or fields that do not ascend")
-            if head & 15 not in (BOOLEAN, _FALSE):
-                at = _walk(data, at, head & 15, (*path, number), visit, where)
-        at += 1
+        value, at = _fields(data, at, expected if isinstance(expected, dict) else {}, level, where)
     elif kind == _LIST:
-        head, at = data[at], at + 1
-        size, at = _varint(data, at, 31, where) if head >= 0xF0 else (head >> 4, at)
-        if size > len(data) - at:
-            raise IndexError(at)
-        if head & 15 == _LIST:
-            raise malformed(f"{where} has a list of lists, which Parquet does not use")
-        if head & 15 in (BOOLEAN, _FALSE):
-            return at + size
-        for _ in range(size):
-            at = _walk(data, at, head & 15, path, visit, where)
+        value, at = _items(data, at, expected[0] if isinstance(expected, list) else None, level, where)
     elif kind in _SIZES:
         at += _SIZES[kind]
     else:
         raise malformed(f"{where} has a field of a kind that Parquet does not use: {kind}")
     if at > len(data):
         raise IndexError(at)
-    return at
+    return value, at
+
+
+def _fields(data: bytes, at: int, definition: Definition, level: int, where: str) -> tuple[dict[int, Any], int]:
+    fields: dict[int, Any] = {}
+    number = 0
+    while head := data[at]:
+        at += 1
+        before = number
+        if head < 16:
+            number, at = _signed(data, at, 32, where)
+        else:
+            number += head >> 4
+        if not before < number <= _EXTENSION:
+            raise malformed(f"{where} has a field twice, or fields that do not ascend")
+        expected, kind = definition.get(number), head & 15
+        if kind not in (BOOLEAN, _FALSE) or expected is not None:
+            value, at = _value(data, at, kind, expected, level + 1, where)
+            if expected is not None:
+                fields[number] = value
+    return fields, at + 1
+
+
+def _items(data: bytes, at: int, expected: Expected | None, level: int, where: str) -> tuple[list[Any], int]:
+    head, at = data[at], at + 1
+    size, at = _varint(data, at, 31, where) if head >= 0xF0 else (head >> 4, at)
+    kind = head & 15
+    if size > len(data) - at:
+        raise IndexError(at)
+    if kind == _LIST and size:
+        raise malformed(f"{where} has a list of lists, which Parquet does not use")
+    if kind in (BOOLEAN, _FALSE) and expected is None:
+        return [], at + size
+    values = []
+    for _ in range(size):
+        value, at = _value(data, at, kind, expected, level + 1, where)
+        if expected is not None:
+            values.append(value)
+    return values, at
+
+
+def _kind_of(expected: Expected) -> int:
+    return _STRUCT if isinstance(expected, dict) else _LIST if isinstance(expected, list) else expected
 
 
 def _kind_of_other(number: int, where: str) -> int:

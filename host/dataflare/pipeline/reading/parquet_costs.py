@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from dataflare.data.guard.types import MAX_COLUMNS
+from dataflare.data.parquet_footer import Group
 from dataflare.data.shapes import malformed, too_large
 from dataflare.pipeline.reading.parquet_pages import Chunk, Pages, read_pages
 
@@ -50,11 +51,12 @@ class Costs:
     compressed_bytes: int
 
 
-def costs_of(file: Any, descriptor: int, *, batch_rows: int, max_bytes: int) -> Costs:
+def costs_of(file: Any, groups: list[Group], descriptor: int, *, batch_rows: int, max_bytes: int) -> Costs:
     """Find out how many rows can be read at a time.
 
     Args:
-        file: A `pyarrow.parquet.ParquetFile`.
+        file: A `pyarrow.parquet.ParquetFile`. It is asked for the schema alone.
+        groups: The groups of rows in the file's footer.
         descriptor: The same file.
         batch_rows: The most rows.
         max_bytes: The most bytes that reading them may take, those of the batch included.
@@ -67,19 +69,21 @@ def costs_of(file: Any, descriptor: int, *, batch_rows: int, max_bytes: int) -> 
         raise too_large(f"{metadata.num_columns} columns, with those within others, are more than {MAX_COLUMNS}")
     leaves = [_Leaf(schema.column(place)) for place in range(metadata.num_columns)]
     compressed = 0
-    for place in range(metadata.num_row_groups):
-        group = metadata.row_group(place)
-        if group.num_rows < 0:
+    if len(groups) != metadata.num_row_groups:
+        raise malformed("not a valid Parquet file: its footer can be read in two ways")
+    for group in groups:
+        if group.rows < 0:
             raise malformed("not a valid Parquet file: a group of fewer rows than none")
-        if group.num_columns != len(leaves):
+        if len(group.columns) != len(leaves):
             raise malformed("not a valid Parquet file: a group of rows has other columns than the schema")
         size = 0
-        for number, leaf in enumerate(leaves):
-            column = group.column(number)
-            if column.total_compressed_size < 0:
-                raise malformed("not a valid Parquet file: a column has fewer bytes than none")
-            size += column.total_compressed_size
-            leaf.take(read_pages(descriptor, _chunk(column), short=_SHORT_BYTES, most_bytes=max_bytes), group.num_rows)
+        for leaf, column in zip(leaves, group.columns, strict=True):
+            if column.packed_bytes < 0 or column.start < 0 or column.values < 0:
+                why = "a column begins before the file, or has fewer bytes or values than none"
+                raise malformed(f"not a valid Parquet file: {why}")
+            size += column.packed_bytes
+            chunk = Chunk(column.start, column.values, column.codec, leaf.has_texts)
+            leaf.take(read_pages(descriptor, chunk, short=_SHORT_BYTES, most_bytes=max_bytes), group.rows)
         compressed = max(compressed, size)
     rows = most = min(batch_rows, max(1, metadata.num_rows))
     total = sum(leaf.bytes_of(rows) for leaf in leaves)
@@ -94,20 +98,12 @@ def costs_of(file: Any, descriptor: int, *, batch_rows: int, max_bytes: int) -> 
     return Costs(rows, total, total <= max_bytes and worst.is_bounded, worst.name, compressed)
 
 
-def _chunk(column: Any) -> Chunk:
-    first, dictionary = column.data_page_offset, column.dictionary_page_offset
-    # Where Arrow begins to read, too.
-    start = dictionary if dictionary is not None and 0 < dictionary < first else first
-    if start < 0 or column.num_values < 0:
-        raise malformed("not a valid Parquet file: a column begins before the file, or has fewer values than none")
-    return Chunk(start, column.num_values, column.compression, column.physical_type == "BYTE_ARRAY")
-
-
 class _Leaf:
     """One column of values, over all groups of rows."""
 
     def __init__(self, column: Any) -> None:
         self.name: str = column.path
+        self.has_texts: bool = column.physical_type == "BYTE_ARRAY"
         self.is_bounded = True
         self._is_repeated = column.max_repetition_level > 0
         width: int = column.length if column.physical_type == "FIXED_LEN_BYTE_ARRAY" else _WIDTHS[column.physical_type]

@@ -25,7 +25,9 @@ _DICTIONARY_INDICES: Final = frozenset({2, 8})
 _BOUNDED: Final = frozenset({0, 2, 3, 5, 8, 9})
 """Encodings whose pages hold no more values than their headers say, and no longer ones than they have bytes: plain,
 dictionary (two numbers), run lengths, differences of numbers, and bytes split into streams."""
-_PACKED: Final = {"SNAPPY": "snappy", "GZIP": "gzip", "BROTLI": "brotli", "ZSTD": "zstd", "LZ4_RAW": "lz4_raw"}
+_PLAIN: Final = 0
+_PACKED: Final = {1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
+"""Compressions by their numbers."""
 _WHERE: Final = "not a valid Parquet file: the header of a page"
 _STATISTICS: Final[Definition] = {
     **dict.fromkeys((1, 2, 5, 6), BINARY),
@@ -50,13 +52,13 @@ class Chunk:
     Args:
         start: Where the first page begins in the file.
         values: How many values the pages hold, nulls included.
-        codec: What the pages are compressed with, in Parquet's words.
+        codec: The number of the pages' compression.
         has_texts: Whether values are of any length.
     """
 
     start: int
     values: int
-    codec: str
+    codec: int
     has_texts: bool
 
 
@@ -132,7 +134,7 @@ def _take_dictionary(
     if plain <= short:
         return
     codec = _PACKED.get(chunk.codec)
-    is_readable = codec is not None or chunk.codec == "UNCOMPRESSED"
+    is_readable = codec is not None or chunk.codec == _PLAIN
     if not is_readable or max(plain, packed) > most_bytes or pages.entries > _MAX_ENTRIES:
         return
     data = os.pread(descriptor, packed, at)

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from dataflare.data.columns import empty_batch
 from dataflare.data.guard.batches import admit_batch, admit_schema
-from dataflare.data.parquet_footer import check_footer
+from dataflare.data.parquet_footer import Footer, read_footer
 from dataflare.data.shapes import malformed
 from dataflare.documents.quantities import Size, parse_size
 from dataflare.pipeline.reading.common_options import BatchOptions
@@ -52,8 +52,8 @@ def read_parquet(
     sample_only: bool = False,
 ) -> Iterator[Any]:
     """Read a file; see `read_csv`."""
-    footer_bytes = check_footer(source.file)  # type: ignore[arg-type]  # all that it uses of a file
-    parts = _Parts(source, options).read(footer_bytes)
+    footer = read_footer(source.file, most_bytes=_MOST_FOOTER_BYTES)  # type: ignore[arg-type]  # all it uses of a file
+    parts = _Parts(source, options).read(footer)
     schema = next(parts)
     check_same(source.path, schema, found)
     yield FoundSchema.of_file(schema)
@@ -69,8 +69,8 @@ class _Parts:
         self._rows = options.batch_rows
         self._most = options.max_batch
 
-    def read(self, footer_bytes: int) -> Iterator[Any]:
-        if footer_bytes > _MOST_FOOTER_BYTES:
+    def read(self, footer: Footer) -> Iterator[Any]:
+        if footer.groups is None:
             yield from self._confined("its footer")
             return
         file: IO[bytes] = self._source.file
@@ -80,7 +80,7 @@ class _Parts:
                 yield from self._only_rows(opened.metadata.num_rows)
                 return
             most = parse_size(self._most)
-            costs = costs_of(opened, file.fileno(), batch_rows=self._rows, max_bytes=most)
+            costs = costs_of(opened, footer.groups, file.fileno(), batch_rows=self._rows, max_bytes=most)
             if costs.are_known:
                 file_to_read = opened if costs.compressed_bytes <= _WHOLE_BYTES else _open(file, _WINDOW_BYTES)
                 for batch in file_to_read.iter_batches(batch_size=costs.rows):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -310,3 +311,42 @@ def test_part_goes_on_from_its_states_and_from_no_others(folder):
 
 def test_full_read_has_no_rest(folder):
     assert folder.split(["orders", "returns"], at_most=3).rest is None
+
+
+def test_state_of_a_folder_belongs_to_its_path_and_partition(load, folder, lake):
+    (first, *_) = folder.chunks("orders", max_rows=3)
+    columns = {"id": "int64", "amount": "double", "note": "string", "at": "date32[day]"}
+    lake.add("orders/region=1/a.jsonl", 3)
+    lake.add("other/orders/day=1/a.jsonl", 3)
+    for other in ({"partition": "region", "path": "d/lake"}, {"partition": "day", "path": "d/lake/other"}):
+        source = load("folder-source", key="id", columns=columns, **other)
+        assert refusal(lambda source=source: source.open("orders", state=first.state)) == "invalid-state"
+
+
+def test_values_of_a_folder_keep_what_was_written(load, tmp_path):
+    place = tmp_path / "t/p=a%2Fb"
+    place.mkdir(parents=True)
+    columns = {"id": "int64", "d": "decimal128(38, 19)", "b": "bool", "x": "double", "s": "string"}
+    source = load("folder-source", path="d", partition="p", key="id", columns=columns)
+    line = '{"id": 9007199254740993, "d": "0.1000000000000000055", "b": false, "x": NaN, "s": "\\u20ac"}'
+    (place / "a.jsonl").write_text(f"\n{line}\r\n")
+    (chunk,) = source.chunks("t")
+    (row,) = chunk.rows.to_pylist()
+    assert (row["id"], str(row["d"]), row["b"], row["s"]) == (2**53 + 1, "0.1000000000000000055", False, "€")
+    assert (math.isnan(row["x"]), row["p"]) == (True, "a/b")
+    for wrong in (
+        b'{"id": 1, "b": "false"}',
+        b'{"id": 1, "x": "abc"}',
+        b'{"id": ""}',
+        b'{"id": 1.5}',
+        b'{"id": 1, "s": "\xff"}',
+    ):
+        (place / "a.jsonl").write_bytes(wrong)
+        assert refusal(lambda: list(source.chunks("t"))) == "invalid-input", wrong
+
+
+def test_rows_without_a_value_of_the_partition_are_refused(load, tmp_path):
+    (tmp_path / "t/p=__HIVE_DEFAULT_PARTITION__").mkdir(parents=True)
+    (tmp_path / "t/p=__HIVE_DEFAULT_PARTITION__/a.jsonl").write_text('{"id": 1}')
+    source = load("folder-source", path="d", partition="p", key="id", columns={"id": "int64"})
+    assert refusal(lambda: list(source.chunks("t"))) == "invalid-input"

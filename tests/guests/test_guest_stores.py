@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -193,12 +194,20 @@ def api() -> Iterator[Any]:
 
 
 @pytest.fixture
-def pages(api: Any) -> Iterator[Source]:
-    columns = {"id": "int64", "updated": "int64", "note": "string"}
-    config = {"url": f"{api.origin}/v1", "datasets": {"orders": columns, "absent": columns}}
+def load_pages(api: Any) -> Iterator[Callable[..., Source]]:
     grants = Grants(http={api.origin: HttpGrant(addresses=frozenset({"127.0.0.1"}), requests_per_s=1000, burst=1000)})
+
+    def make(columns: dict[str, str], **options: str) -> Source:
+        config = {"url": f"{api.origin}/v1", "datasets": {"orders": columns, "absent": columns}, **options}
+        return host.load(component("page-source"), kind="source", config=config, grants=grants)
+
     with Host() as host:
-        yield host.load(component("page-source"), kind="source", config=config, grants=grants)
+        yield make
+
+
+@pytest.fixture
+def pages(load_pages: Callable[..., Source]) -> Source:
+    return load_pages({"id": "int64", "updated": "int64", "note": "string"})
 
 
 def ids(chunks: Iterator[Chunk]) -> list[int]:
@@ -265,6 +274,35 @@ def test_page_that_comes_later_is_asked_for_again(pages, api, status, headers, c
     while not isinstance(progress := pages.read(), Ended):
         rest.append(progress)
     assert ids(iter([first, *rest])) == list(range(10))
+
+
+def test_numbers_of_pages_keep_their_digits(load_pages, api):
+    columns = {"id": "int64", "updated": "decimal128(38, 20)", "price": "decimal128(38, 20)", "ratio": "double"}
+    source = load_pages(columns)
+    row = b'{"id": 9007199254740993, "updated": %s, "price": 0.10000000000000000555, "ratio": %s}'
+    page = b'{"items": [%s], "next": null}' % row
+    new = Selection("orders", "incremental")
+    api.answers.append((200, {}, page % (b"1.00000000000000000001", b"0.1")))
+    (chunk,) = source.chunks(new)
+    (row,) = chunk.rows.to_pylist()
+    assert (row["id"], row["price"], row["ratio"]) == (2**53 + 1, Decimal("0.10000000000000000555"), 0.1)
+    # The state tells the row with this cursor from one that differs in the last digit.
+    api.answers.append((200, {}, page % (b"1.00000000000000000001", b"0.1")))
+    api.answers.append((200, {}, page % (b"1.00000000000000000002", b"0.1")))
+    assert [ids(source.chunks(new, state=chunk.state)) for _ in range(2)] == [[], [2**53 + 1]]
+    assert api.queries[-1]["since"] == "1.00000000000000000001"
+    api.answers.append((200, {}, page % (b"1", b"1e400")))
+    with pytest.raises(PluginError, match=r"1E\+400 is beyond the range of a double"):
+        list(source.chunks("orders"))
+
+
+def test_state_of_another_cursor_or_key_is_refused(load_pages):
+    columns = {"id": "int64", "updated": "int64", "note": "string"}
+    (*_, last) = load_pages(columns).chunks(Selection("orders", "incremental"))
+    for options in ({"cursor": "id"}, {"key": "note"}):
+        with pytest.raises(PluginError, match="with this key and cursor") as caught:
+            load_pages(columns, **options).open(Selection("orders", "incremental"), state=last.state)
+        assert caught.value.error.case == "invalid-state"
 
 
 @pytest.mark.parametrize(

@@ -69,18 +69,42 @@ def test_csv_source_says_when_a_late_value_would_be_changed(host, tmp_path):
         read(host, tmp_path, text)
 
 
-def state_after_first_chunk(host, folder, text):
+@pytest.mark.parametrize(
+    ("text", "config", "why"),
+    [
+        ('a,b\n1,2\n"x"y,2\n', {}, "line 3: something other than a delimiter follows the closing quote"),
+        ('"a" ,b\n1,2\n', {}, "line 1: something other than a delimiter follows the closing quote"),
+        ("a;b\n1;2\n", {}, "the header is one column, \"a;b\": set `delimiter` to ';'"),
+        ("a\tb\n1\t2\n", {}, r"set `delimiter` to '\\t'"),
+        ("a\n1,2\n", {}, "line 2: number of fields: 2, but the header has 1"),
+        (b"\x1f\x8b\x08", {}, "the connector `csv` reads other encodings and compressed files"),
+        ("a\n1\n", {"delimiter": "é"}, "delimiter: 'é' is not an ASCII character"),
+    ],
+)
+def test_csv_source_refuses_what_it_would_misread(host, tmp_path, text, config, why):
+    with pytest.raises(PluginError, match=why):
+        read(host, tmp_path, text, **config)
+
+
+def test_csv_source_reads_one_column_that_holds_other_delimiters(host, tmp_path):
+    assert read(host, tmp_path, '"a;b"\n1;2\n').to_pydict() == {"a;b": ["1;2"]}
+    assert read(host, tmp_path, "a;b\n1;2\n", delimiter=",").to_pydict() == {"a;b": ["1;2"]}
+    assert read(host, tmp_path, 'a,b\n"x""y","z\n"\nu"v,""\n').to_pydict() == {"a": ['x"y', 'u"v'], "b": ["z\n", ""]}
+
+
+def state_after_first_chunk(host, folder, text, **options):
     (folder / "in.csv").write_text(text)
     grants = Grants(files={"data": DirectoryGrant(path=folder)})
-    config = {"path": "data/in.csv", "batch_rows": 2}
+    config = {"path": "data/in.csv", "batch_rows": 2, **options}
     with host.load(COMPONENTS / "csv-source.wasm", config=config, grants=grants) as source:
         return next(iter(source.chunks())).state
 
 
-def resume(host, folder, text, state):
+def resume(host, folder, text, state, **options):
     (folder / "in.csv").write_text(text)
     grants = Grants(files={"data": DirectoryGrant(path=folder)})
-    with host.load(COMPONENTS / "csv-source.wasm", config={"path": "data/in.csv"}, grants=grants) as source:
+    config = {"path": "data/in.csv", **options}
+    with host.load(COMPONENTS / "csv-source.wasm", config=config, grants=grants) as source:
         return [row for chunk in source.chunks(state=state) for row in chunk.rows.to_pylist()]
 
 
@@ -90,6 +114,17 @@ def test_a_state_of_another_file_is_refused_though_a_record_begins_at_its_byte(h
     for other in ("b,a\n1,2\n3,4\n5,6\n", "a,b\n1,2\n3,9\n5,6\n"):
         with pytest.raises(PluginError, match="is not the file that the state is of"):
             resume(host, tmp_path, other, state)
+
+
+def test_a_state_of_a_read_with_other_options_is_refused(host, tmp_path):
+    text = "a,b;c\n1,2;-\n3,4;-\n5,6;-\n"
+    state = state_after_first_chunk(host, tmp_path, text, null_values=["", "-"])
+    same = {"null_values": ["-", ""], "delimiter": ",", "columns": {"a": "string"}}
+    assert resume(host, tmp_path, text, state, **same) == [{"a": "5", "b;c": "6;-"}]
+    for change in ({"delimiter": ";"}, {"null_values": [""]}, {"quoted_nulls": True}):
+        with pytest.raises(PluginError, match="is read with another delimiter, null_values or quoted_nulls") as caught:
+            resume(host, tmp_path, text, state, **{"null_values": ["", "-"], **change})
+        assert caught.value.error.case == "invalid-state"
 
 
 def shorten(path: Path) -> None:

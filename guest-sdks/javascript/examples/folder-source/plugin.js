@@ -18,6 +18,8 @@ const CONFIG_SCHEMA = {
   },
 };
 const READ_BYTES = 1 << 20;
+// The folder of rows without a value, as Hive names it.
+const NO_VALUE = '__HIVE_DEFAULT_PARTITION__';
 
 let config = null;
 let reading = null;
@@ -89,20 +91,18 @@ export const source = guarded({
     if (reading.queue.length === 0) return { tag: 'ended' };
     const [file] = reading.queue;
     reading.rows ??= load(file.path);
-    const rows = reading.rows.slice(file.row, file.row + maxRows);
+    const first = file.row;
+    const rows = reading.rows.slice(first, first + maxRows);
     file.row += rows.length;
     if (file.row >= reading.rows.length) {
       reading.queue.shift();
       reading.rows = null;
       reading.done[file.selection] = after(reading.done[file.selection], file);
     }
-    const partitioned = rows.map((row) => ({ ...row, [config.partition]: file.value }));
+    const batch = batchOf(rows, reading.schemas[file.selection].fields, file, first);
     const row = reading.rows === null ? 0 : file.row;
     const state = { reads: signature(reading.selections), part: reading.part, done: reading.done, row };
-    return {
-      tag: 'rows',
-      val: { selection: file.selection, rows: toBatch(partitioned, reading.schemas[file.selection].fields), state: encode(state) },
-    };
+    return { tag: 'rows', val: { selection: file.selection, rows: batch, state: encode(state) } };
   },
 
   acknowledge() {},
@@ -127,7 +127,7 @@ function parse(selections, part, state) {
   const { reads, files: chosen } = part === undefined ? { reads: null, files: null } : decode(part);
   const last = restored(state) ?? { reads: null, part: part === undefined ? null : decode(part), done: [], row: 0 };
   for (const each of [reads, last.reads]) {
-    if (each !== null && each !== signature(selections)) throw fail('invalid-state', 'it belongs to other selections');
+    if (each !== null && each !== signature(selections)) throw fail('invalid-state', 'it belongs to other selections, another path or another partition');
   }
   if (JSON.stringify(last.part?.files ?? null) !== JSON.stringify(chosen)) throw fail('invalid-state', 'the state is of another part');
   const done = selections.map((_, at) => last.done[at] ?? null);
@@ -154,23 +154,43 @@ function schemaOf(chosen) {
   return { fields, metadata: [] };
 }
 
-/** The rows of a file. */
+/** The lines of a file that are not empty. */
 function load(path) {
-  const decoder = new TextDecoder();
+  const decoder = new TextDecoder('utf-8', { fatal: true });
   let text = '';
-  host(path, () => {
-    const reader = files.open(path);
-    for (let bytes = reader.read(READ_BYTES); bytes.length > 0; bytes = reader.read(READ_BYTES)) text += decoder.decode(bytes, { stream: true });
-    reader[Symbol.dispose]();
-  });
-  const lines = (text + decoder.decode()).split('\n');
-  return lines.filter((line) => line !== '').map((line, number) => {
+  const decode = (bytes, stream) => {
     try {
-      return JSON.parse(line);
-    } catch (error) {
-      throw fail('invalid-input', `${path}: row ${number}: ${error.message}`);
+      text += decoder.decode(bytes, { stream });
+    } catch {
+      throw fail('invalid-input', `${path}: it is not UTF-8`);
     }
-  });
+  };
+  const reader = host(path, () => files.open(path));
+  for (let bytes = next(); bytes.length > 0; bytes = next()) decode(bytes, true);
+  decode(new Uint8Array(), false);
+  reader[Symbol.dispose]();
+  return text.split('\n').filter((line) => line.trim() !== '');
+
+  function next() {
+    return host(path, () => reader.read(READ_BYTES));
+  }
+}
+
+/** Lines of a file as a batch; `first` is the row of the first. */
+function batchOf(lines, fields, { path, value }, first) {
+  if (value === NO_VALUE) throw fail('invalid-input', `${path}: its rows have no value of ${JSON.stringify(config.partition)}`);
+  let decoded;
+  try {
+    decoded = decodeURIComponent(value);
+  } catch {
+    decoded = value;
+  }
+  try {
+    return toBatch(lines, fields, decoded);
+  } catch (error) {
+    if (error?.payload?.tag !== 'malformed') throw error;
+    throw fail('invalid-input', `${path}, rows from ${first + 1} on: ${error.payload.val}`);
+  }
 }
 
 const list = (path) => host(path, () => files.listEntries(path));
@@ -187,7 +207,9 @@ function host(path, call) {
   }
 }
 
-const signature = (selections) => JSON.stringify(selections.map(({ dataset, mode, columns }) => [dataset.name, mode, columns]));
+/** What a state is of: a read of the same files, divided in the same way. */
+const signature = (selections) =>
+  JSON.stringify([config.path, config.partition, selections.map(({ dataset, mode, columns }) => [dataset.name, mode, columns])]);
 
 const encode = (value) => new TextEncoder().encode(JSON.stringify(value));
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 
@@ -34,7 +36,7 @@ CONFIG_SCHEMA = {
 }
 RETRY_MS = 1_000
 STATE = ("since", "seen", "page", "last", "at_last")
-"""What of a read its state has, beside the dataset and whether it is incremental."""
+"""What of a read its state has, beside what it is a read of."""
 LONGEST_RETRY_MS = 3_600_000
 
 
@@ -67,11 +69,16 @@ class Reading:
 
     def new(self, rows: list[dict[str, Any]], key: str, cursor: str) -> list[dict[str, Any]]:
         """The rows of a page that were not read before."""
-        found = [row for row in rows if row.get(cursor) != self.since or row.get(key) not in self.seen]
-        for row in found:
-            if row.get(cursor) != self.last:
-                self.last, self.at_last = row.get(cursor), []
-            self.at_last.append(row.get(key))
+        found = []
+        for row in rows:
+            # As a text, which a state can have: a number with a point would lose digits as a double.
+            at, one = (str(each) if isinstance(each := row.get(name), Decimal) else each for name in (cursor, key))
+            if at == self.since and one in self.seen:
+                continue
+            found.append(row)
+            if at != self.last:
+                self.last, self.at_last = at, []
+            self.at_last.append(one)
         return found
 
 
@@ -129,6 +136,11 @@ def chosen(selections: list[source.Selection]) -> tuple[str, dict[str, str], boo
     return name, {column: kind for column, kind in known.items() if column in needed}, incremental
 
 
+def what_is_read(dataset: str, incremental: bool) -> list[Any]:
+    """What tells reads apart: the state of one says nothing about another."""
+    return [dataset, incremental, Plugin.config.key, Plugin.config.cursor]
+
+
 def get(path: str, query: dict[str, Any]) -> Any:
     """Ask for a page. Errors that a retry can help with say so."""
     url = f"{Plugin.config.url.rstrip('/')}/{path}?{urlencode(query)}"
@@ -154,7 +166,7 @@ def get(path: str, query: dict[str, Any]) -> Any:
     if response.status != 200:
         raise Err(types.Error_InvalidConfig(f"url: {url}: status {response.status}"))
     try:
-        page = json.loads(response.body)
+        page = json.loads(response.body, parse_float=Decimal)
         rows, following = page["items"], page.get("next")
     except (ValueError, TypeError, KeyError, AttributeError):
         raise Err(types.Error_InvalidInput(f"{url}: the response is not an object with `items`")) from None
@@ -163,6 +175,22 @@ def get(path: str, query: dict[str, Any]) -> Any:
     if not isinstance(following, str | None):
         raise Err(types.Error_InvalidInput(f"{url}: `next` is not a text"))
     return rows, following
+
+
+def line_of(row: dict[str, Any], columns: dict[str, str]) -> str:
+    """The line of JSON of a row. In columns of decimals numbers keep all digits."""
+    values = (
+        f"{json.dumps(name)}: {json.dumps(row.get(name), default=str if 'decimal' in kind else double)}"
+        for name, kind in columns.items()
+    )
+    return f"{{{', '.join(values)}}}\n"
+
+
+def double(number: Decimal) -> float:
+    """The double next to a number. One beyond their range is an error rather than infinite."""
+    if math.isinf(nearest := float(number)):
+        raise Err(types.Error_InvalidInput(f"{number} is beyond the range of a double: make its column a decimal"))
+    return nearest
 
 
 def retry_ms(headers: list[tuple[str, str]]) -> int:
@@ -233,11 +261,15 @@ class Source(exports.Source):
                 known = json.loads(state)
                 for each in STATE:
                     setattr(reading, each, known[each])
-                own = (known["dataset"], known["incremental"]) == (name, incremental)
+                own = known["of"] == what_is_read(name, incremental)
             except (ValueError, TypeError, KeyError):
                 own = False
             if not own:
-                raise Err(types.Error_InvalidState(f"the state is not of dataset {name!r}, read in this mode"))
+                raise Err(
+                    types.Error_InvalidState(
+                        f"the state is not of dataset {name!r}, read in this mode, with this key and cursor"
+                    )
+                )
             # A full read has ended where no page follows; an incremental one asks what is new.
             reading.ended = reading.page is None and not incremental
         Plugin.incremental = incremental
@@ -265,15 +297,15 @@ class Source(exports.Source):
                 )
             )
         rows = reading.new(rows, config.key, config.cursor) if Plugin.incremental else rows
-        lines = "".join(f"{json.dumps({name: row.get(name) for name in reading.columns})}\n" for row in rows)
         columns = config.datasets[reading.dataset]
+        lines = "".join(line_of(row, {name: columns[name] for name in reading.columns}) for row in rows)
         batch = batches.from_json_lines(lines, schema_of({name: columns[name] for name in reading.columns}))
         reading.page, reading.ended = following, following is None
         if reading.ended:
             # Only at the end: the pages before it belong to the `since` that the first one was asked with.
             reading.since, reading.seen = reading.last, list(reading.at_last)
-        state = {"dataset": reading.dataset, "incremental": Plugin.incremental}
-        state |= {each: getattr(reading, each) for each in STATE}
+        state = {each: getattr(reading, each) for each in STATE}
+        state["of"] = what_is_read(reading.dataset, Plugin.incremental)
         return source.Progress_Rows(source.Chunk(0, batch, json.dumps(state).encode()))
 
     def acknowledge(self, state: bytes) -> None:

@@ -76,7 +76,7 @@ impl File {
         // The file may grow: a state vouches for no more of its beginning than was read.
         let bytes = usize::try_from(place.offset).unwrap_or(usize::MAX).min(self.head.len());
         let head = Fingerprint::of(&self.head[..bytes]);
-        State { path: self.path.clone(), offset_bytes: place.offset, line: place.line, row, head, tail }
+        State { path: self.path.clone(), offset_bytes: place.offset, line: place.line, row, head, tail, form: self.config.form() }
     }
 
     /// The rows from a state on. `invalid-state` where it is of another file.
@@ -165,6 +165,10 @@ impl File {
     /// The records from a state on.
     fn records(&self, state: &State) -> Result<Records<Read>, Error> {
         let (path, failed) = (&self.path, |error| file_error(&self.path, error));
+        if state.form != self.config.form() {
+            let why = "is read with another delimiter, null_values or quoted_nulls now than before the state";
+            return Err(Error::InvalidState(format!("{path} {why}: set them as they were, or read from the beginning, without a state")));
+        }
         if state.offset_bytes < self.table.first_row.offset {
             return Err(Error::InvalidState(format!("the state points into the header of {path}")));
         }
@@ -194,7 +198,7 @@ impl File {
         let reader = Rc::clone(&self.reader);
         let read: Read = Box::new(move || next_part(&reader, READ_BYTES));
         let place = Place { offset: state.offset_bytes, line: state.line };
-        let mut records = Records::new(read, place, self.config.delimiter as u8, self.config.max_record_bytes);
+        let mut records = Records::new(read, place, self.config.delimiter(), self.config.max_record_bytes);
         records.keep_empty_lines = self.table.columns.len() == 1;
         Ok(records)
     }

@@ -192,36 +192,48 @@ impl<'a> Fields<'a> {
         self.bytes.len()
     }
 
-    /// Find out which fields are in quotes: an empty one then is an empty text rather than nothing.
-    pub fn quoted(&self, delimiter: u8, quoted: &mut Vec<bool>) {
-        enum At {
-            Start,
-            Plain,
-            Quoted,
-            Closed,
-        }
+    /// Whether a quote occurs anywhere in the record.
+    pub fn has_quotes(&self) -> bool {
+        self.raw.contains(&b'"')
+    }
+
+    /// Find out which fields are in quotes: an empty one then is an empty text rather than nothing. Returns whether nothing but a
+    /// delimiter follows each closing quote.
+    pub fn quoted(&self, delimiter: u8, quoted: &mut Vec<bool>) -> bool {
         quoted.clear();
-        quoted.resize(self.ends.len(), false);
-        if !self.raw.contains(&b'"') {
-            return;
+        if !self.has_quotes() {
+            quoted.resize(self.ends.len(), false);
+            return true;
         }
-        let (mut at, mut field) = (At::Start, 0);
         // A byte order mark is no part of the first field.
-        for &byte in self.raw.strip_prefix(b"\xef\xbb\xbf").unwrap_or(self.raw) {
-            at = match (at, byte) {
-                (At::Start, b'"') => {
-                    quoted[field] = true;
-                    At::Quoted
+        let mut rest = self.raw.strip_prefix(b"\xef\xbb\xbf").unwrap_or(self.raw);
+        let past = |rest: &'a [u8], byte| rest.iter().position(|other| *other == byte).map(|at| &rest[at + 1..]);
+        loop {
+            quoted.push(rest.first() == Some(&b'"'));
+            if rest.first() != Some(&b'"') {
+                match past(rest, delimiter) {
+                    Some(next) => rest = next,
+                    None => return true,
                 }
-                (At::Quoted, b'"') => At::Closed,
-                (At::Quoted, _) | (At::Closed, b'"') => At::Quoted,
-                _ if byte == delimiter => {
-                    field += 1;
-                    At::Start
+                continue;
+            }
+            rest = &rest[1..];
+            loop {
+                // A quote that is never closed is found where the record is split.
+                let Some(next) = past(rest, b'"') else { return true };
+                match next.strip_prefix(b"\"") {
+                    Some(inside) => rest = inside,
+                    None => {
+                        rest = next;
+                        break;
+                    }
                 }
-                (At::Start, b'\r' | b'\n') => At::Start,
-                _ => At::Plain,
-            };
+            }
+            match rest.first() {
+                None | Some(b'\r' | b'\n') => return true,
+                Some(byte) if *byte == delimiter => rest = &rest[1..],
+                Some(_) => return false,
+            }
         }
     }
 
@@ -277,8 +289,24 @@ mod tests {
         let mut records = Records::new(read, Place::START, b',', 1 << 20);
         let (_, fields) = records.next().unwrap().unwrap();
         let mut quoted = Vec::new();
-        fields.quoted(b',', &mut quoted);
+        assert!(fields.quoted(b',', &mut quoted));
         assert_eq!(quoted, [true, false, false, true, false, true]);
+    }
+
+    #[test]
+    fn only_a_delimiter_may_follow_a_closing_quote() {
+        for (text, fine) in [
+            ("\"a\"\"\",b", true),
+            ("\"\"\"\"\n", true),
+            ("b\"c\"d,\"e\"\r\n", true),
+            ("\"a\"b,c", false),
+            ("c,\"a\" \n", false),
+            ("\"a\"\"\"b\"", false),
+        ] {
+            let raw = text.as_bytes();
+            let ends = [0; 2];
+            assert_eq!(Fields { bytes: &[], ends: &ends, raw }.quoted(b',', &mut Vec::new()), fine, "{text:?}");
+        }
     }
 
     #[test]

@@ -10,6 +10,10 @@ use crate::records::{Failure, Fields, Part, Place, Records, MAX_RECORD_BYTES};
 /// A batch ends early when its records have this many bytes.
 const MAX_BATCH_BYTES: usize = 64 << 20;
 
+const MISPLACED: &str = "something other than a delimiter follows the closing quote of a field";
+const NOT_UTF_8: &str =
+    "the header is not UTF-8: this plugin reads UTF-8 that is not compressed; the connector `csv` reads other encodings and compressed files";
+
 /// The configuration.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,8 +27,8 @@ pub struct Config {
     pub null_values: Vec<String>,
     #[serde(default)]
     pub quoted_nulls: bool,
-    #[serde(default = "default_delimiter")]
-    pub delimiter: char,
+    /// A comma where it is not given.
+    pub delimiter: Option<char>,
     #[serde(default = "default_max_record_bytes")]
     pub max_record_bytes: usize,
 }
@@ -41,10 +45,6 @@ fn default_max_record_bytes() -> usize {
     8 << 20
 }
 
-fn default_delimiter() -> char {
-    ','
-}
-
 impl Config {
     /// Check what the types do not say. The error names the key.
     pub fn check(&self) -> Result<(), String> {
@@ -57,10 +57,24 @@ impl Config {
         if !(1..=MAX_RECORD_BYTES).contains(&self.max_record_bytes) {
             return Err(format!("max_record_bytes: {} is not within 1 and {MAX_RECORD_BYTES}", self.max_record_bytes));
         }
-        if !self.delimiter.is_ascii() || matches!(self.delimiter, '"' | '\r' | '\n') {
-            return Err(format!("delimiter: {:?} is not an ASCII character other than a quote or a line end", self.delimiter));
+        if let Some(delimiter) = self.delimiter.filter(|each| !each.is_ascii() || matches!(each, '"' | '\r' | '\n')) {
+            return Err(format!("delimiter: {delimiter:?} is not an ASCII character other than a quote or a line end"));
         }
         Ok(())
+    }
+
+    /// The byte between fields.
+    pub fn delimiter(&self) -> u8 {
+        self.delimiter.map_or(b',', |delimiter| delimiter as u8)
+    }
+
+    /// What tells ways apart in which bytes become values. The types in `columns` are not among them: when a late value does not fit
+    /// its column, they are what must be changed before the read goes on.
+    pub fn form(&self) -> Fingerprint {
+        let mut nulls: Vec<&str> = self.null_values.iter().map(String::as_str).collect();
+        nulls.sort_unstable();
+        nulls.dedup();
+        Fingerprint::of(format!("{:?}", (self.delimiter(), nulls, self.quoted_nulls)).as_bytes())
     }
 
     fn is_null(&self, field: &[u8]) -> bool {
@@ -80,6 +94,8 @@ pub struct State {
     pub head: Fingerprint,
     /// What comes right before `offset_bytes`.
     pub tail: Fingerprint,
+    /// The options that the file is read with.
+    pub form: Fingerprint,
 }
 
 /// So many bytes of the file, and their digest: another file, though a record begins at the same byte, has others.
@@ -141,9 +157,9 @@ impl Table {
     pub fn look_at(sample: Part, whole: bool, strict: bool, config: &Config) -> Result<Self, Misfit> {
         let mut sample = Some(sample);
         let read = || -> Result<Part, Never> { Ok(sample.take().unwrap_or_default()) };
-        let mut records = Records::new(read, Place::START, config.delimiter as u8, config.max_record_bytes);
+        let mut records = Records::new(read, Place::START, config.delimiter(), config.max_record_bytes);
         let names = match records.next() {
-            Ok(Some((line, fields))) => header(fields).map_err(|why| Misfit::Broken { line, why })?,
+            Ok(Some((line, fields))) => header(fields, config).map_err(|why| Misfit::Broken { line, why })?,
             Ok(None) => return Err(Misfit::Broken { line: 1, why: "the file is empty: it has no header".into() }),
             Err(Failure::Broken { line, why }) => return Err(Misfit::Broken { line, why }),
             Err(Failure::Read(never)) => match never {},
@@ -175,10 +191,13 @@ impl Table {
         while lines.len() < max_rows && bytes < MAX_BATCH_BYTES && records.place().offset < to {
             let Some((line, fields)) = records.next()? else { return Ok(Rows { columns, lines, more: false }) };
             if fields.len() != columns.len() {
-                let why = format!("{} fields, where the header has {}", fields.len(), columns.len());
+                let why = format!("number of fields: {}, but the header has {}", fields.len(), columns.len());
                 return Err(Failure::Broken { line, why });
             }
             quoted.clear();
+            if fields.has_quotes() && !fields.quoted(config.delimiter(), &mut quoted) {
+                return Err(Failure::Broken { line, why: MISPLACED.into() });
+            }
             for (index, (column, field)) in columns.iter_mut().zip(fields.iter()).enumerate() {
                 if config.is_null(field) && !in_quotes(&fields, index, config, &mut quoted) {
                     column.push_null();
@@ -207,19 +226,28 @@ fn in_quotes(fields: &Fields<'_>, index: usize, config: &Config, quoted: &mut Ve
         return false;
     }
     if quoted.is_empty() {
-        fields.quoted(config.delimiter as u8, quoted);
+        fields.quoted(config.delimiter(), quoted);
     }
     quoted[index]
 }
 
-fn header(fields: Fields<'_>) -> Result<Vec<String>, String> {
+fn header(fields: Fields<'_>, config: &Config) -> Result<Vec<String>, String> {
+    let mut quoted = Vec::new();
+    if !fields.quoted(config.delimiter(), &mut quoted) {
+        return Err(MISPLACED.into());
+    }
     let mut names: Vec<String> = Vec::with_capacity(fields.len());
     for field in fields.iter() {
-        let name = String::from_utf8(field.to_vec()).map_err(|_| "the header is not UTF-8".to_owned())?;
+        let name = String::from_utf8(field.to_vec()).map_err(|_| NOT_UTF_8.to_owned())?;
         if names.contains(&name) {
             return Err(format!("the header has {name:?} twice"));
         }
         names.push(name);
+    }
+    if let ([name], None, [false]) = (names.as_slice(), config.delimiter, quoted.as_slice()) {
+        if let Some(other) = name.chars().find(|each| matches!(each, ';' | '|' | '\t')) {
+            return Err(format!("the header is one column, {name:?}: set `delimiter` to {other:?}, or to \",\" if it is one column"));
+        }
     }
     Ok(names)
 }

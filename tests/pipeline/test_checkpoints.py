@@ -140,9 +140,9 @@ def run_until_done(
         with StateFile(state, pipeline="test") as file:
             dying = file.commit
 
-            def commit(reached: Any, dying: Any = dying, clock: Clock = clock) -> None:
+            def commit(reached: Any, schemas: Any = (), dying: Any = dying, clock: Clock = clock) -> None:
                 clock.step()
-                dying(reached)
+                dying(reached, schemas)
                 clock.step()
 
             file.commit = commit  # type: ignore[method-assign]
@@ -327,7 +327,7 @@ def test_source_that_does_not_repeat_itself_is_noticed(tmp_path):
     made = specification(tmp_path, ALL)
     table = Table(Clock(), keeps_token=True)
     with StateFile(tmp_path / "state", pipeline="test") as file:
-        file.commit = lambda reached: (_ for _ in ()).throw(Crash)  # type: ignore[method-assign]
+        file.commit = lambda *_: (_ for _ in ()).throw(Crash)  # type: ignore[method-assign]
         with pytest.raises(Crash):
             run(made, host=FakeHost(source=numbers(20), first=table), state=file)
     assert table.kept
@@ -371,7 +371,7 @@ def test_file_of_another_pipeline_is_refused(tmp_path):
 def test_file_of_a_newer_version_is_refused(tmp_path):
     with StateFile(tmp_path / "state", pipeline="test") as file:
         file._connection.execute("UPDATE pipeline SET version = 99")
-    with pytest.raises(StateError, match="it has version 99, not 1") as caught:
+    with pytest.raises(StateError, match="it has version 99, not 2") as caught:
         StateFile(tmp_path / "state", pipeline="test")
     assert "the version of this program that wrote it" in caught.value.hint
 

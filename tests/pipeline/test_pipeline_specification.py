@@ -375,7 +375,9 @@ def test_the_json_schema_knows_every_key(specify):
     schema = json_schema()
     assert schema["$schema"].endswith("2020-12/schema")
     assert schema["additionalProperties"] is False
-    assert set(schema["$defs"]["PluginNode"]["properties"]) == set(PluginNode.model_fields)
+    assert set(schema["$defs"]["PluginNode"]["properties"]) == {
+        field.alias or name for name, field in PluginNode.model_fields.items()
+    }
     assert schema["$defs"]["LimitsModel"]["additionalProperties"] is False
     assert json.loads(json.dumps(schema)) == schema
 

@@ -262,6 +262,10 @@ def show_report(screen: Screen, report: RunReport, *, verbose: bool = False) -> 
             screen.say(f"{node.name}: {count(node.retries)} calls were made again")
         if node.resumed:
             screen.say(f"{node.name}: continued from where the last run stopped")
+        for change in node.schema_changes:
+            types = " -> ".join(each for each in (change.before, change.now) if each)
+            what = f"{change.change.replace('-', ' ')} {change.column} ({types})"
+            screen.say(f"{node.name}: {what}: {change.result}{f', {change.place}' if change.place else ''}")
         if node.guarantee == "at-least-once":
             screen.say(f"{node.name}: at least once: rows may be written twice after a run that stopped")
     for path in report.replaced:

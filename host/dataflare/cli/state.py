@@ -89,15 +89,24 @@ def show(
 ) -> None:
     """Show where sources continue: their own state, and what it belongs to.
 
+    Also shows the columns that nodes gave in the last run, and how they changed.
+
     Exit codes: 0 shown; 1 the state cannot be read, or a run is under way; 2 the pipeline is wrong, or a node has none.
     """
     with printed_errors(as_json=as_json):
         with _opened(pipeline, state, settings, env_files, create=False) as (specification, file):
             found = _chosen(file.nodes(), nodes)
+            columns = {name: _parsed(text) for name, text in file.known_schemas().items() if not nodes or name in nodes}
+            changes = [
+                {"node": name, "saved": _time(at), **_parsed(text)}
+                for name, text, at in file.schema_changes()
+                if name in columns
+            ]
         if as_json:
-            write_json(_export(specification, found))
+            write_json({**_export(specification, found), "columns": columns, "schema_changes": changes})
             return
         _show(found)
+        _show_columns(columns, changes)
 
 
 @app.command("export")
@@ -202,6 +211,20 @@ def _show(found: list[NodeState]) -> None:
         screen.say(f"  of {json.dumps(shown['reading'])}, checkpoint {shown['sequence']}, {shown['saved']}")
 
 
+def _show_columns(columns: dict[str, Any], changes: list[dict[str, Any]]) -> None:
+    screen = stdout()
+    for node, known in columns.items():
+        listed = ", ".join(f"{each['name']}: {each['type']}" for each in known)
+        screen.say(f"{node}: columns {listed}")
+    for each in changes:
+        types = " -> ".join(each[key] for key in ("before", "now") if each[key])
+        screen.say(f"{each['node']}: {each['saved']}: {each['change']} {each['column']} ({types}), {each['result']}")
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
 def _export(specification: Specification, found: list[NodeState]) -> dict[str, Any]:
     return {"pipeline": specification.pipeline.name, "sources": [_document(each) for each in found]}
 
@@ -218,7 +241,7 @@ def _document(state: NodeState) -> dict[str, Any]:
         "readable": _readable(point.state),
         "complete": point.last,
         "rows": state.rows,
-        "saved": datetime.fromtimestamp(state.saved_at, UTC).isoformat(timespec="seconds"),
+        "saved": _time(state.saved_at),
         "pending": len(state.pending),
     }
 

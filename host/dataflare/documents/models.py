@@ -209,7 +209,7 @@ def _hint(key: str, model: type[BaseModel], path: Iterable[str | int]) -> str:
     for each in models:
         if hint := getattr(each, "hints", {}).get(key):
             return str(hint)
-    return nearest(key, {known for each in models for known in each.model_fields})
+    return nearest(key, {field.alias or name for each in models for name, field in each.model_fields.items()})
 
 
 def _step(annotations: Iterable[Any], part: str | int) -> Iterator[Any]:
@@ -219,7 +219,8 @@ def _step(annotations: Iterable[Any], part: str | int) -> Iterator[Any]:
         return
     for each in _members(annotations):
         if isinstance(each, type) and issubclass(each, BaseModel):
-            field = each.model_fields.get(str(part))
+            fields = each.model_fields
+            field = next((found for name, found in fields.items() if (found.alias or name) == part), None)
             if field is not None:
                 yield field.annotation
         elif arguments := get_args(each):

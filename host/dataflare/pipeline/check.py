@@ -12,7 +12,7 @@ from typing import Final
 from dataflare.errors import ConfigError, DataflareError, WorldMismatch
 from dataflare.limits import Limits
 from dataflare.pipeline.config_schema import misfits
-from dataflare.pipeline.models import LISTINGS, PluginNode
+from dataflare.pipeline.models import PluginNode, listings
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.outputs import follow_links
 from dataflare.pipeline.readers import look_at
@@ -65,15 +65,14 @@ def _problems(specification: Specification, host: Host, admitted: AdmittedPipeli
                 found += _plugin_problems(specification, host, name, node, admitted)
             except DataflareError as error:
                 found.append(_at(specification, error, name, "plugin"))
-            for key in LISTINGS:
-                if (text := getattr(node, key)) is not None:
-                    found += _output_problems(specification, name, key, text, "jsonl", admitted.files)
         elif isinstance(node, ReadNode):
             allow = functools.partial(admitted.files.check_input, connector=node.connector)
             problems = list(_input_problems(specification, name, node, allow))
             found += problems or _content_problems(specification, name, node, admitted.files)
         elif isinstance(node, WriteNode):
             found += _output_problems(specification, name, "write", node.write, node.connector, admitted.files)
+        for key, text in listings(node):
+            found += _output_problems(specification, name, key, text, "jsonl", admitted.files)
     if len(kinds) == sum(isinstance(each, PluginNode) for each in specification.pipeline.nodes.values()):
         try:
             specification.check_kinds(kinds)

@@ -84,11 +84,19 @@ class DatasetReader:
         options: What it reads.
         retries: Those of the node.
         checkpoints: Where it continues, and how often it says so; `None` begins at the beginning.
+        columns_may_change: Whether the dataset's columns may change during the read.
     """
 
     def __init__(
-        self, plugin: Source, options: ReadModel, retries: Retries, checkpoints: Checkpoints | None = None
+        self,
+        plugin: Source,
+        options: ReadModel,
+        retries: Retries,
+        checkpoints: Checkpoints | None = None,
+        *,
+        columns_may_change: bool = False,
     ) -> None:
+        self._columns_may_change = columns_may_change
         self._plugin = plugin
         self._options = options
         self._retries = retries
@@ -119,11 +127,13 @@ class DatasetReader:
         none = True
         while not isinstance(progress := self._read(), Ended):
             if isinstance(progress, NewSchema):
-                if progress.schema.equals(schema):
+                if progress.schema.equals(schema) or self._columns_may_change:
+                    schema = progress.schema
                     continue
                 raise DataError(
                     f"the columns of dataset {str(progress.dataset)!r} changed while it was read",
-                    hint="run the pipeline again: it begins with the new columns",
+                    hint="run the pipeline again: it begins with the new columns; or let the node take them, with "
+                    "`schema: evolve`",
                 )
             rows = 0
             if isinstance(progress, Chunk):
@@ -222,6 +232,7 @@ class DatasetWriter:
         self._node = node
         self._checkpoints = checkpoints
         self._open = False
+        self._schema: pa.Schema | None = None
         self._keeps_token = False
         self._position = Position()
         self._token = b""
@@ -252,6 +263,9 @@ class DatasetWriter:
         """
         if not self._open:
             self._begin(rows.schema)
+        elif not rows.schema.equals(self._schema):
+            self._plugin.change_schema(rows.schema)
+        self._schema = rows.schema
         if self._position.drop_until is not None:
             return rows.slice(0, 0)
         rejected = self._retries.call(self._plugin.write, rows) if rows.num_rows else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Discriminator, Field, JsonValue, PlainValidator, Tag, WithJsonSchema
@@ -15,15 +16,15 @@ from dataflare.errors import ConfigError
 from dataflare.permissions.grant_keys import GrantsModel
 from dataflare.permissions.limit_keys import LimitsModel
 from dataflare.pipeline.connectors.registry import BUILT_IN, connector, names
+from dataflare.pipeline.contract_keys import SCHEMA_FIELD, ContractModel, SchemaKey, contract_of
 from dataflare.pipeline.datasets import ReadModel, WriteModel
 from dataflare.pipeline.nodes import Input, ReadNode, WriteNode
 from dataflare.pipeline.row_errors import OnError, OnErrorModel
 from dataflare.suggestions import close_matches
 
-__all__ = ["LISTINGS", "Node", "Pipeline", "PluginNode", "ViolationActions"]
+__all__ = ["Node", "Pipeline", "PluginNode", "ViolationActions", "listings"]
 
-LISTINGS: Final = ("violations", "rejects", "dead_letters")
-"""The keys of a plugin's node that name files of JSON Lines."""
+_LISTINGS: Final = ("violations", "rejects", "dead_letters")
 Action: TypeAlias = Literal["keep", "drop", "fail"]
 
 
@@ -61,6 +62,7 @@ class PluginNode(StrictModel):
     config: dict[str, JsonValue] = Field(default={}, description="The plugin's own configuration.")
     source: ReadModel | None = Field(default=None, description="Only for sources: what is read, and how.")
     destination: WriteModel | None = Field(default=None, description="Only for destinations: how rows are written.")
+    schema_contract: SchemaKey | None = SCHEMA_FIELD
     grants: GrantsModel = GrantsModel()
     limits: LimitsModel = LimitsModel()
     isolation: Isolation = Field(
@@ -101,6 +103,11 @@ class PluginNode(StrictModel):
     def input_name(self) -> str | None:
         """The node whose rows this one takes."""
         return self.input
+
+    @property
+    def contract(self) -> ContractModel | None:
+        """For a source, what becomes of columns that change; `None` where the pipeline does not say."""
+        return contract_of(self.schema_contract)
 
     @property
     def errors(self) -> OnErrorModel:
@@ -216,6 +223,13 @@ else:
         ),
         BeforeValidator(_check_variant),
     ]
+
+
+def listings(node: PluginNode | ReadNode | WriteNode) -> Iterator[tuple[str, str]]:
+    """The files of JSON Lines that a node writes beside its rows: the key that names each, and its path."""
+    for key in _LISTINGS:
+        if (text := getattr(node, key, None)) is not None:
+            yield key, text
 
 
 class CheckpointModel(StrictModel):

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from dataflare.documents.models import FilePath, Name, StrictModel, shorten
+from dataflare.pipeline.contract_keys import SCHEMA_FIELD, ContractModel, SchemaKey, contract_of
 
 __all__ = ["Input", "ReadNode", "WriteNode"]
 
@@ -34,6 +35,24 @@ class ReadNode(StrictModel):
 
     connector: str
     options: Any = None
+    schema_contract: SchemaKey | None = SCHEMA_FIELD
+    dead_letters: FilePath | None = Field(
+        default=None,
+        description="A JSON Lines file that rows are added to that `schema` leaves out (`discard-row`), each with the "
+        "reason and its types.",
+    )
+
+    @model_validator(mode="after")
+    def _check_letters(self) -> Self:
+        if self.dead_letters is not None and not (self.contract and self.contract.discards_rows):
+            context = {"key": "dead_letters", "hint": "say which rows are left out, such as `schema: discard-row`"}
+            raise PydanticCustomError("letters", "no rows are left out that could go to the file", context)
+        return self
+
+    @property
+    def contract(self) -> ContractModel | None:
+        """What becomes of columns that change; `None` where the pipeline does not say."""
+        return contract_of(self.schema_contract)
 
     @property
     def input_name(self) -> None:

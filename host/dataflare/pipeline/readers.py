@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -19,6 +20,7 @@ from dataflare.pipeline.nodes import ReadNode
 from dataflare.pipeline.reading.found import FoundSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener, open_plain
 from dataflare.pipeline.run_errors import DataError
+from dataflare.pipeline.schema_contracts import SchemaContract
 
 __all__ = ["FileSource", "describe", "guess_connector", "look_at", "open_source"]
 
@@ -36,9 +38,11 @@ class FileSource:
         options: How.
         opener: Opens a file.
         sample_only: Find out about each file, and give no rows.
+        contract: What becomes of columns that differ between files, which are all looked at first; `None`: they are
+            those of the first file.
 
     Raises:
-        DataError: The first file cannot be read, or is not what it should be.
+        DataError: The first file cannot be read, or is not what it should be; with a contract, any of them.
     """
 
     kind: ClassVar[str] = "source"
@@ -51,6 +55,7 @@ class FileSource:
         opener: Opener = open_plain,
         *,
         sample_only: bool = False,
+        contract: SchemaContract | None = None,
     ) -> None:
         self._path = paths[0]
         self._paths = paths
@@ -58,6 +63,9 @@ class FileSource:
         self._options = options
         self._opener = opener
         self._sample_only = sample_only
+        self._of_files: dict[Path, FoundSchema] = {}
+        if contract is not None:
+            self._look_at_all(contract)
         self._input: InputFile | None = None
         self._parts = self._all_parts()
         self.found: FoundSchema = self._next()
@@ -91,7 +99,8 @@ class FileSource:
             self._path = path
             self._input = InputFile(path, self._opener)
             try:
-                parts = self._read(self._input, self._opener, self._options, found, sample_only=self._sample_only)
+                expected = self._of_files.get(path, found)
+                parts = self._read(self._input, self._opener, self._options, expected, sample_only=self._sample_only)
                 own: FoundSchema = next(parts)
                 if found is None:
                     found = own
@@ -104,6 +113,26 @@ class FileSource:
                 raise
             finally:
                 self._input.close()
+
+    def _look_at_all(self, contract: SchemaContract) -> None:
+        """Find the columns of each file, and with which types they are read, before a row of any is."""
+        found: dict[Path, FoundSchema] = {}
+        for path in self._paths:
+            if not path.is_file():
+                continue  # a pipe can be read once
+            source = FileSource([path], self._read, self._options, self._opener, sample_only=True)
+            try:
+                found[path] = source.found
+            finally:
+                source.close()
+            contract.admit(source.found.schema, inferred=source.found.inferred, place=str(path))
+        for path, own in found.items():
+            columns = tuple(
+                replace(each, type=contract.reading_type(each.name, each.type)) if each.inferred else each
+                for each in own.columns
+            )
+            self._of_files[path] = replace(own, columns=columns)
+            contract.read_as(own.schema, self._of_files[path].schema)
 
     def _next(self) -> Any:
         try:
@@ -121,19 +150,26 @@ class FileSource:
             raise DataError(what, file=str(self._path), hint=_hint_for(error, self._path)) from error
 
 
-def open_source(node: ReadNode, paths: Path | Sequence[Path], opener: Opener = open_plain) -> FileSource:
+def open_source(
+    node: ReadNode,
+    paths: Path | Sequence[Path],
+    opener: Opener = open_plain,
+    contract: SchemaContract | None = None,
+) -> FileSource:
     """Open the files of a node.
 
     Args:
         node: What they are, and how to read them.
         paths: One file or several.
         opener: Opens them; a host with a policy gives its own.
+        contract: That of the node; one that says nothing about the columns leaves the first file to decide.
 
     Raises:
         DataError: The first of them cannot be read, or is not what it should be.
     """
     files = [paths] if isinstance(paths, Path) else paths
-    return FileSource(files, _reader(connector(node.connector)), node.options, opener)
+    held = contract if contract is not None and contract.settings is not None else None
+    return FileSource(files, _reader(connector(node.connector)), node.options, opener, contract=held)
 
 
 def look_at(node: ReadNode, paths: Sequence[Path], opener: Opener = open_plain) -> None:
@@ -145,11 +181,12 @@ def look_at(node: ReadNode, paths: Sequence[Path], opener: Opener = open_plain) 
     options = node.options
     if hasattr(options, "sample"):
         options = options.model_copy(update={"sample": _LOOKED_AT})
-    source = FileSource(paths, _reader(connector(node.connector)), options, opener, sample_only=True)
-    try:
-        list(source.batches())  # which looks at the other files, and has no rows
-    finally:
-        source.close()
+    for files in [paths] if node.contract is None else [[path] for path in paths]:
+        source = FileSource(files, _reader(connector(node.connector)), options, opener, sample_only=True)
+        try:
+            list(source.batches())  # which looks at the other files, and has no rows
+        finally:
+            source.close()
 
 
 def guess_connector(path: Path) -> str:

@@ -23,7 +23,7 @@ from dataflare.data.schemas import SchemaError, parse_type
 from dataflare.data.shapes import DataFailure
 from dataflare.documents.models import StrictModel, nearest
 from dataflare.errors import ConfigError
-from dataflare.pipeline.models import Node, PluginNode
+from dataflare.pipeline.models import Node, PluginNode, listings
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.specification import Specification
@@ -212,22 +212,30 @@ def replaying(specification: Specification, node: str | None = None) -> Specific
     while reader in specification.pipeline.nodes:
         reader += "-"
     origin = specification.pipeline.nodes[node]
-    assert isinstance(origin, PluginNode) and origin.dead_letters is not None
-    nodes: dict[str, Node] = {reader: ReadNode(connector=_CONNECTOR, read=origin.dead_letters)}
+    assert isinstance(origin, PluginNode | ReadNode) and origin.dead_letters is not None
+    letters = ReadNode(connector=_CONNECTOR, read=origin.dead_letters)
+    nodes: dict[str, Node] = {}
+    if origin.input_name is not None:
+        nodes[reader] = letters
     for name in specification.order:
         if name in below:
             nodes[name] = _adding(specification, name)
-    # What fails again goes back into the file: nothing is lost, however many they are.
-    errors = origin.errors.model_copy(update={"max_errors": None, "max_error_share": None, "max_faults": 2**31})
-    nodes[node] = origin.model_copy(update={"input": reader, "on_error": errors})
+    if isinstance(origin, ReadNode) or origin.input_name is None:
+        # The letters take the place of what is read: rows that its `schema` left out go on as they are.
+        reader = node
+        nodes[node] = letters.model_copy(update={"dead_letters": origin.dead_letters})
+    else:
+        # What fails again goes back into the file: nothing is lost, however many they are.
+        errors = origin.errors.model_copy(update={"max_errors": None, "max_error_share": None, "max_faults": 2**31})
+        nodes[node] = origin.model_copy(update={"input": reader, "on_error": errors})
     pipeline = specification.pipeline.model_copy(update={"nodes": nodes})
-    order = (reader, *(name for name in specification.order if name in below))
+    order = tuple(dict.fromkeys((reader, *(name for name in specification.order if name in below))))
     return dataclasses.replace(specification, pipeline=pipeline, order=order, replays=node)
 
 
 def _chosen(specification: Specification, node: str | None) -> str:
     nodes = specification.pipeline.nodes
-    having = [name for name in nodes if isinstance(each := nodes[name], PluginNode) and each.dead_letters is not None]
+    having = [name for name, each in nodes.items() if "dead_letters" in dict(listings(each))]
     if node is None:
         if len(having) == 1:
             return having[0]

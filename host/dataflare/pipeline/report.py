@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
-__all__ = ["Guarantee", "NodeReport", "OutputReport", "Progress", "RunReport", "Status"]
+__all__ = ["Guarantee", "NodeReport", "OutputReport", "Progress", "RunReport", "SchemaChange", "Status"]
 
 Status: TypeAlias = Literal["running", "completed", "failed", "interrupted"]
 Guarantee: TypeAlias = Literal["exactly-once", "at-least-once"]
@@ -51,6 +51,33 @@ class OutputReport:
         return {"path": self.path, "action": self.action, "files": self.files}
 
 
+@dataclass(frozen=True, slots=True)
+class SchemaChange:
+    """A column that is not what it was.
+
+    Args:
+        change: `new-column`, `changed-type` or `missing-column`.
+        column: The column.
+        before: Its type before; empty for a new column.
+        now: Its type now; empty for a missing one.
+        result: What was done: `evolved`, `filled` with nulls, `column discarded` or `rows discarded`.
+        since: `run`: it differs from the last run; `read`: it changed within this one.
+        place: The file that has it; empty for a plugin.
+    """
+
+    change: Literal["new-column", "changed-type", "missing-column"]
+    column: str
+    before: str
+    now: str
+    result: str
+    since: Literal["run", "read"]
+    place: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Write it as what JSON can hold."""
+        return asdict(self)
+
+
 @dataclass(slots=True)
 class NodeReport:
     """What one node did. Only the thread that runs the node changes it; all may read it.
@@ -71,7 +98,7 @@ class NodeReport:
         bytes_in: Bytes copied into the plugin.
         bytes_out: Bytes copied out of it.
         errors: 1 if the run failed in this node.
-        failed: Rows that were left out: the plugin failed on them, or rejected them.
+        failed: Rows that were left out: the plugin failed on them, or rejected them, or the schema contract did.
         retries: How often a call was made again.
         dead_letters: The file for rows that failed, as the pipeline says; they are in it once the run is completed.
         violations: For a validator, how often each rule was broken, including 0.
@@ -79,6 +106,7 @@ class NodeReport:
         inferred: For a connector that reads, the types that were inferred from values, by column.
         resumed: For a source, whether it continued an earlier run.
         checkpoints: For a source, how many checkpoints the run made.
+        schema_changes: For a node that reads, the columns that are not what they were.
         guarantee: For a destination, how often it has each row, whatever stops the run; `None` before it is known.
     """
 
@@ -104,6 +132,7 @@ class NodeReport:
     inferred: dict[str, str] = field(default_factory=dict)
     resumed: bool = False
     checkpoints: int = 0
+    schema_changes: list[SchemaChange] = field(default_factory=list)
     guarantee: Guarantee | None = None
 
     @property
@@ -150,6 +179,7 @@ class NodeReport:
             "inferred": dict(self.inferred),
             "resumed": self.resumed,
             "checkpoints": self.checkpoints,
+            "schema_changes": [each.to_json() for each in self.schema_changes],
             "guarantee": self.guarantee,
         }
 

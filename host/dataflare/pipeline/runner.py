@@ -26,8 +26,10 @@ from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.replay import LetterFile
 from dataflare.pipeline.report import Progress, RunReport
 from dataflare.pipeline.run_errors import NodeFailed, RunInterrupted
+from dataflare.pipeline.schema_contracts import schema_from_text
 from dataflare.pipeline.specification import Specification, build_specification, load_specification
-from dataflare.pipeline.stages import Stage, make_stage, workers_of
+from dataflare.pipeline.stage import Stage
+from dataflare.pipeline.stages import make_stage, workers_of
 from dataflare.pipeline.state_file import Checkpoint, StateFile
 from dataflare.pipeline.workers import map_in_order
 from dataflare.runtime.host import Host
@@ -164,7 +166,9 @@ class _Run:
                 try:
                     letters = replayed if name in (specification.replays, reader) else None
                     points = self._checkpoints.get(name)
-                    stage = make_stage(specification, name, plugin, admitted.files, points, letters)
+                    stage = make_stage(
+                        specification, name, plugin, admitted.files, points, letters, self._known_schema(name)
+                    )
                 except BaseException:
                     if plugin is not None:
                         plugin.close()
@@ -175,6 +179,11 @@ class _Run:
         for stage in self._stages:
             with self._blamed(stage.name):
                 stage.begin()
+
+    def _known_schema(self, name: str) -> pa.Schema | None:
+        """The columns that a node gave in the last run; `None` where they are not known, or are forgotten."""
+        text = None if self._state is None or self._full_refresh else self._state.known_schema(name)
+        return None if text is None else schema_from_text(text)
 
     def _plan_checkpoints(self, kinds: Mapping[str, str]) -> None:
         """Find which nodes write the rows of each source that can say where it continues."""
@@ -211,8 +220,7 @@ class _Run:
         if specification.replays is None:
             return None, None
         nodes = specification.pipeline.nodes
-        reader = nodes[specification.replays].input_name
-        assert reader is not None
+        reader = nodes[specification.replays].input_name or specification.replays
         node = nodes[reader]
         assert isinstance(node, ReadNode) and isinstance(node.read, str)
         path = specification.path(node.read)
@@ -300,7 +308,10 @@ class _Run:
         if self._state is not None:
             # In one step, after all is safe and visible: a run that dies before it is repeated.
             ended = [each.finish() for each in dict.fromkeys(self._checkpoints.values())]
-            self._state.commit([each for each in ended if each is not None])
+            known = [stage.known_schema() for stage in self._stages]
+            self._state.commit(
+                [each for each in ended if each is not None], [each for each in known if each is not None]
+            )
         for stage in self._stages:
             try:
                 stage.acknowledge()
@@ -436,7 +447,7 @@ def _writes_file(node: PluginNode | ReadNode | WriteNode) -> bool:
 
 def _writes_letters(node: PluginNode | ReadNode | WriteNode) -> bool:
     """Whether a node may write what is safe at the end alone, and often writes nothing."""
-    return isinstance(node, PluginNode) and node.dead_letters is not None
+    return isinstance(node, PluginNode | ReadNode) and node.dead_letters is not None
 
 
 def _pool(node: PluginNode, kind: str) -> PoolSettings | None:

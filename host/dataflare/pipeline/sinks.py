@@ -166,7 +166,9 @@ class JsonLinesSink:
     """Writes JSON Lines."""
 
     def __init__(self, output: Output, schema: pa.Schema, options: Any) -> None:
-        self._columns = ColumnWriter(schema, "JSON Lines", str(output.path))
+        self._shown = str(output.path)
+        self._columns = ColumnWriter(schema, "JSON Lines", self._shown)
+        self._schema = schema
         if _has_contents(output):
             _check_json_lines(output)
             if not _ends_with_line_feed(output):
@@ -174,6 +176,8 @@ class JsonLinesSink:
         self._file = output.file
 
     def write(self, rows: pa.RecordBatch) -> None:
+        if not rows.schema.equals(self._schema):
+            self._columns, self._schema = ColumnWriter(rows.schema, "JSON Lines", self._shown), rows.schema
         self._file.write(encode_json_lines(self._columns.convert(rows), MAX_BATCH_BYTES))
 
     def flush(self) -> None:

@@ -140,15 +140,17 @@ class Specification:
                 f"`workers` is not for a {kind}, as node {name!r} is: it has one instance",
                 where=self.where("nodes", name, "workers"),
             )
-        only = {"source": "source", "destination": "destination"}
+        only = {"source": "source", "schema_contract": "source", "destination": "destination"}
         for key, taker in {**only, **dict.fromkeys(("on_violation", "violations", "rejects"), "validator")}.items():
             if kind != taker and getattr(node, key) is not None:
+                key = key.removesuffix("_contract")
                 raise ConfigError(
                     f"`{key}` is only for {taker}s, and node {name!r} is a {kind}",
                     where=self.where("nodes", name, key),
                     hint="rows that it fails on, or rejects, go to `dead_letters`" if key == "rejects" else "",
                 )
-        if kind == "source" and node.errors.rows == "skip":
+        discards = node.contract is not None and node.contract.discards_rows
+        if kind == "source" and node.errors.rows == "skip" and not (discards and node.on_error is None):
             key = "on_error" if node.dead_letters is None else "dead_letters"
             raise ConfigError(
                 f"node {name!r} is a source: it takes no rows that could be left out",
@@ -202,7 +204,10 @@ def build_specification(
     Raises:
         ConfigError: It is wrong; `where` names the keys, such as `pipeline 'copy': nodes.read.options`.
     """
-    value = pipeline.model_dump(exclude_unset=True) if isinstance(pipeline, Pipeline) else _plain(pipeline, ())
+    if isinstance(pipeline, Pipeline):
+        value: Any = pipeline.model_dump(exclude_unset=True, by_alias=True)
+    else:
+        value = _plain(pipeline, ())
     name = value.get("name") if isinstance(value, dict) else None
     # Policies that know pipelines by their files know this one by its contents alone, where they know it at all.
     digest = sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

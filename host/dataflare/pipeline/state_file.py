@@ -30,18 +30,21 @@ T = TypeVar("T")
 
 FOLDER: Final = ".dataflare"
 """The folder beside a pipeline's file that has its state, unless another file is named."""
-_VERSION: Final = 1
+_VERSION: Final = 2
 _BUSY_S: Final = 10.0
 _TABLES: Final = """
-CREATE TABLE pipeline (name TEXT NOT NULL, version INTEGER NOT NULL);
-CREATE TABLE node (
+CREATE TABLE IF NOT EXISTS pipeline (name TEXT NOT NULL, version INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS node (
   name TEXT PRIMARY KEY, lineage TEXT NOT NULL, reading TEXT NOT NULL, sequence INTEGER NOT NULL, state BLOB,
   complete INTEGER NOT NULL, rows INTEGER NOT NULL, saved_at REAL NOT NULL
 );
-CREATE TABLE pending (
+CREATE TABLE IF NOT EXISTS pending (
   node TEXT NOT NULL, sequence INTEGER NOT NULL, state BLOB, last INTEGER NOT NULL, PRIMARY KEY (node, sequence)
 );
+CREATE TABLE IF NOT EXISTS known_schema (node TEXT PRIMARY KEY, columns TEXT NOT NULL, saved_at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS schema_change (node TEXT NOT NULL, change TEXT NOT NULL, noted_at REAL NOT NULL);
 """
+"""Version 1 has the first three; the others are added to it when it is opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +192,14 @@ class StateFile:
         values = (node, checkpoint.sequence, checkpoint.state, checkpoint.last)
         self._write(lambda connection: connection.execute("INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?)", values))
 
-    def commit(self, reached: Iterable[tuple[str, Checkpoint, int]]) -> None:
+    def commit(
+        self, reached: Iterable[tuple[str, Checkpoint, int]], schemas: Iterable[tuple[str, str, Sequence[str]]] = ()
+    ) -> None:
         """Save checkpoints that all destinations have reached, in one step.
 
         Args:
             reached: The node, the checkpoint, and the rows since the last one.
+            schemas: For nodes that read, the known columns (`schema_to_text`), and the changes of this run as JSON.
 
         Raises:
             StateError: The file cannot be written.
@@ -207,8 +213,37 @@ class StateFile:
                     (checkpoint.sequence, checkpoint.state, checkpoint.last, rows, time.time(), node),
                 )
                 connection.execute("DELETE FROM pending WHERE node = ? AND sequence <= ?", (node, checkpoint.sequence))
+            for node, columns, changes in schemas:
+                connection.execute("INSERT OR REPLACE INTO known_schema VALUES (?, ?, ?)", (node, columns, time.time()))
+                for change in changes:
+                    connection.execute("INSERT INTO schema_change VALUES (?, ?, ?)", (node, change, time.time()))
 
         self._write(keep)
+
+    def known_schema(self, node: str) -> str | None:
+        """The columns that a node gave in the last completed run, as `schema_to_text` writes them; `None`: not known.
+
+        Raises:
+            StateError: The file cannot be read.
+        """
+        query = "SELECT columns FROM known_schema WHERE node = ?"
+        row = self._use(lambda connection: connection.execute(query, (node,)).fetchone())
+        return None if row is None else _text(row[0])
+
+    def known_schemas(self) -> dict[str, str]:
+        """The known columns of all nodes that read; as `known_schema`."""
+        query = "SELECT node, columns FROM known_schema ORDER BY node"
+        rows = self._use(lambda connection: connection.execute(query).fetchall())
+        return {_text(node): _text(columns) for node, columns in rows}
+
+    def schema_changes(self) -> list[tuple[str, str, float]]:
+        """The changes of columns in completed runs, oldest first: the node, the change as JSON, and when it was saved.
+
+        Raises:
+            StateError: The file cannot be read.
+        """
+        query = "SELECT node, change, noted_at FROM schema_change ORDER BY rowid"
+        return self._use(lambda connection: connection.execute(query).fetchall())
 
     def reset(self, nodes: Sequence[str] | None = None) -> list[str]:
         """Forget the positions of sources.
@@ -228,6 +263,7 @@ class StateFile:
             for name in forgotten:
                 connection.execute("DELETE FROM node WHERE name = ?", (name,))
                 connection.execute("DELETE FROM pending WHERE node = ?", (name,))
+                connection.execute("DELETE FROM known_schema WHERE node = ?", (name,))
             return forgotten
 
         return self._write(forget)
@@ -264,10 +300,14 @@ class StateFile:
 
     def _prepare(self, pipeline: str) -> None:
         def make(connection: sqlite3.Connection) -> Any:
-            if not connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'pipeline'").fetchone()[0]:
+            new = not connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'pipeline'").fetchone()[0]
+            if new or connection.execute("SELECT version FROM pipeline").fetchone() == (1,):
                 for statement in _TABLES.split(";"):
                     connection.execute(statement)
+            if new:
                 connection.execute("INSERT INTO pipeline VALUES (?, ?)", (pipeline, _VERSION))
+            else:
+                connection.execute("UPDATE pipeline SET version = ? WHERE version = 1", (_VERSION,))
             return connection.execute("SELECT name, version FROM pipeline").fetchone() or ("", 0)
 
         row = transaction(self._connection, make)

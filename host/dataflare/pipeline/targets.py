@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from dataflare.documents.reader import Document
 from dataflare.errors import ConfigError
-from dataflare.pipeline.models import LISTINGS, Pipeline, PluginNode
+from dataflare.pipeline.models import Pipeline, PluginNode, listings
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.reading.inputs import find_files
 from dataflare.real_paths import real_path
@@ -74,10 +74,8 @@ def _written(pipeline: Pipeline, resolve: Callable[[str], Path]) -> Iterator[tup
     for name, node in pipeline.nodes.items():
         if isinstance(node, WriteNode):
             yield name, "write", resolve(node.write)
-        elif isinstance(node, PluginNode):
-            for key in LISTINGS:
-                if (text := getattr(node, key)) is not None:
-                    yield name, key, resolve(text)
+        for key, text in listings(node):
+            yield name, key, resolve(text)
 
 
 def _identity(path: Path) -> object:

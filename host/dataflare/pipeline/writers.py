@@ -21,7 +21,7 @@ from dataflare.pipeline.sinks import MakeSink, Sink, json_lines_sink
 
 _OTHER_FORMAT = "write another format: Arrow holds every type"
 
-__all__ = ["FileDestination", "open_destination", "open_letters", "open_listing"]
+__all__ = ["FileDestination", "FileWriter", "open_destination", "open_letters", "open_listing"]
 
 
 class _Contents(Protocol):
@@ -42,12 +42,14 @@ class FileDestination:
     Args:
         path: The file or the folder.
         begin: Begins it, given the schema.
+        mixed: Whether rows may have other columns than the first ones, as in JSON Lines.
     """
 
     kind: ClassVar[str] = "destination"
 
-    def __init__(self, path: Path, begin: Callable[[pa.Schema], _Contents]) -> None:
+    def __init__(self, path: Path, begin: Callable[[pa.Schema], _Contents], *, mixed: bool = False) -> None:
         self._path = path
+        self._mixed = mixed
         self._begin = begin
         self._contents: _Contents | None = None
         self._schema: pa.Schema | None = None
@@ -78,7 +80,7 @@ class FileDestination:
         """
         if self._contents is None or self._schema is None:
             raise UsageError(f"{self._path} was not prepared")
-        if not rows.schema.equals(self._schema):
+        if not self._mixed and not rows.schema.equals(self._schema):
             what = f"the schema of the rows changed, from {_columns(self._schema)} to {_columns(rows.schema)}"
             raise DataError(what, file=str(self._path), hint="all batches of a run have the same columns")
         with self._translated():
@@ -123,6 +125,48 @@ class FileDestination:
             raise cannot_write(self._path, error) from error
 
 
+class FileWriter:
+    """Writes a file, which learns its schema from the first batch; one thread at a time.
+
+    Args:
+        destination: The file.
+    """
+
+    def __init__(self, destination: FileDestination) -> None:
+        self._destination = destination
+        self._prepared = False
+
+    def write(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Write a batch, and return it.
+
+        Raises:
+            DataError: It cannot be written, or has another schema.
+        """
+        if not self._prepared:
+            self._destination.prepare(rows.schema)
+            self._prepared = True
+        if rows.num_rows:
+            self._destination.write(rows)
+        return rows
+
+    @property
+    def published(self) -> OutputReport | None:
+        """What was done to the file, once it is in its place."""
+        return self._destination.published
+
+    def flush(self) -> None:
+        """Do nothing: the file is safe at the end."""
+        self._destination.flush()
+
+    def finish(self) -> None:
+        """Complete the file and give it its name."""
+        self._destination.finish()
+
+    def abort(self) -> None:
+        """Remove what was written."""
+        self._destination.abort()
+
+
 def open_destination(node: WriteNode, path: Path, place: Place = as_named) -> FileDestination:
     """Make the destination of a node; nothing is touched before its `prepare`.
 
@@ -151,7 +195,7 @@ def open_letters(path: Path, place: Place, *, repeated: Callable[[bytes], bool])
         repeated: Whether a line that is there, as it begins, is one that this run writes again: it is taken out.
     """
     return FileDestination(
-        path, lambda schema: _SingleFile(path, schema, json_lines_sink, "append", place, repeated=repeated)
+        path, lambda schema: _SingleFile(path, schema, json_lines_sink, "append", place, repeated=repeated), mixed=True
     )
 
 

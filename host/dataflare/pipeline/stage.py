@@ -1,0 +1,239 @@
+"""A node of a run: it reads, changes or writes batches, and keeps its own account."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import pyarrow as pa
+
+from dataflare.errors import PluginError
+from dataflare.pipeline.checkpoints import Checkpoints
+from dataflare.pipeline.datasets import DatasetWriter
+from dataflare.pipeline.dead_letters import DeadLetters
+from dataflare.pipeline.report import NodeReport
+from dataflare.pipeline.retries import Retries
+from dataflare.pipeline.schema_contracts import SchemaContract, schema_to_text
+from dataflare.pipeline.state_file import Checkpoint
+from dataflare.pipeline.writers import FileDestination, FileWriter
+from dataflare.runtime.plugin import Plugin
+
+__all__ = ["Processed", "Stage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """What `Stage.process` made of a batch, and the seconds that it took."""
+
+    rows_in: int
+    result: Any
+    seconds: float
+
+
+class Stage:
+    """One node of a run. All but `process` is for one thread at a time.
+
+    Args:
+        report: Its account.
+        plugin: Its plugin; `None` for a connector.
+        source: Makes its batches, for a source.
+        process: Does what there is to do with a batch, for the others; any number of threads may call it at a time.
+        apply: Makes the batches that go on of what `process` returned, in the order of the batches; `None` where it is
+            that.
+        end: What is to be done after the last batch.
+        workers: How many batches are processed at a time.
+        begin: What is to be done before the first batch.
+        outputs: What has to be finished, or else aborted, when all nodes are through.
+        expected_rows: Asks how many rows a source will give.
+        acknowledge: Tells a source that all of its rows are safe.
+        checkpoints: Those of the source whose rows it takes; `None` where none are made.
+        retries: Those of its calls; `None` where there are none.
+        letters: Where rows go on which it fails; `None` for nowhere.
+        contract: For what reads, holds its rows to the known columns; `None` for others.
+    """
+
+    def __init__(
+        self,
+        report: NodeReport,
+        *,
+        plugin: Plugin | None = None,
+        source: Callable[[], Iterator[pa.RecordBatch | Checkpoint]] | None = None,
+        process: Callable[[pa.RecordBatch], Any] | None = None,
+        apply: Callable[[Any], Iterable[pa.RecordBatch]] | None = None,
+        end: Callable[[], object] = lambda: None,
+        workers: int = 1,
+        begin: Callable[[], object] = lambda: None,
+        outputs: tuple[FileWriter | DatasetWriter | FileDestination | DeadLetters, ...] = (),
+        expected_rows: Callable[[], int | None] = lambda: None,
+        acknowledge: Callable[[], object] = lambda: None,
+        close: Callable[[], object] = lambda: None,
+        checkpoints: Checkpoints | None = None,
+        retries: Retries | None = None,
+        letters: DeadLetters | None = None,
+        contract: SchemaContract | None = None,
+    ) -> None:
+        self.report = report
+        self._contract = contract
+        self._retries = retries
+        self._letters = letters
+        self._end = end
+        self._checkpoints = checkpoints
+        self.outputs = outputs
+        self.is_source = source is not None
+        self._plugin = plugin
+        self._source = source
+        self.workers = workers
+        self._process = process
+        self._apply = apply
+        self._begin = begin
+        self._expected_rows = expected_rows
+        self._acknowledge = acknowledge
+        self._close = close
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self.report.name
+
+    def interrupt(self) -> None:
+        """End the call that another thread is in."""
+        if self._plugin is not None:
+            self._plugin.interrupt()
+
+    def stop(self) -> None:
+        """End the wait that another thread is in."""
+        if self._retries is not None:
+            self._retries.stop()
+
+    def begin(self) -> None:
+        """Get ready: start the plugin, so that a wrong configuration is found before any row moves."""
+        if self._plugin is not None:
+            self._plugin.start()
+        self._begin()
+
+    def expected_rows(self) -> int | None:
+        """How many rows a source will give; `None` where that is not known."""
+        try:
+            return self._expected_rows()
+        except PluginError:
+            return None  # an estimate is a service, not a duty
+
+    def batches(self) -> Iterator[pa.RecordBatch | Checkpoint]:
+        """Read a source to its end: at least one batch, though it may have no rows, and barriers in between."""
+        assert self._source is not None
+        source = self._source()
+        while True:
+            start = perf_counter()
+            rows = next(source, None)
+            if isinstance(rows, Checkpoint):
+                self._reach(rows)
+            elif rows is not None:
+                if self._contract is not None:
+                    rows = self._contract.apply(rows)
+                self._count_out(rows)
+            self.report.seconds += perf_counter() - start
+            if rows is None:
+                return
+            yield rows
+
+    def known_schema(self) -> tuple[str, str, list[str]] | None:
+        """For what reads, what `StateFile.commit` takes of its columns; `None` for others, and before any are known."""
+        if self._contract is None or self._contract.known is None:
+            return None
+        changes = [json.dumps(each.to_json()) for each in self.report.schema_changes]
+        return self.name, schema_to_text(self._contract.known), changes
+
+    def process(self, item: pa.RecordBatch | Checkpoint) -> Processed | Checkpoint:
+        """Map, check or write a batch. Where there are several workers, they call this at the same time."""
+        if isinstance(item, Checkpoint):
+            return item
+        assert self._process is not None
+        start = perf_counter()
+        result = self._process(item)
+        return Processed(item.num_rows, result, perf_counter() - start)
+
+    def apply(self, done: Processed | Checkpoint) -> Iterator[pa.RecordBatch | Checkpoint]:
+        """Account for what `process` did, batch after batch, and give what goes on.
+
+        At a barrier, what was written before it is made safe.
+        """
+        start = perf_counter()
+        if isinstance(done, Checkpoint):
+            self._reach(done)
+            self.report.seconds += perf_counter() - start
+            yield done
+            return
+        self.report.rows_in += done.rows_in
+        batches = (done.result,) if self._apply is None else tuple(self._apply(done.result))
+        self.report.seconds += done.seconds + perf_counter() - start
+        for rows in batches:
+            self._count_out(rows)
+            yield rows
+
+    def end(self) -> None:
+        """Look at what is only known when all batches are through.
+
+        Raises:
+            DataError: More rows failed than the pipeline allows.
+        """
+        self._end()
+
+    def flush(self) -> None:
+        """Make what was written safe."""
+        start = perf_counter()
+        for output in self.outputs:
+            output.flush()
+        self.report.seconds += perf_counter() - start
+
+    def finish(self) -> None:
+        """Make what was written safe and visible."""
+        start = perf_counter()
+        for output in self.outputs:
+            output.finish()
+            if self.report.kind == "destination":
+                repeats = isinstance(output, DatasetWriter) and output.repeats
+                self.report.guarantee = "at-least-once" if repeats else "exactly-once"
+            if output.published is not None:
+                self.report.outputs.append(output.published)
+        self.report.seconds += perf_counter() - start
+
+    def acknowledge(self) -> None:
+        """Tell a source that all of its rows are safe."""
+        self._acknowledge()
+
+    def abort(self) -> None:
+        """Remove everything that is not visible yet."""
+        for output in self.outputs:
+            output.abort()
+
+    def close(self) -> None:
+        """Let everything go, and complete the account; idempotent."""
+        if self._retries is not None:
+            self.report.retries = self._retries.count
+        if self.is_source and self._checkpoints is not None:
+            self.report.resumed, self.report.checkpoints = self._checkpoints.resumed, self._checkpoints.reached
+        try:
+            self._close()
+        finally:
+            if self._plugin is not None:
+                self._plugin.close()
+                self.report.add_stats(self._plugin.stats)
+
+    def _reach(self, point: Checkpoint) -> None:
+        writers = [output for output in self.outputs if isinstance(output, DatasetWriter)]
+        for writer in writers:
+            writer.checkpoint(point)
+        if self.outputs and not writers and self._checkpoints is not None:
+            # Of a file, nothing is safe before its end.
+            durable = all(isinstance(output, DeadLetters) and not output.pending for output in self.outputs)
+            self._checkpoints.reach(self.name, point, durable=durable)
+        if self._letters is not None:
+            self._letters.passed(point)
+
+    def _count_out(self, rows: pa.RecordBatch) -> None:
+        self.report.rows_out += rows.num_rows
+        self.report.batches += rows.num_rows > 0
+        self.report.bytes += rows.nbytes

@@ -43,7 +43,7 @@ SECTIONS = {
     "Host and plugins": ("Host", "Plugin", "Source", "Destination", "Processor", "Transformer", "Validator"),
     "Pipelines": (
         *("run", "load_specification", "parse_specification", "build_specification", "Specification", "Pipeline"),
-        *("RunReport", "NodeReport", "OutputReport", "Progress", "RunInterrupted", "StateFile"),
+        *("RunReport", "NodeReport", "OutputReport", "Progress", "RunInterrupted", "StateFile", "StopLimits"),
     ),
     "Policies": ("Security", "Policy", "TrustPolicy", "AuditLog", "Revocations"),
     "What a plugin may do": (

@@ -75,6 +75,7 @@ if TYPE_CHECKING:
         parse_specification,
     )
     from dataflare.pipeline.state_file import StateFile
+    from dataflare.pipeline.stop_limits import StopLimits
     from dataflare.runtime.datasets import (
         Chunk,
         Dataset,
@@ -208,6 +209,7 @@ __all__ = [
     "StateError",
     "StateFile",
     "StateLimits",
+    "StopLimits",
     "SystemClock",
     "TableLimitExceeded",
     "Target",
@@ -313,6 +315,7 @@ _HOMES: Final = {
         "parse_specification",
     ),
     "dataflare.pipeline.state_file": ("StateFile",),
+    "dataflare.pipeline.stop_limits": ("StopLimits",),
     "dataflare.runtime.datasets": (
         "Chunk",
         "Dataset",

@@ -12,114 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from checkpoint_kit import Clock, Crash, Numbers, Table, numbers_pipeline
 from dataflare.errors import PluginError
 from dataflare.pipeline.run_errors import NodeFailed, StateError
 from dataflare.pipeline.runner import run
-from dataflare.pipeline.specification import Specification, parse_specification
+from dataflare.pipeline.specification import Specification
 from dataflare.pipeline.state_file import Checkpoint, StateFile
-from dataflare.runtime.datasets import Chunk, Dataset, DatasetName, Ended, RejectedRow
+from dataflare.runtime.datasets import RejectedRow
 from dataflare.values import Variant
-from pipeline_fakes import FakeDestination, FakeHost, FakeSource, FakeTransformer, rows_of
-
-NAME = DatasetName("rows")
-
-
-class Crash(BaseException):
-    """The process dies here."""
-
-
-class Clock:
-    """Counts the steps of a run, and dies at one of them."""
-
-    def __init__(self, *, dies_at: int | None = None) -> None:
-        self.steps = 0
-        self.dies_at = dies_at
-
-    def step(self) -> None:
-        self.steps += 1
-        if self.steps == self.dies_at:
-            raise Crash
-
-
-class Numbers(FakeSource):
-    """Gives the numbers from 0 on; its state is the next one. Within a transaction it has none."""
-
-    def __init__(self, clock: Clock, count: int, *, chunk: int, transaction: int, modes: str = "full") -> None:
-        super().__init__([rows_of(1)])
-        self.clock, self.count, self.chunk, self.transaction = clock, count, chunk, transaction
-        self.modes = frozenset({modes})
-        self.opened: list[bytes | None] = []
-
-    def dataset(self, selection: Any = None) -> Dataset:
-        return Dataset(NAME, "", self._schema, cursors=("x",), modes=self.modes)
-
-    def open(self, selections: Any = None, state: bytes | None = None) -> list[pa.Schema]:
-        self.opened.append(state)
-        self.position = int(state or 0)
-        return [self._schema]
-
-    def read(self, max_rows: int = 2**20) -> Chunk | Ended:
-        self.clock.step()
-        if self.position >= self.count:
-            return Ended()
-        end = min(self.position + min(self.chunk, max_rows), self.count)
-        # A state stands at the end of a transaction alone.
-        if (boundary := (self.position // self.transaction + 1) * self.transaction) < end:
-            end = boundary
-        rows = rows_of(*range(self.position, end))
-        self.position = end
-        whole = end % self.transaction == 0 or end == self.count
-        return Chunk(NAME, rows, str(end).encode() if whole else None)
-
-    def acknowledge(self, state: bytes) -> None:
-        self.clock.step()
-        super().acknowledge(state)
-
-
-class Table(FakeDestination):
-    """A table that outlives runs. Rows that are written are there after a flush, with the token or without it."""
-
-    def __init__(self, clock: Clock, *, keeps_token: bool, key: bool = False) -> None:
-        super().__init__()
-        self.clock, self.keeps_token, self.key = clock, keeps_token, key
-        self.kept: list[int] = []
-        self.token: bytes | None = None
-        self.staged: list[int] = []
-
-    def abilities(self) -> frozenset[str]:
-        return frozenset({"append", "merge", *(("keep-token",) if self.keeps_token else ())})
-
-    def open(self, target: Any, *, pipeline: str, run: str, generation: int) -> bytes | None:
-        self.staged = []
-        return self.token if self.keeps_token else None
-
-    def write(self, rows: pa.RecordBatch) -> list[Any]:
-        self.clock.step()
-        self.staged += rows.column("x").to_pylist()
-        return []
-
-    def flush(self, token: bytes = b"") -> bool:
-        self.clock.step()
-        merged = dict.fromkeys([*self.kept, *self.staged]) if self.key else [*self.kept, *self.staged]
-        self.kept, self.staged = list(merged), []
-        self.token = token
-        self.clock.step()
-        return True
-
-    def finish(self, token: bytes = b"") -> None:
-        self.flush(token)
-
-    def abort(self) -> None:
-        self.staged = []
-
-
-def specification(folder: Path, nodes: str, *, rows: int = 10) -> Specification:
-    for name in ("source", "first", "second", "change"):
-        (folder / f"{name}.wasm").touch()
-    return parse_specification(
-        f"name: test\ncheckpoint: {{rows: {rows}}}\nnodes:\n{nodes}", file=folder / "pipeline.yaml"
-    )
-
+from pipeline_fakes import FakeHost, FakeTransformer, rows_of
 
 ALL = "  in: {plugin: source.wasm}\n  out: {plugin: first.wasm, input: in}\n"
 CHAIN = ALL.replace("source.wasm", "source.wasm, source: {dataset: rows, mode: incremental, cursor: x}")
@@ -165,7 +66,7 @@ def run_until_done(
 )
 def test_runs_that_die_anywhere_write_each_row_once(count, chunk, transaction, rows, nodes, deaths, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    made = specification(folder, nodes, rows=rows)
+    made = numbers_pipeline(folder, nodes, rows=rows)
     tables = {name: Table(Clock(), keeps_token=True) for name in ("first", "second")}
 
     def plugins(clock: Clock) -> dict[str, Any]:
@@ -186,7 +87,7 @@ def test_merged_rows_are_those_of_one_run(deaths, chunk, tmp_path_factory):
     merging = (
         "  in: {plugin: source.wasm}\n  out: {plugin: first.wasm, input: in, destination: {mode: merge, key: [x]}}\n"
     )
-    made = specification(folder, merging)
+    made = numbers_pipeline(folder, merging)
     table = Table(Clock(), keeps_token=False, key=True)
 
     def plugins(clock: Clock) -> dict[str, Any]:
@@ -207,7 +108,7 @@ def test_destination_without_token_loses_nothing(deaths, chunk, tmp_path_factory
         table.clock, table.staged = clock, []
         return {"source": Numbers(clock, 50, chunk=chunk, transaction=1), "first": table}
 
-    run_until_done(specification(folder, ALL), folder / "state", plugins, deaths)
+    run_until_done(numbers_pipeline(folder, ALL), folder / "state", plugins, deaths)
     assert sorted(set(table.kept)) == list(range(50))
 
 
@@ -215,7 +116,7 @@ def test_destination_without_token_loses_nothing(deaths, chunk, tmp_path_factory
 @given(deaths=st.lists(st.integers(1, 40), max_size=3))
 def test_file_is_that_of_one_run(deaths, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    made = specification(folder, ALL + "  file: {connector: csv, write: out.csv, input: in}\n")
+    made = numbers_pipeline(folder, ALL + "  file: {connector: csv, write: out.csv, input: in}\n")
     table = Table(Clock(), keeps_token=True)
 
     def plugins(clock: Clock) -> dict[str, Any]:
@@ -236,7 +137,7 @@ def test_incremental_read_goes_on_from_the_last_run(tmp_path):
     nodes = (
         "  in: {plugin: source.wasm, source: {dataset: rows, mode: incremental, cursor: x}}\n" + CHAIN.split("\n")[1]
     )
-    made, table = specification(tmp_path, nodes + "\n"), Table(Clock(), keeps_token=True)
+    made, table = numbers_pipeline(tmp_path, nodes + "\n"), Table(Clock(), keeps_token=True)
     for count, begins in ((20, None), (20, b"20"), (33, b"20")):
         source = numbers(count, modes="incremental")
         with StateFile(tmp_path / "state", pipeline="test") as file:
@@ -246,7 +147,7 @@ def test_incremental_read_goes_on_from_the_last_run(tmp_path):
 
 
 def test_full_read_begins_anew_after_one_that_came_to_its_end(tmp_path):
-    made, table = specification(tmp_path, ALL), Table(Clock(), keeps_token=True)
+    made, table = numbers_pipeline(tmp_path, ALL), Table(Clock(), keeps_token=True)
     for _ in range(2):
         source = numbers(10)
         with StateFile(tmp_path / "state", pipeline="test") as file:
@@ -256,7 +157,7 @@ def test_full_read_begins_anew_after_one_that_came_to_its_end(tmp_path):
 
 
 def test_full_refresh_forgets_where_it_was(tmp_path):
-    made, table = specification(tmp_path, CHAIN), Table(Clock(), keeps_token=True)
+    made, table = numbers_pipeline(tmp_path, CHAIN), Table(Clock(), keeps_token=True)
     opened = []
     for refresh in (False, True, False):
         source = numbers(10, modes="incremental")
@@ -271,7 +172,7 @@ def test_source_is_told_what_is_safe_while_it_is_read(tmp_path):
     told = []
     source.acknowledge = lambda state: told.append((int(state), len(table.kept)))  # type: ignore[method-assign]
     with StateFile(tmp_path / "state", pipeline="test") as file:
-        run(specification(tmp_path, ALL), host=FakeHost(source=source, first=table), state=file)
+        run(numbers_pipeline(tmp_path, ALL), host=FakeHost(source=source, first=table), state=file)
     assert len(told) > 2
     assert all(kept >= state for state, kept in told)
     assert told[-1] == (100, 100)
@@ -286,16 +187,16 @@ def test_state_of_another_selection_is_refused(tmp_path):
         with StateFile(tmp_path / "state", pipeline="test") as file:
             plugins = FakeHost(source=numbers(10, modes="incremental"), first=table)
             if columns == "[x]":
-                run(specification(tmp_path, nodes), host=plugins, state=file)
+                run(numbers_pipeline(tmp_path, nodes), host=plugins, state=file)
                 continue
             with pytest.raises(NodeFailed, match="is of something else") as caught:
-                run(specification(tmp_path, nodes), host=plugins, state=file)
+                run(numbers_pipeline(tmp_path, nodes), host=plugins, state=file)
             assert "--full-refresh" in str(caught.value)
     assert table.kept == list(range(10))
 
 
 def test_destination_that_was_emptied_is_noticed(tmp_path):
-    made = specification(tmp_path, CHAIN)
+    made = numbers_pipeline(tmp_path, CHAIN)
     with StateFile(tmp_path / "state", pipeline="test") as file:
         run(
             made,
@@ -311,7 +212,7 @@ def test_destination_that_was_emptied_is_noticed(tmp_path):
 
 
 def test_destination_that_is_ahead_of_a_lost_state_file_is_noticed(tmp_path):
-    made, table = specification(tmp_path, ALL), Table(Clock(), keeps_token=True)
+    made, table = numbers_pipeline(tmp_path, ALL), Table(Clock(), keeps_token=True)
     for name in ("state", "another"):
         with StateFile(tmp_path / name, pipeline="test") as file:
             plugins = FakeHost(source=numbers(10), first=table)
@@ -324,7 +225,7 @@ def test_destination_that_is_ahead_of_a_lost_state_file_is_noticed(tmp_path):
 
 
 def test_source_that_does_not_repeat_itself_is_noticed(tmp_path):
-    made = specification(tmp_path, ALL)
+    made = numbers_pipeline(tmp_path, ALL)
     table = Table(Clock(), keeps_token=True)
     with StateFile(tmp_path / "state", pipeline="test") as file:
         file.commit = lambda *_: (_ for _ in ()).throw(Crash)  # type: ignore[method-assign]
@@ -339,7 +240,7 @@ def test_source_that_does_not_repeat_itself_is_noticed(tmp_path):
 
 
 def test_state_that_the_source_refuses_says_what_to_do(tmp_path):
-    made, table = specification(tmp_path, CHAIN), Table(Clock(), keeps_token=True)
+    made, table = numbers_pipeline(tmp_path, CHAIN), Table(Clock(), keeps_token=True)
     with StateFile(tmp_path / "state", pipeline="test") as file:
         run(made, host=FakeHost(source=numbers(10, modes="incremental"), first=table), state=file)
         source = numbers(10, modes="incremental")
@@ -440,7 +341,7 @@ def test_state_survives_and_can_be_put_back(tmp_path):
 @given(deaths=st.lists(st.integers(1, 60), max_size=4), chunk=st.integers(1, 9))
 def test_rejected_rows_are_those_of_one_run(deaths, chunk, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    made = specification(folder, CHAIN.replace("input: in", "input: in, dead_letters: rejected.jsonl"))
+    made = numbers_pipeline(folder, CHAIN.replace("input: in", "input: in, dead_letters: rejected.jsonl"))
 
     class Picky(Table):
         def write(self, rows: pa.RecordBatch) -> list[RejectedRow]:

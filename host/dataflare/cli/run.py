@@ -22,6 +22,7 @@ from dataflare.cli.output import by_the_way, error_json, exit_code, printed_erro
 from dataflare.cli.screen import Screen, stderr, stdout
 from dataflare.cli.states import StateOption, keeps_state, open_state
 from dataflare.cli.variables import EnvFiles, Settings, gather_variables
+from dataflare.documents.quantities import parse_duration
 from dataflare.errors import ConfigError
 from dataflare.pipeline import report as reports
 from dataflare.pipeline.check import check_pipeline
@@ -30,6 +31,7 @@ from dataflare.pipeline.run_errors import NodeFailed, RunInterrupted
 from dataflare.pipeline.runner import run as run_pipeline
 from dataflare.pipeline.specification import Specification, load_specification
 from dataflare.pipeline.state_file import StateFile
+from dataflare.pipeline.stop_limits import StopLimits
 from dataflare.runtime.host import Host
 from dataflare.runtime.options import Services
 from dataflare.security.settings import Security
@@ -52,6 +54,14 @@ def command(
     full_refresh: Annotated[
         bool, typer.Option("--full-refresh", help="Let sources start from the beginning, even if there is state.")
     ] = False,
+    max_rows: Annotated[
+        int | None,
+        typer.Option("--max-rows", min=1, help="Stop after this many rows of all sources.", show_default="all"),
+    ] = None,
+    max_time: Annotated[
+        str | None,
+        typer.Option("--max-time", help="Stop after this time, such as 10min.", show_default="as long as it takes"),
+    ] = None,
     settings: Settings = None,
     env_files: EnvFiles = None,
     cache_dir: CacheDir = None,
@@ -65,6 +75,9 @@ def command(
 
     Where a plugin is the source, the run continues from where the last one came to: how far that was is kept in a file
     beside the pipeline's, `.dataflare/NAME.state`, or the one that --state names.
+
+    With --max-rows or --max-time, sources stop early. What was read is finished as in any run, the position is kept,
+    and the next run continues from there. Files are read from the beginning each time.
 
     With --policy, plugins get what the policy says; `grants` and `limits` in the pipeline only narrow it, and variables
     of the environment are not put into the pipeline.
@@ -85,6 +98,7 @@ def command(
         if no_state and (state is not None or full_refresh):
             other = "--state" if state is not None else "--full-refresh"
             raise ConfigError(f"--no-state and {other} are given together", where="run", hint="leave one of them out")
+        limits = _stop_limits(max_rows, max_time)
         execute(
             specification,
             Security(
@@ -102,9 +116,20 @@ def command(
             state=state,
             keeps=not no_state and not check and (state is not None or keeps_state(specification)),
             full_refresh=full_refresh,
+            limits=limits,
             env_files=env_files or (),
             cache_dir=cache_dir,
         )
+
+
+def _stop_limits(max_rows: int | None, max_time: str | None) -> StopLimits:
+    try:
+        max_time_s = None if max_time is None else parse_duration(max_time)
+    except ValueError as error:
+        raise ConfigError(str(error), where="--max-time") from error
+    if max_time_s == 0:
+        raise ConfigError("it is no time at all", where="--max-time", hint="give a time such as 10min")
+    return StopLimits(max_rows, max_time_s)
 
 
 def execute(
@@ -118,6 +143,7 @@ def execute(
     state: Path | None,
     keeps: bool,
     full_refresh: bool = False,
+    limits: StopLimits | None = None,
     env_files: Sequence[Path],
     cache_dir: Path | None,
     prepare: Callable[[], Specification] | None = None,
@@ -134,6 +160,7 @@ def execute(
         state: The state's file; `None` for the usual place.
         keeps: Whether there is a state.
         full_refresh: Whether sources begin at the beginning.
+        limits: When they stop before their end.
         env_files: Files of variables, which the run may not write.
         cache_dir: The cache's folder; `None` for the usual place.
         prepare: Makes the pipeline that is run in its place, once all files are known to be good.
@@ -158,7 +185,9 @@ def execute(
                 specification = prepare()
             # Sources continue from a state; letters are what they are.
             points = kept if specification.replays is None else None
-            report = run_with_progress(specification, host, show=not quiet, state=points, full_refresh=full_refresh)
+            report = run_with_progress(
+                specification, host, show=not quiet, state=points, full_refresh=full_refresh, limits=limits
+            )
     except NodeFailed as error:
         with by_the_way():
             if as_json:
@@ -200,11 +229,14 @@ def run_with_progress(
     show: bool = True,
     state: StateFile | None = None,
     full_refresh: bool = False,
+    limits: StopLimits | None = None,
 ) -> RunReport:
     """Run a pipeline; on a terminal, show on standard error how far each node is."""
     screen = stderr()
     with _progress(screen, enabled=show and screen.is_terminal and not screen.is_dumb_terminal) as update:
-        return run_pipeline(specification, host=host, progress=update, state=state, full_refresh=full_refresh)
+        return run_pipeline(
+            specification, host=host, progress=update, state=state, full_refresh=full_refresh, limits=limits
+        )
 
 
 @contextmanager
@@ -270,6 +302,8 @@ def show_report(screen: Screen, report: RunReport, *, verbose: bool = False) -> 
             screen.say(f"{node.name}: at least once: rows may be written twice after a run that stopped")
     for path in report.replaced:
         screen.say(f"replaced {path}")
+    if report.stopped is not None:
+        screen.say(f"stopped before the end, by --{report.stopped}")
     ended = "" if report.status in ("completed", "running") else f"{report.status}: "
     screen.say(
         f"{ended}{count(report.rows_in)} rows in, {count(report.rows_out)} rows out in {duration(report.seconds)}"

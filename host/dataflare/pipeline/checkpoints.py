@@ -15,7 +15,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from dataflare.locks import Lock
@@ -76,6 +76,7 @@ class Checkpoints:
         every_s: And after this many seconds.
         within: Whether they can be reached within a run: not if a writer only makes rows safe at the end.
         fresh: Whether the read starts from the beginning, even if a position is saved.
+        replaced: Whether a writer puts the rows in place of what it has: a full read that stopped then starts over.
 
     Attributes:
         reached: How many checkpoints this run made.
@@ -92,7 +93,9 @@ class Checkpoints:
         every_s: float,
         within: bool,
         fresh: bool,
+        replaced: bool = False,
     ) -> None:
+        self._replaced = replaced
         self.node = node
         self.every_rows = every_rows
         self.reached = 0
@@ -110,6 +113,8 @@ class Checkpoints:
         self._under_way: deque[_UnderWay] = deque()
         self._safe: deque[bytes] = deque()
         self._ended: Checkpoint | None = None
+        self._is_full = False
+        self._complete = True
 
     @property
     def resumed(self) -> bool:
@@ -148,6 +153,7 @@ class Checkpoints:
                 )
             resumed = kept.checkpoint.state is not None
         known = {each.state: each for each in kept.pending if each.state is not None}
+        self._is_full = mode == "full"
         self._read = _Read(kept, resumed, kept.last_sequence + 1, known)
         self._last_s = time.monotonic()
         return kept.checkpoint.state
@@ -172,9 +178,15 @@ class Checkpoints:
                 return None
             return self._start(self._next(state, last=False))
 
-    def end(self, state: bytes | None) -> Checkpoint:
-        """Make the barrier at the end of the rows. `state` is the last one; `None` where there was none."""
+    def end(self, state: bytes | None, *, complete: bool = True) -> Checkpoint:
+        """Make the barrier at the end of the rows.
+
+        Args:
+            state: The last one; `None` where there was none.
+            complete: Whether the source came to its end; else the next run goes on from the state.
+        """
         with self._lock:
+            self._complete = complete
             self._ended = self._next(state, last=True)
             return self._ended
 
@@ -246,11 +258,19 @@ class Checkpoints:
                     self._safe.append(done.checkpoint.state)
 
     def finish(self) -> tuple[str, Checkpoint, int] | None:
-        """Take the last checkpoint, for `StateFile.commit`, once all is safe; `None` where the read did not end."""
-        if self._ended is None:
+        """Take the last checkpoint, for `StateFile.commit`, once all is safe; `None` where the read did not end.
+
+        Of a full read that was stopped, and whose rows replaced others, no position is kept: what is left of it would
+        replace them in turn.
+        """
+        if self._ended is None or (not self._complete and self._is_full and self._replaced):
             return None
         self.reached += 1
-        return self.node, self._ended, self._rows + sum(each.rows for each in self._under_way)
+        return (
+            self.node,
+            replace(self._ended, last=self._complete),
+            self._rows + sum(each.rows for each in self._under_way),
+        )
 
     def _next(self, state: bytes | None, *, last: bool) -> Checkpoint:
         assert self._read is not None

@@ -20,6 +20,7 @@ from dataflare.pipeline.retries import Retries
 from dataflare.pipeline.row_errors import RejectedRows
 from dataflare.pipeline.run_errors import DataError, StateError
 from dataflare.pipeline.state_file import Checkpoint
+from dataflare.pipeline.stop_limits import StopLimits
 from dataflare.runtime.datasets import (
     Chunk,
     DatasetName,
@@ -85,6 +86,7 @@ class DatasetReader:
         retries: Those of the node.
         checkpoints: Where it continues, and how often it says so; `None` begins at the beginning.
         columns_may_change: Whether the dataset's columns may change during the read.
+        limits: When the read stops before its end; `None`: never.
     """
 
     def __init__(
@@ -95,7 +97,9 @@ class DatasetReader:
         checkpoints: Checkpoints | None = None,
         *,
         columns_may_change: bool = False,
+        limits: StopLimits | None = None,
     ) -> None:
+        self._limits = limits or StopLimits()
         self._columns_may_change = columns_may_change
         self._plugin = plugin
         self._options = options
@@ -124,7 +128,7 @@ class DatasetReader:
         unbounded = "unbounded" in self._plugin.dataset(selection).modes
         points = self._checkpoints
         schema = self._open(selection)
-        none = True
+        none, complete = True, True
         while not isinstance(progress := self._read(), Ended):
             if isinstance(progress, NewSchema):
                 if progress.schema.equals(schema) or self._columns_may_change:
@@ -142,15 +146,22 @@ class DatasetReader:
             self._state = progress.state or self._state
             if points is not None and (barrier := points.barrier(rows, progress.state)) is not None:
                 yield barrier
+            self._limits.take(rows)
+            # Within a transaction there is no state to continue from; a source that never has one stops anywhere.
+            if self._limits.is_reached and (progress.state is not None or self._state is None):
+                complete = False
+                self._limits.stop()
+                break
             if isinstance(progress, Idle):
                 if unbounded:
                     break
-                self._retries.wait(progress.retry_after_s)
+                left_s = self._limits.seconds_left
+                self._retries.wait(progress.retry_after_s if left_s is None else min(progress.retry_after_s, left_s))
         if none:
             # What follows learns the columns from the first batch.
             yield no_rows(schema)
         if points is not None:
-            yield points.end(self._state)
+            yield points.end(self._state, complete=complete or self._state is None)
 
     def acknowledge(self) -> None:
         """Tell the source that all rows are safe."""
@@ -191,6 +202,9 @@ class DatasetReader:
         most = MAX_ROWS
         if self._checkpoints is not None:
             most = min(most, self._checkpoints.every_rows)
+        if left := self._limits.rows_left:
+            most = min(most, left)
+        if self._checkpoints is not None:
             while (safe := self._checkpoints.next_safe()) is not None:
                 try:
                     self._plugin.acknowledge(safe)

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from dataflare.pipeline.stop_limits import StopReason
+
 __all__ = ["Guarantee", "NodeReport", "OutputReport", "Progress", "RunReport", "SchemaChange", "Status"]
 
 Status: TypeAlias = Literal["running", "completed", "failed", "interrupted"]
@@ -186,13 +188,18 @@ class NodeReport:
 
 @dataclass(slots=True)
 class RunReport:
-    """The result of a run. `nodes` are in the order of the run, `seconds` is its wall time without loading."""
+    """The result of a run.
+
+    `nodes` are in the order of the run, `seconds` is its wall time without loading, and `stopped` is the limit that
+    sources stopped at before their end (`max-rows`, `max-time`; `None` for none).
+    """
 
     pipeline: str
     nodes: list[NodeReport] = field(default_factory=list)
     status: Status = "running"
     seconds: float = 0.0
     load_seconds: float = 0.0
+    stopped: StopReason | None = None
 
     @property
     def rows_in(self) -> int:
@@ -214,6 +221,7 @@ class RunReport:
         return {
             "pipeline": self.pipeline,
             "status": self.status,
+            "stopped": self.stopped,
             "rows_in": self.rows_in,
             "rows_out": self.rows_out,
             "seconds": round(self.seconds, 6),

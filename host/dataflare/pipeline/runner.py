@@ -31,6 +31,7 @@ from dataflare.pipeline.specification import Specification, build_specification,
 from dataflare.pipeline.stage import Stage
 from dataflare.pipeline.stages import make_stage, workers_of
 from dataflare.pipeline.state_file import Checkpoint, StateFile
+from dataflare.pipeline.stop_limits import StopLimits
 from dataflare.pipeline.workers import map_in_order
 from dataflare.runtime.host import Host
 from dataflare.runtime.options import Services
@@ -59,8 +60,9 @@ def run(
     progress: Callable[[Progress], object] | None = None,
     state: StateFile | None = None,
     full_refresh: bool = False,
+    limits: StopLimits | None = None,
 ) -> RunReport:
-    """Run a pipeline to its end.
+    """Run a pipeline to its end, or to a limit.
 
     Rows move batch by batch; at most two batches wait between two nodes. Nodes run at the same time, each in its own
     thread. Destinations finish after all nodes have ended; after any failure, including an interrupt, they are aborted
@@ -74,6 +76,7 @@ def run(
         state: The saved positions of sources; the caller closes it. `None` saves nothing: each run starts from the
             beginning.
         full_refresh: Whether sources start from the beginning, even if a position is saved.
+        limits: When sources stop before their end; the run then ends as usual, and the next one goes on from there.
 
     Returns:
         The report of the run.
@@ -90,10 +93,10 @@ def run(
     elif not isinstance(pipeline, Specification):
         pipeline = build_specification(pipeline)
     if host is not None:
-        return _Run(pipeline, host, progress, state, full_refresh=full_refresh).run()
+        return _Run(pipeline, host, progress, state, full_refresh=full_refresh, limits=limits).run()
     services = Services() if state is None else Services(state_store=state.plugins)
     with Host(services=services) as own:
-        return _Run(pipeline, own, progress, state, full_refresh=full_refresh).run()
+        return _Run(pipeline, own, progress, state, full_refresh=full_refresh, limits=limits).run()
 
 
 class _Run:
@@ -105,7 +108,9 @@ class _Run:
         state: StateFile | None,
         *,
         full_refresh: bool,
+        limits: StopLimits | None,
     ) -> None:
+        self._limits = limits or StopLimits()
         self._specification = specification
         self._state = state
         self._full_refresh = full_refresh
@@ -129,7 +134,9 @@ class _Run:
             self._report.load_seconds = perf_counter() - start
             start = perf_counter()
             try:
+                self._limits.begin()
                 self._move_rows(start)
+                self._report.stopped = self._limits.reason
                 self._finish()
             finally:
                 self._report.seconds = perf_counter() - start
@@ -167,7 +174,14 @@ class _Run:
                     letters = replayed if name in (specification.replays, reader) else None
                     points = self._checkpoints.get(name)
                     stage = make_stage(
-                        specification, name, plugin, admitted.files, points, letters, self._known_schema(name)
+                        specification,
+                        name,
+                        plugin,
+                        admitted.files,
+                        points,
+                        letters,
+                        self._known_schema(name),
+                        self._limits,
                     )
                 except BaseException:
                     if plugin is not None:
@@ -202,6 +216,7 @@ class _Run:
             destinations = frozenset(name for name in below if kinds.get(name) == "destination")
             files = frozenset(name for name in below if _writes_file(nodes[name]))
             letters = frozenset(name for name in below if _writes_letters(nodes[name]))
+            replaced = any(self._specification.is_replaced(name) for name in destinations | files)
             checkpoints = Checkpoints(
                 source,
                 destinations | files | letters,
@@ -209,8 +224,9 @@ class _Run:
                 self._state,
                 every_rows=settings.rows,
                 every_s=parse_duration(settings.every),
-                within=not files,
+                within=not files and not replaced,
                 fresh=self._full_refresh,
+                replaced=replaced,
             )
             self._checkpoints.update(dict.fromkeys(below, checkpoints))
 

@@ -26,6 +26,7 @@ from dataflare.pipeline.row_errors import RejectedRows, RowErrors
 from dataflare.pipeline.schema_contracts import SchemaContract
 from dataflare.pipeline.specification import Specification
 from dataflare.pipeline.stage import Stage
+from dataflare.pipeline.stop_limits import StopLimits
 from dataflare.pipeline.validation import Finding, Validation
 from dataflare.pipeline.workers import default_workers
 from dataflare.pipeline.writers import FileDestination, FileWriter, open_destination, open_listing
@@ -44,6 +45,7 @@ def make_stage(
     checkpoints: Checkpoints | None = None,
     replayed: LetterFile | None = None,
     known: pa.Schema | None = None,
+    limits: StopLimits | None = None,
 ) -> Stage:
     """Make the stage of a node.
 
@@ -55,6 +57,7 @@ def make_stage(
         checkpoints: Those of the source that the node is, or whose rows it takes; `None` where none are made.
         replayed: The dead letters that the node gives, or is given; `None` for a node with nothing to do with them.
         known: The columns that the node gave in the last run, for one that reads; `None` where they are not known.
+        limits: When sources stop before their end; `None`: never.
 
     Raises:
         DataError: A file that is to be read cannot be.
@@ -63,7 +66,15 @@ def make_stage(
     node = specification.pipeline.nodes[name]
     if isinstance(node, PluginNode):
         return _plugin_stage(
-            specification, node, NodeReport(name, plugin.kind, node.plugin), plugin, files, checkpoints, replayed, known
+            specification,
+            node,
+            NodeReport(name, plugin.kind, node.plugin),
+            plugin,
+            files,
+            checkpoints,
+            replayed,
+            known,
+            limits,
         )
     if isinstance(node, ReadNode) and replayed is not None:
         report = NodeReport(name, "source", "dead letters")
@@ -90,7 +101,7 @@ def make_stage(
 
         return Stage(
             report,
-            source=lambda: _or_empty(source.batches(), source.schema),
+            source=lambda: _or_empty(_limited(source.batches(), limits or StopLimits()), source.schema),
             outputs=() if letters is None else (letters,),
             close=close,
             letters=letters,
@@ -118,6 +129,7 @@ def _plugin_stage(
     checkpoints: Checkpoints | None,
     replayed: LetterFile | None,
     known: pa.Schema | None,
+    limits: StopLimits | None,
 ) -> Stage:
     errors = node.errors
     retries = Retries(errors.retries)
@@ -130,6 +142,7 @@ def _plugin_stage(
                 retries,
                 checkpoints,
                 columns_may_change=node.contract is not None,
+                limits=limits,
             )
             return Stage(
                 report,
@@ -250,6 +263,21 @@ def _listing(specification: Specification, text: str | None, files: ConnectorFil
 def _close_all(outputs: tuple[FileDestination | DeadLetters, ...]) -> None:
     for output in outputs:
         output.close()
+
+
+def _limited(batches: Iterator[pa.RecordBatch], limits: StopLimits) -> Iterator[pa.RecordBatch]:
+    """Give the rows up to a limit. There may be one more row: only then was something left out."""
+    for rows in batches:
+        if limits.is_reached and rows.num_rows:
+            limits.stop()
+            return
+        left = limits.rows_left
+        given = rows if left is None else rows.slice(0, left)
+        limits.take(given.num_rows)
+        yield given
+        if given.num_rows < rows.num_rows:
+            limits.stop()
+            return
 
 
 def _or_empty(batches: Iterator[pa.RecordBatch], schema: Callable[[], pa.Schema]) -> Iterator[pa.RecordBatch]:

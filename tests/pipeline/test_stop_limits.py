@@ -1,0 +1,104 @@
+"""Runs that stop before their sources' end, and go on."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from checkpoint_kit import Clock, Numbers, Table, numbers_pipeline
+from dataflare.errors import UsageError
+from dataflare.pipeline.report import RunReport
+from dataflare.pipeline.runner import run
+from dataflare.pipeline.specification import build_specification
+from dataflare.pipeline.state_file import StateFile
+from dataflare.pipeline.stop_limits import StopLimits
+from dataflare.runtime.datasets import Idle
+from pipeline_fakes import FakeHost
+
+FULL = "  in: {plugin: source.wasm}\n  out: {plugin: first.wasm, input: in}\n"
+CHAIN = FULL.replace("source.wasm", "source.wasm, source: {dataset: rows, mode: incremental, cursor: x}")
+REPLACED = FULL.replace("first.wasm,", "first.wasm, destination: {mode: replace},")
+
+
+def run_once(folder: Path, nodes: str, table: Table, limits: StopLimits | None, source: Any = None) -> RunReport:
+    source = source or Numbers(Clock(), 50, chunk=7, transaction=1, modes="incremental")
+    with StateFile(folder / "state", pipeline="test") as file:
+        return run(
+            numbers_pipeline(folder, nodes), host=FakeHost(source=source, first=table), state=file, limits=limits
+        )
+
+
+@pytest.mark.parametrize("nodes", [CHAIN, FULL])
+@pytest.mark.parametrize("keeps_token", [True, False])
+def test_next_run_goes_on_where_the_last_one_stopped(tmp_path, nodes, keeps_token):
+    table = Table(Clock(), keeps_token=keeps_token)
+    stopped = []
+    for _ in range(4):
+        report = run_once(tmp_path, nodes, table, StopLimits(max_rows=20))
+        stopped.append((report.status, report.stopped, report.rows_in))
+    assert stopped[:3] == [
+        ("completed", "max-rows", 20),
+        ("completed", "max-rows", 20),
+        ("completed", None, 10),
+    ]
+    # A full read that came to its end is followed by another one.
+    assert table.kept == [*range(50), *(range(20) if nodes == FULL else ())]
+
+
+def test_transaction_is_read_to_its_end(tmp_path):
+    table = Table(Clock(), keeps_token=True)
+    source = Numbers(Clock(), 50, chunk=3, transaction=12, modes="incremental")
+    report = run_once(tmp_path, CHAIN, table, StopLimits(max_rows=13), source)
+    assert report.rows_in == 24
+    assert table.kept == list(range(24))
+
+
+def test_full_read_that_replaces_starts_over(tmp_path):
+    table = Table(Clock(), keeps_token=False)
+    for limits, rows in ((StopLimits(max_rows=20), 20), (None, 50)):
+        table.kept = []
+        run_once(tmp_path, REPLACED, table, limits)
+        assert table.kept == list(range(rows))
+
+
+def test_time_stops_a_run_between_chunks(tmp_path, monkeypatch):
+    clock = itertools.count()
+    monkeypatch.setattr("dataflare.pipeline.stop_limits.time.monotonic", lambda: next(clock))
+    table = Table(Clock(), keeps_token=True)
+    report = run_once(tmp_path, CHAIN, table, StopLimits(max_time_s=8))
+    assert report.stopped == "max-time"
+    assert 0 < len(table.kept) < 50
+    run_once(tmp_path, CHAIN, table, None)
+    assert table.kept == list(range(50))
+
+
+def test_time_ends_the_wait_of_a_source_that_has_nothing_new(tmp_path):
+    class Waiting(Numbers):
+        def read(self, max_rows: int = 2**20) -> Any:
+            return super().read(max_rows) if self.position < 7 else Idle(b"7", 3600)
+
+    table = Table(Clock(), keeps_token=True)
+    source = Waiting(Clock(), 50, chunk=7, transaction=1, modes="incremental")
+    report = run_once(tmp_path, CHAIN, table, StopLimits(max_time_s=0.3), source)
+    assert (report.stopped, table.kept) == ("max-time", list(range(7)))
+
+
+def test_files_are_read_up_to_the_limit(tmp_path):
+    (tmp_path / "in.csv").write_text("x\n" + "".join(f"{n}\n" for n in range(100)))
+    nodes = {
+        "in": {"connector": "csv", "read": "in.csv", "options": {"batch_rows": 8}},
+        "out": {"connector": "csv", "write": "out.csv", "input": "in"},
+    }
+    made = build_specification({"name": "test", "nodes": nodes}, folder=tmp_path)
+    for most, stopped in ((17, "max-rows"), (100, None), (101, None)):
+        report = run(made, limits=StopLimits(max_rows=most))
+        assert (report.rows_out, report.stopped) == (min(most, 100), stopped)
+
+
+@pytest.mark.parametrize("wrong", [{"max_rows": 0}, {"max_time_s": -1.0}])
+def test_limit_that_allows_nothing_is_refused(wrong):
+    with pytest.raises(UsageError, match="not greater than 0"):
+        StopLimits(**wrong)

@@ -25,7 +25,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dataflare.data.guard.types import MAX_COLUMNS, MAX_DEPTH, reduced, refusal, type_name
+from dataflare.data.guard.types import MAX_COLUMNS, MAX_DEPTH, note_of, reduced, refusal, type_name
 from dataflare.errors import DataflareError
 
 __all__ = ["Field", "Schema", "SchemaError", "from_wit", "metadata_from_wit", "parse_type", "to_wit"]
@@ -152,10 +152,7 @@ def _respaced(text: str) -> str:
 
 
 def _field_to_wit(field: pa.Field) -> Field:
-    metadata = dict(field.metadata or {})
-    if isinstance(field.type, pa.BaseExtensionType):
-        metadata[b"ARROW:extension:name"] = field.type.extension_name.encode()
-    return Field(field.name, type_name(reduced(field.type)), field.nullable, _metadata_to_wit(metadata))
+    return Field(field.name, type_name(reduced(field.type)), field.nullable, _metadata_to_wit(note_of(field)))
 
 
 def _field_from_wit(field: Any) -> pa.Field:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from dataflare.data.guard.arrays import admit, admit_type
-from dataflare.data.guard.types import MAX_COLUMNS
+from dataflare.data.guard.types import MAX_COLUMNS, note_of
 from dataflare.data.guard.vetted import remember
 from dataflare.data.shapes import malformed, too_large
 
@@ -17,8 +17,8 @@ __all__ = ["admit_batch", "admit_columns", "admit_schema", "all_columns"]
 def admit_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Check a batch in full; return it as plugins see it.
 
-    Columns of extension types become their storage, with the extension's name in the field's metadata, and views of
-    strings and bytes are written out.
+    Columns of extension types become their storage, with the extension's name and parameters in the field's metadata,
+    and views of strings and bytes are written out.
 
     Raises:
         DataFailure: `wrong-type` for a type that is not on the list, `malformed` for contents that are not sound,
@@ -77,5 +77,4 @@ def _field(field: pa.Field) -> pa.Field:
     seen = admit_type(field.type, field.name)
     if not isinstance(field.type, pa.BaseExtensionType):
         return field.with_type(seen)
-    name = {b"ARROW:extension:name": field.type.extension_name.encode()}
-    return field.with_type(seen).with_metadata({**name, **(field.metadata or {})})
+    return field.with_type(seen).with_metadata(note_of(field))

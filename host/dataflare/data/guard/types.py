@@ -13,6 +13,8 @@ from typing import Final
 
 import pyarrow as pa
 
+from dataflare.data.flatbuffers import root
+
 __all__ = [
     "DECIMAL_DIGITS",
     "KINDS",
@@ -23,6 +25,7 @@ __all__ = [
     "is_flat",
     "is_zero_width",
     "kind",
+    "note_of",
     "reduced",
     "refusal",
     "type_name",
@@ -57,6 +60,8 @@ _FLAT_NAMES: Final = frozenset(_NAMES[each.id] for each in _FLAT)
 _INTEGER_NAMES: Final = frozenset(map(str, _INTEGERS))
 _ZONE: Final = re.compile(r"[A-Za-z0-9_+\-/:]{1,64}")
 _STORAGE_LEVELS: Final = 4
+_PARAMETERS: Final = b"ARROW:extension:metadata"
+_PREFIX_BYTES: Final = 8  # of a message: its mark and its length
 
 
 def kind(data_type: pa.DataType) -> str:
@@ -93,6 +98,23 @@ def reduced(data_type: pa.DataType) -> pa.DataType:
     if pa.types.is_string_view(data_type):
         return pa.large_string()
     return pa.large_binary() if pa.types.is_binary_view(data_type) else data_type
+
+
+def note_of(field: pa.Field) -> dict[bytes, bytes]:
+    """Return the metadata of a field; of an extension type also what Arrow's format notes of it.
+
+    That is its name and its parameters, without which nobody can make the type of its storage again.
+    """
+    if not isinstance(field.type, pa.BaseExtensionType):
+        return dict(field.metadata or {})
+    # Only Arrow's format tells the parameters of the types that Arrow has itself.
+    header = root(pa.schema([field]).serialize().to_pybytes()[_PREFIX_BYTES:]).table(2)
+    assert header is not None
+    (noted,) = header.tables(1)
+    pairs = {pair.blob(0) or b"": pair.blob(1) or b"" for pair in noted.tables(6)}
+    if not pairs.get(_PARAMETERS):
+        pairs.pop(_PARAMETERS, None)
+    return pairs
 
 
 def refusal(data_type: pa.DataType) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import IO, Any, Final
 
-import pyarrow.parquet as parquet
 from pydantic import Field
 
 from dataflare.data.columns import empty_batch
@@ -20,8 +19,9 @@ from dataflare.documents.quantities import Size, parse_size
 from dataflare.pipeline.reading.common_options import BatchOptions
 from dataflare.pipeline.reading.found import FoundSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
-from dataflare.pipeline.reading.parquet_confined import OutOfMemory, read_confined
+from dataflare.pipeline.reading.parquet_confined import OutOfMemory, Overflow, read_confined
 from dataflare.pipeline.reading.parquet_costs import costs_of
+from dataflare.pipeline.reading.parquet_int96 import Int96Unit, find_overflow, open_parquet
 from dataflare.pipeline.reading.stored import check_same
 from dataflare.pipeline.run_errors import DataError
 
@@ -40,6 +40,11 @@ class ParquetReadOptions(BatchOptions):
     max_batch: Size = Field(
         default="1GiB",
         description="What a batch may take in memory; where it would be more, fewer rows are read at a time.",
+    )
+    int96: Int96Unit = Field(
+        default="ns",
+        description="The unit of times stored as INT96. `us` reaches beyond the years 1677 to 2262, and cuts off "
+        "nanoseconds.",
     )
 
 
@@ -68,13 +73,14 @@ class _Parts:
         self._source = source
         self._rows = options.batch_rows
         self._most = options.max_batch
+        self._int96 = options.int96
 
     def read(self, footer: Footer) -> Iterator[Any]:
         if footer.groups is None:
             yield from self._confined("its footer")
             return
         file: IO[bytes] = self._source.file
-        with _open(file) as opened:
+        with open_parquet(file, self._int96) as opened:
             yield admit_schema(opened.schema_arrow)
             if opened.metadata.num_columns == 0:
                 yield from self._only_rows(opened.metadata.num_rows)
@@ -82,7 +88,11 @@ class _Parts:
             most = parse_size(self._most)
             costs = costs_of(opened, footer.groups, file.fileno(), batch_rows=self._rows, max_bytes=most)
             if costs.are_known:
-                file_to_read = opened if costs.compressed_bytes <= _WHOLE_BYTES else _open(file, _WINDOW_BYTES)
+                window = 0 if costs.compressed_bytes <= _WHOLE_BYTES else _WINDOW_BYTES
+                self._check_int96(
+                    find_overflow(file, opened.schema, self._int96, batch_rows=costs.rows, buffer_size=window)
+                )
+                file_to_read = open_parquet(file, self._int96, window) if window else opened
                 for batch in file_to_read.iter_batches(batch_size=costs.rows):
                     yield admit_batch(batch)
                 return
@@ -100,13 +110,16 @@ class _Parts:
 
     def _confined(self, what: str) -> Iterator[Any]:
         try:
-            yield from read_confined(self._source.file, batch_rows=self._rows, max_bytes=parse_size(self._most))
+            most = parse_size(self._most)
+            yield from read_confined(self._source.file, batch_rows=self._rows, max_bytes=most, int96=self._int96)
+        except Overflow as error:
+            self._check_int96(str(error))
         except OutOfMemory as error:
             why = f"{what} takes more memory to read than max_batch = {self._most}"
             hint = "if you trust the file, set max_batch to more; or read fewer rows at a time: batch_rows"
             raise DataError(why, file=str(self._source.path), hint=hint) from error
 
-
-def _open(file: IO[bytes], buffer_size: int = 0) -> parquet.ParquetFile:
-    # Buffered beforehand, all groups of rows would be in memory at once.
-    return parquet.ParquetFile(file, pre_buffer=False, buffer_size=buffer_size)
+    def _check_int96(self, overflow: str) -> None:
+        if overflow:
+            hint = "options: {int96: us} reads microseconds" if self._int96 == "ns" else "correct the file"
+            raise DataError(overflow, file=str(self._source.path), hint=hint)

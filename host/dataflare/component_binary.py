@@ -17,6 +17,7 @@ __all__ = [
     "Section",
     "Truncated",
     "check_header",
+    "code_end",
     "hollow",
     "name",
     "read_name",
@@ -128,6 +129,19 @@ def sections(data: memoryview) -> Iterator[Section]:
             raise NotAComponent(f"is cut short or damaged in the section at byte {start}")
         yield Section(data[start], data[at:end], start, end)
         start = end
+
+
+def code_end(component: bytes | memoryview) -> int:
+    """Where the custom sections at the end of a component begin: what is before them is all that is compiled.
+
+    Raises:
+        NotAComponent: The file ends within a section.
+    """
+    end = 8
+    for part in sections(memoryview(component)):
+        if part.id != _CUSTOM:
+            end = part.end
+    return end
 
 
 def hollow(component: bytes | memoryview) -> bytes:

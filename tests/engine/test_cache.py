@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 from wasmtime import component as wc
 
+from dataflare.component_binary import name as named
+from dataflare.component_binary import section
 from dataflare.engine.abi.types import ComponentType, FuncT, Interface, PrimT
 from dataflare.engine.cache import Cache, _sealed, default_folder
 from dataflare.engine.engine import Engine
@@ -81,6 +83,15 @@ def test_what_differs_has_its_own_entry(folder: Path, compilations: Compilations
     assert not load(folder, other)
     assert load(folder) and load(folder, fuel=True) and load(folder, other)
     assert compilations.count == 3
+
+
+def test_manifest_and_signature_are_not_compiled(folder: Path, compilations: Compilations) -> None:
+    signed = BINARY + section(0, named("manifest") + b"{}") + section(0, named("signature") + b"x")
+    assert not load(folder) and load(folder, signed)
+    assert compilations.count == 1
+    with Engine(cache_dir=folder) as engine:
+        assert engine.load(signed, name="kit").digest == f"sha256:{hashlib.sha256(signed).hexdigest()}"
+    assert not load(folder, BINARY[:8] + section(0, named("first") + b"x") + BINARY[8:])
 
 
 def test_another_version_of_the_engine_finds_nothing(

@@ -16,7 +16,7 @@ from typing import Final
 import wasmtime
 from wasmtime import component as wc
 
-from dataflare.component_binary import check_header
+from dataflare.component_binary import check_header, code_end
 from dataflare.engine.abi.types import ComponentType, Interface
 from dataflare.engine.bridges.compose import BRIDGE_VERSION, compose
 from dataflare.engine.cache import Cache, Entry, default_folder
@@ -29,7 +29,7 @@ from dataflare.engine.flat.wiring import CannotFlatten
 from dataflare.engine.instance import remaining_s
 from dataflare.engine.reading.features import refusal
 from dataflare.engine.reading.reflection import reflect
-from dataflare.errors import ConfigError, UnsupportedComponent, UsageError
+from dataflare.errors import ConfigError, NotAComponent, UnsupportedComponent, UsageError
 from dataflare.interruptible import interruptible
 
 __all__ = ["Engine", "OpenComponent"]
@@ -115,7 +115,8 @@ class Engine:
             UnsupportedComponent: It has an import or export that the engine cannot carry.
         """
         check_header(binary, name)
-        return self._shape(binary, hashlib.sha256(binary).hexdigest(), name, frozenset())
+        identity, _ = _digests(binary)
+        return self._shape(binary, identity, name, frozenset())
 
     def _shape(self, binary: bytes, identity: str, name: str, hosted: frozenset[str]) -> ComponentType:
         """A component's shape: as it was found before, in this process or another, or reflected."""
@@ -186,8 +187,8 @@ class Engine:
         source = file or name
         check_header(binary, source)
         profile = self._profile(fuel, timed)
-        plugin = hashlib.sha256(binary).hexdigest()
-        identity = " ".join([plugin, *sorted(hosted)])
+        code, plugin = _digests(binary)
+        identity = " ".join([code, *sorted(hosted)])
         key = _key(identity, profile, flat=self._flatten)
         with self._lock:
             lock = self._compiling.setdefault(key, threading.Lock())
@@ -307,6 +308,22 @@ def _after_fork() -> None:
 
 _engines: Final[weakref.WeakSet[Engine]] = weakref.WeakSet()
 os.register_at_fork(after_in_child=_after_fork)
+
+
+def _digests(binary: bytes) -> tuple[str, str]:
+    """The digests of a component up to the custom sections at its end, and of all of it.
+
+    A plugin's manifest and signatures are such sections: with others, it is compiled to the same code.
+    """
+    whole = memoryview(binary)
+    try:
+        end = code_end(whole)
+    except NotAComponent:
+        end = len(whole)  # whoever reads it says what is wrong
+    digest = hashlib.sha256(whole[:end])
+    code = digest.hexdigest()
+    digest.update(whole[end:])
+    return code, digest.hexdigest()
 
 
 def _key(identity: str, profile: CompileProfile, *, flat: bool | None) -> str:

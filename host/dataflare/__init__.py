@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
+__version__ = "0.1.0"
+
 # Not from `typing`: nothing is imported that takes time, so that a command can be interrupted from its first moment on.
 TYPE_CHECKING = False
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from dataflare import __version__
 from dataflare.cli.commands import CommandGroup
 from dataflare.cli.exits import EXIT_CONFIG, EXIT_FAILED
 from dataflare.cli.streams import OutputLost, abandon_stdout, write_line
@@ -41,9 +42,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version as installed_version
-
-        write_line(f"dataflare {installed_version('dataflare')}")
+        write_line(f"dataflare {__version__}")
         raise typer.Exit
 
 

@@ -22,6 +22,8 @@ PROJECT = (
     "benches/README.md",
     "conformance/SPEC.md",
     "conformance/FORMAT.md",
+    "conformance/ADAPTER.md",
+    "conformance/PROBE.md",
     "CONTRIBUTING.md",
     "changes/README.md",
     "SECURITY.md",

@@ -57,6 +57,7 @@ READS = {
     ("state import", "states"): "state import pipeline.yaml FILE",
     ("conformance run", "component"): "conformance run FILE",
     ("conformance run", "expect"): "conformance run csv-source.wasm --expect FILE",
+    ("conformance host", "expect"): "conformance host --case host/texts --expect FILE",
     ("dead-letter show", "file"): "dead-letter show FILE",
     ("dead-letter replay", "pipeline"): "dead-letter replay FILE",
     ("dead-letter replay", "env_files"): "dead-letter replay pipeline.yaml --env-file FILE",
@@ -68,6 +69,8 @@ NOT_READ = {
     ("run", "audit"),
     ("run", "state"),
     *(("conformance run", name) for name in ("junit", "html", "cache_dir")),
+    *(("conformance host", name) for name in ("junit", "html", "cache_dir")),
+    ("conformance adapter", "cache_dir"),
     *(("dead-letter replay", name) for name in ("audit", "state", "cache_dir")),
     *((f"state {name}", "state") for name in ("list", "show", "export", "import", "reset")),
     ("run", "cache_dir"),
@@ -101,6 +104,7 @@ OTHERS = {
     "test": "test",
     "doctor": "doctor",
     "conformance list": "conformance list",
+    "conformance adapter": "conformance adapter",
 }
 for command, others in {**{name: line for (name, _), line in reversed(READS.items())}, **OTHERS}.items():
     READS[command, "access"] = f"{others.replace('FILE', 'given')} --access FILE --principal somebody"

@@ -39,6 +39,7 @@ from dataflare.cli import (
     check,
     compile,
     conformance,
+    conformance_shown,
     dead_letter,
     discover,
     doctor,
@@ -58,7 +59,7 @@ from dataflare.cli import (
 from dataflare.cli import inspect as inspecting
 from dataflare.cli import test as testing
 from dataflare.cli.screen import LogHandler
-from dataflare.conformance import CaseResult, Outcome, SuiteResult
+from dataflare.conformance import CaseResult, HostService, Outcome, SuiteResult
 from dataflare.conformance.cases import Case
 from dataflare.conformance.reports import to_json
 from dataflare.data.shapes import DataFailure
@@ -81,8 +82,7 @@ from dataflare.security.manifest import Manifest
 from dataflare.security.review import LimitChange, NeedsDiff, PolicyReport
 from dataflare.values import Variant
 from dataflare.wit.model import Position, WitError
-
-FILE = Path(HOSTILE.replace("\0", "").replace("/", "|"))
+from hostile_lines import FILE, LINES
 
 
 def case_result(outcome: Outcome) -> CaseResult:
@@ -208,6 +208,16 @@ def dataset() -> Dataset:
     return Dataset(DatasetName(HOSTILE, HOSTILE), HOSTILE, schema, (HOSTILE,), (HOSTILE,), frozenset({HOSTILE}))
 
 
+SUITE_SHOWN = (
+    *(lambda outcome=outcome: conformance_shown._show(case_result(outcome), HOSTILE) for outcome in Outcome),  # type: ignore[misc]
+    lambda: conformance_shown._show_end(
+        SuiteResult((case_result(Outcome.PASS),)), {"plugin": HOSTILE, "passed": True, "profile": HOSTILE}
+    ),
+    lambda: output.write_json(
+        to_json(SuiteResult((case_result(Outcome.FAIL),)), plugin=HOSTILE, profile=HOSTILE, passed=False)
+    ),
+)
+
 FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
     "run": (
         lambda: run.show_report(output.stdout(), filled(RunReport), verbose=False),  # type: ignore[attr-defined]
@@ -280,15 +290,8 @@ FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
     "state export": (lambda: output.write_json(state._document(filled(NodeState))),),
     "state import": (lambda: state._say("imported", [HOSTILE]),),
     "state reset": (lambda: state._say("forgot", [HOSTILE]),),
-    "conformance run": (
-        *(lambda outcome=outcome: conformance._show(case_result(outcome), HOSTILE) for outcome in Outcome),  # type: ignore[misc]
-        lambda: conformance._show_end(
-            SuiteResult((case_result(Outcome.PASS),)), {"plugin": HOSTILE, "passed": True, "profile": HOSTILE}
-        ),
-        lambda: output.write_json(
-            to_json(SuiteResult((case_result(Outcome.FAIL),)), plugin=HOSTILE, profile=HOSTILE, passed=False)
-        ),
-    ),
+    **dict.fromkeys(("conformance run", "conformance host"), SUITE_SHOWN),
+    "conformance adapter": (lambda: output.write_json(HostService().answer({"do": HOSTILE})),),
     "conformance list": (lambda: conformance._show_case(case_result(Outcome.PASS).case),),
     "dead-letter show": (
         lambda: dead_letter._show(
@@ -314,88 +317,7 @@ FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
 SHOWN = [(name, call) for name, calls in FIELDS.items() for call in calls]
 ERRORS = sorted({*subclasses(DataflareError)}, key=lambda each: each.__qualname__)
 
-# Every option whose value is a text (files are FILE), each tried with a hostile one.
-LINES = {
-    "run": (
-        ["run", FILE],
-        ["run", "p.yaml", "--principal", HOSTILE, "--access", FILE],
-        ["run", "p.yaml", "--set", HOSTILE],
-        ["run", "p.yaml", "--env-file", FILE],
-        ["run", "p.yaml", "--state", FILE],
-    ),
-    "inspect": (["inspect", FILE],),
-    "schema": (
-        ["schema", HOSTILE],
-        ["schema", FILE, "--connector", HOSTILE],
-        ["schema", FILE, "--option", HOSTILE],
-    ),
-    "compile": (["compile", FILE],),
-    "bench": (
-        ["bench", "csv-source.wasm", "--config", HOSTILE],
-        ["bench", "csv-source.wasm", "--grant", HOSTILE],
-        ["bench", "csv-source.wasm", "--limit", HOSTILE],
-        ["bench", "csv-source.wasm", "--data", FILE],
-    ),
-    "check": (
-        ["check", "csv-source.wasm", "--config", HOSTILE],
-        ["check", "csv-source.wasm", "--grant", HOSTILE],
-        ["check", "csv-source.wasm", "--limit", HOSTILE],
-    ),
-    "discover": (
-        ["discover", "csv-source.wasm", "--config", HOSTILE],
-        ["discover", "csv-source.wasm", "--grant", HOSTILE],
-        ["discover", "csv-source.wasm", "--limit", HOSTILE],
-    ),
-    "bindgen": (
-        ["bindgen", "--wit", FILE, "--world", HOSTILE, "-o", FILE],
-        ["bindgen", FILE, "--feature", HOSTILE, "-o", FILE],
-    ),
-    "new": (["new", HOSTILE, "--kind", HOSTILE, "--lang", HOSTILE, "--into", FILE],),
-    "build": (["build", FILE],),
-    "test": (["test", FILE],),
-    "doctor": (["doctor"],),
-    "package": (["package", "csv-source.wasm", "-m", FILE, "-o", FILE],),
-    "sign": (["sign", "csv-source.wasm", "--key", "key", "--name", HOSTILE, "--version", HOSTILE],),
-    "verify": (["verify", FILE, "--trust", FILE],),
-    "audit": (["audit", FILE, "--plugin", HOSTILE, "--pipeline", HOSTILE],),
-    "policy check": (["policy", "check", FILE, FILE, "--pipeline", HOSTILE],),
-    "policy suggest": (["policy", "suggest", FILE],),
-    "policy diff": (["policy", "diff", FILE, FILE],),
-    **{
-        f"state {name}": (
-            ["state", name, FILE, *more, "--set", HOSTILE],
-            *([["state", name, "p.yaml", "--node", HOSTILE]] if name in ("show", "reset") else []),
-        )
-        for name, more in {"list": [], "show": [], "export": [], "import": [FILE], "reset": []}.items()
-    },
-    "conformance run": (
-        ["conformance", "run", FILE],
-        ["conformance", "run", "csv-source.wasm", "--config", HOSTILE],
-        ["conformance", "run", "csv-source.wasm", "--grant", HOSTILE],
-        ["conformance", "run", "csv-source.wasm", "--limit", HOSTILE],
-        ["conformance", "run", "csv-source.wasm", "--profile", HOSTILE],
-        ["conformance", "run", "csv-source.wasm", "--case", HOSTILE],
-        ["conformance", "run", "csv-source.wasm", "--sample", FILE],
-        ["conformance", "run", "csv-source.wasm", "--expect", FILE],
-    ),
-    "conformance list": (["conformance", "list"],),
-    "dead-letter show": (["dead-letter", "show", FILE],),
-    "dead-letter replay": (
-        ["dead-letter", "replay", FILE],
-        ["dead-letter", "replay", "p.yaml", "--node", HOSTILE],
-        ["dead-letter", "replay", "p.yaml", "--set", HOSTILE],
-        ["dead-letter", "replay", "p.yaml", "--state", FILE],
-    ),
-    "cache list": (["cache", "list", "--cache-dir", FILE],),
-    "cache clear": (["cache", "clear", "--cache-dir", FILE],),
-    "key generate": (["key", "generate", "absent/key", "--passphrase-file", FILE],),
-    "key show": (["key", "show", FILE],),
-}
 # Every command has the options of roles.
-LINES = {
-    name: lines if name == "run" else (*lines, [*lines[0], "--principal", HOSTILE, "--access", FILE])
-    for name, lines in LINES.items()
-}
 
 
 @pytest.fixture(params=[0, 40, 80], ids=["pipe", "40-columns", "80-columns"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import json
 import sys
 from collections.abc import Iterator
@@ -23,20 +22,10 @@ from dataflare.conformance.steps import STEPS
 from dataflare.conformance.values import TooLarge, default_sample, difference, objects, shown
 from dataflare.runtime.ports import Engine
 from dataflare.testing.native import _NativeEngine
+from mutant_kit import module
 
 ROOT = Path(__file__).parents[2]
 CASES = load_cases()
-MUTANTS = ROOT / "conformance" / "mutants"
-
-
-def module(name: str) -> Any:
-    found = sys.modules.get(f"mutants_{name}")
-    if found is None:
-        spec = importlib.util.spec_from_file_location(f"mutants_{name}", MUTANTS / f"{name}.py")
-        assert spec is not None and spec.loader is not None
-        found = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(found)
-    return found
 
 
 def plugins(kind: str) -> Iterator[type[Any]]:

@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from dataflare.runtime.isolation.worker import load_late
@@ -61,6 +62,7 @@ def work() -> None:
     import pyarrow as pa
 
     from dataflare.data import batches
+    from dataflare.data.expressions import interface
     from dataflare.data.expressions.table import FUNCTIONS
     from dataflare.data.shapes import DataFailure
     from expression_kit import call, column, compute, literal_of
@@ -100,6 +102,14 @@ def work() -> None:
             except (DataFailure, TypeError, ValueError, AttributeError, IndexError, KeyError):
                 continue  # another function's arguments
             ran.add(name)
+    relations = interface.imports(max_batch_bytes=2**20)
+    relations["sort"](rows, [SimpleNamespace(column="i", descending=True)], "first")
+    count, total = (SimpleNamespace(name=each, aggregate=each, column="i") for each in ("count", "sum"))
+    for keys in (["s"], []):
+        relations["aggregate"](rows, keys, [count, total])
+    renamed = rows.rename_column("d", "e")
+    for kind in ("inner", "left-outer", "left-semi", "left-anti"):
+        relations["join"](rows.select(["i", "d"]), renamed.select(["i", "e"]), [("i", "i")], kind)
     missed = {each for each in functions if "with-" not in each} - ran
     assert len(missed) < 8, missed
 

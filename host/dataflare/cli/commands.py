@@ -44,7 +44,7 @@ COMMANDS: Final = (
     Command("new", "new", "Create the folder of a new plugin."),
     Command("build", "build", "Build the plugin of a folder."),
     Command("test", "test", "Test the plugin of a folder."),
-    Command("conformance", "conformance", "Prove that a plugin keeps the standard."),
+    Command("conformance", "conformance", "Prove that a plugin or a host keeps the standard."),
     Command("doctor", "doctor", "Show which languages plugins can be built in on this machine."),
     Command("package", "package", "Put a manifest into a component."),
     Command("sign", "sign", "Sign a component."),

@@ -25,7 +25,7 @@ class Case(BaseModel):
         name: Its folder, such as `transformer/empty-batch`.
         title: What must be so, in one line.
         duties: The numbers of the duties that it tests.
-        kinds: The kinds of plugins that it is for.
+        kinds: The kinds of plugins that it is for, or `host`.
         profile: The smallest profile that has it.
         needs: What the user has to give for it: `sample`, rows that the plugin takes.
         steps: What is done, one after the other; each is one name with its arguments.
@@ -37,7 +37,7 @@ class Case(BaseModel):
     title: str
     duties: Annotated[list[str], Field(min_length=1)]
     kinds: Annotated[
-        list[Literal["source", "destination", "processor", "transformer", "validator"]], Field(min_length=1)
+        list[Literal["source", "destination", "processor", "transformer", "validator", "host"]], Field(min_length=1)
     ]
     profile: Literal["core", "full"] = "core"
     needs: list[Literal["sample"]] = Field(default=[])
@@ -69,11 +69,11 @@ def load_cases(folder: Path | None = None) -> list[Case]:
 
 
 def select(cases: Sequence[Case], *, kind: str, profile: Profile, only: Collection[str] = ()) -> list[Case]:
-    """Choose the cases for a plugin.
+    """Choose the cases for a plugin, or for a host.
 
     Args:
         cases: All of them.
-        kind: The plugin's kind.
+        kind: The plugin's kind, or `host`.
         profile: `core`, or all (`full`, `certified`).
         only: Names of cases, folders of them (`source`), or numbers of duties; empty is all.
     """

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["suite_folder"]
+__all__ = ["probe_file", "suite_folder"]
 
 
 def suite_folder() -> Path:
-    """The folder with `SPEC.md` and `cases`."""
+    """The folder with `SPEC.md`, `cases` and `probes`."""
     package = Path(__file__).parents[1]
     installed = package / "_conformance"
     return installed if installed.is_dir() else package.parents[1] / "conformance"
+
+
+def probe_file() -> Path:
+    """The component that cases for hosts load."""
+    return suite_folder() / "probes" / "host-probe.wasm"

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from dataflare import PluginError, PluginFault
 from dataflare.conformance import steps_common, steps_destination, steps_rows, steps_source  # noqa: F401  # they register
 from dataflare.conformance.cases import Case
 from dataflare.conformance.steps import STEPS, Bench, NotConformant, NotTested
-from dataflare.conformance.subject import Subject
+from dataflare.conformance.steps_host import HostBench
+from dataflare.conformance.subject import HostSubject, Subject
 from dataflare.conformance.values import TooLarge
 
 __all__ = ["CaseResult", "Expectation", "Outcome", "SuiteResult", "run_case", "run_suite"]
+
+_RESET_S: Final = 60.0
 
 
 class Outcome(Enum):
@@ -77,7 +81,7 @@ class SuiteResult:
 
 
 def run_suite(
-    subject: Subject,
+    subject: Subject | HostSubject,
     cases: Sequence[Case],
     *,
     expected: Mapping[str, Expectation] | None = None,
@@ -86,7 +90,7 @@ def run_suite(
     """Run cases, one after the other.
 
     Args:
-        subject: The plugin.
+        subject: The plugin, or the host.
         cases: What is run.
         expected: Cases that are known to fail, by name.
         progress: Told of each result.
@@ -99,7 +103,7 @@ def run_suite(
     return SuiteResult(tuple(results))
 
 
-def run_case(subject: Subject, case: Case, expected: Expectation | None = None) -> CaseResult:
+def run_case(subject: Subject | HostSubject, case: Case, expected: Expectation | None = None) -> CaseResult:
     """Run one case."""
     start = time.perf_counter()
     outcome, message, given = _outcome(subject, case)
@@ -110,15 +114,14 @@ def run_case(subject: Subject, case: Case, expected: Expectation | None = None) 
     return CaseResult(case, outcome, time.perf_counter() - start, message, given)
 
 
-def _outcome(subject: Subject, case: Case) -> tuple[Outcome, str, str]:
-    if "sample" in case.needs and subject.sample is None:
+def _outcome(subject: Subject | HostSubject, case: Case) -> tuple[Outcome, str, str]:
+    if "sample" in case.needs and isinstance(subject, Subject) and subject.sample is None:
         return Outcome.SKIP, "no sample of rows was given (`--sample`)", ""
     try:
         with (
             tempfile.TemporaryDirectory(prefix="dataflare-conformance-") as folder,
-            subject.at_work(Path(folder)) as make,
+            _bench(subject, Path(folder)) as bench,
         ):
-            bench = Bench(subject, make)
             for step in case.steps:
                 ((name, arguments),) = step.items()
                 _do(bench, name, arguments)
@@ -135,7 +138,17 @@ def _outcome(subject: Subject, case: Case) -> tuple[Outcome, str, str]:
     return Outcome.PASS, "", ""
 
 
-def _do(bench: Bench, name: str, arguments: Any) -> None:
+@contextmanager
+def _bench(subject: Subject | HostSubject, folder: Path) -> Iterator[Any]:
+    if isinstance(subject, HostSubject):
+        subject.connection.ask({"do": "reset"}, within_s=_RESET_S)
+        yield HostBench(subject.connection, folder)
+        return
+    with subject.at_work(folder) as make:
+        yield Bench(subject, make)
+
+
+def _do(bench: Any, name: str, arguments: Any) -> None:
     if name not in STEPS:
         raise ValueError(f"there is no step {name!r}")
     STEPS[name](bench, arguments)

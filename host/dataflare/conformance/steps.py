@@ -72,7 +72,8 @@ class Bench:
         return self.values[name]
 
 
-Step: TypeAlias = Callable[[Bench, Any], None]
+Step: TypeAlias = Callable[[Any, Any], None]
+"""Given what the steps of a case work with (for hosts another one), and its arguments."""
 STEPS: Final[dict[str, Step]] = {}
 """By name, what `FORMAT.md` describes."""
 

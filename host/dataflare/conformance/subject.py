@@ -1,4 +1,4 @@
-"""The plugin that is tested, and what it may use."""
+"""What is tested: a plugin and what it may use, or a host."""
 
 from __future__ import annotations
 
@@ -13,9 +13,21 @@ from typing import Any
 import pyarrow as pa
 
 from dataflare import Grants, Host, Limits
+from dataflare.conformance.adapter import HostConnection
 from dataflare.conformance.values import default_sample
 
-__all__ = ["Subject"]
+__all__ = ["HostSubject", "Subject"]
+
+
+@dataclass(frozen=True)
+class HostSubject:
+    """A host that is tested.
+
+    Args:
+        connection: How it is reached; the caller closes it.
+    """
+
+    connection: HostConnection
 
 
 @dataclass(frozen=True)

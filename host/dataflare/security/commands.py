@@ -48,7 +48,7 @@ COMMANDS: Final[Mapping[str, tuple[Need, ...]]] = MappingProxyType(
         "discover": (Need("run", "pipelines"),),
         **dict.fromkeys(("new", "build", "doctor"), _READ_PLUGINS),
         "test": (Need("run", "pipelines"),),
-        "conformance run": (Need("run", "pipelines"),),
+        **dict.fromkeys(("conformance run", "conformance host", "conformance adapter"), (Need("run", "pipelines"),)),
         "conformance list": _READ_PLUGINS,
         "package": _PUBLISH,
         "sign": _PUBLISH,

@@ -73,7 +73,7 @@ class _Toolchain:
 
 
 class RustDriver:
-    """Builds a package of the workspace `guest-sdks/rust`.
+    """Builds a package of the workspace `guest-sdks/rust`, or of a workspace of its own.
 
     Args:
         pinned: Whether to take the pinned toolchain. If not, the installed one, or the pinned one where that has no
@@ -92,8 +92,8 @@ class RustDriver:
         """The files that the component is made of, apart from WIT."""
         workspace = guest.sdk
         yield from (workspace / "Cargo.toml", workspace / "Cargo.lock", guest.folder / "Cargo.toml")
-        yield from (workspace / "dataflare-plugin").rglob("*.rs")
-        yield workspace / "dataflare-plugin" / "Cargo.toml"
+        for pattern in ("**/*.rs", "Cargo.toml"):
+            yield from (workspace / "dataflare-plugin").glob(pattern)
         for pattern in ("src/**/*.rs", "wit/**/*.wit", "*.json"):
             yield from guest.folder.glob(pattern)
 
@@ -113,7 +113,8 @@ class RustDriver:
         options = ["--release", "--locked", "--target", toolchain.target, "--package", guest.name]
         with locked(target_dir.name):
             # cargo tells from times whether a source has changed, which is not enough for what is kept by digest.
-            run(["cargo", "clean", *options, "--package", "dataflare-plugin"], cwd=workspace, env=env, hint=_CARGO_HINT)
+            shared = ["--package", "dataflare-plugin"] if (workspace / "dataflare-plugin").is_dir() else []
+            run(["cargo", "clean", *options, *shared], cwd=workspace, env=env, hint=_CARGO_HINT)
             run(["cargo", "build", *options], cwd=workspace, env=env)
             return (target_dir / toolchain.target / "release" / f"{guest.name.replace('-', '_')}.wasm").read_bytes()
 

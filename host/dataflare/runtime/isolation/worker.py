@@ -39,6 +39,7 @@ _LATE_MODULES: Final = (
     "encodings.latin_1",
     "linecache",
     "numpy.ma",
+    "pyarrow.acero",
     "pyarrow.compute",
     "traceback",
 )

@@ -1,0 +1,179 @@
+"""What the commands of `dataflare conformance` share: their options, their cases, and what they show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from dataflare.cli.output import by_the_way, write_json
+from dataflare.cli.screen import stdout
+from dataflare.conformance import CaseResult, Outcome, SuiteResult, load_cases, load_duties
+from dataflare.conformance.cases import Case, Profile, select
+from dataflare.conformance.reports import to_html, to_json, to_junit
+from dataflare.conformance.runner import Expectation
+from dataflare.errors import ConfigError
+from dataflare.pipeline.outputs import AtomicFile
+from dataflare.user_files import read_file
+
+__all__ = [
+    "Cases",
+    "Expectations",
+    "Html",
+    "JUnit",
+    "Profiles",
+    "chosen_cases",
+    "finish",
+    "known_failures",
+    "parse_profile",
+    "teller",
+]
+
+_MAX_EXPECTATIONS = 2**20
+
+Profiles: TypeAlias = Annotated[
+    str, typer.Option("--profile", help="`core`, `full`, or `certified`: as `full`, and no case may be skipped.")
+]
+Cases: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--case", help="A case, a group or a duty, such as `source/resume`; may be repeated.", show_default="all"
+    ),
+]
+Expectations: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--expect",
+        help="A YAML file of cases that are known to fail, each with `reason` and `link`.",
+        show_default=False,
+    ),
+]
+JUnit: TypeAlias = Annotated[
+    Path | None, typer.Option("--junit", help="Write JUnit XML to this file.", show_default=False)
+]
+Html: TypeAlias = Annotated[
+    Path | None, typer.Option("--html", help="Write a page for people to this file.", show_default=False)
+]
+
+
+class _Known(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(min_length=1)
+    link: str = Field(min_length=1)
+
+
+def chosen_cases(
+    kind: str, profile: Profile, only: list[str] | None, known: Mapping[str, Expectation], expect: Path | None
+) -> list[Case]:
+    """Choose the cases that are run.
+
+    Raises:
+        ConfigError: There is none, or a case that is known to fail is not there.
+    """
+    every = load_cases()
+    cases = select(every, kind=kind, profile=profile, only=only or ())
+    if not cases:
+        raise ConfigError(
+            f"no case is chosen: {', '.join(only or ())}", where="--case", hint="leave --case out for all"
+        )
+    if unknown := sorted(set(known) - {each.name for each in every}):
+        raise ConfigError(f"there is no case {unknown[0]!r}", where=str(expect))
+    return cases
+
+
+def finish(
+    result: SuiteResult, name: str, profile: Profile, *, junit: Path | None, html: Path | None, as_json: bool
+) -> None:
+    """Write the reports, and end with the exit code."""
+    passed = result.passed(skips=profile != "certified")
+    said: dict[str, Any] = {"plugin": name, "profile": profile, "passed": passed}
+    if junit is not None:
+        _write(junit, to_junit(result, plugin=name))
+    if html is not None:
+        _write(html, to_html(result, load_duties(), **said))
+    with by_the_way():
+        if as_json:
+            write_json(to_json(result, **said))
+        else:
+            _show_end(result, said)
+    raise typer.Exit(2 if result.failed_itself else 0 if passed else 1)
+
+
+def parse_profile(text: str) -> Profile:
+    """Read `--profile`.
+
+    Raises:
+        ConfigError: It is not a profile.
+    """
+    match text:
+        case "core" | "full" | "certified":
+            return text
+    raise ConfigError(f"there is no profile {text!r}", where="--profile", hint="core, full or certified")
+
+
+def known_failures(file: Path | None) -> dict[str, Expectation]:
+    """Read the cases that are known to fail; `None` is none.
+
+    Raises:
+        ConfigError: The file cannot be read, or is wrong.
+    """
+    if file is None:
+        return {}
+    try:
+        value = yaml.safe_load(read_file(file, _MAX_EXPECTATIONS))
+        found = TypeAdapter(dict[str, _Known]).validate_python(value or {})
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"is not YAML: {str(error).splitlines()[0]}", where=str(file)) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        hint = "each case has `reason` and `link`"
+        raise ConfigError(f"{where}: {first['msg']}" if where else first["msg"], where=str(file), hint=hint) from error
+    return {name: Expectation(each.reason, each.link) for name, each in found.items()}
+
+
+def _write(path: Path, text: str) -> None:
+    with AtomicFile(path) as file:
+        file.file.write(text.encode("utf-8", "replace"))
+        file.commit()
+
+
+def teller(name: str, again: str, *, quiet: bool) -> Callable[[CaseResult], None]:
+    """Make what shows each result as it comes; `again` is the command that repeats a case."""
+
+    def tell(result: CaseResult) -> None:
+        if quiet:
+            return
+        with by_the_way():
+            _show(result, again)
+
+    if not quiet:
+        with by_the_way():
+            stdout().say(f"{name}: conformance")
+    return tell
+
+
+def _show(result: CaseResult, again: str) -> None:
+    screen = stdout()
+    screen.say(f"{result.outcome.value:<5} {result.case.name}: {result.case.title}")
+    if result.outcome in (Outcome.PASS, Outcome.SKIP):
+        if result.message:
+            screen.say(f"      {result.message}")
+        return
+    screen.say(f"      duty: {', '.join(result.case.duties)}")
+    screen.say(f"      {result.message}")
+    if result.given:
+        screen.say(f"      given: {result.given}")
+    screen.say(f"      alone: {again} --case {result.case.name}")
+
+
+def _show_end(result: SuiteResult, said: Mapping[str, Any]) -> None:
+    counts = ", ".join(f"{number} {name}" for name, number in result.counts.items())
+    verdict = "conformant" if said["passed"] else "not conformant"
+    seconds = sum(each.seconds for each in result.results)
+    stdout().say(f"{said['plugin']} is {verdict} ({said['profile']}): {counts} in {seconds:.1f} s")

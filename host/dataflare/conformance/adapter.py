@@ -1,0 +1,149 @@
+"""How the suite reaches a host: this project's in the same process, or any one through a command."""
+
+from __future__ import annotations
+
+import json
+import queue
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from typing import IO, Any, Final, Protocol, TextIO
+
+from dataflare.conformance.host_service import HostService
+
+__all__ = ["AdapterFailed", "CommandHost", "HostConnection", "LocalHost", "NoAnswer", "serve"]
+
+_MAX_LINE: Final = 64 * 2**20
+_END: Final = object()
+
+
+class AdapterFailed(Exception):
+    """The adapter does not keep the protocol: nothing is known of its host."""
+
+
+class NoAnswer(Exception):
+    """The host did not answer in time, or its process ended."""
+
+
+class HostConnection(Protocol):
+    """A host that takes requests."""
+
+    def ask(self, request: Mapping[str, Any], *, within_s: float) -> dict[str, Any]:
+        """Ask for something, and wait for the answer.
+
+        Raises:
+            NoAnswer: None came in time, or none can come any more.
+            AdapterFailed: What came is not an answer.
+        """
+
+    def close(self) -> None:
+        """End it; idempotent."""
+
+
+class LocalHost:
+    """A host in this process. A call that never ends cannot be given up here."""
+
+    def __init__(self, service: HostService) -> None:
+        self.service = service
+
+    def ask(self, request: Mapping[str, Any], *, within_s: float) -> dict[str, Any]:
+        """Ask the service."""
+        # As over a pipe: what JSON cannot hold does not come through.
+        return dict(json.loads(json.dumps(self.service.answer(request))))
+
+    def close(self) -> None:
+        """End the host."""
+        self.service.close()
+
+
+class CommandHost:
+    """A host behind a command that reads requests and writes answers, a JSON object a line.
+
+    The command is started when it is first asked, and again after it died or was given up.
+
+    Args:
+        command: The command and its arguments.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = list(command)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lines: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._asked = 0
+
+    def ask(self, request: Mapping[str, Any], *, within_s: float) -> dict[str, Any]:
+        """Send a line, and wait for one."""
+        process = self._started()
+        assert process.stdin is not None
+        self._asked += 1
+        try:
+            process.stdin.write(json.dumps({"id": self._asked, **request}).encode() + b"\n")
+            process.stdin.flush()
+        except OSError as error:
+            self.close()
+            raise NoAnswer(f"the adapter has ended: {error}") from error
+        try:
+            line = self._lines.get(timeout=within_s)
+        except queue.Empty:
+            self.close()
+            raise NoAnswer(f"no answer came within {within_s:g} s") from None
+        if line is _END:
+            code = process.wait()
+            self.close()
+            raise NoAnswer(f"the adapter ended with code {code}")
+        return self._answer(line)
+
+    def close(self) -> None:
+        """End the command."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin is not None and process.stdout is not None
+        process.kill()
+        process.wait()
+        process.stdin.close()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            try:
+                self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            except OSError as error:
+                raise AdapterFailed(f"cannot be started: {error}") from error
+            self._lines = queue.SimpleQueue()
+            assert self._process.stdout is not None
+            threading.Thread(target=_read, args=(self._process.stdout, self._lines), daemon=True).start()
+        return self._process
+
+    def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise AdapterFailed(f"the answer is not JSON: {error}") from error
+        if not isinstance(found, dict) or found.get("id") != self._asked or len({"ok", "error"} & set(found)) != 1:
+            raise AdapterFailed(f"the answer has not the number {self._asked} and one of `ok` and `error`")
+        return found
+
+
+def _read(stream: IO[bytes], lines: queue.SimpleQueue[Any]) -> None:
+    with stream:
+        while line := stream.readline(_MAX_LINE):
+            lines.put(line)
+    lines.put(_END)
+
+
+def serve(service: HostService, requests: TextIO, answers: TextIO) -> None:
+    """Answer requests, a line each, until there are no more."""
+    try:
+        for line in requests:
+            try:
+                request = json.loads(line)
+                if not isinstance(request, dict):
+                    raise ValueError("it is not an object")
+            except (ValueError, RecursionError) as error:
+                answer: dict[str, Any] = {"error": {"kind": "config", "message": f"the request is not JSON: {error}"}}
+            else:
+                answer = service.answer(request)
+            answers.write(json.dumps(answer) + "\n")
+            answers.flush()
+    finally:
+        service.close()

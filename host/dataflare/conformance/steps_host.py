@@ -1,0 +1,215 @@
+"""Steps for hosts: what a probe is told to do, and how the host has to answer."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from dataflare.conformance.adapter import HostConnection, NoAnswer
+from dataflare.conformance.files import probe_file
+from dataflare.conformance.steps import NotConformant, step
+from dataflare.conformance.values import objects, shown, typed_rows
+
+__all__ = ["HostBench"]
+
+_WITHIN_S: Final = 30.0
+_ALL_GRANTS: Final = (
+    *("clock", "metrics", "random", "tasks", "state", "files:nothing={folder}", "secrets:nothing"),
+    *("http:GET:https://nothing.invalid", "plugins:nothing", "shared:nothing"),
+)
+"""What the probe needs to be loaded: nothing that there is."""
+
+
+class HostBench:
+    """What the steps of one case for hosts work with.
+
+    Args:
+        host: The host.
+        folder: An empty folder, for the case alone.
+    """
+
+    def __init__(self, host: HostConnection, folder: Path) -> None:
+        self.host = host
+        self.folder = folder
+        self.plugins: dict[str, int] = {}
+
+    def ask(self, request: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+        """Ask the host; an answer that comes late, or not at all, is its failure."""
+        within_s = float(arguments.get("within-s", _WITHIN_S))
+        start = time.monotonic()
+        try:
+            answer = self.host.ask(request, within_s=within_s)
+        except NoAnswer as error:
+            raise NotConformant(str(error), given=shown(request)) from error
+        took = time.monotonic() - start
+        if took > within_s:
+            raise NotConformant(f"the answer came after {took:.1f} s, and should within {within_s:g} s")
+        return answer
+
+    def filled(self, value: Any) -> Any:
+        """Put the case's folder in place of `{folder}`."""
+        if isinstance(value, str):
+            return value.replace("{folder}", str(self.folder))
+        if isinstance(value, list):
+            return [self.filled(each) for each in value]
+        if isinstance(value, dict):
+            return {key: self.filled(each) for key, each in value.items()}
+        return value
+
+
+def _expect(arguments: dict[str, Any], found: Any, given: Any) -> None:
+    """Demand what the step says under `gives`; without it, an `ok`."""
+    due = arguments.get("gives", {"ok": {}})
+    if message := _mismatch(found, due, ""):
+        raise NotConformant(message, given=shown(json.dumps(given, ensure_ascii=False)))
+
+
+def _mismatch(found: Any, due: Any, where: str) -> str:
+    """How a value differs from a pattern; empty where it does not.
+
+    An object has at least the keys of the pattern, a list has as many items; `{one-of: [...]}` is any of some patterns.
+    """
+    if isinstance(due, dict) and set(due) == {"one-of"}:
+        if any(not _mismatch(found, each, where) for each in due["one-of"]):
+            return ""
+        return f"{where or 'the answer'} is {shown(found)}, and should be one of {shown(due['one-of'])}"
+    if isinstance(due, dict) and isinstance(found, dict):
+        for key, value in due.items():
+            if key not in found:
+                return f"{where or 'the answer'} has no {key!r}, but is {shown(found)}"
+            if message := _mismatch(found[key], value, f"{where}.{key}".lstrip(".")):
+                return message
+        return ""
+    if isinstance(due, list) and isinstance(found, list):
+        if len(due) != len(found):
+            return f"{where} has {len(found)} items, and should have {len(due)}: {shown(found)}"
+        pairs = enumerate(zip(found, due, strict=True))
+        return next((m for n, (one, other) in pairs if (m := _mismatch(one, other, f"{where}[{n}]"))), "")
+    if type(found) is not type(due) and not (_is_number(found) and _is_number(due)):
+        return f"{where or 'the answer'} is {shown(found)}, and should be {shown(due)}"
+    return "" if found == due else f"{where or 'the answer'} is {shown(found)}, and should be {shown(due)}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@step("folder")
+def folder(bench: HostBench, arguments: dict[str, Any]) -> None:
+    """Make a folder with files, and links to others."""
+    place = bench.folder / arguments["name"]
+    place.mkdir()
+    for name, text in arguments.get("files", {}).items():
+        (place / name).write_text(text, encoding="utf-8")
+    for name, target in arguments.get("links", {}).items():
+        (place / name).symlink_to(bench.filled(target))
+
+
+@step("secrets")
+def secrets(bench: HostBench, arguments: dict[str, Any]) -> None:
+    """Begin with a host whose store has these secrets."""
+    bench.ask({"do": "reset", "secrets": arguments}, {})
+
+
+@step("load")
+def load(bench: HostBench, arguments: dict[str, Any]) -> None:
+    """Load the probe, a part of it, or bytes that are written in the case."""
+    component = probe_file()
+    if "cut" in arguments or "hex" in arguments:
+        data = bytes.fromhex(arguments["hex"]) if "hex" in arguments else component.read_bytes()[: arguments["cut"]]
+        component = bench.folder / "component.wasm"
+        component.write_bytes(data)
+    request = {"do": "load", "component": str(component)}
+    request |= {name: arguments[name] for name in ("name", "pipeline", "config", "limits") if name in arguments}
+    grants = [*arguments.get("grants", []), *_ALL_GRANTS]
+    without = arguments.get("without")
+    request["grants"] = bench.filled([each for each in grants if each.partition(":")[0] != without])
+    answer = bench.ask(request, arguments)
+    _expect(arguments, answer, request)
+    if "ok" in answer:
+        bench.plugins[arguments.get("as", "probe")] = answer["ok"]["plugin"]
+
+
+@step("process")
+def process(bench: HostBench, arguments: dict[str, Any]) -> None:
+    """Give a plugin a record: `do`, operations of the probe, or `input`, any text."""
+    given = json.dumps({"do": bench.filled(arguments["do"])}) if "do" in arguments else arguments["input"]
+    request = {"do": "process", "plugin": _plugin(bench, arguments), "input": given}
+    if "cancel-after-ms" in arguments:
+        request["cancel-after-ms"] = arguments["cancel-after-ms"]
+    answer = bench.ask(request, arguments)
+    if "do" in arguments and isinstance(answer.get("ok", {}).get("output"), str):
+        answer = _came(answer)
+    _expect(arguments, answer, arguments.get("do", given))
+
+
+def _came(answer: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {**answer, "came": json.loads(answer["ok"]["output"])["came"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotConformant(f"what the probe answered did not come through: {shown(answer)}") from error
+
+
+@step("batch")
+def batch(bench: HostBench, arguments: dict[str, Any]) -> None:
+    """Give a plugin a batch, `rows` or `types`; `same: true` demands that it comes back as it was."""
+    given = typed_rows() if arguments.get("types") else pa.RecordBatch.from_pylist(arguments["rows"])
+    request = {"do": "process-batch", "plugin": _plugin(bench, arguments), "rows": _encoded(given)}
+    answer = bench.ask(request, arguments)
+    if "ok" in answer:
+        with pa.ipc.open_stream(base64.b64decode(answer["ok"]["rows"])) as reader:
+            found = reader.read_all()
+        if arguments.get("same") and not found.equals(pa.Table.from_batches([given])):
+            raise NotConformant(f"the batch came back as another one: {shown(found)}", given=shown(given))
+        answer = {**answer, "rows": None if arguments.get("same") else objects(found)}
+    _expect(arguments, answer, arguments.get("rows", "a column of each type"))
+
+
+def _encoded(rows: pa.RecordBatch) -> str:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_batch(rows)
+    return base64.b64encode(sink.getvalue().to_pybytes()).decode()
+
+
+@step("asked-health")
+def asked_health(bench: HostBench, arguments: dict[str, Any]) -> None:
+    """Ask a plugin how it is."""
+    request = {"do": "health", "plugin": _plugin(bench, arguments)}
+    _expect(arguments, bench.ask(request, arguments), request)
+
+
+@step("events")
+def events(bench: HostBench, arguments: dict[str, Any]) -> None:
+    """Ask what plugins of a name have logged, measured and reported; `at-most` bounds the number of a kind."""
+    request = {"do": "events", "plugin": arguments.get("name", "probe")}
+    answer = bench.ask(request, arguments)
+    for kind, most in arguments.get("at-most", {}).items():
+        if len(answer.get("ok", {}).get(kind, [])) > most:
+            raise NotConformant(f"{len(answer['ok'][kind])} {kind} came, and should be at most {most}")
+    _expect(arguments, answer, request)
+
+
+@step("end")
+def end(bench: HostBench, arguments: dict[str, Any]) -> None:
+    """End a plugin."""
+    request = {"do": "close", "plugin": bench.plugins.pop(arguments.get("plugin", "probe"))}
+    _expect(arguments, bench.ask(request, arguments), request)
+
+
+@step("file-is")
+def file_is(bench: HostBench, arguments: dict[str, Any]) -> None:
+    """A file of the case's folder has this text, or, without one, is not there."""
+    path = bench.folder / arguments["path"]
+    found = path.read_text(encoding="utf-8") if path.is_file() else None
+    if found != arguments.get("text"):
+        raise NotConformant(f"{arguments['path']} is {shown(found)}, and should be {shown(arguments.get('text'))}")
+
+
+def _plugin(bench: HostBench, arguments: dict[str, Any]) -> int:
+    return bench.plugins[arguments.get("plugin", "probe")]

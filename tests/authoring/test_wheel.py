@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -53,6 +55,25 @@ def test_package_in_the_wheel_is_not_the_repositorys(installed: Path, tmp_path: 
     done = subprocess.run([installed, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert all(each.startswith(str(installed.parents[1])) for each in done.stdout.split()), done.stderr
     assert len(done.stdout.split()) == 2
+
+
+def test_programs_of_the_readme_pass_mypy_with_the_typing_extra_alone(installed: Path, tmp_path: Path) -> None:
+    (stubs,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["typing"]
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", tmp_path / "stubs", stubs]
+    if subprocess.run(command, timeout=300).returncode and not IN_CI:
+        pytest.skip(f"{stubs} cannot be installed")
+    (site,) = (installed.parents[1] / "lib").glob("python3*/site-packages")
+    shutil.copytree(tmp_path / "stubs" / "pyarrow-stubs", site / "pyarrow-stubs")
+    programs = [block.text for block in parse((ROOT / "README.md").read_text()) if block.language == "python"]
+    (tmp_path / "program.py").write_text("\n".join(programs))
+    shutil.copy(ROOT / "examples" / "embed" / "embed.py", tmp_path)
+    command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", installed, "program.py", "embed.py"]
+    done = run_in(tmp_path, installed, *command)
+    assert (done.returncode, done.stdout) == (0, "Success: no issues found in 2 source files\n"), done.stderr
+    # Types are known, not just taken for anything.
+    (tmp_path / "wrong.py").write_text("from dataflare import Host\nHost(cache_dir=5).load(7)\n")
+    done = run_in(tmp_path, installed, *command[:-2], "wrong.py")
+    assert "Found 2 errors" in done.stdout, done.stdout
 
 
 @pytest.mark.slow

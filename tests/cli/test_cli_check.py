@@ -155,6 +155,51 @@ def test_what_cannot_run_is_told_with_its_line(dataflare, folder, text, change, 
     assert as_json["status"] in ("invalid", "failed") and any(each["message"].startswith(says) for each in errors)
 
 
+COPY = """\
+name: copy
+nodes:
+  read: { connector: CONNECTOR, read: FILE }
+  write: { connector: csv, input: read, write: OUTPUT, KEYS }
+"""
+
+
+def copy_of(file: str, output: str, keys: str) -> str:
+    text = COPY.replace("FILE", file).replace("OUTPUT", output).replace("KEYS", keys)
+    return text.replace("CONNECTOR", file.rpartition(".")[2])
+
+
+@pytest.mark.parametrize(
+    ("file", "output", "keys", "says"),
+    [
+        ("orders.csv", "old.csv", "if_exists: append", "its header is 'order', 'amount', and the rows have 'order', "),
+        ("orders.csv", "open.csv", "if_exists: append", ""),
+        ("orders.csv", "part", "partition_by: [yaer]", "there is no column 'yaer' to partition by"),
+        ("orders.csv", "part", "partition_by: [order]", ""),
+        ("flat.jsonl", "part", "partition_by: [a]", "every column is in `partition_by`"),
+        ("nested.jsonl", "part", "partition_by: [n]", "column 'n' is struct<a: int64>, which cannot be the name"),
+        ("nested.jsonl", "out.csv", "if_exists: replace", "column 'n' is struct<a: int64>, which CSV cannot hold"),
+        # More rows may have more columns, or other types.
+        ("long.jsonl", "part", "partition_by: [late]", ""),
+        ("long.csv", "part", "partition_by: [number]", ""),
+        ("long.csv", "part", "partition_by: [late]", "there is no column 'late' to partition by"),
+        ("long.csv", "old.csv", "if_exists: append", "its header is 'order', 'amount', and the rows have 'number', "),
+    ],
+)
+def test_rows_whose_columns_are_known_are_compared_with_the_output(dataflare, folder, file, output, keys, says):
+    (folder / "old.csv").write_text("order,amount\n1,2\n")
+    (folder / "open.csv").write_text("order,amount,quantity\n1,2,3\n")
+    (folder / "flat.jsonl").write_text('{"a": 1}\n')
+    (folder / "nested.jsonl").write_text('{"n": {"a": 1}, "b": 2}\n')
+    (folder / "long.jsonl").write_text('{"a": 1}\n' * 10_000 + '{"a": 1, "late": 2}\n')
+    (folder / "long.csv").write_text("number,b\n" + "1.5,1\n" * 20_000 + "1,1\n")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    (folder / "p.yaml").write_text(copy_of(file, output, keys))
+    result = dataflare("run", "--check", "p.yaml")
+    assert (result.exit_code, says in result.stderr) == (1 if says else 0, True), result.stderr
+    assert not says or result.stderr.startswith("error: p.yaml:4: node 'write' failed: ")
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "p.yaml"} == before
+
+
 def test_all_that_is_wrong_is_told_at_once(dataflare, folder):
     text = PIPELINE.replace("op: divide", "op: divid").replace("read: orders.csv", "read: absent.csv")
     (folder / "p.yaml").write_text(text)

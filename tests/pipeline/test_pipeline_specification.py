@@ -12,6 +12,7 @@ from dataflare.errors import ConfigError
 from dataflare.limits import Limits
 from dataflare.pipeline.connectors.registry import BUILT_IN
 from dataflare.pipeline.models import Pipeline, PluginNode
+from dataflare.pipeline.rehearsal import origin_of
 from dataflare.pipeline.specification import json_schema, load_specification, parse_specification
 
 READ = "  in: {connector: csv, read: in.csv}\n"
@@ -425,3 +426,16 @@ def test_a_pipeline_sets_every_limit(specify):
     usual = Limits()
     assert [field.name for field in fields(Limits) if getattr(limits, field.name) == getattr(usual, field.name)] == []
     assert (limits.log_bytes_per_s, limits.memories, limits.memory_bytes) == (15, 13, 2**20)
+
+
+def test_columns_of_an_output_are_those_of_the_node_before_its_validators(specify):
+    nodes = specify(
+        "  read: {connector: csv, read: in.csv}\n"
+        "  one: {plugin: validator.wasm, input: read}\n"
+        "  two: {plugin: second.wasm, input: one}\n"
+        "  write: {connector: jsonl, input: two, write: out.jsonl}\n"
+    ).pipeline.nodes
+    kinds = {"one": "validator", "two": "validator"}
+    assert origin_of(nodes["write"], nodes, kinds) == "read"
+    assert origin_of(nodes["write"], nodes, {**kinds, "one": "transformer"}) == "one"
+    assert origin_of(nodes["write"], nodes, {**kinds, "two": "processor"}) == "two"

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+import pyarrow as pa
+
 from dataflare.errors import ConfigError, DataflareError, WorldMismatch
 from dataflare.limits import Limits
 from dataflare.pipeline.config_schema import misfits
@@ -17,6 +19,7 @@ from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.outputs import follow_links
 from dataflare.pipeline.readers import look_at
 from dataflare.pipeline.reading.inputs import find_files
+from dataflare.pipeline.rehearsal import known_schema, origin_of, rehearse
 from dataflare.pipeline.report import RunReport
 from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.specification import Specification
@@ -56,29 +59,42 @@ def check_pipeline(specification: Specification, host: Host) -> list[DataflareEr
 
 
 def _problems(specification: Specification, host: Host, admitted: AdmittedPipeline) -> list[DataflareError]:
-    found: list[DataflareError] = []
+    found: dict[str, list[DataflareError]] = {}
     kinds: dict[str, str] = {}
+    schemas: dict[str, pa.Schema] = {}
     for name, node in specification.pipeline.nodes.items():
+        own = found[name] = []
         if isinstance(node, PluginNode):
             try:
                 kinds[name] = _kind(specification, host, node)
-                found += _plugin_problems(specification, host, name, node, admitted)
+                own += _plugin_problems(specification, host, name, node, admitted)
             except DataflareError as error:
-                found.append(_at(specification, error, name, "plugin"))
+                own.append(_at(specification, error, name, "plugin"))
         elif isinstance(node, ReadNode):
             allow = functools.partial(admitted.files.check_input, connector=node.connector)
-            problems = list(_input_problems(specification, name, node, allow))
-            found += problems or _content_problems(specification, name, node, admitted.files)
+            own += _input_problems(specification, name, node, allow)
+            if not own:
+                try:
+                    schemas |= _known_schema(specification, name, node, admitted.files)
+                except DataflareError as error:
+                    own.append(_at(specification, error, name))
         elif isinstance(node, WriteNode):
-            found += _output_problems(specification, name, "write", node.write, node.connector, admitted.files)
+            own += _output_problems(specification, name, "write", node.write, node.connector, admitted.files)
         for key, text in listings(node):
-            found += _output_problems(specification, name, key, text, "jsonl", admitted.files)
+            own += _output_problems(specification, name, key, text, "jsonl", admitted.files)
+    for name, node in specification.pipeline.nodes.items():
+        if isinstance(node, WriteNode) and not found[name]:
+            found[name] += _row_problems(specification, name, node, kinds, schemas)
+    return _kind_problems(specification, kinds) + [each for own in found.values() for each in own]
+
+
+def _kind_problems(specification: Specification, kinds: dict[str, str]) -> list[DataflareError]:
     if len(kinds) == sum(isinstance(each, PluginNode) for each in specification.pipeline.nodes.values()):
         try:
             specification.check_kinds(kinds)
         except ConfigError as error:
-            found.insert(0, error)
-    return found
+            return [error]
+    return []
 
 
 def _kind(specification: Specification, host: Host, node: PluginNode) -> str:
@@ -160,16 +176,28 @@ def _input_problems(
                 yield ConfigError(f"node {name!r} cannot read {each}: {why}", where=where)
 
 
-def _content_problems(
+def _known_schema(
     specification: Specification, name: str, node: ReadNode, files: ConnectorFiles
-) -> Iterator[DataflareError]:
+) -> dict[str, pa.Schema]:
+    """Look at the beginning of the files of a node; return the schema of its rows, if it is known, by its name."""
     paths = find_files(specification.folder, node.read, some=False)
     if not all(path.is_file() for path in paths):
-        return  # a pipe can be read once
-    try:
-        look_at(node, paths, lambda path: files.open_input(path, connector=node.connector))
-    except DataflareError as error:
-        yield _at(specification, error, name)
+        return {}  # a pipe can be read once
+    found = look_at(node, paths, lambda path: files.open_input(path, connector=node.connector))
+    schema = known_schema(node, found)
+    return {} if schema is None else {name: schema}
+
+
+def _row_problems(
+    specification: Specification, name: str, node: WriteNode, kinds: dict[str, str], schemas: dict[str, pa.Schema]
+) -> Iterator[DataflareError]:
+    """Compare the rows that come to an output with it, where their columns are known."""
+    origin = origin_of(node, specification.pipeline.nodes, kinds)
+    if origin in schemas:
+        try:
+            rehearse(node, specification.path(node.write), schemas[origin])
+        except DataflareError as error:
+            yield _at(specification, error, name, "write")
 
 
 def _why_unreadable(path: Path) -> str:

@@ -32,7 +32,7 @@ from dataflare.pipeline.report import OutputReport
 from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.sinks import MakeSink, Sink
 
-__all__ = ["PartitionedFolder", "partition_rows"]
+__all__ = ["PartitionedFolder", "check_columns", "partition_rows", "without_columns"]
 
 _NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 _LONGEST_NAME: Final = 255
@@ -116,8 +116,8 @@ class PartitionedFolder:
         # Text can be added to; a file of the others is complete once it is closed.
         self._goes_on = node.appendable
         self._make_sink = make_sink
-        _check_columns(path, schema, self._columns)
-        self._schema = pa.schema([field for field in schema if field.name not in self._columns], schema.metadata)
+        check_columns(path, schema, self._columns)
+        self._schema = without_columns(schema, self._columns)
         self._waiting: dict[_Values, list[pa.RecordBatch]] = {}
         self._waiting_bytes = 0
         self._open: OrderedDict[_Values, tuple[_Part, Sink]] = OrderedDict()
@@ -285,7 +285,17 @@ def _open_folder(path: Path, parts: Sequence[str]) -> int:
     return descriptor
 
 
-def _check_columns(path: Path, schema: pa.Schema, columns: Sequence[str]) -> None:
+def without_columns(schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:
+    """Return the schema of the files below folders that are named by these columns."""
+    return pa.schema([field for field in schema if field.name not in columns], schema.metadata)
+
+
+def check_columns(path: Path, schema: pa.Schema, columns: Sequence[str]) -> None:
+    """Make sure that these columns can name the folders of an output.
+
+    Raises:
+        DataError: One is not there or has a type without a text, or no column is left for the files.
+    """
     for column in columns:
         if len(schema.get_all_field_indices(column)) != 1:
             what = f"there is no column {column!r} to partition by"

@@ -172,8 +172,11 @@ def open_source(
     return FileSource(files, _reader(connector(node.connector)), node.options, opener, contract=held)
 
 
-def look_at(node: ReadNode, paths: Sequence[Path], opener: Opener = open_plain) -> None:
+def look_at(node: ReadNode, paths: Sequence[Path], opener: Opener = open_plain) -> FoundSchema:
     """Read the beginning of a node's files, no more than 64 KiB of rows: is it what the options say, in all of them?
+
+    Returns:
+        What was found out about the last file or, where the first one decides, about that.
 
     Raises:
         DataError: One cannot be read, or is not what it should be.
@@ -187,6 +190,7 @@ def look_at(node: ReadNode, paths: Sequence[Path], opener: Opener = open_plain) 
             list(source.batches())  # which looks at the other files, and has no rows
         finally:
             source.close()
+    return source.found
 
 
 def guess_connector(path: Path) -> str:

@@ -20,7 +20,8 @@ import parquet_kit as kit
 from dataflare.data.guard.batches import admit_batch, admit_schema
 from dataflare.data.parquet_footer import read_footer
 from dataflare.data.shapes import DataFailure
-from dataflare.pipeline.reading.parquet_confined import OutOfMemory, read_confined
+from dataflare.pipeline.reading.confined import OutOfMemory
+from dataflare.pipeline.reading.parquet_confined import read_confined
 from dataflare.pipeline.reading.parquet_costs import costs_of
 from dataflare.pipeline.reading.parquet_pages import Chunk, Pages, read_pages
 from dataflare.pipeline.run_errors import DataError
@@ -207,7 +208,7 @@ def test_reader_that_dies_is_an_error_not_an_end(tmp_path: Path, monkeypatch: py
     with path.open("rb") as file:
         parts = read_confined(file, batch_rows=100, max_bytes=2**27)
         next(parts), next(parts)
-        killed = parts.gi_frame.f_locals["process"]  # type: ignore[attr-defined]
+        killed = parts.gi_yieldfrom.gi_frame.f_locals["process"]  # type: ignore[attr-defined]
         killed.kill()
         with pytest.raises(DataFailure):
             list(parts)
@@ -219,7 +220,7 @@ def test_reading_can_be_given_up(tmp_path: Path) -> None:
     with path.open("rb") as file:
         parts = read_confined(file, batch_rows=10, max_bytes=2**27)
         next(parts), next(parts)
-        process = parts.gi_frame.f_locals["process"]  # type: ignore[attr-defined]
+        process = parts.gi_yieldfrom.gi_frame.f_locals["process"]  # type: ignore[attr-defined]
         parts.close()  # type: ignore[attr-defined]
         assert process.poll() is not None
 

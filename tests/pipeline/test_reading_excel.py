@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import io
 import sys
 import zipfile
 from pathlib import Path
@@ -11,10 +13,13 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from dataflare.errors import ConfigError, DataflareError
+import hostile_excel
+from dataflare.errors import ConfigError
 from dataflare.pipeline.readers import describe, guess_connector
+from dataflare.pipeline.reading import excel_reader, excel_sheet
+from dataflare.pipeline.reading.excel_reader import ExcelReadOptions
 from dataflare.pipeline.run_errors import DataError
-from reading_kit import NODES, read
+from reading_kit import NODES, read, source_of
 
 openpyxl = pytest.importorskip("openpyxl")
 
@@ -141,16 +146,62 @@ def test_a_file_cut_off_or_damaged_anywhere_is_an_error_of_its_own(tmp_path):
     path = workbook(tmp_path / "in.xlsx", ["a", "b"], [1, "x"], [2, "y"])
     data = path.read_bytes()
     cut = tmp_path / "cut.xlsx"
-    for size in range(0, len(data), 97):
-        for broken in (data[:size], data[:size] + bytes([data[size] ^ 0x55]) + data[size + 1 :]):
-            cut.write_bytes(broken)
-            try:
-                assert read("excel", cut).num_rows <= 2
-            except DataflareError as error:
-                assert str(cut) in str(error)
+    for size in range(0, len(data), 1500):
+        cut.write_bytes(data[:size])
+        with pytest.raises(DataError) as caught:
+            read("excel", cut)
+        assert str(cut) in str(caught.value)
     cut.write_bytes(b"\xd0\xcf\x11\xe0" + bytes(512))
     with pytest.raises(DataError, match="97 to 2003"):
         read("excel", cut)
+
+
+def test_whatever_is_damaged_is_a_typed_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(excel_sheet, "limit_time", lambda _: None)
+    data = workbook(tmp_path / "in.xlsx", ["a", "b"], [1, "x"], [2, "y"]).read_bytes()
+    request = {**ExcelReadOptions().model_dump(mode="json"), "most_bytes": 2**20, "least_s": 1}
+    for size in range(0, len(data), 97):
+        for broken in (data[:size], data[:size] + bytes([data[size] ^ 0x55]) + data[size + 1 :]):
+            parts = excel_sheet.read_sheet(io.BytesIO(broken), {**request, "found": None, "sample_only": False})
+            with contextlib.suppress(DataError):
+                assert sum(batch.num_rows for batch in list(parts)[2:]) <= 2
+
+
+@pytest.mark.parametrize("prefix", ["", "x:"])
+def test_formula_without_a_stored_value_is_found_whatever_its_prefix(tmp_path, prefix):
+    path = tmp_path / "in.xlsx"
+    cell = f"<{prefix}c><{prefix}f>1+1</{prefix}f></{prefix}c>"
+    head = f'xmlns:x="{hostile_excel.MAIN}"'
+    path.write_bytes(
+        hostile_excel.workbook(hostile_excel.rows(hostile_excel.HEADER, cell.replace(">", f" {head}>", 1)))
+    )
+    with pytest.raises(DataError, match="has no stored value"):
+        read("excel", path)
+
+
+def test_wide_sheets_are_read_fewer_rows_at_a_time(tmp_path):
+    path = tmp_path / "in.xlsx"
+    path.write_bytes(hostile_excel.wide(1200))
+    source = source_of("excel", path, max_expanded="16MiB")
+    sizes = [batch.num_rows for batch in source.batches()]
+    source.close()
+    assert sum(sizes) == 1200 and max(sizes) < 200
+
+
+def test_files_of_one_node_have_the_columns_of_the_first(tmp_path):
+    first = workbook(tmp_path / "1.xlsx", ["a", "b"], [1, "x"])
+    second = workbook(tmp_path / "2.xlsx", ["b", "a"], ["y", 2])
+    assert read("excel", [first, second]).to_pydict() == {"a": [1, 2], "b": ["x", "y"]}
+    third = workbook(tmp_path / "3.xlsx", ["b"], ["y"])
+    with pytest.raises(DataError, match="different columns from the first file: b"):
+        read("excel", [first, third])
+
+
+def test_reader_that_dies_is_an_error(tmp_path, monkeypatch):
+    path = workbook(tmp_path / "in.xlsx", ["a"], [1])
+    monkeypatch.setattr(excel_reader, "_READER", "os:abort")
+    with pytest.raises(DataError, match="its reader broke down"):
+        read("excel", path)
 
 
 def test_without_the_extra_the_error_names_it(tmp_path, monkeypatch):

@@ -1,0 +1,142 @@
+"""Attacks by Excel workbooks of few bytes, which take much memory or time once they are taken apart."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import resource
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, Any, Final
+from unittest import mock
+
+import hostile_excel
+from arena import Arena, Mutation, attack
+from attacks_arrow import survives
+from attacks_parquet import MOST_GROWN_BYTES, memory_bytes
+from dataflare.pipeline.reading import excel_reader, excel_sheet
+from dataflare.pipeline.run_errors import DataError
+from reading_kit import read, source_of
+
+MOST_BYTES: Final = 700 * 2**20
+"""What a process may have for `hostile_excel.MOST`, and what it has before it begins."""
+
+
+def refused(arena: Arena, make: Callable[[], bytes], *, says: str) -> None:
+    """Assert that a workbook is refused, and that no process has taken much memory for it."""
+    path = arena.folder / "rows.xlsx"
+    path.write_bytes(make())
+
+    def run() -> None:
+        before = memory_bytes("VmHWM")
+        with mock.patch.object(excel_reader, "_LEAST_BYTES", 2**24):
+            error = arena.raises(DataError, lambda: read("excel", path, max_expanded=hostile_excel.MOST), says=says)
+        assert str(path) in error.message and error.hint, error
+        grown = memory_bytes("VmHWM") - before
+        other = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        assert grown < MOST_GROWN_BYTES and other < MOST_BYTES, f"{grown} bytes here, {other} in a process"
+
+    survives(run)
+
+
+def with_excel(promise: str) -> Callable[[Callable[[Arena], None]], Callable[[Arena], None]]:
+    """As `attack`, where the extra is installed."""
+    if importlib.util.find_spec("openpyxl") is None:
+        return lambda function: function
+    return attack(promise)
+
+
+@with_excel("files-in")
+def excel_objects_of_a_few_bytes(arena: Arena) -> None:
+    """Fill a workbook with millions of the smallest styles, which compress to nothing."""
+    refused(arena, hostile_excel.GREAT["styles"], says=f"more memory to read than max_expanded = {hostile_excel.MOST}")
+
+
+@with_excel("files-in")
+def excel_text_that_every_cell_shares(arena: Arena) -> None:
+    """Have each of 200 cells of a row refer to the same text of four megabytes."""
+    refused(arena, hostile_excel.GREAT["one_text_in_every_column"], says="more memory to read than")
+
+
+@with_excel("files-in")
+def excel_rows_below_a_wide_header(arena: Arena) -> None:
+    """Give a header 4,000 columns, and below it thousands of rows of one cell, so that a batch has all their nulls."""
+    path = arena.folder / "rows.xlsx"
+    path.write_bytes(hostile_excel.wide(3000))
+
+    source = source_of("excel", path, max_expanded=hostile_excel.MOST)
+    assert next(source.batches()).num_rows < 200
+    source.close()
+
+
+@with_excel("files-in")
+def excel_entities(arena: Arena) -> None:
+    """Define entities in a sheet that expand to gigabytes, or that are files of the host."""
+    for make in hostile_excel.ENTITIES.values():
+        refused(arena, make, says="is not a workbook, or damaged")
+
+
+@with_excel("files-in")
+def excel_parts_larger_than_they_say(arena: Arena) -> None:
+    """Say in the directory of a workbook that a sheet of 32 MiB has 1,000 bytes."""
+    data = io.BytesIO(hostile_excel.workbook(hostile_excel.rows(hostile_excel.HEADER) + " " * 2**25))
+    with zipfile.ZipFile(data) as archive:
+        size = archive.getinfo("xl/worksheets/sheet1.xml").file_size.to_bytes(4, "little")
+    refused(arena, lambda: data.getvalue().replace(size, (1000).to_bytes(4, "little")), says="damaged")
+
+
+@with_excel("files-in")
+def excel_sizes_that_are_not_so(arena: Arena) -> None:
+    """Say of a sheet with two rows that it has a million of 16,384 columns, and number its second row 10**9."""
+    sheet = f'<dimension ref="A1:XFD1048576"/><sheetData><row r="1">{hostile_excel.HEADER}</row>'
+    far = '<row r="1000000000"><c><v>1</v></c></row></sheetData>'
+    refused(arena, lambda: hostile_excel.workbook(sheet + far), says="has more than 1048576 rows")
+    path = arena.folder / "rows.xlsx"
+    path.write_bytes(hostile_excel.workbook(f"{sheet}<row>{hostile_excel.NUMBER}</row></sheetData>"))
+    assert read("excel", path).to_pydict() == {"a": [1]}
+
+
+@with_excel("files-in")
+def excel_format_that_takes_long(arena: Arena) -> None:
+    """Give a number a format of many brackets, which openpyxl compares with each other."""
+    with mock.patch.object(excel_reader, "_LEAST_S", 1):
+        refused(arena, hostile_excel.slow, says="more time to read than max_expanded")
+
+
+@with_excel("files")
+def excel_parts_outside_of_the_workbook(arena: Arena) -> None:
+    """Let a sheet of a workbook, and a link of it, be a file of the host."""
+    secret = arena.folder / "secret.xml"
+    secret.write_text(f'<worksheet xmlns="{hostile_excel.MAIN}">{hostile_excel.rows(hostile_excel.HEADER)}</worksheet>')
+    for mode, target in (
+        ("Internal", f"../../../../..{secret}"),
+        ("External", f"file://{secret}"),
+        ("Internal", str(secret)),
+    ):
+        relation = (
+            f'<Relationship Id="r1" Type="{hostile_excel.OFFICE}/worksheet" TargetMode="{mode}" Target="{target}"/>'
+        )
+        relations = f'<Relationships xmlns="{hostile_excel.RELATIONS}">{relation}</Relationships>'
+        data = hostile_excel.workbook(hostile_excel.rows(""), {"_rels/workbook.xml.rels": relations})
+        refused(arena, lambda data=data: data, says="rows.xlsx")
+
+
+def _in_this_process(_: str, file: IO[bytes], request: Mapping[str, Any], **__: Any) -> Iterator[Any]:
+    """Read without a limit of memory or time."""
+    with mock.patch.object(excel_sheet, "limit_time"):
+        yield from excel_sheet.read_sheet(file, request)
+
+
+READER: Final = "dataflare.pipeline.reading.excel_reader"
+MUTATIONS = [
+    Mutation(
+        f"{READER}:read_confined",
+        _in_this_process,
+        ("excel_text_that_every_cell_shares", "excel_format_that_takes_long"),
+    ),
+    Mutation(
+        "dataflare.pipeline.reading.confined:_FIXED_BYTES",
+        2**40,
+        ("excel_text_that_every_cell_shares",),
+    ),
+]

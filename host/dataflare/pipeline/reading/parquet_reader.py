@@ -17,9 +17,9 @@ from dataflare.data.parquet_footer import Footer, read_footer
 from dataflare.data.shapes import malformed
 from dataflare.documents.quantities import Size, parse_size
 from dataflare.pipeline.reading.common_options import BatchOptions
+from dataflare.pipeline.reading.confined import OutOfMemory
 from dataflare.pipeline.reading.found import FoundSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
-from dataflare.pipeline.reading.confined import OutOfMemory
 from dataflare.pipeline.reading.parquet_confined import Overflow, read_confined
 from dataflare.pipeline.reading.parquet_costs import costs_of
 from dataflare.pipeline.reading.parquet_int96 import Int96Unit, find_overflow, open_parquet

@@ -200,7 +200,7 @@ def test_files_of_one_node_have_the_columns_of_the_first(tmp_path):
 def test_reader_that_fails_otherwise_is_an_error_of_the_file(tmp_path, monkeypatch):
     path = workbook(tmp_path / "in.xlsx", ["a"], [1])
     monkeypatch.setattr(excel_reader, "_READER", "os:abort")
-    with pytest.raises(DataError, match="in.xlsx: is not a workbook, or damaged: "):
+    with pytest.raises(DataError, match=r"in\.xlsx: is not a workbook, or damaged: "):
         read("excel", path)
 
 

@@ -143,7 +143,9 @@ def folder_reached_by_the_parent_of_a_link(arena: Arena) -> None:
     assert (place.folder / "out" / "out" / "rows.jsonl").read_text() == '{"n":1}\n', "`..` was that of the link"
 
 
-def _by_name(node: ReadNode, paths: Sequence[Path], opener: Callable[[Path], IO[bytes]]) -> FileSource:
+def _by_name(
+    node: ReadNode, paths: Sequence[Path], opener: Callable[[Path], IO[bytes]], contract: object = None
+) -> FileSource:
     """Check the files, and open them again by their names."""
     for path in paths:
         opener(path).close()

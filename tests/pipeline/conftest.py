@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from database_kit import Database
 from dataflare.pipeline.specification import Specification, parse_specification
+from postgres_kit import Server, server
 
 
 @pytest.fixture
@@ -18,3 +20,20 @@ def specify(tmp_path: Path) -> Callable[[str], Specification]:
         return parse_specification(f"name: test\nnodes:\n{nodes}", file=tmp_path / "pipeline.yaml")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server; the test is skipped where there is none."""
+    with server() as made:
+        yield made
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return Database("sqlite", f"sqlite:{tmp_path / 'test.db'}")
+    made = Database("postgresql", request.getfixturevalue("postgres").url)
+    made.execute("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+    return made

@@ -8,7 +8,9 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from dataflare.pipeline.databases.nodes import SqlRead
 from dataflare.pipeline.models import PluginNode
+from dataflare.pipeline.nodes import ReadNode
 from dataflare.pipeline.run_errors import StateError
 from dataflare.pipeline.specification import Specification
 from dataflare.pipeline.state_file import StateFile, default_place
@@ -27,8 +29,14 @@ StateOption: TypeAlias = Annotated[
 
 
 def keeps_state(specification: Specification) -> bool:
-    """Whether a run has anything to keep: a plugin is a source, or has state of its own."""
+    """Whether a run has anything to keep.
+
+    It has if a node is a source that continues, or holds its columns to those of the last run, or if a plugin has state
+    of its own.
+    """
     for name, node in specification.pipeline.nodes.items():
+        if isinstance(node, SqlRead) or (isinstance(node, ReadNode) and node.contract is not None):
+            return True
         if isinstance(node, PluginNode):
             is_source = node.input is None and bool(specification.consumers(name))
             if is_source or specification.grants[name].state:

@@ -6,6 +6,7 @@ from dataflare.capabilities.plugins import check_edges
 from dataflare.documents.models import nearest
 from dataflare.documents.reader import Document
 from dataflare.errors import ConfigError
+from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
 from dataflare.pipeline.models import Pipeline, PluginNode
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 
@@ -28,12 +29,13 @@ def check_graph(pipeline: Pipeline, document: Document) -> tuple[str, ...]:
         where = document.where(("nodes", name, "input"))
         if source not in nodes:
             raise ConfigError(f"node {name!r}: there is no node {source!r}", where=where, hint=nearest(source, nodes))
-        if isinstance(nodes[source], WriteNode):
-            what = f"node {name!r} takes its rows from {source!r}, which writes a file and gives none"
+        if isinstance(nodes[source], WriteNode | SqlWrite):
+            written = "a file" if isinstance(nodes[source], WriteNode) else "a table"
+            what = f"node {name!r} takes its rows from {source!r}, which writes {written} and gives none"
             raise ConfigError(what, where=where, hint=f"take them from {inputs[source]!r}, as {source!r} does")
     order = _sorted(inputs, document)
     for name, node in nodes.items():
-        if isinstance(node, ReadNode) and name not in inputs.values():
+        if isinstance(node, ReadNode | SqlRead) and name not in inputs.values():
             raise ConfigError(
                 f"the rows of node {name!r} go nowhere",
                 where=document.where(("nodes", name)),

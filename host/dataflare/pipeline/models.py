@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 from pydantic import BeforeValidator, Discriminator, Field, JsonValue, PlainValidator, Tag, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from dataflare.documents.models import FilePath, Name, StrictModel, nearest, shorten
+from dataflare.documents.models import FilePath, Frozen, Name, StrictModel, nearest, shorten
 from dataflare.documents.quantities import Duration
 from dataflare.errors import ConfigError
+from dataflare.permissions.database_keys import DatabaseModel
 from dataflare.permissions.grant_keys import GrantsModel
 from dataflare.permissions.limit_keys import LimitsModel
 from dataflare.pipeline.connectors.registry import BUILT_IN, connector, names
 from dataflare.pipeline.contract_keys import SCHEMA_FIELD, ContractModel, SchemaKey, contract_of
+from dataflare.pipeline.databases.nodes import CONNECTOR, SqlRead, SqlWrite
 from dataflare.pipeline.datasets import ReadModel, WriteModel
 from dataflare.pipeline.nodes import Input, ReadNode, WriteNode
 from dataflare.pipeline.row_errors import OnError, OnErrorModel
@@ -139,9 +141,9 @@ def _check_variant(value: Any) -> Any:
             "node", "a node is one or the other, and this one {found}", {"found": found, "hint": hint}
         )
     if "connector" in value:
-        name = value["connector"]
-        if name not in names():
-            hint = nearest(str(name), names())
+        name, known = value["connector"], (*names(), CONNECTOR)
+        if name not in known:
+            hint = nearest(str(name), known)
             raise PydanticCustomError(
                 "connector", "there is no connector {name}", {"name": shorten(name), "hint": hint}
             )
@@ -151,9 +153,11 @@ def _check_variant(value: Any) -> Any:
             raise PydanticCustomError(
                 "role", "a connector reads or writes, and this one {found}", {"found": found, "hint": hint}
             )
-        _check_role(name, "read" if "read" in value else "write")
+        if name != CONNECTOR:
+            _check_role(name, "read" if "read" in value else "write")
         if "read" in value and "input" in value:
-            raise PydanticCustomError("role", "what reads a file takes no input", {"key": "input"})
+            what = "what reads a file takes no input" if name != CONNECTOR else "what reads a table takes no input"
+            raise PydanticCustomError("role", "{what}", {"what": what, "key": "input"})
     return value
 
 
@@ -180,15 +184,15 @@ def _hint_for_stray_key(value: dict[str, Any], wanted: tuple[str, ...]) -> str:
 def _variant(value: Any) -> str | None:
     if isinstance(value, PluginNode):
         return "|plugin"
-    if isinstance(value, ReadNode | WriteNode):
-        name, role = value.connector, "read" if isinstance(value, ReadNode) else "write"
+    if isinstance(value, ReadNode | WriteNode | SqlRead | SqlWrite):
+        name, role = value.connector, "read" if isinstance(value, ReadNode | SqlRead) else "write"
     elif not isinstance(value, dict):
         return None
     elif "plugin" in value:
         return "|plugin"
     else:
         name, role = value["connector"], "read" if "read" in value else "write"
-    return f"|{name} {role}" if name in BUILT_IN else "|installed"
+    return f"|{name} {role}" if name in BUILT_IN or name == CONNECTOR else "|installed"
 
 
 def _installed(value: Any) -> ReadNode | WriteNode:
@@ -202,6 +206,7 @@ def _installed(value: Any) -> ReadNode | WriteNode:
 def _variants() -> list[Any]:
     """The models of nodes, by what `_variant` says."""
     out: list[Any] = [Annotated[PluginNode, Tag("|plugin")]]
+    out += [Annotated[SqlRead, Tag(f"|{CONNECTOR} read")], Annotated[SqlWrite, Tag(f"|{CONNECTOR} write")]]
     for name, each in BUILT_IN.items():
         if each.read is not None:
             out.append(Annotated[each.read_node, Tag(f"|{name} read")])
@@ -214,7 +219,7 @@ def _variants() -> list[Any]:
 
 
 if TYPE_CHECKING:
-    Node: TypeAlias = PluginNode | ReadNode | WriteNode
+    Node: TypeAlias = PluginNode | ReadNode | WriteNode | SqlRead | SqlWrite
 else:
     Node = Annotated[
         functools.reduce(operator.or_, _variants()),
@@ -225,7 +230,7 @@ else:
     ]
 
 
-def listings(node: PluginNode | ReadNode | WriteNode) -> Iterator[tuple[str, str]]:
+def listings(node: Node) -> Iterator[tuple[str, str]]:
     """The files of JSON Lines that a node writes beside its rows: the key that names each, and its path."""
     for key in _LISTINGS:
         if (text := getattr(node, key, None)) is not None:
@@ -247,5 +252,9 @@ class Pipeline(StrictModel):
         default=CheckpointModel(),
         description="How often the run makes a checkpoint: after this many `rows` (100000) of a source, and after so "
         "much time (`every`, 30s).",
+    )
+    databases: Frozen[Name, DatabaseModel] = Field(
+        default_factory=dict,
+        description="Databases of the connector `sql`, by name. With `--policy`, those of the policy count instead.",
     )
     nodes: Annotated[dict[Name, Node], Field(min_length=1, max_length=1000)]

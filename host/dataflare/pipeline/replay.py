@@ -23,6 +23,7 @@ from dataflare.data.schemas import SchemaError, parse_type
 from dataflare.data.shapes import DataFailure
 from dataflare.documents.models import StrictModel, nearest
 from dataflare.errors import ConfigError
+from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
 from dataflare.pipeline.models import Node, PluginNode, listings
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.run_errors import DataError
@@ -212,7 +213,7 @@ def replaying(specification: Specification, node: str | None = None) -> Specific
     while reader in specification.pipeline.nodes:
         reader += "-"
     origin = specification.pipeline.nodes[node]
-    assert isinstance(origin, PluginNode | ReadNode) and origin.dead_letters is not None
+    assert not isinstance(origin, WriteNode) and origin.dead_letters is not None
     letters = ReadNode(connector=_CONNECTOR, read=origin.dead_letters)
     nodes: dict[str, Node] = {}
     if origin.input_name is not None:
@@ -220,7 +221,9 @@ def replaying(specification: Specification, node: str | None = None) -> Specific
     for name in specification.order:
         if name in below:
             nodes[name] = _adding(specification, name)
-    if isinstance(origin, ReadNode) or origin.input_name is None:
+    if isinstance(origin, SqlWrite):
+        nodes[node] = origin.model_copy(update={"input": reader})
+    elif isinstance(origin, ReadNode | SqlRead) or origin.input_name is None:
         # The letters take the place of what is read: rows that its `schema` left out go on as they are.
         reader = node
         nodes[node] = letters.model_copy(update={"dead_letters": origin.dead_letters})
@@ -263,10 +266,11 @@ def _adding(specification: Specification, name: str) -> Node:
                 hint="write CSV or JSON Lines, or give `partition_by`: these can be added to",
             )
         return node.model_copy(update={"if_exists": "append"})
-    if isinstance(node, PluginNode) and node.destination is not None and node.destination.mode == "replace":
+    how = node.destination if isinstance(node, PluginNode | SqlWrite) else None
+    if how is not None and how.mode == "replace":
         raise ConfigError(
             f"node {name!r} replaces what its destination has, which would then have the replayed rows alone",
-            where=specification.where("nodes", name, "destination", "mode"),
+            where=specification.where("nodes", name, *(() if isinstance(node, SqlWrite) else ("destination",)), "mode"),
             hint="replay into a destination that is written to by `append` or `merge`",
         )
     return node

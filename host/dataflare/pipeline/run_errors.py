@@ -9,7 +9,7 @@ from dataflare.errors import DataflareError
 if TYPE_CHECKING:
     from dataflare.pipeline.report import RunReport
 
-__all__ = ["DataError", "NodeFailed", "RunInterrupted", "StateError"]
+__all__ = ["DataError", "DatabaseError", "NodeFailed", "RunInterrupted", "StateError"]
 
 
 class DataError(DataflareError):
@@ -26,6 +26,22 @@ class DataError(DataflareError):
         super().__init__(place + message, hint=hint)
         self.file = file
         self.line = line
+
+
+class DatabaseError(DataError):
+    """A database answered with an error, or cannot be reached.
+
+    `sqlstate` is its code (empty for SQLite), `unavailable` says whether it may work later, and `of_rows` whether the
+    values of rows are the cause.
+    """
+
+    def __init__(
+        self, message: str, *, sqlstate: str = "", unavailable: bool = False, of_rows: bool = False, hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.sqlstate = sqlstate
+        self.unavailable = unavailable
+        self.of_rows = of_rows
 
 
 class StateError(DataflareError):

@@ -16,12 +16,15 @@ import pyarrow as pa
 
 from dataflare.documents.quantities import parse_duration
 from dataflare.errors import ConfigError, DataflareError, PluginError, WorldMismatch
+from dataflare.grants import Access
 from dataflare.locks import Lock
 from dataflare.pipeline.batching import resized
 from dataflare.pipeline.channel import Channel, Stopped
 from dataflare.pipeline.check import config_error
 from dataflare.pipeline.checkpoints import Checkpoints
-from dataflare.pipeline.models import Pipeline, PluginNode
+from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
+from dataflare.pipeline.databases.open import open_database
+from dataflare.pipeline.models import Node, Pipeline, PluginNode, listings
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.replay import LetterFile
 from dataflare.pipeline.report import Progress, RunReport
@@ -163,13 +166,21 @@ class _Run:
             if isinstance(node, PluginNode):
                 with self._blamed(name, "plugin"):
                     kinds[name] = self._kind(node)
+            elif isinstance(node, SqlRead | SqlWrite):
+                kinds[name] = "source" if isinstance(node, SqlRead) else "destination"
         specification.check_kinds(kinds)
         self._plan_checkpoints(kinds)
         reader, replayed = self._open_letters(admitted)
         for name in specification.order:
             with self._blamed(name):
                 node = nodes[name]
-                plugin = self._load_plugin(name, node, kinds[name], admitted) if isinstance(node, PluginNode) else None
+                plugin: Any = None
+                if isinstance(node, PluginNode):
+                    plugin = self._load_plugin(name, node, kinds[name], admitted)
+                elif isinstance(node, SqlRead | SqlWrite):
+                    access: Access = "read" if isinstance(node, SqlRead) else "write"
+                    grant = admitted.databases.find(node.database, access, specification.databases)
+                    plugin = open_database(node, grant, self._host.connector_secret)
                 try:
                     letters = replayed if name in (specification.replays, reader) else None
                     points = self._checkpoints.get(name)
@@ -454,16 +465,16 @@ class _Run:
             raise
 
 
-def _writes_file(node: PluginNode | ReadNode | WriteNode) -> bool:
+def _writes_file(node: Node) -> bool:
     """Whether a node makes all its rows safe at once, when the run ends."""
     if isinstance(node, PluginNode):
         return node.violations is not None or node.rejects is not None
     return isinstance(node, WriteNode)
 
 
-def _writes_letters(node: PluginNode | ReadNode | WriteNode) -> bool:
+def _writes_letters(node: Node) -> bool:
     """Whether a node may write what is safe at the end alone, and often writes nothing."""
-    return isinstance(node, PluginNode | ReadNode) and node.dead_letters is not None
+    return "dead_letters" in dict(listings(node))
 
 
 def _pool(node: PluginNode, kind: str) -> PoolSettings | None:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from dataflare.documents.variables import Variables
 from dataflare.errors import ConfigError
 from dataflare.grants import Grants
 from dataflare.limits import Limits
+from dataflare.permissions.database_keys import DatabaseGrant
+from dataflare.pipeline.databases.nodes import SqlWrite
 from dataflare.pipeline.graph import check_calls, check_graph
 from dataflare.pipeline.models import Pipeline, PluginNode
 from dataflare.pipeline.nodes import WriteNode
@@ -40,6 +42,7 @@ class Specification:
         grants: What each plugin may use, by node.
         limits: Each plugin's ceilings, by node.
         document: The YAML with its lines.
+        databases: Where its databases are, by name.
         replays: The node whose dead letters are its input, and not what the YAML says; `None` in a usual run.
     """
 
@@ -50,6 +53,7 @@ class Specification:
     grants: Mapping[str, Grants]
     limits: Mapping[str, Limits]
     document: Document
+    databases: Mapping[str, DatabaseGrant] = field(default_factory=dict)
     replays: str | None = None
 
     def where(self, *path: str | int) -> str:
@@ -78,6 +82,8 @@ class Specification:
             return all(self.is_replaced(each) for each in below)
         if isinstance(entry, PluginNode):
             return entry.destination is not None and entry.destination.mode == "replace"
+        if isinstance(entry, SqlWrite):
+            return entry.mode == "replace"
         return isinstance(entry, WriteNode) and entry.if_exists == "replace" and not entry.partition_by
 
     def check_kinds(self, kinds: Mapping[str, str]) -> None:
@@ -251,7 +257,8 @@ def _check(file: Path, folder: Path, document: Document) -> Specification:
         if isinstance(node, PluginNode):
             grants[name], limits[name] = _permissions(folder, node, name, document)
     check_calls(pipeline, document)
-    return Specification(file, folder, pipeline, order, grants, limits, document)
+    databases = {name: each.grant(lambda text: _resolve(folder, text)) for name, each in pipeline.databases.items()}
+    return Specification(file, folder, pipeline, order, grants, limits, document, databases)
 
 
 def _resolve(folder: Path, text: str) -> Path:

@@ -12,10 +12,11 @@ import pyarrow as pa
 from dataflare.data.columns import no_rows
 from dataflare.locks import Lock
 from dataflare.pipeline.checkpoints import Checkpoints
+from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
 from dataflare.pipeline.datasets import DatasetReader, DatasetWriter, ReadModel, WriteModel
 from dataflare.pipeline.dead_letters import DeadLetters
 from dataflare.pipeline.models import PluginNode
-from dataflare.pipeline.nodes import ReadNode
+from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.outputs import IfExists, Place
 from dataflare.pipeline.readers import open_source
 from dataflare.pipeline.reading.inputs import find_files
@@ -64,11 +65,12 @@ def make_stage(
         PermissionDenied: A file may not be read or written.
     """
     node = specification.pipeline.nodes[name]
-    if isinstance(node, PluginNode):
+    if isinstance(node, PluginNode | SqlRead | SqlWrite):
+        uses = node.plugin if isinstance(node, PluginNode) else node.shown
         return _plugin_stage(
             specification,
             node,
-            NodeReport(name, plugin.kind, node.plugin),
+            NodeReport(name, plugin.kind, uses),
             plugin,
             files,
             checkpoints,
@@ -107,6 +109,7 @@ def make_stage(
             letters=letters,
             contract=contract,
         )
+    assert isinstance(node, WriteNode)
     target = specification.path(node.write)
     destination = open_destination(node, target, _placing(files, target, node.connector))
     writing = FileWriter(destination)
@@ -122,7 +125,7 @@ def _placing(files: ConnectorFiles, path: Path, connector: str) -> Place:
 
 def _plugin_stage(
     specification: Specification,
-    node: PluginNode,
+    node: PluginNode | SqlRead | SqlWrite,
     report: NodeReport,
     plugin: Any,
     files: ConnectorFiles,
@@ -136,12 +139,14 @@ def _plugin_stage(
     letters = _letters(specification, node, report, files, checkpoints, replayed)
     match plugin.kind:
         case "source":
+            assert not isinstance(node, SqlWrite)
+            contract = node.contract
             reader = DatasetReader(
                 plugin,
                 node.source or ReadModel(),
                 retries,
                 checkpoints,
-                columns_may_change=node.contract is not None,
+                columns_may_change=contract is not None,
                 limits=limits,
             )
             return Stage(
@@ -155,9 +160,10 @@ def _plugin_stage(
                 checkpoints=checkpoints,
                 retries=retries,
                 letters=letters,
-                contract=SchemaContract(node.contract, report, known=known, letters=letters),
+                contract=SchemaContract(contract, report, known=known, letters=letters),
             )
         case "destination":
+            assert not isinstance(node, SqlRead)
             writing = DatasetWriter(
                 plugin,
                 node.destination or WriteModel(),
@@ -178,6 +184,7 @@ def _plugin_stage(
                 letters=letters,
             )
         case "processor" | "transformer":
+            assert isinstance(node, PluginNode)
             work = plugin.process_batch if plugin.kind == "processor" else _transform_with(plugin)
             tolerant = RowErrors[pa.RecordBatch](work, errors, retries, report, letters)
             return Stage(
@@ -194,12 +201,13 @@ def _plugin_stage(
                 letters=letters,
             )
         case _:
+            assert isinstance(node, PluginNode)
             return _validator_stage(specification, node, report, plugin, files, checkpoints, retries, letters)
 
 
 def _letters(
     specification: Specification,
-    node: PluginNode | ReadNode,
+    node: PluginNode | ReadNode | SqlRead | SqlWrite,
     report: NodeReport,
     files: ConnectorFiles,
     checkpoints: Checkpoints | None,

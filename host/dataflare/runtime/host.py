@@ -9,8 +9,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Final, Literal, Self, Unpack, get_args, overload
 
+from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.config import PluginConfig
 from dataflare.capabilities.metrics import MetricsSink
+from dataflare.capabilities.secrets import EnvironmentSecrets
 from dataflare.engine.abi.types import ComponentType
 from dataflare.errors import ConfigError, UsageError
 from dataflare.grants import Grants
@@ -187,6 +189,19 @@ class Host:
             what: What it is, for errors, such as `a signing key`.
         """
         self._admission.protected.add(path, what)
+
+    def connector_secret(self, name: str) -> str | None:
+        """Find a secret for a connector: in the store of the services, else in the environment.
+
+        Raises:
+            ConfigError: The store cannot be asked, or the secret cannot be used.
+        """
+        store = self._services.secrets or self._admission.secrets(EnvironmentSecrets())
+        assert store is not None
+        try:
+            return store.get(name)
+        except CapabilityFailure as error:
+            raise ConfigError(f"the secret {name!r} cannot be used: {error}", where="secrets") from error
 
     def admit_pipeline(self, name: str, file: PipelineFile) -> AdmittedPipeline:
         """Admit a pipeline's file to run. Policy and roles identify it by the file, not by the name in it.

@@ -17,6 +17,7 @@ from dataflare.limits import Limits
 from dataflare.security import manifest as manifests
 from dataflare.security.audit import AuditEvent, AuditLog, FileAuditLog, Redactor, utc_now
 from dataflare.security.capability import Needs
+from dataflare.security.connector_databases import ConnectorDatabases
 from dataflare.security.connectors import CONNECTOR_PREFIX, ConnectorFiles
 from dataflare.security.enforcement import Auditor, Revocations
 from dataflare.security.manifest import Manifest, undeclared
@@ -89,9 +90,11 @@ class AdmittedPipeline(PipelineIdentity):
 
     Attributes:
         files: Opens what its connectors read and write.
+        databases: Finds the databases that its connectors use.
     """
 
     files: ConnectorFiles
+    databases: ConnectorDatabases
 
     def close(self) -> None:
         """Let its files go; idempotent."""
@@ -231,7 +234,13 @@ class Admission:
         files = ConnectorFiles(
             None if policy is None else policy.connector_directories(granted_as),
             protected=self.protected,
-            record=functools.partial(self._record_file, name),
+            record=functools.partial(self._record_use, name, "files"),
+            source="" if policy is None else policy.source,
+        )
+        databases = ConnectorDatabases(
+            None if policy is None else policy.connector_databases(granted_as),
+            files=files,
+            record=functools.partial(self._record_use, name, "databases"),
             source="" if policy is None else policy.source,
         )
         return AdmittedPipeline(
@@ -240,6 +249,7 @@ class Admission:
             resource=resource,
             scope=file.scope(name, granted_as or role_name),
             files=files,
+            databases=databases,
         )
 
     def replace_policy(self, policy: Policy) -> None:
@@ -360,8 +370,10 @@ class Admission:
         """Write that somebody changed what holds, such as a policy."""
         self._record("", "", "host", function, what, "allow", self._by())
 
-    def _record_file(self, pipeline: str, connector: str, function: str, what: str, decision: str, reason: str) -> None:
-        self._record(f"{CONNECTOR_PREFIX}{connector}", pipeline, "files", function, what, decision, reason)
+    def _record_use(
+        self, pipeline: str, kind: str, connector: str, function: str, what: str, decision: str, reason: str
+    ) -> None:
+        self._record(f"{CONNECTOR_PREFIX}{connector}", pipeline, kind, function, what, decision, reason)
 
     def _by(self) -> str:
         return f"by {self._principal!r}" if self._principal else ""

@@ -47,6 +47,7 @@ from dataflare.documents.reader import parse_document, read_document
 from dataflare.errors import PermissionDenied
 from dataflare.grants import DirectoryGrant, Grants
 from dataflare.limits import LIMITS, Limits, is_above
+from dataflare.permissions.database_keys import DatabaseGrant, DatabaseModel
 from dataflare.permissions.grant_keys import DirectoryModel, GrantsModel
 from dataflare.permissions.limit_keys import LimitsModel, write_limit
 from dataflare.security.capability import Needs
@@ -111,11 +112,13 @@ class ConnectorGrants(StrictModel):
 
     Attributes:
         files: Directories below which they read, and write where `access` is `write`; the names are for the audit log.
+        databases: Databases by the names that pipelines use for them; those in a pipeline's own file do not count.
     """
 
     hints: ClassVar[Mapping[str, str]] = {"directories": "write `files`"}
 
     files: Frozen[Name, DirectoryModel] = Field(default_factory=dict)
+    databases: Frozen[Name, DatabaseModel] = Field(default_factory=dict)
 
 
 class ConnectorPipelineRule(StrictModel):
@@ -236,6 +239,13 @@ class Policy:
         for name, each in {**rule.grants.files, **extra.grants.files}.items():
             found[name] = DirectoryGrant(path=self.base_dir / each.path, access=each.access)
         return found
+
+    def connector_databases(self, pipeline: str) -> Mapping[str, DatabaseGrant]:
+        """The databases that the built-in connectors may use in a pipeline, by name."""
+        rule = self.document.connectors
+        extra = rule.pipelines.get(pipeline, ConnectorPipelineRule())
+        found = {**rule.grants.databases, **extra.grants.databases}
+        return {name: each.grant(lambda path: (self.base_dir / path).absolute()) for name, each in found.items()}
 
     def refusal(self, plugin: Needs) -> str:
         """Why no rule is for this plugin; empty if one is."""

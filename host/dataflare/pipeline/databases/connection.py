@@ -1,0 +1,196 @@
+"""Connections to databases by ADBC, and their errors."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import pyarrow as pa
+
+from dataflare.errors import ConfigError
+from dataflare.permissions.database_keys import DatabaseGrant
+from dataflare.pipeline.run_errors import DatabaseError
+from dataflare.texts import cut
+
+__all__ = ["Connection", "literal", "quoted"]
+
+_UNAVAILABLE_STATES: Final = ("08", "53", "57P", "55P03", "40001", "40P01")
+"""Classes of SQLSTATE after which a new connection may do: it is lost, full, shut down, locked or in a deadlock."""
+_ROW_STATES: Final = ("22", "23")
+"""Classes of SQLSTATE that are about values: out of range, not null, not unique, a check."""
+_UNAVAILABLE_TEXTS: Final = (
+    *("failed to connect", "server closed the connection", "no connection to the server", "database is locked"),
+    *("could not receive data from server", "could not send data to server", "terminating connection"),
+)
+_ROW_TEXTS: Final = ("constraint failed", "datatype mismatch")
+"""SQLite has no SQLSTATE."""
+
+
+class Connection:
+    """One connection, with a transaction that is open from `begin` to `commit` or `rollback`. One thread at a time.
+
+    `cancel` may come from any thread.
+
+    Args:
+        name: The database's name in the pipeline, for errors.
+        grant: Where it is.
+        password: The password; `None` for none.
+
+    Raises:
+        ConfigError: The driver is not installed.
+        DatabaseError: The database cannot be reached.
+    """
+
+    def __init__(self, name: str, grant: DatabaseGrant, password: str | None) -> None:
+        self.name = name
+        self.kind = grant.kind
+        self._password = password
+        self._shown = grant.shown
+        module = "postgresql" if grant.kind == "postgresql" else "sqlite"
+        try:
+            driver = importlib.import_module(f"adbc_driver_{module}.dbapi")
+        except ImportError as error:
+            raise ConfigError(
+                f"database {name!r} needs the driver adbc-driver-{module}", hint="pip install 'dataflare[sql]'"
+            ) from error
+        self._errors: tuple[type[Exception], ...] = (driver.Error, OSError)
+        # The driver of PostgreSQL does not know savepoints: there, transactions are statements.
+        self._begins = grant.kind == "postgresql"
+        with self.translated("connect"):
+            self._connection: Any = driver.connect(grant.uri(password), autocommit=self._begins)
+        self._cursor: Any = self._connection.cursor()
+
+    def close(self) -> None:
+        """Close it; what was not committed is gone. Idempotent."""
+        cursor, self._cursor = self._cursor, None
+        if cursor is not None:
+            for each in (cursor, self._connection):
+                try:
+                    each.close()
+                except self._errors:
+                    continue  # it was lost: there is nothing to close
+
+    def cancel(self) -> None:
+        """End the statement that another thread is in."""
+        cursor = self._cursor
+        if cursor is not None:
+            try:
+                cursor.adbc_cancel()
+            except self._errors:
+                return  # it runs nothing
+
+    def begin(self, how: str = "") -> None:
+        """Begin a transaction.
+
+        Raises:
+            DatabaseError: It failed.
+        """
+        if self._begins:
+            self.execute(f"BEGIN {how}")
+
+    def execute(self, statement: str) -> None:
+        """Run a statement.
+
+        Raises:
+            DatabaseError: It failed.
+        """
+        with self.translated(statement):
+            self._cursor.execute(statement)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Run a query with few rows.
+
+        Raises:
+            DatabaseError: It failed.
+        """
+        with self.translated(query):
+            self._cursor.execute(query)
+            return list(self._cursor.fetchall())
+
+    def reader(self, query: str) -> Any:
+        """Run a query; its rows come as they are read (`pyarrow.RecordBatchReader`), before the next statement.
+
+        Raises:
+            DatabaseError: It failed.
+        """
+        with self.translated(query):
+            if self.kind == "sqlite":
+                self._cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": 65_536})
+            self._cursor.execute(query)
+            return self._cursor.fetch_record_batch()
+
+    def ingest(self, table: str, rows: pa.RecordBatch, *, within: str | None = None, temporary: bool = False) -> None:
+        """Add rows to a table that has their columns, with exactly their types.
+
+        Raises:
+            DatabaseError: It failed.
+        """
+        with self.translated(f"add rows to {table}"):
+            more = {"temporary": True} if temporary else {"db_schema_name": within}
+            self._cursor.adbc_ingest(table, rows, mode="append", **more)
+
+    def commit(self) -> None:
+        """Make safe what was done.
+
+        Raises:
+            DatabaseError: It failed, and nothing was done.
+        """
+        with self.translated("commit"):
+            if self._begins:
+                self._cursor.execute("COMMIT")
+            else:
+                self._connection.commit()
+
+    def rollback(self) -> None:
+        """Undo what was not committed."""
+        if self._cursor is not None:
+            with self.translated("rollback"):
+                if self._begins:
+                    self._cursor.execute("ROLLBACK")
+                else:
+                    self._connection.rollback()
+
+    @contextmanager
+    def translated(self, what: str) -> Iterator[None]:
+        """Translate the errors of the driver.
+
+        Raises:
+            DatabaseError: There is one.
+        """
+        try:
+            yield
+        except self._errors as error:
+            text = str(error).strip()
+            if self._password:
+                text = text.replace(self._password, "***")
+            state = getattr(error, "sqlstate", None) or ""
+            raise self._database_error(what, text, state) from None
+        except pa.ArrowException as error:
+            raise self._database_error(what, str(error), "") from error
+
+    def _database_error(self, what: str, text: str, state: str) -> DatabaseError:
+        unavailable = state.startswith(_UNAVAILABLE_STATES) or any(each in text for each in _UNAVAILABLE_TEXTS)
+        of_rows = state.startswith(_ROW_STATES) or any(each in text for each in _ROW_TEXTS)
+        hint = "is the server running, and is the URL right?" if what == "connect" else ""
+        if unavailable and what != "connect":
+            hint = "run again: the run continues from its last checkpoint"
+        return DatabaseError(
+            cut(f"database {self.name!r} ({self._shown}): {text}"),
+            sqlstate=state,
+            unavailable=unavailable,
+            of_rows=of_rows,
+            hint=hint,
+        )
+
+
+def quoted(names: str | Sequence[str]) -> str:
+    """Write a name, or names with dots in between, as SQL does."""
+    parts = [names] if isinstance(names, str) else [each for each in names if each]
+    return ".".join('"' + each.replace('"', '""') + '"' for each in parts)
+
+
+def literal(text: str) -> str:
+    """Write a text as SQL does."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,454 @@
+"""Writes a table, as a destination plugin would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dataflare.data.roles import DELETE, roles_of
+from dataflare.pipeline.common_types import common_type
+from dataflare.pipeline.databases.connection import Connection, literal, quoted
+from dataflare.pipeline.databases.dialects import Column, Dialect, decoded
+from dataflare.pipeline.databases.nodes import SqlWrite
+from dataflare.pipeline.run_errors import DatabaseError, DataError
+from dataflare.runtime.datasets import PlannedChange, RejectedRow, Target
+from dataflare.runtime.results import PluginStats
+
+__all__ = ["SqlDestination"]
+
+_TOKENS: Final = "_dataflare_tokens"
+_STAGE: Final = "_dataflare_stage"
+_DELETED: Final = "_dataflare_deleted"
+_NEW: Final = "_dataflare_new_"
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A change of the table, and the statements that make it."""
+
+    kind: str
+    detail: str
+    statements: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How rows go into the table.
+
+    Args:
+        columns: The columns of the rows that are written, as the table has them.
+        table: The table that they go into.
+        within: Its schema; `None` for the database's own.
+        key: The columns that tell rows apart, for `merge`; else empty.
+        operation: The column that says which rows are deletes; `None` for none.
+        staged: Whether they go into a temporary table first.
+    """
+
+    columns: tuple[Column, ...]
+    table: str
+    within: str | None
+    key: tuple[str, ...]
+    operation: str | None
+    staged: bool
+
+
+class SqlDestination:
+    """Writes the rows of one node; one thread at a time, but for `interrupt`.
+
+    All that is written between two flushes is one transaction, and the host's token is in it.
+
+    Args:
+        node: What is written.
+        connect: Connects, and says which dialect it is.
+    """
+
+    kind: ClassVar[str] = "destination"
+    stats: ClassVar[PluginStats] = PluginStats()
+
+    def __init__(self, node: SqlWrite, connect: Callable[[], tuple[Connection, Dialect]]) -> None:
+        self.name = node.shown
+        self._node = node
+        self._connect = connect
+        self._connection: Connection | None = None
+        self._pipeline = ""
+        self._generation = 0
+        self._target: Target | None = None
+        self._layout: _Layout | None = None
+        self._begun = False
+
+    def start(self) -> SqlDestination:
+        """Connect.
+
+        Raises:
+            DatabaseError: The database cannot be reached, or answered with an error.
+        """
+        self._connection, self._dialect = self._connect()
+        return self
+
+    def abilities(self) -> frozenset[str]:
+        """What it can do."""
+        widens = {"widen-columns"} if self._dialect.widens else set()
+        return frozenset({"append", "replace", "merge", "delete", "add-columns", "keep-token", "shut-out", *widens})
+
+    def plan(self, target: Target) -> list[PlannedChange]:
+        """What `open` would change.
+
+        Raises:
+            DataError: The table cannot take such rows.
+            DatabaseError: The database answered with an error.
+        """
+        self._begin()
+        try:
+            changes, _ = self._compared(target)
+            return [PlannedChange(target.dataset, each.kind, each.detail) for each in changes]
+        finally:
+            self.abort()
+
+    def open(self, target: Target, *, pipeline: str, run: str, generation: int) -> bytes | None:
+        """Begin a run.
+
+        Returns:
+            The token that was kept last; `None` for none.
+
+        Raises:
+            DataError: The table cannot take such rows, or another run writes it.
+            DatabaseError: The database answered with an error.
+        """
+        connection = self._require()
+        self._pipeline, self._generation, self._target = pipeline, generation, target
+        self._begin()
+        if not self._dialect.lock(connection, pipeline):
+            raise DataError(
+                f"database {connection.name!r}: another run of {pipeline!r} writes it", hint="wait for it, or end it"
+            )
+        binary = "bytea" if connection.kind == "postgresql" else "BLOB"
+        connection.execute(
+            f"CREATE TABLE IF NOT EXISTS {_TOKENS} "
+            f"(pipeline TEXT PRIMARY KEY, token {binary}, generation BIGINT NOT NULL)"
+        )
+        found = connection.rows(f"SELECT token, generation FROM {_TOKENS} WHERE pipeline = {literal(pipeline)}")
+        token, kept = found[0] if found else (None, 0)
+        if kept > generation:
+            raise self._superseded()
+        connection.execute(
+            f"INSERT INTO {_TOKENS} VALUES ({literal(pipeline)}, NULL, {generation}) "
+            f"ON CONFLICT (pipeline) DO UPDATE SET generation = {generation}"
+        )
+        self._commit()
+        self._begin()
+        self._prepare(target)
+        return None if token is None else bytes(token)
+
+    def write(self, rows: pa.RecordBatch) -> list[RejectedRow]:
+        """Write a batch.
+
+        Returns:
+            The rows that the database does not take for their values.
+
+        Raises:
+            DatabaseError: The database answered with an error, or the connection is lost.
+        """
+        layout, connection = self._laid_out(), self._require()
+        self._begin()
+        rejected: list[RejectedRow] = []
+        numbers, rows = self._of_keys(layout, rows, rejected)
+        stored = self._stored(layout, rows)
+        parts = [(numbers, stored)] if stored.num_rows else []
+        while parts:
+            numbers, part = parts.pop()
+            connection.execute("SAVEPOINT dataflare")
+            try:
+                self._put(layout, part)
+            except DatabaseError as error:
+                if not error.of_rows:
+                    raise
+                connection.execute("ROLLBACK TO SAVEPOINT dataflare")
+                if part.num_rows == 1:
+                    rejected.append(RejectedRow(numbers[0], None, error.message))
+                else:
+                    half = part.num_rows // 2
+                    parts += [(numbers[half:], part.slice(half)), (numbers[:half], part.slice(0, half))]
+            connection.execute("RELEASE SAVEPOINT dataflare")
+        return sorted(rejected, key=lambda each: each.row)
+
+    def change_schema(self, schema: pa.Schema, dataset: Any = None) -> None:
+        """Take rows with other columns from here on.
+
+        Raises:
+            DataError: The table cannot take such rows.
+            DatabaseError: The database answered with an error.
+        """
+        assert self._target is not None
+        target = self._target
+        self._target = Target(target.dataset, schema, key=target.key, mode=target.mode)
+        self._begin()
+        self._prepare(self._target)
+
+    def flush(self, token: bytes = b"") -> bool:
+        """Make all rows safe, together with the token; not those that replace others, which appear at the end.
+
+        Raises:
+            DataError: A later run has begun.
+            DatabaseError: The database answered with an error, or the connection is lost.
+        """
+        if self._node.mode == "replace":
+            return False
+        self._keep(token)
+        return True
+
+    def finish(self, token: bytes = b"") -> None:
+        """Make all rows safe and visible, together with the token.
+
+        Raises:
+            DataError: A later run has begun.
+            DatabaseError: The database answered with an error, or the connection is lost.
+        """
+        if self._node.mode == "replace":
+            layout, connection = self._laid_out(), self._require()
+            self._begin()
+            old = quoted([layout.within or "", self._node.table.table])
+            connection.execute(f"DROP TABLE IF EXISTS {old}")
+            new = quoted([layout.within or "", layout.table])
+            connection.execute(f"ALTER TABLE {new} RENAME TO {quoted(self._node.table.table)}")
+        self._keep(token)
+
+    def abort(self) -> None:
+        """Remove what is not safe."""
+        self._begun = False
+        if self._connection is not None:
+            try:
+                self._connection.rollback()
+            except DatabaseError:
+                return  # the connection is lost: the database has undone it
+
+    def interrupt(self) -> None:
+        """End the statement that another thread is in."""
+        if self._connection is not None:
+            self._connection.cancel()
+
+    def close(self) -> None:
+        """Disconnect; what is not safe is gone. Idempotent."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def _require(self) -> Connection:
+        assert self._connection is not None
+        return self._connection
+
+    def _laid_out(self) -> _Layout:
+        assert self._layout is not None
+        return self._layout
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._dialect.begin(self._require(), writes=True)
+            self._begun = True
+
+    def _commit(self) -> None:
+        self._require().commit()
+        self._begun = False
+
+    def _keep(self, token: bytes) -> None:
+        connection = self._require()
+        self._begin()
+        mine = f"pipeline = {literal(self._pipeline)}"
+        locked = " FOR UPDATE" if connection.kind == "postgresql" else ""
+        found = connection.rows(f"SELECT generation FROM {_TOKENS} WHERE {mine}{locked}")
+        if found != [(self._generation,)]:
+            raise self._superseded()
+        value = f"'\\x{token.hex()}'::bytea" if connection.kind == "postgresql" else f"x'{token.hex()}'"
+        connection.execute(f"UPDATE {_TOKENS} SET token = {value} WHERE {mine}")
+        self._commit()
+
+    def _superseded(self) -> DataError:
+        return DataError(
+            f"database {self._require().name!r}: a later run of {self._pipeline!r} has begun to write it",
+            hint="let one run at a time write a table",
+        )
+
+    # The table
+
+    def _prepare(self, target: Target) -> None:
+        connection = self._require()
+        changes, self._layout = self._compared(target)
+        for change in changes:
+            for statement in change.statements:
+                connection.execute(statement)
+        if self._layout.staged:
+            stage = f"{self._dialect.temporary}.{quoted(_STAGE)}"
+            connection.execute(f"DROP TABLE IF EXISTS {stage}")
+            columns = [f"{quoted(each.name)} {_plain_type(each)}" for each in self._layout.columns]
+            columns.append(f"{quoted(_DELETED)} BOOLEAN")
+            connection.execute(f"CREATE TEMPORARY TABLE {quoted(_STAGE)} ({', '.join(columns)})")
+
+    def _compared(self, target: Target) -> tuple[list[_Change], _Layout]:
+        """Find what has to change before rows of a target fit the table, and how they are written then."""
+        connection, table, within = self._require(), self._node.table.table, self._node.table.within
+        operation = roles_of(target.schema).operation if target.mode == "merge" else None
+        if target.mode == "merge" and not target.key:
+            raise DataError("to merge, name the columns of the key", hint="key: [COLUMN, ...]")
+        if target.mode == "replace" and roles_of(target.schema).operation is not None:
+            raise DataError("rows with an operation cannot replace a table", hint="write them with `mode: merge`")
+        if missing := [each for each in target.key if each not in target.schema.names]:
+            raise DataError(f"the key's column {missing[0]!r} is not among the columns")
+        fields = [field for field in target.schema if field.name != operation]
+        new = [self._dialect.new(field) for field in fields]
+        if not new:
+            raise DataError("a table needs a column", hint="the rows have none")
+        found = self._dialect.table(connection, table, within)
+        name = quoted([within or "", table])
+        if target.mode == "replace":
+            changes = [_Change("create", "", ())] if found is None else [_Change("replace-rows", "", ())]
+            made = _NEW + table
+            full = quoted([within or "", made])
+            create = (f"DROP TABLE IF EXISTS {full}", _create(full, new, ()))
+            changes[0] = replace(changes[0], statements=create)
+            return changes, _Layout(tuple(new), made, within, (), None, False)
+        key = target.key if target.mode == "merge" else ()
+        if found is None:
+            detail = ", ".join(f"{each.name} {each.declared}" for each in new)
+            change = _Change("create", detail, (_create(name, new, key),))
+            return [change], _Layout(tuple(new), table, within, key, operation, bool(key))
+        changes, columns = [], []
+        existing = {each.name: each for each in found}
+        for field, wanted in zip(fields, new, strict=True):
+            here = existing.get(field.name)
+            if here is None:
+                statement = f"ALTER TABLE {name} ADD COLUMN {quoted(field.name)} {wanted.declared}"
+                changes.append(_Change("add-column", f"{field.name} {wanted.declared}", (statement,)))
+                columns.append(wanted)
+            else:
+                columns.append(self._fitted(field, wanted, here, name, changes))
+        staged = bool(key) or any(each.cast for each in columns)
+        return changes, _Layout(tuple(columns), table, within, key, operation, staged)
+
+    def _fitted(self, field: pa.Field, wanted: Column, here: Column, name: str, changes: list[_Change]) -> Column:
+        """How values of a column are written into the one that the table has; it is widened where that is needed."""
+        if wanted.declared == here.declared or here.type == wanted.type or pa.types.is_null(field.type):
+            return here if here.cast or not self._dialect.widens else replace(here, stored=here.type)
+        is_text = pa.types.is_string(wanted.type)
+        if here.cast and is_text:
+            return here
+        if here.declared == "numeric" and (pa.types.is_integer(wanted.type) or pa.types.is_decimal(wanted.type)):
+            digits = wanted.type if pa.types.is_decimal(wanted.type) else pa.decimal128(20, 0)
+            return replace(here, type=digits, stored=digits, cast="")
+        if pa.types.is_integer(wanted.type) and pa.types.is_floating(here.type):
+            return here  # a number with more digits than it has is an error when it comes
+        common = common_type(here.type, wanted.type)
+        if common == here.type:
+            return replace(here, stored=here.type) if self._dialect.widens else here
+        if common is not None and self._dialect.widens:
+            made = self._dialect.new(field.with_type(common))
+            statement = f"ALTER TABLE {name} ALTER COLUMN {quoted(field.name)} TYPE {made.declared}"
+            changes.append(_Change("widen-column", f"{field.name} {here.declared} -> {made.declared}", (statement,)))
+            return made
+        raise DataError(
+            f"column {field.name!r} is {field.type}, and {here.declared} in the table {self._node.table.table!r}",
+            hint="change the table's column, write to another table, or give the column another type before "
+            "(`schema: discard-row` on the node that reads)",
+        )
+
+    # Rows
+
+    def _of_keys(
+        self, layout: _Layout, rows: pa.RecordBatch, rejected: list[RejectedRow]
+    ) -> tuple[list[int], pa.RecordBatch]:
+        """Take, of rows with the same key, the last one, and none without a key; says which numbers they had."""
+        numbers = pa.array(range(rows.num_rows), pa.int64())
+        if not layout.key:
+            return numbers.to_pylist(), rows
+        for name in layout.key:
+            null = pc.indices_nonzero(pc.is_null(rows.column(rows.schema.get_field_index(name)))).to_pylist()
+            known = {each.row for each in rejected}
+            rejected += [RejectedRow(row, name, "a key has no value") for row in null if row not in known]
+        keys = [decoded(rows.column(rows.schema.get_field_index(name))) for name in layout.key]
+        table = pa.table([*keys, numbers], [*(f"k{at}" for at in range(len(keys))), "row"])
+        last = table.group_by([f"k{at}" for at in range(len(keys))]).aggregate([("row", "max")]).column("row_max")
+        gone = {each.row for each in rejected}
+        taken = sorted(row for row in last.to_pylist() if row not in gone)
+        return taken, rows.take(pa.array(taken, pa.int64()))
+
+    def _stored(self, layout: _Layout, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Give rows the types in which the driver takes them.
+
+        Raises:
+            DataError: A value would change.
+        """
+        arrays, names = [], []
+        for column in layout.columns:
+            array = decoded(rows.column(rows.schema.get_field_index(column.name)))
+            wanted = column.type if column.stored is None else column.stored
+            try:
+                arrays.append(_as_stored(array, column.type, wanted))
+            except (pa.ArrowException, ValueError) as error:
+                raise DataError(
+                    f"column {column.name!r}: a value does not fit {column.declared}: {error}",
+                    hint="give the column another type before",
+                ) from error
+            names.append(column.name)
+        if layout.staged:
+            if layout.operation is None:
+                deleted = pa.repeat(pa.scalar(False), rows.num_rows)
+            else:
+                operations = rows.column(rows.schema.get_field_index(layout.operation))
+                deleted = pc.fill_null(pc.equal(operations, DELETE), False)
+            arrays.append(deleted if self._require().kind == "postgresql" else deleted.cast(pa.int64()))
+            names.append(_DELETED)
+        return pa.RecordBatch.from_arrays(arrays, names=names)
+
+    def _put(self, layout: _Layout, rows: pa.RecordBatch) -> None:
+        connection = self._require()
+        if not layout.staged:
+            connection.ingest(layout.table, rows, within=layout.within)
+            return
+        connection.ingest(_STAGE, rows, temporary=True)
+        for statement in _merging(layout, f"{self._dialect.temporary}.{quoted(_STAGE)}"):
+            connection.execute(statement)
+
+
+def _merging(layout: _Layout, stage: str) -> Iterator[str]:
+    """The statements that put the rows of the temporary table into the table, and empty it."""
+    target = quoted([layout.within or "", layout.table])
+    values = {each.name: f"s.{quoted(each.name)}{f'::{each.cast}' if each.cast else ''}" for each in layout.columns}
+    same = " AND ".join(f"t.{quoted(name)} = {values[name]}" for name in layout.key)
+    names = ", ".join(quoted(name) for name in values)
+    others = [name for name in values if name not in layout.key]
+    if layout.key and layout.operation is not None:
+        deleted = f"SELECT 1 FROM {stage} AS s WHERE s.{quoted(_DELETED)} AND {same}"
+        yield f"DELETE FROM {target} AS t WHERE EXISTS ({deleted})"
+    if layout.key and others:
+        assigned = ", ".join(f"{quoted(name)} = {values[name]}" for name in others)
+        yield f"UPDATE {target} AS t SET {assigned} FROM {stage} AS s WHERE {same} AND NOT s.{quoted(_DELETED)}"
+    new = f" AND NOT EXISTS (SELECT 1 FROM {target} AS t WHERE {same})" if layout.key else ""
+    listed = ", ".join(values.values())
+    yield f"INSERT INTO {target} ({names}) SELECT {listed} FROM {stage} AS s WHERE NOT s.{quoted(_DELETED)}{new}"
+    yield f"DELETE FROM {stage}"
+
+
+def _create(name: str, columns: Sequence[Column], key: Sequence[str]) -> str:
+    parts = [f"{quoted(each.name)} {each.declared}" for each in columns]
+    if key:
+        parts.append(f"PRIMARY KEY ({', '.join(map(quoted, key))})")
+    return f"CREATE TABLE {name} ({', '.join(parts)})"
+
+
+def _plain_type(column: Column) -> str:
+    """The type of a column in the temporary table: texts that the database casts are texts in it."""
+    return "text" if column.cast else column.declared
+
+
+def _as_stored(array: pa.Array, made: pa.DataType, stored: pa.DataType) -> pa.Array:
+    if array.type == stored:
+        return array
+    if pa.types.is_boolean(array.type) and pa.types.is_integer(stored):
+        return array.cast(pa.int8()).cast(stored)
+    if array.type == pa.uint64() and pa.types.is_string(stored):
+        return array.cast(stored)
+    if pa.types.is_string(stored) and not pa.types.is_string(made):
+        # By way of the column's own type: units and zones are written as it has them.
+        return array.cast(made).cast(stored)
+    return array.cast(stored)

@@ -1,0 +1,138 @@
+"""What databases differ in: the types of columns, what a table is made of, and how a value is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import types
+
+from dataflare.pipeline.databases.connection import Connection
+from dataflare.pipeline.run_errors import DataError
+
+__all__ = ["Column", "Dialect", "cast_all", "decoded", "no_type"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table or a query.
+
+    Args:
+        name: Its name.
+        declared: Its type in SQL.
+        type: What it is in Arrow.
+        expression: What a query selects to read it.
+        stored: The type in which its values are handed to the driver, and come from it; `None` where that is `type`.
+        cast: The type that texts are cast to by the database when they are written; empty for none.
+    """
+
+    name: str
+    declared: str
+    type: pa.DataType
+    expression: str
+    stored: pa.DataType | None = None
+    cast: str = ""
+
+
+class Dialect(Protocol):
+    """One kind of database. It has no state."""
+
+    widens: bool
+    """Whether a column of a table can be given another type."""
+    temporary: str
+    """What stands before the name of a temporary table; empty for nothing."""
+
+    def begin(self, connection: Connection, *, writes: bool) -> None:
+        """Begin a transaction."""
+        ...
+
+    def lock(self, connection: Connection, owner: str) -> bool:
+        """Keep other writers of the same name out until the connection ends. False: there is one."""
+        ...
+
+    def table(self, connection: Connection, table: str, within: str | None) -> list[Column] | None:
+        """Find the columns of a table; `None`: there is no such table."""
+        ...
+
+    def query(self, connection: Connection, query: str) -> list[Column] | None:
+        """Find the columns of a query; `None` where only its rows tell."""
+        ...
+
+    def key(self, connection: Connection, table: str, within: str | None) -> tuple[str, ...]:
+        """Find the primary key; empty for none."""
+        ...
+
+    def new(self, field: pa.Field) -> Column:
+        """Make the column of a new table.
+
+        Raises:
+            DataError: There is no type for it.
+        """
+        ...
+
+    def select(self, columns: Sequence[Column] | None, source: str, *, where: str, order: str) -> tuple[str, int]:
+        """Write a query, and say how many rows at its beginning are not of the source."""
+        ...
+
+    def value(self, raw: pa.Array, column: Column | None) -> str:
+        """Write the last value of a cursor column, as it came, so that a query can compare with it."""
+        ...
+
+    def literal(self, value: str, column: Column | None) -> str:
+        """Write what `value` returned as SQL."""
+        ...
+
+
+def decoded(array: pa.Array) -> pa.Array:
+    """Take dictionaries, runs and views for what they stand for."""
+    if types.is_dictionary(array.type):
+        return array.dictionary_decode()
+    if types.is_run_end_encoded(array.type):
+        return pc.run_end_decode(array)
+    return array
+
+
+def cast_all(rows: pa.RecordBatch, columns: Sequence[Column], database: str) -> pa.RecordBatch:
+    """Give what came from a database the types of its columns.
+
+    Raises:
+        DataError: A value does not fit.
+    """
+    arrays = []
+    for array, column in zip(rows.columns, columns, strict=True):
+        if isinstance(array, pa.ExtensionArray):
+            array = array.storage
+        if column.stored is not None and array.type not in (column.stored, pa.null()):
+            raise DataError(
+                f"database {database!r}: column {column.name!r} is declared as {column.declared}, and has values that "
+                f"are {array.type}",
+                hint="read it by a query that casts them: `read: {query: SELECT CAST(...) ...}`",
+            )
+        try:
+            arrays.append(array if array.type == column.type else _cast(array, column.type))
+        except (pa.ArrowException, ValueError) as error:
+            raise DataError(
+                f"database {database!r}: column {column.name!r}, {column.declared}, has a value that is not "
+                f"{column.type}: {error}",
+                hint="read it by a query that casts it to text: `read: {query: SELECT CAST(...) ...}`",
+            ) from error
+    fields = [pa.field(column.name, column.type) for column in columns]
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _cast(array: pa.Array, wanted: pa.DataType) -> pa.Array:
+    if types.is_time(wanted) and types.is_string(array.type):
+        # Arrow reads no times of day, only those of a day.
+        array = pc.binary_join_element_wise("1970-01-01", array, " ").cast(pa.timestamp("us"))
+    return array.cast(wanted)
+
+
+def no_type(field: pa.Field, database: str) -> DataError:
+    """The error of a column that a database has no type for."""
+    return DataError(
+        f"column {field.name!r} is {field.type}, for which {database} has no type",
+        hint="give the column another type before, or leave it out",
+    )

@@ -1,0 +1,161 @@
+"""The nodes that read and write tables of databases."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+from dataflare.documents.models import FilePath, Name, StrictModel
+from dataflare.pipeline.contract_keys import SCHEMA_FIELD, ContractModel, SchemaKey, contract_of
+from dataflare.pipeline.datasets import ReadModel, WriteModel
+from dataflare.pipeline.nodes import Input
+from dataflare.pipeline.row_errors import OnErrorModel
+
+__all__ = ["CONNECTOR", "SqlRead", "SqlWrite", "TableModel"]
+
+CONNECTOR = "sql"
+_Text = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
+
+
+class TableModel(StrictModel):
+    """A table in a schema of the database."""
+
+    table: _Text = Field(description="The table's or view's name.")
+    within: _Text | None = Field(default=None, description="The schema that it is in; by default the database's own.")
+
+
+class QueryModel(StrictModel):
+    """A query."""
+
+    query: _Text = Field(description="A `SELECT`.")
+
+
+_TABLE = Annotated[_Text, Tag("|name")] | Annotated[TableModel, Tag("|table")]
+
+
+def _tag(value: Any) -> str:
+    if isinstance(value, QueryModel) or (isinstance(value, dict) and "query" in value):
+        return "|query"
+    return "|table" if isinstance(value, dict | TableModel) else "|name"
+
+
+class SqlRead(StrictModel):
+    """A table or a query of a database that is read."""
+
+    connector: Literal["sql"]
+    database: Name = Field(description="The name of the database: under `databases`, or in the policy.")
+    read: Annotated[_TABLE | Annotated[QueryModel, Tag("|query")], Discriminator(_tag)] = Field(
+        description="A table's name, `{table: NAME, within: SCHEMA}`, or `{query: SELECT ...}`."
+    )
+    mode: Literal["full", "incremental"] = Field(
+        default="full", description="All rows, or those that are new by the cursor column."
+    )
+    cursor: _Text | None = Field(default=None, description="The cursor column, for `incremental`.")
+    columns: list[_Text] = Field(default=[], description="The columns to read; without it, all.")
+    schema_contract: SchemaKey | None = SCHEMA_FIELD
+    dead_letters: FilePath | None = Field(
+        default=None, description="A JSON Lines file for rows that `schema` leaves out (`discard-row`)."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.mode == "incremental") != (self.cursor is not None):
+            hint = "give `cursor: COLUMN`" if self.cursor is None else "say `mode: incremental`"
+            raise PydanticCustomError("cursor", "a cursor column goes with incremental reads", {"hint": hint})
+        if self.dead_letters is not None and not (self.contract and self.contract.discards_rows):
+            context = {"key": "dead_letters", "hint": "say which rows are left out, such as `schema: discard-row`"}
+            raise PydanticCustomError("letters", "no rows are left out that could go to the file", context)
+        return self
+
+    @property
+    def input_name(self) -> None:
+        """It takes no rows."""
+        return None
+
+    @property
+    def contract(self) -> ContractModel | None:
+        """What becomes of columns that change; `None` where the pipeline does not say."""
+        return contract_of(self.schema_contract)
+
+    @property
+    def errors(self) -> OnErrorModel:
+        """What becomes of calls that fail: they are retried where that can help."""
+        return OnErrorModel()
+
+    @property
+    def source(self) -> ReadModel:
+        """What is read, as of any source."""
+        if isinstance(self.read, QueryModel):
+            name, within = f"query {sha256(self.read.query.encode()).hexdigest()[:16]}", ""
+        else:
+            table = _table(self.read)
+            name, within = table.table, table.within or ""
+        namespace = f"{self.database}.{within}" if within else self.database
+        return ReadModel(dataset=name, namespace=namespace, mode=self.mode, cursor=self.cursor, columns=self.columns)
+
+    @property
+    def table(self) -> TableModel | str:
+        """The table, or the text of the query."""
+        return self.read.query if isinstance(self.read, QueryModel) else _table(self.read)
+
+    @property
+    def shown(self) -> str:
+        """What it reads, for reports."""
+        what = "a query" if isinstance(self.read, QueryModel) else _table(self.read).table
+        return f"sql {self.database}: {what}"
+
+
+class SqlWrite(StrictModel):
+    """A table of a database that is written."""
+
+    connector: Literal["sql"]
+    database: Name = Field(description="The name of the database: under `databases`, or in the policy.")
+    write: Annotated[_TABLE, Discriminator(_tag)] = Field(
+        description="A table's name, or `{table: NAME, within: SCHEMA}`; it is created if it is missing."
+    )
+    input: Input
+    mode: Literal["append", "replace", "merge"] = Field(
+        default="append", description="Add rows, replace all, or insert and update by key."
+    )
+    key: list[_Text] | None = Field(
+        default=None, description="The columns that tell rows apart; without it, those with the role in the schema."
+    )
+    on_error: Literal["fail", "skip"] = Field(
+        default="fail",
+        description="Rows that the database rejects end the run (`fail`) or are left out (`skip`, which `dead_letters` "
+        "stands for too).",
+    )
+    dead_letters: FilePath | None = Field(default=None, description="A JSON Lines file for rows that are left out.")
+
+    @property
+    def input_name(self) -> str:
+        """The node whose rows this one takes."""
+        return self.input
+
+    @property
+    def errors(self) -> OnErrorModel:
+        """What becomes of rows that the database rejects."""
+        return OnErrorModel(rows="skip" if self.dead_letters is not None else self.on_error)
+
+    @property
+    def destination(self) -> WriteModel:
+        """How rows are written, as of any destination."""
+        table = self.table
+        return WriteModel(dataset=table.table, namespace=table.within or "", mode=self.mode, key=self.key)
+
+    @property
+    def table(self) -> TableModel:
+        """The table."""
+        return _table(self.write)
+
+    @property
+    def shown(self) -> str:
+        """What it writes, for reports."""
+        return f"sql {self.database}: {self.table.table}"
+
+
+def _table(value: str | TableModel) -> TableModel:
+    return TableModel(table=value) if isinstance(value, str) else value

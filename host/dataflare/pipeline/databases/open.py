@@ -1,0 +1,62 @@
+"""Opens the databases of a run."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Final
+
+from dataflare.errors import ConfigError
+from dataflare.permissions.database_keys import DatabaseGrant
+from dataflare.pipeline.databases.connection import Connection
+from dataflare.pipeline.databases.destination import SqlDestination
+from dataflare.pipeline.databases.dialects import Dialect
+from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
+from dataflare.pipeline.databases.postgresql import PostgreSQL
+from dataflare.pipeline.databases.source import SqlSource
+from dataflare.pipeline.databases.sqlite import SQLite
+from dataflare.pipeline.run_errors import DatabaseError
+
+__all__ = ["open_database"]
+
+_DIALECTS: Final[dict[str, Callable[[], Dialect]]] = {"postgresql": PostgreSQL, "sqlite": SQLite}
+_RETRIES: Final = 4
+_FIRST_WAIT_S: Final = 0.5
+
+
+def open_database(
+    node: SqlRead | SqlWrite, grant: DatabaseGrant, secret: Callable[[str], str | None]
+) -> SqlSource | SqlDestination:
+    """Make what reads or writes a node's table; it connects when it is started.
+
+    Args:
+        node: What is read or written.
+        grant: Where it is.
+        secret: Finds a secret by its name; `None` where there is none.
+    """
+
+    def connect() -> tuple[Connection, Dialect]:
+        password = None
+        if grant.password is not None:
+            password = secret(grant.password)
+            if password is None:
+                raise ConfigError(
+                    f"there is no secret {grant.password!r} for the database {node.database!r}",
+                    hint=f"set DATAFLARE_SECRET_{grant.password.upper().replace('-', '_')}",
+                )
+        return _connected(node.database, grant, password), _DIALECTS[grant.kind]()
+
+    return SqlSource(node, connect) if isinstance(node, SqlRead) else SqlDestination(node, connect)
+
+
+def _connected(name: str, grant: DatabaseGrant, password: str | None) -> Connection:
+    """Connect; a server that is not there is given time to come back."""
+    for attempt in range(_RETRIES):
+        try:
+            return Connection(name, grant, password)
+        except DatabaseError as error:
+            if not error.unavailable or grant.kind == "sqlite":
+                raise
+        time.sleep(_FIRST_WAIT_S * 2**attempt * (1 + random.random() / 4))
+    return Connection(name, grant, password)

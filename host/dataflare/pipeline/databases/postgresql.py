@@ -1,0 +1,197 @@
+"""PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import pyarrow as pa
+from pyarrow import types
+
+from dataflare.pipeline.databases.connection import Connection, literal, quoted
+from dataflare.pipeline.databases.dialects import Column, no_type
+
+__all__ = ["PostgreSQL"]
+
+_PLAIN: Final = {
+    "int2": pa.int16(),
+    "int4": pa.int32(),
+    "int8": pa.int64(),
+    "float4": pa.float32(),
+    "float8": pa.float64(),
+    "bool": pa.bool_(),
+    "text": pa.string(),
+    "varchar": pa.string(),
+    "bpchar": pa.string(),
+    "name": pa.string(),
+    "bytea": pa.binary(),
+    "date": pa.date32(),
+    "time": pa.time64("us"),
+    "timestamp": pa.timestamp("us"),
+    "timestamptz": pa.timestamp("us", "UTC"),
+}
+_NAMES: Final = {
+    pa.int8(): "smallint",
+    pa.int16(): "smallint",
+    pa.uint8(): "smallint",
+    pa.int32(): "integer",
+    pa.uint16(): "integer",
+    pa.int64(): "bigint",
+    pa.uint32(): "bigint",
+    pa.uint64(): "numeric(20,0)",
+    pa.float16(): "real",
+    pa.float32(): "real",
+    pa.float64(): "double precision",
+    pa.bool_(): "boolean",
+    pa.string(): "text",
+    pa.large_string(): "text",
+    pa.null(): "text",
+    pa.binary(): "bytea",
+    pa.large_binary(): "bytea",
+    pa.date32(): "date",
+    pa.date64(): "date",
+}
+_STORED: Final = {
+    "smallint": pa.int16(),
+    "integer": pa.int32(),
+    "bigint": pa.int64(),
+    "numeric(20,0)": pa.decimal128(20, 0),
+    "real": pa.float32(),
+    "double precision": pa.float64(),
+    "boolean": pa.bool_(),
+    "text": pa.string(),
+    "bytea": pa.binary(),
+    "date": pa.date32(),
+    "time": pa.time64("us"),
+    "timestamp": pa.timestamp("us"),
+    "timestamptz": pa.timestamp("us", "UTC"),
+}
+
+
+class PostgreSQL:
+    """PostgreSQL; see `Dialect`."""
+
+    widens = True
+    temporary = "pg_temp"
+
+    def begin(self, connection: Connection, *, writes: bool) -> None:
+        """Begin a transaction: one that writes nothing sees the database as it is now."""
+        connection.begin("" if writes else "ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        # What texts of values look like, and how literals are read, is not left to the server's settings.
+        connection.execute(
+            "SELECT set_config(name, value, true) FROM (VALUES ('TimeZone', 'UTC'), ('DateStyle', 'ISO'), "
+            "('standard_conforming_strings', 'on'), ('extra_float_digits', '1')) AS given(name, value)"
+        )
+
+    def lock(self, connection: Connection, owner: str) -> bool:
+        """Take an advisory lock, which ends with the connection."""
+        query = f"SELECT pg_try_advisory_lock(hashtextextended({literal('dataflare:' + owner)}, 0))"
+        return bool(connection.rows(query)[0][0])
+
+    def table(self, connection: Connection, table: str, within: str | None) -> list[Column] | None:
+        """Find the columns of a table or a view."""
+        name = literal(quoted([within or "", table]))
+        if not connection.rows(f"SELECT to_regclass({name}) IS NOT NULL")[0][0]:
+            return None
+        found = connection.rows(
+            "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), t.typname::text, a.atttypmod::int8 "
+            "FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid "
+            f"WHERE a.attrelid = to_regclass({name}) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
+        )
+        return [_column(name, declared, kind, modifier) for name, declared, kind, modifier in found]
+
+    def query(self, connection: Connection, query: str) -> list[Column] | None:
+        """Find the columns of a query."""
+        schema = connection.reader(f"SELECT * FROM ({query}\n) AS asked LIMIT 0").schema
+        columns = []
+        for field in schema:
+            metadata = field.metadata or {}
+            kind = metadata.get(b"POSTGRESQL:type", b"?").decode()
+            columns.append(_column(field.name, kind, kind, int(metadata.get(b"POSTGRESQL:typmod", b"-1"))))
+        return columns
+
+    def key(self, connection: Connection, table: str, within: str | None) -> tuple[str, ...]:
+        """Find the primary key."""
+        found = connection.rows(
+            "SELECT a.attname::text FROM pg_index i CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k(at, n) "
+            "JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.at "
+            f"WHERE i.indisprimary AND i.indrelid = to_regclass({literal(quoted([within or '', table]))}) ORDER BY k.n"
+        )
+        return tuple(row[0] for row in found)
+
+    def new(self, field: pa.Field) -> Column:
+        """Make the column of a new table."""
+        declared = _declared(field.type)
+        if declared is None:
+            raise no_type(field, "PostgreSQL")
+        stored = _stored(declared, field.type)
+        return Column(field.name, declared, stored, quoted(field.name), stored)
+
+    def select(self, columns: Sequence[Column] | None, source: str, *, where: str, order: str) -> tuple[str, int]:
+        """Write a query."""
+        assert columns is not None
+        listed = ", ".join(f"{each.expression} AS {quoted(each.name)}" for each in columns)
+        text = f"SELECT {listed or 'NULL AS nothing'} FROM {source} AS asked"
+        return text + (f" WHERE {where}" if where else "") + (f" ORDER BY {order}" if order else ""), 0
+
+    def value(self, raw: pa.Array, column: Column | None) -> str:
+        """Write the last value of a cursor column."""
+        last = raw.slice(len(raw) - 1)
+        return str(last.cast(pa.string())[0].as_py())
+
+    def literal(self, value: str, column: Column | None) -> str:
+        """Write a value of a cursor column as SQL."""
+        assert column is not None
+        return f"{literal(value)}::{column.declared}"
+
+
+def _column(name: str, declared: str, kind: str, modifier: int) -> Column:
+    expression = quoted(name)
+    if kind == "numeric":
+        # Texts keep all digits; where the column says how many there are, they become decimals.
+        made = _decimal(modifier)
+        cast = declared if made is None else ""
+        return Column(name, declared, made or pa.string(), f"{expression}::text", pa.string(), cast)
+    if kind in _PLAIN:
+        return Column(name, declared, _PLAIN[kind], expression, _PLAIN[kind])
+    if kind.startswith("_") and kind[1:] in _PLAIN:
+        made = pa.list_(_PLAIN[kind[1:]])
+        return Column(name, declared, made, expression)
+    return Column(name, declared, pa.string(), f"{expression}::text", pa.string(), cast=declared)
+
+
+def _decimal(modifier: int) -> pa.DataType | None:
+    if modifier < 4:
+        return None
+    precision, scale = ((modifier - 4) >> 16) & 0xFFFF, (modifier - 4) & 0x7FF
+    if scale > precision or scale >= 0x400:  # a negative scale, or one beyond the digits
+        return None
+    if precision <= 38:
+        return pa.decimal128(precision, scale)
+    return pa.decimal256(precision, scale) if precision <= 76 else None
+
+
+def _declared(data_type: pa.DataType) -> str | None:
+    if types.is_dictionary(data_type) or types.is_run_end_encoded(data_type):
+        return _declared(data_type.value_type)
+    if types.is_timestamp(data_type):
+        return "timestamp" if data_type.tz is None else "timestamptz"
+    if types.is_time(data_type):
+        return "time"
+    if types.is_decimal(data_type):
+        fits = 0 <= data_type.scale <= data_type.precision <= 38
+        return f"numeric({data_type.precision},{data_type.scale})" if fits else None
+    if types.is_fixed_size_binary(data_type):
+        return "bytea"
+    if types.is_list(data_type) or types.is_large_list(data_type):
+        inner = None if types.is_nested(data_type.value_type) else _declared(data_type.value_type)
+        return None if inner is None or inner.startswith("numeric") else f"{inner}[]"
+    return _NAMES.get(data_type)
+
+
+def _stored(declared: str, data_type: pa.DataType) -> pa.DataType:
+    if declared.endswith("[]"):
+        return pa.list_(_STORED[declared[:-2]])
+    if types.is_decimal(data_type):
+        return pa.decimal128(data_type.precision, data_type.scale)
+    return _STORED[declared]

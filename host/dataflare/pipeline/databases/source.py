@@ -1,0 +1,257 @@
+"""Reads a table or a query, as a source plugin would."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dataflare.data.roles import with_roles
+from dataflare.pipeline.databases.connection import Connection, quoted
+from dataflare.pipeline.databases.dialects import Column, Dialect, cast_all
+from dataflare.pipeline.databases.nodes import SqlRead
+from dataflare.pipeline.run_errors import DataError, StateError
+from dataflare.runtime.datasets import Chunk, Dataset, DatasetName, Ended, Estimate
+from dataflare.runtime.results import PluginStats
+
+__all__ = ["SqlSource"]
+
+_BATCH_ROWS = 65_536
+
+
+class SqlSource:
+    """Reads the rows of one node; one thread at a time, but for `interrupt`.
+
+    An incremental read is in the order of the cursor. Its state is the last value of it, and digests of the rows that
+    had it: rows that get the same value later are read, and those that were read are not read again.
+
+    Args:
+        node: What is read.
+        connect: Connects, and says which dialect it is.
+    """
+
+    kind: ClassVar[str] = "source"
+    stats: ClassVar[PluginStats] = PluginStats()
+
+    def __init__(self, node: SqlRead, connect: Callable[[], tuple[Connection, Dialect]]) -> None:
+        self.name = node.shown
+        self._node = node
+        self._connect = connect
+        self._connection: Connection | None = None
+        self._columns: list[Column] | None = None
+        self._schema = pa.schema([])
+        self._key: tuple[str, ...] = ()
+        self._rows: Iterator[tuple[pa.RecordBatch, pa.Array | None]] = iter(())
+        self._waiting: tuple[pa.RecordBatch, pa.Array | None] | None = None
+        self._last: str | None = None
+        self._seen: Counter[str] = Counter()
+        self._read_before: Counter[str] = Counter()
+        """Of the rows with the value that an earlier run ended at, those that it has read."""
+
+    def start(self) -> SqlSource:
+        """Connect, and find the columns.
+
+        Raises:
+            DataError: There is no such table, or no such column.
+            DatabaseError: The database cannot be reached, or answered with an error.
+        """
+        self._connection, self._dialect = self._connect()
+        self._dialect.begin(self._connection, writes=False)
+        node, table = self._node, self._node.table
+        if isinstance(table, str):
+            self._source = f"({table}\n)"
+            found = self._dialect.query(self._connection, table)
+        else:
+            self._source = quoted([table.within or "", table.table])
+            found = self._dialect.table(self._connection, table.table, table.within)
+            if found is None:
+                raise DataError(
+                    f"database {self._connection.name!r}: there is no table {table.table!r}",
+                    hint="write names as the database has them; `within` names the schema",
+                )
+            self._key = self._dialect.key(self._connection, table.table, table.within)
+        if found is None:
+            self._read_beginning()
+        else:
+            self._choose(found)
+        names = self._schema.names
+        if node.cursor is not None and node.cursor not in names:
+            raise DataError(f"there is no cursor column {node.cursor!r}", hint=f"there are {', '.join(names)}")
+        key = tuple(each for each in self._key if each in names)
+        self._key = key if len(key) == len(self._key) else ()
+        self._schema = with_roles(self._schema, key=self._key, cursor=node.cursor)
+        return self
+
+    def dataset(self, selection: Any = None) -> Dataset:
+        """What is read."""
+        options = self._node.source
+        assert options.dataset is not None
+        cursors = () if self._node.cursor is None else (self._node.cursor,)
+        modes = frozenset({"full", "incremental"})
+        return Dataset(DatasetName(options.dataset, options.namespace), "", self._schema, self._key, cursors, modes)
+
+    def estimate(self, selections: Any = None) -> Estimate | None:
+        """How many rows there are: nobody knows without counting them."""
+        return None
+
+    def open(self, selections: Any = None, state: bytes | None = None) -> list[pa.Schema]:
+        """Begin to read.
+
+        Raises:
+            DataError: Rows have no value in the cursor column.
+            DatabaseError: The database answered with an error.
+            StateError: The state is not one of this source.
+        """
+        connection, cursor = self._require(), self._node.cursor
+        where = order = ""
+        if cursor is not None:
+            column, name = self._column(cursor), quoted(cursor)
+            if connection.rows(f"SELECT 1 FROM {self._source} AS asked WHERE {name} IS NULL LIMIT 1"):
+                raise DataError(
+                    f"database {connection.name!r}: rows have no value in the cursor column {cursor!r}, and would "
+                    "never be read",
+                    hint="read by another cursor, or by a query that leaves them out or gives them a value",
+                )
+            order = name
+            if state is not None:
+                self._last, self._seen = _parsed(state)
+                self._read_before = self._seen.copy()
+                try:
+                    where = f"{name} >= {self._dialect.literal(self._last, column)}"
+                except ValueError as error:
+                    raise StateError("the state has no value of the cursor column") from error
+        query, skipped = self._dialect.select(self._columns, self._source, where=where, order=order)
+        self._rows = self._batches(query, skipped)
+        self._waiting = None
+        return [self._schema]
+
+    def read(self, max_rows: int = _BATCH_ROWS) -> Chunk | Ended:
+        """Read on.
+
+        Raises:
+            DataError: A value does not fit the type of its column.
+            DatabaseError: The database answered with an error, or the connection is lost.
+        """
+        waiting = self._waiting if self._waiting is not None else next(self._rows, None)
+        if waiting is None:
+            return Ended()
+        rows, raw = waiting
+        most = min(max_rows, _BATCH_ROWS)
+        rest = rows.num_rows > most
+        self._waiting = (rows.slice(most), None if raw is None else raw.slice(most)) if rest else None
+        rows, raw = rows.slice(0, most), None if raw is None else raw.slice(0, most)
+        if raw is None:
+            return Chunk(self.dataset().name, rows, None)
+        given = self._take(rows, raw)
+        state = json.dumps({"cursor": self._last, "seen": sorted(self._seen.elements())}).encode()
+        return Chunk(self.dataset().name, given, state)
+
+    def acknowledge(self, state: bytes) -> None:
+        """Do nothing: the table stays as it is."""
+
+    def interrupt(self) -> None:
+        """End the statement that another thread is in."""
+        if self._connection is not None:
+            self._connection.cancel()
+
+    def close(self) -> None:
+        """Disconnect; idempotent."""
+        self._rows = iter(())
+        if self._connection is not None:
+            self._connection.close()
+
+    def _require(self) -> Connection:
+        assert self._connection is not None
+        return self._connection
+
+    def _column(self, name: str) -> Column | None:
+        return next((each for each in self._columns or () if each.name == name), None)
+
+    def _choose(self, found: list[Column]) -> None:
+        wanted = self._node.columns
+        names = [each.name for each in found]
+        if missing := [name for name in wanted if name not in names]:
+            raise DataError(f"there is no column {missing[0]!r}", hint=f"there are {', '.join(names)}")
+        also = {*self._key, *(() if self._node.cursor is None else (self._node.cursor,))}
+        self._columns = [each for each in found if not wanted or each.name in wanted or each.name in also]
+        self._schema = pa.schema([pa.field(each.name, each.type) for each in self._columns])
+
+    def _read_beginning(self) -> None:
+        """Take the types of a query's columns from its first rows."""
+        self._columns = None
+        query, _ = self._dialect.select(None, self._source, where="", order="")
+        with self._require().translated(query):
+            self._schema = self._require().reader(query).schema
+
+    def _batches(self, query: str, skipped: int) -> Iterator[tuple[pa.RecordBatch, pa.Array | None]]:
+        connection = self._require()
+        reader = connection.reader(query)
+        while True:
+            with connection.translated(query):
+                try:
+                    rows = reader.read_next_batch()
+                except StopIteration:
+                    return
+            rows, skipped = rows.slice(skipped), max(0, skipped - rows.num_rows)
+            if not rows.num_rows:
+                continue
+            raw = None if self._node.cursor is None else rows.column(rows.schema.get_field_index(self._node.cursor))
+            if self._columns is not None:
+                rows = cast_all(rows, self._columns, connection.name)
+            yield pa.RecordBatch.from_arrays(rows.columns, schema=self._schema), raw
+
+    def _take(self, rows: pa.RecordBatch, raw: pa.Array) -> pa.RecordBatch:
+        """Leave out the rows that an earlier run has read, and take note of those that have the last value."""
+        column = self._column(self._node.cursor or "")
+        cursor = rows.column(rows.schema.get_field_index(self._node.cursor))
+        kept = rows
+        if self._read_before:
+            same = _run_of(cursor) if self._dialect.value(raw.slice(0, 1), column) == self._last else 0
+            new = [True] * rows.num_rows
+            for at, row in enumerate(rows.slice(0, same).to_pylist()):
+                if self._read_before[_digest(row)] > 0:
+                    self._read_before[_digest(row)] -= 1
+                    new[at] = False
+            kept = rows.filter(pa.array(new))
+            if same < rows.num_rows:
+                self._read_before.clear()
+        last = self._dialect.value(raw, column)
+        if last != self._last:
+            self._last, self._seen = last, Counter()
+            fresh = rows
+        else:
+            fresh = kept
+        if fresh.num_rows:
+            cursor = fresh.column(fresh.schema.get_field_index(self._node.cursor))
+            tail = pc.indices_nonzero(pc.equal(cursor, cursor[len(cursor) - 1]))
+            self._seen.update(_digest(row) for row in fresh.take(tail).to_pylist())
+        return kept
+
+
+def _run_of(cursor: pa.Array) -> int:
+    """How many rows at the beginning have the same value."""
+    same = pc.equal(cursor, cursor[0])
+    first = pc.index(same, False).as_py()
+    return len(cursor) if first < 0 else int(first)
+
+
+def _digest(row: dict[str, Any]) -> str:
+    return sha256(repr(sorted(row.items())).encode()).hexdigest()[:16]
+
+
+def _parsed(state: bytes) -> tuple[str, Counter[str]]:
+    try:
+        value = json.loads(state)
+        last, seen = value["cursor"], value["seen"]
+        if not isinstance(last, str) or not all(isinstance(each, str) for each in seen):
+            raise ValueError("it has other values")
+    except (ValueError, TypeError, KeyError) as error:
+        raise StateError(
+            "the state of a table is not one that this program wrote", hint="begin anew with --full-refresh"
+        ) from error
+    return last, Counter(seen)

@@ -1,0 +1,150 @@
+"""SQLite: its values have types of their own, whatever a column declares."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+import pyarrow as pa
+from pyarrow import types
+
+from dataflare.pipeline.databases.connection import Connection, literal, quoted
+from dataflare.pipeline.databases.dialects import Column, no_type
+
+__all__ = ["SQLite"]
+
+_BUSY_MS: Final = 10_000
+_DECIMAL: Final = re.compile(r"DECIMAL_TEXT\((\d{1,2}), ?(\d{1,2})\)")
+_BY_NAME: Final = {
+    "BOOLEAN": (pa.bool_(), pa.int64()),
+    "BOOL": (pa.bool_(), pa.int64()),
+    "DATE": (pa.date32(), pa.string()),
+    "TIME": (pa.time64("us"), pa.string()),
+    "TIMESTAMP": (pa.timestamp("us"), pa.string()),
+    "DATETIME": (pa.timestamp("us"), pa.string()),
+    "TIMESTAMPTZ": (pa.timestamp("us", "UTC"), pa.string()),
+}
+_SAMPLES: Final = {pa.int64(): "0", pa.string(): "''", pa.float64(): "0.5", pa.binary(): "x''"}
+"""The driver takes the type of a column from its first rows: a row of these comes before them."""
+
+
+class SQLite:
+    """SQLite; see `Dialect`."""
+
+    widens = False
+    temporary = "temp"
+
+    def begin(self, connection: Connection, *, writes: bool) -> None:
+        """Wait for other processes, for ten seconds."""
+        connection.rows(f"PRAGMA busy_timeout = {_BUSY_MS}")
+        if not writes:
+            connection.execute("PRAGMA query_only = 1")
+
+    def lock(self, connection: Connection, owner: str) -> bool:
+        """Do nothing: there is one writer at a time."""
+        return True
+
+    def table(self, connection: Connection, table: str, within: str | None) -> list[Column] | None:
+        """Find the columns of a table or a view."""
+        query = f"SELECT name, type FROM pragma_table_info({literal(table)}{_schema(within)}) ORDER BY cid"
+        found = connection.rows(query)
+        return [_column(name, declared or "") for name, declared in found] or None
+
+    def query(self, connection: Connection, query: str) -> list[Column] | None:
+        """Say nothing: the types of a query are those of its first rows."""
+        return None
+
+    def key(self, connection: Connection, table: str, within: str | None) -> tuple[str, ...]:
+        """Find the primary key."""
+        query = f"SELECT name FROM pragma_table_info({literal(table)}{_schema(within)}) WHERE pk > 0 ORDER BY pk"
+        return tuple(row[0] for row in connection.rows(query))
+
+    def new(self, field: pa.Field) -> Column:
+        """Make the column of a new table."""
+        declared = _declared(field.type)
+        if declared is None:
+            raise no_type(field, "SQLite")
+        return _column(field.name, declared)
+
+    def select(self, columns: Sequence[Column] | None, source: str, *, where: str, order: str) -> tuple[str, int]:
+        """Write a query; where the columns are known, a row with their types comes first."""
+        filtered = f" WHERE {where}" if where else ""
+        if columns is None:
+            return f"SELECT * FROM {source} AS asked{filtered}{f' ORDER BY {order}' if order else ''}", 0
+        listed = ", ".join(f"{each.expression} AS {quoted(each.name)}" for each in columns)
+        samples = ", ".join(
+            f"{_SAMPLES[each.stored if each.stored in _SAMPLES else pa.string()]} AS {quoted(each.name)}"
+            for each in columns
+        )
+        rows = f"SELECT {listed} FROM {source} AS asked{filtered}"
+        if not order:
+            return f"SELECT {samples} UNION ALL {rows}", 1
+        names = ", ".join(quoted(each.name) for each in columns)
+        inner = f'SELECT 0 AS "_dataflare", {samples} UNION ALL SELECT 1, * FROM ({rows})'
+        return f'SELECT {names} FROM ({inner}) ORDER BY "_dataflare", {order}', 1
+
+    def value(self, raw: pa.Array, column: Column | None) -> str:
+        """Write the last value of a cursor column, with what says its type."""
+        value = raw[len(raw) - 1].as_py()
+        return f"text:{value}" if isinstance(value, str) else f"number:{value!r}"
+
+    def literal(self, value: str, column: Column | None) -> str:
+        """Write a value of a cursor column as SQL."""
+        kind, _, text = value.partition(":")
+        return literal(text) if kind == "text" else str(float(text) if "." in text or "e" in text else int(text))
+
+
+def _schema(within: str | None) -> str:
+    return f", {literal(within)}" if within else ""
+
+
+def _column(name: str, declared: str) -> Column:
+    expression, upper = quoted(name), declared.upper().strip()
+    if upper in _BY_NAME:
+        made, stored = _BY_NAME[upper]
+        return Column(name, declared, made, expression, stored)
+    if (found := _DECIMAL.fullmatch(upper)) is not None:
+        precision = int(found[1])
+        make = pa.decimal128 if precision <= 38 else pa.decimal256
+        return Column(name, declared, make(precision, int(found[2])), expression, pa.string())
+    # The rules of SQLite for what a column prefers.
+    if "INT" in upper:
+        return Column(name, declared, pa.int64(), expression, pa.int64())
+    if any(word in upper for word in ("CHAR", "CLOB", "TEXT")):
+        return Column(name, declared, pa.string(), expression, pa.string())
+    if "BLOB" in upper:
+        return Column(name, declared, pa.binary(), expression, pa.binary())
+    if any(word in upper for word in ("REAL", "FLOA", "DOUB")):
+        return Column(name, declared, pa.float64(), expression, pa.float64())
+    # Whole numbers, others and texts side by side: as texts, none of them changes.
+    text = (
+        f"CASE typeof({expression}) WHEN 'real' THEN printf('%!.17g', {expression}) ELSE CAST({expression} AS TEXT) END"
+    )
+    return Column(name, declared, pa.string(), text, pa.string())
+
+
+def _declared(data_type: pa.DataType) -> str | None:
+    if types.is_dictionary(data_type) or types.is_run_end_encoded(data_type):
+        return _declared(data_type.value_type)
+    if types.is_boolean(data_type):
+        return "BOOLEAN"
+    if data_type == pa.uint64():
+        return "DECIMAL_TEXT(20,0)"
+    if types.is_integer(data_type):
+        return "INTEGER"
+    if types.is_floating(data_type):
+        return "REAL"
+    if types.is_string(data_type) or types.is_large_string(data_type) or types.is_null(data_type):
+        return "TEXT"
+    if types.is_binary(data_type) or types.is_large_binary(data_type) or types.is_fixed_size_binary(data_type):
+        return "BLOB"
+    if types.is_date(data_type):
+        return "DATE"
+    if types.is_time(data_type):
+        return "TIME"
+    if types.is_timestamp(data_type):
+        return "TIMESTAMP" if data_type.tz is None else "TIMESTAMPTZ"
+    if types.is_decimal(data_type) and 0 <= data_type.scale <= data_type.precision:
+        return f"DECIMAL_TEXT({data_type.precision},{data_type.scale})"
+    return None

@@ -1,0 +1,99 @@
+"""Attacks of those who write pipelines, by the databases that the connector `sql` uses."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from arena import Arena, Mutation, answers, attack
+from dataflare.errors import ConfigError, PermissionDenied
+from dataflare.permissions.database_keys import DatabaseGrant
+from dataflare.pipeline.run_errors import NodeFailed
+from dataflare.pipeline.runner import run
+from dataflare.pipeline.specification import load_specification
+from dataflare.runtime.host import Host
+
+
+def _place(arena: Arena, databases: Mapping[str, Any]) -> Host:
+    with sqlite3.connect(arena.folder / "secret.db") as connection:
+        connection.execute("CREATE TABLE t (name TEXT)")
+        connection.execute("INSERT INTO t VALUES ('hunter2')")
+    connection.close()
+    policy = arena.folder / "policy.yaml"
+    files = {"here": {"path": ".", "access": "write"}}
+    grants = {"files": files, "databases": databases}
+    policy.write_text(json.dumps({"version": 1, "connectors": {"grants": grants}}))
+    return arena.host(policy=policy)
+
+
+def _pipeline(arena: Arena, **nodes: Any) -> Path:
+    file = arena.folder / "pipeline.yaml"
+    own = {"db": {"url": "sqlite:secret.db", "access": "write"}}
+    file.write_text(json.dumps({"name": "copy", "databases": own, "nodes": nodes}))
+    return file
+
+
+def _reading(arena: Arena, read: Any = "t") -> Path:
+    return _pipeline(
+        arena,
+        read={"connector": "sql", "database": "db", "read": read},
+        write={"connector": "jsonl", "write": "out.jsonl", "input": "read"},
+    )
+
+
+def _refused(arena: Arena, host: Host, file: Path) -> None:
+    try:
+        run(load_specification(file), host=host)
+    except NodeFailed as error:
+        assert isinstance(error.__cause__, PermissionDenied), error
+    else:
+        raise AssertionError("the pipeline got a database that it is not granted")
+    assert not (arena.folder / "out.jsonl").exists()
+
+
+@attack("deny")
+def database_that_a_pipeline_names_itself(arena: Arena) -> None:
+    """A pipeline says where its database is, though the policy grants none."""
+    _refused(arena, _place(arena, {}), _reading(arena))
+
+
+@attack("deny")
+def database_granted_for_reading_is_written(arena: Arena) -> None:
+    """A pipeline writes into a database that it may read."""
+    host = _place(arena, {"db": {"url": "sqlite:secret.db"}})
+    (arena.folder / "in.csv").write_text("name\nmallory\n")
+    writing = {"connector": "sql", "database": "db", "write": "t", "input": "read"}
+    _refused(arena, host, _pipeline(arena, read={"connector": "csv", "read": "in.csv"}, write=writing))
+
+
+@attack("deny")
+def password_in_the_url_of_a_database(arena: Arena) -> None:
+    """A pipeline has a password in it, where everybody who reads the file sees it."""
+    file = arena.folder / "pipeline.yaml"
+    _reading(arena)
+    for url in ("postgresql://etl:hunter2@db/shop", "postgresql://etl@db/shop?password=hunter2"):
+        text = json.dumps({"db": {"url": url}})
+        own = json.loads(file.read_text()) | {"databases": json.loads(text)}
+        file.write_text(json.dumps(own))
+        try:
+            load_specification(file)
+        except ConfigError:
+            continue
+        raise AssertionError(f"{url} was taken")
+
+
+MUTATIONS = [
+    Mutation(
+        "dataflare.security.policy:Policy.connector_databases",
+        answers({"db": DatabaseGrant(kind="sqlite", place="secret.db", access="write")}),
+        ("database_that_a_pipeline_names_itself", "database_granted_for_reading_is_written"),
+    ),
+    Mutation(
+        "dataflare.permissions.database_keys:_PARAMETERS",
+        frozenset({"password"}),
+        ("password_in_the_url_of_a_database",),
+    ),
+]

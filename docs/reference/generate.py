@@ -462,7 +462,7 @@ def api() -> str:
             listed.add(name)
         out.append("")
     named = {*listed, *errors.__all__, "RunLost", "PoolExhausted", "DataError", "NodeFailed", "StateError"}
-    named |= {"ManifestError", "SignatureRefused"}
+    named |= {"ManifestError", "CertificateRefused", "SignatureRefused"}
     if rest := set(dataflare.__all__) - named:
         raise LookupError(f"no section of docs/reference/generate.py has {', '.join(sorted(rest))}")
     return "\n".join(out)
@@ -516,7 +516,7 @@ def _first_line(value: Any) -> str:
 
 ERROR_MODULES = (
     *("errors", "runtime.pool", "runtime.runs", "pipeline.run_errors"),
-    *("security.manifest", "security.signatures", "toolchain.run_tool"),
+    *("security.certificates", "security.manifest", "security.signatures", "toolchain.run_tool"),
 )
 
 

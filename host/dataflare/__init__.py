@@ -113,6 +113,7 @@ if TYPE_CHECKING:
     from dataflare.runtime.transformer import Transformer
     from dataflare.runtime.validator import Validator
     from dataflare.security.audit import AuditLog
+    from dataflare.security.certificates import CertificateRefused
     from dataflare.security.enforcement import Revocations
     from dataflare.security.manifest import ManifestError
     from dataflare.security.policy import Policy
@@ -126,6 +127,7 @@ __all__ = [
     "AuditLog",
     "CallCancelled",
     "CallTimeout",
+    "CertificateRefused",
     "Chunk",
     "ComponentError",
     "ConfigError",
@@ -360,6 +362,7 @@ _HOMES: Final = {
     "dataflare.runtime.transformer": ("Transformer",),
     "dataflare.runtime.validator": ("Validator",),
     "dataflare.security.audit": ("AuditLog",),
+    "dataflare.security.certificates": ("CertificateRefused",),
     "dataflare.security.enforcement": ("Revocations",),
     "dataflare.security.manifest": ("ManifestError",),
     "dataflare.security.policy": ("Policy",),

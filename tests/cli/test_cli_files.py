@@ -57,6 +57,15 @@ READS = {
     ("state import", "states"): "state import pipeline.yaml FILE",
     ("conformance run", "component"): "conformance run FILE",
     ("conformance run", "expect"): "conformance run csv-source.wasm --expect FILE",
+    ("conformance run", "key"): "conformance run csv-source.wasm --certificate c --key FILE",
+    ("conformance run", "passphrase_file"): "conformance run csv-source.wasm --certificate c --key key "
+    "--passphrase-file FILE",
+    ("conformance verify", "component"): "conformance verify FILE --trusted-key key.pub",
+    ("conformance verify", "trusted_key"): "conformance verify csv-source.wasm --trusted-key FILE",
+    (
+        "conformance verify",
+        "certificate",
+    ): "conformance verify csv-source.wasm --trusted-key key.pub --certificate FILE",
     ("conformance host", "expect"): "conformance host --case host/texts --expect FILE",
     ("dead-letter show", "file"): "dead-letter show FILE",
     ("dead-letter replay", "pipeline"): "dead-letter replay FILE",
@@ -71,6 +80,8 @@ NOT_READ = {
     *(("conformance run", name) for name in ("junit", "html", "cache_dir")),
     *(("conformance host", name) for name in ("junit", "html", "cache_dir")),
     ("conformance adapter", "cache_dir"),
+    ("conformance run", "certificate_out"),
+    ("conformance verify", "report"),  # after a good certificate
     *(("dead-letter replay", name) for name in ("audit", "state", "cache_dir")),
     *((f"state {name}", "state") for name in ("list", "show", "export", "import", "reset")),
     ("run", "cache_dir"),

@@ -39,6 +39,7 @@ from dataflare.cli import (
     check,
     compile,
     conformance,
+    conformance_certificates,
     conformance_shown,
     dead_letter,
     discover,
@@ -78,6 +79,7 @@ from dataflare.runtime.inspection import Inspection
 from dataflare.runtime.results import Metadata
 from dataflare.security.audit import AuditEvent
 from dataflare.security.capability import Capability, Needs
+from dataflare.security.certificates import Findings
 from dataflare.security.manifest import Manifest
 from dataflare.security.review import LimitChange, NeedsDiff, PolicyReport
 from dataflare.values import Variant
@@ -208,6 +210,10 @@ def dataset() -> Dataset:
     return Dataset(DatasetName(HOSTILE, HOSTILE), HOSTILE, schema, (HOSTILE,), (HOSTILE,), frozenset({HOSTILE}))
 
 
+def certificate() -> Any:
+    return types.SimpleNamespace(name=HOSTILE, component=HOSTILE, findings=filled(Findings))
+
+
 SUITE_SHOWN = (
     *(lambda outcome=outcome: conformance_shown._show(case_result(outcome), HOSTILE) for outcome in Outcome),  # type: ignore[misc]
     lambda: conformance_shown._show_end(
@@ -292,6 +298,10 @@ FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
     "state reset": (lambda: state._say("forgot", [HOSTILE]),),
     **dict.fromkeys(("conformance run", "conformance host"), SUITE_SHOWN),
     "conformance adapter": (lambda: output.write_json(HostService().answer({"do": HOSTILE})),),
+    "conformance verify": (
+        lambda: conformance_certificates._show(FILE, certificate()),
+        lambda: output.write_json(conformance_certificates._document(FILE, certificate())),
+    ),
     "conformance list": (lambda: conformance._show_case(case_result(Outcome.PASS).case),),
     "dead-letter show": (
         lambda: dead_letter._show(

@@ -27,7 +27,7 @@ POLICY = Policy.parse(
 
 
 def identify(admission: Admission, component: bytes = BARE, name: str = "alias") -> Any:
-    return admission.identify(component, None, name=name, file="component")
+    return admission.identify(component, None, None, name=name, file="component")
 
 
 def test_without_anything_a_component_is_not_looked_at() -> None:

@@ -80,6 +80,10 @@ _LINES: Mapping[str, tuple[list[Any], ...]] = {
         ["conformance", "host", "--expect", FILE],
     ),
     "conformance adapter": (["conformance", "adapter", HOSTILE],),
+    "conformance verify": (
+        ["conformance", "verify", FILE, "--trusted-key", FILE, "--profile", HOSTILE],
+        ["conformance", "verify", FILE, "--trusted-key", "absent.pub", "--certificate", FILE, "--report", FILE],
+    ),
     "conformance list": (["conformance", "list"],),
     "dead-letter show": (["dead-letter", "show", FILE],),
     "dead-letter replay": (

@@ -8,7 +8,8 @@ from typing import Annotated
 import pyarrow as pa
 import typer
 
-from dataflare.cli import conformance_host
+from dataflare.cli import conformance_certificates, conformance_host
+from dataflare.cli.conformance_certificates import Certifying
 from dataflare.cli.conformance_shown import (
     Cases,
     Expectations,
@@ -22,6 +23,7 @@ from dataflare.cli.conformance_shown import (
     teller,
 )
 from dataflare.cli.guards import GuardedTyper
+from dataflare.cli.keys import PassphraseFile
 from dataflare.cli.options import AsJson, CacheDir, Config, GrantWords, LimitWords, compiled_folder, parse_plugin
 from dataflare.cli.output import printed_errors, write_json
 from dataflare.cli.screen import stdout
@@ -57,6 +59,17 @@ def run(
     expect: Expectations = None,
     junit: JUnit = None,
     html: Html = None,
+    certificate_out: Annotated[
+        Path | None,
+        typer.Option(
+            "--certificate", help="Write a certificate to this file, if the plugin is conformant.", show_default=False
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="The private key's file, for --certificate.", envvar="DATAFLARE_KEY", show_default=False),
+    ] = None,
+    passphrase_file: PassphraseFile = None,
     grant: GrantWords = None,
     limit: LimitWords = None,
     as_json: AsJson = False,
@@ -73,15 +86,22 @@ def run(
         chosen_profile = parse_profile(profile)
         given = parse_plugin(config, grant, limit)
         known = known_failures(expect)
+        certifying = Certifying.parse(certificate_out, key, passphrase_file, component, case=case, expect=expect)
         rows = None if sample is None else pa.Table.from_batches([read_rows(sample, _SAMPLE_ROWS)])
         folder = compiled_folder(cache_dir)
         with Host(cache_dir=folder) as host:
-            kind = _kind(host, component)
+            # What is certified is what is tested.
+            tested = component if certifying is None else certifying.component
+            inspected = host.inspect(tested)
+            if inspected.kind is None:
+                raise WorldMismatch("; ".join(inspected.problems), component=str(component))
+            kind = inspected.kind
             cases = chosen_cases(kind, chosen_profile, case, known, expect)
             # What it may not use is told before the first case.
-            host.load(component, **given).close()
+            with host.load(tested, **given) as plugin:
+                name = plugin.name if certifying is None else plugin.metadata.name
         subject = Subject(
-            component,
+            tested,
             kind,
             given["config"] or {},
             sample=rows,
@@ -91,11 +111,14 @@ def run(
         )
         again = f"dataflare conformance run {component.name}"
         result = run_suite(subject, cases, expected=known, progress=teller(component.name, again, quiet=as_json))
+        if certifying is not None and result.passed(skips=chosen_profile != "certified"):
+            certifying.write(result, subject, chosen_profile, inspected, name)
         finish(result, component.name, chosen_profile, junit=junit, html=html, as_json=as_json)
 
 
 app.command("host")(conformance_host.run_host)
 app.command("adapter")(conformance_host.serve_host)
+app.command("verify")(conformance_certificates.verify)
 
 
 @app.command("list")
@@ -115,10 +138,3 @@ def list_cases(as_json: AsJson = False) -> None:
 
 def _show_case(case: Case) -> None:
     stdout().say(f"{case.name}: {case.title} ({', '.join(case.duties)})")
-
-
-def _kind(host: Host, component: Path) -> str:
-    found = host.inspect(component)
-    if found.kind is None:
-        raise WorldMismatch("; ".join(found.problems), component=str(component))
-    return found.kind

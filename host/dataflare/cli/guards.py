@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 __all__ = ["OUTPUTS", "AccessFile", "AuditFile", "GuardedGroup", "GuardedTyper", "PolicyFile", "Principal", "TrustFile"]
 
-OUTPUTS: Final = ("output", "junit", "html")
+OUTPUTS: Final = ("output", "junit", "html", "certificate_out")
 """The parameters that name a file which a command writes over: never one of those that decide about the command."""
 _AUDIT_VARIABLE = "DATAFLARE_AUDIT"
 

@@ -29,21 +29,32 @@ class ComponentFile:
     contents: bytes
     name: str
     signature: bytes | None = None
+    certificate: bytes | None = None
 
     @classmethod
-    def read(cls, component: ComponentSource, *, signature: bytes | None = None, signed: bool = False) -> ComponentFile:
+    def read(
+        cls,
+        component: ComponentSource,
+        *,
+        signature: bytes | None = None,
+        signed: bool = False,
+        certificate: bytes | None = None,
+        certified: bool = False,
+    ) -> ComponentFile:
         """Read a component.
 
         Args:
             component: Its file, or its contents.
             signature: Its signature; `None` takes the `.sig` file beside it.
             signed: Whether a signature is of interest.
+            certificate: Its certificate of conformance; `None` takes the `.cert` file beside it.
+            certified: Whether a certificate is of interest.
 
         Raises:
             ConfigError: A file cannot be read.
         """
         if isinstance(component, bytes | bytearray | memoryview):
-            return cls(bytes(component), "component", signature)
+            return cls(bytes(component), "component", signature, certificate)
         path = as_path(component, where="component")
         contents = read_component(path)
         if signed and signature is None:
@@ -51,7 +62,11 @@ class ComponentFile:
             from dataflare.security.signatures import read_signature
 
             signature = read_signature(path)
-        return cls(contents, str(component), signature)
+        if certified and certificate is None:
+            from dataflare.security.certificates import read_certificate
+
+            certificate = read_certificate(path)
+        return cls(contents, str(component), signature, certificate)
 
 
 def check_arguments(

@@ -272,6 +272,8 @@ class Host:
             pool: How many instances it has; only for processors, transformers and validators. Sources and destinations
                 have one.
             signature: The component's signature, if one is needed; `None` takes the `.sig` file beside the component.
+            certificate: Its certificate of conformance, if the policy requires one; `None` takes the `.cert` file
+                beside the component.
             isolation: `process` runs each instance in its own process, which the kernel confines and which is killed if
                 it exceeds its time; starting one takes about half a second. If the kernel lacks a part of the
                 confinement, the plugin does not start; `process-best-effort` leaves that part out.
@@ -286,6 +288,7 @@ class Host:
             PermissionDenied: It needs what is not granted, the policy has no rule for it, or the principal may not run
                 the pipeline.
             SignatureRefused: A signature is needed, and this one is missing or not accepted.
+            CertificateRefused: A certificate is required, and this one is missing or not accepted.
             ManifestError: Its manifest cannot be used.
             ConfigError: The file cannot be read, an argument is wrong, or plugins could call each other in a circle.
             UsageError: The host is closed.
@@ -318,6 +321,7 @@ class Host:
             limits: The ceilings of the instance.
             pipeline: As for `load`; plugins cannot call it.
             signature: As for `load`.
+            certificate: As for `load`.
             isolation: As for `load`.
 
         Raises:
@@ -339,6 +343,7 @@ class Host:
         limits: Limits | None = None,
         pipeline: str | AdmittedPipeline = "default",
         signature: bytes | None = None,
+        certificate: bytes | None = None,
         isolation: Isolation = "none",
     ) -> Order:
         """Check what was asked for, ask the roles, and read the component."""
@@ -349,7 +354,13 @@ class Host:
         belongs_to = PipelineIdentity.vouched_for(pipeline) if isinstance(pipeline, str) else pipeline
         self._admission.require("run", belongs_to.resource)
         settings = PluginConfig(config)
-        file = ComponentFile.read(component, signature=signature, signed=self._admission.needs_signatures)
+        file = ComponentFile.read(
+            component,
+            signature=signature,
+            signed=self._admission.needs_signatures,
+            certificate=certificate,
+            certified=self._admission.needs_certificates,
+        )
         self._protect_component(component)
         return Order(
             file=file,
@@ -411,7 +422,9 @@ class Host:
         self._require_open()
         name = default_name(component)
         self._admission.require("read", f"plugins/{name}")
-        file = ComponentFile.read(component, signed=self._admission.needs_signatures)
+        admission = self._admission
+        signed, certified = admission.needs_signatures, admission.needs_certificates
+        file = ComponentFile.read(component, signed=signed, certified=certified)
         return self._loader.metadata(file, name=name, limits=limits)
 
     def close(self) -> None:
@@ -431,6 +444,7 @@ class Host:
         if isinstance(component, str | os.PathLike):
             self.protect(component, "a plugin of this host")
             self.protect(f"{os.fspath(component)}.sig", "the signature of a plugin of this host")
+            self.protect(f"{os.fspath(component)}.cert", "the certificate of a plugin of this host")
 
     def _protect_own_files(self, services: Services, watching: Watching | None) -> None:
         protected = self._admission.protected

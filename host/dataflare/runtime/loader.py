@@ -218,7 +218,7 @@ class Loader:
             DataflareError: As `Host.metadata`.
         """
         with self._admission.recorded(file.contents, name=name, pipeline="", function="metadata"):
-            self._admission.identify(file.contents, file.signature, name=name, file=file.name)
+            self._admission.identify(file.contents, file.signature, file.certificate, name=name, file=file.name)
             with self._engine.open(file.contents, name=name, file=file.name, **_counted(limits)) as found:
                 kind = check_world(found.shape, component=file.name)
                 compiled = found.compile()
@@ -227,7 +227,9 @@ class Loader:
     def _permissions(self, order: Order) -> _Permissions:
         """Who the component is, and what that gets."""
         file = order.file
-        identity = self._admission.identify(file.contents, file.signature, name=order.name, file=file.name)
+        identity = self._admission.identify(
+            file.contents, file.signature, file.certificate, name=order.name, file=file.name
+        )
         grants, limits = self._admission.resolve_permissions(
             identity, grants=order.grants, limits=order.limits, pipeline=order.pipeline.granted_as
         )

@@ -91,6 +91,7 @@ class InstanceOptions(TypedDict, total=False):
     limits: Limits | None
     pipeline: str | AdmittedPipeline
     signature: bytes | None
+    certificate: bytes | None
     isolation: Isolation
 
 

@@ -164,6 +164,11 @@ class Admission:
         """Whether components have to be signed."""
         return self._trust is not None
 
+    @property
+    def needs_certificates(self) -> bool:
+        """Whether components have to be certified, some of them at least."""
+        return self.policy is not None and self.policy.asks_for_certificates
+
     def close(self) -> None:
         """Close the log, where it is its own; idempotent."""
         if self._own_log is not None:
@@ -264,22 +269,38 @@ class Admission:
         for each in getattr(document, "pipeline_files", ()):  # an embedder's own roles need not bind any
             self.protected.add(each, "a pipeline that is known by its file")
 
-    def identify(self, component: bytes, signature: bytes | None, *, name: str, file: str) -> Identity:
-        """Tell who a component is, and verify its signature. Nothing of it is compiled for it.
+    def identify(
+        self, component: bytes, signature: bytes | None, certificate: bytes | None, *, name: str, file: str
+    ) -> Identity:
+        """Tell who a component is, and verify its signature and its certificate. Nothing of it is compiled for it.
 
         Args:
             component: The component.
             signature: The contents of its `.sig` file; `None` where it has none.
+            certificate: The contents of its `.cert` file; `None` where it has none.
             name: What it is loaded under.
             file: What to call it in errors.
 
         Raises:
             SignatureRefused: A signature is needed, and this one is not good enough.
+            CertificateRefused: A certificate is needed, and this one is not good enough.
             NotAComponent: Not a component, cut short or damaged.
             ManifestError: Its manifest cannot be used.
         """
         if self._trust is None and self.revocations is None:
             return Identity(needs=Needs(plugin=name))
+        identity = self._identified(component, signature, name=name, file=file)
+        needed = None if self.policy is None else self.policy.certificate_needed(identity.name)
+        if needed is not None:
+            assert self.policy is not None
+            # Only here: cryptography takes its time to load.
+            from dataflare.security.certificates import verify_certificate
+
+            certifiers = self.policy.document.certificates
+            verify_certificate(component, certificate, needed=needed, certifiers=certifiers, name=identity.name)
+        return identity
+
+    def _identified(self, component: bytes, signature: bytes | None, *, name: str, file: str) -> Identity:
         verified = None
         if self._trust is not None:
             verified = self._trust.verify(component, signature, now=self._now(), name=name)

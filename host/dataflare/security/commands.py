@@ -49,7 +49,7 @@ COMMANDS: Final[Mapping[str, tuple[Need, ...]]] = MappingProxyType(
         **dict.fromkeys(("new", "build", "doctor"), _READ_PLUGINS),
         "test": (Need("run", "pipelines"),),
         **dict.fromkeys(("conformance run", "conformance host", "conformance adapter"), (Need("run", "pipelines"),)),
-        "conformance list": _READ_PLUGINS,
+        **dict.fromkeys(("conformance list", "conformance verify"), _READ_PLUGINS),
         "package": _PUBLISH,
         "sign": _PUBLISH,
         "verify": _READ_PLUGINS,

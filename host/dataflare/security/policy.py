@@ -51,6 +51,7 @@ from dataflare.permissions.database_keys import DatabaseGrant, DatabaseModel
 from dataflare.permissions.grant_keys import DirectoryModel, GrantsModel
 from dataflare.permissions.limit_keys import LimitsModel, write_limit
 from dataflare.security.capability import Needs
+from dataflare.security.certificate_rules import CertificateProfile, CertificateRule, CertifierRule, highest
 from dataflare.security.identifiers import Digest
 from dataflare.security.pipelines import Bindings, PipelineFile, PipelineName, bound_files, bound_name
 from dataflare.security.ranges import VersionRange
@@ -95,6 +96,7 @@ class PluginRule(StrictModel):
     Attributes:
         versions: Only these versions, such as `>=1.2.0, <2.0.0`; left out, every one.
         digests: Only these components, `sha256:...`; left out, every one.
+        require: What else must be so, such as a certificate of conformance.
         grants: What it gets in every pipeline.
         limits: Its ceilings in every pipeline; the defaults hold for those that are not said.
         pipelines: What it also gets in single pipelines; each has to be under `pipelines` of the file.
@@ -102,6 +104,7 @@ class PluginRule(StrictModel):
 
     versions: Annotated[str, AfterValidator(_range)] | None = None
     digests: Annotated[FrozenSet[Digest], Field(min_length=1)] | None = None
+    require: CertificateRule = CertificateRule()
     grants: GrantsModel = GrantsModel()
     limits: LimitsModel = LimitsModel()
     pipelines: Frozen[PipelineName, PipelineRule] = Field(default_factory=dict)
@@ -151,12 +154,26 @@ class PolicyDocument(StrictModel):
         pipelines: Which file each pipeline is, whatever name is in it.
         plugins: What each plugin gets, by the name of its manifest or signature, else the one it is loaded under.
         connectors: What the built-in connectors read and write.
+        require: What must be so of every plugin, such as a certificate of conformance.
+        certificates: Whose certificates are accepted.
     """
 
     version: Literal[1]
     pipelines: Bindings = Field(default_factory=dict)
     plugins: Frozen[Name, PluginRule] = Field(default_factory=dict)
     connectors: ConnectorRule = ConnectorRule()
+    require: CertificateRule = CertificateRule()
+    certificates: CertifierRule = CertifierRule()
+
+    @model_validator(mode="after")
+    def _somebody_may_certify(self) -> PolicyDocument:
+        asking = [name for name, rule in self.plugins.items() if rule.require.certificate is not None]
+        if not self.certificates.keys and (asking or self.require.certificate is not None):
+            place = f"plugins.{asking[0]}.require" if asking else "require"
+            raise ValueError(
+                f"{place}: nobody may certify; add to `certificates`: keys: [...], the lines of .pub files"
+            )
+        return self
 
     @model_validator(mode="after")
     def _pipelines_are_bound(self) -> PolicyDocument:
@@ -246,6 +263,18 @@ class Policy:
         extra = rule.pipelines.get(pipeline, ConnectorPipelineRule())
         found = {**rule.grants.databases, **extra.grants.databases}
         return {name: each.grant(lambda path: (self.base_dir / path).absolute()) for name, each in found.items()}
+
+    @property
+    def asks_for_certificates(self) -> bool:
+        """Whether any plugin needs a certificate."""
+        return self.document.require.certificate is not None or any(
+            rule.require.certificate is not None for rule in self.document.plugins.values()
+        )
+
+    def certificate_needed(self, plugin: str) -> CertificateProfile | None:
+        """The least profile that a plugin's certificate must have; `None` where it needs none."""
+        rule = self.document.plugins.get(plugin, PluginRule())
+        return highest(self.document.require.certificate, rule.require.certificate)
 
     def refusal(self, plugin: Needs) -> str:
         """Why no rule is for this plugin; empty if one is."""

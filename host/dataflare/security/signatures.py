@@ -9,25 +9,29 @@ The format: https://github.com/secure-systems-lab/dsse
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
-from pydantic import AwareDatetime, Field, StringConstraints, ValidationError
+from pydantic import AwareDatetime, ValidationError
 from securesystemslib.dsse import Envelope
-from securesystemslib.exceptions import VerificationError
-from securesystemslib.signer import Signature  # type: ignore[attr-defined]  # not re-exported explicitly
 
 from dataflare.documents.models import Name, StrictModel
 from dataflare.errors import ConfigError, PermissionDenied
 from dataflare.security import manifest as manifests
 from dataflare.security.atomic_files import write_atomically
 from dataflare.security.audit import utc_now
+from dataflare.security.envelopes import (
+    MAX_ENVELOPE_BYTES,
+    MAX_SIGNATURES,
+    canonical_json,
+    envelope_bytes,
+    is_made_by,
+    parse_envelope,
+    problem_of,
+)
 from dataflare.security.identifiers import Digest, VersionText
 from dataflare.security.keys import PrivateKey, PublicKey
 from dataflare.user_files import as_path, find_file, read_component
@@ -54,8 +58,7 @@ __all__ = [
 ]
 
 PAYLOAD_TYPE: Final = "application/vnd.dataflare.plugin+json"
-MAX_SIGNATURE_BYTES: Final = 64 * 2**10
-_MAX_SIGNATURES: Final = 16
+MAX_SIGNATURE_BYTES: Final = MAX_ENVELOPE_BYTES
 
 
 class SignatureRefused(PermissionDenied):
@@ -113,18 +116,6 @@ class Statement(StrictModel):
     signed_at: AwareDatetime
 
 
-class _SignatureEntry(StrictModel):
-    keyid: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-    sig: Annotated[str, StringConstraints(max_length=1024)]
-    key: Annotated[str, StringConstraints(max_length=100)] | None = None
-
-
-class _EnvelopeFile(StrictModel):
-    payload: str
-    payloadType: str  # the format's name
-    signatures: Annotated[list[_SignatureEntry], Field(min_length=1, max_length=_MAX_SIGNATURES)]
-
-
 class SignedStatement:
     """A statement and its signatures, well-formed, none of them verified.
 
@@ -168,18 +159,16 @@ class SignedStatement:
             self._require_made_by(key, plugin)
 
     def _require_made_by(self, key: PublicKey, plugin: str) -> None:
-        try:
-            self.envelope.verify([key.verifier()], 1)
-        except VerificationError:
+        if not is_made_by(self.envelope, key):
             raise SignatureInvalid(
                 f"the signature of the key {key.id} is not genuine: what it signs was changed, or it is forged",
                 plugin=plugin,
                 hint="get the signature from its publisher again",
-            ) from None
+            )
 
     def to_bytes(self) -> bytes:
         """The signature as a file."""
-        return json.dumps(self.envelope.to_dict(), sort_keys=True, indent=1).encode() + b"\n"
+        return envelope_bytes(self.envelope)
 
 
 def sign(
@@ -221,7 +210,7 @@ def sign(
             f"a plugin named {name!r} of version {version!r} cannot be signed",
             hint="embed a manifest, or give a name such as csv-reader and a version such as 1.0.0",
         ) from error
-    signed = SignedStatement(statement, Envelope(_canonical(statement), PAYLOAD_TYPE, {}))
+    signed = SignedStatement(statement, Envelope(canonical_json(statement), PAYLOAD_TYPE, {}))
     signed.sign(key)
     return signed.to_bytes()
 
@@ -276,8 +265,8 @@ def add_signature(
         )
     signed.require_genuine(plugin=file)
     signed.sign(key)
-    if len(signed.key_ids) > _MAX_SIGNATURES:
-        raise MalformedSignature(f"a file holds at most {_MAX_SIGNATURES} signatures", plugin=file)
+    if len(signed.key_ids) > MAX_SIGNATURES:
+        raise MalformedSignature(f"a file holds at most {MAX_SIGNATURES} signatures", plugin=file)
     return signed.to_bytes()
 
 
@@ -332,31 +321,7 @@ def parse_signature(data: bytes, *, plugin: str = "") -> SignedStatement:
         MalformedSignature: It is not a signature; the message says why.
     """
     try:
-        if len(data) > MAX_SIGNATURE_BYTES:
-            raise ValueError(f"it is longer than {MAX_SIGNATURE_BYTES} bytes")
-        file = _EnvelopeFile.model_validate_json(data)
-        # Two readers may take different ones of repeated keys, so there must be none.
-        json.loads(data, object_pairs_hook=manifests.unique_keys)
-        if file.payloadType != PAYLOAD_TYPE:
-            raise ValueError(f"it signs {file.payloadType[:80]!r}, not {PAYLOAD_TYPE!r}")
-        payload = base64.b64decode(file.payload.encode("ascii"), validate=True)
-        statement = Statement.model_validate_json(payload)
-        json.loads(payload, object_pairs_hook=manifests.unique_keys)
-        signatures: dict[str, Signature] = {}
-        for entry in file.signatures:
-            if entry.keyid in signatures:
-                raise ValueError(f"the key {entry.keyid} is there twice")
-            raw = base64.b64decode(entry.sig.encode("ascii"), validate=True)
-            carried = {} if entry.key is None else {"key": entry.key}
-            signatures[entry.keyid] = Signature(entry.keyid, raw.hex(), carried)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or "it"
-        raise MalformedSignature(f"the signature is malformed: {place}: {first['msg']}", plugin=plugin) from error
-    except (ValueError, RecursionError, binascii.Error) as error:
-        raise MalformedSignature(f"the signature is malformed: {error}", plugin=plugin) from error
-    return SignedStatement(statement, Envelope(payload, PAYLOAD_TYPE, signatures))
-
-
-def _canonical(statement: Statement) -> bytes:
-    return json.dumps(statement.model_dump(mode="json"), sort_keys=True, separators=(",", ":")).encode()
+        statement, envelope = parse_envelope(data, Statement, payload_type=PAYLOAD_TYPE)
+    except (ValueError, RecursionError) as error:
+        raise MalformedSignature(f"the signature is malformed: {problem_of(error)}", plugin=plugin) from error
+    return SignedStatement(statement, envelope)

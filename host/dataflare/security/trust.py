@@ -33,12 +33,12 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from securesystemslib.exceptions import VerificationError
 
 from dataflare.documents.models import Frozen, Names, StrictModel, validate_document
 from dataflare.documents.reader import parse_document, read_document
 from dataflare.errors import ConfigError
 from dataflare.security import manifest as manifests
+from dataflare.security.envelopes import is_made_by
 from dataflare.security.identifiers import Digest
 from dataflare.security.keys import PublicKey
 from dataflare.security.signatures import (
@@ -299,9 +299,7 @@ class TrustPolicy:
                 hint="add the publisher's public key to the trust policy, if it is to be trusted",
                 **context,
             )
-        try:
-            signed.envelope.verify([PublicKey.parse(key.key).verifier()], 1)
-        except VerificationError:
+        if not is_made_by(signed.envelope, PublicKey.parse(key.key)):
             return SignatureInvalid(
                 f"the signature of the key {key_id} is not genuine: what it signs was changed, or it is forged",
                 **context,

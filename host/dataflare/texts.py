@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "cut",
     "cut_frames",
     "cut_name",
+    "first_repeated",
 ]
 
 NAME_CHARACTERS: Final = 256
@@ -39,6 +41,16 @@ def cut(text: str, most: int = MESSAGE_CHARACTERS) -> str:
 def cut_name(text: str) -> str:
     """Return a name of at most `NAME_CHARACTERS`."""
     return cut(text, NAME_CHARACTERS)
+
+
+def first_repeated(names: Iterable[str]) -> str | None:
+    """Return the first name that stands twice, in linear time."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def cut_frames(frames: tuple[str, ...]) -> tuple[str, ...]:

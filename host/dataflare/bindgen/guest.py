@@ -12,6 +12,7 @@ from dataflare.bindgen.names import BUILTINS, UniqueNames, snake
 from dataflare.bindgen.plan import Direction, Module, Plan, make_plan, wit_functions
 from dataflare.bindgen.text import HEADER, Tree, docstring, gate_text, wrap
 from dataflare.errors import ConfigError
+from dataflare.texts import first_repeated
 from dataflare.wit import model as wit
 from dataflare.wit.catalog import Catalog
 
@@ -54,8 +55,7 @@ def generate_guest(catalog: Catalog, world: str) -> dict[str, str]:
     for direction, folder in _FOLDERS.items():
         modules = [each for each in plan.modules if direction in each.directions and each.wit_name]
         names = [snake(each.interface.name) for each in modules]
-        if len(set(names)) != len(names):
-            twice = next(name for name in names if names.count(name) > 1)
+        if (twice := first_repeated(names)) is not None:
             raise ConfigError(f"two interfaces are called {twice!r}", where=world, hint="stubs need one name for each")
         for module, name in zip(modules, names, strict=True):
             files[f"wit_world/{folder}/{name}.pyi"] = _Stub(plan, module, direction).text()

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from dataflare.pipeline.run_errors import DataError
+from dataflare.texts import first_repeated
 
 __all__ = ["ColumnWriter", "DictionaryGrowth", "has_odd_offsets"]
 
@@ -56,8 +57,7 @@ class ColumnWriter:
         if not len(schema) and format_name in ("CSV", "Parquet"):
             hint = "keep a column, or write JSON Lines or Arrow"
             raise DataError(f"{format_name} cannot hold rows without columns", file=file, hint=hint)
-        if format_name in ("CSV", "JSON Lines") and len(set(schema.names)) < len(schema):
-            twice = next(name for name in schema.names if schema.names.count(name) > 1)
+        if format_name in ("CSV", "JSON Lines") and (twice := first_repeated(schema.names)) is not None:
             what = f"two columns are named {twice!r}, and a reader of {format_name} would lose one"
             raise DataError(what, file=file, hint="rename one of them with a plugin, or write Parquet or Arrow")
         fields = []

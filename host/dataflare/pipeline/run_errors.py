@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dataflare.errors import DataflareError
+from dataflare.texts import cut
 
 if TYPE_CHECKING:
     from dataflare.pipeline.report import RunReport
@@ -16,14 +17,14 @@ class DataError(DataflareError):
     """Data that a pipeline reads or hands on is wrong. `file` and `line` say where, as far as that is known.
 
     Args:
-        message: What is wrong.
+        message: What is wrong; it and the hint are cut, since they may show what is in the file.
         file: The file that is read or written; empty if there is none.
         line: The line in it, from 1; 0 if it is not known.
     """
 
     def __init__(self, message: str, *, file: str = "", line: int = 0, hint: str = "") -> None:
         place = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
-        super().__init__(place + message, hint=hint)
+        super().__init__(place + cut(message), hint=cut(hint))
         self.file = file
         self.line = line
 

@@ -15,7 +15,7 @@ from dataflare.data.roles import roles_of, with_roles
 from dataflare.errors import PermissionDenied
 from dataflare.grants import DatasetGrants
 from dataflare.runtime.datasets import Dataset, DatasetName
-from dataflare.texts import cut_name
+from dataflare.texts import cut_name, first_repeated
 
 __all__ = ["DatasetRules"]
 
@@ -44,9 +44,7 @@ class DatasetRules:
         if granted is None:
             return list(datasets)
         found = [each for each in datasets if str(each.name) in granted]
-        if len({str(each.name) for each in found}) < len(found):
-            names = [str(each.name) for each in found]
-            twice = next(name for name in names if names.count(name) > 1)
+        if (twice := first_repeated(str(each.name) for each in found)) is not None:
             self._deny("discover", twice, "two datasets are written in this way, and a grant cannot tell them apart")
         return [self._reduced(each, granted[str(each.name)]) for each in found]
 

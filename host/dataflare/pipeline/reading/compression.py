@@ -31,6 +31,8 @@ _MAGIC = {
 }
 _MAGIC_BYTES = 10
 _PART_BYTES = 2**18
+_XZ_BYTES = 2**28
+"""What xz may take to unpack; a file may ask for 4 GiB. `xz -9` needs 65 MiB. The other formats have less by design."""
 _FAILURES = (EOFError, zlib.error, lzma.LZMAError, OSError)
 
 
@@ -56,11 +58,11 @@ class PlainBytes(io.RawIOBase):
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             what = f"the {self._kind} data is cut off or damaged: {error}"
-            raise DataError(
-                what,
-                file=str(self._path),
-                hint="get the file again: its last bytes may be missing, or it has extra bytes at the end",
-            ) from error
+            hint = "get the file again: its last bytes may be missing, or it has extra bytes at the end"
+            if "Memory usage limit" in str(error):
+                what = f"the xz data takes more than {_XZ_BYTES} bytes of memory to unpack"
+                hint = "compress it again with a smaller dictionary: xz -9 or less"
+            raise DataError(what, file=str(self._path), hint=hint) from error
 
 
 def decompress(path: Path, file: IO[bytes], compression: Compression) -> tuple[IO[bytes], str]:
@@ -90,7 +92,7 @@ def decompress(path: Path, file: IO[bytes], compression: Compression) -> tuple[I
     streams: dict[str, Any] = {
         "gzip": lambda: gzip.GzipFile(fileobj=source),
         "bz2": lambda: _Members(source, bz2.BZ2Decompressor),
-        "xz": lambda: _Members(source, lzma.LZMADecompressor),
+        "xz": lambda: _Members(source, lambda: lzma.LZMADecompressor(memlimit=_XZ_BYTES)),
         "zstd": lambda: pa.CompressedInputStream(pa.PythonFile(source, "r"), "zstd"),
     }
     return PlainBytes(path, found, streams[found]()), found  # type: ignore[return-value]  # what a reader needs of it

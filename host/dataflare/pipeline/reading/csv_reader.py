@@ -14,6 +14,7 @@ from pyarrow import types
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from dataflare.data.guard.types import MAX_COLUMNS
 from dataflare.data.schemas import parse_type
 from dataflare.documents.models import StrictModel
 from dataflare.documents.quantities import Size, parse_size
@@ -33,6 +34,7 @@ from dataflare.pipeline.reading.guessing import ColumnGuess, convert, first_misf
 from dataflare.pipeline.reading.inputs import InputFile, Opener
 from dataflare.pipeline.reading.text import open_text
 from dataflare.pipeline.run_errors import DataError
+from dataflare.texts import first_repeated
 
 __all__ = ["CsvReadOptions", "read_csv"]
 
@@ -75,8 +77,8 @@ class CsvReadOptions(StrictModel):
         if self.names and self.header:
             hint = "add `header: false`, and `skip_lines: 1` to skip a header"
             raise PydanticCustomError("names", "`names` is for files without a header", {"key": "names", "hint": hint})
-        if twice := [name for place, name in enumerate(self.names) if name in self.names[:place]]:
-            why = f"two columns are named {twice[0]!r}"
+        if (twice := first_repeated(self.names)) is not None:
+            why = f"two columns are named {twice!r}"
             raise PydanticCustomError("names", "{why}", {"why": why, "key": "names", "hint": "give each its own name"})
         if not 1 <= parse_size(self.max_record) < 2**31:
             raise PydanticCustomError("size", "give 1B to 2GiB", {"key": "max_record"})
@@ -215,9 +217,12 @@ class _CsvFile:
 
     def _check_names(self) -> None:
         names, line = self._names, max(1, self._first_line - 1)
-        if twice := [name for position, name in enumerate(names) if name in names[:position]]:
+        if len(names) > MAX_COLUMNS:
+            what, hint = f"there are {len(names)} columns, more than {MAX_COLUMNS}", "is the delimiter another one?"
+            raise self._error(what, line, hint)
+        if (twice := first_repeated(names)) is not None:
             hint = f"name the columns yourself: header: false, skip_lines: {line}, names: [...]"
-            raise self._error(f"two columns are named {twice[0]!r}", line, hint)
+            raise self._error(f"two columns are named {twice!r}", line, hint)
         if (other := self._other_delimiter()) and "delimiter" not in self._options.model_fields_set:
             what = f"the header is one column, {_shorten(names[0])}: is the delimiter another one?"
             hint = f"{_delimiter(other)}; or delimiter: ',' if it is one column"

@@ -8,7 +8,6 @@ import datetime
 import os
 import re
 import zipfile
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -21,6 +20,7 @@ from pyarrow import types
 from dataflare.data.schemas import parse_type
 from dataflare.pipeline.reading.confined import limit_time
 from dataflare.pipeline.run_errors import DataError
+from dataflare.texts import first_repeated
 
 __all__ = ["read_sheet"]
 
@@ -225,8 +225,8 @@ class _Sheet:
             what = f"column {names.index('') + 1} has no name in the header"
             hint = "name it; or skip_rows: N where the header is further down, header: false where there is none"
             raise DataError(what, line=number, hint=hint)
-        if twice := [name for name, times in Counter(names).items() if times > 1]:
-            what = f"two columns are named {twice[0]!r}"
+        if (twice := first_repeated(names)) is not None:
+            what = f"two columns are named {twice!r}"
             raise DataError(what, line=number, hint="rename one, or give `header: false`")
         return names
 

@@ -1,4 +1,4 @@
-"""csv-source and json-mapper keep what they read, or say where and why not."""
+"""Example plugins keep and compare every digit of what they read, or say where and why not."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from dataflare import DirectoryGrant, Grants, Host, PluginError
+from guest_kit import component
 
 COMPONENTS = Path(__file__).parents[2] / "guest-sdks/rust/components"
 
@@ -212,3 +213,74 @@ def test_json_mapper_keeps_what_is_not_finite(host):
 def test_json_mapper_refuses_to_compare_values_of_different_kinds(host):
     with pytest.raises(PluginError, match="of the same kind"):
         mapped(host, pa.record_batch({"a": ["x"]}), keep_if={"field": "a", "op": "<", "value": 1})
+
+
+@pytest.mark.parametrize("fields", ['"a":1,"a":2', '"a":1,"\\u0061":2', '"a":{},"b":1,"a":null'])
+def test_json_mapper_refuses_a_record_with_a_name_twice(host, fields):
+    with (
+        host.load(COMPONENTS / "json-mapper.wasm", config={}) as mapper,
+        pytest.raises(PluginError, match='it has the name "a" twice'),
+    ):
+        mapper.process(f"{{{fields}}}")
+
+
+def test_derive_columns_refuses_decimals_that_a_double_would_round(host):
+    config = {"columns": [{"name": "x", "op": "add", "left": "a", "right": 1}]}
+    with host.load(COMPONENTS / "derive-columns.wasm", config=config) as derive:
+        few = pa.record_batch({"a": pa.array([Decimal("1.25")], pa.decimal128(15, 2))})
+        assert derive.transform(few)["x"].to_pylist() == [2.25]
+        with pytest.raises(PluginError, match=r"decimal128\(16, 2\): it is computed with as double"):
+            derive.transform(pa.record_batch({"a": pa.array([Decimal("1.25")], pa.decimal128(16, 2))}))
+
+
+LONG = {
+    "whole": pa.array([2**53, 2**53 + 1, None, 2**63 - 1]),
+    "decimal": pa.array(map(Decimal, ("9007199254740992.9", "9007199254740993.0", "-0.1", "0")), pa.decimal128(20, 1)),
+    "hundreds": pa.array([Decimal(9007199254740900), None, Decimal(0), Decimal(-100)], pa.decimal128(20, -2)),
+    "short": pa.array([Decimal("0.10"), Decimal("0.11"), None, Decimal("9.50")], pa.decimal128(10, 2)),
+    "text": pa.array(["\U0001f600", "\uffff", "a", None]),
+}
+
+
+@pytest.mark.guests
+@pytest.mark.parametrize(
+    ("column", "op", "value", "rows"),
+    [
+        ("whole", "==", 2**53 + 1, [1]),
+        ("whole", ">", 2**53, [1, 3]),
+        ("decimal", ">", 2**53, [0, 1]),
+        ("decimal", "==", 2**53 + 1, [1]),
+        ("decimal", "==", -0.1, [2]),
+        ("decimal", "<", 1e-7, [2, 3]),
+        ("hundreds", ">=", 9007199254740900, [0]),
+        ("hundreds", "<", 1e20, [0, 2, 3]),
+        ("short", "==", 0.1, [0]),
+        ("text", ">", "\uffff", [0]),
+        ("text", ">=", "\uffff", [0, 1]),
+        ("text", "<", "\U0001f600", [1, 2]),
+        ("text", "==", "\U0001f600", [0]),
+    ],
+)
+def test_filter_rows_compares_every_digit(host, column, op, value, rows):
+    batch = pa.record_batch({"row": range(4), column: LONG[column]})
+    with host.load(component("filter-rows"), config={"column": column, "op": op, "value": value}) as plugin:
+        assert plugin.transform(batch)["row"].to_pylist() == rows
+
+
+@pytest.mark.guests
+@pytest.mark.parametrize(
+    ("column", "rule", "rows"),
+    [
+        ("whole", {"max": 2**53}, [1, 3]),
+        ("decimal", {"max": 2**53}, [0, 1]),
+        ("decimal", {"min": 0}, [2]),
+        ("decimal", {"one_of": [2**53 + 1, -0.1, 0]}, [0]),
+        ("hundreds", {"min": -100, "max": 9007199254740900}, []),
+        ("short", {"one_of": [0.1, 0.11, 9.5]}, []),
+    ],
+)
+def test_range_validator_compares_every_digit(host, column, rule, rows):
+    config = {"rules": [{"name": "r", "column": column, **rule}]}
+    with host.load(component("range-validator"), kind="validator", config=config) as plugin:
+        report = plugin.validate(pa.record_batch({column: LONG[column]}))
+    assert [violation.row for violation in report.violations] == rows

@@ -8,11 +8,14 @@ export const fail = (tag, val) => ({ tag, val });
 /** What a plugin without anything to say answers to `health-check`. */
 export const healthy = () => ({ status: 'healthy', message: '' });
 
-/** The configuration as an object, or `invalid-config`. `known` lists the keys that there are. */
-export function parseConfig(text, known) {
+/**
+ * The configuration as an object, or `invalid-config`. `known` lists the keys that there are; `parse` may be `parseRecord`, which
+ * keeps the digits of numbers.
+ */
+export function parseConfig(text, known, parse = JSON.parse) {
   let config;
   try {
-    config = JSON.parse(text);
+    config = parse(text);
   } catch (error) {
     throw fail('invalid-config', `the configuration is not JSON: ${error.message}`);
   }

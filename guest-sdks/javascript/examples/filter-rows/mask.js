@@ -10,6 +10,20 @@ export const COMPARISONS = {
   '>=': (left, right) => left >= right,
 };
 
+/** The comparison of texts with a constant: in the order of their code points, as everywhere else. */
+export function textComparison(op, constant) {
+  // JavaScript orders by units of UTF-16, which differs only where the constant has one from the surrogates on.
+  if (!/[\ud800-\uffff]/.test(constant)) return COMPARISONS[op];
+  return (left, right) => COMPARISONS[op](order(left, right), 0);
+}
+
+function order(left, right) {
+  const [one, other] = [[...left], [...right]];
+  const place = one.findIndex((each, index) => each !== other[index]);
+  if (place < 0) return one.length - other.length;
+  return place < other.length ? one[place].codePointAt(0) - other[place].codePointAt(0) : 1;
+}
+
 /** One bit a row, 64 rows a word: whether a row holds a value that compares with `constant` as asked. */
 export function maskOf(values, validity, compare, constant) {
   const words = new BigUint64Array(Math.ceil(values.length / 64));

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
 SEVERITIES = ("info", "warning", "error")
 _ALL = 2**64 - 1
+_DOUBLE_DIGITS = 15
 
 
 class InvalidRule(ValueError):
@@ -22,8 +24,8 @@ class Rule:
 
     name: str
     column: str
-    minimum: float | None
-    maximum: float | None
+    minimum: float | Decimal | None
+    maximum: float | Decimal | None
     not_null: bool
     one_of: frozenset[Any] | None
     severity: str
@@ -109,6 +111,23 @@ def _parse_rule(where: str, entry: Any) -> Rule:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def is_wide(type_name: str) -> bool:
+    """Whether a type is a decimal of more digits than a double always keeps."""
+    return type_name.startswith("decimal") and int(type_name.partition("(")[2].partition(",")[0]) > _DOUBLE_DIGITS
+
+
+def decimals(texts: Sequence[str]) -> list[Decimal]:
+    """The numbers that texts are; a null, which has no text, is as good as 0."""
+    return [Decimal(text or 0) for text in texts]
+
+
+def with_decimals(rule: Rule) -> Rule:
+    """The rule for columns of decimals: its numbers as they are written, and not the doubles next to them."""
+    low, high = (None if each is None else Decimal(str(each)) for each in (rule.minimum, rule.maximum))
+    one_of = None if rule.one_of is None else frozenset(Decimal(str(each)) for each in rule.one_of)
+    return replace(rule, minimum=low, maximum=high, one_of=one_of)
 
 
 def null_rows(validity: Sequence[int] | None, rows: int) -> list[int]:

@@ -127,9 +127,11 @@ class Columns:
         found = [(row, f"{rule.column} is null") for row in nulls] if rule.not_null else []
         if rule.needs_values:
             values = self._column(rule)
-            wrong = checks.broken_rows(rule, values, nulls)
+            exact = checks.is_wide(self._types[rule.column])
+            wrong = checks.broken_rows(checks.with_decimals(rule) if exact else rule, values, nulls)
             # What is cut off later needs no text.
-            found += [(row, f"{rule.column} is {values[row]!r}") for row in wrong[: rule.max_violations]]
+            shown = str if exact else repr
+            found += [(row, f"{rule.column} is {shown(values[row])}") for row in wrong[: rule.max_violations]]
             found += [(row, "") for row in wrong[rule.max_violations :]]
             found.sort()
         return found
@@ -151,6 +153,10 @@ class Columns:
             if is_text:
                 texts = self._batch.text_column(column)
                 self._values[column] = checks.split_texts(texts.text, texts.offsets)
+            elif checks.is_wide(type_name):
+                with self._batch.cast_column(column, "string") as texts:
+                    found = texts.text_column(column)
+                    self._values[column] = checks.decimals(checks.split_texts(found.text, found.offsets))
             elif type_name in ("halffloat", "float", "double") or type_name.startswith("decimal"):
                 self._values[column] = self._batch.float64_column(column)
             else:

@@ -20,6 +20,9 @@ wit_bindgen::generate!({
     generate_all,
 });
 
+/// The digits of a decimal that a double always keeps.
+const DOUBLE_DIGITS: u32 = 15;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
@@ -131,11 +134,23 @@ fn operand(batch: &Batch, types: &Schema, operand: &Operand, rows: usize) -> Res
             Numbers::Whole(batch.int64_column(column).map_err(Error::Data)?)
         }
         "halffloat" | "float" | "double" => Numbers::Real(batch.float64_column(column).map_err(Error::Data)?),
-        decimal if decimal.starts_with("decimal") => Numbers::Real(batch.float64_column(column).map_err(Error::Data)?),
+        decimal if decimal.starts_with("decimal") => {
+            if precision(decimal) > DOUBLE_DIGITS {
+                let why = "it is computed with as double, which would lose digits; if that may be, read the column as double";
+                return Err(Error::InvalidInput(format!("column {column:?} is {decimal}: {why}")));
+            }
+            Numbers::Real(batch.float64_column(column).map_err(Error::Data)?)
+        }
         other => return Err(Error::InvalidInput(format!("column {column:?} is {other}: only numbers can be computed with"))),
     };
     let validity = batch.validity(column).map_err(Error::Data)?;
     Ok((values, Bitmap::from_words(validity, rows)))
+}
+
+/// The digits of a type such as `decimal128(20, 1)`.
+fn precision(decimal: &str) -> u32 {
+    let digits = decimal.split(['(', ',']).nth(1);
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or(u32::MAX)
 }
 
 export!(Plugin);

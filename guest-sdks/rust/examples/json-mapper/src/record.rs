@@ -1,10 +1,10 @@
 //! A JSON object as an ordered list of names and raw values.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// From so many fields on, their names are looked up rather than looked through.
@@ -12,7 +12,7 @@ const MANY: usize = 64;
 
 /// A JSON object whose values stay the text that they were: no number loses a digit, and no value is parsed for nothing.
 ///
-/// Where a name repeats, the last value counts, at the place of the first.
+/// An object that has a name twice is refused: one of the two values would be lost.
 pub struct Record<'a>(pub Vec<(Name<'a>, &'a RawValue)>);
 
 /// A field's name, borrowed unless it has an escape.
@@ -41,25 +41,22 @@ impl<'de: 'a, 'a> Deserialize<'de> for Record<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut fields: Vec<(Name<'de>, &'de RawValue)> = Vec::with_capacity(32);
                 let mut seen = 0;
-                let mut places: HashMap<Cow<'de, str>, usize> = HashMap::new();
+                let mut names: HashSet<Cow<'de, str>> = HashSet::new();
                 while let Some((name, value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
                     let mark = mark(name.0.as_bytes());
-                    let before = if fields.len() >= MANY {
-                        if places.is_empty() {
-                            places = fields.iter().enumerate().map(|(place, (name, _))| (name.0.clone(), place)).collect();
+                    let is_there = if fields.len() >= MANY {
+                        if names.is_empty() {
+                            names = fields.iter().map(|(name, _)| name.0.clone()).collect();
                         }
-                        let place = *places.entry(name.0.clone()).or_insert(fields.len());
-                        fields.get_mut(place)
-                    } else if seen & mark == 0 {
-                        // Most names are alone with their mark, so that there is no need to look through the others.
-                        None
+                        !names.insert(name.0.clone())
                     } else {
-                        fields.iter_mut().find(|(other, _)| other.0 == name.0)
+                        // Most names are alone with their mark, so that there is no need to look through the others.
+                        seen & mark != 0 && fields.iter().any(|(other, _)| other.0 == name.0)
                     };
-                    match before {
-                        Some(field) => field.1 = value,
-                        None => fields.push((name, value)),
+                    if is_there {
+                        return Err(A::Error::custom(format_args!("it has the name {:?} twice", name.0)));
                     }
+                    fields.push((name, value));
                     seen |= mark;
                 }
                 Ok(Record(fields))

@@ -119,3 +119,46 @@ def test_guide_to_embedding_a_component_works_with_the_wheel_alone(installed: Pa
                 f"line {block.line}: this was printed:\n{printed}"
             )
     assert sum("output" in block.marks for block in blocks) >= 3
+
+
+PEOPLE = '{"id": 1, "name": " Ada ", "amount": 3, "quantity": 2}\n'
+_READ = "  read: { connector: jsonl, read: in.jsonl }\n"
+_WRITE = "  write: { connector: jsonl, input: plugin, write: out.jsonl }\n"
+IN_A_PIPELINE = {
+    "source": f"  plugin: {{ plugin: WASM, config: {{ rows: 2 }} }}\n{_WRITE}",
+    "destination": f"{_READ}  plugin: {{ plugin: WASM, input: read, grants: {{ state: true }} }}\n",
+    "processor": f"{_READ}  plugin: {{ plugin: WASM, input: read }}\n{_WRITE}",
+    "transformer": f"{_READ}  plugin: {{ plugin: WASM, input: read, config: {{ of: amount, to: quantity }} }}\n"
+    f"{_WRITE}",
+    "validator": f"{_READ}  plugin: {{ plugin: WASM, input: read, config: {{ column: amount }} }}\n{_WRITE}",
+}
+"""What a pipeline does with the plugin that `dataflare new` writes of each kind."""
+WRITTEN = {
+    "source": '{"id":0,"square":0}\n{"id":1,"square":1}\n',
+    "processor": '{"id":1,"name":"Ada","amount":3,"quantity":2}\n',
+    "transformer": '{"id":1,"name":" Ada ","amount":3,"quantity":2,"ratio":1.5}\n',
+    "validator": '{"id":1,"name":" Ada ","amount":3,"quantity":2}\n',
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("cargo") is None and not IN_CI, reason="no cargo")
+@pytest.mark.parametrize("kind", IN_A_PIPELINE)
+def test_plugin_in_rust_goes_all_the_way_with_the_wheel_alone(installed: Path, tmp_path: Path, kind: str) -> None:
+    def run(*words: str) -> str:
+        done = run_in(tmp_path, installed, "dataflare", *words)
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    run("new", "a-plugin", "--kind", kind, "--lang", "rust")
+    told = run("test", "a-plugin")
+    assert "unit tests passed: " in told and "cases passed" in told and "FAILED" not in told
+    assert "up to date" in run("build", "a-plugin")
+    assert f"a-plugin 0.1.0, a {kind}" in run("package", "a-plugin")
+    assert f"{kind}-plugin" in run("inspect", "a-plugin/dist/a-plugin-0.1.0.wasm")
+    (tmp_path / "in.jsonl").write_text(PEOPLE)
+    nodes = IN_A_PIPELINE[kind].replace("WASM", "a-plugin/dist/a-plugin-0.1.0.wasm")
+    (tmp_path / "pipeline.yaml").write_text(f"name: all-the-way\nnodes:\n{nodes}")
+    run("run", "pipeline.yaml")
+    if kind in WRITTEN:
+        assert (tmp_path / "out.jsonl").read_text() == WRITTEN[kind]

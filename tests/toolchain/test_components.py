@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -105,6 +106,27 @@ def test_the_unit_tests_of_the_rust_guests_pass() -> None:
         missing("cargo")
     env = {"CARGO_TARGET_DIR": str(cache_root() / "cargo" / "tests")}
     assert "test result: ok" in run(["cargo", "test", "--locked"], cwd=REPOSITORY / "guest-sdks" / "rust", env=env)
+
+
+def test_the_bindings_of_the_rust_sdk_are_what_the_wit_gives(tmp_path: Path) -> None:
+    if shutil.which("cargo") is None:
+        missing("cargo")
+    env = {"CARGO_TARGET_DIR": str(cache_root() / "cargo" / "tests")}
+    command = ["cargo", "run", "--quiet", "--locked", "-p", "generate-bindings", "--", REPOSITORY / "wit", tmp_path]
+    run(command, cwd=REPOSITORY / "guest-sdks" / "rust", env=env)
+    committed = REPOSITORY / "guest-sdks" / "rust" / "dataflare-plugin" / "src" / "bindings"
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        path.name: path.read_bytes() for path in committed.iterdir()
+    }
+
+
+def test_the_rust_sdk_is_formatted_and_clippy_has_nothing_to_say() -> None:
+    if shutil.which("cargo-clippy") is None:
+        missing("clippy")
+    env = {"CARGO_TARGET_DIR": str(cache_root() / "cargo" / "tests")}
+    run(["cargo", "fmt", "--check"], cwd=REPOSITORY / "guest-sdks" / "rust")
+    command = ["cargo", "clippy", "--quiet", "--locked", "-p", "dataflare-plugin", "--all-targets", "--", "-Dwarnings"]
+    run(command, cwd=REPOSITORY / "guest-sdks" / "rust", env=env)
 
 
 def test_the_unit_tests_of_the_javascript_guests_pass() -> None:

@@ -19,10 +19,16 @@ __all__ = ["kinds_of", "languages_with_templates", "new_plugin"]
 _TEMPLATES: Final = "templates"
 _COMMON: Final = "common"
 _KEBAB, _SNAKE, _CAMEL = "sample-plugin", "sample_plugin", "SamplePlugin"
-# Names that the templates import.
-_TAKEN: Final = frozenset({"Batch", "Chunk", "Destination", "Processor", "Request", "Rule", "Source", "Transformer"})
-_TAKEN_TOO: Final = frozenset(
-    {"Config", "Error", "Option", "Plugin", "Result", "Self", "Settings", "Target", "Validator"}
+# Names that the templates import, in any language.
+_TAKEN: Final = frozenset(
+    word
+    for words in (
+        "Abilities Batch BTreeMap Box Chunk Config Dataset Default Deserialize Destination Drop Error",
+        "Expression Field Fn Iterator JsonSchema Mode NoConfig None Ok Option Plugin Processor Record",
+        "RejectedRow Request Result Rule Run Schema Self Send Serialize Settings Severity Some Source",
+        "String Sync Target Transformer Validator Value Vec Violation",
+    )
+    for word in words.split()
 )
 
 
@@ -80,7 +86,7 @@ def _require(what: str, given: str, known: tuple[str, ...]) -> None:
 
 def _copy(template: Path, to: Path, name: str, kind: str) -> list[Path]:
     words = "".join(word.capitalize() for word in name.split("-"))
-    if keyword.iskeyword(words) or words in _TAKEN | _TAKEN_TOO:
+    if keyword.iskeyword(words) or words in _TAKEN:
         words += "Plugin"
     found = []
     for path in sorted(template.rglob("*")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -98,8 +99,9 @@ def show_error(error: DataflareError) -> None:
     screen = stderr()
     first, *rest = error.message.split("\n")
     screen.say(Text.assemble(("error:", "bold red"), " ", printable(first)))
-    for line in rest:
-        screen.say(f"    {line.strip()}", style="dim", indent=6)
+    # Compilers point with spaces: those that all lines have go, the others stay.
+    for line in textwrap.dedent("\n".join(rest)).splitlines():
+        screen.say(f"    {line.rstrip()}", style="dim", indent=6)
     for note in getattr(error, "__notes__", ()):
         screen.say(f"  note: {note}", indent=6)
     if error.hint:

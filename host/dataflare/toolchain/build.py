@@ -61,6 +61,7 @@ def build(guest: Guest, *, driver: Driver | None = None) -> Built:
     """
     begin = perf_counter()
     driver = driver or _driver(guest)
+    getattr(driver, "prepare", lambda _: None)(guest)
     key = _key(guest, driver)
     record = _read_record(guest) if guest.committed else {}
     how = "up to date"
@@ -73,7 +74,10 @@ def build(guest: Guest, *, driver: Driver | None = None) -> Built:
         kept = load_build(key)
         component = kept if kept is not None else _make(guest, driver, key)
     if not guest.output.is_file() or guest.output.read_bytes() != component:
-        write_atomically(guest.output, component)
+        try:
+            write_atomically(guest.output, component)
+        except OSError as exc:
+            raise ConfigError(f"cannot be written: {exc.strerror}", where=str(guest.output)) from exc
         how = "from the cache"
     if kept is None:
         how = "built"

@@ -46,6 +46,7 @@ def run(
     env: Mapping[str, str] | None = None,
     timeout_s: float = 1800,
     hint: str = "",
+    tail_lines: int = _TAIL_LINES,
 ) -> str:
     """Run a tool to its end and return what it printed.
 
@@ -55,6 +56,7 @@ def run(
         env: Variables to add to this process's.
         timeout_s: Wall seconds after which it is killed.
         hint: What to do when the program is not there.
+        tail_lines: The last lines that an error has of what it printed.
 
     Raises:
         ToolchainMissing: There is no such program.
@@ -80,6 +82,6 @@ def run(
     except subprocess.TimeoutExpired as exc:
         raise BuildFailed(f"`{' '.join(words)}` did not end within {timeout_s:.0f} s") from exc
     if done.returncode:
-        tail = "\n".join(f"    {line}" for line in done.stdout.splitlines()[-_TAIL_LINES:])
+        tail = "\n".join(f"    {line}" for line in done.stdout.splitlines()[-tail_lines:])
         raise BuildFailed(f"`{' '.join(words)}` ended with code {done.returncode}", output=tail)
     return done.stdout

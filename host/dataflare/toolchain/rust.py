@@ -1,79 +1,51 @@
-"""Rust: cargo, for `wasm32-unknown-unknown`, linked by `wasm-component-ld`; the result has no WASI import.
-
-Committed components must not depend on the machine that builds them: they come from one pinned toolchain, made of
-Debian's packages and a linker that cargo builds. Others take the installed Rust where it has a WebAssembly target.
-"""
+"""Rust: cargo, whose output for a WebAssembly target is a component."""
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import shutil
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
+from dataflare.errors import ConfigError, DataflareError
 from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing, run
-from dataflare.toolchain.store import cache_root, digest_bytes, locked, once
+from dataflare.toolchain.rust_toolchains import CARGO_HINT, PINNED, Toolchain, choose, identity, ready
+from dataflare.toolchain.store import cache_root, digest_bytes, digest_files, locked, write_atomically
 
-__all__ = ["PINNED", "RustDriver", "driver"]
+__all__ = ["PINNED", "RustDriver", "driver", "tools"]
 
-_DEBS = {
-    "libllvm22": "1:22.1.8-1~deb12u1",
-    "libstd-rust-web-1.96": "1.96.0+dfsg1-1~deb12u2",
-    "libstd-rust-web-dev": "1.96.0+dfsg1-1~deb12u2",
-    "lld-22": "1:22.1.8-1~deb12u1",
-    "rust-web-src": "1.96.0+dfsg1-1~deb12u2",
-    "rustc-web": "1.96.0+dfsg1-1~deb12u2",
-}
-_LINKER_VERSION = "0.5.31"
-PINNED = f"rustc-web {_DEBS['rustc-web']}, lld-22 {_DEBS['lld-22']}, wasm-component-ld {_LINKER_VERSION}"
-"""The toolchain that makes the committed components."""
-
-_TARGET = "wasm32-unknown-unknown"
-_CARGO_HINT = "install Rust with rustup (https://rustup.rs)"
-_PINNED_HINT = (
-    "the pinned toolchain needs Debian 12 on x86-64, gcc, cargo and the network; "
-    "with --local any Rust with a WebAssembly target builds into build/guests instead"
+_CRATE: Final = "dataflare-plugin"
+_SUPPORT: Final = "example-support"
+"""What the packages of the workspace have in common."""
+_SDK_FOLDER: Final = "dataflare"
+"""The folder of the SDK's crate in a plugin's folder."""
+_NOT_OURS: Final = frozenset({"build", "dist", _SDK_FOLDER, "target"})
+# The same for all plugins, so that cargo takes the SDK for unchanged wherever it is copied to.
+_COPIED_AT_S: Final = 1_577_836_800
+_NOISE: Final = re.compile(
+    r"\s*(Compiling|Checking|Finished|Running|Locking|Updating|Download\w+|Adding|Blocking|Fresh) "
 )
-
-# Panic locations embed paths of sources: remapped here and not in RUSTFLAGS, which cargo hashes into symbol names.
-_RUSTC = """#!/bin/sh
-root=$(dirname "$(dirname "$(realpath "$0")")")/root/usr
-cargo=${CARGO_HOME:-$HOME/.cargo}
-set -- "$@" "--remap-path-prefix=$root=/rust" "--remap-path-prefix=$cargo=/cargo"
-# Sources of crates lie in a folder that is named after their registry.
-for sources in "$cargo"/registry/src/*; do set -- "$@" "--remap-path-prefix=$sources=/crates"; done
-LD_LIBRARY_PATH="$root/lib/x86_64-linux-gnu" exec "$root/bin/rustc" "$@"
-"""
-# rustc's first argument must stay the first.
-_LINKER = """#!/bin/sh
-here=$(dirname "$(dirname "$(realpath "$0")")")
-LD_LIBRARY_PATH="$here/root/usr/lib/x86_64-linux-gnu" exec "$here/cargo/bin/wasm-component-ld" "$@" \\
-  --wasm-ld-path "$here/root/usr/lib/llvm-22/bin/wasm-ld"
-"""
-_STD_MANIFEST = """[package]
-name = "stdbuild"
-version = "0.0.0"
-edition = "2021"
-[lib]
-path = "lib.rs"
-[profile.release]
-opt-level = "s"
-panic = "abort"
-[workspace]
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Toolchain:
-    target: str
-    env: dict[str, str]
-    identity: str
+_PASSED: Final = re.compile(r"^test result: ok\. (\d+) passed", re.MULTILINE)
+_ERROR: Final = re.compile(r"^(?P<what>error.*)\n\s*--> (?P<place>.+:\d+):\d+$", re.MULTILINE)
+_PANIC: Final = re.compile(r"panicked at (?P<place>.+:\d+):\d+:\n(?P<what>.*)$", re.MULTILINE)
+_NO_NETWORK: Final = (
+    "failed to download",
+    "failed to get `",
+    "Could not resolve host",
+    "network failure",
+    "spurious network",
+)
+_ALL_LINES: Final = 1000
 
 
 class RustDriver:
-    """Builds a package of the workspace `guest-sdks/rust`, or of a workspace of its own.
+    """Builds a package of the workspace `guest-sdks/rust`, or of a workspace of its own, or a crate in any folder.
+
+    A crate in any folder finds the SDK in its folder `dataflare`, which is written at each build.
 
     Args:
         pinned: Whether to take the pinned toolchain. If not, the installed one, or the pinned one where that has no
@@ -85,138 +57,167 @@ class RustDriver:
 
     def identity(self) -> str:
         """What, apart from the sources, the component depends on."""
-        installed = None if self._pinned else _installed()
-        return f"rust: {installed.identity if installed else _pinned_identity()}"
+        return f"rust: {identity(pinned=self._pinned)}"
 
     def sources(self, guest: Guest) -> Iterator[Path]:
         """The files that the component is made of, apart from WIT."""
+        if not _is_of_workspace(guest):
+            yield from _sdk_files(guest)
+            yield from _own_files(guest)
+            return
         workspace = guest.sdk
         yield from (workspace / "Cargo.toml", workspace / "Cargo.lock", guest.folder / "Cargo.toml")
+        yield from (workspace / _CRATE / "src").glob("bitmap.rs")
         for pattern in ("**/*.rs", "Cargo.toml"):
-            yield from (workspace / "dataflare-plugin").glob(pattern)
+            yield from (workspace / _SUPPORT).glob(pattern)
         for pattern in ("src/**/*.rs", "wit/**/*.wit", "*.json"):
             yield from guest.folder.glob(pattern)
+
+    def prepare(self, guest: Guest) -> None:
+        """Lock the versions of a crate's dependencies, where `Cargo.toml` is newer than what is locked.
+
+        Raises:
+            ToolchainMissing: A crate cannot be downloaded.
+            BuildFailed: `Cargo.toml` is wrong.
+        """
+        manifest, lock = guest.folder / "Cargo.toml", guest.folder / "Cargo.lock"
+        if _is_of_workspace(guest) or shutil.which("cargo") is None or not manifest.is_file():
+            return
+        if not lock.is_file() or lock.stat().st_mtime_ns < manifest.stat().st_mtime_ns:
+            _cargo(guest, ["update", "--quiet", "--workspace"], {}, "tests")
 
     def build(self, guest: Guest, work: Path) -> bytes:
         """Build a component.
 
         Raises:
-            ToolchainMissing: There is no cargo, or no toolchain and no way to make one.
-            BuildFailed: The build failed.
+            ToolchainMissing: There is no cargo, Rust is too old, there is no toolchain and no way to make one, or a
+                crate cannot be downloaded.
+            BuildFailed: The build failed; the message has the compiler's words.
         """
-        installed = None if self._pinned else _installed()
-        toolchain = installed or _pinned_toolchain()
-        workspace = guest.sdk
-        # One for all checkouts: crates of the registry are compiled once, those of the workspace each time.
-        target_dir = cache_root() / "cargo" / digest_bytes(toolchain.identity.encode())[:16]
-        env = {**toolchain.env, "CARGO_TARGET_DIR": str(target_dir)}
-        options = ["--release", "--locked", "--target", toolchain.target, "--package", guest.name]
-        with locked(target_dir.name):
-            # cargo tells from times whether a source has changed, which is not enough for what is kept by digest.
-            shared = ["--package", "dataflare-plugin"] if (workspace / "dataflare-plugin").is_dir() else []
-            run(["cargo", "clean", *options, *shared], cwd=workspace, env=env, hint=_CARGO_HINT)
-            run(["cargo", "build", *options], cwd=workspace, env=env)
-            return (target_dir / toolchain.target / "release" / f"{guest.name.replace('-', '_')}.wasm").read_bytes()
+        toolchain = choose(pinned=self._pinned)
+        return _build_of_workspace(guest, toolchain) if _is_of_workspace(guest) else _build_alone(guest, toolchain)
+
+    def unit_tests(self, guest: Guest) -> str:
+        """Run the crate's unit tests natively; returns how many passed, or nothing where there are none."""
+        if shutil.which("cargo") is None:
+            raise ToolchainMissing("there is no cargo", hint=CARGO_HINT)
+        said = _cargo(guest, ["test", "--quiet", "--lib", "--bins", "--tests"], {}, "tests")
+        passed = sum(map(int, _PASSED.findall(said)))
+        return f"{passed} passed" if passed else ""
 
 
-def _installed() -> _Toolchain | None:
-    """The installed Rust, where it has the standard library of a WebAssembly target."""
-    rustc = shutil.which("rustc")
-    if rustc is None:
-        return None
-    try:
-        sysroot = Path(run([rustc, "--print", "sysroot"], cwd=Path.cwd()).strip())
-        version = run([rustc, "--version"], cwd=Path.cwd()).strip()
-    except BuildFailed:
-        # A rustup without a toolchain.
-        return None
-    for target in (_TARGET, "wasm32-wasip2"):
-        if any((sysroot / "lib" / "rustlib" / target / "lib").glob("libstd-*.rlib")):
-            env = {"CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER": "wasm-component-ld"} if target == _TARGET else {}
-            return _Toolchain(target=target, env=env, identity=f"{version}, {target}")
-    return None
+def _is_of_workspace(guest: Guest) -> bool:
+    return guest.folder.is_relative_to(guest.sdk)
 
 
-def _pinned_toolchain() -> _Toolchain:
-    """The pinned toolchain, made on first use: about two minutes on two cores."""
-    if shutil.which("cargo") is None:
-        raise ToolchainMissing("there is no cargo", hint=_CARGO_HINT)
-    folder = cache_root() / "toolchains" / f"rust-{_recipe()}"
-    if not folder.is_dir():
-        if not sys.platform.startswith("linux") or shutil.which("apt-get") is None or shutil.which("dpkg") is None:
-            raise ToolchainMissing("the pinned Rust toolchain cannot be made here", hint=_PINNED_HINT)
-        once(folder, _make_toolchain)
-    env = {
-        "RUSTC": str(folder / "bin" / "rustc"),
-        "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER": str(folder / "bin" / "linker"),
+def _sdk_files(guest: Guest) -> Iterator[Path]:
+    crate = guest.sdk / _CRATE
+    yield crate / "Cargo.toml"
+    yield from sorted((crate / "src").rglob("*.rs"))
+
+
+def _own_files(guest: Guest) -> Iterator[Path]:
+    """All that a crate's folder has, which its sources may include, apart from what is made of it."""
+    for place, folders, files in os.walk(guest.folder):
+        if Path(place) == guest.folder:
+            folders[:] = [each for each in folders if each not in _NOT_OURS]
+        folders[:] = sorted(each for each in folders if not each.startswith("."))
+        yield from (Path(place) / each for each in sorted(files) if not each.startswith("."))
+
+
+def _build_of_workspace(guest: Guest, toolchain: Toolchain) -> bytes:
+    workspace = guest.sdk
+    # One for all checkouts: crates of the registry are compiled once, those of the workspace each time.
+    target_dir = cache_root() / "cargo" / digest_bytes(toolchain.identity.encode())[:16]
+    env = {**toolchain.env, "CARGO_TARGET_DIR": str(target_dir)}
+    options = ["--release", "--locked", "--target", toolchain.target, "--package", guest.name]
+    with locked(target_dir.name):
+        # cargo tells from times whether a source has changed, which is not enough for what is kept by digest.
+        shared = ["--package", _SUPPORT] if (workspace / _SUPPORT).is_dir() else []
+        run(["cargo", "clean", *options, *shared], cwd=workspace, env=env, hint=CARGO_HINT)
+        run(["cargo", "build", *options], cwd=workspace, env=env)
+        return (target_dir / toolchain.target / "release" / f"{guest.name.replace('-', '_')}.wasm").read_bytes()
+
+
+def _build_alone(guest: Guest, toolchain: Toolchain) -> bytes:
+    name = digest_bytes(toolchain.identity.encode())[:16]
+    options = ["build", "--lib", "--release", "--target", toolchain.target, "--message-format=json-render-diagnostics"]
+    said = _cargo(guest, options, toolchain.env, name)
+    for line in said.splitlines():
+        if line.startswith("{"):
+            message: dict[str, Any] = json.loads(line)
+            if message.get("reason") == "compiler-artifact" and "cdylib" in message["target"]["kind"]:
+                for file in message["filenames"]:
+                    if file.endswith(".wasm"):
+                        return Path(file).read_bytes()
+    raise BuildFailed(
+        f"{guest.name}: cargo made no component", hint='Cargo.toml: write [lib] and crate-type = ["cdylib"]'
+    )
+
+
+def _cargo(guest: Guest, options: list[str], env: dict[str, str], target_dir: str) -> str:
+    """Run cargo in a crate's folder, with what it builds in the user's cache."""
+    if not (guest.folder / "Cargo.toml").is_file():
+        raise BuildFailed(f"{guest.name}: there is no Cargo.toml", hint=f"put the plugin's crate into {guest.folder}")
+    file = guest.file
+    assert file is not None
+    _write_sdk(guest)
+    variables = {
+        **env,
+        "CARGO_TARGET_DIR": str(cache_root() / "cargo" / target_dir),
+        "CARGO_TERM_COLOR": "never",
+        "RUST_BACKTRACE": "0",
+        "DATAFLARE_PLUGIN_NAME": file.name,
+        "DATAFLARE_PLUGIN_VERSION": file.version,
+        "DATAFLARE_PLUGIN_DESCRIPTION": file.description,
+        # cargo tells from times whether a source has changed. The crates refer to these, made of the contents.
+        "DATAFLARE_PLUGIN_DIGEST": digest_files(guest.roots(), _own_files(guest)),
+        "DATAFLARE_SDK_DIGEST": digest_files(guest.roots(), _sdk_files(guest)),
     }
-    return _Toolchain(target=_TARGET, env=env, identity=_pinned_identity())
+    # One at a time: two plugins of the same name have the same places there.
+    with locked(target_dir):
+        try:
+            return run(["cargo", *options], cwd=guest.folder, env=variables, hint=CARGO_HINT, tail_lines=_ALL_LINES)
+        except BuildFailed as error:
+            raise _explained(guest, error) from error
 
 
-def _recipe() -> str:
-    """A digest of how the pinned toolchain is made."""
-    return digest_bytes("".join((PINNED, _RUSTC, _LINKER, _STD_MANIFEST)).encode())[:16]
+def _explained(guest: Guest, error: BuildFailed) -> DataflareError:
+    """The compiler's own words, without cargo's on its way there; the first place in front."""
+    if any(each in error.output for each in _NO_NETWORK):
+        return ToolchainMissing(
+            f"{guest.name}: a crate cannot be downloaded\n{error.output}",
+            hint="try with the network, or put back the Cargo.lock whose crates are there",
+        )
+    lines = [line.removeprefix("    ") for line in error.output.splitlines()]
+    lines = [line for line in lines if not line.startswith('{"') and not _NOISE.match(line)]
+    text = "\n".join(lines).strip("\n")
+    first = _ERROR.search(text) or _PANIC.search(text)
+    what = f"{first['place']}: {first['what']}" if first else f"{guest.name}: cargo ended with an error"
+    return BuildFailed(what, output="\n".join(f"    {line}" for line in text.splitlines()))
 
 
-def _pinned_identity() -> str:
-    return f"{PINNED}, recipe {_recipe()}"
+def _write_sdk(guest: Guest) -> None:
+    """Write the SDK's crate into a plugin's folder, where it is not there already."""
+    crate = guest.sdk / _CRATE
+    for path in _sdk_files(guest):
+        target = guest.folder / _SDK_FOLDER / path.relative_to(crate)
+        data = path.read_bytes()
+        if not target.is_file() or target.read_bytes() != data:
+            try:
+                write_atomically(target, data)
+                os.utime(target, (_COPIED_AT_S, _COPIED_AT_S))
+            except OSError as error:
+                raise ConfigError(f"the SDK cannot be written: {error.strerror}", where=str(target)) from error
 
 
-def _make_toolchain(folder: Path) -> None:
-    debs = folder / "debs"
-    # apt's own lists of packages may be absent, old, or not ours to update: it gets a place for others.
-    for place in ("lists/partial", "archives/partial"):
-        (debs / place).mkdir(parents=True)
-    options = [f"Dir::State::Lists={debs}/lists", f"Dir::Cache={debs}", "APT::Sandbox::User=root"]
-    apt = ["apt-get", "-q", *(word for option in options for word in ("-o", option))]
-    packages = [f"{name}={version}" for name, version in _DEBS.items()]
-    try:
-        run([*apt, "update"], cwd=debs)
-        run([*apt, "download", *packages], cwd=debs)
-    except BuildFailed as exc:
-        raise ToolchainMissing(f"Debian's packages are not to be had: {exc.message}", hint=_PINNED_HINT) from exc
-    # Only unpacked, never installed: no root, and nothing on this machine changes.
-    for deb in sorted(debs.glob("*.deb")):
-        run(["dpkg", "-x", deb, folder / "root"], cwd=debs)
-    shutil.rmtree(debs)
-    _write_script(folder / "bin" / "rustc", _RUSTC)
-    _write_script(folder / "bin" / "linker", _LINKER)
-    _build_std(folder)
-    # The linker runs on this machine: any Rust will do to build it, and Debian's is here. Unoptimized it takes half the
-    # time to build, and is fast enough.
-    install: list[str | Path] = ["cargo", "install", "wasm-component-ld", "--version", _LINKER_VERSION]
-    env = {"RUSTC": str(folder / "bin" / "rustc"), "CARGO_TARGET_DIR": str(folder / "target")}
-    run([*install, "--locked", "--debug", "--root", folder / "cargo"], cwd=folder, env=env)
-    shutil.rmtree(folder / "target")
+def tools() -> str:
+    """The tools that plugins in Rust are built with.
 
-
-def _build_std(folder: Path) -> None:
-    """Build the target's standard library from Debian's source package, and put it where rustc looks for it."""
-    project = folder / "std"
-    project.mkdir()
-    (project / "lib.rs").touch()
-    (project / "Cargo.toml").write_text(_STD_MANIFEST, encoding="utf-8")
-    env = {
-        "RUSTC": str(folder / "bin" / "rustc"),
-        # -Z options of a released compiler; only here, where the compiler builds its own library.
-        "RUSTC_BOOTSTRAP": "1",
-        "RUSTFLAGS": "-Cembed-bitcode=yes",
-        "CARGO_TARGET_DIR": str(project / "target"),
-    }
-    build_std = ["-Z", "build-std=std,panic_abort", "-Z", "build-std-features="]
-    run(["cargo", "build", "--release", "--target", _TARGET, *build_std], cwd=project, env=env)
-    library = folder / "root" / "usr" / "lib" / "rustlib" / _TARGET / "lib"
-    library.mkdir(parents=True)
-    for rlib in (project / "target" / _TARGET / "release" / "deps").glob("*.rlib"):
-        if not rlib.name.startswith("libstdbuild-"):
-            shutil.copy2(rlib, library)
-    shutil.rmtree(project)
-
-
-def _write_script(path: Path, text: str) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    path.chmod(0o755)
+    Raises:
+        ToolchainMissing: There is no cargo, or no Rust with a WebAssembly target and no way to make one.
+    """
+    return ready()
 
 
 def driver(guest: Guest) -> RustDriver:

@@ -1,129 +1,101 @@
-//! What DataFlare plugins in Rust have in common, apart from the bindings, which each plugin generates for its own world.
+//! DataFlare plugins in Rust: a trait for each kind of plugin, batches of rows, and what the host offers.
+//!
+//! A plugin is a crate of the type `cdylib` beside a `plugin.yaml`. It implements one of [`Source`], [`Destination`],
+//! [`Processor`], [`Transformer`] and [`Validator`], and exports it with the macro of that kind:
+//!
+//! ```
+//! use dataflare_plugin::prelude::*;
+//!
+//! /// The configuration. Its JSON Schema, and the checks of what the operator writes, come from it.
+//! #[derive(Deserialize, JsonSchema)]
+//! #[serde(deny_unknown_fields)]
+//! pub struct Config {
+//!     /// The column to double.
+//!     column: String,
+//! }
+//!
+//! pub struct Double(Config);
+//!
+//! impl Transformer for Double {
+//!     type Config = Config;
+//!
+//!     fn new(config: Config) -> Result<Self> {
+//!         Ok(Self(config))
+//!     }
+//!
+//!     fn transform(&mut self, batch: Batch) -> Result<Batch> {
+//!         batch.with_column(&self.0.column, col(&self.0.column) * 2)
+//!     }
+//! }
+//!
+//! export_transformer!(Double);
+//! # fn main() {}
+//! ```
+//!
+//! Outside of a component, everything that the host offers has a twin in memory, so that `cargo test` runs a plugin's logic
+//! natively: see [`testing`].
 
-use serde::de::DeserializeOwned;
+#![warn(missing_docs)]
+// Natively nothing calls what only a component exports.
+#![cfg_attr(not(target_family = "wasm"), allow(dead_code))]
 
-/// Send the message of a panic to `log` before the plugin aborts.
-///
-/// WebAssembly without unwinding turns a panic into a bare trap: without this, nobody learns what went wrong. Call it at the top of
-/// `configure`, which comes before every other call.
-pub fn report_panics(log: fn(&str)) {
-    std::panic::set_hook(Box::new(move |info| log(&info.to_string())));
-}
+pub mod batch;
+#[doc(hidden)]
+pub mod bindings;
+mod bitmap;
+pub mod capabilities;
+mod column;
+mod config;
+pub mod datasets;
+mod destination;
+mod error;
+mod export;
+mod expression;
+mod host;
+pub mod log;
+mod processor;
+mod records;
+mod source;
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
+mod transformer;
+#[cfg(not(target_family = "wasm"))]
+mod twin;
+mod validator;
 
-/// Read a plugin's configuration.
-///
-/// The error is the text for `invalid-config`: it names the key and what it should be.
-pub fn parse_config<T: DeserializeOwned>(json: &str) -> Result<T, String> {
-    serde_json::from_str(json).map_err(|error| format!("the configuration: {error}"))
-}
+pub use batch::Batch;
+pub use bitmap::Bitmap;
+pub use capabilities::{clock, files, http, metrics, plugins, random, secrets, shared, state, tasks};
+pub use column::{Cell, Column, IntoColumn, Texts};
+pub use config::{parse_config, Config, NoConfig};
+pub use datasets::{Chunk, Dataset, Field, Mode, Request, Schema};
+pub use destination::{Abilities, Change, Destination, PlannedChange, RejectedRow, Run, Target, WritingMode};
+pub use error::{DataError, Error, Result};
+#[cfg(target_family = "wasm")]
+#[doc(hidden)]
+pub use export::exports;
+pub use export::report_panics;
+#[doc(hidden)]
+pub use export::Named;
+pub use expression::{call, col, lit, Expression};
+pub use processor::{Processor, Record};
+pub use source::Source;
+pub use transformer::Transformer;
+pub use validator::{Rule, Severity, Validator, Violation};
 
-/// Which rows hold a value: one bit a row, as `dataflare:data/batches` has it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Bitmap {
-    words: Vec<u64>,
-    length: usize,
-    zeros: usize,
-}
+// The digest of this crate: cargo, which goes by times, builds anew when it changes.
+const _: Option<&str> = option_env!("DATAFLARE_SDK_DIGEST");
 
-impl Bitmap {
-    /// An empty bitmap with space for this many rows.
-    pub fn with_capacity(rows: usize) -> Self {
-        Self { words: Vec::with_capacity(rows.div_ceil(64)), length: 0, zeros: 0 }
-    }
+pub use {schemars, serde, serde_json};
 
-    /// A bitmap from a plugin's view of a column; `None` means that every row holds a value.
-    pub fn from_words(words: Option<Vec<u64>>, rows: usize) -> Self {
-        let words = words.unwrap_or_else(|| vec![u64::MAX; rows.div_ceil(64)]);
-        let mut bitmap = Self { words, length: rows, zeros: 0 };
-        bitmap.count();
-        bitmap
-    }
-
-    /// Add a row.
-    #[inline]
-    pub fn push(&mut self, valid: bool) {
-        if self.length.is_multiple_of(64) {
-            self.words.push(0);
-        }
-        // The word was pushed above: there is one for each 64 rows begun.
-        self.words[self.length / 64] |= u64::from(valid) << (self.length % 64);
-        self.zeros += usize::from(!valid);
-        self.length += 1;
-    }
-
-    /// Whether a row holds a value.
-    #[inline]
-    pub fn get(&self, row: usize) -> bool {
-        self.words[row / 64] >> (row % 64) & 1 == 1
-    }
-
-    /// Say that a row holds no value.
-    pub fn clear(&mut self, row: usize) {
-        self.zeros += usize::from(self.get(row));
-        self.words[row / 64] &= !(1 << (row % 64));
-    }
-
-    /// Keep the rows that hold a value in both.
-    pub fn and(mut self, other: &Self) -> Self {
-        for (word, with) in self.words.iter_mut().zip(&other.words) {
-            *word &= with;
-        }
-        self.count();
-        self
-    }
-
-    /// The words for a builder of a column; `None` when every row holds a value.
-    pub fn words(&self) -> Option<&[u64]> {
-        (self.zeros > 0).then_some(self.words.as_slice())
-    }
-
-    fn count(&mut self) {
-        if !self.length.is_multiple_of(64) {
-            if let Some(last) = self.words.last_mut() {
-                *last &= (1 << (self.length % 64)) - 1;
-            }
-        }
-        let ones: usize = self.words.iter().map(|word| word.count_ones() as usize).sum();
-        self.zeros = self.length - ones;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bitmap_without_zeros_has_no_words() {
-        let mut bitmap = Bitmap::default();
-        (0..130).for_each(|_| bitmap.push(true));
-        assert_eq!(bitmap.words(), None);
-    }
-
-    #[test]
-    fn a_bitmap_gives_back_what_was_pushed() {
-        let mut bitmap = Bitmap::default();
-        (0..130).for_each(|row| bitmap.push(row % 3 == 0));
-        assert!((0..130).all(|row| bitmap.get(row) == (row % 3 == 0)));
-        assert_eq!(bitmap.words().map(<[u64]>::len), Some(3));
-    }
-
-    #[test]
-    fn bits_past_the_last_row_do_not_count() {
-        let bitmap = Bitmap::from_words(Some(vec![u64::MAX, u64::MAX]), 70);
-        assert_eq!(bitmap.words(), None);
-    }
-
-    #[test]
-    fn a_row_is_valid_in_a_conjunction_when_it_is_in_both() {
-        let both = Bitmap::from_words(Some(vec![0b1100]), 4).and(&Bitmap::from_words(Some(vec![0b1010]), 4));
-        assert_eq!(both.words(), Some([0b1000].as_slice()));
-    }
-
-    #[test]
-    fn a_cleared_row_counts_once() {
-        let mut bitmap = Bitmap::from_words(None, 4);
-        bitmap.clear(2);
-        bitmap.clear(2);
-        assert_eq!(bitmap.words(), Some([0b1011].as_slice()));
-    }
+/// What almost every plugin uses.
+pub mod prelude {
+    pub use crate::{
+        call, col, export_destination, export_processor, export_source, export_transformer, export_validator, lit, log, Abilities, Batch,
+        Chunk, Dataset, Destination, Error, Expression, Field, Mode, NoConfig, Processor, Record, RejectedRow, Request, Result, Rule, Run,
+        Schema, Severity, Source, Target, Transformer, Validator, Violation,
+    };
+    pub use schemars::JsonSchema;
+    pub use serde::{Deserialize, Serialize};
+    pub use serde_json::{json, Value};
 }

@@ -5,7 +5,7 @@ mod reading;
 
 use std::cell::RefCell;
 
-use dataflare_plugin::{parse_config, report_panics};
+use example_support::{parse_config, report_panics};
 use log::{file_error, summarize};
 use reading::Reading;
 use serde::Deserialize;
@@ -16,9 +16,7 @@ use dataflare::host::logging;
 use dataflare::plugin::datasets::ReadingModes;
 use dataflare::plugin::types::{HealthStatus, Kind};
 use exports::dataflare::plugin::lifecycle::{Error, Guest as Lifecycle, Health, Metadata};
-use exports::dataflare::plugin::source::{
-    Dataset, DatasetName, Division, EstimatedRows, Guest as Source, Progress, Selection,
-};
+use exports::dataflare::plugin::source::{Dataset, DatasetName, Division, EstimatedRows, Guest as Source, Progress, Selection};
 
 wit_bindgen::generate!({
     path: ["../../../../wit/data", "../../../../wit/host", "../../../../wit/plugin", "wit"],

@@ -1,6 +1,6 @@
 //! Typed columns, and finding out types.
 
-use dataflare_plugin::Bitmap;
+use example_support::Bitmap;
 
 /// What a column's texts are read as.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -9,8 +9,8 @@ mod table;
 
 use std::cell::RefCell;
 
-use dataflare_plugin::{parse_config, report_panics};
 use datasets::Files;
+use example_support::{parse_config, report_panics};
 use table::Config;
 
 use dataflare::data::schemas::Schema;

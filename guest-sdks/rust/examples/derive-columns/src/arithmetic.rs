@@ -1,6 +1,6 @@
 //! Arithmetic on columns of numbers with nulls.
 
-use dataflare_plugin::Bitmap;
+use example_support::Bitmap;
 use serde::Deserialize;
 
 /// What to do with two operands.

@@ -5,7 +5,7 @@ mod arithmetic;
 use std::cell::RefCell;
 
 use arithmetic::{evaluate, Numbers, Op};
-use dataflare_plugin::{parse_config, report_panics, Bitmap};
+use example_support::{parse_config, report_panics, Bitmap};
 use serde::Deserialize;
 
 use dataflare::data::batches::{from_json_lines, Batch};

@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
-use dataflare_plugin::Bitmap;
+use example_support::Bitmap;
 use serde_json::Value;
 
 use crate::condition::{Comparison, Condition, Operand};

@@ -9,7 +9,7 @@ mod record;
 use std::cell::RefCell;
 
 use columns::Columns;
-use dataflare_plugin::{parse_config, report_panics};
+use example_support::{parse_config, report_panics};
 use mapping::Mapping;
 
 use dataflare::data::batches::{from_json_lines, Batch};

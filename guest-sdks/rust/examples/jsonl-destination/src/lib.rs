@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use dataflare_plugin::{parse_config, report_panics};
+use example_support::{parse_config, report_panics};
 use serde::Deserialize;
 
 use dataflare::data::batches::Batch;

@@ -1,0 +1,157 @@
+//! What sources and destinations speak of: columns, datasets, reads and chunks.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::{Batch, Error, Result};
+
+/// A column: its name, its Arrow type such as `int64` or `timestamp[us]`, and its metadata.
+pub use crate::bindings::imports::dataflare::data::schemas::Field;
+/// Columns, in order.
+pub use crate::bindings::imports::dataflare::data::schemas::Schema;
+
+impl Field {
+    /// A column that may hold nulls.
+    pub fn new(name: impl Into<String>, type_name: impl Into<String>) -> Self {
+        Self { name: name.into(), type_name: type_name.into(), nullable: true, metadata: Vec::new() }
+    }
+}
+
+impl Schema {
+    /// Columns without further metadata.
+    pub fn new(fields: impl IntoIterator<Item = Field>) -> Self {
+        Self { fields: fields.into_iter().collect(), metadata: Vec::new() }
+    }
+}
+
+/// Something that a source can read: `Dataset::new("people").column("id", "int64").key(["id"])`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dataset {
+    /// Its name.
+    pub name: String,
+    /// One line on what it is.
+    pub description: String,
+    /// Its columns.
+    pub fields: Vec<Field>,
+    /// The columns that tell rows apart.
+    pub key: Vec<String>,
+    /// The column that rows are ordered by; with one, the dataset can be read incrementally.
+    pub cursor: Option<String>,
+    /// Whether [`crate::Source::split`] can cut it into parts.
+    pub splittable: bool,
+}
+
+impl Dataset {
+    /// A dataset without columns.
+    pub fn new(name: impl Into<String>) -> Self {
+        let (name, fields, key) = (name.into(), Vec::new(), Vec::new());
+        Self { name, description: String::new(), fields, key, cursor: None, splittable: false }
+    }
+
+    /// Add a column of an Arrow type.
+    pub fn column(mut self, name: &str, type_name: &str) -> Self {
+        self.fields.push(Field::new(name, type_name));
+        self
+    }
+
+    /// Say what it is.
+    pub fn description(mut self, text: &str) -> Self {
+        self.description = text.into();
+        self
+    }
+
+    /// Say which columns tell rows apart.
+    pub fn key<'a>(mut self, columns: impl IntoIterator<Item = &'a str>) -> Self {
+        self.key = columns.into_iter().map(str::to_string).collect();
+        self
+    }
+
+    /// Say which column rows are ordered by.
+    pub fn cursor(mut self, column: &str) -> Self {
+        self.cursor = Some(column.into());
+        self
+    }
+
+    /// Say that it can be cut into parts.
+    pub fn splittable(mut self) -> Self {
+        self.splittable = true;
+        self
+    }
+
+    /// The columns, with their roles in the metadata.
+    pub fn schema(&self) -> Schema {
+        Schema::new(self.fields.iter().map(|field| {
+            let mut field = field.clone();
+            if let Some(place) = self.key.iter().position(|name| *name == field.name) {
+                field.metadata.push(("dataflare.key".into(), place.to_string()));
+            }
+            if self.cursor.as_ref() == Some(&field.name) {
+                field.metadata.push(("dataflare.role".into(), "cursor".into()));
+            }
+            field
+        }))
+    }
+}
+
+/// How a dataset is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// All rows.
+    Full,
+    /// The rows after the state's cursor.
+    Incremental,
+}
+
+impl Mode {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Incremental => "incremental",
+        }
+    }
+}
+
+/// A read that a source is asked for.
+#[derive(Clone, Debug)]
+pub struct Request<S> {
+    /// What to read.
+    pub dataset: Dataset,
+    /// How.
+    pub mode: Mode,
+    /// The columns that are wanted, none for all; more may be given.
+    pub columns: Vec<String>,
+    /// Where the read came to, as the last chunk had it; `None` at the beginning.
+    pub state: Option<S>,
+    /// The most rows that the host takes at a time.
+    pub max_rows: usize,
+    pub(crate) part: Option<Value>,
+}
+
+impl<S> Request<S> {
+    /// All of a dataset, from the beginning.
+    pub fn new(dataset: Dataset) -> Self {
+        Self { dataset, mode: Mode::Full, columns: Vec::new(), state: None, max_rows: 65_536, part: None }
+    }
+
+    /// The part that is wanted, as [`crate::Source::split`] made it; `None` for all.
+    pub fn part<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+        let wrong = |error| Error::InvalidState(format!("the part: {error}"));
+        self.part.clone().map(|part| serde_json::from_value(part).map_err(wrong)).transpose()
+    }
+}
+
+/// Rows, and the state after them.
+#[derive(Debug)]
+pub struct Chunk<S> {
+    /// The rows.
+    pub rows: Batch,
+    /// Where a later read goes on.
+    pub state: S,
+}
+
+impl<S> Chunk<S> {
+    /// Rows, and the state after them.
+    pub fn new(rows: Batch, state: S) -> Self {
+        Self { rows, state }
+    }
+}

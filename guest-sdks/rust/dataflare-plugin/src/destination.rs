@@ -1,0 +1,105 @@
+//! Destinations: runs that write rows to datasets, and end with all of them or none.
+
+use crate::export::common;
+use crate::{Batch, Result, Schema};
+
+use crate::bindings::destination::exports::dataflare::plugin::destination as wit;
+
+/// What a destination can do.
+pub use crate::bindings::destination::exports::dataflare::plugin::destination::Ability as Abilities;
+/// A kind of change.
+pub use crate::bindings::destination::exports::dataflare::plugin::destination::ChangeKind as Change;
+/// What a run would change.
+pub use crate::bindings::destination::exports::dataflare::plugin::destination::PlannedChange;
+/// A row that was not written, and why.
+pub use crate::bindings::destination::exports::dataflare::plugin::destination::RejectedRow;
+/// The run that writes: the pipeline's name, the run's own, and a number that grows from run to run.
+pub use crate::bindings::destination::exports::dataflare::plugin::destination::RunName as Run;
+/// How rows are written.
+pub use crate::bindings::imports::dataflare::plugin::datasets::WritingMode;
+
+impl RejectedRow {
+    /// A row, with the reason.
+    pub fn new(row: usize, reason: impl Into<String>) -> Self {
+        Self { row: row as u32, column: None, reason: reason.into() }
+    }
+
+    /// Say which column is the reason.
+    pub fn column(mut self, name: impl Into<String>) -> Self {
+        self.column = Some(name.into());
+        self
+    }
+}
+
+/// A dataset that is written to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// Its name, with the namespace in front.
+    pub name: String,
+    /// The columns of its rows.
+    pub schema: Schema,
+    /// The columns that tell rows apart.
+    pub key: Vec<String>,
+    /// How rows are written.
+    pub mode: WritingMode,
+}
+
+impl Target {
+    /// A dataset without known columns, to append to.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), schema: Schema::new([]), key: Vec::new(), mode: WritingMode::Append }
+    }
+}
+
+impl From<wit::Target> for Target {
+    fn from(target: wit::Target) -> Self {
+        let parts = [target.dataset.namespace, target.dataset.name];
+        let name = parts.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(".");
+        Self { name, schema: target.schema, key: target.key, mode: target.mode }
+    }
+}
+
+/// Writes rows. Implement `write`, `finish` and `abort`; the others where the destination can do more.
+pub trait Destination: Sized + 'static {
+    common!();
+
+    /// What it can do.
+    const ABILITIES: Abilities = Abilities::APPEND;
+
+    /// What a run would change.
+    fn plan(&mut self, _targets: &[Target]) -> Result<Vec<PlannedChange>> {
+        Ok(Vec::new())
+    }
+
+    /// Begin a run; return the token that the last one kept, where there are tokens.
+    fn open(&mut self, _run: &Run, _targets: &[Target]) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    /// Take rows; return those that are not written.
+    fn write(&mut self, target: &Target, rows: Batch) -> Result<Vec<RejectedRow>>;
+
+    /// Rows of other columns follow.
+    fn change_schema(&mut self, _target: &Target, _schema: Schema) -> Result<()> {
+        Ok(())
+    }
+
+    /// Make what was written last, with the token; `false`: only `finish` does.
+    fn flush(&mut self, _token: &[u8]) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// End the run: make all of it visible. May come again after an error.
+    fn finish(&mut self, token: &[u8]) -> Result<()>;
+
+    /// End the run: nothing of it stays that was not flushed.
+    fn abort(&mut self) -> Result<()>;
+}
+
+pub(crate) fn can(abilities: Abilities, mode: WritingMode) -> bool {
+    abilities.contains(match mode {
+        WritingMode::Append => Abilities::APPEND,
+        WritingMode::Replace => Abilities::REPLACE,
+        WritingMode::Merge => Abilities::MERGE,
+    })
+}

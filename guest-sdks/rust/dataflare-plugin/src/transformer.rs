@@ -1,0 +1,17 @@
+//! Transformers: a batch in, a batch out.
+
+use crate::export::common;
+use crate::{Batch, Result, Schema};
+
+/// Changes batches.
+pub trait Transformer: Sized + 'static {
+    common!();
+
+    /// Return the batch, changed.
+    fn transform(&mut self, batch: Batch) -> Result<Batch>;
+
+    /// The columns that come of these: those of a batch without rows, transformed.
+    fn output_schema(&mut self, input: Schema) -> Result<Schema> {
+        Ok(self.transform(Batch::from_json_lines("", Some(&input))?)?.schema())
+    }
+}

@@ -132,16 +132,24 @@ def sections(data: memoryview) -> Iterator[Section]:
 
 
 def code_end(component: bytes | memoryview) -> int:
-    """Where the custom sections at the end of a component begin: what is before them is all that is compiled.
+    """Where the valid custom sections at the end of a component begin: what is before them is all that is compiled.
 
     Raises:
         NotAComponent: The file ends within a section.
     """
     end = 8
     for part in sections(memoryview(component)):
-        if part.id != _CUSTOM:
+        if part.id != _CUSTOM or not _has_name(part):
             end = part.end
     return end
+
+
+def _has_name(custom: Section) -> bool:
+    try:
+        read_name(custom.payload, 0)
+    except (Truncated, UnicodeDecodeError):
+        return False
+    return True
 
 
 def hollow(component: bytes | memoryview) -> bytes:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dataflare.data.expressions import times
 from dataflare.data.expressions.evaluate import read_plan
 from dataflare.data.expressions.registry import Function
 from dataflare.data.expressions.table import FUNCTIONS, TOPICS
@@ -185,6 +186,11 @@ class TestBounds:
         batch = pa.RecordBatch.from_pydict({"t": pa.array([0], pa.timestamp("s"))})
         for zone in ("../../etc/passwd", "Mars/Olympus", "", "Europe/Berlin\0"):
             assert refusal(batch, [column("t"), call("assume_timezone", 0, timezone=text(zone))]) == "malformed"
+
+    def test_a_zone_that_arrow_does_not_find_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(times, "zones", lambda: frozenset({"Old/Name"}))
+        batch = pa.RecordBatch.from_pydict({"t": pa.array([0], pa.timestamp("s"))})
+        assert refusal(batch, [column("t"), call("assume_timezone", 0, timezone=text("Old/Name"))]) == "malformed"
 
 
 class TestHashes:

@@ -53,13 +53,23 @@ _UNITS: Final = (
 
 @cache
 def zones() -> frozenset[str]:
-    """The names of the zones in this machine's IANA database."""
+    """The names of the zones in the IANA databases of this machine, of which Arrow may lack some."""
     return frozenset(zoneinfo.available_timezones() - {"Factory"})  # which says that no zone was chosen
 
 
 def is_zone(name: str) -> bool:
     """Whether this is a zone's name in the IANA database, or an offset such as `+05:30`."""
-    return _OFFSET.fullmatch(name) is not None or name in zones()
+    return _OFFSET.fullmatch(name) is not None or (name in zones() and _arrow_has(name))
+
+
+@cache
+def _arrow_has(zone: str) -> bool:
+    """Whether Arrow finds a zone: it reads the system's database alone, which need not have the old names."""
+    try:
+        pc.local_timestamp(pa.scalar(0, pa.timestamp("s", zone)))
+    except pa.ArrowException:
+        return False
+    return True
 
 
 def _zone_option() -> Option:

@@ -55,6 +55,16 @@ READS = {
         }.items()
     },
     ("state import", "states"): "state import pipeline.yaml FILE",
+    **{
+        (f"runs {name}", parameter): f"runs {name} {line}"
+        for name in ("list", "show")
+        for parameter, line in {"pipeline": "FILE", "env_files": "pipeline.yaml --env-file FILE"}.items()
+    },
+    ("plan", "pipeline"): "plan FILE",
+    **{
+        ("plan", name): f"plan pipeline.yaml --{name.replace('_files', '-file').replace('_', '-')} FILE"
+        for name in ("env_files", "policy", "trust")
+    },
     ("conformance run", "component"): "conformance run FILE",
     ("conformance run", "expect"): "conformance run csv-source.wasm --expect FILE",
     ("conformance run", "key"): "conformance run csv-source.wasm --certificate c --key FILE",
@@ -84,6 +94,8 @@ NOT_READ = {
     ("conformance verify", "report"),  # after a good certificate
     *(("dead-letter replay", name) for name in ("audit", "state", "cache_dir")),
     *((f"state {name}", "state") for name in ("list", "show", "export", "import", "reset")),
+    *((f"runs {name}", "state") for name in ("list", "show")),
+    *(("plan", name) for name in ("audit", "state", "cache_dir")),
     ("run", "cache_dir"),
     ("inspect", "cache_dir"),
     ("compile", "cache_dir"),
@@ -202,7 +214,7 @@ def odd_files(folder: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("line", LINES)
 def test_odd_file_is_an_error_of_its_own(files, dataflare, line):
-    if line.startswith("state"):
+    if line.startswith(("state", "runs")):
         assert dataflare("state", "reset", "pipeline.yaml").exit_code == 0  # which makes the file that others read
     for name in odd_files(files):
         result = dataflare(*(word.replace("FILE", name) for word in line.split()))

@@ -49,8 +49,10 @@ from dataflare.cli import (
     new,
     output,
     package,
+    plan,
     policy,
     run,
+    runs,
     schema,
     screen,
     sign,
@@ -69,12 +71,15 @@ from dataflare.errors import DataflareError
 from dataflare.permissions.grant_keys import AsksModel
 from dataflare.permissions.limit_keys import LimitsModel
 from dataflare.pipeline.benchmark import Measurement
+from dataflare.pipeline.guarantees import Promise
+from dataflare.pipeline.plan import NodePlan
 from dataflare.pipeline.reading.found import FoundColumn, FoundSchema
 from dataflare.pipeline.replay import LetterLine
-from dataflare.pipeline.report import Progress, RunReport
+from dataflare.pipeline.report import NodeReport, Progress, RunReport, SchemaChange
 from dataflare.pipeline.run_errors import NodeFailed
+from dataflare.pipeline.run_history import KeptRun
 from dataflare.pipeline.state_file import NodeState
-from dataflare.runtime.datasets import Dataset, DatasetName
+from dataflare.runtime.datasets import Dataset, DatasetName, PlannedChange
 from dataflare.runtime.inspection import Inspection
 from dataflare.runtime.results import Metadata
 from dataflare.security.audit import AuditEvent
@@ -123,6 +128,20 @@ def filled(kind: Any) -> Any:
         hints = typing.get_type_hints(kind)
         return kind(**{field.name: filled(hints[field.name]) for field in dataclasses.fields(kind) if field.init})
     raise AssertionError(f"no hostile value for {kind!r}")
+
+
+def hostile_plan() -> NodePlan:
+    """A node's plan, every text in it hostile."""
+    made = NodePlan(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, (HOSTILE,), HOSTILE)
+    made.schema = pa.schema([pa.field(HOSTILE.replace("\ud800", ""), pa.int64())])
+    made.position, made.rows, made.bytes = HOSTILE, 3, 3
+    made.schema_changes = [filled(SchemaChange)]
+    made.changes = [PlannedChange(DatasetName(HOSTILE), HOSTILE, HOSTILE)]
+    made.promise = filled(Promise)
+    return made
+
+
+KEPT_CHANGE = {"node": HOSTILE, "saved": HOSTILE, **filled(SchemaChange).to_json()}
 
 
 def subclasses(kind: type[Any]) -> Iterator[type[Any]]:
@@ -288,11 +307,23 @@ FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
         lambda: policy._show_diff(output.stdout(), needs(), needs(), needs_diff()),  # type: ignore[attr-defined]
         lambda: output.write_json(policy._diff_json(needs(), needs(), needs_diff())),
     ),
+    "plan": (
+        lambda: plan._show_node(hostile_plan()),
+        lambda: output.write_json(hostile_plan().to_json()),
+    ),
     "state list": (
         lambda: state._show_list([filled(NodeState)], FILE),
         lambda: output.write_json(state._document(filled(NodeState))),
     ),
-    "state show": (lambda: state._show([filled(NodeState)]),),
+    "state show": (
+        lambda: state._show([filled(NodeState)]),
+        lambda: state._show_columns({HOSTILE: [{"name": HOSTILE, "type": HOSTILE}]}, [KEPT_CHANGE]),
+    ),
+    "runs list": (
+        lambda: runs._say(filled(KeptRun)),
+        lambda: output.write_json(runs._document(filled(KeptRun))),
+    ),
+    "runs show": (lambda: runs._show({"nodes": [filled(NodeReport).to_json()], "error": HOSTILE}),),
     "state export": (lambda: output.write_json(state._document(filled(NodeState))),),
     "state import": (lambda: state._say("imported", [HOSTILE]),),
     "state reset": (lambda: state._say("forgot", [HOSTILE]),),

@@ -103,13 +103,13 @@ def test_no_file_is_touched_where_no_row_fails(specify, tmp_path):
     assert (tmp_path / "dead.jsonl").read_text() == "before"
 
 
-def test_failed_run_takes_its_letters_back(specify, tmp_path):
+def test_failed_run_keeps_its_letters_apart(specify, tmp_path):
     middle = FakeProcessor(fails_on(2))
     target = FakeDestination(fail_in="flush", error=GuestPanic("unreachable"))
     host = FakeHost(source=FakeSource([rows_of(1, 2)]), destination=target, processor=middle)
     with pytest.raises(NodeFailed):
         run(specify(chain(", dead_letters: dead.jsonl")), host=host)
-    assert not [path for path in tmp_path.iterdir() if "dead" in path.name]
+    assert [path.name for path in tmp_path.iterdir() if "dead" in path.name] == ["dead.jsonl.failed"]
 
 
 @pytest.mark.parametrize("failure", [GuestPanic, CallTimeout])

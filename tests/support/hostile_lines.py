@@ -85,6 +85,25 @@ _LINES: Mapping[str, tuple[list[Any], ...]] = {
         ["conformance", "verify", FILE, "--trusted-key", "absent.pub", "--certificate", FILE, "--report", FILE],
     ),
     "conformance list": (["conformance", "list"],),
+    **{
+        name: (
+            [*name.split(), FILE],
+            [*name.split(), "p.yaml", "--set", HOSTILE],
+            [*name.split(), "p.yaml", "--env-file", FILE],
+            [*name.split(), "p.yaml", "--state", FILE],
+        )
+        for name in ("runs list", "runs show")
+    },
+    "plan": (
+        ["plan", FILE],
+        ["plan", "p.yaml", "--set", HOSTILE],
+        ["plan", "p.yaml", "--env-file", FILE],
+        ["plan", "p.yaml", "--state", FILE],
+        ["plan", "p.yaml", "--cache-dir", FILE],
+        ["plan", "p.yaml", "--policy", FILE],
+        ["plan", "p.yaml", "--trust", FILE],
+        ["plan", "p.yaml", "--audit", FILE],
+    ),
     "dead-letter show": (["dead-letter", "show", FILE],),
     "dead-letter replay": (
         ["dead-letter", "replay", FILE],

@@ -32,7 +32,9 @@ _WORDS_BEFORE: Final = 3
 
 COMMANDS: Final = (
     Command("run", "run", "Run a pipeline to its end, or leave no output."),
+    Command("plan", "plan", "Show what a run would do, before any row moves."),
     Command("state", "state", "Show and change the saved positions of a pipeline's sources."),
+    Command("runs", "runs", "List and show the runs of a pipeline that keeps a state."),
     Command("dead-letter", "dead_letter", "Show and replay rows on which a plugin failed."),
     Command("inspect", "inspect", "Describe a component."),
     Command("check", "check", "Configure and initialize a plugin, and check its health."),

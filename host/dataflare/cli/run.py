@@ -287,7 +287,8 @@ def show_report(screen: Screen, report: RunReport, *, verbose: bool = False) -> 
             if violations:
                 screen.say(f"{node.name}: {rule} {count(violations)}")
         if node.failed:
-            kept = node.dead_letters is not None and report.status == "completed"
+            kept = node.dead_letters is not None
+            kept = kept and (report.status == "completed" or str(node.dead_letters).endswith(".failed"))
             where = f"are in {node.dead_letters}" if kept else "were left out"
             screen.say(f"{node.name}: {count(node.failed)} rows failed and {where}")
         if node.retries:

@@ -15,7 +15,7 @@ from dataflare.pipeline.run_errors import StateError
 from dataflare.pipeline.specification import Specification
 from dataflare.pipeline.state_file import StateFile, default_place
 
-__all__ = ["StateOption", "keeps_state", "open_state"]
+__all__ = ["StateOption", "keeps_state", "open_state", "state_place"]
 
 StateOption: TypeAlias = Annotated[
     Path | None,
@@ -44,6 +44,11 @@ def keeps_state(specification: Specification) -> bool:
     return False
 
 
+def state_place(specification: Specification, path: Path | None) -> Path:
+    """Where the state of a pipeline is; `None` is where it is by default."""
+    return default_place(specification.folder, specification.pipeline.name) if path is None else path
+
+
 def open_state(specification: Specification, path: Path | None, *, create: bool = True) -> StateFile:
     """Open the state of a pipeline; `None` is where it is by default.
 
@@ -56,7 +61,7 @@ def open_state(specification: Specification, path: Path | None, *, create: bool 
         StateError: It cannot be opened, a run has it, or it is absent and not made.
     """
     name = specification.pipeline.name
-    path = default_place(specification.folder, name) if path is None else path
+    path = state_place(specification, path)
     if not create and not os.path.lexists(path):
         hint = "a run that keeps a state makes it, unless another file is named with --state"
         raise StateError(f"{path}: there is no state file", hint=hint)

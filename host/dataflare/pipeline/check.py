@@ -11,9 +11,11 @@ from typing import Final
 
 import pyarrow as pa
 
-from dataflare.errors import ConfigError, DataflareError, WorldMismatch
+from dataflare.errors import ConfigError, DataflareError
 from dataflare.limits import Limits
 from dataflare.pipeline.config_schema import misfits
+from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
+from dataflare.pipeline.loading import database_of, kind_of, load_plugin
 from dataflare.pipeline.models import PluginNode, listings
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.outputs import follow_links
@@ -66,7 +68,7 @@ def _problems(specification: Specification, host: Host, admitted: AdmittedPipeli
         own = found[name] = []
         if isinstance(node, PluginNode):
             try:
-                kinds[name] = _kind(specification, host, node)
+                kinds[name] = kind_of(host, specification, name) or ""
                 own += _plugin_problems(specification, host, name, node, admitted)
             except DataflareError as error:
                 own.append(_at(specification, error, name, "plugin"))
@@ -80,6 +82,11 @@ def _problems(specification: Specification, host: Host, admitted: AdmittedPipeli
                     own.append(_at(specification, error, name))
         elif isinstance(node, WriteNode):
             own += _output_problems(specification, name, "write", node.write, node.connector, admitted.files)
+        elif isinstance(node, SqlRead | SqlWrite):
+            try:
+                database_of(specification, node, admitted)
+            except DataflareError as error:
+                own.append(_at(specification, error, name, "database"))
         for key, text in listings(node):
             own += _output_problems(specification, name, key, text, "jsonl", admitted.files)
     for name, node in specification.pipeline.nodes.items():
@@ -97,27 +104,11 @@ def _kind_problems(specification: Specification, kinds: dict[str, str]) -> list[
     return []
 
 
-def _kind(specification: Specification, host: Host, node: PluginNode) -> str:
-    inspection = host.inspect(specification.path(node.plugin))
-    if inspection.kind is None:
-        raise WorldMismatch("; ".join(inspection.problems), component=node.plugin)
-    return inspection.kind
-
-
 def _plugin_problems(
     specification: Specification, host: Host, name: str, node: PluginNode, admitted: AdmittedPipeline
 ) -> Iterator[DataflareError]:
-    given = node.model_fields_set
     try:
-        host.load(
-            specification.path(node.plugin),
-            name=name,
-            config=node.config,
-            grants=specification.grants[name] if "grants" in given else None,
-            limits=specification.limits[name] if "limits" in given else None,
-            isolation=node.isolation if isinstance(node.isolation, str) else "process-best-effort",
-            pipeline=admitted,
-        ).close()
+        load_plugin(host, specification, name, node, admitted).close()
     except DataflareError as error:
         yield _at(specification, error, name, *(error.where.split(".")[:1] if isinstance(error, ConfigError) else ()))
     try:

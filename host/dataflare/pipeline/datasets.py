@@ -15,6 +15,7 @@ from dataflare.data.columns import no_rows
 from dataflare.documents.models import StrictModel
 from dataflare.errors import PluginError
 from dataflare.pipeline.checkpoints import Checkpoints, Position
+from dataflare.pipeline.guarantees import Promise, of_destination
 from dataflare.pipeline.report import OutputReport
 from dataflare.pipeline.retries import Retries
 from dataflare.pipeline.row_errors import RejectedRows
@@ -23,6 +24,7 @@ from dataflare.pipeline.state_file import Checkpoint
 from dataflare.pipeline.stop_limits import StopLimits
 from dataflare.runtime.datasets import (
     Chunk,
+    Dataset,
     DatasetName,
     Ended,
     Idle,
@@ -106,6 +108,14 @@ class DatasetReader:
         self._retries = retries
         self._checkpoints = checkpoints
         self._state: bytes | None = None
+
+    def dataset(self) -> Dataset:
+        """What is read.
+
+        Raises:
+            ConfigError: There is no such dataset.
+        """
+        return self._plugin.dataset(self._selection())
 
     def expected_rows(self) -> int | None:
         """How many rows there are; `None` where that is not known."""
@@ -257,10 +267,11 @@ class DatasetWriter:
         return self._rejected.published
 
     @property
-    def repeats(self) -> bool:
-        """Whether a run that goes on after a failure may write rows a second time."""
-        appends = self._options.mode == "append"
-        return appends and not (self._keeps_token and self._checkpoints is not None)
+    def promise(self) -> Promise:
+        """How often the destination has each row, whatever stops the run."""
+        return of_destination(
+            self._options.mode, keeps_token=self._keeps_token, has_checkpoints=self._checkpoints is not None
+        )
 
     def write(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Write a batch; one that the destination has already, from a run before, is left out.

@@ -7,11 +7,11 @@ and their roles.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import orjson
 import pyarrow as pa
@@ -196,15 +196,38 @@ class DeadLetters:
         # Once there is a letter, no later checkpoint is made before the end of the run.
         return found[1].decode() == lineage and int(found[2]) >= start
 
+    def _has_letters_that_come_again(self) -> bool:
+        """Whether a run that was repeated left letters of rows on which this one did not fail."""
+        if not self._path.is_file():
+            return False
+        if self._replaces() or self._checkpoints is None:
+            return self._replaces()
+        with self._path.open("rb") as file:
+            return any(line.strip() and self._comes_again(line) for line in _beginnings(file))
+
     def flush(self) -> None:
         """Do nothing: letters are safe at the end."""
 
     def finish(self) -> None:
         """Make all letters safe and visible."""
-        if self._file is None and (self._replayed is not None or (self._path.exists() and self._replaces())):
+        if self._file is None and (self._replayed is not None or self._has_letters_that_come_again()):
             self._file = self._open(letters_schema(pa.schema([])))
         if self._file is not None:
             self._file.finish()
+
+    def keep_apart(self) -> Path | None:
+        """When the run fails, keep its letters in a file beside: their rows are read again, so they are not dead.
+
+        Returns:
+            The file, `NAME.failed`; `None` where there are no letters.
+
+        Raises:
+            DataError: It cannot be written.
+        """
+        path = self._path.with_name(f"{self._path.name}.failed")
+        if not self.pending or self._file is None or not self._file.rescue(path, self._place):
+            return None
+        return path
 
     def abort(self) -> None:
         """Leave the file as it was."""
@@ -214,6 +237,15 @@ class DeadLetters:
     def close(self) -> None:
         """Let everything go; idempotent."""
         self.abort()
+
+
+def _beginnings(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file, each as it begins."""
+    begins = True
+    while part := file.readline(_HEAD_BYTES):
+        if begins:
+            yield part
+        begins = part.endswith(b"\n")
 
 
 def _metadata_fields(rows: pa.Schema) -> list[pa.Field]:

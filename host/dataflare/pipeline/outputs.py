@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final, Literal, Protocol, Self, TypeAlias
@@ -16,6 +17,7 @@ from dataflare.pipeline.run_errors import DataError
 from dataflare.real_paths import place_of
 
 __all__ = [
+    "AppendLog",
     "AtomicFile",
     "IfExists",
     "Output",
@@ -63,12 +65,21 @@ def as_named(_path: Path) -> None:
     """Let an output be where its name says."""
 
 
+class AppendLog(Protocol):
+    """Remembers what a run added to a file; see `PendingFile`."""
+
+    def kept_bytes(self, file: os.stat_result) -> int | None: ...
+
+    def record(self, kept_bytes: int, file: os.stat_result) -> None: ...
+
+
 def open_output(
     path: Path,
     *,
     if_exists: IfExists = "replace",
     place: Place = as_named,
     repeated: Callable[[bytes], bool] | None = None,
+    log: AppendLog | None = None,
 ) -> Output:
     """Begin to write a file.
 
@@ -80,6 +91,7 @@ def open_output(
         if_exists: What becomes of a regular file of that name.
         place: Where it is; a host with a policy finds that itself, and has only regular files.
         repeated: Whether a line, as it begins, is left out where a file is added to.
+        log: Remembers what is added to a file; `None`: nobody does.
 
     Raises:
         DataError: It cannot be written; names the file.
@@ -88,13 +100,13 @@ def open_output(
     try:
         placed = place(path)
         if placed is not None:
-            return AtomicFile(placed, if_exists=if_exists, shown=path, repeated=repeated)
+            return AtomicFile(placed, if_exists=if_exists, shown=path, repeated=repeated, log=log)
         target = follow_links(path)
         found = _status(target)
         if target.is_relative_to("/proc") or target.is_relative_to("/sys"):
             return StreamFile(path, _own_stream(path, target))
         if found is None or stat.S_ISREG(found.st_mode):
-            return AtomicFile(target, if_exists=if_exists, repeated=repeated)
+            return AtomicFile(target, if_exists=if_exists, repeated=repeated, log=log)
         if stat.S_ISDIR(found.st_mode):
             raise DataError("is a folder", file=str(path), hint="name a file, or the columns in `partition_by`")
         if stat.S_ISFIFO(found.st_mode) or stat.S_ISCHR(found.st_mode):
@@ -136,10 +148,12 @@ class AtomicFile(_OpenFile):
             where it comes up during the run.
         shown: What errors and reports call it; `None` for `path`.
         repeated: Whether `append` leaves a line out of the copy, as it begins.
+        log: Says how much of a file `append` begins with, and is told of what is added before it is visible.
 
     Attributes:
         action: What `commit` does, or did.
         file: The open file; with `append`, after the contents that were there.
+        begin: Where in it that is, in bytes.
 
     Raises:
         DataError: The file cannot be made.
@@ -152,7 +166,9 @@ class AtomicFile(_OpenFile):
         if_exists: IfExists = "replace",
         shown: Path | None = None,
         repeated: Callable[[bytes], bool] | None = None,
+        log: AppendLog | None = None,
     ) -> None:
+        self._log = log if if_exists == "append" else None
         self.path = path if shown is None else shown
         self._repeated = repeated
         self._target = path
@@ -173,6 +189,7 @@ class AtomicFile(_OpenFile):
             self._file = os.fdopen(descriptor, "wb")
             if self.action == "appended":
                 self._copy_existing(self._file)
+            self.begin = self._file.tell()
         except OSError as error:
             self.abort()
             raise cannot_write(self.path, error) from error
@@ -197,6 +214,8 @@ class AtomicFile(_OpenFile):
             file.flush()
             os.fsync(file.fileno())
             self._take_over_permissions(file.fileno())
+            if self._log is not None:
+                self._log.record(self.begin, os.fstat(file.fileno()))
             self._publish()
         except OSError as error:
             self.abort()
@@ -232,8 +251,11 @@ class AtomicFile(_OpenFile):
     def _copy_existing(self, file: IO[bytes]) -> None:
         with open(os.open(self._target, _EXISTING), "rb") as existing:
             if self._repeated is None:
-                while part := existing.read(_COPIED_BYTES):
+                kept = None if self._log is None or self._before is None else self._log.kept_bytes(self._before)
+                left = sys.maxsize if kept is None else kept
+                while part := existing.read(min(_COPIED_BYTES, left)):
                     file.write(part)
+                    left -= len(part)
             else:
                 _copy_lines(existing, file, without=self._repeated)
         file.flush()  # sinks look at what is there

@@ -28,6 +28,7 @@ from dataflare.pipeline.columns import has_odd_offsets
 from dataflare.pipeline.nodes import WriteNode
 from dataflare.pipeline.outputs import OutputAction, Place, as_named, follow_links, sync_folder
 from dataflare.pipeline.partials import create_partial_folder, remove_leftovers
+from dataflare.pipeline.pending_appends import PendingFolder
 from dataflare.pipeline.report import OutputReport
 from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.sinks import MakeSink, Sink
@@ -36,6 +37,8 @@ __all__ = ["PartitionedFolder", "check_columns", "partition_rows", "without_colu
 
 _NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 _LONGEST_NAME: Final = 255
+_FIRST: Final = "first"
+"""What stands for the files of the run that made the folder, which have no prefix."""
 _MOST_OPEN_FILES: Final = 64
 _WAITING_BYTES: Final = 128 * 2**20
 _PART: Final = re.compile(r"part-([0-9a-f]+-)?\d+\.[a-z]+")
@@ -102,14 +105,23 @@ class PartitionedFolder:
         node: Says by which columns, and what becomes of a folder that is there already: only one that holds nothing but
             such files is replaced.
         make_sink: Begins a file.
+        place: Where the folder is; a host with a policy finds that itself.
+        pending: Remembers the files that are added to a folder; `None`: nobody does.
 
     Raises:
         DataError: The folder cannot be made, or a column cannot be written as the name of a folder.
     """
 
     def __init__(
-        self, path: Path, schema: pa.Schema, node: WriteNode, make_sink: MakeSink, place: Place = as_named
+        self,
+        path: Path,
+        schema: pa.Schema,
+        node: WriteNode,
+        make_sink: MakeSink,
+        place: Place = as_named,
+        pending: PendingFolder | None = None,
     ) -> None:
+        self._pending = pending
         self._columns = node.partition_by
         self._if_exists = node.if_exists
         self._extension = node.extension
@@ -235,9 +247,13 @@ class PartitionedFolder:
                     raise DataError(f"is not replaced: it {what}", file=str(self._path), hint=hint)
 
     def _publish(self, staging: Path) -> None:
+        repeated = self._pending.prefixes() if self._pending is not None and self.action == "appended" else []
+        if self._pending is not None and self._if_exists == "append":
+            self._pending.record(self._prefix or _FIRST)
         if self.action == "created":
             os.rename(staging, self._path)
         elif self.action == "appended":
+            self._remove(repeated)
             self._move_parts(staging)
             shutil.rmtree(staging, ignore_errors=True)
         else:
@@ -248,6 +264,14 @@ class PartitionedFolder:
             os.chmod(staging, stat.S_IMODE(before.st_mode))
             _exchange(staging, self._path)
             shutil.rmtree(staging, ignore_errors=True)
+
+    def _remove(self, prefixes: Sequence[str]) -> None:
+        """Remove the files of runs that this one repeats."""
+        if prefixes:
+            for _, _, files, folder in os.fwalk(self._path):
+                for name in files:
+                    if (found := _PART.fullmatch(name)) is not None and (found[1] or _FIRST) in prefixes:
+                        os.unlink(name, dir_fd=folder)
 
     def _move_parts(self, staging: Path) -> None:
         """Add the files one by one: their names are those of no others."""

@@ -142,6 +142,8 @@ class Attempt(Generic[R]):
 
     items: tuple[tuple[int, R | _Failed], ...]
     """Each with the number of rows that it is of."""
+    ended: DataflareError | None = None
+    """What ended the work before all rows were through; the rows that had failed by then are still written down."""
 
 
 class RowErrors(Generic[R]):
@@ -185,6 +187,15 @@ class RowErrors(Generic[R]):
         if not self._skips:
             return Attempt(((rows.num_rows, self._retries.call(self._work, rows)),))
         items: list[tuple[int, R | _Failed]] = []
+        try:
+            self._work_on_parts(rows, items)
+        except DataflareError as error:
+            if any(isinstance(item, _Failed) for _, item in items):
+                return Attempt(tuple(items), error)
+            raise
+        return Attempt(tuple(items))
+
+    def _work_on_parts(self, rows: pa.RecordBatch, items: list[tuple[int, R | _Failed]]) -> None:
         parts = [rows]
         while parts:
             part = parts.pop()
@@ -194,15 +205,14 @@ class RowErrors(Generic[R]):
                 if part.num_rows == 0 or not _may_be_of_a_row(error):
                     raise
                 if part.num_rows == 1:
-                    self._limits.fail(error.message, fault=isinstance(error, PluginFault))
                     items.append((1, _Failed(part, error)))
+                    self._limits.fail(error.message, fault=isinstance(error, PluginFault))
                 else:
                     half = part.num_rows // 2
                     parts += [part.slice(half), part.slice(0, half)]
         if rows.num_rows and all(isinstance(item, _Failed) for _, item in items):
             # What follows learns the columns from the first batch, though it has no rows.
             items.append((0, self._retries.call(self._work, rows.slice(0, 0))))
-        return Attempt(tuple(items))
 
     def results(self, attempt: Attempt[R]) -> Sequence[tuple[int, R]]:
         """Write down the rows that failed.
@@ -215,6 +225,7 @@ class RowErrors(Generic[R]):
 
         Raises:
             DataError: The dead letters cannot be written.
+            DataflareError: What ended the work on the batch.
         """
         results: list[tuple[int, R]] = []
         failed: list[pa.RecordBatch] = []
@@ -229,6 +240,8 @@ class RowErrors(Generic[R]):
         self._report.failed += len(failed)
         if failed and self._letters is not None:
             self._letters.write(pa.concat_batches(failed), letters)
+        if attempt.ended is not None:
+            raise attempt.ended
         return results
 
     def end(self) -> None:

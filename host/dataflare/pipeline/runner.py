@@ -15,20 +15,20 @@ from typing import IO, Any, TypeAlias
 import pyarrow as pa
 
 from dataflare.documents.quantities import parse_duration
-from dataflare.errors import ConfigError, DataflareError, PluginError, WorldMismatch
-from dataflare.grants import Access
+from dataflare.errors import ConfigError, DataflareError, PluginError
 from dataflare.locks import Lock
 from dataflare.pipeline.batching import resized
 from dataflare.pipeline.channel import Channel, Stopped
 from dataflare.pipeline.check import config_error
 from dataflare.pipeline.checkpoints import Checkpoints
-from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
-from dataflare.pipeline.databases.open import open_database
+from dataflare.pipeline.loading import kind_of, load_node
 from dataflare.pipeline.models import Node, Pipeline, PluginNode, listings
 from dataflare.pipeline.nodes import ReadNode, WriteNode
+from dataflare.pipeline.pending_appends import PendingAppends
 from dataflare.pipeline.replay import LetterFile
 from dataflare.pipeline.report import Progress, RunReport
 from dataflare.pipeline.run_errors import NodeFailed, RunInterrupted
+from dataflare.pipeline.run_history import noted
 from dataflare.pipeline.schema_contracts import schema_from_text
 from dataflare.pipeline.specification import Specification, build_specification, load_specification
 from dataflare.pipeline.stage import Stage
@@ -38,7 +38,6 @@ from dataflare.pipeline.stop_limits import StopLimits
 from dataflare.pipeline.workers import map_in_order
 from dataflare.runtime.host import Host
 from dataflare.runtime.options import Services
-from dataflare.runtime.plugin import Plugin
 from dataflare.runtime.pool import PoolSettings
 from dataflare.security.admission import AdmittedPipeline
 
@@ -116,6 +115,7 @@ class _Run:
         self._limits = limits or StopLimits()
         self._specification = specification
         self._state = state
+        self._appends = None if state is None else PendingAppends(state)
         self._full_refresh = full_refresh
         self._checkpoints: dict[str, Checkpoints] = {}
         """By node: those of the source that it is, or whose rows it takes."""
@@ -131,6 +131,10 @@ class _Run:
         self._admitted: AdmittedPipeline | None = None
 
     def run(self) -> RunReport:
+        with noted(self._state, self._report):
+            return self._run()
+
+    def _run(self) -> RunReport:
         try:
             start = perf_counter()
             self._load()
@@ -162,25 +166,17 @@ class _Run:
         kinds = {}
         # Before anything of it is looked at.
         admitted = self._admitted = self._host.admit_pipeline(specification.pipeline.name, specification.identity)
-        for name, node in nodes.items():
-            if isinstance(node, PluginNode):
-                with self._blamed(name, "plugin"):
-                    kinds[name] = self._kind(node)
-            elif isinstance(node, SqlRead | SqlWrite):
-                kinds[name] = "source" if isinstance(node, SqlRead) else "destination"
+        for name in nodes:
+            with self._blamed(name, "plugin"):
+                if (kind := kind_of(self._host, specification, name)) is not None:
+                    kinds[name] = kind
         specification.check_kinds(kinds)
         self._plan_checkpoints(kinds)
         reader, replayed = self._open_letters(admitted)
         for name in specification.order:
             with self._blamed(name):
-                node = nodes[name]
-                plugin: Any = None
-                if isinstance(node, PluginNode):
-                    plugin = self._load_plugin(name, node, kinds[name], admitted)
-                elif isinstance(node, SqlRead | SqlWrite):
-                    access: Access = "read" if isinstance(node, SqlRead) else "write"
-                    grant = admitted.databases.find(node.database, access, specification.databases)
-                    plugin = open_database(node, grant, self._host.connector_secret)
+                pool = _pool(nodes[name], kinds.get(name))
+                plugin = load_node(self._host, specification, name, admitted, pool)
                 try:
                     letters = replayed if name in (specification.replays, reader) else None
                     points = self._checkpoints.get(name)
@@ -193,6 +189,7 @@ class _Run:
                         letters,
                         self._known_schema(name),
                         self._limits,
+                        self._appends,
                     )
                 except BaseException:
                     if plugin is not None:
@@ -259,26 +256,6 @@ class _Run:
 
         return reader, LetterFile(path, opened, specification.replays)
 
-    def _kind(self, node: PluginNode) -> str:
-        found = self._host.inspect(self._specification.path(node.plugin))
-        if found.kind is None:
-            raise WorldMismatch("; ".join(found.problems), component=node.plugin)
-        return found.kind
-
-    def _load_plugin(self, name: str, node: PluginNode, kind: str, admitted: AdmittedPipeline) -> Plugin:
-        # With a policy, the node's grants narrow it; without grants on the node, the policy decides.
-        given = node.model_fields_set
-        return self._host.load(
-            self._specification.path(node.plugin),
-            name=name,
-            config=node.config,
-            grants=self._specification.grants[name] if "grants" in given else None,
-            limits=self._specification.limits[name] if "limits" in given else None,
-            isolation=node.isolation if isinstance(node.isolation, str) else "process-best-effort",
-            pool=_pool(node, kind),
-            pipeline=admitted,
-        )
-
     def _move_rows(self, start: float) -> None:
         expected = self._expected_rows()
         moving = [stage for stage in self._stages if self._specification.moves_rows(stage.name)]
@@ -337,7 +314,9 @@ class _Run:
             ended = [each.finish() for each in dict.fromkeys(self._checkpoints.values())]
             known = [stage.known_schema() for stage in self._stages]
             self._state.commit(
-                [each for each in ended if each is not None], [each for each in known if each is not None]
+                [each for each in ended if each is not None],
+                [each for each in known if each is not None],
+                ended=True,
             )
         for stage in self._stages:
             try:
@@ -406,6 +385,11 @@ class _Run:
 
     def _abort(self, error: BaseException) -> None:
         _log.debug("the run failed: all outputs are taken back")
+        for stage in self._stages:
+            try:
+                stage.keep_letters()
+            except Exception as other:
+                error.add_note(f"node {stage.name!r}: its dead letters could not be kept: {other}")
         for stage in self._stages:
             try:
                 stage.abort()
@@ -477,8 +461,8 @@ def _writes_letters(node: Node) -> bool:
     return "dead_letters" in dict(listings(node))
 
 
-def _pool(node: PluginNode, kind: str) -> PoolSettings | None:
+def _pool(node: Node, kind: str | None) -> PoolSettings | None:
     """Give each worker an instance; plugins that other plugins call have some in any case."""
-    if kind in ("source", "destination"):
+    if kind in ("source", "destination") or not isinstance(node, PluginNode):
         return None
     return PoolSettings(maximum=max(workers_of(node), PoolSettings().maximum))

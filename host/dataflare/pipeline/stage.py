@@ -193,9 +193,8 @@ class Stage:
         start = perf_counter()
         for output in self.outputs:
             output.finish()
-            if self.report.kind == "destination":
-                repeats = isinstance(output, DatasetWriter) and output.repeats
-                self.report.guarantee = "at-least-once" if repeats else "exactly-once"
+            if isinstance(output, DatasetWriter | FileWriter):
+                self.report.guarantee = output.promise.guarantee
             if output.published is not None:
                 self.report.outputs.append(output.published)
         self.report.seconds += perf_counter() - start
@@ -203,6 +202,16 @@ class Stage:
     def acknowledge(self) -> None:
         """Tell a source that all of its rows are safe."""
         self._acknowledge()
+
+    def keep_letters(self) -> None:
+        """When the run fails, keep the dead letters in a file beside theirs, which the account then names.
+
+        Raises:
+            DataError: It cannot be written.
+        """
+        kept = None if self._letters is None else self._letters.keep_apart()
+        if kept is not None:
+            self.report.dead_letters = f"{self.report.dead_letters}.failed"
 
     def abort(self) -> None:
         """Remove everything that is not visible yet."""

@@ -15,9 +15,11 @@ from dataflare.pipeline.checkpoints import Checkpoints
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
 from dataflare.pipeline.datasets import DatasetReader, DatasetWriter, ReadModel, WriteModel
 from dataflare.pipeline.dead_letters import DeadLetters
+from dataflare.pipeline.guarantees import of_file
 from dataflare.pipeline.models import PluginNode
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.outputs import IfExists, Place
+from dataflare.pipeline.pending_appends import PendingAppends
 from dataflare.pipeline.readers import open_source
 from dataflare.pipeline.reading.inputs import find_files
 from dataflare.pipeline.replay import LetterFile
@@ -47,6 +49,7 @@ def make_stage(
     replayed: LetterFile | None = None,
     known: pa.Schema | None = None,
     limits: StopLimits | None = None,
+    appends: PendingAppends | None = None,
 ) -> Stage:
     """Make the stage of a node.
 
@@ -59,6 +62,7 @@ def make_stage(
         replayed: The dead letters that the node gives, or is given; `None` for a node with nothing to do with them.
         known: The columns that the node gave in the last run, for one that reads; `None` where they are not known.
         limits: When sources stop before their end; `None`: never.
+        appends: Remembers what the run adds to files; `None`: nobody does.
 
     Raises:
         DataError: A file that is to be read cannot be.
@@ -111,8 +115,8 @@ def make_stage(
         )
     assert isinstance(node, WriteNode)
     target = specification.path(node.write)
-    destination = open_destination(node, target, _placing(files, target, node.connector))
-    writing = FileWriter(destination)
+    destination = open_destination(node, target, _placing(files, target, node.connector), appends)
+    writing = FileWriter(destination, of_file(node.if_exists, has_state=appends is not None))
     report = NodeReport(name, "destination", f"{node.connector} {node.write}")
     return Stage(report, process=writing.write, outputs=(writing,), close=destination.close, checkpoints=checkpoints)
 

@@ -42,6 +42,10 @@ CREATE TABLE IF NOT EXISTS pending (
   node TEXT NOT NULL, sequence INTEGER NOT NULL, state BLOB, last INTEGER NOT NULL, PRIMARY KEY (node, sequence)
 );
 CREATE TABLE IF NOT EXISTS known_schema (node TEXT PRIMARY KEY, columns TEXT NOT NULL, saved_at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS intent (path TEXT PRIMARY KEY, mark TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS run (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, begun_at REAL NOT NULL, ended_at REAL, status TEXT NOT NULL, report TEXT
+);
 CREATE TABLE IF NOT EXISTS schema_change (node TEXT NOT NULL, change TEXT NOT NULL, noted_at REAL NOT NULL);
 """
 """Version 1 has the first three; the others are added to it when it is opened."""
@@ -150,7 +154,7 @@ class StateFile:
             found = [_node(connection, name) for name in _names(connection)]
             return [each for each in found if each is not None]
 
-        return self._use(find)
+        return self.read(find)
 
     def node(self, name: str) -> NodeState | None:
         """The state of a source; `None` where none was kept.
@@ -158,7 +162,7 @@ class StateFile:
         Raises:
             StateError: The file cannot be read.
         """
-        return self._use(lambda connection: _node(connection, name))
+        return self.read(lambda connection: _node(connection, name))
 
     def begin(self, node: str, reading: str) -> NodeState:
         """Start a read from the beginning, and forget the saved position.
@@ -181,7 +185,7 @@ class StateFile:
             _put(connection, begun)
             return begun
 
-        return self._write(start)
+        return self.write(start)
 
     def prepare(self, node: str, checkpoint: Checkpoint) -> None:
         """Save a checkpoint that the destinations are about to reach.
@@ -190,16 +194,21 @@ class StateFile:
             StateError: The file cannot be written.
         """
         values = (node, checkpoint.sequence, checkpoint.state, checkpoint.last)
-        self._write(lambda connection: connection.execute("INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?)", values))
+        self.write(lambda connection: connection.execute("INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?)", values))
 
     def commit(
-        self, reached: Iterable[tuple[str, Checkpoint, int]], schemas: Iterable[tuple[str, str, Sequence[str]]] = ()
+        self,
+        reached: Iterable[tuple[str, Checkpoint, int]],
+        schemas: Iterable[tuple[str, str, Sequence[str]]] = (),
+        *,
+        ended: bool = False,
     ) -> None:
         """Save checkpoints that all destinations have reached, in one step.
 
         Args:
             reached: The node, the checkpoint, and the rows since the last one.
             schemas: For nodes that read, the known columns (`schema_to_text`), and the changes of this run as JSON.
+            ended: Whether the run is at its end: what it intended is done.
 
         Raises:
             StateError: The file cannot be written.
@@ -217,8 +226,28 @@ class StateFile:
                 connection.execute("INSERT OR REPLACE INTO known_schema VALUES (?, ?, ?)", (node, columns, time.time()))
                 for change in changes:
                     connection.execute("INSERT INTO schema_change VALUES (?, ?, ?)", (node, change, time.time()))
+            if ended:
+                connection.execute("DELETE FROM intent")
 
-        self._write(keep)
+        self.write(keep)
+
+    def intend(self, path: str, mark: str) -> None:
+        """Write down what is about to become visible in a file, until a run ends.
+
+        Raises:
+            StateError: The file cannot be written.
+        """
+        self.write(lambda connection: connection.execute("INSERT OR REPLACE INTO intent VALUES (?, ?)", (path, mark)))
+
+    def intent(self, path: str) -> str | None:
+        """What a run wrote down that did not end; `None` where there is nothing.
+
+        Raises:
+            StateError: The file cannot be read.
+        """
+        query = "SELECT mark FROM intent WHERE path = ?"
+        row = self.read(lambda connection: connection.execute(query, (path,)).fetchone())
+        return None if row is None else _text(row[0])
 
     def known_schema(self, node: str) -> str | None:
         """The columns that a node gave in the last completed run, as `schema_to_text` writes them; `None`: not known.
@@ -227,13 +256,13 @@ class StateFile:
             StateError: The file cannot be read.
         """
         query = "SELECT columns FROM known_schema WHERE node = ?"
-        row = self._use(lambda connection: connection.execute(query, (node,)).fetchone())
+        row = self.read(lambda connection: connection.execute(query, (node,)).fetchone())
         return None if row is None else _text(row[0])
 
     def known_schemas(self) -> dict[str, str]:
         """The known columns of all nodes that read; as `known_schema`."""
         query = "SELECT node, columns FROM known_schema ORDER BY node"
-        rows = self._use(lambda connection: connection.execute(query).fetchall())
+        rows = self.read(lambda connection: connection.execute(query).fetchall())
         return {_text(node): _text(columns) for node, columns in rows}
 
     def schema_changes(self) -> list[tuple[str, str, float]]:
@@ -243,7 +272,7 @@ class StateFile:
             StateError: The file cannot be read.
         """
         query = "SELECT node, change, noted_at FROM schema_change ORDER BY rowid"
-        return self._use(lambda connection: connection.execute(query).fetchall())
+        return self.read(lambda connection: connection.execute(query).fetchall())
 
     def reset(self, nodes: Sequence[str] | None = None) -> list[str]:
         """Forget the positions of sources.
@@ -266,7 +295,7 @@ class StateFile:
                 connection.execute("DELETE FROM known_schema WHERE node = ?", (name,))
             return forgotten
 
-        return self._write(forget)
+        return self.write(forget)
 
     def put(self, states: Iterable[NodeState]) -> None:
         """Replace the saved positions of sources, in one step.
@@ -279,7 +308,7 @@ class StateFile:
             for state in states:
                 _put(connection, state)
 
-        self._write(replace)
+        self.write(replace)
 
     def _hold(self) -> int:
         descriptor = os.open(
@@ -321,12 +350,22 @@ class StateFile:
                 f"{self.path}: it is the state of pipeline {name!r}, not of {pipeline!r}", hint="name another file"
             )
 
-    def _use(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Read from the file.
+
+        Raises:
+            StateError: That failed.
+        """
         with self._lock, self._translated():
             return work(self._connection)
 
-    def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return self._use(lambda connection: transaction(connection, work))
+    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Change the file in one transaction.
+
+        Raises:
+            StateError: That failed, and nothing is changed.
+        """
+        return self.read(lambda connection: transaction(connection, work))
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

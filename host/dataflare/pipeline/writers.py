@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +13,16 @@ import pyarrow as pa
 from dataflare.data.shapes import DataFailure
 from dataflare.errors import UsageError
 from dataflare.pipeline.connectors.registry import sink_maker
+from dataflare.pipeline.guarantees import Promise
 from dataflare.pipeline.nodes import WriteNode
-from dataflare.pipeline.outputs import IfExists, Place, as_named, cannot_write, open_output
+from dataflare.pipeline.outputs import AppendLog, AtomicFile, IfExists, Place, as_named, cannot_write, open_output
 from dataflare.pipeline.partitions import PartitionedFolder
+from dataflare.pipeline.pending_appends import PendingAppends
 from dataflare.pipeline.report import OutputReport
 from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.sinks import MakeSink, Sink, json_lines_sink
 
+_PART_BYTES = 2**20
 _OTHER_FORMAT = "write another format: Arrow holds every type"
 
 __all__ = ["FileDestination", "FileWriter", "open_destination", "open_letters", "open_listing"]
@@ -103,6 +107,25 @@ class FileDestination:
             self.published = self._contents.commit()
         self._contents = None
 
+    def rescue(self, path: Path, place: Place) -> bool:
+        """Before `abort`, keep what was written in another file, in place of what that has.
+
+        Args:
+            path: The other file.
+            place: Where it is; as in `open_destination`.
+
+        Returns:
+            Whether anything was written.
+
+        Raises:
+            DataError: It cannot be written.
+        """
+        if not isinstance(self._contents, _SingleFile):
+            return False
+        with self._translated():
+            self._contents.rescue(path, place)
+        return True
+
     def abort(self) -> None:
         """Remove what was written; does nothing after `finish`."""
         contents, self._contents = self._contents, None
@@ -130,9 +153,11 @@ class FileWriter:
 
     Args:
         destination: The file.
+        promise: How often it has each row, whatever stops the run.
     """
 
-    def __init__(self, destination: FileDestination) -> None:
+    def __init__(self, destination: FileDestination, promise: Promise) -> None:
+        self.promise = promise
         self._destination = destination
         self._prepared = False
 
@@ -167,18 +192,23 @@ class FileWriter:
         self._destination.abort()
 
 
-def open_destination(node: WriteNode, path: Path, place: Place = as_named) -> FileDestination:
+def open_destination(
+    node: WriteNode, path: Path, place: Place = as_named, appends: PendingAppends | None = None
+) -> FileDestination:
     """Make the destination of a node; nothing is touched before its `prepare`.
 
     Args:
         node: What is written, and how.
         path: Where it is named to be.
         place: Where it is; a host with a policy finds that itself.
+        appends: Remembers what is added to files that are there; `None`: nobody does.
     """
     make_sink = sink_maker(node)
     if node.partition_by:
-        return FileDestination(path, lambda schema: PartitionedFolder(path, schema, node, make_sink, place))
-    return FileDestination(path, lambda schema: _SingleFile(path, schema, make_sink, node.if_exists, place))
+        of_folder = None if appends is None else appends.of_folder(path)
+        return FileDestination(path, lambda schema: PartitionedFolder(path, schema, node, make_sink, place, of_folder))
+    log = None if appends is None else appends.of_file(path)
+    return FileDestination(path, lambda schema: _SingleFile(path, schema, make_sink, node.if_exists, place, log=log))
 
 
 def open_listing(path: Path, place: Place = as_named, *, if_exists: IfExists = "replace") -> FileDestination:
@@ -209,8 +239,9 @@ class _SingleFile:
         place: Place,
         *,
         repeated: Callable[[bytes], bool] | None = None,
+        log: AppendLog | None = None,
     ) -> None:
-        self._output = open_output(path, if_exists=if_exists, place=place, repeated=repeated)
+        self._output = open_output(path, if_exists=if_exists, place=place, repeated=repeated, log=log)
         try:
             self._sink: Sink | None = make_sink(self._output, schema)
         except BaseException:
@@ -220,6 +251,19 @@ class _SingleFile:
     def write(self, rows: pa.RecordBatch) -> None:
         assert self._sink is not None
         self._sink.write(rows)
+
+    def rescue(self, path: Path, place: Place) -> None:
+        file = self._output.file
+        file.flush()
+        at = self._output.begin if isinstance(self._output, AtomicFile) else 0
+        other = open_output(path, place=place)
+        try:
+            while part := os.pread(file.fileno(), _PART_BYTES, at):
+                other.file.write(part)
+                at += len(part)
+            other.commit()
+        finally:
+            other.abort()
 
     def commit(self) -> OutputReport:
         if self._sink is not None:

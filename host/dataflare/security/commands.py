@@ -34,9 +34,12 @@ COMMANDS: Final[Mapping[str, tuple[Need, ...]]] = MappingProxyType(
     {
         "run": (Need("run", "pipelines", of_some=True),),
         "run --check": (Need("read", "pipelines"),),
+        # Plugins are started, with what they are granted.
+        "plan": (Need("run", "pipelines", of_some=True),),
         # What a source keeps may show what it reads, and a state that is changed repeats or leaves out rows.
         **dict.fromkeys(("state list", "state show", "state export"), (Need("read", "pipelines"),)),
         **dict.fromkeys(("state import", "state reset"), (Need("run", "pipelines"),)),
+        **dict.fromkeys(("runs list", "runs show"), (Need("read", "pipelines"),)),
         "dead-letter show": (Need("read", "pipelines"),),
         "dead-letter replay": (Need("run", "pipelines", of_some=True),),
         "inspect": _READ_PLUGINS,

@@ -1,0 +1,135 @@
+"""`dataflare runs`: what the runs of a pipeline did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from dataflare.cli.figures import count, duration
+from dataflare.cli.guards import GuardedTyper
+from dataflare.cli.options import AsJson
+from dataflare.cli.output import printed_errors, write_json
+from dataflare.cli.screen import stdout
+from dataflare.cli.states import StateOption, open_state
+from dataflare.cli.variables import EnvFiles, Settings, gather_variables
+from dataflare.errors import ConfigError
+from dataflare.pipeline.run_history import KeptRun, kept_runs
+from dataflare.pipeline.specification import load_specification
+from dataflare.pipeline.state_file import StateFile
+
+__all__ = ["app"]
+
+PipelineFile: TypeAlias = Annotated[Path, typer.Argument(help="The pipeline, a YAML file.", show_default=False)]
+
+app = GuardedTyper(help="List and show the runs of a pipeline that keeps a state.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_runs(
+    pipeline: PipelineFile,
+    as_json: AsJson = False,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Show at most this many runs.")] = 20,
+    state: StateOption = None,
+    settings: Settings = None,
+    env_files: EnvFiles = None,
+) -> None:
+    """List the runs of a pipeline, the latest first. The last 1,000 are kept.
+
+    Exit codes: 0 listed; 1 the state cannot be read, or a run is under way; 2 the pipeline is wrong.
+    """
+    with printed_errors(as_json=as_json):
+        with _opened(pipeline, state, settings, env_files) as file:
+            found = kept_runs(file, limit)
+        if as_json:
+            write_json([_document(each) for each in found])
+            return
+        for each in found:
+            _say(each)
+
+
+@app.command("show")
+def show(
+    pipeline: PipelineFile,
+    number: Annotated[int | None, typer.Argument(help="Its number.", show_default="the last one")] = None,
+    as_json: AsJson = False,
+    state: StateOption = None,
+    settings: Settings = None,
+    env_files: EnvFiles = None,
+) -> None:
+    """Show the report of a run.
+
+    Exit codes: 0 shown; 1 the state cannot be read, or a run is under way; 2 the pipeline is wrong, or there is no such
+    run.
+    """
+    with printed_errors(as_json=as_json):
+        with _opened(pipeline, state, settings, env_files) as file:
+            found = kept_runs(file)
+        chosen = next((each for each in found if number in (None, each.id)), None)
+        if chosen is None:
+            hint = f"the last one is {found[0].id}" if found else "there was none yet"
+            raise ConfigError(f"there is no run {'' if number is None else number}".strip(), where="runs", hint=hint)
+        if as_json:
+            write_json({**_document(chosen), "report": _report(chosen)})
+            return
+        _say(chosen)
+        _show(_report(chosen))
+
+
+@contextmanager
+def _opened(
+    pipeline: Path, state: Path | None, settings: list[str] | None, env_files: list[Path] | None
+) -> Iterator[StateFile]:
+    specification = load_specification(pipeline, variables=gather_variables(settings or (), env_files or ()))
+    with open_state(specification, state, create=False) as file:
+        yield file
+
+
+def _report(run: KeptRun) -> dict[str, Any]:
+    try:
+        value = json.loads(run.report or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _document(run: KeptRun) -> dict[str, Any]:
+    report = _report(run)
+    return {
+        "run": run.id,
+        "begun": _time(run.begun_at),
+        "ended": None if run.ended_at is None else _time(run.ended_at),
+        # The state file is not held by a run: one that did not end is dead.
+        "status": "died" if run.status == "running" else run.status,
+        "stopped": report.get("stopped"),
+        "rows_in": report.get("rows_in", 0),
+        "rows_out": report.get("rows_out", 0),
+        "seconds": report.get("seconds", 0.0),
+        "error": report.get("error"),
+    }
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _say(run: KeptRun) -> None:
+    shown = _document(run)
+    what = f"{count(int(shown['rows_in']))} rows in, {count(int(shown['rows_out']))} rows out"
+    took = "" if run.ended_at is None else f", {duration(run.ended_at - run.begun_at)}"
+    stdout().say(f"{run.id}: {shown['begun']}: {shown['status']}, {what}{took}")
+
+
+def _show(report: dict[str, Any]) -> None:
+    screen = stdout()
+    for node in report.get("nodes", []):
+        text = f"{node['name']}: {count(node['rows_in'])} rows in, {count(node['rows_out'])} rows out"
+        parts = [f"{count(node['failed'])} failed" if node["failed"] else "", node["guarantee"] or ""]
+        screen.say(", ".join(each for each in (text, *parts) if each))
+    if report.get("error"):
+        screen.say(f"error: {report['error']}")

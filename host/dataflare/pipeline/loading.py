@@ -1,0 +1,89 @@
+"""Loads the plugins of a pipeline's nodes, and opens their databases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dataflare.errors import WorldMismatch
+from dataflare.grants import Access
+from dataflare.permissions.database_keys import DatabaseGrant
+from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
+from dataflare.pipeline.databases.open import open_database
+from dataflare.pipeline.models import PluginNode
+from dataflare.pipeline.specification import Specification
+from dataflare.runtime.host import Host
+from dataflare.runtime.plugin import Plugin
+from dataflare.runtime.pool import PoolSettings
+from dataflare.security.admission import AdmittedPipeline
+
+__all__ = ["database_of", "kind_of", "load_node", "load_plugin"]
+
+
+def kind_of(host: Host, specification: Specification, name: str) -> str | None:
+    """The kind of a node that is a plugin, or works like one; `None` for one that reads or writes files.
+
+    Raises:
+        DataflareError: The component is not a plugin.
+    """
+    node = specification.pipeline.nodes[name]
+    if isinstance(node, SqlRead | SqlWrite):
+        return "source" if isinstance(node, SqlRead) else "destination"
+    if not isinstance(node, PluginNode):
+        return None
+    found = host.inspect(specification.path(node.plugin))
+    if found.kind is None:
+        raise WorldMismatch("; ".join(found.problems), component=node.plugin)
+    return found.kind
+
+
+def load_plugin(
+    host: Host,
+    specification: Specification,
+    name: str,
+    node: PluginNode,
+    admitted: AdmittedPipeline,
+    pool: PoolSettings | None = None,
+) -> Plugin:
+    """Load the plugin of a node, with what the node grants.
+
+    Raises:
+        DataflareError: It cannot be loaded.
+    """
+    # With a policy, the node's grants narrow it; without grants on the node, the policy decides.
+    given = node.model_fields_set
+    return host.load(
+        specification.path(node.plugin),
+        name=name,
+        config=node.config,
+        grants=specification.grants[name] if "grants" in given else None,
+        limits=specification.limits[name] if "limits" in given else None,
+        isolation=node.isolation if isinstance(node.isolation, str) else "process-best-effort",
+        pool=pool,
+        pipeline=admitted,
+    )
+
+
+def load_node(
+    host: Host, specification: Specification, name: str, admitted: AdmittedPipeline, pool: PoolSettings | None = None
+) -> Any:
+    """Load the plugin of a node, or what works like one on its table; `None` for a node that reads or writes files.
+
+    Raises:
+        DataflareError: It cannot be loaded, or may not be used.
+    """
+    node = specification.pipeline.nodes[name]
+    if isinstance(node, PluginNode):
+        return load_plugin(host, specification, name, node, admitted, pool)
+    if isinstance(node, SqlRead | SqlWrite):
+        return open_database(node, database_of(specification, node, admitted), host.connector_secret)
+    return None
+
+
+def database_of(specification: Specification, node: SqlRead | SqlWrite, admitted: AdmittedPipeline) -> DatabaseGrant:
+    """Find the database of a node.
+
+    Raises:
+        PermissionDenied: The node may not use it.
+    """
+    access: Access = "read" if isinstance(node, SqlRead) else "write"
+    return admitted.databases.find(node.database, access, specification.databases)

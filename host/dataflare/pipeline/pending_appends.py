@@ -1,0 +1,106 @@
+"""What a run adds to files, written down before it is visible: a run that is repeated takes it out again.
+
+A run that dies after a file has its name, and before the state is committed, is repeated from the same position. What
+it added is then in the file, and must not be added twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from dataflare.pipeline.state_file import StateFile
+
+__all__ = ["PendingAppends", "PendingFile", "PendingFolder"]
+
+
+class PendingAppends:
+    """The additions of runs that did not commit their state; any thread may call it.
+
+    Args:
+        state: Where they are kept, until the state of a run is committed.
+    """
+
+    def __init__(self, state: StateFile) -> None:
+        self._state = state
+
+    def of_file(self, path: Path) -> PendingFile:
+        """Those to a file."""
+        return PendingFile(self._state, str(path))
+
+    def of_folder(self, path: Path) -> PendingFolder:
+        """Those to a folder of files."""
+        return PendingFolder(self._state, str(path))
+
+
+class PendingFile:
+    """What was added to one file."""
+
+    def __init__(self, state: StateFile, path: str) -> None:
+        self._state = state
+        self._path = path
+
+    def kept_bytes(self, file: os.stat_result) -> int | None:
+        """How many bytes of a file were there before a run that was not committed; `None`: all of them.
+
+        Args:
+            file: The file as it is: if somebody has changed it since, it is left as it is.
+
+        Raises:
+            StateError: The state cannot be read.
+        """
+        mark = _mark(self._state, self._path)
+        kept = mark.get("kept_bytes")
+        return kept if mark.get("file") == _identity(file) and isinstance(kept, int) else None
+
+    def record(self, kept_bytes: int, file: os.stat_result) -> None:
+        """Write down what is about to become visible.
+
+        Args:
+            kept_bytes: What the file had before.
+            file: The new file, which is complete.
+
+        Raises:
+            StateError: The state cannot be written.
+        """
+        self._state.intend(self._path, json.dumps({"kept_bytes": kept_bytes, "file": _identity(file)}))
+
+
+class PendingFolder:
+    """What was added to one folder: files with a prefix of their run in their names."""
+
+    def __init__(self, state: StateFile, path: str) -> None:
+        self._state = state
+        self._path = path
+
+    def prefixes(self) -> list[str]:
+        """The prefixes of runs that were not committed.
+
+        Raises:
+            StateError: The state cannot be read.
+        """
+        found = _mark(self._state, self._path).get("prefixes", [])
+        return [each for each in found if isinstance(each, str) and each] if isinstance(found, list) else []
+
+    def record(self, prefix: str) -> None:
+        """Write down a prefix, whose files are about to become visible.
+
+        Raises:
+            StateError: The state cannot be written.
+        """
+        self._state.intend(self._path, json.dumps({"prefixes": [*self.prefixes(), prefix]}))
+
+
+def _mark(state: StateFile, path: str) -> dict[str, Any]:
+    try:
+        mark = json.loads(state.intent(path) or "{}")
+    except ValueError:
+        return {}
+    return mark if isinstance(mark, dict) else {}
+
+
+def _identity(file: os.stat_result) -> list[int]:
+    # A renamed file stays the same one, and a changed one gets another time.
+    return [file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns]

@@ -1,0 +1,298 @@
+"""What a run would do, before any row moves: datasets, columns, positions, changes and guarantees."""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from dataflare.errors import ConfigError, DataflareError
+from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
+from dataflare.pipeline.databases.open import open_database
+from dataflare.pipeline.datasets import DatasetReader, ReadModel, WriteModel
+from dataflare.pipeline.guarantees import Promise, of_destination, of_file
+from dataflare.pipeline.loading import database_of, kind_of, load_node
+from dataflare.pipeline.models import PluginNode
+from dataflare.pipeline.nodes import ReadNode, WriteNode
+from dataflare.pipeline.readers import open_source
+from dataflare.pipeline.reading.inputs import find_files
+from dataflare.pipeline.report import NodeReport, RunReport, SchemaChange
+from dataflare.pipeline.retries import Retries
+from dataflare.pipeline.run_errors import NodeFailed
+from dataflare.pipeline.schema_contracts import SchemaContract, schema_from_text
+from dataflare.pipeline.specification import Specification
+from dataflare.pipeline.state_file import StateFile
+from dataflare.runtime.datasets import DatasetName, PlannedChange
+from dataflare.runtime.host import Host
+from dataflare.security.admission import AdmittedPipeline
+
+__all__ = ["NodePlan", "PipelinePlan", "plan_pipeline"]
+
+
+_BEGINNING: Final = "the beginning"
+_NO_NAME: Final = DatasetName("")
+
+
+@dataclass(slots=True)
+class NodePlan:
+    """What one node would do.
+
+    Args:
+        name: The node.
+        kind: `source`, `destination`, `processor`, `transformer` or `validator`.
+        uses: The plugin's file, the connector or the table.
+        dataset: What is read or written.
+        mode: How.
+        key: The columns that tell rows apart.
+        cursor: The cursor column; `None` for none.
+        schema: The columns of its rows: those it gives, or for a destination those it takes; `None` where only the
+            rows tell.
+        position: For a source, where it begins.
+        rows: How many rows it would give, if that is known.
+        bytes: For a connector that reads, the size of its files.
+        schema_changes: For what reads, how the columns differ from the last run's.
+        changes: For a destination, what beginning the run would change.
+        promise: For a destination, how often it has each row, whatever stops the run.
+    """
+
+    name: str
+    kind: str
+    uses: str
+    dataset: str = ""
+    mode: str = ""
+    key: tuple[str, ...] = ()
+    cursor: str | None = None
+    schema: pa.Schema | None = None
+    position: str = ""
+    rows: int | None = None
+    bytes: int | None = None
+    schema_changes: list[SchemaChange] = field(default_factory=list)
+    changes: list[PlannedChange] = field(default_factory=list)
+    promise: Promise | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Write it as what JSON can hold."""
+        columns = None if self.schema is None else [{"name": each.name, "type": str(each.type)} for each in self.schema]
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "uses": self.uses,
+            "dataset": self.dataset,
+            "mode": self.mode,
+            "key": list(self.key),
+            "cursor": self.cursor,
+            "columns": columns,
+            "position": self.position,
+            "rows": self.rows,
+            "bytes": self.bytes,
+            "schema_changes": [each.to_json() for each in self.schema_changes],
+            "changes": [{"kind": each.kind, "detail": each.detail} for each in self.changes],
+            "guarantee": None if self.promise is None else self.promise.guarantee,
+            "why": None if self.promise is None else self.promise.why,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PipelinePlan:
+    """What a run would do: its nodes in their order, and what would make it fail."""
+
+    pipeline: str
+    nodes: list[NodePlan]
+    problems: list[DataflareError]
+
+
+def plan_pipeline(
+    specification: Specification, host: Host, state: StateFile | None = None, *, keeps_state: bool | None = None
+) -> PipelinePlan:
+    """Find out what a run would do. Plugins are started and asked, but no row is read or written.
+
+    Args:
+        specification: The pipeline.
+        host: Would run it.
+        state: The state that the run would continue from; `None` for none.
+        keeps_state: Whether the run keeps a state, also if there is none yet; `None`: if there is one.
+
+    Returns:
+        The plan; a node that cannot be planned is among the problems, and those below it lack its columns.
+
+    Raises:
+        PermissionDenied: The pipeline may not run at all.
+        StateError: The state cannot be read.
+    """
+    admitted = host.admit_pipeline(specification.pipeline.name, specification.identity)
+    try:
+        keeps = state is not None if keeps_state is None else keeps_state
+        return _Planning(specification, host, state, admitted, keeps_state=keeps).plan()
+    finally:
+        admitted.close()
+
+
+class _Planning:
+    def __init__(
+        self,
+        specification: Specification,
+        host: Host,
+        state: StateFile | None,
+        admitted: AdmittedPipeline,
+        *,
+        keeps_state: bool,
+    ) -> None:
+        self._keeps_state = keeps_state
+        self._specification = specification
+        self._host = host
+        self._state = state
+        self._admitted = admitted
+        self._nodes: dict[str, NodePlan] = {}
+        self._continues: set[str] = set()
+        """Nodes whose rows come from a source that continues from a position."""
+
+    def plan(self) -> PipelinePlan:
+        problems: list[DataflareError] = []
+        kinds: dict[str, str] = {}
+        for name in self._specification.order:
+            try:
+                kind = kind_of(self._host, self._specification, name)
+                if kind is not None:
+                    kinds[name] = kind
+                self._nodes[name] = self._planned(name, kind)
+            except DataflareError as error:
+                problems.append(self._blamed(name, error))
+        if not problems:
+            try:
+                self._specification.check_kinds(kinds)
+            except ConfigError as error:
+                problems.append(error)
+        return PipelinePlan(self._specification.pipeline.name, list(self._nodes.values()), problems)
+
+    def _blamed(self, name: str, error: DataflareError) -> NodeFailed:
+        report = RunReport(self._specification.pipeline.name)
+        failed = NodeFailed(name, error, report, where=self._specification.where("nodes", name))
+        failed.__cause__ = error
+        return failed
+
+    def _planned(self, name: str, kind: str | None) -> NodePlan:
+        node = self._specification.pipeline.nodes[name]
+        above = node.input_name
+        schema = self._nodes[above].schema if above in self._nodes else None
+        if above in self._continues or kind == "source":
+            self._continues.add(name)
+        if isinstance(node, ReadNode):
+            return self._file_read(name, node)
+        if isinstance(node, WriteNode):
+            return self._file_written(name, node, schema)
+        if isinstance(node, SqlWrite):
+            return self._table_written(name, node, schema)
+        assert isinstance(node, PluginNode | SqlRead) and kind is not None
+        plugin = load_node(self._host, self._specification, name, self._admitted)
+        try:
+            plugin.start()
+            if kind == "source":
+                return self._source(name, node, plugin)
+            assert isinstance(node, PluginNode)
+            if kind == "destination":
+                return self._destination(name, node, plugin, schema)
+            made = NodePlan(name, kind, node.plugin)
+            if kind == "transformer" and schema is not None:
+                made.schema = plugin.output_schema(schema)
+            elif kind == "validator":
+                made.schema = schema
+            return made
+        finally:
+            plugin.close()
+
+    def _source(self, name: str, node: PluginNode | SqlRead, plugin: Any) -> NodePlan:
+        options = node.source or ReadModel()
+        reader = DatasetReader(plugin, options, Retries(0))
+        dataset = reader.dataset()
+        uses = node.plugin if isinstance(node, PluginNode) else node.shown
+        made = NodePlan(name, "source", uses, str(dataset.name), options.mode, dataset.key, options.cursor)
+        wanted = {*options.columns, *dataset.key, *(() if options.cursor is None else (options.cursor,))}
+        fields = [each for each in dataset.schema if not options.columns or each.name in wanted]
+        made.position = self._position(name, options.mode)
+        made.rows = reader.expected_rows() if made.position == _BEGINNING else None
+        self._hold(made, node, pa.schema(fields, dataset.schema.metadata))
+        return made
+
+    def _file_read(self, name: str, node: ReadNode) -> NodePlan:
+        files = self._admitted.files
+        allow = functools.partial(files.check_input, connector=node.connector)
+        paths = find_files(self._specification.folder, node.read, allow=allow)
+        shown = node.read if isinstance(node.read, str) else ", ".join(node.read)
+        made = NodePlan(name, "source", f"{node.connector} {shown}", mode="full", position=_BEGINNING)
+        if any(path.exists() and not path.is_file() for path in paths):
+            return made  # a pipe can be read once
+        report = NodeReport(name, "source", "")
+        contract = SchemaContract(node.contract, report, known=self._known(name))
+        source = open_source(node, paths, lambda path: files.open_input(path, connector=node.connector), contract)
+        try:
+            if node.contract is None:
+                contract.admit(source.schema())
+            made.schema = contract.known
+            made.bytes = sum(path.stat().st_size for path in paths)
+        finally:
+            source.close()
+        made.schema_changes = report.schema_changes
+        return made
+
+    def _file_written(self, name: str, node: WriteNode, schema: pa.Schema | None) -> NodePlan:
+        path = self._specification.path(node.write)
+        self._admitted.files.check_output(path, connector=node.connector)
+        made = NodePlan(name, "destination", f"{node.connector} {node.write}", str(path), node.if_exists, schema=schema)
+        what = {"replace": "replace-rows", "append": "add-rows", "fail": "fail"}[node.if_exists]
+        made.changes = [PlannedChange(_NO_NAME, what if path.exists() else "create", str(path))]
+        made.promise = of_file(node.if_exists, has_state=self._keeps_state)
+        return made
+
+    def _table_written(self, name: str, node: SqlWrite, schema: pa.Schema | None) -> NodePlan:
+        grant = database_of(self._specification, node, self._admitted)
+        made = NodePlan(name, "destination", node.shown, node.table.table, node.mode, schema=schema)
+        made.promise = of_destination(
+            node.mode, keeps_token=True, has_checkpoints=self._keeps_state and name in self._continues
+        )
+        if grant.kind == "sqlite" and not os.path.lexists(grant.place):
+            made.changes = [PlannedChange(_NO_NAME, "create", str(Path(grant.place)))]
+        elif schema is not None:
+            target = node.destination.target(name, schema)
+            made.key = target.key
+            plugin = open_database(node, replace(grant, access="read"), self._host.connector_secret)
+            try:
+                made.changes = plugin.start().plan(target)  # type: ignore[union-attr]  # of a node that writes
+            finally:
+                plugin.close()
+        return made
+
+    def _destination(self, name: str, node: PluginNode, plugin: Any, schema: pa.Schema | None) -> NodePlan:
+        options = node.destination or WriteModel()
+        made = NodePlan(name, "destination", node.plugin, options.dataset or name, options.mode, schema=schema)
+        abilities = plugin.abilities()
+        made.promise = of_destination(
+            options.mode,
+            keeps_token="keep-token" in abilities,
+            has_checkpoints=self._keeps_state and name in self._continues,
+        )
+        if schema is not None:
+            target = options.target(name, schema)
+            made.key = target.key
+            made.changes = plugin.plan(target)
+        return made
+
+    def _hold(self, made: NodePlan, node: PluginNode | SqlRead, schema: pa.Schema) -> None:
+        report = NodeReport(made.name, "source", "")
+        contract = SchemaContract(node.contract, report, known=self._known(made.name))
+        contract.admit(schema)
+        made.schema = contract.known
+        made.schema_changes = report.schema_changes
+
+    def _known(self, name: str) -> pa.Schema | None:
+        text = None if self._state is None else self._state.known_schema(name)
+        return None if text is None else schema_from_text(text)
+
+    def _position(self, name: str, mode: str) -> str:
+        kept = None if self._state is None else self._state.node(name)
+        if kept is None or kept.checkpoint.state is None or (kept.checkpoint.last and mode == "full"):
+            return _BEGINNING
+        return f"where the last run ended, after {kept.rows} rows"

@@ -1,0 +1,106 @@
+"""The runs of a pipeline, in its state file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from dataflare.pipeline.report import RunReport
+from dataflare.pipeline.run_errors import StateError
+from dataflare.pipeline.state_file import StateFile
+
+__all__ = ["KeptRun", "kept_runs", "noted"]
+
+_log = logging.getLogger("dataflare.pipeline")
+
+_MOST_RUNS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRun:
+    """A run in the history.
+
+    Args:
+        id: Its number; they rise, from 1.
+        begun_at: When it began, in seconds since 1970.
+        ended_at: When it ended; `None` for one that died.
+        status: `completed`, `failed`, `interrupted`; `running` for one that died.
+        report: Its report as JSON, with `error` where it failed; `None` for one that died.
+    """
+
+    id: int
+    begun_at: float
+    ended_at: float | None
+    status: str
+    report: str | None
+
+
+@contextmanager
+def noted(state: StateFile | None, report: RunReport) -> Iterator[None]:
+    """Put what happens within into the history, of which the last thousand runs are kept.
+
+    Args:
+        state: The file; `None`: there is no history.
+        report: The report of the run, which says at the end how it went.
+
+    Raises:
+        StateError: The file cannot be written when the run begins.
+    """
+    if state is None:
+        yield
+        return
+    number = state.write(_begin)
+    message = None
+    try:
+        yield
+    except BaseException as error:
+        message = str(error) or type(error).__name__
+        raise
+    finally:
+        value = report.to_json() | ({} if message is None else {"error": message})
+        values = (time.time(), report.status, json.dumps(value), number)
+        try:
+            state.write(
+                lambda connection: connection.execute(
+                    "UPDATE run SET ended_at = ?, status = ?, report = ? WHERE id = ?", values
+                )
+            )
+        except StateError as error:
+            # All is done, or an error is on its way that matters more.
+            _log.warning("the run could not be noted in the history: %s", error)
+
+
+def kept_runs(state: StateFile, limit: int = _MOST_RUNS) -> list[KeptRun]:
+    """The last runs, the latest first.
+
+    Raises:
+        StateError: The file cannot be read.
+    """
+    query = "SELECT id, begun_at, ended_at, status, report FROM run ORDER BY id DESC LIMIT ?"
+    rows = state.read(lambda connection: connection.execute(query, (limit,)).fetchall())
+    try:
+        return [
+            KeptRun(
+                int(number),
+                float(begun),
+                None if ended is None else float(ended),
+                str(status),
+                None if report is None else str(report),
+            )
+            for number, begun, ended, status, report in rows
+        ]
+    except (TypeError, ValueError) as error:
+        raise StateError(f"{state.path}: the history of runs is damaged", hint="name another file") from error
+
+
+def _begin(connection: sqlite3.Connection) -> int:
+    row = connection.execute("INSERT INTO run (begun_at, status) VALUES (?, 'running') RETURNING id", (time.time(),))
+    number = int(row.fetchone()[0])
+    connection.execute("DELETE FROM run WHERE id <= ?", (number - _MOST_RUNS,))
+    return number

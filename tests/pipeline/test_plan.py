@@ -1,0 +1,148 @@
+"""What a run would do, before any row moves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from checkpoint_kit import Clock, Numbers, Table, numbers_pipeline
+from dataflare.pipeline.plan import NodePlan, PipelinePlan, plan_pipeline
+from dataflare.pipeline.runner import run
+from dataflare.pipeline.specification import build_specification
+from dataflare.pipeline.state_file import StateFile
+from dataflare.runtime.datasets import DatasetName, PlannedChange, Target
+from dataflare.runtime.host import Host
+from pipeline_fakes import FakeHost, FakeTransformer
+
+CHAIN = (
+    "  in: {plugin: source.wasm, source: {dataset: rows, mode: incremental, cursor: x}}\n"
+    "  change: {plugin: change.wasm, input: in}\n"
+    "  out: {plugin: first.wasm, input: change}\n"
+    "  file: {connector: csv, write: out.csv, input: change}\n"
+)
+
+
+class Planning(Table):
+    def plan(self, target: Target) -> list[PlannedChange]:
+        self.called("plan")
+        return [PlannedChange(target.dataset, "create", f"{len(target.schema)} columns")]
+
+
+class Counted(Numbers):
+    def estimate(self, selections: Any = None) -> Any:
+        return type("Estimate", (), {"rows": self.count})()
+
+
+def planned(folder: Path, nodes: str, *, keeps_token: bool = True, state: bool = True) -> tuple[PipelinePlan, Any]:
+    table = Planning(Clock(), keeps_token=keeps_token)
+    host: Any = FakeHost(
+        source=Counted(Clock(), 50, chunk=7, transaction=1, modes="incremental"), change=FakeTransformer(), first=table
+    )
+    made = numbers_pipeline(folder, nodes)
+    if not state:
+        return plan_pipeline(made, host), host
+    with StateFile(folder / "state", pipeline="test") as file:
+        return plan_pipeline(made, host, file), host
+
+
+def by_name(plan: PipelinePlan) -> dict[str, NodePlan]:
+    return {each.name: each for each in plan.nodes}
+
+
+def test_plan_says_what_is_read_and_written(tmp_path):
+    plan, host = planned(tmp_path, CHAIN)
+    nodes = by_name(plan)
+    assert plan.problems == []
+    assert nodes["in"].schema == pa.schema([("x", pa.int64())])
+    assert (nodes["in"].mode, nodes["in"].cursor, nodes["in"].position, nodes["in"].rows) == (
+        "incremental",
+        "x",
+        "the beginning",
+        50,
+    )
+    assert nodes["out"].changes == [PlannedChange(DatasetName("out"), "create", "1 columns")]
+    assert nodes["file"].changes[0].kind == "create"
+    assert json.loads(json.dumps(nodes["in"].to_json()))["columns"] == [{"name": "x", "type": "int64"}]
+    # No row has moved.
+    assert host.plugins["source"].opened == []
+    assert "open" not in host.plugins["first"].calls
+    assert not (tmp_path / "out.csv").exists()
+    assert all(plugin.calls[-1] == "close" for plugin in host.plugins.values())
+
+
+@pytest.mark.parametrize(
+    ("mode", "keeps_token", "state", "guarantee"),
+    [
+        ("append", True, True, "exactly-once"),
+        ("append", False, True, "at-least-once"),
+        ("append", True, False, "at-least-once"),
+        ("merge, key: [x]", False, False, "exactly-once"),
+        ("replace", False, False, "exactly-once"),
+    ],
+)
+def test_plan_and_report_give_the_same_guarantee(tmp_path, mode, keeps_token, state, guarantee):
+    nodes = (
+        "  in: {plugin: source.wasm, source: {dataset: rows, mode: incremental, cursor: x}}\n"
+        f"  out: {{plugin: first.wasm, input: in, destination: {{mode: {mode}}}}}\n"
+    )
+    plan, _ = planned(tmp_path, nodes, keeps_token=keeps_token, state=state)
+    promise = by_name(plan)["out"].promise
+    assert promise is not None
+    assert promise.guarantee == guarantee
+    assert promise.why
+    host = FakeHost(
+        source=Numbers(Clock(), 5, chunk=7, transaction=1, modes="incremental"),
+        first=Table(Clock(), keeps_token=keeps_token),
+    )
+    made = numbers_pipeline(tmp_path, nodes)
+    if state:
+        with StateFile(tmp_path / "state", pipeline="test") as file:
+            report = run(made, host=host, state=file)
+    else:
+        report = run(made, host=host)
+    assert report.nodes[1].guarantee == guarantee
+
+
+def test_plan_says_where_a_source_continues(tmp_path):
+    made = numbers_pipeline(tmp_path, CHAIN)
+    source = Numbers(Clock(), 20, chunk=7, transaction=1, modes="incremental")
+    host = FakeHost(source=source, change=FakeTransformer(), first=Table(Clock(), keeps_token=True))
+    with StateFile(tmp_path / "state", pipeline="test") as file:
+        run(made, host=host, state=file)
+    plan, _ = planned(tmp_path, CHAIN)
+    assert by_name(plan)["in"].position == "where the last run ended, after 20 rows"
+
+
+def copy(folder: Path, contract: str = "evolve") -> Any:
+    nodes = {
+        "in": {"connector": "csv", "read": "in.csv", "schema": contract},
+        "out": {"connector": "csv", "write": "out.csv", "input": "in"},
+    }
+    return build_specification({"name": "test", "nodes": nodes}, folder=folder)
+
+
+def test_plan_compares_columns_with_those_of_the_last_run(tmp_path):
+    (tmp_path / "in.csv").write_text("a\n1\n")
+    with Host() as host, StateFile(tmp_path / "state", pipeline="test") as file:
+        run(copy(tmp_path), host=host, state=file)
+        (tmp_path / "in.csv").write_text("a,b\n1,2\n")
+        plan = plan_pipeline(copy(tmp_path), host, file)
+        (change,) = by_name(plan)["in"].schema_changes
+        assert (change.change, change.column, change.result) == ("new-column", "b", "evolved")
+        assert by_name(plan)["in"].bytes == 8
+        frozen = plan_pipeline(copy(tmp_path, "freeze"), host, file)
+        assert "column 'b' (int64) is new" in str(frozen.problems[0])
+        assert file.known_schema("in") is not None
+    assert (tmp_path / "out.csv").read_text() == '"a"\n1\n'
+
+
+def test_node_that_cannot_be_planned_is_a_problem_of_its_own(tmp_path):
+    plan = None
+    with Host() as host:
+        plan = plan_pipeline(copy(tmp_path), host)
+    assert [getattr(each, "node", "") for each in plan.problems] == ["in"]
+    assert by_name(plan)["out"].schema is None

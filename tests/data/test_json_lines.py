@@ -19,6 +19,7 @@ from dataflare.budgets import HostBudget, serving
 from dataflare.data import json_blocks
 from dataflare.data.batches import Batch, imports
 from dataflare.data.guard.types import is_zero_width
+from dataflare.data.json_keys import check_keys
 from dataflare.data.schemas import Field, Schema, to_wit
 from dataflare.data.shapes import DataFailure
 from dataflare.values import Err
@@ -330,3 +331,45 @@ def test_long_text_is_read_in_parts_with_the_same_outcome(given, schema, monkeyp
     else:
         assert parts.value.arrow.schema.equals(whole.value.arrow.schema)
         assert parts.value.arrow.equals(whole.value.arrow)
+
+
+KEYS = ["", "a", "b", "abcdef", "abcdefg", "abcdefgh", "a much longer name than eight bytes", "ü"]
+
+
+@given(
+    first=st.lists(st.sampled_from(KEYS), min_size=1, max_size=6, unique=True),
+    changes=st.lists(st.tuples(st.integers(0, 39), st.integers(0, 5), st.sampled_from([*KEYS, "x", "abcdefgi"]))),
+)
+def test_keys_that_differ_from_line_to_line_are_counted_however_they_are_told_apart(first, changes):
+    keys = [list(first) for _ in range(40)]
+    for line, place, key in changes:
+        if place < len(first) and key not in keys[line]:
+            keys[line][place] = key
+    text = "".join("{" + ",".join(f"{json.dumps(key, ensure_ascii=False)}:1" for key in line) + "}\n" for line in keys)
+    different = len({key for line in keys for key in line})
+    # Room for the nulls of as many columns as the first line has, and for no more.
+    most = 4 * 40 * len(first)
+    try:
+        check_keys(text.encode(), 40, most)
+    except DataFailure as error:
+        assert (error.error.case, different > len(first)) == ("too-large", True)
+    else:
+        assert different <= len(first)
+
+
+class Counted(bytes):
+    """A text that counts how often all of it is looked through for something."""
+
+    looks = 0
+
+    def count(self, *arguments: object) -> int:
+        self.looks += 1
+        return super().count(*arguments)  # type: ignore[arg-type]
+
+
+def test_a_text_of_the_same_keys_is_looked_through_once_however_many_they_are():
+    for keys in (2, 20, 90):
+        line = "{" + ",".join(f'"key {key}":{key}' for key in range(keys)) + "}\n"
+        text = Counted((line * 100).encode())
+        check_keys(text, 100, 4 * 100 * keys)
+        assert text.looks == 1

@@ -25,10 +25,11 @@ from dataflare.data.distinct import dictionary_of
 from dataflare.data.guard.arrays import admit
 from dataflare.data.guard.batches import admit_batch
 from dataflare.data.guard.costs import holds, row_bytes
-from dataflare.data.guard.types import MAX_COLUMNS, MAX_DEPTH
+from dataflare.data.guard.types import MAX_DEPTH
 from dataflare.data.guard.vetted import remember
 from dataflare.data.json_blocks import ROW_IN_MESSAGE, as_text, holds_nested_null, infer_rows, read_rows
 from dataflare.data.json_floats import without_quotes
+from dataflare.data.json_keys import check_keys
 from dataflare.data.shapes import malformed, too_large, wrong_type
 from dataflare.data.views import text_values
 
@@ -36,13 +37,6 @@ __all__ = ["decode_json_lines"]
 
 _MAX_TEXT_BYTES = 2**31 - 2
 _BYTES_AT_ONCE = 2**17  # of text that is looked through: what is made of them stays in the cache
-_TEXT = re.compile(rb'"((?:[^"\\]|\\.)*)"([ \t\r]*:)?')
-_KEY_SPACE = re.compile(rb'"[ \t\r]+:')
-_FEW_KEYS = 100
-_HEAD_BYTES = 2**16
-_KEYS_UNSEEN = 2**17  # that may all be different: Arrow's reader takes a second for so many columns
-_TEXTS_BETWEEN_LOOKS = 65_536
-_NULL_BYTES = 4
 _NO_OBJECT = re.compile(rb"^[ \t\r\v\f]*[^ \t\r\v\f\n{]", re.MULTILINE)
 _BASE64_TEXT = re.compile(rb"[A-Za-z0-9+/=]*")
 
@@ -113,7 +107,7 @@ def decode_json_lines(
 def _check_width(lines: bytes, schema: pa.Schema | None, rows: int, max_bytes: int, *, infers: bool) -> None:
     """Refuse columns of a fixed width of which a few bytes of `null` would fill the memory."""
     if infers:
-        _check_keys(lines, rows, max_bytes)
+        check_keys(lines, rows, max_bytes)
     if schema is None:
         return
     # Of a column that a line lacks there is a null in its row.
@@ -124,37 +118,6 @@ def _check_width(lines: bytes, schema: pa.Schema | None, rows: int, max_bytes: i
         fixed = holds(field.type, lambda kind: types.is_fixed_size_list(kind) or types.is_fixed_size_binary(kind))
         if fixed and (rows + lines.count(b",")) * row_bytes(field.type) > max_bytes:
             raise too_large(f"column {field.name!r} of {field.type} could be larger than max_batch_bytes = {max_bytes}")
-
-
-def _check_keys(lines: bytes, rows: int, max_bytes: int) -> None:
-    """Refuse keys that differ from line to line: each becomes a column, with a null in every row that lacks it."""
-    most = min(max_bytes // (_NULL_BYTES * max(rows, 1)), _KEYS_UNSEEN)
-    if _KEY_SPACE.search(lines) is None:
-        keys = lines.count(b'":')
-        if keys <= most:
-            return
-        # Where all lines have the keys of the first, as nearly always, those are all there are.
-        end = lines.find(b"\n", 0, _HEAD_BYTES)
-        first = {match.group(1) for match in _TEXT.finditer(lines, 0, end) if match.group(2)} if end > 0 else set()
-        if 0 < len(first) <= min(most, _FEW_KEYS) and sum(_key_count(lines, key) for key in first) == keys:
-            return
-    names: set[bytes] = set()
-    for number, match in enumerate(_TEXT.finditer(lines)):
-        if number % _TEXTS_BETWEEN_LOOKS == 0:
-            current().check_time()
-        if not match.group(2):
-            continue
-        names.add(match.group(1))
-        if len(names) > min(most, MAX_COLUMNS):
-            raise too_large(
-                f"{rows} lines with more than {len(names) - 1} different keys are larger than "
-                f"max_batch_bytes = {max_bytes}, or of more than {MAX_COLUMNS} columns"
-            )
-
-
-def _key_count(lines: bytes, key: bytes) -> int:
-    """How often a key is there as a whole, and not as the end of another one."""
-    return 0 if b"\\" in key else lines.count(b'"%b":' % key) - lines.count(b'\\"%b":' % key)
 
 
 def _null_bytes(data_type: pa.DataType) -> float:

@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
-from dataflare_plugin import Batch, InvalidInput, Processor, option
+from dataflare_plugin import Batch, InvalidInput, Processor, Unavailable, option, tasks
 
 
 @dataclass(frozen=True)
@@ -150,3 +150,29 @@ class Unwell(Good):
         from dataflare_plugin import PluginError
 
         raise PluginError("it never does")
+
+
+class LosesBackslashes(Good):
+    """Writes backslashes of a batch in another way than those of a record."""
+
+    caught_by = "processor/any-rows"
+
+    def process_batch(self, batch: Batch) -> Batch:
+        done = super().process_batch(batch)
+        records = [
+            {name: value.replace("\\", "/") if isinstance(value, str) else value for name, value in each.items()}
+            for each in done.records()
+        ]
+        return Batch.from_records(records, done.schema)
+
+
+class MistakesCancellation(Good):
+    """Asks for a retry when it is cancelled."""
+
+    caught_by = "every/cancelled"
+    needs = ("tasks",)
+
+    def process_batch(self, batch: Batch) -> Batch:
+        if tasks.is_cancelled():
+            raise Unavailable("not now")
+        return super().process_batch(batch)

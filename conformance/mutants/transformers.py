@@ -151,3 +151,15 @@ class DropsWithRoles(Good):
     def transform(self, batch: Batch) -> Batch:
         done = super().transform(batch)
         return done.slice(0, 0) if any(field.metadata for field in batch.schema) else done
+
+
+class OtherTypeForLargeValues(Good):
+    """Gives another type where a value is large."""
+
+    caught_by = "transformer/any-rows"
+
+    def transform(self, batch: Batch) -> Batch:
+        done = super().transform(batch)
+        if any(value is not None and abs(value) > 1e200 for value in done.column("twice")):
+            return done.with_columns(twice=col("twice") > 0)
+        return done

@@ -140,3 +140,15 @@ class StopsEarly(Good):
 
     def validate(self, batch: Batch) -> Iterable[Violation]:
         return super().validate(batch.slice(0, min(5000, len(batch))))
+
+
+class SeesNoZero(Good):
+    """Counts a zero below 0 where other rows are large."""
+
+    caught_by = "validator/any-rows"
+
+    def validate(self, batch: Batch) -> Iterable[Violation]:
+        yield from super().validate(batch)
+        values = [value for value in batch.column(self.config.column) if value is not None]
+        if any(abs(value) > 1e200 for value in values) and len(values) > 1:
+            yield Violation(self.rules()[0], None, "one of many")

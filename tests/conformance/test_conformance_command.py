@@ -41,7 +41,7 @@ def inputs(tmp_path: Path) -> Path:
         ("json-mapper", {"set": {"seen": True}}, "", 0),
         ("derive-columns", {"columns": [{"name": "t", "op": "add", "left": "id", "right": 1}]}, "", 2),
         ("csv-source", {"path": "data/a.csv"}, "files:read:data={}/in", 5),
-        ("jsonl-destination", {"path": "out/o.jsonl"}, "files:write:out={}/out", 9),
+        ("jsonl-destination", {"path": "out/o.jsonl"}, "files:write:out={}/out", 12),
     ],
 )
 def test_example_plugins_are_conformant(inputs, name, config, grant, skipped):
@@ -68,7 +68,7 @@ def test_reports_are_written(tmp_path):
     )
     assert done.exit_code == 0, done.output
     suite = ElementTree.fromstring((tmp_path / "r.xml").read_text())
-    assert (suite.get("tests"), suite.get("failures")) == ("3", "0")
+    assert (suite.get("tests"), suite.get("failures")) == ("4", "0")
     page = (tmp_path / "r.html").read_text()
     assert "json-mapper.wasm is conformant" in page and "processor/one-by-one" in page
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
+import random
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import pyarrow as pa
@@ -14,12 +18,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflare import Grants, Host
+from dataflare import DirectoryGrant, Grants, Host, MemorySecrets, Services, parse_grants
 from dataflare.conformance import Outcome, Subject, load_cases, load_duties, run_suite
 from dataflare.conformance.cases import KINDS, select
+from dataflare.conformance.drawn import drawn_rows
+from dataflare.conformance.files import probe_file
 from dataflare.conformance.runner import Expectation, SuiteResult, run_case
 from dataflare.conformance.steps import STEPS
-from dataflare.conformance.values import TooLarge, default_sample, difference, objects, shown
+from dataflare.conformance.values import TooLarge, default_sample, difference, objects, shown, typed_rows
 from dataflare.runtime.ports import Engine
 from dataflare.testing.native import _NativeEngine
 from mutant_kit import module
@@ -28,50 +34,105 @@ ROOT = Path(__file__).parents[2]
 CASES = load_cases()
 
 
-def plugins(kind: str) -> Iterator[type[Any]]:
-    made = module(f"{kind}s")
+NATIVE = [
+    # Memory is that of components: natively, one batch is as good as a thousand.
+    each.model_copy(update={"steps": [{"memory-flat": {"batches": 3}}]}) if each.name == "every/memory" else each
+    for each in CASES
+]
+MODULES = {**{kind: f"{kind}s" for kind in KINDS}, "file-destination": "file_destinations"}
+
+
+def kind_of(group: str) -> str:
+    return group.removeprefix("file-")
+
+
+def plugins(group: str) -> Iterator[type[Any]]:
+    made = module(MODULES[group])
     return (each for each in vars(made).values() if isinstance(each, type) and issubclass(each, made.Good))
 
 
-def subject(plugin: type[Any], kind: str) -> Subject:
-    needs = getattr(module(f"{kind}s"), "NEEDS", ())
+@contextmanager
+def subject(plugin: type[Any], group: str) -> Iterator[Subject]:
+    needs = getattr(plugin, "needs", getattr(module(MODULES[group]), "NEEDS", ()))
     engine = _NativeEngine(plugin, needs)
-    config = {"source": {"rows": 20}, "destination": {"limit": 1000}, "processor": {"field": "name"}}
-    return Subject(
-        engine.binary,
-        kind,
-        config.get(kind, {"column": "amount"}),
-        sample=default_sample(),
-        grants=Grants(state="state" in needs),
-        make_host=lambda: Host(engine=cast(Engine, engine)),
-    )
+    config = {
+        "source": {"rows": 20},
+        "destination": {"limit": 1000},
+        "processor": {"field": "name"},
+        "file-destination": {},
+    }
+    with TemporaryDirectory() as folder:
+        files = {"out": DirectoryGrant(path=Path(folder), access="write")} if "files" in needs else {}
+        yield Subject(
+            engine.binary,
+            kind_of(group),
+            config.get(group, {"column": "amount"}),
+            sample=default_sample(),
+            grants=Grants(state="state" in needs, tasks="tasks" in needs, files=files),
+            make_host=lambda **options: Host(engine=cast(Engine, engine), **options),
+        )
+
+
+def run(plugin: type[Any], group: str, *names: str) -> SuiteResult:
+    """Run all cases; with names, these and those of `core`."""
+    cases = select(NATIVE, kind=kind_of(group), profile="full")
+    chosen = [each for each in cases if not names or each.profile == "core" or each.name in names]
+    with subject(plugin, group) as tested:
+        return run_suite(tested, chosen)
+
+
+def run_one(plugin: type[Any], kind: str, case: Any, *known: Expectation) -> Any:
+    with subject(plugin, kind) as tested:
+        return run_case(tested, case, *known)
 
 
 MUTANT_CASES = [
-    pytest.param(kind, plugin, id=f"{kind}-{plugin.__name__}")
-    for kind in KINDS
-    for plugin in plugins(kind)
+    pytest.param(group, plugin, id=f"{group}-{plugin.__name__}")
+    for group in MODULES
+    for plugin in plugins(group)
     if plugin.__name__ != "Good"
 ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_correct_plugins_pass(kind):
-    (good,) = (plugin for plugin in plugins(kind) if plugin.__name__ == "Good")
-    result = run_suite(subject(good, kind), select(CASES, kind=kind, profile="full"))
+@pytest.mark.parametrize("group", MODULES)
+def test_correct_plugins_pass(group):
+    (good,) = (plugin for plugin in plugins(group) if plugin.__name__ == "Good")
+    result = run(good, group)
     bad = [
         (each.case.name, each.message) for each in result.results if each.outcome not in (Outcome.PASS, Outcome.SKIP)
     ]
     assert not bad
     assert result.counts["PASS"] >= 15
+    if group == "file-destination":
+        skipped = [each.case.name for each in result.results if each.outcome is Outcome.SKIP]
+        assert not [name for name in skipped if name.startswith("destination/files-")]
 
 
-@pytest.mark.parametrize(("kind", "plugin"), MUTANT_CASES)
-def test_broken_plugins_are_caught_by_the_case_meant_for_them(kind, plugin):
-    result = run_suite(subject(plugin, kind), select(CASES, kind=kind, profile="full"))
+@pytest.mark.parametrize(("group", "plugin"), MUTANT_CASES)
+def test_broken_plugins_are_caught_by_the_case_meant_for_them(group, plugin):
+    result = run(plugin, group, plugin.caught_by)
     failed = {each.case.name for each in result.results if each.outcome is Outcome.FAIL}
     assert plugin.caught_by in failed, [(each.case.name, each.outcome, each.message) for each in result.results]
     assert not result.failed_itself, [each.message for each in result.results if each.outcome is Outcome.ERROR]
+
+
+@pytest.mark.parametrize(
+    ("each", "message"), [({"grow": {"bytes": 65_536}}, "memory grew"), ({"keep-batches": {"count": 1}}, "handles")]
+)
+def test_components_that_keep_memory_or_handles_are_caught(each, message):
+    granted = ["clock", "metrics", "random", "tasks", "state", "secrets:x"]
+    granted += ["http:GET:https://x.invalid", "plugins:x", "shared:x"]
+    with TemporaryDirectory() as folder:
+        leaking = Subject(
+            probe_file(),
+            "processor",
+            {"batch": [each]},
+            sample=default_sample(),
+            grants=parse_grants([*granted, f"files:x={folder}"]),
+            make_host=lambda **options: Host(services=Services(secrets=MemorySecrets()), **options),
+        )
+        found = run_case(leaking, one("every/memory"))
+    assert (found.outcome, message in found.message) == (Outcome.FAIL, True), found.message
 
 
 @pytest.mark.parametrize("name", ["source/strange-state", "source/other-state"])
@@ -83,7 +144,28 @@ def test_sdk_that_takes_any_state_is_caught(name, monkeypatch):
             return 0
 
     monkeypatch.setattr("dataflare_plugin.source._decoded", decoded)
-    assert run_case(subject(module("sources").Good, "source"), one(name)).outcome is Outcome.FAIL
+    assert run_one(module("sources").Good, "source", one(name)).outcome is Outcome.FAIL
+
+
+def test_rows_that_fail_are_shortened():
+    found = run_one(module("processors").LosesBackslashes, "processor", one("processor/any-rows"))
+    assert found.given.startswith("1 rows of ['id', 'name', 'amount']"), found.given
+
+
+@given(st.integers(0, 2**32))
+def test_drawn_rows_are_the_same_for_a_seed_and_fit_the_sample(seed):
+    one, other = (drawn_rows(default_sample(), random.Random(seed), 7) for _ in range(2))
+    assert one.equals(other)
+    assert (one.schema, one.num_rows) == (default_sample().schema, 7)
+
+
+def test_rows_of_any_type_can_be_drawn():
+    sample = pa.Table.from_batches([typed_rows()])
+    assert drawn_rows(sample, random.Random(1), 20).schema == sample.schema
+    nothing = pa.table(
+        {"a": pa.nulls(2), "b": pa.array([], pa.int8()).cast(pa.int8()).take(pa.array([None, None], pa.int8()))}
+    )
+    assert drawn_rows(nothing, random.Random(1), 3).num_rows == 3
 
 
 def test_there_are_ten_broken_plugins_of_each_kind():
@@ -138,16 +220,15 @@ def test_known_failures_and_their_end():
     expectation = Expectation("known", "https://example.org/1")
     bad, good = module("processors").DropsARow, module("processors").Good
     case = one("processor/one-by-one")
-    assert run_case(subject(bad, "processor"), case, expectation).outcome is Outcome.XFAIL
-    passed = run_case(subject(good, "processor"), case, expectation)
+    assert run_one(bad, "processor", case, expectation).outcome is Outcome.XFAIL
+    passed = run_one(good, "processor", case, expectation)
     assert passed.outcome is Outcome.XPASS
     assert not SuiteResult((passed,)).passed()
 
 
 def test_case_without_a_sample_is_skipped_and_certification_allows_no_skip():
-    good = subject(module("destinations").Good, "destination")
-    bare = Subject(good.component, "destination", grants=good.grants, make_host=good.make_host)
-    result = SuiteResult((run_case(bare, one("destination/run")),))
+    with subject(module("destinations").Good, "destination") as good:
+        result = SuiteResult((run_case(dataclasses.replace(good, sample=None), one("destination/run")),))
     assert result.counts == {"SKIP": 1}
     assert result.passed() and not result.passed(skips=False)
 
@@ -158,19 +239,19 @@ def test_no_case_at_all_is_no_success():
 
 def test_fault_of_the_suite_is_no_fault_of_the_plugin():
     case = one("processor/one-by-one").model_copy(update={"steps": [{"no-such-step": {}}]})
-    result = run_case(subject(module("processors").Good, "processor"), case)
+    result = run_one(module("processors").Good, "processor", case)
     assert (result.outcome, "no-such-step" in result.message) == (Outcome.ERROR, True)
 
 
 def test_whatever_a_plugin_makes_the_suite_stumble_over_is_an_outcome(monkeypatch):
-    good = subject(module("processors").Good, "processor")
     for failure in (RecursionError("deep"), NotImplementedError("no"), MemoryError(), OverflowError("date")):
 
         def fail(*_: Any, failure: Exception = failure) -> None:
             raise failure
 
         monkeypatch.setitem(STEPS, "health", fail)
-        result = run_suite(good, [one("every/health"), one("every/shutdown-unused")])
+        with subject(module("processors").Good, "processor") as good:
+            result = run_suite(good, [one("every/health"), one("every/shutdown-unused")])
         due = Outcome.SKIP if isinstance(failure, OverflowError) else Outcome.ERROR
         assert [each.outcome for each in result.results] == [due, Outcome.PASS]
 

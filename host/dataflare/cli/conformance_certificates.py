@@ -115,11 +115,11 @@ class Certifying:
 def _rows_per_s(subject: Subject) -> float:
     with (
         tempfile.TemporaryDirectory(prefix="dataflare-conformance-") as folder,
-        subject.at_work(Path(folder)) as make,
+        subject.at_work(Path(folder)) as work,
     ):
         rows = subject.rows
         many = pa.concat_tables([rows] * max(1, _MEASURED_ROWS // max(1, rows.num_rows))).combine_chunks()
-        return measure(make(), next(iter(many.to_batches()), None), seconds=_MEASURED_S).rows_per_s
+        return measure(work.make(), next(iter(many.to_batches()), None), seconds=_MEASURED_S).rows_per_s
 
 
 def verify(

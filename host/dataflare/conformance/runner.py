@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from dataflare import PluginError, PluginFault
-from dataflare.conformance import steps_common, steps_destination, steps_rows, steps_source  # noqa: F401  # they register
+from dataflare.conformance import (  # noqa: F401  # they register
+    steps_common,
+    steps_destination,
+    steps_files,
+    steps_rows,
+    steps_source,
+    steps_strain,
+)
 from dataflare.conformance.cases import Case
 from dataflare.conformance.steps import STEPS, Bench, NotConformant, NotTested
 from dataflare.conformance.steps_host import HostBench
@@ -144,8 +151,8 @@ def _bench(subject: Subject | HostSubject, folder: Path) -> Iterator[Any]:
         subject.connection.ask({"do": "reset"}, within_s=_RESET_S)
         yield HostBench(subject.connection, folder)
         return
-    with subject.at_work(folder) as make:
-        yield Bench(subject, make)
+    with subject.at_work(folder) as work:
+        yield Bench(subject, work)
 
 
 def _do(bench: Any, name: str, arguments: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 import pyarrow as pa
 
 from dataflare import PluginError
-from dataflare.conformance.subject import Subject
+from dataflare.conformance.subject import Subject, Work
 
 __all__ = ["STEPS", "Bench", "NotConformant", "NotTested", "Step", "expect_error", "step"]
 
@@ -35,12 +35,13 @@ class Bench:
 
     Args:
         subject: The plugin.
-        make: Makes an instance, ready for work.
+        work: The case's host, and what makes instances in it.
     """
 
-    def __init__(self, subject: Subject, make: Callable[..., Any]) -> None:
+    def __init__(self, subject: Subject, work: Work) -> None:
         self.subject = subject
-        self.make = make
+        self.work = work
+        self.make = work.make
         self.values: dict[str, Any] = {}
         self._plugin: Any = None
 

@@ -12,32 +12,38 @@ from dataflare import Target
 from dataflare.conformance.steps import Bench, NotConformant, NotTested, expect_error, step
 from dataflare.conformance.values import as_table
 
+__all__ = ["batches", "modes", "require", "running", "target"]
+
 _DATASET = "conformance"
 
 
-def _target(bench: Bench, mode: str = "append", schema: pa.Schema | None = None) -> Target:
+def target(bench: Bench, mode: str = "append", schema: pa.Schema | None = None) -> Target:
+    """Make the target of a run."""
     rows = bench.subject.rows
     names = rows.schema.names
     key = (names[0],) if mode == "merge" else ()
     return Target(_DATASET, rows.schema if schema is None else schema, key=key, mode=mode)  # type: ignore[arg-type]
 
 
-def _modes(bench: Bench) -> list[str]:
+def modes(bench: Bench) -> list[str]:
+    """The modes in which the destination writes."""
     found = bench.plugin.abilities()
-    modes = [mode for mode in ("append", "replace", "merge") if mode in found]
-    if not modes:
+    writes = [mode for mode in ("append", "replace", "merge") if mode in found]
+    if not writes:
         raise NotConformant(f"it can write in no mode: {sorted(found)}")
-    return modes
+    return writes
 
 
-def _batches(bench: Bench) -> list[pa.RecordBatch]:
+def batches(bench: Bench) -> list[pa.RecordBatch]:
+    """The sample, four rows a batch."""
     return list(as_table(bench["sample"]).to_batches(max_chunksize=4))
 
 
 @contextmanager
-def _run(bench: Bench, target: Target, generation: int, *, plugin: Any = None) -> Iterator[Any]:
+def running(bench: Bench, to: Target, generation: int, *, plugin: Any = None) -> Iterator[Any]:
+    """Open a run; it is aborted if what is done in it fails."""
     plugin = bench.plugin if plugin is None else plugin
-    plugin.open(target, pipeline="conformance", run=f"run-{generation}", generation=generation)
+    plugin.open(to, pipeline="conformance", run=f"run-{generation}", generation=generation)
     try:
         yield plugin
     except BaseException:
@@ -49,7 +55,7 @@ def _run(bench: Bench, target: Target, generation: int, *, plugin: Any = None) -
 def abilities(bench: Bench, _: Any) -> None:
     """It can write in some mode, says so in the same way again, and deletes only where it merges."""
     found = bench.plugin.abilities()
-    _modes(bench)
+    modes(bench)
     if "delete" in found and "merge" not in found:
         raise NotConformant("it can `delete`, which is a part of `merge`, and not `merge`")
     if bench.make().abilities() != found:
@@ -59,9 +65,9 @@ def abilities(bench: Bench, _: Any) -> None:
 @step("write-run")
 def write_run(bench: Bench, _: Any) -> None:
     """A run in every mode: rows are taken, made safe, and the run ends."""
-    for number, mode in enumerate(_modes(bench)):
-        with _run(bench, _target(bench, mode), number + 1) as plugin:
-            for batch in _batches(bench):
+    for number, mode in enumerate(modes(bench)):
+        with running(bench, target(bench, mode), number + 1) as plugin:
+            for batch in batches(bench):
                 rejected = plugin.write(batch)
                 if len(rejected) == batch.num_rows:
                     raise NotTested(f"it rejects all rows: {rejected[0].reason}; give a sample that it takes")
@@ -72,21 +78,21 @@ def write_run(bench: Bench, _: Any) -> None:
 @step("empty-batch")
 def empty_batch(bench: Bench, _: Any) -> None:
     """A batch without rows is taken, and a run without a batch ends in good order."""
-    for number, mode in enumerate(_modes(bench)):
-        with _run(bench, _target(bench, mode), 2 * number + 1) as plugin:
-            if plugin.write(_batches(bench)[0].slice(0, 0)):
+    for number, mode in enumerate(modes(bench)):
+        with running(bench, target(bench, mode), 2 * number + 1) as plugin:
+            if plugin.write(batches(bench)[0].slice(0, 0)):
                 raise NotConformant("it rejected a row of a batch without rows")
             plugin.finish(b"")
-        with _run(bench, _target(bench, mode), 2 * number + 2) as plugin:
+        with running(bench, target(bench, mode), 2 * number + 2) as plugin:
             plugin.finish(b"")
 
 
 @step("idempotent")
 def idempotent(bench: Bench, arguments: dict[str, Any]) -> None:
     """`flush`, `finish` and `abort` may be called again."""
-    for number, mode in enumerate(_modes(bench)):
-        with _run(bench, _target(bench, mode), number + 1) as plugin:
-            plugin.write(_batches(bench)[0])
+    for number, mode in enumerate(modes(bench)):
+        with running(bench, target(bench, mode), number + 1) as plugin:
+            plugin.write(batches(bench)[0])
             for name in arguments["calls"]:
                 for _ in range(2):
                     getattr(plugin, name)(*(() if name == "abort" else (b"again",)))
@@ -97,9 +103,9 @@ def idempotent(bench: Bench, arguments: dict[str, Any]) -> None:
 @step("abort-after-finish")
 def abort_after_finish(bench: Bench, _: Any) -> None:
     """`abort` after `finish` does nothing: the token stays."""
-    _require(bench, "keep-token")
-    with _run(bench, _target(bench), 1) as plugin:
-        plugin.write(_batches(bench)[0])
+    require(bench, "keep-token")
+    with running(bench, target(bench), 1) as plugin:
+        plugin.write(batches(bench)[0])
         plugin.finish(b"kept")
         plugin.abort()
     _check_token(bench, 2, b"kept", "`abort` after `finish`")
@@ -111,13 +117,13 @@ def token(bench: Bench, arguments: dict[str, Any]) -> None:
 
     `after` is what the run does at its end: `finish`; `flush`, which keeps it where the answer was true; or `abort`.
     """
-    _require(bench, "keep-token")
-    with _run(bench, _target(bench), 1) as plugin:
-        plugin.write(_batches(bench)[0])
+    require(bench, "keep-token")
+    with running(bench, target(bench), 1) as plugin:
+        plugin.write(batches(bench)[0])
         plugin.finish(b"before")
     safe = True
-    with _run(bench, _target(bench), 2) as plugin:
-        plugin.write(_batches(bench)[0])
+    with running(bench, target(bench), 2) as plugin:
+        plugin.write(batches(bench)[0])
         match arguments["after"]:
             case "finish":
                 plugin.finish(b"now")
@@ -135,16 +141,17 @@ def token(bench: Bench, arguments: dict[str, Any]) -> None:
 @step("tokens-apart")
 def tokens_apart(bench: Bench, _: Any) -> None:
     """Each pipeline has a token of its own."""
-    _require(bench, "keep-token")
+    require(bench, "keep-token")
     for number, pipeline in enumerate(("one", "two")):
-        bench.plugin.open(_target(bench), pipeline=pipeline, run="r", generation=number + 1)
+        bench.plugin.open(target(bench), pipeline=pipeline, run="r", generation=number + 1)
         bench.plugin.finish(pipeline.encode())
-    found = bench.make().open(_target(bench), pipeline="one", run="again", generation=9)
+    found = bench.make().open(target(bench), pipeline="one", run="again", generation=9)
     if found != b"one":
         raise NotConformant(f"pipeline `one` kept the token b'one', and got {found!r}")
 
 
-def _require(bench: Bench, ability: str) -> None:
+def require(bench: Bench, ability: str) -> None:
+    """Let the case apply only to a destination that has an ability, and appends."""
     if ability not in bench.plugin.abilities():
         raise NotTested(f"the destination has not the ability `{ability}`")
     if "append" not in bench.plugin.abilities():
@@ -153,7 +160,7 @@ def _require(bench: Bench, ability: str) -> None:
 
 def _check_token(bench: Bench, generation: int, due: bytes, after: str) -> None:
     plugin = bench.make()
-    found = plugin.open(_target(bench), pipeline="conformance", run=f"run-{generation}", generation=generation)
+    found = plugin.open(target(bench), pipeline="conformance", run=f"run-{generation}", generation=generation)
     plugin.abort()
     if found != due:
         raise NotConformant(f"after {after}, `open` returned the token {found!r}, and should {due!r}")
@@ -162,16 +169,16 @@ def _check_token(bench: Bench, generation: int, due: bytes, after: str) -> None:
 @step("shut-out")
 def shut_out(bench: Bench, arguments: dict[str, Any]) -> None:
     """A run that was shut out makes nothing safe, and an older run cannot begin."""
-    _require(bench, "shut-out")
+    require(bench, "shut-out")
     old = bench.make()
-    old.open(_target(bench), pipeline="conformance", run="old", generation=1)
-    old.write(_batches(bench)[0])
+    old.open(target(bench), pipeline="conformance", run="old", generation=1)
+    old.write(batches(bench)[0])
     newer = bench.make()
-    newer.open(_target(bench), pipeline="conformance", run="new", generation=2)
+    newer.open(target(bench), pipeline="conformance", run="new", generation=2)
     calls: dict[str, Callable[[], Any]] = {
         "flush": lambda: old.flush(b"old"),
         "finish": lambda: old.finish(b"old"),
-        "open": lambda: bench.make().open(_target(bench), pipeline="conformance", run="older", generation=1),
+        "open": lambda: bench.make().open(target(bench), pipeline="conformance", run="older", generation=1),
     }
     expect_error(calls[arguments["call"]], ["superseded"], f"`{arguments['call']}` of a run that was shut out")
     newer.finish(b"new")
@@ -180,18 +187,18 @@ def shut_out(bench: Bench, arguments: dict[str, Any]) -> None:
 @step("plan")
 def plan(bench: Bench, _: Any) -> None:
     """`plan` changes nothing: it says the same again, and a run after it is as it would have been."""
-    for mode in _modes(bench):
-        first = bench.plugin.plan(_target(bench, mode))
-        if bench.plugin.plan(_target(bench, mode)) != first or bench.make().plan(_target(bench, mode)) != first:
+    for mode in modes(bench):
+        first = bench.plugin.plan(target(bench, mode))
+        if bench.plugin.plan(target(bench, mode)) != first or bench.make().plan(target(bench, mode)) != first:
             raise NotConformant(f"in the mode `{mode}`, `plan` says something else the second time")
 
 
 @step("rejected")
 def rejected(bench: Bench, _: Any) -> None:
     """Rejected rows are named once, in order, with a reason."""
-    for number, mode in enumerate(_modes(bench)):
-        with _run(bench, _target(bench, mode), number + 1) as plugin:
-            for batch in _batches(bench):
+    for number, mode in enumerate(modes(bench)):
+        with running(bench, target(bench, mode), number + 1) as plugin:
+            for batch in batches(bench):
                 for each in plugin.write(batch):
                     if not each.reason:
                         raise NotConformant(f"row {each.row} is rejected without a reason")
@@ -208,6 +215,6 @@ def nulls(bench: Bench, _: Any) -> None:
     rows = bench.subject.rows
     schema = pa.schema([field.with_nullable(True) for field in rows.schema])
     empty = pa.RecordBatch.from_arrays([pa.nulls(3, field.type) for field in schema], schema=schema)
-    with _run(bench, _target(bench, "append" if "append" in _modes(bench) else _modes(bench)[0], schema), 1) as plugin:
+    with running(bench, target(bench, "append" if "append" in modes(bench) else modes(bench)[0], schema), 1) as plugin:
         plugin.write(empty)
         plugin.finish(b"")

@@ -13,6 +13,8 @@ from dataflare import PluginError
 from dataflare.conformance.steps import Bench, NotConformant, NotTested, step
 from dataflare.conformance.values import as_table, difference, objects, shown, typed_rows
 
+__all__ = ["call"]
+
 
 @step("rows")
 def rows(bench: Bench, arguments: dict[str, Any]) -> None:
@@ -69,7 +71,7 @@ def apply(bench: Bench, arguments: dict[str, Any]) -> None:
         if arguments.get("fresh"):
             bench.renew()
         try:
-            results.append(_call(bench, batch))
+            results.append(call(bench, batch))
         except PluginError as error:
             if arguments.get("allow") != "error":
                 raise NotConformant(f"it answered with an error: {error.message}", given=shown(batch)) from error
@@ -88,11 +90,12 @@ def apply_either(bench: Bench, arguments: dict[str, Any]) -> None:
     """Give the plugin batches that it may refuse; what comes of it does not matter, unless it breaks down."""
     for batch in bench[arguments["to"]]:
         with contextlib.suppress(PluginError):
-            _call(bench, batch)
+            call(bench, batch)
 
 
-def _call(bench: Bench, batch: pa.RecordBatch) -> Any:
-    plugin = bench.plugin
+def call(bench: Bench, batch: pa.RecordBatch, *, plugin: Any = None) -> Any:
+    """Give a batch to the plugin, or to another instance, in the manner of its kind."""
+    plugin = bench.plugin if plugin is None else plugin
     match bench.subject.kind:
         case "processor":
             return plugin.process_batch(batch)

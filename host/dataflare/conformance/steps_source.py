@@ -13,6 +13,8 @@ from dataflare import Chunk, Dataset, Ended, Idle, NewSchema, PluginError, Selec
 from dataflare.conformance.steps import Bench, NotConformant, NotTested, expect_error, step
 from dataflare.conformance.values import as_table, difference, objects, shown
 
+__all__ = ["selections"]
+
 _MOST_READS: Final = 10_000
 _MOST_POINTS: Final = 12
 """How many states of a read are tried; of more, those at the beginning, the end, and some between."""
@@ -38,7 +40,8 @@ class _Read:
         return as_table(self.batches)
 
 
-def _selections(dataset: Dataset) -> Iterator[Selection]:
+def selections(dataset: Dataset) -> Iterator[Selection]:
+    """How a dataset can be read: once in each of its modes."""
     if "full" in dataset.modes:
         yield Selection(dataset.name)
     if "incremental" in dataset.modes:
@@ -78,7 +81,7 @@ def _each(bench: Bench, mode: str | None = None) -> Iterator[tuple[Dataset, Sele
     """Every dataset in every mode, or in one."""
     none = True
     for dataset in bench.plugin.discover():
-        for selection in _selections(dataset):
+        for selection in selections(dataset):
             if mode is None or selection.mode == mode:
                 none = False
                 yield dataset, selection

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,11 +13,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from dataflare import Grants, Host, Limits
+from dataflare import Grants, Host, Limits, Revocations, Security
 from dataflare.conformance.adapter import HostConnection
 from dataflare.conformance.values import default_sample
 
-__all__ = ["HostSubject", "Subject"]
+__all__ = ["HostSubject", "Subject", "Work"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,25 @@ class HostSubject:
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a case works with.
+
+    Args:
+        host: The host of the case.
+        load: Loads the plugin, not started yet; given `config` or `limits` if they are others than the user's.
+        folders: The copies of the directories that it may write.
+    """
+
+    host: Host
+    load: Callable[..., Any]
+    folders: list[Path]
+
+    def make(self, config: Mapping[str, Any] | None = None, limits: Limits | None = None) -> Any:
+        """Make an instance, ready for work. It sees what the instances before it did."""
+        return self.load(config, limits).start()
+
+
+@dataclass(frozen=True)
 class Subject:
     """A plugin and what it is tested with.
 
@@ -42,7 +62,7 @@ class Subject:
         grants: What it may use. Directories are copied for each case, so that none sees what another did.
         limits: Its ceilings.
         cache_dir: Where compiled plugins are kept; `None` is the usual place.
-        make_host: Makes the host of a case; `None`: a usual one.
+        make_host: Makes the host of a case, given options of `Host`; `None`: a usual one.
     """
 
     component: Path | bytes
@@ -52,7 +72,7 @@ class Subject:
     grants: Grants = field(default_factory=Grants)
     limits: Limits = field(default_factory=Limits)
     cache_dir: Path | None = None
-    make_host: Callable[[], Host] | None = None
+    make_host: Callable[..., Host] | None = None
 
     @property
     def rows(self) -> pa.Table:
@@ -60,28 +80,27 @@ class Subject:
         return default_sample() if self.sample is None else self.sample
 
     @contextmanager
-    def at_work(self, folder: Path) -> Iterator[Callable[..., Any]]:
+    def at_work(self, folder: Path) -> Iterator[Work]:
         """Get ready for a case.
 
         Args:
             folder: An empty folder, for the case alone.
-
-        Yields:
-            What makes an instance, ready for work: given `config` if it is another one. What has the same `folder` sees
-            what the instances before it did.
         """
         grants = dataclasses.replace(self.grants, files=self._copies(folder))
+        folders = [each.path for each in grants.files.values() if each.access == "write"]
         made: list[Any] = []
-        with self.make_host() if self.make_host is not None else Host(cache_dir=self.cache_dir) as host:
+        options: dict[str, Any] = {"security": Security(revocations=Revocations())}
+        make_host = self.make_host or functools.partial(Host, cache_dir=self.cache_dir)
+        with make_host(**options) as host:
 
-            def make(config: Mapping[str, Any] | None = None) -> Any:
+            def load(config: Mapping[str, Any] | None = None, limits: Limits | None = None) -> Any:
                 given = self.config if config is None else config
-                plugin = host.load(self.component, config=given, grants=grants, limits=self.limits)
+                plugin = host.load(self.component, config=given, grants=grants, limits=limits or self.limits)
                 made.append(plugin)
-                return plugin.start()
+                return plugin
 
             try:
-                yield make
+                yield Work(host, load, folders)
             finally:
                 for plugin in made:
                     plugin.close()

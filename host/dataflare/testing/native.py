@@ -12,7 +12,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, cast
 
-from dataflare.errors import NotAComponent
+from dataflare.component_binary import COMPONENT_HEADER, name, section
+from dataflare.errors import GuestPanic, NotAComponent
 from dataflare.grants import Grants, switched
 from dataflare.interfaces import SWITCHES
 from dataflare.limits import Limits
@@ -94,6 +95,10 @@ class _NativeInstance:
             if not isinstance(kind, wit.ResultOf):
                 raise
             return HostErr(self._made.to_host(error.value, kind.error))
+        except SystemExit as error:
+            # In a component, that is a trap.
+            self.alive = False
+            raise GuestPanic(f"it ended itself: {error!r}", export=function) from error
         finally:
             HOST.reset(token)
         if isinstance(kind, wit.ResultOf):
@@ -141,7 +146,9 @@ class _NativeOpen:
 class _NativeEngine:
     def __init__(self, plugin: type[Any], needs: tuple[str, ...]) -> None:
         self._plugin = plugin
-        self.binary = f"{plugin.__module__}.{plugin.__qualname__}".encode()
+        # An empty component with the class's name, since its digest and its manifest are asked for.
+        said = f"{plugin.__module__}.{plugin.__qualname__}".encode()
+        self.binary = COMPONENT_HEADER + section(0, name("native") + said)
         self.component_shape = plugin_shape(plugin.kind, needs)
 
     def exports(self) -> Mapping[str, type]:

@@ -1,0 +1,132 @@
+"""Destinations that write a file, with one fault each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from dataflare_plugin import Batch, Destination, RejectedRow, Run, Superseded, Target, files, state
+from dataflare_plugin.bindings import Err
+
+KIND = "destination"
+NEEDS = ("files", "state")
+OUT = "out/rows.jsonl"
+
+
+class Good(Destination):
+    """Appends rows as JSON Lines, a flush at a time, and knows the last generation of each pipeline."""
+
+    abilities: Sequence[str] = ("append", "shut-out")
+
+    def initialize(self) -> None:
+        self.rows: list[str] = []
+
+    def open(self, run: Run, targets: Sequence[Target]) -> bytes | None:
+        self.run, self.rows = run, []
+        kept = state.get(run.pipeline)
+        self.check(run.generation, json.loads(kept) if kept else 0)
+        state.set(run.pipeline, json.dumps(run.generation).encode())
+        return None
+
+    def check(self, own: int, last: int) -> None:
+        """Refuse what is older than the last run."""
+        if own < last:
+            raise Superseded(f"generation {last} has begun")
+
+    def write(self, target: Target, batch: Batch) -> Iterable[RejectedRow]:
+        self.rows += [json.dumps(record) for record in batch.records()]
+        return []
+
+    def flush(self, token: bytes) -> bool:
+        self.check(self.run.generation, json.loads(state.get(self.run.pipeline) or b"0"))
+        self.append(self.rows)
+        self.rows = []
+        return True
+
+    def append(self, rows: Sequence[str]) -> None:
+        """Add lines to the file, in one step."""
+        if rows:
+            with files.append(OUT) as writer:
+                writer.write_text("".join(f"{row}\n" for row in rows))
+                writer.publish()
+
+    def finish(self, token: bytes) -> None:
+        self.flush(token)
+
+    def abort(self) -> None:
+        self.rows = []
+
+
+class FinishLoses(Good):
+    """Ends a run without the rows since the last flush."""
+
+    caught_by = "destination/files-finish"
+
+    def finish(self, token: bytes) -> None:
+        if self.run.generation == 1:
+            super().finish(token)
+
+
+class FlushLies(Good):
+    """Says that rows are safe, and writes them with `finish`."""
+
+    caught_by = "destination/files-flush"
+
+    def flush(self, token: bytes) -> bool:
+        return True
+
+    def finish(self, token: bytes) -> None:
+        super().flush(token)
+
+
+class AbortWrites(Good):
+    """Writes the rows of a run that is aborted."""
+
+    caught_by = "destination/files-abort"
+
+    def abort(self) -> None:
+        self.append(self.rows)
+
+
+class WritesAtOnce(Good):
+    """Writes rows before they are to be safe, and leaves them there."""
+
+    caught_by = "destination/files-abort"
+
+    def write(self, target: Target, batch: Batch) -> Iterable[RejectedRow]:
+        self.append([json.dumps(record) for record in batch.records()])
+        return []
+
+
+class PlanCreates(Good):
+    """Creates its file when it is asked what it would do."""
+
+    caught_by = "destination/files-plan"
+
+    def plan(self, targets: Sequence[Target]) -> Any:
+        self.append(["{}"])
+        return super().plan(targets)
+
+
+class WritesThenLooks(Good):
+    """Looks whether it was shut out after it has written."""
+
+    caught_by = "destination/files-shut-out"
+
+    def flush(self, token: bytes) -> bool:
+        self.append(self.rows)
+        self.rows = []
+        return super().flush(token)
+
+
+class BreaksDown(Good):
+    """Ends itself where a file cannot be written."""
+
+    caught_by = "every/denied"
+
+    def append(self, rows: Sequence[str]) -> None:
+        try:
+            super().append(rows)
+        except Err as error:
+            raise SystemExit(1) from error

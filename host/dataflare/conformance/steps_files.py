@@ -1,0 +1,142 @@
+"""Steps for destinations that write files: what is there after a flush, an abort, a plan, and a run that was shut out.
+
+The texts of the sample are looked for in the bytes of the files, so that the format does not matter, as long as it is
+written plainly.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from dataflare import PluginError
+from dataflare.conformance.steps import Bench, NotConformant, NotTested, step
+from dataflare.conformance.steps_destination import modes, require, running, target
+from dataflare.conformance.values import as_table, objects
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9 ]{3,}")
+_WORDS: Final = frozenset({"null", "true", "false"})
+"""What formats write by themselves."""
+_MOST_BYTES: Final = 64 * 2**20
+
+
+@step("files-after")
+def files_after(bench: Bench, arguments: dict[str, Any]) -> None:
+    """After `finish`, or a `flush` that said true and no more, all rows are in the files; after `abort`, none is."""
+    what = arguments["what"]
+    first, second = _halves(bench)
+    _require_plain(bench, first)
+    due = _texts(second) - _texts(first)
+    if not due:
+        raise NotTested("the texts of the second half of the sample are those of the first")
+    tried = False
+    for number, mode in enumerate(modes(bench)):
+        with running(bench, target(bench, mode), number + 2) as plugin:
+            plugin.write(second)
+            match what:
+                case "finish":
+                    plugin.finish(b"second")
+                case "abort":
+                    plugin.abort()
+                case "flush":
+                    safe = plugin.flush(b"second")
+        if what == "flush":
+            if not safe:
+                plugin.abort()
+                continue
+            # As after a crash: the run is not ended, and another instance begins.
+            bench.leave()
+            again = bench.make()
+            again.open(target(bench, "append"), pipeline="another", run="r", generation=1)
+            again.abort()
+        tried = True
+        found = _found(bench, due)
+        if what == "abort" and found:
+            raise NotConformant(f"in the mode `{mode}`, {sorted(found)[:3]} are in the files after `abort`")
+        if what != "abort" and (lost := due - found):
+            raise NotConformant(f"in the mode `{mode}`, {sorted(lost)[:3]} are in no file after `{what}`")
+    if not tried:
+        raise NotTested("the destination keeps its rows until `finish`")
+
+
+@step("files-planned")
+def files_planned(bench: Bench, _: Any) -> None:
+    """`plan` changes no file."""
+    _folders(bench)
+    for mode in modes(bench):
+        before = _contents(bench)
+        bench.plugin.plan(target(bench, mode))
+        if _contents(bench) != before:
+            raise NotConformant(f"in the mode `{mode}`, `plan` changed files")
+
+
+@step("files-shut-out")
+def files_shut_out(bench: Bench, _: Any) -> None:
+    """Rows of a run that was shut out are in no file when it was told so."""
+    require(bench, "shut-out")
+    old_rows, new_rows = _halves(bench)
+    _require_plain(bench, new_rows)
+    old, new = bench.make(), bench.make()
+    old.open(target(bench), pipeline="conformance", run="old", generation=8)
+    old.write(old_rows)
+    new.open(target(bench), pipeline="conformance", run="new", generation=9)
+    ends: tuple[Callable[[bytes], Any], ...] = (old.flush, old.finish)
+    for end in ends:
+        try:
+            end(b"old")
+        except PluginError as error:
+            if error.error.case != "superseded":
+                raise
+    new.write(new_rows)
+    new.finish(b"new")
+    if found := _found(bench, _texts(old_rows) - _texts(new_rows)):
+        raise NotConformant(f"{sorted(found)[:3]} of a run that was shut out are in the files")
+
+
+def _halves(bench: Bench) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    (rows,) = as_table(bench["sample"]).combine_chunks().to_batches() or [None]
+    if rows is None or rows.num_rows < 2:
+        raise NotTested("the sample has not two rows")
+    half = rows.num_rows // 2
+    return rows.slice(0, half), rows.slice(half)
+
+
+def _texts(rows: pa.RecordBatch) -> set[str]:
+    """The texts among the rows that any plain format writes as they are."""
+    columns = [c for c in rows.columns if pa.types.is_string(c.type) or pa.types.is_large_string(c.type)]
+    values = {each for column in columns for each in objects(column) if each and _PLAIN.fullmatch(each)}
+    return values - _WORDS
+
+
+def _require_plain(bench: Bench, rows: pa.RecordBatch) -> None:
+    """Let the case apply only where a finished run's texts can be found, tried with other rows."""
+    _folders(bench)
+    if not _texts(rows):
+        raise NotTested("the sample has no column of plain texts, of three letters or more")
+    with running(bench, target(bench), 1, plugin=bench.make()) as plugin:
+        plugin.write(rows)
+        plugin.finish(b"first")
+    if not _found(bench, _texts(rows)):
+        raise NotTested("what is written cannot be read as plain text")
+
+
+def _folders(bench: Bench) -> list[Path]:
+    if not bench.work.folders:
+        raise NotTested("the destination was not granted a directory to write")
+    return bench.work.folders
+
+
+def _contents(bench: Bench) -> dict[Path, bytes]:
+    files = [each for folder in _folders(bench) for each in sorted(folder.rglob("*")) if each.is_file()]
+    if sum(each.stat().st_size for each in files) > _MOST_BYTES:
+        raise NotTested("the files are too large to be looked at")
+    return {each: each.read_bytes() for each in files}
+
+
+def _found(bench: Bench, texts: Collection[str]) -> set[str]:
+    everything = b"\n".join(_contents(bench).values())
+    return {each for each in texts if each.encode() in everything}

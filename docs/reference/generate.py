@@ -396,10 +396,10 @@ def _anchor(heading: str) -> str:
 def command_needs() -> str:
     """What each command needs of roles."""
     rows = [
-        f"| `dataflare {name}` | {', '.join(f'{need.action} `{need.kind}`' for need in needs)} |"
-        for name, needs in COMMANDS.items()
+        f"| `dataflare {name}` | {', '.join(f'{need.action} `{need.kind}`' for need in rule.needs)} | {rule.gives} |"
+        for name, rule in COMMANDS.items()
     ]
-    return "\n".join(["| command | needs |", "| --- | --- |", *rows, ""])
+    return "\n".join(["| command | needs | gives plugins |", "| --- | --- | --- |", *rows, ""])
 
 
 def actions_table() -> str:

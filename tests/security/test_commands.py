@@ -1,11 +1,16 @@
 from __future__ import annotations
 
-from typing import Any
+import ast
+import inspect
+import textwrap
+from typing import Any, Final
 
 import pytest
 import typer.main
 
 from dataflare.cli.app import app
+from dataflare.cli.commands import COMMANDS as LISTED
+from dataflare.cli.commands import read
 from dataflare.errors import ConfigError, PermissionDenied
 from dataflare.security.access import ACTIONS, Access
 from dataflare.security.commands import COMMANDS, admit_command, needs_of
@@ -44,9 +49,49 @@ def test_every_option_that_needs_something_else_is_one():
 
 
 def test_every_need_is_an_action_that_roles_can_allow():
-    for name, needs in COMMANDS.items():
-        assert needs, name
-        assert all(each.action in ACTIONS[each.kind] for each in needs), name
+    for name, rule in COMMANDS.items():
+        assert rule.needs, name
+        assert all(each.action in ACTIONS[each.kind] for each in rule.needs), name
+
+
+def functions_of_commands() -> dict[str, Any]:
+    """The function of each command, by its name."""
+    found = {}
+    for command in LISTED:
+        group = read(command)
+        for each in group.registered_commands:
+            inner = f" {each.name}" if command.name != each.name else ""
+            found[f"{command.name}{inner}"] = inspect.unwrap(each.callback)  # type: ignore[arg-type]
+    return found
+
+
+def hosts_made_in(function: Any) -> list[ast.Call]:
+    """The calls in a function that make a host."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    calls = (each for each in ast.walk(tree) if isinstance(each, ast.Call))
+    return [each for each in calls if getattr(each.func, "id", "") in ("Host", "HostService", "execute")]
+
+
+LOOKS: Final = {"build", "policy check", "policy diff"}
+"""Commands that make a host to look at components, and run none of their code."""
+
+
+def test_every_command_that_makes_a_host_says_what_it_gives_to_plugins():
+    functions = functions_of_commands()
+    assert set(functions) == {name.partition(" --")[0] for name in COMMANDS}
+    for name, function in functions.items():
+        assert bool(hosts_made_in(function)) == (COMMANDS[name].gives != "none" or name in LOOKS), name
+
+
+def test_every_command_that_gives_grants_is_within_the_policy():
+    root = typer.main.get_command(app)
+    for name, function in functions_of_commands().items():
+        options = parameters_of(root, name.split())
+        gives = COMMANDS[name].gives == "grants"
+        assert ("security" in inspect.signature(function).parameters) == gives, name
+        assert not gives or {"policy", "trust", "audit"} <= set(options), name
+        assert gives or "grant" not in options, name
+        assert not gives or all("security" in ast.unparse(each) for each in hosts_made_in(function)), name
 
 
 def test_command_that_nobody_decided_about_is_refused():
@@ -55,8 +100,8 @@ def test_command_that_nobody_decided_about_is_refused():
 
 
 def test_option_takes_the_place_of_what_its_command_needs():
-    assert needs_of("run", ["verbose"]) == COMMANDS["run"]
-    assert needs_of("run", ["verbose", "check"]) == COMMANDS["run --check"]
+    assert needs_of("run", ["verbose"]) == COMMANDS["run"].needs
+    assert needs_of("run", ["verbose", "check"]) == COMMANDS["run --check"].needs
 
 
 def test_roles_and_principal_are_given_together(tmp_path):

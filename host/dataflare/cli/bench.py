@@ -15,11 +15,13 @@ from dataflare.cli.output import printed_errors, write_json
 from dataflare.cli.screen import stderr, stdout
 from dataflare.pipeline.benchmark import Measurement, measure, read_rows
 from dataflare.runtime.host import Host
+from dataflare.security.settings import Security
 
 __all__ = ["command"]
 
 
 def command(
+    security: Security,
     component: Annotated[Path, typer.Argument(help="A plugin (.wasm).", show_default=False)],
     config: Config = "{}",
     data: Annotated[
@@ -38,7 +40,7 @@ def command(
     Batches of several sizes are given to it in turn. Times are wall times; on a busy machine look at the best, and at
     ratios. A destination is aborted in the end.
     """
-    with printed_errors(as_json=as_json), Host(cache_dir=compiled_folder(cache_dir)) as host:
+    with printed_errors(as_json=as_json), Host(cache_dir=compiled_folder(cache_dir), security=security) as host:
         batch = None if data is None else read_rows(data, rows)
         plugin = host.load(component, **parse_plugin(config, grant, limit))
         console = stderr()

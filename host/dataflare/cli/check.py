@@ -13,11 +13,13 @@ from dataflare.cli.screen import stdout
 from dataflare.runtime.destination import Destination
 from dataflare.runtime.host import Host
 from dataflare.runtime.source import Source
+from dataflare.security.settings import Security
 
 __all__ = ["command"]
 
 
 def command(
+    security: Security,
     component: Annotated[Path, typer.Argument(help="A plugin (.wasm).", show_default=False)],
     config: Config = "{}",
     grant: GrantWords = None,
@@ -30,7 +32,7 @@ def command(
     Exit codes: 0 it is ready; 1 it answered with an error, or is not healthy; 2 the command line is wrong; 3 no plugin;
     4 it needs a grant.
     """
-    with printed_errors(as_json=as_json), Host(cache_dir=compiled_folder(cache_dir)) as host:
+    with printed_errors(as_json=as_json), Host(cache_dir=compiled_folder(cache_dir), security=security) as host:
         plugin = host.load(component, **parse_plugin(config, grant, limit)).start()
         found: dict[str, Any] = {"name": plugin.metadata.name, "version": plugin.metadata.version, "kind": plugin.kind}
         if isinstance(plugin, Source):

@@ -30,10 +30,9 @@ from dataflare.cli.screen import stdout
 from dataflare.conformance import Subject, load_cases, run_suite
 from dataflare.conformance.cases import Case
 from dataflare.errors import WorldMismatch
-from dataflare.grants import Grants
-from dataflare.limits import Limits
 from dataflare.pipeline.benchmark import read_rows
 from dataflare.runtime.host import Host
+from dataflare.security.settings import Security
 
 __all__ = ["app"]
 
@@ -44,6 +43,7 @@ app = GuardedTyper(help="Prove that a plugin or a host keeps the standard.", no_
 
 @app.command("run")
 def run(
+    security: Security,
     component: Annotated[Path, typer.Argument(help="A plugin (.wasm).", show_default=False)],
     config: Config = "{}",
     sample: Annotated[
@@ -89,7 +89,7 @@ def run(
         certifying = Certifying.parse(certificate_out, key, passphrase_file, component, case=case, expect=expect)
         rows = None if sample is None else pa.Table.from_batches([read_rows(sample, _SAMPLE_ROWS)])
         folder = compiled_folder(cache_dir)
-        with Host(cache_dir=folder) as host:
+        with Host(cache_dir=folder, security=security) as host:
             # What is certified is what is tested.
             tested = component if certifying is None else certifying.component
             inspected = host.inspect(tested)
@@ -98,15 +98,18 @@ def run(
             kind = inspected.kind
             cases = chosen_cases(kind, chosen_profile, case, known, expect)
             # What it may not use is told before the first case.
-            with host.load(tested, **given) as plugin:
+            with host.load(component if security.trust else tested, **given) as plugin:
                 name = plugin.name if certifying is None else plugin.metadata.name
+                grants, limits = plugin.grants, plugin.limits
         subject = Subject(
             tested,
             kind,
             given["config"] or {},
             sample=rows,
-            grants=given["grants"] or Grants(),
-            limits=given["limits"] or Limits(),
+            grants=grants,
+            limits=limits,
+            # The policy was asked; it knows nothing of the copies of directories.
+            make_host=lambda: Host(cache_dir=folder, security=Security(audit=security.audit)),
             cache_dir=folder,
         )
         again = f"dataflare conformance run {component.name}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,6 +26,7 @@ from dataflare.cli.output import printed_errors
 from dataflare.conformance import CommandHost, HostService, HostSubject, LocalHost, run_suite
 from dataflare.conformance.adapter import serve
 from dataflare.errors import ConfigError
+from dataflare.security.settings import Security
 
 __all__ = ["run_host", "serve_host"]
 
@@ -77,17 +78,19 @@ def run_host(
 
 
 def serve_host(
+    security: Security,
     isolated: Annotated[bool, typer.Option("--isolated", help="Run each plugin in a process of its own.")] = False,
     cache_dir: CacheDir = None,
 ) -> None:
     """Answer the requests of a conformance runner on standard input, as an example of an adapter.
 
-    It grants whatever the runner asks for: give it to nobody but a runner.
+    Without --policy it grants whatever the runner asks for: give it to nobody but a runner.
 
     Exit codes: 0 there are no more requests.
     """
     with printed_errors(as_json=False):
-        service = HostService(isolation="process" if isolated else "none", cache_dir=compiled_folder(cache_dir))
+        isolation: Literal["none", "process"] = "process" if isolated else "none"
+        service = HostService(isolation=isolation, cache_dir=compiled_folder(cache_dir), security=security)
         serve(service, sys.stdin, sys.stdout)
 
 

@@ -13,8 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from dataflare.cli.figures import count
-from dataflare.cli.guards import AccessFile, AuditFile, GuardedTyper, PolicyFile, Principal, TrustFile
-from dataflare.cli.interrupts import interrupting_signals
+from dataflare.cli.guards import GuardedTyper
 from dataflare.cli.options import AsJson, CacheDir, Quiet, Verbose
 from dataflare.cli.output import printed_errors, write_json
 from dataflare.cli.run import execute
@@ -85,6 +84,7 @@ def show(
 
 @app.command("replay")
 def replay(
+    security: Security,
     pipeline: Annotated[Path, typer.Argument(help="The pipeline, a YAML file.", show_default=False)],
     node: Annotated[
         str | None,
@@ -96,11 +96,6 @@ def replay(
     env_files: EnvFiles = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
-    policy: PolicyFile = None,
-    trust: TrustFile = None,
-    audit: AuditFile = None,
-    access: AccessFile = None,
-    principal: Principal = None,
     cache_dir: CacheDir = None,
 ) -> None:
     """Give a node the rows of its dead letters, and hand them on through the nodes below it.
@@ -112,14 +107,14 @@ def replay(
     """
     if quiet:
         logging.getLogger("dataflare").setLevel(logging.ERROR)
-    with printed_errors(as_json=as_json), interrupting_signals():
-        variables = gather_variables(settings or (), env_files or (), policy=policy is not None)
+    with printed_errors(as_json=as_json):
+        variables = gather_variables(settings or (), env_files or (), policy=security.policy is not None)
         specification = load_specification(pipeline, variables=variables)
         # A run of the pipeline would add to the same outputs: whoever has the state is the only one.
         keeps = state is not None or keeps_state(specification)
         execute(
             specification,
-            Security(policy=policy, trust=trust, audit=audit, access=access, principal=principal),
+            security,
             as_json=as_json,
             verbose=verbose,
             quiet=quiet,

@@ -16,11 +16,13 @@ from dataflare.runtime.datasets import Dataset
 from dataflare.runtime.destination import Destination
 from dataflare.runtime.host import Host
 from dataflare.runtime.source import Source
+from dataflare.security.settings import Security
 
 __all__ = ["command"]
 
 
 def command(
+    security: Security,
     component: Annotated[Path, typer.Argument(help="A source or a destination (.wasm).", show_default=False)],
     config: Config = "{}",
     grant: GrantWords = None,
@@ -33,7 +35,7 @@ def command(
     Exit codes: 0 listed; 1 the plugin answered with an error; 2 the command line or the configuration is wrong; 3 no
     plugin; 4 it needs a grant.
     """
-    with printed_errors(as_json=as_json), Host(cache_dir=compiled_folder(cache_dir)) as host:
+    with printed_errors(as_json=as_json), Host(cache_dir=compiled_folder(cache_dir), security=security) as host:
         plugin = host.load(component, **parse_plugin(config, grant, limit))
         if isinstance(plugin, Source):
             datasets = plugin.discover()

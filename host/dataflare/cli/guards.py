@@ -13,11 +13,12 @@ from typing import Annotated, Any, Final, TypeAlias
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from dataflare.cli.interrupts import interrupting_signals
+
 __all__ = ["OUTPUTS", "AccessFile", "AuditFile", "GuardedGroup", "GuardedTyper", "PolicyFile", "Principal", "TrustFile"]
 
 OUTPUTS: Final = ("output", "junit", "html", "certificate_out")
 """The parameters that name a file which a command writes over: never one of those that decide about the command."""
-_AUDIT_VARIABLE = "DATAFLARE_AUDIT"
 
 PolicyFile: TypeAlias = Annotated[
     Path | None, typer.Option(help="What each plugin gets (YAML).", envvar="DATAFLARE_POLICY", show_default="no policy")
@@ -34,7 +35,7 @@ AuditFile: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         help="Append every use of a capability to this file (JSON Lines).",
-        envvar=_AUDIT_VARIABLE,
+        envvar="DATAFLARE_AUDIT",
         show_default="no audit",
     ),
 ]
@@ -50,12 +51,20 @@ Principal: TypeAlias = Annotated[
         show_default="nobody in particular",
     ),
 ]
-_RULES: Final = ("DATAFLARE_POLICY", "DATAFLARE_TRUST")
-_GUARDS: dict[str, Any] = {"access": AccessFile, "principal": Principal}
+_GUARDS: Final[dict[str, Any]] = {"access": AccessFile, "principal": Principal}
+_OF_PLUGINS: Final[dict[str, Any]] = {"policy": PolicyFile, "trust": TrustFile, "audit": AuditFile}
+_VARIABLES: Final = {name: f"DATAFLARE_{name.upper()}" for name in (*_GUARDS, *_OF_PLUGINS)}
+_SECURITY: Final = "security"
 
 
 class GuardedTyper(typer.Typer):
     """A group of commands: each has `--access` and `--principal`, and asks the roles before it does anything.
+
+    A function with the parameter `security` runs plugins. Its command also has `--policy`, `--trust` and `--audit`, and
+    the function gets all of them as a `Security`, for its host.
+
+    What a variable of the environment says of all these, an option cannot change. A signal ends each command in the way
+    of Ctrl-C.
 
     An option that takes one value is refused if it is given twice. So text that is appended to a command line cannot
     override what comes before it.
@@ -76,37 +85,59 @@ class GuardedTyper(typer.Typer):
 
 
 def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-    own = inspect.signature(function, eval_str=True)
-    added = {name: kind for name, kind in _GUARDS.items() if name not in own.parameters}
+    own = dict(inspect.signature(function, eval_str=True).parameters)
+    runs_plugins = own.pop(_SECURITY, None) is not None
+    guards = _GUARDS | (_OF_PLUGINS if runs_plugins else {})
+    added = {name: kind for name, kind in guards.items() if name not in own}
 
     @functools.wraps(function)
     def command(*, context: typer.Context, **given: Any) -> Any:
         # With these comes much that is not needed to show what there is.
         from dataflare.cli.output import printed_errors
         from dataflare.security.commands import admit_command
+        from dataflare.security.settings import Security
 
         options = [name for name, value in context.params.items() if value and name in given]
-        with printed_errors(as_json=bool(given.get("as_json"))):
+        with printed_errors(as_json=bool(given.get("as_json"))), interrupting_signals():
+            _require_environment(context)
             admit_command(
                 _name_of(context),
                 options,
                 access=given["access"],
                 principal=given["principal"],
-                audit=given.get("audit") or os.environ.get(_AUDIT_VARIABLE) or None,
+                audit=given.get("audit") or os.environ.get(_VARIABLES["audit"]) or None,
                 outputs=[given[name] for name in OUTPUTS if given.get(name) is not None],
-                rules=[file for name in _RULES if (file := os.environ.get(name))],
+                rules=[
+                    file
+                    for name in ("policy", "trust")
+                    if (file := given.get(name) or os.environ.get(_VARIABLES[name]) or None)
+                ],
             )
-        return function(**{name: value for name, value in given.items() if name not in added})
+            passed = {name: value for name, value in given.items() if name not in added}
+            if runs_plugins:
+                passed[_SECURITY] = Security(**{name: given[name] for name in guards})
+            return function(**passed)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [
         inspect.Parameter("context", keyword, annotation=typer.Context),
-        *(each.replace(kind=keyword) for each in own.parameters.values()),
+        *(each.replace(kind=keyword) for each in own.values()),
         *(inspect.Parameter(name, keyword, default=None, annotation=kind) for name, kind in added.items()),
     ]
-    command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in parameters}
     return command
+
+
+def _require_environment(context: typer.Context) -> None:
+    """Refuse an option that says something else than the environment: whoever set that up decides about these."""
+    from dataflare.errors import ConfigError
+
+    for name, variable in _VARIABLES.items():
+        said, value = os.environ.get(variable), context.params.get(name)
+        if said and value is not None and os.fspath(value) != said:
+            what = f"says {os.fspath(value)}, and the environment's {variable} says {said}"
+            raise ConfigError(what, where=f"--{name}", hint="leave the option out")
 
 
 def _name_of(context: typer.Context) -> str:

@@ -41,7 +41,7 @@ GrantWords: TypeAlias = Annotated[
     typer.Option(
         "--grant",
         help="What it may use: clock, files:NAME=DIR, files:write:NAME=DIR, http:GET:https://HOST, secrets:NAME and "
-        "so on. May repeat.",
+        "so on; with --policy, of what that gives it. May repeat.",
     ),
 ]
 LimitWords: TypeAlias = Annotated[
@@ -76,13 +76,13 @@ def parse_config(text: str) -> dict[str, Any]:
 
 
 def parse_plugin(config: str, grants: list[str] | None, limits: list[str] | None) -> LoadOptions:
-    """Read how a plugin is loaded: `--config`, `--grant` and `--limit`.
+    """Read how a plugin is loaded: `--config`, `--grant` and `--limit`. Without any, it gets what a policy gives.
 
     Raises:
         ConfigError: One of them is wrong.
     """
     return {
         "config": parse_config(config),
-        "grants": parse_grants(grants or ()),
-        "limits": parse_limits(limits or ()),
+        "grants": parse_grants(grants) if grants else None,
+        "limits": parse_limits(limits) if limits else None,
     }

@@ -10,8 +10,6 @@ from typing import Annotated
 import typer
 
 from dataflare.cli.figures import byte_count, count
-from dataflare.cli.guards import AccessFile, AuditFile, PolicyFile, Principal, TrustFile
-from dataflare.cli.interrupts import interrupting_signals
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
 from dataflare.cli.output import error_json, exit_code, printed_errors, show_error, write_json
 from dataflare.cli.screen import stdout
@@ -28,17 +26,13 @@ _SHOWN_COLUMNS = 20
 
 
 def command(
+    security: Security,
     pipeline: Annotated[Path, typer.Argument(help="The pipeline, a YAML file.", show_default=False)],
     as_json: AsJson = False,
     state: StateOption = None,
     settings: Settings = None,
     env_files: EnvFiles = None,
     cache_dir: CacheDir = None,
-    policy: PolicyFile = None,
-    trust: TrustFile = None,
-    audit: AuditFile = None,
-    access: AccessFile = None,
-    principal: Principal = None,
 ) -> None:
     """Show what a run would do, before any row moves.
 
@@ -49,10 +43,9 @@ def command(
     Exit codes: 0 planned; 1 a run would fail; 2 the pipeline is wrong; 3 a file is not a plugin; 4 something is not
     granted.
     """
-    with printed_errors(as_json=as_json), interrupting_signals(), ExitStack() as stack:
-        variables = gather_variables(settings or (), env_files or (), policy=policy is not None)
+    with printed_errors(as_json=as_json), ExitStack() as stack:
+        variables = gather_variables(settings or (), env_files or (), policy=security.policy is not None)
         specification = load_specification(pipeline, variables=variables)
-        security = Security(policy=policy, trust=trust, audit=audit, access=access, principal=principal)
         host = stack.enter_context(Host(cache_dir=compiled_folder(cache_dir), security=security))
         keeps = state is not None or keeps_state(specification)
         kept = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,8 +16,6 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from dataflare.cli.figures import byte_count, count, duration
-from dataflare.cli.guards import AccessFile, AuditFile, PolicyFile, Principal, TrustFile
-from dataflare.cli.interrupts import interrupting_signals
 from dataflare.cli.options import AsJson, CacheDir, Quiet, Verbose, compiled_folder
 from dataflare.cli.output import by_the_way, error_json, exit_code, printed_errors, show_error, write_json
 from dataflare.cli.screen import Screen, stderr, stdout
@@ -42,6 +41,7 @@ _NAME_CELLS = 24
 
 
 def command(
+    security: Security,
     pipeline: Annotated[Path, typer.Argument(help="The pipeline, a YAML file.", show_default=False)],
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -65,11 +65,6 @@ def command(
     settings: Settings = None,
     env_files: EnvFiles = None,
     cache_dir: CacheDir = None,
-    policy: PolicyFile = None,
-    trust: TrustFile = None,
-    audit: AuditFile = None,
-    access: AccessFile = None,
-    principal: Principal = None,
 ) -> None:
     """Run a pipeline to its end, or leave no output.
 
@@ -92,8 +87,8 @@ def command(
     """
     if quiet:
         logging.getLogger("dataflare").setLevel(logging.ERROR)
-    with printed_errors(as_json=as_json), interrupting_signals():
-        variables = gather_variables(settings or (), env_files or (), policy=policy is not None)
+    with printed_errors(as_json=as_json):
+        variables = gather_variables(settings or (), env_files or (), policy=security.policy is not None)
         specification = load_specification(pipeline, variables=variables)
         if no_state and (state is not None or full_refresh):
             other = "--state" if state is not None else "--full-refresh"
@@ -101,14 +96,8 @@ def command(
         limits = _stop_limits(max_rows, max_time)
         execute(
             specification,
-            Security(
-                policy=policy,
-                trust=trust,
-                audit=audit,
-                # Who may read pipelines may check them; that was asked before.
-                access=None if check else access,
-                principal=None if check else principal,
-            ),
+            # Who may read pipelines may check them; that was asked before.
+            dataclasses.replace(security, access=None, principal=None) if check else security,
             as_json=as_json,
             verbose=verbose,
             quiet=quiet,

@@ -11,11 +11,13 @@ from dataflare.authoring.building import build_plugin
 from dataflare.authoring.cases import CASES, CaseResult, run_cases
 from dataflare.authoring.unit_tests import run_unit_tests
 from dataflare.cli.exits import EXIT_FAILED
+from dataflare.cli.guards import AuditFile
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
 from dataflare.cli.output import by_the_way, printed_errors, write_json
 from dataflare.cli.screen import stdout
 from dataflare.errors import ConfigError
 from dataflare.runtime.host import Host
+from dataflare.security.settings import Security
 
 __all__ = ["command"]
 
@@ -24,6 +26,7 @@ def command(
     folder: Annotated[Path, typer.Argument(help="A folder with a plugin.yaml.", show_default="here")] = Path(),
     as_json: AsJson = False,
     cache_dir: CacheDir = None,
+    audit: AuditFile = None,
 ) -> None:
     """Test the plugin of a folder.
 
@@ -32,7 +35,10 @@ def command(
     Exit codes: 0 all passed; 1 a test or a case failed, the build failed, or a tool is missing; 2 the plugin.yaml or a
     case is wrong, or there is nothing to test.
     """
-    with printed_errors(as_json=as_json), Host(cache_dir=compiled_folder(cache_dir)) as host:
+    with (
+        printed_errors(as_json=as_json),
+        Host(cache_dir=compiled_folder(cache_dir), security=Security(audit=audit)) as host,
+    ):
         unit_tests = run_unit_tests(folder)
         if not as_json and unit_tests:
             stdout().say(f"unit tests passed: {unit_tests}")

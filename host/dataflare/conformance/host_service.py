@@ -23,6 +23,7 @@ from dataflare import (
     PermissionDenied,
     PluginError,
     PluginFault,
+    Security,
     Services,
     UsageError,
     Variant,
@@ -46,9 +47,17 @@ class HostService:
     Args:
         isolation: Where plugins live, as `Host.load` has it.
         cache_dir: Where compiled plugins are kept; `None` is the usual place.
+        security: What plugins get, and who may ask for it.
     """
 
-    def __init__(self, *, isolation: Literal["none", "process"] = "none", cache_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        isolation: Literal["none", "process"] = "none",
+        cache_dir: Path | None = None,
+        security: Security | None = None,
+    ) -> None:
+        self._security = security or Security()
         self.isolation: Literal["none", "process"] = isolation
         self._cache_dir = cache_dir
         self._host: Host | None = None
@@ -122,7 +131,7 @@ class HostService:
 
     def make_host(self, services: Services) -> Host:
         """Make the host."""
-        return Host(cache_dir=self._cache_dir, services=services)
+        return Host(cache_dir=self._cache_dir, services=services, security=self._security)
 
     def report(self, plugin: str, progress: Any) -> None:
         """Take a plugin's progress."""

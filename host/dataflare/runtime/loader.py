@@ -160,6 +160,7 @@ class Loader:
                 component=self._isolated(compiled, order),
                 capabilities=capabilities,
                 config=order.settings.get_all(),
+                grants=permissions.grants,
                 limits=permissions.limits,
                 pool=chosen_pool,
                 max_batch_bytes=self._services.max_batch_bytes,

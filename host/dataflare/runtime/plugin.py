@@ -14,7 +14,7 @@ import pyarrow as pa
 from dataflare.data.batches import Batch
 from dataflare.data.schemas import SchemaError, from_wit, to_wit
 from dataflare.errors import OutputLimitExceeded, ProtocolFault, UsageError, ValueTypeError
-from dataflare.grants import DatasetGrants
+from dataflare.grants import DatasetGrants, Grants
 from dataflare.limits import Limits
 from dataflare.locks import Lock
 from dataflare.runtime.capabilities import Capabilities
@@ -43,6 +43,7 @@ class PluginParts:
         component: The compiled component.
         capabilities: What it may use; the plugin closes it.
         config: The configuration, a JSON object as text.
+        grants: What it may use.
         limits: The ceilings of each instance.
         pool: How many instances there are.
         max_batch_bytes: The largest batch that may be made from one of its inputs.
@@ -56,6 +57,7 @@ class PluginParts:
     component: Component
     capabilities: Capabilities
     config: str
+    grants: Grants
     limits: Limits
     pool: PoolSettings
     max_batch_bytes: int
@@ -95,6 +97,16 @@ class Plugin:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}{', closed' if self._closed else ''}>"
+
+    @property
+    def grants(self) -> Grants:
+        """What it may use, by a policy and by what it was loaded with."""
+        return self._parts.grants
+
+    @property
+    def limits(self) -> Limits:
+        """Its ceilings, by a policy and by what it was loaded with."""
+        return self._parts.limits
 
     def __enter__(self) -> Self:
         return self

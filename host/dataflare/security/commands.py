@@ -1,4 +1,4 @@
-"""What each command of the command line needs of the person who gives it, where there are roles."""
+"""What each command needs of the person who gives it, where there are roles, and what it gives to plugins."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import contextlib
 import os
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from dataflare.security.admission import Admission
 from dataflare.security.settings import Security
 
-__all__ = ["COMMANDS", "Need", "admit_command", "needs_of"]
+__all__ = ["COMMANDS", "Gives", "Need", "Rule", "admit_command", "needs_of"]
 
 
 class Need(NamedTuple):
@@ -26,48 +26,61 @@ class Need(NamedTuple):
     of_some: bool = False
 
 
-_READ_PLUGINS: Final = (Need("read", "plugins"),)
-_PUBLISH: Final = (Need("publish", "plugins"),)
+Gives: TypeAlias = Literal["none", "nothing", "tests", "grants"]
+"""What a command gives to plugins: it runs `none` of them; it asks for metadata, where they may use `nothing`; they get
+what `tests` bring, such as folders of their own; or they get `grants`, within the policy."""
+
+
+class Rule(NamedTuple):
+    """What a command needs, and what it gives to plugins."""
+
+    needs: tuple[Need, ...]
+    gives: Gives = "none"
+
+
+_RUN: Final = (Need("run", "pipelines"),)
+_READ_PIPELINES: Final = Rule((Need("read", "pipelines"),))
+_READ_PLUGINS: Final = Rule((Need("read", "plugins"),))
+_PUBLISH: Final = Rule((Need("publish", "plugins"),))
 _READ_AUDIT: Final = Need("read", "audit")
 
-COMMANDS: Final[Mapping[str, tuple[Need, ...]]] = MappingProxyType(
+COMMANDS: Final[Mapping[str, Rule]] = MappingProxyType(
     {
-        "run": (Need("run", "pipelines", of_some=True),),
-        "run --check": (Need("read", "pipelines"),),
+        "run": Rule((Need("run", "pipelines", of_some=True),), "grants"),
+        "run --check": Rule(_READ_PIPELINES.needs, "grants"),
         # Plugins are started, with what they are granted.
-        "plan": (Need("run", "pipelines", of_some=True),),
+        "plan": Rule((Need("run", "pipelines", of_some=True),), "grants"),
         # What a source keeps may show what it reads, and a state that is changed repeats or leaves out rows.
-        **dict.fromkeys(("state list", "state show", "state export"), (Need("read", "pipelines"),)),
-        **dict.fromkeys(("state import", "state reset"), (Need("run", "pipelines"),)),
-        **dict.fromkeys(("runs list", "runs show"), (Need("read", "pipelines"),)),
-        "dead-letter show": (Need("read", "pipelines"),),
-        "dead-letter replay": (Need("run", "pipelines", of_some=True),),
-        "inspect": _READ_PLUGINS,
-        "schema": (Need("read", "pipelines"),),
+        **dict.fromkeys(("state list", "state show", "state export"), _READ_PIPELINES),
+        **dict.fromkeys(("state import", "state reset"), Rule(_RUN)),
+        **dict.fromkeys(("runs list", "runs show"), _READ_PIPELINES),
+        "dead-letter show": _READ_PIPELINES,
+        "dead-letter replay": Rule((Need("run", "pipelines", of_some=True),), "grants"),
+        "inspect": Rule(_READ_PLUGINS.needs, "nothing"),
+        "schema": _READ_PIPELINES,
         "compile": _READ_PLUGINS,
         "bindgen": _READ_PLUGINS,
-        "bench": (Need("run", "pipelines"),),
-        "check": (Need("run", "pipelines"),),
-        "discover": (Need("run", "pipelines"),),
+        **dict.fromkeys(("bench", "check", "discover"), Rule(_RUN, "grants")),
         **dict.fromkeys(("new", "build", "doctor"), _READ_PLUGINS),
-        "test": (Need("run", "pipelines"),),
-        **dict.fromkeys(("conformance run", "conformance host", "conformance adapter"), (Need("run", "pipelines"),)),
+        "test": Rule(_RUN, "tests"),
+        **dict.fromkeys(("conformance run", "conformance adapter"), Rule(_RUN, "grants")),
+        "conformance host": Rule(_RUN, "tests"),
         **dict.fromkeys(("conformance list", "conformance verify"), _READ_PLUGINS),
-        "package": _PUBLISH,
+        "package": Rule(_PUBLISH.needs, "nothing"),
         "sign": _PUBLISH,
         "verify": _READ_PLUGINS,
-        "audit": (_READ_AUDIT,),
-        "policy check": (Need("read", "policies"),),
-        "policy suggest": (_READ_AUDIT, Need("read", "policies")),
-        "policy suggest --output": (_READ_AUDIT, Need("write", "policies")),
+        "audit": Rule((_READ_AUDIT,)),
+        "policy check": Rule((Need("read", "policies"),)),
+        "policy suggest": Rule((_READ_AUDIT, Need("read", "policies"))),
+        "policy suggest --output": Rule((_READ_AUDIT, Need("write", "policies"))),
         "policy diff": _READ_PLUGINS,
         "cache list": _READ_PLUGINS,
-        "cache clear": (Need("remove", "plugins"),),
+        "cache clear": Rule((Need("remove", "plugins"),)),
         "key generate": _PUBLISH,
         "key show": _READ_PLUGINS,
     }
 )
-"""What each command needs. `COMMAND --OPTION` holds in place of `COMMAND` where that option is given."""
+"""The rule of each command. `COMMAND --OPTION` holds in place of `COMMAND` where that option is given."""
 
 
 def needs_of(command: str, options: Collection[str]) -> tuple[Need, ...]:
@@ -78,8 +91,8 @@ def needs_of(command: str, options: Collection[str]) -> tuple[Need, ...]:
     """
     for option in options:
         if found := COMMANDS.get(f"{command} --{option}"):
-            return found
-    return COMMANDS[command]
+            return found.needs
+    return COMMANDS[command].needs
 
 
 def admit_command(

@@ -350,3 +350,14 @@ def test_keys_of_a_pipeline_are_for_their_kind_of_plugin(tmp_path):
     wrong["nodes"]["out"]["source"] = {}
     with pytest.raises(ConfigError, match="`source` is only for sources, and node 'out' is a destination"):
         run(wrong)
+
+
+def test_a_folder_may_have_more_files_than_may_be_open_at_a_time(load, tmp_path):
+    (tmp_path / "in").mkdir()
+    names = [f"{number}.csv" for number in range(70)]
+    for name in names:
+        (tmp_path / "in" / name).write_text("n\n1\n")
+    source = load("csv-source", "in")
+    assert len(source.discover()) == 70
+    assert sum(numbers(source.batches(names))) == 70
+    assert len(source.split(names, at_most=35).parts) == 35

@@ -1,6 +1,7 @@
 //! One file: what is known of it, and reading it from a state on.
 
-use std::rc::Rc;
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
 
 use crate::batch::{build, describe};
 use crate::columns::Column;
@@ -25,12 +26,12 @@ pub struct Cursor {
     records: Option<Records<Read>>,
 }
 
-/// A file that is open.
+/// A file that was looked at. It is open only while it is read: a folder may have more files than may be open at a time.
 pub struct File {
     pub path: String,
     pub table: Table,
     config: Rc<Config>,
-    reader: Rc<Reader>,
+    reader: RefCell<Weak<Reader>>,
     /// When the file had changed last when it was opened, its length then, and its beginning.
     modified_ms: u64,
     length: u64,
@@ -51,7 +52,17 @@ impl File {
             Misfit::Column(why) => Error::InvalidConfig(why),
             Misfit::Broken { line, why } => broken(path, line, &why),
         })?;
-        Ok(Self { path: path.into(), table, config: Rc::clone(config), reader: Rc::new(reader), modified_ms, length, head })
+        Ok(Self { path: path.into(), table, config: Rc::clone(config), reader: RefCell::default(), modified_ms, length, head })
+    }
+
+    /// The open file; it is opened if nobody has it.
+    fn reader(&self) -> Result<Rc<Reader>, Error> {
+        if let Some(reader) = self.reader.borrow().upgrade() {
+            return Ok(reader);
+        }
+        let reader = Rc::new(open(&self.path).map_err(|error| file_error(&self.path, error))?);
+        self.reader.replace(Rc::downgrade(&reader));
+        Ok(reader)
     }
 
     /// The schema of these columns.
@@ -64,7 +75,7 @@ impl File {
     }
 
     pub fn length(&self) -> Result<u64, Error> {
-        Ok(self.reader.length().map_err(|error| file_error(&self.path, error))?.offset_bytes)
+        Ok(self.reader()?.length().map_err(|error| file_error(&self.path, error))?.offset_bytes)
     }
 
     /// The state before the first row.
@@ -136,6 +147,7 @@ impl File {
     fn check_unchanged(&self) -> Result<(), Error> {
         let failed = |error| file_error(&self.path, error);
         let changed = |how: String| Err(Error::InvalidInput(format!("{} changed while it was read: {how}", self.path)));
+        let reader = self.reader()?;
         let length = self.length()?;
         if length < self.length {
             return changed(format!("it had {} bytes, and has {length} now", self.length));
@@ -149,13 +161,13 @@ impl File {
             }
             Ok(_) => {}
         }
-        self.reader.seek(Position { offset_bytes: 0 }).map_err(failed)?;
-        if self.reader.read(self.head.len() as u32).map_err(failed)? != self.head {
+        reader.seek(Position { offset_bytes: 0 }).map_err(failed)?;
+        if reader.read(self.head.len() as u32).map_err(failed)? != self.head {
             return changed("it begins in another way now".into());
         }
         if length > self.length {
-            self.reader.seek(Position { offset_bytes: length - 1 }).map_err(failed)?;
-            if !matches!(self.reader.read(1).map_err(failed)?.as_slice(), b"\n" | b"\r") {
+            reader.seek(Position { offset_bytes: length - 1 }).map_err(failed)?;
+            if !matches!(reader.read(1).map_err(failed)?.as_slice(), b"\n" | b"\r") {
                 return changed("it grew, and its last line is not complete".into());
             }
         }
@@ -175,27 +187,27 @@ impl File {
         if state.head.bytes > self.head.len() || Fingerprint::of(&self.head[..state.head.bytes]) != state.head {
             return Err(another(path, "begins in another way"));
         }
+        let reader = self.reader()?;
         let length = self.length()?;
         if state.offset_bytes > length {
             let why = format!("{path} has {length} bytes, but the state points to byte {}", state.offset_bytes);
             return Err(Error::InvalidState(why));
         }
         let tail = Position { offset_bytes: state.offset_bytes.saturating_sub(state.tail.bytes as u64) };
-        self.reader.seek(tail).map_err(failed)?;
+        reader.seek(tail).map_err(failed)?;
         let bytes = u32::try_from(state.tail.bytes).ok().filter(|bytes| *bytes <= HEAD_BYTES);
         let Some(bytes) = bytes else { return Err(Error::InvalidState("these bytes are not a state of this source".into())) };
-        if bytes > 0 && Fingerprint::of(&self.reader.read(bytes).map_err(failed)?) != state.tail {
+        if bytes > 0 && Fingerprint::of(&reader.read(bytes).map_err(failed)?) != state.tail {
             return Err(another(path, &format!("has other bytes before byte {}", state.offset_bytes)));
         }
         // A record begins after a line end, or, where the file has grown since, with the one that was missing at its end.
-        self.reader.seek(Position { offset_bytes: state.offset_bytes.saturating_sub(1) }).map_err(failed)?;
-        let around = self.reader.read(2).map_err(failed)?;
+        reader.seek(Position { offset_bytes: state.offset_bytes.saturating_sub(1) }).map_err(failed)?;
+        let around = reader.read(2).map_err(failed)?;
         if around.len() == 2 && !around.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
             let why = format!("no record of {path} begins at byte {}: has the file changed?", state.offset_bytes);
             return Err(Error::InvalidState(why));
         }
-        self.reader.seek(Position { offset_bytes: state.offset_bytes }).map_err(failed)?;
-        let reader = Rc::clone(&self.reader);
+        reader.seek(Position { offset_bytes: state.offset_bytes }).map_err(failed)?;
         let read: Read = Box::new(move || next_part(&reader, READ_BYTES));
         let place = Place { offset: state.offset_bytes, line: state.line };
         let mut records = Records::new(read, place, self.config.delimiter(), self.config.max_record_bytes);

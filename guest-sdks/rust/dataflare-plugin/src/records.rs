@@ -43,10 +43,10 @@ pub(crate) fn read<T: DeserializeOwned>(batch: &Batch, mut take: impl FnMut(usiz
 
 /// Make a batch of what becomes of each record.
 pub(crate) fn map<T: DeserializeOwned, U: Serialize>(batch: &Batch, mut change: impl FnMut(T) -> Result<Option<U>>) -> Result<Batch> {
-    let mut changed = Vec::with_capacity(batch.len());
-    read(batch, |row, record| {
-        changed.extend(change(record).map_err(|error| error.in_front(&format!("row {row}: ")))?);
-        Ok(())
+    let mut writer = writing::Writer::new(batch);
+    read(batch, |row, record| match change(record).map_err(|error| error.in_front(&format!("row {row}: ")))? {
+        Some(changed) => writer.push(&changed),
+        None => Ok(()),
     })?;
-    writing::write(batch, &changed)
+    writer.finish()
 }

@@ -7,55 +7,84 @@ use serde::ser::{Error as _, Impossible, SerializeMap, SerializeStruct};
 use serde::{Serialize, Serializer};
 
 use crate::column::{IntoColumn, TextBuilder};
-use crate::{Batch, Bitmap, Field, Result, Schema};
+use crate::{Batch, Bitmap, Error, Field, Result, Schema};
 
-/// Make a batch of records that came of another batch's. Columns that both have keep their types and metadata.
-pub(super) fn write<T: Serialize>(from: &Batch, records: &[T]) -> Result<Batch> {
-    if records.is_empty() {
-        return from.slice(0, 0);
-    }
-    let mut columns = Columns::default();
-    for record in records {
-        if record.serialize(&mut columns).is_err() {
-            return by_json(from, records);
-        }
-        columns.end_row();
-    }
-    let known = from.schema().fields;
-    let mut made = from.slice(0, records.len())?;
-    let names: Vec<_> = columns.columns.iter().map(|column| column.name.to_string()).collect();
-    for Builder { name, values, .. } in columns.columns {
-        let had = known.iter().find(|field| field.name == name);
-        let put = match values {
-            Values::Nulls(rows) => match had {
-                Some(_) => vec![None::<i64>; rows].put(&made, &name),
-                None => return by_json(from, records),
-            },
-            Values::Whole(values, valid) => (values.as_slice(), Some(&valid)).put(&made, &name),
-            Values::Real(values, valid) => (values.as_slice(), Some(&valid)).put(&made, &name),
-            Values::Bool(values, valid) => (values.as_slice(), Some(&valid)).put(&made, &name),
-            Values::Text(texts) => texts.put(&made, &name),
-        };
-        made = put?;
-        if let Some(had) = had {
-            if made.schema().fields.iter().any(|field| field.name == name && field.type_name != had.type_name) {
-                match made.cast(&name, &had.type_name) {
-                    Ok(cast) => made = cast,
-                    Err(_) => return by_json(from, records),
-                }
-            }
-        }
-    }
-    made.select(names)
+/// Writes records that come of a batch's. Columns that both have keep their types and metadata.
+pub(super) struct Writer<'a> {
+    from: &'a Batch,
+    columns: Columns,
+    /// All records as JSON Lines, from the first one on that plain columns cannot hold.
+    lines: Option<Vec<u8>>,
 }
 
-/// The way of what columns of plain values cannot hold: the host reads JSON.
-fn by_json<T: Serialize>(from: &Batch, records: &[T]) -> Result<Batch> {
-    let made = Batch::from_records(records, None)?;
-    let known = from.schema().fields;
+impl<'a> Writer<'a> {
+    pub(super) fn new(from: &'a Batch) -> Self {
+        Self { from, columns: Columns::default(), lines: None }
+    }
+
+    #[inline]
+    pub(super) fn push<T: Serialize>(&mut self, record: &T) -> Result<()> {
+        if self.lines.is_none() {
+            if record.serialize(&mut self.columns).is_ok() {
+                self.columns.end_row();
+                return Ok(());
+            }
+            self.turn_to_json()?;
+        }
+        let lines = self.lines.get_or_insert_default();
+        serde_json::to_writer(&mut *lines, record)?;
+        lines.push(b'\n');
+        Ok(())
+    }
+
+    /// Write out as JSON what the columns hold.
+    fn turn_to_json(&mut self) -> Result<()> {
+        let mut columns = std::mem::take(&mut self.columns);
+        let rows = columns.rows;
+        // The record that failed may have values there already: they are a row too many.
+        columns.end_row();
+        let mut made = Batch::of_rows(rows + 1);
+        for column in columns.columns {
+            made = column.values.put(&made, &column.name)?;
+        }
+        self.lines = Some(made.slice(0, rows)?.to_json_lines()?.into_bytes());
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Result<Batch> {
+        let rows = self.columns.rows;
+        // A column without a value has no type of its own.
+        let known = self.from.schema().fields;
+        let is_known = |column: &Builder| known.iter().any(|field| field.name == column.name);
+        if self.columns.columns.iter().any(|column| matches!(column.values, Values::Nulls(_)) && !is_known(column)) {
+            self.turn_to_json()?;
+        }
+        if let Some(lines) = self.lines {
+            return by_json(&known, lines);
+        }
+        let mut made = self.from.slice(0, rows)?;
+        if rows == 0 {
+            return Ok(made);
+        }
+        let names: Vec<String> = self.columns.columns.iter().map(|column| column.name.to_string()).collect();
+        for column in self.columns.columns {
+            made = column.values.put(&made, &column.name)?;
+        }
+        for field in made.schema().fields {
+            if let Some(had) = known.iter().find(|had| had.name == field.name && had.type_name != field.type_name) {
+                made = made.cast(&field.name, &had.type_name)?;
+            }
+        }
+        made.select(names)
+    }
+}
+
+/// A batch of JSON Lines; those columns that are known have their types.
+fn by_json(known: &[Field], lines: Vec<u8>) -> Result<Batch> {
+    let lines = String::from_utf8(lines).map_err(|error| Error::Internal(error.to_string()))?;
+    let inferred = Batch::from_json_lines(&lines, None)?.schema();
     let of_name = |field: Field| known.iter().find(|known| known.name == field.name).cloned().unwrap_or(field);
-    let schema = Schema::new(made.schema().fields.into_iter().map(of_name));
-    Batch::from_records(records, Some(&schema))
+    Batch::from_json_lines(&lines, Some(&Schema::new(inferred.fields.into_iter().map(of_name))))
 }
 
 /// A record has something that plain columns cannot hold.
@@ -91,10 +120,51 @@ struct Builder {
 
 enum Values {
     Nulls(usize),
-    Whole(Vec<i64>, Bitmap),
-    Real(Vec<f64>, Bitmap),
-    Bool(Vec<bool>, Bitmap),
+    Whole(Plain<i64>),
+    Real(Plain<f64>),
+    Bool(Plain<bool>),
     Text(TextBuilder),
+}
+
+/// Values of one type; the bitmap begins with the first null.
+#[derive(Default)]
+struct Plain<T> {
+    values: Vec<T>,
+    valid: Option<Bitmap>,
+}
+
+impl<T: Copy + Default> Plain<T> {
+    fn of_nulls(rows: usize) -> Self {
+        let mut made = Self::default();
+        (0..rows).for_each(|_| made.push_null());
+        made
+    }
+
+    #[inline]
+    fn push(&mut self, value: T) {
+        self.values.push(value);
+        if let Some(valid) = &mut self.valid {
+            valid.push(true);
+        }
+    }
+
+    fn push_null(&mut self) {
+        let rows = self.values.len();
+        self.values.push(T::default());
+        self.valid.get_or_insert_with(|| Bitmap::from_words(None, rows)).push(false);
+    }
+}
+
+impl IntoColumn for Values {
+    fn put(self, batch: &Batch, name: &str) -> Result<Batch> {
+        match self {
+            Self::Nulls(rows) => vec![None::<i64>; rows].put(batch, name),
+            Self::Whole(plain) => (plain.values.as_slice(), plain.valid.as_ref()).put(batch, name),
+            Self::Real(plain) => (plain.values.as_slice(), plain.valid.as_ref()).put(batch, name),
+            Self::Bool(plain) => (plain.values.as_slice(), plain.valid.as_ref()).put(batch, name),
+            Self::Text(texts) => texts.put(batch, name),
+        }
+    }
 }
 
 impl Columns {
@@ -102,7 +172,9 @@ impl Columns {
     #[inline]
     fn field<T: Serialize + ?Sized>(&mut self, name: Cow<'static, str>, value: &T) -> Result<(), Unsuited> {
         let rows = self.rows;
-        if self.columns.get(self.at).is_none_or(|column| column.name != name) {
+        // The names of a struct's fields are always the same ones: looking at where they are is enough, most often.
+        let is_it = |column: &Builder| std::ptr::eq(&*column.name, &*name) || column.name == name;
+        if !self.columns.get(self.at).is_some_and(is_it) {
             self.at = self.columns.iter().position(|column| column.name == name).unwrap_or_else(|| {
                 self.columns.push(Builder { name, values: Values::Nulls(rows), rows });
                 self.columns.len() - 1
@@ -113,8 +185,9 @@ impl Columns {
             return Err(Unsuited);
         }
         self.at += 1;
+        value.serialize(&mut *column)?;
         column.rows += 1;
-        value.serialize(&mut *column)
+        Ok(())
     }
 
     fn end_row(&mut self) {
@@ -131,21 +204,12 @@ impl Columns {
 
 macro_rules! push {
     ($self:ident, $case:ident, $value:expr) => {{
-        loop {
-            match &mut $self.values {
-                Values::$case(values, valid) => {
-                    values.push($value);
-                    valid.push(true);
-                    return Ok(());
-                }
-                Values::Nulls(rows) => {
-                    let (rows, mut valid) = (*rows, Bitmap::default());
-                    (0..rows).for_each(|_| valid.push(false));
-                    $self.values = Values::$case(vec![Default::default(); rows], valid);
-                }
-                _ => return Err(Unsuited),
-            }
+        if let Values::Nulls(rows) = $self.values {
+            $self.values = Values::$case(Plain::of_nulls(rows));
         }
+        let Values::$case(plain) = &mut $self.values else { return Err(Unsuited) };
+        plain.push($value);
+        Ok(())
     }};
 }
 
@@ -153,18 +217,9 @@ impl Builder {
     fn push_null(&mut self) {
         match &mut self.values {
             Values::Nulls(rows) => *rows += 1,
-            Values::Whole(values, valid) => {
-                values.push(0);
-                valid.push(false);
-            }
-            Values::Real(values, valid) => {
-                values.push(0.0);
-                valid.push(false);
-            }
-            Values::Bool(values, valid) => {
-                values.push(false);
-                valid.push(false);
-            }
+            Values::Whole(plain) => plain.push_null(),
+            Values::Real(plain) => plain.push_null(),
+            Values::Bool(plain) => plain.push_null(),
             Values::Text(texts) => texts.push(None),
         }
     }

@@ -62,7 +62,7 @@ def use_on_the_command_line_without_a_trace(arena: Arena) -> None:
     for name in ("check", "conformance run"):
         (arena.folder / "audit.jsonl").unlink(missing_ok=True)
         result = command_line(arena, *name.split(), *GRANTING[name], "--grant", "state", env=ENV)
-        assert "PermissionDenied" not in result.output
+        assert result.exit_code == 0, result.output
         assert (arena.folder / "audit.jsonl").exists(), "there is no log"
         events = read_audit(arena.folder / "audit.jsonl").events
         assert [each for each in events if (each.plugin, each.function) == ("plugin", "load")], events

@@ -30,6 +30,7 @@ from dataflare.testing.shapes import ShapeMaker
 
 LIFECYCLE = "dataflare:plugin/lifecycle@1.0.0"
 PROCESSOR = "dataflare:plugin/processor@1.0.0"
+KINDS = ("source", "destination", "processor", "transformer", "validator")
 
 ZEROS = 64  # never written: a result of zeros is `ok` with nothing in it
 RESULT = 512  # where functions of the host put their results
@@ -89,6 +90,7 @@ def hostile(
     bodies: Mapping[str, str] | None = None,
     memory_pages: int = 40,
     beside: str = "",
+    kind: str = "processor",
 ) -> Hostile:
     """Make a component.
 
@@ -103,11 +105,12 @@ def hostile(
         bodies: Bodies of exports, by name, in place of the well-behaved ones.
         memory_pages: How large its memory is at the start.
         beside: More of the component.
+        kind: What it is. Plugins of other kinds than `processor` do nothing, but for `bodies`.
     """
-    shape = shape_with(uses)
+    shape = shape_with(uses, kind)
     letters = {name: chr(ord("a") + index) for index, name in enumerate(actions)}
     assert len(letters) <= 26
-    core = _core(shape, actions, data, extra, metadata, batch_result, bodies or {})
+    core = _core(shape, actions, data, extra, metadata, batch_result, bodies or {}, KINDS.index(kind))
     text = _component(shape, core, beside).replace("(memory $pages)", str(memory_pages))
     return Hostile(bytes(wasmtime.wat2wasm(text)), letters, shape)
 
@@ -123,12 +126,12 @@ def answer_outcome(function: str, shape: ComponentType) -> str:
     )
 
 
-def shape_with(uses: Iterable[str]) -> ComponentType:
-    """The shape of a component that uses these functions of the host."""
-    return _shape([*uses, "batches#new-batch"])
+def shape_with(uses: Iterable[str], kind: str = "processor") -> ComponentType:
+    """The shape of a component of a kind that uses these functions of the host."""
+    return _shape([*uses, "batches#new-batch"], f"dataflare:plugin/{kind}@1.0.0")
 
 
-def _shape(uses: Iterable[str]) -> ComponentType:
+def _shape(uses: Iterable[str], kind: str) -> ComponentType:
     maker = ShapeMaker()
     wanted: dict[str, set[str]] = {}
     for each in uses:
@@ -141,7 +144,7 @@ def _shape(uses: Iterable[str]) -> ComponentType:
         found.funcs = {name: func for name, func in found.funcs.items() if name in wanted[interface]}
         assert set(found.funcs) == wanted[interface], wanted[interface] - set(found.funcs)
     maker.add_export(LIFECYCLE)
-    maker.add_export(PROCESSOR)
+    maker.add_export(kind)
     return maker.shape
 
 
@@ -223,7 +226,7 @@ def _export(number: int, name: str, interface: Interface) -> list[str]:
         shim.append(f'(import "f-{each}" (func $f-{each} {inner.signature(func)}))')
         given.append(f'(with "f-{each}" (func $lift-{each}))')
     for index in sorted(_handles(interface)):
-        shim.append(f'(export $e{index} "batch" (type $j{index}))')
+        shim.append(f'(export $e{index} "r{index}" (type $j{index}))')
     for place, ty in enumerate(types):
         shim.append(f"(type $v{place} {shown.definition(ty)})")
         shim.append(f'(export $w{place} "t{place}" (type $v{place}))')
@@ -244,6 +247,7 @@ def _core(
     metadata: str,
     batch_result: str,
     changed: Mapping[str, str],
+    kind: int,
 ) -> str:
     lines = [
         '(import "libc" "memory" (memory 40))',
@@ -282,12 +286,12 @@ def _core(
         "process": f"(global.set $answer (i32.const {ZEROS})) {cases} (global.get $answer)",
         "process-batch": f"(i32.store (i32.const {ANSWER}) (i32.const 0))"
         f" (i32.store offset=4 (i32.const {ANSWER}) {batch_result}) (i32.const {ANSWER})",
-        # name, version, kind (2: processor), and two empty texts
+        # name, version, kind, and two empty texts
         "get-metadata": f"{metadata} (i32.store (i32.const {ANSWER}) (i32.const {NAME}))"
         f" (i32.store offset=4 (i32.const {ANSWER}) (i32.const 7))"
         f" (i32.store offset=8 (i32.const {ANSWER}) (i32.const {NAME + 8}))"
         f" (i32.store offset=12 (i32.const {ANSWER}) (i32.const 5))"
-        f" (i32.store offset=16 (i32.const {ANSWER}) (i32.const 2))"
+        f" (i32.store offset=16 (i32.const {ANSWER}) (i32.const {kind}))"
         f" (i64.store offset=20 align=4 (i32.const {ANSWER}) (i64.const 0))"
         f" (i64.store offset=28 align=4 (i32.const {ANSWER}) (i64.const 0)) (i32.const {ANSWER})",
     }

@@ -108,9 +108,9 @@ def run(
             sample=rows,
             grants=grants,
             limits=limits,
-            # The policy was asked; it knows nothing of the copies of directories.
-            make_host=lambda: Host(cache_dir=folder, security=Security(audit=security.audit)),
             cache_dir=folder,
+            # The policy was asked; it knows nothing of the copies of directories.
+            audit=security.audit,
         )
         again = f"dataflare conformance run {component.name}"
         result = run_suite(subject, cases, expected=known, progress=teller(component.name, again, quiet=as_json))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dataflare import Grants, Host, Limits, Revocations, Security
+from dataflare import AuditLog, Grants, Host, Limits, Revocations, Security
 from dataflare.conformance.adapter import HostConnection
 from dataflare.conformance.values import default_sample
 
@@ -62,6 +63,7 @@ class Subject:
         grants: What it may use. Directories are copied for each case, so that none sees what another did.
         limits: Its ceilings.
         cache_dir: Where compiled plugins are kept; `None` is the usual place.
+        audit: The log of every use; `None`: no log.
         make_host: Makes the host of a case, given options of `Host`; `None`: a usual one.
     """
 
@@ -72,6 +74,7 @@ class Subject:
     grants: Grants = field(default_factory=Grants)
     limits: Limits = field(default_factory=Limits)
     cache_dir: Path | None = None
+    audit: AuditLog | str | os.PathLike[str] | None = None
     make_host: Callable[..., Host] | None = None
 
     @property
@@ -89,7 +92,7 @@ class Subject:
         grants = dataclasses.replace(self.grants, files=self._copies(folder))
         folders = [each.path for each in grants.files.values() if each.access == "write"]
         made: list[Any] = []
-        options: dict[str, Any] = {"security": Security(revocations=Revocations())}
+        options: dict[str, Any] = {"security": Security(revocations=Revocations(), audit=self.audit)}
         make_host = self.make_host or functools.partial(Host, cache_dir=self.cache_dir)
         with make_host(**options) as host:
 

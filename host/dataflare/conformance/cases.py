@@ -16,6 +16,8 @@ __all__ = ["KINDS", "PROFILES", "Case", "Profile", "load_cases", "select"]
 KINDS: Final = ("source", "destination", "processor", "transformer", "validator")
 Profile: TypeAlias = Literal["core", "full", "certified"]
 PROFILES: Final[tuple[Profile, ...]] = ("core", "full", "certified")
+# The one in C takes a tenth of the time, where it is there; it is as safe.
+_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Case(BaseModel):
@@ -62,7 +64,7 @@ def load_cases(folder: Path | None = None) -> list[Case]:
     for file in sorted(root.glob("*/*/case.yaml")):
         name = f"{file.parent.parent.name}/{file.parent.name}"
         try:
-            cases.append(Case.model_validate({"name": name, **yaml.safe_load(file.read_text(encoding="utf-8"))}))
+            cases.append(Case.model_validate({"name": name, **yaml.load(file.read_text(encoding="utf-8"), _LOADER)}))
         except (ValueError, TypeError, yaml.YAMLError) as error:
             raise ValueError(f"{file}: {error}") from error
     return cases

@@ -17,11 +17,14 @@ __all__ = ["batches", "modes", "require", "running", "target"]
 _DATASET = "conformance"
 
 
-def target(bench: Bench, mode: str = "append", schema: pa.Schema | None = None) -> Target:
-    """Make the target of a run."""
+def target(bench: Bench, mode: str | None = None, schema: pa.Schema | None = None) -> Target:
+    """Make the target of a run; without a mode, in one whose rows last: `append`, or else `merge`."""
     rows = bench.subject.rows
     names = rows.schema.names
-    key = (names[0],) if mode == "merge" else ()
+    if mode is None:
+        mode = "append" if "append" in bench.plugin.abilities() else "merge"
+    # Rows that are merged need a key; where they are replaced, a destination may ask for one.
+    key = () if mode == "append" else (names[0],)
     return Target(_DATASET, rows.schema if schema is None else schema, key=key, mode=mode)  # type: ignore[arg-type]
 
 
@@ -150,12 +153,14 @@ def tokens_apart(bench: Bench, _: Any) -> None:
         raise NotConformant(f"pipeline `one` kept the token b'one', and got {found!r}")
 
 
-def require(bench: Bench, ability: str) -> None:
-    """Let the case apply only to a destination that has an ability, and appends."""
-    if ability not in bench.plugin.abilities():
-        raise NotTested(f"the destination has not the ability `{ability}`")
-    if "append" not in bench.plugin.abilities():
-        raise NotTested("the destination does not write in the mode `append`")
+def require(bench: Bench, *abilities: str) -> None:
+    """Let the case apply only to a destination that has some abilities, and whose rows last."""
+    found = bench.plugin.abilities()
+    for ability in abilities:
+        if ability not in found:
+            raise NotTested(f"the destination has not the ability `{ability}`")
+    if not found & {"append", "merge"}:
+        raise NotTested("the destination writes in no mode whose rows last")
 
 
 def _check_token(bench: Bench, generation: int, due: bytes, after: str) -> None:

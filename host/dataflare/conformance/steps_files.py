@@ -51,7 +51,7 @@ def files_after(bench: Bench, arguments: dict[str, Any]) -> None:
             # As after a crash: the run is not ended, and another instance begins.
             bench.leave()
             again = bench.make()
-            again.open(target(bench, "append"), pipeline="another", run="r", generation=1)
+            again.open(target(bench), pipeline="another", run="r", generation=1)
             again.abort()
         tried = True
         found = _found(bench, due)
@@ -115,6 +115,7 @@ def _texts(rows: pa.RecordBatch) -> set[str]:
 def _require_plain(bench: Bench, rows: pa.RecordBatch) -> None:
     """Let the case apply only where a finished run's texts can be found, tried with other rows."""
     _folders(bench)
+    require(bench)
     if not _texts(rows):
         raise NotTested("the sample has no column of plain texts, of three letters or more")
     with running(bench, target(bench), 1, plugin=bench.make()) as plugin:

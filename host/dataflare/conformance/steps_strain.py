@@ -13,7 +13,7 @@ import pyarrow as pa
 from dataflare import Ended, Idle, PermissionDenied, PluginError, PluginFault
 from dataflare.conformance.drawn import drawn_rows, shortest
 from dataflare.conformance.steps import STEPS, Bench, NotConformant, NotTested, step
-from dataflare.conformance.steps_destination import batches, modes, running, target
+from dataflare.conformance.steps_destination import batches, modes, require, running, target
 from dataflare.conformance.steps_rows import call
 from dataflare.conformance.steps_source import selections
 from dataflare.conformance.values import as_table, shown
@@ -119,8 +119,7 @@ def _reading(plugin: Any) -> Iterator[None]:
 
 
 def _writing(bench: Bench, plugin: Any) -> Iterator[None]:
-    if "append" not in modes(bench):
-        raise NotTested("the destination does not write in the mode `append`")
+    require(bench)
     with running(bench, target(bench), 1, plugin=plugin):
         for number in range(10**9):
             plugin.write(batches(bench)[0])

@@ -1,0 +1,83 @@
+"""The example plugins of all languages keep the standard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from dataflare import parse_grants
+from dataflare.conformance import Outcome, Subject, load_cases, run_suite
+from dataflare.conformance.cases import select
+from guest_kit import component
+
+SAMPLE = pa.table({"id": range(9), "name": [f"name {n}" for n in range(9)], "amount": [n / 2 for n in range(9)]})
+CHANGES = """{"log": "shop-1"}
+{"schema": "orders", "columns": {"id": "int64", "note": "string"}, "key": ["id"]}
+{"begin": 1}
+{"insert": "orders", "row": {"id": 1, "note": "new"}}
+{"insert": "orders", "row": {"id": 2, "note": "new"}}
+{"commit": 1}
+{"begin": 2}
+{"delete": "orders", "row": {"id": 1}}
+{"commit": 2}
+"""
+COLUMNS = {"id": "int64", "amount": "double"}
+CASES = [
+    # A thousand batches take ten seconds; JavaScript's leak is known (docs/how-to/build-guests.md).
+    each.model_copy(update={"steps": [{"memory-flat": {"batches": 40}}]}) if each.name == "every/memory" else each
+    for each in load_cases()
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("examples")
+    for name in ("in", "out", "lake/day=a", "lake/day=b"):
+        (made / name).mkdir(parents=True)
+    (made / "in" / "a.csv").write_text("id,name\n" + "".join(f"{n},name {n}\n" for n in range(9)))
+    (made / "in" / "log.jsonl").write_text(CHANGES)
+    (made / "lake" / "day=a" / "1.jsonl").write_text('{"id": 1, "amount": 1.5}\n{"id": 2, "amount": null}\n')
+    (made / "lake" / "day=b" / "1.jsonl").write_text('{"id": 3, "amount": 2.5}\n')
+    return made
+
+
+@pytest.mark.guests
+@pytest.mark.parametrize(
+    ("name", "kind", "config", "grant", "skipped"),
+    [
+        ("json-mapper", "processor", {"set": {"seen": True}}, "", 0),
+        ("derive-columns", "transformer", {"columns": [{"name": "t", "op": "add", "left": "id", "right": 1}]}, "", 2),
+        ("csv-source", "source", {"path": "data/a.csv"}, "files:data={}/in", 5),
+        ("change-source", "source", {"log": "data/log.jsonl"}, "files:data={}/in", 8),
+        ("jsonl-destination", "destination", {"path": "out/o.jsonl"}, "files:write:out={}/out", 12),
+        ("range-validator", "validator", {"rules": [{"name": "id", "column": "id", "min": 2}]}, "", 2),
+        ("sequence-source", "source", {"rows": 20}, "", 4),
+        ("table-destination", "destination", {}, "state", 6),
+        ("normalize-records", "processor", {"lowercase_keys": True}, "", 0),
+        ("filter-rows", "transformer", {"column": "id", "op": ">=", "value": 3}, "", 3),
+        (
+            "folder-source",
+            "source",
+            {"path": "data/lake", "partition": "day", "key": "id", "columns": COLUMNS},
+            "files:data={}",
+            7,
+        ),
+    ],
+)
+def test_example_is_conformant(folder, name: str, kind: str, config: dict[str, Any], grant: str, skipped: int):
+    subject = Subject(
+        component(name),
+        kind,
+        config,
+        sample=None if kind == "source" else SAMPLE,
+        grants=parse_grants([grant.format(folder)] if grant else []),
+    )
+    result = run_suite(subject, select(CASES, kind=kind, profile="full"))
+    bad = [each for each in result.results if each.outcome not in (Outcome.PASS, Outcome.SKIP)]
+    assert not bad
+    assert result.counts.get("SKIP", 0) <= skipped, [each for each in result.results if each.outcome is Outcome.SKIP]
+    assert result.counts["PASS"] >= 15
+    assert not list((folder / "out").iterdir())  # what is granted is copied

@@ -44,6 +44,9 @@ def test_a_header_that_is_one_column_by_mistake_is_an_error(fill, mark, shown):
 
 def test_a_header_of_one_name_may_hold_the_delimiter_in_quotes(fill):
     assert read("csv", fill('"a, b"\n1\n')).to_pydict() == {"a, b": [1]}
+    assert read("csv", fill('\ufeff"a;b"\n1\n')).to_pydict() == {"a;b": [1]}
+    assert read("csv", fill("'a|b'\n1\n"), quote="'").to_pydict() == {"a|b": [1]}
+    assert refused("csv", fill('a;"b"\n1;2\n')).line == 1
 
 
 def test_the_line_of_excel_that_names_the_delimiter_is_left_out(fill):
@@ -106,6 +109,13 @@ def test_a_column_of_several_kinds_is_read_as_written_where_it_is_text(fill):
         *("1", "x", "1.50", None, "true", '{"b": [1e400]}', "[ ]", "", "123456789012345678901234567890")
     ]
     assert rows["k"].to_pylist() == list(range(len(values)))
+
+
+@pytest.mark.parametrize("values", [["1.5", '"NaN"'], ['"-Infinity"', "1"]])
+def test_numbers_that_are_not_finite_have_a_remedy(fill, values):
+    path = fill("".join(f'{{"a":{value}}}\n' for value in values))
+    assert '{a: double} numbers with "NaN"' in refused("jsonl", path).hint
+    assert read("jsonl", path, columns={"a": "double"}).num_rows == 2
 
 
 def test_a_late_value_of_another_kind_is_read_as_written(fill):

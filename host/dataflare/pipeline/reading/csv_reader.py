@@ -129,6 +129,7 @@ class _CsvFile:
         self._block_bytes = parse_size(options.max_record)
         self._types = {name: parse_type(text) for name, text in options.columns.items()}
         self._names: list[str] = []
+        self._is_quoted = False
         self._first_line = 1
         """The line that the rows begin in."""
         self._is_later = False
@@ -187,7 +188,9 @@ class _CsvFile:
             self._names = [self._header_name(name, line, place) for place, name in enumerate(first)]
             used, self._first_line = lines.used_bytes, lines.line + 1
             quotes = self._form.quotes()
-            quotes.take(head[lines.record_begin : used], last=True)
+            record = head[lines.record_begin : used]
+            quotes.take(record, last=True)
+            self._is_quoted = bool(self._form.quote) and record.startswith(self._form.quote.encode())
             if quotes.misplaced:
                 raise self._error(_MISPLACED, line, self._quote_hint())
         else:
@@ -209,8 +212,8 @@ class _CsvFile:
         return text
 
     def _other_delimiter(self) -> str:
-        """What stands between the names of a header that was taken for one column; empty if nothing does."""
-        if len(self._names) != 1 or not self._options.header:
+        """What stands between the names of a header that was taken for one column; empty if it is one, as in quotes."""
+        if len(self._names) != 1 or not self._options.header or self._is_quoted:
             return ""
         others = [mark for mark in ";|\t," if mark != self._form.delimiter and mark in self._names[0]]
         return max(others, key=self._names[0].count, default="")

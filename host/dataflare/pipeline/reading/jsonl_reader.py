@@ -180,7 +180,7 @@ class _JsonFile:
         except ValueError as error:
             self._decode(part, pa.schema([(field.name, fields[field.name])]))  # which fails, and names the line
             what = f"column {field.name!r} is {error}, in the lines from here on"
-            raise self._error(what, part.line_of(1), _mixed(field.name)) from error
+            raise self._error(what, part.line_of(1), _mixed(field.name, part.text)) from error
         fields[field.name] = merged
 
     def _collect(self, part: Part, fields: dict[str, pa.DataType], numbers: _Inexact) -> None:
@@ -265,7 +265,7 @@ class _JsonFile:
             hint = "remove one of the two, or rename it"
         elif match := _COLUMN_IN_MESSAGE.search(message):
             message = message.replace(match.group(), f"column {match.group(1).replace('/', '.')!r}", 1)
-            hint = _mixed(match.group(1).partition("/")[0])
+            hint = _mixed(match.group(1).partition("/")[0], part.text)
         elif "convert" in message or "couldn't parse" in message or "column" in message:
             column = match.group(1) if (match := re.match(r"column '([^']*)'", message)) else "..."
             hint = self._give_type(column, text, schema)
@@ -313,8 +313,11 @@ class _JsonFile:
         return DataError(what, file=str(self._source.path), line=line, hint=hint)
 
 
-def _mixed(column: str) -> str:
-    return f"a column has values of one kind; columns: {{{column}: string}} reads all of them as they are written"
+def _mixed(column: str, text: bytes) -> str:
+    hint = f"a column has values of one kind; columns: {{{column}: string}} reads all of them as they are written"
+    if b'"NaN"' in text or b'Infinity"' in text:
+        hint += f', and {{{column}: double}} numbers with "NaN" and "Infinity" among them'
+    return hint
 
 
 def _broken(message: str, line: bytes) -> tuple[str, str]:

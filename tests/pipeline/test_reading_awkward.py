@@ -96,6 +96,10 @@ def test_utf_16_without_a_mark_is_not_taken_for_utf_8(fill, order):
     assert read("csv", path, encoding=f"utf-16-{order}")["a"].to_pylist() == ["\u00e9"]
 
 
+def test_a_nul_in_a_name_is_a_character(fill):
+    assert read("csv", fill("k\0,a\n1,\0\n")).to_pydict() == {"k\0": [1], "a": ["\0"]}
+
+
 @pytest.mark.parametrize("encoding", ["idna", "punycode", "undefined", "unicode_escape", "rot13", "base64"])
 def test_encodings_that_no_text_file_has_are_refused(fill, encoding):
     with pytest.raises(ValidationError, match="no encoding of text"):

@@ -81,8 +81,8 @@ def open_text(path: Path, file: IO[bytes], *, compression: Compression, encoding
         if head.startswith(mark):
             what = f"begins with the byte order mark of {name.upper()}, and is not UTF-8"
             raise DataError(what, file=str(path), line=1, hint=f"say so in `options`: encoding: {name}")
-    if b"\0" in head[:2]:
-        order = "le" if head[:1] != b"\0" else "be"
+    if len(head) > 1 and not (any(head[1::2]) and any(head[::2])):
+        order = "be" if any(head[1::2]) else "le"
         what = "begins with a NUL character, as UTF-16 without a byte order mark does"
         raise DataError(what, file=str(path), line=1, hint=f"say so in `options`: encoding: utf-16-{order}")
     return Prefixed(head.removeprefix(codecs.BOM_UTF8), stream)  # type: ignore[return-value]

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+from decimal import Decimal
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -228,6 +231,29 @@ def test_cast_that_reads_memory_of_the_host_is_a_wrong_type():
     assert (
         case("cast-column", table(a=empty), "a", "fixed_size_list<item: fixed_size_binary[100000]>[2]") == "wrong-type"
     )
+
+
+@pytest.mark.parametrize(
+    ("array", "to"),
+    [
+        (pa.array([1.0, None, 1e39]), "float"),
+        (pa.array([70_000]), "halffloat"),
+        (pa.array([Decimal(10) ** 60], pa.decimal256(76, 0)), "float"),
+        (pa.array(["inf", "1e400"]), "double"),
+        (pa.array(["1e39"], pa.large_string()), "float"),
+        (pa.array([[1e39]]), "list<item: float>"),
+        (pa.array(["1e39"]).dictionary_encode(), "float"),
+    ],
+)
+def test_cast_makes_no_number_infinite(array, to):
+    error = call("cast-column", table(c=array), "c", to).error
+    assert (error.case, "is beyond the range of" in error.value) == ("malformed", True)
+
+
+def test_cast_keeps_what_is_infinite():
+    for values in ([math.inf, None, -math.inf, 1.5], ["inf", None, "-Infinity", "1.5"]):
+        made = good("cast-column", table(c=values), "c", "float")
+        assert made.arrow.column(0).to_pylist() == [math.inf, None, -math.inf, 1.5]
 
 
 def test_cast_names_the_value_that_does_not_fit():

@@ -9,6 +9,8 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import types
 
 from dataflare.budgets import current
 from dataflare.data.columns import bitmap_to_words
@@ -87,7 +89,23 @@ def _flat(array: pa.Array, target: pa.DataType) -> pa.Array:
             parts.append(array.slice(start, _ROWS_AT_ONCE).cast(target))
     converted = parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
     converted.validate(full=True)
+    _check_range(array, converted)
     return converted
+
+
+def _check_range(array: pa.Array, converted: pa.Array) -> None:
+    """Refuse numbers that became infinite: Arrow says nothing of those."""
+    if not types.is_floating(converted.type) or not pc.any(infinite := pc.is_inf(converted)).as_py():
+        return
+    if types.is_floating(array.type):
+        meant = pc.is_inf(array)
+    elif kind(array.type) in ("string", "large_string"):
+        meant = pc.invert(pc.match_substring_regex(array, "[0-9]"))  # a word, such as `inf`
+    else:
+        meant = pa.scalar(False)
+    if pc.any(lost := pc.and_not(infinite, meant)).as_py():
+        value = array[int(np.flatnonzero(lost.fill_null(False))[0])].as_py()
+        raise ValueError(f"{str(value)[:40]} is beyond the range of {converted.type}")
 
 
 def _check_scales(source: pa.DataType, target: pa.DataType) -> None:

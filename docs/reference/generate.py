@@ -22,9 +22,9 @@ from pydantic import BaseModel
 import dataflare
 from dataflare import errors, grants, limits, values
 from dataflare.cli.app import app
-from dataflare.data.expressions.registry import Function, Option
+from dataflare.data.expressions.function import Function, Option
+from dataflare.data.expressions.registry import TOPICS
 from dataflare.data.expressions.relations import AGGREGATES
-from dataflare.data.expressions.table import TOPICS
 from dataflare.documents.models import StrictModel
 from dataflare.interfaces import INTERFACES
 from dataflare.permissions.limit_keys import write_limit

@@ -1,4 +1,4 @@
-"""Every error that the package raises on purpose.
+"""The errors that the package raises on purpose.
 
 ```
 DataflareError

@@ -1,4 +1,4 @@
-"""What one plugin instance may use."""
+"""Ceilings of a plugin instance, and their names in documents."""
 
 from __future__ import annotations
 
@@ -85,7 +85,8 @@ LIMITS: Final[Mapping[str, LimitRow]] = MappingProxyType({each.name: each for ea
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Ceilings for one plugin instance. Exceeding one stops the plugin with the error named here.
+    """Ceilings for one plugin instance. Exceeding one stops the plugin with the error named here, except for
+    the two rates of logs, beyond which events are dropped.
 
     Args:
         memory_bytes: Linear memory of the plugin, all its memories together, in bytes (`MemoryLimitExceeded`).

@@ -372,8 +372,8 @@ def _any_part(reader: values.Reader, value: Any) -> pa.Buffer:
 _ERROR = IsolatedInstance._error
 
 
-def _shown(instance: IsolatedInstance, kind: str, text: str, hint: str, export: str, frames: list[Any]) -> Exception:
-    return _ERROR(instance, kind, text, hint, export, list(map(str, frames)))
+def _shown(instance: IsolatedInstance, kind: str, text: str, hint: str, frames: list[Any]) -> Exception:
+    return _ERROR(instance, kind, text, hint, list(map(str, frames)))
 
 
 ISOLATION = "dataflare.runtime.isolation"

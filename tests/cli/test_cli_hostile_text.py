@@ -331,7 +331,7 @@ FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
     "conformance adapter": (lambda: output.write_json(HostService().answer({"do": HOSTILE})),),
     "conformance verify": (
         lambda: conformance_certificates._show(FILE, certificate()),
-        lambda: output.write_json(conformance_certificates._document(FILE, certificate())),
+        lambda: output.write_json(conformance_certificates._document(FILE, FILE, certificate())),
     ),
     "conformance list": (lambda: conformance._show_case(case_result(Outcome.PASS).case),),
     "dead-letter show": (

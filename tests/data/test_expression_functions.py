@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from dataflare.data.expressions import times
 from dataflare.data.expressions.evaluate import read_plan
-from dataflare.data.expressions.registry import Function
-from dataflare.data.expressions.table import FUNCTIONS, TOPICS
+from dataflare.data.expressions.function import Function
+from dataflare.data.expressions.registry import FUNCTIONS, TOPICS
 from dataflare.data.shapes import DataFailure
 from expression_kit import batch_of, call, column, compute, int64, literal_of, refusal, text
 

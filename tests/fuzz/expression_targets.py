@@ -15,10 +15,10 @@ from cases import Target
 from dataflare.budgets import HostBudget, OverHostBytes, serving
 from dataflare.data.batches import Batch
 from dataflare.data.batches import imports as batch_imports
+from dataflare.data.expressions.function import Function, Option
 from dataflare.data.expressions.interface import imports
-from dataflare.data.expressions.registry import Function, Option
+from dataflare.data.expressions.registry import FUNCTIONS
 from dataflare.data.expressions.relations import AGGREGATES
-from dataflare.data.expressions.table import FUNCTIONS
 from dataflare.data.shapes import DataFailure
 from dataflare.values import Err, Ok, Variant
 

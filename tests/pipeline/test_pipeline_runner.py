@@ -222,7 +222,7 @@ def test_what_was_finished_before_a_failure_is_named(specify, tmp_path):
     host = FakeHost(source=FakeSource([rows_of(1)]), processor=FakeProcessor(), destination=target)
     with pytest.raises(NodeFailed) as caught:
         run(specify(SOURCE + MIDDLE + "  file: {connector: csv, write: f.csv, input: middle}\n" + TARGET), host=host)
-    assert caught.value.__notes__ == ["finished before, and to be seen: file"]
+    assert caught.value.__notes__ == ["outputs that are finished and visible: file"]
     assert (tmp_path / "f.csv").exists()
 
 

@@ -198,7 +198,7 @@ def test_share_counts_from_a_thousand_rows_on_or_at_the_end(specify):
 def test_plugin_that_breaks_down_too_often_ends_the_run(specify):
     middle = FakeProcessor(fails_on(1, 2, 3, failure=lambda: GuestPanic("unreachable")))
     keys = ", on_error: {rows: skip, max_faults: 2}"
-    with pytest.raises(NodeFailed, match="broke down on 3 rows, more than `max_faults: 2`"):
+    with pytest.raises(NodeFailed, match=r"faulted .a trap or a limit. on 3 rows, more than `max_faults: 2`"):
         run_with(specify, middle, keys, rows_of(1, 2, 3, 4))
 
 

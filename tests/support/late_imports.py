@@ -63,7 +63,7 @@ def work() -> None:
 
     from dataflare.data import batches
     from dataflare.data.expressions import interface
-    from dataflare.data.expressions.table import FUNCTIONS
+    from dataflare.data.expressions.registry import FUNCTIONS
     from dataflare.data.shapes import DataFailure
     from expression_kit import call, column, compute, literal_of
 

@@ -54,7 +54,7 @@ __all__ = [
     "variant",
 ]
 
-_REBUILD: Final = "build the component for this world, or write the bindings anew: dataflare bindgen"
+_REBUILD: Final = "build the component for this world, or write the bindings again: dataflare bindgen"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

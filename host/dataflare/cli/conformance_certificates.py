@@ -162,7 +162,7 @@ def verify(
             _compare(found, report)
         with by_the_way():
             if as_json:
-                write_json(_document(component, found))
+                write_json(_document(component, certificate or certificate_path(component), found))
             else:
                 _show(component, found)
 
@@ -178,7 +178,7 @@ def _compare(found: Certificate, report: Path) -> None:
     if set(cases) != set(every):
         differing = sorted(set(cases) ^ set(every))
         raise CertificateMismatch(
-            f"the report has not the cases of the profile `{findings.profile}`: {', '.join(differing[:5])}",
+            f"the report lacks or adds cases of the profile `{findings.profile}`: {', '.join(differing[:5])}",
             plugin=found.name,
         )
     result = SuiteResult(tuple(CaseResult(every[name], outcome, 0.0) for name, outcome in cases.items()))
@@ -186,12 +186,12 @@ def _compare(found: Certificate, report: Path) -> None:
         raise CertificateMismatch("the report's outcomes are not those that were certified", plugin=found.name)
 
 
-def _document(component: Path, found: Certificate) -> dict[str, Any]:
+def _document(component: Path, certificate: Path, found: Certificate) -> dict[str, Any]:
     return {
         "file": str(component),
         "name": found.name,
         "digest": found.component,
-        "certificate": str(certificate_path(component)),
+        "certificate": str(certificate),
         **found.findings.model_dump(mode="json"),
     }
 

@@ -169,11 +169,13 @@ def _show(result: CaseResult, again: str) -> None:
     screen.say(f"      {result.message}")
     if result.given:
         screen.say(f"      given: {result.given}")
-    screen.say(f"      alone: {again} --case {result.case.name}")
+    screen.say(f"      run again: {again} --case {result.case.name}")
 
 
 def _show_end(result: SuiteResult, said: Mapping[str, Any]) -> None:
     counts = ", ".join(f"{number} {name}" for name, number in result.counts.items())
-    verdict = "conformant" if said["passed"] else "not conformant"
+    verdict = (
+        "could not be tested" if result.failed_itself else "is conformant" if said["passed"] else "is not conformant"
+    )
     seconds = sum(each.seconds for each in result.results)
-    stdout().say(f"{said['plugin']} is {verdict} ({said['profile']}): {counts} in {seconds:.1f} s")
+    stdout().say(f"{said['plugin']} {verdict} ({said['profile']}): {counts} in {seconds:.1f} s")

@@ -68,8 +68,8 @@ def command(
 ) -> None:
     """Run a pipeline to its end, or leave no output.
 
-    Where a plugin is the source, the run continues from where the last one came to: how far that was is kept in a file
-    beside the pipeline's, `.dataflare/NAME.state`, or the one that --state names.
+    If the source keeps a position (a plugin, or a table of a database), the run continues from where the last one came
+    to. How far that was is kept in a file beside the pipeline's, `.dataflare/NAME.state`, or in the one of --state.
 
     With --max-rows or --max-time, sources stop early. What was read is finished as in any run, the position is kept,
     and the next run continues from there. Files are read from the beginning each time.
@@ -117,7 +117,7 @@ def _stop_limits(max_rows: int | None, max_time: str | None) -> StopLimits:
     except ValueError as error:
         raise ConfigError(str(error), where="--max-time") from error
     if max_time_s == 0:
-        raise ConfigError("it is no time at all", where="--max-time", hint="give a time such as 10min")
+        raise ConfigError("it must be longer than 0", where="--max-time", hint="give a time such as 10min")
     return StopLimits(max_rows, max_time_s)
 
 

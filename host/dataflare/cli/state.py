@@ -95,7 +95,8 @@ def show(
     """
     with printed_errors(as_json=as_json):
         with _opened(pipeline, state, settings, env_files, create=False) as (specification, file):
-            found = _chosen(file.nodes(), nodes)
+            states = {each.node: each for each in file.nodes()}
+            found = [states[name] for name in _chosen(list(states), nodes)]
             columns = {name: _parsed(text) for name, text in file.known_schemas().items() if not nodes or name in nodes}
             changes = [
                 {"node": name, "saved": _time(at), **_parsed(text)}
@@ -161,14 +162,14 @@ def reset(
     settings: Settings = None,
     env_files: EnvFiles = None,
 ) -> None:
-    """Forget where sources continue: the next run begins at the beginning.
+    """Forget where sources continue, and the columns that nodes had: the next run begins at the beginning.
 
     Destinations stay as they are. Exit codes: 0 done; 1 the state cannot be written, or a run is under way; 2 the
     pipeline is wrong, or a node has none.
     """
     with printed_errors(as_json=as_json):
         with _opened(pipeline, state, settings, env_files) as (specification, file):
-            forgotten = file.reset([each.node for each in _chosen(file.nodes(), nodes)])
+            forgotten = file.reset(_chosen(file.kept(), nodes))
         with by_the_way():
             if as_json:
                 write_json({"pipeline": specification.pipeline.name, "reset": forgotten})
@@ -191,7 +192,7 @@ def _opened(
 
 
 def _say(done: str, nodes: list[str]) -> None:
-    stdout().say(f"{done} the states of {len(nodes)} sources: {', '.join(nodes)}")
+    stdout().say(f"{done} what was kept of {', '.join(nodes)}" if nodes else f"{done} nothing: no state was kept")
 
 
 def _show_list(found: list[NodeState], path: str) -> None:
@@ -263,15 +264,14 @@ def _parsed(text: str) -> Any:
         return text
 
 
-def _chosen(found: list[NodeState], nodes: list[str] | None) -> list[NodeState]:
+def _chosen(known: list[str], nodes: list[str] | None) -> list[str]:
     if nodes is None:
-        return found
-    known = {each.node: each for each in found}
+        return known
     for name in nodes:
         if name not in known:
             hint = f"there is {', '.join(known)}" if known else "no state is kept yet"
             raise ConfigError(f"no state is kept for node {name!r}", where="--node", hint=hint)
-    return [known[name] for name in dict.fromkeys(nodes)]
+    return list(dict.fromkeys(nodes))
 
 
 def _read(file: Path, specification: Specification) -> list[NodeState]:

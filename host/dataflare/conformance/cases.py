@@ -11,11 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dataflare.conformance.files import suite_folder
 
-__all__ = ["KINDS", "PROFILES", "Case", "Profile", "load_cases", "select"]
+__all__ = ["KINDS", "Case", "Profile", "load_cases", "select"]
 
 KINDS: Final = ("source", "destination", "processor", "transformer", "validator")
 Profile: TypeAlias = Literal["core", "full", "certified"]
-PROFILES: Final[tuple[Profile, ...]] = ("core", "full", "certified")
 # The one in C takes a tenth of the time, where it is there; it is as safe.
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

@@ -61,9 +61,9 @@ def check_keys(lines: bytes, rows: int, max_bytes: int) -> None:
 
 
 def _have_keys(lines: bytes, first: list[bytes], keys: int) -> bool:
-    """Whether these keys follow one another, again and again: what stands before each `":` tells.
+    """Whether every line repeats these keys in the same order, told by the bytes before each `":`.
 
-    Where it stands within a text, a backslash stands before it: of such lines nothing is said.
+    `False` if there is any backslash: only behind one can `":` be part of a text.
     """
     if b"\\" in lines or keys % len(first):
         return False

@@ -92,7 +92,7 @@ def decode_json_lines(
         try:
             column = admit(_restore(batch.column(field.name), field.type), field.name)
         except (pa.ArrowException, ValueError, OverflowError) as error:
-            raise malformed(_name_line(error, batch, field, lines, starts)) from error
+            raise malformed(_name_line(error, batch, field, starts)) from error
         if column.null_count and not field.nullable:
             row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
             raise malformed(f"line {starts[row]}: {field.name!r} is null or absent, and must not be")
@@ -251,7 +251,7 @@ def _fails(lines: bytes, schema: pa.Schema | None, extra: str) -> bool:
     return False
 
 
-def _name_line(error: Exception, batch: pa.RecordBatch, field: pa.Field, lines: bytes, starts: Any) -> str:
+def _name_line(error: Exception, batch: pa.RecordBatch, field: pa.Field, starts: Any) -> str:
     """Say in which line a value could not be converted, by halving the column until one row is left."""
     column = batch.column(field.name)
     low, high = 0, len(column)

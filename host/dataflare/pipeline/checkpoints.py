@@ -24,7 +24,7 @@ from dataflare.pipeline.state_file import Checkpoint, NodeState, StateFile
 
 __all__ = ["Checkpoints", "Position"]
 
-_FULL_REFRESH: Final = "begin anew with --full-refresh"
+_FULL_REFRESH: Final = "start again with --full-refresh"
 
 
 @dataclass(slots=True)
@@ -260,8 +260,8 @@ class Checkpoints:
     def finish(self) -> tuple[str, Checkpoint, int] | None:
         """Take the last checkpoint, for `StateFile.commit`, once all is safe; `None` where the read did not end.
 
-        Of a full read that was stopped, and whose rows replaced others, no position is kept: what is left of it would
-        replace them in turn.
+        A full read that was stopped and that replaces its target saves no position: the rest of the rows would replace
+        the first part.
         """
         if self._ended is None or (not self._complete and self._is_full and self._replaced):
             return None

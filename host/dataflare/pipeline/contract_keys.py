@@ -48,8 +48,8 @@ SchemaKey: TypeAlias = Annotated[
 SCHEMA_FIELD: Final[Any] = Field(
     default=None,
     alias="schema",
-    description="Only for what reads: what becomes of columns that differ from those of the last run, or of the file "
-    "or rows before (`evolve`, `freeze`, `discard-column`, `discard-row`); a single action applies to all differences. "
+    description="Only for what reads: what to do when columns differ from those of the last run, or of the file or "
+    "rows before: `evolve`, `freeze`, `discard-column` or `discard-row`. A single action applies to all differences. "
     "Without it, each run takes the columns that there are, and they may not change within a run.",
 )
 

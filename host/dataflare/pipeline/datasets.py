@@ -196,7 +196,7 @@ class DatasetReader:
             if state is not None and error.error.case == "invalid-state":
                 raise StateError(
                     f"the source does not go on from the state that was kept: {error.message}",
-                    hint="begin anew with --full-refresh, or give the state back with `dataflare state import`",
+                    hint="start again with --full-refresh, or give the state back with `dataflare state import`",
                 ) from error
             raise
         return schema
@@ -310,7 +310,7 @@ class DatasetWriter:
             raise StateError(
                 f"destination {self._node!r} has rows up to a point that this read did not come to again: the source "
                 "does not give the same rows as before",
-                hint="begin anew with --full-refresh",
+                hint="start again with --full-refresh",
             )
         if dropped and self._position.drop_until is None:
             self._checkpoints.caught_up(self._node)

@@ -1,4 +1,6 @@
-"""Dead letters: rows on which a plugin failed or that a destination rejected, in a file of JSON Lines, with the reason.
+"""Dead letters: rows that were left out because of an error, in a file of JSON Lines, with the reason.
+
+A plugin failed on them, a destination rejected them, or they did not fit a schema contract.
 
 Each line has all that it takes to make the row again, so that it can be replayed: its values, the types of its columns,
 and their roles.
@@ -37,7 +39,7 @@ class Letter:
 
     Args:
         row: Its number among all rows that the node took in this run, from 0.
-        error: The error's case, such as `invalid-input`; its class, such as `GuestPanic`; or `rejected`.
+        error: The error's case, such as `invalid-input`; its class, such as `GuestPanic`; `rejected`; or `schema`.
         message: What happened.
         column: The column at fault; `None` where it is not one alone.
     """

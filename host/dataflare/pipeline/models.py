@@ -92,7 +92,7 @@ class PluginNode(StrictModel):
     on_error: OnError | None = Field(
         default=None,
         description="What becomes of calls that fail: rows that the plugin fails on, or that a destination rejects, "
-        "end the run (`fail`) or are left out (`skip`, which `dead_letters` stands for too). For sources, only "
+        "end the run (`fail`) or are left out (`skip`, which `dead_letters` implies). For sources, only "
         "`retries`.",
     )
     dead_letters: FilePath | None = Field(

@@ -26,7 +26,7 @@ __all__ = ["FileSource", "describe", "guess_connector", "look_at", "open_source"
 
 _LOOKED_AT: Final = "64KiB"
 _COMPRESSED = ("gz", "zst", "bz2", "xz")
-_DAMAGED = "the file may be damaged: get it anew, or write it anew with the program that made it"
+_DAMAGED = "the file may be damaged: get it again, or write it again with the program that made it"
 
 
 class FileSource:
@@ -143,7 +143,7 @@ class FileSource:
                 hint = "write the file with another type for the column, or without it"
             raise DataError(str(error), file=str(self._path), hint=hint) from error
         except UnicodeDecodeError as error:
-            what, hint = "the name of a column is not UTF-8", "write the file anew with names in UTF-8"
+            what, hint = "the name of a column is not UTF-8", "write the file again with names in UTF-8"
             raise DataError(what, file=str(self._path), hint=hint) from error
         except OSError as error:
             what = f"cannot be read: {error.strerror or error}"

@@ -102,7 +102,7 @@ class NodeReport:
         errors: 1 if the run failed in this node.
         failed: Rows that were left out: the plugin failed on them, or rejected them, or the schema contract did.
         retries: How often a call was made again.
-        dead_letters: The file for rows that failed, as the pipeline says; they are in it once the run is completed.
+        dead_letters: The file that has the rows that failed; `NAME.failed` beside it if the run failed.
         violations: For a validator, how often each rule was broken, including 0.
         outputs: Files and folders that are in place; none before the run is completed.
         inferred: For a connector that reads, the types that were inferred from values, by column.

@@ -111,7 +111,8 @@ class ErrorLimits:
         last = f"; the last: {reason}" if reason else ""
         if self._faults > limits.max_faults:
             raise DataError(
-                f"the plugin broke down on {self._faults} rows, more than `max_faults: {limits.max_faults}`{last}",
+                f"the plugin faulted (a trap or a limit) on {self._faults} rows, more than "
+                f"`max_faults: {limits.max_faults}`{last}",
                 hint="mend the plugin, or allow more: `on_error: {rows: skip, max_faults: ...}`",
             )
         if limits.max_errors is not None and self._errors > limits.max_errors:

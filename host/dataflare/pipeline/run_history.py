@@ -43,7 +43,7 @@ class KeptRun:
 
 @contextmanager
 def noted(state: StateFile | None, report: RunReport) -> Iterator[None]:
-    """Put what happens within into the history, of which the last thousand runs are kept.
+    """Record the run inside the `with` block; the last 1,000 are kept.
 
     Args:
         state: The file; `None`: there is no history.

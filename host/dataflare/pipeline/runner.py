@@ -304,7 +304,7 @@ class _Run:
                     stage.finish()
             except BaseException as error:
                 if done:
-                    error.add_note(f"finished before, and to be seen: {', '.join(done)}")
+                    error.add_note(f"outputs that are finished and visible: {', '.join(done)}")
                 raise
             _log.debug("node %r: finished", stage.name)
             if stage.outputs:

@@ -37,12 +37,12 @@ class Stage:
     """One node of a run. All but `process` is for one thread at a time.
 
     Args:
-        report: Its account.
+        report: Its part of the report.
         plugin: Its plugin; `None` for a connector.
         source: Makes its batches, for a source.
         process: Does what there is to do with a batch, for the others; any number of threads may call it at a time.
-        apply: Makes the batches that go on of what `process` returned, in the order of the batches; `None` where it is
-            that.
+        apply: Turns what `process` returned into the batches that go on, in the order of the batches; `None` if it is
+            the batch.
         end: What is to be done after the last batch.
         workers: How many batches are processed at a time.
         begin: What is to be done before the first batch.

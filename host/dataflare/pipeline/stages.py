@@ -1,4 +1,4 @@
-"""Makes the nodes of a run of what a pipeline says."""
+"""Builds the stages of a run from a pipeline."""
 
 from __future__ import annotations
 

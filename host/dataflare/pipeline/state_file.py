@@ -1,5 +1,6 @@
-"""What a pipeline keeps between its runs: the position of each source, in an SQLite file.
+"""What a pipeline keeps between its runs, in an SQLite file.
 
+It is the position of each source, the columns that nodes had, and the history of runs.
 The file also holds the plugins' own state (`SqliteStateStore`). Only one run at a time can use it: a lock on a file
 beside it, which is released when its process dies.
 """
@@ -274,21 +275,25 @@ class StateFile:
         query = "SELECT node, change, noted_at FROM schema_change ORDER BY rowid"
         return self.read(lambda connection: connection.execute(query).fetchall())
 
+    def kept(self) -> list[str]:
+        """The nodes whose position or columns are kept."""
+        return self.read(_kept)
+
     def reset(self, nodes: Sequence[str] | None = None) -> list[str]:
-        """Forget the positions of sources.
+        """Forget where nodes continue, and which columns they had.
 
         Args:
-            nodes: Their nodes; `None` for all.
+            nodes: Their names; `None` for all.
 
         Returns:
-            Those that had a state.
+            Those of which something was kept.
 
         Raises:
             StateError: The file cannot be written.
         """
 
         def forget(connection: sqlite3.Connection) -> list[str]:
-            forgotten = [name for name in _names(connection) if nodes is None or name in nodes]
+            forgotten = [name for name in _kept(connection) if nodes is None or name in nodes]
             for name in forgotten:
                 connection.execute("DELETE FROM node WHERE name = ?", (name,))
                 connection.execute("DELETE FROM pending WHERE node = ?", (name,))
@@ -404,6 +409,11 @@ def _require_plain(path: Path) -> None:
 
 def _names(connection: sqlite3.Connection) -> list[str]:
     return [_text(row[0]) for row in connection.execute("SELECT name FROM node ORDER BY name")]
+
+
+def _kept(connection: sqlite3.Connection) -> list[str]:
+    query = "SELECT name FROM node UNION SELECT node FROM known_schema ORDER BY 1"
+    return [_text(row[0]) for row in connection.execute(query)]
 
 
 def _put(connection: sqlite3.Connection, state: NodeState) -> None:

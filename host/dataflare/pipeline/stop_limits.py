@@ -14,7 +14,7 @@ StopReason = Literal["max-rows", "max-time"]
 
 
 class StopLimits:
-    """How far a run goes; any thread may call it.
+    """How far a run goes. It serves one run at a time; any thread may call it.
 
     Args:
         max_rows: All sources together give this many rows; `None` for all. A source within a transaction gives the rest
@@ -38,7 +38,8 @@ class StopLimits:
         """Why a source was not read to its end; `None` where none was stopped."""
 
     def begin(self) -> None:
-        """Start the clock."""
+        """Start the clock, and count rows from 0."""
+        self._rows, self.reason = 0, None
         if self._max_time_s is not None:
             self._ends_s = time.monotonic() + self._max_time_s
 

@@ -225,7 +225,7 @@ class Watchers:
         """Watch a plugin that is loaded; `None` for one that need not be.
 
         Raises:
-            ConfigError: Its profile's file cannot be read, or is none.
+            ConfigError: Its profile's file cannot be read, or is not a profile.
         """
         settings = self._settings if isinstance(self._settings, BehaviourSettings) else self._settings.get(plugin)
         if settings is None:
@@ -269,7 +269,7 @@ class Watchers:
         except UnicodeDecodeError as error:
             raise ConfigError("is not a profile: not UTF-8", where=str(path)) from error
         except ConfigError as error:
-            hint = "put the file back, or remove it: the plugin's behaviour is learned anew then"
+            hint = "put the file back, or remove it: the plugin's behaviour is learned again then"
             raise ConfigError(f"cannot be used: {error.message}", where=str(path), hint=hint) from error
 
     def _keep(self, key: tuple[str, str], profile: Profile) -> None:

@@ -82,7 +82,7 @@ class CertificateInvalid(CertificateRefused):
 
 
 class CertificateMismatch(CertificateRefused):
-    """It is another component's, or the component was changed after it was certified."""
+    """It is another component's, the component was changed after it was certified, or a report has other outcomes."""
 
 
 class CertificateExpired(CertificateRefused):
@@ -122,7 +122,7 @@ class Findings(StrictModel):
         capabilities: What an operator must grant, by short name.
         quality: The grade of what it does.
         security: The grade of what it asks for.
-        issued_at: When; for people.
+        issued_at: When it was issued, in UTC; not verified.
     """
 
     suite: Annotated[int, Field(ge=1, le=1_000_000)]
@@ -186,7 +186,7 @@ def certify(component: bytes, findings: Findings, key: PrivateKey, *, name: str)
 
     Args:
         component: The component.
-        findings: What the suite found; of its manifest.
+        findings: What the suite found; `findings.manifest` must be this component's.
         key: Whose certificate it is.
         name: The plugin's name.
 

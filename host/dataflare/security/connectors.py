@@ -61,11 +61,6 @@ class ConnectorFiles:
         self._lock = Lock()
         self._folders: list[int] = []
 
-    @property
-    def is_restricted(self) -> bool:
-        """Whether a policy says what may be read and written."""
-        return self._granted is not None
-
     def close(self) -> None:
         """Let the folders of outputs go; idempotent."""
         with self._lock:

@@ -154,7 +154,7 @@ def read_raw(component: bytes, *, name: str = "") -> bytes | None:
     found = [section for section in custom_sections(component) if section.name == MANIFEST_SECTION]
     if len(found) > 1:
         raise DuplicateManifest(
-            f"has {len(found)} manifests", component=name, hint="embed it anew, which replaces them all by one"
+            f"has {len(found)} manifests", component=name, hint="embed it again, which replaces them all by one"
         )
     if not found:
         return None

@@ -150,7 +150,7 @@ class SignedStatement:
                 raise SignatureInvalid(
                     f"the signature of the key {key_id} carries no public key by which it could be verified",
                     plugin=plugin,
-                    hint="sign it anew, without --add",
+                    hint="sign it again, without --add",
                 ) from error
             if key.id != key_id:
                 raise SignatureInvalid(
@@ -248,7 +248,7 @@ def add_signature(
         raise ConfigError(
             "the signature beside it is another component's, or the component was changed since",
             where=file,
-            hint="sign it anew, without --add",
+            hint="sign it again, without --add",
         )
     name, version = _identity(component, name, version, file)
     if not name or not version:
@@ -261,7 +261,7 @@ def add_signature(
         raise DigestMismatch(
             f"the signature beside it is for {statement.name} {statement.version}, not for {name} {version}",
             plugin=file,
-            hint="sign it anew, without --add",
+            hint="sign it again, without --add",
         )
     signed.require_genuine(plugin=file)
     signed.sign(key)

@@ -307,7 +307,7 @@ class TrustPolicy:
         if key.expires is not None and now >= key.expires:
             return SigningKeyExpired(
                 f"the key {key_id} of {key.publisher} is trusted until {key.expires.isoformat()} only",
-                hint="sign it anew with a current key",
+                hint="sign it again with a current key",
                 **context,
             )
         if key.plugins is not None and signed.statement.name not in key.plugins:

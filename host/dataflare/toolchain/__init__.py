@@ -1,4 +1,4 @@
 """Builds guest plugins into components, with one driver a guest language.
 
-No other package starts programs.
+Besides this package, only `runtime/isolation` and `conformance/adapter` start programs.
 """

@@ -88,7 +88,7 @@ def sdks_folder() -> Path:
     for folder in (_PACKAGE.parent.parent / _SDKS, _PACKAGE / "_sdks"):
         if (folder / "python").is_dir():
             return folder
-    raise ConfigError("the SDKs are missing", hint="install the package anew: pip install dataflare")
+    raise ConfigError("the SDKs are missing", hint="install the package again: pip install dataflare")
 
 
 def guest_of(folder: Path, *, output: Path | None = None) -> Guest:

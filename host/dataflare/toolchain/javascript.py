@@ -161,7 +161,7 @@ def npm_packages(workspace: Path) -> Path:
             run(["npm", "install", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder)
         except BuildFailed as exc:
             raise ToolchainMissing(
-                f"npm packages are not to be had: {exc.message}", hint="try with the network"
+                f"npm packages cannot be downloaded: {exc.message}", hint="try with the network"
             ) from exc
 
     platform = f"{os.uname().sysname}-{os.uname().machine}" if hasattr(os, "uname") else os.name

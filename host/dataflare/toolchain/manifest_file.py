@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from dataflare.documents.models import FrozenSet, StrictModel, json_schema_of, nearest, validate_document
+from dataflare.documents.models import FrozenSet, StrictModel, nearest, validate_document
 from dataflare.documents.reader import read_document
 from dataflare.errors import ConfigError
 from dataflare.interfaces import INTERFACES, NEEDS_GRANT
@@ -18,7 +18,7 @@ from dataflare.security.identifiers import VersionText
 from dataflare.security.manifest import DescriptionText, LicenceText, Manifest, PluginKind, PublisherText
 from dataflare.toolchain import languages
 
-__all__ = ["PLUGIN_FILE", "WORLD", "PluginFile", "plugin_file_schema", "read_plugin_file"]
+__all__ = ["PLUGIN_FILE", "WORLD", "PluginFile", "read_plugin_file"]
 
 PLUGIN_FILE: Final = "plugin.yaml"
 WORLD: Final = "component"
@@ -106,8 +106,3 @@ def read_plugin_file(folder: Path) -> PluginFile:
             f"there is no {PLUGIN_FILE}", where=str(folder), hint="`dataflare new NAME` makes a plugin's folder"
         )
     return validate_document(read_document(path), PluginFile)
-
-
-def plugin_file_schema() -> dict[str, Any]:
-    """The JSON Schema of `plugin.yaml`, for editors."""
-    return json_schema_of(PluginFile)

@@ -182,7 +182,7 @@ def _make_toolchain(folder: Path) -> None:
         run([*apt, "download", *packages], cwd=debs)
     except BuildFailed as exc:
         hint = f"{_TARGET_HINT}, or: {_PINNED_HINT}"
-        raise ToolchainMissing(f"Debian's packages are not to be had: {exc.message}", hint=hint) from exc
+        raise ToolchainMissing(f"Debian's packages cannot be downloaded: {exc.message}", hint=hint) from exc
     # Only unpacked, never installed: no root, and nothing on this machine changes.
     for deb in sorted(debs.glob("*.deb")):
         run(["dpkg", "-x", deb, folder / "root"], cwd=debs)

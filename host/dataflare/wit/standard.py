@@ -24,7 +24,7 @@ def standard_folder() -> Path:
         # Not any folder that happens to be called `wit`.
         if (folder / "plugin" / "worlds.wit").is_file():
             return folder
-    raise WitError("the WIT of the standard is missing", hint="install the package anew: pip install dataflare")
+    raise WitError("the WIT of the standard is missing", hint="install the package again: pip install dataflare")
 
 
 @cache

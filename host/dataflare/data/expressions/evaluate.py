@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from dataflare.budgets import current
 from dataflare.data.columns import find_column
-from dataflare.data.expressions.registry import Function
-from dataflare.data.expressions.table import FUNCTIONS
+from dataflare.data.expressions.function import Function
+from dataflare.data.expressions.registry import FUNCTIONS
 from dataflare.data.expressions.types import TEXT_OR_BINARY, accepting, plain, typed_nulls, whole
 from dataflare.data.guard.costs import expanded_bytes
 from dataflare.data.schemas import SchemaError, parse_type

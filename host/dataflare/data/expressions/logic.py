@@ -8,7 +8,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataflare.data.expressions.registry import NEVER_NULL, SPECIAL, Function, arrow, flag, own, signatures
+from dataflare.data.expressions.function import NEVER_NULL, SPECIAL, Function, arrow, flag, own, signatures
 from dataflare.data.expressions.types import ANY, BOOLEAN, COMPARABLE, INTEGER, NUMBER, NUMERIC, one_of
 
 __all__ = ["FUNCTIONS"]

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pyarrow.compute as pc
 
-from dataflare.data.expressions.registry import Function, Option, arrow, choice, integer, signatures
+from dataflare.data.expressions.function import Function, Option, arrow, choice, integer, signatures
 from dataflare.data.expressions.types import DATE, DURATION, INTEGER, NUMBER, NUMERIC, TIMESTAMP
 
 __all__ = ["FUNCTIONS"]

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from dataflare.budgets import current
 from dataflare.data.builders import cast_column
-from dataflare.data.expressions.registry import (
+from dataflare.data.expressions.function import (
     NEVER_NULL,
     SLOW,
     Function,

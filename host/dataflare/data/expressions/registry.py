@@ -1,232 +1,27 @@
-"""What a function of the closed list is, and how the lists of one topic are written down."""
+"""The closed list of functions, by name. It only grows: a name never changes what it means."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
 
-import pyarrow as pa
-import pyarrow.compute as pc
+from dataflare.data.expressions import logic, numbers, others, texts, times
+from dataflare.data.expressions.function import Function
 
-from dataflare.data.expressions.types import TEXT_OR_BINARY, Signature, TypeClass
+__all__ = ["FUNCTIONS", "TOPICS"]
 
-__all__ = [
-    "ANY_NULL",
-    "FAST",
-    "NEVER_NULL",
-    "SLOW",
-    "SPECIAL",
-    "Example",
-    "Function",
-    "Option",
-    "arrow",
-    "choice",
-    "flag",
-    "integer",
-    "own",
-    "signatures",
-    "text",
-    "text_bytes",
-]
+TOPICS: Final[Mapping[str, tuple[Function, ...]]] = MappingProxyType(
+    {
+        "Numbers": numbers.FUNCTIONS,
+        "Comparison, logic, nulls": logic.FUNCTIONS,
+        "Texts and bytes": texts.FUNCTIONS,
+        "Dates and times": times.FUNCTIONS,
+        "Conversion, hashes, lists, structs": others.FUNCTIONS,
+    }
+)
+"""The functions, in the order of the reference."""
 
-FAST: Final = 2**22
-"""Rows that a function of plain numbers takes at a time; the deadline is looked at in between."""
-SLOW: Final = 2**16
-"""Rows that a function of texts takes at a time."""
-ANY_NULL: Final = "null where an argument is null"
-NEVER_NULL: Final = "never null"
-SPECIAL: Final = "nulls as said"
-
-Run = Callable[[Sequence[Any], Mapping[str, Any]], Any]
-Growth = Callable[[Sequence[Any], Mapping[str, Any], int], float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """An option of a function. `read` turns the literal that a plugin gave into its value, or raises `ValueError`."""
-
-    name: str
-    says: str
-    read: Callable[[Any], Any]
-    default: Any = None
-    required: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
-    """Arguments, options and the result that they give, as Python values or Arrow scalars."""
-
-    arguments: tuple[Any, ...]
-    result: Any
-    options: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Function:
-    """A function that expressions may call.
-
-    Args:
-        name: Its name; that of Arrow's function where there is one.
-        says: What it returns, in one line.
-        signatures: What it takes; the first form that fits counts.
-        options: Its options.
-        nulls: What nulls do.
-        errors: When it fails, beyond wrong types; empty for never.
-        example: One call.
-        run: Computes it, given arrays and scalars of types that a signature takes.
-        rows: How many rows it takes at a time.
-        growth: Bounds the bytes of the result, given arguments, options and rows.
-        work: Bounds the steps of about a nanosecond that it takes, as `growth`; `None` for what is fast.
-        literal_from: Arguments from this one on must be literals; `None` for no such rule.
-    """
-
-    name: str
-    says: str
-    signatures: tuple[Signature, ...]
-    options: tuple[Option, ...]
-    nulls: str
-    errors: str
-    example: Example
-    run: Run
-    rows: int
-    growth: Growth
-    work: Growth | None
-    literal_from: int | None
-
-
-def signatures(*forms: Sequence[TypeClass], variadic: bool = False) -> tuple[Signature, ...]:
-    """Write down the forms of a function."""
-    return tuple(Signature(tuple(form), variadic) for form in forms)
-
-
-def own(
-    name: str,
-    says: str,
-    forms: tuple[Signature, ...],
-    example: tuple[tuple[Any, ...], Any],
-    run: Run,
-    *,
-    given: Mapping[str, Any] | None = None,
-    options: tuple[Option, ...] = (),
-    nulls: str = ANY_NULL,
-    errors: str = "",
-    rows: int = FAST,
-    growth: Growth | None = None,
-    work: Growth | None = None,
-    literal_from: int | None = None,
-) -> Function:
-    """Write down a function that is computed by `run`; `given` are the options of its example."""
-    return Function(
-        name=name,
-        says=says,
-        signatures=forms,
-        options=options,
-        nulls=nulls,
-        errors=errors,
-        example=Example(arguments=example[0], result=example[1], options=given or {}),
-        run=run,
-        rows=rows,
-        growth=growth or (_values if literal_from is None and _takes_texts(forms) else _numbers),
-        work=work or (_reading if rows == SLOW else None),
-        literal_from=literal_from,
-    )
-
-
-def arrow(
-    name: str,
-    says: str,
-    forms: tuple[Signature, ...],
-    example: tuple[tuple[Any, ...], Any],
-    *,
-    make: Callable[[Mapping[str, Any]], pc.FunctionOptions] | None = None,
-    kernel: str = "",
-    **rest: Any,
-) -> Function:
-    """Write down a function that is one of Arrow's; `make` makes Arrow's options of ours."""
-    called = kernel or name
-
-    def run(arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
-        return pc.call_function(called, list(arguments), None if make is None else make(options))
-
-    return own(name, says, forms, example, run, **rest)
-
-
-# Costs.
-
-
-def text_bytes(value: Any) -> int:
-    """The bytes of all texts of an array, or of one."""
-    if isinstance(value, pa.Scalar):
-        return len(value.as_buffer()) if value.is_valid and TEXT_OR_BINARY.holds(value.type) else 0
-    if not TEXT_OR_BINARY.holds(value.type) or len(value) == 0:
-        return 0
-    return int(pc.sum(pc.binary_length(value).cast(pa.int64())).as_py() or 0)
-
-
-def _takes_texts(forms: Sequence[Signature]) -> bool:
-    return any(kind.ids & TEXT_OR_BINARY.ids for form in forms for kind in form.parameters)
-
-
-def _values(arguments: Sequence[Any], _: Mapping[str, Any], rows: int) -> float:
-    """A bound for results that hold each argument once: a literal in every row."""
-    texts = sum(text_bytes(each) * (rows if isinstance(each, pa.Scalar) else 1.0) for each in arguments)
-    return float(texts + 16 * rows)
-
-
-def _numbers(_: Sequence[Any], __: Mapping[str, Any], rows: int) -> float:
-    return 16.0 * rows
-
-
-def _reading(arguments: Sequence[Any], _: Mapping[str, Any], rows: int) -> float:
-    """Some steps for each byte of texts."""
-    return 8.0 * sum(text_bytes(each) for each in arguments if not isinstance(each, pa.Scalar))
-
-
-# Options.
-
-
-def flag(name: str, says: str, *, default: bool) -> Option:
-    """An option that is true or false."""
-
-    def read(value: Any) -> bool:
-        if not isinstance(value, bool):
-            raise ValueError("true or false")
-        return value
-
-    return Option(name=name, says=says, read=read, default=default)
-
-
-def integer(name: str, says: str, low: int, high: int, *, default: int | None = None, required: bool = False) -> Option:
-    """An option that is a whole number within bounds."""
-
-    def read(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ValueError(f"a whole number from {low} to {high}")
-        return value
-
-    return Option(name=name, says=says, read=read, default=default, required=required)
-
-
-def text(
-    name: str, says: str, most: int, *, default: str | None = None, required: bool = False, least: int = 0
-) -> Option:
-    """An option that is a text of some bytes of UTF-8."""
-
-    def read(value: Any) -> str:
-        if not isinstance(value, str) or not least <= len(value.encode()) <= most:
-            raise ValueError(f"a text of {least} to {most} bytes")
-        return value
-
-    return Option(name=name, says=says, read=read, default=default, required=required)
-
-
-def choice(name: str, says: str, *choices: str, default: str | None = None, required: bool = False) -> Option:
-    """An option that is one of some texts."""
-
-    def read(value: Any) -> str:
-        if value not in choices:
-            raise ValueError(f"one of {', '.join(choices)}")
-        return str(value)
-
-    return Option(name=name, says=f"{says}: {', '.join(choices)}", read=read, default=default, required=required)
+FUNCTIONS: Final[Mapping[str, Function]] = MappingProxyType(
+    {each.name: each for topic in TOPICS.values() for each in topic}
+)

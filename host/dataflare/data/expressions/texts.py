@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataflare.data.expressions.registry import (
+from dataflare.data.expressions.function import (
     SLOW,
     Function,
     Growth,

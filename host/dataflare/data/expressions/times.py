@@ -12,7 +12,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataflare.data.expressions.registry import (
+from dataflare.data.expressions.function import (
     SLOW,
     Function,
     Option,

@@ -260,7 +260,7 @@ class _Writer:
                 passed = " ".join(f"(local.get {i})" for i in range(parameters))
                 functions.append(f'(func (export "f{number}") {declared} {GUARD} (call $w{number} {passed}))')
             else:
-                functions.append(self._import(lower, number, movers, key))
+                functions.append(self._import(lower, number, movers))
         self._out.append(
             f"""(core module {name}-code
               (import "b" "memory" (memory {MEMORY_PAGES} {MEMORY_PAGES})) (import "b" "top" (global $top (mut i32)))
@@ -297,7 +297,7 @@ class _Writer:
         parameters, result = _imported_signature(func)
         return f"$w{number}", _declared(parameters, result), len(parameters)
 
-    def _import(self, lower: Lower, number: int, movers: Movers, key: _Key) -> str:
+    def _import(self, lower: Lower, number: int, movers: Movers) -> str:
         link_number = self._numbers[lower.function.interface, lower.function.name]
         func = self._links[link_number].func
         parameters, result = _imported_signature(func)

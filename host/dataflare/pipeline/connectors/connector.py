@@ -1,4 +1,4 @@
-"""What a connector is: a format of files, with what reads it, what writes it, and their options."""
+"""What a connector of files is: a format, with what reads it, what writes it, and their options."""
 
 from __future__ import annotations
 

@@ -327,7 +327,7 @@ class SqlDestination:
         return changes, _Layout(tuple(columns), table, within, key, operation, staged)
 
     def _fitted(self, field: pa.Field, wanted: Column, here: Column, name: str, changes: list[_Change]) -> Column:
-        """How values of a column are written into the one that the table has; it is widened where that is needed."""
+        """Decide how a column's values are stored in the column that is there, which is widened if needed."""
         if wanted.declared == here.declared or here.type == wanted.type or pa.types.is_null(field.type):
             return here if here.cast or not self._dialect.widens else replace(here, stored=here.type)
         is_text = pa.types.is_string(wanted.type)
@@ -357,7 +357,7 @@ class SqlDestination:
     def _of_keys(
         self, layout: _Layout, rows: pa.RecordBatch, rejected: list[RejectedRow]
     ) -> tuple[list[int], pa.RecordBatch]:
-        """Take, of rows with the same key, the last one, and none without a key; says which numbers they had."""
+        """Keep the last row of each key, and reject keys with a null. Returns the rows' numbers, and the rows."""
         numbers = pa.array(range(rows.num_rows), pa.int64())
         if not layout.key:
             return numbers.to_pylist(), rows

@@ -50,7 +50,7 @@ class Dialect(Protocol):
         ...
 
     def lock(self, connection: Connection, owner: str) -> bool:
-        """Keep other writers of the same name out until the connection ends. False: there is one."""
+        """Keep other writers of the same name out until the connection ends. `False`: another connection does so."""
         ...
 
     def table(self, connection: Connection, table: str, within: str | None) -> list[Column] | None:
@@ -74,7 +74,7 @@ class Dialect(Protocol):
         ...
 
     def select(self, columns: Sequence[Column] | None, source: str, *, where: str, order: str) -> tuple[str, int]:
-        """Write a query, and say how many rows at its beginning are not of the source."""
+        """Write a query; say how many of its first rows are samples, which only tell SQLite the types."""
         ...
 
     def value(self, raw: pa.Array, column: Column | None) -> str:
@@ -87,7 +87,7 @@ class Dialect(Protocol):
 
 
 def decoded(array: pa.Array) -> pa.Array:
-    """Take dictionaries, runs and views for what they stand for."""
+    """Decode dictionaries and run-end encoding."""
     if types.is_dictionary(array.type):
         return array.dictionary_decode()
     if types.is_run_end_encoded(array.type):

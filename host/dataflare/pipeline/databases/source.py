@@ -27,8 +27,8 @@ _BATCH_ROWS = 65_536
 class SqlSource:
     """Reads the rows of one node; one thread at a time, but for `interrupt`.
 
-    An incremental read is in the order of the cursor. Its state is the last value of it, and digests of the rows that
-    had it: rows that get the same value later are read, and those that were read are not read again.
+    An incremental read is in the order of the cursor. Its state is the last cursor value, and digests of the rows that
+    have it. Later rows with this value are read; rows already read are skipped.
 
     Args:
         node: What is read.
@@ -51,7 +51,7 @@ class SqlSource:
         self._last: str | None = None
         self._seen: Counter[str] = Counter()
         self._read_before: Counter[str] = Counter()
-        """Of the rows with the value that an earlier run ended at, those that it has read."""
+        """Digests of rows with the previous run's last cursor value that were not met again so far."""
 
     def start(self) -> SqlSource:
         """Connect, and find the columns.
@@ -96,7 +96,7 @@ class SqlSource:
         return Dataset(DatasetName(options.dataset, options.namespace), "", self._schema, self._key, cursors, modes)
 
     def estimate(self, selections: Any = None) -> Estimate | None:
-        """How many rows there are: nobody knows without counting them."""
+        """Return `None`: a count would scan the table."""
         return None
 
     def open(self, selections: Any = None, state: bytes | None = None) -> list[pa.Schema]:
@@ -252,6 +252,6 @@ def _parsed(state: bytes) -> tuple[str, Counter[str]]:
             raise ValueError("it has other values")
     except (ValueError, TypeError, KeyError) as error:
         raise StateError(
-            "the state of a table is not one that this program wrote", hint="begin anew with --full-refresh"
+            "the state of a table is not one that this program wrote", hint="start again with --full-refresh"
         ) from error
     return last, Counter(seen)

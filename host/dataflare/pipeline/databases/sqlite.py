@@ -36,7 +36,7 @@ class SQLite:
     temporary = "temp"
 
     def begin(self, connection: Connection, *, writes: bool) -> None:
-        """Wait for other processes, for ten seconds."""
+        """Wait for locks for up to 10 s; let readers only read."""
         connection.rows(f"PRAGMA busy_timeout = {_BUSY_MS}")
         if not writes:
             connection.execute("PRAGMA query_only = 1")

@@ -56,7 +56,7 @@ def read_confined(
         reader: `module:function`. The function takes the file and the request, and is a generator of the same as this.
         file: The file. It is not to be used before the end.
         request: What else the reader has to know, as JSON has it.
-        max_bytes: The most bytes that a batch may take. The process may have twice as many, and 256 MiB.
+        max_bytes: The most bytes that a batch may take. The process may have twice as many plus 256 MiB.
         roots: Further folders to import from.
         errors: What the reader raises, with a text, and this raises too.
 
@@ -110,7 +110,7 @@ def _next_word(words: IO[bytes]) -> dict[str, Any]:
 
 
 def limit_time(seconds: int) -> None:
-    """Let the kernel end this process once it has computed for so long."""
+    """Let the kernel end this process after this much processor time."""
     _limit(resource.RLIMIT_CPU, seconds)
 
 

@@ -86,7 +86,7 @@ def _array(path: Path, rest: bytes, file: IO[bytes], line: int, max_line_bytes: 
         if not data:
             line += rest.count(b"\n")
             what = "the array is not closed before the end of the file"
-            raise DataError(what, file=str(path), line=line, hint="get the file anew: its end may be missing")
+            raise DataError(what, file=str(path), line=line, hint="get the file again: its end may be missing")
         rest += data
 
 

@@ -273,7 +273,7 @@ class _JsonFile:
             message = "a number is beyond the range of a double"
             hint = "write it as a text in the file, in double quotes"
         elif "encoding in string" in message:
-            message = "a text holds a control character, such as a tab, or an escape that is none"
+            message = "a text holds a control character, such as a tab, or an invalid escape"
             hint = "write it as an escape, such as \\t"
         elif "surrogate" in message:
             message = "a text holds half of a surrogate pair, such as \\ud800, which is not a character"
@@ -326,7 +326,7 @@ def _broken(message: str, line: bytes) -> tuple[str, str]:
     if b"\0" in line:
         return (
             "a NUL character stands in the line",
-            "get the file anew: a program or a disk that failed left it; in a text, write it as \\u0000",
+            "get the file again: a program or a disk that failed left it; in a text, write it as \\u0000",
         )
     if line.rstrip().endswith(b"},"):
         return (

@@ -27,7 +27,7 @@ def read_confined(file: IO[bytes], *, batch_rows: int, max_bytes: int, int96: In
     Args:
         file: The file. It is not to be used before the end.
         batch_rows: The most rows of a batch.
-        max_bytes: The most bytes that a batch may take. The process may have twice as many, and 256 MiB.
+        max_bytes: The most bytes that a batch may take. The process may have twice as many plus 256 MiB.
         int96: The unit of INT96 times.
 
     Raises:

@@ -1,6 +1,4 @@
-"""Times that Parquet files have as INT96: a day and a time within it, which Arrow turns into one number without a word
-where that number overflows.
-"""
+"""Finds times of Parquet's INT96, a day and a time of day, that overflow: Arrow wraps them silently."""
 
 from __future__ import annotations
 

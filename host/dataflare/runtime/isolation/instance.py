@@ -312,9 +312,9 @@ class IsolatedInstance:
                     self._take(stats)
                     self._alive = alive
                     return _Returned(self._result(func, message))
-                case ["failed", str(kind), str(text), str(hint), str(export), list(frames), list(stats), bool(alive)]:
+                case ["failed", str(kind), str(text), str(hint), str(), list(frames), list(stats), bool(alive)]:
                     self._take(stats)
-                    error = self._error(kind, text, hint, export, frames)
+                    error = self._error(kind, text, hint, frames)
                     self._alive = alive and not isinstance(error, PluginFault)
                     if not self.alive:
                         self._kill()
@@ -418,7 +418,7 @@ class IsolatedInstance:
         stats.memory_bytes = min(said.memory_bytes, self._limits.memory_bytes)
         stats.host_peak_bytes = max(stats.host_peak_bytes, said.host_peak_bytes)
 
-    def _error(self, kind: str, text: str, hint: str, export: str, frames: list[Any]) -> Exception:
+    def _error(self, kind: str, text: str, hint: str, frames: list[Any]) -> Exception:
         found = getattr(errors, kind, None) if kind in errors.__all__ else None
         text, hint = text[:_MAX_MESSAGE_CHARS], hint[:_MAX_HINT_CHARS]
         if found is not None and issubclass(found, PluginFault):

@@ -15,6 +15,7 @@ import pytest
 
 import dataflare
 from dataflare.cli.interrupts import Interrupted, interrupting_signals
+from plugin_wat import hostile
 
 COMMAND = (sys.executable, "-m", "dataflare.cli.main", "run", "p.yaml")
 MAPPER = Path(dataflare.__file__).parents[2] / "guest-sdks" / "rust" / "components" / "json-mapper.wasm"
@@ -165,12 +166,23 @@ def test_a_plugin_that_loops_is_ended_by_one_signal(tmp_path, monkeypatch, numbe
     assert sorted(os.listdir(tmp_path)) == ["in.csv", "p.wasm", "p.yaml"]
 
 
-@pytest.mark.parametrize("words", [("inspect", "p.wasm"), ("check", "p.wasm"), ("package", "p.wasm", "-m", "m.yaml")])
-def test_a_command_that_asks_a_looping_plugin_is_ended_by_one_signal(tmp_path, monkeypatch, words):
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "attacks")
-    from plugin_wat import hostile
+_LONG = ("--limit", "call_timeout=100s")
 
-    (tmp_path / "p.wasm").write_bytes(hostile({}, metadata="(loop $l (br $l))").binary)
+
+@pytest.mark.parametrize(
+    ("words", "kind", "function"),
+    [
+        (("inspect", "p.wasm"), "processor", "get-metadata"),
+        (("package", "p.wasm", "-m", "m.yaml"), "processor", "get-metadata"),
+        (("check", "p.wasm", *_LONG), "processor", "health-check"),
+        (("discover", "p.wasm", *_LONG), "source", "discover"),
+        (("bench", "p.wasm", *_LONG), "validator", "validate"),
+        (("conformance", "run", "p.wasm", *_LONG), "transformer", "transform"),
+    ],
+)
+def test_a_command_that_asks_a_looping_plugin_is_ended_by_one_signal(tmp_path, words, kind, function):
+    loop = "(loop $l (br $l)) (unreachable)"
+    (tmp_path / "p.wasm").write_bytes(hostile({}, kind=kind, bodies={function: loop}).binary)
     (tmp_path / "m.yaml").write_text("name: x\nversion: 1.0.0\nkind: processor\n")
     command = [*COMMAND[:3], *words, *(("-o", "o.wasm") if words[0] == "package" else ())]
     with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE) as process:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,11 @@ def test_variables_that_change_builds_are_not_passed_on(tmp_path: Path, monkeypa
 
 def test_output_that_is_not_utf_8_does_not_matter(tmp_path: Path) -> None:
     assert "�" in run(python("import sys; sys.stdout.buffer.write(b'\\xff')"), cwd=tmp_path)
+
+
+def test_tool_that_takes_too_long_ends_with_what_it_started(tmp_path: Path) -> None:
+    script = "import subprocess, time; subprocess.Popen(['sleep', '100']); time.sleep(100)"
+    begun = time.monotonic()
+    with pytest.raises(BuildFailed, match="did not end within"):
+        run([sys.executable, "-c", script], cwd=tmp_path, timeout_s=1)
+    assert time.monotonic() - begun < 50, "it waited for what holds the output open"

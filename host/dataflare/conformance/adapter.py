@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import queue
+import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -14,6 +17,8 @@ from dataflare.conformance.host_service import HostService
 __all__ = ["AdapterFailed", "CommandHost", "HostConnection", "LocalHost", "NoAnswer", "serve"]
 
 _MAX_LINE: Final = 64 * 2**20
+_MOST_WAITING: Final = 16
+"""How many lines may wait that nobody has asked for: a host that says more has ended."""
 _END: Final = object()
 
 
@@ -99,14 +104,17 @@ class CommandHost:
         if process is None:
             return
         assert process.stdin is not None and process.stdout is not None
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         process.stdin.close()
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             try:
-                self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                self._process = subprocess.Popen(
+                    self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
+                )
             except OSError as error:
                 raise AdapterFailed(f"cannot be started: {error}") from error
             self._lines = queue.SimpleQueue()
@@ -126,7 +134,7 @@ class CommandHost:
 
 def _read(stream: IO[bytes], lines: queue.SimpleQueue[Any]) -> None:
     with stream:
-        while line := stream.readline(_MAX_LINE):
+        while lines.qsize() < _MOST_WAITING and (line := stream.readline(_MAX_LINE)):
             lines.put(line)
     lines.put(_END)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,7 +56,7 @@ def run(
         command: The program and its arguments; no shell.
         cwd: The folder to run it in.
         env: Variables to add to this process's.
-        timeout_s: Wall seconds after which it is killed.
+        timeout_s: Wall seconds after which it is killed, with what it started; an interrupt kills it too.
         hint: What to do when the program is not there.
         tail_lines: The last lines that an error has of what it printed.
 
@@ -65,23 +67,30 @@ def run(
     variables = {key: value for key, value in os.environ.items() if key not in _DROPPED} | dict(env or {})
     words = [str(word) for word in command]
     try:
-        done = subprocess.run(
+        tool = subprocess.Popen(
             words,
             cwd=cwd,
             env=variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=timeout_s,
             encoding="utf-8",
             errors="replace",
-            check=False,
+            process_group=0,
         )
     except (FileNotFoundError, PermissionError) as exc:
         raise ToolchainMissing(f"{words[0]} cannot be run: {exc.strerror}", hint=hint) from exc
-    except subprocess.TimeoutExpired as exc:
-        raise BuildFailed(f"`{' '.join(words)}` did not end within {timeout_s:.0f} s") from exc
-    if done.returncode:
-        tail = "\n".join(f"    {line}" for line in done.stdout.splitlines()[-tail_lines:])
-        raise BuildFailed(f"`{' '.join(words)}` ended with code {done.returncode}", output=tail)
-    return done.stdout
+    with tool:
+        try:
+            output, _ = tool.communicate(timeout=timeout_s)
+        except BaseException as exc:
+            # With all that it has started: that would go on, and could keep its output open.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(tool.pid, signal.SIGKILL)
+            if not isinstance(exc, subprocess.TimeoutExpired):
+                raise
+            raise BuildFailed(f"`{' '.join(words)}` did not end within {timeout_s:.0f} s") from exc
+    if tool.returncode:
+        tail = "\n".join(f"    {line}" for line in output.splitlines()[-tail_lines:])
+        raise BuildFailed(f"`{' '.join(words)}` ended with code {tool.returncode}", output=tail)
+    return output

@@ -27,7 +27,7 @@ TEST := $(PY) -m pytest -n 2 --dist worksteal
 MAKEFLAGS += --jobs=2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint lint-style lint-types lint-structure format guests bench fuzz docs coverage clean
+.PHONY: help demo test lint lint-style lint-types lint-structure format guests bench fuzz chaos soak docs coverage clean
 
 help:  ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,12 @@ bench: $(READY_DEV)  ## Measure, compare with peers, and write benches/results.j
 
 fuzz: $(READY_DEV)  ## Feed 200,000 broken components, policies, streams and files
 	@$(PY) tests/fuzz/fuzz.py $(ARGS)
+
+chaos: $(READY_DEV)  ## Kill runs at every named point and at 30 random times, and compare what they wrote
+	@DATAFLARE_CHAOS=1 $(PY) -m pytest tests/pipeline/test_chaos.py -q $(ARGS)
+
+soak: $(READY_DEV)  ## Run a pipeline for 20 minutes with faults of all kinds, and account for every row
+	@$(PY) tests/soak/soak.py $(ARGS)
 
 coverage: lint guests  ## Run all tests and say which lines of the host they leave out
 	@$(TEST) --cov=dataflare --cov-report=term:skip-covered --cov-report=html:build/coverage $(ARGS)

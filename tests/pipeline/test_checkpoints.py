@@ -41,9 +41,9 @@ def run_until_done(
         with StateFile(state, pipeline="test") as file:
             dying = file.commit
 
-            def commit(reached: Any, schemas: Any = (), dying: Any = dying, clock: Clock = clock) -> None:
+            def commit(*given: Any, dying: Any = dying, clock: Clock = clock, **named: Any) -> None:
                 clock.step()
-                dying(reached, schemas)
+                dying(*given, **named)
                 clock.step()
 
             file.commit = commit  # type: ignore[method-assign]
@@ -228,7 +228,7 @@ def test_source_that_does_not_repeat_itself_is_noticed(tmp_path):
     made = numbers_pipeline(tmp_path, ALL)
     table = Table(Clock(), keeps_token=True)
     with StateFile(tmp_path / "state", pipeline="test") as file:
-        file.commit = lambda *_: (_ for _ in ()).throw(Crash)  # type: ignore[method-assign]
+        file.commit = lambda *_, **__: (_ for _ in ()).throw(Crash)  # type: ignore[method-assign]
         with pytest.raises(Crash):
             run(made, host=FakeHost(source=numbers(20), first=table), state=file)
     assert table.kept
@@ -282,7 +282,7 @@ def test_file_of_a_newer_version_is_refused(tmp_path):
     "UPDATE node SET lineage = x'ff'",
     "UPDATE node SET state = 5",
     "DROP TABLE pending",
-    "INSERT INTO pending VALUES ('in', 'x', 'y', 0)",
+    "INSERT INTO pending VALUES ('in', 'x', 'y', 0, 0)",
     "DELETE FROM pipeline",
 ])  # fmt: skip
 def test_damaged_tables_are_an_error(statement, tmp_path):
@@ -360,3 +360,28 @@ def test_rejected_rows_are_those_of_one_run(deaths, chunk, tmp_path_factory):
     if last["source"].opened == [None]:  # else an earlier run came to its end, and this one had no rows
         lines = (folder / "rejected.jsonl").read_text().splitlines()
         assert [json.loads(line)["values"]["x"] for line in lines] == list(range(0, 50, 3))
+
+
+def test_letters_of_rows_that_the_destination_has_stay_when_others_come(tmp_path):
+    """A run dies when its destination is through, and before its state is committed."""
+    made = numbers_pipeline(tmp_path, CHAIN.replace("input: in", "input: in, dead_letters: rejected.jsonl"))
+
+    class Picky(Table):
+        def write(self, rows: pa.RecordBatch) -> list[RejectedRow]:
+            values = rows.column("x").to_pylist()
+            super().write(rows_of(*(x for x in values if x % 10)))
+            return [RejectedRow(row, "x", "a tenth") for row, x in enumerate(values) if x % 10 == 0]
+
+    table = Picky(Clock(), keeps_token=True)
+    for count in (25, 45):
+        with StateFile(tmp_path / "state", pipeline="test") as file:
+            plugins = FakeHost(source=numbers(count, modes="incremental"), first=table)
+            if count == 25:
+                file.commit = lambda *_, **__: (_ for _ in ()).throw(Crash)  # type: ignore[method-assign]
+                with pytest.raises(Crash):
+                    run(made, host=plugins, state=file)
+            else:
+                run(made, host=plugins, state=file)
+    lines = (tmp_path / "rejected.jsonl").read_text().splitlines()
+    assert [json.loads(line)["values"]["x"] for line in lines] == [0, 10, 20, 30, 40]
+    assert table.kept == [n for n in range(45) if n % 10]

@@ -93,6 +93,20 @@ def test_one_of_two_files_had_its_name_when_the_run_died(tmp_path, monkeypatch):
     assert len((tmp_path / "too.jsonl").read_text().split()) == 20
 
 
+def test_run_that_dies_before_its_file_has_the_name_remembers_the_one_before(tmp_path, monkeypatch):
+    once(tmp_path, CSV, 10)
+    once(tmp_path, CSV, 20, dies=True)
+
+    def dying(source: Any, target: Any) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", dying)
+        assert once(tmp_path, CSV, 20) is None
+    once(tmp_path, CSV, 20)
+    assert (tmp_path / "out.csv").read_text().split()[1:] == list(map(str, range(20)))
+
+
 @pytest.mark.parametrize("before", [0, 3])
 def test_files_of_a_folder_are_those_of_runs_that_ended(tmp_path, before):
     (tmp_path / "two.csv").write_text("a,b\n" + "1,2\n" * 2)

@@ -190,7 +190,10 @@ def test_state_keeps_the_columns_and_their_changes(specify, tmp_path):
 def test_state_of_the_version_before_is_taken_over(tmp_path):
     StateFile(tmp_path / "state", pipeline="test").close()
     with sqlite3.connect(tmp_path / "state") as connection:
-        connection.executescript("DROP TABLE known_schema; DROP TABLE schema_change; UPDATE pipeline SET version = 1")
+        connection.executescript(
+            "DROP TABLE known_schema; DROP TABLE schema_change; DROP TABLE intent; DROP TABLE run; "
+            "ALTER TABLE pending DROP COLUMN rows; UPDATE pipeline SET version = 1"
+        )
     connection.close()
     with StateFile(tmp_path / "state", pipeline="test") as file:
         assert file.known_schema("in") is None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from checkpoint_kit import Clock, Numbers, Table, numbers_pipeline
+from checkpoint_kit import Clock, Crash, Numbers, Table, numbers_pipeline
 from dataflare.errors import UsageError
 from dataflare.pipeline.report import RunReport
 from dataflare.pipeline.runner import run
@@ -102,3 +102,24 @@ def test_files_are_read_up_to_the_limit(tmp_path):
 def test_limit_that_allows_nothing_is_refused(wrong):
     with pytest.raises(UsageError, match="not greater than 0"):
         StopLimits(**wrong)
+
+
+@pytest.mark.parametrize("most", [3, 13, 20, 29])
+def test_run_that_dies_at_its_limit_goes_on_with_another(tmp_path, most):
+    """The destination has what the limit let through, and the state file does not know that."""
+    table = Table(Clock(), keeps_token=True)
+    made = numbers_pipeline(tmp_path, CHAIN)
+    with StateFile(tmp_path / "state", pipeline="test") as file:
+
+        def commit(*given: Any, ended: bool = False) -> None:
+            if ended:
+                raise Crash
+            real(*given)
+
+        real, file.commit = file.commit, commit  # type: ignore[method-assign]
+        source = Numbers(Clock(), 50, chunk=7, transaction=1, modes="incremental")
+        with pytest.raises(Crash):
+            run(made, host=FakeHost(source=source, first=table), state=file, limits=StopLimits(max_rows=most))
+    assert table.kept == list(range(most))
+    run_once(tmp_path, CHAIN, table, None)
+    assert table.kept == list(range(50))

@@ -178,6 +178,9 @@ class FakeHost:
         problems = () if kind else ("it exports nothing",)
         return SimpleNamespace(kind=kind or None, problems=problems)
 
+    def connector_secret(self, name: str) -> str | None:
+        return None
+
     def admit_pipeline(self, name: str, file: PipelineFile) -> AdmittedPipeline:
         return Admission().admit_pipeline(name, file)
 

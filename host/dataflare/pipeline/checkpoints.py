@@ -107,6 +107,7 @@ class Checkpoints:
         self._lock = Lock()
         self._read: _Read | None = None
         self._rows = 0
+        self._total = 0
         self._last_s = 0.0
         self._behind = set(destinations)
         """Destinations that have not begun yet, or that drop rows which they have already."""
@@ -152,11 +153,23 @@ class Checkpoints:
                     hint=f"{_FULL_REFRESH}, or read what was read before",
                 )
             resumed = kept.checkpoint.state is not None
-        known = {each.state: each for each in kept.pending if each.state is not None}
+        # Where a run ended by a limit, the source goes on.
+        known = {each.state: replace(each, last=False) for each in kept.pending if each.state is not None}
+        self._total = kept.rows
         self._is_full = mode == "full"
         self._read = _Read(kept, resumed, kept.last_sequence + 1, known)
         self._last_s = time.monotonic()
         return kept.checkpoint.state
+
+    @property
+    def rows_to_known(self) -> int | None:
+        """After how many rows a barrier is expected that a run before has made; `None` where none is.
+
+        However the runs were limited, a read of so many rows ends there.
+        """
+        assert self._read is not None
+        ahead = [each.rows - self._total for each in self._read.known.values() if each.rows > self._total]
+        return min(ahead, default=None)
 
     def barrier(self, rows: int, state: bytes | None) -> Checkpoint | None:
         """Count rows that the source gave, and make a barrier where one is due.
@@ -168,6 +181,7 @@ class Checkpoints:
         assert self._read is not None
         with self._lock:
             self._rows += rows
+            self._total += rows
             if state is None:
                 return None
             if (known := self._read.known.pop(state, None)) is not None:
@@ -274,7 +288,7 @@ class Checkpoints:
 
     def _next(self, state: bytes | None, *, last: bool) -> Checkpoint:
         assert self._read is not None
-        checkpoint = Checkpoint(self._read.next_sequence, state, last)
+        checkpoint = Checkpoint(self._read.next_sequence, state, last, self._total)
         self._read.next_sequence += 1
         return checkpoint
 
@@ -301,7 +315,8 @@ class Checkpoints:
         else:
             for each in kept.pending:
                 if found == (kept.lineage, each.sequence):
-                    return Position(each)
+                    # At the end of a run, there may be no rows between the last two.
+                    return Position() if each.state == kept.checkpoint.state else Position(each)
             what = "has rows of runs that the state file does not know"
         raise StateError(
             f"node {self.node!r} goes on from checkpoint {here}, and destination {writer!r} {what}",

@@ -212,6 +212,7 @@ class DatasetReader:
         most = MAX_ROWS
         if self._checkpoints is not None:
             most = min(most, self._checkpoints.every_rows)
+            most = min(most, self._checkpoints.rows_to_known or most)
         if left := self._limits.rows_left:
             most = min(most, left)
         if self._checkpoints is not None:
@@ -367,3 +368,5 @@ class DatasetWriter:
             self._position = self._checkpoints.position(
                 self._node, token, mode=target.mode, keeps_token=self._keeps_token
             )
+            if self._position.drop_until is not None:
+                self._rejected.keep_before(self._position.drop_until)

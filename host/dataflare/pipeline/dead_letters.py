@@ -117,6 +117,7 @@ class DeadLetters:
         self._replaces = replaces
         self._of_node = b',"node":' + orjson.dumps(node) + b","
         self._passed: int | None = None
+        self._repeats_from = 0
         self._file: FileDestination | None = None
 
     @property
@@ -132,6 +133,10 @@ class DeadLetters:
     def passed(self, point: Checkpoint) -> None:
         """Take note of a barrier: rows from here on come after it."""
         self._passed = point.sequence
+
+    def keep_before(self, point: Checkpoint) -> None:
+        """Take note that the node's destination has all rows before a barrier: they are not tried again."""
+        self._repeats_from = point.sequence
 
     def write(self, rows: pa.RecordBatch, letters: Sequence[Letter]) -> None:
         """Add rows, each with its letter.
@@ -196,7 +201,7 @@ class DeadLetters:
             return False
         lineage, start = self._checkpoints.start
         # Once there is a letter, no later checkpoint is made before the end of the run.
-        return found[1].decode() == lineage and int(found[2]) >= start
+        return found[1].decode() == lineage and int(found[2]) >= max(start, self._repeats_from)
 
     def _has_letters_that_come_again(self) -> bool:
         """Whether a run that was repeated left letters of rows on which this one did not fail."""

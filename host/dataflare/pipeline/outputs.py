@@ -70,7 +70,7 @@ class AppendLog(Protocol):
 
     def kept_bytes(self, file: os.stat_result) -> int | None: ...
 
-    def record(self, kept_bytes: int, file: os.stat_result) -> None: ...
+    def record(self, kept_bytes: int, file: os.stat_result, before: os.stat_result | None) -> None: ...
 
 
 def open_output(
@@ -215,7 +215,7 @@ class AtomicFile(_OpenFile):
             os.fsync(file.fileno())
             self._take_over_permissions(file.fileno())
             if self._log is not None:
-                self._log.record(self.begin, os.fstat(file.fileno()))
+                self._log.record(self.begin, os.fstat(file.fileno()), self._before)
             self._publish()
         except OSError as error:
             self.abort()

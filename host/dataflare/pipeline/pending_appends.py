@@ -51,21 +51,27 @@ class PendingFile:
         Raises:
             StateError: The state cannot be read.
         """
-        mark = _mark(self._state, self._path)
-        kept = mark.get("kept_bytes")
-        return kept if mark.get("file") == _identity(file) and isinstance(kept, int) else None
+        kept = (each.get("kept_bytes") for each in self._marks() if each.get("file") == _identity(file))
+        return next((each for each in kept if isinstance(each, int)), None)
 
-    def record(self, kept_bytes: int, file: os.stat_result) -> None:
+    def record(self, kept_bytes: int, file: os.stat_result, before: os.stat_result | None) -> None:
         """Write down what is about to become visible.
 
         Args:
             kept_bytes: What the file had before.
             file: The new file, which is complete.
+            before: The one that it replaces; `None` for none. What is known of that stays known: it may stay in place.
 
         Raises:
             StateError: The state cannot be written.
         """
-        self._state.intend(self._path, json.dumps({"kept_bytes": kept_bytes, "file": _identity(file)}))
+        marks = [each for each in self._marks() if before is not None and each.get("file") == _identity(before)]
+        marks.append({"kept_bytes": kept_bytes, "file": _identity(file)})
+        self._state.intend(self._path, json.dumps({"files": marks}))
+
+    def _marks(self) -> list[dict[str, Any]]:
+        found = _mark(self._state, self._path).get("files", [])
+        return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 class PendingFolder:

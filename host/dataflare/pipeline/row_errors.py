@@ -17,6 +17,7 @@ from dataflare.pipeline.dead_letters import DeadLetters, Letter
 from dataflare.pipeline.report import NodeReport, OutputReport
 from dataflare.pipeline.retries import DEFAULT_RETRIES, Retries
 from dataflare.pipeline.run_errors import DataError
+from dataflare.pipeline.state_file import Checkpoint
 from dataflare.runtime.datasets import RejectedRow
 
 __all__ = ["Attempt", "ErrorLimits", "OnError", "OnErrorModel", "RejectedRows", "RowErrors"]
@@ -274,6 +275,11 @@ class RejectedRows:
     def pending(self) -> bool:
         """Whether there are letters that are not safe yet."""
         return self._letters is not None and self._letters.pending
+
+    def keep_before(self, point: Checkpoint) -> None:
+        """Take note that the destination has all rows before a barrier."""
+        if self._letters is not None:
+            self._letters.keep_before(point)
 
     @property
     def published(self) -> OutputReport | None:

@@ -40,7 +40,8 @@ CREATE TABLE IF NOT EXISTS node (
   complete INTEGER NOT NULL, rows INTEGER NOT NULL, saved_at REAL NOT NULL
 );
 CREATE TABLE IF NOT EXISTS pending (
-  node TEXT NOT NULL, sequence INTEGER NOT NULL, state BLOB, last INTEGER NOT NULL, PRIMARY KEY (node, sequence)
+  node TEXT NOT NULL, sequence INTEGER NOT NULL, state BLOB, last INTEGER NOT NULL, rows INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (node, sequence)
 );
 CREATE TABLE IF NOT EXISTS known_schema (node TEXT PRIMARY KEY, columns TEXT NOT NULL, saved_at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS intent (path TEXT PRIMARY KEY, mark TEXT NOT NULL);
@@ -49,7 +50,8 @@ CREATE TABLE IF NOT EXISTS run (
 );
 CREATE TABLE IF NOT EXISTS schema_change (node TEXT NOT NULL, change TEXT NOT NULL, noted_at REAL NOT NULL);
 """
-"""Version 1 has the first three; the others are added to it when it is opened."""
+_ADDED: Final = "ALTER TABLE pending ADD COLUMN rows INTEGER NOT NULL DEFAULT 0"
+"""Version 1 has the first three tables, and lacks this column: when it is opened, it is given the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,13 @@ class Checkpoint:
         sequence: Its number; they rise, from 1.
         state: Where the source continues after it; `None` where it never said.
         last: Whether it is the end of the rows.
+        rows: The rows of the source up to it, since the first run or the last reset; 0 where that is not known.
     """
 
     sequence: int
     state: bytes | None
     last: bool = False
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +198,9 @@ class StateFile:
         Raises:
             StateError: The file cannot be written.
         """
-        values = (node, checkpoint.sequence, checkpoint.state, checkpoint.last)
-        self.write(lambda connection: connection.execute("INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?)", values))
+        values = (node, checkpoint.sequence, checkpoint.state, checkpoint.last, checkpoint.rows)
+        statement = "INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?, ?)"
+        self.write(lambda connection: connection.execute(statement, values))
 
     def commit(
         self,
@@ -335,7 +340,10 @@ class StateFile:
     def _prepare(self, pipeline: str) -> None:
         def make(connection: sqlite3.Connection) -> Any:
             new = not connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'pipeline'").fetchone()[0]
-            if new or connection.execute("SELECT version FROM pipeline").fetchone() == (1,):
+            old = not new and connection.execute("SELECT version FROM pipeline").fetchone() == (1,)
+            if old:
+                connection.execute(_ADDED)
+            if new or old:
                 for statement in _TABLES.split(";"):
                     connection.execute(statement)
             if new:
@@ -432,7 +440,7 @@ def _node(connection: sqlite3.Connection, name: str) -> NodeState | None:
     if row is None:
         return None
     lineage, reading, sequence, state, complete, rows, saved_at = row
-    query = "SELECT sequence, state, last FROM pending WHERE node = ? ORDER BY sequence"
+    query = "SELECT sequence, state, last, rows FROM pending WHERE node = ? ORDER BY sequence"
     return NodeState(
         name,
         _text(lineage),
@@ -444,10 +452,10 @@ def _node(connection: sqlite3.Connection, name: str) -> NodeState | None:
     )
 
 
-def _checkpoint(sequence: Any, state: Any, last: Any) -> Checkpoint:
+def _checkpoint(sequence: Any, state: Any, last: Any, rows: Any = 0) -> Checkpoint:
     if state is not None and not isinstance(state, bytes):
         raise sqlite3.DatabaseError("a state is not bytes")
-    return Checkpoint(_number(sequence), state, bool(last))
+    return Checkpoint(_number(sequence), state, bool(last), _number(rows))
 
 
 def _text(value: Any) -> str:

@@ -131,25 +131,34 @@ class SqlSource:
         return [self._schema]
 
     def read(self, max_rows: int = _BATCH_ROWS) -> Chunk | Ended:
-        """Read on.
+        """Read on: as many rows as are asked for, wherever the driver divides them, so that reads repeat.
 
         Raises:
             DataError: A value does not fit the type of its column.
             DatabaseError: The database answered with an error, or the connection is lost.
         """
+        left = min(max_rows, _BATCH_ROWS)
+        parts: list[pa.RecordBatch] = []
+        while left and (part := self._next(left)) is not None:
+            parts.append(part)
+            left -= part.num_rows
+        if not parts:
+            return Ended()
+        rows = parts[0] if len(parts) == 1 else pa.concat_batches(parts)
+        if self._node.cursor is None:
+            return Chunk(self.dataset().name, rows, None)
+        state = json.dumps({"cursor": self._last, "seen": sorted(self._seen.elements())}).encode()
+        return Chunk(self.dataset().name, rows, state)
+
+    def _next(self, most: int) -> pa.RecordBatch | None:
+        """Some rows that were not read before; `None` at the end."""
         waiting = self._waiting if self._waiting is not None else next(self._rows, None)
         if waiting is None:
-            return Ended()
+            return None
         rows, raw = waiting
-        most = min(max_rows, _BATCH_ROWS)
-        rest = rows.num_rows > most
-        self._waiting = (rows.slice(most), None if raw is None else raw.slice(most)) if rest else None
+        self._waiting = (rows.slice(most), None if raw is None else raw.slice(most)) if rows.num_rows > most else None
         rows, raw = rows.slice(0, most), None if raw is None else raw.slice(0, most)
-        if raw is None:
-            return Chunk(self.dataset().name, rows, None)
-        given = self._take(rows, raw)
-        state = json.dumps({"cursor": self._last, "seen": sorted(self._seen.elements())}).encode()
-        return Chunk(self.dataset().name, given, state)
+        return rows if raw is None else self._take(rows, raw)
 
     def acknowledge(self, state: bytes) -> None:
         """Do nothing: the table stays as it is."""

@@ -1,0 +1,175 @@
+"""Runs that are killed anywhere and repeated: what they wrote is what one run would have written.
+
+`make chaos` tries every point twice and 30 random times, also while a run is repeated; `make test` tries a part.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from database_kit import Database
+from killed_kit import POINTS, Runner
+from postgres_kit import Server
+
+pytest.importorskip("adbc_driver_sqlite")
+
+ALL = "DATAFLARE_CHAOS" in os.environ
+ROWS = 2_000
+RANDOM = 30 if ALL else 2
+NAMED = POINTS if ALL else POINTS[2::5]
+SOURCE = """
+  in: {connector: sql, database: events, read: events, mode: incremental, cursor: at}
+"""
+TABLES = """name: chaos
+checkpoint: {rows: 300}
+databases:
+  events: {url: "sqlite:events.db"}
+  log: {url: "%s", access: write}
+  latest: {url: "sqlite:latest.db", access: write}
+nodes: %s
+  log: {connector: sql, database: log, write: log, input: in}
+  latest: {connector: sql, database: latest, write: latest, input: in, mode: merge, key: [id]}
+"""
+FILES = """name: chaos
+databases:
+  events: {url: "sqlite:events.db"}
+nodes: %s
+  lines: {connector: jsonl, write: out/lines.jsonl, input: in, if_exists: append}
+  text: {connector: csv, write: out/text.csv, input: in, if_exists: append}
+  whole: {connector: csv, write: out/whole.csv, input: in}
+"""
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    made = Runner()
+    yield made
+    made.close()
+
+
+class Tables:
+    """A pipeline from a table to a log, which keeps each row once, and a table of the latest by key."""
+
+    def __init__(self, folder: Path, log: Database) -> None:
+        self.folder, self._log = folder, log
+        (folder / "pipeline.yaml").write_text(TABLES % (log.url, SOURCE))
+
+    def reset(self) -> None:
+        for path in self.folder.iterdir():
+            if path.name.startswith(("state", "latest.db", "log.db")):
+                path.unlink()
+        if self._log.kind == "postgresql":
+            self._log.execute("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+
+    def content(self) -> Any:
+        latest = Database("sqlite", f"sqlite:{self.folder / 'latest.db'}")
+        return self._log.rows("SELECT id, at, x FROM log ORDER BY n"), latest.rows(
+            "SELECT id, x FROM latest ORDER BY id"
+        )
+
+
+class Files:
+    """A pipeline from a table to files that are added to, and one that is replaced."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "pipeline.yaml").write_text(FILES % SOURCE)
+
+    def reset(self) -> None:
+        shutil.rmtree(self.folder / "out", ignore_errors=True)
+        for path in self.folder.glob("state*"):
+            path.unlink()
+
+    def content(self) -> Any:
+        return {path.name: path.read_bytes() for path in sorted((self.folder / "out").iterdir())}
+
+
+def make_events(folder: Path) -> None:
+    """Rows with ties of the cursor, and ids that come again."""
+    with sqlite3.connect(folder / "events.db") as connection:
+        connection.execute("CREATE TABLE events (n INTEGER, id INTEGER, at INTEGER, x TEXT)")
+        rows = [(n, n % 700, n // 9, f"x{n}" * 20) for n in range(ROWS)]
+        connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", rows)
+    connection.close()
+
+
+def add_events(folder: Path) -> None:
+    with sqlite3.connect(folder / "events.db") as connection:
+        connection.execute("INSERT INTO events SELECT n + 10000, id, at, x FROM events WHERE at > 200 AND n < 10000")
+    connection.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "files"])
+def pipeline(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    make_events(tmp_path)
+    if request.param == "files":
+        return Files(tmp_path)
+    if request.param == "sqlite":
+        return Tables(tmp_path, Database("sqlite", f"sqlite:{tmp_path / 'log.db'}"))
+    server: Server = request.getfixturevalue("postgres")
+    return Tables(tmp_path, Database("postgresql", server.url))
+
+
+def clean(pipeline: Any, runner: Runner) -> tuple[Any, float]:
+    pipeline.reset()
+    seconds = runner.run(pipeline.folder)
+    return pipeline.content(), seconds
+
+
+def test_runs_that_are_killed_at_named_points_write_what_one_run_does(pipeline, runner):
+    expected, _ = clean(pipeline, runner)
+    died = []
+    for point in NAMED:
+        for at in (1, 2) if ALL else (1,):
+            pipeline.reset()
+            # The second time while it is repeated.
+            for each in (at, 1):
+                if not runner.killed_at(pipeline.folder, point, each):
+                    break
+                died.append(point)
+            else:
+                runner.run(pipeline.folder)
+            assert pipeline.content() == expected, (point, at)
+    # Files have no transactions, and tables are not renamed.
+    assert len(set(died)) >= (7 if ALL else 1)
+
+
+def test_runs_that_are_killed_at_any_time_write_what_one_run_does(pipeline, runner):
+    expected, seconds = clean(pipeline, runner)
+    chosen = random.Random(f"{RANDOM} times")
+    died = 0
+    for number in range(RANDOM):
+        pipeline.reset()
+        for _ in range(chosen.choice((1, 2, 3))):
+            if not runner.killed_after(pipeline.folder, chosen.uniform(0, seconds)):
+                break
+            died += 1
+        else:
+            runner.run(pipeline.folder)
+        assert pipeline.content() == expected, number
+    assert died
+
+
+def test_rows_that_come_between_a_kill_and_its_repetition_are_written_once(pipeline, runner):
+    point = "before-checkpoint"
+    pipeline.reset()
+    runner.killed_at(pipeline.folder, point, 2 if isinstance(pipeline, Tables) else 1)
+    add_events(pipeline.folder)
+    runner.run(pipeline.folder)
+    if isinstance(pipeline, Files):
+        numbers = [json.loads(line)["n"] for line in (pipeline.folder / "out/lines.jsonl").read_text().splitlines()]
+    else:
+        numbers = [row[0] for row in pipeline._log.rows("SELECT n FROM log")]
+    with sqlite3.connect(pipeline.folder / "events.db") as connection:
+        (count,) = connection.execute("SELECT count(*) FROM events").fetchone()
+    connection.close()
+    assert (len(numbers), len(set(numbers))) == (count, count)

@@ -1,0 +1,136 @@
+"""Runs of pipelines in processes that are killed, at a named point or at any time.
+
+One process imports everything, and forks for each run: a run takes as long as it takes, and no import comes before it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+__all__ = ["POINTS", "Runner"]
+
+POINTS = tuple(
+    f"{when}-{what}"
+    for what in (
+        *("source-open", "source-read", "open", "write", "ingest", "flush", "transaction", "finish"),
+        *("prepare", "checkpoint", "intend", "rename"),
+    )
+    for when in ("before", "after")
+)
+"""`transaction` is the commit of a destination's transaction, and `checkpoint` that of the state file."""
+
+_CHILD = """
+import json, os, signal, sys, threading, time
+import dataflare.pipeline.outputs as outputs
+from dataflare.pipeline.databases.connection import Connection
+from dataflare.pipeline.databases.destination import SqlDestination
+from dataflare.pipeline.databases.source import SqlSource
+from dataflare.pipeline.runner import run
+from dataflare.pipeline.specification import load_specification
+from dataflare.pipeline.state_file import StateFile
+import adbc_driver_sqlite.dbapi, pyarrow.csv, pyarrow.parquet
+try:
+    import adbc_driver_postgresql.dbapi
+except ImportError:
+    pass
+
+OWNERS = {
+    "source-open": (SqlSource, "open"), "source-read": (SqlSource, "read"), "open": (SqlDestination, "open"),
+    "write": (SqlDestination, "write"), "ingest": (Connection, "ingest"), "flush": (SqlDestination, "flush"),
+    "transaction": (Connection, "commit"), "finish": (SqlDestination, "finish"), "prepare": (StateFile, "prepare"),
+    "checkpoint": (StateFile, "commit"), "intend": (StateFile, "intend"), "rename": (os, "replace"),
+}
+
+def die_at(point, at):
+    when, _, what = point.partition("-")
+    owner, name = OWNERS[what]
+    real, calls = getattr(owner, name), 0
+    def dying(*given, **named):
+        nonlocal calls
+        calls += 1
+        if calls == at and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = real(*given, **named)
+        if calls == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    setattr(owner, name, dying)
+
+def work(order):
+    os.chdir(order["folder"])
+    if order.get("point"):
+        die_at(order["point"], order["at"])
+    with StateFile("state", pipeline="chaos") as state:
+        run(load_specification("pipeline.yaml"), state=state)
+
+for line in sys.stdin:
+    order = json.loads(line)
+    begun = time.monotonic()
+    child = os.fork()
+    if not child:
+        try:
+            work(order)
+        except BaseException as error:
+            os.write(2, repr(error).encode()[:2000] + b"\\n")
+            os._exit(1)
+        os._exit(0)
+    if order.get("after_s") is not None:
+        time.sleep(order["after_s"])
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    print(json.dumps({"killed": os.WIFSIGNALED(status), "code": os.waitstatus_to_exitcode(status),
+                      "seconds": time.monotonic() - begun}), flush=True)
+"""
+
+
+class Runner:
+    """Runs the pipeline `pipeline.yaml` of a folder in a process of its own, again and again; `close` it."""
+
+    def __init__(self) -> None:
+        # An allocator with a thread of its own does not survive a fork.
+        environment = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _CHILD],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(60)
+
+    def run(self, folder: Path) -> float:
+        """Run to the end; returns how many seconds it took."""
+        done = self._ask({"folder": str(folder)})
+        assert done["code"] == 0, "the run failed: see its standard error"
+        return float(done["seconds"])
+
+    def killed_at(self, folder: Path, point: str, at: int) -> bool:
+        """Run, and kill it when it comes to a point for the nth time; says whether it did."""
+        return self._killed({"folder": str(folder), "point": point, "at": at})
+
+    def killed_after(self, folder: Path, seconds: float) -> bool:
+        """Run, and kill it after some time; says whether it was still running."""
+        return self._killed({"folder": str(folder), "after_s": seconds})
+
+    def _killed(self, order: dict[str, Any]) -> bool:
+        done = self._ask(order)
+        assert done["killed"] or done["code"] == 0, "the run failed: see its standard error"
+        return bool(done["killed"])
+
+    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer

@@ -13,7 +13,7 @@ from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing, run
 from dataflare.toolchain.store import cache_root, digest_files, once, stage_wit, write_atomically
 
-__all__ = ["JavaScriptDriver", "driver", "npm_packages", "tools"]
+__all__ = ["JavaScriptDriver", "driver", "npm_packages", "run_tests", "tools", "write_sdk"]
 
 _NODE_MAJOR = 20
 _HINT = f"install Node.js {_NODE_MAJOR} or newer with npm (https://nodejs.org)"
@@ -72,12 +72,21 @@ class JavaScriptDriver:
 
     def unit_tests(self, guest: Guest) -> str:
         """Run the tests of the folder `tests` in Node; returns how many passed, or nothing where there are none."""
-        tests = sorted((guest.folder / "tests").glob("*.test.js"))
-        if not tests:
-            return ""
-        _write_sdk(guest, guest.folder)
-        said = run(["node", "--test", "--test-reporter=tap", *tests], cwd=guest.folder, hint=_HINT)
-        return next(line.removeprefix("# ") for line in said.splitlines() if line.startswith("# pass"))
+        return run_tests(guest)
+
+
+def run_tests(guest: Guest) -> str:
+    """Run the tests of a guest's folder `tests` in Node; returns how many passed, or nothing where there are none.
+
+    Raises:
+        BuildFailed: A test failed; the message has Node's words.
+    """
+    tests = sorted((guest.folder / "tests").glob("*.test.js"))
+    if not tests:
+        return ""
+    write_sdk(guest, guest.folder)
+    said = run(["node", "--test", "--test-reporter=tap", *tests], cwd=guest.folder, hint=_HINT)
+    return next(line.removeprefix("# ") for line in said.splitlines() if line.startswith("# pass"))
 
 
 def _is_raw(guest: Guest) -> bool:
@@ -110,7 +119,7 @@ def _stage(guest: Guest, app: Path) -> Path:
         target = app / path.relative_to(guest.folder)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, target)
-    _write_sdk(guest, app)
+    write_sdk(guest, app)
     file = guest.file
     assert file is not None
     said = {"name": file.name, "version": file.version, "kind": file.kind, "description": file.description}
@@ -119,7 +128,7 @@ def _stage(guest: Guest, app: Path) -> Path:
     return entry
 
 
-def _write_sdk(guest: Guest, folder: Path) -> None:
+def write_sdk(guest: Guest, folder: Path) -> None:
     """Write the SDK into `dataflare` in a folder, where it is not there already."""
     lib = guest.sdk / "lib"
     texts = {path.relative_to(lib): path.read_bytes() for path in (*lib.glob("*.js"), *(lib / "sdk").glob("*.js"))}

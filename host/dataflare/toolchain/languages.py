@@ -22,7 +22,8 @@ __all__ = ["GROUP", "load_driver", "load_tools", "names"]
 
 GROUP: Final = "dataflare.languages"
 _BUILT_IN: Final = {
-    name: EntryPoint(name, f"dataflare.toolchain.{name}:driver", GROUP) for name in ("javascript", "python", "rust")
+    name: EntryPoint(name, f"dataflare.toolchain.{name}:driver", GROUP)
+    for name in ("javascript", "python", "rust", "typescript")
 }
 
 

@@ -1,0 +1,24 @@
+// Checks that a column is within bounds.
+import { type ConfigOf, type Options, type Rule, Validator, col, invalidConfig } from './dataflare/index.js';
+
+// The configuration: its type, its JSON Schema, and the checks of what the operator writes, come from this.
+const options = {
+  column: { type: 'string', description: 'The column to check.' },
+  least: { type: 'number', default: 0, description: 'The least value.' },
+  greatest: { type: 'number', default: 100, description: 'The greatest value.' },
+} as const satisfies Options;
+
+export default class SamplePlugin extends Validator<ConfigOf<typeof options>> {
+  static override options = options;
+
+  override checkConfig(): void {
+    if (this.config.least > this.config.greatest) throw invalidConfig('least: it is above greatest');
+  }
+
+  /** What has to hold: an expression, which the host computes. Rows where it is null are good. */
+  override rules(): Rule[] {
+    const { column, least, greatest } = this.config;
+    const holds = col(column).call('between', least, greatest);
+    return [{ name: 'within', holds, column, description: `${column} is within ${least} and ${greatest}` }];
+  }
+}

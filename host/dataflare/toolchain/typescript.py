@@ -1,0 +1,110 @@
+"""TypeScript: its compiler, which checks types, and then what plugins in JavaScript are built with."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from dataflare.errors import ConfigError
+from dataflare.toolchain.guests import Guest
+from dataflare.toolchain.javascript import JavaScriptDriver, npm_packages, run_tests, tools, write_sdk
+from dataflare.toolchain.run_tool import BuildFailed, run
+from dataflare.toolchain.store import write_atomically
+
+__all__ = ["TypeScriptDriver", "driver", "tools"]
+
+_NOT_OURS: Final = frozenset({"build", "dataflare", "dist", "node_modules"})
+_ERROR: Final = re.compile(r"^(?P<file>.+)\((?P<line>\d+),\d+\): (?P<what>error .*)$")
+
+
+class TypeScriptDriver:
+    """Builds the module `plugin.ts` and what it imports by relative paths.
+
+    Its default export is the plugin's class. The SDK, with its types, is the folder `dataflare` beside it, written at
+    each build. `tsconfig.json` says how strict the compiler is.
+    """
+
+    def identity(self) -> str:
+        """What, apart from the sources (the locks are two), the component depends on."""
+        return f"typescript, {JavaScriptDriver().identity()}"
+
+    def sources(self, guest: Guest) -> Iterator[Path]:
+        """The files that the component is made of, apart from WIT."""
+        yield from JavaScriptDriver().sources(_as_javascript(guest, guest.folder))
+        yield from (guest.sdk / "package.json", guest.sdk / "package-lock.json", *_types(guest))
+        yield from (path for path in _own_files(guest) if "tests" not in path.relative_to(guest.folder).parts)
+
+    def build(self, guest: Guest, work: Path) -> bytes:
+        """Build a component.
+
+        Raises:
+            ToolchainMissing: There is no Node.js of the right age, no npm, or its packages are not available.
+            BuildFailed: The types are wrong, or the build failed.
+        """
+        compiled = _compile(guest, work / "compiled")
+        (work / "component").mkdir()
+        return JavaScriptDriver().build(_as_javascript(guest, compiled), work / "component")
+
+    def unit_tests(self, guest: Guest) -> str:
+        """Run the tests of the folder `tests` in Node; returns how many passed, or nothing where there are none."""
+        if not any((guest.folder / "tests").glob("*.test.ts")):
+            return ""
+        # Within the folder: Node looks there for what tests import.
+        compiled = guest.folder / "build" / "tests"
+        shutil.rmtree(compiled, ignore_errors=True)
+        return run_tests(_as_javascript(guest, _compile(guest, compiled)))
+
+
+def _as_javascript(guest: Guest, folder: Path) -> Guest:
+    return replace(guest, folder=folder, sdk=guest.sdk.parent / "javascript")
+
+
+def _types(guest: Guest) -> list[Path]:
+    return sorted((guest.sdk / "types").glob("*.d.ts"))
+
+
+def _own_files(guest: Guest) -> Iterator[Path]:
+    for path in sorted(guest.folder.rglob("*.ts")):
+        if path.relative_to(guest.folder).parts[0] not in _NOT_OURS:
+            yield path
+    yield from guest.folder.glob("tsconfig.json")
+
+
+def _compile(guest: Guest, to: Path) -> Path:
+    """Check the types, and write the plugin's modules as JavaScript into a folder."""
+    if not (guest.folder / "plugin.ts").is_file():
+        raise BuildFailed(f"{guest.name}: there is no plugin.ts", hint=f"put the plugin's class into {guest.folder}")
+    if not (guest.folder / "tsconfig.json").is_file():
+        raise BuildFailed(f"{guest.name}: there is no tsconfig.json", hint="copy that of `dataflare new`")
+    compiler = npm_packages(guest.sdk) / "node_modules" / "typescript" / "bin" / "tsc"
+    try:
+        write_sdk(_as_javascript(guest, guest.folder), guest.folder)
+        for path in _types(guest):
+            write_atomically(guest.folder / "dataflare" / path.name, path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"the SDK cannot be written: {error.strerror}", where=str(guest.folder)) from error
+    # The compiler takes what the configuration includes; where the result is written to is not the author's to say.
+    output = ["--noEmit", "false", "--noEmitOnError", "--outDir", str(to), "--rootDir", str(guest.folder)]
+    try:
+        run(["node", compiler, "--project", "tsconfig.json", "--pretty", "false", *output], cwd=guest.folder)
+    except BuildFailed as error:
+        raise _explained(error) from error
+    return to
+
+
+def _explained(error: BuildFailed) -> BuildFailed:
+    """The first error, with file and line, and below it all that the compiler said."""
+    said = error.output.splitlines()
+    for line in said:
+        if found := _ERROR.match(line.strip()):
+            return BuildFailed(f"{found['file']}:{found['line']}: {found['what']}", output=error.output)
+    return error
+
+
+def driver(_: Guest) -> TypeScriptDriver:
+    """Make the driver for a guest."""
+    return TypeScriptDriver()

@@ -68,7 +68,7 @@ impl Cells {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn value(&self, row: usize) -> CellValue<'_> {
         let value = match self {
             Self::Whole(column) => column.get(row).map(CellValue::Whole),
@@ -140,7 +140,7 @@ impl<'de> Deserializer<'de> for Row<'de> {
 impl<'de> SeqAccess<'de> for Row<'de> {
     type Error = Error;
 
-    #[inline]
+    #[inline(always)]
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
         let Some(Some(cells)) = self.table.columns.get(self.at) else { return Ok(None) };
         self.at += 1;
@@ -188,7 +188,7 @@ fn json_error(error: serde_json::Error) -> Error {
 impl<'de> Deserializer<'de> for CellValue<'de> {
     type Error = Error;
 
-    #[inline]
+    #[inline(always)]
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self {
             Self::Null => visitor.visit_unit(),
@@ -200,7 +200,7 @@ impl<'de> Deserializer<'de> for CellValue<'de> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self {
             Self::Null | Self::Json(Value::Null) => visitor.visit_none(),
@@ -208,7 +208,7 @@ impl<'de> Deserializer<'de> for CellValue<'de> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
         match self {
             Self::Json(value) => value.deserialize_newtype_struct(name, visitor).map_err(json_error),

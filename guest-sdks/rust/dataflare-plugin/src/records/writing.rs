@@ -168,26 +168,31 @@ impl IntoColumn for Values {
 }
 
 impl Columns {
-    /// The column of a name: most often the one after the last.
-    #[inline]
-    fn field<T: Serialize + ?Sized>(&mut self, name: Cow<'static, str>, value: &T) -> Result<(), Unsuited> {
+    /// Add a value to the column of a name: most often the one after the last.
+    #[inline(always)]
+    fn field<T: Serialize + ?Sized>(&mut self, name: &str, own: impl FnOnce() -> Cow<'static, str>, value: &T) -> Result<(), Unsuited> {
         let rows = self.rows;
         // The names of a struct's fields are always the same ones: looking at where they are is enough, most often.
-        let is_it = |column: &Builder| std::ptr::eq(&*column.name, &*name) || column.name == name;
+        let is_it = |column: &Builder| std::ptr::eq(&*column.name, name) || column.name == name;
         if !self.columns.get(self.at).is_some_and(is_it) {
-            self.at = self.columns.iter().position(|column| column.name == name).unwrap_or_else(|| {
-                self.columns.push(Builder { name, values: Values::Nulls(rows), rows });
-                self.columns.len() - 1
-            });
+            self.find(name, own);
         }
         let column = &mut self.columns[self.at];
         if column.rows != rows {
             return Err(Unsuited);
         }
-        self.at += 1;
         value.serialize(&mut *column)?;
         column.rows += 1;
+        self.at += 1;
         Ok(())
+    }
+
+    #[cold]
+    fn find(&mut self, name: &str, own: impl FnOnce() -> Cow<'static, str>) {
+        self.at = self.columns.iter().position(|column| column.name == name).unwrap_or_else(|| {
+            self.columns.push(Builder { name: own(), values: Values::Nulls(self.rows), rows: self.rows });
+            self.columns.len() - 1
+        });
     }
 
     fn end_row(&mut self) {
@@ -413,7 +418,7 @@ impl SerializeStruct for &mut Columns {
 
     #[inline]
     fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Unsuited> {
-        self.field(Cow::Borrowed(key), value)
+        self.field(key, || Cow::Borrowed(key), value)
     }
 
     fn end(self) -> Result<(), Unsuited> {
@@ -439,7 +444,8 @@ impl SerializeMap for Entries<'_> {
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unsuited> {
-        self.columns.field(Cow::Owned(std::mem::take(&mut self.key)), value)
+        let key = std::mem::take(&mut self.key);
+        self.columns.field(&key, || Cow::Owned(key.clone()), value)
     }
 
     fn end(self) -> Result<(), Unsuited> {

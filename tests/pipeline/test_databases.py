@@ -77,6 +77,26 @@ def test_value_that_would_change_is_an_error(tmp_path, database, array, what):
         read(tmp_path, database)
 
 
+@pytest.mark.parametrize(
+    ("array", "what"),
+    [
+        (pa.array([1.5, None, float("nan")]), "NaN, which SQLite stores as NULL"),
+        (pa.array([253_402_300_800, None], pa.timestamp("s")), "a date outside the years 1 to 9999"),
+        (pa.array([-719_529], pa.date32()), "a date outside the years 1 to 9999"),
+    ],
+)
+def test_value_that_sqlite_does_not_have_is_an_error(tmp_path, array, what):
+    database = Database("sqlite", f"sqlite:{tmp_path / 's.db'}")
+    with pytest.raises(NodeFailed, match=what):
+        write(tmp_path, database, pa.table({"x": array}))
+
+
+def test_infinite_numbers_come_back_from_sqlite(tmp_path):
+    table = pa.table({"x": [float("inf"), -float("inf"), None, 5e-324]})
+    write(tmp_path, Database("sqlite", f"sqlite:{tmp_path / 's.db'}"), table)
+    assert read(tmp_path, Database("sqlite", f"sqlite:{tmp_path / 's.db'}")).equals(table)
+
+
 def test_types_of_postgresql_are_read_without_loss(tmp_path, postgres):
     database = Database("postgresql", postgres.url)
     database.execute(

@@ -383,7 +383,9 @@ class SqlDestination:
             array = decoded(rows.column(rows.schema.get_field_index(column.name)))
             wanted = column.type if column.stored is None else column.stored
             try:
-                arrays.append(_as_stored(array, column.type, wanted))
+                values = _as_stored(array, column.type, wanted)
+                self._dialect.check_kept(values, column)
+                arrays.append(values)
             except (pa.ArrowException, ValueError) as error:
                 raise DataError(
                     f"column {column.name!r}: a value does not fit {column.declared}: {error}",

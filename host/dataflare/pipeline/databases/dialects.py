@@ -73,6 +73,14 @@ class Dialect(Protocol):
         """
         ...
 
+    def check_kept(self, values: pa.Array, column: Column) -> None:
+        """Make sure that the database keeps values, as they are handed to the driver.
+
+        Raises:
+            ValueError: It would store another value in the place of one.
+        """
+        ...
+
     def select(self, columns: Sequence[Column] | None, source: str, *, where: str, order: str) -> tuple[str, int]:
         """Write a query; say how many of its first rows are samples, which only tell SQLite the types."""
         ...

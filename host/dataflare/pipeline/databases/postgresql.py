@@ -127,6 +127,9 @@ class PostgreSQL:
         stored = _stored(declared, field.type)
         return Column(field.name, declared, stored, quoted(field.name), stored)
 
+    def check_kept(self, values: pa.Array, column: Column) -> None:
+        """Do nothing: the database and its driver refuse what they have no form for."""
+
     def select(self, columns: Sequence[Column] | None, source: str, *, where: str, order: str) -> tuple[str, int]:
         """Write a query."""
         assert columns is not None

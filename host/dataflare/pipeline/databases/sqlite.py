@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import types
 
 from dataflare.pipeline.databases.connection import Connection, literal, quoted
@@ -66,6 +67,15 @@ class SQLite:
         if declared is None:
             raise no_type(field, "SQLite")
         return _column(field.name, declared)
+
+    def check_kept(self, values: pa.Array, column: Column) -> None:
+        """Refuse NaN, in place of which SQLite has NULL, and dates that its text form has no place for."""
+        if types.is_floating(values.type) and pc.any(pc.is_nan(values)).as_py():
+            raise ValueError("NaN, which SQLite stores as NULL")
+        if types.is_string(values.type) and (types.is_date(column.type) or types.is_timestamp(column.type)):
+            within = pc.and_not(pc.match_substring_regex(values, "^[0-9]{4}-"), pc.starts_with(values, "0000"))
+            if pc.any(pc.invert(within)).as_py():
+                raise ValueError("a date outside the years 1 to 9999")
 
     def select(self, columns: Sequence[Column] | None, source: str, *, where: str, order: str) -> tuple[str, int]:
         """Write a query; where the columns are known, a row with their types comes first."""

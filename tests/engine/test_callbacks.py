@@ -351,13 +351,15 @@ large = bytes(wasmtime.wat2wasm(f'''(component
 def test_an_interrupt_does_not_wait_for_a_compiler(tmp_path: Path) -> None:
     script = """
 for work in (engine.shape, engine.load):
-    sent = []
+    sent, ready = [], threading.Event()
     def send():
+        ready.wait()
         time.sleep(0.1)
         sent.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGINT)
     threading.Thread(target=send).start()
     try:
+        ready.set()
         work(large, name="large")
         print("it came back")
     except KeyboardInterrupt:

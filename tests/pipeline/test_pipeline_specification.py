@@ -4,6 +4,7 @@ import json
 from dataclasses import fields
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,8 @@ from dataflare.errors import ConfigError
 from dataflare.limits import Limits
 from dataflare.pipeline.connectors.registry import BUILT_IN
 from dataflare.pipeline.models import Pipeline, PluginNode
-from dataflare.pipeline.rehearsal import origin_of
+from dataflare.pipeline.rehearsal import origin_of, rehearse
+from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.specification import json_schema, load_specification, parse_specification
 
 READ = "  in: {connector: csv, read: in.csv}\n"
@@ -439,3 +441,19 @@ def test_columns_of_an_output_are_those_of_the_node_before_its_validators(specif
     assert origin_of(nodes["write"], nodes, kinds) == "read"
     assert origin_of(nodes["write"], nodes, {**kinds, "one": "transformer"}) == "one"
     assert origin_of(nodes["write"], nodes, {**kinds, "two": "processor"}) == "two"
+
+
+def test_an_output_that_cannot_be_read_to_be_appended_to_is_an_error(specify, tmp_path, monkeypatch):
+    node = specify(
+        "  read: {connector: csv, read: in.csv}\n"
+        "  write: {connector: csv, input: read, write: out.csv, if_exists: append}\n"
+    ).pipeline.nodes["write"]
+    (tmp_path / "out.csv").write_text("a\n1\n")
+    rehearse(node, tmp_path / "out.csv", pa.schema({"a": pa.int64()}))
+
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.open", refused)
+    with pytest.raises(DataError, match="cannot be written: Permission denied"):
+        rehearse(node, tmp_path / "out.csv", pa.schema({"a": pa.int64()}))

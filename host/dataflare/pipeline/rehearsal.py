@@ -12,7 +12,7 @@ import pyarrow as pa
 from dataflare.pipeline.connectors.registry import BUILT_IN, sink_maker
 from dataflare.pipeline.models import Node
 from dataflare.pipeline.nodes import ReadNode, WriteNode
-from dataflare.pipeline.outputs import OutputAction
+from dataflare.pipeline.outputs import OutputAction, cannot_write
 from dataflare.pipeline.partitions import check_columns, without_columns
 from dataflare.pipeline.reading.found import FoundSchema
 
@@ -55,7 +55,7 @@ def rehearse(node: WriteNode, path: Path, schema: pa.Schema) -> None:
 
     Raises:
         DataError: It cannot be partitioned as the node says, its format cannot hold a column, or the file that rows
-            are to be appended to has other columns or an end that is not whole.
+            are to be appended to has other columns, an end that is not whole, or cannot be read.
     """
     if node.connector not in BUILT_IN:
         return
@@ -67,8 +67,11 @@ def rehearse(node: WriteNode, path: Path, schema: pa.Schema) -> None:
         action = "streamed"
     elif node.if_exists == "append" and not node.partition_by and path.is_file():
         action = "appended"
-    with path.open("rb") if action == "appended" else io.BytesIO() as existing:
-        sink_maker(node)(_Nowhere(path, existing, action), schema).abandon()
+    try:
+        with path.open("rb") if action == "appended" else io.BytesIO() as existing:
+            sink_maker(node)(_Nowhere(path, existing, action), schema).abandon()
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 class _Nowhere:

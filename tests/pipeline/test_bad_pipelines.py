@@ -1,0 +1,111 @@
+"""Pipelines and states that cannot work: a clear error each, and nothing is lost."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from dataflare.errors import ConfigError
+from dataflare.pipeline.run_errors import NodeFailed
+from dataflare.pipeline.runner import run
+from dataflare.pipeline.specification import Specification, parse_specification
+from dataflare.pipeline.state_file import StateFile
+
+COPY = """name: test
+databases: {db: {url: "sqlite:db"}}
+nodes:
+  in: {connector: sql, database: db, read: t, mode: incremental, cursor: n}
+  out: {connector: csv, write: out.csv, input: in, if_exists: append}
+"""
+
+
+def parsed(folder: Path, text: str) -> Specification:
+    return parse_specification(text, file=folder / "pipeline.yaml")
+
+
+def execute(folder: Path, *statements: str) -> None:
+    with sqlite3.connect(folder / "db") as connection:
+        for each in statements:
+            connection.execute(each)
+    connection.close()
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A folder in which a table was copied once."""
+    pytest.importorskip("adbc_driver_sqlite")
+    execute(tmp_path, "CREATE TABLE t (n INTEGER)", "INSERT INTO t VALUES (1), (2)")
+    with StateFile(tmp_path / "state", pipeline="test") as state:
+        run(parsed(tmp_path, COPY), state=state)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("nodes", "what"),
+    [
+        ("  a: {plugin: p.wasm, input: b}\n  b: {plugin: p.wasm, input: a}\n", "nodes go in a circle: 'a' takes from"),
+        ("  a: {connector: csv, read: x.csv}\n  a: {connector: csv, read: y.csv}\n", "line 3"),
+        ("  a: {plugin: p.wasm, on_error: explode}\n", "'explode' is not one of"),
+        ("  a: {connector: csv, read: x.csv, schema: thaw}\n", "'thaw' is not one of"),
+        ("  a: {connector: sql, database: db, read: t, cursor: n}\n", "a cursor column goes with incremental reads"),
+        ("  a: {connector: sql, database: db, read: t, input: b}\n", "what reads a table takes no input"),
+        ("  a: {connector: sql, database: db, write: t, input: b, mode: upsert}\n", "'upsert' is not one of"),
+    ],
+)
+def test_pipeline_that_cannot_work_is_an_error_with_its_line(tmp_path, nodes, what):
+    (tmp_path / "p.wasm").touch()
+    with pytest.raises(ConfigError, match=r"pipeline\.yaml:[0-9]+: ") as caught:
+        parsed(tmp_path, f"name: test\nnodes:\n{nodes}")
+    assert what in str(caught.value)
+
+
+def test_database_that_nobody_names_is_an_error(tmp_path):
+    with pytest.raises(NodeFailed, match="the pipeline grants no database 'db'"):
+        run(parsed(tmp_path, COPY.replace("{db: ", "{other: ")))
+
+
+def test_table_that_vanished_is_an_error_and_its_state_stays(copied):
+    execute(copied, "ALTER TABLE t RENAME TO gone")
+    with StateFile(copied / "state", pipeline="test") as state:
+        with pytest.raises(NodeFailed, match="there is no table 't'"):
+            run(parsed(copied, COPY), state=state)
+        assert state.nodes()[0].rows == 2
+        execute(copied, "ALTER TABLE gone RENAME TO t", "INSERT INTO t VALUES (3)")
+        run(parsed(copied, COPY), state=state)
+    assert (copied / "out.csv").read_text() == '"n"\n1\n2\n3\n'
+
+
+def test_cursor_column_that_vanished_is_an_error(copied):
+    execute(copied, "ALTER TABLE t RENAME COLUMN n TO m")
+    with StateFile(copied / "state", pipeline="test") as state, pytest.raises(NodeFailed, match="no cursor column 'n'"):
+        run(parsed(copied, COPY), state=state)
+
+
+def test_state_of_another_database_is_refused(copied):
+    other = COPY.replace("{db: ", "{other: ").replace("database: db", "database: other")
+    with StateFile(copied / "state", pipeline="test") as state:
+        with pytest.raises(NodeFailed, match="is of something else"):
+            run(parsed(copied, other), state=state)
+        assert state.nodes()[0].rows == 2
+
+
+def test_state_that_is_not_of_a_table_is_refused(copied):
+    with StateFile(copied / "state", pipeline="test") as state:
+        state.write(lambda connection: connection.execute("UPDATE node SET state = x'7b7d'"))
+        with pytest.raises(NodeFailed, match="not one that this program wrote") as caught:
+            run(parsed(copied, COPY), state=state)
+    assert "--full-refresh" in caught.value.hint
+    assert (copied / "out.csv").read_text() == '"n"\n1\n2\n'
+
+
+def test_output_whose_columns_were_changed_is_left_as_it_is(copied):
+    (copied / "out.csv").write_text('"other"\n1\n')
+    execute(copied, "INSERT INTO t VALUES (3)")
+    with StateFile(copied / "state", pipeline="test") as state:
+        with pytest.raises(NodeFailed, match="its header is 'other'"):
+            run(parsed(copied, COPY), state=state)
+        (copied / "out.csv").write_text('"n"\n1\n2\n')
+        run(parsed(copied, COPY), state=state)
+    assert (copied / "out.csv").read_text() == '"n"\n1\n2\n3\n'

@@ -100,7 +100,7 @@ def test_failure_says_duty_what_came_and_how_to_repeat_it():
     assert done.exit_code == 1
     assert "FAIL  every/health" in done.output
     assert "duty: LIFE-6" in done.output
-    assert "alone: dataflare conformance run derive-columns.wasm --case every/health" in done.output
+    assert "run again: dataflare conformance run derive-columns.wasm --case every/health" in done.output
 
 
 def test_reports_of_hostile_texts_are_well_formed():

@@ -116,7 +116,7 @@ def run(
         result = run_suite(subject, cases, expected=known, progress=teller(component.name, again, quiet=as_json))
         if certifying is not None and result.passed(skips=chosen_profile != "certified"):
             certifying.write(result, subject, chosen_profile, inspected, name)
-        finish(result, component.name, chosen_profile, junit=junit, html=html, as_json=as_json)
+        finish(result, component.name, kind, chosen_profile, junit=junit, html=html, as_json=as_json)
 
 
 app.command("host")(conformance_host.run_host)

@@ -74,7 +74,7 @@ def run_host(
             again += " --isolated" if isolated else ""
             tell = teller(name, again, quiet=as_json)
             result = run_suite(HostSubject(connection), cases, expected=known, progress=tell)
-        finish(result, name, chosen_profile, junit=junit, html=html, as_json=as_json)
+        finish(result, name, "host", chosen_profile, junit=junit, html=html, as_json=as_json)
 
 
 def serve_host(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -14,7 +14,7 @@ from dataflare.cli.output import by_the_way, write_json
 from dataflare.cli.screen import stdout
 from dataflare.conformance import CaseResult, Outcome, SuiteResult, load_cases, load_duties
 from dataflare.conformance.cases import Case, Profile, select
-from dataflare.conformance.reports import to_html, to_json, to_junit
+from dataflare.conformance.reports import DutyRow, matrix, to_html, to_json, to_junit
 from dataflare.conformance.runner import Expectation
 from dataflare.errors import ConfigError
 from dataflare.pipeline.outputs import AtomicFile
@@ -87,20 +87,30 @@ def chosen_cases(
 
 
 def finish(
-    result: SuiteResult, name: str, profile: Profile, *, junit: Path | None, html: Path | None, as_json: bool
+    result: SuiteResult,
+    name: str,
+    kind: str,
+    profile: Profile,
+    *,
+    junit: Path | None,
+    html: Path | None,
+    as_json: bool,
 ) -> None:
     """Write the reports, and end with the exit code."""
     passed = result.passed(skips=profile != "certified")
+    duties = load_duties()
+    rows = matrix(result, duties, select(load_cases(), kind=kind, profile="full"))
     said: dict[str, Any] = {"plugin": name, "profile": profile, "passed": passed}
     if junit is not None:
         _write(junit, to_junit(result, plugin=name))
     if html is not None:
-        _write(html, to_html(result, load_duties(), **said))
+        _write(html, to_html(result, duties, rows=rows, **said))
     with by_the_way():
         if as_json:
-            write_json(to_json(result, **said))
+            write_json(to_json(result, rows=rows, **said))
         else:
             _show_end(result, said)
+            _show_duties(rows)
     raise typer.Exit(2 if result.failed_itself else 0 if passed else 1)
 
 
@@ -179,3 +189,11 @@ def _show_end(result: SuiteResult, said: Mapping[str, Any]) -> None:
     )
     seconds = sum(each.seconds for each in result.results)
     stdout().say(f"{said['plugin']} {verdict} ({said['profile']}): {counts} in {seconds:.1f} s")
+
+
+def _show_duties(rows: Sequence[DutyRow]) -> None:
+    verdicts = ("kept", "broken", "not tested", "not run")
+    found = {verdict: [each.duty.number for each in rows if each.verdict == verdict] for verdict in verdicts}
+    counts = ", ".join(f"{len(numbers)} {verdict}" for verdict, numbers in found.items() if numbers)
+    others = [*found["broken"], *found["not tested"]]
+    stdout().say(f"  duties: {counts}" + (f" ({', '.join(others)})" if others else ""))

@@ -7,6 +7,7 @@ It uses what `dataflare` exports and nothing else, so that it can be taken to an
 from dataflare.conformance.adapter import CommandHost, LocalHost
 from dataflare.conformance.cases import Case, load_cases
 from dataflare.conformance.host_service import HostService
+from dataflare.conformance.pytest_tests import conformance_test
 from dataflare.conformance.runner import CaseResult, Outcome, SuiteResult, run_suite
 from dataflare.conformance.specification import Duty, load_duties
 from dataflare.conformance.subject import HostSubject, Subject
@@ -22,6 +23,7 @@ __all__ = [
     "Outcome",
     "Subject",
     "SuiteResult",
+    "conformance_test",
     "load_cases",
     "load_duties",
     "run_suite",

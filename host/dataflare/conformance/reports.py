@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 from xml.etree import ElementTree
 
+from dataflare.conformance.cases import Case
 from dataflare.conformance.runner import CaseResult, Outcome, SuiteResult
 from dataflare.conformance.specification import Duty
 
-__all__ = ["to_html", "to_json", "to_junit"]
+__all__ = ["DutyRow", "matrix", "to_html", "to_json", "to_junit"]
 
 _COLOURS: Final = {
     Outcome.PASS: "#1a7f37",
@@ -19,6 +22,12 @@ _COLOURS: Final = {
     Outcome.XFAIL: "#9a6700",
     Outcome.XPASS: "#cf222e",
     Outcome.ERROR: "#8250df",
+}
+_VERDICTS: Final = {
+    "kept": Outcome.PASS,
+    "broken": Outcome.FAIL,
+    "not tested": Outcome.SKIP,
+    "not run": Outcome.SKIP,
 }
 _STYLE: Final = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #1f2328;
@@ -34,13 +43,58 @@ td.time { text-align: right; white-space: nowrap; opacity: .75 }
 """
 
 
-def to_json(result: SuiteResult, *, plugin: str, profile: str, passed: bool) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class DutyRow:
+    """A duty with what came of each case that tests it; none of them ran where there are no outcomes."""
+
+    duty: Duty
+    outcomes: Mapping[str, Outcome]
+
+    @property
+    def verdict(self) -> str:
+        """`kept`, `broken`, `not tested` (every case was skipped) or `not run`."""
+        found = set(self.outcomes.values())
+        if not found:
+            return "not run"
+        if found & {Outcome.FAIL, Outcome.XFAIL, Outcome.ERROR}:
+            return "broken"
+        return "not tested" if found == {Outcome.SKIP} else "kept"
+
+
+def matrix(result: SuiteResult, duties: Mapping[str, Duty], cases: Iterable[Case]) -> list[DutyRow]:
+    """Set the duties that are due against the cases that ran.
+
+    Args:
+        result: What came of the cases.
+        duties: All duties, by their numbers.
+        cases: The cases that there are for what was tested, whether they ran or not: their duties are due.
+    """
+    due = {number for case in cases for number in case.duties}
+    ran = {
+        number: {each.case.name: each.outcome for each in result.results if number in each.case.duties}
+        for number in due
+    }
+    return [DutyRow(duty, ran[number]) for number, duty in duties.items() if number in due]
+
+
+def to_json(
+    result: SuiteResult, *, plugin: str, profile: str, passed: bool, rows: Sequence[DutyRow] = ()
+) -> dict[str, Any]:
     """Write results as what JSON can hold; times are seconds."""
     return {
         "plugin": plugin,
         "profile": profile,
         "conformant": passed,
         "counts": result.counts,
+        "duties": [
+            {
+                "number": each.duty.number,
+                "level": each.duty.level,
+                "verdict": each.verdict,
+                "cases": {name: outcome.value for name, outcome in each.outcomes.items()},
+            }
+            for each in rows
+        ],
         "cases": [
             {
                 "name": each.case.name,
@@ -77,8 +131,16 @@ def to_junit(result: SuiteResult, *, plugin: str) -> str:
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)
 
 
-def to_html(result: SuiteResult, duties: Mapping[str, Duty], *, plugin: str, profile: str, passed: bool) -> str:
-    """Write results as a page: what failed first, then every duty with its cases."""
+def to_html(
+    result: SuiteResult,
+    duties: Mapping[str, Duty],
+    *,
+    plugin: str,
+    profile: str,
+    passed: bool,
+    rows: Sequence[DutyRow] = (),
+) -> str:
+    """Write results as a page: what failed first, then every duty with its cases, then every case."""
     verdict = "conformant" if passed else "not conformant"
     counts = ", ".join(f"{number} {name}" for name, number in result.counts.items())
     failed = [each for each in result.results if each.outcome in (Outcome.FAIL, Outcome.XPASS, Outcome.ERROR)]
@@ -88,6 +150,9 @@ def to_html(result: SuiteResult, duties: Mapping[str, Duty], *, plugin: str, pro
     ]
     if failed:
         parts += ["<h2>What failed</h2>", _table(failed, duties)]
+    if rows:
+        kept = sum(each.verdict == "kept" for each in rows)
+        parts += ["<h2>Duties</h2>", f'<p class="about">{kept} of {len(rows)} are kept.</p>', _duties_table(rows)]
     parts += ["<h2>All cases</h2>", _table(result.results, duties)]
     body = "\n".join(parts)
     head = f'<meta charset="utf-8"><title>{html.escape(plugin)}: {verdict}</title><style>{_STYLE}</style>'
@@ -99,9 +164,26 @@ def _table(results: Any, duties: Mapping[str, Duty]) -> str:
     return f"<table><tr><th>outcome</th><th>what must be so</th><th>time</th></tr>\n{rows}\n</table>"
 
 
+def _duties_table(rows: Sequence[DutyRow]) -> str:
+    lines = []
+    for each in rows:
+        cases = ", ".join(
+            f'<code style="color:{_COLOURS[outcome]}">{html.escape(name)}</code>'
+            for name, outcome in each.outcomes.items()
+        )
+        colour = _COLOURS[_VERDICTS[each.verdict]]
+        lines.append(
+            f"<tr><td><code>{html.escape(each.duty.number)}</code><br>{each.duty.level}</td>"
+            f"<td>{_prose(each.duty.text)}<br>{cases}</td>"
+            f'<td><span class="outcome" style="background:{colour}">{each.verdict}</span></td></tr>'
+        )
+    head = "<tr><th>duty</th><th>what is due, and its cases</th><th></th></tr>"
+    return "<table>" + head + "\n".join(lines) + "</table>"
+
+
 def _row(each: CaseResult, duties: Mapping[str, Duty]) -> str:
     asked = "".join(
-        f"<li><code>{html.escape(number)}</code> {html.escape(duties[number].text) if number in duties else ''}</li>"
+        f"<li><code>{html.escape(number)}</code> {_prose(duties[number].text) if number in duties else ''}</li>"
         for number in each.case.duties
     )
     message = f"<p>{html.escape(each.message)}</p>" if each.message else ""
@@ -111,6 +193,11 @@ def _row(each: CaseResult, duties: Mapping[str, Duty]) -> str:
         f"<td>{html.escape(each.case.title)}{message}{given}<details><summary><code>{html.escape(each.case.name)}</code>"
         f'</summary><ul>{asked}</ul></details></td><td class="time">{each.seconds:.2f} s</td></tr>'
     )
+
+
+def _prose(text: str) -> str:
+    """A sentence of the specification, with its code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
 def _text(text: str) -> str:

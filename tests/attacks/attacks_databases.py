@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from arena import Arena, Mutation, answers, attack
+from arena import Arena, Mutation, attack
 from dataflare.errors import ConfigError, PermissionDenied
 from dataflare.permissions.database_keys import DatabaseGrant
 from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import load_specification
 from dataflare.runtime.host import Host
+from dataflare.security.policy import Policy
 
 
 def _place(arena: Arena, databases: Mapping[str, Any]) -> Host:
@@ -85,10 +86,15 @@ def password_in_the_url_of_a_database(arena: Arena) -> None:
         raise AssertionError(f"{url} was taken")
 
 
+def _the_one_it_names(policy: Policy, _pipeline: str) -> Mapping[str, DatabaseGrant]:
+    """The pipeline's own database, whatever the policy says."""
+    return {"db": DatabaseGrant(kind="sqlite", place=str(policy.base_dir / "secret.db"), access="write")}
+
+
 MUTATIONS = [
     Mutation(
         "dataflare.security.policy:Policy.connector_databases",
-        answers({"db": DatabaseGrant(kind="sqlite", place="secret.db", access="write")}),
+        _the_one_it_names,
         ("database_that_a_pipeline_names_itself", "database_granted_for_reading_is_written"),
     ),
     Mutation(

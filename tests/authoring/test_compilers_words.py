@@ -81,9 +81,14 @@ def test_unit_tests_in_python_that_fail_are_shown(tmp_path: Path) -> None:
     [
         ("export default class {\n  a b\n}\n", "plugin.js:2: SyntaxError: "),
         ("let a = 1;\nlet a = 2;\n", "plugin.js:2: SyntaxError: Identifier 'a' has already been declared"),
+        ("\nexport default class A extends Proccesor {}\n", "plugin.js:2: ReferenceError: Proccesor is not defined"),
+        ("let a = 1;\n", "plugin.js: SyntaxError: The requested module 'plugin.js' doesn't provide an export named"),
+        ("export default class {}\n", "plugin.js: its default export has to be a class of the kind processor"),
+        ("import 'lodash';\n", 'there is no module "lodash" to import'),
+        ("export default 1;\nthrow new Error('no\\nmore');\n", "plugin.js:2: Error: no"),
     ],
 )
-def test_syntax_error_in_javascript_is_told_with_its_line(tmp_path: Path, text: str, says: str) -> None:
+def test_mistake_in_javascript_is_told_with_its_line(tmp_path: Path, text: str, says: str) -> None:
     folder = tmp_path / "plug in é" / "a"
     new_plugin(folder, kind="processor", language="javascript")
     (folder / "plugin.js").write_text(text)
@@ -94,7 +99,7 @@ def test_syntax_error_in_javascript_is_told_with_its_line(tmp_path: Path, text: 
         pytest.skip(str(missing))
     except BuildFailed as error:
         assert says in str(error)
-        assert "node:internal" not in str(error)
+        assert "node:internal" not in str(error) and "componentize" not in str(error)
     else:
         pytest.fail("it was built")
 

@@ -53,7 +53,11 @@ def test_name_that_cannot_be_a_plugins_is_refused(tmp_path: Path, name: str) -> 
 
 @pytest.mark.parametrize(
     ("kind", "language", "says"),
-    [("sink", "python", "no kind 'sink'"), ("source", "pyton", "did you mean 'python'"), ("", "python", "no kind ''")],
+    [
+        ("sink", "python", "--kind: there is no kind 'sink'"),
+        ("source", "pyton", "--lang: there is no language 'pyton'\n  hint: did you mean 'python'?"),
+        ("", "python", "no kind ''"),
+    ],
 )
 def test_unknown_kind_or_language_is_refused(tmp_path: Path, kind: str, language: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -54,7 +54,7 @@ def refused(text: str) -> ConfigError:
         ("version: 1\npets:\n  rex: {tricks: sit}\n", 3, "pets.rex.tricks: give a list, not 'sit'", ""),
         ("version: 1\nrooms:\n- lives: 1\n- live: 1\n", 4, "rooms.1.live: unknown key", "'lives'"),
         ("version: 1\nrooms:\n- lives: 1\n- {}\n", 4, "rooms.1.lives is missing", ""),
-        ("version: 1\nrooms:\n- lives: true\n", 3, "rooms.0.lives: give a whole number, not True", ""),
+        ("version: 1\nrooms:\n- lives: true\n", 3, "rooms.0.lives: give a whole number, not true", ""),
         ("pets: {}\n", 1, "version is missing", ""),
         ("versoin: 1\n", 1, "versoin: unknown key", "'version'"),
         ("- 1\n", 1, "give a mapping, not [1]", ""),
@@ -88,6 +88,7 @@ def test_a_value_of_a_program_is_named_by_its_keys():
     with pytest.raises(ConfigError) as caught:
         validate_document(Document("house", {"version": 1, "rooms": [{"lives": "x"}]}, {}), House)
     assert caught.value.where == "house: rooms.0.lives"
+    assert caught.value.message == "house: rooms.0.lives: give a whole number, not 'x'"
 
 
 PARSERS = {

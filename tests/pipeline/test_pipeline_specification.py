@@ -221,7 +221,7 @@ def test_errors_fail_and_the_rest_is_kept_unless_it_is_said(specify, action, act
         (READ + WRITE + "  x: [1]\n", 5, "give a mapping", ""),
         (READ + WRITE + "  x: {plugin: sorce.wasm}\n", 5, "is not there", "'source.wasm'"),
         (READ + WRITE + "  x: {plugin: none/x.wasm}\n", 5, "is not there", "build it first"),
-        (READ + WRITE + "  x: {plugin: 3}\n", 5, "nodes.x.plugin: give a text, not 3", ""),
+        (READ + WRITE + "  x: {plugin: 3}\n", 5, "nodes.x.plugin: give a text, not 3", 'in quotes it is a text: "3"'),
         (READ + WRITE + "  x: {plugin: ''}\n", 5, "nodes.x.plugin", ""),
         (READ + WRITE + '  x: {plugin: "a\\0b"}\n', 5, "nodes.x.plugin", ""),
         (READ + WRITE + "  x:\n    plugin: source.wasm\n    config: 3\n", 7, "nodes.x.config: give a mapping", ""),

@@ -124,7 +124,7 @@ def test_what_would_be_lost_is_refused_with_its_row(tmp_path, rows, what):
 
 def test_types_that_are_given_are_held_to(tmp_path):
     path = workbook(tmp_path / "in.xlsx", ["a", "d"], [1, MOMENT], ["x", DAY], [2.5, None], ["#N/A", DAY])
-    table = read("excel", path, columns={"a": "string"}, errors="null")
+    table = read("excel", path, columns={"a": "string"}, errors=None)
     assert table["a"].to_pylist() == ["1", "x", "2.5", None]
     for columns, row in (({"a": "string", "d": "date32[day]"}, 2), ({"a": "int64"}, 3)):
         with pytest.raises(DataError) as caught:

@@ -59,9 +59,8 @@ def new_plugin(folder: Path, *, kind: str, language: str) -> list[Path]:
             cannot be written.
     """
     name = folder.name
-    for what, given, known in (("language", language, languages_with_templates()),):
-        _require(what, given, known)
-    _require("kind", kind, kinds_of(language))
+    _require("language", "--lang", language, languages_with_templates())
+    _require("kind", "--kind", kind, kinds_of(language))
     file = {"name": name, "version": "0.1.0", "kind": kind, "language": language}
     validate_document(Document(f"the name {name!r}", file, {}), PluginFile)
     if folder.exists() or folder.is_symlink():
@@ -78,10 +77,9 @@ def new_plugin(folder: Path, *, kind: str, language: str) -> list[Path]:
     return files
 
 
-def _require(what: str, given: str, known: tuple[str, ...]) -> None:
+def _require(what: str, option: str, given: str, known: tuple[str, ...]) -> None:
     if given not in known:
-        hint = nearest(given, known)
-        raise ConfigError(f"there is no {what} {given!r}", where=f"--{what}", hint=hint)
+        raise ConfigError(f"there is no {what} {given!r}", where=option, hint=nearest(given, known))
 
 
 def _copy(template: Path, to: Path, name: str, kind: str) -> list[Path]:

@@ -67,7 +67,11 @@ def command(
             component = built.guest.output
         elif manifest is None or output is None:
             missing = "--manifest" if manifest is None else "--output"
-            raise ConfigError("it is missing", where=missing, hint="only the folder of a plugin does without")
+            raise ConfigError(
+                "it is missing",
+                where=missing,
+                hint="name a manifest file; only for a plugin's folder it is its plugin.yaml",
+            )
         else:
             wanted = validate_document(read_document(manifest), Manifest)
         inspection = host.inspect(component)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import types
 from collections.abc import Iterable, Iterator, Mapping
@@ -95,7 +96,7 @@ def validate_document(document: Document, model: type[_Model]) -> _Model:
         return model.model_validate(document.value)
     except ValidationError as error:
         found = sorted(_located(error, document.value), key=lambda each: document.line(each[0]))
-        told = [(document.where(path), *_sentence(path, each, model)) for path, each in found[:_SHOWN]]
+        told = [_told(document, path, each, model) for path, each in found[:_SHOWN]]
         (where, what, hint), *others = told
         what += "".join(f"\n{place}: {other}{f' ({note})' if note else ''}" for place, other, note in others)
         if len(found) > _SHOWN:
@@ -118,7 +119,7 @@ def json_schema_of(model: type[BaseModel]) -> dict[str, Any]:
 
 def shorten(value: Any) -> str:
     """Write a value of a document for a message."""
-    text = "null" if value is None else repr(value)
+    text = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -175,15 +176,31 @@ _WANTED: Final = {
 }
 
 
+def _told(document: Document, path: KeyPath, problem: Any, model: type[BaseModel]) -> tuple[str, str, str]:
+    """Where it is wrong, what, and a hint; without lines the place has the keys, which are not said twice."""
+    where = document.where(path)
+    what, hint = _sentence(path, problem, model)
+    return where, what if document.lines else what.removeprefix(f"{_keys(path)}: "), hint
+
+
+def _keys(path: KeyPath) -> str:
+    return ".".join(str(part)[:_KEY_CHARACTERS] for part in path)
+
+
 def _sentence(path: KeyPath, problem: Any, model: type[BaseModel]) -> tuple[str, str]:
     """What is wrong, and a hint."""
-    keys = ".".join(str(part)[:_KEY_CHARACTERS] for part in path)
+    keys = _keys(path)
     if problem["type"] == "missing":
         return f"{keys} is missing", ""
     if problem["type"] == "extra_forbidden":
         return f"{keys}: unknown key", _hint(str(path[-1]), model, problem["loc"][:-1])
-    what = _describe(problem, hidden=_HIDDEN in path)
-    return f"{keys}: {what}" if keys else what, str(problem.get("ctx", {}).get("hint", ""))
+    hidden = _HIDDEN in path
+    what = _describe(problem, hidden=hidden)
+    hint = problem.get("ctx", {}).get("hint", "")
+    if problem["type"] == "string_type" and not hidden and isinstance(problem["input"], int | float | None):
+        missing = "the value is missing, or " if problem["input"] is None else ""
+        hint = f'{missing}in quotes it is a text: "{shorten(problem["input"])}"'
+    return f"{keys}: {what}" if keys else what, str(hint)
 
 
 def _describe(problem: Any, *, hidden: bool) -> str:

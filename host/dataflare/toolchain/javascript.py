@@ -19,6 +19,8 @@ _NODE_MAJOR = 20
 _HINT = f"install Node.js {_NODE_MAJOR} or newer with npm (https://nodejs.org)"
 _NOT_OURS = ("build", "dataflare", "dist", "node_modules", "tests")
 _ERROR = re.compile(r"[A-Z][A-Za-z]*Error: ")
+_RAISED = re.compile(r"(?:(\S+:\d+):\d+ )?((?:[A-Z]\w*)?Error: .*)")
+_NO_MODULE = re.compile(r"Error loading module (\"[^\"]*\")")
 _ENTRY = """import Plugin from './plugin.js';
 import {{ exportsOf }} from './dataflare/sdk/component.js';
 
@@ -67,7 +69,10 @@ class JavaScriptDriver:
             _check_syntax(guest)
             source = _stage(guest, work / "app")
         command: list[str | Path] = ["node", _COMPONENTIZE, packages / "node_modules", source, wit, guest.world, output]
-        run(command, cwd=guest.sdk, env={"TMPDIR": str(work)}, hint=_HINT)
+        try:
+            run(command, cwd=guest.sdk, env={"TMPDIR": str(work)}, hint=_HINT)
+        except BuildFailed as error:
+            raise _explained(error) from error
         return output.read_bytes()
 
     def unit_tests(self, guest: Guest) -> str:
@@ -111,6 +116,23 @@ def _check_syntax(guest: Guest) -> None:
             what = next((line for line in lines if _ERROR.match(line)), "it is not JavaScript")
             where = place.replace(str(path), path.relative_to(guest.folder).as_posix())
             raise BuildFailed(f"{where}: {what}") from error
+
+
+def _explained(error: BuildFailed) -> BuildFailed:
+    """The exception that a plugin's module raised when it was imported, with the line; else the error as it is."""
+    _, marker, said = error.output.partition("Exception while evaluating top-level script")
+    found = _RAISED.match(said.strip()) if marker else None
+    if found is None:
+        return error
+    place, what = found.groups()
+    if missing := _NO_MODULE.search(what):
+        hint = "a plugin imports files of its own folder by relative paths; put a package of npm into one such file"
+        return BuildFailed(f"there is no module {missing.group(1)} to import", hint=hint)
+    if place is None or place.startswith(("component-entry.js", "dataflare/")):
+        # What the SDK says of the plugin's module begins with its name.
+        what = what.removeprefix("TypeError: ")
+        return BuildFailed(what if what.startswith("plugin.js") else f"plugin.js: {what}")
+    return BuildFailed(f"{place}: {what}")
 
 
 def _stage(guest: Guest, app: Path) -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from dataflare.documents.models import StrictModel
 from dataflare.documents.quantities import Size, parse_size
@@ -33,6 +33,11 @@ _LEAST_S: Final = 30
 _READER: Final = "dataflare.pipeline.reading.excel_sheet:read_sheet"
 
 
+def _null(value: Any) -> Any:
+    # YAML reads `null` without quotes as no value.
+    return "null" if value is None else value
+
+
 class ExcelReadOptions(StrictModel):
     """How to read a sheet of an Excel workbook."""
 
@@ -43,7 +48,7 @@ class ExcelReadOptions(StrictModel):
     )
     skip_rows: Annotated[int, Field(ge=0, le=1_048_576, description="Rows before the header to leave out.")] = 0
     header: bool = Field(default=True, description="Whether the first row with a value has the columns' names.")
-    errors: Literal["fail", "null"] = Field(
+    errors: Annotated[Literal["fail", "null"], BeforeValidator(_null)] = Field(
         default="fail", description="How to read a cell with an error such as #N/A."
     )
     max_expanded: Size = Field(

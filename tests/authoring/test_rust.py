@@ -131,6 +131,19 @@ def test_versions_that_new_locks_are_those_of_its_crates(tmp_path: Path) -> None
     assert (guest.folder / "Cargo.lock").is_file()
 
 
+def test_without_network_locked_versions_are_enough_and_their_lack_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest = made(tmp_path)
+    monkeypatch.setenv("CARGO_HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("CARGO_NET_RETRY", "0")
+    RustDriver(pinned=False).prepare(guest)
+    (guest.folder / "Cargo.lock").unlink()
+    with pytest.raises(ToolchainMissing, match="a crate cannot be downloaded") as caught:
+        RustDriver(pinned=False).prepare(guest)
+    assert "network" in caught.value.hint and "Cargo.lock" in caught.value.hint
+
+
 def test_plugin_without_its_crate_says_where_it_belongs(tmp_path: Path) -> None:
     guest = made(tmp_path)
     (guest.folder / "Cargo.toml").unlink()

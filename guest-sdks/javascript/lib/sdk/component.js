@@ -43,7 +43,8 @@ const KINDS = {
     },
     processBatch: (input) =>
       changed(input, (batch) => {
-        const records = batch.records().map((each) => plugin().process(each)).filter((each) => each !== null);
+        const process = (each, row) => ofRow(row, () => plugin().process(each));
+        const records = batch.records().map(process).filter((each) => each !== null);
         return Batch.fromRecords(records, fieldsOf(records, batch.fields));
       }),
   }),
@@ -138,6 +139,15 @@ const KINDS = {
     abort: () => plugin().abort(),
   }),
 };
+
+/** Say which row an error about the input is about. */
+function ofRow(row, call) {
+  try {
+    return call();
+  } catch (thrown) {
+    throw thrown?.tag === 'invalid-input' ? fail('invalid-input', `row ${row}: ${thrown.val}`) : thrown;
+  }
+}
 
 function record(text) {
   try {

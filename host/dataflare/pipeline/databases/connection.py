@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 
 from dataflare.errors import ConfigError
+from dataflare.interruptible import interruptible
 from dataflare.permissions.database_keys import DatabaseGrant
 from dataflare.pipeline.run_errors import DatabaseError
 from dataflare.texts import cut
 
 __all__ = ["Connection", "literal", "quoted"]
+
+T = TypeVar("T")
 
 _UNAVAILABLE_STATES: Final = ("08", "53", "57P", "55P03", "40001", "40P01")
 """Classes of SQLSTATE after which a new connection may do: it is lost, full, shut down, locked or in a deadlock."""
@@ -61,11 +64,15 @@ class Connection:
         with self.translated("connect"):
             self._connection: Any = driver.connect(grant.uri(password), autocommit=self._begins)
         self._cursor: Any = self._connection.cursor()
+        self._is_busy = False
 
     def close(self) -> None:
-        """Close it; what was not committed is gone. Idempotent."""
+        """Close it; what was not committed is gone. Idempotent.
+
+        What an interrupt left in a statement stays open until that ends.
+        """
         cursor, self._cursor = self._cursor, None
-        if cursor is not None:
+        if cursor is not None and not self._is_busy:
             for each in (cursor, self._connection):
                 try:
                     each.close()
@@ -97,7 +104,7 @@ class Connection:
             DatabaseError: It failed.
         """
         with self.translated(statement):
-            self._cursor.execute(statement)
+            self._wait_for(lambda cursor: cursor.execute(statement))
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Run a query with few rows.
@@ -105,9 +112,13 @@ class Connection:
         Raises:
             DatabaseError: It failed.
         """
+
+        def work(cursor: Any) -> list[tuple[Any, ...]]:
+            cursor.execute(query)
+            return list(cursor.fetchall())
+
         with self.translated(query):
-            self._cursor.execute(query)
-            return list(self._cursor.fetchall())
+            return self._wait_for(work)
 
     def reader(self, query: str) -> Any:
         """Run a query; its rows come as they are read (`pyarrow.RecordBatchReader`), before the next statement.
@@ -115,11 +126,15 @@ class Connection:
         Raises:
             DatabaseError: It failed.
         """
-        with self.translated(query):
+
+        def work(cursor: Any) -> Any:
             if self.kind == "sqlite":
-                self._cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": 65_536})
-            self._cursor.execute(query)
-            return self._cursor.fetch_record_batch()
+                cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": 65_536})
+            cursor.execute(query)
+            return cursor.fetch_record_batch()
+
+        with self.translated(query):
+            return self._wait_for(work)
 
     def ingest(self, table: str, rows: pa.RecordBatch, *, within: str | None = None, temporary: bool = False) -> None:
         """Add rows to a table that has their columns, with exactly their types.
@@ -151,6 +166,19 @@ class Connection:
                     self._cursor.execute("ROLLBACK")
                 else:
                     self._connection.rollback()
+
+    def _wait_for(self, work: Callable[[Any], T]) -> T:
+        """Work with the cursor in such a way that an interrupt need not wait: SQLite's driver cannot cancel."""
+        cursor = self._cursor
+
+        def body() -> T:
+            try:
+                return work(cursor)
+            finally:
+                self._is_busy = False
+
+        self._is_busy = True
+        return interruptible(body)
 
     @contextmanager
     def translated(self, what: str) -> Iterator[None]:

@@ -1,0 +1,45 @@
+"""A signal while a database computes an answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import dataflare
+
+pytest.importorskip("adbc_driver_sqlite")
+
+ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) AS n FROM c"
+
+
+def seconds_of_work(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_signal_ends_a_run_whose_query_never_ends(tmp_path: Path) -> None:
+    sqlite3.connect(tmp_path / "a.db").execute("CREATE TABLE t (n int)").connection.close()
+    nodes = {
+        "r": {"connector": "sql", "database": "db", "read": {"query": ENDLESS}},
+        "w": {"connector": "jsonl", "input": "r", "write": "out.jsonl"},
+    }
+    pipeline = {"name": "p", "databases": {"db": {"url": "sqlite:a.db"}}, "nodes": nodes}
+    (tmp_path / "p.yaml").write_text(json.dumps(pipeline))
+    environment = {**os.environ, "PYTHONPATH": str(Path(dataflare.__file__).parents[1])}
+    command = [sys.executable, "-m", "dataflare.cli.main", "run", "--no-state", "p.yaml"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE) as process:
+        end = time.monotonic() + 60
+        while seconds_of_work(process.pid) < 4 and time.monotonic() < end:
+            time.sleep(0.05)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (128 + signal.SIGTERM, b"ended by SIGTERM\n")
+    assert sorted(os.listdir(tmp_path)) == ["a.db", "p.yaml"]

@@ -99,6 +99,7 @@ def test_arguments_of_another_type_are_refused(host: Host, engine: FakeEngine, w
     with pytest.raises(ConfigError) as caught:
         host.load(engine.add(Upper), **{where: value})
     assert caught.value.where == where
+    assert (f"parse_{where}" in caught.value.hint) is (where != "config")
 
 
 def test_limit_of_batches_below_one_is_refused(engine: FakeEngine, recwarn):

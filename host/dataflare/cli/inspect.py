@@ -39,7 +39,7 @@ def command(
     """Describe a component: kind, world, metadata, manifest, imports, what it needs, exports, size.
 
     Its metadata is asked for in an instance that may use nothing. Exit codes: 0 a plugin; 3 no component, or a
-    component for none of the worlds; 1 its metadata could not be had; 2 the command line is wrong.
+    component for none of the worlds; 1 its metadata could not be read; 2 the command line is wrong.
     """
     with (
         printed_errors(as_json=as_json),

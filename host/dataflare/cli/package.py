@@ -54,7 +54,7 @@ def command(
     for. It has to fit the component: its kind, its name and version in its own metadata (asked for in an instance that
     may use nothing), and exactly the interfaces that it imports.
 
-    Exit codes: 0 written; 1 its metadata could not be had; 2 the manifest is wrong or does not fit; 3 no plugin.
+    Exit codes: 0 written; 1 its metadata could not be read; 2 the manifest is wrong or does not fit; 3 no plugin.
     """
     with printed_errors(as_json=as_json), Host(cache_dir=compiled_folder(cache_dir)) as host:
         where = str(manifest or component / PLUGIN_FILE)

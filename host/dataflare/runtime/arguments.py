@@ -87,7 +87,8 @@ def check_arguments(
     )
     for value, expected, where in given:
         if value is not None and not isinstance(value, expected):
-            raise ConfigError(f"a {type(value).__name__} is not a {expected.__name__}", where=where)
+            hint = "" if expected is Mapping else f"make one with dataflare.{expected.__name__}(...) or parse_{where}"
+            raise ConfigError(f"a {type(value).__name__} is not a {expected.__name__}", where=where, hint=hint)
 
 
 def default_name(component: ComponentSource) -> str:

@@ -60,6 +60,16 @@ READS = {
         for name in ("list", "show")
         for parameter, line in {"pipeline": "FILE", "env_files": "pipeline.yaml --env-file FILE"}.items()
     },
+    **{
+        (name, option): f"{line} --{option} FILE"
+        for name, line in {
+            "bench": "bench csv-source.wasm",
+            "check": "check csv-source.wasm",
+            "discover": "discover csv-source.wasm",
+            "conformance run": "conformance run csv-source.wasm",
+        }.items()
+        for option in ("policy", "trust")
+    },
     ("plan", "pipeline"): "plan FILE",
     **{
         ("plan", name): f"plan pipeline.yaml --{name.replace('_files', '-file').replace('_', '-')} FILE"
@@ -89,7 +99,9 @@ NOT_READ = {
     ("run", "state"),
     *(("conformance run", name) for name in ("junit", "html", "cache_dir")),
     *(("conformance host", name) for name in ("junit", "html", "cache_dir")),
-    ("conformance adapter", "cache_dir"),
+    # The adapter reads its documents at its first request.
+    *(("conformance adapter", name) for name in ("policy", "trust", "audit", "cache_dir")),
+    *((name, "audit") for name in ("bench", "check", "discover", "test", "conformance run")),
     ("conformance run", "certificate_out"),
     ("conformance verify", "report"),  # after a good certificate
     *(("dead-letter replay", name) for name in ("audit", "state", "cache_dir")),
@@ -147,7 +159,7 @@ def test_every_file_of_every_command_is_in_the_table():
 
 def test_files_that_commands_write_over_are_known_to_the_roles():
     # A state, a key and the log of a run are refused where there is something else; folders are not written over.
-    others = {"audit", "state", "cache_dir", "data", "sample", "into", "folder", "path"}
+    others = {"audit", "state", "cache_dir", "data", "sample", "into", "folder", "path", "report", "policy", "trust"}
     assert {name for _, name in NOT_READ} - others == set(guards.OUTPUTS)
 
 

@@ -16,7 +16,16 @@ from typing import Final
 
 from dataflare.errors import ConfigError
 
-__all__ = ["MAX_COMPONENT_BYTES", "as_path", "cache_folder", "find_file", "opened_file", "read_component", "read_file"]
+__all__ = [
+    "MAX_COMPONENT_BYTES",
+    "as_path",
+    "cache_folder",
+    "check_journal",
+    "find_file",
+    "opened_file",
+    "read_component",
+    "read_file",
+]
 
 MAX_COMPONENT_BYTES: Final = 256 * 2**20
 """What is read of a component's file, at most."""
@@ -30,6 +39,9 @@ _KINDS: Final = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+
+
+_JOURNAL_MARK: Final = bytes.fromhex("d9d505f920a163d7")
 
 
 def as_path(path: str | os.PathLike[str], *, where: str) -> Path:
@@ -142,6 +154,35 @@ def read_file(
             hint = "give a smaller file; is it the right one?"
             raise ConfigError(f"is longer than {max_bytes} bytes", where=os.fspath(path), hint=hint)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def check_journal(database: Path) -> None:
+    """Refuse an SQLite file whose journal names another file: SQLite would delete that one.
+
+    Whoever may write beside the file can put a journal there, which ends with that name and a mark.
+    https://www.sqlite.org/fileformat2.html#the_rollback_journal
+
+    Raises:
+        ConfigError: It does, or is not a regular file.
+    """
+    journal = f"{database}-journal"
+    try:
+        descriptor = os.open(journal, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", where=journal) from error
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ConfigError("is not a regular file", where=journal)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - len(_JOURNAL_MARK)))
+        if size >= 2 * len(_JOURNAL_MARK) and file.read() == _JOURNAL_MARK:
+            raise ConfigError(
+                "names another file, which SQLite would delete",
+                where=journal,
+                hint="if no program that died has left it, remove it; else open the database with that program",
+            )
 
 
 def find_file(path: str | os.PathLike[str], max_bytes: int) -> bytes | None:

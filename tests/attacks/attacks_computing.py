@@ -231,7 +231,7 @@ MUTATIONS: Final = [
         lambda batch: np.zeros(batch.num_rows),
         ("rows_kept_of_a_large_batch",),
     ),
-    Mutation("dataflare.data.json_reader:_check_keys", answers(None), ("key_of_its_own_in_every_line",)),
+    Mutation("dataflare.data.json_reader:check_keys", answers(None), ("key_of_its_own_in_every_line",)),
     Mutation("dataflare.data.json_reader:_null_bytes", answers(0.0), ("wide_schema_for_empty_lines",)),
     Mutation(f"{EXPRESSIONS}.relations:_try", answers(None), ("sort_that_outlasts_its_call",)),
 ]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from arena import Arena, Mutation, attack
+from arena import Arena, Mutation, answers, attack
 from dataflare.errors import ConfigError, PermissionDenied
 from dataflare.permissions.database_keys import DatabaseGrant
-from dataflare.pipeline.run_errors import NodeFailed
+from dataflare.pipeline.run_errors import NodeFailed, StateError
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import load_specification
+from dataflare.pipeline.state_file import StateFile
 from dataflare.runtime.host import Host
 from dataflare.security.policy import Policy
 
@@ -91,7 +93,42 @@ def _the_one_it_names(policy: Policy, _pipeline: str) -> Mapping[str, DatabaseGr
     return {"db": DatabaseGrant(kind="sqlite", place=str(policy.base_dir / "secret.db"), access="write")}
 
 
+@attack("files-in")
+def journal_that_has_another_file_deleted(arena: Arena) -> None:
+    """Put a journal beside a state or a database that names the policy, which SQLite then deletes."""
+    host = _place(arena, {"db": {"url": "sqlite:secret.db"}})
+    StateFile(arena.folder / "copy.state", pipeline="copy").close()
+    victim = arena.folder / "victim.txt"
+    victim.write_text("precious")
+    for name in ("secret.db", "copy.state"):
+        _write_journal(arena.folder / name, victim)
+
+    def open_state() -> None:
+        StateFile(arena.folder / "copy.state", pipeline="copy").close()
+
+    arena.raises(StateError, open_state, says="names another file")
+    arena.raises(NodeFailed, lambda: run(load_specification(_reading(arena)), host=host), says="names another file")
+    assert victim.exists(), "it was deleted"
+
+
+def _write_journal(database: Path, names: Path) -> None:
+    """Write a journal of a transaction that may have to be taken back, over several files, of which one is named."""
+    mark, name = bytes.fromhex("d9d505f920a163d7"), str(names).encode()
+    pages = database.stat().st_size // 4096
+    head = (mark + struct.pack(">IIIII", 0, 1, pages, 512, 4096)).ljust(512, b"\0")
+    end = struct.pack(">I", 0x40000000 // 4096 + 1) + name + struct.pack(">II", len(name), sum(name)) + mark
+    database.with_name(f"{database.name}-journal").write_bytes(head + end)
+
+
 MUTATIONS = [
+    Mutation(
+        "dataflare.capabilities.sqlite_state:check_journal", answers(None), ("journal_that_has_another_file_deleted",)
+    ),
+    Mutation(
+        "dataflare.security.connector_databases:check_journal",
+        answers(None),
+        ("journal_that_has_another_file_deleted",),
+    ),
     Mutation(
         "dataflare.security.policy:Policy.connector_databases",
         _the_one_it_names,

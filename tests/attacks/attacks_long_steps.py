@@ -126,7 +126,7 @@ def function(name: str) -> Any:
 MUTATIONS = [
     Mutation("dataflare.data.json_blocks:_is_long", answers(False), ("text_that_outlasts_its_call",)),
     Mutation("dataflare.data.json_blocks:_VALUE_S", 0.0, ("line_that_outlasts_its_call",)),
-    Mutation("dataflare.data.json_reader:_check_keys", answers(None), ("keys_without_end_in_one_line",)),
+    Mutation("dataflare.data.json_reader:check_keys", answers(None), ("keys_without_end_in_one_line",)),
     Mutation("dataflare.data.json_reader:_BYTES_AT_ONCE", 2**30, ("lines_of_nothing",)),
     Mutation("dataflare.budgets:HostBudget.require_time", answers(None), ("characters_that_are_escaped",)),
     Mutation("dataflare.data.distinct:_VALUE_BYTES", 0, ("dictionary_of_different_values",)),

@@ -30,6 +30,7 @@ ARGUMENTS = {
     "dead-letter show": ("dead.jsonl",),
     "conformance run": ("plugin.wasm",),
     "conformance host": (),
+    "conformance host --adapter true": (),
     "conformance adapter": (),
     "conformance verify": ("plugin.wasm", "--trusted-key", "release.pub"),
     "policy check": ("policy.yaml", "plugin.wasm"),
@@ -84,6 +85,7 @@ def command_given_with_a_role_for_others(arena: Arena) -> None:
     """Sign, write a policy, read the audit log, clear the cache, each with a role that allows something else."""
     for principal, name in (
         *(("vera", each) for each in ("run", "bench", "package", "sign", "key generate", "cache clear", "audit")),
+        *(("vera", each) for each in ("build", "test", "conformance host --adapter true")),
         *(("ann", each) for each in ("audit", "policy suggest", "cache clear")),
         *(("otto", each) for each in ("package", "sign", "key generate")),
     ):

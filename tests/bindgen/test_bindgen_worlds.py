@@ -102,6 +102,7 @@ def test_a_world_takes_every_option_that_it_declares(bindings: Any, host: Host) 
         "limits": Limits(),
         "pipeline": "billing",
         "signature": None,
+        "certificate": None,
         "isolation": "none",
         "host": host,
     }

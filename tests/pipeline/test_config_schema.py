@@ -46,7 +46,7 @@ def test_configuration_that_fits_has_no_misfits(config):
         ({"path": "x", "mode": "fats"}, ("mode",), "'fats' is not one of 'fast', 'safe'", "did you mean 'fast'?"),
         ({"path": "x", "rows": 0}, ("rows",), "0 is not at least 1", ""),
         ({"path": "x", "rows": 101}, ("rows",), "101 is not at most 100", ""),
-        ({"path": "x", "rows": True}, ("rows",), "True is not a whole number", ""),
+        ({"path": "x", "rows": True}, ("rows",), "true is not a whole number", ""),
         (
             {"path": "x", "columns": [{"name": "a"}, {"name": "b", "op": "divid"}]},
             ("columns", 1, "op"),

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from checkpoint_kit import Clock, Crash, Numbers, Table, numbers_pipeline
-from dataflare.errors import PluginError
+from dataflare.errors import ConfigError, PluginError
 from dataflare.pipeline.run_errors import NodeFailed, StateError
 from dataflare.pipeline.run_history import kept_runs
 from dataflare.pipeline.runner import run
@@ -153,3 +153,39 @@ def test_commands_show_the_history(tmp_path, monkeypatch):
     assert called("runs", "show", "p.yaml", "1", "--json")[1]["report"]["nodes"][0]["name"] == "in"
     assert "completed" in called("runs", "show", "p.yaml")[1].output
     assert called("runs", "show", "p.yaml", "7")[0] == 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "report = '{\"nodes\": [{}]}'",
+        'report = \'{"rows_in": "x"}\'',
+        "report = '{\"nodes\": 5}'",
+        "report = '" + "[" * 100_000 + "'",
+        "report = 'no JSON'",
+        "begun_at = 1e300",
+        "ended_at = -1",
+    ],
+    ids=lambda text: text[:30],
+)
+def test_history_that_is_damaged_is_an_error(tmp_path, damage):
+    once(tmp_path)
+    with sqlite3.connect(tmp_path / "state") as connection:
+        connection.execute(f"UPDATE run SET {damage}")
+    connection.close()
+    with StateFile(tmp_path / "state", pipeline="test") as file, pytest.raises(StateError, match="damaged"):
+        kept_runs(file)
+
+
+def test_letters_of_a_failed_run_replace_no_other_file(tmp_path):
+    (tmp_path / "dead.jsonl.failed").write_text('{"precious": true}\n')
+    with pytest.raises(NodeFailed) as caught:
+        once(tmp_path, 1, 2)
+    assert "not a file of dead letters" in caught.value.__notes__[0]
+    assert (tmp_path / "dead.jsonl.failed").read_text() == '{"precious": true}\n'
+
+
+def test_node_may_not_write_where_letters_of_a_failed_run_go(tmp_path):
+    nodes = NODES + "  more: {connector: jsonl, write: dead.jsonl.failed, input: in}\n"
+    with pytest.raises(ConfigError, match="both write"):
+        numbers_pipeline(tmp_path, nodes)

@@ -23,7 +23,7 @@ from dataflare.capabilities.state import (
 )
 from dataflare.errors import ConfigError
 from dataflare.locks import ReentrantLock
-from dataflare.user_files import as_path
+from dataflare.user_files import as_path, check_journal
 
 __all__ = ["SqliteStateStore", "problem_of", "transaction"]
 
@@ -85,6 +85,7 @@ class SqliteStateStore:
         if self._path.exists() and not self._path.is_file():
             # SQLite would leave a journal beside a device.
             raise ConfigError(f"{self._path} is not a regular file", where="state", hint="name another file")
+        check_journal(self._path)
         try:
             self._connection = sqlite3.connect(
                 self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False

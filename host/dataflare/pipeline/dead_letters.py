@@ -27,9 +27,10 @@ from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.state_file import Checkpoint
 from dataflare.pipeline.writers import FileDestination, open_letters
 
-__all__ = ["DeadLetters", "Letter", "letters_schema"]
+__all__ = ["DeadLetters", "Letter", "failed_letters", "letters_schema"]
 
 _HEAD_BYTES: Final = 1024
+_LETTER: Final = b'{"since":"'
 _SINCE: Final = re.compile(rb'\{"since":"([0-9a-f]+):([0-9]+)"')
 
 
@@ -229,12 +230,14 @@ class DeadLetters:
             The file, `NAME.failed`; `None` where there are no letters.
 
         Raises:
-            DataError: It cannot be written.
+            DataError: It cannot be written, or there is a file of another kind.
         """
-        path = self._path.with_name(f"{self._path.name}.failed")
-        if not self.pending or self._file is None or not self._file.rescue(path, self._place):
+        path = failed_letters(self._path)
+        if not self.pending or self._file is None:
             return None
-        return path
+        if path.exists() and not (path.is_file() and _begins_with_letter(path)):
+            raise DataError("is not a file of dead letters", file=str(path), hint="move it elsewhere")
+        return path if self._file.rescue(path, self._place) else None
 
     def abort(self) -> None:
         """Leave the file as it was."""
@@ -244,6 +247,16 @@ class DeadLetters:
     def close(self) -> None:
         """Let everything go; idempotent."""
         self.abort()
+
+
+def failed_letters(path: Path) -> Path:
+    """The file beside a file of dead letters that has those of a run that failed."""
+    return path.with_name(f"{path.name}.failed")
+
+
+def _begins_with_letter(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_LETTER)) in (_LETTER, b"")
 
 
 def _beginnings(file: IO[bytes]) -> Iterator[bytes]:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from pydantic import BaseModel
+
 from dataflare.pipeline.report import RunReport
 from dataflare.pipeline.run_errors import StateError
 from dataflare.pipeline.state_file import StateFile
@@ -20,6 +22,26 @@ __all__ = ["KeptRun", "kept_runs", "noted"]
 _log = logging.getLogger("dataflare.pipeline")
 
 _MOST_RUNS: Final = 1000
+_FAR_S: Final = 2.0**37
+
+
+class _KeptNode(BaseModel):
+    name: str
+    rows_in: int
+    rows_out: int
+    failed: int
+    guarantee: str | None = None
+
+
+class _KeptReport(BaseModel):
+    """What is shown of a report."""
+
+    rows_in: int
+    rows_out: int
+    seconds: float
+    stopped: str | None = None
+    error: str | None = None
+    nodes: list[_KeptNode]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +107,8 @@ def kept_runs(state: StateFile, limit: int = _MOST_RUNS) -> list[KeptRun]:
     query = "SELECT id, begun_at, ended_at, status, report FROM run ORDER BY id DESC LIMIT ?"
     rows = state.read(lambda connection: connection.execute(query, (limit,)).fetchall())
     try:
+        for _, begun, ended, _, report in rows:
+            _check(begun, ended, report)
         return [
             KeptRun(
                 int(number),
@@ -95,7 +119,7 @@ def kept_runs(state: StateFile, limit: int = _MOST_RUNS) -> list[KeptRun]:
             )
             for number, begun, ended, status, report in rows
         ]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise StateError(f"{state.path}: the history of runs is damaged", hint="name another file") from error
 
 
@@ -104,3 +128,11 @@ def _begin(connection: sqlite3.Connection) -> int:
     number = int(row.fetchone()[0])
     connection.execute("DELETE FROM run WHERE id <= ?", (number - _MOST_RUNS,))
     return number
+
+
+def _check(begun: float, ended: float | None, report: str | None) -> None:
+    for moment in (begun, ended):
+        if moment is not None and not 0 <= moment < _FAR_S:
+            raise ValueError(moment)
+    if report is not None:
+        _KeptReport.model_validate_json(report, strict=True)

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from dataflare.documents.reader import Document
 from dataflare.errors import ConfigError
+from dataflare.pipeline.dead_letters import failed_letters
 from dataflare.pipeline.models import Pipeline, PluginNode, listings
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.reading.inputs import find_files
@@ -75,7 +76,10 @@ def _written(pipeline: Pipeline, resolve: Callable[[str], Path]) -> Iterator[tup
         if isinstance(node, WriteNode):
             yield name, "write", resolve(node.write)
         for key, text in listings(node):
-            yield name, key, resolve(text)
+            path = resolve(text)
+            yield name, key, path
+            if key == "dead_letters":
+                yield name, key, failed_letters(path)
 
 
 def _identity(path: Path) -> object:

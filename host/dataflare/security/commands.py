@@ -61,8 +61,11 @@ COMMANDS: Final[Mapping[str, Rule]] = MappingProxyType(
         "compile": _READ_PLUGINS,
         "bindgen": _READ_PLUGINS,
         **dict.fromkeys(("bench", "check", "discover"), Rule(_RUN, "grants")),
-        **dict.fromkeys(("new", "build", "doctor"), _READ_PLUGINS),
-        "test": Rule(_RUN, "tests"),
+        **dict.fromkeys(("new", "doctor"), _READ_PLUGINS),
+        # Builds and unit tests run the author's code on this machine, and an adapter is any command.
+        "build": _PUBLISH,
+        "test": Rule(_PUBLISH.needs, "tests"),
+        "conformance host --adapter": Rule(_PUBLISH.needs, "tests"),
         **dict.fromkeys(("conformance run", "conformance adapter"), Rule(_RUN, "grants")),
         "conformance host": Rule(_RUN, "tests"),
         **dict.fromkeys(("conformance list", "conformance verify"), _READ_PLUGINS),

@@ -10,6 +10,7 @@ from dataflare.errors import PermissionDenied
 from dataflare.grants import Access
 from dataflare.permissions.database_keys import DatabaseGrant
 from dataflare.security.connectors import ConnectorFiles, Record
+from dataflare.user_files import check_journal
 
 __all__ = ["ConnectorDatabases"]
 
@@ -44,6 +45,7 @@ class ConnectorDatabases:
 
         Raises:
             PermissionDenied: It is not granted, or not for writing.
+            ConfigError: A journal beside the file would have SQLite delete another file.
         """
         what = f"databases:{access}:{name}"
         found = (own if self._granted is None else self._granted).get(name)
@@ -57,6 +59,8 @@ class ConnectorDatabases:
             path = Path(found.place)
             check = self._files.check_output if access == "write" else self._files.check_input
             check(path, connector=_CONNECTOR)
+        if found.kind == "sqlite":
+            check_journal(Path(found.place))
         self._record(_CONNECTOR, "connect", what, "allow", "")
         return replace(found, access=access)
 

@@ -18,7 +18,11 @@ _DROPPED = (
     "CARGO_BUILD_RUSTFLAGS",
     "CARGO_BUILD_TARGET",
     "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_MAKEFLAGS",
     "CARGO_TARGET_DIR",
+    # Of a `make` that calls this: its jobs are not handed on.
+    "MAKEFLAGS",
+    "MFLAGS",
     "NODE_OPTIONS",
     "PYTHONPATH",
     "RUSTC",

@@ -37,7 +37,7 @@ def test_second_run_at_once_is_refused(database):
         first.start().open(Target("t", rows().schema), pipeline="p", run="r", generation=1)
         first.write(rows(1).to_batches()[0])
         if database.kind == "postgresql":
-            with pytest.raises(Exception, match="another run of 'p' writes it"):
+            with pytest.raises(Exception, match="another run writes the table 't'"):
                 second.start().open(Target("t", rows().schema), pipeline="p", run="s", generation=2)
         first.flush(b"token")
         first.close()

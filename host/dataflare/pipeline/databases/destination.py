@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any, ClassVar, Final
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from dataflare.data.roles import DELETE, roles_of
 from dataflare.pipeline.common_types import common_type
 from dataflare.pipeline.databases.connection import Connection, literal, quoted
 from dataflare.pipeline.databases.dialects import Column, Dialect, decoded
+from dataflare.pipeline.databases.layout import DELETED, Layout, create_table, merging, staged_type
 from dataflare.pipeline.databases.nodes import SqlWrite
 from dataflare.pipeline.run_errors import DatabaseError, DataError
 from dataflare.runtime.datasets import PlannedChange, RejectedRow, Target
@@ -22,7 +24,6 @@ __all__ = ["SqlDestination"]
 
 _TOKENS: Final = "_dataflare_tokens"
 _STAGE: Final = "_dataflare_stage"
-_DELETED: Final = "_dataflare_deleted"
 _NEW: Final = "_dataflare_new_"
 
 
@@ -33,27 +34,6 @@ class _Change:
     kind: str
     detail: str
     statements: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """How rows go into the table.
-
-    Args:
-        columns: The columns of the rows that are written, as the table has them.
-        table: The table that they go into.
-        within: Its schema; `None` for the database's own.
-        key: The columns that tell rows apart, for `merge`; else empty.
-        operation: The column that says which rows are deletes; `None` for none.
-        staged: Whether they go into a temporary table first.
-    """
-
-    columns: tuple[Column, ...]
-    table: str
-    within: str | None
-    key: tuple[str, ...]
-    operation: str | None
-    staged: bool
 
 
 class SqlDestination:
@@ -75,9 +55,12 @@ class SqlDestination:
         self._connect = connect
         self._connection: Connection | None = None
         self._pipeline = ""
+        self._mine = ""
         self._generation = 0
+        self._found: list[tuple[Any, ...]] = []
+        self._claimed = False
         self._target: Target | None = None
-        self._layout: _Layout | None = None
+        self._layout: Layout | None = None
         self._begun = False
 
     def start(self) -> SqlDestination:
@@ -121,23 +104,25 @@ class SqlDestination:
         connection = self._require()
         self._pipeline, self._generation, self._target = pipeline, generation, target
         self._begin()
-        if not self._dialect.lock(connection, pipeline):
+        table = self._node.table
+        self._check_names([table.within or "", table.table, *target.schema.names])
+        if not self._dialect.lock(connection, table.table, table.within):
             raise DataError(
-                f"database {connection.name!r}: another run of {pipeline!r} writes it", hint="wait for it, or end it"
+                f"database {connection.name!r}: another run writes the table {table.table!r}, or another node of this",
+                hint="wait for it, or end it; let one node write a table",
             )
+        # Pipelines of one name that write other tables have other positions.
+        self._mine = literal(f"{pipeline} {quoted([table.within or '', table.table])}")
         binary = "bytea" if connection.kind == "postgresql" else "BLOB"
         connection.execute(
             f"CREATE TABLE IF NOT EXISTS {_TOKENS} "
             f"(pipeline TEXT PRIMARY KEY, token {binary}, generation BIGINT NOT NULL)"
         )
-        found = connection.rows(f"SELECT token, generation FROM {_TOKENS} WHERE pipeline = {literal(pipeline)}")
-        token, kept = found[0] if found else (None, 0)
+        self._found = self._kept()
+        token, kept = self._found[0] if self._found else (None, 0)
         if kept > generation:
             raise self._superseded()
-        connection.execute(
-            f"INSERT INTO {_TOKENS} VALUES ({literal(pipeline)}, NULL, {generation}) "
-            f"ON CONFLICT (pipeline) DO UPDATE SET generation = {generation}"
-        )
+        self._claimed = False
         self._commit()
         self._begin()
         self._prepare(target)
@@ -153,7 +138,7 @@ class SqlDestination:
             DatabaseError: The database answered with an error, or the connection is lost.
         """
         layout, connection = self._laid_out(), self._require()
-        self._begin()
+        self._claim()
         rejected: list[RejectedRow] = []
         numbers, rows = self._of_keys(layout, rows, rejected)
         stored = self._stored(layout, rows)
@@ -166,7 +151,7 @@ class SqlDestination:
             except DatabaseError as error:
                 if not error.of_rows:
                     raise
-                connection.execute("ROLLBACK TO SAVEPOINT dataflare")
+                self._roll_back(error)
                 if part.num_rows == 1:
                     rejected.append(RejectedRow(numbers[0], None, error.message))
                 else:
@@ -209,7 +194,9 @@ class SqlDestination:
         """
         if self._node.mode == "replace":
             layout, connection = self._laid_out(), self._require()
-            self._begin()
+            self._claim()
+            if connection.kind == "sqlite":
+                connection.execute("PRAGMA legacy_alter_table = ON")  # views of the table stay as they are
             old = quoted([layout.within or "", self._node.table.table])
             connection.execute(f"DROP TABLE IF EXISTS {old}")
             new = quoted([layout.within or "", layout.table])
@@ -239,7 +226,7 @@ class SqlDestination:
         assert self._connection is not None
         return self._connection
 
-    def _laid_out(self) -> _Layout:
+    def _laid_out(self) -> Layout:
         assert self._layout is not None
         return self._layout
 
@@ -254,15 +241,51 @@ class SqlDestination:
 
     def _keep(self, token: bytes) -> None:
         connection = self._require()
-        self._begin()
-        mine = f"pipeline = {literal(self._pipeline)}"
-        locked = " FOR UPDATE" if connection.kind == "postgresql" else ""
-        found = connection.rows(f"SELECT generation FROM {_TOKENS} WHERE {mine}{locked}")
-        if found != [(self._generation,)]:
+        self._claim()
+        if [generation for _, generation in self._kept()] != [self._generation]:
             raise self._superseded()
         value = f"'\\x{token.hex()}'::bytea" if connection.kind == "postgresql" else f"x'{token.hex()}'"
-        connection.execute(f"UPDATE {_TOKENS} SET token = {value} WHERE {mine}")
+        connection.execute(f"UPDATE {_TOKENS} SET token = {value} WHERE pipeline = {self._mine}")
         self._commit()
+
+    def _kept(self) -> list[tuple[Any, ...]]:
+        """Read the token and the generation, in one row or none."""
+        connection = self._require()
+        locked = " FOR UPDATE" if connection.kind == "postgresql" else ""
+        return connection.rows(f"SELECT token, generation FROM {_TOKENS} WHERE pipeline = {self._mine}{locked}")
+
+    def _claim(self) -> None:
+        """Shut out earlier runs with the first row: a run that cannot begin after `open` ends no other.
+
+        Raises:
+            DataError: Another run has written since `open`.
+        """
+        self._begin()
+        if self._claimed:
+            return
+        if self._kept() != self._found:
+            raise self._superseded()
+        self._require().execute(
+            f"INSERT INTO {_TOKENS} VALUES ({self._mine}, NULL, {self._generation}) "
+            f"ON CONFLICT (pipeline) DO UPDATE SET generation = {self._generation}"
+        )
+        self._claimed = True
+
+    def _roll_back(self, error: DatabaseError) -> None:
+        """Undo what came since the savepoint.
+
+        Raises:
+            DataError: The whole transaction is undone.
+        """
+        try:
+            self._require().execute("ROLLBACK TO SAVEPOINT dataflare")
+        except DatabaseError as lost:
+            if "no such savepoint" not in lost.message:
+                raise
+            raise DataError(
+                f"{error.message}; for such a row, the table {self._node.table.table!r} undoes the whole transaction",
+                hint="take ON CONFLICT ROLLBACK out of its constraints and RAISE(ROLLBACK) out of its triggers",
+            ) from lost
 
     def _superseded(self) -> DataError:
         return DataError(
@@ -281,11 +304,11 @@ class SqlDestination:
         if self._layout.staged:
             stage = f"{self._dialect.temporary}.{quoted(_STAGE)}"
             connection.execute(f"DROP TABLE IF EXISTS {stage}")
-            columns = [f"{quoted(each.name)} {_plain_type(each)}" for each in self._layout.columns]
-            columns.append(f"{quoted(_DELETED)} BOOLEAN")
+            columns = [f"{quoted(each.name)} {staged_type(each)}" for each in self._layout.columns]
+            columns.append(f"{quoted(DELETED)} BOOLEAN")
             connection.execute(f"CREATE TEMPORARY TABLE {quoted(_STAGE)} ({', '.join(columns)})")
 
-    def _compared(self, target: Target) -> tuple[list[_Change], _Layout]:
+    def _compared(self, target: Target) -> tuple[list[_Change], Layout]:
         """Find what has to change before rows of a target fit the table, and how they are written then."""
         connection, table, within = self._require(), self._node.table.table, self._node.table.within
         operation = roles_of(target.schema).operation if target.mode == "merge" else None
@@ -299,20 +322,29 @@ class SqlDestination:
         new = [self._dialect.new(field) for field in fields]
         if not new:
             raise DataError("a table needs a column", hint="the rows have none")
+        self._check_names([within or "", table, *target.schema.names])
         found = self._dialect.table(connection, table, within)
         name = quoted([within or "", table])
         if target.mode == "replace":
+            reason = "" if found is None else self._dialect.kept_by(connection, table, within)
+            if reason:
+                raise DataError(
+                    f"the table {table!r} cannot be replaced: {reason}",
+                    hint="write with `mode: append` or `merge`, or drop that first",
+                )
             changes = [_Change("create", "", ())] if found is None else [_Change("replace-rows", "", ())]
-            made = _NEW + table
+            longest = self._dialect.longest_name
+            is_long = longest is not None and len((_NEW + table).encode()) > longest
+            made = _NEW + (sha256(table.encode()).hexdigest()[:32] if is_long else table)
             full = quoted([within or "", made])
-            create = (f"DROP TABLE IF EXISTS {full}", _create(full, new, ()))
+            create = (f"DROP TABLE IF EXISTS {full}", create_table(full, new, ()))
             changes[0] = replace(changes[0], statements=create)
-            return changes, _Layout(tuple(new), made, within, (), None, False)
+            return changes, Layout(tuple(new), made, within, (), None, False)
         key = target.key if target.mode == "merge" else ()
         if found is None:
             detail = ", ".join(f"{each.name} {each.declared}" for each in new)
-            change = _Change("create", detail, (_create(name, new, key),))
-            return [change], _Layout(tuple(new), table, within, key, operation, bool(key))
+            change = _Change("create", detail, (create_table(name, new, key),))
+            return [change], Layout(tuple(new), table, within, key, operation, bool(key))
         changes, columns = [], []
         existing = {each.name: each for each in found}
         for field, wanted in zip(fields, new, strict=True):
@@ -323,8 +355,17 @@ class SqlDestination:
                 columns.append(wanted)
             else:
                 columns.append(self._fitted(field, wanted, here, name, changes))
-        staged = bool(key) or any(each.cast for each in columns)
-        return changes, _Layout(tuple(columns), table, within, key, operation, staged)
+        staged = bool(key) or any(each.cast or each.base for each in columns)
+        return changes, Layout(tuple(columns), table, within, key, operation, staged)
+
+    def _check_names(self, names: Sequence[str]) -> None:
+        """Refuse names that the database cuts, and so takes for others."""
+        longest = self._dialect.longest_name
+        if longest is not None and (long := [each for each in names if len(each.encode()) > longest]):
+            raise DataError(
+                f"the name {long[0]!r} has {len(long[0].encode())} bytes, and the database keeps {longest} of them",
+                hint="give the table or the column a shorter name",
+            )
 
     def _fitted(self, field: pa.Field, wanted: Column, here: Column, name: str, changes: list[_Change]) -> Column:
         """Decide how a column's values are stored in the column that is there, which is widened if needed."""
@@ -355,7 +396,7 @@ class SqlDestination:
     # Rows
 
     def _of_keys(
-        self, layout: _Layout, rows: pa.RecordBatch, rejected: list[RejectedRow]
+        self, layout: Layout, rows: pa.RecordBatch, rejected: list[RejectedRow]
     ) -> tuple[list[int], pa.RecordBatch]:
         """Keep the last row of each key, and reject keys with a null. Returns the rows' numbers, and the rows."""
         numbers = pa.array(range(rows.num_rows), pa.int64())
@@ -372,7 +413,7 @@ class SqlDestination:
         taken = sorted(row for row in last.to_pylist() if row not in gone)
         return taken, rows.take(pa.array(taken, pa.int64()))
 
-    def _stored(self, layout: _Layout, rows: pa.RecordBatch) -> pa.RecordBatch:
+    def _stored(self, layout: Layout, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Give rows the types in which the driver takes them.
 
         Raises:
@@ -399,48 +440,29 @@ class SqlDestination:
                 operations = rows.column(rows.schema.get_field_index(layout.operation))
                 deleted = pc.fill_null(pc.equal(operations, DELETE), False)
             arrays.append(deleted if self._require().kind == "postgresql" else deleted.cast(pa.int64()))
-            names.append(_DELETED)
+            names.append(DELETED)
         return pa.RecordBatch.from_arrays(arrays, names=names)
 
-    def _put(self, layout: _Layout, rows: pa.RecordBatch) -> None:
+    def _put(self, layout: Layout, rows: pa.RecordBatch) -> None:
         connection = self._require()
         if not layout.staged:
             connection.ingest(layout.table, rows, within=layout.within)
             return
         connection.ingest(_STAGE, rows, temporary=True)
-        for statement in _merging(layout, f"{self._dialect.temporary}.{quoted(_STAGE)}"):
+        stage = f"{self._dialect.temporary}.{quoted(_STAGE)}"
+        for column in layout.columns:
+            if column.base:
+                value = f"{quoted(column.name)}::{column.base}"
+                query = f"SELECT 1 FROM {stage} WHERE {value}::{column.declared} IS DISTINCT FROM {value} LIMIT 1"
+                if connection.rows(query):
+                    raise DatabaseError(
+                        f"table {self._node.table.table!r}, column {column.name!r}: a value would be rounded or cut to "
+                        f"fit {column.declared}",
+                        of_rows=True,
+                        hint="round it before, or give the table's column a type that holds it",
+                    )
+        for statement in merging(layout, stage):
             connection.execute(statement)
-
-
-def _merging(layout: _Layout, stage: str) -> Iterator[str]:
-    """The statements that put the rows of the temporary table into the table, and empty it."""
-    target = quoted([layout.within or "", layout.table])
-    values = {each.name: f"s.{quoted(each.name)}{f'::{each.cast}' if each.cast else ''}" for each in layout.columns}
-    same = " AND ".join(f"t.{quoted(name)} = {values[name]}" for name in layout.key)
-    names = ", ".join(quoted(name) for name in values)
-    others = [name for name in values if name not in layout.key]
-    if layout.key and layout.operation is not None:
-        deleted = f"SELECT 1 FROM {stage} AS s WHERE s.{quoted(_DELETED)} AND {same}"
-        yield f"DELETE FROM {target} AS t WHERE EXISTS ({deleted})"
-    if layout.key and others:
-        assigned = ", ".join(f"{quoted(name)} = {values[name]}" for name in others)
-        yield f"UPDATE {target} AS t SET {assigned} FROM {stage} AS s WHERE {same} AND NOT s.{quoted(_DELETED)}"
-    new = f" AND NOT EXISTS (SELECT 1 FROM {target} AS t WHERE {same})" if layout.key else ""
-    listed = ", ".join(values.values())
-    yield f"INSERT INTO {target} ({names}) SELECT {listed} FROM {stage} AS s WHERE NOT s.{quoted(_DELETED)}{new}"
-    yield f"DELETE FROM {stage}"
-
-
-def _create(name: str, columns: Sequence[Column], key: Sequence[str]) -> str:
-    parts = [f"{quoted(each.name)} {each.declared}" for each in columns]
-    if key:
-        parts.append(f"PRIMARY KEY ({', '.join(map(quoted, key))})")
-    return f"CREATE TABLE {name} ({', '.join(parts)})"
-
-
-def _plain_type(column: Column) -> str:
-    """The type of a column in the temporary table: texts that the database casts are texts in it."""
-    return "text" if column.cast else column.declared
 
 
 def _as_stored(array: pa.Array, made: pa.DataType, stored: pa.DataType) -> pa.Array:

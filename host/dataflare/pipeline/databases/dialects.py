@@ -27,6 +27,7 @@ class Column:
         expression: What a query selects to read it.
         stored: The type in which its values are handed to the driver, and come from it; `None` where that is `type`.
         cast: The type that texts are cast to by the database when they are written; empty for none.
+        base: The same type without its modifier, where values with the modifier could be others; empty for none.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Column:
     expression: str
     stored: pa.DataType | None = None
     cast: str = ""
+    base: str = ""
 
 
 class Dialect(Protocol):
@@ -49,8 +51,15 @@ class Dialect(Protocol):
         """Begin a transaction."""
         ...
 
-    def lock(self, connection: Connection, owner: str) -> bool:
-        """Keep other writers of the same name out until the connection ends. `False`: another connection does so."""
+    longest_name: int | None
+    """How many bytes of a name the database keeps; `None` for all."""
+
+    def lock(self, connection: Connection, table: str, within: str | None) -> bool:
+        """Keep other writers of a table out until the connection ends. `False`: another connection does so."""
+        ...
+
+    def kept_by(self, connection: Connection, table: str, within: str | None) -> str:
+        """Find what keeps a table that exists from being replaced; empty for nothing."""
         ...
 
     def table(self, connection: Connection, table: str, within: str | None) -> list[Column] | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import types
 
 from dataflare.pipeline.databases.connection import Connection, literal, quoted
@@ -66,6 +69,13 @@ _STORED: Final = {
     "timestamp": pa.timestamp("us"),
     "timestamptz": pa.timestamp("us", "UTC"),
 }
+_VARCHAR: Final = re.compile(r"character varying\((\d+)\)")
+_BASE: Final = (
+    "WITH RECURSIVE b(oid) AS (SELECT a.atttypid UNION ALL SELECT d.typbasetype FROM b JOIN pg_type d "
+    "ON d.oid = b.oid WHERE d.typtype = 'd') SELECT format_type(b.oid, -1) FROM b JOIN pg_type x ON x.oid = b.oid "
+    "WHERE x.typtype <> 'd' AND x.typmodin <> 0"
+)
+"""The type of the column `a` without its modifier, if such types have one; by way of domains."""
 
 
 class PostgreSQL:
@@ -73,6 +83,7 @@ class PostgreSQL:
 
     widens = True
     temporary = "pg_temp"
+    longest_name: int | None = 63
 
     def begin(self, connection: Connection, *, writes: bool) -> None:
         """Begin a transaction: one that writes nothing sees the database as it is now."""
@@ -83,10 +94,28 @@ class PostgreSQL:
             "('standard_conforming_strings', 'on'), ('extra_float_digits', '1')) AS given(name, value)"
         )
 
-    def lock(self, connection: Connection, owner: str) -> bool:
+    def lock(self, connection: Connection, table: str, within: str | None) -> bool:
         """Take an advisory lock, which ends with the connection."""
-        query = f"SELECT pg_try_advisory_lock(hashtextextended({literal('dataflare:' + owner)}, 0))"
-        return bool(connection.rows(query)[0][0])
+        schema = literal(within) if within else "current_schema()"
+        found = f"SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = {_oid(table, within)}"
+        owner = f"concat_ws('/', 'dataflare', coalesce(({found}), quote_ident({schema})), {literal(table)})"
+        return bool(connection.rows(f"SELECT pg_try_advisory_lock(hashtextextended({owner}, 0))")[0][0])
+
+    def kept_by(self, connection: Connection, table: str, within: str | None) -> str:
+        """Find what `DROP TABLE` refuses, and parts of other tables."""
+        oid = _oid(table, within)
+        kind = f"SELECT relkind = 'r' AND NOT relispartition FROM pg_class WHERE oid = {oid}"
+        if not connection.rows(kind)[0][0]:
+            return "it is no table of its own, but a view, has partitions or is one, or is a foreign table"
+        # What goes together with the table (a key that refers to itself, a trigger) does not keep it.
+        found = connection.rows(
+            "SELECT pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_depend d WHERE d.deptype = 'n' AND ("
+            f"d.refclassid = 'pg_class'::regclass AND d.refobjid = {oid} OR d.refclassid = 'pg_type'::regclass "
+            f"AND d.refobjid = (SELECT reltype FROM pg_class WHERE oid = {oid})) AND NOT EXISTS (SELECT 1 "
+            "FROM pg_depend o WHERE (o.classid, o.objid) = (d.classid, d.objid) AND o.deptype IN ('a', 'i') "
+            f"AND o.refclassid = 'pg_class'::regclass AND o.refobjid = {oid}) LIMIT 1"
+        )
+        return f"the {found[0][0]} needs it" if found else ""
 
     def table(self, connection: Connection, table: str, within: str | None) -> list[Column] | None:
         """Find the columns of a table or a view."""
@@ -94,11 +123,14 @@ class PostgreSQL:
         if not connection.rows(f"SELECT to_regclass({name}) IS NOT NULL")[0][0]:
             return None
         found = connection.rows(
-            "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), t.typname::text, a.atttypmod::int8 "
+            "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), t.typname::text, a.atttypmod::int8, "
+            f"coalesce(({_BASE}), '') "
             "FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid "
             f"WHERE a.attrelid = to_regclass({name}) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
         )
-        return [_column(name, declared, kind, modifier) for name, declared, kind, modifier in found]
+        columns = [_column(name, declared, kind, modifier) for name, declared, kind, modifier, _ in found]
+        bases = [row[4] for row in found]
+        return [_with_base(column, base) for column, base in zip(columns, bases, strict=True)]
 
     def query(self, connection: Connection, query: str) -> list[Column] | None:
         """Find the columns of a query."""
@@ -128,7 +160,15 @@ class PostgreSQL:
         return Column(field.name, declared, stored, quoted(field.name), stored)
 
     def check_kept(self, values: pa.Array, column: Column) -> None:
-        """Do nothing: the database and its driver refuse what they have no form for."""
+        """Refuse spaces at the end of texts that are too long, which the database cuts off.
+
+        The database and its driver refuse all else that they have no form for.
+        """
+        found = _VARCHAR.fullmatch(column.declared)
+        if found is not None and types.is_string(values.type):
+            long = values.filter(pc.greater(pc.utf8_length(values), int(found[1])))
+            if pc.any(pc.ends_with(long, " ")).as_py():
+                raise ValueError("the spaces at its end would be cut off")
 
     def select(self, columns: Sequence[Column] | None, source: str, *, where: str, order: str) -> tuple[str, int]:
         """Write a query."""
@@ -146,6 +186,16 @@ class PostgreSQL:
         """Write a value of a cursor column as SQL."""
         assert column is not None
         return f"{literal(value)}::{column.declared}"
+
+
+def _oid(table: str, within: str | None) -> str:
+    return f"to_regclass({literal(quoted([within or '', table]))})"
+
+
+def _with_base(column: Column, base: str) -> Column:
+    """Say which type values have before the column's modifier; not where Arrow's type or `COPY` refuses others."""
+    is_kept = not column.cast and (types.is_decimal(column.type) or types.is_string(column.type))
+    return column if is_kept or base == column.declared else replace(column, base=base)
 
 
 def _column(name: str, declared: str, kind: str, modifier: int) -> Column:

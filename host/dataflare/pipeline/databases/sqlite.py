@@ -35,6 +35,7 @@ class SQLite:
 
     widens = False
     temporary = "temp"
+    longest_name: int | None = None
 
     def begin(self, connection: Connection, *, writes: bool) -> None:
         """Wait for locks for up to 10 s; let readers only read."""
@@ -42,9 +43,15 @@ class SQLite:
         if not writes:
             connection.execute("PRAGMA query_only = 1")
 
-    def lock(self, connection: Connection, owner: str) -> bool:
+    def lock(self, connection: Connection, table: str, within: str | None) -> bool:
         """Do nothing: there is one writer at a time."""
         return True
+
+    def kept_by(self, connection: Connection, table: str, within: str | None) -> str:
+        """Find out whether it is a view."""
+        master = quoted([within or "", "sqlite_master"])
+        is_view = f"SELECT 1 FROM {master} WHERE type = 'view' AND name = {literal(table)} COLLATE NOCASE"
+        return "it is a view" if connection.rows(is_view) else ""
 
     def table(self, connection: Connection, table: str, within: str | None) -> list[Column] | None:
         """Find the columns of a table or a view."""

@@ -1,0 +1,73 @@
+"""How rows go into a table: its columns, and the statements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dataflare.pipeline.databases.connection import quoted
+from dataflare.pipeline.databases.dialects import Column
+
+__all__ = ["DELETED", "Layout", "create_table", "merging", "staged_type"]
+
+DELETED: Final = "_dataflare_deleted"
+"""The column of the temporary table that says which rows are deletes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How rows go into the table.
+
+    Args:
+        columns: The columns of the rows that are written, as the table has them.
+        table: The table that they go into.
+        within: Its schema; `None` for the database's own.
+        key: The columns that tell rows apart, for `merge`; else empty.
+        operation: The column that says which rows are deletes; `None` for none.
+        staged: Whether they go into a temporary table first.
+    """
+
+    columns: tuple[Column, ...]
+    table: str
+    within: str | None
+    key: tuple[str, ...]
+    operation: str | None
+    staged: bool
+
+
+def merging(layout: Layout, stage: str) -> Iterator[str]:
+    """Write the statements that put the rows of the temporary table into the table, and empty it."""
+    target = quoted([layout.within or "", layout.table])
+    values = {each.name: f"s.{quoted(each.name)}{_cast(each)}" for each in layout.columns}
+    same = " AND ".join(f"t.{quoted(name)} = {values[name]}" for name in layout.key)
+    names = ", ".join(quoted(name) for name in values)
+    others = [name for name in values if name not in layout.key]
+    if layout.key and layout.operation is not None:
+        deleted = f"SELECT 1 FROM {stage} AS s WHERE s.{quoted(DELETED)} AND {same}"
+        yield f"DELETE FROM {target} AS t WHERE EXISTS ({deleted})"
+    if layout.key and others:
+        assigned = ", ".join(f"{quoted(name)} = {values[name]}" for name in others)
+        yield f"UPDATE {target} AS t SET {assigned} FROM {stage} AS s WHERE {same} AND NOT s.{quoted(DELETED)}"
+    new = f" AND NOT EXISTS (SELECT 1 FROM {target} AS t WHERE {same})" if layout.key else ""
+    listed = ", ".join(values.values())
+    yield f"INSERT INTO {target} ({names}) SELECT {listed} FROM {stage} AS s WHERE NOT s.{quoted(DELETED)}{new}"
+    yield f"DELETE FROM {stage}"
+
+
+def create_table(name: str, columns: Sequence[Column], key: Sequence[str]) -> str:
+    """Write the statement that creates a table."""
+    parts = [f"{quoted(each.name)} {each.declared}" for each in columns]
+    if key:
+        parts.append(f"PRIMARY KEY ({', '.join(map(quoted, key))})")
+    return f"CREATE TABLE {name} ({', '.join(parts)})"
+
+
+def staged_type(column: Column) -> str:
+    """Find the type of a column in the temporary table: texts that the database casts are texts in it."""
+    return "text" if column.cast else column.base or column.declared
+
+
+def _cast(column: Column) -> str:
+    """The cast of a text, without the modifier: what a cast cuts off, the column refuses."""
+    return f"::{column.base or column.cast}" if column.cast else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ __all__ = ["DatabaseGrant", "DatabaseKind", "DatabaseModel"]
 
 DatabaseKind = Literal["sqlite", "postgresql"]
 _FORMS: Final = "postgresql://USER@HOST:PORT/NAME or sqlite:PATH"
+_NETLOC: Final = re.compile(r"(?:[^@:/\[\]\s]*@)?(?:[\w.%-]*|\[[0-9A-Fa-f:.%]+\])(?::[0-9]{1,5})?")
 _PARAMETERS: Final = frozenset({"sslmode", "connect_timeout", "application_name", "host"})
 """What may stand after `?`: nothing that has a secret, or names a file of secrets."""
 
@@ -33,6 +35,8 @@ def _url(text: str) -> str:
         raise PydanticCustomError("url", "it is not a URL", {"hint": f"write {_FORMS}"}) from error
     if parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/") or port == 0:
         raise PydanticCustomError("url", "it is not the URL of a database", {"hint": f"write {_FORMS}"})
+    if _NETLOC.fullmatch(parts.netloc) is None and parts.password is None:
+        raise PydanticCustomError("url", "it does not name one host", {"hint": f"write {_FORMS}"})
     if parts.password is not None or parts.fragment:
         hint = "name the secret that has it: `password: NAME`"
         raise PydanticCustomError("url", "a URL has no password in it", {"hint": hint})

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 import pyarrow as pa
 
@@ -120,8 +121,12 @@ class Connection:
         with self.translated(query):
             return self._wait_for(work)
 
-    def reader(self, query: str) -> Any:
+    def reader(self, query: str, *, batch_rows: int = 65_536) -> Any:
         """Run a query; its rows come as they are read (`pyarrow.RecordBatchReader`), before the next statement.
+
+        Args:
+            query: The query.
+            batch_rows: How many rows SQLite's driver puts into a batch; that of PostgreSQL goes by their size.
 
         Raises:
             DatabaseError: It failed.
@@ -129,7 +134,7 @@ class Connection:
 
         def work(cursor: Any) -> Any:
             if self.kind == "sqlite":
-                cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": 65_536})
+                cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": batch_rows})
             cursor.execute(query)
             return cursor.fetch_record_batch()
 
@@ -192,7 +197,8 @@ class Connection:
         except self._errors as error:
             text = str(error).strip()
             if self._password:
-                text = text.replace(self._password, "***")
+                for written in (self._password, quote(self._password, safe=""), quote(self._password)):
+                    text = text.replace(written, "***")
             state = getattr(error, "sqlstate", None) or ""
             raise self._database_error(what, text, state) from None
         except pa.ArrowException as error:

@@ -13,7 +13,7 @@ from pyarrow import types
 from dataflare.pipeline.databases.connection import Connection
 from dataflare.pipeline.run_errors import DataError
 
-__all__ = ["Column", "Dialect", "cast_all", "decoded", "no_type"]
+__all__ = ["Column", "Dialect", "cast_all", "decoded", "no_cursor", "no_type"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,33 @@ class Dialect(Protocol):
         ...
 
     def select(self, columns: Sequence[Column] | None, source: str, *, where: str, order: str) -> tuple[str, int]:
-        """Write a query; say how many of its first rows are samples, which only tell SQLite the types."""
+        """Write a query; say how many of its first rows are samples, which only tell SQLite the types.
+
+        Args:
+            columns: What is read; `None` for all.
+            source: The table, or the query in brackets.
+            where: A condition; empty for none.
+            order: The column that rows are ordered by, as `ordered` writes it; empty for none.
+        """
+        ...
+
+    def ordered(self, name: str) -> str:
+        """Write a cursor column as it is both compared and ordered by: that of the source, not what is selected."""
+        ...
+
+    def unfit(self, connection: Connection, source: str, name: str, column: Column | None, last: str | None) -> str:
+        """Write a condition that values have which a cursor must not have; empty for none.
+
+        Args:
+            connection: Where the values are.
+            source: The table, or the query in brackets.
+            name: The cursor column.
+            column: The same; `None` where only the rows tell its type.
+            last: What `value` returned in an earlier run.
+
+        Raises:
+            DataError: The column is of a type that is no cursor.
+        """
         ...
 
     def value(self, raw: pa.Array, column: Column | None) -> str:
@@ -145,6 +171,11 @@ def _cast(array: pa.Array, wanted: pa.DataType) -> pa.Array:
         # Arrow reads no times of day, only those of a day.
         array = pc.binary_join_element_wise("1970-01-01", array, " ").cast(pa.timestamp("us"))
     return array.cast(wanted)
+
+
+def no_cursor(name: str, declared: str, hint: str) -> DataError:
+    """The error of a column whose order is not that of its values as they are compared."""
+    return DataError(f"column {name!r}, {declared}, cannot be a cursor", hint=hint)
 
 
 def no_type(field: pa.Field, database: str) -> DataError:

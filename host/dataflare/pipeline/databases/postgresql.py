@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from dataflare.pipeline.databases.connection import Connection, literal, quoted
-from dataflare.pipeline.databases.dialects import Column, no_type
+from dataflare.pipeline.databases.dialects import Column, no_cursor, no_type
 
 __all__ = ["PostgreSQL"]
 
@@ -176,6 +176,25 @@ class PostgreSQL:
         listed = ", ".join(f"{each.expression} AS {quoted(each.name)}" for each in columns)
         text = f"SELECT {listed or 'NULL AS nothing'} FROM {source} AS asked"
         return text + (f" WHERE {where}" if where else "") + (f" ORDER BY {order}" if order else ""), 0
+
+    def ordered(self, name: str) -> str:
+        """Name the column of the source: its name alone would be the text that is selected."""
+        return f"asked.{quoted(name)}"
+
+    def unfit(self, connection: Connection, source: str, name: str, column: Column | None, last: str | None) -> str:
+        """Find NaN, infinite values, and dates outside the years 1 to 9999."""
+        assert column is not None
+        at = self.ordered(name)
+        if types.is_floating(column.type):
+            return f"{at} IN ('NaN', 'Infinity', '-Infinity')"
+        if column.declared.startswith("numeric"):
+            return f"{at}::text IN ('NaN', 'Infinity', '-Infinity')"
+        if types.is_date(column.type) or types.is_timestamp(column.type):
+            return f"{at} NOT BETWEEN '0001-01-01' AND '9999-12-31'"
+        is_text = types.is_string(column.type) and (not column.cast or column.declared == "uuid")
+        if not (is_text or types.is_integer(column.type) or types.is_time(column.type)):
+            raise no_cursor(name, column.declared, "read by a column of numbers, texts, dates or times")
+        return ""
 
     def value(self, raw: pa.Array, column: Column | None) -> str:
         """Write the last value of a cursor column."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from hashlib import sha256
@@ -10,8 +11,12 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow import types
 
+from dataflare.data.guard.batches import admit_batch
 from dataflare.data.roles import with_roles
+from dataflare.data.shapes import DataFailure
+from dataflare.errors import ConfigError
 from dataflare.pipeline.databases.connection import Connection, quoted
 from dataflare.pipeline.databases.dialects import Column, Dialect, cast_all
 from dataflare.pipeline.databases.nodes import SqlRead
@@ -22,13 +27,19 @@ from dataflare.runtime.results import PluginStats
 __all__ = ["SqlSource"]
 
 _BATCH_ROWS = 65_536
+_BATCH_BYTES = 64 * 1024 * 1024
+_LONG_ROWS = 1024
+"""How many rows SQLite's driver puts into a batch where there are texts or bytes, whose length nobody knows."""
+_MOST_TIES = 100_000
+"""How many rows may have one cursor value: the state has a digest of each."""
 
 
 class SqlSource:
     """Reads the rows of one node; one thread at a time, but for `interrupt`.
 
     An incremental read is in the order of the cursor. Its state is the last cursor value, and digests of the rows that
-    have it. Later rows with this value are read; rows already read are skipped.
+    have it: of their primary key, or of all columns that there were. Later rows with this value are read; rows already
+    read are skipped.
 
     Args:
         node: What is read.
@@ -49,7 +60,8 @@ class SqlSource:
         self._rows: Iterator[tuple[pa.RecordBatch, pa.Array | None]] = iter(())
         self._waiting: tuple[pa.RecordBatch, pa.Array | None] | None = None
         self._last: str | None = None
-        self._seen: Counter[str] = Counter()
+        self._seen: list[str] = []
+        self._digested: list[str] = []
         self._read_before: Counter[str] = Counter()
         """Digests of rows with the previous run's last cursor value that were not met again so far."""
 
@@ -57,6 +69,7 @@ class SqlSource:
         """Connect, and find the columns.
 
         Raises:
+            ConfigError: The query is not one statement.
             DataError: There is no such table, or no such column.
             DatabaseError: The database cannot be reached, or answered with an error.
         """
@@ -64,6 +77,7 @@ class SqlSource:
         self._dialect.begin(self._connection, writes=False)
         node, table = self._node, self._node.table
         if isinstance(table, str):
+            check_one_statement(table)
             self._source = f"({table}\n)"
             found = self._dialect.query(self._connection, table)
         else:
@@ -110,17 +124,31 @@ class SqlSource:
         connection, cursor = self._require(), self._node.cursor
         where = order = ""
         if cursor is not None:
-            column, name = self._column(cursor), quoted(cursor)
+            column, name = self._column(cursor), self._dialect.ordered(cursor)
+            self._digested = self._digest_columns()
+            if state is not None:
+                self._last, self._seen, self._digested = _parsed(state)
+                self._read_before = Counter(self._seen)
+                if gone := set(self._digested) - set(self._schema.names):
+                    raise StateError(
+                        f"the state tells rows apart by the column {min(gone)!r}, which is no longer read",
+                        hint="read it again, or start again with --full-refresh",
+                    )
             if connection.rows(f"SELECT 1 FROM {self._source} AS asked WHERE {name} IS NULL LIMIT 1"):
                 raise DataError(
                     f"database {connection.name!r}: rows have no value in the cursor column {cursor!r}, and would "
                     "never be read",
                     hint="read by another cursor, or by a query that leaves them out or gives them a value",
                 )
+            unfit = self._dialect.unfit(connection, self._source, cursor, column, self._last)
+            if unfit and connection.rows(f"SELECT 1 FROM {self._source} AS asked WHERE {unfit} LIMIT 1"):
+                raise DataError(
+                    f"database {connection.name!r}: rows have values in the cursor column {cursor!r} that have no "
+                    "place in its order, such as NaN, infinity, bytes, or a date that is written unlike the others",
+                    hint="correct them, read by another cursor, or by a query that leaves them out",
+                )
             order = name
-            if state is not None:
-                self._last, self._seen = _parsed(state)
-                self._read_before = self._seen.copy()
+            if self._last is not None:
                 try:
                     where = f"{name} >= {self._dialect.literal(self._last, column)}"
                 except ValueError as error:
@@ -139,15 +167,20 @@ class SqlSource:
         """
         left = min(max_rows, _BATCH_ROWS)
         parts: list[pa.RecordBatch] = []
-        while left and (part := self._next(left)) is not None:
+        size = 0
+        while left and size < _BATCH_BYTES and (part := self._next(left)) is not None:
             parts.append(part)
             left -= part.num_rows
+            size += part.nbytes
         if not parts:
             return Ended()
-        rows = parts[0] if len(parts) == 1 else pa.concat_batches(parts)
+        try:
+            rows = parts[0] if len(parts) == 1 else pa.concat_batches(parts)
+        except pa.ArrowException as error:
+            raise DataError(f"rows do not fit into one batch: {error}", hint="read fewer, or shorter values") from error
         if self._node.cursor is None:
             return Chunk(self.dataset().name, rows, None)
-        state = json.dumps({"cursor": self._last, "seen": sorted(self._seen.elements())}).encode()
+        state = json.dumps({"cursor": self._last, "columns": self._digested, "seen": self._seen}).encode()
         return Chunk(self.dataset().name, rows, state)
 
     def _next(self, most: int) -> pa.RecordBatch | None:
@@ -199,7 +232,8 @@ class SqlSource:
 
     def _batches(self, query: str, skipped: int) -> Iterator[tuple[pa.RecordBatch, pa.Array | None]]:
         connection = self._require()
-        reader = connection.reader(query)
+        has_long = any(not types.is_primitive(each.type) for each in self._columns or ())
+        reader = connection.reader(query, batch_rows=_LONG_ROWS if has_long else _BATCH_ROWS)
         while True:
             with connection.translated(query):
                 try:
@@ -209,37 +243,59 @@ class SqlSource:
             rows, skipped = rows.slice(skipped), max(0, skipped - rows.num_rows)
             if not rows.num_rows:
                 continue
-            raw = None if self._node.cursor is None else rows.column(rows.schema.get_field_index(self._node.cursor))
+            rows = self._admitted(rows)
+            raw = None if self._node.cursor is None else self._comparable(rows)
             if self._columns is not None:
                 rows = cast_all(rows, self._columns, connection.name)
             yield pa.RecordBatch.from_arrays(rows.columns, schema=self._schema), raw
 
+    def _admitted(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        try:
+            return admit_batch(rows)
+        except DataFailure as error:
+            raise DataError(
+                f"database {self._require().name!r}: {error}", hint="correct the rows that have it"
+            ) from error
+
+    def _comparable(self, rows: pa.RecordBatch) -> pa.Array:
+        """The cursor values, those that the database takes for equal written alike."""
+        raw, column = rows.column(rows.schema.get_field_index(self._node.cursor)), self._column(self._node.cursor or "")
+        if types.is_floating(raw.type):
+            return pc.add(raw, pa.scalar(0, raw.type))  # -0.0 is 0.0
+        if column is not None and column.declared.startswith("numeric"):
+            shorter = pc.replace_substring_regex(raw, r"(\.[0-9]*[1-9])0+$", r"\1")
+            return pc.replace_substring_regex(shorter, r"\.0*$", "")
+        return raw
+
+    def _digest_columns(self) -> list[str]:
+        return list(self._key) or list(self._schema.names)
+
     def _take(self, rows: pa.RecordBatch, raw: pa.Array) -> pa.RecordBatch:
         """Leave out the rows that an earlier run has read, and take note of those that have the last value."""
         column = self._column(self._node.cursor or "")
-        cursor = rows.column(rows.schema.get_field_index(self._node.cursor))
-        kept = rows
         if self._read_before:
-            same = _run_of(cursor) if self._dialect.value(raw.slice(0, 1), column) == self._last else 0
+            same = _run_of(raw) if self._dialect.value(raw.slice(0, 1), column) == self._last else 0
             new = [True] * rows.num_rows
-            for at, row in enumerate(rows.slice(0, same).to_pylist()):
-                if self._read_before[_digest(row)] > 0:
-                    self._read_before[_digest(row)] -= 1
+            for at, digest in enumerate(_digests(rows.slice(0, same), self._digested)):
+                if self._read_before[digest] > 0:
+                    self._read_before[digest] -= 1
                     new[at] = False
-            kept = rows.filter(pa.array(new))
             if same < rows.num_rows:
                 self._read_before.clear()
+            rows, raw = rows.filter(pa.array(new)), raw.filter(pa.array(new))
+        if not rows.num_rows:
+            return rows
         last = self._dialect.value(raw, column)
         if last != self._last:
-            self._last, self._seen = last, Counter()
-            fresh = rows
-        else:
-            fresh = kept
-        if fresh.num_rows:
-            cursor = fresh.column(fresh.schema.get_field_index(self._node.cursor))
-            tail = pc.indices_nonzero(pc.equal(cursor, cursor[len(cursor) - 1]))
-            self._seen.update(_digest(row) for row in fresh.take(tail).to_pylist())
-        return kept
+            self._last, self._seen, self._digested = last, [], self._digest_columns()
+        tail = pc.indices_nonzero(pc.equal(raw, raw[len(raw) - 1]))
+        if len(self._seen) + len(tail) > _MOST_TIES:
+            raise DataError(
+                f"more than {_MOST_TIES} rows have one value in the cursor column {self._node.cursor!r}",
+                hint="read by a cursor with more values, or by `mode: full`",
+            )
+        self._seen += _digests(rows.take(tail), self._digested)
+        return rows
 
 
 def _run_of(cursor: pa.Array) -> int:
@@ -249,18 +305,58 @@ def _run_of(cursor: pa.Array) -> int:
     return len(cursor) if first < 0 else int(first)
 
 
-def _digest(row: dict[str, Any]) -> str:
-    return sha256(repr(sorted(row.items())).encode()).hexdigest()[:16]
+def _digests(rows: pa.RecordBatch, names: list[str]) -> list[str]:
+    columns = [_plain(rows.column(rows.schema.get_field_index(name))).to_pylist() for name in sorted(names)]
+    return [sha256(repr(row).encode()).hexdigest()[:16] for row in zip(*columns, strict=True)]
 
 
-def _parsed(state: bytes) -> tuple[str, Counter[str]]:
+def _plain(array: pa.Array) -> pa.Array:
+    """Write dates and times as numbers: Python has none beyond the year 9999."""
+    if types.is_list(array.type):
+        inner = _number(array.type.value_type)
+        return array if inner is None else array.cast(pa.list_(inner))
+    number = _number(array.type)
+    return array if number is None else array.cast(number)
+
+
+def _number(data_type: pa.DataType) -> pa.DataType | None:
+    if types.is_date32(data_type):
+        return pa.int32()
+    return pa.int64() if types.is_timestamp(data_type) or types.is_time64(data_type) else None
+
+
+def check_one_statement(query: str) -> None:
+    """Make sure that a query is one statement, which nothing follows, also when it is put into brackets.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    code = _TEXTS.sub(" ", query)
+    depth = 0
+    for character in code:
+        depth += (character == "(") - (character == ")")
+        if depth < 0 or character == ";":
+            break
+    if depth or ";" in code or "'" in code or '"' in code or "/*" in code:
+        raise ConfigError("the query is not one complete statement", hint="write one SELECT, without `;`")
+
+
+_TEXTS = re.compile(
+    r"""[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\[[^\[\]'";()]*\]"""
+    r"""|--[^\n]*|/\*.*?\*/|\$(\w*)\$.*?\$\1\$""",
+    re.DOTALL,
+)
+"""Texts, names and comments of SQL."""
+
+
+def _parsed(state: bytes) -> tuple[str, list[str], list[str]]:
     try:
         value = json.loads(state)
-        last, seen = value["cursor"], value["seen"]
-        if not isinstance(last, str) or not all(isinstance(each, str) for each in seen):
+        last, seen, columns = value["cursor"], value["seen"], value["columns"]
+        if not isinstance(last, str) or not all(isinstance(each, str) for each in [*seen, *columns]):
             raise ValueError("it has other values")
     except (ValueError, TypeError, KeyError) as error:
         raise StateError(
             "the state of a table is not one that this program wrote", hint="start again with --full-refresh"
         ) from error
-    return last, Counter(seen)
+    return last, seen, columns

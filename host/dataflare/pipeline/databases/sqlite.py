@@ -11,12 +11,16 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from dataflare.pipeline.databases.connection import Connection, literal, quoted
-from dataflare.pipeline.databases.dialects import Column, no_type
+from dataflare.pipeline.databases.dialects import Column, no_cursor, no_type
 
 __all__ = ["SQLite"]
 
 _BUSY_MS: Final = 10_000
 _DECIMAL: Final = re.compile(r"DECIMAL_TEXT\((\d{1,2}), ?(\d{1,2})\)")
+_DATE: Final = re.compile(
+    r"((?:[0-9]{4}-[0-9]{2}-[0-9]{2})?"
+    r"(?:[ T]?[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?)?)(Z|[+-][0-9]{2}:?[0-9]{2})?"
+)
 _BY_NAME: Final = {
     "BOOLEAN": (pa.bool_(), pa.int64()),
     "BOOL": (pa.bool_(), pa.int64()),
@@ -98,8 +102,34 @@ class SQLite:
         if not order:
             return f"SELECT {samples} UNION ALL {rows}", 1
         names = ", ".join(quoted(each.name) for each in columns)
-        inner = f'SELECT 0 AS "_dataflare", {samples} UNION ALL SELECT 1, * FROM ({rows})'
-        return f'SELECT {names} FROM ({inner}) ORDER BY "_dataflare", {order}', 1
+        rows = f"SELECT 1, {order}, {listed} FROM {source} AS asked{filtered}"
+        inner = f'SELECT 0 AS "_dataflare", NULL AS "_dataflare_order", {samples} UNION ALL {rows}'
+        return f'SELECT {names} FROM ({inner}) ORDER BY "_dataflare", "_dataflare_order" COLLATE BINARY', 1
+
+    def ordered(self, name: str) -> str:
+        """Compare bytes, whatever the column's collation."""
+        return f"asked.{quoted(name)} COLLATE BINARY"
+
+    def unfit(self, connection: Connection, source: str, name: str, column: Column | None, last: str | None) -> str:
+        """Find infinite numbers, bytes, and dates and times that are not written as the others are."""
+        at = f"asked.{quoted(name)}"
+        infinite = f"{at} IN (9e999, -9e999)"
+        if column is None:
+            first = connection.rows(f"SELECT typeof({at}) FROM {source} AS asked LIMIT 1")
+            kinds = "'text'" if first and first[0][0] == "text" else "'integer', 'real'"
+            return f"{infinite} OR typeof({at}) NOT IN ({kinds})"
+        if types.is_date(column.type) or types.is_time(column.type) or types.is_timestamp(column.type):
+            found = connection.rows(f"SELECT CAST({at} AS TEXT) FROM {source} AS asked LIMIT 1")
+            texts = [row[0] for row in found] + ([] if last is None else [last.removeprefix("text:")])
+            forms = {_form(text) for text in texts}
+            if len(forms) > 1 or None in forms:
+                raise no_cursor(name, column.declared, "write all its values alike, such as 2024-12-31 23:59:59")
+            return " OR ".join([f"typeof({at}) <> 'text'", *(f"{at} NOT GLOB {literal(str(each))}" for each in forms)])
+        if column.type == pa.float64():
+            return infinite
+        if column.type == pa.int64() or (column.type == pa.string() and column.expression == quoted(name)):
+            return ""
+        raise no_cursor(name, column.declared or "of no type", "read by a query that casts it to INTEGER, REAL or TEXT")
 
     def value(self, raw: pa.Array, column: Column | None) -> str:
         """Write the last value of a cursor column, with what says its type."""
@@ -110,6 +140,12 @@ class SQLite:
         """Write a value of a cursor column as SQL."""
         kind, _, text = value.partition(":")
         return literal(text) if kind == "text" else str(float(text) if "." in text or "e" in text else int(text))
+
+
+def _form(text: str | None) -> str | None:
+    """The pattern of dates and times that are ordered as their texts are, with the same zone; `None` for no date."""
+    found = _DATE.fullmatch(text or "")
+    return None if found is None else re.sub("[0-9]", "[0-9]", found[1]) + (found[2] or "")
 
 
 def _schema(within: str | None) -> str:

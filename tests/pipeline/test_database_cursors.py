@@ -10,7 +10,8 @@ from database_kit import Database, read
 from dataflare.errors import ConfigError
 from dataflare.permissions.database_keys import DatabaseModel
 from dataflare.pipeline.databases import source
-from dataflare.pipeline.run_errors import NodeFailed
+from dataflare.pipeline.databases.connection import Connection
+from dataflare.pipeline.run_errors import DatabaseError, NodeFailed
 from dataflare.pipeline.state_file import StateFile
 
 pytest.importorskip("adbc_driver_sqlite")
@@ -164,3 +165,21 @@ def test_batches_of_long_rows_are_small(tmp_path, lite, monkeypatch):
 def test_address_that_is_not_one_host_is_refused(place):
     with pytest.raises(ValueError, match=r"does not name one host|URL"):
         DatabaseModel.model_validate({"url": f"postgresql://{place}/db"})
+
+
+@pytest.mark.parametrize("shown", ["p/w d@", "p%2Fw%20d%40", "p/w%20d%40"])
+def test_password_is_in_no_error_however_it_is_written(shown):
+    connection = Connection.__new__(Connection)
+    connection.name, connection._shown = "db", "h"
+    connection._password, connection._errors = "p/w d@", (OSError,)
+    with pytest.raises(DatabaseError, match=r"bad \*\*\*\n"), connection.translated("connect"):
+        raise OSError(f"bad {shown}")
+
+
+def test_column_that_tells_rows_apart_is_missed(tmp_path, lite):
+    fill(lite, "INTEGER", 1)
+    with StateFile(tmp_path / "state", pipeline="test") as state:
+        assert read(tmp_path, lite, state, **BY_ID).num_rows == 1
+        lite.execute("ALTER TABLE t DROP COLUMN v")
+        with pytest.raises(NodeFailed, match="tells rows apart by the column 'v'"):
+            read(tmp_path, lite, state, **BY_ID)

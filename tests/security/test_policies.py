@@ -176,7 +176,7 @@ def test_absent_file_is_a_config_error(tmp_path):
         ("version: 1\nplugins:\n  '*': {}", 3, "is not of the form", ""),
         ("version: 1\nplugins: {p: {grants: {'*': true}}}", 2, "*: unknown key", "known are clock, "),
         ("version: 1\nplugins: {p: {grants: {interfaces: [clock]}}}", 2, "unknown key", "such as `clock: true`"),
-        ("version: 1\nplugins: {p: {grants: {files: true}}}", 2, "files: give a mapping, not True", ""),
+        ("version: 1\nplugins: {p: {grants: {files: true}}}", 2, "files: give a mapping, not true", ""),
         ("version: 1\nplugins: {p: {grants: {limits: {fuel: 1}}}}", 2, "limits: unknown key", "belongs beside"),
         ("version: 1\nplugins: {p: {grants: {random_seed: 1}}}", 2, "has no effect without random", "add random"),
         ("version: 1\nplugins: {p: {grants: {secrets: any}}}", 2, "secrets: give a list", ""),

@@ -99,8 +99,12 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def opened_file(path: str | os.PathLike[str]) -> Iterator[tuple[int, os.stat_result]]:
+def opened_file(path: str | os.PathLike[str], *, follow: bool = True) -> Iterator[tuple[int, os.stat_result]]:
     """Open a regular file to read it.
+
+    Args:
+        path: The file.
+        follow: Whether it may be a link.
 
     Yields:
         Its descriptor, which is closed at the end, and its status.
@@ -113,7 +117,7 @@ def opened_file(path: str | os.PathLike[str]) -> Iterator[tuple[int, os.stat_res
     try:
         # Only a regular file is sure to begin and to end, so the kind of file is checked before it is read.
         try:
-            descriptor = os.open(where, _FLAGS)
+            descriptor = os.open(where, _FLAGS if follow else _FLAGS | os.O_NOFOLLOW)
         except ValueError as error:  # a NUL, or what no name of a file can hold
             raise ConfigError(f"cannot be read: {error}", where=ascii(where)) from error
         status = os.fstat(descriptor)
@@ -167,22 +171,19 @@ def check_journal(database: Path) -> None:
     """
     journal = f"{database}-journal"
     try:
-        descriptor = os.open(journal, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", where=journal) from error
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ConfigError("is not a regular file", where=journal)
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - len(_JOURNAL_MARK)))
-        if size >= 2 * len(_JOURNAL_MARK) and file.read() == _JOURNAL_MARK:
-            raise ConfigError(
-                "names another file, which SQLite would delete",
-                where=journal,
-                hint="if no program that died has left it, remove it; else open the database with that program",
-            )
+        with opened_file(journal, follow=False) as (descriptor, status):
+            size = status.st_size
+            end = os.pread(descriptor, len(_JOURNAL_MARK), max(0, size - len(_JOURNAL_MARK)))
+    except ConfigError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return
+        raise
+    if size >= 2 * len(_JOURNAL_MARK) and end == _JOURNAL_MARK:
+        raise ConfigError(
+            "names another file, which SQLite would delete",
+            where=journal,
+            hint="if no program that died has left it, remove it; else open the database with that program",
+        )
 
 
 def find_file(path: str | os.PathLike[str], max_bytes: int) -> bytes | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import dataflare
+from child_kit import seconds_of_work
 from dataflare.cli.interrupts import Interrupted, interrupting_signals
 from plugin_wat import hostile
 
@@ -193,9 +194,3 @@ def test_a_command_that_asks_a_looping_plugin_is_ended_by_one_signal(tmp_path, w
     assert (process.returncode, err) == (130, b"interrupted\n")
     assert time.monotonic() - begun < 5
     assert sorted(os.listdir(tmp_path)) == ["m.yaml", "p.wasm"]
-
-
-def seconds_of_work(process: int) -> float:
-    """The processor time that a process has used."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

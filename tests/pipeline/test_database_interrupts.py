@@ -14,15 +14,11 @@ from pathlib import Path
 import pytest
 
 import dataflare
+from child_kit import seconds_of_work
 
 pytest.importorskip("adbc_driver_sqlite")
 
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) AS n FROM c"
-
-
-def seconds_of_work(process: int) -> float:
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_signal_ends_a_run_whose_query_never_ends(tmp_path: Path) -> None:

@@ -62,3 +62,9 @@ def run_child(script: str, folder: Path, *, timeout_s: float = 120.0) -> list[st
     lines = done.stdout.splitlines()
     assert done.returncode == 0 and lines[-1:] == ["done"], (done.returncode, done.stdout[-500:], done.stderr[-3000:])
     return lines[:-1]
+
+
+def seconds_of_work(process: int) -> float:
+    """The processor time that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -86,8 +86,7 @@ def _show_node(node: NodePlan) -> None:
         rows = "" if node.rows is None else f", {count(node.rows)} rows"
         screen.say(f"  reads from {node.position}{rows}{size}")
     for change in node.schema_changes:
-        types = " -> ".join(each for each in (change.before, change.now) if each)
-        screen.say(f"  {change.change.replace('-', ' ')} {change.column} ({types}): {change.result}")
+        screen.say(f"  {change.shown}")
     for each in node.changes:
         screen.say(f"  {each.kind.replace('-', ' ')} {each.detail}".rstrip())
     if node.promise is not None:

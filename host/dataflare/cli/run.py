@@ -25,6 +25,7 @@ from dataflare.documents.quantities import parse_duration
 from dataflare.errors import ConfigError
 from dataflare.pipeline import report as reports
 from dataflare.pipeline.check import check_pipeline
+from dataflare.pipeline.dead_letters import FAILED
 from dataflare.pipeline.report import NodeReport, RunReport
 from dataflare.pipeline.run_errors import NodeFailed, RunInterrupted
 from dataflare.pipeline.runner import run as run_pipeline
@@ -277,7 +278,7 @@ def show_report(screen: Screen, report: RunReport, *, verbose: bool = False) -> 
                 screen.say(f"{node.name}: {rule} {count(violations)}")
         if node.failed:
             kept = node.dead_letters is not None
-            kept = kept and (report.status == "completed" or str(node.dead_letters).endswith(".failed"))
+            kept = kept and (report.status == "completed" or str(node.dead_letters).endswith(FAILED))
             where = f"are in {node.dead_letters}" if kept else "were left out"
             screen.say(f"{node.name}: {count(node.failed)} rows failed and {where}")
         if node.retries:
@@ -285,9 +286,7 @@ def show_report(screen: Screen, report: RunReport, *, verbose: bool = False) -> 
         if node.resumed:
             screen.say(f"{node.name}: continued from where the last run stopped")
         for change in node.schema_changes:
-            types = " -> ".join(each for each in (change.before, change.now) if each)
-            what = f"{change.change.replace('-', ' ')} {change.column} ({types})"
-            screen.say(f"{node.name}: {what}: {change.result}{f', {change.place}' if change.place else ''}")
+            screen.say(f"{node.name}: {change.shown}{f', {change.place}' if change.place else ''}")
         if node.guarantee == "at-least-once":
             screen.say(f"{node.name}: at least once: rows may be written twice after a run that stopped")
     for path in report.replaced:

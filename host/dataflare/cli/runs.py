@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import typer
 
@@ -16,16 +12,13 @@ from dataflare.cli.guards import GuardedTyper
 from dataflare.cli.options import AsJson
 from dataflare.cli.output import printed_errors, write_json
 from dataflare.cli.screen import stdout
-from dataflare.cli.states import StateOption, open_state
-from dataflare.cli.variables import EnvFiles, Settings, gather_variables
+from dataflare.cli.states import PipelineFile, StateOption, opened_state, time_text
+from dataflare.cli.variables import EnvFiles, Settings
 from dataflare.errors import ConfigError
 from dataflare.pipeline.run_history import KeptRun, kept_runs
-from dataflare.pipeline.specification import load_specification
-from dataflare.pipeline.state_file import StateFile
 
 __all__ = ["app"]
 
-PipelineFile: TypeAlias = Annotated[Path, typer.Argument(help="The pipeline, a YAML file.", show_default=False)]
 
 app = GuardedTyper(help="List and show the runs of a pipeline that keeps a state.", no_args_is_help=True)
 
@@ -44,7 +37,7 @@ def list_runs(
     Exit codes: 0 listed; 1 the state cannot be read, or a run is under way; 2 the pipeline is wrong.
     """
     with printed_errors(as_json=as_json):
-        with _opened(pipeline, state, settings, env_files) as file:
+        with opened_state(pipeline, state, settings, env_files, create=False) as (_, file):
             found = kept_runs(file, limit)
         if as_json:
             write_json([_document(each) for each in found])
@@ -68,7 +61,7 @@ def show(
     run.
     """
     with printed_errors(as_json=as_json):
-        with _opened(pipeline, state, settings, env_files) as file:
+        with opened_state(pipeline, state, settings, env_files, create=False) as (_, file):
             found = kept_runs(file)
         chosen = next((each for each in found if number in (None, each.id)), None)
         if chosen is None:
@@ -79,15 +72,6 @@ def show(
             return
         _say(chosen)
         _show(_report(chosen))
-
-
-@contextmanager
-def _opened(
-    pipeline: Path, state: Path | None, settings: list[str] | None, env_files: list[Path] | None
-) -> Iterator[StateFile]:
-    specification = load_specification(pipeline, variables=gather_variables(settings or (), env_files or ()))
-    with open_state(specification, state, create=False) as file:
-        yield file
 
 
 def _report(run: KeptRun) -> dict[str, Any]:
@@ -102,8 +86,8 @@ def _document(run: KeptRun) -> dict[str, Any]:
     report = _report(run)
     return {
         "run": run.id,
-        "begun": _time(run.begun_at),
-        "ended": None if run.ended_at is None else _time(run.ended_at),
+        "begun": time_text(run.begun_at),
+        "ended": None if run.ended_at is None else time_text(run.ended_at),
         # The state file is not held by a run: one that did not end is dead.
         "status": "died" if run.status == "running" else run.status,
         "stopped": report.get("stopped"),
@@ -112,10 +96,6 @@ def _document(run: KeptRun) -> dict[str, Any]:
         "seconds": report.get("seconds", 0.0),
         "error": report.get("error"),
     }
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def _say(run: KeptRun) -> None:

@@ -6,9 +6,6 @@ import base64
 import binascii
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -20,18 +17,17 @@ from dataflare.cli.guards import GuardedTyper
 from dataflare.cli.options import AsJson
 from dataflare.cli.output import by_the_way, printed_errors, write_json
 from dataflare.cli.screen import stdout
-from dataflare.cli.states import StateOption, open_state
-from dataflare.cli.variables import EnvFiles, Settings, gather_variables
+from dataflare.cli.states import PipelineFile, StateOption, opened_state, time_text
+from dataflare.cli.variables import EnvFiles, Settings
 from dataflare.documents.models import StrictModel
 from dataflare.errors import ConfigError
-from dataflare.pipeline.specification import Specification, load_specification
-from dataflare.pipeline.state_file import Checkpoint, NodeState, StateFile
+from dataflare.pipeline.specification import Specification
+from dataflare.pipeline.state_file import Checkpoint, NodeState
 from dataflare.user_files import read_file
 
 __all__ = ["app"]
 
 _MAX_BYTES = 64 * 2**20
-PipelineFile: TypeAlias = Annotated[Path, typer.Argument(help="The pipeline, a YAML file.", show_default=False)]
 Node: TypeAlias = Annotated[
     list[str] | None, typer.Option("--node", help="A source; may be repeated.", show_default="all")
 ]
@@ -70,7 +66,7 @@ def list_states(
     Exit codes: 0 listed; 1 the state cannot be read, or a run is under way; 2 the pipeline is wrong.
     """
     with printed_errors(as_json=as_json):
-        with _opened(pipeline, state, settings, env_files, create=False) as (specification, file):
+        with opened_state(pipeline, state, settings, env_files, create=False) as (specification, file):
             found, path = file.nodes(), str(file.path)
         if as_json:
             write_json({**_export(specification, found), "file": path})
@@ -94,12 +90,12 @@ def show(
     Exit codes: 0 shown; 1 the state cannot be read, or a run is under way; 2 the pipeline is wrong, or a node has none.
     """
     with printed_errors(as_json=as_json):
-        with _opened(pipeline, state, settings, env_files, create=False) as (specification, file):
+        with opened_state(pipeline, state, settings, env_files, create=False) as (specification, file):
             states = {each.node: each for each in file.nodes()}
             found = [states[name] for name in _chosen(list(states), nodes)]
             columns = {name: _parsed(text) for name, text in file.known_schemas().items() if not nodes or name in nodes}
             changes = [
-                {"node": name, "saved": _time(at), **_parsed(text)}
+                {"node": name, "saved": time_text(at), **_parsed(text)}
                 for name, text, at in file.schema_changes()
                 if name in columns
             ]
@@ -123,7 +119,7 @@ def export(
     Exit codes: 0 written; 1 the state cannot be read, or a run is under way; 2 the pipeline is wrong.
     """
     with printed_errors(as_json=as_json):
-        with _opened(pipeline, state, settings, env_files, create=False) as (specification, file):
+        with opened_state(pipeline, state, settings, env_files, create=False) as (specification, file):
             found = file.nodes()
         write_json(_export(specification, found))
 
@@ -143,7 +139,7 @@ def import_states(
     Exit codes: 0 done; 1 the state cannot be written, or a run is under way; 2 the pipeline or the file is wrong.
     """
     with printed_errors(as_json=as_json):
-        with _opened(pipeline, state, settings, env_files) as (specification, file):
+        with opened_state(pipeline, state, settings, env_files) as (specification, file):
             given = _read(states, specification)
             file.put(given)
         with by_the_way():
@@ -168,27 +164,13 @@ def reset(
     pipeline is wrong, or a node has none.
     """
     with printed_errors(as_json=as_json):
-        with _opened(pipeline, state, settings, env_files) as (specification, file):
+        with opened_state(pipeline, state, settings, env_files) as (specification, file):
             forgotten = file.reset(_chosen(file.kept(), nodes))
         with by_the_way():
             if as_json:
                 write_json({"pipeline": specification.pipeline.name, "reset": forgotten})
             else:
                 _say("forgot", forgotten)
-
-
-@contextmanager
-def _opened(
-    pipeline: Path,
-    state: Path | None,
-    settings: list[str] | None,
-    env_files: list[Path] | None,
-    *,
-    create: bool = True,
-) -> Iterator[tuple[Specification, StateFile]]:
-    specification = load_specification(pipeline, variables=gather_variables(settings or (), env_files or ()))
-    with open_state(specification, state, create=create) as file:
-        yield specification, file
 
 
 def _say(done: str, nodes: list[str]) -> None:
@@ -222,10 +204,6 @@ def _show_columns(columns: dict[str, Any], changes: list[dict[str, Any]]) -> Non
         screen.say(f"{each['node']}: {each['saved']}: {each['change']} {each['column']} ({types}), {each['result']}")
 
 
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
 def _export(specification: Specification, found: list[NodeState]) -> dict[str, Any]:
     return {"pipeline": specification.pipeline.name, "sources": [_document(each) for each in found]}
 
@@ -242,7 +220,7 @@ def _document(state: NodeState) -> dict[str, Any]:
         "readable": _readable(point.state),
         "complete": point.last,
         "rows": state.rows,
-        "saved": _time(state.saved_at),
+        "saved": time_text(state.saved_at),
         "pending": len(state.pending),
     }
 

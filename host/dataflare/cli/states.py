@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
 
+from dataflare.cli.variables import gather_variables
 from dataflare.pipeline.databases.nodes import SqlRead
 from dataflare.pipeline.models import PluginNode
 from dataflare.pipeline.nodes import ReadNode
 from dataflare.pipeline.run_errors import StateError
-from dataflare.pipeline.specification import Specification
+from dataflare.pipeline.specification import Specification, load_specification
 from dataflare.pipeline.state_file import StateFile, default_place
 
-__all__ = ["StateOption", "keeps_state", "open_state", "state_place"]
+__all__ = ["PipelineFile", "StateOption", "keeps_state", "open_state", "opened_state", "state_place", "time_text"]
 
+PipelineFile: TypeAlias = Annotated[Path, typer.Argument(help="The pipeline, a YAML file.", show_default=False)]
 StateOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(
@@ -66,3 +71,28 @@ def open_state(specification: Specification, path: Path | None, *, create: bool 
         hint = "a run that keeps a state makes it, unless another file is named with --state"
         raise StateError(f"{path}: there is no state file", hint=hint)
     return StateFile(path, pipeline=name)
+
+
+@contextmanager
+def opened_state(
+    pipeline: Path,
+    state: Path | None,
+    settings: list[str] | None,
+    env_files: list[Path] | None,
+    *,
+    create: bool = True,
+) -> Iterator[tuple[Specification, StateFile]]:
+    """Read a pipeline's file and open its state, as the options of a command say; the state is closed at the end.
+
+    Raises:
+        ConfigError: The pipeline or a variable is wrong.
+        StateError: As in `open_state`.
+    """
+    specification = load_specification(pipeline, variables=gather_variables(settings or (), env_files or ()))
+    with open_state(specification, state, create=create) as file:
+        yield specification, file
+
+
+def time_text(seconds: float) -> str:
+    """Write a time, in seconds since 1970, as UTC in ISO format."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -27,11 +27,14 @@ from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.state_file import Checkpoint
 from dataflare.pipeline.writers import FileDestination, open_letters
 
-__all__ = ["DeadLetters", "Letter", "failed_letters", "letters_schema"]
+__all__ = ["FAILED", "DeadLetters", "Letter", "failed_letters", "letters_schema"]
+
+FAILED: Final = ".failed"
+"""What the name of a file with the letters of a failed run ends with, behind that of the others."""
 
 _HEAD_BYTES: Final = 1024
 _LETTER: Final = b'{"since":"'
-_SINCE: Final = re.compile(rb'\{"since":"([0-9a-f]+):([0-9]+)"')
+_SINCE: Final = re.compile(re.escape(_LETTER) + rb'([0-9a-f]+):([0-9]+)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +254,7 @@ class DeadLetters:
 
 def failed_letters(path: Path) -> Path:
     """The file beside a file of dead letters that has those of a run that failed."""
-    return path.with_name(f"{path.name}.failed")
+    return path.with_name(path.name + FAILED)
 
 
 def _begins_with_letter(path: Path) -> bool:

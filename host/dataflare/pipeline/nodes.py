@@ -42,6 +42,11 @@ class ReadNode(StrictModel):
         "reason and its types.",
     )
 
+    @property
+    def shown(self) -> str:
+        """The connector and what it reads, for reports."""
+        return f"{self.connector} {self.read if isinstance(self.read, str) else ', '.join(self.read)}"
+
     @model_validator(mode="after")
     def _check_letters(self) -> Self:
         if self.dead_letters is not None and not (self.contract and self.contract.discards_rows):

@@ -221,8 +221,7 @@ class _Planning:
         files = self._admitted.files
         allow = functools.partial(files.check_input, connector=node.connector)
         paths = find_files(self._specification.folder, node.read, allow=allow)
-        shown = node.read if isinstance(node.read, str) else ", ".join(node.read)
-        made = NodePlan(name, "source", f"{node.connector} {shown}", mode="full", position=_BEGINNING)
+        made = NodePlan(name, "source", node.shown, mode="full", position=_BEGINNING)
         if any(path.exists() and not path.is_file() for path in paths):
             return made  # a pipe can be read once
         report = NodeReport(name, "source", "")

@@ -75,6 +75,12 @@ class SchemaChange:
     since: Literal["run", "read"]
     place: str = ""
 
+    @property
+    def shown(self) -> str:
+        """What changed and what was done, as a line for people."""
+        types = " -> ".join(each for each in (self.before, self.now) if each)
+        return f"{self.change.replace('-', ' ')} {self.column} ({types}): {self.result}"
+
     def to_json(self) -> dict[str, Any]:
         """Write it as what JSON can hold."""
         return asdict(self)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from dataflare.errors import PluginError
 from dataflare.pipeline.checkpoints import Checkpoints
 from dataflare.pipeline.datasets import DatasetWriter
-from dataflare.pipeline.dead_letters import DeadLetters
+from dataflare.pipeline.dead_letters import FAILED, DeadLetters
 from dataflare.pipeline.report import NodeReport
 from dataflare.pipeline.retries import Retries
 from dataflare.pipeline.schema_contracts import SchemaContract, schema_to_text
@@ -211,7 +211,7 @@ class Stage:
         """
         kept = None if self._letters is None else self._letters.keep_apart()
         if kept is not None:
-            self.report.dead_letters = f"{self.report.dead_letters}.failed"
+            self.report.dead_letters = f"{self.report.dead_letters}{FAILED}"
 
     def abort(self) -> None:
         """Remove everything that is not visible yet."""

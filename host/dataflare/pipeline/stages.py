@@ -91,8 +91,7 @@ def make_stage(
         # Each file that is read has to be one that a policy grants: the opener asks for each.
         allow = functools.partial(files.check_input, connector=node.connector)
         paths = find_files(specification.folder, node.read, allow=allow)
-        shown = node.read if isinstance(node.read, str) else ", ".join(node.read)
-        report = NodeReport(name, "source", f"{node.connector} {shown}")
+        report = NodeReport(name, "source", node.shown)
         letters = _letters(specification, node, report, files, None, None)
         contract = SchemaContract(node.contract, report, known=known, letters=letters)
         source = open_source(

@@ -251,9 +251,7 @@ class StateFile:
         Raises:
             StateError: The file cannot be read.
         """
-        query = "SELECT mark FROM intent WHERE path = ?"
-        row = self.read(lambda connection: connection.execute(query, (path,)).fetchone())
-        return None if row is None else _text(row[0])
+        return self._text_of("SELECT mark FROM intent WHERE path = ?", path)
 
     def known_schema(self, node: str) -> str | None:
         """The columns that a node gave in the last completed run, as `schema_to_text` writes them; `None`: not known.
@@ -261,8 +259,10 @@ class StateFile:
         Raises:
             StateError: The file cannot be read.
         """
-        query = "SELECT columns FROM known_schema WHERE node = ?"
-        row = self.read(lambda connection: connection.execute(query, (node,)).fetchone())
+        return self._text_of("SELECT columns FROM known_schema WHERE node = ?", node)
+
+    def _text_of(self, query: str, key: str) -> str | None:
+        row = self.read(lambda connection: connection.execute(query, (key,)).fetchone())
         return None if row is None else _text(row[0])
 
     def known_schemas(self) -> dict[str, str]:

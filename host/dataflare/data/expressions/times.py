@@ -25,6 +25,7 @@ from dataflare.data.expressions.function import (
     text,
 )
 from dataflare.data.expressions.types import DATE, TEXT, TIME, TIMESTAMP, one_of
+from dataflare.data.zones import arrow_has_zone
 
 __all__ = ["FUNCTIONS", "is_zone", "zones"]
 
@@ -59,17 +60,7 @@ def zones() -> frozenset[str]:
 
 def is_zone(name: str) -> bool:
     """Whether this is a zone's name in the IANA database, or an offset such as `+05:30`."""
-    return _OFFSET.fullmatch(name) is not None or (name in zones() and _arrow_has(name))
-
-
-@cache
-def _arrow_has(zone: str) -> bool:
-    """Whether Arrow finds a zone: it reads the system's database alone, which need not have the old names."""
-    try:
-        pc.local_timestamp(pa.scalar(0, pa.timestamp("s", zone)))
-    except pa.ArrowException:
-        return False
-    return True
+    return _OFFSET.fullmatch(name) is not None or (name in zones() and arrow_has_zone(name))
 
 
 def _zone_option() -> Option:

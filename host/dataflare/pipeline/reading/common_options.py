@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from dataflare.data.schemas import SchemaError, parse_type
+from dataflare.data.zones import arrow_has_zone
 from dataflare.documents.models import StrictModel
 from dataflare.documents.quantities import Size
 from dataflare.pipeline.reading.compression import Compression
@@ -46,7 +46,7 @@ def _check_type(name: str) -> str:
         elif error.hint:
             hint = error.hint
         raise PydanticCustomError("arrow_type", "{why}", {"why": error.message, "hint": hint}) from error
-    if unknown := [zone for zone in _zones(found) if not _is_zone(zone)]:
+    if unknown := [zone for zone in _zones(found) if not arrow_has_zone(zone)]:
         hint = "a name of the IANA database, such as UTC or Europe/Berlin, or an offset such as +02:00"
         why = f"there is no time zone {unknown[0]!r}"
         raise PydanticCustomError("time_zone", "{why}", {"why": why, "hint": hint})
@@ -58,14 +58,6 @@ def _zones(data_type: pa.DataType) -> list[str]:
     if pa.types.is_timestamp(data_type):
         return [data_type.tz] if data_type.tz else []
     return [zone for place in range(data_type.num_fields) for zone in _zones(data_type.field(place).type)]
-
-
-def _is_zone(name: str) -> bool:
-    try:
-        pc.local_timestamp(pa.scalar(0, pa.timestamp("s", name)))
-    except pa.ArrowException:
-        return False
-    return True
 
 
 def _check_mark(text: str) -> str:

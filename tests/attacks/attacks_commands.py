@@ -125,5 +125,5 @@ MUTATIONS = [
             *("use_on_the_command_line_without_a_trace", "unsigned_plugin_on_the_command_line"),
         ),
     ),
-    Mutation("dataflare.cli.guards:_require_environment", answers(None), ("option_against_the_environment",)),
+    Mutation("dataflare.cli.security_options:_require_environment", answers(None), ("option_against_the_environment",)),
 ]

@@ -158,7 +158,7 @@ MUTATIONS = [
         answers({"all": DirectoryGrant(path=Path("/"), access="write")}),
         ("pattern_that_matches_what_is_not_granted", "file_that_is_not_granted_in_a_list"),
     ),
-    Mutation("dataflare.pipeline.stages:open_source", _by_name, ("input_exchanged_once_it_was_checked",)),
+    Mutation("dataflare.pipeline.stage_builder:open_source", _by_name, ("input_exchanged_once_it_was_checked",)),
     Mutation(
         "dataflare.pipeline.specification:_real_folder",
         lambda file: Path(os.path.abspath(file.parent)),

@@ -15,8 +15,8 @@ from pyarrow import parquet
 import parquet_kit as kit
 from arena import Arena, Mutation, answers, attack
 from attacks_arrow import survives
-from dataflare.data.thrift import I32
 from dataflare.pipeline.reading.parquet_costs import Costs
+from dataflare.pipeline.reading.thrift import I32
 from dataflare.pipeline.run_errors import DataError
 from hostile_parquet import HOSTILE, MOST
 from reading_kit import read
@@ -167,10 +167,12 @@ MUTATIONS = [
     Mutation(f"{READING}.parquet_pages:_longest", answers(1), ("parquet_text_in_every_row",)),
     Mutation(f"{READING}.parquet_pages:_BOUNDED", frozenset(range(16)), ("parquet_lengths_that_no_header_tells",)),
     Mutation(
-        "dataflare.data.thrift:_kind_of_other",
+        "dataflare.pipeline.reading.thrift:_kind_of_other",
         answers(I32),
         ("parquet_field_with_the_number_of_another",),
     ),
-    Mutation("dataflare.data.parquet_footer:read_struct", _first_value, ("parquet_stored_schema_given_twice",)),
+    Mutation(
+        "dataflare.pipeline.reading.parquet_footer:read_struct", _first_value, ("parquet_stored_schema_given_twice",)
+    ),
     Mutation(f"{READING}.parquet_reader:_MOST_FOOTER_BYTES", 2**30, ("parquet_footer_that_grows",)),
 ]

@@ -11,7 +11,7 @@ from arena import Arena, Mutation, answers, attack
 from attacks_connectors import Place
 from attacks_outputs import write
 from dataflare.cli.app import app
-from dataflare.cli.exits import EXIT_DENIED
+from dataflare.cli.exit_codes import EXIT_DENIED
 from dataflare.errors import PermissionDenied
 from dataflare.pipeline.check import check_pipeline
 from dataflare.pipeline.reading import inputs

@@ -167,7 +167,7 @@ MUTATIONS = [
         ),
     ),
     Mutation("dataflare.security.commands:needs_of", answers(()), ("command_given_with_a_role_for_others",)),
-    Mutation("dataflare.cli.guards:_require_once", answers(None), ("option_that_takes_an_earlier_one_back",)),
+    Mutation("dataflare.cli.security_options:_require_once", answers(None), ("option_that_takes_an_earlier_one_back",)),
     Mutation(
         "dataflare.security.pipelines:PipelineFile.scope",
         lambda _, name, bound: bound or name,

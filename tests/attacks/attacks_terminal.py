@@ -17,7 +17,7 @@ import pytest
 from arena import Arena, Mutation, answers, attack, bystander, key
 from cli_terminal import FAKE, HOSTILE, Terminal, assert_harmless
 from dataflare.cli import app as application
-from dataflare.cli import faults, output, screen
+from dataflare.cli import internal_errors, output, screen
 from dataflare.cli.screen import LogHandler
 from dataflare.cli.variables import gather_variables
 from dataflare.documents.reader import parse_document
@@ -203,7 +203,7 @@ def escape_sequences_in_a_fault_of_the_host(arena: Arena) -> None:
     """Be quoted in an exception that nobody expected, whose text Python itself would print."""
 
     def fail() -> None:
-        with pytest.raises(SystemExit), faults.shown_faults():
+        with pytest.raises(SystemExit), internal_errors.shown_faults():
             raise KeyError(HOSTILE)
 
     assert_harmless(shown(fail))

@@ -182,7 +182,7 @@ def _by_number(kept: _Kept, guest: Any, type_index: int, *, given: bool) -> int:
 
 MUTATIONS = [
     Mutation(
-        "dataflare.runtime.isolation.instance:_Kept.thing_of",
+        "dataflare.runtime.isolation.instance:_Kept.host_object",
         _any_type,
         ("handle_of_another_type", "handle_that_was_given_away", "handle_that_was_only_lent"),
     ),

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cli_commands import commands
-from dataflare.cli import guards
+from dataflare.cli import security_options
 from dataflare.errors import ConfigError
 from dataflare.user_files import find_file, read_file
 
@@ -160,7 +160,7 @@ def test_every_file_of_every_command_is_in_the_table():
 def test_files_that_commands_write_over_are_known_to_the_roles():
     # A state, a key and the log of a run are refused where there is something else; folders are not written over.
     others = {"audit", "state", "cache_dir", "data", "sample", "into", "folder", "path", "report", "policy", "trust"}
-    assert {name for _, name in NOT_READ} - others == set(guards.OUTPUTS)
+    assert {name for _, name in NOT_READ} - others == set(security_options.OUTPUTS)
 
 
 @pytest.fixture(autouse=True)

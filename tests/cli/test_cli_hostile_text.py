@@ -40,11 +40,11 @@ from dataflare.cli import (
     compile,
     conformance,
     conformance_certificates,
-    conformance_shown,
+    conformance_common,
     dead_letter,
     discover,
     doctor,
-    faults,
+    internal_errors,
     keys,
     new,
     output,
@@ -52,6 +52,7 @@ from dataflare.cli import (
     plan,
     policy,
     run,
+    run_report,
     runs,
     schema,
     screen,
@@ -73,11 +74,11 @@ from dataflare.permissions.limit_keys import LimitsModel
 from dataflare.pipeline.benchmark import Measurement
 from dataflare.pipeline.guarantees import Promise
 from dataflare.pipeline.plan import NodePlan
-from dataflare.pipeline.reading.found import FoundColumn, FoundSchema
+from dataflare.pipeline.reading.file_schema import FileColumn, FileSchema
 from dataflare.pipeline.replay import LetterLine
 from dataflare.pipeline.report import NodeReport, Progress, RunReport, SchemaChange
 from dataflare.pipeline.run_errors import NodeFailed
-from dataflare.pipeline.run_history import KeptRun
+from dataflare.pipeline.run_history import RecordedRun
 from dataflare.pipeline.state_file import NodeState
 from dataflare.runtime.datasets import Dataset, DatasetName, PlannedChange
 from dataflare.runtime.inspection import Inspection
@@ -220,8 +221,8 @@ def show_progress() -> None:
         update(Progress(3, 10, 4, 1.0, tuple(filled(RunReport).nodes)))
 
 
-def found_schema() -> FoundSchema:
-    return FoundSchema((FoundColumn(HOSTILE, pa.int8(), inferred=True, note=HOSTILE),))
+def found_schema() -> FileSchema:
+    return FileSchema((FileColumn(HOSTILE, pa.int8(), inferred=True, note=HOSTILE),))
 
 
 def dataset() -> Dataset:
@@ -234,8 +235,8 @@ def certificate() -> Any:
 
 
 SUITE_SHOWN = (
-    *(lambda outcome=outcome: conformance_shown._show(case_result(outcome), HOSTILE) for outcome in Outcome),  # type: ignore[misc]
-    lambda: conformance_shown._show_end(
+    *(lambda outcome=outcome: conformance_common._show(case_result(outcome), HOSTILE) for outcome in Outcome),  # type: ignore[misc]
+    lambda: conformance_common._show_end(
         SuiteResult((case_result(Outcome.PASS),)), {"plugin": HOSTILE, "passed": True, "profile": HOSTILE}
     ),
     lambda: output.write_json(
@@ -245,8 +246,8 @@ SUITE_SHOWN = (
 
 FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
     "run": (
-        lambda: run.show_report(output.stdout(), filled(RunReport), verbose=False),  # type: ignore[attr-defined]
-        lambda: run.show_report(output.stdout(), filled(RunReport), verbose=True),  # type: ignore[attr-defined]
+        lambda: run_report.show_report(output.stdout(), filled(RunReport), verbose=False),  # type: ignore[attr-defined]
+        lambda: run_report.show_report(output.stdout(), filled(RunReport), verbose=True),  # type: ignore[attr-defined]
         lambda: output.write_json(filled(RunReport).to_json()),
         show_progress,
     ),
@@ -320,8 +321,8 @@ FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
         lambda: state._show_columns({HOSTILE: [{"name": HOSTILE, "type": HOSTILE}]}, [KEPT_CHANGE]),
     ),
     "runs list": (
-        lambda: runs._say(filled(KeptRun)),
-        lambda: output.write_json(runs._document(filled(KeptRun))),
+        lambda: runs._say(filled(RecordedRun)),
+        lambda: output.write_json(runs._document(filled(RecordedRun))),
     ),
     "runs show": (lambda: runs._show({"nodes": [filled(NodeReport).to_json()], "error": HOSTILE}),),
     "state export": (lambda: output.write_json(state._document(filled(NodeState))),),
@@ -349,7 +350,7 @@ FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
             ]
         ),
     ),
-    "dead-letter replay": (lambda: run.show_report(output.stdout(), filled(RunReport)),),  # type: ignore[attr-defined]
+    "dead-letter replay": (lambda: run_report.show_report(output.stdout(), filled(RunReport)),),  # type: ignore[attr-defined]
     "cache list": (lambda: cache._show([filled(CacheEntry)], 3, FILE),),
     "cache clear": (lambda: cache._say_cleared(1, 3, FILE),),
     "key generate": (lambda: keys._show(FILE, types.SimpleNamespace(id=HOSTILE), as_json=False),),
@@ -447,7 +448,7 @@ def test_log_events_and_warnings_are_harmless(streams):
 
 
 def test_faults_of_the_program_itself_are_harmless(streams):
-    with pytest.raises(SystemExit), faults.shown_faults():
+    with pytest.raises(SystemExit), internal_errors.shown_faults():
         raise ValueError(HOSTILE)
     sys.unraisablehook(types.SimpleNamespace(exc_value=ValueError(HOSTILE)))
 

@@ -6,7 +6,7 @@ import pytest
 from rich.cells import cell_len
 
 from cli_terminal import Terminal
-from dataflare.cli.run import show_report
+from dataflare.cli.run_report import show_report
 from dataflare.pipeline.report import NodeReport, RunReport
 
 COPY = """\

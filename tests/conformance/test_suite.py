@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from dataflare import DirectoryGrant, Grants, Host, MemorySecrets, Services, parse_grants
 from dataflare.conformance import Outcome, Subject, load_cases, load_duties, run_suite
 from dataflare.conformance.cases import KINDS, select
-from dataflare.conformance.drawn import drawn_rows
 from dataflare.conformance.files import probe_file
+from dataflare.conformance.random_rows import random_rows
 from dataflare.conformance.runner import Expectation, SuiteResult, run_case
 from dataflare.conformance.steps import STEPS
 from dataflare.conformance.values import TooLarge, default_sample, difference, objects, shown, typed_rows
@@ -154,18 +154,18 @@ def test_rows_that_fail_are_shortened():
 
 @given(st.integers(0, 2**32))
 def test_drawn_rows_are_the_same_for_a_seed_and_fit_the_sample(seed):
-    one, other = (drawn_rows(default_sample(), random.Random(seed), 7) for _ in range(2))
+    one, other = (random_rows(default_sample(), random.Random(seed), 7) for _ in range(2))
     assert one.equals(other)
     assert (one.schema, one.num_rows) == (default_sample().schema, 7)
 
 
 def test_rows_of_any_type_can_be_drawn():
     sample = pa.Table.from_batches([typed_rows()])
-    assert drawn_rows(sample, random.Random(1), 20).schema == sample.schema
+    assert random_rows(sample, random.Random(1), 20).schema == sample.schema
     nothing = pa.table(
         {"a": pa.nulls(2), "b": pa.array([], pa.int8()).cast(pa.int8()).take(pa.array([None, None], pa.int8()))}
     )
-    assert drawn_rows(nothing, random.Random(1), 3).num_rows == 3
+    assert random_rows(nothing, random.Random(1), 3).num_rows == 3
 
 
 def test_there_are_ten_broken_plugins_of_each_kind():

@@ -25,9 +25,9 @@ from dataflare.data.guard.batches import admit_batch, admit_schema
 from dataflare.data.guard.types import is_flat, kind, refusal
 from dataflare.data.guard.vetted import vetted_columns
 from dataflare.data.ipc import decode_stream, read_file, read_stream
-from dataflare.data.parquet_footer import read_footer
 from dataflare.data.schemas import Field, Schema
 from dataflare.data.shapes import DataFailure, TextValues
+from dataflare.pipeline.reading.parquet_footer import read_footer
 from dataflare.values import Err, Ok
 
 MIB = 2**20

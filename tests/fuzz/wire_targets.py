@@ -61,7 +61,7 @@ class _Handles:
     def number_of(self, thing: Any, type_index: int, *, given: bool) -> int:
         return 7
 
-    def thing_of(self, number: int, type_index: int, *, taken: bool) -> Any:
+    def host_object(self, number: int, type_index: int, *, taken: bool) -> Any:
         return {7: "thing"}[number]
 
 

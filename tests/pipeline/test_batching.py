@@ -14,9 +14,9 @@ from dataflare.errors import ConfigError, GuestPanic
 from dataflare.pipeline import batching
 from dataflare.pipeline.batching import MOST_ROWS, SMALL_ROWS, resized
 from dataflare.pipeline.channel import Channel, Stopped
+from dataflare.pipeline.parallel_map import map_in_order
 from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.runner import run
-from dataflare.pipeline.workers import map_in_order
 from outputs_kit import destination_of
 from pipeline_fakes import FakeDestination, FakeHost, FakeProcessor, FakeSource, FakeTransformer, FakeValidator, rows_of
 

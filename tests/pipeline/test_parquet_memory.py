@@ -18,11 +18,11 @@ from pyarrow import parquet
 
 import parquet_kit as kit
 from dataflare.data.guard.batches import admit_batch, admit_schema
-from dataflare.data.parquet_footer import read_footer
 from dataflare.data.shapes import DataFailure
 from dataflare.pipeline.reading.confined import OutOfMemory
 from dataflare.pipeline.reading.parquet_confined import read_confined
 from dataflare.pipeline.reading.parquet_costs import costs_of
+from dataflare.pipeline.reading.parquet_footer import read_footer
 from dataflare.pipeline.reading.parquet_pages import Chunk, Pages, read_pages
 from dataflare.pipeline.run_errors import DataError
 from hostile_parquet import HOSTILE, MOST

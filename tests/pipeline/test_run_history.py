@@ -13,7 +13,7 @@ import pytest
 from checkpoint_kit import Clock, Crash, Numbers, Table, numbers_pipeline
 from dataflare.errors import ConfigError, PluginError
 from dataflare.pipeline.run_errors import NodeFailed, StateError
-from dataflare.pipeline.run_history import kept_runs
+from dataflare.pipeline.run_history import recorded_runs
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.state_file import StateFile
 from dataflare.values import Variant
@@ -52,13 +52,13 @@ def test_runs_are_kept_with_their_reports(tmp_path):
     with pytest.raises(NodeFailed):
         once(tmp_path, 21, 22, count=30, table=table)
     with StateFile(tmp_path / "state", pipeline="test") as file:
-        failed, done = kept_runs(file)
+        failed, done = recorded_runs(file)
         assert (done.id, done.status, failed.id, failed.status) == (1, "completed", 2, "failed")
         assert done.ended_at is not None
         assert done.begun_at <= done.ended_at <= failed.begun_at
         assert json.loads(done.report or "")["rows_in"] == 20
         assert "max_errors: 1" in json.loads(failed.report or "")["error"]
-        assert len(kept_runs(file, 1)) == 1
+        assert len(recorded_runs(file, 1)) == 1
 
 
 def test_run_that_died_is_kept_as_it_was(tmp_path):
@@ -66,7 +66,7 @@ def test_run_that_died_is_kept_as_it_was(tmp_path):
         file.write(lambda connection: connection.execute("INSERT INTO run (begun_at, status) VALUES (1.0, 'running')"))
     once(tmp_path)
     with StateFile(tmp_path / "state", pipeline="test") as file:
-        assert [(each.status, each.ended_at is None) for each in kept_runs(file)] == [
+        assert [(each.status, each.ended_at is None) for each in recorded_runs(file)] == [
             ("completed", False),
             ("running", True),
         ]
@@ -78,7 +78,7 @@ def test_last_thousand_runs_are_kept(tmp_path):
             file.write(lambda connection: connection.execute("INSERT INTO run (begun_at, status) VALUES (1, 'x')"))
     once(tmp_path)
     with StateFile(tmp_path / "state", pipeline="test") as file:
-        kept = kept_runs(file)
+        kept = recorded_runs(file)
     assert (len(kept), kept[0].id, kept[-1].id) == (1000, 1006, 7)
 
 
@@ -88,7 +88,7 @@ def test_damaged_history_is_an_error(tmp_path):
         connection.execute("UPDATE run SET begun_at = 'then'")
     connection.close()
     with StateFile(tmp_path / "state", pipeline="test") as file, pytest.raises(StateError, match="history of runs"):
-        kept_runs(file)
+        recorded_runs(file)
 
 
 def test_letters_of_a_run_that_fails_are_kept_beside(tmp_path):
@@ -174,7 +174,7 @@ def test_history_that_is_damaged_is_an_error(tmp_path, damage):
         connection.execute(f"UPDATE run SET {damage}")
     connection.close()
     with StateFile(tmp_path / "state", pipeline="test") as file, pytest.raises(StateError, match="damaged"):
-        kept_runs(file)
+        recorded_runs(file)
 
 
 def test_letters_of_a_failed_run_replace_no_other_file(tmp_path):

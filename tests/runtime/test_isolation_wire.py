@@ -50,7 +50,7 @@ class Handles:
     def number_of(self, thing: Any, type_index: int, *, given: bool) -> int:
         return 7
 
-    def thing_of(self, number: int, type_index: int, *, taken: bool) -> Any:
+    def host_object(self, number: int, type_index: int, *, taken: bool) -> Any:
         return {7: "seven"}[number]
 
 

@@ -13,8 +13,8 @@ from dataflare.limits import Limits
 from dataflare.security.audit import AuditEvent
 from dataflare.security.capability import Capability, Needs
 from dataflare.security.policy import Policy
-from dataflare.security.ranges import VersionRange
 from dataflare.security.review import LimitChange, check, diff, suggest
+from dataflare.security.version_ranges import VersionRange
 from dataflare.wit.versions import Version
 
 DIGEST = "sha256:" + "ab" * 32

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+
 import pytest
 
 from check import ROOT, Module, cycles, duplicates, faults, imports_of, modules_below
@@ -101,3 +104,15 @@ def test_run_of_more_than_ten_lines_is_said_once() -> None:
 def test_long_test_file_is_found() -> None:
     (found,) = faults({}, modules(long="x = 1\n" * 501).values())
     assert "split it" in found
+
+
+def test_the_page_about_the_architecture_has_the_layers_of_the_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (each["layers"] for each in contracts if each.get("containers") == ["dataflare"])
+    page = (ROOT / "docs/explanation/architecture.md").read_text()
+    text = page.split("```text\n")[1].split("```")[0]
+    shown = [
+        {name for line in layer.splitlines() if line[0] != " " for name in re.split(" {2,}", line)[0].split(", ")}
+        for layer in text.split("\n\n")
+    ]
+    assert shown == [{name.strip(" ()") for name in layer.split("|")} for layer in layers]

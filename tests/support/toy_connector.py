@@ -10,7 +10,7 @@ import pyarrow as pa
 from dataflare.documents.models import StrictModel
 from dataflare.pipeline.connectors.connector import Connector
 from dataflare.pipeline.outputs import Output
-from dataflare.pipeline.reading.found import FoundSchema
+from dataflare.pipeline.reading.file_schema import FileSchema
 from dataflare.pipeline.reading.inputs import InputFile
 
 
@@ -25,7 +25,7 @@ def read_numbers(
     source: InputFile, opener: Any, options: Any, found: Any, *, sample_only: bool = False
 ) -> Iterator[Any]:
     schema = pa.schema([(options.column, pa.int64())])
-    yield FoundSchema.of_file(schema)
+    yield FileSchema.of_file(schema)
     if not sample_only:
         yield pa.record_batch([[int(line) for line in source.file.read().split()]], schema=schema)
 

@@ -12,7 +12,7 @@ import typer
 
 from dataflare import __version__
 from dataflare.cli.commands import CommandGroup
-from dataflare.cli.exits import EXIT_CONFIG, EXIT_FAILED
+from dataflare.cli.exit_codes import EXIT_CONFIG, EXIT_FAILED
 from dataflare.cli.streams import OutputLost, abandon_stdout, write_line
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from dataflare.cli.exits import EXIT_FAILED
+from dataflare.cli.exit_codes import EXIT_FAILED
 from dataflare.cli.figures import count
 from dataflare.cli.options import AsJson
 from dataflare.cli.output import printed_errors, write_json

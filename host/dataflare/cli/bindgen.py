@@ -11,7 +11,7 @@ from dataflare.bindgen.folder import differences, write_folder
 from dataflare.bindgen.generate import generate
 from dataflare.bindgen.guest import generate_guest
 from dataflare.bindgen.source import choose_world, read_component_world, read_wit
-from dataflare.cli.exits import EXIT_FAILED
+from dataflare.cli.exit_codes import EXIT_FAILED
 from dataflare.cli.options import AsJson
 from dataflare.cli.output import by_the_way, printed_errors, write_json
 from dataflare.cli.screen import stdout

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dataflare.cli.figures import byte_count
-from dataflare.cli.guards import GuardedTyper
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
 from dataflare.cli.output import by_the_way, printed_errors, write_json
 from dataflare.cli.screen import stdout
+from dataflare.cli.security_options import GuardedTyper
 from dataflare.engine.cache import Cache, CacheEntry, default_folder
 from dataflare.errors import ConfigError
 

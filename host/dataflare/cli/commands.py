@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import typer.main
 
-from dataflare.cli.guards import GuardedGroup, GuardedTyper
+from dataflare.cli.security_options import GuardedGroup, GuardedTyper
 
 __all__ = ["COMMANDS", "Command", "CommandGroup", "preload", "read"]
 

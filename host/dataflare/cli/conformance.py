@@ -10,7 +10,7 @@ import typer
 
 from dataflare.cli import conformance_certificates, conformance_host
 from dataflare.cli.conformance_certificates import Certifying
-from dataflare.cli.conformance_shown import (
+from dataflare.cli.conformance_common import (
     Cases,
     Expectations,
     Html,
@@ -22,11 +22,11 @@ from dataflare.cli.conformance_shown import (
     parse_profile,
     teller,
 )
-from dataflare.cli.guards import GuardedTyper
 from dataflare.cli.keys import PassphraseFile
 from dataflare.cli.options import AsJson, CacheDir, Config, GrantWords, LimitWords, compiled_folder, parse_plugin
 from dataflare.cli.output import printed_errors, write_json
 from dataflare.cli.screen import stdout
+from dataflare.cli.security_options import GuardedTyper
 from dataflare.conformance import Subject, load_cases, run_suite
 from dataflare.conformance.cases import Case
 from dataflare.errors import WorldMismatch

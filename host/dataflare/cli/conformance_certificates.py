@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import pyarrow as pa
 import typer
 
-from dataflare.cli.conformance_shown import parse_profile
+from dataflare.cli.conformance_common import parse_profile
 from dataflare.cli.keys import read_passphrase
 from dataflare.cli.options import AsJson
 from dataflare.cli.output import by_the_way, printed_errors, write_json

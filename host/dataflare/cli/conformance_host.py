@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dataflare.cli.conformance_shown import (
+from dataflare.cli.conformance_common import (
     Cases,
     Expectations,
     Html,

@@ -13,12 +13,12 @@ from typing import Annotated, Any
 import typer
 
 from dataflare.cli.figures import count
-from dataflare.cli.guards import GuardedTyper
 from dataflare.cli.options import AsJson, CacheDir, Quiet, Verbose
 from dataflare.cli.output import printed_errors, write_json
 from dataflare.cli.run import execute
 from dataflare.cli.screen import stdout
-from dataflare.cli.states import StateOption, keeps_state
+from dataflare.cli.security_options import GuardedTyper
+from dataflare.cli.state_files import StateOption, keeps_state
 from dataflare.cli.variables import EnvFiles, Settings, gather_variables
 from dataflare.errors import ConfigError
 from dataflare.pipeline.replay import LetterFile, LetterLine, replaying

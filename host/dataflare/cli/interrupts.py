@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
-__all__ = ["Interrupted", "interrupting_signals", "leave", "said_of", "usual_handlers"]
+__all__ = ["Interrupted", "interrupt_message", "interrupting_signals", "leave", "usual_handlers"]
 
 _USUAL: Final[dict[int, Any]] = {
     signal.SIGINT: signal.default_int_handler,
@@ -35,12 +35,12 @@ def usual_handlers() -> dict[int, Any]:
 def leave(number: int, _frame: object) -> None:
     """Handle a signal where nothing has begun, so that there is nothing to clean up: end at once, and say so."""
     try:
-        os.write(2, said_of(number).encode() + b"\n")
+        os.write(2, interrupt_message(number).encode() + b"\n")
     finally:
         os._exit(128 + number)
 
 
-def said_of(number: int) -> str:
+def interrupt_message(number: int) -> str:
     """What is said of a signal that ended a command."""
     return "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
 

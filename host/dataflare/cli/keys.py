@@ -7,10 +7,10 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from dataflare.cli.guards import GuardedTyper
 from dataflare.cli.options import AsJson
 from dataflare.cli.output import by_the_way, printed_errors, write_json
 from dataflare.cli.screen import stdout
+from dataflare.cli.security_options import GuardedTyper
 from dataflare.errors import ConfigError
 from dataflare.security.keys import PublicKey, generate_key_files
 from dataflare.user_files import read_file

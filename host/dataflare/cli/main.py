@@ -28,7 +28,7 @@ def main() -> None:
     _open_standard_descriptors()
     from dataflare.cli.app import run
     from dataflare.cli.commands import preload
-    from dataflare.cli.faults import shown_faults
+    from dataflare.cli.internal_errors import shown_faults
 
     preload(sys.argv[1:])
 

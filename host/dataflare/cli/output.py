@@ -12,8 +12,8 @@ from typing import Any
 import typer
 from rich.text import Text
 
-from dataflare.cli.exits import EXIT_CONFIG, EXIT_DENIED, EXIT_FAILED, EXIT_NO_PLUGIN
-from dataflare.cli.interrupts import said_of
+from dataflare.cli.exit_codes import EXIT_CONFIG, EXIT_DENIED, EXIT_FAILED, EXIT_NO_PLUGIN
+from dataflare.cli.interrupts import interrupt_message
 from dataflare.cli.screen import stderr, stdout
 from dataflare.cli.streams import OutputLost
 from dataflare.errors import (
@@ -138,7 +138,7 @@ def printed_errors(*, as_json: bool = False) -> Iterator[None]:
             if as_json:
                 report = getattr(error, "report", None)
                 write_json({"status": "interrupted"} if report is None else report.to_json())
-        stderr().say(said_of(number))
+        stderr().say(interrupt_message(number))
         raise typer.Exit(128 + number) from None
     except OutputLost as lost:
         _tell_lost(lost)

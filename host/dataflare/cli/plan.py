@@ -13,7 +13,7 @@ from dataflare.cli.figures import byte_count, count
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
 from dataflare.cli.output import error_json, exit_code, printed_errors, show_error, write_json
 from dataflare.cli.screen import stdout
-from dataflare.cli.states import StateOption, keeps_state, open_state, state_place
+from dataflare.cli.state_files import StateOption, keeps_state, open_state, state_place
 from dataflare.cli.variables import EnvFiles, Settings, gather_variables
 from dataflare.pipeline.plan import NodePlan, PipelinePlan, plan_pipeline
 from dataflare.pipeline.specification import load_specification

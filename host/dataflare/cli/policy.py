@@ -8,12 +8,12 @@ from typing import Annotated, Any, Final
 import typer
 from rich.text import Text
 
-from dataflare.cli.exits import EXIT_DENIED
-from dataflare.cli.guards import GuardedTyper
+from dataflare.cli.exit_codes import EXIT_DENIED
 from dataflare.cli.needs import limit_json, limit_text, names, needs_of
 from dataflare.cli.options import AsJson
 from dataflare.cli.output import by_the_way, printed_errors, write_json
 from dataflare.cli.screen import Screen, stderr, stdout
+from dataflare.cli.security_options import GuardedTyper
 from dataflare.errors import ConfigError
 from dataflare.printable import printable
 from dataflare.runtime.host import Host

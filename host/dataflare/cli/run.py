@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -13,20 +13,19 @@ from typing import Annotated
 import typer
 from rich.cells import set_cell_size
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
-from rich.table import Table
 
-from dataflare.cli.figures import byte_count, count, duration
+from dataflare.cli.figures import count, duration
 from dataflare.cli.options import AsJson, CacheDir, Quiet, Verbose, compiled_folder
 from dataflare.cli.output import by_the_way, error_json, exit_code, printed_errors, show_error, write_json
+from dataflare.cli.run_report import show_report
 from dataflare.cli.screen import Screen, stderr, stdout
-from dataflare.cli.states import StateOption, keeps_state, open_state
+from dataflare.cli.state_files import StateOption, keeps_state, open_state
 from dataflare.cli.variables import EnvFiles, Settings, gather_variables
 from dataflare.documents.quantities import parse_duration
 from dataflare.errors import ConfigError
 from dataflare.pipeline import report as reports
 from dataflare.pipeline.check import check_pipeline
-from dataflare.pipeline.dead_letters import FAILED
-from dataflare.pipeline.report import NodeReport, RunReport
+from dataflare.pipeline.report import RunReport
 from dataflare.pipeline.run_errors import NodeFailed, RunInterrupted
 from dataflare.pipeline.runner import run as run_pipeline
 from dataflare.pipeline.specification import Specification, load_specification
@@ -36,7 +35,7 @@ from dataflare.runtime.host import Host
 from dataflare.runtime.options import Services
 from dataflare.security.settings import Security
 
-__all__ = ["command", "execute", "run_with_progress", "show_report"]
+__all__ = ["command", "execute", "run_with_progress"]
 
 _NAME_CELLS = 24
 
@@ -262,71 +261,3 @@ def _state(rows: int, expected: int | None, elapsed_s: float) -> str:
     if expected is not None and rate and rows < expected:
         text += f", {duration((expected - rows) / rate)} left"
     return text
-
-
-def show_report(screen: Screen, report: RunReport, *, verbose: bool = False) -> None:
-    """Show what a run did. It fits 80 columns: rows and time of each node; `verbose` adds what they are made of."""
-    screen.say(f"pipeline {report.pipeline}")
-    columns = ("rows in", "rows out", "bytes", "rows/s", "time") if verbose else ("rows in", "rows out", "time")
-    screen.print(_table(report, columns, _rows_and_time))
-    if verbose:
-        screen.print()
-        screen.print(_table(report, ("kind", "guest", "marshal", "host", "copied"), _times))
-    for node in report.nodes:
-        for rule, violations in node.violations.items():
-            if violations:
-                screen.say(f"{node.name}: {rule} {count(violations)}")
-        if node.failed:
-            kept = node.dead_letters is not None
-            kept = kept and (report.status == "completed" or str(node.dead_letters).endswith(FAILED))
-            where = f"are in {node.dead_letters}" if kept else "were left out"
-            screen.say(f"{node.name}: {count(node.failed)} rows failed and {where}")
-        if node.retries:
-            screen.say(f"{node.name}: {count(node.retries)} calls were made again")
-        if node.resumed:
-            screen.say(f"{node.name}: continued from where the last run stopped")
-        for change in node.schema_changes:
-            screen.say(f"{node.name}: {change.shown}{f', {change.place}' if change.place else ''}")
-        if node.guarantee == "at-least-once":
-            screen.say(f"{node.name}: at least once: rows may be written twice after a run that stopped")
-    for path in report.replaced:
-        screen.say(f"replaced {path}")
-    if report.stopped is not None:
-        screen.say(f"stopped before the end, by --{report.stopped}")
-    ended = "" if report.status in ("completed", "running") else f"{report.status}: "
-    screen.say(
-        f"{ended}{count(report.rows_in)} rows in, {count(report.rows_out)} rows out in {duration(report.seconds)}"
-    )
-
-
-def _table(report: RunReport, columns: Sequence[str], values: Callable[[NodeReport], Mapping[str, str]]) -> Table:
-    table = Table(box=None, padding=(0, 1), header_style="bold")
-    table.add_column("node", overflow="fold")
-    for name in columns:
-        table.add_column(name, justify="left" if name == "kind" else "right", no_wrap=True)
-    for node in report.nodes:
-        found = values(node)
-        table.add_row(node.name, *(found[name] for name in columns))
-    return table
-
-
-def _rows_and_time(node: NodeReport) -> Mapping[str, str]:
-    rows = max(node.rows_in, node.rows_out)
-    return {
-        "rows in": count(node.rows_in) if node.kind != "source" else "-",
-        "rows out": count(node.rows_out),
-        "bytes": byte_count(node.bytes),
-        "rows/s": count(rows / node.seconds) if node.seconds > 0 else "-",
-        "time": duration(node.seconds),
-    }
-
-
-def _times(node: NodeReport) -> Mapping[str, str]:
-    parts = {"guest": node.guest_seconds, "marshal": node.marshal_seconds, "host": node.host_seconds}
-    is_plugin = sum(parts.values()) > 0
-    copied = byte_count(node.bytes_in + node.bytes_out)
-    return {
-        "kind": node.kind,
-        **{name: duration(part) if is_plugin else "-" for name, part in parts.items()},
-        "copied": copied if is_plugin else "-",
-    }

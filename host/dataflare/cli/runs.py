@@ -8,14 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from dataflare.cli.figures import count, duration
-from dataflare.cli.guards import GuardedTyper
 from dataflare.cli.options import AsJson
 from dataflare.cli.output import printed_errors, write_json
 from dataflare.cli.screen import stdout
-from dataflare.cli.states import PipelineFile, StateOption, opened_state, time_text
+from dataflare.cli.security_options import GuardedTyper
+from dataflare.cli.state_files import PipelineFile, StateOption, opened_state, time_text
 from dataflare.cli.variables import EnvFiles, Settings
 from dataflare.errors import ConfigError
-from dataflare.pipeline.run_history import KeptRun, kept_runs
+from dataflare.pipeline.run_history import RecordedRun, recorded_runs
 
 __all__ = ["app"]
 
@@ -38,7 +38,7 @@ def list_runs(
     """
     with printed_errors(as_json=as_json):
         with opened_state(pipeline, state, settings, env_files, create=False) as (_, file):
-            found = kept_runs(file, limit)
+            found = recorded_runs(file, limit)
         if as_json:
             write_json([_document(each) for each in found])
             return
@@ -62,7 +62,7 @@ def show(
     """
     with printed_errors(as_json=as_json):
         with opened_state(pipeline, state, settings, env_files, create=False) as (_, file):
-            found = kept_runs(file)
+            found = recorded_runs(file)
         chosen = next((each for each in found if number in (None, each.id)), None)
         if chosen is None:
             hint = f"the last one is {found[0].id}" if found else "there was none yet"
@@ -74,7 +74,7 @@ def show(
         _show(_report(chosen))
 
 
-def _report(run: KeptRun) -> dict[str, Any]:
+def _report(run: RecordedRun) -> dict[str, Any]:
     try:
         value = json.loads(run.report or "{}")
     except ValueError:
@@ -82,7 +82,7 @@ def _report(run: KeptRun) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _document(run: KeptRun) -> dict[str, Any]:
+def _document(run: RecordedRun) -> dict[str, Any]:
     report = _report(run)
     return {
         "run": run.id,
@@ -98,7 +98,7 @@ def _document(run: KeptRun) -> dict[str, Any]:
     }
 
 
-def _say(run: KeptRun) -> None:
+def _say(run: RecordedRun) -> None:
     shown = _document(run)
     what = f"{count(int(shown['rows_in']))} rows in, {count(int(shown['rows_out']))} rows out"
     took = "" if run.ended_at is None else f", {duration(run.ended_at - run.begun_at)}"

@@ -19,7 +19,7 @@ from dataflare.documents.reader import parse_document
 from dataflare.errors import ConfigError
 from dataflare.pipeline.connectors.registry import BUILT_IN
 from dataflare.pipeline.readers import describe, guess_connector
-from dataflare.pipeline.reading.found import FoundSchema
+from dataflare.pipeline.reading.file_schema import FileSchema
 from dataflare.pipeline.reading.inputs import find_files
 from dataflare.pipeline.specification import json_schema
 
@@ -111,7 +111,7 @@ def _options(texts: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def _document(connector: str, paths: Sequence[Path], found: FoundSchema) -> dict[str, Any]:
+def _document(connector: str, paths: Sequence[Path], found: FileSchema) -> dict[str, Any]:
     return {
         "connector": connector,
         "files": [str(path) for path in paths],
@@ -124,7 +124,7 @@ def _document(connector: str, paths: Sequence[Path], found: FoundSchema) -> dict
     }
 
 
-def _show(connector: str, paths: Sequence[Path], found: FoundSchema, options: dict[str, Any]) -> None:
+def _show(connector: str, paths: Sequence[Path], found: FileSchema, options: dict[str, Any]) -> None:
     console = stdout()
     table = Table(box=None, padding=(0, 1))
     for title in ("column", "type", "how it is known"):

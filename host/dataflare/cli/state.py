@@ -13,11 +13,11 @@ import typer
 from pydantic import Field, ValidationError
 
 from dataflare.cli.figures import count
-from dataflare.cli.guards import GuardedTyper
 from dataflare.cli.options import AsJson
 from dataflare.cli.output import by_the_way, printed_errors, write_json
 from dataflare.cli.screen import stdout
-from dataflare.cli.states import PipelineFile, StateOption, opened_state, time_text
+from dataflare.cli.security_options import GuardedTyper
+from dataflare.cli.state_files import PipelineFile, StateOption, opened_state, time_text
 from dataflare.cli.variables import EnvFiles, Settings
 from dataflare.documents.models import StrictModel
 from dataflare.errors import ConfigError

@@ -10,11 +10,11 @@ import typer
 from dataflare.authoring.building import build_plugin
 from dataflare.authoring.cases import CASES, CaseResult, run_cases
 from dataflare.authoring.unit_tests import run_unit_tests
-from dataflare.cli.exits import EXIT_FAILED
-from dataflare.cli.guards import AuditFile
+from dataflare.cli.exit_codes import EXIT_FAILED
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
 from dataflare.cli.output import by_the_way, printed_errors, write_json
 from dataflare.cli.screen import stdout
+from dataflare.cli.security_options import AuditFile
 from dataflare.errors import ConfigError
 from dataflare.runtime.host import Host
 from dataflare.security.settings import Security

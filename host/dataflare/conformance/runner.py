@@ -18,7 +18,7 @@ from dataflare.conformance import (  # noqa: F401  # they register
     steps_files,
     steps_rows,
     steps_source,
-    steps_strain,
+    steps_stress,
 )
 from dataflare.conformance.cases import Case
 from dataflare.conformance.steps import STEPS, Bench, NotConformant, NotTested

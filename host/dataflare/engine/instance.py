@@ -34,9 +34,9 @@ from dataflare.engine.abi.layout import (
 from dataflare.engine.bridges.call_table import Link
 from dataflare.engine.call_budget import CallBudget
 from dataflare.engine.call_codecs import ImportCodec
+from dataflare.engine.call_errors import ENDINGS, Endings
 from dataflare.engine.call_stats import CallStats
 from dataflare.engine.compiled import CompiledComponent
-from dataflare.engine.endings import ENDINGS, Endings
 from dataflare.engine.flat.in_place import use_in_place
 from dataflare.engine.flat.protocol import FILL_IMPORTS, SETTLE
 from dataflare.engine.host_functions import HostFunction

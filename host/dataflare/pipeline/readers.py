@@ -17,7 +17,7 @@ from dataflare.errors import ConfigError
 from dataflare.pipeline.connectors.connector import Connector, Reader
 from dataflare.pipeline.connectors.registry import BUILT_IN, connector, names
 from dataflare.pipeline.nodes import ReadNode
-from dataflare.pipeline.reading.found import FoundSchema
+from dataflare.pipeline.reading.file_schema import FileSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener, open_plain
 from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.schema_contracts import SchemaContract
@@ -63,12 +63,12 @@ class FileSource:
         self._options = options
         self._opener = opener
         self._sample_only = sample_only
-        self._of_files: dict[Path, FoundSchema] = {}
+        self._of_files: dict[Path, FileSchema] = {}
         if contract is not None:
             self._look_at_all(contract)
         self._input: InputFile | None = None
         self._parts = self._all_parts()
-        self.found: FoundSchema = self._next()
+        self.found: FileSchema = self._next()
 
     def schema(self) -> pa.Schema:
         """The schema of all batches."""
@@ -94,14 +94,14 @@ class FileSource:
             self._input.close()
 
     def _all_parts(self) -> Any:
-        found: FoundSchema | None = None
+        found: FileSchema | None = None
         for path in self._paths:
             self._path = path
             self._input = InputFile(path, self._opener)
             try:
                 expected = self._of_files.get(path, found)
                 parts = self._read(self._input, self._opener, self._options, expected, sample_only=self._sample_only)
-                own: FoundSchema = next(parts)
+                own: FileSchema = next(parts)
                 if found is None:
                     found = own
                     yield found
@@ -116,7 +116,7 @@ class FileSource:
 
     def _look_at_all(self, contract: SchemaContract) -> None:
         """Find the columns of each file, and with which types they are read, before a row of any is."""
-        found: dict[Path, FoundSchema] = {}
+        found: dict[Path, FileSchema] = {}
         for path in self._paths:
             if not path.is_file():
                 continue  # a pipe can be read once
@@ -172,7 +172,7 @@ def open_source(
     return FileSource(files, _reader(connector(node.connector)), node.options, opener, contract=held)
 
 
-def look_at(node: ReadNode, paths: Sequence[Path], opener: Opener = open_plain) -> FoundSchema:
+def look_at(node: ReadNode, paths: Sequence[Path], opener: Opener = open_plain) -> FileSchema:
     """Read the beginning of a node's files, no more than 64 KiB of rows: is it what the options say, in all of them?
 
     Returns:
@@ -211,7 +211,7 @@ def guess_connector(path: Path) -> str:
     raise ConfigError(what, where=str(path), hint=hint)
 
 
-def describe(name: str, paths: Sequence[Path], options: dict[str, Any]) -> FoundSchema:
+def describe(name: str, paths: Sequence[Path], options: dict[str, Any]) -> FileSchema:
     """Find out the columns of files, and read no more of them than that takes.
 
     Args:

@@ -14,7 +14,7 @@ from dataflare.pipeline.models import Node
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.outputs import OutputAction, cannot_write
 from dataflare.pipeline.partitions import check_columns, without_columns
-from dataflare.pipeline.reading.found import FoundSchema
+from dataflare.pipeline.reading.file_schema import FileSchema
 
 __all__ = ["known_schema", "origin_of", "rehearse"]
 
@@ -22,7 +22,7 @@ _NAMES_FIRST: Final = ("csv",)
 """Connectors of files that name all columns before the first row."""
 
 
-def known_schema(node: ReadNode, found: FoundSchema) -> pa.Schema | None:
+def known_schema(node: ReadNode, found: FileSchema) -> pa.Schema | None:
     """Return what is certain about the rows of a node of which only the beginning was read; `None` if too little is.
 
     Types that more rows may change are strings, which all formats take.

@@ -17,7 +17,7 @@ from dataflare.pipeline.report import RunReport
 from dataflare.pipeline.run_errors import StateError
 from dataflare.pipeline.state_file import StateFile
 
-__all__ = ["KeptRun", "kept_runs", "noted"]
+__all__ = ["RecordedRun", "noted", "recorded_runs"]
 
 _log = logging.getLogger("dataflare.pipeline")
 
@@ -25,7 +25,7 @@ _MOST_RUNS: Final = 1000
 _FAR_S: Final = 2.0**37
 
 
-class _KeptNode(BaseModel):
+class _RecordedNode(BaseModel):
     name: str
     rows_in: int
     rows_out: int
@@ -33,7 +33,7 @@ class _KeptNode(BaseModel):
     guarantee: str | None = None
 
 
-class _KeptReport(BaseModel):
+class _RecordedReport(BaseModel):
     """What is shown of a report."""
 
     rows_in: int
@@ -41,11 +41,11 @@ class _KeptReport(BaseModel):
     seconds: float
     stopped: str | None = None
     error: str | None = None
-    nodes: list[_KeptNode]
+    nodes: list[_RecordedNode]
 
 
 @dataclass(frozen=True, slots=True)
-class KeptRun:
+class RecordedRun:
     """A run in the history.
 
     Args:
@@ -98,7 +98,7 @@ def noted(state: StateFile | None, report: RunReport) -> Iterator[None]:
             _log.warning("the run could not be noted in the history: %s", error)
 
 
-def kept_runs(state: StateFile, limit: int = _MOST_RUNS) -> list[KeptRun]:
+def recorded_runs(state: StateFile, limit: int = _MOST_RUNS) -> list[RecordedRun]:
     """The last runs, the latest first.
 
     Raises:
@@ -110,7 +110,7 @@ def kept_runs(state: StateFile, limit: int = _MOST_RUNS) -> list[KeptRun]:
         for _, begun, ended, _, report in rows:
             _check(begun, ended, report)
         return [
-            KeptRun(
+            RecordedRun(
                 int(number),
                 float(begun),
                 None if ended is None else float(ended),
@@ -135,4 +135,4 @@ def _check(begun: float, ended: float | None, report: str | None) -> None:
         if moment is not None and not 0 <= moment < _FAR_S:
             raise ValueError(moment)
     if report is not None:
-        _KeptReport.model_validate_json(report, strict=True)
+        _RecordedReport.model_validate_json(report, strict=True)

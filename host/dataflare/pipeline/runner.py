@@ -24,6 +24,7 @@ from dataflare.pipeline.checkpoints import Checkpoints
 from dataflare.pipeline.loading import kind_of, load_node
 from dataflare.pipeline.models import Node, Pipeline, PluginNode, listings
 from dataflare.pipeline.nodes import ReadNode, WriteNode
+from dataflare.pipeline.parallel_map import map_in_order
 from dataflare.pipeline.pending_appends import PendingAppends
 from dataflare.pipeline.replay import LetterFile
 from dataflare.pipeline.report import Progress, RunReport
@@ -32,10 +33,9 @@ from dataflare.pipeline.run_history import noted
 from dataflare.pipeline.schema_contracts import schema_from_text
 from dataflare.pipeline.specification import Specification, build_specification, load_specification
 from dataflare.pipeline.stage import Stage
-from dataflare.pipeline.stages import make_stage, workers_of
+from dataflare.pipeline.stage_builder import make_stage, workers_of
 from dataflare.pipeline.state_file import Checkpoint, StateFile
 from dataflare.pipeline.stop_limits import StopLimits
-from dataflare.pipeline.workers import map_in_order
 from dataflare.runtime.host import Host
 from dataflare.runtime.options import Services
 from dataflare.runtime.pool import PoolSettings

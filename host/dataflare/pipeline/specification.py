@@ -19,10 +19,10 @@ from dataflare.grants import Grants
 from dataflare.limits import Limits
 from dataflare.permissions.database_keys import DatabaseGrant
 from dataflare.pipeline.databases.nodes import SqlWrite
+from dataflare.pipeline.file_conflicts import check_targets
 from dataflare.pipeline.graph import check_calls, check_graph
 from dataflare.pipeline.models import Pipeline, PluginNode
 from dataflare.pipeline.nodes import WriteNode
-from dataflare.pipeline.targets import check_targets
 from dataflare.real_paths import real_path
 from dataflare.security.pipelines import PipelineFile
 from dataflare.user_files import as_path

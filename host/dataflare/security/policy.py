@@ -54,7 +54,7 @@ from dataflare.security.capability import Needs
 from dataflare.security.certificate_rules import CertificateProfile, CertificateRule, CertifierRule, highest
 from dataflare.security.identifiers import Digest
 from dataflare.security.pipelines import Bindings, PipelineFile, PipelineName, bound_files, bound_name
-from dataflare.security.ranges import VersionRange
+from dataflare.security.version_ranges import VersionRange
 from dataflare.user_files import as_path
 from dataflare.wit.versions import Version
 

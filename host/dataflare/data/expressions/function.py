@@ -21,6 +21,7 @@ __all__ = [
     "Function",
     "Option",
     "arrow",
+    "as_array",
     "choice",
     "flag",
     "integer",
@@ -181,6 +182,11 @@ def _numbers(_: Sequence[Any], __: Mapping[str, Any], rows: int) -> float:
 def _reading(arguments: Sequence[Any], _: Mapping[str, Any], rows: int) -> float:
     """Some steps for each byte of texts."""
     return 8.0 * sum(text_bytes(each) for each in arguments if not isinstance(each, pa.Scalar))
+
+
+def as_array(value: Any) -> pa.Array:
+    """An argument as an array: a scalar as an array of one row."""
+    return pa.array([value.as_py()], value.type) if isinstance(value, pa.Scalar) else value
 
 
 # Options.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from dataflare.data.expressions import logic, numbers, others, texts, times
+from dataflare.data.expressions import conversions, hashes, logic, nested, numbers, texts, times
 from dataflare.data.expressions.function import Function
 
 __all__ = ["FUNCTIONS", "TOPICS"]
@@ -17,7 +17,9 @@ TOPICS: Final[Mapping[str, tuple[Function, ...]]] = MappingProxyType(
         "Comparison, logic, nulls": logic.FUNCTIONS,
         "Texts and bytes": texts.FUNCTIONS,
         "Dates and times": times.FUNCTIONS,
-        "Conversion, hashes, lists, structs": others.FUNCTIONS,
+        "Conversion": conversions.FUNCTIONS,
+        "Hashes": hashes.FUNCTIONS,
+        "Lists and structs": nested.FUNCTIONS,
     }
 )
 """The functions, in the order of the reference."""

@@ -15,6 +15,7 @@ from dataflare.data.expressions.function import (
     Function,
     Growth,
     arrow,
+    as_array,
     choice,
     flag,
     integer,
@@ -112,7 +113,7 @@ def _finding_all(arguments: Sequence[Any], options: Mapping[str, Any], rows: int
         return _searching(arguments, options, rows)
     # After each of its matches, the matcher may read the rest of the text in vain.
     value = arguments[0]
-    array = pa.array([value.as_py()], value.type) if isinstance(value, pa.Scalar) else value
+    array = as_array(value)
     lengths = np.asarray(pc.fill_null(pc.binary_length(array).cast(pa.float64()), 0.0)) + 1.0
     return float((lengths * lengths).sum()) * _places(pattern)
 

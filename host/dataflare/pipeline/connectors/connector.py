@@ -20,7 +20,7 @@ __all__ = ["Connector", "Reader"]
 Reader: TypeAlias = Callable[..., Iterator[Any]]
 """`read(source, opener, options, found, *, sample_only=False)`, a generator.
 
-It reads `source`, an `InputFile`, with the node's `options`. First it gives the `FoundSchema` (that of the first file,
+It reads `source`, an `InputFile`, with the node's `options`. First it gives the `FileSchema` (that of the first file,
 `found`, where there is one), then, unless `sample_only`, the batches. Other files are opened with `opener` alone, which
 asks the policy.
 """

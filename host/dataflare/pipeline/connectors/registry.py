@@ -18,7 +18,7 @@ from dataflare.errors import ConfigError
 from dataflare.pipeline.connectors import arrow, csv, excel, jsonl, parquet
 from dataflare.pipeline.connectors.connector import Connector, Reader
 from dataflare.pipeline.nodes import WriteNode
-from dataflare.pipeline.reading.found import FoundSchema
+from dataflare.pipeline.reading.file_schema import FileSchema
 from dataflare.pipeline.sinks import MakeSink
 
 __all__ = ["BUILT_IN", "GROUP", "connector", "names", "sink_maker"]
@@ -77,7 +77,7 @@ def _admitted(read: Reader) -> Reader:
 
     def admitted(*arguments: Any, **options: Any) -> Iterator[Any]:
         parts = read(*arguments, **options)
-        found: FoundSchema = next(parts)
+        found: FileSchema = next(parts)
         admit_schema(found.schema)
         yield found
         for batch in parts:

@@ -326,7 +326,7 @@ class SqlDestination:
         found = self._dialect.table(connection, table, within)
         name = quoted([within or "", table])
         if target.mode == "replace":
-            reason = "" if found is None else self._dialect.kept_by(connection, table, within)
+            reason = "" if found is None else self._dialect.replacing_obstacle(connection, table, within)
             if reason:
                 raise DataError(
                     f"the table {table!r} cannot be replaced: {reason}",
@@ -425,7 +425,7 @@ class SqlDestination:
             wanted = column.type if column.stored is None else column.stored
             try:
                 values = _as_stored(array, column.type, wanted)
-                self._dialect.check_kept(values, column)
+                self._dialect.check_stored_unchanged(values, column)
                 arrays.append(values)
             except (pa.ArrowException, ValueError) as error:
                 raise DataError(

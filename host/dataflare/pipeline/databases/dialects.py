@@ -58,7 +58,7 @@ class Dialect(Protocol):
         """Keep other writers of a table out until the connection ends. `False`: another connection does so."""
         ...
 
-    def kept_by(self, connection: Connection, table: str, within: str | None) -> str:
+    def replacing_obstacle(self, connection: Connection, table: str, within: str | None) -> str:
         """Find what keeps a table that exists from being replaced; empty for nothing."""
         ...
 
@@ -82,7 +82,7 @@ class Dialect(Protocol):
         """
         ...
 
-    def check_kept(self, values: pa.Array, column: Column) -> None:
+    def check_stored_unchanged(self, values: pa.Array, column: Column) -> None:
         """Make sure that the database keeps values, as they are handed to the driver.
 
         Raises:

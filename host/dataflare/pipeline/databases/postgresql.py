@@ -101,7 +101,7 @@ class PostgreSQL:
         owner = f"concat_ws('/', 'dataflare', coalesce(({found}), quote_ident({schema})), {literal(table)})"
         return bool(connection.rows(f"SELECT pg_try_advisory_lock(hashtextextended({owner}, 0))")[0][0])
 
-    def kept_by(self, connection: Connection, table: str, within: str | None) -> str:
+    def replacing_obstacle(self, connection: Connection, table: str, within: str | None) -> str:
         """Find what `DROP TABLE` refuses, and parts of other tables."""
         oid = _oid(table, within)
         kind = f"SELECT relkind = 'r' AND NOT relispartition FROM pg_class WHERE oid = {oid}"
@@ -159,7 +159,7 @@ class PostgreSQL:
         stored = _stored(declared, field.type)
         return Column(field.name, declared, stored, quoted(field.name), stored)
 
-    def check_kept(self, values: pa.Array, column: Column) -> None:
+    def check_stored_unchanged(self, values: pa.Array, column: Column) -> None:
         """Refuse spaces at the end of texts that are too long, which the database cuts off.
 
         The database and its driver refuse all else that they have no form for.

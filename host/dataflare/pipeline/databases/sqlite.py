@@ -51,7 +51,7 @@ class SQLite:
         """Do nothing: there is one writer at a time."""
         return True
 
-    def kept_by(self, connection: Connection, table: str, within: str | None) -> str:
+    def replacing_obstacle(self, connection: Connection, table: str, within: str | None) -> str:
         """Find out whether it is a view."""
         master = quoted([within or "", "sqlite_master"])
         is_view = f"SELECT 1 FROM {master} WHERE type = 'view' AND name = {literal(table)} COLLATE NOCASE"
@@ -79,7 +79,7 @@ class SQLite:
             raise no_type(field, "SQLite")
         return _column(field.name, declared)
 
-    def check_kept(self, values: pa.Array, column: Column) -> None:
+    def check_stored_unchanged(self, values: pa.Array, column: Column) -> None:
         """Refuse NaN, in place of which SQLite has NULL, and dates that its text form has no place for."""
         if types.is_floating(values.type) and pc.any(pc.is_nan(values)).as_py():
             raise ValueError("NaN, which SQLite stores as NULL")

@@ -7,9 +7,9 @@ from typing import Any
 
 from dataflare.data.ipc import read_file, read_stream
 from dataflare.pipeline.reading.common_options import BatchOptions
-from dataflare.pipeline.reading.found import FoundSchema
+from dataflare.pipeline.reading.file_schema import FileSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
-from dataflare.pipeline.reading.stored import check_same
+from dataflare.pipeline.reading.stored_schema import check_same
 
 __all__ = ["read_arrow"]
 
@@ -18,7 +18,7 @@ _MAX_BATCH_BYTES = 2 * 2**30
 
 
 def read_arrow(
-    source: InputFile, opener: Opener, options: BatchOptions, found: FoundSchema | None, *, sample_only: bool = False
+    source: InputFile, opener: Opener, options: BatchOptions, found: FileSchema | None, *, sample_only: bool = False
 ) -> Iterator[Any]:
     """Read a file; see `read_csv`. It must be one that can be read twice, not a pipe."""
     head = source.file.read(len(_FILE_MAGIC))
@@ -26,6 +26,6 @@ def read_arrow(
     parts = (read_file if head == _FILE_MAGIC else read_stream)(source.file, _MAX_BATCH_BYTES)  # type: ignore[arg-type]
     schema = next(parts)
     check_same(source.path, schema, found)
-    yield FoundSchema.of_file(schema)
+    yield FileSchema.of_file(schema)
     if not sample_only:
         yield from parts

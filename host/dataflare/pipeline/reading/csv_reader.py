@@ -29,10 +29,10 @@ from dataflare.pipeline.reading.common_options import (
 )
 from dataflare.pipeline.reading.compression import Prefixed
 from dataflare.pipeline.reading.csv_records import CsvForm, DataBytes, NumberedLines, read_records
-from dataflare.pipeline.reading.found import FoundColumn, FoundSchema
-from dataflare.pipeline.reading.guessing import ColumnGuess, convert, first_misfit, misfit_reason, read_exactly
+from dataflare.pipeline.reading.file_schema import FileColumn, FileSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
 from dataflare.pipeline.reading.text import open_text
+from dataflare.pipeline.reading.type_inference import ColumnGuess, convert, first_misfit, misfit_reason, read_exactly
 from dataflare.pipeline.run_errors import DataError
 from dataflare.texts import first_repeated
 
@@ -96,9 +96,9 @@ class CsvReadOptions(StrictModel):
 
 
 def read_csv(
-    source: InputFile, opener: Opener, options: CsvReadOptions, found: FoundSchema | None, *, sample_only: bool = False
+    source: InputFile, opener: Opener, options: CsvReadOptions, found: FileSchema | None, *, sample_only: bool = False
 ) -> Iterator[Any]:
-    """Read a file: yields what was found out about it (`FoundSchema`), then batches.
+    """Read a file: yields what was found out about it (`FileSchema`), then batches.
 
     Args:
         source: The file, at its beginning.
@@ -135,7 +135,7 @@ class _CsvFile:
         self._is_later = False
         """Whether an earlier file decided the columns."""
 
-    def batches(self, found: FoundSchema | None, sample_only: bool) -> Iterator[Any]:
+    def batches(self, found: FileSchema | None, sample_only: bool) -> Iterator[Any]:
         rest = self._open_rows(self._source.file)
         self._check_names()
         texts = self._texts(rest)
@@ -236,7 +236,7 @@ class _CsvFile:
             what = f"there is no column {absent[0]!r}, to which the options give a type"
             raise self._error(what, line, f"there are {', '.join(names)}")
 
-    def _check_same(self, found: FoundSchema) -> None:
+    def _check_same(self, found: FileSchema) -> None:
         expected = [column.name for column in found.columns]
         if sorted(expected) == sorted(self._names):
             return
@@ -292,7 +292,7 @@ class _CsvFile:
 
     # Types
 
-    def _find_out(self, texts: Iterator[pa.RecordBatch], wanted: int | None) -> tuple[FoundSchema, list[_Seen]]:
+    def _find_out(self, texts: Iterator[pa.RecordBatch], wanted: int | None) -> tuple[FileSchema, list[_Seen]]:
         """Infer types from this many bytes of rows (`None`: from all), and keep what was read for it."""
         guesses = {name: ColumnGuess() for name in self._names if name not in self._types}
         waiting: list[_Seen] = []
@@ -308,14 +308,12 @@ class _CsvFile:
                     whole = False
                     break
         columns = tuple(
-            FoundColumn(name, self._types[name])
+            FileColumn(name, self._types[name])
             if name in self._types
-            else FoundColumn(
-                name, guesses[name].type(), inferred=True, note=self._name_note(name) or guesses[name].note
-            )
+            else FileColumn(name, guesses[name].type(), inferred=True, note=self._name_note(name) or guesses[name].note)
             for name in self._names
         )
-        return FoundSchema(columns, rows, whole), waiting
+        return FileSchema(columns, rows, whole), waiting
 
     def _name_note(self, name: str) -> str:
         """What is odd about a column's name; mostly empty."""
@@ -325,7 +323,7 @@ class _CsvFile:
             return "it has no name: does each line end with a delimiter?"
         return "its name begins or ends with a space" if name != name.strip() else ""
 
-    def _convert(self, seen: Iterator[_Seen], found: FoundSchema) -> Iterator[pa.RecordBatch]:
+    def _convert(self, seen: Iterator[_Seen], found: FileSchema) -> Iterator[pa.RecordBatch]:
         rows = 0
         schema = found.schema
         for batch, read in seen:
@@ -338,7 +336,7 @@ class _CsvFile:
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
             rows += batch.num_rows
 
-    def _values(self, texts: pa.Array, column: FoundColumn, rows_before: int, *, exact: bool) -> pa.Array:
+    def _values(self, texts: pa.Array, column: FileColumn, rows_before: int, *, exact: bool) -> pa.Array:
         # What a type was inferred from fits it, and need not be looked at again.
         read = read_exactly if column.inferred and exact else convert
         try:

@@ -22,7 +22,7 @@ from dataflare.documents.quantities import Size, parse_size
 from dataflare.errors import ConfigError
 from dataflare.pipeline.reading.common_options import BatchRows, Columns
 from dataflare.pipeline.reading.confined import BrokeDown, OutOfMemory, OutOfTime, read_confined
-from dataflare.pipeline.reading.found import FoundColumn, FoundSchema
+from dataflare.pipeline.reading.file_schema import FileColumn, FileSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
 from dataflare.pipeline.run_errors import DataError
 
@@ -62,7 +62,7 @@ def read_excel(
     source: InputFile,
     opener: Opener,
     options: ExcelReadOptions,
-    found: FoundSchema | None,
+    found: FileSchema | None,
     *,
     sample_only: bool = False,
 ) -> Iterator[Any]:
@@ -96,12 +96,12 @@ def read_excel(
         raise DataError(what, file=path, hint="set max_expanded to more, if you trust the file") from error
 
 
-def _found(own: Any, schema: pa.Schema) -> FoundSchema:
+def _found(own: Any, schema: pa.Schema) -> FileSchema:
     columns = [
-        FoundColumn(field.name, field.type, field.name in own["inferred"], own["notes"].get(field.name, ""))
+        FileColumn(field.name, field.type, field.name in own["inferred"], own["notes"].get(field.name, ""))
         for field in schema
     ]
-    return FoundSchema(tuple(columns), own["rows"])
+    return FileSchema(tuple(columns), own["rows"])
 
 
 def _roots() -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import types
 
-from dataflare.pipeline.reading.guessing import exact_as_double
+from dataflare.pipeline.reading.type_inference import exact_as_double
 
 __all__ = ["JsonPath", "inexact_numbers", "number_paths", "retyped", "written"]
 

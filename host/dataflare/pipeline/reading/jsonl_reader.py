@@ -20,8 +20,7 @@ from dataflare.data.shapes import DataFailure
 from dataflare.documents.models import StrictModel
 from dataflare.documents.quantities import Size, parse_size
 from dataflare.pipeline.reading.common_options import BatchRows, Columns, CompressionName, EncodingName, Sample
-from dataflare.pipeline.reading.found import FoundColumn, FoundSchema
-from dataflare.pipeline.reading.guessing import ColumnGuess
+from dataflare.pipeline.reading.file_schema import FileColumn, FileSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
 from dataflare.pipeline.reading.json_numbers import (
     JsonPath,
@@ -35,6 +34,7 @@ from dataflare.pipeline.reading.json_remedies import fitting_type
 from dataflare.pipeline.reading.json_texts import as_texts
 from dataflare.pipeline.reading.json_types import merged_types, with_text
 from dataflare.pipeline.reading.text import open_text
+from dataflare.pipeline.reading.type_inference import ColumnGuess
 from dataflare.pipeline.run_errors import DataError
 
 __all__ = ["JsonlReadOptions", "read_json_lines"]
@@ -64,7 +64,7 @@ def read_json_lines(
     source: InputFile,
     opener: Opener,
     options: JsonlReadOptions,
-    found: FoundSchema | None,
+    found: FileSchema | None,
     *,
     sample_only: bool = False,
 ) -> Iterator[Any]:
@@ -93,7 +93,7 @@ class _JsonFile:
         self._is_later = False
         """Whether an earlier file decided the columns."""
 
-    def batches(self, found: FoundSchema | None, sample_only: bool) -> Iterator[Any]:
+    def batches(self, found: FileSchema | None, sample_only: bool) -> Iterator[Any]:
         parts = self._parts(self._source.file)
         if found is None:
             if self._options.sample == "all" and self._source.is_regular:
@@ -130,7 +130,7 @@ class _JsonFile:
 
     def _find_out(
         self, parts: Iterator[Part], wanted: int | None, again: Iterable[Part]
-    ) -> tuple[FoundSchema, list[_Seen]]:
+    ) -> tuple[FileSchema, list[_Seen]]:
         """Infer types from this many bytes (`None`: from all), and keep the parts that were read for it.
 
         `again` gives the parts that are not kept a second time, for columns whose digits have to be counted.
@@ -162,12 +162,12 @@ class _JsonFile:
         names = [name for name in first if name in fields or name in self._types]
         names += [name for name in [*fields, *self._types] if name not in first]
         columns = [
-            FoundColumn(name, self._types[name])
+            FileColumn(name, self._types[name])
             if name in self._types
-            else FoundColumn(name, with_text(fields[name]), inferred=True, note=notes.get(name, ""))
+            else FileColumn(name, with_text(fields[name]), inferred=True, note=notes.get(name, ""))
             for name in names
         ]
-        return FoundSchema(tuple(columns), rows, whole), waiting
+        return FileSchema(tuple(columns), rows, whole), waiting
 
     def _infer(self, part: Part) -> pa.RecordBatch:
         if not self._types:
@@ -214,14 +214,14 @@ class _JsonFile:
 
     # Rows
 
-    def _decode_sample(self, waiting: list[_Seen], found: FoundSchema) -> Iterator[pa.RecordBatch]:
+    def _decode_sample(self, waiting: list[_Seen], found: FileSchema) -> Iterator[pa.RecordBatch]:
         """Give the rows that types were inferred from; what was read with the right types already is not read again."""
         schema = found.schema
         while waiting:
             part, batch = waiting.pop(0)
             yield batch if batch.schema.equals(schema) else self._decode(part, schema, extra="refuse")
 
-    def _decode_all(self, parts: Iterator[Part], found: FoundSchema) -> Iterator[pa.RecordBatch]:
+    def _decode_all(self, parts: Iterator[Part], found: FileSchema) -> Iterator[pa.RecordBatch]:
         schema = found.schema
         watched = number_paths(pa.schema([(column.name, column.type) for column in found.columns if column.inferred]))
         for part in parts:

@@ -12,8 +12,8 @@ from typing import Any, Final
 import numpy as np
 
 from dataflare.data.guard.types import MAX_COLUMNS
-from dataflare.data.parquet_footer import Group
 from dataflare.data.shapes import malformed, too_large
+from dataflare.pipeline.reading.parquet_footer import Group
 from dataflare.pipeline.reading.parquet_pages import Chunk, Pages, read_pages
 
 __all__ = ["Costs", "costs_of"]

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from dataflare.data.shapes import malformed
-from dataflare.data.thrift import BINARY, BOOLEAN, I32, I64, Definition, read_struct
+from dataflare.pipeline.reading.thrift import BINARY, BOOLEAN, I32, I64, Definition, read_struct
 
 __all__ = ["Chunk", "Pages", "read_pages"]
 

@@ -13,17 +13,17 @@ from pydantic import Field
 
 from dataflare.data.columns import empty_batch
 from dataflare.data.guard.batches import admit_batch, admit_schema
-from dataflare.data.parquet_footer import Footer, read_footer
 from dataflare.data.shapes import malformed
 from dataflare.documents.quantities import Size, parse_size
 from dataflare.pipeline.reading.common_options import BatchOptions
 from dataflare.pipeline.reading.confined import OutOfMemory
-from dataflare.pipeline.reading.found import FoundSchema
+from dataflare.pipeline.reading.file_schema import FileSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
 from dataflare.pipeline.reading.parquet_confined import Overflow, read_confined
 from dataflare.pipeline.reading.parquet_costs import costs_of
+from dataflare.pipeline.reading.parquet_footer import Footer, read_footer
 from dataflare.pipeline.reading.parquet_int96 import Int96Unit, find_overflow, open_parquet
-from dataflare.pipeline.reading.stored import check_same
+from dataflare.pipeline.reading.stored_schema import check_same
 from dataflare.pipeline.run_errors import DataError
 
 __all__ = ["ParquetReadOptions", "read_parquet"]
@@ -53,7 +53,7 @@ def read_parquet(
     source: InputFile,
     opener: Opener,
     options: ParquetReadOptions,
-    found: FoundSchema | None,
+    found: FileSchema | None,
     *,
     sample_only: bool = False,
 ) -> Iterator[Any]:
@@ -62,7 +62,7 @@ def read_parquet(
     parts = _Parts(source, options).read(footer)
     schema = next(parts)
     check_same(source.path, schema, found)
-    yield FoundSchema.of_file(schema)
+    yield FileSchema.of_file(schema)
     if not sample_only:
         yield from parts
 

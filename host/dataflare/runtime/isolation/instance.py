@@ -105,7 +105,7 @@ class _Kept:
             self._lent.append(number)
         return number
 
-    def thing_of(self, number: int, type_index: int, *, taken: bool) -> Any:
+    def host_object(self, number: int, type_index: int, *, taken: bool) -> Any:
         thing, own_type = self._things[number]
         if own_type != type_index or (taken and number in self._lent):
             raise KeyError(number)

@@ -59,7 +59,7 @@ class Handles(Protocol):
     def number_of(self, thing: Any, type_index: int, *, given: bool) -> int:
         """The number of an object of the host's, which is lent or given away."""
 
-    def thing_of(self, number: int, type_index: int, *, taken: bool) -> Any:
+    def host_object(self, number: int, type_index: int, *, taken: bool) -> Any:
         """The object of the host's that has a number, which is lent or taken; one of another type is a KeyError."""
 
     def guest_number(self, guest: Any, type_index: int, *, given: bool) -> int:
@@ -280,7 +280,7 @@ class Reader:
         resource = self._resources[index]
         if (resource.interface, resource.name) != _BATCH:
             try:
-                return self._handles.thing_of(_index(value, 2**63), index, taken=taken)
+                return self._handles.host_object(_index(value, 2**63), index, taken=taken)
             except KeyError:
                 raise BrokenWire("a handle that is not there") from None
         try:

@@ -83,7 +83,7 @@ class _Worker:
             return thing.number
         raise TypeError(f"a {type(thing).__name__} cannot leave the worker")
 
-    def thing_of(self, number: int, type_index: int, *, taken: bool) -> Any:
+    def host_object(self, number: int, type_index: int, *, taken: bool) -> Any:
         return Remote(number, self)
 
     def tell(self, *plain: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from dataflare import Ended, Idle, PermissionDenied, PluginError, PluginFault
-from dataflare.conformance.drawn import drawn_rows, shortest
+from dataflare.conformance.random_rows import random_rows, shortest
 from dataflare.conformance.steps import STEPS, Bench, NotConformant, NotTested, step
 from dataflare.conformance.steps_destination import batches, modes, require, running, target
 from dataflare.conformance.steps_rows import call
@@ -34,7 +34,7 @@ def drawn(bench: Bench, arguments: dict[str, Any]) -> None:
     chance = random.Random(arguments["seed"])
     taken = 0
     for _ in range(arguments["count"]):
-        rows = drawn_rows(bench.subject.rows, chance, chance.randint(1, arguments["rows"]))
+        rows = random_rows(bench.subject.rows, chance, chance.randint(1, arguments["rows"]))
         failure = _failure(bench, rows, arguments["steps"])
         if isinstance(failure, NotTested):
             continue

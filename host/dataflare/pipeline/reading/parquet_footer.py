@@ -17,7 +17,7 @@ from dataflare.data.flatbuffers import root
 from dataflare.data.guard.types import MAX_METADATA_BYTES
 from dataflare.data.ipc_schema import read_schema
 from dataflare.data.shapes import malformed
-from dataflare.data.thrift import BINARY, I32, I64, Definition, read_known, read_struct
+from dataflare.pipeline.reading.thrift import BINARY, I32, I64, Definition, read_known, read_struct
 
 __all__ = ["Footer", "Group", "StoredColumn", "read_footer"]
 

@@ -19,6 +19,7 @@ from dataflare.pipeline.guarantees import of_file
 from dataflare.pipeline.models import PluginNode
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.outputs import IfExists, Place
+from dataflare.pipeline.parallel_map import default_workers
 from dataflare.pipeline.pending_appends import PendingAppends
 from dataflare.pipeline.readers import open_source
 from dataflare.pipeline.reading.inputs import find_files
@@ -31,7 +32,6 @@ from dataflare.pipeline.specification import Specification
 from dataflare.pipeline.stage import Stage
 from dataflare.pipeline.stop_limits import StopLimits
 from dataflare.pipeline.validation import Finding, Validation
-from dataflare.pipeline.workers import default_workers
 from dataflare.pipeline.writers import FileDestination, FileWriter, open_destination, open_listing
 from dataflare.runtime.transformer import Transformer
 from dataflare.runtime.validator import Validator

@@ -1,4 +1,4 @@
-"""Functions that convert, hash, and reach into lists and structs."""
+"""Functions that hash values."""
 
 from __future__ import annotations
 
@@ -12,54 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataflare.budgets import current
-from dataflare.data.builders import cast_column
-from dataflare.data.expressions.function import (
-    NEVER_NULL,
-    SLOW,
-    Function,
-    Option,
-    arrow,
-    integer,
-    own,
-    signatures,
-    text,
-    text_bytes,
-)
-from dataflare.data.expressions.types import ANY, BINARY, LIST, NUMBER, STRUCT, TEXT, TEXT_OR_BINARY, TIMESTAMP, one_of
-from dataflare.data.guard.costs import expanded_bytes, row_bytes
-from dataflare.data.schemas import SchemaError, parse_type
-from dataflare.data.shapes import malformed
+from dataflare.data.expressions.function import SLOW, Function, as_array, own, signatures, text_bytes
+from dataflare.data.expressions.types import BINARY, NUMBER, TEXT, TEXT_OR_BINARY, TIMESTAMP, one_of
 
 __all__ = ["FUNCTIONS"]
 
-_CAST_BYTES: Final = 512 * 2**20
 _HASHES_BETWEEN_LOOKS: Final = 4096
 _U64: Final = np.uint64
 _PRIME: Final = 0x00000100000001B3
 _MIX: Final = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
-
-
-def _cast(arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    """Convert as `cast-column` does: the same checks, the same refusals."""
-    value = arguments[0]
-    scalar = isinstance(value, pa.Scalar)
-    array = pa.array([value.as_py()], value.type) if scalar else value
-    rows = pa.RecordBatch.from_arrays([array], ["value"])
-    result = cast_column(rows, "value", options["type"], _CAST_BYTES).column(0)
-    return result[0] if scalar else result
-
-
-def _converted(arguments: Sequence[Any], options: Mapping[str, Any], rows: int) -> float:
-    try:
-        target = parse_type(options["type"])
-    except SchemaError as error:
-        raise malformed(error.message) from None
-    array = _as_array(arguments[0])
-    return float(expanded_bytes(array)) + float(len(array)) * row_bytes(target)
-
-
-def _type_option() -> Option:
-    return text("type", "the Arrow type, in the notation of `schemas.field.type-name`", 1000, required=True, least=1)
 
 
 def _hash_64(arguments: Sequence[Any], _: Mapping[str, Any]) -> Any:
@@ -67,7 +28,7 @@ def _hash_64(arguments: Sequence[Any], _: Mapping[str, Any]) -> Any:
 
     https://prng.di.unimi.it/splitmix64.c
     """
-    array = _as_array(arguments[0])
+    array = as_array(arguments[0])
     if TEXT_OR_BINARY.holds(array.type):
         raw = _polynomials(array)
     else:
@@ -121,7 +82,7 @@ def _powers(count: int) -> npt.NDArray[np.uint64]:
 
 def _digest(name: str) -> Callable[[Sequence[Any], Mapping[str, Any]], Any]:
     def run(arguments: Sequence[Any], _: Mapping[str, Any]) -> Any:
-        array = _as_array(arguments[0])
+        array = as_array(arguments[0])
         binary = array.cast(pa.large_binary() if str(array.type).startswith("large") else pa.binary())
         made: list[str | None] = []
         for at, value in enumerate(binary.to_pylist()):
@@ -134,43 +95,7 @@ def _digest(name: str) -> Callable[[Sequence[Any], Mapping[str, Any]], Any]:
     return run
 
 
-def _as_array(value: Any) -> pa.Array:
-    return pa.array([value.as_py()], value.type) if isinstance(value, pa.Scalar) else value
-
-
-def _struct_field(arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    value, name = arguments[0], options["name"]
-    if pa.types.is_null(value.type):
-        return value
-    if len(value.type.get_all_field_indices(name)) != 1:
-        raise ValueError(f"the struct has no field {name!r}")
-    return pc.struct_field(value, value.type.get_field_index(name))
-
-
-def _list_element(arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    """The element at a place; null where a list is too short."""
-    value, index = arguments[0], options["index"]
-    array = _as_array(value)
-    lengths = np.asarray(pc.list_value_length(array).cast(pa.int64()).fill_null(0))
-    offsets = np.asarray(array.offsets.cast(pa.int64()))[:-1]
-    at = pa.array(offsets + index, pa.int64(), mask=lengths <= index)
-    result = array.values.take(at)
-    return result[0] if isinstance(value, pa.Scalar) else result
-
-
 FUNCTIONS: Final[tuple[Function, ...]] = (
-    own(
-        "cast",
-        "Converted to another type, as `batch.cast-column` does",
-        signatures((ANY,)),
-        (("2",), 2),
-        _cast,
-        given={"type": "int64"},
-        options=(_type_option(),),
-        errors="a value does not fit the type, or there is no such conversion",
-        rows=SLOW * 4,
-        growth=_converted,
-    ),
     own(
         "hash_64",
         "A hash of 64 bits, the same in every run and for equal numbers of any type; not for secrets",
@@ -197,35 +122,5 @@ FUNCTIONS: Final[tuple[Function, ...]] = (
         _digest("md5"),
         rows=SLOW,
         growth=lambda _, __, rows: 40.0 * rows,
-    ),
-    own(
-        "struct_field",
-        "A field of a struct",
-        signatures((STRUCT,)),
-        (({"a": 1},), 1),
-        _struct_field,
-        given={"name": "a"},
-        options=(text("name", "the field's name", 1000, required=True),),
-        errors="the struct has no such field",
-    ),
-    arrow("list_value_length", "The number of a list's elements", signatures((LIST,)), (([1, 2],), 2)),
-    own(
-        "list_element",
-        "The element of a list at `index`",
-        signatures((LIST,)),
-        (([1, 2],), 2),
-        _list_element,
-        given={"index": 1},
-        options=(integer("index", "the element's place, from 0", 0, 2**31 - 1, required=True),),
-        nulls="null where the list is, or is too short",
-    ),
-    own(
-        "type_name",
-        "The type of the argument, in the notation of `schemas.field.type-name`",
-        signatures((ANY,)),
-        ((2,), "int64"),
-        lambda arguments, _: pa.scalar(str(arguments[0].type)),
-        nulls=NEVER_NULL,
-        growth=lambda arguments, _, rows: float(rows) * (8 + len(str(arguments[0].type))),
     ),
 )

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-__all__ = ["FoundColumn", "FoundSchema"]
+__all__ = ["FileColumn", "FileSchema"]
 
 
 @dataclass(frozen=True, slots=True)
-class FoundColumn:
+class FileColumn:
     """One column of a file.
 
     Args:
@@ -27,7 +27,7 @@ class FoundColumn:
 
 
 @dataclass(frozen=True, slots=True)
-class FoundSchema:
+class FileSchema:
     """The columns of a file.
 
     Args:
@@ -37,7 +37,7 @@ class FoundSchema:
         stored: The schema with its metadata, where the file has one.
     """
 
-    columns: tuple[FoundColumn, ...]
+    columns: tuple[FileColumn, ...]
     sampled_rows: int = 0
     whole: bool = True
     stored: pa.Schema | None = None
@@ -55,6 +55,6 @@ class FoundSchema:
         return {column.name: str(column.type) for column in self.columns if column.inferred}
 
     @classmethod
-    def of_file(cls, schema: pa.Schema) -> FoundSchema:
+    def of_file(cls, schema: pa.Schema) -> FileSchema:
         """Take the schema that a file carries."""
-        return cls(tuple(FoundColumn(field.name, field.type) for field in schema), stored=schema)
+        return cls(tuple(FileColumn(field.name, field.type) for field in schema), stored=schema)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from dataflare.pipeline.reading.found import FoundSchema
+from dataflare.pipeline.reading.file_schema import FileSchema
 from dataflare.pipeline.run_errors import DataError
 
 __all__ = ["check_same"]
 
 
-def check_same(path: Path, schema: pa.Schema, found: FoundSchema | None) -> None:
+def check_same(path: Path, schema: pa.Schema, found: FileSchema | None) -> None:
     """Make sure that a file has the schema of the first file of its node.
 
     Raises:

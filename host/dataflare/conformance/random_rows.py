@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from dataflare.conformance.values import objects
 
-__all__ = ["drawn_rows", "shortest"]
+__all__ = ["random_rows", "shortest"]
 
 _TEXTS: Final = [
     "",
@@ -33,7 +33,7 @@ _NULLS: Final = 0.2
 _MOST_SHORTENED: Final = 40
 
 
-def drawn_rows(sample: pa.Table, chance: random.Random, rows: int) -> pa.RecordBatch:
+def random_rows(sample: pa.Table, chance: random.Random, rows: int) -> pa.RecordBatch:
     """Draw rows with the columns of a sample: values of it, null, and values that are awkward for their type."""
     columns = []
     for field in sample.schema:

@@ -51,6 +51,7 @@ lint-structure: $(READY_DEV)
 	@$(VENV)/bin/lint-imports
 	@$(PY) tests/structure/check.py
 	@$(PY) -m dataflare.wit check
+	@$(VENV)/bin/dataflare bindgen --types --wit wit -o host/dataflare/wit_types --check
 
 format: $(READY_DEV)  ## Format the Python code and repair what can be repaired
 	@$(VENV)/bin/ruff check --fix-only .

@@ -82,13 +82,11 @@ if TYPE_CHECKING:
         Chunk,
         Dataset,
         DatasetName,
-        Division,
         Ended,
         Estimate,
         Idle,
         NewSchema,
         PlannedChange,
-        RejectedRow,
         Selection,
         Target,
     )
@@ -101,12 +99,8 @@ if TYPE_CHECKING:
     from dataflare.runtime.processor import Processor
     from dataflare.runtime.results import (
         Health,
-        Metadata,
         PluginStats,
         Report,
-        Rule,
-        RuleCount,
-        Violation,
     )
     from dataflare.runtime.runs import RunLost
     from dataflare.runtime.source import Source
@@ -121,6 +115,10 @@ if TYPE_CHECKING:
     from dataflare.security.signatures import SignatureRefused
     from dataflare.security.trust import TrustPolicy
     from dataflare.values import Err, Ok, Some, Variant
+    from dataflare.wit_types.destination import RejectedRow
+    from dataflare.wit_types.source import Division
+    from dataflare.wit_types.types import Metadata
+    from dataflare.wit_types.validator import Rule, RuleCount, Violation
 
 __all__ = [
     "AuditFailed",
@@ -324,13 +322,11 @@ _HOMES: Final = {
         "Chunk",
         "Dataset",
         "DatasetName",
-        "Division",
         "Ended",
         "Estimate",
         "Idle",
         "NewSchema",
         "PlannedChange",
-        "RejectedRow",
         "Selection",
         "Target",
     ),
@@ -350,12 +346,8 @@ _HOMES: Final = {
     "dataflare.runtime.processor": ("Processor",),
     "dataflare.runtime.results": (
         "Health",
-        "Metadata",
         "PluginStats",
         "Report",
-        "Rule",
-        "RuleCount",
-        "Violation",
     ),
     "dataflare.runtime.runs": ("RunLost",),
     "dataflare.runtime.source": ("Source",),
@@ -375,6 +367,10 @@ _HOMES: Final = {
         "Some",
         "Variant",
     ),
+    "dataflare.wit_types.destination": ("RejectedRow",),
+    "dataflare.wit_types.source": ("Division",),
+    "dataflare.wit_types.types": ("Metadata",),
+    "dataflare.wit_types.validator": ("Rule", "RuleCount", "Violation"),
 }
 """The modules that define the public names."""
 

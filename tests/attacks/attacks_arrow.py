@@ -21,9 +21,9 @@ from dataflare.budgets import HostBudget, OverTime, serving
 from dataflare.data.batches import Batch, imports
 from dataflare.data.guard import types as guard_types
 from dataflare.data.ipc import read_file
-from dataflare.data.schemas import Field, Schema
 from dataflare.data.shapes import DataFailure
 from dataflare.values import Err
+from dataflare.wit_types.schemas import Field, Schema
 
 MIB: Final = 2**20
 FUNCTIONS: Final = imports(max_batch_bytes=64 * MIB)
@@ -105,7 +105,7 @@ def scale_beyond_the_tables_in_a_name(arena: Arena) -> None:
     batch = column(pa.array([1], pa.decimal128(38, 0)))
     for name in ("decimal128(38, -66)", "decimal128(38, 66)", "decimal256(76, -77)", "list<item: decimal128(2, 3)>"):
         refused(method("cast-column", batch, "c", name), "malformed")
-        refused(method("from-json-lines", b'{"c":"1"}\n', Schema((Field("c", name),))), "malformed")
+        refused(method("from-json-lines", b'{"c":"1"}\n', Schema((Field("c", name, True, ()),), ())), "malformed")
 
 
 @attack("memory")

@@ -17,8 +17,8 @@ from dataflare.budgets import HostBudget, OverHostBytes, OverTime, serving
 from dataflare.data.batches import Batch
 from dataflare.data.batches import imports as batch_imports
 from dataflare.data.expressions.interface import imports
-from dataflare.data.schemas import Field, Schema
 from dataflare.values import Err, Variant
+from dataflare.wit_types.schemas import Field, Schema
 
 MIB: Final = 2**20
 COMPUTE: Final = imports()
@@ -174,7 +174,7 @@ def key_of_its_own_in_every_line(arena: Arena) -> None:
 @attack("limits")
 def wide_schema_for_empty_lines(arena: Arena) -> None:
     """Read empty objects by a schema of thousands of columns."""
-    schema = Schema(tuple(Field(f"c{at}", "int64") for at in range(2000)))
+    schema = Schema(tuple(Field(f"c{at}", "int64", True, ()) for at in range(2000)), ())
     never_made(lambda: BATCHES["from-json-lines"](b"{}\n" * 3000, schema))
 
 

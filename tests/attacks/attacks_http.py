@@ -11,10 +11,10 @@ from contextlib import contextmanager
 
 from arena import Arena, Mutation, answers, attack
 from dataflare.capabilities.capability_failure import CapabilityFailure
-from dataflare.capabilities.http import Request
 from dataflare.capabilities.http_broker import HttpBroker
 from dataflare.capabilities.http_network import NetworkTransport
 from dataflare.grants import HttpGrant
+from dataflare.wit_types.http import Request
 
 HELLO = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
 FORGED = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged"
@@ -76,7 +76,7 @@ def second_response_that_nobody_asked_for(arena: Arena) -> None:
     """Send a second response along with the first, to answer the plugin's next request before it is made."""
     for more in (FORGED, b"HTTP/1.1 200 OK\r\n", b"x", b"\r\n" + FORGED):
         with server(answering(HELLO + more)) as (broker, url):
-            assert [broker.send(Request("GET", url)).body for _ in range(3)] == [b"hello"] * 3
+            assert [broker.send(Request("GET", url, ())).body for _ in range(3)] == [b"hello"] * 3
 
 
 @attack("network")
@@ -89,7 +89,7 @@ def body_where_there_is_none(arena: Arena) -> None:
     ):
         with server(answering(head + FORGED)) as (broker, url):
             for _ in range(3):
-                assert broker.send(Request(method, url)).body == b""
+                assert broker.send(Request(method, url, ())).body == b""
 
 
 @attack("network")
@@ -97,7 +97,7 @@ def response_behind_trailers(arena: Arena) -> None:
     """Hide a response behind the trailers of a chunked one."""
     chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx-a: b\r\n\r\n"
     with server(answering(chunked + FORGED)) as (broker, url):
-        assert [broker.send(Request("GET", url)).body for _ in range(3)] == [b"hello"] * 3
+        assert [broker.send(Request("GET", url, ())).body for _ in range(3)] == [b"hello"] * 3
 
 
 @attack("network")
@@ -112,7 +112,7 @@ def response_that_comes_late(arena: Arena) -> None:
 
     with server(serve) as (broker, url):
         for _ in range(3):
-            assert broker.send(Request("GET", url)).body == b"hello"
+            assert broker.send(Request("GET", url, ())).body == b"hello"
             time.sleep(0.15)
 
 
@@ -134,7 +134,9 @@ def answer_before_the_question(arena: Arena) -> None:
             return made
 
         broker._transport._dial = dial  # type: ignore[attr-defined]
-        failure = arena.raises(CapabilityFailure, lambda: broker.send(Request("GET", url)), says="before it was asked")
+        failure = arena.raises(
+            CapabilityFailure, lambda: broker.send(Request("GET", url, ())), says="before it was asked"
+        )
         assert failure.case == "connection-failed"
 
 
@@ -149,7 +151,7 @@ def interim_responses_without_end(arena: Arena) -> None:
 
     with server(serve) as (broker, url):
         failure = arena.raises(
-            CapabilityFailure, lambda: broker.send(Request("GET", url)), says="headers have more than"
+            CapabilityFailure, lambda: broker.send(Request("GET", url, ())), says="headers have more than"
         )
         assert failure.case == "connection-failed"
 

@@ -169,7 +169,7 @@ def interrupts_within_the_state(arena: Arena) -> None:
                 other.execute("BEGIN IMMEDIATE")
             store.delete("n", "j")
             assert store.get("n", "k") in (b"1", b"2")
-            return store.list_keys("n", "", None, 0).keys
+            return list(store.list_keys("n", "", None, 0).keys)
 
         use()
         with ThreadPoolExecutor(1) as elsewhere:

@@ -15,7 +15,7 @@ from attacks_arrow import FUNCTIONS, MIB, column, method, refused, survives
 from dataflare.budgets import HostBudget, OverHostBytes, OverTime, serving
 from dataflare.data import json_blocks, json_writer
 from dataflare.data.json_reader import decode_json_lines
-from dataflare.data.schemas import Field, Schema
+from dataflare.wit_types.schemas import Field, Schema
 
 HOUR_S = 3600.0
 
@@ -113,7 +113,9 @@ def dictionary_of_different_values(arena: Arena) -> None:
         arena.raises(OverHostBytes, lambda: function("cast-column")(column(values), "c", kind))
     lines = b"".join(b'{"c":%d}\n' % number for number in range(MIB // 2))
     with serving(budget(most_bytes=64 * MIB)):
-        arena.raises(OverHostBytes, lambda: function("from-json-lines")(lines, Schema((Field("c", kind),))))
+        arena.raises(
+            OverHostBytes, lambda: function("from-json-lines")(lines, Schema((Field("c", kind, True, ()),), ()))
+        )
     with serving(budget(seconds=0.1)):
         arena.raises(OverTime, lambda: function("cast-column")(column(values), "c", kind))
 

@@ -16,7 +16,6 @@ from attacks_connectors import POLICY, Place
 from attacks_outputs import write
 from attacks_roles import command_line
 from dataflare.capabilities.capability_failure import CapabilityFailure
-from dataflare.capabilities.http import Request
 from dataflare.capabilities.http_broker import HttpBroker
 from dataflare.capabilities.http_transport import Canned, MemoryTransport
 from dataflare.capabilities.sqlite_state import SqliteStateStore
@@ -29,6 +28,7 @@ from dataflare.pipeline.reading.inputs import find_files
 from dataflare.pipeline.run_errors import DataError
 from dataflare.security.audit import read_audit
 from dataflare.security.protected import ProtectedFiles
+from dataflare.wit_types.http import Request
 
 ODD_NAME = os.fsdecode(b"\xff.csv")
 

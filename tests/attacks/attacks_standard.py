@@ -15,13 +15,14 @@ from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.directory_files import DirectoryFiles
 from dataflare.data.batches import Batch
 from dataflare.data.batches import imports as batch_imports
-from dataflare.data.schemas import Field, Schema, to_wit
+from dataflare.data.schemas import to_wit
 from dataflare.errors import PermissionDenied
 from dataflare.grants import DatasetGrants, DirectoryGrant, Grants
 from dataflare.runtime.dataset_grants import DatasetRules
 from dataflare.runtime.datasets import Target
 from dataflare.runtime.host import Host
 from dataflare.values import Ok, Variant
+from dataflare.wit_types.schemas import Field, Schema
 from runtime_fakes import FakeEngine, Numbers, Shelf
 
 KIB: Final = 1024
@@ -105,7 +106,7 @@ def kept_batches(schema: Schema | None, metadata: list[tuple[str, str]]) -> int:
 @attack("limits")
 def metadata_of_columns_for_nothing(arena: Arena) -> None:
     """Keep many batches without rows, each with metadata of 64 KB that was set on its column."""
-    schema = Schema((Field("n", "int64", True),))
+    schema = Schema((Field("n", "int64", True, ()),), ())
     assert kept_batches(schema, [("k", "x" * 64 * KIB)]) < 2 * ROOM // (64 * KIB)
 
 

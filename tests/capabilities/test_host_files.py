@@ -15,21 +15,12 @@ from hypothesis import strategies as st
 
 from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.directory_files import DirectoryFiles
-from dataflare.capabilities.files import (
-    MAX_READ_BYTES,
-    Directory,
-    Entry,
-    FileLimits,
-    MemoryDirectory,
-    MemoryFiles,
-    Position,
-    imports,
-    parse_path,
-)
-from dataflare.data.shapes import WordBuffer
+from dataflare.capabilities.files import MAX_READ_BYTES, FileLimits, MemoryDirectory, MemoryFiles, imports, parse_path
 from dataflare.errors import ConfigError
 from dataflare.grants import DirectoryGrant
 from dataflare.values import Ok
+from dataflare.wit_types.batches import WordBuffer
+from dataflare.wit_types.files import Directory, Entry, Position
 
 FILES = {"a.txt": b"hello, world", "sub/b.bin": bytes(range(256)) * 10, "empty": b""}
 LIMITS = FileLimits(open_files=3, file_bytes=1000)

@@ -17,9 +17,10 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from dataflare.budgets import HostBudget, serving
 from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.sqlite_state import SqliteStateStore
-from dataflare.capabilities.state import ENTRY_BYTES, KeyPage, MemoryStateStore, StateLimits, imports
+from dataflare.capabilities.state import ENTRY_BYTES, MemoryStateStore, StateLimits, imports
 from dataflare.errors import ConfigError
 from dataflare.values import Err, Ok, Variant
+from dataflare.wit_types.state import KeyPage
 
 LIMITS = StateLimits(value_bytes=100, namespace_bytes=300 + 5 * ENTRY_BYTES)
 

@@ -12,7 +12,7 @@ import pytest
 
 from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.clock import ManualClock
-from dataflare.capabilities.http import Request, Response, imports
+from dataflare.capabilities.http import imports
 from dataflare.capabilities.http_broker import HttpBroker
 from dataflare.capabilities.http_network import NetworkTransport
 from dataflare.capabilities.http_transport import Canned, MemoryTransport
@@ -20,6 +20,7 @@ from dataflare.capabilities.secrets import MemorySecrets
 from dataflare.errors import ConfigError
 from dataflare.grants import HttpGrant
 from dataflare.values import Err, Ok, Variant
+from dataflare.wit_types.http import Request, Response
 
 SECRET = "s3cr3t-t0ken"
 
@@ -163,9 +164,9 @@ class TestResponses:
 
     def test_plugin_gets_a_result(self, world):
         functions = imports(world.broker())
-        sent = functions["send"](Request("GET", f"{world.a}/hello"))
+        sent = functions["send"](Request("GET", f"{world.a}/hello", ()))
         assert isinstance(sent, Ok) and sent.value.body == b"hello"
-        assert functions["send"](Request("get", f"{world.a}/hello")) == Err(
+        assert functions["send"](Request("get", f"{world.a}/hello", ())) == Err(
             Variant("invalid-request", "'get' is not a method in capitals")
         )
 
@@ -218,7 +219,7 @@ class TestRequests:
     def test_cookies_are_not_kept(self, world):
         broker = world.broker()
         for _ in range(2):
-            broker.send(Request("GET", f"{world.a}/latin"))
+            broker.send(Request("GET", f"{world.a}/latin", ()))
         assert all("cookie" not in headers for _, _, _, headers, _ in world.seen)
 
     @pytest.mark.parametrize("method", ["POST", "DELETE", "OPTIONS", "CONNECT", "TRACE"])
@@ -231,12 +232,12 @@ class TestRequests:
     )
     def test_origin_that_is_not_granted_is_denied(self, world, url):
         with pytest.raises(CapabilityFailure) as caught:
-            world.broker().send(Request("GET", url))
+            world.broker().send(Request("GET", url, ()))
         assert caught.value.case == "denied"
 
     def test_same_host_and_port_with_another_scheme_is_another_origin(self, world):
         with pytest.raises(CapabilityFailure) as caught:
-            world.broker().send(Request("GET", world.a.replace("http:", "https:")))
+            world.broker().send(Request("GET", world.a.replace("http:", "https:"), ()))
         assert caught.value.case == "denied"
 
     def test_address_that_is_not_granted_is_denied(self, world):
@@ -362,9 +363,9 @@ class TestSecrets:
     def test_rotated_secret_is_used_at_once(self, world):
         store = MemorySecrets({"api-token": "first-one"})
         broker = world.broker(store=store, **self.GRANT)
-        broker.send(Request("GET", f"{world.a}/hello"))
+        broker.send(Request("GET", f"{world.a}/hello", ()))
         store.put("api-token", "second-one")
-        broker.send(Request("GET", f"{world.a}/hello"))
+        broker.send(Request("GET", f"{world.a}/hello", ()))
         assert [seen[3]["authorization"] for seen in world.seen] == ["Bearer first-one", "Bearer second-one"]
 
     def test_plugin_cannot_set_the_header_itself(self, world):
@@ -424,7 +425,7 @@ def test_secret_in_the_text_of_a_failure_is_hidden():
         secrets=MemorySecrets({"key": SECRET}),
     )
     with pytest.raises(CapabilityFailure, match=r"reset after .*\[secret\]") as caught:
-        broker.send(Request("GET", "https://a.test/"))
+        broker.send(Request("GET", "https://a.test/", ()))
     assert SECRET not in str(caught.value)
     assert caught.value.__cause__ is None and caught.value.__suppress_context__
 
@@ -443,10 +444,10 @@ def test_response_that_takes_too_long_in_memory_is_timed_out():
     broker = HttpBroker({"https://a.test": HttpGrant(timeout_s=1.5)}, transport, clock=ManualClock())
     for timeout_ms, told in [(None, 1500), (5000, 1500), (100, 100)]:
         with pytest.raises(CapabilityFailure) as caught:
-            broker.send(Request("GET", "https://a.test/", timeout_ms=timeout_ms))
+            broker.send(Request("GET", "https://a.test/", timeout_ms=timeout_ms, headers=()))
         assert caught.value.error == Variant("timed-out", told)
     slow = HttpBroker({"https://a.test": HttpGrant(timeout_s=2.5)}, transport, clock=ManualClock())
-    assert slow.send(Request("GET", "https://a.test/")).status == 200
+    assert slow.send(Request("GET", "https://a.test/", ())).status == 200
 
 
 def test_time_goes_on_over_redirects():
@@ -459,7 +460,7 @@ def test_time_goes_on_over_redirects():
     transport = MemoryTransport(respond)
     broker = HttpBroker({"https://a.test": HttpGrant(timeout_s=1, max_redirects=20)}, transport, clock=clock)
     with pytest.raises(CapabilityFailure) as caught:
-        broker.send(Request("GET", "https://a.test/"))
+        broker.send(Request("GET", "https://a.test/", ()))
     assert caught.value.error == Variant("timed-out", 1000)
     assert len(transport.sent) == 3
 
@@ -467,7 +468,7 @@ def test_time_goes_on_over_redirects():
 def test_host_whose_name_leads_inside_is_denied_in_memory_too():
     transport = MemoryTransport(lambda outgoing: Canned(), addresses={"a.test": ["10.0.0.7"]})
     with pytest.raises(CapabilityFailure, match="private") as caught:
-        HttpBroker({"https://a.test": HttpGrant()}, transport).send(Request("GET", "https://a.test/"))
+        HttpBroker({"https://a.test": HttpGrant()}, transport).send(Request("GET", "https://a.test/", ()))
     assert (caught.value.case, transport.sent) == ("denied", [])
     granted = HttpBroker({"https://a.test": HttpGrant(addresses=["10.0.0.0/24"])}, transport)
-    assert granted.send(Request("GET", "https://a.test/")).status == 200
+    assert granted.send(Request("GET", "https://a.test/", ())).status == 200

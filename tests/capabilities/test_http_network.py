@@ -11,10 +11,10 @@ import time
 import pytest
 
 from dataflare.capabilities.capability_failure import CapabilityFailure
-from dataflare.capabilities.http import Request
 from dataflare.capabilities.http_network import NetworkTransport, dial
 from dataflare.errors import UsageError
 from dataflare.values import Variant
+from dataflare.wit_types.http import Request
 from http_kit import HELLO, Dialled, Names, failure_of, say_hello
 
 
@@ -25,7 +25,7 @@ class TestNames:
         names, dialled = Names(["8.8.8.8"], ["127.0.0.1"]), Dialled(server.port)
         transport = NetworkTransport(resolver=names, dial=dialled)
         broker = make("http://rebind.test", transport=transport, addresses=[])
-        assert broker.send(Request("GET", "http://rebind.test/")).body == b"hello"
+        assert broker.send(Request("GET", "http://rebind.test/", ())).body == b"hello"
         failure = failure_of(broker, "http://rebind.test/")
         assert failure.case == "denied" and "127.0.0.1" in str(failure)
         assert dialled.addresses == ["8.8.8.8"]
@@ -37,7 +37,7 @@ class TestNames:
         names, dialled = Names(["8.8.8.8"], ["127.0.0.1"]), Dialled(server.port)
         broker = make("http://a.test:81", transport=NetworkTransport(resolver=names, dial=dialled), addresses=[])
         for _ in range(3):
-            assert broker.send(Request("GET", "http://a.test:81/")).status == 200
+            assert broker.send(Request("GET", "http://a.test:81/", ())).status == 200
         assert names.asked == [("a.test", 81)]
         assert (dialled.addresses, server.connections) == (["8.8.8.8"], 1)
 
@@ -46,7 +46,7 @@ class TestNames:
         names = Names(["10.0.0.7", "::1", "8.8.8.8", "169.254.169.254", "1.1.1.1"])
         dialled = Dialled(server.port, dead={"8.8.8.8"})
         broker = make("http://a.test", transport=NetworkTransport(resolver=names, dial=dialled), addresses=[])
-        assert broker.send(Request("GET", "http://a.test/")).status == 200
+        assert broker.send(Request("GET", "http://a.test/", ())).status == 200
         assert dialled.addresses == ["8.8.8.8", "1.1.1.1"]
 
     @pytest.mark.parametrize("answer", [["169.254.169.254"], ["::ffff:127.0.0.1"], ["fe80::1%eth0"], []])
@@ -82,14 +82,14 @@ class TestNames:
     def test_name_stays_in_the_host_header(self, serve, make):
         server = serve(say_hello)
         transport = NetworkTransport(resolver=Names(["8.8.8.8"]), dial=Dialled(server.port))
-        make("http://a.test:81", transport=transport).send(Request("GET", "http://a.test:81/"))
+        make("http://a.test:81", transport=transport).send(Request("GET", "http://a.test:81/", ()))
         assert b"host: a.test:81\r\n" in server.requests[0].lower()
 
     def test_address_is_not_resolved(self, serve, make):
         server = serve(say_hello)
         names, dialled = Names(["8.8.8.8"]), Dialled(server.port)
         broker = make("http://[2606:4700::1111]:81", transport=NetworkTransport(resolver=names, dial=dialled))
-        assert broker.send(Request("GET", "http://[2606:4700:0::1111]:81/")).status == 200
+        assert broker.send(Request("GET", "http://[2606:4700:0::1111]:81/", ())).status == 200
         assert (names.asked, dialled.addresses) == ([], ["2606:4700::1111"])
         assert b"host: [2606:4700::1111]:81\r\n" in server.requests[0].lower()
 
@@ -97,7 +97,7 @@ class TestNames:
         proxy, server = serve(say_hello), serve(say_hello)
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.origin)
-        assert make(server.origin).send(Request("GET", server.origin + "/")).status == 200
+        assert make(server.origin).send(Request("GET", server.origin + "/", ())).status == 200
         assert (proxy.connections, server.connections) == (0, 1)
 
 
@@ -182,7 +182,7 @@ class TestTime:
         server = serve(late)
         broker = make(server.origin)
         assert failure_of(broker, server.origin, timeout_ms=100).case == "timed-out"
-        assert broker.send(Request("GET", server.origin)).body == b"hello"
+        assert broker.send(Request("GET", server.origin, ())).body == b"hello"
         assert server.connections == 2
 
 
@@ -210,7 +210,7 @@ class TestSize:
         server = serve(
             lambda connection, request: connection.sendall(b"HTTP/1.1 304 Not Modified\r\ncontent-length: 999\r\n\r\n")
         )
-        assert make(server.origin, max_response_bytes=200).send(Request("GET", server.origin)).status == 304
+        assert make(server.origin, max_response_bytes=200).send(Request("GET", server.origin, ())).status == 304
 
     def test_length_over_the_limit_is_believed(self, serve, make):
         server = serve(
@@ -267,7 +267,7 @@ class TestConnections:
         server = serve(lambda connection, request: connection.sendall(HELLO))
         broker = make(server.origin)
         for pause_s in (0.05, 0.05, *[0] * 50):  # where it is seen to be closed, and where it may not be yet
-            assert broker.send(Request("GET", server.origin)).body == b"hello"
+            assert broker.send(Request("GET", server.origin, ())).body == b"hello"
             time.sleep(pause_s)
         assert server.connections == len(server.requests) == 52
 
@@ -280,10 +280,10 @@ class TestConnections:
 
         server = serve(break_second)
         broker = make(server.origin, methods=["GET", "POST"])
-        assert [broker.send(Request("GET", server.origin)).status for _ in range(2)] == [200, 200]
+        assert [broker.send(Request("GET", server.origin, ())).status for _ in range(2)] == [200, 200]
         assert (len(server.requests), server.connections) == (3, 2)
         with pytest.raises(CapabilityFailure) as caught:
-            broker.send(Request("POST", server.origin))
+            broker.send(Request("POST", server.origin, ()))
         assert caught.value.case == "connection-failed"
         assert len(server.requests) == 4
 
@@ -291,7 +291,7 @@ class TestConnections:
         server = serve(say_hello)
         broker = make(server.origin)
         for _ in range(5):
-            broker.send(Request("GET", server.origin))
+            broker.send(Request("GET", server.origin, ()))
         assert (server.connections, len(server.requests)) == (1, 5)
 
     @pytest.mark.parametrize("more", [b"x", HELLO])
@@ -299,21 +299,21 @@ class TestConnections:
         server = serve(lambda connection, request: connection.sendall(HELLO + more) or True)
         broker = make(server.origin)
         for _ in range(3):
-            assert broker.send(Request("GET", server.origin)).body == b"hello"
+            assert broker.send(Request("GET", server.origin, ())).body == b"hello"
         assert server.connections == 3
 
     def test_old_idle_connection_is_not_used_again(self, serve, make):
         server = serve(say_hello)
         broker = make(server.origin, transport=NetworkTransport(idle_s=0.05))
-        broker.send(Request("GET", server.origin))
+        broker.send(Request("GET", server.origin, ()))
         time.sleep(0.1)
-        broker.send(Request("GET", server.origin))
+        broker.send(Request("GET", server.origin, ()))
         assert server.connections == 2
 
     def test_connection_of_one_grant_is_not_lent_to_another(self, serve, make):
         server = serve(say_hello)
         transport = NetworkTransport()
-        make(server.origin, transport=transport).send(Request("GET", server.origin))
+        make(server.origin, transport=transport).send(Request("GET", server.origin, ()))
         assert failure_of(make(server.origin, transport=transport, addresses=[]), server.origin).case == "denied"
 
     def test_threads_have_connections_of_their_own(self, serve, make):
@@ -330,7 +330,7 @@ class TestConnections:
         def ask(number):
             for step in range(4):
                 name = f"{number}-{step}"
-                got[name] = broker.send(Request("GET", f"{server.origin}/{name}")).body.decode()
+                got[name] = broker.send(Request("GET", f"{server.origin}/{name}", ())).body.decode()
 
         threads = [threading.Thread(target=ask, args=(number,)) for number in range(6)]
         for thread in threads:
@@ -342,11 +342,11 @@ class TestConnections:
     def test_closed_broker_makes_no_request(self, serve, make):
         server = serve(say_hello)
         broker = make(server.origin)
-        broker.send(Request("GET", server.origin))
+        broker.send(Request("GET", server.origin, ()))
         broker.close()
         broker.close()
         with pytest.raises(UsageError, match="closed"):
-            broker.send(Request("GET", server.origin))
+            broker.send(Request("GET", server.origin, ()))
 
     def test_rate_limit_holds_back_many_requests(self, serve, make):
         server = serve(say_hello)
@@ -354,7 +354,7 @@ class TestConnections:
         outcomes = []
         for _ in range(40):
             try:
-                outcomes.append(broker.send(Request("GET", server.origin)).status)
+                outcomes.append(broker.send(Request("GET", server.origin, ())).status)
             except CapabilityFailure as failure:
                 outcomes.append(failure.case)
                 wait_ms = failure.error.value
@@ -362,7 +362,7 @@ class TestConnections:
         assert len(server.requests) == outcomes.count(200) < 20
         assert 1 <= wait_ms <= 51
         time.sleep(wait_ms / 1000)
-        assert broker.send(Request("GET", server.origin)).status == 200
+        assert broker.send(Request("GET", server.origin, ())).status == 200
 
 
 def _timed(broker, url) -> Variant:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 
-from dataflare.capabilities.http import Request
 from dataflare.capabilities.http_network import NetworkTransport
+from dataflare.wit_types.http import Request
 from http_kit import Dialled, Names, failure_of, say_hello
 
 
@@ -16,7 +16,7 @@ class TestTls:
         transport = NetworkTransport(resolver=Names(["8.8.8.8"]), dial=dialled, tls=certificates.client)
         broker = make("https://a.test", transport=transport, addresses=[])
         for _ in range(2):
-            assert broker.send(Request("GET", "https://a.test/")).body == b"hello"
+            assert broker.send(Request("GET", "https://a.test/", ())).body == b"hello"
         assert (dialled.addresses, certificates.names, server.connections) == (["8.8.8.8"], ["a.test"], 1)
         assert b"host: a.test\r\n" in server.requests[0].lower()
 

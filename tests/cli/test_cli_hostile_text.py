@@ -82,7 +82,6 @@ from dataflare.pipeline.run_history import RecordedRun
 from dataflare.pipeline.state_file import NodeState
 from dataflare.runtime.datasets import Dataset, DatasetName, PlannedChange
 from dataflare.runtime.inspection import Inspection
-from dataflare.runtime.results import Metadata
 from dataflare.security.audit import AuditEvent
 from dataflare.security.capability import Capability, Needs
 from dataflare.security.certificates import Findings
@@ -90,6 +89,7 @@ from dataflare.security.manifest import Manifest
 from dataflare.security.review import LimitChange, NeedsDiff, PolicyReport
 from dataflare.values import Variant
 from dataflare.wit.model import Position, WitError
+from dataflare.wit_types.types import Metadata
 from hostile_lines import FILE, LINES
 
 

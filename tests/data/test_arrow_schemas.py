@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from arrow_strategies import NESTED_NAMES, any_types
 from dataflare.data.guard.types import MAX_DEPTH
-from dataflare.data.schemas import Field, Schema, SchemaError, from_wit, parse_type, to_wit
+from dataflare.data.schemas import SchemaError, from_wit, parse_type, to_wit
+from dataflare.wit_types.schemas import Field, Schema
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 PAIRS = st.dictionaries(NAMES, NAMES, max_size=3)
@@ -149,12 +150,12 @@ def test_schema_survives_the_way_there_and_back(columns, metadata):
 
 @given(NESTED_NAMES)
 def test_column_may_have_any_name(name):
-    assert from_wit(Schema((Field(name, "int8"),))).names == [name]
+    assert from_wit(Schema((Field(name, "int8", True, ()),), ())).names == [name]
 
 
 def test_column_named_twice_is_refused():
     with pytest.raises(SchemaError, match="'a' is named twice"):
-        from_wit(Schema((Field("a", "int8"), Field("a", "bool"))))
+        from_wit(Schema((Field("a", "int8", True, ()), Field("a", "bool", True, ())), ()))
 
 
 def test_metadata_key_that_repeats_is_refused():
@@ -164,17 +165,17 @@ def test_metadata_key_that_repeats_is_refused():
 
 def test_error_in_a_column_names_the_column():
     with pytest.raises(SchemaError, match="column 'price': the type 'money'"):
-        from_wit(Schema((Field("price", "money"),)))
+        from_wit(Schema((Field("price", "money", True, ()),), ()))
 
 
 def test_column_of_nulls_must_be_nullable():
     with pytest.raises(SchemaError, match="'n' is of nulls"):
-        from_wit(Schema((Field("n", "null", nullable=False),)))
+        from_wit(Schema((Field("n", "null", False, ()),), ()))
 
 
 def test_too_many_columns_are_refused():
     with pytest.raises(SchemaError, match="20000 columns"):
-        from_wit(Schema((Field("a", "int8"),) * 20_000))
+        from_wit(Schema((Field("a", "int8", True, ()),) * 20_000, ()))
 
 
 def test_extension_type_is_named_by_its_storage():

@@ -12,10 +12,10 @@ import pytest
 from dataflare.budgets import HostBudget, OverHostBytes, OverTime, serving
 from dataflare.data.batches import Batch
 from dataflare.data.expressions.interface import imports
-from dataflare.data.shapes import TypeMismatch
 from dataflare.errors import PluginError
 from dataflare.runtime.plugin_errors import plugin_error
 from dataflare.values import Err, Variant
+from dataflare.wit_types.batches import TypeMismatch
 from expression_kit import call, column, int64, text
 
 FUNCTIONS = imports()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from arrow_strategies import batches, data_types
 from dataflare.data.batches import Batch, imports
-from dataflare.data.shapes import WordBuffer
 from dataflare.values import Err, Ok
+from dataflare.wit_types.batches import WordBuffer
 
 LIMIT = 1_000_000
 FUNCTIONS = imports(max_batch_bytes=LIMIT)

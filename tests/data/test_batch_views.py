@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from arrow_strategies import BINARIES, DECIMALS, FLAT, FLOATS, INTEGERS, TEXTS, TIMES, arrays, batches, bits, data_types
 from dataflare.data.batches import Batch, imports
-from dataflare.data.shapes import DataFailure, TypeMismatch
+from dataflare.data.shapes import DataFailure
 from dataflare.errors import UsageError
 from dataflare.values import Err, Variant
+from dataflare.wit_types.batches import TypeMismatch
 
 
 def one(array: pa.Array) -> Batch:

@@ -25,10 +25,10 @@ from dataflare.data.guard.batches import admit_batch, admit_schema
 from dataflare.data.guard.types import is_flat, kind, refusal
 from dataflare.data.guard.vetted import vetted_columns
 from dataflare.data.ipc import decode_stream, read_file, read_stream
-from dataflare.data.schemas import Field, Schema
 from dataflare.data.shapes import DataFailure, TextValues
 from dataflare.pipeline.reading.parquet_footer import read_footer
 from dataflare.values import Err, Ok
+from dataflare.wit_types.schemas import Field, Schema
 
 MIB = 2**20
 FUNCTIONS = imports(max_batch_bytes=4 * MIB)
@@ -93,7 +93,7 @@ def test_type_that_is_not_on_the_list_is_refused_at_every_entry(array):
     name = str(array.type)
     cast = call("cast-column", Batch(one(pa.array(["1", "2", "3"]))), "c", name)
     assert isinstance(cast, Err) and cast.error.case in ("malformed", "wrong-type")
-    lines = FUNCTIONS["from-json-lines"](b'{"c":null}\n', Schema((Field("c", name),)))
+    lines = FUNCTIONS["from-json-lines"](b'{"c":null}\n', Schema((Field("c", name, True, ()),), ()))
     assert isinstance(lines, Err) and lines.error.case == "malformed"
     for view in VIEWS:
         assert call(view, Batch(batch), "c").error.case == "wrong-type"

@@ -20,9 +20,10 @@ from dataflare.data import json_blocks
 from dataflare.data.batches import Batch, imports
 from dataflare.data.guard.types import is_zero_width
 from dataflare.data.json_keys import check_keys
-from dataflare.data.schemas import Field, Schema, to_wit
+from dataflare.data.schemas import to_wit
 from dataflare.data.shapes import DataFailure
 from dataflare.values import Err
+from dataflare.wit_types.schemas import Field, Schema
 
 FUNCTIONS = imports(max_batch_bytes=50_000_000)
 
@@ -195,7 +196,7 @@ def test_nulls_within_lists_and_objects_are_inferred(text):
 
 
 def test_keys_that_the_schema_does_not_name_are_dropped():
-    batch = read('{"a":1,"z":{"y":[1]}}\n', Schema((Field("a", "int8"),), (("k", "v"),))).value
+    batch = read('{"a":1,"z":{"y":[1]}}\n', Schema((Field("a", "int8", True, ()),), (("k", "v"),))).value
     assert (batch.arrow.to_pydict(), batch.schema().metadata) == ({"a": [1]}, (("k", "v"),))
 
 
@@ -205,7 +206,7 @@ def test_schema_may_come_as_bytes_beside_the_bulk_text():
 
 
 @pytest.mark.parametrize("text", ["", "\n", " \n\n"])
-@pytest.mark.parametrize("schema", [None, Schema((Field("a", "int8"),))])
+@pytest.mark.parametrize("schema", [None, Schema((Field("a", "int8", True, ()),), ())])
 def test_no_lines_give_no_rows(text, schema):
     batch = read(text, schema).value
     assert (batch.num_rows(), batch.column_names()) == (0, [] if schema is None else ["a"])
@@ -213,14 +214,14 @@ def test_no_lines_give_no_rows(text, schema):
 
 def test_lines_without_columns_are_counted():
     assert read("{}\n{}\n").value.num_rows() == 2
-    assert read('{"a":1}\n{}\n', Schema(())).value.num_rows() == 2
+    assert read('{"a":1}\n{}\n', Schema((), ())).value.num_rows() == 2
 
 
 def test_blank_lines_and_carriage_returns_are_left_out():
     assert read('\n{"a":1}\r\n\r\n  \n{"a":2}').value.arrow.to_pydict() == {"a": [1, 2]}
 
 
-INT8 = Schema((Field("a", "int8"),))
+INT8 = Schema((Field("a", "int8", True, ()),), ())
 
 
 @pytest.mark.parametrize(
@@ -236,12 +237,12 @@ INT8 = Schema((Field("a", "int8"),))
         ('{"a":1', None, 1),
         ('{"a":1}\n{"a":"' + "\\" * 3 + '"}\n{"a":', None, 2),
         ("1\n", None, 1),
-        ('{"a":1}\n{"b":1}', Schema((Field("a", "int8", False),)), 2),
-        ('{"d":"2020-01-01"}\n{"d":"2020-02-31"}\n', Schema((Field("d", "date32[day]"),)), 2),
-        ('{"d":"AA=="}\n{"d":"A==="}\n', Schema((Field("d", "binary"),)), 2),
-        ('{"d":"AA=="}\n\n{"d":"=A=="}\n', Schema((Field("d", "binary"),)), 3),
-        ('{"d":[1,2]}\n{"d":[1]}\n', Schema((Field("d", "fixed_size_list<item: int8>[2]"),)), 2),
-        ('{"d":"1.5"}\n{"d":"1.x"}\n', Schema((Field("d", "decimal128(5, 2)"),)), 2),
+        ('{"a":1}\n{"b":1}', Schema((Field("a", "int8", False, ()),), ()), 2),
+        ('{"d":"2020-01-01"}\n{"d":"2020-02-31"}\n', Schema((Field("d", "date32[day]", True, ()),), ()), 2),
+        ('{"d":"AA=="}\n{"d":"A==="}\n', Schema((Field("d", "binary", True, ()),), ()), 2),
+        ('{"d":"AA=="}\n\n{"d":"=A=="}\n', Schema((Field("d", "binary", True, ()),), ()), 3),
+        ('{"d":[1,2]}\n{"d":[1]}\n', Schema((Field("d", "fixed_size_list<item: int8>[2]", True, ()),), ()), 2),
+        ('{"d":"1.5"}\n{"d":"1.x"}\n', Schema((Field("d", "decimal128(5, 2)", True, ()),), ()), 2),
     ],
 )
 def test_line_that_does_not_fit_is_named(text, schema, line):
@@ -270,7 +271,7 @@ def test_brackets_within_texts_do_not_count():
     ],
 )
 def test_column_so_wide_that_it_would_fill_the_memory_is_too_large(name):
-    assert read('{"a":null}\n' * 400, Schema((Field("a", name),))).error.case == "too-large"
+    assert read('{"a":null}\n' * 400, Schema((Field("a", name, True, ()),), ())).error.case == "too-large"
 
 
 def test_text_over_the_limit_of_a_batch_is_too_large():
@@ -279,7 +280,7 @@ def test_text_over_the_limit_of_a_batch_is_too_large():
 
 @pytest.mark.parametrize("name", ["money", "month_day_nano_interval"])
 def test_schema_that_json_cannot_fill_is_an_error_value(name):
-    assert read('{"a":1}', Schema((Field("a", name),))).error.case in ("malformed", "wrong-type")
+    assert read('{"a":1}', Schema((Field("a", name, True, ()),), ())).error.case in ("malformed", "wrong-type")
 
 
 @given(st.text(alphabet='{}[]":,\\\n 0123456789aentrulfs.-+', max_size=40), st.sampled_from([None, INT8]))
@@ -311,7 +312,12 @@ LONG_LINES = (
     *(['{"a":1}'] * 40 + ['{"a":"x"}'] * 40, ['{"a":1}'] * 40 + ["null"], ['{"a":1}'] * 40 + ['{"a":1}{}']),
     *(['{"a":true}'] * 40 + ['{"a":1}'], ['{"a":1}'] * 60 + ['{"a":}'], ['{"a":{"x":1}}'] * 40 + ['{"a":{"x":[1]}}']),
 )
-SCHEMAS = (None, Schema((Field("a", "int64"),)), Schema((Field("a", "string"), Field("t", "string"))), Schema(()))
+SCHEMAS = (
+    None,
+    Schema((Field("a", "int64", True, ()),), ()),
+    Schema((Field("a", "string", True, ()), Field("t", "string", True, ())), ()),
+    Schema((), ()),
+)
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=str)

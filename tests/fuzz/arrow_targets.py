@@ -20,11 +20,11 @@ import pyarrow.parquet as parquet
 from cases import Target
 from dataflare.data.batches import Batch, imports
 from dataflare.data.ipc import read_file, read_stream
-from dataflare.data.schemas import Field, Schema
 from dataflare.data.shapes import DataFailure
 from dataflare.pipeline.connectors.registry import BUILT_IN
 from dataflare.pipeline.readers import open_source
 from dataflare.values import Err, Ok
+from dataflare.wit_types.schemas import Field, Schema
 
 MAX_BYTES: Final = 4 * 2**20
 FUNCTIONS: Final = imports(max_batch_bytes=MAX_BYTES)
@@ -191,7 +191,7 @@ def _type_name(data: bytes) -> None:
     if isinstance(answer, Ok):
         exercise(answer.value, rng)
     lines = rng.choice((b'{"c":1}\n{"c":null}\n', b'{"c":"1"}\n', b'{"c":[1]}\n', b'{"c":{"x":1}}\n'))
-    answer = FUNCTIONS["from-json-lines"](lines, Schema((Field("c", name),)))
+    answer = FUNCTIONS["from-json-lines"](lines, Schema((Field("c", name, True, ()),), ()))
     if isinstance(answer, Ok):
         exercise(answer.value, rng)
 

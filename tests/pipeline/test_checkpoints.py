@@ -18,8 +18,8 @@ from dataflare.pipeline.run_errors import NodeFailed, StateError
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import Specification
 from dataflare.pipeline.state_file import Checkpoint, StateFile
-from dataflare.runtime.datasets import RejectedRow
 from dataflare.values import Variant
+from dataflare.wit_types.destination import RejectedRow
 from pipeline_fakes import FakeHost, FakeTransformer, rows_of
 
 ALL = "  in: {plugin: source.wasm}\n  out: {plugin: first.wasm, input: in}\n"

@@ -13,9 +13,10 @@ from dataflare.errors import ConfigError, GuestPanic, PluginError
 from dataflare.pipeline import batching, retries
 from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.runner import run
-from dataflare.runtime.datasets import Chunk, Dataset, DatasetName, Ended, Idle, NewSchema, RejectedRow, Selection
+from dataflare.runtime.datasets import Chunk, Dataset, DatasetName, Ended, Idle, NewSchema, Selection
 from dataflare.runtime.plugin_errors import plugin_error
 from dataflare.values import Variant
+from dataflare.wit_types.destination import RejectedRow
 from pipeline_fakes import FakeDestination, FakeHost, FakeProcessor, FakeSource, rows_of
 
 CHAIN = "  in: {plugin: source.wasm}\n  out: {plugin: destination.wasm, input: in}\n"

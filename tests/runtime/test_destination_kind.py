@@ -9,15 +9,11 @@ import pytest
 from dataflare.data.batches import Batch
 from dataflare.data.roles import with_roles
 from dataflare.errors import ConfigError, GuestPanic, PluginError, ProtocolFault, UsageError
-from dataflare.runtime.datasets import (
-    DatasetName,
-    PlannedChange,
-    RejectedRow,
-    Target,
-)
+from dataflare.runtime.datasets import DatasetName, PlannedChange, Target
 from dataflare.runtime.destination import Destination
 from dataflare.runtime.runs import RunLost
 from dataflare.values import Ok
+from dataflare.wit_types.destination import RejectedRow
 from runtime_fakes import Shelf, failed, numbers, run_of
 
 N = pa.schema([pa.field("n", pa.int64())])

@@ -9,11 +9,11 @@ from dataflare.data.batches import Batch
 from dataflare.errors import PluginError, ProtocolFault, ValueTypeError
 from dataflare.runtime.pool import PoolSettings
 from dataflare.runtime.processor import Processor
-from dataflare.runtime.results import Rule, RuleCount, Violation
 from dataflare.runtime.row_schemas import same_columns
 from dataflare.runtime.transformer import Transformer
 from dataflare.runtime.validator import Validator
 from dataflare.values import Ok
+from dataflare.wit_types.validator import Rule, RuleCount, Violation
 from runtime_fakes import Doubler, Positive, Upper, numbers, run_of
 
 N = pa.schema([pa.field("n", pa.int64())])

@@ -8,7 +8,6 @@ import pytest
 
 from dataflare.capabilities.clock import ManualClock
 from dataflare.capabilities.config import PluginConfig
-from dataflare.capabilities.http import Request
 from dataflare.capabilities.http_transport import Canned, MemoryTransport
 from dataflare.capabilities.logging import MemoryLogSink
 from dataflare.capabilities.metrics import MemoryMetrics
@@ -27,6 +26,7 @@ from dataflare.runtime.options import Services
 from dataflare.runtime.type_conformance import standard_signatures
 from dataflare.testing.shapes import plugin_shape
 from dataflare.values import Err, Ok
+from dataflare.wit_types.http import Request
 from runtime_fakes import Doubler, FakeEngine, Upper, numbers
 
 ALL: dict[str, Any] = {

@@ -8,20 +8,14 @@ import pytest
 
 from dataflare.data.batches import Batch
 from dataflare.data.roles import with_roles
-from dataflare.data.schemas import Field, Schema, to_wit
+from dataflare.data.schemas import to_wit
 from dataflare.errors import ConfigError, GuestPanic, PluginError, ProtocolFault, UsageError
-from dataflare.runtime.datasets import (
-    DatasetName,
-    Division,
-    Ended,
-    Estimate,
-    Idle,
-    NewSchema,
-    Selection,
-)
+from dataflare.runtime.datasets import DatasetName, Ended, Estimate, Idle, NewSchema, Selection
 from dataflare.runtime.runs import RunLost
 from dataflare.runtime.source import Source
 from dataflare.values import Ok, Variant
+from dataflare.wit_types.schemas import Field, Schema
+from dataflare.wit_types.source import Division
 from runtime_fakes import Numbers, numbers
 
 N = pa.schema([pa.field("n", pa.int64())])
@@ -117,7 +111,7 @@ def test_selection_says_what_is_read(load, engine):
     source = load(Numbers, Source)
     source.open(Selection("numbers", "incremental", columns=["n"]))
     (found,) = engine.instances[0].guest.opened
-    assert (found.dataset.name, found.mode, found.columns) == ("numbers", Variant("incremental", "n"), ["n"])
+    assert (found.dataset.name, found.mode, found.columns) == ("numbers", Variant("incremental", "n"), ("n",))
 
 
 def test_without_a_selection_there_is_one_dataset(load):
@@ -265,7 +259,10 @@ def test_chunk_of_a_dataset_that_is_not_selected_is_a_fault(load):
 @pytest.mark.parametrize(
     ("attributes", "why"),
     [
-        ({"open": lambda self, *_: Ok([Schema((Field("n", "text"),))])}, "#open: it returned no valid schema"),
+        (
+            {"open": lambda self, *_: Ok([Schema((Field("n", "text", True, ()),), ())])},
+            "#open: it returned no valid schema",
+        ),
         ({"open": lambda self, *_: Ok([])}, "#open: it returned 0 schemas for 1 selections"),
         (
             {"schema": pa.schema([pa.field("n", pa.int64(), metadata={"dataflare.role": "boss"})])},

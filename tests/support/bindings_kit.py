@@ -32,6 +32,7 @@ from dataflare.engine.abi.types import (
 )
 from dataflare.engine.engine import Engine
 from dataflare.values import Err, Ok, Some, Variant
+from dataflare.wit.catalog import Catalog
 from dataflare.wit.model import Package
 from dataflare.wit.parser import parse
 from dataflare.wit.resolve import resolve
@@ -41,12 +42,17 @@ _BIN = Path(sys.executable).parent
 _names = (f"bindings{number}" for number in itertools.count())
 
 
-def files_of(text: str, world: str | None = None) -> dict[str, str]:
-    """The bindings of WIT as text."""
+def catalog_of(text: str) -> Catalog:
+    """The packages of WIT as text."""
     document = parse(text)
     assert document.name is not None
     root = Package(name=document.name, interfaces=document.interfaces, worlds=document.worlds, uses=document.uses)
-    catalog = resolve([root, *document.nested])
+    return resolve([root, *document.nested])
+
+
+def files_of(text: str, world: str | None = None) -> dict[str, str]:
+    """The bindings of WIT as text."""
+    catalog = catalog_of(text)
     return generate(catalog, choose_world(catalog, world, where="test"))
 
 

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from dataflare.capabilities.capability_failure import CapabilityFailure
-from dataflare.capabilities.http import Request
 from dataflare.capabilities.http_network import dial
+from dataflare.wit_types.http import Request
 
 HELLO = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
 
@@ -93,7 +93,7 @@ def say_hello(connection: Any, request: bytes) -> bool:
 
 def failure_of(broker: Any, url: str, **options: Any) -> CapabilityFailure:
     with pytest.raises(CapabilityFailure) as caught:
-        broker.send(Request("GET", url, **options))
+        broker.send(Request("GET", url, **{"headers": (), **options}))
     return caught.value
 
 

@@ -9,10 +9,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from dataflare.runtime.datasets import Chunk, Dataset, DatasetName, Ended, RejectedRow, Target
-from dataflare.runtime.results import PluginStats, Report, Rule, RuleCount, Violation
+from dataflare.runtime.datasets import Chunk, Dataset, DatasetName, Ended, Target
+from dataflare.runtime.results import PluginStats, Report
 from dataflare.security.admission import Admission, AdmittedPipeline
 from dataflare.security.pipelines import PipelineFile
+from dataflare.wit_types.destination import RejectedRow
+from dataflare.wit_types.validator import Rule, RuleCount, Violation
 
 
 class FakePlugin:

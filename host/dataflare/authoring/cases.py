@@ -14,8 +14,7 @@ from pydantic import Field
 
 from dataflare.data.json_reader import decode_json_lines
 from dataflare.data.json_writer import encode_json_lines
-from dataflare.data.schemas import Field as WitField
-from dataflare.data.schemas import Schema, from_wit
+from dataflare.data.schemas import from_wit
 from dataflare.data.shapes import DataFailure
 from dataflare.documents.models import Frozen, StrictModel, validate_document
 from dataflare.documents.reader import Document, read_document
@@ -32,6 +31,8 @@ from dataflare.runtime.source import Source
 from dataflare.runtime.transformer import Transformer
 from dataflare.runtime.validator import Validator
 from dataflare.toolchain.manifest_file import PluginFile
+from dataflare.wit_types.schemas import Field as WitField
+from dataflare.wit_types.schemas import Schema
 
 __all__ = ["CASES", "Case", "CaseResult", "read_case", "run_cases"]
 

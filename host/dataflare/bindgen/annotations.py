@@ -33,6 +33,8 @@ class Annotations:
         self._module = module
         self.uses: set[str] = set()
         """The names of imported modules that were used, such as `_df` or `_geometry`."""
+        self.supported: set[str] = set()
+        """The names of the support module that were used."""
         self.shadowed: frozenset[str] = frozenset()
         """What the class that is being written defines, and so hides from its annotations."""
 
@@ -67,6 +69,7 @@ class Annotations:
     def support(self, name: str) -> str:
         """A name of the support module."""
         self.uses.add("_df")
+        self.supported.add(name)
         return f"_df.{name}"
 
     def _builtin(self, name: str) -> str:

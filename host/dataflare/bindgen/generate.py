@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataflare.bindgen.interface_module import ModuleText
-from dataflare.bindgen.plan import make_plan
+from dataflare.bindgen.plan import make_plan, plan_of_types
+from dataflare.bindgen.text import HEADER, docstring
 from dataflare.bindgen.world_module import abi_text, errors_text, world_text
 from dataflare.wit.catalog import Catalog
 
-__all__ = ["generate"]
+__all__ = ["generate", "generate_types"]
 
 
 def generate(catalog: Catalog, world: str) -> dict[str, str]:
@@ -27,5 +28,23 @@ def generate(catalog: Catalog, world: str) -> dict[str, str]:
         files["errors.py"] = errors_text(plan)
     files["_abi.py"] = abi_text(plan)
     files["__init__.py"] = world_text(plan)
+    files["py.typed"] = ""
+    return files
+
+
+def generate_types(catalog: Catalog, world: str | None = None) -> dict[str, str]:
+    """Write types alone, in the shapes of `dataflare.values`: the text of each file by its name.
+
+    Args:
+        catalog: The resolved packages.
+        world: The full name of the world whose types are written; `None` for those of all packages.
+
+    Raises:
+        WitError: The world does not exist, or a type is one that the engine cannot carry.
+        ConfigError: A name cannot be written, or there are no types.
+    """
+    plan = plan_of_types(catalog, world)
+    files = {f"{module.name}.py": ModuleText(plan, module).interface() for module in plan.modules}
+    files["__init__.py"] = HEADER + "\n".join(docstring(["Types of WIT, a module for each interface."], 0)) + "\n"
     files["py.typed"] = ""
     return files

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from dataflare import values
 from dataflare.bindgen.annotations import Annotations, has_arrays
 from dataflare.bindgen.names import BUILTINS, UniqueNames, snake, upper
 from dataflare.bindgen.plan import Direction, Module, Plan, function_name, wit_functions
-from dataflare.bindgen.text import HEADER, Tree, docstring, gate_text, quote, signature, wrap
+from dataflare.bindgen.text import HEADER, Node, Tree, docstring, gate_text, quote, signature, wrap
 from dataflare.wit import model as wit
 
 __all__ = [
@@ -28,9 +29,10 @@ _STANDARD = {
     "_enum": "import enum as _enum",
     "_t": "import typing as _t",
 }
+_SUPPORT = "from dataflare.bindgen import support as _df"
 
 
-def imports_text(uses: Iterable[str], siblings: Iterable[str]) -> list[str]:
+def imports_text(uses: Iterable[str], siblings: Iterable[str], support: str = _SUPPORT) -> list[str]:
     """The import lines of a module that uses these names, in the order that formatters keep."""
     found = set(uses)
     lines = ["from __future__ import annotations"]
@@ -38,7 +40,7 @@ def imports_text(uses: Iterable[str], siblings: Iterable[str]) -> list[str]:
     if standard:
         lines += ["", *standard]
     if "_df" in found:
-        lines += ["", "from dataflare.bindgen import support as _df"]
+        lines += ["", support]
     local = ["from . import _abi"] if "_abi" in found else []
     local += [f"from . import {each} as _{each}" for each in sorted(siblings) if f"_{each}" in found]
     if local:
@@ -109,7 +111,15 @@ class ModuleText:
         names += [each for each in (module.protocol, module.exports) if each]
         siblings = [each.name for each in self._plan.modules if each is not module]
         constants = [f"_INTERFACE = {quote(module.wit_name)}"] if "_INTERFACE" in self.annotations.uses else []
-        return assemble(head, imports_text(self.annotations.uses, [*siblings, "errors"]), names, constants, blocks)
+        imports = imports_text(self.annotations.uses, [*siblings, "errors"], self._support_import())
+        return assemble(head, imports, names, constants, blocks)
+
+    def _support_import(self) -> str:
+        """Types alone need no engine, and numpy only where they hold arrays."""
+        if not self._plan.types_only:
+            return _SUPPORT
+        arrays = self.annotations.supported - set(values.__all__)
+        return f"from dataflare import {'value_types' if arrays else 'values'} as _df"
 
     # Types.
 
@@ -117,6 +127,9 @@ class ModuleText:
         name = module.classes[definition.name]
         self.annotations.shadowed = frozenset()
         direction: Direction = "import" if "import" in module.directions else "export"
+        if self._plan.types_only and not isinstance(definition, wit.Record | wit.Alias):
+            yield self._shape(name, definition)
+            return
         match definition:
             case wit.Record():
                 yield self._record(name, definition, direction)
@@ -150,8 +163,10 @@ class ModuleText:
         lines = [*self._class(name, arrays), *self._docs(record, "record")]
         if not record.fields:
             lines.pop()
+        optional = _optional_end(record, self._plan)
         for each in record.fields:
-            lines.append(f"    {names[each.name]}: {self.annotations.of(each.type, 'field', direction)}")
+            default = " = None" if each.name in optional else ""
+            lines.append(f"    {names[each.name]}: {self.annotations.of(each.type, 'field', direction)}{default}")
             lines += docstring([each.docs], 4)
         self.annotations.shadowed = frozenset()
         return lines
@@ -183,6 +198,21 @@ class ModuleText:
             lines.append(f"    {member} = {1 << index if flags else quote(case.name)}")
             lines += docstring([case.docs], 4)
         return lines
+
+    def _shape(self, name: str, definition: wit.Variant | wit.Enum | wit.Flags | wit.Resource) -> list[str]:
+        """An alias of what a value is in a call without bindings; its docstring has the cases."""
+        self.annotations.uses.add("_t")
+        cases: Sequence[wit.Case] = ()
+        node: Node = "_t.Any"
+        match definition:
+            case wit.Variant(cases=cases):
+                node = self.annotations.support("Variant")
+            case wit.Enum(cases=cases):
+                node = _literal(cases)
+            case wit.Flags(flags=cases):
+                node = Tree("frozenset[", (_literal(cases),), "]")
+        docs = [definition.docs, gate_text(definition.gate), "\n".join(map(_case_text, cases))]
+        return [*wrap(node, 0, before=f"{name}: _t.TypeAlias = "), *docstring(docs, 0)]
 
     def _alias(self, name: str, text: str, definition: wit.TypeDefinition) -> list[str]:
         self.annotations.uses.add("_t")
@@ -334,6 +364,26 @@ def _default_docs(function: wit.Function, resource: wit.Resource | None, impleme
     if function.kind == "constructor" and resource is not None:
         return f"Make a `{resource.name}`."
     return f"{'Implement' if implemented else 'Call'} `{function.name}`."
+
+
+def _case_text(case: wit.Case) -> str:
+    payload = f" with a `{case.payload}`" if case.payload is not None else ""
+    docs = f": {' '.join(case.docs.split())}" if case.docs else ""
+    return f"- `{case.name}`{payload}{docs}"
+
+
+def _literal(cases: Sequence[wit.Case]) -> Node:
+    return Tree("_t.Literal[", tuple(quote(each.name) for each in cases), "]") if cases else "str"
+
+
+def _optional_end(record: wit.Record, plan: Plan) -> set[str]:
+    """The fields at the end of a record that are options: they may be left out."""
+    found: set[str] = set()
+    for each in reversed(record.fields):
+        if not isinstance(plan.underlying(each.type), wit.OptionOf):
+            break
+        found.add(each.name)
+    return found
 
 
 def definition_kind(definition: wit.TypeDefinition) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 from dataflare.bindgen.names import UniqueNames, camel, distinct, require_plain, snake
@@ -13,7 +13,7 @@ from dataflare.interfaces import is_wasi, short_name
 from dataflare.wit import model as wit
 from dataflare.wit.catalog import Catalog, UnfoldedWorld
 
-__all__ = ["Direction", "Module", "Plan", "function_name", "make_plan", "wit_functions"]
+__all__ = ["Direction", "Module", "Plan", "function_name", "make_plan", "plan_of_types", "wit_functions"]
 
 Direction: TypeAlias = Literal["import", "export"]
 
@@ -70,6 +70,8 @@ class Plan:
     function_names: dict[Direction, dict[str, str]]
     anonymous: dict[wit.Type | None, str] = field(default_factory=dict)
     """The exception of each type without a name that is the error of a result."""
+    types_only: bool = False
+    """Whether only types are written, in the shapes of `dataflare.values`."""
 
     def module_of(self, named: wit.Named, direction: Direction) -> Module:
         """The module that defines a type, as one direction sees it."""
@@ -178,6 +180,56 @@ def make_plan(catalog: Catalog, name: str) -> Plan:
     return plan
 
 
+def plan_of_types(catalog: Catalog, world: str | None) -> Plan:
+    """Decide on the modules and the names of types alone.
+
+    Args:
+        catalog: The resolved packages.
+        world: The full name of the world whose types are written; `None` for those of all packages.
+
+    Raises:
+        WitError: The world does not exist, or a type is one that the engine cannot carry.
+        ConfigError: A name cannot be written, or there are no types.
+    """
+    owners = _inline_owners(catalog)
+    found = (
+        {} if world else {name: Module(name, name, each, frozenset({"import"})) for name, each in catalog.interfaces()}
+    )
+    for name, source in catalog.worlds():
+        if world in (None, name):
+            for each in [*_modules(catalog, catalog.world(name), source, owners), _world_types(name, source)]:
+                found.setdefault(each.owner, each)
+    modules = [
+        Module(each.wit_name, each.owner, _types_alone(each.interface), frozenset({"import"}))
+        for each in found.values()
+    ]
+    modules = [each for each in modules if each.interface.types]
+    if not modules:
+        raise ConfigError("has no types", where=world or "the WIT", hint="bindings of its functions: leave --types out")
+    _check(modules, {})
+    _name_modules(modules)
+    for module in modules:
+        _name_types(module)
+        module.cases = {}
+        module.exceptions = {}
+    return Plan(
+        world=UnfoldedWorld(name=world or "", imports={}, exports={}),
+        docs="",
+        class_name="",
+        imports_class="",
+        modules=modules,
+        definitions={(each.owner, one.name): one for each in modules for one in each.interface.types},
+        functions={"import": [], "export": []},
+        function_names={"import": {}, "export": {}},
+        types_only=True,
+    )
+
+
+def _types_alone(interface: wit.Interface) -> wit.Interface:
+    types = (replace(each, functions=()) if isinstance(each, wit.Resource) else each for each in interface.types)
+    return replace(interface, types=tuple(types), functions=())
+
+
 def _modules(catalog: Catalog, world: UnfoldedWorld, source: wit.World, owners: Mapping[int, str]) -> list[Module]:
     interfaces = {side: _interfaces(items) for side, items in (("import", world.imports), ("export", world.exports))}
     modules: list[Module] = []
@@ -195,10 +247,14 @@ def _modules(catalog: Catalog, world: UnfoldedWorld, source: wit.World, owners: 
     known = dict(catalog.worlds())
     mentioned |= {name for name, each in known.items() if each is source and _own_resources(each)}
     for owner in sorted(mentioned & set(known)):
-        # Types that stand in a world itself. The component imports its resources.
-        pseudo = wit.Interface(name=f"{known[owner].name}-types", types=known[owner].types)
-        modules.append(Module("", owner, pseudo, frozenset({"import", "export"})))
+        modules.append(_world_types(owner, known[owner]))
     return modules
+
+
+def _world_types(owner: str, world: wit.World) -> Module:
+    """The module of types that stand in a world itself. The component imports its resources."""
+    pseudo = wit.Interface(name=f"{world.name}-types", types=world.types)
+    return Module("", owner, pseudo, frozenset({"import", "export"}))
 
 
 def _own_resources(world: wit.World) -> bool:

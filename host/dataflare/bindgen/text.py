@@ -97,6 +97,9 @@ def _unwrapped(paragraph: str) -> list[str]:
     for raw in paragraph.strip().splitlines():
         line = raw.rstrip()
         fence = line.lstrip().startswith("```")
+        if lines and line.startswith("  ") and not fenced and _continues(lines[-1], line.lstrip()):
+            lines[-1] += f" {line.lstrip()}"
+            continue
         plain = bool(line) and line[0] not in " \t#|>" and _BULLET.match(line) is None and not fence and not fenced
         if plain and lines and lines[-1] and lines[-1] != "\0" and not lines[-1].startswith((" ", "\t", "#", "|", ">")):
             lines[-1] += f" {line}"
@@ -107,6 +110,11 @@ def _unwrapped(paragraph: str) -> list[str]:
             if not fenced:
                 lines.append("\0")
     return [line for line in lines if line != "\0"]
+
+
+def _continues(item: str, line: str) -> bool:
+    """Whether an indented line goes on with the item of a list."""
+    return _BULLET.match(item) is not None and _BULLET.match(line) is None and not line.startswith(("```", "|"))
 
 
 def _wrapped(line: str, width: int) -> list[str]:

@@ -4,30 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dataflare.errors import UsageError
 from dataflare.locks import Lock
+from dataflare.wit_types.clock import Instant, MonotonicReading
 
-__all__ = ["Clock", "Instant", "ManualClock", "MonotonicReading", "SystemClock", "imports", "provide"]
+__all__ = ["Clock", "ManualClock", "SystemClock", "imports", "provide"]
 
 _NANOSECONDS = 10**9
-
-
-@dataclass(frozen=True, slots=True)
-class Instant:
-    """A moment in UTC: seconds since 1970-01-01T00:00:00Z, and nanoseconds into that second."""
-
-    seconds: int
-    nanoseconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class MonotonicReading:
-    """A reading of a clock that never goes back, in nanoseconds."""
-
-    nanoseconds: int
 
 
 class Clock(Protocol):

@@ -36,19 +36,18 @@ from dataflare.capabilities.directory_writers import (
 from dataflare.capabilities.files import (
     MAX_READ_BYTES,
     PRIVATE_PREFIX,
-    Directory,
-    Entry,
     FileLimits,
     Reader,
     Writer,
     imports,
     parse_path,
 )
-from dataflare.data.shapes import WordBuffer
 from dataflare.errors import ConfigError
 from dataflare.grants import DirectoryGrant, Grants
 from dataflare.interruptible import Descriptor, interruptible
 from dataflare.locks import Lock
+from dataflare.wit_types.batches import WordBuffer
+from dataflare.wit_types.files import Directory, Entry
 
 __all__ = ["DirectoryFiles", "provide"]
 

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from dataflare.capabilities.capability_failure import CapabilityFailure, returns_result
 from dataflare.capabilities.clock import Clock, SystemClock
-from dataflare.data.shapes import WordBuffer
 from dataflare.errors import ConfigError
 from dataflare.locks import Lock
+from dataflare.wit_types.batches import WordBuffer
+from dataflare.wit_types.files import Directory, Entry, Position
 
 __all__ = [
     "MAX_READ_BYTES",
     "PRIVATE_PREFIX",
-    "Directory",
-    "Entry",
     "FileLimits",
     "FileStore",
     "MemoryDirectory",
     "MemoryFiles",
-    "Position",
     "Reader",
     "Writer",
     "imports",
@@ -42,31 +40,6 @@ _MAX_NAME_BYTES = 255
 _MAX_PARTS = 64
 
 Bytes = bytes | memoryview
-
-
-@dataclass(frozen=True, slots=True)
-class Directory:
-    """A granted directory."""
-
-    name: str
-    writable: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What is known of a file or a directory."""
-
-    name: str
-    kind: Literal["file", "directory", "other"]
-    size_bytes: int
-    modified_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A place in a file, in bytes from its beginning."""
-
-    offset_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,41 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from dataflare.capabilities.capability_failure import returns_result
+from dataflare.wit_types.http import Request, Response
 
-__all__ = ["HttpClient", "Request", "Response", "imports"]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request as a plugin makes it; nothing of it is checked yet.
-
-    Args:
-        method: In capitals.
-        url: Absolute, `https` or `http`.
-        headers: Names and values in order.
-        body: `None` for none.
-        timeout_ms: The most milliseconds until the response has ended; `None` for the operator's limit.
-    """
-
-    method: str
-    url: str
-    headers: Sequence[tuple[str, str]] = ()
-    body: bytes | None = None
-    timeout_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A response, whole: names of headers in lower case, the body decompressed."""
-
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
+__all__ = ["HttpClient", "imports"]
 
 
 class HttpClient(Protocol):

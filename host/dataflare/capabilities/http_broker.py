@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.clock import Clock, SystemClock
-from dataflare.capabilities.http import HttpClient, Request, Response, imports
+from dataflare.capabilities.http import HttpClient, imports
 from dataflare.capabilities.http_address import AddressRules
 from dataflare.capabilities.http_body import ENCODINGS, read_body
 from dataflare.capabilities.http_network import NetworkTransport
@@ -30,6 +30,7 @@ from dataflare.capabilities.http_transport import Incoming, Outgoing, Transport
 from dataflare.capabilities.secrets import SecretStore, ask
 from dataflare.errors import ConfigError
 from dataflare.grants import SAFE_HEADERS, Grants, HttpGrant, Origin
+from dataflare.wit_types.http import Request, Response
 
 __all__ = ["HttpBroker", "provide"]
 

@@ -13,7 +13,6 @@ from dataflare.budgets import current
 from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.state import (
     ENTRY_BYTES,
-    KeyPage,
     StateLimits,
     check_size,
     encode_key,
@@ -24,6 +23,7 @@ from dataflare.capabilities.state import (
 from dataflare.errors import ConfigError
 from dataflare.locks import ReentrantLock
 from dataflare.user_files import as_path, check_journal
+from dataflare.wit_types.state import KeyPage
 
 __all__ = ["SqliteStateStore", "problem_of", "transaction"]
 

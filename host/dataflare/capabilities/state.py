@@ -12,10 +12,10 @@ from dataflare.capabilities.capability_failure import CapabilityFailure, returns
 from dataflare.errors import ConfigError
 from dataflare.locks import Lock
 from dataflare.values import Err
+from dataflare.wit_types.state import KeyPage
 
 __all__ = [
     "ENTRY_BYTES",
-    "KeyPage",
     "MemoryStateStore",
     "StateLimits",
     "StateStore",
@@ -39,14 +39,6 @@ _PASSED_LIMITS: Final = frozenset({"value-too-large", "quota-exceeded"})
 _MAX_KEY_BYTES = 1024
 _MAX_PAGE = 1000
 _MAX_U32 = 2**32 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class KeyPage:
-    """A part of a listing: keys in ascending order, and whether more follow."""
-
-    keys: list[str]
-    more: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

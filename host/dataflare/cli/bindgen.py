@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dataflare.bindgen.folder import differences, write_folder
-from dataflare.bindgen.generate import generate
+from dataflare.bindgen.generate import generate, generate_types
 from dataflare.bindgen.guest import generate_guest
 from dataflare.bindgen.source import choose_world, read_component_world, read_wit
 from dataflare.cli.exit_codes import EXIT_FAILED
@@ -16,6 +16,7 @@ from dataflare.cli.options import AsJson
 from dataflare.cli.output import by_the_way, printed_errors, write_json
 from dataflare.cli.screen import stdout
 from dataflare.errors import ConfigError
+from dataflare.wit.catalog import Catalog
 
 __all__ = ["command"]
 
@@ -40,6 +41,9 @@ def command(
     guest: Annotated[
         bool, typer.Option("--guest", help="Instead, write stubs for plugins in Python, as componentize-py has them.")
     ] = False,
+    types: Annotated[
+        bool, typer.Option("--types", help="Instead, write only the types, for calls without the class of a world.")
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the folder is out of date.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -57,21 +61,31 @@ def command(
             )
         if output is None:
             raise ConfigError("is missing", where="--output", hint="the folder that is written, such as -o bindings")
+        if guest and types:
+            raise ConfigError(
+                "cannot be combined with --types", where="--guest", hint="write each into a folder of its own"
+            )
         if wit is not None:
             catalog = read_wit(wit, features=tuple(feature or ()))
-            full = choose_world(catalog, world, where=str(wit))
+            full = None if types and world is None else choose_world(catalog, world, where=str(wit))
         elif component is not None:
             catalog, full = read_component_world(component)
-        files = generate_guest(catalog, full) if guest else generate(catalog, full)
+        files = _files(catalog, full, guest=guest, types=types)
         stale = differences(output, files) if check else write_folder(output, files)
         with by_the_way():
             if as_json:
                 write_json({"world": full, "folder": str(output), "files": sorted(files), "changed": sorted(stale)})
             else:
                 what = f"{len(stale)} files are out of date" if check and stale else f"{len(files)} files"
-                _say(output, what, full)
+                _say(output, what, full or f"types of {wit}")
         if check and stale:
             raise typer.Exit(EXIT_FAILED)
+
+
+def _files(catalog: Catalog, world: str | None, *, guest: bool, types: bool) -> dict[str, str]:
+    if types or world is None:
+        return generate_types(catalog, world)
+    return generate_guest(catalog, world) if guest else generate(catalog, world)
 
 
 def _say(folder: Path, what: str, world: str) -> None:

@@ -19,9 +19,9 @@ from dataflare.limits import Limits
 from dataflare.printable import printable
 from dataflare.runtime.host import Host
 from dataflare.runtime.inspection import Inspection
-from dataflare.runtime.results import Metadata
 from dataflare.security.capability import capabilities_asked
 from dataflare.security.manifest import Manifest
+from dataflare.wit_types.types import Metadata
 
 __all__ = ["command"]
 

@@ -19,12 +19,12 @@ from dataflare.errors import ConfigError
 from dataflare.limits import Limits
 from dataflare.runtime.host import Host
 from dataflare.runtime.inspection import Inspection
-from dataflare.runtime.results import Metadata
 from dataflare.security.atomic_files import write_atomically
 from dataflare.security.capability import needed_by_imports
 from dataflare.security.manifest import Manifest, component_digest, embed
 from dataflare.toolchain.manifest_file import PLUGIN_FILE
 from dataflare.user_files import read_component
+from dataflare.wit_types.types import Metadata
 
 __all__ = ["command"]
 

@@ -20,19 +20,19 @@ from dataflare.data.guard.vetted import remember, vetted_columns
 from dataflare.data.ipc import decode_stream, encode_stream
 from dataflare.data.json_reader import decode_json_lines
 from dataflare.data.json_writer import encode_json_lines
-from dataflare.data.schemas import Field, Schema, SchemaError, from_wit, to_wit
+from dataflare.data.schemas import SchemaError, from_wit, to_wit
 from dataflare.data.shapes import (
     BinaryValues,
     DataFailure,
-    Shape,
     TextValues,
-    WordBuffer,
     malformed,
     other,
     too_large,
 )
 from dataflare.errors import UsageError
 from dataflare.values import Err, Ok
+from dataflare.wit_types.batches import Shape, WordBuffer
+from dataflare.wit_types.schemas import Field, Schema
 
 __all__ = ["INTERFACE", "MAX_BATCH_BYTES", "Batch", "as_result", "imports", "provide"]
 

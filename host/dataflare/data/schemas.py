@@ -20,15 +20,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from dataflare.data.guard.types import MAX_COLUMNS, MAX_DEPTH, note_of, reduced, refusal, type_name
 from dataflare.errors import DataflareError
+from dataflare.wit_types.schemas import Field, Schema
 
-__all__ = ["Field", "Schema", "SchemaError", "from_wit", "metadata_from_wit", "parse_type", "to_wit"]
+__all__ = ["SchemaError", "from_wit", "metadata_from_wit", "parse_type", "to_wit"]
 
 _MAX_TYPE_NAME = 65_536
 _MAX_RESPACED = 256
@@ -64,24 +64,6 @@ _OTHER_NOTATIONS = {
 
 class SchemaError(DataflareError):
     """A schema or the name of a type that cannot be taken; the message says which part."""
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One column of a schema, as `dataflare:data/schemas.field`."""
-
-    name: str
-    type_name: str
-    nullable: bool = True
-    metadata: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Schema:
-    """The columns of a batch in order, as `dataflare:data/schemas.schema`."""
-
-    fields: tuple[Field, ...]
-    metadata: tuple[tuple[str, str], ...] = ()
 
 
 def to_wit(schema: pa.Schema) -> Schema:

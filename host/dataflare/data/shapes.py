@@ -11,14 +11,12 @@ import numpy.typing as npt
 
 from dataflare.errors import DataflareError
 from dataflare.values import Variant
+from dataflare.wit_types.batches import TypeMismatch
 
 __all__ = [
     "BinaryValues",
     "DataFailure",
-    "Shape",
     "TextValues",
-    "TypeMismatch",
-    "WordBuffer",
     "malformed",
     "mismatch_text",
     "no_such_column",
@@ -31,25 +29,6 @@ __all__ = [
 
 _MAX_TEXT = 500
 _MAX_NAMED = 8
-
-
-@dataclass(frozen=True, slots=True)
-class TypeMismatch:
-    """What was asked for, and what there is."""
-
-    column: str
-    function_name: str
-    expected: str
-    actual: str
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """A batch's size."""
-
-    rows: int
-    columns: int
-    data_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +45,6 @@ class BinaryValues:
 
     offsets: npt.NDArray[np.uint32]
     data: Any
-
-
-@dataclass(frozen=True, slots=True)
-class WordBuffer:
-    """Bytes in bulk, eight a word, little-endian, the last word padded with zeros."""
-
-    byte_length: int
-    words: npt.NDArray[np.uint64]
 
 
 def mismatch_text(mismatch: Any) -> str:

@@ -33,10 +33,10 @@ from dataflare.runtime.datasets import (
     ReadProgress,
     Selection,
     Target,
-    WritingMode,
 )
 from dataflare.runtime.destination import Destination
 from dataflare.runtime.source import MAX_ROWS, Source
+from dataflare.wit_types.datasets import WritingMode
 
 _log = logging.getLogger("dataflare.pipeline")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from dataflare.pipeline.outputs import IfExists
 from dataflare.pipeline.report import Guarantee
-from dataflare.runtime.datasets import WritingMode
+from dataflare.wit_types.datasets import WritingMode
 
 __all__ = ["Promise", "of_destination", "of_file"]
 

@@ -18,7 +18,7 @@ from dataflare.pipeline.report import NodeReport, OutputReport
 from dataflare.pipeline.retries import DEFAULT_RETRIES, Retries
 from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.state_file import Checkpoint
-from dataflare.runtime.datasets import RejectedRow
+from dataflare.wit_types.destination import RejectedRow
 
 __all__ = ["Attempt", "ErrorLimits", "OnError", "OnErrorModel", "RejectedRows", "RowErrors"]
 

@@ -14,8 +14,9 @@ from dataflare.data.columns import row_values
 from dataflare.pipeline.models import ViolationActions
 from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.writers import FileDestination
-from dataflare.runtime.results import Report, Violation
+from dataflare.runtime.results import Report
 from dataflare.runtime.validator import Validator
+from dataflare.wit_types.validator import Violation
 
 __all__ = ["Finding", "Validation", "rejects_schema", "violations_schema"]
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import pyarrow as pa
 
 from dataflare.data.roles import roles_of
 from dataflare.data.schemas import to_wit
 from dataflare.values import Variant
+from dataflare.wit_types import datasets, destination, source
+from dataflare.wit_types.datasets import WritingMode
 
 __all__ = [
     "Chunk",
     "Dataset",
     "DatasetName",
-    "Division",
     "Ended",
     "Estimate",
     "Idle",
@@ -23,14 +24,11 @@ __all__ = [
     "PlannedChange",
     "ReadProgress",
     "ReadingMode",
-    "RejectedRow",
     "Selection",
     "Target",
-    "WritingMode",
 ]
 
 ReadingMode: TypeAlias = Literal["full", "incremental", "changes"]
-WritingMode: TypeAlias = Literal["append", "replace", "merge"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -100,18 +98,6 @@ class Estimate:
 
     rows: int
     exact: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Division:
-    """A read that is divided into parts.
-
-    `rest` is the state from which a read without a part continues when all parts have ended; `None` if such a read can
-    only start from the beginning.
-    """
-
-    parts: list[bytes]
-    rest: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,52 +182,16 @@ class PlannedChange:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class RejectedRow:
-    """A row that a destination rejected.
-
-    `row` counts from 0 within the rows of the `write`; `column` is `None` if it is not about a single column.
-    """
-
-    row: int
-    column: str | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class WitSelection:
-    """A selection as the WIT has it."""
-
-    dataset: DatasetName
-    mode: Variant
-    columns: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class WitTarget:
-    """A target as the WIT has it."""
-
-    dataset: DatasetName
-    schema: Any
-    key: list[str]
-    mode: str
-
-
-@dataclass(frozen=True, slots=True)
-class WitRun:
-    """The name of a run as the WIT has it."""
-
-    pipeline: str
-    run: str
-    generation: int
-
-
-def selection_to_wit(selection: Selection) -> WitSelection:
+def selection_to_wit(selection: Selection) -> source.Selection:
     """Write a selection, whose cursor is known."""
     mode = Variant(selection.mode, selection.cursor) if selection.mode == "incremental" else Variant(selection.mode)
-    return WitSelection(selection.dataset, mode, list(selection.columns))
+    return source.Selection(_name_to_wit(selection.dataset), mode, selection.columns)
 
 
-def target_to_wit(target: Target) -> WitTarget:
+def target_to_wit(target: Target) -> destination.Target:
     """Write a target."""
-    return WitTarget(target.dataset, to_wit(target.schema), list(target.key), target.mode)
+    return destination.Target(_name_to_wit(target.dataset), to_wit(target.schema), target.key, target.mode)
+
+
+def _name_to_wit(name: DatasetName) -> datasets.DatasetName:
+    return datasets.DatasetName(name.namespace, name.name)

@@ -16,13 +16,14 @@ from dataflare.data.roles import roles_of
 from dataflare.data.schemas import SchemaError
 from dataflare.errors import ConfigError, UsageError
 from dataflare.runtime.dataset_grants import DatasetRules
-from dataflare.runtime.datasets import DatasetName, PlannedChange, RejectedRow, Target, WitRun, target_to_wit
+from dataflare.runtime.datasets import DatasetName, PlannedChange, Target, target_to_wit
 from dataflare.runtime.launch import Worker
 from dataflare.runtime.plugin import Plugin, PluginParts
 from dataflare.runtime.row_schemas import columns_text, same_columns
 from dataflare.runtime.runs import RunLost, loses_run
 from dataflare.runtime.tables import batches_of
 from dataflare.texts import cut, cut_name
+from dataflare.wit_types.destination import RejectedRow, RunName
 
 __all__ = ["Destination"]
 
@@ -125,7 +126,7 @@ class Destination(Plugin):
         """
         if not pipeline or "\0" in pipeline:
             raise UsageError("the name of a pipeline is not empty, and has no null character")
-        name = WitRun(pipeline, run or uuid.uuid4().hex, time.time_ns() if generation is None else generation)
+        name = RunName(pipeline, run or uuid.uuid4().hex, time.time_ns() if generation is None else generation)
         with self._lease() as worker:
             if self._run.state == "writing" and not self._interrupted:
                 raise self._out_of_order("open", "a run is under way", "`finish` or `abort` it first")

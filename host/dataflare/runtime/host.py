@@ -30,7 +30,6 @@ from dataflare.runtime.plugin import Plugin
 from dataflare.runtime.pool import PoolSettings
 from dataflare.runtime.ports import Engine, HostFunctions
 from dataflare.runtime.processor import Processor
-from dataflare.runtime.results import Metadata
 from dataflare.runtime.source import Source
 from dataflare.runtime.transformer import Transformer
 from dataflare.runtime.validator import Validator
@@ -40,6 +39,7 @@ from dataflare.security.enforcement import Revocations
 from dataflare.security.pipelines import PipelineFile
 from dataflare.security.policy import Policy
 from dataflare.security.settings import Security
+from dataflare.wit_types.types import Metadata
 
 __all__ = ["Host"]
 

@@ -14,10 +14,11 @@ from dataflare.locks import Lock
 from dataflare.runtime.capabilities import Capabilities
 from dataflare.runtime.plugin_errors import plugin_error
 from dataflare.runtime.ports import Component, HostFunctions, Instance
-from dataflare.runtime.results import Metadata, PluginStats
+from dataflare.runtime.results import PluginStats
 from dataflare.runtime.worlds import LIFECYCLE
 from dataflare.texts import cut, cut_name
 from dataflare.values import Err, Ok
+from dataflare.wit_types.types import Metadata
 
 if TYPE_CHECKING:
     from dataflare.runtime.behaviour import Observation

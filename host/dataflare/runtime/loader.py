@@ -26,13 +26,13 @@ from dataflare.runtime.plugin import Plugin, PluginParts
 from dataflare.runtime.pool import PoolSettings
 from dataflare.runtime.ports import Component, Engine, HostFunctions
 from dataflare.runtime.processor import Processor
-from dataflare.runtime.results import Metadata
 from dataflare.runtime.source import Source
 from dataflare.runtime.transformer import Transformer
 from dataflare.runtime.validator import Validator
 from dataflare.runtime.worlds import check_grants, check_world
 from dataflare.security.admission import Admission, Identity, PipelineIdentity
 from dataflare.security.enforcement import Auditor
+from dataflare.wit_types.types import Metadata
 
 __all__ = ["KINDS", "Loader", "Order"]
 

@@ -21,9 +21,10 @@ from dataflare.runtime.capabilities import Capabilities
 from dataflare.runtime.launch import Launcher, Worker, read_metadata
 from dataflare.runtime.pool import InstancePool, Lease, PoolSettings
 from dataflare.runtime.ports import Component
-from dataflare.runtime.results import Health, Metadata, PluginStats
+from dataflare.runtime.results import Health, PluginStats
 from dataflare.runtime.worlds import LIFECYCLE, kind_interface
 from dataflare.texts import cut
+from dataflare.wit_types.types import Metadata
 
 if TYPE_CHECKING:
     from dataflare.runtime.behaviour import Watch

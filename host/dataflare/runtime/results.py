@@ -3,37 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+
+from dataflare.wit_types.types import HealthStatus
+from dataflare.wit_types.validator import RuleCount, Violation
 
 __all__ = [
     "Health",
-    "HealthStatus",
-    "Metadata",
     "PluginStats",
     "Report",
-    "Rule",
-    "RuleCount",
-    "Severity",
-    "Violation",
 ]
-
-HealthStatus: TypeAlias = Literal["healthy", "degraded", "unhealthy"]
-Severity: TypeAlias = Literal["info", "warning", "error"]
-
-
-@dataclass(frozen=True, slots=True)
-class Metadata:
-    """A plugin's description of itself.
-
-    `version` follows Semantic Versioning 2.0; `config_schema` is a JSON Schema as text, empty if there is nothing to
-    configure.
-    """
-
-    name: str
-    version: str
-    kind: str
-    description: str
-    config_schema: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,38 +20,6 @@ class Health:
 
     status: HealthStatus
     message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Something that a validator checks."""
-
-    name: str
-    description: str
-    severity: Severity
-
-
-@dataclass(frozen=True, slots=True)
-class RuleCount:
-    """How often a rule was broken."""
-
-    rule: str
-    violations: int
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """A rule that a row breaks.
-
-    `row` counts from 0 within the batch, `None` where the whole batch breaks the rule; `column` is `None` where it is
-    not about one.
-    """
-
-    row: int | None
-    column: str | None
-    rule: str
-    severity: Severity
-    message: str
 
 
 @dataclass(frozen=True, slots=True)

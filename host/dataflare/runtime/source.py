@@ -19,14 +19,12 @@ from dataflare.runtime.datasets import (
     Chunk,
     Dataset,
     DatasetName,
-    Division,
     Ended,
     Estimate,
     Idle,
     NewSchema,
     ReadProgress,
     Selection,
-    WitSelection,
     selection_to_wit,
 )
 from dataflare.runtime.launch import Worker
@@ -35,6 +33,8 @@ from dataflare.runtime.row_schemas import as_schema, columns_text, fits_schema
 from dataflare.runtime.runs import RunLost, loses_run
 from dataflare.suggestions import close_matches
 from dataflare.texts import cut, cut_name
+from dataflare.wit_types import source as wit
+from dataflare.wit_types.source import Division
 
 __all__ = ["MAX_ROWS", "Selections", "Source"]
 
@@ -439,7 +439,7 @@ def _named(selections: list[Selection]) -> str:
     return f"dataset{'s' if len(selections) > 1 else ''} {names}"
 
 
-def _wit(selections: list[Selection]) -> list[WitSelection]:
+def _wit(selections: list[Selection]) -> list[wit.Selection]:
     return [selection_to_wit(each) for each in selections]
 
 

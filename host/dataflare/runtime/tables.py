@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from dataflare.data.columns import no_rows
 from dataflare.errors import ValueTypeError
-from dataflare.runtime.results import Report, RuleCount
+from dataflare.runtime.results import Report
+from dataflare.wit_types.validator import RuleCount
 
 __all__ = ["batches_of", "map_rows", "merge_reports"]
 

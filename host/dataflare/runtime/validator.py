@@ -9,9 +9,10 @@ from typing import ClassVar
 import pyarrow as pa
 
 from dataflare.runtime.plugin import Plugin
-from dataflare.runtime.results import Report, Rule, RuleCount, Violation
+from dataflare.runtime.results import Report
 from dataflare.runtime.tables import merge_reports
 from dataflare.texts import cut, cut_name
+from dataflare.wit_types.validator import Rule, RuleCount, Violation
 
 __all__ = ["Validator"]
 

@@ -17,8 +17,9 @@ from dataflare.pipeline.databases.dialects import Column, Dialect, decoded
 from dataflare.pipeline.databases.layout import DELETED, Layout, create_table, merging, staged_type
 from dataflare.pipeline.databases.nodes import SqlWrite
 from dataflare.pipeline.run_errors import DatabaseError, DataError
-from dataflare.runtime.datasets import PlannedChange, RejectedRow, Target
+from dataflare.runtime.datasets import PlannedChange, Target
 from dataflare.runtime.results import PluginStats
+from dataflare.wit_types.destination import RejectedRow
 
 __all__ = ["SqlDestination"]
 

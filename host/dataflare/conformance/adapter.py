@@ -1,4 +1,4 @@
-"""How the suite reaches a host: this project's in the same process, or any one through a command."""
+"""Connects the suite to a host: to this project's in the same process, or to any other through a command."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["AdapterFailed", "CommandHost", "HostConnection", "LocalHost", "NoAns
 
 _MAX_LINE: Final = 64 * 2**20
 _MOST_WAITING: Final = 16
-"""How many lines may wait that nobody has asked for: a host that says more has ended."""
+"""How many unexpected lines may wait: a host that writes more is ended."""
 _END: Final = object()
 
 
 class AdapterFailed(Exception):
-    """The adapter does not keep the protocol: nothing is known of its host."""
+    """The adapter broke the protocol: nothing is known about its host."""
 
 
 class NoAnswer(Exception):
@@ -34,7 +34,7 @@ class HostConnection(Protocol):
     """A host that takes requests."""
 
     def ask(self, request: Mapping[str, Any], *, within_s: float) -> dict[str, Any]:
-        """Ask for something, and wait for the answer.
+        """Send a request, and wait for the answer.
 
         Raises:
             NoAnswer: None came in time, or none can come any more.
@@ -64,7 +64,7 @@ class LocalHost:
 class CommandHost:
     """A host behind a command that reads requests and writes answers, a JSON object a line.
 
-    The command is started when it is first asked, and again after it died or was given up.
+    The command is started with the first request, and again after it died or was ended.
 
     Args:
         command: The command and its arguments.

@@ -1,4 +1,4 @@
-"""The cases, as data: what is done with a plugin, and what must come of it."""
+"""The cases, as data: the steps that are done with a plugin, and the results that are due."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Case(BaseModel):
 
     Args:
         name: Its folder, such as `transformer/empty-batch`.
-        title: What must be so, in one line.
+        title: What must hold, in one line.
         duties: The numbers of the duties that it tests.
         kinds: The kinds of plugins that it is for, or `host`.
         profile: The smallest profile that has it.
-        needs: What the user has to give for it: `sample`, rows that the plugin takes.
+        needs: What the user must provide: `sample`, rows that the plugin takes.
         steps: What is done, one after the other; each is one name with its arguments.
     """
 

@@ -1,4 +1,4 @@
-"""Grades from A to D, each with its reasons: what a certificate says beside that a plugin is conformant."""
+"""The grades in a certificate, from A to D, each with its reasons."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _MOST_REASONS: Final = 20
 
 
 def results_digest(result: SuiteResult, *, kind: str, profile: Profile) -> str:
-    """The digest of the outcomes: the same for the same ones, whenever and wherever the suite ran."""
+    """Return the digest of the outcomes. Equal outcomes give the same digest, whenever and wherever the suite ran."""
     outcomes = sorted((each.case.name, each.outcome.value) for each in result.results)
     text = json.dumps([kind, profile, outcomes], separators=(",", ":"))
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def performance_class(rows_per_s: float) -> Letter:
-    """The class of a throughput: A from a million rows per second, B from 100,000, C from 10,000."""
+    """Return the class of a throughput: A from a million rows per second, B from 100,000, C from 10,000, D below."""
     return next((letter for least, letter in _CLASSES if rows_per_s >= least), "D")
 
 

@@ -69,7 +69,7 @@ class HostService:
         self.metrics = MemoryMetrics()
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Do what a request says; errors are answers too."""
+        """Carry out a request; errors are answers too."""
         actions: dict[str, Callable[..., Any]] = {
             "hello": self.hello,
             "reset": self.reset,
@@ -111,7 +111,7 @@ class HostService:
         return {**said, "kind": "host"}
 
     def hello(self) -> dict[str, Any]:
-        """Say who answers."""
+        """Name this host."""
         return {"host": "dataflare", "isolation": self.isolation}
 
     def reset(self, secrets: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -190,12 +190,12 @@ class HostService:
         return {"rows": base64.b64encode(sink.getvalue().to_pybytes()).decode()}
 
     def health(self, plugin: int) -> dict[str, Any]:
-        """Ask a plugin how it is."""
+        """Ask a plugin for its health."""
         found = self.plugins[plugin].health()
         return {"status": found.status, "message": found.message}
 
     def events(self, plugin: str = "probe") -> dict[str, Any]:
-        """Tell what plugins of a name have logged, measured and reported since the `reset`."""
+        """Return what plugins of a name have logged, measured and reported since the `reset`."""
         logged = self.logs.get(plugin, MemoryLogSink()).events
         # What the host counts itself has names that no plugin can have.
         counters = [(k, value) for k, value in self.metrics.counters().items() if k[0] == plugin and ":" not in k[1]]

@@ -1,4 +1,4 @@
-"""Rows that are drawn at random, the same ones for the same seed: in the columns of a sample, with awkward values."""
+"""Random rows in the columns of a sample, with unusual values; the same seed gives the same rows."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MOST_SHORTENED: Final = 40
 
 
 def random_rows(sample: pa.Table, chance: random.Random, rows: int) -> pa.RecordBatch:
-    """Draw rows with the columns of a sample: values of it, null, and values that are awkward for their type."""
+    """Draw rows with the columns of a sample: its own values, null, and unusual values of each type."""
     columns = []
     for field in sample.schema:
         given = objects(sample.column(field.name))
@@ -63,7 +63,7 @@ def _awkward(kind: pa.DataType) -> list[Any]:
 
 
 def shortest(rows: pa.RecordBatch, fails: Callable[[pa.RecordBatch], bool]) -> pa.RecordBatch:
-    """Leave out rows as long as what is left fails too; at most 40 tries."""
+    """Shorten failing rows: leave out rows as long as the others still fail; at most 40 tries."""
     tries = 0
     at = 0
     while rows.num_rows > 1 and at < rows.num_rows and tries < _MOST_SHORTENED:

@@ -45,7 +45,7 @@ td.time { text-align: right; white-space: nowrap; opacity: .75 }
 
 @dataclass(frozen=True, slots=True)
 class DutyRow:
-    """A duty with what came of each case that tests it; none of them ran where there are no outcomes."""
+    """A duty with the outcome of each case that tests it; without outcomes, none of them ran."""
 
     duty: Duty
     outcomes: Mapping[str, Outcome]
@@ -62,12 +62,12 @@ class DutyRow:
 
 
 def matrix(result: SuiteResult, duties: Mapping[str, Duty], cases: Iterable[Case]) -> list[DutyRow]:
-    """Set the duties that are due against the cases that ran.
+    """Compare the duties that apply with the cases that ran.
 
     Args:
-        result: What came of the cases.
+        result: The outcomes of the cases.
         duties: All duties, by their numbers.
-        cases: The cases that there are for what was tested, whether they ran or not: their duties are due.
+        cases: All cases for the plugin or host, whether they ran or not: their duties apply.
     """
     due = {number for case in cases for number in case.duties}
     ran = {
@@ -140,7 +140,7 @@ def to_html(
     passed: bool,
     rows: Sequence[DutyRow] = (),
 ) -> str:
-    """Write results as a page: what failed first, then every duty with its cases, then every case."""
+    """Write results as a page: first what failed, then every duty with its cases, then every case."""
     verdict = "conformant" if passed else "not conformant"
     counts = ", ".join(f"{number} {name}" for name, number in result.counts.items())
     failed = [each for each in result.results if each.outcome in (Outcome.FAIL, Outcome.XPASS, Outcome.ERROR)]

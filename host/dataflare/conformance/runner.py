@@ -1,4 +1,4 @@
-"""Runs cases, each with a plugin of its own, and tells what came of them."""
+"""Runs cases, each with a plugin of its own, and returns their outcomes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _RESET_S: Final = 60.0
 
 
 class Outcome(Enum):
-    """What came of a case."""
+    """The outcome of a case."""
 
     PASS = "PASS"
     FAIL = "FAIL"
@@ -47,7 +47,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """Why a case is known to fail: a reason, and where that is dealt with."""
+    """Why a case is known to fail: a reason, and where the fault is tracked."""
 
     reason: str
     link: str
@@ -55,7 +55,7 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """What came of one case; `message` says what came and what was due, `given` is the input that shows it."""
+    """The result of one case; `message` says what came and what was due, `given` is the input that shows it."""
 
     case: Case
     outcome: Outcome
@@ -66,13 +66,13 @@ class CaseResult:
 
 @dataclass(frozen=True, slots=True)
 class SuiteResult:
-    """What came of all of them."""
+    """The results of all cases."""
 
     results: tuple[CaseResult, ...]
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many cases had each outcome, those that none had left out."""
+        """How many cases had each outcome, without outcomes that no case had."""
         found = [each.outcome for each in self.results]
         return {each.value: found.count(each) for each in Outcome if each in found}
 
@@ -100,7 +100,7 @@ def run_suite(
         subject: The plugin, or the host.
         cases: What is run.
         expected: Cases that are known to fail, by name.
-        progress: Told of each result.
+        progress: Called with each result.
     """
     results = []
     for case in cases:

@@ -1,4 +1,4 @@
-"""What steps share: their registry, what they work with, and how they fail."""
+"""The parts that all steps share: their registry, what they work with, and how they fail."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ class Bench:
         return self._plugin
 
     def leave(self) -> None:
-        """Go on with another instance, and let this one be, as after a crash of its host."""
+        """Continue with another instance, and leave this one without closing it, as after a crash of its host."""
         self._plugin = None
 
     def __getitem__(self, name: str) -> Any:
-        """What an earlier step called by this name."""
+        """Return what an earlier step stored under this name."""
         if name == "sample":
             return self.subject.rows.combine_chunks().to_batches()
         if name not in self.values:

@@ -106,7 +106,7 @@ def refuse_config(bench: Bench, arguments: dict[str, Any]) -> None:
 
 @step("health")
 def health(bench: Bench, _: Any) -> None:
-    """The plugin is well."""
+    """The plugin is healthy."""
     found = bench.plugin.health()
     if found.status == "unhealthy":
         raise NotConformant(f"the plugin is unhealthy: {found.message}")
@@ -114,12 +114,12 @@ def health(bench: Bench, _: Any) -> None:
 
 @step("close")
 def close(bench: Bench, _: Any) -> None:
-    """The plugin ends in good order, and another instance can begin."""
+    """The plugin shuts down without an error, and another instance can begin."""
     bench.plugin.close()
     bench.renew()
 
 
 @step("close-at-once")
 def close_at_once(bench: Bench, _: Any) -> None:
-    """An instance that did nothing ends in good order."""
+    """An instance that did nothing shuts down without an error."""
     bench.make().close()

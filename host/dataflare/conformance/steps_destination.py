@@ -1,4 +1,4 @@
-"""Steps for destinations: runs, their tokens, and what is left of them."""
+"""Steps for destinations: runs, their tokens, and what remains of them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def running(bench: Bench, to: Target, generation: int, *, plugin: Any = None) ->
 
 @step("abilities")
 def abilities(bench: Bench, _: Any) -> None:
-    """It can write in some mode, says so in the same way again, and deletes only where it merges."""
+    """It can write in some mode, answers the same each time, and deletes only if it merges."""
     found = bench.plugin.abilities()
     modes(bench)
     if "delete" in found and "merge" not in found:
@@ -67,7 +67,7 @@ def abilities(bench: Bench, _: Any) -> None:
 
 @step("write-run")
 def write_run(bench: Bench, _: Any) -> None:
-    """A run in every mode: rows are taken, made safe, and the run ends."""
+    """A run in every mode: rows are accepted and made safe, and the run ends."""
     for number, mode in enumerate(modes(bench)):
         with running(bench, target(bench, mode), number + 1) as plugin:
             for batch in batches(bench):
@@ -80,7 +80,7 @@ def write_run(bench: Bench, _: Any) -> None:
 
 @step("empty-batch")
 def empty_batch(bench: Bench, _: Any) -> None:
-    """A batch without rows is taken, and a run without a batch ends in good order."""
+    """A batch without rows is accepted, and a run without a batch ends without an error."""
     for number, mode in enumerate(modes(bench)):
         with running(bench, target(bench, mode), 2 * number + 1) as plugin:
             if plugin.write(batches(bench)[0].slice(0, 0)):
@@ -191,7 +191,7 @@ def shut_out(bench: Bench, arguments: dict[str, Any]) -> None:
 
 @step("plan")
 def plan(bench: Bench, _: Any) -> None:
-    """`plan` changes nothing: it says the same again, and a run after it is as it would have been."""
+    """`plan` changes nothing: it answers the same again, and a run after it is not affected."""
     for mode in modes(bench):
         first = bench.plugin.plan(target(bench, mode))
         if bench.plugin.plan(target(bench, mode)) != first or bench.make().plan(target(bench, mode)) != first:
@@ -216,7 +216,7 @@ def rejected(bench: Bench, _: Any) -> None:
 
 @step("nulls")
 def nulls(bench: Bench, _: Any) -> None:
-    """Rows of nulls are taken or rejected; they are no fault."""
+    """Rows of nulls are accepted or rejected; they are never a fault."""
     rows = bench.subject.rows
     schema = pa.schema([field.with_nullable(True) for field in rows.schema])
     empty = pa.RecordBatch.from_arrays([pa.nulls(3, field.type) for field in schema], schema=schema)

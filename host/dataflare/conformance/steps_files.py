@@ -1,4 +1,4 @@
-"""Steps for destinations that write files: what is there after a flush, an abort, a plan, and a run that was shut out.
+"""Steps for destinations that write files: the files after a flush, an abort, a plan, and a run that was shut out.
 
 The texts of the sample are looked for in the bytes of the files, so that the format does not matter, as long as it is
 written plainly.
@@ -20,7 +20,7 @@ from dataflare.conformance.values import as_table, objects
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9 ]{3,}")
 _WORDS: Final = frozenset({"null", "true", "false"})
-"""What formats write by themselves."""
+"""Texts that formats write by themselves."""
 _MOST_BYTES: Final = 64 * 2**20
 
 

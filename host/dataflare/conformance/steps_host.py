@@ -1,4 +1,4 @@
-"""Steps for hosts: what a probe is told to do, and how the host has to answer."""
+"""Steps for hosts: what a probe is told to do, and how the host must answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ALL_GRANTS: Final = (
     *("clock", "metrics", "random", "tasks", "state", "files:nothing={folder}", "secrets:nothing"),
     *("http:GET:https://nothing.invalid", "plugins:nothing", "shared:nothing"),
 )
-"""What the probe needs to be loaded: nothing that there is."""
+"""What the probe needs to be loaded: nothing that exists."""
 
 
 class HostBench:
@@ -39,7 +39,7 @@ class HostBench:
         self.plugins: dict[str, int] = {}
 
     def ask(self, request: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
-        """Ask the host; an answer that comes late, or not at all, is its failure."""
+        """Send a request to the host; a late or missing answer is its failure."""
         within_s = float(arguments.get("within-s", _WITHIN_S))
         start = time.monotonic()
         try:
@@ -70,7 +70,7 @@ def _expect(arguments: dict[str, Any], found: Any, given: Any) -> None:
 
 
 def _mismatch(found: Any, due: Any, where: str) -> str:
-    """How a value differs from a pattern; empty where it does not.
+    """Say how a value differs from a pattern; empty if it fits.
 
     An object has at least the keys of the pattern, a list has as many items; `{one-of: [...]}` is any of some patterns.
     """
@@ -204,7 +204,7 @@ def end(bench: HostBench, arguments: dict[str, Any]) -> None:
 
 @step("file-is")
 def file_is(bench: HostBench, arguments: dict[str, Any]) -> None:
-    """A file of the case's folder has this text, or, without one, is not there."""
+    """A file of the case's folder has this text, or, without a text, does not exist."""
     path = bench.folder / arguments["path"]
     found = path.read_text(encoding="utf-8") if path.is_file() else None
     if found != arguments.get("text"):

@@ -18,7 +18,7 @@ _MOST_VALUES = 2_000_000
 
 
 class TooLarge(Exception):
-    """A result is too large to be looked at value by value."""
+    """A result is too large to be compared value by value."""
 
 
 def objects(rows: pa.Table | pa.RecordBatch | pa.ChunkedArray) -> list[Any]:

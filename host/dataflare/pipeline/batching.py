@@ -23,7 +23,7 @@ def resized(items: Iterable[pa.RecordBatch | Checkpoint]) -> Iterator[pa.RecordB
     """Merge batches that are small, and split those that are large; rows and their order stay.
 
     Where a batch ends depends on the rows and the barriers alone, never on time, so that runs repeat. No row passes a
-    barrier. At least one batch comes out where one went in, if need be without rows.
+    barrier. If at least one batch goes in, at least one comes out, even if it has no rows.
     """
     waiting = _Waiting()
     empty: pa.RecordBatch | None = None

@@ -120,13 +120,13 @@ def measure(
     seconds: float = 5.0,
     progress: Callable[[float], object] | None = None,
 ) -> Measurement:
-    """Call a plugin again and again, with batches of several sizes in turn.
+    """Call a plugin repeatedly, with batches of several sizes in turn.
 
     Args:
         plugin: A processor, transformer, validator or destination, which are given slices of `data`, or a source, which
-            is read from its beginning, again and again; it chooses its sizes itself.
+            is read from its beginning, repeatedly; it chooses its sizes itself.
         data: The rows; `None` for `synthetic_batch`. A source needs none.
-        seconds: How long, about; every size has at least three calls, and sizes that would take too long are left out.
+        seconds: About how long; every size has at least three calls, and sizes that would take too long are left out.
         progress: Called now and then with the part of the work that is done, 0 to 1.
 
     Raises:

@@ -37,11 +37,11 @@ _MAX_SHOWN: Final = 5
 
 
 def check_pipeline(specification: Specification, host: Host) -> list[DataflareError]:
-    """Find what is wrong with a pipeline, as far as that can be told without reading and writing rows.
+    """Find what is wrong with a pipeline, without reading or writing rows.
 
     Plugins are loaded as for a run, with the same grants, signatures and policy, but not started; each is only asked
     for its metadata, in an instance that may use nothing, and its configuration is compared with the schema in it.
-    Files that are read must be there, and those that are written be possible.
+    Files that are read must exist, and files that are written must be writable.
 
     Args:
         specification: The pipeline.

@@ -74,7 +74,7 @@ class Checkpoints:
         file: Where they are kept.
         every_rows: A barrier is due after this many rows.
         every_s: And after this many seconds.
-        within: Whether they can be reached within a run: not if a writer only makes rows safe at the end.
+        within: Whether checkpoints can be made during the run: not if a writer only makes rows safe at the end.
         fresh: Whether the read starts from the beginning, even if a position is saved.
         replaced: Whether a writer puts the rows in place of what it has: a full read that stopped then starts over.
 
@@ -133,13 +133,13 @@ class Checkpoints:
 
         Args:
             reading: What is read; a state belongs to it alone.
-            mode: How. A full read that came to its end is followed by one from the beginning.
+            mode: How it is read. After a full read that came to its end, the next one starts from the beginning.
 
         Returns:
             The state to continue from; `None` is the beginning.
 
         Raises:
-            StateError: The state that was kept is of something else, or the file cannot be used.
+            StateError: The saved state belongs to something else, or the file cannot be used.
         """
         text = json.dumps(reading, sort_keys=True)
         kept = self._file.node(self.node)
@@ -175,7 +175,7 @@ class Checkpoints:
         """Count rows that the source gave, and make a barrier where one is due.
 
         Args:
-            rows: How many.
+            rows: How many rows.
             state: Where to continue after them; `None` within a transaction.
         """
         assert self._read is not None
@@ -209,7 +209,7 @@ class Checkpoints:
         return self._safe.popleft() if self._safe else None
 
     def token(self, checkpoint: Checkpoint) -> bytes:
-        """What a destination keeps with the rows before a barrier."""
+        """Return the token that a destination keeps with the rows before a barrier."""
         assert self._read is not None
         return json.dumps({"lineage": self._read.kept.lineage, "sequence": checkpoint.sequence}).encode()
 
@@ -218,7 +218,7 @@ class Checkpoints:
 
         Args:
             writer: Its node.
-            token: What it kept last.
+            token: The token that it kept last.
             mode: How it writes.
             keeps_token: Whether it keeps tokens at all.
 
@@ -231,7 +231,7 @@ class Checkpoints:
         return position
 
     def caught_up(self, writer: str) -> None:
-        """Take note that all rows from here on are new to a destination."""
+        """Take note that all further rows are new to a destination."""
         with self._lock:
             self._behind.discard(writer)
 

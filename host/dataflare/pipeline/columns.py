@@ -1,4 +1,4 @@
-"""What each file format makes of columns: which types it holds, and how values of the others are written plainly.
+"""Columns in each file format: which types it holds, and how it writes values of the other types plainly.
 
 A value reads back equal, or the run fails and the error names the column. Arrow's own writers do not promise that: CSV
 gets `<value out of range>` for times that have no text, and the time of a `date64` is cut off without a word.

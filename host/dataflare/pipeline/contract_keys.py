@@ -1,4 +1,4 @@
-"""What a pipeline says about columns that change."""
+"""The keys of a pipeline's YAML about columns that change."""
 
 from __future__ import annotations
 

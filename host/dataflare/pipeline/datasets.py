@@ -123,9 +123,10 @@ class DatasetReader:
         return None if estimate is None else estimate.rows
 
     def batches(self) -> Iterator[pa.RecordBatch | Checkpoint]:
-        """Read to the end, or until a read without an end pauses; at least one batch. Barriers come where they are due.
+        """Read to the end, or until a read without an end pauses.
 
-        A source that asks for it, or that is not available, is given time (see `Retries`).
+        Yields at least one batch, and barriers when they are due.
+        A source that is rate-limited or not available is asked again later (see `Retries`).
 
         Raises:
             ConfigError: The dataset does not exist, or cannot be read in this way.
@@ -298,7 +299,7 @@ class DatasetWriter:
         return self._rejected.leave_out(rows, rejected)
 
     def checkpoint(self, point: Checkpoint) -> None:
-        """Make safe what was written before a barrier, together with it.
+        """Make everything written before a barrier safe, together with the barrier.
 
         Raises:
             PluginError: The destination answered with an error.
@@ -325,12 +326,12 @@ class DatasetWriter:
             self._checkpoints.reach(self._node, point, durable=durable)
 
     def flush(self) -> None:
-        """Make safe what was written, as far as the destination can; not before rejected rows are."""
+        """Make everything written safe, as far as the destination can, but rejected rows first."""
         if self._open and not self._rejected.pending:
             self._flush()
 
     def end(self) -> None:
-        """Look at the limits of rejected rows once more, when all rows are through.
+        """Check the limits of rejected rows once more, after the last row.
 
         Raises:
             DataError: The share of them is too large.
@@ -352,7 +353,7 @@ class DatasetWriter:
                 self._plugin.abort()
 
     def close(self) -> None:
-        """Let everything go but the plugin; idempotent."""
+        """Release everything but the plugin; idempotent."""
         self._rejected.abort()
 
     def _flush(self) -> bool:

@@ -30,7 +30,7 @@ from dataflare.pipeline.writers import FileDestination, open_letters
 __all__ = ["FAILED", "DeadLetters", "Letter", "failed_letters", "letters_schema"]
 
 FAILED: Final = ".failed"
-"""What the name of a file with the letters of a failed run ends with, behind that of the others."""
+"""The ending of the file with the letters of a failed run, added to the name of the usual file."""
 
 _HEAD_BYTES: Final = 1024
 _LETTER: Final = b'{"since":"'
@@ -87,7 +87,7 @@ def letters_schema(rows: pa.Schema) -> pa.Schema:
 
 
 class DeadLetters:
-    """Adds to a file of dead letters, which is only touched where there are some; one thread at a time.
+    """Adds to a file of dead letters, which it only touches when there are letters; one thread at a time.
 
     Args:
         path: The file.
@@ -96,9 +96,9 @@ class DeadLetters:
         plugin: The plugin's file, as the pipeline says.
         checkpoints: Those of the source whose rows they are; `None` where none are made.
         replayed: Whether a line, as it begins, is of a row that is tried again in this run: such lines are taken out,
-            also where there is no new letter. `None` where none are.
-        replaces: Asked when the run ends or has its first letter: whether it makes everything anew, so that the node's
-            letters of earlier runs would be of rows that it has read again.
+            even if there is no new letter. `None` if no rows are tried again.
+        replaces: Called when the run ends or has its first letter: whether the run makes everything anew, so that
+            the node's letters of earlier runs are of rows that it reads again.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class DeadLetters:
 
     @property
     def published(self) -> OutputReport | None:
-        """What was done to the file; `None` where nothing was."""
+        """What was done to the file; `None` if nothing was."""
         return None if self._file is None else self._file.published
 
     def passed(self, point: Checkpoint) -> None:
@@ -227,7 +227,7 @@ class DeadLetters:
             self._file.finish()
 
     def keep_apart(self) -> Path | None:
-        """When the run fails, keep its letters in a file beside: their rows are read again, so they are not dead.
+        """When the run fails, keep its letters in another file: their rows are read again, so they are not dead.
 
         Returns:
             The file, `NAME.failed`; `None` where there are no letters.
@@ -248,7 +248,7 @@ class DeadLetters:
             self._file.abort()
 
     def close(self) -> None:
-        """Let everything go; idempotent."""
+        """Release everything; idempotent."""
         self.abort()
 
 

@@ -22,7 +22,7 @@ _Place: TypeAlias = tuple[str, str]
 
 
 def check_targets(pipeline: Pipeline, document: Document, file: Path, resolve: Callable[[str], Path]) -> None:
-    """Check where the nodes write to. Links of both kinds are seen through: two names may be one file.
+    """Check where the nodes write to. Symbolic and hard links are resolved: two names may be one file.
 
     Args:
         pipeline: What is checked.
@@ -83,7 +83,7 @@ def _written(pipeline: Pipeline, resolve: Callable[[str], Path]) -> Iterator[tup
 
 
 def _identity(path: Path) -> object:
-    """What two names of one file have in common; `None` for what any number of nodes may write, such as a terminal."""
+    """Return what two names of one file have in common; `None` for what several nodes may write, such as a terminal."""
     try:
         found = os.stat(path)
     except OSError:

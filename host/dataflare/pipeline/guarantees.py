@@ -1,4 +1,4 @@
-"""How often a destination has each row, whatever stops a run and however often it is repeated.
+"""Guarantees: how often a destination has each row, whatever stops a run and however often it is repeated.
 
 It holds if the plugins in between return the same rows for the same rows.
 """

@@ -31,7 +31,7 @@ Action: TypeAlias = Literal["keep", "drop", "fail"]
 
 
 class ViolationActions(StrictModel):
-    """What becomes of rows that a validator finds wrong, by how grave it is."""
+    """What is done with rows that a validator finds wrong, by severity."""
 
     info: Action = "keep"
     warning: Action = "keep"

@@ -1,4 +1,4 @@
-"""Files that appear under their names only when all is in them."""
+"""Files that appear under their names only when they are complete."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ __all__ = [
 ]
 
 IfExists: TypeAlias = Literal["replace", "append", "fail"]
-"""What becomes of a file that is there already."""
+"""What is done with a file that exists already."""
 OutputAction: TypeAlias = Literal["created", "replaced", "appended", "streamed"]
 """What was done to a file."""
 Place: TypeAlias = Callable[[Path], Path | None]
-"""Finds where an output is written: a path whose last part is never followed; `None`: as it is named."""
+"""Finds where an output is written: a path whose last part is not followed if it is a link; `None`: as it is named."""
 
 _MOST_LINKS: Final = 40
 _EXECUTED_AS: Final = stat.S_ISUID | stat.S_ISGID
@@ -88,10 +88,10 @@ def open_output(
 
     Args:
         path: The file's name. Its folder is created if it is missing.
-        if_exists: What becomes of a regular file of that name.
+        if_exists: What is done with a regular file of that name.
         place: Where it is; a host with a policy finds that itself, and has only regular files.
-        repeated: Whether a line, as it begins, is left out where a file is added to.
-        log: Remembers what is added to a file; `None`: nobody does.
+        repeated: Tells from the beginning of a line whether it is left out when a file is appended to.
+        log: Records what is added to a file; `None`: it is not recorded.
 
     Raises:
         DataError: It cannot be written; names the file.
@@ -144,16 +144,16 @@ class AtomicFile(_OpenFile):
     Args:
         path: The final name, of no symbolic link. Its folder is created if it is missing.
         if_exists: `replace` puts the new file in place of one that is there, in one step. `append` begins with a
-            copy of its contents, and refuses one that changes or comes up during the run. `fail` refuses it, also
-            where it comes up during the run.
+            copy of its contents, and refuses a file that changes or appears during the run. `fail` refuses it, also
+            if it appears during the run.
         shown: What errors and reports call it; `None` for `path`.
-        repeated: Whether `append` leaves a line out of the copy, as it begins.
+        repeated: Tells from the beginning of a line whether `append` leaves it out of the copy.
         log: Says how much of a file `append` begins with, and is told of what is added before it is visible.
 
     Attributes:
         action: What `commit` does, or did.
         file: The open file; with `append`, after the contents that were there.
-        begin: Where in it that is, in bytes.
+        begin: The position after those contents, in bytes.
 
     Raises:
         DataError: The file cannot be made.
@@ -201,7 +201,7 @@ class AtomicFile(_OpenFile):
         self.abort()
 
     def commit(self) -> None:
-        """Make the contents safe and give them their name.
+        """Make the contents safe and give the file its name.
 
         Raises:
             DataError: That failed; the file was aborted.
@@ -315,7 +315,7 @@ class AtomicFile(_OpenFile):
 
 
 class StreamFile(_OpenFile):
-    """A pipe, a terminal or another device that is written to as it is: what went out cannot be taken back."""
+    """A pipe, a terminal or another device that is written to directly: written bytes cannot be taken back."""
 
     action: OutputAction = "streamed"
 
@@ -324,7 +324,7 @@ class StreamFile(_OpenFile):
         self._file: IO[bytes] | None = os.fdopen(descriptor, "wb")
 
     def commit(self) -> None:
-        """Write out what waits in the buffer; idempotent.
+        """Write out the buffer; idempotent.
 
         Raises:
             DataError: That failed.

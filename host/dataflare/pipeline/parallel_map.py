@@ -1,4 +1,4 @@
-"""Work on several items at a time, whose results come in the order of the items."""
+"""Applies a function to several items at a time, and yields the results in the order of the items."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 MOST_DEFAULT_WORKERS: Final = 16
-"""Each worker has an instance, with a memory of its own: more than these are only for those who ask."""
+"""Each worker has an instance, with a memory of its own: more workers only on request."""
 
 
 def default_workers() -> int:
@@ -27,8 +27,8 @@ def default_workers() -> int:
 def map_in_order(work: Callable[[T], R], items: Channel[T | None], *, workers: int, name: str) -> Iterator[R]:
     """Apply a function to each item, several at a time.
 
-    Apart from what the workers have in hand, no more than `workers` results wait to be taken. However the iteration
-    ends, no worker is running after it.
+    Apart from the items that are being worked on, at most `workers` results wait to be taken. However the iteration
+    ends, no worker runs afterwards.
 
     Args:
         work: Called in threads of its own.

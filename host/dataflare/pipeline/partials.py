@@ -1,4 +1,4 @@
-"""Names and locks of what is being written: partial files and folders beside their final names.
+"""Names and locks of partial files and folders, which are written beside their final names.
 
 A run holds a lock (`flock`) on each of its own. A file of a killed run has no lock, so the next run that writes the
 same target recognizes and removes it.
@@ -19,7 +19,7 @@ __all__ = ["create_partial_file", "create_partial_folder", "remove_leftovers"]
 _LONGEST_NAME_BYTES = 200  # of the 255 that file systems take
 _ATTEMPTS = 100
 _UNREMOVABLE = (OSError, RecursionError)
-"""What removing raises that stays: also folders nested a thousand deep, which Python cannot walk."""
+"""Errors of removing that are ignored; also that of folders nested a thousand deep, which Python cannot walk."""
 
 
 def create_partial_file(target: Path, mode: int) -> tuple[Path, int]:

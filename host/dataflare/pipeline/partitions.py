@@ -38,7 +38,7 @@ __all__ = ["PartitionedFolder", "check_columns", "partition_rows", "without_colu
 _NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 _LONGEST_NAME: Final = 255
 _FIRST: Final = "first"
-"""What stands for the files of the run that made the folder, which have no prefix."""
+"""Stands for the files of the run that made the folder: they have no prefix."""
 _MOST_OPEN_FILES: Final = 64
 _WAITING_BYTES: Final = 128 * 2**20
 _PART: Final = re.compile(r"part-([0-9a-f]+-)?\d+\.[a-z]+")
@@ -97,16 +97,16 @@ class _Part:
 class PartitionedFolder:
     """A folder that is filled beside its final name and renamed at the end; one thread at a time.
 
-    Rows wait until they are many, and no more than some files are open at a time, however many partitions there are.
+    Rows are collected before they are written. Only a few files are open at a time, however many partitions there are.
 
     Args:
         path: The folder. A symbolic link is followed.
         schema: That of the rows.
-        node: Says by which columns, and what becomes of a folder that is there already: only one that holds nothing but
+        node: Says by which columns, and what is done with a folder that exists already: only one that holds nothing but
             such files is replaced.
         make_sink: Begins a file.
         place: Where the folder is; a host with a policy finds that itself.
-        pending: Remembers the files that are added to a folder; `None`: nobody does.
+        pending: Records the files that are added to a folder; `None`: they are not recorded.
 
     Raises:
         DataError: The folder cannot be made, or a column cannot be written as the name of a folder.

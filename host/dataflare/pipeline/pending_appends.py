@@ -1,4 +1,4 @@
-"""What a run adds to files, written down before it is visible: a run that is repeated takes it out again.
+"""What a run adds to files, recorded before it is visible, so that a repeated run takes it out again.
 
 A run that dies after a file has its name, and before the state is committed, is repeated from the same position. What
 it added is then in the file, and must not be added twice.
@@ -27,11 +27,11 @@ class PendingAppends:
         self._state = state
 
     def of_file(self, path: Path) -> PendingFile:
-        """Those to a file."""
+        """Return the additions to a file."""
         return PendingFile(self._state, str(path))
 
     def of_folder(self, path: Path) -> PendingFolder:
-        """Those to a folder of files."""
+        """Return the additions to a folder of files."""
         return PendingFolder(self._state, str(path))
 
 
@@ -55,12 +55,12 @@ class PendingFile:
         return next((each for each in kept if isinstance(each, int)), None)
 
     def record(self, kept_bytes: int, file: os.stat_result, before: os.stat_result | None) -> None:
-        """Write down what is about to become visible.
+        """Record what is about to become visible.
 
         Args:
             kept_bytes: What the file had before.
             file: The new file, which is complete.
-            before: The one that it replaces; `None` for none. What is known of that stays known: it may stay in place.
+            before: The file that it replaces; `None` for none. Its own record stays, since that file may stay in place.
 
         Raises:
             StateError: The state cannot be written.
@@ -91,7 +91,7 @@ class PendingFolder:
         return [each for each in found if isinstance(each, str) and each] if isinstance(found, list) else []
 
     def record(self, prefix: str) -> None:
-        """Write down a prefix, whose files are about to become visible.
+        """Record a prefix, whose files are about to become visible.
 
         Raises:
             StateError: The state cannot be written.

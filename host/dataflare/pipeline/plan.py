@@ -46,8 +46,8 @@ class NodePlan:
         kind: `source`, `destination`, `processor`, `transformer` or `validator`.
         uses: The plugin's file, the connector or the table.
         dataset: What is read or written.
-        mode: How.
-        key: The columns that tell rows apart.
+        mode: How it is read or written.
+        key: The columns that identify a row.
         cursor: The cursor column; `None` for none.
         schema: The columns of its rows: those it gives, or for a destination those it takes; `None` where only the
             rows tell.
@@ -114,7 +114,7 @@ def plan_pipeline(
         specification: The pipeline.
         host: Would run it.
         state: The state that the run would continue from; `None` for none.
-        keeps_state: Whether the run keeps a state, also if there is none yet; `None`: if there is one.
+        keeps_state: Whether the run keeps a state, even if none exists yet; `None`: only if one exists.
 
     Returns:
         The plan; a node that cannot be planned is among the problems, and those below it lack its columns.

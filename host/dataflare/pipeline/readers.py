@@ -37,8 +37,8 @@ class FileSource:
         read: Reads one of them.
         options: How.
         opener: Opens a file.
-        sample_only: Find out about each file, and give no rows.
-        contract: What becomes of columns that differ between files, which are all looked at first; `None`: they are
+        sample_only: Whether to look at each file only, and give no rows.
+        contract: What is done if columns differ between files, which are all looked at first; `None`: columns are
             those of the first file.
 
     Raises:
@@ -75,10 +75,10 @@ class FileSource:
         return self.found.schema
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Read on to the end, once.
+        """Read to the end, once.
 
         Raises:
-            DataError: What follows is not what it should be, or a file changed while it was read; names the line where
+            DataError: The rest of a file is not valid, or a file changed while it was read; names the line where
                 the file has lines.
         """
         rows = self._options.batch_rows
@@ -173,10 +173,10 @@ def open_source(
 
 
 def look_at(node: ReadNode, paths: Sequence[Path], opener: Opener = open_plain) -> FileSchema:
-    """Read the beginning of a node's files, no more than 64 KiB of rows: is it what the options say, in all of them?
+    """Read the beginning of each of a node's files, at most 64 KiB of rows, and check it against the options.
 
     Returns:
-        What was found out about the last file or, where the first one decides, about that.
+        The columns of the last file or, if the first one decides, of that one.
 
     Raises:
         DataError: One cannot be read, or is not what it should be.
@@ -194,7 +194,7 @@ def look_at(node: ReadNode, paths: Sequence[Path], opener: Opener = open_plain) 
 
 
 def guess_connector(path: Path) -> str:
-    """Tell from a file's name which connector reads it.
+    """Guess from a file's name which connector reads it.
 
     Raises:
         ConfigError: The name does not say.

@@ -1,4 +1,4 @@
-"""Tries, without writing, whether an output takes rows of a schema: what a run would find when its first rows come."""
+"""Checks without writing whether an output takes rows of a schema, as a run would when its first rows come."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NAMES_FIRST: Final = ("csv",)
 
 
 def known_schema(node: ReadNode, found: FileSchema) -> pa.Schema | None:
-    """Return what is certain about the rows of a node of which only the beginning was read; `None` if too little is.
+    """Return the schema of a node of which only the beginning was read; `None` if too little of it is certain.
 
     Types that more rows may change are strings, which all formats take.
     """
@@ -37,12 +37,12 @@ def known_schema(node: ReadNode, found: FileSchema) -> pa.Schema | None:
 
 
 def origin_of(node: WriteNode, nodes: Mapping[str, Node], kinds: Mapping[str, str]) -> str:
-    """Return the name of the node that decides about the columns of an output: validators change none.
+    """Return the name of the node that decides which columns an output gets: validators change none.
 
     Args:
         node: The output.
         nodes: All nodes.
-        kinds: Those of the plugins.
+        kinds: The kinds of the plugins.
     """
     origin = node.input
     while kinds.get(origin) == "validator" and (before := nodes[origin].input_name) is not None:

@@ -1,4 +1,4 @@
-"""Dead letters that are read again: a node gets the rows of its letters, and hands them on as in any run."""
+"""Replays dead letters: a node gets the rows of its letters, and passes them on as in any run."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ class LetterFile:
 def replaying(specification: Specification, node: str | None = None) -> Specification:
     """Make the pipeline that gives a node the rows of its dead letters.
 
-    It has the node, those below it, and those that they call. What they write is added to what is there.
+    It has the node, the nodes after it, and the plugins that they call. What they write is added to existing outputs.
 
     Args:
         specification: The pipeline.

@@ -39,7 +39,7 @@ class OutputReport:
     """A file or a folder that a node wrote.
 
     Args:
-        path: Where it is; where the pipeline names a symbolic link, what it points to.
+        path: Its path; if the pipeline names a symbolic link, the path of what it points to.
         action: `created`, `replaced`, `appended`, or `streamed` for a pipe or a device.
         files: How many files were written; more than 1 only in a folder.
     """
@@ -55,7 +55,7 @@ class OutputReport:
 
 @dataclass(frozen=True, slots=True)
 class SchemaChange:
-    """A column that is not what it was.
+    """A column that has changed.
 
     Args:
         change: `new-column`, `changed-type` or `missing-column`.
@@ -63,7 +63,7 @@ class SchemaChange:
         before: Its type before; empty for a new column.
         now: Its type now; empty for a missing one.
         result: What was done: `evolved`, `filled` with nulls, `column discarded` or `rows discarded`.
-        since: `run`: it differs from the last run; `read`: it changed within this one.
+        since: `run`: it differs from the last run; `read`: it changed during this one.
         place: The file that has it; empty for a plugin.
     """
 
@@ -77,7 +77,7 @@ class SchemaChange:
 
     @property
     def shown(self) -> str:
-        """What changed and what was done, as a line for people."""
+        """Describe what changed and what was done, in one line for people."""
         types = " -> ".join(each for each in (self.before, self.now) if each)
         return f"{self.change.replace('-', ' ')} {self.column} ({types}): {self.result}"
 
@@ -94,14 +94,14 @@ class NodeReport:
         name: The node.
         kind: `source`, `destination`, `processor`, `transformer` or `validator`.
         uses: The plugin's file or the connector, as the pipeline says.
-        rows_in: Rows taken; 0 for a source.
+        rows_in: Rows that it took; 0 for a source.
         rows_out: Rows passed on, or written by a destination.
         batches: Batches passed on, or written.
         bytes: Bytes of those rows, as Arrow holds them.
         seconds: Wall time in the node, without waiting for others, summed over its workers; the next three are parts of
             it.
         guest_seconds: Time in the plugin's own code.
-        marshal_seconds: Time for turning values into those of the plugin and back.
+        marshal_seconds: Time for converting values for the plugin and back.
         host_seconds: Time in functions of the host that the plugin called.
         bytes_in: Bytes copied into the plugin.
         bytes_out: Bytes copied out of it.
@@ -114,7 +114,7 @@ class NodeReport:
         inferred: For a connector that reads, the types that were inferred from values, by column.
         resumed: For a source, whether it continued an earlier run.
         checkpoints: For a source, how many checkpoints the run made.
-        schema_changes: For a node that reads, the columns that are not what they were.
+        schema_changes: For a node that reads, the columns that have changed.
         guarantee: For a destination, how often it has each row, whatever stops the run; `None` before it is known.
     """
 
@@ -145,16 +145,16 @@ class NodeReport:
 
     @property
     def dropped(self) -> int:
-        """Rows that a processor or a validator took and did not hand on, but for those that failed.
+        """Count the rows that a processor or a validator took and did not pass on, without those that failed.
 
-        Those that a destination left out, since it has them from a run that stopped.
+        For a destination, the rows that it left out since it has them from a run that stopped.
         """
         if self.kind not in ("processor", "validator", "destination"):
             return 0
         return self.rows_in - self.rows_out - self.failed
 
     def add_stats(self, stats: Any) -> None:
-        """Take over what a plugin's calls took (`Plugin.stats`); once, at the end."""
+        """Add the times and bytes of a plugin's calls (`Plugin.stats`); once, at the end."""
         self.guest_seconds = (stats.wall_ns - stats.marshal_ns - stats.host_ns) / 1e9
         self.marshal_seconds = stats.marshal_ns / 1e9
         self.host_seconds = stats.host_ns / 1e9
@@ -219,7 +219,7 @@ class RunReport:
 
     @property
     def replaced(self) -> tuple[str, ...]:
-        """Files and folders that were there before, and are new ones now."""
+        """Files and folders that replaced older ones."""
         return tuple(output.path for node in self.nodes for output in node.outputs if output.action == "replaced")
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Calls again what failed for a reason that passes: something outside is away, or wants fewer requests."""
+"""Retries calls that failed for a temporary reason: something outside is not available, or wants fewer requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEFAULT_RETRIES: Final = 5
 _FIRST_WAIT_S: Final = 0.5
 _LONGEST_WAIT_S: Final = 60.0
 _JITTER: Final = 0.25
-"""The share of a wait by which it is made longer at random, so that those who fail together do not return together."""
+"""The share by which a wait is made longer at random, so that nodes that fail together do not retry together."""
 
 
 class Retries:
@@ -46,7 +46,7 @@ class Retries:
         self._stopped.set()
 
     def call(self, function: Callable[..., T], *arguments: object) -> T:
-        """Call a function, again and again where that can help.
+        """Call a function, and retry where that can help.
 
         Raises:
             PluginError: It failed with one that no retry helps, or more than `most` times in a row.

@@ -1,4 +1,4 @@
-"""What becomes of rows on which a plugin fails: the batch is halved until they are known, and the others go on."""
+"""Rows on which a plugin fails: their batch is halved until they are known, and the other rows go on."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ __all__ = ["Attempt", "ErrorLimits", "OnError", "OnErrorModel", "RejectedRows", 
 R = TypeVar("R")
 
 _OF_ROWS: Final = frozenset({"invalid-input", "data", "internal", "other"})
-"""The cases of an error that can lie in a row; with the others, no row is better than another."""
+"""The cases of an error that a single row can cause; any other error concerns all rows alike."""
 _SHARE_FROM: Final = 1_000
-"""A share says nothing of fewer rows; at the end of a run, it counts for any number."""
+"""The share is checked from this many rows on; at the end of a run, for any number."""
 
 Action: TypeAlias = Literal["fail", "skip"]
 
 
 class OnErrorModel(StrictModel):
-    """What becomes of a call that fails."""
+    """The failure policy of a node: what is done about calls that fail."""
 
     rows: Action = Field(
         default="fail",
@@ -83,7 +83,7 @@ class ErrorLimits:
         self._rows = self._errors = self._faults = 0
 
     def take(self, rows: int) -> None:
-        """Take note of rows that were worked on."""
+        """Count rows that were processed."""
         with self._lock:
             self._rows += rows
 
@@ -140,7 +140,7 @@ class _Failed:
 
 @dataclass(frozen=True, slots=True)
 class Attempt(Generic[R]):
-    """What came of a batch: the results of its parts and the rows that failed, in the order of the rows."""
+    """The outcome of a batch: the results of its parts and the rows that failed, in the order of the rows."""
 
     items: tuple[tuple[int, R | _Failed], ...]
     """Each with the number of rows that it is of."""
@@ -149,13 +149,13 @@ class Attempt(Generic[R]):
 
 
 class RowErrors(Generic[R]):
-    """Works on batches, and does without the rows on which that fails.
+    """Processes batches, and leaves out the rows on which that fails.
 
     Any thread may call `work`; `results` is for one at a time, in the order of the batches.
 
     Args:
         work: What is done with a batch, or any part of one.
-        settings: What becomes of failures.
+        settings: The failure policy.
         retries: Those of the node.
         report: The node's account.
         letters: Where failed rows go; `None` for nowhere.
@@ -178,7 +178,7 @@ class RowErrors(Generic[R]):
         self._rows_before = 0
 
     def work(self, rows: pa.RecordBatch) -> Attempt[R]:
-        """Work on a batch; where that fails, on halves of it, until the rows are known that it fails on.
+        """Process a batch; if that fails, process halves of it, until the failing rows are known.
 
         Raises:
             DataError: Too many rows failed.
@@ -247,7 +247,7 @@ class RowErrors(Generic[R]):
         return results
 
     def end(self) -> None:
-        """Look at the limits once more, when all rows are through.
+        """Check the limits once more, after the last row.
 
         Raises:
             DataError: The share of rows that failed is too large.
@@ -256,7 +256,7 @@ class RowErrors(Generic[R]):
 
 
 class RejectedRows:
-    """Does without the rows that a destination rejects; one thread at a time.
+    """Leaves out the rows that a destination rejects; one thread at a time.
 
     Args:
         settings: What becomes of them.
@@ -316,7 +316,7 @@ class RejectedRows:
         return rows.filter(pa.array(taken))
 
     def end(self) -> None:
-        """Look at the limits once more, when all rows are through.
+        """Check the limits once more, after the last row.
 
         Raises:
             DataError: The share of rejected rows is too large.

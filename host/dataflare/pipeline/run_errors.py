@@ -1,4 +1,4 @@
-"""How a run of a pipeline fails."""
+"""The errors of runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["DataError", "DatabaseError", "NodeFailed", "RunInterrupted", "StateE
 
 
 class DataError(DataflareError):
-    """Data that a pipeline reads or hands on is wrong. `file` and `line` say where, as far as that is known.
+    """Data that a pipeline reads or passes on is wrong. `file` and `line` say where, as far as that is known.
 
     Args:
         message: What is wrong; it and the hint are cut, since they may show what is in the file.
@@ -68,7 +68,7 @@ class NodeFailed(DataflareError):
 
 
 class RunInterrupted(KeyboardInterrupt):
-    """A run was interrupted, by Ctrl-C or another signal that is taken for one. Nothing has its final name.
+    """A run was interrupted, by Ctrl-C or a signal that is handled like it. Nothing has its final name.
 
     `report` says how far the run came, and `signal` is the number of the signal.
     """

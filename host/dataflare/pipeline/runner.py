@@ -1,4 +1,4 @@
-"""Runs pipelines: a thread a node, batches in between, everything or nothing at the end."""
+"""Runs pipelines: one thread for each node, batches in between, and all outputs or none at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schema contracts: what becomes of rows whose columns are not those of the last run, or of the rows before them.
+"""Schema contracts: what is done with rows whose columns differ from those of the last run, or of earlier rows.
 
 The known columns are kept in the state file. What a source or a file gives is compared with them, column by column, and
 the contract of the node decides about each difference. Every difference is in the report.
@@ -61,13 +61,13 @@ class _Plan:
 
 
 class SchemaContract:
-    """Holds the rows of a node to the known columns; one thread at a time.
+    """Compares the rows of a node with the known columns, and acts as the contract says; one thread at a time.
 
     Args:
         settings: What the pipeline says; `None` lets every schema through and takes note of what differs.
         report: The node's account.
         known: The columns that were known before the run; `None` where there are none.
-        letters: Where rows go that are left out; `None` for nowhere.
+        letters: Takes the rows that are left out; `None`: nothing takes them.
     """
 
     def __init__(
@@ -96,11 +96,11 @@ class SchemaContract:
         return self._known
 
     def admit(self, schema: pa.Schema, *, inferred: Collection[str] = (), place: str = "") -> None:
-        """Compare columns with the known ones, before rows that have them.
+        """Compare columns with the known ones, before the rows that have them.
 
         Args:
             schema: The columns.
-            inferred: Those whose types were found out from values: they may be read with another type.
+            inferred: The columns whose types were inferred from values: they may be read with another type.
             place: The file that has them; empty for none.
 
         Raises:
@@ -119,7 +119,7 @@ class SchemaContract:
         self._accepted.append((schema, lacks))
 
     def read_as(self, schema: pa.Schema, types: pa.Schema) -> None:
-        """Take note that columns which were admitted come with other types (`reading_type`)."""
+        """Take note that admitted columns are read with other types (`reading_type`)."""
         self._accepted.append((types, self._lack_of(schema) or ""))
 
     def reading_type(self, name: str, found: pa.DataType) -> pa.DataType:

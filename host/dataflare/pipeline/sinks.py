@@ -1,4 +1,4 @@
-"""File formats as they are written: what takes batches of one schema and puts them into an open file."""
+"""Writers of file formats: each writes batches of one schema into an open file."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Sink(Protocol):
         ...
 
     def flush(self) -> None:
-        """Hand the file all that waits in memory."""
+        """Write everything that waits in memory to the file."""
         ...
 
     def end(self) -> None:

@@ -43,7 +43,7 @@ class Specification:
         limits: Each plugin's ceilings, by node.
         document: The YAML with its lines.
         databases: Where its databases are, by name.
-        replays: The node whose dead letters are its input, and not what the YAML says; `None` in a usual run.
+        replays: The node whose dead letters are the input, in place of the input in the YAML; `None` in a usual run.
     """
 
     file: Path
@@ -62,7 +62,7 @@ class Specification:
 
     @property
     def identity(self) -> PipelineFile:
-        """Which file it is: what policies and roles know it by."""
+        """Identify the file, for policies and roles."""
         path = self.folder / self.file.name
         return PipelineFile(path, self.document.digest, in_program=not self.document.lines)
 
@@ -75,7 +75,7 @@ class Specification:
         return tuple(name for name in self.order if self.pipeline.nodes[name].input_name == node)
 
     def is_replaced(self, node: str) -> bool:
-        """Whether all that is written of a node's rows replaces what an earlier run wrote."""
+        """Whether all outputs of a node's rows replace what an earlier run wrote."""
         entry = self.pipeline.nodes[node]
         below = self.consumers(node)
         if below:
@@ -93,8 +93,8 @@ class Specification:
             kinds: `source`, `destination`, `processor`, `transformer` or `validator`, by node.
 
         Raises:
-            ConfigError: A source has an input, another plugin has none, a node's rows go nowhere or come from where
-                there are none, or keys for validators are on another plugin.
+            ConfigError: A source has an input, another plugin has none, a node's rows go nowhere or come from a node
+                without rows, or keys for validators are on another plugin.
         """
         called = {callee for grants in self.grants.values() for callee in grants.plugins}
         for name in self.order:
@@ -111,7 +111,7 @@ class Specification:
                     self._check_kind(name, node, kind)
 
     def moves_rows(self, node: str) -> bool:
-        """Whether rows flow through a node; through one that other plugins only call, none do."""
+        """Whether rows flow through a node: not through a plugin that other plugins only call."""
         entry = self.pipeline.nodes[node]
         return entry.input_name is not None or bool(self.consumers(node))
 

@@ -1,4 +1,4 @@
-"""A node of a run: it reads, changes or writes batches, and keeps its own account."""
+"""A node of a run: it reads, changes or writes batches, and keeps its own part of the report."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ class Stage:
         report: Its part of the report.
         plugin: Its plugin; `None` for a connector.
         source: Makes its batches, for a source.
-        process: Does what there is to do with a batch, for the others; any number of threads may call it at a time.
+        process: Processes a batch, for nodes that are not sources; any number of threads may call it at a time.
         apply: Turns what `process` returned into the batches that go on, in the order of the batches; `None` if it is
             the batch.
-        end: What is to be done after the last batch.
+        end: Called after the last batch.
         workers: How many batches are processed at a time.
-        begin: What is to be done before the first batch.
-        outputs: What has to be finished, or else aborted, when all nodes are through.
+        begin: Called before the first batch.
+        outputs: Finished when all nodes have ended, or else aborted.
         expected_rows: Asks how many rows a source will give.
         acknowledge: Tells a source that all of its rows are safe.
         checkpoints: Those of the source whose rows it takes; `None` where none are made.
         retries: Those of its calls; `None` where there are none.
-        letters: Where rows go on which it fails; `None` for nowhere.
-        contract: For what reads, holds its rows to the known columns; `None` for others.
+        letters: Takes the rows on which it fails; `None`: nothing takes them.
+        contract: For a source, compares its rows with the known columns; `None` for others.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Stage:
             self._retries.stop()
 
     def begin(self) -> None:
-        """Get ready: start the plugin, so that a wrong configuration is found before any row moves."""
+        """Start the plugin, so that a wrong configuration is found before any row moves."""
         if self._plugin is not None:
             self._plugin.start()
         self._begin()
@@ -122,7 +122,7 @@ class Stage:
             return None  # an estimate is a service, not a duty
 
     def batches(self) -> Iterator[pa.RecordBatch | Checkpoint]:
-        """Read a source to its end: at least one batch, though it may have no rows, and barriers in between."""
+        """Read a source to its end: yield at least one batch, perhaps without rows, and barriers in between."""
         assert self._source is not None
         source = self._source()
         while True:
@@ -156,9 +156,9 @@ class Stage:
         return Processed(item.num_rows, result, perf_counter() - start)
 
     def apply(self, done: Processed | Checkpoint) -> Iterator[pa.RecordBatch | Checkpoint]:
-        """Account for what `process` did, batch after batch, and give what goes on.
+        """Add what `process` did to the report, batch after batch, and yield the batches that go on.
 
-        At a barrier, what was written before it is made safe.
+        At a barrier, everything written before it is made safe.
         """
         start = perf_counter()
         if isinstance(done, Checkpoint):
@@ -174,7 +174,7 @@ class Stage:
             yield rows
 
     def end(self) -> None:
-        """Look at what is only known when all batches are through.
+        """Check what is only known after the last batch.
 
         Raises:
             DataError: More rows failed than the pipeline allows.
@@ -182,14 +182,14 @@ class Stage:
         self._end()
 
     def flush(self) -> None:
-        """Make what was written safe."""
+        """Make everything written safe."""
         start = perf_counter()
         for output in self.outputs:
             output.flush()
         self.report.seconds += perf_counter() - start
 
     def finish(self) -> None:
-        """Make what was written safe and visible."""
+        """Make everything written safe and visible."""
         start = perf_counter()
         for output in self.outputs:
             output.finish()
@@ -204,7 +204,7 @@ class Stage:
         self._acknowledge()
 
     def keep_letters(self) -> None:
-        """When the run fails, keep the dead letters in a file beside theirs, which the account then names.
+        """When the run fails, keep the dead letters in another file, which the report then names.
 
         Raises:
             DataError: It cannot be written.
@@ -219,7 +219,7 @@ class Stage:
             output.abort()
 
     def close(self) -> None:
-        """Let everything go, and complete the account; idempotent."""
+        """Release everything, and complete the report; idempotent."""
         if self._retries is not None:
             self.report.retries = self._retries.count
         if self.is_source and self._checkpoints is not None:

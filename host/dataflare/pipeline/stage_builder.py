@@ -59,10 +59,10 @@ def make_stage(
         plugin: The loaded plugin; `None` for a connector.
         files: Opens what the run reads and writes on the pipeline's behalf.
         checkpoints: Those of the source that the node is, or whose rows it takes; `None` where none are made.
-        replayed: The dead letters that the node gives, or is given; `None` for a node with nothing to do with them.
+        replayed: The dead letters that the node reads or gets; `None` for any other node.
         known: The columns that the node gave in the last run, for one that reads; `None` where they are not known.
         limits: When sources stop before their end; `None`: never.
-        appends: Remembers what the run adds to files; `None`: nobody does.
+        appends: Records what the run adds to files; `None`: it is not recorded.
 
     Raises:
         DataError: A file that is to be read cannot be.

@@ -1,6 +1,6 @@
 """What a pipeline keeps between its runs, in an SQLite file.
 
-It is the position of each source, the columns that nodes had, and the history of runs.
+It has the position of each source, the columns that nodes had, and the history of runs.
 The file also holds the plugins' own state (`SqliteStateStore`). Only one run at a time can use it: a lock on a file
 beside it, which is released when its process dies.
 """
@@ -238,7 +238,7 @@ class StateFile:
         self.write(keep)
 
     def intend(self, path: str, mark: str) -> None:
-        """Write down what is about to become visible in a file, until a run ends.
+        """Record what is about to become visible in a file, until a run ends.
 
         Raises:
             StateError: The file cannot be written.
@@ -246,7 +246,7 @@ class StateFile:
         self.write(lambda connection: connection.execute("INSERT OR REPLACE INTO intent VALUES (?, ?)", (path, mark)))
 
     def intent(self, path: str) -> str | None:
-        """What a run wrote down that did not end; `None` where there is nothing.
+        """Return what a run recorded that did not end; `None` if there is nothing.
 
         Raises:
             StateError: The file cannot be read.
@@ -281,7 +281,7 @@ class StateFile:
         return self.read(lambda connection: connection.execute(query).fetchall())
 
     def kept(self) -> list[str]:
-        """The nodes whose position or columns are kept."""
+        """The nodes whose position or columns are saved."""
         return self.read(_kept)
 
     def reset(self, nodes: Sequence[str] | None = None) -> list[str]:
@@ -291,7 +291,7 @@ class StateFile:
             nodes: Their names; `None` for all.
 
         Returns:
-            Those of which something was kept.
+            The nodes of which something was saved.
 
         Raises:
             StateError: The file cannot be written.
@@ -409,7 +409,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _require_plain(path: Path) -> None:
-    """Refuse a link or a device: anyone who may write the folder of a pipeline decides on no other file."""
+    """Refuse a link or a device, so that someone who may write the folder of a pipeline cannot choose another file."""
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(os.lstat(path).st_mode):
             raise StateError(f"{path} is not a regular file", hint="name another file with --state")

@@ -1,4 +1,4 @@
-"""What becomes of rows that a validator finds wrong."""
+"""What is done with rows that a validator finds wrong."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Validation:
         return Finding(rows, report, self._violations_of_parts(rows, report))
 
     def apply(self, finding: Finding, first: int) -> pa.RecordBatch:
-        """Count, list, and keep or drop.
+        """Count and list violations, and keep or drop the rows.
 
         Args:
             finding: What `examine` found.

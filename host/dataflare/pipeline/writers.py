@@ -62,7 +62,7 @@ class FileDestination:
 
     @property
     def prepared(self) -> bool:
-        """Whether `prepare` came, and the output is not at its end."""
+        """Whether `prepare` was called, and the output is not finished or aborted."""
         return self._contents is not None
 
     def prepare(self, schema: pa.Schema) -> None:
@@ -80,7 +80,7 @@ class FileDestination:
 
         Raises:
             DataError: It cannot be written, or has another schema.
-            UsageError: `prepare` did not come first.
+            UsageError: `prepare` was not called first.
         """
         if self._contents is None or self._schema is None:
             raise UsageError(f"{self._path} was not prepared")
@@ -108,7 +108,7 @@ class FileDestination:
         self._contents = None
 
     def rescue(self, path: Path, place: Place) -> bool:
-        """Before `abort`, keep what was written in another file, in place of what that has.
+        """Before `abort`, keep what was written in another file, and replace that file's contents.
 
         Args:
             path: The other file.
@@ -133,7 +133,7 @@ class FileDestination:
             contents.abort()
 
     def close(self) -> None:
-        """Let everything go; aborts what was not finished."""
+        """Release everything; abort what was not finished."""
         self.abort()
 
     @contextmanager
@@ -201,7 +201,7 @@ def open_destination(
         node: What is written, and how.
         path: Where it is named to be.
         place: Where it is; a host with a policy finds that itself.
-        appends: Remembers what is added to files that are there; `None`: nobody does.
+        appends: Records what is added to existing files; `None`: it is not recorded.
     """
     make_sink = sink_maker(node)
     if node.partition_by:
@@ -212,7 +212,7 @@ def open_destination(
 
 
 def open_listing(path: Path, place: Place = as_named, *, if_exists: IfExists = "replace") -> FileDestination:
-    """Make a JSON Lines file for what is found on the way; `place` as in `open_destination`."""
+    """Make a JSON Lines file for what a node finds; `place` as in `open_destination`."""
     return FileDestination(path, lambda schema: _SingleFile(path, schema, json_lines_sink, if_exists, place))
 
 
@@ -222,7 +222,7 @@ def open_letters(path: Path, place: Place, *, repeated: Callable[[bytes], bool])
     Args:
         path: The file.
         place: As in `open_destination`.
-        repeated: Whether a line that is there, as it begins, is one that this run writes again: it is taken out.
+        repeated: Tells from the beginning of an existing line whether this run writes it again: it is taken out.
     """
     return FileDestination(
         path, lambda schema: _SingleFile(path, schema, json_lines_sink, "append", place, repeated=repeated), mixed=True

@@ -1,4 +1,4 @@
-"""What `Host.load` is given: checked and read."""
+"""Checks the arguments of `Host.load`, and reads the component."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class ComponentFile:
         Args:
             component: Its file, or its contents.
             signature: Its signature; `None` takes the `.sig` file beside it.
-            signed: Whether a signature is of interest.
+            signed: Whether the signature is needed.
             certificate: Its certificate of conformance; `None` takes the `.cert` file beside it.
-            certified: Whether a certificate is of interest.
+            certified: Whether the certificate is needed.
 
         Raises:
             ConfigError: A file cannot be read.
@@ -92,7 +92,7 @@ def check_arguments(
 
 
 def default_name(component: ComponentSource) -> str:
-    """The name of a plugin that is given none: its file's."""
+    """The default name of a plugin: its file's."""
     if isinstance(component, str | os.PathLike):
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(component).name.removesuffix(".wasm")).lstrip("._-")[:128]
         if name:

@@ -44,10 +44,10 @@ class AlertLog(Protocol):
 
 
 class Observation:
-    """One call under way. Touched only by the thread that makes it.
+    """A call that is running. Used only by the thread that makes it.
 
     Args:
-        stats: Those of the instance that is called.
+        stats: The counters of the called instance.
         rows_in: Rows given to the plugin.
     """
 
@@ -62,7 +62,7 @@ class Observation:
         self.host_calls: Counter[str] = Counter()
 
     def returned(self, rows: int, size: int, errors: int = 0) -> None:
-        """Note what the call returned: rows, bytes, and how many rows it found fault with."""
+        """Note what the call returned: rows, bytes, and how many rows it reported as wrong."""
         self.taken, self.size, self.errors = rows, size, errors
 
     def failed(self) -> None:
@@ -70,7 +70,7 @@ class Observation:
         self.returned(0, 0, max(self.rows_in, 1))
 
     def sample(self) -> BatchSample:
-        """What the call took, now that it has ended; ask before the instance is closed."""
+        """Return a sample of the call when it has ended; call it before the instance is closed."""
         host_calls = dict(self.host_calls)
         rest = self._stats.host_calls - self._host_calls - self.host_calls.total()
         if rest > 0:
@@ -90,12 +90,12 @@ class Watch:
     """Watches one loaded plugin. Any thread may use it.
 
     Args:
-        monitor: What knows the plugin's version; other loads of the same component share it.
+        monitor: The monitor of the plugin's version; other loads of the same component share it.
         throttle_limit_s: The most seconds that a call waits.
         remaining_s: The seconds that are left of the call that this thread is within.
-        on_alert: Told of each alert.
-        on_learned: Told of the profile when it has been learned.
-        on_accepted: Told when the profile does not hold any more.
+        on_alert: Called with each alert.
+        on_learned: Called with the profile when it has been learned.
+        on_accepted: Called when the profile is no longer valid.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Watch:
         self._local = threading.local()
 
     def count(self, interface: str, _function_name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Make a function of the host that does the same, and is counted for the call that it is made within.
+        """Wrap a function of the host, so that it is counted for the call in which the plugin calls it.
 
         Those of `batches` are left as they are: they are the most frequent, may be served elsewhere, and the instance
         counts them beside the others.
@@ -137,7 +137,7 @@ class Watch:
         return counted
 
     def admit(self) -> None:
-        """Wait where the plugin is throttled. Called without an instance, which others can use at the same time.
+        """Wait if the plugin is throttled. No instance is taken for it, so that others can use one.
 
         Raises:
             PermissionDenied: The plugin is in quarantine.
@@ -148,10 +148,10 @@ class Watch:
 
     @contextmanager
     def observing(self, stats: CallStats, rows_in: int, take: Callable[[BatchSample], object]) -> Iterator[Observation]:
-        """Note what the call within the `with` block takes.
+        """Measure the call within the `with` block.
 
         Args:
-            stats: Those of the instance that is called.
+            stats: The counters of the called instance.
             rows_in: Rows given to the plugin.
             take: Gets the sample, which is for `end`; not where the call failed by no doing of the plugin.
         """
@@ -169,7 +169,7 @@ class Watch:
             self._local.observation = outer
 
     def end(self, sample: BatchSample) -> None:
-        """Compare a call with what is usual. Called when the instance has been given back."""
+        """Compare a call with the profile. Called when the instance has been released."""
         before = self._monitor.profile
         alerts = self._monitor.observe(sample)
         if before is None and (learned := self._monitor.profile) is not None:
@@ -178,19 +178,19 @@ class Watch:
             self._on_alert(alert)
 
     def accept(self) -> None:
-        """Take what the plugin does now for what is usual, and learn again."""
+        """Accept what the plugin does now, and learn a new profile."""
         self._on_accepted()
         self._monitor.accept()
 
 
 class Watchers:
-    """Who is watched in one host, and what is known of them. Any thread may use it.
+    """The watched plugins of one host, and their profiles. Any thread may use it.
 
     A component that is loaded again is still in the state that it was in; another one of the same name is compared with
     the profile of the one before.
 
     Args:
-        watching: How plugins are watched, and who is told; what `on_alert` raises is logged.
+        watching: How plugins are watched, and what is called with alerts; errors of `on_alert` are logged.
         metrics: Where alerts are counted.
         remaining_s: The seconds that are left of the call that this thread is within.
     """
@@ -222,7 +222,7 @@ class Watchers:
         audit: AlertLog | None,
         call_timeout_s: float | None,
     ) -> Watch | None:
-        """Watch a plugin that is loaded; `None` for one that need not be.
+        """Watch a loaded plugin; return `None` for one that is not watched.
 
         Raises:
             ConfigError: Its profile's file cannot be read, or is not a profile.

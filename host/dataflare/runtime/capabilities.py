@@ -31,11 +31,11 @@ from dataflare.runtime.options import Services, Wrap
 __all__ = ["LIMIT_METRIC", "Audit", "Capabilities", "Context", "PipelineServices"]
 
 LIMIT_METRIC: Final = "dataflare:limit_exceeded"
-"""The counter of passed limits, by its label `limit`; no plugin can have one of this name."""
+"""The counter of exceeded limits, by its label `limit`; no plugin can have one of this name."""
 
 
 class Audit(Protocol):
-    """Sees every use of a capability, and every limit that is passed."""
+    """Sees every use of a capability, and every exceeded limit."""
 
     def wrap(self, interface: str, function_name: str, function: Callable[..., Any]) -> Callable[..., Any]: ...
     def request_refusal(self, origin: str, method: str, redirected: bool) -> str: ...
@@ -46,14 +46,14 @@ class Audit(Protocol):
 
 
 _ENGINE_MARKS = ("takes_views", "text_as_bytes")
-"""What the engine looks for on a function: how values are passed must not depend on who wraps it."""
+"""Attributes of functions that the engine reads, which a wrapper has to keep."""
 
 _NO_LIMITS_GIVEN: Final = Limits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineServices:
-    """What stands behind the capabilities of one pipeline's plugins: `plugins`, `shared` and the end of `tasks`."""
+    """What the plugins of one pipeline share: `plugins`, `shared`, and the cancellation of `tasks`."""
 
     plugins: plugins.PluginCaller
     shared: shared.SharedStore
@@ -62,7 +62,7 @@ class PipelineServices:
 
 @dataclass(slots=True, kw_only=True)
 class Context:
-    """What the capabilities of one plugin are made of: `provide(context)` of each takes what it needs.
+    """What the capabilities of one plugin are made from: `provide(context)` of each takes what it needs.
 
     Args:
         plugin: The plugin's name.
@@ -71,13 +71,13 @@ class Context:
         limits: The ceilings of its instances.
         settings: Its configuration.
         log: Its log.
-        request_refusal: Tells of an origin, a method and whether a redirect led there why no request may go there.
-        at_end_of_call: Takes what must run after each call of the plugin.
-        resources: What is closed with the plugin.
+        request_refusal: Given an origin, a method, and whether a redirect led there, says why no request may go there.
+        at_end_of_call: Takes functions that must run after each call of the plugin.
+        resources: Objects that are closed with the plugin.
         dropped_before: The events that had been dropped from the log when the call under way began.
 
         remaining_s: The seconds that are left of the call that this thread is within.
-        write_refusal: Tells of an open directory and a name in it why no plugin may write or delete that file.
+        write_refusal: Says why no plugin may write or delete a file; given an open directory and a name in it.
 
     The others are those of `Services` and `PipelineServices`.
     """
@@ -106,26 +106,26 @@ class Context:
     dropped_before: int = 0
 
     def count_limit(self, limit: str, amount: int = 1, /) -> None:
-        """Count in the metrics that the plugin passed a limit."""
+        """Count in the metrics that the plugin exceeded a limit."""
         self.metrics.add_to_counter(self.plugin, LIMIT_METRIC, float(amount), (("limit", limit),))
 
 
 class Capabilities:
-    """The functions that one plugin may call: of what it imports, what is free and what is granted.
+    """The functions that one plugin may call: of the interfaces that it imports, the free and the granted ones.
 
     Any thread may use it; `close` it.
 
     Args:
-        services: What stands behind them.
-        shared: What stands behind those that belong to the plugin's pipeline.
+        services: The implementations.
+        shared: The implementations that the plugin's pipeline shares.
         grants: What the operator allows the plugin.
         wanted: The interfaces that the plugin imports, by their full names, those of others too.
         settings: The plugin's configuration.
         plugin: The plugin's name: of its log, its metrics and its part of the state.
         pipeline: The pipeline's name: of its part of the state.
         limits: The ceilings of its instances.
-        audit: Sees every use of what needs a grant, last of all; `None` for nobody.
-        count: What every function goes through to be counted; `None` for nothing.
+        audit: Sees every use of what needs a grant, last of all; `None`: nothing sees it.
+        count: Wraps every function to count it; `None`: none is wrapped.
         remaining_s: As in `Context`.
         write_refusal: As in `Context`.
 
@@ -191,7 +191,7 @@ class Capabilities:
             raise
 
     def end_call(self) -> None:
-        """Pass on what was kept back for the end of a call of the plugin."""
+        """Run what waited for the end of a call of the plugin."""
         for action in self._after_call:
             action()
         if self.log.dropped != self._context.dropped_before:
@@ -213,7 +213,7 @@ class Capabilities:
             self._audit.record_refused_dataset(function, dataset, why)
 
     def close(self) -> None:
-        """Let go of directories and connections; idempotent."""
+        """Close directories and connections; idempotent."""
         try:
             self.log.tell_dropped(at_last=True)
             if self._audit is not None:

@@ -26,7 +26,7 @@ class DatasetRules:
     Args:
         granted: Columns by the name of the dataset; `None` allows all datasets.
         plugin: The plugin's name.
-        refused: Told of each refusal: the function, the dataset and why.
+        refused: Called with each refusal: the function, the dataset and why.
     """
 
     def __init__(self, granted: DatasetGrants | None, *, plugin: str, refused: Callable[[str, str, str], None]) -> None:
@@ -58,17 +58,17 @@ class DatasetRules:
             self._deny(function, str(dataset), "it is not granted")
 
     def chosen(self, dataset: Dataset, columns: tuple[str, ...]) -> tuple[str, ...]:
-        """The columns to select: where all are wanted and not all are granted, those that are.
+        """Return the columns to select: if all are asked for and not all are granted, the granted ones.
 
         Args:
             dataset: One that `visible` returned.
-            columns: Those that are wanted; empty for all.
+            columns: The columns that are asked for; empty for all.
         """
         allowed = self._columns(dataset.name)
         return tuple(dataset.schema.names) if allowed is not None and not columns else columns
 
     def require_columns(self, function: str, dataset: DatasetName, schema: pa.Schema) -> None:
-        """Check that rows of a dataset have granted columns alone; what happened to a row is not a column of it.
+        """Check that rows of a dataset have granted columns alone; the operation column needs no grant.
 
         Raises:
             PermissionDenied: The dataset, or a column, is not granted.

@@ -50,7 +50,7 @@ def _named(name: DatasetName | str) -> DatasetName:
 class Dataset:
     """A dataset that a source can read.
 
-    `schema` has the roles of the columns; `key` names those that tell rows apart, `cursors` those that can be a cursor,
+    `schema` has the roles of the columns; `key` names those that identify a row, `cursors` those that can be a cursor,
     the best first; `modes` has `full`, `incremental`, `changes`, `unbounded` and `splittable` where they hold.
     """
 
@@ -147,7 +147,7 @@ class Target:
     Args:
         dataset: Its name; a text is one without a namespace.
         schema: The columns of its rows.
-        key: The columns that tell rows apart; `None` takes those with the role in the schema.
+        key: The columns that identify a row; `None` takes those with the role in the schema.
         mode: `append`, `replace` or `merge`; `merge` needs a key.
     """
 

@@ -29,12 +29,12 @@ __all__ = ["Destination"]
 
 _State: TypeAlias = Literal["none", "writing", "finished", "lost"]
 _TOKEN: Final = b"dataflare:1\0"
-"""What the tokens begin with that a destination keeps; the pipeline's name and the caller's token follow."""
+"""The beginning of tokens that a destination keeps; the pipeline's name and the caller's token follow."""
 
 
 @dataclass(slots=True)
 class _Run:
-    """The run that is under way, or the last one; `worker` has its instance, since `open` was called."""
+    """The current run, or the last one; `worker` has its instance, since `open` was called."""
 
     worker: weakref.ref[Worker] | None = None
     state: _State = "none"
@@ -53,7 +53,7 @@ class Destination(Plugin):
 
     kind: ClassVar[str] = "destination"
     _interrupted: bool = False
-    """Whether something came from outside in the middle of a step of the run."""
+    """Whether an interrupt came in the middle of a step of the run."""
 
     def __init__(self, parts: PluginParts) -> None:
         super().__init__(parts)

@@ -76,7 +76,7 @@ class EmbeddedInstance:
 
     @property
     def stats(self) -> CallStats:
-        """What its calls took so far. Times are in nanoseconds, sizes in bytes."""
+        """Totals of its calls so far. Times are in nanoseconds, sizes in bytes."""
         return self._instance.stats
 
     def call(self, interface: str, function: str, *args: Any) -> Any:
@@ -105,7 +105,7 @@ class EmbeddedInstance:
         self._instance.interrupt()
 
     def close(self) -> None:
-        """Let go of the instance and of all that it holds; idempotent.
+        """Close the instance and everything that it holds; idempotent.
 
         Raises:
             UsageError: It is within a call.

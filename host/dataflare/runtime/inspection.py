@@ -1,4 +1,4 @@
-"""What can be said of a component without running any of it."""
+"""Describes a component without running any of it."""
 
 from __future__ import annotations
 

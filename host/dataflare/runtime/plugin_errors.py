@@ -1,4 +1,4 @@
-"""What a plugin's `err` means to the host."""
+"""Turns a plugin's `err` into the host's errors."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ __all__ = ["InstancePool", "Lease", "PoolExhausted", "PoolSettings", "ReusePolic
 ReusePolicy: TypeAlias = Literal["reuse", "fresh-per-batch", "fresh-per-call"]
 T = TypeVar("T")
 _LOOK_S: Final = 0.5
-"""How often a caller that waits looks for leases that were lost."""
+"""How often a waiting caller looks for lost leases."""
 
 
 class PoolExhausted(UsageError):
@@ -137,7 +137,7 @@ class InstancePool(Generic[T]):
 
     @contextmanager
     def lease(self, *, batch: bool = False) -> Iterator[T]:
-        """Have an instance for the length of a `with` block: `acquire` and `release`."""
+        """Hold an instance for the length of a `with` block: `acquire` and `release`."""
         lease: Lease[T] = Lease()
         try:
             yield self.acquire(lease)

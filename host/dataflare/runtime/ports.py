@@ -1,4 +1,4 @@
-"""What the runtime needs of an engine. `dataflare.engine` has it; tests put a small one in its place."""
+"""The engine as the runtime needs it. `dataflare.engine` implements it; tests use a small one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HostFunctions: TypeAlias = Mapping[str, Mapping[str, Callable[..., Any]]]
 
 
 class CallStats(Protocol):
-    """What the calls of one instance took so far. Times are in nanoseconds, sizes in bytes."""
+    """Totals of the calls of one instance so far. Times are in nanoseconds, sizes in bytes."""
 
     @property
     def calls(self) -> int: ...

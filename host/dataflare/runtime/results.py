@@ -32,7 +32,7 @@ class Report:
 
     @property
     def violation_count(self) -> int:
-        """All violations, those that are not listed too."""
+        """Count all violations, including those that are not listed."""
         return sum(count.violations for count in self.counts)
 
 
@@ -43,7 +43,7 @@ class PluginStats:
     Args:
         calls: Calls of the plugin, those of its lifecycle included.
         wall_ns: Wall time of the calls, in nanoseconds; the next two are parts of it.
-        marshal_ns: Time for turning values from Python to WIT and back.
+        marshal_ns: Time for converting values from Python to WIT and back.
         host_ns: Time in functions of the host that the plugin called.
         host_calls: Calls of functions of the host.
         bytes_in: Bytes copied into the plugin.

@@ -1,4 +1,4 @@
-"""Comparing the columns of rows with those that were announced."""
+"""Compares the columns of rows with those that were announced."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Source(Plugin):
 
     kind: ClassVar[str] = "source"
     _interrupted: bool = False
-    """Whether something came from outside in the middle of a step of the read."""
+    """Whether an interrupt came in the middle of a step of the read."""
 
     def __init__(self, parts: PluginParts) -> None:
         super().__init__(parts)

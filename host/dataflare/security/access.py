@@ -1,4 +1,4 @@
-"""Who may do what with plugins, policies and pipelines: roles, and who has them.
+"""Roles: who may do what with plugins, policies and pipelines.
 
 ```yaml
 version: 1
@@ -153,7 +153,7 @@ class AccessDocument(StrictModel):
         return self
 
     def _depth(self, role: str, path: tuple[str, ...], depths: dict[str, int]) -> int:
-        """How deep a role inherits; `depths` has the roles that were followed, so that each is followed once."""
+        """Return how deep a role inherits; `depths` has the roles that were followed already."""
         if role in path:
             raise ValueError(f"roles inherit from each other in a circle: {' -> '.join((*path, role))}")
         if len(path) >= _MAX_DEPTH:
@@ -240,11 +240,11 @@ class Access:
 
     @property
     def pipeline_files(self) -> list[Path]:
-        """The files that are pipelines by their place."""
+        """The files that are pipelines by their path."""
         return bound_files(self.pipelines, self._base_dir)
 
     def pipeline_of(self, pipeline: PipelineFile) -> str:
-        """What roles call a pipeline's file; empty if they do not know it.
+        """Return the name that roles have for a pipeline's file; empty if they have none.
 
         Raises:
             PermissionDenied: It is known under several names.
@@ -257,10 +257,10 @@ class Access:
         Args:
             principal: Who, as under `members`.
             action: What, one of `ACTIONS` of the object's kind.
-            resource: With what, such as `pipelines/nightly`, or `pipelines` for all of them.
+            resource: The object, such as `pipelines/nightly`, or `pipelines` for all of them.
 
         Raises:
-            ConfigError: There is no such kind or action: a slip of the caller's, not a matter of permission.
+            ConfigError: There is no such kind or action: a mistake of the caller, not a matter of permission.
         """
         kind = resource.partition("/")[0]
         if action not in ACTIONS.get(kind, ()):

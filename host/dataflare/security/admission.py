@@ -1,4 +1,4 @@
-"""Whether a component may be loaded, by whom, and what it gets: policy, trust, roles and the audit log together."""
+"""Decides whether a component may be loaded, by whom, and what it gets: policy, trust, roles and audit log together."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _MAX_REASON: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who a component is.
+    """The identity of a component.
 
     Attributes:
         needs: Its name, version and digest, and what it asks for. The name is that of its signature or its manifest,
@@ -58,19 +58,19 @@ class Identity:
 
     @property
     def name(self) -> str:
-        """What policies, revocations and the audit log call it."""
+        """The name that policies, revocations and the audit log have for it."""
         return self.needs.plugin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineIdentity:
-    """Who a pipeline is, to each that asks.
+    """The identity of a pipeline: its name in the audit log, the policy, the roles and the state.
 
     Attributes:
-        name: What it calls itself; the audit log has this.
-        granted_as: What the policy calls it; empty if it does not know it.
-        resource: What roles call it: `pipelines/NAME`, or `pipelines` where they do not know it.
-        scope: What its state, its shared batches and the profiles of its plugins are kept under.
+        name: Its own name, which the audit log has.
+        granted_as: The policy's name for it; empty if the policy does not know it.
+        resource: The roles' name for it: `pipelines/NAME`, or `pipelines` if they do not know it.
+        scope: The key of its state, its shared batches and the profiles of its plugins.
     """
 
     name: str
@@ -80,13 +80,13 @@ class PipelineIdentity:
 
     @classmethod
     def vouched_for(cls, name: str) -> PipelineIdentity:
-        """Take a program's word that this is the pipeline of that name."""
+        """Trust a program that this is the pipeline of that name."""
         return cls(name=name, granted_as=name, resource=f"pipelines/{name}", scope=name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdmittedPipeline(PipelineIdentity):
-    """A pipeline's file that may run. `close` it when it has.
+    """A pipeline's file that may run. `close` it after the run.
 
     Attributes:
         files: Opens what its connectors read and write.
@@ -97,18 +97,18 @@ class AdmittedPipeline(PipelineIdentity):
     databases: ConnectorDatabases
 
     def close(self) -> None:
-        """Let its files go; idempotent."""
+        """Close its files; idempotent."""
         self.files.close()
 
 
 class SecretLookup(Protocol):
-    """Where secrets are."""
+    """Finds secrets by name."""
 
     def get(self, name: str) -> str | None: ...
 
 
 class _LearningSecrets:
-    """A store whose secrets the redactor knows as soon as anybody has got them."""
+    """A store that tells the redactor each secret that it returns."""
 
     def __init__(self, store: SecretLookup, redactor: Redactor) -> None:
         self._store = store
@@ -125,7 +125,7 @@ class Admission:
     """Decides for one host. Any thread may use it; `close` it.
 
     Args:
-        settings: What it decides by.
+        settings: The rules.
         now: The clock.
 
     Raises:
@@ -161,12 +161,12 @@ class Admission:
 
     @property
     def needs_signatures(self) -> bool:
-        """Whether components have to be signed."""
+        """Whether components must be signed."""
         return self._trust is not None
 
     @property
     def needs_certificates(self) -> bool:
-        """Whether components have to be certified, some of them at least."""
+        """Whether some or all components must be certified."""
         return self.policy is not None and self.policy.asks_for_certificates
 
     def close(self) -> None:
@@ -179,7 +179,7 @@ class Admission:
         return store if store is None or self._log is None else _LearningSecrets(store, self._redactor)
 
     def require(self, action: str, resource: str, *, of_some: bool = False) -> None:
-        """Let the principal pass only with the permission; without roles, everybody passes.
+        """Require a permission of the principal; without roles, everything is allowed.
 
         Args:
             action: What is done.
@@ -208,15 +208,15 @@ class Admission:
             raise PermissionDenied(f"{os.fspath(path)} {reason}", capability="output", hint="name another file")
 
     def admit_pipeline(self, name: str, file: PipelineFile) -> AdmittedPipeline:
-        """Let the principal run a pipeline's file. What it is granted goes by the file, not by its name for itself.
+        """Let the principal run a pipeline's file. Its grants depend on the file, not on the name in it.
 
         Args:
             name: The name in the file.
             file: The file.
 
         Raises:
-            PermissionDenied: It calls itself by the name of another, or no role allows the principal to run it.
-            ConfigError: A directory that connectors are granted has no usable path.
+            PermissionDenied: It has the name of another pipeline, or no role allows the principal to run it.
+            ConfigError: A directory that is granted to connectors has no usable path.
         """
         policy, access = self.policy, self._access
         reason = f"is {file.path}"
@@ -258,7 +258,7 @@ class Admission:
         )
 
     def replace_policy(self, policy: Policy) -> None:
-        """Put another policy in place of the one there is."""
+        """Replace the policy."""
         self.record_change("set-policy", f"policy:{policy.source}")
         if policy.file is not None:
             self.protected.add(policy.file, "the policy of this run")
@@ -272,14 +272,14 @@ class Admission:
     def identify(
         self, component: bytes, signature: bytes | None, certificate: bytes | None, *, name: str, file: str
     ) -> Identity:
-        """Tell who a component is, and verify its signature and its certificate. Nothing of it is compiled for it.
+        """Identify a component, and verify its signature and its certificate, before anything of it is compiled.
 
         Args:
             component: The component.
             signature: The contents of its `.sig` file; `None` where it has none.
             certificate: The contents of its `.cert` file; `None` where it has none.
             name: What it is loaded under.
-            file: What to call it in errors.
+            file: Its name in errors.
 
         Raises:
             SignatureRefused: A signature is needed, and this one is not good enough.
@@ -316,13 +316,13 @@ class Admission:
     def resolve_permissions(
         self, identity: Identity, *, grants: Grants | None, limits: Limits | None, pipeline: str
     ) -> tuple[Grants, Limits]:
-        """Tell what a plugin gets in a pipeline.
+        """Decide what a plugin gets in a pipeline.
 
         Args:
-            identity: Who it is.
-            grants: What it is granted beside the policy, which can only narrow that; `None`: all that the policy gives.
-            limits: In the same way.
-            pipeline: What the policy calls the pipeline; empty for one that it does not know.
+            identity: The plugin.
+            grants: Grants of the pipeline or the caller, which only narrow the policy; `None`: all that it gives.
+            limits: Limits, in the same way.
+            pipeline: The policy's name for the pipeline; empty if it does not know it.
 
         Raises:
             PermissionDenied: The policy has no rule for it, or gives less than it asks for or than `grants` say.
@@ -343,7 +343,7 @@ class Admission:
         )
 
     def check_imports(self, identity: Identity, imports: Iterable[str]) -> None:
-        """Refuse a component that imports what its manifest does not ask for; it matters where there is a policy.
+        """Refuse a component that imports what its manifest does not ask for; only checked with a policy.
 
         Raises:
             PermissionDenied: It does.
@@ -360,7 +360,7 @@ class Admission:
             )
 
     def auditor(self, identity: Identity, pipeline: str) -> Auditor | None:
-        """What the plugin's host functions go through; `None` where nothing is audited or can be revoked."""
+        """Make what audits and revokes the plugin's host functions; `None` if nothing is audited or can be revoked."""
         if self.revocations is None:
             return None
         return Auditor(
@@ -374,7 +374,7 @@ class Admission:
 
     @contextlib.contextmanager
     def recorded(self, component: bytes, *, name: str, pipeline: str, function: str) -> Iterator[None]:
-        """Write to the log how it ends: done, or refused by one of the package's errors."""
+        """Write to the log how the `with` block ends: done, or refused by one of the package's errors."""
         if self._log is None:
             yield
             return
@@ -388,7 +388,7 @@ class Admission:
         self._record(name, pipeline, "host", function, digest, "allow", self._by())
 
     def record_change(self, function: str, what: str) -> None:
-        """Write that somebody changed what holds, such as a policy."""
+        """Write to the log that somebody changed a rule, such as a policy."""
         self._record("", "", "host", function, what, "allow", self._by())
 
     def _record_use(

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Writes files that exist completely or not at all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, replace: boo
     """Write a file in one step, durable when this returns.
 
     Args:
-        path: The file; its directory has to exist.
+        path: The file; its directory must exist.
         data: All of its contents.
         mode: Its permissions, narrowed by the process's umask.
         replace: Whether a file of this name may be replaced.

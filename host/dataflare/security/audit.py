@@ -63,9 +63,9 @@ class AuditEvent(StrictModel):
         pipeline: The pipeline's; empty outside of any.
         capability: The interface's short name, such as `files`.
         function: The function's name in the WIT.
-        object: What was used, as `str(Capability)` writes it; `kind:?` where the plugin's words made no sense.
+        object: What was used, as `str(Capability)` writes it; `kind:?` if the plugin's arguments made no sense.
         decision: Whether it was allowed.
-        count: How often this very thing has happened by now; uses that repeat are written at 1, 2, 4, 8 and so on.
+        count: How often the same event has happened so far; repeated uses are written at 1, 2, 4, 8 and so on.
         reason: Why it was refused, or how it failed; without secrets.
     """
 
@@ -80,7 +80,7 @@ class AuditEvent(StrictModel):
     reason: _Text = ""
 
     def used(self) -> Capability | None:
-        """What was used; `None` where that made no sense."""
+        """What was used; `None` if the arguments made no sense."""
         try:
             return Capability.parse(self.object)
         except ConfigError:
@@ -102,7 +102,7 @@ class AuditLog(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of the log; idempotent."""
+        """Close the log; idempotent."""
 
 
 class MemoryAuditLog:
@@ -133,7 +133,7 @@ class FileAuditLog:
     """Events in a file that is only ever appended to, one write a line, so that several processes may share it.
 
     Args:
-        path: The file; it is created if it is missing, readable by its owner alone. Its directory has to exist.
+        path: The file; it is created if it is missing, readable by its owner alone. Its directory must exist.
         durable: Whether each event is on the disk before `record` returns.
 
     Raises:
@@ -236,7 +236,7 @@ def _lines(file: BinaryIO, name: str) -> Iterator[bytes]:
 
 
 def parse_audit(lines: Iterable[bytes]) -> AuditReading:
-    """Read a log from its lines, each with its line feed except for one cut short. Never raises for what they hold.
+    """Read a log from its lines, each with its line feed unless it is cut short. Never raises an error.
 
     A line longer than `MAX_LINE_BYTES` may come in several parts; it is damaged.
     """
@@ -267,7 +267,7 @@ def parse_audit(lines: Iterable[bytes]) -> AuditReading:
 
 
 class Redactor:
-    """Takes secrets out of texts: their values, also in Base64 and as URLs and JSON escape them.
+    """Masks secrets in texts: their values, also in Base64, and as URLs and JSON escape them.
 
     Any thread may use it.
     """
@@ -281,7 +281,7 @@ class Redactor:
             self.add(secret)
 
     def add(self, secret: str) -> None:
-        """Know one more secret from now on."""
+        """Add a secret that is masked from now on."""
         if not secret:
             return
         forms = {

@@ -44,7 +44,7 @@ _CHECK: Final = 8
 
 
 class Action(enum.StrEnum):
-    """What happens to a plugin that departs from its profile, in ascending order of severity."""
+    """What is done about a plugin that deviates from its profile, in ascending order of severity."""
 
     LOG = "log"
     THROTTLE = "throttle"
@@ -53,7 +53,7 @@ class Action(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSample:
-    """What one batch took.
+    """Measurements of one batch.
 
     Args:
         rows_in: Rows given to the plugin (0 for a source).
@@ -98,14 +98,14 @@ _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=False)]
 
 
 class FeatureProfile(StrictModel):
-    """What is usual of one number: mean and standard deviation."""
+    """The usual values of one number: mean and standard deviation."""
 
     mean: _Number
     deviation: _NotNegative
 
 
 class Profile(StrictModel):
-    """What is usual of a plugin.
+    """The usual behaviour of a plugin.
 
     Attributes:
         plugin: Its name.
@@ -128,7 +128,7 @@ class Profile(StrictModel):
         """Read a profile.
 
         Raises:
-            ConfigError: It is none.
+            ConfigError: It is not a profile.
         """
         try:
             return cls.model_validate_json(text)
@@ -139,16 +139,16 @@ class Profile(StrictModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BehaviourSettings:
-    """How much is watched, and what follows.
+    """How plugins are watched, and what is done about deviations.
 
     Args:
         learn_batches: Batches from which a profile is learned, at least 30.
         confidence: ADWIN's bound on the chance of a false alarm, for all numbers together, in (0, 0.1].
         tolerance_deviations: How many of the profile's deviations a mean may shift.
-        tolerance_absolute: How far it may shift whatever the deviation: 0.2 is some 20 percent for times and amounts,
-            which are logarithms, and 20 rows in a hundred for rates of rows. A shift has to pass both.
-        tolerance_errors: How far the rate of errors may rise, in its place.
-        action: What happens.
+        tolerance_absolute: How far it may shift whatever the deviation: 0.2 is about 20 percent for times and amounts,
+            which are logarithms, and 20 rows in a hundred for rates of rows. An alert needs a shift beyond both.
+        tolerance_errors: How far the rate of errors may rise; used for errors in place of `tolerance_absolute`.
+        action: What is done about a deviation.
         throttle_s: Seconds to wait before each batch of a plugin that is throttled.
         ignore: Numbers that are not watched, by name as `features` has them, such as `latency` where plugins share a
             machine with others.
@@ -181,12 +181,12 @@ class BehaviourSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """A plugin does something that it did not do before.
+    """An alert: a plugin deviates from its profile.
 
     Attributes:
         plugin: Its name.
         version: The version that does it.
-        feature: What departs, such as `latency` or `calls.http`.
+        feature: The number that deviates, such as `latency` or `calls.http`.
         kind: `new-interface` for a host interface that was never used while learning, else `shift`.
         usual: The profile's mean.
         now: The mean now; both as `features` has them.
@@ -215,8 +215,8 @@ class BehaviourMonitor:
     Args:
         plugin: Its name.
         version: The version that runs.
-        settings: How much is watched, and what follows.
-        profile: What is usual, of an earlier version or an earlier run; `None`: it is learned first.
+        settings: How it is watched, and what is done about deviations.
+        profile: The profile of an earlier version or an earlier run; `None`: it is learned first.
         on_alert: Called with each alert, without a lock held.
     """
 
@@ -244,18 +244,18 @@ class BehaviourMonitor:
 
     @property
     def profile(self) -> Profile | None:
-        """What is usual; `None` while it is being learned."""
+        """The profile; `None` while it is being learned."""
         with self._lock:
             return self._profile
 
     @property
     def state(self) -> Action | None:
-        """What was done to the plugin: `None` as long as nothing departed."""
+        """What was done to the plugin; `None` without a deviation."""
         with self._lock:
             return self._state
 
     def observe(self, sample: BatchSample) -> tuple[Alert, ...]:
-        """Take in one batch; returns what departs from the profile since this batch."""
+        """Add one batch; return the deviations that begin with it."""
         numbers = {name: value for name, value in features(sample).items() if name not in self._settings.ignore}
         with self._lock:
             if self._profile is None:
@@ -272,7 +272,7 @@ class BehaviourMonitor:
         return alerts
 
     def before_batch(self) -> float:
-        """Ask before each batch; returns the seconds to wait, 0 except for a plugin that is throttled.
+        """Return the seconds to wait before a batch: 0 except for a throttled plugin.
 
         Raises:
             PermissionDenied: The plugin is in quarantine.
@@ -289,7 +289,7 @@ class BehaviourMonitor:
         return self._settings.throttle_s if state is Action.THROTTLE else 0.0
 
     def accept(self) -> None:
-        """Take the new behaviour for the usual one: lift throttle and quarantine, and learn again."""
+        """Accept the new behaviour: lift throttle and quarantine, and learn a new profile."""
         with self._lock:
             self._profile = None
             self._moments = {}

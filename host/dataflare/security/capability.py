@@ -1,4 +1,4 @@
-"""Single capabilities: the least things that a plugin asks for, is granted, or uses."""
+"""Single capabilities: the smallest units that a plugin asks for, is granted, or uses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TYPES_ONLY: Final = re.compile(r"dataflare:plugin/(?:types|datasets)@1\.[0-9]+\
 
 @dataclass(frozen=True, slots=True, order=True)
 class Capability:
-    """One thing that may be allowed: `str()` writes it as `--grant` takes it, without the place of a directory.
+    """A single permission: `str()` writes it as `--grant` takes it, without the path of a directory.
 
     | text | what it is |
     | --- | --- |
@@ -43,7 +43,7 @@ class Capability:
 
     Args:
         interface: The short name of the interface that it belongs to; the full one of an interface that is not known.
-        object: What of the interface; empty for all of it.
+        object: Which object of the interface; empty for all of it.
         action: What may be done with the object; empty where naming it allows all.
     """
 
@@ -97,9 +97,9 @@ def _fits(kind: str, name: str, action: str) -> bool:
 
 
 def needed_by_imports(imports: Iterable[str]) -> frozenset[Capability]:
-    """What a component needs by what it imports, interfaces by their full names.
+    """Return what a component needs, given the full names of the interfaces that it imports.
 
-    WASI is linked but empty, and the types of plugins are no more than types, so they need nothing. What the host does
+    WASI is linked but empty, and the types of plugins are only types, so they need nothing. What the host does
     not know is kept under its full name: no policy grants that.
     """
     needed = set()
@@ -117,7 +117,7 @@ def with_interfaces(capabilities: Iterable[Capability]) -> frozenset[Capability]
 
 
 def capabilities_of(grants: Grants) -> frozenset[Capability]:
-    """Everything that grants allow, interfaces included."""
+    """Return everything that grants allow, interfaces included."""
     given = {Capability(name) for name in grants.capabilities}
     given |= _accesses("files", {name: each.access for name, each in grants.files.items()})
     given |= _accesses("shared", grants.shared)
@@ -127,7 +127,7 @@ def capabilities_of(grants: Grants) -> frozenset[Capability]:
 
 
 def capabilities_asked(asks: AsksModel) -> frozenset[Capability]:
-    """Everything that a manifest asks for, without the interfaces that it implies."""
+    """Return everything that a manifest asks for, without the interfaces that it implies."""
     asked: set[Capability] = {Capability(name) for name in asks.switches}
     for key in ("files", "http", "secrets", "plugins", "shared"):
         named: Any = getattr(asks, key)

@@ -1,4 +1,4 @@
-"""What a policy may demand of certificates: which profile, whose, and how old.
+"""What a policy may require of certificates: which profile, whose, and how old.
 
 ```yaml
 certificates:
@@ -26,7 +26,7 @@ SUITE: Final = 1
 
 CertificateProfile: TypeAlias = Literal["core", "full", "certified"]
 PROFILES: Final[tuple[CertificateProfile, ...]] = ("core", "full", "certified")
-"""The profiles, each with all that the one before it demands."""
+"""The profiles; each includes all requirements of the one before it."""
 
 _KeyText = Annotated[str, StringConstraints(pattern=r"^ed25519:[A-Za-z0-9+/]{43}=$")]
 
@@ -59,5 +59,5 @@ def highest(*profiles: CertificateProfile | None) -> CertificateProfile | None:
 
 
 def is_enough(profile: CertificateProfile, needed: CertificateProfile) -> bool:
-    """Whether a profile demands at least as much as another."""
+    """Whether a profile requires at least as much as another."""
     return PROFILES.index(profile) >= PROFILES.index(needed)

@@ -1,8 +1,8 @@
 """Certificates of conformance: in-toto statements over DSSE, each about one component.
 
 A certificate is a file beside the component, its name with `.cert` added. It says what the suite found, and covers the
-component with its manifest, as a signature does. Whether a component is loaded by it is up to the policy, which names
-the keys of those who may certify. A plugin's signature is no certificate: the types of what they sign differ.
+component with its manifest, as a signature does. The policy decides whether a component is loaded with it, and names
+the keys of those who may certify. A plugin's signature is not a certificate: the types of what they sign differ.
 The formats: https://github.com/in-toto/attestation and https://github.com/secure-systems-lab/dsse
 """
 
@@ -101,7 +101,7 @@ class Grade(StrictModel):
 
 
 class Counts(StrictModel):
-    """How many cases passed, and how many did not apply. There is no place for others: they get no certificate."""
+    """How many cases passed, and how many did not apply. With any other outcome, there is no certificate."""
 
     PASS: Annotated[int, Field(ge=1)]
     SKIP: Annotated[int, Field(ge=0)] = 0
@@ -117,10 +117,10 @@ class Findings(StrictModel):
         manifest: Digest of the component's manifest; `None` where it has none.
         results: Digest of the outcomes of all cases.
         counts: How many cases had which outcome.
-        rows_per_s: The rows that it took or gave in a second, on the certifier's machine.
+        rows_per_s: The rows that it took or returned per second, on the certifier's machine.
         performance: The class that follows from it.
         capabilities: What an operator must grant, by short name.
-        quality: The grade of what it does.
+        quality: The grade of its conformance.
         security: The grade of what it asks for.
         issued_at: When it was issued, in UTC; not verified.
     """
@@ -169,7 +169,7 @@ class Certificate:
     Attributes:
         name: What it calls the plugin.
         component: The digest of the component that it speaks of, without its manifest.
-        findings: What somebody says that the suite found. Not to be relied on before it is verified.
+        findings: What the certifier says that the suite found. Do not rely on it before it is verified.
         envelope: The envelope as securesystemslib has it.
     """
 
@@ -187,11 +187,11 @@ def certify(component: bytes, findings: Findings, key: PrivateKey, *, name: str)
     Args:
         component: The component.
         findings: What the suite found; `findings.manifest` must be this component's.
-        key: Whose certificate it is.
+        key: The key that certifies.
         name: The plugin's name.
 
     Returns:
-        What belongs into the `.cert` file.
+        The contents of the `.cert` file.
 
     Raises:
         NotAComponent: Not a component, cut short or damaged.

@@ -1,4 +1,4 @@
-"""What each command needs of the person who gives it, where there are roles, and what it gives to plugins."""
+"""The permission that each command needs if there are roles, and what it grants to plugins."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["COMMANDS", "Gives", "Need", "Rule", "admit_command", "needs_of"]
 
 
 class Need(NamedTuple):
-    """An action, and the kind of object that it is done to.
+    """A permission: an action, and the kind of object that it is done to.
 
-    With `of_some`, the permission for one object of the kind is enough here: the command asks again once it knows which
-    object it is.
+    With `of_some`, the permission for one object of the kind is enough here: the command checks again when it knows
+    the object.
     """
 
     action: str
@@ -32,7 +32,7 @@ what `tests` bring, such as folders of their own; or they get `grants`, within t
 
 
 class Rule(NamedTuple):
-    """What a command needs, and what it gives to plugins."""
+    """What a command needs, and what it grants to plugins."""
 
     needs: tuple[Need, ...]
     gives: Gives = "none"
@@ -108,7 +108,7 @@ def admit_command(
     outputs: Collection[str | os.PathLike[str]] = (),
     rules: Collection[str] = (),
 ) -> None:
-    """Let a principal give a command only with the permission, before anything of it is done.
+    """Require the permission for a command of a principal, before the command does anything.
 
     Args:
         command: Its name, such as `policy check`.

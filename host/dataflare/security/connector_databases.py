@@ -41,11 +41,11 @@ class ConnectorDatabases:
         Args:
             name: Its name.
             access: What is done with it.
-            own: What the pipeline says of its databases. Under a policy, that counts for nothing.
+            own: The databases in the pipeline's file. Under a policy, they are ignored.
 
         Raises:
             PermissionDenied: It is not granted, or not for writing.
-            ConfigError: A journal beside the file would have SQLite delete another file.
+            ConfigError: A journal beside the file would make SQLite delete another file.
         """
         what = f"databases:{access}:{name}"
         found = (own if self._granted is None else self._granted).get(name)

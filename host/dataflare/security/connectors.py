@@ -62,7 +62,7 @@ class ConnectorFiles:
         self._folders: list[int] = []
 
     def close(self) -> None:
-        """Let the folders of outputs go; idempotent."""
+        """Close the folders of outputs; idempotent."""
         with self._lock:
             folders, self._folders = self._folders, []
         for each in folders:

@@ -51,7 +51,7 @@ def parse_envelope(data: bytes, statement: type[_Model], *, payload_type: str) -
 
     Args:
         data: The envelope as JSON.
-        statement: What it signs.
+        statement: The type of the statement that it signs.
         payload_type: The type of what it signs; another one is refused.
 
     Raises:
@@ -78,7 +78,7 @@ def parse_envelope(data: bytes, statement: type[_Model], *, payload_type: str) -
 
 
 def problem_of(error: ValueError | RecursionError) -> str:
-    """Say what is wrong with an envelope, given what `parse_envelope` raised."""
+    """Describe what is wrong with an envelope, given the error that `parse_envelope` raised."""
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]

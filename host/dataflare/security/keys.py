@@ -67,7 +67,7 @@ class PublicKey:
 
     @property
     def id(self) -> str:
-        """What signatures call this key: 64 hexadecimal digits that follow from it."""
+        """The key's id in signatures: 64 hexadecimal digits that are computed from it."""
         return str(self.verifier().keyid)
 
     def verifier(self) -> SSlibKey:

@@ -1,8 +1,8 @@
-"""What a plugin says of itself and asks for, carried within its component.
+"""The manifest: what a plugin says about itself and asks for, inside its component.
 
 The manifest is canonical JSON in one custom section, `dataflare:manifest`, the component's last section, its lengths
 written in as few bytes as they take. So the component's digest and the manifest's cover every byte of the file. The
-manifest asks; it grants nothing: what a plugin gets is for its operator's policy to say (`dataflare.security.policy`).
+manifest asks; it grants nothing: the operator's policy decides what a plugin gets (`dataflare.security.policy`).
 """
 
 from __future__ import annotations
@@ -71,16 +71,16 @@ class MalformedManifest(ManifestError):
 
 
 class Manifest(StrictModel):
-    """What a plugin says of itself.
+    """What a plugin says about itself.
 
     Attributes:
         format: The manifest's own version.
         name: The plugin's name.
         version: The plugin's version, major.minor.patch.
         kind: What it does.
-        publisher: Who says to have published it; only a signature proves it.
+        publisher: The publisher, as the manifest says; only a signature proves it.
         license: Its licence, as an SPDX expression such as `Apache-2.0`.
-        description: One line on what it does.
+        description: One line that says what it does.
         asks: What it asks for.
         limits: The ceilings that it needs.
     """
@@ -96,12 +96,12 @@ class Manifest(StrictModel):
     limits: LimitsModel = LimitsModel()
 
     def canonical(self) -> bytes:
-        """The manifest as JSON: keys sorted, no spaces, nothing that holds anyway."""
+        """Write the manifest as JSON: keys sorted, no spaces, no defaults."""
         value = {"format": self.format, **self.model_dump(mode="json", exclude_defaults=True)}
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
     def needs(self, *, digest: str | None = None) -> Needs:
-        """What it asks for, to compare with a policy or with another version; `digest` is its component's."""
+        """Return what it asks for, to compare with a policy or another version; `digest` is its component's."""
         return Needs(
             plugin=self.name,
             version=self.version,
@@ -149,7 +149,7 @@ def read_raw(component: bytes, *, name: str = "") -> bytes | None:
     Raises:
         NotAComponent: Not a component, cut short or damaged.
         DuplicateManifest: There are several.
-        MalformedManifest: It is not where it belongs.
+        MalformedManifest: It is not in its place.
     """
     found = [section for section in custom_sections(component) if section.name == MANIFEST_SECTION]
     if len(found) > 1:

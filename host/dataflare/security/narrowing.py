@@ -1,4 +1,4 @@
-"""Grants and limits that a pipeline or a caller writes beside a policy: they may only take away from it."""
+"""Narrows a policy by the grants and limits of a pipeline or a caller, which can never add to it."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _CEILINGS: Final = (
 
 
 def narrowed_grants(allowed: Grants, wanted: Grants, *, plugin: str, source: str) -> Grants:
-    """What is wanted, where all of it is allowed.
+    """Return the narrowed grants, if the policy allows all of them.
 
     What is named (a directory, an origin, a method, a secret) has to be allowed. Numbers and request headers are cut
     to what is allowed, since they have values even where nobody wrote any.
 
     Args:
         allowed: What the policy gives.
-        wanted: What is asked for beside it.
+        wanted: The grants of the pipeline or the caller.
         plugin: The plugin's name, for the error.
         source: The policy's file, for the error.
 
     Raises:
-        PermissionDenied: More is wanted than is allowed; `capability` is the first of it.
+        PermissionDenied: The grants go beyond the policy; `capability` is the first of these.
     """
     excess = sorted(_excess(allowed, wanted))
     if excess:
@@ -75,7 +75,7 @@ def _excess(allowed: Grants, wanted: Grants) -> Iterator[str]:
 
 
 def dataset_excess(allowed: DatasetGrants, wanted: DatasetGrants) -> Iterator[str]:
-    """Name what is wanted but not allowed: `datasets:NAME`, or `datasets:NAME.COLUMN` for one of its columns."""
+    """Name what the grants add to the policy: `datasets:NAME`, or `datasets:NAME.COLUMN` for one of its columns."""
     for name, columns in wanted.items():
         own = allowed.get(name)
         if own is None or (columns == "any" and own != "any"):
@@ -108,7 +108,7 @@ def _narrowed_http(allowed: HttpGrant, wanted: HttpGrant) -> HttpGrant:
 
 
 def narrowed_limits(allowed: Limits, wanted: Limits) -> Limits:
-    """Take the lower of each two limits; `None` means no limit."""
+    """Take the lower value of each limit; `None` means no limit."""
     lowest: dict[str, Any] = {
         row.field: lower(getattr(allowed, row.field), getattr(wanted, row.field)) for row in LIMITS.values()
     }

@@ -1,4 +1,4 @@
-"""Which pipeline a file is: its place or its contents say so, never the name that it gives itself."""
+"""Identifies pipelines: by the path or the contents of a file, never by the name in it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PipelineFile:
     Args:
         path: Its own name in its folder's real path, which has no symbolic link.
         digest: `sha256:` and the digest of its contents.
-        in_program: No file is it: it was made in a program, which vouches for its name.
+        in_program: Whether it is not a file: a program made it, and vouches for its name.
     """
 
     path: Path
@@ -47,11 +47,11 @@ class PipelineFile:
     in_program: bool = False
 
     def scope(self, name: str, bound: str) -> str:
-        """Tell what its state is kept under: no file gets at the state of another by calling itself the same.
+        """Return the key of its state: no file reaches the state of another by having the same name.
 
         Args:
             name: The name in the file.
-            bound: What a policy or roles call it; empty if they do not know it.
+            bound: The name that a policy or roles have for it; empty if they do not know it.
 
         Returns:
             The bound name, or else its own name and a mark of its place, which no name can have.
@@ -62,11 +62,11 @@ class PipelineFile:
 
 
 class PipelineBinding(StrictModel):
-    """What makes a file this pipeline. Where several things are said, each has to hold.
+    """What identifies a file as this pipeline. If several keys are given, all must fit.
 
     Attributes:
-        file: Where it is, relative to the file that says so. Anyone who can write there can change the pipeline.
-        digests: What it contains, `sha256:...`, one of these. It may be anywhere; its relative paths begin there.
+        file: Its path, relative to the file that says so. Anyone who can write there can change the pipeline.
+        digests: Its contents: one of these digests, `sha256:...`. It may be anywhere; its relative paths start there.
         embedded: No file is this pipeline: a program that embeds the host loads its plugins under this name.
     """
 
@@ -94,12 +94,12 @@ Bindings = Frozen[PipelineName, PipelineBinding]
 
 
 def bound_files(bindings: Mapping[str, PipelineBinding], base_dir: Path) -> list[Path]:
-    """The files that are pipelines by their place: anyone who writes one gets what its name is granted."""
+    """Return the files that are pipelines by their path: anyone who writes one gets what its name is granted."""
     return [base_dir / binding.file for binding in bindings.values() if binding.file is not None]
 
 
 def bound_name(bindings: Mapping[str, PipelineBinding], pipeline: PipelineFile, base_dir: Path, source: str) -> str:
-    """Tell what a policy or roles call a pipeline's file; empty if they do not know it.
+    """Return the name that a policy or roles have for a pipeline's file; empty if they do not know it.
 
     Raises:
         PermissionDenied: It is known under several names.
@@ -115,19 +115,19 @@ def bound_name(bindings: Mapping[str, PipelineBinding], pipeline: PipelineFile, 
 
 
 def named_scopes(scopes: Iterable[str], name: str) -> list[str]:
-    """The scopes of a pipeline's name: its own, and those of files that call themselves so."""
+    """Return the scopes of a pipeline's name: its own, and those of files with this name in them."""
     return [each for each in scopes if each.partition(_SCOPE_MARK)[0] == name]
 
 
 def require_own_name(
     bindings: Mapping[str, PipelineBinding], name: str, bound: str, pipeline: PipelineFile, source: str
 ) -> None:
-    """Refuse a file that calls itself by the name of another: state and shared batches are separate for each name.
+    """Refuse a file with the name of another pipeline in it: state and shared batches are separate for each name.
 
     Args:
-        bindings: Who the names belong to.
+        bindings: The pipelines by their names.
         name: The name in the file.
-        bound: What it is called by `bindings`.
+        bound: Its name in `bindings`.
         pipeline: The file.
         source: What holds the bindings, for the error.
 

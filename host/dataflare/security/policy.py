@@ -75,11 +75,11 @@ def _range(text: str) -> str:
 
 
 class PipelineRule(StrictModel):
-    """What a plugin is granted in one pipeline also.
+    """What a plugin is granted in one pipeline, in addition.
 
     Attributes:
-        grants: Added to what it gets in every pipeline; for the same directory, origin or batch, instead.
-        limits: Ceilings in place of those in every pipeline, where they are said.
+        grants: Added to its grants in every pipeline; for the same directory, origin or batch, in place of them.
+        limits: Limits in this pipeline, in place of those in every pipeline.
     """
 
     grants: GrantsModel = GrantsModel()
@@ -91,15 +91,15 @@ class PipelineRule(StrictModel):
 
 
 class PluginRule(StrictModel):
-    """Which plugin is meant, and what it is granted.
+    """A plugin, and what it is granted.
 
     Attributes:
         versions: Only these versions, such as `>=1.2.0, <2.0.0`; left out, every one.
         digests: Only these components, `sha256:...`; left out, every one.
-        require: What else must be so, such as a certificate of conformance.
+        require: What else is required, such as a certificate of conformance.
         grants: What it gets in every pipeline.
-        limits: Its ceilings in every pipeline; the defaults hold for those that are not said.
-        pipelines: What it also gets in single pipelines; each has to be under `pipelines` of the file.
+        limits: Its limits in every pipeline; those that are not given have their defaults.
+        pipelines: What it gets in single pipelines, in addition; each must be under `pipelines` of the file.
     """
 
     versions: Annotated[str, AfterValidator(_range)] | None = None
@@ -111,7 +111,7 @@ class PluginRule(StrictModel):
 
 
 class ConnectorGrants(StrictModel):
-    """What connectors may use; nothing, unless it is said.
+    """What connectors may use; nothing by default.
 
     Attributes:
         files: Directories below which they read, and write where `access` is `write`; the names are for the audit log.
@@ -125,7 +125,7 @@ class ConnectorGrants(StrictModel):
 
 
 class ConnectorPipelineRule(StrictModel):
-    """What connectors may use in one pipeline also.
+    """What connectors may use in one pipeline, in addition.
 
     Attributes:
         grants: Added to what they may use in every pipeline.
@@ -139,7 +139,7 @@ class ConnectorRule(StrictModel):
 
     Attributes:
         grants: In every pipeline.
-        pipelines: In single pipelines also; each has to be under `pipelines` of the file.
+        pipelines: In single pipelines, in addition; each must be under `pipelines` of the file.
     """
 
     grants: ConnectorGrants = ConnectorGrants()
@@ -152,9 +152,9 @@ class PolicyDocument(StrictModel):
     Attributes:
         version: The format's version.
         pipelines: Which file each pipeline is, whatever name is in it.
-        plugins: What each plugin gets, by the name of its manifest or signature, else the one it is loaded under.
+        plugins: What each plugin gets, by the name in its manifest or signature, else the name it is loaded under.
         connectors: What the built-in connectors read and write.
-        require: What must be so of every plugin, such as a certificate of conformance.
+        require: What is required of every plugin, such as a certificate of conformance.
         certificates: Whose certificates are accepted.
     """
 
@@ -233,11 +233,11 @@ class Policy:
 
     @property
     def pipeline_files(self) -> list[Path]:
-        """The files that are pipelines by their place."""
+        """The files that are pipelines by their path."""
         return bound_files(self.document.pipelines, self.base_dir)
 
     def pipeline_of(self, pipeline: PipelineFile) -> str:
-        """What this policy calls a pipeline's file; empty if it does not know it.
+        """Return the name that this policy has for a pipeline's file; empty if it has none.
 
         Raises:
             PermissionDenied: It is known under several names.
@@ -277,7 +277,7 @@ class Policy:
         return highest(self.document.require.certificate, rule.require.certificate)
 
     def refusal(self, plugin: Needs) -> str:
-        """Why no rule is for this plugin; empty if one is."""
+        """Say why no rule applies to this plugin; empty if one does."""
         rule = self.document.plugins.get(plugin.plugin)
         if rule is None:
             return f"{self.source} has no rule for the plugin {plugin.plugin!r}"
@@ -292,7 +292,7 @@ class Policy:
         return ""
 
     def rule_for(self, plugin: Needs, pipeline: str) -> tuple[GrantsModel, LimitsModel]:
-        """What holds for a plugin in a pipeline; nothing where no rule is for it."""
+        """Return the rule of a plugin in a pipeline; an empty one if no rule applies."""
         if self.refusal(plugin):
             return GrantsModel(), LimitsModel()
         rule = self.document.plugins[plugin.plugin]
@@ -300,7 +300,7 @@ class Policy:
         return extra.over(rule.grants, rule.limits) if extra else (rule.grants, rule.limits)
 
     def grants_for(self, plugin: Needs, pipeline: str) -> Grants:
-        """What a plugin gets in a pipeline: nothing, where no rule is for it or a pin does not fit (see `refusal`).
+        """Return what a plugin gets in a pipeline: nothing if no rule applies or a pin does not fit (see `refusal`).
 
         Raises:
             ConfigError: A directory's path cannot be resolved.
@@ -309,7 +309,7 @@ class Policy:
         return grants.grants(lambda path: self.base_dir / path)
 
     def limits_for(self, plugin: Needs, pipeline: str, *, defaults: Limits | None = None) -> Limits:
-        """The limits of a plugin in a pipeline: what it asks for, or the ceiling where it asks for nothing.
+        """Return the limits of a plugin in a pipeline: what it asks for, else the ceiling.
 
         The ceiling is the policy's, or that of `defaults` where the policy says nothing.
 
@@ -331,7 +331,7 @@ class Policy:
         return replace(ceilings, **asked_for)
 
     def ceilings(self, plugin: Needs, pipeline: str, *, defaults: Limits | None = None) -> Limits:
-        """The most of each limit that a plugin may have in a pipeline."""
+        """Return the highest value of each limit that a plugin may have in a pipeline."""
         said: Mapping[str, Any] = self.rule_for(plugin, pipeline)[1].given()
         return replace(defaults or Limits(), **said)
 

@@ -1,6 +1,6 @@
 """Files that no run may write to: policies and other rules, logs and state, and code.
 
-Files are distinguished by what they are, not by how they are named: by the folder that a name lies in (device and
+Files are identified by what they are, not by how they are named: by the folder that a name lies in (device and
 inode) and the name there, and by the file's own device and inode, whatever links lead to it. Names that a file system
 may take for the same (in capitals, or with accents written as characters of their own) are the same here.
 """
@@ -24,7 +24,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class ProtectedFiles:
-    """What must never be an output. Any thread may use it."""
+    """The files that must never be an output. Any thread may use it."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -32,7 +32,7 @@ class ProtectedFiles:
         self._trees: dict[Path, str] = {}
 
     def add(self, path: str | os.PathLike[str], what: str) -> None:
-        """Protect a file, which need not be there yet: its name, and what a link of this name leads to.
+        """Protect a file, which need not exist yet: its name, and the target of a link of this name.
 
         Args:
             path: The file.
@@ -49,11 +49,11 @@ class ProtectedFiles:
             self._trees.setdefault(real_path(path), what)
 
     def reason(self, folder: int, name: str) -> str:
-        """Tell why a name may not be written; empty if it may.
+        """Say why a name may not be written; empty if it may.
 
         Args:
             folder: An open directory.
-            name: A name in it, of something that may be there or not.
+            name: A name in it, which may exist or not.
         """
         with self._lock:
             files, trees = dict(self._files), dict(self._trees)
@@ -74,7 +74,7 @@ class ProtectedFiles:
         return ""
 
     def reason_of(self, path: Path) -> str:
-        """Tell why a path may not be written, links followed; empty if it may."""
+        """Say why a path may not be written, links followed; empty if it may."""
         real = real_path(path)
         # Of folders that are missing, the first decides: what is made in it is in the folder around it.
         for folder, name in ((each.parent, each.name) for each in (real, *real.parents)):

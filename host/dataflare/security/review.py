@@ -1,4 +1,4 @@
-"""Comparing what plugins ask for with what they get, with what they used, and with what they asked for before."""
+"""Compares what plugins ask for with what they get, with what they used, and with what they asked for before."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class LimitChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyReport:
-    """What a plugin asks for, and what a policy says to it.
+    """What a plugin asks for, and what a policy gives it.
 
     Attributes:
         plugin: Its name.
@@ -57,7 +57,7 @@ class PolicyReport:
         granted: Everything that the policy gives it.
         missing: Asked for, but not granted.
         unused: Granted, but not asked for.
-        limits_missing: Limits that it wants higher than the policy allows.
+        limits_missing: Limits that it needs higher than the policy allows.
         datasets_missing: Datasets and columns that it needs, but does not get: `datasets:NAME`, `datasets:NAME.COLUMN`.
         reason: Why the policy has no rule for it; empty if it has one.
     """
@@ -74,11 +74,11 @@ class PolicyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether the plugin gets all that it asks for."""
+        """Whether the plugin gets everything that it asks for."""
         return not (self.missing or self.limits_missing or self.datasets_missing)
 
     def require(self) -> None:
-        """Let a plugin pass only with all that it asks for.
+        """Refuse a plugin that does not get everything that it asks for.
 
         Raises:
             PermissionDenied: Something is missing; `capability` is the first of it.
@@ -129,8 +129,8 @@ class NeedsDiff:
     Attributes:
         added: Asked for by the new one alone.
         removed: Asked for by the old one alone.
-        limits_raised: Limits that the new one wants higher.
-        limits_lowered: Limits that the new one wants lower.
+        limits_raised: Limits that the new one needs higher.
+        limits_lowered: Limits that the new one needs lower.
         datasets_added: Datasets and columns that the new one alone needs; `datasets` where only the old one said which.
         datasets_removed: The same of the old one.
         widened: Whether the new one asks for anything that the old one did not: an operator should look at it again.
@@ -184,7 +184,7 @@ def suggest(events: Iterable[AuditEvent], *, base: Policy | None = None, include
     Args:
         events: What was used, from `dataflare.security.audit`.
         base: The policy under which it was used; its pins are kept.
-        include_denied: Whether to grant also what was refused, to learn what a new plugin wants.
+        include_denied: Whether to grant what was refused too, to learn what a new plugin needs.
     """
     used: dict[str, dict[str, set[Capability]]] = {}
     for event in events:

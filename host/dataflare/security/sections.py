@@ -1,6 +1,6 @@
 """Custom sections of a component, at its top level.
 
-Only the outer frame is read: what lies in nested modules and components is never looked at. Pure functions.
+Only the outer sections are read, never the contents of nested modules and components. Pure functions.
 The format: https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md
 """
 

@@ -3,7 +3,7 @@
 A signature is a file beside the component, its name with `.sig` added. The statement holds the digest of the component
 without its manifest, the digest of its manifest, its name and its version. A manifest has one place and one encoding
 (`dataflare.security.manifest`), so the two digests cover every byte of the file. Each signature carries its public key,
-which lets anybody see whether it is genuine. Nothing here trusts anybody: `dataflare.security.trust` does.
+so anyone can check whether it is genuine. This module trusts no key: `dataflare.security.trust` decides that.
 The format: https://github.com/secure-systems-lab/dsse
 """
 
@@ -85,11 +85,11 @@ class UntrustedKey(SignatureRefused):
 
 
 class SigningKeyExpired(SignatureRefused):
-    """The key is trusted no longer."""
+    """The key is no longer trusted."""
 
 
 class Revoked(SignatureRefused):
-    """The key, or this very component, was revoked."""
+    """The key, or this component, was revoked."""
 
 
 class DigestMismatch(SignatureRefused):
@@ -120,7 +120,7 @@ class SignedStatement:
     """A statement and its signatures, well-formed, none of them verified.
 
     Attributes:
-        statement: What somebody says to have signed. Not to be relied on before it is verified.
+        statement: What was signed. Do not rely on it before it is verified.
         envelope: The envelope as securesystemslib has it.
     """
 
@@ -130,15 +130,15 @@ class SignedStatement:
 
     @property
     def key_ids(self) -> tuple[str, ...]:
-        """The keys that say to have signed."""
+        """The ids of the keys that are named as signers."""
         return tuple(self.envelope.signatures)
 
     def sign(self, key: PrivateKey) -> None:
-        """Add the signature of a key, in place of one that it may have made before."""
+        """Add the signature of a key; replaces an earlier signature of the same key."""
         self.envelope.sign(key.signer()).unrecognized_fields["key"] = str(key.public)
 
     def require_genuine(self, *, plugin: str = "") -> None:
-        """Let nothing pass but signatures that the keys made which they carry. Whose keys they are is another matter.
+        """Require that each signature was made by the key that it carries. Whose keys they are is checked elsewhere.
 
         Raises:
             SignatureInvalid: A signature carries no key or that of another id, or its key did not make it.
@@ -183,13 +183,13 @@ def sign(
 
     Args:
         component: The component.
-        key: Whose signature it is.
+        key: The key that signs.
         name: The plugin's name; needed where the component has no manifest.
         version: Its version; in the same way.
         now: The clock.
 
     Returns:
-        What belongs into the `.sig` file.
+        The contents of the `.sig` file.
 
     Raises:
         NotAComponent: Not a component, cut short or damaged.
@@ -218,7 +218,7 @@ def sign(
 def add_signature(
     component: bytes, signature: bytes, key: PrivateKey, *, name: str = "", version: str = "", file: str = ""
 ) -> bytes:
-    """Sign beside others, for operators who want more than one signature.
+    """Add a signature to others, for operators who require more than one.
 
     Anyone who adds a signature vouches for the whole statement, so all of it is verified first.
 

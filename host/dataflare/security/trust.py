@@ -96,7 +96,7 @@ class TrustedKey(StrictModel):
 
 
 class RevocationList(StrictModel):
-    """Keys by their ids, and components by their digests, that are good no longer, with the reason.
+    """Keys by their ids, and components by their digests, that are no longer valid, with the reason.
 
     Attributes:
         keys: The reason by the key's id, as `dataflare key show` tells it.
@@ -112,9 +112,9 @@ class TrustDocument(StrictModel):
 
     Attributes:
         version: The format's version.
-        threshold: How many of the keys have to have signed.
+        threshold: How many of the keys must have signed.
         keys: The keys that are trusted.
-        revoked: Keys and components that are good no longer.
+        revoked: Keys and components that are no longer valid.
     """
 
     version: Literal[1]
@@ -162,7 +162,7 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class TrustPolicy:
-    """Whom an operator trusts; nobody, unless it is said. Any thread may use it."""
+    """The keys that an operator trusts; none by default. Any thread may use it."""
 
     document: TrustDocument = field(default_factory=lambda: TrustDocument(version=1))
     source: str = "trust.yaml"
@@ -189,7 +189,7 @@ class TrustPolicy:
         return cls(validate_document(parse_document(text, name=source), TrustDocument), source)
 
     def verify_file(self, component: str | os.PathLike[str], *, now: datetime) -> Verified:
-        """Verify a component's file by the `.sig` file beside it. What was verified is what the file held then.
+        """Verify a component's file by the `.sig` file beside it. The file may change afterwards.
 
         Raises:
             ConfigError: A file cannot be read.

@@ -1,4 +1,4 @@
-"""What a call of a host function uses, told from its arguments, and how the WIT lets the host refuse it."""
+"""The capability that a call of a host function uses, by its arguments, and the WIT's way to refuse it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _MAX_URL_CHARACTERS: Final = 8_192
 
 
 def used_by(interface: str, function: str, args: tuple[Any, ...]) -> Capability | None:
-    """What a call uses; `None` for a method of a handle, which uses what the handle came from.
+    """Return what a call uses; `None` for a method of a handle, which uses what the handle was made from.
 
     Args:
         interface: Short name of an interface of `dataflare:host`.
         function: The function's name in the WIT.
-        args: What the plugin gave. What makes no sense there becomes an object `?`, which nothing grants.
+        args: The plugin's arguments. Arguments that make no sense become an object `?`, which nothing grants.
     """
     if function.startswith("[method]"):
         return None
@@ -58,7 +58,7 @@ def written(capability: Capability) -> str:
 
 
 def sound(capability: Capability) -> Capability:
-    """Return the capability, with the object `?` where it is none that could be granted."""
+    """Return the capability, with the object `?` if it could never be granted."""
     try:
         # What a plugin names may look like more than one part.
         if Capability.parse(str(capability)) == capability:
@@ -80,7 +80,7 @@ def _origin(request: Any) -> str:
 
 
 def denial_reason(result: Any) -> str | None:
-    """Why a call was refused, where its result says that it was; else `None`."""
+    """Return why a call was refused, if its result says so; else `None`."""
     if not isinstance(result, Err):
         return None
     case, value = getattr(result.error, "case", result.error), getattr(result.error, "value", None)
@@ -90,7 +90,7 @@ def denial_reason(result: Any) -> str | None:
 
 
 def denial_case(interface: str, function: str) -> str | None:
-    """The case of a function's error that says a refusal: `denied`, `not-granted`, or `other` where there is neither.
+    """Return the case of a function's error for a refusal: `denied`, `not-granted`, or `other` if it has neither.
 
     `None` where the function has no error to say it with, or is not of the standard.
 
@@ -136,6 +136,6 @@ def _case_of(function: Function, interfaces: Mapping[str, Interface]) -> str | N
 
 
 def refused(interface: str, function: str, reason: str) -> Err[VariantValue] | None:
-    """The result that refuses a call; `None` where only an exception can."""
+    """Return the result that refuses a call; `None` if only an exception can refuse it."""
     case = denial_case(interface, function)
     return None if case is None else Err(VariantValue(case, reason))

@@ -37,11 +37,11 @@ class JavaScriptDriver:
     """
 
     def identity(self) -> str:
-        """What, apart from the sources (the lock is one), the component depends on."""
+        """Return what the component depends on apart from its sources, of which the lock is one."""
         return f"javascript: {_COMPONENTIZE.read_text(encoding='utf-8')}"
 
     def sources(self, guest: Guest) -> Iterator[Path]:
-        """The files that the component is made of, apart from WIT."""
+        """Return the files that the component is made from, without the WIT."""
         yield from (guest.sdk / "package.json", guest.sdk / "package-lock.json")
         yield from (guest.sdk / "lib").glob("*.js")
         if _is_raw(guest):
@@ -106,7 +106,7 @@ def _own_modules(guest: Guest) -> Iterator[Path]:
 
 
 def _check_syntax(guest: Guest) -> None:
-    """Refuse what is not JavaScript: the tool would say so without the file and the line."""
+    """Refuse what is not JavaScript: the tool's error would have neither the file nor the line."""
     for path in _own_modules(guest):
         try:
             run(["node", "--check", path], cwd=guest.folder, hint=_HINT)

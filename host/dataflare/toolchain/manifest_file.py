@@ -51,11 +51,11 @@ class PluginFile(StrictModel):
         version: The plugin's version, major.minor.patch.
         kind: What it does.
         language: What it is written in.
-        description: One line on what it does.
+        description: One line that says what it does.
         license: Its licence, as an SPDX expression such as `Apache-2.0`.
-        publisher: Who says to publish it; only a signature proves it.
+        publisher: The publisher, as the file says; only a signature proves it.
         needs: The host interfaces that it calls, apart from those that every plugin may use.
-        asks: What of these it asks for, such as directories and origins; what `needs` names alone, it leaves open.
+        asks: Which parts of these it asks for, such as directories and origins; `needs` alone leaves that open.
         limits: The ceilings that it needs.
     """
 

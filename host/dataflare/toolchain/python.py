@@ -34,11 +34,11 @@ class PythonDriver:
     """Builds the module `plugin.py`, with the modules and packages beside it, and the SDK."""
 
     def identity(self) -> str:
-        """What, apart from the sources, the component depends on."""
+        """Return what the component depends on apart from its sources."""
         return f"python: componentize-py {_VERSION}, {_ENTRY}"
 
     def sources(self, guest: Guest) -> Iterator[Path]:
-        """The files that the component is made of, apart from WIT."""
+        """Return the files that the component is made from, without the WIT."""
         yield from own_modules(guest.folder)
         yield from sdk_modules(guest)
 
@@ -110,7 +110,7 @@ def _entry(file: PluginFile) -> str:
 
 
 def _check_syntax(guest: Guest) -> None:
-    """Refuse what is not Python: the tool would say so in many words, without the line."""
+    """Refuse what is not Python: the tool's error would be long, and without the line."""
     for path in own_modules(guest.folder):
         name = path.relative_to(guest.folder).as_posix()
         try:

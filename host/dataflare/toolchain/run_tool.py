@@ -1,4 +1,4 @@
-"""Running a tool, and what can go wrong with it."""
+"""Runs tools, and reports what goes wrong."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def run(
         env: Variables to add to this process's.
         timeout_s: Wall seconds after which it is killed, with what it started; an interrupt kills it too.
         hint: What to do when the program is not there.
-        tail_lines: The last lines that an error has of what it printed.
+        tail_lines: How many of the last printed lines an error has.
 
     Raises:
         ToolchainMissing: There is no such program.

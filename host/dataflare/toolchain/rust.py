@@ -56,11 +56,11 @@ class RustDriver:
         self._pinned = pinned
 
     def identity(self) -> str:
-        """What, apart from the sources, the component depends on."""
+        """Return what the component depends on apart from its sources."""
         return f"rust: {identity(pinned=self._pinned)}"
 
     def sources(self, guest: Guest) -> Iterator[Path]:
-        """The files that the component is made of, apart from WIT."""
+        """Return the files that the component is made from, without the WIT."""
         if not _is_of_workspace(guest):
             yield from _sdk_files(guest)
             yield from _own_files(guest)
@@ -183,7 +183,7 @@ def _cargo(guest: Guest, options: list[str], env: dict[str, str], target_dir: st
 
 
 def _explained(guest: Guest, error: BuildFailed) -> DataflareError:
-    """The compiler's own words, without cargo's on its way there; the first place in front."""
+    """Return the compiler's messages without those of cargo, beginning with the first place."""
     if any(each in error.output for each in _NO_NETWORK):
         return ToolchainMissing(
             f"{guest.name}: a crate cannot be downloaded\n{error.output}",

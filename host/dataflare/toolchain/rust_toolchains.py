@@ -149,7 +149,7 @@ def _pinned(*, by_default: bool) -> Toolchain:
 
 
 def _require_makeable(*, by_default: bool) -> None:
-    """Refuse where the pinned toolchain neither is there nor can be made."""
+    """Raise an error if the pinned toolchain neither exists nor can be made."""
     if shutil.which("cargo") is None:
         raise ToolchainMissing("there is no cargo", hint=CARGO_HINT)
     if (cache_root() / "toolchains" / f"rust-{_recipe()}").is_dir():

@@ -1,4 +1,4 @@
-"""Where builds are kept, digests of what goes into them, locks, and writing files in one step."""
+"""The store of builds: its folder, digests of what goes into a build, locks, and files written in one step."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _name_below(roots: Mapping[str, Path], path: Path) -> str:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it is seen whole or not at all, and survives a crash once this returns."""
+    """Write a file so that it is complete or does not exist, and survives a crash once this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -99,7 +99,7 @@ def locked(name: str) -> Iterator[None]:
 
 
 def load_build(key: str) -> bytes | None:
-    """The component that was kept under `key`; `None` where there is none, or a damaged one."""
+    """Return the component that is stored under `key`; `None` if there is none, or only a damaged one."""
     for path in sorted((cache_root() / "guests").glob(f"{key}.*.wasm")):
         data = path.read_bytes()
         if path.name == f"{key}.{digest_bytes(data)}.wasm":
@@ -108,12 +108,12 @@ def load_build(key: str) -> bytes | None:
 
 
 def save_build(key: str, component: bytes) -> None:
-    """Keep a component. Its digest is part of the file's name, so that damage is noticed."""
+    """Store a component. Its digest is part of the file's name, so that damage is noticed."""
     write_atomically(cache_root() / "guests" / f"{key}.{digest_bytes(component)}.wasm", component)
 
 
 def once(folder: Path, make: Callable[[Path], None]) -> Path:
-    """Make a folder's contents unless it is there; nobody sees it half-made.
+    """Make a folder with its contents unless it exists; nobody sees it incomplete.
 
     Args:
         folder: The folder.

@@ -29,11 +29,11 @@ class TypeScriptDriver:
     """
 
     def identity(self) -> str:
-        """What, apart from the sources (the locks are two), the component depends on."""
+        """Return what the component depends on apart from its sources, of which the two locks are a part."""
         return f"typescript, {JavaScriptDriver().identity()}"
 
     def sources(self, guest: Guest) -> Iterator[Path]:
-        """The files that the component is made of, apart from WIT."""
+        """Return the files that the component is made from, without the WIT."""
         yield from JavaScriptDriver().sources(_as_javascript(guest, guest.folder))
         yield from (guest.sdk / "package.json", guest.sdk / "package-lock.json", *_types(guest))
         yield from (path for path in _own_files(guest) if "tests" not in path.relative_to(guest.folder).parts)

@@ -18,14 +18,14 @@ from dataflare.runtime.isolation.wire import BrokenWire, Wire
 __all__ = ["Channel", "Message", "Packed"]
 
 _VALUE_BYTES: Final = ((b",", 80), (b"[", 80), (b"{", 256))
-"""What begins a value in JSON, and what Python takes for the smallest one."""
+"""The characters that begin a value in JSON, and the bytes of Python's smallest object."""
 
 Typed: TypeAlias = Sequence[tuple[Type | None, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A message that can be sent. `values_bytes`: what texts, lists and numbers of it take."""
+    """A message that can be sent. `values_bytes`: the size of its texts, lists and numbers."""
 
     text: bytes
     parts: list[memoryview]
@@ -45,10 +45,10 @@ class Channel:
     """One end of a wire; one thread at a time.
 
     Args:
-        wire: What it goes over.
-        handles: What stays on one side.
+        wire: The wire that it uses.
+        handles: The objects that stay on one side.
         resources: Those of the component's shape.
-        max_batch_bytes: What a batch that comes may take.
+        max_batch_bytes: The largest size of a batch that comes, in bytes.
         charged: Whether batches that come are charged to the current budget.
     """
 

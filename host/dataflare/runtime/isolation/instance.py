@@ -1,4 +1,4 @@
-"""The host's side of one worker. Nothing that a worker says is believed: it may be an attacker by then."""
+"""The host's side of one worker. Nothing that a worker says is trusted: an attacker may control it."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ __all__ = ["IsolatedInstance"]
 ENTRY: Final = "dataflare.runtime.isolation.worker:main"
 _START_S: Final = 60.0
 _GRACE_S: Final = 1.0
-"""What a worker gets over a call's time limit, which it watches itself."""
+"""The time beyond a call's limit before the host ends the worker, which also watches the limit itself."""
 _MORE_MEMORY_BYTES: Final = 64 * 2**20
-"""What the shared memory has over a batch: what else goes into the same message."""
+"""The size of the shared memory beyond a batch, for the rest of a message."""
 _MAX_MESSAGE_CHARS: Final = 16_384
 _MAX_HINT_CHARS: Final = 1_024
 _MAX_FIGURE: Final = 2**50
-"""What a worker may say that it took of anything: sums of it remain numbers of 64 bits."""
+"""The largest amount that a worker may report of anything: sums of it fit into 64 bits."""
 
 
 class _TooManyHandles(Exception):
@@ -151,8 +151,8 @@ class _Returned:
 class IsolatedInstance:
     """An instance in a worker; one thread at a time. `in_force`: how the worker is confined, as the kernel took it.
 
-    Whatever goes wrong in an exchange, an interrupt of the host's own included, ends the worker: the next message would
-    be the answer to another question.
+    Any failure in an exchange, an interrupt of the host included, ends the worker: otherwise the next message would
+    be the answer to an earlier question.
     """
 
     def __init__(

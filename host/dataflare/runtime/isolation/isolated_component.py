@@ -18,9 +18,9 @@ from dataflare.runtime.ports import Component, HostFunctions
 __all__ = ["IsolatedComponent"]
 
 _DATA_BYTES: Final = 2**30
-"""What a worker takes apart from the plugin's memory, its two bridges' and batches on their way."""
+"""The memory of a worker beyond that of the plugin, its two bridges and batches on their way."""
 _RESERVED_BYTES: Final = 5 * 2**30
-"""The addresses that wasmtime sets aside for one memory, and more: a 32-bit memory and what guards it."""
+"""At least the addresses that wasmtime reserves for one memory: a 32-bit memory and its guard pages."""
 _MORE_MEMORIES: Final = 4
 
 
@@ -32,7 +32,7 @@ class IsolatedComponent:
         binary: Its contents.
         cache_dir: Where it was compiled to.
         flatten: How the engine that compiled it reaches plugins.
-        max_batch_bytes: What a batch that comes from a worker may take.
+        max_batch_bytes: The largest size of a batch that comes from a worker, in bytes.
         best_effort: Whether parts of the workers' jail may be missing.
 
     Raises:

@@ -18,7 +18,7 @@ __all__ = ["JailIncomplete", "confine"]
 _OPEN_FILES: Final = 32
 _THREADS: Final = 64
 _THREADS_BESIDE: Final = 1024
-"""What a worker may have where its threads are counted with all others of the same user, those not included."""
+"""A worker's threads if the kernel counts them with all other threads of its user, on top of those."""
 _STACK_BYTES: Final = 64 * 2**20
 
 

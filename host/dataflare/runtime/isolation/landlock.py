@@ -15,7 +15,7 @@ __all__ = ["parts", "restrict", "version"]
 _CREATE, _RESTRICT = 444, 446
 _ASK_VERSION = 1
 _FILE_RIGHTS: Final = ((1, 13), (2, 14), (3, 15), (5, 16))
-"""From which version on the kernel knows how many rights of files."""
+"""How many rights of files the kernel knows, by version of Landlock."""
 _PARTS: Final = (
     (1, "landlock-files"),
     (2, "landlock-rename"),
@@ -45,7 +45,7 @@ def restrict(kernel: int) -> None:
     It holds for the thread that asks and for those that it starts.
 
     Args:
-        kernel: What `version` said.
+        kernel: The result of `version`.
 
     Raises:
         OSError: The kernel does not take it, or there is more than one thread.

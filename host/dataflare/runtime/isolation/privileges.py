@@ -1,4 +1,4 @@
-"""Who this process is: another user, without capabilities, in namespaces of its own, and gone with its parent."""
+"""Removes privileges: another user, without capabilities, in namespaces of its own, that ends with its parent."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def become_nobody() -> None:
-    """Where this process is root, be a user that nobody else is, without groups.
+    """If this process is root, become a user of its own, without groups.
 
     Raises:
         OSError: The kernel does not take it, or the host could no longer end such a process.
@@ -82,7 +82,7 @@ def is_own_user() -> bool:
 
 
 def enter_namespaces() -> None:
-    """Have neither network nor shared memory, message queues or names of machines in common with others.
+    """Leave the network, shared memory, message queues and host names that other processes share.
 
     Raises:
         OSError: The kernel or the operator does not allow it to users, or there is more than one thread.
@@ -91,7 +91,7 @@ def enter_namespaces() -> None:
 
 
 def drop_capabilities() -> None:
-    """Have no capabilities, and no way to any.
+    """Drop all capabilities, and every way to get them back.
 
     Raises:
         OSError: Some are left.
@@ -107,7 +107,7 @@ def drop_capabilities() -> None:
 
 
 def no_new_privileges() -> None:
-    """Gain nothing by starting programs.
+    """Make programs that are started give no new privileges.
 
     Raises:
         OSError: The kernel does not take it.
@@ -116,7 +116,7 @@ def no_new_privileges() -> None:
 
 
 def die_with(parent: int) -> None:
-    """Be ended by the kernel when the parent's thread that started this process ends; be no file for others to read.
+    """Let the kernel end this process with the parent's thread that started it; keep others from reading its memory.
 
     A change of user takes it back: ask for it afterwards.
 

@@ -1,4 +1,4 @@
-"""Starts the processes of workers: a new session, no environment, no descriptors but two, nothing of the terminal."""
+"""Starts the processes of workers: a new session without a terminal, a minimal environment, no further descriptors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Process", "in_starter", "start"]
 T = TypeVar("T")
 
 _PACKAGES: Final = ("dataflare", "wasmtime", "pyarrow", "numpy", "orjson")
-"""What a worker imports that is not in the standard library."""
+"""The packages outside of the standard library that a worker imports."""
 _BOOT: Final = (
     "import sys, json; sys.path += json.loads(sys.argv[1]); "
     "module, name = sys.argv[2].split(':'); "
@@ -55,7 +55,7 @@ class Process:
         started.returncode = 0  # it is looked after here
 
     def poll(self) -> int | None:
-        """The exit code, negative for a signal; `None` while it runs."""
+        """Return the exit code, negative for a signal; `None` while it runs."""
         self._reap(os.WNOHANG)
         return self._exit_code
 
@@ -67,7 +67,7 @@ class Process:
         return code
 
     def kill(self) -> None:
-        """Let it end, and what it may have started, which a weaker jail allows; not waited for."""
+        """Kill it, and processes that it started (a weaker jail allows them), without waiting."""
         if self._exit_code is None and self._starter == os.getpid():
             for send in (os.killpg, os.kill):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -99,7 +99,7 @@ def _exit_code(pid: int, options: int) -> int | None:
 
 
 _dropped: Final[list[int]] = []
-"""Processes that were killed, and that nobody has waited for."""
+"""Processes that were killed, but not yet waited for."""
 
 
 def start(entry: str, descriptors: Sequence[int], *, numbers: Sequence[int] = (), roots: Sequence[str] = ()) -> Process:
@@ -109,8 +109,8 @@ def start(entry: str, descriptors: Sequence[int], *, numbers: Sequence[int] = ()
 
     Args:
         entry: `module:function`.
-        descriptors: What it keeps of this process's open files, under the same numbers.
-        numbers: What else the function is called with.
+        descriptors: The open files of this process that it keeps, under the same numbers.
+        numbers: Further arguments of the function.
         roots: Further folders to import from.
 
     Raises:
@@ -141,7 +141,7 @@ def _roots() -> list[str]:
 
 
 def in_starter(make: Callable[[], T]) -> T:
-    """Have something made in the thread that starts processes, and wait for it.
+    """Call a function in the thread that starts processes, and wait for its result.
 
     The thread never ends, and no signal's handler runs in it. An interrupt ends the wait at once; what is made then is
     dropped, and so has to end by itself, as a `Process` and a `Wire` do.
@@ -150,7 +150,7 @@ def in_starter(make: Callable[[], T]) -> T:
 
 
 class _Order:
-    """Something to be made. Queues in C alone: an interrupt may leave other ones locked."""
+    """A call for the starting thread. Only queues in C are used: an interrupt may leave others locked."""
 
     __slots__ = ("_outcome", "_wanted", "make")
 
@@ -198,7 +198,7 @@ class _Starter:
         _dropped.clear()
 
     def run(self, make: Callable[[], T]) -> T:
-        """Have something made, and wait until it is."""
+        """Call a function in the thread, and wait for its result."""
         with self._lock:
             if not self._runs:
                 _thread.start_new_thread(self._work, (self._orders,))

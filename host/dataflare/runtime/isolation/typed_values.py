@@ -54,19 +54,19 @@ _BATCH: Final = (batches.INTERFACE, "batch")
 
 
 class Handles(Protocol):
-    """Objects that stay where they are, and are known to the other side by a number."""
+    """Objects that stay on one side, which the other side knows by a number."""
 
     def number_of(self, thing: Any, type_index: int, *, given: bool) -> int:
-        """The number of an object of the host's, which is lent or given away."""
+        """Return the number of an object of the host, which is lent or given away."""
 
     def host_object(self, number: int, type_index: int, *, taken: bool) -> Any:
-        """The object of the host's that has a number, which is lent or taken; one of another type is a KeyError."""
+        """Return the host's object with a number, which is lent or taken; one of another type is a `KeyError`."""
 
     def guest_number(self, guest: Any, type_index: int, *, given: bool) -> int:
-        """The number of a resource of the plugin's, which is lent or given away."""
+        """Return the number of a resource of the plugin, which is lent or given away."""
 
     def guest_of(self, number: int, type_index: int, name: str, *, taken: bool) -> GuestResource:
-        """The resource of a number, which is lent or taken; an unknown number is a KeyError."""
+        """Return the plugin's resource with a number, which is lent or taken; an unknown number is a `KeyError`."""
 
 
 class Writer:
@@ -74,7 +74,7 @@ class Writer:
 
     Args:
         resources: Those of the component's shape.
-        handles: What stays on one side.
+        handles: The objects that stay on one side.
     """
 
     def __init__(self, resources: Sequence[Resource], handles: Handles) -> None:
@@ -193,9 +193,9 @@ class Reader:
 
     Args:
         resources: Those of the component's shape.
-        handles: What stays on one side.
+        handles: The objects that stay on one side.
         beside: The bytes beside the message.
-        max_batch_bytes: What a batch may take.
+        max_batch_bytes: The largest size of a batch, in bytes.
         charged: Whether batches are charged to the current budget.
         raw_text: Whether texts are wanted as bytes of UTF-8.
     """

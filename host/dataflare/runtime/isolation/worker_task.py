@@ -27,7 +27,7 @@ class Task:
         flatten: How the engine that compiled it reaches plugins.
         limits: The instance's ceilings.
         functions: By interface, the functions that the host serves, and whether each takes views and texts as bytes.
-        max_batch_bytes: What a batch may take.
+        max_batch_bytes: The largest size of a batch, in bytes.
         data_bytes: What private memory the process may take.
         address_bytes: How far its addresses may grow.
         best_effort: Whether parts of the jail may be missing.

@@ -91,9 +91,11 @@ class DataflareError(Exception):
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
+        # Whatever a file or a plugin has put into it: nobody reads more, and a terminal takes a minute for megabytes.
+        message = cut(message, LOG_CHARACTERS)
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = cut(hint, LOG_CHARACTERS)
 
     def __str__(self) -> str:
         return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message

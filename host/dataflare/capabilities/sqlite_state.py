@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable
@@ -22,10 +24,11 @@ from dataflare.capabilities.state import (
 )
 from dataflare.errors import ConfigError
 from dataflare.locks import ReentrantLock
+from dataflare.texts import cut_name
 from dataflare.user_files import as_path, check_journal
 from dataflare.wit_types.state import KeyPage
 
-__all__ = ["SqliteStateStore", "problem_of", "transaction"]
+__all__ = ["Guard", "SqliteStateStore", "problem_of", "transaction"]
 
 _APPLICATION_ID: Final = 0x44464C52
 _SCHEMA_VERSION: Final = 3
@@ -59,6 +62,31 @@ _HINTS: Final = {
 
 
 T = TypeVar("T")
+
+_MAX_VALUE_BYTES: Final = 2**28
+_STEPS: Final = 2_000_000
+"""How many steps of SQLite's machine, some 20 ms, there are between two looks at the time."""
+_MOST_S: Final = 10.0
+_TABLE: Final = re.compile(
+    r"CREATE TABLE \w+ ?\((?!.*\b(?:CHECK|GENERATED|AS|DEFAULT \()).*\)", re.DOTALL | re.IGNORECASE
+)
+"""A table whose values are what was written, and nothing that is computed. Views, triggers and indices are not."""
+
+
+class Guard:
+    """Bounds what a use of a connection takes, whatever the file says that it has: 256 MiB a value, and 10 s.
+
+    A plugin's call ends it earlier. Signals' handlers run every 20 ms meanwhile.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._until_s = math.inf
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
+        connection.set_progress_handler(lambda: time.monotonic() > self._until_s, _STEPS)
+
+    def begin(self) -> None:
+        """Say that a use begins."""
+        self._until_s = min(time.monotonic() + _MOST_S, current().deadline_s)
 
 
 class SqliteStateStore:
@@ -154,6 +182,8 @@ class SqliteStateStore:
 
     def _prepare(self) -> None:
         connection = self._connection
+        self._guard = Guard(connection)
+        self._guard.begin()
         self._is_made()  # first, so that nothing is changed in a database of something else
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
         connection.execute("PRAGMA journal_mode = WAL")
@@ -172,12 +202,21 @@ class SqliteStateStore:
         # Kept beside the entries, so that a write need not add up the whole namespace.
         connection.execute("CREATE TABLE usage (namespace TEXT PRIMARY KEY, bytes INTEGER NOT NULL)")
 
+    def _check_tables(self) -> None:
+        """Refuse a state that computes something: whoever may write it could have that never end."""
+        for kind, name, statement in self._connection.execute("SELECT type, name, sql FROM sqlite_schema"):
+            is_plain = kind == "table" and isinstance(statement, str) and _TABLE.fullmatch(statement)
+            if not is_plain and not (kind == "index" and statement is None):
+                what = f"{self._path} is not a state: {cut_name(str(name))!r} is not a plain table"
+                raise ConfigError(what, where="state", hint="name another file")
+
     def _is_made(self) -> bool:
         (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         (application,) = self._connection.execute("PRAGMA application_id").fetchone()
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if tables and application != _APPLICATION_ID:
             raise ConfigError(f"{self._path} is a database of something else", where="state", hint="name another file")
+        self._check_tables()
         if tables and version in (1, 2):
             transaction(self._connection, _count_entries)
         elif tables and version != _SCHEMA_VERSION:
@@ -217,6 +256,7 @@ class SqliteStateStore:
             if (busy_ms := round(left_s * 1000)) != self._busy_ms:
                 self._connection.execute(f"PRAGMA busy_timeout = {busy_ms}")
                 self._busy_ms = busy_ms
+            self._guard.begin()
             return work(self._connection)
         except (sqlite3.Error, UnicodeDecodeError) as error:
             _, case, text = problem_of(error)

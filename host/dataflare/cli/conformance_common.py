@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from dataflare.cli.output import by_the_way, write_json
@@ -16,6 +15,8 @@ from dataflare.conformance import CaseResult, Outcome, SuiteResult, load_cases, 
 from dataflare.conformance.cases import Case, Profile, select
 from dataflare.conformance.reports import DutyRow, matrix, to_html, to_json, to_junit
 from dataflare.conformance.runner import Expectation
+from dataflare.documents.models import first_problem
+from dataflare.documents.reader import parse_document
 from dataflare.errors import ConfigError
 from dataflare.pipeline.outputs import AtomicFile
 from dataflare.user_files import read_file
@@ -135,15 +136,11 @@ def known_failures(file: Path | None) -> dict[str, Expectation]:
     if file is None:
         return {}
     try:
-        value = yaml.safe_load(read_file(file, _MAX_EXPECTATIONS))
+        value = parse_document(read_file(file, _MAX_EXPECTATIONS), name=str(file)).value
         found = TypeAdapter(dict[str, _Known]).validate_python(value or {})
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"is not YAML: {str(error).splitlines()[0]}", where=str(file)) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
         hint = "each case has `reason` and `link`"
-        raise ConfigError(f"{where}: {first['msg']}" if where else first["msg"], where=str(file), hint=hint) from error
+        raise ConfigError(first_problem(error), where=str(file), hint=hint) from error
     return {name: Expectation(each.reason, each.link) for name, each in found.items()}
 
 

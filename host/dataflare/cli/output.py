@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import textwrap
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from dataflare.errors import (
 )
 from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.printable import printable
+from dataflare.texts import LOG_CHARACTERS, cut
 
 __all__ = [
     "by_the_way",
@@ -44,11 +46,24 @@ def write_json(document: Any) -> None:
 
     It is in ASCII, which every encoding has, and a terminal shows: all other characters are escaped, none is lost.
     """
+    try:
+        text = json.dumps(document, indent=2, allow_nan=False)
+    except ValueError:  # such as a state that says NaN, of which JSON knows nothing
+        text = json.dumps(_finite(document), indent=2)
     # The only character of ASCII that JSON leaves as it is though it is a control character.
-    text = json.dumps(document, indent=2, allow_nan=False).replace("\x7f", "\\u007f")
+    text = text.replace("\x7f", "\\u007f")
     stream = stdout().file
     stream.write(text + "\n")
     stream.flush()
+
+
+def _finite(value: Any) -> Any:
+    """The same, with texts in the place of NaN and infinite numbers."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 @contextmanager
@@ -83,7 +98,7 @@ def error_json(error: DataflareError) -> dict[str, Any]:
     for name in ("where", "plugin", "export", "capability", "component", "node", "file", "line"):
         value = getattr(error, name, None)
         if value:
-            out[name] = value
+            out[name] = cut(value, LOG_CHARACTERS) if isinstance(value, str) else value
     if notes := getattr(error, "__notes__", ()):
         out["notes"] = list(notes)
     if isinstance(error, PluginFault):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from dataflare.cli.figures import count
 from dataflare.cli.options import AsJson
@@ -19,10 +19,13 @@ from dataflare.cli.screen import stdout
 from dataflare.cli.security_options import GuardedTyper
 from dataflare.cli.state_files import PipelineFile, StateOption, opened_state, time_text
 from dataflare.cli.variables import EnvFiles, Settings
-from dataflare.documents.models import StrictModel
+from dataflare.documents.models import StrictModel, first_problem
 from dataflare.errors import ConfigError
+from dataflare.pipeline.report import SchemaChange
+from dataflare.pipeline.run_errors import StateError
+from dataflare.pipeline.schema_contracts import schema_from_text
 from dataflare.pipeline.specification import Specification
-from dataflare.pipeline.state_file import Checkpoint, NodeState
+from dataflare.pipeline.state_file import MOST_COUNTED, Checkpoint, NodeState
 from dataflare.user_files import read_file
 
 __all__ = ["app"]
@@ -39,11 +42,11 @@ class _Source(StrictModel):
     node: str = Field(min_length=1)
     lineage: str = Field(min_length=1)
     reading: dict[str, Any]
-    sequence: int = Field(ge=0, lt=2**63)
+    sequence: int = Field(ge=0, lt=MOST_COUNTED)
     state: str | None
     readable: Any = None
     complete: bool
-    rows: int = Field(ge=0, lt=2**63)
+    rows: int = Field(ge=0, lt=MOST_COUNTED)
     saved: str = ""
     pending: int = 0
 
@@ -93,9 +96,11 @@ def show(
         with opened_state(pipeline, state, settings, env_files, create=False) as (specification, file):
             states = {each.node: each for each in file.nodes()}
             found = [states[name] for name in _chosen(list(states), nodes)]
-            columns = {name: _parsed(text) for name, text in file.known_schemas().items() if not nodes or name in nodes}
+            columns = {
+                name: _columns(text) for name, text in file.known_schemas().items() if not nodes or name in nodes
+            }
             changes = [
-                {"node": name, "saved": time_text(at), **_parsed(text)}
+                {"node": name, "saved": time_text(at), **_change(text)}
                 for name, text, at in file.schema_changes()
                 if name in columns
             ]
@@ -242,6 +247,19 @@ def _parsed(text: str) -> Any:
         return text
 
 
+def _columns(text: str) -> Any:
+    schema_from_text(text)  # raises where it is something else
+    return json.loads(text)
+
+
+def _change(text: str) -> dict[str, Any]:
+    try:
+        return TypeAdapter(SchemaChange).validate_json(text).to_json()
+    except ValidationError as error:
+        what = f"a change of columns in the state file cannot be read: {first_problem(error)}"
+        raise StateError(what, hint="name another file") from error
+
+
 def _chosen(known: list[str], nodes: list[str] | None) -> list[str]:
     if nodes is None:
         return known
@@ -257,10 +275,8 @@ def _read(file: Path, specification: Specification) -> list[NodeState]:
     try:
         export = _Export.model_validate_json(read_file(file, _MAX_BYTES))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        what = f"{place}: {first['msg']}" if place else first["msg"]
-        raise ConfigError(what, where=where, hint="give what `dataflare state export` wrote") from error
+        hint = "give what `dataflare state export` wrote"
+        raise ConfigError(first_problem(error), where=where, hint=hint) from error
     name = specification.pipeline.name
     if export.pipeline != name:
         raise ConfigError(f"it has the states of pipeline {export.pipeline!r}, not of {name!r}", where=where)

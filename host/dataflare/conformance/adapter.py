@@ -6,9 +6,11 @@ import contextlib
 import json
 import os
 import queue
+import select
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, Final, Protocol, TextIO
 
@@ -19,6 +21,8 @@ __all__ = ["AdapterFailed", "CommandHost", "HostConnection", "LocalHost", "NoAns
 _MAX_LINE: Final = 64 * 2**20
 _MOST_WAITING: Final = 16
 """How many unexpected lines may wait: a host that writes more is ended."""
+_LEAST_S: Final = 1.0
+"""What a command that closed its output has to end, whatever is left of its time."""
 _END: Final = object()
 
 
@@ -79,23 +83,19 @@ class CommandHost:
     def ask(self, request: Mapping[str, Any], *, within_s: float) -> dict[str, Any]:
         """Send a line, and wait for one."""
         process = self._started()
-        assert process.stdin is not None
         self._asked += 1
+        until_s = time.monotonic() + within_s
         try:
-            process.stdin.write(json.dumps({"id": self._asked, **request}).encode() + b"\n")
-            process.stdin.flush()
+            _write(process, json.dumps({"id": self._asked, **request}).encode() + b"\n", until_s)
+            line = self._lines.get(timeout=max(0.0, until_s - time.monotonic()))
         except OSError as error:
             self.close()
             raise NoAnswer(f"the adapter has ended: {error}") from error
-        try:
-            line = self._lines.get(timeout=within_s)
         except queue.Empty:
             self.close()
             raise NoAnswer(f"no answer came within {within_s:g} s") from None
         if line is _END:
-            code = process.wait()
-            self.close()
-            raise NoAnswer(f"the adapter ended with code {code}")
+            raise NoAnswer(f"the adapter ended with code {self._ended(process, until_s)}")
         return self._answer(line)
 
     def close(self) -> None:
@@ -109,12 +109,21 @@ class CommandHost:
         process.wait()
         process.stdin.close()
 
+    def _ended(self, process: subprocess.Popen[bytes], until_s: float) -> int:
+        """Its exit code: negative where it had to be ended, since it went on without an output."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(_LEAST_S, until_s - time.monotonic()))
+        self.close()
+        return process.wait()
+
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             try:
                 self._process = subprocess.Popen(
-                    self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
+                    self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, process_group=0
                 )
+                assert self._process.stdin is not None
+                os.set_blocking(self._process.stdin.fileno(), False)
             except OSError as error:
                 raise AdapterFailed(f"cannot be started: {error}") from error
             self._lines = queue.SimpleQueue()
@@ -130,6 +139,24 @@ class CommandHost:
         if not isinstance(found, dict) or found.get("id") != self._asked or len({"ok", "error"} & set(found)) != 1:
             raise AdapterFailed(f"the answer has not the number {self._asked} and one of `ok` and `error`")
         return found
+
+
+def _write(process: subprocess.Popen[bytes], data: bytes, until_s: float) -> None:
+    """Send a request; one that stands still takes nothing once its pipe is full.
+
+    Raises:
+        queue.Empty: It did not take all of it in time.
+        OSError: It has ended.
+    """
+    assert process.stdin is not None
+    pipe, rest = process.stdin.fileno(), memoryview(data)
+    poll = select.poll()
+    poll.register(pipe, select.POLLOUT)
+    while rest:
+        if not poll.poll(max(0.0, until_s - time.monotonic()) * 1000):
+            raise queue.Empty
+        with contextlib.suppress(BlockingIOError):
+            rest = rest[os.write(pipe, rest) :]
 
 
 def _read(stream: IO[bytes], lines: queue.SimpleQueue[Any]) -> None:

@@ -24,6 +24,7 @@ from pydantic import (
 from dataflare.documents.reader import Document, KeyPath
 from dataflare.errors import ConfigError
 from dataflare.suggestions import close_matches
+from dataflare.texts import cut
 
 __all__ = [
     "FilePath",
@@ -33,6 +34,7 @@ __all__ = [
     "Names",
     "StrictModel",
     "describe_problems",
+    "first_problem",
     "json_schema_of",
     "nearest",
     "shorten",
@@ -110,6 +112,13 @@ def describe_problems(error: ValidationError, model: type[BaseModel], value: Any
     told = [_sentence(path, each, model) for path, each in found[:_SHOWN]]
     text = "; ".join(f"{what}{f' ({hint})' if hint else ''}" for what, hint in told)
     return f"{text}; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else text
+
+
+def first_problem(error: ValidationError) -> str:
+    """Say the first thing that is wrong with JSON that this program wrote, and where; for nothing that people write."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = _keys(first["loc"])
+    return cut(f"{place}: {first['msg']}" if place else first["msg"])
 
 
 def json_schema_of(model: type[BaseModel]) -> dict[str, Any]:

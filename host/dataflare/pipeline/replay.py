@@ -21,14 +21,14 @@ from dataflare.data.guard.types import MAX_COLUMNS
 from dataflare.data.json_reader import decode_json_lines
 from dataflare.data.schemas import SchemaError, parse_type
 from dataflare.data.shapes import DataFailure
-from dataflare.documents.models import StrictModel, nearest
+from dataflare.documents.models import StrictModel, first_problem, nearest
 from dataflare.errors import ConfigError
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
 from dataflare.pipeline.models import Node, PluginNode, listings
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.specification import Specification
-from dataflare.texts import cut, cut_name
+from dataflare.texts import cut
 
 _log = logging.getLogger("dataflare.pipeline")
 
@@ -160,11 +160,7 @@ class LetterFile:
                 raise wrong(f"its values are nested deeper than {_MOST_LEVELS} levels")
             letter = LetterLine.model_validate(value)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(cut_name(str(each)) for each in first["loc"])
-            raise wrong(
-                f"is not a dead letter: {where}: {first['msg']}" if where else "is not a dead letter"
-            ) from error
+            raise wrong(f"is not a dead letter: {first_problem(error)}") from error
         except ValueError as error:
             raise wrong(f"is not JSON: {error}") from error
         if len(letter.types) > MAX_COLUMNS:

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
-from dataflare.capabilities.sqlite_state import SqliteStateStore, problem_of, transaction
+from dataflare.capabilities.sqlite_state import Guard, SqliteStateStore, problem_of, transaction
 from dataflare.errors import ConfigError
 from dataflare.locks import Lock
 from dataflare.pipeline.run_errors import StateError
 from dataflare.user_files import as_path
 
-__all__ = ["FOLDER", "Checkpoint", "NodeState", "StateFile", "default_place"]
+__all__ = ["FOLDER", "MOST_COUNTED", "Checkpoint", "NodeState", "StateFile", "default_place"]
 
 T = TypeVar("T")
 
@@ -33,6 +33,9 @@ FOLDER: Final = ".dataflare"
 """The folder beside a pipeline's file that has its state, unless another file is named."""
 _VERSION: Final = 2
 _BUSY_S: Final = 10.0
+MOST_COUNTED: Final = 2**62
+"""What counts stay below: SQLite's numbers end at twice as much, and rows are added to them."""
+_FAR_S: Final = 2.0**37
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS pipeline (name TEXT NOT NULL, version INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS node (
@@ -133,6 +136,8 @@ class StateFile:
                     self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
                 )
                 stack.callback(self._connection.close)
+                self._guard = Guard(self._connection)
+                self._guard.begin()
                 self._connection.execute("PRAGMA synchronous = FULL")
                 self._prepare(pipeline)
             self._closing = stack.pop_all()
@@ -262,14 +267,18 @@ class StateFile:
         return self._text_of("SELECT columns FROM known_schema WHERE node = ?", node)
 
     def _text_of(self, query: str, key: str) -> str | None:
-        row = self.read(lambda connection: connection.execute(query, (key,)).fetchone())
-        return None if row is None else _text(row[0])
+        def find(connection: sqlite3.Connection) -> str | None:
+            row = connection.execute(query, (key,)).fetchone()
+            return None if row is None else _text(row[0])
+
+        return self.read(find)
 
     def known_schemas(self) -> dict[str, str]:
         """The known columns of all nodes that read; as `known_schema`."""
         query = "SELECT node, columns FROM known_schema ORDER BY node"
-        rows = self.read(lambda connection: connection.execute(query).fetchall())
-        return {_text(node): _text(columns) for node, columns in rows}
+        return self.read(
+            lambda connection: {_text(node): _text(columns) for node, columns in connection.execute(query)}
+        )
 
     def schema_changes(self) -> list[tuple[str, str, float]]:
         """The changes of columns in completed runs, oldest first: the node, the change as JSON, and when it was saved.
@@ -278,7 +287,11 @@ class StateFile:
             StateError: The file cannot be read.
         """
         query = "SELECT node, change, noted_at FROM schema_change ORDER BY rowid"
-        return self.read(lambda connection: connection.execute(query).fetchall())
+        return self.read(
+            lambda connection: [
+                (_text(node), _text(change), _moment(noted)) for node, change, noted in connection.execute(query)
+            ]
+        )
 
     def kept(self) -> list[str]:
         """The nodes whose position or columns are saved."""
@@ -370,6 +383,7 @@ class StateFile:
             StateError: That failed.
         """
         with self._lock, self._translated():
+            self._guard.begin()
             return work(self._connection)
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -447,7 +461,7 @@ def _node(connection: sqlite3.Connection, name: str) -> NodeState | None:
         _text(reading),
         _checkpoint(sequence, state, complete),
         _number(rows),
-        float(saved_at) if isinstance(saved_at, int | float) else 0.0,
+        _moment(saved_at),
         tuple(_checkpoint(*each) for each in connection.execute(query, (name,))),
     )
 
@@ -465,6 +479,12 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> int:
-    if not isinstance(value, int):
-        raise sqlite3.DatabaseError("a count is not a number")
+    if not isinstance(value, int) or not 0 <= value < MOST_COUNTED:
+        raise sqlite3.DatabaseError("a count is not a number, or too large")
     return value
+
+
+def _moment(value: Any) -> float:
+    if not isinstance(value, int | float) or not 0 <= value < _FAR_S:
+        raise sqlite3.DatabaseError("a time is not a number, or in another age")
+    return float(value)

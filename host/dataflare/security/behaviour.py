@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError
 from river.drift import ADWIN
 from river.stats import Var
 
-from dataflare.documents.models import Frozen, StrictModel
+from dataflare.documents.models import Frozen, StrictModel, first_problem
 from dataflare.errors import ConfigError, PermissionDenied
 from dataflare.locks import Lock
 
@@ -133,8 +133,7 @@ class Profile(StrictModel):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            raise ConfigError(f"is not a profile: {first['msg']}", where=".".join(map(str, first["loc"]))) from error
+            raise ConfigError(f"is not a profile: {first_problem(error)}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

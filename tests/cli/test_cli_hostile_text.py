@@ -292,7 +292,7 @@ FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
         lambda: testing._show(PluginCaseResult(HOSTILE, HOSTILE)),
     ),
     "doctor": (lambda: doctor._show(Finding(language=HOSTILE, missing=HOSTILE, hint=HOSTILE)),),
-    "package": (lambda: package._show(FILE, filled(Manifest), 3, HOSTILE),),
+    "package": (lambda: package._show(FILE, filled(Manifest), b"\0asm\x0d\0\1\0", as_json=False),),
     "sign": (lambda: sign._say_signed(FILE, HOSTILE, HOSTILE, (HOSTILE, HOSTILE)),),
     "verify": (lambda: verify._say_good(FILE, HOSTILE, HOSTILE, (HOSTILE, HOSTILE)),),
     "audit": (

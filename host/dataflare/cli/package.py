@@ -58,22 +58,7 @@ def command(
     """
     with printed_errors(as_json=as_json), Host(cache_dir=compiled_folder(cache_dir)) as host:
         where = str(manifest or component / PLUGIN_FILE)
-        if os.path.isdir(component) and manifest is None:
-            built, file = build_plugin(component, host)
-            wanted = file.manifest()
-            if output is None:
-                output = component / "dist" / f"{wanted.name}-{wanted.version}.wasm"
-                _make_folder(output.parent)
-            component = built.guest.output
-        elif manifest is None or output is None:
-            missing = "--manifest" if manifest is None else "--output"
-            raise ConfigError(
-                "it is missing",
-                where=missing,
-                hint="name a manifest file; only for a plugin's folder it is its plugin.yaml",
-            )
-        else:
-            wanted = validate_document(read_document(manifest), Manifest)
+        component, wanted, output = _inputs(component, manifest, output, host)
         inspection = host.inspect(component)
         metadata = None if static or inspection.kind is None else host.metadata(component, limits=_LIMITS)
         problems = misfits(wanted, inspection, metadata)
@@ -82,21 +67,24 @@ def command(
             raise ConfigError(problems[0] + rest, where=where, hint="make the manifest fit the component")
         packaged = embed(read_component(component), wanted)
         write_atomically(output, packaged)
-        digest = component_digest(packaged)
         with by_the_way():
-            if as_json:
-                write_json(
-                    {
-                        "file": str(output),
-                        "name": wanted.name,
-                        "version": wanted.version,
-                        "kind": wanted.kind,
-                        "digest": digest,
-                        "size_bytes": len(packaged),
-                    }
-                )
-            else:
-                _show(output, wanted, len(packaged), digest)
+            _show(output, wanted, packaged, as_json=as_json)
+
+
+def _inputs(component: Path, manifest: Path | None, output: Path | None, host: Host) -> tuple[Path, Manifest, Path]:
+    """Find the component, which is built if a plugin's folder is named, its manifest, and where the result goes."""
+    if os.path.isdir(component) and manifest is None:
+        built, file = build_plugin(component, host)
+        wanted = file.manifest()
+        if output is None:
+            output = component / "dist" / f"{wanted.name}-{wanted.version}.wasm"
+            _make_folder(output.parent)
+        return built.guest.output, wanted, output
+    if manifest is None or output is None:
+        missing = "--manifest" if manifest is None else "--output"
+        hint = "name a manifest file; only for a plugin's folder it is its plugin.yaml"
+        raise ConfigError("it is missing", where=missing, hint=hint)
+    return component, validate_document(read_document(manifest), Manifest), output
 
 
 def _make_folder(folder: Path) -> None:
@@ -106,9 +94,14 @@ def _make_folder(folder: Path) -> None:
         raise ConfigError(f"cannot be made: {error.strerror}", where=str(folder), hint="give --output") from error
 
 
-def _show(file: Path, manifest: Manifest, size_bytes: int, digest: str) -> None:
-    what = f"{manifest.name} {manifest.version}, a {manifest.kind}"
-    stdout().say(f"{file}: {what}, {byte_count(size_bytes)}, {digest}")
+def _show(file: Path, manifest: Manifest, packaged: bytes, *, as_json: bool) -> None:
+    digest = component_digest(packaged)
+    if as_json:
+        identity = {"name": manifest.name, "version": manifest.version, "kind": manifest.kind}
+        write_json({"file": str(file), **identity, "digest": digest, "size_bytes": len(packaged)})
+    else:
+        what = f"{manifest.name} {manifest.version}, a {manifest.kind}"
+        stdout().say(f"{file}: {what}, {byte_count(len(packaged))}, {digest}")
 
 
 def misfits(manifest: Manifest, inspection: Inspection, metadata: Metadata | None) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -68,210 +69,230 @@ def make_stage(
         DataError: A file that is to be read cannot be.
         PermissionDenied: A file may not be read or written.
     """
-    node = specification.pipeline.nodes[name]
-    if isinstance(node, PluginNode | SqlRead | SqlWrite):
-        uses = node.plugin if isinstance(node, PluginNode) else node.shown
-        return _plugin_stage(
-            specification,
-            node,
-            NodeReport(name, plugin.kind, uses),
-            plugin,
-            files,
-            checkpoints,
-            replayed,
-            known,
-            limits,
-        )
-    if isinstance(node, ReadNode) and replayed is not None:
-        report = NodeReport(name, "source", "dead letters")
-        letters = _letters(specification, node, report, files, None, replayed)
-        outputs = () if letters is None else (letters,)
+    builder = _StageBuilder(specification, name, files, checkpoints, replayed, known, limits, appends)
+    match specification.pipeline.nodes[name]:
+        case PluginNode() | SqlRead() | SqlWrite() as node:
+            return builder.of_plugin(node, plugin)
+        case ReadNode() as node if replayed is not None:
+            return builder.of_letters(node, replayed)
+        case ReadNode() as node:
+            return builder.of_files(node)
+        case node:
+            assert isinstance(node, WriteNode)
+            return builder.of_output(node)
+
+
+@dataclass(frozen=True, slots=True)
+class _StageBuilder:
+    """Makes the stage of one node: a method for each kind. Its fields are the arguments of `make_stage`."""
+
+    specification: Specification
+    name: str
+    files: ConnectorFiles
+    checkpoints: Checkpoints | None
+    replayed: LetterFile | None
+    known: pa.Schema | None
+    limits: StopLimits | None
+    appends: PendingAppends | None
+
+    def of_letters(self, node: ReadNode, replayed: LetterFile) -> Stage:
+        report = NodeReport(self.name, "source", "dead letters")
+        outputs = _present(self._letters(node, report, None))
         return Stage(report, source=replayed.batches, outputs=outputs, close=lambda: _close_all(outputs))
-    if isinstance(node, ReadNode):
+
+    def of_files(self, node: ReadNode) -> Stage:
         # Each file that is read has to be one that a policy grants: the opener asks for each.
-        allow = functools.partial(files.check_input, connector=node.connector)
-        paths = find_files(specification.folder, node.read, allow=allow)
-        report = NodeReport(name, "source", node.shown)
-        letters = _letters(specification, node, report, files, None, None)
-        contract = SchemaContract(node.contract, report, known=known, letters=letters)
-        source = open_source(
-            node, paths, lambda path: files.open_input(path, connector=node.connector), contract=contract
-        )
+        allow = functools.partial(self.files.check_input, connector=node.connector)
+        paths = find_files(self.specification.folder, node.read, allow=allow)
+        report = NodeReport(self.name, "source", node.shown)
+        letters = self._letters(node, report, None)
+        contract = SchemaContract(node.contract, report, known=self.known, letters=letters)
+        opener = functools.partial(self.files.open_input, connector=node.connector)
+        source = open_source(node, paths, opener, contract=contract)
         report.inferred = source.found.inferred
+        outputs = _present(letters)
 
         def close() -> None:
             source.close()
-            if letters is not None:
-                letters.close()
+            _close_all(outputs)
 
         return Stage(
             report,
-            source=lambda: _or_empty(_limited(source.batches(), limits or StopLimits()), source.schema),
-            outputs=() if letters is None else (letters,),
+            source=lambda: _or_empty(_limited(source.batches(), self.limits or StopLimits()), source.schema),
+            outputs=outputs,
             close=close,
             letters=letters,
             contract=contract,
         )
-    assert isinstance(node, WriteNode)
-    target = specification.path(node.write)
-    destination = open_destination(node, target, _placing(files, target, node.connector), appends)
-    writing = FileWriter(destination, of_file(node.if_exists, has_state=appends is not None))
-    report = NodeReport(name, "destination", f"{node.connector} {node.write}")
-    return Stage(report, process=writing.write, outputs=(writing,), close=destination.close, checkpoints=checkpoints)
 
+    def of_output(self, node: WriteNode) -> Stage:
+        target = self.specification.path(node.write)
+        destination = open_destination(node, target, self._place(target, node.connector), self.appends)
+        writing = FileWriter(destination, of_file(node.if_exists, has_state=self.appends is not None))
+        report = NodeReport(self.name, "destination", f"{node.connector} {node.write}")
+        return Stage(
+            report, process=writing.write, outputs=(writing,), close=destination.close, checkpoints=self.checkpoints
+        )
 
-def _placing(files: ConnectorFiles, path: Path, connector: str) -> Place:
-    """Refuse an output at once where it may not be written; its place is found when there is something to write."""
-    files.check_output(path, connector=connector)
-    return functools.partial(files.place_output, connector=connector)
-
-
-def _plugin_stage(
-    specification: Specification,
-    node: PluginNode | SqlRead | SqlWrite,
-    report: NodeReport,
-    plugin: Any,
-    files: ConnectorFiles,
-    checkpoints: Checkpoints | None,
-    replayed: LetterFile | None,
-    known: pa.Schema | None,
-    limits: StopLimits | None,
-) -> Stage:
-    errors = node.errors
-    retries = Retries(errors.retries)
-    letters = _letters(specification, node, report, files, checkpoints, replayed)
-    match plugin.kind:
-        case "source":
+    def of_plugin(self, node: PluginNode | SqlRead | SqlWrite, plugin: Any) -> Stage:
+        report = NodeReport(self.name, plugin.kind, node.plugin if isinstance(node, PluginNode) else node.shown)
+        retries = Retries(node.errors.retries)
+        letters = self._letters(node, report, self.checkpoints)
+        if plugin.kind == "source":
             assert not isinstance(node, SqlWrite)
-            contract = node.contract
-            reader = DatasetReader(
-                plugin,
-                node.source or ReadModel(),
-                retries,
-                checkpoints,
-                columns_may_change=contract is not None,
-                limits=limits,
-            )
-            return Stage(
-                report,
-                plugin=plugin,
-                source=reader.batches,
-                expected_rows=reader.expected_rows,
-                acknowledge=reader.acknowledge,
-                outputs=() if letters is None else (letters,),
-                close=lambda: _close_all(() if letters is None else (letters,)),
-                checkpoints=checkpoints,
-                retries=retries,
-                letters=letters,
-                contract=SchemaContract(contract, report, known=known, letters=letters),
-            )
-        case "destination":
+            return self._source(node, plugin, report, retries, letters)
+        if plugin.kind == "destination":
             assert not isinstance(node, SqlRead)
-            writing = DatasetWriter(
-                plugin,
-                node.destination or WriteModel(),
-                retries,
-                RejectedRows(errors, report, letters),
-                pipeline=specification.pipeline.name,
-                node=report.name,
-                checkpoints=checkpoints,
-            )
-            return Stage(
-                report,
-                plugin=plugin,
-                process=writing.write,
-                end=writing.end,
-                outputs=(writing,),
-                close=writing.close,
-                retries=retries,
-                letters=letters,
-            )
-        case "processor" | "transformer":
-            assert isinstance(node, PluginNode)
-            work = plugin.process_batch if plugin.kind == "processor" else _transform_with(plugin)
-            tolerant = RowErrors[pa.RecordBatch](work, errors, retries, report, letters)
-            return Stage(
-                report,
-                plugin=plugin,
-                process=tolerant.work,
-                apply=lambda attempt: [rows for _, rows in tolerant.results(attempt)],
-                end=tolerant.end,
-                workers=workers_of(node),
-                outputs=() if letters is None else (letters,),
-                close=lambda: _close_all(() if letters is None else (letters,)),
-                checkpoints=checkpoints,
-                retries=retries,
-                letters=letters,
-            )
-        case _:
-            assert isinstance(node, PluginNode)
-            return _validator_stage(specification, node, report, plugin, files, checkpoints, retries, letters)
+            return self._destination(node, plugin, report, retries, letters)
+        assert isinstance(node, PluginNode)
+        if plugin.kind == "validator":
+            return self._validator(node, plugin, report, retries, letters)
+        return self._mapping(node, plugin, report, retries, letters)
+
+    def _source(
+        self,
+        node: PluginNode | SqlRead,
+        plugin: Any,
+        report: NodeReport,
+        retries: Retries,
+        letters: DeadLetters | None,
+    ) -> Stage:
+        reader = DatasetReader(
+            plugin,
+            node.source or ReadModel(),
+            retries,
+            self.checkpoints,
+            columns_may_change=node.contract is not None,
+            limits=self.limits,
+        )
+        outputs = _present(letters)
+        return Stage(
+            report,
+            plugin=plugin,
+            source=reader.batches,
+            expected_rows=reader.expected_rows,
+            acknowledge=reader.acknowledge,
+            outputs=outputs,
+            close=lambda: _close_all(outputs),
+            checkpoints=self.checkpoints,
+            retries=retries,
+            letters=letters,
+            contract=SchemaContract(node.contract, report, known=self.known, letters=letters),
+        )
+
+    def _destination(
+        self,
+        node: PluginNode | SqlWrite,
+        plugin: Any,
+        report: NodeReport,
+        retries: Retries,
+        letters: DeadLetters | None,
+    ) -> Stage:
+        writing = DatasetWriter(
+            plugin,
+            node.destination or WriteModel(),
+            retries,
+            RejectedRows(node.errors, report, letters),
+            pipeline=self.specification.pipeline.name,
+            node=report.name,
+            checkpoints=self.checkpoints,
+        )
+        return Stage(
+            report,
+            plugin=plugin,
+            process=writing.write,
+            end=writing.end,
+            outputs=(writing,),
+            close=writing.close,
+            retries=retries,
+            letters=letters,
+        )
+
+    def _mapping(
+        self, node: PluginNode, plugin: Any, report: NodeReport, retries: Retries, letters: DeadLetters | None
+    ) -> Stage:
+        work = plugin.process_batch if plugin.kind == "processor" else _transform_with(plugin)
+        tolerant = RowErrors[pa.RecordBatch](work, node.errors, retries, report, letters)
+        outputs = _present(letters)
+        return Stage(
+            report,
+            plugin=plugin,
+            process=tolerant.work,
+            apply=lambda attempt: [rows for _, rows in tolerant.results(attempt)],
+            end=tolerant.end,
+            workers=workers_of(node),
+            outputs=outputs,
+            close=lambda: _close_all(outputs),
+            checkpoints=self.checkpoints,
+            retries=retries,
+            letters=letters,
+        )
+
+    def _validator(
+        self, node: PluginNode, plugin: Validator, report: NodeReport, retries: Retries, letters: DeadLetters | None
+    ) -> Stage:
+        violations, rejects = self._listing(node.violations), self._listing(node.rejects)
+        validation = Validation(plugin, node.actions, report.violations, violations=violations, rejects=rejects)
+        tolerant = RowErrors[Finding](validation.examine, node.errors, retries, report, letters)
+        outputs = _present(violations, rejects, letters)
+        return Stage(
+            report,
+            plugin=plugin,
+            process=tolerant.work,
+            apply=lambda attempt: [validation.apply(found, first) for first, found in tolerant.results(attempt)],
+            end=tolerant.end,
+            workers=workers_of(node),
+            begin=validation.begin,
+            outputs=outputs,
+            close=lambda: _close_all(outputs),
+            checkpoints=self.checkpoints,
+            retries=retries,
+            letters=letters,
+        )
+
+    def _letters(
+        self,
+        node: PluginNode | ReadNode | SqlRead | SqlWrite,
+        report: NodeReport,
+        checkpoints: Checkpoints | None,
+    ) -> DeadLetters | None:
+        """Make what takes the dead letters of a node; `None` if it has no file for them."""
+        if node.dead_letters is None:
+            return None
+        report.dead_letters = node.dead_letters
+        target, replaced = self.specification.path(node.dead_letters), self.specification.is_replaced(report.name)
+        return DeadLetters(
+            target,
+            self._place(target, "jsonl"),
+            node=report.name,
+            plugin=report.uses,
+            checkpoints=checkpoints,
+            replayed=None if self.replayed is None else self.replayed.was_read,
+            replaces=lambda: replaced and (checkpoints is None or not checkpoints.resumed),
+        )
+
+    def _listing(self, text: str | None) -> FileDestination | None:
+        if text is None:
+            return None
+        path = self.specification.path(text)
+        # What the letters come from is in the list of the run before.
+        if_exists: IfExists = "replace" if self.specification.replays is None else "append"
+        return open_listing(path, self._place(path, "jsonl"), if_exists=if_exists)
+
+    def _place(self, path: Path, connector: str) -> Place:
+        """Refuse an output at once if it may not be written; its place is found when there is something to write."""
+        self.files.check_output(path, connector=connector)
+        return functools.partial(self.files.place_output, connector=connector)
 
 
-def _letters(
-    specification: Specification,
-    node: PluginNode | ReadNode | SqlRead | SqlWrite,
-    report: NodeReport,
-    files: ConnectorFiles,
-    checkpoints: Checkpoints | None,
-    replayed: LetterFile | None,
-) -> DeadLetters | None:
-    """Make what takes the dead letters of a node; `None` where it has no file for them."""
-    if node.dead_letters is None:
-        return None
-    report.dead_letters = node.dead_letters
-    target, replaced = specification.path(node.dead_letters), specification.is_replaced(report.name)
-    return DeadLetters(
-        target,
-        _placing(files, target, "jsonl"),
-        node=report.name,
-        plugin=report.uses,
-        checkpoints=checkpoints,
-        replayed=None if replayed is None else replayed.was_read,
-        replaces=lambda: replaced and (checkpoints is None or not checkpoints.resumed),
-    )
+_Output: TypeAlias = FileDestination | DeadLetters
 
 
-def _validator_stage(
-    specification: Specification,
-    node: PluginNode,
-    report: NodeReport,
-    plugin: Validator,
-    files: ConnectorFiles,
-    checkpoints: Checkpoints | None,
-    retries: Retries,
-    letters: DeadLetters | None,
-) -> Stage:
-    violations, rejects = (_listing(specification, each, files) for each in (node.violations, node.rejects))
-    validation = Validation(plugin, node.actions, report.violations, violations=violations, rejects=rejects)
-    tolerant = RowErrors[Finding](validation.examine, node.errors, retries, report, letters)
-    outputs = tuple(each for each in (violations, rejects, letters) if each is not None)
-    return Stage(
-        report,
-        plugin=plugin,
-        process=tolerant.work,
-        apply=lambda attempt: [validation.apply(found, first) for first, found in tolerant.results(attempt)],
-        end=tolerant.end,
-        workers=workers_of(node),
-        begin=validation.begin,
-        outputs=outputs,
-        close=lambda: _close_all(outputs),
-        checkpoints=checkpoints,
-        retries=retries,
-        letters=letters,
-    )
+def _present(*outputs: _Output | None) -> tuple[_Output, ...]:
+    return tuple(each for each in outputs if each is not None)
 
 
-def _listing(specification: Specification, text: str | None, files: ConnectorFiles) -> FileDestination | None:
-    if text is None:
-        return None
-    path = specification.path(text)
-    # What the letters come from is in the list of the run before.
-    if_exists: IfExists = "replace" if specification.replays is None else "append"
-    return open_listing(path, _placing(files, path, "jsonl"), if_exists=if_exists)
-
-
-def _close_all(outputs: tuple[FileDestination | DeadLetters, ...]) -> None:
+def _close_all(outputs: tuple[_Output, ...]) -> None:
     for output in outputs:
         output.close()
 

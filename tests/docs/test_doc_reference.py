@@ -9,6 +9,7 @@ import pytest
 
 import dataflare
 from dataflare.cli import output
+from dataflare.interfaces import FREE, NEEDS_GRANT
 from dataflare.pipeline.report import NodeReport, RunReport
 from doc_pages import ROOT
 
@@ -51,6 +52,13 @@ def test_page_on_reports_has_every_key_of_a_report_and_no_other():
 def keys_of_table(text: str) -> set[str]:
     rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
     return {key for row in rows for key in re.findall(r"`(\w+)`", row)}
+
+
+def test_page_on_the_capability_model_has_every_interface_of_the_host():
+    text = (ROOT / "docs/explanation/capability-model.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1:3] for line in text.splitlines() if line.startswith("| `")]
+    shown = {meaning.split()[0]: set(re.findall(r"`([a-z]+)`", names)) for names, meaning in rows}
+    assert (shown["every"], shown["must"]) == (FREE, NEEDS_GRANT)
 
 
 def test_page_without_generated_parts_stays_as_it_is(generate: ModuleType, tmp_path: Path):

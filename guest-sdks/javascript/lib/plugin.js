@@ -5,7 +5,7 @@ const DATA_ERRORS = ['no-such-column', 'no-such-function', 'wrong-type', 'out-of
 /** A plugin error, to be thrown: `throw fail('invalid-input', 'why')`. */
 export const fail = (tag, val) => ({ tag, val });
 
-/** What a plugin without anything to say answers to `health-check`. */
+/** What a plugin without a problem answers to `health-check`. */
 export const healthy = () => ({ status: 'healthy', message: '' });
 
 /**

@@ -31,7 +31,7 @@ export interface NumberText {
 /** A row, by the names of its columns. */
 export type Row = { [column: string]: Json };
 
-/** What the host computes on columns, so that no value comes into the plugin. */
+/** What the host computes on columns, so that no value is copied into the plugin. */
 export interface Expression {
   /** A function of the host, of this expression and of others; a last argument that is a plain object has its options. */
   call(name: string, ...rest: (Operand | Record<string, Constant>)[]): Expression;
@@ -70,7 +70,7 @@ export interface Batch {
   select(...names: string[]): Batch;
   /** Give a column another name. */
   rename(name: string, to: string): Batch;
-  /** Let the handle go. */
+  /** Release the handle. */
   close(): void;
 }
 
@@ -100,11 +100,11 @@ declare abstract class Plugin<Config> {
   readonly config: Config;
   /** Check what `options` cannot say; throw `invalidConfig(...)`. */
   checkConfig(): void;
-  /** Get ready. Comes once, after the configuration. */
+  /** Prepare for work. Called once, after the configuration. */
   initialize(): void;
-  /** Let everything go. Comes once, at the end. */
+  /** Release everything. Called once, at the end. */
   shutdown(): void;
-  /** What is wrong, for the operator; an empty text where nothing is. */
+  /** What is wrong, for the operator; empty if nothing is. */
   health(): string;
 }
 
@@ -120,7 +120,7 @@ export abstract class Transformer<Config = {}> extends Plugin<Config> {
   abstract transform(batch: Batch): Batch;
 }
 
-/** What has to hold. Rows where `holds` is null are good. */
+/** A rule that rows must keep. Rows where `holds` is null are good. */
 export interface Rule {
   name: string;
   holds: Expression;
@@ -165,10 +165,10 @@ export abstract class Destination<Config = {}> extends Plugin<Config> {
   static abilities: readonly ('append' | 'replace' | 'merge')[];
   /** Begin a run. */
   open(run: Run, targets: Target[]): void;
-  /** Take a batch; return the rows that are not written. */
+  /** Write a batch; return the rejected rows. */
   abstract write(target: Target, batch: Batch): RejectedRow[];
-  /** End the run: make all of it visible. May come again after an error. */
+  /** End the run: make all rows visible. May be called again after an error. */
   abstract finish(): void;
-  /** End the run: nothing of it stays. */
+  /** End the run: remove all its rows. */
   abstract abort(): void;
 }

@@ -60,7 +60,7 @@ export const transformer = guarded({
       const { valuesOf, constant } = viewFor(batch.schema());
       return batch.filter(maskOf(valuesOf(batch), batch.validity(config.column), config.compare, constant));
     } finally {
-      // The collector, which would do it some time, knows nothing of the rows behind a handle.
+      // The garbage collector would do it too late: it does not know how many rows a handle keeps.
       batch[Symbol.dispose]();
     }
   },

@@ -58,7 +58,7 @@ export class Batch {
     return new Batch(this.raw.renameColumn(name, to));
   }
 
-  /** Let the handle go. */
+  /** Release the handle. */
   close() {
     this.raw[Symbol.dispose]();
   }

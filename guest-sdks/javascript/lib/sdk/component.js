@@ -1,4 +1,4 @@
-// What a component exports, made of a plugin's class.
+// The exports of a component, made from a plugin's class.
 import { Batch, toSchema } from './batch.js';
 import { readConfig, schemaOf } from './config.js';
 import { fail, guarded } from '../plugin.js';
@@ -164,7 +164,7 @@ function changed(input, change) {
     out = change(batch);
     return out.raw;
   } finally {
-    // The collector, which would do it some time, knows nothing of the rows behind a handle.
+    // The garbage collector would do it too late: it does not know how many rows a handle keeps.
     if (out === null || out.raw !== input) batch.close();
   }
 }

@@ -1,4 +1,4 @@
-// Expressions: what the host computes on columns, so that no value comes into the plugin.
+// Expressions: what the host computes on columns, so that no value is copied into the plugin.
 
 class Expression {
   constructor(node, inputs = [], options = []) {

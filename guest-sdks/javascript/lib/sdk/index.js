@@ -30,11 +30,11 @@ class Plugin {
 
   /** Check what `options` cannot say; throw `invalidConfig(...)`. */
   checkConfig() {}
-  /** Get ready. Comes once, after the configuration. */
+  /** Prepare for work. Called once, after the configuration. */
   initialize() {}
-  /** Let everything go. Comes once, at the end. */
+  /** Release everything. Called once, at the end. */
   shutdown() {}
-  /** What is wrong, for the operator; an empty text where nothing is. */
+  /** What is wrong, for the operator; empty if nothing is. */
   health() {
     return '';
   }
@@ -64,7 +64,7 @@ export class Transformer extends Plugin {
 export class Validator extends Plugin {
   static kind = 'validator';
 
-  /** What has to hold: `{ name, holds, description, severity, column }`; `holds` is an expression. */
+  /** The rules: `{ name, holds, description, severity, column }`; `holds` is an expression. */
   rules() {
     return [];
   }
@@ -95,12 +95,12 @@ export class Destination extends Plugin {
 
   /** Begin a run; `targets` have `name`, `fields`, `key` and `mode`. */
   open(_run, _targets) {}
-  /** Take a batch; return rows that are not written: `{ row, reason, column }`. */
+  /** Write a batch; return the rejected rows: `{ row, reason, column }`. */
   write(_target, _batch) {
     return [];
   }
-  /** End the run: make all of it visible. May come again after an error. */
+  /** End the run: make all rows visible. May be called again after an error. */
   finish() {}
-  /** End the run: nothing of it stays. */
+  /** End the run: remove all its rows. */
   abort() {}
 }

@@ -8,7 +8,7 @@ export default class SamplePlugin extends Destination {
   static options = { key: { type: 'string', default: 'id', description: 'The column whose values rows are kept by.' } };
   rows = new Map();
 
-  /** Take rows; those without a key are sent back. */
+  /** Write rows; those without a key are rejected. */
   write(target, batch) {
     const rejected = [];
     batch.records().forEach((record, row) => {

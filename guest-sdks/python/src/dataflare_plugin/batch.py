@@ -20,7 +20,7 @@ _WORD = 64
 class Batch:
     """Rows of named columns; never changes. Methods that "change" one return a new one, which shares the rest.
 
-    The handle is let go when the call of the plugin ends; `close` or a `with` does it earlier.
+    The handle is released when the call of the plugin ends; `close` or `with` releases it earlier.
     """
 
     def __init__(self, raw: Any) -> None:
@@ -40,7 +40,7 @@ class Batch:
         self.close()
 
     def close(self) -> None:
-        """Let the handle go."""
+        """Release the handle."""
         self.raw.__exit__(None, None, None)
 
     @classmethod
@@ -114,7 +114,7 @@ class Batch:
         Args:
             name: Its name.
             values: Its values, `None` for a null, all of one type; or an expression.
-            type: The Arrow type that it gets in the end, such as `float` or `date32[day]`.
+            type: The Arrow type of the result, such as `float` or `date32[day]`.
         """
         made = (
             self._with_values(name, values)
@@ -183,7 +183,7 @@ class Batch:
 
 
 def as_batch(rows: Any, schema: Any) -> Batch:
-    """Make a batch of what a plugin gives for rows: a batch, records, or columns by name."""
+    """Make a batch of what a plugin returned: a batch, records, or columns by name."""
     if isinstance(rows, Batch):
         return rows
     if isinstance(rows, Mapping):

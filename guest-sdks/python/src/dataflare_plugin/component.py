@@ -1,4 +1,4 @@
-"""What a component exports, made of a plugin's class."""
+"""The exports of a component, made from a plugin's class."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def _apply(change: Callable[[Batch], Batch], raw: Any) -> Any:
             raise TypeError(f"{change.__name__} returned a {type(out).__name__}, not a Batch")
         return out.raw
     finally:
-        # The collector, which would do it some time, knows nothing of the rows behind a handle.
+        # The garbage collector would do it too late: it does not know how many rows a handle keeps.
         if not isinstance(out, Batch) or out.raw is not raw:
             batch.close()
 

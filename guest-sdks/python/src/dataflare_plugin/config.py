@@ -29,10 +29,10 @@ def option(
 
     Args:
         help: What it means, for the operator.
-        default: What it is where nothing is given; without one, something has to be given.
+        default: The value where none is given; a field without a default is required.
         at_least: The least number.
         at_most: The greatest number.
-        not_empty: Whether a text, a list or a mapping must have something in it.
+        not_empty: Whether a text, a list or a mapping must not be empty.
     """
     meta = {"help": help, "at_least": at_least, "at_most": at_most, "not_empty": not_empty}
     if isinstance(default, list | dict | set):

@@ -1,4 +1,4 @@
-"""What sources and destinations speak of: columns, datasets, reads and chunks."""
+"""What sources and destinations work with: columns, datasets, reads and chunks."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Dataset:
     Args:
         name: Its name.
         schema: Its columns: Arrow types by name, or fields.
-        key: The columns that tell rows apart.
+        key: The columns that identify a row.
         cursor: The column that rows are ordered by; with one, the dataset can be read incrementally.
-        description: One line on what it is.
+        description: One line that describes it.
         splittable: Whether `Source.split` can cut it into parts.
     """
 
@@ -59,10 +59,10 @@ class Request:
     Args:
         dataset: What to read.
         mode: `full` or `incremental`.
-        columns: The columns that are wanted; more may be given.
-        state: Where an earlier read ended, as that read's last chunk had it; `None`: from the beginning.
+        columns: The columns that the host asks for; chunks may have more.
+        state: The state of the last chunk of an earlier read; `None`: read from the beginning.
         part: One of what `Source.split` returned; `None`: all of it.
-        max_rows: The rows that the host takes at a time; it changes from chunk to chunk.
+        max_rows: The most rows of the next chunk; it changes from chunk to chunk.
     """
 
     dataset: Dataset
@@ -80,7 +80,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Rows, and the state after them: anything that JSON has; `None`: a later read cannot go on from here."""
+    """Rows, and the state after them, any JSON value; `None`: a later read cannot continue from here."""
 
     rows: Any
     state: Any = None

@@ -15,7 +15,7 @@ __all__ = ["Destination", "RejectedRow", "Run", "Target"]
 
 @dataclass(frozen=True)
 class Run:
-    """The run that writes: the pipeline's name, the run's own, and a number that grows from run to run."""
+    """The run that writes: the pipeline's name, the run's name, and a number that rises with every run."""
 
     pipeline: str
     name: str
@@ -42,9 +42,9 @@ class RejectedRow:
 
 
 class Destination(Plugin):
-    """Writes rows. Override `write` and `finish`; the others where the destination can do more.
+    """Writes rows. Override `write` and `finish`, and the others if the destination can do more.
 
-    `targets` are those of the run under way.
+    `targets` has the targets of the current run.
     """
 
     kind: ClassVar[str] = "destination"
@@ -56,29 +56,29 @@ class Destination(Plugin):
     targets: Sequence[Target] = ()
 
     def plan(self, targets: Sequence[Target]) -> Iterable[tuple[int, str, str]]:
-        """What a run would change: the target's place, the kind of change such as `create`, and what of it."""
+        """What a run would change: the target's position, the kind of change such as `create`, and a description."""
         return ()
 
     def open(self, run: Run, targets: Sequence[Target]) -> bytes | None:
-        """Begin a run; return the token that the last one kept, where there are tokens."""
+        """Begin a run; return the token that the last run kept, if the destination keeps tokens."""
         return None
 
     def write(self, target: Target, batch: Batch) -> Iterable[RejectedRow]:
-        """Take rows; return those that are not written."""
+        """Write rows; return those that are rejected."""
         raise NotImplementedError
 
     def change_schema(self, target: Target, fields: Sequence[Field]) -> None:
-        """Rows of other columns follow."""
+        """Take note that the next rows have other columns."""
 
     def flush(self, token: bytes) -> bool:
-        """Make what was written last, with the token; `False`: only `finish` does."""
+        """Make all written rows safe, with the token; `False`: they are safe only after `finish`."""
         return False
 
     def finish(self, token: bytes) -> None:
-        """End the run: make all of it visible. May come again after an error."""
+        """End the run: make all rows visible. May be called again after an error."""
 
     def abort(self) -> None:
-        """End the run: nothing of it stays that was not flushed."""
+        """End the run: remove all rows that were not flushed."""
 
 
 def target_of(target: Any) -> Target:

@@ -1,4 +1,4 @@
-"""Errors by what can be done about them. Anything else that a plugin raises becomes `internal`, with file and line."""
+"""Errors, by what the caller can do. Anything else that a plugin raises becomes `internal`, with file and line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class PluginError(Exception):
 
 
 class InvalidConfig(PluginError):
-    """The configuration is wrong: only the operator can mend it. Name the key."""
+    """The configuration is wrong: only the operator can correct it. Name the key."""
 
     def to_wit(self) -> Any:
         return types.Error_InvalidConfig(str(self))
@@ -107,7 +107,7 @@ class Unsupported(PluginError):
 
 
 def as_wit(error: Exception) -> Err:
-    """What a call answers in place of an exception: one that left an export would cost the whole instance."""
+    """What a call returns in place of an exception, which would end the whole instance if it left an export."""
     if isinstance(error, PluginError):
         return Err(error.to_wit())
     value = error.value if isinstance(error, Err) else None

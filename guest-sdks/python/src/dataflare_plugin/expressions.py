@@ -1,4 +1,4 @@
-"""Expressions: what the host computes on columns, so that no value has to come into the plugin.
+"""Expressions: what the host computes on columns, so that no value is copied into the plugin.
 
 `col("amount") / col("quantity")`, `col("name").call("utf8_lower")`, `(col("age") >= 18) & col("name").is_valid()`.
 The functions are those of the host's reference of expressions.

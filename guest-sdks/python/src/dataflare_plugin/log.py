@@ -23,5 +23,5 @@ log = logging.getLogger("plugin")
 
 log.setLevel(logging.DEBUG)
 log.addHandler(_HostHandler())
-# Natively the process has other loggers, which are none of the plugin's business.
+# Run natively, the process has other loggers, which do not get the plugin's events.
 log.propagate = False

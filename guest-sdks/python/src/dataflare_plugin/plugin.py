@@ -25,11 +25,11 @@ class Plugin:
         """
 
     def initialize(self) -> None:
-        """Get ready: open, connect. Comes once, after the configuration."""
+        """Prepare for work: open files, connect. Called once, after the configuration."""
 
     def shutdown(self) -> None:
-        """Let everything go. Comes once, at the end."""
+        """Release everything. Called once, at the end."""
 
     def health(self) -> str:
-        """What is wrong, for the operator; an empty text where nothing is."""
+        """What is wrong, for the operator; empty if nothing is."""
         return ""

@@ -14,7 +14,7 @@ __all__ = ["Processor"]
 
 
 class Processor(Plugin):
-    """Changes records one by one. Override `process`; and `process_batch` where columns can do it faster."""
+    """Changes records one by one. Override `process`, and `process_batch` if it is faster on columns."""
 
     kind: ClassVar[str] = "processor"
 

@@ -18,7 +18,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def guarded(export: Function) -> Function:
     """Answer an error of a batch with `data`, and any other exception with `internal`.
 
-    One that leaves an export would trap, and take the instance with it.
+    An exception that leaves an export would trap, and end the instance.
     """
 
     @functools.wraps(export)
@@ -43,5 +43,5 @@ def parse_object(config: str) -> dict[str, Any]:
 
 
 def healthy() -> types.Health:
-    """The answer of a plugin that has nothing to say."""
+    """The answer of a plugin that has no problem."""
     return types.Health(types.HealthStatus.HEALTHY, "")

@@ -1,4 +1,4 @@
-"""Sources: datasets, and reads of them that can go on where they ended."""
+"""Sources: datasets, and reads of them that can continue where they stopped."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Source(Plugin):
     cursor: ClassVar[str] = ""
 
     def datasets(self) -> Sequence[Dataset]:
-        """What there is to read: one dataset, as the class says."""
+        """The datasets that can be read: by default one, which the class describes."""
         return [Dataset(self.dataset, self.schema, self.key, self.cursor)]
 
     def read(self, request: Request) -> Iterator[Any]:
@@ -37,7 +37,7 @@ class Source(Plugin):
         raise NotImplementedError
 
     def split(self, request: Request, at_most: int) -> list[Any]:
-        """Parts of what is left of a read that can be made side by side, each anything that JSON has."""
+        """Divide the rest of a read into parts that can be read at the same time, each any JSON value."""
         raise Unsupported(f"dataset {request.dataset.name!r} cannot be split")
 
     def estimate(self, request: Request) -> int | None:
@@ -45,7 +45,7 @@ class Source(Plugin):
         return None
 
     def acknowledge(self, state: Any) -> None:
-        """The host has kept everything up to this state."""
+        """Take note that all rows up to this state are safe."""
 
 
 class Reading:

@@ -21,5 +21,5 @@ class Transformer(Plugin):
         raise NotImplementedError
 
     def output_schema(self, schema: list[Field]) -> list[Field]:
-        """The columns that come of these: those of a batch without rows, transformed."""
+        """The columns of the result for these columns; found by transforming a batch without rows."""
         return self.transform(Batch.from_records([], schema)).schema

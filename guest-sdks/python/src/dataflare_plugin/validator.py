@@ -19,13 +19,13 @@ MOST_REPORTED = 100
 
 @dataclass(frozen=True)
 class Rule:
-    """What has to hold.
+    """A rule that rows must keep.
 
     Args:
         name: Its name.
         holds: An expression that is true for good rows; rows where it is null are good too. Without one, override
             `Validator.validate`.
-        description: One line on what has to hold.
+        description: One line that says what must hold.
         severity: `info`, `warning` or `error`.
         column: The column that it is about.
     """
@@ -47,12 +47,12 @@ class Violation:
 
 
 class Validator(Plugin):
-    """Checks batches. Override `rules`; and `validate` where rules are more than expressions."""
+    """Checks batches. Override `rules`, and `validate` for rules that are not expressions."""
 
     kind: ClassVar[str] = "validator"
 
     def rules(self) -> Sequence[Rule]:
-        """What has to hold."""
+        """The rules."""
         raise NotImplementedError
 
     def validate(self, batch: Batch) -> Iterable[Violation]:

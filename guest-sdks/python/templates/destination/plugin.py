@@ -27,7 +27,7 @@ class SamplePlugin(Destination):
         self.rows: dict[str, str] = {}
 
     def write(self, target: Target, batch: Batch) -> Iterable[RejectedRow]:
-        """Take rows; those without a key are sent back."""
+        """Write rows; those without a key are rejected."""
         rejected = []
         for row, record in enumerate(batch.records()):
             key = record.get(self.config.key)

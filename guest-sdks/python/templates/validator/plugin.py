@@ -28,7 +28,7 @@ class SamplePlugin(Validator):
             raise InvalidConfig("least: it is above greatest")
 
     def rules(self) -> Sequence[Rule]:
-        """What has to hold: an expression, which the host computes."""
+        """The rules: expressions, which the host computes."""
         config = self.config
         within = (col(config.column) >= config.least) & (col(config.column) <= config.greatest)
         return [

@@ -1,4 +1,4 @@
-//! What the host offers beside batches. A plugin that uses one of these lists it in its `plugin.yaml` under `needs`.
+//! What the host offers in addition to batches. A plugin that uses one of these lists it in its `plugin.yaml` under `needs`.
 
 /// The time.
 pub mod clock {
@@ -27,7 +27,7 @@ pub mod files {
         }
     }
 
-    /// Write a whole file; it is seen when all of it is there.
+    /// Write a whole file. Others see it only when it is complete.
     pub fn write(path: &str, data: &[u8]) -> Result<()> {
         let writer = create(path, true)?;
         writer.write(data)?;
@@ -42,13 +42,13 @@ pub mod http {
     pub use crate::bindings::imports::dataflare::host::http::{HttpError, Request, Response};
     pub use crate::host::http::send;
 
-    /// Send a `GET`; whatever the status of the answer is.
+    /// Send a `GET`. A response with any status is a response, not an error.
     pub fn get(url: &str) -> Result<Response> {
         Ok(send(&Request { method: "GET".into(), url: url.into(), headers: Vec::new(), body: None, timeout_ms: None })?)
     }
 }
 
-/// Figures for the operator.
+/// Metrics for the operator.
 pub mod metrics {
     pub use crate::host::metrics::{add_to_counter, record_observation, set_gauge};
 }
@@ -82,18 +82,18 @@ pub mod shared {
 
     pub use crate::bindings::imports::dataflare::host::shared::SharedError;
 
-    /// The batch of a name, where there is one.
+    /// The batch with this name, if there is one.
     pub fn get(name: &str) -> Result<Option<Batch>> {
         Ok(crate::host::shared::get(name)?.map(Batch::from_raw))
     }
 
-    /// Put a batch in the place of the one of this name.
+    /// Share a batch under a name; replaces a batch of that name.
     pub fn put(name: &str, batch: Batch) -> Result<()> {
         Ok(crate::host::shared::put(name, batch.into_raw())?)
     }
 }
 
-/// What the host keeps for the plugin, from run to run.
+/// What the host keeps for the plugin between runs.
 pub mod state {
     use serde::de::DeserializeOwned;
     use serde::Serialize;
@@ -115,7 +115,7 @@ pub mod state {
     }
 }
 
-/// The task that the call is a part of.
+/// Progress and cancellation of the current call.
 pub mod tasks {
     pub use crate::host::tasks::{is_cancelled, report_progress};
 }

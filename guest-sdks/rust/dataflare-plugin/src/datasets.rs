@@ -1,4 +1,4 @@
-//! What sources and destinations speak of: columns, datasets, reads and chunks.
+//! What sources and destinations work with: columns, datasets, reads and chunks.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -29,11 +29,11 @@ impl Schema {
 pub struct Dataset {
     /// Its name.
     pub name: String,
-    /// One line on what it is.
+    /// One line that describes it.
     pub description: String,
     /// Its columns.
     pub fields: Vec<Field>,
-    /// The columns that tell rows apart.
+    /// The columns that identify a row.
     pub key: Vec<String>,
     /// The column that rows are ordered by; with one, the dataset can be read incrementally.
     pub cursor: Option<String>,
@@ -60,7 +60,7 @@ impl Dataset {
         self
     }
 
-    /// Say which columns tell rows apart.
+    /// Say which columns identify a row.
     pub fn key<'a>(mut self, columns: impl IntoIterator<Item = &'a str>) -> Self {
         self.key = columns.into_iter().map(str::to_string).collect();
         self
@@ -118,9 +118,9 @@ pub struct Request<S> {
     pub dataset: Dataset,
     /// How.
     pub mode: Mode,
-    /// The columns that are wanted, none for all; more may be given.
+    /// The columns that the host asks for; empty for all. Chunks may have more.
     pub columns: Vec<String>,
-    /// Where the read came to, as the last chunk had it; `None` at the beginning.
+    /// The state of the last chunk before; `None`: read from the beginning.
     pub state: Option<S>,
     /// The most rows that the host takes at a time.
     pub max_rows: usize,
@@ -133,7 +133,7 @@ impl<S> Request<S> {
         Self { dataset, mode: Mode::Full, columns: Vec::new(), state: None, max_rows: 65_536, part: None }
     }
 
-    /// The part that is wanted, as [`crate::Source::split`] made it; `None` for all.
+    /// The part to read, as [`crate::Source::split`] made it; `None` for all.
     pub fn part<T: DeserializeOwned>(&self) -> Result<Option<T>> {
         let wrong = |error| Error::InvalidState(format!("the part: {error}"));
         self.part.clone().map(|part| serde_json::from_value(part).map_err(wrong)).transpose()
@@ -145,7 +145,7 @@ impl<S> Request<S> {
 pub struct Chunk<S> {
     /// The rows.
     pub rows: Batch,
-    /// Where a later read goes on.
+    /// Where a later read continues.
     pub state: S,
 }
 

@@ -13,7 +13,7 @@ pub use crate::bindings::destination::exports::dataflare::plugin::destination::C
 pub use crate::bindings::destination::exports::dataflare::plugin::destination::PlannedChange;
 /// A row that was not written, and why.
 pub use crate::bindings::destination::exports::dataflare::plugin::destination::RejectedRow;
-/// The run that writes: the pipeline's name, the run's own, and a number that grows from run to run.
+/// The run that writes: the pipeline's name, the run's name, and a number that rises with every run.
 pub use crate::bindings::destination::exports::dataflare::plugin::destination::RunName as Run;
 /// How rows are written.
 pub use crate::bindings::imports::dataflare::plugin::datasets::WritingMode;
@@ -38,7 +38,7 @@ pub struct Target {
     pub name: String,
     /// The columns of its rows.
     pub schema: Schema,
-    /// The columns that tell rows apart.
+    /// The columns that identify a row.
     pub key: Vec<String>,
     /// How rows are written.
     pub mode: WritingMode,
@@ -59,7 +59,7 @@ impl From<wit::Target> for Target {
     }
 }
 
-/// Writes rows. Implement `write`, `finish` and `abort`; the others where the destination can do more.
+/// Writes rows. Implement `write`, `finish` and `abort`, and the others if the destination can do more.
 pub trait Destination: Sized + 'static {
     common!();
 
@@ -71,28 +71,28 @@ pub trait Destination: Sized + 'static {
         Ok(Vec::new())
     }
 
-    /// Begin a run; return the token that the last one kept, where there are tokens.
+    /// Begin a run; return the token that the last run kept, if the destination keeps tokens.
     fn open(&mut self, _run: &Run, _targets: &[Target]) -> Result<Option<Vec<u8>>> {
         Ok(None)
     }
 
-    /// Take rows; return those that are not written.
+    /// Write rows; return those that are rejected.
     fn write(&mut self, target: &Target, rows: Batch) -> Result<Vec<RejectedRow>>;
 
-    /// Rows of other columns follow.
+    /// Take note that the next rows have other columns.
     fn change_schema(&mut self, _target: &Target, _schema: Schema) -> Result<()> {
         Ok(())
     }
 
-    /// Make what was written last, with the token; `false`: only `finish` does.
+    /// Make all written rows safe, with the token; `false`: they are safe only after `finish`.
     fn flush(&mut self, _token: &[u8]) -> Result<bool> {
         Ok(false)
     }
 
-    /// End the run: make all of it visible. May come again after an error.
+    /// End the run: make all rows visible. May be called again after an error.
     fn finish(&mut self, token: &[u8]) -> Result<()>;
 
-    /// End the run: nothing of it stays that was not flushed.
+    /// End the run: remove all rows that were not flushed.
     fn abort(&mut self) -> Result<()>;
 }
 

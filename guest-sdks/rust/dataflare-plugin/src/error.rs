@@ -1,4 +1,4 @@
-//! Errors by what can be done about them.
+//! Errors, by what the caller can do about them.
 
 use crate::bindings::imports::dataflare::host::{files::FileError, http::HttpError, plugins::CallError};
 use crate::bindings::imports::dataflare::host::{secrets::SecretError, shared::SharedError, state::StateError};

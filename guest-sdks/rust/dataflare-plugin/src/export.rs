@@ -1,4 +1,4 @@
-//! What a component exports, made of a plugin's type.
+//! The exports of a component, made from a plugin's type.
 
 /// Who a plugin is; the macros that export plugins implement it.
 #[doc(hidden)]
@@ -17,17 +17,17 @@ macro_rules! common {
         /// Make the plugin. Check what the types of the configuration cannot say, and answer [`crate::Error::InvalidConfig`].
         fn new(config: Self::Config) -> $crate::Result<Self>;
 
-        /// Get ready: open, connect. Comes once, after the configuration.
+        /// Prepare for work: open files, connect. Called once, after the configuration.
         fn initialize(&mut self) -> $crate::Result<()> {
             Ok(())
         }
 
-        /// Let everything go. Comes once, at the end.
+        /// Release everything. Called once, at the end.
         fn shutdown(&mut self) -> $crate::Result<()> {
             Ok(())
         }
 
-        /// What is wrong, for the operator; an empty text where nothing is.
+        /// What is wrong, for the operator; empty if nothing is.
         fn health(&mut self) -> String {
             String::new()
         }

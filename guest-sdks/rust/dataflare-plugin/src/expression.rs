@@ -1,4 +1,4 @@
-//! Expressions: what the host computes on columns, so that no value comes into the plugin.
+//! Expressions: what the host computes on columns, so that no value is copied into the plugin.
 
 use std::collections::HashMap;
 use std::ops;

@@ -4,7 +4,7 @@ use crate::host::logging;
 
 pub use crate::bindings::imports::dataflare::host::logging::Level;
 
-/// Whether the operator wants events of a level: asking spares the work of making one.
+/// Whether the operator wants events of a level; if not, do not make one.
 pub fn is_enabled(level: Level) -> bool {
     logging::is_enabled(level)
 }
@@ -41,5 +41,5 @@ macro_rules! __warn { ($($message:tt)+) => { $crate::__log!(Warn, $($message)+) 
 #[macro_export]
 macro_rules! __error { ($($message:tt)+) => { $crate::__log!(Error, $($message)+) } }
 
-/// Log at a level, with the arguments of `format!`; nothing is formatted where the operator does not want the level.
+/// Log at a level, with the arguments of `format!`; nothing is formatted if the operator does not want the level.
 pub use {__debug as debug, __error as error, __info as info, __trace as trace, __warn as warn};

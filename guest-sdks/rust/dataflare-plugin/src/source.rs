@@ -1,4 +1,4 @@
-//! Sources: datasets, and reads of them that can go on where they ended.
+//! Sources: datasets, and reads of them that can continue where they stopped.
 
 use serde::de::DeserializeOwned;
 use serde::Serialize;
@@ -19,13 +19,13 @@ pub trait Source: Sized + 'static {
     /// Where a read came to: anything that serde reads and writes.
     type State: Serialize + DeserializeOwned + Clone;
 
-    /// What there is to read.
+    /// The datasets that can be read.
     fn datasets(&self) -> Result<Vec<Dataset>>;
 
     /// The next rows, at most `request.max_rows`, and the state after them; `None` at the end.
     fn read(&mut self, request: &Request<Self::State>) -> Result<Option<Chunk<Self::State>>>;
 
-    /// Parts of what is left of a read that can be made side by side, at most so many, each anything that JSON has.
+    /// Divide the rest of a read into at most this many parts that can be read at the same time, each any JSON value.
     fn split(&mut self, request: &Request<Self::State>, _at_most: usize) -> Result<Vec<Value>> {
         Err(Error::Unsupported(format!("dataset {:?} cannot be split", request.dataset.name)))
     }
@@ -35,7 +35,7 @@ pub trait Source: Sized + 'static {
         Ok(None)
     }
 
-    /// The host has kept everything up to this state.
+    /// Take note that all rows up to this state are safe.
     fn acknowledge(&mut self, _state: Self::State) -> Result<()> {
         Ok(())
     }

@@ -61,7 +61,7 @@ pub fn read_all<S: Source>(source: &mut S, dataset: &Dataset, max_rows: usize) -
     Ok(Value::Array(found))
 }
 
-/// Forget all that the host of this thread holds.
+/// Reset the host of this thread.
 pub fn reset() {
     memory(|memory| *memory = Memory::default());
 }
@@ -71,7 +71,7 @@ pub fn logged() -> Vec<(Level, String)> {
     memory(|memory| memory.events.clone())
 }
 
-/// The figures that were counted, set or recorded.
+/// The metrics that were counted, set or recorded.
 pub fn figures() -> Vec<(String, f64)> {
     memory(|memory| memory.figures.clone())
 }

@@ -10,7 +10,7 @@ pub trait Transformer: Sized + 'static {
     /// Return the batch, changed.
     fn transform(&mut self, batch: Batch) -> Result<Batch>;
 
-    /// The columns that come of these: those of a batch without rows, transformed.
+    /// The columns of the result for these columns; found by transforming a batch without rows.
     fn output_schema(&mut self, input: Schema) -> Result<Schema> {
         Ok(self.transform(Batch::from_json_lines("", Some(&input))?)?.schema())
     }

@@ -110,7 +110,7 @@ pub(crate) mod plugins {
 }
 
 pub(crate) mod random {
-    /// Bytes that only look random: a test gets the same ones in each run.
+    /// Bytes that are the same in each run of a test.
     pub fn get_random_bytes(length: u32) -> Vec<u8> {
         (0..length)
             .scan(1_u32, |seed, _| {

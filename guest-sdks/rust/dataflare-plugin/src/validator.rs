@@ -3,13 +3,13 @@
 use crate::export::common;
 use crate::{Batch, Expression, Result};
 
-/// How bad it is that a rule is broken.
+/// How severe it is that a rule is broken.
 pub use crate::bindings::validator::exports::dataflare::plugin::validator::Severity;
 
 /// Violations of a rule that are reported for a batch; all are counted.
 pub(crate) const MOST_REPORTED: usize = 100;
 
-/// What has to hold: `Rule::new("adult", col("age").ge(18))`.
+/// A rule that rows must keep: `Rule::new("adult", col("age").ge(18))`.
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// Its name.
@@ -17,9 +17,9 @@ pub struct Rule {
     /// An expression that is true for good rows; rows where it is null are good too. Without one, write
     /// [`Validator::validate`].
     pub holds: Option<Expression>,
-    /// One line on what has to hold.
+    /// One line that says what must hold.
     pub description: String,
-    /// How bad it is that it is broken.
+    /// How severe it is that it is broken.
     pub severity: Severity,
     /// The column that it is about.
     pub column: Option<String>,
@@ -32,13 +32,13 @@ impl Rule {
         Self { name, holds, description: String::new(), severity: Severity::Error, column: None }
     }
 
-    /// Say what has to hold.
+    /// Say what must hold.
     pub fn description(mut self, text: impl Into<String>) -> Self {
         self.description = text.into();
         self
     }
 
-    /// Say how bad it is.
+    /// Say how severe it is.
     pub fn severity(mut self, severity: Severity) -> Self {
         self.severity = severity;
         self
@@ -66,7 +66,7 @@ pub struct Violation {
 pub trait Validator: Sized + 'static {
     common!();
 
-    /// What has to hold.
+    /// The rules.
     fn rules(&self) -> Vec<Rule>;
 
     /// The rows that break a rule: those for which its expression is false.

@@ -12,7 +12,7 @@ export default class SamplePlugin extends Destination<ConfigOf<typeof options>> 
   static override options = options;
   private readonly rows = new Map<string, string>();
 
-  /** Take rows; those without a key are sent back. */
+  /** Write rows; those without a key are rejected. */
   override write(target: Target, batch: Batch): RejectedRow[] {
     const { key: column } = this.config;
     const rejected: RejectedRow[] = [];

@@ -15,7 +15,7 @@ export default class SamplePlugin extends Validator<ConfigOf<typeof options>> {
     if (this.config.least > this.config.greatest) throw invalidConfig('least: it is above greatest');
   }
 
-  /** What has to hold: an expression, which the host computes. Rows where it is null are good. */
+  /** The rules: expressions, which the host computes. Rows where one is null are good. */
   override rules(): Rule[] {
     const { column, least, greatest } = this.config;
     const holds = col(column).call('between', least, greatest);

@@ -77,7 +77,7 @@ impl Writer {
         Position { offset_bytes: self.data.borrow().len() as u64 }
     }
 
-    /// Make what was written last.
+    /// Make what was written durable.
     pub fn sync(&self) -> Result<(), FileError> {
         Ok(())
     }

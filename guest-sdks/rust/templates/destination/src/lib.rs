@@ -33,7 +33,7 @@ impl Destination for SamplePlugin {
         Ok(Self { config, rows })
     }
 
-    /// Take rows; those without a key are sent back.
+    /// Write rows; those without a key are rejected.
     fn write(&mut self, target: &Target, rows: Batch) -> Result<Vec<RejectedRow>> {
         let key = &self.config.key;
         let mut rejected = Vec::new();

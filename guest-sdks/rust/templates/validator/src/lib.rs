@@ -36,7 +36,7 @@ impl Validator for SamplePlugin {
         Ok(Self { config })
     }
 
-    /// What has to hold: an expression, which the host computes.
+    /// The rules: expressions, which the host computes.
     fn rules(&self) -> Vec<Rule> {
         let (least, greatest) = (self.config.least, self.config.greatest);
         let column = &self.config.column;

@@ -4,9 +4,9 @@ Fetch the packages, then give their folders:
 
     python tests/bindgen/foreign.py wasi-http wasi-keyvalue wasmtime wit-bindgen
 
-Every world below them is generated, for hosts and for plugins; all of it is checked by mypy, pyright and ruff; and each
-function of each world is called with random values, through a component that is written for the world. Worlds that the
-engine cannot carry, such as those with `async`, are listed with the reason.
+Every world below them is generated, for hosts and for plugins, and the types of every package alone. All of it is
+checked by mypy, pyright and ruff. Each function of each world is called with random values, through a component that is
+written for the world. Worlds that the engine cannot carry, such as those with `async`, are listed with the reason.
 
 Exit codes: 0 all is well; 1 something failed.
 """
@@ -26,7 +26,7 @@ sys.path.append(str(HERE.parent / "support"))
 
 from bindings_kit import check_lint, check_pyright, check_types, imported  # noqa: E402  # of tests/support
 from dataflare.bindgen.folder import write_folder  # noqa: E402
-from dataflare.bindgen.generate import generate  # noqa: E402
+from dataflare.bindgen.generate import generate, generate_types  # noqa: E402
 from dataflare.bindgen.guest import generate_guest  # noqa: E402
 from dataflare.errors import ConfigError, DataflareError, NotAComponent  # noqa: E402
 from dataflare.runtime.host import Host  # noqa: E402
@@ -37,9 +37,10 @@ from round_trips import round_trip  # noqa: E402  # of tests/support
 
 REFUSED = re.compile(
     r"`(async|stream|future|error-context|map)` is not supported|has a fixed length|more than 32"
-    r"|expected `/`, found `;`"
+    r"|expected `/`, found `;`|has no types"
 )
-"""What the engine cannot carry, as errors say it; the last is an import of an interface under another name."""
+"""What the engine cannot carry, as errors say it: one is an import of an interface under another name. The last is of
+packages that have functions alone."""
 
 
 def load_with_features(path: Path) -> Catalog:
@@ -82,7 +83,7 @@ def check(roots: list[Path], folder: Path, *, examples: int, checkers: bool) -> 
         What failed, one entry for each failure.
     """
     failures: list[str] = []
-    worlds = functions = 0
+    worlds = functions = types = 0
     with Host(cache_dir=folder / "cache") as host:
         for root in roots:
             for where, found in catalogs(root):
@@ -90,6 +91,12 @@ def check(roots: list[Path], folder: Path, *, examples: int, checkers: bool) -> 
                     told = f"{where}: {found}"
                     (print if REFUSED.search(told) else failures.append)(f"refused: {told.splitlines()[0]}")
                     continue
+                try:
+                    write_folder(folder / "types" / f"t{types}", generate_types(found))
+                    types += 1
+                except ConfigError as error:
+                    told = f"{where}: {error}"
+                    (print if REFUSED.search(told) else failures.append)(f"refused: {told.splitlines()[0]}")
                 for name, _ in found.worlds():
                     package = f"w{worlds}"
                     try:
@@ -119,11 +126,12 @@ def check(roots: list[Path], folder: Path, *, examples: int, checkers: bool) -> 
                             f"{where}: {name} ({package}): {type(error).__name__}: {' / '.join(shown[:3])[:400]}"
                             f" [{Path(last.filename).name}:{last.lineno}] {notes}"
                         )
-    print(f"{worlds} worlds, {functions} functions called both ways")
-    if checkers and worlds:
-        failures += check_types(folder / "hosts").splitlines()
-        failures += check_lint(folder / "hosts").splitlines()
-        failures += check_pyright(folder / "hosts").splitlines()
+    print(f"{worlds} worlds, {functions} functions called both ways, types of {types} packages")
+    for part in ("hosts", "types") if checkers else ():
+        if (folder / part).is_dir():
+            failures += check_types(folder / part).splitlines()
+            failures += check_lint(folder / part).splitlines()
+            failures += check_pyright(folder / part).splitlines()
     return failures
 
 

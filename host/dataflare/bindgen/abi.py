@@ -140,7 +140,11 @@ class host_resource:
         """
         cls = type(value)
         if cls not in self._known:
-            missing = [each for each in self._methods if not callable(getattr(value, each, None))]
+            methods = {each: getattr(value, each, None) for each in self._methods}
+            for name, method in methods.items():
+                if what := _unfit_kind(method):
+                    raise ValueTypeError(f"the method {name!r} of {cls.__name__} is {what}, not a plain function")
+            missing = [name for name, method in methods.items() if not callable(method)]
             if missing or value is None:
                 lacks = f", which has no method {missing[0]!r}" if missing else ""
                 raise ValueTypeError(f"expected a {self._protocol}, not a {cls.__name__}{lacks}")
@@ -258,6 +262,9 @@ def _host_function(owner: Any, name: str, func: Func, place: str) -> Callable[..
                 hint=f"it takes {', '.join(each for each, _ in func.parameters) or 'nothing'}",
             )
         function = found
+        if isinstance(owner, type) and inspect.isfunction(inspect.getattr_static(owner, func.python, None)):
+            hint = f"give an instance: {owner.__name__}()"
+            raise ConfigError(f"is the class {owner.__name__}, whose methods need an instance", where=place, hint=hint)
         _check_signature(function, func, f"{place}.{func.python}")
     return function if func.error is None else _answering(function, func.error)
 
@@ -279,7 +286,17 @@ def _answering(function: Callable[..., Any], error: type[Exception]) -> Callable
     return call
 
 
+def _unfit_kind(function: object) -> str | None:
+    """What a function is that answers with something to be run later; `None` for a plain one."""
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        return "async"
+    return "a generator" if inspect.isgeneratorfunction(function) else None
+
+
 def _check_signature(function: Callable[..., Any], func: Func, place: str) -> None:
+    if what := _unfit_kind(function):
+        hint = "calls wait for the answer: run it to its end, such as with asyncio.run"
+        raise ConfigError(f"is {what}, not a plain function", where=place, hint=hint)
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # a function of C that does not tell

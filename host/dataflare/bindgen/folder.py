@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from dataflare.bindgen.text import HEADER
 from dataflare.errors import ConfigError
+from dataflare.folder_exchange import exchange_folders
 
 __all__ = ["differences", "write_folder"]
 
 _MARK: Final = HEADER.encode()
-_OURS: Final = frozenset({"py.typed", "__pycache__"})
+_COMPILED: Final = "__pycache__"
 
 
 def write_folder(folder: Path, files: Mapping[str, str]) -> list[str]:
@@ -37,19 +38,20 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> list[str]:
         _require_generated(folder)
         found = differences(folder, files)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        token = secrets.token_hex(8)
-        draft, old = (folder.parent / f".{folder.name}.{token}.{what}" for what in ("new", "old"))
+        draft = folder.parent / f".{folder.name}.{secrets.token_hex(8)}.new"
         try:
             draft.mkdir()
             for name, text in files.items():
                 path = draft / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8", newline="\n")
-            _exchange(draft, folder, old)
+            if os.path.exists(folder):
+                os.chmod(draft, stat.S_IMODE(os.stat(folder).st_mode))
+                exchange_folders(draft, folder)
+            else:
+                os.rename(draft, folder)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-            if os.path.exists(folder):
-                shutil.rmtree(old, ignore_errors=True)
         return found
     except OSError as error:
         raise ConfigError(f"cannot be written: {error.strerror}", where=str(folder)) from error
@@ -57,33 +59,18 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> list[str]:
         raise ConfigError(f"cannot be written: {error}", where=ascii(str(folder))) from error
 
 
-def _exchange(draft: Path, folder: Path, old: Path) -> None:
-    if not os.path.exists(folder):
-        os.rename(draft, folder)
-        return
-    os.rename(folder, old)
-    try:
-        os.rename(draft, folder)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.rename(old, folder)
-        raise
-
-
 def _require_generated(folder: Path) -> None:
     if os.path.islink(folder) or (os.path.exists(folder) and not os.path.isdir(folder)):
-        raise ConfigError("is not a folder", where=str(folder), hint="give the name of a folder, or of nothing yet")
+        what = "is a link" if os.path.islink(folder) else "is not a folder"
+        raise ConfigError(what, where=str(folder), hint="give the name of a folder, or of nothing yet")
     if not os.path.isdir(folder):
         return
     if Path.cwd().is_relative_to(folder.resolve()):
         # It is replaced as a whole, which would break any process that works in it.
         raise ConfigError("is the folder that you are in, or holds it", where=str(folder), hint="name another folder")
     for root, folders, names in os.walk(folder):
-        folders[:] = [each for each in folders if each not in _OURS]
         for name in [*names, *(each for each in folders if Path(root, each).is_symlink())]:
             path = Path(root, name)
-            if name in _OURS:
-                continue
             if path.is_symlink() or not path.is_file() or not _is_generated(path):
                 raise ConfigError(
                     f"has a file that was not generated: {path.relative_to(folder)}",
@@ -93,6 +80,10 @@ def _require_generated(folder: Path) -> None:
 
 
 def _is_generated(path: Path) -> bool:
+    if path.parent.name == _COMPILED:
+        return path.suffix == ".pyc"
+    if path.name == "py.typed":
+        return path.stat().st_size == 0
     with path.open("rb") as file:
         return file.read(len(_MARK)) == _MARK
 
@@ -105,18 +96,18 @@ def differences(folder: Path, files: Mapping[str, str]) -> list[str]:
     """
     found = []
     for name, text in files.items():
+        path = folder / name
         try:
-            current = (folder / name).read_bytes()
+            same = path.is_file() and path.read_bytes() == text.encode()
         except OSError:
-            found.append(name)
-            continue
-        if current != text.encode():
+            same = False
+        if not same:
             found.append(name)
     try:
         here = {
             str(each.relative_to(folder))
             for each in folder.rglob("*")
-            if "__pycache__" not in each.parts and each.is_file()
+            if each.parent.name != _COMPILED and not each.is_dir()
         }
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", where=str(folder)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from dataflare.errors import ConfigError
@@ -28,12 +29,14 @@ def read_component_world(file: Path) -> tuple[Catalog, str]:
     Raises:
         NotAComponent: It is not a component.
         UnsupportedComponent: It has what the engine cannot carry, or a type without a name.
-        ConfigError: The file cannot be read.
+        ConfigError: The file cannot be read, or is WIT.
     """
     # Only here: it loads wasmtime, which WIT does not need.
     from dataflare.bindgen.reflected import reflected_catalog
     from dataflare.engine.engine import Engine
 
+    if file.suffix == ".wit" or (os.path.isdir(file) and any(each.endswith(".wit") for each in os.listdir(file))):
+        raise ConfigError("is WIT, not a component", where=str(file), hint=f"name it so: --wit {file}")
     contents = read_component(file)
     with Engine() as engine:
         shape = engine.shape(contents, name=str(file))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
 
 from dataflare.bindgen.abi import WorldType
 from dataflare.runtime.options import InstanceOptions
+from dataflare.suggestions import close_matches
 
 if TYPE_CHECKING:
     from dataflare.runtime.host import Host
@@ -38,7 +39,9 @@ class World:
     One thread at a time; a context manager. After a `PluginFault` it is dead: make another.
 
     Raises:
-        ConfigError: An import is missing, or takes other parameters than the world says; the file cannot be read.
+        ConfigError: An import is missing, is async, or takes other parameters than the world says; the file cannot be
+            read.
+        TypeError: There is no such option.
         NotAComponent: It is not a component.
         UnsupportedComponent: It has what the engine cannot carry.
         WorldMismatch: The component does not fit the world.
@@ -55,6 +58,10 @@ class World:
         host: Host | None = None,
         **options: Unpack[InstanceOptions],
     ) -> None:
+        if unknown := options.keys() - InstanceOptions.__annotations__.keys():
+            known = [*InstanceOptions.__annotations__, "host"]
+            meant = "".join(f", did you mean {each!r}?" for each in close_matches(min(unknown), known))
+            raise TypeError(f"{type(self).__name__} has no option {min(unknown)!r}{meant}")
         # Only here: types of a world can be used without an engine.
         from dataflare.runtime.host import Host as OwnHost
 

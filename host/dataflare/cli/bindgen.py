@@ -69,7 +69,10 @@ def command(
             catalog = read_wit(wit, features=tuple(feature or ()))
             full = None if types and world is None else choose_world(catalog, world, where=str(wit))
         elif component is not None:
+            if feature:
+                raise ConfigError("is for --wit: a component has no gates", where="--feature")
             catalog, full = read_component_world(component)
+            choose_world(catalog, world, where=str(component))
         files = _files(catalog, full, guest=guest, types=types)
         stale = differences(output, files) if check else write_folder(output, files)
         with by_the_way():

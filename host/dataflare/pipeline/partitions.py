@@ -7,7 +7,6 @@ that are special in a path are written as `%` and two hexadecimal digits of each
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
 import shutil
@@ -24,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
+from dataflare.folder_exchange import exchange_folders
 from dataflare.pipeline.columns import has_odd_offsets
 from dataflare.pipeline.nodes import WriteNode
 from dataflare.pipeline.outputs import OutputAction, Place, as_named, follow_links, sync_folder
@@ -42,8 +42,6 @@ _FIRST: Final = "first"
 _MOST_OPEN_FILES: Final = 64
 _WAITING_BYTES: Final = 128 * 2**20
 _PART: Final = re.compile(r"part-([0-9a-f]+-)?\d+\.[a-z]+")
-_RENAME_EXCHANGE: Final = 2
-_AT_FDCWD: Final = -100
 # Others may have put a link in place of a folder, which would lead rows out of the output.
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -262,7 +260,7 @@ class PartitionedFolder:
             with contextlib.suppress(PermissionError):
                 os.chown(staging, before.st_uid, before.st_gid)
             os.chmod(staging, stat.S_IMODE(before.st_mode))
-            _exchange(staging, self._path)
+            exchange_folders(staging, self._path)
             shutil.rmtree(staging, ignore_errors=True)
 
     def _remove(self, prefixes: Sequence[str]) -> None:
@@ -362,22 +360,3 @@ def _folder_name(column: str, value: str | None) -> str:
         what = f"the value {value[:40] if value else ''!r}... of column {column!r} is too long for the name of a folder"
         raise DataError(what, hint="partition by a shorter column")
     return name
-
-
-def _exchange(one: Path, other: Path) -> None:
-    """Give two folders each other's name, in one step where the system can."""
-    try:
-        call = ctypes.CDLL(None, use_errno=True).renameat2
-    except AttributeError:
-        done = -1
-    else:
-        done = call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
-    if done != 0:
-        aside = one.with_name(one.name + ".before")
-        os.rename(other, aside)
-        try:
-            os.rename(one, other)
-        except OSError:
-            os.rename(aside, other)
-            raise
-        os.rename(aside, one)

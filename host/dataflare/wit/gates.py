@@ -22,7 +22,7 @@ from dataflare.wit.model import (
 )
 from dataflare.wit.versions import Version
 
-__all__ = ["apply_gates"]
+__all__ = ["apply_gates", "features_of"]
 
 
 class _Gated(Protocol):
@@ -48,6 +48,21 @@ def apply_gates(package: Package, features: Collection[str], left_out: dict[str,
         WitError: `@since` or `@deprecated` names a version above the package's, or the package has none.
     """
     return _Gates(package, features, left_out).package()
+
+
+def features_of(package: Package) -> set[str]:
+    """The features that gates of a package name, anywhere in it."""
+    found: set[str] = set()
+    waiting: list[Any] = [*package.interfaces, *package.worlds]
+    while waiting:
+        each = waiting.pop()
+        if each.gate.unstable is not None:
+            found.add(each.gate.unstable)
+        for members in ("types", "functions", "uses", "items", "includes"):
+            waiting += getattr(each, members, ())
+        if isinstance(each, WorldItem) and isinstance(each.item, Interface):
+            waiting.append(each.item)
+    return found
 
 
 class _Gates:

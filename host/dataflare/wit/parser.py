@@ -61,6 +61,9 @@ def parse_file(path: Path) -> Document:
         data = read_file(path, MAX_SOURCE_BYTES)
     except ConfigError as exc:
         raise WitError(exc.message.removeprefix(f"{file}: "), position=Position(file, 0, 0), hint=exc.hint) from exc
+    if data.startswith(b"\0asm"):
+        hint = "a component is not WIT: dataflare bindgen COMPONENT, without --wit"
+        raise WitError("is WebAssembly, not the text of WIT", position=Position(file, 0, 0), hint=hint)
     try:
         text = data.decode()
     except UnicodeDecodeError as exc:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+from dataflare.suggestions import close_matches
 from dataflare.wit.catalog import Catalog
-from dataflare.wit.gates import apply_gates
+from dataflare.wit.gates import apply_gates, features_of
 from dataflare.wit.model import (
     Alias,
     Borrow,
@@ -62,7 +63,8 @@ def load(*paths: Path, features: Collection[str] = ()) -> Catalog:
     packages: list[Package] = []
     for path in paths:
         for members in _package_files(path):
-            packages += _merge(members[0].parent, [parse_file(file) for file in members])
+            where = members[0] if len(members) == 1 else members[0].parent
+            packages += _merge(where, [parse_file(file) for file in members])
     return resolve(packages, features=features)
 
 
@@ -80,7 +82,7 @@ def _package_files(path: Path) -> Iterator[list[Path]]:
     yield from by_folder.values()
 
 
-def _merge(folder: Path, documents: list[Document]) -> list[Package]:
+def _merge(where: Path, documents: list[Document]) -> list[Package]:
     """One package of the files of one folder, and those that are nested in them."""
     nested = [package for document in documents for package in document.nested]
     named = [(document.name, document) for document in documents if document.name is not None]
@@ -88,7 +90,7 @@ def _merge(folder: Path, documents: list[Document]) -> list[Package]:
         loose = [document for document in documents if document.interfaces or document.worlds]
         if loose or not nested:
             hint = "begin one of its files with `package namespace:name@version;`"
-            raise WitError("no file says the package", position=Position(str(folder), 0, 0), hint=hint)
+            raise WitError("no file says the package", position=Position(str(where), 0, 0), hint=hint)
         return nested
     name = named[0][0]
     for other, document in named:
@@ -119,9 +121,16 @@ def resolve(packages: Iterable[Package], *, features: Collection[str] = ()) -> C
         features: The features whose `@unstable` items are kept; all others are left out.
 
     Raises:
-        WitError: A package, an interface or a type is missing or there twice; types, uses or includes go in circles; a
-            handle of something that is not a resource; a borrowed handle in a result.
+        WitError: No item has one of the features; a package, an interface or a type is missing or there twice; types,
+            uses or includes go in circles; a handle of something that is not a resource; a borrowed handle in a result.
     """
+    packages = list(packages)
+    known = set[str]().union(*map(features_of, packages))
+    for feature in features:
+        if feature not in known:
+            close = close_matches(feature, known)
+            hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(sorted(known)[:20]) or 'none'}"
+            raise WitError(f"no item has the feature `{feature}`", hint=hint)
     left_out: dict[str, str] = {}
     return _Resolver([apply_gates(each, features, left_out) for each in packages], left_out).run()
 

@@ -16,6 +16,7 @@ from dataflare.engine.bridges.compose import HOST_IMPORT
 from dataflare.engine.native import memories as memory
 from dataflare.engine.native.callbacks import API, CODE, Call
 from dataflare.engine.native.timer import Timer
+from dataflare.engine.native.trap_signals import keep_trap_signals
 from dataflare.engine.reading.features import turn_off
 from dataflare.limits import Limits
 
@@ -59,6 +60,7 @@ class CompileProfile:
         config = self._config()
         memory.install(config)
         self.engine = wasmtime.Engine(config)
+        keep_trap_signals()
         self.engine_pointer = ctypes.cast(self.engine.ptr(), ctypes.c_void_p).value
         self.timer = Timer(self.engine)
         self.no_finalizer = _finalizer_t()

@@ -37,12 +37,23 @@ struct api {
     int (*protect)(void *, size_t, int);
     int (*unmap)(void *, size_t);
     void (*free)(void *);
+    int (*sigaction)(int, const void *, void *);
+    int (*sigmask)(int, const void *, void *);
     object *serve;   /* serves a call of the plugin's to the host */
     object *look;    /* does nothing, but lets Python raise what waits */
     const char *failed, *over_time, *over_memory, *no_memory;
     unsigned long key; /* of the thread's budget, while it instantiates */
     int map_flags;
     int mapped; /* memories that there are */
+    const struct trap *traps; /* the signals by which compiled code traps */
+    size_t trap_count;
+    uint64_t trap_mask[16]; /* a sigset_t of them */
+    uintptr_t python_from, python_to; /* the code of Python itself */
+};
+
+struct trap {
+    const void *action; /* wasmtime's, a struct sigaction */
+    int number;
 };
 
 struct call {
@@ -111,12 +122,39 @@ void close_store(struct call *call) {
     if (store) call->api->store_delete(store);
 }
 
+/* A trap is a signal, which ends the process where wasmtime's handler does not come first or where the thread blocks
+   it. Python's own handlers (faulthandler's, those of the module `signal`) hand nothing on, so wasmtime's takes their
+   place again; those of other libraries do, and stay. */
+static uint64_t begin_traps(const struct api *api) {
+    uint64_t blocked[16];
+    if (!api->trap_count) return 0;
+    for (size_t i = 0; i < api->trap_count; i++) {
+        const struct trap *trap = &api->traps[i];
+        uintptr_t now[32]; /* a struct sigaction, whose first member is the handler */
+        if (api->sigaction(trap->number, NULL, now)) continue;
+        if (now[0] <= 1 || (now[0] >= api->python_from && now[0] < api->python_to))
+            api->sigaction(trap->number, trap->action, NULL);
+    }
+    return api->sigmask(1, api->trap_mask, blocked) ? 0 : blocked[0] & api->trap_mask[0];
+}
+
+static void end_traps(const struct api *api, uint64_t blocked) {
+    if (!blocked) return;
+    uint64_t mask[16];
+    for (int i = 0; i < 16; i++) ((volatile uint64_t *)mask)[i] = i ? 0 : blocked;
+    api->sigmask(0, mask, NULL);
+}
+
 void run(struct call *call) {
+    uint64_t blocked = begin_traps(call->api);
     call->outcome = call->api->func_call(call->function, call->context, call->argument, 1, NULL, 0);
+    end_traps(call->api, blocked);
 }
 
 void start(struct call *call) {
+    uint64_t blocked = begin_traps(call->api);
     call->outcome = call->api->instantiate(call->linker, call->context, call->component, call->instance);
+    end_traps(call->api, blocked);
 }
 
 error *on_call(const struct api *api, void *context, void *type, const uint32_t *arguments, size_t count) {

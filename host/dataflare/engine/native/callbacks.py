@@ -54,12 +54,17 @@ class Api(ctypes.Structure):
         *((name, _VOID) for name in ("gil_ensure", "gil_release", "call_no_args", "decref", "fetch", "normalize")),
         *((name, _VOID) for name in ("error_new", "context_data", "func_call", "instantiate", "increment_epoch")),
         *((name, _VOID) for name in ("error_delete", "store_new", "store_context", "store_delete")),
-        *((name, _VOID) for name in ("thread_value", "map", "protect", "unmap", "free")),
+        *((name, _VOID) for name in ("thread_value", "map", "protect", "unmap", "free", "sigaction", "sigmask")),
         *((name, _VOID) for name in ("serve", "look")),
         *((name, ctypes.c_char_p) for name in ("failed", "over_time", "over_memory", "no_memory")),
         ("key", ctypes.c_ulong),
         ("map_flags", ctypes.c_int),
         ("mapped", ctypes.c_int),
+        ("traps", _VOID),
+        ("trap_count", _SIZE),
+        ("trap_mask", ctypes.c_uint64 * 16),
+        ("python_from", _SIZE),
+        ("python_to", _SIZE),
     )
 
 
@@ -206,6 +211,8 @@ def _make_api() -> Api:
         protect=_address(_libc.mprotect),
         unmap=_address(_libc.munmap),
         free=_address(_libc.free),
+        sigaction=_address(_libc.sigaction),
+        sigmask=_address(_libc.pthread_sigmask),
         failed=b"dataflare: the host failed",
         over_time=OVER_TIME.encode(),
         over_memory=b"dataflare: over the memory limit",

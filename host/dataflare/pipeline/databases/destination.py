@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from hashlib import sha256
+from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataflare.data.roles import DELETE, roles_of
-from dataflare.pipeline.common_types import common_type
+from dataflare.data.roles import DELETE
 from dataflare.pipeline.databases.connection import Connection, literal, quoted
-from dataflare.pipeline.databases.dialects import Column, Dialect, decoded
-from dataflare.pipeline.databases.layout import DELETED, Layout, create_table, merging, staged_type
+from dataflare.pipeline.databases.dialects import Dialect, decoded
+from dataflare.pipeline.databases.layout import DELETED, Layout, merging, staged_type
 from dataflare.pipeline.databases.nodes import SqlWrite
+from dataflare.pipeline.databases.table_changes import TableChange, check_names, compare_table
 from dataflare.pipeline.run_errors import DatabaseError, DataError
 from dataflare.runtime.datasets import PlannedChange, Target
 from dataflare.runtime.results import PluginStats
@@ -25,16 +23,6 @@ __all__ = ["SqlDestination"]
 
 _TOKENS: Final = "_dataflare_tokens"
 _STAGE: Final = "_dataflare_stage"
-_NEW: Final = "_dataflare_new_"
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """A change of the table, and the statements that make it."""
-
-    kind: str
-    detail: str
-    statements: tuple[str, ...]
 
 
 class SqlDestination:
@@ -87,7 +75,7 @@ class SqlDestination:
         """
         self._begin()
         try:
-            changes, _ = self._compared(target)
+            changes, _ = self._compare(target)
             return [PlannedChange(target.dataset, each.kind, each.detail) for each in changes]
         finally:
             self.abort()
@@ -106,7 +94,7 @@ class SqlDestination:
         self._pipeline, self._generation, self._target = pipeline, generation, target
         self._begin()
         table = self._node.table
-        self._check_names([table.within or "", table.table, *target.schema.names])
+        check_names(self._dialect, [table.within or "", table.table, *target.schema.names])
         if not self._dialect.lock(connection, table.table, table.within):
             raise DataError(
                 f"database {connection.name!r}: another run writes the table {table.table!r}, or another node of this",
@@ -296,9 +284,12 @@ class SqlDestination:
 
     # The table
 
+    def _compare(self, target: Target) -> tuple[list[TableChange], Layout]:
+        return compare_table(self._require(), self._dialect, self._node.table, target)
+
     def _prepare(self, target: Target) -> None:
         connection = self._require()
-        changes, self._layout = self._compared(target)
+        changes, self._layout = self._compare(target)
         for change in changes:
             for statement in change.statements:
                 connection.execute(statement)
@@ -308,91 +299,6 @@ class SqlDestination:
             columns = [f"{quoted(each.name)} {staged_type(each)}" for each in self._layout.columns]
             columns.append(f"{quoted(DELETED)} BOOLEAN")
             connection.execute(f"CREATE TEMPORARY TABLE {quoted(_STAGE)} ({', '.join(columns)})")
-
-    def _compared(self, target: Target) -> tuple[list[_Change], Layout]:
-        """Find what has to change before rows of a target fit the table, and how they are written then."""
-        connection, table, within = self._require(), self._node.table.table, self._node.table.within
-        operation = roles_of(target.schema).operation if target.mode == "merge" else None
-        if target.mode == "merge" and not target.key:
-            raise DataError("to merge, name the columns of the key", hint="key: [COLUMN, ...]")
-        if target.mode == "replace" and roles_of(target.schema).operation is not None:
-            raise DataError("rows with an operation cannot replace a table", hint="write them with `mode: merge`")
-        if missing := [each for each in target.key if each not in target.schema.names]:
-            raise DataError(f"the key's column {missing[0]!r} is not among the columns")
-        fields = [field for field in target.schema if field.name != operation]
-        new = [self._dialect.new(field) for field in fields]
-        if not new:
-            raise DataError("a table needs a column", hint="the rows have none")
-        self._check_names([within or "", table, *target.schema.names])
-        found = self._dialect.table(connection, table, within)
-        name = quoted([within or "", table])
-        if target.mode == "replace":
-            reason = "" if found is None else self._dialect.replacing_obstacle(connection, table, within)
-            if reason:
-                raise DataError(
-                    f"the table {table!r} cannot be replaced: {reason}",
-                    hint="write with `mode: append` or `merge`, or drop that first",
-                )
-            changes = [_Change("create", "", ())] if found is None else [_Change("replace-rows", "", ())]
-            longest = self._dialect.longest_name
-            is_long = longest is not None and len((_NEW + table).encode()) > longest
-            made = _NEW + (sha256(table.encode()).hexdigest()[:32] if is_long else table)
-            full = quoted([within or "", made])
-            create = (f"DROP TABLE IF EXISTS {full}", create_table(full, new, ()))
-            changes[0] = replace(changes[0], statements=create)
-            return changes, Layout(tuple(new), made, within, (), None, False)
-        key = target.key if target.mode == "merge" else ()
-        if found is None:
-            detail = ", ".join(f"{each.name} {each.declared}" for each in new)
-            change = _Change("create", detail, (create_table(name, new, key),))
-            return [change], Layout(tuple(new), table, within, key, operation, bool(key))
-        changes, columns = [], []
-        existing = {each.name: each for each in found}
-        for field, wanted in zip(fields, new, strict=True):
-            here = existing.get(field.name)
-            if here is None:
-                statement = f"ALTER TABLE {name} ADD COLUMN {quoted(field.name)} {wanted.declared}"
-                changes.append(_Change("add-column", f"{field.name} {wanted.declared}", (statement,)))
-                columns.append(wanted)
-            else:
-                columns.append(self._fitted(field, wanted, here, name, changes))
-        staged = bool(key) or any(each.cast or each.base for each in columns)
-        return changes, Layout(tuple(columns), table, within, key, operation, staged)
-
-    def _check_names(self, names: Sequence[str]) -> None:
-        """Refuse names that the database cuts, and so takes for others."""
-        longest = self._dialect.longest_name
-        if longest is not None and (long := [each for each in names if len(each.encode()) > longest]):
-            raise DataError(
-                f"the name {long[0]!r} has {len(long[0].encode())} bytes, and the database keeps {longest} of them",
-                hint="give the table or the column a shorter name",
-            )
-
-    def _fitted(self, field: pa.Field, wanted: Column, here: Column, name: str, changes: list[_Change]) -> Column:
-        """Decide how a column's values are stored in the column that is there, which is widened if needed."""
-        if wanted.declared == here.declared or here.type == wanted.type or pa.types.is_null(field.type):
-            return here if here.cast or not self._dialect.widens else replace(here, stored=here.type)
-        is_text = pa.types.is_string(wanted.type)
-        if here.cast and is_text:
-            return here
-        if here.declared == "numeric" and (pa.types.is_integer(wanted.type) or pa.types.is_decimal(wanted.type)):
-            digits = wanted.type if pa.types.is_decimal(wanted.type) else pa.decimal128(20, 0)
-            return replace(here, type=digits, stored=digits, cast="")
-        if pa.types.is_integer(wanted.type) and pa.types.is_floating(here.type):
-            return here  # a number with more digits than it has is an error when it comes
-        common = common_type(here.type, wanted.type)
-        if common == here.type:
-            return replace(here, stored=here.type) if self._dialect.widens else here
-        if common is not None and self._dialect.widens:
-            made = self._dialect.new(field.with_type(common))
-            statement = f"ALTER TABLE {name} ALTER COLUMN {quoted(field.name)} TYPE {made.declared}"
-            changes.append(_Change("widen-column", f"{field.name} {here.declared} -> {made.declared}", (statement,)))
-            return made
-        raise DataError(
-            f"column {field.name!r} is {field.type}, and {here.declared} in the table {self._node.table.table!r}",
-            hint="change the table's column, write to another table, or give the column another type before "
-            "(`schema: discard-row` on the node that reads)",
-        )
 
     # Rows
 

@@ -145,7 +145,10 @@ WRITTEN = {
 @pytest.mark.parametrize(
     ("language", "tool", "kind"),
     # A component in TypeScript takes a minute to build and to compile: the other kinds are checked without.
-    [*(("rust", "cargo", kind) for kind in IN_A_PIPELINE), ("typescript", "npm", "processor")],
+    [
+        *((language, tool, kind) for language, tool in (("rust", "cargo"), ("c", "npm")) for kind in IN_A_PIPELINE),
+        ("typescript", "npm", "processor"),
+    ],
 )
 def test_plugin_goes_all_the_way_with_the_wheel_alone(
     installed: Path, tmp_path: Path, language: str, tool: str, kind: str
@@ -160,7 +163,8 @@ def test_plugin_goes_all_the_way_with_the_wheel_alone(
 
     run("new", "a-plugin", "--kind", kind, "--lang", language)
     told = run("test", "a-plugin")
-    assert "unit tests passed: " in told and "cases passed" in told and "FAILED" not in told
+    assert "unit tests passed: " in told or not list((tmp_path / "a-plugin" / "tests").glob("*.*"))
+    assert "cases passed" in told and "FAILED" not in told
     assert "up to date" in run("build", "a-plugin")
     assert f"a-plugin 0.1.0, a {kind}" in run("package", "a-plugin")
     assert f"{kind}-plugin" in run("inspect", "a-plugin/dist/a-plugin-0.1.0.wasm")

@@ -108,13 +108,14 @@ def test_the_unit_tests_of_the_rust_guests_pass() -> None:
     assert "test result: ok" in run(["cargo", "test", "--locked"], cwd=REPOSITORY / "guest-sdks" / "rust", env=env)
 
 
-def test_the_bindings_of_the_rust_sdk_are_what_the_wit_gives(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("language", "folder"), [("rust", "rust/dataflare-plugin/src/bindings"), ("c", "c/bindings")])
+def test_the_bindings_of_the_sdks_are_what_the_wit_gives(tmp_path: Path, language: str, folder: str) -> None:
     if shutil.which("cargo") is None:
         missing("cargo")
     env = {"CARGO_TARGET_DIR": str(cache_root() / "cargo" / "tests")}
-    command = ["cargo", "run", "--quiet", "--locked", "-p", "generate-bindings", "--", REPOSITORY / "wit", tmp_path]
-    run(command, cwd=REPOSITORY / "guest-sdks" / "rust", env=env)
-    committed = REPOSITORY / "guest-sdks" / "rust" / "dataflare-plugin" / "src" / "bindings"
+    command = ["cargo", "run", "--quiet", "--locked", "-p", "generate-bindings", "--"]
+    run([*command, language, REPOSITORY / "wit", tmp_path], cwd=REPOSITORY / "guest-sdks" / "rust", env=env)
+    committed = REPOSITORY / "guest-sdks" / folder
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
         path.name: path.read_bytes() for path in committed.iterdir()
     }

@@ -1,0 +1,219 @@
+"""Plugins in the languages that Zig's compiler compiles: what authors are told, and what holds in the sandbox."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dataflare.authoring.building import build_plugin
+from dataflare.authoring.templates import new_plugin
+from dataflare.errors import ConfigError, DataflareError
+from dataflare.runtime.host import Host
+from dataflare.toolchain.c import CDriver
+from dataflare.toolchain.guests import Guest, guest_of
+from dataflare.toolchain.languages import load_driver
+from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing
+from dataflare.toolchain.zig_toolchain import zig_tools
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("npm") is None and os.environ.get("CI") != "true", reason="there is no Node.js"
+)
+MAIN = {"c": "plugin.c"}
+
+
+def made(tmp_path: Path, language: str = "c", kind: str = "processor") -> Guest:
+    folder = tmp_path / "plug in é" / f"a-{kind}"
+    new_plugin(folder, kind=kind, language=language)
+    return guest_of(folder)
+
+
+def change(guest: Guest, old: str, new: str) -> None:
+    path = guest.folder / MAIN[guest.language]
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def refused(guest: Guest, tmp_path: Path) -> BuildFailed:
+    work = tmp_path / "work"
+    work.mkdir()
+    with pytest.raises(BuildFailed) as caught:
+        load_driver(guest.language)(guest).build(guest, work)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("*keep = *text != 0;", "*keep = *text != 0", "plugin.c:19: error: expected ';'"),
+        ("config.field);", "config.feild);", "plugin.c:15: error: no member named 'feild'"),
+        ("df_text(text)", "text", "plugin.c:20: error: incompatible pointer types"),
+        ('"dataflare.h"', '"missing.h"', "plugin.c:2: error: 'missing.h' file not found"),
+    ],
+)
+def test_error_of_the_compiler_is_told_with_file_and_line(tmp_path: Path, old: str, new: str, says: str) -> None:
+    guest = made(tmp_path)
+    change(guest, old, new)
+    error = refused(guest, tmp_path)
+    assert says in str(error)
+    assert str(tmp_path) not in str(error)
+
+
+def test_plugin_without_its_constant_is_told_which(tmp_path: Path) -> None:
+    guest = made(tmp_path)
+    change(guest, "const df_processor df_processor_plugin", "static const df_processor mine")
+    error = refused(guest, tmp_path)
+    assert "there is no df_processor_plugin" in str(error)
+    assert "define the constant df_processor_plugin" in error.hint
+
+
+def test_call_of_an_interface_that_is_not_among_the_needs_is_told(tmp_path: Path) -> None:
+    guest = made(tmp_path)
+    change(guest, "  *keep =", '  df_value *found;\n  if (!df_state_get("a", &found, error)) return false;\n  *keep =')
+    error = refused(guest, tmp_path)
+    assert "it calls the host's interface state" in str(error)
+    assert error.hint == "plugin.yaml: add state to `needs`"
+
+
+def test_call_of_the_system_is_told(tmp_path: Path) -> None:
+    guest = made(tmp_path)
+    change(guest, '#include "dataflare.h"', '#include <stdio.h>\n#include "dataflare.h"')
+    change(guest, "  *keep =", '  if (!fopen("/etc/passwd", "r")) return false;\n  *keep =')
+    error = refused(guest, tmp_path)
+    assert "wasi_snapshot_preview1" in str(error) and "call the host's interfaces" in error.hint
+
+
+def test_plugin_without_its_file_says_so(tmp_path: Path) -> None:
+    guest = made(tmp_path)
+    (guest.folder / "plugin.c").unlink()
+    assert "there is no plugin.c" in str(refused(guest, tmp_path))
+
+
+def test_sdk_that_cannot_be_written_is_an_error_with_the_place(tmp_path: Path) -> None:
+    guest = made(tmp_path)
+    (guest.folder / "dataflare").write_text("")
+    with pytest.raises(ConfigError, match="the SDK cannot be written"):
+        CDriver().build(guest, tmp_path)
+
+
+def test_unit_tests_run_natively_and_failures_are_told_with_the_line(tmp_path: Path) -> None:
+    guest = made(tmp_path)
+    assert CDriver().unit_tests(guest) == "2 passed"
+    path = guest.folder / "tests" / "plugin_test.c"
+    path.write_text(path.read_text().replace('\\"Ada\\"}");', '\\"Bo\\"}");'))
+    with pytest.raises(BuildFailed, match=r"^tests/plugin_test\.c:9: it is \{.*Ada.*\}, not \{.*Bo.*\}"):
+        CDriver().unit_tests(guest)
+
+
+def test_machine_without_zig_and_pip_is_told_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("dataflare.toolchain.zig_toolchain._installed", lambda: None)
+    monkeypatch.setattr("dataflare.toolchain.zig_toolchain.importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ToolchainMissing, match="there is no Zig") as caught:
+        zig_tools()
+    assert "pip install ziglang==" in caught.value.hint
+
+
+HOSTILE = r"""
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "dataflare.h"
+
+static int deeper(int level) {
+  volatile char pad[256];
+  pad[level & 255] = (char)level;
+  return level < 0 ? 0 : deeper(level + 1) + pad[level & 255];
+}
+
+static bool process(df_value *record, bool *keep, df_error *error) {
+  (void)keep;
+  const char *what = df_get(record, "do")->text;
+  if (!strcmp(what, "assert")) assert(!"this must hold");
+  if (!strcmp(what, "abort")) abort();
+  if (!strcmp(what, "panic")) df_panic("no %s", "more");
+  if (!strcmp(what, "recurse")) printf("%d", deeper(1));
+  if (!strcmp(what, "allocate")) for (;;) memset(df_alloc(1 << 20), 1, 1 << 20);
+  if (!strcmp(what, "fail")) return df_rate_limited(error, 250);
+  return true;
+}
+
+const df_processor df_processor_plugin = {.process = process};
+"""
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hostile") / "hostile"
+    new_plugin(folder, kind="processor", language="c")
+    (folder / "plugin.c").write_text(HOSTILE)
+    with Host() as host:
+        build_plugin(folder, host)
+    return folder / "build" / "hostile.wasm"
+
+
+@contextmanager
+def started(component: Path) -> Iterator[Any]:
+    with Host() as host, host.load(component, name="hostile", config={}) as plugin:
+        yield plugin.start()
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("assert", "this must hold"),
+        ("abort", "unreachable"),
+        ("panic", "no more"),
+        ("recurse", "out of bounds"),
+        ("allocate", "out of memory"),
+        ("fail", "250"),
+    ],
+)
+def test_what_ends_a_plugin_is_told(hostile: Path, what: str, says: str) -> None:
+    with started(hostile) as plugin, pytest.raises(DataflareError) as caught:
+        plugin.process(f'{{"do":"{what}"}}')
+    assert says in str(caught.value)
+
+
+def test_records_come_through_as_they_are(hostile: Path) -> None:
+    texts = [
+        '{"do":"","a":9007199254740993,"b":1e400,"c":-0.0,"d":[1,{"e":null}],"f":true}',
+        '{"do":"","é\\"":"\\u0001\\\\ \U0001f600"}',
+        '{"do":"","deep":' + "[" * 100 + "]" * 100 + "}",
+    ]
+    with started(hostile) as plugin:
+        assert [plugin.process(each) for each in texts] == texts
+        assert plugin.process('{ "do" : "\\ud83d\\ude00\\u00e9\\/" , "do":"" }') == '{"do":""}'
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[]", "it is not an object"),
+        ('{"do":', "there is no value"),
+        ('{"do":01}', "a number is not valid"),
+        ('{"do":"\\ud800"}', "an escape that is not valid"),
+        ('{"do":""} x', "something follows"),
+        ('{"do":' + "[" * 200 + "]" * 200 + "}", "nested too deeply"),
+        ('{"a\\u0000b":1}', "a zero byte"),
+    ],
+)
+def test_record_that_is_not_json_is_refused_and_the_plugin_goes_on(hostile: Path, text: str, says: str) -> None:
+    with started(hostile) as plugin:
+        with pytest.raises(DataflareError, match=says):
+            plugin.process(text)
+        assert plugin.process('{"do":""}') == '{"do":""}'
+
+
+def test_memory_of_a_call_goes_with_it(hostile: Path) -> None:
+    record = '{"do":"","text":"' + "x" * 1_000_000 + '"}'
+    with started(hostile) as plugin:
+        for _ in range(300):
+            assert plugin.process(record) == record

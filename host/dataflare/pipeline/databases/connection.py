@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pyarrow as pa
 
 from dataflare.errors import ConfigError
 from dataflare.interruptible import interruptible
 from dataflare.permissions.database_keys import DatabaseGrant
+from dataflare.pipeline.databases.confined import ConfinedError, ConfinedSQLite
 from dataflare.pipeline.run_errors import DatabaseError
 from dataflare.texts import cut
 
@@ -52,28 +54,36 @@ class Connection:
         self.kind = grant.kind
         self._password = password
         self._shown = grant.shown
-        module = "postgresql" if grant.kind == "postgresql" else "sqlite"
+        self._is_confined = grant.kind == "sqlite" and grant.access == "read"
+        module = "adbc_driver_postgresql.dbapi" if grant.kind == "postgresql" else "adbc_driver_sqlite.dbapi"
         try:
-            driver = importlib.import_module(f"adbc_driver_{module}.dbapi")
+            # Only looked for where it is used in another process: importing it takes half a second.
+            known = importlib.util.find_spec(module.partition(".")[0])
+            driver = None if self._is_confined and known is not None else importlib.import_module(module)
         except ImportError as error:
+            package = module.partition(".")[0].replace("_", "-")
             raise ConfigError(
-                f"database {name!r} needs the driver adbc-driver-{module}", hint="pip install 'dataflare[sql]'"
+                f"database {name!r} needs the driver {package}", hint="pip install 'dataflare[sql]'"
             ) from error
-        self._errors: tuple[type[Exception], ...] = (driver.Error, OSError)
+        self._errors: tuple[type[Exception], ...] = (ConfinedError if driver is None else driver.Error, OSError)
         # The driver of PostgreSQL does not know savepoints: there, transactions are statements.
         self._begins = grant.kind == "postgresql"
         with self.translated("connect"):
-            self._connection: Any = driver.connect(grant.uri(password), autocommit=self._begins)
-        self._cursor: Any = self._connection.cursor()
+            if driver is None:
+                self._connection: Any = ConfinedSQLite(grant.uri(password))
+                self._cursor: Any = self._connection
+            else:
+                self._connection = driver.connect(grant.uri(password), autocommit=self._begins)
+                self._cursor = self._connection.cursor()
         self._is_busy = False
 
     def close(self) -> None:
         """Close it; what was not committed is gone. Idempotent.
 
-        What an interrupt left in a statement stays open until that ends.
+        What an interrupt left in a statement stays open until that ends, where it cannot be ended.
         """
         cursor, self._cursor = self._cursor, None
-        if cursor is not None and not self._is_busy:
+        if cursor is not None and (self._is_confined or not self._is_busy):
             for each in (cursor, self._connection):
                 try:
                     each.close()
@@ -133,6 +143,9 @@ class Connection:
         """
 
         def work(cursor: Any) -> Any:
+            if self._is_confined:
+                cursor.execute(query, batch_rows)
+                return cursor.fetch_record_batch()
             if self.kind == "sqlite":
                 cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": batch_rows})
             cursor.execute(query)
@@ -194,15 +207,13 @@ class Connection:
         """
         try:
             yield
-        except self._errors as error:
+        except (*self._errors, pa.ArrowException) as error:
             text = str(error).strip()
             if self._password:
-                for written in (self._password, quote(self._password, safe=""), quote(self._password)):
-                    text = text.replace(written, "***")
+                for write in (str, lambda text: quote(text, safe=""), quote, quote_plus):
+                    text = text.replace(write(self._password), "***")
             state = getattr(error, "sqlstate", None) or ""
             raise self._database_error(what, text, state) from None
-        except pa.ArrowException as error:
-            raise self._database_error(what, str(error), "") from error
 
     def _database_error(self, what: str, text: str, state: str) -> DatabaseError:
         unavailable = state.startswith(_UNAVAILABLE_STATES) or any(each in text for each in _UNAVAILABLE_TEXTS)

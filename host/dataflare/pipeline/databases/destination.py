@@ -241,7 +241,7 @@ class SqlDestination:
         """Read the token and the generation, in one row or none."""
         connection = self._require()
         locked = " FOR UPDATE" if connection.kind == "postgresql" else ""
-        return connection.rows(f"SELECT token, generation FROM {_TOKENS} WHERE pipeline = {self._mine}{locked}")
+        return connection.rows(f"SELECT token, generation FROM {_TOKENS} WHERE pipeline = {self._mine} LIMIT 2{locked}")
 
     def _claim(self) -> None:
         """Shut out earlier runs with the first row: a run that cannot begin after `open` ends no other.

@@ -22,7 +22,7 @@ from dataflare.pipeline.run_errors import DataError
 from dataflare.runtime.isolation.privileges import die_with
 from dataflare.runtime.isolation.spawn import Process, in_starter, start
 
-__all__ = ["BrokeDown", "OutOfMemory", "OutOfTime", "limit_time", "read_confined", "serve"]
+__all__ = ["BrokeDown", "OutOfMemory", "OutOfTime", "limit_memory", "limit_time", "read_confined", "serve"]
 
 _FIXED_BYTES: Final = 256 * 2**20
 _MOST_SAID: Final = 2**24
@@ -114,6 +114,14 @@ def limit_time(seconds: int) -> None:
     _limit(resource.RLIMIT_CPU, seconds)
 
 
+def limit_memory(most_bytes: int) -> None:
+    """Let this process have so much memory apart from what it has now; and write no core where it ends by that."""
+    with open("/proc/self/statm", "rb") as statm:
+        taken = int(statm.read().split()[0]) * resource.getpagesize()
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_AS, taken + most_bytes)
+
+
 def _limit(what: int, most: int) -> None:
     _, hard = resource.getrlimit(what)
     if hard != resource.RLIM_INFINITY:
@@ -151,10 +159,7 @@ def serve(file: int, batches: int, words: int, asked: int, most_bytes: int, pare
     with open(asked, "rb") as told:
         told.seek(0)
         reader, request = json.load(told)
-    with open("/proc/self/statm", "rb") as statm:
-        taken = int(statm.read().split()[0]) * resource.getpagesize()
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_AS, taken + most_bytes)
+    limit_memory(most_bytes)
     with open(words, "wb", buffering=0) as said:
         try:
             module, _, name = reader.partition(":")

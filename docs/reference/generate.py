@@ -185,28 +185,37 @@ def pipeline_keys() -> str:
     schema = json_schema()
     models = schema["$defs"]
     out = ["### The file", "", *_rows(schema, models)]
-    out += ["", "### A plugin's node", "", *_rows(models["PluginNode"], models)]
+    shown = {"BestEffort", "JsonValue", "QueryModel", "TableModel"}  # a key that names one says what it is
+
+    def table(title: str, name: str, options: str | None = None) -> None:
+        shown.update({name, *([options] if options else [])})
+        rows = _rows(models[name], models, models[options] if options else None)
+        out.extend(["", f"### {title}", "", *rows])
+
     for title, name in (
+        ("`checkpoint`", "CheckpointModel"),
+        ("`databases.NAME`", "DatabaseModel"),
+        ("A plugin's node", "PluginNode"),
+        ("`source`", "ReadModel"),
+        ("`destination`", "WriteModel"),
         ("`grants`", "GrantsModel"),
         ("`grants.files.NAME`", "DirectoryModel"),
         ("`grants.http.ORIGIN`", "HttpModel"),
         ("`limits`", "LimitsModel"),
+        ("`schema`", "ContractModel"),
         ("`on_violation`, by severity", "ViolationActions"),
         ("`on_error`", "OnErrorModel"),
     ):
-        if name in models:
-            out += ["", f"### {title}", "", *_rows(models[name], models)]
+        table(title, name)
     for connector in ("csv", "jsonl", "parquet", "arrow", "excel"):
         for role in ("Read",) if connector == "excel" else ("Read", "Write"):
-            node = models[f"{connector.title()}{role}"]
-            options = models[node["properties"]["options"]["$ref"].rpartition("/")[2]]
-            out += ["", f"### `connector: {connector}` that {role.lower()}s", ""]
-            if options["properties"]:
-                out += _rows(node, models, options)
-            else:
-                out += _rows(
-                    {**node, "properties": {k: v for k, v in node["properties"].items() if k != "options"}}, {}
-                )
+            name = f"{connector.title()}{role}"
+            options = models[name]["properties"]["options"]["$ref"].rpartition("/")[2]
+            table(f"`connector: {connector}` that {role.lower()}s", name, options)
+    table("`connector: sql` that reads", "SqlRead")
+    table("`connector: sql` that writes", "SqlWrite")
+    if missing := models.keys() - shown:
+        raise LookupError(f"the reference has no table for {', '.join(sorted(missing))}")
     return "\n".join(out) + "\n"
 
 

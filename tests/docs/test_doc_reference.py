@@ -61,6 +61,13 @@ def test_page_on_the_capability_model_has_every_interface_of_the_host():
     assert (shown["every"], shown["must"]) == (FREE, NEEDS_GRANT)
 
 
+def test_page_on_builds_has_the_sizes_of_the_committed_components():
+    text = (ROOT / "docs/how-to/build-guests.md").read_text(encoding="utf-8")
+    sizes = [path.stat().st_size / 1000 for path in (ROOT / "guest-sdks/rust/components").glob("*.wasm")]
+    least, most = re.findall(r"(\d+) to (\d+) KB", text)[0]
+    assert min(sizes) == pytest.approx(int(least), rel=0.1) and max(sizes) == pytest.approx(int(most), rel=0.1)
+
+
 def test_page_without_generated_parts_stays_as_it_is(generate: ModuleType, tmp_path: Path):
     page = tmp_path / "page.md"
     page.write_text("# Words\n\n<!-- end -->\n")

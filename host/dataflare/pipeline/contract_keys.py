@@ -50,7 +50,7 @@ SCHEMA_FIELD: Final[Any] = Field(
     alias="schema",
     description="Only for what reads: what to do when columns differ from those of the last run, or of the file or "
     "rows before: `evolve`, `freeze`, `discard-column` or `discard-row`. A single action applies to all differences. "
-    "Without it, each run takes the columns that there are, and they may not change within a run.",
+    "Without it, each run takes the columns that it finds, and they may not change within a run.",
 )
 
 

@@ -71,7 +71,7 @@ class WriteModel(StrictModel):
     namespace: str = Field(default="", description="Where the dataset lives, such as a database schema.")
     mode: WritingMode = Field(default="append", description="Add rows, replace all, or insert and update by key.")
     key: list[_Text] | None = Field(
-        default=None, description="The columns that tell rows apart; without it, those with the role in the schema."
+        default=None, description="The columns that identify a row; without it, those with the role in the schema."
     )
 
     def target(self, node: str, schema: pa.Schema) -> Target:

@@ -1,4 +1,4 @@
-"""JavaScript: ComponentizeJS, which puts SpiderMonkey and the plugin's modules into one component (12 MB, no WASI)."""
+"""JavaScript: ComponentizeJS, which puts SpiderMonkey and the plugin's modules into one component (14 MB, no WASI)."""
 
 from __future__ import annotations
 

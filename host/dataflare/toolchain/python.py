@@ -1,4 +1,4 @@
-"""Python: componentize-py, which puts CPython and the plugin's modules into one component (18 MB, with WASI)."""
+"""Python: componentize-py, which puts CPython and the plugin's modules into one component (19 MB, with WASI)."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Layout:
         columns: The columns of the rows that are written, as the table has them.
         table: The table that they go into.
         within: Its schema; `None` for the database's own.
-        key: The columns that tell rows apart, for `merge`; else empty.
+        key: The columns that identify a row, for `merge`; else empty.
         operation: The column that says which rows are deletes; `None` for none.
         staged: Whether they go into a temporary table first.
     """

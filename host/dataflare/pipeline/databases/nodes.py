@@ -121,7 +121,7 @@ class SqlWrite(StrictModel):
         default="append", description="Add rows, replace all, or insert and update by key."
     )
     key: list[_Text] | None = Field(
-        default=None, description="The columns that tell rows apart; without it, those with the role in the schema."
+        default=None, description="The columns that identify a row; without it, those with the role in the schema."
     )
     on_error: Literal["fail", "skip"] = Field(
         default="fail",

@@ -22,7 +22,7 @@ from dataflare.limits import Limits
 from dataflare.runtime.host import Host
 from dataflare.runtime.processor import Processor
 from dataflare.security.audit import FileAuditLog
-from dataflare.security.enforcement import LEFT_OUT, MAX_LINES, MAX_OBJECTS
+from dataflare.security.enforcement import MAX_LINES, MAX_OBJECTS, REST_OBJECT
 from plugin_wat import ANSWER, DATA, PROCESSOR, RESULT, Hostile, hostile, shape_with
 
 RAW = pa.record_batch({"n": pa.array(range(MIB // 8))})
@@ -216,7 +216,7 @@ def names_that_are_different_each_time(arena: Arena) -> None:
     plugin.close()
     events = arena.events(capability="secrets")
     assert len(events) < MAX_OBJECTS + 20, len(events)
-    rest = arena.events(object=f"secrets:{LEFT_OUT}", decision="deny")
+    rest = arena.events(object=f"secrets:{REST_OBJECT}", decision="deny")
     assert rest[-1].count == 2 * MAX_OBJECTS and rest[-1].reason == "so far"
 
 

@@ -116,3 +116,20 @@ def test_the_page_about_the_architecture_has_the_layers_of_the_contract() -> Non
         for layer in text.split("\n\n")
     ]
     assert shown == [{name.strip(" ()") for name in layer.split("|")} for layer in layers]
+
+
+def test_every_place_in_the_table_of_contributing_exists() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text().split("## Where does this change belong?")[1].split("## Rules")[0]
+    rows = [line.split("|")[2] for line in table.splitlines() if line.startswith("| ")][2:]
+    missing = []
+    for row in rows:
+        around = [ROOT / "host/dataflare", ROOT, ROOT / "conformance", ROOT / "wit"]
+        for name in re.findall(r"`([^`]+)`", row):
+            if "LANGUAGE" in name or not re.search(r"/|\.", name):
+                continue
+            found = next((folder / name for folder in around if (folder / name).exists()), None)
+            if found is None:
+                missing.append(name)
+            else:
+                around.insert(0, found if found.is_dir() else found.parent)
+    assert len(rows) >= 20 and missing == []

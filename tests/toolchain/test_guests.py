@@ -7,7 +7,7 @@ import pytest
 
 from dataflare.errors import ConfigError
 from dataflare.permissions.limit_keys import LimitsModel
-from dataflare.security.capability import capabilities_asked
+from dataflare.security.capability import requested_capabilities
 from dataflare.toolchain.guests import Project, find_root, guest_of, load_project
 from dataflare.toolchain.manifest_file import PluginFile
 from dataflare.toolchain.store import stage_wit
@@ -80,11 +80,11 @@ def test_what_a_plugin_asks_for_is_imported_too(tmp_path: Path) -> None:
     assert file is not None
     assert file.interfaces() == ("clock", "files")
     assert "import dataflare:host/files@1.0.0;" in file.world()
-    asked = capabilities_asked(file.manifest().asks)
+    asked = requested_capabilities(file.manifest().asks)
     assert {str(each) for each in asked} == {"clock", "files:read:data"}
     assert file.manifest().limits == LimitsModel(memory="64MiB")  # type: ignore[call-arg]
     open_ = PluginFile(**{**file.model_dump(exclude_defaults=True), "asks": {}, "needs": ["clock", "files"]})
-    assert {str(each) for each in capabilities_asked(open_.manifest().asks)} == {"clock", "files"}
+    assert {str(each) for each in requested_capabilities(open_.manifest().asks)} == {"clock", "files"}
 
 
 def test_folder_without_the_file_is_answered_with_the_command_that_makes_one(tmp_path: Path) -> None:

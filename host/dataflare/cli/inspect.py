@@ -19,7 +19,7 @@ from dataflare.limits import Limits
 from dataflare.printable import printable
 from dataflare.runtime.host import Host
 from dataflare.runtime.inspection import Inspection
-from dataflare.security.capability import capabilities_asked
+from dataflare.security.capability import requested_capabilities
 from dataflare.security.manifest import Manifest
 from dataflare.wit_types.types import Metadata
 
@@ -105,7 +105,7 @@ def _show(file: Path, inspection: Inspection, metadata: Metadata | None, manifes
         publisher = f", by {manifest.publisher} (as it says itself)" if manifest.publisher else ""
         table.add_row("manifest", f"{manifest.name} {manifest.version}, a {manifest.kind}{publisher}")
         limits = manifest.limits.model_dump(exclude_none=True)
-        asked = [*names(capabilities_asked(manifest.asks)), *(f"{name} {value}" for name, value in limits.items())]
+        asked = [*names(requested_capabilities(manifest.asks)), *(f"{name} {value}" for name, value in limits.items())]
         for name, columns in (manifest.asks.datasets or {}).items():
             asked.append(f"datasets:{name}" if columns == "any" else f"datasets:{name}={','.join(sorted(columns))}")
         table.add_row("asks for", _lines(asked))

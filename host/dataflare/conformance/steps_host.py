@@ -179,7 +179,7 @@ def _encoded(rows: pa.RecordBatch) -> str:
 
 @step("asked-health")
 def asked_health(bench: HostBench, arguments: dict[str, Any]) -> None:
-    """Ask a plugin how it is."""
+    """Ask a plugin for its health."""
     request = {"do": "health", "plugin": _plugin(bench, arguments)}
     _expect(arguments, bench.ask(request, arguments), request)
 

@@ -18,9 +18,9 @@ from dataflare.suggestions import close_matches
 __all__ = [
     "Capability",
     "Needs",
-    "capabilities_asked",
     "capabilities_of",
     "needed_by_imports",
+    "requested_capabilities",
     "with_interfaces",
 ]
 
@@ -126,7 +126,7 @@ def capabilities_of(grants: Grants) -> frozenset[Capability]:
     return frozenset(given)
 
 
-def capabilities_asked(asks: AsksModel) -> frozenset[Capability]:
+def requested_capabilities(asks: AsksModel) -> frozenset[Capability]:
     """Return everything that a manifest asks for, without the interfaces that it implies."""
     asked: set[Capability] = {Capability(name) for name in asks.switches}
     for key in ("files", "http", "secrets", "plugins", "shared"):

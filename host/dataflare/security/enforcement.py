@@ -17,12 +17,12 @@ from dataflare.security.capability import Capability
 from dataflare.security.uses import denial_reason, refused, sound, used_by, written
 from dataflare.values import Ok
 
-__all__ = ["LEFT_OUT", "MAX_LINES", "MAX_OBJECTS", "Auditor", "Revocations"]
+__all__ = ["MAX_LINES", "MAX_OBJECTS", "REST_OBJECT", "Auditor", "Revocations"]
 
-EACH_USE: Final = frozenset(name for name, each in INTERFACES.items() if each.audited_each)
+_AUDITED_EACH: Final = frozenset(name for name, each in INTERFACES.items() if each.audited_each)
 """Interfaces of which each allowed use is written by itself, whatever it repeats."""
 
-LEFT_OUT: Final = "*"
+REST_OBJECT: Final = "*"
 """The object that stands for all beyond `MAX_OBJECTS`; no name has this form."""
 
 MAX_OBJECTS: Final = 1_000
@@ -262,11 +262,11 @@ class Auditor:
 
     def _record(self, capability: str, function: str, used: Capability, decision: str, reason: str) -> None:
         key = (capability, function, written(used), decision)
-        each_use = decision == "allow" and capability in EACH_USE
+        each_use = decision == "allow" and capability in _AUDITED_EACH
         with self._lock:
             if key not in self._counts and len(self._counts) >= MAX_OBJECTS:
                 # The plugin makes up names: they are counted together, so that neither memory nor log grows with them.
-                key = (capability, function, f"{used.interface}:{LEFT_OUT}", decision)
+                key = (capability, function, f"{used.interface}:{REST_OBJECT}", decision)
                 reason, each_use = f"beyond {MAX_OBJECTS} different uses; the last: {reason}", False
             count = self._counts[key] = self._counts.get(key, 0) + 1
         if not each_use and count & (count - 1):

@@ -19,7 +19,7 @@ from dataflare.documents.models import Name, StrictModel, describe_problems
 from dataflare.errors import ComponentError
 from dataflare.permissions.grant_keys import AsksModel
 from dataflare.permissions.limit_keys import LimitsModel
-from dataflare.security.capability import Capability, Needs, capabilities_asked, needed_by_imports
+from dataflare.security.capability import Capability, Needs, needed_by_imports, requested_capabilities
 from dataflare.security.identifiers import VersionText
 from dataflare.security.sections import append_section, custom_sections, digest_without, without_sections
 
@@ -106,7 +106,7 @@ class Manifest(StrictModel):
             plugin=self.name,
             version=self.version,
             digest=digest,
-            capabilities=capabilities_asked(self.asks),
+            capabilities=requested_capabilities(self.asks),
             limits=self.limits.given(),
             datasets=self.asks.datasets,
         )

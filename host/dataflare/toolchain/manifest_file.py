@@ -13,7 +13,7 @@ from dataflare.errors import ConfigError
 from dataflare.interfaces import INTERFACES, NEEDS_GRANT
 from dataflare.permissions.grant_keys import AsksModel
 from dataflare.permissions.limit_keys import LimitsModel
-from dataflare.security.capability import capabilities_asked
+from dataflare.security.capability import requested_capabilities
 from dataflare.security.identifiers import VersionText
 from dataflare.security.manifest import DescriptionText, LicenceText, Manifest, PluginKind, PublisherText
 from dataflare.toolchain import languages
@@ -72,7 +72,7 @@ class PluginFile(StrictModel):
 
     def interfaces(self) -> tuple[str, ...]:
         """The short names of all host interfaces that it needs, sorted."""
-        return tuple(sorted({*self.needs, *(each.interface for each in capabilities_asked(self.asks))}))
+        return tuple(sorted({*self.needs, *(each.interface for each in requested_capabilities(self.asks))}))
 
     def world(self) -> str:
         """The plugin's world, as WIT."""

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import logging
 import os
+import shutil
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+import dataflare.engine as engine_package
+from dataflare.engine.cache import default_folder
 from dataflare.engine.engine import Engine
+
+_KEPT_S = 3 * 24 * 3600
 
 # A busy machine makes a slow example, not a wrong one.
 settings.register_profile("without-deadline", deadline=None)
@@ -40,10 +47,18 @@ def log_level() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of compiled components, one for all folders of tests and all of their processes."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    """A cache of compiled components, one for all tests and runs of them while the engine's code stays the same."""
+    code = hashlib.sha256()
+    for path in sorted(Path(engine_package.__path__[0]).rglob("*.[pj]*")):
+        if path.suffix in (".py", ".json"):
+            code.update(path.read_bytes())
+    above = default_folder().parent / "compiled-for-tests"
+    folder = above / code.hexdigest()[:16]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.utime(folder)
+    for other in above.iterdir():
+        if time.time() - other.stat().st_mtime > _KEPT_S:
+            shutil.rmtree(other, ignore_errors=True)
     return folder
 
 

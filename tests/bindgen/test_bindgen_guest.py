@@ -68,20 +68,42 @@ def test_a_plugin_is_checked_against_the_stubs(tmp_path: Path) -> None:
 
 
 def test_stubs_have_the_names_that_componentize_py_gives(tmp_path: Path) -> None:
-    pytest.importorskip("componentize_py")
     text = CALCULATOR.read_text()
     # componentize-py writes a docstring with quotes as it is, which then is not Python.
     text = re.sub(r"///.*", "", text).replace("self: f64", "other: f64").replace("export close: func();", "")
+    ours, theirs = both(tmp_path, text, "calculator")
+    for name in ours:
+        assert _names(ours[name]) == _names((theirs / name.replace(".pyi", ".py")).read_text()), name
+
+
+def test_interfaces_of_one_name_are_called_as_componentize_py_calls_them(tmp_path: Path) -> None:
+    kinds = "interface cfg { record r { x: u8 } f: func(r: r); } interface solo { use cfg.{r}; g: func() -> r; }"
+    packages = " ".join(f"package {each} {{ {kinds} }}" for each in ("b:one", "b:two@1.0.0", "b:two@2.0.0-rc.1"))
+    text = f"""package a:main@1.0.0; {kinds}
+    world w {{ import cfg; import b:one/cfg; import b:two/cfg@1.0.0; import b:two/cfg@2.0.0-rc.1; import solo;
+      export cfg; export b:two/cfg@1.0.0; export b:two/cfg@2.0.0-rc.1; export b:one/solo; }} {packages}"""
+    ours, theirs = both(tmp_path, text, "w")
+    of_both = {f"wit_world/{each}" for each in ("imports/b_two_cfg_2_0_0_rc_1.pyi", "exports/a_main_cfg.pyi")}
+    assert of_both < set(ours)
+    for folder in ("imports", "exports"):
+        here = {Path(name).stem for name in ours if name.startswith(f"wit_world/{folder}/")}
+        assert here == {each.stem for each in (theirs / "wit_world" / folder).glob("*.py")}
+    exports = (theirs / "wit_world" / "exports" / "__init__.py").read_text()
+    assert _names(ours["wit_world/exports/__init__.pyi"]) == _names(exports)
+    assert mypy(tmp_path / "ours", "from wit_world.exports import BTwoCfg100\n") == ""
+
+
+def both(tmp_path: Path, text: str, world: str) -> tuple[dict[str, str], Path]:
+    """Our stubs, and the folder of what componentize-py writes."""
+    pytest.importorskip("componentize_py")
     (tmp_path / "wit").mkdir()
-    (tmp_path / "wit" / "calculator.wit").write_text(text)
+    (tmp_path / "wit" / "world.wit").write_text(text)
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     script = "import sys, componentize_py; sys.exit(componentize_py.script())"
-    arguments = ["-d", str(tmp_path / "wit"), "-w", "calculator", "bindings", str(theirs)]
+    arguments = ["-d", str(tmp_path / "wit"), "-w", world, "bindings", str(theirs)]
     subprocess.run([sys.executable, "-c", script, *arguments], check=True, capture_output=True)
-    ours = stubs(tmp_path / "wit", tmp_path / "ours")
-    for name in ours:
-        assert _names(ours[name]) == _names((theirs / name.replace(".pyi", ".py")).read_text()), name
+    return stubs(tmp_path / "wit", tmp_path / "ours"), theirs
 
 
 def _names(source: str) -> set[str]:

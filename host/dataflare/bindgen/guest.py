@@ -5,11 +5,14 @@ The names are componentize-py's: `wit_world`, `wit_world.imports`, `wit_world.ex
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from dataflare.bindgen.interface_module import result_type
 from dataflare.bindgen.names import BUILTINS, UniqueNames, snake
-from dataflare.bindgen.plan import Direction, Module, Plan, make_plan, wit_functions
+from dataflare.bindgen.plan import FULL_NAME, Direction, Module, Plan, make_plan, wit_functions
 from dataflare.bindgen.text import HEADER, Tree, docstring, gate_text, wrap
 from dataflare.errors import ConfigError
 from dataflare.texts import first_repeated
@@ -19,6 +22,7 @@ from dataflare.wit.catalog import Catalog
 __all__ = ["generate_guest"]
 
 _PRIMITIVES = {"bool": "bool", "char": "str", "string": "str", "f32": "float", "f64": "float"}
+_Labels: TypeAlias = Mapping[Direction, Mapping[str, str]]
 _FOLDERS: dict[Direction, str] = {"import": "imports", "export": "exports"}
 _TYPES = f"""{HEADER}import dataclasses as _dataclasses
 import typing as _t
@@ -52,20 +56,43 @@ def generate_guest(catalog: Catalog, world: str) -> dict[str, str]:
     """
     plan = make_plan(catalog, world)
     files = {"componentize_py_types.pyi": _TYPES}
+    labels = {direction: _labels(_modules(plan, direction)) for direction in _FOLDERS}
     for direction, folder in _FOLDERS.items():
-        modules = [each for each in plan.modules if direction in each.directions and each.wit_name]
-        names = [snake(each.interface.name) for each in modules]
+        modules = _modules(plan, direction)
+        names = [snake(labels[direction][each.wit_name]) for each in modules]
         if (twice := first_repeated(names)) is not None:
             raise ConfigError(f"two interfaces are called {twice!r}", where=world, hint="stubs need one name for each")
         for module, name in zip(modules, names, strict=True):
-            files[f"wit_world/{folder}/{name}.pyi"] = _Stub(plan, module, direction).text()
-        protocols = [_Stub(plan, each, direction) for each in modules] if direction == "export" else []
-        files[f"wit_world/{folder}/__init__.pyi"] = _package(plan, protocols)
-    files["wit_world/__init__.pyi"] = _world(plan)
+            files[f"wit_world/{folder}/{name}.pyi"] = _Stub(plan, labels, module, direction).text()
+        protocols = [_Stub(plan, labels, each, direction) for each in modules] if direction == "export" else []
+        files[f"wit_world/{folder}/__init__.pyi"] = _package(labels, protocols)
+    files["wit_world/__init__.pyi"] = _world(plan, labels)
     return files
 
 
-def _package(plan: Plan, stubs: Sequence[_Stub]) -> str:
+def _modules(plan: Plan, direction: Direction) -> list[Module]:
+    return [each for each in plan.modules if direction in each.directions and each.wit_name]
+
+
+def _labels(modules: Sequence[Module]) -> dict[str, str]:
+    """What componentize-py calls the interfaces of one direction, in kebab-case, by their names in the WIT.
+
+    Those with one name get their package's before it, and the version behind where one package has several.
+    """
+    found = {each.wit_name: FULL_NAME.fullmatch(each.wit_name) for each in modules}
+    names = Counter(each.interface.name for each in modules)
+    versions = Counter(match.group(1, 2, 3) for match in found.values() if match)
+    labels = {}
+    for each in modules:
+        match = found[each.wit_name]
+        parts: tuple[str, ...] = (each.interface.name,)
+        if match and names[each.interface.name] > 1:
+            parts = match.group(1, 2, 3, 4) if match[4] and versions[match.group(1, 2, 3)] > 1 else match.group(1, 2, 3)
+        labels[each.wit_name] = "-".join(re.sub("[^A-Za-z0-9]", "-", part) for part in parts)
+    return labels
+
+
+def _package(labels: _Labels, stubs: Sequence[_Stub]) -> str:
     lines: list[str] = []
     uses: set[str] = set()
     for stub in stubs:
@@ -73,11 +100,11 @@ def _package(plan: Plan, stubs: Sequence[_Stub]) -> str:
         if block:
             lines += ["", *block]
             uses |= stub.uses
-    return _assemble(plan, "", lines, uses, dots="..")
+    return _assemble(labels, "", lines, uses, dots="..")
 
 
-def _world(plan: Plan) -> str:
-    stub = _Stub(plan, None, "import")
+def _world(plan: Plan, labels: _Labels) -> str:
+    stub = _Stub(plan, labels, None, "import")
     lines: list[str] = []
     for function in plan.functions["import"]:
         lines += ["", *stub.function(snake(function.name), function, None, indent=0)]
@@ -86,14 +113,14 @@ def _world(plan: Plan) -> str:
     stub.shadowed = frozenset(snake(each.name) for each in plan.functions["export"]) & BUILTINS
     for function in plan.functions["export"]:
         lines += stub.function(snake(function.name), function, None, first="self")
-    return _assemble(plan, "", lines, stub.uses, dots=".")
+    return _assemble(labels, "", lines, stub.uses, dots=".")
 
 
-def _assemble(plan: Plan, docs: str, lines: Sequence[str], uses: set[str], *, dots: str) -> str:
+def _assemble(labels: _Labels, docs: str, lines: Sequence[str], uses: set[str], *, dots: str) -> str:
     imports = ["import builtins as _builtins", "import dataclasses as _dataclasses", "import enum as _enum"]
     imports += ["import typing as _t", "", "from componentize_py_types import Err, Ok, Result, Some", ""]
     for direction, folder in _FOLDERS.items():
-        names = sorted(snake(each.interface.name) for each in plan.modules if direction in each.directions)
+        names = sorted(map(snake, labels[direction].values()))
         imports += [
             f"from {dots}{folder} import {name} as _{folder}_{name}" for name in names if f"_{folder}_{name}" in uses
         ]
@@ -103,8 +130,9 @@ def _assemble(plan: Plan, docs: str, lines: Sequence[str], uses: set[str], *, do
 class _Stub:
     """Writes the stub of one interface, as one direction sees it."""
 
-    def __init__(self, plan: Plan, module: Module | None, direction: Direction) -> None:
+    def __init__(self, plan: Plan, labels: _Labels, module: Module | None, direction: Direction) -> None:
         self._plan = plan
+        self._labels = labels
         self._module = module
         self.direction = direction
         self.uses: set[str] = set()
@@ -121,7 +149,7 @@ class _Stub:
         if self.direction == "import":
             for function in module.interface.functions:
                 lines += ["", *self.function(snake(function.name), function, None, indent=0)]
-        return _assemble(self._plan, module.interface.docs, lines, self.uses, dots="..")
+        return _assemble(self._labels, module.interface.docs, lines, self.uses, dots="..")
 
     def protocol(self) -> list[str]:
         """The class that a plugin implements for an exported interface; empty if it has no functions."""
@@ -131,10 +159,11 @@ class _Stub:
             return []
         self._own = False
         self.shadowed = frozenset(snake(each.name) for each in module.interface.functions) & BUILTINS
-        lines = [f"class {_camel(module.interface.name)}(_t.Protocol):", *docstring([module.interface.docs], 4)]
-        for name, function, resource in wit_functions(module):
+        name = _camel(self._labels[self.direction][module.wit_name])
+        lines = [f"class {name}(_t.Protocol):", *docstring([module.interface.docs], 4)]
+        for each, function, resource in wit_functions(module):
             if resource is None:
-                lines += self.function(snake(name), function, None, first="self")
+                lines += self.function(snake(each), function, None, first="self")
         self._own = True
         return lines
 
@@ -237,7 +266,7 @@ class _Stub:
         direction = self.direction if self.direction in module.directions else "import"
         if module is self._module and self._own:
             return _camel(named.name)
-        name = f"_{_FOLDERS[direction]}_{snake(module.interface.name)}"
+        name = f"_{_FOLDERS[direction]}_{snake(self._labels[direction][module.wit_name])}"
         self.uses.add(name)
         return f"{name}.{_camel(named.name)}"
 

@@ -13,11 +13,12 @@ from dataflare.interfaces import is_wasi, short_name
 from dataflare.wit import model as wit
 from dataflare.wit.catalog import Catalog, UnfoldedWorld
 
-__all__ = ["Direction", "Module", "Plan", "function_name", "make_plan", "plan_of_types", "wit_functions"]
+__all__ = ["FULL_NAME", "Direction", "Module", "Plan", "function_name", "make_plan", "plan_of_types", "wit_functions"]
 
 Direction: TypeAlias = Literal["import", "export"]
 
-_FULL_NAME: Final = re.compile(r"([^:/@]+):([^:/@]+)/([^:/@]+)(?:@(.+))?")
+FULL_NAME: Final = re.compile(r"([^:/@]+):([^:/@]+)/([^:/@]+)(?:@(.+))?")
+"""An interface's name: namespace, package, its own, and the version."""
 _RESERVED: Final = frozenset({"abc", "abi", "builtins", "dataclasses", "df", "enum", "errors", "t"})
 """What generated modules import under these names, with an underscore before."""
 _WORLDS_OWN: Final[Mapping[Direction, frozenset[str]]] = {
@@ -412,7 +413,7 @@ def _check(modules: list[Module], functions: Mapping[Direction, list[wit.Functio
 
 def _name_modules(modules: list[Module]) -> None:
     def part(module: Module, *which: int) -> str:
-        match = _FULL_NAME.fullmatch(module.wit_name)
+        match = FULL_NAME.fullmatch(module.wit_name)
         if match is None:
             return snake(module.interface.name)
         return "_".join(snake(re.sub(r"[^A-Za-z0-9-]", "-", match[i])) for i in which if match[i])

@@ -93,6 +93,22 @@ def test_interfaces_of_one_name_are_called_as_componentize_py_calls_them(tmp_pat
     assert mypy(tmp_path / "ours", "from wit_world.exports import BTwoCfg100\n") == ""
 
 
+def test_types_that_stand_in_the_world_itself_are_in_its_module(tmp_path: Path) -> None:
+    text = """package a:b; interface i { record p { x: u8 } }
+    world w { use i.{p}; record r { p: p, e: e } enum e { a, b-c } variant v { one(r), none, true }
+      record false { x: u8 } flags fl { a, b }
+      type al = list<r>; import f: func(r: r) -> result<v, e>; export g: func(a: al) -> fl; export h: func() -> p; }"""
+    ours, theirs = both(tmp_path, text, "w")
+    assert _names(ours["wit_world/__init__.pyi"]) == _names((theirs / "wit_world" / "__init__.py").read_text())
+    assert mypy(tmp_path / "ours", "from wit_world import E, R, V, f\ndef g(r: R) -> V:\n    return f(r)\n") == ""
+
+
+def test_records_without_fields_are_written(tmp_path: Path) -> None:
+    (tmp_path / "w.wit").write_text("package a:b; interface i { record none { } } world w { import i; export i; }")
+    for name, text in stubs(tmp_path / "w.wit", tmp_path / "ours").items():
+        compile(text, name, "exec")
+
+
 def both(tmp_path: Path, text: str, world: str) -> tuple[dict[str, str], Path]:
     """Our stubs, and the folder of what componentize-py writes."""
     pytest.importorskip("componentize_py")

@@ -5,6 +5,7 @@ The names are componentize-py's: `wit_world`, `wit_world.imports`, `wit_world.ex
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -106,6 +107,10 @@ def _package(labels: _Labels, stubs: Sequence[_Stub]) -> str:
 def _world(plan: Plan, labels: _Labels) -> str:
     stub = _Stub(plan, labels, None, "import")
     lines: list[str] = []
+    for module in plan.modules:
+        if not module.wit_name:
+            for definition in module.interface.types:
+                lines += ["", *stub.definition(definition)]
     for function in plan.functions["import"]:
         lines += ["", *stub.function(snake(function.name), function, None, indent=0)]
     lines += ["", "class WitWorld(_t.Protocol):", *(docstring([plan.docs], 4) or ["    ..."])]
@@ -145,7 +150,7 @@ class _Stub:
         assert module is not None
         lines: list[str] = []
         for definition in module.interface.types:
-            lines += ["", *self._definition(definition)]
+            lines += ["", *self.definition(definition)]
         if self.direction == "import":
             for function in module.interface.functions:
                 lines += ["", *self.function(snake(function.name), function, None, indent=0)]
@@ -167,7 +172,8 @@ class _Stub:
         self._own = True
         return lines
 
-    def _definition(self, definition: wit.TypeDefinition) -> list[str]:
+    def definition(self, definition: wit.TypeDefinition) -> list[str]:
+        """The class or the alias of a type."""
         name = _camel(definition.name)
         docs = docstring([definition.docs, gate_text(definition.gate)], 4)
         self.shadowed = frozenset()
@@ -175,7 +181,8 @@ class _Stub:
             case wit.Record(fields=fields):
                 self.shadowed = frozenset(snake(each.name) for each in fields) & BUILTINS
                 members = [f"    {snake(each.name)}: {self.type(each.type)}" for each in fields]
-                return ["@_dataclasses.dataclass", f"class {name}:", *docs, *members]
+                body = [*docs, *members] or ["    ..."]
+                return ["@_dataclasses.dataclass", f"class {name}:", *body]
             case wit.Variant(cases=cases):
                 lines: list[str] = []
                 for case in cases:
@@ -264,8 +271,8 @@ class _Stub:
     def _reference(self, named: wit.Named) -> str:
         module = self._plan.module_of(named, self.direction)
         direction = self.direction if self.direction in module.directions else "import"
-        if module is self._module and self._own:
-            return _camel(named.name)
+        if (module is self._module and self._own) or not module.wit_name:
+            return _camel(named.name)  # what is in the world itself is mentioned there alone
         name = f"_{_FOLDERS[direction]}_{snake(self._labels[direction][module.wit_name])}"
         self.uses.add(name)
         return f"{name}.{_camel(named.name)}"
@@ -275,5 +282,6 @@ class _Stub:
 
 
 def _camel(name: str) -> str:
-    """As componentize-py writes it: `HTTP-code` is `HttpCode`."""
-    return "".join(word[0].upper() + word[1:].lower() for word in name.split("-"))
+    """As componentize-py writes it: `HTTP-code` is `HttpCode`, `none` is `None_`."""
+    camel = "".join(word[0].upper() + word[1:].lower() for word in name.split("-"))
+    return f"{camel}_" if keyword.iskeyword(camel) else camel

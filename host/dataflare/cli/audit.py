@@ -32,7 +32,7 @@ def command(
 ) -> None:
     """Show what plugins used, how often, and what was refused.
 
-    Exit codes: 0 told; 1 the log is damaged: some lines are not events; 2 it cannot be read.
+    Exit codes: 0 shown; 1 the log is damaged: some lines are not events; 2 it cannot be read.
     """
     with printed_errors(as_json=as_json):
         reading = read_audit(log)

@@ -61,7 +61,7 @@ def _show(entries: Sequence[CacheEntry], total_bytes: int, folder: Path) -> None
 
 @app.command("clear")
 def clear(as_json: AsJson = False, cache_dir: CacheDir = None) -> None:
-    """Remove all compiled plugins; they are compiled again when they are used next. Running ones go on.
+    """Remove all compiled plugins; they are compiled again at their next use. Running plugins are not affected.
 
     Exit codes: 0 removed; 2 the folder cannot be used, or one cannot be removed.
     """

@@ -53,7 +53,7 @@ class Certifying:
     Args:
         output: Where it is written to.
         key: Whose certificate it is.
-        component: The component, which the suite has to run over as well: the file may change meanwhile.
+        component: The component, over which the suite must run too: the file may change during the run.
     """
 
     def __init__(self, output: Path, key: PrivateKey, component: bytes) -> None:

@@ -84,7 +84,7 @@ def serve_host(
 ) -> None:
     """Answer the requests of a conformance runner on standard input, as an example of an adapter.
 
-    Without --policy it grants whatever the runner asks for: give it to nobody but a runner.
+    Without --policy it grants whatever the runner asks for, so let only a trusted runner use it.
 
     Exit codes: 0 there are no more requests.
     """

@@ -98,10 +98,10 @@ def replay(
     quiet: Quiet = False,
     cache_dir: CacheDir = None,
 ) -> None:
-    """Give a node the rows of its dead letters, and hand them on through the nodes below it.
+    """Give a node the rows of its dead letters, and pass them on to the nodes after it.
 
-    What is written is added to what is there; a node that can only replace its output is refused before a row moves.
-    Rows that fail again are in the file afterwards, with their new errors; the others are out of it.
+    Output is added to existing files and tables; a node that can only replace its output is refused before a row moves.
+    Afterwards the file has the rows that failed again, with their new errors; the others are removed from it.
 
     Exit codes: as for `run`.
     """

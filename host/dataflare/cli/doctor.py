@@ -15,7 +15,7 @@ def command(as_json: AsJson = False) -> None:
 
     For the others it says what is missing, and how to get it.
 
-    Exit codes: 0 told.
+    Exit codes: 0 shown.
     """
     with printed_errors(as_json=as_json):
         found = examine()

@@ -41,7 +41,7 @@ def leave(number: int, _frame: object) -> None:
 
 
 def interrupt_message(number: int) -> str:
-    """What is said of a signal that ended a command."""
+    """The message about a signal that ended a command."""
     return "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
 
 

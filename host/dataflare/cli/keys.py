@@ -48,7 +48,7 @@ def generate(
     passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make an Ed25519 key. Keep the private one; give the public one to those who are to trust your plugins.
+    """Make an Ed25519 key. Keep the private one; give the public one to people who should trust your plugins.
 
     Exit codes: 0 made; 2 one of the files exists or cannot be written.
     """
@@ -63,7 +63,7 @@ def show(
     path: Annotated[Path, typer.Argument(help="A public key's file (.pub).", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
-    """Show a public key, and the id that signatures and revocations call it by.
+    """Show a public key, and its id in signatures and revocations.
 
     Exit codes: 0 shown; 2 the file cannot be read, or holds no such key.
     """

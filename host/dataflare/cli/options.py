@@ -61,7 +61,7 @@ def parse_config(text: str) -> dict[str, Any]:
     """Read a configuration: a JSON object, or `@file` with one.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: It is not a JSON object.
     """
     where = "--config"
     if text.startswith("@"):

@@ -109,7 +109,10 @@ def check_header(data: bytes | memoryview, component: str) -> None:
         )
     if head[:4] == b"\0asm":
         raise NotAComponent("is WebAssembly of an unknown version, or cut short", component=component)
-    raise NotAComponent("is not WebAssembly" if head else "is empty", component=component)
+    hint = "a component is a .wasm file, as `dataflare build` makes it"
+    if component.endswith((".yaml", ".yml")):
+        hint = "a pipeline is for `dataflare run`"
+    raise NotAComponent("is not WebAssembly" if head else "is empty", component=component, hint=hint)
 
 
 def sections(data: memoryview) -> Iterator[Section]:

@@ -164,6 +164,18 @@ def test_plugin_that_is_no_component_ends_with_3(dataflare, pipeline, folder):
     assert "is not WebAssembly" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("file", "what", "hint"),
+    [
+        ("derive-columns.wasm", "is WebAssembly, not YAML", "plugin: FILE"),
+        ("orders.csv", "is not a pipeline", "dataflare schema FILE"),
+    ],
+)
+def test_another_file_than_a_pipeline_says_what_to_do_with_it(dataflare, folder, file, what, hint):
+    result = dataflare("run", file)
+    assert (result.exit_code, what in result.stderr, hint in result.stderr) == (2, True, True)
+
+
 def test_plugin_in_the_place_of_another_kind_ends_with_2(dataflare, pipeline):
     result = dataflare("run", pipeline(COPY.replace("connector: csv, read: orders.csv", "plugin: json-mapper.wasm")))
     assert result.exit_code == 2

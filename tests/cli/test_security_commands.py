@@ -238,6 +238,13 @@ def test_signed_component_is_verified_and_a_changed_one_is_not(run):
     assert json.loads(changed.stdout)["error"]["type"] in ("DigestMismatch", "NotAComponent")
 
 
+def test_component_that_cannot_be_signed_is_named(run):
+    run("key", "generate", "release.key")
+    Path("cut.wasm").write_bytes(Path("source.wasm").read_bytes()[:-1])
+    done = run("sign", "cut.wasm", "--key", "release.key", "--name", "cut", "--version", "1.0.0")
+    assert done.exit_code == 3 and "cut.wasm: " in done.output
+
+
 def test_unsigned_component_is_not_verified(run):
     signed(run)
     Path("source.wasm.sig").unlink()

@@ -85,11 +85,43 @@ def test_what_is_no_notation_is_refused_with_its_place(text, part):
     assert part in caught.value.message
 
 
-@pytest.mark.parametrize(("text", "meant"), [("utf8", "string"), ("float64", "double"), ("list<item: int>", "int64")])
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("utf8", "string"),
+        ("float64", "double"),
+        ("list<item: int>", "list<item: int64>"),
+        ("date32", "date32[day]"),
+        ("DATE", "date32[day]"),
+        ("Int64", "int64"),
+        ("decimal(10,2)", "decimal128(10, 2)"),
+        ("NUMERIC(40)", "decimal256(40, 0)"),
+        ("decimal128(40,2)", "decimal256(40, 2)"),
+        ("varchar(20)", "string"),
+        ("timestamp(ms)", "timestamp[ms]"),
+        ("datetime64[ns]", "timestamp[ns]"),
+        ("timestamp[ms, Europe/Berlin]", "timestamp[ms, tz=Europe/Berlin]"),
+        ("timestamp with time zone", "timestamp[us, tz=UTC]"),
+        ("time64", "time64[us]"),
+        ("list[int64]", "list<item: int64>"),
+        ("list<string>", "list<item: string>"),
+        ("struct<date: date, int: text>", "struct<date: date32[day], int: string>"),
+        ("map<str, int>", "map<string, int64>"),
+        ("dictionary<values=string, indices=int32>", "dictionary<values=string, indices=int32, ordered=0>"),
+    ],
+)
 def test_notation_of_another_system_gets_a_hint(text, meant):
     with pytest.raises(SchemaError) as caught:
         parse_type(text)
     assert caught.value.hint == f"Arrow writes this type as {meant}"
+    assert str(parse_type(meant)) == meant
+
+
+@pytest.mark.parametrize("text", ["foo", "", "decimal(99, 1)", "list<list<", "timestamp[fortnight]", "int " * 100])
+def test_what_no_system_calls_a_type_gets_no_hint(text):
+    with pytest.raises(SchemaError) as caught:
+        parse_type(text)
+    assert caught.value.hint == ""
 
 
 @pytest.mark.parametrize(

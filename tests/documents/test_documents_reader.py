@@ -106,6 +106,10 @@ def test_a_scalar_means_what_yaml_1_2_says(text, value):
         ("a: -.inf\n", 1, "-.inf"),
         ("\na: 1e999\n", 2, "beyond a 64-bit float"),
         ("a: 18446744073709551616\n", 1, "does not fit 64 bits"),
+        ("a: 0.1000000000000000055\n", 1, "more digits than a 64-bit float keeps"),
+        ("a: 9007199254740993.0\n", 1, "more digits than a 64-bit float keeps"),
+        ("a: -1e-400\n", 1, "more digits than a 64-bit float keeps"),
+        ("a: 1e-99999999999999999999\n", 1, "more digits than a 64-bit float keeps"),
         ("a: -9223372036854775809\n", 1, "does not fit 64 bits"),
         (f"a: {'9' * 10_000}\n", 1, "does not fit 64 bits"),
         ("a:\n  - b\n c\n", 3, "not YAML"),
@@ -124,6 +128,19 @@ def test_what_is_refused_is_named_with_its_line(text, line, words):
         parse(text)
     assert caught.value.where == f"p.yaml:{line}"
     assert words in str(caught.value)
+
+
+def test_a_component_in_place_of_yaml_says_where_it_belongs():
+    with pytest.raises(ConfigError, match="is WebAssembly, not YAML") as caught:
+        parse(b"\0asm\x0d\0\x01\0")
+    assert "`plugin: FILE`" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "text", ["0.1", "1e23", "5e-324", "123456789012345.678", "0.30000000000000004", "-0.0", "0e999"]
+)
+def test_a_number_that_a_float_keeps_is_read(text):
+    assert parse(f"a: {text}") == {"a": float(text)}
 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "\n\n"])

@@ -49,6 +49,18 @@ def test_a_header_of_one_name_may_hold_the_delimiter_in_quotes(fill):
     assert refused("csv", fill('a;"b"\n1;2\n')).line == 1
 
 
+@pytest.mark.parametrize(("mark", "shown"), [(";", ";"), ("|", "|"), ("\t", r"\t")])
+def test_names_in_quotes_with_another_delimiter_between_them_name_it(fill, mark, shown):
+    path = fill(f'"a"{mark}"b"\n"1"{mark}2\n')
+    error = refused("csv", path)
+    assert (error.line, error.hint) == (1, f"is the delimiter another one? delimiter: '{shown}'")
+    assert read("csv", path, delimiter=shown).to_pydict() == {"a": [1], "b": [2]}
+
+
+def test_what_follows_a_quote_and_is_no_delimiter_gets_the_hint_about_quotes(fill):
+    assert "a quote is written twice" in refused("csv", fill('"a"x,b\n1,2\n')).hint
+
+
 def test_the_line_of_excel_that_names_the_delimiter_is_left_out(fill):
     path = fill("sep=;\na;b\n1;2\n")
     assert "skip_lines: 1, delimiter: ';'" in refused("csv", path).hint
@@ -167,6 +179,13 @@ def test_folders_and_files_that_are_not_there_have_a_remedy(tmp_path):
     assert "relative to the pipeline's file" in refused("csv", tmp_path / "none.csv").hint
     with pytest.raises(ConfigError, match="is a folder"):
         guess_connector(tmp_path / "in")
+
+
+@pytest.mark.parametrize(("name", "hint"), [("p.yaml", "dataflare run --check"), ("p.wasm", "dataflare inspect")])
+def test_a_file_that_holds_no_rows_names_the_command_for_it(tmp_path, name, hint):
+    with pytest.raises(ConfigError, match="its name does not say what it is") as caught:
+        guess_connector(tmp_path / name)
+    assert hint in caught.value.hint
 
 
 def make_folder(tmp_path):

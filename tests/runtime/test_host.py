@@ -66,8 +66,21 @@ def test_a_plugin_of_another_kind_than_is_asked_for_is_refused(host: Host, engin
 
 
 def test_a_kind_that_there_is_not_is_named(host: Host, engine: FakeEngine):
-    with pytest.raises(ConfigError, match="'sink' is not one of source, destination"):
+    with pytest.raises(ConfigError, match="'sink' is not one of source, destination") as caught:
         host.load(engine.add(Upper), kind="sink")
+    assert caught.value.hint == "leave `kind` out to take any"
+    with pytest.raises(ConfigError) as caught:
+        host.load(engine.add(Upper), kind="procesor")
+    assert caught.value.hint == "did you mean 'processor'?"
+
+
+def test_a_host_says_what_it_has_loaded(host: Host, engine: FakeEngine):
+    assert repr(host) == "<Host, 0 loaded>"
+    plugin = host.load(engine.add(Upper))
+    assert repr(host) == "<Host, 1 loaded>"
+    plugin.close()
+    host.close()
+    assert repr(host) == "<Host, closed>"
 
 
 def test_component_is_read_from_a_file_and_named_after_it(host: Host, engine: FakeEngine, tmp_path: Path):
@@ -222,7 +235,7 @@ def test_closed_host_refuses_calls(engine: FakeEngine, call: Any):
 
 def test_forgotten_host_gives_a_resource_warning(engine: FakeEngine):
     host = Host(engine=engine)
-    with pytest.warns(ResourceWarning, match="Host object .* was never closed"):
+    with pytest.warns(ResourceWarning, match="<Host, 0 loaded> was never closed"):
         del host
         gc.collect()
 

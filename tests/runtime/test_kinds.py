@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import polars
 import pyarrow as pa
 import pytest
 
@@ -90,6 +91,33 @@ def test_batches_are_mapped_when_they_are_taken(load, engine):
 def test_a_reader_is_an_iterable_of_batches(load):
     reader = pa.RecordBatchReader.from_batches(N, [numbers(1), numbers(2)])
     assert [rows.column("n").to_pylist() for rows in load(Doubler, Transformer).transform(reader)] == [[2], [4]]
+
+
+@pytest.mark.parametrize("make", [polars.DataFrame, lambda columns: Streamed(pa.table(columns))])
+def test_a_table_of_another_library_gives_a_table(load, make):
+    found = load(Doubler, Transformer).transform(make({"n": [1, 2, 3]}))
+    assert isinstance(found, pa.Table)
+    assert found.to_pydict() == {"n": [2, 4, 6]}
+
+
+class Streamed:
+    """A table of any library that hands out Arrow's columns."""
+
+    def __init__(self, table):
+        self._table = table
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self._table.__arrow_c_stream__(requested_schema)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [[{"n": 1}], [[numbers(1)]], [numbers(1), None], polars.Series([1]), pa.chunked_array([[1]]), {"n": [1]}, "n"],
+)
+def test_what_is_neither_a_table_nor_batches_is_refused(load, rows):
+    with pytest.raises(ValueTypeError, match="is not a") as caught:
+        list(load(Doubler, Transformer).transform(rows))
+    assert "from_pylist" in caught.value.hint
 
 
 @pytest.mark.parametrize("form", [pa.Table.from_batches, list, iter])

@@ -9,12 +9,12 @@ import atexit
 import os
 import signal
 import sys
+from typing import NoReturn
 
 from dataflare.cli.interrupts import leave, usual_handlers
 
 __all__ = ["main"]
 
-_SIGNALLED = 128
 _EXIT_INTERRUPTED = 130
 
 
@@ -42,13 +42,15 @@ def main() -> None:
         finally:
             if signal.SIGINT in usual:
                 signal.signal(signal.SIGINT, leave)
-    if code > _SIGNALLED:
-        _end_at_once(code)
-    sys.exit(code)
+    _end_at_once(code)
 
 
-def _end_at_once(code: int) -> None:
-    """End without what Python does for up to a second at its end: the user who pressed Ctrl-C waits for it."""
+def _end_at_once(code: int) -> NoReturn:
+    """End without what Python does for up to a second at its end.
+
+    The user who pressed Ctrl-C waits for it. And a thread of Arrow that still reads ahead, in a file of which a command
+    needed a part, would abort the process if it asked for Python while Python ends.
+    """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         try:  # noqa: SIM105  # importing `contextlib` takes time in which an interrupt has a traceback

@@ -25,13 +25,13 @@ from typing import Any
 import pyarrow as pa
 
 from dataflare.data.guard.types import MAX_COLUMNS, MAX_DEPTH, note_of, reduced, refusal, type_name
+from dataflare.data.type_spellings import respelled
 from dataflare.errors import DataflareError
 from dataflare.wit_types.schemas import Field, Schema
 
 __all__ = ["SchemaError", "from_wit", "metadata_from_wit", "parse_type", "to_wit"]
 
 _MAX_TYPE_NAME = 65_536
-_MAX_RESPACED = 256
 _MAX_METADATA_PAIRS = 4_096
 
 _PLAIN: dict[str, pa.DataType] = {
@@ -55,11 +55,6 @@ _PARAMETRIC: tuple[tuple[re.Pattern[str], Callable[..., pa.DataType]], ...] = (
 _PLAIN_NAME = re.compile(f"(?:{'|'.join(map(re.escape, sorted(_PLAIN, key=len, reverse=True)))})(?![a-z0-9_\\[])")
 _MAP_NAME = re.compile(r" \('(.*?)'\)(?=, |>| \(')", re.DOTALL)
 _FIXED_SIZE = re.compile(r">\[(\d{1,10})\]")
-_OTHER_NOTATIONS = {
-    **{"utf8": "string", "str": "string", "large_utf8": "large_string", "bytes": "binary", "boolean": "bool"},
-    **{"int": "int64", "integer": "int64", "float16": "halffloat", "float32": "float", "float64": "double"},
-    **{"date": "date32[day]", "date32": "date32[day]", "date64": "date64[ms]", "timestamp": "timestamp[us]"},
-}
 
 
 class SchemaError(DataflareError):
@@ -105,7 +100,7 @@ def parse_type(text: str) -> pa.DataType:
     try:
         parsed = _parse(text)
     except SchemaError as error:
-        if meant := _respaced(text):
+        if meant := _meant(text):
             raise SchemaError(error.message, hint=f"Arrow writes this type as {meant}") from None
         raise
     if reason := refusal(parsed):
@@ -121,16 +116,13 @@ def _parse(text: str) -> pa.DataType:
     return parsed
 
 
-def _respaced(text: str) -> str:
-    """The text with spaces where Arrow has them, if that makes it a type; else empty."""
-    if len(text) > _MAX_RESPACED:
-        return ""
-    meant = re.sub(r"\s*([,:])\s*", r"\1 ", re.sub(r"\s+(?=[>)\]])|(?<=[<(\[])\s+|\s+(?=[(\[])", "", text.strip()))
+def _meant(text: str) -> str:
+    """The type that the text stands for in another notation; else empty."""
+    meant = respelled(text)
     try:
-        _parse(meant)
+        return meant if meant != text and not refusal(_parse(meant)) else ""
     except SchemaError:
         return ""
-    return meant
 
 
 def _field_to_wit(field: pa.Field) -> Field:
@@ -287,9 +279,6 @@ class _TypeParser:
     def unexpected(self, expected: str) -> SchemaError:
         rest = self.text[self.position :]
         found = _shorten(rest) if rest else "the end"
-        word = re.match(r"[a-z_0-9]*", rest)
-        meant = _OTHER_NOTATIONS.get(word.group() if word else "")
         return SchemaError(
-            f"the type {_shorten(self.text)}: {expected} was expected at character {self.position}, not {found}",
-            hint=f"Arrow writes this type as {meant}" if meant and expected == "a type" else "",
+            f"the type {_shorten(self.text)}: {expected} was expected at character {self.position}, not {found}"
         )

@@ -8,6 +8,7 @@ than 400,000 keys and values, files beyond `MAX_BYTES`.
 
 from __future__ import annotations
 
+import decimal
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -104,6 +105,9 @@ def parse_document(data: bytes | str, *, name: str, variables: Variables | None 
         data = data.encode("utf-8", "surrogatepass")
     if len(data) > MAX_BYTES:
         raise ConfigError(f"is longer than {MAX_BYTES} bytes", where=f"{name}:1")
+    if data.startswith(b"\0asm"):
+        hint = "a plugin stands in a pipeline's node, `plugin: FILE`; `dataflare inspect FILE` describes it"
+        raise ConfigError("is WebAssembly, not YAML", where=name, hint=hint)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -259,6 +263,9 @@ class _Parser:
             number = float(text)
             if math.isinf(number):
                 raise self._refused(event, f"the number {_shorten(text)} is beyond a 64-bit float")
+            if not _is_kept(text, number):
+                what = f"the number {_shorten(text)} has more digits than a 64-bit float keeps"
+                raise self._refused(event, what, hint="in quotes it is a text")
             return number
         if _NOT_FINITE.fullmatch(text):
             raise self._refused(event, f"the number {text}, which JSON does not have")
@@ -276,6 +283,17 @@ class _Parser:
     def _refused(self, event: Any, what: str, *, hint: str = "") -> ConfigError:
         where = f"{self._name}:{event.start_mark.line + 1}"
         return ConfigError(cut(what, _MAX_SHOWN), where=where, hint=cut(hint, _MAX_SHOWN))
+
+
+def _is_kept(text: str, number: float) -> bool:
+    """Whether a float has all digits of the text that it was read from.
+
+    Python writes the shortest number that is read as a float: 0.1 is kept, though the float has 55 digits.
+    """
+    try:
+        return decimal.Decimal(text) == decimal.Decimal(repr(number))
+    except decimal.InvalidOperation:  # an exponent that no number needs
+        return False
 
 
 def _shorten(text: str) -> str:

@@ -26,6 +26,10 @@ __all__ = ["FileSource", "describe", "guess_connector", "look_at", "open_source"
 
 _LOOKED_AT: Final = "64KiB"
 _COMPRESSED = ("gz", "zst", "bz2", "xz")
+_OTHER_FILES = {
+    ".wasm": "for a plugin, `dataflare inspect FILE`",
+    **dict.fromkeys((".yaml", ".yml"), "for a pipeline, `dataflare run --check FILE`"),
+}
 _DAMAGED = "the file may be damaged: get it again, or write it again with the program that made it"
 
 
@@ -206,6 +210,8 @@ def guess_connector(path: Path) -> str:
         if endings and endings[-1] in connector(name).endings:
             return name
     what, hint = "its name does not say what it is", f"give --connector: {', '.join(names())}"
+    if other := _OTHER_FILES.get(path.suffix.lower()):
+        hint = other
     if path.is_dir():
         what, hint = "is a folder", _hint_for(IsADirectoryError(), path)
     raise ConfigError(what, where=str(path), hint=hint)

@@ -247,7 +247,16 @@ def _real_folder(file: Path) -> Path:
     return real_path(file.parent)
 
 
+def _check_is_pipeline(document: Document) -> None:
+    """Say what to do with another kind of file, of which nothing would fit."""
+    if isinstance(document.value, dict):
+        return
+    hint = "a pipeline begins with `name: ...` and `nodes:`; `dataflare schema FILE` shows the columns of a data file"
+    raise ConfigError("is not a pipeline", where=document.where(()), hint=hint)
+
+
 def _check(file: Path, folder: Path, document: Document) -> Specification:
+    _check_is_pipeline(document)
     pipeline = validate_document(document, Pipeline)
     order = check_graph(pipeline, document)
     _check_plugin_files(folder, pipeline, document)

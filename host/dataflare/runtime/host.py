@@ -39,6 +39,7 @@ from dataflare.security.enforcement import Revocations
 from dataflare.security.pipelines import PipelineFile
 from dataflare.security.policy import Policy
 from dataflare.security.settings import Security
+from dataflare.suggestions import close_matches
 from dataflare.wit_types.types import Metadata
 
 __all__ = ["Host"]
@@ -108,6 +109,10 @@ class Host:
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
             warnings.warn(f"{self!r} was never closed", ResourceWarning, stacklevel=2, source=self)
+
+    def __repr__(self) -> str:
+        state = f"{len(self._loaded)} loaded" if not self._closed else "closed"
+        return f"<{type(self).__name__}, {state}>"
 
     @property
     def metrics(self) -> MetricsSink:
@@ -295,7 +300,9 @@ class Host:
         """
         self._require_open()
         if kind is not None and kind not in KINDS:
-            raise ConfigError(f"{kind!r} is not one of {', '.join(KINDS)}", where="kind")
+            close = close_matches(str(kind), KINDS)
+            hint = f"did you mean {close[0]!r}?" if close else "leave `kind` out to take any"
+            raise ConfigError(f"{kind!r} is not one of {', '.join(KINDS)}", where="kind", hint=hint)
         return self._loader.load(self._order(component, **options), kind=kind, pool=pool)
 
     def instantiate(

@@ -93,6 +93,10 @@ class Loaded:
         self._kept: dict[int, Plugin | EmbeddedInstance] = {}
         self._pipelines: dict[str, LoadedPipeline] = {}
 
+    def __len__(self) -> int:
+        """How many plugins and instances are loaded. It takes no lock: a host that is collected says it of itself."""
+        return len(self._kept)
+
     @property
     def empty(self) -> bool:
         """Whether nothing is loaded, or about to be."""

@@ -53,8 +53,8 @@ class Processor(Plugin):
         """Map each record of a batch, in order; those that it drops are left out.
 
         Args:
-            rows: A batch. For a table the result is a table; for an iterable of batches, such as a reader, an iterator
-                that maps each batch when it is taken.
+            rows: A batch. For a table, of polars too, the result is a `pyarrow.Table`; for an iterable of batches, such
+                as a reader, an iterator that maps each batch when it is taken.
 
         Raises:
             PluginError: The plugin answered with an error.

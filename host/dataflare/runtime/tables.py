@@ -23,16 +23,41 @@ def batches_of(rows: Any) -> Iterator[pa.RecordBatch]:
     """Give the batches of a table, of at most 65,536 rows and at least one, or those of an iterable.
 
     Raises:
-        ValueTypeError: It is neither.
+        ValueTypeError: It is neither. For an iterable, raised where what comes is not a batch.
     """
     if isinstance(rows, pa.RecordBatch):
         return iter([rows])
-    if isinstance(rows, pa.Table):
-        return iter(rows.to_batches(max_chunksize=_BATCH_ROWS) or [no_rows(rows.schema)])
+    if (table := _table_of(rows)) is not None:
+        return iter(table.to_batches(max_chunksize=_BATCH_ROWS) or [no_rows(table.schema)])
     if isinstance(rows, Iterable) and not isinstance(rows, str | bytes | Mapping):
-        return iter(rows)
-    what = f"a {type(rows).__name__} is not a pyarrow.RecordBatch, a pyarrow.Table or an iterable of batches"
-    raise ValueTypeError(what, hint="make one with `pyarrow.RecordBatch.from_pylist` or `from_pydict`")
+        return map(_batch, rows)
+    raise _not_rows(rows, "a pyarrow.RecordBatch, a table or an iterable of batches")
+
+
+def _table_of(rows: Any) -> pa.Table | None:
+    """Take a table of Arrow, or of another library that hands out Arrow's columns, such as polars; else `None`."""
+    if isinstance(rows, pa.Table):
+        return rows
+    # A reader gives its batches one by one.
+    if isinstance(rows, pa.RecordBatchReader) or not hasattr(rows, "__arrow_c_stream__"):
+        return None
+    try:
+        return pa.RecordBatchReader.from_stream(rows).read_all()
+    except pa.ArrowInvalid as error:
+        raise _not_rows(rows, "a table") from error
+
+
+def _batch(each: Any) -> pa.RecordBatch:
+    if not isinstance(each, pa.RecordBatch):
+        raise _not_rows(each, "a pyarrow.RecordBatch, as each item of an iterable has to be")
+    return each
+
+
+def _not_rows(given: Any, wanted: str) -> ValueTypeError:
+    return ValueTypeError(
+        f"a {type(given).__name__} is not {wanted}",
+        hint="make one with `pyarrow.RecordBatch.from_pylist` or `from_pydict`",
+    )
 
 
 def map_rows(rows: Any, one: Callable[[pa.RecordBatch], pa.RecordBatch]) -> Any:
@@ -41,10 +66,9 @@ def map_rows(rows: Any, one: Callable[[pa.RecordBatch], pa.RecordBatch]) -> Any:
     Raises:
         ValueTypeError: It is neither.
     """
-    batches = batches_of(rows)
-    if isinstance(rows, pa.Table):
-        return pa.Table.from_batches([one(batch) for batch in batches])
-    return (one(batch) for batch in batches)
+    if (table := _table_of(rows)) is not None:
+        return pa.Table.from_batches([one(batch) for batch in batches_of(table)])
+    return (one(batch) for batch in batches_of(rows))
 
 
 def merge_reports(rows: Any, check: Callable[[pa.RecordBatch], Report]) -> Report:

@@ -51,8 +51,8 @@ class Transformer(Plugin):
         """Map a batch; the result may have more or fewer rows.
 
         Args:
-            rows: A batch. For a table the result is a table; for an iterable of batches, such as a reader, an iterator
-                that maps each batch when it is taken.
+            rows: A batch. For a table, of polars too, the result is a `pyarrow.Table`; for an iterable of batches, such
+                as a reader, an iterator that maps each batch when it is taken.
 
         Raises:
             PluginError: The plugin answered with an error.

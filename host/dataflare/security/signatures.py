@@ -177,6 +177,7 @@ def sign(
     *,
     name: str = "",
     version: str = "",
+    file: str = "",
     now: Callable[[], datetime] = utc_now,
 ) -> bytes:
     """Sign a component.
@@ -186,6 +187,7 @@ def sign(
         key: The key that signs.
         name: The plugin's name; needed where the component has no manifest.
         version: Its version; in the same way.
+        file: The component's name, for errors.
         now: The clock.
 
     Returns:
@@ -196,7 +198,7 @@ def sign(
         ManifestError: Its manifest cannot be used.
         ConfigError: Name or version are missing, out of their form, or others than the manifest's.
     """
-    name, version = _identity(component, name, version, name)
+    name, version = _identity(component, name, version, file or name)
     try:
         statement = Statement(
             name=name,
@@ -295,7 +297,7 @@ def sign_file(
         ConfigError, NotAComponent, ManifestError: As in `sign`, or a file cannot be read or written.
     """
     path = as_path(component, where="component")
-    data = sign(read_component(path), key, name=name, version=version, now=now)
+    data = sign(read_component(path), key, name=name, version=version, file=str(path), now=now)
     write_atomically(signature_path(path), data)
     return signature_path(path)
 

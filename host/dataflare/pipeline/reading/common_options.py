@@ -17,22 +17,6 @@ from dataflare.pipeline.reading.text import check_encoding
 
 __all__ = ["BatchOptions", "BatchRows", "Columns", "CompressionName", "EncodingName", "Mark", "OptionalMark", "Sample"]
 
-_OTHER_NAMES = {
-    **dict.fromkeys(("int", "integer", "bigint", "long"), "int64"),
-    **dict.fromkeys(("float64", "real", "number", "double precision"), "double"),
-    **dict.fromkeys(("float32",), "float"),
-    **dict.fromkeys(("str", "text", "varchar", "utf8", "object"), "string"),
-    **dict.fromkeys(("boolean",), "bool"),
-    **dict.fromkeys(("date", "date32"), "date32[day]"),
-    **dict.fromkeys(("datetime", "timestamp"), "timestamp[us]"),
-    **dict.fromkeys(("timestamptz",), "timestamp[us, tz=UTC]"),
-    **dict.fromkeys(("time",), "time32[s]"),
-    **dict.fromkeys(("decimal", "numeric"), "decimal128(38, 2)"),
-    **dict.fromkeys(("bytes", "blob"), "binary"),
-}
-"""What other systems call types, and what they are here."""
-
-
 _MARK = r"give one ASCII character that is not a line end; a tab is \t"
 
 
@@ -40,11 +24,7 @@ def _check_type(name: str) -> str:
     try:
         found = parse_type(name)
     except SchemaError as error:
-        hint = "Arrow's notation, such as int64, double, string, date32[day], timestamp[us, tz=UTC]"
-        if name.lower() in _OTHER_NAMES:
-            hint = f"did you mean {_OTHER_NAMES[name.lower()]!r}?"
-        elif error.hint:
-            hint = error.hint
+        hint = error.hint or "Arrow's notation, such as int64, double, string, date32[day], timestamp[us, tz=UTC]"
         raise PydanticCustomError("arrow_type", "{why}", {"why": error.message, "hint": hint}) from error
     if unknown := [zone for zone in _zones(found) if not arrow_has_zone(zone)]:
         hint = "a name of the IANA database, such as UTC or Europe/Berlin, or an offset such as +02:00"

@@ -28,7 +28,7 @@ from dataflare.pipeline.reading.common_options import (
     Sample,
 )
 from dataflare.pipeline.reading.compression import Prefixed
-from dataflare.pipeline.reading.csv_records import CsvForm, DataBytes, NumberedLines, read_records
+from dataflare.pipeline.reading.csv_records import CsvForm, DataBytes, NumberedLines, RowBytes, read_records
 from dataflare.pipeline.reading.file_schema import FileColumn, FileSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
 from dataflare.pipeline.reading.text import open_text
@@ -172,7 +172,8 @@ class _CsvFile:
             try:
                 first = next((record for _, record in read_records(lines, self._form, strict=ended) if record), [])
             except csv.Error as error:
-                raise self._error(f"the header cannot be read: {error}", lines.record_line) from error
+                what, hint = f"the header cannot be read: {error}", self._quote_hint(head)
+                raise self._error(what, lines.record_line, hint) from error
             # What ends with the part that was read may go on after it.
             if ended or (first and lines.used_bytes < len(head)):
                 break
@@ -192,7 +193,7 @@ class _CsvFile:
             quotes.take(record, last=True)
             self._is_quoted = bool(self._form.quote) and record.startswith(self._form.quote.encode())
             if quotes.misplaced:
-                raise self._error(_MISPLACED, line, self._quote_hint())
+                raise self._error(_MISPLACED, line, self._quote_hint(record))
         else:
             self._names = self._options.names or [f"column_{n}" for n in range(1, len(first) + 1)]
             if first and len(first) != len(self._names):
@@ -254,11 +255,12 @@ class _CsvFile:
         begin = rows.read(1)
         if not begin:
             return
+        ahead = RowBytes(begin, rows)
         column_types = dict.fromkeys(self._names, pa.string())
         column_types |= {name: pa.binary() for name, kind in self._types.items() if _is_binary(kind)}
         try:
             reader = arrow_csv.open_csv(
-                pa.PythonFile(Prefixed(begin, rows), "r"),
+                pa.PythonFile(ahead, "r"),
                 # With threads of its own Arrow does not know which record it complains of.
                 read_options=arrow_csv.ReadOptions(
                     column_names=self._names, block_size=self._block_bytes, use_threads=False
@@ -284,6 +286,8 @@ class _CsvFile:
                 yield texts
         except pa.ArrowException as error:
             raise self._located(error) from error
+        finally:
+            ahead.stop()
         if data.quotes.misplaced:
             raise self._error(_MISPLACED, self._broken_record("expected after"), self._quote_hint())
         if data.quotes.opened:
@@ -396,8 +400,11 @@ class _CsvFile:
             return self._last_begun if message in str(error) else 0
         return 0
 
-    def _quote_hint(self) -> str:
+    def _quote_hint(self, header: bytes = b"") -> str:
         quote = self._form.quote
+        after = re.search(re.escape(quote.encode()) + rb"([;|\t,])", header)
+        if after and (other := after[1].decode()) != self._form.delimiter:
+            return f"is the delimiter another one? {_delimiter(other)}"
         return f"within quotes, a quote is written twice: {quote * 2}; in a file without quoted fields, quote: ''"
 
     def _again(self, *, strict: bool) -> Iterator[tuple[int, list[str]]]:

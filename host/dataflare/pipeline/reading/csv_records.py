@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
+from dataflare.pipeline.reading.compression import Prefixed
 from dataflare.pipeline.reading.csv_quotes import Quotes
 
-__all__ = ["CsvForm", "DataBytes", "NumberedLines", "read_records"]
+__all__ = ["CsvForm", "DataBytes", "NumberedLines", "RowBytes", "read_records"]
 
 _FIELD_CHARACTERS = 2**31 - 1
 _HELD_BYTES = 2**26
+_LAST_READ_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,3 +157,28 @@ class DataBytes(io.RawIOBase):
             self.quotes.take(line)
             kept.append(line)
         return b"".join(kept)
+
+
+class RowBytes(Prefixed):
+    """What Arrow reads: it reads ahead in a thread of its own, which outlives the reader."""
+
+    def __init__(self, head: bytes, rest: Any) -> None:
+        super().__init__(head, rest)
+        self._stopped = False
+        self._at_end = threading.Event()
+
+    def read(self, size: int = -1) -> bytes:
+        """Read as many bytes as asked for; fewer at the end, and none once it is stopped."""
+        data = b"" if self._stopped else super().read(size)
+        if not data:
+            self._at_end.set()
+        return data
+
+    def stop(self) -> None:
+        """End the stream, and wait until Arrow's thread has seen it.
+
+        If Python ended while that thread asked for it, the process would be aborted. A thread that is many blocks
+        ahead does not read, so that there is nothing to wait for.
+        """
+        self._stopped = True
+        self._at_end.wait(_LAST_READ_S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 
 import pytest
 
@@ -198,6 +199,52 @@ def test_rows_whose_columns_are_known_are_compared_with_the_output(dataflare, fo
     assert (result.exit_code, says in result.stderr) == (1 if says else 0, True), result.stderr
     assert not says or result.stderr.startswith("error: p.yaml:4: node 'write' failed: ")
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "p.yaml"} == before
+
+
+TWO = """\
+name: two
+nodes:
+  read: { connector: CONNECTOR, read: [a, b], options: { OPTIONS } }
+  write: { connector: jsonl, input: read, write: out.jsonl }
+"""
+
+
+@pytest.mark.parametrize(
+    ("connector", "first", "second", "options", "says"),
+    [
+        ("csv", "n\n1\n", "n\n2\n3.5\n", "", "b:3: column 'n': '3.5' "),
+        ("csv", "n\n1\n", "n\n3.5\n", "columns: { n: double }", ""),
+        ("csv", "n\n1.5\n", "n\n3\n", "", ""),
+        ("csv", "n\n1\n", "n\nx\n", "", "b:2: column 'n': 'x' "),
+        # The types are those of the run, which sees more of the first file than its beginning.
+        ("csv", "n\n" + "12345\n" * 40_000 + "2.5\n", "n\n3.5\n", "", ""),
+        ("csv", "n\n" + "12345\n" * 40_000, "n\n3.5\n", "", "b:2: column 'n': '3.5' "),
+        ("jsonl", '{"n":1}\n', '{"n":3.5}\n', "", "b:1: "),
+        ("jsonl", '{"n":1}\n', '{"m":3}\n', "", "b:1: "),
+        ("jsonl", '{"n":1.5}\n', '{"n":3}\n', "", ""),
+    ],
+)
+def test_first_rows_of_later_files_are_read_as_in_the_run(dataflare, folder, connector, first, second, options, says):
+    (folder / "a").write_text(first)
+    (folder / "b").write_text(second)
+    (folder / "p.yaml").write_text(TWO.replace("CONNECTOR", connector).replace("OPTIONS", options))
+    for arguments in (["--check"], ["--quiet"]):
+        result = dataflare("run", *arguments, "p.yaml")
+        assert (result.exit_code, says in result.stderr) == (1 if says else 0, True), result.stderr
+        assert not says or result.stderr.startswith("error: p.yaml:3: node 'read' failed: ")
+
+
+def test_a_driver_that_is_not_installed_is_told(dataflare, folder, monkeypatch):
+    (folder / "p.yaml").write_text(
+        "name: p\ndatabases: { shop: { url: 'sqlite:shop.db' } }\nnodes:\n"
+        "  read: { connector: sql, database: shop, read: orders }\n"
+        "  write: { connector: jsonl, input: read, write: out.jsonl }\n"
+    )
+    monkeypatch.setitem(sys.modules, "adbc_driver_sqlite", None)
+    result = dataflare("run", "--check", "p.yaml")
+    assert result.exit_code == 2
+    assert "p.yaml:4: node 'read' failed: " in result.stderr and "needs the driver adbc-driver-sqlite" in result.stderr
+    assert "pip install 'dataflare[sql]'" in result.stderr
 
 
 def test_all_that_is_wrong_is_told_at_once(dataflare, folder):

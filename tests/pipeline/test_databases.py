@@ -82,6 +82,8 @@ def test_value_that_would_change_is_an_error(tmp_path, database, array, what):
     ("array", "what"),
     [
         (pa.array([1.5, None, float("nan")]), "NaN, which SQLite stores as NULL"),
+        (pa.array([1.5, None, -0.0]), "-0.0, which SQLite stores as 0"),
+        (pa.array([0.0, -0.0], pa.float32()), "-0.0, which SQLite stores as 0"),
         (pa.array([253_402_300_800, None], pa.timestamp("s")), "a date outside the years 1 to 9999"),
         (pa.array([-719_529], pa.date32()), "a date outside the years 1 to 9999"),
     ],
@@ -90,6 +92,12 @@ def test_value_that_sqlite_does_not_have_is_an_error(tmp_path, array, what):
     database = Database("sqlite", f"sqlite:{tmp_path / 's.db'}")
     with pytest.raises(NodeFailed, match=what):
         write(tmp_path, database, pa.table({"x": array}))
+
+
+def test_negative_zero_is_written_as_zero_where_the_pipeline_says_so(tmp_path):
+    database = Database("sqlite", f"sqlite:{tmp_path / 's.db'}")
+    write(tmp_path, database, pa.table({"x": [-0.0, None, -1.5, 0.0]}), negative_zero="zero")
+    assert str(read(tmp_path, database)["x"].to_pylist()) == "[0.0, None, -1.5, 0.0]"
 
 
 def test_infinite_numbers_come_back_from_sqlite(tmp_path):

@@ -18,7 +18,7 @@ from pyarrow import types
 from dataflare.budgets import current
 from dataflare.data.columns import empty_batch
 
-__all__ = ["ROW_IN_MESSAGE", "as_text", "holds_nested_null", "infer_rows", "read_rows"]
+__all__ = ["ROW_IN_MESSAGE", "as_text", "first_lines", "holds_nested_null", "infer_rows", "read_like", "read_rows"]
 
 ROW_IN_MESSAGE: Final = re.compile(r" in row (\d+)$")
 """The end of a message of Arrow's reader."""
@@ -58,7 +58,7 @@ def infer_rows(lines: bytes) -> pa.RecordBatch | pa.Schema:
     """
     if _is_long(lines):
         return _infer_parts(lines)
-    head = lines[: lines.find(b"\n", _HEAD_BYTES) + 1]
+    head = first_lines(lines)
     try:
         seen = _read(head, None, "infer").schema if head else pa.schema([])
     except pa.ArrowException:
@@ -70,6 +70,27 @@ def infer_rows(lines: bytes) -> pa.RecordBatch | pa.Schema:
     # What the reader was told of comes first; the order is that in which names first appear.
     later = [name for name in batch.schema.names if name not in seen.names]
     return batch.select([*seen.names, *later])
+
+
+def first_lines(lines: bytes) -> bytes:
+    """Cut the first 64 KiB off a longer text, and the rest of their last line; empty if there is no more than that."""
+    return lines[: lines.find(b"\n", _HEAD_BYTES) + 1]
+
+
+def read_like(head: bytes, lines: bytes) -> pa.RecordBatch | None:
+    """Read a text with the columns and the types of its first lines, as `infer_rows` would.
+
+    Returns:
+        The rows; `None` if others have more, or other types.
+
+    Raises:
+        OverTime: The call's time is over.
+    """
+    try:
+        schema = pa.schema([as_text(field) for field in _read(head, None, "infer").schema])
+        return None if any(holds_nested_null(field.type) for field in schema) else read_rows(lines, schema, "refuse")
+    except pa.ArrowException:
+        return None
 
 
 def as_text(field: pa.Field) -> pa.Field:

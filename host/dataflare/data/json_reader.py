@@ -27,7 +27,15 @@ from dataflare.data.guard.batches import admit_batch
 from dataflare.data.guard.costs import holds, row_bytes
 from dataflare.data.guard.types import MAX_DEPTH
 from dataflare.data.guard.vetted import remember
-from dataflare.data.json_blocks import ROW_IN_MESSAGE, as_text, holds_nested_null, infer_rows, read_rows
+from dataflare.data.json_blocks import (
+    ROW_IN_MESSAGE,
+    as_text,
+    first_lines,
+    holds_nested_null,
+    infer_rows,
+    read_like,
+    read_rows,
+)
 from dataflare.data.json_floats import without_quotes
 from dataflare.data.json_keys import check_keys
 from dataflare.data.shapes import malformed, too_large, wrong_type
@@ -61,6 +69,8 @@ def decode_json_lines(
     if len(lines) > min(max_bytes, _MAX_TEXT_BYTES):
         raise too_large(f"{len(lines)} bytes of JSON are more than max_batch_bytes = {max_bytes}")
     starts = _object_lines(lines)
+    if schema is None and (found := _read_like_first_lines(lines, len(starts), max_bytes)) is not None:
+        return found
     wire = None if schema is None else pa.schema([pa.field(f.name, _wire_type(f.type, f.name)) for f in schema])
     _check_width(lines, schema, len(starts), max_bytes, infers=schema is None or extra == "infer")
     if len(starts) == 0:
@@ -102,6 +112,19 @@ def decode_json_lines(
     if batch.nbytes > max_bytes:
         raise too_large(f"the batch is larger than max_batch_bytes = {max_bytes}")
     return batch
+
+
+def _read_like_first_lines(lines: bytes, rows: int, max_bytes: int) -> pa.RecordBatch | None:
+    """Read a long text with the columns of its first lines: those of other lines need not be counted before.
+
+    Returns:
+        The batch; `None` where the text is short, or other lines have more columns or other types.
+    """
+    if not (head := first_lines(lines)):
+        return None
+    check_keys(head, rows, max_bytes)
+    batch = read_like(head, lines)
+    return None if batch is None or batch.num_rows != rows else admit_batch(batch)
 
 
 def _check_width(lines: bytes, schema: pa.Schema | None, rows: int, max_bytes: int, *, infers: bool) -> None:

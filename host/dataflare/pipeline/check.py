@@ -14,6 +14,7 @@ import pyarrow as pa
 from dataflare.errors import ConfigError, DataflareError
 from dataflare.limits import Limits
 from dataflare.pipeline.config_schema import misfits
+from dataflare.pipeline.databases.connection import find_driver
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
 from dataflare.pipeline.loading import database_of, kind_of, load_plugin
 from dataflare.pipeline.models import PluginNode, listings
@@ -84,7 +85,7 @@ def _problems(specification: Specification, host: Host, admitted: AdmittedPipeli
             own += _output_problems(specification, name, "write", node.write, node.connector, admitted.files)
         elif isinstance(node, SqlRead | SqlWrite):
             try:
-                database_of(specification, node, admitted)
+                find_driver(node.database, database_of(specification, node, admitted))
             except DataflareError as error:
                 own.append(_at(specification, error, name, "database"))
         for key, text in listings(node):

@@ -42,6 +42,7 @@ class FileSource:
         options: How.
         opener: Opens a file.
         sample_only: Whether to look at each file only, and give no rows.
+        compares: Whether, with `sample_only`, the first rows of later files are read with the types of the first one.
         contract: What is done if columns differ between files, which are all looked at first; `None`: columns are
             those of the first file.
 
@@ -59,6 +60,7 @@ class FileSource:
         opener: Opener = open_plain,
         *,
         sample_only: bool = False,
+        compares: bool = False,
         contract: SchemaContract | None = None,
     ) -> None:
         self._path = paths[0]
@@ -67,6 +69,7 @@ class FileSource:
         self._options = options
         self._opener = opener
         self._sample_only = sample_only
+        self._compares = compares
         self._of_files: dict[Path, FileSchema] = {}
         if contract is not None:
             self._look_at_all(contract)
@@ -104,11 +107,15 @@ class FileSource:
             self._input = InputFile(path, self._opener)
             try:
                 expected = self._of_files.get(path, found)
-                parts = self._read(self._input, self._opener, self._options, expected, sample_only=self._sample_only)
+                looks = self._sample_only and not (found is not None and self._compares)
+                parts = self._read(self._input, self._opener, self._options, expected, sample_only=looks)
                 own: FileSchema = next(parts)
                 if found is None:
                     found = own
                     yield found
+                if self._sample_only:
+                    next(parts, None)
+                    parts.close()
                 yield from parts
                 self._input.check_unchanged()
             except (DataError, DataFailure, pa.ArrowException, OSError, UnicodeDecodeError):
@@ -177,7 +184,10 @@ def open_source(
 
 
 def look_at(node: ReadNode, paths: Sequence[Path], opener: Opener = open_plain) -> FileSchema:
-    """Read the beginning of each of a node's files, at most 64 KiB of rows, and check it against the options.
+    """Read the beginning of each of a node's files, and check it against the options.
+
+    It is at most 64 KiB of rows. If the first of several files decides the types, as much of it is read as in a run,
+    and the first rows of the others are read with its types.
 
     Returns:
         The columns of the last file or, if the first one decides, of that one.
@@ -186,10 +196,13 @@ def look_at(node: ReadNode, paths: Sequence[Path], opener: Opener = open_plain) 
         DataError: One cannot be read, or is not what it should be.
     """
     options = node.options
-    if hasattr(options, "sample"):
+    # All of a file would take too long.
+    compares = len(paths) > 1 and node.contract is None and getattr(options, "sample", "all") != "all"
+    if hasattr(options, "sample") and not compares:
         options = options.model_copy(update={"sample": _LOOKED_AT})
+    reader = _reader(connector(node.connector))
     for files in [paths] if node.contract is None else [[path] for path in paths]:
-        source = FileSource(files, _reader(connector(node.connector)), options, opener, sample_only=True)
+        source = FileSource(files, reader, options, opener, sample_only=True, compares=compares)
         try:
             list(source.batches())  # which looks at the other files, and has no rows
         finally:

@@ -18,7 +18,7 @@ from dataflare.pipeline.databases.confined import ConfinedError, ConfinedSQLite
 from dataflare.pipeline.run_errors import DatabaseError
 from dataflare.texts import cut
 
-__all__ = ["Connection", "literal", "quoted"]
+__all__ = ["Connection", "find_driver", "literal", "quoted"]
 
 T = TypeVar("T")
 
@@ -32,6 +32,27 @@ _UNAVAILABLE_TEXTS: Final = (
 )
 _ROW_TEXTS: Final = ("constraint failed", "datatype mismatch")
 """SQLite has no SQLSTATE."""
+
+
+def find_driver(name: str, grant: DatabaseGrant) -> str:
+    """Find the module of a database's driver; importing it would take half a second.
+
+    Args:
+        name: The database's name in the pipeline, for errors.
+        grant: Where it is.
+
+    Raises:
+        ConfigError: The driver is not installed.
+    """
+    module = "adbc_driver_postgresql.dbapi" if grant.kind == "postgresql" else "adbc_driver_sqlite.dbapi"
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
+        raise _no_driver(name, module)
+    return module
+
+
+def _no_driver(name: str, module: str) -> ConfigError:
+    package = module.partition(".")[0].replace("_", "-")
+    return ConfigError(f"database {name!r} needs the driver {package}", hint="pip install 'dataflare[sql]'")
 
 
 class Connection:
@@ -55,16 +76,12 @@ class Connection:
         self._password = password
         self._shown = grant.shown
         self._is_confined = grant.kind == "sqlite" and grant.access == "read"
-        module = "adbc_driver_postgresql.dbapi" if grant.kind == "postgresql" else "adbc_driver_sqlite.dbapi"
+        module = find_driver(name, grant)
         try:
-            # Only looked for where it is used in another process: importing it takes half a second.
-            known = importlib.util.find_spec(module.partition(".")[0])
-            driver = None if self._is_confined and known is not None else importlib.import_module(module)
+            # What another process uses is not imported here.
+            driver = None if self._is_confined else importlib.import_module(module)
         except ImportError as error:
-            package = module.partition(".")[0].replace("_", "-")
-            raise ConfigError(
-                f"database {name!r} needs the driver {package}", hint="pip install 'dataflare[sql]'"
-            ) from error
+            raise _no_driver(name, module) from error
         self._errors: tuple[type[Exception], ...] = (ConfinedError if driver is None else driver.Error, OSError)
         # The driver of PostgreSQL does not know savepoints: there, transactions are statements.
         self._begins = grant.kind == "postgresql"

@@ -332,6 +332,8 @@ class SqlDestination:
             wanted = column.type if column.stored is None else column.stored
             try:
                 values = _as_stored(array, column.type, wanted)
+                if self._node.negative_zero == "zero" and pa.types.is_floating(values.type):
+                    values = pc.add(values, pa.scalar(0, values.type))  # -0.0 and 0 make 0.0
                 self._dialect.check_stored_unchanged(values, column)
                 arrays.append(values)
             except (pa.ArrowException, ValueError) as error:

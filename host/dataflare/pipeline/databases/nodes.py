@@ -123,6 +123,9 @@ class SqlWrite(StrictModel):
     key: list[_Text] | None = Field(
         default=None, description="The columns that identify a row; without it, those with the role in the schema."
     )
+    negative_zero: Literal["fail", "zero"] = Field(
+        default="fail", description="What happens to -0.0, which SQLite does not have: it is rejected, or written as 0."
+    )
     on_error: Literal["fail", "skip"] = Field(
         default="fail",
         description="Rows that the database rejects end the run (`fail`) or are left out (`skip`, which `dead_letters` "

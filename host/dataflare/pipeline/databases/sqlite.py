@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
@@ -80,9 +81,11 @@ class SQLite:
         return _column(field.name, declared)
 
     def check_stored_unchanged(self, values: pa.Array, column: Column) -> None:
-        """Refuse NaN, in place of which SQLite has NULL, and dates that its text form has no place for."""
+        """Refuse NaN, in place of which SQLite has NULL, -0.0, and dates that its text form has no place for."""
         if types.is_floating(values.type) and pc.any(pc.is_nan(values)).as_py():
             raise ValueError("NaN, which SQLite stores as NULL")
+        if types.is_floating(values.type) and _has_negative_zero(values):
+            raise ValueError("-0.0, which SQLite stores as 0 (`negative_zero: zero` allows that)")
         if types.is_string(values.type) and (types.is_date(column.type) or types.is_timestamp(column.type)):
             within = pc.and_not(pc.match_substring_regex(values, "^[0-9]{4}-"), pc.starts_with(values, "0000"))
             if pc.any(pc.invert(within)).as_py():
@@ -140,6 +143,11 @@ class SQLite:
         """Write a value of a cursor column as SQL."""
         kind, _, text = value.partition(":")
         return literal(text) if kind == "text" else str(float(text) if "." in text or "e" in text else int(text))
+
+
+def _has_negative_zero(values: pa.Array) -> bool:
+    zeros = values.filter(pc.equal(values, 0), null_selection_behavior="drop")
+    return bool(np.signbit(zeros.to_numpy(zero_copy_only=False)).any())
 
 
 def _form(text: str | None) -> str | None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from dataflare.data import json_reader
+from dataflare.data import json_keys, json_reader
 from dataflare.data.json_reader import decode_json_lines
 from dataflare.data.shapes import DataFailure
 
@@ -70,7 +70,7 @@ def test_lines_after_the_first_give_the_same_error(whole, last):
 
 def test_nothing_is_counted_where_all_lines_are_like_the_first(monkeypatch):
     counted = []
-    check_keys = json_reader.check_keys
+    check_keys = json_keys.check_keys
 
     def count(lines, rows, max_bytes):
         counted.append(len(lines))

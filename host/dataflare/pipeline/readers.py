@@ -115,8 +115,9 @@ class FileSource:
                     yield found
                 if self._sample_only:
                     next(parts, None)
-                    parts.close()
-                yield from parts
+                    del parts  # what reads ahead ends before the file is closed
+                else:
+                    yield from parts
                 self._input.check_unchanged()
             except (DataError, DataFailure, pa.ArrowException, OSError, UnicodeDecodeError):
                 # If a file changed, report that, not what was then found in it.

@@ -136,9 +136,7 @@ def test_a_component_in_place_of_yaml_says_where_it_belongs():
     assert "`plugin: FILE`" in caught.value.hint
 
 
-@pytest.mark.parametrize(
-    "text", ["0.1", "1e23", "5e-324", "123456789012345.6", "0.30000000000000004", "-0.0", "0e999"]
-)
+@pytest.mark.parametrize("text", ["0.1", "1e23", "5e-324", "123456789012345.6", "0.30000000000000004", "-0.0", "0e999"])
 def test_a_number_that_a_float_keeps_is_read(text):
     assert parse(f"a: {text}") == {"a": float(text)}
 

@@ -120,12 +120,49 @@ def dictionary_of_different_values(arena: Arena) -> None:
         arena.raises(OverTime, lambda: function("cast-column")(column(values), "c", kind))
 
 
+@attack("limits")
+def bytes_that_are_written_as_text(arena: Arena) -> None:
+    """Have the host write large byte strings as text, for which it notes of each byte where it goes."""
+    values = column(pa.array([bytes(40 * MIB)]))
+
+    def run() -> None:
+        import resource
+
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        function("to-json-lines")(values)
+        kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        assert kib < 450 * 1024, f"it took {kib} KiB"
+
+    survives(run)
+    with serving(budget(seconds=0.02)):
+        arena.raises(OverTime, lambda: function("to-json-lines")(values))
+
+
+@attack("limits")
+def words_that_are_no_times(arena: Arena) -> None:
+    """Convert millions of words that are no times: for each that it refuses, Arrow makes an error, and goes on."""
+    words = column(pa.array(["no time at all"] * 2 * MIB))
+    began = time.thread_time()
+    with serving(budget(seconds=0.1)):
+        refused(method("cast-column", words, "c", "timestamp[us, tz=Europe/Berlin]"), "malformed")
+    took = time.thread_time() - began
+    assert took < 1.2, f"it took {took} s"
+
+
 def function(name: str) -> Any:
     """A function of the host, whose exceptions are the outcome."""
     return FUNCTIONS[name] if name in FUNCTIONS else FUNCTIONS[f"[method]batch.{name}"]
 
 
+def _encode_at_once(offsets: Any, data: pa.Buffer) -> pa.Array:
+    text = json_writer._encode_rows(offsets, memoryview(data))
+    ends = pa.py_buffer(np.array([0, len(text)]))
+    return pa.Array.from_buffers(pa.large_string(), 1, [None, ends, pa.py_buffer(text)])
+
+
 MUTATIONS = [
+    Mutation("dataflare.data.json_writer:_encode_base64", _encode_at_once, ("bytes_that_are_written_as_text",)),
+    Mutation("dataflare.data.casts:_ROWS_AT_ONCE", 2**20, ("words_that_are_no_times",)),
     Mutation("dataflare.data.json_blocks:_is_long", answers(False), ("text_that_outlasts_its_call",)),
     Mutation("dataflare.data.json_blocks:_VALUE_S", 0.0, ("line_that_outlasts_its_call",)),
     Mutation("dataflare.data.json_reader:check_keys", answers(None), ("keys_without_end_in_one_line",)),

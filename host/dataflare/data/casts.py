@@ -21,7 +21,7 @@ from dataflare.data.shapes import malformed, wrong_type
 
 __all__ = ["cast"]
 
-_ROWS_AT_ONCE: Final = 2**20
+_ROWS_AT_ONCE: Final = 2**16
 _MAX_ITEMS: Final = 2**31 - 1
 _LISTS: Final = frozenset({"list", "large_list", "map", "fixed_size_list"})
 

@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from dataflare.authoring.building import build_plugin
-from dataflare.authoring.templates import new_plugin
+from dataflare.authoring.cases import run_cases
+from dataflare.authoring.templates import kinds_of, new_plugin
 from dataflare.errors import ConfigError, DataflareError
 from dataflare.runtime.host import Host
 from dataflare.toolchain.c import CDriver
@@ -24,7 +26,7 @@ from dataflare.toolchain.zig_toolchain import zig_tools
 pytestmark = pytest.mark.skipif(
     shutil.which("npm") is None and os.environ.get("CI") != "true", reason="there is no Node.js"
 )
-MAIN = {"c": "plugin.c"}
+MAIN = {"c": "plugin.c", "cpp": "plugin.cpp"}
 
 
 def made(tmp_path: Path, language: str = "c", kind: str = "processor") -> Guest:
@@ -63,6 +65,36 @@ def test_error_of_the_compiler_is_told_with_file_and_line(tmp_path: Path, old: s
     error = refused(guest, tmp_path)
     assert says in str(error)
     assert str(tmp_path) not in str(error)
+
+
+@pytest.mark.parametrize("kind", kinds_of("cpp"))
+def test_plugin_of_new_in_cpp_passes_its_cases(tmp_path: Path, kind: str) -> None:
+    guest = made(tmp_path, "cpp", kind)
+    with Host() as host:
+        built, file = build_plugin(guest.folder, host)
+        results = list(run_cases(guest.folder, built.guest.output, file, host))
+    assert results and not [each.problem for each in results if each.problem]
+
+
+def test_error_in_cpp_is_told_with_file_and_line(tmp_path: Path) -> None:
+    guest = made(tmp_path, "cpp", "transformer")
+    change(guest, "col(config.of).cast", "col(config.of).casst")
+    assert str(refused(guest, tmp_path)).startswith("plugin.cpp:21: error: no member named 'casst'")
+
+
+def test_what_the_library_of_cpp_refuses_is_told(tmp_path: Path) -> None:
+    guest = made(tmp_path, "cpp", "transformer")
+    change(guest, '#include "dataflare.hpp"', '#include "dataflare.hpp"\n#include <vector>')
+    change(guest, "  return df_put", "  std::vector<int>().at(df_rows(*batch));\n  return df_put")
+    with Host() as host:
+        built, _ = build_plugin(guest.folder, host)
+        with (
+            host.load(built.guest.output, name="a", config={"of": "a", "to": "b"}) as plugin,
+            pytest.raises(DataflareError) as caught,
+        ):
+            started_plugin: Any = plugin.start()
+            started_plugin.transform(pa.RecordBatch.from_pydict({"a": [1], "b": [2]}))
+    assert "vector" in str(caught.value)
 
 
 def test_plugin_without_its_constant_is_told_which(tmp_path: Path) -> None:

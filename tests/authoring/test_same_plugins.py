@@ -73,7 +73,7 @@ def outcome(folders: Path, language: str, kind: str, config: Mapping[str, Any], 
 def same(folders: Path, kind: str, config: Mapping[str, Any], use: Any) -> Any:
     """What comes of it in every language, which must be one thing."""
     # A component in TypeScript takes a minute to build and to compile: one kind stands for all.
-    languages = ("python", "rust", "c", *(["typescript"] if kind == "processor" else []))
+    languages = ("python", "rust", "c", "cpp", *(["typescript"] if kind == "processor" else []))
     found = {language: outcome(folders, language, kind, config, use) for language in languages}
     for language in languages:
         assert found[language] == found["python"], language

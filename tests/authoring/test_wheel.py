@@ -147,6 +147,7 @@ WRITTEN = {
     # A component in TypeScript takes a minute to build and to compile: the other kinds are checked without.
     [
         *((language, tool, kind) for language, tool in (("rust", "cargo"), ("c", "npm")) for kind in IN_A_PIPELINE),
+        ("cpp", "npm", "transformer"),
         ("typescript", "npm", "processor"),
     ],
 )

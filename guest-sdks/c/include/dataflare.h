@@ -51,7 +51,7 @@ bool df_rate_limited(df_error *error, uint32_t milliseconds);
 /* The text of an error that `df_fail` filled; empty for one that has none. */
 const char *df_error_text(const df_error *error);
 /* Log a text and end the instance: for what must never happen. */
-_Noreturn void df_panic(const char *format, ...) DF_PRINTF(1, 2);
+__attribute__((__noreturn__)) void df_panic(const char *format, ...) DF_PRINTF(1, 2);
 
 /* Memory and texts of the call. */
 

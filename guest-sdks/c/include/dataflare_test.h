@@ -12,7 +12,7 @@ extern "C" {
 #endif
 
 void df_test_add(const char *name, void (*test)(void));
-_Noreturn void df_test_fail(const char *file, int line, const char *format, ...) DF_PRINTF(3, 4);
+__attribute__((__noreturn__)) void df_test_fail(const char *file, int line, const char *format, ...) DF_PRINTF(3, 4);
 void df_test_check_text(const char *file, int line, const char *found, const char *wanted);
 
 /* Give the plugin a configuration, as JSON; the test fails if it is refused. */

@@ -124,6 +124,8 @@ const char *df_test_process_error(const char *record) {
 }
 #endif
 
+/* Zig has a runner of its own. */
+#ifndef DF_TEST_NO_MAIN
 int main(void) {
   for (size_t i = 0; i < count; i++) {
     fprintf(stderr, "%s\n", tests[i].name);
@@ -133,3 +135,4 @@ int main(void) {
   printf("%zu passed\n", count);
   return 0;
 }
+#endif

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -15,15 +15,21 @@ from dataflare.toolchain.run_tool import BuildFailed, run
 from dataflare.toolchain.store import write_atomically
 from dataflare.toolchain.zig_toolchain import encode, identity, run_zig, zig_tools
 
-__all__ = ["CDriver", "driver", "tools"]
+__all__ = ["CDriver", "c_sdk", "driver", "header_folders", "portable_sources", "sdk_sources", "tools"]
 
 _NOT_OURS: Final = frozenset({"build", "dataflare", "dist", "tests"})
-_TARGET: Final = ("--target=wasm32-wasi", "-mexec-model=reactor", "-s", "-Wl,-z,stack-size=262144", "-Wl,--gc-sections")
+_LINKED: Final = ("--target=wasm32-wasi", "-mexec-model=reactor", "-s", "-Wl,-z,stack-size=262144", "-Wl,--gc-sections")
+_COMPILERS: Final = {
+    ".c": ("cc", "-c", "-std=c23"),
+    ".cpp": ("c++", "-c", "-std=c++23", "-fno-exceptions", "-fno-rtti"),
+}
 # Of the SDK, what runs natively too: the rest is the host's, and its twin's in tests.
 _PORTABLE: Final = ("memory.c", "errors.c", "json.c", "config.c", "state.c")
-_WARNINGS: Final = ("-Wall", "-Wextra")
+# Whatever a plugin's constant leaves out has its default.
+_WARNINGS: Final = ("-Wall", "-Wextra", "-Wno-missing-field-initializers")
+_SDK_OPTIONS: Final = ("-std=c23", "-ffunction-sections", "-w", "-DDF_EXPORT_LIFECYCLE")
 # Zig takes optimized code for a release, in which `assert` would do nothing.
-_COMPILED: Final = ("--target=wasm32-wasi", "-O2", "-UNDEBUG", "-ffunction-sections", *_WARNINGS)
+_COMPILED: Final = ("-O2", "-UNDEBUG", "-ffunction-sections", *_WARNINGS)
 _PASSED: Final = re.compile(r"^\d+ passed$", re.MULTILINE)
 _FAILED: Final = re.compile(r"^(?P<place>\S+:\d+): (?P<what>.*)$", re.MULTILINE)
 
@@ -31,23 +37,21 @@ _FAILED: Final = re.compile(r"^(?P<place>\S+:\d+): (?P<what>.*)$", re.MULTILINE)
 class CDriver:
     """Builds the file `plugin.c` and the other files in C of a plugin's folder, but those of `tests`."""
 
-    main: str = "plugin.c"
+    language = "c"
+    main = "plugin.c"
     patterns: tuple[str, ...] = ("*.c",)
     headers: tuple[str, ...] = ("*.h",)
+    libraries: tuple[str, ...] = ()
 
     def identity(self) -> str:
         """What, apart from the sources, the component depends on."""
-        return f"c: {identity()}, {_TARGET}, {_COMPILED}, {self.flags()}"
-
-    def flags(self) -> tuple[str, ...]:
-        """How the plugin's own files are compiled."""
-        return ("-std=c23",)
+        return f"{self.language}: {identity()}, {_LINKED}, {_COMPILERS}, {_COMPILED}, {_SDK_OPTIONS}, {self.libraries}"
 
     def sources(self, guest: Guest) -> Iterator[Path]:
         """The files that the component is made of, apart from WIT."""
-        yield from _sdk(guest).rglob("*.[ch]*")
-        if guest.sdk != _sdk(guest):
-            yield from (path for path in guest.sdk.glob("*") if path.is_file())
+        for sdk in {c_sdk(guest), guest.sdk}:
+            for folder in ("bindings", "include", "src"):
+                yield from (sdk / folder).glob("*.*")
         yield from self.own_files(guest, *self.patterns, *self.headers)
         node = guest.sdk.parent / "javascript"
         yield from (node / "package.json", node / "package-lock.json")
@@ -71,28 +75,26 @@ class CDriver:
         if not (guest.folder / self.main).is_file():
             raise BuildFailed(f"{guest.name}: there is no {self.main}", hint=f"put the plugin into {guest.folder}")
         self.write_headers(guest)
-        write_info(guest, work)
+        _write_info(guest, work)
         module = work / "module.wasm"
         self.compile_module(guest, work, module)
         return encode(guest, module, work)
 
     def compile_module(self, guest: Guest, work: Path, module: Path) -> None:
         """Compile the plugin and the SDK, and link them."""
-        objects = self.compile_own(guest, work)
-        run_zig(guest, ["cc", *_TARGET, "-O2", *sdk_sources(guest, work), *objects, "-o", module])
-
-    def compile_own(self, guest: Guest, work: Path) -> list[str | Path]:
-        """Compile the plugin's own files; returns what the linker is given."""
-        return compile_files(guest, "cc", [*self.flags(), *self.includes(guest)], self.own_files(guest, "*.c"), work)
-
-    def includes(self, guest: Guest) -> list[str]:
-        """Where headers are found."""
-        return [f"-I{folder}" for folder in (guest.folder, *header_folders(guest))]
+        objects = _compile(guest, self.own_files(guest, *self.patterns), work, ["--target=wasm32-wasi", *_COMPILED])
+        objects += _compile(guest, (guest.sdk / "src").glob("*.cpp"), work, ["--target=wasm32-wasi", *_COMPILED])
+        run_zig(guest, ["cc", *_LINKED, "-O2", *sdk_sources(guest, work), *objects, *self.libraries, "-o", module])
 
     def write_headers(self, guest: Guest) -> None:
-        """Write the SDK's headers into the plugin's folder, for editors."""
-        for path in (*(_sdk(guest) / "include").glob("*.h"), _sdk(guest) / "bindings" / "df.h"):
-            write_header(guest, path)
+        """Write the SDK's headers into the folder `dataflare` of the plugin's, for editors."""
+        for path in (path for folder in header_folders(guest) for path in sorted(folder.glob("*.h*"))):
+            target, data = guest.folder / "dataflare" / path.name, path.read_bytes()
+            try:
+                if not target.is_file() or target.read_bytes() != data:
+                    write_atomically(target, data)
+            except OSError as error:
+                raise ConfigError(f"the SDK cannot be written: {error.strerror}", where=str(target)) from error
 
     def unit_tests(self, guest: Guest) -> str:
         """Run the tests of the folder `tests` natively; returns how many passed, or nothing where there are none.
@@ -101,30 +103,44 @@ class CDriver:
             ToolchainMissing: There is no Zig, and it cannot be downloaded.
             BuildFailed: A test failed, or cannot be compiled.
         """
-        return native_tests(self, guest, sorted((guest.folder / "tests").glob("*.c")))
+        tests = [path for pattern in self.patterns for path in sorted((guest.folder / "tests").glob(pattern))]
+        if not tests:
+            return ""
+        self.write_headers(guest)
+        work = guest.folder / "build" / "tests"
+        work.mkdir(parents=True, exist_ok=True)
+        program = work / "tests"
+        objects = _compile(guest, [*self.own_files(guest, *self.patterns), *tests], work, ["-g", "-O1", *_WARNINGS])
+        run_zig(guest, ["cc", "-g", *portable_sources(guest), *objects, *self.libraries, "-lm", "-o", program])
+        try:
+            said = run([program], cwd=guest.folder, timeout_s=60)
+        except BuildFailed as error:
+            found = _FAILED.search("\n".join(line.strip() for line in error.output.splitlines()))
+            raise BuildFailed(f"{found['place']}: {found['what']}" if found else error.message) from error
+        return next(iter(_PASSED.findall(said)), "")
 
 
-def _sdk(guest: Guest) -> Path:
+def c_sdk(guest: Guest) -> Path:
     """The SDK for C, which those for C++ and Zig stand on."""
     return guest.sdk.parent / "c"
 
 
 def header_folders(guest: Guest) -> tuple[Path, ...]:
-    """The folders of the SDK's headers."""
-    return (_sdk(guest) / "include", _sdk(guest) / "bindings")
+    """The folders of the SDKs' headers."""
+    own = () if guest.sdk == c_sdk(guest) else (guest.sdk / "include",)
+    return (*own, c_sdk(guest) / "include", c_sdk(guest) / "bindings")
 
 
-def write_header(guest: Guest, path: Path) -> None:
-    """Write a file of the SDK into the folder `dataflare` of the plugin's, where it is not there already."""
-    target, data = guest.folder / "dataflare" / path.name, path.read_bytes()
-    try:
-        if not target.is_file() or target.read_bytes() != data:
-            write_atomically(target, data)
-    except OSError as error:
-        raise ConfigError(f"the SDK cannot be written: {error.strerror}", where=str(target)) from error
+def _includes(guest: Guest) -> list[str]:
+    return [f"-I{folder}" for folder in (guest.folder, *header_folders(guest))]
 
 
-def write_info(guest: Guest, work: Path) -> None:
+def _kind(guest: Guest) -> str:
+    assert guest.file is not None
+    return guest.file.kind
+
+
+def _write_info(guest: Guest, work: Path) -> None:
     """Write what `plugin.yaml` says of the plugin as a header."""
     file = guest.file
     assert file is not None
@@ -140,49 +156,27 @@ def _escaped(text: str) -> str:
 
 def sdk_sources(guest: Guest, work: Path) -> list[str | Path]:
     """The SDK's files for a plugin's kind, with the options that they are compiled with."""
-    file = guest.file
-    assert file is not None
-    sdk = _sdk(guest)
-    folders = [f"-I{folder}" for folder in (*header_folders(guest), work)]
-    parts = ("memory", "errors", "json", "config", "batch", "expressions", "lifecycle", "state", "wasi", file.kind)
-    options = ["-std=c23", "-ffunction-sections", "-w", "-DDF_EXPORT_LIFECYCLE", f"-DDF_EXPORT_{file.kind.upper()}"]
-    return [*options, *folders, sdk / "bindings" / "df.c", *(sdk / "src" / f"{part}.c" for part in parts)]
+    kind, sdk = _kind(guest), c_sdk(guest)
+    parts = ("memory", "errors", "json", "config", "batch", "expressions", "lifecycle", "state", "wasi", kind)
+    options = [*_SDK_OPTIONS, f"-DDF_EXPORT_{kind.upper()}", f"-I{work}", *_includes(guest)]
+    return [*options, sdk / "bindings" / "df.c", *(sdk / "src" / f"{part}.c" for part in parts)]
 
 
-def compile_files(
-    guest: Guest, compiler: str, options: list[str], files: Iterator[Path], work: Path
-) -> list[str | Path]:
+def portable_sources(guest: Guest) -> list[str | Path]:
+    """The SDK's files that run natively, and the host's twin, with their options."""
+    options = ["-std=c23", "-w", f"-DDF_TEST_{_kind(guest).upper()}", *_includes(guest)]
+    return [*options, *(c_sdk(guest) / "src" / name for name in (*_PORTABLE, "twin.c"))]
+
+
+def _compile(guest: Guest, files: Iterable[Path], work: Path, options: list[str]) -> list[str | Path]:
     """Compile files each on its own, so that the first error is that of a file of the plugin's."""
     objects: list[str | Path] = []
-    for number, path in enumerate(files):
-        target = work / f"{number}.o"
-        said = path.relative_to(guest.folder)
-        run_zig(guest, [compiler, "-c", *_COMPILED, *options, said, "-o", target])
+    for path in files:
+        said = path.relative_to(guest.folder) if path.is_relative_to(guest.folder) else path
+        target = work / f"{len(objects)}-{path.name}.o"
+        run_zig(guest, [*_COMPILERS[path.suffix], *options, *_includes(guest), said, "-o", target])
         objects.append(target)
     return objects
-
-
-def native_tests(driver: CDriver, guest: Guest, tests: list[Path]) -> str:
-    """Compile a plugin with its tests and the host's twin for this machine, and run them."""
-    if not tests:
-        return ""
-    driver.write_headers(guest)
-    file = guest.file
-    assert file is not None
-    work = guest.folder / "build" / "tests"
-    work.mkdir(parents=True, exist_ok=True)
-    program = work / "tests"
-    sdk = _sdk(guest)
-    options = [*driver.includes(guest), f"-DDF_TEST_{file.kind.upper()}", "-g", "-O1", *_WARNINGS]
-    portable = [sdk / "src" / name for name in (*_PORTABLE, "twin.c")]
-    own = [path.relative_to(guest.folder) for path in (*driver.own_files(guest, "*.c"), *tests)]
-    run_zig(guest, ["cc", *driver.flags(), *options, *own, *portable, "-lm", "-o", program])
-    try:
-        said = run([program], cwd=guest.folder, timeout_s=60)
-    except BuildFailed as error:
-        found = _FAILED.search("\n".join(line.strip() for line in error.output.splitlines()))
-        raise BuildFailed(f"{found['place']}: {found['what']}" if found else error.message) from error
-    return next(iter(_PASSED.findall(said)), "")
 
 
 def tools() -> str:

@@ -241,8 +241,12 @@ def environment_read_by_a_pipeline_under_a_policy(arena: Arena) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLOUD_PASSWORD", "hunter2")
         line = ["run", "--check", str(arena.folder / "p.yaml"), "--policy", str(arena.folder / "policy.yaml")]
-        written = shown(lambda: application.run(line))
-    assert "the variable CLOUD_PASSWORD is not defined" in written and "hunter2" not in written
+        written = [shown(lambda: application.run(line))]
+        patch.setenv("DATAFLARE_POLICY", str(arena.folder / "policy.yaml"))
+        for words in (["state", "list"], ["state", "export"], ["runs", "list"], ["plan"]):
+            written.append(shown(lambda words=words: application.run([*words, str(arena.folder / "p.yaml")])))
+    for text in written:
+        assert "the variable CLOUD_PASSWORD is not defined" in text and "hunter2" not in text, text
 
 
 @attack("files-in")
@@ -289,6 +293,11 @@ def _raw_json(document: Any, **_: Any) -> str:
 
 
 MUTATIONS = [
+    Mutation(
+        "dataflare.cli.state_files:gather_variables",
+        _with_environment,
+        ("environment_read_by_a_pipeline_under_a_policy",),
+    ),
     Mutation("dataflare.documents.variables:SECRET_PREFIX", "\0", ("secret_as_a_variable_of_a_pipeline",)),
     Mutation(
         "dataflare.cli.run:gather_variables", _with_environment, ("environment_read_by_a_pipeline_under_a_policy",)

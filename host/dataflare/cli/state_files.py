@@ -88,7 +88,10 @@ def opened_state(
         ConfigError: The pipeline or a variable is wrong.
         StateError: As in `open_state`.
     """
-    specification = load_specification(pipeline, variables=gather_variables(settings or (), env_files or ()))
+    specification = load_specification(
+        pipeline,
+        variables=gather_variables(settings or (), env_files or (), policy=bool(os.environ.get("DATAFLARE_POLICY"))),
+    )
     with open_state(specification, state, create=create) as file:
         yield specification, file
 

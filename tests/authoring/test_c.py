@@ -26,7 +26,7 @@ from dataflare.toolchain.zig_toolchain import zig_tools
 pytestmark = pytest.mark.skipif(
     shutil.which("npm") is None and os.environ.get("CI") != "true", reason="there is no Node.js"
 )
-MAIN = {"c": "plugin.c", "cpp": "plugin.cpp"}
+MAIN = {"c": "plugin.c", "cpp": "plugin.cpp", "zig": "plugin.zig"}
 
 
 def made(tmp_path: Path, language: str = "c", kind: str = "processor") -> Guest:
@@ -67,9 +67,10 @@ def test_error_of_the_compiler_is_told_with_file_and_line(tmp_path: Path, old: s
     assert str(tmp_path) not in str(error)
 
 
+@pytest.mark.parametrize("language", ["cpp", "zig"])
 @pytest.mark.parametrize("kind", kinds_of("cpp"))
-def test_plugin_of_new_in_cpp_passes_its_cases(tmp_path: Path, kind: str) -> None:
-    guest = made(tmp_path, "cpp", kind)
+def test_plugin_of_new_passes_its_cases(tmp_path: Path, kind: str, language: str) -> None:
+    guest = made(tmp_path, language, kind)
     with Host() as host:
         built, file = build_plugin(guest.folder, host)
         results = list(run_cases(guest.folder, built.guest.output, file, host))

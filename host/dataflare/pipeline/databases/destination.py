@@ -102,10 +102,9 @@ class SqlDestination:
             )
         # Pipelines of one name that write other tables have other positions.
         self._mine = literal(f"{pipeline} {quoted([table.within or '', table.table])}")
-        binary = "bytea" if connection.kind == "postgresql" else "BLOB"
         connection.execute(
             f"CREATE TABLE IF NOT EXISTS {_TOKENS} "
-            f"(pipeline TEXT PRIMARY KEY, token {binary}, generation BIGINT NOT NULL)"
+            f"(pipeline TEXT PRIMARY KEY, token {self._dialect.bytes_type}, generation BIGINT NOT NULL)"
         )
         self._found = self._kept()
         token, kept = self._found[0] if self._found else (None, 0)
@@ -184,8 +183,7 @@ class SqlDestination:
         if self._node.mode == "replace":
             layout, connection = self._laid_out(), self._require()
             self._claim()
-            if connection.kind == "sqlite":
-                connection.execute("PRAGMA legacy_alter_table = ON")  # views of the table stay as they are
+            self._dialect.before_renaming(connection)
             old = quoted([layout.within or "", self._node.table.table])
             connection.execute(f"DROP TABLE IF EXISTS {old}")
             new = quoted([layout.within or "", layout.table])
@@ -233,14 +231,14 @@ class SqlDestination:
         self._claim()
         if [generation for _, generation in self._kept()] != [self._generation]:
             raise self._superseded()
-        value = f"'\\x{token.hex()}'::bytea" if connection.kind == "postgresql" else f"x'{token.hex()}'"
+        value = self._dialect.bytes_literal(token)
         connection.execute(f"UPDATE {_TOKENS} SET token = {value} WHERE pipeline = {self._mine}")
         self._commit()
 
     def _kept(self) -> list[tuple[Any, ...]]:
         """Read the token and the generation, in one row or none."""
         connection = self._require()
-        locked = " FOR UPDATE" if connection.kind == "postgresql" else ""
+        locked = self._dialect.row_lock
         return connection.rows(f"SELECT token, generation FROM {_TOKENS} WHERE pipeline = {self._mine} LIMIT 2{locked}")
 
     def _claim(self) -> None:
@@ -348,7 +346,7 @@ class SqlDestination:
             else:
                 operations = rows.column(rows.schema.get_field_index(layout.operation))
                 deleted = pc.fill_null(pc.equal(operations, DELETE), False)
-            arrays.append(deleted if self._require().kind == "postgresql" else deleted.cast(pa.int64()))
+            arrays.append(deleted.cast(self._dialect.flag_type))
             names.append(DELETED)
         return pa.RecordBatch.from_arrays(arrays, names=names)
 

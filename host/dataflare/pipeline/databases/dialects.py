@@ -46,6 +46,12 @@ class Dialect(Protocol):
     """Whether a column of a table can be given another type."""
     temporary: str
     """What stands before the name of a temporary table; empty for nothing."""
+    bytes_type: str
+    """The type of a column of bytes."""
+    flag_type: pa.DataType
+    """The type of a column of true and false, as the driver takes it."""
+    row_lock: str
+    """What ends a query whose rows nobody else may change until the transaction ends; empty for nothing."""
 
     def begin(self, connection: Connection, *, writes: bool) -> None:
         """Begin a transaction."""
@@ -56,6 +62,14 @@ class Dialect(Protocol):
 
     def lock(self, connection: Connection, table: str, within: str | None) -> bool:
         """Keep other writers of a table out until the connection ends. `False`: another connection does so."""
+        ...
+
+    def bytes_literal(self, value: bytes) -> str:
+        """Write bytes as a literal."""
+        ...
+
+    def before_renaming(self, connection: Connection) -> None:
+        """Have views of a table stay as they are when another takes its name."""
         ...
 
     def replacing_obstacle(self, connection: Connection, table: str, within: str | None) -> str:

@@ -83,6 +83,9 @@ class PostgreSQL:
 
     widens = True
     temporary = "pg_temp"
+    bytes_type = "bytea"
+    flag_type: pa.DataType = pa.bool_()
+    row_lock = " FOR UPDATE"
     longest_name: int | None = 63
 
     def begin(self, connection: Connection, *, writes: bool) -> None:
@@ -100,6 +103,13 @@ class PostgreSQL:
         found = f"SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = {_oid(table, within)}"
         owner = f"concat_ws('/', 'dataflare', coalesce(({found}), quote_ident({schema})), {literal(table)})"
         return bool(connection.rows(f"SELECT pg_try_advisory_lock(hashtextextended({owner}, 0))")[0][0])
+
+    def bytes_literal(self, value: bytes) -> str:
+        """Write bytes in hexadecimal digits."""
+        return f"'\\x{value.hex()}'::bytea"
+
+    def before_renaming(self, connection: Connection) -> None:
+        """Do nothing: a table that views need cannot be replaced."""
 
     def replacing_obstacle(self, connection: Connection, table: str, within: str | None) -> str:
         """Find what `DROP TABLE` refuses, and parts of other tables."""

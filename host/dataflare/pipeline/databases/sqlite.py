@@ -40,6 +40,9 @@ class SQLite:
 
     widens = False
     temporary = "temp"
+    bytes_type = "BLOB"
+    flag_type: pa.DataType = pa.int64()
+    row_lock = ""
     longest_name: int | None = None
 
     def begin(self, connection: Connection, *, writes: bool) -> None:
@@ -51,6 +54,14 @@ class SQLite:
     def lock(self, connection: Connection, table: str, within: str | None) -> bool:
         """Do nothing: there is one writer at a time."""
         return True
+
+    def bytes_literal(self, value: bytes) -> str:
+        """Write bytes in hexadecimal digits."""
+        return f"x'{value.hex()}'"
+
+    def before_renaming(self, connection: Connection) -> None:
+        """Keep SQLite from writing the new name into views."""
+        connection.execute("PRAGMA legacy_alter_table = ON")
 
     def replacing_obstacle(self, connection: Connection, table: str, within: str | None) -> str:
         """Find out whether it is a view."""

@@ -197,7 +197,8 @@ class HttpGrant:
             (`is_override_header`): a header only reaches the granted origin, so this word grants nothing that the
             origin does not check itself.
         secrets: Headers that the host adds to each request, and what they hold: a secret's name, or a text with one
-            secret's name in braces, such as `Bearer {api-token}`. The plugin never sees the secret.
+            secret's name in braces, such as `Bearer {api-token}`. The plugin never sees the secret, which is in
+            `DATAFLARE_SECRET_API_TOKEN`, or in the host's own store.
         addresses: Addresses or networks (`10.1.0.0/16`) that the host may connect to although they are not public. A
             cloud's metadata address must be listed individually: no network covers it.
         max_request_bytes: The largest body of a request, in bytes, 0 to 2**32 - 1.

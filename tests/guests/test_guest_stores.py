@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
 from dataflare import (
     Chunk,
@@ -31,6 +32,7 @@ from dataflare import (
     Source,
     Target,
 )
+from dataflare.cli.app import app
 from dataflare.data.roles import Roles, roles_of, with_roles
 from guest_kit import component
 
@@ -173,6 +175,7 @@ def api() -> Iterator[Any]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            api.authorization = self.headers["authorization"]  # type: ignore[attr-defined]
             status, headers, body = api.answer(self.path)
             self.send_response(status)
             for name, value in {**headers, "content-length": str(len(body))}.items():
@@ -220,6 +223,30 @@ def test_pages_are_read_to_the_last(pages, api):
     assert roles_of(schema) == Roles(("id",), "updated")
     assert ids(pages.chunks("orders")) == list(range(10))
     assert [query.get("page") for query in api.queries] == [None, "4", "8"]
+
+
+def test_the_command_takes_secrets_of_headers_from_the_environment(api, tmp_path, monkeypatch):
+    columns = {"id": "int64", "updated": "int64", "note": "string"}
+    config = json.dumps({"url": f"{api.origin}/v1", "datasets": {"orders": columns}})
+    (tmp_path / "pipeline.yaml").write_text(f"""
+name: orders
+nodes:
+  read:
+    plugin: {json.dumps(str(component("page-source")))}
+    config: {config}
+    grants:
+      http:
+        {json.dumps(api.origin)}:
+          methods: [GET]
+          addresses: [127.0.0.1]
+          secrets: {{ authorization: "Bearer {{api-token}}" }}
+  write: {{ connector: jsonl, input: read, write: {json.dumps(str(tmp_path / "out.jsonl"))} }}
+""")
+    monkeypatch.setenv("DATAFLARE_SECRET_API_TOKEN", "hunter2")
+    done = CliRunner().invoke(app, ["run", str(tmp_path / "pipeline.yaml"), "--no-state"])
+    assert done.exit_code == 0, done.output
+    assert api.authorization == "Bearer hunter2" and "hunter2" not in done.output
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 10
 
 
 def test_read_goes_on_from_the_state_of_each_page(pages):

@@ -86,7 +86,8 @@ class Host:
             self._engine = _new_engine(cache_dir, flatten) if engine is None else engine
             if self._owns_engine:
                 undo.callback(self._engine.close)
-            self._services = replace(given, secrets=self._admission.secrets(given.secrets))
+            secrets = self._admission.secrets(given.secrets or EnvironmentSecrets())
+            self._services = replace(given, secrets=secrets)
             self._protect_own_files(given, watching)
             self._loaded = Loaded()
             self._loader = Loader(
@@ -196,12 +197,12 @@ class Host:
         self._admission.protected.add(path, what)
 
     def connector_secret(self, name: str) -> str | None:
-        """Find a secret for a connector: in the store of the services, else in the environment.
+        """Find a secret for a connector.
 
         Raises:
             ConfigError: The store cannot be asked, or the secret cannot be used.
         """
-        store = self._services.secrets or self._admission.secrets(EnvironmentSecrets())
+        store = self._services.secrets
         assert store is not None
         try:
             return store.get(name)

@@ -40,7 +40,7 @@ class Services:
         metrics: Where plugins' numbers go; kept in memory by default.
         log_sink: Makes the sink of a plugin's log, given the plugin's name; the standard library's logging by default.
         clock: The time that plugins see, and that log limits use; the machine's by default.
-        secrets: The store of granted secrets; `None` for no store.
+        secrets: The store of granted secrets; `None` for the environment (`EnvironmentSecrets`).
         transport: Makes what carries a plugin's HTTP requests; `None` for the network.
         progress: Where plugins' progress goes; by default the last of each is kept.
         max_batch_bytes: The largest batch or text that a plugin may make, in bytes.

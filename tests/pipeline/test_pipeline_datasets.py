@@ -66,6 +66,37 @@ def test_source_that_asks_for_time_gets_it(specify):
     assert time.monotonic() - begin > 0.05
 
 
+@pytest.mark.parametrize("name", ["dataset", "open"])
+def test_source_that_cannot_begin_yet_is_asked_again(specify, monkeypatch, name):
+    source, target = Script(chunk(b"1", 1)), FakeDestination()
+    failures, begin = [error("unavailable", "soon"), error("rate-limited", 1)], getattr(source, name)
+
+    def fails_first(*arguments: Any, **options: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return begin(*arguments, **options)
+
+    monkeypatch.setattr(source, name, fails_first)
+    run(specify(CHAIN), host=FakeHost(source=source, destination=target))
+    assert target.rows == [{"x": 1}] and not failures
+
+
+def test_destination_that_cannot_begin_yet_is_asked_again(specify, monkeypatch):
+    target = FakeDestination()
+    failures, begin, runs = [error("unavailable", "locked"), error("rate-limited", 1)], target.open, []
+
+    def fails_first(*arguments: Any, **options: Any) -> Any:
+        runs.append(options)
+        if failures:
+            raise failures.pop()
+        return begin(*arguments, **options)
+
+    monkeypatch.setattr(target, "open", fails_first)
+    run(specify(CHAIN), host=FakeHost(source=Script(chunk(b"1", 1)), destination=target))
+    assert target.rows == [{"x": 1}] and len(runs) == 3
+    assert runs[0] == runs[1] == runs[2], "a retry is not another run"
+
+
 def test_source_that_asks_again_and_again_fails_the_run(specify):
     steps = [error("rate-limited", 1)] * 6
     with pytest.raises(NodeFailed) as caught:

@@ -6,6 +6,7 @@ import logging
 import time
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated
 
 import pyarrow as pa
@@ -115,11 +116,11 @@ class DatasetReader:
         Raises:
             ConfigError: There is no such dataset.
         """
-        return self._plugin.dataset(self._selection())
+        return self._dataset(self._selection())
 
     def expected_rows(self) -> int | None:
         """How many rows there are; `None` where that is not known."""
-        estimate = self._plugin.estimate(self._selection())
+        estimate = self._retries.call(self._plugin.estimate, self._selection())
         return None if estimate is None else estimate.rows
 
     def batches(self) -> Iterator[pa.RecordBatch | Checkpoint]:
@@ -136,7 +137,7 @@ class DatasetReader:
             StateError: The state that was kept does not fit.
         """
         selection = self._selection()
-        unbounded = "unbounded" in self._plugin.dataset(selection).modes
+        unbounded = "unbounded" in self._dataset(selection).modes
         points = self._checkpoints
         schema = self._open(selection)
         none, complete = True, True
@@ -182,7 +183,7 @@ class DatasetReader:
     def _open(self, selection: Selection | DatasetName | None) -> pa.Schema:
         state = None
         if self._checkpoints is not None:
-            chosen = selection if isinstance(selection, Selection) else Selection(self._plugin.dataset(selection).name)
+            chosen = selection if isinstance(selection, Selection) else Selection(self._dataset(selection).name)
             reading = {
                 "dataset": chosen.dataset.name,
                 "namespace": chosen.dataset.namespace,
@@ -192,7 +193,7 @@ class DatasetReader:
             }
             state = self._state = self._checkpoints.begin(reading, chosen.mode)
         try:
-            (schema,) = self._plugin.open(selection, state=state)
+            (schema,) = self._retries.call(partial(self._plugin.open, selection, state=state))
         except PluginError as error:
             if state is not None and error.error.case == "invalid-state":
                 raise StateError(
@@ -202,10 +203,13 @@ class DatasetReader:
             raise
         return schema
 
+    def _dataset(self, selection: Selection | DatasetName | None) -> Dataset:
+        return self._retries.call(self._plugin.dataset, selection)
+
     def _selection(self) -> Selection | DatasetName | None:
         selection = self._options.selection()
         if selection is None and self._options != ReadModel():
-            name = self._plugin.dataset().name
+            name = self._dataset(None).name
             return self._options.model_copy(update={"dataset": name.name, "namespace": name.namespace}).selection()
         return selection
 
@@ -362,7 +366,8 @@ class DatasetWriter:
     def _begin(self, schema: pa.Schema) -> None:
         target = self._options.target(self._node, schema)
         pipeline = f"{self._pipeline}/{self._node}"
-        token = self._plugin.open(target, pipeline=pipeline, run=uuid.uuid4().hex, generation=time.time_ns())
+        begin = partial(self._plugin.open, target, pipeline=pipeline, run=uuid.uuid4().hex, generation=time.time_ns())
+        token = self._retries.call(begin)
         self._open = True
         self._keeps_token = "keep-token" in self._plugin.abilities()
         if self._checkpoints is not None:

@@ -86,7 +86,8 @@ class FileDestination:
             raise UsageError(f"{self._path} was not prepared")
         if not self._mixed and not rows.schema.equals(self._schema):
             what = f"the schema of the rows changed, from {_columns(self._schema)} to {_columns(rows.schema)}"
-            raise DataError(what, file=str(self._path), hint="all batches of a run have the same columns")
+            hint = "a file has the same columns in all rows: keep them with `schema: discard-column`, or run again"
+            raise DataError(what, file=str(self._path), hint=hint)
         with self._translated():
             self._contents.write(rows)
 

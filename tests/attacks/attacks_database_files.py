@@ -211,7 +211,6 @@ MUTATIONS = [
         _Unconfined,
         ("view_of_gigabytes", "query_that_never_ends"),
     ),
-    Mutation("dataflare.pipeline.state_file:StateFile.commit", answers(None), ("interrupts_while_databases_are_used",)),
     Mutation(
         "dataflare.pipeline.databases.connection:quote_plus", lambda text: text, ("password_in_an_error_of_a_database",)
     ),

@@ -240,7 +240,7 @@ def test_signed_component_is_verified_and_a_changed_one_is_not(run):
 
 def test_component_that_cannot_be_signed_is_named(run):
     run("key", "generate", "release.key")
-    Path("cut.wasm").write_bytes(Path("source.wasm").read_bytes()[:-1])
+    Path("cut.wasm").write_bytes((COMPONENTS / "csv-source.wasm").read_bytes()[:-1])
     done = run("sign", "cut.wasm", "--key", "release.key", "--name", "cut", "--version", "1.0.0")
     assert done.exit_code == 3 and "cut.wasm: " in done.output
 

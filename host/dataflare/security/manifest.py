@@ -16,7 +16,7 @@ from pydantic import StringConstraints, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from dataflare.documents.models import Name, StrictModel, describe_problems
-from dataflare.errors import ComponentError
+from dataflare.errors import ComponentError, NotAComponent
 from dataflare.permissions.grant_keys import AsksModel
 from dataflare.permissions.limit_keys import LimitsModel
 from dataflare.security.capability import Capability, Needs, needed_by_imports, requested_capabilities
@@ -151,7 +151,12 @@ def read_raw(component: bytes, *, name: str = "") -> bytes | None:
         DuplicateManifest: There are several.
         MalformedManifest: It is not in its place.
     """
-    found = [section for section in custom_sections(component) if section.name == MANIFEST_SECTION]
+    try:
+        found = [section for section in custom_sections(component) if section.name == MANIFEST_SECTION]
+    except NotAComponent as error:
+        if not name or error.component:
+            raise
+        raise NotAComponent(error.message, component=name, hint=error.hint) from None
     if len(found) > 1:
         raise DuplicateManifest(
             f"has {len(found)} manifests", component=name, hint="embed it again, which replaces them all by one"

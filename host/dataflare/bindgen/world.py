@@ -41,7 +41,7 @@ class World:
     Raises:
         ConfigError: An import is missing, is async, or takes other parameters than the world says; the file cannot be
             read.
-        TypeError: There is no such option.
+        TypeError: An option has an unknown name.
         NotAComponent: It is not a component.
         UnsupportedComponent: It has what the engine cannot carry.
         WorldMismatch: The component does not fit the world.

@@ -203,7 +203,7 @@ class SqliteStateStore:
         connection.execute("CREATE TABLE usage (namespace TEXT PRIMARY KEY, bytes INTEGER NOT NULL)")
 
     def _check_tables(self) -> None:
-        """Refuse a state that computes something: whoever may write it could have that never end."""
+        """Refuse a state with views, triggers or checks, which could compute without end."""
         for kind, name, statement in self._connection.execute("SELECT type, name, sql FROM sqlite_schema"):
             is_plain = kind == "table" and isinstance(statement, str) and _TABLE.fullmatch(statement)
             if not is_plain and not (kind == "index" and statement is None):

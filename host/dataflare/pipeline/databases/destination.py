@@ -238,8 +238,8 @@ class SqlDestination:
     def _kept(self) -> list[tuple[Any, ...]]:
         """Read the token and the generation, in one row or none."""
         connection = self._require()
-        locked = self._dialect.row_lock
-        return connection.rows(f"SELECT token, generation FROM {_TOKENS} WHERE pipeline = {self._mine} LIMIT 2{locked}")
+        mine = f"SELECT token, generation FROM {_TOKENS} WHERE pipeline = {self._mine} LIMIT 2"
+        return connection.rows(mine + self._dialect.row_lock)
 
     def _claim(self) -> None:
         """Shut out earlier runs with the first row: a run that cannot begin after `open` ends no other.

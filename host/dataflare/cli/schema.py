@@ -74,7 +74,7 @@ def command(
         paths = find_files(Path.cwd(), files)
         name = connector or guess_connector(paths[0])
         options = _options(option or [])
-        found = describe(name, paths, options)
+        found = describe(name, paths, options, read=files, folder=Path.cwd())
         if as_json:
             write_json(_document(name, paths, found))
         else:
@@ -131,6 +131,8 @@ def _show(connector: str, paths: Sequence[Path], found: FileSchema, options: dic
         table.add_column(title, overflow="fold")
     for column in found.columns:
         how = "inferred" if column.inferred else "given"
+        if column.name in found.of_folders:
+            how = "in the names of folders"
         table.add_row(column.name, str(column.type), f"{how}: {column.note}".rstrip(": "))
     console.print(table)
     if any(column.inferred for column in found.columns):

@@ -175,7 +175,7 @@ def _known_schema(
     paths = find_files(specification.folder, node.read, some=False)
     if not all(path.is_file() for path in paths):
         return {}  # a pipe can be read once
-    found = look_at(node, paths, lambda path: files.open_input(path, connector=node.connector))
+    found = look_at(node, paths, specification.folder, lambda path: files.open_input(path, connector=node.connector))
     schema = known_schema(node, found)
     return {} if schema is None else {name: schema}
 

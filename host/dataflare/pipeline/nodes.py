@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from dataflare.documents.models import FilePath, Name, StrictModel, shorten
 from dataflare.pipeline.contract_keys import SCHEMA_FIELD, ContractModel, SchemaKey, contract_of
+from dataflare.pipeline.reading.common_options import Columns
 
 __all__ = ["Input", "ReadNode", "WriteNode"]
 
@@ -32,6 +33,12 @@ class ReadNode(StrictModel):
         # Told apart before they are checked, so that an error speaks of one of them.
         Discriminator(lambda value: "|paths" if isinstance(value, list) else "|path"),
     ] = Field(description="A path relative to this file, a pattern such as `data/*.csv`, or a list of these.")
+
+    hive_partitioning: bool | Columns = Field(
+        default=True,
+        description="Whether folders such as `year=2013`, which a pattern goes through, give the files a column; or "
+        "the Arrow types of such columns by name (the others' are inferred).",
+    )
 
     connector: str
     options: Any = None

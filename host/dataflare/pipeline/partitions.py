@@ -29,13 +29,13 @@ from dataflare.pipeline.nodes import WriteNode
 from dataflare.pipeline.outputs import OutputAction, Place, as_named, follow_links, sync_folder
 from dataflare.pipeline.partials import create_partial_folder, remove_leftovers
 from dataflare.pipeline.pending_appends import PendingFolder
+from dataflare.pipeline.reading.folder_columns import NULL_FOLDER
 from dataflare.pipeline.report import OutputReport
 from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.sinks import MakeSink, Sink
 
 __all__ = ["PartitionedFolder", "check_columns", "partition_rows", "without_columns"]
 
-_NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 _LONGEST_NAME: Final = 255
 _FIRST: Final = "first"
 """Stands for the files of the run that made the folder: they have no prefix."""
@@ -352,8 +352,8 @@ def _as_texts(array: pa.Array) -> pa.Array:
 
 
 def _folder_name(column: str, value: str | None) -> str:
-    text = _NULL if value is None else quote(value, safe="")
-    if value == _NULL:
+    text = NULL_FOLDER if value is None else quote(value, safe="")
+    if value == NULL_FOLDER:
         text = "%5F" + text[1:]
     name = f"{quote(column, safe='')}={text}"
     if len(name) > _LONGEST_NAME:

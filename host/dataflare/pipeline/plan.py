@@ -226,7 +226,8 @@ class _Planning:
             return made  # a pipe can be read once
         report = NodeReport(name, "source", "")
         contract = SchemaContract(node.contract, report, known=self._known(name))
-        source = open_source(node, paths, lambda path: files.open_input(path, connector=node.connector), contract)
+        opener = functools.partial(files.open_input, connector=node.connector)
+        source = open_source(node, paths, opener, contract, folder=self._specification.folder)
         try:
             if node.contract is None:
                 contract.admit(source.schema())

@@ -14,10 +14,11 @@ from dataflare.data.shapes import DataFailure
 from dataflare.documents.models import nearest, validate_document
 from dataflare.documents.reader import Document
 from dataflare.errors import ConfigError
-from dataflare.pipeline.connectors.connector import Connector, Reader
+from dataflare.pipeline.connectors.connector import Reader
 from dataflare.pipeline.connectors.registry import BUILT_IN, connector, names
 from dataflare.pipeline.nodes import ReadNode
 from dataflare.pipeline.reading.file_schema import FileSchema
+from dataflare.pipeline.reading.folder_columns import find_folder_columns
 from dataflare.pipeline.reading.inputs import InputFile, Opener, open_plain
 from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.schema_contracts import SchemaContract
@@ -167,6 +168,8 @@ def open_source(
     paths: Path | Sequence[Path],
     opener: Opener = open_plain,
     contract: SchemaContract | None = None,
+    *,
+    folder: Path | None = None,
 ) -> FileSource:
     """Open the files of a node.
 
@@ -175,16 +178,17 @@ def open_source(
         paths: One file or several.
         opener: Opens them; a host with a policy gives its own.
         contract: That of the node; one that says nothing about the columns leaves the first file to decide.
+        folder: What the node's paths are relative to; `None`: the files were not found by its patterns.
 
     Raises:
         DataError: The first of them cannot be read, or is not what it should be.
     """
     files = [paths] if isinstance(paths, Path) else paths
     held = contract if contract is not None and contract.settings is not None else None
-    return FileSource(files, _reader(connector(node.connector)), node.options, opener, contract=held)
+    return FileSource(files, _reader(node, files, folder), node.options, opener, contract=held)
 
 
-def look_at(node: ReadNode, paths: Sequence[Path], opener: Opener = open_plain) -> FileSchema:
+def look_at(node: ReadNode, paths: Sequence[Path], folder: Path, opener: Opener = open_plain) -> FileSchema:
     """Read the beginning of each of a node's files, and check it against the options.
 
     It is at most 64 KiB of rows. If the first of several files decides the types, as much of it is read as in a run,
@@ -201,7 +205,7 @@ def look_at(node: ReadNode, paths: Sequence[Path], opener: Opener = open_plain) 
     compares = len(paths) > 1 and node.contract is None and getattr(options, "sample", "all") != "all"
     if hasattr(options, "sample") and not compares:
         options = options.model_copy(update={"sample": _LOOKED_AT})
-    reader = _reader(connector(node.connector))
+    reader = _reader(node, paths, folder)
     for files in [paths] if node.contract is None else [[path] for path in paths]:
         source = FileSource(files, reader, options, opener, sample_only=True, compares=compares)
         try:
@@ -231,13 +235,22 @@ def guess_connector(path: Path) -> str:
     raise ConfigError(what, where=str(path), hint=hint)
 
 
-def describe(name: str, paths: Sequence[Path], options: dict[str, Any]) -> FileSchema:
+def describe(
+    name: str,
+    paths: Sequence[Path],
+    options: dict[str, Any],
+    *,
+    read: Sequence[str] | None = None,
+    folder: Path | None = None,
+) -> FileSchema:
     """Find out the columns of files, and read no more of them than that takes.
 
     Args:
         name: What they are: a connector.
         paths: The files; types come from the first one.
         options: As in a pipeline.
+        read: The paths and patterns that found them, so that folders give them columns.
+        folder: What these are relative to.
 
     Raises:
         ConfigError: There is no such connector, or an option is wrong.
@@ -245,11 +258,9 @@ def describe(name: str, paths: Sequence[Path], options: dict[str, Any]) -> FileS
     """
     if name not in names():
         raise ConfigError(f"there is no connector {name!r}", where="connector", hint=nearest(name, names()))
-    found = connector(name)
-    read = _reader(found)
-    value = {"connector": name, "read": [str(path) for path in paths], "options": options}
-    node = validate_document(Document(name, value, {}), found.read_node)
-    source = FileSource(paths, read, node.options, sample_only=True)
+    value = {"connector": name, "read": list(read or map(str, paths)), "options": options}
+    node = validate_document(Document(name, value, {}), connector(name).read_node)
+    source = FileSource(paths, _reader(node, paths, folder), node.options, sample_only=True)
     try:
         return source.found
     finally:
@@ -272,7 +283,12 @@ def _hint_for(error: OSError, path: Path) -> str:
     return ""
 
 
-def _reader(found: Connector) -> Reader:
+def _reader(node: ReadNode, paths: Sequence[Path], folder: Path | None) -> Reader:
+    found = connector(node.connector)
     if found.read is None:
         raise ConfigError(f"{found.name} files are written, not read", where="connector")
-    return found.read
+    if folder is None or node.hive_partitioning is False:
+        return found.read
+    types = {} if node.hive_partitioning is True else node.hive_partitioning
+    columns = find_folder_columns(folder, node.read, paths, types)
+    return found.read if columns is None else columns.reader(found.read)

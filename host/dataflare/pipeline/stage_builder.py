@@ -108,7 +108,7 @@ class _StageBuilder:
         letters = self._letters(node, report, None)
         contract = SchemaContract(node.contract, report, known=self.known, letters=letters)
         opener = functools.partial(self.files.open_input, connector=node.connector)
-        source = open_source(node, paths, opener, contract=contract)
+        source = open_source(node, paths, opener, contract, folder=self.specification.folder)
         report.inferred = source.found.inferred
         outputs = _present(letters)
 

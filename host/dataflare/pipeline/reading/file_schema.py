@@ -35,12 +35,14 @@ class FileSchema:
         sampled_rows: How many rows types were inferred from.
         whole: Whether these were all rows.
         stored: The schema with its metadata, where the file has one.
+        of_folders: The columns that are not in the file: the names of its folders say them.
     """
 
     columns: tuple[FileColumn, ...]
     sampled_rows: int = 0
     whole: bool = True
     stored: pa.Schema | None = None
+    of_folders: frozenset[str] = frozenset()
 
     @property
     def schema(self) -> pa.Schema:

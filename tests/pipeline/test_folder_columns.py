@@ -1,0 +1,129 @@
+"""Columns in the names of folders: `year=2013/`."""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataflare.errors import ConfigError
+from dataflare.pipeline.readers import open_source
+from dataflare.pipeline.reading.inputs import find_files
+from dataflare.pipeline.run_errors import DataError
+from dataflare.pipeline.runner import run
+from outputs_kit import CONNECTORS, write
+from reading_kit import NODES
+
+ROWS = pa.RecordBatch.from_pydict(
+    {
+        "n": pa.array([1, 2, 3], pa.int64()),
+        "year": pa.array([2013, 2014, None], pa.int64()),
+        "code": pa.array(["007", "a/b=c%", ""], pa.string()),
+        "day": pa.array([datetime.date(2013, 1, 1), None, datetime.date(2024, 2, 29)]),
+        "paid": pa.array([Decimal("1.5"), Decimal("2.5"), None], pa.decimal128(10, 1)),
+    }
+)
+
+
+def read(folder: Path, pattern: str | list[str], *, connector: str = "parquet", **keys: Any) -> pa.Table:
+    node = NODES.validate_python({"connector": connector, "read": pattern, **keys})
+    source = open_source(node, find_files(folder, pattern), folder=folder)
+    try:
+        return pa.Table.from_batches(source.batches(), source.schema())
+    finally:
+        source.close()
+
+
+def fill(folder: Path, **files: str) -> None:
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+@pytest.mark.parametrize("connector", CONNECTORS)
+def test_what_is_written_by_folders_is_read_again(connector, tmp_path):
+    write(connector, tmp_path / "out", ROWS, partition_by=["year", "code", "day"])
+    table = read(tmp_path, f"out/**/*.{connector}", connector=connector)
+    assert table.column_names == ["n", "paid", "year", "code", "day"]
+    assert table.schema.field("year").type == pa.int64()
+    assert table.schema.field("day").type == pa.date32()
+    kept = [name for name in ROWS.schema.names if name != "paid"]
+    assert table.select(kept).sort_by("n").to_pylist() == ROWS.select(kept).to_pylist()
+
+
+@settings(max_examples=30)
+@given(
+    texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.none(), min_size=1, max_size=6)
+)
+def test_every_text_comes_back(tmp_path_factory, texts):
+    folder = tmp_path_factory.mktemp("texts")
+    rows = pa.RecordBatch.from_pydict({"n": range(len(texts)), "k": pa.array(texts, pa.string())})
+    write("parquet", folder / "out", rows, partition_by=["k"])
+    table = read(folder, "out/*/*.parquet", hive_partitioning={"k": "string"})
+    assert table.sort_by("n").to_pylist() == rows.to_pylist()
+
+
+def test_a_type_can_be_given_and_the_folders_can_be_left_aside(tmp_path):
+    fill(tmp_path, **{"year=2013/a.csv": "n\n1\n", "year=2014/a.csv": "n\n2\n"})
+    assert read(tmp_path, "*/a.csv", connector="csv").to_pydict() == {"n": [1, 2], "year": [2013, 2014]}
+    given_type = read(tmp_path, "*/a.csv", connector="csv", hive_partitioning={"year": "string"})
+    assert given_type.to_pydict() == {"n": [1, 2], "year": ["2013", "2014"]}
+    assert read(tmp_path, "*/a.csv", connector="csv", hive_partitioning=False).to_pydict() == {"n": [1, 2]}
+
+
+def test_only_what_a_pattern_goes_through_names_columns(tmp_path):
+    inner = tmp_path / "env=prod"
+    fill(inner, **{"year=2013/a.csv": "n\n1\n", "year=2013/month=1/a.csv": "n\n2\n"})
+    assert read(inner, "year=2013/month=*/a.csv", connector="csv").to_pydict() == {"n": [2], "month": [1]}
+    assert read(inner, "year=2013/a.csv", connector="csv").to_pydict() == {"n": [1]}
+    assert read(inner, ["year=*/a.csv"], connector="csv").to_pydict() == {"n": [1], "year": [2013]}
+
+
+def test_a_column_of_the_file_itself_stays(tmp_path):
+    fill(tmp_path, **{"year=1/a.csv": "n,year\n1,2013\n"})
+    assert read(tmp_path, "*/a.csv", connector="csv").to_pydict() == {"n": [1], "year": [2013]}
+
+
+def test_metadata_of_the_file_is_kept(tmp_path):
+    (tmp_path / "k=1").mkdir()
+    table = pa.table([[1]], pa.schema([pa.field("n", pa.int64(), metadata={"unit": "m"})], {"made": "by hand"}))
+    parquet.write_table(table, tmp_path / "k=1" / "a.parquet")
+    found = read(tmp_path, "*/*.parquet").schema
+    assert (found.metadata[b"made"], found.field("n").metadata[b"unit"]) == (b"by hand", b"m")
+
+
+@pytest.mark.parametrize(
+    ("files", "keys", "why"),
+    [
+        (["a=1/f.csv", "f.csv"], {}, "its folders name no column, and those of .* name a"),
+        (["a=1/f.csv", "b=1/f.csv"], {}, "its folders name b, and those of .* name a"),
+        (["a=1/b=1/f.csv", "b=2/a=1/f.csv"], {}, "its folders name b, a, and those of .* name a, b"),
+        (["a=1/a=2/f.csv"], {}, "two of its folders name the column 'a'"),
+        (["a=%FF/f.csv"], {}, "the folder 'a=%FF' is not UTF-8"),
+        (["a=1/f.csv"], {"aa": "int64"}, "no folder is named aa=..., for which `hive_partitioning` gives a type"),
+        (["a=300/f.csv"], {"a": "int8"}, "the folder a=300 is for column 'a', and '300' does not fit int8"),
+        (["a=x/f.csv"], {"a": "double"}, "'x' is not a value of double"),
+    ],
+)
+def test_folders_that_do_not_fit_are_an_error(tmp_path, files, keys, why):
+    fill(tmp_path, **dict.fromkeys(files, "n\n1\n"))
+    with pytest.raises(DataError, match=why) as caught:
+        read(tmp_path, "**/f.csv", connector="csv", hive_partitioning=keys or True)
+    assert "hive_partitioning" in str(caught.value) + (caught.value.hint or "")
+
+
+def test_a_run_has_the_columns_and_a_type_that_does_not_exist_is_an_error(specify, tmp_path):
+    fill(tmp_path, **{"year=2013/a.csv": "n\n1\n", "year=2014/a.csv": "n\n2\n"})
+    text = "  in: {connector: csv, read: '**/a.csv'%s}\n  out: {connector: jsonl, write: out.jsonl, input: in}"
+    run(specify(text % ""))
+    assert (tmp_path / "out.jsonl").read_text() == '{"n":1,"year":2013}\n{"n":2,"year":2014}\n'
+    with pytest.raises(ConfigError, match="int65"):
+        specify(text % ", hive_partitioning: {year: int65}")

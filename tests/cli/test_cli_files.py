@@ -108,6 +108,8 @@ NOT_READ = {
     *((f"state {name}", "state") for name in ("list", "show", "export", "import", "reset")),
     *((f"runs {name}", "state") for name in ("list", "show")),
     *(("plan", name) for name in ("audit", "state", "cache_dir")),
+    ("run", "report_html"),
+    ("runs show", "html"),
     ("run", "cache_dir"),
     ("inspect", "cache_dir"),
     ("compile", "cache_dir"),

@@ -10,6 +10,7 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from dataflare.cli.output import by_the_way, write_json
+from dataflare.cli.report_files import write_file
 from dataflare.cli.screen import stdout
 from dataflare.conformance import CaseResult, Outcome, SuiteResult, load_cases, load_duties
 from dataflare.conformance.cases import Case, Profile, select
@@ -18,7 +19,6 @@ from dataflare.conformance.runner import Expectation
 from dataflare.documents.models import first_problem
 from dataflare.documents.reader import parse_document
 from dataflare.errors import ConfigError
-from dataflare.pipeline.outputs import AtomicFile
 from dataflare.user_files import read_file
 
 __all__ = [
@@ -103,9 +103,9 @@ def finish(
     rows = matrix(result, duties, select(load_cases(), kind=kind, profile="full"))
     said: dict[str, Any] = {"plugin": name, "profile": profile, "passed": passed}
     if junit is not None:
-        _write(junit, to_junit(result, plugin=name))
+        write_file(junit, to_junit(result, plugin=name))
     if html is not None:
-        _write(html, to_html(result, duties, rows=rows, **said))
+        write_file(html, to_html(result, duties, rows=rows, **said))
     with by_the_way():
         if as_json:
             write_json(to_json(result, rows=rows, **said))
@@ -142,12 +142,6 @@ def known_failures(file: Path | None) -> dict[str, Expectation]:
         hint = "each case has `reason` and `link`"
         raise ConfigError(first_problem(error), where=str(file), hint=hint) from error
     return {name: Expectation(each.reason, each.link) for name, each in found.items()}
-
-
-def _write(path: Path, text: str) -> None:
-    with AtomicFile(path) as file:
-        file.file.write(text.encode("utf-8", "replace"))
-        file.commit()
 
 
 def teller(name: str, again: str, *, quiet: bool) -> Callable[[CaseResult], None]:

@@ -17,6 +17,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from dataflare.cli.figures import count, duration
 from dataflare.cli.options import AsJson, CacheDir, Quiet, Verbose, compiled_folder
 from dataflare.cli.output import by_the_way, error_json, exit_code, printed_errors, show_error, write_json
+from dataflare.cli.report_files import ReportFiles
+from dataflare.cli.report_page import report_page
 from dataflare.cli.run_report import show_report
 from dataflare.cli.screen import Screen, stderr, stdout
 from dataflare.cli.state_files import StateOption, keeps_state, open_state
@@ -62,6 +64,10 @@ def command(
         str | None,
         typer.Option("--max-time", help="Stop after this time, such as 10min.", show_default="as long as it takes"),
     ] = None,
+    report_html: Annotated[
+        Path | None,
+        typer.Option("--report-html", help="Write the report as a page, a .html file.", show_default="no page"),
+    ] = None,
     settings: Settings = None,
     env_files: EnvFiles = None,
     cache_dir: CacheDir = None,
@@ -94,21 +100,26 @@ def command(
             other = "--state" if state is not None else "--full-refresh"
             raise ConfigError(f"--no-state and {other} are given together", where="run", hint="leave one of them out")
         limits = _stop_limits(max_rows, max_time)
-        execute(
-            specification,
-            # Who may read pipelines may check them; that was asked before.
-            dataclasses.replace(security, access=None, principal=None) if check else security,
-            as_json=as_json,
-            verbose=verbose,
-            quiet=quiet,
-            check=check,
-            state=state,
-            keeps=not no_state and not check and (state is not None or keeps_state(specification)),
-            full_refresh=full_refresh,
-            limits=limits,
-            env_files=env_files or (),
-            cache_dir=cache_dir,
-        )
+        if check and report_html is not None:
+            hint = "leave one of them out"
+            raise ConfigError("--check and --report-html are given together", where="run", hint=hint)
+        with ReportFiles((report_html, "--report-html", ".html", report_page)) as reports:
+            execute(
+                specification,
+                # Who may read pipelines may check them; that was asked before.
+                dataclasses.replace(security, access=None, principal=None) if check else security,
+                as_json=as_json,
+                verbose=verbose,
+                quiet=quiet,
+                check=check,
+                state=state,
+                keeps=not no_state and not check and (state is not None or keeps_state(specification)),
+                full_refresh=full_refresh,
+                limits=limits,
+                env_files=env_files or (),
+                cache_dir=cache_dir,
+                reports=reports,
+            )
 
 
 def _stop_limits(max_rows: int | None, max_time: str | None) -> StopLimits:
@@ -135,6 +146,7 @@ def execute(
     limits: StopLimits | None = None,
     env_files: Sequence[Path],
     cache_dir: Path | None,
+    reports: ReportFiles | None = None,
     prepare: Callable[[], Specification] | None = None,
 ) -> None:
     """Run a pipeline, or check it, and show what came of it: what `run` and `dead-letter replay` do.
@@ -152,12 +164,14 @@ def execute(
         limits: When they stop before their end.
         env_files: Files of variables, which the run may not write.
         cache_dir: The cache's folder; `None` for the usual place.
+        reports: Files that the report is written to as well; `None` for none.
         prepare: Makes the pipeline that is run in its place, once all files are known to be good.
 
     Raises:
         typer.Exit: It failed, which was shown.
         RunInterrupted: It was interrupted.
     """
+    reports = reports or ReportFiles()
     try:
         with ExitStack() as stack:
             kept = stack.enter_context(open_state(specification, state)) if keeps else None
@@ -167,6 +181,8 @@ def execute(
                 host.protect(key, "a signing key")
             for each in env_files:
                 host.protect(each, "a file of variables")
+            for each in reports.paths:
+                host.protect(each, "the report of this run")
             if check:
                 _check(specification, host, as_json=as_json, quiet=quiet)
                 return
@@ -178,21 +194,25 @@ def execute(
                 specification, host, show=not quiet, state=points, full_refresh=full_refresh, limits=limits
             )
     except NodeFailed as error:
+        document = {**error.report.to_json(), "error": error_json(error)}
         with by_the_way():
             if as_json:
-                write_json({**error.report.to_json(), "error": error_json(error)})
+                write_json(document)
+        reports.write(document)
         show_error(error)
         raise typer.Exit(exit_code(error)) from None
     except RunInterrupted as error:
         with by_the_way():
             if not as_json and not quiet:
                 show_report(stdout(), error.report, verbose=verbose)
+        reports.write(error.report.to_json())
         raise
     with by_the_way():
         if as_json:
             write_json(report.to_json())
         elif not quiet:
             show_report(stdout(), report, verbose=verbose)
+    reports.write(report.to_json())
 
 
 def _check(specification: Specification, host: Host, *, as_json: bool, quiet: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,8 @@ import typer
 from dataflare.cli.figures import count, duration
 from dataflare.cli.options import AsJson
 from dataflare.cli.output import printed_errors, write_json
+from dataflare.cli.report_files import write_file
+from dataflare.cli.report_page import report_page
 from dataflare.cli.screen import stdout
 from dataflare.cli.security_options import GuardedTyper
 from dataflare.cli.state_files import PipelineFile, StateOption, opened_state, time_text
@@ -51,6 +54,10 @@ def show(
     pipeline: PipelineFile,
     number: Annotated[int | None, typer.Argument(help="Its number.", show_default="the last one")] = None,
     as_json: AsJson = False,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", help="Write the report as a page to this file.", show_default="no page"),
+    ] = None,
     state: StateOption = None,
     settings: Settings = None,
     env_files: EnvFiles = None,
@@ -61,12 +68,16 @@ def show(
     run.
     """
     with printed_errors(as_json=as_json):
-        with opened_state(pipeline, state, settings, env_files, create=False) as (_, file):
+        with opened_state(pipeline, state, settings, env_files, create=False) as (specification, file):
             found = recorded_runs(file)
         chosen = next((each for each in found if number in (None, each.id)), None)
         if chosen is None:
             hint = f"the last one is {found[0].id}" if found else "there was none yet"
             raise ConfigError(f"there is no run {'' if number is None else number}".strip(), where="runs", hint=hint)
+        if html is not None:
+            write_file(
+                html, report_page(_report(chosen) or {"pipeline": specification.pipeline.name, "status": "died"})
+            )
         if as_json:
             write_json({**_document(chosen), "report": _report(chosen)})
             return

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
+from dataflare.pipeline.latencies import Latencies
 from dataflare.pipeline.stop_limits import StopReason
+from dataflare.pipeline.timeline import Timeline
 
-__all__ = ["Guarantee", "NodeReport", "OutputReport", "Progress", "RunReport", "SchemaChange", "Status"]
+__all__ = ["Guarantee", "NodeReport", "OutputReport", "Progress", "QueueReport", "RunReport", "SchemaChange", "Status"]
 
 Status: TypeAlias = Literal["running", "completed", "failed", "interrupted"]
 Guarantee: TypeAlias = Literal["exactly-once", "at-least-once"]
@@ -86,6 +90,25 @@ class SchemaChange:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class QueueReport:
+    """The batches that waited before a node, on their way from another one.
+
+    Args:
+        capacity: The most that may wait.
+        mean: How many waited when the node asked for the next one, on average; 0 if it always had to wait itself.
+        most: The most that waited at a time.
+    """
+
+    capacity: int
+    mean: float
+    most: int
+
+    def to_json(self) -> dict[str, float]:
+        """Write it as what JSON can hold."""
+        return {"capacity": self.capacity, "mean": round(self.mean, 3), "max": self.most}
+
+
 @dataclass(slots=True)
 class NodeReport:
     """What one node did. Only the thread that runs the node changes it; all may read it.
@@ -100,6 +123,8 @@ class NodeReport:
         bytes: Bytes of those rows, as Arrow holds them.
         seconds: Wall time in the node, without waiting for others, summed over its workers; the next three are parts of
             it.
+        input_wait_seconds: Wall time in which the node waited for rows.
+        output_wait_seconds: Wall time in which it waited until the nodes after it had room for more.
         guest_seconds: Time in the plugin's own code.
         marshal_seconds: Time for converting values for the plugin and back.
         host_seconds: Time in functions of the host that the plugin called.
@@ -116,6 +141,8 @@ class NodeReport:
         checkpoints: For a source, how many checkpoints the run made.
         schema_changes: For a node that reads, the columns that have changed.
         guarantee: For a destination, how often it has each row, whatever stops the run; `None` before it is known.
+        latencies: How long it worked on each batch.
+        queue: What waited before it; `None` for a source, and before the end.
     """
 
     name: str
@@ -126,6 +153,8 @@ class NodeReport:
     batches: int = 0
     bytes: int = 0
     seconds: float = 0.0
+    input_wait_seconds: float = 0.0
+    output_wait_seconds: float = 0.0
     guest_seconds: float = 0.0
     marshal_seconds: float = 0.0
     host_seconds: float = 0.0
@@ -142,6 +171,8 @@ class NodeReport:
     checkpoints: int = 0
     schema_changes: list[SchemaChange] = field(default_factory=list)
     guarantee: Guarantee | None = None
+    latencies: Latencies = field(default_factory=Latencies, init=False)
+    queue: QueueReport | None = None
 
     @property
     def dropped(self) -> int:
@@ -173,6 +204,8 @@ class NodeReport:
             "batches": self.batches,
             "bytes": self.bytes,
             "seconds": round(self.seconds, 6),
+            "input_wait_seconds": round(self.input_wait_seconds, 6),
+            "output_wait_seconds": round(self.output_wait_seconds, 6),
             "guest_seconds": round(self.guest_seconds, 6),
             "marshal_seconds": round(self.marshal_seconds, 6),
             "host_seconds": round(self.host_seconds, 6),
@@ -189,6 +222,8 @@ class NodeReport:
             "checkpoints": self.checkpoints,
             "schema_changes": [each.to_json() for each in self.schema_changes],
             "guarantee": self.guarantee,
+            "latency": self.latencies.to_json(),
+            "queue": None if self.queue is None else self.queue.to_json(),
         }
 
 
@@ -197,7 +232,8 @@ class RunReport:
     """The result of a run.
 
     `nodes` are in the order of the run, `seconds` is its wall time without loading, and `stopped` is the limit that
-    sources stopped at before their end (`max-rows`, `max-time`; `None` for none).
+    sources stopped at before their end (`max-rows`, `max-time`; `None` for none). `id` is unique, `began` is when it
+    was made, and `timeline` has how far the nodes were at some moments.
     """
 
     pipeline: str
@@ -206,6 +242,9 @@ class RunReport:
     seconds: float = 0.0
     load_seconds: float = 0.0
     stopped: StopReason | None = None
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
+    timeline: Timeline = field(default_factory=Timeline, init=False)
 
     @property
     def rows_in(self) -> int:
@@ -225,12 +264,15 @@ class RunReport:
     def to_json(self) -> dict[str, Any]:
         """Write it as what JSON can hold."""
         return {
+            "id": self.id,
             "pipeline": self.pipeline,
             "status": self.status,
             "stopped": self.stopped,
+            "began": self.began.isoformat(timespec="milliseconds"),
             "rows_in": self.rows_in,
             "rows_out": self.rows_out,
             "seconds": round(self.seconds, 6),
             "load_seconds": round(self.load_seconds, 6),
             "nodes": [node.to_json() for node in self.nodes],
+            "timeline": self.timeline.to_json(),
         }

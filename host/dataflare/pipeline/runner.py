@@ -21,6 +21,7 @@ from dataflare.pipeline.batching import resized
 from dataflare.pipeline.channel import Channel, Stopped
 from dataflare.pipeline.check import config_error
 from dataflare.pipeline.checkpoints import Checkpoints
+from dataflare.pipeline.flow import note_moment, note_queues
 from dataflare.pipeline.loading import kind_of, load_node
 from dataflare.pipeline.models import Node, Pipeline, PluginNode, listings
 from dataflare.pipeline.nodes import ReadNode, WriteNode
@@ -147,6 +148,7 @@ class _Run:
                 self._finish()
             finally:
                 self._report.seconds = perf_counter() - start
+                note_queues(self._report, self._inputs, self._specification.consumers)
             self._report.status = "completed"
         except KeyboardInterrupt as error:
             self._report.status = "interrupted"
@@ -272,6 +274,7 @@ class _Run:
                 with suppress(queue.Empty):
                     self._ended.get(timeout=_PROGRESS_INTERVAL_S)
                     running -= 1
+                note_moment(self._report, self._inputs, perf_counter() - start, last=not running)
                 self._tell(expected, start)
             for thread in threads:
                 thread.join()

@@ -134,9 +134,12 @@ class Stage:
                 if self._contract is not None:
                     rows = self._contract.apply(rows)
                 self._count_out(rows)
-            self.report.seconds += perf_counter() - start
+            took_s = perf_counter() - start
+            self.report.seconds += took_s
             if rows is None:
                 return
+            if not isinstance(rows, Checkpoint):
+                self.report.latencies.add(took_s)
             yield rows
 
     def known_schema(self) -> tuple[str, str, list[str]] | None:
@@ -168,7 +171,9 @@ class Stage:
             return
         self.report.rows_in += done.rows_in
         batches = (done.result,) if self._apply is None else tuple(self._apply(done.result))
-        self.report.seconds += done.seconds + perf_counter() - start
+        took_s = done.seconds + perf_counter() - start
+        self.report.seconds += took_s
+        self.report.latencies.add(took_s)
         for rows in batches:
             self._count_out(rows)
             yield rows

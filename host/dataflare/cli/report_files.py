@@ -1,0 +1,75 @@
+"""Files about a run, for people and for other programs, beside the report on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from dataflare.errors import ConfigError
+from dataflare.pipeline.outputs import AtomicFile
+
+__all__ = ["ReportFiles", "write_file"]
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a file in one step.
+
+    Raises:
+        DataError: It cannot be written.
+    """
+    with AtomicFile(path) as file:
+        _fill(file, text)
+
+
+class ReportFiles:
+    """Files that a run's report is written to. They are begun before the run, which then fails before any row moves if
+    one cannot be written. Use it in a `with`.
+
+    Args:
+        files: What is written to each, made from the report as JSON, and the option that names it.
+
+    Raises:
+        ConfigError: A name does not end as it should. So no file of data is replaced by a report.
+        DataError: A file cannot be made.
+    """
+
+    def __init__(self, *files: tuple[Path | None, str, str, Callable[[Mapping[str, Any]], str]]) -> None:
+        self._open: list[tuple[AtomicFile, Callable[[Mapping[str, Any]], str]]] = []
+        with ExitStack() as stack:
+            for path, option, suffix, make in files:
+                if path is None:
+                    continue
+                if path.suffix != suffix:
+                    raise ConfigError(f"{path} does not end in {suffix}", where=option, hint=f"name a {suffix} file")
+                self._open.append((stack.enter_context(AtomicFile(path)), make))
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files."""
+        return [file.path for file, _ in self._open]
+
+    def write(self, report: Mapping[str, Any]) -> None:
+        """Write all files, once.
+
+        Args:
+            report: The report as JSON, with `error` where the run failed.
+
+        Raises:
+            DataError: A file cannot be written.
+        """
+        for file, make in self._open:
+            _fill(file, make(report))
+
+
+def _fill(file: AtomicFile, text: str) -> None:
+    file.file.write(text.encode("utf-8", "replace"))
+    file.commit()

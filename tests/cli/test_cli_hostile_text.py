@@ -28,7 +28,9 @@ from cli_commands import commands
 from cli_terminal import HOSTILE, Terminal, assert_harmless
 from dataflare import errors
 from dataflare.authoring.cases import CaseResult as PluginCaseResult
+from dataflare.authoring.dev import Round
 from dataflare.authoring.doctor import Finding
+from dataflare.authoring.samples import Tried
 from dataflare.cli import app as application
 from dataflare.cli import (
     audit,
@@ -42,6 +44,7 @@ from dataflare.cli import (
     conformance_certificates,
     conformance_common,
     dead_letter,
+    dev,
     discover,
     doctor,
     internal_errors,
@@ -230,6 +233,19 @@ def dataset() -> Dataset:
     return Dataset(DatasetName(HOSTILE, HOSTILE), HOSTILE, schema, (HOSTILE,), (HOSTILE,), frozenset({HOSTILE}))
 
 
+def hostile_round() -> Round:
+    tried = filled(Tried)
+    return Round(
+        number=2,
+        changed=(HOSTILE,),
+        native=True,
+        steps={HOSTILE: 1.0},
+        seconds=1.0,
+        tried=dataclasses.replace(tried, before=[{HOSTILE: HOSTILE}], after=[{HOSTILE: HOSTILE}]),
+        printed=HOSTILE,
+    )
+
+
 def certificate() -> Any:
     return types.SimpleNamespace(name=HOSTILE, component=HOSTILE, findings=filled(Findings))
 
@@ -290,6 +306,11 @@ FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
     "test": (
         lambda: testing._show(PluginCaseResult(HOSTILE)),
         lambda: testing._show(PluginCaseResult(HOSTILE, HOSTILE)),
+    ),
+    "dev": (
+        lambda: dev._show(hostile_round()),
+        lambda: dev._show(dataclasses.replace(hostile_round(), error=hostile_error(errors.GuestPanic), tried=None)),
+        lambda: output.write_json_line(dev._document(hostile_round())),
     ),
     "doctor": (lambda: doctor._show(Finding(language=HOSTILE, missing=HOSTILE, hint=HOSTILE)),),
     "package": (lambda: package._show(FILE, filled(Manifest), b"\0asm\x0d\0\1\0", as_json=False),),

@@ -52,6 +52,11 @@ _LINES: Mapping[str, tuple[list[Any], ...]] = {
     "new": (["new", HOSTILE, "--kind", HOSTILE, "--lang", HOSTILE, "--into", FILE],),
     "build": (["build", FILE],),
     "test": (["test", FILE],),
+    "dev": (
+        ["dev", FILE, "--sample", FILE],
+        ["dev", FILE, "--case", HOSTILE],
+        ["dev", FILE, "--config", HOSTILE],
+    ),
     "doctor": (["doctor"],),
     "package": (["package", "csv-source.wasm", "-m", FILE, "-o", FILE],),
     "sign": (["sign", "csv-source.wasm", "--key", "key", "--name", HOSTILE, "--version", HOSTILE],),

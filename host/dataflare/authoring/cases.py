@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -34,13 +36,15 @@ from dataflare.toolchain.manifest_file import PluginFile
 from dataflare.wit_types.schemas import Field as WitField
 from dataflare.wit_types.schemas import Schema
 
-__all__ = ["CASES", "Case", "CaseResult", "read_case", "run_cases"]
+__all__ = ["CASES", "Case", "CaseResult", "CaseRun", "Load", "Row", "read_case", "run_cases"]
 
 CASES = Path("tests") / "cases"
 """Where a plugin's cases are, in its folder."""
 _MAX_BYTES = 64 * 2**20
 
 Row = dict[str, Any]
+Load = Callable[..., AbstractContextManager[Plugin]]
+"""Loads and starts a plugin, given `config`, `grants` and `limits`."""
 
 
 class ExpectedError(StrictModel):
@@ -92,6 +96,10 @@ class Case(StrictModel):
     files: Frozen[str, str] | None = None
     error: ExpectedError | None = None
 
+    def expects_something(self) -> bool:
+        """Whether it says what must come."""
+        return any(each is not None for each in (self.output, self.violations, self.files, self.error))
+
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
@@ -109,7 +117,7 @@ def read_case(path: Path, *, name: str) -> tuple[Case, Document]:
     """
     document = read_document(path, name=name)
     case = validate_document(document, Case)
-    if case.output is None and case.violations is None and case.files is None and case.error is None:
+    if not case.expects_something():
         raise ConfigError("it expects nothing", where=name, hint="give output, violations, files or error")
     return case, document
 
@@ -120,44 +128,94 @@ def run_cases(folder: Path, component: Path, file: PluginFile, host: Host) -> It
     Raises:
         ConfigError: A case is wrong.
     """
+
+    @contextmanager
+    def load(**options: Any) -> Iterator[Plugin]:
+        with host.load(component, name=file.name, **options) as plugin:
+            plugin.start()
+            yield plugin
+
     for path in sorted((folder / CASES).glob("*.yaml")):
         name = path.relative_to(folder).as_posix()
-        case, document = read_case(path, name=name)
-        yield CaseResult(name, _Running(case, document, component, file, host).problem())
+        yield CaseResult(name, CaseRun(*read_case(path, name=name), file, load).problem())
 
 
-class _Running:
-    def __init__(self, case: Case, document: Document, component: Path, file: PluginFile, host: Host) -> None:
+class CaseRun:
+    """One run of a case.
+
+    Args:
+        case: The case.
+        document: Where it stands, for errors.
+        file: The plugin's `plugin.yaml`.
+        load: Loads and starts the plugin.
+        rows: The input in place of the case's; `None` for that.
+        max_rows: A source of which nothing is expected is read to this many rows; `None`: to its end.
+    """
+
+    def __init__(
+        self,
+        case: Case,
+        document: Document,
+        file: PluginFile,
+        load: Load,
+        *,
+        rows: pa.RecordBatch | None = None,
+        max_rows: int | None = None,
+    ) -> None:
         self._case = case
         self._document = document
-        self._component = component
         self._file = file
-        self._host = host
+        self._load = load
+        self._rows = rows
+        self._max_rows = None if case.output is not None else max_rows
 
     def problem(self) -> str:
-        case = self._case
+        """Run it; returns why it failed, or an empty text."""
         with tempfile.TemporaryDirectory(prefix="dataflare-case-") as place:
             try:
-                found = self._run(Path(place))
+                found = self.run(Path(place))
             except DataflareError as error:
-                return self._error_problem(error)
-            if case.error is not None:
-                return self._say(("error",), f"no error came, but {_shown(found)}")
-            if case.output is not None and (text := _difference(case.output, found)):
-                return self._say(("output",), text)
-            if case.violations is not None:
-                wanted = [{"rule": each.rule, "row": each.row} for each in case.violations]
-                if text := _difference(wanted, found):
-                    return self._say(("violations",), text)
-            for name, text in (case.files or {}).items():
-                path = Path(place) / name
-                there = path.read_text(encoding="utf-8") if path.is_file() else None
-                if there != text:
-                    what = "is not there" if there is None else f"holds {_shown(there)}"
-                    return self._say(("files", name), f"{name} {what}, not {_shown(text)}")
+                return self.error_problem(error)
+            return self.result_problem(found, Path(place))
+
+    def input_rows(self) -> list[Row]:
+        """The rows that the plugin is given; a source is given none."""
+        return [] if self._file.kind == "source" else _rows(self._input())
+
+    def run(self, place: Path) -> list[Row]:
+        """Give the plugin its input; returns the rows that it makes, violations, or rejected rows.
+
+        Args:
+            place: An empty folder, for the files that the plugin may write.
+
+        Raises:
+            DataflareError: The plugin failed, or the case is wrong.
+        """
+        case = self._case
+        with self._load(config=dict(case.config), grants=self._grants(place), limits=case.limits.limits()) as plugin:
+            return self._use(plugin)
+
+    def result_problem(self, found: list[Row], place: Path) -> str:
+        """Why what came is not what the case expects; empty if it is."""
+        case = self._case
+        if case.error is not None:
+            return self._say(("error",), f"no error came, but {_shown(found)}")
+        if case.output is not None and (text := _difference(case.output, found)):
+            return self._say(("output",), text)
+        if case.violations is not None:
+            wanted = [{"rule": each.rule, "row": each.row} for each in case.violations]
+            if text := _difference(wanted, found):
+                return self._say(("violations",), text)
+        for name, text in (case.files or {}).items():
+            path = place / name
+            there = path.read_text(encoding="utf-8") if path.is_file() else None
+            if there != text:
+                what = "is not there" if there is None else f"holds {_shown(there)}"
+                return self._say(("files", name), f"{name} {what}, not {_shown(text)}")
         return ""
 
-    def _error_problem(self, error: DataflareError) -> str:
+    def error_problem(self, error: DataflareError) -> str:
+        """Why an error is not what the case expects; empty if it is."""
         wanted = self._case.error
         kind = "fault" if isinstance(error, PluginFault) else type(error).__name__
         if isinstance(error, PluginError):
@@ -174,15 +232,6 @@ class _Running:
     def _say(self, path: tuple[str, ...], text: str) -> str:
         return f"{self._document.where(path)}: {text}"
 
-    def _run(self, place: Path) -> Any:
-        case = self._case
-        grants = self._grants(place)
-        with self._host.load(
-            self._component, name=self._file.name, config=dict(case.config), grants=grants, limits=case.limits.limits()
-        ) as plugin:
-            plugin.start()
-            return self._use(plugin)
-
     def _grants(self, place: Path) -> Grants:
         directories = {}
         for name, files in self._case.folders.items():
@@ -198,7 +247,7 @@ class _Running:
             directories[name] = DirectoryGrant(path=place / name, access="write")
         return Grants(files=directories, **switched(set(self._file.interfaces()).intersection(SWITCHES)))
 
-    def _use(self, plugin: Plugin) -> Any:
+    def _use(self, plugin: Plugin) -> list[Row]:
         case = self._case
         match plugin:
             case Source():
@@ -206,9 +255,11 @@ class _Running:
                 if case.dataset is not None:
                     mode: Any = case.mode or "full"
                     selection = Selection(case.dataset, mode=mode)
-                return [row for batch in plugin.batches(selection) for row in _rows(batch)]
+                read = (row for batch in plugin.batches(selection) for row in _rows(batch))
+                return list(islice(read, self._max_rows))
             case Processor():
-                one_by_one = [plugin.process(json.dumps(row)) for row in case.input] if not case.types else None
+                given = not case.types and self._rows is None
+                one_by_one = [plugin.process(json.dumps(row)) for row in case.input] if given else None
                 rows = _rows(plugin.process_batch(self._input()))
                 single = None if one_by_one is None else [json.loads(each) for each in one_by_one if each is not None]
                 if single is not None and (text := _difference(single, rows)):
@@ -229,6 +280,8 @@ class _Running:
         raise ConfigError(f"a {plugin.kind} has no cases")
 
     def _input(self) -> pa.RecordBatch:
+        if self._rows is not None:
+            return self._rows
         lines = "".join(f"{json.dumps(row)}\n" for row in self._case.input).encode()
         try:
             batch = decode_json_lines(lines, None, _MAX_BYTES)

@@ -46,6 +46,7 @@ COMMANDS: Final = (
     Command("new", "new", "Create the folder of a new plugin."),
     Command("build", "build", "Build the plugin of a folder."),
     Command("test", "test", "Test the plugin of a folder."),
+    Command("dev", "dev", "Build, load and try the plugin of a folder again after each change."),
     Command("conformance", "conformance", "Prove that a plugin or a host keeps the standard."),
     Command("doctor", "doctor", "Show which languages plugins can be built in on this machine."),
     Command("package", "package", "Put a manifest into a component."),

@@ -6,7 +6,7 @@ import json
 import math
 import signal
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,23 +38,29 @@ __all__ = [
     "printed_errors",
     "show_error",
     "write_json",
+    "write_json_line",
 ]
 
 
-def write_json(document: Any) -> None:
+def write_json(document: Any, *, indent: int | None = 2) -> None:
     """Write one JSON document, and nothing else, to standard output.
 
     It is in ASCII, which every encoding has, and a terminal shows: all other characters are escaped, none is lost.
     """
     try:
-        text = json.dumps(document, indent=2, allow_nan=False)
+        text = json.dumps(document, indent=indent, allow_nan=False)
     except ValueError:  # such as a state that says NaN, of which JSON knows nothing
-        text = json.dumps(_finite(document), indent=2)
+        text = json.dumps(_finite(document), indent=indent)
     # The only character of ASCII that JSON leaves as it is though it is a control character.
     text = text.replace("\x7f", "\\u007f")
     stream = stdout().file
     stream.write(text + "\n")
     stream.flush()
+
+
+def write_json_line(document: Any) -> None:
+    """Write a JSON document on one line to standard output, as one of several."""
+    write_json(document, indent=None)
 
 
 def _finite(value: Any) -> Any:
@@ -137,14 +143,19 @@ def show_error(error: DataflareError) -> None:
 
 
 @contextmanager
-def printed_errors(*, as_json: bool = False) -> Iterator[None]:
-    """Turn the package's errors into messages and exit codes; errors that nobody raised on purpose pass."""
+def printed_errors(*, as_json: bool = False, write: Callable[[Any], None] = write_json) -> Iterator[None]:
+    """Turn the package's errors into messages and exit codes; errors that nobody raised on purpose pass.
+
+    Args:
+        as_json: Whether they are written to standard output too.
+        write: How: as one document, or as a line.
+    """
     try:
         yield
     except DataflareError as error:
         with by_the_way():
             if as_json:
-                write_json({"status": "failed", "error": error_json(error)})
+                write({"status": "failed", "error": error_json(error)})
         show_error(error)
         raise typer.Exit(exit_code(error)) from None
     except KeyboardInterrupt as error:
@@ -152,7 +163,7 @@ def printed_errors(*, as_json: bool = False) -> Iterator[None]:
         with by_the_way():
             if as_json:
                 report = getattr(error, "report", None)
-                write_json({"status": "interrupted"} if report is None else report.to_json())
+                write({"status": "interrupted"} if report is None else report.to_json())
         stderr().say(interrupt_message(number))
         raise typer.Exit(128 + number) from None
     except OutputLost as lost:

@@ -64,7 +64,7 @@ COMMANDS: Final[Mapping[str, Rule]] = MappingProxyType(
         **dict.fromkeys(("new", "doctor"), _READ_PLUGINS),
         # Builds and unit tests run the author's code on this machine, and an adapter is any command.
         "build": _PUBLISH,
-        "test": Rule(_PUBLISH.needs, "tests"),
+        **dict.fromkeys(("test", "dev"), Rule(_PUBLISH.needs, "tests")),
         "conformance host --adapter": Rule(_PUBLISH.needs, "tests"),
         **dict.fromkeys(("conformance run", "conformance adapter"), Rule(_RUN, "grants")),
         "conformance host": Rule(_RUN, "tests"),

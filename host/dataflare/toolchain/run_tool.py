@@ -6,12 +6,15 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from dataflare.errors import DataflareError
 
-__all__ = ["BuildFailed", "ToolchainMissing", "run"]
+__all__ = ["BuildFailed", "ToolStopped", "ToolchainMissing", "run", "stopped_when"]
 
 # What would make a build depend on the machine that it runs on.
 _DROPPED = (
@@ -31,6 +34,8 @@ _DROPPED = (
     "VIRTUAL_ENV",
 )
 _TAIL_LINES = 40
+_LOOK_EVERY_S = 0.2
+_STOPPED_WHEN: ContextVar[tuple[Callable[[], bool], float] | None] = ContextVar("_STOPPED_WHEN", default=None)
 
 
 class ToolchainMissing(DataflareError):
@@ -43,6 +48,25 @@ class BuildFailed(DataflareError):
     def __init__(self, message: str, *, output: str = "", hint: str = "") -> None:
         super().__init__(f"{message}\n{output}" if output else message, hint=hint)
         self.output = output
+
+
+class ToolStopped(DataflareError):
+    """A tool was ended since what it does is no longer wanted."""
+
+
+@contextmanager
+def stopped_when(unwanted: Callable[[], bool], *, after_s: float) -> Iterator[None]:
+    """End the tools that run within this, with a `ToolStopped`, as soon as they are not wanted.
+
+    Args:
+        unwanted: Asked several times a second.
+        after_s: Wall seconds that a tool gets at most, where its own limit is higher.
+    """
+    token = _STOPPED_WHEN.set((unwanted, after_s))
+    try:
+        yield
+    finally:
+        _STOPPED_WHEN.reset(token)
 
 
 def run(
@@ -67,7 +91,10 @@ def run(
     Raises:
         ToolchainMissing: There is no such program.
         BuildFailed: It ended with an error, or not in time.
+        ToolStopped: It was ended by `stopped_when`.
     """
+    unwanted, most_s = _STOPPED_WHEN.get() or (None, timeout_s)
+    timeout_s = min(timeout_s, most_s)
     variables = {key: value for key, value in os.environ.items() if key not in _DROPPED} | dict(env or {})
     words = [str(word) for word in command]
     try:
@@ -86,7 +113,7 @@ def run(
         raise ToolchainMissing(f"{words[0]} cannot be run: {exc.strerror}", hint=hint) from exc
     with tool:
         try:
-            output, _ = tool.communicate(timeout=timeout_s)
+            output = _output(tool, timeout_s, unwanted)
         except BaseException as exc:
             # With all that it has started: that would go on, and could keep its output open.
             with contextlib.suppress(ProcessLookupError):
@@ -98,3 +125,19 @@ def run(
         tail = "\n".join(f"    {line}" for line in output.splitlines()[-tail_lines:])
         raise BuildFailed(f"`{' '.join(words)}` ended with code {tool.returncode}", output=tail)
     return output
+
+
+def _output(tool: subprocess.Popen[str], timeout_s: float, unwanted: Callable[[], bool] | None) -> str:
+    """Wait for a tool's end; returns what it printed."""
+    if unwanted is None:
+        return tool.communicate(timeout=timeout_s)[0]
+    deadline = time.monotonic() + timeout_s
+    while True:
+        left_s = deadline - time.monotonic()
+        try:
+            return tool.communicate(timeout=max(0.0, min(left_s, _LOOK_EVERY_S)))[0]
+        except subprocess.TimeoutExpired:
+            if left_s <= _LOOK_EVERY_S:
+                raise
+            if unwanted():
+                raise ToolStopped("a tool was ended: what it does is no longer wanted") from None

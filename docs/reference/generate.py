@@ -197,6 +197,7 @@ def pipeline_keys() -> str:
         ("`databases.NAME`", "DatabaseModel"),
         ("A plugin's node", "PluginNode"),
         ("`source`", "ReadModel"),
+        ("`source.datasets[]`", "DatasetsModel"),
         ("`destination`", "WriteModel"),
         ("`grants`", "GrantsModel"),
         ("`grants.files.NAME`", "DirectoryModel"),
@@ -213,6 +214,7 @@ def pipeline_keys() -> str:
             options = models[name]["properties"]["options"]["$ref"].rpartition("/")[2]
             table(f"`connector: {connector}` that {role.lower()}s", name, options)
     table("`connector: sql` that reads", "SqlRead")
+    table("`read` of several tables", "TablesModel")
     table("`connector: sql` that writes", "SqlWrite")
     if missing := models.keys() - shown:
         raise LookupError(f"the reference has no table for {', '.join(sorted(missing))}")

@@ -111,7 +111,7 @@ def test_letters_of_a_run_that_died_are_taken_out_by_one_that_has_none(tmp_path)
     with StateFile(tmp_path / "state", pipeline="test") as file:
         real = file.commit
 
-        def commit(*given: Any, ended: bool = False) -> None:
+        def commit(*given: Any, ended: bool = False, **named: Any) -> None:
             if ended:
                 raise Crash
             real(*given)

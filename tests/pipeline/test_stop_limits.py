@@ -111,7 +111,7 @@ def test_run_that_dies_at_its_limit_goes_on_with_another(tmp_path, most):
     made = numbers_pipeline(tmp_path, CHAIN)
     with StateFile(tmp_path / "state", pipeline="test") as file:
 
-        def commit(*given: Any, ended: bool = False) -> None:
+        def commit(*given: Any, ended: bool = False, done: str = "") -> None:
             if ended:
                 raise Crash
             real(*given)
@@ -123,3 +123,20 @@ def test_run_that_dies_at_its_limit_goes_on_with_another(tmp_path, most):
     assert table.kept == list(range(most))
     run_once(tmp_path, CHAIN, table, None)
     assert table.kept == list(range(50))
+
+
+def test_each_source_gives_as_many_rows(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.csv").write_text("x\n" + "1\n" * 100)
+    nodes = {
+        name: node
+        for each in "ab"
+        for name, node in {
+            each: {"connector": "csv", "read": f"{each}.csv", "options": {"batch_rows": 8}},
+            f"{each}-out": {"connector": "csv", "write": f"out/{each}.csv", "input": each},
+        }.items()
+    }
+    made = build_specification({"name": "test", "nodes": nodes}, folder=tmp_path)
+    report = run(made, limits=StopLimits(max_rows=17))
+    assert [each.rows_out for each in report.nodes if each.kind == "source"] == [17, 17]
+    assert report.stopped == "max-rows"

@@ -58,7 +58,7 @@ def command(
     ] = False,
     max_rows: Annotated[
         int | None,
-        typer.Option("--max-rows", min=1, help="Stop after this many rows of all sources.", show_default="all"),
+        typer.Option("--max-rows", min=1, help="Stop each source after this many rows.", show_default="all"),
     ] = None,
     max_time: Annotated[
         str | None,

@@ -41,6 +41,8 @@ def show_report(screen: Screen, report: RunReport, *, verbose: bool = False) -> 
             screen.say(f"{node.name}: at least once: rows may be written twice after a run that stopped")
     for path in report.replaced:
         screen.say(f"replaced {path}")
+    if report.done_before:
+        screen.say(f"finished by the last run: {', '.join(report.done_before)}")
     if report.stopped is not None:
         screen.say(f"stopped before the end, by --{report.stopped}")
     ended = "" if report.status in ("completed", "running") else f"{report.status}: "

@@ -7,10 +7,11 @@ import time
 import uuid
 from collections.abc import Iterator
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
 
 from dataflare.data.columns import no_rows
 from dataflare.documents.models import StrictModel
@@ -22,7 +23,7 @@ from dataflare.pipeline.retries import Retries
 from dataflare.pipeline.row_errors import RejectedRows
 from dataflare.pipeline.run_errors import DataError, StateError
 from dataflare.pipeline.state_file import Checkpoint
-from dataflare.pipeline.stop_limits import StopLimits
+from dataflare.pipeline.stop_limits import SourceLimit
 from dataflare.runtime.datasets import (
     Chunk,
     Dataset,
@@ -41,21 +42,79 @@ from dataflare.wit_types.datasets import WritingMode
 
 _log = logging.getLogger("dataflare.pipeline")
 
-__all__ = ["DatasetReader", "DatasetWriter", "ReadModel", "WriteModel"]
+__all__ = ["DatasetChoice", "DatasetReader", "DatasetWriter", "DatasetsModel", "ReadModel", "WriteModel"]
 
 _Text = Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class DatasetsModel(StrictModel):
+    """Some of several datasets, and how they are read; what is not said is as for the others."""
+
+    dataset: _Text = Field(description="A name, or a pattern such as `shop.*`.")
+    mode: ReadingMode | None = Field(default=None, description="As `mode` of `source`.")
+    cursor: _Text | None = Field(default=None, description="As `cursor` of `source`.")
+    columns: list[_Text] = Field(default=[], description="The columns to read; without it, all.")
+
+
+def _entry(value: Any) -> str:
+    return "|datasets" if isinstance(value, dict | DatasetsModel) else "|pattern"
+
+
+DatasetChoice: TypeAlias = Annotated[
+    Annotated[Literal["all"], Tag("|all")]
+    | Annotated[
+        list[
+            Annotated[
+                Annotated[_Text, Tag("|pattern")] | Annotated[DatasetsModel, Tag("|datasets")], Discriminator(_entry)
+            ]
+        ],
+        Field(min_length=1, max_length=10_000),
+        Tag("|some"),
+    ],
+    Discriminator(lambda value: "|some" if isinstance(value, list) else "|all"),
+]
 
 
 class ReadModel(StrictModel):
     """What a source reads. A source of one dataset needs none of it."""
 
     dataset: _Text | None = Field(default=None, description="The dataset's name; `dataflare discover` lists them.")
+    datasets: DatasetChoice | None = Field(
+        default=None,
+        description="Several datasets in place of one: `all`, or a list of names, patterns such as `shop.*`, and "
+        "mappings with options of their own. Each is read and written on its own, one after the other.",
+    )
+    exclude: list[_Text] = Field(default=[], description="Names or patterns of `datasets` that are left out.")
     namespace: str = Field(default="", description="Where the dataset lives, such as a database schema.")
     mode: ReadingMode = Field(
         default="full", description="All rows, those that are new by a cursor column, or inserts, updates and deletes."
     )
     cursor: _Text | None = Field(default=None, description="The cursor column, for `incremental`; else the best one.")
     columns: list[_Text] = Field(default=[], description="The columns to read; without it, all.")
+
+    @model_validator(mode="after")
+    def _check_several(self) -> Self:
+        if self.datasets is None and self.exclude:
+            raise PydanticCustomError("datasets", "goes with `datasets` alone", {"key": "exclude"})
+        for key in ("dataset", "namespace", "columns"):
+            if self.datasets is not None and getattr(self, key):
+                context = {"key": key, "hint": "say it in an entry of `datasets`: `{dataset: ..., columns: [...]}`"}
+                raise PydanticCustomError("datasets", "is of one dataset, and `datasets` is given", context)
+        return self
+
+    def of_one(self, name: DatasetName, options: DatasetsModel) -> ReadModel:
+        """What is read of one of several datasets."""
+        return self.model_copy(
+            update={
+                "dataset": name.name,
+                "namespace": name.namespace,
+                "datasets": None,
+                "exclude": [],
+                "mode": options.mode or self.mode,
+                "cursor": options.cursor or self.cursor,
+                "columns": options.columns,
+            }
+        )
 
     def selection(self) -> Selection | None:
         """What is selected; `None` where nothing is said, for the only dataset that there is."""
@@ -68,16 +127,24 @@ class ReadModel(StrictModel):
 class WriteModel(StrictModel):
     """How a destination writes."""
 
-    dataset: _Text | None = Field(default=None, description="The dataset's name; without it, the node's.")
+    dataset: _Text | None = Field(
+        default=None,
+        description="The dataset's name; without it, the node's. Where the source reads several datasets, without it "
+        "the name of each; else `{dataset}` and `{namespace}` stand for its names.",
+    )
     namespace: str = Field(default="", description="Where the dataset lives, such as a database schema.")
     mode: WritingMode = Field(default="append", description="Add rows, replace all, or insert and update by key.")
     key: list[_Text] | None = Field(
         default=None, description="The columns that identify a row; without it, those with the role in the schema."
     )
 
-    def target(self, node: str, schema: pa.Schema) -> Target:
-        """What a node writes."""
-        return Target(DatasetName(self.dataset or node, self.namespace), schema, key=self.key, mode=self.mode)
+    def target(self, default: DatasetName, schema: pa.Schema) -> Target:
+        """What is written; `default` is its name where the pipeline does not say."""
+        if self.dataset is None:
+            name = DatasetName(default.name, self.namespace or default.namespace)
+        else:
+            name = DatasetName(self.dataset, self.namespace)
+        return Target(name, schema, key=self.key, mode=self.mode)
 
 
 class DatasetReader:
@@ -100,9 +167,9 @@ class DatasetReader:
         checkpoints: Checkpoints | None = None,
         *,
         columns_may_change: bool = False,
-        limits: StopLimits | None = None,
+        limits: SourceLimit | None = None,
     ) -> None:
-        self._limits = limits or StopLimits()
+        self._limits = limits or SourceLimit()
         self._columns_may_change = columns_may_change
         self._plugin = plugin
         self._options = options
@@ -241,6 +308,7 @@ class DatasetWriter:
         pipeline: The pipeline's name.
         node: The node's name.
         checkpoints: Those of the source whose rows it writes; `None` where none are made.
+        dataset: What it writes where the options do not say; `None`: the node's name.
     """
 
     def __init__(
@@ -253,7 +321,9 @@ class DatasetWriter:
         pipeline: str,
         node: str,
         checkpoints: Checkpoints | None = None,
+        dataset: DatasetName | None = None,
     ) -> None:
+        self._dataset = dataset or DatasetName(node)
         self._plugin = plugin
         self._options = options
         self._retries = retries
@@ -364,7 +434,7 @@ class DatasetWriter:
         return self._retries.call(self._plugin.flush, self._token)
 
     def _begin(self, schema: pa.Schema) -> None:
-        target = self._options.target(self._node, schema)
+        target = self._options.target(self._dataset, schema)
         pipeline = f"{self._pipeline}/{self._node}"
         begin = partial(self._plugin.open, target, pipeline=pipeline, run=uuid.uuid4().hex, generation=time.time_ns())
         token = self._retries.call(begin)

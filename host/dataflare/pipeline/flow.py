@@ -33,5 +33,6 @@ def note_queues(report: RunReport, inputs: _Inputs, consumers: Callable[[str], S
         if (waiting := inputs.get(node.name)) is not None:
             node.queue = QueueReport(waiting.capacity, waiting.found / max(1, waiting.taken), waiting.most)
             node.input_wait_seconds = waiting.empty_s
-        full = (inputs[name].full_s for name in consumers(node.name) if name in inputs)
-        node.output_wait_seconds = sum(full, 0.0)
+        # Those of another dataset, whose run has ended, stay as they are.
+        if full := [inputs[name].full_s for name in consumers(node.name) if name in inputs]:
+            node.output_wait_seconds = sum(full)

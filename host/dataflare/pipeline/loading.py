@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from dataflare.errors import WorldMismatch
+from dataflare.errors import ConfigError, WorldMismatch
 from dataflare.grants import Access
 from dataflare.permissions.database_keys import DatabaseGrant
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
 from dataflare.pipeline.databases.open import open_database
 from dataflare.pipeline.models import PluginNode
-from dataflare.pipeline.specification import Specification
+from dataflare.pipeline.retries import Retries
+from dataflare.pipeline.specification import Specification, base_name
+from dataflare.runtime.datasets import DatasetName
 from dataflare.runtime.host import Host
 from dataflare.runtime.plugin import Plugin
 from dataflare.runtime.pool import PoolSettings
 from dataflare.security.admission import AdmittedPipeline
 
-__all__ = ["database_of", "kind_of", "load_node", "load_plugin"]
+__all__ = ["database_of", "datasets_of", "kind_of", "load_node", "load_plugin"]
 
 
 def kind_of(host: Host, specification: Specification, name: str) -> str | None:
@@ -53,7 +55,8 @@ def load_plugin(
     given = node.model_fields_set
     return host.load(
         specification.path(node.plugin),
-        name=name,
+        # As other plugins, states and logs know it, whichever dataset it reads.
+        name=base_name(name),
         config=node.config,
         grants=specification.grants[name] if "grants" in given else None,
         limits=specification.limits[name] if "limits" in given else None,
@@ -77,6 +80,24 @@ def load_node(
     if isinstance(node, SqlRead | SqlWrite):
         return open_database(node, database_of(specification, node, admitted), host.connector_secret)
     return None
+
+
+def datasets_of(host: Host, specification: Specification, name: str, admitted: AdmittedPipeline) -> list[DatasetName]:
+    """Ask the source of a node which datasets there are.
+
+    Raises:
+        DataflareError: It cannot be loaded, or answered with an error.
+    """
+    node = specification.pipeline.nodes[name]
+    assert isinstance(node, PluginNode | SqlRead)
+    if isinstance(node, PluginNode) and (kind := kind_of(host, specification, name)) != "source":
+        raise ConfigError(f"is a {kind}, which has no datasets", where="source")
+    plugin = load_node(host, specification, name, admitted)
+    try:
+        plugin.start()
+        return [each.name for each in Retries(node.errors.retries).call(plugin.discover)]
+    finally:
+        plugin.close()
 
 
 def database_of(specification: Specification, node: SqlRead | SqlWrite, admitted: AdmittedPipeline) -> DatabaseGrant:

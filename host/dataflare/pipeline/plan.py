@@ -15,7 +15,7 @@ from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
 from dataflare.pipeline.databases.open import open_database
 from dataflare.pipeline.datasets import DatasetReader, ReadModel, WriteModel
 from dataflare.pipeline.guarantees import Promise, of_destination, of_file
-from dataflare.pipeline.loading import database_of, kind_of, load_node
+from dataflare.pipeline.loading import database_of, datasets_of, kind_of, load_node
 from dataflare.pipeline.models import PluginNode
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.readers import open_source
@@ -24,6 +24,7 @@ from dataflare.pipeline.report import NodeReport, RunReport, SchemaChange
 from dataflare.pipeline.retries import Retries
 from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.schema_contracts import SchemaContract, schema_from_text
+from dataflare.pipeline.several_datasets import by_dataset
 from dataflare.pipeline.specification import Specification
 from dataflare.pipeline.state_file import StateFile
 from dataflare.runtime.datasets import DatasetName, PlannedChange
@@ -152,6 +153,23 @@ class _Planning:
 
     def plan(self) -> PipelinePlan:
         problems: list[DataflareError] = []
+        try:
+            parts = by_dataset(self._specification, self._datasets)
+        except DataflareError as error:
+            return PipelinePlan(self._specification.pipeline.name, [], [error])
+        for part in parts:
+            self._specification = part.specification
+            problems += self._plan_part()
+        return PipelinePlan(self._specification.pipeline.name, list(self._nodes.values()), problems)
+
+    def _datasets(self, name: str) -> list[DatasetName]:
+        try:
+            return datasets_of(self._host, self._specification, name, self._admitted)
+        except DataflareError as error:
+            raise self._blamed(name, error) from error
+
+    def _plan_part(self) -> list[DataflareError]:
+        problems: list[DataflareError] = []
         kinds: dict[str, str] = {}
         for name in self._specification.order:
             try:
@@ -166,7 +184,7 @@ class _Planning:
                 self._specification.check_kinds(kinds)
             except ConfigError as error:
                 problems.append(error)
-        return PipelinePlan(self._specification.pipeline.name, list(self._nodes.values()), problems)
+        return problems
 
     def _blamed(self, name: str, error: DataflareError) -> NodeFailed:
         report = RunReport(self._specification.pipeline.name)
@@ -256,7 +274,7 @@ class _Planning:
         if grant.kind == "sqlite" and not os.path.lexists(grant.place):
             made.changes = [PlannedChange(_NO_NAME, "create", str(Path(grant.place)))]
         elif schema is not None:
-            target = node.destination.target(name, schema)
+            target = node.destination.target(self._specification.dataset or DatasetName(name), schema)
             made.key = target.key
             plugin = open_database(node, replace(grant, access="read"), self._host.connector_secret)
             try:
@@ -267,7 +285,9 @@ class _Planning:
 
     def _destination(self, name: str, node: PluginNode, plugin: Any, schema: pa.Schema | None) -> NodePlan:
         options = node.destination or WriteModel()
-        made = NodePlan(name, "destination", node.plugin, options.dataset or name, options.mode, schema=schema)
+        default = self._specification.dataset or DatasetName(name)
+        shown = str(options.target(default, pa.schema([])).dataset)
+        made = NodePlan(name, "destination", node.plugin, shown, options.mode, schema=schema)
         abilities = plugin.abilities()
         made.promise = of_destination(
             options.mode,
@@ -275,7 +295,7 @@ class _Planning:
             has_checkpoints=self._keeps_state and name in self._continues,
         )
         if schema is not None:
-            target = options.target(name, schema)
+            target = options.target(default, schema)
             made.key = target.key
             made.changes = plugin.plan(target)
         return made

@@ -24,6 +24,8 @@ from dataflare.data.shapes import DataFailure
 from dataflare.documents.models import StrictModel, first_problem, nearest
 from dataflare.errors import ConfigError
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
+from dataflare.pipeline.dataset_names import below as nodes_below
+from dataflare.pipeline.dataset_names import choice_of
 from dataflare.pipeline.models import Node, PluginNode, listings
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.run_errors import DataError
@@ -194,6 +196,7 @@ def replaying(specification: Specification, node: str | None = None) -> Specific
         ConfigError: There is no such node, or it has no such file; or a node below it can only replace what is there.
     """
     node = _chosen(specification, node)
+    _require_one_dataset(specification, node)
     below = {node}
     for name in specification.order:
         if specification.pipeline.nodes[name].input_name in below:
@@ -230,6 +233,17 @@ def replaying(specification: Specification, node: str | None = None) -> Specific
     pipeline = specification.pipeline.model_copy(update={"nodes": nodes})
     order = tuple(dict.fromkeys((reader, *(name for name in specification.order if name in below))))
     return dataclasses.replace(specification, pipeline=pipeline, order=order, replays=node)
+
+
+def _require_one_dataset(specification: Specification, node: str) -> None:
+    nodes, order = specification.pipeline.nodes, specification.order
+    for source in order:
+        if choice_of(nodes[source]) is not None and node in nodes_below(nodes, order, source):
+            raise ConfigError(
+                f"node {node!r} has dead letters of several datasets",
+                where=specification.where("nodes", source),
+                hint="replay them by a pipeline that reads one of the datasets, with the file of its letters",
+            )
 
 
 def _chosen(specification: Specification, node: str | None) -> str:

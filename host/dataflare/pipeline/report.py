@@ -233,7 +233,8 @@ class RunReport:
 
     `nodes` are in the order of the run, `seconds` is its wall time without loading, and `stopped` is the limit that
     sources stopped at before their end (`max-rows`, `max-time`; `None` for none). `id` is unique, `began` is when it
-    was made, and `timeline` has how far the nodes were at some moments.
+    was made, and `timeline` has how far the nodes were at some moments. `done_before` names the datasets
+    (`NODE[DATASET]`) that an earlier run has finished, which this one continued.
     """
 
     pipeline: str
@@ -245,6 +246,7 @@ class RunReport:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     timeline: Timeline = field(default_factory=Timeline, init=False)
+    done_before: list[str] = field(default_factory=list)
 
     @property
     def rows_in(self) -> int:
@@ -268,6 +270,7 @@ class RunReport:
             "pipeline": self.pipeline,
             "status": self.status,
             "stopped": self.stopped,
+            "done_before": list(self.done_before),
             "began": self.began.isoformat(timespec="milliseconds"),
             "rows_in": self.rows_in,
             "rows_out": self.rows_out,

@@ -9,22 +9,24 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from time import perf_counter
 from typing import IO, Any, TypeAlias
 
 import pyarrow as pa
 
-from dataflare.documents.quantities import parse_duration
 from dataflare.errors import ConfigError, DataflareError, PluginError
 from dataflare.locks import Lock
 from dataflare.pipeline.batching import resized
 from dataflare.pipeline.channel import Channel, Stopped
 from dataflare.pipeline.check import config_error
+from dataflare.pipeline.checkpoint_groups import checkpoints_of
 from dataflare.pipeline.checkpoints import Checkpoints
+from dataflare.pipeline.finished_parts import finished_parts, forget_finished_parts
 from dataflare.pipeline.flow import note_moment, note_queues
-from dataflare.pipeline.loading import kind_of, load_node
-from dataflare.pipeline.models import Node, Pipeline, PluginNode, listings
-from dataflare.pipeline.nodes import ReadNode, WriteNode
+from dataflare.pipeline.loading import datasets_of, kind_of, load_node
+from dataflare.pipeline.models import Node, Pipeline, PluginNode
+from dataflare.pipeline.nodes import ReadNode
 from dataflare.pipeline.parallel_map import map_in_order
 from dataflare.pipeline.pending_appends import PendingAppends
 from dataflare.pipeline.replay import LetterFile
@@ -32,11 +34,13 @@ from dataflare.pipeline.report import Progress, RunReport
 from dataflare.pipeline.run_errors import NodeFailed, RunInterrupted
 from dataflare.pipeline.run_history import noted
 from dataflare.pipeline.schema_contracts import schema_from_text
+from dataflare.pipeline.several_datasets import Slice, by_dataset
 from dataflare.pipeline.specification import Specification, build_specification, load_specification
 from dataflare.pipeline.stage import Stage
 from dataflare.pipeline.stage_builder import make_stage, workers_of
 from dataflare.pipeline.state_file import Checkpoint, StateFile
 from dataflare.pipeline.stop_limits import StopLimits
+from dataflare.runtime.datasets import DatasetName
 from dataflare.runtime.host import Host
 from dataflare.runtime.options import Services
 from dataflare.runtime.pool import PoolSettings
@@ -96,25 +100,85 @@ def run(
     elif not isinstance(pipeline, Specification):
         pipeline = build_specification(pipeline)
     if host is not None:
-        return _Run(pipeline, host, progress, state, full_refresh=full_refresh, limits=limits).run()
+        return _run_all(pipeline, host, progress, state, full_refresh=full_refresh, limits=limits)
     services = Services() if state is None else Services(state_store=state.plugins)
     with Host(services=services) as own:
-        return _Run(pipeline, own, progress, state, full_refresh=full_refresh, limits=limits).run()
+        return _run_all(pipeline, own, progress, state, full_refresh=full_refresh, limits=limits)
+
+
+def _run_all(
+    specification: Specification,
+    host: Host,
+    progress: Callable[[Progress], object] | None,
+    state: StateFile | None,
+    *,
+    full_refresh: bool,
+    limits: StopLimits | None,
+) -> RunReport:
+    """Run each part of a pipeline, one after the other: most have one part."""
+    report = RunReport(specification.pipeline.name)
+    limits = limits or StopLimits()
+    with noted(state, report):
+        try:
+            # Before anything of it is looked at.
+            admitted = host.admit_pipeline(specification.pipeline.name, specification.identity)
+            try:
+                parts = by_dataset(specification, partial(_discover, host, specification, admitted, report))
+                several = state if len(parts) > 1 else None
+                if several is not None and full_refresh:
+                    forget_finished_parts(several)
+                # Where the last run stopped in between, what it has finished is not repeated.
+                done = set() if several is None else finished_parts(several)
+                report.done_before = [each.name for each in parts if each.name in done]
+                limits.reset()
+                for part in parts:
+                    if limits.seconds_left == 0:
+                        report.stopped = "max-time"
+                    elif part.name not in done:
+                        _Run(part, host, admitted, progress, state, report, full_refresh, limits).run()
+                        report.stopped = report.stopped or limits.reason
+                if several is not None and report.stopped is None:
+                    forget_finished_parts(several)
+            finally:
+                admitted.close()
+            report.status = "completed"
+        except KeyboardInterrupt as error:
+            report.status = "interrupted"
+            raise RunInterrupted(report, getattr(error, "signal", signal.SIGINT)) from error
+        except BaseException:
+            report.status = "failed"
+            raise
+    return report
+
+
+def _discover(
+    host: Host, specification: Specification, admitted: AdmittedPipeline, report: RunReport, name: str
+) -> list[DatasetName]:
+    """Ask a source that reads several datasets which there are."""
+    try:
+        return datasets_of(host, specification, name, admitted)
+    except DataflareError as error:
+        raise NodeFailed(name, error, report, where=specification.where("nodes", name)) from error
 
 
 class _Run:
+    """A run of a part of a pipeline."""
+
     def __init__(
         self,
-        specification: Specification,
+        part: Slice,
         host: Host,
+        admitted: AdmittedPipeline,
         progress: Callable[[Progress], object] | None,
         state: StateFile | None,
-        *,
+        report: RunReport,
         full_refresh: bool,
-        limits: StopLimits | None,
+        limits: StopLimits,
     ) -> None:
-        self._limits = limits or StopLimits()
-        self._specification = specification
+        self._part = part.name
+        self._specification = part.specification
+        self._admitted = admitted
+        self._limits = limits
         self._state = state
         self._appends = None if state is None else PendingAppends(state)
         self._full_refresh = full_refresh
@@ -124,56 +188,45 @@ class _Run:
         self._progress = progress
         self._stages: list[Stage] = []
         self._inputs: dict[str, _Queue] = {}
-        self._report = RunReport(specification.pipeline.name)
+        self._report = report
         self._lock = Lock()
         # In C: no exception that comes from outside leaves it locked.
         self._ended: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._failure: tuple[Stage, BaseException] | None = None
-        self._admitted: AdmittedPipeline | None = None
 
-    def run(self) -> RunReport:
-        with noted(self._state, self._report):
-            return self._run()
-
-    def _run(self) -> RunReport:
+    def run(self) -> None:
+        """Run the part to its end, or undo what it did."""
+        hurry = False
         try:
             start = perf_counter()
             self._load()
-            self._report.load_seconds = perf_counter() - start
-            start = perf_counter()
+            self._report.load_seconds += perf_counter() - start
+            start, before = perf_counter(), self._report.seconds
             try:
                 self._limits.begin()
-                self._move_rows(start)
-                self._report.stopped = self._limits.reason
+                self._move_rows(start - before)
                 self._finish()
             finally:
-                self._report.seconds = perf_counter() - start
+                self._report.seconds = before + perf_counter() - start
                 note_queues(self._report, self._inputs, self._specification.consumers)
-            self._report.status = "completed"
-        except KeyboardInterrupt as error:
-            self._report.status = "interrupted"
-            self._abort(error)
-            raise RunInterrupted(self._report, getattr(error, "signal", signal.SIGINT)) from error
         except BaseException as error:
-            self._report.status = "failed"
+            hurry = isinstance(error, KeyboardInterrupt)
             self._abort(error)
             raise
         finally:
-            self._close()
-        return self._report
+            self._close(hurry=hurry)
 
     def _load(self) -> None:
         specification = self._specification
         nodes = specification.pipeline.nodes
-        kinds = {}
-        # Before anything of it is looked at.
-        admitted = self._admitted = self._host.admit_pipeline(specification.pipeline.name, specification.identity)
+        admitted, kinds = self._admitted, {}
         for name in nodes:
             with self._blamed(name, "plugin"):
                 if (kind := kind_of(self._host, specification, name)) is not None:
                     kinds[name] = kind
         specification.check_kinds(kinds)
-        self._plan_checkpoints(kinds)
+        if self._state is not None:
+            self._checkpoints = checkpoints_of(specification, kinds, self._state, fresh=self._full_refresh)
         reader, replayed = self._open_letters(admitted)
         for name in specification.order:
             with self._blamed(name):
@@ -208,37 +261,6 @@ class _Run:
         """The columns that a node gave in the last run; `None` where they are not known, or are forgotten."""
         text = None if self._state is None or self._full_refresh else self._state.known_schema(name)
         return None if text is None else schema_from_text(text)
-
-    def _plan_checkpoints(self, kinds: Mapping[str, str]) -> None:
-        """Find which nodes write the rows of each source that can say where it continues."""
-        if self._state is None:
-            return
-        nodes = self._specification.pipeline.nodes
-        sources: dict[str, str] = {}
-        for name in self._specification.order:
-            if kinds.get(name) == "source":
-                sources[name] = name
-            elif (above := nodes[name].input_name) in sources:
-                sources[name] = sources[above]
-        settings = self._specification.pipeline.checkpoint
-        for source in dict.fromkeys(sources.values()):
-            below = [name for name, top in sources.items() if top == source]
-            destinations = frozenset(name for name in below if kinds.get(name) == "destination")
-            files = frozenset(name for name in below if _writes_file(nodes[name]))
-            letters = frozenset(name for name in below if _writes_letters(nodes[name]))
-            replaced = any(self._specification.is_replaced(name) for name in destinations | files)
-            checkpoints = Checkpoints(
-                source,
-                destinations | files | letters,
-                destinations,
-                self._state,
-                every_rows=settings.rows,
-                every_s=parse_duration(settings.every),
-                within=not files and not replaced,
-                fresh=self._full_refresh,
-                replaced=replaced,
-            )
-            self._checkpoints.update(dict.fromkeys(below, checkpoints))
 
     def _open_letters(self, admitted: AdmittedPipeline) -> tuple[str | None, LetterFile | None]:
         """Find the node that gives dead letters, and what it gives."""
@@ -320,6 +342,7 @@ class _Run:
                 [each for each in ended if each is not None],
                 [each for each in known if each is not None],
                 ended=True,
+                done=self._part if self._limits.reason is None else "",
             )
         for stage in self._stages:
             try:
@@ -372,6 +395,8 @@ class _Run:
 
     def _expected_rows(self) -> int | None:
         total = 0
+        if self._part:
+            return None  # how many the other datasets have is asked when it is their turn
         for stage in self._stages:
             if stage.is_source:
                 rows = stage.expected_rows() if self._progress is not None else None
@@ -382,7 +407,7 @@ class _Run:
 
     def _tell(self, expected: int | None, start: float) -> None:
         if self._progress is not None:
-            sources = [stage.report for stage in self._stages if stage.is_source]
+            sources = [node for node in self._report.nodes if node.kind == "source"]
             rows, size = sum(each.rows_out for each in sources), sum(each.bytes for each in sources)
             self._progress(Progress(rows, expected, size, perf_counter() - start, tuple(self._report.nodes)))
 
@@ -399,16 +424,14 @@ class _Run:
             except BaseException as other:  # another interrupt too: the outputs of all other nodes are still there
                 error.add_note(f"node {stage.name!r} could not be aborted: {other!r}")
 
-    def _close(self) -> None:
+    def _close(self, *, hurry: bool) -> None:
         with ExitStack() as stack:  # closes the others where one of them fails
-            if self._report.status == "interrupted":
+            if hurry:
                 closed = threading.Event()
-                hurry = threading.Thread(target=self._hurry, args=(closed,), name="dataflare-hurry", daemon=True)
-                hurry.start()
-                stack.callback(hurry.join)
+                hurrying = threading.Thread(target=self._hurry, args=(closed,), name="dataflare-hurry", daemon=True)
+                hurrying.start()
+                stack.callback(hurrying.join)
                 stack.callback(closed.set)
-            if self._admitted is not None:
-                stack.callback(self._admitted.close)
             for stage in self._stages:
                 stack.callback(stage.close)
 
@@ -450,18 +473,6 @@ class _Run:
         except Exception as error:
             error.add_note(f"in node {name!r} of pipeline {self._report.pipeline!r}")
             raise
-
-
-def _writes_file(node: Node) -> bool:
-    """Whether a node makes all its rows safe at once, when the run ends."""
-    if isinstance(node, PluginNode):
-        return node.violations is not None or node.rejects is not None
-    return isinstance(node, WriteNode)
-
-
-def _writes_letters(node: Node) -> bool:
-    """Whether a node may write what is safe at the end alone, and often writes nothing."""
-    return "dead_letters" in dict(listings(node))
 
 
 def _pool(node: Node, kind: str | None) -> PoolSettings | None:

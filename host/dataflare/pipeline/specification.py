@@ -19,15 +19,24 @@ from dataflare.grants import Grants
 from dataflare.limits import Limits
 from dataflare.permissions.database_keys import DatabaseGrant
 from dataflare.pipeline.databases.nodes import SqlWrite
+from dataflare.pipeline.dataset_names import check_names
 from dataflare.pipeline.file_conflicts import check_targets
 from dataflare.pipeline.graph import check_calls, check_graph
 from dataflare.pipeline.models import Pipeline, PluginNode
 from dataflare.pipeline.nodes import WriteNode
 from dataflare.real_paths import real_path
+from dataflare.runtime.datasets import DatasetName
 from dataflare.security.pipelines import PipelineFile
 from dataflare.user_files import as_path
 
-__all__ = ["Specification", "build_specification", "json_schema", "load_specification", "parse_specification"]
+__all__ = [
+    "Specification",
+    "base_name",
+    "build_specification",
+    "json_schema",
+    "load_specification",
+    "parse_specification",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,7 @@ class Specification:
         document: The YAML with its lines.
         databases: Where its databases are, by name.
         replays: The node whose dead letters are the input, in place of the input in the YAML; `None` in a usual run.
+        dataset: The one dataset that is left of several (`several_datasets`); `None` for a pipeline as it was written.
     """
 
     file: Path
@@ -55,9 +65,12 @@ class Specification:
     document: Document
     databases: Mapping[str, DatabaseGrant] = field(default_factory=dict)
     replays: str | None = None
+    dataset: DatasetName | None = None
 
     def where(self, *path: str | int) -> str:
         """Write `file:line` of a key, such as `where("nodes", "clean", "config")`."""
+        if len(path) > 1 and path[0] == "nodes":
+            path = ("nodes", base_name(str(path[1])), *path[2:])
         return self.document.where(path)
 
     @property
@@ -171,6 +184,11 @@ class Specification:
             )
 
 
+def base_name(node: str) -> str:
+    """The name that the pipeline's file has for a node: in a part of it, the dataset follows in brackets."""
+    return node.partition("[")[0]
+
+
 def load_specification(file: str | os.PathLike[str], *, variables: Variables | None = None) -> Specification:
     """Load a pipeline's file.
 
@@ -266,6 +284,7 @@ def _check(file: Path, folder: Path, document: Document) -> Specification:
         if isinstance(node, PluginNode):
             grants[name], limits[name] = _permissions(folder, node, name, document)
     check_calls(pipeline, document)
+    check_names(pipeline.nodes, order, document)
     databases = {name: each.grant(lambda text: _resolve(folder, text)) for name, each in pipeline.databases.items()}
     return Specification(file, folder, pipeline, order, grants, limits, document, databases)
 

@@ -31,7 +31,7 @@ from dataflare.pipeline.row_errors import RejectedRows, RowErrors
 from dataflare.pipeline.schema_contracts import SchemaContract
 from dataflare.pipeline.specification import Specification
 from dataflare.pipeline.stage import Stage
-from dataflare.pipeline.stop_limits import StopLimits
+from dataflare.pipeline.stop_limits import SourceLimit, StopLimits
 from dataflare.pipeline.validation import Finding, Validation
 from dataflare.pipeline.writers import FileDestination, FileWriter, open_destination, open_listing
 from dataflare.runtime.transformer import Transformer
@@ -118,7 +118,7 @@ class _StageBuilder:
 
         return Stage(
             report,
-            source=lambda: _or_empty(_limited(source.batches(), self.limits or StopLimits()), source.schema),
+            source=lambda: _or_empty(_limited(source.batches(), SourceLimit(self.limits)), source.schema),
             outputs=outputs,
             close=close,
             letters=letters,
@@ -163,7 +163,7 @@ class _StageBuilder:
             retries,
             self.checkpoints,
             columns_may_change=node.contract is not None,
-            limits=self.limits,
+            limits=SourceLimit(self.limits),
         )
         outputs = _present(letters)
         return Stage(
@@ -196,6 +196,7 @@ class _StageBuilder:
             pipeline=self.specification.pipeline.name,
             node=report.name,
             checkpoints=self.checkpoints,
+            dataset=self.specification.dataset,
         )
         return Stage(
             report,
@@ -297,7 +298,7 @@ def _close_all(outputs: tuple[_Output, ...]) -> None:
         output.close()
 
 
-def _limited(batches: Iterator[pa.RecordBatch], limits: StopLimits) -> Iterator[pa.RecordBatch]:
+def _limited(batches: Iterator[pa.RecordBatch], limits: SourceLimit) -> Iterator[pa.RecordBatch]:
     """Give the rows up to a limit. There may be one more row: only then was something left out."""
     for rows in batches:
         if limits.is_reached and rows.num_rows:

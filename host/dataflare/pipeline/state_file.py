@@ -25,7 +25,7 @@ from dataflare.locks import Lock
 from dataflare.pipeline.run_errors import StateError
 from dataflare.user_files import as_path
 
-__all__ = ["FOLDER", "MOST_COUNTED", "Checkpoint", "NodeState", "StateFile", "default_place"]
+__all__ = ["DONE", "FOLDER", "MOST_COUNTED", "Checkpoint", "NodeState", "StateFile", "default_place"]
 
 T = TypeVar("T")
 
@@ -36,6 +36,8 @@ _BUSY_S: Final = 10.0
 MOST_COUNTED: Final = 2**62
 """What counts stay below: SQLite's numbers end at twice as much, and rows are added to them."""
 _FAR_S: Final = 2.0**37
+DONE: Final = "done"
+"""What the table `intent` has for a part of a run that is finished; no mark of a file is this."""
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS pipeline (name TEXT NOT NULL, version INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS node (
@@ -213,13 +215,15 @@ class StateFile:
         schemas: Iterable[tuple[str, str, Sequence[str]]] = (),
         *,
         ended: bool = False,
+        done: str = "",
     ) -> None:
         """Save checkpoints that all destinations have reached, in one step.
 
         Args:
             reached: The node, the checkpoint, and the rows since the last one.
             schemas: For nodes that read, the known columns (`schema_to_text`), and the changes of this run as JSON.
-            ended: Whether the run is at its end: what it intended is done.
+            ended: Whether the run, or a part of it, is at its end: what it intended is done.
+            done: The part that came to its end, of a run with several; empty for none.
 
         Raises:
             StateError: The file cannot be written.
@@ -238,7 +242,9 @@ class StateFile:
                 for change in changes:
                     connection.execute("INSERT INTO schema_change VALUES (?, ?, ?)", (node, change, time.time()))
             if ended:
-                connection.execute("DELETE FROM intent")
+                connection.execute("DELETE FROM intent WHERE mark <> ?", (DONE,))
+            if done:
+                connection.execute("INSERT OR REPLACE INTO intent VALUES (?, ?)", (done, DONE))
 
         self.write(keep)
 

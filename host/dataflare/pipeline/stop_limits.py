@@ -6,9 +6,8 @@ import time
 from typing import Literal
 
 from dataflare.errors import UsageError
-from dataflare.locks import Lock
 
-__all__ = ["StopLimits", "StopReason"]
+__all__ = ["SourceLimit", "StopLimits", "StopReason"]
 
 StopReason = Literal["max-rows", "max-time"]
 
@@ -17,8 +16,8 @@ class StopLimits:
     """How far a run goes. It serves one run at a time; any thread may call it.
 
     Args:
-        max_rows: All sources together give this many rows; `None` for all. A source within a transaction gives the rest
-            of it.
+        max_rows: Each source gives this many rows, and one that reads several datasets as many of each; `None` for all.
+            A source within a transaction gives the rest of it.
         max_time_s: Sources are read for this long, in seconds from `begin` on; `None` for as long as it takes.
 
     Raises:
@@ -29,40 +28,59 @@ class StopLimits:
         for name, limit in (("max_rows", max_rows), ("max_time_s", max_time_s)):
             if limit is not None and not limit > 0:
                 raise UsageError(f"{name} = {limit} is not greater than 0")
-        self._max_rows = max_rows
+        self.max_rows = max_rows
         self._max_time_s = max_time_s
-        self._rows = 0
         self._ends_s: float | None = None
-        self._lock = Lock()
         self.reason: StopReason | None = None
         """Why a source was not read to its end; `None` where none was stopped."""
 
-    def begin(self) -> None:
-        """Start the clock, and count rows from 0."""
-        self._rows, self.reason = 0, None
-        if self._max_time_s is not None:
-            self._ends_s = time.monotonic() + self._max_time_s
+    def reset(self) -> None:
+        """Prepare for another run."""
+        self.reason = self._ends_s = None
 
-    @property
-    def rows_left(self) -> int | None:
-        """How many rows may still be read; `None` for any number."""
-        return None if self._max_rows is None else max(0, self._max_rows - self._rows)
+    def begin(self) -> None:
+        """Start the clock, unless it runs already: a run may have several parts."""
+        self.reason = None
+        if self._max_time_s is not None and self._ends_s is None:
+            self._ends_s = time.monotonic() + self._max_time_s
 
     @property
     def seconds_left(self) -> float | None:
         """How long sources may still be read; `None` for any time."""
         return None if self._ends_s is None else max(0.0, self._ends_s - time.monotonic())
 
+
+class SourceLimit:
+    """How far one dataset of a source is read; one thread at a time.
+
+    Args:
+        limits: Those of the run; `None`: there are none.
+    """
+
+    def __init__(self, limits: StopLimits | None = None) -> None:
+        self._limits = limits or StopLimits()
+        self._rows = 0
+
+    @property
+    def rows_left(self) -> int | None:
+        """How many rows may still be read; `None` for any number."""
+        most = self._limits.max_rows
+        return None if most is None else max(0, most - self._rows)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long may still be read; `None` for any time."""
+        return self._limits.seconds_left
+
     @property
     def is_reached(self) -> bool:
-        """Whether sources stop."""
+        """Whether the source stops."""
         return self.rows_left == 0 or self.seconds_left == 0
 
     def take(self, rows: int) -> None:
         """Take note of rows that were read."""
-        with self._lock:
-            self._rows += rows
+        self._rows += rows
 
     def stop(self) -> None:
-        """Take note that a source was not read to its end."""
-        self.reason = "max-rows" if self.rows_left == 0 else "max-time"
+        """Take note that the source was not read to its end."""
+        self._limits.reason = "max-rows" if self.rows_left == 0 else "max-time"

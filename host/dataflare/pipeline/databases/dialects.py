@@ -76,6 +76,10 @@ class Dialect(Protocol):
         """Find what keeps a table that exists from being replaced; empty for nothing."""
         ...
 
+    def tables(self, connection: Connection, within: str | None) -> list[str]:
+        """List the tables of a schema, by name, without views; `None` is the database's own."""
+        ...
+
     def table(self, connection: Connection, table: str, within: str | None) -> list[Column] | None:
         """Find the columns of a table; `None`: there is no such table."""
         ...

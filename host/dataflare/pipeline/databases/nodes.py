@@ -14,7 +14,7 @@ from dataflare.pipeline.datasets import ReadModel, WriteModel
 from dataflare.pipeline.nodes import Input
 from dataflare.pipeline.row_errors import OnErrorModel
 
-__all__ = ["CONNECTOR", "SqlRead", "SqlWrite", "TableModel"]
+__all__ = ["CONNECTOR", "SqlRead", "SqlWrite", "TableModel", "TablesModel"]
 
 CONNECTOR = "sql"
 _Text = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
@@ -25,6 +25,20 @@ class TableModel(StrictModel):
 
     table: _Text = Field(description="The table's or view's name.")
     within: _Text | None = Field(default=None, description="The schema that it is in; by default the database's own.")
+
+
+class TablesModel(StrictModel):
+    """Several tables of a schema of the database."""
+
+    tables: Annotated[
+        Annotated[Literal["all"], Tag("|all")]
+        | Annotated[list[_Text], Field(min_length=1, max_length=10_000), Tag("|some")],
+        Discriminator(lambda value: "|some" if isinstance(value, list) else "|all"),
+    ] = Field(description="`all`, or a list of names and patterns such as `sales_*`.")
+    within: _Text | None = Field(
+        default=None, description="The schema that they are in; by default the database's own."
+    )
+    exclude: list[_Text] = Field(default=[], description="Names or patterns of tables that are left out.")
 
 
 class QueryModel(StrictModel):
@@ -39,6 +53,8 @@ _TABLE = Annotated[_Text, Tag("|name")] | Annotated[TableModel, Tag("|table")]
 def _tag(value: Any) -> str:
     if isinstance(value, QueryModel) or (isinstance(value, dict) and "query" in value):
         return "|query"
+    if isinstance(value, TablesModel) or (isinstance(value, dict) and "tables" in value):
+        return "|tables"
     return "|table" if isinstance(value, dict | TableModel) else "|name"
 
 
@@ -47,8 +63,11 @@ class SqlRead(StrictModel):
 
     connector: Literal["sql"]
     database: Name = Field(description="The name of the database: under `databases`, or in the policy.")
-    read: Annotated[_TABLE | Annotated[QueryModel, Tag("|query")], Discriminator(_tag)] = Field(
-        description="A table's name, `{table: NAME, within: SCHEMA}`, or `{query: SELECT ...}`."
+    read: Annotated[
+        _TABLE | Annotated[QueryModel, Tag("|query")] | Annotated[TablesModel, Tag("|tables")], Discriminator(_tag)
+    ] = Field(
+        description="A table's name, `{table: NAME, within: SCHEMA}`, `{query: SELECT ...}`, or several tables: "
+        "`{tables: all}`, or `{tables: [NAME, PATTERN]}`, which are read one after the other."
     )
     mode: Literal["full", "incremental"] = Field(
         default="full", description="All rows, or those that are new by the cursor column."
@@ -62,6 +81,9 @@ class SqlRead(StrictModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if isinstance(self.read, TablesModel) and self.columns:
+            context = {"key": "columns", "hint": "read this table by a node of its own"}
+            raise PydanticCustomError("tables", "columns are of one table, and several are read", context)
         if (self.mode == "incremental") != (self.cursor is not None):
             hint = "give `cursor: COLUMN`" if self.cursor is None else "say `mode: incremental`"
             raise PydanticCustomError("cursor", "a cursor column goes with incremental reads", {"hint": hint})
@@ -91,21 +113,27 @@ class SqlRead(StrictModel):
         if isinstance(self.read, QueryModel):
             name, within = f"query {sha256(self.read.query.encode()).hexdigest()[:16]}", ""
         else:
-            table = _table(self.read)
-            name, within = table.table, table.within or ""
+            name, within = self.one_table.table, self.one_table.within or ""
         namespace = f"{self.database}.{within}" if within else self.database
         return ReadModel(dataset=name, namespace=namespace, mode=self.mode, cursor=self.cursor, columns=self.columns)
 
     @property
     def table(self) -> TableModel | str:
         """The table, or the text of the query."""
-        return self.read.query if isinstance(self.read, QueryModel) else _table(self.read)
+        return self.read.query if isinstance(self.read, QueryModel) else self.one_table
+
+    @property
+    def one_table(self) -> TableModel:
+        """The table, of a node that reads one."""
+        assert not isinstance(self.read, QueryModel | TablesModel)
+        return _table(self.read)
 
     @property
     def shown(self) -> str:
         """What it reads, for reports."""
-        what = "a query" if isinstance(self.read, QueryModel) else _table(self.read).table
-        return f"sql {self.database}: {what}"
+        if isinstance(self.read, QueryModel | TablesModel):
+            return f"sql {self.database}: {'a query' if isinstance(self.read, QueryModel) else 'several tables'}"
+        return f"sql {self.database}: {self.one_table.table}"
 
 
 class SqlWrite(StrictModel):

@@ -127,6 +127,16 @@ class PostgreSQL:
         )
         return f"the {found[0][0]} needs it" if found else ""
 
+    def tables(self, connection: Connection, within: str | None) -> list[str]:
+        """List the tables; of one with partitions, only itself."""
+        schema = "current_schema()" if within is None else literal(within)
+        query = (
+            "SELECT c.relname::text FROM pg_catalog.pg_class AS c "
+            "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+            f"WHERE n.nspname = {schema} AND c.relkind IN ('r', 'p', 'f') AND NOT c.relispartition ORDER BY 1"
+        )
+        return [row[0] for row in connection.rows(query)]
+
     def table(self, connection: Connection, table: str, within: str | None) -> list[Column] | None:
         """Find the columns of a table or a view."""
         name = literal(quoted([within or "", table]))

@@ -19,13 +19,15 @@ from dataflare.data.shapes import DataFailure
 from dataflare.errors import ConfigError
 from dataflare.pipeline.databases.connection import Connection, quoted
 from dataflare.pipeline.databases.dialects import Column, Dialect, cast_all
-from dataflare.pipeline.databases.nodes import SqlRead
+from dataflare.pipeline.databases.nodes import SqlRead, TablesModel
 from dataflare.pipeline.run_errors import DataError, StateError
 from dataflare.runtime.datasets import Chunk, Dataset, DatasetName, Ended, Estimate
 from dataflare.runtime.results import PluginStats
 
 __all__ = ["SqlSource"]
 
+_OURS = "_dataflare_"
+"""How the tables begin that runs keep for themselves."""
 _BATCH_ROWS = 65_536
 _BATCH_BYTES = 64 * 1024 * 1024
 _LONG_ROWS = 1024
@@ -75,6 +77,8 @@ class SqlSource:
         """
         self._connection, self._dialect = self._connect()
         self._dialect.begin(self._connection, writes=False)
+        if isinstance(self._node.read, TablesModel):
+            return self
         node, table = self._node, self._node.table
         if isinstance(table, str):
             check_one_statement(table)
@@ -100,6 +104,19 @@ class SqlSource:
         self._key = key if len(key) == len(self._key) else ()
         self._schema = with_roles(self._schema, key=self._key, cursor=node.cursor)
         return self
+
+    def discover(self) -> list[Dataset]:
+        """The tables among which a node chooses that reads several, without their columns.
+
+        Raises:
+            DatabaseError: The database answered with an error.
+        """
+        assert isinstance(self._node.read, TablesModel)
+        within = self._node.read.within
+        names = self._dialect.tables(self._require(), within)
+        return [
+            Dataset(DatasetName(name, within or ""), "", pa.schema([])) for name in names if not name.startswith(_OURS)
+        ]
 
     def dataset(self, selection: Any = None) -> Dataset:
         """What is read."""

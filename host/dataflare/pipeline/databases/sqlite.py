@@ -69,6 +69,11 @@ class SQLite:
         is_view = f"SELECT 1 FROM {master} WHERE type = 'view' AND name = {literal(table)} COLLATE NOCASE"
         return "it is a view" if connection.rows(is_view) else ""
 
+    def tables(self, connection: Connection, within: str | None) -> list[str]:
+        """List the tables that SQLite does not keep for itself."""
+        query = f"SELECT name FROM {quoted([within or '', 'sqlite_master'])} WHERE type = 'table' ORDER BY name"
+        return [row[0] for row in connection.rows(query) if not row[0].startswith("sqlite_")]
+
     def table(self, connection: Connection, table: str, within: str | None) -> list[Column] | None:
         """Find the columns of a table or a view."""
         query = f"SELECT name, type FROM pragma_table_info({literal(table)}{_schema(within)}) ORDER BY cid"

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from dataflare import (
     Chunk,
     ConfigError,
+    DatasetName,
     Destination,
     Ended,
     Grants,
@@ -98,6 +99,33 @@ def test_rows_with_an_operation_are_removed(table, store):
     destination.write(pa.RecordBatch.from_pydict(rows, CHANGES))
     destination.finish()
     assert kept(store) == [{"id": 1, "name": "Ann"}]
+
+
+def test_row_with_an_operation_that_does_not_exist_is_rejected(table, store):
+    destination = table()
+    destination.open(Target("people", CHANGES, key=["id"], mode="merge"))
+    rows = {"id": [1, 2, None], "name": ["Ann", "Bob", None], "op": [0, 3, -1]}
+    assert destination.write(pa.RecordBatch.from_pydict(rows, CHANGES)) == [
+        RejectedRow(1, "op", "the operation is 3, not 0, 1 or 2"),
+        RejectedRow(2, "id", "the key is null"),
+    ]
+    destination.finish()
+    assert kept(store) == [{"id": 1, "name": "Ann"}]
+
+
+def test_datasets_of_namespaces_are_kept_apart(table, store):
+    names = [DatasetName("people", "shop"), DatasetName("shop.people"), DatasetName("shop/people")]
+    destination = table()
+    destination.open([Target(name, PEOPLE, key=["id"], mode="merge") for name in names])
+    for at, name in enumerate(names):
+        destination.write(people((at, str(name))), name)
+    destination.finish()
+    tables = json.loads(store.get("default/t", "tables") or b"")["tables"]
+    assert {name: list(table["rows"]) for name, table in tables.items()} == {
+        "shop/people": ["[0]"],
+        "shop.people": ["[1]"],
+        "shop%2Fpeople": ["[2]"],
+    }
 
 
 def test_row_without_a_key_is_rejected(table, store):
@@ -301,6 +329,14 @@ def test_page_that_comes_later_is_asked_for_again(pages, api, status, headers, c
     while not isinstance(progress := pages.read(), Ended):
         rest.append(progress)
     assert ids(iter([first, *rest])) == list(range(10))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_credentials_that_are_not_accepted_are_denied(pages, api, status):
+    api.answers.append((status, {}, b""))
+    with pytest.raises(PluginError) as caught:
+        list(pages.chunks("orders"))
+    assert (caught.value.error.case, caught.value.retryable) == ("denied", False)
 
 
 def test_numbers_of_pages_keep_their_digits(load_pages, api):

@@ -198,6 +198,15 @@ def test_rows_with_a_delete_remove_their_key(tmp_path, database):
     assert "op" not in read(tmp_path, database).schema.names
 
 
+def test_operation_that_does_not_exist_is_rejected_with_its_row(tmp_path, database):
+    table = rows(1, 2, 2, x=["a", "b", "c"], op=pa.array([0, None, 3], pa.int8()))
+    table = table.cast(with_roles(table.schema, key=["id"], operation="op"))
+    write(tmp_path, database, table, mode="merge", dead_letters="dead.jsonl")
+    assert sorted(database.rows("SELECT id, x FROM t")) == [(1, "a"), (2, "b")]
+    (letter,) = [json.loads(line) for line in (tmp_path / "dead.jsonl").read_text().splitlines()]
+    assert "an operation is 0 (insert), 1 (update) or 2 (delete)" in json.dumps(letter)
+
+
 def test_keys_of_several_columns_are_compared_together(tmp_path, database):
     for x in ("a", "b"):
         write(tmp_path, database, pa.table({"k": [1, 1], "l": ["x", "y"], "v": [x, x]}), mode="merge", key=["k", "l"])

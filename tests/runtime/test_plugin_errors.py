@@ -47,3 +47,25 @@ def test_error_on_data_names_the_column_and_its_type():
     error = plugin_error(Variant("data", Variant("wrong-type", mismatch)), plugin="p", export="i#f")
     assert "data: wrong-type: column 'n' is string, not int64" in error.message
     assert error.error.value.value is mismatch
+
+
+@pytest.mark.parametrize(
+    ("case", "text", "says"),
+    [
+        (
+            "invalid-config",
+            "rows: give at least 0",
+            "at `rows`: `config` in a pipeline, `--config` on the command line",
+        ),
+        ("invalid-config", "columns.0.op: no such operation", "at `columns.0.op`: "),
+        ("invalid-config", "dataset 'a': no such mode", "the plugin's configuration: `config` in a pipeline"),
+        ("unsupported", "it cannot be split", "the plugin cannot do this at all"),
+        ("denied", "status 403", "look at its grants and credentials"),
+        ("internal", "MemoryError\n  at plugin.py:3, in read", "raise `limits.memory`"),
+        ("internal", "InternalError: out of memory", "raise `limits.memory`"),
+        ("internal", "ValueError: MemoryError", ""),
+    ],
+)
+def test_hint_says_what_to_do_and_where(case: str, text: str, says: str):
+    hint = plugin_error(Variant(case, text), plugin="p", export="e").hint
+    assert says in hint and bool(says) == bool(hint)

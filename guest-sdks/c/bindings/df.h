@@ -335,20 +335,24 @@ typedef struct dataflare_plugin_types_error_t {
   } val;
 } dataflare_plugin_types_error_t;
 
-// The configuration is wrong. No retry helps: the operator must change it.
+// The configuration is wrong. No retry helps: the operator must change it. The text names the key.
 #define DATAFLARE_PLUGIN_TYPES_ERROR_INVALID_CONFIG 0
-// This record or batch is wrong. No retry helps; others may be right: skip it or keep it for later.
+// This record or batch is wrong, or what a source reads is not well formed. No retry helps; others may be right: skip it or
+// keep it for later. The text says which row it is.
 #define DATAFLARE_PLUGIN_TYPES_ERROR_INVALID_INPUT 1
 // The plugin cannot continue from this state, part or token: it belongs to another plugin, another version or other data, or
 // the rows after it are gone. No retry helps: begin without it.
 #define DATAFLARE_PLUGIN_TYPES_ERROR_INVALID_STATE 2
 // An operation on a batch failed. No retry helps; other batches may be right.
 #define DATAFLARE_PLUGIN_TYPES_ERROR_DATA 3
-// The host refused something that the plugin needs. No retry helps: the operator must grant it.
+// The host refused something that the plugin needs, or it is larger than the operator allows; or a service refused the
+// plugin's credentials, as with the HTTP status 401 or 403. No retry helps: the operator must grant it.
 #define DATAFLARE_PLUGIN_TYPES_ERROR_DENIED 4
 // Something outside cannot be reached now. A retry can help.
 #define DATAFLARE_PLUGIN_TYPES_ERROR_UNAVAILABLE 5
-// Something outside accepts no more requests for now. A retry after this many milliseconds can help.
+// Something outside accepts no more requests for now. A retry after this many milliseconds can help. In HTTP, these are the
+// statuses 429, and 503 with a header `Retry-After`. This header is a number of seconds, or a date: take the time from the
+// response's own header `Date` to it.
 #define DATAFLARE_PLUGIN_TYPES_ERROR_RATE_LIMITED 6
 // A newer run has replaced this one. No retry helps: this run must end, and has changed nothing since then.
 #define DATAFLARE_PLUGIN_TYPES_ERROR_SUPERSEDED 7
@@ -423,7 +427,8 @@ typedef uint8_t dataflare_plugin_datasets_writing_mode_t;
 
 // Add the rows to those that exist. An operation column is written like any other.
 #define DATAFLARE_PLUGIN_DATASETS_WRITING_MODE_APPEND 0
-// The rows replace all rows that exist, in one step, when the run finishes. Rows with an operation are not valid.
+// The rows replace all rows that exist, in one step, when the run finishes. Rows with an operation are not valid: the host
+// does not open a target of this mode whose schema has an operation column.
 #define DATAFLARE_PLUGIN_DATASETS_WRITING_MODE_REPLACE 1
 // Insert or update by key. A row whose operation is a delete removes the row of its key, if there is one; the operation
 // column itself is not written. Of several rows with the same key, the last one counts, so that rows can be written again.
@@ -614,7 +619,7 @@ typedef struct dataflare_host_files_file_error_t {
 #define DATAFLARE_HOST_FILES_FILE_ERROR_NOT_FOUND 0
 // The operator did not grant this: the path is in another directory or leads out, or only reading is granted.
 #define DATAFLARE_HOST_FILES_FILE_ERROR_DENIED 1
-// The file exists already, and the call must create it.
+// The file exists already, and the call must create it: `create`, or `publish` if the file came up in between.
 #define DATAFLARE_HOST_FILES_FILE_ERROR_ALREADY_EXISTS 2
 // A directory where a file is needed, or the reverse, or neither.
 #define DATAFLARE_HOST_FILES_FILE_ERROR_WRONG_KIND 3
@@ -1039,8 +1044,9 @@ typedef struct exports_dataflare_plugin_source_selection_t {
   exports_dataflare_plugin_source_dataset_name_t   dataset;
   // How to read it, one of its modes.
   exports_dataflare_plugin_source_reading_mode_t   mode;
-  // The columns to read, each once; empty for all columns. The source adds the key, cursor and operation columns that the mode
-  // needs. The order of the columns is the source's: `open` returns it.
+  // The columns to read, each once; empty for all columns. The source adds what the mode needs: the cursor in `incremental`, the
+  // key and the operation in `changes`, nothing in `full`. It may add the key and the cursor in every mode. The order of the
+  // columns is the source's: `open` returns it.
   df_list_string_t   columns;
 } exports_dataflare_plugin_source_selection_t;
 
@@ -1112,7 +1118,8 @@ typedef struct exports_dataflare_plugin_source_progress_t {
 #define EXPORTS_DATAFLARE_PLUGIN_SOURCE_PROGRESS_NEW_SCHEMA 1
 // No rows for now; more may come.
 #define EXPORTS_DATAFLARE_PLUGIN_SOURCE_PROGRESS_IDLE 2
-// No more rows. The last state covers all of them, so the last chunk has one. Every further `read` returns this again.
+// No more rows. The last state covers all of them, so the last chunk has one; a read without rows may have none. Every further
+// `read` returns this again.
 #define EXPORTS_DATAFLARE_PLUGIN_SOURCE_PROGRESS_ENDED 3
 
 typedef struct {
@@ -1591,8 +1598,8 @@ extern bool dataflare_host_files_method_writer_publish(dataflare_host_files_borr
 extern void dataflare_host_files_granted(dataflare_host_files_list_directory_t *ret);
 // Open a file for reading.
 extern bool dataflare_host_files_open(df_string_t *path, dataflare_host_files_own_reader_t *ret, dataflare_host_files_file_error_t *err);
-// Begin to write a file, which others do not see before `publish`. `replace` says whether a file with this name may be replaced;
-// if not, `already-exists`.
+// Begin to write a file, which others do not see before `publish`. `replace` says whether a file with this name may be replaced.
+// If not, it is `already-exists`, here or in `publish`.
 extern bool dataflare_host_files_create(df_string_t *path, bool replace, dataflare_host_files_own_writer_t *ret, dataflare_host_files_file_error_t *err);
 // Begin to write at the end of a file, in place; it is created if it does not exist. Readers of the file may see bytes before
 // `publish`. The host takes bytes away that were not published, after a crash when the file is next used through this

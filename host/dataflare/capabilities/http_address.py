@@ -78,7 +78,9 @@ class AddressRules:
         if getattr(address, "scope_id", None) is not None:
             raise CapabilityFailure("denied", f"{text} is bound to a network interface")
         if (what := self._refusal(address)) is not None:
-            raise CapabilityFailure("denied", f"the address {address} is {what}, and not granted")
+            raise CapabilityFailure(
+                "denied", f"the address {address} is {what}, and not granted: name it under the origin's `addresses`"
+            )
         return address
 
     def select(self, host: str, addresses: Iterable[str]) -> list[Address]:

@@ -17,10 +17,13 @@ RETRYABLE: Final = frozenset({"unavailable", "rate-limited"})
 """The cases of `dataflare:plugin/types.error` that a retry can help with, as their documentation says."""
 
 _JSON_POSITION: Final = re.compile(r",? \(?at line [0-9]+,? column [0-9]+\)?")
+_KEY: Final = re.compile(r"([A-Za-z_][\w.\-\[\]]{0,99}): ")
 _HINTS: Final = {
-    "invalid-config": "change the plugin's configuration",
-    "denied": "the host refused something that the plugin needs: look at its grants",
+    "denied": "the host or a service refused something that the plugin needs: look at its grants and credentials",
+    "unsupported": "the plugin cannot do this at all: ask it for something else, such as another mode, or use another",
 }
+_FULL: Final = ("MemoryError", "InternalError: out of memory", "out of memory")
+"""How an error of a plugin begins whose language found no memory: Python, JavaScript and C."""
 
 
 def plugin_error(error: Variant, *, plugin: str, export: str) -> PluginError:
@@ -39,8 +42,19 @@ def plugin_error(error: Variant, *, plugin: str, export: str) -> PluginError:
         error=error,
         retryable=error.case in RETRYABLE,
         retry_after_ms=error.value if error.case == "rate-limited" else None,
-        hint=_HINTS.get(error.case, ""),
+        hint=_hint(error),
     )
+
+
+def _hint(error: Variant) -> str:
+    """What to do about an error. A guess from its text goes into the hint alone, which nothing depends on."""
+    text = error.value if isinstance(error.value, str) else ""
+    if error.case == "invalid-config":
+        key = f" at `{found[1]}`" if (found := _KEY.match(text)) else ""
+        return f"change the plugin's configuration{key}: `config` in a pipeline, `--config` on the command line"
+    if error.case == "internal" and text.startswith(_FULL):
+        return "the plugin's memory is full: raise `limits.memory` (`--limit memory=SIZE`), or give it fewer rows"
+    return _HINTS.get(error.case, "")
 
 
 def _cut(value: Any) -> Any:

@@ -13,7 +13,8 @@ travel with the batch through every plugin:
   `int8`: 0 insert, 1 update, 2 delete. Null means insert.
 
 A schema has at most one cursor column and at most one operation column. Other values
-are not valid. Other metadata belongs to the plugin.
+of `dataflare.key` and `dataflare.role` are not valid. Other metadata belongs to the
+plugin.
 
 Rows with an operation:
 - An insert or an update has the values of all columns; there are no partial updates
@@ -22,6 +23,8 @@ Rows with an operation:
   so these columns are nullable.
 - An update that changes the key is a delete of the old key and an insert of the new
   one, in one transaction.
+- A row with any other number is not valid. In the mode `merge` the destination
+  rejects it, and names the operation column.
 
 Since version 1.0.0.
 """
@@ -119,7 +122,8 @@ Since version 1.0.0.
 - `append`: Add the rows to those that exist. An operation column is written like any
   other.
 - `replace`: The rows replace all rows that exist, in one step, when the run
-  finishes. Rows with an operation are not valid.
+  finishes. Rows with an operation are not valid: the host does not open a target of
+  this mode whose schema has an operation column.
 - `merge`: Insert or update by key. A row whose operation is a delete removes the row
   of its key, if there is one; the operation column itself is not written. Of several
   rows with the same key, the last one counts, so that rows can be written again.

@@ -4,22 +4,36 @@
 A plugin that takes rows out of the pipeline.
 
 A run is `open`, any number of `write`, `change-schema` and `flush`, then `finish` or
-`abort`. An instance has one run at a time. `abilities` and `plan` may come at any
-time after `initialize` and change nothing.
+`abort`. An instance has one run at a time: `open` comes only if none is under way.
+After `finish`, only `flush`, `finish` and `abort` may come again, and change
+nothing; after `abort`, only `abort`. `abilities` and `plan` may come at any time
+after `initialize` and change nothing.
 
 - Rows need not be safe before `flush` or `finish` says that they are.
 - Rows are written in the order of the calls.
-- A flush never divides a transaction of the source: the host flushes only where the
-  source gave a state.
+- A flush is for all targets of the run, and never divides a transaction of the
+  source: the host flushes only where the source gave a state.
 - A host that starts again after a failure writes the rows after the last token
   again. In `merge` this changes nothing. In `append` rows are doubled, unless the
   destination keeps the token in the same transaction as the rows.
 - A target in the mode `replace` begins empty with every `open`: the host reads its
   rows from the beginning, whatever the token says. Such rows become safe with
-  `finish` only.
+  `finish` only, and the dataset then has the columns of the target, whatever it had.
 - A destination with the ability `shut-out` answers `superseded` to `flush` and
   `finish` of a run that was shut out, and makes nothing safe. Other calls of that
-  run may answer it too.
+  run may answer it too, but not `abort`, which takes back what the run wrote. `open`
+  is what shuts older runs out: they stay shut out if the newer run is aborted.
+
+In the modes `append` and `merge` a dataset that exists keeps its columns, and those
+of the target, or of `change-schema`, are compared with them:
+- A column that the dataset lacks is added, and a type that is wider than the
+  dataset's widens it, if the abilities say so. An added column is null in the rows
+  that exist.
+- A type that is narrower than the dataset's changes nothing: the values are widened.
+- A column that the schema lacks stays, and new rows have null in it.
+- Whether a column of the schema is nullable changes nothing about the dataset's. A
+  row that has a null where the dataset takes none is rejected.
+- Any other difference is `unsupported`.
 
 Since version 1.0.0.
 """

@@ -8,6 +8,14 @@ A path is `name/rest`, with `/` on every system: `name` is the name of a granted
 directory, `rest` stays within it. `..`, absolute paths and symbolic links that lead
 out are refused. Files are bytes; positions count bytes from 0.
 
+Names that begin with `.dataflare-` are the host's own, for what is not published
+yet: they are not listed, and `invalid-path`. After a crash some may stay in the
+directory; nothing of them counts.
+
+Each file is published in a step of its own, so several files never count together. A
+plugin that writes several lets one of them say which others count, and publishes it
+last.
+
 Since version 1.0.0.
 """
 
@@ -38,7 +46,7 @@ Since version 1.0.0.
 - `denied` with a `string`: The operator did not grant this: the path is in another
   directory or leads out, or only reading is granted.
 - `already-exists` with a `string`: The file exists already, and the call must create
-  it.
+  it: `create`, or `publish` if the file came up in between.
 - `wrong-kind` with a `string`: A directory where a file is needed, or the reverse,
   or neither.
 - `invalid-path` with a `string`: The path is not of the form above.

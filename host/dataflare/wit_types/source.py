@@ -20,10 +20,20 @@ that operators can read it.
   holds between datasets.
 - A cursor column may hold equal values. A state covers those rows of the last value
   that were read, and no others: rows with an equal value that are inserted later
-  still come. A source that cannot tell equal values apart returns states only where
-  the value changes.
+  still come. To tell them apart, keep the keys of these rows in the state.
+- A source that cannot tell equal values apart returns states only where the value
+  changes, and one that covers all rows at the end, or when it becomes idle. Rows
+  that are inserted later with the value of that state do not come; its documentation
+  says so.
 - Rows whose cursor is null come first, and only in a read that began without a
-  state. A state among them continues with them.
+  state. A state among them continues with them; a state after them covers all rows
+  whose cursor is null, also those that are inserted later.
+
+What is read may be wrong or out of reach. A response or a row that is not well
+formed is `invalid-input`: a source that can leave such rows out does so only if its
+configuration says it, and logs them. Rows that do not fit into a response or a batch
+of the largest size that the operator allows are `denied`, once fewer rows at a time
+do not help.
 
 Since version 1.0.0.
 """
@@ -65,9 +75,10 @@ class Selection:
     mode: _datasets.ReadingMode
     """How to read it, one of its modes."""
     columns: _abc.Sequence[str]
-    """The columns to read, each once; empty for all columns. The source adds the key,
-    cursor and operation columns that the mode needs. The order of the columns is the
-    source's: `open` returns it.
+    """The columns to read, each once; empty for all columns. The source adds what the
+    mode needs: the cursor in `incremental`, the key and the operation in `changes`,
+    nothing in `full`. It may add the key and the cursor in every mode. The order of
+    the columns is the source's: `open` returns it.
     """
 
 
@@ -163,5 +174,5 @@ Since version 1.0.0.
   the next state, like rows: it comes again after an earlier state.
 - `idle` with a `pause`: No rows for now; more may come.
 - `ended`: No more rows. The last state covers all of them, so the last chunk has
-  one. Every further `read` returns this again.
+  one; a read without rows may have none. Every further `read` returns this again.
 """

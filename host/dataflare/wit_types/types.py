@@ -84,20 +84,24 @@ Error: _t.TypeAlias = _df.Variant
 Since version 1.0.0.
 
 - `invalid-config` with a `string`: The configuration is wrong. No retry helps: the
-  operator must change it.
-- `invalid-input` with a `string`: This record or batch is wrong. No retry helps;
-  others may be right: skip it or keep it for later.
+  operator must change it. The text names the key.
+- `invalid-input` with a `string`: This record or batch is wrong, or what a source
+  reads is not well formed. No retry helps; others may be right: skip it or keep it
+  for later. The text says which row it is.
 - `invalid-state` with a `string`: The plugin cannot continue from this state, part
   or token: it belongs to another plugin, another version or other data, or the rows
   after it are gone. No retry helps: begin without it.
 - `data` with a `data-error`: An operation on a batch failed. No retry helps; other
   batches may be right.
-- `denied` with a `string`: The host refused something that the plugin needs. No
-  retry helps: the operator must grant it.
+- `denied` with a `string`: The host refused something that the plugin needs, or it
+  is larger than the operator allows; or a service refused the plugin's credentials,
+  as with the HTTP status 401 or 403. No retry helps: the operator must grant it.
 - `unavailable` with a `string`: Something outside cannot be reached now. A retry can
   help.
 - `rate-limited` with a `u32`: Something outside accepts no more requests for now. A
-  retry after this many milliseconds can help.
+  retry after this many milliseconds can help. In HTTP, these are the statuses 429,
+  and 503 with a header `Retry-After`. This header is a number of seconds, or a date:
+  take the time from the response's own header `Date` to it.
 - `superseded` with a `string`: A newer run has replaced this one. No retry helps:
   this run must end, and has changed nothing since then.
 - `cancelled`: The operator cancelled the call.

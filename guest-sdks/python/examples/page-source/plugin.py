@@ -158,11 +158,15 @@ def get(path: str, query: dict[str, Any]) -> Any:
                 raise Err(types.Error_Unavailable(f"{url}: {why}")) from None
             case http.HttpError_TimedOut(value=wait):
                 raise Err(types.Error_Unavailable(f"{url}: no response within {wait} ms")) from None
+            case http.HttpError_TooLarge(value=limit):
+                raise Err(types.Error_Denied(f"{url}: the response has more than {limit} bytes, the limit")) from None
         raise Err(types.Error_Other(f"{url}: {exc.value}")) from None
     if response.status == 429 or (response.status == 503 and retry_ms(response.headers)):
         raise Err(types.Error_RateLimited(retry_ms(response.headers) or RETRY_MS))
     if response.status >= 500:
         raise Err(types.Error_Unavailable(f"{url}: status {response.status}"))
+    if response.status in (401, 403):
+        raise Err(types.Error_Denied(f"{url}: status {response.status}: the credentials are not accepted"))
     if response.status != 200:
         raise Err(types.Error_InvalidConfig(f"url: {url}: status {response.status}"))
     try:

@@ -69,7 +69,9 @@ def swapped(change: Callable[[dict[str, Any]], Result]) -> Result:
 
 def staged_table(target: destination.Target) -> Staged:
     """What a target will be written to, checked."""
-    name = ".".join(part for part in (target.dataset.namespace, target.dataset.name) if part)
+    parts = [part for part in (target.dataset.namespace, target.dataset.name) if part]
+    # A dot would not do: the dataset `shop.people` is not `people` in the namespace `shop`.
+    name = "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
     if target.mode not in MODES:
         raise Err(types.Error_Unsupported(f"dataset {name!r}: rows are merged or replaced, not appended"))
     roles = {
@@ -167,9 +169,9 @@ class Destination(exports.Destination):
 
     @guarded
     def write(self, target: int, rows: Batch) -> list[destination.RejectedRow]:
-        """Stage rows, apart from those without a key."""
+        """Stage rows, apart from those without a key or with an operation that does not exist."""
         rejected = table_of(running(), target).add(rows.to_json_lines())
-        return [destination.RejectedRow(row, column, "the key is null") for row, column in rejected]
+        return [destination.RejectedRow(row, column, reason) for row, column, reason in rejected]
 
     @guarded
     def change_schema(self, target: int, schema: Schema) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 DELETE = 2
+OPERATIONS = (None, 0, 1, DELETE)
 
 
 class Superseded(Exception):
@@ -25,17 +26,20 @@ class Staged:
     replace: bool
     rows: dict[str, dict[str, Any] | None] = field(default_factory=dict)
 
-    def add(self, lines: str) -> list[tuple[int, str]]:
-        """Stage rows; returns those whose key has a null, each with the column."""
+    def add(self, lines: str) -> list[tuple[int, str, str]]:
+        """Stage rows; returns those with a null in the key or an operation that does not exist: row, column, reason."""
         rejected = []
         # Not `splitlines`: texts may hold U+2028 and other characters that it takes for ends of lines.
         for number, line in enumerate(lines.split("\n")[:-1]):
             row = json.loads(line)
             missing = next((name for name in self.key if row.get(name) is None), None)
             if missing is not None:
-                rejected.append((number, missing))
+                rejected.append((number, missing, "the key is null"))
                 continue
             operation = row.pop(self.operation, None) if self.operation else None
+            if self.operation and operation not in OPERATIONS:
+                rejected.append((number, self.operation, f"the operation is {operation}, not 0, 1 or 2"))
+                continue
             key = json.dumps([row[name] for name in self.key])
             # The last of several rows with a key counts: it comes last in the order of the rows too.
             self.rows.pop(key, None)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataflare.data.roles import DELETE
+from dataflare.data.roles import DELETE, INSERT, UPDATE
 from dataflare.pipeline.databases.connection import Connection, literal, quoted
 from dataflare.pipeline.databases.dialects import Dialect, decoded
 from dataflare.pipeline.databases.layout import DELETED, Layout, merging, staged_type
@@ -303,19 +303,34 @@ class SqlDestination:
     def _of_keys(
         self, layout: Layout, rows: pa.RecordBatch, rejected: list[RejectedRow]
     ) -> tuple[list[int], pa.RecordBatch]:
-        """Keep the last row of each key, and reject keys with a null. Returns the rows' numbers, and the rows."""
+        """Keep the last row of each key, and reject keys with a null and operations that do not exist.
+
+        Returns:
+            The rows' numbers, and the rows.
+        """
         numbers = pa.array(range(rows.num_rows), pa.int64())
         if not layout.key:
             return numbers.to_pylist(), rows
-        for name in layout.key:
-            null = pc.indices_nonzero(pc.is_null(rows.column(rows.schema.get_field_index(name)))).to_pylist()
-            known = {each.row for each in rejected}
-            rejected += [RejectedRow(row, name, "a key has no value") for row in null if row not in known]
+        wrong = {name: pc.is_null(rows.column(rows.schema.get_field_index(name))) for name in layout.key}
+        reasons = dict.fromkeys(layout.key, "a key has no value")
+        if layout.operation is not None:
+            operations = rows.column(rows.schema.get_field_index(layout.operation))
+            known = pa.array([INSERT, UPDATE, DELETE, None], operations.type)
+            wrong[layout.operation] = pc.invert(pc.is_in(operations, known))
+            reasons[layout.operation] = f"an operation is {INSERT} (insert), {UPDATE} (update) or {DELETE} (delete)"
+        gone: set[int] = set()
+        for name, mask in wrong.items():
+            for row in pc.indices_nonzero(mask).to_pylist():
+                if row not in gone:
+                    gone.add(row)
+                    rejected.append(RejectedRow(row, name, reasons[name]))
         keys = [decoded(rows.column(rows.schema.get_field_index(name))) for name in layout.key]
+        if gone:
+            numbers = pa.array([row for row in range(rows.num_rows) if row not in gone], pa.int64())
+            keys = [each.take(numbers) for each in keys]
         table = pa.table([*keys, numbers], [*(f"k{at}" for at in range(len(keys))), "row"])
         last = table.group_by([f"k{at}" for at in range(len(keys))]).aggregate([("row", "max")]).column("row_max")
-        gone = {each.row for each in rejected}
-        taken = sorted(row for row in last.to_pylist() if row not in gone)
+        taken = sorted(last.to_pylist())
         return taken, rows.take(pa.array(taken, pa.int64()))
 
     def _stored(self, layout: Layout, rows: pa.RecordBatch) -> pa.RecordBatch:

@@ -24,17 +24,30 @@ pub mod exports {
       /// A plugin that takes rows out of the pipeline.
       ///
       /// A run is `open`, any number of `write`, `change-schema` and `flush`, then `finish` or `abort`. An instance has one run at a
-      /// time. `abilities` and `plan` may come at any time after `initialize` and change nothing.
+      /// time: `open` comes only if none is under way. After `finish`, only `flush`, `finish` and `abort` may come again, and change
+      /// nothing; after `abort`, only `abort`. `abilities` and `plan` may come at any time after `initialize` and change nothing.
       ///
       /// - Rows need not be safe before `flush` or `finish` says that they are.
       /// - Rows are written in the order of the calls.
-      /// - A flush never divides a transaction of the source: the host flushes only where the source gave a state.
+      /// - A flush is for all targets of the run, and never divides a transaction of the source: the host flushes only where the source
+      ///   gave a state.
       /// - A host that starts again after a failure writes the rows after the last token again. In `merge` this changes nothing. In
       ///   `append` rows are doubled, unless the destination keeps the token in the same transaction as the rows.
       /// - A target in the mode `replace` begins empty with every `open`: the host reads its rows from the beginning, whatever the
-      ///   token says. Such rows become safe with `finish` only.
+      ///   token says. Such rows become safe with `finish` only, and the dataset then has the columns of the target, whatever it had.
       /// - A destination with the ability `shut-out` answers `superseded` to `flush` and `finish` of a run that was shut out, and makes
-      ///   nothing safe. Other calls of that run may answer it too.
+      ///   nothing safe. Other calls of that run may answer it too, but not `abort`, which takes back what the run wrote. `open` is what
+      ///   shuts older runs out: they stay shut out if the newer run is aborted.
+      ///
+      /// In the modes `append` and `merge` a dataset that exists keeps its columns, and those of the target, or of `change-schema`, are
+      /// compared with them:
+      /// - A column that the dataset lacks is added, and a type that is wider than the dataset's widens it, if the abilities say so. An
+      ///   added column is null in the rows that exist.
+      /// - A type that is narrower than the dataset's changes nothing: the values are widened.
+      /// - A column that the schema lacks stays, and new rows have null in it.
+      /// - Whether a column of the schema is nullable changes nothing about the dataset's. A row that has a null where the dataset takes
+      ///   none is rejected.
+      /// - Any other difference is `unsupported`.
       #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
       pub mod destination {
         #[used]
@@ -3096,24 +3109,28 @@ pub trait Guest {
   /// has begun.
   #[allow(async_fn_in_trait)]
   fn open(run: RunName,targets: _rt::Vec::<Target>,) -> ::core::result::Result<::core::option::Option<_rt::Vec::<u8>>,Error>;
-  /// Accept the rows of a batch for a target (its position in the list that `open` was given, from 0). Returns the rows that are
-  /// rejected, each once, in ascending order; all others count as written. After an error none of the batch's rows counts:
-  /// after `rate-limited` and `unavailable` the host makes the same call again, after any other error it calls `abort`.
+  /// Accept the rows of a batch for a target (its position in the list that `open` was given, from 0). The batch has exactly the
+  /// columns of the target's schema, or of the last `change-schema`: names, types and nullability, in order. Roles are in the
+  /// schema; the batch's own metadata may differ. Returns the rows that are rejected, each once, in ascending order; all others
+  /// count as written. After an error none of the batch's rows counts: after `rate-limited` and `unavailable` the host makes the
+  /// same call again, after any other error it calls `abort`.
   #[allow(async_fn_in_trait)]
   fn write(target: u32,rows: Batch,) -> ::core::result::Result<_rt::Vec::<RejectedRow>,Error>;
-  /// Rows of a target have this schema from here on. A column that the schema lacks stays, and new rows have null in it.
-  /// `unsupported` for a change that is not among the abilities; the target then stays as it was.
+  /// Rows of a target have this schema from here on; its key stays. `unsupported` for a change that is not among the abilities; the
+  /// target then stays as it was.
   #[allow(async_fn_in_trait)]
   fn change_schema(target: u32,schema: Schema,) -> ::core::result::Result<(),Error>;
-  /// Make all written rows safe, together with the host's token. Returns whether they now survive a crash; false if this comes
-  /// with `finish` only. Idempotent: after `unavailable`, where it is not known whether the rows are safe, the host makes the
-  /// same call again.
+  /// Make all written rows safe, of all targets and together with the host's token. Returns whether all of them now survive a
+  /// crash. False if this comes with `finish` only, as in every run with a target in the mode `replace`: then the token is not
+  /// kept, and `abort` still takes the rows back. Idempotent: after `unavailable`, where it is not known whether the rows are
+  /// safe, the host makes the same call again.
   #[allow(async_fn_in_trait)]
   fn flush(token: _rt::Vec::<u8>,) -> ::core::result::Result<bool,Error>;
   /// End the run: all rows and the token are safe and visible. Idempotent, like `flush`.
   #[allow(async_fn_in_trait)]
   fn finish(token: _rt::Vec::<u8>,) -> ::core::result::Result<(),Error>;
-  /// End the run and leave no trace of rows that are not safe. Idempotent; does nothing after `finish`.
+  /// End the run and leave no trace of rows that are not safe. What `open` and `change-schema` made, such as an empty dataset or a
+  /// column, may stay. Idempotent; does nothing after `finish`.
   #[allow(async_fn_in_trait)]
   fn abort() -> ::core::result::Result<(),Error>;
 }

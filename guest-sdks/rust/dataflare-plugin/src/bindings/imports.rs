@@ -7070,6 +7070,12 @@ pub mod dataflare {
     ///
     /// A path is `name/rest`, with `/` on every system: `name` is the name of a granted directory, `rest` stays within it. `..`,
     /// absolute paths and symbolic links that lead out are refused. Files are bytes; positions count bytes from 0.
+    ///
+    /// Names that begin with `.dataflare-` are the host's own, for what is not published yet: they are not listed, and `invalid-path`.
+    /// After a crash some may stay in the directory; nothing of them counts.
+    ///
+    /// Each file is published in a step of its own, so several files never count together. A plugin that writes several lets one of
+    /// them say which others count, and publishes it last.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod files {
       #[used]
@@ -7086,7 +7092,7 @@ pub mod dataflare {
         NotFound(_rt::String),
         /// The operator did not grant this: the path is in another directory or leads out, or only reading is granted.
         Denied(_rt::String),
-        /// The file exists already, and the call must create it.
+        /// The file exists already, and the call must create it: `create`, or `publish` if the file came up in between.
         AlreadyExists(_rt::String),
         /// A directory where a file is needed, or the reverse, or neither.
         WrongKind(_rt::String),
@@ -8892,8 +8898,8 @@ pub mod dataflare {
         }
       }
       #[allow(unused_unsafe, clippy::all)]
-      /// Begin to write a file, which others do not see before `publish`. `replace` says whether a file with this name may be replaced;
-      /// if not, `already-exists`.
+      /// Begin to write a file, which others do not see before `publish`. `replace` says whether a file with this name may be replaced.
+      /// If not, it is `already-exists`, here or in `publish`.
       #[allow(async_fn_in_trait)]
       pub fn create(path: &str,replace: bool,) -> ::core::result::Result<Writer,FileError>{
         unsafe {
@@ -10604,20 +10610,24 @@ pub mod dataflare {
       /// Why a call failed, by what the caller can do about it.
       #[derive(Clone, PartialEq)]
       pub enum Error {
-        /// The configuration is wrong. No retry helps: the operator must change it.
+        /// The configuration is wrong. No retry helps: the operator must change it. The text names the key.
         InvalidConfig(_rt::String),
-        /// This record or batch is wrong. No retry helps; others may be right: skip it or keep it for later.
+        /// This record or batch is wrong, or what a source reads is not well formed. No retry helps; others may be right: skip it or
+        /// keep it for later. The text says which row it is.
         InvalidInput(_rt::String),
         /// The plugin cannot continue from this state, part or token: it belongs to another plugin, another version or other data, or
         /// the rows after it are gone. No retry helps: begin without it.
         InvalidState(_rt::String),
         /// An operation on a batch failed. No retry helps; other batches may be right.
         Data(DataError),
-        /// The host refused something that the plugin needs. No retry helps: the operator must grant it.
+        /// The host refused something that the plugin needs, or it is larger than the operator allows; or a service refused the
+        /// plugin's credentials, as with the HTTP status 401 or 403. No retry helps: the operator must grant it.
         Denied(_rt::String),
         /// Something outside cannot be reached now. A retry can help.
         Unavailable(_rt::String),
-        /// Something outside accepts no more requests for now. A retry after this many milliseconds can help.
+        /// Something outside accepts no more requests for now. A retry after this many milliseconds can help. In HTTP, these are the
+        /// statuses 429, and 503 with a header `Retry-After`. This header is a number of seconds, or a date: take the time from the
+        /// response's own header `Date` to it.
         RateLimited(u32),
         /// A newer run has replaced this one. No retry helps: this run must end, and has changed nothing since then.
         Superseded(_rt::String),
@@ -10690,13 +10700,14 @@ pub mod dataflare {
     /// - `dataflare.role` = `operation`: the column says what happened to the row, as an `int8`: 0 insert, 1 update, 2 delete. Null
     ///   means insert.
     ///
-    /// A schema has at most one cursor column and at most one operation column. Other values are not valid. Other metadata belongs
-    /// to the plugin.
+    /// A schema has at most one cursor column and at most one operation column. Other values of `dataflare.key` and `dataflare.role`
+    /// are not valid. Other metadata belongs to the plugin.
     ///
     /// Rows with an operation:
     /// - An insert or an update has the values of all columns; there are no partial updates and no values from before the update.
     /// - A delete needs values in the key columns only. In the other columns it has nulls, so these columns are nullable.
     /// - An update that changes the key is a delete of the old key and an insert of the new one, in one transaction.
+    /// - A row with any other number is not valid. In the mode `merge` the destination rejects it, and names the operation column.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod datasets {
       #[used]
@@ -10789,7 +10800,8 @@ pub mod dataflare {
       pub enum WritingMode {
         /// Add the rows to those that exist. An operation column is written like any other.
         Append,
-        /// The rows replace all rows that exist, in one step, when the run finishes. Rows with an operation are not valid.
+        /// The rows replace all rows that exist, in one step, when the run finishes. Rows with an operation are not valid: the host
+        /// does not open a target of this mode whose schema has an operation column.
         Replace,
         /// Insert or update by key. A row whose operation is a delete removes the row of its key, if there is one; the operation
         /// column itself is not written. Of several rows with the same key, the last one counts, so that rows can be written again.

@@ -21,7 +21,8 @@ pub mod exports {
       /// A plugin's life: `configure`, `initialize`, any number of calls of its kind, `shutdown`.
       ///
       /// The host calls one function of an instance at a time. After a trap the instance is lost: the host creates a new one and begins
-      /// again with `configure`.
+      /// again with `configure`. An instance whose `configure` or `initialize` answered with an error does no work: a host that tries
+      /// again creates a new one.
       #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
       pub mod lifecycle {
         #[used]
@@ -1036,10 +1037,12 @@ pub trait Guest {
   /// outside. `invalid-config` says which key is wrong and what it should be.
   #[allow(async_fn_in_trait)]
   fn configure(config: _rt::String,) -> ::core::result::Result<(),Error>;
-  /// Prepare for work: open files, connect. Comes once, after `configure`.
+  /// Prepare for work: open files, connect. Comes once, after `configure`. After an error, only `shutdown` follows: the host does
+  /// not make this call again, not even after `unavailable` or `rate-limited`. What may be out of reach for a while is better left
+  /// to the calls that the host repeats, such as `open`.
   #[allow(async_fn_in_trait)]
   fn initialize() -> ::core::result::Result<(),Error>;
-  /// Release everything. Comes once, at the end, also after errors; no call follows.
+  /// Release everything. Comes once, at the end, also after an error of `initialize` or of any later call; no call follows.
   #[allow(async_fn_in_trait)]
   fn shutdown() -> ::core::result::Result<(),Error>;
   /// Report the plugin's health. May come at any time between `initialize` and `shutdown`; returns at once.

@@ -34,10 +34,16 @@ pub mod exports {
       ///   returns the schema of the rows that follow the state.
       /// - Rows of one dataset come in the order of its cursor or of its changes. No order holds between datasets.
       /// - A cursor column may hold equal values. A state covers those rows of the last value that were read, and no others: rows with
-      ///   an equal value that are inserted later still come. A source that cannot tell equal values apart returns states only where
-      ///   the value changes.
+      ///   an equal value that are inserted later still come. To tell them apart, keep the keys of these rows in the state.
+      /// - A source that cannot tell equal values apart returns states only where the value changes, and one that covers all rows at
+      ///   the end, or when it becomes idle. Rows that are inserted later with the value of that state do not come; its documentation
+      ///   says so.
       /// - Rows whose cursor is null come first, and only in a read that began without a state. A state among them continues with
-      ///   them.
+      ///   them; a state after them covers all rows whose cursor is null, also those that are inserted later.
+      ///
+      /// What is read may be wrong or out of reach. A response or a row that is not well formed is `invalid-input`: a source that can
+      /// leave such rows out does so only if its configuration says it, and logs them. Rows that do not fit into a response or a batch
+      /// of the largest size that the operator allows are `denied`, once fewer rows at a time do not help.
       #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
       pub mod source {
         #[used]
@@ -59,8 +65,9 @@ pub mod exports {
           pub dataset: DatasetName,
           /// How to read it, one of its modes.
           pub mode: ReadingMode,
-          /// The columns to read, each once; empty for all columns. The source adds the key, cursor and operation columns that the mode
-          /// needs. The order of the columns is the source's: `open` returns it.
+          /// The columns to read, each once; empty for all columns. The source adds what the mode needs: the cursor in `incremental`, the
+          /// key and the operation in `changes`, nothing in `full`. It may add the key and the cursor in every mode. The order of the
+          /// columns is the source's: `open` returns it.
           pub columns: _rt::Vec::<_rt::String>,
         }
         impl ::core::fmt::Debug for Selection {
@@ -146,7 +153,8 @@ pub mod exports {
           NewSchema(SchemaChange),
           /// No rows for now; more may come.
           Idle(Pause),
-          /// No more rows. The last state covers all of them, so the last chunk has one. Every further `read` returns this again.
+          /// No more rows. The last state covers all of them, so the last chunk has one; a read without rows may have none. Every further
+          /// `read` returns this again.
           Ended,
         }
         impl ::core::fmt::Debug for Progress {
@@ -3235,18 +3243,19 @@ pub trait Guest {
   #[allow(async_fn_in_trait)]
   fn split(selections: _rt::Vec::<Selection>,state: ::core::option::Option<_rt::Vec::<u8>>,at_most: u32,) -> ::core::result::Result<Division,Error>;
   /// How many rows are left of a read, or of one part of it, from a state (`none`: the beginning). Returns `none` if this is not
-  /// known. Must be quick.
+  /// known. Must be quick. Errors as for `open`.
   #[allow(async_fn_in_trait)]
   fn estimate(selections: _rt::Vec::<Selection>,part: ::core::option::Option<_rt::Vec::<u8>>,state: ::core::option::Option<_rt::Vec::<u8>>,) -> ::core::result::Result<::core::option::Option<EstimatedRows>,Error>;
   /// Begin a read, or continue it from a state (`none`: the beginning). Ends a read that is under way. `part` is one that `split`
   /// returned for the same selections; `none` reads all of them. Returns the schema of each selection's rows, in the order of the
-  /// selections. `invalid-config` for a dataset, a mode or a column that does not exist; `invalid-state` for a state or a part
-  /// that does not belong to the selections, or whose rows are gone, such as from a log that was trimmed or a table that was
-  /// emptied in one step: the host then begins again without it.
+  /// selections. `invalid-config` for a dataset, a mode or a column that does not exist, or for selections that cannot be read
+  /// together; `invalid-state` for a state or a part that does not belong to the selections, or whose rows are gone, such as from
+  /// a log that was trimmed or a table that was emptied in one step: a read can then only begin without it.
   #[allow(async_fn_in_trait)]
   fn open(selections: _rt::Vec::<Selection>,part: ::core::option::Option<_rt::Vec::<u8>>,state: ::core::option::Option<_rt::Vec::<u8>>,) -> ::core::result::Result<_rt::Vec::<Schema>,Error>;
   /// Read on, at most `max-rows` rows (at least 1); a source may always return fewer. `rate-limited` and `unavailable` leave the
-  /// read as it was: the host makes the same call again. After any other error the host opens the read again, from a state.
+  /// read as it was: the host makes the same call again. After any other error the read has ended: the host may open it again,
+  /// from a state. `invalid-state` if the rows that follow are gone, as for `open`.
   #[allow(async_fn_in_trait)]
   fn read(max_rows: u32,) -> ::core::result::Result<Progress,Error>;
   /// All rows before this state are safe: the source may release what it holds for them (slots, leases, offsets). The state is

@@ -64,7 +64,7 @@ REFUSED = {
 def test_address_that_is_not_public_is_refused(text):
     with pytest.raises(CapabilityFailure, match=REFUSED[text]) as caught:
         AddressRules().check(text)
-    assert caught.value.case == "denied"
+    assert caught.value.case == "denied" and "name it under the origin's `addresses`" in str(caught.value.error.value)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,10 @@ _PART = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 SECTIONS = {
     "Host and plugins": ("Host", "Plugin", "Source", "Destination", "Processor", "Transformer", "Validator"),
+    "asyncio": (
+        *("AsyncHost", "AsyncPlugin", "AsyncSource", "AsyncDestination", "AsyncProcessor", "AsyncTransformer"),
+        *("AsyncValidator", "run_async"),
+    ),
     "Pipelines": (
         *("run", "load_specification", "parse_specification", "build_specification", "Specification", "Pipeline"),
         *("RunReport", "NodeReport", "OutputReport", "Progress", "RunInterrupted", "StateFile", "StopLimits"),

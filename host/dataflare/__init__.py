@@ -22,6 +22,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
+    from dataflare.aio import (
+        AsyncDestination,
+        AsyncHost,
+        AsyncPlugin,
+        AsyncProcessor,
+        AsyncSource,
+        AsyncTransformer,
+        AsyncValidator,
+        run_async,
+    )
     from dataflare.capabilities.clock import ManualClock, SystemClock
     from dataflare.capabilities.logging import LogEvent, MemoryLogSink, StandardLogSink
     from dataflare.capabilities.metrics import MemoryMetrics
@@ -121,6 +131,13 @@ if TYPE_CHECKING:
     from dataflare.wit_types.validator import Rule, RuleCount, Violation
 
 __all__ = [
+    "AsyncDestination",
+    "AsyncHost",
+    "AsyncPlugin",
+    "AsyncProcessor",
+    "AsyncSource",
+    "AsyncTransformer",
+    "AsyncValidator",
     "AuditFailed",
     "AuditLog",
     "CallCancelled",
@@ -232,9 +249,20 @@ __all__ = [
     "parse_limits",
     "parse_specification",
     "run",
+    "run_async",
 ]
 
 _HOMES: Final = {
+    "dataflare.aio": (
+        "AsyncDestination",
+        "AsyncHost",
+        "AsyncPlugin",
+        "AsyncProcessor",
+        "AsyncSource",
+        "AsyncTransformer",
+        "AsyncValidator",
+        "run_async",
+    ),
     "dataflare.capabilities.clock": (
         "ManualClock",
         "SystemClock",

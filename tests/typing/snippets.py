@@ -5,6 +5,12 @@ from typing import Any, assert_type
 
 import dataflare
 from dataflare import (
+    AsyncDestination,
+    AsyncHost,
+    AsyncProcessor,
+    AsyncSource,
+    AsyncTransformer,
+    AsyncValidator,
     Destination,
     Grants,
     Host,
@@ -58,6 +64,25 @@ def calling(processor: Processor, source: Source, validator: Validator, rows: An
         assert_type(chunk.state, bytes | None)
     batches: Iterator[Any] = source.batches()
     processor.process_batch(batches)
+
+
+async def awaiting(host: AsyncHost, file: str, rows: Any) -> None:
+    assert_type(await host.load(file, kind="source"), AsyncSource)
+    assert_type(await host.load(file, kind="destination"), AsyncDestination)
+    assert_type(await host.load(file, kind="processor", pool=PoolSettings(maximum=2)), AsyncProcessor)
+    assert_type(await host.load(file, kind="transformer"), AsyncTransformer)
+    assert_type(await host.load(file, kind="validator"), AsyncValidator)
+    async with await host.load(file, kind="processor") as processor:
+        assert_type(await processor.process("{}"), str | None)
+        assert_type(processor.blocking, Processor)
+        await processor.process_batch(rows)
+    source = await host.load(file, kind="source")
+    async for chunk in source.chunks(max_rows=10):
+        assert_type(chunk.state, bytes | None)
+    async for batch in source.batches("orders", state=b"x"):
+        print(batch)
+    assert_type(await (await host.load(file, kind="validator")).validate(rows), Report)
+    assert_type(await dataflare.run_async("pipeline.yaml", full_refresh=True), RunReport)
 
 
 def running(host: Host, mapping: Mapping[str, Any]) -> RunReport:

@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn
 
 from wasmtime import _bindings as raw
 
-from dataflare import budgets
+from dataflare import budgets, cancellation
 from dataflare.engine.abi.bridge_memory import NO_CEILING, BridgeMemory
 from dataflare.engine.abi.convert import MISFITS, explain
 from dataflare.engine.abi.handles import GuestResource, HandleTable, TooManyHandles
@@ -493,8 +493,5 @@ def _serve() -> None:
     _local.instance._serve()
 
 
-def _look() -> None:
-    """Do nothing. Python raises what waits, such as the exception of a signal's handler, when this is called."""
-
-
-set_callables(_serve, _look)
+# Where a plugin looks up, Python itself raises what waits, such as the exception of a signal's handler.
+set_callables(_serve, cancellation.check)

@@ -15,6 +15,7 @@ from typing import IO, Any, TypeAlias
 
 import pyarrow as pa
 
+from dataflare import cancellation
 from dataflare.errors import ConfigError, DataflareError, PluginError
 from dataflare.locks import Lock
 from dataflare.pipeline.batching import resized
@@ -296,6 +297,7 @@ class _Run:
                 with suppress(queue.Empty):
                     self._ended.get(timeout=_PROGRESS_INTERVAL_S)
                     running -= 1
+                cancellation.check()
                 note_moment(self._report, self._inputs, perf_counter() - start, last=not running)
                 self._tell(expected, start)
             for thread in threads:

@@ -20,7 +20,7 @@ from dataflare.runtime.datasets import DatasetName, PlannedChange, Target, targe
 from dataflare.runtime.launch import Worker
 from dataflare.runtime.plugin import Plugin, PluginParts
 from dataflare.runtime.row_schemas import columns_text, same_columns
-from dataflare.runtime.runs import RunLost, loses_run
+from dataflare.runtime.runs import KeepsRun, RunLost, loses_run
 from dataflare.runtime.tables import batches_of
 from dataflare.texts import cut, cut_name
 from dataflare.wit_types.destination import RejectedRow, RunName
@@ -44,7 +44,7 @@ class _Run:
     rows: int = 0
 
 
-class Destination(Plugin):
+class Destination(KeepsRun, Plugin):
     """A plugin that takes rows out.
 
     A run is `open`, any number of `write`, `change_schema` and `flush`, then `finish` or `abort`. The plugin has one
@@ -52,8 +52,6 @@ class Destination(Plugin):
     """
 
     kind: ClassVar[str] = "destination"
-    _interrupted: bool = False
-    """Whether an interrupt came in the middle of a step of the run."""
 
     def __init__(self, parts: PluginParts) -> None:
         super().__init__(parts)

@@ -137,6 +137,11 @@ class Plugin:
         return self._closed
 
     @property
+    def most_calls(self) -> int:
+        """How many calls it serves at a time; others wait for an instance."""
+        return self._parts.pool.maximum
+
+    @property
     def metadata(self) -> Metadata:
         """The plugin's metadata. It is asked for once, in a separate instance that is neither configured nor started.
 

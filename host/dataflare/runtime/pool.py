@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, get_args
 
+from dataflare import cancellation
 from dataflare.errors import ConfigError, UsageError
 from dataflare.locks import Lock
 
@@ -303,6 +304,7 @@ class InstancePool(Generic[T]):
         left_s = timeout_s
         while not (free := self._changed.wait_for(self._is_free, timeout=min(left_s, _LOOK_S))) and left_s > 0:
             left_s -= _LOOK_S
+            cancellation.check()
             self._take_abandoned(gone)
         self._require_open()
         if not free:

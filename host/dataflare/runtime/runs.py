@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from dataflare.errors import DataflareError, UsageError
 
-__all__ = ["RunLost", "loses_run"]
+__all__ = ["KeepsRun", "RunLost", "loses_run"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -18,11 +18,18 @@ class RunLost(UsageError):
     """The instance that was reading or writing is gone, and with it what it had not made safe: `open` again."""
 
 
-class _KeepsRun(Protocol):
-    _interrupted: bool
+class KeepsRun:
+    """A plugin whose one instance keeps a read or a run from call to call."""
+
+    _interrupted: bool = False
+    """Whether an interrupt came in the middle of a step."""
+
+    def lose_run(self) -> None:
+        """Give up the read or run that is under way: nobody got what its last step returned. Continue with `open`."""
+        self._interrupted = True
 
 
-S = TypeVar("S", bound=_KeepsRun)
+S = TypeVar("S", bound=KeepsRun)
 
 
 def loses_run(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
@@ -38,7 +45,7 @@ def loses_run(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S,
         except DataflareError:
             raise
         except BaseException:
-            self._interrupted = True
+            self.lose_run()
             raise
 
     return call  # type: ignore[return-value]  # mypy takes `self` for a name

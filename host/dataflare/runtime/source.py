@@ -30,7 +30,7 @@ from dataflare.runtime.datasets import (
 from dataflare.runtime.launch import Worker
 from dataflare.runtime.plugin import Plugin, PluginParts
 from dataflare.runtime.row_schemas import as_schema, columns_text, fits_schema
-from dataflare.runtime.runs import RunLost, loses_run
+from dataflare.runtime.runs import KeepsRun, RunLost, loses_run
 from dataflare.suggestions import close_matches
 from dataflare.texts import cut, cut_name
 from dataflare.wit_types import source as wit
@@ -61,7 +61,7 @@ class _Reading:
     ended: bool = False
 
 
-class Source(Plugin):
+class Source(KeepsRun, Plugin):
     """A plugin that brings rows in.
 
     A read is `open`, any number of `read` and `acknowledge`, then `stop`. The plugin has one instance, which holds the
@@ -70,8 +70,6 @@ class Source(Plugin):
     """
 
     kind: ClassVar[str] = "source"
-    _interrupted: bool = False
-    """Whether an interrupt came in the middle of a step of the read."""
 
     def __init__(self, parts: PluginParts) -> None:
         super().__init__(parts)

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from wasmtime import _bindings as raw
 
+from dataflare import cancellation
 from dataflare.engine.native.callbacks import Call
 from dataflare.errors import UsageError
 
@@ -106,6 +107,14 @@ class Timer:
         if self._beat.idle:
             self._beat.wake()
         return watch
+
+    def look_up(self, thread: int) -> None:
+        """Let the calls that a thread is in look now whether they must end; those that need not go on."""
+        watches = [watch for watch in list(self._watched) if watch.thread == thread and not watch.done]
+        for watch in watches:
+            watch.call.look = 1
+        if watches:
+            self.interrupt()
 
     def interrupt(self) -> None:
         """Make all running calls look whether they are meant."""
@@ -203,6 +212,12 @@ def _after_fork() -> None:
         timer._after_fork()
 
 
+def _look_up(thread: int) -> None:
+    for timer in list(_timers):
+        timer.look_up(thread)
+
+
 _main_thread = threading.main_thread().ident
 _timers: Final[weakref.WeakSet[Timer]] = weakref.WeakSet()
 os.register_at_fork(after_in_child=_after_fork)
+cancellation.wakers.append(_look_up)

@@ -20,6 +20,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from dataflare import cancellation
 from dataflare.budgets import current
 from dataflare.errors import HostShortage
 
@@ -28,6 +29,8 @@ __all__ = ["MAX_TEXT_BYTES", "BrokenWire", "Gone", "OutOfTime", "TooLarge", "Wir
 MAX_TEXT_BYTES: Final = 16 * 2**20
 TRANSFER_S: Final = 60.0
 """What a message that has begun may take, whatever the deadline."""
+_TURN_S: Final = 0.02
+"""How long a thread whose work can be cancelled waits before it looks whether it was."""
 _INLINE_BYTES: Final = 32 * 2**10
 _HEAD: Final = struct.Struct("<IQ")  # bytes of text, bytes beside it
 _MAX_TRANSFER: Final = 2**30
@@ -181,6 +184,9 @@ class Wire:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 raise OutOfTime
+            if cancellation.is_cancellable():
+                cancellation.check()
+                left_s = min(left_s, _TURN_S)
             # In milliseconds, as many as an `int` of C holds.
             if ready.poll(None if left_s == math.inf else min(math.ceil(left_s * 1000), 2**30)):
                 return

@@ -184,6 +184,18 @@ class TestColumns:
         assert made.schema.metadata == {b"m": b"1"}
         assert made.column(0).values.buffers()[1].address == batch.column(0).values.buffers()[1].address
 
+    def test_a_column_that_replaces_another_has_its_metadata(self) -> None:
+        fields = [pa.field(name, pa.int8(), metadata={"is": name}) for name in "ab"]
+        batch = pa.RecordBatch.from_arrays([pa.array([1], pa.int8())] * 2, schema=pa.schema(fields))
+        plan = read_plan([column("b"), call("negate", 0)])
+        made = relations.with_columns(batch, plan, [("a", 0), ("b", 1), ("c", 0), ("d", 1)], LIMIT).schema
+        assert [made.field(name).metadata or {} for name in "abcd"] == [{b"is": b"a"}, {b"is": b"b"}, {b"is": b"b"}, {}]
+
+    def test_a_cast_that_fails_names_itself_and_the_column(self) -> None:
+        plan = read_plan([column("a"), call("cast", 0, type=text("int8"))])
+        with pytest.raises(DataFailure, match=r"cast: Integer value 300 not in range.*\(of a\)"):
+            relations.select(batch_of(a=300), plan, [("b", 1)], LIMIT)
+
     def test_no_columns_at_all_keep_their_rows(self) -> None:
         assert relations.select(ORDERS, read_plan([]), [], LIMIT).num_rows == 6
 

@@ -224,13 +224,63 @@ def test_json_mapper_refuses_a_record_with_a_name_twice(host, fields):
         mapper.process(f"{{{fields}}}")
 
 
-def test_derive_columns_refuses_decimals_that_a_double_would_round(host):
-    config = {"columns": [{"name": "x", "op": "add", "left": "a", "right": 1}]}
+NUMBERS = pa.record_batch(
+    {
+        "byte": pa.array([127, 1, 2], pa.int8()),
+        "whole": pa.array([1, None, 2**53 + 1], pa.int64()),
+        "big": pa.array([2**64 - 1, 1, 1], pa.uint64()),
+        "real": pa.array([0.5, 2.0, 0.0]),
+        "price": pa.array([Decimal("1.25"), Decimal("2.50"), None], pa.decimal128(10, 2)),
+        "long": pa.array([Decimal("1.25"), Decimal("2.50"), None], pa.decimal128(36, 2)),
+    }
+)
+
+
+def derived(host, op, left, right):
+    config = {"columns": [{"name": "x", "op": op, "left": left, "right": right}]}
     with host.load(COMPONENTS / "derive-columns.wasm", config=config) as derive:
-        few = pa.record_batch({"a": pa.array([Decimal("1.25")], pa.decimal128(15, 2))})
-        assert derive.transform(few)["x"].to_pylist() == [2.25]
-        with pytest.raises(PluginError, match=r"decimal128\(16, 2\): it is computed with as double"):
-            derive.transform(pa.record_batch({"a": pa.array([Decimal("1.25")], pa.decimal128(16, 2))}))
+        return derive.transform(NUMBERS)["x"]
+
+
+@pytest.mark.parametrize(
+    ("op", "left", "right", "kind", "values"),
+    [
+        ("add", "byte", "byte", "int64", [254, 2, 4]),
+        ("add", "whole", "whole", "int64", [2, None, 2**54 + 2]),
+        ("multiply", "byte", 2**53 + 1, "int64", [127 * (2**53 + 1), 2**53 + 1, 2**54 + 2]),
+        ("add", "byte", "real", "double", [127.5, 3.0, 2.0]),
+        ("add", "price", "real", "double", [1.75, 4.5, None]),
+        ("multiply", "price", 1.19, "decimal128(14, 4)", [Decimal("1.4875"), Decimal("2.975"), None]),
+        ("subtract", "price", 0.1, "decimal128(11, 2)", [Decimal("1.15"), Decimal("2.40"), None]),
+        ("multiply", "price", "byte", "decimal128(30, 2)", [Decimal("158.75"), Decimal("2.50"), None]),
+        ("add", "long", "long", "decimal128(37, 2)", [Decimal("2.50"), Decimal("5.00"), None]),
+        ("divide", "byte", 2, "double", [63.5, 0.5, 1.0]),
+        ("divide", "byte", "real", "double", [254.0, 0.5, None]),
+        ("divide", "price", 0, "double", [None, None, None]),
+        ("multiply", "price", 1e300, "double", [1.25e300, 2.5e300, None]),
+    ],
+)
+def test_derive_columns_computes_exactly(host, op, left, right, kind, values):
+    column = derived(host, op, left, right)
+    assert (str(column.type), column.to_pylist()) == (kind, values)
+
+
+@pytest.mark.parametrize(
+    ("op", "left", "right", "why"),
+    [
+        ("add", "whole", 2**63 - 1, r"overflow \(of whole\)"),
+        ("add", "big", 1, r"18446744073709551615 not in range.*\(of big\)"),
+        ("add", "whole", "real", r"9007199254740993 not in range.*\(of whole\)"),
+        ("divide", "whole", 2, r"9007199254740993 not in range.*\(of whole\)"),
+        ("add", "real", 2**53 + 1, "9007199254740993 has more digits than a double"),
+        ("multiply", "long", "long", r"Decimal precision out of range.*\(of long\)"),
+        ("add", "long", "real", 'column "x": column "long", a decimal, has more digits than a double'),
+        ("divide", "long", 3, 'column "long", a decimal, has more digits than a double'),
+    ],
+)
+def test_derive_columns_refuses_what_it_would_round(host, op, left, right, why):
+    with pytest.raises(PluginError, match=why):
+        derived(host, op, left, right)
 
 
 LONG = {

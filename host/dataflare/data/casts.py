@@ -26,29 +26,31 @@ _MAX_ITEMS: Final = 2**31 - 1
 _LISTS: Final = frozenset({"list", "large_list", "map", "fixed_size_list"})
 
 
-def cast(array: pa.Array, target: pa.DataType, column: str, max_bytes: int) -> pa.Array:
+def cast(array: pa.Array, target: pa.DataType, column: str, max_bytes: int, *, function: str = "") -> pa.Array:
     """Convert a checked array.
 
     Args:
         array: Its type is on the list.
         target: A type on the list.
-        column: Its name, for messages.
+        column: Its name, for messages; empty where it is computed.
         max_bytes: What the result may take, unless it takes at most twice what `array` does.
+        function: The function of an expression that asks for it, for messages.
 
     Raises:
         DataFailure: `malformed` where a value cannot be converted, `wrong-type` where the types cannot be, `too-large`
             where the result could be larger than `max_bytes`.
     """
+    what = function or f"column {column!r}"
     bound = expanded_bytes(array) + len(array) * row_bytes(target)
-    require(bound, f"column {column!r} as {target}", max(max_bytes, 2 * int(array.nbytes)))
+    require(bound, f"{what} as {target}", max(max_bytes, 2 * int(array.nbytes)))
     try:
         return _cast(array, target)
     except _NotConvertible as error:
-        raise wrong_type(column, f"a type that can be converted to {target}", array.type) from error
+        raise wrong_type(column, f"a type that can be converted to {target}", array.type, function=function) from error
     except (pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise wrong_type(column, f"a type that can be converted to {target}", array.type) from error
+        raise wrong_type(column, f"a type that can be converted to {target}", array.type, function=function) from error
     except (pa.ArrowException, ValueError, OverflowError) as error:
-        raise malformed(f"column {column!r}: {error}") from error
+        raise malformed(f"{what}: {error}") from error
 
 
 class _NotConvertible(Exception):

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from dataflare.data.builders import cast_column
+from dataflare.data.casts import cast
 from dataflare.data.expressions.function import NEVER_NULL, SLOW, Function, Option, as_array, own, signatures, text
 from dataflare.data.expressions.types import ANY
 from dataflare.data.guard.costs import expanded_bytes, row_bytes
@@ -20,22 +20,23 @@ _CAST_BYTES: Final = 512 * 2**20
 
 
 def _cast(arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    """Convert as `cast-column` does: the same checks, the same refusals."""
     value = arguments[0]
     scalar = isinstance(value, pa.Scalar)
     array = pa.array([value.as_py()], value.type) if scalar else value
-    rows = pa.RecordBatch.from_arrays([array], ["value"])
-    result = cast_column(rows, "value", options["type"], _CAST_BYTES).column(0)
+    result = cast(array, _target(options), "", _CAST_BYTES, function="cast")
     return result[0] if scalar else result
 
 
 def _converted(arguments: Sequence[Any], options: Mapping[str, Any], rows: int) -> float:
+    array = as_array(arguments[0])
+    return float(expanded_bytes(array)) + float(len(array)) * row_bytes(_target(options))
+
+
+def _target(options: Mapping[str, Any]) -> pa.DataType:
     try:
-        target = parse_type(options["type"])
+        return parse_type(options["type"])
     except SchemaError as error:
         raise malformed(error.message) from None
-    array = as_array(arguments[0])
-    return float(expanded_bytes(array)) + float(len(array)) * row_bytes(target)
 
 
 def _type_option() -> Option:

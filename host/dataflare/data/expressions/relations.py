@@ -41,12 +41,13 @@ _AT_ONCE: Final = 16
 def with_columns(
     batch: pa.RecordBatch, plan: Plan, outputs: Sequence[tuple[str, int]], max_bytes: int
 ) -> pa.RecordBatch:
-    """Add computed columns, or put them in place of those of the same name."""
-    made = _outputs(batch, plan, outputs, max_bytes)
+    """Add computed columns, or put them in place of those of the same name, whose metadata stays."""
     places = batch.schema.get_all_field_indices
-    for field, _ in made:
-        if len(places(field.name)) > 1:
-            column_index(batch, field.name)
+    made = []
+    for field, array in _outputs(batch, plan, outputs, max_bytes):
+        if places(field.name):
+            field = field.with_metadata(batch.schema.field(column_index(batch, field.name)).metadata or {})
+        made.append((field, array))
     added = sum(not places(field.name) for field, _ in made)
     if batch.num_columns + added > _MAX_COLUMNS:
         raise too_large(f"{batch.num_columns + added} columns are more than {_MAX_COLUMNS}")

@@ -1,14 +1,15 @@
-//! A transformer that adds columns computed from others.
+//! A transformer that adds columns, which the host computes from others.
 
-mod arithmetic;
+mod formula;
 
 use std::cell::RefCell;
 
-use arithmetic::{evaluate, Numbers, Op};
-use example_support::{parse_config, report_panics, Bitmap};
+use example_support::{parse_config, report_panics};
+use formula::{nodes, Op, Operand};
 use serde::Deserialize;
 
 use dataflare::data::batches::{from_json_lines, Batch};
+use dataflare::data::expressions::{with_columns, Output};
 use dataflare::data::schemas::Schema;
 use dataflare::host::logging::{log, Level};
 use exports::dataflare::plugin::lifecycle::{Error, Guest as Lifecycle, Health, Metadata};
@@ -20,30 +21,19 @@ wit_bindgen::generate!({
     generate_all,
 });
 
-/// The digits of a decimal that a double always keeps.
-const DOUBLE_DIGITS: u32 = 15;
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
     columns: Vec<Derived>,
 }
 
-#[derive(Clone, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Derived {
     name: String,
     op: Op,
     left: Operand,
     right: Operand,
-}
-
-#[derive(Clone, Deserialize)]
-#[serde(untagged, expecting = "a column's name or a number")]
-enum Operand {
-    Whole(i64),
-    Real(f64),
-    Column(String),
 }
 
 thread_local! {
@@ -102,55 +92,14 @@ impl Transformer for Plugin {
 }
 
 fn derive(input: Batch) -> Result<Batch, Error> {
-    let rows = input.num_rows() as usize;
     COLUMNS.with_borrow(|columns| {
         columns.iter().try_fold(input, |batch, column| {
-            let types = batch.schema();
-            let left = operand(&batch, &types, &column.left, rows)?;
-            let right = operand(&batch, &types, &column.right, rows)?;
-            let (values, valid) = evaluate(column.op, left, right)
-                .map_err(|row| Error::InvalidInput(format!("column {:?}, row {row}: the result does not fit 64 bits", column.name)))?;
-            match values {
-                Numbers::Whole(values) => batch.with_int64_column(&column.name, &values, valid.words()),
-                Numbers::Real(values) => batch.with_float64_column(&column.name, &values, valid.words()),
-            }
-            .map_err(Error::Data)
+            let nodes = nodes(column.op, &column.left, &column.right, &batch.schema())
+                .map_err(|why| Error::InvalidInput(format!("column {:?}: {why}", column.name)))?;
+            let output = Output { name: column.name.clone(), node: nodes.len() as u32 - 1 };
+            with_columns(&batch, &nodes, &[output]).map_err(Error::Data)
         })
     })
-}
-
-/// An operand's values, one a row, and which rows hold one.
-fn operand(batch: &Batch, types: &Schema, operand: &Operand, rows: usize) -> Result<(Numbers, Bitmap), Error> {
-    let column = match operand {
-        Operand::Whole(value) => return Ok((Numbers::Whole(vec![*value; rows]), Bitmap::from_words(None, rows))),
-        Operand::Real(value) => return Ok((Numbers::Real(vec![*value; rows]), Bitmap::from_words(None, rows))),
-        Operand::Column(name) => name,
-    };
-    let Some(field) = types.fields.iter().find(|field| field.name == *column) else {
-        return Err(Error::InvalidInput(format!("there is no column {column:?}")));
-    };
-    let values = match field.type_name.as_str() {
-        "int8" | "int16" | "int32" | "int64" | "uint8" | "uint16" | "uint32" | "uint64" => {
-            Numbers::Whole(batch.int64_column(column).map_err(Error::Data)?)
-        }
-        "halffloat" | "float" | "double" => Numbers::Real(batch.float64_column(column).map_err(Error::Data)?),
-        decimal if decimal.starts_with("decimal") => {
-            if precision(decimal) > DOUBLE_DIGITS {
-                let why = "it is computed with as double, which would lose digits; if that may be, read the column as double";
-                return Err(Error::InvalidInput(format!("column {column:?} is {decimal}: {why}")));
-            }
-            Numbers::Real(batch.float64_column(column).map_err(Error::Data)?)
-        }
-        other => return Err(Error::InvalidInput(format!("column {column:?} is {other}: only numbers can be computed with"))),
-    };
-    let validity = batch.validity(column).map_err(Error::Data)?;
-    Ok((values, Bitmap::from_words(validity, rows)))
-}
-
-/// The digits of a type such as `decimal128(20, 1)`.
-fn precision(decimal: &str) -> u32 {
-    let digits = decimal.split(['(', ',']).nth(1);
-    digits.and_then(|digits| digits.parse().ok()).unwrap_or(u32::MAX)
 }
 
 export!(Plugin);

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from arena import Arena, Mutation, answers, attack
-from attacks_worker_round import _in_a_child
+from attacks_worker_messages import _in_a_child
 from dataflare.capabilities import sqlite_state
 from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.sqlite_state import SqliteStateStore

@@ -34,11 +34,11 @@ _INTRODUCTION: Final = """# Performance
 What the host costs, measured against its peers on the same data in the same run. `make bench` makes all of it again and
 writes this page; the figures of every round are in `benches/results.json`.
 
-How it is measured: the sides of a comparison take turns, a round each (A B A B), so that whatever disturbs the machine
-disturbs all of them. A ratio is taken round by round. A figure is the median of the rounds; in parentheses are the
-least and the greatest. Figures are by the clock, with the same by processor time beside them, unless a row says `cpu`.
-A bench is never a test: a row that misses its mark says so. What must not get lost is guarded in `tests/benches`, by
-counts of copied bytes and calls, which no machine can disturb.
+How it is measured: the sides of a comparison alternate, one round each (A B A B), so that a disturbance of the machine
+affects all of them. Ratios are computed for each round. A figure is the median of the rounds; the range beside it has
+the smallest and the largest. Figures are wall-clock time, with processor time beside them, unless a row says `cpu`. A
+bench is never a test: a row that misses its target says so. `tests/benches` guards what must not get worse by counting
+copied bytes and calls, which do not depend on the machine.
 """
 
 

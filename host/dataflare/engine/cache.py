@@ -1,17 +1,17 @@
 """Compiled components on disk.
 
-Native code from a file is run as it is, so a file is only taken where nobody else can have written it, and its
-content is what was written. The folder belongs to the user, only the user can write in it, and nobody else can put
-another folder in its place. Each entry is two files:
+Native code from a file is run unchecked. So a file is used only if nobody else can have written it, and if its content
+is what was stored. The folder belongs to the user, only the user can write to it, and nobody else can replace it by
+another folder. Each entry is two files:
 
-- `KEY.json`: a digest of the rest; the shape, and size, SHA-256 and file status of the code. When the file was modified
-  is when the entry was last used;
+- `KEY.json`: the component's type; size, SHA-256 and file status of the code; a digest of all that. The file's
+  modification time is the time of the entry's last use;
 - `KEY.cwasm`: the code.
 
-The key is a digest of the plugin's bytes, of the engine's version and configuration and of the bridge's text. Both
-files are written beside and renamed, by one process at a time. The code is hashed again whenever its file status is not
-the one that was recorded, which then is recorded anew, and it is loaded from the very file that was looked at. An entry
-with any fault is treated as missing. Entries that were not used for longest are removed once all together are too
+The key is a digest of the plugin's bytes, the versions of wasmtime and of the generated code, and the configuration.
+Both files are written under temporary names and renamed, by one process at a time. If the code's file status differs
+from the record, the code is hashed again, and the new status is recorded. The code is loaded from the open file that
+was checked. A faulty entry is treated as missing. The least recently used entries are removed when all together are too
 large.
 """
 
@@ -48,15 +48,15 @@ _LOCK_TIMEOUT_S: Final = 10.0
 _NEW: Final = ".new-"
 _OWN_FILE: Final = re.compile(r"([0-9a-f]{64})\.(json|cwasm)")
 _UNUSABLE: Final = (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError)
-"""What reading a damaged entry may raise."""
+"""The exceptions that reading a damaged entry may raise."""
 _HINT: Final = "name another folder for the cache of compiled components, with DATAFLARE_CACHE or cache_dir"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A compiled component that was found; close it, or use it in a `with`.
+    """A compiled component that was found; close it, or use it in a `with` block.
 
-    `code` is the file of its code, open for reading, as it was checked; `shape` what it imports and exports.
+    `code` is the checked file of its code, open for reading; `shape` is what it imports and exports.
     """
 
     code: BufferedReader
@@ -70,14 +70,14 @@ class Entry:
 
     @property
     def path(self) -> str:
-        """A path to the open file itself, whatever has become of its name; empty if the system has none."""
+        """Return a path to the open file itself, valid even if its name is gone; empty if the system has none."""
         path = f"/proc/self/fd/{self.code.fileno()}"
         return path if os.path.exists(path) else ""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """What is known of an entry: the plugin's name at its first load and its digest, bytes, and its last use.
+    """Facts about an entry: the plugin's name at its first load, its digest, the entry's size, and its last use.
 
     `used_s` is in seconds since 1970 in UTC. Name and digest are empty if the entry is damaged.
     """
@@ -90,12 +90,12 @@ class CacheEntry:
 
 
 def default_folder() -> Path:
-    """`compiled` in the user's cache folder (see `dataflare.user_files.cache_folder`)."""
+    """Return `compiled` in the user's cache folder (see `dataflare.user_files.cache_folder`)."""
     return cache_folder() / "compiled"
 
 
 def default_max_bytes() -> int:
-    """`$DATAFLARE_CACHE_BYTES`, or 4 GiB.
+    """Return `$DATAFLARE_CACHE_BYTES`, or 4 GiB if it is not set.
 
     Raises:
         ConfigError: The variable is not a whole number of at least 0.
@@ -110,32 +110,32 @@ class Cache:
     """A folder of compiled components. Any thread and any process of the user may use it.
 
     Args:
-        folder: Made if it is not there.
-        max_bytes: What all entries together may take, in bytes, except for the one that was added last; `None` for
+        folder: Created if it is missing.
+        max_bytes: The maximum size of all entries together, in bytes; the newest entry always stays. `None` for
             `default_max_bytes()`.
 
     Raises:
-        ConfigError: The folder cannot be made, or others can write in it or in a folder above it.
+        ConfigError: The folder cannot be created, or others can write to it or to a folder above it.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, max_bytes: int | None = None) -> None:
         given = Path(os.path.abspath(as_path(folder, where="cache_dir")))
         self._max_bytes = default_max_bytes() if max_bytes is None else max_bytes
-        # The way to it is resolved once: a link that is exchanged later leads nowhere else.
+        # The path is resolved once, so that replacing a link later has no effect.
         self._folder = place_of(given)
         self._make()
 
     @property
     def folder(self) -> Path:
-        """Where it is."""
+        """The folder's resolved path."""
         return self._folder
 
     def find(self, key: str) -> Entry | None:
-        """Look an entry up; `None` where there is none that can be trusted."""
+        """Look up an entry; `None` if there is none that can be trusted."""
         return self._find(key, self._record_stamp)
 
     def _find(self, key: str, moved: Callable[[dict[str, Any], list[int], BufferedReader], None]) -> Entry | None:
-        """As `find`; `moved` is called where code of another file status was found to be the same."""
+        """Work like `find`; call `moved` if the code is unchanged but its file status differs."""
         try:
             record = self._read_record(key)
             shape = shape_from_json(record["shape"])
@@ -158,7 +158,7 @@ class Cache:
         return Entry(code, shape)
 
     def find_shape(self, key: str) -> ComponentType | None:
-        """Look up only what an entry's component imports and exports, whatever has become of its code."""
+        """Look up only what an entry's component imports and exports; its code is not checked."""
         try:
             return shape_from_json(self._read_record(key)["shape"])
         except _UNUSABLE:
@@ -167,14 +167,14 @@ class Cache:
     def put(
         self, key: str, code: bytes | bytearray, shape: ComponentType, *, plugin: str = "", digest: str = ""
     ) -> bool:
-        """Add an entry, where there is none by now; say whether there is one.
+        """Add an entry, unless another process has already added it; return whether there is one now.
 
         Args:
-            key: What it is found by.
+            key: The entry's key.
             code: The native code.
             shape: What the component imports and exports.
-            plugin: The plugin's name, for people.
-            digest: The plugin's digest, for people.
+            plugin: The plugin's name, shown to users.
+            digest: The plugin's digest, shown to users.
         """
         try:
             with self._locked():
@@ -200,13 +200,13 @@ class Cache:
             return False
 
     def discard(self, key: str) -> None:
-        """Remove an entry that turned out to be of no use."""
+        """Remove an entry that cannot be used."""
         for suffix in ("json", "cwasm"):
             with contextlib.suppress(OSError):
                 (self._folder / f"{key}.{suffix}").unlink()
 
     def entries(self) -> list[CacheEntry]:
-        """List the entries, the last used first."""
+        """List the entries, the most recently used first."""
         found = []
         for key, (size, used_s) in self._sizes().items():
             plugin = digest = ""
@@ -217,10 +217,10 @@ class Cache:
         return sorted(found, key=lambda each: each.used_s, reverse=True)
 
     def clear(self) -> int:
-        """Remove all entries; return how many bytes they took. What is loaded stays as it is.
+        """Remove all entries; return their size in bytes. Loaded components keep working.
 
         Raises:
-            OSError: One cannot be removed.
+            OSError: An entry cannot be removed.
         """
         with self._locked():
             sizes = self._sizes()
@@ -265,18 +265,18 @@ class Cache:
         return made
 
     def _record_stamp(self, record: dict[str, Any], stamp: list[int], code: BufferedReader) -> None:
-        """Record the status of code that was hashed, so that it is not again: the folder may have been copied."""
+        """Record the file status of hashed code, so that it is not hashed again: the folder may have been copied."""
         key = record["key"]
         with contextlib.suppress(ConfigError, *_UNUSABLE), self._locked(timeout_s=0.0):
-            # Code that was written to while it was hashed, and another entry, are not what was looked at.
+            # Do nothing if the code changed while it was hashed, or if the entry was replaced.
             if _stamp(os.fstat(code.fileno())) == stamp and self._read_record(key) == record:
                 self._write(self._folder / f"{key}.json", _sealed({**record, "stamp": stamp}))
 
-    # Only for the holder of the lock from here on.
+    # The methods below are only for the holder of the lock.
 
     @contextlib.contextmanager
     def _locked(self, *, timeout_s: float = _LOCK_TIMEOUT_S) -> Iterator[None]:
-        """Be the only one that writes; the folder is made again where it was deleted."""
+        """Hold the lock for writing; creates the folder again if it was deleted."""
         self._make()
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self._folder / _LOCK, flags, 0o600)
@@ -302,7 +302,7 @@ class Cache:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-                os.fchmod(file.fileno(), 0o400)  # code that is loaded is mapped: who cuts it by mistake ends the host
+                os.fchmod(file.fileno(), 0o400)  # loaded code is mapped: truncating it would end the host
             os.replace(name, path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -310,8 +310,8 @@ class Cache:
             raise
 
     def _sweep(self, newest: str) -> None:
-        """Remove what writers that died have left, and the entries that were not used for longest where all together
-        are too large; never the newest.
+        """Remove leftovers of dead writers, and the least recently used entries while all together are too large; never
+        the newest.
         """
         for name in os.listdir(self._folder):
             match = _OWN_FILE.fullmatch(name)
@@ -333,7 +333,7 @@ class Cache:
             (self._folder / f"{key}.{suffix}").unlink(missing_ok=True)
 
     def _sizes(self) -> dict[str, tuple[int, float]]:
-        """Bytes and time of the last use of each entry that has a record."""
+        """Return size in bytes and time of the last use of each entry that has a record."""
         found: dict[str, tuple[int, float]] = {}
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(self._folder):
@@ -348,7 +348,7 @@ class Cache:
 
 
 def _problem_of_parent(folder: Path, status: os.stat_result) -> str:
-    """Why somebody else could exchange what is in a folder; empty if nobody can."""
+    """Say why another user could replace entries of a folder; empty if nobody can."""
     if status.st_uid not in (0, os.getuid()) and folder != Path("/"):
         return "belongs to another user, who could exchange it"
     if stat.S_ISVTX & status.st_mode:
@@ -358,7 +358,7 @@ def _problem_of_parent(folder: Path, status: os.stat_result) -> str:
 
 
 def _is_recorded(code: BufferedReader, record: dict[str, Any]) -> bool:
-    """Whether an open file of code has the content that was recorded."""
+    """Whether an open file of code has the recorded content."""
     if os.fstat(code.fileno()).st_size != record["stamp"][0]:
         return False
     matches: bool = hashlib.file_digest(code, "sha256").hexdigest() == record["sha256"]
@@ -376,7 +376,7 @@ def _seal(content: bytes) -> bytes:
 
 
 def _open_own(path: str, flags: int) -> int:
-    """Open a regular file of the user's that nobody else can write, and no link."""
+    """Open a regular file of the user that nobody else can write to; refuse a link."""
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
@@ -386,5 +386,5 @@ def _open_own(path: str, flags: int) -> int:
 
 
 def _stamp(status: os.stat_result) -> list[int]:
-    # The time of the last change of status cannot be set by a program, so that a file that was written to shows it.
+    # Programs cannot set the status-change time, so it shows that a file was written to.
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]

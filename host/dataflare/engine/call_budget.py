@@ -24,13 +24,13 @@ class Counts(Protocol):
 class CallBudget:
     """Turns limits for one call and for one second into thresholds of an instance's running counts.
 
-    The calls themselves only compare a count with `calls_most` or `bytes_most`; more expensive checks are only made
-    when a threshold is passed. A rate is a bucket that holds the calls of one second.
+    A call only compares a count with `calls_most` or `bytes_most`; the expensive check runs only when a threshold is
+    passed. The rate is a token bucket that holds the calls of one second.
 
     Args:
         limits: The ceilings.
         counts: The instance's counts.
-        monotonic_s: Seconds that never go back.
+        monotonic_s: A monotonic clock, in seconds.
     """
 
     __slots__ = (
@@ -57,16 +57,16 @@ class CallBudget:
         self._filled_s = monotonic_s()
         self._paid = 0
         self._call_most = self.calls_most = 0
-        """The count of host calls at which to look closer."""
+        """The count of host calls at which the limits must be checked."""
         self.bytes_most = 0
-        """What bytes in and out may come to together."""
+        """The maximum of `bytes_in + bytes_out`."""
         self.begin()
 
     def begin(self) -> None:
-        """A call of the plugin begins."""
+        """Begin a call of the plugin."""
         counts = self._counts
         if self._rate is not None:
-            # What was taken out of the bucket for calls that were not made goes back.
+            # Tokens for calls that were not made go back into the bucket.
             self._tokens = min(float(self._rate), self._tokens + max(0, self._paid - counts.host_calls))
             self._call_most = counts.host_calls + self._host_calls
             self._paid = self.calls_most = counts.host_calls
@@ -75,10 +75,10 @@ class CallBudget:
         self.bytes_most = counts.bytes_in + counts.bytes_out + self._copied_bytes
 
     def check_calls(self, fail: Callable[[type[LimitExceeded], str, str], LimitExceeded]) -> None:
-        """The count of host calls has passed the threshold: set the next one, or end the call.
+        """Set the next threshold of host calls, or end the call; called when the count has passed the threshold.
 
         Args:
-            fail: Makes the error, given its class, its text and a hint.
+            fail: Makes the error from its class, its text and a hint.
 
         Raises:
             HostCallLimitExceeded: Too many calls within this call of the plugin.
@@ -100,7 +100,7 @@ class CallBudget:
                 f"called the host more often than host_calls_per_s = {rate}",
                 "raise the limit, or let the plugin do more in each call",
             )
-        # This call and those that the bucket has room for need no further look.
+        # This call, and the calls for which there are tokens, need no further check.
         granted = int(self._tokens)
         self._tokens -= granted
         self._paid = self._counts.host_calls + granted - 1

@@ -1,4 +1,4 @@
-"""How a component's functions are called: the codecs of each, compiled at their first use."""
+"""The codecs of a component's functions, compiled at their first use."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ImportCodec:
 
 
 class CallCodecs:
-    """The codecs of all components of one shape. Any thread may use them."""
+    """The codecs of all components of one type. Any thread may use them."""
 
     def __init__(self, shape: ComponentType) -> None:
         self.imports = import_links(shape)
@@ -51,12 +51,12 @@ class CallCodecs:
         self._lock = Lock()
 
     def export(self, interface: str, function: str) -> ExportCodec:
-        """The codec of an export; KeyError where there is none."""
+        """Return the codec of an export; KeyError if there is no such export."""
         codec = self._exports.get((interface, function))
         return codec if codec is not None else self._compile_export(interface, function)
 
     def host_function(self, number: int) -> ImportCodec:
-        """The codec of an import."""
+        """Return the codec of an import, by its number."""
         codec = self._imports.get(number)
         return codec if codec is not None else self._compile_import(number)
 
@@ -84,7 +84,7 @@ class CallCodecs:
         return made
 
     def _begin(self) -> Codecs:
-        """The compiler; a new one after something, such as an interrupt, came between before."""
+        """Return the compiler; a new one if the last use was cut off, for example by an interrupt."""
         if self._half_done:
             self._codecs = Codecs(self._resources)
         self._half_done = True

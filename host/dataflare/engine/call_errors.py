@@ -1,4 +1,4 @@
-"""How the calls of one instance may end badly: each cause as the package's own error."""
+"""How the calls of one instance can fail: each cause as one of the package's errors."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Endings:
     """Makes the errors of one instance.
 
     Args:
-        plugin: Its name.
-        limits: Its ceilings.
-        log_lines: Gives its last log lines.
+        plugin: The plugin's name.
+        limits: The instance's ceilings.
+        log_lines: Returns the plugin's last log lines.
     """
 
     __slots__ = ("_limits", "_log_lines", "_plugin", "export")
@@ -51,14 +51,14 @@ class Endings:
         self._limits = limits
         self._log_lines = log_lines
         self.export = "instantiation"
-        """The export that is called."""
+        """The export that is being called."""
 
     def over(self, kind: type[LimitExceeded], text: str, hint: str) -> LimitExceeded:
-        """A limit is passed."""
+        """Make the error for an exceeded limit."""
         return kind(text, plugin=self._plugin, export=self.export, log_lines=self._log_lines(), hint=hint)
 
     def over_copy(self) -> LimitExceeded:
-        """Too much was copied."""
+        """Make the error for too many copied bytes."""
         return self.over(
             CopyLimitExceeded,
             f"copied more than copied_bytes = {self._limits.copied_bytes} in one call",
@@ -66,7 +66,7 @@ class Endings:
         )
 
     def over_output(self) -> LimitExceeded:
-        """The result is too large."""
+        """Make the error for a result that is too large."""
         return self.over(
             OutputLimitExceeded,
             f"would have returned more than output_bytes = {self._limits.output_bytes}",
@@ -74,11 +74,11 @@ class Endings:
         )
 
     def of(self, cause: BaseException, *, over_budget: Callable[[], LimitExceeded]) -> DataflareError:
-        """The error for one of `ENDINGS`.
+        """Make the error for one of `ENDINGS`.
 
         Args:
             cause: What was raised.
-            over_budget: Makes the error where more was to be read than the memory's ceiling.
+            over_budget: Makes the error if a read would have exceeded the memory's ceiling.
         """
         limits = self._limits
         match cause:
@@ -108,13 +108,13 @@ class Endings:
         raise TypeError(f"{cause!r} does not end a call")
 
     def of_native(self, native: Call, memory_budget: MemoryBudget, *, interrupted: bool, fault: int) -> DataflareError:
-        """The error for what ended wasm itself, such as a trap. Takes the outcome out of `native`.
+        """Make the error for what ended wasm itself, such as a trap. Takes the outcome out of `native`.
 
         Args:
-            native: What native code keeps of the call.
+            native: What native code knows of the call.
             memory_budget: The instance's memories.
-            interrupted: The host ended the call.
-            fault: 1 when what was to be written did not fit into the host's memory; one of `FAULTS`; 0 for none.
+            interrupted: Whether the host ended the call.
+            fault: 1 if a value did not fit into the host's memory; a key of `FAULTS`; 0 for none.
         """
         message = ""
         backtrace: tuple[str, ...] = ()

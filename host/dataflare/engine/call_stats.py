@@ -11,9 +11,9 @@ __all__ = ["CallStats"]
 class CallStats:
     """What an instance has done so far. The guest's own time is `wall_ns - marshal_ns - host_ns`.
 
-    `host_ns` is spent in host functions, `marshal_ns` in reading and writing values; `bytes_in` went into the plugin,
-    `bytes_out` came from it, both counted without what lies inline in records. `memory_bytes` is the plugin's linear
-    memory now, `host_peak_bytes` the most that the host kept for it at a time.
+    `host_ns` is spent in host functions, `marshal_ns` in reading and writing values. `bytes_in` went into the plugin,
+    `bytes_out` came from it; neither counts the inline parts of records. `memory_bytes` is the current size of the
+    plugin's linear memory; `host_peak_bytes` is the most that the host kept for it at one time.
     """
 
     calls: int = 0

@@ -1,4 +1,4 @@
-"""One configuration of wasmtime: its engine, and what all instances under it share."""
+"""One configuration of wasmtime: its engine, and what all its instances share."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _output_t: Any = raw._wasi_config_set_stderr_custom.argtypes[1]
 
 
 class _CompilerThreads:
-    """wasmtime's threads to compile in: started once for all engines of a process, and not there in its forks."""
+    """wasmtime's compiler threads: started once for all engines of a process, and missing in its forks."""
 
     def __init__(self) -> None:
         self._process: int | None = None
 
     def are_here(self) -> bool:
-        """Whether this process has them, or can start them, as it is about to."""
+        """Whether this process has the threads, or can start them now."""
         if self._process is None:
             self._process = os.getpid()
         return self._process == os.getpid()
@@ -52,7 +52,7 @@ _threads: Final = _CompilerThreads()
 
 
 class CompileProfile:
-    """wasmtime's engine, with or without fuel, with or without limits of time. Any thread may use it."""
+    """wasmtime's engine, with or without fuel, with or without time limits. Any thread may use it."""
 
     def __init__(self, *, fuel: bool, timed: bool) -> None:
         self.fuel = fuel
@@ -74,7 +74,7 @@ class CompileProfile:
     def compiler(self) -> wasmtime.Engine:
         """The engine to compile with: `engine`, or one without threads in a fork of a process that has compiled.
 
-        With those of its parent, which it does not have, it would wait forever.
+        A fork does not have its parent's compiler threads, and would wait for them forever.
         """
         if _threads.are_here():
             return self.engine
@@ -87,7 +87,7 @@ class CompileProfile:
 
     @property
     def identity(self) -> str:
-        """What a compiled component depends on, apart from its bytes and the machine."""
+        """Everything that a compiled component depends on, except its bytes and the machine."""
         return f"wasmtime {_WASMTIME} fuel={self.fuel} timed={self.timed} stack={_STACK_BYTES} async=off"
 
     def _config(self) -> wasmtime.Config:
@@ -112,11 +112,11 @@ class CompileProfile:
 
     def open_store(self, limits: Limits, call: Call) -> None:
         """Make the store for one instance, with an empty WASI: no directories, no network, no environment, no
-        arguments, no standard input or output. `CODE.close_store` lets go of it.
+        arguments, no standard input or output. `CODE.close_store` frees it.
 
         Args:
-            limits: The instance's.
-            call: What native code keeps of its calls, and of the store; must live as long as that.
+            limits: The instance's ceilings.
+            call: What native code keeps of the instance's calls and of the store; must live as long as the store.
         """
         at = ctypes.addressof(call)
         call.api, call.engine = ctypes.addressof(API), self.engine_pointer
@@ -138,7 +138,7 @@ class CompileProfile:
             self.set_fuel(limits.fuel, call)
 
     def set_fuel(self, fuel: int, call: Call) -> None:
-        """Give an instance's store so much fuel."""
+        """Set the fuel of an instance's store."""
         if error := raw._wasmtime_context_set_fuel(ctypes.cast(call.context or 0, _context_t), fuel):
             raise wasmtime.WasmtimeError._from_ptr(error)
 

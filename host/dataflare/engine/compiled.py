@@ -15,14 +15,14 @@ __all__ = ["CompiledComponent"]
 
 
 class CompiledComponent:
-    """A compiled plugin with its bridges. Any thread may use it; lives as long as its engine.
+    """A compiled plugin, flattened or with its bridges. Any thread may use it. It must not outlive its engine.
 
     Attributes:
-        name: For errors.
+        name: The plugin's name, for errors.
         digest: `sha256:` and the hexadecimal digest of the plugin's own bytes.
         shape: What it imports and exports.
-        from_cache: Whether it was not compiled anew.
-        flattened: Whether it was written out again around the host's code; else it has bridges.
+        from_cache: Whether the native code came from the cache.
+        flattened: Whether it was flattened; otherwise it has bridges.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class CompiledComponent:
         return f"{type(self).__name__}({self.name!r}, {self.digest[:19]})"
 
     def code(self) -> tuple[wc.Component, wc.ExportIndex]:
-        """wasmtime's compiled component and its only export.
+        """Return wasmtime's compiled component and its only export.
 
         Raises:
             UsageError: The component is closed.
@@ -68,12 +68,12 @@ class CompiledComponent:
         return compiled, index
 
     def close(self) -> None:
-        """Let go of the native code and of its file; idempotent. Instances that there are keep what they need."""
-        # wasmtime's own `close` would free twice where an exception comes between its steps.
+        """Release the native code and its file; idempotent. Existing instances keep what they need."""
+        # wasmtime's own `close` would free twice if an exception came between its steps.
         self._compiled = self._index = None
 
     def export_codec(self, interface: str, function: str) -> ExportCodec:
-        """How an export is called.
+        """Return the codec of an export.
 
         Raises:
             UsageError: The component does not have this export.
@@ -87,5 +87,5 @@ class CompiledComponent:
             ) from None
 
     def import_codec(self, number: int) -> ImportCodec:
-        """How the plugin calls one of the host's functions."""
+        """Return the codec of an import, by its number."""
         return self._codecs.host_function(number)

@@ -1,4 +1,4 @@
-"""A compiled plugin, of which instances are made."""
+"""A compiled plugin, from which instances are made."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["Component"]
 
 
 class Component(CompiledComponent):
-    """A compiled plugin with its bridges. Made by `Engine.load`; any thread may use it; lives as long as its engine."""
+    """A compiled plugin. Made by `Engine.load`. Any thread may use it. It must not outlive its engine."""
 
     def with_types(self, shape: ComponentType) -> Component:
-        """The same component whose values are of Python classes that the caller brings; both are closed apart.
+        """Return the same component with the caller's Python classes for values; each of the two must be closed.
 
         Args:
-            shape: Its own, where types say what is `made` of them.
+            shape: The component's own type, in which `made` names the Python classes.
 
         Raises:
             UsageError: The component is closed.
@@ -47,13 +47,13 @@ class Component(CompiledComponent):
         log_lines: Callable[[], tuple[str, ...]] = tuple,
         stderr: Callable[[str], None] | None = None,
     ) -> Instance:
-        """Make an instance; what the plugin does at its start runs now.
+        """Make an instance; the plugin's start code runs now.
 
         Args:
             host: The functions that the plugin imports, by interface and by name in the WIT.
-            limits: Ceilings of this instance.
-            log_lines: Gives the plugin's last log lines, for reports of faults.
-            stderr: Takes each line that the plugin writes to its standard error.
+            limits: Ceilings of this instance; `None` for the defaults.
+            log_lines: Returns the plugin's last log lines, for reports of faults.
+            stderr: Called with each line that the plugin writes to its standard error; `None` drops them.
 
         Raises:
             ConfigError: A function is missing, or the limits do not fit how the component was loaded.

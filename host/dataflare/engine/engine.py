@@ -40,7 +40,7 @@ _KEPT_CODECS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class OpenComponent:
-    """A component of which nothing has been compiled yet; valid within `Engine.open`.
+    """A component that is not compiled yet; valid within the `with` block of `Engine.open`.
 
     Attributes:
         shape: What it imports and exports.
@@ -69,13 +69,13 @@ class Engine:
     """Compiles components. Any thread may use it; a context manager.
 
     Args:
-        cache_dir: Where compiled components are kept; `None` for the user's cache folder.
-        flatten: How plugins are reached: `None` flattens each component that can be, and gives the others bridges;
-            `True` refuses the others; `False` gives all of them bridges, as `$DATAFLARE_FLATTEN` = 0 does where this is
-            `None`.
+        cache_dir: The folder for compiled components; `None` for the user's cache folder.
+        flatten: `None` flattens each component that can be flattened, and gives the others bridges; if
+            `$DATAFLARE_FLATTEN` is 0, all get bridges. `True` refuses components that cannot be flattened. `False`
+            gives all of them bridges.
 
     Raises:
-        ConfigError: Others could write into the folder, or the variable is neither 0 nor 1.
+        ConfigError: Others can write to the folder, or the variable is neither 0 nor 1.
     """
 
     def __init__(self, *, cache_dir: str | os.PathLike[str] | None = None, flatten: bool | None = None) -> None:
@@ -96,7 +96,7 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """Stop the engine's threads; idempotent. Instances that still live must be closed before."""
+        """Stop the engine's threads; idempotent. Close all instances first."""
         with self._lock:
             self._closed = True
             profiles, self._profiles = list(self._profiles.values()), {}
@@ -104,7 +104,7 @@ class Engine:
             profile.close()
 
     def shape(self, binary: bytes, *, name: str) -> ComponentType:
-        """Tell what a component imports and exports; nothing of it is compiled or run.
+        """Return what a component imports and exports; nothing of it is compiled or run.
 
         Args:
             binary: The component.
@@ -119,7 +119,7 @@ class Engine:
         return self._shape(binary, identity, name, frozenset())
 
     def _shape(self, binary: bytes, identity: str, name: str, hosted: frozenset[str]) -> ComponentType:
-        """A component's shape: as it was found before, in this process or another, or reflected."""
+        """Return a component's type: from memory, from the cache, or by reflection."""
         with self._lock:
             known = self._shapes.get(identity)
         if known is None:
@@ -167,18 +167,19 @@ class Engine:
         timed: bool = True,
         hosted: frozenset[str] = frozenset(),
     ) -> Iterator[OpenComponent]:
-        """Read a component, so that its shape can be looked at before anything of it is compiled.
+        """Read a component, so that its type can be checked before anything of it is compiled.
 
         Args:
             binary: The component.
             name: The plugin's name, for its faults.
-            file: What the component is called in errors about itself; empty: `name`.
-            fuel: Whether its work is to be counted; needed for `Limits.fuel`, and slower.
-            timed: Whether its calls can be ended by a limit of time; needed unless `Limits.call_timeout_s` is `None`.
-            hosted: Interfaces of WASI that the caller implements, in place of wasmtime.
+            file: The component's name in errors about the file itself; empty for `name`.
+            fuel: Whether to count its work; needed for `Limits.fuel`, and slower.
+            timed: Whether a time limit can end its calls; needed unless `Limits.call_timeout_s` is `None`.
+            hosted: WASI interfaces that the caller implements instead of wasmtime.
 
         Returns:
-            The component, which can be compiled within the `with` block; other threads that load the same wait.
+            A context manager that gives the component. Compile it within the `with` block. Other threads that load the
+            same component wait.
 
         Raises:
             NotAComponent: The bytes are not a valid component.
@@ -203,7 +204,7 @@ class Engine:
                 from_cache, composed = compiled is not None, shape
                 if compiled is None:
                     if any(interface == Interface() for interface in shape.wasi.values()):
-                        # Composing takes WASI's types too, which the cache does not keep.
+                        # Composing also needs WASI's types, which the cache does not store.
                         composed = self._reflect(binary, source, hosted)
                     compiled = self._compile(profile, binary, composed, source)
                     self._cache.put(key, compiled.serialize(), composed, plugin=name, digest=f"sha256:{plugin}")
@@ -226,26 +227,26 @@ class Engine:
             yield OpenComponent(shape, compile_it)
 
     def _codecs_of(self, identity: str, shape: ComponentType) -> CallCodecs:
-        """The codecs of a component, made once for all times that it is loaded."""
+        """Return the codecs of a component, made once for all its loads."""
         with self._lock:
             codecs = self._codecs.pop(identity, None) or CallCodecs(shape)
-            self._codecs[identity] = codecs  # at the end: the first is the one that was not used for longest
+            self._codecs[identity] = codecs  # at the end: the first is the least recently used
             if len(self._codecs) > _KEPT_CODECS:
                 del self._codecs[next(iter(self._codecs))]
             return codecs
 
     @property
     def flatten(self) -> bool | None:
-        """How plugins are reached; see the class's arguments."""
+        """The argument `flatten` of the class."""
         return self._flatten
 
     @property
     def cache_dir(self) -> Path:
-        """Where compiled components are kept."""
+        """The folder for compiled components."""
         return self._cache.folder
 
     def remaining_s(self) -> float:
-        """The seconds that are left of the call that this thread is within; infinity where it is within none."""
+        """Return the seconds left for the plugin call that this thread is in; infinity if it is in none."""
         return remaining_s()
 
     def _deserialize(self, profile: CompileProfile, entry: Entry, key: str) -> wc.Component | None:
@@ -260,7 +261,7 @@ class Engine:
 
     def _compile(self, profile: CompileProfile, binary: bytes, shape: ComponentType, name: str) -> wc.Component:
         if self._flatten is not False:
-            # What cannot be flattened, and what wasmtime does not take so, gets bridges.
+            # A component gets bridges if it cannot be flattened, or if wasmtime refuses the flattened form.
             with contextlib.suppress(CannotFlatten, wasmtime.WasmtimeError):
                 return self._compile_joined(profile, flatten_component(binary, shape))
         try:
@@ -275,7 +276,7 @@ class Engine:
         return compiled
 
     def why_bridges(self, binary: bytes, *, name: str) -> str:
-        """Tell why this engine gives a component bridges; empty if it is flattened.
+        """Say why this engine gives a component bridges; empty if it is flattened.
 
         Raises:
             NotAComponent: The bytes are not a valid component.
@@ -311,9 +312,9 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def _digests(binary: bytes) -> tuple[str, str]:
-    """The digests of a component up to the custom sections at its end, and of all of it.
+    """Return the digests of a component without the custom sections at its end, and of all of it.
 
-    A plugin's manifest and signatures are such sections: with others, it is compiled to the same code.
+    A plugin's manifest and signatures are such sections: they do not change the compiled code.
     """
     whole = memoryview(binary)
     try:
@@ -327,6 +328,6 @@ def _digests(binary: bytes) -> tuple[str, str]:
 
 
 def _key(identity: str, profile: CompileProfile, *, flat: bool | None) -> str:
-    """What a compiled component is kept under."""
+    """Return the cache key of a compiled component."""
     way = f"bridge={BRIDGE_VERSION}" + ("" if flat is False else f" flat={FLAT_VERSION}")
     return hashlib.sha256(f"{identity} {profile.identity} {way}".encode()).hexdigest()

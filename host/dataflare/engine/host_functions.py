@@ -16,8 +16,8 @@ __all__ = ["HostFunction", "bind"]
 class HostFunction:
     """A host function, ready to be called from wasm.
 
-    `views`: it takes arrays as views of the plugin's memory, valid during the call only (attribute `takes_views`).
-    `raw_text`: it takes texts as bytes of UTF-8 (attribute `text_as_bytes`).
+    `views`: it takes arrays as views of the plugin's memory, valid only during the call (attribute `takes_views`).
+    `raw_text`: it takes texts as UTF-8 bytes (attribute `text_as_bytes`).
     """
 
     call: Callable[..., Any]
@@ -32,11 +32,11 @@ def bind(
 
     Args:
         imports: What the component imports, by number.
-        host: The functions that there are, by interface and by name in the WIT.
+        host: The available functions, by interface and by name in the WIT.
         component: The component's name, for errors.
 
     Raises:
-        ConfigError: One is missing.
+        ConfigError: A function is missing.
     """
     bound = []
     for link in imports:

@@ -1,4 +1,4 @@
-"""One running plugin: its store, its memories, its bridges, and calls through them."""
+"""One running plugin: its store, its memories, and calls in both directions."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ __all__ = ["Instance", "remaining_s"]
 _U32: Final = Struct("<I")
 _RELEASE: Final = -1
 _MORE_MEMORIES: Final = 8
-"""Room for memories of the engine's own beside the plugin's."""
+"""Maximum number of the engine's own memories, in addition to the plugin's."""
 _MAX_NESTING: Final = 10
-"""Calls within calls of one thread: each may take half a megabyte of its stack."""
+"""Maximum nesting of plugin calls in one thread: each may take half a megabyte of stack."""
 _LEAVING_S: Final = 1.0
 _FIND_MEMORY_AFTER_BYTES: Final = 2**18
-"""What must have moved before it pays to know the plugin's memory."""
+"""Bytes that must have moved before it is worth finding the plugin's memory."""
 
 _context_t: Any = raw._wasmtime_store_context.restype
 _local = threading.local()
@@ -66,7 +66,7 @@ _live: weakref.WeakSet[Instance] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    """Close what is still there when the process ends; calls that other threads are in are ended first."""
+    """Close the remaining instances at the end of the process; first end the calls of other threads."""
     instances = list(_live)
     busy = [instance for instance in instances if instance._busy]
     for instance in busy:
@@ -80,10 +80,10 @@ def _close_all() -> None:
 
 
 class Instance:
-    """One instance of a component. Made by `Component.instantiate`; one thread at a time; a context manager.
+    """One instance of a component. Made by `Component.instantiate`. One thread at a time may use it. A context manager.
 
-    After a trap it is dead: `alive` is false, and every call raises `UsageError`. So it is after an exception that came
-    from outside while it was called, such as `KeyboardInterrupt`.
+    After a trap it is dead: `alive` is false, and every call raises `UsageError`. The same happens if an exception from
+    outside, such as `KeyboardInterrupt`, ends a call.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Instance:
         self.component = component
         self.limits = limits
         self.stats = CallStats()
-        self.embedder: Callable[[], Any] | None = None  # what an embedder calls it by; its resources do too
+        self.embedder: Callable[[], Any] | None = None  # gives the embedder's object; its resources use it too
         self.alive = False
         self._closed = True  # until there is something to close
         self._functions = functions
@@ -108,7 +108,7 @@ class Instance:
         self._native = Call()
         self._native_at = ctypes.addressof(self._native)
         self.budget = budgets.HostBudget(limits.host_memory_bytes)
-        """What the host keeps for the instance; charged by what host functions do."""
+        """The memory that the host keeps for the instance; host functions charge it."""
         self._busy = False
         self._endings = Endings(component.name, limits, log_lines)
         self._call_budget = CallBudget(limits, self.stats)
@@ -168,10 +168,9 @@ class Instance:
             self.close()
 
     def close(self) -> None:
-        """Let go of everything: handles, memories, the store. Idempotent.
+        """Release handles, memories and the store. Idempotent.
 
-        Raises:
-            UsageError: The instance is within a call.
+        Raises: UsageError: A call of the instance is running.
         """
         if self._closed:
             return
@@ -182,15 +181,15 @@ class Instance:
             memory.close()
         CODE.close_store(self._native_at)
         self._closed = True
-        self._native.take_exception()  # of a call that something came between
+        self._native.take_exception()  # of a call that was cut off
         self._functions = []
         self._table.close()
 
     def interrupt(self) -> None:
-        """End the call that another thread is in, with `CallCancelled`; any thread may do it. The instance is lost.
+        """End the call that another thread is in, with `CallCancelled`; the instance is lost. Any thread may do this.
 
-        Takes effect when the plugin's code next looks up, within milliseconds; a host function comes to its end first.
-        Does nothing where there is no call, and nothing to a plugin without a limit of time, which never looks up.
+        Takes effect within milliseconds, when the plugin's code next checks its epoch; a running host function finishes
+        first. Does nothing if no call is running, or if the plugin has no time limit, since it then checks no epoch.
         """
         if self._busy:
             self._interrupted = True
@@ -206,10 +205,11 @@ class Instance:
             interface: Its name in the WIT, such as `dataflare:plugin/processor@1.0.0`; empty for a function of the
                 world itself.
             function: Its name in the WIT, such as `process` or `[method]counter.next`.
-            args: In the shapes of `dataflare.values`.
+            args: The arguments, in the types of `dataflare.values`.
 
         Returns:
-            The result, in the shapes of `dataflare.values`; `None` where it has none. Arrays and bytes are copies.
+            The result, in the types of `dataflare.values`; `None` if the function has none. Arrays and bytes are
+            copies.
 
         Raises:
             ValueTypeError: An argument does not fit; nothing was called.
@@ -233,7 +233,7 @@ class Instance:
         newest = self._table.newest
         memory = self._exports_memory
         memory.begin()
-        # The arguments' first byte has a fixed place: what they point to comes after them.
+        # The arguments have a fixed address; what they point to comes after them.
         memory.allocate(codec.arguments_size)
         self._encode(memory, codec.encode_arguments, HOST_HALF_AT, args, link)
         memory.commit()
@@ -292,14 +292,14 @@ class Instance:
         self.call(interface, f"[resource-drop]{resource.name}", resource)
 
     def _settle(self, number: int) -> None:
-        """Let the plugin free the result of an export that was read where it was."""
+        """Let the plugin free the result of an export that was read in place."""
         memory = self._exports_memory
         memory.read_in_place = False
         if _U32.unpack_from(memory.view, OWES_AT)[0]:
             self._run(SETTLE + number)
 
     def _find_memory(self) -> None:
-        """Find out which memory is the plugin's own, so that long values need not be copied twice."""
+        """Find the plugin's own memory, so that long values need not be copied twice."""
         self._find_memory_after, self._exports_memory.find_plugin = math.inf, None
         if self.component.has_marks:
             if self.limits.fuel is not None:
@@ -307,7 +307,7 @@ class Instance:
             use_in_place(self._memory_budget, self._exports_memory, self._imports_memory, self._run)
 
     def _run(self, number: int) -> None:
-        """Run one of the functions that can be called apart from exports."""
+        """Run one of the functions that are not exports, by its number."""
         self._number.value = self.component.exports_count + number
         self._enter(CODE.run)
 
@@ -331,14 +331,12 @@ class Instance:
             raise
 
     def _enter(self, run: Callable[[int], None]) -> None:
-        """Run wasm in this thread, with this instance as the one that native code means.
+        """Run wasm in this thread, with this instance as the current one for native code.
 
-        An exception may come from outside between two instructions, so the order matters: what ends a call is plain
-        assignments, which nothing comes between, and a call that does not return kills the instance.
+        An exception may come from outside between two instructions, so the order matters. The end of a call consists of
+        plain assignments, which cannot be interrupted. A call that does not return kills the instance.
 
-        Raises:
-            PluginFault: It did not survive.
-            BaseException: What a host function raised, or what came from outside.
+        Raises: PluginFault: The plugin did not survive. BaseException: An exception of a host function or from outside.
         """
         outer: Instance | None = getattr(_local, "instance", None)
         outer_budget = budgets.current()
@@ -390,21 +388,21 @@ class Instance:
         )
 
     def _fault(self) -> int:
-        """What the host's own code in wasm has found wrong, as it wrote it into one of its memories."""
+        """Return the fault that the host's generated wasm code wrote into one of its memories; 0 for none."""
         if not self._memories and not len(self._memory_budget):
             return 0
         memories = {id(memory): memory for memory in (self._imports_memory, *self._memories)}
         return max(int(_U32.unpack_from(memory.view, OVERFLOW_AT)[0]) for memory in memories.values())
 
     def _end(self, cause: BaseException, over_budget: Callable[[], LimitExceeded]) -> DataflareError:
-        """The error for one of `ENDINGS`; the instance is lost."""
+        """Make the error for one of `ENDINGS`; the instance is lost."""
         self.alive = False
         return self._endings.of(cause, over_budget=over_budget)
 
     # Calls from the plugin.
 
     def _serve(self) -> None:
-        """Serve one call from wasm; an exception of it ends the plugin's call."""
+        """Serve one call from wasm; its exception ends the plugin's call."""
         began = time.perf_counter_ns()
         stats = self.stats
         number = self._native.number
@@ -458,7 +456,7 @@ class Instance:
 
     @cached_property
     def _imports_memory(self) -> BridgeMemory:
-        # Made when it is first needed: code that runs at instantiation may call the host already.
+        # Made when first needed: code that runs at instantiation may already call the host.
         memory = BridgeMemory(self._memory_budget.base(0), self._table, self, self.budget)
         self._memories.append(memory)
         return memory
@@ -473,14 +471,14 @@ class Instance:
             self._table.drop_all(view[DROPPED_LIST_AT : DROPPED_LIST_AT + 4 * count].cast("I").tolist())
 
     def _charge_kept(self, newest: int) -> None:
-        """Charge what the plugin received in a call and still holds at its end: it will keep it."""
+        """Charge the objects that the plugin received in a call and still holds at its end."""
         for thing in self._table.since(newest):
             if (loan := getattr(thing, "loan", None)) is not None:
                 loan.keep(self.budget)
 
 
 def remaining_s() -> float:
-    """The seconds that are left of the plugin's call that this thread is within; infinity where it is within none."""
+    """Return the seconds left for the plugin call that this thread is in; infinity if it is in none."""
     instance: Instance | None = getattr(_local, "instance", None)
     return math.inf if instance is None else instance._deadline - time.monotonic()
 
@@ -493,5 +491,5 @@ def _serve() -> None:
     _local.instance._serve()
 
 
-# Where a plugin looks up, Python itself raises what waits, such as the exception of a signal's handler.
+# When a plugin checks its epoch, Python raises pending exceptions, such as that of a signal handler.
 set_callables(_serve, cancellation.check)

@@ -1,4 +1,4 @@
-"""What ended a call: wasmtime's errors as the package's own."""
+"""Conversion of wasmtime's errors to the package's own."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from dataflare.errors import (
 
 __all__ = ["classify"]
 
-# wasmtime's texts, as version 50 writes them (crates/environ/src/trap_encoding.rs); the C API tells no code of an
-# error.
+# Messages of wasmtime 50 (crates/environ/src/trap_encoding.rs); the C API has no error codes.
 _PROTOCOL: Final = (
     "cannot enter component instance",
     "cannot leave component instance",
@@ -68,7 +67,7 @@ def classify(
     """Make the error for a call that wasmtime ended.
 
     Args:
-        message: wasmtime's, with its causes.
+        message: wasmtime's message, with its causes.
         memory_refused: Whether the plugin was refused memory during this instance's life.
         overflow: Whether a bridge's heap was too small for what the plugin passed.
     """
@@ -111,7 +110,7 @@ def classify(
 
 
 def _cause(message: str) -> str:
-    """The innermost cause of wasmtime's message, which lists causes one a line."""
+    """Return the innermost cause of wasmtime's message, which lists one cause per line."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     causes = [line for line in lines if not line[:1].isdigit() and line != "Caused by:"]
     numbered = [line.split(": ", 1)[1] for line in lines if line[:1].isdigit() and ": " in line and "!" not in line]

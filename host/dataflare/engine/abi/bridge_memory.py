@@ -27,16 +27,16 @@ from dataflare.errors import ValueTypeError
 __all__ = ["LIST_PART", "NO_CEILING", "BridgeMemory", "BrokenAddress", "OverBudget"]
 
 NO_CEILING: Final = 2**60
-"""A number of bytes that is never reached."""
+"""A number of bytes that is never reached; means no ceiling."""
 
 LIST_PART: Final = 4096
-"""Items of a list that are read between two looks at the clock."""
+"""Number of list items that are read between two checks of the clock."""
 
 _ITEM_BYTES: Final = 64
-"""About what one item of a list becomes at least, however small it is in wasm."""
+"""Approximate minimum size in Python of one list item, in bytes, even if it is smaller in wasm."""
 
 _LARGE_BYTES: Final = 2**20
-"""From here on, the room for a copy is asked for first."""
+"""Copies of at least this many bytes check the memory budget first."""
 
 _U32: Final = Struct("<I")
 _PAIR: Final = Struct("<II")
@@ -44,21 +44,21 @@ _BYTE: Final = ctypes.c_ubyte * MEMORY_BYTES
 
 
 class BrokenAddress(Exception):
-    """An address or a handle from wasm that leads nowhere; becomes a `ProtocolFault`."""
+    """Wasm gave an invalid address or handle; becomes a `ProtocolFault`."""
 
 
 class OverBudget(Exception):
-    """More was to be read than may be; becomes a `LimitExceeded`."""
+    """A read would exceed a limit; becomes a `LimitExceeded`."""
 
 
 class BridgeMemory:
     """Reads and writes one bridge's memory. Every address that comes out of wasm is checked here.
 
     Args:
-        base: Where the memory is in the process; it has `MEMORY_BYTES`.
+        base: The memory's address in this process; the memory has `MEMORY_BYTES`.
         table: The objects behind the instance's handles.
-        owner: What the plugin's own resources are resources of.
-        budget: What the host may keep for the instance, and when its call must end.
+        owner: The instance to which the plugin's own resources belong.
+        budget: How much the host may keep for the instance, and when its call must end.
     """
 
     __slots__ = (
@@ -88,32 +88,32 @@ class BridgeMemory:
         self.owner = owner
         self.budget = budget
         self.top = HOST_HALF_AT
-        """Where the next allocation of the host begins."""
+        """Address of the host's next allocation."""
         self.views = False
         """Whether arrays that are read may be views, valid until the next call only."""
         self.raw_text = False
-        """Whether texts are given as bytes of UTF-8."""
+        """Whether texts are returned as UTF-8 bytes instead of `str`."""
         self.copied = 0
-        """Bytes read so far that did not lie inline."""
+        """Bytes read so far, without the inline parts of records."""
         self.ceiling = NO_CEILING
-        """What `copied` may become: looked at before anything is read."""
+        """The maximum of `copied`, in bytes; checked before each read."""
         self.given: list[int] = []
-        """Numbers of handles that the value under way has put into the table."""
+        """Numbers of the handles that the value being written has put into the table."""
         self.spent: list[GuestResource] = []
-        """Resources of the plugin that the value under way gives away."""
+        """Resources of the plugin that the value being written gives away."""
         self.plugin: Callable[[], memoryview] | None = None
-        """Gives the plugin's own memory as it is now; `None` where it is not known."""
+        """Returns the plugin's own memory at its current size; `None` if it is not known which memory that is."""
         self.find_plugin: Callable[[], None] | None = None
-        """Finds it out; asked once, at the first long value, while no code of the plugin's runs."""
+        """Finds the plugin's memory; called once, at the first long value, while no code of the plugin runs."""
         self.read_in_place = False
-        """Whether something was read in the plugin's own memory since it was last asked."""
+        """Whether something was read in the plugin's own memory since the flag was last reset."""
         self.sources: list[memoryview | None] = []
-        """Buffers that the value under way has, to be copied when there is room for them in the plugin's memory."""
+        """Buffers of the value being written, to be copied once the plugin has allocated room for them."""
         self.staged_bytes = 0
-        """What they come to."""
+        """Total size of `sources` in bytes."""
 
     def close(self) -> None:
-        """Let go of the memory, which is about to be unmapped."""
+        """Release the memory, which is about to be unmapped."""
         self.array = np.empty(0, np.uint8)
         self.view = memoryview(b"")
         self.owner = self.plugin = self.find_plugin = None
@@ -122,7 +122,7 @@ class BridgeMemory:
     # Reading.
 
     def part(self, at: int, size: int) -> memoryview:
-        """A checked part of the memory."""
+        """Return a part of the memory as a view, after checking its bounds."""
         if at + size > MEMORY_BYTES:
             raise BrokenAddress(f"{size} bytes at address {at} are out of bounds")
         self.copied += size
@@ -161,12 +161,12 @@ class BridgeMemory:
     def long_list(
         self, read: Callable[[BridgeMemory, int, int], list[Any]], at: int, length: int, step: int
     ) -> list[Any]:
-        """Read a list part by part, as long as there is time, where there is room for what it becomes.
+        """Read a list in parts; check the time limit and the memory budget before each part.
 
         Args:
-            read: Reads a part, given where it is and how many items it has.
-            at: Where the list is.
-            length: How many items it has.
+            read: Reads a part, given this memory, the part's address and its number of items.
+            at: Address of the list.
+            length: Number of items.
             step: Bytes of an item.
         """
         if at + length * step > MEMORY_BYTES:
@@ -197,7 +197,7 @@ class BridgeMemory:
         return array.copy()
 
     def _in_place(self, at: int, size: int) -> tuple[memoryview, int]:
-        """The place in the plugin's own memory that an address stands for."""
+        """Return the plugin's memory, and the place in it that an address stands for."""
         place = at - MEMORY_BYTES
         if self.plugin is None or place >= LEFT_CAPACITY:
             raise BrokenAddress(f"{size} bytes at address {at} are out of bounds")
@@ -231,14 +231,14 @@ class BridgeMemory:
         return self.plugin is not None
 
     def _stage(self, data: Any, size: int) -> int:
-        """Keep a buffer until there is room for it in the plugin's own memory; returns what stands for it."""
+        """Keep a buffer until the plugin's memory has room for it; return the address that stands for it."""
         self.staged_bytes += size
         self._check_room(self.top + self.staged_bytes, size)
         self.sources.append(memoryview(data))
         return MEMORY_BYTES + len(self.sources) - 1
 
     def fill(self) -> None:
-        """Copy the buffer that is wanted into the plugin's memory, where it is wanted."""
+        """Copy the buffer that wasm asked for to the address that it asked for, in the plugin's memory."""
         number, to = _PAIR.unpack_from(self.view, FILLED_FROM_AT)
         source = self.sources[number]
         if source is None or self.plugin is None:
@@ -257,7 +257,7 @@ class BridgeMemory:
             )
 
     def allocate(self, size: int, align: int = 64) -> int:
-        """Take bytes of the host's half; they are its own until the next call."""
+        """Allocate bytes in the host's half, valid until the next call; return their address."""
         at = (self.top + align - 1) & -align
         if at + size > MEMORY_BYTES:
             self._check_room(at + size, size)
@@ -348,7 +348,7 @@ class BridgeMemory:
         self.spent.append(resource)
         return handle
 
-    # What writing one value has done in addition.
+    # Side effects of writing one value.
 
     def begin(self) -> None:
         """Begin to write a value."""
@@ -359,12 +359,12 @@ class BridgeMemory:
         self.spent.clear()
 
     def commit(self) -> None:
-        """The value is written: it no longer has what it gives away."""
+        """Complete the value: the host no longer has the resources that it gives away."""
         for resource in self.spent:
             resource.handle = 0
 
     def undo(self) -> None:
-        """The value could not be written: it leaves nothing behind."""
+        """Drop everything that an incomplete value has allocated."""
         for number in self.given:
             self.table.take(number)
 

@@ -1,11 +1,10 @@
 """Codecs: Python values to and from the canonical ABI's layout in a bridge's memory.
 
-For each type a decoder and an encoder are compiled once, as Python source over `struct`: the fixed part of a record,
-with all that it holds inline, is one `unpack_from` or `pack_into`. The shapes of values are those of
-`dataflare.values`.
+A decoder and an encoder are compiled once for each type, as Python source over `struct`. The fixed part of a record,
+with everything inline, is one `unpack_from` or `pack_into`. Values have the Python types of `dataflare.values`.
 
-Encoders check while they write: a value that does not fit ends in some exception of Python's, and `explain` then
-finds out which part of the value was wrong. Nothing has reached the plugin by then.
+Encoders check while they write. A value that does not fit raises some Python exception; `explain` then finds the wrong
+part of the value. Nothing has reached the plugin by then.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ _DISCRIMINANTS: Final = {1: "B", 2: "H", 4: "I"}
 
 
 def _reads_address(ty: Type) -> bool:
-    """Whether reading a value takes its address, since it has a variant, whose payload is read apart."""
+    """Whether reading a value needs its address, since it has a variant, whose payload is read separately."""
     match ty:
         case VariantT() | OptionT() | ResultT():
             return True
@@ -81,20 +80,20 @@ class Codecs:
         self._store: dict[Type, str] = {}
         self._store_items: dict[Type, str] = {}
         self._count = self._parts = 0
-        # Python source that is written but not compiled yet: functions, and tables of them.
+        # Python source that is not compiled yet: functions, and tables of functions.
         self._functions: list[str] = []
         self._tables: list[str] = []
         self._records: dict[RecordT, str] = {}
 
     def decoder(self, ty: Type) -> Callable[[Any, int], Any]:
-        """A function of a bridge memory and an address that reads a value there."""
+        """Return a function that reads a value, given a bridge memory and an address."""
         name = self._loader(ty)
         self._compile()
         function: Callable[[Any, int], Any] = self._scope[name]
         return function
 
     def encoder(self, ty: Type) -> Callable[[Any, int, Any], None]:
-        """A function of a bridge memory, an address and a value that writes the value there."""
+        """Return a function that writes a value, given a bridge memory, an address and the value."""
         name = self._storer(ty)
         self._compile()
         function: Callable[[Any, int, Any], None] = self._scope[name]
@@ -116,13 +115,13 @@ class Codecs:
         return name
 
     def _table(self, prefix: str, source: str) -> str:
-        """A constant made of functions, which may not be there yet."""
+        """Return a constant made of functions, which may not exist yet."""
         name = self._name(prefix)
         self._tables.append(f"{name} = {source}\n")
         return name
 
     def _compile(self) -> None:
-        """Compile all that was written; at once, since each call of the compiler has its price."""
+        """Compile all pending source in one call, since each call of the compiler is expensive."""
         if self._functions:
             source = "".join((*self._functions, *self._tables))
             self._functions, self._tables = [], []
@@ -134,7 +133,7 @@ class Codecs:
             weakref.finalize(self, linecache.cache.pop, file, None).atexit = False
 
     def _record(self, ty: RecordT) -> str:
-        """A function that makes the record of its fields' values."""
+        """Return a function that makes a record from the values of its fields."""
         if ty not in self._records:
             names = attributes(ty)
             cls = record_class(names) if ty.made is None else ty.made
@@ -146,8 +145,8 @@ class Codecs:
             self._function(name, f"def {name}({', '.join(fields)}):\n o = {new}({made})\n{body} return o\n")
         return self._records[ty]
 
-    # Reading. `_fixed` gives the format of the inline part, how many values it unpacks to, and how to make the value
-    # of them.
+    # Reading. `_fixed` gives the format of the inline part, the names that it unpacks to, and the expression that makes
+    # the value from them.
 
     def _loader(self, ty: Type) -> str:
         if ty in self._load:

@@ -43,13 +43,13 @@ DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "f32": np.dtype("<f4"),
     "f64": np.dtype("<f8"),
 }
-"""Elements whose lists are numpy arrays."""
+"""Element types whose lists are numpy arrays, with the dtype of each."""
 
 _INTEGERS: Final = {f"{sign}{bits}": (sign == "s", bits) for sign in "su" for bits in (8, 16, 32, 64)}
 
 
 class FlagSets(dict[int, frozenset[str]]):
-    """The set of names for each number, made when it is first seen."""
+    """The set of flag names for each number, made when the number first occurs."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = tuple(names)
@@ -62,7 +62,7 @@ class FlagSets(dict[int, frozenset[str]]):
 
 
 class MadeFlags(dict[int, Flag]):
-    """The members of a Python class of flags for each number, made when it is first seen; unknown bits are left out."""
+    """The members of a `Flag` class for each number, made when the number first occurs; ignores unknown bits."""
 
     def __init__(self, made: type[Flag]) -> None:
         self._made = made
@@ -76,28 +76,28 @@ class MadeFlags(dict[int, Flag]):
 
 
 def as_int(value: Any) -> int:
-    """An integer, or what can stand for one; never a bool."""
+    """Convert to an integer; refuse a bool."""
     if isinstance(value, bool | np.bool_):
         raise TypeError("a bool is not an integer")
     return operator.index(value)
 
 
 def as_float(value: Any) -> float:
-    """A float, or a number that can stand for one; never a bool."""
+    """Convert a number to a float; refuse a bool."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.floating | np.integer):
         raise TypeError(f"a {type(value).__name__} is not a number")
     return float(value)
 
 
 def as_bool(value: Any) -> bool:
-    """A bool; numpy's too."""
+    """Convert a Python or numpy bool."""
     if isinstance(value, np.bool_):
         return bool(value)
     raise TypeError(f"a {type(value).__name__} is not a bool")
 
 
 def as_char(value: Any) -> int:
-    """The number of a single character."""
+    """Return the code point of a single character."""
     if not isinstance(value, str) or len(value) != 1:
         raise TypeError("not a single character")
     code = ord(value)
@@ -107,7 +107,7 @@ def as_char(value: Any) -> int:
 
 
 def as_numbers(values: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """A contiguous array of exactly this element type; what does not fit is an error, not cut."""
+    """Convert to a contiguous array of exactly this element type; a value that does not fit is an error."""
     if type(values) is np.ndarray:
         array = values
     elif hasattr(values, "to_numpy") and hasattr(values, "null_count"):  # a pyarrow array
@@ -244,14 +244,14 @@ HELPERS: Final = {
         store_case,
     )
 }
-"""What the source of codecs calls by name."""
+"""The functions that the source of codecs calls by name."""
 
 MISFITS: Final = (TypeError, ValueError, OverflowError, AttributeError, KeyError)
-"""What a value that does not fit may raise while it is written, besides `struct.error`."""
+"""What writing a value that does not fit may raise, in addition to `struct.error`."""
 
 
 def explain(ty: Type, value: Any, path: str) -> ValueTypeError | None:
-    """Find the part of a value that does not fit its type; `None` where all of it does."""
+    """Return the error for the first part of a value that does not fit its type; `None` if everything fits."""
     try:
         return _explain(ty, value, path)
     except RecursionError:

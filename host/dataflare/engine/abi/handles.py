@@ -12,7 +12,7 @@ __all__ = ["GuestResource", "HandleTable", "TooManyHandles"]
 
 
 class TooManyHandles(UsageError):
-    """An instance holds as many handles as it may."""
+    """An instance already holds as many handles as its limit allows."""
 
 
 class GuestResource:
@@ -49,11 +49,11 @@ class HandleTable:
 
     @property
     def newest(self) -> int:
-        """The highest number that is in use; 0 for none."""
+        """Return the highest number in use; 0 if there is none."""
         return next(reversed(self._objects), 0)
 
     def since(self, number: int) -> list[Any]:
-        """The objects with numbers above this one."""
+        """Return the objects with numbers above this one."""
         found = []
         for each, thing in reversed(self._objects.items()):
             if each <= number:
@@ -62,7 +62,7 @@ class HandleTable:
         return found
 
     def put(self, thing: Any, *, lent: bool = False) -> int:
-        """Give an object a number; `lent` ones are not closed when their handle is dropped.
+        """Give an object a number, and return it; a `lent` object is not closed when its handle is dropped.
 
         Raises:
             TooManyHandles: There is no room; the object is closed, unless it is lent.
@@ -80,16 +80,16 @@ class HandleTable:
         return number
 
     def get(self, number: int) -> Any:
-        """The object behind a number; KeyError for none."""
+        """Return the object behind a number; KeyError if there is none."""
         return self._objects[number]
 
     def take(self, number: int) -> Any:
-        """The object behind a number, which it has no longer."""
+        """Remove a number, and return its object; KeyError if there is none."""
         self._lent.discard(number)
         return self._objects.pop(number)
 
     def drop(self, number: int) -> None:
-        """Forget an object, and tell it."""
+        """Remove a number, and close its object unless it was lent."""
         thing = self._objects.pop(number, None)
         if number in self._lent:
             self._lent.discard(number)
@@ -97,7 +97,7 @@ class HandleTable:
             close()
 
     def drop_all(self, numbers: Iterable[int]) -> None:
-        """Forget these objects; the first error of theirs is raised at the end."""
+        """Drop these numbers; if closing objects fails, raise the first error at the end."""
         first: Exception | None = None
         for number in numbers:
             try:
@@ -108,5 +108,5 @@ class HandleTable:
             raise first
 
     def close(self) -> None:
-        """Forget all objects; the first error of theirs is raised at the end."""
+        """Drop all numbers; if closing objects fails, raise the first error at the end."""
         self.drop_all(list(self._objects))

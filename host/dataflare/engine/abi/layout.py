@@ -1,7 +1,7 @@
-"""Where things lie in a bridge's memory.
+"""The layout of a bridge's memory.
 
 A memory has `MEMORY_BYTES`. The lower half belongs to the bridge: a header, room for one call's arguments or result,
-and a heap that is emptied at each call. The upper half is the host's, which writes arguments and results there.
+and a heap that is emptied at each call. The upper half belongs to the host, which writes arguments and results there.
 """
 
 from __future__ import annotations
@@ -37,33 +37,33 @@ HOST_HALF_AT: Final = MEMORY_BYTES // 2
 OVERFLOW_AT: Final = 0
 """1 when the heap was too small."""
 POINTER_AT: Final = 8
-"""Where a host function's arguments are (written by the bridge), then where its result is (written by the host)."""
+"""Address of a host function's arguments (written by the bridge), then of its result (written by the host)."""
 DROPPED_COUNT_AT: Final = 16
-"""How many of the host's handles were dropped since the host last looked."""
+"""Number of host handles that the plugin has dropped since the host last checked."""
 DROPPED_LIST_AT: Final = 64
 DROPPED_CAPACITY: Final = 900
 
-# The rest is for flattened components only. An address from `MEMORY_BYTES` on stands for something outside of this
-# memory: of what a plugin gives, for one of the places on a list of addresses in the plugin's memory; of what the host
-# gives, for one of the host's own buffers.
+# The rest is for flattened components only. An address of at least `MEMORY_BYTES` stands for something outside this
+# memory. In a plugin's values, it refers to an entry in a list of addresses in the plugin's memory; in the host's
+# values, to one of the host's buffers.
 IN_PLACE_BYTES: Final = 65_536
-"""From here on, texts and lists of numbers are read where they are, and written where they will be."""
+"""Texts and lists of numbers of at least this size are read and written in the plugin's own memory."""
 IN_PLACE_AT: Final = 24
-"""1 where the host knows the plugin's memory."""
+"""1 if the host knows the plugin's memory."""
 FILLED_FROM_AT: Final = 28
-"""The number of the host's buffer that is wanted in the plugin's memory."""
+"""Number of the host's buffer that must be copied into the plugin's memory."""
 FILLED_TO_AT: Final = 32
-"""Where it is wanted."""
+"""Address in the plugin's memory to which it must be copied."""
 OWED_AT: Final = 40
-"""The result that post-return still has to be called with."""
+"""The result with which post-return must still be called."""
 OWES_AT: Final = 44
-"""1 where it has."""
+"""1 if post-return must still be called."""
 LEFT_COUNT_AT: Final = 48
-"""How many of a call's values were left in the plugin's memory."""
+"""Number of a call's values that were left in the plugin's memory."""
 LEFT_LIST_AT: Final = 3712
 """Their addresses."""
 LEFT_CAPACITY: Final = 90
 MARK_AT: Final = LEFT_LIST_AT
-"""A mark in the plugin's memory, while nothing else is there."""
+"""The mark by which the plugin's memory is found; the list above is empty then."""
 FRAME_AT: Final = 4096
 """Arguments of a host function, or the result of an export."""

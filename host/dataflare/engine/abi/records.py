@@ -1,4 +1,4 @@
-"""The classes of records: made for each WIT record when its codec is compiled, quicker than dataclasses, as frozen."""
+"""Classes of WIT records: made when a record's codec is compiled; faster than dataclasses, and frozen like them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["Record", "attributes", "record_class", "snake_case"]
 
 
 def attributes(ty: RecordT) -> tuple[str, ...]:
-    """The attributes of the Python objects that stand for a record."""
+    """Return the attribute names of the Python objects for a record."""
     return tuple(snake_case(name) for name, _ in ty.fields) if ty.made is None else ty.made.__match_args__
 
 
 class Record:
-    """A WIT record: an attribute a field, in snake case. It never changes; the same fields and values make it equal."""
+    """A WIT record, with an attribute for each field, in snake case. Immutable; equal if fields and values are."""
 
     __slots__ = ()
     __match_args__: ClassVar[tuple[str, ...]] = ()
@@ -45,11 +45,11 @@ class Record:
 
 
 def record_class(names: tuple[str, ...]) -> type[Record]:
-    """Make the class of a record with these attributes. Its instances are filled through the slots themselves."""
+    """Make the class of a record with these attributes. Codecs fill its instances directly through the slots."""
     return type("Record", (Record,), {"__slots__": names, "__match_args__": names})
 
 
 def snake_case(name: str) -> str:
-    """A WIT name as Python writes it."""
+    """Convert a WIT name to a Python name."""
     name = name.replace("-", "_")
     return f"{name}_" if keyword.iskeyword(name) else name

@@ -140,10 +140,11 @@ class FlagsT:
 
 @dataclass(frozen=True, slots=True)
 class OwnT:
-    """`own<resource>`; the number is an index into `ComponentType.resources`.
+    """`own<resource>`; `resource` is an index into `ComponentType.resources`.
 
-    `made`: of a plugin's resource, a class around a `GuestResource`, which it has as `_resource`; of the host's, an
-    object whose `check` refuses what does not fit; `None` for `GuestResource`, and for any object.
+    `made`, for a plugin's resource: a class that wraps a `GuestResource` as `_resource`; `None` for `GuestResource`
+    itself. For a resource of the host: an object whose `check` refuses values that do not fit; `None` accepts any
+    object.
     """
 
     resource: int
@@ -152,7 +153,7 @@ class OwnT:
 
 @dataclass(frozen=True, slots=True)
 class BorrowT:
-    """`borrow<resource>`; the number is an index into `ComponentType.resources`. `made` is that of `OwnT`."""
+    """`borrow<resource>`; `resource` is an index into `ComponentType.resources`. `made` is as in `OwnT`."""
 
     resource: int
     made: Any = None
@@ -163,7 +164,7 @@ Type: TypeAlias = PrimT | ListT | OptionT | ResultT | TupleT | RecordT | Variant
 
 @dataclass(frozen=True, slots=True)
 class FuncT:
-    """A function's parameters, with their names, and its result (`None` where it has none)."""
+    """A function's parameters, with their names, and its result (`None` if there is none)."""
 
     params: tuple[tuple[str, Type], ...]
     result: Type | None
@@ -185,7 +186,7 @@ class Resource:
 
 @dataclass(slots=True)
 class Interface:
-    """What an instance has: resources (name to index into `ComponentType.resources`), named types and functions."""
+    """The items of an instance: resources (name to index into `ComponentType.resources`), named types and functions."""
 
     resources: dict[str, int] = field(default_factory=dict)
     types: dict[str, Type] = field(default_factory=dict)
@@ -196,9 +197,9 @@ class Interface:
 class ComponentType:
     """What a component imports and exports.
 
-    Items that are in the world itself, in no interface, are under the name `""`. `wasi` holds the imports that
-    wasmtime itself provides; they are handed through, and their resources cannot appear in other interfaces.
-    `world_types` are the types that the world itself imports.
+    Items of the world itself, outside any interface, are under the name `""`. `wasi` holds the imports that wasmtime
+    itself provides; they are passed through, and their resources cannot appear in other interfaces. `world_types` are
+    the types that the world itself imports.
     """
 
     imports: dict[str, Interface] = field(default_factory=dict)
@@ -209,7 +210,7 @@ class ComponentType:
 
     @property
     def passthrough(self) -> tuple[str, ...]:
-        """The names of the imports that wasmtime itself provides."""
+        """Names of the imports that wasmtime itself provides."""
         return tuple(self.wasi)
 
 
@@ -219,17 +220,17 @@ def align_up(offset: int, to: int) -> int:
 
 
 def discriminant_size(cases: int) -> int:
-    """Bytes of the discriminant of a variant with this many cases."""
+    """Return the bytes of the discriminant of a variant with this many cases."""
     return 1 if cases <= 1 << 8 else 2 if cases <= 1 << 16 else 4
 
 
 def fields_of(ty: RecordT | TupleT) -> tuple[Type, ...]:
-    """The fields' types of a record or a tuple."""
+    """Return the types of the fields of a record or a tuple."""
     return ty.items if isinstance(ty, TupleT) else tuple(t for _, t in ty.fields)
 
 
 def cases_of(ty: VariantT | OptionT | ResultT | EnumT) -> tuple[Type | None, ...]:
-    """The payloads of what is laid out as a variant."""
+    """Return the payload types of a type that is laid out as a variant; `None` for a case without payload."""
     match ty:
         case VariantT():
             return tuple(t for _, t in ty.cases)
@@ -243,7 +244,7 @@ def cases_of(ty: VariantT | OptionT | ResultT | EnumT) -> tuple[Type | None, ...
 
 @lru_cache(maxsize=4096)
 def alignment(ty: Type) -> int:
-    """Alignment in bytes."""
+    """Return the alignment of a type in bytes."""
     match ty:
         case PrimT("string"):
             return 4
@@ -262,7 +263,7 @@ def alignment(ty: Type) -> int:
 
 @lru_cache(maxsize=4096)
 def size(ty: Type) -> int:
-    """Bytes that a value takes in memory, without what it points to."""
+    """Return the bytes that a value takes in memory, without the memory that it points to."""
     match ty:
         case PrimT():
             return PRIMITIVES[ty.name][0]
@@ -283,7 +284,7 @@ def size(ty: Type) -> int:
 
 
 def offsets(ty: RecordT | TupleT) -> Iterator[tuple[int, Type]]:
-    """The fields with their offsets in bytes."""
+    """Yield the offset in bytes and the type of each field."""
     end = 0
     for t in fields_of(ty):
         end = align_up(end, alignment(t))
@@ -292,7 +293,7 @@ def offsets(ty: RecordT | TupleT) -> Iterator[tuple[int, Type]]:
 
 
 def payload_offset(ty: VariantT | OptionT | ResultT | EnumT) -> int:
-    """Where a variant's payload begins, in bytes."""
+    """Return the offset of a variant's payload in bytes."""
     cases = cases_of(ty)
     return align_up(discriminant_size(len(cases)), max((alignment(t) for t in cases if t is not None), default=1))
 
@@ -305,7 +306,7 @@ def _join(a: str, b: str) -> str:
 
 @lru_cache(maxsize=4096)
 def flatten(ty: Type) -> tuple[str, ...]:
-    """The core types that a value is passed as."""
+    """Return the core types as which a value is passed."""
     match ty:
         case PrimT("string") | ListT():
             return ("i32", "i32")
@@ -340,7 +341,7 @@ def _children(ty: Type) -> tuple[Type, ...]:
 
 @lru_cache(maxsize=4096)
 def has_handles(ty: Type) -> frozenset[tuple[str, int]]:
-    """The handles in a type, at any depth, as `("own" or "borrow", resource)`."""
+    """Return the handles in a type, at any depth, as `("own" or "borrow", resource)`."""
     if isinstance(ty, OwnT):
         return frozenset({("own", ty.resource)})
     if isinstance(ty, BorrowT):

@@ -1,4 +1,4 @@
-"""A component's shape as JSON, for the cache."""
+"""A component's type as JSON, for the cache."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["shape_from_json", "shape_to_json"]
 
 
 def shape_to_json(shape: ComponentType) -> dict[str, Any]:
-    """What `json.dumps` takes; equal types are written once, in a table that later ones point into."""
+    """Convert to values for `json.dumps`; equal types are written once, in a table to which others refer."""
     table: dict[Type, int] = {}
     rows: list[Any] = []
 
@@ -47,7 +47,7 @@ def shape_to_json(shape: ComponentType) -> dict[str, Any]:
     return {
         "imports": {n: interface(i) for n, i in shape.imports.items()},
         "exports": {n: interface(i) for n, i in shape.exports.items()},
-        # wasmtime provides these, and composition is over: the names are all that is asked for.
+        # wasmtime provides these, and the component is already composed: only the names are needed.
         "wasi": list(shape.wasi),
         "world": {n: put(t) for n, t in shape.world_types.items()},
         "resources": [[r.name, r.interface, r.imported] for r in shape.resources],
@@ -56,10 +56,10 @@ def shape_to_json(shape: ComponentType) -> dict[str, Any]:
 
 
 def shape_from_json(data: dict[str, Any]) -> ComponentType:
-    """The shape again; of WASI's interfaces only the names.
+    """Read a type that `shape_to_json` wrote; WASI's interfaces have only their names.
 
     Raises:
-        KeyError, TypeError, ValueError, IndexError: It is not what `shape_to_json` wrote.
+        KeyError, TypeError, ValueError, IndexError: The data was not written by `shape_to_json`.
     """
     types: list[Type] = []
     for row in data["types"]:

@@ -1,4 +1,4 @@
-"""The memory that each bridge has, with its allocator."""
+"""The memory of a bridge, with its allocator."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["heap_after", "memory_text"]
 
 
 def heap_after(frames: Iterable[Type]) -> int:
-    """Where the heap begins, so that each of these values fits before it."""
+    """Return the heap's start address, so that each of these values fits before it."""
     return align_up(FRAME_AT + max([size(ty) for ty in frames], default=0), 64)
 
 
 def memory_text(heap_at: int, end_at: int = HOST_HALF_AT) -> str:
-    """A memory, and an allocator that only goes forward, up to `end_at`; the global `top` is set back at each call."""
+    """Write a memory, and a bump allocator up to `end_at`; the global `top` is reset at each call."""
     return f"""
     (memory (export "memory") {MEMORY_PAGES} {MEMORY_PAGES})
     (global $top (export "top") (mut i32) (i32.const {heap_at}))

@@ -21,17 +21,17 @@ class Link:
 
     @property
     def drops(self) -> bool:
-        """Whether it only drops a resource of the plugin's, which is not a function of the WIT."""
+        """Whether it only drops a resource of the plugin; such a function is not in the WIT."""
         return self.name.startswith(_DROP)
 
 
 def import_links(shape: ComponentType) -> list[Link]:
-    """The host's functions, by number."""
+    """List the host's functions, by number."""
     return [Link(i, n, f) for i, interface in shape.imports.items() for n, f in interface.funcs.items()]
 
 
 def export_links(shape: ComponentType) -> list[Link]:
-    """The plugin's functions, by number; those that drop its resources are `[resource-drop]NAME`."""
+    """List the plugin's functions, by number; those that drop its resources are `[resource-drop]NAME`."""
     links = [Link(i, n, f) for i, interface in shape.exports.items() for n, f in interface.funcs.items()]
     for index, resource in enumerate(shape.resources):
         if not resource.imported:

@@ -1,15 +1,15 @@
 """Bridges: they connect a plugin's typed functions to the host, which reads and writes memory.
 
-For each component two bridges are generated. The *imports bridge* gives the plugin its typed imports; each of them
-puts its arguments into the bridge's memory, in the canonical ABI's layout, and calls the host with a number. The
-*exports bridge* has one function, `call`: it takes the arguments of the plugin's export with that number from its
-memory, and leaves the result there. What lies in a plugin's memory gets into a bridge's, and back, through wasmtime's
-own adapters. The two cannot be one, since a component that is on the stack cannot be entered again.
+Two bridges are generated for each component. The *imports bridge* gives the plugin its typed imports. Each of them
+writes its arguments to the bridge's memory, in the layout of the canonical ABI, and calls the host with a number. The
+*exports bridge* has one function, `call`, which takes the number of an export. It reads the arguments from its memory,
+calls the export, and writes the result there. wasmtime's own adapters copy values between the plugin's memory and the
+bridge's. One bridge is not enough, since a component cannot be entered again while it is on the call stack.
 
-Handles of the host's resources are numbers of the host's choosing within memory, and become real handles on the way
-into the plugin. Handles of the plugin's own resources are the exports bridge's, and are numbers to the host.
+In memory, handles of host resources are numbers that the host chose; they become real handles on the way into the
+plugin. The exports bridge holds the handles of the plugin's own resources; the host knows them as numbers.
 
-Everything is written as text around a placeholder for the plugin, whose bytes are then put in unchanged.
+Everything is written as WebAssembly text around a placeholder, which is then replaced by the plugin's unchanged bytes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from dataflare.errors import UnsupportedComponent
 __all__ = ["BRIDGE_VERSION", "CALL_EXPORT", "HOST_IMPORT", "compose"]
 
 BRIDGE_VERSION: Final = 4
-"""To be raised with every change of what is generated, since compiled components are kept."""
+"""Raise this with every change of the generated code, since compiled components are cached."""
 HOST_IMPORT: Final = "dataflare:raw/host"
 CALL_EXPORT: Final = "call"
 
@@ -103,7 +103,7 @@ def _outer(shape: ComponentType, component: str) -> list[str]:
 
 
 def _put_plugin(frame: bytes, plugin: bytes) -> bytes:
-    """Put the plugin in place of the only component that is empty."""
+    """Replace the only empty component by the plugin."""
     out = [COMPONENT_HEADER]
     found = 0
     for part in sections(memoryview(frame)):

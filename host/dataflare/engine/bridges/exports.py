@@ -1,6 +1,6 @@
-"""The exports bridge: shows a plugin's typed exports to the host as one function, `call`, of a number and memory.
+"""The exports bridge: exposes a plugin's typed exports to the host as one function, `call`, over numbers and memory.
 
-The arguments are where the host's half begins, as one tuple. The result is left at `FRAME_AT`.
+The arguments are one tuple at the beginning of the host's half of the memory. The result is written to `FRAME_AT`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ __all__ = ["ExportsBridge"]
 
 
 class ExportsBridge:
-    """Writes the bridge as a component `$bridge` of its own, which is entered while the plugin and the outer
+    """Writes the bridge as a separate component `$bridge`, so that it can be entered while the plugin and the outer
     component are not.
 
     Args:
         names: The outer component's names.
         hosted: Resource types of the host.
-        own: Resource types of the plugin. Their handles are this bridge's: numbers to the host.
-        nominal: The types that want names.
+        own: Resource types of the plugin. This bridge holds their handles; the host knows them as numbers.
+        nominal: The types that need names.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class ExportsBridge:
         self._inner = TypeNames(names.resource)
 
     def text(self) -> list[str]:
-        """The bridge, and its instance `$e`; the plugin's functions are `$pf` and their number."""
+        """Write the bridge and its instance `$e`; the plugin's functions are `$pf` and their number."""
         inner = [f'(import "r{i}" (type {self._inner.resource(i)} (sub resource)))' for i in self._ready]
         inner += self._inner.define(self._nominal, self._ready, imported=True)
         given = [f'(with "r{i}" (type {self._inner.resource(i)}))' for i in self._ready]
@@ -121,7 +121,7 @@ def _drop(handle: Type, address: int | None = None) -> str:
 
 
 def _function(number: int, link: Link, lend: Walkers, end: Walkers, back: Walkers) -> tuple[str, str]:
-    """The body for one export, and the core signature of the export itself."""
+    """Return the body for one export, and the core signature of the export itself."""
     func = link.func
     flat = flatten(func.args)
     spilled = len(flat) > MAX_FLAT_PARAMS

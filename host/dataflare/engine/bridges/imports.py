@@ -1,7 +1,7 @@
-"""The imports bridge: gives the plugin its typed imports, and turns each call into a number and memory for the host.
+"""The imports bridge: gives the plugin its typed imports, and forwards each call to the host as a number.
 
-It also makes the resource types of the host. A handle's representation is the number that the host gave the object; a
-handle that is dropped is put on a list, which the host looks at when it is next called.
+Arguments and results are in memory. The bridge also defines the host's resource types. A handle's representation is the
+number that the host gave the object. A dropped handle is put on a list, which the host reads at the next call.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _DESTRUCTOR: Final = f"""
 
 
 class ImportsBridge:
-    """Writes the bridge into the outer component, where it needs no names for types.
+    """Writes the bridge into the outer component, where types need no names.
 
-    Afterwards there are, in the outer component: the resource types `$r` and index; `$adopt` and `$release` and
-    index, which make a handle of a number and a number of a handle; the instances `$i0`, `$i1` and so on, one an
-    imported interface.
+    It defines in the outer component: the resource types `$r` and index; the functions `$adopt` and `$release` and
+    index, which convert a number to a handle and back; the instances `$i0`, `$i1` and so on, one for each imported
+    interface.
     """
 
     def __init__(self, shape: ComponentType, names: TypeNames, hosted: list[int]) -> None:
@@ -57,11 +57,11 @@ class ImportsBridge:
         self._heap_at = heap_after(link.func.args for link in self._links)
 
     def text(self) -> list[str]:
-        """The bridge."""
+        """Write the bridge."""
         return [*self._base(), *self._code(), *self._lifted()]
 
     def instances(self) -> list[str]:
-        """The instances that satisfy the plugin's imports."""
+        """Write the instances that satisfy the plugin's imports."""
         return [
             line
             for place, (name, interface) in enumerate(self._shape.imports.items())
@@ -70,7 +70,7 @@ class ImportsBridge:
         ]
 
     def arguments(self) -> list[str]:
-        """What the plugin is instantiated with."""
+        """Write the arguments with which the plugin is instantiated."""
         out = []
         for place, (name, interface) in enumerate(self._shape.imports.items()):
             if name:
@@ -100,7 +100,7 @@ class ImportsBridge:
             out.append(f"(type $r{i} (resource (rep i32) (dtor (core func $dtor))))")
             out.append(f"(core func $new{i} (canon resource.new $r{i})) (core func $rep{i} (canon resource.rep $r{i}))")
             out.append(f"(core func $drop{i} (canon resource.drop $r{i}))")
-        # Types without a name of their own in the world need none here, but the world's own must have one.
+        # Types that have no name in the world need none here, but the world's own types must have one.
         world = Interface(types=self._shape.world_types)
         nominal = nominal_types([*self._shape.imports.values(), world])
         named = [t for i in (*self._shape.imports.values(), world) for t in i.types.values()]
@@ -110,7 +110,7 @@ class ImportsBridge:
         take = Walkers("take", lambda h: in_place(f"$move{h.resource}") if isinstance(h, OwnT) else None)
         give = Walkers("give", lambda h: in_place(f"$new{h.resource}") if isinstance(h, OwnT) else None)
         functions = [self._function(number, link, take, give) for number, link in enumerate(self._links)]
-        # A handle that comes to the host is taken apart without its destructor: the object lives on.
+        # A handle that comes to the host loses its table entry, but no destructor runs: the object lives on.
         moves = [
             f"""(func $move{i} (export "move{i}") (param $handle i32) (result i32) (local $rep i32)
               (local.set $rep (call $rep{i} (local.get $handle)))
@@ -183,8 +183,8 @@ class ImportsBridge:
     def _provide(self, place: int, name: str, interface: Interface) -> list[str]:
         """Make the instance of one interface.
 
-        A component of its own exports the functions, since only an export gives a resource the name that methods
-        refer to. A resource may have several names: the others are aliases.
+        A separate component exports the functions, since only an export gives a resource the name to which methods
+        refer. A resource may have several names: the others are aliases.
         """
         if interface == Interface():
             return [f"(instance $i{place})"]
@@ -217,7 +217,7 @@ class ImportsBridge:
 
 
 def _main_names(interface: Interface) -> dict[int, str]:
-    """The name of each resource, by its index: the one that its methods refer to, if there is one."""
+    """Return the name of each resource, by its index; if it has methods, the name that they use."""
     main: dict[int, str] = {}
     for name, index in interface.resources.items():
         if index not in main or any(_belongs(function, name) for function in interface.funcs):

@@ -1,8 +1,8 @@
 """Waiting that a time limit can end.
 
-`wasi:io/poll` waits within wasmtime, where no epoch is looked at: a plugin that sleeps for a year would not be stopped
-by its time limit. So plugins get a `poll` and a `block` that wait in short turns, each with a timer beside what the
-plugin waits for; between two turns compiled code looks at the epoch.
+`wasi:io/poll` waits inside wasmtime, where no epoch is checked: a plugin that sleeps for a year would not be stopped by
+its time limit. So plugins get a `poll` and a `block` that wait in short turns. Each turn adds a timer to what the
+plugin waits for; between two turns, compiled code checks the epoch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FUNCTIONS: Final = {
     "[method]pollable.ready": ("$ready", '(func (param "self" (borrow $e)) (result bool))'),
 }
 
-# `$p` is the resource `pollable`. What a call needs lies from address 64 on, and is forgotten when it ends.
+# `$p` is the resource `pollable`. The data of a call begins at address 64, and is discarded when the call ends.
 _STEADY: Final = f"""  (import "pollable" (type $p (sub resource)))
   (import "subscribe" (func $subscribe (param "when" u64) (result (own $p))))
   (import "poll" (func $poll (param "in" (list (borrow $p))) (result (list u32))))
@@ -100,7 +100,7 @@ _STEADY: Final = f"""  (import "pollable" (type $p (sub resource)))
 
 
 class PollImports:
-    """What plugins that import `wasi:io/poll` get in its place."""
+    """Writes the replacement for `wasi:io/poll` in plugins that import it."""
 
     def __init__(self, shape: ComponentType) -> None:
         self._shape = shape
@@ -111,15 +111,15 @@ class PollImports:
         ]
 
     def imports(self) -> list[str]:
-        """What the host has to give in addition, under versions that the plugin itself does not import."""
+        """Write the additional imports from the host, under versions that the plugin itself does not import."""
         return [line for number, _, interface in self._found for line in self._import(number, interface)]
 
     def instances(self) -> list[str]:
-        """The instances; they come before the plugin's."""
+        """Write the instances; they come before the plugin's."""
         return [line for number, _, interface in self._found for line in self._instance(number, interface)]
 
     def instance_of(self, number: int) -> str:
-        """What the plugin gets as the import of WASI with this number."""
+        """Name what the plugin gets for the WASI import with this number."""
         return f"$steady{number}" if any(number == each for each, _, _ in self._found) else f"$wasi{number}"
 
     def _instance(self, number: int, interface: Interface) -> list[str]:

@@ -1,4 +1,4 @@
-"""What types are called within one component's text."""
+"""The names of types in the text of one component."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["TypeNames", "nominal_types", "types_of"]
 
 
 def types_of(interface: Interface) -> Iterator[Type]:
-    """Every type that an interface names or uses."""
+    """Yield every type that an interface names or uses."""
     yield from interface.types.values()
     for func in interface.funcs.values():
         yield from (ty for _, ty in func.params)
@@ -20,7 +20,7 @@ def types_of(interface: Interface) -> Iterator[Type]:
 
 
 def nominal_types(interfaces: Iterable[Interface]) -> list[Type]:
-    """The types in interfaces that want names, inner ones first, each once."""
+    """List the types in interfaces that need names, inner ones first, each once."""
     return list({t: None for i in interfaces for ty in types_of(i) for t in named_types(ty)})
 
 
@@ -32,15 +32,15 @@ class TypeNames:
         self.names: dict[Type, str] = {}
 
     def type(self, ty: Type) -> str:
-        """A type, by its name where it has one."""
+        """Write a type, by its name if it has one."""
         return value_type(ty, self.names, self.resource)
 
     def definition(self, ty: Type) -> str:
-        """A type written out."""
+        """Write a type's definition."""
         return value_type(ty, self.names, self.resource, define=True)
 
     def signature(self, func: FuncT) -> str:
-        """A function's parameters and result."""
+        """Write a function's parameters and result."""
         params = " ".join(f"(param {quote(n)} {self.type(t)})" for n, t in func.params)
         return params + (f" (result {self.type(func.result)})" if func.result is not None else "")
 
@@ -48,8 +48,7 @@ class TypeNames:
         """Define types, or import them as equal to their definitions.
 
         Args:
-            types: Inner ones first; those that are defined already, or need a resource that is not ready, are passed
-                over.
+            types: Inner ones first; skips those that are already defined or need a resource that is not ready.
             ready: Resource types that can be named.
         """
         lines = []
@@ -66,5 +65,5 @@ class TypeNames:
         return lines
 
     def given_to(self, inner: TypeNames) -> list[str]:
-        """The arguments that satisfy the imports of types of a component within."""
+        """Write the arguments that satisfy an inner component's imports of types."""
         return [f'(with "{name[1:]}" (type {self.names[ty]}))' for ty, name in inner.names.items()]

@@ -1,4 +1,4 @@
-"""Imports that wasmtime satisfies: declared as the plugin declares them, and handed through."""
+"""Imports that wasmtime satisfies: declared as the plugin declares them, and passed through."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class WasiImports:
         self._named: dict[Type, str] = {}
 
     def text(self) -> list[str]:
-        """All imports, in the order in which they use each other."""
+        """Write all imports, each after those that it uses."""
         return [
             line
             for number, (name, interface) in enumerate(self._shape.wasi.items())

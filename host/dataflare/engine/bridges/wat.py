@@ -1,7 +1,7 @@
 """WebAssembly text for moving values between the canonical ABI's two forms: flat core values, and memory.
 
-A function of a component is called with flat core values (integers and floats; a variant's cases share them), but a
-host reads and writes memory. These emitters turn one into the other, and convert the handles that a value holds.
+A component function is called with flat core values (integers and floats; a variant's cases share them), but the host
+reads and writes memory. These emitters convert between the two, and convert the handles in a value.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ _NARROW: Final = {
 
 
 def quote(text: str) -> str:
-    """A text as a WebAssembly string."""
+    """Write a text as a WebAssembly string."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def named_types(ty: Type) -> list[Type]:
-    """The types within a type that the component model wants to have names, inner ones first, each once."""
+    """List the types within a type that the component model requires to have names, inner ones first, each once."""
     found: dict[Type, None] = {}
 
     def visit(t: Type) -> None:
@@ -91,9 +91,9 @@ def value_type(ty: Type, names: dict[Type, str], resources: Callable[[int], str]
     """Write a type as text.
 
     Args:
-        names: What named types are called here.
-        resources: What resource types are called here.
-        define: Write the type itself out, even if it has a name.
+        names: The names of types here.
+        resources: Gives the name of a resource type here, by its index.
+        define: Write the definition of the type itself, even if it has a name.
     """
     if not define and ty in names:
         return names[ty]
@@ -130,7 +130,7 @@ def value_type(ty: Type, names: dict[Type, str], resources: Callable[[int], str]
 
 
 def in_place(function: str) -> str:
-    """Replace the handle at `$p` by what a function makes of it."""
+    """Write the instruction that replaces the handle at `$p` by a function's result for it."""
     return f"(i32.store (local.get $p) (call {function} (i32.load (local.get $p))))"
 
 
@@ -142,7 +142,7 @@ class Function:
         self._locals: list[str] = []
 
     def local(self, core: str) -> str:
-        """Declare a local; returns its name."""
+        """Declare a local, and return its name."""
         self._locals.append(core)
         return f"$v{len(self._locals) - 1}"
 
@@ -156,7 +156,7 @@ class Function:
         return declared + "\n".join(self._lines)
 
     def store(self, ty: Type, base: str, offset: int, flat: list[str]) -> None:
-        """Store a flat value at `base + offset`; takes its expressions off the front of `flat`."""
+        """Store a flat value at `base + offset`; removes its expressions from the front of `flat`."""
         match ty:
             case PrimT("string") | ListT():
                 self.emit(f"(i32.store offset={offset} {base} {flat.pop(0)})")
@@ -185,7 +185,7 @@ class Function:
                     self.emit("))")
 
     def load(self, ty: Type, base: str, offset: int) -> list[str]:
-        """Load a value from `base + offset`; returns its flat expressions, which must be used before memory changes."""
+        """Load a value from `base + offset`; return its flat expressions, which must be used before memory changes."""
         match ty:
             case PrimT("string") | ListT():
                 return [f"(i32.load offset={offset} {base})", f"(i32.load offset={offset + 4} {base})"]
@@ -214,12 +214,12 @@ class Function:
 
 
 class Walkers:
-    """Functions that go through a value in memory and convert each handle in place.
+    """Writes functions that walk a value in memory and convert each handle in place.
 
     Args:
         prefix: Begins the functions' names.
-        convert: The instruction sequence for one handle, given its type; `(local.get $p)` is where it lies. `None`
-            leaves it.
+        convert: Returns the instructions for one handle, given its type; `(local.get $p)` is its address. `None` leaves
+            the handle unchanged.
     """
 
     def __init__(self, prefix: str, convert: Callable[[OwnT | BorrowT], str | None]) -> None:
@@ -229,7 +229,7 @@ class Walkers:
         self.texts: list[str] = []
 
     def call(self, ty: Type, address: str) -> str:
-        """The instruction that walks a value at an address; empty if there is nothing to convert."""
+        """Return the instruction that walks a value at an address; empty if there is nothing to convert."""
         name = self._function(ty)
         return f"(call {name} {address})" if name else ""
 

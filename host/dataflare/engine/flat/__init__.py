@@ -1,1 +1,1 @@
-"""Flattened components: a plugin's core modules and their wiring, written out again around code of the host's own."""
+"""Flattened components: a plugin's core modules, wired to the host's generated code in a new component."""

@@ -1,12 +1,12 @@
-"""Writes a component out again, flattened: its core modules as they are, with the host's code wired in.
+"""Writes a flattened component: the plugin's core modules, unchanged, wired to the host's generated code.
 
-The outcome speaks the same protocol as a composed plugin with its bridges (`engine/bridges/compose.py`): two memories
-of the host's, `call` with a number each way, the same places in memory. What differs is who carries values between
-these memories and the plugin's: not wasmtime's adapters between components, but the functions of `movers`. wasmtime
-validates and compiles everything, and provides WASI.
+The result has the same protocol as a plugin composed with bridges (`engine/bridges/compose.py`): two memories of the
+host, `call` with a number in each direction, the same memory layout. The difference: the functions of `movers`, not
+wasmtime's adapters, copy values between these memories and the plugin's. wasmtime validates and compiles everything,
+and provides WASI.
 
-A plugin's memory is named by the wiring, which wasmtime validates, and only wasm reads or writes it: the host never
-needs to know where it is.
+The wiring names the plugin's memory, and wasmtime validates it. Generated wasm code reads and writes it. Only for long
+values does the host itself access it (`in_place`).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ from dataflare.engine.flat.wiring import (
 __all__ = ["flatten_component"]
 
 _Key: TypeAlias = tuple[CoreExport | None, CoreExport | None, Any]
-"""The plugin's memory, its allocator and a destructor, by which functions are put together into modules."""
+"""The plugin's memory, its allocator and a destructor; functions with the same key are in one module."""
 _MARKS: Final = f"""
   (func (export "mark") (if (memory.size $plugin) (then
     (memory.copy 0 $plugin (i32.const {FRAME_AT}) (i32.const 0) (i32.const {MARK_BYTES}))
@@ -83,10 +83,10 @@ _NOTHING_LEFT: Final = f"(i32.store offset={LEFT_COUNT_AT} (i32.const 0) (i32.co
 
 
 def flatten_component(plugin: bytes, shape: ComponentType) -> bytes:
-    """Write a component out again.
+    """Flatten a component.
 
     Args:
-        plugin: The component, which is valid.
+        plugin: The component, already validated.
         shape: What it imports and exports, with WASI's interfaces in full.
 
     Returns:
@@ -105,7 +105,7 @@ def flatten_component(plugin: bytes, shape: ComponentType) -> bytes:
 
 
 def _put_modules(frame: bytes, wiring: Wiring) -> bytes:
-    """Put the plugin's modules in the places of those that are empty."""
+    """Replace the empty modules by the plugin's modules."""
     out = [COMPONENT_HEADER]
     left = iter(wiring.modules)
     for part in sections(memoryview(frame)):
@@ -129,7 +129,7 @@ def _parameters(func: FuncT) -> list[str]:
 
 
 def _imported_signature(func: FuncT) -> tuple[list[str], str]:
-    """The core parameters and result of a lowered function."""
+    """Return the core parameters and result of a lowered function."""
     results = _results(func)
     spilled = len(results) > MAX_FLAT_RESULTS
     return [*_parameters(func), *(["i32"] if spilled else [])], "" if spilled or not results else results[0]
@@ -224,7 +224,7 @@ class _Writer:
         return self._core[item]
 
     def _plugin(self, key: _Key) -> tuple[str, str]:
-        """What a module of the host's needs of the plugin: its imports, and what satisfies them."""
+        """Return a host module's imports from the plugin, and the arguments that satisfy them."""
         memory, realloc, destructor = key
         needed, given = "", []
         if destructor is not None:
@@ -241,7 +241,7 @@ class _Writer:
     # What the plugin imports.
 
     def _group(self, key: _Key) -> str:
-        """The instance that has all imports with one memory and allocator; written at its first use."""
+        """Return the instance with all imports for one memory and allocator; written at its first use."""
         if key in self._groups:
             return self._groups[key]
         name = self._groups[key] = f"$g{len(self._groups)}"
@@ -276,7 +276,7 @@ class _Writer:
         return name
 
     def _handed_through(self, lower: Lower | HandleFunction, number: int) -> tuple[str, str, int]:
-        """Lower a function of WASI's, or the drop of a resource of WASI's."""
+        """Lower a WASI function, or the drop of a WASI resource."""
         if isinstance(lower, HandleFunction):
             assert isinstance(lower.resource, ImportedType)
             self._out.append(
@@ -379,14 +379,14 @@ class _Writer:
         return found
 
     def _only_memory(self, exports: list[_Key]) -> CoreExport | None:
-        """The plugin's memory, where there is only one that values of the host's go to and come from."""
+        """Return the plugin's memory if the host's values use only one; otherwise `None`."""
         imports = [_key(lower) for lower in self._lowered if isinstance(lower, Lower)]
         found = {key[0] for key in (*imports, *exports) if key[0] is not None}
         known = next(iter(found), None) if len(found) == 1 else None
         return known if any(key[0] == known for key in exports) else None
 
     def _destructor(self, link: Link) -> HandleFunction:
-        """The function that drops a resource of the plugin's for the host."""
+        """Return the function that drops a resource of the plugin for the host."""
         handle = link.func.params[0][1]
         assert isinstance(handle, OwnT)
         return HandleFunction("drop", self._resources.own[handle.resource])
@@ -468,7 +468,7 @@ class _Writer:
         if not _may_owe(func):
             body.emit(post(number, returned))
             return f'(func $e{number} (export "e{number}") {body.text()})'
-        # What is left in the plugin's memory is read there by the host, which then has it freed.
+        # The host reads the values that stay in the plugin's memory, and then has the plugin free them.
         body.emit(
             f"""(if (i32.load offset={LEFT_COUNT_AT} (i32.const 0))
               (then
@@ -482,11 +482,11 @@ class _Writer:
 
 
 def _may_owe(func: FuncT) -> bool:
-    """Whether a result may be left in the plugin's memory for a while."""
+    """Whether a result may stay in the plugin's memory until the host has read it."""
     return func.result is not None and has_pointers(func.result)
 
 
 def _pull_fixed(body: CheckedFunction, ty: Any, address: str) -> None:
-    """Bring the fixed part of a value of the plugin's into the frame."""
+    """Copy the fixed part of a plugin's value into the frame."""
     body.emit(f"(call $within {address} (i64.const {size(ty)}) (i32.const {alignment(ty)}))")
     body.emit(f"(memory.copy 0 $plugin (i32.const {FRAME_AT}) {address} (i32.const {size(ty)}))")

@@ -42,16 +42,16 @@ FAULTS: Final = {
     12: "a handle was given away in the same call that lends it",
     13: "borrowed handles were not dropped when the call ended",
 }
-"""By the number that is found at `OVERFLOW_AT`."""
+"""Messages by the number at `OVERFLOW_AT`."""
 BOUNDS, ALIGNMENT, DISCRIMINANT, CHAR, TEXT, REALLOC, LEAVE, HANDLE, WRONG_TYPE, NOT_OWNED, LENT, BORROWS = FAULTS
 TOO_MANY_HANDLES: Final = 14
 """A table of handles is full; this is a limit, not a fault of the plugin's bindings."""
 
 FAULT_TEXT: Final = f"""
   (func $fault (param i32) (i32.store offset={OVERFLOW_AT} (i32.const 0) (local.get 0)) unreachable)"""
-"""The function that ends the plugin's call with a fault; memory 0 is the host's."""
+"""The function that ends the plugin's call with a fault; memory 0 belongs to the host."""
 
 
 def fault(number: int) -> str:
-    """The instructions that end the plugin's call with a fault."""
+    """Write the instructions that end the plugin's call with a fault."""
     return f"(call $fault (i32.const {number}))"

@@ -1,15 +1,15 @@
-"""WebAssembly that keeps the tables of handles of a flattened component.
+"""WebAssembly for the handle tables of a flattened component.
 
-Two tables lie in the memory of the imports, above its heap: the plugin's, with its handles to resources of the host
-and to its own; and the host's, with its handles to the plugin's resources. A handle is an index into a table. Freed
-indices are used again, the last one first, as the canonical ABI has it.
+Two tables are in the imports memory, above its heap. The plugin's table has its handles to resources of the host and to
+its own. The host's table has its handles to the plugin's resources. A handle is an index into a table. Freed indices
+are reused, the last one first, as the canonical ABI requires.
 
-An entry has 16 bytes: its tag, which is the type of the resource and whether the handle is borrowed, 0 if it is
-free; its representation, or the next free index; and the number of the call that lends it. Entry 0 is never a handle:
-it has the count of entries, and the first free one.
+An entry has 16 bytes: its tag (the type of the resource and whether the handle is borrowed; 0 if the entry is free);
+its representation, or the next free index; the number of the call that lends it. Entry 0 is never a handle: it has the
+number of entries and the first free index.
 
-The representation of a handle to the host's is the number that the host chose. A handle of the host's that is dropped
-is put on a list, which the host looks at when it is next called.
+The representation of a handle to a host resource is the number that the host chose. When the plugin drops such a
+handle, its number is put on a list, which the host reads at the next call.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MAX_HANDLES: Final = 2**20 - 1
 _TABLE_BYTES: Final = 16 * (MAX_HANDLES + 1)
 _HOSTS_AT: Final = HOST_HALF_AT - _TABLE_BYTES
 TABLES_AT: Final = _HOSTS_AT - _TABLE_BYTES
-"""Where the tables begin, and the heap ends."""
+"""Address at which the heap ends and the tables begin."""
 
 _COUNT: Final = f"(i32.load offset={DROPPED_COUNT_AT} (i32.const 0))"
 
@@ -106,7 +106,7 @@ HANDLES_TEXT: Final = f"""{FAULT_TEXT}
     (if (i32.ge_u {_COUNT} (i32.const {DROPPED_CAPACITY})) (then (call $full)))
     (i32.store offset={DROPPED_LIST_AT} (i32.shl {_COUNT} (i32.const 2)) (local.get $number))
     (i32.store offset={DROPPED_COUNT_AT} (i32.const 0) (i32.add {_COUNT} (i32.const 1))))"""
-"""The tables' functions, for the module of the imports' memory, which imports `$full`."""
+"""The functions of the tables, for the module of the imports memory, which imports `$full`."""
 
 HANDLES_NEEDED: Final = "".join(
     f'(import "i" "{name}" (func ${name} {declared}))'
@@ -122,15 +122,16 @@ HANDLES_NEEDED: Final = "".join(
         ("drop-hosted", "(param i32 i32)"),
     )
 )
-"""The imports of a module that handles come through."""
+"""The imports of a module that passes handles."""
 
 
 class Handles:
     """Writes the instructions for handles.
 
     Args:
-        hosted: For each resource that may cross, by its index in the component's type, whether it is the host's.
-        tags: For each of them, its tag.
+        hosted: Whether a resource belongs to the host, by its index in the component's type; for each resource that may
+        cross.
+        tags: The tag of each of them.
     """
 
     def __init__(self, hosted: Mapping[int, bool], tags: Mapping[int, int]) -> None:
@@ -138,7 +139,7 @@ class Handles:
         self._tags = tags
 
     def out(self, ty: OwnT | BorrowT) -> str:
-        """A handle of the plugin's at `$p` becomes the host's."""
+        """Write the code that converts the plugin's handle at `$p` to the host's."""
         tag = self._tag(ty)
         if isinstance(ty, BorrowT):
             return _in_place(f"(call $lend (i32.const {TABLES_AT}) {tag} {_AT_P})")
@@ -148,18 +149,18 @@ class Handles:
         return _in_place(f"(call $new (i32.const {_HOSTS_AT}) {tag} {taken})")
 
     def into(self, ty: OwnT | BorrowT) -> str:
-        """A handle of the host's at `$p` becomes the plugin's."""
+        """Write the code that converts the host's handle at `$p` to the plugin's."""
         tag = self._tag(ty)
         if self._hosted[ty.resource]:
             how = f"new (i32.const {TABLES_AT})" if isinstance(ty, OwnT) else "borrow"
             return _in_place(f"(call ${how} {tag} {_AT_P})")
-        if isinstance(ty, BorrowT):  # who made the resource gets its representation
+        if isinstance(ty, BorrowT):  # the maker of the resource gets its representation
             return _in_place(f"(call $lend (i32.const {_HOSTS_AT}) {tag} {_AT_P})")
         taken = f"(call $take-own (i32.const {_HOSTS_AT}) {tag} {_AT_P})"
         return _in_place(f"(call $new (i32.const {TABLES_AT}) {tag} {taken})")
 
     def given_up(self, resource: int, address: int) -> str:
-        """The representation of a resource that the host gives up; its handle is at a fixed address."""
+        """Write the code that removes the host's handle at a fixed address, and gives the resource's representation."""
         handle = f"(i32.load (i32.const {address}))"
         return f"(call $take-own (i32.const {_HOSTS_AT}) (i32.const {self._tags[resource]}) {handle})"
 

@@ -1,4 +1,4 @@
-"""Long values in the plugin's own memory: how the host finds out which memory that is."""
+"""Long values in the plugin's own memory: how the host finds that memory."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _U32: Final = Struct("<I")
 def use_in_place(
     budget: MemoryBudget, exports: BridgeMemory, imports: BridgeMemory, run: Callable[[int], None]
 ) -> None:
-    """Have long values read and written in the plugin's memory from now on, if it can be told which that is.
+    """Read and write long values in the plugin's memory from now on, if that memory can be found.
 
-    It begins with a random mark for a moment, in which no code of the plugin's runs. Where not exactly one memory does,
-    everything stays as it is.
+    Generated code writes a random mark to its first bytes for a moment, in which no code of the plugin runs. If not
+    exactly one memory begins with the mark, nothing changes.
 
     Args:
         budget: The instance's memories.
         exports: The host's memory for exports, from which generated code takes the mark.
         imports: The host's memory for imports.
-        run: Runs one of the functions that can be called apart from exports.
+        run: Runs one of the functions that are not exports, by its number.
     """
     mark = os.urandom(MARK_BYTES)
     exports.view[MARK_AT : MARK_AT + MARK_BYTES] = mark

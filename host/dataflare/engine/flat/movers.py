@@ -1,11 +1,11 @@
-"""WebAssembly that carries values between a plugin's memory and one of the host's.
+"""WebAssembly that copies values between a plugin's memory and one of the host's.
 
-These functions do what wasmtime's adapters do between two components: they follow the canonical ABI, and trust nothing
-that a plugin gives them. Memory 0 is the host's, `$plugin` the plugin's. The host's memory has the fixed part of a
-value before its functions run; `pull` brings what a plugin's pointers lead to, and checks it; `push` gives the plugin
-room for what the host's pointers lead to, and puts it there.
+These functions replace wasmtime's adapters between components: they follow the canonical ABI, and check everything that
+comes from a plugin. Memory 0 belongs to the host, `$plugin` to the plugin. The fixed part of a value is in the host's
+memory before these functions run. `pull` checks and copies what a plugin's pointers refer to. `push` allocates room in
+the plugin for what the host's pointers refer to, and copies it there.
 
-Handles become the host's and the plugin's on the way (`handles`). Errors end with a fault (`faults`).
+Handles are converted on the way (`handles`). Errors end the call with a fault (`faults`).
 """
 
 from __future__ import annotations
@@ -148,15 +148,16 @@ _REALLOC_HELPERS: Final = f"""
 
 
 def helpers(*, memory: bool, realloc: bool, fill: int) -> str:
-    """The functions that movers call.
+    """Write the functions that movers call.
 
-    Where the plugin has a memory, `$take` is imported, the allocator of the host's; where it has an allocator,
-    `$realloc` is, and the global `$shut`, which is 1 while the plugin must not call out. `$call` calls the host.
+    If the plugin has a memory, `$take` is imported: the allocator of the host's memory. If it has an allocator,
+    `$realloc` is imported, and the global `$shut`, which is 1 while the plugin must not call out. `$call` calls the
+    host.
 
     Args:
         memory: Whether the plugin has a memory.
         realloc: Whether it has an allocator.
-        fill: The number by which the host is asked to copy a buffer of its own.
+        fill: The call number that asks the host to copy one of its buffers.
     """
     used = _HELPERS + _UTF8
     if memory:
@@ -167,7 +168,7 @@ def helpers(*, memory: bool, realloc: bool, fill: int) -> str:
 
 
 class CheckedFunction(Function):
-    """A body that stores a plugin's flat values, of which none is trusted."""
+    """A function body that checks a plugin's flat values before it stores them."""
 
     def store(self, ty: Type, base: str, offset: int, flat: list[str]) -> None:
         match ty:
@@ -187,7 +188,7 @@ class Movers:
     """Functions for the types of one module, each written at its first use.
 
     Args:
-        handles: Writes what becomes of handles.
+        handles: Writes the conversion of handles.
     """
 
     def __init__(self, handles: Handles) -> None:
@@ -196,11 +197,12 @@ class Movers:
         self.texts: list[str] = []
 
     def pull(self, ty: Type, address: str) -> str:
-        """Check a value in the host's memory, and bring what it points to; empty if there is nothing to do."""
+        """Return the instruction that checks a value in the host's memory and copies what it points to; empty for
+        none."""
         return self._call("pull", ty, address)
 
     def push(self, ty: Type, address: str) -> str:
-        """Give the plugin what a value in the host's memory points to; empty if there is nothing to do."""
+        """Return the instruction that copies what a host value points to into the plugin; empty for none."""
         return self._call("push", ty, address)
 
     def _call(self, way: str, ty: Type, address: str) -> str:
@@ -262,7 +264,7 @@ class Movers:
             (local.set $i (i32.add (local.get $i) (i32.const {step})))
             (br $next)))"""
         )
-        # What the host reads and writes as one array of numbers.
+        # The host reads and writes such a list as one array of numbers.
         plain = isinstance(element, PrimT) and element.name in DTYPES and not inner
         if way == "pull":
             left = f"(call $left (local.get $p) (local.get $bytes) (i32.const {align}))"
@@ -285,7 +287,7 @@ class Movers:
 
 
 def _needs_looks(ty: Type) -> bool:
-    """Whether a value of a plugin may be wrong, or points to something."""
+    """Whether a plugin's value may be invalid, or has pointers."""
     match ty:
         case PrimT():
             return ty.name in ("bool", "char", "string")

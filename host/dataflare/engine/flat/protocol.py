@@ -1,4 +1,4 @@
-"""What a host and a flattened component agree on: names of exports, and numbers for what is not a function."""
+"""The protocol between host and flattened component: names of exports, and call numbers of functions not in the WIT."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ __all__ = [
 ]
 
 FLAT_VERSION: Final = 4
-"""To be raised with every change of what is generated, since compiled components are kept."""
+"""Raise this with every change of the generated code, since compiled components are cached."""
 
 FLAT_EXPORT: Final = "flat-call"
-"""The export of a flattened component, by which it is told from one with bridges."""
+"""The export of a flattened component; distinguishes it from one with bridges."""
 MARKS_EXPORT: Final = "marks"
-"""A second name of it, where the plugin's memory can be marked."""
+"""A second name of the same export; present if the plugin's memory can be marked."""
 
 FILL_IMPORTS: Final = -2
 FILL_EXPORTS: Final = -3
-"""The numbers by which a host is asked for a buffer of its own, for a result of its functions, or for arguments."""
+"""The call numbers that ask the host to copy one of its buffers: for a host function's result, or for arguments."""
 
 MARK: Final = 0
 UNMARK: Final = 1
 SETTLE: Final = 2
-"""What can be called apart from exports, counted from their number on: marking the plugin's memory, so that the host
-can tell which it is, undoing that, and, for each export, post-return of a result that the host has read in place."""
+"""Call numbers above those of the exports, relative to the number of exports: 0 marks the plugin's memory, so that the
+host can find it; 1 undoes that; from 2 on, for each export, post-return of a result that the host has read in place."""
 MARK_BYTES: Final = 16

@@ -1,4 +1,4 @@
-"""The resources of one flattened component: which are the host's, which the plugin's own, and functions over both."""
+"""The resources of a flattened component: which belong to the host or to the plugin, and the functions on them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from dataflare.engine.flat.wiring import CannotFlatten, HandleFunction, Imported
 __all__ = ["GUARD", "Resources", "destroy"]
 
 GUARD: Final = f"(if (global.get $shut) (then {fault(LEAVE)}))"
-"""What stands before all that calls out of the plugin."""
+"""The check before every call out of the plugin."""
 
 
 class Resources:
     """Knows the resources of a component, except for WASI's.
 
     Attributes:
-        own: The plugin's resources that it exports, by their index in the component's type.
-        handles: Writes what becomes of handles.
-        present: Whether there are any.
-        needed: What a module imports that handles come through.
+        own: The resources that the plugin exports, by their index in the component's type.
+        handles: Writes the conversion of handles.
+        present: Whether there are any resources.
+        needed: The imports of a module that passes handles.
 
     Raises:
-        CannotFlatten: A resource is of an unknown origin.
+        CannotFlatten: The origin of a resource is unknown.
     """
 
     def __init__(self, shape: ComponentType, wiring: Wiring) -> None:
@@ -42,13 +42,13 @@ class Resources:
         self.needed = HANDLES_NEEDED if self.present else ""
 
     def is_wasi(self, resource: ImportedType | OwnResource) -> bool:
-        """Whether a resource is one of WASI's, whose handles wasmtime keeps."""
+        """Whether a resource belongs to WASI; wasmtime keeps its handles."""
         if isinstance(resource, OwnResource):
             return False
         return self._shape.resources[self.index_of(resource)].interface in self._shape.wasi
 
     def index_of(self, resource: ImportedType) -> int:
-        """An imported resource's index in the component's type."""
+        """Return an imported resource's index in the component's type."""
         of = self._shape.wasi if resource.interface in self._shape.wasi else self._shape.imports
         found = of.get(resource.interface)
         if found is None or resource.name not in found.resources:
@@ -56,7 +56,7 @@ class Resources:
         return found.resources[resource.name]
 
     def function(self, function: HandleFunction, number: int) -> str:
-        """A function of the plugin's over its table, exported under its number."""
+        """Write a function on the plugin's handle table, exported under its number."""
         resource = function.resource
         if isinstance(resource, OwnResource):
             index = next((index for index, each in self.own.items() if each == resource), None)
@@ -78,7 +78,7 @@ class Resources:
 
 
 def destroy(resource: OwnResource) -> str:
-    """The instruction that ends what is behind a handle of the plugin's own resource."""
+    """Return the instruction that destroys one of the plugin's own resources."""
     return "drop" if resource.destructor is None else "call $destroy"
 
 
@@ -99,5 +99,5 @@ def _own_resources(shape: ComponentType, wiring: Wiring) -> dict[int, OwnResourc
 
 
 def _tag(number: int) -> int:
-    """What tells handles to one resource from those to others; its lowest bit says that a handle is borrowed."""
+    """Return the tag that identifies a resource in handles; the lowest bit means that a handle is borrowed."""
     return 2 * (number + 1)

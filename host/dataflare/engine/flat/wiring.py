@@ -1,7 +1,7 @@
 """A component's wiring: which core modules are instantiated with what, and what is lifted and lowered.
 
-Everything is resolved by following indices; nothing is compiled. Anything that a flattened component cannot have ends
-the reading with `CannotFlatten`. The component was found valid before.
+Everything is resolved by following indices; nothing is compiled. `CannotFlatten` is raised for anything that a
+flattened component cannot have. The component must already be valid.
 
 The format: https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md
 """
@@ -36,7 +36,7 @@ _CORE_SORTS: Final = {0: "core func", 1: "core table", 2: "core memory", 3: "cor
 
 
 class CannotFlatten(Exception):
-    """A component must be reached through bridges; the text says why."""
+    """A component needs bridges; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class CoreExport:
 
 @dataclass(frozen=True, slots=True)
 class ImportedFunction:
-    """A function that the component imports; `interface` is empty for one of the world itself."""
+    """A function that the component imports; `interface` is empty for a function of the world itself."""
 
     interface: str
     name: str
@@ -66,7 +66,7 @@ class ImportedType:
 
 @dataclass(frozen=True, slots=True)
 class Lower:
-    """An imported function as a core function."""
+    """An imported function lowered to a core function."""
 
     function: ImportedFunction
     memory: CoreExport | None
@@ -75,7 +75,7 @@ class Lower:
 
 @dataclass(frozen=True, slots=True)
 class OwnResource:
-    """A resource that the component makes; its number, and the core function that destroys one."""
+    """A resource type that the component defines: its number, and the core function that destroys a resource."""
 
     number: int
     destructor: Any
@@ -83,7 +83,7 @@ class OwnResource:
 
 @dataclass(frozen=True, slots=True)
 class HandleFunction:
-    """A core function over handles to a resource; `does` is `new`, `rep` or `drop`."""
+    """A core function on handles to a resource; `does` is `new`, `rep` or `drop`."""
 
     does: str
     resource: ImportedType | OwnResource
@@ -91,7 +91,7 @@ class HandleFunction:
 
 @dataclass(frozen=True, slots=True)
 class Lift:
-    """A core function as one of the component's."""
+    """A core function lifted to a component function."""
 
     core: Any
     memory: CoreExport | None
@@ -101,14 +101,14 @@ class Lift:
 
 @dataclass(frozen=True, slots=True)
 class CoreInlineInstance:
-    """Core items put together under names."""
+    """Core items combined under names."""
 
     items: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class CoreInstance:
-    """A core module's instantiation: its number, and the instances it is given, by number or inline."""
+    """An instantiation of a core module: the module's number, and its argument instances, by number or inline."""
 
     module: int
     arguments: dict[str, int | CoreInlineInstance]
@@ -121,8 +121,8 @@ class Wiring:
     Attributes:
         modules: The bytes of its core modules.
         instances: The instantiations.
-        lowers: The imported functions, and functions over handles, that it has as core functions.
-        resources: How many resources it makes.
+        lowers: The imported functions, and functions on handles, that it has as core functions.
+        resources: How many resource types it defines.
         exports: What it exports: `Lift`, `OwnResource`, or a mapping of names for an instance, or something else.
     """
 
@@ -140,7 +140,7 @@ class _ImportedInstance:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Nested:
-    """A component within, and the index spaces around it."""
+    """An inner component, and the index spaces around it."""
 
     binary: memoryview
     around: _Spaces
@@ -189,7 +189,8 @@ def _component(
 
 
 def _check_nested(data: memoryview, depth: int) -> None:
-    """Check the parts that are not written out again, which wasmtime would not see: custom sections, and code."""
+    """Check the parts that are not copied to the result, so that wasmtime would not see them: custom sections, and
+    code."""
     if depth > _MAX_NESTING:
         raise CannotFlatten("components are nested too deeply")
     for part in sections(data):
@@ -247,7 +248,7 @@ class _Reader(TypeReader):
         return self._spaces[sort][self._u32()]
 
     def _items(self) -> dict[str, Any]:
-        """Named items of any sort of components."""
+        """Read named items of any component sort."""
         found = {}
         for _ in range(self._u32()):
             name = self._external_text()

@@ -1,7 +1,7 @@
 """The native code that wasmtime calls while a plugin runs, and what it shares with Python.
 
-`callbacks.c` is its source. Everything that can happen in Python at any moment, such as the exception of a signal's
-handler, is kept by it in `Call`, and raised here once wasmtime has returned.
+`callbacks.c` is its source. It keeps every Python exception that occurs during a call, such as that of a signal
+handler, in `Call`. The exception is raised here once wasmtime has returned.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 OVER_TIME: Final = "dataflare: the call is over its time"
-"""The message with which a call ends that was told to stop."""
+"""The message of a call that was told to stop."""
 
 _VOID: Final = ctypes.c_void_p
 _SIZE: Final = ctypes.c_size_t
@@ -48,7 +48,7 @@ _decref.restype = None
 
 
 class Api(ctypes.Structure):
-    """`struct api` of callbacks.c: what native code needs of others; one for the process."""
+    """`struct api` of callbacks.c: the functions that native code calls; one for the process."""
 
     _fields_ = (
         *((name, _VOID) for name in ("gil_ensure", "gil_release", "call_no_args", "decref", "fetch", "normalize")),
@@ -98,9 +98,9 @@ class Call(ctypes.Structure):
     )
 
     def take_exception(self) -> BaseException | None:
-        """The exception that Python raised within the call, which this forgets; `None` for none.
+        """Return the exception that Python raised during the call, and clear it; `None` if there is none.
 
-        It may be called at the very limit of recursion, and so calls no other function of Python.
+        This may run at the recursion limit, so it calls no other Python function.
         """
         kind, value, traceback = self.type, self.value, self.traceback
         if not kind:
@@ -115,7 +115,8 @@ class Call(ctypes.Structure):
         return found
 
     def take_outcome(self) -> Any:
-        """The `wasmtime_error_t*` that the call ended with, which the caller frees; `None` for none."""
+        """Return the `wasmtime_error_t*` with which the call ended; the caller must free it. `None` if there is
+        none."""
         outcome, self.outcome = self.outcome, None
         return ctypes.cast(outcome, _ERROR) if outcome else None
 
@@ -153,25 +154,25 @@ class Code:
         at = {name: base + offset for name, offset in made["symbols"].items()}
         self.on_call, self.on_epoch, self.on_text = at["on_call"], at["on_epoch"], at["on_text"]
         self.new_memory = at["new_memory"]
-        # These let go of Python's lock while they run.
+        # These release Python's lock while they run.
         enter = ctypes.CFUNCTYPE(None, _VOID)
         self.run = enter(at["run"])
-        """Calls a plugin's function; takes the address of a `Call`."""
+        """Calls a plugin's function, given the address of a `Call`."""
         self.start = enter(at["start"])
-        """Instantiates; takes the address of a `Call`."""
+        """Instantiates a component, given the address of a `Call`."""
         self.open_store, self.close_store = enter(at["open_store"]), enter(at["close_store"])
-        """Make the store of a `Call`, whose address they take, and let go of it; the latter may be called again."""
+        """Create and free the store of a `Call`, given its address; `close_store` is idempotent."""
         self.leave_budget = enter(at["leave_budget"])
-        """Gives up the instance's part in a budget, whose address it takes."""
+        """Releases the instance's reference to a budget, given its address."""
 
 
 def keep_forever(thing: object) -> None:
-    """Keep an object to the end of the process, since native code may use it until then."""
+    """Keep an object until the end of the process, since native code may use it until then."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 def _executable(code: bytes) -> int:
-    """Put code into memory that can be executed and not be written, for the life of the process."""
+    """Put code into memory that is executable and not writable, for the life of the process; return its address."""
     size = -(-len(code) // mmap.PAGESIZE) * mmap.PAGESIZE
     base = _libc.mmap(None, size, _READ_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
     if base in (None, _VOID(-1).value):
@@ -227,7 +228,7 @@ def _make_api() -> Api:
 
 
 def set_callables(serve: Callable[[], object], look: Callable[[], object]) -> None:
-    """Say what native code calls in Python: for a host function, and to look for signals."""
+    """Set the Python functions that native code calls: for a host function, and to check for signals."""
     for name, function in (("serve", serve), ("look", look)):
         keep_forever(function)
         setattr(API, name, id(function))
@@ -247,15 +248,14 @@ CODE: Final = Code()
 
 
 def set_thread_value(address: int | None) -> None:
-    """Set what native code finds as this thread's budget."""
+    """Set the address that native code uses as this thread's budget."""
     _libc.pthread_setspecific(API.key, address)
 
 
 def allocate(size: int) -> int:
-    """Allocate zeroed memory that native code frees.
+    """Allocate zeroed memory of `size` bytes that native code frees; return its address.
 
-    Raises:
-        MemoryError: There is none.
+    Raises: MemoryError: The system has no memory left.
     """
     address = _libc.calloc(1, size)
     if not address:

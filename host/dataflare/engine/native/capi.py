@@ -1,4 +1,4 @@
-"""The little of wasmtime's C API that is used directly."""
+"""The parts of wasmtime's C API that the engine uses directly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_MESSAGE_BYTES: Final = 16_384
 
 
 def error_message(error: Any) -> str:
-    """The text of a `wasmtime_error_t*`; one that is too long keeps its beginning and its end."""
+    """Return the text of a `wasmtime_error_t*`; a long text keeps only its beginning and its end."""
     text = ffi.wasm_byte_vec_t()
     raw.wasmtime_error_message(error, ctypes.byref(text))
     try:
@@ -32,9 +32,9 @@ def error_message(error: Any) -> str:
 
 
 def error_trace(error: Any) -> tuple[str, ...]:
-    """The guest's frames of a `wasmtime_error_t*`, innermost first, as `module!function`.
+    """Return the guest's frames of a `wasmtime_error_t*`, innermost first, as `module!function`.
 
-    No more of them is copied than `dataflare.texts` lets an error show.
+    At most as many are copied as `dataflare.texts` lets an error show.
     """
     frames = ffi.wasm_frame_vec_t()
     raw.wasmtime_error_wasm_trace(error, ctypes.byref(frames))

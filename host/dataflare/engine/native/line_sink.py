@@ -12,11 +12,11 @@ __all__ = ["LineSink"]
 
 
 class LineSink:
-    """Cuts what a plugin writes into lines; long ones are cut. Must live as long as the instance's store.
+    """Splits what a plugin writes into lines; truncates long lines. Must live as long as the instance's store.
 
     Args:
-        take: Takes each line; what it raises is dropped, so that nothing a plugin writes can fail.
-        call: Where native code leaves the text.
+        take: Called with each line; its exceptions are dropped, so that a plugin's write cannot fail.
+        call: Where native code puts the text.
     """
 
     _MAX_LINE: Final = 16_384
@@ -24,7 +24,7 @@ class LineSink:
     def __init__(self, take: Callable[[str], None], call: Call) -> None:
         self._take = take
         self._rest = b""
-        # Called in threads of wasmtime's too; it must not keep the instance, which keeps it.
+        # Threads of wasmtime call it too. It must not refer to the instance, which refers to it.
         self._callable = lambda: self.write(ctypes.string_at(call.text or 0, call.text_size))
         call.take_text = id(self._callable)
 

@@ -1,4 +1,4 @@
-"""Linear memories that the host owns: it knows where they are, that they stay there, and how large they may become.
+"""Linear memories that the host owns: it knows their addresses, which never change, and limits their sizes.
 
 wasmtime asks for each memory through the C API's memory creator (`wasmtime_config_host_memory_creator_set`), which is
 native code (`callbacks.c`): no Python runs when a memory is made, grown or freed. Address space is reserved in full, so
@@ -42,19 +42,19 @@ def install(config: Any) -> None:
 
 
 def mapped() -> int:
-    """How many memories there are now in this process."""
+    """Return the number of memories that exist in this process."""
     return int(API.mapped)
 
 
 class MemoryBudget:
-    """The memories of one instance, in the order of their making. Lives as long as any of them.
+    """The memories of one instance, in the order of their creation. Lives as long as any of them.
 
     Args:
-        limit_bytes: What the plugin's own memories may take together.
-        exempt_bytes: The size of the bridges' memories, which are not counted. A plugin that imitates a bridge only
-            makes the bridge's count.
-        exempt: How many those are.
-        capacity: The most memories.
+        limit_bytes: The maximum size of all the plugin's own memories together.
+        exempt_bytes: The size of a bridge's memory, which is not counted. If a plugin creates a memory of this size, a
+            bridge's memory is counted instead.
+        exempt: How many memories are exempt.
+        capacity: The maximum number of memories.
     """
 
     def __init__(self, limit_bytes: int, exempt_bytes: int, exempt: int, capacity: int) -> None:
@@ -76,11 +76,11 @@ class MemoryBudget:
         return int(self._head.count)
 
     def base(self, index: int) -> int:
-        """Where a memory begins, by the order of their making; -1 is the last."""
+        """Return a memory's address, by its index in the order of creation; -1 is the last."""
         return int(self._memories[range(len(self))[index]].base)
 
     def find(self, mark: bytes) -> int | None:
-        """The number of the only memory that begins with these bytes; `None` where none does, or several do."""
+        """Return the index of the only memory that begins with these bytes; `None` if none or several do."""
         found = [
             number
             for number in range(len(self))
@@ -89,21 +89,21 @@ class MemoryBudget:
         return found[0] if len(found) == 1 else None
 
     def size(self, number: int) -> int:
-        """How many bytes a memory has now."""
+        """Return the current size of a memory in bytes."""
         return int(self._memories[number].size)
 
     def contents(self, number: int) -> memoryview:
-        """A memory as large as it is now; to be used before it grows or goes."""
+        """Return a view of a memory at its current size; valid until the memory grows or is freed."""
         return memoryview((ctypes.c_ubyte * self.size(number)).from_address(self.base(number))).cast("B")
 
     @property
     def used_bytes(self) -> int:
-        """What the plugin's own memories take."""
+        """Total size of the plugin's own memories."""
         return int(self._head.used)
 
     @property
     def refused(self) -> bool:
-        """Whether the plugin wanted more than its limit."""
+        """Whether the plugin asked for more than its limit."""
         return bool(self._head.refused)
 
     @property
@@ -112,5 +112,5 @@ class MemoryBudget:
         return bool(self._head.shortage)
 
     def begin(self) -> None:
-        """Take the memories that this thread's next instantiation makes."""
+        """Collect the memories that this thread's next instantiation creates."""
         set_thread_value(self._address)

@@ -1,8 +1,8 @@
-"""Wall-time limits and signals: a thread that makes running plugins look up from their work.
+"""Wall-time limits and signals: a thread that makes running plugins check whether they must stop.
 
-Compiled code compares the engine's epoch at each loop and function. The epoch advances only when some call is meant:
-one that is over its time, that was interrupted, or in whose thread Python may have a signal or an exception waiting.
-Then every running call looks, in native code, whether it is meant itself (`on_epoch` in callbacks.c).
+Compiled code compares the engine's epoch at each loop and function. The epoch advances only for a reason: a call is
+over its time or was interrupted, or Python may have a signal or an exception pending in a call's thread. Then every
+running call checks, in native code, whether the reason concerns it (`on_epoch` in callbacks.c).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _TICK_S: Final = 0.005
 _START_S: Final = 10.0
 _END_S: Final = 1.0
 _MAIN_LOOKS_S: Final = 0.03
-"""How often Python looks for signals while the main thread is within a call."""
+"""Interval of checks for signals while the main thread is in a call."""
 _OTHERS_LOOK_S: Final = 0.5
-"""How often it looks for exceptions that were set for other threads."""
+"""Interval of checks for exceptions that were set for other threads."""
 
 
 class Watch:
@@ -47,10 +47,10 @@ class Watch:
 
 
 class _Beat:
-    """What a timer shares with its thread: `runs` is false from the moment on that the thread ends.
+    """What a timer shares with its thread; `runs` becomes false when the thread ends.
 
-    Only the simplest lock serves here: those of `threading` that are written in Python stay locked when an exception
-    comes at the wrong moment.
+    Only the simplest lock is safe here: the locks of `threading` that are written in Python can stay locked when an
+    exception comes at the wrong moment.
     """
 
     __slots__ = ("_asleep", "idle", "runs", "thread")
@@ -66,15 +66,15 @@ class _Beat:
         self._asleep.acquire()
 
     def wake(self) -> None:
-        with contextlib.suppress(RuntimeError):  # it was woken before
+        with contextlib.suppress(RuntimeError):  # it is already awake
             self._asleep.release()
 
 
 class Timer:
     """Watches the calls of one wasmtime engine; any thread may use it.
 
-    Without its thread no call begins, and if the thread ends for any reason it is replaced: limits never stop holding.
-    The thread sleeps while nothing runs, and ends with the timer.
+    No call begins without its thread, and a thread that ends for any reason is replaced, so limits always hold. The
+    thread sleeps while nothing runs, and ends with the timer.
     """
 
     def __init__(self, engine: Any) -> None:
@@ -109,7 +109,7 @@ class Timer:
         return watch
 
     def look_up(self, thread: int) -> None:
-        """Let the calls that a thread is in look now whether they must end; those that need not go on."""
+        """Make the calls of a thread check now whether they must end; the others continue."""
         watches = [watch for watch in list(self._watched) if watch.thread == thread and not watch.done]
         for watch in watches:
             watch.call.look = 1
@@ -117,7 +117,7 @@ class Timer:
             self.interrupt()
 
     def interrupt(self) -> None:
-        """Make all running calls look whether they are meant."""
+        """Make all running calls check whether they must end."""
         raw._wasmtime_engine_increment_epoch(self._engine.ptr())
 
     def close(self) -> None:
@@ -148,7 +148,7 @@ class Timer:
                 time.sleep(_TICK_S / 10)
 
     def _tick(self) -> bool:
-        """Look at each call once; returns whether any runs."""
+        """Check each call once; return whether any is running."""
         now_s = time.monotonic()
         due = False
         for watch in list(self._watched):
@@ -169,12 +169,12 @@ class Timer:
         return bool(self._watched)
 
     def _restart(self) -> None:
-        """The thread has ended: start another where calls need it."""
+        """Start another thread after one has ended, if calls need it."""
         if self._watched and not self._closed:
             self._start()
 
     def _after_fork(self) -> None:
-        # Only the thread that forked lives on in the child: of the calls, its own.
+        # In the child, only the thread that forked lives on, with its calls.
         own = threading.get_ident()
         self._watched = {watch: None for watch in self._watched if watch.thread == own}
         self._begin_anew()
@@ -183,12 +183,12 @@ class Timer:
 
 
 def _run(timer_of: weakref.ref[Timer], beat: _Beat) -> None:
-    """The body of a timer's thread. It holds the timer only while calls run, so that a dropped engine can go."""
+    """Run a timer's thread. It refers to the timer only while calls run, so that a dropped engine can be freed."""
     try:
         beat.thread = threading.get_ident()
         beat.runs = True
         while (timer := timer_of()) is not None and not timer._closed:
-            # Exceptions that are set for this thread from outside must not end it.
+            # Exceptions that others set for this thread must not end it.
             with contextlib.suppress(BaseException):
                 if timer._tick():
                     timer = None

@@ -1,8 +1,8 @@
-"""The signals by which compiled code traps, which native code keeps with wasmtime before each call.
+"""The signals of traps: native code makes sure before each call that wasmtime's handlers are installed.
 
-A trap of a plugin (its panic, a memory access out of bounds, a division by zero) is a signal, which wasmtime's handler
-turns into an error. `faulthandler.enable()`, `signal.signal(SIGSEGV, ...)` or a blocked signal, at any time after
-wasmtime's first engine was made, would have it end the process instead.
+A trap of a plugin (a panic, a memory access out of bounds, a division by zero) is a signal, which wasmtime's handler
+turns into an error. After `faulthandler.enable()`, `signal.signal(SIGSEGV, ...)` or blocking the signal, at any time
+after wasmtime's first engine was made, it would end the process instead.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Trap(ctypes.Structure):
 
 
 class _Place(ctypes.Structure):
-    """What `dladdr` says of an address (`Dl_info`)."""
+    """The result of `dladdr` for an address (`Dl_info`)."""
 
     _fields_ = (
         ("file", ctypes.c_char_p),
@@ -47,12 +47,11 @@ class _Place(ctypes.Structure):
 
 
 def keep_trap_signals() -> None:
-    """Tell native code the handlers of wasmtime, which has made an engine; later calls do nothing.
+    """Tell native code wasmtime's handlers, after the first engine was made; later calls do nothing.
 
-    On systems other than Linux wasmtime takes traps in another way, and there is nothing to keep.
+    Systems other than Linux handle traps in another way, so nothing is done there.
 
-    Raises:
-        ConfigError: Before this, others made an engine of wasmtime's and then put handlers before its own.
+    Raises: ConfigError: Other code made a wasmtime engine earlier, and then installed its own handlers.
     """
     with _lock:
         if API.trap_count or sys.platform != "linux":
@@ -60,7 +59,7 @@ def keep_trap_signals() -> None:
         API.python_from, API.python_to = _python_code()
         actions = {number: _action(number) for number in (*_NEEDED, signal.SIGBUS)}
         if faulthandler.is_enabled() and any(_is_pythons(actions[number]) for number in _NEEDED):
-            faulthandler.disable()  # which puts back what was there
+            faulthandler.disable()  # which restores the earlier handlers
             actions = {number: _action(number) for number in actions}
             with contextlib.suppress(
                 RuntimeError, OSError, AttributeError, ValueError
@@ -83,31 +82,31 @@ def keep_trap_signals() -> None:
 
 
 def _action(number: int) -> ctypes.Array[ctypes.c_char]:
-    """The `struct sigaction` of a signal; longer than any C library's."""
+    """Return the `struct sigaction` of a signal, in a buffer longer than that of any C library."""
     found = ctypes.create_string_buffer(_ACTION_BYTES)
     _sigaction(number, None, found)
     return found
 
 
 def _handler(action: ctypes.Array[ctypes.c_char]) -> int | None:
-    """The address of an action's handler, its first member."""
+    """Return the address of an action's handler, its first member."""
     return ctypes.c_void_p.from_buffer(action).value
 
 
 def _is_pythons(action: ctypes.Array[ctypes.c_char]) -> bool:
-    """Whether an action is the system's own or Python's: one that hands nothing on to wasmtime's."""
+    """Whether an action is the system's or Python's, which do not forward signals to wasmtime's handler."""
     handler = _handler(action) or 0
     return handler <= 1 or API.python_from <= handler < API.python_to
 
 
 def _base(address: int | None) -> int | None:
-    """Where the library begins that has an address; `None` for none."""
+    """Return the base address of the library that contains an address; `None` if there is none."""
     place = _Place()
     return place.base if address and _dladdr(address, ctypes.byref(place)) else None
 
 
 def _python_code() -> tuple[int, int]:
-    """Where Python's own code begins and ends; twice 0 where the system does not say."""
+    """Return the start and end address of Python's own code; 0 and 0 if the system does not say."""
     within = ctypes.cast(ctypes.pythonapi.PyErr_Fetch, ctypes.c_void_p).value or 0
     try:
         lines = Path("/proc/self/maps").read_text(errors="replace").splitlines()

@@ -1,6 +1,6 @@
-"""Features of WebAssembly that the engine has off, and their names where a component needs one.
+"""WebAssembly features that the engine turns off, and the error for a component that needs one.
 
-The texts are those of wasmtime 50's validator; it gives no code with them.
+The features are recognised by the messages of wasmtime 50's validator, which has no error codes.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ _HINTS: Final = {
 
 
 def turn_off(config: wasmtime.Config) -> None:
-    """Turn off what plugins cannot have."""
-    config.wasm_threads = False  # plugins have one
-    # Both have heaps outside of what the memory limit counts.
+    """Turn off the features that plugins cannot have."""
+    config.wasm_threads = False  # a plugin has one thread
+    # Both have heaps that the memory limit does not count.
     config.wasm_gc = False
     config.wasm_exceptions = False
     # A call is one task: without these, no guest reaches the parts of wasmtime that serve several.
@@ -59,12 +59,13 @@ def refusal(error: wasmtime.WasmtimeError, component: str, what: str) -> Compone
     """Make the error for a component that wasmtime refuses.
 
     Args:
-        error: wasmtime's.
+        error: wasmtime's error.
         component: The component's name.
-        what: What could not be done, such as `is not a valid component`.
+        what: The problem, such as `is not a valid component`.
 
     Returns:
-        `UnsupportedComponent` with the feature's name and place where a feature is off; else `NotAComponent`.
+        `UnsupportedComponent`, with the feature's name and place, if a feature is turned off; otherwise
+        `NotAComponent`.
     """
     lines = [line.strip() for line in str(error)[:10_000].splitlines() if line.strip()]
     cause = lines[-1] if lines else "no reason was given"

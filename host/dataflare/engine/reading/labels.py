@@ -1,8 +1,8 @@
 """Names within a component's types, read before wasmtime sees the component.
 
-wasmtime 50 takes labels (of record fields, variant cases, enum names and flags) that differ only in their letters' case
-for the same while it validates, and looks them up by their exact spelling while it generates adapters; where they
-differ it aborts the process. So a component in which one label has two spellings must not reach it.
+wasmtime 50 ignores the case of labels (record fields, variant cases, enum names, flags) while it validates, but uses
+their exact spelling while it generates adapters. If two spellings differ only in case, it aborts the process. So such a
+component must not reach it.
 
 The format: https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md
 """
@@ -32,7 +32,7 @@ def check_labels(component: bytes, name: str) -> None:
         name: The component's name, for errors.
 
     Raises:
-        UnsupportedComponent: There are such labels, or types of a form that is not known here.
+        UnsupportedComponent: There are such labels, or types of an unknown form.
         NotAComponent: A type cannot be read.
     """
     spellings: dict[str, str] = {}
@@ -57,7 +57,7 @@ def check_labels(component: bytes, name: str) -> None:
 
 
 class UnknownForm(Exception):
-    """A type of a form that is not known here."""
+    """A type has a form that this module does not know."""
 
 
 def _component(data: memoryview, label: Callable[[str], None], depth: int) -> None:
@@ -71,7 +71,7 @@ def _component(data: memoryview, label: Callable[[str], None], depth: int) -> No
 
 
 class TypeReader:
-    """Walks one type section, and what else is made of the same parts."""
+    """Walks one type section, and other sections with the same parts."""
 
     def __init__(self, data: memoryview, label: Callable[[str], None]) -> None:
         self._data = data
@@ -167,7 +167,7 @@ class TypeReader:
                 raise UnknownForm(f"0x{form:02x}")
 
     def _function(self) -> None:
-        # Names of parameters are not labels: they are compared nowhere.
+        # Names of parameters are not labels: nothing compares them.
         def parameter() -> None:
             self._name()
             self._value()
@@ -236,7 +236,7 @@ class TypeReader:
             case other:
                 raise UnknownForm(f"sort 0x{other:02x}")
 
-    # Types of core WebAssembly, which have no labels, but lie in between.
+    # Core WebAssembly types have no labels, but stand between the others.
 
     def _core_type(self, depth: int) -> None:
         if depth > _MAX_NESTING:

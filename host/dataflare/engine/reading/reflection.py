@@ -1,4 +1,4 @@
-"""What a component imports and exports, as wasmtime tells it."""
+"""What a component imports and exports, as wasmtime reports it."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ _MAX_DEPTH: Final = 100
 def reflect(
     engine: wasmtime.Engine, binary: bytes, component: str, *, hosted: frozenset[str] = frozenset()
 ) -> ComponentType:
-    """Tell what a component imports and exports, without compiling its code.
+    """Return what a component imports and exports, without compiling its code.
 
     Args:
         engine: Any engine with the component model on.
         binary: The component.
         component: Its name, for errors.
-        hosted: Interfaces that somebody else provides, though wasmtime could.
+        hosted: WASI interfaces that the caller provides instead of wasmtime.
 
     Raises:
         NotAComponent: The bytes are not a valid component.
@@ -88,7 +88,7 @@ def reflect(
 
 
 def _of_whole(engine: wasmtime.Engine, binary: bytes, error: wasmtime.WasmtimeError) -> wasmtime.WasmtimeError:
-    """The same refusal with places in the whole file, not in the hollow copy."""
+    """Return the same error with positions in the whole file, not in the hollow copy."""
     try:
         interruptible(lambda: wc.Component(engine, binary))
     except wasmtime.WasmtimeError as again:
@@ -110,8 +110,8 @@ class _Reflection:
         """Describe a component.
 
         Args:
-            ty: What wasmtime tells of it.
-            items: What stands in its world.
+            ty: wasmtime's type of the component.
+            items: The items of its world.
             types: The export that shows the types that the world imports; empty if it imports none.
         """
         for name, extern in ty.imports(self._engine).items():

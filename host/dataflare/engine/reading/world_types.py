@@ -1,7 +1,7 @@
 """What wasmtime's reflection leaves out of a component: types that its world imports, and what an export hides.
 
-A world may import a type (`use other.{pair}`, or `enum` in the world itself), and an export may show less of an
-instance than the instance has. Both are read from the component's own index spaces, as far as these matter here.
+A world may import a type (`use other.{pair}`, or `enum` in the world itself), and an export may show only part of an
+instance. Both are read from the component's own index spaces.
 
 The format: https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md
 """
@@ -26,13 +26,13 @@ _INSTANCE_SORT: Final = 0x05
 
 @dataclass(slots=True)
 class WorldItems:
-    """What stands at the top level of a component.
+    """The items at the top level of a component.
 
     Attributes:
         types: The types that the world imports, by name, as indices of types.
         instances: How many instances there are.
         exports: The names of all exports.
-        shown: What exports with a type of their own show, by the export's name.
+        shown: The items that an export shows if it states a type, by the export's name.
     """
 
     types: dict[str, int] = field(default_factory=dict)
@@ -42,14 +42,14 @@ class WorldItems:
 
 
 def read_world(component: bytes, name: str) -> WorldItems:
-    """Read the top level of a component that wasmtime has found valid.
+    """Read the top level of a component that wasmtime has validated.
 
     Args:
         component: The bytes.
         name: The component's name, for errors.
 
     Raises:
-        UnsupportedComponent: It has names or types of a form that is not known here.
+        UnsupportedComponent: It has names or types of an unknown form.
     """
     items = WorldItems()
     types: list[frozenset[str] | None] = []
@@ -65,7 +65,8 @@ def read_world(component: bytes, name: str) -> WorldItems:
 
 
 def with_types_shown(component: bytes, items: WorldItems) -> tuple[bytes, str]:
-    """The component with one more export, an instance of the types that its world imports; and the export's name."""
+    """Add an export to a component, an instance of the types that its world imports; return it with the export's
+    name."""
     export = "dataflare:world/types"
     while export in items.exports:
         export += "-x"
@@ -94,7 +95,7 @@ class _Reader(TypeReader):
             step[section_id]()
 
     def _count(self, sort: int, shown: frozenset[str] | None = None) -> None:
-        """One more item of a sort."""
+        """Count one more item of a sort."""
         if sort == _TYPE_SORT:
             self._types.append(shown)
         elif sort == _INSTANCE_SORT:

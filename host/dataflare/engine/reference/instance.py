@@ -1,8 +1,7 @@
-"""Instances like the fast engine's, made in the most straightforward way.
+"""A simple, slow implementation of instances, with which tests compare the fast one.
 
-Every value goes through wasmtime's own value structures. Nothing is shared with the fast path but the types that
-reflection finds: no bridge, no composition, no memory of the host's, no cache. Tests compare the two. It also serves
-hosts where the memory creator cannot work, at about a thousandth of the throughput.
+Every value goes through wasmtime's own value structures. It shares only the reflected types with the fast path: no
+bridges, no composition, no host memories, no cache. It has about a thousandth of the throughput.
 """
 
 from __future__ import annotations
@@ -53,14 +52,14 @@ _FAULTS: Final[tuple[tuple[str, type[PluginFault]], ...]] = (
     ("indirect call type mismatch", GuestPanic),
     ("null reference", GuestPanic),
 )
-"""What wasmtime says, and what it means; everything else that ends a call is a breach of the canonical ABI."""
+"""wasmtime's messages, and the error for each; anything else that ends a call violates the canonical ABI."""
 
 
 class ReferenceResource:
     """A handle to a plugin's resource, around wasmtime's `ResourceAny`. `instance.drop(resource)` gives it back.
 
-    `name` is the resource's name in the WIT, `type_index` an index into `ComponentType.resources`, `handle` a number
-    that no other handle of its instance has, or 0 once it was given away or dropped.
+    `name` is the resource's name in the WIT, `type_index` an index into `ComponentType.resources`. `handle` is a number
+    that is unique in its instance, or 0 after the handle was given away or dropped.
     """
 
     def __init__(self, owner: ReferenceInstance, type_index: int, handle: int, raw: wc.ResourceAny) -> None:
@@ -82,9 +81,9 @@ def instantiate_reference(
     Args:
         binary: The component.
         host: The functions that it imports, by interface and by their name in the WIT.
-        limits: Of its ceilings those on memory, tables, instances, time and fuel. Memory is limited for each memory by
-            itself, and a refused growth that the plugin does not survive is a `GuestPanic`: wasmtime does not tell of
-            the refusal. Handles, calls of the host and copied bytes are not limited here.
+        limits: Only the ceilings of memory, tables, instances, time and fuel apply. The memory limit applies to each
+            memory separately. If the plugin does not survive a refused growth, that is a `GuestPanic`, since wasmtime
+            does not report the refusal. Handles, host calls and copied bytes are not limited.
         name: The plugin's name, for errors.
 
     Raises:
@@ -113,7 +112,7 @@ def instantiate_reference(
 
 
 class ReferenceInstance:
-    """One instance, with a store and an engine of its own; for one thread at a time."""
+    """One instance, with its own store and engine; for one thread at a time."""
 
     def __init__(
         self,
@@ -162,7 +161,7 @@ class ReferenceInstance:
             UsageError: The instance is dead or busy, there is no such export, or the number of arguments is wrong.
             ValueTypeError: An argument does not fit its type; the instance lives on.
             PluginFault: The plugin failed; the instance is dead.
-            Exception: Whatever a host function raised; the instance is dead.
+            Exception: The exception of a host function; the instance is dead.
         """
         where = f"{interface}#{function}"
         if not self.alive or self._busy:
@@ -281,7 +280,7 @@ class ReferenceInstance:
         return lambda _data, _context, _ty, args, _nargs, results, _nresults: self._guard(run, args, results)
 
     def _guard(self, function: Callable[..., None], *args: Any) -> int:
-        """Run what wasmtime called; an exception is kept for the plugin's caller, wasmtime gets an error."""
+        """Run a callback of wasmtime; keep its exception for the plugin's caller, and give wasmtime an error."""
         try:
             function(*args)
         except BaseException as error:
@@ -292,7 +291,7 @@ class ReferenceInstance:
 
     @contextmanager
     def _running(self, where: str) -> Iterator[None]:
-        """Run wasm within the limits; whatever ends it early kills the instance and becomes the right error."""
+        """Run wasm within the limits; if it ends early, the instance is dead and the right error is raised."""
         self._busy = True
         failed: wasmtime.WasmtimeError | None = None
         self._store.set_epoch_deadline(1)
@@ -312,7 +311,7 @@ class ReferenceInstance:
             raise
         finally:
             timer.cancel()
-            # A timer that has begun to fire must not reach into the next call.
+            # A timer that has begun to fire must not affect the next call.
             timer.join()
             self._busy = False
         raised, self._raised = self._raised, None
@@ -358,7 +357,7 @@ class _Handles:
         return self._instance.shape.resources[ty.resource].imported
 
     def begin(self) -> None:
-        """Before the arguments of a call, or a result, are checked."""
+        """Prepare for checking the arguments of a call, or a result."""
         self._given.clear()
 
     def check(self, ty: OwnT | BorrowT, value: Any, path: str) -> None:
@@ -400,7 +399,7 @@ class _Handles:
 
     @contextmanager
     def borrowing(self) -> Iterator[None]:
-        """Forget the objects that are lent within, at the end."""
+        """Drop the objects that are lent within the block when it ends."""
         self._borrows.append([])
         try:
             yield
@@ -409,7 +408,7 @@ class _Handles:
                 self._objects.pop(rep, None)
 
     def dropped(self, rep: int) -> None:
-        """The plugin dropped a handle of its own."""
+        """Handle the plugin's drop of one of its handles."""
         _close_handle(self._objects.pop(rep))
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
-"""Values of the reference implementation: checked, and carried one by one through wasmtime's own value structures.
+"""Values of the reference implementation: checked, and converted one by one to wasmtime's own value structures.
 
-Two steps, so that nothing has to be undone: `check` turns a Python value into a plain tree, or refuses it, and touches
-nothing; `write` puts such a tree into wasmtime's structures and cannot fail for a reason that lies in the value. `read`
-is the way back.
+There are two steps, so that nothing has to be undone. `check` converts a Python value to a plain tree, or refuses it,
+without side effects. `write` puts the tree into wasmtime's structures; no value that passed `check` makes it fail.
+`read` is the reverse.
 
 wasmtime-py's own conversions are not used: they choose the case of a variant by the value's Python type, so that `True`
 is not a value of `variant { number(u8), flag(bool) }`, do not check ranges, and lose memory for each payload.
@@ -39,7 +39,7 @@ from dataflare.values import Err, Ok, Some, Variant
 
 __all__ = ["Handles", "ReferenceRecord", "check", "read", "write"]
 
-_Val: TypeAlias = Any  # a wasmtime_component_val, which ctypes gives no type that mypy could use
+_Val: TypeAlias = Any  # a wasmtime_component_val; ctypes gives it no type that mypy can use
 
 _INTEGERS: Final = {f"{sign}{bits}": (sign == "s", bits) for sign in "su" for bits in (8, 16, 32, 64)}
 _KINDS: Final = {
@@ -69,19 +69,19 @@ class Handles(Protocol):
     """How the instance turns objects into handles and back."""
 
     def check(self, ty: OwnT | BorrowT, value: Any, path: str) -> None:
-        """Refuse what cannot become a handle."""
+        """Refuse a value that cannot become a handle."""
 
     def lower(self, ty: OwnT | BorrowT, value: Any) -> Any:
         """Make a handle: a pointer to a `wasmtime_component_resource_any_t` that the caller owns."""
 
     def lift(self, ty: OwnT | BorrowT, any_ptr: Any) -> Any:
-        """The object behind a handle; takes the pointer over."""
+        """Return the object behind a handle; takes ownership of the pointer."""
 
 
 class ReferenceRecord:
-    """A WIT record that came out of a plugin; equal to its like; never changes.
+    """A WIT record from a plugin. Immutable; equal if all fields are equal.
 
-    It has an attribute a field, in snake case, with a `_` after what is a word of Python.
+    It has one attribute for each field, in snake case; Python keywords get a trailing `_`.
     """
 
     def __init__(self, fields: dict[str, Any]) -> None:
@@ -223,7 +223,7 @@ def _check_string(value: Any, path: str) -> bytes:
     try:
         if isinstance(value, str):
             return value.encode()
-        # Text in bulk comes as bytes, so that it need not be decoded and encoded again.
+        # Long texts come as bytes, so that they need not be decoded and encoded again.
         raw = memoryview(value).tobytes()
         raw.decode()
         return raw
@@ -317,7 +317,7 @@ def _boxed(ty: Type | None, plain: Any, handles: Handles) -> Any:
 
 
 def read(ty: Type, val: _Val, handles: Handles, *, text_as_bytes: bool = False) -> Any:
-    """The Python value of a `wasmtime_component_val_t`; takes handles out of it, and leaves the rest to its owner."""
+    """Return the Python value of a `wasmtime_component_val_t`; takes handles out of it; the owner keeps the rest."""
 
     def sub(t: Type, v: _Val) -> Any:
         return read(t, v, handles, text_as_bytes=text_as_bytes)
@@ -362,7 +362,7 @@ def read(ty: Type, val: _Val, handles: Handles, *, text_as_bytes: bool = False) 
             return frozenset(_bytes(val.of.flags.data[i]).decode() for i in range(val.of.flags.size))
         case OwnT() | BorrowT():
             pointer = ffi.take_pointer(val.of, "resource")
-            # What was taken must not be deleted with the rest.
+            # A handle that was taken must not be deleted with the rest.
             val.kind, val.of.boolean = ffi.WASMTIME_COMPONENT_BOOL, False
             return handles.lift(ty, pointer)
 

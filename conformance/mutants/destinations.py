@@ -10,6 +10,7 @@ from typing import Any
 from dataflare_plugin import (
     Batch,
     Destination,
+    Field,
     InvalidInput,
     RejectedRow,
     Run,
@@ -34,7 +35,7 @@ class Good(Destination):
     """Keeps rows, a token and a generation for each pipeline in the host's state."""
 
     config: Settings
-    abilities: Sequence[str] = ("append", "replace", "keep-token", "shut-out")
+    abilities: Sequence[str] = ("append", "replace", "add-columns", "widen-columns", "keep-token", "shut-out")
 
     def initialize(self) -> None:
         self.rows: list[str] = []
@@ -51,11 +52,27 @@ class Good(Destination):
 
     def open(self, run: Run, targets: Sequence[Target]) -> bytes | None:
         self.run, self.rows, self.ended = run, [], False
+        (target,) = targets
+        self.columns = self.types(target.fields)
         last = self.load("generation") or 0
         self.check_generation(last)
         self.save("generation", max(last, run.generation))
         token = self.load("token")
         return None if token is None else bytes.fromhex(token)
+
+    def types(self, fields: Sequence[Field]) -> dict[str, str]:
+        """The types of columns by name."""
+        return {each.name: each.type for each in fields}
+
+    def change_schema(self, target: Target, fields: Sequence[Field]) -> None:
+        changed = self.types(fields)
+        if bad := [
+            name
+            for name, kind in self.columns.items()
+            if "bool" in (kind, changed.get(name)) and changed.get(name) != kind
+        ]:
+            raise Unsupported(f"column {bad[0]!r} cannot become {changed.get(bad[0])}")
+        self.columns = changed
 
     def check_generation(self, last: int) -> None:
         """Refuse a run that is older than the last."""
@@ -255,3 +272,85 @@ class BreaksOnNulls(Good):
         if len(batch) and all(value is None for record in batch.records() for value in record.values()):
             raise Unsupported("nulls")
         return super().write(target, batch)
+
+
+class NoNewColumns(Good):
+    """Has the ability to add columns, and adds none."""
+
+    caught_by = "destination/columns-added"
+
+    def change_schema(self, target: Target, fields: Sequence[Field]) -> None:
+        if self.types(fields).keys() - self.columns.keys():
+            raise Unsupported("a column cannot be added")
+        super().change_schema(target, fields)
+
+
+class NoWiderColumns(Good):
+    """Has the ability to widen columns, and takes the first type alone."""
+
+    caught_by = "destination/columns-widened"
+
+    def change_schema(self, target: Target, fields: Sequence[Field]) -> None:
+        before = self.columns
+        super().change_schema(target, fields)
+        self.columns = {name: before.get(name, kind) for name, kind in self.columns.items()}
+
+    def write(self, target: Target, batch: Batch) -> Iterable[RejectedRow]:
+        if self.types(batch.schema) != self.columns:
+            raise InvalidInput("the columns are others")
+        return super().write(target, batch)
+
+
+class ColumnsForEver(Good):
+    """Refuses a run with other columns than the last one had."""
+
+    caught_by = "destination/columns-added-later"
+
+    def open(self, run: Run, targets: Sequence[Target]) -> bytes | None:
+        token = super().open(run, targets)
+        if sorted(self.columns) != (self.load("columns") or sorted(self.columns)):
+            raise Unsupported("the columns are others")
+        self.save("columns", sorted(self.columns))
+        return token
+
+
+class TypesForEver(Good):
+    """Refuses a run with other types than the last one had."""
+
+    caught_by = "destination/columns-widened-later"
+
+    def open(self, run: Run, targets: Sequence[Target]) -> bytes | None:
+        token = super().open(run, targets)
+        before = self.load("types") or {}
+        if any(before.get(name, kind) != kind for name, kind in self.columns.items()):
+            raise Unsupported("a type is another")
+        self.save("types", self.columns)
+        return token
+
+
+class ChangesHalf(Good):
+    """Refuses a change of columns, and has changed them by then."""
+
+    caught_by = "destination/columns-unfit"
+
+    def change_schema(self, target: Target, fields: Sequence[Field]) -> None:
+        try:
+            super().change_schema(target, fields)
+        finally:
+            self.columns = self.types(fields)
+
+    def write(self, target: Target, batch: Batch) -> Iterable[RejectedRow]:
+        if self.types(batch.schema) != self.columns:
+            raise InvalidInput("the columns are others")
+        return super().write(target, batch)
+
+
+class WrongRefusal(Good):
+    """Refuses a schema that lacks a column as if a row were wrong."""
+
+    caught_by = "destination/columns-left-out"
+
+    def change_schema(self, target: Target, fields: Sequence[Field]) -> None:
+        if len(fields) < len(self.columns):
+            raise InvalidInput("a column is missing")
+        super().change_schema(target, fields)

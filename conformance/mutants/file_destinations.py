@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from dataflare_plugin import Batch, Destination, RejectedRow, Run, Superseded, Target, files, state
 from dataflare_plugin.bindings import Err
@@ -17,7 +17,7 @@ OUT = "out/rows.jsonl"
 class Good(Destination):
     """Appends rows as JSON Lines, a flush at a time, and knows the last generation of each pipeline."""
 
-    abilities: Sequence[str] = ("append", "shut-out")
+    abilities: Sequence[str] = ("append", "add-columns", "shut-out")
 
     def initialize(self) -> None:
         self.rows: list[str] = []
@@ -130,3 +130,35 @@ class BreaksDown(Good):
             super().append(rows)
         except Err as error:
             raise SystemExit(1) from error
+
+
+class DropsNewColumns(Good):
+    """Writes the columns that there were when the run began, and no others."""
+
+    caught_by = "destination/columns-added"
+
+    def write(self, target: Target, batch: Batch) -> Iterable[RejectedRow]:
+        known = {each.name for each in target.fields}
+        self.rows += [json.dumps({k: v for k, v in record.items() if k in known}) for record in batch.records()]
+        return []
+
+
+class FlushesIntoMemory(Good):
+    """Says that rows are safe, and keeps them in memory until another instance of its host writes them."""
+
+    caught_by = "destination/killed"
+    kept: ClassVar[list[str]] = []
+
+    def open(self, run: Run, targets: Sequence[Target]) -> bytes | None:
+        super().open(run, targets)
+        self.append(self.kept)
+        self.kept.clear()
+        return None
+
+    def flush(self, token: bytes) -> bool:
+        self.kept.extend(self.rows)
+        self.rows = []
+        return True
+
+    def finish(self, token: bytes) -> None:
+        super().flush(token)

@@ -362,3 +362,31 @@ class DeniesAsFaults(Good):
     def describe(self, error: DataflareError) -> dict[str, Any]:
         said = super().describe(error)
         return {**said, "kind": "fault"} if isinstance(error, PermissionDenied) else said
+
+
+class TurnsArrow(TurnsRows):
+    """Turns the rows of Arrow streams around."""
+
+    caught_by = "host/batch-through-arrow"
+
+
+class AnyColumns(Good):
+    """Takes rows of a source with any columns."""
+
+    caught_by = "host/source-other-columns"
+    replaced: ClassVar[Mapping[str, Any]] = {
+        "dataflare.runtime.source.fits_schema": lambda rows, schema: True,
+        "dataflare.runtime.source.as_schema": lambda rows, schema: rows,
+    }
+
+
+class AnyTypes(AnyColumns):
+    """Takes rows of a source with any types."""
+
+    caught_by = "host/source-other-type"
+
+
+class AnyNulls(AnyColumns):
+    """Takes nulls of a source anywhere."""
+
+    caught_by = "host/source-nulls"

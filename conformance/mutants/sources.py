@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dataflare_plugin import Chunk, Dataset, Request, Source, option
+from dataflare_plugin import Chunk, Dataset, RateLimited, Request, Source, option
 
 _ROWS = 20
 # Equal cursors, and two nulls: what a source has to keep apart.
@@ -220,3 +220,34 @@ class AcknowledgesAway(Good):
     def chunks(self, request: Request, rows: list[dict[str, Any]], begin: int, end: int) -> Iterator[Chunk]:
         for chunk in super().chunks(request, rows, begin, end):
             yield Chunk([] if self.lost else chunk.rows, chunk.state)
+
+
+class OftenBusy(Good):
+    """Asks for a retry of some reads; that is no fault."""
+
+    caught_by = ""
+    begun = 0
+
+    def read(self, request: Request) -> Iterator[Chunk]:
+        self.begun += 1
+        if self.begun % 3 == 0:
+            raise RateLimited(1)
+        return super().read(request)
+
+
+class AlwaysBusy(Good):
+    """Asks for a retry of every read."""
+
+    caught_by = "source/read"
+
+    def read(self, request: Request) -> Iterator[Chunk]:
+        raise RateLimited(1)
+
+
+class LosesARowWhenBusy(OftenBusy):
+    """Leaves out a row when it is asked again."""
+
+    caught_by = "source/again"
+
+    def begin(self, request: Request) -> int:
+        return super().begin(request) + (self.begun % 3 == 1 and self.begun > 1)

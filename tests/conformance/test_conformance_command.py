@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,6 +19,9 @@ COMPONENTS = Path(__file__).parents[2] / "guest-sdks" / "rust" / "components"
 MAPPER = str(COMPONENTS / "json-mapper.wasm")
 
 
+PEOPLE = "id,name\n" + "".join(f"{n},name {n}\n" for n in range(8))
+
+
 def conformance(*words: str) -> Result:
     return CliRunner().invoke(app, ["conformance", *words])
 
@@ -28,7 +32,7 @@ def outcome(text: str) -> dict[str, Any]:
 
 
 def test_directories_are_copied(tmp_path):
-    (tmp_path / "a.csv").write_text("id,name\n1,Ada\n2,Bob\n")
+    (tmp_path / "a.csv").write_text(PEOPLE)
     (tmp_path / "out").mkdir()
     words = ["run", str(COMPONENTS / "jsonl-destination.wasm"), "--config", '{"path": "out/o.jsonl"}', "--json"]
     words += ["--grant", f"files:write:out={tmp_path}/out", "--sample", str(tmp_path / "a.csv")]
@@ -100,7 +104,39 @@ def test_failure_says_duty_what_came_and_how_to_repeat_it():
     assert done.exit_code == 1
     assert "FAIL  every/health" in done.output
     assert "duty: LIFE-6" in done.output
-    assert "run again: dataflare conformance run derive-columns.wasm --case every/health" in done.output
+    again = f"run again: dataflare conformance run {words[1]} --config '{{\"columns\": 7}}' --case every/health"
+    assert again in done.output
+
+
+def test_repeated_command_has_all_options(tmp_path):
+    (tmp_path / "a b.csv").write_text(PEOPLE)
+    (tmp_path / "out").mkdir()
+    words = ["run", str(COMPONENTS / "jsonl-destination.wasm"), "--config", '{"path": 7}']
+    words += ["--sample", str(tmp_path / "a b.csv"), "--grant", f"files:write:out={tmp_path}/out"]
+    words += ["--limit", "memory=64MiB", "--profile", "certified"]
+    done = conformance(*words, "--case", "every/health")
+    (again,) = [line.partition("again: ")[2] for line in done.output.splitlines() if "run again" in line]
+    assert shlex.split(again) == ["dataflare", "conformance", *words, "--case", "every/health"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("1,Ada\n2,Bob\n", "it has 2 rows, and a destination needs at least 8, so that there are two batches of 4"),
+        (
+            "1,Ada\n" * 8,
+            "its second half has no text of three or more letters, digits or spaces that the first has not",
+        ),
+        ("1,A\n" * 8, "its first half has no text of three or more letters, digits or spaces, and"),
+    ],
+)
+def test_sample_that_is_not_enough_is_refused_first(tmp_path, rows, message):
+    (tmp_path / "a.csv").write_text(f"id,name\n{rows}")
+    (tmp_path / "out").mkdir()
+    words = ["run", str(COMPONENTS / "jsonl-destination.wasm"), "--config", '{"path": "out/o.jsonl"}']
+    words += ["--grant", f"files:write:out={tmp_path}/out", "--sample", str(tmp_path / "a.csv")]
+    done = conformance(*words)
+    assert (done.exit_code, message in done.stderr, "a.csv" in done.stderr) == (2, True, True), done.stderr
 
 
 def test_reports_of_hostile_texts_are_well_formed():
@@ -112,8 +148,10 @@ def test_reports_of_hostile_texts_are_well_formed():
     assert page.encode()
 
 
-def test_cases_are_listed():
-    assert "source/resume" in conformance("list").output
-    assert {each["name"] for each in json.loads(conformance("list", "--json").output)} == {
-        each.name for each in load_cases()
-    }
+def test_cases_are_listed_with_the_sentences_of_their_duties():
+    shown = conformance("list").output
+    listed = {each["name"]: each["asks"] for each in json.loads(conformance("list", "--json").output)}
+    assert set(listed) == {each.name for each in load_cases()}
+    duty = load_duties()["SRC-19"]
+    assert listed["source/incremental"] == {"SRC-19": {"level": "MUST", "text": duty.text}}
+    assert f"source/incremental: An incremental read gives nothing again\n  SRC-19 MUST: {duty.text}\n" in shown

@@ -23,6 +23,11 @@ CHANGES = """{"log": "shop-1"}
 {"begin": 2}
 {"delete": "orders", "row": {"id": 1}}
 {"commit": 2}
+{"schema": "orders", "columns": {"id": "int64", "note": "string", "more": "int64"}, "key": ["id"]}
+{"begin": 3}
+{"insert": "orders", "row": {"id": 3, "note": "new", "more": 1}}
+{"insert": "orders", "row": {"id": 4, "note": "new", "more": null}}
+{"commit": 3}
 """
 COLUMNS = {"id": "int64", "amount": "double"}
 CASES = [
@@ -52,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("derive-columns", "transformer", {"columns": [{"name": "t", "op": "add", "left": "id", "right": 1}]}, "", 2),
         ("csv-source", "source", {"path": "data/a.csv"}, "files:data={}/in", 5),
         ("change-source", "source", {"log": "data/log.jsonl"}, "files:data={}/in", 8),
-        ("jsonl-destination", "destination", {"path": "out/o.jsonl"}, "files:write:out={}/out", 12),
+        ("jsonl-destination", "destination", {"path": "out/o.jsonl"}, "files:write:out={}/out", 13),
         ("range-validator", "validator", {"rules": [{"name": "id", "column": "id", "min": 2}]}, "", 2),
         ("sequence-source", "source", {"rows": 20}, "", 4),
         ("table-destination", "destination", {}, "state", 6),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
+import functools
 import json
 import random
 import sys
@@ -11,24 +13,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflare import DirectoryGrant, Grants, Host, MemorySecrets, Services, parse_grants
+from dataflare import DirectoryGrant, Grants, Host, MemorySecrets, PluginError, Services, Variant, parse_grants
 from dataflare.conformance import Outcome, Subject, load_cases, load_duties, run_suite
 from dataflare.conformance.cases import KINDS, select
 from dataflare.conformance.files import probe_file
 from dataflare.conformance.random_rows import random_rows
+from dataflare.conformance.retrying import Patience
 from dataflare.conformance.runner import Expectation, SuiteResult, run_case
 from dataflare.conformance.steps import STEPS
 from dataflare.conformance.values import TooLarge, default_sample, difference, objects, shown, typed_rows
-from dataflare.runtime.ports import Engine
-from dataflare.testing.native import _NativeEngine
-from mutant_kit import module
+from mutant_kit import module, native_engine, native_host
 
 ROOT = Path(__file__).parents[2]
 CASES = load_cases()
@@ -39,11 +40,15 @@ NATIVE = [
     each.model_copy(update={"steps": [{"memory-flat": {"batches": 3}}]}) if each.name == "every/memory" else each
     for each in CASES
 ]
-MODULES = {**{kind: f"{kind}s" for kind in KINDS}, "file-destination": "file_destinations"}
+MODULES = {
+    **{kind: f"{kind}s" for kind in KINDS},
+    "file-destination": "file_destinations",
+    "changing-source": "changing_sources",
+}
 
 
 def kind_of(group: str) -> str:
-    return group.removeprefix("file-")
+    return group.rpartition("-")[2]
 
 
 def plugins(group: str) -> Iterator[type[Any]]:
@@ -51,10 +56,23 @@ def plugins(group: str) -> Iterator[type[Any]]:
     return (each for each in vars(made).values() if isinstance(each, type) and issubclass(each, made.Good))
 
 
+class HostOf(contextlib.nullcontext[Any]):
+    """A host whose only plugin stands in for what the host makes of one."""
+
+    def __init__(self, plugin: type[Any], **_: Any) -> None:
+        super().__init__(self)
+        self.plugin = plugin
+
+    def load(self, *_: Any, **__: Any) -> Any:
+        return self.plugin()
+
+
 @contextmanager
 def subject(plugin: type[Any], group: str) -> Iterator[Subject]:
+    if group == "changing-source":
+        yield Subject(b"", "source", make_host=functools.partial(HostOf, plugin))
+        return
     needs = getattr(plugin, "needs", getattr(module(MODULES[group]), "NEEDS", ()))
-    engine = _NativeEngine(plugin, needs)
     config = {
         "source": {"rows": 20},
         "destination": {"limit": 1000},
@@ -64,18 +82,20 @@ def subject(plugin: type[Any], group: str) -> Iterator[Subject]:
     with TemporaryDirectory() as folder:
         files = {"out": DirectoryGrant(path=Path(folder), access="write")} if "files" in needs else {}
         yield Subject(
-            engine.binary,
+            native_engine(MODULES[group], plugin.__name__).binary,
             kind_of(group),
             config.get(group, {"column": "amount"}),
             sample=default_sample(),
             grants=Grants(state="state" in needs, tasks="tasks" in needs, files=files),
-            make_host=lambda **options: Host(engine=cast(Engine, engine), **options),
+            make_host=functools.partial(native_host, MODULES[group], plugin.__name__),
         )
 
 
 def run(plugin: type[Any], group: str, *names: str) -> SuiteResult:
     """Run all cases; with names, these and those of `core`."""
-    cases = select(NATIVE, kind=kind_of(group), profile="full")
+    # What stands in for a plugin of the host has no lifecycle.
+    only = ["source"] if group == "changing-source" else []
+    cases = select(NATIVE, kind=kind_of(group), profile="full", only=only)
     chosen = [each for each in cases if not names or each.profile == "core" or each.name in names]
     with subject(plugin, group) as tested:
         return run_suite(tested, chosen)
@@ -90,19 +110,19 @@ MUTANT_CASES = [
     pytest.param(group, plugin, id=f"{group}-{plugin.__name__}")
     for group in MODULES
     for plugin in plugins(group)
-    if plugin.__name__ != "Good"
+    if getattr(plugin, "caught_by", "")
 ]
+GOOD = [(group, plugin) for group in MODULES for plugin in plugins(group) if not getattr(plugin, "caught_by", "")]
 
 
-@pytest.mark.parametrize("group", MODULES)
-def test_correct_plugins_pass(group):
-    (good,) = (plugin for plugin in plugins(group) if plugin.__name__ == "Good")
+@pytest.mark.parametrize(("group", "good"), GOOD, ids=lambda each: getattr(each, "__name__", each))
+def test_correct_plugins_pass(group, good):
     result = run(good, group)
     bad = [
         (each.case.name, each.message) for each in result.results if each.outcome not in (Outcome.PASS, Outcome.SKIP)
     ]
     assert not bad
-    assert result.counts["PASS"] >= 15
+    assert result.counts["PASS"] >= (9 if group == "changing-source" else 15)
     if group == "file-destination":
         skipped = [each.case.name for each in result.results if each.outcome is Outcome.SKIP]
         assert not [name for name in skipped if name.startswith("destination/files-")]
@@ -210,6 +230,35 @@ def test_core_is_a_part_of_full():
     for kind in KINDS:
         core = {case.name for case in select(CASES, kind=kind, profile="core")}
         assert core < {case.name for case in select(CASES, kind=kind, profile="full")}
+
+
+def test_retries_are_bounded_and_told():
+    waited: list[float] = []
+    for hint_ms, waits, note in (
+        (None, [0.5, 1.0, 2.0, 4.0, 8.0], "5 after `unavailable`"),
+        (10_000, [10.0, 10.0, 10.0], "the plugin asks for 10 s more, and a case waits 30 s at most"),
+        (10**9, [], "the plugin asks for 1e+06 s more"),
+    ):
+        patience, case = Patience(waited.append), "unavailable" if hint_ms is None else "rate-limited"
+
+        def fail(hint_ms: int | None = hint_ms, case: str = case) -> None:
+            raise PluginError("no", error=Variant(case, ""), retryable=True, retry_after_ms=hint_ms)
+
+        with pytest.raises(PluginError):
+            patience.call(fail)
+        assert (waited, note in patience.note) == (waits, True), patience.note
+        waited.clear()
+    with pytest.raises(PluginError):
+        patience.call(lambda: (_ for _ in ()).throw(PluginError("no", error=Variant("data", ""))))
+    assert not waited
+
+
+def test_outcome_says_what_was_asked_again():
+    found = run_one(module("sources").OftenBusy, "source", one("source/again"))
+    assert (found.outcome, found.message) == (Outcome.PASS, "calls were made again: 5 after `rate-limited`")
+    failed = run_one(module("sources").AlwaysBusy, "source", one("source/read"))
+    assert failed.message.startswith("dataset 'one', mode `full`: an error that was not due: ")
+    assert failed.message.endswith("(calls were made again: 5 after `rate-limited`)")
 
 
 def one(name: str) -> Any:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-__all__ = ["module"]
+from dataflare import Host
+from dataflare.runtime.ports import Engine
+from dataflare.testing.native import _NativeEngine
+
+__all__ = ["module", "native_engine", "native_host"]
 
 _FOLDER = Path(__file__).parents[2] / "conformance" / "mutants"
 
@@ -21,3 +25,15 @@ def module(name: str) -> Any:
         found = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(found)
     return found
+
+
+def native_engine(name: str, plugin: str) -> _NativeEngine:
+    """An engine that runs a plugin of such a module, by its class's name."""
+    made = module(name)
+    found = getattr(made, plugin)
+    return _NativeEngine(found, getattr(found, "needs", getattr(made, "NEEDS", ())))
+
+
+def native_host(name: str, plugin: str, **options: Any) -> Host:
+    """A host whose plugin is that one; another process can make it too."""
+    return Host(engine=cast(Engine, native_engine(name, plugin)), **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -20,16 +21,19 @@ from dataflare.cli.conformance_common import (
     finish,
     known_failures,
     parse_profile,
-    teller,
+    repeating,
+    telling,
 )
 from dataflare.cli.keys import PassphraseFile
 from dataflare.cli.options import AsJson, CacheDir, Config, GrantWords, LimitWords, compiled_folder, parse_plugin
 from dataflare.cli.output import printed_errors, write_json
 from dataflare.cli.screen import stdout
 from dataflare.cli.security_options import GuardedTyper
-from dataflare.conformance import Subject, load_cases, run_suite
+from dataflare.conformance import Duty, Subject, load_cases, load_duties, run_suite
 from dataflare.conformance.cases import Case
-from dataflare.errors import WorldMismatch
+from dataflare.conformance.samples import problem_of_sample
+from dataflare.errors import ConfigError, WorldMismatch
+from dataflare.grants import Grants
 from dataflare.pipeline.benchmark import read_rows
 from dataflare.runtime.host import Host
 from dataflare.security.settings import Security
@@ -37,6 +41,7 @@ from dataflare.security.settings import Security
 __all__ = ["app"]
 
 _SAMPLE_ROWS = 1_000
+_NO_CONFIG = "{}"
 
 app = GuardedTyper(help="Prove that a plugin or a host keeps the standard.", no_args_is_help=True)
 
@@ -45,12 +50,13 @@ app = GuardedTyper(help="Prove that a plugin or a host keeps the standard.", no_
 def run(
     security: Security,
     component: Annotated[Path, typer.Argument(help="A plugin (.wasm).", show_default=False)],
-    config: Config = "{}",
+    config: Config = _NO_CONFIG,
     sample: Annotated[
         Path | None,
         typer.Option(
             "--sample",
-            help="Rows that the plugin takes, the first 1,000 of a CSV, JSON Lines, Parquet or Arrow file.",
+            help="Rows that the plugin takes, the first 1,000 of a CSV, JSON Lines, Parquet or Arrow file. For a "
+            "destination at least 8, with differing texts of three letters or more if it writes files.",
             show_default=False,
         ),
     ] = None,
@@ -82,13 +88,14 @@ def run(
     Exit codes: 0 the plugin is conformant; 1 it is not; 2 the suite or the command line failed; 3 the file is not a
     plugin; 4 the plugin needs what is not granted.
     """
-    with printed_errors(as_json=as_json):
+    with printed_errors(as_json=as_json), telling(component.name, quiet=as_json) as teller:
         chosen_profile = parse_profile(profile)
         given = parse_plugin(config, grant, limit)
         known = known_failures(expect)
         certifying = Certifying.parse(certificate_out, key, passphrase_file, component, case=case, expect=expect)
         rows = None if sample is None else pa.Table.from_batches([read_rows(sample, _SAMPLE_ROWS)])
         folder = compiled_folder(cache_dir)
+        teller.doing("compiling, which takes some seconds the first time")
         with Host(cache_dir=folder, security=security) as host:
             # What is certified is what is tested.
             tested = component if certifying is None else certifying.component
@@ -101,6 +108,8 @@ def run(
             with host.load(component if security.trust else tested, **given) as plugin:
                 name = plugin.name if certifying is None else plugin.metadata.name
                 grants, limits = plugin.grants, plugin.limits
+        if rows is not None:
+            _require_sample(rows, kind, grants, sample)
         subject = Subject(
             tested,
             kind,
@@ -112,11 +121,26 @@ def run(
             # The policy was asked; it knows nothing of the copies of directories.
             audit=security.audit,
         )
-        again = f"dataflare conformance run {component.name}"
-        result = run_suite(subject, cases, expected=known, progress=teller(component.name, again, quiet=as_json))
+        options = {
+            "--config": None if config == _NO_CONFIG else config,
+            "--sample": sample,
+            "--grant": grant,
+            "--limit": limit,
+            "--profile": None if profile == "full" else profile,
+        }
+        again = repeating("dataflare conformance run", component, options)
+        result = run_suite(subject, cases, expected=known, progress=teller.results(cases, again))
         if certifying is not None and result.passed(skips=chosen_profile != "certified"):
+            teller.doing("measuring for the certificate")
             certifying.write(result, subject, chosen_profile, inspected, name)
+    with printed_errors(as_json=as_json):
         finish(result, component.name, kind, chosen_profile, junit=junit, html=html, as_json=as_json)
+
+
+def _require_sample(rows: pa.Table, kind: str, grants: Grants, file: Path | None) -> None:
+    files = any(each.access == "write" for each in grants.files.values())
+    if problem := problem_of_sample(rows, kind, files=files):
+        raise ConfigError(problem, where=f"--sample {file}", hint="add rows to it, or take another file")
 
 
 app.command("host")(conformance_host.run_host)
@@ -131,13 +155,20 @@ def list_cases(as_json: AsJson = False) -> None:
     Exit codes: 0 listed.
     """
     with printed_errors(as_json=as_json):
-        cases = load_cases()
+        cases, duties = load_cases(), load_duties()
         if as_json:
-            write_json([each.model_dump(exclude={"steps"}) for each in cases])
+            write_json([{**each.model_dump(exclude={"steps"}), "asks": _asks(each, duties)} for each in cases])
         else:
             for each in cases:
-                _show_case(each)
+                _show_case(each, duties)
 
 
-def _show_case(case: Case) -> None:
-    stdout().say(f"{case.name}: {case.title} ({', '.join(case.duties)})")
+def _asks(case: Case, duties: Mapping[str, Duty]) -> dict[str, dict[str, str]]:
+    return {number: {"level": duties[number].level, "text": duties[number].text} for number in case.duties}
+
+
+def _show_case(case: Case, duties: Mapping[str, Duty]) -> None:
+    screen = stdout()
+    screen.say(f"{case.name}: {case.title}")
+    for number in case.duties:
+        screen.say(f"  {number} {duties[number].level}: {duties[number].text}")

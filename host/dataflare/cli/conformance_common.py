@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from rich.status import Status
 
 from dataflare.cli.output import by_the_way, write_json
 from dataflare.cli.report_files import write_file
-from dataflare.cli.screen import stdout
+from dataflare.cli.screen import stderr, stdout
 from dataflare.conformance import CaseResult, Outcome, SuiteResult, load_cases, load_duties
 from dataflare.conformance.cases import Case, Profile, select
 from dataflare.conformance.reports import DutyRow, matrix, to_html, to_json, to_junit
@@ -19,6 +22,7 @@ from dataflare.conformance.runner import Expectation
 from dataflare.documents.models import first_problem
 from dataflare.documents.reader import parse_document
 from dataflare.errors import ConfigError
+from dataflare.printable import printable
 from dataflare.user_files import read_file
 
 __all__ = [
@@ -27,11 +31,13 @@ __all__ = [
     "Html",
     "JUnit",
     "Profiles",
+    "Teller",
     "chosen_cases",
     "finish",
     "known_failures",
     "parse_profile",
-    "teller",
+    "repeating",
+    "telling",
 ]
 
 _MAX_EXPECTATIONS = 2**20
@@ -144,19 +150,57 @@ def known_failures(file: Path | None) -> dict[str, Expectation]:
     return {name: Expectation(each.reason, each.link) for name, each in found.items()}
 
 
-def teller(name: str, again: str, *, quiet: bool) -> Callable[[CaseResult], None]:
-    """Make what shows each result as it comes; `again` is the command that repeats a case."""
+def repeating(command: str, file: Path | None, options: Mapping[str, object]) -> str:
+    """Write a command with the options that were given; each may have several values."""
+    words = [] if file is None else [str(file)]
+    for name, given in options.items():
+        words += [
+            word for value in (given if isinstance(given, list) else [given]) if value for word in (name, str(value))
+        ]
+    return " ".join([command, *map(shlex.quote, words)])
 
-    def tell(result: CaseResult) -> None:
-        if quiet:
-            return
-        with by_the_way():
-            _show(result, again)
 
-    if not quiet:
-        with by_the_way():
+@contextmanager
+def telling(name: str, *, quiet: bool) -> Iterator[Teller]:
+    """Show what goes on: each result as it comes, and on a terminal what is being done."""
+    screen = stderr()
+    shown = not quiet and screen.is_terminal and not screen.is_dumb_terminal
+    with by_the_way():
+        if not quiet:
             stdout().say(f"{name}: conformance")
-    return tell
+    with screen.status("") if shown else nullcontext() as status:
+        yield Teller(status, quiet=quiet)
+
+
+class Teller:
+    """Shows results as they come.
+
+    Args:
+        status: The line of a terminal that says what is being done; `None`: there is none.
+        quiet: Whether nothing is shown.
+    """
+
+    def __init__(self, status: Status | None, *, quiet: bool) -> None:
+        self._status = status
+        self._quiet = quiet
+
+    def doing(self, what: str) -> None:
+        """Show what is being done."""
+        if self._status is not None:
+            self._status.update(printable(what))
+
+    def results(self, cases: Sequence[Case], again: str) -> Callable[[CaseResult], None]:
+        """Make what shows the results of cases; `again` is the command that repeats one."""
+        names = iter([each.name for each in cases])
+        self.doing(next(names, ""))
+
+        def tell(result: CaseResult) -> None:
+            self.doing(next(names, ""))
+            if not self._quiet:
+                with by_the_way():
+                    _show(result, again)
+
+        return tell
 
 
 def _show(result: CaseResult, again: str) -> None:

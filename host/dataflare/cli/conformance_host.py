@@ -19,7 +19,8 @@ from dataflare.cli.conformance_common import (
     finish,
     known_failures,
     parse_profile,
-    teller,
+    repeating,
+    telling,
 )
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
 from dataflare.cli.output import printed_errors
@@ -57,7 +58,8 @@ def run_host(
 
     Exit codes: 0 the host is conformant; 1 it is not; 2 the suite, the adapter or the command line failed.
     """
-    with printed_errors(as_json=as_json):
+    name = adapter or ("this host, isolated" if isolated else "this host")
+    with printed_errors(as_json=as_json), telling(name, quiet=as_json) as teller:
         if adapter is not None and isolated:
             raise ConfigError("are for different hosts", where="--adapter and --isolated", hint="leave one out")
         chosen_profile = parse_profile(profile)
@@ -68,12 +70,11 @@ def run_host(
             if adapter is None
             else CommandHost(_words(adapter))
         )
-        name = adapter or ("this host, isolated" if isolated else "this host")
         with contextlib.closing(connection):
-            again = "dataflare conformance host" + (f" --adapter {shlex.quote(adapter)}" if adapter else "")
+            again = repeating("dataflare conformance host", None, {"--adapter": adapter})
             again += " --isolated" if isolated else ""
-            tell = teller(name, again, quiet=as_json)
-            result = run_suite(HostSubject(connection), cases, expected=known, progress=tell)
+            result = run_suite(HostSubject(connection), cases, expected=known, progress=teller.results(cases, again))
+    with printed_errors(as_json=as_json):
         finish(result, name, "host", chosen_profile, junit=junit, html=html, as_json=as_json)
 
 

@@ -14,6 +14,6 @@ def suite_folder() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "conformance"
 
 
-def probe_file() -> Path:
-    """The component that cases for hosts load."""
-    return suite_folder() / "probes" / "host-probe.wasm"
+def probe_file(kind: str = "processor") -> Path:
+    """The component that cases for hosts load, a plugin of a kind."""
+    return suite_folder() / "probes" / ("host-probe.wasm" if kind == "processor" else f"{kind}-probe.wasm")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
-
-import pyarrow as pa
 
 from dataflare import (
     ComponentError,
@@ -23,13 +20,17 @@ from dataflare import (
     PermissionDenied,
     PluginError,
     PluginFault,
+    RunLost,
     Security,
     Services,
+    SqliteStateStore,
     UsageError,
     Variant,
     parse_grants,
     parse_limits,
 )
+from dataflare.conformance import host_calls
+from dataflare.conformance.host_calls import decoded_rows, encoded_rows
 
 __all__ = ["HostService"]
 
@@ -76,6 +77,7 @@ class HostService:
             "load": self.load,
             "process": self.process,
             "process-batch": self.process_batch,
+            "call": self.call,
             "health": self.health,
             "events": self.events,
             "close": self.close_plugin,
@@ -99,6 +101,8 @@ class HostService:
             case PluginError():
                 value = _plain(error.error.value)
                 return {**said, "kind": "plugin", "case": error.error.case, "value": value}
+            case RunLost():
+                return {**said, "kind": "lost"}
             case PluginFault():
                 limit = getattr(error, "limit", "")
                 return {**said, "kind": "fault", "limit": _LIMITS.get(limit, limit.replace("_", "-"))}
@@ -114,13 +118,13 @@ class HostService:
         """Name this host."""
         return {"host": "dataflare", "isolation": self.isolation}
 
-    def reset(self, secrets: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Begin with a new host, which knows nothing of what was before."""
+    def reset(self, secrets: Mapping[str, str] | None = None, state_file: str | None = None) -> dict[str, Any]:
+        """Begin with a new host, which knows nothing of what was before but what a file of values has."""
         self.close()
         self.logs, self.progress, self.metrics = {}, [], MemoryMetrics()
         self._host = self.make_host(
             Services(
-                state_store=MemoryStateStore(),
+                state_store=MemoryStateStore() if state_file is None else SqliteStateStore(Path(state_file)),
                 metrics=self.metrics,
                 log_sink=lambda plugin: self.logs.setdefault(plugin, MemoryLogSink()),
                 secrets=MemorySecrets(dict(secrets or {})),
@@ -181,13 +185,12 @@ class HostService:
 
     def process_batch(self, plugin: int, rows: str) -> dict[str, Any]:
         """Give a plugin a batch, as an Arrow IPC stream in Base64."""
-        with pa.ipc.open_stream(base64.b64decode(rows)) as reader:
-            (batch,) = reader.read_all().combine_chunks().to_batches()
-        found = self.plugins[plugin].process_batch(batch)
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, found.schema) as writer:
-            writer.write_batch(found)
-        return {"rows": base64.b64encode(sink.getvalue().to_pybytes()).decode()}
+        return {"rows": encoded_rows(self.plugins[plugin].process_batch(decoded_rows(rows)))}
+
+    def call(self, plugin: int, function: str, **given: Any) -> Any:
+        """Call a function of the interface of a source, a destination, a transformer or a validator."""
+        found = self.plugins[plugin]
+        return host_calls.call(found, found.kind, function, given.get("with", {}))
 
     def health(self, plugin: int) -> dict[str, Any]:
         """Ask a plugin for its health."""

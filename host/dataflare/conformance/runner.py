@@ -13,9 +13,11 @@ from typing import Any, Final
 
 from dataflare import PluginError, PluginFault
 from dataflare.conformance import (  # noqa: F401  # they register
+    steps_columns,
     steps_common,
     steps_destination,
     steps_files,
+    steps_killed,
     steps_rows,
     steps_source,
     steps_stress,
@@ -124,6 +126,7 @@ def run_case(subject: Subject | HostSubject, case: Case, expected: Expectation |
 def _outcome(subject: Subject | HostSubject, case: Case) -> tuple[Outcome, str, str]:
     if "sample" in case.needs and isinstance(subject, Subject) and subject.sample is None:
         return Outcome.SKIP, "no sample of rows was given (`--sample`)", ""
+    bench: Bench | HostBench | None = None
     try:
         with (
             tempfile.TemporaryDirectory(prefix="dataflare-conformance-") as folder,
@@ -132,17 +135,20 @@ def _outcome(subject: Subject | HostSubject, case: Case) -> tuple[Outcome, str, 
             for step in case.steps:
                 ((name, arguments),) = step.items()
                 _do(bench, name, arguments)
+        outcome, message, given = Outcome.PASS, "", ""
     except NotTested as reason:
-        return Outcome.SKIP, str(reason), ""
+        outcome, message, given = Outcome.SKIP, str(reason), ""
     except NotConformant as failure:
-        return Outcome.FAIL, str(failure), failure.given
+        outcome, message, given = Outcome.FAIL, str(failure), failure.given
     except (TooLarge, OverflowError) as error:
-        return Outcome.SKIP, f"the rows cannot be looked at one by one: {error}", ""
+        outcome, message, given = Outcome.SKIP, f"the rows cannot be looked at one by one: {error}", ""
     except (PluginError, PluginFault) as error:
-        return Outcome.FAIL, f"an error that was not due: {error.message}", ""
+        where = f"{bench.about}: " if bench is not None and bench.about else ""
+        outcome, message, given = Outcome.FAIL, f"{where}an error that was not due: {error.message}", ""
     except Exception as error:  # whatever a plugin made the suite stumble over: the other cases are still run
         return Outcome.ERROR, f"{type(error).__name__}: {error}", ""
-    return Outcome.PASS, "", ""
+    note = "" if bench is None else bench.note
+    return outcome, f"{message} ({note})" if message and note else message or note, given
 
 
 @contextmanager

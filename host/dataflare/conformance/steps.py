@@ -7,7 +7,8 @@ from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
 
-from dataflare import PluginError
+from dataflare import Limits, PluginError
+from dataflare.conformance.retrying import Patience, Patient
 from dataflare.conformance.subject import Subject, Work
 
 __all__ = ["STEPS", "Bench", "NotConformant", "NotTested", "Step", "expect_error", "step"]
@@ -41,9 +42,22 @@ class Bench:
     def __init__(self, subject: Subject, work: Work) -> None:
         self.subject = subject
         self.work = work
-        self.make = work.make
         self.values: dict[str, Any] = {}
+        self.about = ""
+        """What the steps work on at the moment, such as a dataset: said with errors that were not due."""
+        self._patience = Patience()
         self._plugin: Any = None
+
+    @property
+    def note(self) -> str:
+        """What is said with the outcome: which calls were made again."""
+        return self._patience.note
+
+    def make(self, config: Mapping[str, Any] | None = None, limits: Limits | None = None) -> Any:
+        """Make an instance whose calls are made again where it asks for it."""
+        loaded = self.work.load(config, limits)
+        self._patience.call(loaded.start)
+        return Patient(loaded, self._patience)
 
     @property
     def plugin(self) -> Any:

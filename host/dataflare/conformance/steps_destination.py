@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from dataflare import Target
+from dataflare.conformance.samples import BATCH_ROWS
 from dataflare.conformance.steps import Bench, NotConformant, NotTested, expect_error, step
 from dataflare.conformance.values import as_table
 
@@ -38,14 +39,15 @@ def modes(bench: Bench) -> list[str]:
 
 
 def batches(bench: Bench) -> list[pa.RecordBatch]:
-    """The sample, four rows a batch."""
-    return list(as_table(bench["sample"]).to_batches(max_chunksize=4))
+    """The sample, in batches of a few rows."""
+    return list(as_table(bench["sample"]).to_batches(max_chunksize=BATCH_ROWS))
 
 
 @contextmanager
 def running(bench: Bench, to: Target, generation: int, *, plugin: Any = None) -> Iterator[Any]:
     """Open a run; it is aborted if what is done in it fails."""
     plugin = bench.plugin if plugin is None else plugin
+    bench.about = f"mode `{to.mode}`"
     plugin.open(to, pipeline="conformance", run=f"run-{generation}", generation=generation)
     try:
         yield plugin

@@ -6,7 +6,6 @@ written plainly.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Final
@@ -14,13 +13,13 @@ from typing import Any, Final
 import pyarrow as pa
 
 from dataflare import PluginError
+from dataflare.conformance.samples import halves, plain_texts
 from dataflare.conformance.steps import Bench, NotConformant, NotTested, step
 from dataflare.conformance.steps_destination import modes, require, running, target
-from dataflare.conformance.values import as_table, objects
+from dataflare.conformance.values import as_table
 
-_PLAIN: Final = re.compile(r"[A-Za-z0-9 ]{3,}")
-_WORDS: Final = frozenset({"null", "true", "false"})
-"""Texts that formats write by themselves."""
+__all__ = ["require_plain", "texts_in_files"]
+
 _MOST_BYTES: Final = 64 * 2**20
 
 
@@ -29,8 +28,8 @@ def files_after(bench: Bench, arguments: dict[str, Any]) -> None:
     """After `finish`, or a `flush` that said true and no more, all rows are in the files; after `abort`, none is."""
     what = arguments["what"]
     first, second = _halves(bench)
-    _require_plain(bench, first)
-    due = _texts(second) - _texts(first)
+    require_plain(bench, first)
+    due = plain_texts(second) - plain_texts(first)
     if not due:
         raise NotTested("the texts of the second half of the sample are those of the first")
     tried = False
@@ -54,7 +53,7 @@ def files_after(bench: Bench, arguments: dict[str, Any]) -> None:
             again.open(target(bench), pipeline="another", run="r", generation=1)
             again.abort()
         tried = True
-        found = _found(bench, due)
+        found = texts_in_files(bench, due)
         if what == "abort" and found:
             raise NotConformant(f"in the mode `{mode}`, {sorted(found)[:3]} are in the files after `abort`")
         if what != "abort" and (lost := due - found):
@@ -79,7 +78,7 @@ def files_shut_out(bench: Bench, _: Any) -> None:
     """Rows of a run that was shut out are in no file when it was told so."""
     require(bench, "shut-out")
     old_rows, new_rows = _halves(bench)
-    _require_plain(bench, new_rows)
+    require_plain(bench, new_rows)
     old, new = bench.make(), bench.make()
     old.open(target(bench), pipeline="conformance", run="old", generation=8)
     old.write(old_rows)
@@ -93,35 +92,27 @@ def files_shut_out(bench: Bench, _: Any) -> None:
                 raise
     new.write(new_rows)
     new.finish(b"new")
-    if found := _found(bench, _texts(old_rows) - _texts(new_rows)):
+    if found := texts_in_files(bench, plain_texts(old_rows) - plain_texts(new_rows)):
         raise NotConformant(f"{sorted(found)[:3]} of a run that was shut out are in the files")
 
 
 def _halves(bench: Bench) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-    (rows,) = as_table(bench["sample"]).combine_chunks().to_batches() or [None]
-    if rows is None or rows.num_rows < 2:
+    first, second = halves(as_table(bench["sample"]))
+    if not first.num_rows:
         raise NotTested("the sample has not two rows")
-    half = rows.num_rows // 2
-    return rows.slice(0, half), rows.slice(half)
+    return first.to_batches()[0], second.to_batches()[0]
 
 
-def _texts(rows: pa.RecordBatch) -> set[str]:
-    """The texts among the rows that any plain format writes as they are."""
-    columns = [c for c in rows.columns if pa.types.is_string(c.type) or pa.types.is_large_string(c.type)]
-    values = {each for column in columns for each in objects(column) if each and _PLAIN.fullmatch(each)}
-    return values - _WORDS
-
-
-def _require_plain(bench: Bench, rows: pa.RecordBatch) -> None:
+def require_plain(bench: Bench, rows: pa.RecordBatch) -> None:
     """Let the case apply only where a finished run's texts can be found, tried with other rows."""
     _folders(bench)
     require(bench)
-    if not _texts(rows):
+    if not plain_texts(rows):
         raise NotTested("the sample has no column of plain texts, of three letters or more")
     with running(bench, target(bench), 1, plugin=bench.make()) as plugin:
         plugin.write(rows)
         plugin.finish(b"first")
-    if not _found(bench, _texts(rows)):
+    if not texts_in_files(bench, plain_texts(rows)):
         raise NotTested("what is written cannot be read as plain text")
 
 
@@ -138,6 +129,9 @@ def _contents(bench: Bench) -> dict[Path, bytes]:
     return {each: each.read_bytes() for each in files}
 
 
-def _found(bench: Bench, texts: Collection[str]) -> set[str]:
+def texts_in_files(bench: Bench, texts: Collection[str]) -> set[str]:
+    """Those of the texts that are in a file of the directories that were granted; none where none was granted."""
+    if not bench.work.folders:
+        return set()
     everything = b"\n".join(_contents(bench).values())
     return {each for each in texts if each.encode() in everything}

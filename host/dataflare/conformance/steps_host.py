@@ -12,10 +12,13 @@ import pyarrow as pa
 
 from dataflare.conformance.adapter import HostConnection, NoAnswer
 from dataflare.conformance.files import probe_file
+from dataflare.conformance.host_calls import decoded_rows, encoded_bytes, encoded_rows, encoded_schema
 from dataflare.conformance.steps import NotConformant, step
 from dataflare.conformance.values import objects, shown, typed_rows
 
 __all__ = ["HostBench"]
+
+_BYTES: Final = ("state", "part", "token", "rest")
 
 _WITHIN_S: Final = 30.0
 _ALL_GRANTS: Final = (
@@ -32,6 +35,9 @@ class HostBench:
         host: The host.
         folder: An empty folder, for the case alone.
     """
+
+    about = note = ""
+    """Nothing is said with outcomes."""
 
     def __init__(self, host: HostConnection, folder: Path) -> None:
         self.host = host
@@ -118,15 +124,16 @@ def secrets(bench: HostBench, arguments: dict[str, Any]) -> None:
 
 @step("load")
 def load(bench: HostBench, arguments: dict[str, Any]) -> None:
-    """Load the probe, a part of it, or bytes that are written in the case."""
-    component = probe_file()
+    """Load a probe (`of: source` for one of that kind), a part of it, or bytes that are written in the case."""
+    kind = arguments.get("of", "processor")
+    component = probe_file(kind)
     if "cut" in arguments or "hex" in arguments:
         data = bytes.fromhex(arguments["hex"]) if "hex" in arguments else component.read_bytes()[: arguments["cut"]]
         component = bench.folder / "component.wasm"
         component.write_bytes(data)
     request = {"do": "load", "component": str(component)}
     request |= {name: arguments[name] for name in ("name", "pipeline", "config", "limits") if name in arguments}
-    grants = [*arguments.get("grants", []), *_ALL_GRANTS]
+    grants = [*arguments.get("grants", []), *(_ALL_GRANTS if kind == "processor" else ())]
     without = arguments.get("without")
     request["grants"] = bench.filled([each for each in grants if each.partition(":")[0] != without])
     answer = bench.ask(request, arguments)
@@ -159,22 +166,57 @@ def _came(answer: dict[str, Any]) -> dict[str, Any]:
 def batch(bench: HostBench, arguments: dict[str, Any]) -> None:
     """Give a plugin a batch, `rows` or `types`; `same: true` demands that it comes back as it was."""
     given = typed_rows() if arguments.get("types") else pa.RecordBatch.from_pylist(arguments["rows"])
-    request = {"do": "process-batch", "plugin": _plugin(bench, arguments), "rows": _encoded(given)}
+    request = {"do": "process-batch", "plugin": _plugin(bench, arguments), "rows": encoded_rows(given)}
     answer = bench.ask(request, arguments)
     if "ok" in answer:
-        with pa.ipc.open_stream(base64.b64decode(answer["ok"]["rows"])) as reader:
-            found = reader.read_all()
-        if arguments.get("same") and not found.equals(pa.Table.from_batches([given])):
+        found = decoded_rows(answer["ok"]["rows"])
+        if arguments.get("same") and not found.equals(given):
             raise NotConformant(f"the batch came back as another one: {shown(found)}", given=shown(given))
         answer = {**answer, "rows": None if arguments.get("same") else objects(found)}
     _expect(arguments, answer, arguments.get("rows", "a column of each type"))
 
 
-def _encoded(rows: pa.RecordBatch) -> str:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema) as writer:
-        writer.write_batch(rows)
-    return base64.b64encode(sink.getvalue().to_pybytes()).decode()
+@step("call")
+def call(bench: HostBench, arguments: dict[str, Any]) -> None:
+    """Call a `function` of a plugin's interface, `with` arguments; bytes are texts of Latin-1."""
+    request = {"do": "call", "plugin": _plugin(bench, arguments), "function": arguments["function"]}
+    answer = bench.ask({**request, "with": _as_sent(arguments.get("with", {}))}, arguments)
+    if "ok" in answer:
+        if "gives" not in arguments:
+            return
+        answer = {**answer, "ok": _as_written(answer["ok"])}
+    _expect(arguments, answer, arguments)
+
+
+def _as_sent(given: dict[str, Any]) -> dict[str, Any]:
+    """Arguments as the protocol has them."""
+    sent = dict(given)
+    for name in _BYTES:
+        if name in sent:
+            sent[name] = encoded_bytes(sent[name].encode("latin-1"))
+    if "rows" in sent:
+        sent["rows"] = encoded_rows(pa.RecordBatch.from_pylist(sent["rows"]))
+    if "targets" in sent:
+        sent["targets"] = [_as_sent(each) for each in sent["targets"]]
+    if "columns" in sent:
+        kinds = {name: pa.type_for_alias(kind) for name, kind in sent.pop("columns").items()}
+        sent["schema"] = encoded_schema(pa.schema(list(kinds.items())))
+    return sent
+
+
+def _as_written(came: Any) -> Any:
+    """An answer as cases write it."""
+    if not isinstance(came, dict):
+        return came
+    written = dict(came)
+    for name in _BYTES:
+        if isinstance(written.get(name), str):
+            written[name] = base64.b64decode(written[name]).decode("latin-1")
+    if "parts" in written:
+        written["parts"] = [base64.b64decode(each).decode("latin-1") for each in written["parts"]]
+    if "rows" in written and isinstance(written["rows"], str):
+        written["rows"] = objects(decoded_rows(written["rows"]))
+    return written
 
 
 @step("asked-health")

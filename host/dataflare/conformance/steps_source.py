@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
 
 from dataflare import Chunk, Dataset, Ended, Idle, NewSchema, PluginError, Selection
 from dataflare.conformance.steps import Bench, NotConformant, NotTested, expect_error, step
-from dataflare.conformance.values import as_table, difference, objects, shown
+from dataflare.conformance.values import by_schema, difference, objects, shown, without_first
 
 __all__ = ["selections"]
 
 _MOST_READS: Final = 10_000
+_MOST_CURSORS: Final = 3
 _MOST_POINTS: Final = 12
 """How many states of a read are tried; of more, those at the beginning, the end, and some between."""
+
+
+_Progress: TypeAlias = Chunk | NewSchema | Idle | Ended
 
 
 @dataclass(frozen=True)
@@ -30,43 +34,59 @@ class _Point:
 
 @dataclass(frozen=True)
 class _Read:
+    """What a read gave: each chunk with the schema that was promised for it, and the states."""
+
     selection: Selection
-    batches: list[pa.RecordBatch]
+    chunks: list[tuple[pa.Schema, pa.RecordBatch]]
     points: list[_Point]
-    schema: pa.Schema
 
     @property
-    def table(self) -> pa.Table:
-        return as_table(self.batches)
+    def tables(self) -> list[pa.Table]:
+        """The rows, those of each schema apart."""
+        return by_schema([rows for _, rows in self.chunks])
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return sum(rows.num_rows for _, rows in self.chunks)
 
 
 def selections(dataset: Dataset) -> Iterator[Selection]:
-    """How a dataset can be read: once in each of its modes."""
+    """How a dataset can be read: once in each of its modes, and by each of its cursors, three at most."""
     if "full" in dataset.modes:
         yield Selection(dataset.name)
     if "incremental" in dataset.modes:
-        yield Selection(dataset.name, "incremental", cursor=dataset.cursors[0])
+        for cursor in dataset.cursors[:_MOST_CURSORS]:
+            yield Selection(dataset.name, "incremental", cursor=cursor)
     if "changes" in dataset.modes:
         yield Selection(dataset.name, "changes")
 
 
 def _read(
-    plugin: Any, selection: Selection, *, state: bytes | None = None, part: bytes | None = None, most: int
+    plugin: Any,
+    selection: Selection,
+    *,
+    state: bytes | None = None,
+    part: bytes | None = None,
+    most: int,
+    after_each: Callable[[_Progress], object] = lambda progress: None,
 ) -> _Read:
+    """Read to the end, or until nothing comes for now; `after_each` is called with each answer."""
     (schema,) = plugin.open(selection, state=state, part=part)
-    batches: list[pa.RecordBatch] = []
+    chunks: list[tuple[pa.Schema, pa.RecordBatch]] = []
     points: list[_Point] = []
     rows = 0
     for _ in range(_MOST_READS):
         progress = plugin.read(most)
+        after_each(progress)
         if isinstance(progress, Ended | Idle):
             if isinstance(progress, Idle) and progress.state is not None:
                 points.append(_Point(progress.state, rows))
-            return _Read(selection, batches or [_none(schema)], points, schema)
+            return _Read(selection, chunks or [(schema, _none(schema))], points)
         if isinstance(progress, NewSchema):
-            raise NotTested("the columns change within the read")
-        assert isinstance(progress, Chunk)
-        batches.append(progress.rows)
+            schema = progress.schema
+            continue
+        chunks.append((schema, progress.rows))
         rows += progress.rows.num_rows
         if progress.state is not None:
             points.append(_Point(progress.state, rows))
@@ -84,14 +104,22 @@ def _each(bench: Bench, mode: str | None = None) -> Iterator[tuple[Dataset, Sele
         for selection in selections(dataset):
             if mode is None or selection.mode == mode:
                 none = False
+                bench.about = _said(selection)
                 yield dataset, selection
+    bench.about = ""
     if none:
         raise NotTested("the source has no dataset" + (f" in the mode `{mode}`" if mode else ""))
 
 
-def _reads(bench: Bench, arguments: Any) -> list[_Read]:
+def _said(selection: Selection) -> str:
+    by = f" by {selection.cursor!r}" if selection.cursor else ""
+    return f"dataset {str(selection.dataset)!r}, mode `{selection.mode}`{by}"
+
+
+def _reads(bench: Bench, arguments: Any) -> Iterator[_Read]:
     most = (arguments or {}).get("max-rows", 4)
-    return [_read(bench.plugin, each, most=most) for _, each in _each(bench, (arguments or {}).get("mode"))]
+    for _, each in _each(bench, (arguments or {}).get("mode")):
+        yield _read(bench.plugin, each, most=most)
 
 
 @step("discover")
@@ -121,17 +149,14 @@ def discover(bench: Bench, _: Any) -> None:
 @step("read")
 def read(bench: Bench, arguments: dict[str, Any]) -> None:
     """Every dataset is read to its end, in every mode; each chunk has the promised columns."""
+    most = arguments.get("max-rows", 4)
     for found in _reads(bench, arguments):
-        for batch in found.batches:
-            if batch.num_rows > arguments.get("max-rows", 4):
-                raise NotConformant(
-                    f"{found.selection.dataset}: `read({arguments['max-rows']})` gave {batch.num_rows} rows"
-                )
-            if batch.schema.names != found.schema.names or batch.schema.types != found.schema.types:
-                raise NotConformant(
-                    f"{found.selection.dataset}: the chunk has {batch.schema.names}, not {found.schema.names}"
-                )
-        if found.table.num_rows and (not found.points or found.points[-1].rows != found.table.num_rows):
+        for schema, rows in found.chunks:
+            if rows.num_rows > most:
+                raise NotConformant(f"{found.selection.dataset}: `read({most})` gave {rows.num_rows} rows")
+            if rows.schema.names != schema.names or rows.schema.types != schema.types:
+                raise NotConformant(f"{found.selection.dataset}: the chunk has {rows.schema.names}, not {schema.names}")
+        if found.rows and (not found.points or found.points[-1].rows != found.rows):
             raise NotConformant(f"{found.selection.dataset}: the last state does not cover all rows")
 
 
@@ -145,8 +170,8 @@ def read_twice(bench: Bench, arguments: Any) -> None:
             ("by another instance", bench.make(), 4),
         ):
             other = _read(plugin, found.selection, most=most)
-            if message := difference(other.table, found.table):
-                raise NotConformant(f"{found.selection.dataset}, read {what}: {message}", given=shown(found.table))
+            if message := difference(other.tables, found.tables):
+                raise NotConformant(f"{found.selection.dataset}, read {what}: {message}", given=shown(found.tables))
 
 
 @step("resume")
@@ -157,8 +182,7 @@ def resume(bench: Bench, arguments: Any) -> None:
         for point in _some(found.points):
             tried += 1
             rest = _read(bench.make(), found.selection, state=point.state, most=4)
-            due = found.table.slice(point.rows)
-            if message := difference(rest.table, due):
+            if message := difference(rest.tables, without_first(found.tables, point.rows)):
                 before = f"{found.selection.dataset}, from the state after {point.rows} rows"
                 raise NotConformant(f"{before}: {message}", given=shown(point.state))
     if not tried:
@@ -181,7 +205,7 @@ def reopen(bench: Bench, _: Any) -> None:
         bench.plugin.open(selection)
         bench.plugin.read(1)
         again = _read(bench.plugin, selection, most=4)
-        if message := difference(again.table, due.table):
+        if message := difference(again.tables, due.tables):
             raise NotConformant(f"{selection.dataset}, opened within a read: {message}")
 
 
@@ -201,18 +225,14 @@ def ended_again(bench: Bench, _: Any) -> None:
 def discover_within(bench: Bench, _: Any) -> None:
     """`discover` and `estimate` within a read change nothing about it."""
     for _dataset, selection in _each(bench):
-        due = _read(bench.make(), selection, most=1000).table
-        bench.plugin.open(selection)
-        batches = []
-        for _number in range(_MOST_READS):
-            progress = bench.plugin.read(2)
+        due = _read(bench.make(), selection, most=1000)
+
+        def ask(_: _Progress, selection: Selection = selection) -> None:
             bench.plugin.discover()
             bench.plugin.estimate(selection)
-            if isinstance(progress, Ended | Idle):
-                break
-            if isinstance(progress, Chunk):
-                batches.append(progress.rows)
-        if message := difference(as_table(batches) if batches else due.slice(0, 0), due):
+
+        found = _read(bench.plugin, selection, most=2, after_each=ask)
+        if message := difference(found.tables, due.tables):
             raise NotConformant(f"{selection.dataset}, with `discover` and `estimate` between the reads: {message}")
 
 
@@ -225,7 +245,7 @@ def estimate(bench: Bench, _: Any) -> None:
         if found is None or not found.exact:
             continue
         known = True
-        rows = _read(bench.plugin, selection, most=1000).table.num_rows
+        rows = _read(bench.plugin, selection, most=1000).rows
         if rows != found.rows:
             raise NotConformant(f"{selection.dataset}: exactly {found.rows} rows were promised, and {rows} came")
     if not known:
@@ -239,35 +259,38 @@ def columns(bench: Bench, _: Any) -> None:
         names = list(dataset.schema.names)
         if len(names) < 2:
             continue
-        whole = _read(bench.plugin, selection, most=1000).table
+        whole = _read(bench.plugin, selection, most=1000).tables
         for name in names[:5]:
-            chosen = _read(bench.plugin, Selection(dataset.name, columns=[name]), most=1000).table
-            if name not in chosen.schema.names:
+            chosen = _read(bench.plugin, Selection(dataset.name, columns=[name]), most=1000)
+            came = {each for schema, _ in chosen.chunks for each in schema.names}
+            if name not in came:
                 raise NotConformant(f"{dataset.name}: column {name!r} was selected, and did not come")
-            more = set(chosen.schema.names) - {name, *dataset.key, *dataset.cursors}
-            if more:
+            if more := came - {name, *dataset.key, *dataset.cursors}:
                 raise NotConformant(f"{dataset.name}: only {name!r} was selected, and {sorted(more)} came too")
-            if message := difference(chosen.select([name]), whole.select([name])):
+            if message := difference(_column(chosen.tables, name), _column(whole, name)):
                 raise NotConformant(f"{dataset.name}, column {name!r} alone: {message}")
+
+
+def _column(tables: Sequence[pa.Table], name: str) -> list[pa.Table]:
+    """A column, where it is there."""
+    return by_schema(
+        [batch for each in tables if name in each.schema.names for batch in each.select([name]).to_batches()]
+    )
 
 
 @step("acknowledge")
 def acknowledge(bench: Bench, arguments: Any) -> None:
     """States are acknowledged as rows get safe, twice too, and the read goes on as if they were not."""
-    for found in _reads(bench, arguments):
-        bench.plugin.open(found.selection)
-        batches = []
-        for _number in range(_MOST_READS):
-            progress = bench.plugin.read(4)
-            if isinstance(progress, Ended | Idle):
-                break
-            if isinstance(progress, Chunk):
-                batches.append(progress.rows)
-                if progress.state is not None:
-                    bench.plugin.acknowledge(progress.state)
-                    bench.plugin.acknowledge(progress.state)
-        if message := difference(as_table(batches) if batches else found.table.slice(0, 0), found.table):
-            raise NotConformant(f"{found.selection.dataset}, with every state acknowledged: {message}")
+    for due in _reads(bench, arguments):
+
+        def confirm(progress: _Progress) -> None:
+            if isinstance(progress, Chunk) and progress.state is not None:
+                bench.plugin.acknowledge(progress.state)
+                bench.plugin.acknowledge(progress.state)
+
+        found = _read(bench.plugin, due.selection, most=4, after_each=confirm)
+        if message := difference(found.tables, due.tables):
+            raise NotConformant(f"{due.selection.dataset}, with every state acknowledged: {message}")
 
 
 @step("split")
@@ -277,7 +300,7 @@ def split(bench: Bench, _: Any) -> None:
     for dataset, selection in _each(bench):
         if "splittable" not in dataset.modes:
             continue
-        whole = _read(bench.make(), selection, most=1000).table
+        whole = _read(bench.make(), selection, most=1000)
         for at_most in (1, 2, 3, 7):
             try:
                 division = bench.plugin.split(selection, at_most=at_most)
@@ -287,14 +310,18 @@ def split(bench: Bench, _: Any) -> None:
                 raise
             tried = True
             parts = [_read(bench.make(), selection, part=part, most=5) for part in reversed(division.parts)]
-            found = sorted(repr(row) for part in parts for row in objects(part.table))
-            due = sorted(repr(row) for row in objects(whole))
+            found = sorted(row for part in parts for row in _written(part))
+            due = sorted(_written(whole))
             if found != due:
                 lost, more = len(set(due) - set(found)), len(found) - len(due)
                 what = f"{lost} rows are in no part, and there are {more:+} rows"
                 raise NotConformant(f"{dataset.name}, in {len(division.parts)} parts of at most {at_most}: {what}")
     if not tried:
         raise NotTested("no dataset can be divided")
+
+
+def _written(found: _Read) -> list[str]:
+    return [repr(row) for table in found.tables for row in objects(table)]
 
 
 @step("resume-part")
@@ -313,7 +340,7 @@ def resume_part(bench: Bench, _: Any) -> None:
             for point in _some(found.points):
                 tried = True
                 rest = _read(bench.make(), selection, part=part, state=point.state, most=2)
-                if message := difference(rest.table, found.table.slice(point.rows)):
+                if message := difference(rest.tables, without_first(found.tables, point.rows)):
                     raise NotConformant(f"{dataset.name}, a part from its state after {point.rows} rows: {message}")
     if not tried:
         raise NotTested("no dataset can be divided, or parts give no states")
@@ -360,7 +387,8 @@ def cursor_order(bench: Bench, _: Any) -> None:
     """An incremental read comes in the order of its cursor, nulls first."""
     for _dataset, selection in _each(bench, "incremental"):
         assert selection.cursor is not None
-        values = objects(_read(bench.plugin, selection, most=1000).table.column(selection.cursor))
+        tables = _read(bench.plugin, selection, most=1000).tables
+        values = [value for table in tables for value in objects(table.column(selection.cursor))]
         filled = [value for value in values if value is not None]
         if None in values[len(values) - len(filled) :]:
             raise NotConformant(f"{selection.dataset}: a null of the cursor {selection.cursor!r} comes after a value")
@@ -376,8 +404,8 @@ def incremental_again(bench: Bench, _: Any) -> None:
         found = _read(bench.plugin, selection, most=4)
         if not found.points:
             raise NotTested("the read gave no state")
-        rest = _read(bench.make(), selection, state=found.points[-1].state, most=4).table
-        if rest.num_rows:
+        rest = _read(bench.make(), selection, state=found.points[-1].state, most=4)
+        if rest.rows:
             raise NotConformant(
-                f"{selection.dataset}: {rest.num_rows} rows come again from the last state", given=shown(rest)
+                f"{selection.dataset}: {rest.rows} rows come again from the last state", given=shown(rest.tables)
             )

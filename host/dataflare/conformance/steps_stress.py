@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -120,12 +121,15 @@ def _reading(plugin: Any) -> Iterator[None]:
 
 def _writing(bench: Bench, plugin: Any) -> Iterator[None]:
     require(bench)
-    with running(bench, target(bench), 1, plugin=plugin):
-        for number in range(10**9):
-            plugin.write(batches(bench)[0])
-            if not plugin.flush(str(number).encode()):
-                raise NotTested("the destination keeps its rows until `finish`")
-            yield
+    for generation in itertools.count(1):
+        with running(bench, target(bench), generation, plugin=plugin):
+            safe = True
+            while safe:
+                plugin.write(batches(bench)[0])
+                safe = plugin.flush(b"")
+                if not safe:  # it keeps its rows until then
+                    plugin.finish(b"")
+                yield
 
 
 @step("denied")
@@ -174,7 +178,7 @@ def _once(bench: Bench, plugin: Any) -> Iterator[None]:
 @step("cancelled")
 def cancelled(bench: Bench, _: Any) -> None:
     """A call of an operator who has cancelled ends as it should, or with `cancelled`."""
-    plugin = bench.plugin
+    plugin = bench.work.make()  # nothing is asked again here
     bench.work.host.cancel()
     calls: dict[str, Callable[[], Any]] = {
         "the call": lambda: next(_once(bench, plugin)),

@@ -40,11 +40,15 @@ class Work:
         host: The host of the case.
         load: Loads the plugin, not started yet; given `config` or `limits` if they are others than the user's.
         folders: The copies of the directories that it may write.
+        grants: What it may use, with the copies of its directories.
+        folder: Where they are, and where the case may put files of its own.
     """
 
     host: Host
     load: Callable[..., Any]
     folders: list[Path]
+    grants: Grants
+    folder: Path
 
     def make(self, config: Mapping[str, Any] | None = None, limits: Limits | None = None) -> Any:
         """Make an instance, ready for work. It sees what the instances before it did."""
@@ -103,7 +107,7 @@ class Subject:
                 return plugin
 
             try:
-                yield Work(host, load, folders)
+                yield Work(host, load, folders, grants, folder)
             finally:
                 for plugin in made:
                     plugin.close()

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import itertools
 import json
 from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
-__all__ = ["TooLarge", "as_table", "default_sample", "difference", "objects", "shown", "typed_rows"]
+__all__ = [
+    "TooLarge",
+    "as_table",
+    "by_schema",
+    "default_sample",
+    "difference",
+    "objects",
+    "shown",
+    "typed_rows",
+    "without_first",
+]
 
 _MOST_SHOWN = 300
 _MOST_BYTES = 64 * 2**20
@@ -89,8 +100,27 @@ def as_table(batches: Sequence[pa.RecordBatch]) -> pa.Table:
     return pa.Table.from_batches(filled).combine_chunks() if filled else pa.table({})
 
 
+def by_schema(batches: Sequence[pa.RecordBatch]) -> list[pa.Table]:
+    """Put batches together, those of each schema apart, in their order; those without rows do not count."""
+    filled = [each for each in batches if each.num_rows]
+    groups = itertools.groupby(filled, lambda each: [(field.name, field.type, field.nullable) for field in each.schema])
+    return [as_table(list(group)) for _, group in groups]
+
+
+def without_first(tables: Sequence[pa.Table], rows: int) -> list[pa.Table]:
+    """Leave out the first rows."""
+    left = []
+    for each in tables:
+        if each.num_rows > rows:
+            left.append(each.slice(rows))
+        rows = max(0, rows - each.num_rows)
+    return left
+
+
 def difference(found: Any, due: Any) -> str:
-    """Say how a value differs from the one that is due; empty where it does not."""
+    """Say how a value, a table, or tables of several schemas differ from what is due; empty where they do not."""
+    if isinstance(found, list) and isinstance(due, list):
+        return _difference_of_lists(found, due)
     if isinstance(found, pa.Table) and isinstance(due, pa.Table):
         if found.num_rows == due.num_rows == 0:
             return ""
@@ -112,8 +142,19 @@ def difference(found: Any, due: Any) -> str:
     return "" if repr(found) == repr(due) else f"{shown(found)}, and should be {shown(due)}"
 
 
+def _difference_of_lists(found: Sequence[pa.Table], due: Sequence[pa.Table]) -> str:
+    rows, rows_due = (sum(each.num_rows for each in tables) for tables in (found, due))
+    if rows != rows_due:
+        return f"there are {rows} rows, and should be {rows_due}"
+    if len(found) != len(due):
+        return f"the columns change {len(found) - 1} times, and should {len(due) - 1} times"
+    return next((message for one, other in zip(found, due, strict=True) if (message := difference(one, other))), "")
+
+
 def shown(value: Any) -> str:
     """Write a value for people, cut to a length."""
+    if isinstance(value, list) and value and all(isinstance(each, pa.Table) for each in value):
+        value = value[0] if len(value) == 1 else "; then ".join(map(shown, value))
     if isinstance(value, pa.Table | pa.RecordBatch):
         try:
             few = json.dumps(objects(value.slice(0, 3)), default=str, ensure_ascii=False)

@@ -1,0 +1,116 @@
+"""Steps for destinations whose columns change: in the middle of a run, or between two of them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pyarrow as pa
+
+from dataflare import PluginError
+from dataflare.conformance.samples import plain_texts
+from dataflare.conformance.steps import Bench, NotConformant, NotTested, step
+from dataflare.conformance.steps_destination import batches, modes, running, target
+from dataflare.conformance.steps_files import texts_in_files
+
+__all__: list[str] = []
+
+_ADDED: Final = "conformance_added"
+_TEXT: Final = "an added text"
+_NARROWER: Final = {pa.int64(): pa.int32(), pa.float64(): pa.float32()}
+
+
+@step("columns-added")
+def columns_added(bench: Bench, arguments: dict[str, Any]) -> None:
+    """With `add-columns`, a schema with a column more is accepted, `at: change-schema` or at the next `at: open`."""
+    _require(bench, "add-columns")
+    before = batches(bench)[0]
+    after = before.append_column(pa.field(_ADDED, pa.string()), pa.array([_TEXT] * before.num_rows))
+    _changed(bench, before, after, at=arguments["at"])
+    found = texts_in_files(bench, {_TEXT, *plain_texts(before)})
+    if found and _TEXT not in found:
+        raise NotConformant(f"the values of a column that was added are in no file; those of the others are: {found}")
+
+
+@step("columns-widened")
+def columns_widened(bench: Bench, arguments: dict[str, Any]) -> None:
+    """With `widen-columns`, a schema with a wider type is accepted, `at: change-schema` or at the next `at: open`."""
+    _require(bench, "widen-columns")
+    after = batches(bench)[0]
+    for place, field in enumerate(after.schema):
+        narrow = _NARROWER.get(field.type)
+        if narrow is not None:
+            try:
+                column = after.column(place).cast(narrow)
+            except pa.ArrowInvalid:
+                continue
+            _changed(bench, after.set_column(place, field.with_type(narrow), column), after, at=arguments["at"])
+            return
+    raise NotTested("the sample has no column of int64 or float64 whose values fit a narrower type")
+
+
+@step("columns-left-out")
+def columns_left_out(bench: Bench, _: Any) -> None:
+    """A schema without the last column is accepted, or `unsupported`; then rows with all columns still are."""
+    before = batches(bench)[0]
+    if before.num_columns < 2:
+        raise NotTested("the sample has one column")
+    _either(bench, before, before.select(before.schema.names[:-1]))
+
+
+@step("columns-unfit")
+def columns_unfit(bench: Bench, _: Any) -> None:
+    """A type that is not wider is `unsupported`, or accepted; where it is refused, the target stays as it was."""
+    _require(bench, "widen-columns")
+    before = batches(bench)[0]
+    last = before.num_columns - 1
+    other = pa.bool_() if before.schema.field(last).type != pa.bool_() else pa.date32()
+    field = before.schema.field(last).with_type(other).with_nullable(True)
+    _either(bench, before, before.set_column(last, field, pa.nulls(before.num_rows, other)))
+
+
+def _changed(bench: Bench, before: pa.RecordBatch, after: pa.RecordBatch, *, at: str) -> None:
+    """Write rows, then rows of another schema."""
+    for number, mode in enumerate(modes(bench)):
+        with running(bench, target(bench, mode, before.schema), 2 * number + 1) as plugin:
+            _write(plugin, before, "rows of the first schema")
+            if at == "change-schema":
+                plugin.change_schema(after.schema)
+                _write(plugin, after, "rows of the changed schema")
+            plugin.finish(b"1")
+        if at == "open":
+            with running(bench, target(bench, mode, after.schema), 2 * number + 2) as plugin:
+                _write(plugin, after, "rows of the changed schema")
+                plugin.finish(b"2")
+
+
+def _either(bench: Bench, before: pa.RecordBatch, after: pa.RecordBatch) -> None:
+    """Change the schema; whether that is accepted or refused, rows of the schema that holds are accepted."""
+    for number, mode in enumerate(modes(bench)):
+        with running(bench, target(bench, mode, before.schema), number + 1) as plugin:
+            _write(plugin, before, "rows of the first schema")
+            holds, what = after, "rows of the changed schema"
+            try:
+                plugin.change_schema(after.schema)
+            except PluginError as error:
+                if error.error.case != "unsupported":
+                    raise NotConformant(
+                        f"mode `{mode}`: `change-schema` answered `{error.error.case}`, and should `unsupported`, or "
+                        "accept it"
+                    ) from error
+                holds, what = before, "rows of the first schema, after `change-schema` refused another"
+            _write(plugin, holds, what)
+            plugin.finish(b"1")
+
+
+def _write(plugin: Any, rows: pa.RecordBatch, what: str) -> None:
+    try:
+        rejected = plugin.write(rows)
+    except PluginError as error:
+        raise NotConformant(f"{what} are refused: {error.message}") from error
+    if len(rejected) == rows.num_rows:
+        raise NotTested(f"it rejects all {what}: {rejected[0].reason}")
+
+
+def _require(bench: Bench, ability: str) -> None:
+    if ability not in bench.plugin.abilities():
+        raise NotTested(f"the destination has not the ability `{ability}`")

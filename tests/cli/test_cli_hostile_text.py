@@ -13,7 +13,7 @@ import logging
 import sys
 import types
 import typing
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,7 +66,7 @@ from dataflare.cli import (
 from dataflare.cli import inspect as inspecting
 from dataflare.cli import test as testing
 from dataflare.cli.screen import LogHandler
-from dataflare.conformance import CaseResult, HostService, Outcome, SuiteResult
+from dataflare.conformance import CaseResult, Duty, HostService, Outcome, SuiteResult
 from dataflare.conformance.cases import Case
 from dataflare.conformance.reports import to_json
 from dataflare.data.shapes import DataFailure
@@ -355,7 +355,11 @@ FIELDS: Mapping[str, tuple[Callable[[], Any], ...]] = {
         lambda: conformance_certificates._show(FILE, certificate()),
         lambda: output.write_json(conformance_certificates._document(FILE, FILE, certificate())),
     ),
-    "conformance list": (lambda: conformance._show_case(case_result(Outcome.PASS).case),),
+    "conformance list": (
+        lambda: conformance._show_case(
+            case_result(Outcome.PASS).case, defaultdict(lambda: Duty(HOSTILE, "MUST", HOSTILE))
+        ),
+    ),
     "dead-letter show": (
         lambda: dead_letter._show(
             FILE,

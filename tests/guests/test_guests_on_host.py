@@ -53,7 +53,9 @@ def host() -> Iterator[Host]:
 
 
 def test_every_kind_has_a_guest_and_all_three_languages_are_there():
-    assert set(KINDS) == {name for name in PROJECT.guests if not name.endswith("-probe")}  # those are of the conformance suite
+    assert set(KINDS) == {
+        name for name in PROJECT.guests if not name.endswith("-probe")
+    }  # those are of the conformance suite
     assert set(KINDS.values()) == {"source", "destination", "processor", "transformer", "validator"}
     assert {guest.language for guest in PROJECT.guests.values()} == {"rust", "python", "javascript"}
 

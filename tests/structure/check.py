@@ -29,7 +29,10 @@ REASON = "# Over 500 lines: "
 # `_resource`: of classes that bindings generate, where no method of the WIT can have that name. The others are of
 # objects of httpcore and wasmtime.
 OTHERS_NAMES = {"_resource", "_connection", "_context", "_func"}
-PROCESS_STARTERS = ("dataflare.toolchain", "dataflare.runtime.isolation", "dataflare.conformance.adapter")
+PROCESS_STARTERS = (
+    *("dataflare.toolchain", "dataflare.runtime.isolation"),
+    *("dataflare.conformance.adapter", "dataflare.conformance.killed_host"),
+)
 STARTING_MODULES = {"subprocess", "multiprocessing", "pty", "posix", "_posixsubprocess"}
 STARTING_NAMES = {"ProcessPoolExecutor", "create_subprocess_exec", "create_subprocess_shell"}
 STARTING_CALLS = {"fork", "forkpty", "system", "popen", "posix_spawn", "posix_spawnp", "startfile"}

@@ -97,7 +97,7 @@ class Good(Destination):
         self.rows = []
 
     def flush(self, token: bytes) -> bool:
-        if any(target.mode == "replace" for target in self.targets):
+        if self.ended or any(target.mode == "replace" for target in self.targets):
             return False
         self.keep(token)
         return True
@@ -354,3 +354,33 @@ class WrongRefusal(Good):
         if len(fields) < len(self.columns):
             raise InvalidInput("a column is missing")
         super().change_schema(target, fields)
+
+
+class ReplacesEarly(Good):
+    """Says that rows are safe that are to replace others."""
+
+    caught_by = "destination/replace-flush"
+
+    def flush(self, token: bytes) -> bool:
+        self.keep(token)
+        return True
+
+
+class FlushesLate(Good):
+    """Keeps the token of a flush after the end."""
+
+    caught_by = "destination/token-flush-late"
+
+    def flush(self, token: bytes) -> bool:
+        self.ended = False
+        return super().flush(token)
+
+
+class LetsInAgain(Good):
+    """Forgets a run that is aborted, and lets the older one go on."""
+
+    caught_by = "destination/shut-out-stays"
+
+    def abort(self) -> None:
+        super().abort()
+        self.save("generation", self.run.generation - 1)

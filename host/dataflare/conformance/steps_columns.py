@@ -50,11 +50,12 @@ def columns_widened(bench: Bench, arguments: dict[str, Any]) -> None:
 
 @step("columns-left-out")
 def columns_left_out(bench: Bench, _: Any) -> None:
-    """A schema without the last column is accepted, or `unsupported`; then rows with all columns still are."""
+    """A schema without the last column is accepted, and rows without it; then one with it again."""
     before = batches(bench)[0]
     if before.num_columns < 2:
         raise NotTested("the sample has one column")
-    _either(bench, before, before.select(before.schema.names[:-1]))
+    after = before.select(before.schema.names[:-1])
+    _changed(bench, before, after, at="change-schema", back=True)
 
 
 @step("columns-unfit")
@@ -68,14 +69,17 @@ def columns_unfit(bench: Bench, _: Any) -> None:
     _either(bench, before, before.set_column(last, field, pa.nulls(before.num_rows, other)))
 
 
-def _changed(bench: Bench, before: pa.RecordBatch, after: pa.RecordBatch, *, at: str) -> None:
-    """Write rows, then rows of another schema."""
+def _changed(bench: Bench, before: pa.RecordBatch, after: pa.RecordBatch, *, at: str, back: bool = False) -> None:
+    """Write rows, then rows of another schema; with `back`, rows of the first one again."""
     for number, mode in enumerate(modes(bench)):
         with running(bench, target(bench, mode, before.schema), 2 * number + 1) as plugin:
             _write(plugin, before, "rows of the first schema")
             if at == "change-schema":
                 plugin.change_schema(after.schema)
                 _write(plugin, after, "rows of the changed schema")
+            if back:
+                plugin.change_schema(before.schema)
+                _write(plugin, before, "rows of the first schema, to which it came back")
             plugin.finish(b"1")
         if at == "open":
             with running(bench, target(bench, mode, after.schema), 2 * number + 2) as plugin:

@@ -132,6 +132,9 @@ def token(bench: Bench, arguments: dict[str, Any]) -> None:
         match arguments["after"]:
             case "finish":
                 plugin.finish(b"now")
+            case "flush-after-finish":
+                plugin.finish(b"now")
+                plugin.flush(b"later")
             case "flush":
                 safe = plugin.flush(b"now")
             case "abort":
@@ -187,8 +190,24 @@ def shut_out(bench: Bench, arguments: dict[str, Any]) -> None:
         "finish": lambda: old.finish(b"old"),
         "open": lambda: bench.make().open(target(bench), pipeline="conformance", run="older", generation=1),
     }
+    if arguments.get("newer") == "aborted":
+        newer.abort()
     expect_error(calls[arguments["call"]], ["superseded"], f"`{arguments['call']}` of a run that was shut out")
-    newer.finish(b"new")
+    old.abort()
+    if arguments.get("newer") != "aborted":
+        newer.finish(b"new")
+
+
+@step("replace-flush")
+def replace_flush(bench: Bench, _: Any) -> None:
+    """Rows that replace others are safe with `finish` only."""
+    if "replace" not in modes(bench):
+        raise NotTested("the destination has not the ability `replace`")
+    with running(bench, target(bench, "replace"), 1) as plugin:
+        plugin.write(batches(bench)[0])
+        if plugin.flush(b"early"):
+            raise NotConformant("`flush` says that rows are safe that are to replace others")
+        plugin.finish(b"late")
 
 
 @step("plan")

@@ -171,6 +171,13 @@ class Checkpoints:
         ahead = [each.rows - self._total for each in self._read.known.values() if each.rows > self._total]
         return min(ahead, default=None)
 
+    @property
+    def known(self) -> list[bytes]:
+        """The states at which a run before made barriers, and died before it knew who had reached them; in order."""
+        assert self._read is not None
+        states = sorted(self._read.known.values(), key=lambda each: each.sequence)
+        return [each.state for each in states if each.state is not None]
+
     def barrier(self, rows: int, state: bytes | None) -> Checkpoint | None:
         """Count rows that the source gave, and make a barrier where one is due.
 

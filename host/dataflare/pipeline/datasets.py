@@ -17,6 +17,7 @@ from dataflare.data.columns import no_rows
 from dataflare.documents.models import StrictModel
 from dataflare.errors import PluginError
 from dataflare.pipeline.checkpoints import Checkpoints, Position
+from dataflare.pipeline.divided_source import DividedSource, is_divided
 from dataflare.pipeline.guarantees import Promise, of_destination
 from dataflare.pipeline.report import OutputReport
 from dataflare.pipeline.retries import Retries
@@ -91,6 +92,13 @@ class ReadModel(StrictModel):
     )
     cursor: _Text | None = Field(default=None, description="The cursor column, for `incremental`; else the best one.")
     columns: list[_Text] = Field(default=[], description="The columns to read; without it, all.")
+    parallel: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Read the parts of a dataset that can be divided at the same time, at most so many, each in an "
+        "instance of its own. Rows of one part keep their order; those of different parts have none.",
+    )
 
     @model_validator(mode="after")
     def _check_several(self) -> Self:
@@ -161,7 +169,7 @@ class DatasetReader:
 
     def __init__(
         self,
-        plugin: Source,
+        plugin: Source | DividedSource,
         options: ReadModel,
         retries: Retries,
         checkpoints: Checkpoints | None = None,
@@ -259,6 +267,11 @@ class DatasetReader:
                 "columns": list(chosen.columns),
             }
             state = self._state = self._checkpoints.begin(reading, chosen.mode)
+            if is_divided(state) and not isinstance(self._plugin, DividedSource):
+                raise StateError(
+                    "the last run stopped within a read in parts, and now it is read as a whole",
+                    hint="give the node `parallel` again until the read has ended, or start again with --full-refresh",
+                )
         try:
             (schema,) = self._retries.call(partial(self._plugin.open, selection, state=state))
         except PluginError as error:

@@ -246,6 +246,7 @@ class _Run:
                         self._known_schema(name),
                         self._limits,
                         self._appends,
+                        partial(load_node, self._host, specification, name, admitted, pool),
                     )
                 except BaseException:
                     if plugin is not None:

@@ -14,6 +14,7 @@ from dataflare.errors import PluginError
 from dataflare.pipeline.checkpoints import Checkpoints
 from dataflare.pipeline.datasets import DatasetWriter
 from dataflare.pipeline.dead_letters import FAILED, DeadLetters
+from dataflare.pipeline.divided_source import DividedSource
 from dataflare.pipeline.report import NodeReport
 from dataflare.pipeline.retries import Retries
 from dataflare.pipeline.schema_contracts import SchemaContract, schema_to_text
@@ -53,13 +54,14 @@ class Stage:
         retries: Those of its calls; `None` where there are none.
         letters: Takes the rows on which it fails; `None`: nothing takes them.
         contract: For a source, compares its rows with the known columns; `None` for others.
+        halt: Ends other waits than those of `retries`.
     """
 
     def __init__(
         self,
         report: NodeReport,
         *,
-        plugin: Plugin | None = None,
+        plugin: Plugin | DividedSource | None = None,
         source: Callable[[], Iterator[pa.RecordBatch | Checkpoint]] | None = None,
         process: Callable[[pa.RecordBatch], Any] | None = None,
         apply: Callable[[Any], Iterable[pa.RecordBatch]] | None = None,
@@ -74,8 +76,10 @@ class Stage:
         retries: Retries | None = None,
         letters: DeadLetters | None = None,
         contract: SchemaContract | None = None,
+        halt: Callable[[], object] = lambda: None,
     ) -> None:
         self.report = report
+        self._halt = halt
         self._contract = contract
         self._retries = retries
         self._letters = letters
@@ -105,6 +109,7 @@ class Stage:
 
     def stop(self) -> None:
         """End the wait that another thread is in."""
+        self._halt()
         if self._retries is not None:
             self._retries.stop()
 

@@ -16,6 +16,7 @@ from dataflare.pipeline.checkpoints import Checkpoints
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
 from dataflare.pipeline.datasets import DatasetReader, DatasetWriter, ReadModel, WriteModel
 from dataflare.pipeline.dead_letters import DeadLetters
+from dataflare.pipeline.divided_source import DividedSource
 from dataflare.pipeline.guarantees import of_file
 from dataflare.pipeline.models import PluginNode
 from dataflare.pipeline.nodes import ReadNode, WriteNode
@@ -34,6 +35,7 @@ from dataflare.pipeline.stage import Stage
 from dataflare.pipeline.stop_limits import SourceLimit, StopLimits
 from dataflare.pipeline.validation import Finding, Validation
 from dataflare.pipeline.writers import FileDestination, FileWriter, open_destination, open_listing
+from dataflare.runtime.source import MAX_ROWS, Source
 from dataflare.runtime.transformer import Transformer
 from dataflare.runtime.validator import Validator
 from dataflare.security.connectors import ConnectorFiles
@@ -51,6 +53,7 @@ def make_stage(
     known: pa.Schema | None = None,
     limits: StopLimits | None = None,
     appends: PendingAppends | None = None,
+    another: Callable[[], Any] | None = None,
 ) -> Stage:
     """Make the stage of a node.
 
@@ -64,12 +67,13 @@ def make_stage(
         known: The columns that the node gave in the last run, for one that reads; `None` where they are not known.
         limits: When sources stop before their end; `None`: never.
         appends: Records what the run adds to files; `None`: it is not recorded.
+        another: Loads the node's plugin once more, for a part of what it reads.
 
     Raises:
         DataError: A file that is to be read cannot be.
         PermissionDenied: A file may not be read or written.
     """
-    builder = _StageBuilder(specification, name, files, checkpoints, replayed, known, limits, appends)
+    builder = _StageBuilder(specification, name, files, checkpoints, replayed, known, limits, appends, another)
     match specification.pipeline.nodes[name]:
         case PluginNode() | SqlRead() | SqlWrite() as node:
             return builder.of_plugin(node, plugin)
@@ -94,6 +98,7 @@ class _StageBuilder:
     known: pa.Schema | None
     limits: StopLimits | None
     appends: PendingAppends | None
+    another: Callable[[], Any] | None
 
     def of_letters(self, node: ReadNode, replayed: LetterFile) -> Stage:
         report = NodeReport(self.name, "source", "dead letters")
@@ -157,10 +162,12 @@ class _StageBuilder:
         retries: Retries,
         letters: DeadLetters | None,
     ) -> Stage:
+        options = node.source or ReadModel()
+        divided = self._divided(plugin, options, retries) if options.parallel > 1 else None
         reader = DatasetReader(
-            plugin,
-            node.source or ReadModel(),
-            retries,
+            divided or plugin,
+            options,
+            retries if divided is None else Retries(0),  # which its parts have
             self.checkpoints,
             columns_may_change=node.contract is not None,
             limits=SourceLimit(self.limits),
@@ -168,7 +175,7 @@ class _StageBuilder:
         outputs = _present(letters)
         return Stage(
             report,
-            plugin=plugin,
+            plugin=divided or plugin,
             source=reader.batches,
             expected_rows=reader.expected_rows,
             acknowledge=reader.acknowledge,
@@ -178,6 +185,23 @@ class _StageBuilder:
             retries=retries,
             letters=letters,
             contract=SchemaContract(node.contract, report, known=self.known, letters=letters),
+            halt=divided.halt if divided is not None else lambda: None,
+        )
+
+    def _divided(self, plugin: Source, options: ReadModel, retries: Retries) -> DividedSource:
+        assert self.another is not None
+        points = self.checkpoints
+        most = MAX_ROWS if points is None else min(MAX_ROWS, points.every_rows)
+        if self.limits is not None and self.limits.max_rows is not None:
+            most = min(most, self.limits.max_rows)
+        return DividedSource(
+            plugin,
+            self.another,
+            options.parallel,
+            retries,
+            expected=lambda: [] if points is None else points.known,
+            most_rows=most,
+            may_be_whole=self.specification.dataset is not None,
         )
 
     def _destination(

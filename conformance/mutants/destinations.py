@@ -84,7 +84,7 @@ class Good(Destination):
         for row, record in enumerate(batch.records()):
             text = json.dumps(record)
             if len(text) > self.config.limit:
-                rejected.append(RejectedRow(row, f"is longer than {self.config.limit}"))
+                rejected.append(RejectedRow(row, None, f"is longer than {self.config.limit}"))
             else:
                 self.rows.append(text)
         return rejected
@@ -230,7 +230,7 @@ class NoReasons(Good):
 
     def write(self, target: Target, batch: Batch) -> Iterable[RejectedRow]:
         super().write(target, batch)
-        return [RejectedRow(0, "")] if len(batch) else []
+        return [RejectedRow(0, None, "")] if len(batch) else []
 
 
 class PlanCreates(Good):

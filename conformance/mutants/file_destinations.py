@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from dataflare_plugin import Batch, Destination, RejectedRow, Run, Superseded, Target, files, state
-from dataflare_plugin.bindings import Err
 
 KIND = "destination"
 NEEDS = ("files", "state")
@@ -128,7 +127,7 @@ class BreaksDown(Good):
     def append(self, rows: Sequence[str]) -> None:
         try:
             super().append(rows)
-        except Err as error:
+        except files.FileError as error:
             raise SystemExit(1) from error
 
 

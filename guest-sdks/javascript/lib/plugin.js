@@ -1,6 +1,13 @@
 // What DataFlare plugins in JavaScript have in common.
 
-const DATA_ERRORS = ['no-such-column', 'no-such-function', 'wrong-type', 'out-of-range', 'malformed', 'too-large', 'other'];
+const DATA_ERRORS = ['no-such-column', 'no-such-function', 'wrong-type', 'out-of-range', 'malformed', 'too-large'];
+// What errors of the host's interfaces become if a plugin does not catch them, by their cases.
+const HOST_ERRORS = {
+  denied: ['denied', 'not-granted', 'no-space', 'value-too-large', 'quota-exceeded', 'too-large'],
+  unavailable: ['unavailable', 'connection-failed', 'timed-out', 'input-output', 'busy', 'faulted'],
+  'invalid-config': ['not-found', 'already-exists', 'wrong-kind', 'invalid-path'],
+  other: ['other', 'invalid-key', 'invalid-request', 'too-deep', 'failed'],
+};
 
 /** A plugin error, to be thrown: `throw fail('invalid-input', 'why')`. */
 export const fail = (tag, val) => ({ tag, val });
@@ -43,8 +50,12 @@ const guard = (call) => (...args) => {
 
 function toPluginError(thrown) {
   if (typeof thrown?.tag === 'string') return thrown;
-  // What a host function answered with, in an error of another realm, which is no instance of this one's Error. Only errors of
-  // batches have these names.
-  if (DATA_ERRORS.includes(thrown?.payload?.tag)) return fail('data', thrown.payload);
+  // What a host function answered with, in an error of another realm, which is no instance of this one's Error.
+  const { tag, val } = thrown?.payload ?? {};
+  // A number is the limit that a request or a value is above; a batch has words for it.
+  if (DATA_ERRORS.includes(tag) && typeof val !== 'number') return fail('data', thrown.payload);
+  if (tag === 'rate-limited') return fail(tag, val);
+  const found = Object.keys(HOST_ERRORS).find((name) => HOST_ERRORS[name].includes(tag));
+  if (found) return fail(found, `${tag}: ${typeof val === 'number' ? `the limit is ${val}` : val}`);
   return fail('internal', thrown?.stack ? `${thrown}\n${thrown.stack}` : String(thrown));
 }

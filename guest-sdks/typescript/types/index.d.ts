@@ -9,6 +9,7 @@ export interface Option {
   readonly minimum?: number;
   readonly maximum?: number;
 }
+/** The options of a configuration, by key. */
 export type Options = Readonly<Record<string, Option>>;
 
 interface TypesOfOptions {
@@ -36,7 +37,9 @@ export interface Expression {
   /** A function of the host, of this expression and of others; a last argument that is a plain object has its options. */
   call(name: string, ...rest: (Operand | Record<string, Constant>)[]): Expression;
 }
+/** A value in an expression. */
 export type Constant = null | boolean | bigint | number | string;
+/** What functions of expressions take. */
 export type Operand = Expression | Constant;
 /** A column. */
 export function col(name: string): Expression;
@@ -85,15 +88,20 @@ export function invalidConfig(message: string): PluginError;
 export function invalidInput(message: string): PluginError;
 /** A state or a part does not come from this plugin and its configuration. */
 export function invalidState(message: string): PluginError;
-/** Something refused access; a retry does not help. */
+/** The host or a service refused something that the plugin needs, or it is too large; a retry does not help. */
 export function denied(message: string): PluginError;
 /** Something cannot be reached for now; the same call may be made again. */
 export function unavailable(message: string): PluginError;
 /** The same call may be made again after so many milliseconds. */
 export function rateLimited(retryAfterMs: number): PluginError;
+/** A newer run has taken this one's place. */
+export function superseded(message: string): PluginError;
+/** The work ended because it was cancelled. */
+export function cancelled(): PluginError;
 /** The plugin cannot do this at all. */
 export function unsupported(message: string): PluginError;
 
+/** What plugins of all kinds have in common. */
 declare abstract class Plugin<Config> {
   /** What the configuration may have; its JSON Schema, and the checks of what the operator writes, come from this. */
   static options: Options;
@@ -130,25 +138,43 @@ export interface Rule {
 }
 /** Checks batches. */
 export abstract class Validator<Config = {}> extends Plugin<Config> {
+  /** The rules, the same every time. */
   abstract rules(): Rule[];
 }
 
+/** Rows, and the state from which a later read continues; without one, a later read cannot continue from here. */
+export interface Rows<State = Json> {
+  rows: object[];
+  state?: State;
+  schema?: undefined;
+}
+/** The columns of the rows that follow: Arrow types by name, or fields. The key stays that of the dataset. */
+export interface NewSchema {
+  schema: Record<string, string> | Field[];
+}
 /** Reads one dataset. `State` is anything that JSON has. */
 export abstract class Source<Config = {}, State = Json> extends Plugin<Config> {
   static dataset: string;
   static key: readonly string[];
   /** Arrow types of the columns, by name. */
   abstract schema(): Record<string, string>;
-  /** Yield rows, each time with the state from which a later read continues; `maxRows()` is what the host takes at a time. */
-  abstract read(state: State | null, maxRows: () => number): Generator<{ rows: object[]; state: State }>;
+  /**
+   * Yield rows, each time with the state from which a later read continues; `maxRows()` is what the host takes at a time. A row may
+   * lack columns of the schema, which are null then, but has no others: where the columns change, yield a `NewSchema` first. When it
+   * throws, the host may ask again: it is begun anew with the last state that it gave.
+   */
+  abstract read(state: State | null, maxRows: () => number): Generator<Rows<State> | NewSchema>;
 }
 
+/** The run that writes: the pipeline's name, the run's name, and a number that rises with every run. */
 export interface Run {
   pipeline: string;
   run: string;
   generation: bigint;
 }
+/** A dataset that is written to: its name, and where it lives, empty if nowhere special. Both together identify it. */
 export interface Target {
+  namespace: string;
   name: string;
   fields: Field[];
   key: string[];

@@ -240,7 +240,9 @@ class _Handle:
         return self
 
     def __exit__(self, *_: object) -> None:
-        pass
+        close = getattr(self.held, "close_handle", None)
+        if close is not None:
+            close()
 
 
 _MADE: list[Bindings] = []

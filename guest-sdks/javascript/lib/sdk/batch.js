@@ -3,6 +3,7 @@ import { fromJsonLines } from 'dataflare:data/batches@1.0.0';
 import { filter, withColumns } from 'dataflare:data/expressions@1.0.0';
 
 import { nodesOf } from './expressions.js';
+import { toSchema } from './schema.js';
 import { formatRecord, parseRecord } from '../records.js';
 
 /** Rows of named columns, which the host holds; never changes. */
@@ -62,11 +63,4 @@ export class Batch {
   close() {
     this.raw[Symbol.dispose]();
   }
-}
-
-/** The columns as the bindings have them. */
-export function toSchema(columns) {
-  if (Array.isArray(columns)) return { fields: columns, metadata: [] };
-  const fields = Object.entries(columns).map(([name, typeName]) => ({ name, typeName, nullable: true, metadata: [] }));
-  return { fields, metadata: [] };
 }

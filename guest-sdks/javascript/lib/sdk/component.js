@@ -1,6 +1,8 @@
 // The exports of a component, made from a plugin's class.
-import { Batch, toSchema } from './batch.js';
+import { Batch } from './batch.js';
 import { readConfig, schemaOf } from './config.js';
+import { Reading } from './reading.js';
+import { toSchema, withKey } from './schema.js';
 import { fail, guarded } from '../plugin.js';
 import { formatRecord, parseRecord } from '../records.js';
 
@@ -83,26 +85,11 @@ const KINDS = {
     open(selections, part, state) {
       if (part !== undefined) throw fail('invalid-state', 'this source has no parts');
       const known = dataset(plugin());
-      const columns = chosen(selections, known);
-      const reading = { fields: columns, rows: null, maxRows: 0, rest: null };
-      const start = state === undefined ? null : parse(state);
-      reading.rows = plugin().read(start, () => reading.maxRows);
-      held.reading = reading;
-      return [toSchema(columns)];
+      const toBatch = (rows, fields) => Batch.fromRecords(rows, fields).raw;
+      held.reading = new Reading(plugin(), known, chosen(selections, known), state, toBatch);
+      return [toSchema(held.reading.fields)];
     },
-    read(maxRows) {
-      const reading = held.reading ?? refuse('no read is under way: `open` comes first');
-      reading.maxRows = maxRows;
-      const { value, done } = reading.rest ? { value: reading.rest } : reading.rows.next();
-      if (done) return { tag: 'ended' };
-      const { rows, state } = value;
-      const more = rows.length > maxRows;
-      // What is held back keeps the state: before it, nothing can continue.
-      reading.rest = more ? { rows: rows.slice(maxRows), state } : null;
-      const batch = Batch.fromRecords(rows.slice(0, maxRows), reading.fields);
-      const kept = more || state === undefined ? undefined : new TextEncoder().encode(JSON.stringify(state));
-      return { tag: 'rows', val: { selection: 0, rows: batch.raw, state: kept } };
-    },
+    read: (maxRows) => (held.reading ?? refuse('no read is under way: `open` comes first')).next(maxRows),
     acknowledge() {},
     close() {
       held.reading = null;
@@ -115,11 +102,14 @@ const KINDS = {
     plan: () => [],
     open(run, targets) {
       const found = targets.map(({ dataset: { namespace, name }, schema, key, mode }) => ({
-        name: namespace ? `${namespace}.${name}` : name,
+        namespace,
+        name,
         fields: schema.fields,
         key,
         mode,
       }));
+      const refused = found.find(({ mode }) => !plugin().constructor.abilities.includes(mode));
+      if (refused) refuse(`dataset '${refused.name}': rows cannot be written in the mode ${refused.mode}`);
       plugin().open(run, found);
       held.targets = found;
       return undefined;
@@ -184,8 +174,7 @@ function fieldsOf(records, given) {
 
 function dataset(plugin) {
   const { dataset: name, key } = plugin.constructor;
-  const { fields } = toSchema(plugin.schema());
-  for (const field of fields) if (key.includes(field.name)) field.metadata = [['dataflare.key', `${key.indexOf(field.name)}`]];
+  const fields = withKey(plugin.schema(), key);
   return { name: { namespace: '', name }, description: '', schema: { fields, metadata: [] }, key, cursors: [], modes: { full: true } };
 }
 
@@ -197,13 +186,5 @@ function chosen(selections, known) {
   const { fields } = known.schema;
   const unknown = columns.find((name) => !fields.some((field) => field.name === name));
   if (unknown !== undefined) throw fail('invalid-config', `dataset '${asked.name}': there is no column '${unknown}'`);
-  return columns.length === 0 ? fields : fields.filter(({ name }) => columns.includes(name) || known.key.includes(name));
-}
-
-function parse(bytes) {
-  try {
-    return JSON.parse(new TextDecoder().decode(bytes));
-  } catch {
-    throw fail('invalid-state', 'the state does not come from this source');
-  }
+  return columns;
 }

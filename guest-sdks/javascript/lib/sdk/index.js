@@ -10,12 +10,16 @@ export const invalidConfig = (message) => fail('invalid-config', message);
 export const invalidInput = (message) => fail('invalid-input', message);
 /** A state or a part does not come from this plugin and its configuration. */
 export const invalidState = (message) => fail('invalid-state', message);
-/** Something refused access; a retry does not help. */
+/** The host or a service refused something that the plugin needs, or it is too large; a retry does not help. */
 export const denied = (message) => fail('denied', message);
 /** Something cannot be reached for now; the same call may be made again. */
 export const unavailable = (message) => fail('unavailable', message);
 /** The same call may be made again after so many milliseconds. */
 export const rateLimited = (retryAfterMs) => fail('rate-limited', retryAfterMs);
+/** A newer run has taken this one's place. */
+export const superseded = (message) => fail('superseded', message);
+/** The work ended because it was cancelled. */
+export const cancelled = () => fail('cancelled');
 /** The plugin cannot do this at all. */
 export const unsupported = (message) => fail('unsupported', message);
 
@@ -83,7 +87,9 @@ export class Source extends Plugin {
 
   /**
    * Yield `{ rows, state }`: records, and anything JSON has from which a later read continues. The generator begins with the
-   * state that the host has kept, or `null`; `maxRows()` is what the host takes at a time.
+   * state that the host has kept, or `null`; `maxRows()` is what the host takes at a time. A record may lack columns of the
+   * schema, which are null then, but has no others: where the columns change, yield `{ schema }` first. When it throws, the host
+   * may ask again: it is begun anew with the last state that it gave.
    */
   *read(_state, _maxRows) {}
 }
@@ -93,7 +99,7 @@ export class Destination extends Plugin {
   static kind = 'destination';
   static abilities = ['append'];
 
-  /** Begin a run; `targets` have `name`, `fields`, `key` and `mode`. */
+  /** Begin a run; `targets` have `namespace`, `name` (both together identify one), `fields`, `key` and `mode`. */
   open(_run, _targets) {}
   /** Write a batch; return the rejected rows: `{ row, reason, column }`. */
   write(_target, _batch) {

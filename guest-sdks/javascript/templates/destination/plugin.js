@@ -14,7 +14,7 @@ export default class SamplePlugin extends Destination {
     batch.records().forEach((record, row) => {
       const key = record[this.config.key] ?? null;
       if (key === null) rejected.push({ row, column: this.config.key, reason: `${this.config.key} is null` });
-      else this.rows.set(`${target.name}/${key}`, JSON.stringify(record));
+      else this.rows.set(JSON.stringify([target.namespace, target.name, key]), JSON.stringify(record));
     });
     return rejected;
   }

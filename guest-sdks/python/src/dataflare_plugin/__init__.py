@@ -7,7 +7,7 @@ package: `http`, `state`, `files`, `secrets`, `clock`, `metrics`, `random`, `tas
 
 from dataflare_plugin.batch import Batch
 from dataflare_plugin.config import option
-from dataflare_plugin.datasets import Chunk, Dataset, Field, Request
+from dataflare_plugin.datasets import Chunk, Dataset, Field, NewSchema, Request
 from dataflare_plugin.destination import Destination, RejectedRow, Run, Target
 from dataflare_plugin.errors import (
     Cancelled,
@@ -40,6 +40,7 @@ __all__ = [
     "InvalidConfig",
     "InvalidInput",
     "InvalidState",
+    "NewSchema",
     "PluginError",
     "Processor",
     "RateLimited",

@@ -189,7 +189,7 @@ class _Source(_Exports):
         modes = datasets.ReadingModes
         return [
             datasets.Dataset(
-                datasets.DatasetName("", each.name),
+                datasets.DatasetName(each.namespace, each.name),
                 each.description,
                 as_schema(each.fields()),
                 list(each.key),
@@ -230,6 +230,8 @@ class _Source(_Exports):
         found = self.instance.reading.next(max_rows)
         if found is None:
             return source.Progress_Ended()
+        if isinstance(found, list):
+            return source.Progress_NewSchema(source.SchemaChange(0, as_schema(found)))
         batch, state = found
         return source.Progress_Rows(source.Chunk(0, batch.raw, state))
 
@@ -268,7 +270,7 @@ class _Destination(_Exports):
         found = [target_of(each) for each in targets]
         for each in found:
             if each.mode not in self.plugin.abilities:
-                raise Unsupported(f"dataset {each.name!r}: rows cannot be written in the mode {each.mode}")
+                raise Unsupported(f"dataset {str(each)!r}: rows cannot be written in the mode {each.mode}")
         token = self.plugin.open(given, found)
         self.plugin.run, self.plugin.targets = given, found
         return token

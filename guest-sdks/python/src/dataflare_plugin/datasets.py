@@ -8,7 +8,7 @@ from typing import Any
 
 from dataflare_plugin.bindings import schemas
 
-__all__ = ["Chunk", "Dataset", "Field", "Request", "as_schema", "fields_of"]
+__all__ = ["Chunk", "Dataset", "Field", "NewSchema", "Request", "as_schema", "fields_of"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Dataset:
         cursor: The column that rows are ordered by; with one, the dataset can be read incrementally.
         description: One line that describes it.
         splittable: Whether `Source.split` can cut it into parts.
+        namespace: Where it lives, such as a database schema; empty if the source has nothing of this kind.
     """
 
     name: str
@@ -40,12 +41,17 @@ class Dataset:
     cursor: str = ""
     description: str = ""
     splittable: bool = False
+    namespace: str = ""
 
-    def fields(self) -> list[Field]:
-        """The columns, with their roles in the metadata."""
-        if not isinstance(self.schema, Mapping):
-            return list(self.schema)
-        return [Field(name, kind, metadata=self._roles(name)) for name, kind in self.schema.items()]
+    def __str__(self) -> str:
+        return shown_name(self.namespace, self.name)
+
+    def fields(self, schema: Mapping[str, str] | Sequence[Field] | None = None) -> list[Field]:
+        """The columns, with their roles in the metadata; those of another schema, if one is given."""
+        columns = self.schema if schema is None else schema
+        if not isinstance(columns, Mapping):
+            return list(columns)
+        return [Field(name, kind, metadata=self._roles(name)) for name, kind in columns.items()]
 
     def _roles(self, column: str) -> dict[str, str]:
         roles = {"dataflare.key": str(list(self.key).index(column))} if column in self.key else {}
@@ -59,10 +65,11 @@ class Request:
     Args:
         dataset: What to read.
         mode: `full` or `incremental`.
-        columns: The columns that the host asks for; chunks may have more.
+        columns: The columns that the host asks for; chunks may have more of the dataset's.
         state: The state of the last chunk of an earlier read; `None`: read from the beginning.
         part: One of what `Source.split` returned; `None`: all of it.
         max_rows: The most rows of the next chunk; it changes from chunk to chunk.
+        fields: The columns that rows have now: the dataset's, or those of the last `NewSchema`.
     """
 
     dataset: Dataset
@@ -71,6 +78,10 @@ class Request:
     state: Any = None
     part: Any = None
     max_rows: int = 65536
+    fields: Sequence[Field] = ()
+
+    def __post_init__(self) -> None:
+        self.fields = self.fields or self.dataset.fields()
 
     @property
     def incremental(self) -> bool:
@@ -86,6 +97,13 @@ class Chunk:
     state: Any = None
 
 
+@dataclass(frozen=True)
+class NewSchema:
+    """The columns of the rows that follow: Arrow types by name, or fields. Key and cursor stay those of the dataset."""
+
+    schema: Mapping[str, str] | Sequence[Field]
+
+
 def as_schema(columns: Mapping[str, str] | Sequence[Field]) -> Any:
     """The columns as the bindings have them."""
     if isinstance(columns, Mapping):
@@ -98,3 +116,8 @@ def as_schema(columns: Mapping[str, str] | Sequence[Field]) -> Any:
 def fields_of(schema: Any) -> list[Field]:
     """The columns of a schema of the bindings."""
     return [Field(each.name, each.type_name, each.nullable, dict(each.metadata)) for each in schema.fields]
+
+
+def shown_name(namespace: str, name: str) -> str:
+    """A dataset's name, for people: two datasets can look the same."""
+    return f"{namespace}.{name}" if namespace else name

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from dataflare_plugin.batch import Batch
-from dataflare_plugin.datasets import Field, fields_of
+from dataflare_plugin.datasets import Field, fields_of, shown_name
 from dataflare_plugin.plugin import Plugin
 
 __all__ = ["Destination", "RejectedRow", "Run", "Target"]
@@ -24,21 +24,39 @@ class Run:
 
 @dataclass(frozen=True)
 class Target:
-    """A dataset that is written to. `mode` is `append`, `replace` or `merge`; `name` has the namespace in front."""
+    """A dataset that is written to. Name and namespace together identify it; as a text, they are for people.
+
+    Args:
+        name: Its name.
+        fields: The columns of its rows.
+        key: The columns that identify a row.
+        mode: `append`, `replace` or `merge`.
+        namespace: Where it lives, such as a database schema; empty if nowhere special.
+    """
 
     name: str
     fields: Sequence[Field]
     key: Sequence[str]
     mode: str
+    namespace: str = ""
+
+    def __str__(self) -> str:
+        return shown_name(self.namespace, self.name)
 
 
 @dataclass(frozen=True)
 class RejectedRow:
-    """A row that was not written, and why."""
+    """A row of a batch that is not written.
+
+    Args:
+        row: Its number within the batch, from 0.
+        column: The column that is the cause; `None` if it is not a single one.
+        reason: Why, for people.
+    """
 
     row: int
+    column: str | None
     reason: str
-    column: str | None = None
 
 
 class Destination(Plugin):
@@ -83,5 +101,5 @@ class Destination(Plugin):
 
 def target_of(target: Any) -> Target:
     """A target of the bindings."""
-    name = ".".join(part for part in (target.dataset.namespace, target.dataset.name) if part)
-    return Target(name, fields_of(target.schema), list(target.key), target.mode.name.lower())
+    name, fields = target.dataset, fields_of(target.schema)
+    return Target(name.name, fields, list(target.key), target.mode.name.lower(), name.namespace)

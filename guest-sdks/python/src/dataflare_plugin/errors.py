@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from dataflare_plugin.bindings import Err, batches, types
@@ -20,6 +21,7 @@ __all__ = [
     "Unavailable",
     "Unsupported",
     "as_wit",
+    "host_call",
 ]
 
 _DATA_ERRORS = get_args(batches.DataError)
@@ -57,7 +59,7 @@ class InvalidState(PluginError):
 
 
 class Denied(PluginError):
-    """Something refused access; a retry does not help."""
+    """The host or a service refused something that the plugin needs, or it is too large; a retry does not help."""
 
     def to_wit(self) -> Any:
         return types.Error_Denied(str(self))
@@ -104,6 +106,24 @@ class Unsupported(PluginError):
 
     def to_wit(self) -> Any:
         return types.Error_Unsupported(str(self))
+
+
+def host_call(reasons: Mapping[str, Callable[[Any], Exception]], other: type[Exception]) -> Callable[..., Any]:
+    """Make what calls functions of a host interface, and raises exceptions for its errors.
+
+    Args:
+        reasons: What makes the exception of each case of the interface's error, given what the case holds.
+        other: The exception of any other case.
+    """
+
+    def call(function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except Err as error:
+            case = type(error.value).__name__.partition("_")[2]
+            raise reasons.get(case, other)(getattr(error.value, "value", "")) from None
+
+    return call
 
 
 def as_wit(error: Exception) -> Err:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 from dataflare_plugin.batch import Batch, as_batch
-from dataflare_plugin.datasets import Chunk, Dataset, Field, Request
-from dataflare_plugin.errors import InvalidConfig, InvalidState, Unsupported
+from dataflare_plugin.datasets import Chunk, Dataset, Field, NewSchema, Request, shown_name
+from dataflare_plugin.errors import InvalidConfig, InvalidInput, InvalidState, Unsupported
 from dataflare_plugin.plugin import Plugin
 
 __all__ = ["Reading", "Source", "encoded", "request_of"]
@@ -17,9 +18,10 @@ __all__ = ["Reading", "Source", "encoded", "request_of"]
 class Source(Plugin):
     """Reads datasets. Override `read`, and `schema` for one dataset or `datasets` for several.
 
-    `read` is a generator of `Chunk`s, of batches, of lists of records, or of columns by name. The host may stop it
-    after any of them, and later begins it again with the state of the last chunk that it kept. When it raises, the
-    host may ask again: it is begun anew with the last state that it gave.
+    `read` is a generator of `Chunk`s, of batches, of lists of records, or of columns by name. Their columns are those
+    of the dataset: a record may lack some, which are null then, but has no others. Where the columns change, it yields
+    a `NewSchema` first. The host may stop it after any of them, and later begins it again with the state of the last
+    chunk that it kept. When it raises, the host may ask again: it is begun anew with the last state that it gave.
     """
 
     kind: ClassVar[str] = "source"
@@ -32,13 +34,21 @@ class Source(Plugin):
         """The datasets that can be read: by default one, which the class describes."""
         return [Dataset(self.dataset, self.schema, self.key, self.cursor)]
 
+    def schema_at(self, request: Request) -> Mapping[str, str] | Sequence[Field]:
+        """The columns of the rows after `request.state`.
+
+        By default those of the last `NewSchema` before it, or else the dataset's. A source whose older rows had other
+        columns than the dataset has now overrides it.
+        """
+        return request.fields
+
     def read(self, request: Request) -> Iterator[Any]:
         """Yield rows."""
         raise NotImplementedError
 
     def split(self, request: Request, at_most: int) -> list[Any]:
         """Divide the rest of a read into parts that can be read at the same time, each any JSON value."""
-        raise Unsupported(f"dataset {request.dataset.name!r} cannot be split")
+        raise Unsupported(f"dataset {str(request.dataset)!r} cannot be split")
 
     def estimate(self, request: Request) -> int | None:
         """How many rows a read has, exactly; `None` where it is not known."""
@@ -57,45 +67,78 @@ class Reading:
         self._chunks: Iterator[Any] | None = None
         self._rest: Chunk | None = None
         self._given_since_state = False
-        fields = {each.name: each for each in request.dataset.fields()}
-        wanted = {*request.columns, *request.dataset.key, request.dataset.cursor} if request.columns else {*fields}
-        self.fields: list[Field] = [each for name, each in fields.items() if name in wanted]
+        self._begin(source.schema_at(request))
 
-    def next(self, max_rows: int) -> tuple[Batch, bytes | None] | None:
-        """The next rows and the state after them; `None` at the end."""
+    def next(self, max_rows: int) -> tuple[Batch, bytes | None] | list[Field] | None:
+        """The next rows and the state after them, or the columns that the next ones have; `None` at the end."""
         self._request.max_rows = max_rows
         chunk = self._rest or self._pull()
         self._rest = None
-        if chunk is None:
-            return None
+        if not isinstance(chunk, Chunk):
+            return chunk
         batch: Batch = chunk.rows
         if len(batch) > max_rows:
             # What is held back keeps the state: before it, there is no safe point.
             self._rest = Chunk(batch.slice(max_rows, len(batch) - max_rows), chunk.state)
             return batch.slice(0, max_rows), None
-        return batch, None if chunk.state is None else encoded(self._request, after=chunk.state)
+        return batch, None if chunk.state is None else encoded(self._request, after=chunk.state, **self._said)
 
-    def _pull(self) -> Chunk | None:
+    def _pull(self) -> Chunk | list[Field] | None:
         if self._chunks is None:
             if self._given_since_state:
                 raise Unsupported("the read failed between two states: open it again")
             self._chunks = iter(self._source.read(self._request))
         try:
             given = next(self._chunks, None)
+            while isinstance(given, NewSchema):
+                before = self.fields
+                self._begin(given.schema)
+                if self.fields != before:
+                    return self.fields
+                given = next(self._chunks, None)  # it is about columns that are not read
             if given is None:
                 return None
             chunk = given if isinstance(given, Chunk) else Chunk(given)
-            batch = as_batch(chunk.rows, self.fields)
+            batch = self._batch(chunk.rows)
         except Exception:
             self._chunks = None
             raise
-        names = [each.name for each in self.fields]
-        if batch.columns != names:
-            batch = batch.select(*names)
         self._given_since_state = chunk.state is None
         if chunk.state is not None:
             self._request.state = chunk.state
         return Chunk(batch, chunk.state)
+
+    def _begin(self, schema: Mapping[str, str] | Sequence[Field]) -> None:
+        """Take these columns for the rows that follow."""
+        request = self._request
+        request.fields = request.dataset.fields(schema)
+        wanted = {*request.columns, *request.dataset.key, request.dataset.cursor}
+        self.fields = [each for each in request.fields if not request.columns or each.name in wanted]
+        changed = request.fields != request.dataset.fields()
+        # A read from a state begins with the columns that rows have there.
+        self._said = {"schema": [asdict(each) for each in request.fields]} if changed else {}
+
+    def _batch(self, rows: Any) -> Batch:
+        """Rows as a batch of the columns that are read."""
+        known = {each.name for each in self._request.fields}
+        if not isinstance(rows, Batch | Mapping):
+            rows = list(rows)
+            # The host would drop what the schema does not name, and say nothing.
+            if not all(known.issuperset(record) for record in rows):
+                raise self._unknown({name for record in rows for name in record} - known)
+        batch = as_batch(rows, self.fields)
+        names, columns = [each.name for each in self.fields], batch.columns
+        if unknown := set(columns) - known:
+            raise self._unknown(unknown)
+        if missing := set(names).difference(columns):
+            raise InvalidInput(f"dataset {str(self._request.dataset)!r}: the rows have no column {min(missing)!r}")
+        return batch if columns == names else batch.select(*names)
+
+    def _unknown(self, columns: set[str]) -> InvalidInput:
+        return InvalidInput(
+            f"dataset {str(self._request.dataset)!r}: the rows have a column {min(columns)!r}, which its schema lacks:"
+            " name it there, leave it out, or yield a NewSchema first"
+        )
 
 
 def request_of(source: Source, selections: Sequence[Any], part: bytes | None, state: bytes | None) -> Request:
@@ -103,11 +146,12 @@ def request_of(source: Source, selections: Sequence[Any], part: bytes | None, st
     if len(selections) != 1:
         raise InvalidConfig("select one dataset: each has a state of its own")
     (selection,) = selections
-    name = selection.dataset.name
-    found = next((each for each in source.datasets() if each.name == name and not selection.dataset.namespace), None)
+    wanted = selection.dataset.namespace, selection.dataset.name
+    datasets = source.datasets()
+    found = next((each for each in datasets if (each.namespace, each.name) == wanted), None)
+    name = shown_name(*wanted)
     if found is None:
-        known = ", ".join(each.name for each in source.datasets())
-        raise InvalidConfig(f"there is no dataset {name!r}, only {known or 'none'}")
+        raise InvalidConfig(f"there is no dataset {name!r}, only {', '.join(map(str, datasets)) or 'none'}")
     columns = {each.name for each in found.fields()}
     if unknown := set(selection.columns) - columns:
         raise InvalidConfig(f"dataset {name!r}: there is no column {min(unknown)!r}")
@@ -125,8 +169,10 @@ def request_of(source: Source, selections: Sequence[Any], part: bytes | None, st
 
 
 def encoded(request: Request, **said: Any) -> bytes:
-    """Write a state (`after`) or a part (`part`), with the read that it belongs to."""
-    of = {"dataset": request.dataset.name, "mode": request.mode}
+    """Write a state (`after`, and the `schema` of its rows) or a part (`part`), with the read that it belongs to."""
+    of: dict[str, Any] = {"dataset": request.dataset.name, "mode": request.mode}
+    if request.dataset.namespace:
+        of["namespace"] = request.dataset.namespace
     if request.part is not None:
         of["part"] = request.part
     return json.dumps({**of, **said}).encode()
@@ -136,11 +182,19 @@ def _decoded(request: Request, data: bytes, key: str) -> Any:
     what = "state" if key == "after" else "part"
     try:
         said = json.loads(data)
-    except ValueError:
-        said = None
-    if not isinstance(said, dict) or key not in said:
-        raise InvalidState(f"the {what} does not come from this source")
-    found = said.pop(key)
+        if fields := said.pop("schema", None):
+            request.fields = [_field(each) for each in fields]
+        found = said.pop(key)
+    except (ValueError, TypeError, AttributeError, KeyError):
+        raise InvalidState(f"the {what} does not come from this source") from None
     if said != json.loads(encoded(request)):
         raise InvalidState(f"the {what} is of another dataset, mode or part")
     return found
+
+
+def _field(said: Mapping[str, Any]) -> Field:
+    made = Field(**said)
+    texts = made.name, made.type, *made.metadata.keys(), *made.metadata.values()
+    if not isinstance(made.nullable, bool) or not all(isinstance(each, str) for each in texts):
+        raise TypeError(made)
+    return made

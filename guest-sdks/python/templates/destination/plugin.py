@@ -32,9 +32,9 @@ class SamplePlugin(Destination):
         for row, record in enumerate(batch.records()):
             key = record.get(self.config.key)
             if key is None:
-                rejected.append(RejectedRow(row, f"{self.config.key} is null", self.config.key))
+                rejected.append(RejectedRow(row, self.config.key, f"{self.config.key} is null"))
             else:
-                self.rows[f"{target.name}/{key}"] = json.dumps(record)
+                self.rows[json.dumps([target.namespace, target.name, key])] = json.dumps(record)
         return rejected
 
     def finish(self, token: bytes) -> None:

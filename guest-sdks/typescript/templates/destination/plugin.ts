@@ -19,7 +19,7 @@ export default class SamplePlugin extends Destination<ConfigOf<typeof options>> 
     batch.records().forEach((record, row) => {
       const key = record[column] ?? null;
       if (key === null) rejected.push({ row, column, reason: `${column} is null` });
-      else this.rows.set(`${target.name}/${key}`, JSON.stringify(record));
+      else this.rows.set(JSON.stringify([target.namespace, target.name, key]), JSON.stringify(record));
     });
     return rejected;
   }

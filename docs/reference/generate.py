@@ -21,6 +21,7 @@ from pydantic import BaseModel
 
 import dataflare
 from dataflare import errors, grants, limits, values
+from dataflare.authoring.case_files import Case
 from dataflare.cli.app import app
 from dataflare.data.expressions.function import Function, Option
 from dataflare.data.expressions.registry import TOPICS
@@ -37,6 +38,10 @@ from dataflare.security.policy import PolicyDocument
 from dataflare.security.trust import TrustDocument
 
 FOLDER = Path(__file__).parent
+sys.path.insert(0, str(FOLDER))  # a test loads this file by its path
+
+import sdk_pages  # noqa: E402 - it is beside this file
+
 _PART = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 SECTIONS = {
@@ -117,6 +122,10 @@ def updated(page: Path) -> str:
         "access-actions": actions_table,
         "access-roles": default_roles,
         "manifest-keys": lambda: format_keys(Manifest),
+        "case-keys": case_keys,
+        "python-sdk": sdk_pages.python_sdk,
+        "python-sdk-interfaces": sdk_pages.python_capabilities,
+        "javascript-sdk": sdk_pages.javascript_sdk,
         "expression-functions": expression_functions,
         "expression-aggregates": expression_aggregates,
     }
@@ -336,6 +345,31 @@ def _yaml(value: Any) -> str:
 
 def _quoted(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) and not re.fullmatch(r"\w+", value) else str(value)
+
+
+# Files of authors
+
+
+def case_keys() -> str:
+    """A table of keys for each mapping of a case, with an example of each key."""
+    schema = Case.model_json_schema()
+    models = schema["$defs"]
+    out: list[str] = []
+    for title, name, model in (
+        ("The file", "Case", schema),
+        ("`error`", "ExpectedError", models["ExpectedError"]),
+        ("`violations`, each", "ExpectedViolation", models["ExpectedViolation"]),
+    ):
+        texts = _texts_of(name)
+        out += [f"### {title}", "", "| key | value | meaning | example |", "| --- | --- | --- | --- |"]
+        for key, entry in model["properties"].items():
+            (example,) = entry.pop("examples")
+            value = "a mapping" if key in ("limits", "error", "folders", "config") else _kind(entry, models)
+            value = value.replace("a list of a mapping of names to any JSON value", "a list of rows")
+            required = " (required)" if key in model.get("required", []) else ""
+            out.append(f"| `{key}` | {value}{required} | {_cell(texts[key])} | `{key}: {example}` |")
+        out.append("")
+    return "\n".join(out)
 
 
 # Files of operators and publishers

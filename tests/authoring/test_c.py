@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from dataflare.authoring.building import build_plugin
+from dataflare.authoring.case_files import read_cases
 from dataflare.authoring.cases import run_cases
 from dataflare.authoring.templates import kinds_of, new_plugin
 from dataflare.errors import ConfigError, DataflareError
@@ -73,7 +74,7 @@ def test_plugin_of_new_passes_its_cases(tmp_path: Path, kind: str, language: str
     guest = made(tmp_path, language, kind)
     with Host() as host:
         built, file = build_plugin(guest.folder, host)
-        results = list(run_cases(guest.folder, built.guest.output, file, host))
+        results = list(run_cases(read_cases(guest.folder), built.guest.output, file, host))
     assert results and not [each.problem for each in results if each.problem]
 
 

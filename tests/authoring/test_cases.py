@@ -5,8 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
+from typer.testing import CliRunner
 
-from dataflare.authoring.cases import read_case, run_cases
+from dataflare.authoring.case_files import CASES, Case, ExpectedError, ExpectedViolation, read_case, read_cases
+from dataflare.authoring.cases import difference, run_cases
+from dataflare.authoring.templates import new_plugin
+from dataflare.cli.app import app
+from dataflare.documents.reader import parse_document
 from dataflare.errors import ConfigError
 from dataflare.runtime.host import Host
 from dataflare.toolchain.guests import load_project
@@ -21,7 +27,7 @@ def problems(tmp_path: Path, text: str, guest: str = "json-mapper") -> list[str]
     file = GUESTS[guest].file
     assert file is not None
     with Host() as host:
-        return [each.problem for each in run_cases(tmp_path, GUESTS[guest].output, file, host)]
+        return [each.problem for each in run_cases(read_cases(tmp_path), GUESTS[guest].output, file, host)]
 
 
 def test_rows_that_are_as_expected_pass(tmp_path: Path) -> None:
@@ -97,3 +103,63 @@ def test_wrong_case_is_refused_with_its_file(tmp_path: Path, text: str, says: st
     with pytest.raises(ConfigError, match=r"one\.yaml") as caught:
         read_case(path, name="one.yaml")
     assert says in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("output: []\ntypes: { a: int32, b: integer }\n", "one.yaml:2: b: "),
+        ("output: []\nfolders: { out: { ../a: x } }\n", "one.yaml:2: '../a' is outside of its folder"),
+        ("output: []\nfolders: { out: { /a: x } }\n", "outside of its folder"),
+        ("output: []\nfolders: { out: { '': x } }\n", "outside of its folder"),
+    ],
+)
+def test_case_is_wrong_before_anything_runs(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / CASES).mkdir(parents=True)
+    (tmp_path / CASES / "one.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read_cases(tmp_path)
+    assert says in str(caught.value)
+
+
+def test_wrong_case_is_found_before_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new_plugin(tmp_path / "a-plugin", kind="processor", language="python")
+    (tmp_path / "a-plugin" / CASES / "one.yaml").write_text("outputs: []\n")
+    monkeypatch.setattr("dataflare.cli.test.build_plugin", lambda *_: pytest.fail("it was built"))
+    monkeypatch.setattr("dataflare.cli.test.run_unit_tests", lambda *_: pytest.fail("it was tested"))
+    result = CliRunner().invoke(app, ["test", str(tmp_path / "a-plugin")])
+    assert result.exit_code == 2 and "tests/cases/one.yaml:1: " in result.stderr
+
+
+def test_rejected_rows_are_compared_by_what_the_case_names() -> None:
+    found = [{"row": 1, "column": "id", "reason": "id is null"}]
+    assert difference([{"row": 1}], found, in_part=True) == ""
+    assert difference([{"row": 1, "column": "id", "reason": "id is null"}], found, in_part=True) == ""
+    assert "not" in difference([{"row": 1, "column": "name"}], found, in_part=True)
+    assert "not" in difference([{"row": 1, "colum": "id"}], found, in_part=True)
+    assert "not" in difference([{"row": 1}], found)
+
+
+MODELS: tuple[type[BaseModel], ...] = (Case, ExpectedError, ExpectedViolation)
+
+
+def examples() -> list[tuple[type[BaseModel], str, str]]:
+    models = [Case, ExpectedError, ExpectedViolation]
+    return [
+        (model, key, text)
+        for model in models
+        for key, each in model.model_fields.items()
+        for text in each.examples or ()
+    ]
+
+
+@pytest.mark.parametrize(("model", "key", "text"), examples(), ids=lambda each: getattr(each, "__name__", each)[:20])
+def test_example_of_each_key_is_valid(model: type[BaseModel], key: str, text: str) -> None:
+    value = parse_document(f"{key}: {text}".encode(), name="example").value
+    needed = {"kind": "fault"} if model is ExpectedError else {"rule": "r"} if model is ExpectedViolation else {}
+    assert key in model.model_validate({**needed, **value}).model_fields_set
+
+
+def test_every_key_has_an_example() -> None:
+    for model in MODELS:
+        assert [key for key, each in model.model_fields.items() if len(each.examples or ()) != 1] == []

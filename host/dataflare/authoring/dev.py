@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dataflare.authoring.building import build_plugin
-from dataflare.authoring.cases import CASES
+from dataflare.authoring.case_files import CASES
 from dataflare.authoring.native_run import run_natively
 from dataflare.authoring.samples import Sample, Tried, try_sample
 from dataflare.authoring.watching import FileWatch

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataflare.authoring.cases import CASES, Case, CaseRun, Load, Row, read_case
+from dataflare.authoring.case_files import CASES, Case, Row, read_case
+from dataflare.authoring.cases import CaseRun, Load
 from dataflare.documents.models import nearest
 from dataflare.documents.reader import Document
 from dataflare.errors import ConfigError, DataflareError

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from dataflare.authoring.building import build_plugin
-from dataflare.authoring.cases import CASES, CaseResult, run_cases
+from dataflare.authoring.case_files import CASES, read_cases
+from dataflare.authoring.cases import CaseResult, run_cases
 from dataflare.authoring.unit_tests import run_unit_tests
 from dataflare.cli.exit_codes import EXIT_FAILED
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
@@ -39,12 +40,13 @@ def command(
         printed_errors(as_json=as_json),
         Host(cache_dir=compiled_folder(cache_dir), security=Security(audit=audit)) as host,
     ):
+        cases = read_cases(folder)  # before a build, which takes longer than to find a mistake
         unit_tests = run_unit_tests(folder)
         if not as_json and unit_tests:
             stdout().say(f"unit tests passed: {unit_tests}")
         built, file = build_plugin(folder, host)
         results = []
-        for each in run_cases(built.guest.folder, built.guest.output, file, host):
+        for each in run_cases(cases, built.guest.output, file, host):
             results.append(each)
             if not as_json:
                 with by_the_way():
@@ -54,8 +56,8 @@ def command(
         failed = sum(bool(each.problem) for each in results)
         with by_the_way():
             if as_json:
-                cases = [{"name": each.name, "problem": each.problem} for each in results]
-                write_json({"passed": not failed, "unit_tests": unit_tests, "cases": cases})
+                shown = [{"name": each.name, "problem": each.problem} for each in results]
+                write_json({"passed": not failed, "unit_tests": unit_tests, "cases": shown})
             else:
                 stdout().say(f"{len(results) - failed} of {len(results)} cases passed")
         if failed:

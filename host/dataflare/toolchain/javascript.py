@@ -6,9 +6,10 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from dataflare.errors import ConfigError
 from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing, run
 from dataflare.toolchain.store import cache_root, digest_files, once, stage_wit, write_atomically
@@ -32,7 +33,8 @@ _COMPONENTIZE = Path(__file__).with_name("componentize.mjs")
 class JavaScriptDriver:
     """Builds the module `plugin.js` and what it imports by relative paths.
 
-    Its default export is the plugin's class. The SDK is the folder `dataflare` beside it, written at each build.
+    Its default export is the plugin's class. Each build writes the SDK into the folder `dataflare` beside it; the
+    component is made of a copy of its own.
     A module that exports `lifecycle` itself is taken as it is.
     """
 
@@ -49,6 +51,15 @@ class JavaScriptDriver:
         else:
             yield from (guest.sdk / "lib" / "sdk").glob("*.js")
             yield from _own_modules(guest)
+
+    def prepare(self, guest: Guest) -> None:
+        """Write the SDK beside the plugin, for editors and for tests in Node.
+
+        Raises:
+            ConfigError: It cannot be written.
+        """
+        if not _is_raw(guest):
+            write_sdk(guest, guest.folder)
 
     def build(self, guest: Guest, work: Path) -> bytes:
         """Build a component.
@@ -150,14 +161,22 @@ def _stage(guest: Guest, app: Path) -> Path:
     return entry
 
 
-def write_sdk(guest: Guest, folder: Path) -> None:
-    """Write the SDK into `dataflare` in a folder, where it is not there already."""
-    lib = guest.sdk / "lib"
+def write_sdk(guest: Guest, folder: Path, types: Iterable[Path] = ()) -> None:
+    """Write the SDK, with the types of TypeScript, into `dataflare` in a folder, where it is not there already.
+
+    Raises:
+        ConfigError: It cannot be written.
+    """
+    lib = guest.sdk.parent / "javascript" / "lib"
     texts = {path.relative_to(lib): path.read_bytes() for path in (*lib.glob("*.js"), *(lib / "sdk").glob("*.js"))}
+    texts |= {Path(path.name): path.read_bytes() for path in types}
     for name, data in {**texts, Path("index.js"): b"export * from './sdk/index.js';\n"}.items():
         target = folder / "dataflare" / name
-        if not target.is_file() or target.read_bytes() != data:
-            write_atomically(target, data)
+        try:
+            if not target.is_file() or target.read_bytes() != data:
+                write_atomically(target, data)
+        except OSError as error:
+            raise ConfigError(f"the SDK cannot be written: {error.strerror}", where=str(folder)) from error
 
 
 def _release(folder: Path) -> str:

@@ -9,11 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from dataflare.errors import ConfigError
 from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.javascript import JavaScriptDriver, npm_packages, run_tests, tools, write_sdk
 from dataflare.toolchain.run_tool import BuildFailed, run
-from dataflare.toolchain.store import write_atomically
 
 __all__ = ["TypeScriptDriver", "driver", "tools"]
 
@@ -37,6 +35,14 @@ class TypeScriptDriver:
         yield from JavaScriptDriver().sources(_as_javascript(guest, guest.folder))
         yield from (guest.sdk / "package.json", guest.sdk / "package-lock.json", *_types(guest))
         yield from (path for path in _own_files(guest) if "tests" not in path.relative_to(guest.folder).parts)
+
+    def prepare(self, guest: Guest) -> None:
+        """Write the SDK and its types beside the plugin, for the compiler and for editors.
+
+        Raises:
+            ConfigError: They cannot be written.
+        """
+        write_sdk(guest, guest.folder, types=_types(guest))
 
     def build(self, guest: Guest, work: Path) -> bytes:
         """Build a component.
@@ -81,12 +87,7 @@ def _compile(guest: Guest, to: Path) -> Path:
     if not (guest.folder / "tsconfig.json").is_file():
         raise BuildFailed(f"{guest.name}: there is no tsconfig.json", hint="copy that of `dataflare new`")
     compiler = npm_packages(guest.sdk) / "node_modules" / "typescript" / "bin" / "tsc"
-    try:
-        write_sdk(_as_javascript(guest, guest.folder), guest.folder)
-        for path in _types(guest):
-            write_atomically(guest.folder / "dataflare" / path.name, path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"the SDK cannot be written: {error.strerror}", where=str(guest.folder)) from error
+    write_sdk(guest, guest.folder, types=_types(guest))
     # The compiler takes what the configuration includes; where the result is written to is not the author's to say.
     output = ["--noEmit", "false", "--noEmitOnError", "--outDir", str(to), "--rootDir", str(guest.folder)]
     try:

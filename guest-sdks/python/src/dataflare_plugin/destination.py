@@ -62,14 +62,15 @@ class RejectedRow:
 class Destination(Plugin):
     """Writes rows. Override `write` and `finish`, and the others if the destination can do more.
 
-    `targets` has the targets of the current run.
+    Attributes:
+        abilities: What it can do: some of `append`, `replace`, `merge`, `delete`, `add-columns`, `widen-columns`,
+            `keep-token` and `shut-out`. A target of another mode is refused with `Unsupported`.
+        run: The current run.
+        targets: Its targets.
     """
 
     kind: ClassVar[str] = "destination"
     abilities: ClassVar[Sequence[str]] = ("append",)
-    """What it can do: `append`, `replace`, `merge`, `delete`, `add-columns`, `widen-columns`, `keep-token`, `shut-out`.
-    """
-
     run: Run
     targets: Sequence[Target] = ()
 

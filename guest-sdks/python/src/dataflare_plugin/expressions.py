@@ -14,7 +14,11 @@ __all__ = ["Expression", "call", "col", "lit", "nodes_of"]
 
 
 class Expression:
-    """A column, a constant, or a function of others; never changes."""
+    """A column, a constant, or a function of others; never changes.
+
+    Operators make others of it: `+`, `-`, `*`, `/`, `%`, comparisons, and `&`, `|`, `~` for and, or, not. `col`, `lit`
+    and `call` make the first.
+    """
 
     __slots__ = ("_arguments", "_node", "_options")
 

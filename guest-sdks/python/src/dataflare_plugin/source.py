@@ -22,6 +22,12 @@ class Source(Plugin):
     of the dataset: a record may lack some, which are null then, but has no others. Where the columns change, it yields
     a `NewSchema` first. The host may stop it after any of them, and later begins it again with the state of the last
     chunk that it kept. When it raises, the host may ask again: it is begun anew with the last state that it gave.
+
+    Attributes:
+        dataset: The name of the only dataset.
+        schema: Its columns: Arrow types by name.
+        key: The columns that identify a row.
+        cursor: The column that rows are ordered by; with one, the dataset can be read incrementally.
     """
 
     kind: ClassVar[str] = "source"

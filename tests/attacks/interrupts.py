@@ -14,7 +14,7 @@ from functools import cache
 from types import CodeType, FrameType
 from typing import Any, Final
 
-__all__ = ["Interrupt", "attempts", "interrupted", "moments"]
+__all__ = ["Interrupt", "attempts", "interrupted", "moments", "passed"]
 
 _OWN: Final = (os.path.dirname(os.path.dirname(__file__)), "<frozen")
 
@@ -72,6 +72,12 @@ def moments(action: Callable[[], Any]) -> int:
     """How many such moments there are while something is done."""
     walk = _Walk(0)
     _run(action, walk)
+    return walk.passed
+
+
+def passed() -> int:
+    """How many such moments have passed in what is being done in this thread."""
+    walk: _Walk = sys.gettrace().__self__  # type: ignore[union-attr]
     return walk.passed
 
 

@@ -151,6 +151,17 @@ def test_values_of_sqlite_that_are_not_of_their_column_are_errors(tmp_path):
     assert read(tmp_path, database).to_pydict() == {"a": [1, 2], "n": ["0.1", "9007199254740993"]}
 
 
+def test_table_of_as_many_columns_as_sqlite_has_is_read(tmp_path):
+    database = Database("sqlite", f"sqlite:{tmp_path}/a.db")
+    names = [f"c{n}" for n in range(2000)]
+    database.execute(
+        f"CREATE TABLE t ({', '.join(f'{name} INTEGER' for name in names)})", "INSERT INTO t(c7) VALUES (1)"
+    )
+    for how in ("t", {"query": "SELECT * FROM t"}):
+        found = read(tmp_path, database, read=how)
+        assert found.column_names == names and found.column("c7").to_pylist() == [1]
+
+
 def test_query_is_read(tmp_path, database):
     write(tmp_path, database, rows(1, 2, 3))
     table = read(tmp_path, database, read={"query": "SELECT id * 2 AS twice FROM t WHERE id > 1 -- a comment"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +17,7 @@ from dataflare.cli.security_options import GuardedTyper
 from dataflare.cli.state_files import PipelineFile, StateOption, opened_state, time_text
 from dataflare.cli.variables import EnvFiles, Settings
 from dataflare.errors import ConfigError
+from dataflare.json_values import parse_json
 from dataflare.pipeline.run_history import RecordedRun, recorded_runs
 
 __all__ = ["app"]
@@ -87,7 +87,7 @@ def show(
 
 def _report(run: RecordedRun) -> dict[str, Any]:
     try:
-        value = json.loads(run.report or "{}")
+        value = parse_json(run.report or "{}")
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}

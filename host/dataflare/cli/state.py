@@ -21,6 +21,7 @@ from dataflare.cli.state_files import PipelineFile, StateOption, opened_state, t
 from dataflare.cli.variables import EnvFiles, Settings
 from dataflare.documents.models import StrictModel, first_problem
 from dataflare.errors import ConfigError
+from dataflare.json_values import parse_json
 from dataflare.pipeline.report import SchemaChange
 from dataflare.pipeline.run_errors import StateError
 from dataflare.pipeline.schema_contracts import schema_from_text
@@ -242,14 +243,14 @@ def _readable(state: bytes | None) -> Any:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return parse_json(text)
+    except ValueError:
         return text
 
 
 def _columns(text: str) -> Any:
     schema_from_text(text)  # raises where it is something else
-    return json.loads(text)
+    return parse_json(text)
 
 
 def _change(text: str) -> dict[str, Any]:

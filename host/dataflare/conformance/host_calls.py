@@ -8,7 +8,10 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from dataflare import Chunk, Dataset, Ended, Idle, NewSchema, Selection, Target
+from dataflare import Chunk, Dataset, Ended, Idle, NewSchema, Selection, Target, UsageError
+from dataflare.data.batches import MAX_BATCH_BYTES
+from dataflare.data.ipc import decode_stream
+from dataflare.data.shapes import DataFailure
 
 __all__ = ["call", "decoded_rows", "encoded_bytes", "encoded_rows", "encoded_schema"]
 
@@ -43,10 +46,15 @@ def encoded_schema(schema: pa.Schema) -> str:
 
 
 def decoded_rows(text: str) -> pa.RecordBatch:
-    """The one batch of a stream; one without rows where it has none."""
-    with pa.ipc.open_stream(base64.b64decode(text)) as reader:
-        table = reader.read_all().combine_chunks()
-    return next(iter(table.to_batches()), None) or pa.RecordBatch.from_pylist([], schema=table.schema)
+    """The rows of a stream, of which the other side may have made anything.
+
+    Raises:
+        UsageError: It is not a stream in Base64 of types that plugins can use.
+    """
+    try:
+        return decode_stream(base64.b64decode(text), MAX_BATCH_BYTES)
+    except (ValueError, TypeError, DataFailure) as error:
+        raise UsageError(f"it is not an Arrow IPC stream in Base64: {error}") from error
 
 
 def _bytes(given: Mapping[str, Any], name: str) -> bytes | None:
@@ -55,8 +63,7 @@ def _bytes(given: Mapping[str, Any], name: str) -> bytes | None:
 
 
 def _schema(given: Mapping[str, Any]) -> pa.Schema:
-    with pa.ipc.open_stream(base64.b64decode(given["schema"])) as reader:
-        return reader.schema
+    return decoded_rows(given["schema"]).schema
 
 
 def _columns(schema: pa.Schema) -> dict[str, str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, Final
 
 from dataflare import PluginError
 from dataflare.conformance.steps import Bench, NotConformant, NotTested, expect_error, step
+from dataflare.json_values import parse_json
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
 _SEMVER: Final = re.compile(
@@ -55,15 +55,11 @@ def metadata_with_config(bench: Bench, _: Any) -> None:
 @step("config-schema")
 def config_schema(bench: Bench, _: Any) -> None:
     """The schema of the configuration is JSON Schema, and the configuration that was given fits it."""
-    text = bench.plugin.metadata.config_schema
-    if not text:
+    if not bench.plugin.metadata.config_schema:
         if bench.subject.config:
             raise NotConformant("there is no schema of the configuration, and the plugin takes one")
         return
-    try:
-        schema = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise NotConformant(f"the schema of the configuration is not JSON: {error}") from error
+    schema = _schema_of(bench)
     if not isinstance(schema, dict | bool):
         raise NotConformant(f"the schema of the configuration is {type(schema).__name__}, not an object")
     if isinstance(schema, dict):
@@ -87,13 +83,20 @@ def _check_top(schema: dict[str, Any], bench: Bench) -> None:
             raise NotConformant(f"the schema says that {key!r} is {' or '.join(kinds)}, and the plugin takes {value!r}")
 
 
+def _schema_of(bench: Bench) -> Any:
+    try:
+        return parse_json(bench.plugin.metadata.config_schema or "{}")
+    except ValueError as error:
+        raise NotConformant(f"the schema of the configuration is not JSON: {error}") from error
+
+
 @step("refuse-config")
 def refuse_config(bench: Bench, arguments: dict[str, Any]) -> None:
     """A wrong configuration is refused: `with: unknown-key`, or `with: wrong-type` in place of each key's value."""
     config = dict(bench.subject.config)
     if arguments["with"] == "unknown-key":
-        schema = json.loads(bench.plugin.metadata.config_schema or "{}")
-        if schema.get("additionalProperties") is not False:
+        schema = _schema_of(bench)
+        if not isinstance(schema, dict) or schema.get("additionalProperties") is not False:
             raise NotTested("the plugin's schema allows unknown keys")
         expect_error(lambda: bench.renew({**config, "no-such-key": 1}), ["invalid-config"], "an unknown key")
         return

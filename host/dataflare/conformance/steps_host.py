@@ -15,6 +15,8 @@ from dataflare.conformance.files import probe_file
 from dataflare.conformance.host_calls import decoded_rows, encoded_bytes, encoded_rows, encoded_schema
 from dataflare.conformance.steps import NotConformant, step
 from dataflare.conformance.values import objects, shown, typed_rows
+from dataflare.errors import UsageError
+from dataflare.json_values import parse_json
 
 __all__ = ["HostBench"]
 
@@ -157,7 +159,7 @@ def process(bench: HostBench, arguments: dict[str, Any]) -> None:
 
 def _came(answer: dict[str, Any]) -> dict[str, Any]:
     try:
-        return {**answer, "came": json.loads(answer["ok"]["output"])["came"]}
+        return {**answer, "came": parse_json(answer["ok"]["output"])["came"]}
     except (ValueError, KeyError, TypeError) as error:
         raise NotConformant(f"what the probe answered did not come through: {shown(answer)}") from error
 
@@ -169,11 +171,18 @@ def batch(bench: HostBench, arguments: dict[str, Any]) -> None:
     request = {"do": "process-batch", "plugin": _plugin(bench, arguments), "rows": encoded_rows(given)}
     answer = bench.ask(request, arguments)
     if "ok" in answer:
-        found = decoded_rows(answer["ok"]["rows"])
+        found = _came_back(answer["ok"]["rows"])
         if arguments.get("same") and not found.equals(given):
             raise NotConformant(f"the batch came back as another one: {shown(found)}", given=shown(given))
         answer = {**answer, "rows": None if arguments.get("same") else objects(found)}
     _expect(arguments, answer, arguments.get("rows", "a column of each type"))
+
+
+def _came_back(text: str) -> pa.RecordBatch:
+    try:
+        return decoded_rows(text)
+    except UsageError as error:
+        raise NotConformant(f"what came back is not a batch: {error.message}") from error
 
 
 @step("call")
@@ -215,7 +224,7 @@ def _as_written(came: Any) -> Any:
     if "parts" in written:
         written["parts"] = [base64.b64decode(each).decode("latin-1") for each in written["parts"]]
     if "rows" in written and isinstance(written["rows"], str):
-        written["rows"] = objects(decoded_rows(written["rows"]))
+        written["rows"] = objects(_came_back(written["rows"]))
     return written
 
 

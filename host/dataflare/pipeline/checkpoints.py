@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from dataflare.json_values import parse_json
 from dataflare.locks import Lock
 from dataflare.pipeline.run_errors import StateError
 from dataflare.pipeline.state_file import Checkpoint, NodeState, StateFile
@@ -335,7 +336,7 @@ def _parse(token: bytes | None) -> tuple[str, int] | None:
     if not token:
         return None
     try:
-        value = json.loads(token)
+        value = parse_json(token)
         lineage, sequence = value["lineage"], value["sequence"]
     except (ValueError, TypeError, KeyError) as error:
         raise StateError("a destination returned a token that this program did not write") from error

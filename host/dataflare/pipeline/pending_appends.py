@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from dataflare.json_values import parse_json
 from dataflare.pipeline.state_file import StateFile
 
 __all__ = ["PendingAppends", "PendingFile", "PendingFolder"]
@@ -101,7 +102,7 @@ class PendingFolder:
 
 def _mark(state: StateFile, path: str) -> dict[str, Any]:
     try:
-        mark = json.loads(state.intent(path) or "{}")
+        mark = parse_json(state.intent(path) or "{}")
     except ValueError:
         return {}
     return mark if isinstance(mark, dict) else {}

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataflare.data.schemas import SchemaError, parse_type
+from dataflare.json_values import parse_json
 from dataflare.pipeline.common_types import common_type
 from dataflare.pipeline.contract_keys import ContractAction, ContractModel
 from dataflare.pipeline.dead_letters import DeadLetters, Letter
@@ -314,7 +315,7 @@ def schema_from_text(text: str) -> pa.Schema:
         StateError: It is something else.
     """
     try:
-        columns: Sequence[dict[str, Any]] = json.loads(text)
+        columns: Sequence[dict[str, Any]] = parse_json(text)
         return pa.schema(
             [
                 pa.field(each["name"], parse_type(each["type"]), each["nullable"], metadata=each.get("metadata"))

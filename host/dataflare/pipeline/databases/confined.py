@@ -1,8 +1,10 @@
-"""Reads an SQLite file in a process of its own, whose memory is limited, and which an interrupt ends.
+"""Uses an SQLite file in a process of its own, whose memory is limited, and which an interrupt ends.
 
-Whoever made the file decides what reading it takes: a view can have values of a gigabyte, or rows without end. SQLite's
-driver has no limits, and cannot cancel. The process answers one request at a time, each a line of JSON. An answer is
-such a line too, and as many bytes behind it as it says: a schema, or a batch as an Arrow stream.
+Whoever made the file decides what using it takes: a view can have values of a gigabyte, or rows without end, and a
+trigger computes what it likes for each row that is written. SQLite's driver has no limits, and cannot cancel. The
+process (`sqlite_process`) answers one request at a time, each a line of JSON, with the rows that are to be written
+behind it as an Arrow stream. An answer is such a line too, and as many bytes behind it as it says: a schema, or a batch
+as an Arrow stream.
 """
 
 from __future__ import annotations
@@ -17,24 +19,20 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from dataflare.pipeline.reading.confined import limit_memory
-from dataflare.runtime.isolation.privileges import die_with
 from dataflare.runtime.isolation.spawn import Process, in_starter, start
 
-__all__ = ["ConfinedError", "ConfinedSQLite", "serve"]
+__all__ = ["ConfinedError", "ConfinedSQLite"]
 
 _MOST_BYTES: Final = 2**30
-"""The memory that reading may take."""
-_MOST_ANSWER: Final = 2**29
-_MOST_LINE: Final = 2**24
-_MOST_TEXT: Final = 2000
-_FEW_ROWS: Final = 128
-_LONG_ROWS: Final = 1024
+"""The memory that the process may take."""
+_MOST_GIVEN: Final = 2**28
 _TOGETHER_BYTES: Final = 2**24
+_MOST_LINE: Final = 2**24
+_LONG_ROWS: Final = 1024
+_SERVE: Final = "dataflare.pipeline.databases.sqlite_process:serve"
 _PACKAGES: Final = ("adbc_driver_sqlite", "adbc_driver_manager", "typing_extensions")
-_TOO_MUCH: Final = f"a value, or the rows of a batch, take more than {_MOST_BYTES // 2**20} MiB of memory to read"
-_NO_MEMORY: Final = ("out of memory", "allocate memory")
-_ENDED: Final = "the process that reads it has ended"
+_ENDED: Final = "the process that uses it has ended"
+_INGEST: Final = "adbc.ingest."
 
 
 class ConfinedError(Exception):
@@ -42,9 +40,9 @@ class ConfinedError(Exception):
 
 
 class ConfinedSQLite:
-    """A connection that only reads. One thread at a time, but for `adbc_cancel`.
+    """A connection. One thread at a time, but for `adbc_cancel`.
 
-    It is a cursor of itself, with the part of ADBC's interface that `Connection` uses to read.
+    It is a cursor of itself, with the part of ADBC's interface that `Connection` uses.
 
     Args:
         uri: What the driver connects to.
@@ -82,6 +80,52 @@ class ConfinedSQLite:
         table = pa.Table.from_batches(self.fetch_record_batch(), schema=self._schema)
         return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
+    def adbc_ingest(
+        self,
+        table: str,
+        rows: pa.RecordBatch,
+        mode: str,
+        *,
+        db_schema_name: str | None = None,
+        temporary: bool = False,
+    ) -> None:
+        """Add rows to a table.
+
+        Raises:
+            ConfinedError: It failed.
+        """
+        if rows.nbytes > _TOGETHER_BYTES and rows.num_rows > 1:
+            half = rows.num_rows // 2
+            for part in (rows.slice(0, half), rows.slice(half)):
+                self.adbc_ingest(table, part, mode, db_schema_name=db_schema_name, temporary=temporary)
+            return
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, rows.schema) as writer:
+            writer.write_batch(rows)
+        given = sink.getvalue()
+        if given.size > _MOST_GIVEN:
+            raise ConfinedError(f"a row takes {given.size} bytes, more than {_MOST_GIVEN}")
+        options = {"target_table": table, "mode": f"{_INGEST}mode.{mode}", "temporary": str(temporary).lower()}
+        if db_schema_name is not None:
+            options["target_db_schema"] = db_schema_name
+        self._ask({"options": {_INGEST + name: value for name, value in options.items()}}, given)
+
+    def commit(self) -> None:
+        """Make safe what was done.
+
+        Raises:
+            ConfinedError: It failed.
+        """
+        self._ask({"end": "commit"})
+
+    def rollback(self) -> None:
+        """Undo what was not committed.
+
+        Raises:
+            ConfinedError: It failed.
+        """
+        self._ask({"end": "rollback"})
+
     def adbc_cancel(self) -> None:
         """End the process, and so what it does."""
         self._process.kill()
@@ -96,11 +140,13 @@ class ConfinedSQLite:
         data = self._ask({})
         return pa.ipc.open_stream(data).read_next_batch() if data else None
 
-    def _ask(self, request: Mapping[str, Any]) -> bytes:
+    def _ask(self, request: Mapping[str, Any], given: pa.Buffer | bytes = b"") -> bytes:
+        line = json.dumps({**request, "bytes": len(given)}).encode() + b"\n"
         try:
-            self._socket.sendall(_line(request), socket.MSG_NOSIGNAL)
-            line = self._answers.readline(_MOST_LINE)
-            said: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {"error": _ENDED}
+            for part in (line, given):
+                self._socket.sendall(part, socket.MSG_NOSIGNAL)
+            answer = self._answers.readline(_MOST_LINE)
+            said: dict[str, Any] = json.loads(answer) if answer.endswith(b"\n") else {"error": _ENDED}
             if "error" in said:
                 raise ConfinedError(said["error"])
             data = self._answers.read(said["bytes"])
@@ -131,88 +177,6 @@ def _start() -> tuple[socket.socket, Process]:
     ours, theirs = socket.socketpair()
     with theirs, contextlib.ExitStack() as stack:
         stack.callback(ours.close)
-        process = start(f"{__name__}:{serve.__name__}", (theirs.fileno(),), numbers=(_MOST_BYTES,), roots=sorted(roots))
+        process = start(_SERVE, (theirs.fileno(),), numbers=(_MOST_BYTES,), roots=sorted(roots))
         stack.pop_all()
     return ours, process
-
-
-def serve(connection: int, most_bytes: int, parent: int) -> None:
-    """Answer requests in a process of its own, until there are no more."""
-    die_with(parent)
-    limit_memory(most_bytes)
-    import adbc_driver_sqlite
-    from adbc_driver_manager import AdbcConnection
-
-    opened: Any = None
-    rows: Iterator[pa.RecordBatch] = iter(())
-    with socket.socket(fileno=connection) as wire, wire.makefile("rb") as requests:
-        for line in requests:
-            request = json.loads(line)
-            data: Any = b""
-            try:
-                if "uri" in request:
-                    opened = AdbcConnection(adbc_driver_sqlite.connect(request["uri"]))
-                    opened.set_autocommit(False)
-                elif "sql" in request:
-                    rows = iter(())  # an earlier statement ends first
-                    schema, rows = _rows(opened, request["sql"], request["batch_rows"])
-                    data = schema.serialize()
-                elif (batch := next(rows, None)) is not None:
-                    data = _stream(batch)
-                said: dict[str, Any] = {"bytes": len(data)}
-            except MemoryError:
-                said = {"error": _TOO_MUCH}
-            except Exception as error:  # whatever the file leads to: the other side tells of it
-                # SQLite says so too where it could not open a file, and has nothing that would know why.
-                is_memory = "uri" not in request and any(each in str(error) for each in _NO_MEMORY)
-                said = {"error": _TOO_MUCH if is_memory else str(error)[:_MOST_TEXT]}
-            if "error" in said:
-                data, rows = b"", iter(())
-            wire.sendall(_line(said), socket.MSG_NOSIGNAL)
-            wire.sendall(data, socket.MSG_NOSIGNAL)
-
-
-def _rows(opened: Any, query: str, batch_rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """Run a query. Where its values may be long, the driver takes few rows at a time, of which larger batches are made.
-
-    The driver tells nobody how long values are before it has them all.
-    """
-    from adbc_driver_manager import AdbcStatement
-
-    statement = AdbcStatement(opened)
-    statement.set_options(**{"adbc.sqlite.query.batch_rows": _FEW_ROWS if batch_rows <= _LONG_ROWS else batch_rows})
-    statement.set_sql_query(query)
-    stream, _ = statement.execute_query()
-    reader = pa.RecordBatchReader._import_from_c(stream.address)
-
-    def rows() -> Iterator[pa.RecordBatch]:
-        with contextlib.closing(statement), contextlib.closing(reader):
-            waiting: list[pa.RecordBatch] = []
-            taken = size = 0
-            for batch in reader:
-                waiting.append(batch)
-                taken, size = taken + batch.num_rows, size + batch.nbytes
-                if taken >= batch_rows or size >= _TOGETHER_BYTES:
-                    yield _joined(waiting)
-                    waiting, taken, size = [], 0, 0
-            if waiting:
-                yield _joined(waiting)
-
-    return reader.schema, rows()
-
-
-def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    return batches[0] if len(batches) == 1 else pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
-
-
-def _stream(batch: pa.RecordBatch) -> pa.Buffer:
-    if batch.nbytes > _MOST_ANSWER:
-        raise MemoryError
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return sink.getvalue()
-
-
-def _line(value: Any) -> bytes:
-    return json.dumps(value).encode() + b"\n"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import UnionType
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, quote_plus
 
@@ -18,7 +20,7 @@ from dataflare.pipeline.databases.confined import ConfinedError, ConfinedSQLite
 from dataflare.pipeline.run_errors import DatabaseError
 from dataflare.texts import cut
 
-__all__ = ["Connection", "find_driver", "literal", "quoted"]
+__all__ = ["STRANGE", "Connection", "find_driver", "literal", "quoted"]
 
 T = TypeVar("T")
 
@@ -30,6 +32,11 @@ _UNAVAILABLE_TEXTS: Final = (
     *("failed to connect", "server closed the connection", "no connection to the server", "database is locked"),
     *("could not receive data from server", "could not send data to server", "terminating connection"),
 )
+STRANGE: Final = (pa.ArrowException, UnicodeError)
+"""What comes of what a database says, apart from the errors of its driver."""
+_LEFT: Final = "a statement that was interrupted has not ended"
+_LEFT_S: Final = 5.0
+_LOOK_S: Final = 0.01
 _ROW_TEXTS: Final = ("constraint failed", "datatype mismatch")
 """SQLite has no SQLSTATE."""
 
@@ -75,11 +82,10 @@ class Connection:
         self.kind = grant.kind
         self._password = password
         self._shown = grant.shown
-        self._is_confined = grant.kind == "sqlite" and grant.access == "read"
         module = find_driver(name, grant)
         try:
             # What another process uses is not imported here.
-            driver = None if self._is_confined else importlib.import_module(module)
+            driver = None if grant.kind == "sqlite" else importlib.import_module(module)
         except ImportError as error:
             raise _no_driver(name, module) from error
         self._errors: tuple[type[Exception], ...] = (ConfinedError if driver is None else driver.Error, OSError)
@@ -100,7 +106,7 @@ class Connection:
         What an interrupt left in a statement stays open until that ends, where it cannot be ended.
         """
         cursor, self._cursor = self._cursor, None
-        if cursor is not None and (self._is_confined or not self._is_busy):
+        if cursor is not None and (self.kind == "sqlite" or not self._is_busy):
             for each in (cursor, self._connection):
                 try:
                     each.close()
@@ -134,11 +140,15 @@ class Connection:
         with self.translated(statement):
             self._wait_for(lambda cursor: cursor.execute(statement))
 
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
+    def rows(self, query: str, *kinds: type | UnionType) -> list[tuple[Any, ...]]:
         """Run a query with few rows.
 
+        Args:
+            query: The query.
+            kinds: The Python types that its columns must have; without any, they are not checked.
+
         Raises:
-            DatabaseError: It failed.
+            DatabaseError: It failed, or its answer has other columns.
         """
 
         def work(cursor: Any) -> list[tuple[Any, ...]]:
@@ -146,7 +156,23 @@ class Connection:
             return list(cursor.fetchall())
 
         with self.translated(query):
-            return self._wait_for(work)
+            try:
+                found = self._wait_for(work)
+                fits = not kinds or all(len(row) == len(kinds) and all(map(isinstance, row, kinds)) for row in found)
+            except UnicodeError:
+                raise
+            except (ValueError, ArithmeticError):  # of values that Python does not have, such as the year 0
+                fits = False
+            if not fits:
+                raise self._database_error(query, f"the answer to a query is not one that it can have: {query}", "")
+        return found
+
+    def one(self, query: str, kind: type | UnionType) -> Any:
+        """Run a query that has one value; see `rows`."""
+        found = self.rows(query, kind)
+        if len(found) != 1:
+            raise self._database_error(query, f"a query has {len(found)} rows, and not one: {query}", "")
+        return found[0][0]
 
     def reader(self, query: str, *, batch_rows: int = 65_536) -> Any:
         """Run a query; its rows come as they are read (`pyarrow.RecordBatchReader`), before the next statement.
@@ -160,13 +186,10 @@ class Connection:
         """
 
         def work(cursor: Any) -> Any:
-            if self._is_confined:
-                cursor.execute(query, batch_rows)
-                return cursor.fetch_record_batch()
-            if self.kind == "sqlite":
-                cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": batch_rows})
-            cursor.execute(query)
-            return cursor.fetch_record_batch()
+            cursor.execute(query, *((batch_rows,) if self.kind == "sqlite" else ()))
+            found = cursor.fetch_record_batch()
+            found.schema.names  # noqa: B018  # pyarrow decodes them here
+            return found
 
         with self.translated(query):
             return self._wait_for(work)
@@ -178,8 +201,8 @@ class Connection:
             DatabaseError: It failed.
         """
         with self.translated(f"add rows to {table}"):
-            more = {"temporary": True} if temporary else {"db_schema_name": within}
-            self._cursor.adbc_ingest(table, rows, mode="append", **more)
+            more: dict[str, Any] = {"temporary": True} if temporary else {"db_schema_name": within}
+            self._wait_for(lambda cursor: cursor.adbc_ingest(table, rows, mode="append", **more))
 
     def commit(self) -> None:
         """Make safe what was done.
@@ -187,33 +210,58 @@ class Connection:
         Raises:
             DatabaseError: It failed, and nothing was done.
         """
-        with self.translated("commit"):
-            if self._begins:
-                self._cursor.execute("COMMIT")
-            else:
-                self._connection.commit()
+        self._end("commit")
 
     def rollback(self) -> None:
-        """Undo what was not committed."""
+        """Undo what was not committed.
+
+        Raises:
+            DatabaseError: It failed: the connection is lost, and what was not committed with it.
+        """
         if self._cursor is not None:
-            with self.translated("rollback"):
-                if self._begins:
-                    self._cursor.execute("ROLLBACK")
-                else:
-                    self._connection.rollback()
+            self._end("rollback")
+
+    def _end(self, how: str) -> None:
+        with self.translated(how):
+            self._wait_for(lambda cursor: cursor.execute(how) if self._begins else getattr(cursor, how)())
 
     def _wait_for(self, work: Callable[[Any], T]) -> T:
-        """Work with the cursor in such a way that an interrupt need not wait: SQLite's driver cannot cancel."""
+        """Work with the cursor in such a way that an interrupt need not wait.
+
+        Raises:
+            ConfinedError, OSError: It failed; what an interrupt has left in the cursor did not end either.
+        """
         cursor = self._cursor
+        self._settle()
+        wanted = True
 
         def body() -> T:
+            # In this order: either this sees that nobody waits any more, or `_settle` sees that it works.
+            self._is_busy = True
             try:
+                if not wanted:
+                    raise TimeoutError(_LEFT)
                 return work(cursor)
             finally:
                 self._is_busy = False
 
-        self._is_busy = True
-        return interruptible(body)
+        try:
+            return interruptible(body)
+        finally:
+            wanted = False
+
+    def _settle(self) -> None:
+        """End what an interrupt has left in the cursor: two threads must not use it.
+
+        Raises:
+            OSError: It does not end.
+        """
+        until_s = time.monotonic() + _LEFT_S
+        while self._is_busy:
+            self.cancel()
+            if time.monotonic() > until_s:
+                raise TimeoutError(_LEFT)
+            time.sleep(_LOOK_S)
 
     @contextmanager
     def translated(self, what: str) -> Iterator[None]:
@@ -224,8 +272,8 @@ class Connection:
         """
         try:
             yield
-        except (*self._errors, pa.ArrowException) as error:
-            text = str(error).strip()
+        except (*self._errors, *STRANGE) as error:
+            text = "a name, a type or a value is not UTF-8" if isinstance(error, UnicodeError) else str(error).strip()
             if self._password:
                 for write in (str, lambda text: quote(text, safe=""), quote, quote_plus):
                     text = text.replace(write(self._password), "***")

@@ -12,7 +12,7 @@ from dataflare.data.roles import DELETE, INSERT, UPDATE
 from dataflare.pipeline.databases.connection import Connection, literal, quoted
 from dataflare.pipeline.databases.dialects import Dialect, decoded
 from dataflare.pipeline.databases.layout import DELETED, Layout, merging, staged_type
-from dataflare.pipeline.databases.nodes import SqlWrite
+from dataflare.pipeline.databases.nodes import OWN_TABLES, SqlWrite
 from dataflare.pipeline.databases.table_changes import TableChange, check_names, compare_table
 from dataflare.pipeline.run_errors import DatabaseError, DataError
 from dataflare.runtime.datasets import PlannedChange, Target
@@ -21,8 +21,8 @@ from dataflare.wit_types.destination import RejectedRow
 
 __all__ = ["SqlDestination"]
 
-_TOKENS: Final = "_dataflare_tokens"
-_STAGE: Final = "_dataflare_stage"
+_TOKENS: Final = f"{OWN_TABLES}tokens"
+_STAGE: Final = f"{OWN_TABLES}stage"
 
 
 class SqlDestination:
@@ -46,7 +46,7 @@ class SqlDestination:
         self._pipeline = ""
         self._mine = ""
         self._generation = 0
-        self._found: list[tuple[Any, ...]] = []
+        self._found: list[tuple[bytes | None, int]] = []
         self._claimed = False
         self._target: Target | None = None
         self._layout: Layout | None = None
@@ -114,7 +114,7 @@ class SqlDestination:
         self._commit()
         self._begin()
         self._prepare(target)
-        return None if token is None else bytes(token)
+        return token
 
     def write(self, rows: pa.RecordBatch) -> list[RejectedRow]:
         """Write a batch.
@@ -239,7 +239,7 @@ class SqlDestination:
         """Read the token and the generation, in one row or none."""
         connection = self._require()
         mine = f"SELECT token, generation FROM {_TOKENS} WHERE pipeline = {self._mine} LIMIT 2"
-        return connection.rows(mine + self._dialect.row_lock)
+        return connection.rows(mine + self._dialect.row_lock, bytes | None, int)
 
     def _claim(self) -> None:
         """Shut out earlier runs with the first row: a run that cannot begin after `open` ends no other.

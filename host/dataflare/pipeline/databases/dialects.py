@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
+from dataflare.data.guard.types import DECIMAL_DIGITS
 from dataflare.pipeline.databases.connection import Connection
 from dataflare.pipeline.run_errors import DataError
 
-__all__ = ["Column", "Dialect", "cast_all", "decoded", "no_cursor", "no_type"]
+__all__ = ["Column", "Dialect", "cast_all", "decimal_type", "decoded", "no_cursor", "no_type"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,16 @@ class Dialect(Protocol):
     def literal(self, value: str, column: Column | None) -> str:
         """Write what `value` returned as SQL."""
         ...
+
+
+def decimal_type(precision: int, scale: int) -> pa.DataType | None:
+    """Make the type of decimals with so many digits, `scale` of them behind the point; `None` where there is none.
+
+    A scale beyond the digits, which Arrow takes, leads it past its tables.
+    """
+    if not (1 <= precision <= DECIMAL_DIGITS["decimal256"] and 0 <= scale <= precision):
+        return None
+    return (pa.decimal128 if precision <= DECIMAL_DIGITS["decimal128"] else pa.decimal256)(precision, scale)
 
 
 def decoded(array: pa.Array) -> pa.Array:

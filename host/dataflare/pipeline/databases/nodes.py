@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
@@ -14,9 +14,11 @@ from dataflare.pipeline.datasets import ReadModel, WriteModel
 from dataflare.pipeline.nodes import Input
 from dataflare.pipeline.row_errors import OnErrorModel
 
-__all__ = ["CONNECTOR", "SqlRead", "SqlWrite", "TableModel", "TablesModel"]
+__all__ = ["CONNECTOR", "OWN_TABLES", "SqlRead", "SqlWrite", "TableModel", "TablesModel"]
 
 CONNECTOR = "sql"
+OWN_TABLES: Final = "_dataflare_"
+"""What the names of tables begin with that runs use for themselves, such as that of their tokens."""
 _Text = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
 
 
@@ -160,6 +162,15 @@ class SqlWrite(StrictModel):
         "stands for too).",
     )
     dead_letters: FilePath | None = Field(default=None, description="A JSON Lines file for rows that are left out.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if _table(self.write).table.casefold().startswith(OWN_TABLES):
+            context = {"key": "write", "hint": "choose a name that does not begin so"}
+            raise PydanticCustomError(
+                "table", f"tables whose names begin with `{OWN_TABLES}` are the program's", context
+            )
+        return self
 
     @property
     def input_name(self) -> str:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from dataflare.pipeline.databases.connection import Connection, literal, quoted
-from dataflare.pipeline.databases.dialects import Column, no_cursor, no_type
+from dataflare.pipeline.databases.dialects import Column, decimal_type, no_cursor, no_type
 
 __all__ = ["PostgreSQL"]
 
@@ -102,7 +102,7 @@ class PostgreSQL:
         schema = literal(within) if within else "current_schema()"
         found = f"SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = {_oid(table, within)}"
         owner = f"concat_ws('/', 'dataflare', coalesce(({found}), quote_ident({schema})), {literal(table)})"
-        return bool(connection.rows(f"SELECT pg_try_advisory_lock(hashtextextended({owner}, 0))")[0][0])
+        return bool(connection.one(f"SELECT pg_try_advisory_lock(hashtextextended({owner}, 0))", bool))
 
     def bytes_literal(self, value: bytes) -> str:
         """Write bytes in hexadecimal digits."""
@@ -115,7 +115,7 @@ class PostgreSQL:
         """Find what `DROP TABLE` refuses, and parts of other tables."""
         oid = _oid(table, within)
         kind = f"SELECT relkind = 'r' AND NOT relispartition FROM pg_class WHERE oid = {oid}"
-        if not connection.rows(kind)[0][0]:
+        if not connection.one(kind, bool):
             return "it is no table of its own, but a view, has partitions or is one, or is a foreign table"
         # What goes together with the table (a key that refers to itself, a trigger) does not keep it.
         found = connection.rows(
@@ -123,7 +123,8 @@ class PostgreSQL:
             f"d.refclassid = 'pg_class'::regclass AND d.refobjid = {oid} OR d.refclassid = 'pg_type'::regclass "
             f"AND d.refobjid = (SELECT reltype FROM pg_class WHERE oid = {oid})) AND NOT EXISTS (SELECT 1 "
             "FROM pg_depend o WHERE (o.classid, o.objid) = (d.classid, d.objid) AND o.deptype IN ('a', 'i') "
-            f"AND o.refclassid = 'pg_class'::regclass AND o.refobjid = {oid}) LIMIT 1"
+            f"AND o.refclassid = 'pg_class'::regclass AND o.refobjid = {oid}) LIMIT 1",
+            str,
         )
         return f"the {found[0][0]} needs it" if found else ""
 
@@ -135,18 +136,19 @@ class PostgreSQL:
             "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
             f"WHERE n.nspname = {schema} AND c.relkind IN ('r', 'p', 'f') AND NOT c.relispartition ORDER BY 1"
         )
-        return [row[0] for row in connection.rows(query)]
+        return [row[0] for row in connection.rows(query, str)]
 
     def table(self, connection: Connection, table: str, within: str | None) -> list[Column] | None:
         """Find the columns of a table or a view."""
         name = literal(quoted([within or "", table]))
-        if not connection.rows(f"SELECT to_regclass({name}) IS NOT NULL")[0][0]:
+        if not connection.one(f"SELECT to_regclass({name}) IS NOT NULL", bool):
             return None
         found = connection.rows(
             "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), t.typname::text, a.atttypmod::int8, "
             f"coalesce(({_BASE}), '') "
             "FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid "
-            f"WHERE a.attrelid = to_regclass({name}) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
+            f"WHERE a.attrelid = to_regclass({name}) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+            *(str, str, str, int, str),
         )
         columns = [_column(name, declared, kind, modifier) for name, declared, kind, modifier, _ in found]
         bases = [row[4] for row in found]
@@ -167,7 +169,8 @@ class PostgreSQL:
         found = connection.rows(
             "SELECT a.attname::text FROM pg_index i CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k(at, n) "
             "JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.at "
-            f"WHERE i.indisprimary AND i.indrelid = to_regclass({literal(quoted([within or '', table]))}) ORDER BY k.n"
+            f"WHERE i.indisprimary AND i.indrelid = to_regclass({literal(quoted([within or '', table]))}) ORDER BY k.n",
+            str,
         )
         return tuple(row[0] for row in found)
 
@@ -255,12 +258,8 @@ def _column(name: str, declared: str, kind: str, modifier: int) -> Column:
 def _decimal(modifier: int) -> pa.DataType | None:
     if modifier < 4:
         return None
-    precision, scale = ((modifier - 4) >> 16) & 0xFFFF, (modifier - 4) & 0x7FF
-    if scale > precision or scale >= 0x400:  # a negative scale, or one beyond the digits
-        return None
-    if precision <= 38:
-        return pa.decimal128(precision, scale)
-    return pa.decimal256(precision, scale) if precision <= 76 else None
+    # A negative scale is one of more than 0x400, which is beyond all digits.
+    return decimal_type(((modifier - 4) >> 16) & 0xFFFF, (modifier - 4) & 0x7FF)
 
 
 def _declared(data_type: pa.DataType) -> str | None:

@@ -17,6 +17,7 @@ from dataflare.data.guard.batches import admit_batch
 from dataflare.data.roles import with_roles
 from dataflare.data.shapes import DataFailure
 from dataflare.errors import ConfigError
+from dataflare.json_values import parse_json
 from dataflare.pipeline.databases.connection import Connection, quoted
 from dataflare.pipeline.databases.dialects import Column, Dialect, cast_all
 from dataflare.pipeline.databases.nodes import SqlRead, TablesModel
@@ -368,7 +369,7 @@ _TEXTS = re.compile(
 
 def _parsed(state: bytes) -> tuple[str, list[str], list[str]]:
     try:
-        value = json.loads(state)
+        value = parse_json(state)
         last, seen, columns = value["cursor"], value["seen"], value["columns"]
         if not isinstance(last, str) or not all(isinstance(each, str) for each in [*seen, *columns]):
             raise ValueError("it has other values")

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from dataflare.pipeline.databases.connection import Connection, literal, quoted
-from dataflare.pipeline.databases.dialects import Column, no_cursor, no_type
+from dataflare.pipeline.databases.dialects import Column, decimal_type, no_cursor, no_type
 
 __all__ = ["SQLite"]
 
@@ -72,12 +72,12 @@ class SQLite:
     def tables(self, connection: Connection, within: str | None) -> list[str]:
         """List the tables that SQLite does not keep for itself."""
         query = f"SELECT name FROM {quoted([within or '', 'sqlite_master'])} WHERE type = 'table' ORDER BY name"
-        return [row[0] for row in connection.rows(query) if not row[0].startswith("sqlite_")]
+        return [row[0] for row in connection.rows(query, str) if not row[0].startswith("sqlite_")]
 
     def table(self, connection: Connection, table: str, within: str | None) -> list[Column] | None:
         """Find the columns of a table or a view."""
         query = f"SELECT name, type FROM pragma_table_info({literal(table)}{_schema(within)}) ORDER BY cid"
-        found = connection.rows(query)
+        found = connection.rows(query, str, str | None)
         return [_column(name, declared or "") for name, declared in found] or None
 
     def query(self, connection: Connection, query: str) -> list[Column] | None:
@@ -87,7 +87,7 @@ class SQLite:
     def key(self, connection: Connection, table: str, within: str | None) -> tuple[str, ...]:
         """Find the primary key."""
         query = f"SELECT name FROM pragma_table_info({literal(table)}{_schema(within)}) WHERE pk > 0 ORDER BY pk"
-        return tuple(row[0] for row in connection.rows(query))
+        return tuple(row[0] for row in connection.rows(query, str))
 
     def new(self, field: pa.Field) -> Column:
         """Make the column of a new table."""
@@ -134,11 +134,11 @@ class SQLite:
         at = f"asked.{quoted(name)}"
         infinite = f"{at} IN (9e999, -9e999)"
         if column is None:
-            first = connection.rows(f"SELECT typeof({at}) FROM {source} AS asked LIMIT 1")
+            first = connection.rows(f"SELECT typeof({at}) FROM {source} AS asked LIMIT 1", str)
             kinds = "'text'" if first and first[0][0] == "text" else "'integer', 'real'"
             return f"{infinite} OR typeof({at}) NOT IN ({kinds})"
         if types.is_date(column.type) or types.is_time(column.type) or types.is_timestamp(column.type):
-            found = connection.rows(f"SELECT CAST({at} AS TEXT) FROM {source} AS asked LIMIT 1")
+            found = connection.rows(f"SELECT CAST({at} AS TEXT) FROM {source} AS asked LIMIT 1", str)
             texts = [row[0] for row in found] + ([] if last is None else [last.removeprefix("text:")])
             forms = {_form(text) for text in texts}
             if len(forms) > 1 or None in forms:
@@ -181,10 +181,9 @@ def _column(name: str, declared: str) -> Column:
     if upper in _BY_NAME:
         made, stored = _BY_NAME[upper]
         return Column(name, declared, made, expression, stored)
-    if (found := _DECIMAL.fullmatch(upper)) is not None:
-        precision = int(found[1])
-        make = pa.decimal128 if precision <= 38 else pa.decimal256
-        return Column(name, declared, make(precision, int(found[2])), expression, pa.string())
+    found = _DECIMAL.fullmatch(upper)
+    if found is not None and (decimal := decimal_type(int(found[1]), int(found[2]))) is not None:
+        return Column(name, declared, decimal, expression, pa.string())
     # The rules of SQLite for what a column prefers.
     if "INT" in upper:
         return Column(name, declared, pa.int64(), expression, pa.int64())

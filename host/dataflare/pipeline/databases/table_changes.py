@@ -14,13 +14,13 @@ from dataflare.pipeline.common_types import common_type
 from dataflare.pipeline.databases.connection import Connection, quoted
 from dataflare.pipeline.databases.dialects import Column, Dialect
 from dataflare.pipeline.databases.layout import Layout, create_table
-from dataflare.pipeline.databases.nodes import TableModel
+from dataflare.pipeline.databases.nodes import OWN_TABLES, TableModel
 from dataflare.pipeline.run_errors import DataError
 from dataflare.runtime.datasets import Target
 
 __all__ = ["TableChange", "check_names", "compare_table"]
 
-_NEW: Final = "_dataflare_new_"
+_NEW: Final = f"{OWN_TABLES}new_"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ import contextlib
 import importlib
 import json
 import os
-import resource
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, Final
@@ -18,11 +17,12 @@ import pyarrow as pa
 
 from dataflare.data.ipc import read_stream
 from dataflare.data.shapes import DataFailure
+from dataflare.pipeline.reading.own_limits import limit_memory
 from dataflare.pipeline.run_errors import DataError
 from dataflare.runtime.isolation.privileges import die_with
 from dataflare.runtime.isolation.spawn import Process, in_starter, start
 
-__all__ = ["BrokeDown", "OutOfMemory", "OutOfTime", "limit_memory", "limit_time", "read_confined", "serve"]
+__all__ = ["BrokeDown", "OutOfMemory", "OutOfTime", "read_confined", "serve"]
 
 _FIXED_BYTES: Final = 256 * 2**20
 _MOST_SAID: Final = 2**24
@@ -107,27 +107,6 @@ def read_confined(
 def _next_word(words: IO[bytes]) -> dict[str, Any]:
     line = words.readline(_MOST_SAID)
     return json.loads(line) if line.endswith(b"\n") else {}
-
-
-def limit_time(seconds: int) -> None:
-    """Let the kernel end this process after this much processor time."""
-    _limit(resource.RLIMIT_CPU, seconds)
-
-
-def limit_memory(most_bytes: int) -> None:
-    """Let this process have so much memory apart from what it has now; and write no core where it ends by that."""
-    with open("/proc/self/statm", "rb") as statm:
-        taken = int(statm.read().split()[0]) * resource.getpagesize()
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_AS, taken + most_bytes)
-
-
-def _limit(what: int, most: int) -> None:
-    _, hard = resource.getrlimit(what)
-    if hard != resource.RLIM_INFINITY:
-        most = min(most, hard)
-    # The hard limit is not reached: the kernel would then not say which one it was.
-    resource.setrlimit(what, (most, hard))
 
 
 def _start(

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pyarrow import types
 
 from dataflare.data.schemas import parse_type
-from dataflare.pipeline.reading.confined import limit_time
+from dataflare.pipeline.reading.own_limits import limit_time
 from dataflare.pipeline.run_errors import DataError
 from dataflare.texts import first_repeated
 

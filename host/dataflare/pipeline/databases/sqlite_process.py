@@ -1,0 +1,155 @@
+"""The process in which an SQLite file is used: see `confined`. It imports little, since each run starts one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from typing import IO, Any, Final
+
+import pyarrow as pa
+
+from dataflare.pipeline.reading.own_limits import limit_memory
+from dataflare.runtime.isolation.privileges import die_with
+
+__all__ = ["serve"]
+
+_MOST_ANSWER: Final = 2**29
+_MOST_TEXT: Final = 2000
+_FEW_ROWS: Final = 128
+_MANY_ROWS: Final = 4096
+_LONG_ROWS: Final = 1024
+_TOGETHER_BYTES: Final = 2**24
+_NO_MEMORY: Final = ("out of memory", "allocate memory")
+
+
+class _Served:
+    """One connection, and the rows of its last query."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._too_much = f"a value, or the rows of a batch, take more than {most_bytes // 2**20} MiB of memory"
+        self._connection: Any = None
+        self._rows: Iterator[pa.RecordBatch] = iter(())
+
+    def answer(self, request: Mapping[str, Any], given: bytes) -> tuple[Mapping[str, Any], Any]:
+        """Do what is asked for; returns a line, and the bytes behind it."""
+        try:
+            data = self._do(request, given)
+            return {"bytes": len(data)}, data
+        except MemoryError:
+            said = self._too_much
+        except Exception as error:  # whatever the file leads to: the other side tells of it
+            # SQLite says so too where it could not open a file, and has nothing that would know why.
+            is_memory = "uri" not in request and any(each in str(error) for each in _NO_MEMORY)
+            said = self._too_much if is_memory else str(error)[:_MOST_TEXT]
+        self._rows = iter(())
+        return {"error": said}, b""
+
+    def _do(self, request: Mapping[str, Any], given: bytes) -> Any:
+        match request:
+            case {"uri": uri}:
+                self._open(uri)
+            case {"sql": query, "batch_rows": batch_rows}:
+                self._rows = iter(())  # an earlier statement ends first
+                schema, self._rows = _query(self._connection, query, batch_rows)
+                return schema.serialize()
+            case {"options": options}:
+                _ingest(self._connection, options, given)
+            case {"end": "commit"}:
+                self._connection.commit()
+            case {"end": "rollback"}:
+                self._rows = iter(())
+                self._connection.rollback()
+            case _:
+                batch = next(self._rows, None)
+                return b"" if batch is None else _stream(batch)
+        return b""
+
+    def _open(self, uri: str) -> None:
+        import adbc_driver_sqlite
+        from adbc_driver_manager import AdbcConnection
+
+        self._connection = AdbcConnection(adbc_driver_sqlite.connect(uri))
+        # What the file itself has computed may call no function that does more than to compute.
+        for guard in ("trusted_schema = OFF", "cell_size_check = ON"):
+            _execute(self._connection, f"PRAGMA {guard}")
+        self._connection.set_autocommit(False)
+
+
+def serve(connection: int, most_bytes: int, parent: int) -> None:
+    """Answer requests in a process of its own, until there are no more."""
+    die_with(parent)
+    limit_memory(most_bytes)
+    served = _Served(most_bytes)
+    with socket.socket(fileno=connection) as wire, wire.makefile("rb") as requests:
+        while line := requests.readline():
+            request = json.loads(line)
+            said, data = served.answer(request, _given(requests, request))
+            wire.sendall(json.dumps(said).encode() + b"\n", socket.MSG_NOSIGNAL)
+            wire.sendall(data, socket.MSG_NOSIGNAL)
+
+
+def _given(requests: IO[bytes], request: Mapping[str, Any]) -> bytes:
+    return requests.read(request.get("bytes", 0))
+
+
+def _execute(connection: Any, statement: str) -> None:
+    from adbc_driver_manager import AdbcStatement
+
+    with AdbcStatement(connection) as made:
+        made.set_sql_query(statement)
+        made.execute_update()
+
+
+def _ingest(connection: Any, options: Mapping[str, str], given: bytes) -> None:
+    """Add the rows of a stream to a table, as ADBC's options say."""
+    from adbc_driver_manager import AdbcStatement
+
+    with AdbcStatement(connection) as statement, pa.ipc.open_stream(given) as rows:
+        statement.set_options(**options)
+        statement.bind_stream(rows)
+        statement.execute_update()
+
+
+def _query(connection: Any, query: str, batch_rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Run a query. Where its values may be long, the driver takes few rows at a time, of which larger batches are made.
+
+    The driver tells nobody how long values are before it has them all.
+    """
+    from adbc_driver_manager import AdbcStatement
+
+    statement = AdbcStatement(connection)
+    rows_at_once = _FEW_ROWS if batch_rows <= _LONG_ROWS else min(batch_rows, _MANY_ROWS)
+    statement.set_options(**{"adbc.sqlite.query.batch_rows": rows_at_once})
+    statement.set_sql_query(query)
+    stream, _ = statement.execute_query()
+    reader = pa.RecordBatchReader._import_from_c(stream.address)
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        with contextlib.closing(statement), contextlib.closing(reader):
+            waiting: list[pa.RecordBatch] = []
+            taken = size = 0
+            for batch in reader:
+                waiting.append(batch)
+                taken, size = taken + batch.num_rows, size + batch.nbytes
+                if taken >= batch_rows or size >= _TOGETHER_BYTES:
+                    yield _joined(waiting)
+                    waiting, taken, size = [], 0, 0
+            if waiting:
+                yield _joined(waiting)
+
+    return reader.schema, rows()
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
+
+
+def _stream(batch: pa.RecordBatch) -> pa.Buffer:
+    if batch.nbytes > _MOST_ANSWER:
+        raise MemoryError
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue()

@@ -38,30 +38,30 @@ __all__ = ["INTERFACE", "MAX_BATCH_BYTES", "Batch", "as_result", "imports", "pro
 
 INTERFACE = "dataflare:data/batches@1.0.0"
 MAX_BATCH_BYTES = 512 * 2**20
-"""What a batch made by a plugin may take, in bytes, unless the operator says otherwise."""
+"""Default limit in bytes of a batch that a plugin makes."""
 
 _MAX_U32 = 2**32 - 1
 _PAIR_BYTES = 128
-"""About what a pair of metadata takes beside its texts."""
+"""Approximate size in bytes of a metadata pair, in addition to its texts."""
 _SCHEMA_FIELD_BYTES = 1024
-"""About what one field of a schema takes as Python objects."""
+"""Approximate size in bytes of a schema field as Python objects."""
 
 T = TypeVar("T")
 
 
 class Batch:
-    """One batch of rows that plugins hold handles to; never changes.
+    """An immutable batch of rows to which plugins hold handles.
 
-    A view of a column is made when it is first asked for, and kept as long as the batch. Any thread may use a batch;
-    two that ask for the same view at the same time may make it twice.
+    A view of a column is made at its first use, and kept as long as the batch. Any thread may use a batch; two threads
+    that need the same view at the same time may make it twice.
 
-    A column is checked (`dataflare.data.guard`) when it is first looked at: a batch that only passes through costs
+    A column is checked (`dataflare.data.guard`) when it is first read, so a batch that only passes through costs
     nothing.
 
     Args:
         arrow: The rows.
-        max_bytes: What a batch or a text made from this one may take, in bytes.
-        memory: What it costs the plugin that made it; `None` for rows that come from the host.
+        max_bytes: Limit in bytes of a batch or a text made from this one; default 512 MiB.
+        memory: The charges to the plugin that made it; `None` for rows from the host.
 
     Raises:
         UsageError: `arrow` is not a record batch, or has more than 2**32 - 1 rows.
@@ -89,7 +89,7 @@ class Batch:
 
     @property
     def loan(self) -> Loan | None:
-        """What of it was given by the host; charged to the instance that keeps it past its call."""
+        """The part that the host gave; charged to an instance that keeps it after its call. `None` if there is none."""
         return self.memory.loan
 
     def num_rows(self) -> int:
@@ -180,10 +180,9 @@ class Batch:
         )
 
     def checked(self) -> pa.RecordBatch:
-        """Check the columns that nobody has looked at yet; return the batch.
+        """Check the columns that were not checked yet; return the batch.
 
-        Raises:
-            DataFailure: `wrong-type` for a type that plugins cannot use, `malformed` for contents that are not sound.
+        Raises: DataFailure: `wrong-type` for a type that plugins cannot use, `malformed` for invalid contents.
         """
         if len(self._checked) == self.arrow.num_columns:
             return self.arrow
@@ -195,22 +194,22 @@ class Batch:
 
     @property
     def checked_names(self) -> frozenset[str]:
-        """The columns that may be looked at."""
+        """Names of the columns that were checked."""
         return self._checked
 
     def checked_columns(self, columns: Iterable[str]) -> pa.RecordBatch:
-        """The rows, some columns of which may be looked at; the same errors as of a view of each."""
+        """Check these columns; return the rows. Raises the same errors as a view of each column."""
         for column in columns:
             self._check_column(column)
         return self.arrow
 
     def made(self, arrow: pa.RecordBatch, memory: BatchMemory, checked: Iterable[str]) -> Batch:
-        """A batch that was made of this one.
+        """Return a batch made from this one.
 
         Args:
             arrow: The rows.
-            memory: What is charged for them.
-            checked: The columns that were checked, or made of checked ones.
+            memory: The charges for them.
+            checked: The columns that were checked, or made from checked ones.
         """
         return self._make(arrow, memory, frozenset(checked).intersection(arrow.schema.names))
 
@@ -219,14 +218,14 @@ class Batch:
             self._admit([column_index(self.arrow, column)], self._checked | {column})
 
     def _admit(self, indices: Sequence[int], checked: frozenset[str]) -> None:
-        # The batch before the names: another thread may look in between.
+        # The batch before the names: another thread may read them in between.
         self.arrow = remember(admit_columns(self.arrow, indices), checked)
         self._checked = checked
 
     def _encode_stream(self) -> pa.Buffer:
         arrow = self.checked()
         budget = current()
-        if budget.room() < arrow.get_total_buffer_size():  # of which a slice has only a part
+        if budget.room() < arrow.get_total_buffer_size():  # a slice needs only a part of it
             budget.require(int(arrow.nbytes))
         return encode_stream(arrow)
 
@@ -262,10 +261,9 @@ def imports(*, max_batch_bytes: int = MAX_BATCH_BYTES) -> dict[str, Callable[...
     """Make the functions of `INTERFACE`, by their names in the WIT.
 
     Args:
-        max_batch_bytes: What a batch or a text that a plugin makes may take, in bytes.
+        max_batch_bytes: Limit in bytes of a batch or a text that a plugin makes; default 512 MiB.
 
-    Returns:
-        Functions over `Batch`, in the shapes of `dataflare.values`. They keep nothing and may run in any thread.
+    Returns: Functions on `Batch`, in the types of `dataflare.values`. They keep no state and may run in any thread.
     """
 
     def new_batch(rows: int) -> Batch:
@@ -336,7 +334,7 @@ def imports(*, max_batch_bytes: int = MAX_BATCH_BYTES) -> dict[str, Callable[...
 
 
 def as_result(function: Callable[..., Any]) -> Callable[..., Ok[Any] | Err[Any]]:
-    """Make a function that answers with a `result`: its refusals are a `data-error`, never an exception."""
+    """Make a function that returns a WIT `result`: a `DataFailure` becomes a `data-error`, not an exception."""
 
     @functools.wraps(function)
     def call(*args: Any) -> Ok[Any] | Err[Any]:
@@ -345,20 +343,21 @@ def as_result(function: Callable[..., Any]) -> Callable[..., Ok[Any] | Err[Any]]
         except DataFailure as failure:
             return Err(failure.error)
         except (pa.ArrowException, MemoryError) as error:
-            # Arrow raises errors in many places, and always because of the data: for the plugin a value, not a fault.
+            # Arrow raises errors in many places, always because of the data: the plugin gets them as values, not
+            # faults.
             return Err(other(f"{type(error).__name__}: {error}").error)
 
     return call
 
 
 def _copies(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Say that a function copies what it keeps, so that it can be given views of the plugin's memory."""
+    """Mark a function that copies what it keeps, so that it can get views of the plugin's memory."""
     function.takes_views = True  # type: ignore[attr-defined]  # what the engine looks for
     return function
 
 
 def _bulk(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Say that a function takes texts as bytes."""
+    """Mark a function that takes texts as bytes."""
     function.text_as_bytes = True  # type: ignore[attr-defined]  # what the engine looks for
     return function
 
@@ -385,7 +384,7 @@ def _from_words(encoded: Any) -> pa.Buffer:
 
 
 def _decoded_schema(schema: Any) -> Schema:
-    """Turn the strings of a schema, which came as bytes beside the bulk text, back into strings."""
+    """Convert the strings of a schema from bytes, as which the function gets all texts."""
     return Schema(
         tuple(
             Field(_text(field.name), _text(field.type_name), field.nullable, _text_pairs(field.metadata))
@@ -396,7 +395,7 @@ def _decoded_schema(schema: Any) -> Schema:
 
 
 def _text_bytes(metadata: Iterable[tuple[str, str]]) -> int:
-    """About what pairs of metadata take."""
+    """Return the approximate size in bytes of metadata pairs."""
     return sum(_PAIR_BYTES + len(key) + len(value) for key, value in metadata)
 
 

@@ -1,6 +1,6 @@
-"""Batches from other batches: columns added, replaced, converted and picked, rows picked and joined.
+"""Batches from other batches: add, replace, convert and select columns, select and join rows.
 
-Values come from a plugin and are checked in full. Every function returns a new batch that shares what is the same.
+Values come from a plugin and are checked in full. Every function returns a new batch, which shares unchanged columns.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 _AT_ONCE_BYTES: Final = 64 * 2**20
-"""The largest batch whose rows are picked in one go: Arrow then looks through the mask once, not for each column."""
+"""The largest batch whose rows are selected at once: Arrow then reads the mask once, not for each column."""
 
 _EXTENSION_KEYS = (b"ARROW:extension:name", b"ARROW:extension:metadata")
 _MAX_STRING_BYTES = 2**31 - 1
@@ -51,7 +51,7 @@ _MAX_STRING_BYTES = 2**31 - 1
 def with_int64(
     batch: pa.RecordBatch, column: str, values: npt.NDArray[np.int64], validity: npt.NDArray[np.uint64] | None
 ) -> pa.RecordBatch:
-    """Add or replace a column of integers; one that it replaces keeps its type where that is made of integers."""
+    """Add or replace a column of integers; a replaced column keeps its type if its values are stored as integers."""
     bitmap = _check(batch, column, len(values), validity)
     buffers = [bitmap, pa.py_buffer(owned(values, np.int64))]
     array = pa.Array.from_buffers(pa.int64(), len(values), buffers)
@@ -71,7 +71,7 @@ def with_int64(
 def with_float64(
     batch: pa.RecordBatch, column: str, values: npt.NDArray[np.float64], validity: npt.NDArray[np.uint64] | None
 ) -> pa.RecordBatch:
-    """Add or replace a column of doubles; one that it replaces keeps its type where that is floating-point."""
+    """Add or replace a column of doubles; a replaced column keeps its type if that is floating-point."""
     bitmap = _check(batch, column, len(values), validity)
     kept = _type_to_keep(batch, column)
     target = kept if kept is not None and types.is_floating(kept) else pa.float64()
@@ -114,7 +114,7 @@ def with_binary(
 
 
 def put_column(batch: pa.RecordBatch, column: str, array: pa.Array) -> pa.RecordBatch:
-    """Add a column, or replace it where the name exists; its metadata stay, and it is nullable once it holds a null."""
+    """Add a column, or replace the one of this name and keep its metadata; with a null, the column becomes nullable."""
     indices = batch.schema.get_all_field_indices(column)
     if not indices:
         if batch.num_columns >= MAX_COLUMNS:
@@ -123,18 +123,17 @@ def put_column(batch: pa.RecordBatch, column: str, array: pa.Array) -> pa.Record
     index = column_index(batch, column)
     old = batch.schema.field(index)
     metadata = dict(old.metadata or {})
-    for key in _EXTENSION_KEYS:  # they speak of a type that is gone
+    for key in _EXTENSION_KEYS:  # they describe a type that is gone
         metadata.pop(key, None)
     nullable = old.nullable or array.null_count > 0 or types.is_null(array.type)
     return batch.set_column(index, pa.field(column, array.type, nullable=nullable, metadata=metadata or None), array)
 
 
 def cast_column(batch: pa.RecordBatch, column: str, type_name: str, max_bytes: int) -> pa.RecordBatch:
-    """Convert one column to the type of this name.
+    """Convert one column to the type of this name, in Arrow's notation.
 
-    Raises:
-        DataFailure: `malformed` where a value cannot be converted or the name is none, `wrong-type` where the types
-            cannot be, `too-large` where the result could be larger than `max_bytes` and than what it is made from.
+    Raises: DataFailure: `malformed` if a value cannot be converted or the name is not a type; `wrong-type` if there is
+    no conversion between the types; `too-large` if the result could be larger than `max_bytes` and than its source.
     """
     try:
         target = parse_type(type_name)
@@ -144,10 +143,9 @@ def cast_column(batch: pa.RecordBatch, column: str, type_name: str, max_bytes: i
 
 
 def select(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
-    """Pick columns, in this order.
+    """Select columns, in this order.
 
-    Raises:
-        DataFailure: `no-such-column`; `out-of-range` where a name comes twice.
+    Raises: DataFailure: `no-such-column`; `out-of-range` if a name is repeated.
     """
     if len(set(columns)) < len(columns):
         raise out_of_range("a column is named twice, and names are unique within a batch")
@@ -155,10 +153,9 @@ def select(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
 
 
 def rename_column(batch: pa.RecordBatch, column: str, to: str) -> pa.RecordBatch:
-    """Give one column another name.
+    """Rename a column.
 
-    Raises:
-        DataFailure: `no-such-column`; `out-of-range` where the name is taken.
+    Raises: DataFailure: `no-such-column`; `out-of-range` if another column has the new name.
     """
     index = column_index(batch, column)
     if to != column and batch.schema.get_all_field_indices(to):
@@ -168,7 +165,7 @@ def rename_column(batch: pa.RecordBatch, column: str, to: str) -> pa.RecordBatch
 
 
 def with_metadata(batch: pa.RecordBatch, column: str, metadata: Sequence[tuple[str, str]]) -> pa.RecordBatch:
-    """Give one column this metadata in place of its own.
+    """Replace the metadata of a column.
 
     Raises:
         DataFailure: `no-such-column`; `malformed` for a key that occurs twice, or more pairs than a schema can have.
@@ -186,17 +183,16 @@ def filter_rows(batch: pa.RecordBatch, mask: npt.NDArray[np.uint64]) -> pa.Recor
     """Keep the rows whose bit is 1.
 
     Raises:
-        DataFailure: `out-of-range` where the mask is too short.
+        DataFailure: `out-of-range` if the mask is too short.
     """
     bitmap = words_to_bitmap(mask, batch.num_rows, "the mask")
     return keep_rows(batch, pa.Array.from_buffers(pa.bool_(), batch.num_rows, [None, bitmap]))
 
 
 def keep_rows(batch: pa.RecordBatch, rows: pa.BooleanArray) -> pa.RecordBatch:
-    """Keep the rows for which `rows` is true; the deadline is looked at before each column of a large batch.
+    """Keep the rows for which `rows` is true; for a large batch, check the deadline before each column.
 
-    Raises:
-        DataFailure: `other` where Arrow cannot pick them.
+    Raises: DataFailure: `other` if Arrow cannot select them.
     """
     if batch.num_columns == 0:
         return empty_batch(rows.true_count).replace_schema_metadata(batch.schema.metadata)
@@ -213,10 +209,9 @@ def keep_rows(batch: pa.RecordBatch, rows: pa.BooleanArray) -> pa.RecordBatch:
 
 
 def slice_rows(batch: pa.RecordBatch, offset: int, length: int) -> pa.RecordBatch:
-    """Pick `length` rows from row `offset` on.
+    """Return `length` rows, beginning at row `offset`.
 
-    Raises:
-        DataFailure: `out-of-range` where the batch ends before.
+    Raises: DataFailure: `out-of-range` if the batch has fewer rows.
     """
     if offset + length > batch.num_rows:
         raise out_of_range(f"rows {offset} to {offset + length} of {batch.num_rows}")
@@ -224,11 +219,10 @@ def slice_rows(batch: pa.RecordBatch, offset: int, length: int) -> pa.RecordBatc
 
 
 def concat(parts: Sequence[pa.RecordBatch], max_bytes: int) -> pa.RecordBatch:
-    """Join batches of one schema; the first one's metadata count.
+    """Join batches of one schema; the result has the metadata of the first.
 
-    Raises:
-        DataFailure: `out-of-range` for none, `wrong-type` where the schemas differ, `too-large` where the result would
-            be larger than `max_bytes`.
+    Raises: DataFailure: `out-of-range` if there is no batch, `wrong-type` if the schemas differ, `too-large` if the
+    result would be larger than `max_bytes`.
     """
     if not parts:
         raise out_of_range("the list of batches is empty")
@@ -306,7 +300,7 @@ def _with_variable(
     if offsets[-1] != content.size:
         raise malformed(f"column {column!r}: the offsets end with {offsets[-1]}, and there are {content.size} bytes")
     try:
-        # Offsets that ascend, and no string that begins or ends within a character.
+        # Checks that offsets ascend, and that no string begins or ends within a character.
         array = build(data_type, len(offsets) - 1, [bitmap, pa.py_buffer(offsets), content])
     except DataFailure as error:
         raise malformed(f"column {column!r}: {error.message}") from error

@@ -1,6 +1,6 @@
-"""Columns converted to other types.
+"""Conversion of columns to other types.
 
-Arrow converts plain values only; lists, structs, maps and dictionaries are taken apart here, and put together again.
+Arrow converts plain values only. Lists, structs, maps and dictionaries are split here, and rebuilt after it.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ def cast(array: pa.Array, target: pa.DataType, column: str, max_bytes: int, *, f
     """Convert a checked array.
 
     Args:
-        array: Its type is on the list.
+        array: An array of a type on the list.
         target: A type on the list.
-        column: Its name, for messages; empty where it is computed.
-        max_bytes: What the result may take, unless it takes at most twice what `array` does.
-        function: The function of an expression that asks for it, for messages.
+        column: The column's name, for messages; empty for a computed column.
+        max_bytes: Limit of the result in bytes; a result of at most twice the size of `array` is always allowed.
+        function: The expression function that needs the conversion, for messages; empty for none.
 
-    Raises:
-        DataFailure: `malformed` where a value cannot be converted, `wrong-type` where the types cannot be, `too-large`
-            where the result could be larger than `max_bytes`.
+        Raises:
+        DataFailure: `malformed` if a value cannot be converted, `wrong-type` if there is no conversion between the
+            types, `too-large` if the result could be larger than `max_bytes`.
     """
     what = function or f"column {column!r}"
     bound = expanded_bytes(array) + len(array) * row_bytes(target)
@@ -96,7 +96,7 @@ def _flat(array: pa.Array, target: pa.DataType) -> pa.Array:
 
 
 def _check_range(array: pa.Array, converted: pa.Array) -> None:
-    """Refuse numbers that became infinite: Arrow says nothing of those."""
+    """Refuse numbers that became infinite: Arrow does not report them."""
     if not types.is_floating(converted.type) or not pc.any(infinite := pc.is_inf(converted)).as_py():
         return
     if types.is_floating(array.type):
@@ -111,14 +111,14 @@ def _check_range(array: pa.Array, converted: pa.Array) -> None:
 
 
 def _check_scales(source: pa.DataType, target: pa.DataType) -> None:
-    """Keep to Arrow's tables of powers of ten, which it reads past the end of."""
+    """Refuse scales outside Arrow's tables of powers of ten: Arrow reads past their end."""
     digits = [DECIMAL_DIGITS[name] for name in (kind(source), kind(target)) if name in DECIMAL_DIGITS]
     if len(digits) == 2 and abs(source.scale - target.scale) > min(digits):
         raise _NotConvertible
 
 
 def _validity(array: pa.Array) -> pa.Buffer | None:
-    """The bitmap of an array, from its first row on."""
+    """Return the validity bitmap of an array, from its first row on; `None` if there is none."""
     if array.null_count == 0:
         return None
     return pa.py_buffer(bitmap_to_words(array.buffers()[0], array.offset, len(array)))
@@ -154,7 +154,7 @@ def _list(array: pa.Array, target: pa.DataType) -> pa.Array:
         items = _entries(array, first, last) if name == "map" else array.values.slice(first, last - first)
         ends = ends.astype(np.int64) - first
     if wanted == "fixed_size_list":
-        # For a null list of any size there would be no items to take.
+        # A null list of another size has no items to copy.
         if name != wanted or array.type.list_size != target.list_size:
             raise _NotConvertible
         children = [_child(items, target.value_field)]

@@ -1,7 +1,7 @@
-"""What a batch costs the instance that made it.
+"""The memory that a batch costs the instance that made it.
 
-Each distinct piece of memory is charged once: a batch that shares columns with another shares their charges too, and
-the bytes are given back when the last batch that uses them goes.
+Each piece of memory is charged once. A batch that shares columns with another shares their charges too. The bytes are
+released with the last batch that uses them.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ __all__ = ["BatchMemory", "Loan", "new_bytes", "within_room"]
 
 _BATCH_BYTES: Final = 1024
 _COLUMN_BYTES: Final = 256
-"""About what the objects of a batch, and of each of its columns, take beside the data."""
+"""Approximate size in bytes of the objects of a batch, and of each of its columns, without the data."""
 
 _NONE: Final[Mapping[str, Charge]] = MappingProxyType({})
 T = TypeVar("T")
 
 
 class Loan:
-    """Rows that a plugin was given: free, unless it keeps them past the call, or others that share their memory."""
+    """Rows that the host gave to a plugin: free, unless the plugin keeps them, or rows that share memory, after the
+    call."""
 
     __slots__ = ("_arrow", "_charge")
 
@@ -46,13 +47,13 @@ class Loan:
 
 
 class BatchMemory:
-    """The charges behind one batch, which never change.
+    """The immutable charges of one batch.
 
     Args:
-        columns: Charges by column. A column that is not there is part of what was given.
-        loan: What was given, where a column of it is left.
-        own: What the batch itself takes.
-        texts: The charge for names and metadata, which pass on to every batch that is made of this one, and its bytes.
+        columns: Charges by column. A missing column belongs to the rows that the host gave.
+        loan: The rows that the host gave; `None` if no column of them is left.
+        own: The charge of the batch itself.
+        texts: The charge for names and metadata, which every batch made from this one also has, and its bytes.
     """
 
     __slots__ = ("_columns", "_own", "_texts", "loan")
@@ -71,12 +72,12 @@ class BatchMemory:
 
     @classmethod
     def given(cls, arrow: pa.RecordBatch) -> BatchMemory:
-        """Of rows that come from the host: nothing is charged yet."""
+        """Make the memory of rows from the host: nothing is charged yet."""
         return cls(loan=Loan(arrow))
 
     @classmethod
     def made(cls, arrow: pa.RecordBatch, *, at_least: int = 0) -> BatchMemory:
-        """Of rows that were made for a plugin, all new; `at_least`: bytes that they keep alive, seen or not.
+        """Make the memory of rows that are all new; `at_least`: the bytes that they keep alive in any case.
 
         Raises:
             OverHostBytes: There is no room for them.
@@ -85,11 +86,11 @@ class BatchMemory:
 
     @classmethod
     def of(cls, arrow: pa.RecordBatch, charge: Charge) -> BatchMemory:
-        """Of rows whose columns are all under one charge."""
+        """Make the memory of rows whose columns share one charge."""
         return cls(dict.fromkeys(arrow.schema.names, charge), own=_own(arrow))
 
     def returned(self, before: pa.RecordBatch, after: pa.RecordBatch) -> BatchMemory:
-        """Of rows that another plugin made of rows with this memory; columns that it left alone are shared.
+        """Make the memory of rows that another plugin made from rows with this memory; unchanged columns are shared.
 
         Raises:
             OverHostBytes: There is no room for the others.
@@ -104,15 +105,15 @@ class BatchMemory:
         return self._of({**kept, **_charged(new)}, after, _own(after))
 
     def with_columns(self, before: pa.RecordBatch, after: pa.RecordBatch, columns: Iterable[str]) -> BatchMemory:
-        """Of rows that have some columns anew, some of which may be as they were, and share the others.
+        """Make the memory of rows with some new or replaced columns; the other columns are shared.
 
         Args:
             before: The rows with this memory.
-            after: Those that were made of them.
-            columns: The names of those columns; no other column has one of them.
+            after: The rows made from them.
+            columns: The names of the new columns, some of which may be unchanged; no other column has these names.
 
         Raises:
-            OverHostBytes: There is no room for what is new.
+            OverHostBytes: There is no room for the new columns.
         """
         if after is before:
             return self
@@ -124,27 +125,27 @@ class BatchMemory:
         return self._of({**self._columns, **_charged(new)}, after, _own(after))
 
     def shared(self, arrow: pa.RecordBatch) -> BatchMemory:
-        """Of rows that share the memory of all columns, such as a slice."""
+        """Make the memory of rows that share the memory of all columns, such as a slice."""
         return BatchMemory(self._columns, self.loan, _own(arrow), self._texts)
 
     def with_column(self, arrow: pa.RecordBatch, column: str) -> BatchMemory:
-        """Of rows that have one column anew, and share the others."""
+        """Make the memory of rows with one new column; the others are shared."""
         size = int(arrow.column(arrow.schema.get_field_index(column)).get_total_buffer_size())
         charge = Charge(current(), size + len(column) + _BATCH_BYTES + _COLUMN_BYTES * arrow.num_columns)
         return self._of({**self._columns, column: charge}, arrow, None)
 
     def picked(self, arrow: pa.RecordBatch, columns: Sequence[str]) -> BatchMemory:
-        """Of rows that have some of the columns."""
+        """Make the memory of rows with only some of the columns."""
         known = self._columns
         return self._of({name: known[name] for name in columns if name in known}, arrow, _own(arrow))
 
     def renamed(self, arrow: pa.RecordBatch, column: str, to: str) -> BatchMemory:
-        """Of rows whose column has another name."""
+        """Make the memory of rows with a renamed column."""
         columns = {to if name == column else name: charge for name, charge in self._columns.items()}
         return self._of(columns, arrow, _own(arrow)).described(len(to))
 
     def described(self, more_bytes: int) -> BatchMemory:
-        """Of the same rows with more names or metadata."""
+        """Make the memory of the same rows with more names or metadata."""
         size = more_bytes + (0 if self._texts is None else self._texts[1])
         return BatchMemory(self._columns, self.loan, self._own, (Charge(current(), size), size))
 
@@ -153,14 +154,14 @@ class BatchMemory:
 
 
 def within_room(make: Callable[[int], T], max_bytes: int) -> T:
-    """Make something that takes `max_bytes` at most, and no more than the current budget has room for.
+    """Make something of at most `max_bytes`, and at most the size that the current budget has room for.
 
     Args:
-        make: Given the most bytes, makes it, or raises a `DataFailure` of the case `too-large`.
-        max_bytes: The most bytes where the budget has room.
+        make: Makes it, given the limit in bytes, or raises a `DataFailure` of the case `too-large`.
+        max_bytes: The limit in bytes, apart from the budget.
 
     Raises:
-        OverHostBytes: It would have been made, had there been room.
+        OverHostBytes: It fits into `max_bytes`, but not into the budget.
     """
     room = current().room()
     if room >= max_bytes:
@@ -177,7 +178,7 @@ def new_bytes(view: Any, array: pa.Array | None = None) -> int:
     """Count the bytes of a view that are not the column's own memory."""
     match view:
         case np.ndarray():
-            buffer = pa.py_buffer(view)  # to have the address, which numpy takes long to tell
+            buffer = pa.py_buffer(view)  # for the address, which is slow to get from numpy
         case pa.Buffer():
             buffer = view
         case TextValues():
@@ -194,7 +195,7 @@ def new_bytes(view: Any, array: pa.Array | None = None) -> int:
 
 
 def _charged(new: Sequence[tuple[str, pa.Array]]) -> dict[str, Charge]:
-    """Charge what columns take together, by their names."""
+    """Charge the memory of columns together; return the charges by name."""
     charge = Charge(current(), sum(int(array.get_total_buffer_size()) for _, array in new))
     return {name: charge for name, _ in new}
 

@@ -1,4 +1,4 @@
-"""What views and builders share: finding a column, and bitmaps in words."""
+"""Functions for both views and builders: find a column, convert bitmaps to words and back."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def column_index(batch: pa.RecordBatch, name: str) -> int:
     """Find a column's position.
 
     Raises:
-        DataFailure: `no-such-column`, or `other` where several columns have the name.
+        DataFailure: `no-such-column`, or `other` if several columns have the name.
     """
     indices = batch.schema.get_all_field_indices(name)
     if not indices:
@@ -38,30 +38,30 @@ def column_index(batch: pa.RecordBatch, name: str) -> int:
 
 
 def find_column(batch: pa.RecordBatch, name: str) -> pa.Array:
-    """Find a column; of an extension type, its storage."""
+    """Find a column; for an extension type, return its storage."""
     array = batch.column(column_index(batch, name))
     return array.storage if isinstance(array, pa.ExtensionArray) else array
 
 
 def empty_batch(rows: int) -> pa.RecordBatch:
-    """Make a batch of no columns: only a struct without fields can tell pyarrow how many rows it has."""
+    """Make a batch without columns: pyarrow can take the number of rows only from a struct without fields."""
     return pa.RecordBatch.from_struct_array(pa.StructArray.from_buffers(pa.struct([]), rows, [None]))
 
 
 def no_rows(schema: pa.Schema) -> pa.RecordBatch:
-    """Make a batch of no rows."""
+    """Make a batch without rows."""
     if not schema:
         return empty_batch(0).replace_schema_metadata(schema.metadata)
     return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
 
 
 def row_values(rows: pa.RecordBatch) -> pa.StructArray:
-    """Make one column of a batch: its rows as values."""
+    """Convert a batch to one struct column with its rows as values."""
     return pa.StructArray.from_arrays(rows.columns, fields=list(rows.schema))
 
 
 def bitmap_to_words(bitmap: pa.Buffer, offset: int, length: int) -> npt.NDArray[np.uint64]:
-    """Copy `length` bits from bit `offset` on into words, the bits past the last one 0."""
+    """Copy `length` bits, beginning at bit `offset`, into 64-bit words; the remaining bits are 0."""
     words: npt.NDArray[np.uint64] = np.zeros((length + 63) // 64, np.uint64)
     if length == 0:
         return words
@@ -81,10 +81,9 @@ def bitmap_to_words(bitmap: pa.Buffer, offset: int, length: int) -> npt.NDArray[
 
 
 def words_to_bitmap(words: npt.NDArray[np.uint64], length: int, what: str) -> pa.Buffer:
-    """Take a bitmap of at least `length` bits from a guest.
+    """Copy a bitmap of at least `length` bits from a guest; `what` names it in the message.
 
-    Raises:
-        DataFailure: `out-of-range` where it is too short.
+    Raises: DataFailure: `out-of-range` if it is too short.
     """
     if len(words) * 64 < length:
         raise out_of_range(f"{what} has {len(words)} words, too few for {length} rows")
@@ -92,7 +91,7 @@ def words_to_bitmap(words: npt.NDArray[np.uint64], length: int, what: str) -> pa
 
 
 def owned(values: Any, dtype: Any) -> npt.NDArray[Any]:
-    """Return a contiguous array that nobody else can change: the same where that is certain, else a copy."""
+    """Return a contiguous array that nobody else can change: the same array if that is certain, otherwise a copy."""
     array = np.asarray(values, dtype)
     if (array.flags.owndata and array is values) or isinstance(array.base, bytes):
         return np.ascontiguousarray(array)
@@ -100,6 +99,6 @@ def owned(values: Any, dtype: Any) -> npt.NDArray[Any]:
 
 
 def entries_of_map(array: pa.MapArray) -> pa.ListArray:
-    """See a map as the list of structs of `key` and `value` that it is."""
+    """View a map as a list of structs with `key` and `value`."""
     kind = array.type
     return array.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))

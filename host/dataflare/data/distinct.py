@@ -1,7 +1,7 @@
-"""Columns as dictionaries of their different values.
+"""Columns as dictionaries of their distinct values.
 
-Arrow finds them in one step that nothing interrupts, and that takes ten times the memory of the values where all are
-different. So it is done for parts of the rows first: what the parts find bounds what all of them take together.
+Arrow finds them in one step that cannot be interrupted, and that takes ten times the memory of the values if all are
+distinct. So parts of the rows are done first; their results bound the memory for all rows.
 """
 
 from __future__ import annotations
@@ -16,21 +16,20 @@ __all__ = ["dictionary_of"]
 
 _ROWS_AT_ONCE: Final = 2**17
 _VALUE_BYTES: Final = 256
-"""What Arrow takes at most to find one more value, its tables of hashes growing by half too much."""
+"""Upper bound in bytes of Arrow's memory for each further value, including unused room in its hash tables."""
 _VALUE_S: Final = 2e-7
-"""The least that one more value takes, in seconds."""
+"""Lower bound in seconds of the time for each further value."""
 
 
 def dictionary_of(array: pa.Array) -> pa.DictionaryArray:
-    """Encode plain values as indices of 32 bits into their different values, in the order in which these appear.
+    """Encode plain values as 32-bit indices into their distinct values, in order of first appearance.
 
-    Raises:
-        OverHostBytes: There are so many different values that the current budget has no room to find them.
-        OverTime: They would not be found within the call's time.
+    Raises: OverHostBytes: There are so many distinct values that the current budget has no room to find them. OverTime:
+    The call's time is not enough to find them.
     """
     if len(array) <= _ROWS_AT_ONCE:
         return array.dictionary_encode()
-    if pa.types.is_float16(array.type):  # Arrow leaves them integers when it unifies
+    if pa.types.is_float16(array.type):  # Arrow returns integers when it unifies them
         encoded = dictionary_of(array.view(pa.uint16()))
         return pa.DictionaryArray.from_arrays(encoded.indices, encoded.dictionary.view(pa.float16()))
     budget = current()

@@ -1,4 +1,4 @@
-"""Reads FlatBuffers that nobody has vouched for: every access is checked, and a wrong one is `struct.error`.
+"""Reads untrusted FlatBuffers: every access is checked, and an invalid one raises `struct.error`.
 
 A table begins with the distance back to its vtable, which holds the distance of each field from the table, 0 if the
 field is absent. https://flatbuffers.dev/internals
@@ -22,12 +22,12 @@ _I64: Final = struct.Struct("<q")
 
 
 def root(data: bytes) -> Table:
-    """The table that a buffer is about."""
+    """Return the root table of a buffer."""
     return Table(data, _unpack(_U32, data, 0))
 
 
 class Table:
-    """A table within a buffer; fields go by their numbers in the schema."""
+    """A table in a buffer; fields are identified by their numbers in the schema."""
 
     __slots__ = ("_fields", "_position", "data")
 
@@ -61,7 +61,7 @@ class Table:
         return None if at is None else Table(self.data, self._follow(at))
 
     def tables(self, field: int) -> list[Table]:
-        """A vector of tables."""
+        """Read a vector of tables."""
         places = self._vector(field, "<u4")
         if places is None:
             return []
@@ -69,17 +69,17 @@ class Table:
         return [Table(self.data, start + 4 * index + int(step)) for index, step in enumerate(values)]
 
     def structs(self, field: int, dtype: Any) -> npt.NDArray[Any]:
-        """A vector of numbers, or of structs of numbers."""
+        """Read a vector of numbers, or of structs of numbers."""
         found = self._vector(field, dtype)
         return np.empty(0, dtype) if found is None else found[0]
 
     def blob(self, field: int) -> bytes | None:
-        """A string, or a vector of bytes."""
+        """Read a string, or a vector of bytes; `None` if the field is absent."""
         found = self._vector(field, "u1")
         return None if found is None else found[0].tobytes()
 
     def text(self, field: int) -> str | None:
-        """A string; UnicodeDecodeError where it is not UTF-8."""
+        """Read a string; raise UnicodeDecodeError if it is not UTF-8."""
         found = self.blob(field)
         return None if found is None else found.decode()
 
@@ -111,7 +111,7 @@ class Table:
 
 
 def _unpack(form: struct.Struct, data: bytes, at: int) -> int:
-    # A negative place would count from the end.
+    # A negative offset would count from the end.
     if at < 0:
         raise struct.error("a place before the beginning")
     return int(form.unpack_from(data, at)[0])

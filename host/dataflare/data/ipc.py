@@ -1,7 +1,7 @@
-"""Batches in Arrow's IPC format, written by Arrow, and read without it.
+"""Batches in Arrow's IPC format: written by Arrow, read without it.
 
-What strangers wrote is taken apart here: the frames and the metadata by checked reads, the buffers by
-`dataflare.data.guard.arrays.build`. Arrow's own reader never sees it.
+Untrusted streams and files are read here: frames and metadata by checked reads, buffers by
+`dataflare.data.guard.arrays.build`. Arrow's own reader never sees them.
 
 https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc
 """
@@ -47,12 +47,12 @@ _BUFFERS: Final = {
 
 
 def encode_stream(batch: pa.RecordBatch) -> pa.Buffer:
-    """Write a batch as a stream: its schema, and this one batch."""
+    """Write a batch as a stream of its schema and this one batch."""
     if batch.get_total_buffer_size() < _GROWS_TO_BYTES:
         sink = pa.BufferOutputStream()
         _write_stream(sink, batch)
         return sink.getvalue()
-    # A stream that grows copies what it has, again and again.
+    # A growing stream would copy its content again and again.
     counted = pa.MockOutputStream()
     _write_stream(counted, batch)
     buffer = pa.allocate_buffer(counted.size())
@@ -71,8 +71,8 @@ def decode_stream(encoded: Any, max_bytes: int) -> pa.RecordBatch:
     Everything is checked: the frame, the types, the buffers' sizes before and after decompression, offsets, UTF-8.
 
     Args:
-        encoded: A buffer that nobody will change.
-        max_bytes: The most bytes that the batch may take.
+        encoded: A buffer that must not change.
+        max_bytes: Limit of the batch in bytes.
 
     Raises:
         DataFailure: `malformed`, or `too-large` past `max_bytes` or 2**32 - 1 rows.
@@ -85,11 +85,11 @@ def decode_stream(encoded: Any, max_bytes: int) -> pa.RecordBatch:
 
 
 def read_stream(file: BinaryIO, max_bytes: int) -> Iterator[Any]:
-    """Read a file that holds a stream: yields its schema, then its batches.
+    """Read a file that holds a stream; yield its schema, then its batches.
 
     Args:
-        file: Stands where the stream begins.
-        max_bytes: The most bytes that one batch may take.
+        file: The open file, at the beginning of the stream.
+        max_bytes: Limit of each batch in bytes.
 
     Raises:
         DataFailure: `malformed`, `too-large`.
@@ -99,7 +99,7 @@ def read_stream(file: BinaryIO, max_bytes: int) -> Iterator[Any]:
 
 
 def read_file(file: BinaryIO, max_bytes: int) -> Iterator[Any]:
-    """Read a file in Arrow's file format: yields its schema, then its batches. As `read_stream`."""
+    """Read a file in Arrow's file format; yield its schema, then its batches. Works like `read_stream`."""
     source = _File(file)
     with _refusing():
         tail = source.at(source.size - 10, 10) if source.size >= 20 else b""
@@ -125,7 +125,7 @@ def read_file(file: BinaryIO, max_bytes: int) -> Iterator[Any]:
 
 class _Source(Protocol):
     def take(self, size: int) -> pa.Buffer:
-        """The next bytes, fewer where there are no more."""
+        """Return the next `size` bytes; fewer at the end."""
 
 
 class _Memory:
@@ -145,7 +145,7 @@ class _File:
         self.size = os.fstat(file.fileno()).st_size
 
     def take(self, size: int) -> pa.Buffer:
-        # Not the size that the file claims, but its real one: nothing is reserved for bytes that are not there.
+        # Reads the real bytes: nothing is allocated for a claimed size.
         return pa.py_buffer(self._file.read(size))
 
     def at(self, offset: int, size: int) -> bytes:
@@ -167,7 +167,7 @@ def _refusing() -> Iterator[None]:
 
 
 def _decoded(source: _Source, max_bytes: int, *, whole: bool) -> Iterator[Any]:
-    """Yield the schema of a stream, then its batches; `whole` for a limit on all of them together."""
+    """Yield the schema of a stream, then its batches; with `whole` the limit applies to all of them together."""
     with _refusing():
         first = _message(source, max_bytes)
         if first is None or first[0] != _SCHEMA:
@@ -192,7 +192,7 @@ def _decoded(source: _Source, max_bytes: int, *, whole: bool) -> Iterator[Any]:
 
 
 def _schema_of(header: Table) -> StreamSchema:
-    # Batch after batch comes with the same schema, which takes longer to read than a batch.
+    # Many streams have the same schema, which takes longer to read than a batch.
     small = len(header.data) <= _REMEMBERED_BYTES
     return _remembered_schema(header.data) if small else read_schema(header)
 
@@ -240,7 +240,7 @@ def _opened(head: bytes, max_bytes: int) -> tuple[int, Table, int]:
 
 
 def _block(source: _File, block: tuple[int, int, int, int], expected: int, max_bytes: int) -> tuple[Table, pa.Buffer]:
-    """Read a message of a file at the place that the footer names."""
+    """Read a message of a file at the position that the footer gives."""
     offset, head_size, _, body_size = block
     if not 8 <= head_size <= MAX_METADATA_BYTES or not body_size >= 0:
         raise malformed("not a valid Arrow file: a part of a size that cannot be")
@@ -252,7 +252,7 @@ def _block(source: _File, block: tuple[int, int, int, int], expected: int, max_b
 
 
 class _Decoder:
-    """Makes batches of messages; keeps the dictionaries, and adds up what all takes."""
+    """Makes batches from messages; keeps the dictionaries, and sums up all sizes."""
 
     def __init__(self, layout: StreamSchema, max_bytes: int) -> None:
         self.schema = layout.schema
@@ -264,11 +264,11 @@ class _Decoder:
         self._total = 0
 
     def begin(self) -> None:
-        """Count anew, except for the dictionaries."""
+        """Reset the sum of sizes to that of the dictionaries."""
         self._total = self._dictionary_bytes
 
     def dictionary(self, header: Table, body: pa.Buffer) -> None:
-        """Take a dictionary in, or what is added to one."""
+        """Store a dictionary, or append to one."""
         number, data = header.i64(0), header.table(1)
         if data is None or number not in self._values:
             raise malformed("a dictionary that no column has")
@@ -285,7 +285,7 @@ class _Decoder:
         self._dictionary_bytes += self._total - before
 
     def batch(self, header: Table, body: pa.Buffer) -> pa.RecordBatch:
-        """Make a batch."""
+        """Make a batch from a message."""
         rows = header.i64(0)
         if not 0 <= rows <= MAX_ROWS:
             raise malformed(f"a batch of {rows} rows")
@@ -325,7 +325,7 @@ class _Decoder:
         ):
             raise malformed("a buffer lies outside of its message")
         compression = data.table(3)
-        # As numbers of Python, whose sum cannot overflow.
+        # As Python integers, whose sum cannot overflow.
         if compression is None:
             self._add(sum(sizes.tolist()))
             return [_aligned(body.slice(start, size)) if size else None for start, size in spans.tolist()]
@@ -348,7 +348,7 @@ class _Decoder:
         if size == -1:
             return _aligned(rest)
         try:
-            # Not `pa.decompress`: for data that are shorter than they claim, it returns arbitrary memory.
+            # Not `pa.decompress`: if the data are shorter than declared, it returns arbitrary memory.
             with pa.CompressedInputStream(pa.BufferReader(rest), codec) as stream:
                 unpacked = stream.read_buffer(size)
         except OSError as error:
@@ -359,7 +359,7 @@ class _Decoder:
 
 
 class _Reading:
-    """Where the arrays of one batch have come to in its nodes and buffers."""
+    """The reading position of one batch in its nodes and buffers."""
 
     def __init__(
         self,
@@ -382,7 +382,7 @@ class _Reading:
         return all(end is self for end in ends)
 
     def array(self, node: Node) -> pa.Array:
-        """Make the next array; StopIteration where there is none."""
+        """Make the next array; StopIteration if there is none."""
         self._budget.check_time()
         rows, nulls = next(self._nodes)
         name = kind(node.type)

@@ -1,4 +1,4 @@
-"""The schema message of Arrow's IPC format: types, names, metadata and dictionaries, from the closed list alone.
+"""The schema message of Arrow's IPC format: types (only those on the closed list), names, metadata, dictionaries.
 
 Field numbers and codes are those of https://github.com/apache/arrow/blob/main/format/Schema.fbs
 """
@@ -31,13 +31,13 @@ _STRING_VIEW: Final = 24
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One array of a batch, as the format lays it out.
+    """The layout of one array of a batch in the format.
 
     Args:
         type: Its Arrow type.
-        children: Those within it.
-        dictionary: The number of its dictionary; `None` where it has none.
-        is_view: Whether the format has views, where the type is the large one of the same values.
+        children: Its child arrays.
+        dictionary: The id of its dictionary; `None` if it has none.
+        is_view: Whether the stream has views; `type` is then the large type of the same values.
     """
 
     type: pa.DataType
@@ -60,12 +60,13 @@ def read_schema(table: Table, *, stored: bool = False) -> StreamSchema:
 
     Args:
         table: The header of its message.
-        stored: It is only a note of what a file was written from: types off the list are left to who looks at columns.
+        stored: Whether it only describes the origin of a file. Types that are not on the list are then allowed; they
+    are refused when their columns are read.
 
     Raises:
-        DataFailure: `malformed`: a type is not on the list, a name is given twice, there are too many fields, or the
-            bytes are not a schema.
-        struct.error: The bytes are not sound.
+        DataFailure: `malformed`: a type is not on the list, a name is repeated, there are too many fields, or the bytes
+            are not a schema.
+        struct.error: The bytes are invalid.
     """
     if table.i16(0):
         raise malformed("not a valid Arrow stream: the bytes are in big-endian order")
@@ -86,8 +87,8 @@ class _Reader:
         self._fields = 0
 
     def field(self, table: Table, depth: int) -> tuple[pa.Field, Node]:
-        """Read a field with those within it."""
-        # Fields can be shared: a few bytes may stand for any number of them.
+        """Read a field with its children."""
+        # Fields can be shared, so a few bytes can describe any number of them.
         self._fields += 1
         if self._fields > MAX_COLUMNS:
             raise malformed(f"the schema has more than {MAX_COLUMNS} fields")
@@ -99,7 +100,7 @@ class _Reader:
         data_type = self._type(table.u8(2), table.table(3), [field for field, _ in children], name)
         inner = tuple(node for _, node in children)
         if table.u8(2) == _MAP and len(inner) == 1:
-            # The type of a map says what its entries are.
+            # The type of a map determines the type of its entries.
             inner = (Node(data_type.field(0).type, inner[0].children, inner[0].dictionary),)
         node = Node(data_type, inner, is_view=table.u8(2) in (_BINARY_VIEW, _STRING_VIEW))
         if encoding is not None:
@@ -114,7 +115,7 @@ class _Reader:
         return pa.field(name, data_type, nullable, _metadata(table, 6)), node
 
     def _type(self, code: int, table: Table | None, children: list[pa.Field], name: str) -> pa.DataType:
-        """Make a type; its children are on the list."""
+        """Make a type from children whose types are on the list."""
         if table is None:
             raise struct.error("a field without a type")
         expected = {12: 1, 16: 1, 17: 1, 21: 1}.get(code, len(children) if code == 13 else 0)

@@ -1,7 +1,8 @@
-"""Views of strings and bytes in Arrow's IPC format, laid out as the large type of the same values.
+"""Views of strings and bytes in Arrow's IPC format, converted to the large type of the same values.
 
-A view is 16 bytes: a length, and the value itself where it has at most 12 bytes; else its first four bytes, the number
-of a buffer, and where it begins there. https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-view-layout
+A view has 16 bytes: the length, then the value itself if it has at most 12 bytes. Otherwise its first four bytes, the
+number of a buffer, and the offset in that buffer follow.
+https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-view-layout
 """
 
 from __future__ import annotations
@@ -27,21 +28,21 @@ Charge: TypeAlias = Callable[[int], None]
 def unfolded(
     rows: int, bitmap: pa.Buffer | None, views: pa.Buffer | None, parts: Sequence[pa.Buffer | None], charge: Charge
 ) -> tuple[pa.Buffer, pa.Buffer]:
-    """Copy what views show into one buffer.
+    """Copy the values of views into one buffer.
 
     Args:
-        rows: How many views there are.
-        bitmap: Which of them are valid; `None` where all are.
+        rows: The number of views.
+        bitmap: Which of them are valid; `None` if all are.
         views: The views.
-        parts: The buffers that they point into.
-        charge: Is told how many bytes are about to be made; raises where these are too many. Many views may show the
-            same bytes.
+        parts: The buffers to which they refer.
+        charge: Called with the number of bytes before they are copied; raises if these are too many. Many views may
+            refer to the same bytes.
 
     Returns:
-        Offsets of 64 bits, and the bytes.
+        64-bit offsets, and the bytes.
 
     Raises:
-        DataFailure: `malformed`: a view points outside of its buffer.
+        DataFailure: `malformed`: a view refers to bytes outside its buffer.
     """
     if not 0 <= rows * _VIEW.itemsize <= (views.size if views else 0) or (bitmap and bitmap.size * 8 < rows):
         raise malformed("a buffer of views is too short")
@@ -66,7 +67,7 @@ def _sources(
     inline: pa.Buffer | None,
     parts: Sequence[pa.Buffer | None],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-    """Where each value begins in the views and their buffers, one after the other; and these."""
+    """Return the start of each value in the concatenation of the views and their buffers, and that concatenation."""
     sizes = np.array([part.size if part else 0 for part in parts], np.int64)
     held = [np.frombuffer(part, np.uint8) for part in parts if part]
     data = np.concatenate([np.frombuffer(inline, np.uint8) if inline else np.empty(0, np.uint8), *held])
@@ -94,7 +95,7 @@ def _check_within(
 def _gathered(
     data: npt.NDArray[np.uint8], begins: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.uint8]:
-    """Copy the values, about a MiB at a time: an index of a byte takes eight."""
+    """Copy the values, about a MiB at a time: the index of each byte takes eight bytes."""
     made = np.empty(int(offsets[-1]), np.uint8)
     row = 0
     while row < len(begins):

@@ -1,7 +1,7 @@
-"""Arrow's reader of JSON, guarded by `json_reader`, and interrupted where a call's time is over.
+"""Arrow's JSON reader, guarded by `json_reader`, and stopped when a call's time is over.
 
-It reads a text as one block: from that it infers a column's type, and in that it counts rows. Nothing interrupts it, so
-for a call that has a deadline a long text is read in parts of whole lines, with the same outcome.
+It reads a text as one block: it infers types from the whole block, and counts rows within it. It cannot be interrupted.
+So for a call with a deadline, a long text is read in parts of whole lines, with the same result.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from dataflare.data.columns import empty_batch
 __all__ = ["ROW_IN_MESSAGE", "as_text", "first_lines", "holds_nested_null", "infer_rows", "read_like", "read_rows"]
 
 ROW_IN_MESSAGE: Final = re.compile(r" in row (\d+)$")
-"""The end of a message of Arrow's reader."""
+"""The end of an error message of Arrow's reader."""
 
 _HEAD_BYTES: Final = 2**16
 _PART_BYTES: Final = 2**22
 _VALUE_S: Final = 1e-7
-"""The least that a value takes, in seconds."""
+"""Lower bound in seconds of the time for one value."""
 _BEHAVIOURS: Final = {"drop": "ignore", "infer": "infer", "refuse": "error"}
 
 
 def read_rows(lines: bytes, schema: pa.Schema, extra: str) -> pa.RecordBatch:
-    """Read objects, one a line.
+    """Read one object per line.
 
     Args:
-        lines: UTF-8; every line was checked to hold one object, or nothing.
-        schema: Columns of types that Arrow's reader knows.
-        extra: What becomes of other keys: `drop`, `infer` or `refuse`.
+        lines: UTF-8; every line was checked to hold one object or nothing.
+        schema: Columns of types that Arrow's reader supports.
+        extra: How to treat other keys: `drop`, `infer` or `refuse`.
 
     Raises:
-        pa.ArrowException: A value does not fit; the message ends with its row where Arrow knows it.
+        pa.ArrowException: A value does not fit; the message ends with its row if Arrow knows it.
         OverTime: The call's time is over.
     """
     if extra == "infer" or not _is_long(lines):
@@ -48,13 +48,12 @@ def read_rows(lines: bytes, schema: pa.Schema, extra: str) -> pa.RecordBatch:
 
 
 def infer_rows(lines: bytes) -> pa.RecordBatch | pa.Schema:
-    """Read with the types that the text has; what looks like a time stays a text, as far as the first lines show it.
+    """Read objects with types inferred from the text; texts that look like times stay texts, if the first lines show
+    it.
 
-    Returns:
-        The rows; of a long text whose parts differ, only the columns that fit them all.
+    Returns: The rows. For a long text whose parts have different types: only a schema that fits them all.
 
-    Raises:
-        As `read_rows`.
+    Raises: The same errors as `read_rows`.
     """
     if _is_long(lines):
         return _infer_parts(lines)
@@ -67,21 +66,20 @@ def infer_rows(lines: bytes) -> pa.RecordBatch | pa.Schema:
     if not texts:
         return _read(lines, None, "infer")
     batch = _read(lines, pa.schema(texts), "infer")
-    # What the reader was told of comes first; the order is that in which names first appear.
+    # The reader puts columns of the given schema first; restore the order of first appearance.
     later = [name for name in batch.schema.names if name not in seen.names]
     return batch.select([*seen.names, *later])
 
 
 def first_lines(lines: bytes) -> bytes:
-    """Cut the first 64 KiB off a longer text, and the rest of their last line; empty if there is no more than that."""
+    """Return the first 64 KiB of a longer text, up to the end of the line; empty if the text is not longer."""
     return lines[: lines.find(b"\n", _HEAD_BYTES) + 1]
 
 
 def read_like(head: bytes, lines: bytes) -> pa.RecordBatch | None:
-    """Read a text with the columns and the types of its first lines, as `infer_rows` would.
+    """Read a text with the columns and types of its first lines, with the result of `infer_rows`.
 
-    Returns:
-        The rows; `None` if others have more, or other types.
+    Returns: The rows; `None` if other lines have more columns or other types.
 
     Raises:
         OverTime: The call's time is over.
@@ -94,12 +92,12 @@ def read_like(head: bytes, lines: bytes) -> pa.RecordBatch | None:
 
 
 def as_text(field: pa.Field) -> pa.Field:
-    """Keep texts what they are: Arrow takes some for moments, and loses their zone."""
+    """Keep texts as texts: Arrow reads some as timestamps, and loses their zone."""
     return pa.field(field.name, _text_type(field.type))
 
 
 def holds_nested_null(data_type: pa.DataType) -> bool:
-    """Whether nulls alone are within lists or structs: Arrow's reader makes broken arrays of them."""
+    """Whether lists or structs have children of the null type: Arrow's reader makes invalid arrays for them."""
     children = [data_type.field(i).type for i in range(data_type.num_fields)]
     return any(types.is_null(child) or holds_nested_null(child) for child in children)
 
@@ -127,7 +125,7 @@ def _infer_parts(lines: bytes) -> pa.RecordBatch | pa.Schema:
         try:
             known = pa.unify_schemas([known, found], promote_options="permissive")
         except (pa.ArrowException, TypeError) as error:
-            _read_part(part, known, "infer", rows)  # which says in which row
+            _read_part(part, known, "infer", rows)  # whose error names the row
             raise pa.ArrowInvalid(str(error)) from error
         rows += batch.num_rows
         batches.append(batch)
@@ -136,7 +134,7 @@ def _infer_parts(lines: bytes) -> pa.RecordBatch | pa.Schema:
 
 
 def _read_parts(lines: bytes, schema: pa.Schema | None, extra: str) -> Iterator[tuple[pa.RecordBatch, bytes]]:
-    """Read whole lines of some MiB at a time; give the rows of each part, and its text."""
+    """Read whole lines, a few MiB at a time; yield the rows of each part, and its text."""
     budget = current()
     start = rows = 0
     while start < len(lines):
@@ -154,7 +152,7 @@ def _read_parts(lines: bytes, schema: pa.Schema | None, extra: str) -> Iterator[
 
 
 def _read_part(part: bytes, schema: pa.Schema | None, extra: str, rows: int) -> pa.RecordBatch:
-    """Read what comes after so many rows."""
+    """Read a part that begins after `rows` rows; errors count rows from the beginning of the text."""
     try:
         return _read(part, schema, extra)
     except pa.ArrowException as error:

@@ -1,7 +1,7 @@
 """NaN and infinities in JSON, which has no numbers for them: the texts `"NaN"`, `"Infinity"` and `"-Infinity"`.
 
-These are the words of the JSON form of protocol buffers. Arrow's reader knows them without quotes only, so in columns
-of floats the quotes are taken away before it reads.
+The JSON form of protocol buffers uses the same words. Arrow's reader accepts them only without quotes, so the quotes
+are removed in columns of floats before it reads.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]')
 
 
 def quoted_words(texts: pa.Array) -> pa.Array:
-    """Turn `nan`, `inf` and `-inf` among the texts of floats into JSON."""
+    """Replace `nan`, `inf` and `-inf` among the texts of floats by their JSON form."""
     for text, word in (("nan", '"NaN"'), ("inf", '"Infinity"'), ("-inf", '"-Infinity"')):
         texts = pc.if_else(pc.equal(texts, text), pa.scalar(word, texts.type), texts)
     return texts
 
 
 def without_quotes(lines: bytes, schema: pa.Schema) -> bytes:
-    """Take the quotes of the words away where the schema has a float; lines of JSON objects are not checked here."""
+    """Remove the quotes of these words where the schema has a float; does not check that the lines are JSON objects."""
     row = pa.struct(list(schema))
     if not _holds_float(row) or (b'"NaN"' not in lines and b'Infinity"' not in lines):
         return lines
@@ -46,7 +46,7 @@ def _holds_float(data_type: pa.DataType) -> bool:
 
 @dataclass(slots=True)
 class _Level:
-    """An object (`fields` by name) or a list (`item`) that is open; `key` is where the walk is in an object."""
+    """An open object (`fields` by name) or list (`item`); `key` is the current key of an object."""
 
     fields: dict[str, pa.DataType] | None
     item: pa.DataType | None
@@ -68,7 +68,7 @@ def _unquoted(line: bytes, row: pa.DataType) -> bytes:
         if token in (b"{", b"["):
             levels.append(_open(token, expected))
         elif level is None:
-            break  # broken, as the reader will say
+            break  # broken: the reader will report it
         elif token in (b"}", b"]"):
             levels.pop()
         elif token == b",":

@@ -1,4 +1,4 @@
-"""How many different keys a text of JSON Lines has, told before Arrow's reader makes a column of each."""
+"""Checks how many distinct keys a text of JSON Lines has, before Arrow's reader makes a column for each."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ __all__ = ["check_keys"]
 
 _TEXT: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"([ \t\r]*:)?')
 _KEY_SPACE: Final = re.compile(rb'"[ \t\r]+:')
-_BYTES_AT_ONCE: Final = 2**17  # of text that is looked through: what is made of them stays in the cache
+_BYTES_AT_ONCE: Final = 2**17  # of text that is scanned at a time: intermediate results stay in the cache
 _FEW_KEYS: Final = 100
 _HEAD_BYTES: Final = 2**16
-_KEYS_UNSEEN: Final = 2**17  # that may all be different: Arrow's reader takes a second for so many columns
+_KEYS_UNSEEN: Final = 2**17  # that may all be distinct: Arrow's reader takes a second for this many columns
 _TEXTS_BETWEEN_LOOKS: Final = 65_536
 _NULL_BYTES: Final = 4
 
 
 def check_keys(lines: bytes, rows: int, max_bytes: int) -> None:
-    """Refuse keys that differ from line to line: each becomes a column, with a null in every row that lacks it.
+    """Refuse too many keys that differ from line to line: each becomes a column, with a null in every row without it.
 
     Args:
         lines: The text.
-        rows: How many lines have an object.
-        max_bytes: What the nulls of all columns may take.
+        rows: The number of lines with an object.
+        max_bytes: Limit in bytes of the nulls of all columns.
 
     Raises:
         DataFailure: `too-large`.
@@ -39,7 +39,7 @@ def check_keys(lines: bytes, rows: int, max_bytes: int) -> None:
         keys = lines.count(b'":')
         if keys <= most:
             return
-        # Where all lines have the keys of the first, as nearly always, those are all there are.
+        # If all lines have the keys of the first line, which is usual, there are no others.
         end = lines.find(b"\n", 0, _HEAD_BYTES)
         first = [match.group(1) for match in _TEXT.finditer(lines, 0, end) if match.group(2)] if end > 0 else []
         if 0 < len(first) <= min(most, _FEW_KEYS) and (
@@ -61,9 +61,9 @@ def check_keys(lines: bytes, rows: int, max_bytes: int) -> None:
 
 
 def _have_keys(lines: bytes, first: list[bytes], keys: int) -> bool:
-    """Whether every line repeats these keys in the same order, told by the bytes before each `":`.
+    """Whether every line repeats these keys in the same order, judged by the bytes before each `":`.
 
-    `False` if there is any backslash: only behind one can `":` be part of a text.
+    `False` if there is any backslash: only after one can `":` be part of a text.
     """
     if b"\\" in lines or keys % len(first):
         return False
@@ -73,7 +73,7 @@ def _have_keys(lines: bytes, first: list[bytes], keys: int) -> bool:
         part = data[start : start + _BYTES_AT_ONCE + 1]
         found.append(np.flatnonzero((part[:-1] == ord('"')) & (part[1:] == ord(":"))) + start)
     places = np.concatenate(found)
-    # The eight bytes from each place on, as one number.
+    # The eight bytes from each position on, as one number.
     words = np.ndarray((len(data) - 7,), "<u8", lines, strides=(1,))
     for number, key in enumerate(first):
         current().check_time()
@@ -84,14 +84,14 @@ def _have_keys(lines: bytes, first: list[bytes], keys: int) -> bool:
         for at in [*range(0, len(text) - 8, 8), len(text) - 8]:
             expected = np.frombuffer(text[max(at, 0) : at + 8].rjust(8, b"\0"), "<u8")[0]
             mask = np.uint64(2**64 - 2 ** (8 * max(-at, 0)))
-            # Only before the first key may there be too few bytes.
+            # Only the first key may have too few bytes before it.
             if ((words[begins[1:] + at] & mask) != expected).any():
                 return False
     return True
 
 
 def _key_count(lines: bytes, key: bytes) -> int:
-    """How often a key is there as a whole, and not as the end of another one."""
+    """Count the occurrences of a whole key, without those at the end of another key."""
     if b"\\" in key:
         return 0
     return lines.count(b'"%b":' % key) - (lines.count(b'\\"%b":' % key) if b"\\" in lines else 0)

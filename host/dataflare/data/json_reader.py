@@ -1,7 +1,7 @@
-"""JSON Lines as batches: Arrow's own reader, guarded, with the types that JSON has; the others are converted after it.
+"""JSON Lines to batches: Arrow's own reader, guarded, reads the types that JSON has; others are converted afterwards.
 
-Arrow's reader does not look at line ends (one object over several lines, or several on one, are fine with it), and
-overflows the stack on deep nesting. Both are checked before, over the whole text at once.
+Arrow's reader ignores line ends (it accepts one object over several lines, or several on one line), and overflows the
+stack on deep nesting. Both are checked first, over the whole text.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from dataflare.data.views import text_values
 __all__ = ["decode_json_lines"]
 
 _MAX_TEXT_BYTES = 2**31 - 2
-_BYTES_AT_ONCE = 2**17  # of text that is looked through: what is made of them stays in the cache
+_BYTES_AT_ONCE = 2**17  # of text that is scanned at a time: intermediate results stay in the cache
 _NO_OBJECT = re.compile(rb"^[ \t\r\v\f]*[^ \t\r\v\f\n{]", re.MULTILINE)
 _BASE64_TEXT = re.compile(rb"[A-Za-z0-9+/=]*")
 
@@ -52,19 +52,19 @@ _BASE64_TEXT = re.compile(rb"[A-Za-z0-9+/=]*")
 def decode_json_lines(
     lines: bytes, schema: pa.Schema | None, max_bytes: int, *, extra: Literal["drop", "infer", "refuse"] = "drop"
 ) -> pa.RecordBatch:
-    """Read one JSON object a line; blank lines are left out.
+    """Read one JSON object per line; skip blank lines.
 
     Args:
         lines: UTF-8.
-        schema: What each line must fit, in the forms that `encode_json_lines` writes; keys that a line lacks are null.
-            `None`: inferred from all lines; texts stay texts.
-        max_bytes: The most bytes that the text and the batch may take.
-        extra: What becomes of keys that the schema does not name. `infer` adds columns for those of the rows, and drops
-            those within a column of the schema.
+        schema: The columns, in the forms that `encode_json_lines` writes; a key that a line does not have is null.
+            `None` infers it from all lines; texts stay texts.
+        max_bytes: Limit in bytes of the text and of the batch.
+        extra: How to treat keys that are not in the schema: `drop` (default), `infer` or `refuse`. `infer` adds columns
+            for keys of the rows, and drops those within a column of the schema.
 
     Raises:
-        DataFailure: `malformed`, with the number of the line; `too-large`; `wrong-type` for a type of the schema that
-            JSON has no form for.
+        DataFailure: `malformed`, with the line number; `too-large`; `wrong-type` for a type of the schema that has no
+            JSON form.
     """
     if len(lines) > min(max_bytes, _MAX_TEXT_BYTES):
         raise too_large(f"{len(lines)} bytes of JSON are more than max_batch_bytes = {max_bytes}")
@@ -83,7 +83,7 @@ def decode_json_lines(
         raise _located(error, lines, wire, starts, extra) from error
     if isinstance(batch, pa.Schema):
         return decode_json_lines(lines, batch, max_bytes)
-    if batch.num_rows != len(starts):  # Arrow takes `null` for a row of nulls
+    if batch.num_rows != len(starts):  # Arrow reads `null` as a row of nulls
         raise malformed(f"line {_other_line(lines)}: not a JSON object")
     if extra == "infer" and schema is not None:
         more = [as_text(field) for field in batch.schema if field.name not in schema.names]
@@ -93,7 +93,7 @@ def decode_json_lines(
         plain = pa.schema([as_text(field) for field in batch.schema])
         if plain.equals(batch.schema) and not any(holds_nested_null(field.type) for field in plain):
             return admit_batch(batch)
-        # Arrow's reader makes broken arrays of nulls within lists; `_wire_type` goes round that.
+        # Arrow's reader makes invalid arrays for nulls within lists; `_wire_type` avoids that.
         return decode_json_lines(lines, plain, max_bytes)
     if not schema:
         return empty_batch(batch.num_rows).replace_schema_metadata(schema.metadata)
@@ -115,10 +115,9 @@ def decode_json_lines(
 
 
 def _read_like_first_lines(lines: bytes, rows: int, max_bytes: int) -> pa.RecordBatch | None:
-    """Read a long text with the columns of its first lines: those of other lines need not be counted before.
+    """Read a long text with the columns of its first lines: the keys of other lines need not be counted then.
 
-    Returns:
-        The batch; `None` where the text is short, or other lines have more columns or other types.
+    Returns: The batch; `None` if the text is short, or if other lines have more columns or other types.
     """
     if not (head := first_lines(lines)):
         return None
@@ -128,12 +127,12 @@ def _read_like_first_lines(lines: bytes, rows: int, max_bytes: int) -> pa.Record
 
 
 def _check_width(lines: bytes, schema: pa.Schema | None, rows: int, max_bytes: int, *, infers: bool) -> None:
-    """Refuse columns of a fixed width of which a few bytes of `null` would fill the memory."""
+    """Refuse columns of fixed width whose nulls would fill the memory: `null` is only a few bytes of text."""
     if infers:
         check_keys(lines, rows, max_bytes)
     if schema is None:
         return
-    # Of a column that a line lacks there is a null in its row.
+    # A column that a line does not have gets a null in its row.
     least = sum(_null_bytes(field.type) for field in schema)
     if rows * least > max_bytes:
         raise too_large(f"{rows} rows of {len(schema)} columns are larger than max_batch_bytes = {max_bytes}")
@@ -144,7 +143,7 @@ def _check_width(lines: bytes, schema: pa.Schema | None, rows: int, max_bytes: i
 
 
 def _null_bytes(data_type: pa.DataType) -> float:
-    """The least bytes of a null."""
+    """Return the minimum bytes of a null."""
     if data_type.num_fields and not (types.is_list(data_type) or types.is_large_list(data_type)):
         return sum(_null_bytes(data_type.field(i).type) for i in range(data_type.num_fields))
     try:
@@ -158,7 +157,7 @@ def _object_lines(lines: bytes) -> npt.NDArray[np.int64]:
     flat = _flat_lines(lines)
     if flat is not None:
         return np.arange(1, flat + 1)
-    # Escaped quotes are blanked out, so that every quote left begins or ends a string.
+    # Escaped quotes are replaced, so that every remaining quote begins or ends a string.
     text = lines if b"\\" not in lines else lines.replace(b"\\\\", b"__").replace(b'\\"', b"__")
     found = [np.zeros(0, np.int64)]
     before = _Place()
@@ -172,7 +171,7 @@ def _object_lines(lines: bytes) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a text was left: how many brackets are open, the line feeds before, the line of the last object (or 0)."""
+    """The state at the end of a part: open brackets, line feeds so far, the line of the last object (or 0)."""
 
     depth: int = 0
     ends: int = 0
@@ -182,7 +181,7 @@ class _Place:
 def _objects_of_part(
     part: npt.NDArray[np.uint8], brackets: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], before: _Place
 ) -> tuple[npt.NDArray[np.int64], _Place]:
-    """Check a part of a text, given where its brackets and line feeds are; return the lines of its objects."""
+    """Check a part of a text, given the positions of its brackets and line feeds; return the lines of its objects."""
     steps = np.where(part[brackets] & 2 != 0, np.int32(1), np.int32(-1))  # of [{ and ]}, the former have this bit
     depths = np.concatenate([[before.depth], before.depth + np.cumsum(steps)])
     if int(depths.max()) > MAX_DEPTH:
@@ -205,21 +204,21 @@ def _objects_of_part(
 def _brackets_and_ends(
     data: npt.NDArray[np.uint8],
 ) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Go through a text in parts: each, and where in it are brackets and braces outside of strings, and line feeds."""
+    """Yield the parts of a text, each with the positions of brackets and braces outside strings, and of line feeds."""
     in_string = np.uint8(0)
     for start in range(0, len(data), _BYTES_AT_ONCE):
         current().check_time()
         part = data[start : start + _BYTES_AT_ONCE]
-        quotes = np.cumsum(part == ord('"'), dtype=np.uint8)  # counts modulo 256, of which one bit matters
+        quotes = np.cumsum(part == ord('"'), dtype=np.uint8)  # counts modulo 256; only the lowest bit matters
         quotes += in_string
-        folded = part | 0x20  # brackets fall together with braces
+        folded = part | 0x20  # maps brackets to braces
         found = np.flatnonzero((folded == ord("{")) | (folded == ord("}")))
         yield part, found[quotes[found] & 1 == 0], np.flatnonzero(part == ord("\n"))
         in_string = quotes[-1]
 
 
 def _flat_lines(lines: bytes) -> int | None:
-    """Count the lines where each is braced and nothing else opens: then there is nothing to look for; else `None`."""
+    """Count the lines if each is one flat object, which needs no further check; otherwise return `None`."""
     if not (lines.startswith(b"{") and lines.endswith(b"}\n")) or b"[" in lines:
         return None
     data = np.frombuffer(lines, np.uint8)
@@ -240,7 +239,7 @@ def _flat_lines(lines: bytes) -> int | None:
 def _located(
     error: Exception, lines: bytes, schema: pa.Schema | None, starts: npt.NDArray[np.int64], extra: str
 ) -> Exception:
-    """Say in which line the reader failed."""
+    """Return the error with the line in which the reader failed."""
     if other := _other_line(lines):
         return malformed(f"line {other}: not a JSON object")
     message = str(error).removeprefix("JSON parse error: ")
@@ -260,7 +259,7 @@ def _located(
 
 
 def _other_line(lines: bytes) -> int:
-    """Find the first line that is not blank and not an object. Returns 0 if every line is an object."""
+    """Find the first line that is neither blank nor an object; 0 if there is none."""
     found = _NO_OBJECT.search(lines)
     return 0 if found is None else lines.count(b"\n", 0, found.end()) + 1
 
@@ -275,7 +274,7 @@ def _fails(lines: bytes, schema: pa.Schema | None, extra: str) -> bool:
 
 
 def _name_line(error: Exception, batch: pa.RecordBatch, field: pa.Field, starts: Any) -> str:
-    """Say in which line a value could not be converted, by halving the column until one row is left."""
+    """Return the line in which a value could not be converted, by halving the column until one row is left."""
     column = batch.column(field.name)
     low, high = 0, len(column)
     while high - low > 1:
@@ -289,7 +288,7 @@ def _name_line(error: Exception, batch: pa.RecordBatch, field: pa.Field, starts:
 
 
 def _check_ranges(lines: bytes, schema: pa.Schema, columns: list[pa.Array], starts: Any) -> None:
-    """Refuse numbers beyond the range of a float of less than 64 bits, of which Arrow makes infinities."""
+    """Refuse numbers beyond the range of a float of less than 64 bits: Arrow would make them infinite."""
     for field, column in zip(schema, columns, strict=True):
         if not holds(field.type, _is_narrow) or not _infinities(column):
             continue
@@ -310,7 +309,7 @@ def _is_narrow(data_type: pa.DataType) -> bool:
 
 
 def _widened(data_type: pa.DataType) -> pa.DataType:
-    """A type that Arrow's reader knows, with doubles in place of floats."""
+    """Return a type that Arrow's reader supports, with doubles instead of floats."""
     if types.is_float32(data_type):
         return pa.float64()
     if types.is_list(data_type):
@@ -321,7 +320,7 @@ def _widened(data_type: pa.DataType) -> pa.DataType:
 
 
 def _infinities(array: pa.Array) -> int:
-    """Count the infinities in a column, and in what is within it."""
+    """Count the infinities in a column, nested values included."""
     if types.is_floating(array.type):
         values = array.cast(pa.float32()) if types.is_float16(array.type) else array
         return int(pc.sum(pc.is_inf(values)).as_py() or 0)
@@ -335,14 +334,14 @@ def _infinities(array: pa.Array) -> int:
 
 
 def _wire_type(data_type: pa.DataType, column: str) -> pa.DataType:
-    """The type that Arrow's reader shall read, for a column that shall become of `data_type`."""
+    """Return the type with which Arrow's reader reads a column that will be converted to `data_type`."""
     if types.is_null(data_type):
         return pa.string()
     if types.is_float16(data_type):
         return pa.float32()
     if types.is_duration(data_type):
         return pa.int64()
-    # Arrow's reader takes a moment of any zone for one of the column's: the cast from a text does not.
+    # Arrow's reader treats a timestamp of any zone as one of the column's zone; the cast from text does not.
     if types.is_temporal(data_type) or _is_binary(data_type):
         return pa.string()
     if types.is_decimal(data_type):
@@ -371,7 +370,7 @@ def _is_binary(data_type: pa.DataType) -> bool:
 
 
 def _restore(array: pa.Array, data_type: pa.DataType) -> pa.Array:
-    """Turn what was read as `_wire_type(data_type)` into `data_type`."""
+    """Convert a column that was read as `_wire_type(data_type)` to `data_type`."""
     if array.type.equals(data_type):
         return array
     if types.is_null(data_type):
@@ -381,7 +380,7 @@ def _restore(array: pa.Array, data_type: pa.DataType) -> pa.Array:
     if _is_binary(data_type):
         return _decode_base64(array).cast(data_type)
     if types.is_time(data_type):
-        # Arrow has no cast from a text to a time, but one from a text to a moment of the first day.
+        # Arrow cannot cast text to a time, but can cast it to a timestamp of the first day.
         moments = pc.binary_join_element_wise(pa.scalar("1970-01-01T"), array, pa.scalar(""))
         return moments.cast(pa.timestamp(data_type.unit)).cast(data_type)
     if types.is_dictionary(data_type):
@@ -396,7 +395,7 @@ def _restore(array: pa.Array, data_type: pa.DataType) -> pa.Array:
         return pa.MapArray.from_arrays(_list_offsets(array), keys, items, data_type)
     if types.is_list(data_type) or types.is_large_list(data_type) or types.is_fixed_size_list(data_type):
         items = _restore(array.flatten(), data_type.value_type)
-        # Not by a cast where there is another way: Arrow's breaks lists of nulls.
+        # Avoid a cast where possible: Arrow's cast breaks lists of nulls.
         if types.is_list(data_type):
             return pa.ListArray.from_arrays(_list_offsets(array), items, type=data_type)
         if types.is_large_list(data_type):
@@ -406,7 +405,7 @@ def _restore(array: pa.Array, data_type: pa.DataType) -> pa.Array:
 
 
 def _fixed_size_lists(array: pa.ListArray, items: pa.Array, data_type: pa.FixedSizeListType) -> pa.Array:
-    """Build the lists from their items; those of a null list are nulls (a cast leaves them as memory happens to be)."""
+    """Build the lists from their items; items of a null list are null (a cast would leave them uninitialised)."""
     size = data_type.list_size
     valid = array.is_valid().to_numpy(zero_copy_only=False)
     if (array.value_lengths().drop_null().to_numpy(zero_copy_only=False) != size).any():
@@ -418,7 +417,7 @@ def _fixed_size_lists(array: pa.ListArray, items: pa.Array, data_type: pa.FixedS
 
 
 def _list_offsets(array: pa.ListArray) -> pa.Array:
-    """Offsets into `array.flatten()`; null where the list is null, as the makers of lists take it."""
+    """Return offsets into `array.flatten()`; null for a null list, as Arrow's list constructors expect."""
     lengths = array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
     offsets = np.zeros(len(array) + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
@@ -429,7 +428,7 @@ def _list_offsets(array: pa.ListArray) -> pa.Array:
 
 
 def _decode_base64(texts: pa.Array) -> pa.Array:
-    """Decode all texts in one call: each is a whole number of groups of four, which stand on their own."""
+    """Decode all texts in one call: each is a whole number of groups of four, which are independent."""
     values = text_values(texts, "", 2**31 - 1)
     ends = values.offsets.astype(np.int64)
     data = np.frombuffer(values.text, np.uint8)
@@ -445,7 +444,7 @@ def _decode_base64(texts: pa.Array) -> pa.Array:
     if int(padding.sum()) != int(pads.sum()):
         raise ValueError("not in Base64: padding within the text")
     try:
-        # With the padding as zeros, the groups of all texts can be decoded together; the zeros are cut out again.
+        # With padding replaced by zeros, all texts can be decoded together; the zeros are removed afterwards.
         decoded = np.frombuffer(base64.b64decode(text.replace(b"=", b"A"), validate=True), np.uint8)
     except binascii.Error as error:
         raise ValueError(f"not in Base64: {error}") from error

@@ -1,7 +1,7 @@
 """Batches as JSON Lines, whole columns at a time.
 
 Every column becomes an array of JSON texts, and one kernel joins them row by row: the memory of the joined array is the
-text. Quotes that every row has are part of the literal between two columns, so that they cost no pass of their own.
+text. Quotes that every row has are part of the literal between two columns, so that they need no extra pass.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from dataflare.data.views import binary_values
 
 __all__ = ["encode_json_lines"]
 
-_ROWS_AT_ONCE = 16_384  # what is made of them stays in the processor's cache
+_ROWS_AT_ONCE = 16_384  # intermediate results stay in the processor's cache
 _BYTES_AT_ONCE = 2**26
 _TEXT_BYTES = 16  # of a value with its offset
 _SCANNED_BYTES = 2**24
-_BASE64_BYTES = 3 * 2**20  # of whole groups; finding out where the bytes go takes sixteen times as much
-_ESCAPE_S = 1e-8  # the least that it takes to escape a character
+_BASE64_BYTES = 3 * 2**20  # of whole groups; computing where the bytes go takes sixteen times as much
+_ESCAPE_S = 1e-8  # minimum time to escape a character
 _EXACT_INTEGERS = 1e16
-_EXACT_DIGITS = 15  # a double keeps every decimal number of so many
+_EXACT_DIGITS = 15  # a double keeps every decimal number with this many
 _DAY_BYTES = len("2013-01-01")
 _YEAR_1 = -62_135_596_800  # in seconds since 1970
 _YEAR_10000 = 253_402_300_800
@@ -40,16 +40,15 @@ _UNITS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 def encode_json_lines(batch: pa.RecordBatch, max_bytes: int) -> pa.Buffer:
-    """Write one JSON object a row, each followed by a line feed.
+    """Write one JSON object per row, each followed by a line feed.
 
-    Columns come in order, nulls as `null`, NaN and infinities as `"NaN"`, `"Infinity"` and `"-Infinity"`, dates and
-    times in ISO 8601 (a timestamp with a zone in UTC, with `Z`), durations as a number in their unit, byte strings in
-    Base64, decimals of at most 15 digits as numbers (a reader that makes doubles of them loses nothing) and longer ones
-    as strings, maps as lists of objects of `key` and `value`.
+    Columns keep their order. Nulls are `null`; NaN and infinities are `"NaN"`, `"Infinity"` and `"-Infinity"`. Dates
+    and times are in ISO 8601 (a timestamp with a zone in UTC, with `Z`), durations are a number in their unit, byte
+    strings are Base64. Decimals of at most 15 digits are numbers (a double keeps them exactly), longer ones are
+    strings. Maps are lists of objects with `key` and `value`.
 
-    Raises:
-        DataFailure: `too-large` past `max_bytes`; `wrong-type` for a type that JSON has no form for; `out-of-range`
-            for a date or a timestamp outside the years 1 to 9999.
+    Raises: DataFailure: `too-large` above `max_bytes`; `wrong-type` for a type that has no JSON form; `out-of-range`
+    for a date or a timestamp outside the years 1 to 9999.
     """
     keys = [orjson.dumps(name).decode() + ":" for name in batch.schema.names]
     written = 0
@@ -69,7 +68,7 @@ def encode_json_lines(batch: pa.RecordBatch, max_bytes: int) -> pa.Buffer:
 
 
 def _next_rows(batch: pa.RecordBatch, start: int, max_bytes: int) -> pa.RecordBatch:
-    """Slice off rows that are not too many to be written out at once."""
+    """Return the next rows, few enough to be written at once."""
     current().check_time()
     rows = batch.slice(start, _ROWS_AT_ONCE)
     while (size := sum(map(_text_bytes, rows.columns))) > _BYTES_AT_ONCE and rows.num_rows > 1:
@@ -91,7 +90,7 @@ def _join_rows(rows: pa.RecordBatch, keys: list[str]) -> pa.Buffer:
 
 
 def _objects(keys: list[str], values: list[pa.Array], columns: list[str], end: str) -> pa.Array:
-    """Join the values of at least one key to objects, one a row."""
+    """Join the values of at least one key into one object per row."""
     pieces: list[pa.Array | pa.Scalar] = []
     literal = "{"
     for key, array, column in zip(keys, values, columns, strict=True):
@@ -108,7 +107,7 @@ def _literal(text: str) -> pa.Scalar:
 
 
 def _join(*pieces: pa.Array | pa.Scalar) -> pa.Array:
-    """Join texts row by row; a null among them is written `null`."""
+    """Join texts row by row; write a null as `null`."""
     return pc.binary_join_element_wise(*pieces, _literal(""), null_handling="replace", null_replacement="null")
 
 
@@ -118,7 +117,7 @@ def _keep_nulls(texts: pa.Array, source: pa.Array) -> pa.Array:
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """A column as JSON: `before`, a text, `after` in each row; a null among the texts is a null."""
+    """A column as JSON: each row is `before`, a text of `values`, and `after`; a null in `values` is a null."""
 
     values: pa.Array
     before: str = ""
@@ -126,7 +125,7 @@ class _Text:
 
 
 def _render(array: pa.Array, column: str) -> pa.Array:
-    """Turn values into JSON texts; a null stays null."""
+    """Convert values to JSON texts; a null stays null."""
     return _quoted(_text(array, column))
 
 
@@ -173,7 +172,7 @@ def _render_floats(array: pa.Array) -> pa.Array:
     if types.is_float16(array.type):
         array = array.cast(pa.float32())
     texts = array.cast(pa.large_string())
-    # Arrow writes 2.0 as `2`; a reader that infers types would take the column for integers.
+    # Arrow writes 2.0 as `2`; a reader that infers types would read the column as integers.
     whole = pc.and_(pc.equal(pc.floor(array), array), pc.less(pc.abs(array), pa.scalar(_EXACT_INTEGERS, array.type)))
     if pc.any(whole).as_py():
         suffixed = pc.binary_join_element_wise(texts, _literal(".0"), _literal(""))
@@ -190,7 +189,7 @@ def _escape(texts: pa.Array) -> pa.Array:
     if not any(_has_escapes(data[at : at + _SCANNED_BYTES]) for at in range(0, len(data), _SCANNED_BYTES)):
         return texts
     counts = np.bincount(data, minlength=256)
-    for byte in (0x5C, 0x22, *range(0x20)):  # the backslash first: the others bring some of their own
+    for byte in (0x5C, 0x22, *range(0x20)):  # the backslash first: the other escapes add backslashes
         if counts[byte]:
             char = chr(byte)
             escaped = orjson.dumps(char).decode()[1:-1]
@@ -206,7 +205,7 @@ def _has_escapes(data: npt.NDArray[np.uint8]) -> bool:
 
 
 def _check_years(array: pa.Array, column: str) -> None:
-    """Beyond four digits of the year, ISO 8601 has no form that readers agree on."""
+    """Refuse years of more than four digits: ISO 8601 has no form for them that readers agree on."""
     if types.is_date(array.type):
         days = array.cast(pa.date32()).view(pa.int32())
         low, high = _YEAR_1 // 86_400, _YEAR_10000 // 86_400
@@ -222,12 +221,12 @@ def _check_years(array: pa.Array, column: str) -> None:
 
 def _render_timestamps(array: pa.Array, column: str) -> pa.Array:
     _check_years(array, column)
-    # Without its zone a timestamp is written in UTC, which is what it counts from.
+    # Without its zone a timestamp is written in UTC, in which it is stored.
     texts = array.view(pa.timestamp(array.type.unit)).cast(pa.large_string())
     _, ends, data = texts.buffers()
     if len(data or b"") == 0:
         return texts
-    # Arrow puts a space between day and time, after as many bytes in every text; a null has no text.
+    # Arrow puts a space between day and time, at the same position in every text; a null has no text.
     written = np.array(np.frombuffer(data, np.uint8))
     begins = np.frombuffer(ends, np.int64, len(texts) + 1, texts.offset * 8)
     written[begins[:-1][begins[1:] > begins[:-1]] + _DAY_BYTES] = ord("T")
@@ -258,7 +257,7 @@ def _render_lists(array: pa.Array, column: str) -> pa.Array:
 
 
 def _encode_base64(offsets: npt.NDArray[np.int64], data: pa.Buffer) -> pa.Array:
-    """Encode byte strings, short ones together: each begins at a multiple of three bytes, so none shares a group."""
+    """Encode byte strings, short ones together: each begins at a multiple of three bytes, so no two share a group."""
     groups = np.zeros(len(offsets), np.int64)
     np.cumsum((np.diff(offsets) + 2) // 3, out=groups[1:])
     current().require(int(groups[-1]) * 4)

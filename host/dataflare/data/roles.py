@@ -1,4 +1,4 @@
-"""Roles of columns, as metadata of a schema's fields: what the WIT interface `datasets` specifies."""
+"""Roles of columns, as metadata of a schema's fields, as the WIT interface `datasets` specifies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["DELETE", "INSERT", "UPDATE", "Roles", "roles_of", "with_roles"]
 INSERT: Final = 0
 UPDATE: Final = 1
 DELETE: Final = 2
-"""The values of an operation column; a null is an insert."""
+"""The values of an operation column; null means insert."""
 
 _KEY: Final = b"dataflare.key"
 _ROLE: Final = b"dataflare.role"
@@ -23,7 +23,8 @@ _ROLE: Final = b"dataflare.role"
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """The columns with a role: the `key`'s in order, the `cursor` and the `operation`; `None` means no such column."""
+    """The columns with a role: the `key` columns in order, the `cursor` and the `operation`; `None` means no such
+    column."""
 
     key: tuple[str, ...] = ()
     cursor: str | None = None
@@ -34,7 +35,7 @@ def roles_of(schema: pa.Schema) -> Roles:
     """Read the roles of a schema's columns.
 
     Raises:
-        SchemaError: A role is not valid: it names the column.
+        SchemaError: A role is not valid; the message names the column.
     """
     key: dict[int, str] = {}
     named: dict[bytes, str] = {}
@@ -63,10 +64,9 @@ def roles_of(schema: pa.Schema) -> Roles:
 def with_roles(
     schema: pa.Schema, *, key: Sequence[str] = (), cursor: str | None = None, operation: str | None = None
 ) -> pa.Schema:
-    """Give columns of a schema these roles, and the others none.
+    """Return a schema with these roles; other columns lose theirs.
 
-    Raises:
-        SchemaError: A column does not exist, stands twice in the key, or the operation column is not `int8`.
+    Raises: SchemaError: A column does not exist, is twice in the key, or the operation column is not `int8`.
     """
     for name in (*key, *(each for each in (cursor, operation) if each is not None)):
         if name not in schema.names:

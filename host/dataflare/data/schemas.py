@@ -11,9 +11,9 @@ field   = name ": " type [" not null"]
 name    = " ('" name "')"                        of a map's keys, values and entries, where it is not the usual one
 ```
 
-The notation carries no metadata of nested fields, and not whether a map's values may be null. It escapes no names: one
-of a nested field that holds `: ` or begins with `>`, or of a map's field that holds `'), `, `')>` or `') (`, does not
-survive the way there and back. Nothing here keeps state: every function may run in any thread.
+The notation has no metadata of nested fields, and does not say whether a map's values may be null. It escapes no names.
+A nested field's name that contains `: ` or begins with `>`, or a map field's name that contains `'), `, `')>` or `')
+(`, cannot be read back. The functions keep no state and may run in any thread.
 """
 
 from __future__ import annotations
@@ -58,24 +58,23 @@ _FIXED_SIZE = re.compile(r">\[(\d{1,10})\]")
 
 
 class SchemaError(DataflareError):
-    """A schema or the name of a type that cannot be taken; the message says which part."""
+    """A schema or the name of a type is not valid; the message names the part."""
 
 
 def to_wit(schema: pa.Schema) -> Schema:
     """Describe an Arrow schema as a WIT value.
 
-    An extension type is named by its storage, with its name in the metadata, as in an Arrow stream. Pairs of metadata
-    that are not UTF-8 are left out, since a WIT string cannot carry them.
+    An extension type becomes its storage, with its name in the metadata, as in an Arrow stream. Metadata pairs that are
+    not UTF-8 are left out, since a WIT string cannot hold them.
     """
     return Schema(tuple(_field_to_wit(field) for field in schema), _metadata_to_wit(schema.metadata))
 
 
 def from_wit(schema: Any) -> pa.Schema:
-    """Make the Arrow schema of a WIT value; any object with the attributes of `Schema` is taken.
+    """Convert a WIT value to an Arrow schema; any object with the attributes of `Schema` is accepted.
 
-    Raises:
-        SchemaError: The name of a type is not in Arrow's notation, a column's name or a metadata key repeats, or the
-            schema is larger than this module takes.
+    Raises: SchemaError: The name of a type is not in Arrow's notation, a column name or a metadata key is repeated, or
+    the schema is too large.
     """
     if len(schema.fields) > MAX_COLUMNS:
         raise SchemaError(f"the schema has {len(schema.fields)} columns, more than {MAX_COLUMNS}")
@@ -93,7 +92,7 @@ def parse_type(text: str) -> pa.DataType:
     """Read a type in Arrow's own notation: `str(type)` of pyarrow, `type-name` of a WIT field.
 
     Raises:
-        SchemaError: It is not in the notation, longer than 65,536 characters, or nests deeper than `MAX_DEPTH`.
+        SchemaError: The text is not in the notation, longer than 65,536 characters, or nested deeper than `MAX_DEPTH`.
     """
     if len(text) > _MAX_TYPE_NAME:
         raise SchemaError(f"the name of a type has {len(text)} characters, more than {_MAX_TYPE_NAME}")
@@ -117,7 +116,7 @@ def _parse(text: str) -> pa.DataType:
 
 
 def _meant(text: str) -> str:
-    """The type that the text stands for in another notation; else empty."""
+    """Return the type that the text means in another notation; empty if unknown."""
     meant = respelled(text)
     try:
         return meant if meant != text and not refusal(_parse(meant)) else ""
@@ -151,14 +150,14 @@ def _metadata_to_wit(metadata: Any) -> tuple[tuple[str, str], ...]:
 
 
 def metadata_from_wit(pairs: Sequence[Iterable[str]], owner: str) -> dict[str, str] | None:
-    """Read pairs of metadata; `None` where there are none.
+    """Read metadata pairs; `None` if there are none.
 
     Args:
         pairs: Keys and values.
         owner: What they belong to, for errors.
 
     Raises:
-        SchemaError: A key occurs twice, or there are more than 4,096 pairs.
+        SchemaError: A key is repeated, or there are more than 4,096 pairs.
     """
     if len(pairs) > _MAX_METADATA_PAIRS:
         raise SchemaError(f"{owner} has {len(pairs)} pairs of metadata, more than {_MAX_METADATA_PAIRS}")
@@ -175,7 +174,7 @@ def _shorten(text: str) -> str:
 
 
 class _TypeParser:
-    """A recursive descent over one name of a type; `position` is where it has come to."""
+    """A recursive-descent parser for one type; `position` is its position in the text."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -186,7 +185,7 @@ class _TypeParser:
             raise SchemaError(f"the type {_shorten(self.text)} nests deeper than {MAX_DEPTH} levels")
         try:
             nested = self._nested(depth + 1)
-            # Not `or`: a struct of no fields counts as false.
+            # Not `or`: a struct type without fields is false.
             return self._simple() if nested is None else nested
         except (pa.ArrowException, ValueError, OverflowError, TypeError) as error:
             raise SchemaError(f"the type {_shorten(self.text)} cannot be: {error}") from error
@@ -226,7 +225,7 @@ class _TypeParser:
             value_type = self.type(depth)
             value = pa.field(self._map_name("value"), value_type)
             keys_sorted = self._skip(", keys_sorted")
-            self._map_name("entries")  # pyarrow makes no map with another one
+            self._map_name("entries")  # pyarrow cannot make a map with another name
             self._expect(">")
             return pa.map_(key, value, keys_sorted=keys_sorted)
         if self._skip("dictionary<values="):

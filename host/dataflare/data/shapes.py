@@ -33,7 +33,7 @@ _MAX_NAMED = 8
 
 @dataclass(frozen=True, slots=True)
 class TextValues:
-    """A column of strings: `offsets` is uint32 of one more than the rows, `text` a buffer of UTF-8."""
+    """A column of strings: `offsets` is uint32 with rows + 1 items, `text` is a buffer of UTF-8."""
 
     offsets: npt.NDArray[np.uint32]
     text: Any
@@ -41,7 +41,7 @@ class TextValues:
 
 @dataclass(frozen=True, slots=True)
 class BinaryValues:
-    """A column of byte strings: `offsets` is uint32 of one more than the rows, `data` a buffer of bytes."""
+    """A column of byte strings: `offsets` is uint32 with rows + 1 items, `data` is a buffer of bytes."""
 
     offsets: npt.NDArray[np.uint32]
     data: Any
@@ -65,7 +65,7 @@ class DataFailure(DataflareError):
         self.error = error
 
     def about(self, columns: Sequence[str]) -> DataFailure:
-        """The same failure, which also names the columns that a function was given values of."""
+        """Return the same failure, with the names of the columns from which a function's arguments came."""
         case, value = self.error.case, self.error.value
         named = ", ".join(column[:100] for column in columns[:_MAX_NAMED])
         if isinstance(value, TypeMismatch):
@@ -74,40 +74,40 @@ class DataFailure(DataflareError):
 
 
 def _failure(case: str, text: str) -> DataFailure:
-    # Messages of Arrow can hold whole values; a guest's memory is not the place for them.
+    # Arrow's messages can contain whole values, which would fill the guest's memory.
     return DataFailure(Variant(case, text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 3] + "..."))
 
 
 def no_such_column(column: str) -> DataFailure:
-    """The batch has no column of this name."""
+    """Make the failure: the batch has no column of this name."""
     return _failure("no-such-column", column)
 
 
 def no_such_function(name: str) -> DataFailure:
-    """Expressions have no function of this name."""
+    """Make the failure: expressions have no function of this name."""
     return _failure("no-such-function", name)
 
 
 def wrong_type(column: str, expected: str, actual: Any, *, function: str = "") -> DataFailure:
-    """The column's type does not fit what was asked for, by a function of expressions perhaps."""
+    """Make the failure: the column's type does not fit the operation, or the expression function that is named."""
     return DataFailure(Variant("wrong-type", TypeMismatch(column, function, expected, str(actual))))
 
 
 def out_of_range(text: str) -> DataFailure:
-    """A length, an offset, a value or a row number does not fit."""
+    """Make the failure: a length, an offset, a value or a row number does not fit."""
     return _failure("out-of-range", text)
 
 
 def malformed(text: str) -> DataFailure:
-    """The bytes or the text are not what they claim to be."""
+    """Make the failure: the bytes or the text are not valid."""
     return _failure("malformed", text)
 
 
 def too_large(text: str) -> DataFailure:
-    """A limit would be passed."""
+    """Make the failure: a limit would be exceeded."""
     return _failure("too-large", text)
 
 
 def other(text: str) -> DataFailure:
-    """Anything else."""
+    """Make a failure of any other kind."""
     return _failure("other", text)

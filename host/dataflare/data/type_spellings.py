@@ -1,4 +1,4 @@
-"""What other systems call types, in Arrow's notation: for hints, since a type that is guessed could change values."""
+"""Other systems' names of types, in Arrow's notation. Only for hints: a guessed type could change values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NAMES: Final = {
     **dict.fromkeys(("bytes", "blob", "bytea", "varbinary"), "binary"),
 }
 
-# A whole name: not a part of another, the name of a field (`date: string`) or of a parameter (`values=`).
+# A whole name: not part of another name, of a field (`date: string`) or of a parameter (`values=`).
 _NAME = re.compile(
     rf"(?<![\w.])({'|'.join(sorted(_NAMES, key=len, reverse=True))})(?![\w(\[=]|\s*[:=]| with | precision)"
 )
@@ -48,14 +48,13 @@ _DICTIONARY = re.compile(r"(dictionary<values=.*, indices=\w+)>")
 
 
 def respelled(text: str) -> str:
-    """Write a type as Arrow probably would; empty where nothing is known of it. What comes may not be a type either.
+    """Return the probable spelling of a type in Arrow's notation; empty if unknown. The result may not be a valid type.
 
-    Args:
-        text: A type as somebody wrote it, such as `decimal(10,2)`, `DATE` or `list<string>`.
+    Args: text: A type as a user wrote it, such as `decimal(10,2)`, `DATE` or `list<string>`.
     """
     if len(text) > _MAX_CHARACTERS:
         return ""
-    # Capitals count in names of fields and of zones.
+    # Capitals matter in names of fields and zones.
     meant = text.strip() if set(text) & set(":,=") else text.strip().lower()
     meant = _SIZED_TEXT.sub("string", meant)
     meant = _DECIMAL.sub(_decimal, meant)

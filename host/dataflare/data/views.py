@@ -1,7 +1,7 @@
-"""One column of a batch as plain numbers, text or bytes; the column is checked.
+"""One checked column of a batch as plain numbers, text or bytes.
 
-Where the type allows, a view shares the column's memory; it is never to be written to. No function keeps anything, so
-all may run in any thread.
+If the type allows it, a view shares the column's memory; it must not be written to. The functions keep no state and may
+run in any thread.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _EXACT_DIGITS = 15
 
 
 def is_int64_like(data_type: pa.DataType) -> bool:
-    """Whether `int64-column` takes the type."""
+    """Whether `int64-column` accepts the type."""
     return bool(
         types.is_integer(data_type)
         or types.is_date(data_type)
@@ -47,17 +47,17 @@ def is_int64_like(data_type: pa.DataType) -> bool:
 
 
 def is_text(data_type: pa.DataType) -> bool:
-    """Whether values of the type are strings, written out one by one."""
+    """Whether values of the type are strings, not a dictionary or a view of strings."""
     return bool(types.is_string(data_type) or types.is_large_string(data_type))
 
 
 def validity_words(array: pa.Array) -> npt.NDArray[np.uint64] | None:
-    """Return the bitmap of the rows that hold a value; `None` when no row is null."""
+    """Return the bitmap of the rows with a value, as 64-bit words; `None` if no row is null."""
     if types.is_null(array.type):
         return np.zeros((len(array) + 63) // 64, np.uint64) if len(array) else None
     bitmap = array.buffers()[0]
     if types.is_dictionary(array.type):
-        # Their nulls can lie in what the row points to.
+        # Their nulls can be in the values to which the rows refer.
         valid = pc.is_valid(array)
         if bool(pc.all(valid).as_py()):
             return None
@@ -68,10 +68,9 @@ def validity_words(array: pa.Array) -> npt.NDArray[np.uint64] | None:
 
 
 def int64_values(array: pa.Array, column: str) -> npt.NDArray[np.int64]:
-    """Return a column in its own unit, a null as 0; the column's own memory where it is of 64 bits and has no null.
+    """Return a column in its own unit, a null as 0; the column's own memory if it has 64 bits and no null.
 
-    Raises:
-        DataFailure: `wrong-type`; `out-of-range` where a value is over 2**63 - 1.
+    Raises: DataFailure: `wrong-type`; `out-of-range` if a value is over 2**63 - 1.
     """
     if not is_int64_like(array.type):
         raise wrong_type(column, _INT64_TYPES, array.type)
@@ -90,7 +89,7 @@ def int64_values(array: pa.Array, column: str) -> npt.NDArray[np.int64]:
 
 
 def float64_values(array: pa.Array, column: str) -> npt.NDArray[np.float64]:
-    """Return a column as the nearest doubles, a null as 0; the column's own memory where it is of doubles without null.
+    """Return a column as the nearest doubles, a null as 0; the column's own memory if it has doubles and no null.
 
     Raises:
         DataFailure: `wrong-type`.
@@ -120,10 +119,10 @@ def boolean_values(array: pa.Array, column: str) -> npt.NDArray[np.bool_]:
 
 
 def text_values(array: pa.Array, column: str, max_bytes: int) -> TextValues:
-    """Return a column of strings, a null as no bytes; the text shares the column's memory where nulls take none.
+    """Return a column of strings, a null as an empty text; shares the column's memory if nulls take no bytes in it.
 
-    Raises:
-        DataFailure: `wrong-type`; `too-large` past 2**32 - 1 bytes, or for a dictionary past `max_bytes` written out.
+    Raises: DataFailure: `wrong-type`; `too-large` above 2**32 - 1 bytes, or if a dictionary takes more than `max_bytes`
+    when written out.
     """
     data_type = array.type
     if types.is_dictionary(data_type) and is_text(data_type.value_type):
@@ -136,10 +135,9 @@ def text_values(array: pa.Array, column: str, max_bytes: int) -> TextValues:
 
 
 def binary_values(array: pa.Array, column: str) -> BinaryValues:
-    """Return a column of byte strings, a null as no bytes; the data share the column's memory where nulls take none.
+    """Return a column of byte strings, a null as no bytes; shares the column's memory if nulls take no bytes in it.
 
-    Raises:
-        DataFailure: `wrong-type`; `too-large` past 2**32 - 1 bytes.
+    Raises: DataFailure: `wrong-type`; `too-large` above 2**32 - 1 bytes.
     """
     data_type = array.type
     if types.is_fixed_size_binary(data_type):

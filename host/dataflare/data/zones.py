@@ -12,7 +12,7 @@ __all__ = ["arrow_has_zone"]
 
 @cache
 def arrow_has_zone(name: str) -> bool:
-    """Whether Arrow finds a zone: it reads the system's database alone, which need not have the old names."""
+    """Whether Arrow finds a zone: it reads only the system's database, which may not have old names."""
     try:
         pc.local_timestamp(pa.scalar(0, pa.timestamp("s", name)))
     except pa.ArrowException:

@@ -1,4 +1,4 @@
-"""Functions of types: converting to one, and its name."""
+"""Functions on types: convert to a type, and name it."""
 
 from __future__ import annotations
 

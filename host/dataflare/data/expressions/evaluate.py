@@ -1,6 +1,6 @@
-"""Computes expressions: a list of nodes, each of which mentions only nodes before it.
+"""Computes expressions: a list of nodes, each of which refers only to earlier nodes.
 
-A list cannot go in circles, crosses the boundary in one call, and shares what several columns need.
+A list cannot have cycles, crosses the boundary in one call, and shares the nodes that several columns need.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ MAX_NODES: Final = 10_000
 _MAX_ARGUMENTS: Final = 1_000
 _MAX_OPTIONS: Final = 20
 _SLICE_BYTES: Final = 64 * 2**20
-"""What one function may make of one slice of rows at most: more, and the slice is halved."""
+"""Limit in bytes of a function's result for one slice of rows; a larger slice is halved."""
 _LIVE_BYTES: Final = 256 * 2**20
-"""What all values of one slice may take that are still needed."""
+"""Limit in bytes of all values of one slice that are still needed."""
 _SLICE_STEPS: Final = 2.0**26
-"""How long a function may take for one slice, in steps of about a nanosecond: more, and the slice is halved."""
+"""Limit of a function's work for one slice, in steps of about a nanosecond; a larger slice is halved."""
 _ROW_STEPS: Final = 2.0**28
-"""How long it may take for one row: a function cannot be interrupted."""
+"""Limit of its work for one row, in the same steps: a running function cannot be interrupted."""
 _UNSURE: Final = frozenset(
     each.id
     for each in (
@@ -41,12 +41,12 @@ _UNSURE: Final = frozenset(
         *(pa.decimal32(1), pa.decimal64(1), pa.decimal128(1), pa.decimal256(1)),
     )
 )
-"""Types of which Arrow's functions make values that are none."""
+"""Types for which Arrow's functions can produce invalid values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of a function, its arguments given as places in the list of nodes."""
+    """A call of a function; the arguments are indices into the list of nodes."""
 
     function: Function
     arguments: tuple[int, ...]
@@ -65,14 +65,12 @@ Node: TypeAlias = Call | Column | Any
 
 
 def read_plan(nodes: Sequence[Any]) -> Plan:
-    """Check a list of nodes, as it came from a plugin.
+    """Check a list of nodes from a plugin.
 
-    Args:
-        nodes: `Variant`s of `column`, `literal` and `call`, in the shapes of `dataflare.values`.
+    Args: nodes: `Variant`s of `column`, `literal` and `call`, in the types of `dataflare.values`.
 
-    Raises:
-        DataFailure: `malformed` for a function or an option that is not there, a place that is not before the node, or
-            a literal that cannot be read; `too-large` for more than 10,000 nodes.
+    Raises: DataFailure: `malformed` for an unknown function or option, an index that is not before the node, or a
+    literal that cannot be read; `too-large` for more than 10,000 nodes.
     """
     if len(nodes) > MAX_NODES:
         raise too_large(f"{len(nodes)} nodes are more than {MAX_NODES} in an expression")
@@ -160,7 +158,7 @@ def _literal(literal: Variant) -> pa.Scalar:
 
 
 class _SliceTooLarge(Exception):
-    """A function could make too much of this many rows at a time."""
+    """A function's result for this many rows could be too large."""
 
 
 class Plan:
@@ -173,14 +171,13 @@ class Plan:
         return len(self._nodes)
 
     def columns(self) -> set[str]:
-        """The names of the columns that nodes mention."""
+        """Return the names of the columns that nodes refer to."""
         return {node.name for node in self._nodes if isinstance(node, Column)}
 
     def column_name(self, root: int) -> str | None:
-        """The name of the column that a node simply is; `None` for any other node.
+        """Return the column's name if a node is just a column; `None` for any other node.
 
-        Raises:
-            DataFailure: `malformed` where there is no such node.
+        Raises: DataFailure: `malformed` if there is no such node.
         """
         self._check(root)
         node = self._nodes[root]
@@ -191,8 +188,11 @@ class Plan:
 
         Args:
             batch: The rows.
-            roots: Places of nodes.
-            max_bytes: The most bytes that all results together may take.
+            roots: Indices of the nodes.
+            max_bytes: Limit in bytes of all results together.
+
+        Returns:
+            An array for each of `roots`, with a value for each row.
 
         Raises:
             DataFailure: A column is missing, a type does not fit, a value is out of range, or a result is too large.
@@ -235,7 +235,7 @@ class Plan:
             raise malformed(f"there is no node {root}: there are {len(self._nodes)}")
 
     def _needed(self, roots: Sequence[int]) -> list[int]:
-        """The nodes that some nodes need, in order."""
+        """Return the indices of all nodes that some nodes need, in order."""
         needed = set(roots)
         for place in range(max(roots, default=-1), -1, -1):
             node = self._nodes[place]
@@ -244,7 +244,7 @@ class Plan:
         return sorted(needed)
 
     def _columns_below(self, place: int) -> list[str]:
-        """The columns that a node is computed from, in order."""
+        """Return the columns from which a node is computed, in order."""
         nodes = (self._nodes[each] for each in self._needed([place]))
         return list(dict.fromkeys(node.name for node in nodes if isinstance(node, Column)))
 
@@ -258,7 +258,7 @@ class Plan:
         rows: int,
         room: float,
     ) -> list[pa.Array]:
-        """Compute the nodes for some rows; `last` is the last node that needs each."""
+        """Compute the nodes for some rows; `last` has the last node that needs each node."""
         values: dict[int, Any] = {}
         sizes: dict[int, int] = {}
         live = 0
@@ -284,7 +284,7 @@ class Plan:
                 if live > min(room, _LIVE_BYTES) and (rows > 1 or live > room):
                     _refuse_rows(rows, f"what is computed for one row takes more than the {room:.0f} bytes left")
             for each in node.arguments:
-                # What nothing needs any more is let go: a chain of functions takes the memory of two of them.
+                # Values that are no longer needed are freed: a chain of functions takes the memory of two values.
                 if last[each] == place and each not in kept:
                     values.pop(each, None)
                     live -= sizes.pop(each, 0)
@@ -336,14 +336,14 @@ def _refuse_rows(rows: int, what: str) -> NoReturn:
 
 
 def _checked(result: Any, rows: int) -> Any:
-    """Make one array of a function's result; a scalar stays one.
+    """Convert a function's result to one array, and validate it; a scalar stays a scalar.
 
     Raises:
         ValueError: It is not valid, for example a time after the end of the day.
     """
     type_id = result.type.id
     if type_id in _UNSURE:
-        # Arrow rounds times past midnight and dates to parts of a day, and counts past the digits of a decimal.
+        # Arrow can round times past midnight, round dates to parts of a day, and exceed the digits of a decimal.
         (pa.repeat(result, 1) if isinstance(result, pa.Scalar) else result).validate(full=True)
     if isinstance(result, pa.Scalar):
         return result
@@ -352,7 +352,7 @@ def _checked(result: Any, rows: int) -> Any:
     if len(result) != rows:
         raise ValueError(f"{len(result)} values came of {rows} rows")
     if type_id in TEXT_OR_BINARY.ids and (buffers := result.buffers())[2] is None:
-        # Arrow's own functions leave the buffer of nothing but empty texts out, and refuse that elsewhere.
+        # If all texts are empty, some of Arrow's functions leave the buffer out, and others refuse that.
         return pa.Array.from_buffers(result.type, rows, [*buffers[:2], pa.py_buffer(b"")], offset=result.offset)
     return result
 
@@ -362,7 +362,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _as_rows(value: Any, rows: int, room: float) -> pa.Array:
-    """The value of a node as an array: a literal is repeated."""
+    """Return the value of a node as an array; repeat a literal."""
     if isinstance(value, pa.Scalar):
         size = len(value.as_buffer()) if value.is_valid and hasattr(value, "as_buffer") else 16
         if size * float(rows) > room:

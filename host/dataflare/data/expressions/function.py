@@ -1,4 +1,4 @@
-"""What a function of the closed list is, and how the lists of one topic are written down."""
+"""The type of a function of expressions, and helpers to declare the functions of one topic."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ __all__ = [
 ]
 
 FAST: Final = 2**22
-"""Rows that a function of plain numbers takes at a time; the deadline is looked at in between."""
+"""Rows that a function of plain numbers computes at a time; the deadline is checked in between."""
 SLOW: Final = 2**16
-"""Rows that a function of texts takes at a time."""
+"""Rows that a function of texts computes at a time."""
 ANY_NULL: Final = "null where an argument is null"
 NEVER_NULL: Final = "never null"
 SPECIAL: Final = "nulls as said"
@@ -45,7 +45,7 @@ Growth = Callable[[Sequence[Any], Mapping[str, Any], int], float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """An option of a function. `read` turns the literal that a plugin gave into its value, or raises `ValueError`."""
+    """An option of a function. `read` converts a plugin's literal to the option's value, or raises `ValueError`."""
 
     name: str
     says: str
@@ -68,18 +68,18 @@ class Function:
     """A function that expressions may call.
 
     Args:
-        name: Its name; that of Arrow's function where there is one.
+        name: Its name; that of Arrow's function if there is one.
         says: What it returns, in one line.
-        signatures: What it takes; the first form that fits counts.
+        signatures: The accepted arguments; the first form that fits is used.
         options: Its options.
-        nulls: What nulls do.
-        errors: When it fails, beyond wrong types; empty for never.
+        nulls: How it treats nulls.
+        errors: When it fails, in addition to wrong types; empty for never.
         example: One call.
-        run: Computes it, given arrays and scalars of types that a signature takes.
-        rows: How many rows it takes at a time.
+        run: Computes it, given arrays and scalars of types that a signature accepts.
+        rows: The number of rows that it computes at a time.
         growth: Bounds the bytes of the result, given arguments, options and rows.
-        work: Bounds the steps of about a nanosecond that it takes, as `growth`; `None` for what is fast.
-        literal_from: Arguments from this one on must be literals; `None` for no such rule.
+        work: Bounds its work in steps of about a nanosecond, with the same arguments; `None` for a fast function.
+        literal_from: From this argument on, all must be literals; `None` for no such rule.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Function:
 
 
 def signatures(*forms: Sequence[TypeClass], variadic: bool = False) -> tuple[Signature, ...]:
-    """Write down the forms of a function."""
+    """Declare the forms of a function."""
     return tuple(Signature(tuple(form), variadic) for form in forms)
 
 
@@ -117,7 +117,7 @@ def own(
     work: Growth | None = None,
     literal_from: int | None = None,
 ) -> Function:
-    """Write down a function that is computed by `run`; `given` are the options of its example."""
+    """Declare a function that `run` computes; `given` has the options of its example."""
     return Function(
         name=name,
         says=says,
@@ -144,7 +144,7 @@ def arrow(
     kernel: str = "",
     **rest: Any,
 ) -> Function:
-    """Write down a function that is one of Arrow's; `make` makes Arrow's options of ours."""
+    """Declare a function that Arrow has; `make` converts our options to Arrow's."""
     called = kernel or name
 
     def run(arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
@@ -157,7 +157,7 @@ def arrow(
 
 
 def text_bytes(value: Any) -> int:
-    """The bytes of all texts of an array, or of one."""
+    """Return the bytes of all texts of an array, or of a scalar."""
     if isinstance(value, pa.Scalar):
         return len(value.as_buffer()) if value.is_valid and TEXT_OR_BINARY.holds(value.type) else 0
     if not TEXT_OR_BINARY.holds(value.type) or len(value) == 0:
@@ -170,7 +170,7 @@ def _takes_texts(forms: Sequence[Signature]) -> bool:
 
 
 def _values(arguments: Sequence[Any], _: Mapping[str, Any], rows: int) -> float:
-    """A bound for results that hold each argument once: a literal in every row."""
+    """Bound results that hold each argument once; a literal counts in every row."""
     texts = sum(text_bytes(each) * (rows if isinstance(each, pa.Scalar) else 1.0) for each in arguments)
     return float(texts + 16 * rows)
 
@@ -180,12 +180,12 @@ def _numbers(_: Sequence[Any], __: Mapping[str, Any], rows: int) -> float:
 
 
 def _reading(arguments: Sequence[Any], _: Mapping[str, Any], rows: int) -> float:
-    """Some steps for each byte of texts."""
+    """Bound the work by some steps for each byte of text."""
     return 8.0 * sum(text_bytes(each) for each in arguments if not isinstance(each, pa.Scalar))
 
 
 def as_array(value: Any) -> pa.Array:
-    """An argument as an array: a scalar as an array of one row."""
+    """Return an argument as an array; a scalar becomes an array of one row."""
     return pa.array([value.as_py()], value.type) if isinstance(value, pa.Scalar) else value
 
 
@@ -193,7 +193,7 @@ def as_array(value: Any) -> pa.Array:
 
 
 def flag(name: str, says: str, *, default: bool) -> Option:
-    """An option that is true or false."""
+    """Declare an option that is true or false."""
 
     def read(value: Any) -> bool:
         if not isinstance(value, bool):
@@ -204,7 +204,7 @@ def flag(name: str, says: str, *, default: bool) -> Option:
 
 
 def integer(name: str, says: str, low: int, high: int, *, default: int | None = None, required: bool = False) -> Option:
-    """An option that is a whole number within bounds."""
+    """Declare an option that is a whole number from `low` to `high`."""
 
     def read(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -217,7 +217,7 @@ def integer(name: str, says: str, low: int, high: int, *, default: int | None = 
 def text(
     name: str, says: str, most: int, *, default: str | None = None, required: bool = False, least: int = 0
 ) -> Option:
-    """An option that is a text of some bytes of UTF-8."""
+    """Declare an option that is a text of `least` to `most` bytes of UTF-8."""
 
     def read(value: Any) -> str:
         if not isinstance(value, str) or not least <= len(value.encode()) <= most:
@@ -228,7 +228,7 @@ def text(
 
 
 def choice(name: str, says: str, *choices: str, default: str | None = None, required: bool = False) -> Option:
-    """An option that is one of some texts."""
+    """Declare an option that is one of these texts."""
 
     def read(value: Any) -> str:
         if value not in choices:

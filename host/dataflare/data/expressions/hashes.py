@@ -24,7 +24,7 @@ _MIX: Final = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
 
 def _hash_64(arguments: Sequence[Any], _: Mapping[str, Any]) -> Any:
-    """SplitMix64's last step over a polynomial of the bytes (texts) or over the bits (numbers).
+    """Apply SplitMix64's last step to a polynomial of the bytes (texts) or to the bits (numbers).
 
     https://prng.di.unimi.it/splitmix64.c
     """
@@ -34,7 +34,7 @@ def _hash_64(arguments: Sequence[Any], _: Mapping[str, Any]) -> Any:
     else:
         if pa.types.is_timestamp(array.type):
             array = array.cast(pa.int64())
-        # Equal numbers have equal hashes, whatever their type: 2, 2.0 and -0.0 as well.
+        # Equal numbers of all types have equal hashes: 2 and 2.0, 0.0 and -0.0.
         values = array.cast(pa.float64(), safe=False) if not pa.types.is_integer(array.type) else array
         numbers = values.fill_null(0).to_numpy(zero_copy_only=False)
         if numbers.dtype.kind == "f":
@@ -58,7 +58,7 @@ def _mix(raw: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 def _polynomials(array: pa.Array) -> npt.NDArray[np.uint64]:
-    """`length + sum(byte[i] * PRIME^(i + 1))` of each text, modulo 2^64."""
+    """Compute `length + sum(byte[i] * PRIME^(i + 1))` of each text, modulo 2^64."""
     lengths = np.asarray(pc.binary_length(array).cast(pa.int64()).fill_null(0))
     result = lengths.astype(_U64)
     if lengths.sum() == 0:

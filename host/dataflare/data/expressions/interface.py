@@ -22,10 +22,9 @@ def imports(*, max_batch_bytes: int = MAX_BATCH_BYTES) -> dict[str, Callable[...
     """Make the functions of `INTERFACE`, by their names in the WIT.
 
     Args:
-        max_batch_bytes: What a batch that an expression makes may take, in bytes.
+        max_batch_bytes: Limit in bytes of a batch that an expression makes; default 512 MiB.
 
-    Returns:
-        Functions over `Batch`, in the shapes of `dataflare.values`. They keep nothing and may run in any thread.
+    Returns: Functions on `Batch`, in the types of `dataflare.values`. They keep no state and may run in any thread.
     """
 
     def limited(make: Callable[..., pa.RecordBatch], *args: Any) -> pa.RecordBatch:

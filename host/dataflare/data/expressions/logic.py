@@ -1,4 +1,4 @@
-"""Functions of any values: comparisons, logic, nulls, conditions, membership."""
+"""Functions on values of any type: comparisons, logic, nulls, conditions, membership."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def _null_if(arguments: Sequence[Any], _: Mapping[str, Any]) -> Any:
 
 
 def _members(arguments: Sequence[Any]) -> pa.Array:
-    """The literals after the first argument, as values of its type."""
+    """Return the literals after the first argument, as values of its type."""
     value = arguments[0]
     return pa.array([each.cast(value.type).as_py() for each in arguments[1:]], value.type)
 
 
 def _is_in(arguments: Sequence[Any], _: Mapping[str, Any]) -> Any:
-    # Kept apart from `pc.is_in`'s own rule, by which null is in a set that holds null.
+    # Not the default of `pc.is_in`, by which null is in a set that has null.
     return pc.is_in(arguments[0], options=pc.SetLookupOptions(_members(arguments), skip_nulls=True))
 
 
@@ -52,7 +52,7 @@ def _index_in(arguments: Sequence[Any], _: Mapping[str, Any]) -> Any:
 
 
 def _choose(arguments: Sequence[Any], _: Mapping[str, Any]) -> Any:
-    # Arrow's own function takes values of several types for one.
+    # Arrow's own function treats values of several types as one type.
     place, values = arguments[0], arguments[1:]
     if len({each.type for each in values}) > 1:
         raise ValueError("the values are not all of one type: cast them before")
@@ -65,7 +65,7 @@ def _choose(arguments: Sequence[Any], _: Mapping[str, Any]) -> Any:
 
 
 def _case_when(arguments: Sequence[Any], _: Mapping[str, Any]) -> Any:
-    """Conditions and values in turn, then what else; the first condition that holds decides."""
+    """Choose the value after the first condition that holds; the last argument is the default."""
     if len(arguments) % 2 == 0:
         raise ValueError("takes conditions and values in turn, and a value at the end for what else")
     result = arguments[-1]

@@ -25,7 +25,7 @@ def _struct_field(arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
 
 
 def _list_element(arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    """The element at a place; null where a list is too short."""
+    """Return the element at an index; null if a list is too short."""
     value, index = arguments[0], options["index"]
     array = as_array(value)
     lengths = np.asarray(pc.list_value_length(array).cast(pa.int64()).fill_null(0))

@@ -45,7 +45,7 @@ _DIGITS: Final = integer("ndigits", "digits after the point; negative ones befor
 def _pair(
     name: str, says: str, forms: Any, example: tuple[tuple[Any, ...], Any], unchecked: str, checked: str
 ) -> list[Function]:
-    """A function in two kinds: one that wraps around or gives NaN, and one that fails."""
+    """Declare two forms of a function: one that wraps around or gives NaN, and one that fails."""
     return [
         arrow(name, f"{says}; {unchecked}", forms, example, errors=_ZERO if name == "divide" else ""),
         arrow(f"{name}_checked", f"{says}; fails where {checked}", forms, example, errors=checked),

@@ -1,4 +1,4 @@
-"""The closed list of functions, by name. It only grows: a name never changes what it means."""
+"""The closed list of functions, by name. Functions are only added: the meaning of a name never changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What expressions do to whole batches: columns, filters, orders, groups and joins."""
+"""Operations of expressions on whole batches: columns, filters, sorting, groups and joins."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _MAX_COLUMNS: Final = 10_000
 _FEW: Final = 4
 _NO_TRIAL_ROWS: Final = 2**16
 _TRIALS: Final = ((2**11, 64.0), (2**15, 1.0))
-"""Rows that something is tried with, and how many times as long as that says it may take: few rows stay in the
-processor's caches, so they say little. The second trial is made where the first one does not settle it."""
+"""Numbers of rows of the trials, and the factor by which the real time may exceed the estimate of each. Few rows fit
+into the processor's caches, so their estimate is rough. The second trial runs only if the first does not decide."""
 _PLACE_BYTES: Final = 16
 _NUMBERS_BYTES: Final = 64
-"""What sorting, and what joining and grouping, take for each row beside its values: places and numbers of keys."""
+"""Bytes that sorting, joining and grouping take for each row, in addition to its values: indices and key numbers."""
 _AT_ONCE: Final = 16
-"""Aggregates that are computed in one pass over the rows: the deadline is looked at between passes."""
+"""Number of aggregates that are computed in one pass over the rows; the deadline is checked between passes."""
 
 
 def with_columns(
     batch: pa.RecordBatch, plan: Plan, outputs: Sequence[tuple[str, int]], max_bytes: int
 ) -> pa.RecordBatch:
-    """Add computed columns, or put them in place of those of the same name, whose metadata stays."""
+    """Add computed columns, or replace those of the same name and keep their metadata."""
     places = batch.schema.get_all_field_indices
     made = []
     for field, array in _outputs(batch, plan, outputs, max_bytes):
@@ -51,7 +51,7 @@ def with_columns(
     added = sum(not places(field.name) for field, _ in made)
     if batch.num_columns + added > _MAX_COLUMNS:
         raise too_large(f"{batch.num_columns + added} columns are more than {_MAX_COLUMNS}")
-    if len(made) > _FEW:  # each by itself would take the square of their number
+    if len(made) > _FEW:  # one by one would take quadratic time
         fields, columns = list(batch.schema), list(batch.columns)
         for field, array in made:
             if at := places(field.name):
@@ -68,7 +68,7 @@ def with_columns(
 
 
 def select(batch: pa.RecordBatch, plan: Plan, outputs: Sequence[tuple[str, int]], max_bytes: int) -> pa.RecordBatch:
-    """Make a batch of computed columns alone. A column of the batch keeps its metadata."""
+    """Make a batch of only the computed columns. A column of the original batch keeps its metadata."""
     made = _outputs(batch, plan, outputs, max_bytes)
     schema = pa.schema([field for field, _ in made], batch.schema.metadata)
     if not made:
@@ -84,7 +84,7 @@ def _outputs(
     names = [name for name, _ in outputs]
     if len(set(names)) < len(names):
         raise malformed("two columns would have the same name")
-    # What simply is a column is passed on as it is, of whatever type.
+    # A node that is just a column is passed on unchanged, with any type.
     sources = {root: plan.column_name(root) for _, root in outputs}
     computed = [root for root, source in sources.items() if source is None]
     values = dict(zip(computed, plan.compute(batch, computed, max_bytes) if computed else [], strict=True))
@@ -101,7 +101,7 @@ def _outputs(
 
 
 def filter_by(batch: pa.RecordBatch, plan: Plan, max_bytes: int) -> pa.RecordBatch:
-    """Keep the rows for which the last node holds; null does not."""
+    """Keep the rows for which the last node is true; null counts as false."""
     if not len(plan):
         raise malformed("an expression needs at least a node")
     (mask,) = plan.compute(batch, [len(plan) - 1], max_bytes)
@@ -114,11 +114,11 @@ def filter_by(batch: pa.RecordBatch, plan: Plan, max_bytes: int) -> pa.RecordBat
 
 
 def sort(batch: pa.RecordBatch, keys: Sequence[tuple[str, bool]], nulls_first: bool, max_bytes: int) -> pa.RecordBatch:
-    """Order the rows by columns; rows that are equal in all of them keep their order.
+    """Sort the rows by columns; rows that are equal in all of them keep their order.
 
     Args:
-        keys: Names of columns, most significant first, each with whether it descends.
-        nulls_first: Whether nulls, and NaN next to them, come first rather than last.
+        keys: Names of columns, most significant first, each with whether it is descending.
+        nulls_first: Whether nulls and NaN come first instead of last.
     """
     names = [name for name, _ in keys]
     _check_keys("sort", names)
@@ -134,18 +134,18 @@ def sort(batch: pa.RecordBatch, keys: Sequence[tuple[str, bool]], nulls_first: b
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aggregate:
-    """A function of a group's rows."""
+    """A function that computes one value from a group's rows."""
 
     says: str
     takes: TypeClass | None
-    """The class of its column; `None` where it takes none."""
+    """The class of its column's types; `None` if it takes no column."""
     kernel: str
     options: Any = None
     needs_keys: bool = False
     state_bytes: int = 64
-    """What it takes for each group, beside values that it holds."""
+    """Bytes that it takes for each group, in addition to values that it holds."""
     holds: str = ""
-    """What it holds of the values themselves: one for each `group`, or `all`."""
+    """Which values it holds: one for each `group`, or `all`; empty for none."""
 
 
 AGGREGATES: Final[Mapping[str, Aggregate]] = MappingProxyType(
@@ -208,20 +208,20 @@ AGGREGATES: Final[Mapping[str, Aggregate]] = MappingProxyType(
         ),
     }
 )
-"""The closed list of aggregates. Nulls are left out unless it says otherwise; of nothing but nulls comes null."""
+"""The closed list of aggregates. Nulls are ignored unless `says` states otherwise; only nulls give null."""
 
 
 def aggregate(
     batch: pa.RecordBatch, keys: Sequence[str], wanted: Sequence[tuple[str, str, str]], max_bytes: int
 ) -> pa.RecordBatch:
-    """Group rows by the values of columns, and compute one row of each group, in the order of their first rows.
+    """Group rows by the values of columns, and compute one row for each group, in the order of their first rows.
 
-    Null is a value of its own among keys. Without keys there is one group, of no rows perhaps.
+    Null is a separate value among keys. Without keys there is one group, which may have no rows.
 
     Args:
         keys: Names of columns; may be empty.
-        wanted: For each column of the result after the keys: its name, the aggregate and the column it is of (empty for
-            `count_rows`).
+        wanted: For each column of the result after the keys: its name, the aggregate, and the aggregated column (empty
+            for `count_rows`).
     """
     _check_keys("aggregate", keys, least=0)
     if len(wanted) > _MAX_COLUMNS:
@@ -259,7 +259,7 @@ def aggregate(
 def _grouped(
     batch: pa.RecordBatch, by_keys: Sequence[pa.Array], wanted: Sequence[tuple[str, str]], room: float
 ) -> list[pa.Array]:
-    """Group rows once, for some aggregates: the keys of each group, then its results."""
+    """Group rows once, for some aggregates; return the columns of keys, then of results."""
     current().check_time()
     names = list(dict.fromkeys(column for function, column in wanted if AGGREGATES[function].takes is not None))
     _require_small(batch, names, room)
@@ -285,7 +285,7 @@ def _grouped(
         def state_bytes(groups: int) -> float:
             return sum(_state_bytes(AGGREGATES[name], arrays.get(column), groups) for name, column in wanted)
 
-        # Mostly there is room for as many groups as there are rows; if not, the groups are counted first.
+        # There is usually room for as many groups as rows; if not, the groups are counted first.
         groups = batch.num_rows if by_keys else 1
         if by_keys and wanted and state_bytes(groups) > room:
             _try([table], lambda tables: group(tables, []))
@@ -307,7 +307,7 @@ def _grouped(
 
 
 def _state_bytes(known: Aggregate, array: pa.Array | None, groups: int) -> float:
-    """Bound what an aggregate takes for all its groups."""
+    """Bound the bytes of an aggregate for all its groups."""
     size = float(groups * known.state_bytes)
     if array is None or not known.holds:
         return size
@@ -320,7 +320,7 @@ def _state_bytes(known: Aggregate, array: pa.Array | None, groups: int) -> float
 
 
 def _in_order(grouped: pa.Table, keys: int, wanted: int) -> list[pa.Array]:
-    """The columns, keys first; pyarrow's versions differ in where they put them."""
+    """Return the columns, keys first; versions of pyarrow differ in their order."""
     at_end = keys > 0 and grouped.column_names[0][:1] != "k"
     shift = wanted if at_end else 0
     order = [*range(shift, shift + keys), *(range(wanted) if at_end else range(keys, keys + wanted))]
@@ -330,14 +330,16 @@ def _in_order(grouped: pa.Table, keys: int, wanted: int) -> list[pa.Array]:
 def join(
     left: pa.RecordBatch, right: pa.RecordBatch, on: Sequence[tuple[str, str]], kind: str, max_bytes: int
 ) -> pa.RecordBatch:
-    """Bring rows of two batches together whose keys are equal, in the order of the left one's rows.
+    """Join rows of two batches with equal keys, in the order of the left batch's rows.
 
-    Null equals nothing. The result has all columns of the left batch, then those of the right one but its keys;
-    `left-semi` and `left-anti` have the left one's alone. How many rows come of it is counted before any is made.
+    Null equals nothing. The result has all columns of the left batch, then those of the right batch without its keys.
+    `left-semi` and `left-anti` have only the left batch's columns. The rows of the result are counted before any is
+    made.
 
     Args:
         on: Pairs of a column of the left batch and one of the right.
-        kind: `inner`, `left-outer`, `left-semi` (rows of the left that have a partner) or `left-anti` (that have none).
+        kind: `inner`, `left-outer`, `left-semi` (left rows that have a match) or `left-anti` (left rows that have
+            none).
     """
     _check_keys("join", [name for name, _ in on])
     right_keys = [name for _, name in on]
@@ -396,7 +398,7 @@ def _try_ids(tables: Sequence[pa.Table]) -> None:
 
 
 def _group_ids(ours: Sequence[pa.Array], theirs: Sequence[pa.Array]) -> tuple[Any, Any]:
-    """Number the different keys of both sides: equal keys have equal numbers; a key with a null has -1 and -2."""
+    """Number the distinct keys of both sides: equal keys get equal numbers; a key with a null gets -1 or -2."""
     rows = len(ours[0])
     ids = np.zeros(rows + len(theirs[0]), np.int64)
     unknown = np.zeros(len(ids), bool)
@@ -406,14 +408,14 @@ def _group_ids(ours: Sequence[pa.Array], theirs: Sequence[pa.Array]) -> tuple[An
         indices = encoded.indices
         unknown |= np.asarray(indices.is_null())
         part = np.asarray(indices.cast(pa.int64()).fill_null(0))
-        # Numbers stay small: those of the pairs seen so far are numbered anew.
+        # Renumber the pairs seen so far, so that numbers stay small.
         ids = np.unique(ids * max(len(encoded.dictionary), 1) + part, return_inverse=True)[1].astype(np.int64)
     left, right = ids[:rows], ids[rows:]
     return np.where(unknown[:rows], -1, left), np.where(unknown[rows:], -2, right)
 
 
 def _plain_columns(what: str, keys: Sequence[tuple[pa.RecordBatch, str]], room: float) -> list[pa.Array]:
-    """The columns to sort, group or join by, written out, which may take `room` bytes."""
+    """Return the columns to sort, group or join by, with dictionaries written out, in at most `room` bytes."""
     columns = []
     for batch, name in keys:
         _require_small(batch, [name], room)
@@ -427,7 +429,7 @@ def _plain_columns(what: str, keys: Sequence[tuple[pa.RecordBatch, str]], room: 
 
 
 def _require_small(batch: pa.RecordBatch, names: Sequence[str], room: float) -> None:
-    """Check that the dictionaries among some columns take no more than `room` bytes once written out."""
+    """Check that the dictionaries among some columns take at most `room` bytes once written out."""
     columns = [find_column(batch, name) for name in names]
     _require(sum(expanded_bytes(each) for each in columns if pa.types.is_dictionary(each.type)), room)
 
@@ -443,14 +445,14 @@ def _check_keys(what: str, names: Sequence[str], least: int = 1) -> None:
 
 
 def _try(tables: Sequence[pa.Table], run: Callable[[Sequence[pa.Table]], object]) -> None:
-    """Refuse what would pass the deadline, by doing it for some of the rows first: it cannot be interrupted.
+    """Refuse an uninterruptible operation that would pass the deadline; estimate its time with some of the rows.
 
     Args:
-        tables: What it is done with.
-        run: Does it, and takes about as long for a row as for another.
+        tables: The operation's input.
+        run: Runs the operation; takes about the same time for each row.
 
     Raises:
-        OverTime: It would take longer than the call may.
+        OverTime: It would take longer than the call has left.
     """
     budget = current()
     budget.check_time()
@@ -459,7 +461,7 @@ def _try(tables: Sequence[pa.Table], run: Callable[[Sequence[pa.Table]], object]
     if rows <= _NO_TRIAL_ROWS or left_s == math.inf:
         return
     for trial_rows, margin in _TRIALS:
-        # Some rows from everywhere, so that it matters little how they are laid out.
+        # Rows from all parts, so that their order matters little.
         step = -(-rows // trial_rows)
         some = [table.take(pa.array(np.arange(0, table.num_rows, step))) for table in tables]
         began_s = time.monotonic()

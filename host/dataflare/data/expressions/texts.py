@@ -1,4 +1,4 @@
-"""Functions of texts and bytes."""
+"""Functions on texts and bytes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _padded(_: Sequence[Any], options: Mapping[str, Any], rows: int) -> float:
 
 
 def _longer(size_of: str) -> Growth:
-    """A bound for results in which each byte may be replaced by an option's text."""
+    """Bound results in which each byte may be replaced by an option's text."""
 
     def bound(arguments: Sequence[Any], options: Mapping[str, Any], rows: int) -> float:
         return float((text_bytes(arguments[0]) + rows) * (1 + len(options[size_of].encode())) + 8 * rows)
@@ -66,7 +66,7 @@ def _repeated(arguments: Sequence[Any], _: Mapping[str, Any], rows: int) -> floa
 
 
 def _repeat(arguments: Sequence[Any], _: Mapping[str, Any]) -> Any:
-    # Arrow's own function reads numbers under nulls, and adds up lengths that do not fit.
+    # Arrow's own function reads numbers under nulls, and its sum of lengths can overflow.
     value, times = arguments
     times = pc.cast(times, pa.int64())
     if pc.any(pc.less(times, 0)).as_py():
@@ -85,9 +85,9 @@ _FEW_PLACES: Final = 16
 
 
 def _places(pattern: str) -> int:
-    """Bound the places of a pattern, repetitions written out, at which a match can be at the same time.
+    """Bound the number of states of a pattern, with repetitions written out, in which a match can be at the same time.
 
-    A matcher of RE2 that has too many sets of them for its memory takes a step for each at each byte.
+    If RE2 has no memory for all sets of states, it takes a step for each state at each byte.
     """
     places = len(pattern)
     for before, low, high in _REPEATED.findall(pattern):
@@ -97,7 +97,8 @@ def _places(pattern: str) -> int:
 
 
 def _looks_ahead(pattern: str) -> bool:
-    """Whether a match may need text far behind its end: true unless what repeats without end is the pattern's end."""
+    """Whether a match may need text far behind its end: true unless only the end of the pattern repeats without
+    limit."""
     plain = _ESCAPED.sub("x", pattern)
     found = _ENDLESS.search(plain)
     return found is not None and (found.end() < len(plain.rstrip("?")) or "(" in plain or "|" in plain)
@@ -111,7 +112,7 @@ def _finding_all(arguments: Sequence[Any], options: Mapping[str, Any], rows: int
     pattern = options["pattern"]
     if not _looks_ahead(pattern):
         return _searching(arguments, options, rows)
-    # After each of its matches, the matcher may read the rest of the text in vain.
+    # After each match, the matcher may read the rest of the text without a result.
     value = arguments[0]
     array = as_array(value)
     lengths = np.asarray(pc.fill_null(pc.binary_length(array).cast(pa.float64()), 0.0)) + 1.0
@@ -164,7 +165,7 @@ def _trims(name: str, says: str, result: str) -> Function:
 
 
 def _replaces(name: str, says: str, example: tuple[tuple[Any, ...], Any], given: Any, **rest: Any) -> Function:
-    # Without a most of replacements: with one, Arrow's loop does not end where nothing is matched.
+    # Without a maximum of replacements: with one, Arrow's loop does not end if the match is empty.
     return arrow(
         name,
         says,
@@ -187,7 +188,7 @@ def _slice(arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
 
 
 def _join(arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    if len(arguments) == 1:  # of which Arrow leaves the nulls out, rows and all
+    if len(arguments) == 1:  # for which Arrow drops the rows of nulls
         return arguments[0] if options["null_handling"] == "emit_null" else pc.fill_null(arguments[0], "")
     separator = pa.scalar(options["separator"], arguments[0].type)
     joining = pc.JoinOptions(null_handling=options["null_handling"])

@@ -1,4 +1,4 @@
-"""Functions of dates, times and zones."""
+"""Functions on dates, times and zones."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ _UNITS: Final = (
 
 @cache
 def zones() -> frozenset[str]:
-    """The names of the zones in the IANA databases of this machine, of which Arrow may lack some."""
-    return frozenset(zoneinfo.available_timezones() - {"Factory"})  # which says that no zone was chosen
+    """Return the zone names in this machine's IANA databases; Arrow may not have all of them."""
+    return frozenset(zoneinfo.available_timezones() - {"Factory"})  # means that no zone was chosen
 
 
 def is_zone(name: str) -> bool:
-    """Whether this is a zone's name in the IANA database, or an offset such as `+05:30`."""
+    """Whether this is a zone name of the IANA database, or an offset such as `+05:30`."""
     return _OFFSET.fullmatch(name) is not None or (name in zones() and arrow_has_zone(name))
 
 

@@ -1,4 +1,4 @@
-"""Classes of Arrow types that functions take, and whether a function takes some arguments."""
+"""Classes of Arrow types that functions accept, and the check of arguments against them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class TypeClass:
-    """Some of Arrow's types, by their ids, under a name that the reference uses."""
+    """A set of Arrow types, by their ids, with the name that the reference uses."""
 
     name: str
     ids: frozenset[int]
@@ -47,7 +47,7 @@ class TypeClass:
         return self.name
 
     def holds(self, data_type: pa.DataType) -> bool:
-        """Whether it has this type."""
+        """Whether the class contains this type."""
         return data_type.id in self.ids
 
 
@@ -64,7 +64,7 @@ def _of(name: str, *samples: pa.DataType) -> TypeClass:
 _INTEGERS: Final = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
 _NULL_ID: Final = pa.null().id
 INTEGER: Final = _of("integer", *_INTEGERS)
-# Few of Arrow's functions take halves.
+# Few of Arrow's functions accept half floats.
 NUMBER: Final = _of("number", *_INTEGERS, pa.float32(), pa.float64())
 NUMERIC: Final = one_of(NUMBER, _of("decimal", pa.decimal128(1), pa.decimal256(1)), name="numeric")
 TEXT: Final = _of("text", pa.string(), pa.large_string())
@@ -77,9 +77,9 @@ DURATION: Final = _of("duration", pa.duration("us"))
 LIST: Final = _of("list", pa.list_(pa.null()), pa.large_list(pa.null()))
 STRUCT: Final = _of("struct", pa.struct([]))
 ANY: Final = TypeClass("any", frozenset(range(128)))
-"""All ids that Arrow has, and more."""
+"""More ids than Arrow has."""
 COMPARABLE: Final = (NUMERIC, TEXT, BINARY, BOOLEAN, DATE, TIMESTAMP, TIME, DURATION)
-"""Values of one of these classes can be compared with each other, not with those of another."""
+"""Values of the same class can be compared; values of different classes cannot."""
 FLAT: Final = one_of(*COMPARABLE, name="flat")
 TEXT_OR_BINARY: Final = one_of(TEXT, BINARY)
 """Values of any length, one after another in one buffer."""
@@ -96,14 +96,14 @@ _PLAINEST: Final = {
     "duration": pa.duration("us"),
     "time": pa.time64("us"),
 }
-"""What a null becomes where nothing else says its type, by the class's name."""
+"""The type of an untyped null if no other argument decides it, by the class's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a function takes in one of its forms: a class for each argument.
+    """One form of a function's arguments: a class of types for each.
 
-    With `variadic` the last class stands for one argument or more.
+    With `variadic` the last class stands for one or more arguments.
     """
 
     parameters: tuple[TypeClass, ...]
@@ -113,7 +113,7 @@ class Signature:
         return ", ".join(map(str, self.parameters)) + (", ..." if self.variadic else "")
 
     def takes(self, arguments: Sequence[pa.DataType]) -> bool:
-        """Whether arguments of these types fit. A null fits everywhere."""
+        """Whether arguments of these types fit. The null type always fits."""
         wanted = self.parameters
         if self.variadic:
             wanted += wanted[-1:] * (len(arguments) - len(wanted))
@@ -126,7 +126,7 @@ class Signature:
 
 
 def accepting(forms: Sequence[Signature], arguments: Sequence[pa.DataType]) -> Signature | None:
-    """Find the form of a function that takes arguments of these types; `None` for none."""
+    """Return the first form of a function that accepts arguments of these types; `None` if there is none."""
     for form in forms:
         if form.takes(arguments):
             return form if _zones_agree(arguments) else None
@@ -134,7 +134,7 @@ def accepting(forms: Sequence[Signature], arguments: Sequence[pa.DataType]) -> S
 
 
 def typed_nulls(signature: Signature, arguments: Sequence[Any]) -> list[Any]:
-    """Give untyped nulls the type of another argument of their class, or their class's plainest type."""
+    """Give untyped nulls the type of another argument of their class, or the default type of their class."""
     if not any(each.type.id == _NULL_ID for each in arguments):
         return list(arguments)
     kinds = [signature.parameters[min(at, len(signature.parameters) - 1)] for at in range(len(arguments))]
@@ -152,13 +152,13 @@ def typed_nulls(signature: Signature, arguments: Sequence[Any]) -> list[Any]:
 
 
 def _zones_agree(arguments: Sequence[pa.DataType]) -> bool:
-    """Whether timestamps are all of a zone or all of none: Arrow compares no others."""
+    """Whether all timestamps have a zone or none has: Arrow cannot compare a mix."""
     zones = {each.tz is None for each in arguments if types.is_timestamp(each)}
     return len(zones) < 2
 
 
 def plain(array: pa.Array) -> pa.Array:
-    """Return the array that functions see: an extension type's storage, a dictionary's values written out."""
+    """Return the array that functions get: the storage of an extension type, the written-out values of a dictionary."""
     if isinstance(array, pa.ExtensionArray):
         return plain(array.storage)
     if isinstance(array, pa.DictionaryArray):
@@ -167,7 +167,7 @@ def plain(array: pa.Array) -> pa.Array:
 
 
 def whole(column: pa.ChunkedArray) -> pa.Array:
-    """Make one array of a column in chunks; one chunk is not copied."""
+    """Combine the chunks of a column into one array; a single chunk is not copied."""
     if column.num_chunks == 1:
         return column.chunk(0)
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

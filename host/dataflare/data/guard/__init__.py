@@ -1,7 +1,7 @@
-"""What decides whether Arrow may see a value that a plugin or a file can influence.
+"""The checks of untrusted values (from plugins and files) before Arrow may use them.
 
-Arrow's own validation is taken to be incomplete. `types` is the closed list of Arrow types, `arrays` checks buffers
-before an array is made of them and arrays that come from elsewhere, `costs` says what an operation takes before it
-starts, and `vetted` remembers what was checked. Streams and files in Arrow's format are taken apart by
-`dataflare.data.ipc`, which makes arrays only through `arrays.build`.
+Arrow's own validation is incomplete. `types` is the closed list of Arrow types. `arrays` checks buffers before an array
+is made from them, and arrays that come from elsewhere. `costs` computes the cost of an operation before it starts.
+`vetted` remembers what was checked. `dataflare.data.ipc` reads streams and files in Arrow's format, and makes arrays
+only through `arrays.build`.
 """

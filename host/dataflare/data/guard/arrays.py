@@ -1,8 +1,8 @@
-"""The structural check: what an array's buffers hold, before Arrow looks at them.
+"""The structural check of an array's buffers, before Arrow reads them.
 
-`build` makes an array of buffers that a stranger has filled; `admit` takes an array that somebody else has made. Both
-look at each level the same way: how many bytes its rows need, whether offsets begin at 0 or later, ascend and end
-within what they point into, whether indices lie within their dictionary, whether text is UTF-8.
+`build` makes an array from untrusted buffers; `admit` checks an array that was made elsewhere. Both check at each
+level: how many bytes its rows need; whether offsets begin at 0 or later, ascend, and end within their data; whether
+indices are within their dictionary; whether text is UTF-8.
 """
 
 from __future__ import annotations
@@ -21,23 +21,22 @@ from dataflare.data.shapes import malformed, wrong_type
 __all__ = ["MAX_ROWS", "admit", "admit_type", "build"]
 
 MAX_ROWS: Final = 2**32 - 1
-"""Rows of a batch, and items of all lists of one column."""
+"""Maximum number of rows of a batch, and of items in all lists of one column."""
 
 _WIDE_OFFSETS: Final = frozenset({"large_string", "large_binary", "large_list"})
 _TEXTS: Final = frozenset({"string", "large_string"})
 _VARIABLE: Final = frozenset({"string", "large_string", "binary", "large_binary"})
 _LISTS: Final = frozenset({"list", "large_list", "map"})
-# Their values have a range, which Arrow checks once its buffers are known to be what they should be.
+# Their values have a range, which Arrow can check once the buffers are known to be valid.
 _RANGED: Final = frozenset({"date64", "time32", "time64", "decimal32", "decimal64", "decimal128", "decimal256"})
 _NOTHING: Final = pa.py_buffer(bytes(64))
 _Buffers = Sequence[pa.Buffer | None]
 
 
 def admit_type(data_type: pa.DataType, column: str) -> pa.DataType:
-    """Return the type that plugins see for a column, which is on the list.
+    """Return the type that plugins see for a column of this type.
 
-    Raises:
-        DataFailure: `wrong-type` for any other.
+    Raises: DataFailure: `wrong-type` for a type that is not on the list.
     """
     seen = reduced(data_type)
     if refusal(seen):
@@ -52,14 +51,14 @@ def build(
     children: Sequence[pa.Array] = (),
     dictionary: pa.Array | None = None,
 ) -> pa.Array:
-    """Make an array of buffers that nobody has vouched for.
+    """Make an array from untrusted buffers.
 
     Args:
         data_type: A type on the list.
-        rows: How many it claims to have.
-        buffers: As Arrow's format has them, the validity first; one without bytes is `None`. They never change.
-        children: Made by this function.
-        dictionary: Values of a dictionary, made by this function.
+        rows: The number of rows that the array claims to have.
+        buffers: In the order of Arrow's format, the validity first; `None` for an empty buffer. They must not change.
+        children: Child arrays, made by this function.
+        dictionary: The values of a dictionary, made by this function.
 
     Raises:
         DataFailure: `malformed`.
@@ -80,10 +79,9 @@ def build(
 
 
 def admit(array: pa.Array, column: str) -> pa.Array:
-    """Check an array that comes from elsewhere; return it as plugins see it.
+    """Check an array that was made elsewhere; return it as plugins see it.
 
-    Raises:
-        DataFailure: `wrong-type` for a type that is not on the list, `malformed` for contents that are not sound.
+    Raises: DataFailure: `wrong-type` for a type that is not on the list, `malformed` for invalid contents.
     """
     seen = admit_type(array.type, column)
     try:
@@ -102,7 +100,7 @@ def admit(array: pa.Array, column: str) -> pa.Array:
 
 
 def _check(array: pa.Array) -> None:
-    """Check all levels of an array whose type is on the list, and which Arrow finds sound on the surface."""
+    """Check all levels of an array whose type is on the list, and that passed Arrow's own basic validation."""
     current().check_time()
     name = kind(array.type)
     if name == "null":
@@ -119,7 +117,7 @@ def _check(array: pa.Array) -> None:
 
 
 def _check_dictionary(array: pa.DictionaryArray) -> pa.Array | None:
-    """Check a dictionary with its indices; return those to use in their place, where they are not fit as they are."""
+    """Check a dictionary with its indices; return corrected indices if they must be replaced, otherwise `None`."""
     _check(array.dictionary)
     indices = array.indices
     _check_level(array.type, len(indices), indices.offset, indices.buffers(), [])
@@ -129,7 +127,7 @@ def _check_dictionary(array: pa.DictionaryArray) -> pa.Array | None:
 
 
 def _children(array: pa.Array, name: str) -> tuple[list[pa.Array], list[int]]:
-    """The children of an array, those of a struct cut to its rows; and how far an index into each may go."""
+    """Return the children of an array (those of a struct cut to its rows), and the allowed length of each."""
     if name == "struct":
         children = [array.field(position) for position in range(array.type.num_fields)]
         return children, [array.offset + len(child) for child in children]
@@ -145,7 +143,7 @@ def _children(array: pa.Array, name: str) -> tuple[list[pa.Array], list[int]]:
 def _check_level(
     data_type: pa.DataType, rows: int, start: int, buffers: _Buffers, child_lengths: Sequence[int]
 ) -> tuple[int, int]:
-    """Check one level without its children; return which of their items it points to, the first and the end."""
+    """Check one level without its children; return the range of child items that it uses, as start and end."""
     name = kind(data_type)
     end = start + rows
     _require(buffers[0] is None or buffers[0].size * 8 >= end, name, "the validity is too short")
@@ -187,7 +185,7 @@ def _require(condition: bool, name: str, what: str) -> None:
 
 
 def _offsets(buffer: pa.Buffer | None, rows: int, start: int, name: str) -> npt.NDArray[Any]:
-    """View offsets; those of no rows may be left out."""
+    """View offsets; if there are no rows, the buffer may be missing."""
     dtype: Any = np.int64 if name in _WIDE_OFFSETS else np.int32
     if buffer is None or buffer.size == 0:
         _require(rows == 0, name, "there are no offsets")
@@ -207,7 +205,7 @@ def _ascending(offsets: npt.NDArray[Any], name: str) -> tuple[int, int]:
 def _check_text(
     offsets: npt.NDArray[Any], first: int, last: int, data: pa.Buffer, bitmap: pa.Buffer | None, start: int
 ) -> None:
-    """Check that each value is UTF-8; what lies behind a null does not count."""
+    """Check that each value is UTF-8; bytes behind a null do not count."""
     if first == last:
         return
     values = np.frombuffer(data, np.uint8, last - first, first)
@@ -240,7 +238,7 @@ def _is_valid(array: pa.Array) -> bool:
 
 
 def _check_nulls(array: pa.Array) -> None:
-    """Check that the number of nulls that somebody has noted is the true one."""
+    """Check that the recorded number of nulls is correct."""
     if array.null_count == 0 and array.buffers()[0] is None:
         return
     bitmap = array.buffers()[0]
@@ -260,7 +258,7 @@ def _check_content(array: pa.Array, name: str) -> None:
 
 
 def _within(indices: pa.Array, dictionary: pa.Array) -> pa.Array:
-    """Return indices that lie within a dictionary: those given, or with 0 for what null rows hold."""
+    """Return indices that are all within a dictionary: the given ones, or a copy with 0 in null rows."""
     buffer = indices.buffers()[1]
     if buffer is None or len(indices) == 0:
         return indices
@@ -270,7 +268,7 @@ def _within(indices: pa.Array, dictionary: pa.Array) -> pa.Array:
         return indices
     nulls = indices.is_null().to_numpy(zero_copy_only=False)
     _require(not (((numbers < 0) | (numbers >= len(dictionary))) & ~nulls).any(), "dictionary", "an index is too large")
-    # What a null row points to is not looked at by most of Arrow, but by some.
+    # Most of Arrow ignores the index of a null row, but some functions read it.
     return pa.array(np.where(nulls, dtype(0), numbers), indices.type, mask=nulls)
 
 
@@ -279,7 +277,7 @@ def _dictionary(data_type: pa.DataType, indices: pa.Array, dictionary: pa.Array)
 
 
 def _unviewed(array: pa.Array, seen: pa.DataType, column: str) -> pa.Array:
-    """Write out a view of strings or bytes, once each of its rows is known to lie within a buffer."""
+    """Write out a view of strings or bytes, after checking that each row is within a buffer."""
     buffers = array.buffers()
     needed = (array.offset + len(array)) * 16
     _require((buffers[1] is not None and buffers[1].size >= needed) or needed == 0, "view", "there are too few views")

@@ -1,4 +1,4 @@
-"""Batches that come from elsewhere: out of a file that Arrow has read, or from who embeds the host."""
+"""Checks of batches from elsewhere: from a file that Arrow has read, or from an embedding program."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ __all__ = ["admit_batch", "admit_columns", "admit_schema", "all_columns"]
 def admit_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Check a batch in full; return it as plugins see it.
 
-    Columns of extension types become their storage, with the extension's name and parameters in the field's metadata,
-    and views of strings and bytes are written out.
+    Columns of extension types become their storage, with the extension's name and parameters in the field's metadata.
+    Views of strings and bytes are written out.
 
-    Raises:
-        DataFailure: `wrong-type` for a type that is not on the list, `malformed` for contents that are not sound,
-            `too-large` for too many columns.
+    Raises: DataFailure: `wrong-type` for a type that is not on the list, `malformed` for invalid contents, `too-large`
+    for too many columns.
     """
     _check_names(batch.schema)
     admitted = admit_columns(batch, range(batch.num_columns))
@@ -30,16 +29,16 @@ def admit_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def admit_schema(schema: pa.Schema) -> pa.Schema:
-    """Return the schema of what `admit_batch` makes of batches of this one; the same errors."""
+    """Return the schema that `admit_batch` gives batches of this schema; raises the same errors."""
     _check_names(schema)
     return pa.schema([_field(field) for field in schema], metadata=schema.metadata)
 
 
 def admit_columns(batch: pa.RecordBatch, indices: Sequence[int]) -> pa.RecordBatch:
-    """Check some columns of a batch, and return it with those as plugins see them; the same errors."""
+    """Check some columns of a batch; return it with these columns as plugins see them. Raises the same errors."""
     for index in indices:
         field = batch.schema.field(index)
-        admit_type(field.type, field.name)  # before pyarrow is asked for a column: it has no arrays of some types
+        admit_type(field.type, field.name)  # before reading the column: pyarrow has no arrays of some types
         column = batch.column(index)
         admitted = admit(column, field.name)
         if admitted is not column:
@@ -48,10 +47,9 @@ def admit_columns(batch: pa.RecordBatch, indices: Sequence[int]) -> pa.RecordBat
 
 
 def all_columns(batch: pa.RecordBatch) -> list[pa.Array]:
-    """Return the columns of a batch that may have others than those that plugins can use.
+    """Return the columns of a batch, which may have types that plugins cannot use.
 
-    Raises:
-        DataFailure: `wrong-type` for a type that pyarrow has no arrays of, such as months.
+    Raises: DataFailure: `wrong-type` for a type for which pyarrow has no arrays, such as months.
     """
     try:
         columns: list[pa.Array] = batch.columns

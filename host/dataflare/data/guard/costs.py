@@ -1,4 +1,4 @@
-"""What an operation takes, from declared sizes, before it starts."""
+"""The memory that an operation takes, computed from declared sizes before it starts."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ __all__ = [
 ]
 
 ARRAY_BYTES: Final = 1024
-"""What an array takes beside its buffers."""
+"""Approximate size in bytes of an array without its buffers."""
 
 _WIDEST_TEXT: Final = 128
 _TEXTS: Final = frozenset({"string", "large_string", "binary", "large_binary"})
 
 
 def require(size: int, what: str, max_bytes: int) -> None:
-    """Refuse to begin what would take more memory than there may be.
+    """Refuse an operation that would take more memory than allowed.
 
     Args:
-        size: Bytes that it takes.
+        size: The bytes that it takes.
         what: What takes them, for the message.
-        max_bytes: The most that there may be.
+        max_bytes: The limit in bytes.
 
     Raises:
         DataFailure: `too-large`.
@@ -46,12 +46,12 @@ def require(size: int, what: str, max_bytes: int) -> None:
 
 
 def holds(data_type: pa.DataType, check: Callable[[pa.DataType], bool]) -> bool:
-    """Whether the type, or one within it, is of a kind."""
+    """Whether the check is true for the type or for a type nested in it."""
     return check(data_type) or any(holds(data_type.field(i).type, check) for i in range(data_type.num_fields))
 
 
 def row_bytes(data_type: pa.DataType) -> int:
-    """Bound the bytes of one row that a conversion to this type makes of a number or a null; of a list, one item."""
+    """Bound the bytes of one row when a number or a null is converted to this type; for a list, of one item."""
     name = kind(data_type)
     if name == "dictionary":
         return 8 + row_bytes(data_type.value_type)
@@ -65,9 +65,9 @@ def row_bytes(data_type: pa.DataType) -> int:
 
 
 def expanded_bytes(array: pa.Array) -> int:
-    """Bound the bytes of a checked array with every value written out: a dictionary or a null is larger than it looks.
+    """Bound the bytes of a checked array with all values written out: a dictionary or a null array can become larger.
 
-    At least 1 for each value at each level, so that nulls and structs without fields count too.
+    Counts at least 1 byte for each value at each level, so that nulls and structs without fields count too.
     """
     size = len(array)
     name = kind(array.type)
@@ -79,7 +79,7 @@ def expanded_bytes(array: pa.Array) -> int:
 
 
 def row_sizes(array: pa.Array) -> npt.NDArray[np.float64]:
-    """Bound the bytes of each row of a checked array; of a dictionary only its index: rows that are picked share it."""
+    """Bound the bytes of each row of a checked array; for a dictionary only the index, since selected rows share it."""
     name = kind(array.type)
     if name in _TEXTS:
         return np.diff(_offsets(array, name)).astype(np.float64) + 9.0 if len(array) else np.zeros(0)
@@ -105,7 +105,7 @@ def row_sizes(array: pa.Array) -> npt.NDArray[np.float64]:
 
 
 def batch_row_sizes(batch: pa.RecordBatch) -> npt.NDArray[np.float64]:
-    """Bound the bytes of each row of a checked batch, as `row_sizes`."""
+    """Bound the bytes of each row of a checked batch, like `row_sizes`."""
     sizes = np.zeros(batch.num_rows)
     for column in batch.columns:
         sizes += row_sizes(column)
@@ -118,7 +118,7 @@ def value_count(array: pa.Array) -> int:
 
 
 def _children(array: pa.Array, name: str) -> list[pa.Array]:
-    """The children of an array, cut to its rows."""
+    """Return the children of an array, cut to its rows."""
     if name == "struct":
         return [array.field(i) for i in range(array.type.num_fields)]
     if name == "fixed_size_list":
@@ -133,7 +133,7 @@ def _children(array: pa.Array, name: str) -> list[pa.Array]:
 
 
 def _own_bytes(array: pa.Array, name: str) -> int:
-    """The bytes of an array without those within it."""
+    """Return the bytes of an array without its children."""
     size = len(array) // 8
     if name in _TEXTS:
         offsets = _offsets(array, name)

@@ -1,9 +1,9 @@
 """The closed list of Arrow types that plugins can use, at any depth of nesting.
 
-Left out: unions, run-end encoding, views of lists, intervals, types of width zero where a count of rows or items would
-be all there is, dictionaries of anything but plain values, and extension types within others. At the top an extension
-type stands for its storage, and a view of strings or bytes for the large type of the same values; in a stream or file,
-such a view is that at any depth.
+Not on the list: unions, run-end encoding, list views, intervals, types of width zero (a count of rows or items would be
+their only content), dictionaries of other than plain values, and extension types within others. At the top level, an
+extension type stands for its storage, and a view of strings or bytes for the large type of the same values. In a stream
+or file, such a view stands for that at any depth.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ __all__ = [
 ]
 
 MAX_DEPTH: Final = 32
-"""How deeply types may nest: Arrow itself overflows the stack on some thousands."""
+"""Maximum nesting of types: Arrow itself overflows the stack at a few thousand levels."""
 MAX_COLUMNS: Final = 16_384
-"""Columns of a batch, and fields of a schema with those within others."""
+"""Maximum number of columns of a batch, and of fields of a schema, nested fields included."""
 MAX_WIDTH: Final = 2**24
-"""Bytes, or items, that one row of a type of fixed width may take."""
+"""Maximum number of bytes or items in one row of a type of fixed width."""
 MAX_METADATA_BYTES: Final = 2**24
-"""Bytes of a schema with its metadata, and of the head of a batch."""
+"""Maximum bytes of a schema with its metadata, and of the header of a batch."""
 
 DECIMAL_DIGITS: Final = {"decimal32": 9, "decimal64": 18, "decimal128": 38, "decimal256": 76}
 _INTEGERS: Final = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
@@ -61,28 +61,28 @@ _INTEGER_NAMES: Final = frozenset(map(str, _INTEGERS))
 _ZONE: Final = re.compile(r"[A-Za-z0-9_+\-/:]{1,64}")
 _STORAGE_LEVELS: Final = 4
 _PARAMETERS: Final = b"ARROW:extension:metadata"
-_PREFIX_BYTES: Final = 8  # of a message: its mark and its length
+_PREFIX_BYTES: Final = 8  # of a message: its marker and its length
 
 
 def kind(data_type: pa.DataType) -> str:
-    """Name a type without its parameters, `int64` or `list`; empty for one that is not on the list."""
+    """Return a type's name without parameters, such as `int64` or `list`; empty for a type that is not on the list."""
     return _NAMES.get(data_type.id, "")
 
 
 def is_flat(data_type: pa.DataType) -> bool:
-    """Whether a value of the type is one number, text or string of bytes."""
+    """Whether a value of the type is a single number, text or byte string."""
     return kind(data_type) in _FLAT_NAMES
 
 
 def is_zero_width(data_type: pa.DataType) -> bool:
-    """Whether values take no memory: nulls, and structs of nothing else."""
+    """Whether values take no memory: nulls, and structs of only nulls."""
     if kind(data_type) == "struct":
         return all(is_zero_width(data_type.field(i).type) for i in range(data_type.num_fields))
     return kind(data_type) == "null"
 
 
 def type_name(data_type: pa.DataType) -> str:
-    """Write a type in Arrow's notation; a name within it that is not UTF-8 leaves only its kind."""
+    """Write a type in Arrow's notation; if a name within it is not UTF-8, only its kind."""
     try:
         return str(data_type)
     except UnicodeDecodeError:
@@ -90,7 +90,7 @@ def type_name(data_type: pa.DataType) -> str:
 
 
 def reduced(data_type: pa.DataType) -> pa.DataType:
-    """Return the type that plugins see for a column: of an extension its storage, of a view the large type."""
+    """Return the type that plugins see for a column: for an extension its storage, for a view the large type."""
     for _ in range(_STORAGE_LEVELS):
         if not isinstance(data_type, pa.BaseExtensionType):
             break
@@ -101,13 +101,13 @@ def reduced(data_type: pa.DataType) -> pa.DataType:
 
 
 def note_of(field: pa.Field) -> dict[bytes, bytes]:
-    """Return the metadata of a field; of an extension type also what Arrow's format notes of it.
+    """Return the metadata of a field; for an extension type also what Arrow's format records about it.
 
-    That is its name and its parameters, without which nobody can make the type of its storage again.
+    That is its name and its parameters, which are needed to restore the type from its storage.
     """
     if not isinstance(field.type, pa.BaseExtensionType):
         return dict(field.metadata or {})
-    # Only Arrow's format tells the parameters of the types that Arrow has itself.
+    # For Arrow's own extension types, only the serialized schema has the parameters.
     header = root(pa.schema([field]).serialize().to_pybytes()[_PREFIX_BYTES:]).table(2)
     assert header is not None
     (noted,) = header.tables(1)
@@ -118,7 +118,7 @@ def note_of(field: pa.Field) -> dict[bytes, bytes]:
 
 
 def refusal(data_type: pa.DataType) -> str:
-    """Say why a type is not on the list; empty for one that is."""
+    """Say why a type is not on the list; empty if it is on the list."""
     try:
         return _refusal(data_type, 1)
     except UnicodeDecodeError:
@@ -156,7 +156,7 @@ def _refusal(data_type: pa.DataType, depth: int) -> str:
 
 def _flat_refusal(data_type: pa.DataType, name: str) -> str:
     if name in DECIMAL_DIGITS:
-        # Arrow takes the scale as an index into tables of powers of ten, unchecked.
+        # Arrow uses the scale as an unchecked index into tables of powers of ten.
         if not 1 <= data_type.precision <= DECIMAL_DIGITS[name]:
             return f"the precision {data_type.precision} of a decimal is not in 1 to {DECIMAL_DIGITS[name]}"
         if abs(data_type.scale) > data_type.precision:
@@ -170,7 +170,7 @@ def _flat_refusal(data_type: pa.DataType, name: str) -> str:
 
 
 def _width(data_type: pa.DataType) -> int:
-    """Bytes of one value that are there even if it is null; at least 1."""
+    """Return the bytes that a value takes even if it is null; at least 1."""
     name = kind(data_type)
     if name == "fixed_size_list":
         return int(data_type.list_size) * _width(data_type.value_type)

@@ -109,6 +109,7 @@ NOT_READ = {
     *((f"runs {name}", "state") for name in ("list", "show")),
     *(("plan", name) for name in ("audit", "state", "cache_dir")),
     ("run", "report_html"),
+    ("run", "metrics_file"),
     ("runs show", "html"),
     ("run", "cache_dir"),
     ("inspect", "cache_dir"),

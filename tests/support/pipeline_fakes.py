@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from dataflare.capabilities.metrics import MemoryMetrics
 from dataflare.runtime.datasets import Chunk, Dataset, DatasetName, Ended, Target
 from dataflare.runtime.results import PluginStats, Report
 from dataflare.security.admission import Admission, AdmittedPipeline
@@ -171,6 +172,7 @@ class FakeHost:
         self.plugins = plugins
         self.loaded: dict[str, dict[str, Any]] = {}
         self.cancelled: list[str] = []
+        self.metrics = MemoryMetrics()
 
     def cancel(self, namespace: str) -> None:
         self.cancelled.append(namespace)

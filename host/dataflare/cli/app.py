@@ -27,6 +27,7 @@ _LEVELS: Final = {
     "error": logging.ERROR,
 }
 
+_FORMATS: Final = ("text", "json")
 _OUTPUT_ERRORS: Final = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 
 app = typer.Typer(
@@ -52,16 +53,21 @@ def _options(
         str,
         typer.Option(help="Write log events of this level or above to standard error: debug, info, warning, error."),
     ] = "warning",
+    log_format: Annotated[
+        str, typer.Option(help="How log events are written: text, or json (one object a line).")
+    ] = "text",
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     if log_level.lower() not in _LEVELS:
         raise typer.BadParameter(f"{log_level!r} is not one of {', '.join(_LEVELS)}", param_hint="--log-level")
-    from dataflare.cli.screen import LogHandler
+    if log_format not in _FORMATS:
+        raise typer.BadParameter(f"{log_format!r} is not one of {', '.join(_FORMATS)}", param_hint="--log-format")
+    handler = _json_handler() if log_format == "json" else _text_handler()
 
     # Other libraries' details (of requests, say) are not for logs: only ours are asked for.
-    logging.basicConfig(level=logging.WARNING, handlers=[LogHandler()], force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("dataflare").setLevel(_LEVELS[log_level.lower()])
     logging.captureWarnings(True)
 
@@ -89,6 +95,18 @@ def run(arguments: list[str]) -> int:
         _say_usage_error(say(), getattr(error, "ctx", None))
         return EXIT_CONFIG
     return result if isinstance(result, int) else 0
+
+
+def _text_handler() -> logging.Handler:
+    from dataflare.cli.screen import LogHandler
+
+    return LogHandler()
+
+
+def _json_handler() -> logging.Handler:
+    from dataflare.cli.json_logs import JsonLogHandler
+
+    return JsonLogHandler()
 
 
 def _screen() -> Screen:

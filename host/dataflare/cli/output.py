@@ -35,6 +35,7 @@ __all__ = [
     "by_the_way",
     "error_json",
     "exit_code",
+    "json_text",
     "printed_errors",
     "show_error",
     "write_json",
@@ -47,15 +48,19 @@ def write_json(document: Any, *, indent: int | None = 2) -> None:
 
     It is in ASCII, which every encoding has, and a terminal shows: all other characters are escaped, none is lost.
     """
+    stream = stdout().file
+    stream.write(json_text(document, indent=indent) + "\n")
+    stream.flush()
+
+
+def json_text(document: Any, *, indent: int | None = None) -> str:
+    """Write a document as JSON, in ASCII and without control characters other than line breaks."""
     try:
         text = json.dumps(document, indent=indent, allow_nan=False)
     except ValueError:  # such as a state that says NaN, of which JSON knows nothing
         text = json.dumps(_finite(document), indent=indent)
     # The only character of ASCII that JSON leaves as it is though it is a control character.
-    text = text.replace("\x7f", "\\u007f")
-    stream = stdout().file
-    stream.write(text + "\n")
-    stream.flush()
+    return text.replace("\x7f", "\\u007f")
 
 
 def write_json_line(document: Any) -> None:

@@ -14,6 +14,8 @@ import typer
 from rich.cells import set_cell_size
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from dataflare.capabilities.metrics import MemoryMetrics
+from dataflare.capabilities.prometheus import to_prometheus
 from dataflare.cli.figures import count, duration
 from dataflare.cli.options import AsJson, CacheDir, Quiet, Verbose, compiled_folder
 from dataflare.cli.output import by_the_way, error_json, exit_code, printed_errors, show_error, write_json
@@ -68,6 +70,14 @@ def command(
         Path | None,
         typer.Option("--report-html", help="Write the report as a page, a .html file.", show_default="no page"),
     ] = None,
+    metrics_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--metrics-file",
+            help="Write the numbers of the run and its plugins for Prometheus, a .prom file.",
+            show_default="no file",
+        ),
+    ] = None,
     settings: Settings = None,
     env_files: EnvFiles = None,
     cache_dir: CacheDir = None,
@@ -100,10 +110,15 @@ def command(
             other = "--state" if state is not None else "--full-refresh"
             raise ConfigError(f"--no-state and {other} are given together", where="run", hint="leave one of them out")
         limits = _stop_limits(max_rows, max_time)
-        if check and report_html is not None:
-            hint = "leave one of them out"
-            raise ConfigError("--check and --report-html are given together", where="run", hint=hint)
-        with ReportFiles((report_html, "--report-html", ".html", report_page)) as reports:
+        files = {"--report-html": report_html, "--metrics-file": metrics_file}
+        if check and (given := [option for option, path in files.items() if path is not None]):
+            what = f"--check and {given[0]} are given together"
+            raise ConfigError(what, where="run", hint="leave one of them out")
+        metrics = MemoryMetrics()
+        with ReportFiles(
+            (report_html, "--report-html", ".html", report_page),
+            (metrics_file, "--metrics-file", ".prom", lambda _: to_prometheus(metrics)),
+        ) as reports:
             execute(
                 specification,
                 # Who may read pipelines may check them; that was asked before.
@@ -119,6 +134,7 @@ def command(
                 env_files=env_files or (),
                 cache_dir=cache_dir,
                 reports=reports,
+                metrics=metrics,
             )
 
 
@@ -147,6 +163,7 @@ def execute(
     env_files: Sequence[Path],
     cache_dir: Path | None,
     reports: ReportFiles | None = None,
+    metrics: MemoryMetrics | None = None,
     prepare: Callable[[], Specification] | None = None,
 ) -> None:
     """Run a pipeline, or check it, and show what came of it: what `run` and `dead-letter replay` do.
@@ -165,6 +182,7 @@ def execute(
         env_files: Files of variables, which the run may not write.
         cache_dir: The cache's folder; `None` for the usual place.
         reports: Files that the report is written to as well; `None` for none.
+        metrics: Where numbers of plugins and of the run go; `None` keeps them nowhere.
         prepare: Makes the pipeline that is run in its place, once all files are known to be good.
 
     Raises:
@@ -175,7 +193,9 @@ def execute(
     try:
         with ExitStack() as stack:
             kept = stack.enter_context(open_state(specification, state)) if keeps else None
-            services = Services() if kept is None else Services(state_store=kept.plugins)
+            services = Services(metrics=metrics or MemoryMetrics())
+            if kept is not None:
+                services = dataclasses.replace(services, state_store=kept.plugins)
             host = stack.enter_context(Host(cache_dir=compiled_folder(cache_dir), services=services, security=security))
             if key := os.environ.get("DATAFLARE_KEY"):
                 host.protect(key, "a signing key")

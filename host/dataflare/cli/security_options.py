@@ -17,7 +17,7 @@ from dataflare.cli.interrupts import interrupting_signals
 
 __all__ = ["OUTPUTS", "AccessFile", "AuditFile", "GuardedGroup", "GuardedTyper", "PolicyFile", "Principal", "TrustFile"]
 
-OUTPUTS: Final = ("output", "junit", "html", "certificate_out", "report_html")
+OUTPUTS: Final = ("output", "junit", "html", "certificate_out", "report_html", "metrics_file")
 """The parameters that name a file which a command writes over: never one of those that decide about the command."""
 
 PolicyFile: TypeAlias = Annotated[

@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, ClassVar, Final, TypeAlias
@@ -170,7 +171,9 @@ class DividedSource:
         self._reading = dict(zip(left, self._plugins, strict=True))
         for number, plugin in self._reading.items():
             body = partial(self._read_part, plugin, selection, number, is_open=plugin is first)
-            thread = threading.Thread(target=body, name=f"{threading.current_thread().name}-{number}", daemon=True)
+            name = f"{threading.current_thread().name}-{number}"
+            # What is logged there belongs to the run and the node of this thread.
+            thread = threading.Thread(target=copy_context().run, args=(body,), name=name, daemon=True)
             self._threads.append(thread)
             thread.start()
         return [self._schema]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from threading import Thread
 from typing import Final, TypeVar
 
@@ -31,7 +32,7 @@ def map_in_order(work: Callable[[T], R], items: Channel[T | None], *, workers: i
     ends, no worker runs afterwards.
 
     Args:
-        work: Called in threads of its own.
+        work: Called in threads of its own, each time with the context variables of the caller.
         items: Where they come from; `None` ends them. It is stopped when the iteration ends before that.
         workers: How many calls run at a time.
         name: What the threads are called.
@@ -41,12 +42,13 @@ def map_in_order(work: Callable[[T], R], items: Channel[T | None], *, workers: i
         BaseException: What `work` raised, in the item's turn.
     """
     under_way: Channel[Future[R] | None] = Channel(workers)
+    context = copy_context()
     pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
 
     def hand_out() -> None:
         try:
             while (item := items.get()) is not None:
-                under_way.put(pool.submit(work, item))
+                under_way.put(pool.submit(context.copy().run, work, item))
             under_way.put(None)
         except Stopped:
             under_way.stop()

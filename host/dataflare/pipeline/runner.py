@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import copy_context
 from functools import partial
 from time import perf_counter
 from typing import IO, Any, TypeAlias
@@ -28,6 +29,7 @@ from dataflare.pipeline.flow import note_moment, note_queues
 from dataflare.pipeline.loading import datasets_of, kind_of, load_node
 from dataflare.pipeline.models import Node, Pipeline, PluginNode
 from dataflare.pipeline.nodes import ReadNode
+from dataflare.pipeline.observed import observed_node, observed_run, working_on
 from dataflare.pipeline.parallel_map import map_in_order
 from dataflare.pipeline.pending_appends import PendingAppends
 from dataflare.pipeline.replay import LetterFile
@@ -119,7 +121,7 @@ def _run_all(
     """Run each part of a pipeline, one after the other: most have one part."""
     report = RunReport(specification.pipeline.name)
     limits = limits or StopLimits()
-    with noted(state, report):
+    with noted(state, report), observed_run(report, host.metrics):
         try:
             # Before anything of it is looked at.
             admitted = host.admit_pipeline(specification.pipeline.name, specification.identity)
@@ -252,9 +254,9 @@ class _Run:
                     if plugin is not None:
                         plugin.close()
                     raise
-            self._stages.append(stage)
-            self._report.nodes.append(stage.report)
-            _log.debug("node %r: a %s, %s", name, stage.report.kind, stage.report.uses)
+                self._stages.append(stage)
+                self._report.nodes.append(stage.report)
+                _log.debug("node %r: a %s, %s", name, stage.report.kind, stage.report.uses)
         for stage in self._stages:
             with self._blamed(stage.name):
                 stage.begin()
@@ -287,7 +289,9 @@ class _Run:
         moving = [stage for stage in self._stages if self._specification.moves_rows(stage.name)]
         self._inputs = {stage.name: Channel(_QUEUED_BATCHES) for stage in moving if not stage.is_source}
         threads = [
-            threading.Thread(target=self._work, args=(stage,), name=f"dataflare-{stage.name}", daemon=True)
+            threading.Thread(
+                target=copy_context().run, args=(self._work, stage), name=f"dataflare-{stage.name}", daemon=True
+            )
             for stage in moving
         ]
         try:
@@ -330,11 +334,11 @@ class _Run:
             try:
                 with self._blamed(stage.name):
                     stage.finish()
+                    _log.debug("node %r: finished", stage.name)
             except BaseException as error:
                 if done:
                     error.add_note(f"outputs that are finished and visible: {', '.join(done)}")
                 raise
-            _log.debug("node %r: finished", stage.name)
             if stage.outputs:
                 done.append(stage.name)
         if self._state is not None:
@@ -358,16 +362,17 @@ class _Run:
         """Run a stage; the body of its thread."""
         takers = [self._inputs[name] for name in self._specification.consumers(stage.name)]
         try:
-            for item in resized(stage.batches() if stage.is_source else self._taken(stage)):
+            with observed_node(stage.report):
+                for item in resized(stage.batches() if stage.is_source else self._taken(stage)):
+                    for taker in takers:
+                        taker.put(item)
+                stage.end()
+                stage.flush()
                 for taker in takers:
-                    taker.put(item)
-            stage.end()
-            stage.flush()
-            for taker in takers:
-                taker.put(None)
-            done = stage.report
-            text = "node %r: %d rows in, %d rows out in %.3f s"
-            _log.debug(text, done.name, done.rows_in, done.rows_out, done.seconds)
+                    taker.put(None)
+                done = stage.report
+                text = "node %r: %d rows in, %d rows out in %.3f s"
+                _log.debug(text, done.name, done.rows_in, done.rows_out, done.seconds)
         except Stopped:
             pass
         except BaseException as error:
@@ -460,7 +465,8 @@ class _Run:
     def _blamed(self, name: str, *keys: str) -> Iterator[None]:
         """Name the node in what goes wrong; a fault of the host itself stays what it is."""
         try:
-            yield
+            with working_on(name):
+                yield
         except DataflareError as error:
             for node in self._report.nodes:
                 node.errors += node.name == name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from dataflare.pipeline.checkpoints import Checkpoints
 from dataflare.pipeline.datasets import DatasetWriter
 from dataflare.pipeline.dead_letters import FAILED, DeadLetters
 from dataflare.pipeline.divided_source import DividedSource
+from dataflare.pipeline.observed import next_batch
 from dataflare.pipeline.report import NodeReport
 from dataflare.pipeline.retries import Retries
 from dataflare.pipeline.schema_contracts import SchemaContract, schema_to_text
@@ -96,6 +98,7 @@ class Stage:
         self._expected_rows = expected_rows
         self._acknowledge = acknowledge
         self._close = close
+        self._numbers = itertools.count(1)
 
     @property
     def name(self) -> str:
@@ -130,7 +133,8 @@ class Stage:
         """Read a source to its end: yield at least one batch, perhaps without rows, and barriers in between."""
         assert self._source is not None
         source = self._source()
-        while True:
+        for number in itertools.count(1):
+            next_batch(number)
             start = perf_counter()
             rows = next(source, None)
             if isinstance(rows, Checkpoint):
@@ -159,6 +163,7 @@ class Stage:
         if isinstance(item, Checkpoint):
             return item
         assert self._process is not None
+        next_batch(next(self._numbers))
         start = perf_counter()
         result = self._process(item)
         return Processed(item.num_rows, result, perf_counter() - start)

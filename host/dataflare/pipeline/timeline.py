@@ -45,4 +45,5 @@ class Timeline:
 
 
 def _columns(moments: Sequence[Mapping[str, int]]) -> dict[str, list[int]]:
-    return {name: [each.get(name, 0) for each in moments] for name in (moments[0] if moments else {})}
+    names = dict.fromkeys(name for each in moments for name in each)
+    return {name: [each.get(name, 0) for each in moments] for name in names}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -24,6 +24,7 @@ from dataflare.runtime.ports import Component
 from dataflare.runtime.results import Health, PluginStats
 from dataflare.runtime.worlds import LIFECYCLE, kind_interface
 from dataflare.texts import cut
+from dataflare.tracing import span, tracer
 from dataflare.wit_types.types import Metadata
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Plugin:
             remaining_s=parts.remaining_s,
         )
         self._lock = Lock()
+        self._tracer = tracer()
         self._metadata: Metadata | None = None
         self._closed = False
 
@@ -236,9 +238,23 @@ class Plugin:
         finally:
             self._release(lease, batch)
 
+    def _data_lease(self, rows_in: int, *, batch: bool = True) -> AbstractContextManager[Worker]:
+        """As `_lease`, for a call that carries data: watched where the plugin is, with a span where one is wanted."""
+        if self._tracer is None:
+            return self._watched_lease(rows_in, batch)
+        return self._traced_lease(rows_in, batch)
+
     @contextmanager
-    def _data_lease(self, rows_in: int, *, batch: bool = True) -> Iterator[Worker]:
-        """As `_lease`, for a call that carries data: where the plugin is watched, this one is."""
+    def _traced_lease(self, rows_in: int, batch: bool) -> Iterator[Worker]:
+        attributes: dict[str, str | int] = {"plugin": self.name, "plugin.digest": self.digest, "rows_in": rows_in}
+        with (
+            span(self._tracer, f"dataflare.call.{self.kind}", attributes),
+            self._watched_lease(rows_in, batch) as worker,
+        ):
+            yield worker
+
+    @contextmanager
+    def _watched_lease(self, rows_in: int, batch: bool) -> Iterator[Worker]:
         watch = self._parts.watch
         if watch is None:
             with self._lease(batch=batch) as worker:

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from conformance_kit import faults_of_template
 from dataflare.authoring.building import build_plugin
 from dataflare.authoring.case_files import read_cases
 from dataflare.authoring.cases import run_cases
@@ -70,12 +71,13 @@ def test_error_of_the_compiler_is_told_with_file_and_line(tmp_path: Path, old: s
 
 @pytest.mark.parametrize("language", ["cpp", "zig"])
 @pytest.mark.parametrize("kind", kinds_of("cpp"))
-def test_plugin_of_new_passes_its_cases(tmp_path: Path, kind: str, language: str) -> None:
+def test_plugin_of_new_passes_its_cases_and_is_conformant(tmp_path: Path, kind: str, language: str) -> None:
     guest = made(tmp_path, language, kind)
     with Host() as host:
         built, file = build_plugin(guest.folder, host)
         results = list(run_cases(read_cases(guest.folder), built.guest.output, file, host))
     assert results and not [each.problem for each in results if each.problem]
+    assert faults_of_template(built.guest.output, kind) == []
 
 
 def test_error_in_cpp_is_told_with_file_and_line(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from conformance_kit import faults_of_template
 from dataflare.authoring.building import build_plugin
 from dataflare.authoring.templates import new_plugin
 from dataflare.errors import PluginError
@@ -179,3 +180,15 @@ def test_destinations_send_the_same_rows_back(folders: Path) -> None:
 
     assert same(folders, "destination", {}, found) == [(1, "id", "id is null")]
     assert same(folders, "destination", {}, lambda plugin: plugin.abilities()) == {"append"}
+
+
+@pytest.mark.parametrize("kind", ["processor", "transformer", "validator", "source", "destination"])
+def test_components_of_new_are_conformant(folders: Path, kind: str) -> None:
+    # C++ and Zig are in test_c.py, Python and JavaScript among the examples.
+    with Host() as host:
+        for language in ("rust", "c", *(["typescript"] if kind == "processor" else [])):
+            folder = folders / language / kind / "a-plugin"
+            if not folder.is_dir():
+                new_plugin(folder, kind=kind, language=language)
+            built, _ = build_plugin(folder, host)
+            assert faults_of_template(built.guest.output, kind) == [], language

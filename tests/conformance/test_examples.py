@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
+from conformance_kit import CASES, SAMPLE
 from dataflare import parse_grants
-from dataflare.conformance import Outcome, Subject, load_cases, run_suite
+from dataflare.conformance import Outcome, Subject, run_suite
 from dataflare.conformance.cases import select
 from guest_kit import component
 
-SAMPLE = pa.table({"id": range(9), "name": [f"name {n}" for n in range(9)], "amount": [n / 2 for n in range(9)]})
 CHANGES = """{"log": "shop-1"}
 {"schema": "orders", "columns": {"id": "int64", "note": "string"}, "key": ["id"]}
 {"begin": 1}
@@ -30,11 +29,6 @@ CHANGES = """{"log": "shop-1"}
 {"commit": 3}
 """
 COLUMNS = {"id": "int64", "amount": "double"}
-CASES = [
-    # A thousand batches take ten seconds; JavaScript's leak is known (docs/how-to/build-guests.md).
-    each.model_copy(update={"steps": [{"memory-flat": {"batches": 40}}]}) if each.name == "every/memory" else each
-    for each in load_cases()
-]
 
 
 @pytest.fixture(scope="module")

@@ -134,7 +134,7 @@ def run(
             teller.doing("measuring for the certificate")
             certifying.write(result, subject, chosen_profile, inspected, name)
     with printed_errors(as_json=as_json):
-        finish(result, component.name, kind, chosen_profile, junit=junit, html=html, as_json=as_json)
+        finish(result, component.name, kind, chosen_profile, again=again, junit=junit, html=html, as_json=as_json)
 
 
 def _require_sample(rows: pa.Table, kind: str, grants: Grants, file: Path | None) -> None:

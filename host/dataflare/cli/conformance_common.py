@@ -99,11 +99,12 @@ def finish(
     kind: str,
     profile: Profile,
     *,
+    again: str,
     junit: Path | None,
     html: Path | None,
     as_json: bool,
 ) -> None:
-    """Write the reports, and end with the exit code."""
+    """Write the reports, and end with the exit code; `again` is the command that repeats a case."""
     passed = result.passed(skips=profile != "certified")
     duties = load_duties()
     rows = matrix(result, duties, select(load_cases(), kind=kind, profile="full"))
@@ -111,7 +112,7 @@ def finish(
     if junit is not None:
         write_file(junit, to_junit(result, plugin=name))
     if html is not None:
-        write_file(html, to_html(result, duties, rows=rows, **said))
+        write_file(html, to_html(result, duties, rows=rows, again=again, **said))
     with by_the_way():
         if as_json:
             write_json(to_json(result, rows=rows, **said))

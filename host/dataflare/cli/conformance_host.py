@@ -75,7 +75,7 @@ def run_host(
             again += " --isolated" if isolated else ""
             result = run_suite(HostSubject(connection), cases, expected=known, progress=teller.results(cases, again))
     with printed_errors(as_json=as_json):
-        finish(result, name, "host", chosen_profile, junit=junit, html=html, as_json=as_json)
+        finish(result, name, "host", chosen_profile, again=again, junit=junit, html=html, as_json=as_json)
 
 
 def serve_host(

@@ -39,6 +39,8 @@ table { border-collapse: collapse; width: 100% } td, th { text-align: left; padd
   border-top: 1px solid #d0d7de }
 code { font-size: .85em } details { margin-top: .25rem } pre { white-space: pre-wrap; font-size: .8em;
   overflow-wrap: anywhere }
+.bar { display: flex; gap: 2px; height: .5rem } .bar span { border-radius: .25rem }
+td p { margin: .25rem 0 } td pre { margin: .25rem 0 .5rem; background: #8881; padding: .4rem; border-radius: .3rem }
 td.time { text-align: right; white-space: nowrap; opacity: .75 }
 """
 
@@ -139,17 +141,22 @@ def to_html(
     profile: str,
     passed: bool,
     rows: Sequence[DutyRow] = (),
+    again: str = "",
 ) -> str:
-    """Write results as a page: first what failed, then every duty with its cases, then every case."""
+    """Write results as a page: first what failed, then every duty with its cases, then every case.
+
+    `again` is the command that repeats a case, without the case's name; empty shows none.
+    """
     verdict = "conformant" if passed else "not conformant"
     counts = ", ".join(f"{number} {name}" for name, number in result.counts.items())
     failed = [each for each in result.results if each.outcome in (Outcome.FAIL, Outcome.XPASS, Outcome.ERROR)]
     parts = [
         f"<h1>{html.escape(plugin)} is {verdict}</h1>",
         f'<p class="about">Profile <b>{html.escape(profile)}</b>: {counts or "no case"}.</p>',
+        _bar(result),
     ]
     if failed:
-        parts += ["<h2>What failed</h2>", _table(failed, duties)]
+        parts += ["<h2>What failed</h2>", _table(failed, duties, again)]
     if rows:
         kept = sum(each.verdict == "kept" for each in rows)
         parts += ["<h2>Duties</h2>", f'<p class="about">{kept} of {len(rows)} are kept.</p>', _duties_table(rows)]
@@ -159,8 +166,17 @@ def to_html(
     return _text(f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{body}\n</body></html>\n')
 
 
-def _table(results: Any, duties: Mapping[str, Duty]) -> str:
-    rows = "\n".join(_row(each, duties) for each in results)
+def _bar(result: SuiteResult) -> str:
+    """A line with a part for each outcome, as long as it was frequent."""
+    parts = "".join(
+        f'<span style="flex:{number};background:{_COLOURS[Outcome(name)]}" title="{number} {name}"></span>'
+        for name, number in result.counts.items()
+    )
+    return f'<div class="bar">{parts}</div>'
+
+
+def _table(results: Any, duties: Mapping[str, Duty], again: str = "") -> str:
+    rows = "\n".join(_row(each, duties, again) for each in results)
     return f"<table><tr><th>outcome</th><th>what must be so</th><th>time</th></tr>\n{rows}\n</table>"
 
 
@@ -181,16 +197,17 @@ def _duties_table(rows: Sequence[DutyRow]) -> str:
     return "<table>" + head + "\n".join(lines) + "</table>"
 
 
-def _row(each: CaseResult, duties: Mapping[str, Duty]) -> str:
+def _row(each: CaseResult, duties: Mapping[str, Duty], again: str) -> str:
     asked = "".join(
         f"<li><code>{html.escape(number)}</code> {_prose(duties[number].text) if number in duties else ''}</li>"
         for number in each.case.duties
     )
-    message = f"<p>{html.escape(each.message)}</p>" if each.message else ""
+    message = f"<p>{_prose(each.message)}</p>" if each.message else ""
     given = f"<pre>{html.escape(each.given)}</pre>" if each.given else ""
+    repeated = f"<p>Run again:</p><pre>{html.escape(f'{again} --case {each.case.name}')}</pre>" if again else ""
     return (
         f'<tr><td><span class="outcome" style="background:{_COLOURS[each.outcome]}">{each.outcome.value}</span></td>'
-        f"<td>{html.escape(each.case.title)}{message}{given}<details><summary><code>{html.escape(each.case.name)}</code>"
+        f"<td>{html.escape(each.case.title)}{message}{given}{repeated}<details><summary><code>{html.escape(each.case.name)}</code>"
         f'</summary><ul>{asked}</ul></details></td><td class="time">{each.seconds:.2f} s</td></tr>'
     )
 

@@ -78,7 +78,7 @@ def apply(bench: Bench, arguments: dict[str, Any]) -> None:
             if error.error.case not in ("invalid-input", "data", "unsupported"):
                 case = error.error.case
                 raise NotConformant(
-                    f"the error is `{case}`, which does not speak of the rows", given=shown(batch)
+                    f"the error is `{case}`, which does not speak of the rows: {error.message}", given=shown(batch)
                 ) from error
             raise NotTested("the plugin does not take such rows, and says so") from None
     if "as" in arguments:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from dataflare.errors import ConfigError
+from dataflare.toolchain.encoding import encode
 from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.javascript import tools as node_tools
 from dataflare.toolchain.run_tool import BuildFailed, run
 from dataflare.toolchain.store import write_atomically
-from dataflare.toolchain.zig_toolchain import encode, identity, run_zig, zig_tools
+from dataflare.toolchain.zig_toolchain import identity, run_zig, zig_tools
 
 __all__ = ["CDriver", "c_sdk", "driver", "header_folders", "portable_sources", "sdk_sources", "tools"]
 

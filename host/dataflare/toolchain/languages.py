@@ -23,7 +23,7 @@ __all__ = ["GROUP", "load_driver", "load_tools", "names"]
 GROUP: Final = "dataflare.languages"
 _BUILT_IN: Final = {
     name: EntryPoint(name, f"dataflare.toolchain.{name}:driver", GROUP)
-    for name in ("c", "cpp", "javascript", "python", "rust", "typescript", "zig")
+    for name in ("c", "cpp", "go", "javascript", "python", "rust", "typescript", "zig")
 }
 
 

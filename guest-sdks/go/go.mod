@@ -1,0 +1,3 @@
+module dataflare
+
+go 1.24

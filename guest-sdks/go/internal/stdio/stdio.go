@@ -1,7 +1,7 @@
 //go:build wasip1
 
-// Package stdio has what is printed logged, line by line: for each line that it collects, the adapter of the component needs
-// memory.
+// Package stdio has what is printed logged, line by line. The adapter of the component collects the lines, in memory
+// of the plugin's.
 package stdio
 
 import "unsafe"

@@ -1,9 +1,8 @@
-//! `generate-bindings LANGUAGE WIT OUT`: write the bindings of an SDK, for `rust`, `c` or `go`.
+//! `generate-bindings LANGUAGE WIT OUT`: write the bindings of an SDK, for `rust` or for `c`.
 //!
 //! They are committed, so that building a plugin needs no generator.
 
 mod c;
-mod go;
 mod rust;
 
 use std::path::PathBuf;
@@ -23,7 +22,6 @@ fn main() -> Result<()> {
     match language.to_str() {
         Some("rust") => rust::generate(&resolve, out),
         Some("c") => c::generate(&resolve, out),
-        Some("go") => go::generate(&resolve, out),
-        _ => anyhow::bail!("there are bindings for rust, c and go"),
+        _ => anyhow::bail!("there are bindings for rust and for c"),
     }
 }

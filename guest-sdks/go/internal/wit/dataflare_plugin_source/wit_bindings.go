@@ -31,8 +31,9 @@ type Selection struct {
 	Dataset dataflare_plugin_datasets.DatasetName
 	// How to read it, one of its modes.
 	Mode dataflare_plugin_datasets.ReadingMode
-	// The columns to read, each once; empty for all columns. The source adds the key, cursor and operation columns that the mode
-	// needs. The order of the columns is the source's: `open` returns it.
+	// The columns to read, each once; empty for all columns. The source adds what the mode needs: the cursor in `incremental`, the
+	// key and the operation in `changes`, nothing in `full`. It may add the key and the cursor in every mode. The order of the
+	// columns is the source's: `open` returns it.
 	Columns []string
 }
 
@@ -88,7 +89,8 @@ const (
 	ProgressNewSchema uint8 = 1
 	// No rows for now; more may come.
 	ProgressIdle uint8 = 2
-	// No more rows. The last state covers all of them, so the last chunk has one. Every further `read` returns this again.
+	// No more rows. The last state covers all of them, so the last chunk has one; a read without rows may have none. Every further
+	// `read` returns this again.
 	ProgressEnded uint8 = 3
 )
 

@@ -67,20 +67,24 @@ type Health struct {
 }
 
 const (
-	// The configuration is wrong. No retry helps: the operator must change it.
+	// The configuration is wrong. No retry helps: the operator must change it. The text names the key.
 	ErrorInvalidConfig uint8 = 0
-	// This record or batch is wrong. No retry helps; others may be right: skip it or keep it for later.
+	// This record or batch is wrong, or what a source reads is not well formed. No retry helps; others may be right: skip it or
+	// keep it for later. The text says which row it is.
 	ErrorInvalidInput uint8 = 1
 	// The plugin cannot continue from this state, part or token: it belongs to another plugin, another version or other data, or
 	// the rows after it are gone. No retry helps: begin without it.
 	ErrorInvalidState uint8 = 2
 	// An operation on a batch failed. No retry helps; other batches may be right.
 	ErrorData uint8 = 3
-	// The host refused something that the plugin needs. No retry helps: the operator must grant it.
+	// The host refused something that the plugin needs, or it is larger than the operator allows; or a service refused the
+	// plugin's credentials, as with the HTTP status 401 or 403. No retry helps: the operator must grant it.
 	ErrorDenied uint8 = 4
 	// Something outside cannot be reached now. A retry can help.
 	ErrorUnavailable uint8 = 5
-	// Something outside accepts no more requests for now. A retry after this many milliseconds can help.
+	// Something outside accepts no more requests for now. A retry after this many milliseconds can help. In HTTP, these are the
+	// statuses 429, and 503 with a header `Retry-After`. This header is a number of seconds, or a date: take the time from the
+	// response's own header `Date` to it.
 	ErrorRateLimited uint8 = 6
 	// A newer run has replaced this one. No retry helps: this run must end, and has changed nothing since then.
 	ErrorSuperseded uint8 = 7

@@ -144,18 +144,10 @@ def test_the_go_sdk_is_formatted_vetted_and_passes_its_tests() -> None:
     run([go, "vet", "./..."], cwd=sdk, env=env)
     assert "FAIL" not in run([go, "test", "./..."], cwd=sdk, env=env)
     # The part that calls the host, of each kind. Generated code makes pointers of the host's numbers.
+    packages = sorted({f"./{path.parent.relative_to(sdk)}" for path in sdk.rglob("component*.go")})
     for kind in kinds_of("go"):
-        vet = [go, "vet", "-unsafeptr=false", f"-tags=dataflare_{kind}", "./..."]
+        vet = [go, "vet", "-unsafeptr=false", f"-tags=dataflare_{kind}", *packages]
         run(vet, cwd=sdk, env={**env, "GOOS": "wasip1", "GOARCH": "wasm"})
-
-
-def test_the_rust_sdk_is_formatted_and_clippy_has_nothing_to_say() -> None:
-    if shutil.which("cargo-clippy") is None:
-        missing("clippy")
-    env = {"CARGO_TARGET_DIR": str(cache_root() / "cargo" / "tests")}
-    run(["cargo", "fmt", "--check"], cwd=REPOSITORY / "guest-sdks" / "rust")
-    command = ["cargo", "clippy", "--quiet", "--locked", "-p", "dataflare-plugin", "--all-targets", "--", "-Dwarnings"]
-    run(command, cwd=REPOSITORY / "guest-sdks" / "rust", env=env)
 
 
 def test_the_unit_tests_of_the_javascript_guests_pass() -> None:

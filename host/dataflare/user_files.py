@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from dataflare.built_in_plugins import built_in_file
 from dataflare.errors import ConfigError
 
 __all__ = [
@@ -203,7 +204,10 @@ def find_file(path: str | os.PathLike[str], max_bytes: int) -> bytes | None:
 def read_component(path: str | os.PathLike[str]) -> bytes:
     """Read a component's file, of at most `MAX_COMPONENT_BYTES`.
 
+    Args:
+        path: The file, or `builtin:NAME` for a plugin of this package.
+
     Raises:
-        ConfigError: As in `read_file`.
+        ConfigError: As in `read_file`, or there is no such built-in plugin.
     """
-    return read_file(Path(path), MAX_COMPONENT_BYTES)
+    return read_file(built_in_file(path) or Path(path), MAX_COMPONENT_BYTES)

@@ -50,11 +50,13 @@ def run_in(folder: Path, python: Path, *command: str | Path) -> subprocess.Compl
 
 def test_package_in_the_wheel_is_not_the_repositorys(installed: Path, tmp_path: Path) -> None:
     code = (
-        "import dataflare; from dataflare.toolchain.guests import sdks_folder; print(dataflare.__file__, sdks_folder())"
+        "import dataflare; from dataflare.built_in_plugins import built_in_file; "
+        "from dataflare.toolchain.guests import sdks_folder; "
+        "print(dataflare.__file__, sdks_folder(), built_in_file('builtin:jq'))"
     )
     done = subprocess.run([installed, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert all(each.startswith(str(installed.parents[1])) for each in done.stdout.split()), done.stderr
-    assert len(done.stdout.split()) == 2
+    assert len(done.stdout.split()) == 3
 
 
 def test_programs_of_the_readme_pass_mypy_with_the_typing_extra_alone(installed: Path, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def _plugin_problems(
     except DataflareError as error:
         yield _at(specification, error, name, *(error.where.split(".")[:1] if isinstance(error, ConfigError) else ()))
     try:
-        schema = host.metadata(specification.path(node.plugin), limits=_LIMITS).config_schema
+        schema = host.metadata(specification.plugin_path(node.plugin), limits=_LIMITS).config_schema
     except DataflareError as error:
         yield _at(specification, error, name, "plugin")
         return

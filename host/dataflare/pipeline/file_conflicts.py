@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
+from dataflare.built_in_plugins import built_in_file
 from dataflare.documents.reader import Document
 from dataflare.errors import ConfigError
 from dataflare.pipeline.dead_letters import failed_letters
@@ -68,7 +69,7 @@ def _read(pipeline: Pipeline, file: Path, resolve: Callable[[str], Path]) -> Ite
             for path in find_files(file.parent, node.read, some=False):
                 yield path, f"node {name!r} reads"
         elif isinstance(node, PluginNode):
-            yield resolve(node.plugin), f"is the plugin of node {name!r}"
+            yield built_in_file(node.plugin) or resolve(node.plugin), f"is the plugin of node {name!r}"
 
 
 def _written(pipeline: Pipeline, resolve: Callable[[str], Path]) -> Iterator[tuple[str, str, Path]]:

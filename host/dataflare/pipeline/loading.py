@@ -32,7 +32,7 @@ def kind_of(host: Host, specification: Specification, name: str) -> str | None:
         return "source" if isinstance(node, SqlRead) else "destination"
     if not isinstance(node, PluginNode):
         return None
-    found = host.inspect(specification.path(node.plugin))
+    found = host.inspect(specification.plugin_path(node.plugin))
     if found.kind is None:
         raise WorldMismatch("; ".join(found.problems), component=node.plugin)
     return found.kind
@@ -54,7 +54,7 @@ def load_plugin(
     # With a policy, the node's grants narrow it; without grants on the node, the policy decides.
     given = node.model_fields_set
     return host.load(
-        specification.path(node.plugin),
+        specification.plugin_path(node.plugin),
         # As other plugins, states and logs know it, whichever dataset it reads.
         name=base_name(name),
         config=node.config,

@@ -59,7 +59,9 @@ Isolation: TypeAlias = Annotated[
 class PluginNode(StrictModel):
     """A plugin. Its kind, and so whether it takes an input, is found in the component."""
 
-    plugin: FilePath
+    plugin: FilePath = Field(
+        description="The component, relative to this file; `builtin:NAME` is a plugin of this package."
+    )
     input: Input | None = None
     config: dict[str, JsonValue] = Field(default={}, description="The plugin's own configuration.")
     source: ReadModel | None = Field(default=None, description="Only for sources: what is read, and how.")

@@ -456,7 +456,7 @@ class _Run:
         node = self._specification.pipeline.nodes[name]
         try:
             assert isinstance(node, PluginNode)
-            schema = self._host.metadata(self._specification.path(node.plugin)).config_schema
+            schema = self._host.metadata(self._specification.plugin_path(node.plugin)).config_schema
         except DataflareError:
             return None  # its refusal is reported in any case
         return config_error(self._specification, name, schema) if schema else None

@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from dataflare.built_in_plugins import built_in_file
 from dataflare.documents.models import json_schema_of, nearest, validate_document
 from dataflare.documents.reader import Document, KeyPath, parse_document, read_document
 from dataflare.documents.variables import Variables
@@ -82,6 +83,10 @@ class Specification:
     def path(self, text: str) -> Path:
         """Make a path of the YAML absolute."""
         return _resolve(self.folder, text)
+
+    def plugin_path(self, text: str) -> Path:
+        """Make the path of a plugin absolute; `builtin:NAME` is one of this package's."""
+        return _plugin_file(self.folder, text)
 
     def consumers(self, node: str) -> tuple[str, ...]:
         """The nodes that take a node's rows."""
@@ -293,14 +298,25 @@ def _resolve(folder: Path, text: str) -> Path:
     return Path(os.path.abspath(folder / text))
 
 
+def _plugin_file(folder: Path, text: str) -> Path:
+    return built_in_file(text) or _resolve(folder, text)
+
+
 def _check_plugin_files(folder: Path, pipeline: Pipeline, document: Document) -> None:
     for name, node in pipeline.nodes.items():
-        if not isinstance(node, PluginNode) or (path := _resolve(folder, node.plugin)).is_file():
+        if not isinstance(node, PluginNode):
+            continue
+        where = document.where(("nodes", name, "plugin"))
+        try:
+            path = _plugin_file(folder, node.plugin)
+        except ConfigError as error:
+            raise ConfigError(error.message, where=where, hint=error.hint) from error
+        if path.is_file():
             continue
         siblings = sorted(other.name for other in path.parent.glob("*.wasm")) if path.parent.is_dir() else []
         hint = nearest(path.name, siblings) if siblings else f"there are no plugins in {path.parent}: build it first?"
         what = f"the plugin of node {name!r} is not there: {path}"
-        raise ConfigError(what, where=document.where(("nodes", name, "plugin")), hint=hint)
+        raise ConfigError(what, where=where, hint=hint)
 
 
 def _permissions(folder: Path, node: PluginNode, name: str, document: Document) -> tuple[Grants, Limits]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from dataflare.built_in_plugins import built_in_file
 from dataflare.errors import ConfigError
 from dataflare.grants import Grants
 from dataflare.limits import Limits
@@ -17,7 +18,7 @@ from dataflare.user_files import as_path, read_component
 __all__ = ["ComponentFile", "ComponentSource", "check_arguments", "default_name"]
 
 ComponentSource: TypeAlias = str | os.PathLike[str] | bytes
-"""A component: its file, or its contents."""
+"""A component: its file, `builtin:NAME` for a plugin of this package, or its contents."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -56,6 +57,7 @@ class ComponentFile:
         if isinstance(component, bytes | bytearray | memoryview):
             return cls(bytes(component), "component", signature, certificate)
         path = as_path(component, where="component")
+        path = built_in_file(path) or path
         contents = read_component(path)
         if signed and signature is None:
             # Only here: cryptography takes its time to load.
@@ -94,7 +96,8 @@ def check_arguments(
 def default_name(component: ComponentSource) -> str:
     """The default name of a plugin: its file's."""
     if isinstance(component, str | os.PathLike):
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(component).name.removesuffix(".wasm")).lstrip("._-")[:128]
+        file = Path(component).name.removesuffix(".wasm").removeprefix("builtin:")
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", file).lstrip("._-")[:128]
         if name:
             return name
     return "plugin"

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Final, Literal, Self, Unpack, get_args, overload
 
+from dataflare.built_in_plugins import built_in_file
 from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.config import PluginConfig
 from dataflare.capabilities.metrics import MetricsSink
@@ -261,7 +262,7 @@ class Host:
         """Load a plugin. Whether it may be loaded is decided before any of its code is compiled or run.
 
         Args:
-            component: The component's file, or its contents.
+            component: The component's file, `builtin:NAME` for a plugin of this package, or its contents.
             kind: `source`, `destination`, `processor`, `transformer` or `validator`. Other kinds are refused, and type
                 checkers and editors know the returned class. `None` accepts any kind.
             name: The plugin's name in logs, metrics, errors and for its state, `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`;
@@ -450,9 +451,10 @@ class Host:
 
     def _protect_component(self, component: ComponentSource) -> None:
         if isinstance(component, str | os.PathLike):
-            self.protect(component, "a plugin of this host")
-            self.protect(f"{os.fspath(component)}.sig", "the signature of a plugin of this host")
-            self.protect(f"{os.fspath(component)}.cert", "the certificate of a plugin of this host")
+            file = built_in_file(component) or component
+            self.protect(file, "a plugin of this host")
+            self.protect(f"{os.fspath(file)}.sig", "the signature of a plugin of this host")
+            self.protect(f"{os.fspath(file)}.cert", "the certificate of a plugin of this host")
 
     def _protect_own_files(self, services: Services, watching: Watching | None) -> None:
         protected = self._admission.protected

@@ -34,6 +34,7 @@ from pydantic import (
     model_validator,
 )
 
+from dataflare.built_in_plugins import built_in_file
 from dataflare.documents.models import Frozen, Names, StrictModel, validate_document
 from dataflare.documents.reader import parse_document, read_document
 from dataflare.errors import ConfigError
@@ -196,6 +197,7 @@ class TrustPolicy:
             SignatureRefused, NotAComponent, ManifestError: As in `verify`.
         """
         path = as_path(component, where="component")
+        path = built_in_file(path) or path
         data = read_component(path)
         return self.verify(data, read_signature(path), now=now, name=path.name)
 

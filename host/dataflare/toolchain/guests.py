@@ -14,7 +14,7 @@ from dataflare.wit.standard import standard_folder
 __all__ = ["Guest", "Project", "find_root", "guest_of", "load_project", "sdks_folder"]
 
 _SDKS: Final = "guest-sdks"
-_PROBES: Final = "conformance/probes"
+_ALONE: Final = ("conformance/probes", "plugins")
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
 
 
@@ -127,15 +127,16 @@ def load_project(root: Path) -> Project:
     """Find the guests of a repository: each folder `guest-sdks/LANGUAGE/examples/NAME` with a `plugin.yaml`.
 
     Where the language has a folder `components`, the components are committed there; others go to `build/guests`.
-    Each folder `conformance/probes/NAME` is one too: a workspace of its own, whose component is committed beside it.
+    Each folder `conformance/probes/NAME` and `plugins/NAME` is one too: a workspace of its own, whose component is
+    committed beside it.
 
     Raises:
         ConfigError: A `plugin.yaml` is wrong, or says another language or name than its folders; the error names it.
     """
     root = root.resolve()
     files = sorted((root / _SDKS).glob(f"*/examples/*/{PLUGIN_FILE}"), key=lambda path: path.parent.name)
-    probes = sorted((root / _PROBES).glob(f"*/{PLUGIN_FILE}"))
-    found = [*(_guest(root, path) for path in files), *(_probe(root, path) for path in probes)]
+    alone = sorted(path for folder in _ALONE for path in (root / folder).glob(f"*/{PLUGIN_FILE}"))
+    found = [*(_guest(root, path) for path in files), *(_guest_alone(root, path) for path in alone)]
     return Project(root=root, guests=_by_name(found))
 
 
@@ -170,7 +171,7 @@ def _guest(root: Path, path: Path) -> Guest:
     )
 
 
-def _probe(root: Path, path: Path) -> Guest:
+def _guest_alone(root: Path, path: Path) -> Guest:
     file = read_plugin_file(path.parent)
     return Guest(
         name=file.name,

@@ -41,8 +41,7 @@ class ReportFiles:
             for path, option, suffix, make in files:
                 if path is None:
                     continue
-                if path.suffix != suffix:
-                    raise ConfigError(f"{path} does not end in {suffix}", where=option, hint=f"name a {suffix} file")
+                _require_suffix(path, suffix, option)
                 self._open.append((stack.enter_context(AtomicFile(path)), make))
             self._stack = stack.pop_all()
 
@@ -68,6 +67,11 @@ class ReportFiles:
         """
         for file, make in self._open:
             _fill(file, make(report))
+
+
+def _require_suffix(path: Path, suffix: str, option: str) -> None:
+    if path.suffix != suffix:
+        raise ConfigError(f"{path} does not end in {suffix}", where=option, hint=f"name a {suffix} file")
 
 
 def _fill(file: AtomicFile, text: str) -> None:

@@ -79,13 +79,7 @@ def report_page(report: Mapping[str, Any] | str) -> str:
     Raises:
         StateError: It is not a report.
     """
-    try:
-        if isinstance(report, str):
-            document = ReportDocument.model_validate_json(report)
-        else:
-            document = ReportDocument.model_validate(dict(report))
-    except ValidationError as error:
-        raise StateError(f"the report of the run is damaged: {first_problem(error)}") from error
+    document = _parsed(report)
     body = "\n".join(part for part in _parts(document) if part)
     title = escaped(f"{document.pipeline}: {document.status}")
     policy = "default-src 'none'; style-src 'unsafe-inline'"
@@ -94,6 +88,15 @@ def report_page(report: Mapping[str, Any] | str) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}"><title>{title}</title><style>{_STYLE}</style>'
     )
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body><main>\n{body}\n</main></body></html>\n'
+
+
+def _parsed(report: Mapping[str, Any] | str) -> ReportDocument:
+    try:
+        if isinstance(report, str):
+            return ReportDocument.model_validate_json(report)
+        return ReportDocument.model_validate(dict(report))
+    except ValidationError as error:
+        raise StateError(f"the report of the run is damaged: {first_problem(error)}") from error
 
 
 def _parts(run: ReportDocument) -> Iterator[str]:

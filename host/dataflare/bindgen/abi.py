@@ -1,4 +1,4 @@
-"""The types of a world with the Python classes that stand for them, and how a component is held to them."""
+"""The types of a world with their Python classes, and the check of a component against them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _REBUILD: Final = "build the component for this world, or write the bindings aga
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Handle:
-    """`own` or `borrow` of a resource, which is known by its interface and its name."""
+    """`own` or `borrow` of a resource, which is identified by its interface and its name."""
 
     owned: bool
     interface: str
@@ -95,37 +95,37 @@ def tuple_(*items: Any) -> TupleT:
 
 
 def record(made: type[Any], *fields: tuple[str, Any]) -> RecordT:
-    """A record, whose class has the fields in this order."""
+    """Make a record type; its class has the fields in this order."""
     return RecordT(fields, made)
 
 
 def variant(*cases: tuple[str, Any, type[Any]]) -> VariantT:
-    """A variant: name, payload and class of each case."""
+    """Make a variant type, from the name, payload type and class of each case."""
     return VariantT(tuple((name, ty) for name, ty, _ in cases), tuple(made for _, _, made in cases))
 
 
 def enum(made: type[Enum], *names: str) -> EnumT:
-    """An enum, whose class has the members in this order."""
+    """Make an enum type; its class has the members in this order."""
     return EnumT(names, made)
 
 
 def flags(made: type[Flag], *names: str) -> FlagsT:
-    """Flags, whose class has the members in this order."""
+    """Make a flags type; its class has the members in this order."""
     return FlagsT(names, made)
 
 
 def own(interface: str, name: str, made: Any, *, imported: bool = False) -> Handle:
-    """A handle that is given away."""
+    """Make the type of a handle that passes ownership."""
     return Handle(True, interface, name, imported, made)
 
 
 def borrow(interface: str, name: str, made: Any, *, imported: bool = False) -> Handle:
-    """A handle that is lent for one call."""
+    """Make the type of a handle that is lent for one call."""
     return Handle(False, interface, name, imported, made)
 
 
 class host_resource:
-    """What an object has to have that stands behind a resource of the host."""
+    """The methods that an object needs to be a resource of the host."""
 
     def __init__(self, protocol: type[Any], *methods: str) -> None:
         self._protocol = protocol.__name__
@@ -136,7 +136,7 @@ class host_resource:
         """Return the value.
 
         Raises:
-            ValueTypeError: It lacks a method.
+            ValueTypeError: A method is missing.
         """
         cls = type(value)
         if cls not in self._known:
@@ -154,13 +154,13 @@ class host_resource:
 
 
 class Func:
-    """A function of a world: its types, its name in Python, and the exception that stands for the error of its result.
+    """A function of a world: its types, its Python name, and the exception for the error of its result.
 
     Args:
-        python: Its name.
-        parameters: Name and type of each, without a method's handle.
-        result: Its type; `None` where it has none.
-        error: The exception; `None` where the result is not a `result`.
+        python: The Python name.
+        parameters: Name and type of each parameter, without a method's handle.
+        result: The type of the result; `None` if there is none.
+        error: The exception; `None` if the result is not a WIT `result`.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class Func:
 
 @dataclass(frozen=True, slots=True)
 class InterfaceType:
-    """An interface of a world: the attribute that it is in Python, and its functions by their names in the WIT."""
+    """An interface of a world: its attribute name in Python, and its functions by their names in the WIT."""
 
     python: str
     functions: Mapping[str, Func]
@@ -190,9 +190,9 @@ class WorldType:
 
     Args:
         name: Its full name.
-        imports: What components of this world may import, without what the host has itself.
-        exports: What they export.
-        offered: What else they may import of the host's own.
+        imports: What components of this world may import from the embedding program.
+        exports: What they must export.
+        offered: What they may also import from the host itself.
     """
 
     name: str
@@ -201,10 +201,10 @@ class WorldType:
     offered: Mapping[str, InterfaceType] = field(default_factory=dict)
 
     def fit(self, shape: abi.ComponentType, *, component: str) -> abi.ComponentType:
-        """A component's shape with the Python classes of this world.
+        """Check a component against this world; return its type with the Python classes of the world.
 
-        Raises:
-            WorldMismatch: The component imports what the world has not, or lacks an export, or a type differs.
+        Raises: WorldMismatch: The component imports something that the world does not have, an export is missing, or a
+        type differs.
         """
         typed = abi.ComponentType(shape.imports.copy(), shape.exports.copy(), shape.resources, shape.wasi)
         fitter = _Fitter(shape, component, self.name)
@@ -227,7 +227,7 @@ class WorldType:
         return typed
 
     def host_functions(self, imports: Any) -> dict[str, dict[str, Callable[..., Any]]]:
-        """The functions of an object that implements the imports, as the engine calls them.
+        """Return the functions of an object that implements the imports, in the form in which the engine calls them.
 
         Raises:
             ConfigError: A function is missing, is not a function, or takes other parameters.
@@ -287,7 +287,7 @@ def _answering(function: Callable[..., Any], error: type[Exception]) -> Callable
 
 
 def _unfit_kind(function: object) -> str | None:
-    """What a function is that answers with something to be run later; `None` for a plain one."""
+    """Name the kind of a function that returns something to run later (async, generator); `None` for a plain one."""
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         return "async"
     return "a generator" if inspect.isgeneratorfunction(function) else None
@@ -299,7 +299,7 @@ def _check_signature(function: Callable[..., Any], func: Func, place: str) -> No
         raise ConfigError(f"is {what}, not a plain function", where=place, hint=hint)
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # a function of C that does not tell
+    except (TypeError, ValueError):  # a C function without a signature
         return
     try:
         signature.bind(*func.parameters)
@@ -317,7 +317,7 @@ def _names(functions: Mapping[str, object]) -> str:
 
 
 class _Fitter:
-    """Walks the types of a component beside those of the world."""
+    """Walks the types of a component and of the world in parallel."""
 
     def __init__(self, shape: abi.ComponentType, component: str, world: str) -> None:
         self._shape = shape
@@ -328,7 +328,7 @@ class _Fitter:
         return WorldMismatch(f"does not fit {self._world}: {text}", component=self._component, hint=_REBUILD)
 
     def imported(self, name: str, found: abi.Interface, expected: InterfaceType) -> abi.Interface:
-        """The interface with the world's classes; the component may use less of it than there is."""
+        """Return an imported interface with the world's classes; the component may use only a part of it."""
         funcs = dict(found.funcs)
         for function, ty in found.funcs.items():
             if function not in expected.functions:
@@ -337,7 +337,7 @@ class _Fitter:
         return abi.Interface(found.resources, found.types, funcs)
 
     def exported(self, name: str, found: abi.Interface, expected: InterfaceType) -> abi.Interface:
-        """The interface with the world's classes; the component may have more."""
+        """Return an exported interface with the world's classes; the component may have more."""
         funcs = dict(found.funcs)
         for function, ty in expected.functions.items():
             if function not in found.funcs:
@@ -346,7 +346,7 @@ class _Fitter:
         return abi.Interface(found.resources, found.types, funcs)
 
     def _func(self, path: str, found: FuncT, expected: Func) -> FuncT:
-        # A method's handle has no name that could differ.
+        # A method's handle has no name to compare.
         names = [name for name, _ in found.params]
         wanted = [name for name, _ in expected.parameters]
         if names != wanted:

@@ -1,4 +1,4 @@
-"""WIT types as annotations of Python."""
+"""WIT types as Python annotations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from dataflare.wit import model as wit
 __all__ = ["ARRAYS", "Annotations", "Use", "has_arrays"]
 
 Use: TypeAlias = Literal["given", "taken", "field"]
-"""Where an annotation stands: of what generated code gives to its caller, of what it takes, of a record's field."""
+"""The position of an annotation: a value that generated code returns (`given`) or accepts (`taken`), or a record's
+field."""
 
 ARRAYS: Final = {
     name: name[0].upper() + name[1:] for name in ("bool", "s8", "s16", "s32", "s64", "u16", "u32", "u64", "f32", "f64")
@@ -21,11 +22,10 @@ _MAX_CHARS: Final = 4_000
 
 
 class Annotations:
-    """Writes the annotations of one Python module, and keeps what has to be imported for them.
+    """Writes the annotations of one Python module, and records the imports that they need.
 
-    Args:
-        plan: The plan of the bindings.
-        module: The module's own part of it; `None` for one that defines no types.
+    Args: plan: The plan of the bindings. module: The module's part of the plan; `None` for a module that defines no
+    types.
     """
 
     def __init__(self, plan: Plan, module: Module | None) -> None:
@@ -36,13 +36,12 @@ class Annotations:
         self.supported: set[str] = set()
         """The names of the support module that were used."""
         self.shadowed: frozenset[str] = frozenset()
-        """What the class that is being written defines, and so hides from its annotations."""
+        """Names that the class being written defines, and so hides from its annotations."""
 
     def of(self, value: wit.Type | None, use: Use, direction: Direction) -> str:
-        """The annotation of a type; `None` is that of nothing.
+        """Return the annotation of a type; `None` is the type of no value.
 
-        Raises:
-            WitError: It would be longer than 4000 characters.
+        Raises: WitError: The annotation would be longer than 4,000 characters.
         """
         if value is None:
             return "None"
@@ -55,19 +54,19 @@ class Annotations:
         return text
 
     def reference(self, named: wit.Named, direction: Direction) -> str:
-        """The class of a type that has one."""
+        """Return the class of a named type."""
         module = self._plan.module_of(named, direction)
         return self.qualified(module, module.classes[named.name])
 
     def qualified(self, module: Module, name: str) -> str:
-        """A name of a module, as this module has to write it."""
+        """Return a name of another module, as this module must write it."""
         if module is self._module:
             return name
         self.uses.add(f"_{module.name}")
         return f"_{module.name}.{name}"
 
     def support(self, name: str) -> str:
-        """A name of the support module."""
+        """Return a name of the support module, and record its use."""
         self.uses.add("_df")
         self.supported.add(name)
         return f"_df.{name}"
@@ -125,7 +124,7 @@ class Annotations:
 
 
 def _differs(plan: Plan, value: wit.Type) -> bool:
-    """Whether a type is written in another way where it is given than where it is taken."""
+    """Whether the annotation of a type differs between `given` and `taken`."""
     waiting, seen = [value], {value}
     while waiting:
         for inner in wit.inner_types(waiting.pop()):
@@ -139,7 +138,7 @@ def _differs(plan: Plan, value: wit.Type) -> bool:
 
 
 def has_arrays(plan: Plan, value: wit.Type | None) -> bool:
-    """Whether a value holds an array itself, outside of records and variants of its own."""
+    """Whether a value itself holds an array, not only in its records and variants."""
     waiting: list[wit.Type] = [] if value is None else [value]
     seen: set[wit.Type] = set()
     while waiting:

@@ -1,4 +1,4 @@
-"""The folder of generated files: all of them are written, or none."""
+"""The folder of generated files: either all are written, or none."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _COMPILED: Final = "__pycache__"
 
 
 def write_folder(folder: Path, files: Mapping[str, str]) -> list[str]:
-    """Put these files into a folder, in place of generated ones that it may hold.
+    """Write these files into a folder, and remove other generated files from it.
 
     Args:
-        folder: The folder; it is made where it does not exist.
+        folder: The folder; created if it is missing.
         files: The text of each file by its name.
 
     Returns:
-        What `differences` told before.
+        The result of `differences` before the change.
 
     Raises:
-        ConfigError: The folder has a file that was not generated, is the current one or cannot be written; it stays as
-            it was.
+        ConfigError: The folder has a file that was not generated, is the working directory or contains it, or cannot be
+            written. It stays unchanged.
     """
     try:
         _require_generated(folder)
@@ -55,7 +55,7 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> list[str]:
         return found
     except OSError as error:
         raise ConfigError(f"cannot be written: {error.strerror}", where=str(folder)) from error
-    except ValueError as error:  # a NUL, or what no name of a file can hold
+    except ValueError as error:  # a NUL, or another character that a file name cannot have
         raise ConfigError(f"cannot be written: {error}", where=ascii(str(folder))) from error
 
 
@@ -66,7 +66,7 @@ def _require_generated(folder: Path) -> None:
     if not os.path.isdir(folder):
         return
     if Path.cwd().is_relative_to(folder.resolve()):
-        # It is replaced as a whole, which would break any process that works in it.
+        # The folder is replaced as a whole, which would break any process that works in it.
         raise ConfigError("is the folder that you are in, or holds it", where=str(folder), hint="name another folder")
     for root, folders, names in os.walk(folder):
         for name in [*names, *(each for each in folders if Path(root, each).is_symlink())]:
@@ -89,7 +89,7 @@ def _is_generated(path: Path) -> bool:
 
 
 def differences(folder: Path, files: Mapping[str, str]) -> list[str]:
-    """The names of files of a folder that are missing, not as they would be written, or too many.
+    """List the names of files of a folder that are missing, different from the generated text, or superfluous.
 
     Raises:
         ConfigError: The folder cannot be read.

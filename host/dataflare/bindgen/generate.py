@@ -1,4 +1,4 @@
-"""From a world to the files of its bindings."""
+"""Generation of a world's bindings as files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["generate", "generate_types"]
 
 
 def generate(catalog: Catalog, world: str) -> dict[str, str]:
-    """Write the bindings of a world: the text of each file by its name. The same world gives the same text.
+    """Generate the bindings of a world; return the text of each file by its name. The same world gives the same text.
 
     Args:
         catalog: The resolved packages.
         world: Its full name.
 
     Raises:
-        WitError: The world does not exist, or has what the engine cannot carry.
+        WitError: The world does not exist, or has something that the engine does not support.
         ConfigError: A name cannot be written.
     """
     plan = make_plan(catalog, world)
@@ -33,14 +33,14 @@ def generate(catalog: Catalog, world: str) -> dict[str, str]:
 
 
 def generate_types(catalog: Catalog, world: str | None = None) -> dict[str, str]:
-    """Write types alone, in the shapes of `dataflare.values`: the text of each file by its name.
+    """Generate only types, in the form of `dataflare.values`; return the text of each file by its name.
 
     Args:
         catalog: The resolved packages.
         world: The full name of the world whose types are written; `None` for those of all packages.
 
     Raises:
-        WitError: The world does not exist, or a type is one that the engine cannot carry.
+        WitError: The world does not exist, or the engine does not support a type.
         ConfigError: A name cannot be written, or there are no types.
     """
     plan = plan_of_types(catalog, world)

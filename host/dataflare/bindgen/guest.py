@@ -1,4 +1,4 @@
-"""Stubs for plugins in Python: what componentize-py puts beside a plugin, for type checkers and editors.
+"""Stubs for plugins in Python: the modules that componentize-py provides to a plugin, for type checkers and editors.
 
 The names are componentize-py's: `wit_world`, `wit_world.imports`, `wit_world.exports` and `componentize_py_types`.
 """
@@ -49,11 +49,10 @@ Result: _t.TypeAlias = Ok[_T] | Err[_E]
 
 
 def generate_guest(catalog: Catalog, world: str) -> dict[str, str]:
-    """Write the stubs of a world: the text of each file by its name.
+    """Generate the stubs of a world; return the text of each file by its name.
 
-    Raises:
-        WitError: The world does not exist, or has what componentize-py's plugins cannot have here.
-        ConfigError: Two of its interfaces have one name, for which componentize-py makes others.
+    Raises: WitError: The world does not exist, or has something that componentize-py does not support. ConfigError: Two
+    of its interfaces have the same name; componentize-py would rename them.
     """
     plan = make_plan(catalog, world)
     files = {"componentize_py_types.pyi": _TYPES}
@@ -76,9 +75,10 @@ def _modules(plan: Plan, direction: Direction) -> list[Module]:
 
 
 def _labels(modules: Sequence[Module]) -> dict[str, str]:
-    """What componentize-py calls the interfaces of one direction, in kebab-case, by their names in the WIT.
+    """Return componentize-py's names of the interfaces of one direction, in kebab-case, by their names in the WIT.
 
-    Those with one name get their package's before it, and the version behind where one package has several.
+    If several have the same name, the package's name is put before it, and the version after it if one package has
+    several.
     """
     found = {each.wit_name: FULL_NAME.fullmatch(each.wit_name) for each in modules}
     names = Counter(each.interface.name for each in modules)
@@ -143,7 +143,7 @@ class _Stub:
         self.uses: set[str] = set()
         self.shadowed: frozenset[str] = frozenset()
         self._own = True
-        """Whether what is written stands in the interface's own module."""
+        """Whether the text is written into the interface's own module."""
 
     def text(self) -> str:
         module = self._module
@@ -157,7 +157,7 @@ class _Stub:
         return _assemble(self._labels, module.interface.docs, lines, self.uses, dots="..")
 
     def protocol(self) -> list[str]:
-        """The class that a plugin implements for an exported interface; empty if it has no functions."""
+        """Write the class that a plugin implements for an exported interface; empty if it has no functions."""
         module = self._module
         assert module is not None
         if not module.interface.functions:
@@ -173,7 +173,7 @@ class _Stub:
         return lines
 
     def definition(self, definition: wit.TypeDefinition) -> list[str]:
-        """The class or the alias of a type."""
+        """Write the class or the alias of a type."""
         name = _camel(definition.name)
         docs = docstring([definition.docs, gate_text(definition.gate)], 4)
         self.shadowed = frozenset()
@@ -220,7 +220,7 @@ class _Stub:
     def function(
         self, name: str, function: wit.Function, resource: wit.Resource | None, *, first: str = "", indent: int = 4
     ) -> list[str]:
-        """A function; where its result is a `result`, it returns the value, and raises `Err`."""
+        """Write a function; if its result is a WIT `result`, it returns the value or raises `Err`."""
         scope = UniqueNames({first} if first else ())
         parameters = [f"{scope.add(snake(each.name))}: {self.type(each.type)}" for each in function.parameters]
         if first:
@@ -237,7 +237,7 @@ class _Stub:
         return wrap(head, indent, after=f" -> {returns}: ...")
 
     def type(self, value: wit.Type | None) -> str:
-        """The annotation of a type; `None` is that of nothing."""
+        """Return the annotation of a type; `None` is the type of no value."""
         text = self._type(value)
         if len(text) > 4_000:
             raise wit.WitError("a type takes more than 4000 characters once its aliases are put in")
@@ -272,7 +272,7 @@ class _Stub:
         module = self._plan.module_of(named, self.direction)
         direction = self.direction if self.direction in module.directions else "import"
         if (module is self._module and self._own) or not module.wit_name:
-            return _camel(named.name)  # what is in the world itself is mentioned there alone
+            return _camel(named.name)  # types of the world itself are used only there
         name = f"_{_FOLDERS[direction]}_{snake(self._labels[direction][module.wit_name])}"
         self.uses.add(name)
         return f"{name}.{_camel(named.name)}"
@@ -282,6 +282,6 @@ class _Stub:
 
 
 def _camel(name: str) -> str:
-    """As componentize-py writes it: `HTTP-code` is `HttpCode`, `none` is `None_`."""
+    """Convert a name as componentize-py does: `HTTP-code` to `HttpCode`, `none` to `None_`."""
     camel = "".join(word[0].upper() + word[1:].lower() for word in name.split("-"))
     return f"{camel}_" if keyword.iskeyword(camel) else camel

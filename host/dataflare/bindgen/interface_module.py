@@ -1,4 +1,4 @@
-"""The Python module of one interface: its types, what implements it, and what calls it."""
+"""The Python module of one interface: its types, the Protocol to implement, and the class that calls it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SUPPORT = "from dataflare.bindgen import support as _df"
 
 
 def imports_text(uses: Iterable[str], siblings: Iterable[str], support: str = _SUPPORT) -> list[str]:
-    """The import lines of a module that uses these names, in the order that formatters keep."""
+    """Write the import lines of a module that uses these names, in the order of formatters."""
     found = set(uses)
     lines = ["from __future__ import annotations"]
     standard = sorted(_STANDARD[each] for each in found if each in _STANDARD)
@@ -49,25 +49,26 @@ def imports_text(uses: Iterable[str], siblings: Iterable[str], support: str = _S
 
 
 def field_names(record: wit.Record) -> dict[str, str]:
-    """The attribute of each field."""
+    """Return the attribute name of each field."""
     scope = UniqueNames()
     return {each.name: scope.add(snake(each.name)) for each in record.fields}
 
 
 def member_names(cases: Sequence[wit.Case]) -> dict[str, str]:
-    """The member of each case of an enum, or of each flag."""
+    """Return the member name of each case of an enum, or of each flag."""
     scope = UniqueNames({"MRO"})
     return {each.name: scope.add(upper(each.name)) for each in cases}
 
 
 def method_names(resource: wit.Resource) -> dict[str, str]:
-    """The method of each method of a resource."""
+    """Return the Python name of each method of a resource."""
     scope = UniqueNames({"mro"})
     return {each.name: scope.add(snake(each.name)) for each in resource.functions if each.kind == "method"}
 
 
 def function_names(module: Module) -> dict[str, str]:
-    """The method of each function of an interface, by its name in a component; methods of resources are left out."""
+    """Return the Python name of each function of an interface, by its name in a component; without methods of
+    resources."""
     scope = UniqueNames()
     names = {}
     for name, function, resource in sorted(wit_functions(module), key=lambda each: each[2] is not None):
@@ -90,7 +91,7 @@ class ModuleText:
         self.annotations = Annotations(plan, module)
 
     def interface(self) -> str:
-        """The whole module of the interface."""
+        """Write the whole module of the interface."""
         module = self._module
         assert module is not None
         blocks: list[list[str]] = []
@@ -115,7 +116,7 @@ class ModuleText:
         return assemble(head, imports, names, constants, blocks)
 
     def _support_import(self) -> str:
-        """Types alone need no engine, and numpy only where they hold arrays."""
+        """Return the support module to import: types alone need no engine, and numpy only if they hold arrays."""
         if not self._plan.types_only:
             return _SUPPORT
         arrays = self.annotations.supported - set(values.__all__)
@@ -200,7 +201,7 @@ class ModuleText:
         return lines
 
     def _shape(self, name: str, definition: wit.Variant | wit.Enum | wit.Flags | wit.Resource) -> list[str]:
-        """An alias of what a value is in a call without bindings; its docstring has the cases."""
+        """Write an alias for the plain value of a call without bindings; its docstring has the cases."""
         self.annotations.uses.add("_t")
         cases: Sequence[wit.Case] = ()
         node: Node = "_t.Any"
@@ -296,11 +297,11 @@ class ModuleText:
         resource: wit.Resource | None = None,
         home: Module | None = None,
     ) -> list[str]:
-        """A method for a function: to be implemented by the embedder, or one that calls the component.
+        """Write a method for a function: one that the embedding program implements, or one that calls the component.
 
-        `home` is the module of its resource, where the world's own module is written.
+        `home` is the module of its resource, if the world's own module is being written.
         """
-        # What is in the world itself has the types of its imports.
+        # Functions of the world itself have the types of its imports.
         direction: Direction = "import" if implemented or self._module is None else "export"
         annotations = self.annotations
         scope = UniqueNames({"self"})
@@ -333,7 +334,7 @@ class ModuleText:
         return [*lines, *wrap(called, 8, before=f"_result: {returns} = "), "        return _result"]
 
     def _exception(self, result: wit.ResultOf, direction: Direction | None = None) -> str:
-        """The exception that stands for the error of a result: its name alone, or as a direction writes it."""
+        """Return the exception for the error of a result: its plain name, or as a direction writes it."""
         if isinstance(result.error, wit.Named):
             module = self._plan.module_of(result.error, direction or "import")
             if direction is None:
@@ -354,7 +355,7 @@ class ModuleText:
 
 
 def result_type(function: wit.Function, resource: wit.Resource | None, module: Module | None) -> wit.Type | None:
-    """What a function returns; a constructor its resource."""
+    """Return the type of a function's result; for a constructor, its resource."""
     if function.kind == "constructor" and function.result is None and resource is not None and module is not None:
         return wit.Named(resource.name, module.owner)
     return function.result
@@ -377,7 +378,7 @@ def _literal(cases: Sequence[wit.Case]) -> Node:
 
 
 def _optional_end(record: wit.Record, plan: Plan) -> set[str]:
-    """The fields at the end of a record that are options: they may be left out."""
+    """Return the optional fields at the end of a record, which may be left out."""
     found: set[str] = set()
     for each in reversed(record.fields):
         if not isinstance(plan.underlying(each.type), wit.OptionOf):
@@ -387,7 +388,7 @@ def _optional_end(record: wit.Record, plan: Plan) -> set[str]:
 
 
 def definition_kind(definition: wit.TypeDefinition) -> str:
-    """What a definition is called in WIT."""
+    """Return the WIT keyword of a definition."""
     return type(definition).__name__.lower()
 
 
@@ -398,7 +399,7 @@ def assemble(
     constants: Sequence[str],
     blocks: Sequence[Sequence[str]],
 ) -> str:
-    """A module's text of its parts."""
+    """Assemble a module's text from its parts."""
     listed = wrap(Tree("[", tuple(quote(each) for each in _sorted_names(names)), "]"), 0, before="__all__ = ")
     lines = [HEADER.rstrip("\n"), *head, "", *imports, "", *listed]
     if constants:
@@ -409,14 +410,14 @@ def assemble(
 
 
 def _sorted_names(names: Sequence[str]) -> list[str]:
-    """As isort sorts `__all__`: constants, then classes, then the rest."""
+    """Sort names as isort sorts `__all__`: constants, then classes, then the rest."""
     return sorted(
         names, key=lambda name: (0 if name.isupper() and len(name) > 1 else 1 if name[0].isupper() else 2, name)
     )
 
 
 def _inner_first(types: Sequence[wit.TypeDefinition], owner: str) -> list[wit.TypeDefinition]:
-    """The definitions of an interface, each after those that it mentions. Not recursive: a chain may be long."""
+    """Sort the definitions of an interface, each after those that it uses. Not recursive: a chain may be long."""
     by_name = {each.name: each for each in types}
     done: dict[str, wit.TypeDefinition] = {}
     for start in types:

@@ -1,4 +1,4 @@
-"""What is written for a world: a Python module for each of its interfaces, with the names of all that is in them."""
+"""The plan of a world's bindings: a Python module for each interface, with the names of everything in it."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ __all__ = ["FULL_NAME", "Direction", "Module", "Plan", "function_name", "make_pl
 Direction: TypeAlias = Literal["import", "export"]
 
 FULL_NAME: Final = re.compile(r"([^:/@]+):([^:/@]+)/([^:/@]+)(?:@(.+))?")
-"""An interface's name: namespace, package, its own, and the version."""
+"""An interface's full name: namespace, package, name, and version."""
 _RESERVED: Final = frozenset({"abc", "abi", "builtins", "dataclasses", "df", "enum", "errors", "t"})
-"""What generated modules import under these names, with an underscore before."""
+"""Names under which generated modules import others, with an underscore before them."""
 _WORLDS_OWN: Final[Mapping[Direction, frozenset[str]]] = {
     "import": frozenset({"property"}),
     "export": frozenset({"alive", "close", "interrupt", "stats"}),
 }
-"""What the classes of a world have, or use, under these names: its imports and the world itself."""
+"""Names that the classes of a world already have or use, for its imports and for the world itself."""
 _MAX_FLAGS: Final = 32
 _MAX_MEMBERS: Final = 100_000
 
 
 @dataclass(slots=True, eq=False)
 class Module:
-    """One Python module: an interface, as it is imported or exported, or both where that makes no difference.
+    """One Python module: an interface as it is imported or exported, or both if there is no difference.
 
-    `wit_name` is what the engine calls the interface, `owner` what its types are called by in the resolved WIT.
+    `wit_name` is the engine's name of the interface, `owner` the name to which its types refer in the resolved WIT.
     """
 
     wit_name: str
@@ -42,7 +42,7 @@ class Module:
     interface: wit.Interface
     directions: frozenset[Direction]
     offered: bool = False
-    """Whether the host has it itself, so that nobody has to implement it."""
+    """Whether the host provides it, so that the embedding program need not implement it."""
     name: str = ""
     classes: dict[str, str] = field(default_factory=dict)
     """The Python name of each type."""
@@ -67,15 +67,15 @@ class Plan:
     modules: list[Module]
     definitions: Mapping[tuple[str, str], wit.TypeDefinition]
     functions: dict[Direction, list[wit.Function]]
-    """The functions that are in the world itself."""
+    """The functions of the world itself."""
     function_names: dict[Direction, dict[str, str]]
     anonymous: dict[wit.Type | None, str] = field(default_factory=dict)
-    """The exception of each type without a name that is the error of a result."""
+    """The exception of each unnamed type that is the error of a result."""
     types_only: bool = False
-    """Whether only types are written, in the shapes of `dataflare.values`."""
+    """Whether only types are written, in the form of `dataflare.values`."""
 
     def module_of(self, named: wit.Named, direction: Direction) -> Module:
-        """The module that defines a type, as one direction sees it."""
+        """Return the module that defines a type, for one direction."""
         found = [each for each in self.modules if each.owner == named.owner]
         for each in found:
             if direction in each.directions:
@@ -83,30 +83,30 @@ class Plan:
         return found[0]
 
     def definition(self, named: wit.Named) -> wit.TypeDefinition:
-        """What a name stands for."""
+        """Return the definition of a named type."""
         return self.definitions[named.owner, named.name]
 
     def underlying(self, value: wit.Type) -> wit.Type:
-        """A type with the aliases around it taken away."""
+        """Return a type with its aliases resolved."""
         while isinstance(value, wit.Named) and isinstance(definition := self.definition(value), wit.Alias):
             value = definition.type
         return value
 
     def imported(self) -> list[Module]:
-        """The modules of interfaces that the embedder implements."""
+        """List the modules of interfaces that the embedding program implements."""
         return [each for each in self.modules if each.protocol]
 
     def exported(self) -> list[Module]:
-        """The modules of interfaces that the component implements."""
+        """List the modules of interfaces that the component implements."""
         return [each for each in self.modules if each.exports]
 
     @property
     def needs_imports(self) -> bool:
-        """Whether the embedder has anything to implement."""
+        """Whether the embedding program has anything to implement."""
         return bool(self.imported() or self.function_names["import"])
 
     def world_resources(self) -> list[tuple[str, wit.Function, wit.Resource, Module]]:
-        """The functions of resources that are in the world itself, by their names in a component."""
+        """List the functions of resources of the world itself, with their names in a component."""
         return [
             (name, function, resource, module)
             for module in self.modules
@@ -117,7 +117,8 @@ class Plan:
 
 
 def wit_functions(module: Module) -> Iterator[tuple[str, wit.Function, wit.Resource | None]]:
-    """The functions of an interface by their names in a component, with the resource that each belongs to."""
+    """Yield the functions of an interface with their names in a component, and with the resource to which each
+    belongs."""
     for definition in module.interface.types:
         if isinstance(definition, wit.Resource):
             for function in definition.functions:
@@ -130,7 +131,7 @@ def wit_functions(module: Module) -> Iterator[tuple[str, wit.Function, wit.Resou
 
 
 def function_name(function: wit.Function, resource: wit.Resource | None) -> str:
-    """What a function is called in Python, where nothing else has that name; a resource's begin with its name."""
+    """Return a function's preferred Python name; for functions of a resource, it begins with the resource's name."""
     if resource is None:
         return snake(function.name)
     return snake(resource.name if function.kind == "constructor" else f"{resource.name}-{function.name}")
@@ -140,7 +141,7 @@ def make_plan(catalog: Catalog, name: str) -> Plan:
     """Decide on the modules and the names of a world's bindings.
 
     Raises:
-        WitError: The world does not exist, or has what the engine cannot carry.
+        WitError: The world does not exist, or has something that the engine does not support.
         ConfigError: A name cannot be written.
     """
     world = catalog.world(name)
@@ -182,14 +183,14 @@ def make_plan(catalog: Catalog, name: str) -> Plan:
 
 
 def plan_of_types(catalog: Catalog, world: str | None) -> Plan:
-    """Decide on the modules and the names of types alone.
+    """Decide on the modules and the names for types only.
 
     Args:
         catalog: The resolved packages.
         world: The full name of the world whose types are written; `None` for those of all packages.
 
     Raises:
-        WitError: The world does not exist, or a type is one that the engine cannot carry.
+        WitError: The world does not exist, or the engine does not support a type.
         ConfigError: A name cannot be written, or there are no types.
     """
     owners = _inline_owners(catalog)
@@ -253,7 +254,7 @@ def _modules(catalog: Catalog, world: UnfoldedWorld, source: wit.World, owners: 
 
 
 def _world_types(owner: str, world: wit.World) -> Module:
-    """The module of types that stand in a world itself. The component imports its resources."""
+    """Make the module of types that are defined in a world itself. The component imports its resources."""
     pseudo = wit.Interface(name=f"{world.name}-types", types=world.types)
     return Module("", owner, pseudo, frozenset({"import", "export"}))
 
@@ -267,7 +268,8 @@ def _interfaces(items: Mapping[str, wit.Interface | wit.Function]) -> dict[str, 
 
 
 def _inline_owners(catalog: Catalog) -> dict[int, str]:
-    """How the types of interfaces that are written in a world are called, by the identity of their definitions."""
+    """Return the owner name of types in interfaces that are written in a world, by the identity of their
+    definitions."""
     owners = {}
     for full, world in catalog.worlds():
         for item in world.items:
@@ -301,7 +303,7 @@ def _mentioned(world: UnfoldedWorld) -> Iterator[wit.Named]:
 
 
 def _types_of(interface: wit.Interface) -> Iterator[wit.Type]:
-    """The types that are written in an interface."""
+    """Yield the types that are used in an interface."""
     for definition in interface.types:
         yield from wit.definition_types(definition)
     for function in interface.functions:
@@ -317,7 +319,8 @@ def _withdraw_offers(
     definitions: Mapping[tuple[str, str], wit.TypeDefinition],
     functions: Mapping[Direction, list[wit.Function]],
 ) -> None:
-    """Leave to the embedder what WASI would share a resource with: a resource has one implementation."""
+    """Let the embedding program implement interfaces that share a resource with WASI: a resource has one
+    implementation."""
 
     def resources(types: Iterable[wit.Type]) -> set[tuple[str, str]]:
         waiting, seen = [*types], set[tuple[str, str]]()
@@ -355,7 +358,7 @@ def _withdraw_offers(
 
 
 def _check(modules: list[Module], functions: Mapping[Direction, list[wit.Function]]) -> None:
-    """Refuse names that are not plain, and what the engine cannot carry, with its place."""
+    """Refuse names that are not plain, and types that the engine does not support; the error has the position."""
     count = 0
 
     def check_types(types: Iterable[wit.Type], position: wit.Position) -> None:
@@ -426,7 +429,7 @@ def _name_modules(modules: list[Module]) -> None:
         lambda each: part(each, 1, 2, 3, 4),
         lambda each: part(each, 1, 2, 3, 4) + ("_exports" if "export" in each.directions else ""),
     ]
-    # What is only there for its direction is told by it.
+    # Modules that exist for one direction only are distinguished by it.
     exported_too = {each.wit_name for each in modules if each.directions == {"import"}}
     plain = [each for each in modules if not (each.directions == {"export"} and each.wit_name in exported_too)]
     scope = UniqueNames(_RESERVED.union(*_WORLDS_OWN.values()))

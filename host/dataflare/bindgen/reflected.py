@@ -1,4 +1,4 @@
-"""The world of a component alone, as WIT: what it imports and exports, without documentation."""
+"""The world of a component, as WIT without documentation: what it imports and exports."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _MAX_CHARS: Final = 4 * 2**20
 
 
 def reflected_catalog(shape: abi.ComponentType, *, component: str, name: str) -> tuple[Catalog, str]:
-    """What a component imports and exports, as the WIT that it would have been made from.
+    """Reconstruct the WIT of a component from what it imports and exports.
 
-    Types of the same name and structure in several interfaces are taken for one.
+    Types of the same name and structure in several interfaces are treated as one.
 
     Args:
-        shape: The component's.
-        component: What it is called in errors.
+        shape: The component's type.
+        component: The component's name in errors.
         name: The name of the world.
 
     Returns:
         The packages, and the world's full name.
 
     Raises:
-        UnsupportedComponent: It has a type without a name, or more types than 4 MiB of WIT hold.
-        WitError, ConfigError: A name is not one of WIT.
+        UnsupportedComponent: It has a type without a name, or its WIT would be longer than 4 MiB.
+        WitError, ConfigError: A name is not a WIT name.
     """
     world = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     world = world if world and world[0].isalpha() else f"component-{world}".rstrip("-")
@@ -55,7 +55,7 @@ class _Writer:
     def __init__(self, shape: abi.ComponentType, component: str) -> None:
         self._shape = shape
         self._component = component
-        # An exported interface is whole; of an imported one a component may have less.
+        # An exported interface is complete; a component may have only a part of an imported one.
         self._interfaces = {name: each for name, each in shape.imports.items() if name} | {
             name: each for name, each in shape.exports.items() if name
         }
@@ -205,7 +205,7 @@ def _parts(func: abi.FuncT) -> list[abi.Type]:
 
 
 def _named_in(ty: abi.Type) -> set[abi.Type]:
-    """The types with names of their own that are mentioned, outermost ones alone."""
+    """Return the named types that are used, only the outermost ones."""
     match ty:
         case abi.ListT(element=inner) | abi.OptionT(inner=inner):
             return _named_in(inner)

@@ -1,4 +1,4 @@
-"""Where the world comes from: a folder of WIT, or a component."""
+"""The source of a world: a folder of WIT, or a component."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ def read_wit(folder: Path, *, features: tuple[str, ...] = ()) -> Catalog:
     """Read a WIT file, or all packages of a folder.
 
     Raises:
-        WitError: It is wrong, with file, line and column; or it cannot be read, with the file.
+        WitError: The WIT is not valid (with file, line and column), or a file cannot be read.
     """
     return load(folder, features=features)
 
 
 def read_component_world(file: Path) -> tuple[Catalog, str]:
-    """The world of a component: its packages, and the world's full name. None of its code is compiled or run.
+    """Read the world of a component: its packages, and the world's full name. None of its code is compiled or run.
 
-    Raises:
-        NotAComponent: It is not a component.
-        UnsupportedComponent: It has what the engine cannot carry, or a type without a name.
+    Raises: NotAComponent: It is not a component. UnsupportedComponent: It has something that the engine does not
+    support, or a type without a name.
         ConfigError: The file cannot be read, or is WIT.
     """
-    # Only here: it loads wasmtime, which WIT does not need.
+    # Imported here, since it loads wasmtime, which reading WIT does not need.
     from dataflare.bindgen.reflected import reflected_catalog
     from dataflare.engine.engine import Engine
 
@@ -44,12 +43,12 @@ def read_component_world(file: Path) -> tuple[Catalog, str]:
 
 
 def choose_world(catalog: Catalog, name: str | None, *, where: str) -> str:
-    """The full name of the world that is meant.
+    """Return the full name of the requested world.
 
     Args:
         catalog: The packages.
-        name: Its name: full, without its version, or plain; `None` where there is only one.
-        where: What was read, for errors.
+        name: The world's name: full, without version, or plain; `None` if there is only one world.
+        where: The file or folder that was read, for errors.
 
     Raises:
         ConfigError: No world has that name, or several have it.

@@ -1,6 +1,6 @@
-"""What code that `dataflare bindgen` writes builds upon.
+"""The base of the code that `dataflare bindgen` writes.
 
-Import from here what you give and take beside the generated types: `ResultError`, `Ok`, `Err`, `Some`, `drop` and the
+Import from here what you need in addition to the generated types: `ResultError`, `Ok`, `Err`, `Some`, `drop` and the
 types of arrays.
 """
 
@@ -44,12 +44,11 @@ Call: TypeAlias = Callable[..., Any]
 
 
 class ResultError(PluginError, Generic[E]):
-    """The bad case of a WIT `result`. Generated code has a subclass for each type of error.
+    """The error case of a WIT `result`. Generated code has a subclass for each type of error.
 
-    A call of a component raises it; so does your own implementation of an import, to answer with an error.
+    A call of a component raises it. Raise it in your own implementation of an import to return an error.
 
-    Args:
-        error: The value of the error; `None` where the `result` has none.
+    Args: error: The value of the error; `None` if the `result` has none.
     """
 
     error: E
@@ -63,10 +62,9 @@ class ResultError(PluginError, Generic[E]):
 
 
 def value_of(result: Any, exception: type[ResultError[Any]]) -> Any:
-    """The value of a `result`.
+    """Return the value of a `result`.
 
-    Raises:
-        ResultError: It is the bad case; of the class `exception`.
+    Raises: ResultError: The result is the error case; the error has the class `exception`.
     """
     if type(result) is Ok:
         return result.value
@@ -74,9 +72,9 @@ def value_of(result: Any, exception: type[ResultError[Any]]) -> Any:
 
 
 class Resource:
-    """A handle to a resource that a component made; a context manager, which gives it back at its end.
+    """A handle to a resource that a component made. As a context manager, it drops the resource at the end.
 
-    Closing the world gives back what is left.
+    Closing the world drops all remaining resources.
     """
 
     __slots__ = ("_call", "_drop", "_resource")
@@ -100,7 +98,7 @@ class Resource:
 
 
 def drop(resource: Resource) -> None:
-    """Give a resource back to its component, whose destructor runs; a second time does nothing.
+    """Drop a resource; the component's destructor runs. A second time does nothing.
 
     Raises:
         PluginFault: The component did not survive its destructor.

@@ -1,4 +1,4 @@
-"""Python source: docstrings that hold any text, strings, calls and signatures that are wrapped as formatters do."""
+"""Python source text: docstrings with any content, strings, and calls and signatures wrapped like a formatter's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BULLET: Final = re.compile(r"(?:[-*+]|\d+[.)])\s")
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """An expression with parts, such as a call: what stands before them, the parts, and what closes it."""
+    """An expression with parts, such as a call: the text before the parts, the parts, and the text after them."""
 
     head: str
     parts: tuple[Node, ...]
@@ -32,7 +32,7 @@ Node: TypeAlias = str | Tree
 
 
 def wrap(node: Node, indent: int, before: str = "", after: str = "") -> list[str]:
-    """The lines of an expression: one where it fits, else one for each part."""
+    """Return the lines of an expression: one if it fits, otherwise one for each part."""
     space = " " * indent
     flat = before + _flat(node) + after
     if isinstance(node, str) or not node.parts or indent + len(flat) <= _WIDTH:
@@ -52,7 +52,7 @@ def _flat(node: Node) -> str:
 
 
 def quote(text: str) -> str:
-    """A string literal, in ASCII."""
+    """Write a string literal in ASCII."""
     inner = ascii(text)[1:-1]
     if ascii(text)[0] == "'":
         inner = inner.replace("\\'", "'").replace('"', '\\"')
@@ -60,12 +60,12 @@ def quote(text: str) -> str:
 
 
 def signature(name: str, parameters: Sequence[str], result: str, indent: int) -> list[str]:
-    """The head of a function."""
+    """Write the head of a function."""
     return wrap(Tree(f"def {name}(", tuple(parameters)), indent, after=f" -> {result}:")
 
 
 def docstring(paragraphs: Sequence[str], indent: int) -> list[str]:
-    """A docstring of these paragraphs, whatever characters they hold; each may have several lines."""
+    """Write a docstring of these paragraphs, with any characters; each paragraph may have several lines."""
     width = _WIDTH - indent
     lines: list[str] = []
     for paragraph in paragraphs:
@@ -78,10 +78,10 @@ def docstring(paragraphs: Sequence[str], indent: int) -> list[str]:
     if not lines:
         return []
     if lines[0].startswith(('"', '\\"')):
-        lines[0] = f" {lines[0]}"  # as formatters part it from the quotes before
+        lines[0] = f" {lines[0]}"  # as formatters separate it from the quotes
     space = " " * indent
     if len(lines) == 1 and indent + len(lines[0]) + 6 > _WIDTH:
-        # The quotes at the end belong to the line: where they do not fit, a word goes to the next.
+        # The closing quotes belong to the line: if they do not fit, a word moves to the next line.
         (whole,) = (line for paragraph in paragraphs for line in _unwrapped(paragraph) if line.strip())
         lines = [_escaped(each) for each in _wrapped(whole, width - 3)]
     if len(lines) == 1:
@@ -91,7 +91,7 @@ def docstring(paragraphs: Sequence[str], indent: int) -> list[str]:
 
 
 def _unwrapped(paragraph: str) -> list[str]:
-    """The lines of a text; what belongs to one sentence is brought together again."""
+    """Return the lines of a text, with the lines of each paragraph joined."""
     lines: list[str] = []
     fenced = False
     for raw in paragraph.strip().splitlines():
@@ -113,7 +113,7 @@ def _unwrapped(paragraph: str) -> list[str]:
 
 
 def _continues(item: str, line: str) -> bool:
-    """Whether an indented line goes on with the item of a list."""
+    """Whether an indented line continues the item of a list."""
     return _BULLET.match(item) is not None and _BULLET.match(line) is None and not line.startswith(("```", "|"))
 
 
@@ -129,12 +129,12 @@ def _wrapped(line: str, width: int) -> list[str]:
 
 
 def _escaped(line: str) -> str:
-    """A line that cannot end the docstring that it stands in, nor escape what follows."""
+    """Escape a line so that it can neither end its docstring nor escape what follows."""
     return _QUOTES.sub(lambda run: '\\"' * len(run.group()), line.replace("\\", "\\\\"))
 
 
 def gate_text(gate: wit.Gate) -> str:
-    """What a gate says, as a sentence."""
+    """Describe a gate in a sentence."""
     parts = []
     if gate.since:
         parts.append(f"Since version {gate.since}.")

@@ -23,11 +23,10 @@ ComponentSource: TypeAlias = str | os.PathLike[str] | bytes
 
 
 class WorldOptions(InstanceOptions, total=False):
-    """What the class of every world takes by keyword: what `Host.instantiate` takes, and its host.
+    """The keyword options of every world's class: those of `Host.instantiate`, and the host.
 
-    Args:
-        host: The host that loads the component, with its policy, trust, audit log and cache; the caller closes it. By
-            default the world has a host of its own.
+    Args: host: The host that loads the component, with its policy, trust, audit log and cache; the caller closes it. By
+    default the world creates and closes its own host.
     """
 
     host: Host | None
@@ -36,17 +35,12 @@ class WorldOptions(InstanceOptions, total=False):
 class World:
     """One instance of a component, with a method or an attribute for each of its exports.
 
-    One thread at a time; a context manager. After a `PluginFault` it is dead: make another.
+    One thread at a time may use it. A context manager. After a `PluginFault` it is dead: make another one.
 
-    Raises:
-        ConfigError: An import is missing, is async, or takes other parameters than the world says; the file cannot be
-            read.
-        TypeError: An option has an unknown name.
-        NotAComponent: It is not a component.
-        UnsupportedComponent: It has what the engine cannot carry.
-        WorldMismatch: The component does not fit the world.
-        PermissionDenied: It needs what is not granted.
-        PluginFault: It failed at its start.
+    Raises: ConfigError: An import is missing, is async, or has other parameters than in the world; or the file cannot
+    be read. TypeError: An option has an unknown name. NotAComponent: The file is not a component. UnsupportedComponent:
+    The component has something that the engine does not support. WorldMismatch: The component does not fit the world.
+    PermissionDenied: The component needs something that is not granted. PluginFault: The component failed at its start.
     """
 
     def __init__(
@@ -62,7 +56,7 @@ class World:
             known = [*InstanceOptions.__annotations__, "host"]
             meant = "".join(f", did you mean {each!r}?" for each in close_matches(min(unknown), known))
             raise TypeError(f"{type(self).__name__} has no option {min(unknown)!r}{meant}")
-        # Only here: types of a world can be used without an engine.
+        # Imported here, since the types of a world can be used without an engine.
         from dataflare.runtime.host import Host as OwnHost
 
         functions = world.host_functions(imports)
@@ -86,10 +80,9 @@ class World:
         self.close()
 
     def close(self) -> None:
-        """Let go of the instance and of all its resources; idempotent.
+        """Close the instance and all its resources; idempotent.
 
-        Raises:
-            UsageError: It is within a call.
+        Raises: UsageError: A call is running.
         """
         self._instance.close()
         self._resources.close()
@@ -101,7 +94,7 @@ class World:
 
     @property
     def stats(self) -> CallStats:
-        """What its calls took so far. Times are in nanoseconds, sizes in bytes."""
+        """Statistics of all calls so far. Times are in nanoseconds, sizes in bytes."""
         return self._instance.stats
 
     def interrupt(self) -> None:

@@ -1,4 +1,4 @@
-"""The modules of a world: its class, the exceptions of its nameless errors, and the types that the engine checks."""
+"""The modules of a world: its class, the exceptions of unnamed error types, and the types that the engine checks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["abi_text", "errors_text", "world_text"]
 
 
 def errors_text(plan: Plan) -> str:
-    """The module `errors`: exceptions of errors whose types have no names."""
+    """Write the module `errors`: exceptions for error types without a name."""
     annotations = Annotations(plan, None)
     blocks = []
     for error, name in plan.anonymous.items():
@@ -34,7 +34,7 @@ def errors_text(plan: Plan) -> str:
 
 
 def world_text(plan: Plan) -> str:
-    """The package's own module: the class of the world, and the Protocol of its imports."""
+    """Write the package's own module: the class of the world, and the Protocol of its imports."""
     text = ModuleText(plan, None)
     annotations = text.annotations
     siblings = [each.name for each in plan.modules]
@@ -92,7 +92,7 @@ def _world_class(plan: Plan, text: ModuleText) -> list[str]:
 
 
 def abi_text(plan: Plan) -> str:
-    """The module `_abi`: the types of the world with the classes that stand for them."""
+    """Write the module `_abi`: the types of the world with their Python classes."""
     return _Abi(plan).text()
 
 
@@ -243,7 +243,7 @@ class _Abi:
         return self._names[key]
 
     def _named(self, named: wit.Named, direction: Direction) -> str:
-        """The name of a type's definition, which is written before; not recursive, since types may nest deeply."""
+        """Return the name of a type's definition, after writing it; not recursive, since types may nest deeply."""
         waiting = [named]
         while waiting:
             current = waiting[-1]

@@ -1,1 +1,1 @@
-"""Grants and limits as people write them: one vocabulary for pipelines, policies, manifests and command lines."""
+"""The written form of grants and limits: one vocabulary for pipelines, policies, manifests and command lines."""

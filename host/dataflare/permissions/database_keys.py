@@ -1,4 +1,4 @@
-"""Databases in pipelines and policies: where they are, what may be done, and which secret opens them."""
+"""Databases in pipelines and policies: their addresses, the allowed access, and the secret that opens them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DatabaseKind = Literal["sqlite", "postgresql"]
 _FORMS: Final = "postgresql://USER@HOST:PORT/NAME or sqlite:PATH"
 _NETLOC: Final = re.compile(r"(?:[^@:/\[\]\s]*@)?(?:[\w.%-]*|\[[0-9A-Fa-f:.%]+\])(?::[0-9]{1,5})?")
 _PARAMETERS: Final = frozenset({"sslmode", "connect_timeout", "application_name", "host"})
-"""What may stand after `?`: nothing that has a secret, or names a file of secrets."""
+"""The allowed parameters after `?`: none has a secret or names a file of secrets."""
 
 
 def _url(text: str) -> str:
@@ -51,8 +51,8 @@ class DatabaseGrant:
     """A database that may be used.
 
     Args:
-        kind: What it is.
-        place: The file of SQLite, absolute; for PostgreSQL, the URL without a password.
+        kind: The kind of database.
+        place: For SQLite, the absolute path of the file; for PostgreSQL, the URL without a password.
         access: `write` includes reading.
         password: The name of the secret that has the password; `None` for none.
     """
@@ -63,9 +63,9 @@ class DatabaseGrant:
     password: str | None = None
 
     def uri(self, password: str | None) -> str:
-        """Write what the driver connects to."""
+        """Return the URI to which the driver connects."""
         if self.kind == "sqlite":
-            # To read what a process that died has left, SQLite first has to undo it.
+            # To read a file that a dead process left, SQLite must first roll it back, which writes.
             reading = "rw" if os.access(self.place, os.W_OK) else "ro"
             mode = "rwc" if self.access == "write" else reading
             return f"file:{quote(self.place)}?mode={mode}"
@@ -78,7 +78,7 @@ class DatabaseGrant:
 
     @property
     def shown(self) -> str:
-        """The place as errors name it."""
+        """Return the place as it appears in errors."""
         return self.place if self.kind == "sqlite" else unquote(self.place.partition("?")[0])
 
 

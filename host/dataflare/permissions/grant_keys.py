@@ -29,7 +29,7 @@ def _origin(text: str) -> str:
 
 
 OriginText = Annotated[str, AfterValidator(_origin)]
-"""An origin in its normal form, so that no two keys are the same one."""
+"""An origin in its normal form, so that no two keys mean the same origin."""
 
 _Word = Annotated[Literal["any"], Tag("|any")]
 _BY_WORD: Final = Discriminator(lambda value: "|any" if value == "any" else "|named")
@@ -99,7 +99,7 @@ class HttpModel(StrictModel):
         return self
 
     def grant(self) -> HttpGrant:
-        """The same as a grant."""
+        """Convert to a grant."""
         return HttpGrant(
             methods=ANY_METHODS if self.methods == "any" else self.methods,
             request_headers=SAFE_HEADERS if self.request_headers is None else self.request_headers,
@@ -155,14 +155,14 @@ class _GrantKeys(StrictModel):
 
     @property
     def switches(self) -> frozenset[str]:
-        """The short names of the interfaces that are granted as a whole."""
+        """Return the short names of the interfaces that are granted as a whole."""
         return frozenset(name for name in SWITCHES if getattr(self, name))
 
     def grants(self, resolve: Callable[[str], Path]) -> Grants:
         """Make the grants.
 
         Args:
-            resolve: Makes a path that is written here absolute.
+            resolve: Converts a path of this document to an absolute one.
 
         Raises:
             ConfigError: A directory has no usable path.
@@ -181,7 +181,7 @@ class _GrantKeys(StrictModel):
         )
 
     def merged(self, over: GrantsModel) -> GrantsModel:
-        """Join this one and another; if both name a directory, origin, shared batch or dataset, the other's holds."""
+        """Merge with another; if both name the same directory, origin, shared batch or dataset, that of `over` wins."""
         both = [each.datasets for each in (self, over) if each.datasets is not None]
         datasets = {name: columns for each in both for name, columns in each.items()} if both else None
         seed = self.random_seed if over.random_seed is None else over.random_seed
@@ -212,12 +212,12 @@ class _AskedOrigin(StrictModel):
 
     @property
     def allowed(self) -> frozenset[str]:
-        """The methods."""
+        """Return the methods."""
         return ANY_METHODS if self.methods == "any" else self.methods
 
 
 def _switches() -> dict[str, Any]:
-    """The keys of interfaces that are granted as a whole."""
+    """Return the keys of interfaces that are granted as a whole."""
     return {name: (bool, Field(default=False, description=INTERFACES[name].says)) for name in SWITCHES}
 
 
@@ -254,11 +254,12 @@ class _AskKeys(StrictModel):
 
     @property
     def switches(self) -> frozenset[str]:
-        """The short names of the interfaces that are asked for as a whole."""
+        """Return the short names of the interfaces that are asked for as a whole."""
         return frozenset(name for name in SWITCHES if getattr(self, name))
 
     def also(self, interfaces: Iterable[str]) -> AsksModel:
-        """Ask for further interfaces, by short name; of those that are asked for already, no more than now."""
+        """Ask for further interfaces, by short name; requests for interfaces that are already asked for stay
+        unchanged."""
         more = {name: True if name in SWITCHES else "any" for name in interfaces if not getattr(self, name)}
         return self.model_copy(update=more)
 
@@ -267,7 +268,7 @@ if TYPE_CHECKING:
     GrantsModel: TypeAlias = _GrantKeys
     AsksModel: TypeAlias = _AskKeys
 else:
-    # Interfaces that are granted as a whole have a key each, and need no line here.
+    # Each interface that is granted as a whole gets a key automatically.
     GrantsModel = create_model(
         "GrantsModel",
         __base__=_GrantKeys,

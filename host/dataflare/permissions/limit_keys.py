@@ -32,23 +32,23 @@ class _LimitKeys(StrictModel):
     }
 
     def given(self) -> Mapping[str, LimitValue]:
-        """Those that are said, by the fields of `Limits`."""
+        """Return the limits that are given, by the fields of `Limits`."""
         said = ((row, getattr(self, name)) for name, row in LIMITS.items())
         return {row.field: _value(row, written) for row, written in said if written is not None}
 
     def merged(self, over: LimitsModel) -> LimitsModel:
-        """Join these and others, which hold where both say something."""
+        """Merge with others; if both give a limit, that of `over` wins."""
         said = {name: value for name, value in vars(over).items() if value is not None}
         return LimitsModel(**{**vars(self), **said})
 
     def limits(self) -> Limits:
-        """The limits; what is not said has its default."""
+        """Return the limits; those that are not given have their defaults."""
         given: Mapping[str, Any] = self.given()
         return Limits(**given)
 
 
 def write_limit(row: LimitRow, value: LimitValue) -> str:
-    """Write a limit as documents have it, such as `64MiB`; `none` for no limit."""
+    """Write a limit in the form of documents, such as `64MiB`; `none` for no limit."""
     match row.quantity:
         case _ if value is None:
             return _NO_LIMIT
@@ -69,7 +69,7 @@ def _value(row: LimitRow, written: Any) -> LimitValue:
 
 
 def _key(row: LimitRow) -> tuple[Any, Any]:
-    """The type and default of a row's key."""
+    """Return the type and the default of a row's key."""
 
     def check(written: Any) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""Grants and limits in one line each, as command lines have them."""
+"""Grants and limits as single words of the command line."""
 
 from __future__ import annotations
 
@@ -30,20 +30,17 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def parse_grants(words: Iterable[str], *, base_dir: Path | None = None) -> Grants:
-    """Read grants, one a word.
+    """Read grants, one per word.
 
-    `clock` and similar grant an interface as a whole; `files:data=./incoming` a directory to read,
-    `files:write:out=./out` one to write too; `http:GET,POST:https://api.example.com` methods at an origin, with
-    `={timeout: 5s}` and the other keys behind it; `secrets:NAME`, `plugins:NAME`, `shared:NAME` and
-    `shared:write:NAME` what they name; `datasets:NAME` a dataset, `datasets:NAME=COLUMN,COLUMN` some of its columns;
-    `random_seed=7` makes random bytes repeat.
+    `clock` and similar words grant an interface as a whole. `files:data=./incoming` grants reading a directory,
+    `files:write:out=./out` also writing. `http:GET,POST:https://api.example.com` grants methods at an origin;
+    `={timeout: 5s}` after it adds other keys. `secrets:NAME`, `plugins:NAME`, `shared:NAME` and `shared:write:NAME`
+    grant what they name. `datasets:NAME` grants a dataset, `datasets:NAME=COLUMN,COLUMN` some of its columns.
+    `random_seed=7` makes random bytes repeatable.
 
-    Args:
-        words: The grants.
-        base_dir: What relative paths are relative to; `None` for the working directory.
+    Args: words: The grants. base_dir: The base of relative paths; `None` for the working directory.
 
-    Raises:
-        ConfigError: A word is not a grant, or two are about the same thing.
+    Raises: ConfigError: A word is not a grant, or two words grant the same thing.
     """
     found: dict[str, Any] = {}
     for word in words:
@@ -60,7 +57,7 @@ def parse_grants(words: Iterable[str], *, base_dir: Path | None = None) -> Grant
 
 
 def parse_limits(words: Iterable[str]) -> Limits:
-    """Read limits, one a word: `memory=64MiB`, `call_timeout=30s`, `fuel=1000`, `host_memory=none`.
+    """Read limits, one per word: `memory=64MiB`, `call_timeout=30s`, `fuel=1000`, `host_memory=none`.
 
     Raises:
         ConfigError: A word is not a limit, or is given twice.
@@ -81,7 +78,7 @@ def parse_limits(words: Iterable[str]) -> Limits:
 
 
 def _grant(word: str) -> tuple[str, str, Any]:
-    """The key of a grant, the name below it (empty if there is none), and the value."""
+    """Return the key of a grant, the name below it (empty if there is none), and the value."""
     left, equals, value = word.partition("=")
     key, colon, rest = left.partition(":")
     if key == _SEED and equals and not colon:
@@ -104,10 +101,10 @@ def _grant(word: str) -> tuple[str, str, Any]:
 
 
 def _named(row: HostInterface, rest: str, value: str, *, has_value: bool, word: str) -> tuple[str, Any]:
-    """What is granted by its name, and how; without a name where the form is wrong."""
+    """Return the name and the value of a named grant; the name is empty if the form is not valid."""
     if row.action == "method":
         methods, _, origin = rest.partition(":")
-        if methods in _SCHEMES:  # no method is said
+        if methods in _SCHEMES:  # no method is given
             return "", None
         options = _options(value, word) if has_value else {}
         return origin, {**options, "methods": methods if methods == "any" else methods.split(",")}
@@ -126,7 +123,7 @@ def _named(row: HostInterface, rest: str, value: str, *, has_value: bool, word: 
 
 
 def _columns(text: str) -> Any:
-    """Names of columns: with commas between them, or as a list in YAML, which can hold any name."""
+    """Read names of columns: separated by commas, or as a YAML list, which can have any name."""
     return _yaml(text) if text.startswith("[") else text.split(",")
 
 
@@ -135,7 +132,7 @@ def _yaml(text: str) -> Any:
 
 
 def _options(text: str, word: str) -> dict[str, Any]:
-    """The keys behind an origin, as YAML in one line."""
+    """Read the keys after an origin, as YAML in one line."""
     value = _yaml(text)
     if not isinstance(value, dict) or "methods" in value:
         raise _refused(word, _GRANT, "after `=`, write the other keys of the origin: {timeout: 5s}")
@@ -143,7 +140,7 @@ def _options(text: str, word: str) -> dict[str, Any]:
 
 
 def _whole_number(text: str) -> int | str:
-    """The number; anything else is kept, so that the model refuses it."""
+    """Convert to a number; return other text unchanged, so that the model refuses it."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 40 else text
 
 

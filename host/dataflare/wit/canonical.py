@@ -1,7 +1,7 @@
-"""What of an interface or a world is binding, as text that two versions can be compared by.
+"""The binding parts of an interface or a world, as text, to compare versions.
 
 Documentation, comments, layout and the order of types and functions are not binding. The order of fields, cases, flags
-and parameters is: the canonical ABI lays them out in it.
+and parameters is binding, since it determines their layout in the canonical ABI.
 """
 
 from __future__ import annotations
@@ -39,17 +39,18 @@ Owner = Callable[[str], str]
 
 
 def by_track(full_name: str) -> str:
-    """A full name with only so much of its version as says what is compatible: `dataflare:data/batches@1`."""
+    """Shorten the version in a full name to the part that decides about compatibility: `dataflare:data/batches@1`."""
     name, _, version = full_name.partition("@")
     return f"{name}@{Version.parse(version).track}" if version else name
 
 
 def interface_members(interface: Interface, owner: Owner = str) -> dict[str, str]:
-    """The types and functions of a resolved interface, such as `func batch.slice`, with what is binding of each.
+    """Return the types and functions of a resolved interface, such as `func batch.slice`, with the binding text of
+    each.
 
     Args:
         interface: The interface.
-        owner: How the full name of an interface is written where a type of it is mentioned.
+        owner: Writes the full name of an interface where one of its types is used.
     """
     members: dict[str, str] = {}
     for definition in interface.types:
@@ -64,7 +65,7 @@ def interface_members(interface: Interface, owner: Owner = str) -> dict[str, str
 
 
 def interface_gates(interface: Interface) -> dict[str, Gate]:
-    """The gates of what `interface_members` names; a method without any has its resource's."""
+    """Return the gates of the members of `interface_members`; a method without gates has those of its resource."""
     gates: dict[str, Gate] = {}
     for definition in interface.types:
         gates[f"{type(definition).__name__.lower()} {definition.name}"] = definition.gate
@@ -78,7 +79,8 @@ def interface_gates(interface: Interface) -> dict[str, Gate]:
 
 
 def world_members(world: UnfoldedWorld, owner: Owner = str) -> dict[str, str]:
-    """The imports and exports of a world with what is binding of each: of an interface from outside, only its name."""
+    """Return the imports and exports of a world with the binding text of each; for an external interface, only its
+    name."""
     members: dict[str, str] = {}
     for direction, items in (("import", world.imports), ("export", world.exports)):
         for name, item in items.items():
@@ -93,13 +95,13 @@ def world_members(world: UnfoldedWorld, owner: Owner = str) -> dict[str, str]:
 
 
 def interface_digest(interface: Interface) -> str:
-    """`sha256:...` of what is binding of a resolved interface, gates included."""
+    """Return `sha256:...` of the binding parts of a resolved interface, gates included."""
     gates = interface_gates(interface)
     return _digest({key: f"{text} {_gate(gates[key])}" for key, text in interface_members(interface).items()})
 
 
 def world_digest(world: UnfoldedWorld) -> str:
-    """`sha256:...` of what is binding of a world."""
+    """Return `sha256:...` of the binding parts of a world."""
     return _digest(world_members(world))
 
 

@@ -1,4 +1,4 @@
-"""Resolved packages, and worlds with everything that they include."""
+"""Resolved packages, and worlds with all their includes."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ __all__ = ["Catalog", "UnfoldedWorld"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnfoldedWorld:
-    """A world with its includes taken in.
+    """A world with its includes merged in.
 
-    `imports` and `exports` map full names of interfaces (`dataflare:data/batches@1.0.0`), and plain names of functions
-    and interfaces that are written in the world itself, to what they are. Interfaces whose types the others use are
-    imported too, as a component that targets the world would import them.
+    `imports` and `exports` map names to interfaces and functions: full names of interfaces
+    (`dataflare:data/batches@1.0.0`), and plain names of functions and interfaces that are defined in the world itself.
+    Interfaces whose types the others use are imported too, as in a component that targets the world.
     """
 
     name: str
@@ -43,19 +43,19 @@ class Catalog:
     packages: Mapping[str, Package]
 
     def interfaces(self) -> Iterator[tuple[str, Interface]]:
-        """Every interface with its full name."""
+        """Yield every interface with its full name."""
         for package in self.packages.values():
             for interface in package.interfaces:
                 yield package.name.item(interface.name), interface
 
     def worlds(self) -> Iterator[tuple[str, World]]:
-        """Every world, as it is written, with its full name."""
+        """Yield every world, as it is written, with its full name."""
         for package in self.packages.values():
             for world in package.worlds:
                 yield package.name.item(world.name), world
 
     def interface(self, name: str) -> Interface:
-        """The interface of this full name.
+        """Return the interface with this full name.
 
         Raises:
             WitError: There is none.
@@ -63,7 +63,7 @@ class Catalog:
         return _lookup(dict(self.interfaces()), name, "interface")
 
     def world(self, name: str) -> UnfoldedWorld:
-        """The world of this full name, unfolded.
+        """Return the world with this full name, with its includes merged in.
 
         Raises:
             WitError: There is none.
@@ -99,7 +99,7 @@ class _Unfolder:
             self._need(str(use.source), needed, ())
         for value in imported.values():
             self._needs(value, needed, ())
-        # An exported interface takes the types of another from the exported one, where that is exported too.
+        # If an exported interface uses types of another exported one, it takes them from the export.
         for value in exported.values():
             self._needs(value, needed, exported)
         for key, value in exported.items():
@@ -137,10 +137,10 @@ class _Unfolder:
     def _check_sources(
         self, name: str, value: Interface | Function, exported: Mapping[str, Interface | Function], world: World
     ) -> None:
-        """Refuse an export that would take one type from both an import and an export.
+        """Refuse an export that would take the same type from both an import and an export.
 
-        Its own uses lead to the exported interface where there is one. But what it uses of an imported interface comes
-        with that interface's own uses, which are imports.
+        Its own uses refer to the exported interface if there is one. But an imported interface that it uses refers to
+        imports only.
         """
         if not isinstance(value, Interface):
             return
@@ -161,7 +161,7 @@ class _Unfolder:
                     waiting.append(source)
 
     def _collect(self, name: str, path: tuple[str, ...]) -> list[dict[str, WorldItem]]:
-        """The world's items, includes taken in: imports and exports, by name."""
+        """Return the world's imports and exports by name, with includes merged in."""
         if name in self._items:
             return self._items[name]
         world = self._worlds[name]
@@ -173,7 +173,7 @@ class _Unfolder:
         for include in world.includes:
             included = self._collect(str(include.world), (*path, name))
             _rename_into(both, included, include, {each.name for each in self._worlds[str(include.world)].types})
-        # An item may repeat an interface that an include brings, but not another item of the world itself.
+        # An item may repeat an interface of an include, but not another item of the world itself.
         taken = [{uniqueness(key) for key, item in items.items() if _is_plain(item)} for items in both]
         taken[False] |= {uniqueness(each.name) for each in world.types}
         for item in world.items:
@@ -209,5 +209,5 @@ def _rename_into(
 
 
 def _is_plain(item: WorldItem) -> bool:
-    """Whether the item's name is its own: a function or an interface that is written in the world."""
+    """Whether the item has a plain name: a function or an interface that is defined in the world."""
     return not isinstance(item.item, InterfaceRef)

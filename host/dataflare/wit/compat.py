@@ -7,8 +7,8 @@
 | a new export of a world; a new function in an interface that a world exports | breaking |
 | documentation, comments, the order of types and functions | no change |
 
-What matters is who provides a function. A new import is additive, since a component need not use it. A new export is
-breaking, since existing components lack it.
+The provider of a function decides. A new import is additive, since a component need not use it. A new export is
+breaking, since existing components do not have it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["Change", "Comparison", "Level", "compare"]
 
 
 class Level(IntEnum):
-    """How much changes, least first."""
+    """The level of a change, from the least to the most severe."""
 
     SAME = 0
     ADDITIVE = 1
@@ -47,7 +47,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Two versions of a package. `faults` says in what way the new version's number promises something else."""
+    """A comparison of two versions of a package. `faults` says why the new version number does not fit the changes."""
 
     old: Package
     new: Package
@@ -56,7 +56,7 @@ class Comparison:
 
     @property
     def level(self) -> Level:
-        """The gravest change's."""
+        """The level of the most severe change."""
         return max((change.level for change in self.changes), default=Level.SAME)
 
 
@@ -64,8 +64,8 @@ def compare(old: Catalog, new: Catalog, name: str) -> Comparison:
     """Compare one package of two catalogs.
 
     Args:
-        old: Where its older version is.
-        new: Where its newer version is.
+        old: The catalog with the older version.
+        new: The catalog with the newer version.
         name: The package without its version, such as `dataflare:data`.
 
     Raises:
@@ -122,7 +122,7 @@ def _labels(names: Mapping[str, Interface] | set[str], noun: str) -> dict[str, s
 def _differences(
     prefix: str, before: Mapping[str, str], after: Mapping[str, str], lacking: str | None = None
 ) -> list[Change]:
-    """List the changes of members; existing components lack a new one whose key starts with `lacking`."""
+    """List the changes of members; a new member whose key starts with `lacking` is missing in existing components."""
     changes = [Change(Level.BREAKING, prefix + key, "removed") for key in before.keys() - after.keys()]
     for key in after.keys() - before.keys():
         level = Level.BREAKING if lacking is not None and key.startswith(lacking) else Level.ADDITIVE

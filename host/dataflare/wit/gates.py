@@ -1,4 +1,4 @@
-"""Gates: items of features that are off are left out, and `@since` names no version that is not out yet.
+"""Feature gates: items of features that are off are left out, and `@since` must not name a future version.
 
 https://github.com/WebAssembly/component-model/blob/main/design/mvp/WIT.md#feature-gates
 """
@@ -41,7 +41,7 @@ def apply_gates(package: Package, features: Collection[str], left_out: dict[str,
     Args:
         package: The package as it was parsed.
         features: The features that are on.
-        left_out: Takes the feature of each interface, world (`acme:shop/goods@1.0.0`) and type
+        left_out: Filled with the feature of each interface, world (`acme:shop/goods@1.0.0`) and type
             (`acme:shop/goods@1.0.0#item`) that is left out, so that an error can name it.
 
     Raises:
@@ -51,7 +51,7 @@ def apply_gates(package: Package, features: Collection[str], left_out: dict[str,
 
 
 def features_of(package: Package) -> set[str]:
-    """The features that gates of a package name, anywhere in it."""
+    """Return all features that the gates of a package name."""
     found: set[str] = set()
     waiting: list[Any] = [*package.interfaces, *package.worlds]
     while waiting:
@@ -123,7 +123,7 @@ class _Gates:
         return tuple(kept)
 
     def _check_members(self, owner: _Gated, members: Iterable[_Gated]) -> None:
-        """Refuse a type of an interface, or a function of a resource, that stays when the whole is left out."""
+        """Refuse a type of an interface, or a function of a resource, that stays when its owner is left out."""
         for each in members:
             if self._is_on(each):
                 raise WitError(

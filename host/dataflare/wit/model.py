@@ -1,7 +1,7 @@
-"""What a WIT package says.
+"""The model of a WIT package.
 
-The parser makes these values; the resolver returns the same ones with every `Named` bound to the interface that
-defines it. All are frozen: any thread may read them.
+The parser makes these values; the resolver returns them with every `Named` bound to the interface that defines it. All
+are frozen: any thread may read them.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ NOWHERE = Position("", 0, 0)
 
 
 def uniqueness(name: str) -> str:
-    """What must differ between names of one scope: case and hyphens alone tell nothing apart."""
+    """Return the part of a name that must be unique in a scope: without case and hyphens."""
     return name.lower().replace("-", "")
 
 
 class WitError(ConfigError):
-    """A WIT text is wrong. `position` says where; `where` is the same as `file:line:column`."""
+    """A WIT text is not valid. `position` says where; `where` is the same as `file:line:column`."""
 
     def __init__(self, message: str, *, position: Position = NOWHERE, hint: str = "") -> None:
         super().__init__(message, where=str(position) if position.file else "", hint=hint)
@@ -85,7 +85,7 @@ class WitError(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class PackageName:
-    """`namespace:name@version`; `version` is `None` where there is none."""
+    """`namespace:name@version`; `version` is `None` if there is none."""
 
     namespace: str
     name: str
@@ -95,13 +95,13 @@ class PackageName:
         return f"{self.namespace}:{self.name}" + (f"@{self.version}" if self.version else "")
 
     def item(self, name: str) -> str:
-        """The full name of an interface or a world of this package, such as `dataflare:data/batches@1.0.0`."""
+        """Return the full name of an interface or a world of this package, such as `dataflare:data/batches@1.0.0`."""
         return f"{self.namespace}:{self.name}/{name}" + (f"@{self.version}" if self.version else "")
 
 
 @dataclass(frozen=True, slots=True)
 class InterfaceRef:
-    """A mention of an interface or a world: of the same package where `package` is `None`."""
+    """A reference to an interface or a world; `package` is `None` for one of the same package."""
 
     name: str
     package: PackageName | None = None
@@ -120,7 +120,7 @@ class Gate:
     deprecated: str | None = None
 
 
-# Types, as they are written where a value is described.
+# Types, as they are written for a value.
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +135,8 @@ class Primitive:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A type by its name. Once resolved, `owner` is the full name of the interface (or the world) that defines it, and
-    `name` its name there; a resource's name stands for an owned handle."""
+    """A named type. Once resolved, `owner` is the full name of the interface (or the world) that defines it, and `name`
+    its name there. A resource's name means an owned handle."""
 
     name: str
     owner: str = ""
@@ -202,7 +202,7 @@ class Borrow:
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """`own<resource>`, which is what the resource's bare name means too: the resolver leaves only the name."""
+    """`own<resource>`. The resource's plain name means the same: the resolver replaces this by the name."""
 
     resource: Named
 
@@ -214,7 +214,7 @@ Type: TypeAlias = Primitive | Named | ListOf | OptionOf | ResultOf | TupleOf | B
 
 
 def inner_types(value: Type | None) -> Iterator[Type]:
-    """The type itself and every type written inside it, outermost first; definitions behind names are not followed."""
+    """Yield the type and every type written inside it, outermost first; does not follow names to their definitions."""
     match value:
         case None:
             return
@@ -248,7 +248,7 @@ class RecordField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A case of a variant or an enum, or a flag; only a variant's has a payload, and not every one."""
+    """A case of a variant or an enum, or a flag; only a variant's case can have a payload."""
 
     name: str
     payload: Type | None = None
@@ -269,8 +269,8 @@ class Parameter:
 class Function:
     """A function. `kind` is `function`, `method`, `static` or `constructor`.
 
-    A method's handle is not a parameter of it. A constructor's name is `constructor`; its result is `None`, which
-    stands for the resource, or a `result` of the resource.
+    A method's handle is not among its parameters. A constructor's name is `constructor`; its result is `None`, which
+    means the resource, or a `result` of the resource.
     """
 
     name: str
@@ -343,14 +343,14 @@ TypeDefinition: TypeAlias = Record | Variant | Enum | Flags | Alias | Resource
 
 
 def function_types(function: Function) -> Iterator[Type]:
-    """The types of a function's parameters and of its result."""
+    """Yield the types of a function's parameters and of its result."""
     yield from (each.type for each in function.parameters)
     if function.result is not None:
         yield function.result
 
 
 def definition_types(definition: TypeDefinition) -> Iterator[Type]:
-    """The types that a definition is made of; a resource's are those of its functions."""
+    """Yield the types that a definition uses; for a resource, those of its functions."""
     match definition:
         case Record(fields=fields):
             yield from (each.type for each in fields)
@@ -388,7 +388,7 @@ class Interface:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorldItem:
-    """One import or export of a world: a mention of an interface, or an interface or a function written in place."""
+    """One import or export of a world: a reference to an interface, or an interface or a function defined in place."""
 
     exported: bool
     item: InterfaceRef | Interface | Function
@@ -398,7 +398,7 @@ class WorldItem:
 
     @property
     def name(self) -> str:
-        """The name of the import or export: an interface's full one, or the plain one that the world gives."""
+        """The name of the import or export: the full name of an interface, or the plain name in the world."""
         return str(self.item) if isinstance(self.item, InterfaceRef) else self.item.name
 
 
@@ -430,7 +430,7 @@ class World:
 class Package:
     """A package: the interfaces and worlds of all its files, in the order of the files' names.
 
-    `uses` holds what the files' own `use` lines name; the parser has put it in place of the aliases already.
+    `uses` holds the targets of the files' top-level `use` lines; the parser has already replaced their aliases.
     """
 
     name: PackageName

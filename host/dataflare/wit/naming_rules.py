@@ -1,6 +1,6 @@
-"""The rules that the standard's WIT keeps, beyond being WIT.
+"""The naming rules of the standard's WIT, in addition to WIT's own rules.
 
-They make an interface read the same in every language, and keep clear of what guests' toolchains get wrong.
+They make an interface look the same in every language, and avoid what guest toolchains get wrong.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Names that mean something else in a guest's language, where generated code then breaks or misleads: builtins of Python
-# that bindings themselves use (`bytes`, `type`), words of WIT (`stream`), and words that cannot name a value.
+# Names with another meaning in a guest's language, so that generated code would break or mislead: Python builtins that
+# bindings use (`bytes`, `type`), WIT keywords (`stream`), and words that cannot name a value.
 RESERVED = _words(
     "async await bytes class def dict export false float function future import int lambda none null object return "
     "self str stream super true type yield"
@@ -57,7 +57,7 @@ _NUMERIC = frozenset({"f32", "f64", "s16", "s32", "s64", "s8", "u16", "u32", "u6
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """A rule that is broken, and where."""
+    """A violation of a rule, with its position."""
 
     file: str
     line: int
@@ -69,13 +69,13 @@ class Problem:
 
 
 def check_catalog(catalog: Catalog) -> list[Problem]:
-    """Look for names, gates, documentation and signatures that break a rule; in the order of files and lines."""
+    """List names, gates, documentation and signatures that break a rule, in the order of files and lines."""
     checker = _Checker(catalog)
     return sorted(problem for package in catalog.packages.values() for problem in checker.package(package))
 
 
 def check_layout(text: str, file: str) -> list[Problem]:
-    """Look for lines that are not indented by two spaces a level, tabs, and spaces at the end of a line.
+    """List lines that are not indented by two spaces per level, tabs, and trailing spaces.
 
     Raises:
         WitError: The text has characters or comments that are not WIT.
@@ -204,7 +204,8 @@ class _Checker:
             yield _problem(position, f"`{name}` does not end in its unit: {', '.join(sorted(_UNITS))}")
 
     def _primitive(self, value: Type, *, optional: bool) -> str | None:
-        """The primitive that a value is, aliases followed, and options too where `optional`."""
+        """Return the primitive behind a type's aliases, and behind options if `optional`; `None` if it is not a
+        primitive."""
         while True:
             match value:
                 case Primitive(name=name):

@@ -1,7 +1,8 @@
 """A catalog as JSON: the standard is parsed when its text changes, not in each process.
 
-`wit/parsed.json` is committed, and travels with the package. It names the digest of the text that it was made of;
-`standard` parses the text instead where the two do not fit. Positions are left out: they are for errors in the text.
+`wit/parsed.json` is committed and ships in the package. It has the digest of the text from which it was made; if that
+does not match, `standard` parses the text instead. Positions are left out, since they are needed only for errors in the
+text.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _CLASSES: Final = {
 
 
 def text_digest(folder: Path) -> str:
-    """`sha256:` and the digest of all WIT files below a folder, with their names."""
+    """Return `sha256:` and the digest of all WIT files below a folder, with their names."""
     digest = sha256()
     for file in sorted(folder.rglob("*.wit")):
         data = file.read_bytes()
@@ -46,7 +47,7 @@ def to_json(catalog: Catalog, folder: Path) -> str:
 
 
 def read_parsed(folder: Path) -> Catalog | None:
-    """Read the catalog that was parsed from a folder's files. `None`: none exists, or it is of other files."""
+    """Read the catalog that was parsed from a folder's files; `None` if there is none or the files have changed."""
     try:
         document = json.loads((folder / PARSED_FILE).read_bytes())
         if document["text"] != text_digest(folder):
@@ -66,7 +67,7 @@ def _plain(value: Any) -> Any:
 
 
 def _kept(value: Any) -> Iterator[tuple[str, Any]]:
-    """The fields that say something: no positions, no defaults."""
+    """Yield the fields without positions and default values."""
     for each in fields(value):
         found = getattr(value, each.name)
         if each.name != "position" and (each.default is MISSING or found != each.default):

@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """One file. `name` is `None` where the file does not say its package (another file of the folder does)."""
+    """One file. `name` is `None` if the file does not state its package (another file of the folder does)."""
 
     name: PackageName | None
     interfaces: tuple[Interface, ...]
@@ -78,7 +78,7 @@ def parse(text: str, *, file: str = "<text>") -> Document:
 
     Args:
         text: The text.
-        file: What errors call it.
+        file: The file's name in errors.
 
     Raises:
         WitError: It is not WIT; with the line and the column.
@@ -87,7 +87,7 @@ def parse(text: str, *, file: str = "<text>") -> Document:
 
 
 class _Parser(TypeParser):
-    """A recursive descent over the tokens, one token ahead."""
+    """A recursive-descent parser with one token of lookahead."""
 
     def __init__(self, text: str, file: str) -> None:
         super().__init__(text, file)
@@ -172,7 +172,7 @@ class _Parser(TypeParser):
     def _bind_aliases(
         self, interfaces: list[Interface], worlds: list[World]
     ) -> tuple[tuple[Interface, ...], tuple[World, ...]]:
-        """Put what the file's own `use` lines stand for in place of their names."""
+        """Replace the names of the file's top-level `use` lines by their targets."""
         aliases = self._aliases
 
         def ref(value: InterfaceRef) -> InterfaceRef:

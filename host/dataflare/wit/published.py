@@ -1,6 +1,7 @@
-"""The lock of what is published: a published interface or world never changes.
+"""The lock file of published interfaces and worlds, which never change.
 
-`wit/published.json` maps full names to digests of what is binding (`dataflare.wit.canonical`). Entries are only added.
+`wit/published.json` maps full names to digests of the binding parts (`dataflare.wit.canonical`). Entries are only
+added.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ __all__ = ["digests", "drift", "publish", "read_lock", "write_text"]
 
 
 def digests(catalog: Catalog) -> dict[str, str]:
-    """The digest of each interface and world, by full name."""
+    """Return the digest of each interface and world, by full name."""
     found = {name: interface_digest(interface) for name, interface in catalog.interfaces()}
     return found | {name: world_digest(catalog.world(name)) for name, _ in catalog.worlds()}
 
@@ -43,7 +44,7 @@ def read_lock(path: Path) -> dict[str, str]:
 
 
 def drift(catalog: Catalog, lock: Mapping[str, str]) -> list[str]:
-    """Say what differs from the lock: published and then changed or removed, or not published yet."""
+    """List the differences from the lock: items changed or removed after publication, or not published yet."""
     now = digests(catalog)
     faults = []
     for name in sorted(lock.keys() | now.keys()):
@@ -57,13 +58,11 @@ def drift(catalog: Catalog, lock: Mapping[str, str]) -> list[str]:
 
 
 def publish(catalog: Catalog, path: Path) -> list[str]:
-    """Add to the lock what is not in it.
+    """Add the missing interfaces and worlds to the lock.
 
-    Returns:
-        The names that were added.
+    Returns: The names that were added.
 
-    Raises:
-        WitError: Something that is published has changed or is gone; nothing is written.
+    Raises: WitError: A published item has changed or is missing; nothing is written.
     """
     lock = read_lock(path) if path.exists() else {}
     now = digests(catalog)
@@ -80,7 +79,7 @@ def publish(catalog: Catalog, path: Path) -> list[str]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Put a text under a name in one step: the file is the old one or the new one, whole, whatever happens."""
+    """Write a file atomically: it has either the complete old text or the complete new text."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

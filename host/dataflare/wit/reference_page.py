@@ -40,7 +40,7 @@ Types are those of [WIT](https://component-model.bytecodealliance.org/design/wit
 
 
 def reference(catalog: Catalog) -> str:
-    """The reference of every package of a catalog, as one Markdown text. The same catalog gives the same text."""
+    """Write the reference of all packages of a catalog as one Markdown text. The same catalog gives the same text."""
     return "\n".join(_Writer(catalog).lines()) + "\n"
 
 
@@ -122,7 +122,7 @@ class _Writer:
         yield from self._mentions(definition_types(definition), owner)
 
     def _mentions(self, types: Iterator[Type], owner: str) -> Iterator[str]:
-        """Links to the types that are mentioned, each once, in the order in which they come."""
+        """Yield links to the types that are used, each once, in order."""
         links: dict[str, None] = {}
         for value in types:
             for each in inner_types(value):

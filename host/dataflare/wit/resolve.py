@@ -1,4 +1,4 @@
-"""Bring packages together: find what each name stands for."""
+"""Resolve packages: find the definition of each name."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ __all__ = ["load", "resolve"]
 def load(*paths: Path, features: Collection[str] = ()) -> Catalog:
     """Read and resolve packages.
 
-    A path is a file, which is a package by itself, or a folder. The `.wit` files of one folder are one package, except
-    in a folder called `deps`, where each file is a package of its own. Folders within are read the same way, at any
-    depth. So both `wit/<package>/*.wit` and the layout of other tools can be read: `wit/*.wit` with
-    `wit/deps/<package>/*.wit` or `wit/deps/<package>.wit`.
+    A path is a file, which is one package, or a folder. The `.wit` files of one folder are one package, except in a
+    folder called `deps`, where each file is a separate package. Subfolders are read in the same way, at any depth. So
+    both `wit/<package>/*.wit` and the layout of other tools work: `wit/*.wit` with `wit/deps/<package>/*.wit` or
+    `wit/deps/<package>.wit`.
 
     Args:
         paths: The files and folders.
         features: The features whose `@unstable` items are kept; all others are left out.
 
     Raises:
-        WitError: A path cannot be read or has no WIT, a file is wrong, or a name cannot be resolved.
+        WitError: A path cannot be read or has no WIT, a file is not valid, or a name cannot be resolved.
     """
     packages: list[Package] = []
     for path in paths:
@@ -69,8 +69,8 @@ def load(*paths: Path, features: Collection[str] = ()) -> Catalog:
 
 
 def _package_files(path: Path) -> Iterator[list[Path]]:
-    """The files of each package below a path."""
-    if not os.path.isdir(path):  # unlike the method, whatever the name
+    """Yield the files of each package below a path."""
+    if not os.path.isdir(path):  # unlike the method, it accepts any name
         yield [path]
         return
     files = sorted(path.rglob("*.wit"))
@@ -83,7 +83,7 @@ def _package_files(path: Path) -> Iterator[list[Path]]:
 
 
 def _merge(where: Path, documents: list[Document]) -> list[Package]:
-    """One package of the files of one folder, and those that are nested in them."""
+    """Merge the files of one folder into one package; also return the packages that are nested in them."""
     nested = [package for document in documents for package in document.nested]
     named = [(document.name, document) for document in documents if document.name is not None]
     if not named:
@@ -121,8 +121,9 @@ def resolve(packages: Iterable[Package], *, features: Collection[str] = ()) -> C
         features: The features whose `@unstable` items are kept; all others are left out.
 
     Raises:
-        WitError: No item has one of the features; a package, an interface or a type is missing or there twice; types,
-            uses or includes go in circles; a handle of something that is not a resource; a borrowed handle in a result.
+        WitError: No item has one of the features; a package, an interface or a type is missing or duplicate; types,
+            uses or includes form a cycle; a handle refers to something that is not a resource; a result has a borrowed
+            handle.
     """
     packages = list(packages)
     known = set[str]().union(*map(features_of, packages))
@@ -180,7 +181,7 @@ class _Resolver:
             catalog.world(name)
         return catalog
 
-    # What names stand for.
+    # Scopes: the definitions of names.
 
     def _own_scope(self, full: str, types: tuple[TypeDefinition, ...], functions: tuple[Function, ...]) -> None:
         scope: dict[str, Named] = {}
@@ -195,7 +196,8 @@ class _Resolver:
         self._scopes[full] = scope
 
     def _check_top_level_uses(self) -> None:
-        """A `use` of a file names an interface, or a world of the same package, whether anything uses it or not."""
+        """Check that each top-level `use` names an interface, or a world of the same package, even if nothing uses
+        it."""
         for package in self._packages.values():
             for ref in package.uses:
                 if ref.package is None and package.name.item(ref.name) in self._worlds:
@@ -203,11 +205,11 @@ class _Resolver:
                 self._interface_name(ref, package.name)
 
     def _order_interfaces(self) -> None:
-        """Take each `use` into its interface's scope, used interfaces first."""
+        """Add the names of each `use` to its interface's scope, used interfaces first."""
         state: dict[str, bool] = {}
 
         for start in self._interfaces:
-            # A stack of our own: a chain of uses may be longer than Python's.
+            # An explicit stack: a chain of uses may be longer than Python's recursion limit.
             stack: list[tuple[str, Iterator[str]]] = []
 
             def enter(full: str, stack: list[tuple[str, Iterator[str]]] = stack) -> None:
@@ -323,7 +325,7 @@ class _Resolver:
 
 
 def _refuse_left_out(left_out: Mapping[str, str], full: str, position: Position) -> None:
-    """Raise where a name is not there because of its gate."""
+    """Raise if a name is missing because of its gate."""
     if full in left_out:
         name = full.rpartition("#")[2]
         raise WitError(
@@ -410,7 +412,7 @@ class _Binder:
     def _resource(self, value: Named) -> Named:
         named = end = self._named(value)
         passed: set[Named] = set()
-        # A type that only gives a resource another name has a handle too.
+        # An alias of a resource also has handles.
         while isinstance(definition := self._definitions[end.owner, end.name], Alias) and end not in passed:
             passed.add(end)
             if not isinstance(definition.type, Named) or definition.type.name not in self._scopes[end.owner]:
@@ -422,10 +424,9 @@ class _Binder:
 
 
 def _check_circles(definitions: Mapping[tuple[str, str], TypeDefinition]) -> list[tuple[str, str]]:
-    """Refuse a type that holds itself. A resource may be mentioned by its own functions: they hold handles.
+    """Refuse a type that contains itself. A resource's own functions may use the resource: they have handles.
 
-    Returns:
-        The definitions' keys, each after those of the types that it holds.
+    Returns: The definitions' keys, each after those of the types that it contains.
     """
     done: dict[tuple[str, str], None] = {}
 
@@ -456,7 +457,7 @@ def _check_circles(definitions: Mapping[tuple[str, str], TypeDefinition]) -> lis
 
 
 def _functions(packages: Iterable[Package]) -> Iterator[Function]:
-    """The functions of all interfaces and worlds, without those of resources."""
+    """Yield the functions of all interfaces and worlds, without those of resources."""
     for package in packages:
         for interface in package.interfaces:
             yield from interface.functions
@@ -473,7 +474,7 @@ def _check_borrows(
     definitions: Mapping[tuple[str, str], TypeDefinition],
     functions: Iterable[Function],
 ) -> None:
-    """Refuse a function that returns a borrowed handle, however deep it lies."""
+    """Refuse a function that returns a borrowed handle, at any depth."""
     lending: set[tuple[str, str]] = set()
 
     def lends(value: Type | None) -> bool:

@@ -15,13 +15,12 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def standard_folder() -> Path:
-    """The folder of the standard's packages: of the repository, or of the installed package.
+    """Return the folder of the standard's packages: in the repository, or in the installed package.
 
-    Raises:
-        WitError: Neither is there: the installation is damaged.
+    Raises: WitError: There is none: the installation is damaged.
     """
     for folder in (_PACKAGE.parent.parent / "wit", _PACKAGE / "_wit"):
-        # Not any folder that happens to be called `wit`.
+        # Not just any folder called `wit`.
         if (folder / "plugin" / "worlds.wit").is_file():
             return folder
     raise WitError("the WIT of the standard is missing", hint="install the package again: pip install dataflare")
@@ -29,10 +28,10 @@ def standard_folder() -> Path:
 
 @cache
 def standard() -> Catalog:
-    """Give the standard, resolved, without positions.
+    """Return the resolved standard, without positions.
 
-    The first call in a process reads what was parsed before, in some 5 milliseconds. It parses the text, in some 40,
-    where the text was changed since (`python -m dataflare.wit parse` keeps what is parsed).
+    The first call in a process reads the parsed form, in about 5 milliseconds. If the text has changed since, it parses
+    the text, in about 40 milliseconds (`python -m dataflare.wit parse` writes the parsed form again).
     """
     folder = standard_folder()
     found = read_parsed(folder)

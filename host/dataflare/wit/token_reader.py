@@ -1,4 +1,4 @@
-"""Reads WIT token by token: what the parser is built on."""
+"""Reads WIT token by token: the base of the parser."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class TokenReader:
-    """Looks at one token ahead. Its methods, and those of the parsers that extend it, are theirs alone."""
+    """Reads tokens with one token of lookahead. Only the parsers that extend it use its methods."""
 
     def __init__(self, text: str, file: str) -> None:
         self._tokens = tokenize(text, file)
@@ -30,7 +30,7 @@ class TokenReader:
     # Gates.
 
     def _preamble(self) -> tuple[str, Gate]:
-        """The documentation and the gates before an item, in either order."""
+        """Read the documentation and the gates before an item, in either order."""
         gate = Gate()
         docs = [self._token.docs]
         while self._at("@"):
@@ -91,7 +91,7 @@ class TokenReader:
         return self._kind("name", wanted).text
 
     def _list(self, end: str, item: Callable[[], T]) -> tuple[T, ...]:
-        """Items with commas between them, up to and with `end`; a last comma is allowed."""
+        """Read items separated by commas, through `end`; a trailing comma is allowed."""
         items: list[T] = []
         while not self._take(end):
             items.append(item())

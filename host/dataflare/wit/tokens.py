@@ -1,4 +1,4 @@
-"""A WIT text as tokens, each with its place and the documentation before it."""
+"""A WIT text as tokens, each with its position and the documentation before it."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ _TOKEN = re.compile(
 _LABEL = re.compile(r"(?:[a-z][a-z0-9]*|[A-Z][A-Z0-9]*)(?:-(?:[a-z0-9]+|[A-Z0-9]+))*")
 _SPACE = re.compile(r"[ \t\r\n]+")
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
-# Control characters, and those that make a text read otherwise than it is (https://trojansource.codes).
+# Control characters, and characters that make a text look different from its content (https://trojansource.codes).
 _DECEITFUL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token. `kind` is `name`, `keyword`, `version`, `integer`, `symbol` or `end`; `text` of a name has no `%`."""
+    """A token. `kind` is `name`, `keyword`, `version`, `integer`, `symbol` or `end`; the `text` of a name has no
+    `%`."""
 
     kind: str
     text: str
@@ -48,10 +49,9 @@ class Token:
 
 
 def tokenize(text: str, file: str) -> Iterator[Token]:
-    """Cut a text into tokens; the last is of the kind `end`. Takes time in proportion to the text's length.
+    """Split a text into tokens; the last one has the kind `end`. Takes time proportional to the text's length.
 
-    Raises:
-        WitError: A character that has no place in WIT, a comment without an end, a malformed name.
+    Raises: WitError: A character that WIT does not allow, a comment without an end, or a malformed name.
     """
     line, line_start, at = 1, 0, 0
     docs: list[str] = []

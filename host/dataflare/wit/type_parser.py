@@ -41,7 +41,7 @@ _MAX_LIST_LENGTH = 2**32 - 1
 
 
 class TypeParser(TokenReader):
-    """A recursive descent over what stands within interfaces and worlds."""
+    """A recursive-descent parser for the content of interfaces and worlds."""
 
     # Functions.
 

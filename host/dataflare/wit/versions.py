@@ -12,7 +12,7 @@ __all__ = ["Version"]
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version. Versions are ordered by precedence; build metadata does not count."""
+    """A version. Versions are ordered by precedence; build metadata is ignored."""
 
     major: int
     minor: int
@@ -24,7 +24,7 @@ class Version:
         """Read `1.2.3`, `1.2.3-rc.1` or `1.2.3+build`.
 
         Raises:
-            WitError: The text is no such version.
+            WitError: The text is not a valid version.
         """
         if VERSION.fullmatch(text) is None:
             raise WitError(f"`{text}` is not a version", hint="write major.minor.patch, such as 1.0.0")
@@ -34,7 +34,7 @@ class Version:
 
     @property
     def track(self) -> str:
-        """What versions that may stand for each other have in common: `1`, `0.2` or, before 0.1, `0.0.3`."""
+        """The common part of compatible versions: `1`, `0.2` or, before 0.1, `0.0.3`."""
         if self.pre_release:
             return str(self)
         if self.major:

@@ -18,4 +18,6 @@ def test_site_builds_without_a_warning_and_keeps_diagrams():
     assert ran.returncode == 0, ran.stderr
     page = (ROOT / "build/site/docs/explanation/architecture/index.html").read_text(encoding="utf-8")
     assert '<pre class="mermaid">' in page
+    tutorial = (ROOT / "build/site/docs/tutorial/first-plugin/index.html").read_text(encoding="utf-8")
+    assert "```" not in tutorial and "file=mask-emails" not in tutorial
     assert "reference/inference" in page

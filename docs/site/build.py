@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "build" / "site-pages"
 PROJECT = (
     "guest-sdks/README.md",
+    "plugins/README.md",
     "benches/README.md",
     "conformance/SPEC.md",
     "conformance/FORMAT.md",

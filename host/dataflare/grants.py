@@ -58,7 +58,9 @@ RESERVED_HEADERS: Final = frozenset(
         *("keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "via", "x-real-ip"),
     }
 )
-"""Request headers that are the host's alone, or claim to be a proxy's; so are all of `proxy-` and `x-forwarded-`."""
+"""Request headers that are the host's alone, or a proxy's, which tells who the client is.
+
+So are all of `proxy-`, `x-forward-` and `x-forwarded-`, and those whose names end with `client-ip` and similar."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]{1,128}")
@@ -67,7 +69,8 @@ _SECRET_TEXT = re.compile(r"([\x20-\x7a|~]*)\{([a-z][a-z0-9_-]{0,63})\}([\x20-\x
 _ORIGIN = re.compile(r"(https?)://(\[[^\[\]/@?#]*\]|[^\[\]/:@?#]*)(?::([0-9]{1,5}))?", re.ASCII | re.IGNORECASE)
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
 _NUMBER_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
-_OVERRIDE = re.compile("method|verb|override")
+_OVERRIDE = re.compile("method|verb|override|host|original|rewrite|http-action")
+_CLIENT = re.compile("(?:^|-)(?:client|connecting|real|remote)-(?:ip|addr|user)$")
 _PORTS = {"http": 80, "https": 443}
 _OWN_FIELDS = ("state", "metrics", "clock", "random", "tasks")
 _OTHERS = frozenset(SWITCHES) - frozenset(_OWN_FIELDS)
@@ -168,17 +171,19 @@ def is_reserved_header(name: str) -> bool:
     Servers that pass headers on as variables treat `content_length` as `content-length`, and so does this function.
     """
     plain = plain_header(name)
-    return plain in RESERVED_HEADERS or plain.startswith(("proxy-", "x-forwarded-"))
+    claims_proxy = plain.startswith(("proxy-", "x-forward-", "x-forwarded-")) or _CLIENT.search(plain) is not None
+    return plain in RESERVED_HEADERS or claims_proxy
 
 
 def is_override_header(name: str) -> bool:
-    """Whether some servers take a method that overrides the request's own from this header; `name` is in lower case.
+    """Whether some servers take from this header another method, host or path than the request's own.
 
-    No complete list of them exists, so every header whose name contains a method, a verb or an override counts. A
-    plugin may send one only if `request_headers` names it; `"any"` does not include it, since that would grant every
-    method.
+    No complete list of them exists, so every header counts whose name, in lower case, contains a method, a verb, an
+    override, a host, an original or a rewrite. A plugin may send one only if `request_headers` names it; `"any"` does
+    not include it, since that would grant every method, and every host behind the same server.
     """
-    return _OVERRIDE.search(name) is not None and plain_header(name) not in _HARMLESS_METHOD_HEADERS
+    plain = plain_header(name)
+    return _OVERRIDE.search(plain) is not None and plain not in _HARMLESS_METHOD_HEADERS
 
 
 def plain_header(name: str) -> str:
@@ -193,7 +198,7 @@ class HttpGrant:
     Args:
         methods: Methods, in capitals. `CONNECT` and `TRACE` cannot be granted.
         request_headers: Headers that the plugin may send, in lower case. `"any"` stands for all but the reserved ones
-            (`is_reserved_header`), those of `secrets`, and those from which servers take another method
+            (`is_reserved_header`), those of `secrets`, and those from which servers take another method, host or path
             (`is_override_header`): a header only reaches the granted origin, so this word grants nothing that the
             origin does not check itself.
         secrets: Headers that the host adds to each request, and what they hold: a secret's name, or a text with one

@@ -128,7 +128,8 @@ ALLOWED: Final[dict[str, tuple[Rule, ...]]] = {
     "sendto": (_PLAIN, _NULL),
     # Memory: private and without execution.
     "mmap": (Rule(2, within=_NO_EXECUTION), Rule(3, within=_MAP_FLAGS, has=_MAP_PRIVATE)),
-    "mprotect": (Rule(2, within=_NO_EXECUTION),),
+    # Not: taking the right to write away. RLIMIT_DATA would count what was written there no more.
+    "mprotect": (Rule(2, values=(_NO_EXECUTION,)),),
     "mremap": (Rule(3, within=0x1 | 0x2),),
     "madvise": (Rule(2, values=_ADVICE),),
     **dict.fromkeys(("munmap", "brk"), ()),

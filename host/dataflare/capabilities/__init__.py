@@ -1,1 +1,1 @@
-"""What plugins may ask of the host: one module for each interface of `dataflare:host`."""
+"""The host's side of the interfaces of `dataflare:host`: one module for each."""

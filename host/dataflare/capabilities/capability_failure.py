@@ -1,4 +1,4 @@
-"""How a capability tells a plugin that a call failed."""
+"""The exception by which a capability reports a failed call to a plugin."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CapabilityFailure(DataflareError):
 
 
 def returns_result(function: Callable[..., Any]) -> Callable[..., Ok[Any] | Err[Any]]:
-    """Make a WIT `result` of a function that raises `CapabilityFailure`."""
+    """Wrap a function so that it returns a WIT `result`: a `CapabilityFailure` becomes its error."""
 
     @functools.wraps(function)
     def call(*args: Any) -> Ok[Any] | Err[Any]:

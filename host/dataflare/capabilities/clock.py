@@ -16,7 +16,7 @@ _NANOSECONDS = 10**9
 
 
 class Clock(Protocol):
-    """Where the time comes from. Any thread may ask."""
+    """A source of the time. Any thread may use it."""
 
     def now_ns(self) -> int:
         """Return nanoseconds since 1970-01-01T00:00:00Z, at least 0."""
@@ -36,10 +36,9 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that stands still until it is moved.
+    """A clock that changes only when it is told to, for tests.
 
-    Args:
-        now_ns: What it shows at first, in nanoseconds since 1970-01-01T00:00:00Z.
+    Args: now_ns: Its initial time, in nanoseconds since 1970-01-01T00:00:00Z.
 
     Raises:
         UsageError: `now_ns` is before 1970.
@@ -71,7 +70,7 @@ class ManualClock:
             self._monotonic_ns += nanoseconds
 
     def set_now(self, now_ns: int) -> None:
-        """Set the clock, as an operator sets a machine's; the monotonic reading stays.
+        """Set the wall clock; the monotonic reading does not change.
 
         Raises:
             UsageError: `now_ns` is before 1970.

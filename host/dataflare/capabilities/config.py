@@ -15,24 +15,22 @@ _MAX_DEPTH = 128
 
 
 class Config(Protocol):
-    """Where a plugin's configuration comes from. Any thread may ask."""
+    """A source of a plugin's configuration. Any thread may use it."""
 
     def get(self, key: str) -> str | None:
-        """Return the JSON of one top-level key's value, `None` where the key is absent."""
+        """Return the value of a top-level key as JSON; `None` if the key is absent."""
 
     def get_all(self) -> str:
         """Return the whole configuration as one JSON object."""
 
 
 class PluginConfig:
-    """A configuration, written as JSON once: later changes of what it was made from do not reach the plugin.
+    """A configuration, converted to JSON once: later changes of the original do not reach the plugin.
 
-    Args:
-        values: Keys are strings at every level, values what JSON has.
+    Args: values: The configuration; keys are strings at every level, values are those of JSON.
 
-    Raises:
-        ConfigError: A value is not one of JSON's (NaN neither), a key is not text, or the whole is over 16 MiB or
-            nested over 128 levels deep.
+    Raises: ConfigError: JSON has no such value (such as NaN), a key is not a string, or the whole is over 16 MiB or
+    nested over 128 levels deep.
     """
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:

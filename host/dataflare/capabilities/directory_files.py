@@ -1,8 +1,8 @@
-"""Files in real directories, reached without a race and without a way out.
+"""Files in real directories, opened without races and without a way out of the granted directory.
 
-No path is ever given to the system: each part is opened relative to the directory before it, never following a symbolic
-link. Links are read and followed here, within the granted directory only. Somebody who changes the tree at the same
-time can make a call fail, but cannot redirect it. Needs a POSIX system.
+The system never gets a whole path: each part is opened relative to the directory before it, without following symbolic
+links. This module reads and follows links itself, within the granted directory only. A concurrent change of the tree
+can make a call fail, but cannot redirect it. Needs a POSIX system.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ from dataflare.wit_types.files import Directory, Entry
 __all__ = ["DirectoryFiles", "provide"]
 
 _ENTRY_BYTES = 512
-"""About what an entry of a listing takes."""
+"""Approximate size in bytes of an entry of a listing."""
 
-_MAX_LINKS = 40  # as Linux has it
+_MAX_LINKS = 40  # as in Linux
 _MAX_OFFSET = 2**63 - 1
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a FIFO that took a file's place would wait forever.
@@ -62,18 +62,18 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
 class DirectoryFiles:
-    """Granted directories of the file system. Any thread may use it; `close` it, or use it in a `with`.
+    """Granted directories of the file system. Any thread may use it. Close it, or use it in a `with` block.
 
-    Files that are open stay open when it is closed.
+    Open files stay open when it is closed.
 
     Args:
         directories: Directories by the name that the plugin uses for them.
-        limits: What the plugin may do with files.
-        refusal: Asked with an open directory and a name in it, before the file is made, replaced or deleted. Returns
-            why it may not be; empty if it may.
+        limits: The limits for files; `None` for the defaults.
+        refusal: Called with an open directory and a name in it, before the file is created, replaced or deleted.
+            Returns why this is not allowed; empty if it is.
 
-    Raises:
-        ConfigError: A directory is not there, or cannot be opened.
+        Raises:
+        ConfigError: A directory is missing or cannot be opened.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class DirectoryFiles:
         self._refusal = refusal
         self._limits = limits or FileLimits()
         self._lock = Lock()
-        # One for each open file. Files of handles that were lost, for example to an interrupt, are closed with them.
+        # One for each open file. If a handle is lost, for example to an interrupt, its file is closed with it.
         self._slots: weakref.WeakSet[_Slot] = weakref.WeakSet()
         self._grants = dict(sorted(directories.items()))
         self._roots: dict[str, Descriptor] = {}
@@ -108,14 +108,14 @@ class DirectoryFiles:
         self.close()
 
     def close(self) -> None:
-        """Let the directories go; idempotent."""
+        """Close the directories; idempotent."""
         with self._lock:
             self._roots.clear()
 
     def granted(self) -> list[Directory]:
         return [Directory(name, grant.writable) for name, grant in self._grants.items()]
 
-    # Where a directory or a file is opened, no interrupt comes between it and what closes it.
+    # No interrupt can come between opening a directory or a file and registering it for closing.
 
     def open(self, path: str) -> Reader:
         return interruptible(lambda: self._open(path))
@@ -194,7 +194,7 @@ class DirectoryFiles:
             raise CapabilityFailure("denied", f"{path!r} {reason}")
 
     def _roll_back(self, path: str, parent: int, name: str) -> None:
-        """Remove what a crash left of an append; only where the plugin may write."""
+        """Roll back an append after a crash; only if the plugin may write."""
         if self._grants[parse_path(path)[0]].writable:
             roll_back(parent, name)
 
@@ -216,7 +216,7 @@ class DirectoryFiles:
         return sorted(entries, key=lambda entry: entry.name)
 
     def _take_slot(self) -> Callable[[], None]:
-        """Count a file that is about to be opened; returns what gives its slot back. Dropping that does it too."""
+        """Reserve a slot for a file; return a function that releases it. Dropping the function releases it too."""
         slot = _Slot()
         with self._lock:
             if (count := len(list(self._slots))) >= self._limits.open_files:
@@ -226,9 +226,9 @@ class DirectoryFiles:
 
     @contextmanager
     def _at(self, path: str, *, writes: bool = False, follow: bool = False) -> Iterator[tuple[int, str]]:
-        """Resolve a path to an open directory and a name in it, `.` for the granted directory itself.
+        """Resolve a path to an open directory and a name in it; `.` for the granted directory itself.
 
-        With `follow`, the name is not a symbolic link, unless someone makes it one at the same time.
+        With `follow`, the name is not a symbolic link, unless it becomes one at the same time.
         """
         name, parts = parse_path(path)
         grant = self._grants.get(name)
@@ -251,13 +251,13 @@ class DirectoryFiles:
 
 
 class _Slot:
-    """One of the files that may be open at a time."""
+    """One of the slots for open files."""
 
     __slots__ = ("__weakref__",)
 
 
 class _Walk:
-    """The open directories on the way from a root down."""
+    """The open directories on the path from a root down."""
 
     def __init__(self, root: int, path: str) -> None:
         self._stack = [root]
@@ -272,7 +272,7 @@ class _Walk:
             part = pending.pop()
             if part in ("", "."):
                 last = "."
-            elif part == "..":  # only a link can say so
+            elif part == "..":  # can come only from a link
                 self._up()
                 last = "."
             elif target := self._link(part, follow or bool(pending)):
@@ -298,7 +298,7 @@ class _Walk:
         try:
             target = os.readlink(part, dir_fd=self._stack[-1]) if follow else None
         except OSError as error:
-            if error.errno in (errno.EINVAL, errno.ENOENT):  # no link, or nothing: anyone who opens it will tell
+            if error.errno in (errno.EINVAL, errno.ENOENT):  # not a link, or missing: opening it will report that
                 return None
             raise
         if target is None:
@@ -351,7 +351,7 @@ class _DirectoryReader:
         return self._descriptor.number
 
     def _at_most(self, max_bytes: int) -> int:
-        # Not more than the file has, so that a wish for 16 MiB costs no more than what there is.
+        # At most the rest of the file, so that a request for 16 MiB allocates no more than that.
         return max(0, min(max_bytes, MAX_READ_BYTES, self.length() - self._position))
 
     def _fill(self, target: memoryview) -> int:
@@ -403,7 +403,7 @@ def provide(context: _Context) -> dict[str, Callable[..., Any]]:
     """Make the functions that one plugin gets, by their names in the WIT.
 
     Raises:
-        ConfigError: A granted directory is not there.
+        ConfigError: A granted directory is missing.
     """
     files = DirectoryFiles(context.grants.files, refusal=context.write_refusal)
     return imports(context.resources.enter_context(files))

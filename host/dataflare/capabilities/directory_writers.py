@@ -1,8 +1,8 @@
-"""Files being written in directories: new ones, which get their name at the end, and ones that grow in place.
+"""Writers of files in directories: new files, which get their name at the end, and files that grow in place.
 
-What an append has not published is removed again when the writer is closed or, after a crash, when the file is used
-next: a journal beside the file has its length before the append. The writer holds a lock on the file as long as it
-lives: the journal of a file without a lock is one that a crash left.
+An unpublished append is removed when the writer is closed or, after a crash, at the next use of the file: a journal
+beside the file has its length before the append. The writer holds a lock on the file while it lives. So a journal of an
+unlocked file is left from a crash.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 PART_BYTES: Final = 4 * 2**20
-"""What is read or written between two looks at the clock."""
+"""Bytes that are read or written between two checks of the clock."""
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a FIFO that took a file's place would wait forever.
@@ -57,13 +57,13 @@ _CASES: dict[int, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a file is written.
+    """The place of a file to write.
 
     Args:
         parent: The open directory; a writer keeps a duplicate.
         name: The file's name in it.
-        path: What errors call it.
-        limit: The largest size of the file in bytes; `None` for as large as the disk takes.
+        path: The file's name in errors.
+        limit: The largest size of the file in bytes; `None` for no limit.
         closed: Called when the writer is closed; kept no longer than the writer.
     """
 
@@ -75,7 +75,7 @@ class Place:
 
 
 class _Writer:
-    """An open file that bytes are added to, after those that it has."""
+    """An open file to which bytes are appended."""
 
     def __init__(self, place: Place, descriptor: int, begin: int) -> None:
         self._place = place
@@ -104,7 +104,7 @@ class _Writer:
                     budget.check_time()
                     done += os.pwrite(descriptor, rest[done : done + PART_BYTES], start + done)
         except CapabilityFailure:
-            # All or nothing: a full disk leaves no half of a record behind.
+            # All or nothing: a full disk must not leave a partial record.
             with self._fatal():
                 os.ftruncate(descriptor, start)
             raise
@@ -131,28 +131,30 @@ class _Writer:
         if self._file.number < 0:
             return
         if not self._published:
-            with suppress(OSError):  # nobody is left to tell; the next user removes what a journal describes
+            with suppress(
+                OSError
+            ):  # there is no caller to report to; the next use of the file rolls back by the journal
                 self._discard(self._file.number)
         self._place.closed()
         self._file.close()
         self._folder.close()
 
     def __del__(self) -> None:
-        # An interrupt may have kept it from everybody who would close it.
+        # An interrupt may have lost it before its owner could close it.
         if hasattr(self, "_file"):
             self.close_handle()
 
     def _publish(self) -> None:
-        """Make what was written count, in one step."""
+        """Publish the written bytes, in one step."""
         raise NotImplementedError
 
     def _discard(self, descriptor: int) -> None:
-        """Leave nothing behind of what was written."""
+        """Remove everything that was written."""
         raise NotImplementedError
 
     @contextmanager
     def _fatal(self) -> Iterator[None]:
-        """Give the file up when this fails: a later sync would not write what a failed one left out."""
+        """Discard the file if the block fails: a later sync would not write what a failed sync left out."""
         try:
             with translated(self._place.path):
                 yield
@@ -171,7 +173,7 @@ class _Writer:
 
 
 class NewFile(_Writer):
-    """A file without a name until it is published; `replace` says whether it may take the place of another."""
+    """A file without a name until it is published; `replace` says whether it may replace another file."""
 
     def __init__(self, place: Place, *, replace: bool) -> None:
         self._replace = replace
@@ -191,7 +193,7 @@ class NewFile(_Writer):
                 raise CapabilityFailure("wrong-kind", f"{self._place.path!r} is not a file")
             os.rename(self._temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
         else:
-            # Unlike a rename, a link never takes another file's place.
+            # Unlike a rename, a link never replaces another file.
             os.link(self._temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
             os.unlink(self._temporary, dir_fd=parent)
 
@@ -238,15 +240,14 @@ class AppendedFile(_Writer):
 
 
 def roll_back(parent: int, name: str) -> None:
-    """Remove what a crash left of an append to a file; does nothing where a writer lives, or where no journal is.
+    """Roll back an append to a file after a crash; does nothing if a writer is active or if there is no journal.
 
-    Raises:
-        OSError: It could not be taken away.
+    Raises: OSError: The appended bytes cannot be removed.
     """
     journal = _journal_of(name)
     try:
         os.stat(journal, dir_fd=parent, follow_symlinks=False)
-    except OSError:  # mostly that there is none; a name can also be too long for the system
+    except OSError:  # usually the file is missing; a name can also be too long for the system
         return
     try:
         descriptor = os.open(name, _OLD, dir_fd=parent)
@@ -283,10 +284,9 @@ def _write_journal(descriptor: int, parent: int, name: str, begin: int, *, made:
 
 
 def _take_away(descriptor: int, parent: int, name: str) -> bool:
-    """Undo an append by its journal, if there is one and it is about this file; the file is locked.
+    """Undo an append by its journal, if there is one for this file; the file is locked.
 
-    Returns:
-        Whether the append had made the file.
+    Returns: Whether the append had created the file.
     """
     journal = _journal_of(name)
     try:
@@ -301,7 +301,7 @@ def _take_away(descriptor: int, parent: int, name: str) -> bool:
     status = os.fstat(descriptor)
     if len(words) == 4 and words[0] == str(status.st_ino) and words[1].isdecimal() and len(words[1]) < 20:
         begin = int(words[1])
-        # A number of a file can be given to another one: that one would end otherwise.
+        # An inode number can be reused by another file, whose last bytes would differ.
         if begin <= status.st_size and words[2] == _tail(descriptor, begin):
             os.ftruncate(descriptor, begin)
             os.fsync(descriptor)
@@ -312,7 +312,7 @@ def _take_away(descriptor: int, parent: int, name: str) -> bool:
 
 
 def _tail(descriptor: int, end: int) -> str:
-    """A digest of the last bytes of a file before a place."""
+    """Return a digest of the last bytes of a file before an offset."""
     size = min(end, _TAIL_BYTES)
     return hashlib.blake2b(os.pread(descriptor, size, end - size), digest_size=16).hexdigest()
 
@@ -328,7 +328,7 @@ def _require_own(descriptor: int, path: str) -> None:
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock a file for as long as it is open; whether nobody else has."""
+    """Lock a file while it is open; return `False` if another process has locked it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -347,13 +347,13 @@ def _is_at(descriptor: int, parent: int, name: str) -> bool:
 
 def failure_of(error: OSError, path: str) -> CapabilityFailure:
     """Translate an error of the system for a plugin."""
-    # The system's message names a path of the host's, which is not the plugin's to know.
+    # The system's message has a path of the host, which the plugin must not learn.
     return CapabilityFailure(_CASES.get(error.errno or 0, "other"), f"{path!r}: {error.strerror or 'failed'}")
 
 
 @contextmanager
 def translated(path: str) -> Iterator[None]:
-    """Turn errors of the system into failures of the capability."""
+    """Translate system errors within the block to failures of the capability."""
     try:
         yield
     except OSError as error:
@@ -361,14 +361,14 @@ def translated(path: str) -> Iterator[None]:
 
 
 def kind_of_mode(mode: int) -> Literal["file", "directory", "other"]:
-    """What a file is, by its mode."""
+    """Return the kind of a file, by its mode."""
     if stat.S_ISREG(mode):
         return "file"
     return "directory" if stat.S_ISDIR(mode) else "other"
 
 
 def kind_of(parent: int, name: str) -> Literal["file", "directory", "other"] | None:
-    """What the entry of a directory is; `None` where there is none."""
+    """Return the kind of a directory's entry; `None` if there is none."""
     try:
         return kind_of_mode(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
     except FileNotFoundError:

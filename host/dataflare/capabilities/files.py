@@ -30,10 +30,10 @@ __all__ = [
 ]
 
 MAX_READ_BYTES = 16 * 2**20
-"""The most bytes of one read."""
+"""Maximum bytes of one read."""
 
 PRIVATE_PREFIX = ".dataflare-"
-"""How the names of files begin that are not published yet; plugins see none of them."""
+"""Prefix of the names of unpublished files, which plugins cannot see."""
 
 _MAX_PATH_BYTES = 4096
 _MAX_NAME_BYTES = 255
@@ -44,12 +44,11 @@ Bytes = bytes | memoryview
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileLimits:
-    """What one plugin may do with files.
+    """The limits of one plugin for files.
 
-    Args:
-        open_files: Readers and writers at the same time.
-        file_bytes: The largest file that it may write, in bytes; `None` for as large as the disk takes.
-        entries: Entries of a directory that it may list.
+    Args: open_files: Maximum number of readers and writers that are open at the same time. file_bytes: The largest file
+    that it may write, in bytes; `None` for no limit. entries: Maximum number of entries of a directory that it may
+    list.
 
     Raises:
         ConfigError: A value is below 1.
@@ -70,10 +69,10 @@ class Reader(Protocol):
     """A file open for reading. One thread at a time."""
 
     def read(self, max_bytes: int) -> bytes:
-        """Return the next bytes, `MAX_READ_BYTES` at most; fewer than asked for only before the end."""
+        """Return the next bytes, at most `MAX_READ_BYTES`; fewer than that and than `max_bytes` only at the end."""
 
     def read_words(self, max_bytes: int) -> WordBuffer:
-        """Return the same in words."""
+        """Return the next bytes as 64-bit words; otherwise like `read`."""
 
     def seek(self, to: int) -> None:
         """Go to a position, in bytes."""
@@ -89,19 +88,19 @@ class Reader(Protocol):
 
 
 class Writer(Protocol):
-    """A file being written, not seen before `publish`. One thread at a time."""
+    """A file being written, invisible before `publish`. One thread at a time."""
 
     def write(self, data: Bytes) -> None:
-        """Add bytes at the end: all of them, or it fails."""
+        """Append bytes: all of them, or none and an error."""
 
     def tell(self) -> int:
         """Return how many bytes have been written."""
 
     def sync(self) -> None:
-        """Wait until what was written is on the disk."""
+        """Wait until the written bytes are on the disk."""
 
     def publish(self) -> None:
-        """Put the file under its name in one step, durable; a second call does nothing."""
+        """Give the file its name, atomically and durably; a second call does nothing."""
 
     def close_handle(self) -> None:
         """Close the file, and remove it if it was not published; idempotent."""
@@ -117,16 +116,16 @@ class FileStore(Protocol):
         """Open a file for reading."""
 
     def create(self, path: str, replace: bool) -> Writer:
-        """Begin to write a file; `replace` says whether it may take the place of another."""
+        """Begin to write a file; `replace` says whether it may replace another file."""
 
     def append(self, path: str) -> Writer:
         """Begin to write at the end of a file, in place; it is created if it is missing."""
 
     def stat(self, path: str) -> Entry:
-        """Return what is known of a file or a directory."""
+        """Describe a file or a directory."""
 
     def list_entries(self, path: str) -> list[Entry]:
-        """Return a directory's entries, by name."""
+        """Return a directory's entries, sorted by name."""
 
     def delete(self, path: str) -> None:
         """Delete a file; an absent one is not a failure."""
@@ -136,7 +135,7 @@ def parse_path(path: str) -> tuple[str, tuple[str, ...]]:
     """Split a path into the granted directory's name and the parts below it; none for the directory itself.
 
     Raises:
-        CapabilityFailure: `denied` for `..` and for absolute paths, `invalid-path` for whatever else is not of the
+        CapabilityFailure: `denied` for `..` and for absolute paths, `invalid-path` for any other path of the wrong
             form.
     """
     if len(path.encode()) > _MAX_PATH_BYTES:
@@ -161,7 +160,7 @@ def parse_path(path: str) -> tuple[str, tuple[str, ...]]:
 def imports(files: FileStore) -> dict[str, Callable[..., Any]]:
     """Make the functions of the interface, by their names in the WIT.
 
-    A handle's object is a `Reader` or a `Writer`; its `close_handle` is to be called when the handle is dropped.
+    A handle's object is a `Reader` or a `Writer`; the engine calls its `close_handle` when the handle is dropped.
     """
 
     def seek(reader: Reader, to: Any) -> None:
@@ -178,7 +177,7 @@ def imports(files: FileStore) -> dict[str, Callable[..., Any]]:
 
     write_text = returns_result(lambda writer, text: writer.write(text))
     write_text.text_as_bytes = True  # type: ignore[attr-defined]  # what the engine looks for
-    write_text.takes_views = True  # type: ignore[attr-defined]  # a writer keeps nothing of what it is given
+    write_text.takes_views = True  # type: ignore[attr-defined]  # a writer keeps none of its arguments
     put_words = returns_result(write_words)
     put_words.takes_views = True  # type: ignore[attr-defined]
     return {
@@ -205,7 +204,7 @@ def imports(files: FileStore) -> dict[str, Callable[..., Any]]:
 
 @dataclass(slots=True, kw_only=True)
 class MemoryDirectory:
-    """A directory in memory: files by path, and directories, those above a file included."""
+    """A directory in memory: files by path, and directories, including the parents of files."""
 
     writable: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
@@ -338,7 +337,7 @@ class MemoryFiles:
         self._open += change
 
     def appended(self, directory: MemoryDirectory, rest: str) -> None:
-        """Note that a writer no longer appends to a file."""
+        """Record that a writer no longer appends to a file."""
         with self._lock:
             self._appending.discard((id(directory), rest))
 
@@ -411,7 +410,7 @@ class _MemoryWriter:
         return len(self._data)
 
     def sync(self) -> None:
-        """Memory has nothing to wait for."""
+        """Do nothing: memory needs no sync."""
 
     def publish(self) -> None:
         if not self._published:

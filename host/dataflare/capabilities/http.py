@@ -12,9 +12,9 @@ __all__ = ["HttpClient", "imports"]
 
 
 class HttpClient(Protocol):
-    """Who makes one plugin's requests.
+    """Makes one plugin's requests.
 
-    Any thread may ask; a call raises `CapabilityFailure` with a case of `http-error`.
+    Any thread may use it; a call raises `CapabilityFailure` with a case of `http-error`.
     """
 
     def send(self, request: Request) -> Response:

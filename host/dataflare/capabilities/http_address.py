@@ -1,4 +1,4 @@
-"""Which addresses the host may connect to for a plugin."""
+"""The check of addresses to which the host may connect for a plugin."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ __all__ = ["Address", "AddressRules", "Resolver", "SystemResolver", "is_address"
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Written out rather than taken from `ipaddress`, whose idea of a private address differs between versions of Python.
-# https://www.iana.org/assignments/iana-ipv4-special-registry, https://www.iana.org/assignments/iana-ipv6-special-registry
+# Written out, since the definition of private addresses in `ipaddress` differs between versions of Python.
+# https://www.iana.org/assignments/iana-ipv4-special-registry,
+# https://www.iana.org/assignments/iana-ipv6-special-registry
 _RANGES: Final[tuple[tuple[_Network, str], ...]] = tuple(
     (ipaddress.ip_network(text), what)
     for what, texts in (
@@ -35,8 +36,8 @@ _RANGES: Final[tuple[tuple[_Network, str], ...]] = tuple(
 )
 _GLOBAL_IPV6: Final = ipaddress.ip_network("2000::/3")
 _LOW_32_BITS: Final = tuple(ipaddress.ip_network(text) for text in ("::ffff:0:0/96", "::/96", "64:ff9b::/96"))
-# What clouds tell their machines here includes credentials; two of the addresses look public, or are within ranges
-# that one may well grant.
+# Metadata services of clouds, whose answers include credentials. Two of the addresses look public, or are within ranges
+# that an operator may grant.
 _METADATA: Final = frozenset(
     ipaddress.ip_address(text)
     for text in (
@@ -47,11 +48,12 @@ _METADATA: Final = frozenset(
 
 
 class AddressRules:
-    """The addresses of one grant: public ones, and what is granted in addition. It never changes, and is
-    equal where the grants are.
+    """The allowed addresses of one grant: public ones, and those that are granted in addition.
+
+    Immutable; equal if the grants are equal.
 
     Args:
-        granted: Addresses and networks that may be connected to although they are not public.
+        granted: Addresses and networks that are allowed although they are not public.
     """
 
     __slots__ = ("_granted",)
@@ -66,10 +68,9 @@ class AddressRules:
         return hash(self._granted)
 
     def check(self, text: str) -> Address:
-        """Return the address if it may be connected to.
+        """Return the address if it is allowed.
 
-        Raises:
-            CapabilityFailure: `denied`, if it may not, or if it is none.
+        Raises: CapabilityFailure: `denied` if it is not allowed, or if the text is not an address.
         """
         try:
             address = ipaddress.ip_address(text)
@@ -84,10 +85,9 @@ class AddressRules:
         return address
 
     def select(self, host: str, addresses: Iterable[str]) -> list[Address]:
-        """Return those addresses of a host that may be connected to, in their order.
+        """Return the allowed addresses of a host, in their order.
 
-        Raises:
-            CapabilityFailure: `denied`, if there is none.
+        Raises: CapabilityFailure: `denied` if none is allowed.
         """
         allowed: list[Address] = []
         refusal: CapabilityFailure | None = None
@@ -119,13 +119,13 @@ class AddressRules:
 
 
 class Resolver(Protocol):
-    """Who finds a host's addresses. Any thread may ask."""
+    """Finds a host's addresses. Any thread may use it."""
 
     def resolve(self, host: str, port: int) -> list[str]:
         """Return addresses as text, the best first.
 
         Raises:
-            OSError: The host is not known, or nobody can be asked.
+            OSError: The host is not known, or no name server answers.
         """
 
 
@@ -138,7 +138,7 @@ class SystemResolver:
 
 
 def is_address(text: str) -> bool:
-    """Whether a text is an address rather than a name."""
+    """Whether a text is an address and not a name."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -147,7 +147,7 @@ def is_address(text: str) -> bool:
 
 
 def _embedded(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
-    """Find the IPv4 addresses that packets to an IPv6 address may end at."""
+    """Return the IPv4 addresses to which packets for an IPv6 address may be forwarded."""
     if isinstance(address, ipaddress.IPv4Address):
         return ()
     if address.sixtofour is not None:

@@ -11,24 +11,24 @@ from dataflare.capabilities.capability_failure import CapabilityFailure
 __all__ = ["ENCODINGS", "read_body"]
 
 ENCODINGS = frozenset({"gzip", "x-gzip"})
-"""The values of `content-encoding` that `read_body` undoes, in lower case."""
+"""The values of `content-encoding` that `read_body` decodes, in lower case."""
 
 _GZIP = 16 + zlib.MAX_WBITS
-# What follows a member is copied each time: with small parts, a body of many empty members costs little.
+# The data after a gzip member is copied each time: with small parts, a body of many empty members costs little.
 _PART_BYTES = 16_384
 
 
 def read_body(chunks: Iterable[bytes], *, limit: int, encoding: str = "") -> bytes:
-    """Put a body together.
+    """Read a whole body, and decompress it.
 
     Args:
-        chunks: The body as it comes.
-        limit: The most bytes, as they come and decompressed.
-        encoding: One of `ENCODINGS`, or anything else for a body that is taken as it is.
+        chunks: The received parts of the body.
+        limit: Maximum bytes, both as received and decompressed.
+        encoding: One of `ENCODINGS`; a body with any other value is returned unchanged.
 
     Raises:
-        CapabilityFailure: `too-large` with the limit, as soon as it is passed; `connection-failed` if the compression
-            ends too early, `other` if it is broken.
+        CapabilityFailure: `too-large` with the limit, as soon as it is exceeded; `connection-failed` if the compressed
+            data end too early, `other` if they are not valid.
     """
     body = bytearray()
     received = 0
@@ -38,7 +38,7 @@ def read_body(chunks: Iterable[bytes], *, limit: int, encoding: str = "") -> byt
         received += len(chunk)
         budget.check_time()
         budget.require(len(body) + len(chunk))
-        if received > limit:  # also where nothing comes of it, as of empty members
+        if received > limit:  # even if it decompresses to nothing, such as empty members
             raise CapabilityFailure("too-large", limit)
         if gzip is None:
             body += chunk

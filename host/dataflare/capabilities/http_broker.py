@@ -1,6 +1,6 @@
-"""The rules of `http`: before anything is sent, and at each redirect again, a request is compared with its grants.
+"""The rules of `http`: a request is checked against its grants before it is sent, and again at each redirect.
 
-Who carries a request is behind `Transport`; the rules are the same for all of them.
+A `Transport` sends the requests; the rules are the same for all transports.
 """
 
 from __future__ import annotations
@@ -36,30 +36,30 @@ __all__ = ["HttpBroker", "provide"]
 
 _log = logging.getLogger("dataflare.http")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-# Of one connection, or of the form in which the body came, which is undone.
+# Headers about one connection, or about the encoding of the body, which is decoded here.
 _HOP_HEADERS = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "te", "trailer", "transfer-encoding", "upgrade"}
 )
 _BODY_HEADERS = frozenset({"content-encoding", "content-language", "content-type"})
 _HIDDEN = "[secret]"
-# A shorter text occurs by chance; anyone who uses such a secret has lost it anyway.
+# A shorter text occurs by chance, and a secret that short is not secure anyway.
 _MIN_SECRET_CHARACTERS = 6
 
 
 class HttpBroker:
-    """Makes one plugin's requests, as its grants say. Any thread may use it; `close` it, or use it in a `with`.
+    """Makes one plugin's requests, as its grants allow. Any thread may use it. Close it, or use it in a `with` block.
 
-    Secrets that grants add are kept from the plugin: a response that repeats one unchanged is withheld, and no
-    message holds one. A server that gives one back in another form (encoded, or in parts) is not seen through.
+    The plugin does not see the secrets that grants add: a response that repeats one unchanged is withheld, and no
+    message contains one. It does not detect a secret that the server returns in another form (encoded, or in parts).
 
     Args:
         grants: By origin, as in `Grants.http`.
-        transport: Carries the requests; closed with the broker.
-        secrets: Where the secrets are that grants add to requests.
-        clock: Measures time limits and rates.
+        transport: Sends the requests; closed with the broker.
+        secrets: The store of the secrets that grants add to requests; `None` if there is none.
+        clock: Measures time limits and rates; `None` for the system's clock.
         plugin: The plugin's name, for the log.
-        refusal: Asked with an origin, a method and whether a redirect led there: before each request, when its
-            response begins, and at each part of a body. Returns why it may no longer be used; empty if it may.
+        refusal: Called with an origin, a method and whether a redirect led there: before each request, when its
+            response begins, and at each part of a body. Returns why the origin may no longer be used; empty if it may.
 
     Raises:
         ConfigError: A grant adds a secret, but the host has no store.
@@ -97,11 +97,11 @@ class HttpBroker:
         self.close()
 
     def close(self) -> None:
-        """Let go of connections; idempotent."""
+        """Close the connections; idempotent."""
         self._transport.close()
 
     def send(self, request: Request) -> Response:
-        # Everything that was added to the request or to one that it was redirected to.
+        # All secrets that were added to the request or to its redirects.
         hidden: set[str] = set()
         began_ns = self._clock.monotonic_ns()
         outcome = "failed"
@@ -114,7 +114,7 @@ class HttpBroker:
             outcome = failure.case
             text = failure.error.value
             if isinstance(text, str) and any(secret in text for secret in hidden):
-                # The cause would tell it too.
+                # The cause would reveal it too.
                 raise CapabilityFailure(failure.case, _redact(text, hidden)) from None
             raise
         finally:
@@ -210,7 +210,8 @@ class HttpBroker:
         try:
             secret = None if self._secrets is None else ask(self._secrets, name)
         except CapabilityFailure as failure:
-            # The store's words are for the operator: of a secret that is not the plugin's, it learns the name at most.
+            # The store's message is for the operator. The plugin may learn at most the name of a secret that it cannot
+            # see.
             case = "connection-failed" if failure.case == "unavailable" else "other"
             raise CapabilityFailure(case, f"the secret {name!r} cannot be read now") from failure
         if secret is None:
@@ -243,7 +244,8 @@ def _read(incoming: Incoming, chunks: Iterable[bytes], method: str, limit: int) 
 
 
 def _without_credentials(headers: list[tuple[str, str]], grant: HttpGrant) -> list[tuple[str, str]]:
-    """Keep what may be carried to another origin. A header that is not known to be harmless may be a credential."""
+    """Return the headers that may be sent to another origin. A header that is not known to be harmless may be a
+    credential."""
     allowed = SAFE_HEADERS if grant.request_headers == "any" else SAFE_HEADERS & grant.request_headers
     return [(name, value) for name, value in headers if name in allowed and name not in grant.secrets]
 
@@ -297,7 +299,7 @@ def provide(context: _Context) -> dict[str, Callable[..., Any]]:
 
 
 class _WithinCall:
-    """An HTTP client whose requests end with the call of the plugin that makes them."""
+    """An HTTP client whose requests end at the latest with the plugin's call."""
 
     def __init__(self, client: HttpClient, remaining_s: Callable[[], float]) -> None:
         self._client = client

@@ -1,9 +1,9 @@
 """Requests over the network, to addresses that were checked.
 
-For each connection a host's name is resolved once, and the connection is made to one of the addresses that came of it
-and passed; nothing below asks for the name again, so no second answer can lead elsewhere. httpcore speaks HTTP on it.
-Unlike httpx, which is built on it, httpcore knows no proxies, redirects, cookies or settings of the environment, and it
-takes connections that the caller makes.
+A host's name is resolved once for each connection, and the connection goes to one of the resulting addresses that
+passed the check. No lower layer resolves the name again, so a second answer cannot redirect the connection. httpcore
+speaks HTTP on it. Unlike httpx, which is built on it, httpcore has no proxies, redirects, cookies or environment
+settings, and it accepts connections that the caller opens.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ Dial = Callable[[Address, int, float], socket.socket]
 _MAX_LOOKUPS = 8
 _MAX_IDLE = 4
 _MAX_HEAD_BYTES = 256 * 1024
-"""What is read until a response's headers have ended, interim responses (1xx) included."""
-# May be sent twice (RFC 9110, section 9.2.2).
+"""Maximum bytes until the end of a response's headers, interim responses (1xx) included."""
+# These may be sent twice (RFC 9110, section 9.2.2).
 _IDEMPOTENT = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PUT"})
 T = TypeVar("T")
 
@@ -59,15 +59,15 @@ def dial(address: Address, port: int, timeout_s: float) -> socket.socket:
 
 
 class NetworkTransport:
-    """Carries requests over HTTP/1.1, over TLS for `https`. Any thread may use it; `close` it, or use it in a `with`.
+    """Sends requests over HTTP/1.1, with TLS for `https`. Any thread may use it. Close it, or use it in a `with` block.
 
-    Connections are kept for the next request to the same origin under the same rules of addresses.
+    A connection is kept for the next request to the same origin under the same address rules.
 
     Args:
-        resolver: Finds the addresses of hosts.
-        dial: Connects to them.
-        tls: How servers prove themselves; by default the certificates that httpx trusts: certifi's, or those that
-            `SSL_CERT_FILE` or `SSL_CERT_DIR` name.
+        resolver: Finds the addresses of hosts; `None` for the system's resolver.
+        dial: Connects to an address.
+        tls: The settings that verify servers; by default with the certificates that httpx trusts: certifi's, or those
+            of `SSL_CERT_FILE` or `SSL_CERT_DIR`.
         idle_s: How long an idle connection is kept, in seconds.
     """
 
@@ -95,7 +95,7 @@ class NetworkTransport:
         self.close()
 
     def close(self) -> None:
-        """Close the idle connections, and let no further request begin; idempotent."""
+        """Close the idle connections, and refuse further requests; idempotent."""
         with self._lock:
             self._closed = True
             links = [link for kept in self._idle.values() for link in kept]
@@ -125,7 +125,7 @@ class NetworkTransport:
             except (httpcore.NetworkError, httpcore.RemoteProtocolError):
                 if not link.used or outgoing.method not in _IDEMPOTENT:
                     raise
-                # The server closed the idle connection while the request was under way, which says nothing of it.
+                # The server closed the idle connection at the same time; that says nothing about the request.
                 link.connection.close()
                 link = self._new_link(outgoing)
                 response = link.connection.handle_request(request)
@@ -185,7 +185,7 @@ class NetworkTransport:
         found = [host] if is_address(host) else self._resolve(host, port, deadline)
         addresses = rules.select(host, found)
         for place, address in enumerate(addresses, start=1):
-            # One that does not answer leaves time for the others.
+            # An address that does not answer must leave time for the others.
             share_s = deadline.remaining_s() / (len(addresses) - place + 1)
             try:
                 return self._dial(address, port, share_s)
@@ -196,8 +196,8 @@ class NetworkTransport:
         raise httpcore.ConnectError(f"no connection to {host}: {last.strerror or last}") from last
 
     def _resolve(self, host: str, port: int, deadline: Deadline) -> list[str]:
-        # The system's resolver takes no time limit, and cannot be stopped: it is left behind in its own thread; the
-        # number of these threads is limited.
+        # The system's resolver has no time limit and cannot be stopped. After a timeout it keeps running in its own
+        # thread; the number of these threads is limited.
         if not self._lookups.acquire(timeout=deadline.remaining_s()):
             raise deadline.failure()
         answer: Future[list[str]] = Future()
@@ -212,7 +212,7 @@ class NetworkTransport:
 
         try:
             threading.Thread(target=look_up, name=f"dataflare-lookup-{host}", daemon=True).start()
-        except RuntimeError as error:  # the system gives no more threads
+        except RuntimeError as error:  # the system has no more threads
             self._lookups.release()
             raise CapabilityFailure("other", f"{host} cannot be resolved: {error}") from error
         try:
@@ -224,7 +224,7 @@ class NetworkTransport:
 
 
 class _Link:
-    """A connection, what it is made with, and whether it has carried a request."""
+    """A connection, its backend, and whether a request was already sent on it."""
 
     __slots__ = ("backend", "connection", "used")
 
@@ -235,10 +235,11 @@ class _Link:
 
     @property
     def is_clean(self) -> bool:
-        """Whether a request can be made, and its response is the next thing that will be read.
+        """Whether a new request can be sent such that its response is the next data to read.
 
-        What the server sent beyond its response (a second one, or a body where there is none) would be taken for the
-        answer to the next request. httpcore tells nobody of it but h11; where that cannot be asked, nothing is reused.
+        Data that the server sent after its response (a second response, or an unexpected body) would be read as the
+        answer to the next request. Only h11, below httpcore, knows of such data; if it cannot be asked, the connection
+        is not reused.
         """
         if not self.connection.is_available():
             return False
@@ -250,7 +251,7 @@ class _Link:
 
 
 class _Backend(httpcore.NetworkBackend):
-    """What httpcore connects with. `deadline` is that of the request that has the connection now."""
+    """The network backend of httpcore. `deadline` is that of the current request."""
 
     def __init__(
         self,
@@ -263,12 +264,12 @@ class _Backend(httpcore.NetworkBackend):
         self.begin(deadline)
 
     def begin(self, deadline: Deadline) -> None:
-        """A request begins."""
+        """Begin a request with this deadline."""
         self.deadline = deadline
         self.head_bytes_left: int | None = _MAX_HEAD_BYTES
-        """What may still be read of the response's head; `None` once that is over."""
+        """Bytes that may still be read of the response's head; `None` after the head."""
         self.asked = False
-        """Whether something of the request has been sent."""
+        """Whether any part of the request was sent."""
 
     def connect_tcp(
         self,
@@ -282,7 +283,7 @@ class _Backend(httpcore.NetworkBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    """A socket on which every step ends at the deadline, however little each brings."""
+    """A socket on which every step ends at the deadline, even if data arrive slowly."""
 
     def __init__(self, connection: socket.socket, backend: _Backend) -> None:
         self._socket = connection
@@ -310,7 +311,7 @@ class _Stream(httpcore.NetworkStream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
         def wrap() -> ssl.SSLSocket:
-            # A response that ends where the connection does must not be cut short by someone in between.
+            # An attacker on the network must not be able to truncate a response that ends with the connection.
             return ssl_context.wrap_socket(self._socket, server_hostname=server_hostname, suppress_ragged_eofs=False)
 
         try:
@@ -330,9 +331,9 @@ class _Stream(httpcore.NetworkStream):
         return None
 
     def _was_told(self) -> bool:
-        """Whether the server has sent something that nobody asked for; the end of the connection is not that."""
+        """Whether the server has sent unrequested data; the end of the connection does not count."""
         if isinstance(self._socket, ssl.SSLSocket):
-            return self._socket.pending() > 0  # what else there is belongs to TLS
+            return self._socket.pending() > 0  # other data belong to TLS itself
         self._socket.setblocking(False)
         with contextlib.suppress(OSError):
             return bool(self._socket.recv(1, socket.MSG_PEEK))

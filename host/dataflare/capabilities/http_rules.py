@@ -1,4 +1,4 @@
-"""The rules for every request of a plugin, for all transports: its form, its headers, its time and its rate."""
+"""The rules for a plugin's requests, for all transports: form, headers, time and rate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)?")
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """Where a request goes: an origin, and the path with its query as they are in the request's first line."""
+    """The target of a request: an origin, and the path with its query as in the request line."""
 
     origin: Origin
     target: str
@@ -37,14 +37,13 @@ class Url:
 
     @property
     def shown(self) -> str:
-        """The URL for messages: without its query, which may hold credentials."""
+        """Return the URL for messages: without its query, which may contain credentials."""
         return f"{self.origin}{self.target.partition('?')[0]}"
 
     def follow(self, location: str) -> Url:
-        """Find where a redirect leads.
+        """Return the target of a redirect.
 
-        Raises:
-            CapabilityFailure: `other`, if that is not a URL.
+        Raises: CapabilityFailure: `other` if that is not a URL.
         """
         try:
             absolute = urllib.parse.urljoin(str(self), location)
@@ -55,11 +54,9 @@ class Url:
 
 
 def parse_url(text: str) -> Url:
-    """Take a URL apart. There is one reading of each: anything that another parser could understand differently is
-    refused.
+    """Parse a URL. A URL that another parser could read differently is refused.
 
-    Raises:
-        CapabilityFailure: `invalid-request`. The message holds no more of the text than its origin.
+    Raises: CapabilityFailure: `invalid-request`. The message has at most the origin of the text.
     """
     if len(text) > _MAX_URL_CHARACTERS:
         raise CapabilityFailure("invalid-request", f"the URL has more than {_MAX_URL_CHARACTERS} characters")
@@ -79,16 +76,15 @@ def parse_url(text: str) -> Url:
 
 
 def is_method(text: str) -> bool:
-    """Whether a text has the form of a method."""
+    """Whether a text is a valid HTTP method."""
     return _METHOD.fullmatch(text) is not None
 
 
 def check_headers(headers: Sequence[tuple[str, str]], grant: HttpGrant) -> list[tuple[str, str]]:
-    """Return a plugin's headers, their names in lower case.
+    """Check a plugin's headers; return them with names in lower case.
 
-    Raises:
-        CapabilityFailure: `invalid-request` for one that is not well formed, `denied` for one that is not granted. No
-            message holds a value.
+    Raises: CapabilityFailure: `invalid-request` for a malformed header, `denied` for one that is not granted. No
+    message contains a value.
     """
     if len(headers) > _MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > _MAX_HEADER_BYTES:
         raise CapabilityFailure(
@@ -117,7 +113,7 @@ def is_header_value(text: str) -> bool:
 
 
 class Deadline:
-    """When a response must have ended. Any thread may ask."""
+    """The time by which a response must end. Any thread may use it."""
 
     __slots__ = ("_clock", "_end_ns", "limit_ms")
 
@@ -127,15 +123,14 @@ class Deadline:
         self.limit_ms = limit_ms
 
     def within(self, limit_ms: int) -> Deadline:
-        """Return the earlier one of this deadline and another that begins now."""
+        """Return the earlier of this deadline and one in `limit_ms` milliseconds from now."""
         other = Deadline(self._clock, limit_ms)
         return other if other._end_ns < self._end_ns else self
 
     def remaining_s(self) -> float:
-        """Return the seconds that are left, more than 0.
+        """Return the remaining seconds, more than 0.
 
-        Raises:
-            CapabilityFailure: `timed-out`, once there are none.
+        Raises: CapabilityFailure: `timed-out` if no time is left.
         """
         left_ns = self._end_ns - self._clock.monotonic_ns()
         if left_ns <= 0:
@@ -143,12 +138,12 @@ class Deadline:
         return left_ns / 1e9
 
     def failure(self) -> CapabilityFailure:
-        """Make what is raised once the time is over."""
+        """Make the error for a passed deadline."""
         return CapabilityFailure("timed-out", self.limit_ms)
 
 
 class RateLimiter:
-    """A bucket that holds `burst` requests and fills at `per_s`. Any thread may take of it."""
+    """A token bucket of `burst` requests that refills at `per_s` requests per second. Any thread may use it."""
 
     def __init__(self, clock: Clock, *, per_s: float, burst: int) -> None:
         self._clock = clock
@@ -162,7 +157,7 @@ class RateLimiter:
         """Take one request.
 
         Raises:
-            CapabilityFailure: `rate-limited`, with the milliseconds until there is one.
+            CapabilityFailure: `rate-limited`, with the milliseconds until the next request is possible.
         """
         with self._lock:
             now_ns = self._clock.monotonic_ns()

@@ -1,4 +1,4 @@
-"""Who carries the requests that the rules of `http` have let pass; here, responses that wait in memory."""
+"""The interface that sends checked requests, and an implementation with responses in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Canned", "Incoming", "MemoryTransport", "Outgoing", "Transport"]
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A request that has been checked, with all its headers, for a transport to carry. Its text shows no header."""
+    """A checked request with all its headers, for a transport to send. Its `repr` shows no headers."""
 
     method: str
     url: Url
@@ -27,7 +27,7 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """The beginning of a response: names of headers in lower case, and the body as it comes."""
+    """The beginning of a response: status, headers with names in lower case, and the body in parts as they arrive."""
 
     status: int
     headers: Sequence[tuple[str, str]]
@@ -35,22 +35,22 @@ class Incoming:
 
 
 class Transport(Protocol):
-    """Who carries requests. Any thread may ask; failures are `CapabilityFailure` with a case of `http-error`.
+    """Sends requests. Any thread may use it; failures are `CapabilityFailure` with a case of `http-error`.
 
     A transport connects only to addresses that `Outgoing.addresses` allows, ends at `Outgoing.deadline`, follows no
     redirect and keeps no cookie.
     """
 
     def exchange(self, outgoing: Outgoing) -> AbstractContextManager[Incoming]:
-        """Send a request; the response can be read within the `with`."""
+        """Send a request; the response can be read within the `with` block."""
 
     def close(self) -> None:
-        """Let go of connections; idempotent."""
+        """Close the connections; idempotent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canned:
-    """A response that waits in memory. `takes_ms`: how long it is said to take; nobody waits for it."""
+    """A response in memory. `takes_ms`: its simulated duration; nothing actually waits."""
 
     status: int = 200
     headers: Sequence[tuple[str, str]] = ()
@@ -59,11 +59,10 @@ class Canned:
 
 
 class MemoryTransport:
-    """Responses in memory, under the same rules. What was sent is kept in `sent`.
+    """A transport with responses in memory, under the same rules. Sent requests are kept in `sent`.
 
-    Args:
-        answer: Makes the response to a request.
-        addresses: Addresses by host; a host that is not there, and is not an address, has a public one.
+    Args: answer: Makes the response to a request. addresses: Addresses by host; any other host name gets a public
+    address.
     """
 
     def __init__(
@@ -86,4 +85,4 @@ class MemoryTransport:
         yield Incoming(canned.status, headers, () if outgoing.method == "HEAD" else chunks)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there are no connections."""

@@ -1,4 +1,4 @@
-"""`dataflare:host/logging`: what plugins write to the log."""
+"""`dataflare:host/logging`: the log of a plugin."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ LEVELS: Final[Mapping[str, int]] = {
     "warn": logging.WARNING,
     "error": logging.ERROR,
 }
-"""The levels of the WIT, and their numbers in the standard library's logging."""
+"""The WIT's levels, with their numbers in the standard library's logging."""
 
 _MAX_FIELDS = 64
 _REPORT_INTERVAL_NS = 1_000_000_000
-# Written out, so that no message can look like two lines or move a terminal's cursor.
+# Escaped, so that no message can look like two lines or move a terminal's cursor.
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 _CONTROL |= {0x0A: "\\n", 0x0D: "\\r", 0x09: "\t", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """One event. `level` is a key of `LEVELS`; there are no line breaks or other control characters in the texts."""
+    """One event. `level` is a key of `LEVELS`; the texts have no line breaks or other control characters."""
 
     level: str
     message: str
@@ -59,17 +59,18 @@ class LogEvent:
 
 
 class LogSink(Protocol):
-    """Where a plugin's events go. Any thread may call it."""
+    """Receives a plugin's events. Any thread may call it."""
 
     def emit(self, event: LogEvent) -> None:
-        """Take an event; never fails."""
+        """Write an event; never fails."""
 
     def is_enabled(self, level: str) -> bool:
         """Whether events of this level go anywhere."""
 
 
 class StandardLogSink:
-    """The standard library's logger `dataflare.plugin.<name>`; records have `plugin` and `fields` as attributes."""
+    """Writes to the standard library's logger `dataflare.plugin.<name>`; records have the attributes `plugin` and
+    `fields`."""
 
     def __init__(self, plugin: str) -> None:
         self._plugin = plugin
@@ -84,7 +85,7 @@ class StandardLogSink:
 
 
 class MemoryLogSink:
-    """A list of events, from a level on."""
+    """Keeps a list of events of a level or above."""
 
     def __init__(self, *, level: str = "trace") -> None:
         self._threshold = LEVELS[level]
@@ -99,12 +100,10 @@ class MemoryLogSink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLimits:
-    """What one plugin may log.
+    """The limits of one plugin's log.
 
-    Args:
-        events_per_s: Events in a second, also the most at once.
-        bytes_per_s: Bytes of UTF-8 in a second, fields included, also the most at once.
-        kept_lines: How many of the last lines are kept for reports of faults.
+    Args: events_per_s: Events per second; also the largest burst. bytes_per_s: Bytes of UTF-8 per second, fields
+    included; also the largest burst. kept_lines: How many of the last lines are kept for reports of faults.
 
     Raises:
         ConfigError: A value is below 1.
@@ -121,14 +120,12 @@ class LogLimits:
 
 
 class Omissions:
-    """Counts what was too much to be taken from a plugin, and tells so by an event: one a second, and one at the end.
+    """Counts what was dropped from a plugin, and reports it: at most one event per second, and one at the end.
 
     Any thread may use it.
 
-    Args:
-        sink: Where the events go.
-        message: What was left out; the field `dropped` says how many.
-        clock: Measures the seconds.
+    Args: sink: Gets the events. message: Says what was dropped; the field `dropped` has the number. clock: Measures the
+    seconds.
     """
 
     def __init__(self, sink: LogSink, message: str, clock: Clock) -> None:
@@ -139,7 +136,7 @@ class Omissions:
         self._untold = 0
         self._tell_from_ns = 0
         self.total = 0
-        """How much has been left out so far. An attribute: it is looked at after every call."""
+        """The number dropped so far. An attribute, for speed: it is read after every call."""
 
     def add(self) -> None:
         """Count one more."""
@@ -148,7 +145,8 @@ class Omissions:
             self._untold += 1
 
     def tell(self, *, at_last: bool = False) -> None:
-        """Write an event about what none has told of; unless it is the last, only where none was in the last second."""
+        """Report what was dropped since the last report; unless `at_last`, only if there was no report in the last
+        second."""
         if not self._untold:
             return
         with self._lock:
@@ -162,11 +160,11 @@ class Omissions:
 
 
 class PluginLog:
-    """One plugin's log: cut to size, held to its rate, its last lines kept.
+    """One plugin's log: truncates texts, limits the rate, and keeps the last lines.
 
-    Events that are over the rate are dropped and counted, and one event tells how many were: when events pass again or
-    a call ends, once a second at most, and when the plugin is closed. Events of a level that goes nowhere are kept
-    among the last lines all the same.
+    Events above the rate are dropped and counted. An event reports their number: when events pass again or a call ends,
+    at most once per second, and when the plugin is closed. Events of a disabled level are still kept among the last
+    lines.
 
     Any thread may use it.
     """
@@ -182,14 +180,14 @@ class PluginLog:
         self._bytes = float(self._limits.bytes_per_s)
         self._omissions = self.omissions("log events were dropped")
         self.dropped = 0
-        """How many events have been dropped so far. An attribute: it is looked at after every call."""
+        """The number of events dropped so far. An attribute, for speed: it is read after every call."""
 
     def omissions(self, message: str) -> Omissions:
-        """Make a count of something else that is left out, which is told where the events go."""
+        """Make a counter of other dropped things, which reports to the same sink."""
         return Omissions(self._sink, message, self._clock)
 
     def tell_dropped(self, *, at_last: bool = False) -> None:
-        """Tell of events that were dropped and not told of: for the end of a call, and of the plugin."""
+        """Report dropped events that were not reported yet; for the end of a call, and of the plugin."""
         self._omissions.tell(at_last=at_last)
 
     @property
@@ -203,7 +201,7 @@ class PluginLog:
         return self._sink.is_enabled(level)
 
     def log(self, level: str, message: str, fields: Sequence[tuple[str, str]] = ()) -> None:
-        """Write an event, or drop it; where a key of the fields repeats, the last one counts."""
+        """Write an event, or drop it; if a key of the fields is repeated, the last one is used."""
         shown = {
             _clean(key, NAME_CHARACTERS): _clean(value, MESSAGE_CHARACTERS) for key, value in fields[-_MAX_FIELDS:]
         }
@@ -218,13 +216,13 @@ class PluginLog:
         if not taken:
             self._omissions.add()
             return
-        # A plugin that floods would otherwise have one such event beside each of its own.
+        # Otherwise a flooding plugin would get one such event for each of its own.
         self._omissions.tell()
         if self._sink.is_enabled(level):
             self._sink.emit(event)
 
     def write_line(self, line: str) -> None:
-        """Take a line that the plugin wrote to its standard error."""
+        """Log a line that the plugin wrote to its standard error."""
         self.log("info", line, (("stream", "stderr"),))
 
     def _take(self, size: int) -> bool:

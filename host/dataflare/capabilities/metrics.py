@@ -1,4 +1,4 @@
-"""`dataflare:host/metrics`: numbers about a plugin's work."""
+"""`dataflare:host/metrics`: a plugin's metrics."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = [
 ]
 
 Labels = tuple[tuple[str, str], ...]
-"""Names and values of labels, sorted by name, each name once."""
+"""Names and values of labels, sorted by name, without duplicate names."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_.]{0,62}")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.]{0,62}")
 
 
 class MetricsSink(Protocol):
-    """Where numbers go. Any thread may call it; no call fails. `plugin` names the plugin that they come from."""
+    """Receives metrics. Any thread may call it; no call fails. `plugin` is the name of the reporting plugin."""
 
     def add_to_counter(self, plugin: str, name: str, amount: float, labels: Labels) -> None:
         """Add to a counter; `amount` is finite and not negative."""
@@ -46,7 +46,7 @@ class MetricsSink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """What a histogram has seen."""
+    """A summary of a histogram's observations."""
 
     count: int
     total: float
@@ -55,7 +55,7 @@ class Distribution:
 
 
 class MemoryMetrics:
-    """Numbers in memory. Each mapping is by plugin, name and labels."""
+    """Keeps metrics in memory. The key of each mapping is plugin, name and labels."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -98,13 +98,10 @@ class MemoryMetrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricLimits:
-    """How many numbers one plugin may have.
+    """The limits of one plugin's metrics.
 
-    Args:
-        names: Distinct names.
-        series: Distinct pairs of a name and its labels.
-        labels: Labels of one number.
-        value_characters: Length of one label's value.
+    Args: names: Maximum number of distinct names. series: Maximum number of distinct combinations of a name and labels.
+    labels: Maximum number of labels of one metric. value_characters: Maximum length of a label's value, in characters.
 
     Raises:
         ConfigError: A value is below 0.
@@ -122,15 +119,12 @@ class MetricLimits:
 
 
 class PluginMetrics:
-    """One plugin's numbers: checked and held to their limits before they reach the sink. Any thread may use it.
+    """One plugin's metrics: checked against their limits before they reach the sink. Any thread may use it.
 
-    A name belongs to the kind (counter, gauge or histogram) that it was first used for.
+    A name keeps the kind (counter, gauge or histogram) of its first use.
 
-    Args:
-        sink: Where they go.
-        plugin: The plugin's name.
-        limits: How many there may be.
-        on_drop: Told of each that is dropped.
+    Args: sink: Gets the metrics. plugin: The plugin's name. limits: The limits; `None` for the defaults. on_drop:
+    Called for each dropped number.
     """
 
     def __init__(
@@ -152,7 +146,7 @@ class PluginMetrics:
 
     @property
     def dropped(self) -> int:
-        """How many numbers have been dropped so far."""
+        """The number of dropped reports so far."""
         return self._dropped
 
     def add_to_counter(self, name: str, amount: float, labels: Sequence[tuple[str, str]] = ()) -> None:
@@ -187,7 +181,7 @@ class PluginMetrics:
         return None
 
     def _keeps(self, kind: str, name: str, known: Labels) -> bool:
-        """Whether a number is one of those that there are, or one more that there may be."""
+        """Whether a series exists already, or there is room for it."""
         limits = self._limits
         with self._lock:
             if (name, known) in self._series:

@@ -1,4 +1,4 @@
-"""The metrics of plugins, handed to OpenTelemetry. Needs the extra `opentelemetry`."""
+"""Metrics of plugins for OpenTelemetry. Needs the extra `opentelemetry`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _HOST_PREFIX: Final = "dataflare:"
 
 
 class OpenTelemetryMetrics:
-    """A sink that passes numbers on to instruments of OpenTelemetry. Any thread may use it.
+    """A sink that passes metrics to OpenTelemetry instruments. Any thread may use it.
 
     A plugin's metric `rows` becomes the instrument `plugin.rows`, the host's `dataflare:limit_exceeded` the instrument
-    `dataflare.limit_exceeded`: no plugin can write to an instrument of the host. Each number has the plugin's name as
-    the attribute `dataflare.plugin`, whatever the plugin itself says.
+    `dataflare.limit_exceeded`. So no plugin can write to an instrument of the host. Each number has the plugin's name
+    as the attribute `dataflare.plugin`; a plugin cannot override it.
 
     Args:
         provider: A meter provider; `None` for the global one, which does nothing until a program sets another.

@@ -25,7 +25,7 @@ __all__ = [
     "running_plugins",
 ]
 
-# The plugins whose calls this thread is within, the outermost first. Nothing is changed in place.
+# The plugins whose calls this thread is in, the outermost first. The tuple is replaced, never changed in place.
 _running: ContextVar[tuple[str, ...]] = ContextVar("dataflare_running_plugins", default=())
 
 Function = Callable[[Batch], Batch]
@@ -33,10 +33,9 @@ Function = Callable[[Batch], Batch]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallLimits:
-    """What calls of plugins by plugins may do.
+    """The limits for calls of plugins by plugins.
 
-    Args:
-        depth: Plugins within one another, the one that the pipeline itself called included, 2 to 64.
+    Args: depth: Maximum depth of nested calls, including the plugin that the pipeline called, 2 to 64.
 
     Raises:
         ConfigError: The value is out of its range.
@@ -50,10 +49,10 @@ class CallLimits:
 
 
 class PluginCaller(Protocol):
-    """Who calls a pipeline's plugins.
+    """Calls a pipeline's plugins.
 
-    Any thread may ask; a call raises `CapabilityFailure` with a case of `call-error`. Grants, depth and circles are
-    not its matter: see `imports`.
+    Any thread may use it; a call raises `CapabilityFailure` with a case of `call-error`. It does not check grants,
+    depth or cycles; `imports` does.
     """
 
     def call(self, plugin: str, batch: Batch) -> Batch:
@@ -64,10 +63,10 @@ class PipelinePlugins:
     """The plugins of a pipeline, found by name when they are called.
 
     Args:
-        find: Returns what a plugin does to a batch, or `None` where there is no such plugin. It, and what it returns,
-            run in the thread of the call. What they raise becomes a case of `call-error`: `failed` for `PluginError`,
-            `faulted` for `PluginFault`, `other` for `PermissionDenied`, of what the called plugin itself lacks.
-            Anything else is the host's own fault and passes through.
+        find: Returns the function that processes a batch with a plugin, or `None` if there is no such plugin. Both run
+            in the thread of the call. Their exceptions become cases of `call-error`: `failed` for `PluginError`,
+            `faulted` for `PluginFault`, `other` for `PermissionDenied` (something that the called plugin itself may not
+            do). Any other exception is a fault of the host and passes through.
     """
 
     def __init__(self, find: Callable[[str], Function | None]) -> None:
@@ -82,7 +81,7 @@ class PipelinePlugins:
         except PluginError as error:
             raise CapabilityFailure("failed", cut(error.message)) from error
         except PluginFault as error:
-            # Neither its backtrace nor its log, which are its operator's.
+            # Without its backtrace and log, which only the operator may see.
             raise CapabilityFailure("faulted", cut(f"{type(error).__name__}: {error.message}")) from error
         except PermissionDenied as error:
             raise CapabilityFailure("other", cut(error.message)) from error
@@ -92,7 +91,7 @@ class PipelinePlugins:
 
 
 class MemoryPlugins:
-    """Plugins that are functions in memory; the names of those that were called are kept in `called`."""
+    """Plugins that are functions in memory; `called` has the names of the called ones."""
 
     def __init__(self, functions: Mapping[str, Function]) -> None:
         self._functions = dict(functions)
@@ -107,10 +106,10 @@ class MemoryPlugins:
 
 
 def running_plugins() -> tuple[str, ...]:
-    """Return the plugins whose calls this thread is within, the outermost first.
+    """Return the plugins whose calls this thread is in, the outermost first.
 
-    It is kept in a `contextvars.ContextVar`: anyone who carries a call on in another thread runs it in a copy of the
-    context (`contextvars.copy_context().run`), or circles are not seen.
+    The value is in a `contextvars.ContextVar`. If you continue a call in another thread, run it in a copy of the
+    context (`contextvars.copy_context().run`); otherwise cycles are not detected.
     """
     return _running.get()
 
@@ -118,18 +117,16 @@ def running_plugins() -> tuple[str, ...]:
 def check_edges(edges: Mapping[str, Set[str]]) -> None:
     """Check that no plugin can call itself, directly or through others.
 
-    Calls are refused when they close a circle. But two threads that go round it at the same time could still wait for
-    each other's instances forever; so a pipeline with a circle among its grants is better not started.
+    A call that closes a cycle is refused at run time. But two threads in the same cycle could still wait forever for
+    each other's instances. So a pipeline with a cycle among its grants must not start.
 
-    Args:
-        edges: By plugin, the plugins that it may call.
+    Args: edges: For each plugin, the plugins that it may call.
 
-    Raises:
-        ConfigError: There is a circle; the message shows it.
+    Raises: ConfigError: There is a cycle; the message shows it.
     """
     done: set[str] = set()
     for start in edges:
-        # (plugin, those it may call that have not been visited), from `start` to where the walk is now.
+        # (plugin, its unvisited targets), from `start` to the current plugin.
         path = [] if start in done else [(start, iter(sorted(edges[start])))]
         while path:
             plugin, rest = path[-1]
@@ -167,7 +164,7 @@ def imports(
         if name not in granted:
             raise CapabilityFailure("denied", f"calls of {name[:64]!r} are not granted")
         running = running_plugins()
-        if running[-1:] != (plugin,):  # the first call of a chain, which nobody has noted
+        if running[-1:] != (plugin,):  # the first call of a chain, which is not recorded yet
             running = (*running, plugin)
         shown = " -> ".join((*running, name))
         if name in running:
@@ -179,7 +176,7 @@ def imports(
             found = caller.call(name, batch)
         finally:
             _running.reset(token)
-        # It is charged to the plugin that asked for it: what it cost the called plugin is given back by now.
+        # Charge it to the calling plugin: the charges of the called plugin are already released.
         memory = batch.memory.returned(batch.arrow, found.arrow)
         return Batch(found.arrow, max_bytes=found.max_bytes, memory=memory)
 

@@ -13,29 +13,29 @@ from dataflare.locks import Lock
 __all__ = ["MAX_BYTES", "Random", "SeededRandom", "SystemRandom", "imports", "provide"]
 
 MAX_BYTES = 65_536
-"""The most bytes of one call."""
+"""Maximum bytes of one call."""
 
 _BLOCK = 4096
 
 
 class Random(Protocol):
-    """Where random bytes come from. Any thread may ask."""
+    """A source of random bytes. Any thread may use it."""
 
     def take(self, length: int) -> bytes:
         """Return the next `length` bytes."""
 
 
 class SystemRandom:
-    """Bytes of the operating system's, which nobody can predict."""
+    """Unpredictable bytes from the operating system."""
 
     def take(self, length: int) -> bytes:
         return os.urandom(length)
 
 
 class SeededRandom:
-    """A stream of bytes that follows from a seed, the same on every machine and however it is cut into calls.
+    """A stream of bytes from a seed: the same on every machine, for any sizes of calls.
 
-    Made for runs that repeat, not for secrets: who knows the seed knows the bytes.
+    For repeatable runs, not for secrets: anyone who knows the seed knows the bytes.
 
     Args:
         seed: 0 to 2**64 - 1.

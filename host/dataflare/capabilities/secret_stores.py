@@ -1,4 +1,4 @@
-"""Stores of secrets outside of the process: a directory of files, and the system's keyring."""
+"""Stores of secrets outside the process: a directory of files, and the system's keyring."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _log = logging.getLogger("dataflare.secrets")
 
 
 class DirectorySecrets:
-    """Secrets in files, one each, under its name; one line break at the end is not part of it.
+    """Secrets in files: one file for each secret, with its name. One line break at the end is removed.
 
-    A file is read anew each time, so that a secret can be rotated. It belongs to this user and is open to nobody else
-    (mode 0600 or less), or to root and is open to no more than its group (0640 or less), as services' secrets are.
-    Symbolic links are followed within the directory only, which is how Kubernetes lays secrets out. Needs a POSIX
-    system.
+    A file is read again each time, so that secrets can be rotated. It must belong to this user and be readable by
+    nobody else (mode 0600 or less), or belong to root and be readable at most by its group (0640 or less), as for
+    secrets of services. Symbolic links are followed only within the directory, as in the layout of Kubernetes. Needs a
+    POSIX system.
 
     Args:
         path: The directory.
 
     Raises:
-        ConfigError: It is not a directory, or others than this user and root can put files there.
+        ConfigError: It is not a directory, or users other than this one and root can write to it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -74,11 +74,11 @@ class DirectorySecrets:
     def _read(self, name: str) -> bytes:
         try:
             real = (self._root / name).resolve(strict=True)
-        except RuntimeError:  # before Python 3.13, of links that lead in a circle
+        except RuntimeError:  # before Python 3.13, for a cycle of links
             raise self._refusal(name, "its file is a link that leads nowhere") from None
         if not real.is_relative_to(self._root):
             raise self._refusal(name, "its file is a link out of the directory")
-        # What was resolved has no links; without O_NONBLOCK, opening a FIFO would wait forever.
+        # The resolved path has no links; without O_NONBLOCK, opening a FIFO would wait forever.
         descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             found = os.fstat(descriptor)
@@ -107,10 +107,9 @@ class KeyringSecrets:
     """Secrets in the system's keyring, by service and name. Needs the package `keyring`.
 
     Args:
-        service: What the secrets are filed under.
+        service: The name of the service in the keyring.
 
-    Raises:
-        ConfigError: The package is not there.
+    Raises: ConfigError: The package is not installed.
     """
 
     def __init__(self, service: str = "dataflare") -> None:

@@ -36,17 +36,17 @@ _PREFIX = re.compile(r"[A-Z][A-Z0-9_]*_")
 
 
 class SecretStore(Protocol):
-    """Where secrets are kept. Any thread may ask.
+    """A store of secrets. Any thread may use it.
 
-    A call raises `CapabilityFailure` with a case of `secret-error`. No message holds a secret, or says where it is.
+    A call raises `CapabilityFailure` with a case of `secret-error`. No message contains a secret or its location.
     """
 
     def get(self, name: str) -> str | None:
-        """Return a secret as it is now, `None` where there is none (under a name that is not a name, too)."""
+        """Return a secret's current value; `None` if there is none, also for a name that is not valid."""
 
 
 class MemorySecrets:
-    """Secrets in memory; they are not shown by `repr`."""
+    """Secrets in memory; `repr` does not show them."""
 
     def __init__(self, secrets: Mapping[str, str] | None = None) -> None:
         self._secrets = dict(secrets or {})
@@ -65,12 +65,11 @@ class MemorySecrets:
 class EnvironmentSecrets:
     """Secrets in environment variables: `api-token` is in `DATAFLARE_SECRET_API_TOKEN`.
 
-    `-` and `_` in names are the same to it.
+    `-` and `_` in names mean the same.
 
-    Args:
-        prefix: How the variables begin: capitals, digits and `_`, with `_` at the end. It keeps plugins' secrets apart
-            from all other variables, so it cannot be empty.
-        environ: The variables.
+    Args: prefix: The prefix of the variables: capitals, digits and `_`, with `_` at the end. It separates secrets from
+    all other variables, so it cannot be empty.
+        environ: The variables; `None` for those of this process.
 
     Raises:
         ConfigError: The prefix is not of that form.
@@ -102,13 +101,14 @@ def is_secret_name(name: str) -> bool:
 
 
 def ask(store: SecretStore, name: str) -> str | None:
-    """Ask a store for a secret, for as long as the call under way may take.
+    """Ask a store for a secret, at most until the current call's deadline.
 
-    A store that waits (for the user who has to unlock a keyring, for a file system of the network) is asked in a thread
-    of its own, which may go on waiting when the call has ended. Of such threads there are 16 at most.
+    If the call has a deadline, the store is asked in a separate thread, since it may wait (for a user who must unlock a
+    keyring, or for a network file system). The thread may keep waiting after the call has ended. There are at most 16
+    such threads.
 
     Raises:
-        CapabilityFailure: What the store raises; `other` for a secret of more than `MAX_SECRET_BYTES`.
+        CapabilityFailure: The store's failure; `other` for a secret of more than `MAX_SECRET_BYTES`.
         OverTime: The call's time is over.
     """
     budget = current()
@@ -153,14 +153,14 @@ def imports(store: SecretStore, granted: Set[str]) -> dict[str, Callable[..., An
     """Make the functions of the interface, by their names in the WIT.
 
     Args:
-        store: Where the secrets are.
-        granted: Names of those that the plugin may hold.
+        store: The store of secrets.
+        granted: Names of the secrets that the plugin may read.
     """
 
     def get(name: str) -> str:
         secret = ask(store, name) if name in granted else None
         if secret is None:
-            # One text for both, so that names cannot be tried out.
+            # The same text for both cases, so that a plugin cannot probe names.
             raise CapabilityFailure("not-granted", f"no secret {name[:64]!r} is granted, or there is none")
         return secret
 

@@ -24,11 +24,10 @@ _MAX_U32 = 2**32 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedLimits:
-    """What one pipeline may share.
+    """The limit of one pipeline's shared batches.
 
-    Args:
-        total_bytes: All its shared batches together, in bytes. A batch counts with the whole of the buffers that it
-            keeps alive, of which it may show only a part, and each batch for itself.
+    Args: total_bytes: All shared batches together, in bytes. Each batch counts separately, with the whole buffers that
+    it keeps alive, even if it uses only a part of them.
 
     Raises:
         ConfigError: The value is not in 1 to 2**32 - 1.
@@ -48,17 +47,17 @@ class SharedStore(Protocol):
     """
 
     def get(self, name: str) -> pa.RecordBatch | None:
-        """Return the batch under a name, `None` where there is none."""
+        """Return the batch with a name; `None` if there is none."""
 
     def put(self, name: str, data: pa.RecordBatch) -> None:
-        """Put a batch under a name, in place of one that is there."""
+        """Store a batch under a name; replaces an existing one."""
 
     def close(self) -> None:
-        """Let go of the batches; idempotent."""
+        """Release the batches; idempotent."""
 
 
 class MemorySharedStore:
-    """Batches in the host's memory, as long as the pipeline runs. Nothing is copied: batches never change."""
+    """Batches in the host's memory, while the pipeline runs. Nothing is copied, since batches never change."""
 
     def __init__(self, *, limits: SharedLimits | None = None) -> None:
         self._limits = limits or SharedLimits()
@@ -68,7 +67,7 @@ class MemorySharedStore:
 
     @property
     def used_bytes(self) -> int:
-        """What the shared batches take now, in bytes."""
+        """Current size of the shared batches in bytes."""
         return self._used
 
     def get(self, name: str) -> pa.RecordBatch | None:
@@ -99,10 +98,10 @@ def imports(
 
     Args:
         store: The pipeline's batches.
-        granted: By name, `"read"`, or `"write"` for reading and writing.
-        max_batch_bytes: What a batch made from one that was got may take, in bytes.
+        granted: The access by name: `"read"`, or `"write"` for reading and writing.
+        max_batch_bytes: Limit in bytes of a batch that is made from a shared one.
     """
-    # Once for each batch that an instance holds, however often it gets it: others may take its place in the store.
+    # Charged once for each batch that an instance holds, even if it gets it several times or the store replaces it.
     charges: weakref.WeakValueDictionary[tuple[HostBudget, int], Charge] = weakref.WeakValueDictionary()
 
     def memory_of(arrow: pa.RecordBatch) -> BatchMemory:
@@ -118,7 +117,7 @@ def imports(
         found = store.get(name)
         if found is None:
             return None
-        # A new object each time: the views that a plugin asks for go with its handle.
+        # A new object each time: the views that a plugin makes are freed with its handle.
         return Batch(found, max_bytes=max_batch_bytes, memory=memory_of(found))
 
     def put(name: str, data: Batch) -> None:

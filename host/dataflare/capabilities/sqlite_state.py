@@ -37,8 +37,8 @@ _PAGE_BYTES: Final = 8192
 _DAMAGED: Final = "the state's file is damaged"
 _BUSY_TIMEOUT_S = 10.0
 _MAX_LOG_BYTES: Final = 256 * 2**20
-"""What the log of changes may take: it grows as long as another process reads in one transaction."""
-# By primary result code (https://sqlite.org/rescode.html): the case of `state-error`, and what happened.
+"""Maximum size of the write-ahead log: it grows while another process reads in one transaction."""
+# By primary result code (https://sqlite.org/rescode.html): the case of `state-error`, and a text.
 _PROBLEMS: Final = {
     sqlite3.SQLITE_BUSY: ("unavailable", "the state is locked by another process"),
     sqlite3.SQLITE_LOCKED: ("unavailable", "the state is locked by another process"),
@@ -65,18 +65,18 @@ T = TypeVar("T")
 
 _MAX_VALUE_BYTES: Final = 2**28
 _STEPS: Final = 2_000_000
-"""How many steps of SQLite's machine, some 20 ms, there are between two looks at the time."""
+"""Steps of SQLite's virtual machine between two checks of the time, about 20 ms."""
 _MOST_S: Final = 10.0
 _TABLE: Final = re.compile(
     r"CREATE TABLE \w+ ?\((?!.*\b(?:CHECK|GENERATED|AS|DEFAULT \()).*\)", re.DOTALL | re.IGNORECASE
 )
-"""A table whose values are what was written, and nothing that is computed. Views, triggers and indices are not."""
+"""Matches a plain table, without computed values; not views, triggers or indices."""
 
 
 class Guard:
-    """Bounds what a use of a connection takes, whatever the file says that it has: 256 MiB a value, and 10 s.
+    """Limits each use of a connection, for any content of the file: 256 MiB for a value, and 10 s.
 
-    A plugin's call ends it earlier. Signals' handlers run every 20 ms meanwhile.
+    The deadline of a plugin's call can end it earlier. Signal handlers run every 20 ms during it.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -85,22 +85,20 @@ class Guard:
         connection.set_progress_handler(lambda: time.monotonic() > self._until_s, _STEPS)
 
     def begin(self) -> None:
-        """Say that a use begins."""
+        """Begin a use."""
         self._until_s = min(time.monotonic() + _MOST_S, current().deadline_s)
 
 
 class SqliteStateStore:
     """State in one SQLite file, which several processes may share.
 
-    One connection, one call at a time; a write is on the disk when it returns. A process that was forked from the one
-    that opened it has to open its own.
+    It has one connection, and calls run one at a time. A write is on the disk when it returns. A forked process must
+    open its own store.
 
-    Args:
-        path: The file; it is created if it is missing, its directory is not.
-        limits: What each namespace may hold.
+    Args: path: The file; created if it is missing (its directory is not). limits: The limits of each namespace; `None`
+    for the defaults.
 
-    Raises:
-        ConfigError: The file cannot be opened, or is something else.
+    Raises: ConfigError: The file cannot be opened, or is not a state file.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, limits: StateLimits | None = None) -> None:
@@ -184,8 +182,8 @@ class SqliteStateStore:
         connection = self._connection
         self._guard = Guard(connection)
         self._guard.begin()
-        self._is_made()  # first, so that nothing is changed in a database of something else
-        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
+        self._is_made()  # first, so that the database of another program is not changed
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # applies to a new file
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         transaction(connection, self._make_tables)
@@ -199,11 +197,11 @@ class SqliteStateStore:
             "CREATE TABLE entries (namespace TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,"
             " PRIMARY KEY (namespace, key))"
         )
-        # Kept beside the entries, so that a write need not add up the whole namespace.
+        # Stored with the entries, so that a write need not sum up the whole namespace.
         connection.execute("CREATE TABLE usage (namespace TEXT PRIMARY KEY, bytes INTEGER NOT NULL)")
 
     def _check_tables(self) -> None:
-        """Refuse a state with views, triggers or checks, which could compute without end."""
+        """Refuse a state with views, triggers or checks, whose computations might never end."""
         for kind, name, statement in self._connection.execute("SELECT type, name, sql FROM sqlite_schema"):
             is_plain = kind == "table" and isinstance(statement, str) and _TABLE.fullmatch(statement)
             if not is_plain and not (kind == "index" and statement is None):
@@ -243,7 +241,7 @@ class SqliteStateStore:
 
     def _use(self, work: Callable[[sqlite3.Connection], T]) -> T:
         self._require_own()
-        # Nobody waits longer than the call of the plugin may take: for other threads, or for another process.
+        # A call waits for other threads and processes at most until its deadline.
         left_s = max(0.0, min(_BUSY_TIMEOUT_S, current().deadline_s - time.monotonic()))
         try:
             if not self._lock.acquire(timeout=left_s):
@@ -252,7 +250,7 @@ class SqliteStateStore:
                 raise CapabilityFailure("unavailable", "the store is closed")
             if _identity(self._path) != self._file:
                 raise CapabilityFailure("other", "the state's file was deleted or replaced while it was in use")
-            _roll_back(self._connection)  # what a second interrupt has left
+            _roll_back(self._connection)  # left open by a second interrupt
             if (busy_ms := round(left_s * 1000)) != self._busy_ms:
                 self._connection.execute(f"PRAGMA busy_timeout = {busy_ms}")
                 self._busy_ms = busy_ms
@@ -262,14 +260,15 @@ class SqliteStateStore:
             _, case, text = problem_of(error)
             raise CapabilityFailure(case, text) from error
         finally:
-            # Whatever `acquire` returned: an interrupt may have come in between. Nothing else is called first.
+            # Regardless of the result of `acquire`: an interrupt may have come in between. Nothing else is called
+            # first.
             try:  # noqa: SIM105  # see above
                 self._lock.release()
             except RuntimeError:
-                pass  # this thread does not have it
+                pass  # this thread does not hold it
 
     def _require_own(self) -> None:
-        # SQLite's locks are the other process's, and the thread that may hold ours is not here.
+        # SQLite's locks belong to the other process, and a thread that holds our lock does not exist here.
         if os.getpid() != self._process:
             raise CapabilityFailure("other", "the state was opened by the process that this one was forked from")
 
@@ -281,7 +280,7 @@ class SqliteStateStore:
         return self._use(write)
 
     def _bound_log(self, connection: sqlite3.Connection) -> None:
-        """Let no write come to the log that SQLite keeps beside the file while it cannot be emptied."""
+        """Refuse writes while SQLite's write-ahead log is at its limit and cannot be emptied."""
         log = f"{self._path}-wal"
         if _length(log) <= _MAX_LOG_BYTES:
             return
@@ -294,7 +293,7 @@ class SqliteStateStore:
 
 
 def _absolute(path: Path) -> Path:
-    """No name of SQLite's own (`:memory:`), and the same file when the process changes its directory."""
+    """Make a path absolute: so it is not a special name of SQLite (`:memory:`), and a later `chdir` has no effect."""
     return Path(os.path.abspath(path))
 
 
@@ -314,10 +313,9 @@ def _identity(path: os.PathLike[str]) -> tuple[int, int] | None:
 
 
 def transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
-    """Write in one step: all of what `work` does, or after an exception nothing."""
+    """Run `work` in a transaction: all its writes are done, or none after an exception."""
     try:
-        # IMMEDIATE takes the write lock at once: a read that grows into a write could find that another process was
-        # faster.
+        # IMMEDIATE takes the write lock at once: otherwise another process could write between our read and write.
         connection.execute("BEGIN IMMEDIATE")
         result = work(connection)
         connection.execute("COMMIT")
@@ -333,7 +331,7 @@ def _roll_back(connection: sqlite3.Connection) -> None:
 
 
 def _count_entries(connection: sqlite3.Connection) -> None:
-    """Turn a file of an earlier version, in which entries counted for less, into one of today's."""
+    """Migrate a file of an earlier version, in which entries counted for less."""
     connection.execute("DELETE FROM usage")
     connection.execute(
         "INSERT INTO usage SELECT namespace, sum(length(key) + length(value) + ?) FROM entries GROUP BY 1",
@@ -343,15 +341,17 @@ def _count_entries(connection: sqlite3.Connection) -> None:
 
 
 def _checked(value: Any, expected: type[T]) -> T:
-    """A value of a table, which a damaged file may have of any type."""
+    """Return a value of a table if it has the expected type; a damaged file may have any type."""
     if not isinstance(value, expected):
         raise CapabilityFailure("other", _DAMAGED)
     return value
 
 
 def problem_of(error: Exception) -> tuple[int, str, str]:
-    """Say what an exception of SQLite means: its primary result code, the case of `state-error`, and a text."""
-    if isinstance(error, UnicodeDecodeError):  # a key, or a name in the schema, which SQLite's message quotes
+    """Describe an exception of SQLite: its primary result code, the case of `state-error`, and a text."""
+    if isinstance(
+        error, UnicodeDecodeError
+    ):  # SQLite's message quotes a key, or a name of the schema, that is not UTF-8
         return sqlite3.SQLITE_CORRUPT, "other", _DAMAGED
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     case, text = _PROBLEMS.get(code, ("other", str(error)))

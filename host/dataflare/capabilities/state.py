@@ -29,8 +29,8 @@ __all__ = [
 ]
 
 ENTRY_BYTES: Final = 512
-"""What each entry counts beside its key and its value: about what the file of a store takes for it, its namespace twice
-included.
+"""Bytes counted for each entry in addition to its key and its value: about the overhead in a store's file, including
+its namespace twice.
 """
 
 
@@ -43,11 +43,10 @@ _MAX_U32 = 2**32 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateLimits:
-    """What one namespace may hold.
+    """The limits of one namespace.
 
-    Args:
-        value_bytes: The longest value, in bytes.
-        namespace_bytes: All keys and values together, in bytes, and 512 for each entry.
+    Args: value_bytes: The longest value, in bytes. namespace_bytes: All keys and values together, in bytes, plus 512
+    for each entry.
 
     Raises:
         ConfigError: A value is not in 1 to 2**32 - 1.
@@ -63,32 +62,33 @@ class StateLimits:
 
 
 class StateStore(Protocol):
-    """Keys and values in namespaces, which know nothing of one another.
+    """Keys and values in separate namespaces.
 
     Each call is atomic, any thread may make it, and it raises `CapabilityFailure` with a case of `state-error`.
     """
 
     def get(self, namespace: str, key: str) -> bytes | None:
-        """Return the value under a key, `None` where there is none."""
+        """Return the value of a key; `None` if there is none."""
 
     def set(self, namespace: str, key: str, value: bytes) -> None:
-        """Put a value under a key."""
+        """Set the value of a key."""
 
     def delete(self, namespace: str, key: str) -> None:
-        """Remove a key, if it is there."""
+        """Remove a key, if it exists."""
 
     def list_keys(self, namespace: str, prefix: str, after: str | None, limit: int) -> KeyPage:
-        """List keys with a prefix, after a key; `limit` 0 stands for 1000, which is also the most."""
+        """List the keys with a prefix that come after a key; at most `limit`, which is at most 1000 (0 means 1000)."""
 
     def compare_and_swap(self, namespace: str, key: str, expected: bytes | None, replacement: bytes | None) -> bool:
-        """Put `replacement` (`None`: remove) if what is there equals `expected` (`None`: nothing); say whether."""
+        """Set `replacement` (`None` removes) if the value equals `expected` (`None`: no value); return whether it
+        did."""
 
     def close(self) -> None:
-        """Let go of the store; idempotent."""
+        """Close the store; idempotent."""
 
 
 class MemoryStateStore:
-    """State as long as the process lives."""
+    """State in memory, for the life of the process."""
 
     def __init__(self, *, limits: StateLimits | None = None) -> None:
         self._limits = limits or StateLimits()
@@ -127,7 +127,7 @@ class MemoryStateStore:
             return True
 
     def close(self) -> None:
-        """Nothing to let go of: the values stay as long as the store."""
+        """Do nothing: the values live as long as the object."""
 
     def _namespace(self, name: str) -> _Namespace:
         with self._lock:
@@ -135,9 +135,9 @@ class MemoryStateStore:
 
 
 class _Namespace:
-    """The entries of one namespace. `lock` is for who changes them, or looks at several.
+    """The entries of one namespace. Hold `lock` to change them, or to read several.
 
-    Whenever an interrupt comes, each entry is among the keys. A key without an entry may be left there.
+    An interrupt at any point leaves every entry among the keys; a key without an entry may remain.
     """
 
     def __init__(self, limits: StateLimits) -> None:
@@ -175,7 +175,7 @@ class _Namespace:
 
 
 class _SortedKeys:
-    """Keys in order, in parts short enough that adding one moves few others."""
+    """Sorted keys, in parts so short that adding a key moves few others."""
 
     _LONGEST = 2_000
 
@@ -183,7 +183,7 @@ class _SortedKeys:
         self._parts: list[list[bytes]] = []
 
     def add(self, key: bytes) -> None:
-        """Add a key, where it is not there."""
+        """Add a key, unless it exists."""
         if not self._parts:
             self._parts.append([key])
             return
@@ -198,7 +198,7 @@ class _SortedKeys:
             self._parts[index : index + 1] = [part[:middle], part[middle:]]
 
     def remove(self, key: bytes) -> None:
-        """Remove a key that is there."""
+        """Remove an existing key."""
         index = self._part_of(key)
         part = self._parts[index]
         del part[bisect_left(part, key)]
@@ -257,7 +257,7 @@ def imports(store: StateStore, namespace: str) -> dict[str, Callable[..., Any]]:
 
 
 def encode_key(key: str) -> bytes:
-    """Return a key's bytes; `CapabilityFailure` with `invalid-key` for one that is too long, or empty."""
+    """Return a key's bytes; raise `CapabilityFailure` with `invalid-key` if it is empty or too long."""
     encoded = key.encode()
     if not 1 <= len(encoded) <= _MAX_KEY_BYTES:
         raise CapabilityFailure("invalid-key", f"a key has 1 to {_MAX_KEY_BYTES} bytes, not {len(encoded)}")
@@ -265,12 +265,12 @@ def encode_key(key: str) -> bytes:
 
 
 def entry_bytes(key: bytes, value: bytes) -> int:
-    """Return what an entry counts: its bytes, and what a store takes for each beside them."""
+    """Return the size of an entry in bytes, including the overhead in a store."""
     return len(key) + len(value) + ENTRY_BYTES
 
 
 def check_size(limits: StateLimits, used: int, key: bytes, value: bytes) -> int:
-    """Return what a namespace takes with an entry more; `CapabilityFailure` where that is over a limit."""
+    """Return the size of a namespace with another entry; raise `CapabilityFailure` if that exceeds a limit."""
     if len(value) > limits.value_bytes:
         raise CapabilityFailure("value-too-large", limits.value_bytes)
     total = used + entry_bytes(key, value)
@@ -280,12 +280,12 @@ def check_size(limits: StateLimits, used: int, key: bytes, value: bytes) -> int:
 
 
 def page_size(limit: int) -> int:
-    """Return how many keys a page has."""
+    """Return the number of keys of a page."""
     return min(limit, _MAX_PAGE) if limit else _MAX_PAGE
 
 
 def make_page(keys: list[bytes], limit: int) -> KeyPage:
-    """Make a page of keys, of which there may be one too many."""
+    """Make a page of keys; `keys` may have one more, which shows that there are further keys."""
     size = page_size(limit)
     return KeyPage([key.decode() for key in keys[:size]], len(keys) > size)
 

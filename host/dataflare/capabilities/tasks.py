@@ -23,14 +23,14 @@ __all__ = [
     "provide",
 ]
 
-# Written out, so that no message can look like two lines or move a terminal's cursor.
+# Escaped, so that no message can look like two lines or move a terminal's cursor.
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 _CONTROL |= {0x0A: "\\n", 0x0D: "\\r", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a plugin says that its work is. `total` is 0 if it is not known; `done` may be more than it."""
+    """The progress that a plugin reports. `total` is 0 if it is unknown; `done` may be larger than `total`."""
 
     done: int
     total: int
@@ -38,19 +38,19 @@ class Progress:
 
     @property
     def fraction(self) -> float | None:
-        """How much is done, 0 to 1; `None` where the total is not known."""
+        """The part that is done, 0 to 1; `None` if the total is unknown."""
         return min(1.0, self.done / self.total) if self.total else None
 
 
 class ProgressSink(Protocol):
-    """Where progress goes. Any thread may call it; no call fails. `plugin` names the plugin that it comes from."""
+    """Receives progress. Any thread may call it; no call fails. `plugin` is the name of the reporting plugin."""
 
     def report(self, plugin: str, progress: Progress) -> None:
-        """Take a plugin's progress."""
+        """Receive a plugin's progress."""
 
 
 class MemoryProgress:
-    """Every report, in order."""
+    """Keeps every report, in order."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -71,7 +71,7 @@ class MemoryProgress:
 
 
 class LatestProgress:
-    """The last report of each plugin, for anyone who shows it, however long the work takes."""
+    """Keeps only the last report of each plugin, so that long work needs no more memory."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -88,7 +88,7 @@ class LatestProgress:
 
 
 class CancellationToken:
-    """Whether work is to end. Once cancelled, it stays so. Any thread may use it."""
+    """Says whether work should end. It cannot be reset. Any thread may use it."""
 
     __slots__ = ("_cancelled",)
 
@@ -101,25 +101,21 @@ class CancellationToken:
         return self._cancelled.is_set()
 
     def cancel(self) -> None:
-        """Ask for the end; a second call does nothing."""
+        """Request the end of the work; a second call does nothing."""
         self._cancelled.set()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for the cancellation, at most this many seconds; say whether it came."""
+        """Wait at most this many seconds for the cancellation; return whether it came."""
         return self._cancelled.wait(timeout_s)
 
 
 class PluginTasks:
-    """One plugin's progress, held to a rate, and its cancellation. Any thread may use it.
+    """One plugin's progress, with a limited rate, and its cancellation. Any thread may use it.
 
-    Of reports that come faster than the rate, the latest is kept; it is passed on with the next that is due, in its
-    place, or by `flush`.
+    If reports come faster than the rate, only the latest is kept. A newer report replaces it, or `flush` passes it on.
 
-    Args:
-        sink: Where progress goes.
-        plugin: The plugin's name.
-        token: Says whether the plugin's work is to end.
-        reports_per_s: The most reports in a second that reach the sink, above 0.
+    Args: sink: Receives the progress. plugin: The plugin's name. token: Says whether the plugin's work should end.
+    reports_per_s: Maximum number of reports per second that reach the sink, above 0.
         clock: Measures the rate.
 
     Raises:
@@ -147,7 +143,7 @@ class PluginTasks:
         self._waiting: Progress | None = None
 
     def report_progress(self, done: int, total: int, message: str) -> None:
-        """Take a report of the plugin's; its message is cut to size, on one line."""
+        """Receive a report of the plugin; its message is shortened and put on one line."""
         progress = Progress(done, total, cut(message).translate(_CONTROL))
         with self._lock:
             self._waiting = progress
@@ -158,16 +154,16 @@ class PluginTasks:
             self._pass_on()
 
     def flush(self) -> None:
-        """Pass on the latest report, if it has not been yet. For the end of a call."""
+        """Pass on the latest report, if that has not happened yet. For the end of a call."""
         with self._lock:
             self._pass_on()
 
     def is_cancelled(self) -> bool:
-        """Whether the operator wants the plugin's work to end."""
+        """Whether the operator has asked the plugin's work to end."""
         return self._token.cancelled
 
     def _pass_on(self) -> None:
-        # Under the lock, so that no older report comes after a newer one.
+        # Under the lock, so that no older report follows a newer one.
         if (waiting := self._waiting) is not None:
             self._waiting = None
             self._sink.report(self._plugin, waiting)

@@ -18,6 +18,7 @@ from dataflare.grants import Grants, switched
 from dataflare.interfaces import SWITCHES
 from dataflare.limits import Limits
 from dataflare.runtime.host import Host
+from dataflare.runtime.options import Services
 from dataflare.runtime.ports import Engine
 from dataflare.testing.bindings import HOST, Bindings, Err, HostFunctions, bindings, install
 from dataflare.testing.shapes import plugin_shape
@@ -39,6 +40,7 @@ def native(
     config: Mapping[str, Any] | None = None,
     needs: tuple[str, ...] = (),
     grants: Grants | None = None,
+    services: Services | None = None,
 ) -> Iterator[Any]:
     """Load a plugin's class: what comes is what `Host.load` gives, with the same checks, grants and errors.
 
@@ -49,13 +51,17 @@ def native(
         config: Its configuration.
         needs: The host interfaces that its `plugin.yaml` lists.
         grants: What it may use; `None`: all that it needs and that is granted as a whole.
+        services: What stands behind the host's interfaces, such as what `recorded_calls` gives; `None` for the usual.
 
     Raises:
         PluginError: It refused its configuration, or could not get ready.
     """
     allowed = Grants(**switched(set(needs).intersection(SWITCHES))) if grants is None else grants
     engine = _NativeEngine(plugin, needs)
-    with Host(engine=cast(Engine, engine)) as host, host.load(engine.binary, config=config, grants=allowed) as loaded:
+    with (
+        Host(engine=cast(Engine, engine), services=services) as host,
+        host.load(engine.binary, config=config, grants=allowed) as loaded,
+    ):
         yield loaded.start()
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from dataflare.cli import run
 from dataflare.cli.report_page import report_page
 from dataflare.pipeline.report import NodeReport, OutputReport, QueueReport, RunReport, SchemaChange
-from dataflare.pipeline.run_errors import StateError
+from dataflare.pipeline.run_errors import DataError, StateError
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&\u202e\x1b[31m\x00\ud800 {}%s </style></svg>"
 NODES = """\
@@ -218,6 +219,22 @@ def test_page_that_cannot_be_written_stops_the_run_before_it_begins(
     assert not (folder / "out").exists()
 
 
+@pytest.mark.parametrize(("broken", "code"), [(False, 1), (True, 4)])
+def test_page_that_fails_at_the_end_does_not_hide_how_the_run_ended(
+    dataflare: Any, pipeline: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, broken: bool, code: int
+) -> None:
+    def full(_: Any) -> str:
+        raise DataError("no space left", file="report.html")
+
+    monkeypatch.setattr(run, "report_page", full)
+    nodes = NODES.replace("out/orders.jsonl", "report.html") if broken else NODES
+    result = dataflare("run", pipeline(nodes), "--report-html", "report.html")
+    assert result.exit_code == code and "no space left" in result.stderr
+    assert ("the report of this run" in result.stderr) == broken
+    assert broken or (folder / "out/orders.jsonl").exists()
+    assert not [each for each in folder.iterdir() if "report" in each.name]
+
+
 def test_pipeline_cannot_write_to_its_report(dataflare: Any, pipeline: Any, folder: Path) -> None:
     nodes = NODES.replace("out/orders.jsonl", "report.html")
     result = dataflare("run", pipeline(nodes), "--report-html", "report.html")
@@ -231,6 +248,7 @@ def test_check_makes_no_page(dataflare: Any, pipeline: Any, folder: Path) -> Non
 
 def test_runs_of_the_history_have_a_page(dataflare: Any, pipeline: Any, folder: Path) -> None:
     file = pipeline(STATEFUL)
-    assert dataflare("run", file).exit_code == 0
+    done = json.loads(dataflare("run", "--json", file).stdout)
+    assert json.loads(dataflare("runs", "list", "--json", file).stdout)[0]["id"] == done["id"]
     assert dataflare("runs", "show", file, "1", "--html", "run.html").exit_code == 0
     assert "completed" in Page((folder / "run.html").read_text()).text

@@ -33,11 +33,12 @@ h2 { font-size: 1.05rem; margin: 0 0 .25rem } .about { color: var(--soft); margi
 header .about { flex-basis: 100%; margin: 0; overflow-wrap: anywhere }
 .status { font-weight: 600; font-size: .85rem; border-radius: 1rem; padding: .1rem .7rem; border: 1px solid }
 .completed { color: var(--good) } .failed { color: var(--bad) } .other { color: var(--warn) }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(7.5rem, 1fr)); gap: .75rem; margin: 1.25rem 0 }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); gap: .75rem; margin: 1.25rem 0 }
 .tile, section { background: var(--paper); border: 1px solid var(--line); border-radius: .6rem }
-.tile { padding: .6rem .9rem } .tile b { display: block; font-size: 1.3rem; font-weight: 650; line-height: 1.3;
+.tile { padding: .6rem .9rem }
+.tile b { display: block; font-size: 1.2rem; white-space: nowrap; font-weight: 650; line-height: 1.3;
   font-variant-numeric: tabular-nums } .tile span { color: var(--soft); font-size: .85rem }
-section { padding: 1rem 1.1rem; margin-bottom: 1rem; break-inside: avoid } section.error { border-color: var(--bad) }
+section { padding: 1rem 1.1rem; margin-bottom: 1rem } section.error { border-color: var(--bad) }
 .error p { margin: .2rem 0; overflow-wrap: anywhere; white-space: pre-wrap }
 .wide { overflow-x: auto } table { border-collapse: collapse; width: 100%; font-size: .87rem;
   font-variant-numeric: tabular-nums }
@@ -64,7 +65,9 @@ i.d { background: var(--d) } i.idle { background: var(--idle) } i.full { backgro
 @media print { :root { color-scheme: light; --ink: #000; --soft: #444; --line: #ccc; --paper: #fff; --back: #fff;
   --a: #2f6fde; --b: #0f9d77; --c: #c77d0a; --d: #9a5bd6; --idle: #c9d0db; --full: #e0a3a3; --good: #127a4b;
   --bad: #c0303a; --warn: #9a6200 } * { print-color-adjust: exact; -webkit-print-color-adjust: exact }
-  main { max-width: none; padding: 0 } .wide { overflow: visible } table { font-size: .72rem } }
+  main { max-width: none; padding: 0 } th, td { padding: .25rem .3rem }
+  section:has(> svg), tr { break-inside: avoid } .tile b { font-size: 1rem }
+  .wide { overflow: visible } table { font-size: .72rem } }
 """
 _MOST_LISTED: Final = 1_000
 _MOST_MOMENTS: Final = 30

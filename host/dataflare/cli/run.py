@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.cells import set_cell_size
@@ -26,7 +26,7 @@ from dataflare.cli.screen import Screen, stderr, stdout
 from dataflare.cli.state_files import StateOption, keeps_state, open_state
 from dataflare.cli.variables import EnvFiles, Settings, gather_variables
 from dataflare.documents.quantities import parse_duration
-from dataflare.errors import ConfigError
+from dataflare.errors import ConfigError, DataflareError
 from dataflare.pipeline import report as reports
 from dataflare.pipeline.check import check_pipeline
 from dataflare.pipeline.report import RunReport
@@ -218,14 +218,14 @@ def execute(
         with by_the_way():
             if as_json:
                 write_json(document)
-        reports.write(document)
         show_error(error)
+        _write_beside(reports, document)
         raise typer.Exit(exit_code(error)) from None
     except RunInterrupted as error:
         with by_the_way():
             if not as_json and not quiet:
                 show_report(stdout(), error.report, verbose=verbose)
-        reports.write(error.report.to_json())
+        _write_beside(reports, error.report.to_json())
         raise
     with by_the_way():
         if as_json:
@@ -233,6 +233,14 @@ def execute(
         elif not quiet:
             show_report(stdout(), report, verbose=verbose)
     reports.write(report.to_json())
+
+
+def _write_beside(reports: ReportFiles, document: Mapping[str, Any]) -> None:
+    """Write the report of a run that did not succeed: what ended the run matters more than what hinders this."""
+    try:
+        reports.write(document)
+    except DataflareError as error:
+        show_error(error)
 
 
 def _check(specification: Specification, host: Host, *, as_json: bool, quiet: bool) -> None:

@@ -97,6 +97,7 @@ def _document(run: RecordedRun) -> dict[str, Any]:
     report = _report(run)
     return {
         "run": run.id,
+        "id": report.get("id"),
         "begun": time_text(run.begun_at),
         "ended": None if run.ended_at is None else time_text(run.ended_at),
         # The state file is not held by a run: one that did not end is dead.

@@ -212,6 +212,7 @@ def pipeline_keys() -> str:
         ("`source`", "ReadModel"),
         ("`source.datasets[]`", "DatasetsModel"),
         ("`destination`", "WriteModel"),
+        ("`roles`", "RolesModel"),
         ("`grants`", "GrantsModel"),
         ("`grants.files.NAME`", "DirectoryModel"),
         ("`grants.http.ORIGIN`", "HttpModel"),

@@ -180,7 +180,7 @@ class FakeHost:
     def inspect(self, component: Path) -> Any:
         kind = self.plugins[component.name.removesuffix(".wasm")].kind
         problems = () if kind else ("it exports nothing",)
-        return SimpleNamespace(kind=kind or None, problems=problems)
+        return SimpleNamespace(kind=kind or None, problems=problems, capabilities=())
 
     def connector_secret(self, name: str) -> str | None:
         return None

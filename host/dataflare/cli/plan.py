@@ -37,8 +37,9 @@ def command(
     """Show what a run would do, before any row moves.
 
     Plugins are started with their grants, and asked for their datasets, columns, keys and modes, for how many rows they
-    would give, and for what beginning a run would change. Columns are compared with those of the last run. Of each
-    destination it says whether it has each row exactly once or at least once, and why. Nothing is written.
+    would give, and for what beginning a run would change. Columns are compared with those of the last run, and so is
+    what plugins ask for and can do. Of each destination it says whether it has each row exactly once or at least once,
+    and why. Nothing is written.
 
     Exit codes: 0 planned; 1 a run would fail; 2 the pipeline is wrong; 3 a file is not a plugin; 4 something is not
     granted.
@@ -85,6 +86,10 @@ def _show_node(node: NodePlan) -> None:
         size = "" if node.bytes is None else f", {byte_count(node.bytes)}"
         rows = "" if node.rows is None else f", {count(node.rows)} rows"
         screen.say(f"  reads from {node.position}{rows}{size}")
+    if node.no_checkpoints:
+        screen.say(f"  no checkpoints before the end: {node.no_checkpoints}")
+    for text in node.capability_changes:
+        screen.say(f"  since the last run, {text}")
     for change in node.schema_changes:
         screen.say(f"  {change.shown}")
     for each in node.changes:

@@ -11,8 +11,10 @@ from typing import Final
 
 import pyarrow as pa
 
+from dataflare.documents.models import nearest
 from dataflare.errors import ConfigError, DataflareError
 from dataflare.limits import Limits
+from dataflare.pipeline.column_roles import ColumnRoles
 from dataflare.pipeline.config_schema import misfits
 from dataflare.pipeline.databases.connection import find_driver
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
@@ -93,6 +95,8 @@ def _problems(specification: Specification, host: Host, admitted: AdmittedPipeli
     for name, node in specification.pipeline.nodes.items():
         if isinstance(node, WriteNode) and not found[name]:
             found[name] += _row_problems(specification, name, node, kinds, schemas)
+        elif isinstance(node, PluginNode | SqlWrite) and not found[name]:
+            found[name] += _column_problems(specification, name, node, kinds, schemas)
     return _kind_problems(specification, kinds) + [each for own in found.values() for each in own]
 
 
@@ -177,6 +181,9 @@ def _known_schema(
         return {}  # a pipe can be read once
     found = look_at(node, paths, specification.folder, lambda path: files.open_input(path, connector=node.connector))
     schema = known_schema(node, found)
+    if schema is not None and (roles := ColumnRoles.of(node.roles)) is not None:
+        # The columns are certain, and their types are not.
+        roles.schema(pa.schema([each.with_type(pa.int8()) for each in schema]))
     return {} if schema is None else {name: schema}
 
 
@@ -190,6 +197,27 @@ def _row_problems(
             rehearse(node, specification.path(node.write), schemas[origin])
         except DataflareError as error:
             yield _at(specification, error, name, "write")
+
+
+def _column_problems(
+    specification: Specification,
+    name: str,
+    node: PluginNode | SqlWrite,
+    kinds: dict[str, str],
+    schemas: dict[str, pa.Schema],
+) -> Iterator[DataflareError]:
+    """Compare the columns that a destination names with those that come to it, where they are known."""
+    target, origin = node.destination, origin_of(node, specification.pipeline.nodes, kinds)
+    if target is None or origin not in schemas:
+        return
+    names = schemas[origin].names
+    for key, columns in (("key", target.key or []), ("operation", [target.operation] if target.operation else [])):
+        keys = (key,) if isinstance(node, SqlWrite) else ("destination", key)
+        for column in columns:
+            if column not in names:
+                where = specification.where("nodes", name, *keys)
+                hint = nearest(column, names)
+                yield ConfigError(f"node {name!r}: there is no column {column!r}", where=where, hint=hint)
 
 
 def _why_unreadable(path: Path) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dataflare.documents.quantities import parse_duration
-from dataflare.pipeline.checkpoints import Checkpoints
+from dataflare.pipeline.checkpoints import NO_POSITION, Checkpoints
 from dataflare.pipeline.models import Node, PluginNode, listings
 from dataflare.pipeline.nodes import WriteNode
 from dataflare.pipeline.specification import Specification
 from dataflare.pipeline.state_file import StateFile
 
-__all__ = ["checkpoints_of"]
+__all__ = ["checkpoints_of", "obstacle_of"]
 
 
 def checkpoints_of(
@@ -29,12 +29,7 @@ def checkpoints_of(
         The checkpoints by node: those of the source that it is, or whose rows it takes.
     """
     nodes = specification.pipeline.nodes
-    sources: dict[str, str] = {}
-    for name in specification.order:
-        if kinds.get(name) == "source":
-            sources[name] = name
-        elif (above := nodes[name].input_name) in sources:
-            sources[name] = sources[above]
+    sources = _sources(specification, kinds)
     settings = specification.pipeline.checkpoint
     found: dict[str, Checkpoints] = {}
     for source in dict.fromkeys(sources.values()):
@@ -42,7 +37,6 @@ def checkpoints_of(
         destinations = frozenset(name for name in below if kinds.get(name) == "destination")
         files = frozenset(name for name in below if _writes_file(nodes[name]))
         letters = frozenset(name for name in below if _writes_letters(nodes[name]))
-        replaced = any(specification.is_replaced(name) for name in destinations | files)
         checkpoints = Checkpoints(
             source,
             destinations | files | letters,
@@ -50,12 +44,47 @@ def checkpoints_of(
             state,
             every_rows=settings.rows,
             every_s=parse_duration(settings.every),
-            within=not files and not replaced,
+            obstacle=_obstacle(specification, below, kinds),
             fresh=fresh,
-            replaced=replaced,
+            replaced=bool(_replaced(specification, below, kinds)),
         )
         found.update(dict.fromkeys(below, checkpoints))
     return found
+
+
+def obstacle_of(specification: Specification, kinds: Mapping[str, str], source: str) -> str:
+    """Say why a run makes no checkpoints of a source before its end; empty where only the run can tell."""
+    if kinds.get(source) != "source":
+        return NO_POSITION
+    return _obstacle(
+        specification, [name for name, top in _sources(specification, kinds).items() if top == source], kinds
+    )
+
+
+def _sources(specification: Specification, kinds: Mapping[str, str]) -> dict[str, str]:
+    """By node, the source that it is, or whose rows it takes."""
+    sources: dict[str, str] = {}
+    for name in specification.order:
+        if kinds.get(name) == "source":
+            sources[name] = name
+        elif (above := specification.pipeline.nodes[name].input_name) in sources:
+            sources[name] = sources[above]
+    return sources
+
+
+def _obstacle(specification: Specification, below: Sequence[str], kinds: Mapping[str, str]) -> str:
+    nodes = specification.pipeline.nodes
+    if files := [name for name in below if _writes_file(nodes[name])]:
+        return f"node {files[0]!r} writes a file, which is there at the end of the run"
+    if replaced := _replaced(specification, below, kinds):
+        return f"node {replaced[0]!r} replaces what is there at the end of the run"
+    return ""
+
+
+def _replaced(specification: Specification, below: Sequence[str], kinds: Mapping[str, str]) -> list[str]:
+    nodes = specification.pipeline.nodes
+    writing = [name for name in below if kinds.get(name) == "destination" or _writes_file(nodes[name])]
+    return [name for name in writing if specification.is_replaced(name)]
 
 
 def _writes_file(node: Node) -> bool:

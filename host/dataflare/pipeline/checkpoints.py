@@ -23,9 +23,11 @@ from dataflare.locks import Lock
 from dataflare.pipeline.run_errors import StateError
 from dataflare.pipeline.state_file import Checkpoint, NodeState, StateFile
 
-__all__ = ["Checkpoints", "Position"]
+__all__ = ["NO_POSITION", "NO_STATE", "Checkpoints", "Position"]
 
 _FULL_REFRESH: Final = "start again with --full-refresh"
+NO_POSITION: Final = "the source gives no position: a run that stops is repeated from the start"
+NO_STATE: Final = "the run keeps no state: one that stops is repeated from the start"
 
 
 @dataclass(slots=True)
@@ -75,12 +77,14 @@ class Checkpoints:
         file: Where they are kept.
         every_rows: A barrier is due after this many rows.
         every_s: And after this many seconds.
-        within: Whether checkpoints can be made during the run: not if a writer only makes rows safe at the end.
+        obstacle: Why no checkpoints can be made during the run, such as a writer that makes rows safe at the end alone;
+            empty if they can.
         fresh: Whether the read starts from the beginning, even if a position is saved.
         replaced: Whether a writer puts the rows in place of what it has: a full read that stopped then starts over.
 
     Attributes:
         reached: How many checkpoints this run made.
+        obstacle: Why it makes none before its end; empty for no reason.
     """
 
     def __init__(
@@ -92,7 +96,7 @@ class Checkpoints:
         *,
         every_rows: int,
         every_s: float,
-        within: bool,
+        obstacle: str = "",
         fresh: bool,
         replaced: bool = False,
     ) -> None:
@@ -103,7 +107,7 @@ class Checkpoints:
         self._writers = writers
         self._file = file
         self._every_s = every_s
-        self._within = within
+        self.obstacle = obstacle
         self._fresh = fresh
         self._lock = Lock()
         self._read: _Read | None = None
@@ -194,7 +198,7 @@ class Checkpoints:
                 return None
             if (known := self._read.known.pop(state, None)) is not None:
                 return self._start(known)
-            if not self._within or (self._read.known and self._behind):
+            if self.obstacle or (self._read.known and self._behind):
                 return None  # barriers come in the order of their numbers
             if self._rows < self.every_rows and time.monotonic() - self._last_s < self._every_s:
                 return None
@@ -208,6 +212,8 @@ class Checkpoints:
             complete: Whether the source came to its end; else the next run goes on from the state.
         """
         with self._lock:
+            if state is None and not self.obstacle:
+                self.obstacle = NO_POSITION
             self._complete = complete
             self._ended = self._next(state, last=True)
             return self._ended
@@ -267,11 +273,12 @@ class Checkpoints:
                 if each.checkpoint.sequence == checkpoint.sequence:
                     each.waiting.discard(writer)
                     each.durable &= durable
+                    if not durable and not self.obstacle:
+                        self.obstacle = f"node {writer!r} makes rows safe at the end of the run alone"
             while self._under_way and not self._under_way[0].waiting:
                 done = self._under_way.popleft()
                 if not done.durable:
                     # Its rows count with the next one; where all is made safe at the end, more barriers help nobody.
-                    self._within = False
                     self._rows += done.rows
                     continue
                 self._file.commit([(self.node, done.checkpoint, done.rows)])

@@ -10,7 +10,7 @@ from typing import Any, Final
 from dataflare.documents.reader import Document
 from dataflare.errors import ConfigError
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite, TableModel, TablesModel
-from dataflare.pipeline.datasets import ReadModel
+from dataflare.pipeline.dataset_models import ReadModel
 from dataflare.pipeline.models import Node, PluginNode, listings
 from dataflare.pipeline.nodes import WriteNode
 from dataflare.runtime.datasets import DatasetName

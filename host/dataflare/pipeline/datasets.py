@@ -1,4 +1,4 @@
-"""Which datasets the sources and destinations of a pipeline read and write, and how."""
+"""Reads the datasets of sources, and writes those of destinations."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ import time
 import uuid
 from collections.abc import Iterator
 from functools import partial
-from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import pyarrow as pa
-from pydantic import Discriminator, Field, Tag, model_validator
-from pydantic_core import PydanticCustomError
 
 from dataflare.data.columns import no_rows
-from dataflare.documents.models import StrictModel
 from dataflare.errors import PluginError
 from dataflare.pipeline.checkpoints import Checkpoints, Position
+from dataflare.pipeline.dataset_models import ReadModel, WriteModel
 from dataflare.pipeline.divided_source import DividedSource, is_divided
 from dataflare.pipeline.guarantees import Promise, of_destination
 from dataflare.pipeline.report import OutputReport
@@ -32,127 +29,15 @@ from dataflare.runtime.datasets import (
     Ended,
     Idle,
     NewSchema,
-    ReadingMode,
     ReadProgress,
     Selection,
-    Target,
 )
 from dataflare.runtime.destination import Destination
 from dataflare.runtime.source import MAX_ROWS, Source
-from dataflare.wit_types.datasets import WritingMode
 
 _log = logging.getLogger("dataflare.pipeline")
 
-__all__ = ["DatasetChoice", "DatasetReader", "DatasetWriter", "DatasetsModel", "ReadModel", "WriteModel"]
-
-_Text = Annotated[str, Field(min_length=1, max_length=4096)]
-
-
-class DatasetsModel(StrictModel):
-    """Some of several datasets, and how they are read; what is not said is as for the others."""
-
-    dataset: _Text = Field(description="A name, or a pattern such as `shop.*`.")
-    mode: ReadingMode | None = Field(default=None, description="As `mode` of `source`.")
-    cursor: _Text | None = Field(default=None, description="As `cursor` of `source`.")
-    columns: list[_Text] = Field(default=[], description="The columns to read; without it, all.")
-
-
-def _entry(value: Any) -> str:
-    return "|datasets" if isinstance(value, dict | DatasetsModel) else "|pattern"
-
-
-DatasetChoice: TypeAlias = Annotated[
-    Annotated[Literal["all"], Tag("|all")]
-    | Annotated[
-        list[
-            Annotated[
-                Annotated[_Text, Tag("|pattern")] | Annotated[DatasetsModel, Tag("|datasets")], Discriminator(_entry)
-            ]
-        ],
-        Field(min_length=1, max_length=10_000),
-        Tag("|some"),
-    ],
-    Discriminator(lambda value: "|some" if isinstance(value, list) else "|all"),
-]
-
-
-class ReadModel(StrictModel):
-    """What a source reads. A source of one dataset needs none of it."""
-
-    dataset: _Text | None = Field(default=None, description="The dataset's name; `dataflare discover` lists them.")
-    datasets: DatasetChoice | None = Field(
-        default=None,
-        description="Several datasets in place of one: `all`, or a list of names, patterns such as `shop.*`, and "
-        "mappings with options of their own. Each is read and written on its own, one after the other.",
-    )
-    exclude: list[_Text] = Field(default=[], description="Names or patterns of `datasets` that are left out.")
-    namespace: str = Field(default="", description="Where the dataset lives, such as a database schema.")
-    mode: ReadingMode = Field(
-        default="full", description="All rows, those that are new by a cursor column, or inserts, updates and deletes."
-    )
-    cursor: _Text | None = Field(default=None, description="The cursor column, for `incremental`; else the best one.")
-    columns: list[_Text] = Field(default=[], description="The columns to read; without it, all.")
-    parallel: int = Field(
-        default=1,
-        ge=1,
-        le=64,
-        description="Read the parts of a dataset that can be divided at the same time, at most so many, each in an "
-        "instance of its own. Rows of one part keep their order; those of different parts have none.",
-    )
-
-    @model_validator(mode="after")
-    def _check_several(self) -> Self:
-        if self.datasets is None and self.exclude:
-            raise PydanticCustomError("datasets", "goes with `datasets` alone", {"key": "exclude"})
-        for key in ("dataset", "namespace", "columns"):
-            if self.datasets is not None and getattr(self, key):
-                context = {"key": key, "hint": "say it in an entry of `datasets`: `{dataset: ..., columns: [...]}`"}
-                raise PydanticCustomError("datasets", "is of one dataset, and `datasets` is given", context)
-        return self
-
-    def of_one(self, name: DatasetName, options: DatasetsModel) -> ReadModel:
-        """What is read of one of several datasets."""
-        return self.model_copy(
-            update={
-                "dataset": name.name,
-                "namespace": name.namespace,
-                "datasets": None,
-                "exclude": [],
-                "mode": options.mode or self.mode,
-                "cursor": options.cursor or self.cursor,
-                "columns": options.columns,
-            }
-        )
-
-    def selection(self) -> Selection | None:
-        """What is selected; `None` where nothing is said, for the only dataset that there is."""
-        if self.dataset is None:
-            return None
-        name = DatasetName(self.dataset, self.namespace)
-        return Selection(name, self.mode, cursor=self.cursor, columns=self.columns)
-
-
-class WriteModel(StrictModel):
-    """How a destination writes."""
-
-    dataset: _Text | None = Field(
-        default=None,
-        description="The dataset's name; without it, the node's. Where the source reads several datasets, without it "
-        "the name of each; else `{dataset}` and `{namespace}` stand for its names.",
-    )
-    namespace: str = Field(default="", description="Where the dataset lives, such as a database schema.")
-    mode: WritingMode = Field(default="append", description="Add rows, replace all, or insert and update by key.")
-    key: list[_Text] | None = Field(
-        default=None, description="The columns that identify a row; without it, those with the role in the schema."
-    )
-
-    def target(self, default: DatasetName, schema: pa.Schema) -> Target:
-        """What is written; `default` is its name where the pipeline does not say."""
-        if self.dataset is None:
-            name = DatasetName(default.name, self.namespace or default.namespace)
-        else:
-            name = DatasetName(self.dataset, self.namespace)
-        return Target(name, schema, key=self.key, mode=self.mode)
+__all__ = ["DatasetReader", "DatasetWriter"]
 
 
 class DatasetReader:
@@ -184,6 +69,8 @@ class DatasetReader:
         self._retries = retries
         self._checkpoints = checkpoints
         self._state: bytes | None = None
+        self.abilities: frozenset[str] = frozenset()
+        """How the dataset can be read; after the read has begun."""
 
     def dataset(self) -> Dataset:
         """What is read.
@@ -212,7 +99,8 @@ class DatasetReader:
             StateError: The state that was kept does not fit.
         """
         selection = self._selection()
-        unbounded = "unbounded" in self._dataset(selection).modes
+        self.abilities = self._dataset(selection).modes
+        unbounded = "unbounded" in self.abilities
         points = self._checkpoints
         schema = self._open(selection)
         none, complete = True, True
@@ -339,6 +227,7 @@ class DatasetWriter:
         self._dataset = dataset or DatasetName(node)
         self._plugin = plugin
         self._options = options
+        self._roles = options.roles
         self._retries = retries
         self._rejected = rejected
         self._pipeline = pipeline
@@ -346,7 +235,8 @@ class DatasetWriter:
         self._checkpoints = checkpoints
         self._open = False
         self._schema: pa.Schema | None = None
-        self._keeps_token = False
+        self.abilities: frozenset[str] = frozenset()
+        """What the destination can do; after the run has begun."""
         self._position = Position()
         self._token = b""
 
@@ -354,6 +244,10 @@ class DatasetWriter:
     def published(self) -> OutputReport | None:
         """The file of rejected rows, once it is in its place."""
         return self._rejected.published
+
+    @property
+    def _keeps_token(self) -> bool:
+        return "keep-token" in self.abilities
 
     @property
     def promise(self) -> Promise:
@@ -375,6 +269,8 @@ class DatasetWriter:
             PluginFault: It trapped.
             StateError: It has other rows than the state that was kept says.
         """
+        if self._roles is not None:
+            rows = self._roles.apply(rows)
         if not self._open:
             self._begin(rows.schema)
         elif not rows.schema.equals(self._schema):
@@ -452,7 +348,7 @@ class DatasetWriter:
         begin = partial(self._plugin.open, target, pipeline=pipeline, run=uuid.uuid4().hex, generation=time.time_ns())
         token = self._retries.call(begin)
         self._open = True
-        self._keeps_token = "keep-token" in self._plugin.abilities()
+        self.abilities = self._plugin.abilities()
         if self._checkpoints is not None:
             self._position = self._checkpoints.position(
                 self._node, token, mode=target.mode, keeps_token=self._keeps_token

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from dataflare.errors import ConfigError, WorldMismatch
+from dataflare.errors import ConfigError, DataflareError, WorldMismatch
 from dataflare.grants import Access
 from dataflare.permissions.database_keys import DatabaseGrant
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
 from dataflare.pipeline.databases.open import open_database
 from dataflare.pipeline.models import PluginNode
+from dataflare.pipeline.report import RunReport
 from dataflare.pipeline.retries import Retries
+from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.specification import Specification, base_name
 from dataflare.runtime.datasets import DatasetName
 from dataflare.runtime.host import Host
+from dataflare.runtime.inspection import Inspection
 from dataflare.runtime.plugin import Plugin
 from dataflare.runtime.pool import PoolSettings
 from dataflare.security.admission import AdmittedPipeline
 
-__all__ = ["database_of", "datasets_of", "kind_of", "load_node", "load_plugin"]
+__all__ = ["database_of", "datasets_of", "inspected", "kind_of", "load_node", "load_plugin"]
 
 
 def kind_of(host: Host, specification: Specification, name: str) -> str | None:
@@ -30,12 +33,19 @@ def kind_of(host: Host, specification: Specification, name: str) -> str | None:
     node = specification.pipeline.nodes[name]
     if isinstance(node, SqlRead | SqlWrite):
         return "source" if isinstance(node, SqlRead) else "destination"
-    if not isinstance(node, PluginNode):
-        return None
+    return inspected(host, specification, node).kind if isinstance(node, PluginNode) else None
+
+
+def inspected(host: Host, specification: Specification, node: PluginNode) -> Inspection:
+    """Look at the component of a node.
+
+    Raises:
+        DataflareError: It is not a plugin.
+    """
     found = host.inspect(specification.plugin_path(node.plugin))
     if found.kind is None:
         raise WorldMismatch("; ".join(found.problems), component=node.plugin)
-    return found.kind
+    return found
 
 
 def load_plugin(
@@ -82,22 +92,27 @@ def load_node(
     return None
 
 
-def datasets_of(host: Host, specification: Specification, name: str, admitted: AdmittedPipeline) -> list[DatasetName]:
-    """Ask the source of a node which datasets there are.
+def datasets_of(
+    host: Host, specification: Specification, admitted: AdmittedPipeline, report: RunReport, name: str
+) -> list[DatasetName]:
+    """Ask the source of a node that reads several datasets which there are.
 
     Raises:
-        DataflareError: It cannot be loaded, or answered with an error.
+        NodeFailed: It cannot be loaded, or answered with an error; it has the report.
     """
     node = specification.pipeline.nodes[name]
     assert isinstance(node, PluginNode | SqlRead)
-    if isinstance(node, PluginNode) and (kind := kind_of(host, specification, name)) != "source":
-        raise ConfigError(f"is a {kind}, which has no datasets", where="source")
-    plugin = load_node(host, specification, name, admitted)
     try:
-        plugin.start()
-        return [each.name for each in Retries(node.errors.retries).call(plugin.discover)]
-    finally:
-        plugin.close()
+        if (kind := kind_of(host, specification, name)) != "source":
+            raise ConfigError(f"is a {kind}, which has no datasets", where="source")
+        plugin = load_node(host, specification, name, admitted)
+        try:
+            plugin.start()
+            return [each.name for each in Retries(node.errors.retries).call(plugin.discover)]
+        finally:
+            plugin.close()
+    except DataflareError as error:
+        raise NodeFailed(name, error, report, where=specification.where("nodes", name)) from error
 
 
 def database_of(specification: Specification, node: SqlRead | SqlWrite, admitted: AdmittedPipeline) -> DatabaseGrant:

@@ -16,10 +16,11 @@ from dataflare.errors import ConfigError
 from dataflare.permissions.database_keys import DatabaseModel
 from dataflare.permissions.grant_keys import GrantsModel
 from dataflare.permissions.limit_keys import LimitsModel
+from dataflare.pipeline.column_roles import ROLES_FIELD, RolesModel
 from dataflare.pipeline.connectors.registry import BUILT_IN, connector, names
 from dataflare.pipeline.contract_keys import SCHEMA_FIELD, ContractModel, SchemaKey, contract_of
 from dataflare.pipeline.databases.nodes import CONNECTOR, SqlRead, SqlWrite
-from dataflare.pipeline.datasets import ReadModel, WriteModel
+from dataflare.pipeline.dataset_models import ReadModel, WriteModel
 from dataflare.pipeline.nodes import Input, ReadNode, WriteNode
 from dataflare.pipeline.row_errors import OnError, OnErrorModel
 from dataflare.suggestions import close_matches
@@ -66,6 +67,7 @@ class PluginNode(StrictModel):
     config: dict[str, JsonValue] = Field(default={}, description="The plugin's own configuration.")
     source: ReadModel | None = Field(default=None, description="Only for sources: what is read, and how.")
     destination: WriteModel | None = Field(default=None, description="Only for destinations: how rows are written.")
+    roles: RolesModel | None = ROLES_FIELD
     schema_contract: SchemaKey | None = SCHEMA_FIELD
     grants: GrantsModel = GrantsModel()
     limits: LimitsModel = LimitsModel()

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from dataflare.documents.models import FilePath, Name, StrictModel, shorten
+from dataflare.pipeline.column_roles import ROLES_FIELD, RolesModel
 from dataflare.pipeline.contract_keys import SCHEMA_FIELD, ContractModel, SchemaKey, contract_of
 from dataflare.pipeline.reading.common_options import Columns
 
@@ -43,6 +44,7 @@ class ReadNode(StrictModel):
     connector: str
     options: Any = None
     schema_contract: SchemaKey | None = SCHEMA_FIELD
+    roles: RolesModel | None = ROLES_FIELD
     dead_letters: FilePath | None = Field(
         default=None,
         description="A JSON Lines file that rows are added to that `schema` leaves out (`discard-row`), each with the "

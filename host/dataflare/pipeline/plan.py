@@ -10,13 +10,19 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from dataflare.data.roles import roles_of
 from dataflare.errors import ConfigError, DataflareError
+from dataflare.pipeline.checkpoint_groups import obstacle_of
+from dataflare.pipeline.checkpoints import NO_POSITION, NO_STATE
+from dataflare.pipeline.column_roles import ColumnRoles, RolesModel
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
 from dataflare.pipeline.databases.open import open_database
-from dataflare.pipeline.datasets import DatasetReader, ReadModel, WriteModel
+from dataflare.pipeline.dataset_models import ReadModel, WriteModel
+from dataflare.pipeline.datasets import DatasetReader
 from dataflare.pipeline.guarantees import Promise, of_destination, of_file
-from dataflare.pipeline.loading import database_of, datasets_of, kind_of, load_node
+from dataflare.pipeline.loading import database_of, datasets_of, inspected, kind_of, load_node
 from dataflare.pipeline.models import PluginNode
+from dataflare.pipeline.node_capabilities import capabilities_of, capability_changes, known_capabilities
 from dataflare.pipeline.nodes import ReadNode, WriteNode
 from dataflare.pipeline.readers import open_source
 from dataflare.pipeline.reading.inputs import find_files
@@ -27,7 +33,7 @@ from dataflare.pipeline.schema_contracts import SchemaContract, schema_from_text
 from dataflare.pipeline.several_datasets import by_dataset
 from dataflare.pipeline.specification import Specification
 from dataflare.pipeline.state_file import StateFile
-from dataflare.runtime.datasets import DatasetName, PlannedChange
+from dataflare.runtime.datasets import DatasetName, PlannedChange, Target
 from dataflare.runtime.host import Host
 from dataflare.security.admission import AdmittedPipeline
 
@@ -53,11 +59,13 @@ class NodePlan:
         schema: The columns of its rows: those it gives, or for a destination those it takes; `None` where only the
             rows tell.
         position: For a source, where it begins.
+        no_checkpoints: For a source, why the run would make none before its end; empty where only the run can tell.
         rows: How many rows it would give, if that is known.
         bytes: For a connector that reads, the size of its files.
         schema_changes: For what reads, how the columns differ from the last run's.
         changes: For a destination, what beginning the run would change.
         promise: For a destination, how often it has each row, whatever stops the run.
+        capability_changes: What its plugin can do, or asks for, that differs from the last run.
     """
 
     name: str
@@ -69,11 +77,13 @@ class NodePlan:
     cursor: str | None = None
     schema: pa.Schema | None = None
     position: str = ""
+    no_checkpoints: str = ""
     rows: int | None = None
     bytes: int | None = None
     schema_changes: list[SchemaChange] = field(default_factory=list)
     changes: list[PlannedChange] = field(default_factory=list)
     promise: Promise | None = None
+    capability_changes: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Write it as what JSON can hold."""
@@ -88,12 +98,14 @@ class NodePlan:
             "cursor": self.cursor,
             "columns": columns,
             "position": self.position,
+            "no_checkpoints": self.no_checkpoints,
             "rows": self.rows,
             "bytes": self.bytes,
             "schema_changes": [each.to_json() for each in self.schema_changes],
             "changes": [{"kind": each.kind, "detail": each.detail} for each in self.changes],
             "guarantee": None if self.promise is None else self.promise.guarantee,
             "why": None if self.promise is None else self.promise.why,
+            "capability_changes": list(self.capability_changes),
         }
 
 
@@ -154,19 +166,15 @@ class _Planning:
     def plan(self) -> PipelinePlan:
         problems: list[DataflareError] = []
         try:
-            parts = by_dataset(self._specification, self._datasets)
+            report = RunReport(self._specification.pipeline.name)
+            asked = functools.partial(datasets_of, self._host, self._specification, self._admitted, report)
+            parts = by_dataset(self._specification, asked)
         except DataflareError as error:
             return PipelinePlan(self._specification.pipeline.name, [], [error])
         for part in parts:
             self._specification = part.specification
             problems += self._plan_part()
         return PipelinePlan(self._specification.pipeline.name, list(self._nodes.values()), problems)
-
-    def _datasets(self, name: str) -> list[DatasetName]:
-        try:
-            return datasets_of(self._host, self._specification, name, self._admitted)
-        except DataflareError as error:
-            raise self._blamed(name, error) from error
 
     def _plan_part(self) -> list[DataflareError]:
         problems: list[DataflareError] = []
@@ -179,6 +187,11 @@ class _Planning:
                 self._nodes[name] = self._planned(name, kind)
             except DataflareError as error:
                 problems.append(self._blamed(name, error))
+        for name in self._specification.order:
+            if name in self._nodes and self._nodes[name].kind == "source":
+                made = self._nodes[name]
+                obstacle = obstacle_of(self._specification, kinds, name)
+                made.no_checkpoints = obstacle if self._keeps_state or obstacle == NO_POSITION else NO_STATE
         if not problems:
             try:
                 self._specification.check_kinds(kinds)
@@ -208,21 +221,32 @@ class _Planning:
         plugin = load_node(self._host, self._specification, name, self._admitted)
         try:
             plugin.start()
-            if kind == "source":
-                return self._source(name, node, plugin)
-            assert isinstance(node, PluginNode)
-            if kind == "destination":
-                return self._destination(name, node, plugin, schema)
-            made = NodePlan(name, kind, node.plugin)
-            if kind == "transformer" and schema is not None:
-                made.schema = plugin.output_schema(schema)
-            elif kind == "validator":
-                made.schema = schema
+            made, abilities = self._asked(name, node, kind, plugin, schema)
+            if isinstance(node, PluginNode) and self._state is not None:
+                found = inspected(self._host, self._specification, node)
+                before = known_capabilities(self._state, name)
+                made.capability_changes = capability_changes(before, capabilities_of(found, abilities))
             return made
         finally:
             plugin.close()
 
-    def _source(self, name: str, node: PluginNode | SqlRead, plugin: Any) -> NodePlan:
+    def _asked(
+        self, name: str, node: PluginNode | SqlRead, kind: str, plugin: Any, schema: pa.Schema | None
+    ) -> tuple[NodePlan, frozenset[str]]:
+        """Ask a plugin, or what works like one; return its abilities too."""
+        if kind == "source":
+            return self._source(name, node, plugin)
+        assert isinstance(node, PluginNode)
+        if kind == "destination":
+            return self._destination(name, node, plugin, schema)
+        made = NodePlan(name, kind, node.plugin)
+        if kind == "transformer" and schema is not None:
+            made.schema = plugin.output_schema(schema)
+        elif kind == "validator":
+            made.schema = schema
+        return made, frozenset()
+
+    def _source(self, name: str, node: PluginNode | SqlRead, plugin: Any) -> tuple[NodePlan, frozenset[str]]:
         options = node.source or ReadModel()
         reader = DatasetReader(plugin, options, Retries(0))
         dataset = reader.dataset()
@@ -233,7 +257,7 @@ class _Planning:
         made.position = self._position(name, options.mode)
         made.rows = reader.expected_rows() if made.position == _BEGINNING else None
         self._hold(made, node, pa.schema(fields, dataset.schema.metadata))
-        return made
+        return made, dataset.modes
 
     def _file_read(self, name: str, node: ReadNode) -> NodePlan:
         files = self._admitted.files
@@ -249,7 +273,7 @@ class _Planning:
         try:
             if node.contract is None:
                 contract.admit(source.schema())
-            made.schema = contract.known
+            _take_schema(made, contract, node.roles)
             made.bytes = sum(path.stat().st_size for path in paths)
         finally:
             source.close()
@@ -267,6 +291,7 @@ class _Planning:
 
     def _table_written(self, name: str, node: SqlWrite, schema: pa.Schema | None) -> NodePlan:
         grant = database_of(self._specification, node, self._admitted)
+        default = self._specification.dataset or DatasetName(name)
         made = NodePlan(name, "destination", node.shown, node.table.table, node.mode, schema=schema)
         made.promise = of_destination(
             node.mode, keeps_token=True, has_checkpoints=self._keeps_state and name in self._continues
@@ -274,7 +299,7 @@ class _Planning:
         if grant.kind == "sqlite" and not os.path.lexists(grant.place):
             made.changes = [PlannedChange(_NO_NAME, "create", str(Path(grant.place)))]
         elif schema is not None:
-            target = node.destination.target(self._specification.dataset or DatasetName(name), schema)
+            target = _with_operation(node.destination.target(default, schema), node.destination)
             made.key = target.key
             plugin = open_database(node, replace(grant, access="read"), self._host.connector_secret)
             try:
@@ -283,7 +308,9 @@ class _Planning:
                 plugin.close()
         return made
 
-    def _destination(self, name: str, node: PluginNode, plugin: Any, schema: pa.Schema | None) -> NodePlan:
+    def _destination(
+        self, name: str, node: PluginNode, plugin: Any, schema: pa.Schema | None
+    ) -> tuple[NodePlan, frozenset[str]]:
         options = node.destination or WriteModel()
         default = self._specification.dataset or DatasetName(name)
         shown = str(options.target(default, pa.schema([])).dataset)
@@ -295,16 +322,16 @@ class _Planning:
             has_checkpoints=self._keeps_state and name in self._continues,
         )
         if schema is not None:
-            target = options.target(default, schema)
+            target = _with_operation(options.target(default, schema), options)
             made.key = target.key
             made.changes = plugin.plan(target)
-        return made
+        return made, abilities
 
     def _hold(self, made: NodePlan, node: PluginNode | SqlRead, schema: pa.Schema) -> None:
         report = NodeReport(made.name, "source", "")
         contract = SchemaContract(node.contract, report, known=self._known(made.name))
         contract.admit(schema)
-        made.schema = contract.known
+        _take_schema(made, contract, node.roles)
         made.schema_changes = report.schema_changes
 
     def _known(self, name: str) -> pa.Schema | None:
@@ -316,3 +343,17 @@ class _Planning:
         if kept is None or kept.checkpoint.state is None or (kept.checkpoint.last and mode == "full"):
             return _BEGINNING
         return f"where the last run ended, after {kept.rows} rows"
+
+
+def _take_schema(made: NodePlan, contract: SchemaContract, roles: RolesModel | None) -> None:
+    """Take the columns that a node that reads gives, with the roles that the pipeline says."""
+    made.schema = contract.known
+    if made.schema is not None and (giver := ColumnRoles.of(roles)) is not None:
+        made.schema = giver.schema(made.schema)
+        made.key = roles_of(made.schema).key
+
+
+def _with_operation(target: Target, options: WriteModel) -> Target:
+    if options.roles is None:
+        return target
+    return Target(target.dataset, options.roles.schema(target.schema), key=target.key, mode=target.mode)

@@ -36,7 +36,7 @@ def known_schema(node: ReadNode, found: FileSchema) -> pa.Schema | None:
     return pa.schema([pa.field(each.name, pa.string() if each.inferred else each.type) for each in found.columns])
 
 
-def origin_of(node: WriteNode, nodes: Mapping[str, Node], kinds: Mapping[str, str]) -> str:
+def origin_of(node: Node, nodes: Mapping[str, Node], kinds: Mapping[str, str]) -> str:
     """Return the name of the node that decides which columns an output gets: validators change none.
 
     Args:
@@ -44,7 +44,7 @@ def origin_of(node: WriteNode, nodes: Mapping[str, Node], kinds: Mapping[str, st
         nodes: All nodes.
         kinds: The kinds of the plugins.
     """
-    origin = node.input
+    origin = node.input_name or ""
     while kinds.get(origin) == "validator" and (before := nodes[origin].input_name) is not None:
         origin = before
     return origin

@@ -139,6 +139,7 @@ class NodeReport:
         inferred: For a connector that reads, the types that were inferred from values, by column.
         resumed: For a source, whether it continued an earlier run.
         checkpoints: For a source, how many checkpoints the run made.
+        no_checkpoints: For a source, why the run made none before its end; empty if it could.
         schema_changes: For a node that reads, the columns that have changed.
         guarantee: For a destination, how often it has each row, whatever stops the run; `None` before it is known.
         latencies: How long it worked on each batch.
@@ -169,6 +170,7 @@ class NodeReport:
     inferred: dict[str, str] = field(default_factory=dict)
     resumed: bool = False
     checkpoints: int = 0
+    no_checkpoints: str = ""
     schema_changes: list[SchemaChange] = field(default_factory=list)
     guarantee: Guarantee | None = None
     latencies: Latencies = field(default_factory=Latencies, init=False)
@@ -220,6 +222,7 @@ class NodeReport:
             "inferred": dict(self.inferred),
             "resumed": self.resumed,
             "checkpoints": self.checkpoints,
+            "no_checkpoints": self.no_checkpoints,
             "schema_changes": [each.to_json() for each in self.schema_changes],
             "guarantee": self.guarantee,
             "latency": self.latencies.to_json(),

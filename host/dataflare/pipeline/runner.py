@@ -26,8 +26,9 @@ from dataflare.pipeline.checkpoint_groups import checkpoints_of
 from dataflare.pipeline.checkpoints import Checkpoints
 from dataflare.pipeline.finished_parts import finished_parts, forget_finished_parts
 from dataflare.pipeline.flow import note_moment, note_queues
-from dataflare.pipeline.loading import datasets_of, kind_of, load_node
+from dataflare.pipeline.loading import datasets_of, inspected, kind_of, load_node
 from dataflare.pipeline.models import Node, Pipeline, PluginNode
+from dataflare.pipeline.node_capabilities import capabilities_of, keep_capabilities
 from dataflare.pipeline.nodes import ReadNode
 from dataflare.pipeline.observed import observed_node, observed_run, working_on
 from dataflare.pipeline.parallel_map import map_in_order
@@ -43,8 +44,8 @@ from dataflare.pipeline.stage import Stage
 from dataflare.pipeline.stage_builder import make_stage, workers_of
 from dataflare.pipeline.state_file import Checkpoint, StateFile
 from dataflare.pipeline.stop_limits import StopLimits
-from dataflare.runtime.datasets import DatasetName
 from dataflare.runtime.host import Host
+from dataflare.runtime.inspection import Inspection
 from dataflare.runtime.options import Services
 from dataflare.runtime.pool import PoolSettings
 from dataflare.security.admission import AdmittedPipeline
@@ -126,7 +127,7 @@ def _run_all(
             # Before anything of it is looked at.
             admitted = host.admit_pipeline(specification.pipeline.name, specification.identity)
             try:
-                parts = by_dataset(specification, partial(_discover, host, specification, admitted, report))
+                parts = by_dataset(specification, partial(datasets_of, host, specification, admitted, report))
                 several = state if len(parts) > 1 else None
                 if several is not None and full_refresh:
                     forget_finished_parts(several)
@@ -152,16 +153,6 @@ def _run_all(
             report.status = "failed"
             raise
     return report
-
-
-def _discover(
-    host: Host, specification: Specification, admitted: AdmittedPipeline, report: RunReport, name: str
-) -> list[DatasetName]:
-    """Ask a source that reads several datasets which there are."""
-    try:
-        return datasets_of(host, specification, name, admitted)
-    except DataflareError as error:
-        raise NodeFailed(name, error, report, where=specification.where("nodes", name)) from error
 
 
 class _Run:
@@ -191,6 +182,7 @@ class _Run:
         self._progress = progress
         self._stages: list[Stage] = []
         self._inputs: dict[str, _Queue] = {}
+        self._inspected: dict[str, Inspection] = {}
         self._report = report
         self._lock = Lock()
         # In C: no exception that comes from outside leaves it locked.
@@ -225,7 +217,10 @@ class _Run:
         admitted, kinds = self._admitted, {}
         for name in nodes:
             with self._blamed(name, "plugin"):
-                if (kind := kind_of(self._host, specification, name)) is not None:
+                if isinstance(node := nodes[name], PluginNode):
+                    self._inspected[name] = found = inspected(self._host, specification, node)
+                    kinds[name] = str(found.kind)
+                elif (kind := kind_of(self._host, specification, name)) is not None:
                     kinds[name] = kind
         specification.check_kinds(kinds)
         if self._state is not None:
@@ -351,12 +346,19 @@ class _Run:
                 ended=True,
                 done=self._part if self._limits.reason is None else "",
             )
+            self._keep_capabilities(self._state)
         for stage in self._stages:
             try:
                 stage.acknowledge()
             except DataflareError as error:
                 # All rows are safe: if this fails, the source only keeps rows longer than necessary.
                 _log.warning("node %r: its rows could not be acknowledged: %s", stage.name, error)
+
+    def _keep_capabilities(self, state: StateFile) -> None:
+        abilities = {stage.name: stage.abilities() for stage in self._stages}
+        keep_capabilities(
+            state, {name: capabilities_of(each, abilities[name]) for name, each in self._inspected.items()}
+        )
 
     def _work(self, stage: Stage) -> None:
         """Run a stage; the body of its thread."""

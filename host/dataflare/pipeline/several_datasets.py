@@ -15,8 +15,8 @@ from typing import Final
 from dataflare.documents.models import nearest
 from dataflare.errors import ConfigError
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite, TableModel, TablesModel
+from dataflare.pipeline.dataset_models import DatasetsModel
 from dataflare.pipeline.dataset_names import NAMESPACE, below, choice_of, label_of, names_of, with_names
-from dataflare.pipeline.datasets import DatasetsModel
 from dataflare.pipeline.models import Node, PluginNode
 from dataflare.pipeline.specification import Specification, base_name
 from dataflare.runtime.datasets import DatasetName

@@ -164,7 +164,7 @@ class Specification:
                 f"`workers` is not for a {kind}, as node {name!r} is: it has one instance",
                 where=self.where("nodes", name, "workers"),
             )
-        only = {"source": "source", "schema_contract": "source", "destination": "destination"}
+        only = {"source": "source", "schema_contract": "source", "roles": "source", "destination": "destination"}
         for key, taker in {**only, **dict.fromkeys(("on_violation", "violations", "rejects"), "validator")}.items():
             if kind != taker and getattr(node, key) is not None:
                 key = key.removesuffix("_contract")

@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from dataflare.errors import PluginError
-from dataflare.pipeline.checkpoints import Checkpoints
+from dataflare.pipeline.checkpoints import NO_POSITION, NO_STATE, Checkpoints
+from dataflare.pipeline.column_roles import ColumnRoles
 from dataflare.pipeline.datasets import DatasetWriter
 from dataflare.pipeline.dead_letters import FAILED, DeadLetters
 from dataflare.pipeline.divided_source import DividedSource
@@ -57,6 +58,8 @@ class Stage:
         letters: Takes the rows on which it fails; `None`: nothing takes them.
         contract: For a source, compares its rows with the known columns; `None` for others.
         halt: Ends other waits than those of `retries`.
+        roles: For a source, gives its columns the roles that the pipeline says.
+        abilities: What the plugin can do, once it has begun.
     """
 
     def __init__(
@@ -79,9 +82,13 @@ class Stage:
         letters: DeadLetters | None = None,
         contract: SchemaContract | None = None,
         halt: Callable[[], object] = lambda: None,
+        roles: ColumnRoles | None = None,
+        abilities: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
         self.report = report
         self._halt = halt
+        self._roles = roles
+        self.abilities = abilities
         self._contract = contract
         self._retries = retries
         self._letters = letters
@@ -142,6 +149,8 @@ class Stage:
             elif rows is not None:
                 if self._contract is not None:
                     rows = self._contract.apply(rows)
+                if self._roles is not None:
+                    rows = self._roles.apply(rows)
                 self._count_out(rows)
             took_s = perf_counter() - start
             self.report.seconds += took_s
@@ -239,6 +248,9 @@ class Stage:
             self.report.retries = self._retries.count
         if self.is_source and self._checkpoints is not None:
             self.report.resumed, self.report.checkpoints = self._checkpoints.resumed, self._checkpoints.reached
+            self.report.no_checkpoints = self._checkpoints.obstacle
+        elif self.is_source:
+            self.report.no_checkpoints = NO_POSITION if self._plugin is None else NO_STATE
         try:
             self._close()
         finally:

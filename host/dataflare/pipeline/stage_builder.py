@@ -13,8 +13,10 @@ import pyarrow as pa
 from dataflare.data.columns import no_rows
 from dataflare.locks import Lock
 from dataflare.pipeline.checkpoints import Checkpoints
+from dataflare.pipeline.column_roles import ColumnRoles
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
-from dataflare.pipeline.datasets import DatasetReader, DatasetWriter, ReadModel, WriteModel
+from dataflare.pipeline.dataset_models import ReadModel, WriteModel
+from dataflare.pipeline.datasets import DatasetReader, DatasetWriter
 from dataflare.pipeline.dead_letters import DeadLetters
 from dataflare.pipeline.divided_source import DividedSource
 from dataflare.pipeline.guarantees import of_file
@@ -128,6 +130,7 @@ class _StageBuilder:
             close=close,
             letters=letters,
             contract=contract,
+            roles=ColumnRoles.of(node.roles),
         )
 
     def of_output(self, node: WriteNode) -> Stage:
@@ -186,6 +189,8 @@ class _StageBuilder:
             letters=letters,
             contract=SchemaContract(node.contract, report, known=self.known, letters=letters),
             halt=divided.halt if divided is not None else lambda: None,
+            abilities=lambda: reader.abilities,
+            roles=ColumnRoles.of(node.roles),
         )
 
     def _divided(self, plugin: Source, options: ReadModel, retries: Retries) -> DividedSource:
@@ -226,6 +231,7 @@ class _StageBuilder:
             report,
             plugin=plugin,
             process=writing.write,
+            abilities=lambda: writing.abilities,
             end=writing.end,
             outputs=(writing,),
             close=writing.close,

@@ -9,8 +9,9 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from dataflare.documents.models import FilePath, Name, StrictModel
+from dataflare.pipeline.column_roles import ROLES_FIELD, RolesModel
 from dataflare.pipeline.contract_keys import SCHEMA_FIELD, ContractModel, SchemaKey, contract_of
-from dataflare.pipeline.datasets import ReadModel, WriteModel
+from dataflare.pipeline.dataset_models import OPERATION_FIELD, ReadModel, WriteModel
 from dataflare.pipeline.nodes import Input
 from dataflare.pipeline.row_errors import OnErrorModel
 
@@ -77,6 +78,7 @@ class SqlRead(StrictModel):
     cursor: _Text | None = Field(default=None, description="The cursor column, for `incremental`.")
     columns: list[_Text] = Field(default=[], description="The columns to read; without it, all.")
     schema_contract: SchemaKey | None = SCHEMA_FIELD
+    roles: RolesModel | None = ROLES_FIELD
     dead_letters: FilePath | None = Field(
         default=None, description="A JSON Lines file for rows that `schema` leaves out (`discard-row`)."
     )
@@ -153,6 +155,7 @@ class SqlWrite(StrictModel):
     key: list[_Text] | None = Field(
         default=None, description="The columns that identify a row; without it, those with the role in the schema."
     )
+    operation: _Text | None = OPERATION_FIELD
     negative_zero: Literal["fail", "zero"] = Field(
         default="fail", description="What happens to -0.0, which SQLite does not have: it is rejected, or written as 0."
     )
@@ -186,7 +189,9 @@ class SqlWrite(StrictModel):
     def destination(self) -> WriteModel:
         """How rows are written, as of any destination."""
         table = self.table
-        return WriteModel(dataset=table.table, namespace=table.within or "", mode=self.mode, key=self.key)
+        return WriteModel(
+            dataset=table.table, namespace=table.within or "", mode=self.mode, key=self.key, operation=self.operation
+        )
 
     @property
     def table(self) -> TableModel:

@@ -25,7 +25,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class ComponentFile:
-    """A component's contents, read once: what was verified is what is loaded. `name` is what errors call it."""
+    """A component's contents, read once, so that what was verified is what is loaded. `name` is its name in errors."""
 
     contents: bytes
     name: str
@@ -60,7 +60,7 @@ class ComponentFile:
         path = built_in_file(path) or path
         contents = read_component(path)
         if signed and signature is None:
-            # Only here: cryptography takes its time to load.
+            # Imported here, since cryptography is slow to load.
             from dataflare.security.signatures import read_signature
 
             signature = read_signature(path)
@@ -74,10 +74,9 @@ class ComponentFile:
 def check_arguments(
     plugin: str, pipeline: str, config: Mapping[str, Any] | None, grants: Grants | None, limits: Limits | None
 ) -> None:
-    """Check what can be checked without the component.
+    """Check the arguments that can be checked without the component.
 
-    Raises:
-        ConfigError: Something is of another form or type.
+    Raises: ConfigError: An argument has a wrong form or type.
     """
     for name, where in ((plugin, "name"), (pipeline, "pipeline")):
         if not isinstance(name, str) or _NAME.fullmatch(name) is None:
@@ -94,7 +93,7 @@ def check_arguments(
 
 
 def default_name(component: ComponentSource) -> str:
-    """The default name of a plugin: its file's."""
+    """Return the default name of a plugin: the name of its file."""
     if isinstance(component, str | os.PathLike):
         file = Path(component).name.removesuffix(".wasm").removeprefix("builtin:")
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", file).lstrip("._-")[:128]

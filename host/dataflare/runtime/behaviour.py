@@ -1,6 +1,6 @@
-"""Watches what loaded plugins do, call by call: samples for `dataflare.security.behaviour`, and what follows.
+"""Watches the calls of loaded plugins: takes samples for `dataflare.security.behaviour`, and handles alerts.
 
-Imported only where a host is given `behaviour`: it needs the extra of that name.
+Imported only if a host watches plugins: it needs the extra `behaviour`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _logger = logging.getLogger("dataflare.runtime")
 
 
 class AlertLog(Protocol):
-    """The audit log, as far as alerts go."""
+    """The part of the audit log that records alerts."""
 
     def record_alert(self, feature: str, reason: str, *, refused: bool) -> None: ...
 
@@ -62,11 +62,11 @@ class Observation:
         self.host_calls: Counter[str] = Counter()
 
     def returned(self, rows: int, size: int, errors: int = 0) -> None:
-        """Note what the call returned: rows, bytes, and how many rows it reported as wrong."""
+        """Record what the call returned: rows, bytes, and the number of rows that it reported as wrong."""
         self.taken, self.size, self.errors = rows, size, errors
 
     def failed(self) -> None:
-        """Note that the call failed, and with it all of its rows."""
+        """Record that the call failed, and with it all its rows."""
         self.returned(0, 0, max(self.rows_in, 1))
 
     def sample(self) -> BatchSample:
@@ -91,8 +91,8 @@ class Watch:
 
     Args:
         monitor: The monitor of the plugin's version; other loads of the same component share it.
-        throttle_limit_s: The most seconds that a call waits.
-        remaining_s: The seconds that are left of the call that this thread is within.
+        throttle_limit_s: The maximum seconds that a call waits.
+        remaining_s: Returns the seconds left for the plugin call that this thread is in.
         on_alert: Called with each alert.
         on_learned: Called with the profile when it has been learned.
         on_accepted: Called when the profile is no longer valid.
@@ -117,10 +117,10 @@ class Watch:
         self._local = threading.local()
 
     def count(self, interface: str, _function_name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap a function of the host, so that it is counted for the call in which the plugin calls it.
+        """Wrap a host function, so that it is counted for the plugin's current call.
 
-        Those of `batches` are left as they are: they are the most frequent, may be served elsewhere, and the instance
-        counts them beside the others.
+        Functions of `batches` are not wrapped: they are the most frequent, a worker may serve them itself, and the
+        instance counts them with the others.
         """
         short = short_name(interface) or interface
         if short == _BATCHES:
@@ -137,7 +137,7 @@ class Watch:
         return counted
 
     def admit(self) -> None:
-        """Wait if the plugin is throttled. No instance is taken for it, so that others can use one.
+        """Wait if the plugin is throttled; without holding an instance, so that other threads can use it.
 
         Raises:
             PermissionDenied: The plugin is in quarantine.
@@ -153,7 +153,8 @@ class Watch:
         Args:
             stats: The counters of the called instance.
             rows_in: Rows given to the plugin.
-            take: Gets the sample, which is for `end`; not where the call failed by no doing of the plugin.
+            take: Called with the sample, which must be passed to `end`; not called if the call failed for a reason
+                outside the plugin.
         """
         outer = getattr(self._local, "observation", None)
         observation = self._local.observation = Observation(stats, rows_in)
@@ -169,7 +170,7 @@ class Watch:
             self._local.observation = outer
 
     def end(self, sample: BatchSample) -> None:
-        """Compare a call with the profile. Called when the instance has been released."""
+        """Compare a call with the profile. Call this after the instance has been released."""
         before = self._monitor.profile
         alerts = self._monitor.observe(sample)
         if before is None and (learned := self._monitor.profile) is not None:
@@ -178,7 +179,7 @@ class Watch:
             self._on_alert(alert)
 
     def accept(self) -> None:
-        """Accept what the plugin does now, and learn a new profile."""
+        """Accept the plugin's current behaviour, and learn a new profile."""
         self._on_accepted()
         self._monitor.accept()
 
@@ -186,13 +187,13 @@ class Watch:
 class Watchers:
     """The watched plugins of one host, and their profiles. Any thread may use it.
 
-    A component that is loaded again is still in the state that it was in; another one of the same name is compared with
-    the profile of the one before.
+    A component that is loaded again keeps its state. Another component of the same name is compared with the profile of
+    the previous one.
 
     Args:
-        watching: How plugins are watched, and what is called with alerts; errors of `on_alert` are logged.
-        metrics: Where alerts are counted.
-        remaining_s: The seconds that are left of the call that this thread is within.
+        watching: How plugins are watched, and the callback for alerts; errors of `on_alert` are logged.
+        metrics: Counts the alerts.
+        remaining_s: Returns the seconds left for the plugin call that this thread is in.
     """
 
     def __init__(
@@ -256,7 +257,7 @@ class Watchers:
             try:
                 self._on_alert(alert)
             except Exception:
-                # The call itself went well: its result must not be lost to this.
+                # The call itself succeeded: this error must not lose its result.
                 _logger.exception("on_alert failed for plugin %r", alert.plugin)
         if audit is not None:
             audit.record_alert(alert.feature, str(alert), refused=alert.action == "quarantine")

@@ -46,7 +46,7 @@ class Audit(Protocol):
 
 
 _ENGINE_MARKS = ("takes_views", "text_as_bytes")
-"""Attributes of functions that the engine reads, which a wrapper has to keep."""
+"""Attributes of functions that the engine reads; a wrapper must keep them."""
 
 _NO_LIMITS_GIVEN: Final = Limits()
 
@@ -62,24 +62,25 @@ class PipelineServices:
 
 @dataclass(slots=True, kw_only=True)
 class Context:
-    """What the capabilities of one plugin are made from: `provide(context)` of each takes what it needs.
+    """The inputs of one plugin's capabilities: `provide(context)` of each uses what it needs.
 
     Args:
         plugin: The plugin's name.
-        pipeline: The pipeline's name, as its state is kept under.
+        pipeline: The pipeline's name, under which its state is stored.
         grants: What the operator allows the plugin.
         limits: The ceilings of its instances.
         settings: Its configuration.
         log: Its log.
-        request_refusal: Given an origin, a method, and whether a redirect led there, says why no request may go there.
-        at_end_of_call: Takes functions that must run after each call of the plugin.
+        request_refusal: Given an origin, a method, and whether a redirect led there, returns why no request may go
+        there; empty if it may.
+        at_end_of_call: Registers functions that must run after each call of the plugin.
         resources: Objects that are closed with the plugin.
-        dropped_before: The events that had been dropped from the log when the call under way began.
+        dropped_before: The number of events that had been dropped from the log before the current call.
+        remaining_s: Returns the seconds left for the plugin call that this thread is in.
+        write_refusal: Given an open directory and a name in it, returns why no plugin may write or delete the file;
+            empty if it may.
 
-        remaining_s: The seconds that are left of the call that this thread is within.
-        write_refusal: Says why no plugin may write or delete a file; given an open directory and a name in it.
-
-    The others are those of `Services` and `PipelineServices`.
+        The other attributes are those of `Services` and `PipelineServices`.
     """
 
     plugin: str
@@ -111,26 +112,26 @@ class Context:
 
 
 class Capabilities:
-    """The functions that one plugin may call: of the interfaces that it imports, the free and the granted ones.
+    """The host functions that one plugin may call: those of imported interfaces that are free or granted.
 
-    Any thread may use it; `close` it.
+    Any thread may use it. It must be closed.
 
     Args:
         services: The implementations.
         shared: The implementations that the plugin's pipeline shares.
         grants: What the operator allows the plugin.
-        wanted: The interfaces that the plugin imports, by their full names, those of others too.
+        wanted: The full names of all interfaces that the plugin imports, including those of other packages.
         settings: The plugin's configuration.
-        plugin: The plugin's name: of its log, its metrics and its part of the state.
-        pipeline: The pipeline's name: of its part of the state.
+        plugin: The plugin's name, for its log, its metrics and its part of the state.
+        pipeline: The pipeline's name, for its part of the state.
         limits: The ceilings of its instances.
-        audit: Sees every use of what needs a grant, last of all; `None`: nothing sees it.
-        count: Wraps every function to count it; `None`: none is wrapped.
+        audit: The outermost wrapper; records every use of what needs a grant. `None` for no audit.
+        count: Wraps every function to count it; `None` for no counting.
         remaining_s: As in `Context`.
         write_refusal: As in `Context`.
 
     Raises:
-        ConfigError: A granted directory is not there, or secrets are granted and there is no store.
+        ConfigError: A granted directory is missing, or secrets are granted and there is no store.
     """
 
     def __init__(
@@ -183,7 +184,8 @@ class Capabilities:
             for name in sorted(wanted):
                 row = provider_of(name)
                 if row is not None and row.name in allowed:
-                    # Only now: few plugins make requests or compute by expressions, and what that takes loads slowly.
+                    # Imported on demand: few plugins make requests or use expressions, and these modules are slow to
+                    # load.
                     made = import_module(f"dataflare.{row.module}").provide(self._context) if row.module else {}
                     self.functions[name] = self._wrapped(row.full_name, made)
         except BaseException:
@@ -191,7 +193,7 @@ class Capabilities:
             raise
 
     def end_call(self) -> None:
-        """Run what waited for the end of a call of the plugin."""
+        """Run the functions that wait for the end of a call of the plugin."""
         for action in self._after_call:
             action()
         if self.log.dropped != self._context.dropped_before:
@@ -202,7 +204,7 @@ class Capabilities:
             self._audit.end_call()
 
     def passed_limit(self, fault: LimitExceeded) -> None:
-        """Count that an instance was lost to a limit, and write it to the audit log."""
+        """Count an instance that was lost to a limit, and write it to the audit log."""
         self._context.count_limit(fault.limit)
         if self._audit is not None:
             self._audit.record_passed_limit(fault.limit, fault.export, fault.message)

@@ -1,7 +1,7 @@
-"""Which datasets and columns of a source or a destination its operator allows.
+"""The check of which datasets and columns of a source or a destination its operator allows.
 
-A plugin that keeps to the protocol is held to them. They do not stop a hostile one, which can call any rows by the name
-of a dataset that is granted: its other grants limit what it can reach at all.
+It holds for a plugin that follows the protocol. It does not stop a hostile one, which can return any rows under the
+name of a granted dataset. Only its other grants limit what it can reach.
 """
 
 from __future__ import annotations
@@ -35,10 +35,9 @@ class DatasetRules:
         self._refused = refused
 
     def visible(self, datasets: Sequence[Dataset]) -> list[Dataset]:
-        """The datasets that are granted, each with its granted columns alone.
+        """Return the granted datasets, each with only its granted columns.
 
-        Raises:
-            PermissionDenied: Two of them are written in the same way, so that no grant can tell them apart.
+        Raises: PermissionDenied: Two datasets have the same written name, so a grant cannot distinguish them.
         """
         granted = self._granted
         if granted is None:
@@ -58,17 +57,15 @@ class DatasetRules:
             self._deny(function, str(dataset), "it is not granted")
 
     def chosen(self, dataset: Dataset, columns: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the columns to select: if all are asked for and not all are granted, the granted ones.
+        """Return the columns to select: if all are requested and not all are granted, the granted ones.
 
-        Args:
-            dataset: One that `visible` returned.
-            columns: The columns that are asked for; empty for all.
+        Args: dataset: A dataset that `visible` returned. columns: The requested columns; empty for all.
         """
         allowed = self._columns(dataset.name)
         return tuple(dataset.schema.names) if allowed is not None and not columns else columns
 
     def require_columns(self, function: str, dataset: DatasetName, schema: pa.Schema) -> None:
-        """Check that rows of a dataset have granted columns alone; the operation column needs no grant.
+        """Check that rows of a dataset have only granted columns; the operation column needs no grant.
 
         Raises:
             PermissionDenied: The dataset, or a column, is not granted.
@@ -83,8 +80,7 @@ class DatasetRules:
     def require_selected(self, dataset: DatasetName, columns: Iterable[str]) -> None:
         """Check that columns that are selected by name are granted.
 
-        Raises:
-            PermissionDenied: One is not.
+        Raises: PermissionDenied: A column is not granted.
         """
         allowed = self._columns(dataset)
         for name in _beyond(columns, allowed) if allowed is not None else ():
@@ -102,7 +98,7 @@ class DatasetRules:
         roles = roles_of(dataset.schema)
         schema = with_roles(
             pa.schema(fields, metadata=dataset.schema.metadata),
-            # Half a key identifies no row.
+            # A part of a key does not identify a row.
             key=roles.key if columns.issuperset(roles.key) else (),
             cursor=roles.cursor if roles.cursor in columns else None,
             operation=roles.operation if roles.operation in columns else None,

@@ -50,8 +50,9 @@ def _named(name: DatasetName | str) -> DatasetName:
 class Dataset:
     """A dataset that a source can read.
 
-    `schema` has the roles of the columns; `key` names those that identify a row, `cursors` those that can be a cursor,
-    the best first; `modes` has `full`, `incremental`, `changes`, `unbounded` and `splittable` where they hold.
+    `schema` has the roles of the columns. `key` names the columns that identify a row, `cursors` those that can be a
+    cursor, the best first. `modes` has the supported ones of `full`, `incremental`, `changes`, `unbounded` and
+    `splittable`.
     """
 
     name: DatasetName
@@ -183,13 +184,13 @@ class PlannedChange:
 
 
 def selection_to_wit(selection: Selection) -> source.Selection:
-    """Write a selection, whose cursor is known."""
+    """Convert a selection, whose cursor is known, to its WIT value."""
     mode = Variant(selection.mode, selection.cursor) if selection.mode == "incremental" else Variant(selection.mode)
     return source.Selection(_name_to_wit(selection.dataset), mode, selection.columns)
 
 
 def target_to_wit(target: Target) -> destination.Target:
-    """Write a target."""
+    """Convert a target to its WIT value."""
     return destination.Target(_name_to_wit(target.dataset), to_wit(target.schema), target.key, target.mode)
 
 

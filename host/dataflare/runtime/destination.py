@@ -143,14 +143,14 @@ class Destination(KeepsRun, Plugin):
         rows: pa.RecordBatch | pa.Table | Iterable[pa.RecordBatch],
         dataset: DatasetName | str | None = None,
     ) -> list[RejectedRow]:
-        """Write rows. They are only safe once `flush` says so.
+        """Write rows. They survive a crash only once `flush` has returned `True`, or after `finish`.
 
         Args:
             rows: A batch. A table, or an iterable of batches, is written batch by batch.
             dataset: The target; `None` is the only one.
 
         Returns:
-            The rows that the destination does not take; all others count as written.
+            The rejected rows; all others count as written.
 
         Raises:
             PluginError: The plugin answered with an error: none of the batch's rows counts as written.
@@ -252,7 +252,7 @@ class Destination(KeepsRun, Plugin):
         """
         self._require_open()
         if not self._pool.size or (self._run.state == "lost" and not self._interrupted):
-            # No instance knows of a run; to make one, which might fail, would help nobody.
+            # No instance has the run; making a new one would not help and might fail.
             self._interrupted = False
             self._run.state = "none"
             return
@@ -263,7 +263,7 @@ class Destination(KeepsRun, Plugin):
                 self._run.state = "none"
 
     def _abort_interrupted(self, worker: Worker) -> None:
-        """Let the plugin end a run that an interrupt has left to it."""
+        """Let the plugin end a run after an interrupt."""
         if self._interrupted:
             if self._run.worker is not None and self._run.worker() is worker:
                 worker.call(self._interface, "abort")
@@ -312,7 +312,8 @@ class Destination(KeepsRun, Plugin):
             )
 
     def _require_change(self, worker: Worker, dataset: DatasetName, old: pa.Schema, new: pa.Schema) -> None:
-        """Check that a change of schema is among the destination's abilities; it knows itself which types are wider."""
+        """Check that a change of schema is among the destination's abilities; it decides itself which types are
+        wider."""
         abilities = worker.call(self._interface, "abilities")
         for field in new:
             known = field.name in old.names

@@ -1,4 +1,4 @@
-"""Instances of components for worlds of the embedder's own, with the limits and grants of plugins."""
+"""Instances of components of any world, with the limits and grants of plugins."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["EmbeddedInstance"]
 
 
 class EmbeddedInstance:
-    """One instance of a component of any world; one thread at a time. Made by `Host.instantiate`; a context manager.
+    """One instance of a component of any world. Made by `Host.instantiate`. One thread at a time; a context manager.
 
     Args:
         component: The compiled component; the instance closes it.
-        capabilities: What the instance may use of the host; the instance closes it.
-        imports: The embedder's own functions, by interface and by name in the WIT.
+        capabilities: The host functions that the instance may call; the instance closes it.
+        imports: The caller's own functions, by interface and by name in the WIT.
         limits: Ceilings of the instance.
-        on_close: Called once, when it is closed.
+        on_close: Called once, when the instance is closed.
 
     Raises:
         ConfigError: A function is missing.
@@ -55,7 +55,7 @@ class EmbeddedInstance:
         except LimitExceeded as fault:
             capabilities.passed_limit(fault)
             raise
-        self._instance.embedder = weakref.ref(self)  # by resources alone it shall live no longer
+        self._instance.embedder = weakref.ref(self)  # weak: resources alone must not keep it alive
         self._closed = False
 
     def __enter__(self) -> EmbeddedInstance:
@@ -80,7 +80,7 @@ class EmbeddedInstance:
         return self._instance.stats
 
     def call(self, interface: str, function: str, *args: Any) -> Any:
-        """Call an export; as `dataflare.engine.instance.Instance.call`."""
+        """Call an export; works like `dataflare.engine.instance.Instance.call`."""
         try:
             return self._instance.call(interface, function, *args)
         except LimitExceeded as fault:
@@ -90,8 +90,8 @@ class EmbeddedInstance:
             self._capabilities.end_call()
 
     def drop(self, resource: GuestResource) -> None:
-        """Drop a resource that the component made; as `dataflare.engine.instance.Instance.drop`."""
-        # Not through a function that `call` uses too: each call would take longer.
+        """Drop a resource that the component made; works like `dataflare.engine.instance.Instance.drop`."""
+        # Not in a function shared with `call`: that would slow down each call.
         try:
             self._instance.drop(resource)
         except LimitExceeded as fault:
@@ -108,7 +108,7 @@ class EmbeddedInstance:
         """Close the instance and everything that it holds; idempotent.
 
         Raises:
-            UsageError: It is within a call.
+            UsageError: A call is running.
         """
         if self._closed:
             return

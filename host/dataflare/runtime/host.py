@@ -64,7 +64,7 @@ class Host:
             gives the others bridges; `True` refuses the others; `False` gives all of them bridges.
 
     Raises:
-        ConfigError: Others could write into the folder of compiled components, or a file cannot be read or is wrong.
+        ConfigError: Others can write to the folder of compiled components, or a file cannot be read or is not valid.
     """
 
     def __init__(
@@ -355,7 +355,7 @@ class Host:
         certificate: bytes | None = None,
         isolation: Isolation = "none",
     ) -> Order:
-        """Check what was asked for, ask the roles, and read the component."""
+        """Check the arguments and the roles, and read the component."""
         plugin = default_name(component) if name is None else name
         check_arguments(plugin, pipeline if isinstance(pipeline, str) else pipeline.name, config, grants, limits)
         if isolation not in get_args(Isolation):
@@ -442,7 +442,7 @@ class Host:
             if self._closed:
                 return
             self._closed = True
-        with ExitStack() as rest:  # all of them, whatever one of them raises
+        with ExitStack() as rest:  # closes all of them, even if one raises
             if self._owns_engine:
                 rest.callback(self._engine.close)
             rest.callback(self._admission.close)
@@ -477,7 +477,7 @@ class Host:
 
 
 def _new_engine(cache_dir: str | os.PathLike[str] | None, flatten: bool | None) -> Engine:
-    # Only here: loading wasmtime takes its time, and anyone who brings an engine need not have it.
+    # Imported here: wasmtime is slow to load, and a caller with its own engine does not need it.
     from dataflare.engine.engine import Engine as WasmtimeEngine
 
     return WasmtimeEngine(cache_dir=cache_dir, flatten=flatten)

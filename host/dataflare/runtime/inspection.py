@@ -17,15 +17,14 @@ class Inspection:
     """What a component is, and what it could do if it were allowed to.
 
     Args:
-        kind: The kind of plugin that it is; `None` for a component that is a plugin of no world.
-        worlds: The standard's worlds that it targets, by full name; none where `kind` is `None`.
-        problems: Why it is a plugin of no world, in words; empty for a plugin.
-        imports: The interfaces that it imports, those of WASI left out.
-        capabilities: The short names of those that its operator has to grant, such as `files`.
-        wasi: The interfaces of WASI that it imports; plugins get them, but nothing is behind them.
+        kind: The kind of plugin; `None` if the component fits none of the standard's worlds.
+        worlds: The standard's worlds that it targets, by full name; empty if `kind` is `None`.
+        problems: Why it fits none of the worlds, in words; empty for a plugin.
+        imports: The interfaces that it imports, without those of WASI.
+        capabilities: The short names of the interfaces that its operator must grant, such as `files`.
+        wasi: The WASI interfaces that it imports; plugins get them, but they give access to nothing.
         exports: The interfaces that it exports.
-        why_bridges: Why the engine reaches it through bridges; empty if it is flattened, `None` where it was not
-            asked.
+        why_bridges: Why the engine gives it bridges; empty if it is flattened, `None` if that was not checked.
         size_bytes: The size of the component.
         digest: `sha256:...` of the component.
     """
@@ -43,7 +42,7 @@ class Inspection:
 
 
 def inspect_shape(binary: bytes, shape: ComponentType, why_bridges: str | None) -> Inspection:
-    """Describe a component of this shape, and how the engine reaches it."""
+    """Describe a component of this type, and how the engine calls it."""
     problems = tuple(each.text for each in mismatches(shape))
     kind = None if problems else kinds_of(shape)[0]
     return Inspection(
@@ -61,6 +60,6 @@ def inspect_shape(binary: bytes, shape: ComponentType, why_bridges: str | None) 
 
 
 def _names(interfaces: Mapping[str, Interface]) -> tuple[str, ...]:
-    """The interfaces by name; what is in the world itself by the names that it has there."""
+    """Return the names of the interfaces, and of the items of the world itself."""
     inline = interfaces.get("", Interface())
     return tuple(sorted({*(name for name in interfaces if name), *inline.funcs, *inline.resources}))

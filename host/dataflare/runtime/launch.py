@@ -1,4 +1,4 @@
-"""Makes a plugin's instances, brings them through their lifecycle, and adds up what they took."""
+"""Makes a plugin's instances, runs their lifecycle, and sums up their statistics."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Worker:
     Args:
         instance: The engine's instance.
         plugin: The plugin's name, for errors.
-        on_limit: Told when a call passes a limit.
+        on_limit: Called when a call exceeds a limit.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Worker:
     ) -> None:
         self.instance = instance
         self.observation: Observation | None = None
-        """What is noted of the call under way, where the plugin is watched."""
+        """The observation of the current call, if the plugin is watched."""
         self._on_limit = on_limit
         self.initialized = False
         self._plugin = plugin
@@ -56,11 +56,11 @@ class Worker:
         return not self._condemned and self.instance.alive
 
     def condemn(self) -> None:
-        """Let no further call be made: the plugin broke a promise, so nothing is known of its state."""
+        """Refuse further calls: the plugin violated the protocol, so its state is unknown."""
         self._condemned = True
 
     def call(self, interface: str, function: str, *args: Any) -> Any:
-        """Call a function and return its value, that of `ok` where it has a WIT `result`.
+        """Call a function and return its value; if it has a WIT `result`, the value of `ok`.
 
         Raises:
             PluginError: It returned an `err`.
@@ -96,13 +96,13 @@ class Launcher:
         self._config = config
         self._plugin = plugin
         self._lock = Lock()
-        # Weak: a worker that an exception kept from its caller goes, and closes its instance.
+        # Weak: a worker that was lost to an exception is freed, and closes its instance.
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
         self._past = PluginStats()
 
     @property
     def stats(self) -> PluginStats:
-        """What the calls of all instances took, those that are gone too."""
+        """Return the totals of all calls, over all instances, including closed ones."""
         with self._lock:
             total = self._past
             for worker in list(self._workers):
@@ -124,7 +124,7 @@ class Launcher:
         worker = self._instantiate()
         try:
             worker.call(LIFECYCLE, "configure", self._config)
-            worker.initialized = True  # from here on `shutdown` is due, even if it fails
+            worker.initialized = True  # from here on `shutdown` must be called, even if initializing fails
             worker.call(LIFECYCLE, "initialize")
         except BaseException:
             self.end(worker)
@@ -132,7 +132,7 @@ class Launcher:
         return worker
 
     def end(self, worker: Worker) -> None:
-        """Shut an instance down and close it. A failure is logged, since there is nobody left who could act on it."""
+        """Shut an instance down and close it. A failure is logged, since no caller could act on it."""
         fault = not worker.usable
         if worker.initialized and worker.instance.alive:
             try:
@@ -143,7 +143,7 @@ class Launcher:
                 _logger.exception("a host function failed during the shutdown of plugin %r", self._plugin)
         with self._lock:
             if worker in self._workers:
-                # While the instance is still open: a closed one has no memory to speak of.
+                # Before the instance is closed: a closed one has no memory to report.
                 past = _add(self._past, worker.instance)
                 self._workers.discard(worker)
                 self._past = replace(past, memory_bytes=0, faults=past.faults + fault)
@@ -171,7 +171,7 @@ class Launcher:
 
 
 def read_metadata(component: Component, *, kind: str, limits: Limits) -> Metadata:
-    """Ask a plugin for its metadata, in an instance of its own that may use nothing.
+    """Ask a plugin for its metadata, in a separate instance without any grants.
 
     Args:
         component: The compiled component.
@@ -181,7 +181,7 @@ def read_metadata(component: Component, *, kind: str, limits: Limits) -> Metadat
     Raises:
         PluginFault: It trapped.
         PermissionDenied: It called a function of the host, which `get-metadata` must not.
-        WorldMismatch: It says that it is of another kind.
+        WorldMismatch: The metadata names another kind.
     """
     instance = component.instantiate(_nothing(component), limits=limits)
     try:

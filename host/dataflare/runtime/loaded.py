@@ -1,4 +1,4 @@
-"""What a host has loaded: plugins, instances of embedders, and what those of one pipeline have in common."""
+"""What a host has loaded: plugins, embedded instances, and what the plugins of one pipeline share."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _Kept = TypeVar("_Kept", bound=Plugin | EmbeddedInstance)
 
 
 class LoadedPipeline:
-    """The plugins of one pipeline that are loaded now. Any thread may use it.
+    """The loaded plugins of one pipeline. Any thread may use it.
 
-    Plugins may call each other by name: the processor or transformer of that name that was loaded last.
+    Plugins may call each other by name; a name refers to the processor or transformer that was loaded last under it.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class LoadedPipeline:
 
     @property
     def empty(self) -> bool:
-        """Whether no plugin is or will be in it."""
+        """Whether no plugin is loaded or being loaded in it."""
         with self._lock:
             return not self._users
 
@@ -57,12 +57,12 @@ class LoadedPipeline:
             self._users[name] += 1
 
     def add(self, plugin: Plugin) -> None:
-        """Let other plugins find a plugin by its name."""
+        """Make a plugin available to others by its name."""
         with self._lock:
             self._plugins[plugin.name] = plugin
 
     def leave(self, name: str, plugin: Plugin | None) -> None:
-        """Forget a plugin; `None` for one that could not be loaded in the end."""
+        """Remove a plugin; `None` for one whose loading failed."""
         with self._lock:
             self._users[name] -= 1
             if not self._users[name]:
@@ -94,7 +94,7 @@ class Loaded:
         self._pipelines: dict[str, LoadedPipeline] = {}
 
     def __len__(self) -> int:
-        """How many plugins and instances are loaded. It takes no lock: a host that is collected says it of itself."""
+        """Count the loaded plugins and instances. Takes no lock, since a host calls it while it is collected."""
         return len(self._kept)
 
     @property
@@ -116,7 +116,7 @@ class Loaded:
             return found
 
     def leave(self, pipeline: str, name: str, plugin: Plugin | None = None) -> None:
-        """Undo `enter`; `plugin` is what had been loaded."""
+        """Undo `enter`; `plugin` is the loaded plugin, if any."""
         with self._lock:
             found = self._pipelines[pipeline]
             found.leave(name, plugin)
@@ -124,10 +124,9 @@ class Loaded:
                 del self._pipelines[pipeline]
 
     def keep(self, pipeline: str, loaded: _Kept) -> _Kept:
-        """Keep what was loaded until it is closed; plugins of the same pipeline find it by its name.
+        """Register what was loaded until it is closed; plugins of the same pipeline can find it by its name.
 
-        Raises:
-            UsageError: The host was closed at the same time; what was loaded is closed, too.
+        Raises: UsageError: The host was closed at the same time; what was loaded is closed too.
         """
         with self._lock:
             if not self._closed:
@@ -139,20 +138,20 @@ class Loaded:
         raise UsageError("the host was closed in the meantime")
 
     def forget(self, pipeline: str, loaded: Plugin | EmbeddedInstance) -> None:
-        """Forget what was closed."""
+        """Remove what was closed."""
         with self._lock:
             self._kept.pop(id(loaded), None)
         self.leave(pipeline, loaded.name, loaded if isinstance(loaded, Plugin) else None)
 
     def cancel(self, pipeline: str) -> None:
-        """Ask the plugins of a pipeline to end, those of files that call themselves so included."""
+        """Ask the plugins of a pipeline to end, including those of files that only have this name in them."""
         with self._lock:
             found = [self._pipelines[each] for each in named_scopes(self._pipelines, pipeline)]
         for each in found:
             each.cancellation.cancel()
 
     def end(self) -> tuple[Plugin | EmbeddedInstance, ...]:
-        """Take nothing more; returns what the caller has to close."""
+        """Refuse further entries; return what the caller must close."""
         with self._lock:
             self._closed = True
             return tuple(self._kept.values())

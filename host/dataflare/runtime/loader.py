@@ -1,4 +1,4 @@
-"""From a component's bytes to a plugin: its shape is read, what it may do is decided, and only then it is compiled."""
+"""Loading of plugins: the component's type is read, its permissions are decided, and only then is it compiled."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ _log = logging.getLogger("dataflare.host")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What is to be loaded, as it was asked for; `Host.load` says more of each.
+    """A request to load a component; `Host.load` describes each part.
 
     Args:
         file: The component.
         name: The plugin's name.
         pipeline: The pipeline that it belongs to.
         settings: Its configuration.
-        grants: What it may use, or may use of what a policy gives; `None` for all of that.
-        limits: The ceilings of each instance, or further ones beside a policy's.
+        grants: What it may use; with a policy, they narrow it. `None` means nothing, or all that the policy gives.
+        limits: The ceilings of each instance; with a policy, the lower value of each applies.
         isolation: Where its instances live.
     """
 
@@ -85,13 +85,13 @@ class Loader:
     Args:
         engine: Reads and compiles components.
         admission: Decides what may be loaded, and what it may do.
-        services: What stands behind the capabilities of plugins.
-        watching: How plugins' calls are compared with what is usual; `None`: they are not.
-        loaded: Where what is loaded is kept.
-        remaining_s: The seconds that are left of the call that this thread is within.
+        services: The implementations of the capabilities.
+        watching: How calls are compared with the usual behaviour; `None` for no comparison.
+        loaded: The registry of what is loaded.
+        remaining_s: Returns the seconds left for the plugin call that this thread is in.
 
-    Raises:
-        ConfigError: The folder of profiles has no usable name.
+        Raises:
+        ConfigError: The folder of profiles has no usable path.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Loader:
         self._remaining_s = remaining_s
         self._watchers = None
         if watching is not None:
-            # Only here: river is an extra, and takes its time to load.
+            # Imported here: river is an extra, and slow to load.
             from dataflare.runtime.behaviour import Watchers
 
             self._watchers = Watchers(watching, metrics=services.metrics, remaining_s=remaining_s)
@@ -121,7 +121,7 @@ class Loader:
 
         Args:
             order: What is loaded, and how.
-            kind: Another kind is refused; `None` takes any.
+            kind: The required kind; `None` accepts any.
             pool: How many instances it has.
 
         Raises:
@@ -213,7 +213,7 @@ class Loader:
         return self._loaded.keep(pipeline.scope, made)
 
     def metadata(self, file: ComponentFile, *, name: str, limits: Limits) -> Metadata:
-        """Ask a plugin what it is, in an instance that may use nothing.
+        """Ask a plugin for its metadata, in an instance without any grants.
 
         Raises:
             DataflareError: As `Host.metadata`.
@@ -226,7 +226,7 @@ class Loader:
             return read_metadata(compiled, kind=kind, limits=limits)
 
     def _permissions(self, order: Order) -> _Permissions:
-        """Who the component is, and what that gets."""
+        """Identify the component, and decide what it gets."""
         file = order.file
         identity = self._admission.identify(
             file.contents, file.signature, file.certificate, name=order.name, file=file.name
@@ -238,7 +238,7 @@ class Loader:
         return _Permissions(identity=identity, grants=grants, limits=limits, audit=audit)
 
     def _decide(self, order: Order, permissions: _Permissions, shape: ComponentType) -> None:
-        """Refuse a component that imports something that it did not ask for, or does not get."""
+        """Refuse a component that imports something that it did not ask for or that is not granted."""
         self._admission.check_imports(permissions.identity, shape.imports)
         check_grants(shape, permissions.grants, plugin=order.name)
 
@@ -251,7 +251,7 @@ class Loader:
         *,
         count: Wrap | None = None,
     ) -> Capabilities:
-        """Give a plugin its place in its pipeline and its functions; `undo` takes both back."""
+        """Enter a plugin into its pipeline and make its host functions; `undo` reverts both."""
         scope = order.pipeline.scope
         fellows = self._loaded.enter(scope, order.name, permissions.grants)
         undo.callback(self._loaded.leave, scope, order.name)
@@ -275,10 +275,10 @@ class Loader:
         return capabilities
 
     def _isolated(self, component: Component, order: Order) -> Component:
-        """The component, whose instances live where the order says."""
+        """Return the component, with instances in separate processes if the order says so."""
         if order.isolation == "none":
             return component
-        # Only here: few hosts start processes.
+        # Imported here: few hosts start processes.
         from dataflare.runtime.isolation.isolated_component import IsolatedComponent
 
         cache_dir = getattr(self._engine, "cache_dir", None)
@@ -299,7 +299,7 @@ def _engine_options(order: Order, limits: Limits) -> dict[str, Any]:
 
 
 def _counted(limits: Limits) -> dict[str, Any]:
-    """What code has to count for these limits."""
+    """Return what compiled code must count for these limits."""
     return {"fuel": limits.fuel is not None, "timed": limits.call_timeout_s is not None}
 
 

@@ -25,7 +25,7 @@ Isolation: TypeAlias = Literal["none", "process", "process-best-effort"]
 """Where a plugin's instances live: in the host's process, or each in one of its own."""
 
 Wrap: TypeAlias = Callable[[str, str, Callable[..., Any]], Callable[..., Any]]
-"""Given an interface's full name, a function's name and the function, returns what a plugin gets in its place."""
+"""Given an interface's full name, a function's name and the function, returns the plugin's replacement for it."""
 
 WrapFactory: TypeAlias = Callable[[str, str], Wrap]
 """Given a plugin's name and its pipeline's, returns its `Wrap`."""

@@ -1,4 +1,4 @@
-"""What plugins of all kinds have in common."""
+"""The base of plugins of all kinds."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Plugin:
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
             warnings.warn(f"{self!r} was never closed", ResourceWarning, stacklevel=2, source=self)
-            # No code of the plugin may run here, but the open directories must be closed.
+            # No plugin code may run here, but the open directories must be closed.
             self._parts.capabilities.close()
 
     @property
@@ -231,7 +231,7 @@ class Plugin:
 
     @contextmanager
     def _lease(self, *, batch: bool = False) -> Iterator[Worker]:
-        """Have an instance, and this thread alone has it."""
+        """Hold an instance exclusively within the block."""
         lease: Lease[Worker] = Lease()
         try:
             yield self._pool.acquire(lease)
@@ -270,12 +270,12 @@ class Plugin:
             ):
                 yield worker
         finally:
-            # The instance is given back by now: what follows may take its time.
+            # The instance is already released, so the rest may take time.
             for sample in samples:
                 watch.end(sample)
 
     def _call(self, function: str, *args: Any) -> Any:
-        # As `_lease`, without what a context manager costs for each record.
+        # Works like `_lease`, without the cost of a context manager for each record.
         lease: Lease[Worker] = Lease()
         try:
             return self._pool.acquire(lease).call(self._interface, function, *args)
@@ -295,7 +295,7 @@ class Plugin:
             self._pool.release(lease, batch=batch)
 
     def _instance_lost(self) -> None:
-        """An instance is gone; called while it is still leased."""
+        """React to the loss of an instance; called while it is still leased."""
 
     def _wit_batch(self, rows: pa.RecordBatch) -> Batch:
         if not isinstance(rows, pa.RecordBatch):
@@ -314,7 +314,7 @@ class Plugin:
             raise self._broken_promise(worker, function, f"it returned no valid schema: {error.message}") from error
 
     def _within_limits(self, worker: Worker, function: str, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """Return rows that a call returned, where they are not too many."""
+        """Return the rows that a call returned, if they are within the limits."""
         if worker.observation is not None:
             worker.observation.returned(rows.num_rows, rows.nbytes)
         limits = self._parts.limits
@@ -338,7 +338,7 @@ class Plugin:
         return fault
 
     def _broken_promise(self, worker: Worker, function: str, message: str) -> ProtocolFault:
-        """Give up an instance whose answer is not what the standard demands, and make the error for it."""
+        """Condemn an instance whose answer violates the standard, and make the error for it."""
         worker.condemn()
         return ProtocolFault(
             message,

@@ -1,4 +1,4 @@
-"""Turns a plugin's `err` into the host's errors."""
+"""Converts a plugin's `err` to the host's errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataflare.values import Variant
 __all__ = ["RETRYABLE", "plugin_error"]
 
 RETRYABLE: Final = frozenset({"unavailable", "rate-limited"})
-"""The cases of `dataflare:plugin/types.error` that a retry can help with, as their documentation says."""
+"""The cases of `dataflare:plugin/types.error` for which a retry can help, by their documentation."""
 
 _JSON_POSITION: Final = re.compile(r",? \(?at line [0-9]+,? column [0-9]+\)?")
 _KEY: Final = re.compile(r"([A-Za-z_][\w.\-\[\]]{0,99}): ")
@@ -23,14 +23,13 @@ _HINTS: Final = {
     "unsupported": "the plugin cannot do this at all: ask it for something else, such as another mode, or use another",
 }
 _FULL: Final = ("MemoryError", "InternalError: out of memory", "out of memory")
-"""How an error of a plugin begins whose language found no memory: Python, JavaScript and C."""
+"""The beginning of an error text when a plugin's language has run out of memory: Python, JavaScript and C."""
 
 
 def plugin_error(error: Variant, *, plugin: str, export: str) -> PluginError:
-    """Make the error that a caller gets of a `dataflare:plugin/types.error`.
+    """Convert a `dataflare:plugin/types.error` to the caller's error.
 
-    Args:
-        error: The WIT value; its texts are cut.
+    Args: error: The WIT value; its texts are shortened.
         plugin: The plugin's name.
         export: The function that returned it, as `interface#function`.
     """
@@ -47,7 +46,7 @@ def plugin_error(error: Variant, *, plugin: str, export: str) -> PluginError:
 
 
 def _hint(error: Variant) -> str:
-    """What to do about an error. A guess from its text goes into the hint alone, which nothing depends on."""
+    """Return the hint for an error. A guess from its text goes only into the hint, on which nothing depends."""
     text = error.value if isinstance(error.value, str) else ""
     if error.case == "invalid-config":
         key = f" at `{found[1]}`" if (found := _KEY.match(text)) else ""
@@ -58,7 +57,7 @@ def _hint(error: Variant) -> str:
 
 
 def _cut(value: Any) -> Any:
-    """The value with its texts cut: an error is kept and passed on, where a plugin may have filled it."""
+    """Return the value with shortened texts: errors are kept and passed on, so a plugin must not fill them."""
     match value:
         case str():
             return cut(value)
@@ -80,6 +79,6 @@ def _describe(error: Variant) -> str:
     if error.case == "wrong-type":
         return f"wrong-type: {mismatch_text(value)}"
     if error.case == "invalid-config":
-        # A position in JSON that the host made of the configuration, which nobody has seen.
+        # The position refers to JSON that the host made from the configuration, which the user does not see.
         value = _JSON_POSITION.sub("", str(value))
     return f"{error.case}: {value}"

@@ -1,4 +1,4 @@
-"""Instances that many threads share: one thread has one of them at a time."""
+"""A pool of instances for many threads: each instance is used by one thread at a time."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = ["InstancePool", "Lease", "PoolExhausted", "PoolSettings", "ReusePolic
 ReusePolicy: TypeAlias = Literal["reuse", "fresh-per-batch", "fresh-per-call"]
 T = TypeVar("T")
 _LOOK_S: Final = 0.5
-"""How often a waiting caller looks for lost leases."""
+"""Interval in seconds at which a waiting caller checks for lost leases."""
 
 
 class PoolExhausted(UsageError):
-    """Every instance was in use, and none became free in time."""
+    """All instances were in use, and none became free in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +68,8 @@ class PoolSettings:
 class Lease(Generic[T]):
     """A caller's hold on an instance, from `acquire` until `release`.
 
-    The caller makes it, so that nothing is lost where an exception, such as an interrupt, comes between two steps: an
-    instance whose lease nobody refers to any more is ended, and its place is free again.
+    The caller makes it, so that nothing is lost if an exception, such as an interrupt, comes between two steps. If no
+    reference to the lease is left, its instance is ended, and its place becomes free.
     """
 
     __slots__ = ("__weakref__", "place")
@@ -79,7 +79,7 @@ class Lease(Generic[T]):
 
 
 class _Place(Generic[T]):
-    """One of a pool's places that is not idle."""
+    """A place of the pool whose instance is in use or being made."""
 
     __slots__ = ("instance", "lease", "thread")
 
@@ -92,16 +92,17 @@ class _Place(Generic[T]):
 class InstancePool(Generic[T]):
     """A pool of instances. Any thread may use it.
 
-    Steps that belong together under the lock are plain assignments, which no exception can interrupt.
+    Under the lock, steps that belong together are plain assignments, which no exception can interrupt.
 
     Args:
-        make: Makes an instance; what it raises reaches the caller of `lease` or `warm`.
-        end: Ends one; must not raise. It may be called twice for one that an exception came between.
+        make: Makes an instance; its exceptions reach the caller of `lease` or `warm`.
+        end: Ends an instance; must not raise. It may be called twice for the same instance after an exception.
         usable: Whether an instance can be used again.
-        settings: How many, and for how long.
-        owner: Whose instances they are, for errors.
-        monotonic_s: Seconds that never go back.
-        remaining_s: The seconds that are left of the call that this thread is within: it waits no longer than that.
+        settings: The number of instances, and their lifetime.
+        owner: The plugin's name, for errors.
+        monotonic_s: A monotonic clock, in seconds.
+        remaining_s: Returns the seconds left for the plugin call that this thread is in; waiting takes at most that
+            long.
     """
 
     def __init__(
@@ -122,10 +123,10 @@ class InstancePool(Generic[T]):
         self._owner = owner
         self._monotonic_s = monotonic_s
         self._remaining_s = remaining_s
-        # Entered as a lock, not as a condition, which is Python code and could be left locked.
+        # Acquired as a lock, not as a condition: that is Python code, and an exception could leave it locked.
         self._lock = Lock()
         self._changed = threading.Condition(self._lock)
-        # The most recently used at the end: those at the front have been idle for longest.
+        # The most recently used are at the end; those at the front have been idle the longest.
         self._idle: list[tuple[T, float]] = []
         self._taken: dict[_Place[T], None] = {}
         self._closed = False
@@ -133,12 +134,12 @@ class InstancePool(Generic[T]):
 
     @property
     def size(self) -> int:
-        """The instances that there are now, those in use or being made too."""
+        """The current number of instances, including those in use or being made."""
         return len(self._idle) + len(self._taken)
 
     @contextmanager
     def lease(self, *, batch: bool = False) -> Iterator[T]:
-        """Hold an instance for the length of a `with` block: `acquire` and `release`."""
+        """Hold an instance within a `with` block: `acquire` and `release`."""
         lease: Lease[T] = Lease()
         try:
             yield self.acquire(lease)
@@ -146,10 +147,9 @@ class InstancePool(Generic[T]):
             self.release(lease, batch=batch)
 
     def acquire(self, lease: Lease[T]) -> T:
-        """Take an instance, which this thread must `release`, whether this returns or raises.
+        """Take an instance. This thread must call `release`, also if this raises.
 
-        Args:
-            lease: A new one.
+        Args: lease: A new lease.
 
         Raises:
             PoolExhausted: All were in use for `acquire_timeout_s`, or this thread itself holds the last of them.
@@ -159,7 +159,7 @@ class InstancePool(Generic[T]):
         gone: list[T] = []
         with self._lock:
             self._take_expired(gone)
-            # Most often there is one: to ask whether to wait costs more than all the rest.
+            # Usually one is idle; checking whether to wait would cost more than everything else.
             if not self._idle or self._closed:
                 self._wait(place.thread, gone)
             self._taken[place] = None
@@ -174,11 +174,10 @@ class InstancePool(Generic[T]):
         return place.instance
 
     def release(self, lease: Lease[T], *, batch: bool = False) -> None:
-        """Give an instance back; one that is not usable any more is ended. Does nothing to an empty lease.
+        """Return an instance to the pool; if it is no longer usable, end it. Does nothing for an empty lease.
 
-        Args:
-            lease: What `acquire` was given.
-            batch: Whether it was used for a batch, which matters to the policy `fresh-per-batch`.
+        Args: lease: The lease that was passed to `acquire`. batch: Whether the instance was used for a batch; matters
+        for the policy `fresh-per-batch`.
         """
         place = lease.place
         if place is None or place not in self._taken:
@@ -194,14 +193,15 @@ class InstancePool(Generic[T]):
                         self._idle += (entry,)
                         self._changed.notify_all()
                         return
-            # Its place is free only then: a thread that waits for it must not find the old instance still being ended.
+            # Its place becomes free only afterwards: a waiting thread must not start while the old instance is still
+            # ending.
             self._end(instance)
         with self._lock:
             self._taken.pop(place, None)
             self._changed.notify_all()
 
     def warm(self, count: int) -> None:
-        """Make instances until there are so many, at most the maximum."""
+        """Make instances until there are `count`, at most the maximum."""
         while True:
             lease: Lease[T] = Lease()
             try:
@@ -217,7 +217,7 @@ class InstancePool(Generic[T]):
                 self._keep(lease)
 
     def _keep(self, lease: Lease[T]) -> None:
-        """Give an instance back that was not used yet, whatever the policy."""
+        """Return an unused instance to the pool, under any policy."""
         place = lease.place
         if place is None:
             return
@@ -259,7 +259,8 @@ class InstancePool(Generic[T]):
             self._changed.wait_for(lambda: all(place.thread == thread for place in self._taken), timeout=wait_s)
 
     def after_fork(self) -> None:
-        """Forget what threads of the parent had, which are not here, and instances that only the parent can use."""
+        """In a forked child, drop the leases of the parent's other threads, and instances that only the parent can
+        use."""
         thread = threading.get_ident()
         self._taken = {place: None for place in self._taken if place.thread == thread}
         gone = [instance for instance, _ in self._idle if not self._usable(instance)]
@@ -267,7 +268,7 @@ class InstancePool(Generic[T]):
         for each in gone:
             self._end(each)
 
-    # With the lock held.
+    # The methods below need the lock.
 
     def _take_expired(self, gone: list[T]) -> None:
         """Move instances that were idle for too long to `gone`."""
@@ -281,7 +282,7 @@ class InstancePool(Generic[T]):
             self._changed.notify_all()
 
     def _take_abandoned(self, gone: list[T]) -> None:
-        """Move the instances of leases that nobody refers to any more to `gone`."""
+        """Move the instances of unreferenced leases to `gone`."""
         for place in [place for place in self._taken if place.lease() is None]:
             del self._taken[place]
             if place.instance is not None:

@@ -1,4 +1,4 @@
-"""The engine as the runtime needs it. `dataflare.engine` implements it; tests use a small one."""
+"""The interface of the engine for the runtime. `dataflare.engine` implements it; tests use a small implementation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataflare.limits import Limits
 __all__ = ["CallStats", "Component", "Engine", "HostFunctions", "Instance", "OpenComponent"]
 
 HostFunctions: TypeAlias = Mapping[str, Mapping[str, Callable[..., Any]]]
-"""Host functions by full name of their interface and by name in the WIT."""
+"""Host functions, by the full name of their interface and by name in the WIT."""
 
 
 class CallStats(Protocol):
@@ -78,7 +78,7 @@ class Component(Protocol):
 
 
 class OpenComponent(Protocol):
-    """A component of which nothing has been compiled yet."""
+    """A component that is not compiled yet."""
 
     @property
     def shape(self) -> ComponentType: ...

@@ -42,7 +42,7 @@ class Processor(Plugin):
                 worker.observation.returned(int(result is not None), len(result or ""))
             return result
 
-    # Without types of pyarrow, which has none of its own, these are all one to a type checker.
+    # pyarrow has no type annotations; without stubs, these overloads are the same to a type checker.
     @overload
     def process_batch(self, rows: pa.RecordBatch) -> pa.RecordBatch: ...
     @overload

@@ -1,4 +1,4 @@
-"""Compares the columns of rows with those that were announced."""
+"""Compares the columns of rows with the announced columns."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["as_schema", "columns_text", "fits_schema", "same_columns"]
 
 
 def same_columns(one: pa.Schema, other: pa.Schema) -> bool:
-    """Whether two schemas have the same columns: names, types and nullability, in order, but no metadata.
+    """Whether two schemas have the same columns: names, types and nullability, in order; metadata are ignored.
 
-    Types are compared as the WIT can carry them: an extension type as its storage.
+    Types are compared in their WIT form: an extension type counts as its storage.
     """
     if one.equals(other):
         return True
@@ -35,10 +35,10 @@ def fits_schema(rows: pa.RecordBatch, schema: pa.Schema) -> bool:
 
 
 def as_schema(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Rows that fit a schema, with its nullability and metadata."""
+    """Return rows that fit a schema with the schema's nullability and metadata."""
     if rows.schema.equals(schema, check_metadata=True):
         return rows
-    # An extension type is its storage in what a plugin says of its rows.
+    # A plugin's schema has the storage for an extension type.
     fields = [field.with_type(column.type) for field, column in zip(schema, all_columns(rows), strict=True)]
     made = pa.RecordBatch.from_arrays(all_columns(rows), schema=pa.schema(fields, metadata=schema.metadata))
     return remember(made, vetted_columns(rows))

@@ -1,4 +1,4 @@
-"""What sources and destinations have in common: work that one instance keeps."""
+"""The base of sources and destinations: a read or a run that lives in one instance."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ T = TypeVar("T")
 
 
 class RunLost(UsageError):
-    """The instance that was reading or writing is gone, and with it what it had not made safe: `open` again."""
+    """The instance of a read or a run is gone, and with it all rows that were not safe: call `open` again."""
 
 
 class KeepsRun:
-    """A plugin whose one instance keeps a read or a run from call to call."""
+    """A plugin whose only instance keeps a read or a run from call to call."""
 
     _interrupted: bool = False
-    """Whether an interrupt came in the middle of a step."""
+    """Whether an interrupt cut off a step."""
 
     def lose_run(self) -> None:
-        """Give up the read or run that is under way: nobody got what its last step returned. Continue with `open`."""
+        """Give up the current read or run, since the result of its last step was lost. Continue with `open`."""
         self._interrupted = True
 
 
@@ -33,9 +33,10 @@ S = TypeVar("S", bound=KeepsRun)
 
 
 def loses_run(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
-    """Let an exception from outside, such as an interrupt, lose the run that the method is a step of.
+    """Make a method lose its read or run after an exception from outside, such as an interrupt.
 
-    Nobody knows whether the plugin took the step: one more read could leave rows out, one more write repeat them.
+    It is then unknown whether the plugin completed the step: another read could skip rows, another write could repeat
+    them.
     """
 
     @functools.wraps(method)
@@ -48,4 +49,4 @@ def loses_run(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S,
             self.lose_run()
             raise
 
-    return call  # type: ignore[return-value]  # mypy takes `self` for a name
+    return call  # type: ignore[return-value]  # mypy treats `self` as a named parameter

@@ -39,19 +39,19 @@ from dataflare.wit_types.source import Division
 __all__ = ["MAX_ROWS", "Selections", "Source"]
 
 MAX_ROWS: Final = 65_536
-"""How many rows a call of `read` asks for at most, by default."""
+"""Default maximum number of rows of one `read`."""
 _STATES: Final = 65_536
 """How many of the last states can be acknowledged."""
 _COMPARED: Final = 1_000
-"""How many names of a plugin a wrong one is compared with."""
+"""Maximum number of a plugin's names with which a wrong name is compared for a suggestion."""
 
 Selections: TypeAlias = Selection | DatasetName | str | Sequence[Selection | DatasetName | str] | None
-"""What to read: datasets, each alone for all of it. `None` is the only dataset that there is."""
+"""What to read: selections, or names of datasets (all rows and columns). `None` means the only dataset."""
 
 
 @dataclass(slots=True)
 class _Reading:
-    """A read that is under way, in the instance of `worker`."""
+    """The current read, in the instance of `worker`."""
 
     worker: weakref.ref[Worker]
     selections: list[Selection]
@@ -131,7 +131,7 @@ class Source(KeepsRun, Plugin):
     def estimate(
         self, selections: Selections = None, *, part: bytes | None = None, state: bytes | None = None
     ) -> Estimate | None:
-        """Ask how many rows are left; `None` where that is not known. Arguments and errors as `open`."""
+        """Ask how many rows are left; `None` if unknown. Arguments and errors are those of `open`."""
         with self._lease() as worker:
             selected = self._selected(worker, selections)
             found = worker.call(self._interface, "estimate", _wit(selected), part, state)
@@ -141,7 +141,7 @@ class Source(KeepsRun, Plugin):
     def open(
         self, selections: Selections = None, *, part: bytes | None = None, state: bytes | None = None
     ) -> list[pa.Schema]:
-        """Begin a read, or continue with it; ends one that is under way.
+        """Begin a read, or continue an earlier one from a state; ends the current read.
 
         Args:
             selections: What to read.
@@ -244,7 +244,7 @@ class Source(KeepsRun, Plugin):
                 states.popleft()
 
     def stop(self) -> None:
-        """End the read, wherever it is. Idempotent; the plugin stays loaded.
+        """End the read, at any point. Idempotent; the plugin stays loaded.
 
         Raises:
             PluginError: The plugin answered with an error.
@@ -286,7 +286,7 @@ class Source(KeepsRun, Plugin):
         state: bytes | None = None,
         max_rows: int = MAX_ROWS,
     ) -> Iterator[pa.RecordBatch]:
-        """Read batch by batch, those without rows left out; as `chunks`, without the states."""
+        """Read batch by batch, like `chunks` but without the states; skips batches without rows."""
         chunks = self.chunks(selections, part=part, state=state, max_rows=max_rows)
         return (chunk.rows for chunk in chunks if chunk.rows.num_rows)
 
@@ -317,7 +317,7 @@ class Source(KeepsRun, Plugin):
         )
 
     def _selected(self, worker: Worker, selections: Selections) -> list[Selection]:
-        """What is selected, checked against what there is, with the cursors that are meant."""
+        """Return the selections, checked against the datasets, with their default cursors."""
         if selections is None:
             datasets = self._discover(worker) if self._datasets is None else self._datasets
             if len(datasets) != 1:
@@ -393,7 +393,7 @@ class Source(KeepsRun, Plugin):
         try:
             self._rules.require_columns("read", dataset, schema)
         except PermissionDenied:
-            # The rows that follow would have the columns.
+            # The following rows would have these columns.
             self._reading = None
             raise
 
@@ -432,7 +432,7 @@ class Source(KeepsRun, Plugin):
 
 
 def _named(selections: list[Selection]) -> str:
-    """The datasets of a read, for an error."""
+    """Name the datasets of a read, for an error."""
     names = ", ".join(repr(cut_name(str(each.dataset))) for each in selections[:20])
     return f"dataset{'s' if len(selections) > 1 else ''} {names}"
 

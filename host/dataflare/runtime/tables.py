@@ -1,4 +1,4 @@
-"""Tables, and iterables of batches, where a plugin takes a batch."""
+"""Tables and iterables of batches as arguments of plugins that take a batch."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ _BATCH_ROWS: Final = 65_536
 
 
 def batches_of(rows: Any) -> Iterator[pa.RecordBatch]:
-    """Give the batches of a table, of at most 65,536 rows and at least one, or those of an iterable.
+    """Yield the batches of a table, at least one and each with at most 65,536 rows, or those of an iterable.
 
-    Raises:
-        ValueTypeError: It is neither. For an iterable, raised where what comes is not a batch.
+    Raises: ValueTypeError: It is neither, or an item of the iterable is not a batch.
     """
     if isinstance(rows, pa.RecordBatch):
         return iter([rows])
@@ -35,10 +34,10 @@ def batches_of(rows: Any) -> Iterator[pa.RecordBatch]:
 
 
 def _table_of(rows: Any) -> pa.Table | None:
-    """Take a table of Arrow, or of another library that hands out Arrow's columns, such as polars; else `None`."""
+    """Return a table of Arrow, or of another library that exports Arrow streams, such as polars; otherwise `None`."""
     if isinstance(rows, pa.Table):
         return rows
-    # A reader gives its batches one by one.
+    # A reader yields its batches one by one.
     if isinstance(rows, pa.RecordBatchReader) or not hasattr(rows, "__arrow_c_stream__"):
         return None
     try:
@@ -61,7 +60,7 @@ def _not_rows(given: Any, wanted: str) -> ValueTypeError:
 
 
 def map_rows(rows: Any, one: Callable[[pa.RecordBatch], pa.RecordBatch]) -> Any:
-    """Apply a function of batches to a table, which gives a table, or to an iterable, batch by batch as it is taken.
+    """Apply a function of batches to a table, which gives a table, or to an iterable, which gives a lazy iterator.
 
     Raises:
         ValueTypeError: It is neither.
@@ -72,7 +71,7 @@ def map_rows(rows: Any, one: Callable[[pa.RecordBatch], pa.RecordBatch]) -> Any:
 
 
 def merge_reports(rows: Any, check: Callable[[pa.RecordBatch], Report]) -> Report:
-    """Check batch by batch; the rows of violations are counted over all batches.
+    """Check batch by batch, and merge the reports; row numbers of violations count over all batches.
 
     Raises:
         ValueTypeError: It is neither a table nor an iterable.

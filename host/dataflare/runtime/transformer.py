@@ -22,7 +22,7 @@ class Transformer(Plugin):
 
     def __init__(self, parts: PluginParts) -> None:
         super().__init__(parts)
-        # The last promise: the input schema and its output schema. Replaced as a whole, so any thread may read it.
+        # The last announced schemas: input and output. Replaced as a whole, so any thread may read it.
         self._promise: tuple[pa.Schema, pa.Schema] | None = None
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
@@ -40,7 +40,7 @@ class Transformer(Plugin):
         self._promise = (schema, promised)
         return promised
 
-    # Without types of pyarrow, which has none of its own, these are all one to a type checker.
+    # pyarrow has no type annotations; without stubs, these overloads are the same to a type checker.
     @overload
     def transform(self, rows: pa.RecordBatch) -> pa.RecordBatch: ...
     @overload

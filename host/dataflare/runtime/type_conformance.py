@@ -1,4 +1,4 @@
-"""Whether a component's functions have the types that the standard gives them."""
+"""The check that a component's functions have the types of the standard."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _SHOWN = 8
 
 @cache
 def standard_signatures() -> Signatures:
-    """The functions of the standard. The first call in a process takes some 10 milliseconds."""
+    """Return the functions of the standard. The first call in a process takes about 10 milliseconds."""
     return Signatures(standard())
 
 
 class Signatures:
-    """The functions of a catalog's interfaces. Never changes: any thread may use it."""
+    """The functions of a catalog's interfaces. Immutable: any thread may use it."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._definitions: dict[tuple[str, str], wit.TypeDefinition] = {}
@@ -41,11 +41,11 @@ class Signatures:
         return interface in self._functions
 
     def functions(self, interface: str) -> frozenset[str]:
-        """The functions of an interface by their names in the canonical ABI, such as `[method]batch.slice`."""
+        """Return the names of an interface's functions in the canonical ABI, such as `[method]batch.slice`."""
         return frozenset(self._functions[interface])
 
     def compared_with(self, shape: actual.ComponentType) -> Comparison:
-        """Begin to compare a component's functions with these; for one thread."""
+        """Return a comparison of a component's functions with these; for one thread."""
         return Comparison(self._definitions, self._functions, shape)
 
 
@@ -61,11 +61,11 @@ class Comparison:
         self._definitions = definitions
         self._functions = functions
         self._shape = shape
-        # Types that functions share are compared once. The shape keeps them, so that their numbers stay theirs.
+        # Types that functions share are compared once. The component's type keeps them alive, so their ids stay unique.
         self._same: set[tuple[str, str, int]] = set()
 
     def difference(self, interface: str, function: str, found: actual.FuncT) -> str:
-        """Say in words where a function differs from the catalog's; empty if it is the same.
+        """Describe where a function differs from the catalog's; empty if it is the same.
 
         Args:
             interface: The interface's full name.
@@ -158,7 +158,8 @@ class Comparison:
 
 
 def _methods(interface: str, resource: wit.Resource) -> Iterator[tuple[str, wit.Function]]:
-    """A resource's functions as the canonical ABI has them: with the handle as a parameter or as the result."""
+    """Yield a resource's functions in the form of the canonical ABI: with the handle as a parameter or as the
+    result."""
     handle = wit.Named(resource.name, interface)
     for function in resource.functions:
         parameters, result = function.parameters, function.result

@@ -70,7 +70,7 @@ class Validator(Plugin):
 
 
 def _problem(report: Report, rows: int) -> str:
-    """What cannot be true of a report; empty if nothing is."""
+    """Describe what is impossible in a report; empty if it is consistent."""
     if report.rows_checked > rows:
         return f"{report.rows_checked} rows were checked, of {rows}"
     for violation in report.violations:

@@ -1,6 +1,6 @@
-"""Which kind of plugin a component is, and whether its operator allows what it imports.
+"""Determines a component's kind of plugin, and checks its imports against the grants.
 
-Everything here looks at a component's shape alone: none of its code has been compiled or run.
+Everything here uses only the component's type: none of its code has been compiled or run.
 """
 
 from __future__ import annotations
@@ -39,35 +39,35 @@ _MAX_SHOWN = 5
 
 
 class Mismatch(NamedTuple):
-    """Why a component is a plugin of no world, and what to do about it."""
+    """Why a component fits none of the worlds, and what to do about it."""
 
     text: str
     hint: str
 
 
 def kind_interface(kind: str) -> str:
-    """Name the interface that a kind's plugins export."""
+    """Return the full name of the interface that a kind's plugins export."""
     return f"dataflare:plugin/{kind}@1.0.0"
 
 
 def kind_world(kind: str) -> str:
-    """Name the world that a kind's plugins target."""
+    """Return the full name of the world that a kind's plugins target."""
     return f"dataflare:plugin/{kind}-plugin@1.0.0"
 
 
 def kinds_of(shape: ComponentType) -> tuple[str, ...]:
-    """The kinds whose interface a component exports; a plugin has exactly one."""
+    """Return the kinds whose interface a component exports; a plugin has exactly one."""
     return tuple(kind for kind in KINDS if kind_interface(kind) in shape.exports)
 
 
 def needed_capabilities(shape: ComponentType) -> tuple[str, ...]:
-    """The short names of the capabilities that a component imports and that must be granted, sorted."""
+    """Return the sorted short names of the imported interfaces that must be granted."""
     shorts = {short_name(name) for name in shape.imports}
     return tuple(sorted(short for short in shorts if short is not None and short not in FREE))
 
 
 def mismatches(shape: ComponentType) -> list[Mismatch]:
-    """List everything that keeps a component from being a plugin; nothing, where it is one."""
+    """List everything that keeps a component from being a plugin; empty if it is one."""
     signatures = standard_signatures()
     comparison = signatures.compared_with(shape)
     return [
@@ -77,7 +77,7 @@ def mismatches(shape: ComponentType) -> list[Mismatch]:
 
 
 def check_world(shape: ComponentType, *, component: str) -> str:
-    """Tell a plugin's kind.
+    """Return a plugin's kind.
 
     Args:
         shape: What the component imports and exports.
@@ -87,8 +87,8 @@ def check_world(shape: ComponentType, *, component: str) -> str:
         One of `KINDS`.
 
     Raises:
-        WorldMismatch: The component exports none or several of the kinds' interfaces, misses a function of one or gives
-            it another type, or imports what this host does not have.
+        WorldMismatch: The component exports none or several of the kinds' interfaces, a function is missing or has
+            another type, or it imports something that this host does not have.
     """
     found = mismatches(shape)
     if found:
@@ -104,7 +104,7 @@ def check_grants(shape: ComponentType, grants: Grants, *, plugin: str) -> None:
     """Refuse a plugin that imports more than its operator granted.
 
     Raises:
-        PermissionDenied: With the name of the first capability that is not granted; the message has all.
+        PermissionDenied: An imported interface is not granted; `capability` is the first one, the message names all.
     """
     missing = [short for short in needed_capabilities(shape) if short not in grants.capabilities]
     if missing:
@@ -154,7 +154,7 @@ def _import_mismatches(shape: ComponentType, signatures: Signatures, comparison:
     for name, interface in shape.imports.items():
         row = provider_of(name)
         if not name:
-            # Imports of the world itself, outside of an interface.
+            # Imports of the world itself, outside any interface.
             yield from (Mismatch(f"the import {each} is unknown", _REBUILD) for each in _contents(interface))
         elif row is not None:
             yield from _imported_functions(name, row.full_name, interface, signatures, comparison)

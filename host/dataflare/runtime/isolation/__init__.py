@@ -1,1 +1,1 @@
-"""Plugins in processes of their own."""
+"""Plugins in separate processes."""

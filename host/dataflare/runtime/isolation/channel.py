@@ -34,7 +34,7 @@ class Packed:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message that came: its plain values, those with types, and the bytes beside it."""
+    """A received message: its plain values, its typed values, and the bytes beside it."""
 
     plain: list[Any]
     typed: list[Any]
@@ -47,9 +47,9 @@ class Channel:
     Args:
         wire: The wire that it uses.
         handles: The objects that stay on one side.
-        resources: Those of the component's shape.
-        max_batch_bytes: The largest size of a batch that comes, in bytes.
-        charged: Whether batches that come are charged to the current budget.
+        resources: The resources of the component's type.
+        max_batch_bytes: The largest size of a received batch, in bytes.
+        charged: Whether received batches are charged to the current budget.
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class Channel:
         return Packed(orjson.dumps([plain, values]), writer.parts, writer.values_bytes)
 
     def send(self, packed: Packed, *, deadline: float = math.inf) -> None:
-        """Send a message; raises as `Wire.send`."""
+        """Send a message; raises the errors of `Wire.send`."""
         self._wire.send(packed.text, packed.parts, deadline=deadline)
 
     def receive(self, *, deadline: float = math.inf) -> Message:
-        """Wait for a message; raises as `Wire.receive`."""
+        """Wait for a message; raises the errors of `Wire.receive`."""
         text, beside = self._wire.receive(deadline=deadline)
         # Two characters may become an object of many bytes.
         current().require(sum(size * text.count(begin) for begin, size in _VALUE_BYTES))
@@ -100,13 +100,11 @@ class Channel:
         raise BrokenWire("a text that is not a message")
 
     def read(self, message: Message, types: Sequence[Type | None], *, raw_text: bool = False) -> tuple[list[Any], int]:
-        """The typed values of a message.
+        """Decode the typed values of a message.
 
-        Returns:
-            The values, and what their texts, lists and numbers take in bytes.
+        Returns: The values, and the size of their texts, lists and numbers in bytes.
 
-        Raises:
-            BrokenWire: They are not of these types.
+        Raises: BrokenWire: They do not have these types.
         """
         if len(message.typed) != len(types):
             raise BrokenWire(f"{len(message.typed)} values in place of {len(types)}")

@@ -1,4 +1,4 @@
-"""How much time is left of the call of an isolated plugin that a thread serves."""
+"""The remaining time of the isolated plugin's call that a thread serves."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _local = threading.local()
 
 
 def remaining_s() -> float:
-    """The seconds that are left; infinity where this thread serves no such call."""
+    """Return the remaining seconds; infinity if this thread serves no such call."""
     deadline: float | None = getattr(_local, "deadline", None)
     return math.inf if deadline is None else deadline - time.monotonic()
 
 
 @contextmanager
 def until(deadline: float | None) -> Iterator[None]:
-    """Serve a call that has to end by `time.monotonic() == deadline`, or with the call around it."""
+    """Serve a call that must end by `time.monotonic() == deadline`, or earlier with the call around it."""
     outer: float | None = getattr(_local, "deadline", None)
     given = [each for each in (outer, deadline) if each is not None]
     _local.deadline = min(given, default=None)

@@ -46,17 +46,17 @@ __all__ = ["IsolatedInstance"]
 ENTRY: Final = "dataflare.runtime.isolation.worker:main"
 _START_S: Final = 60.0
 _GRACE_S: Final = 1.0
-"""The time beyond a call's limit before the host ends the worker, which also watches the limit itself."""
+"""Seconds after a call's limit before the host ends the worker; the worker also watches the limit itself."""
 _MORE_MEMORY_BYTES: Final = 64 * 2**20
 """The size of the shared memory beyond a batch, for the rest of a message."""
 _MAX_MESSAGE_CHARS: Final = 16_384
 _MAX_HINT_CHARS: Final = 1_024
 _MAX_FIGURE: Final = 2**50
-"""The largest amount that a worker may report of anything: sums of it fit into 64 bits."""
+"""The largest number that a worker may report, so that sums fit into 64 bits."""
 
 
 class _TooManyHandles(Exception):
-    """A worker holds as many objects of the host as it may."""
+    """A worker already holds the maximum number of host objects."""
 
 
 class _Kept:
@@ -66,16 +66,16 @@ class _Kept:
         self._most = most
         self._numbers = itertools.count(1)
         self._things: dict[int, tuple[Any, int]] = {}
-        """Each with the number of its type."""
+        """The objects by number, each with the number of its type."""
         self._lent: list[int] = []
-        # Weak: an instance that an interrupt kept from its caller has to go at once, and the worker with it.
+        # Weak: if an interrupt lost the instance before its caller got it, it must be freed at once, with the worker.
         self._owner = weakref.ref(owner)
         self.given: list[GuestResource] = []
-        """The plugin's resources that the message that was packed last gives away."""
+        """The plugin's resources that the last packed message gives away."""
 
     @property
     def owner(self) -> IsolatedInstance | None:
-        """The instance, whose resources these are."""
+        """The instance to which these resources belong; `None` if it is gone."""
         return self._owner()
 
     def guest_number(self, guest: Any, type_index: int, *, given: bool) -> int:
@@ -120,7 +120,7 @@ class _Kept:
             close()
 
     def end_loans(self) -> None:
-        """Take back what was lent for a call."""
+        """Remove the objects that were lent for a call."""
         for number in self._lent:
             self._things.pop(number, None)
         self._lent.clear()
@@ -133,7 +133,7 @@ class _Kept:
 
 @dataclass(slots=True)
 class _Counts:
-    """What the host itself has seen of a worker."""
+    """What the host itself has counted for a worker."""
 
     host_calls: int = 0
     bytes_in: int = 0
@@ -149,10 +149,10 @@ class _Returned:
 
 
 class IsolatedInstance:
-    """An instance in a worker; one thread at a time. `in_force`: how the worker is confined, as the kernel took it.
+    """An instance in a worker; one thread at a time. `in_force`: the parts of the jail that the kernel accepted.
 
-    Any failure in an exchange, an interrupt of the host included, ends the worker: otherwise the next message would
-    be the answer to an earlier question.
+    Any failure in an exchange, including an interrupt of the host, ends the worker: otherwise the next message could be
+    the answer to an earlier request.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class IsolatedInstance:
     ) -> None:
         self.stats = CallStats()
         self.embedder: Callable[[], Any] | None = None
-        """Gives what an embedder calls it by, as calls of its resources do too."""
+        """Returns the embedder's object for this instance; its resources use it too."""
         self._alive = False
         self.in_force: tuple[str, ...] = ()
         self.budget = HostBudget(task.limits.host_memory_bytes)
@@ -211,7 +211,7 @@ class IsolatedInstance:
         return self._process.pid
 
     def call(self, interface: str, function: str, *args: Any) -> Any:
-        """Call an export; as `dataflare.engine.instance.Instance.call`."""
+        """Call an export; works like `dataflare.engine.instance.Instance.call`."""
         if not self.alive:
             raise UsageError(f"{self._name}: the instance is dead after a fault, or closed")
         exported = self._shape.exports.get(interface)
@@ -221,7 +221,7 @@ class IsolatedInstance:
         return self._run(func, interface, function, args)
 
     def drop(self, resource: GuestResource) -> None:
-        """Drop a resource that the plugin made; as `dataflare.engine.instance.Instance.drop`."""
+        """Drop a resource that the plugin made; works like `dataflare.engine.instance.Instance.drop`."""
         if resource.owner is not self:
             raise UsageError(f"{resource!r} belongs to another instance")
         if not resource.handle or not self.alive:
@@ -255,10 +255,10 @@ class IsolatedInstance:
         self._kill()
         self._kept.close()
 
-    # One exchange: a message, the worker's questions, and its answer.
+    # One exchange: a message, the worker's requests, and its answer.
 
     def _exchange(self, packed: Packed, func: FuncT | None, deadline: float) -> Any:
-        """Send a message, serve the worker until it answers, and return what it answered; `func`: what was called."""
+        """Send a message, serve the worker until it answers, and return the answer; `func` is the called function."""
         settled = False
         outer = budgets.enter(self.budget)
         try:
@@ -405,7 +405,7 @@ class IsolatedInstance:
     # What a worker says of itself.
 
     def _take(self, reported: list[Any]) -> None:
-        """Note what a worker says that it did, and at least what the host has seen of it."""
+        """Record the numbers that a worker reports, but at least those that the host has counted."""
         if len(reported) != len(CallStats.__slots__):
             raise BrokenWire("figures that do not fit")
         if any(type(each) is not int or not 0 <= each <= _MAX_FIGURE for each in reported):
@@ -447,7 +447,7 @@ class IsolatedInstance:
         return WorkerDied(f"its worker ended {how}", hint="the next call gets a new worker", **self._place())
 
     def _kill(self) -> None:
-        """End the worker and its session, now; a fork of the process that started it only lets go of it."""
+        """End the worker and its session at once; a fork of the host's process only forgets it."""
         self._alive = False
         try:
             self._process.end()
@@ -468,7 +468,7 @@ class _Started:
 
 
 def _begin(memory_bytes: int) -> _Started:
-    """Start a worker, and make the wire to it."""
+    """Start a worker, and connect it with a wire."""
     with ExitStack() as undo:
         try:
             memory = make_memory(memory_bytes)

@@ -1,4 +1,4 @@
-"""Plugins in processes of their own: components whose instances live in workers."""
+"""Components whose instances live in workers, which are separate processes."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from dataflare.runtime.ports import Component, HostFunctions
 __all__ = ["IsolatedComponent"]
 
 _DATA_BYTES: Final = 2**30
-"""The memory of a worker beyond that of the plugin, its two bridges and batches on their way."""
+"""A worker's memory in bytes, in addition to the plugin, its two bridge memories and batches in transfer."""
 _RESERVED_BYTES: Final = 5 * 2**30
-"""At least the addresses that wasmtime reserves for one memory: a 32-bit memory and its guard pages."""
+"""An upper bound for the address space of one memory in wasmtime: 4 GiB and guard pages."""
 _MORE_MEMORIES: Final = 4
 
 
 class IsolatedComponent:
-    """A compiled component whose instances live in processes of their own. Any thread may use it.
+    """A compiled component whose instances live in separate processes. Any thread may use it.
 
     Args:
-        component: The component, as this process has compiled it.
+        component: The component, compiled in this process.
         binary: Its contents.
-        cache_dir: Where it was compiled to.
-        flatten: How the engine that compiled it reaches plugins.
-        max_batch_bytes: The largest size of a batch that comes from a worker, in bytes.
+        cache_dir: The folder of the compiled code.
+        flatten: The setting of the engine that compiled it.
+        max_batch_bytes: The largest size of a batch from a worker, in bytes.
         best_effort: Whether parts of the workers' jail may be missing.
 
     Raises:
-        ConfigError: This system has no such processes.
+        ConfigError: This system does not support isolation.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class IsolatedComponent:
         return self._component.shape
 
     def with_types(self, shape: ComponentType) -> IsolatedComponent:
-        """The same component with types of the caller's; see `dataflare.engine.component.Component.with_types`."""
+        """Return the same component with the caller's types; see `dataflare.engine.component.Component.with_types`."""
         return IsolatedComponent(
             self._component.with_types(shape),
             self._binary,
@@ -86,7 +86,7 @@ class IsolatedComponent:
         )
 
     def close(self) -> None:
-        """Let go of what this process has of the component; idempotent."""
+        """Release the component in this process; idempotent."""
         self._component.close()
 
     def instantiate(

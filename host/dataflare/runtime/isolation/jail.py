@@ -1,7 +1,7 @@
-"""Removes all rights from this process that a plugin's worker does not need. It cannot be undone.
+"""Removes all rights from this process that a plugin's worker does not need. This cannot be undone.
 
-Where the kernel does not take a necessary part, there is no jail (`JailIncomplete`), unless the operator has said that
-a weaker one will do. Only the parts that the kernel accepted are reported as in force.
+If the kernel does not accept a necessary part, confining fails (`JailIncomplete`), unless the operator accepts a weaker
+jail. Only the parts that the kernel accepted are reported as in force.
 """
 
 from __future__ import annotations
@@ -18,16 +18,14 @@ __all__ = ["JailIncomplete", "confine"]
 _OPEN_FILES: Final = 32
 _THREADS: Final = 64
 _THREADS_BESIDE: Final = 1024
-"""A worker's threads if the kernel counts them with all other threads of its user, on top of those."""
+"""Limit of a worker's threads, in addition to its user's other threads, if the kernel counts them together."""
 _STACK_BYTES: Final = 64 * 2**20
 
 
 class JailIncomplete(Exception):
-    """The kernel did not take a necessary part of the jail.
+    """The kernel did not accept a necessary part of the jail.
 
-    Args:
-        part: Its name.
-        reason: What the kernel said.
+    Args: part: The part's name. reason: The kernel's error.
     """
 
     def __init__(self, part: str, reason: str) -> None:
@@ -44,17 +42,17 @@ def confine(
     parent: int | None = None,
     best_effort: bool = False,
 ) -> tuple[str, ...]:
-    """Confine this process, all its later threads included.
+    """Confine this process, including all its later threads.
 
     Args:
-        data_bytes: The most private memory that it may have, in bytes; `None` for any. It has no other kind.
-        address_bytes: How far its addresses may still grow, in bytes; `None` for any distance.
-        file_bytes: How long a file may be that it writes; it has only those that were open before.
-        parent: The process with which it ends; `None` for the one that started it.
-        best_effort: Leave out what the kernel does not take.
+        data_bytes: Limit of its private memory in bytes; `None` for no limit. It can have no other kind of memory.
+        address_bytes: How much its address space may still grow, in bytes; `None` for no limit.
+        file_bytes: Maximum length in bytes of the files that it writes; it has only those that are already open.
+        parent: The id of the process with which it ends; `None` for the one that started it.
+        best_effort: Whether to skip parts that the kernel does not accept.
 
     Returns:
-        The names of what is in force: `ended-first`, `unprivileged`, `namespaces`, `no-capabilities`, `rlimits`,
+        The names of the parts in force: `ended-first`, `unprivileged`, `namespaces`, `no-capabilities`, `rlimits`,
         `parent-death`, `no-new-privileges`, the parts of Landlock that the kernel has (`landlock-files` and more), and
         `seccomp`.
 
@@ -64,12 +62,12 @@ def confine(
     parent = os.getppid() if parent is None else parent
     kernel = landlock.version()
     in_force: list[str] = []
-    # Mappings that are only read take no memory that RLIMIT_DATA counts, but page tables.
+    # RLIMIT_DATA does not count read-only mappings, but they take page tables.
     addresses = None if address_bytes is None else _addresses_bytes() + address_bytes
 
     def limit() -> None:
         _limit(data_bytes, addresses, file_bytes)
-        # Where the user or the user's namespace is this process's own, its threads alone are counted.
+        # If no other process has the same user or user namespace, only its own threads are counted.
         own = "namespaces" in in_force or privileges.is_own_user()
         _limit_each({resource.RLIMIT_NPROC: _THREADS if own else _THREADS_BESIDE + privileges.threads_of_user()})
 
@@ -87,7 +85,7 @@ def confine(
         (("rlimits",), True, limit),
         (("parent-death",), True, lambda: privileges.die_with(parent)),
         (("no-new-privileges",), True, privileges.no_new_privileges),
-        # Not necessary: seccomp refuses all of it as well.
+        # Optional: seccomp refuses all of it too.
         (landlock.parts(kernel), False, restrict_files),
         (("seccomp",), True, seccomp.install),
     )

@@ -1,4 +1,4 @@
-"""Landlock: takes all files away from this process, and what else the kernel's version can take away.
+"""Landlock: takes access to all files away from this process, and whatever else the kernel's version supports.
 
 https://docs.kernel.org/userspace-api/landlock.html
 """
@@ -15,7 +15,7 @@ __all__ = ["parts", "restrict", "version"]
 _CREATE, _RESTRICT = 444, 446
 _ASK_VERSION = 1
 _FILE_RIGHTS: Final = ((1, 13), (2, 14), (3, 15), (5, 16))
-"""How many rights of files the kernel knows, by version of Landlock."""
+"""Version of Landlock, and the number of file rights that it knows."""
 _PARTS: Final = (
     (1, "landlock-files"),
     (2, "landlock-rename"),
@@ -30,25 +30,23 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def version() -> int:
-    """The kernel's version of Landlock; 0 if it has none or it is off."""
+    """Return the kernel's version of Landlock; 0 if it has none or it is off."""
     return max(0, int(_libc.syscall(_CREATE, None, ctypes.c_size_t(0), _ASK_VERSION)))
 
 
 def parts(kernel: int) -> tuple[str, ...]:
-    """What a version of Landlock takes away, by name."""
+    """Return the names of what a version of Landlock can take away."""
     return tuple(name for since, name in _PARTS if kernel >= since)
 
 
 def restrict(kernel: int) -> None:
-    """Take all files away that are not open; TCP, abstract sockets and signals to others too.
+    """Take away access to all files that are not open, and to TCP, abstract sockets and signals to other processes.
 
-    It holds for the thread that asks and for those that it starts.
+    Applies to the calling thread and to the threads that it starts.
 
-    Args:
-        kernel: The result of `version`.
+    Args: kernel: The result of `version`.
 
-    Raises:
-        OSError: The kernel does not take it, or there is more than one thread.
+    Raises: OSError: The kernel does not accept it, or there is more than one thread.
     """
     if len(os.listdir("/proc/self/task")) > 1:
         raise OSError("it would hold for one of the threads alone")

@@ -1,4 +1,4 @@
-"""Removes privileges: another user, without capabilities, in namespaces of its own, that ends with its parent."""
+"""Removes privileges: a separate user, no capabilities, separate namespaces, and an end with the parent process."""
 
 from __future__ import annotations
 
@@ -22,23 +22,22 @@ __all__ = [
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 1, 4, 24
 _PR_SET_SECUREBITS, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _CLEAR_ALL = 28, 38, 47, 4
-_SECUREBITS: Final = 0b11101111  # root is nobody special, and all of it is locked (KEEP_CAPS stays off)
+_SECUREBITS: Final = 0b11101111  # root has no special rights, and all bits are locked (KEEP_CAPS stays off)
 _CAP_KILL: Final = 5
 _CAPABILITY_VERSION: Final = 0x20080522
 _NEW_USER, _NEW_IPC, _NEW_NET, _NEW_UTS = 0x10000000, 0x08000000, 0x40000000, 0x04000000
 _NOBODY: Final = 65534
 _UNUSED_IDS: Final = 0x70000000
-"""The first of the numbers that neither distributions nor containers give to anybody
-(https://systemd.io/UIDS-GIDS): with its process's number on top, each worker is a user of its own."""
+"""The first of the user ids that neither distributions nor containers use (https://systemd.io/UIDS-GIDS). With its
+process id added, each worker gets a unique user."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def become_nobody() -> None:
-    """If this process is root, become a user of its own, without groups.
+    """If this process is root, become a unique unprivileged user without groups.
 
-    Raises:
-        OSError: The kernel does not take it, or the host could no longer end such a process.
+    Raises: OSError: The kernel does not accept it, or the host could no longer end this process.
     """
     if os.geteuid() != 0 and os.getuid() != 0:
         return
@@ -51,7 +50,7 @@ def become_nobody() -> None:
         os.setresgid(own, own, own)
         os.setresuid(own, own, own)
     except OSError:
-        # A user namespace that knows no such number.
+        # A user namespace without this user id.
         os.setresgid(_NOBODY, _NOBODY, _NOBODY)
         os.setresuid(_NOBODY, _NOBODY, _NOBODY)
 
@@ -67,7 +66,7 @@ def be_ended_first() -> None:
 
 
 def threads_of_user() -> int:
-    """How many threads this process's user has, as far as it can see them."""
+    """Return the number of threads of this process's user, as far as visible."""
     count = 0
     for each in os.scandir("/proc"):
         with suppress(OSError):  # it has ended
@@ -77,7 +76,7 @@ def threads_of_user() -> int:
 
 
 def is_own_user() -> bool:
-    """Whether this process is of a user that no other process is of."""
+    """Whether no other process has this process's user."""
     return os.getuid() == _UNUSED_IDS + os.getpid()
 
 
@@ -91,7 +90,7 @@ def enter_namespaces() -> None:
 
 
 def drop_capabilities() -> None:
-    """Drop all capabilities, and every way to get them back.
+    """Drop all capabilities, and all ways to get them back.
 
     Raises:
         OSError: Some are left.
@@ -107,7 +106,7 @@ def drop_capabilities() -> None:
 
 
 def no_new_privileges() -> None:
-    """Make programs that are started give no new privileges.
+    """Forbid new privileges when this process starts a program.
 
     Raises:
         OSError: The kernel does not take it.
@@ -116,15 +115,14 @@ def no_new_privileges() -> None:
 
 
 def die_with(parent: int) -> None:
-    """Let the kernel end this process with the parent's thread that started it; keep others from reading its memory.
+    """Let the kernel end this process with the parent's thread that started it; keep other processes from reading its
+    memory.
 
-    A change of user takes it back: ask for it afterwards.
+    A change of user resets both, so call this after it.
 
-    Args:
-        parent: The parent's process.
+    Args: parent: The parent's process id.
 
-    Raises:
-        OSError: The kernel does not take it, or the parent has gone already.
+    Raises: OSError: The kernel does not accept it, or the parent has already ended.
     """
     _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
     _check(_libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0))

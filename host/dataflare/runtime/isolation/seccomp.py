@@ -1,9 +1,9 @@
 """The system calls that a worker keeps once it has confined itself; the kernel refuses all others.
 
 The filter is a program for the kernel's BPF machine (https://docs.kernel.org/userspace-api/seccomp_filter.html). It is
-made here and not by libseccomp, which is not on every machine whose kernel has filters. What is not listed is refused
-with EPERM: a refusal leaves an attacker with nothing, while a kill would turn a probe of some new C library into a dead
-worker. Calls of another ABI (32 bits, x32), which only an attacker makes, end the process.
+made here and not by libseccomp, which many machines do not have. Calls that are not listed are refused with EPERM. That
+gives an attacker nothing, while killing the process would also kill workers in which a new C library only probes a
+call. Calls of another ABI (32 bits, x32), which only an attacker makes, end the process.
 """
 
 from __future__ import annotations
@@ -80,20 +80,20 @@ NUMBERS: Final[dict[str, dict[str, int]]] = {
     machine: {name: row[at] for name, row in _TABLE.items() if row[at] is not None}  # type: ignore[misc]
     for at, machine in enumerate(_NAMES)
 }
-"""By machine, the number of each system call that is named here."""
+"""The number of each system call named here, by machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What one argument must be for a call to go through.
+    """A condition on one argument of an allowed call.
 
     Args:
-        argument: Which argument, from 0.
+        argument: The index of the argument, from 0.
         within: Only these bits may be set.
         has: These bits must be set.
-        values: It must be one of these; the 32 low bits are compared, which is what the kernel takes of an `int`.
-        but: Bits that may be set beside one of `values`.
-        own_pid: It must be the number of this process.
+        values: The argument must be one of these; only the low 32 bits are compared, as the kernel does for an `int`.
+        but: Bits that may be set in addition to one of `values`.
+        own_pid: The argument must be the id of this process.
     """
 
     argument: int
@@ -104,7 +104,7 @@ class Rule:
     own_pid: bool = False
 
 
-_THREAD_FLAGS: Final = 0x3D0F00 | 0x400000  # those of glibc's threads, and one more that musl's set
+_THREAD_FLAGS: Final = 0x3D0F00 | 0x400000  # the flags of glibc's threads, and one more that musl sets
 _THREAD_NEEDS: Final = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000  # CLONE_VM, FS, FILES, SIGHAND, THREAD
 _MAP_PRIVATE: Final = 0x02
 # Not: MAP_SHARED and MAP_GROWSDOWN, which RLIMIT_DATA does not count, MAP_HUGETLB, MAP_LOCKED, MAP_SYNC.
@@ -113,7 +113,7 @@ _MAP_FLAGS: Final = _MAP_PRIVATE | 0x10 | 0x20 | 0x800 | 0x4000 | 0x8000 | 0x200
 # wasmtime give. Not: REMOVE, HWPOISON, PAGEOUT and COLLAPSE, which work on pages that others share.
 _ADVICE: Final = (0, 1, 2, 3, 4, 8, 14, 15, 16, 17)
 # FUTEX_WAIT, WAKE, REQUEUE, CMP_REQUEUE, WAKE_OP, WAIT_BITSET, WAKE_BITSET, with or without FUTEX_PRIVATE_FLAG and
-# FUTEX_CLOCK_REALTIME. Not: those that inherit priorities, which nothing here uses and many holes were in.
+# FUTEX_CLOCK_REALTIME. Not: the priority-inheriting ones, which nothing here uses and which had many vulnerabilities.
 _WAITING: Final = Rule(1, values=(0, 1, 3, 4, 5, 9, 10), but=0x80 | 0x100)
 # MSG_DONTWAIT, MSG_NOSIGNAL. Not: MSG_OOB, MSG_ZEROCOPY, MSG_FASTOPEN, MSG_PEEK and the rest.
 _PLAIN: Final = Rule(3, within=0x40 | 0x4000)
@@ -121,7 +121,7 @@ _NO_EXECUTION: Final = 0x1 | 0x2  # PROT_READ, PROT_WRITE
 _NULL: Final = Rule(4, within=0)
 
 ALLOWED: Final[dict[str, tuple[Rule, ...]]] = {
-    # What every call of a plugin makes comes first.
+    # The calls that every plugin call makes come first.
     "futex": (_WAITING,),
     **dict.fromkeys(("read", "write", "poll", "ppoll", "pread64", "pwrite64"), ()),
     "recvfrom": (_PLAIN, _NULL),
@@ -135,7 +135,7 @@ ALLOWED: Final[dict[str, tuple[Rule, ...]]] = {
     **dict.fromkeys(("munmap", "brk"), ()),
     # Descriptors that it has.
     **dict.fromkeys(("preadv", "readv", "lseek", "fstat", "close"), ()),
-    "preadv2": (Rule(5, within=0),),  # without flags, as `preadv`; what Python makes of that
+    "preadv2": (Rule(5, within=0),),  # without flags; Python calls it for `preadv`
     "fcntl": (Rule(1, values=(1, 3)),),  # F_GETFD, F_GETFL
     # Threads, within this process.
     "clone": (Rule(0, within=_THREAD_FLAGS, has=_THREAD_NEEDS),),
@@ -150,7 +150,7 @@ ALLOWED: Final[dict[str, tuple[Rule, ...]]] = {
     **dict.fromkeys(("clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep", "gettimeofday", "time"), ()),
     **dict.fromkeys(("getrandom", "getuid", "geteuid", "getgid", "getegid"), ()),
 }
-"""The system calls that go through, each with what its arguments must be."""
+"""The allowed system calls, each with the conditions on its arguments."""
 
 _ALLOW, _KILL, _REFUSE, _UNKNOWN = 0x7FFF0000, 0x80000000, 0x00050000 | 1, 0x00050000 | 38
 _LOAD, _AND, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
@@ -160,7 +160,7 @@ _WORD: Final = 0xFFFFFFFF
 _MODE_FILTER, _FOR_ALL_THREADS = 1, 1
 
 _Instruction = tuple[int, int, int, int]
-"""Code, how many instructions to skip if it holds and if it does not, and a number."""
+"""Code, the instructions to skip if the condition is true and if it is false, and a number."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -180,7 +180,7 @@ def program(machine: str, *, pid: int) -> list[_Instruction]:
         (_LOAD, 0, 0, _NUMBER_AT),
         (_AT_LEAST, 0, 1, _X32),
         (_RETURN, 0, 0, _KILL),
-        # Its arguments lie in memory, where no filter sees them; the C library takes `clone` then.
+        # Its arguments are in memory, which a filter cannot read; the C library then falls back to `clone`.
         (_EQUAL, 0, 1, numbers["clone3"]),
         (_RETURN, 0, 0, _UNKNOWN),
     ]
@@ -192,7 +192,8 @@ def program(machine: str, *, pid: int) -> list[_Instruction]:
 
 
 def _checks(rules: Sequence[Rule], pid: int) -> list[_Instruction]:
-    """Instructions that refuse a call unless all rules hold; each ends with the next instruction where it does."""
+    """Write the instructions that refuse a call unless all rules are met; otherwise they continue after the last
+    one."""
     made: list[_Instruction] = []
     for rule in rules:
         low = _ARGUMENTS_AT + 8 * rule.argument
@@ -217,10 +218,9 @@ def _unless(value: int) -> list[_Instruction]:
 
 
 def install() -> None:
-    """Put the filter in force for all threads of this process, now and later.
+    """Install the filter for all current and later threads of this process.
 
-    Raises:
-        OSError: The kernel does not take it, or there is none for this machine.
+    Raises: OSError: The kernel does not accept it, or there is no filter for this machine.
     """
     machine = platform.machine()
     if machine not in NUMBERS:

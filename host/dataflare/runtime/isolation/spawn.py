@@ -1,4 +1,4 @@
-"""Starts the processes of workers: a new session without a terminal, a minimal environment, no further descriptors."""
+"""Starts worker processes: in a new session without a terminal, with a minimal environment and no other descriptors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ENVIRONMENT: Final = {
     **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
     # Arrow's other allocators start threads, or reserve memory that counts as if it were used.
     "ARROW_DEFAULT_MEMORY_POOL": "system",
-    # Of which one starts its thread when Arrow is loaded, whether it is used or not.
+    # One of these allocators starts its thread when Arrow is loaded, even if it is not used.
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
 _INHERITED: Final = ("LD_LIBRARY_PATH",)
@@ -42,17 +42,17 @@ _LOOK_S: Final = 0.001
 
 
 class Process:
-    """A process that was started, and that ends with this object.
+    """A started process, which ends with this object.
 
-    Whenever an interrupt comes, its methods may be called again: `Popen` looks after its process under a lock, which an
-    interrupt could leave locked. In a fork of the process that started it, they do nothing.
+    Its methods may be called again after an interrupt at any point. `Popen` is not used for this, since it has a lock
+    that an interrupt could leave locked. In a fork of the starting process, the methods do nothing.
     """
 
     def __init__(self, started: subprocess.Popen[bytes]) -> None:
         self.pid = started.pid
         self._exit_code: int | None = None
         self._starter = os.getpid()
-        started.returncode = 0  # it is looked after here
+        started.returncode = 0  # this class reaps the process
 
     def poll(self) -> int | None:
         """Return the exit code, negative for a signal; `None` while it runs."""
@@ -60,7 +60,7 @@ class Process:
         return self._exit_code
 
     def wait(self, timeout_s: float) -> int | None:
-        """As `poll`, once it has ended or `timeout_s` seconds have passed."""
+        """Wait until the process has ended or `timeout_s` seconds have passed; return like `poll`."""
         until_s = time.monotonic() + timeout_s
         while (code := self.poll()) is None and time.monotonic() < until_s:
             time.sleep(_LOOK_S)
@@ -79,8 +79,8 @@ class Process:
         self._reap(0)
 
     def __del__(self) -> None:
-        # An interrupt may have kept it from everybody who would end it. Nobody waits here, where the next interrupt
-        # would be lost.
+        # An interrupt may have lost it before its owner could end it. Do not wait here: the next interrupt would be
+        # lost.
         if self._exit_code is None and self._starter == os.getpid():
             self.kill()
             _dropped.append(self.pid)
@@ -93,7 +93,7 @@ class Process:
 def _exit_code(pid: int, options: int) -> int | None:
     try:
         found, status = os.waitpid(pid, options)
-    except ChildProcessError:  # somebody has waited for it already, and knows
+    except ChildProcessError:  # another caller has already reaped it, and knows the code
         return 0
     return os.waitstatus_to_exitcode(status) if found else None
 
@@ -103,13 +103,13 @@ _dropped: Final[list[int]] = []
 
 
 def start(entry: str, descriptors: Sequence[int], *, numbers: Sequence[int] = (), roots: Sequence[str] = ()) -> Process:
-    """Start a process that calls a function with the numbers of descriptors, further ones, and that of this process.
+    """Start a process that calls a function with the descriptor numbers, `numbers`, and the id of this process.
 
-    The kernel ends it with the thread that called: see `in_starter`.
+    The kernel ends it with the calling thread: see `in_starter`.
 
     Args:
         entry: `module:function`.
-        descriptors: The open files of this process that it keeps, under the same numbers.
+        descriptors: The open descriptors that it inherits, with the same numbers.
         numbers: Further arguments of the function.
         roots: Further folders to import from.
 
@@ -118,7 +118,7 @@ def start(entry: str, descriptors: Sequence[int], *, numbers: Sequence[int] = ()
     """
     environment = _ENVIRONMENT | {name: os.environ[name] for name in _INHERITED if name in os.environ}
     arguments = [json.dumps([*_roots(), *roots]), entry, *map(str, (*descriptors, *numbers, os.getpid()))]
-    # -I: nothing of the user's; -S: no site, whose files may run code; -B: nothing is written.
+    # -I: isolated from the user's settings; -S: no site module, whose files may run code; -B: no bytecode is written.
     command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _BOOT, *arguments]
     return Process(
         subprocess.Popen(
@@ -135,7 +135,7 @@ def start(entry: str, descriptors: Sequence[int], *, numbers: Sequence[int] = ()
 
 
 def _roots() -> list[str]:
-    """The folders that hold the packages of a worker, each once."""
+    """Return the folders of a worker's packages, each once."""
     files = (importlib.import_module(name).__file__ for name in _PACKAGES)
     return list(dict.fromkeys(str(Path(file).resolve().parents[1]) for file in files if file is not None))
 
@@ -143,14 +143,14 @@ def _roots() -> list[str]:
 def in_starter(make: Callable[[], T]) -> T:
     """Call a function in the thread that starts processes, and wait for its result.
 
-    The thread never ends, and no signal's handler runs in it. An interrupt ends the wait at once; what is made then is
-    dropped, and so has to end by itself, as a `Process` and a `Wire` do.
+    The thread never ends, and no signal handler runs in it. An interrupt ends the wait at once. The result is then
+    dropped, so it must clean up by itself, as `Process` and `Wire` do.
     """
     return _STARTER.run(make)
 
 
 class _Order:
-    """A call for the starting thread. Only queues in C are used: an interrupt may leave others locked."""
+    """A call for the starting thread. Only queues in C are used: an interrupt could leave others locked."""
 
     __slots__ = ("_outcome", "_wanted", "make")
 
@@ -171,7 +171,7 @@ class _Order:
         try:
             made, error = self._outcome.get()
         except BaseException:
-            # The traceback may be kept for long.
+            # The traceback may live for a long time.
             self._wanted = False
             self._drop()
             raise
@@ -185,13 +185,14 @@ class _Order:
 
 
 class _Starter:
-    """A thread that starts processes: the kernel ends them with the thread that started them, so it has to stay."""
+    """A thread that starts processes. It must live on, since the kernel ends processes with the thread that started
+    them."""
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """There is no thread: none was started yet, or this is the child of a fork."""
+        """Reset to having no thread: initially, and in the child of a fork."""
         self._lock = threading.Lock()
         self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         self._runs = False

@@ -1,7 +1,7 @@
-"""Values of WIT types as JSON with bytes beside it, written and read by the type.
+"""Values of WIT types as JSON with bytes beside it, written and read by their type.
 
-Messages carry no types of their own: the reader knows from the function's type, and everything that does not fit it is
-a `BrokenWire`. Lists of numbers, long texts and batches lie beside the JSON as `[offset, size]`.
+Messages contain no types: the reader uses the function's type, and anything that does not fit it is a `BrokenWire`.
+Lists of numbers, long texts and batches are beside the JSON, which has `[offset, size]` for them.
 """
 
 from __future__ import annotations
@@ -54,19 +54,19 @@ _BATCH: Final = (batches.INTERFACE, "batch")
 
 
 class Handles(Protocol):
-    """Objects that stay on one side, which the other side knows by a number."""
+    """Objects that stay on one side; the other side refers to them by numbers."""
 
     def number_of(self, thing: Any, type_index: int, *, given: bool) -> int:
         """Return the number of an object of the host, which is lent or given away."""
 
     def host_object(self, number: int, type_index: int, *, taken: bool) -> Any:
-        """Return the host's object with a number, which is lent or taken; one of another type is a `KeyError`."""
+        """Return the host's object with a number, which is lent or taken; KeyError if it has another type."""
 
     def guest_number(self, guest: Any, type_index: int, *, given: bool) -> int:
         """Return the number of a resource of the plugin, which is lent or given away."""
 
     def guest_of(self, number: int, type_index: int, name: str, *, taken: bool) -> GuestResource:
-        """Return the plugin's resource with a number, which is lent or taken; an unknown number is a `KeyError`."""
+        """Return the plugin's resource with a number, which is lent or taken; KeyError for an unknown number."""
 
 
 class Writer:
@@ -86,10 +86,9 @@ class Writer:
         self._at = 0
 
     def write(self, ty: Type | None, value: Any) -> Any:
-        """A value as `orjson` takes it.
+        """Convert a value to one that `orjson` accepts.
 
-        Raises:
-            TypeError, ValueError, OverflowError, AttributeError, KeyError: It does not fit its type.
+        Raises: TypeError, ValueError, OverflowError, AttributeError, KeyError: The value does not fit its type.
         """
         match ty:
             case None:
@@ -197,7 +196,7 @@ class Reader:
         beside: The bytes beside the message.
         max_batch_bytes: The largest size of a batch, in bytes.
         charged: Whether batches are charged to the current budget.
-        raw_text: Whether texts are wanted as bytes of UTF-8.
+        raw_text: Whether texts are returned as UTF-8 bytes.
     """
 
     def __init__(
@@ -221,10 +220,9 @@ class Reader:
         """What texts, lists and numbers of it take, batches left out."""
 
     def read(self, ty: Type | None, value: Any) -> Any:
-        """The value that a piece of JSON stands for, in the shapes of `dataflare.values`.
+        """Decode a value from JSON, to the types of `dataflare.values`.
 
-        Raises:
-            BrokenWire: It does not fit its type.
+        Raises: BrokenWire: The JSON does not fit the type.
         """
         match ty:
             case None:
@@ -341,7 +339,7 @@ class Reader:
 
     def _part(self, value: Any) -> pa.Buffer:
         at, size = (_index(each, 2**63) for each in _items(value, 2))
-        # In order and each byte once: the result is not larger than the message.
+        # In order, and each byte once, so that the result is not larger than the message.
         if at != self._at or at + size > self._beside.size:
             raise BrokenWire("bytes that are not there")
         self._at += size

@@ -1,7 +1,7 @@
-"""Frames between the host and a worker: a text, and bytes beside it, over a socket and a piece of shared memory.
+"""Frames between the host and a worker: a text, and bytes beside it, over a socket and shared memory.
 
-Neither side sends descriptors. Large bytes go through memory of a fixed size that both sides write to and read from by
-system calls, and that neither maps: what has been received is a copy, which the sender cannot change any more.
+Neither side sends descriptors. Large bytes go through memory of fixed size. Both sides access it by system calls, and
+neither maps it: received bytes are a copy, which the sender can no longer change.
 
 Every transfer has a deadline, so that a side that hangs or sends byte by byte cannot block the other one for longer.
 """
@@ -28,35 +28,34 @@ __all__ = ["MAX_TEXT_BYTES", "BrokenWire", "Gone", "OutOfTime", "TooLarge", "Wir
 
 MAX_TEXT_BYTES: Final = 16 * 2**20
 TRANSFER_S: Final = 60.0
-"""What a message that has begun may take, whatever the deadline."""
+"""Maximum seconds for a message that has begun, even with a later deadline."""
 _TURN_S: Final = 0.02
-"""How long a thread whose work can be cancelled waits before it looks whether it was."""
+"""Seconds between checks for cancellation in a thread whose work can be cancelled."""
 _INLINE_BYTES: Final = 32 * 2**10
 _HEAD: Final = struct.Struct("<IQ")  # bytes of text, bytes beside it
 _MAX_TRANSFER: Final = 2**30
 
 
 class BrokenWire(Exception):
-    """What came is not a message."""
+    """The received data are not a message."""
 
 
 class TooLarge(Exception):
-    """What was to be sent is larger than a message may be."""
+    """A message is too large to send."""
 
 
 class Gone(EOFError):
-    """The other side has gone."""
+    """The other side has closed the connection."""
 
 
 class OutOfTime(TimeoutError):
-    """The other side did not send or take a message in time."""
+    """The other side did not send or receive a message in time."""
 
 
 def make_memory(size: int) -> int:
-    """Make the shared memory of a wire: its size is fixed, so that a worker cannot take more by it.
+    """Create the shared memory of a wire. Its size is fixed, so that a worker cannot enlarge it.
 
-    Returns:
-        A descriptor.
+    Returns: Its descriptor.
     """
     import fcntl
 
@@ -71,16 +70,14 @@ def make_memory(size: int) -> int:
 
 
 class Wire:
-    """One end of a connection; one thread at a time. Closes what it is given.
+    """One end of a connection; one thread at a time. It owns and closes its arguments.
 
-    Args:
-        connection: A stream socket of the Unix domain.
-        memory: The descriptor of the shared memory.
-        memory_bytes: How large that is.
+    Args: connection: A Unix-domain stream socket. memory: The descriptor of the shared memory. memory_bytes: The size
+    of the shared memory.
     """
 
     def __init__(self, connection: socket.socket, memory: int, memory_bytes: int) -> None:
-        # Each closes itself, once, whenever an interrupt comes.
+        # Each closes itself, exactly once, even after an interrupt at any point.
         self._memory_file = io.FileIO(memory, "r+")
         self._socket = connection
         self._memory = memory
@@ -97,7 +94,7 @@ class Wire:
         self._memory_file.close()
 
     def __del__(self) -> None:
-        # An interrupt may have kept it from everybody who would close it.
+        # An interrupt may have lost it before its owner could close it.
         self.close()
 
     def send(self, text: bytes, parts: Sequence[memoryview] = (), *, deadline: float = math.inf) -> None:
@@ -106,12 +103,12 @@ class Wire:
         Args:
             text: Its text.
             parts: The bytes beside it, in order.
-            deadline: When it must have left, on the clock `time.monotonic`.
+            deadline: The time by which it must be sent, on the clock `time.monotonic`.
 
         Raises:
-            TooLarge: It is larger than a message may be; nothing was sent.
-            OutOfTime: The other side did not take it in time.
-            Gone: The other side has gone.
+            TooLarge: The message is too large; nothing was sent.
+            OutOfTime: The other side did not receive it in time.
+            Gone: The other side has closed the connection.
             HostShortage: The system has no memory for the bytes beside it.
         """
         size = sum(each.nbytes for each in parts)
@@ -128,7 +125,7 @@ class Wire:
         rest = memoryview(b"".join(data))
         while rest:
             try:
-                # Where the program has not turned SIGPIPE off, it would end with the worker.
+                # If the program has not disabled SIGPIPE, it would end with the worker.
                 rest = rest[self._socket.send(rest, socket.MSG_NOSIGNAL) :]
             except BlockingIOError:
                 self._wait(self._out, deadline)
@@ -139,16 +136,16 @@ class Wire:
         """Wait for a message.
 
         Args:
-            deadline: When it must be there, on the clock `time.monotonic`.
+            deadline: The time by which it must arrive, on the clock `time.monotonic`.
 
         Returns:
             Its text, and the bytes beside it.
 
         Raises:
-            OutOfTime: It did not come in time.
-            Gone: The other side has gone.
-            BrokenWire: What came is not a message.
-            OverHostBytes: There is no room for it in the current budget.
+            OutOfTime: It did not arrive in time.
+            Gone: The other side has closed the connection.
+            BrokenWire: The received data are not a message.
+            OverHostBytes: The current budget has no room for it.
         """
         try:
             self._wait(self._in, deadline)
@@ -187,7 +184,7 @@ class Wire:
             if cancellation.is_cancellable():
                 cancellation.check()
                 left_s = min(left_s, _TURN_S)
-            # In milliseconds, as many as an `int` of C holds.
+            # In milliseconds, at most what a C `int` holds.
             if ready.poll(None if left_s == math.inf else min(math.ceil(left_s * 1000), 2**30)):
                 return
 

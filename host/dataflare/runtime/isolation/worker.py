@@ -43,13 +43,13 @@ _LATE_MODULES: Final = (
     "pyarrow.compute",
     "traceback",
 )
-"""What is else imported when it is first needed, when no file can be read any more."""
+"""Modules that would otherwise be imported at their first use, when files can no longer be read."""
 _OPTIONAL_MODULES: Final = ("dateutil.tz", "dateutil.relativedelta")
-"""What Arrow asks for where it is installed, and does without where it is not."""
+"""Modules that Arrow imports if they are installed."""
 
 
 class Remote:
-    """An object of the host, known by its number."""
+    """An object of the host, referred to by its number."""
 
     def __init__(self, number: int, worker: _Worker) -> None:
         self.number = number
@@ -103,7 +103,7 @@ class _Worker:
             del self._binary
             resources = component.shape.resources
             self._channel = Channel(self._wire, self, resources, max_batch_bytes=task.max_batch_bytes)
-            # Before it is confined: this imports what serves them.
+            # Before the confinement: this imports the modules that serve them.
             functions = self._functions(component)
             load_late()
             try:
@@ -148,7 +148,7 @@ class _Worker:
         return False
 
     def _functions(self, component: Component) -> dict[str, dict[str, Callable[..., Any]]]:
-        """What the plugin gets: work on batches is done here, everything else by the host."""
+        """Return the plugin's host functions: those on batches run here, all others in the host."""
         made = {
             interface: {name: self._proxy(component, interface, name, *marks) for name, marks in functions.items()}
             for interface, functions in self._task.functions.items()
@@ -194,7 +194,7 @@ class _Worker:
 
 
 def load_late() -> None:
-    """Import what is imported late, and have Arrow read all time zones: later, no file can be opened any more."""
+    """Import the late modules, and let Arrow read all time zones: later, no file can be opened."""
     for package in (dataflare.data, dataflare.engine):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
@@ -210,12 +210,10 @@ def load_late() -> None:
 
 
 def main(connection: int, memory: int, parent: int) -> None:
-    """Live until the host says otherwise, or has gone.
+    """Run a worker until the host ends it or is gone.
 
-    Args:
-        connection: The socket's descriptor.
-        memory: That of the shared memory.
-        parent: The host's process.
+    Args: connection: The descriptor of the socket. memory: The descriptor of the shared memory. parent: The id of the
+    host's process.
     """
     memory_bytes = os.fstat(memory).st_size
     wire = Wire(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=connection), memory, memory_bytes)

@@ -1,4 +1,4 @@
-"""What a worker is told when it starts."""
+"""The task that a worker gets at its start."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ SERVED_HERE: Final[Mapping[str, str]] = {
     "dataflare:data/batches@1.0.0": "dataflare.data.batches",
     "dataflare:data/expressions@1.0.0": "dataflare.data.expressions.interface",
 }
-"""The interfaces that a worker serves itself, and the modules whose `imports` makes their functions."""
+"""The interfaces that a worker serves itself, with the modules whose `imports` makes their functions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What a worker has to do.
+    """The task of a worker.
 
     Args:
         name: The plugin's name.
-        cache_dir: Where it is compiled already.
-        flatten: How the engine that compiled it reaches plugins.
+        cache_dir: The folder with its compiled code.
+        flatten: The setting of the engine that compiled it.
         limits: The instance's ceilings.
-        functions: By interface, the functions that the host serves, and whether each takes views and texts as bytes.
+        functions: The functions that the host serves, by interface, and whether each takes views and texts as bytes.
         max_batch_bytes: The largest size of a batch, in bytes.
-        data_bytes: What private memory the process may take.
-        address_bytes: How far its addresses may grow.
+        data_bytes: Limit of the process's private memory, in bytes.
+        address_bytes: How much its address space may grow, in bytes.
         best_effort: Whether parts of the jail may be missing.
     """
 
@@ -44,10 +44,10 @@ class Task:
     best_effort: bool
 
     def to_json(self) -> dict[str, Any]:
-        """What `from_json` takes."""
+        """Convert to JSON values for `from_json`."""
         return {each.name: getattr(self, each.name) for each in fields(self)} | {"limits": asdict(self.limits)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Task:
-        """The task again."""
+        """Read a task that `to_json` wrote."""
         return cls(**{**values, "limits": Limits(**values["limits"])})

@@ -25,11 +25,7 @@ from dataflare.authoring.watching import FileWatch
 from dataflare.cli.app import app
 from dataflare.errors import ConfigError, PluginError
 from dataflare.runtime.host import Host
-from dataflare.toolchain import languages
-from dataflare.toolchain.run_tool import BuildFailed, ToolStopped, run, stopped_when
-
-ROOT = Path(__file__).parents[2]
-MAPPER = ROOT / "guest-sdks" / "rust" / "components" / "json-mapper.wasm"
+from dataflare.toolchain.run_tool import ToolStopped, run, stopped_when
 
 
 @pytest.fixture
@@ -37,40 +33,6 @@ def folder(tmp_path: Path) -> Path:
     """The folder of a processor in Python."""
     new_plugin(tmp_path / "trim", kind="processor", language="python")
     return tmp_path / "trim"
-
-
-class CopyDriver:
-    """A language whose source is a component already; `plugin.txt` may say how long a build takes."""
-
-    def identity(self) -> str:
-        return "copy"
-
-    def sources(self, guest: Any) -> Iterator[Path]:
-        yield guest.folder / "plugin.txt"
-
-    def build(self, guest: Any, work: Path) -> bytes:
-        text = (guest.folder / "plugin.txt").read_text()
-        if text.startswith("sleep"):
-            run(text.split(), cwd=work)
-        if text.startswith("wrong"):
-            raise BuildFailed(f"plugin.txt:1: {text}")
-        return MAPPER.read_bytes()
-
-
-@pytest.fixture
-def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a plugin that is built in no time."""
-    monkeypatch.setattr(languages, "load_driver", lambda name: lambda guest: CopyDriver())
-    for module in ("dataflare.authoring.dev", "dataflare.toolchain.build"):
-        monkeypatch.setattr(f"{module}.load_driver", lambda name: lambda guest: CopyDriver())
-    folder = tmp_path / "copied"
-    (folder / "tests" / "cases").mkdir(parents=True)
-    (folder / "plugin.yaml").write_text("{ name: copied, version: 1.0.0, kind: processor, language: rust }\n")
-    (folder / "plugin.txt").write_text("good")
-    (folder / "tests" / "cases" / "one.yaml").write_text(
-        "config: { rename: { a: b } }\ninput: [{ a: 1 }]\noutput: [{ b: 1 }]\n"
-    )
-    return folder
 
 
 @contextmanager

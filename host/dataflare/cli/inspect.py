@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,21 +12,24 @@ from rich.table import Table
 from rich.text import Text
 
 from dataflare.cli.figures import byte_count
-from dataflare.cli.needs import names, read_manifest
+from dataflare.cli.needs import bill_file, names, read_manifest
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
 from dataflare.cli.output import printed_errors, write_json
 from dataflare.cli.screen import stdout
+from dataflare.errors import ConfigError
 from dataflare.limits import Limits
 from dataflare.printable import printable
 from dataflare.runtime.host import Host
 from dataflare.runtime.inspection import Inspection
 from dataflare.security.capability import requested_capabilities
 from dataflare.security.manifest import Manifest
+from dataflare.user_files import find_file
 from dataflare.wit_types.types import Metadata
 
 __all__ = ["command"]
 
 _LIMITS = Limits(call_timeout_s=10)
+_MAX_BILL_BYTES = 64 * 2**20
 
 
 def command(
@@ -109,6 +113,8 @@ def _show(file: Path, inspection: Inspection, metadata: Metadata | None, manifes
         for name, columns in (manifest.asks.datasets or {}).items():
             asked.append(f"datasets:{name}" if columns == "any" else f"datasets:{name}={','.join(sorted(columns))}")
         table.add_row("asks for", _lines(asked))
+        if manifest.sbom is not None:
+            table.add_row("materials", _bill(file, manifest.sbom))
     table.add_row("needs", ", ".join(inspection.capabilities) or "nothing that must be granted")
     for name, items in (("imports", inspection.imports), ("exports", inspection.exports)):
         table.add_row(name, _lines(items))
@@ -118,6 +124,19 @@ def _show(file: Path, inspection: Inspection, metadata: Metadata | None, manifes
     table.add_row("size", f"{byte_count(inspection.size_bytes)} ({inspection.size_bytes:,} bytes)")
     table.add_row("digest", inspection.digest)
     stdout().print(table)
+
+
+def _bill(file: Path, digest: str) -> str:
+    """A bill of materials, and whether the file beside the component is it."""
+    beside = bill_file(file)
+    try:
+        found = find_file(beside, _MAX_BILL_BYTES)
+    except ConfigError:
+        found = None
+    if found is None:
+        return f"{digest} (CycloneDX)"
+    same = f"sha256:{sha256(found).hexdigest()}" == digest
+    return f"{digest}: {beside.name}" if same else f"{digest}, and {beside.name} is another file"
 
 
 def _lines(items: Sequence[str]) -> Text:

@@ -13,7 +13,7 @@ from dataflare.security.manifest import Manifest, component_digest
 from dataflare.security.review import LimitChange
 from dataflare.user_files import read_component
 
-__all__ = ["limit_json", "limit_text", "names", "needs_of", "read_manifest"]
+__all__ = ["bill_file", "limit_json", "limit_text", "names", "needs_of", "read_manifest"]
 
 
 def read_manifest(component: Path) -> Manifest | None:
@@ -23,6 +23,11 @@ def read_manifest(component: Path) -> Manifest | None:
         ComponentError: It is not a component, or its manifest cannot be used.
     """
     return manifests.read(read_component(component), name=str(component))
+
+
+def bill_file(component: Path) -> Path:
+    """Where a component's bill of materials is: beside it."""
+    return component.with_suffix(".cdx.json")
 
 
 def needs_of(host: Host, component: Path) -> Needs:

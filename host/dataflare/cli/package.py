@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from dataflare.authoring.building import build_plugin
 from dataflare.cli.figures import byte_count
+from dataflare.cli.needs import bill_file
 from dataflare.cli.options import AsJson, CacheDir, compiled_folder
 from dataflare.cli.output import by_the_way, printed_errors, write_json
 from dataflare.cli.screen import stdout
@@ -23,6 +25,7 @@ from dataflare.security.atomic_files import write_atomically
 from dataflare.security.capability import needed_by_imports
 from dataflare.security.manifest import Manifest, component_digest, embed
 from dataflare.toolchain.manifest_file import PLUGIN_FILE
+from dataflare.toolchain.materials import bill_of_materials
 from dataflare.user_files import read_component
 from dataflare.wit_types.types import Metadata
 
@@ -50,41 +53,50 @@ def command(
 ) -> None:
     """Put a manifest into a component, in place of one that it may have.
 
-    A folder is built first, and its plugin.yaml is the manifest. The manifest says who the plugin is and what it asks
-    for. It has to fit the component: its kind, its name and version in its own metadata (asked for in an instance that
-    may use nothing), and exactly the interfaces that it imports.
+    A folder is built first, and its plugin.yaml is the manifest. Its bill of materials (CycloneDX) is written beside
+    the component, as NAME-VERSION.cdx.json, and the manifest has its digest. The manifest says who the plugin is and
+    what it asks for. It has to fit the component: its kind, its name and version in its own metadata (asked for in an
+    instance that may use nothing), and exactly the interfaces that it imports.
 
     Exit codes: 0 written; 1 its metadata could not be read; 2 the manifest is wrong or does not fit; 3 no plugin.
     """
     with printed_errors(as_json=as_json), Host(cache_dir=compiled_folder(cache_dir)) as host:
         where = str(manifest or component / PLUGIN_FILE)
-        component, wanted, output = _inputs(component, manifest, output, host)
+        component, wanted, output, bill = _inputs(component, manifest, output, host)
         inspection = host.inspect(component)
         metadata = None if static or inspection.kind is None else host.metadata(component, limits=_LIMITS)
         problems = misfits(wanted, inspection, metadata)
         if problems:
             rest = "".join(f"\n{each}" for each in problems[1:])
             raise ConfigError(problems[0] + rest, where=where, hint="make the manifest fit the component")
+        if bill is not None:
+            wanted = wanted.model_copy(update={"sbom": f"sha256:{sha256(bill).hexdigest()}"})
+            write_atomically(bill_file(output), bill)
         packaged = embed(read_component(component), wanted)
         write_atomically(output, packaged)
         with by_the_way():
             _show(output, wanted, packaged, as_json=as_json)
 
 
-def _inputs(component: Path, manifest: Path | None, output: Path | None, host: Host) -> tuple[Path, Manifest, Path]:
-    """Find the component, which is built if a plugin's folder is named, its manifest, and where the result goes."""
+def _inputs(
+    component: Path, manifest: Path | None, output: Path | None, host: Host
+) -> tuple[Path, Manifest, Path, bytes | None]:
+    """Find the component, which is built if a plugin's folder is named, its manifest, and where the result goes.
+
+    For a folder, also its bill of materials.
+    """
     if os.path.isdir(component) and manifest is None:
         built, file = build_plugin(component, host)
         wanted = file.manifest()
         if output is None:
             output = component / "dist" / f"{wanted.name}-{wanted.version}.wasm"
             _make_folder(output.parent)
-        return built.guest.output, wanted, output
+        return built.guest.output, wanted, output, bill_of_materials(built.guest)
     if manifest is None or output is None:
         missing = "--manifest" if manifest is None else "--output"
         hint = "name a manifest file; only for a plugin's folder it is its plugin.yaml"
         raise ConfigError("it is missing", where=missing, hint=hint)
-    return component, validate_document(read_document(manifest), Manifest), output
+    return component, validate_document(read_document(manifest), Manifest), output, None
 
 
 def _make_folder(folder: Path) -> None:

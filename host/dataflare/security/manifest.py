@@ -20,7 +20,7 @@ from dataflare.errors import ComponentError, NotAComponent
 from dataflare.permissions.grant_keys import AsksModel
 from dataflare.permissions.limit_keys import LimitsModel
 from dataflare.security.capability import Capability, Needs, needed_by_imports, requested_capabilities
-from dataflare.security.identifiers import VersionText
+from dataflare.security.identifiers import Digest, VersionText
 from dataflare.security.sections import append_section, custom_sections, digest_without, without_sections
 
 __all__ = [
@@ -83,6 +83,7 @@ class Manifest(StrictModel):
         description: One line that says what it does.
         asks: What it asks for.
         limits: The ceilings that it needs.
+        sbom: The digest of its bill of materials, a file in CycloneDX's JSON.
     """
 
     format: Literal[1] = 1
@@ -94,6 +95,7 @@ class Manifest(StrictModel):
     description: DescriptionText = ""
     asks: AsksModel = AsksModel()
     limits: LimitsModel = LimitsModel()
+    sbom: Digest | None = None
 
     def canonical(self) -> bytes:
         """Write the manifest as JSON: keys sorted, no spaces, no defaults."""

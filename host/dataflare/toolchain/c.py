@@ -14,7 +14,7 @@ from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.javascript import tools as node_tools
 from dataflare.toolchain.run_tool import BuildFailed, run
 from dataflare.toolchain.store import write_atomically
-from dataflare.toolchain.zig_toolchain import identity, run_zig, zig_tools
+from dataflare.toolchain.zig_toolchain import ZIG_VERSION, identity, run_zig, zig_tools
 
 __all__ = ["CDriver", "c_sdk", "driver", "header_folders", "portable_sources", "sdk_sources", "tools"]
 
@@ -47,6 +47,10 @@ class CDriver:
     def identity(self) -> str:
         """What, apart from the sources, the component depends on."""
         return f"{self.language}: {identity()}, {_LINKED}, {_COMPILERS}, {_COMPILED}, {_SDK_OPTIONS}, {self.libraries}"
+
+    def runtime(self) -> dict[str, str]:
+        """What is in each component beside the sources: the compiler brings the libraries."""
+        return {"pypi:ziglang": ZIG_VERSION}
 
     def sources(self, guest: Guest) -> Iterator[Path]:
         """The files that the component is made of, apart from WIT."""

@@ -10,13 +10,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dataflare.errors import ConfigError
-from dataflare.toolchain.guests import Guest
+from dataflare.toolchain.guests import Guest, sdks_folder
 from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing, run
 from dataflare.toolchain.store import cache_root, digest_files, once, stage_wit, write_atomically
 
-__all__ = ["JavaScriptDriver", "driver", "npm_packages", "run_tests", "tools", "write_sdk"]
+__all__ = ["JavaScriptDriver", "driver", "engine_packages", "npm_packages", "run_tests", "tools", "write_sdk"]
 
 _NODE_MAJOR = 20
+_ENGINE = "@bytecodealliance/componentize-js"
 _HINT = f"install Node.js {_NODE_MAJOR} or newer with npm (https://nodejs.org)"
 _NOT_OURS = ("build", "dataflare", "dist", "node_modules", "tests")
 _ERROR = re.compile(r"[A-Z][A-Za-z]*Error: ")
@@ -41,6 +42,10 @@ class JavaScriptDriver:
     def identity(self) -> str:
         """Return what the component depends on apart from its sources, of which the lock is one."""
         return f"javascript: {_COMPONENTIZE.read_text(encoding='utf-8')}"
+
+    def runtime(self) -> dict[str, str]:
+        """What is in each component beside the sources: the tool brings SpiderMonkey."""
+        return engine_packages()
 
     def sources(self, guest: Guest) -> Iterator[Path]:
         """Return the files that the component is made from, without the WIT."""
@@ -89,6 +94,12 @@ class JavaScriptDriver:
     def unit_tests(self, guest: Guest) -> str:
         """Run the tests of the folder `tests` in Node; returns how many passed, or nothing where there are none."""
         return run_tests(guest)
+
+
+def engine_packages() -> dict[str, str]:
+    """The package that brings the engine of JavaScript, with its version."""
+    locked = json.loads((sdks_folder() / "javascript" / "package-lock.json").read_text(encoding="utf-8"))
+    return {f"npm:{_ENGINE}": str(locked["packages"][f"node_modules/{_ENGINE}"]["version"])}
 
 
 def run_tests(guest: Guest) -> str:

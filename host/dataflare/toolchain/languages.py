@@ -3,10 +3,11 @@
 A driver is a function `driver(guest)` that gives a `Driver`. A package adds a language by an entry point of the group
 `dataflare.languages`, whose name is the language's. A driver is imported when a guest of its language is built.
 
-Three more things are optional. A driver may have `prepare(guest)`, which writes what belongs to the sources and no
+Some more things are optional. A driver may have `prepare(guest)`, which writes what belongs to the sources and no
 author writes, such as a lock of versions, and `unit_tests(guest)`, which runs a plugin's own tests natively and returns
-the runner's last line. The module may have a function `tools()`, which returns the names and versions of the tools, or
-raises `ToolchainMissing`.
+the runner's last line. With `runtime()` it names what is in each of its components beside the sources, such as
+`{"pypi:componentize-py": "0.25.1"}`. The module may have a function `tools()`, which returns the names and versions of
+the tools, or raises `ToolchainMissing`.
 """
 
 from __future__ import annotations

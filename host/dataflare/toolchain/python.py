@@ -37,6 +37,10 @@ class PythonDriver:
         """Return what the component depends on apart from its sources."""
         return f"python: componentize-py {_VERSION}, {_ENTRY}"
 
+    def runtime(self) -> dict[str, str]:
+        """What is in each component beside the sources: the tool brings CPython."""
+        return {"pypi:componentize-py": _VERSION}
+
     def sources(self, guest: Guest) -> Iterator[Path]:
         """Return the files that the component is made from, without the WIT."""
         yield from own_modules(guest.folder)

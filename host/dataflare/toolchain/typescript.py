@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from dataflare.toolchain.guests import Guest
-from dataflare.toolchain.javascript import JavaScriptDriver, npm_packages, run_tests, tools, write_sdk
+from dataflare.toolchain.javascript import JavaScriptDriver, engine_packages, npm_packages, run_tests, tools, write_sdk
 from dataflare.toolchain.run_tool import BuildFailed, run
 
 __all__ = ["TypeScriptDriver", "driver", "tools"]
@@ -29,6 +29,10 @@ class TypeScriptDriver:
     def identity(self) -> str:
         """Return what the component depends on apart from its sources, of which the two locks are a part."""
         return f"typescript, {JavaScriptDriver().identity()}"
+
+    def runtime(self) -> dict[str, str]:
+        """What is in each component beside the sources: the tool brings SpiderMonkey."""
+        return engine_packages()
 
     def sources(self, guest: Guest) -> Iterator[Path]:
         """Return the files that the component is made from, without the WIT."""

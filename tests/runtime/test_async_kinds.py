@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
+import threading
 import time
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, ClassVar
 
 import pyarrow as pa
 import pytest
 
-from async_kit import cancelled_after, nothing_left
+from async_kit import nothing_left
 from dataflare import (
     AsyncDestination,
     AsyncHost,
@@ -44,24 +45,51 @@ def nothing_is_left() -> Iterator[None]:
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
 
 
-class Sleeper(Upper):
-    """Sleeps in code of the host's side for as long as its input says, and says for whom it did."""
+class Gate:
+    """A place in code of the host's side where a call waits until a test lets it go on."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.opened = threading.Event()
+
+    def wait(self) -> None:
+        self.reached.set()
+        assert self.opened.wait(60)
+
+
+class Waiter(Upper):
+    """Waits at a gate for one input, and says for whom it worked for the others."""
+
+    gate: ClassVar[Gate]
 
     def process(self, input: str) -> Any:
         if input == "wrong":
             return super().process(input)
-        time.sleep(float(input))
+        if input == "wait":
+            self.gate.wait()
         return Ok(WHO.get())
 
 
 class SlowNumbers(Numbers):
     """As `Numbers`, with steps that take their time."""
 
-    wait_s = 0.002
-
     def read(self, max_rows: int) -> Any:
-        time.sleep(self.wait_s)
+        time.sleep(0.002)
         return super().read(max_rows)
+
+
+async def cancelled_at(gate: Gate, work: Coroutine[Any, Any, object]) -> BaseException | None:
+    """Cancel a task while its call waits at a gate; returns what ended it. It must not go on before the call does."""
+    task = asyncio.create_task(work)
+    while not gate.reached.is_set():
+        await asyncio.sleep(0.001)
+    task.cancel()
+    await asyncio.sleep(0.05)
+    assert not task.done()
+    gate.opened.set()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+    return caught.value.__cause__
 
 
 @pytest.fixture
@@ -74,22 +102,23 @@ def fakes() -> Iterator[Callable[[type[Guest]], Any]]:
 
 
 def test_sleep_in_the_host_comes_to_its_end_before_the_task_goes_on(fakes: Any) -> None:
+    Waiter.gate = Gate()
+
     async def main() -> None:
-        async with await fakes(Sleeper) as plugin:
-            took_s, cause = await cancelled_after(0.05, plugin.process("0.3"))
-            assert 0.2 < took_s < 2 and cause is None
-            assert await plugin.process("0") == "nobody"
+        async with await fakes(Waiter) as plugin:
+            assert await cancelled_at(Waiter.gate, plugin.process("wait")) is None
+            assert await plugin.process("x") == "nobody"
 
     asyncio.run(main())
 
 
 def test_errors_and_context_variables_pass(fakes: Any) -> None:
     async def main() -> None:
-        async with await fakes(Sleeper) as plugin:
+        async with await fakes(Waiter) as plugin:
             with pytest.raises(PluginError, match="not mine"):
                 await plugin.process("wrong")
             WHO.set("me")
-            assert await plugin.process("0") == "me"
+            assert await plugin.process("x") == "me"
             with pytest.raises(ValueTypeError, match="await the call for each batch"):
                 await plugin.process_batch([ROWS])
             assert (await plugin.process_batch(pa.table({"n": [1, 2]}))).num_rows == 1
@@ -98,14 +127,19 @@ def test_errors_and_context_variables_pass(fakes: Any) -> None:
 
 
 def test_cancelled_step_loses_the_read_which_continues_from_its_state(fakes: Any) -> None:
-    class SlowerNumbers(SlowNumbers):
-        wait_s = 0.1
+    gate = Gate()
+
+    class WaitingNumbers(Numbers):
+        def read(self, max_rows: int) -> Any:
+            if self.next:
+                gate.wait()
+            return super().read(max_rows)
 
     async def main() -> None:
-        async with await fakes(SlowerNumbers) as source:
+        async with await fakes(WaitingNumbers) as source:
             await source.open()
             first = await source.read()
-            await cancelled_after(0.03, source.read())
+            await cancelled_at(gate, source.read())
             with pytest.raises(RunLost):
                 await source.read()
             await source.open(state=first.state)
@@ -145,26 +179,28 @@ def test_reads_that_are_cancelled_at_random_times_give_each_row_once(fakes: Any)
 
 
 def test_cancelled_write_loses_the_run(fakes: Any) -> None:
-    class SlowShelf(Shelf):
+    gate = Gate()
+
+    class WaitingShelf(Shelf):
         shelf: ClassVar[list[int]] = []
 
         def write(self, target: int, rows: Any) -> Any:
-            time.sleep(0.05)
+            gate.wait()
             return super().write(target, rows)
 
     async def main() -> None:
-        async with await fakes(SlowShelf) as destination:
+        async with await fakes(WaitingShelf) as destination:
             assert isinstance(destination, AsyncDestination)
             for cancels in (True, False):
                 await destination.open(Target("rows", ROWS.schema))
                 if cancels:
-                    await cancelled_after(0.01, destination.write(ROWS))
+                    await cancelled_at(gate, destination.write(ROWS))
                     with pytest.raises(RunLost):
                         await destination.finish()
                     await destination.abort()
             assert await destination.write(ROWS) == []
             await destination.finish()
-            assert SlowShelf.shelf == [1, 2, 3]
+            assert WaitingShelf.shelf == [1, 2, 3]
 
     asyncio.run(main())
 

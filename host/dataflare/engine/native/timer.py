@@ -213,8 +213,10 @@ def _after_fork() -> None:
 
 
 def _look_up(thread: int) -> None:
-    for timer in list(_timers):
-        timer.look_up(thread)
+    # Where an engine is made at this very moment, it is asked again.
+    with contextlib.suppress(RuntimeError):
+        for timer in list(_timers):
+            timer.look_up(thread)
 
 
 _main_thread = threading.main_thread().ident

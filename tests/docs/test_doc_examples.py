@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,8 @@ import dataflare
 from dataflare.documents.reader import parse_document
 from dataflare.pipeline.models import Pipeline
 from doc_pages import LANGUAGES_TO_RUN, ROOT, Block, Page, as_pattern, pages, parse, run_page
+from guest_kit import component
+from postgres_kit import server
 
 PAGES = pages()
 SLOW = (
@@ -25,16 +29,34 @@ SLOW = (
 )
 WITH_THE_WHEEL = "docs/how-to/embed-any-world.md"
 """The page that `tests/authoring/test_wheel.py` runs."""
+WITH_A_SERVER = "docs/tutorial/api-to-postgresql.md"
+"""The page that needs PostgreSQL, and a plugin that is built before."""
 RUNNABLE = [
     pytest.param(page, id=page.name, marks=SLOW if page.is_slow else ())
     for page in PAGES
-    if page.is_runnable and page.name != WITH_THE_WHEEL
+    if page.is_runnable and page.name not in (WITH_THE_WHEEL, WITH_A_SERVER)
 ]
 
 
 @pytest.mark.parametrize("page", RUNNABLE)
 def test_examples_of_page_do_what_it_says(page: Page, tmp_path: Path):
     run_page(page, tmp_path)
+
+
+def test_tutorial_with_a_database_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (page,) = (each for each in PAGES if each.name == WITH_A_SERVER)
+    guests = tmp_path / "build/guests"
+    guests.mkdir(parents=True)
+    (guests / "page-source.wasm").write_bytes(component("page-source").read_bytes())
+    with server() as postgres:
+        monkeypatch.setenv("PGHOST", str(postgres.folder))
+        monkeypatch.setenv("PGUSER", "tester")
+        try:
+            run_page(page, tmp_path)
+        finally:
+            if (pid := tmp_path / "build/api/pid").is_file():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid.read_text()), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

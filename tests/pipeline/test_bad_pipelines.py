@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from checkpoint_kit import Clock, Numbers, Table, numbers_pipeline
 from dataflare.errors import ConfigError
-from dataflare.pipeline.run_errors import NodeFailed
+from dataflare.pipeline.databases.destination import SqlDestination
+from dataflare.pipeline.databases.nodes import SqlWrite
+from dataflare.pipeline.databases.open import open_database
+from dataflare.pipeline.run_errors import DatabaseError, NodeFailed
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import Specification, parse_specification
 from dataflare.pipeline.state_file import StateFile
+from dataflare.runtime.datasets import Chunk, Dataset, Target
+from pipeline_fakes import FakeHost
+
+CHAIN = "  in: {plugin: source.wasm}\n  out: {plugin: first.wasm, input: in}\n"
 
 COPY = """name: test
 databases: {db: {url: "sqlite:db"}}
@@ -109,3 +120,88 @@ def test_output_whose_columns_were_changed_is_left_as_it_is(copied):
         (copied / "out.csv").write_text('"n"\n1\n2\n')
         run(parsed(copied, COPY), state=state)
     assert (copied / "out.csv").read_text() == '"n"\n1\n2\n3\n'
+
+
+# What somebody else changed, or filled
+
+
+def test_dataset_that_vanished_is_an_error_and_its_state_stays(tmp_path):
+    class Renamed(Numbers):
+        def dataset(self, selection: Any = None) -> Dataset:
+            raise ConfigError("plugin 'in' has no dataset 'rows'", hint="there is lines")
+
+    table = Table(Clock(), keeps_token=True)
+    made = numbers_pipeline(tmp_path, CHAIN)
+    with StateFile(tmp_path / "state", pipeline="test") as file:
+        run(made, host=FakeHost(source=Numbers(Clock(), 20, chunk=7, transaction=1), first=table), state=file)
+        before = file.nodes()
+        gone = Renamed(Clock(), 20, chunk=7, transaction=1)
+        with pytest.raises(NodeFailed, match="has no dataset 'rows'") as caught:
+            run(made, host=FakeHost(source=gone, first=table), state=file)
+        assert caught.value.hint == "there is lines"
+        assert file.nodes() == before
+    assert table.kept == list(range(20))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("DROP TABLE t", "no such table|does not exist"),
+        ("ALTER TABLE t RENAME COLUMN n TO m", "no column named|does not exist|has no column"),
+        ("CREATE UNIQUE INDEX one ON t (x)", "UNIQUE|unique"),
+    ],
+)
+def test_table_that_somebody_changes_during_a_run_fails_it_and_keeps_its_rows(database, change, says):
+    node = SqlWrite.model_validate({"connector": "sql", "database": "db", "write": "t", "input": "in"})
+    schema = pa.schema([("n", pa.int64()), ("x", pa.int64())])
+    first = pa.record_batch([[1], [5]], schema=schema)
+
+    def begun(generation: int) -> tuple[SqlDestination, bytes | None]:
+        made = open_database(node, database.grant, lambda _: None)
+        assert isinstance(made, SqlDestination)
+        return made, made.start().open(Target("t", schema), pipeline="p", run="r", generation=generation)
+
+    destination, _ = begun(1)
+    destination.write(first)
+    destination.flush(b"one")
+    database.execute(change)
+    try:
+        rejected = destination.write(first)
+        # A constraint is about rows: what does not keep it is rejected.
+        assert [each.row for each in rejected] == [0] and re.search(says, rejected[0].reason)
+        destination.flush(b"two")
+    except DatabaseError as error:
+        assert re.search(says, str(error))
+        destination.abort()
+    destination.close()
+    if "INDEX" not in change:
+        again, token = begun(2)
+        again.close()
+        assert token == b"one", "the next run continues from before what failed"
+    if "DROP" not in change:
+        assert database.rows("SELECT x FROM t") == [(5,)]
+
+
+def test_state_on_a_full_disk_ends_the_run_and_the_next_one_continues(tmp_path):
+    table = Table(Clock(), keeps_token=True)
+    made = numbers_pipeline(tmp_path, CHAIN)
+    source = Numbers(Clock(), 2000, chunk=7, transaction=1, modes="incremental")
+    with StateFile(tmp_path / "state", pipeline="test") as file:
+        file.begin("other", "x" * 10_000)  # makes a few pages
+        pages = file.read(lambda connection: connection.execute("PRAGMA page_count").fetchone()[0])
+        file.read(lambda connection: connection.execute(f"PRAGMA max_page_count = {pages}"))
+        big = Numbers.read
+
+        def read(self: Numbers, max_rows: int = 2**20) -> Any:
+            found = big(self, max_rows)
+            long = len(table.kept) > 100 and isinstance(found, Chunk)
+            return Chunk(found.dataset, found.rows, found.state + b" " * 100_000) if long else found
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Numbers, "read", read)
+            with pytest.raises(NodeFailed, match="full") as caught:
+                run(made, host=FakeHost(source=source, first=table), state=file)
+        assert "room" in caught.value.hint
+    with StateFile(tmp_path / "state", pipeline="test") as file:
+        run(made, host=FakeHost(source=source, first=table), state=file)
+    assert table.kept == list(range(2000))

@@ -210,6 +210,34 @@ def test_read_in_parts_does_not_go_on_as_a_whole(tmp_path):
     assert "parallel" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    "planted",
+    [
+        b"",
+        b"[" * 100_000,
+        b'{"parts": [], "rest": null, "at": []}',
+        b'{"parts": [null, null], "rest": null, "at": [[null, 0, false]]}',
+        b'{"parts": ["!"], "rest": null, "at": [[null, 0, false]]}',
+        b'{"parts": ['
+        + b",".join([b"null"] * 65)
+        + b'], "rest": null, "at": ['
+        + b",".join([b"[null,0,0]"] * 65)
+        + b"]}",
+    ],
+    ids=["empty", "nested", "no parts", "other counts", "no bytes", "too many"],
+)
+def test_damaged_state_is_an_error(tmp_path, planted):
+    table, source = Table(Clock(), keeps_token=True), Source(60)
+    run_once(tmp_path, Source(60), table, limits=StopLimits(max_rows=20))
+    with StateFile(tmp_path / "state", pipeline="test") as file:
+        state = b"dataflare:divided:1\n" + planted
+        file.write(lambda connection: connection.execute("UPDATE node SET state = ?", (state,)))
+    with pytest.raises(NodeFailed, match="the state of a divided read is damaged") as caught:
+        run_once(tmp_path, source, table)
+    assert "--full-refresh" in caught.value.hint
+    assert len(source.instances) == 1
+
+
 def test_plugin_reads_the_parts_of_a_file(tmp_path):
     numbers = range(20_000)
     (tmp_path / "in.csv").write_text("x\n" + "".join(f"{x}\n" for x in numbers))

@@ -195,6 +195,17 @@ def test_full_refresh_begins_with_the_first_dataset(specify: Specify, tmp_path: 
     assert report.done_before == [] and target.names.count("test/out[shop.orders]") == 2
 
 
+def test_dataset_whose_position_is_forgotten_is_read_again(specify: Specify, tmp_path: Path) -> None:
+    made, target = specify(ALL), Tables(dies_in="log")
+    host = FakeHost(source=Shop({ORDERS: 2, PEOPLE: 1, LOG: 2}), destination=target)
+    with StateFile(tmp_path / "state", pipeline="test") as file, pytest.raises(Crash):
+        run(made, host=host, state=file)
+    target.dies_in = ""
+    with StateFile(tmp_path / "state", pipeline="test") as file:
+        file.reset(["in[shop.orders]"])
+        assert run(made, host=host, state=file).done_before == ["in[shop.people]"]
+
+
 def test_limit_of_rows_is_one_for_each_dataset(specify: Specify, tmp_path: Path) -> None:
     made, source, target = specify(ALL), Shop({ORDERS: 5, PEOPLE: 2}), Tables()
     for stopped, kept in (("max-rows", [0, 1, 2]), (None, [0, 1, 2, 3, 4])):

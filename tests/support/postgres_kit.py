@@ -37,7 +37,7 @@ class Server:
     """A server of its own, which listens to a socket in its folder only."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         # Root starts it as the user of Debian's package.
         self._user = "postgres" if os.geteuid() == 0 else None
         if self._user:
@@ -47,11 +47,11 @@ class Server:
     @property
     def url(self) -> str:
         """Where a pipeline finds it."""
-        return f"postgresql://tester@/postgres?host={self._folder}"
+        return f"postgresql://tester@/postgres?host={self.folder}"
 
     def start(self) -> None:
         """Start it."""
-        options = f"-k {self._folder} -c listen_addresses='' -c fsync=off -c shared_buffers=16MB -c max_connections=20"
+        options = f"-k {self.folder} -c listen_addresses='' -c fsync=off -c shared_buffers=16MB -c max_connections=20"
         self._run("pg_ctl", "-D", "data", "-o", options, "-l", "log", "-w", "start")
 
     def stop(self, how: str = "immediate") -> None:
@@ -62,7 +62,7 @@ class Server:
         extra = {"user": self._user, "group": self._user, "extra_groups": []} if self._user else {}
         subprocess.run(
             [programs() / program, *arguments],
-            cwd=self._folder,
+            cwd=self.folder,
             check=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from dataflare.documents.models import StrictModel
 from dataflare.pipeline.column_roles import ColumnRoles
+from dataflare.pipeline.divided_source import MOST_PARTS
 from dataflare.runtime.datasets import DatasetName, ReadingMode, Selection, Target
 from dataflare.wit_types.datasets import WritingMode
 
@@ -72,7 +73,7 @@ class ReadModel(StrictModel):
     parallel: int = Field(
         default=1,
         ge=1,
-        le=64,
+        le=MOST_PARTS,
         description="Read the parts of a dataset that can be divided at the same time, at most so many, each in an "
         "instance of its own. Rows of one part keep their order; those of different parts have none.",
     )

@@ -7,7 +7,6 @@ division, however fast each part was.
 from __future__ import annotations
 
 import base64
-import json
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, ClassVar, Final, TypeAlias
 
+import orjson
 import pyarrow as pa
 
 from dataflare.data.columns import no_rows
@@ -37,8 +37,10 @@ from dataflare.runtime.datasets import (
 from dataflare.runtime.results import PluginStats
 from dataflare.runtime.source import MAX_ROWS, Source
 
-__all__ = ["DividedSource", "is_divided"]
+__all__ = ["MOST_PARTS", "DividedSource", "is_divided"]
 
+MOST_PARTS: Final = 64
+"""Each part has an instance of the source."""
 _MARK: Final = b"dataflare:divided:1\n"
 _WAITING: Final = 2
 """How many chunks of a part wait to be taken."""
@@ -69,7 +71,7 @@ class _Division:
             "rest": _text(self.rest),
             "at": [[_text(each.state), each.rows, each.ended] for each in self.at],
         }
-        return _MARK + json.dumps(value).encode()
+        return _MARK + orjson.dumps(value)
 
 
 def is_divided(state: bytes | None) -> bool:
@@ -340,11 +342,11 @@ def _bytes(text: str | None) -> bytes | None:
 
 def _parsed(state: bytes | None) -> _Division:
     try:
-        value: Any = json.loads((state or b"").removeprefix(_MARK))
+        value: Any = orjson.loads((state or b"").removeprefix(_MARK))
         parts = [_bytes(each) for each in value["parts"]]
         at = [_Position(_bytes(kept), int(rows), bool(ended)) for kept, rows, ended in value["at"]]
-        if not parts or len(parts) != len(at):
-            raise ValueError("parts and positions do not match")
+        if not 0 < len(parts) == len(at) <= MOST_PARTS:
+            raise ValueError("there are no parts, or too many, or others than positions")
         return _Division(parts, _bytes(value["rest"]), at)
     except (ValueError, TypeError, KeyError) as error:
         raise StateError("the state of a divided read is damaged", hint="start again with --full-refresh") from error

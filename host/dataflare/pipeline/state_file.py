@@ -38,6 +38,7 @@ MOST_COUNTED: Final = 2**62
 _FAR_S: Final = 2.0**37
 DONE: Final = "done"
 """What the table `intent` has for a part of a run that is finished; no mark of a file is this."""
+_UNDONE: Final = "DELETE FROM intent WHERE path = ? AND mark = ?"
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS pipeline (name TEXT NOT NULL, version INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS node (
@@ -320,6 +321,7 @@ class StateFile:
             forgotten = [name for name in _kept(connection) if nodes is None or name in nodes]
             for name in forgotten:
                 connection.execute("DELETE FROM node WHERE name = ?", (name,))
+                connection.execute(_UNDONE, (name, DONE))
                 connection.execute("DELETE FROM pending WHERE node = ?", (name,))
                 connection.execute("DELETE FROM known_schema WHERE node = ?", (name,))
             return forgotten
@@ -451,6 +453,7 @@ def _put(connection: sqlite3.Connection, state: NodeState) -> None:
         *(state.rows, state.saved_at),
     )
     connection.execute("DELETE FROM pending WHERE node = ?", (state.node,))
+    connection.execute(_UNDONE, (state.node, DONE))
     connection.execute("INSERT OR REPLACE INTO node VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
 

@@ -203,8 +203,9 @@ class WorldType:
     def fit(self, shape: abi.ComponentType, *, component: str) -> abi.ComponentType:
         """Check a component against this world; return its type with the Python classes of the world.
 
-        Raises: WorldMismatch: The component imports something that the world does not have, an export is missing, or a
-        type differs.
+        Raises:
+            WorldMismatch: The component imports something that the world does not have, an export is missing, or a type
+                differs.
         """
         typed = abi.ComponentType(shape.imports.copy(), shape.exports.copy(), shape.resources, shape.wasi)
         fitter = _Fitter(shape, component, self.name)

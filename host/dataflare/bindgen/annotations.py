@@ -24,8 +24,9 @@ _MAX_CHARS: Final = 4_000
 class Annotations:
     """Writes the annotations of one Python module, and records the imports that they need.
 
-    Args: plan: The plan of the bindings. module: The module's part of the plan; `None` for a module that defines no
-    types.
+    Args:
+        plan: The plan of the bindings.
+        module: The module's part of the plan; `None` for a module that defines no types.
     """
 
     def __init__(self, plan: Plan, module: Module | None) -> None:
@@ -41,7 +42,8 @@ class Annotations:
     def of(self, value: wit.Type | None, use: Use, direction: Direction) -> str:
         """Return the annotation of a type; `None` is the type of no value.
 
-        Raises: WitError: The annotation would be longer than 4,000 characters.
+        Raises:
+            WitError: The annotation would be longer than 4,000 characters.
         """
         if value is None:
             return "None"

@@ -51,8 +51,9 @@ Result: _t.TypeAlias = Ok[_T] | Err[_E]
 def generate_guest(catalog: Catalog, world: str) -> dict[str, str]:
     """Generate the stubs of a world; return the text of each file by its name.
 
-    Raises: WitError: The world does not exist, or has something that componentize-py does not support. ConfigError: Two
-    of its interfaces have the same name; componentize-py would rename them.
+    Raises:
+        WitError: The world does not exist, or has something that componentize-py does not support.
+        ConfigError: Two of its interfaces have the same name; componentize-py would rename them.
     """
     plan = make_plan(catalog, world)
     files = {"componentize_py_types.pyi": _TYPES}

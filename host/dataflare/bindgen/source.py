@@ -26,8 +26,9 @@ def read_wit(folder: Path, *, features: tuple[str, ...] = ()) -> Catalog:
 def read_component_world(file: Path) -> tuple[Catalog, str]:
     """Read the world of a component: its packages, and the world's full name. None of its code is compiled or run.
 
-    Raises: NotAComponent: It is not a component. UnsupportedComponent: It has something that the engine does not
-    support, or a type without a name.
+    Raises:
+        NotAComponent: It is not a component.
+        UnsupportedComponent: It has something that the engine does not support, or a type without a name.
         ConfigError: The file cannot be read, or is WIT.
     """
     # Imported here, since it loads wasmtime, which reading WIT does not need.

@@ -48,7 +48,8 @@ class ResultError(PluginError, Generic[E]):
 
     A call of a component raises it. Raise it in your own implementation of an import to return an error.
 
-    Args: error: The value of the error; `None` if the `result` has none.
+    Args:
+        error: The value of the error; `None` if the `result` has none.
     """
 
     error: E
@@ -64,7 +65,8 @@ class ResultError(PluginError, Generic[E]):
 def value_of(result: Any, exception: type[ResultError[Any]]) -> Any:
     """Return the value of a `result`.
 
-    Raises: ResultError: The result is the error case; the error has the class `exception`.
+    Raises:
+        ResultError: The result is the error case; the error has the class `exception`.
     """
     if type(result) is Ok:
         return result.value

@@ -25,8 +25,9 @@ ComponentSource: TypeAlias = str | os.PathLike[str] | bytes
 class WorldOptions(InstanceOptions, total=False):
     """The keyword options of every world's class: those of `Host.instantiate`, and the host.
 
-    Args: host: The host that loads the component, with its policy, trust, audit log and cache; the caller closes it. By
-    default the world creates and closes its own host.
+    Args:
+        host: The host that loads the component, with its policy, trust, audit log and cache; the caller closes it. By
+            default the world creates and closes its own host.
     """
 
     host: Host | None
@@ -37,10 +38,15 @@ class World:
 
     One thread at a time may use it. A context manager. After a `PluginFault` it is dead: make another one.
 
-    Raises: ConfigError: An import is missing, is async, or has other parameters than in the world; or the file cannot
-    be read. TypeError: An option has an unknown name. NotAComponent: The file is not a component. UnsupportedComponent:
-    The component has something that the engine does not support. WorldMismatch: The component does not fit the world.
-    PermissionDenied: The component needs something that is not granted. PluginFault: The component failed at its start.
+    Raises:
+        ConfigError: An import is missing, is async, or has other parameters than in the world; or the file cannot be
+            read.
+        TypeError: An option has an unknown name.
+        NotAComponent: The file is not a component.
+        UnsupportedComponent: The component has something that the engine does not support.
+        WorldMismatch: The component does not fit the world.
+        PermissionDenied: The component needs something that is not granted.
+        PluginFault: The component failed at its start.
     """
 
     def __init__(
@@ -82,7 +88,8 @@ class World:
     def close(self) -> None:
         """Close the instance and all its resources; idempotent.
 
-        Raises: UsageError: A call is running.
+        Raises:
+            UsageError: A call is running.
         """
         self._instance.close()
         self._resources.close()

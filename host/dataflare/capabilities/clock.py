@@ -38,7 +38,8 @@ class SystemClock:
 class ManualClock:
     """A clock that changes only when it is told to, for tests.
 
-    Args: now_ns: Its initial time, in nanoseconds since 1970-01-01T00:00:00Z.
+    Args:
+        now_ns: Its initial time, in nanoseconds since 1970-01-01T00:00:00Z.
 
     Raises:
         UsageError: `now_ns` is before 1970.

@@ -27,10 +27,12 @@ class Config(Protocol):
 class PluginConfig:
     """A configuration, converted to JSON once: later changes of the original do not reach the plugin.
 
-    Args: values: The configuration; keys are strings at every level, values are those of JSON.
+    Args:
+        values: The configuration; keys are strings at every level, values are those of JSON.
 
-    Raises: ConfigError: JSON has no such value (such as NaN), a key is not a string, or the whole is over 16 MiB or
-    nested over 128 levels deep.
+    Raises:
+        ConfigError: JSON has no such value (such as NaN), a key is not a string, or the whole is over 16 MiB or nested
+            over 128 levels deep.
     """
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:

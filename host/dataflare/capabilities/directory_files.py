@@ -72,7 +72,7 @@ class DirectoryFiles:
         refusal: Called with an open directory and a name in it, before the file is created, replaced or deleted.
             Returns why this is not allowed; empty if it is.
 
-        Raises:
+    Raises:
         ConfigError: A directory is missing or cannot be opened.
     """
 

@@ -242,7 +242,8 @@ class AppendedFile(_Writer):
 def roll_back(parent: int, name: str) -> None:
     """Roll back an append to a file after a crash; does nothing if a writer is active or if there is no journal.
 
-    Raises: OSError: The appended bytes cannot be removed.
+    Raises:
+        OSError: The appended bytes cannot be removed.
     """
     journal = _journal_of(name)
     try:
@@ -286,7 +287,8 @@ def _write_journal(descriptor: int, parent: int, name: str, begin: int, *, made:
 def _take_away(descriptor: int, parent: int, name: str) -> bool:
     """Undo an append by its journal, if there is one for this file; the file is locked.
 
-    Returns: Whether the append had created the file.
+    Returns:
+        Whether the append had created the file.
     """
     journal = _journal_of(name)
     try:

@@ -46,9 +46,10 @@ Bytes = bytes | memoryview
 class FileLimits:
     """The limits of one plugin for files.
 
-    Args: open_files: Maximum number of readers and writers that are open at the same time. file_bytes: The largest file
-    that it may write, in bytes; `None` for no limit. entries: Maximum number of entries of a directory that it may
-    list.
+    Args:
+        open_files: Maximum number of readers and writers that are open at the same time.
+        file_bytes: The largest file that it may write, in bytes; `None` for no limit.
+        entries: Maximum number of entries of a directory that it may list.
 
     Raises:
         ConfigError: A value is below 1.

@@ -70,7 +70,8 @@ class AddressRules:
     def check(self, text: str) -> Address:
         """Return the address if it is allowed.
 
-        Raises: CapabilityFailure: `denied` if it is not allowed, or if the text is not an address.
+        Raises:
+            CapabilityFailure: `denied` if it is not allowed, or if the text is not an address.
         """
         try:
             address = ipaddress.ip_address(text)
@@ -87,7 +88,8 @@ class AddressRules:
     def select(self, host: str, addresses: Iterable[str]) -> list[Address]:
         """Return the allowed addresses of a host, in their order.
 
-        Raises: CapabilityFailure: `denied` if none is allowed.
+        Raises:
+            CapabilityFailure: `denied` if none is allowed.
         """
         allowed: list[Address] = []
         refusal: CapabilityFailure | None = None

@@ -43,7 +43,8 @@ class Url:
     def follow(self, location: str) -> Url:
         """Return the target of a redirect.
 
-        Raises: CapabilityFailure: `other` if that is not a URL.
+        Raises:
+            CapabilityFailure: `other` if that is not a URL.
         """
         try:
             absolute = urllib.parse.urljoin(str(self), location)
@@ -56,7 +57,8 @@ class Url:
 def parse_url(text: str) -> Url:
     """Parse a URL. A URL that another parser could read differently is refused.
 
-    Raises: CapabilityFailure: `invalid-request`. The message has at most the origin of the text.
+    Raises:
+        CapabilityFailure: `invalid-request`. The message has at most the origin of the text.
     """
     if len(text) > _MAX_URL_CHARACTERS:
         raise CapabilityFailure("invalid-request", f"the URL has more than {_MAX_URL_CHARACTERS} characters")
@@ -83,8 +85,9 @@ def is_method(text: str) -> bool:
 def check_headers(headers: Sequence[tuple[str, str]], grant: HttpGrant) -> list[tuple[str, str]]:
     """Check a plugin's headers; return them with names in lower case.
 
-    Raises: CapabilityFailure: `invalid-request` for a malformed header, `denied` for one that is not granted. No
-    message contains a value.
+    Raises:
+        CapabilityFailure: `invalid-request` for a malformed header, `denied` for one that is not granted. No message
+            contains a value.
     """
     if len(headers) > _MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > _MAX_HEADER_BYTES:
         raise CapabilityFailure(
@@ -130,7 +133,8 @@ class Deadline:
     def remaining_s(self) -> float:
         """Return the remaining seconds, more than 0.
 
-        Raises: CapabilityFailure: `timed-out` if no time is left.
+        Raises:
+            CapabilityFailure: `timed-out` if no time is left.
         """
         left_ns = self._end_ns - self._clock.monotonic_ns()
         if left_ns <= 0:

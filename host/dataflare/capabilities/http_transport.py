@@ -61,8 +61,9 @@ class Canned:
 class MemoryTransport:
     """A transport with responses in memory, under the same rules. Sent requests are kept in `sent`.
 
-    Args: answer: Makes the response to a request. addresses: Addresses by host; any other host name gets a public
-    address.
+    Args:
+        answer: Makes the response to a request.
+        addresses: Addresses by host; any other host name gets a public address.
     """
 
     def __init__(

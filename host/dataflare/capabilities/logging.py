@@ -102,8 +102,10 @@ class MemoryLogSink:
 class LogLimits:
     """The limits of one plugin's log.
 
-    Args: events_per_s: Events per second; also the largest burst. bytes_per_s: Bytes of UTF-8 per second, fields
-    included; also the largest burst. kept_lines: How many of the last lines are kept for reports of faults.
+    Args:
+        events_per_s: Events per second; also the largest burst.
+        bytes_per_s: Bytes of UTF-8 per second, fields included; also the largest burst.
+        kept_lines: How many of the last lines are kept for reports of faults.
 
     Raises:
         ConfigError: A value is below 1.
@@ -124,8 +126,10 @@ class Omissions:
 
     Any thread may use it.
 
-    Args: sink: Gets the events. message: Says what was dropped; the field `dropped` has the number. clock: Measures the
-    seconds.
+    Args:
+        sink: Gets the events.
+        message: Says what was dropped; the field `dropped` has the number.
+        clock: Measures the seconds.
     """
 
     def __init__(self, sink: LogSink, message: str, clock: Clock) -> None:

@@ -100,8 +100,11 @@ class MemoryMetrics:
 class MetricLimits:
     """The limits of one plugin's metrics.
 
-    Args: names: Maximum number of distinct names. series: Maximum number of distinct combinations of a name and labels.
-    labels: Maximum number of labels of one metric. value_characters: Maximum length of a label's value, in characters.
+    Args:
+        names: Maximum number of distinct names.
+        series: Maximum number of distinct combinations of a name and labels.
+        labels: Maximum number of labels of one metric.
+        value_characters: Maximum length of a label's value, in characters.
 
     Raises:
         ConfigError: A value is below 0.
@@ -123,8 +126,11 @@ class PluginMetrics:
 
     A name keeps the kind (counter, gauge or histogram) of its first use.
 
-    Args: sink: Gets the metrics. plugin: The plugin's name. limits: The limits; `None` for the defaults. on_drop:
-    Called for each dropped number.
+    Args:
+        sink: Gets the metrics.
+        plugin: The plugin's name.
+        limits: The limits; `None` for the defaults.
+        on_drop: Called for each dropped number.
     """
 
     def __init__(

@@ -35,7 +35,8 @@ Function = Callable[[Batch], Batch]
 class CallLimits:
     """The limits for calls of plugins by plugins.
 
-    Args: depth: Maximum depth of nested calls, including the plugin that the pipeline called, 2 to 64.
+    Args:
+        depth: Maximum depth of nested calls, including the plugin that the pipeline called, 2 to 64.
 
     Raises:
         ConfigError: The value is out of its range.
@@ -120,9 +121,11 @@ def check_edges(edges: Mapping[str, Set[str]]) -> None:
     A call that closes a cycle is refused at run time. But two threads in the same cycle could still wait forever for
     each other's instances. So a pipeline with a cycle among its grants must not start.
 
-    Args: edges: For each plugin, the plugins that it may call.
+    Args:
+        edges: For each plugin, the plugins that it may call.
 
-    Raises: ConfigError: There is a cycle; the message shows it.
+    Raises:
+        ConfigError: There is a cycle; the message shows it.
     """
     done: set[str] = set()
     for start in edges:

@@ -109,7 +109,8 @@ class KeyringSecrets:
     Args:
         service: The name of the service in the keyring.
 
-    Raises: ConfigError: The package is not installed.
+    Raises:
+        ConfigError: The package is not installed.
     """
 
     def __init__(self, service: str = "dataflare") -> None:

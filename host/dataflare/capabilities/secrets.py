@@ -67,8 +67,9 @@ class EnvironmentSecrets:
 
     `-` and `_` in names mean the same.
 
-    Args: prefix: The prefix of the variables: capitals, digits and `_`, with `_` at the end. It separates secrets from
-    all other variables, so it cannot be empty.
+    Args:
+        prefix: The beginning of the variables' names: capitals, digits and `_`, with `_` at the end. It separates
+            secrets from other variables, so it cannot be empty.
         environ: The variables; `None` for those of this process.
 
     Raises:

@@ -26,8 +26,9 @@ _MAX_U32 = 2**32 - 1
 class SharedLimits:
     """The limit of one pipeline's shared batches.
 
-    Args: total_bytes: All shared batches together, in bytes. Each batch counts separately, with the whole buffers that
-    it keeps alive, even if it uses only a part of them.
+    Args:
+        total_bytes: All shared batches together, in bytes. Each batch counts separately, with the whole buffers that it
+            keeps alive, even if it uses only a part of them.
 
     Raises:
         ConfigError: The value is not in 1 to 2**32 - 1.

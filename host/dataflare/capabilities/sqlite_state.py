@@ -95,10 +95,12 @@ class SqliteStateStore:
     It has one connection, and calls run one at a time. A write is on the disk when it returns. A forked process must
     open its own store.
 
-    Args: path: The file; created if it is missing (its directory is not). limits: The limits of each namespace; `None`
-    for the defaults.
+    Args:
+        path: The file; created if it is missing (its directory is not).
+        limits: The limits of each namespace; `None` for the defaults.
 
-    Raises: ConfigError: The file cannot be opened, or is not a state file.
+    Raises:
+        ConfigError: The file cannot be opened, or is not a state file.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, limits: StateLimits | None = None) -> None:

@@ -45,8 +45,9 @@ _MAX_U32 = 2**32 - 1
 class StateLimits:
     """The limits of one namespace.
 
-    Args: value_bytes: The longest value, in bytes. namespace_bytes: All keys and values together, in bytes, plus 512
-    for each entry.
+    Args:
+        value_bytes: The longest value, in bytes.
+        namespace_bytes: All keys and values together, in bytes, plus 512 for each entry.
 
     Raises:
         ConfigError: A value is not in 1 to 2**32 - 1.

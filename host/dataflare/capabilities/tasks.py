@@ -114,8 +114,11 @@ class PluginTasks:
 
     If reports come faster than the rate, only the latest is kept. A newer report replaces it, or `flush` passes it on.
 
-    Args: sink: Receives the progress. plugin: The plugin's name. token: Says whether the plugin's work should end.
-    reports_per_s: Maximum number of reports per second that reach the sink, above 0.
+    Args:
+        sink: Receives the progress.
+        plugin: The plugin's name.
+        token: Says whether the plugin's work should end.
+        reports_per_s: Maximum number of reports per second that reach the sink, above 0.
         clock: Measures the rate.
 
     Raises:

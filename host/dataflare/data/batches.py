@@ -182,7 +182,8 @@ class Batch:
     def checked(self) -> pa.RecordBatch:
         """Check the columns that were not checked yet; return the batch.
 
-        Raises: DataFailure: `wrong-type` for a type that plugins cannot use, `malformed` for invalid contents.
+        Raises:
+            DataFailure: `wrong-type` for a type that plugins cannot use, `malformed` for invalid contents.
         """
         if len(self._checked) == self.arrow.num_columns:
             return self.arrow
@@ -263,7 +264,8 @@ def imports(*, max_batch_bytes: int = MAX_BATCH_BYTES) -> dict[str, Callable[...
     Args:
         max_batch_bytes: Limit in bytes of a batch or a text that a plugin makes; default 512 MiB.
 
-    Returns: Functions on `Batch`, in the types of `dataflare.values`. They keep no state and may run in any thread.
+    Returns:
+        Functions on `Batch`, in the types of `dataflare.values`. They keep no state and may run in any thread.
     """
 
     def new_batch(rows: int) -> Batch:

@@ -132,8 +132,10 @@ def put_column(batch: pa.RecordBatch, column: str, array: pa.Array) -> pa.Record
 def cast_column(batch: pa.RecordBatch, column: str, type_name: str, max_bytes: int) -> pa.RecordBatch:
     """Convert one column to the type of this name, in Arrow's notation.
 
-    Raises: DataFailure: `malformed` if a value cannot be converted or the name is not a type; `wrong-type` if there is
-    no conversion between the types; `too-large` if the result could be larger than `max_bytes` and than its source.
+    Raises:
+        DataFailure: `malformed` if a value cannot be converted or the name is not a type; `wrong-type` if there is no
+            conversion between the types; `too-large` if the result could be larger than `max_bytes` and than its
+            source.
     """
     try:
         target = parse_type(type_name)
@@ -145,7 +147,8 @@ def cast_column(batch: pa.RecordBatch, column: str, type_name: str, max_bytes: i
 def select(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
     """Select columns, in this order.
 
-    Raises: DataFailure: `no-such-column`; `out-of-range` if a name is repeated.
+    Raises:
+        DataFailure: `no-such-column`; `out-of-range` if a name is repeated.
     """
     if len(set(columns)) < len(columns):
         raise out_of_range("a column is named twice, and names are unique within a batch")
@@ -155,7 +158,8 @@ def select(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
 def rename_column(batch: pa.RecordBatch, column: str, to: str) -> pa.RecordBatch:
     """Rename a column.
 
-    Raises: DataFailure: `no-such-column`; `out-of-range` if another column has the new name.
+    Raises:
+        DataFailure: `no-such-column`; `out-of-range` if another column has the new name.
     """
     index = column_index(batch, column)
     if to != column and batch.schema.get_all_field_indices(to):
@@ -192,7 +196,8 @@ def filter_rows(batch: pa.RecordBatch, mask: npt.NDArray[np.uint64]) -> pa.Recor
 def keep_rows(batch: pa.RecordBatch, rows: pa.BooleanArray) -> pa.RecordBatch:
     """Keep the rows for which `rows` is true; for a large batch, check the deadline before each column.
 
-    Raises: DataFailure: `other` if Arrow cannot select them.
+    Raises:
+        DataFailure: `other` if Arrow cannot select them.
     """
     if batch.num_columns == 0:
         return empty_batch(rows.true_count).replace_schema_metadata(batch.schema.metadata)
@@ -211,7 +216,8 @@ def keep_rows(batch: pa.RecordBatch, rows: pa.BooleanArray) -> pa.RecordBatch:
 def slice_rows(batch: pa.RecordBatch, offset: int, length: int) -> pa.RecordBatch:
     """Return `length` rows, beginning at row `offset`.
 
-    Raises: DataFailure: `out-of-range` if the batch has fewer rows.
+    Raises:
+        DataFailure: `out-of-range` if the batch has fewer rows.
     """
     if offset + length > batch.num_rows:
         raise out_of_range(f"rows {offset} to {offset + length} of {batch.num_rows}")
@@ -221,8 +227,9 @@ def slice_rows(batch: pa.RecordBatch, offset: int, length: int) -> pa.RecordBatc
 def concat(parts: Sequence[pa.RecordBatch], max_bytes: int) -> pa.RecordBatch:
     """Join batches of one schema; the result has the metadata of the first.
 
-    Raises: DataFailure: `out-of-range` if there is no batch, `wrong-type` if the schemas differ, `too-large` if the
-    result would be larger than `max_bytes`.
+    Raises:
+        DataFailure: `out-of-range` if there is no batch, `wrong-type` if the schemas differ, `too-large` if the result
+            would be larger than `max_bytes`.
     """
     if not parts:
         raise out_of_range("the list of batches is empty")

@@ -36,7 +36,7 @@ def cast(array: pa.Array, target: pa.DataType, column: str, max_bytes: int, *, f
         max_bytes: Limit of the result in bytes; a result of at most twice the size of `array` is always allowed.
         function: The expression function that needs the conversion, for messages; empty for none.
 
-        Raises:
+    Raises:
         DataFailure: `malformed` if a value cannot be converted, `wrong-type` if there is no conversion between the
             types, `too-large` if the result could be larger than `max_bytes`.
     """

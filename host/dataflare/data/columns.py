@@ -83,7 +83,8 @@ def bitmap_to_words(bitmap: pa.Buffer, offset: int, length: int) -> npt.NDArray[
 def words_to_bitmap(words: npt.NDArray[np.uint64], length: int, what: str) -> pa.Buffer:
     """Copy a bitmap of at least `length` bits from a guest; `what` names it in the message.
 
-    Raises: DataFailure: `out-of-range` if it is too short.
+    Raises:
+        DataFailure: `out-of-range` if it is too short.
     """
     if len(words) * 64 < length:
         raise out_of_range(f"{what} has {len(words)} words, too few for {length} rows")

@@ -24,8 +24,9 @@ _VALUE_S: Final = 2e-7
 def dictionary_of(array: pa.Array) -> pa.DictionaryArray:
     """Encode plain values as 32-bit indices into their distinct values, in order of first appearance.
 
-    Raises: OverHostBytes: There are so many distinct values that the current budget has no room to find them. OverTime:
-    The call's time is not enough to find them.
+    Raises:
+        OverHostBytes: There are so many distinct values that the current budget has no room to find them.
+        OverTime: The call's time is not enough to find them.
     """
     if len(array) <= _ROWS_AT_ONCE:
         return array.dictionary_encode()

@@ -61,7 +61,7 @@ def read_schema(table: Table, *, stored: bool = False) -> StreamSchema:
     Args:
         table: The header of its message.
         stored: Whether it only describes the origin of a file. Types that are not on the list are then allowed; they
-    are refused when their columns are read.
+            are refused when their columns are read.
 
     Raises:
         DataFailure: `malformed`: a type is not on the list, a name is repeated, there are too many fields, or the bytes

@@ -48,12 +48,13 @@ def read_rows(lines: bytes, schema: pa.Schema, extra: str) -> pa.RecordBatch:
 
 
 def infer_rows(lines: bytes) -> pa.RecordBatch | pa.Schema:
-    """Read objects with types inferred from the text; texts that look like times stay texts, if the first lines show
-    it.
+    """Read objects with types inferred from the text; texts like times stay texts if the first lines show them.
 
-    Returns: The rows. For a long text whose parts have different types: only a schema that fits them all.
+    Returns:
+        The rows. For a long text whose parts have different types: only a schema that fits them all.
 
-    Raises: The same errors as `read_rows`.
+    Raises:
+        The same errors as `read_rows`.
     """
     if _is_long(lines):
         return _infer_parts(lines)
@@ -79,7 +80,8 @@ def first_lines(lines: bytes) -> bytes:
 def read_like(head: bytes, lines: bytes) -> pa.RecordBatch | None:
     """Read a text with the columns and types of its first lines, with the result of `infer_rows`.
 
-    Returns: The rows; `None` if other lines have more columns or other types.
+    Returns:
+        The rows; `None` if other lines have more columns or other types.
 
     Raises:
         OverTime: The call's time is over.

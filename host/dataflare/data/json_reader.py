@@ -117,7 +117,8 @@ def decode_json_lines(
 def _read_like_first_lines(lines: bytes, rows: int, max_bytes: int) -> pa.RecordBatch | None:
     """Read a long text with the columns of its first lines: the keys of other lines need not be counted then.
 
-    Returns: The batch; `None` if the text is short, or if other lines have more columns or other types.
+    Returns:
+        The batch; `None` if the text is short, or if other lines have more columns or other types.
     """
     if not (head := first_lines(lines)):
         return None

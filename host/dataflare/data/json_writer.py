@@ -47,8 +47,9 @@ def encode_json_lines(batch: pa.RecordBatch, max_bytes: int) -> pa.Buffer:
     strings are Base64. Decimals of at most 15 digits are numbers (a double keeps them exactly), longer ones are
     strings. Maps are lists of objects with `key` and `value`.
 
-    Raises: DataFailure: `too-large` above `max_bytes`; `wrong-type` for a type that has no JSON form; `out-of-range`
-    for a date or a timestamp outside the years 1 to 9999.
+    Raises:
+        DataFailure: `too-large` above `max_bytes`; `wrong-type` for a type that has no JSON form; `out-of-range` for a
+            date or a timestamp outside the years 1 to 9999.
     """
     keys = [orjson.dumps(name).decode() + ":" for name in batch.schema.names]
     written = 0

@@ -66,7 +66,8 @@ def with_roles(
 ) -> pa.Schema:
     """Return a schema with these roles; other columns lose theirs.
 
-    Raises: SchemaError: A column does not exist, is twice in the key, or the operation column is not `int8`.
+    Raises:
+        SchemaError: A column does not exist, is twice in the key, or the operation column is not `int8`.
     """
     for name in (*key, *(each for each in (cursor, operation) if each is not None)):
         if name not in schema.names:

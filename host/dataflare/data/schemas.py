@@ -73,8 +73,9 @@ def to_wit(schema: pa.Schema) -> Schema:
 def from_wit(schema: Any) -> pa.Schema:
     """Convert a WIT value to an Arrow schema; any object with the attributes of `Schema` is accepted.
 
-    Raises: SchemaError: The name of a type is not in Arrow's notation, a column name or a metadata key is repeated, or
-    the schema is too large.
+    Raises:
+        SchemaError: The name of a type is not in Arrow's notation, a column name or a metadata key is repeated, or the
+            schema is too large.
     """
     if len(schema.fields) > MAX_COLUMNS:
         raise SchemaError(f"the schema has {len(schema.fields)} columns, more than {MAX_COLUMNS}")

@@ -50,7 +50,8 @@ _DICTIONARY = re.compile(r"(dictionary<values=.*, indices=\w+)>")
 def respelled(text: str) -> str:
     """Return the probable spelling of a type in Arrow's notation; empty if unknown. The result may not be a valid type.
 
-    Args: text: A type as a user wrote it, such as `decimal(10,2)`, `DATE` or `list<string>`.
+    Args:
+        text: A type as a user wrote it, such as `decimal(10,2)`, `DATE` or `list<string>`.
     """
     if len(text) > _MAX_CHARACTERS:
         return ""

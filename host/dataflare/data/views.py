@@ -70,7 +70,8 @@ def validity_words(array: pa.Array) -> npt.NDArray[np.uint64] | None:
 def int64_values(array: pa.Array, column: str) -> npt.NDArray[np.int64]:
     """Return a column in its own unit, a null as 0; the column's own memory if it has 64 bits and no null.
 
-    Raises: DataFailure: `wrong-type`; `out-of-range` if a value is over 2**63 - 1.
+    Raises:
+        DataFailure: `wrong-type`; `out-of-range` if a value is over 2**63 - 1.
     """
     if not is_int64_like(array.type):
         raise wrong_type(column, _INT64_TYPES, array.type)
@@ -121,8 +122,9 @@ def boolean_values(array: pa.Array, column: str) -> npt.NDArray[np.bool_]:
 def text_values(array: pa.Array, column: str, max_bytes: int) -> TextValues:
     """Return a column of strings, a null as an empty text; shares the column's memory if nulls take no bytes in it.
 
-    Raises: DataFailure: `wrong-type`; `too-large` above 2**32 - 1 bytes, or if a dictionary takes more than `max_bytes`
-    when written out.
+    Raises:
+        DataFailure: `wrong-type`; `too-large` above 2**32 - 1 bytes, or if a dictionary takes more than `max_bytes`
+            when written out.
     """
     data_type = array.type
     if types.is_dictionary(data_type) and is_text(data_type.value_type):
@@ -137,7 +139,8 @@ def text_values(array: pa.Array, column: str, max_bytes: int) -> TextValues:
 def binary_values(array: pa.Array, column: str) -> BinaryValues:
     """Return a column of byte strings, a null as no bytes; shares the column's memory if nulls take no bytes in it.
 
-    Raises: DataFailure: `wrong-type`; `too-large` above 2**32 - 1 bytes.
+    Raises:
+        DataFailure: `wrong-type`; `too-large` above 2**32 - 1 bytes.
     """
     data_type = array.type
     if types.is_fixed_size_binary(data_type):

@@ -111,8 +111,9 @@ class CompileProfile:
                     raise wasmtime.WasmtimeError._from_ptr(error)
 
     def open_store(self, limits: Limits, call: Call) -> None:
-        """Make the store for one instance, with an empty WASI: no directories, no network, no environment, no
-        arguments, no standard input or output. `CODE.close_store` frees it.
+        """Make the store for one instance, with an empty WASI. `CODE.close_store` frees it.
+
+        The WASI has no directories, network, environment, arguments, standard input or output.
 
         Args:
             limits: The instance's ceilings.

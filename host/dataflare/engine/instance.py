@@ -170,7 +170,8 @@ class Instance:
     def close(self) -> None:
         """Release handles, memories and the store. Idempotent.
 
-        Raises: UsageError: A call of the instance is running.
+        Raises:
+            UsageError: A call of the instance is running.
         """
         if self._closed:
             return
@@ -336,7 +337,9 @@ class Instance:
         An exception may come from outside between two instructions, so the order matters. The end of a call consists of
         plain assignments, which cannot be interrupted. A call that does not return kills the instance.
 
-        Raises: PluginFault: The plugin did not survive. BaseException: An exception of a host function or from outside.
+        Raises:
+            PluginFault: The plugin did not survive.
+            BaseException: An exception of a host function or from outside.
         """
         outer: Instance | None = getattr(_local, "instance", None)
         outer_budget = budgets.current()

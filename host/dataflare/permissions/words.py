@@ -38,9 +38,12 @@ def parse_grants(words: Iterable[str], *, base_dir: Path | None = None) -> Grant
     grant what they name. `datasets:NAME` grants a dataset, `datasets:NAME=COLUMN,COLUMN` some of its columns.
     `random_seed=7` makes random bytes repeatable.
 
-    Args: words: The grants. base_dir: The base of relative paths; `None` for the working directory.
+    Args:
+        words: The grants.
+        base_dir: The base of relative paths; `None` for the working directory.
 
-    Raises: ConfigError: A word is not a grant, or two words grant the same thing.
+    Raises:
+        ConfigError: A word is not a grant, or two words grant the same thing.
     """
     found: dict[str, Any] = {}
     for word in words:

@@ -76,7 +76,8 @@ def check_arguments(
 ) -> None:
     """Check the arguments that can be checked without the component.
 
-    Raises: ConfigError: An argument has a wrong form or type.
+    Raises:
+        ConfigError: An argument has a wrong form or type.
     """
     for name, where in ((plugin, "name"), (pipeline, "pipeline")):
         if not isinstance(name, str) or _NAME.fullmatch(name) is None:

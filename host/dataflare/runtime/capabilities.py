@@ -72,7 +72,7 @@ class Context:
         settings: Its configuration.
         log: Its log.
         request_refusal: Given an origin, a method, and whether a redirect led there, returns why no request may go
-        there; empty if it may.
+            there; empty if it may.
         at_end_of_call: Registers functions that must run after each call of the plugin.
         resources: Objects that are closed with the plugin.
         dropped_before: The number of events that had been dropped from the log before the current call.
@@ -80,7 +80,7 @@ class Context:
         write_refusal: Given an open directory and a name in it, returns why no plugin may write or delete the file;
             empty if it may.
 
-        The other attributes are those of `Services` and `PipelineServices`.
+    The other attributes are those of `Services` and `PipelineServices`.
     """
 
     plugin: str

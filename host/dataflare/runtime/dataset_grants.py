@@ -37,7 +37,8 @@ class DatasetRules:
     def visible(self, datasets: Sequence[Dataset]) -> list[Dataset]:
         """Return the granted datasets, each with only its granted columns.
 
-        Raises: PermissionDenied: Two datasets have the same written name, so a grant cannot distinguish them.
+        Raises:
+            PermissionDenied: Two datasets have the same written name, so a grant cannot distinguish them.
         """
         granted = self._granted
         if granted is None:
@@ -59,7 +60,9 @@ class DatasetRules:
     def chosen(self, dataset: Dataset, columns: tuple[str, ...]) -> tuple[str, ...]:
         """Return the columns to select: if all are requested and not all are granted, the granted ones.
 
-        Args: dataset: A dataset that `visible` returned. columns: The requested columns; empty for all.
+        Args:
+            dataset: A dataset that `visible` returned.
+            columns: The requested columns; empty for all.
         """
         allowed = self._columns(dataset.name)
         return tuple(dataset.schema.names) if allowed is not None and not columns else columns
@@ -80,7 +83,8 @@ class DatasetRules:
     def require_selected(self, dataset: DatasetName, columns: Iterable[str]) -> None:
         """Check that columns that are selected by name are granted.
 
-        Raises: PermissionDenied: A column is not granted.
+        Raises:
+            PermissionDenied: A column is not granted.
         """
         allowed = self._columns(dataset)
         for name in _beyond(columns, allowed) if allowed is not None else ():

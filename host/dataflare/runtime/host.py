@@ -132,8 +132,7 @@ class Host:
         return self._admission.revocations
 
     def set_policy(self, policy: Policy | str | os.PathLike[str]) -> None:
-        """Replace the policy for plugins that are loaded from now on. Running plugins keep what they have: see
-        `revoke`.
+        """Replace the policy for plugins that are loaded later. Running plugins keep what they have: see `revoke`.
 
         Raises:
             PermissionDenied: The principal may not write policies.
@@ -148,8 +147,7 @@ class Host:
         self._admission.replace_policy(policy if isinstance(policy, Policy) else Policy.read(policy))
 
     def revoke(self, plugin: str, capability: Capability | str | None = None) -> None:
-        """Revoke a capability of a running plugin, in every pipeline. It takes effect at the plugin's next call of the
-        host.
+        """Revoke a capability of a running plugin, in every pipeline, from the plugin's next call of the host on.
 
         Args:
             plugin: The name in its manifest or signature, else the name that it was loaded under.

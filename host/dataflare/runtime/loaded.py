@@ -126,7 +126,8 @@ class Loaded:
     def keep(self, pipeline: str, loaded: _Kept) -> _Kept:
         """Register what was loaded until it is closed; plugins of the same pipeline can find it by its name.
 
-        Raises: UsageError: The host was closed at the same time; what was loaded is closed too.
+        Raises:
+            UsageError: The host was closed at the same time; what was loaded is closed too.
         """
         with self._lock:
             if not self._closed:

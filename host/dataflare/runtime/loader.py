@@ -90,7 +90,7 @@ class Loader:
         loaded: The registry of what is loaded.
         remaining_s: Returns the seconds left for the plugin call that this thread is in.
 
-        Raises:
+    Raises:
         ConfigError: The folder of profiles has no usable path.
     """
 

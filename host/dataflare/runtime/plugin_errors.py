@@ -29,7 +29,8 @@ _FULL: Final = ("MemoryError", "InternalError: out of memory", "out of memory")
 def plugin_error(error: Variant, *, plugin: str, export: str) -> PluginError:
     """Convert a `dataflare:plugin/types.error` to the caller's error.
 
-    Args: error: The WIT value; its texts are shortened.
+    Args:
+        error: The WIT value; its texts are shortened.
         plugin: The plugin's name.
         export: The function that returned it, as `interface#function`.
     """

@@ -149,7 +149,8 @@ class InstancePool(Generic[T]):
     def acquire(self, lease: Lease[T]) -> T:
         """Take an instance. This thread must call `release`, also if this raises.
 
-        Args: lease: A new lease.
+        Args:
+            lease: A new lease.
 
         Raises:
             PoolExhausted: All were in use for `acquire_timeout_s`, or this thread itself holds the last of them.
@@ -176,8 +177,9 @@ class InstancePool(Generic[T]):
     def release(self, lease: Lease[T], *, batch: bool = False) -> None:
         """Return an instance to the pool; if it is no longer usable, end it. Does nothing for an empty lease.
 
-        Args: lease: The lease that was passed to `acquire`. batch: Whether the instance was used for a batch; matters
-        for the policy `fresh-per-batch`.
+        Args:
+            lease: The lease that was passed to `acquire`.
+            batch: Whether the instance was used for a batch; matters for the policy `fresh-per-batch`.
         """
         place = lease.place
         if place is None or place not in self._taken:

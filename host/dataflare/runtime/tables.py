@@ -22,7 +22,8 @@ _BATCH_ROWS: Final = 65_536
 def batches_of(rows: Any) -> Iterator[pa.RecordBatch]:
     """Yield the batches of a table, at least one and each with at most 65,536 rows, or those of an iterable.
 
-    Raises: ValueTypeError: It is neither, or an item of the iterable is not a batch.
+    Raises:
+        ValueTypeError: It is neither, or an item of the iterable is not a batch.
     """
     if isinstance(rows, pa.RecordBatch):
         return iter([rows])

@@ -1,1 +1,1 @@
-"""What plugins ask for, what operators allow, who vouches for a plugin, and what is written down about its use."""
+"""Manifests (what plugins ask for), policies (what operators allow), signatures and certificates, roles, audit log."""

@@ -46,10 +46,10 @@ ACTIONS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         "audit": frozenset({"read"}),
     }
 )
-"""What can be done with each kind of object."""
+"""The actions on each kind of object."""
 
-# casbin's own words for: a request, a rule, roles that inherit, one rule suffices, and when a rule fits. A role's name
-# begins with `role:` and a principal's with `user:`, so that neither can be taken for the other.
+# casbin's model: the form of a request and of a rule, inheritance of roles, "one matching rule is enough", and when a
+# rule matches. The prefixes `role:` and `user:` keep names of roles and principals apart.
 _MODEL: Final = """
 [request_definition]
 r = sub, act, kind, obj
@@ -109,7 +109,7 @@ DEFAULT_ROLES: Final[Mapping[str, Role]] = MappingProxyType(
             inherits=frozenset({"viewer"}),
             allows={"plugins": frozenset({"publish"}), "pipelines": frozenset({"write", "run", "stop"})},
         ),
-        # Authors of plugins do not decide what plugins may do, and those who decide do not write them.
+        # Authors of plugins must not decide what plugins may do, and those who decide must not write plugins.
         "operator": Role(
             inherits=frozenset({"viewer"}),
             allows={
@@ -122,7 +122,7 @@ DEFAULT_ROLES: Final[Mapping[str, Role]] = MappingProxyType(
         "admin": Role(allows=_all("plugins", "policies", "pipelines", "access", "audit")),
     }
 )
-"""Roles where the file says nothing of them."""
+"""The roles if the file does not define any."""
 
 
 class AccessDocument(StrictModel):
@@ -153,7 +153,7 @@ class AccessDocument(StrictModel):
         return self
 
     def _depth(self, role: str, path: tuple[str, ...], depths: dict[str, int]) -> int:
-        """Return how deep a role inherits; `depths` has the roles that were followed already."""
+        """Return the depth of a role's inheritance; `depths` has the known depths of other roles."""
         if role in path:
             raise ValueError(f"roles inherit from each other in a circle: {' -> '.join((*path, role))}")
         if len(path) >= _MAX_DEPTH:
@@ -171,7 +171,7 @@ class Access:
 
     Args:
         document: Roles, members, and which files pipelines are.
-        base_dir: What relative paths in it are relative to.
+        base_dir: The base of relative paths in it; `None` for the working directory.
         source: The file's name, for errors.
         file: The file that it was read from; `None` for none.
 
@@ -188,7 +188,7 @@ class Access:
         file: Path | None = None,
     ) -> None:
         try:
-            import casbin  # type: ignore[import-untyped]  # carries no types
+            import casbin  # type: ignore[import-untyped]  # has no type annotations
         except ImportError as error:
             hint = "pip install 'dataflare[access]'"
             raise ConfigError("roles need what is not installed", where=source, hint=hint) from error
@@ -215,7 +215,7 @@ class Access:
         """Read roles and members from a file.
 
         Raises:
-            ConfigError: It cannot be read, or is wrong; `where` is `file:line`.
+            ConfigError: The file cannot be read or is not valid; `where` is `file:line`.
         """
         given = as_path(path, where="access")
         file = given.absolute()
@@ -227,7 +227,7 @@ class Access:
         """Read roles and members from a text.
 
         Raises:
-            ConfigError: It is wrong; `where` is `file:line`.
+            ConfigError: The text is not valid; `where` is `file:line`.
         """
         return cls(
             validate_document(parse_document(text, name=source), AccessDocument), base_dir=base_dir, source=source
@@ -235,12 +235,12 @@ class Access:
 
     @property
     def pipelines(self) -> Mapping[str, PipelineBinding]:
-        """Which files pipelines are, by the name that roles use for them."""
+        """The bindings of pipelines to files, by the name that roles use for them."""
         return self._document.pipelines
 
     @property
     def pipeline_files(self) -> list[Path]:
-        """The files that are pipelines by their path."""
+        """Return the files that are bound as pipelines by their path."""
         return bound_files(self.pipelines, self._base_dir)
 
     def pipeline_of(self, pipeline: PipelineFile) -> str:
@@ -252,15 +252,15 @@ class Access:
         return bound_name(self.pipelines, pipeline, self._base_dir, self.source)
 
     def allows(self, principal: str, action: str, resource: str) -> bool:
-        """Whether somebody may do something.
+        """Whether a principal may perform an action on an object.
 
         Args:
-            principal: Who, as under `members`.
-            action: What, one of `ACTIONS` of the object's kind.
+            principal: The principal, as under `members`.
+            action: One of `ACTIONS` of the object's kind.
             resource: The object, such as `pipelines/nightly`, or `pipelines` for all of them.
 
         Raises:
-            ConfigError: There is no such kind or action: a mistake of the caller, not a matter of permission.
+            ConfigError: There is no such kind or action; this is a mistake of the caller.
         """
         kind = resource.partition("/")[0]
         if action not in ACTIONS.get(kind, ()):
@@ -272,10 +272,10 @@ class Access:
             return bool(self._enforcer.enforce(f"user:{principal}", action, kind, resource))
 
     def require(self, principal: str, action: str, resource: str, *, of_some: bool = False) -> None:
-        """Let somebody pass only with the permission; with `of_some`, for at least one object of the kind `resource`.
+        """Require a permission of a principal; with `of_some`, for at least one object of the kind `resource`.
 
         Raises:
-            PermissionDenied: No role of theirs allows it; `capability` is `action object`.
+            PermissionDenied: None of the principal's roles allows it; `capability` is `action object`.
             ConfigError: There is no such kind or action.
         """
         if self.allows(principal, action, resource) or (of_some and self._allows_some(principal, action, resource)):

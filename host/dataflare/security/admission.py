@@ -1,4 +1,4 @@
-"""Decides whether a component may be loaded, by whom, and what it gets: policy, trust, roles and audit log together."""
+"""Decides whether and by whom a component may be loaded, and what it gets: by policy, trust, roles and audit log."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class Identity:
     """The identity of a component.
 
     Attributes:
-        needs: Its name, version and digest, and what it asks for. The name is that of its signature or its manifest,
-            else the one that it is loaded under.
-        manifest: Its manifest; `None` where it has none.
-        verified: Its signature; `None` where none was asked for.
+        needs: Its name, version and digest, and what it asks for. The name is that of its signature or its manifest;
+            without both, the name under which it is loaded.
+        manifest: Its manifest; `None` if it has none.
+        verified: Its verified signature; `None` if none was required.
     """
 
     needs: Needs
@@ -58,7 +58,7 @@ class Identity:
 
     @property
     def name(self) -> str:
-        """The name that policies, revocations and the audit log have for it."""
+        """The name under which policies, revocations and the audit log know it."""
         return self.needs.plugin
 
 
@@ -67,7 +67,7 @@ class PipelineIdentity:
     """The identity of a pipeline: its name in the audit log, the policy, the roles and the state.
 
     Attributes:
-        name: Its own name, which the audit log has.
+        name: Its own name, as in the audit log.
         granted_as: The policy's name for it; empty if the policy does not know it.
         resource: The roles' name for it: `pipelines/NAME`, or `pipelines` if they do not know it.
         scope: The key of its state, its shared batches and the profiles of its plugins.
@@ -80,17 +80,17 @@ class PipelineIdentity:
 
     @classmethod
     def vouched_for(cls, name: str) -> PipelineIdentity:
-        """Trust a program that this is the pipeline of that name."""
+        """Make the identity of a pipeline whose name the calling program guarantees."""
         return cls(name=name, granted_as=name, resource=f"pipelines/{name}", scope=name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdmittedPipeline(PipelineIdentity):
-    """A pipeline's file that may run. `close` it after the run.
+    """A pipeline's file that is allowed to run. Close it after the run.
 
     Attributes:
-        files: Opens what its connectors read and write.
-        databases: Finds the databases that its connectors use.
+        files: Opens the files of its connectors.
+        databases: Finds the databases of its connectors.
     """
 
     files: ConnectorFiles
@@ -108,7 +108,7 @@ class SecretLookup(Protocol):
 
 
 class _LearningSecrets:
-    """A store that tells the redactor each secret that it returns."""
+    """A store that registers each returned secret with the redactor."""
 
     def __init__(self, store: SecretLookup, redactor: Redactor) -> None:
         self._store = store
@@ -122,14 +122,14 @@ class _LearningSecrets:
 
 
 class Admission:
-    """Decides for one host. Any thread may use it; `close` it.
+    """Makes the security decisions of one host. Any thread may use it. It must be closed.
 
     Args:
         settings: The rules.
-        now: The clock.
+        now: Returns the current time.
 
     Raises:
-        ConfigError: A file cannot be read or is wrong.
+        ConfigError: A file cannot be read or is not valid.
     """
 
     def __init__(self, settings: Security = _NO_SECURITY, *, now: Callable[[], datetime] = utc_now) -> None:
@@ -148,7 +148,7 @@ class Admission:
         self._protect_pipelines(self.policy)
         self._protect_pipelines(self._access)
         self._redactor = Redactor()
-        # The last, so that nothing is left open when something else is wrong.
+        # Opened last, so that nothing stays open if something else fails.
         own_log = audit is not None and not hasattr(audit, "record")
         if own_log and (reason := self.protected.reason_of(as_path(audit, where="audit"))):  # type: ignore[arg-type]
             raise ConfigError(f"{audit} {reason}, and cannot be its audit log", where="audit")
@@ -170,20 +170,20 @@ class Admission:
         return self.policy is not None and self.policy.asks_for_certificates
 
     def close(self) -> None:
-        """Close the log, where it is its own; idempotent."""
+        """Close the log, if it was opened here; idempotent."""
         if self._own_log is not None:
             self._own_log.close()
 
     def secrets(self, store: SecretLookup | None) -> SecretLookup | None:
-        """The same store, whose secrets are kept out of the log."""
+        """Wrap a store, so that its secrets are masked in the log."""
         return store if store is None or self._log is None else _LearningSecrets(store, self._redactor)
 
     def require(self, action: str, resource: str, *, of_some: bool = False) -> None:
         """Require a permission of the principal; without roles, everything is allowed.
 
         Args:
-            action: What is done.
-            resource: What it is done to, such as `pipelines/nightly`, or `pipelines` for all of them.
+            action: The action, such as `run`.
+            resource: The object, such as `pipelines/nightly`, or `pipelines` for all of them.
             of_some: Whether the permission for one object of the kind `resource` is enough.
 
         Raises:
@@ -198,17 +198,17 @@ class Admission:
             raise
 
     def require_output(self, path: str | os.PathLike[str]) -> None:
-        """Refuse to write a file that says what is allowed, or what has happened.
+        """Refuse to write a protected file, such as a policy or the audit log.
 
         Raises:
-            PermissionDenied: It is one.
+            PermissionDenied: The file is protected.
         """
         if reason := self.protected.reason_of(as_path(path, where="output")):
             self._record("", "", "access", "write", f"file:{os.fspath(path)}", "deny", reason)
             raise PermissionDenied(f"{os.fspath(path)} {reason}", capability="output", hint="name another file")
 
     def admit_pipeline(self, name: str, file: PipelineFile) -> AdmittedPipeline:
-        """Let the principal run a pipeline's file. Its grants depend on the file, not on the name in it.
+        """Admit a pipeline's file to run. Its grants depend on the file, not on the name in it.
 
         Args:
             name: The name in the file.
@@ -266,7 +266,7 @@ class Admission:
         self.policy = policy
 
     def _protect_pipelines(self, document: Policy | Access | None) -> None:
-        for each in getattr(document, "pipeline_files", ()):  # an embedder's own roles need not bind any
+        for each in getattr(document, "pipeline_files", ()):  # an embedder's own roles need not bind pipelines
             self.protected.add(each, "a pipeline that is known by its file")
 
     def identify(
@@ -276,15 +276,15 @@ class Admission:
 
         Args:
             component: The component.
-            signature: The contents of its `.sig` file; `None` where it has none.
-            certificate: The contents of its `.cert` file; `None` where it has none.
-            name: What it is loaded under.
+            signature: The contents of its `.sig` file; `None` if there is none.
+            certificate: The contents of its `.cert` file; `None` if there is none.
+            name: The name under which it is loaded.
             file: Its name in errors.
 
         Raises:
-            SignatureRefused: A signature is needed, and this one is not good enough.
-            CertificateRefused: A certificate is needed, and this one is not good enough.
-            NotAComponent: Not a component, cut short or damaged.
+            SignatureRefused: A signature is required, and is missing or not accepted.
+            CertificateRefused: A certificate is required, and is missing or not accepted.
+            NotAComponent: Not a component, truncated or damaged.
             ManifestError: Its manifest cannot be used.
         """
         if self._trust is None and self.revocations is None:
@@ -293,7 +293,7 @@ class Admission:
         needed = None if self.policy is None else self.policy.certificate_needed(identity.name)
         if needed is not None:
             assert self.policy is not None
-            # Only here: cryptography takes its time to load.
+            # Imported here, since cryptography is slow to load.
             from dataflare.security.certificates import verify_certificate
 
             certifiers = self.policy.document.certificates
@@ -320,12 +320,12 @@ class Admission:
 
         Args:
             identity: The plugin.
-            grants: Grants of the pipeline or the caller, which only narrow the policy; `None`: all that it gives.
+            grants: Grants of the pipeline or the caller, which only narrow the policy; `None` for all that it gives.
             limits: Limits, in the same way.
-            pipeline: The policy's name for the pipeline; empty if it does not know it.
+            pipeline: The policy's name for the pipeline; empty if the policy does not know it.
 
         Raises:
-            PermissionDenied: The policy has no rule for it, or gives less than it asks for or than `grants` say.
+            PermissionDenied: The policy has no rule for the plugin, or gives less than the plugin or `grants` ask for.
         """
         policy = self.policy
         if policy is None:
@@ -343,10 +343,10 @@ class Admission:
         )
 
     def check_imports(self, identity: Identity, imports: Iterable[str]) -> None:
-        """Refuse a component that imports what its manifest does not ask for; only checked with a policy.
+        """Refuse a component that imports more than its manifest asks for; checked only if there is a policy.
 
         Raises:
-            PermissionDenied: It does.
+            PermissionDenied: It imports more than its manifest asks for.
         """
         if self.policy is None or identity.manifest is None:
             return
@@ -360,7 +360,7 @@ class Admission:
             )
 
     def auditor(self, identity: Identity, pipeline: str) -> Auditor | None:
-        """Make what audits and revokes the plugin's host functions; `None` if nothing is audited or can be revoked."""
+        """Make the auditor of the plugin's host functions; `None` if there is neither an audit log nor revocations."""
         if self.revocations is None:
             return None
         return Auditor(
@@ -374,7 +374,7 @@ class Admission:
 
     @contextlib.contextmanager
     def recorded(self, component: bytes, *, name: str, pipeline: str, function: str) -> Iterator[None]:
-        """Write to the log how the `with` block ends: done, or refused by one of the package's errors."""
+        """Write the outcome of the `with` block to the log: done, or refused by one of the package's errors."""
         if self._log is None:
             yield
             return
@@ -388,7 +388,7 @@ class Admission:
         self._record(name, pipeline, "host", function, digest, "allow", self._by())
 
     def record_change(self, function: str, what: str) -> None:
-        """Write to the log that somebody changed a rule, such as a policy."""
+        """Write a change of a rule, such as a policy, to the log."""
         self._record("", "", "host", function, what, "allow", self._by())
 
     def _record_use(
@@ -422,24 +422,24 @@ class Admission:
 
 class _NoLog:
     def record(self, event: AuditEvent) -> None:
-        """Nobody wanted to know."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: there is no file to close."""
 
 
 _NO_LOG: Final = _NoLog()
 
 
 def _read_trust(path: str | os.PathLike[str]) -> TrustPolicy:
-    # Only here: cryptography takes its time to load.
+    # Imported here, since cryptography is slow to load.
     from dataflare.security.trust import TrustPolicy
 
     return TrustPolicy.read(path)
 
 
 def _read_access(path: str | os.PathLike[str]) -> Access:
-    # Only here: most runs have no roles.
+    # Imported here, since most runs have no roles.
     from dataflare.security.access import Access
 
     return Access.read(path)

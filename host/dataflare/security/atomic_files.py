@@ -1,4 +1,4 @@
-"""Writes files that exist completely or not at all."""
+"""Writes files atomically: completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["write_atomically"]
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, replace: bool = True) -> None:
-    """Write a file in one step, durable when this returns.
+    """Write a file atomically; it is durable when this returns.
 
     Args:
         path: The file; its directory must exist.
-        data: All of its contents.
-        mode: Its permissions, narrowed by the process's umask.
-        replace: Whether a file of this name may be replaced.
+        data: Its whole contents.
+        mode: Its permissions, reduced by the process's umask.
+        replace: Whether an existing file of this name may be replaced.
 
     Raises:
-        ConfigError: It cannot be written, or exists and may not be replaced, or is not a regular file.
+        ConfigError: The file cannot be written, exists and may not be replaced, or is not a regular file.
     """
     draft = path.parent / f".{path.name}.{secrets.token_hex(8)}"
     try:
@@ -49,7 +49,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, replace: boo
         raise ConfigError("exists already", where=str(path), hint="choose another name, or remove it first") from error
     except OSError as error:
         raise ConfigError(f"cannot be written: {error.strerror}", where=str(path)) from error
-    except ValueError as error:  # a NUL, or what no name of a file can hold
+    except ValueError as error:  # a NUL, or another character that a file name cannot have
         raise ConfigError(f"cannot be written: {error}", where=ascii(str(path))) from error
 
 
@@ -59,7 +59,7 @@ def _require_regular(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISREG(mode):
-        # To replace a device or a pipe would take it away from all others that use it.
+        # Replacing a device or a pipe would remove it for all its other users.
         hint = "give the name of a regular file, or of one that does not exist yet"
         raise ConfigError("cannot be written: it is not a regular file", where=str(path), hint=hint)
 

@@ -1,7 +1,8 @@
 """The audit log: which plugin used which capability, when, and whether it was allowed.
 
-A log is JSON Lines, one event a line. What was used is told by names, origins and methods: never by a secret's value, a
-URL's path or query, a state's key or a file's name. The reason of a refusal may quote what the plugin wrote.
+A log is JSON Lines, with one event per line. It identifies what was used by names, origins and methods, never by a
+secret's value, a URL's path or query, a state's key or a file's name. The reason of a refusal may quote the plugin's
+text.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _HALVES: Final = re.compile("[\ud800-\udfff]")
 
 
 def _whole(text: object) -> object:
-    """A text that UTF-8 can hold. Names of files need not be one, and a use of such a file is written down too."""
+    """Convert a text to one that UTF-8 can encode. File names may be other bytes, and their uses must be logged too."""
     return _HALVES.sub("\ufffd", text) if isinstance(text, str) else text
 
 
@@ -80,25 +81,25 @@ class AuditEvent(StrictModel):
     reason: _Text = ""
 
     def used(self) -> Capability | None:
-        """What was used; `None` if the arguments made no sense."""
+        """The used capability; `None` if the plugin's arguments were not valid."""
         try:
             return Capability.parse(self.object)
         except ConfigError:
             return None
 
     def line(self) -> bytes:
-        """The event as a line of the log, its line feed included."""
+        """Return the event as a line of the log, including the line feed."""
         return orjson.dumps(self.model_dump(mode="json")) + b"\n"
 
 
 class AuditLog(Protocol):
-    """Where events go. Any thread may write."""
+    """Receives events. Any thread may use it."""
 
     def record(self, event: AuditEvent) -> None:
         """Write an event.
 
         Raises:
-            AuditFailed: It cannot be written: a use that cannot be logged must not continue.
+            AuditFailed: The event cannot be written; a use that cannot be logged must not continue.
         """
 
     def close(self) -> None:
@@ -106,7 +107,7 @@ class AuditLog(Protocol):
 
 
 class MemoryAuditLog:
-    """Events in memory, in the order in which they came."""
+    """Events in memory, in order of arrival."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -130,10 +131,10 @@ class MemoryAuditLog:
 
 
 class FileAuditLog:
-    """Events in a file that is only ever appended to, one write a line, so that several processes may share it.
+    """Events in an append-only file, with one write per line, so that several processes may share it.
 
     Args:
-        path: The file; it is created if it is missing, readable by its owner alone. Its directory must exist.
+        path: The file; created if it is missing, readable only by its owner. Its directory must exist.
         durable: Whether each event is on the disk before `record` returns.
 
     Raises:
@@ -156,7 +157,7 @@ class FileAuditLog:
                     hint="give the name of a regular file, or of one that does not exist yet",
                 )
             size = status.st_size
-            # A line that a crash cut short must not damage the next event.
+            # A line that was truncated by a crash must not damage the next event.
             self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
         except OSError as error:
             raise ConfigError(f"cannot be appended to: {error.strerror}", where=str(self._path)) from error
@@ -202,12 +203,12 @@ class FileAuditLog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditReading:
-    """What a log holds.
+    """The content of a log.
 
     Attributes:
-        events: In the order of the file.
+        events: The events, in the order of the file.
         damaged_lines: Numbers, from 1, of lines that are not events.
-        truncated: Whether the last line was cut short, as after a crash; it is not among the damaged ones.
+        truncated: Whether the last line is incomplete, as after a crash; it is not counted as damaged.
     """
 
     events: tuple[AuditEvent, ...]
@@ -236,9 +237,9 @@ def _lines(file: BinaryIO, name: str) -> Iterator[bytes]:
 
 
 def parse_audit(lines: Iterable[bytes]) -> AuditReading:
-    """Read a log from its lines, each with its line feed unless it is cut short. Never raises an error.
+    """Read a log from its lines, each with its line feed unless it is incomplete. Never raises.
 
-    A line longer than `MAX_LINE_BYTES` may come in several parts; it is damaged.
+    A line longer than `MAX_LINE_BYTES` may be in several parts; it counts as damaged.
     """
     events: list[AuditEvent] = []
     damaged: list[int] = []
@@ -257,7 +258,7 @@ def parse_audit(lines: Iterable[bytes]) -> AuditReading:
             except (ValidationError, ValueError):
                 damaged.append(number)
         elif truncated:
-            # A whole event whose line feed alone is missing is an event.
+            # A complete event without its line feed counts as an event.
             with contextlib.suppress(ValidationError, ValueError):
                 events.append(AuditEvent.model_validate_json(part))
                 truncated = False
@@ -295,16 +296,16 @@ class Redactor:
         }
         with self._lock:
             if secret not in self._values:
-                # Longest first: a shorter one within it would leave the rest standing.
+                # Longest first: replacing a shorter secret within a longer one would leave the rest visible.
                 self._values = tuple(sorted({*self._values, *forms}, key=len, reverse=True))
 
     def redact(self, text: str) -> str:
-        """The text with a mask for each secret."""
+        """Return the text with each secret masked."""
         for value in self._values:
             text = text.replace(value, self.MASK)
         return text
 
 
 def utc_now() -> datetime:
-    """The moment now."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)

@@ -1,11 +1,10 @@
 """Profiles of a plugin's usual behaviour, learned from its batches, and alerts when it changes.
 
-Each batch becomes a few numbers (`features`). Over the first batches a profile is learned: each number's mean and
-deviation. From then on two things are watched: host interfaces that were never used before, and each number's mean
-since it last changed, which ADWIN (Bifet and Gavalda, 2007, as river has it) finds without a window's length to choose.
-A mean counts only outside of what the profile tolerates, so that a warmer cache is not an alarm. The profile itself
-does not change until an operator accepts the new behaviour: one that followed everything would follow a slow attacker,
-too.
+Each batch becomes a few numbers (`features`). The first batches give a profile: mean and deviation of each number.
+Afterwards two things are watched: host interfaces that were never used before, and each number's mean since its last
+change. ADWIN (Bifet and Gavalda, 2007, in river's implementation) finds that change without a fixed window length. A
+mean raises an alert only outside the profile's tolerance, so that a warmer cache does not. The profile itself does not
+change until an operator accepts the new behaviour: a profile that adapted by itself would also follow a slow attacker.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ _CHECK: Final = 8
 
 
 class Action(enum.StrEnum):
-    """What is done about a plugin that deviates from its profile, in ascending order of severity."""
+    """The reaction to a plugin that deviates from its profile, in ascending order of severity."""
 
     LOG = "log"
     THROTTLE = "throttle"
@@ -60,7 +59,7 @@ class BatchSample:
         rows_out: Rows that it returned.
         latency_s: Wall seconds of the call.
         memory_bytes: The plugin's linear memory after it.
-        fuel: Fuel used; `None` where it is not counted.
+        fuel: Fuel used; `None` if it is not counted.
         errors: Rows that it refused or failed, or 1 for a call that failed as a whole.
         bytes_out: Bytes that it returned.
         host_calls: Calls by the short name of the host interface.
@@ -77,7 +76,7 @@ class BatchSample:
 
 
 def features(sample: BatchSample) -> dict[str, float]:
-    """The numbers that are watched, by name: times and amounts a row, as logarithms, so that only ratios matter."""
+    """Return the watched numbers by name: times and amounts per row, as logarithms, so that only ratios matter."""
     rows = max(sample.rows_in, sample.rows_out, 1)
     numbers = {
         "latency": math.log(max(sample.latency_s, 1e-9) / rows),
@@ -120,7 +119,7 @@ class Profile(StrictModel):
     features: Frozen[str, FeatureProfile]
 
     def to_json(self) -> str:
-        """The profile as a text that `from_json` reads."""
+        """Write the profile as JSON for `from_json`."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
     @classmethod
@@ -138,19 +137,18 @@ class Profile(StrictModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BehaviourSettings:
-    """How plugins are watched, and what is done about deviations.
+    """The settings for watching plugins, and the reaction to deviations.
 
     Args:
         learn_batches: Batches from which a profile is learned, at least 30.
         confidence: ADWIN's bound on the chance of a false alarm, for all numbers together, in (0, 0.1].
-        tolerance_deviations: How many of the profile's deviations a mean may shift.
-        tolerance_absolute: How far it may shift whatever the deviation: 0.2 is about 20 percent for times and amounts,
-            which are logarithms, and 20 rows in a hundred for rates of rows. An alert needs a shift beyond both.
-        tolerance_errors: How far the rate of errors may rise; used for errors in place of `tolerance_absolute`.
-        action: What is done about a deviation.
-        throttle_s: Seconds to wait before each batch of a plugin that is throttled.
-        ignore: Numbers that are not watched, by name as `features` has them, such as `latency` where plugins share a
-            machine with others.
+        tolerance_deviations: How far a mean may shift, as a multiple of the profile's deviation.
+        tolerance_absolute: How far a mean may shift in any case: 0.2 is about 20 percent for times and amounts, which
+            are logarithms, and 20 rows in a hundred for rates of rows. An alert needs a shift beyond both.
+        tolerance_errors: How far the rate of errors may rise; replaces `tolerance_absolute` for errors.
+        action: The reaction to a deviation.
+        throttle_s: Seconds to wait before each batch of a throttled plugin.
+        ignore: Names of `features` that are not watched, such as `latency` if other programs share the machine.
 
     Raises:
         ConfigError: A value is out of its range.
@@ -184,13 +182,13 @@ class Alert:
 
     Attributes:
         plugin: Its name.
-        version: The version that does it.
+        version: The version that deviates.
         feature: The number that deviates, such as `latency` or `calls.http`.
-        kind: `new-interface` for a host interface that was never used while learning, else `shift`.
+        kind: `new-interface` for a host interface that was never used while learning, otherwise `shift`.
         usual: The profile's mean.
-        now: The mean now; both as `features` has them.
-        batch: How many batches after learning it was found.
-        action: What was done about it.
+        now: The current mean; both in the units of `features`.
+        batch: The number of batches after learning.
+        action: The reaction.
     """
 
     plugin: str
@@ -213,9 +211,9 @@ class BehaviourMonitor:
 
     Args:
         plugin: Its name.
-        version: The version that runs.
-        settings: How it is watched, and what is done about deviations.
-        profile: The profile of an earlier version or an earlier run; `None`: it is learned first.
+        version: The running version.
+        settings: How it is watched; `None` for the defaults.
+        profile: The profile of an earlier version or run; `None` to learn one first.
         on_alert: Called with each alert, without a lock held.
     """
 
@@ -249,7 +247,7 @@ class BehaviourMonitor:
 
     @property
     def state(self) -> Action | None:
-        """What was done to the plugin; `None` without a deviation."""
+        """The current reaction to the plugin; `None` without a deviation."""
         with self._lock:
             return self._state
 
@@ -303,7 +301,7 @@ class BehaviourMonitor:
             if len(self._moments) < _MAX_INTERFACES:
                 self._moments[name] = moments = Var(ddof=1)
                 if name.startswith(_CALLS):
-                    # An interface that is used now and then was not used in the batches before.
+                    # A newly used interface was not used in the batches before.
                     for _ in range(self._learned - 1):
                         moments.update(0.0)
         for name, moments in self._moments.items():
@@ -364,7 +362,7 @@ class _Watched:
     def __init__(self, usual: FeatureProfile | None, tolerance: float, confidence: float) -> None:
         self._usual = usual or FeatureProfile(mean=0.0, deviation=0.0)
         self._tolerance = tolerance
-        # What is one in a row of equal numbers has no deviation: the tolerance is its scale then.
+        # Equal numbers have no deviation; the tolerance is then used as scale.
         self._scale = max(self._usual.deviation, tolerance / 4, 1e-9)
         self._adwin = ADWIN(delta=confidence, clock=_CHECK)  # type: ignore[no-untyped-call]  # carries no types for it
         self._seen = 0
@@ -375,7 +373,7 @@ class _Watched:
         return self._usual.mean + float(self._adwin.estimation) * self._scale
 
     def departs(self, value: float) -> bool:
-        """Take in a value; whether the mean has left the tolerated range with it."""
+        """Add a value; return whether the mean has left the tolerated range."""
         # Clipped, so that a single unusual batch does not decide.
         scaled = (value - self._usual.mean) / self._scale
         self._adwin.update(max(-_CLIP, min(_CLIP, scaled)))  # type: ignore[no-untyped-call]

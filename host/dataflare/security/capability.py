@@ -1,4 +1,4 @@
-"""Single capabilities: the smallest units that a plugin asks for, is granted, or uses."""
+"""Capabilities: the smallest units that a plugin asks for, is granted, or uses."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Capability:
     | `shared:read:NAME`, `shared:write:NAME` | a shared batch |
 
     Args:
-        interface: The short name of the interface that it belongs to; the full one of an interface that is not known.
-        object: Which object of the interface; empty for all of it.
-        action: What may be done with the object; empty where naming it allows all.
+        interface: The short name of its interface; for an unknown interface, the full name.
+        object: The object of the interface; empty for the whole interface.
+        action: The allowed action on the object; empty if the object has no separate actions.
     """
 
     interface: str
@@ -56,7 +56,7 @@ class Capability:
 
     @property
     def whole(self) -> Capability:
-        """The interface that this belongs to, as a whole."""
+        """Return the capability for the whole interface."""
         return Capability(self.interface)
 
     @classmethod
@@ -99,8 +99,8 @@ def _fits(kind: str, name: str, action: str) -> bool:
 def needed_by_imports(imports: Iterable[str]) -> frozenset[Capability]:
     """Return what a component needs, given the full names of the interfaces that it imports.
 
-    WASI is linked but empty, and the types of plugins are only types, so they need nothing. What the host does
-    not know is kept under its full name: no policy grants that.
+    WASI is linked but empty, and the types of plugins are only types, so they need nothing. An interface that the host
+    does not know is kept under its full name, which no policy grants.
     """
     needed = set()
     for name in imports:
@@ -111,7 +111,7 @@ def needed_by_imports(imports: Iterable[str]) -> frozenset[Capability]:
 
 
 def with_interfaces(capabilities: Iterable[Capability]) -> frozenset[Capability]:
-    """The capabilities, and the interface that each belongs to."""
+    """Return the capabilities, together with the whole interface of each."""
     given = frozenset(capabilities)
     return given | {each.whole for each in given}
 
@@ -157,12 +157,12 @@ class Needs:
     """What one version of a plugin asks for.
 
     Args:
-        plugin: Its name.
-        version: Its version; `None` where it is not known.
-        digest: Its component's digest, without manifest and signature; `None` where it is not known.
+        plugin: The plugin's name.
+        version: Its version; `None` if unknown.
+        digest: Its component's digest, without manifest and signature; `None` if unknown.
         capabilities: Everything that it asks for, interfaces included.
         limits: The ceilings that it asks for, by the fields of `dataflare.limits.Limits`, such as `memory_bytes`.
-        datasets: The datasets and columns that it needs; `None` takes those that it is given.
+        datasets: The datasets and columns that it needs; `None` if it needs no particular ones.
     """
 
     plugin: str

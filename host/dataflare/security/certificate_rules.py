@@ -54,7 +54,7 @@ class CertifierRule(StrictModel):
 
 
 def highest(*profiles: CertificateProfile | None) -> CertificateProfile | None:
-    """The highest of some profiles; `None` where there is none."""
+    """Return the highest of some profiles; `None` if there is none."""
     return max((each for each in profiles if each is not None), key=PROFILES.index, default=None)
 
 

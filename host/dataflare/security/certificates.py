@@ -1,9 +1,9 @@
 """Certificates of conformance: in-toto statements over DSSE, each about one component.
 
-A certificate is a file beside the component, its name with `.cert` added. It says what the suite found, and covers the
-component with its manifest, as a signature does. The policy decides whether a component is loaded with it, and names
-the keys of those who may certify. A plugin's signature is not a certificate: the types of what they sign differ.
-The formats: https://github.com/in-toto/attestation and https://github.com/secure-systems-lab/dsse
+A certificate is a file beside the component, with the component's name and `.cert`. It has the results of the suite,
+and covers the component with its manifest, as a signature does. The policy decides which certificates are required, and
+names the keys that may certify. A plugin's signature cannot be used as a certificate: the types of the signed texts
+differ. The formats: https://github.com/in-toto/attestation and https://github.com/secure-systems-lab/dsse
 """
 
 from __future__ import annotations
@@ -164,13 +164,13 @@ class _Statement(StrictModel):
 
 
 class Certificate:
-    """A certificate, well-formed, not verified.
+    """A well-formed certificate that is not verified.
 
     Attributes:
-        name: What it calls the plugin.
-        component: The digest of the component that it speaks of, without its manifest.
-        findings: What the certifier says that the suite found. Do not rely on it before it is verified.
-        envelope: The envelope as securesystemslib has it.
+        name: The plugin's name in the certificate.
+        component: The digest of the certified component, without its manifest.
+        findings: The results of the suite, as the certifier states them. Do not rely on them before verification.
+        envelope: The envelope, as an object of securesystemslib.
     """
 
     def __init__(self, statement: _Statement, envelope: Envelope) -> None:
@@ -186,7 +186,7 @@ def certify(component: bytes, findings: Findings, key: PrivateKey, *, name: str)
 
     Args:
         component: The component.
-        findings: What the suite found; `findings.manifest` must be this component's.
+        findings: The results of the suite; `findings.manifest` must be this component's.
         key: The key that certifies.
         name: The plugin's name.
 
@@ -194,9 +194,9 @@ def certify(component: bytes, findings: Findings, key: PrivateKey, *, name: str)
         The contents of the `.cert` file.
 
     Raises:
-        NotAComponent: Not a component, cut short or damaged.
+        NotAComponent: Not a component, truncated or damaged.
         ManifestError: Its manifest cannot be used.
-        ConfigError: The findings are of another manifest, or the name cannot be written.
+        ConfigError: The findings are for another manifest, or the name is not valid.
     """
     if findings.manifest != manifests.manifest_digest(component):
         raise ConfigError("the findings are of another manifest", where=name)
@@ -211,12 +211,12 @@ def certify(component: bytes, findings: Findings, key: PrivateKey, *, name: str)
 
 
 def certificate_path(component: Path) -> Path:
-    """Where the certificate of a component's file is."""
+    """Return the path of the certificate of a component's file."""
     return component.parent / f"{component.name}.cert"
 
 
 def read_certificate(component: Path) -> bytes | None:
-    """Read the certificate beside a component's file; `None` where there is none.
+    """Read the certificate beside a component's file; `None` if there is none.
 
     Raises:
         ConfigError: It cannot be read, or is too long.
@@ -228,7 +228,7 @@ def parse_certificate(data: bytes, *, plugin: str = "") -> Certificate:
     """Read a certificate without verifying it.
 
     Raises:
-        MalformedCertificate: It is not one; the message says why.
+        MalformedCertificate: It is not a valid certificate; the message says why.
     """
     try:
         statement, envelope = parse_envelope(data, _Statement, payload_type=PAYLOAD_TYPE)
@@ -249,13 +249,13 @@ def verify_certificate(
 
     Args:
         component: The component.
-        certificate: The contents of its `.cert` file; `None` where it has none.
-        needed: The least profile.
-        certifiers: Whose certificates are accepted, and of which suites.
+        certificate: The contents of its `.cert` file; `None` if there is none.
+        needed: The required profile; a higher one is accepted too.
+        certifiers: The accepted keys and versions of the suite.
         name: The component's name, for errors.
 
     Raises:
-        NotAComponent: Not a component, cut short or damaged.
+        NotAComponent: Not a component, truncated or damaged.
         ManifestError: Its manifest cannot be used.
         CertificateRefused: One of its subclasses says why: `NoCertificate`, `MalformedCertificate`,
             `UntrustedCertifier`, `CertificateInvalid`, `CertificateMismatch`, `CertificateExpired`, `ProfileTooLow`.
@@ -268,7 +268,7 @@ def verify_certificate(
         )
     found = parse_certificate(certificate, plugin=name)
     _check_keys(found, certifiers.keys, name)
-    # Only from here on does it say anything.
+    # Only from here on can its content be trusted.
     _check_component(found, component, name)
     _check_suite(found, certifiers.oldest_suite, name)
     _check_profile(found, needed, name)

@@ -1,4 +1,4 @@
-"""The permission that each command needs if there are roles, and what it grants to plugins."""
+"""The permission that each command needs if there are roles, and what the command gives to plugins."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["COMMANDS", "Gives", "Need", "Rule", "admit_command", "needs_of"]
 
 
 class Need(NamedTuple):
-    """A permission: an action, and the kind of object that it is done to.
+    """A permission: an action, and the kind of its object.
 
-    With `of_some`, the permission for one object of the kind is enough here: the command checks again when it knows
+    With `of_some`, the permission for any object of the kind is enough at first: the command checks again when it knows
     the object.
     """
 
@@ -27,12 +27,12 @@ class Need(NamedTuple):
 
 
 Gives: TypeAlias = Literal["none", "nothing", "tests", "grants"]
-"""What a command gives to plugins: it runs `none` of them; it asks for metadata, where they may use `nothing`; they get
-what `tests` bring, such as folders of their own; or they get `grants`, within the policy."""
+"""What a command gives to plugins. `none`: it runs no plugins. `nothing`: it asks for metadata, without grants.
+`tests`: plugins get what tests provide, such as separate folders. `grants`: plugins get grants within the policy."""
 
 
 class Rule(NamedTuple):
-    """What a command needs, and what it grants to plugins."""
+    """What a command needs, and what it gives to plugins."""
 
     needs: tuple[Need, ...]
     gives: Gives = "none"
@@ -50,7 +50,7 @@ COMMANDS: Final[Mapping[str, Rule]] = MappingProxyType(
         "run --check": Rule(_READ_PIPELINES.needs, "grants"),
         # Plugins are started, with what they are granted.
         "plan": Rule((Need("run", "pipelines", of_some=True),), "grants"),
-        # What a source keeps may show what it reads, and a state that is changed repeats or leaves out rows.
+        # A source's state may reveal what it reads, and a changed state repeats or skips rows.
         **dict.fromkeys(("state list", "state show", "state export"), _READ_PIPELINES),
         **dict.fromkeys(("state import", "state reset"), Rule(_RUN)),
         **dict.fromkeys(("runs list", "runs show"), _READ_PIPELINES),
@@ -62,7 +62,7 @@ COMMANDS: Final[Mapping[str, Rule]] = MappingProxyType(
         "bindgen": _READ_PLUGINS,
         **dict.fromkeys(("bench", "check", "discover"), Rule(_RUN, "grants")),
         **dict.fromkeys(("new", "doctor"), _READ_PLUGINS),
-        # Builds and unit tests run the author's code on this machine, and an adapter is any command.
+        # Builds and unit tests run the author's code on this machine, and an adapter can be any command.
         "build": _PUBLISH,
         **dict.fromkeys(("test", "dev"), Rule(_PUBLISH.needs, "tests")),
         "conformance host --adapter": Rule(_PUBLISH.needs, "tests"),
@@ -83,14 +83,14 @@ COMMANDS: Final[Mapping[str, Rule]] = MappingProxyType(
         "key show": _READ_PLUGINS,
     }
 )
-"""The rule of each command. `COMMAND --OPTION` holds in place of `COMMAND` where that option is given."""
+"""The rule of each command. `COMMAND --OPTION` replaces `COMMAND` if that option is given."""
 
 
 def needs_of(command: str, options: Collection[str]) -> tuple[Need, ...]:
-    """Tell what a command needs; `options` are the names of those that are given.
+    """Return what a command needs; `options` has the names of the given options.
 
     Raises:
-        LookupError: It is not listed here, so no role allows it.
+        LookupError: The command is not listed here, so no role allows it.
     """
     for option in options:
         if found := COMMANDS.get(f"{command} --{option}"):
@@ -111,17 +111,17 @@ def admit_command(
     """Require the permission for a command of a principal, before the command does anything.
 
     Args:
-        command: Its name, such as `policy check`.
-        options: The names of the options that are given, without dashes.
-        access: The file that says who may do what; `None`: everybody may do everything.
-        principal: Who gives the command.
-        audit: Where a refusal is written.
-        outputs: The files that the command writes, which must not be among those that decide about it.
-        rules: The policies in force, which only commands about policies write.
+        command: The command's name, such as `policy check`.
+        options: The names of the given options, without dashes.
+        access: The roles file; `None` allows everything to everyone.
+        principal: The principal that gives the command.
+        audit: The log for a refusal; `None` for no log.
+        outputs: The files that the command writes; they must not be files that decide about it.
+        rules: The policies in force, which only commands about policies may write.
 
     Raises:
-        PermissionDenied: No role of theirs allows it, or the output is not theirs to write.
-        ConfigError: The file is wrong, or `access` and `principal` are not given together.
+        PermissionDenied: None of the principal's roles allows the command, or it may not write an output.
+        ConfigError: The roles file is not valid, or `access` and `principal` are not given together.
         LookupError: The command is not listed here.
     """
     needs = needs_of(command, options)

@@ -1,4 +1,4 @@
-"""Databases that the connector `sql` uses: under a policy, only those that it grants by name."""
+"""Databases of the connector `sql`: under a policy, only those that it grants by name."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class ConnectorDatabases:
     """Finds the databases of one run. Any thread may use it.
 
     Args:
-        granted: The databases, by the policy's names; `None`: there is no policy, and those of the pipeline are taken.
-        files: Refuses files that must not be an output, where there is no policy.
+        granted: The databases, by the policy's names; `None` without a policy: those of the pipeline are used.
+        files: Without a policy, refuses files that must not be an output.
         record: Writes each use and each refusal to the audit log.
         source: The policy's file, for errors.
     """
@@ -36,15 +36,15 @@ class ConnectorDatabases:
         self._source = source
 
     def find(self, name: str, access: Access, own: Mapping[str, DatabaseGrant]) -> DatabaseGrant:
-        """Find a database, and let the run use it.
+        """Find a database, and check that the run may use it.
 
         Args:
             name: Its name.
-            access: What is done with it.
+            access: The requested access.
             own: The databases in the pipeline's file. Under a policy, they are ignored.
 
         Raises:
-            PermissionDenied: It is not granted, or not for writing.
+            PermissionDenied: The database is not granted, or not for writing.
             ConfigError: A journal beside the file would make SQLite delete another file.
         """
         what = f"databases:{access}:{name}"

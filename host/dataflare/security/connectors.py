@@ -1,8 +1,7 @@
-"""Files that built-in connectors read and write: under a policy only below granted directories, and never those of the
-run itself.
+"""Files of built-in connectors: under a policy only below granted directories, and never the run's own files.
 
 Under a policy a path is resolved once, and then opened from the granted directory down, part by part, without following
-a link: anyone who changes the tree at the same time can make a run fail, but not lead it elsewhere.
+links. A concurrent change of the tree can make a run fail, but cannot redirect it.
 """
 
 from __future__ import annotations
@@ -25,23 +24,23 @@ Record = Callable[[str, str, str, str, str], None]
 """Writes a use to the audit log: connector, function, object, decision, reason."""
 
 CONNECTOR_PREFIX: Final = "connector:"
-"""What the audit log puts before a connector's name, where plugins have theirs: no plugin's name has a colon."""
+"""The prefix of a connector's name in the audit log; no plugin's name has a colon."""
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a FIFO that took a file's place would wait forever.
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _OWN_FILE: Final = "let the run write to a file of its own"
 _NOT_THERE: Final = OSError
-"""Of a name that nothing has, or that nothing can have: the code that uses it says what is wrong."""
+"""Errors for a name that does not exist or is not possible; the code that uses the name reports them."""
 _DESCRIPTORS: Final = Path("/proc/self/fd")
 
 
 class ConnectorFiles:
-    """Opens what the connectors of one run read and write. Any thread may use it; `close` it.
+    """Opens the files of one run's connectors. Any thread may use it. It must be closed.
 
     Args:
-        granted: The directories, by the policy's names; `None`: there is no policy, and every path is allowed.
-        protected: What must never be an output.
+        granted: The directories, by the policy's names; `None` without a policy: every path is allowed.
+        protected: The files that must never be an output.
         record: Writes each use and each refusal to the audit log.
         source: The policy's file, for errors.
     """
@@ -73,11 +72,11 @@ class ConnectorFiles:
 
         Args:
             path: The file, absolute.
-            connector: Who reads it, such as `csv`.
+            connector: The reading connector, such as `csv`.
 
         Raises:
-            PermissionDenied: It is below no directory that is granted, or is not a regular file.
-            OSError: It cannot be opened.
+            PermissionDenied: The file is not below a granted directory, or is not a regular file.
+            OSError: The file cannot be opened.
         """
         if self._granted is None:
             file = path.open("rb")
@@ -100,16 +99,16 @@ class ConnectorFiles:
         """Refuse a file or a pattern that may not be read, before any message reveals what exists.
 
         Raises:
-            PermissionDenied: It is below no directory that is granted.
+            PermissionDenied: It is not below a granted directory.
         """
         if self._granted is not None:
             self._find(path, "read", connector)
 
     def check_output(self, path: Path, *, connector: str) -> None:
-        """Refuse a file that may not be written, before anything is made of it.
+        """Refuse a file that may not be written, before anything is created.
 
         Raises:
-            PermissionDenied: As in `place_output`.
+            PermissionDenied: Under the conditions of `place_output`.
         """
         if self._granted is None:
             if reason := self._protected.reason_of(path):
@@ -119,26 +118,27 @@ class ConnectorFiles:
         try:
             folder = self._descend(name, parts[:-1])
         except _NOT_THERE:
-            return  # what is missing is made once there is something to write, which says too what cannot be made
+            return  # missing folders are created at the first write, which also reports those that cannot be created
         try:
             self._check_name(folder, name, parts[-1], path, connector)
         finally:
             os.close(folder)
 
     def place_output(self, path: Path, *, connector: str) -> Path | None:
-        """Find the place of a file, or of a folder of files, that is to be written. Missing folders are made.
+        """Find the place of an output file, or of a folder of files; create missing folders.
 
         Args:
-            path: What is to be written, absolute.
-            connector: Who writes it.
+            path: The output, an absolute path.
+            connector: The writing connector.
 
         Returns:
-            The same place by a path that leads there whatever becomes of the tree, until `close`; its last part must
-            not be followed where it is a link. `None` without a policy: as it is named.
+            A path to the same place that stays valid until `close`, even if the tree changes; its last part must not be
+                followed if it is a link. `None` without a policy: use `path` itself.
 
         Raises:
-            PermissionDenied: It is below no directory that is granted for writing, or is one of the run's own files.
-            OSError: A folder cannot be made or opened.
+            PermissionDenied: The output is not below a directory that is granted for writing, or is one of the run's
+                own files.
+            OSError: A folder cannot be created or opened.
         """
         if self._granted is None:
             self.check_output(path, connector=connector)
@@ -153,7 +153,7 @@ class ConnectorFiles:
         return _DESCRIPTORS / str(folder) / parts[-1]
 
     def _find(self, path: Path, access: str, connector: str) -> tuple[str, tuple[str, ...]]:
-        """The granted directory around a path, and the parts below it."""
+        """Return the granted directory that contains a path, and the parts below it."""
         assert self._granted is not None
         real = real_path(path)
         around = [
@@ -170,11 +170,11 @@ class ConnectorFiles:
         return name, real.relative_to(self._granted[name].path).parts
 
     def _descend(self, name: str, parts: tuple[str, ...], *, make: bool = False) -> int:
-        """Open a directory below a granted one; with `make`, what is missing is made."""
+        """Open a directory below a granted one; with `make`, create what is missing."""
         assert self._granted is not None
         root = self._granted[name].path
         if make:
-            # The operator's own path, which may be followed.
+            # The operator's own path, whose links may be followed.
             root.mkdir(parents=True, exist_ok=True)
         folder = os.open(root, _DIRECTORY)
         for part in parts:

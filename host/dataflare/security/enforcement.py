@@ -1,4 +1,4 @@
-"""Host functions that are audited, and that can be taken back while a plugin runs."""
+"""Audit and revocation of a plugin's host functions at run time."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from dataflare.values import Ok
 __all__ = ["MAX_LINES", "MAX_OBJECTS", "REST_OBJECT", "Auditor", "Revocations"]
 
 _AUDITED_EACH: Final = frozenset(name for name, each in INTERFACES.items() if each.audited_each)
-"""Interfaces of which each allowed use is written by itself, whatever it repeats."""
+"""Interfaces whose allowed uses are all written, even repeated ones."""
 
 REST_OBJECT: Final = "*"
-"""The object that stands for all beyond `MAX_OBJECTS`; no name has this form."""
+"""Stands for all objects beyond `MAX_OBJECTS`; no name has this form."""
 
 MAX_OBJECTS: Final = 1_000
-"""Distinct uses of one plugin that are written by their names; what comes beyond is counted together."""
+"""Maximum number of one plugin's distinct uses that are written by name; the others are counted together."""
 
 MAX_LINES: Final = 1_000
-"""Lines that one call of a plugin may write; a last one says how many uses were left out."""
+"""Maximum number of lines for one call of a plugin; one more says how many uses were left out."""
 
 _MAX_REASON: Final = 200
 _MAX_TEXT: Final = 4_096
 
 
 class Revocations:
-    """What was taken back from plugins at run time. Any thread may use it; the plugin's next call finds it."""
+    """The capabilities revoked at run time. Any thread may use it; a change applies from the plugin's next call on."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        # Replaced whole, so that a reader needs no lock.
+        # Replaced as a whole, so that a reader needs no lock.
         self._revoked: Mapping[str, frozenset[Capability]] = {}
 
     def revoke(self, plugin: str, capability: Capability | str) -> None:
-        """Take a capability back: one as `Capability.parse` reads it, or a whole interface by its short name.
+        """Revoke a capability, in the form of `Capability.parse`, or a whole interface by its short name.
 
         Raises:
             ConfigError: There is no such capability.
@@ -54,13 +54,13 @@ class Revocations:
             self._revoked = {**self._revoked, plugin: self._revoked.get(plugin, frozenset()) | {each}}
 
     def revoke_all(self, plugin: str) -> None:
-        """Take back everything that needs a grant."""
+        """Revoke everything that needs a grant."""
         with self._lock:
             everything = frozenset(map(Capability, NEEDS_GRANT))
             self._revoked = {**self._revoked, plugin: self._revoked.get(plugin, frozenset()) | everything}
 
     def restore(self, plugin: str, capability: Capability | str) -> None:
-        """Undo a revocation; what was not revoked stays as it is.
+        """Undo a revocation; does nothing if the capability was not revoked.
 
         Raises:
             ConfigError: There is no such capability.
@@ -70,11 +70,11 @@ class Revocations:
             self._revoked = {**self._revoked, plugin: self._revoked.get(plugin, frozenset()) - {each}}
 
     def of(self, plugin: str) -> frozenset[Capability]:
-        """What is revoked of a plugin."""
+        """Return the revoked capabilities of a plugin."""
         return self._revoked.get(plugin, frozenset())
 
     def is_revoked(self, plugin: str, capability: Capability) -> bool:
-        """Whether a plugin may no longer use a capability, be it by name or with its interface."""
+        """Whether a capability of a plugin is revoked, by itself or with its interface."""
         revoked = self._revoked.get(plugin)
         return revoked is not None and (capability in revoked or capability.whole in revoked)
 
@@ -82,15 +82,15 @@ class Revocations:
 class Auditor:
     """Audits the host functions of one plugin in one pipeline, and refuses those that were revoked.
 
-    Any thread may use it. What cannot be written to the log fails the call that it is about.
+    Any thread may use it. A call fails if its event cannot be written to the log.
 
     Args:
         plugin: The plugin's name.
-        pipeline: The pipeline's; empty outside of any.
-        log: Where events go.
-        revocations: What is taken back; `None` for nothing, ever.
-        redactor: Takes secrets out of reasons; it learns those that the plugin gets from `secrets`.
-        now: The clock.
+        pipeline: The pipeline's name; empty outside any pipeline.
+        log: Receives the events.
+        revocations: The revoked capabilities; `None` if nothing can be revoked.
+        redactor: Masks secrets in reasons; it learns those that the plugin gets from `secrets`.
+        now: Returns the current time.
     """
 
     def __init__(
@@ -117,28 +117,29 @@ class Auditor:
     def wrap_imports(
         self, imports: Mapping[str, Mapping[str, Callable[..., Any]]]
     ) -> dict[str, dict[str, Callable[..., Any]]]:
-        """Wrap every function of what a plugin imports, interfaces by full name; `Component.instantiate` takes both."""
+        """Wrap every function of a plugin's imports, by the full name of the interface, as for
+        `Component.instantiate`."""
         return {
             interface: {name: self.wrap(interface, name, function) for name, function in functions.items()}
             for interface, functions in imports.items()
         }
 
     def wrap(self, interface: str, function_name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Make a function that does the same, is written to the log, and is refused once it is revoked.
+        """Wrap a function, so that its uses are logged, and refused after a revocation.
 
-        A refusal is the function's own error (`denied` or `not-granted`, else `other`) where its WIT has one, and
-        `PermissionDenied` where it has none. Functions of interfaces that need no grant come back as they are.
+        A refusal is the function's own error (`denied` or `not-granted`, otherwise `other`) if its WIT has an error,
+        and `PermissionDenied` if it has none. Functions of interfaces that need no grant are returned unchanged.
 
         Args:
-            interface: Full name, such as `dataflare:host/files@1.0.0`.
-            function_name: Its name in the WIT, such as `open`.
-            function: What the capability does.
+            interface: The full name, such as `dataflare:host/files@1.0.0`.
+            function_name: The function's name in the WIT, such as `open`.
+            function: The capability's function.
         """
         short = interface_of(interface)
         if short not in NEEDS_GRANT:
             return function
 
-        # `wraps` takes attributes along by which the engine recognizes some functions.
+        # `wraps` also copies the attributes by which the engine recognises some functions.
         @functools.wraps(function)
         def audited(*args: Any) -> Any:
             used = used_by(short, function_name, args)
@@ -168,15 +169,14 @@ class Auditor:
         return audited
 
     def request_refusal(self, origin: str, method: str, redirected: bool) -> str:
-        """Tell why an HTTP request may not be sent or read any further; empty if it may.
+        """Say why an HTTP request may not be sent or read any further; empty if it may.
 
-        A request that the plugin makes itself is written to the log where it is made; one that a redirect leads to is
-        written here.
+        A request of the plugin itself is already in the log; a request from a redirect is written to the log here.
 
         Args:
-            origin: Where it goes, as grants write it.
-            method: Its method.
-            redirected: Whether a redirect leads there, and it is about to be sent.
+            origin: The request's origin, in the form of grants.
+            method: The request's method.
+            redirected: Whether it is about to be sent because of a redirect.
         """
         used = sound(Capability("http", origin, method))
         revoked = self._is_revoked(used, False)
@@ -186,37 +186,37 @@ class Auditor:
         return reason
 
     def record_passed_limit(self, limit: str, function: str, reason: str) -> None:
-        """Write that the plugin was stopped by one of its limits.
+        """Log that the plugin was stopped by one of its limits.
 
         Args:
-            limit: Its name in `dataflare.limits.Limits`.
-            function: The export that was called.
+            limit: The limit's name in `dataflare.limits.Limits`.
+            function: The called export.
             reason: What happened.
         """
         self._write("limits", function, f"limit:{limit}", "deny", 1, reason)
 
     def record_refused_dataset(self, function: str, dataset: str, reason: str) -> None:
-        """Write that a dataset, or a column of it, is not granted.
+        """Log that a dataset, or a column of it, is not granted.
 
         Args:
-            function: The function of the source or destination that it was for.
+            function: The function of the source or destination.
             dataset: The dataset.
             reason: What is not granted.
         """
         self._write("datasets", function, f"datasets:{dataset}", "deny", 1, reason)
 
     def record_alert(self, feature: str, reason: str, *, refused: bool) -> None:
-        """Write that the plugin departs from what it usually does.
+        """Log that the plugin deviates from its usual behaviour.
 
         Args:
-            feature: What departs, such as `calls.http`.
-            reason: From what to what.
+            feature: The deviating number, such as `calls.http`.
+            reason: The usual and the current value.
             refused: Whether its calls are refused from now on.
         """
         self._write("behaviour", "observe", f"behaviour:{feature}", "deny" if refused else "allow", 1, reason)
 
     def end_call(self) -> None:
-        """Write how many uses of the call that ends in this thread had no line, where it had too many."""
+        """At the end of a call in this thread, log how many uses had no line because there were too many."""
         left_out = max(0, getattr(self._call, "lines", 0) - MAX_LINES)
         self._call.lines = 0
         if left_out:
@@ -224,7 +224,7 @@ class Auditor:
             self._write("audit", "end-call", "audit:left-out", "allow", left_out, reason)
 
     def flush(self) -> None:
-        """Write how often each repeated use has happened by now, where the log does not have it yet."""
+        """Log the current number of each repeated use, if the log does not have it yet."""
         with self._lock:
             counts = dict(self._counts)
         for (capability, function, used, decision), count in counts.items():
@@ -236,7 +236,7 @@ class Auditor:
             return False
         if self._revocations.is_revoked(self._plugin, used):
             return True
-        # A handle of unknown origin may be one to what was revoked.
+        # A handle of unknown origin may refer to something that was revoked.
         return (is_method and used == used.whole) and any(
             each.interface == used.interface for each in self._revocations.of(self._plugin)
         )
@@ -258,14 +258,15 @@ class Auditor:
                 with self._lock:
                     self._handles[result.value] = used
             except TypeError:
-                return  # cannot be remembered: `_is_revoked` treats it with suspicion
+                return  # cannot be recorded: `_is_revoked` treats it as possibly revoked
 
     def _record(self, capability: str, function: str, used: Capability, decision: str, reason: str) -> None:
         key = (capability, function, written(used), decision)
         each_use = decision == "allow" and capability in _AUDITED_EACH
         with self._lock:
             if key not in self._counts and len(self._counts) >= MAX_OBJECTS:
-                # The plugin makes up names: they are counted together, so that neither memory nor log grows with them.
+                # The plugin may invent names: they are counted together, so that neither memory nor log grows with
+                # them.
                 key = (capability, function, f"{used.interface}:{REST_OBJECT}", decision)
                 reason, each_use = f"beyond {MAX_OBJECTS} different uses; the last: {reason}", False
             count = self._counts[key] = self._counts.get(key, 0) + 1
@@ -284,7 +285,7 @@ class Auditor:
                     "pipeline": self._pipeline,
                     "capability": capability,
                     "function": function[:300],
-                    # A plugin may use a secret as a name, of a directory say.
+                    # A plugin may use a secret as a name, for example of a directory.
                     "object": self._redactor.redact(used[:_MAX_TEXT])[:300],
                     "decision": decision,
                     "count": count,

@@ -1,4 +1,4 @@
-"""DSSE envelopes: signed texts, with the signatures and the public keys that made them, well-formed and not verified.
+"""DSSE envelopes: signed texts with signatures and public keys. They are parsed here, not verified.
 
 The format: https://github.com/secure-systems-lab/dsse
 """
@@ -52,7 +52,7 @@ def parse_envelope(data: bytes, statement: type[_Model], *, payload_type: str) -
     Args:
         data: The envelope as JSON.
         statement: The type of the statement that it signs.
-        payload_type: The type of what it signs; another one is refused.
+        payload_type: The required type of the payload.
 
     Raises:
         ValueError, RecursionError: It is not such an envelope; `problem_of` says why.
@@ -60,7 +60,7 @@ def parse_envelope(data: bytes, statement: type[_Model], *, payload_type: str) -
     if len(data) > MAX_ENVELOPE_BYTES:
         raise ValueError(f"it is longer than {MAX_ENVELOPE_BYTES} bytes")
     file = _EnvelopeFile.model_validate_json(data)
-    # Two readers may take different ones of repeated keys, so there must be none.
+    # Repeated keys are refused, since two readers may use different ones.
     json.loads(data, object_pairs_hook=manifests.unique_keys)
     if file.payloadType != payload_type:
         raise ValueError(f"it signs {file.payloadType[:80]!r}, not {payload_type!r}")
@@ -86,7 +86,7 @@ def problem_of(error: ValueError | RecursionError) -> str:
 
 
 def is_made_by(envelope: Envelope, key: PublicKey) -> bool:
-    """Whether one of the signatures is of this key, and genuine."""
+    """Whether one of the signatures was made by this key, and is genuine."""
     try:
         envelope.verify([key.verifier()], 1)
     except VerificationError:
@@ -100,6 +100,6 @@ def envelope_bytes(envelope: Envelope) -> bytes:
 
 
 def canonical_json(statement: BaseModel) -> bytes:
-    """Write what is signed: keys sorted, no spaces."""
+    """Write the signed text as canonical JSON: keys sorted, no spaces."""
     value = statement.model_dump(mode="json", by_alias=True)
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()

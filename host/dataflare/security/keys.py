@@ -24,7 +24,7 @@ __all__ = ["PrivateKey", "PublicKey", "generate_key_files"]
 _PREFIX: Final = "ed25519:"
 _RAW_BYTES: Final = 32
 _MAX_FILE_BYTES: Final = 16 * 2**10
-_MAX_PASSPHRASE_BYTES = 1023  # as long as OpenSSL takes one
+_MAX_PASSPHRASE_BYTES = 1023  # OpenSSL's maximum
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class PublicKey:
         """Read what `str()` writes.
 
         Raises:
-            ConfigError: It is no such key.
+            ConfigError: It is not a valid key.
         """
         encoded = text.strip()
         try:
@@ -57,7 +57,7 @@ class PublicKey:
         """Read a `.pub` file.
 
         Raises:
-            ConfigError: It cannot be read, or holds no such key.
+            ConfigError: The file cannot be read, or has no valid key.
         """
         data = read_file(path, _MAX_FILE_BYTES)
         try:
@@ -67,7 +67,7 @@ class PublicKey:
 
     @property
     def id(self) -> str:
-        """The key's id in signatures: 64 hexadecimal digits that are computed from it."""
+        """The key's id in signatures: 64 hexadecimal digits computed from the key."""
         return str(self.verifier().keyid)
 
     def verifier(self) -> SSlibKey:
@@ -79,14 +79,14 @@ class PublicKey:
 
 
 class PrivateKey:
-    """A private key. Its text shows nothing of it."""
+    """A private key. Its `repr` reveals nothing of it."""
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
 
     @classmethod
     def generate(cls) -> PrivateKey:
-        """Make a new key from the system's randomness."""
+        """Generate a key with the system's random numbers."""
         return cls(Ed25519PrivateKey.generate())
 
     @classmethod
@@ -94,8 +94,8 @@ class PrivateKey:
         """Read a key file.
 
         Raises:
-            ConfigError: It cannot be read, others than its owner may read it, the passphrase is wrong, missing or not
-                needed, or it holds no Ed25519 key.
+            ConfigError: The file cannot be read, users other than its owner may read it, the passphrase is wrong,
+                missing or not needed, or it has no Ed25519 key.
         """
         file = as_path(path, where="key")
         where = str(file)
@@ -103,7 +103,7 @@ class PrivateKey:
         try:
             key = serialization.load_pem_private_key(data, None if passphrase is None else passphrase.encode())
         except TypeError as error:
-            # The library's way to say that a passphrase is missing, or given for a key without one.
+            # The library raises this if a passphrase is missing, or given for a key without one.
             missing = passphrase is None
             raise ConfigError(
                 "is protected by a passphrase" if missing else "is not protected by a passphrase, but one was given",
@@ -117,7 +117,7 @@ class PrivateKey:
         return cls(key)
 
     def save(self, path: str | os.PathLike[str], *, passphrase: str | None = None) -> None:
-        """Write the key to a new file that its owner alone may read (mode 0600), PKCS 8 in PEM.
+        """Write the key to a new file that only its owner may read (mode 0600), as PKCS #8 in PEM.
 
         Raises:
             ConfigError: The file exists or cannot be written, or the passphrase is empty or longer than 1,023 bytes.
@@ -163,13 +163,13 @@ def generate_key_files(path: str | os.PathLike[str], *, passphrase: str | None =
     """
     private = as_path(path, where="key")
     public = private.parent / f"{private.name}.pub"
-    if os.path.lexists(public):  # unlike the method of a path, whatever the name
+    if os.path.lexists(public):  # unlike the method of a path, it accepts any name
         raise ConfigError("exists already", where=str(public), hint="choose another name, or remove it first")
     key = PrivateKey.generate()
     key.save(private, passphrase=passphrase)
     try:
         write_atomically(public, f"{key.public}\n".encode(), replace=False)
     except BaseException:
-        private.unlink()  # a key without its public half helps nobody
+        private.unlink()  # a private key without its public key is of no use
         raise
     return key.public

@@ -1,8 +1,8 @@
 """The manifest: what a plugin says about itself and asks for, inside its component.
 
-The manifest is canonical JSON in one custom section, `dataflare:manifest`, the component's last section, its lengths
-written in as few bytes as they take. So the component's digest and the manifest's cover every byte of the file. The
-manifest asks; it grants nothing: the operator's policy decides what a plugin gets (`dataflare.security.policy`).
+The manifest is canonical JSON in a custom section, `dataflare:manifest`. It must be the component's last section, with
+its lengths in the shortest encoding. So the digests of the component and of the manifest together cover every byte of
+the file. The manifest only asks; the operator's policy decides what a plugin gets (`dataflare.security.policy`).
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Manifest(StrictModel):
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
     def needs(self, *, digest: str | None = None) -> Needs:
-        """Return what it asks for, to compare with a policy or another version; `digest` is its component's."""
+        """Return what it asks for, to compare with a policy or another version; `digest` is its component's digest."""
         return Needs(
             plugin=self.name,
             version=self.version,
@@ -122,10 +122,10 @@ class Manifest(StrictModel):
 
 
 def embed(component: bytes, manifest: Manifest) -> bytes:
-    """The component with this manifest, in place of one that it may have.
+    """Return the component with this manifest; replaces an existing one.
 
     Raises:
-        NotAComponent: Not a component, cut short or damaged.
+        NotAComponent: Not a component, truncated or damaged.
         ManifestTooLarge: The manifest is too long.
     """
     payload = manifest.canonical()
@@ -135,10 +135,10 @@ def embed(component: bytes, manifest: Manifest) -> bytes:
 
 
 def read(component: bytes, *, name: str = "") -> Manifest | None:
-    """The component's manifest; `None` where it has none. `name` names the component in errors.
+    """Return the component's manifest; `None` if it has none. `name` is the component's name in errors.
 
     Raises:
-        NotAComponent: Not a component, cut short or damaged.
+        NotAComponent: Not a component, truncated or damaged.
         ManifestError: One of its subclasses says what is wrong.
     """
     payload = read_raw(component, name=name)
@@ -146,12 +146,12 @@ def read(component: bytes, *, name: str = "") -> Manifest | None:
 
 
 def read_raw(component: bytes, *, name: str = "") -> bytes | None:
-    """The manifest's bytes as they are; `None` where there is none.
+    """Return the manifest's raw bytes; `None` if there is none.
 
     Raises:
-        NotAComponent: Not a component, cut short or damaged.
-        DuplicateManifest: There are several.
-        MalformedManifest: It is not in its place.
+        NotAComponent: Not a component, truncated or damaged.
+        DuplicateManifest: There are several manifests.
+        MalformedManifest: It is not the last section, or its lengths are not in the shortest encoding.
     """
     try:
         found = [section for section in custom_sections(component) if section.name == MANIFEST_SECTION]
@@ -167,7 +167,7 @@ def read_raw(component: bytes, *, name: str = "") -> bytes | None:
         return None
     (section,) = found
     if section.start + len(append_section(b"", section.name, section.payload)) != len(component):
-        # Neither digest covers where it is and how long its lengths are written: there is one way only.
+        # No digest covers its position and the encoding of its lengths, so only one form is valid.
         raise MalformedManifest(
             "the manifest is not the last section, or its lengths are written in more bytes than they take",
             component=name,
@@ -187,7 +187,7 @@ def parse_manifest(payload: bytes, *, name: str = "") -> Manifest:
         raise ManifestTooLarge(f"the manifest has {len(payload)} bytes, more than {MAX_MANIFEST_BYTES}", component=name)
     value: Any = None
     try:
-        # Two readers may take different ones of repeated keys, so there must be none.
+        # Repeated keys are refused, since two readers may use different ones.
         value = json.loads(payload, object_pairs_hook=unique_keys)
         return Manifest.model_validate_json(payload)
     except ValidationError as error:
@@ -198,33 +198,33 @@ def parse_manifest(payload: bytes, *, name: str = "") -> Manifest:
 
 
 def component_digest(component: bytes) -> str:
-    """`sha256:` and the digest of the component without its manifest, which signatures, pins and revocations share.
+    """Return `sha256:` and the digest of the component without its manifest, for signatures, pins and revocations.
 
-    Everything else counts: sections of every kind and name, their order, and how their lengths are written.
+    Everything else counts: sections of every kind and name, their order, and the encoding of their lengths.
 
     Raises:
-        NotAComponent: Not a component, cut short or damaged.
+        NotAComponent: Not a component, truncated or damaged.
     """
     return digest_without(component, {MANIFEST_SECTION})
 
 
 def manifest_digest(component: bytes, *, name: str = "") -> str | None:
-    """`sha256:` and the digest of the manifest's bytes; `None` where there is none.
+    """Return `sha256:` and the digest of the manifest's bytes; `None` if there is none.
 
     Raises:
-        NotAComponent, DuplicateManifest, MalformedManifest: As in `read_raw`.
+        NotAComponent, DuplicateManifest, MalformedManifest: Under the conditions of `read_raw`.
     """
     payload = read_raw(component, name=name)
     return None if payload is None else f"sha256:{sha256(payload).hexdigest()}"
 
 
 def undeclared(manifest: Manifest, imports: Iterable[str]) -> frozenset[Capability]:
-    """What a component imports, interfaces by full name, although its manifest does not ask for it."""
+    """Return what a component imports (by the full names of interfaces) although its manifest does not ask for it."""
     return needed_by_imports(imports) - manifest.needs().capabilities
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object of JSON, as `object_pairs_hook`.
+    """Make a dictionary of a JSON object's pairs, for `object_pairs_hook`.
 
     Raises:
         ValueError: A key is repeated.

@@ -26,8 +26,8 @@ _CEILINGS: Final = (
 def narrowed_grants(allowed: Grants, wanted: Grants, *, plugin: str, source: str) -> Grants:
     """Return the narrowed grants, if the policy allows all of them.
 
-    What is named (a directory, an origin, a method, a secret) has to be allowed. Numbers and request headers are cut
-    to what is allowed, since they have values even where nobody wrote any.
+    Everything that is named (a directory, an origin, a method, a secret) must be allowed. Numbers and request headers
+    are reduced to what is allowed, since they have default values that nobody wrote.
 
     Args:
         allowed: What the policy gives.
@@ -36,7 +36,7 @@ def narrowed_grants(allowed: Grants, wanted: Grants, *, plugin: str, source: str
         source: The policy's file, for the error.
 
     Raises:
-        PermissionDenied: The grants go beyond the policy; `capability` is the first of these.
+        PermissionDenied: The grants exceed the policy; `capability` is the first that does.
     """
     excess = sorted(_excess(allowed, wanted))
     if excess:
@@ -47,7 +47,7 @@ def narrowed_grants(allowed: Grants, wanted: Grants, *, plugin: str, source: str
             hint=f"add them to the plugin's grants in {source}, or leave them out: a policy can only be narrowed",
         )
     http = {origin: _narrowed_http(allowed.http[origin], each) for origin, each in wanted.http.items()}
-    # The policy's seed holds, so that what it makes repeat does repeat.
+    # The policy's seed wins, so that runs that it makes repeatable stay so.
     seed = allowed.random_seed if wanted.random and allowed.random_seed is not None else wanted.random_seed
     datasets = allowed.datasets if wanted.datasets is None else wanted.datasets
     return replace(wanted, http=http, random_seed=seed, datasets=datasets)
@@ -75,7 +75,7 @@ def _excess(allowed: Grants, wanted: Grants) -> Iterator[str]:
 
 
 def dataset_excess(allowed: DatasetGrants, wanted: DatasetGrants) -> Iterator[str]:
-    """Name what the grants add to the policy: `datasets:NAME`, or `datasets:NAME.COLUMN` for one of its columns."""
+    """Yield what the grants add to the policy: `datasets:NAME`, or `datasets:NAME.COLUMN` for one of its columns."""
     for name, columns in wanted.items():
         own = allowed.get(name)
         if own is None or (columns == "any" and own != "any"):
@@ -89,7 +89,7 @@ def _http_excess(origin: str, allowed: HttpGrant | None, wanted: HttpGrant) -> I
     yield from (f"http:{method}:{origin}" for method in wanted.methods - methods)
     if allowed is None:
         return
-    # A secret under another header, or in another text, could go where the policy's author did not mean it to.
+    # A secret under another header, or in another text, could reach something that the policy's author did not intend.
     for header, text in wanted.secrets.items():
         if allowed.secrets.get(header) != text:
             yield f"http:{origin} secrets.{header}"

@@ -37,9 +37,9 @@ class PipelineFile:
     """A pipeline's file, as it was read.
 
     Args:
-        path: Its own name in its folder's real path, which has no symbolic link.
+        path: The real path of its folder, without symbolic links, and its name in it.
         digest: `sha256:` and the digest of its contents.
-        in_program: Whether it is not a file: a program made it, and vouches for its name.
+        in_program: Whether it is not a file: a program made it, and is responsible for its name.
     """
 
     path: Path
@@ -47,14 +47,14 @@ class PipelineFile:
     in_program: bool = False
 
     def scope(self, name: str, bound: str) -> str:
-        """Return the key of its state: no file reaches the state of another by having the same name.
+        """Return the key of its state, such that a file cannot reach the state of another file of the same name.
 
         Args:
             name: The name in the file.
             bound: The name that a policy or roles have for it; empty if they do not know it.
 
         Returns:
-            The bound name, or else its own name and a mark of its place, which no name can have.
+            The bound name; without one, the file's own name with a mark of its location, which no name can contain.
         """
         if bound or self.in_program:
             return bound or name
@@ -94,7 +94,8 @@ Bindings = Frozen[PipelineName, PipelineBinding]
 
 
 def bound_files(bindings: Mapping[str, PipelineBinding], base_dir: Path) -> list[Path]:
-    """Return the files that are pipelines by their path: anyone who writes one gets what its name is granted."""
+    """Return the files that are bound as pipelines by their path: anyone who can write one gets the grants of its
+    name."""
     return [base_dir / binding.file for binding in bindings.values() if binding.file is not None]
 
 
@@ -129,7 +130,7 @@ def require_own_name(
         name: The name in the file.
         bound: Its name in `bindings`.
         pipeline: The file.
-        source: What holds the bindings, for the error.
+        source: The file with the bindings, for the error.
 
     Raises:
         PermissionDenied: The name is another pipeline's.

@@ -86,7 +86,7 @@ class PipelineRule(StrictModel):
     limits: LimitsModel = LimitsModel()
 
     def over(self, grants: GrantsModel, limits: LimitsModel) -> tuple[GrantsModel, LimitsModel]:
-        """Join what holds in every pipeline and this."""
+        """Merge the rule for every pipeline with this one, which wins."""
         return grants.merged(self.grants), limits.merged(self.limits)
 
 
@@ -194,7 +194,7 @@ class Policy:
 
     Args:
         document: What is granted.
-        base_dir: What relative paths in it are relative to.
+        base_dir: The base of relative paths in it.
         source: The file's name, for errors.
         file: The file that it was read from; `None` for none.
     """
@@ -209,7 +209,7 @@ class Policy:
         """Read a policy from a file.
 
         Raises:
-            ConfigError: It cannot be read, or is wrong; `where` is `file:line`.
+            ConfigError: The file cannot be read or is not valid; `where` is `file:line`.
         """
         file = as_path(path, where="policy")
         document = validate_document(read_document(file), PolicyDocument)
@@ -221,19 +221,19 @@ class Policy:
         """Read a policy from a text.
 
         Raises:
-            ConfigError: It is wrong; `where` is `file:line`.
+            ConfigError: The text is not valid; `where` is `file:line`.
         """
         document = validate_document(parse_document(text, name=source), PolicyDocument)
         return cls(document=document, base_dir=base_dir or Path(), source=source)
 
     def to_yaml(self) -> str:
-        """The policy as a file that reads back as the same."""
+        """Write the policy as YAML that `parse` reads back to the same policy."""
         value = {"version": 1, **_without_empty(self.document.model_dump(mode="json", exclude_defaults=True))}
         return yaml.safe_dump(value, sort_keys=False, width=78)
 
     @property
     def pipeline_files(self) -> list[Path]:
-        """The files that are pipelines by their path."""
+        """Return the files that are bound as pipelines by their path."""
         return bound_files(self.document.pipelines, self.base_dir)
 
     def pipeline_of(self, pipeline: PipelineFile) -> str:
@@ -245,7 +245,7 @@ class Policy:
         return bound_name(self.document.pipelines, pipeline, self.base_dir, self.source)
 
     def connector_directories(self, pipeline: str) -> Mapping[str, DirectoryGrant]:
-        """What the built-in connectors may use in a pipeline, by name.
+        """Return the directories that the built-in connectors may use in a pipeline, by name.
 
         Raises:
             ConfigError: A directory's path cannot be resolved.
@@ -258,7 +258,7 @@ class Policy:
         return found
 
     def connector_databases(self, pipeline: str) -> Mapping[str, DatabaseGrant]:
-        """The databases that the built-in connectors may use in a pipeline, by name."""
+        """Return the databases that the built-in connectors may use in a pipeline, by name."""
         rule = self.document.connectors
         extra = rule.pipelines.get(pipeline, ConnectorPipelineRule())
         found = {**rule.grants.databases, **extra.grants.databases}
@@ -272,7 +272,7 @@ class Policy:
         )
 
     def certificate_needed(self, plugin: str) -> CertificateProfile | None:
-        """The least profile that a plugin's certificate must have; `None` where it needs none."""
+        """Return the profile that a plugin's certificate must have at least; `None` if it needs no certificate."""
         rule = self.document.plugins.get(plugin, PluginRule())
         return highest(self.document.require.certificate, rule.require.certificate)
 
@@ -309,12 +309,12 @@ class Policy:
         return grants.grants(lambda path: self.base_dir / path)
 
     def limits_for(self, plugin: Needs, pipeline: str, *, defaults: Limits | None = None) -> Limits:
-        """Return the limits of a plugin in a pipeline: what it asks for, else the ceiling.
+        """Return the limits of a plugin in a pipeline: what it asks for, otherwise the ceiling.
 
-        The ceiling is the policy's, or that of `defaults` where the policy says nothing.
+        The ceiling is the policy's, or that of `defaults` if the policy does not set it.
 
         Raises:
-            PermissionDenied: It asks for more than the ceiling.
+            PermissionDenied: The plugin asks for more than the ceiling.
         """
         ceilings = self.ceilings(plugin, pipeline, defaults=defaults)
         for name, row in LIMITS.items():

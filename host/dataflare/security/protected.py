@@ -1,8 +1,7 @@
 """Files that no run may write to: policies and other rules, logs and state, and code.
 
-Files are identified by what they are, not by how they are named: by the folder that a name lies in (device and
-inode) and the name there, and by the file's own device and inode, whatever links lead to it. Names that a file system
-may take for the same (in capitals, or with accents written as characters of their own) are the same here.
+A file is identified by its folder (device and inode) and its name there, and by its own device and inode, so links do
+not help. Names that a file system may treat as the same (different case, or decomposed accents) are the same here.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ class ProtectedFiles:
         self._trees: dict[Path, str] = {}
 
     def add(self, path: str | os.PathLike[str], what: str) -> None:
-        """Protect a file, which need not exist yet: its name, and the target of a link of this name.
+        """Protect a file, which need not exist yet: its name, and the target if the name is a link.
 
         Args:
             path: The file.
-            what: What it is, such as `the policy`.
+            what: A description for errors, such as `the policy`.
         """
         named = Path(os.path.abspath(path))
         with self._lock:
@@ -76,7 +75,7 @@ class ProtectedFiles:
     def reason_of(self, path: Path) -> str:
         """Say why a path may not be written, links followed; empty if it may."""
         real = real_path(path)
-        # Of folders that are missing, the first decides: what is made in it is in the folder around it.
+        # If folders are missing, the first missing one decides: everything below it would be created in its parent.
         for folder, name in ((each.parent, each.name) for each in (real, *real.parents)):
             try:
                 descriptor = os.open(folder, _DIRECTORY)
@@ -104,7 +103,7 @@ def _of(path: str | Path, folder: int | None = None) -> _Identity | None:
 
 
 def _around(path: Path) -> frozenset[_Identity]:
-    """A directory and those around it."""
+    """Return the identities of a directory and of its parents."""
     try:
         return frozenset(_upwards(os.open(path, _DIRECTORY)))
     except OSError:

@@ -1,4 +1,4 @@
-"""Compares what plugins ask for with what they get, with what they used, and with what they asked for before."""
+"""Compares what plugins ask for with what they get, what they used, and what an earlier version asked for."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ _DEFAULTS: Final = Limits()
 
 @dataclass(frozen=True, slots=True, order=True)
 class LimitChange:
-    """A limit by its name in `LIMITS`: what it was or may be at most, and what is asked for; `None` means no limit."""
+    """A limit, by its name in `LIMITS`: its earlier value or ceiling, and the requested value; `None` means no
+    limit."""
 
     name: str
     before: LimitValue
@@ -81,7 +82,7 @@ class PolicyReport:
         """Refuse a plugin that does not get everything that it asks for.
 
         Raises:
-            PermissionDenied: Something is missing; `capability` is the first of it.
+            PermissionDenied: Something is missing; `capability` is the first missing one.
         """
         if self.ok:
             return
@@ -127,8 +128,8 @@ class NeedsDiff:
     """What another version of a plugin asks for, compared with the one before.
 
     Attributes:
-        added: Asked for by the new one alone.
-        removed: Asked for by the old one alone.
+        added: Asked for only by the new version.
+        removed: Asked for only by the old version.
         limits_raised: Limits that the new one needs higher.
         limits_lowered: Limits that the new one needs lower.
         datasets_added: Datasets and columns that the new one alone needs; `datasets` where only the old one said which.
@@ -149,7 +150,7 @@ class NeedsDiff:
 
 
 def diff(old: Needs, new: Needs) -> NeedsDiff:
-    """Compare what two versions of a plugin ask for. A limit that is not said counts as the default."""
+    """Compare what two versions of a plugin ask for. A limit that is not given counts as the default."""
     raised, lowered = [], []
     for name, row in sorted(LIMITS.items()):
         before, after = (each.limits.get(row.field, getattr(_DEFAULTS, row.field)) for each in (old, new))
@@ -168,23 +169,23 @@ def diff(old: Needs, new: Needs) -> NeedsDiff:
 
 
 def _more_datasets(before: DatasetGrants | None, after: DatasetGrants | None) -> tuple[str, ...]:
-    """What `after` has beyond `before`; without a list, that is everything."""
+    """Return what `after` has in addition to `before`; `None` means everything."""
     if before is None:
         return ()
     return ("datasets",) if after is None else tuple(sorted(dataset_excess(before, after)))
 
 
 def suggest(events: Iterable[AuditEvent], *, base: Policy | None = None, include_denied: bool = False) -> Policy:
-    """The smallest policy that allows the given uses, pipeline by pipeline.
+    """Return the smallest policy that allows the given uses, pipeline by pipeline.
 
-    An audit log knows neither where directories are nor which headers, sizes and rates a request needed: those come
-    from `base`, where it has them. A directory that `base` does not know gets its own name as path, and a pipeline
-    `NAME.yaml` as its file, for the operator to set.
+    An audit log has neither the paths of directories nor the headers, sizes and rates of requests: these come from
+    `base`, if it has them. A directory that `base` does not know gets its own name as path, and a pipeline gets
+    `NAME.yaml` as its file; the operator must correct both.
 
     Args:
-        events: What was used, from `dataflare.security.audit`.
-        base: The policy under which it was used; its pins are kept.
-        include_denied: Whether to grant what was refused too, to learn what a new plugin needs.
+        events: The logged uses, from `dataflare.security.audit`.
+        base: The policy in force at that time; its pins are kept.
+        include_denied: Whether to also grant refused uses, to learn what a new plugin needs.
     """
     used: dict[str, dict[str, set[Capability]]] = {}
     for event in events:
@@ -205,7 +206,7 @@ def suggest(events: Iterable[AuditEvent], *, base: Policy | None = None, include
                 connectors.setdefault(name, set()).update(each)
             continue
         old = base.document.plugins.get(plugin, PluginRule()) if base else PluginRule()
-        # Events of no pipeline come from calls outside of any: what they need holds in each.
+        # Events without a pipeline come from calls outside any: their grants apply in every pipeline.
         outside = pipelines.get("", set())
         everywhere = GrantsModel()
         single: dict[str, PipelineRule] = {}
@@ -265,7 +266,7 @@ def _grants(used: set[Capability], base: GrantsModel) -> GrantsModel:
 
 
 def _by_object(used: Iterable[Capability], interface: str) -> dict[str, set[str]]:
-    """What was done with each object of an interface, by its name."""
+    """Return the actions on each object of an interface, by its name."""
     actions: dict[str, set[str]] = {}
     for each in sorted(used):
         if each.interface == interface and each.object:
@@ -278,6 +279,6 @@ def _access(actions: set[str]) -> Access:
 
 
 def _without_implied(capabilities: frozenset[Capability]) -> list[Capability]:
-    """What is left when an interface is not said beside things of it."""
+    """Return the capabilities without whole interfaces that other capabilities already imply."""
     implied = {each.whole for each in capabilities if each.object}
     return sorted(capabilities - implied)

@@ -32,7 +32,7 @@ class CustomSection:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """Any section: its name where it is a custom one, where it begins and ends, where its contents begin."""
+    """Any section: its name if it is a custom section, and the offsets of its start, its contents and its end."""
 
     name: str | None
     start: int
@@ -41,10 +41,10 @@ class _Span:
 
 
 def custom_sections(component: bytes) -> Iterator[CustomSection]:
-    """The custom sections at the top level, in order.
+    """Yield the custom sections at the top level, in order.
 
     Raises:
-        NotAComponent: Not a component, cut short or damaged.
+        NotAComponent: Not a component, truncated or damaged.
     """
     for span in _spans(component):
         if span.name is not None:
@@ -52,22 +52,22 @@ def custom_sections(component: bytes) -> Iterator[CustomSection]:
 
 
 def without_sections(component: bytes, names: Collection[str]) -> bytes:
-    """The same component without the custom sections of these names; every other byte stays as it is.
+    """Return the component without the custom sections of these names; all other bytes are unchanged.
 
     Raises:
-        NotAComponent: Not a component, cut short or damaged.
+        NotAComponent: Not a component, truncated or damaged.
     """
     kept = [component[span.start : span.end] for span in _spans(component) if span.name not in names]
     return b"".join((component[:8], *kept))
 
 
 def append_section(component: bytes, name: str, payload: bytes) -> bytes:
-    """The same component with one more custom section at its end."""
+    """Return the component with a further custom section at its end."""
     return component + section(0, encode_name(name) + payload)
 
 
 def digest_without(component: bytes, names: Collection[str]) -> str:
-    """`sha256:` and the digest, in hexadecimal, of `without_sections(component, names)`."""
+    """Return `sha256:` and the hexadecimal digest of `without_sections(component, names)`."""
     digest = sha256(component[:8])
     view = memoryview(component)
     for span in _spans(component):

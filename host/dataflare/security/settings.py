@@ -20,7 +20,7 @@ __all__ = ["Security"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Security:
-    """Whose plugins a host loads, what they get, and who may ask for it. Everything is optional.
+    """The rules of a host: whose plugins it loads, what they get, and who may load them. Everything is optional.
 
     Args:
         policy: The policy, or its file: what each plugin gets. Grants and limits passed to `load` can only narrow it.

@@ -1,10 +1,10 @@
-"""Signatures of plugins: DSSE envelopes over a statement that says which component is meant.
+"""Signatures of plugins: DSSE envelopes over a statement that identifies the component.
 
-A signature is a file beside the component, its name with `.sig` added. The statement holds the digest of the component
-without its manifest, the digest of its manifest, its name and its version. A manifest has one place and one encoding
-(`dataflare.security.manifest`), so the two digests cover every byte of the file. Each signature carries its public key,
-so anyone can check whether it is genuine. This module trusts no key: `dataflare.security.trust` decides that.
-The format: https://github.com/secure-systems-lab/dsse
+A signature is a file beside the component, with the component's name and `.sig`. The statement has the digest of the
+component without its manifest, the digest of its manifest, its name and its version. A manifest has only one valid
+place and encoding (`dataflare.security.manifest`), so the two digests cover every byte of the file. Each signature
+contains its public key, so anyone can check whether it is genuine. This module does not decide which keys are trusted;
+`dataflare.security.trust` does. The format: https://github.com/secure-systems-lab/dsse
 """
 
 from __future__ import annotations
@@ -117,11 +117,11 @@ class Statement(StrictModel):
 
 
 class SignedStatement:
-    """A statement and its signatures, well-formed, none of them verified.
+    """A well-formed statement and its signatures, not verified.
 
     Attributes:
-        statement: What was signed. Do not rely on it before it is verified.
-        envelope: The envelope as securesystemslib has it.
+        statement: The signed statement. Do not rely on it before verification.
+        envelope: The envelope, as an object of securesystemslib.
     """
 
     def __init__(self, statement: Statement, envelope: Envelope) -> None:
@@ -130,7 +130,7 @@ class SignedStatement:
 
     @property
     def key_ids(self) -> tuple[str, ...]:
-        """The ids of the keys that are named as signers."""
+        """The ids of the keys that are named as signers; not verified."""
         return tuple(self.envelope.signatures)
 
     def sign(self, key: PrivateKey) -> None:
@@ -138,10 +138,10 @@ class SignedStatement:
         self.envelope.sign(key.signer()).unrecognized_fields["key"] = str(key.public)
 
     def require_genuine(self, *, plugin: str = "") -> None:
-        """Require that each signature was made by the key that it carries. Whose keys they are is checked elsewhere.
+        """Require that each signature was made by the key that it contains. Trust in the keys is checked elsewhere.
 
         Raises:
-            SignatureInvalid: A signature carries no key or that of another id, or its key did not make it.
+            SignatureInvalid: A signature has no key, a key of another id, or was not made by its key.
         """
         for key_id, signature in self.envelope.signatures.items():
             try:
@@ -167,7 +167,7 @@ class SignedStatement:
             )
 
     def to_bytes(self) -> bytes:
-        """The signature as a file."""
+        """Return the contents of the signature's file."""
         return envelope_bytes(self.envelope)
 
 
@@ -185,8 +185,8 @@ def sign(
     Args:
         component: The component.
         key: The key that signs.
-        name: The plugin's name; needed where the component has no manifest.
-        version: Its version; in the same way.
+        name: The plugin's name; required if the component has no manifest.
+        version: The plugin's version; required if the component has no manifest.
         file: The component's name, for errors.
         now: The clock.
 
@@ -194,9 +194,9 @@ def sign(
         The contents of the `.sig` file.
 
     Raises:
-        NotAComponent: Not a component, cut short or damaged.
+        NotAComponent: Not a component, truncated or damaged.
         ManifestError: Its manifest cannot be used.
-        ConfigError: Name or version are missing, out of their form, or others than the manifest's.
+        ConfigError: Name or version are missing, not valid, or differ from the manifest's.
     """
     name, version = _identity(component, name, version, file or name)
     try:
@@ -222,26 +222,26 @@ def add_signature(
 ) -> bytes:
     """Add a signature to others, for operators who require more than one.
 
-    Anyone who adds a signature vouches for the whole statement, so all of it is verified first.
+    A signer is responsible for the whole statement, so all of it is verified first.
 
     Args:
         component: The component.
         signature: The contents of its `.sig` file.
-        key: Whose signature is added.
-        name: The plugin's name; needed where the component has no manifest.
-        version: Its version; needed where the component has no manifest.
+        key: The key that signs.
+        name: The plugin's name; required if the component has no manifest.
+        version: The plugin's version; required if the component has no manifest.
         file: The component's name, for errors.
 
     Returns:
         The new contents of the `.sig` file.
 
     Raises:
-        NotAComponent: Not a component, cut short or damaged.
+        NotAComponent: Not a component, truncated or damaged.
         ManifestError: Its manifest cannot be used.
-        MalformedSignature: It is not a signature, or has as many as a file holds.
+        MalformedSignature: It is not a signature file, or already has the maximum number of signatures.
         DigestMismatch: It is for another name or version.
         SignatureInvalid: One of the signatures is not genuine.
-        ConfigError: It is another component's; name or version are missing, or not the manifest's.
+        ConfigError: It is for another component; or name or version are missing, or differ from the manifest's.
     """
     signed = parse_signature(signature, plugin=file)
     statement = signed.statement
@@ -273,7 +273,7 @@ def add_signature(
 
 
 def _identity(component: bytes, name: str, version: str, file: str) -> tuple[str, str]:
-    """The plugin's name and version: its manifest's, else those that were given."""
+    """Return the plugin's name and version: those of its manifest, otherwise the given ones."""
     manifest = manifests.read(component, name=file)
     if manifest is None:
         return name, version
@@ -291,10 +291,11 @@ def sign_file(
     version: str = "",
     now: Callable[[], datetime] = utc_now,
 ) -> Path:
-    """Sign a component's file; returns the path of the `.sig` file, which is written in one step.
+    """Sign a component's file; return the path of the `.sig` file, which is written atomically.
 
     Raises:
-        ConfigError, NotAComponent, ManifestError: As in `sign`, or a file cannot be read or written.
+        ConfigError, NotAComponent, ManifestError: Under the conditions of `sign`, or if a file cannot be read or
+            written.
     """
     path = as_path(component, where="component")
     data = sign(read_component(path), key, name=name, version=version, file=str(path), now=now)
@@ -303,12 +304,12 @@ def sign_file(
 
 
 def signature_path(component: Path) -> Path:
-    """Where the signature of a component's file is."""
+    """Return the path of the signature of a component's file."""
     return component.parent / f"{component.name}.sig"
 
 
 def read_signature(component: Path) -> bytes | None:
-    """The signature beside a component's file; `None` where there is none.
+    """Read the signature beside a component's file; `None` if there is none.
 
     Raises:
         ConfigError: It cannot be read, or is too long.

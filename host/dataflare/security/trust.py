@@ -1,4 +1,4 @@
-"""Whose signatures an operator trusts, and whether a component's signature is good enough. Nothing is compiled for it.
+"""The keys that an operator trusts, and the verification of signatures. Nothing of a component is compiled for it.
 
 ```yaml
 version: 1
@@ -67,7 +67,7 @@ def _key(text: str) -> str:
 
 
 def _moment(value: Any) -> Any:
-    # A document has no moments but texts; numbers and dates alone would leave the time zone open.
+    # Times in documents are texts; a number or a plain date would leave the time zone open.
     if not isinstance(value, str):
         return value
     try:
@@ -175,7 +175,7 @@ class TrustPolicy:
         """Read a trust policy from a file.
 
         Raises:
-            ConfigError: It cannot be read, or is wrong; `where` is `file:line`.
+            ConfigError: The file cannot be read or is not valid; `where` is `file:line`.
         """
         file = as_path(path, where="trust")
         return cls(validate_document(read_document(file), TrustDocument), str(file), file.absolute())
@@ -185,7 +185,7 @@ class TrustPolicy:
         """Read a trust policy from a text.
 
         Raises:
-            ConfigError: It is wrong; `where` is `file:line`.
+            ConfigError: The text is not valid; `where` is `file:line`.
         """
         return cls(validate_document(parse_document(text, name=source), TrustDocument), source)
 
@@ -194,7 +194,7 @@ class TrustPolicy:
 
         Raises:
             ConfigError: A file cannot be read.
-            SignatureRefused, NotAComponent, ManifestError: As in `verify`.
+            SignatureRefused, NotAComponent, ManifestError: Under the conditions of `verify`.
         """
         path = as_path(component, where="component")
         path = built_in_file(path) or path
@@ -206,12 +206,12 @@ class TrustPolicy:
 
         Args:
             component: The component.
-            signature: The contents of its `.sig` file; `None` where it has none.
-            now: The moment by which keys expire, with its time zone.
+            signature: The contents of its `.sig` file; `None` if there is none.
+            now: The current time, with a time zone; keys that have expired by then are refused.
             name: The component's name, for errors.
 
         Raises:
-            NotAComponent: Not a component, cut short or damaged.
+            NotAComponent: Not a component, truncated or damaged.
             ManifestError: Its manifest cannot be used.
             SignatureRefused: One of its subclasses says why: `Unsigned`, `MalformedSignature`, `UntrustedKey`,
                 `SigningKeyExpired`, `Revoked`, `SignatureInvalid`, `DigestMismatch`.
@@ -226,7 +226,7 @@ class TrustPolicy:
             )
         signed = parse_signature(signature, plugin=name)
         keys = self._verified_keys(signed, now, name)
-        # Only from here on does the statement say anything.
+        # Only from here on can the statement be trusted.
         statement = signed.statement
         self._check_statement(statement.component, digest, "component", name)
         self._check_statement(statement.manifest, manifests.manifest_digest(component), "manifest", name)
@@ -269,7 +269,7 @@ class TrustPolicy:
             )
 
     def _verified_keys(self, signed: SignedStatement, now: datetime, name: str) -> dict[str, TrustedKey]:
-        """The trusted keys that have signed, by id."""
+        """Return the trusted keys that have signed, by id."""
         known = {PublicKey.parse(each.key).id: each for each in self.document.keys}
         good: dict[str, TrustedKey] = {}
         refusals: list[SignatureRefused] = []

@@ -1,4 +1,4 @@
-"""The capability that a call of a host function uses, by its arguments, and the WIT's way to refuse it."""
+"""The capability that a call of a host function uses, and the WIT value that refuses the call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dataflare.wit.standard import standard
 __all__ = ["DENIED_CASES", "denial_case", "denial_reason", "refused", "sound", "used_by", "written"]
 
 DENIED_CASES: Final = ("denied", "not-granted")
-"""Cases of the standard's error variants that say that something is not granted."""
+"""Cases of the standard's error variants for something that is not granted."""
 
 _FALLBACK_CASE: Final = "other"
 _FILE_ACTIONS: Final = {"open": "read", "stat": "read", "list-entries": "read", "create": "write", "delete": "write"}
@@ -28,12 +28,12 @@ _MAX_URL_CHARACTERS: Final = 8_192
 
 
 def used_by(interface: str, function: str, args: tuple[Any, ...]) -> Capability | None:
-    """Return what a call uses; `None` for a method of a handle, which uses what the handle was made from.
+    """Return what a call uses; `None` for a method of a handle, which uses the capability of the handle.
 
     Args:
         interface: Short name of an interface of `dataflare:host`.
         function: The function's name in the WIT.
-        args: The plugin's arguments. Arguments that make no sense become an object `?`, which nothing grants.
+        args: The plugin's arguments. Arguments that are not valid become the object `?`, which nothing grants.
     """
     if function.startswith("[method]"):
         return None
@@ -53,14 +53,14 @@ def used_by(interface: str, function: str, args: tuple[Any, ...]) -> Capability 
 
 
 def written(capability: Capability) -> str:
-    """A capability as the audit log has it."""
+    """Write a capability in the form of the audit log."""
     return str(capability) if capability.object != _UNKNOWN else f"{capability.interface}:{_UNKNOWN}"
 
 
 def sound(capability: Capability) -> Capability:
     """Return the capability, with the object `?` if it could never be granted."""
     try:
-        # What a plugin names may look like more than one part.
+        # A name from a plugin may look like several parts of a capability.
         if Capability.parse(str(capability)) == capability:
             return capability
     except ConfigError:
@@ -70,17 +70,17 @@ def sound(capability: Capability) -> Capability:
 
 def _origin(request: Any) -> str:
     try:
-        if len(request.url) > _MAX_URL_CHARACTERS:  # no broker takes it, and to take it apart would need its time
+        if len(request.url) > _MAX_URL_CHARACTERS:  # the broker refuses it anyway, and parsing it would take long
             return ""
         parts = urllib.parse.urlsplit(request.url)
-        # Without the part before `@`, which may hold a password; such a URL is refused by the broker anyway.
+        # Without the part before `@`, which may have a password; the broker refuses such a URL anyway.
         return str(Origin.parse(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"))
     except (AttributeError, TypeError, ValueError):
         return ""
 
 
 def denial_reason(result: Any) -> str | None:
-    """Return why a call was refused, if its result says so; else `None`."""
+    """Return why a call was refused, if its result says so; otherwise `None`."""
     if not isinstance(result, Err):
         return None
     case, value = getattr(result.error, "case", result.error), getattr(result.error, "value", None)
@@ -92,7 +92,7 @@ def denial_reason(result: Any) -> str | None:
 def denial_case(interface: str, function: str) -> str | None:
     """Return the case of a function's error for a refusal: `denied`, `not-granted`, or `other` if it has neither.
 
-    `None` where the function has no error to say it with, or is not of the standard.
+    `None` if the function has no error type, or is not in the standard.
 
     Args:
         interface: Full name, such as `dataflare:host/files@1.0.0`.

@@ -16,9 +16,9 @@ _BOUND: Final = re.compile(r"(>=|<=|>|<|=)\s*(\S+)")
 
 @dataclass(frozen=True, slots=True)
 class VersionRange:
-    """Versions that keep all bounds.
+    """The versions that satisfy all bounds.
 
-    A pre-release is in it only where a bound names a pre-release of the same version.
+    It contains a pre-release only if a bound names a pre-release of the same version.
     """
 
     bounds: tuple[tuple[str, Version], ...]

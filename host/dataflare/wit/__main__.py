@@ -25,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: The arguments after the program's name; `None` for those of this process.
 
-    Returns: The exit code: 0 for success, 1 if the WIT is not valid, 2 for wrong arguments.
+    Returns:
+        The exit code: 0 for success, 1 if the WIT is not valid, 2 for wrong arguments.
     """
     parser = argparse.ArgumentParser(prog="python -m dataflare.wit", description="Look after the standard's WIT.")
     parser.add_argument("--folder", type=Path, help="the packages (default: the standard's)")

@@ -45,8 +45,7 @@ def by_track(full_name: str) -> str:
 
 
 def interface_members(interface: Interface, owner: Owner = str) -> dict[str, str]:
-    """Return the types and functions of a resolved interface, such as `func batch.slice`, with the binding text of
-    each.
+    """Return the types and functions of a resolved interface, such as `func batch.slice`, with their binding texts.
 
     Args:
         interface: The interface.

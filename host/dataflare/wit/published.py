@@ -60,9 +60,11 @@ def drift(catalog: Catalog, lock: Mapping[str, str]) -> list[str]:
 def publish(catalog: Catalog, path: Path) -> list[str]:
     """Add the missing interfaces and worlds to the lock.
 
-    Returns: The names that were added.
+    Returns:
+        The names that were added.
 
-    Raises: WitError: A published item has changed or is missing; nothing is written.
+    Raises:
+        WitError: A published item has changed or is missing; nothing is written.
     """
     lock = read_lock(path) if path.exists() else {}
     now = digests(catalog)

@@ -426,7 +426,8 @@ class _Binder:
 def _check_circles(definitions: Mapping[tuple[str, str], TypeDefinition]) -> list[tuple[str, str]]:
     """Refuse a type that contains itself. A resource's own functions may use the resource: they have handles.
 
-    Returns: The definitions' keys, each after those of the types that it contains.
+    Returns:
+        The definitions' keys, each after those of the types that it contains.
     """
     done: dict[tuple[str, str], None] = {}
 

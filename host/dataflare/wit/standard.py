@@ -17,7 +17,8 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 def standard_folder() -> Path:
     """Return the folder of the standard's packages: in the repository, or in the installed package.
 
-    Raises: WitError: There is none: the installation is damaged.
+    Raises:
+        WitError: There is none: the installation is damaged.
     """
     for folder in (_PACKAGE.parent.parent / "wit", _PACKAGE / "_wit"):
         # Not just any folder called `wit`.

@@ -51,7 +51,8 @@ class Token:
 def tokenize(text: str, file: str) -> Iterator[Token]:
     """Split a text into tokens; the last one has the kind `end`. Takes time proportional to the text's length.
 
-    Raises: WitError: A character that WIT does not allow, a comment without an end, or a malformed name.
+    Raises:
+        WitError: A character that WIT does not allow, a comment without an end, or a malformed name.
     """
     line, line_start, at = 1, 0, 0
     docs: list[str] = []

@@ -67,10 +67,12 @@ Node: TypeAlias = Call | Column | Any
 def read_plan(nodes: Sequence[Any]) -> Plan:
     """Check a list of nodes from a plugin.
 
-    Args: nodes: `Variant`s of `column`, `literal` and `call`, in the types of `dataflare.values`.
+    Args:
+        nodes: `Variant`s of `column`, `literal` and `call`, in the types of `dataflare.values`.
 
-    Raises: DataFailure: `malformed` for an unknown function or option, an index that is not before the node, or a
-    literal that cannot be read; `too-large` for more than 10,000 nodes.
+    Raises:
+        DataFailure: `malformed` for an unknown function or option, an index that is not before the node, or a literal
+            that cannot be read; `too-large` for more than 10,000 nodes.
     """
     if len(nodes) > MAX_NODES:
         raise too_large(f"{len(nodes)} nodes are more than {MAX_NODES} in an expression")
@@ -177,7 +179,8 @@ class Plan:
     def column_name(self, root: int) -> str | None:
         """Return the column's name if a node is just a column; `None` for any other node.
 
-        Raises: DataFailure: `malformed` if there is no such node.
+        Raises:
+            DataFailure: `malformed` if there is no such node.
         """
         self._check(root)
         node = self._nodes[root]

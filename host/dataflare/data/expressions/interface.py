@@ -24,7 +24,8 @@ def imports(*, max_batch_bytes: int = MAX_BATCH_BYTES) -> dict[str, Callable[...
     Args:
         max_batch_bytes: Limit in bytes of a batch that an expression makes; default 512 MiB.
 
-    Returns: Functions on `Batch`, in the types of `dataflare.values`. They keep no state and may run in any thread.
+    Returns:
+        Functions on `Batch`, in the types of `dataflare.values`. They keep no state and may run in any thread.
     """
 
     def limited(make: Callable[..., pa.RecordBatch], *args: Any) -> pa.RecordBatch:

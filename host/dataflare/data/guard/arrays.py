@@ -36,7 +36,8 @@ _Buffers = Sequence[pa.Buffer | None]
 def admit_type(data_type: pa.DataType, column: str) -> pa.DataType:
     """Return the type that plugins see for a column of this type.
 
-    Raises: DataFailure: `wrong-type` for a type that is not on the list.
+    Raises:
+        DataFailure: `wrong-type` for a type that is not on the list.
     """
     seen = reduced(data_type)
     if refusal(seen):
@@ -81,7 +82,8 @@ def build(
 def admit(array: pa.Array, column: str) -> pa.Array:
     """Check an array that was made elsewhere; return it as plugins see it.
 
-    Raises: DataFailure: `wrong-type` for a type that is not on the list, `malformed` for invalid contents.
+    Raises:
+        DataFailure: `wrong-type` for a type that is not on the list, `malformed` for invalid contents.
     """
     seen = admit_type(array.type, column)
     try:

@@ -20,8 +20,9 @@ def admit_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
     Columns of extension types become their storage, with the extension's name and parameters in the field's metadata.
     Views of strings and bytes are written out.
 
-    Raises: DataFailure: `wrong-type` for a type that is not on the list, `malformed` for invalid contents, `too-large`
-    for too many columns.
+    Raises:
+        DataFailure: `wrong-type` for a type that is not on the list, `malformed` for invalid contents, `too-large` for
+            too many columns.
     """
     _check_names(batch.schema)
     admitted = admit_columns(batch, range(batch.num_columns))
@@ -49,7 +50,8 @@ def admit_columns(batch: pa.RecordBatch, indices: Sequence[int]) -> pa.RecordBat
 def all_columns(batch: pa.RecordBatch) -> list[pa.Array]:
     """Return the columns of a batch, which may have types that plugins cannot use.
 
-    Raises: DataFailure: `wrong-type` for a type for which pyarrow has no arrays, such as months.
+    Raises:
+        DataFailure: `wrong-type` for a type for which pyarrow has no arrays, such as months.
     """
     try:
         columns: list[pa.Array] = batch.columns

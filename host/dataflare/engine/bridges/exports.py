@@ -16,8 +16,9 @@ __all__ = ["ExportsBridge"]
 
 
 class ExportsBridge:
-    """Writes the bridge as a separate component `$bridge`, so that it can be entered while the plugin and the outer
-    component are not.
+    """Writes the bridge as a separate component `$bridge`.
+
+    So it can be entered while the plugin and the outer component are not.
 
     Args:
         names: The outer component's names.

@@ -130,7 +130,7 @@ class Handles:
 
     Args:
         hosted: Whether a resource belongs to the host, by its index in the component's type; for each resource that may
-        cross.
+            cross.
         tags: The tag of each of them.
     """
 

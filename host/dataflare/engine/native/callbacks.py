@@ -255,7 +255,8 @@ def set_thread_value(address: int | None) -> None:
 def allocate(size: int) -> int:
     """Allocate zeroed memory of `size` bytes that native code frees; return its address.
 
-    Raises: MemoryError: The system has no memory left.
+    Raises:
+        MemoryError: The system has no memory left.
     """
     address = _libc.calloc(1, size)
     if not address:

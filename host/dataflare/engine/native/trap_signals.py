@@ -51,7 +51,8 @@ def keep_trap_signals() -> None:
 
     Systems other than Linux handle traps in another way, so nothing is done there.
 
-    Raises: ConfigError: Other code made a wasmtime engine earlier, and then installed its own handlers.
+    Raises:
+        ConfigError: Other code made a wasmtime engine earlier, and then installed its own handlers.
     """
     with _lock:
         if API.trap_count or sys.platform != "linux":

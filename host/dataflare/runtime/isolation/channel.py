@@ -102,9 +102,11 @@ class Channel:
     def read(self, message: Message, types: Sequence[Type | None], *, raw_text: bool = False) -> tuple[list[Any], int]:
         """Decode the typed values of a message.
 
-        Returns: The values, and the size of their texts, lists and numbers in bytes.
+        Returns:
+            The values, and the size of their texts, lists and numbers in bytes.
 
-        Raises: BrokenWire: They do not have these types.
+        Raises:
+            BrokenWire: They do not have these types.
         """
         if len(message.typed) != len(types):
             raise BrokenWire(f"{len(message.typed)} values in place of {len(types)}")

@@ -25,7 +25,9 @@ _STACK_BYTES: Final = 64 * 2**20
 class JailIncomplete(Exception):
     """The kernel did not accept a necessary part of the jail.
 
-    Args: part: The part's name. reason: The kernel's error.
+    Args:
+        part: The part's name.
+        reason: The kernel's error.
     """
 
     def __init__(self, part: str, reason: str) -> None:

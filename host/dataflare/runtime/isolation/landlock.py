@@ -44,9 +44,11 @@ def restrict(kernel: int) -> None:
 
     Applies to the calling thread and to the threads that it starts.
 
-    Args: kernel: The result of `version`.
+    Args:
+        kernel: The result of `version`.
 
-    Raises: OSError: The kernel does not accept it, or there is more than one thread.
+    Raises:
+        OSError: The kernel does not accept it, or there is more than one thread.
     """
     if len(os.listdir("/proc/self/task")) > 1:
         raise OSError("it would hold for one of the threads alone")

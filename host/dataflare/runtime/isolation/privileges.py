@@ -37,7 +37,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def become_nobody() -> None:
     """If this process is root, become a unique unprivileged user without groups.
 
-    Raises: OSError: The kernel does not accept it, or the host could no longer end this process.
+    Raises:
+        OSError: The kernel does not accept it, or the host could no longer end this process.
     """
     if os.geteuid() != 0 and os.getuid() != 0:
         return
@@ -115,14 +116,15 @@ def no_new_privileges() -> None:
 
 
 def die_with(parent: int) -> None:
-    """Let the kernel end this process with the parent's thread that started it; keep other processes from reading its
-    memory.
+    """Let the kernel end this process with the parent's thread that started it.
 
-    A change of user resets both, so call this after it.
+    Also keeps other processes from reading its memory. A change of user resets both, so call this after it.
 
-    Args: parent: The parent's process id.
+    Args:
+        parent: The parent's process id.
 
-    Raises: OSError: The kernel does not accept it, or the parent has already ended.
+    Raises:
+        OSError: The kernel does not accept it, or the parent has already ended.
     """
     _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
     _check(_libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0))

@@ -220,7 +220,8 @@ def _unless(value: int) -> list[_Instruction]:
 def install() -> None:
     """Install the filter for all current and later threads of this process.
 
-    Raises: OSError: The kernel does not accept it, or there is no filter for this machine.
+    Raises:
+        OSError: The kernel does not accept it, or there is no filter for this machine.
     """
     machine = platform.machine()
     if machine not in NUMBERS:

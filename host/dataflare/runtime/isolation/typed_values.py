@@ -88,7 +88,8 @@ class Writer:
     def write(self, ty: Type | None, value: Any) -> Any:
         """Convert a value to one that `orjson` accepts.
 
-        Raises: TypeError, ValueError, OverflowError, AttributeError, KeyError: The value does not fit its type.
+        Raises:
+            TypeError, ValueError, OverflowError, AttributeError, KeyError: The value does not fit its type.
         """
         match ty:
             case None:
@@ -222,7 +223,8 @@ class Reader:
     def read(self, ty: Type | None, value: Any) -> Any:
         """Decode a value from JSON, to the types of `dataflare.values`.
 
-        Raises: BrokenWire: The JSON does not fit the type.
+        Raises:
+            BrokenWire: The JSON does not fit the type.
         """
         match ty:
             case None:

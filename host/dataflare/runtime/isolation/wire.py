@@ -55,7 +55,8 @@ class OutOfTime(TimeoutError):
 def make_memory(size: int) -> int:
     """Create the shared memory of a wire. Its size is fixed, so that a worker cannot enlarge it.
 
-    Returns: Its descriptor.
+    Returns:
+        Its descriptor.
     """
     import fcntl
 
@@ -72,8 +73,10 @@ def make_memory(size: int) -> int:
 class Wire:
     """One end of a connection; one thread at a time. It owns and closes its arguments.
 
-    Args: connection: A Unix-domain stream socket. memory: The descriptor of the shared memory. memory_bytes: The size
-    of the shared memory.
+    Args:
+        connection: A Unix-domain stream socket.
+        memory: The descriptor of the shared memory.
+        memory_bytes: The size of the shared memory.
     """
 
     def __init__(self, connection: socket.socket, memory: int, memory_bytes: int) -> None:

@@ -212,8 +212,10 @@ def load_late() -> None:
 def main(connection: int, memory: int, parent: int) -> None:
     """Run a worker until the host ends it or is gone.
 
-    Args: connection: The descriptor of the socket. memory: The descriptor of the shared memory. parent: The id of the
-    host's process.
+    Args:
+        connection: The descriptor of the socket.
+        memory: The descriptor of the shared memory.
+        parent: The id of the host's process.
     """
     memory_bytes = os.fstat(memory).st_size
     wire = Wire(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=connection), memory, memory_bytes)

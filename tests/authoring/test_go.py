@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from conformance_kit import faults_of_template
 from dataflare.authoring.building import build_plugin
 from dataflare.authoring.cases import run_cases
 from dataflare.authoring.templates import kinds_of, new_plugin
 from dataflare.errors import ConfigError, DataflareError
+from dataflare.grants import DirectoryGrant, Grants, HttpGrant
 from dataflare.runtime.host import Host
 from dataflare.toolchain.go import GoDriver
 from dataflare.toolchain.go_toolchain import go_identity, go_tools
@@ -56,6 +59,7 @@ def test_plugin_of_new_passes_its_cases(tmp_path: Path, kind: str) -> None:
         assert host.inspect(built.guest.output).wasi == ()
         results = list(run_cases(guest.folder, built.guest.output, file, host))
     assert results and not [each.problem for each in results if each.problem]
+    assert faults_of_template(built.guest.output, kind) == []
 
 
 @pytest.mark.parametrize(
@@ -140,107 +144,45 @@ def test_go_that_is_too_old_or_does_not_work_is_as_good_as_none(tmp_path: Path) 
     assert go_identity() == "go 1.30.1"
 
 
-HOSTILE = """
-package main
-
-import (
-	"crypto/rand"
-	"errors"
-	"fmt"
-	"log/slog"
-	"os"
-	"time"
-
-	"dataflare"
-)
-
-type plugin struct{}
-
-var kept [][]byte
-
-func deeper(level int) int {
-	var pad [256]byte
-	pad[level&255] = byte(level)
-	if level < 0 {
-		return 0
-	}
-	return deeper(level+1) + int(pad[level&255])
-}
-
-func (plugin) Process(record *dataflare.Record) (*dataflare.Record, error) {
-	what, _ := record.Text("do")
-	var numbers []int
-	switch what {
-	case "panic":
-		panic("no more é")
-	case "index":
-		numbers[len(what)] = 1
-	case "nil":
-		var nothing *dataflare.Record
-		nothing.Set("a", 1)
-	case "elsewhere":
-		done := make(chan int)
-		go func() { panic("in another goroutine") }()
-		<-done
-	case "deadlock":
-		<-make(chan int)
-	case "exit":
-		fmt.Println("on my way")
-		os.Exit(3)
-	case "recurse":
-		return nil, fmt.Errorf("%d", deeper(1))
-	case "allocate":
-		for {
-			kept = append(kept, make([]byte, 1<<20))
-		}
-	case "random":
-		_, err := rand.Read(make([]byte, 8))
-		return nil, err
-	case "fail":
-		return nil, dataflare.RateLimited(250 * time.Millisecond)
-	case "error":
-		return nil, errors.New("something else")
-	case "wrapped":
-		return nil, fmt.Errorf("field 7: %w", dataflare.InvalidInput("too long"))
-	case "file":
-		_, err := os.ReadFile("/etc/passwd")
-		return nil, err
-	case "sleep":
-		time.Sleep(time.Hour)
-		slog.Info("awake", "hours", 1)
-	}
-	return record, nil
-}
-
-func init() {
-	dataflare.ExportProcessor(func(dataflare.NoConfig) (plugin, error) { return plugin{}, nil })
-}
-
-func main() {}
-"""
+HOSTILE = Path(__file__).with_name("hostile.go")
 
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hostile") / "hostile"
     new_plugin(folder, kind="processor", language="go")
-    (folder / "plugin.go").write_text(HOSTILE)
+    shutil.copy(HOSTILE, folder / "plugin.go")
+    (folder / "plugin.yaml").write_text(
+        (folder / "plugin.yaml").read_text()
+        + "needs: [clock, files, http, metrics, random, secrets, shared, state, tasks]\n"
+    )
     with Host() as host:
         build_plugin(folder, host)
     return folder / "build" / "hostile.wasm"
 
 
 @contextmanager
-def started(component: Path) -> Iterator[Any]:
-    with Host() as host, host.load(component, name="hostile", config={}) as plugin:
+def started(component: Path, out: Path | None = None) -> Iterator[Any]:
+    grants = Grants(
+        clock=True,
+        files={"out": DirectoryGrant(path=out or component.parent, access="write")},
+        http={"http://127.0.0.1:1": HttpGrant()},
+        metrics=True,
+        random=True,
+        secrets=frozenset({"token"}),
+        shared={"table": "write"},
+        state=True,
+        tasks=True,
+    )
+    with Host() as host, host.load(component, name="hostile", config={}, grants=grants) as plugin:
         yield plugin.start()
 
 
 @pytest.mark.parametrize(
     ("what", "says"),
     [
-        ("panic", "plugin.go:33: panic: no more é"),
-        ("index", "plugin.go:35: panic: runtime error: index out of range [5] with length 0"),
+        ("panic", "plugin.go:43: panic: no more é"),
+        ("index", "plugin.go:45: panic: runtime error: index out of range [5] with length 0"),
         ("nil", "invalid memory address or nil pointer dereference"),
         ("elsewhere", "panic: in another goroutine"),
         ("deadlock", "all goroutines are asleep - deadlock!"),
@@ -252,12 +194,42 @@ def started(component: Path) -> Iterator[Any]:
         ("error", "internal: something else"),
         ("wrapped", "invalid-input: field 7: too long"),
         ("file", "open /etc/passwd: Bad file number"),
+        ("secret", "denied: no secret 'token' is granted"),
+        ("http", "127.0.0.1"),
     ],
 )
 def test_what_ends_a_call_is_told(hostile: Path, what: str, says: str) -> None:
     with started(hostile) as plugin, pytest.raises(DataflareError) as caught:
         plugin.process(f'{{"do":"{what}"}}')
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("what", "found"),
+    [
+        ("state", {"known": False, "number": 7, "found": [False, True, True, True, ["a"], True]}),
+        (
+            "files",
+            {
+                "same": True,
+                "found": [
+                    3_000_005,
+                    "bc",
+                    True,
+                    "there is no 'out/b.txt'",
+                    True,
+                    3_000_007,
+                    1,
+                    [{"Name": "out", "IsWritable": True}],
+                ],
+            },
+        ),
+        ("others", {"found": [True, True, 5, False, True, '{"a":1}\n']}),
+    ],
+)
+def test_what_the_host_offers_is_there(hostile: Path, tmp_path: Path, what: str, found: dict[str, Any]) -> None:
+    with started(hostile, tmp_path) as plugin:
+        assert json.loads(plugin.process(f'{{"do":"{what}"}}')) == {"do": what, **found}
 
 
 def test_sleep_takes_no_time(hostile: Path) -> None:

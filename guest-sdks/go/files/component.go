@@ -28,21 +28,21 @@ func errorOf(err dataflare_host_files.FileError) error {
 	case dataflare_host_files.FileErrorNotFound:
 		return notFound(err.NotFound())
 	case dataflare_host_files.FileErrorDenied:
-		return host.Errorf(host.Denied, "%s: access is not granted", err.Denied())
+		return host.Errorf(host.Denied, "%s", err.Denied())
 	case dataflare_host_files.FileErrorAlreadyExists:
 		return alreadyExists(err.AlreadyExists())
 	case dataflare_host_files.FileErrorWrongKind:
-		return host.Errorf(host.InvalidConfig, "%s: it is not a file", err.WrongKind())
+		return host.Errorf(host.InvalidConfig, "%s", err.WrongKind())
 	case dataflare_host_files.FileErrorInvalidPath:
-		return host.Errorf(host.InvalidConfig, "%s: the path is not valid", err.InvalidPath())
+		return host.Errorf(host.InvalidConfig, "%s", err.InvalidPath())
 	case dataflare_host_files.FileErrorNoSpace:
-		return host.Errorf(host.Other, "%s: there is no space", err.NoSpace())
+		return host.Errorf(host.Other, "%s", err.NoSpace())
 	case dataflare_host_files.FileErrorInputOutput:
-		return host.Errorf(host.Unavailable, "%s: the device failed", err.InputOutput())
+		return host.Errorf(host.Unavailable, "%s", err.InputOutput())
 	case dataflare_host_files.FileErrorBusy:
-		return host.Errorf(host.Unavailable, "%s: it is in use", err.Busy())
+		return host.Errorf(host.Unavailable, "%s", err.Busy())
 	}
-	return host.Errorf(host.Other, "the file: %s", err.Other())
+	return host.Errorf(host.Other, "%s", err.Other())
 }
 
 type componentReader struct {

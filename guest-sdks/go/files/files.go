@@ -91,10 +91,10 @@ var (
 	ErrAlreadyExists = errors.New("the file exists already")
 )
 
-func notFound(path string) error {
-	return &host.Error{Kind: host.InvalidConfig, Message: path + ": there is no such file", Cause: ErrNotFound}
+func notFound(text string) error {
+	return &host.Error{Kind: host.InvalidConfig, Message: text, Cause: ErrNotFound}
 }
 
-func alreadyExists(path string) error {
-	return &host.Error{Kind: host.Other, Message: path + ": the file exists already", Cause: ErrAlreadyExists}
+func alreadyExists(text string) error {
+	return &host.Error{Kind: host.Other, Message: text, Cause: ErrAlreadyExists}
 }

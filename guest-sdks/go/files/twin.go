@@ -48,14 +48,14 @@ func granted() []Directory {
 func open(path string) (Reader, error) {
 	data, is := twin.Host.Files[path]
 	if !is {
-		return nil, notFound(path)
+		return nil, notFound("there is no " + path)
 	}
 	return twinReader{bytes.NewReader(data)}, nil
 }
 
 func create(path string, replace bool) (Writer, error) {
 	if _, is := twin.Host.Files[path]; is && !replace {
-		return nil, alreadyExists(path)
+		return nil, alreadyExists(path + " exists already")
 	}
 	return &twinWriter{path: path}, nil
 }
@@ -73,7 +73,7 @@ func stat(path string) (Entry, error) {
 	if entries, err := list(path); err == nil && len(entries) > 0 {
 		return Entry{Name: path[strings.LastIndex(path, "/")+1:], IsDirectory: true}, nil
 	}
-	return Entry{}, notFound(path)
+	return Entry{}, notFound("there is no " + path)
 }
 
 func list(path string) ([]Entry, error) {
@@ -93,7 +93,7 @@ func list(path string) ([]Entry, error) {
 		}
 	}
 	if found == nil {
-		return nil, notFound(path)
+		return nil, notFound("there is no " + path)
 	}
 	return found, nil
 }

@@ -31,7 +31,7 @@ func errorOf(err dataflare_host_http.HttpError) error {
 	case dataflare_host_http.HttpErrorDenied:
 		return host.Errorf(host.Denied, "%s", err.Denied())
 	case dataflare_host_http.HttpErrorInvalidRequest:
-		return host.Errorf(host.Internal, "the request: %s", err.InvalidRequest())
+		return host.Errorf(host.Internal, "%s", err.InvalidRequest())
 	case dataflare_host_http.HttpErrorConnectionFailed:
 		return host.Errorf(host.Unavailable, "%s", err.ConnectionFailed())
 	case dataflare_host_http.HttpErrorTimedOut:
@@ -41,5 +41,5 @@ func errorOf(err dataflare_host_http.HttpError) error {
 	case dataflare_host_http.HttpErrorRateLimited:
 		return &host.Error{Kind: host.RateLimited, RetryAfter: time.Duration(err.RateLimited()) * time.Millisecond}
 	}
-	return host.Errorf(host.Other, "the request: %s", err.Other())
+	return host.Errorf(host.Other, "%s", err.Other())
 }

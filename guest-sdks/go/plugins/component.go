@@ -16,9 +16,9 @@ func call(plugin string, batch *dataflare.Batch) (*dataflare.Batch, error) {
 	err := result.Err()
 	switch err.Tag() {
 	case dataflare_host_plugins.CallErrorDenied:
-		return nil, host.Errorf(host.Denied, "the plugin %s is not granted", err.Denied())
+		return nil, host.Errorf(host.Denied, "%s", err.Denied())
 	case dataflare_host_plugins.CallErrorNotFound:
-		return nil, host.Errorf(host.InvalidConfig, "there is no plugin %s", err.NotFound())
+		return nil, host.Errorf(host.InvalidConfig, "%s", err.NotFound())
 	case dataflare_host_plugins.CallErrorTooDeep:
 		return nil, host.Errorf(host.Internal, "the plugin %s: %s", plugin, err.TooDeep())
 	case dataflare_host_plugins.CallErrorFailed:

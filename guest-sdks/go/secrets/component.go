@@ -15,9 +15,9 @@ func get(name string) (string, error) {
 	err := result.Err()
 	switch err.Tag() {
 	case dataflare_host_secrets.SecretErrorNotGranted:
-		return "", host.Errorf(host.Denied, "the secret %s is not granted", err.NotGranted())
+		return "", host.Errorf(host.Denied, "%s", err.NotGranted())
 	case dataflare_host_secrets.SecretErrorUnavailable:
 		return "", host.Errorf(host.Unavailable, "%s", err.Unavailable())
 	}
-	return "", host.Errorf(host.Other, "the secret: %s", err.Other())
+	return "", host.Errorf(host.Other, "%s", err.Other())
 }

@@ -11,5 +11,5 @@ func get(name string) (string, error) {
 	if value, is := twin.Host.Secrets[name]; is {
 		return value, nil
 	}
-	return "", host.Errorf(host.Denied, "the secret %s is not granted", name)
+	return "", host.Errorf(host.Denied, "no secret %q is granted", name)
 }

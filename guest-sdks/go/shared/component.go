@@ -16,11 +16,11 @@ func got[T any](result wit.Result[T, dataflare_host_shared.SharedError]) (T, err
 	err := result.Err()
 	switch err.Tag() {
 	case dataflare_host_shared.SharedErrorDenied:
-		return result.Ok(), host.Errorf(host.Denied, "the shared batch %s is not granted", err.Denied())
+		return result.Ok(), host.Errorf(host.Denied, "%s", err.Denied())
 	case dataflare_host_shared.SharedErrorQuotaExceeded:
 		return result.Ok(), host.Errorf(host.Internal, "shared batches have at most %d bytes", err.QuotaExceeded())
 	}
-	return result.Ok(), host.Errorf(host.Other, "the shared batch: %s", err.Other())
+	return result.Ok(), host.Errorf(host.Other, "%s", err.Other())
 }
 
 func get(name string) (*dataflare.Batch, error) {

@@ -20,7 +20,7 @@ func errorOf(err dataflare_host_state.StateError) error {
 	case dataflare_host_state.StateErrorUnavailable:
 		return host.Errorf(host.Unavailable, "%s", err.Unavailable())
 	case dataflare_host_state.StateErrorInvalidKey:
-		return host.Errorf(host.Internal, "the state: the key is not valid: %s", err.InvalidKey())
+		return host.Errorf(host.Internal, "the state: %s", err.InvalidKey())
 	case dataflare_host_state.StateErrorValueTooLarge:
 		return host.Errorf(host.Internal, "the state: a value has at most %d bytes", err.ValueTooLarge())
 	case dataflare_host_state.StateErrorQuotaExceeded:

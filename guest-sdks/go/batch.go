@@ -143,6 +143,9 @@ func (b *Batch) Schema() Schema { return b.raw.Schema() }
 
 // Records reads the rows into values: a struct gets the fields that it has, by their names in JSON; [Record] gets all.
 func Records[T any](batch *Batch) ([]T, error) {
+	if found, isTyped := readTyped[T](batch); isTyped {
+		return found, nil
+	}
 	lines, err := batch.ToJSONLines()
 	if err != nil {
 		return nil, err

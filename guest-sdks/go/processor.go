@@ -12,7 +12,8 @@ import (
 // Processor changes records one by one.
 //
 // In is a type that JSON is read into: a struct gets the fields that it has; [Record] gets all. Out is what JSON is written
-// from.
+// from. Where both are structs whose fields are int, int32, int64, float64, bool and string, or pointers to these for nulls, the
+// records of a batch are read from its columns and written into columns, which is several times faster.
 type Processor[In, Out any] interface {
 	// Process returns the record, changed or not; nil drops it.
 	Process(record *In) (*Out, error)
@@ -61,6 +62,11 @@ func (p *processorOf[In, Out]) processBatch(batch *Batch) (*Batch, error) {
 	if own, is := any(p.plugin).(BatchProcessor); is {
 		return own.ProcessBatch(batch)
 	}
+	if fields, isTyped := canWriteTyped[Out](batch.Schema()); isTyped {
+		if records, isTyped := readTyped[In](batch); isTyped {
+			return p.processTyped(batch, records, fields)
+		}
+	}
 	text, err := batch.ToJSONLines()
 	if err != nil {
 		return nil, err
@@ -76,6 +82,17 @@ func (p *processorOf[In, Out]) processBatch(batch *Batch) (*Batch, error) {
 		return batch.Slice(0, 0)
 	}
 	return readLike(lines.String(), batch.Schema())
+}
+
+func (p *processorOf[In, Out]) processTyped(batch *Batch, records []In, fields []typedField) (*Batch, error) {
+	changed := make([]*Out, len(records))
+	for row := range records {
+		var err error
+		if changed[row], err = p.plugin.Process(&records[row]); err != nil {
+			return nil, ofRow(row, err)
+		}
+	}
+	return writeTyped(batch, fields, changed)
 }
 
 // ofRow says which row an error of a record is about.

@@ -14,6 +14,7 @@ import pytest
 
 from conformance_kit import faults_of_template
 from dataflare.authoring.building import build_plugin
+from dataflare.authoring.case_files import read_cases
 from dataflare.authoring.cases import run_cases
 from dataflare.authoring.templates import kinds_of, new_plugin
 from dataflare.errors import ConfigError, DataflareError
@@ -52,12 +53,12 @@ def refused(guest: Guest, tmp_path: Path) -> BuildFailed:
 
 
 @pytest.mark.parametrize("kind", kinds_of("go"))
-def test_plugin_of_new_passes_its_cases(tmp_path: Path, kind: str) -> None:
+def test_plugin_of_new_passes_its_cases_and_is_conformant(tmp_path: Path, kind: str) -> None:
     guest = made(tmp_path, kind)
     with Host() as host:
         built, file = build_plugin(guest.folder, host)
         assert host.inspect(built.guest.output).wasi == ()
-        results = list(run_cases(guest.folder, built.guest.output, file, host))
+        results = list(run_cases(read_cases(guest.folder), built.guest.output, file, host))
     assert results and not [each.problem for each in results if each.problem]
     assert faults_of_template(built.guest.output, kind) == []
 

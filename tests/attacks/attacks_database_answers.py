@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from unittest import mock
 
 import pyarrow as pa
 
-from arena import ROWS, Arena, Mutation, attack
+from arena import ROWS, Arena, Mutation, answers, attack
 from attacks_arrow import one, stream, survives
 from attacks_database_files import Unconfined
 from attacks_parquet import MOST_GROWN_BYTES, memory_bytes
@@ -180,6 +182,56 @@ def batch_of_an_adapter_that_lies(arena: Arena) -> None:
     survives(run)
 
 
+class _Interrupted(BaseException):
+    """What the handler of a signal raises."""
+
+
+class _Slow:
+    """A cursor whose statements take long, and which must not be used by two threads at once."""
+
+    def __init__(self) -> None:
+        self.users = self.most_users = 0
+        self._cancelled = threading.Event()
+
+    def execute(self, _: str) -> None:
+        self.users += 1
+        self.most_users = max(self.users, self.most_users)
+        self._cancelled.wait(2)
+        self.users -= 1
+
+    def rollback(self) -> None:
+        self.execute("")
+
+    def adbc_cancel(self) -> None:
+        self._cancelled.set()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@attack("memory")
+def statement_that_an_interrupt_leaves(arena: Arena) -> None:
+    """Interrupt a statement that takes long, so that what undoes it uses the driver's connection at the same time."""
+
+    def interrupt(*_: object) -> None:
+        raise _Interrupted
+
+    def run() -> None:
+        grant = DatabaseGrant(kind="sqlite", place=str(_fill(arena)), access="write")
+        connection = Connection("db", grant, None)
+        connection._cursor.close()
+        connection._cursor = cursor = _Slow()
+        signal.signal(signal.SIGUSR1, interrupt)
+        threading.Timer(0.2, signal.pthread_kill, [threading.get_ident(), signal.SIGUSR1]).start()
+        try:
+            connection.execute("SELECT sleep()")
+        except _Interrupted:
+            connection.rollback()
+        assert cursor.most_users == 1, "two threads use one connection"
+
+    survives(run)
+
+
 _ROWS = Connection.rows
 
 
@@ -201,6 +253,7 @@ MUTATIONS = [
         lambda self, query, *_: _ROWS(self, query),
         ("token_planted_in_a_database",),
     ),
+    Mutation(f"{DATABASES}.connection:Connection._settle", answers(None), ("statement_that_an_interrupt_leaves",)),
     Mutation(f"{DATABASES}.nodes:OWN_TABLES", "\0", ("table_of_the_program_as_an_output",)),
     Mutation(f"{DATABASES}.connection:ConfinedSQLite", Unconfined, ("trigger_of_gigabytes",)),
     Mutation("dataflare.pipeline.checkpoints:parse_json", json.loads, ("texts_of_a_state_nested_without_end",)),

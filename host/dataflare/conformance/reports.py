@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 from dataflare.conformance.cases import Case
 from dataflare.conformance.runner import CaseResult, Outcome, SuiteResult
 from dataflare.conformance.specification import Duty
+from dataflare.printable import printable
 
 __all__ = ["DutyRow", "matrix", "to_html", "to_json", "to_junit"]
 
@@ -126,7 +127,9 @@ def to_junit(result: SuiteResult, *, plugin: str) -> str:
     )
     for each in result.results:
         group, _, name = each.case.name.partition("/")
-        case = ElementTree.SubElement(suite, "testcase", classname=group, name=name, time=f"{each.seconds:.3f}")
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=_text(group), name=_text(name), time=f"{each.seconds:.3f}"
+        )
         kind = {Outcome.ERROR: "error", Outcome.SKIP: "skipped", Outcome.XFAIL: "skipped"}.get(each.outcome, "failure")
         if each.outcome is not Outcome.PASS:
             ElementTree.SubElement(case, kind, message=_text(each.message)).text = _text(each.given)
@@ -218,7 +221,5 @@ def _prose(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """The text, with a question mark for what XML and HTML cannot hold."""
-    return "".join(
-        c if c in "\t\n" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c > "\uffff" else "?" for c in text
-    )
+    """The text, with escapes for what XML and HTML cannot hold, and for what nobody sees or reads in its order."""
+    return "\n".join(map(printable, text.split("\n")))

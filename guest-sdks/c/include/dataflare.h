@@ -340,9 +340,10 @@ extern const df_source df_source_plugin;
 
 /* Destinations. */
 
-/* A dataset that is written to. */
+/* A dataset that is written to. Name and namespace together identify it. */
 typedef struct df_target {
-  /* Its name, with the namespace in front. */
+  /* Where it lives, such as a database schema; empty if nowhere special. */
+  const char *namespace_;
   const char *name;
   dataflare_plugin_datasets_writing_mode_t mode;
   /* The columns that tell rows apart. */

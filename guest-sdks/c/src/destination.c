@@ -37,6 +37,7 @@ static void forget_targets(void) {
   for (size_t i = 0; i < target_count; i++) {
     for (size_t j = 0; j < targets[i].key_count; j++) free((char *)targets[i].key[j]);
     free(targets[i].key);
+    free((char *)targets[i].namespace_);
     free((char *)targets[i].name);
   }
   free(targets);
@@ -51,9 +52,9 @@ static void keep_targets(const target_list *list) {
   if (list->len && !targets) df_panic("out of memory for %zu targets", list->len);
   target_count = list->len;
   for (size_t i = 0; i < list->len; i++) {
-    const char *namespace = df_c_string(list->ptr[i].dataset.namespace_), *name = df_c_string(list->ptr[i].dataset.name);
     df_list_string_t key = list->ptr[i].key;
-    targets[i].name = df_keep_text(*namespace ? df_format("%s.%s", namespace, name) : name);
+    targets[i].namespace_ = df_keep_text(df_c_string(list->ptr[i].dataset.namespace_));
+    targets[i].name = df_keep_text(df_c_string(list->ptr[i].dataset.name));
     targets[i].mode = list->ptr[i].mode;
     targets[i].key = calloc(key.len, sizeof *targets[i].key);
     if (key.len && !targets[i].key) df_panic("out of memory for %zu columns", key.len);

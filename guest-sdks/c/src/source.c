@@ -171,7 +171,8 @@ static bool request_of(
   if (list->len != 1) return df_fail(error, DF_INVALID_CONFIG, "select one dataset: each has a state of its own");
   const exports_dataflare_plugin_source_selection_t *selection = &list->ptr[0];
   const char *name = df_c_string(selection->dataset.name), *namespace = df_c_string(selection->dataset.namespace_);
-  request->dataset = dataset_of(*namespace ? df_format("%s.%s", namespace, name) : name, error);
+  if (*namespace) return df_fail(error, DF_INVALID_CONFIG, "there is no dataset \"%s\" in \"%s\"", name, namespace);
+  request->dataset = dataset_of(name, error);
   if (!request->dataset || !check_mode(request, &selection->mode, error)) return false;
   if (!check_columns(request->dataset, &selection->columns, error)) return false;
   request->incremental = selection->mode.tag == DATAFLARE_PLUGIN_DATASETS_READING_MODE_INCREMENTAL;
@@ -268,6 +269,18 @@ static bool has_metadata(const dataflare_data_schemas_field_t *field, const data
   return true;
 }
 
+/* Refuse rows with columns that the dataset lacks: to leave them out would lose values. */
+static bool check_rows(const df_dataset *dataset, const df_schema *given, df_error *error) {
+  for (size_t i = 0; i < given->fields.len; i++) {
+    bool found = false;
+    for (size_t j = 0; j < dataset->column_count; j++) found |= is_text(given->fields.ptr[i].name, dataset->columns[j].name);
+    if (!found)
+      return df_fail(error, DF_INVALID_INPUT, "dataset \"%s\": the rows have a column \"%s\", which its schema lacks",
+                     dataset->name, df_c_string(given->fields.ptr[i].name));
+  }
+  return true;
+}
+
 /* Give the rows the columns, types and metadata that the read promised. */
 static bool fit(df_batch *rows, const df_schema *schema, df_error *error) {
   const char **names = df_alloc(schema->fields.len * sizeof *names);
@@ -307,8 +320,8 @@ static bool next(size_t max_rows, df_batch *rows, const char **state, bool *ende
   if (!df_source_plugin.read(&request, &chunk, ended, error)) return false;
   if (*ended) return true;
   if (!chunk.state) return df_fail(error, DF_INTERNAL, "`read` gave rows without a state");
-  df_schema schema = schema_of(request.dataset, &reading.columns);
-  if (!fit(&chunk.rows, &schema, error)) return false;
+  df_schema schema = schema_of(request.dataset, &reading.columns), given = df_schema_of(chunk.rows);
+  if (!check_rows(request.dataset, &given, error) || !fit(&chunk.rows, &schema, error)) return false;
   *rows = chunk.rows;
   *state = df_c_string(encoded(&request, "after", chunk.state));
   free(reading.state);

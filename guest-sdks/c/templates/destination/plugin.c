@@ -43,7 +43,11 @@ static bool write(const df_target *target, df_batch rows, df_rejected *rejected,
     }
     row *made = calloc(1, sizeof *made);
     if (!made) df_panic("out of memory");
-    made->name = df_keep_text(df_format("%s/%s", target->name, df_c_string(df_write(value))));
+    df_value *name = df_list();
+    df_append(name, df_text(target->namespace_));
+    df_append(name, df_text(target->name));
+    df_append(name, df_text(df_c_string(df_write(value))));
+    made->name = df_keep_text(df_c_string(df_write(name)));
     made->record = df_keep_text(df_c_string(df_write(records[i])));
     *end = made;
     end = &made->next;

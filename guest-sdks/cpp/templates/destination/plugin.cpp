@@ -26,8 +26,14 @@ bool write(const df_target *target, df_batch rows, df_rejected *rejected, df_err
   if (!df_records(rows, &records, error)) return false;
   for (std::size_t row = 0; row < df_rows(rows); row++) {
     const df_value *value = df_get(records[row], config.key);
-    if (df_is_valid(value)) kept[std::string(target->name) + "/" + json(value)] = json(records[row]);
-    else df_reject(rejected, row, config.key, "%s is null", config.key);
+    if (!df_is_valid(value)) {
+      df_reject(rejected, row, config.key, "%s is null", config.key);
+      continue;
+    }
+    df_value *name = df_list();
+    for (const char *part : {target->namespace_, target->name}) df_append(name, df_text(part));
+    df_append(name, df_text(json(value).c_str()));
+    kept[json(name)] = json(records[row]);
   }
   return true;
 }

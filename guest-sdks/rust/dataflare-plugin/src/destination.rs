@@ -31,10 +31,12 @@ impl RejectedRow {
     }
 }
 
-/// A dataset that is written to.
+/// A dataset that is written to. Name and namespace together identify it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
-    /// Its name, with the namespace in front.
+    /// Where it lives, such as a database schema; empty if nowhere special.
+    pub namespace: String,
+    /// Its name.
     pub name: String,
     /// The columns of its rows.
     pub schema: Schema,
@@ -47,15 +49,15 @@ pub struct Target {
 impl Target {
     /// A dataset without known columns, to append to.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), schema: Schema::new([]), key: Vec::new(), mode: WritingMode::Append }
+        let (namespace, name) = (String::new(), name.into());
+        Self { namespace, name, schema: Schema::new([]), key: Vec::new(), mode: WritingMode::Append }
     }
 }
 
 impl From<wit::Target> for Target {
     fn from(target: wit::Target) -> Self {
-        let parts = [target.dataset.namespace, target.dataset.name];
-        let name = parts.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(".");
-        Self { name, schema: target.schema, key: target.key, mode: target.mode }
+        let wit::DatasetName { namespace, name } = target.dataset;
+        Self { namespace, name, schema: target.schema, key: target.key, mode: target.mode }
     }
 }
 

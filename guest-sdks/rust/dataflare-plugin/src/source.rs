@@ -90,6 +90,11 @@ impl<S: Serialize + DeserializeOwned + Clone> Reading<S> {
         if given.fields == self.schema.fields {
             return Ok(rows);
         }
+        let Dataset { name, fields, .. } = &self.request.dataset;
+        if let Some(unknown) = given.fields.iter().find(|field| !fields.iter().any(|known| known.name == field.name)) {
+            let what = format!("dataset {name:?}: the rows have a column {:?}, which its schema lacks", unknown.name);
+            return Err(Error::InvalidInput(what));
+        }
         let mut rows = rows.select(self.schema.fields.iter().map(|field| &field.name))?;
         for field in &self.schema.fields {
             let have = given.fields.iter().find(|other| other.name == field.name);

@@ -40,8 +40,9 @@ fn write(target: [*c]const c.df_target, rows: df.Batch, rejected: [*c]c.df_rejec
             c.df_reject(rejected, row, key, "%s is null", key);
             continue;
         }
-        const name = df.text("{s}/{s}", .{ df.slice(target.*.name), df.slice(json(value)) });
-        kept.append(long_lived, .{ .name = c.df_keep_text(name.ptr), .record = c.df_keep_text(json(records[row])) }) catch
+        const name = c.df_list();
+        for ([_][*c]const u8{ target.*.namespace_, target.*.name, json(value) }) |part| c.df_append(name, c.df_text(part));
+        kept.append(long_lived, .{ .name = c.df_keep_text(json(name)), .record = c.df_keep_text(json(records[row])) }) catch
             @panic("out of memory");
     }
     return true;

@@ -43,7 +43,7 @@ impl Destination for SamplePlugin {
                     rejected.push(RejectedRow::new(row, format!("{key} is null")).column(key));
                 }
                 Some(value) => {
-                    let name = format!("{}/{value}", target.name);
+                    let name = json!([target.namespace, target.name, value]).to_string();
                     self.rows.insert(name, record);
                 }
             }
@@ -82,9 +82,10 @@ mod tests {
         let rows = testing::rows(people).unwrap();
         let rejected = plugin.write(&Target::new("people"), rows).unwrap();
         assert_eq!(rejected, [RejectedRow::new(1, "id is null").column("id")]);
-        assert_eq!(state::load::<Value>("people/1").unwrap(), None);
+        let name = r#"["","people",1]"#;
+        assert_eq!(state::load::<Value>(name).unwrap(), None);
         plugin.finish(b"").unwrap();
         let ada = json!({ "id": 1, "name": "Ada" });
-        assert_eq!(state::load("people/1").unwrap(), Some(ada));
+        assert_eq!(state::load(name).unwrap(), Some(ada));
     }
 }

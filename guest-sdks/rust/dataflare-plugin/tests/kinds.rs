@@ -143,6 +143,13 @@ fn a_source_is_read_in_chunks_that_the_host_takes() {
     }
 }
 
+#[test]
+fn a_column_that_the_dataset_lacks_is_an_error_that_names_it() {
+    let error = testing::read_all(&mut Numbers(1), &Dataset::new("numbers").column("id", "int32"), 10).unwrap_err();
+    let what = "dataset \"numbers\": the rows have a column \"name\", which its schema lacks";
+    assert_eq!(error, Error::InvalidInput(what.into()));
+}
+
 struct Positive;
 
 impl Validator for Positive {

@@ -83,7 +83,7 @@ class Page(HTMLParser):
 
 def hostile_report() -> dict[str, Any]:
     """A report that has everything, every text in it hostile."""
-    report = RunReport(HOSTILE, status="failed", stopped=HOSTILE, id=HOSTILE)  # type: ignore[arg-type]
+    report = RunReport(HOSTILE, status="failed", stopped=HOSTILE, id=HOSTILE, done_before=[HOSTILE])  # type: ignore[arg-type]
     for kind in ("source", "validator", "destination"):
         node = NodeReport(f"{kind} {HOSTILE}", kind, HOSTILE, rows_in=5, rows_out=4, batches=2, bytes=10, seconds=1.5)
         node.latencies.add(0.01)
@@ -119,7 +119,7 @@ def test_no_text_of_a_report_becomes_a_part_of_the_page() -> None:
         assert title in found.text
 
 
-@pytest.mark.parametrize("key", ["error", "pipeline", "nodes"])
+@pytest.mark.parametrize("key", ["error", "pipeline", "nodes", "done_before"])
 def test_every_text_of_the_report_is_on_the_page(key: str) -> None:
     document = json.loads(json.dumps(hostile_report()).replace(json.dumps(HOSTILE)[1:-1], "MARK"))
     numbers = iter(range(1000))

@@ -108,6 +108,7 @@ class ReportDocument(_Part):
     status: str = ""
     began: str = ""
     stopped: str | None = None
+    done_before: list[str] = []
     rows_in: Count = 0
     rows_out: Count = 0
     seconds: Seconds = 0.0

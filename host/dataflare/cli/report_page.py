@@ -111,7 +111,7 @@ def _parts(run: ReportDocument) -> Iterator[str]:
     yield _latencies(run.nodes)
     yield _queues(run)
     yield _nodes(run.nodes)
-    yield _findings(run.nodes)
+    yield _findings(run)
     yield _changes(run.nodes)
     yield _outputs(run.nodes)
 
@@ -266,9 +266,9 @@ def _nodes(nodes: Sequence[Node]) -> str:
     return _section("Nodes", "", _table(head, rows))
 
 
-def _findings(nodes: Sequence[Node]) -> str:
-    rows = []
-    for node in nodes:
+def _findings(run: ReportDocument) -> str:
+    rows = [(name, "was finished by an earlier run", "") for name in run.done_before]
+    for node in run.nodes:
         if node.failed:
             kept = f"in {node.dead_letters}" if node.dead_letters else "left out"
             rows.append((node.name, f"{count(node.failed)} rows failed", kept))

@@ -201,6 +201,17 @@ def test_dataset_that_cannot_be_divided_is_refused(tmp_path):
         run_once(tmp_path, source, Table(Clock(), keeps_token=True))
 
 
+def test_of_several_datasets_one_that_cannot_be_divided_is_read_as_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(Part, "discover", lambda self: [self.dataset()], raising=False)
+    nodes = CHAIN.replace("cursor: x", "cursor: x, datasets: all")
+    source, table = Source(60), Table(Clock(), keeps_token=True)
+    source.modes.remove("splittable")
+    for count, limit in ((60, 20), (60, 20), (90, None)):
+        source.count = count
+        run_once(tmp_path, source, table, nodes, StopLimits(max_rows=limit))
+    assert table.kept == list(range(90))
+
+
 def test_read_in_parts_does_not_go_on_as_a_whole(tmp_path):
     table = Table(Clock(), keeps_token=True)
     run_once(tmp_path, Source(60), table, limits=StopLimits(max_rows=20))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from checkpoint_kit import Crash
+from checkpoint_kit import Clock, Crash
 from database_kit import Database
 from dataflare.errors import ConfigError
+from dataflare.pipeline.models import CheckpointModel
 from dataflare.pipeline.plan import plan_pipeline
 from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.runner import run
@@ -328,3 +331,57 @@ def test_nodes_of_other_sources_run_once(tmp_path: Path) -> None:
         report = run(made, host=host, state=file)
     assert (tmp_path / "copy.jsonl").read_text() == '{"y":1}\n'
     assert report.done_before == ["other nodes", "in[shop.orders]"]
+
+
+class Ledger(Tables):
+    """Tables that outlive runs: rows and the token are there after a flush, each in one step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.tokens: dict[str, bytes] = {}
+
+    def abilities(self) -> frozenset[str]:
+        return frozenset({"append", "keep-token"})
+
+    def open(self, target: Target, *, pipeline: str, run: str, generation: int) -> Any:
+        super().open(target, pipeline=pipeline, run=run, generation=generation)
+        self.pipeline = pipeline
+        return self.tokens.get(pipeline)
+
+    def write(self, rows: pa.RecordBatch) -> list[Any]:
+        self.clock.step()
+        return super().write(rows)
+
+    def flush(self, token: bytes = b"") -> bool:
+        self.clock.step()
+        self.kept.setdefault(str(self.target.dataset), []).extend(row["x"] for row in self.rows)
+        self.written, self.tokens[self.pipeline] = [], token
+        self.clock.step()
+        return True
+
+    def finish(self, token: bytes = b"") -> None:
+        self.flush(token)
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("mode", ["full", "incremental"])
+def test_runs_that_die_anywhere_write_each_row_of_each_dataset_once(
+    specify: Specify, tmp_path: Path, seed: int, mode: str
+) -> None:
+    made = specify(ALL.replace("datasets: all", f"datasets: all, mode: {mode}"))
+    made = dataclasses.replace(
+        made, pipeline=made.pipeline.model_copy(update={"checkpoint": CheckpointModel(rows=5, every="1h")})
+    )
+    counts, dice, target = {ORDERS: 17, PEOPLE: 3, LOG: 30}, random.Random(seed), Ledger()
+    deaths = 0
+    while deaths < 60:
+        target.clock = Clock(dies_at=dice.randint(1, 25))
+        try:
+            with StateFile(tmp_path / "state", pipeline="test") as file:
+                run(made, host=FakeHost(source=Shop(counts), destination=target), state=file)
+            break
+        except Crash:
+            deaths += 1
+    assert 0 < deaths < 60
+    assert target.kept == {str(name): list(range(count)) for name, count in counts.items()}

@@ -35,6 +35,8 @@ def show_report(screen: Screen, report: RunReport, *, verbose: bool = False) -> 
             screen.say(f"{node.name}: {count(node.retries)} calls were made again")
         if node.resumed:
             screen.say(f"{node.name}: continued from where the last run stopped")
+        if verbose and node.no_checkpoints:
+            screen.say(f"{node.name}: no checkpoints before the end: {node.no_checkpoints}")
         for change in node.schema_changes:
             screen.say(f"{node.name}: {change.shown}{f', {change.place}' if change.place else ''}")
         if node.guarantee == "at-least-once":

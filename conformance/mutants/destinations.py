@@ -56,7 +56,10 @@ class Good(Destination):
         self.columns = self.types(target.fields)
         last = self.load("generation") or 0
         self.check_generation(last)
+        if run.generation == last and run.name != (self.load("run") or run.name):
+            raise Superseded(f"another run of generation {last} has begun")
         self.save("generation", max(last, run.generation))
+        self.save("run", run.name)
         token = self.load("token")
         return None if token is None else bytes.fromhex(token)
 
@@ -384,3 +387,23 @@ class LetsInAgain(Good):
     def abort(self) -> None:
         super().abort()
         self.save("generation", self.run.generation - 1)
+
+
+class EqualRunsBegin(Good):
+    """Lets another run of the same generation begin."""
+
+    caught_by = "destination/shut-out-equal"
+
+    def save(self, name: str, value: Any) -> None:
+        if name != "run":
+            super().save(name, value)
+
+
+class OpensOnce(Good):
+    """Does not let a run be opened again."""
+
+    caught_by = "destination/reopened"
+
+    def check_generation(self, last: int) -> None:
+        if self.run.generation <= last and not self.rows:
+            raise Superseded(f"generation {last} has begun")

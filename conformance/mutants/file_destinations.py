@@ -23,10 +23,17 @@ class Good(Destination):
 
     def open(self, run: Run, targets: Sequence[Target]) -> bytes | None:
         self.run, self.rows = run, []
-        kept = state.get(run.pipeline)
-        self.check(run.generation, json.loads(kept) if kept else 0)
-        state.set(run.pipeline, json.dumps(run.generation).encode())
+        last, name = self.last()
+        self.check(run.generation, last)
+        if run.generation == last and run.name != name:
+            raise Superseded(f"another run of generation {last} has begun")
+        state.set(run.pipeline, json.dumps([run.generation, run.name]).encode())
         return None
+
+    def last(self) -> tuple[int, str]:
+        """The generation and the name of the last run of the pipeline."""
+        generation, name = json.loads(state.get(self.run.pipeline) or b'[0, ""]')
+        return generation, name
 
     def check(self, own: int, last: int) -> None:
         """Refuse what is older than the last run."""
@@ -38,7 +45,7 @@ class Good(Destination):
         return []
 
     def flush(self, token: bytes) -> bool:
-        self.check(self.run.generation, json.loads(state.get(self.run.pipeline) or b"0"))
+        self.check(self.run.generation, self.last()[0])
         self.append(self.rows)
         self.rows = []
         return True
@@ -161,3 +168,13 @@ class FlushesIntoMemory(Good):
 
     def finish(self, token: bytes) -> None:
         super().flush(token)
+
+
+class WritesRejectedRows(Good):
+    """Rejects a row, and writes it."""
+
+    caught_by = "destination/files-finish"
+
+    def write(self, target: Target, batch: Batch) -> Iterable[RejectedRow]:
+        super().write(target, batch)
+        return [RejectedRow(len(batch) - 4, "no")] if len(batch) > 4 else []

@@ -176,3 +176,28 @@ class MistakesCancellation(Good):
         if tasks.is_cancelled():
             raise Unavailable("not now")
         return super().process_batch(batch)
+
+
+class EndsOnEmptyRecords(Good):
+    """Ends itself on a record without fields."""
+
+    caught_by = "processor/odd-records"
+
+    def process(self, record: dict[str, Any]) -> dict[str, Any] | None:
+        if not record:
+            raise SystemExit(1)
+        return super().process(record)
+
+
+class GetsUnwell(Good):
+    """Is unhealthy once it has worked."""
+
+    caught_by = "every/memory"
+    worked = 0
+
+    def process_batch(self, batch: Batch) -> Batch:
+        self.worked += 1
+        return super().process_batch(batch)
+
+    def health(self) -> str:
+        return "tired" if self.worked > 2 else ""

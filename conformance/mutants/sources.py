@@ -62,11 +62,12 @@ class Good(Source):
         return at
 
     def split(self, request: Request, at_most: int) -> list[Any]:
-        step = -(-self.config.rows // at_most)
-        return [[n, min(n + step, self.config.rows)] for n in range(0, self.config.rows, step)]
+        begin = self.begin(request)
+        step = -(-(self.config.rows - begin) // at_most)
+        return [[n, min(n + step, self.config.rows)] for n in range(begin, self.config.rows, step)]
 
     def estimate(self, request: Request) -> int | None:
-        return self.config.rows
+        return self.end(request) - self.begin(request)
 
 
 class LosesState(Good):
@@ -251,3 +252,52 @@ class LosesARowWhenBusy(OftenBusy):
 
     def begin(self, request: Request) -> int:
         return super().begin(request) + (self.begun % 3 == 1 and self.begun > 1)
+
+
+class EstimatesTheWhole(Good):
+    """Promises all rows, wherever a read goes on."""
+
+    caught_by = "source/estimate"
+
+    def estimate(self, request: Request) -> int | None:
+        return self.config.rows
+
+
+class SplitsTheWhole(Good):
+    """Divides all of a dataset, wherever the read goes on."""
+
+    caught_by = "source/split"
+
+    def split(self, request: Request, at_most: int) -> list[Any]:
+        return super().split(dataclasses.replace(request, state=None), at_most)
+
+
+class OneKeyForTwo(Good):
+    """Has a key that two rows share."""
+
+    caught_by = "source/described"
+
+    def rows(self, request: Request) -> list[dict[str, Any]]:
+        return [{**row, "id": row["id"] // 2} for row in super().rows(request)]
+
+
+class NoKey(Good):
+    """Has a null in its key."""
+
+    caught_by = "source/described"
+
+    def rows(self, request: Request) -> list[dict[str, Any]]:
+        return [{**row, "id": row["id"] or None} for row in super().rows(request)]
+
+
+class DescribesOther(Good):
+    """Describes other columns once a read has begun."""
+
+    caught_by = "source/described"
+    asked = 0
+
+    def datasets(self) -> Sequence[Dataset]:
+        type(self).asked += 1
+        found = super().datasets()
+        more = {"id": "int64", "at": "int64", "name": "string", "more": "bool"}
+        return found if type(self).asked > 1 else [dataclasses.replace(each, schema=more) for each in found]

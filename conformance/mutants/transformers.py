@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dataflare_plugin import Batch, Field, InvalidInput, Transformer, Unavailable, col, option
@@ -163,3 +164,21 @@ class OtherTypeForLargeValues(Good):
         if any(value is not None and abs(value) > 1e200 for value in done.column("twice")):
             return done.with_columns(twice=col("twice") > 0)
         return done
+
+
+class OtherSchemaEachTime(Good):
+    """Promises another column in every instance."""
+
+    caught_by = "transformer/promise"
+    made = 0
+
+    def initialize(self) -> None:
+        type(self).made += 1
+        self.number = type(self).made
+
+    def output_schema(self, fields: Sequence[Field]) -> Sequence[Field]:
+        return [*super().output_schema(fields), Field(f"column_{self.number}", "bool")]
+
+    def transform(self, batch: Batch) -> Batch:
+        done = super().transform(batch)
+        return done.with_column(f"column_{self.number}", [True] * len(done), "bool")

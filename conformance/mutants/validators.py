@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -152,3 +153,28 @@ class SeesNoZero(Good):
         values = [value for value in batch.column(self.config.column) if value is not None]
         if any(abs(value) > 1e200 for value in values) and len(values) > 1:
             yield Violation(self.rules()[0], None, "one of many")
+
+
+class OneRowOff(Good):
+    """Lists the row after the one that breaks a rule."""
+
+    caught_by = "validator/rows-named"
+
+    def validate(self, batch: Batch) -> Iterable[Violation]:
+        rows = len(batch)
+        for each in super().validate(batch):
+            yield each if rows == 1 else dataclasses.replace(each, row=min((each.row or 0) + 1, rows - 1))
+
+
+class OtherRulesEachTime(Good):
+    """Has rules of other names in every instance."""
+
+    caught_by = "validator/rules"
+    made = 0
+
+    def initialize(self) -> None:
+        type(self).made += 1
+        self.number = type(self).made
+
+    def rules(self) -> Sequence[Rule]:
+        return [dataclasses.replace(each, name=f"{each.name}-{self.number}") for each in super().rules()]

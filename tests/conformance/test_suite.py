@@ -43,6 +43,7 @@ NATIVE = [
 MODULES = {
     **{kind: f"{kind}s" for kind in KINDS},
     "file-destination": "file_destinations",
+    "keyed-file-destination": "keyed_destinations",
     "changing-source": "changing_sources",
 }
 
@@ -78,6 +79,7 @@ def subject(plugin: type[Any], group: str) -> Iterator[Subject]:
         "destination": {"limit": 1000},
         "processor": {"field": "name"},
         "file-destination": {},
+        "keyed-file-destination": {},
     }
     with TemporaryDirectory() as folder:
         files = {"out": DirectoryGrant(path=Path(folder), access="write")} if "files" in needs else {}
@@ -123,9 +125,11 @@ def test_correct_plugins_pass(group, good):
     ]
     assert not bad
     assert result.counts["PASS"] >= (9 if group == "changing-source" else 15)
-    if group == "file-destination":
+    if group.endswith("file-destination"):
         skipped = [each.case.name for each in result.results if each.outcome is Outcome.SKIP]
-        assert not [name for name in skipped if name.startswith("destination/files-")]
+        unfit = {"merged", "deleted", "replaced"} if group == "file-destination" else {"flush", "shut-out"}
+        found = {name.removeprefix("destination/files-") for name in skipped if name.startswith("destination/files-")}
+        assert found == unfit
 
 
 @pytest.mark.parametrize(("group", "plugin"), MUTANT_CASES)

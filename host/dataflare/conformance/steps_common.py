@@ -72,6 +72,12 @@ def _check_top(schema: dict[str, Any], bench: Bench) -> None:
         if key not in config:
             raise NotConformant(f"the schema requires {key!r}, without which the plugin works")
     properties = schema.get("properties", {})
+    for key, value in [("", schema), *properties.items()]:
+        kinds = value.get("type", []) if isinstance(value, dict) else []
+        if unknown := set([kinds] if isinstance(kinds, str) else kinds) - set(_TYPES):
+            raise NotConformant(
+                f"the schema's type of {key or 'the configuration'!r} is {min(unknown)!r}, which is none"
+            )
     for key, value in config.items():
         if key not in properties:
             if schema.get("additionalProperties") is False:

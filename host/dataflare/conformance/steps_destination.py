@@ -44,11 +44,11 @@ def batches(bench: Bench) -> list[pa.RecordBatch]:
 
 
 @contextmanager
-def running(bench: Bench, to: Target, generation: int, *, plugin: Any = None) -> Iterator[Any]:
+def running(bench: Bench, to: Target, generation: int, *, plugin: Any = None, run: str | None = None) -> Iterator[Any]:
     """Open a run; it is aborted if what is done in it fails."""
     plugin = bench.plugin if plugin is None else plugin
     bench.about = f"mode `{to.mode}`"
-    plugin.open(to, pipeline="conformance", run=f"run-{generation}", generation=generation)
+    plugin.open(to, pipeline="conformance", run=run or f"run-{generation}", generation=generation)
     try:
         yield plugin
     except BaseException:
@@ -189,6 +189,7 @@ def shut_out(bench: Bench, arguments: dict[str, Any]) -> None:
         "flush": lambda: old.flush(b"old"),
         "finish": lambda: old.finish(b"old"),
         "open": lambda: bench.make().open(target(bench), pipeline="conformance", run="older", generation=1),
+        "open-equal": lambda: bench.make().open(target(bench), pipeline="conformance", run="other", generation=2),
     }
     if arguments.get("newer") == "aborted":
         newer.abort()
@@ -196,6 +197,17 @@ def shut_out(bench: Bench, arguments: dict[str, Any]) -> None:
     old.abort()
     if arguments.get("newer") != "aborted":
         newer.finish(b"new")
+
+
+@step("reopened")
+def reopened(bench: Bench, _: Any) -> None:
+    """A run may be opened again under its name, as after a trap."""
+    require(bench, "shut-out")
+    bench.plugin.open(target(bench), pipeline="conformance", run="same", generation=3)
+    bench.leave()
+    with running(bench, target(bench), 3, run="same") as plugin:
+        plugin.write(batches(bench)[0])
+        plugin.finish(b"again")
 
 
 @step("replace-flush")

@@ -16,7 +16,7 @@ from dataflare import PluginError
 from dataflare.conformance.samples import halves, plain_texts
 from dataflare.conformance.steps import Bench, NotConformant, NotTested, step
 from dataflare.conformance.steps_destination import modes, require, running, target
-from dataflare.conformance.values import as_table
+from dataflare.conformance.values import as_table, objects
 
 __all__ = ["require_plain", "texts_in_files"]
 
@@ -34,8 +34,9 @@ def files_after(bench: Bench, arguments: dict[str, Any]) -> None:
         raise NotTested("the texts of the second half of the sample are those of the first")
     tried = False
     for number, mode in enumerate(modes(bench)):
+        rejected: set[int] = set()
         with running(bench, target(bench, mode), number + 2) as plugin:
-            plugin.write(second)
+            rejected = {each.row for each in plugin.write(second)}
             match what:
                 case "finish":
                     plugin.finish(b"second")
@@ -53,6 +54,10 @@ def files_after(bench: Bench, arguments: dict[str, Any]) -> None:
             again.open(target(bench), pipeline="another", run="r", generation=1)
             again.abort()
         tried = True
+        taken = plain_texts(second.take([row for row in range(second.num_rows) if row not in rejected]))
+        if refused := texts_in_files(bench, due - taken):
+            raise NotConformant(f"in the mode `{mode}`, {sorted(refused)[:3]} of rejected rows are in the files")
+        due &= taken
         found = texts_in_files(bench, due)
         if what == "abort" and found:
             raise NotConformant(f"in the mode `{mode}`, {sorted(found)[:3]} are in the files after `abort`")
@@ -60,6 +65,77 @@ def files_after(bench: Bench, arguments: dict[str, Any]) -> None:
             raise NotConformant(f"in the mode `{mode}`, {sorted(lost)[:3]} are in no file after `{what}`")
     if not tried:
         raise NotTested("the destination keeps its rows until `finish`")
+
+
+@step("files-replaced")
+def files_replaced(bench: Bench, _: Any) -> None:
+    """A run in the mode `replace` leaves its own rows alone when it finishes, and nothing when it is aborted."""
+    require(bench, "replace")
+    first, second = _halves(bench)
+    require_plain(bench, first)
+    old, new = (plain_texts(one) - plain_texts(other) for one, other in ((first, second), (second, first)))
+    runs: tuple[tuple[pa.RecordBatch, str], ...] = ((first, "finish"), (second, "abort"), (second, "finish"))
+    for number, (rows, end) in enumerate(runs):
+        with running(bench, target(bench, "replace"), number + 2) as plugin:
+            plugin.write(rows)
+            if end == "finish":
+                plugin.finish(b"")
+            else:
+                plugin.abort()
+        due, gone = (old, new) if number < 2 else (new, old)
+        if lost := due - texts_in_files(bench, due):
+            raise NotConformant(f"after `{end}`, {sorted(lost)[:3]} are in no file")
+        if left := texts_in_files(bench, gone):
+            raise NotConformant(f"after `{end}`, {sorted(left)[:3]} are in the files")
+
+
+@step("files-merged")
+def files_merged(bench: Bench, arguments: dict[str, Any]) -> None:
+    """A row in the mode `merge` takes the place of the one with its key, or removes it."""
+    delete = bool(arguments.get("delete"))
+    require(bench, "merge", *(["delete"] if delete else []))
+    rows, _ = _halves(bench)
+    require_plain(bench, rows)
+    key, *others = rows.schema.names
+    texts = [name for name in others if pa.types.is_string(rows.schema.field(name).type)]
+    keys = objects(rows.column(key))
+    if not texts or None in keys or len({repr(each) for each in keys}) < len(keys):
+        raise NotTested("the sample needs a first column of different values, and another one of texts")
+    place = rows.schema.get_field_index(texts[0])
+    old = pa.array([f"merged text {n}" for n in range(rows.num_rows)])
+    before = rows.set_column(place, pa.field(texts[0], pa.string()), old)
+    if delete:
+        _merge_with_operations(bench, before, key)
+        gone, due = {"merged text 0"}, set(old.to_pylist()[1:])
+    else:
+        new = pa.array([f"other text {n}" for n in range(rows.num_rows)])
+        with running(bench, target(bench, "merge", before.schema), 2) as plugin:
+            plugin.write(before)
+            plugin.finish(b"")
+        with running(bench, target(bench, "merge", before.schema), 3) as plugin:
+            plugin.write(before)  # of two rows with one key, the last counts
+            plugin.write(before.set_column(place, texts[0], new))
+            plugin.finish(b"")
+        gone, due = set(old.to_pylist()), set(new.to_pylist())
+    if left := texts_in_files(bench, gone):
+        raise NotConformant(f"{sorted(left)[:3]} of rows that are no more are in the files")
+    if lost := due - texts_in_files(bench, due):
+        raise NotConformant(f"{sorted(lost)[:3]} are in no file")
+
+
+def _merge_with_operations(bench: Bench, rows: pa.RecordBatch, key: str) -> None:
+    """Insert rows, and delete the first of them in the next run."""
+    operation = pa.field("conformance_operation", pa.int8(), metadata={"dataflare.role": "operation"})
+    schema = pa.schema([*(each.with_nullable(True) for each in rows.schema), operation])
+    inserts = [*rows.columns, pa.nulls(rows.num_rows, pa.int8())]
+    removed = [
+        rows.column(n).slice(0, 1) if name == key else pa.nulls(1, rows.schema.field(n).type)
+        for n, name in enumerate(rows.schema.names)
+    ]
+    for number, columns in enumerate((inserts, [*removed, pa.array([2], pa.int8())])):
+        with running(bench, target(bench, "merge", schema), number + 2) as plugin:
+            plugin.write(pa.RecordBatch.from_arrays(columns, schema=schema))
+            plugin.finish(b"")
 
 
 @step("files-planned")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -132,6 +132,8 @@ def schema_kept(bench: Bench, arguments: dict[str, Any]) -> None:
     """The result has exactly the schema that `output-schema` promised for the rows that went in."""
     for given, found in zip(bench[arguments["of"]], bench[arguments["in"]], strict=True):
         promised = bench.plugin.output_schema(given.schema)
+        if bench.make().output_schema(given.schema) != promised:
+            raise NotConformant("`output-schema` of another instance is another one", given=shown(given))
         if found.schema.names != promised.names or found.schema.types != promised.types:
             raise NotConformant(f"`output-schema` said {promised.names}, and the batch has {found.schema.names}")
 
@@ -206,6 +208,8 @@ def report(bench: Bench, arguments: dict[str, Any]) -> None:
         listed: dict[str, int] = {}
         last = -1
         for each in found.violations:
+            if each.column is not None and each.column not in batch.schema.names:
+                raise NotConformant(f"a violation names column {each.column!r}, which is not there", given=shown(batch))
             listed[each.rule] = listed.get(each.rule, 0) + 1
             if each.row is not None:
                 if each.row < last:
@@ -244,5 +248,35 @@ def rules(bench: Bench, _: Any) -> None:
     for rule in found:
         if not rule.name or not rule.description:
             raise NotConformant(f"rule {rule.name!r} has no name or no description")
-    if [rule.name for rule in bench.plugin.rules()] != names:
-        raise NotConformant("the rules are others the second time")
+    for what, again in (("the second time", bench.plugin.rules()), ("in another instance", bench.make().rules())):
+        if [rule.name for rule in again] != names:
+            raise NotConformant(f"the rules are others {what}")
+
+
+@step("rows-named")
+def rows_named(bench: Bench, names: Sequence[str]) -> None:
+    """The rows that a report of a batch lists are those that break the rules by themselves."""
+    alone, (whole,) = (bench[name] for name in names)
+    broken = {(row, each.rule) for row, found in enumerate(alone) for each in found.counts if each.violations}
+    listed = {(each.row, each.rule) for each in whole.violations if each.row is not None}
+    if wrong := sorted(listed - broken):
+        row, rule = wrong[0]
+        raise NotConformant(f"row {row} is listed for rule {rule!r}, which it does not break by itself")
+
+
+_NO_OBJECTS: Final = ("", "{", "[]", "1", "null", '"text"', "{'a': 1}", '{"a": 1} x')
+_ODD_OBJECTS: Final = ("{}", '{"": null}', '{"a": {"b": [1, {"c": null}]}}', '{"a": 123456789012345678901234567890}')
+
+
+@step("odd-records")
+def odd_records(bench: Bench, _: Any) -> None:
+    """Texts that are no JSON object are refused; unusual objects are no fault."""
+    for text in _NO_OBJECTS:
+        with contextlib.suppress(PluginError):
+            bench.plugin.process(text)
+            raise NotConformant("a text that is no JSON object is taken", given=text)
+    for text in _ODD_OBJECTS:
+        with contextlib.suppress(PluginError):
+            answer = bench.plugin.process(text)
+            if answer is not None:
+                _object(answer, text)

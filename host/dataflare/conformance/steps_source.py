@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ __all__ = ["selections"]
 
 _MOST_READS: Final = 10_000
 _MOST_CURSORS: Final = 3
+_MOST_ESTIMATES: Final = 3
 _MOST_POINTS: Final = 12
 """How many states of a read are tried; of more, those at the beginning, the end, and some between."""
 
@@ -160,6 +162,32 @@ def read(bench: Bench, arguments: dict[str, Any]) -> None:
             raise NotConformant(f"{found.selection.dataset}: the last state does not cover all rows")
 
 
+@step("described")
+def described(bench: Bench, _: Any) -> None:
+    """The columns of a read are those that `discover` describes, and its key identifies the rows of a full read."""
+    for dataset, selection in _each(bench):
+        found = _read(bench.plugin, selection, most=1000)
+        if len({str(schema) for schema, _ in found.chunks}) > 1:
+            continue  # it describes the columns of now alone
+        columns = {field.name: field.type for field in found.chunks[0][0]}
+        due = {field.name: field.type for field in dataset.schema}
+        more = {} if selection.mode == "changes" else columns.keys() - due.keys()
+        if more or any(columns.get(name) != kind for name, kind in due.items()):
+            came = ", ".join(f"{name}: {kind}" for name, kind in columns.items())
+            raise NotConformant(f"{dataset.name}: `open` returned {came}, and `discover` describes other columns")
+        if selection.mode == "full" and dataset.key:
+            _require_key(dataset, [row for table in found.tables for row in objects(table.select(list(dataset.key)))])
+
+
+def _require_key(dataset: Dataset, rows: Sequence[dict[str, Any]]) -> None:
+    seen: set[str] = set()
+    for number, row in enumerate(rows):
+        if None in row.values() or repr(row) in seen:
+            what = "a null in its key" if None in row.values() else "the key of another row"
+            raise NotConformant(f"{dataset.name}: row {number} has {what}", given=shown(row))
+        seen.add(repr(row))
+
+
 @step("read-twice")
 def read_twice(bench: Bench, arguments: Any) -> None:
     """The same read gives the same rows: from one instance, from another, and in chunks of another size."""
@@ -245,9 +273,16 @@ def estimate(bench: Bench, _: Any) -> None:
         if found is None or not found.exact:
             continue
         known = True
-        rows = _read(bench.plugin, selection, most=1000).rows
-        if rows != found.rows:
-            raise NotConformant(f"{selection.dataset}: exactly {found.rows} rows were promised, and {rows} came")
+        whole = _read(bench.make(), selection, most=4)
+        promised = {0: found.rows}
+        for point in _some(whole.points)[:_MOST_ESTIMATES]:
+            left = bench.plugin.estimate(selection, state=point.state)
+            if left is not None and left.exact:
+                promised[point.rows] = left.rows
+        for before, rows in promised.items():
+            if rows != whole.rows - before:
+                came = f"exactly {rows} rows were promised after {before}, and {whole.rows - before} came"
+                raise NotConformant(f"{selection.dataset}: {came}")
     if not known:
         raise NotTested("the source knows no exact number of rows")
 
@@ -316,8 +351,29 @@ def split(bench: Bench, _: Any) -> None:
                 lost, more = len(set(due) - set(found)), len(found) - len(due)
                 what = f"{lost} rows are in no part, and there are {more:+} rows"
                 raise NotConformant(f"{dataset.name}, in {len(division.parts)} parts of at most {at_most}: {what}")
+        _check_split_from_state(bench, selection)
     if not tried:
         raise NotTested("no dataset can be divided")
+
+
+def _check_split_from_state(bench: Bench, selection: Selection) -> None:
+    """The parts of a read from a state have the rows after it."""
+    found = _read(bench.make(), selection, most=4)
+    if len(found.points) < 2:
+        return
+    point = found.points[len(found.points) // 2 - 1]
+    try:
+        division = bench.plugin.split(selection, at_most=3, state=point.state)
+    except PluginError as error:
+        if error.error.case == "unsupported":
+            return
+        raise
+    parts = [_read(bench.make(), selection, part=part, most=5) for part in division.parts]
+    rows = sorted(row for part in parts for row in _written(part))
+    due = sorted(repr(row) for table in without_first(found.tables, point.rows) for row in objects(table))
+    if rows != due:
+        came = f"there are {len(rows)} rows, and should be {len(due)}"
+        raise NotConformant(f"{selection.dataset}, the parts after the state of {point.rows} rows: {came}")
 
 
 def _written(found: _Read) -> list[str]:
@@ -335,13 +391,21 @@ def resume_part(bench: Bench, _: Any) -> None:
             parts = bench.plugin.split(selection, at_most=2).parts
         except PluginError:
             continue
+        states = []
         for part in parts:
             found = _read(bench.make(), selection, part=part, most=2)
+            states += [point.state for point in found.points[:1]]
             for point in _some(found.points):
                 tried = True
                 rest = _read(bench.make(), selection, part=part, state=point.state, most=2)
                 if message := difference(rest.tables, without_first(found.tables, point.rows)):
                     raise NotConformant(f"{dataset.name}, a part from its state after {point.rows} rows: {message}")
+        if len(states) > 1:
+            expect_error(
+                functools.partial(bench.plugin.open, selection, part=parts[1], state=states[0]),
+                ["invalid-state"],
+                f"`open` of a part of {dataset.name} with a state of another part",
+            )
     if not tried:
         raise NotTested("no dataset can be divided, or parts give no states")
 

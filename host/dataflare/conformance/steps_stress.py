@@ -74,6 +74,8 @@ def memory_flat(bench: Bench, arguments: dict[str, Any]) -> None:
         except PluginFault as error:
             raise NotConformant(f"after {len(memory)} batches: {error.message}") from error
         memory.append(plugin.stats.memory_bytes)
+    if (health := plugin.health()).status == "unhealthy":
+        raise NotConformant(f"after {len(memory)} batches, the plugin is unhealthy: {health.message}")
     half, last = memory[len(memory) // 2], memory[-1]
     if last - half > max(_MOST_GROWTH, half // 10):
         raise NotConformant(

@@ -177,4 +177,4 @@ class WritesRejectedRows(Good):
 
     def write(self, target: Target, batch: Batch) -> Iterable[RejectedRow]:
         super().write(target, batch)
-        return [RejectedRow(len(batch) - 4, "no")] if len(batch) > 4 else []
+        return [RejectedRow(len(batch) - 4, None, "no")] if len(batch) > 4 else []

@@ -201,3 +201,36 @@ class GetsUnwell(Good):
 
     def health(self) -> str:
         return "tired" if self.worked > 2 else ""
+
+
+class DropsRepeatedRows(Good):
+    """Drops a row that is in its batch already."""
+
+    caught_by = "rows/many"
+
+    def process_batch(self, batch: Batch) -> Batch:
+        done = super().process_batch(batch)
+        rows = list({repr(row): row for row in done.records()}.values())
+        return Batch.from_records(rows, done.schema)
+
+
+class RoundsNumbers(Good):
+    """Takes whole numbers for floating-point ones in batches."""
+
+    caught_by = "processor/any-rows"
+
+    def process_batch(self, batch: Batch) -> Batch:
+        done = super().process_batch(batch)
+        rows = [{**row, "id": None if row["id"] is None else int(float(row["id"]) * 0.5) * 2} for row in done.records()]
+        return Batch.from_records(rows, done.schema)
+
+
+class TiresOfRecords(Good):
+    """Answers the hundredth record otherwise."""
+
+    caught_by = "processor/any-rows"
+    seen = 0
+
+    def process(self, record: dict[str, Any]) -> dict[str, Any] | None:
+        self.seen += 1
+        return None if self.seen % 100 == 0 else super().process(record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -182,3 +183,33 @@ class OtherSchemaEachTime(Good):
     def transform(self, batch: Batch) -> Batch:
         done = super().transform(batch)
         return done.with_column(f"column_{self.number}", [True] * len(done), "bool")
+
+
+class NullsWhereNoneMayBe(Good):
+    """Promises a column without nulls, and gives nulls."""
+
+    caught_by = "transformer/promise"
+
+    def output_schema(self, fields: Sequence[Field]) -> Sequence[Field]:
+        return [dataclasses.replace(each, nullable=False) for each in super().output_schema(fields)]
+
+
+class ManyRowsOfOtherTypes(Good):
+    """Gives another type for a large batch."""
+
+    caught_by = "rows/many-transformed"
+
+    def transform(self, batch: Batch) -> Batch:
+        done = super().transform(batch)
+        return done.cast("twice", "string") if len(batch) > 1000 else done
+
+
+class SpoilsLongTexts(Good):
+    """Ends itself on a long text."""
+
+    caught_by = "transformer/any-rows"
+
+    def transform(self, batch: Batch) -> Batch:
+        if "name" in batch.columns and any(len(each or "") > 200 for each in batch.column("name")):
+            raise SystemExit(1)
+        return super().transform(batch)

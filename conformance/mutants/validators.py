@@ -178,3 +178,26 @@ class OtherRulesEachTime(Good):
 
     def rules(self) -> Sequence[Rule]:
         return [dataclasses.replace(each, name=f"{each.name}-{self.number}") for each in super().rules()]
+
+
+class ListsTheLast(Good):
+    """Lists the last row that breaks a rule, and counts all."""
+
+    caught_by = "validator/rows-named"
+
+    def validate(self, batch: Batch) -> Iterable[Violation]:
+        found = list(super().validate(batch))
+        return found if len(batch) == 1 else found[-1:]
+
+
+class NoSuchColumn(Good):
+    """Names a column that is not there."""
+
+    caught_by = "validator/report"
+
+    def rules(self) -> Sequence[Rule]:
+        return [dataclasses.replace(each, column="no such column") for each in super().rules()]
+
+    def validate(self, batch: Batch) -> Iterable[Violation]:
+        for each in super().validate(batch):
+            yield dataclasses.replace(each, rule=dataclasses.replace(each.rule, column="no such column"))

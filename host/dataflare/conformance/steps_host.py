@@ -10,12 +10,12 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from dataflare import UsageError
 from dataflare.conformance.adapter import HostConnection, NoAnswer
 from dataflare.conformance.files import probe_file
 from dataflare.conformance.host_calls import decoded_rows, encoded_bytes, encoded_rows, encoded_schema
 from dataflare.conformance.steps import NotConformant, step
 from dataflare.conformance.values import objects, shown, typed_rows
-from dataflare.errors import UsageError
 from dataflare.json_values import parse_json
 
 __all__ = ["HostBench"]

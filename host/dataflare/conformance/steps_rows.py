@@ -208,6 +208,8 @@ def report(bench: Bench, arguments: dict[str, Any]) -> None:
         listed: dict[str, int] = {}
         last = -1
         for each in found.violations:
+            if not each.message:
+                raise NotConformant(f"a violation of rule {each.rule!r} does not say what is wrong", given=shown(batch))
             if each.column is not None and each.column not in batch.schema.names:
                 raise NotConformant(f"a violation names column {each.column!r}, which is not there", given=shown(batch))
             listed[each.rule] = listed.get(each.rule, 0) + 1
@@ -255,13 +257,17 @@ def rules(bench: Bench, _: Any) -> None:
 
 @step("rows-named")
 def rows_named(bench: Bench, names: Sequence[str]) -> None:
-    """The rows that a report of a batch lists are those that break the rules by themselves."""
+    """The rows that a report of a batch lists are the first of those that break the rules by themselves."""
     alone, (whole,) = (bench[name] for name in names)
     broken = {(row, each.rule) for row, found in enumerate(alone) for each in found.counts if each.violations}
     listed = {(each.row, each.rule) for each in whole.violations if each.row is not None}
     if wrong := sorted(listed - broken):
         row, rule = wrong[0]
         raise NotConformant(f"row {row} is listed for rule {rule!r}, which it does not break by itself")
+    last = max((row for row, _ in listed), default=0)
+    if left_out := sorted(each for each in broken - listed if each[0] < last):
+        row, rule = left_out[0]
+        raise NotConformant(f"row {row}, which breaks rule {rule!r}, is left out, and row {last} is listed")
 
 
 _NO_OBJECTS: Final = ("", "{", "[]", "1", "null", '"text"', "{'a': 1}", '{"a": 1} x')

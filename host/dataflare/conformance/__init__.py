@@ -1,8 +1,8 @@
 """The conformance suite: proves that a plugin, or a host, keeps the standard.
 
 It uses what `dataflare` exports, and its guards before JSON and Arrow, so that it can be taken to another host. Its
-duties are numbered in `conformance/SPEC.md`, its cases are data in `conformance/cases`, and `conformance/FORMAT.md` says
-what their steps do.
+duties are numbered in `conformance/SPEC.md`. Its cases are data in `conformance/cases`, and `conformance/FORMAT.md`
+says what their steps do.
 """
 
 from dataflare.conformance.adapter import CommandHost, LocalHost

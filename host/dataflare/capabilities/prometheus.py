@@ -1,4 +1,4 @@
-"""Numbers of plugins and runs as a text that Prometheus reads, such as by way of its node exporter."""
+"""Metrics of plugins and runs in Prometheus' text format, for example for the node exporter's text files."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _Key = tuple[str, str, Labels]
 
 
 def to_prometheus(metrics: MemoryMetrics) -> str:
-    """Write numbers in Prometheus' text format.
+    """Write metrics in Prometheus' text format.
 
     A plugin's `rows` becomes `dataflare_plugin_rows`, the host's own `dataflare:node_rows_in` becomes
-    `dataflare_node_rows_in`. Counters are gauges, since they begin anew with each process, and histograms are summaries
-    without quantiles. The number of a plugin has the label `plugin`, whatever the plugin itself says.
+    `dataflare_node_rows_in`. Counters are written as gauges, since they restart with each process, and histograms as
+    summaries without quantiles. A plugin's metric has the label `plugin`, which the plugin cannot override.
     """
     page = _Page()
     page.add("gauge", "", metrics.counters())
@@ -57,7 +57,7 @@ class _Page:
                     self.lines.append(f"{family}{shown} {_number(value)}")
 
     def _unused(self, family: str, suffix: str) -> str:
-        """A name that no other number has: `a.b` and `a_b` would be one."""
+        """Return a name that no other metric has: `a.b` and `a_b` would get the same name."""
         number, name = 2, f"{family}{suffix}"
         while name in self._taken:
             number, name = number + 1, f"{family}_{number}{suffix}"
@@ -74,7 +74,7 @@ def _labels(plugin: str, labels: Iterable[tuple[str, str]]) -> str:
     found = {"plugin": plugin} if plugin else {}
     for label, value in labels:
         name = re.sub("[^a-zA-Z0-9_]", "_", label)
-        # Two underscores are for Prometheus itself; `plugin` is for the host.
+        # Two leading underscores are reserved for Prometheus; `plugin` is reserved for the host.
         while name.startswith("__") or name == "plugin" or name in found:
             name = f"label_{name}"
         found[name] = value
@@ -84,7 +84,7 @@ def _labels(plugin: str, labels: Iterable[tuple[str, str]]) -> str:
 
 
 def _number(value: float) -> str:
-    """A number in Go's spelling; sums may be too large for a number."""
+    """Write a number in Go's notation; sums may overflow to infinity."""
     if math.isnan(value):
         return "NaN"
     return repr(float(value)) if math.isfinite(value) else ("+Inf" if value > 0 else "-Inf")

@@ -112,6 +112,7 @@ def test_wrong_case_is_refused_with_its_file(tmp_path: Path, text: str, says: st
         ("output: []\nfolders: { out: { ../a: x } }\n", "one.yaml:2: '../a' is outside of its folder"),
         ("output: []\nfolders: { out: { /a: x } }\n", "outside of its folder"),
         ("output: []\nfolders: { out: { '': x } }\n", "outside of its folder"),
+        ('output: []\nfolders: { out: { "a\\0": x } }\n', "one.yaml:2: 'a\\x00' cannot be a file's name"),
     ],
 )
 def test_case_is_wrong_before_anything_runs(tmp_path: Path, text: str, says: str) -> None:
@@ -120,6 +121,12 @@ def test_case_is_wrong_before_anything_runs(tmp_path: Path, text: str, says: str
     with pytest.raises(ConfigError) as caught:
         read_cases(tmp_path)
     assert says in str(caught.value)
+
+
+def test_file_of_a_case_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    text = "config: { path: out/a.jsonl }\nfolders: { out: { a: x, a/b: y } }\noutput: []\n"
+    (problem,) = problems(tmp_path, text, "jsonl-destination")
+    assert problem.startswith("tests/cases/one.yaml") and "'a/b' cannot be written" in problem
 
 
 def test_wrong_case_is_found_before_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,4 +119,6 @@ def read_case(path: Path, *, name: str) -> tuple[Case, Document]:
             parts = PurePosixPath(file)
             if parts.is_absolute() or not parts.parts or ".." in parts.parts:
                 raise ConfigError(f"{file!r} is outside of its folder", where=document.where(("folders", folder)))
+            if "\0" in file:
+                raise ConfigError(f"{file!r} cannot be a file's name", where=document.where(("folders", folder)))
     return case, document

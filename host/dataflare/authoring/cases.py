@@ -139,7 +139,7 @@ class CaseRun:
                 return self._say(("violations",), text)
         for name, text in (case.files or {}).items():
             path = place / name
-            there = path.read_text(encoding="utf-8") if path.is_file() else None
+            there = path.read_text(encoding="utf-8", errors="backslashreplace") if path.is_file() else None
             if there != text:
                 what = "is not there" if there is None else f"holds {_shown(there)}"
                 return self._say(("files", name), f"{name} {what}, not {_shown(text)}")
@@ -169,8 +169,12 @@ class CaseRun:
             (place / name).mkdir()
             for file, text in files.items():
                 path = place / name / file
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8")
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(text, encoding="utf-8")
+                except OSError as error:
+                    what = f"{file!r} cannot be written: {error.strerror}"
+                    raise ConfigError(what, where=self._document.where(("folders", name))) from error
             directories[name] = DirectoryGrant(path=place / name, access="write")
         return Grants(files=directories, **switched(set(self._file.interfaces()).intersection(SWITCHES)))
 

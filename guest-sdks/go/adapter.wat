@@ -30,10 +30,56 @@
   (func (export "adapter_monotonic_clock_set_paused") (param $silent i32)
     (global.set $silent (local.get $silent)))
 
+  ;; How many bytes a character of UTF-8 has at a place; 0 if there is none. `$end` is where the line ends.
+  (func $character (param $at i32) (param $end i32) (result i32)
+    (local $first i32) (local $second i32) (local $length i32) (local $place i32)
+    (local.set $first (i32.load8_u (local.get $at)))
+    (if (i32.lt_u (local.get $first) (i32.const 0x80)) (then (return (i32.const 1))))
+    (if (i32.or (i32.lt_u (local.get $first) (i32.const 0xc2)) (i32.gt_u (local.get $first) (i32.const 0xf4)))
+      (then (return (i32.const 0))))
+    (local.set $length
+      (i32.add (i32.const 2)
+        (i32.add (i32.ge_u (local.get $first) (i32.const 0xe0)) (i32.ge_u (local.get $first) (i32.const 0xf0)))))
+    (if (i32.gt_u (i32.add (local.get $at) (local.get $length)) (local.get $end)) (then (return (i32.const 0))))
+    (local.set $place (i32.const 1))
+    (loop $next
+      (if (i32.ne (i32.and (i32.load8_u (i32.add (local.get $at) (local.get $place))) (i32.const 0xc0)) (i32.const 0x80))
+        (then (return (i32.const 0))))
+      (local.set $place (i32.add (local.get $place) (i32.const 1)))
+      (br_if $next (i32.lt_u (local.get $place) (local.get $length))))
+    ;; Neither longer than needed, nor half of a pair, nor beyond the last character.
+    (local.set $second (i32.load8_u offset=1 (local.get $at)))
+    (if (i32.or
+          (i32.or
+            (i32.and (i32.eq (local.get $first) (i32.const 0xe0)) (i32.lt_u (local.get $second) (i32.const 0xa0)))
+            (i32.and (i32.eq (local.get $first) (i32.const 0xed)) (i32.gt_u (local.get $second) (i32.const 0x9f))))
+          (i32.or
+            (i32.and (i32.eq (local.get $first) (i32.const 0xf0)) (i32.lt_u (local.get $second) (i32.const 0x90)))
+            (i32.and (i32.eq (local.get $first) (i32.const 0xf4)) (i32.gt_u (local.get $second) (i32.const 0x8f)))))
+      (then (return (i32.const 0))))
+    (local.get $length))
+
+  ;; Put a question mark in the place of each byte that is not part of a character.
+  (func $make_text
+    (local $at i32) (local $end i32) (local $length i32)
+    (local.set $at (global.get $line))
+    (local.set $end (i32.add (global.get $line) (global.get $used)))
+    (block $done
+      (loop $next
+        (br_if $done (i32.ge_u (local.get $at) (local.get $end)))
+        (local.set $length (call $character (local.get $at) (local.get $end)))
+        (if (i32.eqz (local.get $length))
+          (then
+            (i32.store8 (local.get $at) (i32.const 63))
+            (local.set $length (i32.const 1))))
+        (local.set $at (i32.add (local.get $at) (local.get $length)))
+        (br $next))))
+
   (func $end_line (param $descriptor i32)
     (if (i32.and (i32.and (i32.ne (global.get $used) (i32.const 0)) (i32.ne (global.get $left) (i32.const 0)))
           (i32.eqz (global.get $silent)))
       (then
+        (call $make_text)
         ;; The level is `error` for stderr, and `info` for stdout.
         (call $log
           (select (i32.const 4) (i32.const 2) (i32.eq (local.get $descriptor) (i32.const 2)))
@@ -52,10 +98,7 @@
     (if (i32.eqz (global.get $room)) (then (return)))
     (if (i32.eq (global.get $used) (global.get $room))
       (then (call $end_line (local.get $descriptor))))
-    ;; What is not ASCII could be cut in two, or be no text at all.
-    (i32.store8
-      (i32.add (global.get $line) (global.get $used))
-      (select (local.get $byte) (i32.const 63) (i32.lt_u (local.get $byte) (i32.const 128))))
+    (i32.store8 (i32.add (global.get $line) (global.get $used)) (local.get $byte))
     (global.set $used (i32.add (global.get $used) (i32.const 1))))
 
   (func (export "fd_write") (param $descriptor i32) (param $pieces i32) (param $count i32) (param $written i32) (result i32)

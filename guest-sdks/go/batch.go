@@ -186,7 +186,7 @@ func (b *Batch) WithColumn(name string, values any) (*Batch, error) {
 		return b.WithColumns(Computed{name, expression})
 	}
 	if rows := lengthOf(values); rows != b.Len() {
-		return nil, Unsupported("column %q: there are %d values for %d rows", name, rows, b.Len())
+		return nil, host.Errorf(host.Internal, "column %q: there are %d values for %d rows", name, rows, b.Len())
 	}
 	return batchOr(put(b.raw, name, values))
 }

@@ -95,7 +95,7 @@ func endCall() {
 		os.Exit(2)
 	}
 	release()
-	host.EndCall()
+	host.LetGo()
 }
 
 // told says what a panic was about, with the places in the code of the plugin, the innermost first.

@@ -53,7 +53,7 @@ func (plugin) Process(record *dataflare.Record) (*dataflare.Record, error) {
 	case "deadlock":
 		<-make(chan int)
 	case "exit":
-		fmt.Println("on my way")
+		fmt.Printf("auf W\u00e9g \xff\xe9\xed\xa0\x80 \U0001f600\n")
 		os.Exit(3)
 	case "recurse":
 		return nil, fmt.Errorf("%d", deeper(1))

@@ -187,7 +187,7 @@ def started(component: Path, out: Path | None = None) -> Iterator[Any]:
         ("nil", "invalid memory address or nil pointer dereference"),
         ("elsewhere", "panic: in another goroutine"),
         ("deadlock", "all goroutines are asleep - deadlock!"),
-        ("exit", "unreachable"),
+        ("exit", "INFO auf Wég ????? \U0001f600\n"),
         ("recurse", "nested its calls too deeply"),
         ("allocate", "asked for more memory than memory_bytes"),
         ("random", "crypto/rand: failed to read random data"),

@@ -60,6 +60,8 @@ func (r componentReader) Read(into []byte) (int, error) {
 	if found.ByteLength == 0 {
 		return 0, io.EOF
 	}
+	// A file that is read in one call may be larger than what memory is left.
+	host.LetGo()
 	return copy(into, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(found.Words))), found.ByteLength)), nil
 }
 

@@ -25,8 +25,8 @@ func WrapBatch(handle *dataflare_data_batches.Batch) Batch { return componentBat
 // HandleOf gives the handle of a batch.
 func HandleOf(batch Batch) *dataflare_data_batches.Batch { return batch.(componentBatch).Batch }
 
-// EndCall lets go what the host allocated during a call.
-func EndCall() { runtime.Unpin() }
+// LetGo lets go what the host has allocated for this call: from now on it stays only where a value of Go refers to it.
+func LetGo() { runtime.Unpin() }
 
 // NewBatch makes a batch without columns.
 func NewBatch(rows int) Batch { return componentBatch{dataflare_data_batches.NewBatch(uint32(rows))} }
@@ -205,7 +205,7 @@ func WitError(err error) dataflare_plugin_types.Error {
 	case Unavailable:
 		return dataflare_plugin_types.MakeErrorUnavailable(found.Message)
 	case RateLimited:
-		return dataflare_plugin_types.MakeErrorRateLimited(uint32(found.RetryAfter / time.Millisecond))
+		return dataflare_plugin_types.MakeErrorRateLimited(uint32(max(found.RetryAfter/time.Millisecond, 0)))
 	case Superseded:
 		return dataflare_plugin_types.MakeErrorSuperseded(found.Message)
 	case Cancelled:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dataflare.cli import run
+from dataflare.cli import report_page as page_module
 from dataflare.cli.report_page import report_page
 from dataflare.pipeline.report import NodeReport, OutputReport, QueueReport, RunReport, SchemaChange
 from dataflare.pipeline.run_errors import DataError, StateError
@@ -226,7 +226,7 @@ def test_page_that_fails_at_the_end_does_not_hide_how_the_run_ended(
     def full(_: Any) -> str:
         raise DataError("no space left", file="report.html")
 
-    monkeypatch.setattr(run, "report_page", full)
+    monkeypatch.setattr(page_module, "report_page", full)
     nodes = NODES.replace("out/orders.jsonl", "report.html") if broken else NODES
     result = dataflare("run", pipeline(nodes), "--report-html", "report.html")
     assert result.exit_code == code and "no space left" in result.stderr

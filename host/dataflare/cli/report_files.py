@@ -10,7 +10,7 @@ from typing import Any, Self
 from dataflare.errors import ConfigError
 from dataflare.pipeline.outputs import AtomicFile
 
-__all__ = ["ReportFiles", "write_file"]
+__all__ = ["ReportFiles", "page_of", "write_file"]
 
 
 def write_file(path: Path, text: str) -> None:
@@ -72,6 +72,13 @@ class ReportFiles:
 def _require_suffix(path: Path, suffix: str, option: str) -> None:
     if path.suffix != suffix:
         raise ConfigError(f"{path} does not end in {suffix}", where=option, hint=f"name a {suffix} file")
+
+
+def page_of(report: Mapping[str, Any]) -> str:
+    """Write a report as a page. What that needs is loaded when it is asked for, since most runs have no page."""
+    from dataflare.cli.report_page import report_page
+
+    return report_page(report)
 
 
 def _fill(file: AtomicFile, text: str) -> None:

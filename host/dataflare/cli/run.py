@@ -19,8 +19,7 @@ from dataflare.capabilities.prometheus import to_prometheus
 from dataflare.cli.figures import count, duration
 from dataflare.cli.options import AsJson, CacheDir, Quiet, Verbose, compiled_folder
 from dataflare.cli.output import by_the_way, error_json, exit_code, printed_errors, show_error, write_json
-from dataflare.cli.report_files import ReportFiles
-from dataflare.cli.report_page import report_page
+from dataflare.cli.report_files import ReportFiles, page_of
 from dataflare.cli.run_report import show_report
 from dataflare.cli.screen import Screen, stderr, stdout
 from dataflare.cli.state_files import StateOption, keeps_state, open_state
@@ -116,7 +115,7 @@ def command(
             raise ConfigError(what, where="run", hint="leave one of them out")
         metrics = MemoryMetrics()
         with ReportFiles(
-            (report_html, "--report-html", ".html", report_page),
+            (report_html, "--report-html", ".html", page_of),
             (metrics_file, "--metrics-file", ".prom", lambda _: to_prometheus(metrics)),
         ) as reports:
             execute(

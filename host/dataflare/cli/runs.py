@@ -10,8 +10,7 @@ import typer
 from dataflare.cli.figures import count, duration
 from dataflare.cli.options import AsJson
 from dataflare.cli.output import printed_errors, write_json
-from dataflare.cli.report_files import write_file
-from dataflare.cli.report_page import report_page
+from dataflare.cli.report_files import page_of, write_file
 from dataflare.cli.screen import stdout
 from dataflare.cli.security_options import GuardedTyper
 from dataflare.cli.state_files import PipelineFile, StateOption, opened_state, time_text
@@ -75,9 +74,7 @@ def show(
             hint = f"the last one is {found[0].id}" if found else "there was none yet"
             raise ConfigError(f"there is no run {'' if number is None else number}".strip(), where="runs", hint=hint)
         if html is not None:
-            write_file(
-                html, report_page(_report(chosen) or {"pipeline": specification.pipeline.name, "status": "died"})
-            )
+            write_file(html, page_of(_report(chosen) or {"pipeline": specification.pipeline.name, "status": "died"}))
         if as_json:
             write_json({**_document(chosen), "report": _report(chosen)})
             return

@@ -16,6 +16,7 @@ from database_kit import Database
 from dataflare.errors import ConfigError
 from dataflare.pipeline.models import CheckpointModel
 from dataflare.pipeline.plan import plan_pipeline
+from dataflare.pipeline.replay import replaying
 from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import Specification, build_specification, parse_specification
@@ -313,6 +314,19 @@ def test_tables_of_a_database_are_read_and_written(database: Database, tmp_path:
         assert to.rows(f"SELECT id FROM {table} ORDER BY id") == [(1,), (2,)]
     nodes["in"]["read"] = {"tables": "all", "exclude": ["copy_*"]}
     assert len(copied()) == 6, "tables that runs keep for themselves are not read"
+
+
+def test_dead_letters_of_several_datasets_are_not_replayed_together(specify: Specify) -> None:
+    nodes = ALL.replace("input: in", 'input: in, dead_letters: "dead/{dataset}.jsonl"')
+    with pytest.raises(ConfigError, match="node 'out' has dead letters of several datasets") as caught:
+        replaying(specify(nodes), "out")
+    assert "one of the datasets" in caught.value.hint
+
+
+def test_plugin_that_is_no_source_has_no_datasets(specify: Specify) -> None:
+    with pytest.raises(NodeFailed, match="is a processor, which has no datasets") as caught:
+        run(specify(ALL), host=FakeHost(source=FakeProcessor(), destination=Tables()))
+    assert caught.value.node == "in"
 
 
 def test_nodes_of_other_sources_run_once(tmp_path: Path) -> None:

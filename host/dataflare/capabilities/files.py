@@ -70,7 +70,7 @@ class Reader(Protocol):
     """A file open for reading. One thread at a time."""
 
     def read(self, max_bytes: int) -> bytes:
-        """Return the next bytes, at most `MAX_READ_BYTES`; fewer than that and than `max_bytes` only at the end."""
+        """Return the next bytes, at most `max_bytes` and `MAX_READ_BYTES`; fewer only at the end of the file."""
 
     def read_words(self, max_bytes: int) -> WordBuffer:
         """Return the next bytes as 64-bit words; otherwise like `read`."""
@@ -95,7 +95,7 @@ class Writer(Protocol):
         """Append bytes: all of them, or none and an error."""
 
     def tell(self) -> int:
-        """Return how many bytes have been written."""
+        """Return the number of bytes written so far."""
 
     def sync(self) -> None:
         """Wait until the written bytes are on the disk."""

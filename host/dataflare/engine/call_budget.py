@@ -1,4 +1,4 @@
-"""How often one instance may still call the host, and how much it may still copy."""
+"""The remaining host calls and copied bytes of one instance."""
 
 from __future__ import annotations
 

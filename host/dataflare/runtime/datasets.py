@@ -33,7 +33,7 @@ ReadingMode: TypeAlias = Literal["full", "incremental", "changes"]
 
 @dataclass(frozen=True, slots=True, order=True)
 class DatasetName:
-    """The name of a dataset; `namespace` says where it lives and may be empty."""
+    """The name of a dataset; `namespace` says where it is, such as a schema of a database; may be empty."""
 
     name: str
     namespace: str = ""

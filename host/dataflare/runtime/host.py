@@ -150,7 +150,7 @@ class Host:
         """Revoke a capability of a running plugin, in every pipeline, from the plugin's next call of the host on.
 
         Args:
-            plugin: The name in its manifest or signature, else the name that it was loaded under.
+            plugin: The name in its manifest or signature; without both, the name under which it was loaded.
             capability: What to revoke, such as `files` or `secrets:api-token`; `None` revokes everything that needs a
                 grant.
 

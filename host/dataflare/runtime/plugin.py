@@ -239,7 +239,8 @@ class Plugin:
             self._release(lease, batch)
 
     def _data_lease(self, rows_in: int, *, batch: bool = True) -> AbstractContextManager[Worker]:
-        """As `_lease`, for a call that carries data: watched where the plugin is, with a span where one is wanted."""
+        """Work like `_lease`, for a call with data: observed if the plugin is watched, with a span if there is a
+        tracer."""
         if self._tracer is None:
             return self._watched_lease(rows_in, batch)
         return self._traced_lease(rows_in, batch)

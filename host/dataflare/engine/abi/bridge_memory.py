@@ -364,7 +364,7 @@ class BridgeMemory:
             resource.handle = 0
 
     def undo(self) -> None:
-        """Drop everything that an incomplete value has allocated."""
+        """Remove the handles that an incomplete value has put into the table."""
         for number in self.given:
             self.table.take(number)
 

@@ -156,7 +156,7 @@ def test_a_plugin_that_loops_is_ended_by_one_signal(tmp_path, monkeypatch, numbe
         "  m: { plugin: p.wasm, input: r, workers: 2 }\n  w: { connector: csv, input: m, write: out.csv }\n"
     )
     with subprocess.Popen(COMMAND, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE) as process:
-        wait_for(lambda: seconds_of_work(process.pid) > 3)  # twice what it takes to start
+        wait_for(lambda: seconds_of_work(process.pid) > 2)  # twice what it takes to start
         process.send_signal(number)
         begun = time.monotonic()
         _, err = process.communicate(timeout=60)
@@ -187,7 +187,7 @@ def test_a_command_that_asks_a_looping_plugin_is_ended_by_one_signal(tmp_path, w
     (tmp_path / "m.yaml").write_text("name: x\nversion: 1.0.0\nkind: processor\n")
     command = [*COMMAND[:3], *words, *(("-o", "o.wasm") if words[0] == "package" else ())]
     with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE) as process:
-        wait_for(lambda: seconds_of_work(process.pid) > 3)
+        wait_for(lambda: seconds_of_work(process.pid) > 2)
         process.send_signal(signal.SIGINT)
         begun = time.monotonic()
         _, err = process.communicate(timeout=60)

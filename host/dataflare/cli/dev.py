@@ -44,7 +44,7 @@ def command(
         typer.Option("--sandbox", help="Build a plugin in Python too, and run it as a component, within its limits."),
     ] = False,
     once: Annotated[bool, typer.Option("--once", help="Run one round, and end.")] = False,
-    json_lines: Annotated[
+    as_json: Annotated[
         bool, typer.Option("--json", help="Write a line of JSON for each round to standard output.")
     ] = False,
     build_timeout: Annotated[
@@ -62,7 +62,7 @@ def command(
     plugin.yaml, the case or the sample is wrong.
     """
     with (
-        printed_errors(as_json=json_lines, write=write_json_line),
+        printed_errors(as_json=as_json, write=write_json_line),
         Host(cache_dir=compiled_folder(cache_dir), security=Security(audit=audit)) as host,
     ):
         chosen = Sample(
@@ -73,7 +73,7 @@ def command(
         )
         developing = Developing(folder, host, chosen, sandbox=sandbox, build_timeout_s=build_timeout)
         for each in developing.rounds(once=once):
-            if json_lines:
+            if as_json:
                 write_json_line(_document(each))
             else:
                 _show(each)
@@ -81,7 +81,7 @@ def command(
                 raise typer.Exit(exit_code(each.error))
             if once and not each.good:
                 raise typer.Exit(EXIT_FAILED)
-            if not once and not json_lines and each.number == 1:
+            if not once and not as_json and each.number == 1:
                 stdout().say(f"watching {developing.folder}: {developing.files} files; Ctrl-C ends it")
 
 

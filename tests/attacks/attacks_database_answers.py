@@ -25,6 +25,7 @@ from dataflare.errors import ConfigError
 from dataflare.permissions.database_keys import DatabaseGrant
 from dataflare.pipeline.checkpoints import _parse
 from dataflare.pipeline.databases import confined
+from dataflare.pipeline.databases.confined import ConfinedError, ConfinedSQLite
 from dataflare.pipeline.databases.connection import Connection
 from dataflare.pipeline.databases.destination import SqlDestination
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
@@ -95,7 +96,30 @@ def names_in_a_database_that_are_no_text(arena: Arena) -> None:
                 with closing(sqlite3.connect(arena.folder / "a.db", isolation_level=None)) as connection:
                     connection.execute("PRAGMA writable_schema = 1")
                     connection.execute("UPDATE sqlite_schema SET sql = CAST(? AS TEXT)", (text,))
-                arena.raises(DatabaseError, source.start, says="is not UTF-8")
+                arena.raises_any(DatabaseError, source.start)
+    # The driver of PostgreSQL decodes them itself.
+    made = Connection("db", DatabaseGrant(kind="sqlite", place=str(arena.folder / "a.db")), None)
+    arena.at_close(made.close)
+
+    def decode() -> None:
+        with made.translated("read names"):
+            b"\xff".decode()
+
+    arena.raises(DatabaseError, decode, says="is not UTF-8")
+
+
+@attack("memory")
+def stream_of_a_database_that_took_over(arena: Arena) -> None:
+    """Take over the process that uses an SQLite file, by a fault of SQLite's, and answer with what Arrow trips over."""
+
+    def run() -> None:
+        connection = ConfinedSQLite(f"file:{_fill(arena)}?mode=rw")
+        with mock.patch.object(connection, "_ask", answers(_beyond_the_tables())):
+            arena.raises(ConfinedError, lambda: connection.execute("SELECT 1"), says="malformed")
+            arena.raises(ConfinedError, lambda: connection.fetch_record_batch().read_next_batch(), says="malformed")
+        connection.close()
+
+    survives(run)
 
 
 @attack("outputs")
@@ -256,6 +280,7 @@ MUTATIONS = [
     Mutation(f"{DATABASES}.connection:Connection._settle", answers(None), ("statement_that_an_interrupt_leaves",)),
     Mutation(f"{DATABASES}.nodes:OWN_TABLES", "\0", ("table_of_the_program_as_an_output",)),
     Mutation(f"{DATABASES}.connection:ConfinedSQLite", Unconfined, ("trigger_of_gigabytes",)),
+    Mutation(f"{DATABASES}.confined:decode_stream", _by_arrow, ("stream_of_a_database_that_took_over",)),
     Mutation("dataflare.pipeline.checkpoints:parse_json", json.loads, ("texts_of_a_state_nested_without_end",)),
     Mutation("dataflare.pipeline.schema_contracts:parse_json", json.loads, ("texts_of_a_state_nested_without_end",)),
     Mutation("dataflare.conformance.host_calls:decode_stream", _by_arrow, ("batch_of_an_adapter_that_lies",)),

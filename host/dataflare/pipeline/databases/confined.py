@@ -3,8 +3,8 @@
 Whoever made the file decides what using it takes: a view can have values of a gigabyte, or rows without end, and a
 trigger computes what it likes for each row that is written. SQLite's driver has no limits, and cannot cancel. The
 process (`sqlite_process`) answers one request at a time, each a line of JSON, with the rows that are to be written
-behind it as an Arrow stream. An answer is such a line too, and as many bytes behind it as it says: a schema, or a batch
-as an Arrow stream.
+behind it as an Arrow stream. An answer is such a line too, and as many bytes behind it as it says: an Arrow stream of a
+batch, or of none. It is checked like a stranger's.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from dataflare.data.ipc import decode_stream
+from dataflare.data.shapes import DataFailure
 from dataflare.runtime.isolation.spawn import Process, in_starter, start
 
 __all__ = ["ConfinedError", "ConfinedSQLite"]
@@ -64,8 +66,7 @@ class ConfinedSQLite:
         Raises:
             ConfinedError: It failed.
         """
-        schema = self._ask({"sql": statement, "batch_rows": batch_rows})
-        self._schema = pa.ipc.read_schema(pa.BufferReader(schema))
+        self._schema = _decoded(self._ask({"sql": statement, "batch_rows": batch_rows})).schema
 
     def fetch_record_batch(self) -> _Rows:
         """The rows of the last statement, before the next one."""
@@ -138,7 +139,7 @@ class ConfinedSQLite:
 
     def _next(self) -> pa.RecordBatch | None:
         data = self._ask({})
-        return pa.ipc.open_stream(data).read_next_batch() if data else None
+        return _decoded(data) if data else None
 
     def _ask(self, request: Mapping[str, Any], given: pa.Buffer | bytes = b"") -> bytes:
         line = json.dumps({**request, "bytes": len(given)}).encode() + b"\n"
@@ -169,6 +170,14 @@ class _Rows(Iterator[pa.RecordBatch]):
         if (found := self._following()) is None:
             raise StopIteration
         return found
+
+
+def _decoded(data: bytes) -> pa.RecordBatch:
+    """The batch of a stream, of which a file that has taken over the process may have made anything."""
+    try:
+        return decode_stream(data, _MOST_BYTES)
+    except DataFailure as error:
+        raise ConfinedError(str(error)) from error
 
 
 def _start() -> tuple[socket.socket, Process]:

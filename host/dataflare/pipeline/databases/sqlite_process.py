@@ -53,7 +53,7 @@ class _Served:
             case {"sql": query, "batch_rows": batch_rows}:
                 self._rows = iter(())  # an earlier statement ends first
                 schema, self._rows = _query(self._connection, query, batch_rows)
-                return schema.serialize()
+                return _stream(schema)
             case {"options": options}:
                 _ingest(self._connection, options, given)
             case {"end": "commit"}:
@@ -63,7 +63,7 @@ class _Served:
                 self._connection.rollback()
             case _:
                 batch = next(self._rows, None)
-                return b"" if batch is None else _stream(batch)
+                return b"" if batch is None else _stream(batch.schema, batch)
         return b""
 
     def _open(self, uri: str) -> None:
@@ -146,10 +146,11 @@ def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return batches[0] if len(batches) == 1 else pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
 
 
-def _stream(batch: pa.RecordBatch) -> pa.Buffer:
-    if batch.nbytes > _MOST_ANSWER:
+def _stream(schema: pa.Schema, *batches: pa.RecordBatch) -> pa.Buffer:
+    if sum(each.nbytes for each in batches) > _MOST_ANSWER:
         raise MemoryError
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
+    with pa.ipc.new_stream(sink, schema) as writer:
+        for each in batches:
+            writer.write_batch(each)
     return sink.getvalue()

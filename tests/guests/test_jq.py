@@ -167,6 +167,9 @@ def test_name_that_is_not_built_in_is_told_with_those_that_are(host: Host, tmp_p
     with pytest.raises(ConfigError, match="builtin:yq: there is no built-in plugin") as caught:
         host.load("builtin:yq")
     assert caught.value.hint == "there are builtin:jq"
+    for name in ("builtin:", "builtin:../plugins/jq", "builtin:jq.wasm", "builtin:/etc/passwd"):
+        with pytest.raises(ConfigError, match="there is no built-in plugin"):
+            host.load(name)
     (tmp_path / "p.yaml").write_text(
         "name: p\nnodes:\n  r: { connector: jsonl, read: a.jsonl }\n  m: { plugin: 'builtin:yq', input: r }\n"
         "  w: { connector: jsonl, input: m, write: b.jsonl }\n"

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -101,7 +100,8 @@ class Developing:
             ConfigError: The folder is gone.
         """
         changed: list[Path] = []
-        for number in count(1):
+        number = 1
+        while True:
             self._prepare()
             self._watch.accept()
             try:
@@ -111,13 +111,14 @@ class Developing:
                 found = None
             if found is not None:
                 yield found
+                number += 1
             if once:
                 return
             changed = self._watch.wait()
 
     def _prepare(self) -> None:
         """Let the driver write what no author writes, so that this is no change."""
-        with _ignored():
+        with _ignored(), stopped_when(lambda: False, after_s=self._build_timeout_s):
             guest = guest_of(self.folder)
             getattr(load_driver(guest.language)(guest), "prepare", lambda _: None)(guest)
 

@@ -407,3 +407,14 @@ class OpensOnce(Good):
     def check_generation(self, last: int) -> None:
         if self.run.generation <= last and not self.rows:
             raise Superseded(f"generation {last} has begun")
+
+
+class SpoilsLongTexts(Good):
+    """Ends itself on a long text."""
+
+    caught_by = "destination/any-rows"
+
+    def write(self, target: Target, batch: Batch) -> Iterable[RejectedRow]:
+        if any(isinstance(value, str) and len(value) > 200 for record in batch.records() for value in record.values()):
+            raise SystemExit(1)
+        return super().write(target, batch)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dataflare import Target
+from dataflare import PluginError, Target
 from dataflare.conformance.samples import BATCH_ROWS
 from dataflare.conformance.steps import Bench, NotConformant, NotTested, expect_error, step
 from dataflare.conformance.values import as_table
@@ -245,6 +245,23 @@ def rejected(bench: Bench, _: Any) -> None:
                             f"row {each.row} is rejected for column {each.column!r}, which is not there"
                         )
             plugin.finish(b"")
+
+
+@step("written")
+def written(bench: Bench, arguments: dict[str, Any]) -> None:
+    """Batches are taken or rejected, row by row, or refused; each has a run of its own."""
+    mode = "append" if "append" in modes(bench) else modes(bench)[0]
+    for batch in bench[arguments["of"]]:
+        generation = bench.values["generation"] = bench.values.get("generation", 0) + 1
+        with running(bench, target(bench, mode, batch.schema), generation) as plugin:
+            try:
+                plugin.write(batch)
+            except PluginError as error:
+                if error.error.case not in ("invalid-input", "data", "unsupported"):
+                    raise
+                plugin.abort()
+            else:
+                plugin.finish(b"")
 
 
 @step("nulls")

@@ -51,7 +51,7 @@ def test_reports_are_written(tmp_path):
     )
     assert done.exit_code == 0, done.output
     suite = ElementTree.fromstring((tmp_path / "r.xml").read_text())
-    assert (suite.get("tests"), suite.get("failures")) == ("4", "0")
+    assert (suite.get("tests"), suite.get("failures")) == ("5", "0")
     page = (tmp_path / "r.html").read_text()
     assert "json-mapper.wasm is conformant" in page and "processor/one-by-one" in page
 

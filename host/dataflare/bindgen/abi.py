@@ -148,7 +148,10 @@ class host_resource:
             if missing or value is None:
                 lacks = f", which has no method {missing[0]!r}" if missing else ""
                 raise ValueTypeError(f"expected a {self._protocol}, not a {cls.__name__}{lacks}")
-            if len(self._known) < 256:
+            if isinstance(value, type):  # each class has methods of its own
+                if any(inspect.isfunction(inspect.getattr_static(value, each, None)) for each in self._methods):
+                    raise ValueTypeError(f"expected a {self._protocol}, not the class {value.__name__} itself")
+            elif len(self._known) < 256:
                 self._known.add(cls)
         return value
 
@@ -289,9 +292,12 @@ def _answering(function: Callable[..., Any], error: type[Exception]) -> Callable
 
 def _unfit_kind(function: object) -> str | None:
     """Name the kind of a function that returns something to run later (async, generator); `None` for a plain one."""
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        return "async"
-    return "a generator" if inspect.isgeneratorfunction(function) else None
+    for each in (function, getattr(type(function), "__call__", None)):  # noqa: B004  # an object's own `__call__`
+        if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
+            return "async"
+        if inspect.isgeneratorfunction(each):
+            return "a generator"
+    return None
 
 
 def _check_signature(function: Callable[..., Any], func: Func, place: str) -> None:
@@ -449,5 +455,11 @@ def _kind(ty: Any) -> str:
             return f"a tuple of {len(ty.items)}"
         case Handle():
             return f"{'own' if ty.owned else 'borrow'}<{ty.name}>"
+        case abi.OwnT() | abi.BorrowT():
+            return "a resource"
+        case EnumT():
+            return "an enum"
+        case FlagsT():
+            return "flags"
         case _:
             return f"a {type(ty).__name__.removesuffix('T').lower()}"

@@ -38,6 +38,8 @@ class Annotations:
         """The names of the support module that were used."""
         self.shadowed: frozenset[str] = frozenset()
         """Names that the class being written defines, and so hides from its annotations."""
+        self.position = wit.NOWHERE
+        """Of the definition or the function being written, for errors."""
 
     def of(self, value: wit.Type | None, use: Use, direction: Direction) -> str:
         """Return the annotation of a type; `None` is the type of no value.
@@ -51,6 +53,7 @@ class Annotations:
         if len(text) > _MAX_CHARS:
             raise wit.WitError(
                 f"a type takes more than {_MAX_CHARS} characters once its aliases are put in",
+                position=self.position,
                 hint="give its parts names of their own, as records",
             )
         return text

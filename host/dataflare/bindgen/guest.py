@@ -107,6 +107,7 @@ def _package(labels: _Labels, stubs: Sequence[_Stub]) -> str:
 
 def _world(plan: Plan, labels: _Labels) -> str:
     stub = _Stub(plan, labels, None, "import")
+    stub.hidden = frozenset(snake(each.name) for each in plan.functions["import"]) & BUILTINS
     lines: list[str] = []
     for module in plan.modules:
         if not module.wit_name:
@@ -124,7 +125,7 @@ def _world(plan: Plan, labels: _Labels) -> str:
 
 def _assemble(labels: _Labels, docs: str, lines: Sequence[str], uses: set[str], *, dots: str) -> str:
     imports = ["import builtins as _builtins", "import dataclasses as _dataclasses", "import enum as _enum"]
-    imports += ["import typing as _t", "", "from componentize_py_types import Err, Ok, Result, Some", ""]
+    imports += ["import typing as _t", "", "from componentize_py_types import Result as _Result, Some as _Some", ""]
     for direction, folder in _FOLDERS.items():
         names = sorted(map(snake, labels[direction].values()))
         imports += [
@@ -143,6 +144,9 @@ class _Stub:
         self.direction = direction
         self.uses: set[str] = set()
         self.shadowed: frozenset[str] = frozenset()
+        """Builtins that the class being written hides."""
+        self.hidden: frozenset[str] = frozenset()
+        """Builtins that the functions of the stub itself hide."""
         self._own = True
         """Whether the text is written into the interface's own module."""
 
@@ -150,8 +154,11 @@ class _Stub:
         module = self._module
         assert module is not None
         lines: list[str] = []
+        if self.direction == "import":
+            self.hidden = frozenset(snake(each.name) for each in module.interface.functions) & BUILTINS
         for definition in module.interface.types:
-            lines += ["", *self.definition(definition)]
+            if self._home(wit.Named(definition.name, module.owner))[0] == self.direction:
+                lines += ["", *self.definition(definition)]
         if self.direction == "import":
             for function in module.interface.functions:
                 lines += ["", *self.function(snake(function.name), function, None, indent=0)]
@@ -256,9 +263,9 @@ class _Stub:
                 return f"{self._builtin('list')}[{self.type(element)}]"
             case wit.OptionOf(some=some):
                 nested = isinstance(self._plan.underlying(some), wit.OptionOf)
-                return f"{f'Some[{self.type(some)}]' if nested else self.type(some)} | None"
+                return f"{f'_Some[{self.type(some)}]' if nested else self.type(some)} | None"
             case wit.ResultOf(ok=ok, error=error):
-                return f"Result[{self.type(ok)}, {self.type(error)}]"
+                return f"_Result[{self.type(ok)}, {self.type(error)}]"
             case wit.TupleOf(items=items):
                 return f"{self._builtin('tuple')}[{', '.join(map(self.type, items)) or '()'}]"
             case wit.Borrow(resource=resource) | wit.Own(resource=resource):
@@ -270,16 +277,35 @@ class _Stub:
                 return self._reference(value)
 
     def _reference(self, named: wit.Named) -> str:
-        module = self._plan.module_of(named, self.direction)
-        direction = self.direction if self.direction in module.directions else "import"
-        if (module is self._module and self._own) or not module.wit_name:
+        direction, module = self._home(named)
+        if (direction == self.direction and module is self._module and self._own) or not module.wit_name:
             return _camel(named.name)  # types of the world itself are used only there
         name = f"_{_FOLDERS[direction]}_{snake(self._labels[direction][module.wit_name])}"
         self.uses.add(name)
         return f"{name}.{_camel(named.name)}"
 
+    def _home(self, named: wit.Named) -> tuple[Direction, Module]:
+        """Return where a type is defined: componentize-py has one class for both directions if it holds no resource."""
+        imported = self._plan.module_of(named, "import")
+        if "import" in imported.directions and (self.direction == "import" or not self._holds_resource(named)):
+            return "import", imported
+        module = self._plan.module_of(named, "export")
+        return "export" if "export" in module.directions else "import", module
+
+    def _holds_resource(self, named: wit.Named) -> bool:
+        waiting, seen = [named], {named}
+        while waiting:
+            definition = self._plan.definition(waiting.pop())
+            if isinstance(definition, wit.Resource):
+                return True
+            for ty in wit.definition_types(definition):
+                found = {each for each in wit.inner_types(ty) if isinstance(each, wit.Named)} - seen
+                seen |= found
+                waiting += found
+        return False
+
     def _builtin(self, name: str) -> str:
-        return f"_builtins.{name}" if name in self.shadowed else name
+        return f"_builtins.{name}" if name in self.shadowed | self.hidden else name
 
 
 def _camel(name: str) -> str:

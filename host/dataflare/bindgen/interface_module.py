@@ -50,7 +50,7 @@ def imports_text(uses: Iterable[str], siblings: Iterable[str], support: str = _S
 
 def field_names(record: wit.Record) -> dict[str, str]:
     """Return the attribute name of each field."""
-    scope = UniqueNames()
+    scope = UniqueNames({"mro"})  # a method of every class, which dataclasses would take for the field's default
     return {each.name: scope.add(snake(each.name)) for each in record.fields}
 
 
@@ -127,6 +127,7 @@ class ModuleText:
     def _definition(self, module: Module, definition: wit.TypeDefinition) -> Iterator[list[str]]:
         name = module.classes[definition.name]
         self.annotations.shadowed = frozenset()
+        self.annotations.position = definition.position
         direction: Direction = "import" if "import" in module.directions else "export"
         if self._plan.types_only and not isinstance(definition, wit.Record | wit.Alias):
             yield self._shape(name, definition)
@@ -304,6 +305,7 @@ class ModuleText:
         # Functions of the world itself have the types of its imports.
         direction: Direction = "import" if implemented or self._module is None else "export"
         annotations = self.annotations
+        annotations.position = function.position
         scope = UniqueNames({"self"})
         names = [scope.add(snake(each.name)) for each in function.parameters]
         takes, gives = ("given", "taken") if implemented else ("taken", "given")

@@ -19,8 +19,9 @@ Direction: TypeAlias = Literal["import", "export"]
 
 FULL_NAME: Final = re.compile(r"([^:/@]+):([^:/@]+)/([^:/@]+)(?:@(.+))?")
 """An interface's full name: namespace, package, name, and version."""
-_RESERVED: Final = frozenset({"abc", "abi", "builtins", "dataclasses", "df", "enum", "errors", "t"})
-"""Names under which generated modules import others, with an underscore before them."""
+_RESERVED: Final = frozenset({"abc", "abi", "builtins", "dataclasses", "df", "enum", "errors", "result", "t"})
+"""Names under which generated modules import others, and the variable of their functions, with an underscore before
+them."""
 _WORLDS_OWN: Final[Mapping[Direction, frozenset[str]]] = {
     "import": frozenset({"property"}),
     "export": frozenset({"alive", "close", "interrupt", "stats"}),

@@ -64,22 +64,19 @@ class _Writer:
 
     def text(self, world: str) -> str:
         packages: dict[str, list[str]] = {}
-        inline: dict[str, list[str]] = {}
         for name, interface in self._interfaces.items():
             match = _FULL_NAME.fullmatch(name)
-            lines = self._interface(name, interface)
-            if match is None:
-                inline[name] = lines
-            else:
+            if match is not None:
                 package = match[1] + (match[3] or "")
+                lines = self._interface(name, interface)
                 packages.setdefault(package, []).extend([f"interface %{match[2]} {{", *lines, "}"])
         parts = [f"package {_PACKAGE};", f"world %{world} {{"]
         for side, items in (("import", self._shape.imports), ("export", self._shape.exports)):
             for name, interface in items.items():
                 if not name:
                     parts += self._world_functions(side, interface)
-                elif name in inline:
-                    parts += [f"{side} %{name}: interface {{", *inline[name], "}"]
+                elif _FULL_NAME.fullmatch(name) is None:  # its own interface, even if the other side has the name too
+                    parts += [f"{side} %{name}: interface {{", *self._interface(name, interface), "}"]
                 else:
                     parts.append(f"{side} {name};")
         parts.append("}")
@@ -89,21 +86,33 @@ class _Writer:
 
     def _interface(self, name: str, interface: abi.Interface) -> list[str]:
         lines: list[str] = []
-        names: dict[abi.Type, str] = {}
+        names: dict[abi.Type | None, str] = {}
         for resource, index in interface.resources.items():
             home = self._shape.resources[index]
             if home.interface != name and home.interface in self._interfaces:
                 lines.append(_use(home.interface, home.name, resource))
         defined: list[tuple[str, abi.Type]] = []
+        here = {ty for ty in interface.types.values() if isinstance(ty, _NAMED)}
         for type_name, ty in interface.types.items():
             home_name = self._homes.get((type_name, ty))
-            if home_name is not None and isinstance(ty, _NAMED):
-                lines.append(_use(home_name, type_name, type_name))
-            else:
-                self._homes[type_name, ty] = name
-                defined.append((type_name, ty))
-            if isinstance(ty, _NAMED):
+            used = type_name
+            if not _inner_named(ty) <= here:
+                # It is used from elsewhere, since its parts have no names here; perhaps under another name.
+                if home_name is None:
+                    used, home_name = next(
+                        ((each, home) for (each, other), home in self._homes.items() if other == ty), (type_name, None)
+                    )
+            elif not isinstance(ty, _NAMED):
+                home_name = None
+            if home_name is not None:
+                lines.append(_use(home_name, used, type_name))
                 names.setdefault(ty, type_name)
+            else:
+                if _FULL_NAME.fullmatch(name):  # nothing can `use` the others
+                    self._homes[type_name, ty] = name
+                defined.append((type_name, ty))
+                if isinstance(ty, _NAMED):
+                    names.setdefault(ty, type_name)
         for type_name, ty in defined:
             lines.append(self._definition(type_name, ty, names, name))
         for resource, index in interface.resources.items():
@@ -115,7 +124,7 @@ class _Writer:
                 lines.append(f"%{function}: func{self._signature(func.params, func.result, names, name)};")
         return lines
 
-    def _definition(self, name: str, ty: abi.Type, names: dict[abi.Type, str], where: str) -> str:
+    def _definition(self, name: str, ty: abi.Type, names: dict[abi.Type | None, str], where: str) -> str:
         if isinstance(ty, _NAMED) and names[ty] != name:
             return f"type %{name} = %{names[ty]};"
         match ty:
@@ -133,7 +142,7 @@ class _Writer:
                 return f"type %{name} = {self._type(ty, names, where)};"
 
     def _methods(
-        self, resource: str, interface: abi.Interface, names: dict[abi.Type, str], where: str
+        self, resource: str, interface: abi.Interface, names: dict[abi.Type | None, str], where: str
     ) -> Iterator[str]:
         for function, ty in interface.funcs.items():
             match = _FUNCTION.fullmatch(function)
@@ -152,20 +161,31 @@ class _Writer:
         used = {each for func in interface.funcs.values() for part in _parts(func) for each in _named_in(part)}
         for each in sorted(used & set(names), key=lambda each: names[each]):
             yield _use(self._homes[names[each], each], names[each], names[each])
+        for resource, index in interface.resources.items():
+            home = self._shape.resources[index].interface
+            if home in self._interfaces:
+                yield _use(home, self._shape.resources[index].name, resource)
+            else:
+                yield f"resource %{resource} {{"
+                yield from self._methods(resource, interface, names, "")
+                yield "}"
         for function, func in interface.funcs.items():
-            yield f"{side} %{function}: func{self._signature(func.params, func.result, names, '')};"
+            if not function.startswith("["):
+                yield f"{side} %{function}: func{self._signature(func.params, func.result, names, '')};"
 
     def _signature(
         self,
         params: tuple[tuple[str, abi.Type], ...],
         result: abi.Type | None,
-        names: dict[abi.Type, str],
+        names: dict[abi.Type | None, str],
         where: str,
     ) -> str:
         inner = ", ".join(f"%{name}: {self._type(ty, names, where)}" for name, ty in params)
         return f"({inner})" + (f" -> {self._type(result, names, where)}" if result is not None else "")
 
-    def _type(self, ty: abi.Type | None, names: dict[abi.Type, str], where: str) -> str:
+    def _type(self, ty: abi.Type | None, names: dict[abi.Type | None, str], where: str) -> str:
+        if ty in names:
+            return f"%{names[ty]}"
         match ty:
             case None:
                 return "_"
@@ -190,14 +210,12 @@ class _Writer:
                 name = next((each for each, i in local.items() if i == index), resource.name)
                 return f"{'own' if isinstance(ty, abi.OwnT) else 'borrow'}<%{name}>"
             case _:
-                if ty not in names:
-                    kind = type(ty).__name__.removesuffix("T").lower()
-                    raise UnsupportedComponent(
-                        f"{where or 'its world'} has a {kind} without a name",
-                        component=self._component,
-                        hint="write the bindings from its WIT: dataflare bindgen --wit DIR",
-                    )
-                return f"%{names[ty]}"
+                kind = type(ty).__name__.removesuffix("T").lower()
+                raise UnsupportedComponent(
+                    f"{where or 'its world'} has a {kind} without a name",
+                    component=self._component,
+                    hint="write the bindings from its WIT: dataflare bindgen --wit DIR",
+                )
 
 
 def _parts(func: abi.FuncT) -> list[abi.Type]:
@@ -215,6 +233,15 @@ def _named_in(ty: abi.Type) -> set[abi.Type]:
             return {found for each in items for found in _named_in(each)}
         case _:
             return {ty} if isinstance(ty, _NAMED) else set()
+
+
+def _inner_named(ty: abi.Type) -> set[abi.Type]:
+    """Return the named types of which a type consists, only the outermost ones."""
+    match ty:
+        case abi.RecordT(fields=parts) | abi.VariantT(cases=parts):
+            return {found for _, each in parts if each is not None for found in _named_in(each)}
+        case _:
+            return _named_in(ty)
 
 
 def _use(interface: str, name: str, alias: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Generic, Self, TypeAlias, TypeVar
 
-from dataflare import value_types
+import dataflare.value_types as value_types  # pyright takes `from dataflare import` for the `__all__` of dataflare
 from dataflare.bindgen import abi
 from dataflare.bindgen.abi import *  # noqa: F403  # what each of the two defines, its own `__all__` says
 from dataflare.bindgen.world import ComponentSource, World, WorldOptions

@@ -11,6 +11,7 @@ from dataflare.bindgen.interface_module import (
     method_names,
     result_type,
 )
+from dataflare.bindgen.names import BUILTINS
 from dataflare.bindgen.plan import Direction, Module, Plan, wit_functions
 from dataflare.bindgen.text import HEADER, Node, Tree, docstring, quote, signature, wrap
 from dataflare.wit import model as wit
@@ -41,6 +42,8 @@ def world_text(plan: Plan) -> str:
     blocks = []
     if plan.needs_imports:
         annotations.uses.add("_t")
+        members = {*plan.function_names["import"].values(), *(each.name for each in plan.imported())}
+        annotations.shadowed = frozenset(members) & BUILTINS
         lines = [f"class {plan.imports_class}(_t.Protocol):"]
         lines += docstring(
             [f"What components of `{plan.world.name}` import: implement it, and give it to the world."], 4
@@ -70,6 +73,7 @@ def world_text(plan: Plan) -> str:
 
 def _world_class(plan: Plan, text: ModuleText) -> list[str]:
     annotations = text.annotations
+    annotations.shadowed = frozenset(plan.function_names["export"].values()) & BUILTINS
     lines = [f"class {plan.class_name}({annotations.support('World')}):"]
     how = f'Use it as `with {plan.class_name}("component.wasm"'
     how += ", imports=...) as world:`." if plan.needs_imports else ") as world:`."

@@ -322,12 +322,12 @@ class Instance:
             memory.undo()
             if isinstance(error, TooManyHandles):
                 raise self._end(error, self._endings.over_copy) from None
-            if isinstance(error, ValueTypeError):
-                raise
             if isinstance(error, (StructError, *MISFITS)):
                 for (name, ty), item in zip(link.func.params, value, strict=True):
                     if (found := explain(ty, item, name)) is not None:
                         raise found from None
+                if isinstance(error, ValueTypeError):
+                    raise
                 raise ValueTypeError(f"{link.name}: an argument does not fit: {error}") from error
             raise
 

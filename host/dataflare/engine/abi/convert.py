@@ -108,6 +108,7 @@ def as_char(value: Any) -> int:
 
 def as_numbers(values: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """Convert to a contiguous array of exactly this element type; a value that does not fit is an error."""
+    listed = None
     if type(values) is np.ndarray:
         array = values
     elif hasattr(values, "to_numpy") and hasattr(values, "null_count"):  # a pyarrow array
@@ -117,9 +118,11 @@ def as_numbers(values: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     elif isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
         raise TypeError(f"a {type(values).__name__} is not a list of numbers")
     else:
-        array = _from_list(values, dtype)
+        array = listed = _from_list(values, dtype)
     if array.ndim != 1:
         raise TypeError(f"an array of {array.ndim} dimensions, not 1")
+    if array is not listed and array.dtype == np.dtype(object) and dtype.kind in "iu":
+        array = _from_list(array, dtype)  # numpy would cut 1.5 to 1, and read "5" as 5
     if array.dtype == dtype:
         return np.ascontiguousarray(array)
     if len(array) == 0:
@@ -329,7 +332,12 @@ def _explain(ty: Type, value: Any, path: str) -> ValueTypeError | None:
             return None if fits else _wrong(path, f"a set of {', '.join(ty.names)}", value)
         case OwnT(made=type() as made) | BorrowT(made=type() as made):
             return None if isinstance(value, made) else _wrong(path, f"a {made.__name__}", value)
-        case OwnT() | BorrowT():
+        case OwnT(made=made) | BorrowT(made=made):
+            try:
+                if made is not None:
+                    made.check(value)
+            except ValueTypeError as error:
+                return ValueTypeError(error.message, path=path)
             return None
 
 

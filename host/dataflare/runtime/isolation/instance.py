@@ -353,7 +353,7 @@ class IsolatedInstance:
         result = function(*args)
         self.stats.host_ns += time.perf_counter_ns() - began
         try:
-            packed = self._channel.pack("answer", typed=[(func.result, result)])
+            packed = self._channel.pack("answer", typed=[(func.result, None if func.result is None else result)])
         except MISFITS as error:
             found = None if func.result is None else explain(func.result, result, "result")
             if found is None:

@@ -11,7 +11,7 @@ from dataflare.bindgen.interface_module import (
     method_names,
     result_type,
 )
-from dataflare.bindgen.names import BUILTINS
+from dataflare.bindgen.names import BUILTINS, UniqueNames
 from dataflare.bindgen.plan import Direction, Module, Plan, wit_functions
 from dataflare.bindgen.text import HEADER, Node, Tree, docstring, quote, signature, wrap
 from dataflare.wit import model as wit
@@ -105,6 +105,7 @@ class _Abi:
         self._plan = plan
         self._uses = {"_df"}
         self._names: dict[tuple[str, str, Direction], str] = {}
+        self._scope = UniqueNames()
         self._lines: list[str] = []
 
     def text(self) -> str:
@@ -278,10 +279,7 @@ class _Abi:
         return named.owner, named.name, direction if direction in module.directions else _other(direction)
 
     def _define(self, key: tuple[str, str, Direction], name: str, node: Node) -> None:
-        taken = set(self._names.values())
-        name = f"_{name}"
-        while name in taken:
-            name += "_"
+        name = self._scope.add(f"_{name}")
         self._names[key] = name
         self._lines += wrap(node, 0, before=f"{name} = ")
 

@@ -32,6 +32,7 @@ KINDS = {
     "derive-columns": "transformer",
     "filter-rows": "transformer",
     "folder-source": "source",
+    "jq": "processor",
     "json-mapper": "processor",
     "jsonl-destination": "destination",
     "normalize-records": "processor",

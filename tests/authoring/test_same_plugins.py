@@ -191,4 +191,5 @@ def test_components_of_new_are_conformant(folders: Path, kind: str) -> None:
             if not folder.is_dir():
                 new_plugin(folder, kind=kind, language=language)
             built, _ = build_plugin(folder, host)
-            assert faults_of_template(built.guest.output, kind) == [], language
+            faults = faults_of_template(built.guest.output, kind, leaks=language == "typescript")
+            assert faults == [], language

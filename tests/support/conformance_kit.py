@@ -28,11 +28,18 @@ _CONFIGS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-def faults_of_template(component: Path, kind: str) -> list[str]:
-    """Run the profile `full` over what `dataflare new` made of a kind; returns what failed."""
+def faults_of_template(component: Path, kind: str, *, leaks: bool = False) -> list[str]:
+    """Run the profile `full` over what `dataflare new` made of a kind; returns what failed.
+
+    Args:
+        component: The plugin.
+        kind: Its kind.
+        leaks: Whether its language's toolchain is known to leak, so that its memory is not looked at.
+    """
     grants = Grants(state=kind == "destination")
     subject = Subject(component, kind, _CONFIGS[kind], sample=None if kind == "source" else SAMPLE, grants=grants)
-    result = run_suite(subject, select(CASES, kind=kind, profile="full"))
+    cases = [each for each in select(CASES, kind=kind, profile="full") if not leaks or each.name != "every/memory"]
+    result = run_suite(subject, cases)
     assert result.counts["PASS"] >= 15, result.counts
     good = (Outcome.PASS, Outcome.SKIP)
     return [f"{each.case.name}: {each.message}" for each in result.results if each.outcome not in good]

@@ -297,7 +297,7 @@ class DescribesOther(Good):
     asked = 0
 
     def datasets(self) -> Sequence[Dataset]:
-        type(self).asked += 1
+        self.asked += 1
         found = super().datasets()
         more = {"id": "int64", "at": "int64", "name": "string", "more": "bool"}
-        return found if type(self).asked > 1 else [dataclasses.replace(each, schema=more) for each in found]
+        return found if self.asked > 1 else [dataclasses.replace(each, schema=more) for each in found]

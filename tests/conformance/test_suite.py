@@ -57,6 +57,12 @@ def plugins(group: str) -> Iterator[type[Any]]:
     return (each for each in vars(made).values() if isinstance(each, type) and issubclass(each, made.Good))
 
 
+@pytest.fixture(autouse=True)
+def _without_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make calls again at once: plugins that always ask for later would be waited for, for 30 s a case."""
+    monkeypatch.setattr(Patience.__init__, "__defaults__", (lambda _: None,))
+
+
 class HostOf(contextlib.nullcontext[Any]):
     """A host whose only plugin stands in for what the host makes of one."""
 

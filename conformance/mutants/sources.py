@@ -224,7 +224,7 @@ class AcknowledgesAway(Good):
 
 
 class OftenBusy(Good):
-    """Asks for a retry of some reads; that is no fault."""
+    """Asks for a retry of some reads, which is allowed."""
 
     caught_by = ""
     begun = 0

@@ -87,6 +87,21 @@ def test_only_what_a_pattern_goes_through_names_columns(tmp_path):
     assert read(inner, ["year=*/a.csv"], connector="csv").to_pydict() == {"n": [1], "year": [2013]}
 
 
+def test_patterns_elsewhere_name_columns_too(tmp_path):
+    fill(tmp_path, **{"year=2013/a.csv": "n\n1\n"})
+    below = tmp_path / "a" / "b" / "c"
+    for pattern in ("../../../year=*/a.csv", f"{tmp_path}/year=*/a.csv"):
+        assert read(below, pattern, connector="csv").to_pydict() == {"n": [1], "year": [2013]}
+
+
+def test_a_folder_whose_name_looks_like_a_pattern_is_itself(tmp_path):
+    folder = tmp_path / "year=[1]"
+    fill(folder, **{"a.csv": "n\n1\n"})
+    assert read(folder, "../year=[1]/a.csv", connector="csv").to_pydict() == {"n": [1]}
+    with pytest.raises(DataError, match="no file matches this pattern"):
+        read(folder, "../year=[1]/b.csv", connector="csv")
+
+
 def test_a_column_of_the_file_itself_stays(tmp_path):
     fill(tmp_path, **{"year=1/a.csv": "n,year\n1,2013\n"})
     assert read(tmp_path, "*/a.csv", connector="csv").to_pydict() == {"n": [1], "year": [2013]}

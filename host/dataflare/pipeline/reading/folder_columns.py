@@ -17,6 +17,7 @@ from dataflare.data.schemas import parse_type
 from dataflare.documents.models import nearest
 from dataflare.pipeline.connectors.connector import Reader
 from dataflare.pipeline.reading.file_schema import FileColumn, FileSchema
+from dataflare.pipeline.reading.inputs import split_pattern
 from dataflare.pipeline.reading.type_inference import ColumnGuess, convert, misfit_reason
 from dataflare.pipeline.run_errors import DataError
 
@@ -89,7 +90,9 @@ def find_folder_columns(
         DataError: The files are not in folders of the same columns, a name cannot be decoded, or a type is given for a
             column that no folder names.
     """
-    starts = [_start(folder, text) for text in ([read] if isinstance(read, str) else read) if glob.has_magic(text)]
+    around = Path(os.path.abspath(folder))
+    patterns = [each for each in ([read] if isinstance(read, str) else read) if glob.has_magic(each)]
+    starts = [split_pattern(around, Path(os.path.abspath(folder / each)))[0] for each in patterns]
     texts = {path: _columns_of(path, starts) for path in paths}
     names = list(texts[paths[0]])
     for path, found in texts.items():
@@ -108,15 +111,7 @@ def find_folder_columns(
     return FolderColumns(chosen, texts)
 
 
-def _start(folder: Path, pattern: str) -> str:
-    """The folder below which a pattern says nothing in plain words."""
-    parts = Path(os.path.abspath(folder / pattern)).parts
-    fixed = len(Path(os.path.abspath(folder)).parts)  # is taken literally whatever it is called
-    first = next((at for at, part in enumerate(parts) if glob.has_magic(part) and at >= fixed), len(parts) - 1)
-    return os.path.join(*parts[:first])
-
-
-def _columns_of(path: Path, starts: Sequence[str]) -> _Texts:
+def _columns_of(path: Path, starts: Sequence[Path]) -> _Texts:
     for start in starts:
         if path.is_relative_to(start):
             break

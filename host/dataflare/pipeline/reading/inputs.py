@@ -14,7 +14,7 @@ from typing import IO, Any, Final, TypeAlias
 
 from dataflare.pipeline.run_errors import DataError
 
-__all__ = ["InputFile", "Opener", "find_files", "open_plain"]
+__all__ = ["InputFile", "Opener", "find_files", "open_plain", "split_pattern"]
 
 Opener: TypeAlias = Callable[[Path], IO[bytes]]
 """Opens a file for reading. A host with a policy gives its own, which looks at every path first."""
@@ -77,12 +77,27 @@ def find_files(
     return list(dict.fromkeys(found))
 
 
+def split_pattern(folder: Path, pattern: Path) -> tuple[Path, tuple[str, ...]]:
+    """Split a pattern before its first part with `*`, `?` or `[...]`; what it shares with a folder is taken literally.
+
+    Args:
+        folder: An absolute path.
+        pattern: An absolute path. Without such a part below what it shares with the folder, it is split before the
+            last one.
+
+    Returns:
+        The folder that it names in plain words, and the parts below.
+    """
+    shared = Path(os.path.commonpath([folder, pattern]))
+    parts = pattern.relative_to(shared).parts
+    first = next((at for at, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+    return shared.joinpath(*parts[:first]), parts[first:]
+
+
 def _matches(folder: Path, pattern: Path) -> Iterator[str]:
     """Find the files that a pattern names; what it has in common with a folder is taken literally."""
     # Links are not followed, and no place is looked at twice: a few links in a folder of data make endless paths.
-    start = Path(os.path.commonpath([folder, pattern]))
-    parts = pattern.relative_to(start).parts
-    first = next(at for at, part in enumerate(parts) if glob.has_magic(part))
+    start, parts = split_pattern(folder, pattern)
     waiting, done, names = [(str(start), 0)], set(), 0
     while waiting:
         if (place := waiting.pop()) in done:
@@ -92,7 +107,7 @@ def _matches(folder: Path, pattern: Path) -> Iterator[str]:
         part, is_last = parts[at], at == len(parts) - 1
         if not is_last and not glob.has_magic(part):
             below = os.path.join(around, part)
-            if at < first or not _leads_away(below):
+            if not _leads_away(below):
                 waiting.append((below, at + 1))
             continue
         if part == "**" and not is_last:

@@ -48,7 +48,7 @@ def command(
         bool, typer.Option("--json", help="Write a line of JSON for each round to standard output.")
     ] = False,
     build_timeout: Annotated[
-        float, typer.Option(min=1, max=86_400, help="End each tool of a build after so many seconds.")
+        float, typer.Option(min=1, max=86_400, help="Stop each tool of a build after this many seconds.")
     ] = 600.0,
     cache_dir: CacheDir = None,
     audit: AuditFile = None,

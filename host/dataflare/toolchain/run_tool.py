@@ -51,7 +51,7 @@ class BuildFailed(DataflareError):
 
 
 class ToolStopped(DataflareError):
-    """A tool was ended since what it does is no longer wanted."""
+    """A tool was stopped because its result is no longer needed."""
 
 
 @contextmanager

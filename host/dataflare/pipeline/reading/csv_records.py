@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import csv
 import io
 import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
 from typing import IO, Any
 
 from dataflare.pipeline.reading.compression import Prefixed
@@ -17,6 +21,8 @@ __all__ = ["CsvForm", "DataBytes", "NumberedLines", "RowBytes", "read_records"]
 _FIELD_CHARACTERS = 2**31 - 1
 _HELD_BYTES = 2**26
 _LAST_READ_S = 0.2
+_BLOCKS_HELD = 5
+"""Arrow needs the block of a record's begin, the one of its end, and the one after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,19 +166,37 @@ class DataBytes(io.RawIOBase):
 
 
 class RowBytes(Prefixed):
-    """What Arrow reads: it reads ahead in a thread of its own, which outlives the reader."""
+    """What Arrow reads: it reads ahead in a thread of its own, which outlives the reader.
+
+    Arrow would go 32 blocks ahead, each as large as the longest record may be. Here its thread waits while it still
+    has some of them.
+    """
 
     def __init__(self, head: bytes, rest: Any) -> None:
         super().__init__(head, rest)
         self._stopped = False
         self._at_end = threading.Event()
+        self._held: dict[int, weakref.ref[memoryview]] = {}
+        self._free: SimpleQueue[None] = SimpleQueue()  # a block may be released at any instruction
+        for _ in range(_BLOCKS_HELD):
+            self._free.put(None)
+        _open.add(self)
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int = -1) -> Any:
         """Read as many bytes as asked for; fewer at the end, and none once it is stopped."""
+        if not self._stopped:
+            self._free.get()
         data = b"" if self._stopped else super().read(size)
         if not data:
             self._at_end.set()
-        return data
+            return data
+        block = memoryview(data)
+        self._held[id(block)] = weakref.ref(block, partial(self._release, id(block)))
+        return block
+
+    def _release(self, block_id: int, _: object) -> None:
+        del self._held[block_id]
+        self._free.put(None)
 
     def stop(self) -> None:
         """End the stream, and wait until Arrow's thread has seen it.
@@ -181,4 +205,15 @@ class RowBytes(Prefixed):
         ahead does not read, so that there is nothing to wait for.
         """
         self._stopped = True
+        self._free.put(None)
         self._at_end.wait(_LAST_READ_S)
+
+
+# Those whose thread may wait for a block to be released.
+_open: weakref.WeakSet[RowBytes] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    for each in list(_open):
+        each.stop()

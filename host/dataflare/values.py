@@ -5,9 +5,9 @@
 | `bool`, `string`, `char` | `bool`, `str` (a buffer of UTF-8 is taken), `str` of length 1 |
 | `u8` ... `s64` | `int` (never `bool`; anything with `__index__` is taken) |
 | `f32`, `f64` | `float` (an `int` is taken) |
-| `list<u8>` | given as `bytes`; every contiguous buffer of bytes, and a list or tuple of `int`, is taken |
-| `list<number>`, `list<bool>` | given as a 1-D `numpy.ndarray`; a list, or a pyarrow array without nulls, is taken |
-| `list<T>` | `list` (any sequence is taken) |
+| `list<u8>` | given as `bytes`; `bytes`, `bytearray` and pyarrow's `Buffer` are taken, and what the next row names |
+| `list<number>`, `list<bool>` | given as a 1-D `numpy.ndarray`; sequences, `memoryview` and pyarrow arrays are taken |
+| `list<T>` | `list` (any sequence is taken, except a text) |
 | `tuple<...>` | `tuple` |
 | `option<T>` | `None` or the value; where `T` is itself an option, `None` or `Some(value)` |
 | `result<T, E>` | `Ok(value)` or `Err(error)`, always |
@@ -18,7 +18,8 @@
 | a handle to a host's resource | the Python object that stands behind it |
 | a handle to a plugin's resource | an opaque object, or the class that [bindings](bindings.md) have for it |
 
-The shape depends on the type alone, never on the value.
+The shape depends on the type alone, never on the value. Arrays are taken by their items: a number that does not fit is
+refused, and is never read as bytes. The same holds with `isolation: process`.
 """
 
 from __future__ import annotations

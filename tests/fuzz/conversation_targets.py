@@ -20,7 +20,7 @@ from cases import Target
 from dataflare.data import batches
 from dataflare.data.batches import Batch
 from dataflare.data.ipc import encode_stream
-from dataflare.engine.abi.convert import explain
+from dataflare.engine.abi.explain import explain
 from dataflare.engine.abi.types import (
     BorrowT,
     ComponentType,

@@ -18,7 +18,8 @@ from wasmtime import _bindings as raw
 
 from dataflare import budgets, cancellation
 from dataflare.engine.abi.bridge_memory import NO_CEILING, BridgeMemory
-from dataflare.engine.abi.convert import MISFITS, explain
+from dataflare.engine.abi.convert import MISFITS
+from dataflare.engine.abi.explain import explain
 from dataflare.engine.abi.handles import GuestResource, HandleTable, TooManyHandles
 from dataflare.engine.abi.layout import (
     DROPPED_CAPACITY,

@@ -9,10 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from dataflare.budgets import HostBudget
-from dataflare.engine.abi.convert import DTYPES, as_numbers
+from dataflare.engine.abi.convert import as_bytes, as_numbers, as_utf8
 from dataflare.engine.abi.handles import GuestResource, HandleTable
 from dataflare.engine.abi.layout import (
     FILLED_FROM_AT,
@@ -265,15 +264,7 @@ class BridgeMemory:
         return at
 
     def put_text(self, value: Any) -> tuple[int, int]:
-        if type(value) is str:
-            data: Any = value.encode()
-        elif isinstance(value, str):
-            data = str(value).encode()
-        else:
-            data = _bytes_of(value)
-            if not isinstance(value, pa.Buffer):
-                # Arrow's own text is valid already; other kinds of bytes are checked.
-                str(data, "utf-8")
+        data = value.encode() if type(value) is str else as_utf8(value)
         size = len(data)
         if size >= IN_PLACE_BYTES and self._knows_plugin():
             return self._stage(data, size), size
@@ -282,10 +273,7 @@ class BridgeMemory:
         return at, size
 
     def put_blob(self, value: Any) -> tuple[int, int]:
-        data: Any = value
-        if type(value) is not bytes:
-            is_buffer = isinstance(value, bytes | bytearray | memoryview | pa.Buffer)
-            data = _bytes_of(value) if is_buffer else as_numbers(value, DTYPES["u8"]).data
+        data = value if type(value) is bytes else as_bytes(value)
         size = len(data)
         if size >= IN_PLACE_BYTES and self._knows_plugin():
             return self._stage(data, size), size
@@ -367,10 +355,3 @@ class BridgeMemory:
         """Remove the handles that an incomplete value has put into the table."""
         for number in self.given:
             self.table.take(number)
-
-
-def _bytes_of(value: Any) -> memoryview:
-    view = memoryview(value)
-    if view.itemsize != 1 or view.ndim != 1 or not view.contiguous:
-        raise TypeError("a buffer of something other than bytes")
-    return view.cast("B")

@@ -291,7 +291,8 @@ class Codecs:
                 after: list[str] = []
                 items = [self._name("v") for _ in offsets(ty)]
                 if isinstance(ty, TupleT):
-                    before.append(f"{', '.join(items)}, = {v}" if items else f"no_items({v})")
+                    listed = f"{v} if type({v}) is tuple else list_items({v})"
+                    before.append(f"{', '.join(items)}, = {listed}" if items else f"no_items({v})")
                 else:
                     before += [f"{x} = {v}.{name}" for x, name in zip(items, attributes(ty), strict=True)]
                 for x, (offset, t) in zip(items, offsets(ty), strict=True):

@@ -1,7 +1,8 @@
-"""What compiled codecs call: conversions of single values, and the search for the part of a value that does not fit."""
+"""Conversions of single values from Python to WIT. Compiled codecs and the messages to workers both use them."""
 
 from __future__ import annotations
 
+import array as arrays
 import operator
 from collections.abc import Mapping, Sequence
 from enum import Flag
@@ -10,25 +11,28 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from dataflare.engine.abi.records import attributes
-from dataflare.engine.abi.types import (
-    BorrowT,
-    EnumT,
-    FlagsT,
-    ListT,
-    OptionT,
-    OwnT,
-    PrimT,
-    RecordT,
-    ResultT,
-    TupleT,
-    Type,
-    VariantT,
-)
-from dataflare.errors import ValueTypeError
 from dataflare.values import Err, Ok, Some, Variant
 
-__all__ = ["DTYPES", "HELPERS", "MISFITS", "FlagSets", "MadeFlags", "as_numbers", "explain"]
+__all__ = [
+    "DTYPES",
+    "HELPERS",
+    "MISFITS",
+    "FlagSets",
+    "MadeFlags",
+    "as_bool",
+    "as_bytes",
+    "as_char",
+    "as_float",
+    "as_int",
+    "as_numbers",
+    "as_utf8",
+    "flag_bits",
+    "list_items",
+    "made_bits",
+    "no_payload",
+    "result_parts",
+    "some",
+]
 
 DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "bool": np.dtype(np.bool_),
@@ -45,7 +49,9 @@ DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
 }
 """Element types whose lists are numpy arrays, with the dtype of each."""
 
-_INTEGERS: Final = {f"{sign}{bits}": (sign == "s", bits) for sign in "su" for bits in (8, 16, 32, 64)}
+_BUFFERS: Final = (bytes, bytearray, memoryview, pa.Buffer)
+_NO_LISTS: Final = (str, *_BUFFERS, Mapping, set, frozenset)
+"""What has items, or an order, that a list does not mean."""
 
 
 class FlagSets(dict[int, frozenset[str]]):
@@ -91,7 +97,7 @@ def as_float(value: Any) -> float:
 
 def as_bool(value: Any) -> bool:
     """Convert a Python or numpy bool."""
-    if isinstance(value, np.bool_):
+    if isinstance(value, bool | np.bool_):
         return bool(value)
     raise TypeError(f"a {type(value).__name__} is not a bool")
 
@@ -106,19 +112,54 @@ def as_char(value: Any) -> int:
     return code
 
 
+def as_utf8(value: Any) -> bytes | memoryview:
+    """Return the UTF-8 of a text: of a `str`, or a contiguous buffer of bytes, which is checked."""
+    if isinstance(value, str):
+        return str.encode(value)  # the characters themselves, whatever a subclass says of them
+    data = _byte_buffer(value)
+    if data is None:
+        raise TypeError(f"a {type(value).__name__} is not a text")
+    if isinstance(value, pa.Buffer):
+        ends = pa.py_buffer(np.array([0, value.size], np.int64))
+        pa.LargeStringArray.from_buffers(1, ends, value).validate(full=True)
+    else:
+        str(data, "utf-8")
+    return data
+
+
+def as_bytes(value: Any) -> bytes | memoryview:
+    """Return the bytes of a `list<u8>`: of a contiguous buffer of bytes, or of a list of numbers."""
+    data = _byte_buffer(value)
+    return as_numbers(value, DTYPES["u8"]).data if data is None else data
+
+
+def _byte_buffer(value: Any) -> bytes | memoryview | None:
+    """Return the bytes of a buffer; `None` if its items are not bytes, or not one after the other."""
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, _BUFFERS):
+        return None
+    view = memoryview(value)
+    if not view.contiguous or view.ndim != 1 or view.format != ("b" if isinstance(value, pa.Buffer) else "B"):
+        return None
+    return view.cast("B")
+
+
 def as_numbers(values: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """Convert to a contiguous array of exactly this element type; a value that does not fit is an error."""
     listed = None
     if type(values) is np.ndarray:
         array = values
-    elif hasattr(values, "to_numpy") and hasattr(values, "null_count"):  # a pyarrow array
+    elif isinstance(values, pa.Array | pa.ChunkedArray):
         if values.null_count:
             raise TypeError(f"an array with {values.null_count} nulls")
         array = values.to_numpy(zero_copy_only=False)
-    elif isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
-        raise TypeError(f"a {type(values).__name__} is not a list of numbers")
+    elif isinstance(values, arrays.array) or (
+        isinstance(values, memoryview) and (values.format != "B" or dtype == DTYPES["u8"])
+    ):
+        array = np.asarray(values)
     else:
-        array = listed = _from_list(values, dtype)
+        array = listed = _from_list(list_items(values), dtype)
     if array.ndim != 1:
         raise TypeError(f"an array of {array.ndim} dimensions, not 1")
     if array is not listed and array.dtype == np.dtype(object) and dtype.kind in "iu":
@@ -158,8 +199,8 @@ def _same_family(have: np.dtype[Any], want: np.dtype[Any]) -> bool:
 
 
 def flag_bits(bits: Mapping[str, int], value: Any) -> int:
-    if isinstance(value, str | bytes):
-        raise TypeError("a text is not a set of flags")
+    if isinstance(value, (str, *_BUFFERS)):
+        raise TypeError(f"a {type(value).__name__} is not a set of flags")
     total = 0
     for name in value:
         total |= bits[name]
@@ -193,14 +234,15 @@ def no_payload(value: Any) -> None:
 
 
 def no_items(value: Any) -> None:
-    if len(value):
+    if len(list_items(value)):
         raise TypeError("a tuple of no items")
 
 
 def list_items(value: Any) -> Sequence[Any]:
+    """Return the items of a list or a tuple: of any sequence, except texts, buffers, mappings and sets."""
     if isinstance(value, list | tuple):
         return value
-    if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__len__"):
+    if isinstance(value, _NO_LISTS) or not hasattr(value, "__len__"):
         raise TypeError(f"a {type(value).__name__} is not a list")
     return tuple(value)
 
@@ -251,158 +293,3 @@ HELPERS: Final = {
 
 MISFITS: Final = (TypeError, ValueError, OverflowError, AttributeError, KeyError)
 """What writing a value that does not fit may raise, in addition to `struct.error`."""
-
-
-def explain(ty: Type, value: Any, path: str) -> ValueTypeError | None:
-    """Return the error for the first part of a value that does not fit its type; `None` if everything fits."""
-    try:
-        return _explain(ty, value, path)
-    except RecursionError:
-        return ValueTypeError("the value holds itself, or is nested too deeply", path=path)
-
-
-def _wrong(path: str, expected: str, value: Any) -> ValueTypeError:
-    shown = repr(value)
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    return ValueTypeError(f"expected {expected}, not {shown} ({type(value).__name__})", path=path)
-
-
-def _explain(ty: Type, value: Any, path: str) -> ValueTypeError | None:
-    match ty:
-        case PrimT():
-            return _explain_primitive(ty.name, value, path)
-        case ListT():
-            return _explain_list(ty.element, value, path)
-        case OptionT():
-            if value is None:
-                return None
-            if isinstance(ty.inner, OptionT):
-                if not isinstance(value, Some):
-                    return _wrong(path, "None or Some(value)", value)
-                value = value.value
-            return _explain(ty.inner, value, path)
-        case ResultT():
-            if not isinstance(value, Ok | Err):
-                return _wrong(path, "Ok(value) or Err(error)", value)
-            good = isinstance(value, Ok)
-            return _explain_payload(
-                ty.ok if good else ty.err,
-                value.value if isinstance(value, Ok) else value.error,
-                f"{path}.{'ok' if good else 'err'}",
-            )
-        case TupleT():
-            try:
-                items = tuple(value)
-            except TypeError:
-                items = ()
-            if isinstance(value, str | bytes | Mapping) or len(items) != len(ty.items):
-                return _wrong(path, f"a tuple of {len(ty.items)}", value)
-            parts = [(t, item, f"{path}[{i}]") for i, (t, item) in enumerate(zip(ty.items, items, strict=True))]
-            return _first(parts)
-        case RecordT():
-            names = attributes(ty)
-            missing = [name for name in names if not hasattr(value, name)]
-            if missing:
-                return _wrong(path, f"an object with the attribute {missing[0]!r}", value)
-            return _first([(t, getattr(value, n), f"{path}.{n}") for n, (_, t) in zip(names, ty.fields, strict=True)])
-        case VariantT(made=tuple() as classes):
-            if type(value) not in classes:
-                return _wrong(path, f"one of {', '.join(cls.__name__ for cls in classes)}", value)
-            name, payload = ty.cases[classes.index(type(value))]
-            return None if payload is None else _explain(payload, value.value, f"{path}.{name}")
-        case VariantT():
-            cases = dict(ty.cases)
-            case = getattr(value, "case", None)
-            if not isinstance(case, str) or case not in cases or not hasattr(value, "value"):
-                return _wrong(path, f"a Variant with one of the cases {', '.join(cases)}", value)
-            return _explain_payload(cases[case], value.value, f"{path}.{case}")
-        case EnumT(made=type() as made) | FlagsT(made=type() as made):
-            return None if type(value) is made else _wrong(path, f"a {made.__name__}", value)
-        case EnumT():
-            return (
-                None
-                if isinstance(value, str) and value in ty.names
-                else _wrong(path, f"one of {', '.join(ty.names)}", value)
-            )
-        case FlagsT():
-            try:
-                fits = not isinstance(value, str | bytes) and set(value) <= set(ty.names)
-            except TypeError:
-                fits = False
-            return None if fits else _wrong(path, f"a set of {', '.join(ty.names)}", value)
-        case OwnT(made=type() as made) | BorrowT(made=type() as made):
-            return None if isinstance(value, made) else _wrong(path, f"a {made.__name__}", value)
-        case OwnT(made=made) | BorrowT(made=made):
-            try:
-                if made is not None:
-                    made.check(value)
-            except ValueTypeError as error:
-                return ValueTypeError(error.message, path=path)
-            return None
-
-
-def _first(parts: list[tuple[Type, Any, str]]) -> ValueTypeError | None:
-    return next((found for t, v, p in parts if (found := _explain(t, v, p)) is not None), None)
-
-
-def _explain_payload(ty: Type | None, value: Any, path: str) -> ValueTypeError | None:
-    if ty is None:
-        return None if value is None else _wrong(path, "no payload", value)
-    return _explain(ty, value, path)
-
-
-def _explain_primitive(name: str, value: Any, path: str) -> ValueTypeError | None:
-    if name in _INTEGERS:
-        signed, bits = _INTEGERS[name]
-        low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
-        try:
-            fits = low <= as_int(value) <= high
-        except TypeError:
-            fits = False
-        return None if fits else _wrong(path, f"an int from {low} to {high}", value)
-    if name in ("f32", "f64"):
-        try:
-            number = as_float(value)
-            fits = name == "f64" or not np.isfinite(number) or abs(number) < 3.4028235677973366e38
-        except (TypeError, OverflowError):
-            fits = False
-        return None if fits else _wrong(path, "a number that fits " + name, value)
-    if name == "bool":
-        return None if isinstance(value, bool | np.bool_) else _wrong(path, "True or False", value)
-    if name == "char":
-        try:
-            as_char(value)
-        except (TypeError, ValueError):
-            return _wrong(path, "a single character", value)
-        return None
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return _wrong(path, "a text without halves of surrogate pairs", value)
-        return None
-    try:
-        bytes(memoryview(value)).decode()
-    except (TypeError, UnicodeDecodeError):
-        return _wrong(path, "a str, or bytes of UTF-8", value)
-    return None
-
-
-def _explain_list(element: Type, value: Any, path: str) -> ValueTypeError | None:
-    if element == PrimT("u8") and isinstance(value, bytes | bytearray | memoryview | pa.Buffer):
-        view = memoryview(value)
-        fits = view.contiguous and view.itemsize == 1 and view.ndim == 1
-        return None if fits else _wrong(path, "a contiguous buffer of bytes", value)
-    if (
-        isinstance(element, PrimT)
-        and element.name in DTYPES
-        and (type(value) is np.ndarray or hasattr(value, "null_count"))
-    ):
-        try:
-            as_numbers(value, DTYPES[element.name])
-        except (TypeError, OverflowError) as error:
-            return ValueTypeError(f"expected a list of {element.name}, not {error}", path=path)
-        return None
-    if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__len__") or not hasattr(value, "__iter__"):
-        return _wrong(path, "a list", value)
-    return _first([(element, item, f"{path}[{i}]") for i, item in enumerate(value)])

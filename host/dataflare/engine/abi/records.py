@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import inspect
 import keyword
 from dataclasses import FrozenInstanceError
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 if TYPE_CHECKING:
     from dataflare.engine.abi.types import RecordT
 
-__all__ = ["Record", "attributes", "record_class", "snake_case"]
+__all__ = ["MISSING", "Record", "attributes", "find_attribute", "record_class", "snake_case"]
+
+MISSING: Final = object()
+"""Means that an object does not have an attribute."""
 
 
 def attributes(ty: RecordT) -> tuple[str, ...]:
     """Return the attribute names of the Python objects for a record."""
     return tuple(snake_case(name) for name, _ in ty.fields) if ty.made is None else ty.made.__match_args__
+
+
+def find_attribute(owner: object, name: str) -> Any:
+    """Return an attribute of an object, or `MISSING`.
+
+    Raises:
+        AttributeError: The object has a property of this name, which raised it.
+    """
+    try:
+        return getattr(owner, name)
+    except AttributeError:
+        found = inspect.getattr_static(owner, name, MISSING)
+        if found is not MISSING and not inspect.ismemberdescriptor(found):  # that is an empty slot
+            raise
+        return MISSING
 
 
 class Record:

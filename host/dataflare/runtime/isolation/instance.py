@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from dataflare import budgets, errors
 from dataflare.budgets import HostBudget, OverHostBytes, OverTime
-from dataflare.engine.abi.convert import MISFITS, explain
+from dataflare.engine.abi.convert import MISFITS
+from dataflare.engine.abi.explain import explain
 from dataflare.engine.abi.handles import GuestResource
 from dataflare.engine.abi.types import ComponentType, FuncT, OwnT
 from dataflare.engine.call_budget import CallBudget

@@ -20,7 +20,22 @@ from dataflare.data.batches import Batch
 from dataflare.data.charges import BatchMemory
 from dataflare.data.ipc import decode_stream, encode_stream
 from dataflare.data.shapes import DataFailure
-from dataflare.engine.abi.convert import DTYPES, as_char, as_float, as_int, as_numbers, made_bits
+from dataflare.engine.abi.convert import (
+    DTYPES,
+    as_bool,
+    as_bytes,
+    as_char,
+    as_float,
+    as_int,
+    as_numbers,
+    as_utf8,
+    flag_bits,
+    list_items,
+    made_bits,
+    no_payload,
+    result_parts,
+    some,
+)
 from dataflare.engine.abi.handles import GuestResource
 from dataflare.engine.abi.records import attributes, record_class
 from dataflare.engine.abi.types import (
@@ -93,9 +108,7 @@ class Writer:
         """
         match ty:
             case None:
-                if value is not None:
-                    raise TypeError("there is no value here")
-                return None
+                return no_payload(value)
             case PrimT():
                 return self._primitive(ty.name, value)
             case ListT():
@@ -103,19 +116,12 @@ class Writer:
             case OptionT():
                 if value is None:
                     return None
-                if isinstance(ty.inner, OptionT):
-                    if not isinstance(value, Some):
-                        raise TypeError("an option within an option is None or Some(value)")
-                    value = value.value
-                return [self.write(ty.inner, value)]
+                return [self.write(ty.inner, some(value) if isinstance(ty.inner, OptionT) else value)]
             case ResultT():
-                if isinstance(value, Ok):
-                    return [0, self.write(ty.ok, value.value)]
-                if isinstance(value, Err):
-                    return [1, self.write(ty.err, value.error)]
-                raise TypeError("a result is Ok(value) or Err(error)")
+                index, payload = result_parts(value)
+                return [index, self.write(ty.err if index else ty.ok, payload)]
             case TupleT():
-                return [self.write(t, item) for t, item in zip(ty.items, value, strict=True)]
+                return [self.write(t, item) for t, item in zip(ty.items, list_items(value), strict=True)]
             case RecordT():
                 return [self.write(t, getattr(value, n)) for n, (_, t) in zip(attributes(ty), ty.fields, strict=True)]
             case VariantT(made=tuple() as classes):
@@ -123,19 +129,16 @@ class Writer:
                 payload = ty.cases[index][1]
                 return [index, None if payload is None else self.write(payload, value.value)]
             case VariantT():
-                index = next(i for i, (name, _) in enumerate(ty.cases) if name == value.case)
+                index = _numbers(tuple(name for name, _ in ty.cases))[value.case]
                 return [index, self.write(ty.cases[index][1], value.value)]
             case EnumT(made=type() as made):
-                return list(made).index(value)
+                return _numbers(tuple(made))[value]
             case EnumT():
-                return ty.names.index(value)
+                return _numbers(ty.names)[value]
             case FlagsT(made=type() as made):
-                bits = made_bits(made, value)
-                return [index for index in range(len(ty.names)) if bits >> index & 1]
+                return _set_bits(made_bits(made, value))
             case FlagsT():
-                if isinstance(value, str | bytes):
-                    raise TypeError("a text is not a set of flags")
-                return [ty.names.index(name) for name in value]
+                return _set_bits(flag_bits({name: 1 << index for index, name in enumerate(ty.names)}, value))
             case OwnT() | BorrowT():
                 resource = self._resources[ty.resource]
                 if (resource.interface, resource.name) == _BATCH:
@@ -148,15 +151,13 @@ class Writer:
 
     def _primitive(self, name: str, value: Any) -> Any:
         if name == "string":
-            if isinstance(value, str):
+            if type(value) is str and len(value) < _LONG_TEXT:
                 self.values_bytes += len(value)
-                return value if len(value) < _LONG_TEXT else self._put(memoryview(value.encode()))
-            return self._bytes(memoryview(value).cast("B"))
+                return value
+            return self._bytes(memoryview(as_utf8(value)))
         self.values_bytes += 8
         if name == "bool":
-            if not isinstance(value, bool | np.bool_):
-                raise TypeError(f"a {type(value).__name__} is not a bool")
-            return bool(value)
+            return as_bool(value)
         if name == "char":
             return as_char(value)
         if name in ("f32", "f64"):
@@ -170,12 +171,10 @@ class Writer:
 
     def _list(self, element: Type, value: Any) -> Any:
         if isinstance(element, PrimT) and element.name in DTYPES:
-            if element.name == "u8" and isinstance(value, bytes | bytearray | memoryview | pa.Buffer):
-                return self._bytes(memoryview(value).cast("B"))
+            if element.name == "u8":
+                return self._bytes(memoryview(as_bytes(value)))
             return self._bytes(memoryview(as_numbers(value, DTYPES[element.name]).data).cast("B"))
-        if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__len__"):
-            raise TypeError(f"a {type(value).__name__} is not a list")
-        return [self.write(element, item) for item in value]
+        return [self.write(element, item) for item in list_items(value)]
 
     def _bytes(self, data: memoryview) -> list[int]:
         self.values_bytes += data.nbytes
@@ -346,6 +345,16 @@ class Reader:
             raise BrokenWire("bytes that are not there")
         self._at += size
         return self._beside.slice(at, size)
+
+
+@functools.lru_cache(maxsize=1024)
+def _numbers(names: tuple[Any, ...]) -> dict[Any, int]:
+    """Return the number of each case, by its name or its member."""
+    return {name: number for number, name in enumerate(names)}
+
+
+def _set_bits(bits: int) -> list[int]:
+    return [index for index in range(bits.bit_length()) if bits >> index & 1]
 
 
 @functools.lru_cache(maxsize=1024)

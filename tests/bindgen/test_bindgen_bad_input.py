@@ -20,8 +20,9 @@ from dataflare import folder_exchange
 from dataflare.bindgen import folder as folder_module
 from dataflare.bindgen.folder import differences, write_folder
 from dataflare.bindgen.generate import generate_types
+from dataflare.bindgen.implementations import host_resource
 from dataflare.cli.app import app
-from dataflare.errors import ConfigError
+from dataflare.errors import ConfigError, ValueTypeError
 from dataflare.runtime.host import Host
 
 MARK = "# Written by `dataflare bindgen`. Write it anew rather than change it.\n"
@@ -163,6 +164,40 @@ def test_options_that_do_not_fit_are_refused(
     assert not Path("out").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "said", "meant"),
+    [
+        ("class", "a keyword of Python", "class_bindings"),
+        ("my-bindings", "letters, digits and underscores", "my_bindings"),
+        ("a.b", "letters, digits and underscores", "a_b"),
+        ("out.py", "letters, digits and underscores", "out"),
+        ("1a", "letters, digits and underscores", "_1a"),
+        ("\ufb01", "letters, digits and underscores", "fi"),  # Python looks for the two letters of the ligature
+        ("types", "would hide the module 'types'", "types_bindings"),
+        ("dataflare", "would hide the module 'dataflare'", "dataflare_bindings"),
+        ("__main__", "Python's own", "main"),
+    ],
+)
+@pytest.mark.parametrize("option", ["", "--types", "--check"])
+def test_a_folder_that_no_import_can_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str, meant: str, option: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.wit").write_text(WIT)
+    result = CliRunner().invoke(app, ["bindgen", "--wit", "x.wit", "-o", f"sub/{name}", *option.split()])
+    assert result.exit_code == 2 and said in result.stderr and f"-o sub/{meant}" in result.stderr
+    assert os.listdir(tmp_path) == ["x.wit"]
+
+
+def test_a_package_within_a_package_may_have_the_name_of_a_module(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.wit").write_text(WIT)
+    Path("shop").mkdir()
+    Path("shop/__init__.py").touch()
+    assert CliRunner().invoke(app, ["bindgen", "--wit", "x.wit", "-o", "shop/types"]).exit_code == 0
+    assert CliRunner().invoke(app, ["bindgen", "--guest", "--wit", "x.wit", "-o", "stubs-1.0"]).exit_code == 0
+
+
 def test_types_are_written_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("x.wit").write_text("package a:b; interface i { record r { x: u8 } }")
@@ -205,6 +240,55 @@ def test_an_implementation_that_would_do_nothing_is_refused(
 ) -> None:
     with imported(files_of(WIT), tmp_path) as bindings, pytest.raises(ConfigError, match=said):
         bindings.W(COMPONENT, imports=SimpleNamespace(log=log()), host=host)
+
+
+class _Lazy:
+    """Imports whose parts are made when they are first needed."""
+
+    @property
+    def log(self) -> Any:
+        return self.database  # type: ignore[attr-defined]
+
+
+class _LazyLog:
+    @property
+    def write(self) -> Any:
+        raise AttributeError("no database")
+
+
+class _Proxy:
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+
+@pytest.mark.parametrize(
+    ("imports", "error", "said"),
+    [
+        (_Lazy, AttributeError, "has no attribute 'database'"),
+        (lambda: SimpleNamespace(log=_LazyLog()), AttributeError, "no database"),
+        (_Proxy, ConfigError, "the _Proxy has no attribute 'log'"),
+        (lambda: SimpleNamespace(log=_Proxy()), ConfigError, "imports.log: the _Proxy has no method 'write'"),
+        (lambda: SimpleNamespace(log=None), ConfigError, "imports.log: None has no method 'write'"),
+        (lambda: SimpleNamespace(log=SimpleNamespace(write=5)), ConfigError, "imports.log.write: is a int, not a"),
+    ],
+)
+def test_the_error_of_a_property_is_not_taken_for_a_missing_import(
+    host: Host, tmp_path: Path, imports: Callable[[], Any], error: type[Exception], said: str
+) -> None:
+    with imported(files_of(WIT), tmp_path) as bindings, pytest.raises(error, match=said):
+        bindings.W(COMPONENT, imports=imports(), host=host)
+
+
+def test_the_error_of_a_property_of_a_resource_is_not_taken_for_a_missing_method() -> None:
+    class Thing:
+        @property
+        def read(self) -> Any:
+            raise AttributeError("no disk")
+
+    with pytest.raises(AttributeError, match="no disk"):
+        host_resource(type("File", (), {}), "read").check(Thing())
+    with pytest.raises(ValueTypeError, match="the method 'read' of SimpleNamespace is a int, not a plain function"):
+        host_resource(type("File", (), {}), "read").check(SimpleNamespace(read=5))
 
 
 def test_static_methods_of_a_class_are_an_implementation(host: Host, tmp_path: Path) -> None:

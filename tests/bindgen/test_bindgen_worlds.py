@@ -135,7 +135,7 @@ def test_a_missing_import_is_named(bindings: Any, host: Host) -> None:
         (None, "None has no attribute 'store'"),
         (SimpleNamespace(store=SimpleNamespace(bucket=Bucket)), r"imports\.store: .* has no method 'divide'"),
         (store(bindings, divide=lambda a: a), r"imports\.store\.divide: cannot be called with \(a, b\)"),
-        (store(bindings, divide=5), "has no method 'divide'"),
+        (store(bindings, divide=5), r"imports\.store\.divide: is a int, not a plain function"),
     ):
         with pytest.raises(ConfigError, match=said):
             bindings.Buckets(BINARY, imports=imports, host=host)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, Flag
 from typing import Any, Final
@@ -21,8 +20,7 @@ from dataflare.engine.abi.types import (
     TupleT,
     VariantT,
 )
-from dataflare.errors import ConfigError, ValueTypeError, WorldMismatch
-from dataflare.values import Err, Ok
+from dataflare.errors import WorldMismatch
 
 __all__ = [
     "BOOL",
@@ -44,7 +42,6 @@ __all__ = [
     "borrow",
     "enum",
     "flags",
-    "host_resource",
     "list_",
     "option",
     "own",
@@ -124,38 +121,6 @@ def borrow(interface: str, name: str, made: Any, *, imported: bool = False) -> H
     return Handle(False, interface, name, imported, made)
 
 
-class host_resource:
-    """The methods that an object needs to be a resource of the host."""
-
-    def __init__(self, protocol: type[Any], *methods: str) -> None:
-        self._protocol = protocol.__name__
-        self._methods = methods
-        self._known: set[type[Any]] = set()
-
-    def check(self, value: Any) -> Any:
-        """Return the value.
-
-        Raises:
-            ValueTypeError: A method is missing.
-        """
-        cls = type(value)
-        if cls not in self._known:
-            methods = {each: getattr(value, each, None) for each in self._methods}
-            for name, method in methods.items():
-                if what := _unfit_kind(method):
-                    raise ValueTypeError(f"the method {name!r} of {cls.__name__} is {what}, not a plain function")
-            missing = [name for name, method in methods.items() if not callable(method)]
-            if missing or value is None:
-                lacks = f", which has no method {missing[0]!r}" if missing else ""
-                raise ValueTypeError(f"expected a {self._protocol}, not a {cls.__name__}{lacks}")
-            if isinstance(value, type):  # each class has methods of its own
-                if any(inspect.isfunction(inspect.getattr_static(value, each, None)) for each in self._methods):
-                    raise ValueTypeError(f"expected a {self._protocol}, not the class {value.__name__} itself")
-            elif len(self._known) < 256:
-                self._known.add(cls)
-        return value
-
-
 class Func:
     """A function of a world: its types, its Python name, and the exception for the error of its result.
 
@@ -229,94 +194,6 @@ class WorldType:
                 raise fitter.mismatch(f"it does not export {what}; it exports {exports}")
             typed.exports[name] = fitter.exported(name, found, expected)
         return typed
-
-    def host_functions(self, imports: Any) -> dict[str, dict[str, Callable[..., Any]]]:
-        """Return the functions of an object that implements the imports, in the form in which the engine calls them.
-
-        Raises:
-            ConfigError: A function is missing, is not a function, or takes other parameters.
-        """
-        found: dict[str, dict[str, Callable[..., Any]]] = {}
-        for interface, type_ in self.imports.items():
-            owner = imports
-            if type_.python:
-                owner = getattr(imports, type_.python, None)
-                if owner is None:
-                    raise ConfigError(
-                        f"{_described(imports)} has no attribute {type_.python!r}, which implements {interface}",
-                        where="imports",
-                        hint="give an object with this attribute, as the Protocol says",
-                    )
-            place = f"imports.{type_.python}" if type_.python else "imports"
-            found[interface] = {
-                name: _host_function(owner, name, func, place) for name, func in type_.functions.items()
-            }
-        return found
-
-
-def _host_function(owner: Any, name: str, func: Func, place: str) -> Callable[..., Any]:
-    if name.startswith("[method]"):
-        function = _method(func.python)
-    else:
-        found = getattr(owner, func.python, None)
-        if not callable(found):
-            raise ConfigError(
-                f"{_described(owner)} has no method {func.python!r}",
-                where=place,
-                hint=f"it takes {', '.join(each for each, _ in func.parameters) or 'nothing'}",
-            )
-        function = found
-        if isinstance(owner, type) and inspect.isfunction(inspect.getattr_static(owner, func.python, None)):
-            hint = f"give an instance: {owner.__name__}()"
-            raise ConfigError(f"is the class {owner.__name__}, whose methods need an instance", where=place, hint=hint)
-        _check_signature(function, func, f"{place}.{func.python}")
-    return function if func.error is None else _answering(function, func.error)
-
-
-def _method(name: str) -> Callable[..., Any]:
-    def call(thing: Any, *args: Any) -> Any:
-        return getattr(thing, name)(*args)
-
-    return call
-
-
-def _answering(function: Callable[..., Any], error: type[Exception]) -> Callable[..., Any]:
-    def call(*args: Any) -> Any:
-        try:
-            return Ok(function(*args))
-        except error as raised:
-            return Err(raised.error)  # type: ignore[attr-defined]  # it is a ResultError
-
-    return call
-
-
-def _unfit_kind(function: object) -> str | None:
-    """Name the kind of a function that returns something to run later (async, generator); `None` for a plain one."""
-    for each in (function, getattr(type(function), "__call__", None)):  # noqa: B004  # an object's own `__call__`
-        if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
-            return "async"
-        if inspect.isgeneratorfunction(each):
-            return "a generator"
-    return None
-
-
-def _check_signature(function: Callable[..., Any], func: Func, place: str) -> None:
-    if what := _unfit_kind(function):
-        hint = "calls wait for the answer: run it to its end, such as with asyncio.run"
-        raise ConfigError(f"is {what}, not a plain function", where=place, hint=hint)
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # a C function without a signature
-        return
-    try:
-        signature.bind(*func.parameters)
-    except TypeError as error:
-        takes = ", ".join(name for name, _ in func.parameters) or "nothing"
-        raise ConfigError(f"cannot be called with ({takes}): {error}", where=place) from None
-
-
-def _described(value: Any) -> str:
-    return "None" if value is None else f"the {type(value).__name__}"
 
 
 def _names(functions: Mapping[str, object]) -> str:

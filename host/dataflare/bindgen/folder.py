@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import keyword
 import os
+import re
 import secrets
 import shutil
 import stat
+import sys
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -14,10 +18,43 @@ from dataflare.bindgen.text import HEADER
 from dataflare.errors import ConfigError
 from dataflare.folder_exchange import exchange_folders
 
-__all__ = ["differences", "write_folder"]
+__all__ = ["differences", "require_importable", "write_folder"]
 
 _MARK: Final = HEADER.encode()
 _COMPILED: Final = "__pycache__"
+_NEEDED: Final = frozenset({"dataflare", "numpy", "pyarrow", "wasmtime"})
+"""What generated code imports, directly or not."""
+
+
+def require_importable(folder: Path) -> None:
+    """Check that `import` can name a folder, and would find nothing else under its name.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    try:
+        name = os.path.basename(os.path.abspath(folder))
+    except ValueError:  # a NUL, which `write_folder` refuses
+        return
+    if not name:  # the root, which `write_folder` refuses too
+        return
+    # Python looks for the normal form of a name.
+    plain = re.sub(r"\W", "_", unicodedata.normalize("NFKC", name.removesuffix(".py")))
+    plain = f"_{plain}" if plain[:1].isdigit() or not plain else plain
+    problem = ""
+    if plain != name:
+        problem = f"no `import` can name {name!r}: a package's name has letters, digits and underscores"
+    elif keyword.iskeyword(name):
+        problem = f"no `import` can name {name!r}, a keyword of Python"
+    elif name.startswith("__") and name.endswith("__"):
+        problem = f"the name {name!r} is Python's own"
+    elif name in sys.stdlib_module_names | _NEEDED and not (folder.parent / "__init__.py").exists():
+        problem = f"a package {name!r} would hide the module {name!r}, which Python or generated code imports"
+    if problem:
+        plain = plain.strip("_") if plain.startswith("__") else plain
+        taken = plain in sys.stdlib_module_names | _NEEDED or keyword.iskeyword(plain) or not plain
+        meant = f"{plain}_bindings" if plain and taken else plain or "bindings"
+        raise ConfigError(problem, where=f"--output {folder}", hint=f"such as -o {folder.parent / meant}")
 
 
 def write_folder(folder: Path, files: Mapping[str, str]) -> list[str]:

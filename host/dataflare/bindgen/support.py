@@ -13,6 +13,7 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar
 import dataflare.value_types as value_types  # pyright takes `from dataflare import` for the `__all__` of dataflare
 from dataflare.bindgen import abi
 from dataflare.bindgen.abi import *  # noqa: F403  # what each of the two defines, its own `__all__` says
+from dataflare.bindgen.implementations import host_resource
 from dataflare.bindgen.world import ComponentSource, World, WorldOptions
 from dataflare.engine.abi.handles import GuestResource
 from dataflare.errors import PluginError
@@ -29,6 +30,7 @@ __all__ = [
     "World",
     "WorldOptions",
     "drop",
+    "host_resource",
     "value_of",
 ]
 __all__ += abi.__all__

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
 
 from dataflare.bindgen.abi import WorldType
+from dataflare.bindgen.implementations import host_functions
 from dataflare.runtime.options import InstanceOptions
 from dataflare.suggestions import close_matches
 
@@ -41,6 +42,7 @@ class World:
     Raises:
         ConfigError: An import is missing, is async, or has other parameters than in the world; or the file cannot be
             read.
+        Exception: What a property of `imports` raised.
         TypeError: An option has an unknown name.
         NotAComponent: The file is not a component.
         UnsupportedComponent: The component has something that the engine does not support.
@@ -65,7 +67,7 @@ class World:
         # Imported here, since the types of a world can be used without an engine.
         from dataflare.runtime.host import Host as OwnHost
 
-        functions = world.host_functions(imports)
+        functions = host_functions(world, imports)
         name = str(options.get("name") or (component if isinstance(component, str | os.PathLike) else "component"))
         with ExitStack() as resources:
             if host is None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dataflare.bindgen.folder import differences, write_folder
+from dataflare.bindgen.folder import differences, require_importable, write_folder
 from dataflare.bindgen.generate import generate, generate_types
 from dataflare.bindgen.guest import generate_guest
 from dataflare.bindgen.source import choose_world, read_component_world, read_wit
@@ -65,6 +65,8 @@ def command(
             raise ConfigError(
                 "cannot be combined with --types", where="--guest", hint="write each into a folder of its own"
             )
+        if not guest:  # that is a folder of packages, for MYPYPATH
+            require_importable(output)
         if wit is not None:
             catalog = read_wit(wit, features=tuple(feature or ()))
             full = None if types and world is None else choose_world(catalog, world, where=str(wit))

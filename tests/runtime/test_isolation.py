@@ -33,6 +33,7 @@ from dataflare import (
     Source,
     Target,
     Transformer,
+    UsageError,
     WorkerDied,
 )
 from dataflare.runtime.isolation.instance import IsolatedInstance
@@ -174,6 +175,32 @@ def test_exception_of_a_host_function_comes_through_unchanged(tmp_path_factory):
         with pytest.raises(Broken):
             list(source.batches())  # type: ignore[attr-defined]
         source.close()
+
+
+def test_worker_serves_one_call_at_a_time(host):
+    with mapper(host) as plugin:
+        instance = instance_of(plugin)
+        interface = next(name for name, it in instance._shape.exports.items() if "process" in it.funcs)
+        first = instance._channel.pack
+        refused = []
+
+        def use() -> None:
+            with pytest.raises(UsageError, match="within a call"):
+                instance.call(interface, "process", '{"b":2}')
+            refused.append("refused")
+
+        def pack(*args: Any, **named: Any) -> Any:
+            instance._channel.pack = first
+            use()
+            thread = threading.Thread(target=use)
+            thread.start()
+            thread.join()
+            return first(*args, **named)
+
+        instance._channel.pack = pack
+        assert instance.call(interface, "process", '{"a":1}').value == '{"a":1,"k":1}'
+        assert len(refused) == 2
+        assert instance.call(interface, "process", '{"c":3}').value == '{"c":3,"k":1}'
 
 
 def test_unknown_isolation_is_refused(host):

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import atexit
 import ctypes
 import math
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from functools import cached_property
 from struct import Struct
-from struct import error as StructError
 from typing import Any, Final, NoReturn
 
 from wasmtime import _bindings as raw
 
 from dataflare import budgets, cancellation
 from dataflare.engine.abi.bridge_memory import NO_CEILING, BridgeMemory
-from dataflare.engine.abi.convert import MISFITS
-from dataflare.engine.abi.explain import explain
 from dataflare.engine.abi.handles import GuestResource, HandleTable, TooManyHandles
 from dataflare.engine.abi.layout import (
     DROPPED_CAPACITY,
@@ -32,9 +27,10 @@ from dataflare.engine.abi.layout import (
     OWES_AT,
     POINTER_AT,
 )
+from dataflare.engine.abi.misfits import misfit_of_argument, misfit_of_result
+from dataflare.engine.at_exit import close_at_exit
 from dataflare.engine.bridges.call_table import Link
 from dataflare.engine.call_budget import CallBudget
-from dataflare.engine.call_codecs import ImportCodec
 from dataflare.engine.call_errors import ENDINGS, Endings
 from dataflare.engine.call_stats import CallStats
 from dataflare.engine.compiled import CompiledComponent
@@ -42,6 +38,7 @@ from dataflare.engine.flat.in_place import use_in_place
 from dataflare.engine.flat.protocol import FILL_IMPORTS, SETTLE
 from dataflare.engine.host_functions import HostFunction
 from dataflare.engine.native.callbacks import CODE, Call, set_callables
+from dataflare.engine.native.capi import exported_function
 from dataflare.engine.native.line_sink import LineSink
 from dataflare.engine.native.memories import MemoryBudget
 from dataflare.engine.native.timer import Watch
@@ -56,32 +53,22 @@ _MORE_MEMORIES: Final = 8
 """Maximum number of the engine's own memories, in addition to the plugin's."""
 _MAX_NESTING: Final = 10
 """Maximum nesting of plugin calls in one thread: each may take half a megabyte of stack."""
-_LEAVING_S: Final = 1.0
 _FIND_MEMORY_AFTER_BYTES: Final = 2**18
 """Bytes that must have moved before it is worth finding the plugin's memory."""
 
-_context_t: Any = raw._wasmtime_store_context.restype
 _local = threading.local()
-_live: weakref.WeakSet[Instance] = weakref.WeakSet()
 
 
-@atexit.register
-def _close_all() -> None:
-    """Close the remaining instances at the end of the process; first end the calls of other threads."""
-    instances = list(_live)
-    busy = [instance for instance in instances if instance._busy]
-    for instance in busy:
-        instance.interrupt()
-    until_s = time.monotonic() + _LEAVING_S
-    while any(instance._busy for instance in busy) and time.monotonic() < until_s:
-        time.sleep(0.005)
-    for instance in instances:
-        if not instance._busy:
-            instance.close()
+class _Closer:
+    """Holds an instance while it is closed."""
 
 
 class Instance:
-    """One instance of a component. Made by `Component.instantiate`. One thread at a time may use it. A context manager.
+    """One instance of a component. Made by `Component.instantiate`. A context manager.
+
+    It makes one call at a time, from the encoding of the arguments to the end of decoding the result. Whoever calls it
+    meanwhile is refused: another thread, or code that runs within the call, such as a host function or an argument's
+    `__index__`.
 
     After a trap it is dead: `alive` is false, and every call raises `UsageError`. The same happens if an exception from
     outside, such as `KeyboardInterrupt`, ends a call.
@@ -101,6 +88,8 @@ class Instance:
         self.embedder: Callable[[], Any] | None = None  # gives the embedder's object; its resources use it too
         self.alive = False
         self._closed = True  # until there is something to close
+        self._users: dict[int, object] = {0: self}
+        """Whoever uses the instance now, at 0; taken with `setdefault`, which only one of several threads can do."""
         self._functions = functions
         self._table = HandleTable(limits.handles)
         self._deadline = 0.0
@@ -110,7 +99,8 @@ class Instance:
         self._native_at = ctypes.addressof(self._native)
         self.budget = budgets.HostBudget(limits.host_memory_bytes)
         """The memory that the host keeps for the instance; host functions charge it."""
-        self._busy = False
+        self.busy = False
+        """Whether the plugin's code runs, or a host function for it."""
         self._endings = Endings(component.name, limits, log_lines)
         self._call_budget = CallBudget(limits, self.stats)
         self._output_bytes = NO_CEILING if limits.output_bytes is None else limits.output_bytes
@@ -121,12 +111,14 @@ class Instance:
         self._stderr = None if stderr is None else LineSink(stderr, self._native)
         self._closed = False
         try:
-            _live.add(self)
+            close_at_exit(self)
             component.profile.open_store(limits, self._native)
             self._start()
         except BaseException:
+            self._users.clear()
             self.close()
             raise
+        self._users.clear()
 
     # Beginning and end.
 
@@ -142,15 +134,7 @@ class Instance:
         self._exports_memory = BridgeMemory(self._memory_budget.base(-1), self._table, self, self.budget)
         self._memories.append(self._exports_memory)
         self._exports_memory.find_plugin = self._find_memory if component.has_marks else None
-        self._function = raw.wasmtime_component_func_t()
-        found = raw._wasmtime_component_instance_get_func(
-            ctypes.byref(handle),
-            ctypes.cast(native.context or 0, _context_t),
-            index.ptr(),
-            ctypes.byref(self._function),
-        )
-        if not found:
-            raise AssertionError("the bridge has no call")
+        self._function = exported_function(native.context, handle, index)
         self._argument = (raw.wasmtime_component_val_t * 1)()
         self._argument[0].kind = profile.u32_kind
         native.function, native.argument = ctypes.addressof(self._function), ctypes.addressof(self._argument)
@@ -176,8 +160,19 @@ class Instance:
         """
         if self._closed:
             return
-        if self._busy:
-            raise UsageError(f"{self.component.name}: cannot be closed within a call")
+        me, users = _Closer(), self._users
+        try:
+            if (user := users.setdefault(0, me)) is me:
+                self._close()
+            elif not isinstance(user, _Closer):
+                raise UsageError(f"{self.component.name}: cannot be closed within a call")
+        finally:
+            if users and users[0] is me:
+                del users[0]
+
+    def _close(self) -> None:
+        if self._closed:
+            return
         self.alive = False
         for memory in self._memories:
             memory.close()
@@ -193,7 +188,7 @@ class Instance:
         Takes effect within milliseconds, when the plugin's code next checks its epoch; a running host function finishes
         first. Does nothing if no call is running, or if the plugin has no time limit, since it then checks no epoch.
         """
-        if self._busy:
+        if self.busy:
             self._interrupted = True
             self._native.stop = 1
             self._timer.interrupt()
@@ -219,14 +214,24 @@ class Instance:
             PluginFault: The plugin did not survive the call.
             BaseException: What a host function raised, or a signal's handler, unchanged.
         """
+        me, users = object(), self._users
+        try:
+            if users.setdefault(0, me) is not me:
+                text = f"{self.component.name}: the instance is within a call"
+                raise UsageError(text, hint="use one instance a thread")
+            return self._call(interface, function, args)
+        finally:
+            # An interrupt above may come before it is known who won; here none can come.
+            if users and users[0] is me:
+                del users[0]
+
+    def _call(self, interface: str, function: str, args: tuple[Any, ...]) -> Any:
         codec = self.component.export_codec(interface, function)
         link = codec.link
         if not self.alive:
             raise UsageError(
                 f"{self.component.name}: the instance is {'closed' if self._closed else 'dead after a fault'}"
             )
-        if self._busy:
-            raise UsageError(f"{self.component.name}: the instance is within a call", hint="use one instance a thread")
         if len(args) != len(link.func.params):
             raise ValueTypeError(f"{function} takes {len(link.func.params)} arguments, not {len(args)}")
         began = time.perf_counter_ns()
@@ -298,7 +303,7 @@ class Instance:
         memory = self._exports_memory
         memory.read_in_place = False
         if _U32.unpack_from(memory.view, OWES_AT)[0]:
-            self._run(SETTLE + number)
+            self._run(SETTLE + number, self._deadline)
 
     def _find_memory(self) -> None:
         """Find the plugin's own memory, so that long values need not be copied twice."""
@@ -308,10 +313,10 @@ class Instance:
                 self.component.profile.set_fuel(self.limits.fuel, self._native)
             use_in_place(self._memory_budget, self._exports_memory, self._imports_memory, self._run)
 
-    def _run(self, number: int) -> None:
-        """Run one of the functions that are not exports, by its number."""
+    def _run(self, number: int, deadline_s: float | None = None) -> None:
+        """Run one of the functions that are not exports, by its number, until the deadline of an earlier call."""
         self._number.value = self.component.exports_count + number
-        self._enter(CODE.run)
+        self._enter(CODE.run, deadline_s)
 
     def _encode(
         self, memory: BridgeMemory, encode: Callable[[BridgeMemory, int, Any], None], at: int, value: Any, link: Link
@@ -323,17 +328,14 @@ class Instance:
             memory.undo()
             if isinstance(error, TooManyHandles):
                 raise self._end(error, self._endings.over_copy) from None
-            if isinstance(error, (StructError, *MISFITS)):
-                for (name, ty), item in zip(link.func.params, value, strict=True):
-                    if (found := explain(ty, item, name)) is not None:
-                        raise found from None
-                if isinstance(error, ValueTypeError):
-                    raise
-                raise ValueTypeError(f"{link.name}: an argument does not fit: {error}") from error
+            if found := misfit_of_argument(error, link.name, link.func, value):
+                raise found from error
             raise
 
-    def _enter(self, run: Callable[[int], None]) -> None:
+    def _enter(self, run: Callable[[int], None], deadline_s: float | None = None) -> None:
         """Run wasm in this thread, with this instance as the current one for native code.
+
+        It ends by `deadline_s`, if given; otherwise the call's time begins now.
 
         An exception may come from outside between two instructions, so the order matters. The end of a call consists of
         plain assignments, which cannot be interrupted. A call that does not return kills the instance.
@@ -345,7 +347,8 @@ class Instance:
         outer: Instance | None = getattr(_local, "instance", None)
         outer_budget = budgets.current()
         native, limits = self._native, self.limits
-        deadline_s = math.inf if limits.call_timeout_s is None else time.monotonic() + limits.call_timeout_s
+        if deadline_s is None:
+            deadline_s = math.inf if limits.call_timeout_s is None else time.monotonic() + limits.call_timeout_s
         depth = 1
         if outer is not None:
             deadline_s = min(deadline_s, outer._deadline)
@@ -362,7 +365,7 @@ class Instance:
         watch: Watch | None = None
         returned = False
         try:
-            self._busy = True
+            self.busy = True
             _local.instance = self
             budgets.local.budget = self.budget
             if limits.call_timeout_s is not None:
@@ -375,7 +378,7 @@ class Instance:
             budgets.local.budget = outer_budget
             if watch is not None:
                 watch.done = True
-            self._busy = False
+            self.busy = False
         if not returned:
             self._fail()
 
@@ -439,24 +442,18 @@ class Instance:
             if codec.encode_result is not None:
                 memory.begin()
                 at = memory.allocate(codec.result_size)
-                self._encode_result(memory, codec, at, result)
+                try:
+                    codec.encode_result(memory, at, result)
+                except Exception as error:
+                    link = codec.link
+                    if found := misfit_of_result(error, f"{link.interface}#{link.name}", link.func, result):
+                        raise found from error
+                    raise
                 stats.bytes_in += memory.top - HOST_HALF_AT + memory.staged_bytes
                 _U32.pack_into(view, POINTER_AT, at)
             stats.marshal_ns += called - began + time.perf_counter_ns() - returned
         except ENDINGS as cause:
             raise self._end(cause, self._endings.over_copy) from None
-
-    def _encode_result(self, memory: BridgeMemory, codec: ImportCodec, at: int, result: Any) -> None:
-        assert codec.encode_result is not None
-        try:
-            codec.encode_result(memory, at, result)
-        except (StructError, *MISFITS) as error:
-            ty = codec.link.func.result
-            found = explain(ty, result, "result") if ty is not None else None
-            if found is None:
-                raise
-            where = f"{codec.link.interface}#{codec.link.name}"
-            raise ValueTypeError(f"the host function {where} returned what does not fit: {found.message}") from error
 
     @cached_property
     def _imports_memory(self) -> BridgeMemory:

@@ -10,9 +10,10 @@ from wasmtime import _ffi as ffi
 
 from dataflare import texts
 
-__all__ = ["error_message", "error_trace"]
+__all__ = ["error_message", "error_trace", "exported_function"]
 
 _MAX_MESSAGE_BYTES: Final = 16_384
+_context_t: Final[Any] = raw._wasmtime_store_context.restype
 
 
 def error_message(error: Any) -> str:
@@ -56,3 +57,18 @@ def _beginning(name: Any) -> str:
         return ""
     size = min(name.size, 4 * texts.FRAME_CHARACTERS)
     return ctypes.string_at(ctypes.addressof(name.data.contents), size).decode(errors="replace")
+
+
+def exported_function(context: int | None, instance: Any, index: Any) -> Any:
+    """Return an exported function of an instance, as a `wasmtime_component_func_t`.
+
+    Args:
+        context: The address of the store's context.
+        instance: The `wasmtime_component_instance_t`.
+        index: The export's `ExportIndex`.
+    """
+    found = raw.wasmtime_component_func_t()
+    at = ctypes.cast(context or 0, _context_t)
+    if not raw._wasmtime_component_instance_get_func(ctypes.byref(instance), at, index.ptr(), ctypes.byref(found)):
+        raise AssertionError("the component lacks the export")
+    return found

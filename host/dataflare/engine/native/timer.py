@@ -98,6 +98,9 @@ class Timer:
         is_main = threading.get_ident() == _main_thread
         watch = Watch(call, deadline_s, _MAIN_LOOKS_S if is_main else _OTHERS_LOOK_S)
         self._watched[watch] = None
+        if self._closed:
+            watch.done = True
+            raise UsageError("the engine is closed")
         if not self._beat.runs:
             try:
                 self._start()
@@ -121,12 +124,14 @@ class Timer:
         raw._wasmtime_engine_increment_epoch(self._engine.ptr())
 
     def close(self) -> None:
-        """Stop the thread; idempotent."""
+        """Refuse further calls, and stop the thread as soon as no call runs; idempotent."""
         self._closed = True
         beat = self._beat
         beat.wake()
         until_s = time.monotonic() + _END_S
         while beat.runs and beat.thread != threading.get_ident() and time.monotonic() < until_s:
+            if not all(watch.done for watch in list(self._watched)):
+                return
             time.sleep(_TICK_S / 10)
 
     def __del__(self) -> None:
@@ -135,8 +140,6 @@ class Timer:
 
     def _start(self) -> None:
         with self._lock:
-            if self._closed:
-                raise UsageError("the engine is closed")
             if self._beat.runs:
                 return
             self._beat = beat = _Beat()
@@ -170,7 +173,7 @@ class Timer:
 
     def _restart(self) -> None:
         """Start another thread after one has ended, if calls need it."""
-        if self._watched and not self._closed:
+        if self._watched:
             self._start()
 
     def _after_fork(self) -> None:
@@ -178,7 +181,7 @@ class Timer:
         own = threading.get_ident()
         self._watched = {watch: None for watch in self._watched if watch.thread == own}
         self._begin_anew()
-        if self._watched and not self._closed:
+        if self._watched:
             self._start()
 
 
@@ -187,7 +190,7 @@ def _run(timer_of: weakref.ref[Timer], beat: _Beat) -> None:
     try:
         beat.thread = threading.get_ident()
         beat.runs = True
-        while (timer := timer_of()) is not None and not timer._closed:
+        while (timer := timer_of()) is not None and (timer._watched or not timer._closed):
             # Exceptions that others set for this thread must not end it.
             with contextlib.suppress(BaseException):
                 if timer._tick():
@@ -195,7 +198,7 @@ def _run(timer_of: weakref.ref[Timer], beat: _Beat) -> None:
                     time.sleep(_TICK_S)
                     continue
                 beat.idle = True
-                if not timer._watched:
+                if not timer._watched and not timer._closed:
                     timer = None
                     beat.sleep()
                 beat.idle = False

@@ -14,9 +14,8 @@ from typing import Any, Final
 
 from dataflare import budgets, errors
 from dataflare.budgets import HostBudget, OverHostBytes, OverTime
-from dataflare.engine.abi.convert import MISFITS
-from dataflare.engine.abi.explain import explain
 from dataflare.engine.abi.handles import GuestResource
+from dataflare.engine.abi.misfits import misfit_of_argument, misfit_of_result
 from dataflare.engine.abi.types import ComponentType, FuncT, OwnT
 from dataflare.engine.call_budget import CallBudget
 from dataflare.engine.call_stats import CallStats
@@ -169,6 +168,8 @@ class IsolatedInstance:
         self.embedder: Callable[[], Any] | None = None
         """Returns the embedder's object for this instance; its resources use it too."""
         self._alive = False
+        self._users: dict[int, object] = {}
+        """Whoever uses the instance now, as in `Instance`."""
         self.in_force: tuple[str, ...] = ()
         self.budget = HostBudget(task.limits.host_memory_bytes)
         """What the host keeps for the instance."""
@@ -232,6 +233,17 @@ class IsolatedInstance:
         self._run(func, interface, f"[resource-drop]{resource.name}", (resource,))
 
     def _run(self, func: FuncT, interface: str, function: str, args: tuple[Any, ...]) -> Any:
+        me, users = object(), self._users
+        try:
+            if users.setdefault(0, me) is not me:
+                raise UsageError(f"{self._name}: the instance is within a call", hint="use one instance a thread")
+            return self._run_alone(func, interface, function, args)
+        finally:
+            # As in `Instance.call`.
+            if users and users[0] is me:
+                del users[0]
+
+    def _run_alone(self, func: FuncT, interface: str, function: str, args: tuple[Any, ...]) -> Any:
         self._export = f"{interface}#{function}" if interface else function
         packed = self._pack_arguments(func, interface, function, args)
         timeout_s = self._limits.call_timeout_s
@@ -355,12 +367,10 @@ class IsolatedInstance:
         self.stats.host_ns += time.perf_counter_ns() - began
         try:
             packed = self._channel.pack("answer", typed=[(func.result, None if func.result is None else result)])
-        except MISFITS as error:
-            found = None if func.result is None else explain(func.result, result, "result")
-            if found is None:
-                raise
-            text = f"the host function {interface}#{name} returned what does not fit: {found.message}"
-            raise ValueTypeError(text) from error
+        except Exception as error:
+            if (found := misfit_of_result(error, f"{interface}#{name}", func, result)) is not None:
+                raise found from error
+            raise
         counts.bytes_in += packed.values_bytes
         self._check_copied()
         self._channel.send(packed, deadline=deadline)
@@ -385,11 +395,10 @@ class IsolatedInstance:
         self._kept.given.clear()
         try:
             packed = self._channel.pack("call", interface, function, typed=typed)
-        except MISFITS as error:
-            for (name, ty), value in zip(func.params, args, strict=True):
-                if (found := explain(ty, value, name)) is not None:
-                    raise found from None
-            raise ValueTypeError(f"{function}: an argument does not fit: {error}") from error
+        except Exception as error:
+            if (found := misfit_of_argument(error, function, func, args)) is not None:
+                raise found from error
+            raise
         for guest in self._kept.given:
             guest.handle = 0
         self._counts.bytes_in += packed.values_bytes

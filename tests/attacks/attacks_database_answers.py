@@ -25,7 +25,7 @@ from dataflare.errors import ConfigError
 from dataflare.permissions.database_keys import DatabaseGrant
 from dataflare.pipeline.checkpoints import _parse
 from dataflare.pipeline.databases import confined
-from dataflare.pipeline.databases.confined import ConfinedError, ConfinedSQLite
+from dataflare.pipeline.databases.confined import ConfinedDatabase, ConfinedError
 from dataflare.pipeline.databases.connection import Connection
 from dataflare.pipeline.databases.destination import SqlDestination
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
@@ -113,7 +113,7 @@ def stream_of_a_database_that_took_over(arena: Arena) -> None:
     """Take over the process that uses an SQLite file, by a fault of SQLite's, and answer with what Arrow trips over."""
 
     def run() -> None:
-        connection = ConfinedSQLite(f"file:{_fill(arena)}?mode=rw")
+        connection = ConfinedDatabase(DatabaseGrant(kind="sqlite", place=str(_fill(arena)), access="write"))
         with mock.patch.object(connection, "_ask", answers(_beyond_the_tables())):
             arena.raises(ConfinedError, lambda: connection.execute("SELECT 1"), says="malformed")
             arena.raises(ConfinedError, lambda: connection.fetch_record_batch().read_next_batch(), says="malformed")
@@ -279,7 +279,7 @@ MUTATIONS = [
     ),
     Mutation(f"{DATABASES}.connection:Connection._settle", answers(None), ("statement_that_an_interrupt_leaves",)),
     Mutation(f"{DATABASES}.nodes:OWN_TABLES", "\0", ("table_of_the_program_as_an_output",)),
-    Mutation(f"{DATABASES}.connection:ConfinedSQLite", Unconfined, ("trigger_of_gigabytes",)),
+    Mutation(f"{DATABASES}.connection:ConfinedDatabase", Unconfined, ("trigger_of_gigabytes",)),
     Mutation(f"{DATABASES}.confined:decode_stream", _by_arrow, ("stream_of_a_database_that_took_over",)),
     Mutation("dataflare.pipeline.checkpoints:parse_json", json.loads, ("texts_of_a_state_nested_without_end",)),
     Mutation("dataflare.pipeline.schema_contracts:parse_json", json.loads, ("texts_of_a_state_nested_without_end",)),

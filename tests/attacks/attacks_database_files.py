@@ -7,12 +7,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import adbc_driver_sqlite.dbapi
+import duckdb
 import pyarrow as pa
 
 from arena import Arena, Mutation, answers, attack
@@ -60,6 +61,23 @@ def view_of_gigabytes(arena: Arena) -> None:
         source = _source(arena, f"DROP VIEW IF EXISTS t; CREATE VIEW t AS {view}")
         source.open()
         arena.raises(DatabaseError, source.read, says="MiB of memory")
+
+
+@attack("files")
+def view_that_reads_other_files(arena: Arena) -> None:
+    """Have a view of a DuckDB file read any file of the machine, or a query give itself the right to do so."""
+    place, secret = arena.folder / "a.duckdb", arena.folder / "secret"
+    secret.write_text("hunter2")
+    with closing(duckdb.connect(place)) as connection:
+        connection.execute("CREATE MACRO m(name) AS TABLE SELECT content FROM read_text(name)")
+        connection.execute(f"CREATE VIEW t AS SELECT * FROM m('{secret}')")
+    made = Connection("db", DatabaseGrant(kind="duckdb", place=str(place), access="write"), None)
+    arena.at_close(made.close)
+    for statement in ("SET enable_external_access = true", "SELECT 1"):
+        with suppress(DatabaseError):
+            made.execute(statement)
+        made.rollback()
+        arena.raises(DatabaseError, lambda: made.rows("SELECT content FROM t"), says="disabled by configuration")
 
 
 @attack("limits")
@@ -187,8 +205,8 @@ def interrupts_while_databases_are_used(arena: Arena) -> None:
 class Unconfined:
     """SQLite in the process of the host."""
 
-    def __init__(self, uri: str) -> None:
-        self._connection = adbc_driver_sqlite.dbapi.connect(uri)
+    def __init__(self, grant: DatabaseGrant) -> None:
+        self._connection = adbc_driver_sqlite.dbapi.connect(grant.uri(None))
         self._cursor = self._connection.cursor()
         self.adbc_ingest = self._cursor.adbc_ingest
         self.fetch_record_batch, self.fetchall = self._cursor.fetch_record_batch, self._cursor.fetchall
@@ -208,9 +226,17 @@ class Unconfined:
 _FINISH = SqlDestination.finish
 
 
+_OPTIONS = confined._duckdb_options
+
+
+def _with_files(grant: DatabaseGrant, spilled: str) -> dict[str, str]:
+    return _OPTIONS(grant, spilled) | {"enable_external_access": "true"}
+
+
 MUTATIONS = [
+    Mutation("dataflare.pipeline.databases.confined:_duckdb_options", _with_files, ("view_that_reads_other_files",)),
     Mutation(
-        "dataflare.pipeline.databases.connection:ConfinedSQLite",
+        "dataflare.pipeline.databases.connection:ConfinedDatabase",
         Unconfined,
         ("view_of_gigabytes", "query_that_never_ends"),
     ),
@@ -219,7 +245,7 @@ MUTATIONS = [
     ),
     Mutation(
         "dataflare.pipeline.databases.sqlite:SQLite.ordered",
-        lambda _, name: f'asked."{name}"',
+        lambda _, name, column: f'asked."{name}"',
         ("rows_that_a_collation_hides",),
     ),
     Mutation("dataflare.pipeline.databases.sqlite:SQLite.unfit", answers(""), ("values_without_a_place_in_an_order",)),

@@ -29,11 +29,11 @@ def postgres() -> Iterator[Server]:
         yield made
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "duckdb", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     """An empty database of each kind."""
-    if request.param == "sqlite":
-        return Database("sqlite", f"sqlite:{tmp_path / 'test.db'}")
+    if request.param != "postgresql":
+        return Database(request.param, f"{request.param}:{tmp_path / 'test.db'}")
     made = Database("postgresql", request.getfixturevalue("postgres").url)
     made.execute("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
     return made

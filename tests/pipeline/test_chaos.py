@@ -72,7 +72,7 @@ class Tables:
 
     def content(self) -> Any:
         latest = Database("sqlite", f"sqlite:{self.folder / 'latest.db'}")
-        return self._log.rows("SELECT id, at, x FROM log ORDER BY n"), latest.rows(
+        return self._log.rows('SELECT id, "at", x FROM log ORDER BY n'), latest.rows(
             "SELECT id, x FROM latest ORDER BY id"
         )
 
@@ -108,13 +108,13 @@ def add_events(folder: Path) -> None:
     connection.close()
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "files"])
+@pytest.fixture(params=["sqlite", "duckdb", "postgresql", "files"])
 def pipeline(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     make_events(tmp_path)
     if request.param == "files":
         return Files(tmp_path)
-    if request.param == "sqlite":
-        return Tables(tmp_path, Database("sqlite", f"sqlite:{tmp_path / 'log.db'}"))
+    if request.param != "postgresql":
+        return Tables(tmp_path, Database(request.param, f"{request.param}:{tmp_path / 'log.db'}"))
     server: Server = request.getfixturevalue("postgres")
     return Tables(tmp_path, Database("postgresql", server.url))
 

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import duckdb
 import pytest
 
 import dataflare
@@ -27,13 +28,18 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for each in tasks for child in each.read_text().split()]
 
 
-def test_signal_ends_a_run_whose_query_never_ends(tmp_path: Path) -> None:
-    sqlite3.connect(tmp_path / "a.db").execute("CREATE TABLE t (n int)").connection.close()
+@pytest.mark.parametrize(
+    ("kind", "query"),
+    [("sqlite", ENDLESS), ("duckdb", "SELECT count(*) AS n FROM range(1000000000000000) WHERE hash(range) = 1")],
+)
+def test_signal_ends_a_run_whose_query_never_ends(tmp_path: Path, kind: str, query: str) -> None:
+    module = {"sqlite": sqlite3, "duckdb": duckdb}[kind]
+    module.connect(str(tmp_path / "a.db")).execute("CREATE TABLE t (n int)").close()
     nodes = {
-        "r": {"connector": "sql", "database": "db", "read": {"query": ENDLESS}},
+        "r": {"connector": "sql", "database": "db", "read": {"query": query}},
         "w": {"connector": "jsonl", "input": "r", "write": "out.jsonl"},
     }
-    pipeline = {"name": "p", "databases": {"db": {"url": "sqlite:a.db"}}, "nodes": nodes}
+    pipeline = {"name": "p", "databases": {"db": {"url": f"{kind}:a.db"}}, "nodes": nodes}
     (tmp_path / "p.yaml").write_text(json.dumps(pipeline))
     environment = {**os.environ, "PYTHONPATH": str(Path(dataflare.__file__).parents[1])}
     command = [sys.executable, "-m", "dataflare.cli.main", "run", "--no-state", "p.yaml"]

@@ -1,4 +1,4 @@
-"""Tables of SQLite and PostgreSQL as sources and destinations."""
+"""Tables of SQLite, DuckDB and PostgreSQL as sources and destinations."""
 
 from __future__ import annotations
 
@@ -72,6 +72,8 @@ def test_narrow_values_come_back_in_wider_types(tmp_path, database):
     ],
 )
 def test_value_that_would_change_is_an_error(tmp_path, database, array, what):
+    if database.kind == "duckdb" and not pa.types.is_duration(array.type):
+        pytest.skip("DuckDB has a type for it")
     with pytest.raises(NodeFailed, match=what):
         write(tmp_path, database, pa.table({"x": array}))
     with pytest.raises(NodeFailed, match="no table 't'"):
@@ -256,7 +258,7 @@ def test_columns_of_postgresql_are_widened(tmp_path, postgres):
 
 def test_column_of_another_type_is_an_error_and_changes_nothing(tmp_path, database):
     write(tmp_path, database, rows(1))
-    with pytest.raises(NodeFailed, match=r"column 'id' is string, and (INTEGER|bigint) in the table 't'"):
+    with pytest.raises(NodeFailed, match=r"column 'id' is string, and (INTEGER|BIGINT|bigint) in the table 't'"):
         write(tmp_path, database, pa.table({"id": ["x"], "new": [1]}))
     assert read(tmp_path, database).to_pydict() == {"id": [1]}
 
@@ -329,8 +331,8 @@ def test_table_is_copied_once_over_any_number_of_runs(tmp_path, database):
         copy={"connector": "sql", "database": "db", "read": "t", "mode": "incremental", "cursor": "at"},
         out={"connector": "sql", "database": "db", "write": "copied", "input": "copy"},
     )
-    if database.kind == "sqlite":
-        pytest.skip("a reader and a writer of one SQLite file wait for each other")
+    if database.grant.is_file:
+        pytest.skip("a reader and a writer of one file wait for each other")
     for _ in range(3):
         with StateFile(tmp_path / "state", pipeline="test") as state:
             report = run(made, state=state)

@@ -1,4 +1,4 @@
-"""Databases of both kinds, and what tests do to their table `t`."""
+"""Databases of all kinds, and what tests do to their table `t`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Database:
 
     def __init__(self, kind: str, url: str) -> None:
         self.kind, self.url = kind, url
-        self.grant = DatabaseGrant(kind=kind, place=url.removeprefix("sqlite:"), access="write")  # type: ignore[arg-type]
+        self.grant = DatabaseGrant(kind=kind, place=url.removeprefix(f"{kind}:"), access="write")  # type: ignore[arg-type]
 
     def execute(self, *statements: str) -> None:
         connection = Connection("db", self.grant, None)
         try:
             for each in statements:
                 connection.execute(each)
-            if self.kind == "sqlite":
+            if self.grant.is_file:
                 connection.commit()
         finally:
             connection.close()

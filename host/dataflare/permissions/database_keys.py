@@ -18,15 +18,17 @@ from dataflare.grants import Access
 
 __all__ = ["DatabaseGrant", "DatabaseKind", "DatabaseModel"]
 
-DatabaseKind = Literal["sqlite", "postgresql"]
-_FORMS: Final = "postgresql://USER@HOST:PORT/NAME or sqlite:PATH"
+DatabaseKind = Literal["sqlite", "duckdb", "postgresql"]
+_FORMS: Final = "postgresql://USER@HOST:PORT/NAME, sqlite:PATH or duckdb:PATH"
+_FILES: Final[dict[str, DatabaseKind]] = {"sqlite:": "sqlite", "duckdb:": "duckdb"}
+"""How the URLs of databases that are files begin."""
 _NETLOC: Final = re.compile(r"(?:[^@:/\[\]\s]*@)?(?:[\w.%-]*|\[[0-9A-Fa-f:.%]+\])(?::[0-9]{1,5})?")
 _PARAMETERS: Final = frozenset({"sslmode", "connect_timeout", "application_name", "host"})
 """The allowed parameters after `?`: none has a secret or names a file of secrets."""
 
 
 def _url(text: str) -> str:
-    if text.startswith("sqlite:") and len(text) > len("sqlite:") and "\0" not in text:
+    if any(text.startswith(form) and len(text) > len(form) for form in _FILES) and "\0" not in text:
         return text
     try:
         parts = urlsplit(text)
@@ -52,7 +54,7 @@ class DatabaseGrant:
 
     Args:
         kind: The kind of database.
-        place: For SQLite, the absolute path of the file; for PostgreSQL, the URL without a password.
+        place: For SQLite and DuckDB, the absolute path of the file; for PostgreSQL, the URL without a password.
         access: `write` includes reading.
         password: The name of the secret that has the password; `None` for none.
     """
@@ -69,6 +71,8 @@ class DatabaseGrant:
             reading = "rw" if os.access(self.place, os.W_OK) else "ro"
             mode = "rwc" if self.access == "write" else reading
             return f"file:{quote(self.place)}?mode={mode}"
+        if self.is_file:
+            return self.place
         parts = urlsplit(self.place)
         user, _, address = parts.netloc.rpartition("@")
         if password is not None:
@@ -77,9 +81,14 @@ class DatabaseGrant:
         return f"postgresql://{user}{'@' if user else ''}{address}{parts.path}?{urlencode(query)}"
 
     @property
+    def is_file(self) -> bool:
+        """Whether it is a file of this machine, not a server."""
+        return self.kind != "postgresql"
+
+    @property
     def shown(self) -> str:
         """Return the place as it appears in errors."""
-        return self.place if self.kind == "sqlite" else unquote(self.place.partition("?")[0])
+        return self.place if self.is_file else unquote(self.place.partition("?")[0])
 
 
 class DatabaseModel(StrictModel):
@@ -88,14 +97,15 @@ class DatabaseModel(StrictModel):
     hints: ClassVar[dict[str, str]] = {"uri": "write `url`", "user": "write it in `url`: postgresql://USER@HOST/NAME"}
 
     url: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_url)] = Field(
-        description="`postgresql://USER@HOST:PORT/NAME` or `sqlite:PATH`, relative to this file; never with a password."
+        description="`postgresql://USER@HOST:PORT/NAME`, or `sqlite:PATH` or `duckdb:PATH`, relative to this file; "
+        "never with a password."
     )
     password: Name | None = Field(default=None, description="The name of the secret that has the password.")
     access: Access = Field(default="read", description="`write` includes reading.")
 
     def grant(self, resolve: Callable[[str], Path]) -> DatabaseGrant:
         """Make the grant; `resolve` makes a path absolute."""
-        if self.url.startswith("sqlite:"):
-            place = str(resolve(self.url.removeprefix("sqlite:")))
-            return DatabaseGrant(kind="sqlite", place=place, access=self.access, password=self.password)
+        form, _, path = self.url.partition(":")
+        if (kind := _FILES.get(f"{form}:")) is not None:
+            return DatabaseGrant(kind=kind, place=str(resolve(path)), access=self.access, password=self.password)
         return DatabaseGrant(kind="postgresql", place=self.url, access=self.access, password=self.password)

@@ -296,7 +296,7 @@ class _Planning:
         made.promise = of_destination(
             node.mode, keeps_token=True, has_checkpoints=self._keeps_state and name in self._continues
         )
-        if grant.kind == "sqlite" and not os.path.lexists(grant.place):
+        if grant.is_file and not os.path.lexists(grant.place):
             made.changes = [PlannedChange(_NO_NAME, "create", str(Path(grant.place)))]
         elif schema is not None:
             target = _with_operation(node.destination.target(default, schema), node.destination)

@@ -55,12 +55,13 @@ class ConnectorDatabases:
             raise self._refused(what, f"{where} grants no database {name!r} to connectors", hint)
         if access == "write" and found.access != "write":
             raise self._refused(what, f"{where} grants the database {name!r} for reading only", "say `access: write`")
-        if found.kind == "sqlite":
+        if found.is_file:
             path = Path(found.place)
             if self._granted is None:
                 check = self._files.check_output if access == "write" else self._files.check_input
                 check(path, connector=_CONNECTOR)
-            check_journal(path)
+            if found.kind == "sqlite":
+                check_journal(path)
         self._record(_CONNECTOR, "connect", what, "allow", "")
         return replace(found, access=access)
 

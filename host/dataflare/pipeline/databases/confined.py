@@ -1,8 +1,9 @@
-"""Uses an SQLite file in a process of its own, whose memory is limited, and which an interrupt ends.
+"""Uses the file of a database in a process of its own, whose memory is limited, and which an interrupt ends.
 
 Whoever made the file decides what using it takes: a view can have values of a gigabyte, or rows without end, and a
-trigger computes what it likes for each row that is written. SQLite's driver has no limits, and cannot cancel. The
-process (`sqlite_process`) answers one request at a time, each a line of JSON, with the rows that are to be written
+trigger computes what it likes for each row that is written. SQLite's driver has no limits, and cannot cancel. DuckDB
+can read other files, load extensions and open URLs, which is off here, and stays off. The process (`confined_process`)
+answers one request at a time, each a line of JSON, with the rows that are to be written
 behind it as an Arrow stream. An answer is such a line too, and as many bytes behind it as it says: an Arrow stream of a
 batch, or of none. It is checked like a stranger's.
 """
@@ -13,6 +14,7 @@ import contextlib
 import importlib.util
 import json
 import socket
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -21,44 +23,51 @@ import pyarrow as pa
 
 from dataflare.data.ipc import decode_stream
 from dataflare.data.shapes import DataFailure
+from dataflare.permissions.database_keys import DatabaseGrant
 from dataflare.runtime.isolation.spawn import Process, in_starter, start
 
-__all__ = ["ConfinedError", "ConfinedSQLite"]
+__all__ = ["ConfinedDatabase", "ConfinedError"]
 
 _MOST_BYTES: Final = 2**30
 """The memory that the process may take."""
 _MOST_GIVEN: Final = 2**28
+_MOST_CLOSING_S: Final = 30
+_MOST_SPILLED: Final = 2**34
+"""What DuckDB may put on the disk while it sorts."""
 _TOGETHER_BYTES: Final = 2**24
 _MOST_LINE: Final = 2**24
 _LONG_ROWS: Final = 1024
-_SERVE: Final = "dataflare.pipeline.databases.sqlite_process:serve"
-_PACKAGES: Final = ("adbc_driver_sqlite", "adbc_driver_manager", "typing_extensions")
+_SERVE: Final = "dataflare.pipeline.databases.confined_process:serve"
+_PACKAGES: Final = ("adbc_driver_sqlite", "adbc_driver_duckdb", "adbc_driver_manager", "typing_extensions")
 _ENDED: Final = "the process that uses it has ended"
 _INGEST: Final = "adbc.ingest."
 
 
 class ConfinedError(Exception):
-    """SQLite failed, or its process ended."""
+    """The database failed, or its process ended."""
 
 
-class ConfinedSQLite:
+class ConfinedDatabase:
     """A connection. One thread at a time, but for `adbc_cancel`.
 
     It is a cursor of itself, with the part of ADBC's interface that `Connection` uses.
 
     Args:
-        uri: What the driver connects to.
+        grant: The file.
 
     Raises:
         ConfinedError: The file cannot be opened.
         OSError: The process cannot be started.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, grant: DatabaseGrant) -> None:
+        self._spilled = tempfile.TemporaryDirectory(prefix="dataflare-") if grant.kind == "duckdb" else None
         self._socket, self._process = in_starter(_start)
         self._answers = self._socket.makefile("rb")
         self._schema = pa.schema([])
-        self._ask({"uri": uri})
+        self._is_asking = False
+        options = {} if self._spilled is None else _duckdb_options(grant, self._spilled.name)
+        self._ask({"kind": grant.kind, "uri": grant.uri(None), "options": options})
 
     def execute(self, statement: str, batch_rows: int = _LONG_ROWS) -> None:
         """Run a statement.
@@ -132,16 +141,26 @@ class ConfinedSQLite:
         self._process.kill()
 
     def close(self) -> None:
-        """End the process; idempotent."""
-        self._process.end()
-        self._answers.close()
-        self._socket.close()
+        """End the process; idempotent. DuckDB first moves what is committed from its log into the file."""
+        try:
+            if self._spilled is not None and not self._is_asking:
+                self._socket.settimeout(_MOST_CLOSING_S)
+                self._ask({"end": "checkpoint"})
+        except ConfinedError:
+            pass  # what is committed is safe in the log
+        finally:
+            self._process.end()
+            self._answers.close()
+            self._socket.close()
+            if self._spilled is not None:
+                self._spilled.cleanup()
 
     def _next(self) -> pa.RecordBatch | None:
         data = self._ask({})
         return _decoded(data) if data else None
 
     def _ask(self, request: Mapping[str, Any], given: pa.Buffer | bytes = b"") -> bytes:
+        self._is_asking = True
         line = json.dumps({**request, "bytes": len(given)}).encode() + b"\n"
         try:
             for part in (line, given):
@@ -149,8 +168,10 @@ class ConfinedSQLite:
             answer = self._answers.readline(_MOST_LINE)
             said: dict[str, Any] = json.loads(answer) if answer.endswith(b"\n") else {"error": _ENDED}
             if "error" in said:
+                self._is_asking = False
                 raise ConfinedError(said["error"])
             data = self._answers.read(said["bytes"])
+            self._is_asking = False
         except (OSError, ValueError) as error:  # the latter where it is closed meanwhile
             raise ConfinedError(_ENDED) from error
         if len(data) < said["bytes"]:
@@ -178,6 +199,29 @@ def _decoded(data: bytes) -> pa.RecordBatch:
         return decode_stream(data, _MOST_BYTES)
     except DataFailure as error:
         raise ConfinedError(str(error)) from error
+
+
+def _duckdb_options(grant: DatabaseGrant, spilled: str) -> dict[str, str]:
+    """Configure DuckDB: it uses no other file, and what it computes stays within the limits.
+
+    Args:
+        grant: The file.
+        spilled: A folder for what does not fit into memory.
+    """
+    return {
+        "access_mode": "READ_WRITE" if grant.access == "write" else "READ_ONLY",
+        "enable_external_access": "false",
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        "allow_community_extensions": "false",
+        "allow_persistent_secrets": "false",
+        # Its own count leaves out what it allocates in other ways, and what is free but not returned.
+        "memory_limit": f"{_MOST_BYTES // 4}B",
+        "temp_directory": spilled,
+        "max_temp_directory_size": f"{_MOST_SPILLED}B",
+        # Rows with the same cursor value come in the same order each time.
+        "threads": "1",
+    }
 
 
 def _start() -> tuple[socket.socket, Process]:

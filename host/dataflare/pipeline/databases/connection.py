@@ -16,7 +16,7 @@ import pyarrow as pa
 from dataflare.errors import ConfigError
 from dataflare.interruptible import interruptible
 from dataflare.permissions.database_keys import DatabaseGrant
-from dataflare.pipeline.databases.confined import ConfinedError, ConfinedSQLite
+from dataflare.pipeline.databases.confined import ConfinedDatabase, ConfinedError
 from dataflare.pipeline.run_errors import DatabaseError
 from dataflare.texts import cut
 
@@ -30,6 +30,7 @@ _ROW_STATES: Final = ("22", "23")
 """Classes of SQLSTATE that are about values: out of range, not null, not unique, a check."""
 _UNAVAILABLE_TEXTS: Final = (
     *("failed to connect", "server closed the connection", "no connection to the server", "database is locked"),
+    "Could not set lock on file",  # of DuckDB
     *("could not receive data from server", "could not send data to server", "terminating connection"),
 )
 STRANGE: Final = (pa.ArrowException, UnicodeError)
@@ -37,6 +38,12 @@ STRANGE: Final = (pa.ArrowException, UnicodeError)
 _LEFT: Final = "a statement that was interrupted has not ended"
 _LEFT_S: Final = 5.0
 _LOOK_S: Final = 0.01
+_DRIVERS: Final = {
+    "postgresql": ("adbc_driver_postgresql", "adbc-driver-postgresql", "sql"),
+    "sqlite": ("adbc_driver_sqlite", "adbc-driver-sqlite", "sql"),
+    "duckdb": ("adbc_driver_duckdb", "of the package duckdb", "duckdb"),
+}
+"""For each kind, the module of its driver, what it is called, and the extra that installs it."""
 _ROW_TEXTS: Final = ("constraint failed", "datatype mismatch")
 """SQLite has no SQLSTATE."""
 
@@ -51,15 +58,15 @@ def find_driver(name: str, grant: DatabaseGrant) -> str:
     Raises:
         ConfigError: The driver is not installed.
     """
-    module = "adbc_driver_postgresql.dbapi" if grant.kind == "postgresql" else "adbc_driver_sqlite.dbapi"
-    if importlib.util.find_spec(module.partition(".")[0]) is None:
-        raise _no_driver(name, module)
+    module, _, _ = _DRIVERS[grant.kind]
+    if any(importlib.util.find_spec(each) is None for each in (module, "adbc_driver_manager")):
+        raise _no_driver(name, grant)
     return module
 
 
-def _no_driver(name: str, module: str) -> ConfigError:
-    package = module.partition(".")[0].replace("_", "-")
-    return ConfigError(f"database {name!r} needs the driver {package}", hint="pip install 'dataflare[sql]'")
+def _no_driver(name: str, grant: DatabaseGrant) -> ConfigError:
+    _, package, extra = _DRIVERS[grant.kind]
+    return ConfigError(f"database {name!r} needs the driver {package}", hint=f"pip install 'dataflare[{extra}]'")
 
 
 class Connection:
@@ -85,15 +92,16 @@ class Connection:
         module = find_driver(name, grant)
         try:
             # What another process uses is not imported here.
-            driver = None if grant.kind == "sqlite" else importlib.import_module(module)
+            driver = None if grant.is_file else importlib.import_module(f"{module}.dbapi")
         except ImportError as error:
-            raise _no_driver(name, module) from error
+            raise _no_driver(name, grant) from error
         self._errors: tuple[type[Exception], ...] = (ConfinedError if driver is None else driver.Error, OSError)
+        self._is_confined = driver is None
         # The driver of PostgreSQL does not know savepoints: there, transactions are statements.
         self._begins = grant.kind == "postgresql"
         with self.translated("connect"):
             if driver is None:
-                self._connection: Any = ConfinedSQLite(grant.uri(password))
+                self._connection: Any = ConfinedDatabase(grant)
                 self._cursor: Any = self._connection
             else:
                 self._connection = driver.connect(grant.uri(password), autocommit=self._begins)
@@ -106,7 +114,7 @@ class Connection:
         What an interrupt left in a statement stays open until that ends, where it cannot be ended.
         """
         cursor, self._cursor = self._cursor, None
-        if cursor is not None and (self.kind == "sqlite" or not self._is_busy):
+        if cursor is not None and (self._is_confined or not self._is_busy):
             for each in (cursor, self._connection):
                 try:
                     each.close()
@@ -179,14 +187,14 @@ class Connection:
 
         Args:
             query: The query.
-            batch_rows: How many rows SQLite's driver puts into a batch; that of PostgreSQL goes by their size.
+            batch_rows: How many rows of a file are put into a batch; the driver of PostgreSQL goes by their size.
 
         Raises:
             DatabaseError: It failed.
         """
 
         def work(cursor: Any) -> Any:
-            cursor.execute(query, *((batch_rows,) if self.kind == "sqlite" else ()))
+            cursor.execute(query, *((batch_rows,) if self._is_confined else ()))
             found = cursor.fetch_record_batch()
             found.schema.names  # noqa: B018  # pyarrow decodes them here
             return found
@@ -284,6 +292,8 @@ class Connection:
         unavailable = state.startswith(_UNAVAILABLE_STATES) or any(each in text for each in _UNAVAILABLE_TEXTS)
         of_rows = state.startswith(_ROW_STATES) or any(each in text for each in _ROW_TEXTS)
         hint = "is the server running, and is the URL right?" if what == "connect" else ""
+        if "Could not set lock on file" in text:
+            hint = "one process at a time writes a DuckDB file, and none reads it then: wait for the other one"
         if unavailable and what != "connect":
             hint = "run again: the run continues from its last checkpoint"
         return DatabaseError(

@@ -50,6 +50,7 @@ class SqlDestination:
         self._claimed = False
         self._target: Target | None = None
         self._layout: Layout | None = None
+        self._refusals = ""
         self._begun = False
 
     def start(self) -> SqlDestination:
@@ -133,7 +134,8 @@ class SqlDestination:
         parts = [(numbers, stored)] if stored.num_rows else []
         while parts:
             numbers, part = parts.pop()
-            connection.execute("SAVEPOINT dataflare")
+            if self._dialect.savepoints:
+                connection.execute("SAVEPOINT dataflare")
             try:
                 self._put(layout, part)
             except DatabaseError as error:
@@ -145,7 +147,8 @@ class SqlDestination:
                 else:
                     half = part.num_rows // 2
                     parts += [(numbers[half:], part.slice(half)), (numbers[:half], part.slice(0, half))]
-            connection.execute("RELEASE SAVEPOINT dataflare")
+            if self._dialect.savepoints:
+                connection.execute("RELEASE SAVEPOINT dataflare")
         return sorted(rejected, key=lambda each: each.row)
 
     def change_schema(self, schema: pa.Schema, dataset: Any = None) -> None:
@@ -209,6 +212,10 @@ class SqlDestination:
         if self._connection is not None:
             self._connection.close()
 
+    @property
+    def _stage(self) -> str:
+        return f"{self._dialect.temporary}.{quoted(_STAGE)}"
+
     def _require(self) -> Connection:
         assert self._connection is not None
         return self._connection
@@ -259,19 +266,23 @@ class SqlDestination:
         self._claimed = True
 
     def _roll_back(self, error: DatabaseError) -> None:
-        """Undo what came since the savepoint.
+        """Undo what came since the savepoint; without savepoints, only the temporary table has rows.
 
         Raises:
             DataError: The whole transaction is undone.
         """
+        has_savepoints = self._dialect.savepoints
+        undo = "ROLLBACK TO SAVEPOINT dataflare" if has_savepoints else f"DELETE FROM {self._stage}"
         try:
-            self._require().execute("ROLLBACK TO SAVEPOINT dataflare")
+            self._require().execute(undo)
         except DatabaseError as lost:
-            if "no such savepoint" not in lost.message:
+            if "no such savepoint" not in lost.message and "transaction is aborted" not in lost.message:
                 raise
             raise DataError(
                 f"{error.message}; for such a row, the table {self._node.table.table!r} undoes the whole transaction",
-                hint="take ON CONFLICT ROLLBACK out of its constraints and RAISE(ROLLBACK) out of its triggers",
+                hint="take ON CONFLICT ROLLBACK out of its constraints and RAISE(ROLLBACK) out of its triggers"
+                if has_savepoints
+                else "leave out such rows before they are written",
             ) from lost
 
     def _superseded(self) -> DataError:
@@ -292,11 +303,13 @@ class SqlDestination:
             for statement in change.statements:
                 connection.execute(statement)
         if self._layout.staged:
-            stage = f"{self._dialect.temporary}.{quoted(_STAGE)}"
-            connection.execute(f"DROP TABLE IF EXISTS {stage}")
+            connection.execute(f"DROP TABLE IF EXISTS {self._stage}")
             columns = [f"{quoted(each.name)} {staged_type(each)}" for each in self._layout.columns]
             columns.append(f"{quoted(DELETED)} BOOLEAN")
             connection.execute(f"CREATE TEMPORARY TABLE {quoted(_STAGE)} ({', '.join(columns)})")
+            self._refusals = self._dialect.refusals(connection, self._layout, self._stage)
+            if not self._dialect.savepoints:
+                self._merge(self._layout)  # no rows: what no row fits is an error now
 
     # Rows
 
@@ -371,11 +384,10 @@ class SqlDestination:
             connection.ingest(layout.table, rows, within=layout.within)
             return
         connection.ingest(_STAGE, rows, temporary=True)
-        stage = f"{self._dialect.temporary}.{quoted(_STAGE)}"
         for column in layout.columns:
             if column.base:
                 value = f"{quoted(column.name)}::{column.base}"
-                query = f"SELECT 1 FROM {stage} WHERE {value}::{column.declared} IS DISTINCT FROM {value} LIMIT 1"
+                query = f"SELECT 1 FROM {self._stage} WHERE {value}::{column.declared} IS DISTINCT FROM {value} LIMIT 1"
                 if connection.rows(query):
                     raise DatabaseError(
                         f"table {self._node.table.table!r}, column {column.name!r}: a value would be rounded or cut to "
@@ -383,7 +395,14 @@ class SqlDestination:
                         of_rows=True,
                         hint="round it before, or give the table's column a type that holds it",
                     )
-        for statement in merging(layout, stage):
+        self._merge(layout)
+
+    def _merge(self, layout: Layout) -> None:
+        """Put the rows of the temporary table into the table."""
+        connection = self._require()
+        if self._refusals and (found := connection.rows(self._refusals, str)):
+            raise DatabaseError(f"table {self._node.table.table!r}: {found[0][0]}", of_rows=True)
+        for statement in merging(layout, self._stage):
             connection.execute(statement)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
@@ -12,32 +11,10 @@ from pyarrow import types
 
 from dataflare.data.guard.types import DECIMAL_DIGITS
 from dataflare.pipeline.databases.connection import Connection
+from dataflare.pipeline.databases.layout import Column, Layout
 from dataflare.pipeline.run_errors import DataError
 
-__all__ = ["Column", "Dialect", "cast_all", "decimal_type", "decoded", "no_cursor", "no_type"]
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a table or a query.
-
-    Args:
-        name: Its name.
-        declared: Its type in SQL.
-        type: What it is in Arrow.
-        expression: What a query selects to read it.
-        stored: The type in which its values are handed to the driver, and come from it; `None` where that is `type`.
-        cast: The type that texts are cast to by the database when they are written; empty for none.
-        base: The same type without its modifier, where values with the modifier could be others; empty for none.
-    """
-
-    name: str
-    declared: str
-    type: pa.DataType
-    expression: str
-    stored: pa.DataType | None = None
-    cast: str = ""
-    base: str = ""
+__all__ = ["Dialect", "cast_all", "decimal_type", "decoded", "has_infinite_time", "no_cursor", "no_type"]
 
 
 class Dialect(Protocol):
@@ -45,6 +22,8 @@ class Dialect(Protocol):
 
     widens: bool
     """Whether a column of a table can be given another type."""
+    savepoints: bool
+    """Whether a part of a transaction can be undone. Without, `refusals` says what the table would refuse."""
     temporary: str
     """What stands before the name of a temporary table; empty for nothing."""
     bytes_type: str
@@ -71,6 +50,10 @@ class Dialect(Protocol):
 
     def before_renaming(self, connection: Connection) -> None:
         """Have views of a table stay as they are when another takes its name."""
+        ...
+
+    def refusals(self, connection: Connection, layout: Layout, stage: str) -> str:
+        """Write a query for a reason why a table would refuse rows of the temporary table; empty for none."""
         ...
 
     def replacing_obstacle(self, connection: Connection, table: str, within: str | None) -> str:
@@ -120,8 +103,13 @@ class Dialect(Protocol):
         """
         ...
 
-    def ordered(self, name: str) -> str:
-        """Write a cursor column as it is both compared and ordered by: that of the source, not what is selected."""
+    def ordered(self, name: str, column: Column | None) -> str:
+        """Write a cursor column as it is both compared and ordered by: that of the source, not what is selected.
+
+        Args:
+            name: Its name.
+            column: The same; `None` where only the rows tell its type.
+        """
         ...
 
     def unfit(self, connection: Connection, source: str, name: str, column: Column | None, last: str | None) -> str:
@@ -167,6 +155,19 @@ def decoded(array: pa.Array) -> pa.Array:
     return array
 
 
+def has_infinite_time(array: pa.Array) -> bool:
+    """Whether dates or times, also within lists and structures, are those that stand for infinity."""
+    if types.is_list(array.type) or types.is_map(array.type):
+        return has_infinite_time(array.flatten() if types.is_list(array.type) else array.items)
+    if types.is_struct(array.type):
+        return any(map(has_infinite_time, array.flatten()))
+    if not (types.is_date32(array.type) or types.is_timestamp(array.type)):
+        return False
+    numbers = array.view(pa.int32() if types.is_date32(array.type) else pa.int64())
+    most = 2 ** (numbers.type.bit_width - 1) - 1
+    return bool(pc.any(pc.is_in(numbers, pa.array([most, -most], numbers.type))).as_py())
+
+
 def cast_all(rows: pa.RecordBatch, columns: Sequence[Column], database: str) -> pa.RecordBatch:
     """Give what came from a database the types of its columns.
 
@@ -184,6 +185,8 @@ def cast_all(rows: pa.RecordBatch, columns: Sequence[Column], database: str) -> 
                 hint="read it by a query that casts them: `read: {query: SELECT CAST(...) ...}`",
             )
         try:
+            if has_infinite_time(array):
+                raise ValueError("infinity")
             arrays.append(array if array.type == column.type else _cast(array, column.type))
         except (pa.ArrowException, ValueError) as error:
             raise DataError(

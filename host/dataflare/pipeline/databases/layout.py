@@ -6,13 +6,37 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from dataflare.pipeline.databases.connection import quoted
-from dataflare.pipeline.databases.dialects import Column
+import pyarrow as pa
 
-__all__ = ["DELETED", "Layout", "create_table", "merging", "staged_type"]
+from dataflare.pipeline.databases.connection import quoted
+
+__all__ = ["DELETED", "Column", "Layout", "create_table", "merging", "staged_type"]
 
 DELETED: Final = "_dataflare_deleted"
 """The column of the temporary table that says which rows are deletes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table or a query.
+
+    Args:
+        name: Its name.
+        declared: Its type in SQL.
+        type: What it is in Arrow.
+        expression: What a query selects to read it.
+        stored: The type in which its values are handed to the driver, and come from it; `None` where that is `type`.
+        cast: The type that texts are cast to by the database when they are written; empty for none.
+        base: The same type without its modifier, where values with the modifier could be others; empty for none.
+    """
+
+    name: str
+    declared: str
+    type: pa.DataType
+    expression: str
+    stored: pa.DataType | None = None
+    cast: str = ""
+    base: str = ""
 
 
 @dataclass(frozen=True, slots=True)

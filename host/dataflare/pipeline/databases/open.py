@@ -12,6 +12,7 @@ from dataflare.permissions.database_keys import DatabaseGrant
 from dataflare.pipeline.databases.connection import Connection
 from dataflare.pipeline.databases.destination import SqlDestination
 from dataflare.pipeline.databases.dialects import Dialect
+from dataflare.pipeline.databases.duckdb import DuckDB
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
 from dataflare.pipeline.databases.postgresql import PostgreSQL
 from dataflare.pipeline.databases.source import SqlSource
@@ -20,7 +21,11 @@ from dataflare.pipeline.run_errors import DatabaseError
 
 __all__ = ["open_database"]
 
-_DIALECTS: Final[dict[str, Callable[[], Dialect]]] = {"postgresql": PostgreSQL, "sqlite": SQLite}
+_DIALECTS: Final[dict[str, Callable[[], Dialect]]] = {
+    "postgresql": PostgreSQL,
+    "sqlite": SQLite,
+    "duckdb": DuckDB,
+}
 _RETRIES: Final = 4
 _FIRST_WAIT_S: Final = 0.5
 

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from dataflare.pipeline.databases.connection import Connection, literal, quoted
-from dataflare.pipeline.databases.dialects import Column, decimal_type, no_cursor, no_type
+from dataflare.pipeline.databases.dialects import decimal_type, no_cursor, no_type
+from dataflare.pipeline.databases.layout import Column, Layout
 
 __all__ = ["PostgreSQL"]
 
@@ -81,6 +82,7 @@ _BASE: Final = (
 class PostgreSQL:
     """PostgreSQL; see `Dialect`."""
 
+    savepoints = True
     widens = True
     temporary = "pg_temp"
     bytes_type = "bytea"
@@ -110,6 +112,10 @@ class PostgreSQL:
 
     def before_renaming(self, connection: Connection) -> None:
         """Do nothing: a table that views need cannot be replaced."""
+
+    def refusals(self, connection: Connection, layout: Layout, stage: str) -> str:
+        """Say nothing: the database refuses rows itself."""
+        return ""
 
     def replacing_obstacle(self, connection: Connection, table: str, within: str | None) -> str:
         """Find what `DROP TABLE` refuses, and parts of other tables."""
@@ -200,14 +206,14 @@ class PostgreSQL:
         text = f"SELECT {listed or 'NULL AS nothing'} FROM {source} AS asked"
         return text + (f" WHERE {where}" if where else "") + (f" ORDER BY {order}" if order else ""), 0
 
-    def ordered(self, name: str) -> str:
+    def ordered(self, name: str, column: Column | None) -> str:
         """Name the column of the source: its name alone would be the text that is selected."""
         return f"asked.{quoted(name)}"
 
     def unfit(self, connection: Connection, source: str, name: str, column: Column | None, last: str | None) -> str:
         """Find NaN, infinite values, and dates outside the years 1 to 9999."""
         assert column is not None
-        at = self.ordered(name)
+        at = self.ordered(name, column)
         if types.is_floating(column.type):
             return f"{at} IN ('NaN', 'Infinity', '-Infinity')"
         if column.declared.startswith("numeric"):

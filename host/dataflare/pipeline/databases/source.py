@@ -19,7 +19,8 @@ from dataflare.data.shapes import DataFailure
 from dataflare.errors import ConfigError
 from dataflare.json_values import parse_json
 from dataflare.pipeline.databases.connection import Connection, quoted
-from dataflare.pipeline.databases.dialects import Column, Dialect, cast_all
+from dataflare.pipeline.databases.dialects import Dialect, cast_all
+from dataflare.pipeline.databases.layout import Column
 from dataflare.pipeline.databases.nodes import SqlRead, TablesModel
 from dataflare.pipeline.run_errors import DataError, StateError
 from dataflare.runtime.datasets import Chunk, Dataset, DatasetName, Ended, Estimate
@@ -32,7 +33,7 @@ _OURS = "_dataflare_"
 _BATCH_ROWS = 65_536
 _BATCH_BYTES = 64 * 1024 * 1024
 _LONG_ROWS = 1024
-"""How many rows SQLite's driver puts into a batch where there are texts or bytes, whose length nobody knows."""
+"""How many rows of a file are put into a batch where there are texts or bytes, whose length nobody knows."""
 _MOST_TIES = 100_000
 """How many rows may have one cursor value: the state has a digest of each."""
 
@@ -142,7 +143,8 @@ class SqlSource:
         connection, cursor = self._require(), self._node.cursor
         where = order = ""
         if cursor is not None:
-            column, name = self._column(cursor), self._dialect.ordered(cursor)
+            column = self._column(cursor)
+            name = self._dialect.ordered(cursor, column)
             self._digested = self._digest_columns()
             if state is not None:
                 self._last, self._seen, self._digested = _parsed(state)

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from dataflare.pipeline.databases.connection import Connection, literal, quoted
-from dataflare.pipeline.databases.dialects import Column, decimal_type, no_cursor, no_type
+from dataflare.pipeline.databases.dialects import decimal_type, no_cursor, no_type
+from dataflare.pipeline.databases.layout import Column, Layout
 
 __all__ = ["SQLite"]
 
@@ -38,6 +39,7 @@ _SAMPLES: Final = {pa.int64(): "0", pa.string(): "''", pa.float64(): "0.5", pa.b
 class SQLite:
     """SQLite; see `Dialect`."""
 
+    savepoints = True
     widens = False
     temporary = "temp"
     bytes_type = "BLOB"
@@ -62,6 +64,10 @@ class SQLite:
     def before_renaming(self, connection: Connection) -> None:
         """Keep SQLite from writing the new name into views."""
         connection.execute("PRAGMA legacy_alter_table = ON")
+
+    def refusals(self, connection: Connection, layout: Layout, stage: str) -> str:
+        """Say nothing: the database refuses rows itself."""
+        return ""
 
     def replacing_obstacle(self, connection: Connection, table: str, within: str | None) -> str:
         """Find out whether it is a view."""
@@ -125,7 +131,7 @@ class SQLite:
         inner = f'SELECT 0 AS "_dataflare", NULL AS "_dataflare_order", {samples} UNION ALL {rows}'
         return f'SELECT {names} FROM ({inner}) ORDER BY "_dataflare", "_dataflare_order" COLLATE BINARY', 1
 
-    def ordered(self, name: str) -> str:
+    def ordered(self, name: str, column: Column | None) -> str:
         """Compare bytes, whatever the column's collation."""
         return f"asked.{quoted(name)} COLLATE BINARY"
 

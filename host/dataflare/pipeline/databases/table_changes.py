@@ -12,8 +12,8 @@ import pyarrow as pa
 from dataflare.data.roles import roles_of
 from dataflare.pipeline.common_types import common_type
 from dataflare.pipeline.databases.connection import Connection, quoted
-from dataflare.pipeline.databases.dialects import Column, Dialect
-from dataflare.pipeline.databases.layout import Layout, create_table
+from dataflare.pipeline.databases.dialects import Dialect
+from dataflare.pipeline.databases.layout import Column, Layout, create_table
 from dataflare.pipeline.databases.nodes import OWN_TABLES, TableModel
 from dataflare.pipeline.run_errors import DataError
 from dataflare.runtime.datasets import Target
@@ -64,7 +64,7 @@ def compare_table(
         staged = bool(key)
     else:
         changes, columns = _add_and_widen(dialect, table, name, fields, columns, existing)
-        staged = bool(key) or any(each.cast or each.base for each in columns)
+        staged = bool(key) or not dialect.savepoints or any(each.cast or each.base for each in columns)
     return changes, Layout(tuple(columns), table.table, table.within, key, operation, staged)
 
 

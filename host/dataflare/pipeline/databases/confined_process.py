@@ -1,4 +1,4 @@
-"""The process in which an SQLite file is used: see `confined`. It imports little, since each run starts one."""
+"""The process in which a database's file is used: see `confined`. It imports little, since each run starts one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FEW_ROWS: Final = 128
 _MANY_ROWS: Final = 4096
 _LONG_ROWS: Final = 1024
 _TOGETHER_BYTES: Final = 2**24
-_NO_MEMORY: Final = ("out of memory", "allocate memory")
+_NO_MEMORY: Final = ("out of memory", "allocate memory", "Out of Memory Error", "failed to allocate")
 
 
 class _Served:
@@ -30,6 +30,7 @@ class _Served:
     def __init__(self, most_bytes: int) -> None:
         self._too_much = f"a value, or the rows of a batch, take more than {most_bytes // 2**20} MiB of memory"
         self._connection: Any = None
+        self._has_option = False
         self._rows: Iterator[pa.RecordBatch] = iter(())
 
     def answer(self, request: Mapping[str, Any], given: bytes) -> tuple[Mapping[str, Any], Any]:
@@ -48,11 +49,13 @@ class _Served:
 
     def _do(self, request: Mapping[str, Any], given: bytes) -> Any:
         match request:
+            case {"kind": "duckdb", "uri": path, "options": options}:
+                self._open_duckdb(path, options)
             case {"uri": uri}:
-                self._open(uri)
+                self._open_sqlite(uri)
             case {"sql": query, "batch_rows": batch_rows}:
                 self._rows = iter(())  # an earlier statement ends first
-                schema, self._rows = _query(self._connection, query, batch_rows)
+                schema, self._rows = _query(self._connection, query, batch_rows, has_option=self._has_option)
                 return _stream(schema)
             case {"options": options}:
                 _ingest(self._connection, options, given)
@@ -61,12 +64,17 @@ class _Served:
             case {"end": "rollback"}:
                 self._rows = iter(())
                 self._connection.rollback()
+            case {"end": "checkpoint"}:
+                self._rows = iter(())
+                self._connection.rollback()
+                self._connection.set_autocommit(True)
+                _execute(self._connection, "CHECKPOINT")
             case _:
                 batch = next(self._rows, None)
                 return b"" if batch is None else _stream(batch.schema, batch)
         return b""
 
-    def _open(self, uri: str) -> None:
+    def _open_sqlite(self, uri: str) -> None:
         import adbc_driver_sqlite
         from adbc_driver_manager import AdbcConnection
 
@@ -74,6 +82,19 @@ class _Served:
         # What the file itself has computed may call no function that does more than to compute.
         for guard in ("trusted_schema = OFF", "cell_size_check = ON"):
             _execute(self._connection, f"PRAGMA {guard}")
+        self._connection.set_autocommit(False)
+        self._has_option = True
+
+    def _open_duckdb(self, path: str, options: Mapping[str, str]) -> None:
+        import adbc_driver_duckdb
+        from adbc_driver_manager import AdbcConnection, AdbcDatabase
+
+        driver = adbc_driver_duckdb.driver_path()
+        made = AdbcDatabase(driver=driver, entrypoint="duckdb_adbc_init", path=path, **options)
+        self._connection = AdbcConnection(made)
+        # From here on, nothing in the file or in a query gives itself more.
+        for setting in ("TimeZone = 'UTC'", "default_collation = ''", "lock_configuration = true"):
+            _execute(self._connection, f"SET {setting}")
         self._connection.set_autocommit(False)
 
 
@@ -112,16 +133,19 @@ def _ingest(connection: Any, options: Mapping[str, str], given: bytes) -> None:
         statement.execute_update()
 
 
-def _query(connection: Any, query: str, batch_rows: int) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _query(
+    connection: Any, query: str, batch_rows: int, *, has_option: bool
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """Run a query. Where its values may be long, the driver takes few rows at a time, of which larger batches are made.
 
-    The driver tells nobody how long values are before it has them all.
+    The driver tells nobody how long values are before it has them all. That of DuckDB always takes 2,048 rows.
     """
     from adbc_driver_manager import AdbcStatement
 
     statement = AdbcStatement(connection)
     rows_at_once = _FEW_ROWS if batch_rows <= _LONG_ROWS else min(batch_rows, _MANY_ROWS)
-    statement.set_options(**{"adbc.sqlite.query.batch_rows": rows_at_once})
+    if has_option:
+        statement.set_options(**{"adbc.sqlite.query.batch_rows": rows_at_once})
     statement.set_sql_query(query)
     stream, _ = statement.execute_query()
     reader = pa.RecordBatchReader._import_from_c(stream.address)

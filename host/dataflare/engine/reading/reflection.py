@@ -30,6 +30,7 @@ from dataflare.engine.abi.types import (
 )
 from dataflare.engine.reading.features import refusal
 from dataflare.engine.reading.labels import check_labels
+from dataflare.engine.reading.lowered import check_lowered
 from dataflare.engine.reading.world_types import WorldItems, read_world, with_types_shown
 from dataflare.errors import NotAComponent, UnsupportedComponent
 from dataflare.interfaces import is_wasi
@@ -72,6 +73,7 @@ def reflect(
     """
     check_header(binary, component)
     check_labels(binary, component)
+    check_lowered(binary, component)
     try:
         empty = hollow(binary)
         compiled = interruptible(lambda: wc.Component(engine, empty))

@@ -13,6 +13,7 @@ import pytest
 import wasmtime
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from wasmtime import component
 
 from dataflare.engine.abi.types import EnumT, FuncT, ListT, OwnT, PrimT, RecordT, VariantT
 from dataflare.engine.engine import Engine
@@ -235,6 +236,41 @@ def test_a_feature_that_is_off_is_named_with_its_place(engine: Engine, feature: 
                 look(binary, name="modern.wasm")
             assert f"needs the feature {feature} at byte " in str(caught.value)
             assert caught.value.component == "modern.wasm" and caught.value.hint
+
+
+NOT_CARRIED = {
+    "an import as an export": '(import "f" (func $f)) (export "g" (func $f))',
+    "an imported instance as an export": """(import "a:b/c" (instance $i (export "f" (func (result u32)))))
+      (export "a:b/d" (instance $i))""",
+    "the type of a function": '(type $t (func (param "x" u8))) (export "t" (type $t))',
+    "the type of an instance": '(type $t (instance (export "f" (func)))) (export "t" (type $t))',
+    "the type of a component": '(type $t (component (export "f" (func)))) (export "t" (type $t))',
+    "an imported type of a function": '(type $t (func)) (import "t" (type (eq $t)))',
+    "a type of a million parts": " ".join(
+        ["(type $t0 (tuple u8 u8))", *(f"(type $t{n} (tuple $t{n - 1} $t{n - 1}))" for n in range(1, 25))]
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_CARRIED)
+def test_what_is_valid_but_not_carried_is_not_called_damaged(engine: Engine, kind: str) -> None:
+    error = refused(engine, bytes(wasmtime.wat2wasm(f"(component {NOT_CARRIED[kind]})")), "valid.wasm")
+    assert isinstance(error, UnsupportedComponent) and error.hint
+
+
+def test_invalid_code_is_named_with_its_cause_and_its_place_in_the_file(engine: Engine) -> None:
+    binary = bytes(
+        wasmtime.wat2wasm(
+            """(component (core module $m (func (export "f") (i32.store (i32.const 0) (i32.const 0))))
+            (core instance $i (instantiate $m)) (func (export "f") (canon lift (core func $i "f"))))"""
+        )
+    )
+    with pytest.raises(wasmtime.WasmtimeError) as own:
+        component.Component(wasmtime.Engine(), binary)
+    place = re.search(r"at offset \w+: unknown memory 0", str(own.value))
+    with pytest.raises(NotAComponent) as caught:
+        engine.load(binary, name="bad.wasm")
+    assert place is not None and place[0] in str(caught.value)
 
 
 def test_a_place_is_one_in_the_whole_file(engine: Engine) -> None:

@@ -199,6 +199,13 @@ def test_what_nobody_provides_is_named(engine: Engine) -> None:
         component.instantiate({})
 
 
+def test_the_name_of_what_nobody_provides_is_cut_and_has_no_empty_interface(engine: Engine) -> None:
+    for name, shown in (("f", "imports f, which"), ("a" * 50_000, "a... (cut), which")):
+        with pytest.raises(ConfigError) as caught:
+            engine.load(binary(f'(import "{name}" (func))'), name="kit").instantiate({})
+        assert shown in str(caught.value) and len(str(caught.value)) < 500
+
+
 def test_an_interface_of_embedders_cannot_take_resources_of_wasi(engine: Engine) -> None:
     text = """(import "wasi:io/error@0.2.0" (instance $e (export "error" (type (sub resource)))))
       (alias export $e "error" (type $error))

@@ -28,7 +28,7 @@ from dataflare.engine.flat.protocol import FLAT_VERSION
 from dataflare.engine.flat.wiring import CannotFlatten
 from dataflare.engine.instance import remaining_s
 from dataflare.engine.reading.features import refusal
-from dataflare.engine.reading.reflection import reflect
+from dataflare.engine.reading.reflection import error_of, not_carried, reflect
 from dataflare.errors import ConfigError, NotAComponent, UnsupportedComponent, UsageError
 from dataflare.interruptible import interruptible
 
@@ -267,7 +267,10 @@ class Engine:
         try:
             return self._compile_joined(profile, compose(binary, shape, component=name))
         except wasmtime.WasmtimeError as error:
-            raise refusal(error, name, "cannot be compiled") from error
+            own = error_of(profile.compiler, binary)
+            if own is None:
+                raise not_carried(error, name) from error
+            raise refusal(own, name, "is not a valid component") from error
 
     def _compile_joined(self, profile: CompileProfile, joined: bytes) -> wc.Component:
         compiled = interruptible(lambda: wc.Component(profile.compiler, joined))

@@ -8,6 +8,7 @@ from typing import Any
 
 from dataflare.engine.bridges.call_table import Link
 from dataflare.errors import ConfigError
+from dataflare.texts import cut_name
 
 __all__ = ["HostFunction", "bind"]
 
@@ -43,7 +44,7 @@ def bind(
         function = host.get(link.interface, {}).get(link.name)
         if function is None:
             raise ConfigError(
-                f"{component} imports {link.interface}#{link.name}, which the host does not provide",
+                f"{component} imports {cut_name(link.full_name)}, which the host does not provide",
                 hint="grant the capability, or give the function",
             )
         views = bool(getattr(function, "takes_views", False))

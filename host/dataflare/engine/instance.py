@@ -245,7 +245,7 @@ class Instance:
         self._encode(memory, codec.encode_arguments, HOST_HALF_AT, args, link)
         memory.commit()
         stats.bytes_in += memory.top - HOST_HALF_AT + memory.staged_bytes
-        self._endings.export = f"{interface}#{function}" if interface else function
+        self._endings.export = link.full_name
         self._number.value = codec.number
         if self.limits.fuel is not None:
             self.component.profile.set_fuel(self.limits.fuel, self._native)
@@ -446,7 +446,7 @@ class Instance:
                     codec.encode_result(memory, at, result)
                 except Exception as error:
                     link = codec.link
-                    if found := misfit_of_result(error, f"{link.interface}#{link.name}", link.func, result):
+                    if found := misfit_of_result(error, link.full_name, link.func, result):
                         raise found from error
                     raise
                 stats.bytes_in += memory.top - HOST_HALF_AT + memory.staged_bytes

@@ -20,6 +20,11 @@ class Link:
     func: FuncT
 
     @property
+    def full_name(self) -> str:
+        """Its name after that of its interface, if it has one."""
+        return f"{self.interface}#{self.name}" if self.interface else self.name
+
+    @property
     def drops(self) -> bool:
         """Whether it only drops a resource of the plugin; such a function is not in the WIT."""
         return self.name.startswith(_DROP)

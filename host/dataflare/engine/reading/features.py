@@ -13,7 +13,7 @@ from wasmtime import _bindings as raw
 
 from dataflare.errors import ComponentError, NotAComponent, UnsupportedComponent
 
-__all__ = ["refusal", "turn_off"]
+__all__ = ["causes_of", "refusal", "turn_off"]
 
 _ASYNC: Final = (
     "wasm_component_model_async",
@@ -23,6 +23,7 @@ _ASYNC: Final = (
 )
 
 _MAX_TEXT: Final = 300
+_NUMBER: Final = re.compile(r"^\d+: ")
 _PLACE: Final = re.compile(r"\(?at offset (0x[0-9a-f]+|\d+)\)?")
 _NEEDS: Final = tuple(
     (re.compile(pattern), prefix)
@@ -36,6 +37,14 @@ _NEEDS: Final = tuple(
         (r"when ([\w -]+?) is disabled", ""),
         (r"(?:^|: )(?:the )?([\w -]+?)(?: proposal)? must be enabled", ""),
         (r"(?:^|: )(?:the )?([\w -]+?)(?: proposal| support)?(?: is| are)? not (?:enabled|active|supported)", ""),
+    )
+)
+_NOT_CARRIED: Final = tuple(
+    (re.compile(pattern), hint)
+    for pattern, hint in (
+        (r"is a reexport of an imported function", "let a core module of the component call the imported function"),
+        (r"unsupported type export", "import and export types of values and resources alone"),
+        (r"exceeds (?:the )?limit|nesting is too deep", "make it smaller; the limit is wasmtime's"),
     )
 )
 _HINTS: Final = {
@@ -64,11 +73,14 @@ def refusal(error: wasmtime.WasmtimeError, component: str, what: str) -> Compone
         what: The problem, such as `is not a valid component`.
 
     Returns:
-        `UnsupportedComponent`, with the feature's name and place, if a feature is turned off; otherwise
-        `NotAComponent`.
+        `UnsupportedComponent`, with the feature's name and place, if a feature is turned off, or with what wasmtime
+        itself cannot carry; otherwise `NotAComponent`.
     """
-    lines = [line.strip() for line in str(error)[:10_000].splitlines() if line.strip()]
-    cause = lines[-1] if lines else "no reason was given"
+    causes = causes_of(error)
+    cause = causes[-1]
+    for pattern, hint in _NOT_CARRIED:
+        if pattern.search(cause):
+            return UnsupportedComponent(f"cannot be carried: {cause[:_MAX_TEXT]}", component=component, hint=hint)
     for pattern, prefix in _NEEDS:
         found = pattern.search(cause)
         if found is None:
@@ -83,7 +95,13 @@ def refusal(error: wasmtime.WasmtimeError, component: str, what: str) -> Compone
             hint=_HINTS.get(feature, "build it without this feature"),
         )
     return NotAComponent(
-        f"{what}: {'; '.join(lines[:3])[:_MAX_TEXT]}",
+        f"{what}: {': '.join([*causes[:-1][:1], cause])[:_MAX_TEXT]}",
         component=component,
         hint="build it again; the file may be damaged",
     )
+
+
+def causes_of(error: wasmtime.WasmtimeError) -> list[str]:
+    """Return what wasmtime's error says, from what failed to the innermost cause; at least one text."""
+    lines = (line.strip() for line in str(error)[:10_000].splitlines())
+    return [_NUMBER.sub("", line) for line in lines if line and line != "Caused by:"] or ["no reason was given"]

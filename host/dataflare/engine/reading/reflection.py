@@ -28,7 +28,7 @@ from dataflare.engine.abi.types import (
     Type,
     VariantT,
 )
-from dataflare.engine.reading.features import refusal
+from dataflare.engine.reading.features import causes_of, refusal
 from dataflare.engine.reading.labels import check_labels
 from dataflare.engine.reading.lowered import check_lowered
 from dataflare.engine.reading.world_types import WorldItems, read_world, with_types_shown
@@ -36,7 +36,7 @@ from dataflare.errors import NotAComponent, UnsupportedComponent
 from dataflare.interfaces import is_wasi
 from dataflare.interruptible import interruptible
 
-__all__ = ["reflect"]
+__all__ = ["error_of", "not_carried", "reflect"]
 
 _PRIMITIVES: Final[dict[type, PrimT]] = {
     wt.Bool: PrimT("bool"),
@@ -79,23 +79,35 @@ def reflect(
         compiled = interruptible(lambda: wc.Component(engine, empty))
         items = read_world(empty, component)
         shown = ""
-        if items.types:
-            empty, shown = with_types_shown(empty, items)
-            compiled = interruptible(lambda: wc.Component(engine, empty))
     except NotAComponent as error:
         raise NotAComponent(error.message, component=component) from None
     except wasmtime.WasmtimeError as error:
-        raise refusal(_of_whole(engine, binary, error), component, "is not a valid component") from error
+        raise refusal(error_of(engine, binary) or error, component, "is not a valid component") from error
+    if items.types:
+        empty, shown = with_types_shown(empty, items)
+        try:
+            compiled = interruptible(lambda: wc.Component(engine, empty))
+        except wasmtime.WasmtimeError as error:
+            raise not_carried(error, component) from error
     return _Reflection(engine, component, hosted).shape(compiled.type, items, shown)
 
 
-def _of_whole(engine: wasmtime.Engine, binary: bytes, error: wasmtime.WasmtimeError) -> wasmtime.WasmtimeError:
-    """Return the same error with positions in the whole file, not in the hollow copy."""
+def error_of(engine: wasmtime.Engine, binary: bytes) -> wasmtime.WasmtimeError | None:
+    """Compile a component for its error alone, with positions in its own file; `None` if it is valid."""
     try:
         interruptible(lambda: wc.Component(engine, binary))
-    except wasmtime.WasmtimeError as again:
-        return again
-    return error
+    except wasmtime.WasmtimeError as error:
+        return error
+    return None
+
+
+def not_carried(error: wasmtime.WasmtimeError, component: str) -> UnsupportedComponent:
+    """Make the error for a valid component that wasmtime refuses in the form that the engine gives it."""
+    return UnsupportedComponent(
+        f"is valid, but has something that the engine cannot carry: {causes_of(error)[-1][:300]}",
+        component=component,
+        hint="report it, with the component",
+    )
 
 
 class _Reflection:
@@ -120,6 +132,8 @@ class _Reflection:
             into = self._shape.wasi if self._is_wasmtimes(name) else self._shape.imports
             self._extern(into, name, extern, imported=True)
         for name, extern in ty.exports(self._engine).items():
+            if name in items.type_exports and not isinstance(extern.ty, wt.ValType | wc.ResourceType):
+                raise self._unsupported(name, "the type of a function, an instance or a component")
             if name == types:
                 into = {name: Interface(types=self._shape.world_types)}
                 self._extern(into, name, extern, imported=True)

@@ -32,12 +32,14 @@ class WorldItems:
         types: The types that the world imports, by name, as indices of types.
         instances: How many instances there are.
         exports: The names of all exports.
+        type_exports: The names of those that are types.
         shown: The items that an export shows if it states a type, by the export's name.
     """
 
     types: dict[str, int] = field(default_factory=dict)
     instances: int = 0
     exports: set[str] = field(default_factory=set)
+    type_exports: set[str] = field(default_factory=set)
     shown: dict[str, frozenset[str]] = field(default_factory=dict)
 
 
@@ -140,6 +142,8 @@ class _Reader(TypeReader):
         sort = self._byte()
         if sort == _CORE_SORT:
             self._byte()
+        if sort == _TYPE_SORT:
+            self._items.type_exports.add(exported)
         index = self._u32()
         shown = self._types[index] if sort == _TYPE_SORT and index < len(self._types) else None
         if self._byte():

@@ -60,13 +60,16 @@ func init() {
 	}
 	source.Read = func(maxRows uint32) wit.Result[dataflare_plugin_source.Progress, dataflare_plugin_types.Error] {
 		return asked(func(plugin reading) (dataflare_plugin_source.Progress, error) {
-			rows, state, err := plugin.read(int(maxRows))
-			if err != nil || rows == nil {
-				return dataflare_plugin_source.MakeProgressEnded(), err
+			next, err := plugin.read(int(maxRows))
+			switch {
+			case err == nil && next.schema != nil:
+				change := dataflare_plugin_source.SchemaChange{Schema: host.WitSchema(*next.schema)}
+				return dataflare_plugin_source.MakeProgressNewSchema(change), nil
+			case err == nil && next.rows != nil:
+				chunk := dataflare_plugin_source.Chunk{Rows: host.HandleOf(next.rows.take()), State: host.Optional(next.state)}
+				return dataflare_plugin_source.MakeProgressRows(chunk), nil
 			}
-			return dataflare_plugin_source.MakeProgressRows(dataflare_plugin_source.Chunk{
-				Rows: host.HandleOf(rows.take()), State: host.Optional(state),
-			}), nil
+			return dataflare_plugin_source.MakeProgressEnded(), err
 		})
 	}
 	source.Acknowledge = func(state []uint8) wit.Result[wit.Unit, dataflare_plugin_types.Error] {

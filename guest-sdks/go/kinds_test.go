@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -62,24 +63,24 @@ func TestSourceGivesWhatItPromisedInChunksThatTheHostTakes(t *testing.T) {
 	if err != nil || len(schema.Fields) != 1 || schema.Fields[0].Metadata[1].Value != "cursor" {
 		t.Fatal(schema, err)
 	}
-	first, state, err := source.read(1)
-	if text := lines(t, first, err); text != "{\"id\":0}\n" || state != nil {
-		t.Error(text, string(state))
+	first, err := source.read(1)
+	if text := lines(t, first.rows, err); text != "{\"id\":0}\n" || first.state != nil {
+		t.Error(text, string(first.state))
 	}
-	second, state, err := source.read(1)
-	if text := lines(t, second, err); text != "{\"id\":1}\n" || string(state) != `{"after":2,"dataset":"numbers","mode":"full"}` {
-		t.Error(text, string(state))
+	second, err := source.read(1)
+	if text := lines(t, second.rows, err); text != "{\"id\":1}\n" || string(second.state) != `{"after":2,"dataset":"numbers","mode":"full"}` {
+		t.Error(text, string(second.state))
 	}
 	other := &sourceOf[int64]{plugin: &countTo{last: 4}}
-	if _, err := other.open(selected("full", ""), nil, state); err != nil {
+	if _, err := other.open(selected("full", ""), nil, second.state); err != nil {
 		t.Fatal(err)
 	}
-	rest, _, err := other.read(10)
-	if text := lines(t, rest, err); text != "{\"id\":2,\"half\":1}\n{\"id\":3,\"half\":1.5}\n" {
+	rest, err := other.read(10)
+	if text := lines(t, rest.rows, err); text != "{\"id\":2,\"half\":1}\n{\"id\":3,\"half\":1.5}\n" {
 		t.Error(text)
 	}
-	if rows, _, err := other.read(10); rows != nil || err != nil {
-		t.Error(rows, err)
+	if end, err := other.read(10); end.rows != nil || err != nil {
+		t.Error(end, err)
 	}
 }
 
@@ -106,7 +107,7 @@ func TestSourceRefusesWhatThereIsNot(t *testing.T) {
 			t.Errorf("%v, not %s", err, each.says)
 		}
 	}
-	if _, _, err := source.read(1); err == nil {
+	if _, err := source.read(1); err == nil {
 		t.Error("nothing is open")
 	}
 }
@@ -121,18 +122,128 @@ func TestPartsAreReadAloneAndStatesAcknowledged(t *testing.T) {
 	if _, err := source.open(selected("full", ""), parts[0], nil); err != nil {
 		t.Fatal(err)
 	}
-	_, state, err := source.read(10)
-	if err != nil || string(state) != `{"after":2,"dataset":"numbers","mode":"full","part":2}` {
-		t.Error(string(state), err)
+	last, err := source.read(10)
+	if err != nil || string(last.state) != `{"after":2,"dataset":"numbers","mode":"full","part":2}` {
+		t.Error(string(last.state), err)
 	}
-	if rows, _, err := source.read(10); rows != nil || err != nil {
+	if end, err := source.read(10); end.rows != nil || err != nil {
 		t.Error("the part has ended", err)
 	}
-	if err := source.acknowledge(state); err != nil || plugin.acknowledged != 2 {
+	if err := source.acknowledge(last.state); err != nil || plugin.acknowledged != 2 {
 		t.Error(plugin.acknowledged, err)
 	}
 	if count, err := source.estimate(selected("full", ""), nil, nil); count != 100 || err != nil {
 		t.Error(count, err)
+	}
+}
+
+// growing has a column more from the third row on.
+type growing struct{ knew []int }
+
+func (g *growing) Datasets() ([]Dataset, error) {
+	return []Dataset{{Name: "numbers", Columns: []Field{Nullable("id", "int64"), Nullable("name", "string")}, Key: []string{"id"}}}, nil
+}
+
+func (g *growing) Read(request *Request[int64]) (*Chunk[int64], error) {
+	at := int64(0)
+	if request.State != nil {
+		at = *request.State
+	}
+	if at == 4 {
+		return nil, nil
+	}
+	g.knew = append(g.knew, len(request.Schema.Fields))
+	values := []Named{{"id", []int64{at}}, {"name", []string{"n"}}}
+	var schema *Schema
+	if at >= 2 {
+		values = append(values, Named{"age", []int64{at}})
+		schema = &Schema{Fields: []Field{Nullable("id", "int64"), Nullable("name", "string"), Nullable("age", "int32")}}
+	}
+	rows, err := NewBatch(values...)
+	return &Chunk[int64]{Rows: rows, State: at + 1, Schema: schema}, err
+}
+
+// readToEnd gives what comes, and the last state.
+func readToEnd(t *testing.T, plugin Source[int64], state []byte, columns ...string) (found []string, last []byte) {
+	t.Helper()
+	source := &sourceOf[int64]{plugin: plugin}
+	schema, err := source.open(selected("full", "", columns...), nil, state)
+	for next := (progress{schema: &schema}); next.schema != nil || next.rows != nil; next, err = source.read(10) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if next.rows != nil {
+			found = append(found, strings.TrimSpace(lines(t, next.rows, nil)))
+			last = next.state
+			continue
+		}
+		var names []string
+		for _, field := range next.schema.Fields {
+			names = append(names, field.Name+" "+field.Type)
+		}
+		found = append(found, strings.Join(names, ", "))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found, last
+}
+
+func TestNewSchemaComesBeforeItsRowsAndStatesAfterItKnowIt(t *testing.T) {
+	plugin := &growing{}
+	found, last := readToEnd(t, plugin, nil)
+	wanted := []string{
+		"id int64, name string", `{"id":0,"name":"n"}`, `{"id":1,"name":"n"}`,
+		"id int64, name string, age int32", `{"id":2,"name":"n","age":2}`, `{"id":3,"name":"n","age":3}`,
+	}
+	if !slices.Equal(found, wanted) || !slices.Equal(plugin.knew, []int{2, 2, 2, 3}) {
+		t.Error(found, plugin.knew)
+	}
+	rest, _ := readToEnd(t, plugin, []byte(`{"after":2,"dataset":"numbers","mode":"full"}`))
+	if !slices.Equal(rest[1:], wanted[3:]) {
+		t.Error("the change comes again", rest)
+	}
+	if rest, _ = readToEnd(t, plugin, last); !slices.Equal(rest, wanted[3:4]) {
+		t.Error(rest)
+	}
+	if found, _ = readToEnd(t, plugin, nil, "name"); len(found) != 5 || found[4] != `{"id":3,"name":"n"}` {
+		t.Error("columns that are not read are no news", found)
+	}
+}
+
+func TestStateWhoseColumnsAreDamagedIsRefused(t *testing.T) {
+	for _, schema := range []string{`[{"name":"id"}]`, `[{"name":1,"type":"a"}]`, `{}`, `3`, `[{"name":"a","type":"b","nullable":true,"metadata":{},"x":1}]`} {
+		source := &sourceOf[int64]{plugin: &growing{}}
+		state := fmt.Sprintf(`{"after":2,"dataset":"numbers","mode":"full","schema":%s}`, schema)
+		if _, err := source.open(selected("full", ""), nil, []byte(state)); host.AsError(err).Kind != host.InvalidState {
+			t.Error(schema, err)
+		}
+	}
+}
+
+// shrunk describes what its rows have now, and says what they had before.
+type shrunk struct{ growing }
+
+func (s *shrunk) Datasets() ([]Dataset, error) {
+	datasets, err := s.growing.Datasets()
+	datasets[0].Columns = append(datasets[0].Columns, Nullable("age", "int32"))
+	return datasets, err
+}
+
+func (s *shrunk) SchemaAt(request *Request[int64]) (Schema, error) {
+	if request.State == nil || *request.State <= 2 {
+		return Schema{Fields: request.Schema.Fields[:2]}, nil
+	}
+	return request.Schema, nil
+}
+
+func TestSourceSaysWhichColumnsItsOlderRowsHad(t *testing.T) {
+	found, last := readToEnd(t, &shrunk{}, nil)
+	if len(found) != 6 || found[0] != "id int64, name string" || found[3] != "id int64, name string, age int32" {
+		t.Error(found)
+	}
+	if string(last) != `{"after":4,"dataset":"numbers","mode":"full"}` {
+		t.Error("the dataset says it: ", string(last))
 	}
 }
 

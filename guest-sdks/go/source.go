@@ -1,7 +1,9 @@
 package dataflare
 
 import (
+	"bytes"
 	"encoding/json"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -40,16 +42,23 @@ func Nullable(name, typeName string) Field {
 }
 
 // Schema is the columns, with their roles in the metadata.
-func (d *Dataset) Schema() Schema {
+func (d *Dataset) Schema() Schema { return d.withRoles(d.Columns) }
+
+// withRoles gives columns of the dataset's rows the roles of its key and its cursor.
+func (d *Dataset) withRoles(columns []Field) Schema {
 	var schema Schema
-	for _, field := range d.Columns {
-		field.Metadata = slices.Clone(field.Metadata)
+	for _, field := range columns {
+		field.Metadata = slices.DeleteFunc(slices.Clone(field.Metadata), func(pair Pair) bool {
+			return pair.Key == "dataflare.key" || pair.Key == "dataflare.role"
+		})
 		if at := slices.Index(d.Key, field.Name); at >= 0 {
 			field.Metadata = append(field.Metadata, Pair{Key: "dataflare.key", Value: strconv.Itoa(at)})
 		}
 		if field.Name == d.Cursor {
 			field.Metadata = append(field.Metadata, Pair{Key: "dataflare.role", Value: "cursor"})
 		}
+		// A state keeps it without an order.
+		slices.SortFunc(field.Metadata, func(one, other Pair) int { return strings.Compare(one.Key, other.Key) })
 		schema.Fields = append(schema.Fields, field)
 	}
 	return schema
@@ -63,6 +72,8 @@ type Request[S any] struct {
 	Columns []string
 	// State is that of the last chunk before; nil: read from the beginning.
 	State *S
+	// Schema is the columns that rows have after the state: the dataset's, or those that the last chunk with a schema had.
+	Schema Schema
 	// MaxRows are the most rows that the host takes at a time.
 	MaxRows int
 	part    json.RawMessage
@@ -83,17 +94,27 @@ func (r *Request[S]) Part(into any) (bool, error) {
 type Chunk[S any] struct {
 	Rows  *Batch
 	State S
+	// Schema is the columns of these rows and of those that follow; nil: as before. Where they are others than before, the host is
+	// told first. Key and cursor stay those of the dataset. Reads that continue after the chunk know them.
+	Schema *Schema
 }
 
 // Source reads datasets. S is where a read came to: anything that JSON can hold.
 //
 // Read is called until it returns nil, each time with the state of the chunk before. A later read begins with the state of the
-// last chunk that the host kept; and when a call fails, the host may make it again.
+// last chunk that the host kept; and when a call fails, the host may make it again. Where the columns change, the first chunk with
+// other ones has their schema.
 type Source[S any] interface {
 	// Datasets are what can be read.
 	Datasets() ([]Dataset, error)
 	// Read returns the next rows, at most request.MaxRows, and the state after them; nil at the end.
 	Read(request *Request[S]) (*Chunk[S], error)
+}
+
+// Evolver is a [Source] whose older rows had other columns than the dataset has now.
+type Evolver[S any] interface {
+	// SchemaAt returns the columns of the rows after request.State. Without it, they are request.Schema.
+	SchemaAt(request *Request[S]) (Schema, error)
 }
 
 // Splitter is a [Source] that divides reads.
@@ -120,19 +141,26 @@ type reading interface {
 	split(selections []host.Selection, state []byte, atMost int) ([][]byte, error)
 	estimate(selections []host.Selection, part, state []byte) (int64, error)
 	open(selections []host.Selection, part, state []byte) (Schema, error)
-	read(maxRows int) (rows *Batch, state []byte, err error)
+	read(maxRows int) (progress, error)
 	acknowledge(state []byte) error
 	close()
 }
 
+// progress is what comes next in a read: rows, with the state after them where there is a safe point, or the columns of the rows
+// that follow; nothing of it at the end.
+type progress struct {
+	rows   *Batch
+	state  []byte
+	schema *Schema
+}
+
 type sourceOf[S any] struct {
 	plugin Source[S]
-	// The read that is under way, and what it promised.
+	// The read that is under way, and the columns that are read, of those that rows have now.
 	request *Request[S]
 	schema  Schema
-	// What a chunk had more than the host takes at a time, with the state after it.
-	rest      *Batch
-	restState []byte
+	// What the host was not given yet of a chunk.
+	rest *progress
 }
 
 func (s *sourceOf[S]) datasets() ([]Dataset, error) { return s.plugin.Datasets() }
@@ -173,62 +201,97 @@ func (s *sourceOf[S]) open(selections []host.Selection, part, state []byte) (Sch
 	if err != nil {
 		return Schema{}, err
 	}
-	s.close()
-	s.request, s.schema = request, request.Dataset.Schema()
-	if len(request.Columns) > 0 {
-		needed := slices.Concat(request.Columns, request.Dataset.Key, []string{request.Dataset.Cursor})
-		s.schema.Fields = slices.DeleteFunc(s.schema.Fields, func(field Field) bool { return !slices.Contains(needed, field.Name) })
+	if evolver, is := s.plugin.(Evolver[S]); is {
+		schema, err := evolver.SchemaAt(request)
+		if err != nil {
+			return Schema{}, err
+		}
+		request.Schema = request.Dataset.withRoles(schema.Fields)
 	}
+	s.close()
+	s.request, s.schema = request, request.chosen()
 	return s.schema, nil
+}
+
+// chosen is those of the columns that are read.
+func (r *Request[S]) chosen() Schema {
+	if len(r.Columns) == 0 {
+		return r.Schema
+	}
+	var schema Schema
+	needed := slices.Concat(r.Columns, r.Dataset.Key, []string{r.Dataset.Cursor})
+	for _, field := range r.Schema.Fields {
+		if slices.Contains(needed, field.Name) {
+			schema.Fields = append(schema.Fields, field)
+		}
+	}
+	return schema
 }
 
 func (s *sourceOf[S]) close() {
 	if s.rest != nil {
-		s.rest.Drop()
+		s.rest.rows.Drop()
 	}
-	s.request, s.rest, s.restState = nil, nil, nil
+	s.request, s.rest = nil, nil
 }
 
-// read gives the next rows, and the state after them; no rows at the end, no state where there is no safe point.
-func (s *sourceOf[S]) read(maxRows int) (*Batch, []byte, error) {
+func (s *sourceOf[S]) read(maxRows int) (progress, error) {
 	if s.request == nil {
-		return nil, nil, Unsupported("no read is under way: `open` comes first")
+		return progress{}, Unsupported("no read is under way: `open` comes first")
 	}
-	rows, state, err := s.next(maxRows)
-	if err != nil || rows == nil || rows.Len() <= maxRows {
-		return rows, state, err
+	next, err := s.next(maxRows)
+	if err != nil || next.rows == nil || next.rows.Len() <= maxRows {
+		return next, err
 	}
-	rest, err := rows.Slice(maxRows, rows.Len()-maxRows)
+	rest, err := next.rows.Slice(maxRows, next.rows.Len()-maxRows)
 	if err != nil {
-		return nil, nil, err
+		return progress{}, err
 	}
-	if rows, err = rows.Slice(0, maxRows); err != nil {
-		return nil, nil, err
+	rows, err := next.rows.Slice(0, maxRows)
+	if err != nil {
+		return progress{}, err
 	}
 	// What is held back keeps the state: before it, there is no safe point.
-	rest.Keep()
-	s.rest, s.restState = rest, state
-	return rows, nil, nil
+	s.hold(progress{rows: rest, state: next.state})
+	return progress{rows: rows}, nil
 }
 
-func (s *sourceOf[S]) next(maxRows int) (*Batch, []byte, error) {
-	if rows, state := s.rest, s.restState; rows != nil {
-		s.rest, s.restState = nil, nil
-		held = append(held, rows)
-		return rows, state, nil
+// hold keeps rows for the next call.
+func (s *sourceOf[S]) hold(rest progress) {
+	rest.rows.Keep()
+	s.rest = &rest
+}
+
+func (s *sourceOf[S]) next(maxRows int) (progress, error) {
+	if rest := s.rest; rest != nil {
+		s.rest = nil
+		held = append(held, rest.rows)
+		return *rest, nil
 	}
 	s.request.MaxRows = maxRows
 	chunk, err := s.plugin.Read(s.request)
 	if err != nil || chunk == nil {
-		return nil, nil, err
+		return progress{}, err
 	}
-	rows, err := fitting(chunk.Rows, s.schema)
+	after := *s.request
+	after.State = &chunk.State
+	if chunk.Schema != nil {
+		after.Schema = after.Dataset.withRoles(chunk.Schema.Fields)
+	}
+	schema := after.chosen()
+	rows, err := fitting(&after, chunk.Rows, schema)
 	if err != nil {
-		return nil, nil, err
+		return progress{}, err
 	}
-	state := encoded(s.request, "after", chunk.State)
-	s.request.State = &chunk.State
-	return rows, state, nil
+	next := progress{rows: rows, state: encoded(&after, "after", chunk.State)}
+	s.request = &after
+	// A change of columns that are not read is not news.
+	if sameFields(schema, s.schema) {
+		return next, nil
+	}
+	s.schema = schema
+	s.hold(next)
+	return progress{schema: &schema}, nil
 }
 
 func (s *sourceOf[S]) acknowledge(state []byte) error {
@@ -244,10 +307,16 @@ func (s *sourceOf[S]) acknowledge(state []byte) error {
 }
 
 // fitting gives rows the columns, types and metadata that a read promised.
-func fitting(rows *Batch, promised Schema) (*Batch, error) {
+func fitting[S any](request *Request[S], rows *Batch, promised Schema) (*Batch, error) {
 	given := rows.Schema()
 	if reflect.DeepEqual(given.Fields, promised.Fields) {
 		return rows, nil
+	}
+	for _, field := range given.Fields {
+		if request.Schema.Column(field.Name) == nil {
+			return nil, InvalidInput("dataset %q: the rows have a column %q, which its schema lacks: name it there, leave it out, or give the chunk a schema",
+				request.Dataset.Name, field.Name)
+		}
 	}
 	names := make([]string, len(promised.Fields))
 	for i, field := range promised.Fields {
@@ -264,6 +333,13 @@ func fitting(rows *Batch, promised Schema) (*Batch, error) {
 		}
 	}
 	return rows, err
+}
+
+func sameFields(one, other Schema) bool {
+	return slices.EqualFunc(one.Fields, other.Fields, func(one, other Field) bool {
+		return one.Name == other.Name && one.Type == other.Type && one.Nullable == other.Nullable &&
+			slices.Equal(one.Metadata, other.Metadata)
+	})
 }
 
 // requestOf checks what the host selects, against what there is.
@@ -293,16 +369,21 @@ func (s *sourceOf[S]) requestOf(selections []host.Selection, part, state []byte)
 			return nil, InvalidConfig("dataset %q: there is no column %q", dataset.Name, name)
 		}
 	}
-	request := &Request[S]{Dataset: dataset, Mode: Mode(selection.Mode), Columns: selection.Columns}
+	request := &Request[S]{Dataset: dataset, Mode: Mode(selection.Mode), Columns: selection.Columns, Schema: dataset.Schema()}
 	if part != nil {
-		if request.part, err = decoded(request, part, "part"); err != nil {
+		if request.part, _, err = decoded(request, part, "part"); err != nil {
 			return nil, err
 		}
 	}
 	if state != nil {
-		text, err := decoded(request, state, "after")
+		text, schema, err := decoded(request, state, "after")
 		if err != nil {
 			return nil, err
+		}
+		if schema != nil {
+			if request.Schema, err = savedSchema(schema); err != nil {
+				return nil, err
+			}
 		}
 		request.State = new(S)
 		if err := json.Unmarshal(text, request.State); err != nil {
@@ -333,25 +414,72 @@ func belonging[S any](request *Request[S]) map[string]any {
 	return said
 }
 
-// encoded writes a state ("after") or a part ("part"), with the read that it belongs to.
+// encoded writes a state ("after", with the schema of the rows that follow where the dataset has another one) or a part ("part"),
+// with the read that it belongs to.
 func encoded[S any](request *Request[S], key string, value any) []byte {
 	said := belonging(request)
 	said[key] = value
+	if key == "after" && !sameFields(request.Schema, request.Dataset.Schema()) {
+		said["schema"] = saved(request.Schema)
+	}
 	return marshalled(said)
 }
 
-func decoded[S any](request *Request[S], data []byte, key string) (json.RawMessage, error) {
+// decoded reads what encoded wrote: the value, and the schema if there is one.
+func decoded[S any](request *Request[S], data []byte, key string) (value, schema json.RawMessage, err error) {
 	what := map[string]string{"after": "state", "part": "part"}[key]
 	var said map[string]json.RawMessage
 	if json.Unmarshal(data, &said) != nil || said[key] == nil {
-		return nil, InvalidState("the %s does not come from this source", what)
+		return nil, nil, InvalidState("the %s does not come from this source", what)
 	}
-	found := said[key]
+	value, schema = said[key], said["schema"]
 	delete(said, key)
+	delete(said, "schema")
 	if !sameJSON(marshalled(said), marshalled(belonging(request))) {
-		return nil, InvalidState("the %s is of another dataset, mode or part", what)
+		return nil, nil, InvalidState("the %s is of another dataset, mode or part", what)
 	}
-	return found, nil
+	return value, schema, nil
+}
+
+// savedField is a column in a state.
+type savedField struct {
+	Name     *string           `json:"name"`
+	Type     *string           `json:"type"`
+	Nullable *bool             `json:"nullable"`
+	Metadata map[string]string `json:"metadata"`
+}
+
+func saved(schema Schema) []savedField {
+	found := make([]savedField, len(schema.Fields))
+	for i := range schema.Fields {
+		field := &schema.Fields[i]
+		found[i] = savedField{&field.Name, &field.Type, &field.Nullable, map[string]string{}}
+		for _, pair := range field.Metadata {
+			found[i].Metadata[pair.Key] = pair.Value
+		}
+	}
+	return found
+}
+
+func savedSchema(text json.RawMessage) (Schema, error) {
+	var columns []savedField
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&columns); err != nil {
+		return Schema{}, InvalidState("the state does not come from this source: %s", jsonProblem(err))
+	}
+	var schema Schema
+	for _, each := range columns {
+		if each.Name == nil || each.Type == nil || each.Nullable == nil || each.Metadata == nil {
+			return Schema{}, InvalidState("the state does not come from this source: a column of its schema is damaged")
+		}
+		field := Field{Name: *each.Name, Type: *each.Type, Nullable: *each.Nullable}
+		for _, key := range slices.Sorted(maps.Keys(each.Metadata)) {
+			field.Metadata = append(field.Metadata, Pair{Key: key, Value: each.Metadata[key]})
+		}
+		schema.Fields = append(schema.Fields, field)
+	}
+	return schema, nil
 }
 
 func sameJSON(one, other []byte) bool {

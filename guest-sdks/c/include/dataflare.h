@@ -289,6 +289,8 @@ extern const df_validator df_validator_plugin;
 
 typedef struct df_field { const char *name; const char *type; } df_field;
 
+typedef struct df_columns { const df_field *items; size_t count; } df_columns;
+
 typedef struct df_dataset {
   const char *name;
   const char *description;
@@ -313,14 +315,22 @@ typedef struct df_request {
   bool incremental;
   /* Where the read came to, as the last chunk had it; `NULL` at the beginning. */
   const df_value *state;
+  /* The columns that rows have after the state: the dataset's, or those that the last chunk with columns had. */
+  df_columns columns;
   /* The part that is wanted, as `split` made it; `NULL` for all. */
   const df_value *part;
   /* The most rows that the host takes at a time. */
   size_t max_rows;
 } df_request;
 
-/* Rows, and the state after them: anything that JSON has. */
-typedef struct df_chunk { df_batch rows; df_value *state; } df_chunk;
+typedef struct df_chunk {
+  df_batch rows;
+  /* The state after the rows: anything that JSON has. */
+  df_value *state;
+  /* The columns of these rows and of those that follow; none: as before. Where they are others than before, the host is told
+   * first. Key and cursor stay those of the dataset. Reads that continue after the chunk know them. */
+  df_columns columns;
+} df_chunk;
 
 typedef struct df_source {
   DF_COMMON;
@@ -328,6 +338,9 @@ typedef struct df_source {
   bool (*datasets)(df_datasets *found, df_error *error);
   /* The next rows, and the state after them; `*ended = true` where there are none. */
   bool (*read)(const df_request *request, df_chunk *chunk, bool *ended, df_error *error);
+  /* The columns of the rows after the request's state, where they are not those of the request: for a source whose older rows had
+   * other columns than the dataset has now. */
+  bool (*columns_at)(const df_request *request, df_columns *columns, df_error *error);
   /* Parts of what is left of a read that can be made side by side, at most so many: fill the list. */
   bool (*split)(const df_request *request, size_t at_most, df_value *parts, df_error *error);
   /* How many rows a read has; `*known = false` where it is not known. */

@@ -10,7 +10,10 @@ typedef exports_dataflare_plugin_source_list_selection_t selection_list;
 static struct {
   bool is_open, incremental;
   char *dataset, *state, *part;
-  df_list_string_t columns;
+  /* The columns that rows have now, as a state has them. */
+  char *columns;
+  /* The names of the columns that are read; none for all. */
+  df_list_string_t chosen;
   /* Rows that the host had no room for, with the state after them. */
   bool has_rest;
   df_batch rest;
@@ -42,19 +45,39 @@ static bool is_role(const df_dataset *dataset, const char *name) {
   return false;
 }
 
-static bool is_wanted(const df_dataset *dataset, const df_list_string_t *columns, const char *name) {
-  if (!columns->len || is_role(dataset, name)) return true;
-  for (size_t i = 0; i < columns->len; i++)
-    if (is_text(columns->ptr[i], name)) return true;
+static df_columns columns_of(const df_dataset *dataset) { return (df_columns){dataset->columns, dataset->column_count}; }
+
+static bool has_column(df_columns columns, df_string_t name) {
+  for (size_t i = 0; i < columns.count; i++)
+    if (is_text(name, columns.items[i].name)) return true;
   return false;
 }
 
-/* The columns that are wanted, with their roles in the metadata. */
-static df_schema schema_of(const df_dataset *dataset, const df_list_string_t *columns) {
-  df_schema schema = {.fields.ptr = df_alloc(dataset->column_count * sizeof *schema.fields.ptr)};
-  for (size_t i = 0; i < dataset->column_count; i++) {
-    const df_field *column = &dataset->columns[i];
-    if (!is_wanted(dataset, columns, column->name)) continue;
+static bool are_same_columns(df_columns columns, df_columns other) {
+  if (columns.count != other.count) return false;
+  for (size_t i = 0; i < columns.count; i++)
+    if (strcmp(columns.items[i].name, other.items[i].name) || strcmp(columns.items[i].type, other.items[i].type)) return false;
+  return true;
+}
+
+/* Those of the columns that are read. */
+static df_columns chosen_of(const df_dataset *dataset, df_columns columns, const df_list_string_t *chosen) {
+  if (!chosen->len) return columns;
+  df_field *found = df_alloc(columns.count * sizeof *found);
+  size_t count = 0;
+  for (size_t i = 0; i < columns.count; i++) {
+    bool wanted = is_role(dataset, columns.items[i].name);
+    for (size_t j = 0; j < chosen->len; j++) wanted |= is_text(chosen->ptr[j], columns.items[i].name);
+    if (wanted) found[count++] = columns.items[i];
+  }
+  return (df_columns){found, count};
+}
+
+/* Columns, with their roles in the metadata. */
+static df_schema schema_of(const df_dataset *dataset, df_columns columns) {
+  df_schema schema = {.fields.ptr = df_alloc(columns.count * sizeof *schema.fields.ptr)};
+  for (size_t i = 0; i < columns.count; i++) {
+    const df_field *column = &columns.items[i];
     dataflare_data_schemas_field_t *field = &schema.fields.ptr[schema.fields.len++];
     field->name = df_wit_string(column->name);
     field->type_name = df_wit_string(column->type);
@@ -74,11 +97,10 @@ bool exports_dataflare_plugin_source_discover(exports_dataflare_plugin_source_li
   for (size_t i = 0; i < found.count; i++) {
     const df_dataset *dataset = &found.items[i];
     dataflare_plugin_datasets_dataset_t *said = &list->ptr[i];
-    df_list_string_t all = {0};
     said->name.namespace_ = df_wit_string("");
     said->name.name = df_wit_string(dataset->name);
     said->description = df_wit_string(dataset->description ? dataset->description : "");
-    said->schema = schema_of(dataset, &all);
+    said->schema = schema_of(dataset, columns_of(dataset));
     said->key = (df_list_string_t){df_alloc(dataset->key_count * sizeof(df_string_t)), dataset->key_count};
     for (size_t j = 0; j < dataset->key_count; j++) said->key.ptr[j] = df_wit_string(dataset->key[j]);
     said->cursors = (df_list_string_t){df_alloc(sizeof(df_string_t)), dataset->cursor ? 1 : 0};
@@ -116,14 +138,42 @@ static bool check_mode(const df_request *request, const dataflare_plugin_dataset
   return df_fail(error, DF_INVALID_CONFIG, "dataset \"%s\": its cursor is \"%s\"", name, cursor);
 }
 
-static bool check_columns(const df_dataset *dataset, const df_list_string_t *columns, df_error *error) {
-  for (size_t i = 0; i < columns->len; i++) {
-    bool found = false;
-    for (size_t j = 0; j < dataset->column_count; j++) found |= is_text(columns->ptr[i], dataset->columns[j].name);
-    if (!found)
+static bool check_columns(const df_dataset *dataset, const df_list_string_t *chosen, df_error *error) {
+  for (size_t i = 0; i < chosen->len; i++)
+    if (!has_column(columns_of(dataset), chosen->ptr[i]))
       return df_fail(error, DF_INVALID_CONFIG, "dataset \"%s\": there is no column \"%s\"", dataset->name,
-                     df_c_string(columns->ptr[i]));
+                     df_c_string(chosen->ptr[i]));
+  return true;
+}
+
+/* Columns, as the states of all SDKs have them. */
+static df_value *written(const df_dataset *dataset, df_columns columns) {
+  df_schema schema = schema_of(dataset, columns);
+  df_value *list = df_list();
+  for (size_t i = 0; i < schema.fields.len; i++) {
+    dataflare_data_schemas_field_t *field = &schema.fields.ptr[i];
+    df_value *said = df_object(), *metadata = df_object();
+    df_set(said, "name", df_text(columns.items[i].name));
+    df_set(said, "type", df_text(columns.items[i].type));
+    df_set(said, "nullable", df_boolean(true));
+    for (size_t j = 0; j < field->metadata.len; j++)
+      df_set(metadata, df_c_string(field->metadata.ptr[j].f0), df_text(df_c_string(field->metadata.ptr[j].f1)));
+    df_set(said, "metadata", metadata);
+    df_append(list, said);
   }
+  return list;
+}
+
+/* Read what `written` wrote. */
+static bool read_columns(const df_value *list, df_columns *columns) {
+  if (list->type != DF_LIST) return false;
+  df_field *found = df_alloc(list->count * sizeof *found);
+  for (size_t i = 0; i < list->count; i++) {
+    const df_value *name = df_get(list->items[i], "name"), *type = df_get(list->items[i], "type");
+    if (!name || !type || name->type != DF_TEXT || type->type != DF_TEXT) return false;
+    found[i] = (df_field){name->text, type->text};
+  }
+  *columns = (df_columns){found, list->count};
   return true;
 }
 
@@ -136,10 +186,18 @@ static df_value *belonging(const df_request *request) {
   return said;
 }
 
-/* Write a state (`after`) or a part (`part`), with the read that it belongs to. */
-static df_string_t encoded(const df_request *request, const char *key, df_value *value) {
+/* Write a part, with the read that it belongs to. */
+static df_string_t encoded_part(const df_request *request, df_value *part) {
   df_value *said = belonging(request);
-  df_set(said, key, value);
+  df_set(said, "part", part);
+  return df_write(said);
+}
+
+/* Write a state, with the read that it belongs to, and the columns of the rows that follow where the dataset has others. */
+static df_string_t encoded_state(const df_request *request, df_columns columns, df_value *state) {
+  df_value *said = belonging(request);
+  if (!are_same_columns(columns, columns_of(request->dataset))) df_set(said, "schema", written(request->dataset, columns));
+  df_set(said, "after", state);
   return df_write(said);
 }
 
@@ -149,15 +207,17 @@ static bool is_same(const df_value *value, const df_value *other) {
   return text.len == wanted.len && !memcmp(text.ptr, wanted.ptr, text.len);
 }
 
-static const df_value *decoded(const df_request *request, df_list_u8_t data, const char *key, df_error *error) {
+/* Read a state (`after`) or a part (`part`); the columns are those of a state, if it has any. */
+static const df_value *decoded(df_request *request, df_list_u8_t data, const char *key, df_error *error) {
   const char *what = strcmp(key, "after") ? "part" : "state", *wrong;
   df_value *said = df_parse((const char *)data.ptr, data.len, &wrong);
-  df_value *found = said ? df_get(said, key) : NULL;
-  if (!found) {
+  df_value *found = said ? df_get(said, key) : NULL, *columns = said ? df_get(said, "schema") : NULL;
+  if (!found || (columns && !read_columns(columns, &request->columns))) {
     df_fail(error, DF_INVALID_STATE, "the %s does not come from this source", what);
     return NULL;
   }
   df_remove(said, key);
+  df_remove(said, "schema");
   df_value *wanted = belonging(request);
   bool same = said->count == wanted->count;
   for (size_t i = 0; same && i < wanted->count; i++) same = is_same(df_get(said, wanted->names[i]), wanted->items[i]);
@@ -176,6 +236,7 @@ static bool request_of(
   if (!request->dataset || !check_mode(request, &selection->mode, error)) return false;
   if (!check_columns(request->dataset, &selection->columns, error)) return false;
   request->incremental = selection->mode.tag == DATAFLARE_PLUGIN_DATASETS_READING_MODE_INCREMENTAL;
+  request->columns = columns_of(request->dataset);
   if (part && !(request->part = decoded(request, *part, "part", error))) return false;
   return !state || (request->state = decoded(request, *state, "after", error));
 }
@@ -192,7 +253,7 @@ bool exports_dataflare_plugin_source_split(selection_list *list, df_list_u8_t *s
   division->parts.ptr = df_alloc(parts->count * sizeof *division->parts.ptr);
   division->parts.len = parts->count;
   for (size_t i = 0; done && i < parts->count; i++) {
-    df_string_t text = encoded(&request, "part", parts->items[i]);
+    df_string_t text = encoded_part(&request, parts->items[i]);
     division->parts.ptr[i] = (df_list_u8_t){text.ptr, text.len};
   }
   df_drop_batches(NULL);
@@ -224,9 +285,10 @@ static void end_read(void) {
   free(reading.dataset);
   free(reading.state);
   free(reading.part);
+  free(reading.columns);
   free(reading.rest_state);
-  for (size_t i = 0; i < reading.columns.len; i++) free(reading.columns.ptr[i].ptr);
-  free(reading.columns.ptr);
+  for (size_t i = 0; i < reading.chosen.len; i++) free(reading.chosen.ptr[i].ptr);
+  free(reading.chosen.ptr);
   if (reading.has_rest) dataflare_data_batches_batch_drop_own(reading.rest);
   memset(&reading, 0, sizeof reading);
 }
@@ -236,20 +298,22 @@ bool exports_dataflare_plugin_source_open(selection_list *list, df_list_u8_t *pa
   df_request request = {0};
   end_read();
   bool done = request_of(list, part, state, &request, error);
+  if (done && df_source_plugin.columns_at) done = df_source_plugin.columns_at(&request, &request.columns, error);
   if (done) {
-    const df_list_string_t *columns = &list->ptr[0].columns;
+    const df_list_string_t *chosen = &list->ptr[0].columns;
     reading.is_open = true;
     reading.incremental = request.incremental;
     reading.dataset = df_keep_text(request.dataset->name);
     reading.state = kept(request.state);
     reading.part = kept(request.part);
-    reading.columns.ptr = calloc(columns->len, sizeof *columns->ptr);
-    if (columns->len && !reading.columns.ptr) df_panic("out of memory for %zu columns", columns->len);
-    for (size_t i = 0; i < columns->len; i++)
-      reading.columns.ptr[reading.columns.len++] = df_wit_string(df_keep_text(df_c_string(columns->ptr[i])));
+    reading.columns = kept(written(request.dataset, request.columns));
+    reading.chosen.ptr = calloc(chosen->len, sizeof *chosen->ptr);
+    if (chosen->len && !reading.chosen.ptr) df_panic("out of memory for %zu columns", chosen->len);
+    for (size_t i = 0; i < chosen->len; i++)
+      reading.chosen.ptr[reading.chosen.len++] = df_wit_string(df_keep_text(df_c_string(chosen->ptr[i])));
     schemas->ptr = df_alloc(sizeof *schemas->ptr);
     schemas->len = 1;
-    schemas->ptr[0] = schema_of(request.dataset, columns);
+    schemas->ptr[0] = schema_of(request.dataset, chosen_of(request.dataset, request.columns, chosen));
   }
   df_drop_batches(NULL);
   return done;
@@ -269,15 +333,14 @@ static bool has_metadata(const dataflare_data_schemas_field_t *field, const data
   return true;
 }
 
-/* Refuse rows with columns that the dataset lacks: to leave them out would lose values. */
-static bool check_rows(const df_dataset *dataset, const df_schema *given, df_error *error) {
-  for (size_t i = 0; i < given->fields.len; i++) {
-    bool found = false;
-    for (size_t j = 0; j < dataset->column_count; j++) found |= is_text(given->fields.ptr[i].name, dataset->columns[j].name);
-    if (!found)
-      return df_fail(error, DF_INVALID_INPUT, "dataset \"%s\": the rows have a column \"%s\", which its schema lacks",
+/* Refuse rows with columns that the schema lacks: to leave them out would lose values. */
+static bool check_rows(const df_dataset *dataset, df_columns columns, const df_schema *given, df_error *error) {
+  for (size_t i = 0; i < given->fields.len; i++)
+    if (!has_column(columns, given->fields.ptr[i].name))
+      return df_fail(error, DF_INVALID_INPUT,
+                     "dataset \"%s\": the rows have a column \"%s\", which its schema lacks: name it there, leave it out, or give "
+                     "the chunk its columns",
                      dataset->name, df_c_string(given->fields.ptr[i].name));
-  }
   return true;
 }
 
@@ -301,11 +364,21 @@ static bool fit(df_batch *rows, const df_schema *schema, df_error *error) {
   return true;
 }
 
-/* The next rows, and the state after them as the host keeps it. */
-static bool next(size_t max_rows, df_batch *rows, const char **state, bool *ended, df_error *error) {
+/* What comes next in a read: rows, with the state after them as the host keeps it where there is a safe point, or the schema of the
+ * rows that follow. */
+typedef struct progress { bool ended, is_change; df_batch rows; const char *state; df_schema schema; } progress;
+
+/* Keep rows for the next call. */
+static void hold(df_batch rows, const char *state) {
+  reading.has_rest = true;
+  reading.rest = df_keep_batch(rows);
+  reading.rest_state = df_keep_text(state);
+}
+
+static bool next(size_t max_rows, progress *found, df_error *error) {
   if (reading.has_rest) {
-    *rows = df_owned(reading.rest);
-    *state = df_c_string(df_wit_string(reading.rest_state));
+    found->rows = df_owned(reading.rest);
+    found->state = df_c_string(df_wit_string(reading.rest_state));
     free(reading.rest_state);
     reading.rest_state = NULL;
     reading.has_rest = false;
@@ -316,43 +389,57 @@ static bool next(size_t max_rows, df_batch *rows, const char **state, bool *ende
   if (!request.dataset) return false;
   request.part = parsed(reading.part);
   request.state = parsed(reading.state);
+  read_columns(parsed(reading.columns), &request.columns);
   df_chunk chunk = {0};
-  if (!df_source_plugin.read(&request, &chunk, ended, error)) return false;
-  if (*ended) return true;
+  if (!df_source_plugin.read(&request, &chunk, &found->ended, error)) return false;
+  if (found->ended) return true;
   if (!chunk.state) return df_fail(error, DF_INTERNAL, "`read` gave rows without a state");
-  df_schema schema = schema_of(request.dataset, &reading.columns), given = df_schema_of(chunk.rows);
-  if (!check_rows(request.dataset, &given, error) || !fit(&chunk.rows, &schema, error)) return false;
-  *rows = chunk.rows;
-  *state = df_c_string(encoded(&request, "after", chunk.state));
+  df_columns all = chunk.columns.count ? chunk.columns : request.columns;
+  df_columns before = chosen_of(request.dataset, request.columns, &reading.chosen);
+  df_columns chosen = chosen_of(request.dataset, all, &reading.chosen);
+  df_schema schema = schema_of(request.dataset, chosen), given = df_schema_of(chunk.rows);
+  if (!check_rows(request.dataset, all, &given, error) || !fit(&chunk.rows, &schema, error)) return false;
+  found->rows = chunk.rows;
+  found->state = df_c_string(encoded_state(&request, all, chunk.state));
   free(reading.state);
   reading.state = kept(chunk.state);
+  if (chunk.columns.count) {
+    free(reading.columns);
+    reading.columns = kept(written(request.dataset, all));
+  }
+  /* A change of columns that are not read is not news. */
+  found->is_change = !are_same_columns(chosen, before);
+  if (!found->is_change) return true;
+  hold(found->rows, found->state);
+  found->schema = schema;
   return true;
 }
 
-static bool read(uint32_t max_rows, exports_dataflare_plugin_source_progress_t *progress, df_error *error) {
+static bool read(uint32_t max_rows, exports_dataflare_plugin_source_progress_t *said, df_error *error) {
   if (!reading.is_open) return df_fail(error, DF_UNSUPPORTED, "no read is under way: `open` comes first");
-  df_batch rows;
-  const char *state = NULL;
-  bool ended = false;
-  if (!next(max_rows, &rows, &state, &ended, error)) return false;
-  if (ended) {
-    progress->tag = EXPORTS_DATAFLARE_PLUGIN_SOURCE_PROGRESS_ENDED;
+  progress found = {0};
+  if (!next(max_rows, &found, error)) return false;
+  if (found.ended) {
+    said->tag = EXPORTS_DATAFLARE_PLUGIN_SOURCE_PROGRESS_ENDED;
     return true;
   }
-  size_t count = df_rows(rows);
-  if (count > max_rows) {
-    df_batch rest = rows;
-    if (!df_slice(&rest, max_rows, count - max_rows, error) || !df_slice(&rows, 0, max_rows, error)) return false;
-    reading.has_rest = true;
-    reading.rest = df_keep_batch(rest);
-    /* What is held back keeps the state: before it, there is no safe point. */
-    reading.rest_state = df_keep_text(state);
-    state = NULL;
+  if (found.is_change) {
+    said->tag = EXPORTS_DATAFLARE_PLUGIN_SOURCE_PROGRESS_NEW_SCHEMA;
+    said->val.new_schema = (exports_dataflare_plugin_source_schema_change_t){.schema = found.schema};
+    return true;
   }
-  progress->tag = EXPORTS_DATAFLARE_PLUGIN_SOURCE_PROGRESS_ROWS;
-  progress->val.rows = (exports_dataflare_plugin_source_chunk_t){.rows = rows};
-  progress->val.rows.state.is_some = state != NULL;
-  if (state) progress->val.rows.state.val = (df_list_u8_t){(uint8_t *)state, strlen(state)};
+  size_t count = df_rows(found.rows);
+  if (count > max_rows) {
+    df_batch rest = found.rows;
+    if (!df_slice(&rest, max_rows, count - max_rows, error) || !df_slice(&found.rows, 0, max_rows, error)) return false;
+    /* What is held back keeps the state: before it, there is no safe point. */
+    hold(rest, found.state);
+    found.state = NULL;
+  }
+  said->tag = EXPORTS_DATAFLARE_PLUGIN_SOURCE_PROGRESS_ROWS;
+  said->val.rows = (exports_dataflare_plugin_source_chunk_t){.rows = found.rows};
+  said->val.rows.state.is_some = found.state != NULL;
+  if (found.state) said->val.rows.state.val = (df_list_u8_t){(uint8_t *)found.state, strlen(found.state)};
   return true;
 }
 

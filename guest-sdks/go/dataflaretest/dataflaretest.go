@@ -100,7 +100,7 @@ func values(t testing.TB, lines string) []any {
 	return found
 }
 
-// ReadAll reads all of a dataset, in chunks of at most so many rows, as the host does.
+// ReadAll reads all of a dataset, in chunks of at most so many rows, as the host does. All rows must have the same columns.
 func ReadAll[S any](t testing.TB, source dataflare.Source[S], name string, maxRows int) *dataflare.Batch {
 	t.Helper()
 	datasets, err := source.Datasets()
@@ -109,7 +109,8 @@ func ReadAll[S any](t testing.TB, source dataflare.Source[S], name string, maxRo
 	}
 	for _, dataset := range datasets {
 		if dataset.Name == name {
-			return readAll(t, source, &dataflare.Request[S]{Dataset: dataset, Mode: dataflare.Full, MaxRows: maxRows})
+			request := dataflare.Request[S]{Dataset: dataset, Mode: dataflare.Full, MaxRows: maxRows, Schema: dataset.Schema()}
+			return readAll(t, source, &request)
 		}
 	}
 	t.Fatalf("there is no dataset %q", name)
@@ -129,6 +130,9 @@ func readAll[S any](t testing.TB, source dataflare.Source[S], request *dataflare
 		}
 		parts = append(parts, chunk.Rows)
 		request.State = &chunk.State
+		if chunk.Schema != nil {
+			request.Schema = *chunk.Schema
+		}
 	}
 	if len(parts) == 0 {
 		return dataflare.BatchOfRows(0)

@@ -80,16 +80,23 @@ impl Dataset {
 
     /// The columns, with their roles in the metadata.
     pub fn schema(&self) -> Schema {
-        Schema::new(self.fields.iter().map(|field| {
-            let mut field = field.clone();
+        self.with_roles(Schema::new(self.fields.clone()))
+    }
+
+    /// Columns of this dataset's rows, with the roles of its key and its cursor.
+    pub(crate) fn with_roles(&self, mut schema: Schema) -> Schema {
+        for field in &mut schema.fields {
+            field.metadata.retain(|(key, _)| key != "dataflare.key" && key != "dataflare.role");
             if let Some(place) = self.key.iter().position(|name| *name == field.name) {
                 field.metadata.push(("dataflare.key".into(), place.to_string()));
             }
             if self.cursor.as_ref() == Some(&field.name) {
                 field.metadata.push(("dataflare.role".into(), "cursor".into()));
             }
-            field
-        }))
+            // A state keeps it without an order.
+            field.metadata.sort();
+        }
+        schema
     }
 }
 
@@ -122,6 +129,8 @@ pub struct Request<S> {
     pub columns: Vec<String>,
     /// The state of the last chunk before; `None`: read from the beginning.
     pub state: Option<S>,
+    /// The columns that rows have after the state: the dataset's, or those that the last chunk with a schema had.
+    pub schema: Schema,
     /// The most rows that the host takes at a time.
     pub max_rows: usize,
     pub(crate) part: Option<Value>,
@@ -130,7 +139,8 @@ pub struct Request<S> {
 impl<S> Request<S> {
     /// All of a dataset, from the beginning.
     pub fn new(dataset: Dataset) -> Self {
-        Self { dataset, mode: Mode::Full, columns: Vec::new(), state: None, max_rows: 65_536, part: None }
+        let schema = dataset.schema();
+        Self { dataset, mode: Mode::Full, columns: Vec::new(), state: None, schema, max_rows: 65_536, part: None }
     }
 
     /// The part to read, as [`crate::Source::split`] made it; `None` for all.
@@ -140,18 +150,26 @@ impl<S> Request<S> {
     }
 }
 
-/// Rows, and the state after them.
+/// Rows, and the state after them: `Chunk::new(rows, state)`.
 #[derive(Debug)]
 pub struct Chunk<S> {
     /// The rows.
     pub rows: Batch,
     /// Where a later read continues.
     pub state: S,
+    /// The columns of these rows and of those that follow; `None`: as before.
+    pub schema: Option<Schema>,
 }
 
 impl<S> Chunk<S> {
     /// Rows, and the state after them.
     pub fn new(rows: Batch, state: S) -> Self {
-        Self { rows, state }
+        Self { rows, state, schema: None }
+    }
+
+    /// Say which columns these rows and those that follow have. Where they are others than before, the host is told first; key and
+    /// cursor stay those of the dataset. Reads that continue after the chunk know them.
+    pub fn with_schema(self, schema: Schema) -> Self {
+        Self { schema: Some(schema), ..self }
     }
 }

@@ -290,7 +290,7 @@ pub mod exports {
     pub mod source {
         use super::*;
         use crate::bindings::source::exports::dataflare::plugin::source as wit;
-        use crate::source::{acknowledged, encoded, request_of, Reading};
+        use crate::source::{acknowledged, encoded, request_of, Progress, Reading};
 
         struct Held<P: crate::Source> {
             plugin: P,
@@ -326,7 +326,8 @@ pub mod exports {
 
             fn open(selections: Vec<wit::Selection>, part: Option<Vec<u8>>, state: Option<Vec<u8>>) -> Result<Vec<Schema>> {
                 with(|held: &mut Held<P>| {
-                    let reading = Reading::new(request_of(&held.plugin, &selections, part.as_deref(), state.as_deref())?);
+                    let request = request_of(&held.plugin, &selections, part.as_deref(), state.as_deref())?;
+                    let reading = Reading::begin(&held.plugin, request)?;
                     let schema = reading.schema();
                     held.reading = Some(reading);
                     Ok(vec![schema])
@@ -340,7 +341,8 @@ pub mod exports {
                     };
                     Ok(match reading.next(&mut held.plugin, max_rows as usize)? {
                         None => wit::Progress::Ended,
-                        Some((rows, state)) => wit::Progress::Rows(wit::Chunk { selection: 0, rows: rows.into_raw(), state }),
+                        Some(Progress::NewSchema(schema)) => wit::Progress::NewSchema(wit::SchemaChange { selection: 0, schema }),
+                        Some(Progress::Rows(rows, state)) => wit::Progress::Rows(wit::Chunk { selection: 0, rows: rows.into_raw(), state }),
                     })
                 })
             }

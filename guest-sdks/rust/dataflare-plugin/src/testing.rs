@@ -25,7 +25,7 @@ use serde_json::Value;
 
 use crate::bindings::imports::dataflare::host::http::{Request as HttpRequest, Response};
 use crate::log::Level;
-use crate::source::Reading;
+use crate::source::{Progress, Reading};
 use crate::twin::{memory, Memory};
 use crate::{Batch, Config, Dataset, Error, Request, Result, Source};
 
@@ -53,10 +53,12 @@ pub fn process<P: crate::Processor>(plugin: &mut P, record: Value) -> Result<Opt
 
 /// Read all of a dataset, in chunks of at most so many rows, as the host does.
 pub fn read_all<S: Source>(source: &mut S, dataset: &Dataset, max_rows: usize) -> Result<Value> {
-    let mut reading = Reading::new(Request::new(dataset.clone()));
+    let mut reading = Reading::begin(source, Request::new(dataset.clone()))?;
     let mut found = Vec::new();
-    while let Some((rows, _)) = reading.next(source, max_rows)? {
-        found.extend(rows.records::<Value>()?);
+    while let Some(progress) = reading.next(source, max_rows)? {
+        if let Progress::Rows(rows, _) = progress {
+            found.extend(rows.records::<Value>()?);
+        }
     }
     Ok(Value::Array(found))
 }

@@ -146,8 +146,48 @@ fn a_source_is_read_in_chunks_that_the_host_takes() {
 #[test]
 fn a_column_that_the_dataset_lacks_is_an_error_that_names_it() {
     let error = testing::read_all(&mut Numbers(1), &Dataset::new("numbers").column("id", "int32"), 10).unwrap_err();
-    let what = "dataset \"numbers\": the rows have a column \"name\", which its schema lacks";
+    let what = "dataset \"numbers\": the rows have a column \"name\", which its schema lacks: name it there, leave it out, or give the chunk a schema";
     assert_eq!(error, Error::InvalidInput(what.into()));
+}
+
+/// Rows from the third on have a column more.
+struct Growing(Vec<usize>);
+
+impl Source for Growing {
+    type Config = NoConfig;
+    type State = i64;
+
+    fn new(_: NoConfig) -> Result<Self> {
+        Ok(Self(Vec::new()))
+    }
+
+    fn datasets(&self) -> Result<Vec<Dataset>> {
+        Ok(vec![Dataset::new("people").column("id", "int64").key(["id"])])
+    }
+
+    fn read(&mut self, request: &Request<i64>) -> Result<Option<Chunk<i64>>> {
+        let at = request.state.unwrap_or(0);
+        self.0.push(request.schema.fields.len());
+        let rows = Batch::from_columns([("id", vec![at])])?;
+        Ok(match at {
+            0..2 => Some(Chunk::new(rows, at + 1)),
+            2 => {
+                let schema = Schema::new([Field::new("id", "int64"), Field::new("age", "int32")]);
+                Some(Chunk::new(rows.with_column("age", vec![at])?, at + 1).with_schema(schema))
+            }
+            3 => Some(Chunk::new(rows.with_column("age", vec![at])?, at + 1)),
+            _ => None,
+        })
+    }
+}
+
+#[test]
+fn columns_that_a_chunk_brings_are_those_of_the_chunks_after_it() {
+    let mut source = Growing(Vec::new());
+    let dataset = source.datasets().unwrap().remove(0);
+    let wanted = json!([{ "id": 0 }, { "id": 1 }, { "id": 2, "age": 2 }, { "id": 3, "age": 3 }]);
+    assert_eq!(testing::read_all(&mut source, &dataset, 10).unwrap(), wanted);
+    assert_eq!(source.0, [1, 1, 1, 2, 2]);
 }
 
 struct Positive;

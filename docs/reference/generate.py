@@ -40,6 +40,7 @@ from dataflare.security.trust import TrustDocument
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER))  # a test loads this file by its path
 
+import go_pages  # noqa: E402 - it is beside this file
 import sdk_pages  # noqa: E402 - it is beside this file
 
 _PART = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -126,6 +127,9 @@ def updated(page: Path) -> str:
         "python-sdk": sdk_pages.python_sdk,
         "python-sdk-interfaces": sdk_pages.python_capabilities,
         "javascript-sdk": sdk_pages.javascript_sdk,
+        "go-sdk": go_pages.go_sdk,
+        "go-packages": go_pages.go_packages,
+        "go-testing": go_pages.go_testing,
         "expression-functions": expression_functions,
         "expression-aggregates": expression_aggregates,
     }

@@ -12,7 +12,7 @@ import (
 var (
 	wholeTypes = []string{"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
 	realTypes  = []string{"float", "double"}
-	// A column of these that is replaced keeps its type.
+	// A column of these that is replaced keeps its type, as JSON does it.
 	keptTypes = slices.Concat(wholeTypes, realTypes, []string{"bool", "string"})
 )
 
@@ -153,6 +153,7 @@ func canWriteTyped[T any](schema Schema) ([]typedField, bool) {
 // writeTyped makes a batch of what became of the rows of another; of a row that is dropped, nothing.
 func writeTyped[T any](batch *Batch, fields []typedField, records []*T) (*Batch, error) {
 	var err error
+	known := batch.Schema()
 	if slices.Contains(records, nil) {
 		kept := make([]bool, len(records))
 		for row := range records {
@@ -170,7 +171,18 @@ func writeTyped[T any](batch *Batch, fields []typedField, records []*T) (*Batch,
 			return nil, err
 		}
 	}
-	return batch.Select(names...)
+	if batch, err = batch.Select(names...); err != nil {
+		return nil, err
+	}
+	for _, field := range batch.Schema().Fields {
+		// Such as whole numbers that were read as float64.
+		if had := known.Column(field.Name); had != nil && had.Type != field.Type {
+			if batch, err = batch.Cast(field.Name, had.Type); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return batch, nil
 }
 
 func writeField[T any](batch *Batch, field typedField, records []*T) (*Batch, error) {

@@ -77,6 +77,18 @@ func TestTypedRecordsAreWhatJSONGives(t *testing.T) {
 	}
 }
 
+func TestWholeNumbersThatAreReadAsFloatsStayWhole(t *testing.T) {
+	given := rows(t, `{"id":1,"miles":250,"from":"SFO"}`)
+	typed, err := (&processorOf[flight, flight]{judges{}}).processBatch(given)
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema := typed.Schema()
+	if kind := schema.Column("miles").Type; kind != "int64" {
+		t.Error(kind)
+	}
+}
+
 func TestErrorsOfTypedRecordsNameTheRow(t *testing.T) {
 	plugin := &processorOf[flight, flight]{judges{}}
 	for text, wanted := range map[string]string{

@@ -352,6 +352,14 @@ def test_a_type_of_great_depth_is_refused_or_carried(engine: Engine) -> None:
     assert "deep" in str(error) or "nest" in str(error)
 
 
+def test_types_of_very_many_parts_are_refused_before_they_are_read(engine: Engine) -> None:
+    types = ["(type $t0 (tuple u8 u8))", *(f"(type $t{n} (tuple $t{n - 1} $t{n - 1}))" for n in range(1, 17))]
+    binary = bytes(wasmtime.wat2wasm(f'(component {" ".join(types)} (import "f" (func (param "x" $t16))))'))
+    assert len(binary) < 400
+    error = refused(engine, binary)
+    assert isinstance(error, UnsupportedComponent) and "100,000 parts" in str(error)
+
+
 @pytest.mark.parametrize("name", ["", "a\0b", "ü" * 300, "../../etc/passwd", "%s{}"])
 def test_the_name_may_be_anything(engine: Engine, name: str) -> None:
     with engine.load(echo(PrimT("u8")), name=name).instantiate({HOST: {"echo": lambda x: x}}) as instance:

@@ -54,6 +54,8 @@ _PRIMITIVES: Final[dict[type, PrimT]] = {
     wt.String: PrimT("string"),
 }
 _MAX_DEPTH: Final = 100
+_MAX_PARTS: Final = 100_000
+"""Parts of all types together, each counted wherever it is used: a file of 400 bytes can have a million."""
 
 
 def reflect(
@@ -119,6 +121,7 @@ class _Reflection:
         self._component = component
         self._shape = ComponentType()
         self._handles: list[Any] = []
+        self._parts = 0
 
     def shape(self, ty: wc.ComponentType, items: WorldItems, types: str) -> ComponentType:
         """Describe a component.
@@ -208,6 +211,9 @@ class _Reflection:
     def _type(self, ty: Any, path: str, depth: int) -> Type:
         if depth > _MAX_DEPTH:
             raise self._unsupported(path, f"a type nested more than {_MAX_DEPTH} deep")
+        self._parts += 1
+        if self._parts > _MAX_PARTS:
+            raise self._unsupported(path, f"a type with which the types have more than {_MAX_PARTS:,} parts together")
         primitive = _PRIMITIVES.get(type(ty))
         if primitive is not None:
             return primitive

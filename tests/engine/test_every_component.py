@@ -9,8 +9,9 @@ import pytest
 import wasmtime
 
 from dataflare.engine.engine import Engine
-from dataflare.errors import ConfigError, UnsupportedComponent
-from wat_kit import API
+from dataflare.errors import CallTimeout, ConfigError, UnsupportedComponent
+from dataflare.limits import Limits
+from wat_kit import API, LIBC, OPTIONS
 
 HOST = "test:kit/things@1.0.0"
 
@@ -204,6 +205,63 @@ def test_the_name_of_what_nobody_provides_is_cut_and_has_no_empty_interface(engi
         with pytest.raises(ConfigError) as caught:
             engine.load(binary(f'(import "{name}" (func))'), name="kit").instantiate({})
         assert shown in str(caught.value) and len(str(caught.value)) < 500
+
+
+POLLABLE = '(export "pollable" (type $p (sub resource)))'
+BLOCK = '(export "[method]pollable.block" (func (param "self" (borrow $p))))'
+POLL = '(export "poll" (func (param "in" (list (borrow $p))) (result (list u32))))'
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        [f"{POLLABLE} {BLOCK}", f"{POLLABLE} {POLL}"],
+        [f"{POLLABLE} {BLOCK}"] * 12,
+        [f'{POLLABLE} (export "q" (type (eq $p))) {POLL}', f'{POLLABLE} (export "q" (type $q (eq $p)))'],
+    ],
+    ids=["two", "twelve", "an alias"],
+)
+def test_several_versions_of_an_interface_of_wasi(engine: Engine, imports: list[str]) -> None:
+    text = " ".join(f'(import "wasi:io/poll@0.2.{n}" (instance {items}))' for n, items in enumerate(imports))
+    with engine.load(binary(text), name="kit").instantiate({}) as instance:
+        assert instance.alive
+
+
+def test_waiting_ends_in_time_if_the_resource_comes_from_another_version(engine: Engine) -> None:
+    whole = binary(f"""
+      (import "wasi:io/poll@0.2.0" (instance $a {POLLABLE})) (alias export $a "pollable" (type $p))
+      (import "wasi:clocks/monotonic-clock@0.2.1" (instance $c (alias outer 1 $p (type $p))
+        (export "subscribe-duration" (func (param "when" u64) (result (own $p))))))
+      (import "wasi:io/poll@0.2.3" (instance $b (alias outer 1 $p (type $p)) {POLL}))
+      {LIBC}
+      (core func $sub (canon lower (func $c "subscribe-duration")))
+      (core func $poll (canon lower (func $b "poll") {OPTIONS}))
+      (core module $m (import "libc" "memory" (memory 1)) (import "h" "sub" (func $sub (param i64) (result i32)))
+        (import "h" "poll" (func $poll (param i32 i32 i32)))
+        (func (export "wait") (param i64) (i32.store (i32.const 32) (call $sub (local.get 0)))
+          (call $poll (i32.const 32) (i32.const 1) (i32.const 48))))
+      (core instance $i (instantiate $m (with "libc" (instance $libc))
+        (with "h" (instance (export "sub" (func $sub)) (export "poll" (func $poll))))))
+      (func (export "wait") (param "ns" u64) (canon lift (core func $i "wait")))""")
+    with engine.load(whole, name="kit").instantiate({}, limits=Limits(call_timeout_s=0.5)) as instance:
+        instance.call("", "wait", 1_000_000)
+        with pytest.raises(CallTimeout):
+            instance.call("", "wait", 10**18)
+
+
+@pytest.mark.parametrize(
+    ("interface", "items"),
+    [
+        ("wasi:random/random@0.2.0", '(export "get-random-u64" (func (result string)))'),
+        ("wasi:random/random@0.2.0", '(export "more" (func))'),
+        ("wasi:random/more@0.2.0", '(export "f" (func))'),
+        ("wasi:io/poll@0.2.0", f'{POLLABLE} (export "more" (func (param "self" (borrow $p))))'),
+        ("wasi:io/poll@0.2.0", '(export "poll" (func (param "x" u32)))'),
+    ],
+)
+def test_what_wasi_does_not_have_is_named(engine: Engine, interface: str, items: str) -> None:
+    with pytest.raises(UnsupportedComponent, match=f"imports {interface} in a form that this host does not have"):
+        engine.load(binary(f'(import "{interface}" (instance {items}))'), name="kit").instantiate({})
 
 
 def test_an_interface_of_embedders_cannot_take_resources_of_wasi(engine: Engine) -> None:

@@ -14,7 +14,7 @@ from dataflare.engine.flat.handles import MAX_HANDLES
 from dataflare.engine.native.callbacks import Call
 from dataflare.engine.native.capi import error_message, error_trace
 from dataflare.engine.native.memories import MemoryBudget
-from dataflare.engine.traps import classify
+from dataflare.engine.traps import cause_of, classify
 from dataflare.errors import (
     CallCancelled,
     CallTimeout,
@@ -26,8 +26,10 @@ from dataflare.errors import (
     LimitExceeded,
     OutputLimitExceeded,
     ProtocolFault,
+    UnsupportedComponent,
 )
 from dataflare.limits import Limits
+from dataflare.texts import cut, cut_name
 
 __all__ = ["ENDINGS", "Endings"]
 
@@ -146,6 +148,14 @@ class Endings:
                 backtrace=backtrace,
                 log_lines=log_lines,
                 hint="the plugin's bindings or its toolchain are at fault",
+            )
+        if "matching implementation was not found in the linker" in message:
+            found = message.split("`")
+            return UnsupportedComponent(
+                f"imports {cut_name(found[1] if len(found) > 2 else 'something')} in a form that this host does not"
+                f" have: {cut(cause_of(message))}",
+                component=plugin,
+                hint="build it for WASI 0.2",
             )
         return classify(
             message,

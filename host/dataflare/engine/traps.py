@@ -17,7 +17,7 @@ from dataflare.errors import (
     TableLimitExceeded,
 )
 
-__all__ = ["classify"]
+__all__ = ["cause_of", "classify"]
 
 # Messages of wasmtime 50 (crates/environ/src/trap_encoding.rs); the C API has no error codes.
 _PROTOCOL: Final = (
@@ -71,7 +71,7 @@ def classify(
         memory_refused: Whether the plugin was refused memory during this instance's life.
         overflow: Whether a bridge's heap was too small for what the plugin passed.
     """
-    cause = _cause(message)
+    cause = cause_of(message)
 
     def make(kind: type[PluginFault], text: str, hint: str = "") -> PluginFault:
         return kind(text, plugin=plugin, export=export, backtrace=backtrace, log_lines=log_lines, hint=hint)
@@ -109,7 +109,7 @@ def classify(
     return make(GuestPanic, f"trapped: {cause}")
 
 
-def _cause(message: str) -> str:
+def cause_of(message: str) -> str:
     """Return the innermost cause of wasmtime's message, which lists one cause per line."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     causes = [line for line in lines if not line[:1].isdigit() and line != "Caused by:"]

@@ -7,9 +7,10 @@ plugin waits for; between two turns, compiled code checks the epoch.
 
 from __future__ import annotations
 
+import itertools
 from typing import Final
 
-from dataflare.engine.abi.types import ComponentType, Interface
+from dataflare.engine.abi.types import ComponentType, Interface, has_handles
 from dataflare.engine.bridges.wat import quote
 
 __all__ = ["PollImports"]
@@ -100,54 +101,79 @@ _STEADY: Final = f"""  (import "pollable" (type $p (sub resource)))
 
 
 class PollImports:
-    """Writes the replacement for `wasi:io/poll` in plugins that import it."""
+    """Writes the replacement for `wasi:io/poll` in plugins that import it.
+
+    A plugin may import several versions of it, each with functions of its own, on a resource of any of them.
+    """
 
     def __init__(self, shape: ComponentType) -> None:
-        self._shape = shape
+        taken = set(shape.wasi)
         self._found = [
-            (number, name, interface)
+            _Poll(number, interface, _unused("wasi:clocks/monotonic-clock@0.2.", taken), _unused(_PREFIX, taken))
             for number, (name, interface) in enumerate(shape.wasi.items())
-            if name.startswith(_PREFIX) and interface.funcs
+            # Other functions, and those without handles, are not wasmtime's: it refuses to link them.
+            if name.startswith(_PREFIX) and _FUNCTIONS.keys() >= interface.funcs.keys() and _resources(interface)
         ]
 
     def imports(self) -> list[str]:
         """Write the additional imports from the host, under versions that the plugin itself does not import."""
-        return [line for number, _, interface in self._found for line in self._import(number, interface)]
+        return [line for poll in self._found for line in poll.imports()]
 
     def instances(self) -> list[str]:
         """Write the instances; they come before the plugin's."""
-        return [line for number, _, interface in self._found for line in self._instance(number, interface)]
+        return [line for poll in self._found for line in poll.instance()]
 
     def instance_of(self, number: int) -> str:
         """Name what the plugin gets for the WASI import with this number."""
-        return f"$steady{number}" if any(number == each for each, _, _ in self._found) else f"$wasi{number}"
+        return f"$steady{number}" if any(number == poll.number for poll in self._found) else f"$wasi{number}"
 
-    def _instance(self, number: int, interface: Interface) -> list[str]:
-        resource = f"$w{interface.resources['pollable']}"
-        parts, given = [], ""
-        if "[method]pollable.ready" in interface.funcs:
+
+class _Poll:
+    """One imported version: the number of its import, and the names of the additional imports for it."""
+
+    def __init__(self, number: int, interface: Interface, clock: str, poll: str) -> None:
+        self.number = number
+        self._functions = interface.funcs
+        self._resource = min(_resources(interface))
+        self._aliases = [
+            name for name, index in interface.resources.items() if index == self._resource and name != "pollable"
+        ]
+        self._clock = clock
+        self._poll = poll
+
+    def instance(self) -> list[str]:
+        number, given = self.number, ""
+        parts = [f"(export {quote(name)} (type $e))" for name in self._aliases]
+        if "[method]pollable.ready" in self._functions:
             parts.append('(import "ready" (func $ready (param "self" (borrow $p)) (result bool)))')
             given = f'(with "ready" (func $wasi{number} "[method]pollable.ready"))'
-        for name in interface.funcs:
+        for name in self._functions:
             function, ty = _FUNCTIONS[name]
             parts.append(f"(export {quote(name)} (func {function}) {ty})")
         return [
             f"(component $turns{number} {_STEADY} {' '.join(parts)})",
-            f'(instance $steady{number} (instantiate $turns{number} (with "pollable" (type {resource}))'
+            f'(instance $steady{number} (instantiate $turns{number} (with "pollable" (type $w{self._resource}))'
             f' (with "subscribe" (func $turnclock{number} "subscribe-duration"))'
             f' (with "poll" (func $turnpoll{number} "poll")) {given}))',
         ]
 
-    def _import(self, number: int, interface: Interface) -> list[str]:
-        resource = interface.resources["pollable"]
-        same = f'(alias outer 1 $w{resource} (type $o)) (export "pollable" (type $t (eq $o)))'
-        clock, poll = self._unused("wasi:clocks/monotonic-clock@0.2."), self._unused(_PREFIX)
+    def imports(self) -> list[str]:
+        same = f'(alias outer 1 $w{self._resource} (type $o)) (export "pollable" (type $t (eq $o)))'
         return [
-            f"(import {quote(clock)} (instance $turnclock{number} {same}"
+            f"(import {quote(self._clock)} (instance $turnclock{self.number} {same}"
             ' (export "subscribe-duration" (func (param "when" u64) (result (own $t))))))',
-            f"(import {quote(poll)} (instance $turnpoll{number} {same}"
+            f"(import {quote(self._poll)} (instance $turnpoll{self.number} {same}"
             ' (export "poll" (func (param "in" (list (borrow $t))) (result (list u32))))))',
         ]
 
-    def _unused(self, prefix: str) -> str:
-        return next(name for patch in range(10) if (name := f"{prefix}{patch}") not in self._shape.wasi)
+
+def _resources(interface: Interface) -> set[int]:
+    """Return the resources whose handles the functions take."""
+    return {index for func in interface.funcs.values() for _, index in has_handles(func.args)}
+
+
+def _unused(prefix: str, taken: set[str]) -> str:
+    """Return a version of an interface that is not taken; now it is."""
+    name = next(name for patch in itertools.count() if (name := f"{prefix}{patch}") not in taken)
+    taken.add(name)
+    return name

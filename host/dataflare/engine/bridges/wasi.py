@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataflare.engine.abi.types import ComponentType, Interface, Type
+from dataflare.engine.abi.types import ComponentType, Interface, Type, has_handles
 from dataflare.engine.bridges.type_names import TypeNames, types_of
 from dataflare.engine.bridges.wat import named_types, quote
 
@@ -28,8 +28,15 @@ class WasiImports:
         inner: list[str] = []
         names = TypeNames(lambda index: f"$l{index}")
         fresh: dict[int, str] = {}
+        named = set(interface.resources.values())
+        for index in sorted({index for ty in types_of(interface) for _, index in has_handles(ty)} - named):
+            inner.append(f"(alias outer 1 $w{index} (type $l{index}))")
         for item, index in interface.resources.items():
-            if self._shape.resources[index].interface == name and index not in fresh:
+            if index not in named:  # it has a name already, to which this one is equal
+                inner.append(f"(export {quote(item)} (type (eq $l{index})))")
+                continue
+            named.remove(index)
+            if self._shape.resources[index].interface == name:
                 inner.append(f"(export {quote(item)} (type $l{index} (sub resource)))")
                 fresh[index] = item
             else:

@@ -124,6 +124,30 @@ def test_a_handle_is_not_given_away_twice_in_one_call(counters: Counters) -> Non
     assert counters.get(one) == 3 and counters.alive() == 1
 
 
+LENT_AND_GIVEN = """(component
+  (type $r (resource (rep i32))) (core func $new (canon resource.new $r)) (core func $drop (canon resource.drop $r))
+  (core module $m (import "h" "drop" (func $drop (param i32)))
+    (func (export "lent-first") (param i32 i32) (call $drop (local.get 1)))
+    (func (export "given-first") (param i32 i32) (call $drop (local.get 0)))
+    (func (export "lent") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1))))
+  (core instance $i (instantiate $m (with "h" (instance (export "drop" (func $drop))))))
+  (export $e "r" (type $r)) (func (export "new") (param "rep" u32) (result (own $e)) (canon lift (core func $new)))
+  (func (export "lent-first") (param "x" (borrow $e)) (param "y" (own $e)) (canon lift (core func $i "lent-first")))
+  (func (export "given-first") (param "x" (own $e)) (param "y" (borrow $e)) (canon lift (core func $i "given-first")))
+  (func (export "lent") (param "x" (borrow $e)) (param "y" (borrow $e)) (result u32)
+    (canon lift (core func $i "lent"))))"""
+
+
+@pytest.mark.parametrize("function", ["lent-first", "given-first"])
+def test_a_handle_is_not_lent_and_given_away_in_one_call(engine: Engine, function: str) -> None:
+    with engine.load(bytes(wasmtime.wat2wasm(LENT_AND_GIVEN)), name="kit").instantiate({}) as instance:
+        one, two = instance.call("", "new", 21), instance.call("", "new", 4)
+        with pytest.raises(ValueTypeError, match="lent and given away in one call"):
+            instance.call("", function, one, one)
+        assert instance.call("", "lent", one, one) == 42  # nothing was called, and the handle is still there
+        instance.call("", function, one, two)
+
+
 @pytest.mark.parametrize("wrong", [None, 1, "counter", object()])
 def test_what_is_no_handle_is_refused(counters: Counters, wrong: Any) -> None:
     with pytest.raises(ValueTypeError):

@@ -243,7 +243,7 @@ class Instance:
         # The arguments have a fixed address; what they point to comes after them.
         memory.allocate(codec.arguments_size)
         self._encode(memory, codec.encode_arguments, HOST_HALF_AT, args, link)
-        memory.commit()
+        memory.passing.commit()
         stats.bytes_in += memory.top - HOST_HALF_AT + memory.staged_bytes
         self._endings.export = link.full_name
         self._number.value = codec.number

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from dataflare.budgets import HostBudget
 from dataflare.engine.abi.convert import as_bytes, as_numbers, as_utf8
-from dataflare.engine.abi.handles import GuestResource, HandleTable
+from dataflare.engine.abi.handles import GuestResource, HandleTable, Passing
 from dataflare.engine.abi.layout import (
     FILLED_FROM_AT,
     HOST_HALF_AT,
@@ -68,11 +68,11 @@ class BridgeMemory:
         "find_plugin",
         "given",
         "owner",
+        "passing",
         "plugin",
         "raw_text",
         "read_in_place",
         "sources",
-        "spent",
         "staged_bytes",
         "table",
         "top",
@@ -98,8 +98,7 @@ class BridgeMemory:
         """The maximum of `copied`, in bytes; checked before each read."""
         self.given: list[int] = []
         """Numbers of the handles that the value being written has put into the table."""
-        self.spent: list[GuestResource] = []
-        """Resources of the plugin that the value being written gives away."""
+        self.passing = Passing()
         self.plugin: Callable[[], memoryview] | None = None
         """Returns the plugin's own memory at its current size; `None` if it is not known which memory that is."""
         self.find_plugin: Callable[[], None] | None = None
@@ -321,20 +320,18 @@ class BridgeMemory:
         return GuestResource(self.owner, name, type_index, handle)
 
     def lend_guest(self, resource: Any, type_index: int) -> int:
+        return self.passing.lend(self._own(resource, type_index))
+
+    def give_guest(self, resource: Any, type_index: int) -> int:
+        return self.passing.give(self._own(resource, type_index))
+
+    def _own(self, resource: Any, type_index: int) -> GuestResource:
+        """Return a resource if it is one of this type and of this instance."""
         if not isinstance(resource, GuestResource) or resource.type_index != type_index:
             raise ValueTypeError(f"a {type(resource).__name__} is no such resource of the plugin")
         if resource.owner is not self.owner:
             raise ValueTypeError(f"{resource!r} belongs to another instance")
-        if not resource.handle:
-            raise ValueTypeError(f"{resource!r} cannot be used any more")
-        return resource.handle
-
-    def give_guest(self, resource: Any, type_index: int) -> int:
-        handle = self.lend_guest(resource, type_index)
-        if any(resource is each for each in self.spent):
-            raise ValueTypeError(f"{resource!r} is given away twice")
-        self.spent.append(resource)
-        return handle
+        return resource
 
     # Side effects of writing one value.
 
@@ -344,12 +341,7 @@ class BridgeMemory:
         self.staged_bytes = 0
         self.given.clear()
         self.sources.clear()
-        self.spent.clear()
-
-    def commit(self) -> None:
-        """Complete the value: the host no longer has the resources that it gives away."""
-        for resource in self.spent:
-            resource.handle = 0
+        self.passing.begin()
 
     def undo(self) -> None:
         """Remove the handles that an incomplete value has put into the table."""

@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Iterable
 from typing import Any
 
-from dataflare.errors import UsageError
+from dataflare.errors import UsageError, ValueTypeError
 
-__all__ = ["GuestResource", "HandleTable", "TooManyHandles"]
+__all__ = ["GuestResource", "HandleTable", "Passing", "TooManyHandles"]
 
 
 class TooManyHandles(UsageError):
@@ -33,6 +33,56 @@ class GuestResource:
         return (
             f"GuestResource({self.name}, {self.handle})" if self.handle else f"GuestResource({self.name}, given away)"
         )
+
+
+class Passing:
+    """The plugin's resources in the value that is being written: each is lent, any number of times, or given away."""
+
+    __slots__ = ("_given", "_lent")
+
+    def __init__(self) -> None:
+        # By identity: a value may have many thousands.
+        self._lent: dict[int, GuestResource] = {}
+        self._given: dict[int, GuestResource] = {}
+
+    def begin(self) -> None:
+        """Begin to write a value."""
+        self._lent.clear()
+        self._given.clear()
+
+    def lend(self, resource: GuestResource) -> int:
+        """Lend a resource for the call; return its handle.
+
+        Raises:
+            ValueTypeError: It was given away.
+        """
+        if not resource.handle:
+            raise ValueTypeError(f"{resource!r} cannot be used any more")
+        if id(resource) in self._given:
+            raise ValueTypeError(f"{resource!r} is lent and given away in one call")
+        self._lent[id(resource)] = resource
+        return resource.handle
+
+    def give(self, resource: GuestResource) -> int:
+        """Give a resource away; return its handle.
+
+        Raises:
+            ValueTypeError: It was given away, or lent in the same value.
+        """
+        if not resource.handle:
+            raise ValueTypeError(f"{resource!r} cannot be used any more")
+        if id(resource) in self._given:
+            raise ValueTypeError(f"{resource!r} is given away twice")
+        if id(resource) in self._lent:
+            raise ValueTypeError(f"{resource!r} is lent and given away in one call")
+        self._given[id(resource)] = resource
+        return resource.handle
+
+    def commit(self) -> None:
+        """Complete the value: the host no longer has the resources that it gives away."""
+        for resource in self._given.values():
+            resource.handle = 0
+        self.begin()
 
 
 class HandleTable:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from dataflare import budgets, errors
 from dataflare.budgets import HostBudget, OverHostBytes, OverTime
-from dataflare.engine.abi.handles import GuestResource
+from dataflare.engine.abi.handles import GuestResource, Passing
 from dataflare.engine.abi.misfits import misfit_of_argument, misfit_of_result
 from dataflare.engine.abi.types import ComponentType, FuncT, OwnT
 from dataflare.engine.call_budget import CallBudget
@@ -70,8 +70,7 @@ class _Kept:
         self._lent: list[int] = []
         # Weak: if an interrupt lost the instance before its caller got it, it must be freed at once, with the worker.
         self._owner = weakref.ref(owner)
-        self.given: list[GuestResource] = []
-        """The plugin's resources that the last packed message gives away."""
+        self.passing = Passing()
 
     @property
     def owner(self) -> IsolatedInstance | None:
@@ -83,11 +82,7 @@ class _Kept:
             raise ValueTypeError(f"a {type(guest).__name__} is not such a resource of the plugin")
         if guest.owner is not self.owner:
             raise ValueTypeError(f"{guest!r} belongs to another instance")
-        if not guest.handle or any(guest is each for each in self.given):
-            raise ValueTypeError(f"{guest!r} cannot be used any more")
-        if given:
-            self.given.append(guest)
-        return guest.handle
+        return self.passing.give(guest) if given else self.passing.lend(guest)
 
     def guest_of(self, number: int, type_index: int, name: str, *, taken: bool) -> GuestResource:
         if not number:
@@ -392,15 +387,14 @@ class IsolatedInstance:
         if len(args) != len(func.params):
             raise ValueTypeError(f"{function} takes {len(func.params)} arguments, not {len(args)}")
         typed = [(ty, value) for (_, ty), value in zip(func.params, args, strict=True)]
-        self._kept.given.clear()
+        self._kept.passing.begin()
         try:
             packed = self._channel.pack("call", interface, function, typed=typed)
         except Exception as error:
             if (found := misfit_of_argument(error, function, func, args)) is not None:
                 raise found from error
             raise
-        for guest in self._kept.given:
-            guest.handle = 0
+        self._kept.passing.commit()
         self._counts.bytes_in += packed.values_bytes
         return packed
 

@@ -152,7 +152,7 @@ def test_changes_begin_rounds_whatever_is_wrong_in_between(copied: Path) -> None
         (copied / "plugin.txt").write_text("wrong: no such word")
         assert str(error_of(next(rounds))) == "plugin.txt:1: wrong: no such word"
         (copied / "plugin.txt").unlink()
-        assert "a source cannot be read" in str(error_of(next(rounds)))
+        assert "plugin.txt: cannot be read" in str(error_of(next(rounds)))
         (copied / "plugin.txt").write_text("good")
         assert next(rounds).good
 

@@ -89,3 +89,16 @@ def test_machine_without_node_is_told_how_to_get_it(tmp_path: Path, monkeypatch:
     with pytest.raises(ToolchainMissing) as caught:
         TypeScriptDriver().build(made(tmp_path), tmp_path)
     assert "https://nodejs.org" in caught.value.hint
+
+
+def test_configuration_of_the_compiler_names_no_other_outputs(tmp_path: Path) -> None:
+    guest, elsewhere = made(tmp_path), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    path = guest.folder / "tsconfig.json"
+    names = ("declarationDir", "generateCpuProfile", "generateTrace", "tsBuildInfoFile")
+    more = "".join(f'"{name}": "{elsewhere / name}", ' for name in names)
+    text = path.read_text()
+    path.write_text(text.replace('"compilerOptions": {', f'"compilerOptions": {{ "declaration": true, {more}', 1))
+    assert path.read_text() != text
+    TypeScriptDriver().unit_tests(guest)
+    assert not list(elsewhere.iterdir())

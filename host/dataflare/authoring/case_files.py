@@ -116,9 +116,15 @@ def read_case(path: Path, *, name: str) -> tuple[Case, Document]:
             raise ConfigError(f"{column}: {error.message}", where=document.where(("types", column))) from error
     for folder, files in case.folders.items():
         for file in files:
-            parts = PurePosixPath(file)
-            if parts.is_absolute() or not parts.parts or ".." in parts.parts:
-                raise ConfigError(f"{file!r} is outside of its folder", where=document.where(("folders", folder)))
-            if "\0" in file:
-                raise ConfigError(f"{file!r} cannot be a file's name", where=document.where(("folders", folder)))
+            _check_name(file, document.where(("folders", folder)))
+    for file in case.files or ():
+        _check_name(file, document.where(("files", file)))
     return case, document
+
+
+def _check_name(file: str, where: str) -> None:
+    parts = PurePosixPath(file)
+    if parts.is_absolute() or not parts.parts or ".." in parts.parts:
+        raise ConfigError(f"{file!r} is outside of its folder", where=where)
+    if "\0" in file:
+        raise ConfigError(f"{file!r} cannot be a file's name", where=where)

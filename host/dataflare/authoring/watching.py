@@ -16,6 +16,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from dataflare.user_files import MAX_COMPONENT_BYTES
+
 __all__ = ["FileWatch"]
 
 _EVERY_S: Final = 0.2
@@ -23,6 +25,8 @@ _SETTLED_S: Final = 0.1
 _SHARE: Final = 10
 """The time between two looks is this many times what one takes, or more: a large folder does not fill a processor."""
 _PART_BYTES: Final = 2**20
+_MOST_READ: Final = MAX_COMPONENT_BYTES
+"""A longer file counts as changed when it was written; no build takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,9 @@ def _state(path: Path, known: _State | None) -> _State | None:
         if known is not None and known.stamp == stamp:
             return known
         digest = sha256()
-        if stat.S_ISREG(found.st_mode):  # a pipe has no end
+        if found.st_size > _MOST_READ:
+            digest.update(repr(stamp).encode())
+        elif stat.S_ISREG(found.st_mode):  # a pipe has no end
             with open(path, "rb") as file:
                 while part := file.read(_PART_BYTES):
                     digest.update(part)

@@ -17,6 +17,7 @@ from typing import Final
 from dataflare.bindgen.text import HEADER
 from dataflare.errors import ConfigError
 from dataflare.folder_exchange import exchange_folders
+from dataflare.user_folders import files_below
 
 __all__ = ["differences", "require_importable", "write_folder"]
 
@@ -105,15 +106,13 @@ def _require_generated(folder: Path) -> None:
     if Path.cwd().is_relative_to(folder.resolve()):
         # The folder is replaced as a whole, which would break any process that works in it.
         raise ConfigError("is the folder that you are in, or holds it", where=str(folder), hint="name another folder")
-    for root, folders, names in os.walk(folder):
-        for name in [*names, *(each for each in folders if Path(root, each).is_symlink())]:
-            path = Path(root, name)
-            if path.is_symlink() or not path.is_file() or not _is_generated(path):
-                raise ConfigError(
-                    f"has a file that was not generated: {path.relative_to(folder)}",
-                    where=str(folder),
-                    hint="choose a folder for bindings alone, or move the file away",
-                )
+    for path in files_below(folder):
+        if path.is_symlink() or not path.is_file() or not _is_generated(path):
+            raise ConfigError(
+                f"has a file that was not generated: {path.relative_to(folder)}",
+                where=str(folder),
+                hint="choose a folder for bindings alone, or move the file away",
+            )
 
 
 def _is_generated(path: Path) -> bool:
@@ -140,14 +139,5 @@ def differences(folder: Path, files: Mapping[str, str]) -> list[str]:
             same = False
         if not same:
             found.append(name)
-    try:
-        here = {
-            str(each.relative_to(folder))
-            for each in folder.rglob("*")
-            if each.parent.name != _COMPILED and not each.is_dir()
-        }
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", where=str(folder)) from error
-    else:
-        found += sorted(here - set(files))
-    return found
+    here = files_below(folder, enter=lambda path: path.name != _COMPILED) if folder.is_dir() else ()
+    return found + sorted({str(each.relative_to(folder)) for each in here} - set(files))

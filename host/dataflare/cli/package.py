@@ -27,6 +27,7 @@ from dataflare.security.manifest import Manifest, component_digest, embed
 from dataflare.toolchain.manifest_file import PLUGIN_FILE
 from dataflare.toolchain.materials import bill_of_materials
 from dataflare.user_files import read_component
+from dataflare.user_folders import make_folder
 from dataflare.wit_types.types import Metadata
 
 __all__ = ["command"]
@@ -89,21 +90,13 @@ def _inputs(
         built, file = build_plugin(component, host)
         wanted = file.manifest()
         if output is None:
-            output = component / "dist" / f"{wanted.name}-{wanted.version}.wasm"
-            _make_folder(output.parent)
+            output = make_folder(component, "dist") / f"{wanted.name}-{wanted.version}.wasm"
         return built.guest.output, wanted, output, bill_of_materials(built.guest)
     if manifest is None or output is None:
         missing = "--manifest" if manifest is None else "--output"
         hint = "name a manifest file; only for a plugin's folder it is its plugin.yaml"
         raise ConfigError("it is missing", where=missing, hint=hint)
     return component, validate_document(read_document(manifest), Manifest), output, None
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"cannot be made: {error.strerror}", where=str(folder), hint="give --output") from error
 
 
 def _show(file: Path, manifest: Manifest, packaged: bytes, *, as_json: bool) -> None:

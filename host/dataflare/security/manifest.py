@@ -35,6 +35,7 @@ __all__ = [
     "ManifestTooLarge",
     "PluginKind",
     "PublisherText",
+    "check_datasets",
     "component_digest",
     "embed",
     "manifest_digest",
@@ -115,10 +116,19 @@ class Manifest(StrictModel):
 
     @model_validator(mode="after")
     def _check_datasets(self) -> Self:
-        if self.asks.datasets is not None and self.kind not in ("source", "destination"):
-            context = {"key": "datasets", "hint": "leave it out"}
-            raise PydanticCustomError("asks", "only a source or a destination has datasets", context)
+        check_datasets(self.asks, self.kind)
         return self
+
+
+def check_datasets(asks: AsksModel, kind: PluginKind) -> None:
+    """Refuse datasets of a plugin whose kind has none.
+
+    Raises:
+        PydanticCustomError: It asks for some.
+    """
+    if asks.datasets is not None and kind not in ("source", "destination"):
+        context = {"key": "datasets", "hint": "leave it out"}
+        raise PydanticCustomError("asks", "only a source or a destination has datasets", context)
 
 
 def embed(component: bytes, manifest: Manifest) -> bytes:

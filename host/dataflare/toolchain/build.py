@@ -15,7 +15,15 @@ from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.languages import load_driver
 from dataflare.toolchain.run_tool import BuildFailed
 from dataflare.toolchain.rust import PINNED
-from dataflare.toolchain.store import digest_bytes, digest_files, load_build, locked, save_build, write_atomically
+from dataflare.toolchain.store import (
+    digest_bytes,
+    digest_files,
+    load_build,
+    locked,
+    save_build,
+    write_atomically,
+    write_changed,
+)
 
 __all__ = ["Built", "Driver", "build", "check"]
 
@@ -73,11 +81,8 @@ def build(guest: Guest, *, driver: Driver | None = None) -> Built:
     with locked(key):
         kept = load_build(key)
         component = kept if kept is not None else _make(guest, driver, key)
-    if not guest.output.is_file() or guest.output.read_bytes() != component:
-        try:
-            write_atomically(guest.output, component)
-        except OSError as exc:
-            raise ConfigError(f"cannot be written: {exc.strerror}", where=str(guest.output)) from exc
+    folder = guest.folder if guest.output.is_relative_to(guest.folder) else guest.output.parent
+    if write_changed(folder, guest.output.relative_to(folder), component):
         how = "from the cache"
     if kept is None:
         how = "built"
@@ -125,10 +130,7 @@ def _key(guest: Guest, driver: Driver) -> str:
     said = guest.own_world if guest.file is None else guest.file.model_dump_json()
     if guest.file is None:
         files |= {*(guest.folder / "wit").rglob("*.wit")}
-    try:
-        return digest_files(guest.roots(), files, guest.name, said, driver.identity())
-    except OSError as exc:
-        raise ConfigError(f"{guest.name}: a source cannot be read: {exc}") from exc
+    return digest_files(guest.roots(), files, guest.name, said, driver.identity())
 
 
 def _make(guest: Guest, driver: Driver, key: str) -> bytes:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from dataflare.errors import ConfigError
 from dataflare.toolchain.encoding import encode
 from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.javascript import tools as node_tools
 from dataflare.toolchain.run_tool import BuildFailed, run
-from dataflare.toolchain.store import write_atomically
+from dataflare.toolchain.store import write_changed
 from dataflare.toolchain.zig_toolchain import ZIG_VERSION, identity, run_zig, zig_tools
+from dataflare.user_folders import files_below, make_folder, own_folders
 
 __all__ = ["CDriver", "c_sdk", "driver", "header_folders", "portable_sources", "sdk_sources", "tools"]
 
@@ -63,12 +62,9 @@ class CDriver:
 
     def own_files(self, guest: Guest, *patterns: str) -> Iterator[Path]:
         """The plugin's own files, without its tests."""
-        for place, folders, _ in os.walk(guest.folder):
-            if Path(place) == guest.folder:
-                folders[:] = [each for each in folders if each not in _NOT_OURS]
-            folders[:] = sorted(each for each in folders if not each.startswith("."))
-            for pattern in patterns:
-                yield from sorted(path for path in Path(place).glob(pattern) if path.is_file())
+        found = list(files_below(guest.folder, enter=own_folders(guest.folder, _NOT_OURS)))
+        for pattern in patterns:
+            yield from (path for path in found if path.match(pattern))
 
     def build(self, guest: Guest, work: Path) -> bytes:
         """Build a component.
@@ -94,12 +90,7 @@ class CDriver:
     def write_headers(self, guest: Guest) -> None:
         """Write the SDK's headers into the folder `dataflare` of the plugin's, for editors."""
         for path in (path for folder in header_folders(guest) for path in sorted(folder.glob("*.h*"))):
-            target, data = guest.folder / "dataflare" / path.name, path.read_bytes()
-            try:
-                if not target.is_file() or target.read_bytes() != data:
-                    write_atomically(target, data)
-            except OSError as error:
-                raise ConfigError(f"the SDK cannot be written: {error.strerror}", where=str(target)) from error
+            write_changed(guest.folder, Path("dataflare", path.name), path.read_bytes())
 
     def unit_tests(self, guest: Guest) -> str:
         """Run the tests of the folder `tests` natively; returns how many passed, or nothing where there are none.
@@ -112,8 +103,7 @@ class CDriver:
         if not tests:
             return ""
         self.write_headers(guest)
-        work = guest.folder / "build" / "tests"
-        work.mkdir(parents=True, exist_ok=True)
+        work = make_folder(guest.folder, Path("build", "tests"))
         program = work / "tests"
         objects = _compile(guest, [*self.own_files(guest, *self.patterns), *tests], work, ["-g", "-O1", *_WARNINGS])
         run_zig(guest, ["cc", "-g", *portable_sources(guest), *objects, *self.libraries, "-lm", "-o", program])
@@ -177,7 +167,8 @@ def _compile(guest: Guest, files: Iterable[Path], work: Path, options: list[str]
     """Compile files each on its own, so that the first error is that of a file of the plugin's."""
     objects: list[str | Path] = []
     for path in files:
-        said = path.relative_to(guest.folder) if path.is_relative_to(guest.folder) else path
+        # Not a bare name: one that begins with - or @ would be an option, or name a file of options.
+        said = f"./{path.relative_to(guest.folder)}" if path.is_relative_to(guest.folder) else path
         target = work / f"{len(objects)}-{path.name}.o"
         run_zig(guest, [*_COMPILERS[path.suffix], *options, *_includes(guest), said, "-o", target])
         objects.append(target)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from dataflare.errors import ConfigError
 from dataflare.toolchain.encoding import encode, encoder
 from dataflare.toolchain.go_toolchain import go_identity, go_tools, run_go
 from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.javascript import tools as node_tools
 from dataflare.toolchain.run_tool import BuildFailed
-from dataflare.toolchain.store import write_atomically
+from dataflare.toolchain.store import write_changed
+from dataflare.user_folders import files_below, own_folders
 
 __all__ = ["GoDriver", "driver", "tools"]
 
@@ -77,12 +76,7 @@ def _prepare(guest: Guest) -> None:
     if not (guest.folder / "go.mod").is_file():
         raise BuildFailed(f"{guest.name}: there is no go.mod", hint=f"put the plugin's module into {guest.folder}")
     for path in _sdk_files(guest):
-        target, data = guest.folder / _SDK_FOLDER / path.relative_to(guest.sdk), path.read_bytes()
-        try:
-            if not target.is_file() or target.read_bytes() != data:
-                write_atomically(target, data)
-        except OSError as error:
-            raise ConfigError(f"the SDK cannot be written: {error.strerror}", where=str(target)) from error
+        write_changed(guest.folder, Path(_SDK_FOLDER, path.relative_to(guest.sdk)), path.read_bytes())
 
 
 def _sdk_files(guest: Guest) -> Iterator[Path]:
@@ -95,13 +89,9 @@ def _sdk_files(guest: Guest) -> Iterator[Path]:
 
 def _own_files(guest: Guest, *, tests: bool = False) -> Iterator[Path]:
     """All that a module's folder has, which its sources may embed, apart from what is made of it."""
-    for place, folders, files in os.walk(guest.folder):
-        if Path(place) == guest.folder:
-            folders[:] = [each for each in folders if each not in _NOT_OURS]
-        folders[:] = sorted(each for each in folders if not each.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and (tests or not name.endswith("_test.go")):
-                yield Path(place) / name
+    for path in files_below(guest.folder, enter=own_folders(guest.folder, _NOT_OURS)):
+        if not path.name.startswith(".") and (tests or not path.name.endswith("_test.go")):
+            yield path
 
 
 def tools() -> str:

@@ -9,10 +9,11 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from dataflare.errors import ConfigError
 from dataflare.toolchain.guests import Guest, sdks_folder
 from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing, run
-from dataflare.toolchain.store import cache_root, digest_files, once, stage_wit, write_atomically
+from dataflare.toolchain.store import cache_root, digest_files, once, stage_wit, write_changed
+from dataflare.user_files import MAX_COMPONENT_BYTES, read_file
+from dataflare.user_folders import files_below, own_folders
 
 __all__ = ["JavaScriptDriver", "driver", "engine_packages", "npm_packages", "run_tests", "tools", "write_sdk"]
 
@@ -52,7 +53,7 @@ class JavaScriptDriver:
         yield from (guest.sdk / "package.json", guest.sdk / "package-lock.json")
         yield from (guest.sdk / "lib").glob("*.js")
         if _is_raw(guest):
-            yield from guest.folder.rglob("*.js")
+            yield from (path for path in files_below(guest.folder) if path.suffix == ".js")
         else:
             yield from (guest.sdk / "lib" / "sdk").glob("*.js")
             yield from _own_modules(guest)
@@ -118,12 +119,12 @@ def run_tests(guest: Guest) -> str:
 
 def _is_raw(guest: Guest) -> bool:
     path = guest.folder / "plugin.js"
-    return guest.file is None or (path.is_file() and b"export const lifecycle" in path.read_bytes())
+    return guest.file is None or (path.is_file() and b"export const lifecycle" in read_file(path, MAX_COMPONENT_BYTES))
 
 
 def _own_modules(guest: Guest) -> Iterator[Path]:
-    for path in sorted(guest.folder.rglob("*.js")):
-        if path.relative_to(guest.folder).parts[0] not in _NOT_OURS and not path.name.endswith(".test.js"):
+    for path in files_below(guest.folder, enter=own_folders(guest.folder, _NOT_OURS)):
+        if path.suffix == ".js" and not path.name.endswith(".test.js"):
             yield path
 
 
@@ -182,12 +183,7 @@ def write_sdk(guest: Guest, folder: Path, types: Iterable[Path] = ()) -> None:
     texts = {path.relative_to(lib): path.read_bytes() for path in (*lib.glob("*.js"), *(lib / "sdk").glob("*.js"))}
     texts |= {Path(path.name): path.read_bytes() for path in types}
     for name, data in {**texts, Path("index.js"): b"export * from './sdk/index.js';\n"}.items():
-        target = folder / "dataflare" / name
-        try:
-            if not target.is_file() or target.read_bytes() != data:
-                write_atomically(target, data)
-        except OSError as error:
-            raise ConfigError(f"the SDK cannot be written: {error.strerror}", where=str(folder)) from error
+        write_changed(folder, Path("dataflare", name), data)
 
 
 def _release(folder: Path) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from dataflare.documents.models import FrozenSet, StrictModel, nearest, validate_document
 from dataflare.documents.reader import read_document
@@ -15,7 +15,14 @@ from dataflare.permissions.grant_keys import AsksModel
 from dataflare.permissions.limit_keys import LimitsModel
 from dataflare.security.capability import requested_capabilities
 from dataflare.security.identifiers import VersionText
-from dataflare.security.manifest import DescriptionText, LicenceText, Manifest, PluginKind, PublisherText
+from dataflare.security.manifest import (
+    DescriptionText,
+    LicenceText,
+    Manifest,
+    PluginKind,
+    PublisherText,
+    check_datasets,
+)
 from dataflare.toolchain import languages
 
 __all__ = ["PLUGIN_FILE", "WORLD", "PluginFile", "read_plugin_file"]
@@ -69,6 +76,11 @@ class PluginFile(StrictModel):
     needs: FrozenSet[Need] = frozenset()
     asks: AsksModel = AsksModel()
     limits: LimitsModel = LimitsModel()
+
+    @model_validator(mode="after")
+    def _check_datasets(self) -> Self:
+        check_datasets(self.asks, self.kind)
+        return self
 
     def interfaces(self) -> tuple[str, ...]:
         """The short names of all host interfaces that it needs, sorted."""

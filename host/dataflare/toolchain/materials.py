@@ -121,7 +121,7 @@ def _of_cargo(lock: Path) -> Iterator[Material]:
             if "source" in each:
                 hashes = (("SHA-256", str(each["checksum"])),) if "checksum" in each else ()
                 yield Material("cargo", str(each["name"]), str(each["version"]), hashes)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ConfigError(f"is not a lock of cargo: {error}", where=str(lock), hint="run `cargo update`") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -11,10 +12,12 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from dataflare.texts import cut
 from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.manifest_file import PluginFile
 from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing, run
 from dataflare.toolchain.store import stage_wit
+from dataflare.user_folders import files_below
 
 __all__ = ["PythonDriver", "driver", "own_modules", "sdk_modules", "tools"]
 
@@ -27,6 +30,7 @@ globals().update(exports(plugin, {said}))
 # Modules lie in folders that are named by a number within the component.
 _FRAME = re.compile(r'File "(?:/\d+/)?([^"<>]+)", line (\d+)')
 _EXCEPTION = re.compile(r"\s*[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|Err)?(?::|$)")
+_SYNTAX = Path(__file__).with_name("python_syntax.py")
 _HINT = f"`{Path(sys.executable).name} -m pip install componentize-py=={_VERSION}`"
 
 
@@ -66,7 +70,7 @@ class PythonDriver:
             raise BuildFailed(
                 f"{guest.name}: there is no plugin.py", hint=f"put the plugin's class into {guest.folder}"
             )
-        _check_syntax(guest)
+        _check_syntax(guest, work)
         start = "plugin"
         if guest.file is not None:
             start = "component_entry"
@@ -93,13 +97,12 @@ class PythonDriver:
 
 def own_modules(folder: Path) -> Iterator[Path]:
     """A plugin's own modules: those beside `plugin.py` and those of packages there, without tests."""
-    for path in sorted(folder.rglob("*.py")):
-        *packages, name = path.relative_to(folder).parts
-        tests = name.startswith("test_") or name == "conftest.py" or "tests" in packages
-        inside = all(
-            (folder.joinpath(*packages[: depth + 1]) / "__init__.py").is_file() for depth in range(len(packages))
-        )
-        if inside and not tests:
+
+    def is_package(path: Path) -> bool:
+        return path.name != "tests" and (path / "__init__.py").is_file()
+
+    for path in files_below(folder, enter=is_package):
+        if path.suffix == ".py" and not path.name.startswith((".", "test_")) and path.name != "conftest.py":
             yield path
 
 
@@ -113,17 +116,17 @@ def _entry(file: PluginFile) -> str:
     return _ENTRY.format(said=", ".join(f"{key}={value!r}" for key, value in said.items()))
 
 
-def _check_syntax(guest: Guest) -> None:
+def _check_syntax(guest: Guest, work: Path) -> None:
     """Refuse what is not Python: the tool's error would be long, and without the line."""
-    for path in own_modules(guest.folder):
-        name = path.relative_to(guest.folder).as_posix()
-        try:
-            compile(path.read_bytes(), name, "exec", dont_inherit=True)
-        except SyntaxError as error:
-            marked = f"\n    {error.text.rstrip()}" if error.text else ""
-            raise BuildFailed(f"{name}:{error.lineno or 1}: {type(error).__name__}: {error.msg}{marked}") from error
-        except ValueError as error:
-            raise BuildFailed(f"{name}: {error}") from error
+    modules = {path.relative_to(guest.folder).as_posix(): str(path) for path in own_modules(guest.folder)}
+    listed = work / "modules.json"
+    listed.write_text(json.dumps(modules), encoding="utf-8")
+    # With -I, nothing of the plugin's folder is imported.
+    said = run([sys.executable, "-I", _SYNTAX, listed], cwd=work)
+    if found := json.loads(said):
+        place = f"{found['name']}:{found['line']}" if found["line"] else found["name"]
+        marked = f"\n    {cut(found['text'])}" if found["text"] else ""
+        raise BuildFailed(f"{place}: {found['what']}{marked}")
 
 
 def _explained(guest: Guest, error: BuildFailed) -> BuildFailed:

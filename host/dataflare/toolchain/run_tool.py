@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import selectors
 import signal
 import subprocess
 import time
@@ -35,6 +36,9 @@ _DROPPED = (
 )
 _TAIL_LINES = 40
 _LOOK_EVERY_S = 0.2
+_PART_BYTES = 2**16
+_MOST_PRINTED = 64 * 2**20
+"""What a tool may print: a plugin's code that a tool runs, or quotes, may print without end."""
 _STOPPED_WHEN: ContextVar[tuple[Callable[[], bool], float] | None] = ContextVar("_STOPPED_WHEN", default=None)
 
 
@@ -90,7 +94,7 @@ def run(
 
     Raises:
         ToolchainMissing: There is no such program.
-        BuildFailed: It ended with an error, or not in time.
+        BuildFailed: It ended with an error, or not in time, or printed too much.
         ToolStopped: It was ended by `stopped_when`.
     """
     unwanted, most_s = _STOPPED_WHEN.get() or (None, timeout_s)
@@ -105,8 +109,6 @@ def run(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
             process_group=0,
         )
     except (FileNotFoundError, PermissionError) as exc:
@@ -120,24 +122,39 @@ def run(
                 os.killpg(tool.pid, signal.SIGKILL)
             if not isinstance(exc, subprocess.TimeoutExpired):
                 raise
-            raise BuildFailed(f"`{' '.join(words)}` did not end within {timeout_s:.0f} s") from exc
+            raise BuildFailed(f"{_named(tool)} did not end within {timeout_s:.0f} s") from exc
     if tool.returncode:
         tail = "\n".join(f"    {line}" for line in output.splitlines()[-tail_lines:])
-        raise BuildFailed(f"`{' '.join(words)}` ended with code {tool.returncode}", output=tail)
+        raise BuildFailed(f"{_named(tool)} ended with code {tool.returncode}", output=tail)
     return output
 
 
-def _output(tool: subprocess.Popen[str], timeout_s: float, unwanted: Callable[[], bool] | None) -> str:
+def _output(tool: subprocess.Popen[bytes], timeout_s: float, unwanted: Callable[[], bool] | None) -> str:
     """Wait for a tool's end; returns what it printed."""
-    if unwanted is None:
-        return tool.communicate(timeout=timeout_s)[0]
+    assert tool.stdout is not None
     deadline = time.monotonic() + timeout_s
-    while True:
-        left_s = deadline - time.monotonic()
-        try:
-            return tool.communicate(timeout=max(0.0, min(left_s, _LOOK_EVERY_S)))[0]
-        except subprocess.TimeoutExpired:
-            if left_s <= _LOOK_EVERY_S:
-                raise
-            if unwanted():
-                raise ToolStopped("a tool was ended: what it does is no longer wanted") from None
+    look_at = time.monotonic() + _LOOK_EVERY_S
+    printed = bytearray()
+    with selectors.DefaultSelector() as ready:
+        ready.register(tool.stdout, selectors.EVENT_READ)
+        while True:
+            now = time.monotonic()
+            if now >= deadline:
+                raise subprocess.TimeoutExpired(tool.args, timeout_s)
+            if unwanted is not None and now >= look_at:
+                if unwanted():
+                    raise ToolStopped("a tool was ended: what it does is no longer wanted")
+                look_at = time.monotonic() + _LOOK_EVERY_S
+            if ready.select(min(deadline - now, _LOOK_EVERY_S)):
+                if not (part := os.read(tool.stdout.fileno(), _PART_BYTES)):
+                    break
+                printed += part
+                if len(printed) > _MOST_PRINTED:
+                    raise BuildFailed(f"{_named(tool)} printed more than {_MOST_PRINTED // 2**20} MiB")
+    tool.wait(timeout=max(0.0, deadline - time.monotonic()))
+    return printed.decode(errors="replace").replace("\r\n", "\n")
+
+
+def _named(tool: subprocess.Popen[bytes]) -> str:
+    assert isinstance(tool.args, list)
+    return f"`{' '.join(map(str, tool.args))}`"

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from dataflare.errors import ConfigError, DataflareError
+from dataflare.errors import DataflareError
 from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing, run
 from dataflare.toolchain.rust_toolchains import CARGO_HINT, PINNED, Toolchain, choose, identity, ready
-from dataflare.toolchain.store import cache_root, digest_bytes, digest_files, locked, write_atomically
+from dataflare.toolchain.store import cache_root, digest_bytes, digest_files, locked, write_changed
+from dataflare.user_folders import files_below, own_folders
 
 __all__ = ["PINNED", "RustDriver", "driver", "tools"]
 
@@ -118,11 +119,9 @@ def _sdk_files(guest: Guest) -> Iterator[Path]:
 
 def _own_files(guest: Guest) -> Iterator[Path]:
     """All that a crate's folder has, which its sources may include, apart from what is made of it."""
-    for place, folders, files in os.walk(guest.folder):
-        if Path(place) == guest.folder:
-            folders[:] = [each for each in folders if each not in _NOT_OURS]
-        folders[:] = sorted(each for each in folders if not each.startswith("."))
-        yield from (Path(place) / each for each in sorted(files) if not each.startswith("."))
+    for path in files_below(guest.folder, enter=own_folders(guest.folder, _NOT_OURS)):
+        if not path.name.startswith("."):
+            yield path
 
 
 def _build_of_workspace(guest: Guest, toolchain: Toolchain) -> bytes:
@@ -201,14 +200,9 @@ def _write_sdk(guest: Guest) -> None:
     """Write the SDK's crate into a plugin's folder, where it is not there already."""
     crate = guest.sdk / _CRATE
     for path in _sdk_files(guest):
-        target = guest.folder / _SDK_FOLDER / path.relative_to(crate)
-        data = path.read_bytes()
-        if not target.is_file() or target.read_bytes() != data:
-            try:
-                write_atomically(target, data)
-                os.utime(target, (_COPIED_AT_S, _COPIED_AT_S))
-            except OSError as error:
-                raise ConfigError(f"the SDK cannot be written: {error.strerror}", where=str(target)) from error
+        name = Path(_SDK_FOLDER, path.relative_to(crate))
+        if write_changed(guest.folder, name, path.read_bytes()):
+            os.utime(guest.folder / name, (_COPIED_AT_S, _COPIED_AT_S))
 
 
 def tools() -> str:

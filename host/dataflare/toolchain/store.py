@@ -10,11 +10,15 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
+from dataflare.errors import ConfigError
 from dataflare.toolchain.guests import Guest
-from dataflare.user_files import cache_folder
+from dataflare.user_files import MAX_COMPONENT_BYTES, cache_folder, read_file
+from dataflare.user_folders import require_within
 
 __all__ = [
+    "MAX_SOURCES_BYTES",
     "cache_root",
     "digest_bytes",
     "digest_files",
@@ -24,7 +28,12 @@ __all__ = [
     "save_build",
     "stage_wit",
     "write_atomically",
+    "write_changed",
 ]
+
+
+MAX_SOURCES_BYTES: Final = 2**30
+"""How long all files of a digest may be together; each may have `MAX_COMPONENT_BYTES`."""
 
 
 def cache_root() -> Path:
@@ -45,12 +54,17 @@ def digest_files(roots: Mapping[str, Path], files: Iterable[Path], *extra: str) 
             below the first of them that it is in.
         files: The files.
         extra: The texts.
+
+    Raises:
+        ConfigError: A file cannot be read, is not a regular file, or is too long, or all of them together are.
     """
     digest = hashlib.sha256()
     for text in extra:
         digest.update(f"{len(text)}:{text}".encode())
+    left = MAX_SOURCES_BYTES
     for name, path in sorted((_name_below(roots, path), path) for path in set(files)):
-        data = path.read_bytes()
+        data = read_file(path, min(MAX_COMPONENT_BYTES, left))
+        left -= len(data)
         digest.update(f"{name}\0{len(data)}\0".encode())
         digest.update(data)
     return digest.hexdigest()
@@ -78,6 +92,26 @@ def write_atomically(path: Path, data: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def write_changed(folder: Path, name: Path | str, data: bytes) -> bool:
+    """Write a file below a plugin's folder, unless it has these contents; returns whether it was written.
+
+    A file that is a link is replaced, and the one that it leads to stays as it is.
+
+    Raises:
+        ConfigError: It cannot be written, or a link leads out of the folder.
+    """
+    path = folder / name
+    try:
+        # In this order: what is outside of the folder is not even looked at.
+        require_within(path, folder)
+        if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
+            return False
+        write_atomically(path, data)
+    except OSError as error:
+        raise ConfigError(f"cannot be written: {error.strerror}", where=str(path)) from error
+    return True
 
 
 @contextmanager

@@ -12,10 +12,13 @@ from typing import Final
 from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.javascript import JavaScriptDriver, engine_packages, npm_packages, run_tests, tools, write_sdk
 from dataflare.toolchain.run_tool import BuildFailed, run
+from dataflare.user_folders import files_below, make_folder, own_folders
 
 __all__ = ["TypeScriptDriver", "driver", "tools"]
 
 _NOT_OURS: Final = frozenset({"build", "dataflare", "dist", "node_modules"})
+_ELSEWHERE: Final = ("declarationDir", "generateCpuProfile", "generateTrace", "out", "outFile", "tsBuildInfoFile")
+"""What `tsconfig.json` could name beside `outDir`, to have files written anywhere: it does not count."""
 _ERROR: Final = re.compile(r"^(?P<file>.+)\((?P<line>\d+),\d+\): (?P<what>error .*)$")
 
 
@@ -64,7 +67,7 @@ class TypeScriptDriver:
         if not any((guest.folder / "tests").glob("*.test.ts")):
             return ""
         # Within the folder: Node looks there for what tests import.
-        compiled = guest.folder / "build" / "tests"
+        compiled = make_folder(guest.folder, Path("build", "tests"))
         shutil.rmtree(compiled, ignore_errors=True)
         return run_tests(_as_javascript(guest, _compile(guest, compiled)))
 
@@ -78,8 +81,8 @@ def _types(guest: Guest) -> list[Path]:
 
 
 def _own_files(guest: Guest) -> Iterator[Path]:
-    for path in sorted(guest.folder.rglob("*.ts")):
-        if path.relative_to(guest.folder).parts[0] not in _NOT_OURS:
+    for path in files_below(guest.folder, enter=own_folders(guest.folder, _NOT_OURS)):
+        if path.suffix == ".ts":
             yield path
     yield from guest.folder.glob("tsconfig.json")
 
@@ -92,8 +95,8 @@ def _compile(guest: Guest, to: Path) -> Path:
         raise BuildFailed(f"{guest.name}: there is no tsconfig.json", hint="copy that of `dataflare new`")
     compiler = npm_packages(guest.sdk) / "node_modules" / "typescript" / "bin" / "tsc"
     write_sdk(guest, guest.folder, types=_types(guest))
-    # The compiler takes what the configuration includes; where the result is written to is not the author's to say.
     output = ["--noEmit", "false", "--noEmitOnError", "--outDir", str(to), "--rootDir", str(guest.folder)]
+    output += [word for name in _ELSEWHERE for word in (f"--{name}", "null")]
     try:
         run(["node", compiler, "--project", "tsconfig.json", "--pretty", "false", *output], cwd=guest.folder)
     except BuildFailed as error:

@@ -10,6 +10,7 @@ from dataflare.toolchain.c import CDriver, c_sdk, header_folders, portable_sourc
 from dataflare.toolchain.guests import Guest
 from dataflare.toolchain.store import write_atomically
 from dataflare.toolchain.zig_toolchain import run_zig
+from dataflare.user_folders import make_folder
 
 __all__ = ["ZigDriver", "driver", "tools"]
 
@@ -49,8 +50,7 @@ class ZigDriver(CDriver):
         found = len(_TEST.findall(path.read_text(encoding="utf-8", errors="replace"))) if path.is_file() else 0
         if not found:
             return ""
-        work = guest.folder / "build" / "tests"
-        work.mkdir(parents=True, exist_ok=True)
+        work = make_folder(guest.folder, Path("build", "tests"))
         bindings = _translated(guest, "dataflare_test.h", work, ())
         sources = [str(each) for each in portable_sources(guest)]
         files = ["-cflags", "-DDF_TEST_NO_MAIN", *(each for each in sources if each.startswith("-")), "--"]

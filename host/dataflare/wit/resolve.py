@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from dataflare.suggestions import close_matches
+from dataflare.user_folders import files_below
 from dataflare.wit.catalog import Catalog
 from dataflare.wit.gates import apply_gates, features_of
 from dataflare.wit.model import (
@@ -59,6 +60,7 @@ def load(*paths: Path, features: Collection[str] = ()) -> Catalog:
 
     Raises:
         WitError: A path cannot be read or has no WIT, a file is not valid, or a name cannot be resolved.
+        ConfigError: A folder has too many files, or folders within each other.
     """
     packages: list[Package] = []
     for path in paths:
@@ -73,7 +75,7 @@ def _package_files(path: Path) -> Iterator[list[Path]]:
     if not os.path.isdir(path):  # unlike the method, it accepts any name
         yield [path]
         return
-    files = sorted(path.rglob("*.wit"))
+    files = sorted(each for each in files_below(path) if each.suffix == ".wit")
     if not files:
         raise WitError("is a directory with no .wit file in it", position=Position(str(path), 0, 0))
     by_folder: dict[Path, list[Path]] = {}

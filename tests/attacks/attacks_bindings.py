@@ -12,6 +12,7 @@ from dataflare.bindgen.reflected import reflected_catalog
 from dataflare.bindgen.source import read_wit
 from dataflare.engine.abi.types import ComponentType, FuncT, Interface
 from dataflare.errors import DataflareError
+from dataflare.wit.model import WitError
 
 _DOCS = '"""; __import__(\'sys\').bindings_were_attacked = True; """'
 
@@ -71,7 +72,17 @@ def bindings_written_over_files_of_the_user(arena: Arena) -> None:
     assert (folder / "mine.py").exists(), "the user's file is gone"
 
 
+@attack("files-in")
+def types_that_hold_each_other_without_end(arena: Arena) -> None:
+    """Write 100,000 types each of which holds the one before, until Python's recursion ends."""
+    chain = "".join(f"type t{at} = list<t{at - 1}>;" for at in range(1, 100_000))
+    file = arena.folder / "x.wit"
+    file.write_text(f"package a:b; interface i {{ type t0 = u8; {chain} f: func(x: t99999); }} world w {{ export i; }}")
+    arena.raises(WitError, lambda: generate(read_wit(file), "a:b/w"), says="types hold each other")
+
+
 MUTATIONS = [
+    Mutation("dataflare.wit.type_rules:_check_depth", answers(None), ("types_that_hold_each_other_without_end",)),
     Mutation(
         "dataflare.bindgen.text:_escaped",
         str,

@@ -27,6 +27,7 @@ from dataflare.security.certificates import (
     UntrustedCertifier,
     certify,
 )
+from dataflare.security.envelopes import envelope_bytes
 from dataflare.security.manifest import manifest_digest
 from dataflare.security.sections import append_section
 
@@ -201,7 +202,51 @@ def certificate_with_two_meanings(arena: Arena) -> None:
 
 
 HERE = "dataflare.security.certificates"
+
+
+@attack("revocation")
+def certificate_by_a_key_that_was_revoked(arena: Arena) -> None:
+    """Certify a plugin with a stolen key, which the trust policy has revoked, and the policy still names."""
+    package = arena.package(by="acme")
+    certificate = certificate_of(package.binary)
+    for revoked, works in (({}, True), ({key("certifier").public.id: "stolen"}, False)):
+        trust = arena.trust("acme", revoked={"keys": revoked})
+        host = arena.host(policy=demanding(), trust=trust)
+
+        def load(host: Any = host) -> Any:
+            return arena.load(package.binary, host, signature=package.signature, certificate=certificate)
+
+        if works:
+            load().close()
+        else:
+            arena.refused_load(UntrustedCertifier, load, says="was revoked: stolen")
+
+
+@attack("signatures")
+def statement_of_another_kind_as_a_certificate(arena: Arena) -> None:
+    """Show a genuine statement by a certifier that does not say that it is a certificate, or is about two things."""
+    package = arena.package()
+    other = {"name": "other", "digest": {"sha256": "0" * 64}}
+
+    def without(name: str) -> Callable[[dict[str, Any]], object]:
+        return lambda statement: statement.pop(name)
+
+    for change in (
+        without("_type"),
+        without("predicateType"),
+        lambda statement: statement["subject"].append(other),
+        lambda statement: statement["subject"].insert(0, other),
+        lambda statement: statement.update(predicateType="https://slsa.dev/provenance/v1"),
+    ):
+        statement = json.loads(base64.b64decode(json.loads(certificate_of(package.binary))["payload"]))
+        change(statement)
+        envelope = Envelope(json.dumps(statement).encode(), certificates.PAYLOAD_TYPE, {})
+        envelope.sign(key("certifier").signer())
+        refused(arena, MalformedCertificate, package, envelope_bytes(envelope))
+
+
 MUTATIONS = [
+    Mutation(f"{HERE}:_is_revoked", answers(False), ("certificate_by_a_key_that_was_revoked",)),
     Mutation("dataflare.security.policy:Policy.certificate_needed", answers(None), ("plugin_without_a_certificate",)),
     Mutation(f"{HERE}:_check_keys", answers(None), ("certificate_by_a_stranger", "certificate_that_was_changed")),
     Mutation(f"{HERE}:is_made_by", answers(True), ("certificate_that_was_changed",)),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import json
 
-from arena import Arena, attack, bystander, key
+from arena import Arena, Mutation, answers, attack, bystander, key
 from dataflare.errors import ConfigError, PermissionDenied
-from dataflare.security.keys import PrivateKey
+from dataflare.security.keys import PrivateKey, PublicKey
 from dataflare.security.manifest import (
     MANIFEST_SECTION,
     DuplicateManifest,
@@ -274,3 +274,23 @@ def component_exchanged_after_verification(arena: Arena) -> None:
     host = arena.host(trust=arena.trust(), engine=Exchanging())
     host.load(file).close()
     assert reads == [package.binary], "what is compiled is what was verified"
+
+
+@attack("signatures")
+def key_with_which_everybody_signs(arena: Arena) -> None:
+    """Have an operator trust a public key of a small order, which verifies signatures that anyone can write down."""
+    prime = 2**255 - 19
+    order_8 = int.from_bytes(
+        bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
+    )
+    for number in (0, 1, prime - 1, order_8, prime - order_8, prime, prime + 1, 2**255 - 1):
+        for sign_bit in (0, 1):
+            raw = (number | sign_bit << 255).to_bytes(32, "little")
+            text = f"ed25519:{base64.b64encode(raw).decode()}"
+            arena.raises(ConfigError, lambda text=text: PublicKey.parse(text), says="is not a public key")
+    assert PublicKey.parse(str(key("acme").public)) == key("acme").public
+
+
+MUTATIONS = [
+    Mutation("dataflare.security.keys:_is_weak", answers(False), ("key_with_which_everybody_signs",)),
+]

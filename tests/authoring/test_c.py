@@ -134,7 +134,7 @@ def test_plugin_without_its_file_says_so(tmp_path: Path) -> None:
 def test_sdk_that_cannot_be_written_is_an_error_with_the_place(tmp_path: Path) -> None:
     guest = made(tmp_path)
     (guest.folder / "dataflare").write_text("")
-    with pytest.raises(ConfigError, match="the SDK cannot be written"):
+    with pytest.raises(ConfigError, match="cannot be written"):
         CDriver().build(guest, tmp_path)
 
 

@@ -48,6 +48,16 @@ def test_every_system_call_that_is_not_listed_is_refused():
     assert {"getpid", "gettid", "sched_yield", "clock_gettime", "read", "write", "close", "munmap"} <= answered
 
 
+@pytest.mark.parametrize("number", [335, 336])
+def test_calls_about_which_the_kernel_asks_no_filter_do_nothing(number):
+    if MACHINE != "x86_64":
+        pytest.skip("only x86-64 has them")
+    refusals = {-errno.EPERM, -errno.ENOSYS, -errno.ENXIO}
+    # True: it was refused; or the signal that ended the process.
+    answered = jailed(lambda: syscall(number, *[-1] * 6) in refusals)
+    assert answered in {True, -signal.SIGILL, -signal.SIGSEGV}
+
+
 def test_calls_of_another_abi_end_the_process():
     if MACHINE != "x86_64":
         pytest.skip("x32 is of x86_64")

@@ -135,7 +135,8 @@ class Admission:
     def __init__(self, settings: Security = _NO_SECURITY, *, now: Callable[[], datetime] = utc_now) -> None:
         policy, trust, audit, access = settings.policy, settings.trust, settings.audit, settings.access
         self.policy = policy if policy is None or isinstance(policy, Policy) else Policy.read(policy)
-        self._trust = trust if trust is None or hasattr(trust, "verify") else _read_trust(trust)
+        has_keys = trust is None or hasattr(trust, "verify")
+        self._trust: TrustPolicy | None = trust if has_keys else _read_trust(trust)  # type: ignore[assignment,arg-type]
         has_roles = access is None or hasattr(access, "require")
         self._access: Access | None = access if has_roles else _read_access(access)  # type: ignore[assignment,arg-type]
         self._principal = settings.principal or ""
@@ -297,7 +298,11 @@ class Admission:
             from dataflare.security.certificates import verify_certificate
 
             certifiers = self.policy.document.certificates
-            verify_certificate(component, certificate, needed=needed, certifiers=certifiers, name=identity.name)
+            # A key that was stolen certifies no more than it signs.
+            revoked = {} if self._trust is None else self._trust.document.revoked.keys
+            verify_certificate(
+                component, certificate, needed=needed, certifiers=certifiers, revoked=revoked, name=identity.name
+            )
         return identity
 
     def _identified(self, component: bytes, signature: bytes | None, *, name: str, file: str) -> Identity:

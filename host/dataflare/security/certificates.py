@@ -8,9 +8,10 @@ differ. The formats: https://github.com/in-toto/attestation and https://github.c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self, TypeAlias
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from securesystemslib.dsse import Envelope
@@ -157,9 +158,9 @@ class _Subject(StrictModel):
 class _Statement(StrictModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    type_: Literal["https://in-toto.io/Statement/v1"] = Field(default=STATEMENT_TYPE, alias="_type")
+    type_: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
     subject: Annotated[tuple[_Subject, ...], Field(strict=False, min_length=1, max_length=1)]
-    predicate_type: Literal["urn:dataflare:conformance:v1"] = Field(default=PREDICATE_TYPE, alias="predicateType")
+    predicate_type: Literal["urn:dataflare:conformance:v1"] = Field(alias="predicateType")
     predicate: Findings
 
 
@@ -202,7 +203,9 @@ def certify(component: bytes, findings: Findings, key: PrivateKey, *, name: str)
         raise ConfigError("the findings are of another manifest", where=name)
     digest = manifests.component_digest(component).removeprefix("sha256:")
     try:
-        statement = _Statement(subject=(_Subject(name=name, digest=_Digests(sha256=digest)),), predicate=findings)
+        subject = (_Subject(name=name, digest=_Digests(sha256=digest)),)
+        types: Any = {"_type": STATEMENT_TYPE, "predicateType": PREDICATE_TYPE}
+        statement = _Statement(**types, subject=subject, predicate=findings)
     except ValidationError as error:
         raise ConfigError(f"a plugin named {name[:200]!r} cannot be certified") from error
     envelope = Envelope(canonical_json(statement), PAYLOAD_TYPE, {})
@@ -243,6 +246,7 @@ def verify_certificate(
     *,
     needed: CertificateProfile,
     certifiers: CertifierRule,
+    revoked: Mapping[str, str] = MappingProxyType({}),
     name: str = "",
 ) -> Certificate:
     """Verify a component's certificate. Nothing of the component is compiled or run.
@@ -252,6 +256,7 @@ def verify_certificate(
         certificate: The contents of its `.cert` file; `None` if there is none.
         needed: The required profile; a higher one is accepted too.
         certifiers: The accepted keys and versions of the suite.
+        revoked: Keys that no longer count, by their ids, with the reason.
         name: The component's name, for errors.
 
     Raises:
@@ -267,7 +272,7 @@ def verify_certificate(
             hint="certify it (dataflare conformance run --certificate), or get its .cert file from its publisher",
         )
     found = parse_certificate(certificate, plugin=name)
-    _check_keys(found, certifiers.keys, name)
+    _check_keys(found, certifiers.keys, revoked, name)
     # Only from here on can its content be trusted.
     _check_component(found, component, name)
     _check_suite(found, certifiers.oldest_suite, name)
@@ -275,9 +280,14 @@ def verify_certificate(
     return found
 
 
-def _check_keys(found: Certificate, keys: Iterable[str], name: str) -> None:
+def _check_keys(found: Certificate, keys: Iterable[str], revoked: Mapping[str, str], name: str) -> None:
     known = {key.id: key for key in map(PublicKey.parse, keys)}
-    signed = [known[each] for each in found.envelope.signatures if each in known]
+    named = [each for each in found.envelope.signatures if each in known]
+    signed = [known[each] for each in named if not _is_revoked(each, revoked)]
+    if named and not signed:
+        raise UntrustedCertifier(
+            f"the key {named[0]}, which certified it, was revoked: {revoked[named[0]]}", plugin=name
+        )
     if not signed:
         raise UntrustedCertifier(
             f"its certificate is signed by the key {', '.join(found.envelope.signatures)}, which may not certify",
@@ -288,6 +298,10 @@ def _check_keys(found: Certificate, keys: Iterable[str], name: str) -> None:
         raise CertificateInvalid(
             f"the certificate of the key {signed[0].id} is not genuine: it was changed, or it is forged", plugin=name
         )
+
+
+def _is_revoked(key_id: str, revoked: Mapping[str, str]) -> bool:
+    return key_id in revoked
 
 
 def _check_component(found: Certificate, component: bytes, name: str) -> None:

@@ -23,6 +23,12 @@ __all__ = ["PrivateKey", "PublicKey", "generate_key_files"]
 
 _PREFIX: Final = "ed25519:"
 _RAW_BYTES: Final = 32
+_COORDINATE: Final = 2**255 - 1
+_PRIME: Final = 2**255 - 19
+_ORDER_8: Final = int.from_bytes(
+    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
+)
+"""The coordinate of a point of order 8."""
 _MAX_FILE_BYTES: Final = 16 * 2**10
 _MAX_PASSPHRASE_BYTES = 1023  # OpenSSL's maximum
 
@@ -46,6 +52,8 @@ class PublicKey:
             if not encoded.startswith(_PREFIX) or len(raw) != _RAW_BYTES:
                 raise ValueError
             Ed25519PublicKey.from_public_bytes(raw)
+            if _is_weak(raw):
+                raise ValueError
         except (ValueError, binascii.Error) as error:
             raise ConfigError(
                 f"{text[:80]!r} is not a public key", hint="it is ed25519: and 44 letters of Base64, as in a .pub file"
@@ -76,6 +84,16 @@ class PublicKey:
 
     def __str__(self) -> str:
         return _PREFIX + base64.b64encode(self.raw).decode()
+
+
+def _is_weak(raw: bytes) -> bool:
+    """Whether anyone can make signatures of a key, or it is another way to write one.
+
+    A point of a small order signs any text without a private key. A coordinate beyond the field's prime means the same
+    point as a smaller one. https://eprint.iacr.org/2020/1244
+    """
+    y = int.from_bytes(raw, "little") & _COORDINATE
+    return y >= _PRIME or y in (0, 1, _PRIME - 1, _ORDER_8, _PRIME - _ORDER_8)
 
 
 class PrivateKey:

@@ -108,7 +108,7 @@ class Statement(StrictModel):
         signed_at: When; for people, since anyone who signs could write anything.
     """
 
-    format: Literal[1] = 1
+    format: Literal[1]
     name: Name
     version: VersionText
     component: Digest
@@ -201,6 +201,7 @@ def sign(
     name, version = _identity(component, name, version, file or name)
     try:
         statement = Statement(
+            format=1,
             name=name,
             version=version,
             component=manifests.component_digest(component),

@@ -71,9 +71,12 @@ def _moment(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return datetime.fromisoformat(value)
+        found = datetime.fromisoformat(value)
+        if found.tzinfo is None:
+            raise ValueError
     except ValueError:
         raise ValueError(f"{value[:40]!r} is not a moment such as 2027-01-01T00:00:00Z") from None
+    return found
 
 
 _KeyId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

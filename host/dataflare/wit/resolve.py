@@ -37,11 +37,10 @@ from dataflare.wit.model import (
     WitError,
     World,
     WorldItem,
-    definition_types,
-    inner_types,
     uniqueness,
 )
 from dataflare.wit.parser import Document, parse_file
+from dataflare.wit.type_rules import check_types
 
 __all__ = ["load", "resolve"]
 
@@ -178,7 +177,7 @@ class _Resolver:
             packages[key] = replace(package, interfaces=interfaces, worlds=worlds)
         catalog = Catalog(packages=MappingProxyType(packages))
         definitions = self._bound_definitions(packages.values())
-        _check_borrows(_check_circles(definitions), definitions, _functions(packages.values()))
+        check_types(definitions, _functions(packages.values()))
         for name, _ in catalog.worlds():
             catalog.world(name)
         return catalog
@@ -425,40 +424,6 @@ class _Binder:
         return named
 
 
-def _check_circles(definitions: Mapping[tuple[str, str], TypeDefinition]) -> list[tuple[str, str]]:
-    """Refuse a type that contains itself. A resource's own functions may use the resource: they have handles.
-
-    Returns:
-        The definitions' keys, each after those of the types that it contains.
-    """
-    done: dict[tuple[str, str], None] = {}
-
-    def parts(key: tuple[str, str]) -> Iterator[tuple[str, str]]:
-        definition = definitions[key]
-        if isinstance(definition, Resource):
-            return
-        for value in definition_types(definition):
-            for each in inner_types(value):
-                if isinstance(each, Named) and (each.owner, each.name) not in done:
-                    yield each.owner, each.name
-
-    for start in definitions:
-        if start in done:
-            continue
-        path = {start: parts(start)}
-        while path:
-            key = next(reversed(path))
-            following = next(path[key], None)
-            if following is None:
-                done[key] = None
-                del path[key]
-            elif following in path:
-                raise WitError(f"the type `{following[1]}` holds itself", position=definitions[following].position)
-            elif following not in done:
-                path[following] = parts(following)
-    return list(done)
-
-
 def _functions(packages: Iterable[Package]) -> Iterator[Function]:
     """Yield the functions of all interfaces and worlds, without those of resources."""
     for package in packages:
@@ -470,27 +435,3 @@ def _functions(packages: Iterable[Package]) -> Iterator[Function]:
                     yield from item.item.functions
                 elif isinstance(item.item, Function):
                     yield item.item
-
-
-def _check_borrows(
-    order: list[tuple[str, str]],
-    definitions: Mapping[tuple[str, str], TypeDefinition],
-    functions: Iterable[Function],
-) -> None:
-    """Refuse a function that returns a borrowed handle, at any depth."""
-    lending: set[tuple[str, str]] = set()
-
-    def lends(value: Type | None) -> bool:
-        return any(
-            isinstance(each, Borrow) or (isinstance(each, Named) and (each.owner, each.name) in lending)
-            for each in inner_types(value)
-        )
-
-    for key in order:
-        definition = definitions[key]
-        if not isinstance(definition, Resource) and any(lends(value) for value in definition_types(definition)):
-            lending.add(key)
-    of_resources = (each for value in definitions.values() if isinstance(value, Resource) for each in value.functions)
-    for function in (*functions, *of_resources):
-        if lends(function.result):
-            raise WitError("a result holds no borrowed handle", position=function.position, hint="return an owned one")

@@ -235,7 +235,7 @@ ENVELOPE = json.loads(SIGNATURE)
         (json.dumps({**ENVELOPE, "payloadType": "text/plain"}).encode(), "'text/plain'"),
         (json.dumps({**ENVELOPE, "payload": "%%%"}).encode(), "malformed"),
         (json.dumps({**ENVELOPE, "payload": "é"}).encode(), "malformed"),
-        (json.dumps({**ENVELOPE, "payload": base64.b64encode(b"{}").decode()}).encode(), "name: Field required"),
+        (json.dumps({**ENVELOPE, "payload": base64.b64encode(b"{}").decode()}).encode(), "format: Field required"),
         (json.dumps({**ENVELOPE, "signatures": []}).encode(), "at least 1"),
         (json.dumps({**ENVELOPE, "signatures": ENVELOPE["signatures"] * 2}).encode(), "is there twice"),
         (json.dumps({**ENVELOPE, "signatures": ENVELOPE["signatures"] * 17}).encode(), "at most 16"),

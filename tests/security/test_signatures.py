@@ -413,7 +413,7 @@ def test_any_text_is_a_public_key_that_reads_back_or_a_config_error(text):
         (f"version: 1\nkeys:\n  - {{{entry(KEY)}}}\n  - {{{entry(KEY)}}}", 2, "is there twice"),
         (f"version: 1\nthreshold: 2\nkeys:\n  - {{{entry(KEY)}}}", 1, "can never be met"),
         (f"version: 1\nkeys:\n  - {{{entry(KEY)}, expires: 2026-01-01}}", 3, "expires"),
-        (f"version: 1\nkeys:\n  - {{{entry(KEY)}, expires: 2026-01-01T00:00:00}}", 3, "timezone"),
+        (f"version: 1\nkeys:\n  - {{{entry(KEY)}, expires: 2026-01-01T00:00:00}}", 3, "with a time zone"),
         ("version: 1\nrevoked: {digests: {abc: x}}", 2, "is not of the form"),
     ],
 )

@@ -75,7 +75,7 @@ def _moment(value: Any) -> Any:
         if found.tzinfo is None:
             raise ValueError
     except ValueError:
-        raise ValueError(f"{value[:40]!r} is not a moment such as 2027-01-01T00:00:00Z") from None
+        raise ValueError(f"{value[:40]!r} is not a moment with a time zone, such as 2027-01-01T00:00:00Z") from None
     return found
 
 

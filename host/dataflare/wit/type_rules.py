@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from dataflare.wit.model import (
+    Alias,
     Borrow,
     Function,
     Named,
@@ -19,8 +20,8 @@ from dataflare.wit.model import (
 
 __all__ = ["check_types"]
 
-_MAX_NAMES_DEEP: Final = 200
-"""How many types may hold each other by their names; what is written within one is limited by the parser."""
+_MAX_ALIASES_DEEP: Final = 200
+"""How many aliases may hold each other, with lists, options, tuples and results between them."""
 
 
 def check_types(definitions: Mapping[tuple[str, str], TypeDefinition], functions: Iterable[Function]) -> None:
@@ -73,15 +74,17 @@ def _check_circles(definitions: Mapping[tuple[str, str], TypeDefinition]) -> lis
 
 
 def _check_depth(order: list[tuple[str, str]], definitions: Mapping[tuple[str, str], TypeDefinition]) -> None:
-    """Refuse types that are nested by their names so deeply that whoever follows them does not come to an end."""
+    """Refuse types without names of their own that are nested, by aliases, too deeply to be written out."""
     depths: dict[tuple[str, str], int] = {}
     for key in order:
         definition = definitions[key]
-        held = () if isinstance(definition, Resource) else definition_types(definition)
-        named = (each for value in held for each in inner_types(value) if isinstance(each, Named))
-        depths[key] = 1 + max((depths.get((each.owner, each.name), 0) for each in named), default=0)
-        if depths[key] > _MAX_NAMES_DEEP:
-            raise WitError(f"types hold each other more than {_MAX_NAMES_DEEP} deep", position=definition.position)
+        if not isinstance(definition, Alias):
+            continue
+        named = [each for each in inner_types(definition.type) if isinstance(each, Named)]
+        inner = max((depths.get((each.owner, each.name), 0) for each in named), default=0)
+        depths[key] = inner + (not isinstance(definition.type, Named))
+        if depths[key] > _MAX_ALIASES_DEEP:
+            raise WitError(f"types hold each other more than {_MAX_ALIASES_DEEP} deep", position=definition.position)
 
 
 def _check_borrows(

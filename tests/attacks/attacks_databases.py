@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from arena import Arena, Mutation, answers, attack
 from dataflare.errors import ConfigError, PermissionDenied
-from dataflare.permissions.database_keys import DatabaseGrant
+from dataflare.permissions.database_keys import DatabaseGrant, DatabaseModel
 from dataflare.pipeline.run_errors import NodeFailed, StateError
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import load_specification
@@ -120,7 +122,19 @@ def _write_journal(database: Path, names: Path) -> None:
     database.with_name(f"{database.name}-journal").write_bytes(head + end)
 
 
+@attack("secrets")
+def several_hosts_in_the_url_of_a_database(arena: Arena) -> None:
+    """Write a second host into a database's URL, in each of the ways that the driver knows, to get the password."""
+    for place in ("a,b/db", "a%2Cb/db", "a/db?host=c,b", "a/db?host=c%2Cb", "a/db?host=c&host=b"):
+        document = {"url": f"postgresql://user@{place}", "password": "token"}
+        arena.raises(ValidationError, lambda document=document: DatabaseModel.model_validate(document))
+    DatabaseModel.model_validate({"url": "postgresql://user@/db?host=/run/postgresql", "password": "token"})
+
+
 MUTATIONS = [
+    Mutation(
+        "dataflare.permissions.database_keys:_is_one_host", answers(True), ("several_hosts_in_the_url_of_a_database",)
+    ),
     Mutation(
         "dataflare.capabilities.sqlite_state:check_journal", answers(None), ("journal_that_has_another_file_deleted",)
     ),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -37,7 +37,9 @@ def _url(text: str) -> str:
         raise PydanticCustomError("url", "it is not a URL", {"hint": f"write {_FORMS}"}) from error
     if parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/") or port == 0:
         raise PydanticCustomError("url", "it is not the URL of a database", {"hint": f"write {_FORMS}"})
-    if _NETLOC.fullmatch(parts.netloc) is None and parts.password is None:
+    if not text.isprintable() or " " in text:
+        raise PydanticCustomError("url", "it has a control character or a space", {"hint": "write a space as %20"})
+    if parts.password is None and not _is_one_host(parts):
         raise PydanticCustomError("url", "it does not name one host", {"hint": f"write {_FORMS}"})
     if parts.password is not None or parts.fragment:
         hint = "name the secret that has it: `password: NAME`"
@@ -46,6 +48,13 @@ def _url(text: str) -> str:
         what = {"name": min(unknown), "hint": f"known are {', '.join(sorted(_PARAMETERS))}"}
         raise PydanticCustomError("url", "the parameter {name} is not one of a database's URL", what)
     return text
+
+
+def _is_one_host(parts: SplitResult) -> bool:
+    """Whether a URL names one host: the driver takes a comma, however it is written, for a list, and tries them all."""
+    hosts = [value for name, value in parse_qsl(parts.query) if name == "host"]
+    is_plain = _NETLOC.fullmatch(parts.netloc) is not None and len(hosts) <= 1
+    return is_plain and not any("," in each for each in (unquote(parts.netloc.rpartition("@")[2]), *hosts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

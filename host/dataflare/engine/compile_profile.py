@@ -15,6 +15,7 @@ from wasmtime import component as wc
 from dataflare.engine.bridges.compose import HOST_IMPORT
 from dataflare.engine.native import memories as memory
 from dataflare.engine.native.callbacks import API, CODE, Call
+from dataflare.engine.native.stack import STACK_BYTES
 from dataflare.engine.native.timer import Timer
 from dataflare.engine.native.trap_signals import keep_trap_signals
 from dataflare.engine.reading.features import turn_off
@@ -23,7 +24,6 @@ from dataflare.limits import Limits
 __all__ = ["EXTRA_MEMORIES", "CompileProfile"]
 
 _WASMTIME: Final = version("wasmtime")
-_STACK_BYTES: Final = 512 * 1024
 _EXTRA_INSTANCES: Final = 8
 _EXTRA_TABLES: Final = 4
 EXTRA_MEMORIES: Final = 2
@@ -88,13 +88,13 @@ class CompileProfile:
     @property
     def identity(self) -> str:
         """Everything that a compiled component depends on, except its bytes and the machine."""
-        return f"wasmtime {_WASMTIME} fuel={self.fuel} timed={self.timed} stack={_STACK_BYTES} async=off"
+        return f"wasmtime {_WASMTIME} fuel={self.fuel} timed={self.timed} stack={STACK_BYTES} async=off"
 
     def _config(self) -> wasmtime.Config:
         config = wasmtime.Config()
         config.epoch_interruption = self.timed
         config.consume_fuel = self.fuel
-        config.max_wasm_stack = _STACK_BYTES
+        config.max_wasm_stack = STACK_BYTES
         config.wasm_component_model = True
         turn_off(config)
         return config

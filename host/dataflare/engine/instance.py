@@ -41,6 +41,7 @@ from dataflare.engine.native.callbacks import CODE, Call, set_callables
 from dataflare.engine.native.capi import exported_function
 from dataflare.engine.native.line_sink import LineSink
 from dataflare.engine.native.memories import MemoryBudget
+from dataflare.engine.native.stack import check_stack
 from dataflare.engine.native.timer import Watch
 from dataflare.errors import DataflareError, LimitExceeded, UsageError, ValueTypeError
 from dataflare.limits import Limits
@@ -358,6 +359,7 @@ class Instance:
                     f"{self.component.name}: called within {_MAX_NESTING} calls of plugins",
                     hint="let plugins call each other less deeply",
                 )
+        check_stack(depth)
         self._deadline = self.budget.deadline_s = deadline_s
         self._depth = depth
         self._interrupted = False

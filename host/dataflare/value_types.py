@@ -65,7 +65,7 @@ ArrayLikeU64: TypeAlias = ArrayLikeS8
 ArrayLikeF32: TypeAlias = NDArray[np.floating[Any]] | NDArray[np.integer[Any]] | Sequence[float]
 ArrayLikeF64: TypeAlias = ArrayLikeF32
 
-BytesLike: TypeAlias = bytes | bytearray | memoryview
+BytesLike: TypeAlias = bytes | bytearray | memoryview | ArrayLikeS8
 """What is taken where a `list<u8>` is."""
 
 

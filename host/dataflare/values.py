@@ -29,28 +29,28 @@ from typing import Any, Generic, TypeVar
 
 __all__ = ["Err", "Ok", "Some", "Variant"]
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Ok(Generic[T]):
+class Ok(Generic[T_co]):
     """The good case of a WIT `result`."""
 
-    value: T = None  # type: ignore[assignment]  # result<_, E> has no payload
+    value: T_co = None  # type: ignore[assignment]  # result<_, E> has no payload
 
 
 @dataclass(frozen=True, slots=True)
-class Err(Generic[T]):
+class Err(Generic[T_co]):
     """The bad case of a WIT `result`."""
 
-    error: T = None  # type: ignore[assignment]  # result<T> has no error payload
+    error: T_co = None  # type: ignore[assignment]  # result<T> has no error payload
 
 
 @dataclass(frozen=True, slots=True)
-class Some(Generic[T]):
+class Some(Generic[T_co]):
     """The inner option of an `option<option<T>>` that is there."""
 
-    value: T
+    value: T_co
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from dataflare.wit import model as wit
 __all__ = ["ARRAYS", "Annotations", "Use", "has_arrays"]
 
 Use: TypeAlias = Literal["given", "taken", "field"]
-"""The position of an annotation: a value that generated code returns (`given`) or accepts (`taken`), or a record's
-field."""
+"""The position of an annotation: a value that generated code returns (`given`) or accepts (`taken`), or an attribute of
+a record, as it is read; its constructor accepts what calls do."""
 
 ARRAYS: Final = {
     name: name[0].upper() + name[1:] for name in ("bool", "s8", "s16", "s32", "s64", "u16", "u32", "u64", "f32", "f64")

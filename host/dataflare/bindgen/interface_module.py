@@ -14,6 +14,8 @@ from dataflare.wit import model as wit
 __all__ = [
     "ModuleText",
     "assemble",
+    "constructor",
+    "exception_class",
     "field_names",
     "function_names",
     "imports_text",
@@ -77,6 +79,37 @@ def function_names(module: Module) -> dict[str, str]:
     return names
 
 
+def constructor(
+    annotations: Annotations, fields: Sequence[tuple[str, wit.Type, str]], direction: Direction
+) -> list[str]:
+    """Write the constructor of a class for type checkers, if it accepts more than its attributes are read as.
+
+    Args:
+        annotations: Those of the class's module.
+        fields: The attribute, the type and the default of each parameter.
+        direction: That of the class.
+    """
+    taken = [annotations.of(ty, "taken", direction) for _, ty, _ in fields]
+    if taken == [annotations.of(ty, "field", direction) for _, ty, _ in fields]:
+        return []
+    annotations.uses.add("_t")
+    parameters = [f"{name}: {text}{default}" for (name, _, default), text in zip(fields, taken, strict=True)]
+    itself = "_self" if any(name == "self" for name, _, _ in fields) else "self"
+    head = signature("__init__", [itself, *parameters], "None", 8)
+    return ["", "    if _t.TYPE_CHECKING:", "", *head[:-1], f"{head[-1]} ..."]
+
+
+def exception_class(
+    annotations: Annotations, name: str, error: wit.Type | None, docs: str, direction: Direction
+) -> list[str]:
+    """Write the exception for an error type."""
+    base = f"{annotations.support('ResultError')}[{annotations.of(error, 'field', direction)}]"
+    lines = [*wrap(Tree(f"class {name}(", (base,)), 0, after=":"), *docstring([docs], 4)]
+    if error is not None:
+        lines += constructor(annotations, [("error", error, "")], direction)
+    return lines
+
+
 class ModuleText:
     """Writes classes of one module.
 
@@ -119,8 +152,13 @@ class ModuleText:
         """Return the support module to import: types alone need no engine, and numpy only if they hold arrays."""
         if not self._plan.types_only:
             return _SUPPORT
-        arrays = self.annotations.supported - set(values.__all__)
-        return f"from dataflare import {'value_types' if arrays else 'values'} as _df"
+        more = self.annotations.supported - set(values.__all__)
+        if not more or any("Like" not in each for each in more):
+            return f"from dataflare import {'value_types' if more else 'values'} as _df"
+        return (
+            "if _t.TYPE_CHECKING:\n    from dataflare import value_types as _df\n"
+            "else:\n    from dataflare import values as _df"
+        )
 
     # Types.
 
@@ -151,12 +189,9 @@ class ModuleText:
                     yield self._resource(module, name, definition)
         if definition.name in module.exceptions:
             exception = module.exceptions[definition.name]
-            of = self.annotations.of(wit.Named(definition.name, module.owner), "field", direction)
-            base = f"{self.annotations.support('ResultError')}[{of}]"
-            yield [
-                *wrap(Tree(f"class {exception}(", (base,)), 0, after=":"),
-                *docstring([f"The error of a function: `{definition.name}`."], 4),
-            ]
+            error = wit.Named(definition.name, module.owner)
+            docs = f"The error of a function: `{definition.name}`."
+            yield exception_class(self.annotations, exception, error, docs, direction)
 
     def _record(self, name: str, record: wit.Record, direction: Direction) -> list[str]:
         names = field_names(record)
@@ -166,10 +201,11 @@ class ModuleText:
         if not record.fields:
             lines.pop()
         optional = _optional_end(record, self._plan)
-        for each in record.fields:
-            default = " = None" if each.name in optional else ""
-            lines.append(f"    {names[each.name]}: {self.annotations.of(each.type, 'field', direction)}{default}")
+        fields = [(names[each.name], each.type, " = None" if each.name in optional else "") for each in record.fields]
+        for (name_, type_, default), each in zip(fields, record.fields, strict=True):
+            lines.append(f"    {name_}: {self.annotations.of(type_, 'field', direction)}{default}")
             lines += docstring([each.docs], 4)
+        lines += constructor(self.annotations, fields, direction)
         self.annotations.shadowed = frozenset()
         return lines
 
@@ -180,6 +216,7 @@ class ModuleText:
         ]
         if case.payload is not None:
             lines += ["", f"    value: {self.annotations.of(case.payload, 'field', direction)}"]
+            lines += constructor(self.annotations, [("value", case.payload, "")], direction)
         return lines
 
     def _class(self, name: str, arrays: bool) -> list[str]:

@@ -6,6 +6,7 @@ from dataflare.bindgen.annotations import Annotations
 from dataflare.bindgen.interface_module import (
     ModuleText,
     assemble,
+    exception_class,
     function_names,
     imports_text,
     method_names,
@@ -24,11 +25,10 @@ def errors_text(plan: Plan) -> str:
     annotations = Annotations(plan, None)
     blocks = []
     for error, name in plan.anonymous.items():
-        base = f"{annotations.support('ResultError')}[{annotations.of(error, 'field', 'import')}]"
         docs = (
             "The error of a function, without a detail." if error is None else f"The error of a function: a `{error}`."
         )
-        blocks.append([*wrap(Tree(f"class {name}(", (base,)), 0, after=":"), *docstring([docs], 4)])
+        blocks.append(exception_class(annotations, name, error, docs, "import"))
     head = docstring(["Errors of functions whose types have no names of their own."], 0)
     siblings = [each.name for each in plan.modules]
     return assemble(head, imports_text(annotations.uses, siblings), list(plan.anonymous.values()), [], blocks)

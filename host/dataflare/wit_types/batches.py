@@ -100,6 +100,10 @@ class TextValues(_df.Value):
     text: str
     """All rows' texts, one after another. A null row takes no bytes."""
 
+    if _t.TYPE_CHECKING:
+
+        def __init__(self, offsets: _df.ArrayLikeU32, text: str) -> None: ...
+
 
 @_dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class BinaryValues(_df.Value):
@@ -116,6 +120,10 @@ class BinaryValues(_df.Value):
     data: bytes
     """All rows' bytes, one after another. A null row takes no bytes."""
 
+    if _t.TYPE_CHECKING:
+
+        def __init__(self, offsets: _df.ArrayLikeU32, data: _df.BytesLike) -> None: ...
+
 
 @_dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class WordBuffer(_df.Value):
@@ -131,6 +139,10 @@ class WordBuffer(_df.Value):
     """The bytes, little-endian: byte `i` is bits `8 * (i mod 8)` and up of word `i /
     8`.
     """
+
+    if _t.TYPE_CHECKING:
+
+        def __init__(self, byte_length: int, words: _df.ArrayLikeU64) -> None: ...
 
 
 Batch: _t.TypeAlias = _t.Any

@@ -87,6 +87,15 @@ class Call(_df.Value):
     options: _abc.Sequence[tuple[str, Literal]]
     """Options by name, in any order; the others have their defaults."""
 
+    if _t.TYPE_CHECKING:
+
+        def __init__(
+            self,
+            name: str,
+            arguments: _df.ArrayLikeU32,
+            options: _abc.Sequence[tuple[str, Literal]],
+        ) -> None: ...
+
 
 Node: _t.TypeAlias = _df.Variant
 """A part of an expression.

@@ -13,7 +13,10 @@ import collections.abc as _abc
 import dataclasses as _dataclasses
 import typing as _t
 
-from dataflare import values as _df
+if _t.TYPE_CHECKING:
+    from dataflare import value_types as _df
+else:
+    from dataflare import values as _df
 
 __all__ = ["HttpError", "Request", "Response"]
 
@@ -59,6 +62,17 @@ class Request:
     operator's limit, which is also the maximum.
     """
 
+    if _t.TYPE_CHECKING:
+
+        def __init__(
+            self,
+            method: str,
+            url: str,
+            headers: _abc.Sequence[tuple[str, str]],
+            body: _df.BytesLike | None = None,
+            timeout_ms: int | None = None,
+        ) -> None: ...
+
 
 @_dataclasses.dataclass(frozen=True, slots=True)
 class Response:
@@ -73,3 +87,12 @@ class Response:
     """Names in lower case and values, in order; a name may occur several times."""
     body: bytes
     """The body."""
+
+    if _t.TYPE_CHECKING:
+
+        def __init__(
+            self,
+            status: int,
+            headers: _abc.Sequence[tuple[str, str]],
+            body: _df.BytesLike,
+        ) -> None: ...

@@ -44,7 +44,10 @@ import collections.abc as _abc
 import dataclasses as _dataclasses
 import typing as _t
 
-from dataflare import values as _df
+if _t.TYPE_CHECKING:
+    from dataflare import value_types as _df
+else:
+    from dataflare import values as _df
 
 from . import batches as _batches
 from . import datasets as _datasets
@@ -110,6 +113,14 @@ class Division:
     such a read can only begin again.
     """
 
+    if _t.TYPE_CHECKING:
+
+        def __init__(
+            self,
+            parts: _abc.Sequence[_df.BytesLike],
+            rest: _df.BytesLike | None = None,
+        ) -> None: ...
+
 
 @_dataclasses.dataclass(frozen=True, slots=True)
 class Chunk:
@@ -132,6 +143,15 @@ class Chunk:
     only together with the next chunk that has a state. That chunk may be of another
     selection, and may have no rows.
     """
+
+    if _t.TYPE_CHECKING:
+
+        def __init__(
+            self,
+            selection: int,
+            rows: _batches.Batch,
+            state: _df.BytesLike | None = None,
+        ) -> None: ...
 
 
 @_dataclasses.dataclass(frozen=True, slots=True)
@@ -162,6 +182,10 @@ class Pause:
     """
     retry_after_ms: int
     """When to ask again, in milliseconds from now."""
+
+    if _t.TYPE_CHECKING:
+
+        def __init__(self, state: _df.BytesLike | None, retry_after_ms: int) -> None: ...
 
 
 Progress: _t.TypeAlias = _df.Variant

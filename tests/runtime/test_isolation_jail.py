@@ -139,6 +139,13 @@ def test_threads_can_be_started():
     assert jailed(run) == [0, 1, 2, 3]
 
 
+def test_guards_of_stacks_can_be_set():
+    """As the threads of glibc 2.42 and later do; a kernel before 6.13 does not know them."""
+    number = seccomp.NUMBERS[MACHINE]["madvise"]
+    answers = jailed(lambda: [syscall(number, 0, 0, advice) for advice in (102, 103)])
+    assert set(answers) <= {0, -errno.EINVAL}
+
+
 def test_every_time_zone_is_known():
     # In a fresh process: a long one may have read some before.
     code = """

@@ -110,8 +110,9 @@ _MAP_PRIVATE: Final = 0x02
 # Not: MAP_SHARED and MAP_GROWSDOWN, which RLIMIT_DATA does not count, MAP_HUGETLB, MAP_LOCKED, MAP_SYNC.
 _MAP_FLAGS: Final = _MAP_PRIVATE | 0x10 | 0x20 | 0x800 | 0x4000 | 0x8000 | 0x20000 | 0x100000
 # MADV_NORMAL, RANDOM, SEQUENTIAL, WILLNEED, DONTNEED, FREE, HUGEPAGE, NOHUGEPAGE, DONTDUMP, DODUMP: what allocators and
-# wasmtime give. Not: REMOVE, HWPOISON, PAGEOUT and COLLAPSE, which work on pages that others share.
-_ADVICE: Final = (0, 1, 2, 3, 4, 8, 14, 15, 16, 17)
+# wasmtime give. GUARD_INSTALL and GUARD_REMOVE: what glibc 2.42 and later give for a thread's stack, on Linux 6.13 and
+# later. Not: REMOVE, HWPOISON, PAGEOUT and COLLAPSE, which work on pages that others share.
+_ADVICE: Final = (0, 1, 2, 3, 4, 8, 14, 15, 16, 17, 102, 103)
 # FUTEX_WAIT, WAKE, REQUEUE, CMP_REQUEUE, WAKE_OP, WAIT_BITSET, WAKE_BITSET, with or without FUTEX_PRIVATE_FLAG and
 # FUTEX_CLOCK_REALTIME. Not: the priority-inheriting ones, which nothing here uses and which had many vulnerabilities.
 _WAITING: Final = Rule(1, values=(0, 1, 3, 4, 5, 9, 10), but=0x80 | 0x100)

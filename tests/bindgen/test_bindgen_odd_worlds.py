@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bindings_kit import catalog_of, check_pyright, check_types, files_of, files_of_component, imported
+from bindings_kit import catalog_of, check_pyright, check_style, check_types, files_of, files_of_component, imported
 from dataflare.bindgen.folder import write_folder
 from dataflare.bindgen.guest import generate_guest
 from dataflare.bindgen.source import choose_world
@@ -36,7 +36,7 @@ world w {
   import odd; export odd; import user; export user;
   import str: func(x: string, y: list<string>) -> string; import %list: func(x: list<u8>) -> list<string>;
   export str: func(x: string, y: list<string>) -> string; export bytes: func() -> list<u8>; export int: func() -> u8;
-  export k: func() -> result<thing, bad>;
+  export k: func() -> result<thing, bad>; export print: func(int: s64, str: string, %list: u8) -> tuple<s64, string>;
 }
 """
 USED = """package a:b;
@@ -67,15 +67,20 @@ def test_names_of_builtins_and_of_generated_code_are_kept_apart(host: Host, tmp_
     with imported(files_of(NAMES), tmp_path) as bindings:
         odd = importlib.import_module(f"{bindings.__name__}.odd")
         assert [each.name for each in fields(odd.R)] == ["mro_", "x", "y"]
-        assert round_trip(host, bindings, catalog_of(NAMES), "a:b/w", examples=2) == 11
+        assert round_trip(host, bindings, catalog_of(NAMES), "a:b/w", examples=2) == 12
     write_folder(tmp_path / "w", files_of(NAMES))
     assert check_types(tmp_path / "w") == ""
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pyright") is None, reason="pyright is not installed")
-def test_arrays_are_exported_for_pyright(tmp_path: Path) -> None:
+def test_arrays_and_variants_of_any_length_are_known_to_pyright(tmp_path: Path) -> None:
     write_folder(tmp_path / "w", files_of(NAMES))
-    assert check_pyright(tmp_path / "w") == ""
+    cases = ", ".join(f"c{number}(u8)" for number in range(300))
+    write_folder(
+        tmp_path / "v", files_of(f"package a:b; interface i {{ variant v {{ {cases} }} }} world w {{ import i; }}")
+    )
+    assert check_pyright(tmp_path) == ""
+    assert check_style(tmp_path) == ""
 
 
 def test_bindings_of_a_component_alone_fit_the_component(engine: Engine, host: Host, tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ _STANDARD = {
     "_enum": "import enum as _enum",
     "_t": "import typing as _t",
 }
+_MAX_OPERATORS = 100
+"""Type checkers refuse expressions with many operators."""
 _SUPPORT = "from dataflare.bindgen import support as _df"
 
 
@@ -255,12 +257,16 @@ class ModuleText:
 
     def _alias(self, name: str, text: str, definition: wit.TypeDefinition) -> list[str]:
         self.annotations.uses.add("_t")
+        docs = docstring([definition.docs, gate_text(definition.gate)], 0)
         lines = wrap(text, 0, before=f"{name}: _t.TypeAlias = ")
         if len(lines[0]) > 88 and " | " in text:
             first, *rest = text.split(" | ")
+            if len(rest) > _MAX_OPERATORS:
+                union = wrap(Tree("_t.Union[", (first, *rest), "]"), 0, before=f"{name}: _t.TypeAlias = ")
+                return [f"{union[0]}  # noqa: UP007", *union[1:], *docs]
             parts = [text] if len(text) <= 84 else [first, *(f"| {each}" for each in rest)]
             lines = [f"{name}: _t.TypeAlias = (", *(f"    {each}" for each in parts), ")"]
-        return [*lines, *docstring([definition.docs, gate_text(definition.gate)], 0)]
+        return [*lines, *docs]
 
     def _docs(self, definition: wit.TypeDefinition, kind: str) -> list[str]:
         text = definition.docs or f"The {kind} `{definition.name}`."
@@ -370,7 +376,10 @@ class ModuleText:
             called = Tree(f"{annotations.support('value_of')}(", (called, error))
         if value is None:
             return [*lines, *wrap(called, 8)]
-        return [*lines, *wrap(called, 8, before=f"_result: {returns} = "), "        return _result"]
+        outer, annotations.shadowed = annotations.shadowed, frozenset(names) & BUILTINS
+        given = annotations.of(value, "given", direction)
+        annotations.shadowed = outer
+        return [*lines, *wrap(called, 8, before=f"_result: {given} = "), "        return _result"]
 
     def _exception(self, result: wit.ResultOf, direction: Direction | None = None) -> str:
         """Return the exception for the error of a result: its plain name, or as a direction writes it."""

@@ -147,6 +147,7 @@ def test_an_interrupt_at_any_line_leaves_the_old_files_or_the_new(
         ("x.wit", "--wit x.wit"),
         (".", "is WIT, not a component"),
         ("--wit x.wit --feature countin", "did you mean counting?"),
+        ("--wit bare.wit --types", "bare.wit: has no types"),
         ("--wit x.wit --types --guest", "cannot be combined with --types"),
         ("--wit x.wit --types --world v", "has no world 'v'"),
         ("--wit empty.wit", "empty.wit: no file says the package"),
@@ -158,6 +159,7 @@ def test_options_that_do_not_fit_are_refused(
     monkeypatch.chdir(tmp_path)
     Path("x.wasm").write_bytes(COMPONENT)
     Path("x.wit").write_text(WIT)
+    Path("bare.wit").write_text("package a:b; interface i { f: func(); }")
     Path("empty.wit").write_text("")
     result = CliRunner().invoke(app, ["bindgen", *arguments.split(), "-o", "out"])
     assert result.exit_code == 2 and said in result.stderr

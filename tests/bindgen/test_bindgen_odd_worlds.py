@@ -16,6 +16,7 @@ import pytest
 
 from bindings_kit import catalog_of, check_pyright, check_style, check_types, files_of, files_of_component, imported
 from dataflare.bindgen.folder import write_folder
+from dataflare.bindgen.generate import generate
 from dataflare.bindgen.guest import generate_guest
 from dataflare.bindgen.source import choose_world
 from dataflare.engine.abi.convert import as_numbers
@@ -151,9 +152,11 @@ def test_an_object_whose_call_is_async_is_refused(tmp_path: Path) -> None:
 
 def test_too_long_a_type_is_named_with_its_place() -> None:
     aliases = " ".join(f"type a{i + 1} = tuple<a{i}, a{i}>;" for i in range(40))
-    with pytest.raises(WitError, match="more than 4000 characters") as caught:
-        files_of(f"package a:b;\ninterface i {{ type a0 = list<u8>; {aliases} }}\nworld w {{ export i; }}")
-    assert caught.value.position.line == 2
+    text = f"package a:b;\ninterface i {{ type a0 = list<u8>; {aliases} }}\nworld w {{ export i; }}"
+    for write in (generate, generate_guest):
+        with pytest.raises(WitError, match="more than 4000 characters") as caught:
+            write(catalog_of(text), "a:b/w")
+        assert caught.value.position.line == 2
 
 
 def test_a_resource_in_place_of_another_type_is_named(host: Host, tmp_path: Path) -> None:

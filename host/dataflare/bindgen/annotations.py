@@ -8,7 +8,7 @@ from dataflare.bindgen.names import BUILTINS
 from dataflare.bindgen.plan import Direction, Module, Plan
 from dataflare.wit import model as wit
 
-__all__ = ["ARRAYS", "Annotations", "Use", "has_arrays"]
+__all__ = ["ARRAYS", "Annotations", "Use", "has_arrays", "require_short"]
 
 Use: TypeAlias = Literal["given", "taken", "field"]
 """The position of an annotation: a value that generated code returns (`given`) or accepts (`taken`), or an attribute of
@@ -19,6 +19,21 @@ ARRAYS: Final = {
 }
 _PRIMITIVES: Final = {"bool": "bool", "char": "str", "string": "str", "f32": "float", "f64": "float"}
 _MAX_CHARS: Final = 4_000
+
+
+def require_short(text: str, position: wit.Position) -> str:
+    """Return an annotation, unless it grew too long.
+
+    Raises:
+        WitError: It has more than 4,000 characters.
+    """
+    if len(text) > _MAX_CHARS:
+        raise wit.WitError(
+            f"a type takes more than {_MAX_CHARS} characters once its aliases are put in",
+            position=position,
+            hint="give its parts names of their own, as records",
+        )
+    return text
 
 
 class Annotations:
@@ -49,14 +64,7 @@ class Annotations:
         """
         if value is None:
             return "None"
-        text = self._of(value, use, direction)
-        if len(text) > _MAX_CHARS:
-            raise wit.WitError(
-                f"a type takes more than {_MAX_CHARS} characters once its aliases are put in",
-                position=self.position,
-                hint="give its parts names of their own, as records",
-            )
-        return text
+        return require_short(self._of(value, use, direction), self.position)
 
     def reference(self, named: wit.Named, direction: Direction) -> str:
         """Return the class of a named type."""

@@ -32,18 +32,19 @@ def generate(catalog: Catalog, world: str) -> dict[str, str]:
     return files
 
 
-def generate_types(catalog: Catalog, world: str | None = None) -> dict[str, str]:
+def generate_types(catalog: Catalog, world: str | None = None, *, where: str = "the WIT") -> dict[str, str]:
     """Generate only types, in the form of `dataflare.values`; return the text of each file by its name.
 
     Args:
         catalog: The resolved packages.
         world: The full name of the world whose types are written; `None` for those of all packages.
+        where: The file or folder that was read, for errors.
 
     Raises:
         WitError: The world does not exist, or the engine does not support a type.
         ConfigError: A name cannot be written, or there are no types.
     """
-    plan = plan_of_types(catalog, world)
+    plan = plan_of_types(catalog, world, where=world or where)
     files = {f"{module.name}.py": ModuleText(plan, module).interface() for module in plan.modules}
     files["__init__.py"] = HEADER + "\n".join(docstring(["Types of WIT, a module for each interface."], 0)) + "\n"
     files["py.typed"] = ""

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+from dataflare.bindgen.annotations import require_short
 from dataflare.bindgen.interface_module import result_type
 from dataflare.bindgen.names import BUILTINS, UniqueNames, snake
 from dataflare.bindgen.plan import FULL_NAME, Direction, Module, Plan, make_plan, wit_functions
@@ -147,6 +148,8 @@ class _Stub:
         """Builtins that the class being written hides."""
         self.hidden: frozenset[str] = frozenset()
         """Builtins that the functions of the stub itself hide."""
+        self._position = wit.NOWHERE
+        """Of the definition or the function being written, for errors."""
         self._own = True
         """Whether the text is written into the interface's own module."""
 
@@ -183,6 +186,7 @@ class _Stub:
     def definition(self, definition: wit.TypeDefinition) -> list[str]:
         """Write the class or the alias of a type."""
         name = _camel(definition.name)
+        self._position = definition.position
         docs = docstring([definition.docs, gate_text(definition.gate)], 4)
         self.shadowed = frozenset()
         match definition:
@@ -229,6 +233,7 @@ class _Stub:
         self, name: str, function: wit.Function, resource: wit.Resource | None, *, first: str = "", indent: int = 4
     ) -> list[str]:
         """Write a function; if its result is a WIT `result`, it returns the value or raises `Err`."""
+        self._position = function.position
         scope = UniqueNames({first} if first else ())
         parameters = [f"{scope.add(snake(each.name))}: {self.type(each.type)}" for each in function.parameters]
         if first:
@@ -246,10 +251,7 @@ class _Stub:
 
     def type(self, value: wit.Type | None) -> str:
         """Return the annotation of a type; `None` is the type of no value."""
-        text = self._type(value)
-        if len(text) > 4_000:
-            raise wit.WitError("a type takes more than 4000 characters once its aliases are put in")
-        return text
+        return require_short(self._type(value), self._position)
 
     def _type(self, value: wit.Type | None) -> str:
         match value:

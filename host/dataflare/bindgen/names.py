@@ -29,9 +29,13 @@ def require_plain(name: str, where: str) -> str:
         ConfigError: It is not a WIT name, or is longer than 200 characters.
     """
     if _LABEL.fullmatch(name) is None:
-        raise ConfigError(f"{name!a} is not a name of WIT", where=where)
+        raise ConfigError(
+            f"{name!a} is not a name of WIT", where=where, hint="words of letters and digits, with hyphens between them"
+        )
     if len(name) > _MAX_NAME:
-        raise ConfigError(f"the name {name[:40]}... has {len(name)} characters, more than {_MAX_NAME}", where=where)
+        raise ConfigError(
+            f"the name {name[:40]}... has {len(name)} characters, more than {_MAX_NAME}", where=where, hint="shorten it"
+        )
     return name
 
 

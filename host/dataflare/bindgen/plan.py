@@ -154,7 +154,7 @@ def make_plan(catalog: Catalog, name: str) -> Plan:
         "import": [each for each in world.imports.values() if isinstance(each, wit.Function)],
         "export": [each for each in world.exports.values() if isinstance(each, wit.Function)],
     }
-    _check(modules, functions)
+    _check(modules, functions, where=name)
     _withdraw_offers(modules, definitions, functions)
     _name_modules(modules)
     plain = require_plain(source.name, name)
@@ -183,12 +183,13 @@ def make_plan(catalog: Catalog, name: str) -> Plan:
     return plan
 
 
-def plan_of_types(catalog: Catalog, world: str | None) -> Plan:
+def plan_of_types(catalog: Catalog, world: str | None, *, where: str) -> Plan:
     """Decide on the modules and the names for types only.
 
     Args:
         catalog: The resolved packages.
         world: The full name of the world whose types are written; `None` for those of all packages.
+        where: The file or folder that was read, for errors.
 
     Raises:
         WitError: The world does not exist, or the engine does not support a type.
@@ -208,8 +209,8 @@ def plan_of_types(catalog: Catalog, world: str | None) -> Plan:
     ]
     modules = [each for each in modules if each.interface.types]
     if not modules:
-        raise ConfigError("has no types", where=world or "the WIT", hint="bindings of its functions: leave --types out")
-    _check(modules, {})
+        raise ConfigError("has no types", where=where, hint="for bindings of its functions, leave --types out")
+    _check(modules, {}, where=where)
     _name_modules(modules)
     for module in modules:
         _name_types(module)
@@ -358,7 +359,7 @@ def _withdraw_offers(
                 changed = True
 
 
-def _check(modules: list[Module], functions: Mapping[Direction, list[wit.Function]]) -> None:
+def _check(modules: list[Module], functions: Mapping[Direction, list[wit.Function]], *, where: str) -> None:
     """Refuse names that are not plain, and types that the engine does not support; the error has the position."""
     count = 0
 
@@ -412,7 +413,11 @@ def _check(modules: list[Module], functions: Mapping[Direction, list[wit.Functio
             for name in names:
                 require_plain(name, str(definition.position))
     if count > _MAX_MEMBERS:
-        raise ConfigError(f"the world has {count:,} types, fields and cases, more than {_MAX_MEMBERS:,}")
+        raise ConfigError(
+            f"has {count:,} types, fields and cases, more than {_MAX_MEMBERS:,}",
+            where=where,
+            hint="split it into several worlds",
+        )
 
 
 def _name_modules(modules: list[Module]) -> None:

@@ -44,7 +44,11 @@ def reflected_catalog(shape: abi.ComponentType, *, component: str, name: str) ->
     world = world if world and world[0].isalpha() else f"component-{world}".rstrip("-")
     text = _Writer(shape, component).text(require_plain(world, component))
     if len(text) > _MAX_CHARS:
-        raise UnsupportedComponent(f"its types take more than {_MAX_CHARS:,} characters of WIT", component=component)
+        raise UnsupportedComponent(
+            f"its types take more than {_MAX_CHARS:,} characters of WIT",
+            component=component,
+            hint="write the bindings from its WIT: dataflare bindgen --wit DIR",
+        )
     document = parse(text, file=component)
     assert document.name is not None
     root = Package(name=document.name, worlds=document.worlds, uses=document.uses)

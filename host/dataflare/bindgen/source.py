@@ -36,7 +36,7 @@ def read_component_world(file: Path) -> tuple[Catalog, str]:
     from dataflare.engine.engine import Engine
 
     if file.suffix == ".wit" or (os.path.isdir(file) and any(each.endswith(".wit") for each in os.listdir(file))):
-        raise ConfigError("is WIT, not a component", where=str(file), hint=f"name it so: --wit {file}")
+        raise ConfigError("is WIT, not a component", where=str(file), hint=f"give it with --wit {file}")
     contents = read_component(file)
     with Engine() as engine:
         shape = engine.shape(contents, name=str(file))

@@ -72,10 +72,10 @@ def command(
             full = None if types and world is None else choose_world(catalog, world, where=str(wit))
         elif component is not None:
             if feature:
-                raise ConfigError("is for --wit: a component has no gates", where="--feature")
+                raise ConfigError("is for --wit: a component has no gates", where="--feature", hint="leave it out")
             catalog, full = read_component_world(component)
             choose_world(catalog, world, where=str(component))
-        files = _files(catalog, full, guest=guest, types=types)
+        files = _files(catalog, full, where=str(wit or component), guest=guest, types=types)
         stale = differences(output, files) if check else write_folder(output, files)
         with by_the_way():
             if as_json:
@@ -87,9 +87,9 @@ def command(
             raise typer.Exit(EXIT_FAILED)
 
 
-def _files(catalog: Catalog, world: str | None, *, guest: bool, types: bool) -> dict[str, str]:
+def _files(catalog: Catalog, world: str | None, *, where: str, guest: bool, types: bool) -> dict[str, str]:
     if types or world is None:
-        return generate_types(catalog, world)
+        return generate_types(catalog, world, where=where)
     return generate_guest(catalog, world) if guest else generate(catalog, world)
 
 

@@ -259,6 +259,20 @@ class NoMode(Good):
         return super().write(target, batch)
 
 
+class _AnyMode(tuple[str, ...]):
+    """Abilities that have every mode, though they name some alone."""
+
+    def __contains__(self, mode: object) -> bool:
+        return True
+
+
+class TakesAnyMode(Good):
+    """Writes in a mode that it does not name."""
+
+    caught_by = "destination/modes-refused"
+    abilities = _AnyMode(Good.abilities)
+
+
 class DeletesWithoutMerge(Good):
     """Says that it deletes, and cannot merge."""
 

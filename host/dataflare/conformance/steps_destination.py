@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -65,6 +66,19 @@ def abilities(bench: Bench, _: Any) -> None:
         raise NotConformant("it can `delete`, which is a part of `merge`, and not `merge`")
     if bench.make().abilities() != found:
         raise NotConformant("another instance has other abilities")
+
+
+@step("modes-refused")
+def modes_refused(bench: Bench, _: Any) -> None:
+    """A target in a mode that is not among the abilities is `unsupported`, also where no host checks it before."""
+    found = bench.plugin.abilities()
+    others = [mode for mode in ("append", "replace", "merge") if mode not in found]
+    if not others:
+        raise NotTested("it writes in every mode")
+    for number, mode in enumerate(others):
+        to = target(bench, mode)
+        run = {"pipeline": "conformance", "run": f"run-{number}", "generation": number + 1, "any_mode": True}
+        expect_error(functools.partial(bench.plugin.open, to, **run), ["unsupported"], f"`open` in the mode `{mode}`")
 
 
 @step("write-run")

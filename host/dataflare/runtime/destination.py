@@ -103,6 +103,7 @@ class Destination(KeepsRun, Plugin):
         pipeline: str = "default",
         run: str | None = None,
         generation: int | None = None,
+        any_mode: bool = False,
     ) -> bytes | None:
         """Begin a run.
 
@@ -111,6 +112,7 @@ class Destination(KeepsRun, Plugin):
             pipeline: The destination keeps one token for each pipeline.
             run: The run's name, for logs; `None` makes one.
             generation: Rises with every run of the pipeline; `None` takes the time.
+            any_mode: Leave it to the plugin to refuse a mode that is not among its abilities, as a test of it does.
 
         Returns:
             The last token that was kept for the pipeline; `None` if none was kept.
@@ -128,7 +130,7 @@ class Destination(KeepsRun, Plugin):
         with self._lease() as worker:
             if self._run.state == "writing" and not self._interrupted:
                 raise self._out_of_order("open", "a run is under way", "`finish` or `abort` it first")
-            checked = self._checked(worker, targets)
+            checked = self._checked(worker, targets, any_mode=any_mode)
             self._abort_interrupted(worker)
             self._run = _Run(weakref.ref(worker))
             found = worker.call(self._interface, "open", name, [target_to_wit(each) for each in checked])
@@ -269,13 +271,15 @@ class Destination(KeepsRun, Plugin):
                 worker.call(self._interface, "abort")
             self._interrupted = False
 
-    def _checked(self, worker: Worker, targets: Target | Sequence[Target]) -> tuple[Target, ...]:
+    def _checked(
+        self, worker: Worker, targets: Target | Sequence[Target], *, any_mode: bool = False
+    ) -> tuple[Target, ...]:
         checked = (targets,) if isinstance(targets, Target) else tuple(targets)
         if not checked or len({each.dataset for each in checked}) < len(checked):
             raise ConfigError(f"plugin {self.name!r}: give at least one target, and no dataset twice")
         abilities = worker.call(self._interface, "abilities")
         for each in checked:
-            if each.mode not in abilities:
+            if each.mode not in abilities and not any_mode:
                 known = [mode for mode in ("append", "replace", "merge") if mode in abilities]
                 raise ConfigError(
                     f"plugin {self.name!r}: dataset {cut_name(str(each.dataset))!r} cannot be written in the mode "

@@ -203,6 +203,13 @@ def sources_that_pythons_compiler_gives_up_at(arena: Arena) -> None:
             arena.raises(BuildFailed, lambda work=work: PythonDriver().build(guest, work), says="plugin.py")
 
 
+@attack("files-in")
+def folder_that_is_a_link_to_itself(arena: Arena) -> None:
+    """Give a link that leads to itself as a plugin's folder, which some ways of following links stumble over."""
+    _link(arena.folder / "loop", "loop")
+    arena.raises(ConfigError, lambda: guest_of(arena.folder / "loop"), says="there is no plugin.yaml")
+
+
 @attack("limits")
 def tool_that_prints_without_end(arena: Arena) -> None:
     """Have a tool that runs or quotes a plugin's code print without end, which fills the memory of who builds it."""

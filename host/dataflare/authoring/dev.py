@@ -18,6 +18,7 @@ from dataflare.authoring.watching import FileWatch
 from dataflare.errors import ConfigError, DataflareError
 from dataflare.grants import Grants
 from dataflare.limits import Limits
+from dataflare.real_paths import real_path
 from dataflare.runtime.host import Host
 from dataflare.runtime.plugin import Plugin
 from dataflare.toolchain.guests import guest_of
@@ -76,7 +77,7 @@ class Developing:
     """
 
     def __init__(self, folder: Path, host: Host, sample: Sample, *, sandbox: bool, build_timeout_s: float) -> None:
-        self.folder = folder.resolve()
+        self.folder = real_path(folder)
         if not (self.folder / PLUGIN_FILE).is_file():
             read_plugin_file(self.folder)
         self._host = host

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from dataflare.errors import ConfigError
+from dataflare.real_paths import real_path
 from dataflare.toolchain.manifest_file import PLUGIN_FILE, WORLD, PluginFile, read_plugin_file
 from dataflare.wit.standard import standard_folder
 
@@ -97,7 +98,7 @@ def guest_of(folder: Path, *, output: Path | None = None) -> Guest:
     Raises:
         ConfigError: There is no `plugin.yaml`, or it is wrong.
     """
-    folder = folder.resolve()
+    folder = real_path(folder)
     file = read_plugin_file(folder)
     return Guest(
         name=file.name,

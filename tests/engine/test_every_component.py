@@ -207,6 +207,14 @@ def test_the_name_of_what_nobody_provides_is_cut_and_has_no_empty_interface(engi
         assert shown in str(caught.value) and len(str(caught.value)) < 500
 
 
+def test_a_function_by_the_name_of_an_interface_of_wasi_is_the_embedders(instantiate: Any) -> None:
+    name = "wasi:random/random@0.2.0"
+    whole = binary(f"""(import "{name}" (func $f (result u32))) (core func $l (canon lower (func $f)))
+      (func (export "go") (result u32) (canon lift (core func $l)))""")
+    with instantiate(whole, {"": {name: lambda: 9}}) as instance:
+        assert instance.call("", "go") == 9
+
+
 POLLABLE = '(export "pollable" (type $p (sub resource)))'
 BLOCK = '(export "[method]pollable.block" (func (param "self" (borrow $p))))'
 POLL = '(export "poll" (func (param "in" (list (borrow $p))) (result (list u32))))'

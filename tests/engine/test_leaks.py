@@ -18,7 +18,7 @@ from dataflare.engine.engine import Engine
 from dataflare.engine.reference.instance import instantiate_reference
 from dataflare.errors import PluginFault
 from dataflare.limits import Limits
-from wat_kit import API, HOST, component
+from wat_kit import API, HOST, component, echo
 
 RECORD = RecordT((("numbers", ListT(PrimT("f64"))), ("texts", ListT(OptionT(PrimT("string"))))))
 BINARY = component({"f": FuncT((("x", RECORD),), RECORD), "g": FuncT((("x", OwnT(0)),), OwnT(0))}, resources=["thing"])
@@ -161,3 +161,12 @@ def test_the_reference_leaves_nothing_either() -> None:
     assert mappings() <= maps + 20
     assert threading.active_count() <= threads
     assert Thing.alive == 0
+
+
+def test_an_engine_keeps_no_lock_of_what_it_has_loaded(engine: Engine) -> None:
+    binary = echo(PrimT("u16"))
+    with engine.open(binary, name="kit") as opened:
+        assert len(engine._compiling) == 1
+        opened.compile()
+    gc.collect()
+    assert not engine._compiling

@@ -83,7 +83,8 @@ class Engine:
         self._profiles: dict[tuple[bool, bool], CompileProfile] = {}
         self._flatten = _default_flatten() if flatten is None else flatten
         self._lock = threading.Lock()
-        self._compiling: dict[str, threading.Lock] = {}
+        # Weak: a lock is here only while a load holds it or waits for it.
+        self._compiling: weakref.WeakValueDictionary[str, threading.Lock] = weakref.WeakValueDictionary()
         self._shapes: dict[str, ComponentType] = {}
         self._codecs: dict[str, CallCodecs] = {}
         self._closed = False
@@ -307,7 +308,7 @@ def _after_fork() -> None:
     """Other threads may have held these locks; in the child there are no other threads."""
     for engine in list(_engines):
         engine._lock = threading.Lock()
-        engine._compiling = {}
+        engine._compiling = weakref.WeakValueDictionary()
 
 
 _engines: Final[weakref.WeakSet[Engine]] = weakref.WeakSet()

@@ -132,7 +132,8 @@ class _Reflection:
             types: The export that shows the types that the world imports; empty if it imports none.
         """
         for name, extern in ty.imports(self._engine).items():
-            into = self._shape.wasi if self._is_wasmtimes(name) else self._shape.imports
+            passed = self._is_wasmtimes(name) and isinstance(extern.ty, wt.ComponentInstanceType)
+            into = self._shape.wasi if passed else self._shape.imports
             self._extern(into, name, extern, imported=True)
         for name, extern in ty.exports(self._engine).items():
             if name in items.type_exports and not isinstance(extern.ty, wt.ValType | wc.ResourceType):

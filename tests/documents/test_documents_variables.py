@@ -109,8 +109,19 @@ def test_without_variables_a_pipeline_takes_defaults_only(tmp_path):
     assert specification.pipeline.nodes["r"].read == "a.csv"
     with pytest.raises(ConfigError, match="the variable IN is not defined"):
         parse_specification(text.replace(":-a.csv", ""), file=tmp_path / "p.yaml")
-    given = parse_specification(text, file=tmp_path / "p.yaml", variables=Variables({"IN": "c.csv"}))
+    given = parse_specification(text, file=tmp_path / "p.yaml", variables={"IN": "c.csv"})
     assert given.pipeline.nodes["r"].read == "c.csv"
+
+
+def test_a_variable_that_is_not_a_text_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="the variable DAY is a value of int"):
+        parse_specification("name: p", file=tmp_path / "p.yaml", variables={"DAY": 5})
+
+
+def test_a_name_may_begin_like_the_word_export(tmp_path):
+    (tmp_path / "e.env").write_text("export_to=a\nexport export=b\nexported = c\n")
+    found = gather_variables(["export_day=1", "export=b=c"], [tmp_path / "e.env"], {})
+    assert found.values == {"export_to": "a", "export": "b=c", "exported": "c", "export_day": "1"}
 
 
 def test_command_line_goes_before_files_and_files_before_the_environment(tmp_path):

@@ -193,7 +193,7 @@ def test_files_of_one_node_have_the_columns_of_the_first(tmp_path):
     second = workbook(tmp_path / "2.xlsx", ["b", "a"], ["y", 2])
     assert read("excel", [first, second]).to_pydict() == {"a": [1, 2], "b": ["x", "y"]}
     third = workbook(tmp_path / "3.xlsx", ["b"], ["y"])
-    with pytest.raises(DataError, match="different columns from the first file: b"):
+    with pytest.raises(DataError, match="different columns from the first file: it lacks 'a'"):
         read("excel", [first, third])
 
 

@@ -112,6 +112,41 @@ def test_a_later_file_is_held_to_the_first_and_the_hint_does_not_send_to_it(fill
     assert read(connector, paths, columns={"v": "double"})["v"].to_pylist() == [1.0, 2.5]
 
 
+@pytest.mark.parametrize(
+    ("value", "column"),
+    [("1e400", "a"), ('{"b":1e400}', "a.b"), ('{"b":[%s]}' % ("1" * 80), "a.b.[]"), ("1" * 80, "a")],
+)
+def test_a_number_that_no_type_keeps_is_read_as_written(fill, value, column):
+    path = fill(f'{{"a":{value}}}\n')
+    error = refused("jsonl", path)
+    assert f"column {column!r}: " in str(error) and "columns: {a: string}" in error.hint
+    assert read("jsonl", path, columns={"a": "string"})["a"].to_pylist() == [value]
+    assert ("{a: double} rounds" in error.hint) == (value == "1" * 80)
+
+
+def test_a_quote_that_is_never_closed_is_named_whatever_its_record_counts(fill):
+    error = refused("csv", fill('a,b\n1,2\n"3,4\n5,6\n'))
+    assert (error.line, "never closed" in str(error)) == (3, True)
+    error = refused("csv", fill('a,b\n1\n"3,4\n5,6\n'))
+    assert (error.line, "Expected 2 columns, got 1" in str(error)) == (2, True)
+
+
+@pytest.mark.parametrize("text", ["# made by x\na,b\n1,2\n", "a,b\n1,2\n# the end\n"])
+def test_lines_that_may_be_comments_have_a_remedy(fill, text):
+    path = fill(text)
+    assert "comment: '#'" in refused("csv", path).hint
+    assert read("csv", path, comment="#").to_pydict() == {"a": [1], "b": [2]}
+
+
+def test_messages_stay_short_however_many_columns_there_are(fill):
+    names = [f"column {n:>05} " + "x" * 60 for n in range(2000)]
+    path = fill(",".join(names) + "\n", "a")
+    error = refused("csv", path, columns={names[-1][:-2]: "string"})
+    assert len(error.hint) < 1000 and names[-1] in error.hint and "2,000 in all" in error.hint
+    error = refused("csv", [fill("b\n", "b"), path])
+    assert "lacks 'b' and also has 'column 00000 " in str(error) and len(str(error)) < 1500
+
+
 def test_a_column_of_several_kinds_is_read_as_written_where_it_is_text(fill):
     values = ["1", '"x"', "1.50", "null", "true", '{"b": [1e400]}', "[ ]", '""', "123456789012345678901234567890"]
     path = fill("".join(f'{{"k": {n}, "a": {value}}}\n' for n, value in enumerate(values)))

@@ -16,8 +16,19 @@ from reading_kit import read, source_of
 GIVEN = re.compile(r"columns`?: (\{.*?\})(?=$|;| takes| reads)")
 FIRST = ["1", "1.5", "true", '"x"', "null", "[1]", '{"a":1}', '[{"a":1}]']
 LATE = [
-    *("12345678901234567890", "1" * 40, "1" * 80, "0.1", "0.12345678901234567890123", "1e-400", "-0", '"zz"', "[]"),
-    *('["a"]', "[1.5]", '[{"b":1}]', '{"a":1.5}', '{"b":1}', '{"a":"x"}', '{"a":12345678901234567890}'),
+    *(
+        "12345678901234567890",
+        "1" * 40,
+        "1" * 80,
+        "0.1",
+        "0.12345678901234567890123",
+        "1e-400",
+        "1e400",
+        "-0",
+        '"zz"',
+        "[]",
+    ),
+    *('["a"]', "[1.5]", '[{"b":1}]', '{"a":1.5}', '{"b":1}', '{"a":"x"}', '{"a":12345678901234567890}', '{"a":1e400}'),
 ]
 
 
@@ -61,7 +72,6 @@ def test_numbers_of_doubles_and_long_integers_are_counted_in_the_whole_file(tmp_
         ("{'v':1}", "Missing a name for object member"),
         ("# remark", "not a JSON object"),
         ("[1]", "not a JSON object"),
-        ('{"v":1e400}', "beyond the range of a double"),
         ('{"v":"a\0b"}', "a NUL character stands in the line"),
         ("\0\0\0", "a NUL character stands in the line"),
         ('{"v":1,"v":1}', "'v' stands twice in one object"),

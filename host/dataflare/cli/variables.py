@@ -27,7 +27,9 @@ EnvFiles: TypeAlias = Annotated[
 ]
 
 _MAX_BYTES: Final = 2**20
-_ASSIGNMENT: Final = re.compile(rf"(?:export\s+)?({NAME_PATTERN})\s*=(.*)", re.DOTALL)
+_ASSIGNMENT: Final = re.compile(rf"({NAME_PATTERN})\s*=(.*)", re.DOTALL)
+_EXPORT: Final = re.compile(r"export\s+")
+_NAMES: Final = "a name has letters, digits and _"
 _QUOTED: Final = re.compile(r"""(?:'([^']*)'|"([^"]*)")\s*(?:#.*)?""", re.DOTALL)
 _COMMENT: Final = re.compile(r"\s#")
 
@@ -59,8 +61,8 @@ def gather_variables(
         values |= _read(file)
     for word in settings:
         match = _ASSIGNMENT.fullmatch(word)
-        if match is None or word.startswith("export"):
-            hint = "such as --set day=2026-01-31"
+        if match is None:
+            hint = f"such as --set day=2026-01-31; {_NAMES}"
             raise ConfigError(f"{word!r} is not of the form NAME=VALUE", where="--set", hint=hint)
         values[match[1]] = match[2]
     given = frozenset(match[1] for word in settings if (match := _ASSIGNMENT.fullmatch(word)))
@@ -77,9 +79,10 @@ def _read(file: Path) -> dict[str, str]:
         line = line.strip()
         if not line or line.startswith("#"):
             continue
-        match = _ASSIGNMENT.fullmatch(line)
+        match = _ASSIGNMENT.fullmatch(_EXPORT.sub("", line, count=1))
         if match is None:
-            raise ConfigError("is not of the form NAME=VALUE", where=f"{file}:{number}", hint="a comment begins with #")
+            hint = f"a comment begins with #; {_NAMES}"
+            raise ConfigError("is not of the form NAME=VALUE", where=f"{file}:{number}", hint=hint)
         values[match[1]] = _value(match[2], f"{file}:{number}")
     return values
 

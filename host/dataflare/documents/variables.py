@@ -14,7 +14,7 @@ from typing import Final
 from dataflare.errors import ConfigError
 from dataflare.suggestions import close_matches
 
-__all__ = ["NAME_PATTERN", "SECRET_PREFIX", "Variables"]
+__all__ = ["NAME_PATTERN", "SECRET_PREFIX", "Variables", "as_variables"]
 
 NAME_PATTERN: Final = r"[A-Za-z_][A-Za-z0-9_]*"
 SECRET_PREFIX: Final = "DATAFLARE_SECRET_"
@@ -101,3 +101,18 @@ class Variables:
         give = f"give it with --set {name}=..., or a default: ${{{name}:-...}}"
         hint = f"did you mean {near[0]!r}?" if near else give
         return ConfigError(f"the variable {name} is not defined{self.hidden and f' ({self.hidden})'}", hint=hint)
+
+
+def as_variables(given: Mapping[str, str] | Variables | None) -> Variables:
+    """Make variables of texts by name.
+
+    Raises:
+        ConfigError: A value is not a text.
+    """
+    if isinstance(given, Variables):
+        return given
+    for name, value in (given or {}).items():
+        if not isinstance(value, str):
+            what = f"the variable {name} is a value of {type(value).__name__}, and not a text"
+            raise ConfigError(what, where="variables", hint=f"give it as it would stand in the file: {str(value)!r}")
+    return Variables(given or {})

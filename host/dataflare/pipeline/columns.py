@@ -6,7 +6,7 @@ gets `<value out of range>` for times that have no text, and the time of a `date
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -27,12 +27,6 @@ _PER_SECOND: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _YEAR_1: Final = -62_135_596_800  # in seconds since 1970
 _YEAR_10000: Final = 253_402_300_800
 _YEAR_1973: Final = 94_694_400
-_HINTS: Final = {
-    "CSV": "write JSON Lines, Parquet or Arrow, or leave the column out",
-    "JSON Lines": "write Arrow, or leave the column out",
-    "Parquet": "write Arrow, or leave the column out",
-    "Arrow": "leave the column out",
-}
 
 
 class ColumnWriter:
@@ -66,9 +60,10 @@ class ColumnWriter:
                 field = schema.field(position)
                 data_type = field.type
             except KeyError as error:  # a type that pyarrow has no class for, such as an interval of months
-                raise self._refused(name, f"of a type that pyarrow does not know (number {error})") from error
+                raise self._refused(name, f"is of a type that pyarrow does not know (number {error})", []) from error
             if not _holds(format_name, data_type):
-                raise self._refused(name, str(data_type))
+                others = [each for each in _PREPARE if _holds(each, data_type)]
+                raise self._refused(name, f"is {data_type}", others)
             if (convert := _PREPARE[format_name](data_type)) is not None:
                 self._converts.append((position, convert))
                 if not isinstance(convert, DictionaryGrowth):  # which keeps the type, and what it was given
@@ -92,13 +87,15 @@ class ColumnWriter:
                 if columns[position].type != schema.field(position).type:
                     schema = schema.set(position, schema.field(position).with_type(columns[position].type))
             except _NoForm as error:
-                what = f"column {name!r} holds {error}, which {self._format} has no form for"
-                raise DataError(what, file=self._file, hint=_HINTS[self._format]) from None
+                raise self._refused(name, f"holds {error}", error.held_by) from None
         return pa.RecordBatch.from_arrays(columns, schema=schema)
 
-    def _refused(self, name: str, data_type: str) -> DataError:
-        what = f"column {name!r} is {data_type}, which {self._format} cannot hold"
-        return DataError(what, file=self._file, hint=_HINTS[self._format])
+    def _refused(self, name: str, what: str, held_by: Sequence[str]) -> DataError:
+        """Make the error for a column, with a hint of the formats that hold it."""
+        formats = " or ".join(filter(None, [", ".join(held_by[:-1]), *held_by[-1:]]))
+        hint = f"write {formats}, or leave the column out" if formats else "leave the column out"
+        what = f"column {name!r} {what}, which {self._format} cannot hold"
+        return DataError(what, file=self._file, hint=hint)
 
 
 class DictionaryGrowth:
@@ -150,7 +147,11 @@ def _mixed(column: str, why: str) -> DataError:
 
 
 class _NoForm(Exception):
-    """A value that a format cannot hold; the text says which."""
+    """A value that a format cannot hold; the text says which, `held_by` which formats can."""
+
+    def __init__(self, what: str, *held_by: str) -> None:
+        super().__init__(what)
+        self.held_by = held_by
 
 
 def _holds(format_name: str, data_type: pa.DataType) -> bool:
@@ -282,7 +283,7 @@ def _as_text(array: pa.Array) -> pa.Array:
     try:
         return array.cast(pa.large_binary()).cast(pa.large_string())
     except pa.ArrowInvalid:
-        raise _NoForm("bytes that are not UTF-8") from None
+        raise _NoForm("bytes that are not UTF-8", "JSON Lines", "Parquet", "Arrow") from None
 
 
 def _ends(array: pa.Array) -> tuple[int, int]:
@@ -306,7 +307,7 @@ def _whole_days(array: pa.Array) -> pa.Array:
     # Whole days survive the way to days and back.
     days = pc.multiply(pc.divide(numbers, _DAY_MS), _DAY_MS)
     if pc.all(pc.equal(days, numbers)).as_py() is False:
-        raise _NoForm("a date64 with a time of day")
+        raise _NoForm("a date64 with a time of day", "Arrow")
     return array
 
 
@@ -315,7 +316,7 @@ def _in_milliseconds(array: pa.Array) -> pa.Array:
     try:
         return array.cast(pa.timestamp("ms", array.type.tz))
     except pa.ArrowInvalid:
-        raise _NoForm("a time that is too far away for milliseconds") from None
+        raise _NoForm("a time that is too far away for milliseconds", "Arrow") from None
 
 
 def _in_years(array: pa.Array) -> pa.Array:
@@ -327,7 +328,9 @@ def _in_years(array: pa.Array) -> pa.Array:
     # A zone moves a time by a day at most, and could take it out of the years that have four digits.
     margin = 86_400 if types.is_timestamp(array.type) and array.type.tz else 0
     if least < (_YEAR_1 + margin) * unit or most >= (_YEAR_10000 - margin) * unit:
-        raise _NoForm("a date outside the years 1 to 9999")
+        # Parquet has no seconds, and may not reach as far.
+        others = () if types.is_timestamp(array.type) and array.type.unit == "s" else ("Parquet",)
+        raise _NoForm("a date outside the years 1 to 9999", *others, "Arrow")
     return array
 
 
@@ -358,5 +361,5 @@ def _with_whole_minutes(array: pa.Array) -> pa.Array:
 def _within_a_day(array: pa.Array) -> pa.Array:
     least, most = _ends(array)
     if least < 0 or most >= 86_400 * _PER_SECOND[array.type.unit]:
-        raise _NoForm("a time outside a day")
+        raise _NoForm("a time outside a day", "Parquet", "Arrow")
     return array

@@ -33,6 +33,7 @@ from dataflare.pipeline.reading.folder_columns import NULL_FOLDER
 from dataflare.pipeline.report import OutputReport
 from dataflare.pipeline.run_errors import DataError
 from dataflare.pipeline.sinks import MakeSink, Sink
+from dataflare.suggestions import known_names
 
 __all__ = ["PartitionedFolder", "check_columns", "partition_rows", "without_columns"]
 
@@ -321,7 +322,7 @@ def check_columns(path: Path, schema: pa.Schema, columns: Sequence[str]) -> None
     for column in columns:
         if len(schema.get_all_field_indices(column)) != 1:
             what = f"there is no column {column!r} to partition by"
-            raise DataError(what, file=str(path), hint=f"there are {', '.join(schema.names)}")
+            raise DataError(what, file=str(path), hint=known_names(column, schema.names))
         if not _has_text(schema.field(column).type):
             what = f"column {column!r} is {schema.field(column).type}, which cannot be the name of a folder"
             hint = "partition by texts, whole numbers, booleans, decimals, dates or timestamps"

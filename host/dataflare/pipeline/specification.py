@@ -14,7 +14,7 @@ from typing import Any
 from dataflare.built_in_plugins import built_in_file
 from dataflare.documents.models import json_schema_of, nearest, validate_document
 from dataflare.documents.reader import Document, KeyPath, parse_document, read_document
-from dataflare.documents.variables import Variables
+from dataflare.documents.variables import Variables, as_variables
 from dataflare.errors import ConfigError
 from dataflare.grants import Grants
 from dataflare.limits import Limits
@@ -194,23 +194,26 @@ def base_name(node: str) -> str:
     return node.partition("[")[0]
 
 
-def load_specification(file: str | os.PathLike[str], *, variables: Variables | None = None) -> Specification:
+def load_specification(
+    file: str | os.PathLike[str], *, variables: Mapping[str, str] | Variables | None = None
+) -> Specification:
     """Load a pipeline's file.
 
     Args:
         file: The file.
-        variables: What `${NAME}` stands for in it; without them, every variable needs a default.
+        variables: What `${NAME}` stands for in it, by name; without them, every variable needs a default.
 
     Raises:
         ConfigError: It cannot be read or is wrong; `where` is `file:line`.
     """
     path = as_path(file, where="pipeline")
     folder = _real_folder(path)
-    return _check(path, folder, read_document(folder / path.name, name=str(path), variables=variables or Variables()))
+    document = read_document(folder / path.name, name=str(path), variables=as_variables(variables))
+    return _check(path, folder, document)
 
 
 def parse_specification(
-    text: str | bytes, *, file: str | os.PathLike[str], variables: Variables | None = None
+    text: str | bytes, *, file: str | os.PathLike[str], variables: Mapping[str, str] | Variables | None = None
 ) -> Specification:
     """Load a pipeline from its text; `file` is where it would stand, for relative paths and errors.
 
@@ -218,7 +221,7 @@ def parse_specification(
         ConfigError: It is wrong; `where` is `file:line`.
     """
     path = as_path(file, where="file")
-    return _check(path, _real_folder(path), parse_document(text, name=str(path), variables=variables or Variables()))
+    return _check(path, _real_folder(path), parse_document(text, name=str(path), variables=as_variables(variables)))
 
 
 def build_specification(

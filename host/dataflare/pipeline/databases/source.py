@@ -25,6 +25,7 @@ from dataflare.pipeline.databases.nodes import SqlRead, TablesModel
 from dataflare.pipeline.run_errors import DataError, StateError
 from dataflare.runtime.datasets import Chunk, Dataset, DatasetName, Ended, Estimate
 from dataflare.runtime.results import PluginStats
+from dataflare.suggestions import known_names
 
 __all__ = ["SqlSource"]
 
@@ -101,7 +102,7 @@ class SqlSource:
             self._choose(found)
         names = self._schema.names
         if node.cursor is not None and node.cursor not in names:
-            raise DataError(f"there is no cursor column {node.cursor!r}", hint=f"there are {', '.join(names)}")
+            raise DataError(f"there is no cursor column {node.cursor!r}", hint=known_names(node.cursor, names))
         key = tuple(each for each in self._key if each in names)
         self._key = key if len(key) == len(self._key) else ()
         self._schema = with_roles(self._schema, key=self._key, cursor=node.cursor)
@@ -238,7 +239,7 @@ class SqlSource:
         wanted = self._node.columns
         names = [each.name for each in found]
         if missing := [name for name in wanted if name not in names]:
-            raise DataError(f"there is no column {missing[0]!r}", hint=f"there are {', '.join(names)}")
+            raise DataError(f"there is no column {missing[0]!r}", hint=known_names(missing[0], names))
         also = {*self._key, *(() if self._node.cursor is None else (self._node.cursor,))}
         self._columns = [each for each in found if not wanted or each.name in wanted or each.name in also]
         self._schema = pa.schema([pa.field(each.name, each.type) for each in self._columns])

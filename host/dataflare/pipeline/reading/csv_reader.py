@@ -34,6 +34,7 @@ from dataflare.pipeline.reading.inputs import InputFile, Opener
 from dataflare.pipeline.reading.text import open_text
 from dataflare.pipeline.reading.type_inference import ColumnGuess, convert, first_misfit, misfit_reason, read_exactly
 from dataflare.pipeline.run_errors import DataError
+from dataflare.suggestions import differing_names, known_names
 from dataflare.texts import first_repeated
 
 __all__ = ["CsvReadOptions", "read_csv"]
@@ -235,18 +236,12 @@ class _CsvFile:
             raise self._error(what, line, hint)
         if absent := [name for name in self._types if name not in names]:
             what = f"there is no column {absent[0]!r}, to which the options give a type"
-            raise self._error(what, line, f"there are {', '.join(names)}")
+            raise self._error(what, line, known_names(absent[0], names))
 
     def _check_same(self, found: FileSchema) -> None:
-        expected = [column.name for column in found.columns]
-        if sorted(expected) == sorted(self._names):
-            return
-        gone = [name for name in expected if name not in self._names]
-        new = [name for name in self._names if name not in expected]
-        parts = [f"lacks {', '.join(map(repr, gone))}"] if gone else []
-        parts += [f"also has {', '.join(map(repr, new))}"] if new else []
-        what = f"has different columns from the first file: it {' and '.join(parts)}"
-        raise self._error(what, max(1, self._first_line - 1), "files of one node need the same columns")
+        if difference := differing_names([column.name for column in found.columns], self._names):
+            what = f"has different columns from the first file: it {difference}"
+            raise self._error(what, max(1, self._first_line - 1), "files of one node need the same columns")
 
     def _texts(self, rest: Any) -> Iterator[pa.RecordBatch]:
         """Split rows into texts; nulls are what the options say."""
@@ -285,14 +280,16 @@ class _CsvFile:
                     break
                 yield texts
         except pa.ArrowException as error:
-            raise self._located(error) from error
+            located = self._located(error)
+            if data.quotes.opened and 0 < (line := self._broken_record("unexpected end of data")) <= located.line:
+                located = self._error(_UNCLOSED, line, self._quote_hint())
+            raise located from error
         finally:
             ahead.stop()
         if data.quotes.misplaced:
             raise self._error(_MISPLACED, self._broken_record("expected after"), self._quote_hint())
         if data.quotes.opened:
-            what = "a quote that is never closed begins in the record of this line"
-            raise self._error(what, self._broken_record("unexpected end of data"), self._quote_hint())
+            raise self._error(_UNCLOSED, self._broken_record("unexpected end of data"), self._quote_hint())
 
     # Types
 
@@ -383,6 +380,8 @@ class _CsvFile:
             hint = "correct the row, or are `delimiter` and `quote` others?"
             if other := self._other_delimiter():
                 hint = f"is the delimiter another one? {_delimiter(other)}"
+            elif not self._form.comment and (self._names[0].startswith("#") or ": #" in message):
+                hint = "if `#` begins lines that are comments, say so in `options`: comment: '#'"
         return self._error(message, line, hint)
 
     def _line_of(self, number: int) -> int:
@@ -428,6 +427,7 @@ class _CsvFile:
 
 
 _MISPLACED = "something other than a delimiter follows the closing quote of a field"
+_UNCLOSED = "a quote that is never closed begins in the record of this line"
 _ENCODING = "if it is in another encoding, say so in `options`: encoding: latin-1, windows-1252, utf-16 ..."
 
 

@@ -20,6 +20,7 @@ from pyarrow import types
 from dataflare.data.schemas import parse_type
 from dataflare.pipeline.reading.own_limits import limit_time
 from dataflare.pipeline.run_errors import DataError
+from dataflare.suggestions import differing_names, known_names
 from dataflare.texts import first_repeated
 
 __all__ = ["read_sheet"]
@@ -111,15 +112,15 @@ class _Sheet:
         names = next(rows)
         if absent := [name for name in self._types if name not in names]:
             what = f"there is no column {absent[0]!r}, to which the options give a type"
-            raise DataError(what, hint=f"there are {', '.join(names)}")
+            raise DataError(what, hint=known_names(absent[0], names))
         notes: dict[str, str] = {}
         count = 0
         if self._request["found"] is None:
             schema, notes, count = self._find_out(names, rows)
         else:
             schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self._request["found"])))
-            if sorted(names) != sorted(schema.names):
-                what = f"has different columns from the first file: {', '.join(names)}"
+            if difference := differing_names(schema.names, names):
+                what = f"has different columns from the first file: it {difference}"
                 raise DataError(what, hint="files of one node need the same columns")
         yield {"inferred": [name for name in names if name not in self._types], "notes": notes, "rows": count}
         yield schema

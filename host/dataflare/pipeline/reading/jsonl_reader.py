@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -207,7 +208,8 @@ class _JsonFile:
             if types.is_string(kind):
                 number, place = numbers[path]
                 what = f"column {'.'.join(path)!r}: no type keeps {number[:60]} and the other numbers"
-                raise self._error(what, place, f"allow the loss: columns: {{{path[0]}: double}}")
+                hint = _as_written(path[0]) + (f"; {{{path[0]}: double}} rounds" if len(path) == 1 else "")
+                raise self._error(what, place, hint)
             fields[path[0]] = retyped(fields[path[0]], path[1:], kind)
             notes[path[0]] = guess.note
         return notes
@@ -270,8 +272,7 @@ class _JsonFile:
             column = match.group(1) if (match := re.match(r"column '([^']*)'", message)) else "..."
             hint = self._give_type(column, text, schema)
         elif "too big" in message:
-            message = "a number is beyond the range of a double"
-            hint = "write it as a text in the file, in double quotes"
+            message, hint = _too_large(text)
         elif "encoding in string" in message:
             message = "a text holds a control character, such as a tab, or an invalid escape"
             hint = "write it as an escape, such as \\t"
@@ -314,10 +315,23 @@ class _JsonFile:
 
 
 def _mixed(column: str, text: bytes) -> str:
-    hint = f"a column has values of one kind; columns: {{{column}: string}} reads all of them as they are written"
+    hint = f"a column has values of one kind; {_as_written(column)}"
     if b'"NaN"' in text or b'Infinity"' in text:
         hint += f', and {{{column}: double}} numbers with "NaN" and "Infinity" among them'
     return hint
+
+
+def _as_written(column: str) -> str:
+    return f"columns: {{{column}: string}} reads all of them as they are written"
+
+
+def _too_large(text: bytes) -> tuple[str, str]:
+    """Name the column of a number that is infinite as a double, and say what to do."""
+    what = "a number is beyond the range of a double"
+    for path, number in written(text):
+        if number.lstrip("-")[0].isdigit() and math.isinf(float(number)):
+            return f"column {'.'.join(path)!r}: {what}", _as_written(path[0])
+    return what, "write it as a text in the file, in double quotes"
 
 
 def _broken(message: str, line: bytes) -> tuple[str, str]:

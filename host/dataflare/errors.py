@@ -9,7 +9,7 @@ DataflareError
 │   ├── NotAComponent      not WebAssembly, a core module, truncated
 │   ├── UnsupportedComponent  valid, but with something that the engine cannot carry
 │   └── WorldMismatch      a component that fits no world: a missing export, an unknown import
-├── HostShortage           the system has no memory left for a plugin that is within its limits
+├── HostShortage           the system has no memory left, for a plugin within its limits or the host's own work
 ├── PermissionDenied       the plugin needs what its operator did not grant
 ├── AuditFailed            a use could not be written to the audit log, so it was not allowed
 ├── PluginError            the plugin answered with an error: its own `err`, as a value
@@ -144,7 +144,7 @@ class WorldMismatch(ComponentError):
 class HostShortage(DataflareError):
     """The system has no memory or address space left for a plugin that is within its limits.
 
-    The plugin is not at fault.
+    The plugin is not at fault. In a run it may also be the host's own work that needs more.
     """
 
 

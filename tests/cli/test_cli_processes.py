@@ -53,6 +53,36 @@ def test_output_into_a_pipe_has_no_colour_and_no_progress(folder, environment):
     assert b"3 rows in, 3 rows out" in done.stdout and b"\x1b" not in done.stdout
 
 
+@pytest.mark.parametrize("address_bytes", [700 * 10**6, 4 * 10**9])
+def test_a_system_without_memory_is_not_the_plugins_fault(folder, environment, pipeline, address_bytes):
+    pipeline(
+        "  r: {connector: csv, read: orders.csv}\n"
+        "  d: {plugin: derive-columns.wasm, input: r,\n"
+        "      config: {columns: [{name: x, op: add, left: order, right: order}]}}\n"
+        "  w: {connector: jsonl, input: d, write: o.jsonl}\n"
+    )
+    command = [*COMMAND, "run", "pipeline.yaml"]
+    assert subprocess.run(command, capture_output=True, env=environment).returncode == 0
+    # Threads of numpy's take address space too; what is left is for less than one memory of a plugin.
+    short = {**environment, "OPENBLAS_NUM_THREADS": "1"}
+    limit = f'ulimit -v {address_bytes // 1000}; exec "$@"'
+    done = subprocess.run(["sh", "-c", limit, "sh", *command, "--json"], capture_output=True, env=short, text=True)
+    error = json.loads(done.stdout)["error"]["cause"]
+    assert (done.returncode, error["type"]) == (1, "HostShortage"), done.stderr
+    assert "the system has no memory" in done.stderr and "ulimit -v" in error["hint"]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_memory_that_a_command_lacks_is_told_without_a_traceback(dataflare, monkeypatch, as_json):
+    def lacking(*_arguments, **_options):
+        raise MemoryError
+
+    monkeypatch.setattr("dataflare.cli.schema.describe", lacking)
+    done = dataflare("schema", "orders.csv", *["--json"] * as_json)
+    assert done.exit_code == 1 and "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: the system has no memory left for the host's own work")
+
+
 def test_error_into_a_pipe_has_no_colour(environment):
     done = subprocess.run([*COMMAND, "inspect", "absent.wasm"], capture_output=True, env=environment)
     assert (done.returncode, done.stdout) == (2, b"")

@@ -112,6 +112,15 @@ def test_rows_are_appended_to_a_csv_whose_quotes_are_closed(text, tmp_path):
     assert path.read_text() == text.removesuffix("\n") + "\n" + TEXTS["csv"].removeprefix('"n","t"\n')
 
 
+@pytest.mark.parametrize("connector", ["csv", "jsonl", "parquet", "arrow"])
+@pytest.mark.parametrize("ending", ["gz", "ZST", "bz2", "xz"])
+def test_a_name_that_promises_a_compressed_file_is_refused(connector, ending, tmp_path):
+    with pytest.raises(ValidationError, match="compresses nothing by its name") as caught:
+        write(connector, tmp_path / f"out.{ending}")
+    assert f"write {tmp_path / 'out'}, " in caught.value.errors()[0]["ctx"]["hint"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_append_that_is_aborted_leaves_the_file_as_it_was(tmp_path):
     path = tmp_path / "out"
     path.write_text(TEXTS["jsonl"])

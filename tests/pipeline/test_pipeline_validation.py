@@ -9,6 +9,7 @@ from dataflare.pipeline import batching
 from dataflare.pipeline.run_errors import DataError, NodeFailed
 from dataflare.pipeline.runner import run
 from dataflare.runtime.results import Report
+from guest_kit import component
 from pipeline_fakes import FakeDestination, FakeHost, FakeSource, FakeValidator, rows_of
 
 
@@ -95,6 +96,21 @@ def test_few_calls_find_many_wrong_rows(specify):
     )
     assert [row["x"] for row in target.rows] == list(range(0, 4000, 2))
     assert validator.calls.count("validate") < 100
+
+
+@pytest.mark.guests
+def test_a_plugin_that_lists_100_violations_drops_every_wrong_row(tmp_path):
+    (tmp_path / "in.csv").write_text("n\n" + "".join(f"{n % 3}\n" for n in range(1500)))
+    keys = "config: {rules: [{name: small, column: n, max: 1}]}, on_violation: drop, rejects: r.jsonl"
+    (tmp_path / "p.yaml").write_text(
+        "name: p\nnodes:\n  in: {connector: csv, read: in.csv}\n"
+        f"  check: {{plugin: {component('range-validator')}, input: in, {keys}}}\n"
+        "  out: {connector: jsonl, input: check, write: out.jsonl}\n"
+    )
+    report = run(tmp_path / "p.yaml")
+    assert (report.nodes[1].violations, report.nodes[1].dropped) == ({"small": 500}, 500)
+    assert [line["n"] for line in lines_of(tmp_path / "out.jsonl")] == [0, 1] * 500
+    assert [line["row"] for line in lines_of(tmp_path / "r.jsonl")] == list(range(2, 1500, 3))
 
 
 def test_a_validator_that_contradicts_itself_lets_nothing_through(specify):

@@ -10,6 +10,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from dataflare import run
+from dataflare.data.guard.types import MAX_COLUMNS
 from dataflare.pipeline.run_errors import DataError
 from reading_kit import read, source_of
 
@@ -89,3 +90,24 @@ def test_extension_types_are_written_so_that_arrow_makes_them_again(tmp_path, mo
     written = parquet.read_table("out") if output == "parquet" else pa.ipc.open_file("out").read_all()
     assert written.schema.field("x").type == table.schema.field("x").type
     assert written["x"].combine_chunks().storage.equals(table["x"].combine_chunks().storage)
+
+
+@pytest.mark.parametrize("connector", ["parquet", "arrow"])
+@pytest.mark.parametrize(
+    ("names", "says", "hint"),
+    [
+        (["a", "id", "id"], "two columns are named 'id'", "write the file with another name for one of them"),
+        ([f"c{n}" for n in range(MAX_COLUMNS + 1)], f"more than {MAX_COLUMNS}", "write the file with fewer columns"),
+    ],
+)
+def test_columns_that_are_refused_are_not_called_damage(connector, names, says, hint, tmp_path):
+    table = pa.Table.from_arrays([pa.array([1])] * len(names), names=names)
+    path = tmp_path / "in"
+    if connector == "parquet":
+        parquet.write_table(table, path)
+    else:
+        with pa.ipc.new_file(path, table.schema) as file:
+            file.write_table(table)
+    with pytest.raises(DataError, match=says) as caught:
+        read(connector, path)
+    assert caught.value.hint.startswith(hint)

@@ -29,6 +29,7 @@ from dataflare.errors import (
 )
 from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.printable import printable
+from dataflare.shortages import told_shortages
 from dataflare.texts import LOG_CHARACTERS, cut
 
 __all__ = [
@@ -156,7 +157,8 @@ def printed_errors(*, as_json: bool = False, write: Callable[[Any], None] = writ
         write: How: as one document, or as a line.
     """
     try:
-        yield
+        with told_shortages():
+            yield
     except DataflareError as error:
         with by_the_way():
             if as_json:

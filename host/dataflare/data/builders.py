@@ -23,6 +23,7 @@ from dataflare.data.guard.types import MAX_COLUMNS
 from dataflare.data.schemas import SchemaError, metadata_from_wit, parse_type
 from dataflare.data.shapes import DataFailure, malformed, other, out_of_range, too_large, wrong_type
 from dataflare.data.views import is_int64_like
+from dataflare.texts import first_repeated
 
 __all__ = [
     "cast_column",
@@ -150,8 +151,8 @@ def select(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
     Raises:
         DataFailure: `no-such-column`; `out-of-range` if a name is repeated.
     """
-    if len(set(columns)) < len(columns):
-        raise out_of_range("a column is named twice, and names are unique within a batch")
+    if (twice := first_repeated(columns)) is not None:
+        raise out_of_range(f"column {twice[:80]!r} is selected twice, and names are unique within a batch")
     return batch.select([column_index(batch, column) for column in columns])
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 from dataflare.data.flatbuffers import Table
 from dataflare.data.guard.types import MAX_COLUMNS, MAX_DEPTH, refusal
 from dataflare.data.shapes import malformed
+from dataflare.texts import first_repeated
 
 __all__ = ["Node", "StreamSchema", "read_schema"]
 
@@ -72,9 +73,8 @@ def read_schema(table: Table, *, stored: bool = False) -> StreamSchema:
         raise malformed("not a valid Arrow stream: the bytes are in big-endian order")
     reader = _Reader(stored=stored)
     pairs = [reader.field(each, 1) for each in table.tables(1)]
-    names = [field.name for field, _ in pairs]
-    if len(set(names)) < len(names):
-        raise malformed("a column is named twice, and names are unique within a batch")
+    if (twice := first_repeated(field.name for field, _ in pairs)) is not None:
+        raise malformed(f"two columns are named {twice[:80]!r}, and names are unique within a batch")
     schema = pa.schema([field for field, _ in pairs], metadata=_metadata(table, 2))
     return StreamSchema(schema, tuple(node for _, node in pairs), reader.dictionaries)
 

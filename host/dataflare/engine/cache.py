@@ -255,7 +255,9 @@ class Cache:
 
     def _read_record(self, key: str) -> dict[str, Any]:
         with open(self._folder / f"{key}.json", "rb", opener=_open_own) as file:
-            seal, _, content = file.read(_MAX_RECORD_BYTES).partition(b"\n")
+            # Python takes as much memory as may be read, whatever there is.
+            size = min(os.fstat(file.fileno()).st_size, _MAX_RECORD_BYTES)
+            seal, _, content = file.read(size).partition(b"\n")
         if seal != _seal(content):
             raise ValueError("a damaged record")
         record = json.loads(content)

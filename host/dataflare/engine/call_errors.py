@@ -29,6 +29,7 @@ from dataflare.errors import (
     UnsupportedComponent,
 )
 from dataflare.limits import Limits
+from dataflare.shortages import SHORTAGE_HINT
 from dataflare.texts import cut, cut_name
 
 __all__ = ["ENDINGS", "Endings"]
@@ -132,7 +133,7 @@ class Endings:
             return HostShortage(
                 f"the system has no memory for plugin {plugin!r}, which is within its limit of"
                 f" memory_bytes = {limits.memory_bytes}",
-                hint="run fewer plugins at a time, or raise the process's limits (ulimit -v, cgroup)",
+                hint=SHORTAGE_HINT,
             )
         if fault == TOO_MANY_HANDLES:
             return self.over(

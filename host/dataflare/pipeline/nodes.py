@@ -11,6 +11,7 @@ from dataflare.documents.models import FilePath, Name, StrictModel, shorten
 from dataflare.pipeline.column_roles import ROLES_FIELD, RolesModel
 from dataflare.pipeline.contract_keys import SCHEMA_FIELD, ContractModel, SchemaKey, contract_of
 from dataflare.pipeline.reading.common_options import Columns
+from dataflare.pipeline.reading.compression import COMPRESSED_ENDINGS
 
 __all__ = ["Input", "ReadNode", "WriteNode"]
 
@@ -80,6 +81,8 @@ class WriteNode(StrictModel):
     extension: ClassVar[str] = ""
     appendable: ClassVar[bool] = False
     """Whether rows can be added to a file that is complete."""
+    endings: ClassVar[tuple[str, ...]] = ()
+    """Endings of names that the connector writes to."""
 
     write: FilePath
     input: Input
@@ -104,6 +107,17 @@ class WriteNode(StrictModel):
                 "append",
                 "rows cannot be added to a finished {format} file",
                 {"format": self.extension.title(), "key": "if_exists", "hint": hint},
+            )
+        plain, _, ending = self.write.rpartition(".")
+        if ending.lower() in COMPRESSED_ENDINGS and ending.lower() not in self.endings:
+            raise PydanticCustomError(
+                "compressed",
+                "the name promises a compressed file, and connector {connector} compresses nothing by its name",
+                {
+                    "connector": self.connector,
+                    "key": "write",
+                    "hint": f"write {plain}, and compress it after the run; Parquet and Arrow have options.compression",
+                },
             )
         if len(set(self.partition_by)) < len(self.partition_by):
             raise PydanticCustomError("partition_by", "names a column twice", {"key": "partition_by"})

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 
 import pyarrow as pa
 
+from dataflare.data.guard.types import MAX_COLUMNS
 from dataflare.data.guard.vetted import remember, vetted_columns
 from dataflare.data.shapes import DataFailure
 from dataflare.documents.models import nearest, validate_document
@@ -17,6 +18,7 @@ from dataflare.errors import ConfigError
 from dataflare.pipeline.connectors.connector import Reader
 from dataflare.pipeline.connectors.registry import BUILT_IN, connector, names
 from dataflare.pipeline.nodes import ReadNode
+from dataflare.pipeline.reading.compression import COMPRESSED_ENDINGS
 from dataflare.pipeline.reading.file_schema import FileSchema
 from dataflare.pipeline.reading.folder_columns import find_folder_columns
 from dataflare.pipeline.reading.inputs import InputFile, Opener, open_plain
@@ -26,11 +28,15 @@ from dataflare.pipeline.schema_contracts import SchemaContract
 __all__ = ["FileSource", "describe", "guess_connector", "look_at", "open_source"]
 
 _LOOKED_AT: Final = "64KiB"
-_COMPRESSED = ("gz", "zst", "bz2", "xz")
 _OTHER_FILES = {
     ".wasm": "for a plugin, `dataflare inspect FILE`",
     **dict.fromkeys((".yaml", ".yml"), "for a pipeline, `dataflare run --check FILE`"),
 }
+_REMEDIES: Final = (
+    ("list of types", "write the file with another type for the column, or without it"),
+    ("unique within a batch", "write the file with another name for one of them"),
+    (f"more than {MAX_COLUMNS}", "write the file with fewer columns, or as several files"),
+)
 _DAMAGED = "the file may be damaged: get it again, or write it again with the program that made it"
 
 
@@ -151,9 +157,7 @@ class FileSource:
         try:
             return next(self._parts, None)
         except (pa.ArrowException, DataFailure) as error:
-            hint = _DAMAGED
-            if "list of types" in str(error):
-                hint = "write the file with another type for the column, or without it"
+            hint = next((hint for words, hint in _REMEDIES if words in str(error)), _DAMAGED)
             raise DataError(str(error), file=str(self._path), hint=hint) from error
         except UnicodeDecodeError as error:
             what, hint = "the name of a column is not UTF-8", "write the file again with names in UTF-8"
@@ -222,7 +226,7 @@ def guess_connector(path: Path) -> str:
         ConfigError: The name does not say.
     """
     endings = path.name.lower().split(".")[1:]
-    while endings and endings[-1] in _COMPRESSED:
+    while endings and endings[-1] in COMPRESSED_ENDINGS:
         endings.pop()
     for name in (*BUILT_IN, *(each for each in names() if each not in BUILT_IN)):
         if endings and endings[-1] in connector(name).endings:

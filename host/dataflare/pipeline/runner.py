@@ -49,6 +49,7 @@ from dataflare.runtime.inspection import Inspection
 from dataflare.runtime.options import Services
 from dataflare.runtime.pool import PoolSettings
 from dataflare.security.admission import AdmittedPipeline
+from dataflare.shortages import told_shortages
 
 __all__ = ["run"]
 
@@ -467,7 +468,7 @@ class _Run:
     def _blamed(self, name: str, *keys: str) -> Iterator[None]:
         """Name the node in what goes wrong; a fault of the host itself stays what it is."""
         try:
-            with working_on(name):
+            with told_shortages(), working_on(name):
                 yield
         except DataflareError as error:
             for node in self._report.nodes:

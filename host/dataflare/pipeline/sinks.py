@@ -43,7 +43,8 @@ _ROW_GROUP_BYTES: Final = 128 * 2**20
 _LAST_LINE_BYTES: Final = 64 * 2**20
 _FIRST_LINES_BYTES: Final = 8 * 2**20
 _PART_BYTES: Final = 2**20
-_NOT_WHOLE: Final = "repair it, write to another file, or replace this one: `if_exists: replace`"
+_OTHER_FILE: Final = "write to another file, or replace this one: `if_exists: replace`"
+_NOT_WHOLE: Final = f"repair it, {_OTHER_FILE}"
 
 
 class Sink(Protocol):
@@ -292,7 +293,7 @@ def _check_csv_header(output: Output, names: Sequence[str], delimiter: str) -> N
             f"cannot be appended to: its header is {_listed(header)}, and the rows have {_listed(names)}",
             file=str(output.path),
             line=1,
-            hint="write to another file, or replace this one: `if_exists: replace`",
+            hint=_OTHER_FILE,
         )
 
 

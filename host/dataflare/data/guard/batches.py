@@ -10,6 +10,7 @@ from dataflare.data.guard.arrays import admit, admit_type
 from dataflare.data.guard.types import MAX_COLUMNS, note_of
 from dataflare.data.guard.vetted import remember
 from dataflare.data.shapes import malformed, too_large
+from dataflare.texts import first_repeated
 
 __all__ = ["admit_batch", "admit_columns", "admit_schema", "all_columns"]
 
@@ -69,8 +70,8 @@ def _check_names(schema: pa.Schema) -> None:
         names = schema.names
     except UnicodeDecodeError as error:
         raise malformed("the name of a column is not UTF-8") from error
-    if len(set(names)) < len(names):
-        raise malformed("a column is named twice, and names are unique within a batch")
+    if (twice := first_repeated(names)) is not None:
+        raise malformed(f"two columns are named {twice[:80]!r}, and names are unique within a batch")
 
 
 def _field(field: pa.Field) -> pa.Field:

@@ -63,6 +63,7 @@ class Connector:
         """The model of a node that writes."""
         made = create_model(f"{self.name.title()}Write", __base__=WriteNode, **self._fields(self.write_options))
         made.extension, made.appendable = self.extension or self.name, self.appendable
+        made.endings = self.endings
         return made
 
     def _fields(self, options: type[StrictModel]) -> dict[str, Any]:

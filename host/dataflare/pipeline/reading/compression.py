@@ -8,14 +8,15 @@ import io
 import lzma
 import zlib
 from pathlib import Path
-from typing import IO, Any, Literal, TypeAlias
+from typing import IO, Any, Final, Literal, TypeAlias
 
 import pyarrow as pa
 
 from dataflare.pipeline.run_errors import DataError
 
-__all__ = ["Compression", "PlainBytes", "decompress"]
+__all__ = ["COMPRESSED_ENDINGS", "Compression", "PlainBytes", "decompress"]
 
+COMPRESSED_ENDINGS: Final = ("gz", "zst", "bz2", "xz")
 Compression: TypeAlias = Literal["auto", "none", "gzip", "zstd", "bz2", "xz"]
 
 _MAGIC = {

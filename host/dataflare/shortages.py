@@ -1,0 +1,22 @@
+"""A system that is short of memory: not a fault of the program, and told like other errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from dataflare.errors import HostShortage
+
+__all__ = ["SHORTAGE_HINT", "told_shortages"]
+
+SHORTAGE_HINT: Final = "run fewer plugins at a time, or raise the process's limits (ulimit -v, cgroup)"
+
+
+@contextmanager
+def told_shortages() -> Iterator[None]:
+    """Raise a `HostShortage` in place of a `MemoryError`."""
+    try:
+        yield
+    except MemoryError as error:
+        raise HostShortage("the system has no memory left for the host's own work", hint=SHORTAGE_HINT) from error

@@ -9,11 +9,14 @@ import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
+from dataflare.pipeline import sinks
 from dataflare.pipeline.writers import open_destination
 from reading_kit import NODES, read, source_of
 
@@ -87,6 +90,27 @@ def test_writing_grows_with_the_partitions(connector, place):
         return lambda: write(connector, place(), [rows], partition_by=["p"])
 
     check(steps)
+
+
+def test_values_that_are_looked_up_in_dictionaries_grow_with_the_batches(place, monkeypatch):
+    looked_up = []
+
+    def index_in(values, *, value_set):
+        looked_up.append(len(values) + len(value_set))
+        return pc.index_in(values, value_set=value_set)
+
+    monkeypatch.setattr("dataflare.pipeline.columns.pc", SimpleNamespace(**{**vars(pc), "index_in": index_in}))
+    batches = [
+        pa.record_batch({"d": pa.array([f"{n}-{row}" for row in range(1000)]).dictionary_encode()}) for n in range(400)
+    ]
+    counts = []
+    monkeypatch.setattr(sinks, "_COLLECTED_ROWS", 2000)
+    for few in (batches[:50], batches):
+        looked_up.clear()
+        write("arrow", path := place(), few)
+        counts.append(sum(looked_up))
+        assert read("arrow", path)["d"].to_pylist() == [value for each in few for value in each["d"].to_pylist()]
+    assert counts[1] <= counts[0] * 8 * SLACK
 
 
 def test_dictionaries_that_differ_grow_with_the_batches(place):

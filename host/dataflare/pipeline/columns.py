@@ -90,6 +90,10 @@ class ColumnWriter:
                 raise self._refused(name, f"holds {error}", error.held_by) from None
         return pa.RecordBatch.from_arrays(columns, schema=schema)
 
+    def dictionary_length(self) -> int:
+        """How many values the longest dictionary has that grows; 0 if there is none."""
+        return max((len(convert) for _, convert in self._converts if isinstance(convert, DictionaryGrowth)), default=0)
+
     def _refused(self, name: str, what: str, held_by: Sequence[str]) -> DataError:
         """Make the error for a column, with a hint of the formats that hold it."""
         formats = " or ".join(filter(None, [", ".join(held_by[:-1]), *held_by[-1:]]))
@@ -104,6 +108,9 @@ class DictionaryGrowth:
     def __init__(self) -> None:
         self._values: Any = None
         self._is_placeholder = False
+
+    def __len__(self) -> int:
+        return 0 if self._values is None else len(self._values)
 
     def __call__(self, array: pa.DictionaryArray, column: str) -> pa.DictionaryArray:
         """Encode an array by the dictionary of all arrays so far.
@@ -131,8 +138,8 @@ class DictionaryGrowth:
         places = pc.index_in(found, value_set=values)
         new = found.filter(places.is_null()).unique()
         if len(new):
-            values = pa.concat_arrays([values, new])
-            places = pc.index_in(found, value_set=values)
+            added = pc.add(pc.index_in(found, value_set=new), len(values))
+            values, places = pa.concat_arrays([values, new]), pc.coalesce(places, added)
         if len(values) > 2 ** (index_type.bit_width - types.is_signed_integer(index_type)):
             raise _mixed(column, f"together they have {len(values)} values, too many for indices of {index_type}")
         self._values, self._is_placeholder = values, False

@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 _ROW_GROUP_BYTES: Final = 128 * 2**20
+_COLLECTED_ROWS: Final = 2**16
 _LAST_LINE_BYTES: Final = 64 * 2**20
 _FIRST_LINES_BYTES: Final = 8 * 2**20
 _PART_BYTES: Final = 2**20
@@ -192,7 +193,11 @@ class JsonLinesSink:
 
 
 class ArrowSink:
-    """Writes an Arrow IPC file."""
+    """Writes an Arrow IPC file.
+
+    Batches with dictionaries are collected, as many rows as there are values, and get one dictionary: to look up what
+    is new takes time for all values so far.
+    """
 
     def __init__(self, output: Output, schema: pa.Schema, options: Any) -> None:
         _require_file(output, "Arrow")
@@ -203,8 +208,23 @@ class ArrowSink:
         ipc = pa.ipc.IpcWriteOptions(compression=compression, emit_dictionary_deltas=True)
         self._gate = _Gate(output.file)
         self._writer = pa.ipc.new_file(self._gate, self._columns.schema, options=ipc)
+        encoded = [field.type for field in schema if pa.types.is_dictionary(field.type)]
+        self._collects = bool(encoded) and not any(each.ordered for each in encoded)
+        self._waiting: list[pa.RecordBatch] = []
+        self._waiting_rows = self._waiting_bytes = 0
 
     def write(self, rows: pa.RecordBatch) -> None:
+        if not self._collects:
+            self._write_batch(rows)
+            return
+        self._waiting.append(rows)
+        self._waiting_rows += rows.num_rows
+        self._waiting_bytes += rows.nbytes
+        enough = max(_COLLECTED_ROWS, self._columns.dictionary_length())
+        if self._waiting_rows >= enough or self._waiting_bytes >= _ROW_GROUP_BYTES:
+            self.flush()
+
+    def _write_batch(self, rows: pa.RecordBatch) -> None:
         try:
             self._writer.write_batch(self._columns.convert(rows))
         except pa.ArrowInvalid as error:
@@ -214,9 +234,13 @@ class ArrowSink:
             raise DataError(what, file=self._file, hint="write Parquet, which takes them") from error
 
     def flush(self) -> None:
-        """Nothing waits."""
+        waiting, self._waiting = self._waiting, []
+        self._waiting_rows = self._waiting_bytes = 0
+        for rows in _with_one_dictionary(waiting):
+            self._write_batch(rows)
 
     def end(self) -> None:
+        self.flush()
         self._writer.close()
 
     def abandon(self) -> None:
@@ -260,6 +284,14 @@ class ParquetSink:
         self._waiting.clear()
         self._waiting_rows = self._waiting_bytes = 0
         self._writer.write_table(table, row_group_size=self._row_group_rows)
+
+
+def _with_one_dictionary(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Make one batch whose columns have one dictionary each; where Arrow cannot, the batches stay as they are."""
+    try:
+        return pa.Table.from_batches(batches).unify_dictionaries().combine_chunks().to_batches() if batches else []
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return batches
 
 
 def _require_file(output: Output, format_name: str) -> None:

@@ -223,8 +223,10 @@ def test_signal_while_the_command_starts_ends_it_with_its_code_and_no_traceback(
     process.send_signal(number)
     out, errors = process.communicate(timeout=60)
     says = b"interrupted\n" if number == signal.SIGINT else f"ended by {number.name}\n".encode()
-    assert errors in (b"", says)
-    assert process.returncode == (128 + number if errors else 2), (out, errors)
+    # On a slow machine the signal may come after the command has ended by itself.
+    ended = b"error: absent.yaml: cannot be read: No such file or directory\n"
+    assert errors in (b"", says, ended)
+    assert process.returncode == (128 + number if errors == says else 2), (out, errors)
 
 
 # What the script that pip makes does, once Python itself and this one module are there.

@@ -300,7 +300,7 @@ def test_standard_output_is_written_to_whatever_it_is(name, tmp_path):
     before = os.stat("/dev/stdout", follow_symlinks=False).st_mode
     with (tmp_path / "out").open("wb") as file:
         text = SCRIPT.format(tests=str(Path(__file__).parents[1] / "support")) + code
-        subprocess.run([sys.executable, "-c", text], stdout=file, check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", text], stdout=file, check=True, timeout=600)
         inode = os.fstat(file.fileno()).st_ino
     assert (tmp_path / "out").read_text() == TEXTS["jsonl"]
     assert ((tmp_path / "out").stat().st_ino, os.listdir(tmp_path)) == (inode, ["out"])

@@ -114,7 +114,7 @@ def test_a_later_file_is_held_to_the_first_and_the_hint_does_not_send_to_it(fill
 
 @pytest.mark.parametrize(
     ("value", "column"),
-    [("1e400", "a"), ('{"b":1e400}', "a.b"), ('{"b":[%s]}' % ("1" * 80), "a.b.[]"), ("1" * 80, "a")],
+    [("1e400", "a"), ('{"b":1e400}', "a.b"), ('{"b":[%s]}' % ("1" * 80), "a.b.[]"), ("1" * 80, "a"), ("1" * 5000, "a")],
 )
 def test_a_number_that_no_type_keeps_is_read_as_written(fill, value, column):
     path = fill(f'{{"a":{value}}}\n')

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pytest
 
 from dataflare.pipeline import sinks
+from dataflare.pipeline.reading.json_numbers import inexact_numbers
 from dataflare.pipeline.writers import open_destination
 from reading_kit import NODES, read, source_of
 
@@ -140,6 +141,20 @@ def test_reading_grows_with_the_columns(connector, place):
         return lambda: read(connector, path)
 
     check(steps)
+
+
+def test_lines_of_long_numbers_are_counted_once():
+    class Text(bytes):
+        def count(self, *arguments):
+            scanned.append(arguments[2] - arguments[1])
+            return super().count(*arguments)
+
+    line = b'{"a":12345678901234567890}\n'
+    for times in (FEW, FEW * TIMES):
+        scanned: list[int] = []
+        found = list(inexact_numbers(Text(line * times), {("a",): pa.float64()}))
+        assert [number for number, _, _ in found] == list(range(1, times + 1))
+        assert sum(scanned) <= len(line) * times
 
 
 @pytest.mark.parametrize("connector", CONNECTORS)

@@ -86,7 +86,8 @@ def decode_json_lines(
     if batch.num_rows != len(starts):  # Arrow reads `null` as a row of nulls
         raise malformed(f"line {_other_line(lines)}: not a JSON object")
     if extra == "infer" and schema is not None:
-        more = [as_text(field) for field in batch.schema if field.name not in schema.names]
+        known = set(schema.names)
+        more = [as_text(field) for field in batch.schema if field.name not in known]
         if more or not batch.schema.equals(wire):
             return decode_json_lines(lines, pa.schema([*schema, *more]), max_bytes)
     if schema is None:

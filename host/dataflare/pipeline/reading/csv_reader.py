@@ -234,9 +234,10 @@ class _CsvFile:
             if names[0] == f"sep={other}":  # Excel's
                 hint = f"leave out the first line, which names it: skip_lines: {line}, {_delimiter(other)}"
             raise self._error(what, line, hint)
-        if absent := [name for name in self._types if name not in names]:
-            what = f"there is no column {absent[0]!r}, to which the options give a type"
-            raise self._error(what, line, known_names(absent[0], names))
+        known = set(names)
+        for absent in (name for name in self._types if name not in known):
+            what = f"there is no column {absent!r}, to which the options give a type"
+            raise self._error(what, line, known_names(absent, names))
 
     def _check_same(self, found: FileSchema) -> None:
         if difference := differing_names([column.name for column in found.columns], self._names):

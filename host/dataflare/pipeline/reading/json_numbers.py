@@ -19,6 +19,7 @@ JsonPath: TypeAlias = tuple[str, ...]
 """Where a value is in a row: names of fields, `[]` for the items of a list."""
 
 _SAFE_DIGITS = 15
+_INTEGER_DIGITS = 19  # of 64 bits, at most
 _NUMBER = re.compile(rb"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 _BEFORE_VALUES = (b":", b",", b"[", b" ", b"\t")
@@ -65,27 +66,27 @@ def inexact_numbers(text: bytes, paths: dict[JsonPath, pa.DataType]) -> Iterator
         return
     suspects.sort()
     verdicts = exact_as_double(pa.array([number for _, number in suspects])).to_pylist()
-    last = 0
+    last = counted = 0
+    line = 1
+    found: list[tuple[int, JsonPath, str]] = []
     for (place, number), exact in zip(suspects, verdicts, strict=True):
         if (exact and number != "-0" and not _beyond_64_bits(number)) or place < last:
             continue
         begin = text.rfind(b"\n", 0, place) + 1
         end = text.find(b"\n", place)
         last = end = len(text) if end < 0 else end
-        line = text.count(b"\n", 0, begin) + 1
-        for path, each in written(text[begin:end]):
-            if path in paths and not _keeps(paths[path], each):
-                yield line, path, each
-
-
-def _keeps(data_type: pa.DataType, number: str) -> bool:
-    if types.is_integer(data_type):
-        return number != "-0"
-    return exact_as_double(pa.array([number]))[0].as_py() and not _beyond_64_bits(number)
+        line += text.count(b"\n", counted, begin)
+        counted = begin
+        found += ((line, path, each) for path, each in written(text[begin:end]) if path in paths)
+    verdicts = exact_as_double(pa.array([number for _, _, number in found], pa.string())).to_pylist()
+    for (line, path, number), exact in zip(found, verdicts, strict=True):
+        if number == "-0" if types.is_integer(paths[path]) else not exact or _beyond_64_bits(number):
+            yield line, path, number
 
 
 def _beyond_64_bits(number: str) -> bool:
-    return number.lstrip("-").isdigit() and not -(2**63) <= int(number) < 2**63
+    digits = number.lstrip("-")
+    return digits.isdigit() and (len(digits) > _INTEGER_DIGITS or not -(2**63) <= int(number) < 2**63)
 
 
 def _long_numbers(text: bytes) -> list[tuple[int, str]]:

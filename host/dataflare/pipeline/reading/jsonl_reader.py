@@ -159,9 +159,8 @@ class _JsonFile:
         for part, _ in waiting:
             self._collect(part, fields, numbers)
         notes = self._keep_digits(fields, numbers, chain((part for part, _ in waiting), again))
-        first = first or list(fields)
-        names = [name for name in first if name in fields or name in self._types]
-        names += [name for name in [*fields, *self._types] if name not in first]
+        known = {**dict.fromkeys(first), **dict.fromkeys(fields), **dict.fromkeys(self._types)}
+        names = [name for name in known if name in fields or name in self._types]
         columns = [
             FileColumn(name, self._types[name])
             if name in self._types
@@ -208,7 +207,8 @@ class _JsonFile:
             if types.is_string(kind):
                 number, place = numbers[path]
                 what = f"column {'.'.join(path)!r}: no type keeps {number[:60]} and the other numbers"
-                hint = _as_written(path[0]) + (f"; {{{path[0]}: double}} rounds" if len(path) == 1 else "")
+                rounds = len(path) == 1 and math.isfinite(float(number))
+                hint = _as_written(path[0]) + (f"; {{{path[0]}: double}} rounds" if rounds else "")
                 raise self._error(what, place, hint)
             fields[path[0]] = retyped(fields[path[0]], path[1:], kind)
             notes[path[0]] = guess.note
@@ -369,7 +369,7 @@ def _named_column(line: bytes, schema: pa.Schema) -> str:
 def _names_of_first_row(part: Part) -> list[str]:
     """The order of the columns: Arrow puts those whose types are given first."""
     line = next((line for line in part.text.split(b"\n", 64) if line.strip()), b"{}")
-    return list(json.loads(line))
+    return list(json.loads(line, parse_int=str))  # which has no limit on the digits
 
 
 def _late(found: Any, known: Any, prefix: str = "") -> list[str]:

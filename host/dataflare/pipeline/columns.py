@@ -47,7 +47,7 @@ class ColumnWriter:
     def __init__(self, schema: pa.Schema, format_name: str, file: str) -> None:
         self._format = format_name
         self._file = file
-        self._converts: list[tuple[int, _Convert]] = []
+        self._converts: list[tuple[int, str, _Convert]] = []
         if not len(schema) and format_name in ("CSV", "Parquet"):
             hint = "keep a column, or write JSON Lines or Arrow"
             raise DataError(f"{format_name} cannot hold rows without columns", file=file, hint=hint)
@@ -65,7 +65,7 @@ class ColumnWriter:
                 others = [each for each in _PREPARE if _holds(each, data_type)]
                 raise self._refused(name, f"is {data_type}", others)
             if (convert := _PREPARE[format_name](data_type)) is not None:
-                self._converts.append((position, convert))
+                self._converts.append((position, name, convert))
                 if not isinstance(convert, DictionaryGrowth):  # which keeps the type, and what it was given
                     field = field.with_type(convert(pa.nulls(0, data_type), name).type)
             fields.append(field)
@@ -79,20 +79,20 @@ class ColumnWriter:
         """
         if not self._converts:
             return rows
-        columns, schema = rows.columns, self.schema
-        for position, convert in self._converts:
-            name = self.schema.names[position]
+        columns, fields = rows.columns, list(self.schema)
+        for position, name, convert in self._converts:
             try:
                 columns[position] = convert(columns[position], name)
-                if columns[position].type != schema.field(position).type:
-                    schema = schema.set(position, schema.field(position).with_type(columns[position].type))
+                fields[position] = fields[position].with_type(columns[position].type)
             except _NoForm as error:
                 raise self._refused(name, f"holds {error}", error.held_by) from None
-        return pa.RecordBatch.from_arrays(columns, schema=schema)
+        return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields, self.schema.metadata))
 
     def dictionary_length(self) -> int:
         """How many values the longest dictionary has that grows; 0 if there is none."""
-        return max((len(convert) for _, convert in self._converts if isinstance(convert, DictionaryGrowth)), default=0)
+        return max(
+            (len(convert) for _, _, convert in self._converts if isinstance(convert, DictionaryGrowth)), default=0
+        )
 
     def _refused(self, name: str, what: str, held_by: Sequence[str]) -> DataError:
         """Make the error for a column, with a hint of the formats that hold it."""

@@ -23,7 +23,7 @@ def _gives_up(arena: Arena, program: str, says: str) -> None:
 
 @attack("limits")
 def adapter_that_does_not_read(arena: Arena) -> None:
-    """Take nothing of a request that is larger than a pipe, or a byte of it now and then, so that the suite waits."""
+    """Read a request larger than the pipe's buffer not at all, or a byte at a time, so that the suite waits."""
     _gives_up(arena, "import time; time.sleep(8)", "no answer came within 1 s")
     _gives_up(arena, "import os, time\nfor _ in range(80): os.read(0, 1), time.sleep(0.1)", "no answer came within 1 s")
 

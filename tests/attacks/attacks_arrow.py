@@ -242,7 +242,7 @@ def views_behind_nulls(arena: Arena) -> None:
 
 @attack("memory")
 def types_off_the_list(arena: Arena) -> None:
-    """Send types that nobody has proven every operation on: unions, runs, views of lists, intervals, no width."""
+    """Send types for which not every operation is known to be safe: unions, runs, list views, intervals, zero width."""
     arrays = [
         pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])]),
         pa.RunEndEncodedArray.from_arrays([1], [1]),
@@ -318,7 +318,7 @@ def many_columns_many_times(arena: Arena) -> None:
 
 @attack("limits")
 def fields_that_are_shared(arena: Arena) -> None:
-    """Have each field of a schema hold the same field twice, level by level: kilobytes that stand for billions."""
+    """Have each field of a schema refer to one field twice, level by level: kilobytes become billions of fields."""
     kind: pa.DataType = pa.int8()
     for _ in range(16):
         kind = pa.struct([("a", kind), ("b", kind)])

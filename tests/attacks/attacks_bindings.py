@@ -74,7 +74,7 @@ def bindings_written_over_files_of_the_user(arena: Arena) -> None:
 
 @attack("files-in")
 def types_that_hold_each_other_without_end(arena: Arena) -> None:
-    """Write 100,000 types each of which holds the one before, until Python's recursion ends."""
+    """Nest 100,000 types, one in the next, until Python reaches its recursion limit."""
     chain = "".join(f"type t{at} = list<t{at - 1}>;" for at in range(1, 100_000))
     file = arena.folder / "x.wit"
     file.write_text(f"package a:b; interface i {{ type t0 = u8; {chain} f: func(x: t99999); }} world w {{ export i; }}")

@@ -176,7 +176,7 @@ def error_of_great_length(arena: Arena) -> None:
 
 @attack("limits")
 def names_of_great_length(arena: Arena) -> None:
-    """Trap in a function whose name is a book, after a log line that is another one."""
+    """Trap in a function with a very long name, after a very long log line."""
     made = talker()
     plugin = arena.load(made.binary)
     for action in ("trap", "log"):
@@ -187,7 +187,7 @@ def names_of_great_length(arena: Arena) -> None:
 
 @attack("limits")
 def frames_without_end(arena: Arena) -> None:
-    """Have a fault reported with a backtrace whose frames are books, and of which there are thousands."""
+    """Cause a fault with a backtrace of thousands of frames, each with a very long name."""
     error = GuestPanic("trapped", plugin="p", export="f", backtrace=("f" * 60_000,) * 3_000)
     assert len(error.backtrace) <= 50 and max(map(len, error.backtrace)) < 600
 

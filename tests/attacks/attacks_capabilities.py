@@ -301,7 +301,7 @@ def secret_that_was_not_granted(arena: Arena) -> None:
 
 @attack("secrets")
 def secret_in_a_name(arena: Arena) -> None:
-    """Get a secret into the audit log by asking for something that is called like it."""
+    """Get a secret into the audit log by asking for an object whose name is the secret."""
     made = hostile(
         {
             "learn": f"(call $secrets#get {NAME})",

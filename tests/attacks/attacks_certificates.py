@@ -97,7 +97,7 @@ def plugin_without_a_certificate(arena: Arena) -> None:
 
 @attack("signatures")
 def certificate_by_a_stranger(arena: Arena) -> None:
-    """Certify a plugin oneself, with a key that the policy does not name, under its own id or under a trusted one's."""
+    """Certify your own plugin with a key that the policy does not name, under that key's id or a trusted key's."""
     package = arena.package()
     own = certificate_of(package.binary, by="stranger")
     refused(arena, UntrustedCertifier, package, own)
@@ -147,7 +147,7 @@ def section_behind_a_certified_component(arena: Arena) -> None:
 
 @attack("signatures")
 def certificate_of_an_old_suite(arena: Arena) -> None:
-    """Show a certificate of a suite that did not have the cases yet that the plugin fails; or of one to come."""
+    """Show a certificate of an older suite without the cases that the plugin fails, or of a future suite."""
     package = arena.package()
     future = certificate_of(package.binary, suite=SUITE + 1)
     refused(arena, CertificateExpired, package, future)
@@ -224,7 +224,7 @@ def certificate_by_a_key_that_was_revoked(arena: Arena) -> None:
 
 @attack("signatures")
 def statement_of_another_kind_as_a_certificate(arena: Arena) -> None:
-    """Show a genuine statement by a certifier that does not say that it is a certificate, or is about two things."""
+    """Show a genuine statement of a certifier that is not a certificate, or that is about two components."""
     package = arena.package()
     other = {"name": "other", "digest": {"sha256": "0" * 64}}
 

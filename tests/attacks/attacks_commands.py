@@ -33,7 +33,7 @@ def with_plugin(arena: Arena, component: bytes) -> None:
 
 @attack("deny")
 def grant_on_the_command_line_beyond_the_policy(arena: Arena) -> None:
-    """Give a plugin by `--grant` what the policy of the environment does not give it, with each command that has it."""
+    """Use `--grant`, in each command that has it, to give a plugin what the environment's policy does not allow."""
     with_plugin(arena, bystander().binary)
     for name, words in GRANTING.items():
         for grant in ("plugins:other", "files:write:out=.", "http:GET:https://evil.example", "secrets:token"):

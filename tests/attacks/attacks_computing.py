@@ -180,7 +180,7 @@ def wide_schema_for_empty_lines(arena: Arena) -> None:
 
 @attack("limits")
 def patterns_that_read_on_in_vain(arena: Arena) -> None:
-    """Replace what matches a pattern that looks to the end of the text after each match: squares of its length."""
+    """Replace with a pattern that scans to the end of the text at each match, which takes quadratic time."""
     batch = Batch(pa.record_batch({"t": pa.array(["x" * 60_000])}))
     for pattern in ("x(.*y)?", "x(?:[^z]+y)?", "x|x.*y"):
         in_time(0.2, lambda p=pattern: chosen(batch, column("t"), call("count_substring_regex", 0, pattern=p)))

@@ -158,7 +158,7 @@ def name_exchanged_for_a_link_while_a_connector_writes(arena: Arena) -> None:
 
 @attack("files")
 def folder_moved_away_while_a_connector_writes(arena: Arena) -> None:
-    """Exchange the output's folder for a link once its place was found: the file is where it was to be."""
+    """Replace the output's folder with a link after its path was resolved: the file stays in the first folder."""
     place = Place(arena)
     inner = place.folder / "out" / "inner"
     inner.mkdir()

@@ -139,7 +139,7 @@ def signature_that_readers_understand_differently(arena: Arena) -> None:
 
 @attack("files-in")
 def component_of_a_million_sections(arena: Arena) -> None:
-    """Consist of so many sections that only reading their names takes the host minutes."""
+    """Have so many sections that reading their names alone takes minutes."""
     component = bystander().binary + b"\0\2\1x" * 1_000_000
     host = arena.host(trust=arena.trust())
     arena.refused_load(NotAComponent, lambda: arena.load(component, host, signature=b""), says="sections")

@@ -124,7 +124,7 @@ def stream_of_a_database_that_took_over(arena: Arena) -> None:
 
 @attack("outputs")
 def token_planted_in_a_database(arena: Arena) -> None:
-    """Put numbers and texts in place of a token: gigabytes of zeros, or an end with an error of Python's own."""
+    """Put a number or a text in place of a token, to allocate gigabytes of zeros or to raise a Python error."""
     tokens = "CREATE TABLE _dataflare_tokens (pipeline TEXT PRIMARY KEY, token, generation)"
     for token, generation in (
         *(("4", "1"), ("-1", "1"), ("9000000000000000000", "1"), ("'text'", "1"), ("1.5", "1")),
@@ -138,7 +138,7 @@ def token_planted_in_a_database(arena: Arena) -> None:
 
 @attack("outputs")
 def table_of_the_program_as_an_output(arena: Arena) -> None:
-    """Replace the table in which the tokens of other pipelines are, which then write their rows twice."""
+    """Replace the table that holds the tokens of other pipelines, so that they write their rows twice."""
     for name in ("_dataflare_tokens", "_DATAFLARE_tokens", {"table": "_dataflare_tokens", "within": "main"}):
         nodes = {
             "in": {"connector": "csv", "read": "in.csv"},
@@ -191,7 +191,7 @@ class _Lying:
 
 @attack("memory")
 def batch_of_an_adapter_that_lies(arena: Arena) -> None:
-    """Answer the suite's request for a batch with a stream that Arrow trips over; or send one to a host under test."""
+    """Answer the suite's request for a batch with a stream that crashes Arrow, or send one to a host under test."""
 
     def run() -> None:
         bench = HostBench(_Lying(), arena.folder)

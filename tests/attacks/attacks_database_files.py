@@ -140,7 +140,7 @@ def _written(arena: Arena) -> list[Any]:
 
 @attack("outputs")
 def rows_that_a_collation_hides(arena: Arena) -> None:
-    """Compare texts without regard to case, so that a row that is new by its bytes stands before the last one read."""
+    """Use a text cursor that ignores case, so that a new row sorts before the last one read."""
     place = _fill(arena, "CREATE TABLE t (n TEXT COLLATE NOCASE); INSERT INTO t VALUES ('B')")
     with StateFile(arena.folder / "state", pipeline="p") as state:
         run(_incremental(arena), state=state)
@@ -152,7 +152,7 @@ def rows_that_a_collation_hides(arena: Arena) -> None:
 
 @attack("outputs")
 def values_without_a_place_in_an_order(arena: Arena) -> None:
-    """Put a text, bytes or infinity among the numbers of a cursor column: all that comes later is taken for earlier."""
+    """Put a text, bytes or infinity among the numbers of a cursor column, so that later rows count as already read."""
     for value in ("9e999", "-9e999", "x'00'", "'text'"):
         _fill(arena, f"DROP TABLE IF EXISTS t; CREATE TABLE t (n REAL); INSERT INTO t VALUES (1.5), ({value})")
         error = arena.raises(NodeFailed, lambda: run(_incremental(arena)))
@@ -162,7 +162,7 @@ def values_without_a_place_in_an_order(arena: Arena) -> None:
 
 @attack("outputs")
 def interrupts_while_databases_are_used(arena: Arena) -> None:
-    """Interrupt a run that reads a database, and writes one, at any moment: no row may be lost, or be there twice."""
+    """Interrupt a run from one database to another at any moment: no row may be lost or written twice."""
     place = _fill(arena, "CREATE TABLE t (n INTEGER PRIMARY KEY); CREATE TABLE u (n INTEGER)")
     reading = {"connector": "sql", "database": "db", "read": "t", "mode": "incremental", "cursor": "n"}
     writing = {"connector": "sql", "database": "other", "write": "u", "input": "read"}

@@ -45,7 +45,7 @@ def thread_that_keeps_the_jail_open(arena: Arena) -> None:
 
 @attack("processes")
 def jail_that_is_said_and_not_there(arena: Arena) -> None:
-    """Rely on a part of the jail that is named to the operator, and that the kernel knows nothing of."""
+    """Rely on a part of the confinement that is reported to the operator but that the kernel does not support."""
     instance = worker(arena)
     process = STATUS / str(instance.pid)
     status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())

@@ -31,7 +31,7 @@ def refused(*calls: tuple[Any, ...]) -> None:
 
 @attack("processes")
 def command_typed_into_the_terminal(arena: Arena) -> None:
-    """Push characters into the operator's terminal (TIOCSTI), so that the shell runs them."""
+    """Insert characters into the operator's terminal input (TIOCSTI), so that the shell runs them."""
     ours, theirs = pty.openpty()
     try:
         refused(("ioctl", theirs, 0x5412, b"x"), ("ioctl", theirs, 0x5413, bytes(8)), ("ioctl", 0, 0x541C, b"\x03"))
@@ -45,7 +45,7 @@ def command_typed_into_the_terminal(arena: Arena) -> None:
 
 @attack("processes")
 def signal_from_the_terminals_session(arena: Arena) -> None:
-    """Stay in the host's session and process group, to get its signals and to send it some."""
+    """Stay in the host's session and process group, to receive its signals and to send it signals."""
     found = started("surroundings")
     assert found["session"] == found["group"] == found["pid"]
     refused(("setsid",), ("kill", 0, 0))
@@ -79,7 +79,7 @@ def file_that_the_host_left_open(arena: Arena) -> None:
 
 @attack("processes")
 def limits_of_the_host(arena: Arena) -> None:
-    """Take the host's time or memory by its own limits (`prlimit`), or raise those of the process."""
+    """Lower the host's limits, or raise those of the worker (`prlimit`)."""
     new = bytes(16)
     refused(("prlimit64", os.getpid(), 0, 0, 0), ("prlimit64", 0, 4, new, 0), ("prlimit64", 1, 0, new, 0))
 

@@ -33,7 +33,7 @@ def _fills(protection: int) -> bool:
 
 @attack("processes")
 def memory_that_may_be_written_no_more(arena: Arena) -> None:
-    """Fill memory, and give up the right to write there, after which the limit of private memory counts it no more."""
+    """Fill memory and make it read-only, so that the limit on private memory no longer counts it."""
     for protection in (READ, 0):
         assert jailed(lambda p=protection: _fills(p), room_bytes=ROOM) is False
 

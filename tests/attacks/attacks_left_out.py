@@ -101,7 +101,7 @@ def time_hidden_in_a_store_of_secrets(arena: Arena) -> None:
 
 @attack("secrets")
 def secret_without_end(arena: Arena) -> None:
-    """Rely on a store that answers with megabytes, which are looked for in all that is logged from then on."""
+    """Use a secret of megabytes, which the host then searches for in everything that is logged."""
 
     class LongStore:
         def get(self, name: str) -> str | None:

@@ -106,7 +106,7 @@ def characters_that_are_escaped(arena: Arena) -> None:
 
 @attack("limits")
 def dictionary_of_different_values(arena: Arena) -> None:
-    """Have the host look for equal values where all are different: Arrow takes ten times what they take."""
+    """Have the host deduplicate values that are all different: Arrow needs ten times their memory."""
     values = pa.array(np.arange(MIB))
     kind = "dictionary<values=int64, indices=int32, ordered=0>"
     with serving(budget(most_bytes=64 * MIB)):
@@ -140,7 +140,7 @@ def bytes_that_are_written_as_text(arena: Arena) -> None:
 
 @attack("limits")
 def words_that_are_no_times(arena: Arena) -> None:
-    """Convert millions of words that are no times: for each that it refuses, Arrow makes an error, and goes on."""
+    """Convert millions of texts that are not times: Arrow creates an error for each and continues."""
     words = column(pa.array(["no time at all"] * 2 * MIB))
     began = time.thread_time()
     with serving(budget(seconds=0.1)):

@@ -75,7 +75,7 @@ def log_that_others_can_read(arena: Arena) -> None:
 
 @attack("audit")
 def flood_that_buries_what_matters(arena: Arena) -> None:
-    """Use something a million times, so that one refusal is not found any more."""
+    """Use a capability a million times, to hide one refusal in the log."""
     made, grants = reader(arena)
     plugin = arena.load(made.binary, grants=grants)
     for _ in range(300):

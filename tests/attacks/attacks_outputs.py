@@ -35,7 +35,7 @@ def write(path: Path, rows: dict[str, Any], **keys: Any) -> DataflareError | Non
 
 @attack("outputs")
 def row_that_names_a_folder_outside(arena: Arena) -> None:
-    """Send a row whose value, where rows are written by the values of a column, climbs out of the output's folder."""
+    """Send a row whose value leads out of the output's folder when rows are partitioned by that column."""
     write(arena.folder / "out", {"k": ["/../../../outside"], "n": [1]}, partition_by=["k"])
     assert sorted(os.listdir(arena.folder)) == ["out"]
     assert os.listdir(arena.folder / "out") == ["k=%2F..%2F..%2F..%2Foutside"]

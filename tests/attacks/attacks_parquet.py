@@ -72,7 +72,7 @@ def parquet_nulls_of_great_width(arena: Arena) -> None:
 
 @attack("files-in")
 def parquet_lengths_that_no_header_tells(arena: Arena) -> None:
-    """Encode the lengths of texts in Parquet so that only their decoder finds out how many there are, or how long."""
+    """Encode texts in Parquet so that their number and lengths are only known after decoding."""
     refused_for_memory(arena, "lengths_without_number", "prefixes_of_a_megabyte")
 
 
@@ -99,7 +99,7 @@ def parquet_footer_that_grows(arena: Arena) -> None:
 
 @attack("files-in")
 def parquet_field_with_the_number_of_another(arena: Arena) -> None:
-    """Say of a page in field 2 that it is plain, and in field 65538, which Thrift takes for 2, that it has prefixes."""
+    """Encode a page twice: as plain in field 2, and with prefixes in field 65538, which Thrift reads as 2."""
     path = arena.folder / "alias.parquet"
     path.write_bytes(HOSTILE["prefixes_said_to_be_plain"]()[0])
 
@@ -131,7 +131,7 @@ def parquet_stored_schema_given_twice(arena: Arena) -> None:
 
 @attack("files-in")
 def parquet_footer_that_ends_the_process(arena: Arena) -> None:
-    """Say in the footer of a Parquet file what Arrow cannot tell of without ending the process."""
+    """Put values into the footer of a Parquet file that make Arrow end the process."""
     page = kit.Page(1, kit.texts(b"x"))
     hostile = [kit.Column("a", [page], histogram=[0] * 4), kit.Column("a", [page], codec=99)]
     for number, column in enumerate(hostile):

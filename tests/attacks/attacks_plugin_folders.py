@@ -76,7 +76,7 @@ def pipes_among_a_plugins_sources(arena: Arena) -> None:
 
 @attack("files-in")
 def sources_without_end(arena: Arena) -> None:
-    """Put a file of a tebibyte, of which the disk has nothing, or a link to a device, among a plugin's sources."""
+    """Put a sparse file of a tebibyte, or a link to a device, among a plugin's sources."""
     _refused_everywhere(
         arena, lambda folder, ending: os.truncate(_touched(folder / f"x.{ending}"), 2**40), "is longer than"
     )
@@ -85,7 +85,7 @@ def sources_without_end(arena: Arena) -> None:
 
 @attack("files-in")
 def folders_within_each_other_without_end(arena: Arena) -> None:
-    """Nest folders until Python's recursion ends: in a plugin, and in a folder of WIT."""
+    """Nest folders until Python reaches its recursion limit: in a plugin, and in a folder of WIT."""
 
     def nest(folder: Path, ending: str) -> None:
         here = os.open(folder, os.O_RDONLY)
@@ -178,7 +178,7 @@ def configuration_of_a_compiler_that_names_outputs(arena: Arena) -> None:
 
 @attack("files-in")
 def options_as_the_names_of_sources(arena: Arena) -> None:
-    """Name a source in C like an option of the compiler, or like a file of options, to have it write anywhere."""
+    """Name a C source file like a compiler option or an options file, so that the compiler writes anywhere."""
     folder = _plugin(arena, "c")
     for name in ("-o.c", "@options.c", "plugin.c"):
         _touched(folder / name)
@@ -212,7 +212,7 @@ def folder_that_is_a_link_to_itself(arena: Arena) -> None:
 
 @attack("limits")
 def tool_that_prints_without_end(arena: Arena) -> None:
-    """Have a tool that runs or quotes a plugin's code print without end, which fills the memory of who builds it."""
+    """Make a build tool print without end, to fill the memory of the person who builds the plugin."""
     program = "import sys\nfor _ in range(100): sys.stdout.write('x' * 2**20)"
     arena.raises(BuildFailed, lambda: run([sys.executable, "-c", program], cwd=arena.folder), says="printed more than")
 
@@ -237,7 +237,7 @@ def lock_nested_without_end(arena: Arena) -> None:
 
 @attack("files-in")
 def plugin_file_that_no_manifest_can_be_made_of(arena: Arena) -> None:
-    """Ask in a `plugin.yaml` for what only other kinds of plugins have, so that packaging it ends in its own way."""
+    """Ask in a `plugin.yaml` for keys of another kind of plugin, so that packaging fails with an internal error."""
     folder = _plugin(arena, "python", "asks: { datasets: {} }\n")
     arena.raises(ConfigError, lambda: read_plugin_file(folder).manifest(), says="only a source or a destination")
 

@@ -201,7 +201,7 @@ def batch_that_is_none(arena: Arena) -> None:
 
 @attack("processes")
 def figures_that_are_none(arena: Arena) -> None:
-    """Say that it took less than no time, or calls beyond counting, to spoil what is watched."""
+    """Report a negative time, or a huge number of calls, to spoil the metrics."""
     for figures in ([-1] * 9, [2**63] * 9, [True] * 9, ["x"] * 9, [0] * 8):
         speaking(arena, ["result", figures, True], [NOTHING], says="figures")
 

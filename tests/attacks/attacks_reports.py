@@ -10,7 +10,7 @@ from dataflare.conformance.reports import to_html, to_junit
 
 @attack("terminal")
 def markup_and_directions_in_a_report(arena: Arena) -> None:
-    """Be called by markup, or by characters that turn the direction of writing round, in a report for browsers."""
+    """Use a name with markup, or with characters that reverse the text direction, in an HTML report."""
     name = "<script>x</script>\"'>\u202etnamrofnoc\u2066\x1b[31m\0\u200b"
     case = Case.model_construct(name=f"rows/{name}", title=name, duties=[name], kinds=[], profile="core", steps=[])
     result = SuiteResult((CaseResult(case, Outcome.FAIL, 1.0, name, f"{name}\n{name}"),))

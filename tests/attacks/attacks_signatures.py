@@ -243,7 +243,7 @@ def name_of_another_plugin_pinned_by_digest(arena: Arena) -> None:
 
 @attack("signatures")
 def rolled_back_to_an_old_version(arena: Arena) -> None:
-    """Bring back an old version, well signed, with a hole that was mended since."""
+    """Install an old, correctly signed version with a vulnerability that was fixed since."""
     policy = arena.policy({"versions": ">=1.2.0, <2.0.0"})
     host = arena.host(policy=policy, trust=arena.trust())
     old, new = arena.package(version="1.1.9"), arena.package(version="1.2.0")
@@ -278,7 +278,7 @@ def component_exchanged_after_verification(arena: Arena) -> None:
 
 @attack("signatures")
 def key_with_which_everybody_signs(arena: Arena) -> None:
-    """Have an operator trust a public key of a small order, which verifies signatures that anyone can write down."""
+    """Have an operator trust a public key of small order, for which anyone can forge signatures."""
     prime = 2**255 - 19
     order_8 = int.from_bytes(
         bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"

@@ -54,7 +54,7 @@ def pipeline_of_somebody_else_as_an_output(arena: Arena) -> None:
 
 @attack("outputs")
 def protected_file_spelled_otherwise(arena: Arena) -> None:
-    """Name the policy in capitals, or with an accent as a character of its own, as some file systems allow."""
+    """Name the policy in capitals, or with a decomposed accent, which some file systems treat as the same name."""
     protected = ProtectedFiles()
     folder = arena.folder / "here"
     folder.mkdir()
@@ -66,7 +66,7 @@ def protected_file_spelled_otherwise(arena: Arena) -> None:
 
 @attack("outputs")
 def program_that_runs_as_another_user_replaced(arena: Arena) -> None:
-    """Put rows in place of a program that runs with its owner's rights, and have the new file run with them."""
+    """Overwrite a set-user-ID program with rows, so that the new file keeps its owner's rights."""
     program = arena.folder / "program"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o6755)
@@ -76,7 +76,7 @@ def program_that_runs_as_another_user_replaced(arena: Arena) -> None:
 
 @attack("outputs")
 def device_of_the_kernel_as_an_output(arena: Arena) -> None:
-    """Name a device that is neither a terminal nor a place where nothing is kept, such as the machine's memory."""
+    """Write to a device that is not a terminal or `/dev/null`, such as the machine's memory."""
     error = write(Path("/dev/urandom"), {"n": [1]})
     assert isinstance(error, DataError) and "part of the system" in str(error)
     assert write(Path("/dev/null"), {"n": [1]}) is None
@@ -122,7 +122,7 @@ def pattern_that_looks_through_a_link(arena: Arena) -> None:
 
 @attack("files")
 def names_too_long_for_the_system(arena: Arena) -> None:
-    """Name files that no system can hold, so that a check fails with an error of the system's."""
+    """Use file names that no file system accepts, so that a check fails with a raw system error."""
     place = Place(arena)
     (place.folder / "out" / "file").write_text("")
     for name in ("x" * 300, "x" * 300 + "/y", "file/below/it"):
@@ -269,7 +269,7 @@ def _outcome_in_child(store: SqliteStateStore) -> int:
 
 @attack("neighbours")
 def state_by_a_name_of_the_databases_own(arena: Arena) -> None:
-    """Name the state `:memory:`, or change the folder: what was kept is gone, without a word."""
+    """Name the state `:memory:`, or change the working directory, so that kept values are silently lost."""
     before = Path.cwd()
     os.chdir(arena.folder)
     try:

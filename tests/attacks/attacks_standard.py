@@ -105,14 +105,14 @@ def kept_batches(schema: Schema | None, metadata: list[tuple[str, str]]) -> int:
 
 @attack("limits")
 def metadata_of_columns_for_nothing(arena: Arena) -> None:
-    """Keep many batches without rows, each with metadata of 64 KB that was set on its column."""
+    """Keep many empty batches, each with 64 KB of metadata set on its column."""
     schema = Schema((Field("n", "int64", True, ()),), ())
     assert kept_batches(schema, [("k", "x" * 64 * KIB)]) < 2 * ROOM // (64 * KIB)
 
 
 @attack("limits")
 def metadata_of_schemas_for_nothing(arena: Arena) -> None:
-    """Keep many batches without rows, each with a schema that has metadata of 64 KB."""
+    """Keep many empty batches, each with 64 KB of schema metadata."""
     field = Field("n", "int64", True, (("k", "x" * 32 * KIB),))
     assert kept_batches(Schema((field,), (("k", "x" * 32 * KIB),)), []) < 2 * ROOM // (64 * KIB)
 

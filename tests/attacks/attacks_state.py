@@ -39,7 +39,7 @@ def _is_sound(file: Path) -> None:
 
 @attack("neighbours")
 def end_in_the_middle_of_a_write(arena: Arena) -> None:
-    """End the host at any moment while it writes state: what it was told is kept, and nothing is half there."""
+    """Kill the host at any moment while it writes state: acknowledged values are kept, and none is half written."""
     file = arena.folder / "state"
     last = 0
     for round_ in range(4):

@@ -114,7 +114,7 @@ def state_that_takes_long_to_read(arena: Arena) -> None:
 
 @attack("files-in")
 def counts_that_are_imported(arena: Arena) -> None:
-    """Have a state imported whose numbers are the last ones that fit, so that the next run cannot count on."""
+    """Import a state with the largest possible numbers, so that the next run cannot increment them."""
     file, state = _pipeline(arena)
     source = {"node": "read", "lineage": "x", "reading": {}, "state": None, "complete": False}
     for counts in ({"sequence": 2**63 - 1, "rows": 0}, {"sequence": 0, "rows": 2**63 - 1}):

@@ -123,7 +123,7 @@ def line_faked_by_a_line_break(arena: Arena) -> None:
 
 @attack("terminal")
 def line_faked_by_padding(arena: Arena) -> None:
-    """Fill a line with blanks to its end, so that the next words stand at the beginning of one."""
+    """Fill a line with spaces up to its end, so that the next words look like a new line."""
     for columns in (40, 80, 133):
         for blanks in range(columns - 70 if columns > 100 else 0, columns):
             text = "failed" + " " * blanks + FAKE
@@ -152,7 +152,7 @@ def direction_of_writing_turned_round(arena: Arena) -> None:
 
 @attack("terminal")
 def invisible_characters_in_a_name(arena: Arena) -> None:
-    """Put characters that are not seen into a name, so that it looks like a trusted one, or carries a message."""
+    """Put invisible characters into a name, so that it looks like a trusted one or carries a message."""
     for character in "\u200b\u200c\u200d\u2060\ufeff\u00ad\u034f\u180e\u3164\ufe0f\U000e0041\U000e0100\ud800":
         text = f"acme{character}"
         assert_harmless(shown(lambda text=text: output.stdout().say(text)))  # type: ignore[attr-defined]
@@ -161,7 +161,7 @@ def invisible_characters_in_a_name(arena: Arena) -> None:
 
 @attack("terminal")
 def markup_in_a_description(arena: Arena) -> None:
-    """Colour a word green, or make a link of it, by the markup of the library that draws tables."""
+    """Colour a word or turn it into a link, by the markup of the library that draws tables."""
     text = "[bold green]signed[/] [link=http://evil.example]here[/link] :white_check_mark: [/]"
     written = shown(lambda: output.show_error(error_of(text)), columns=200)
     assert text in written and "evil.example\x1b\\" not in written and "\x1b]8" not in written
@@ -169,7 +169,7 @@ def markup_in_a_description(arena: Arena) -> None:
 
 @attack("terminal")
 def control_characters_in_json_on_a_terminal(arena: Arena) -> None:
-    """Hide control characters in what is shown as JSON, where only some of them are escaped by themselves."""
+    """Hide control characters in JSON output, where JSON itself escapes only some of them."""
     text = "".join(map(chr, range(0xA0))) + "\u202e\u2028\ud800"
     written = shown(lambda: output.write_json({"error": {text: text}}), columns=80)
     assert_harmless(written, terminal=True)

@@ -58,7 +58,7 @@ def _after(arena: Arena, change: Callable[[], object]) -> None:
 
 @attack("limits")
 def panic_after_faulthandler(arena: Arena) -> None:
-    """Panic in a program that turned `faulthandler` on when the host was there: its handlers come before wasmtime's."""
+    """Panic in a program that enabled `faulthandler` after the host started: its handlers run before wasmtime's."""
 
     def change() -> None:
         faulthandler.disable()

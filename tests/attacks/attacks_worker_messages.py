@@ -42,14 +42,14 @@ def names_of_files_by_their_errors(arena: Arena) -> None:
 
 @attack("processes")
 def data_out_of_band(arena: Arena) -> None:
-    """Send and receive with flags, such as data out of band, whose code in the kernel is seldom walked."""
+    """Send and receive with rarely used flags, such as out-of-band data, to reach little-tested kernel code."""
     for flags in (0x1, 0x2, 0x4, 0x80, 0x100, 0x200, 0x2000, 0x8000, 0x4000000, 0x20000000):
         refused(("sendto", -1, 0, 0, flags, 0, 0), ("recvfrom", -1, 0, 0, flags, 0, 0))
 
 
 @attack("processes")
 def waits_that_inherit_priorities(arena: Arena) -> None:
-    """Use the kernel's waits for locks with priorities, in which many holes were found."""
+    """Use the kernel's priority-inheritance locks (futexes), which had many vulnerabilities."""
     refused(*(("futex", 0, operation | flags, 0, 0, 0, 0) for operation in (6, 7, 8, 11, 12, 13) for flags in (0, 384)))
     refused(("futex", 0, 2, 0, 0, 0, 0), ("futex", 0, 1 | 0x200, 0, 0, 0, 0))
 
@@ -213,7 +213,7 @@ def worker_whose_end_ends_the_host(arena: Arena) -> None:
 
 @attack("processes")
 def files_that_the_host_has_no_more_of(arena: Arena) -> None:
-    """Leave the host without descriptors, so that starting a worker fails in the middle."""
+    """Use up the host's file descriptors, so that starting a worker fails halfway."""
 
     def attempt() -> list[str]:
         plugin = arena.load(monster().binary, isolation="process")
@@ -258,7 +258,7 @@ def worker_that_a_fork_shares(arena: Arena) -> None:
 
 @attack("processes")
 def errors_of_the_system_from_the_host(arena: Arena) -> None:
-    """Have a failure of the host's own taken for the worker's end, or for the end of its time."""
+    """Have a failure of the host reported as the end of the worker, or as a timeout."""
     for error in (OSError("disk"), TimeoutError("slow"), EOFError("end"), BrokenPipeError("pipe")):
 
         def fail(name: bytes, error: Exception = error) -> Any:
@@ -322,7 +322,7 @@ def pipe_that_nobody_writes_to(arena: Arena) -> None:
 
 @attack("processes")
 def worker_that_an_interrupt_forgets(arena: Arena) -> None:
-    """Live on, with the host's descriptors, when an interrupt kept the instance from everybody who would close it."""
+    """Keep running, with the host's descriptors, when an interrupt loses the reference that would close it."""
     plugin, _ = isolated(arena)
     gc.collect()  # what others left: its descriptors must not go while they are counted
     before = len(os.listdir("/proc/self/fd"))

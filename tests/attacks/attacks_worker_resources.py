@@ -95,7 +95,7 @@ def handle_of_another_type(arena: Arena) -> None:
 
 @attack("processes")
 def handle_that_was_given_away(arena: Arena) -> None:
-    """Give one of the host's objects away twice, use it afterwards, or drop it: it is somebody else's by then."""
+    """Give away one of the host's objects twice, or use or drop it afterwards, when it belongs to another owner."""
     kept, thing = _kept(), _Thing()
     number = kept.number_of(thing, 0, given=True)
     assert _read(kept, OwnT(0), number) is thing

@@ -148,6 +148,19 @@ def test_a_handle_is_not_lent_and_given_away_in_one_call(engine: Engine, functio
         instance.call("", function, one, two)
 
 
+def test_a_call_that_is_refused_gives_nothing_away(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with engine.load(bytes(wasmtime.wat2wasm(LENT_AND_GIVEN)), name="kit").instantiate({}) as instance:
+        one, two = instance.call("", "new", 21), instance.call("", "new", 4)
+        with monkeypatch.context() as patch:
+            patch.setattr("dataflare.engine.native.stack.STACK_BYTES", 2**60)
+            with pytest.raises(UsageError, match="of stack"):
+                instance.call("", "lent-first", two, one)
+        assert instance.call("", "lent", one, two) == 25
+        instance.call("", "lent-first", two, one)
+        with pytest.raises(ValueTypeError):
+            instance.call("", "lent", one, two)
+
+
 @pytest.mark.parametrize("wrong", [None, 1, "counter", object()])
 def test_what_is_no_handle_is_refused(counters: Counters, wrong: Any) -> None:
     with pytest.raises(ValueTypeError):

@@ -67,9 +67,8 @@ class _Closer:
 class Instance:
     """One instance of a component. Made by `Component.instantiate`. A context manager.
 
-    It makes one call at a time, from the encoding of the arguments to the end of decoding the result. Whoever calls it
-    meanwhile is refused: another thread, or code that runs within the call, such as a host function or an argument's
-    `__index__`.
+    It makes one call at a time, from the first argument that is written to the last value that is read. Other threads,
+    and code that runs within the call (a host function, an argument's `__index__`), are refused.
 
     After a trap it is dead: `alive` is false, and every call raises `UsageError`. The same happens if an exception from
     outside, such as `KeyboardInterrupt`, ends a call.
@@ -244,7 +243,6 @@ class Instance:
         # The arguments have a fixed address; what they point to comes after them.
         memory.allocate(codec.arguments_size)
         self._encode(memory, codec.encode_arguments, HOST_HALF_AT, args, link)
-        memory.passing.commit()
         stats.bytes_in += memory.top - HOST_HALF_AT + memory.staged_bytes
         self._endings.export = link.full_name
         self._number.value = codec.number
@@ -253,6 +251,11 @@ class Instance:
         called = time.perf_counter_ns()
         try:
             self._enter(CODE.run)
+            memory.passing.commit()
+        except UsageError:
+            if self.alive:  # it was refused before any code ran
+                memory.undo()
+            raise
         finally:
             returned = time.perf_counter_ns()
             stats.calls += 1
@@ -346,8 +349,7 @@ class Instance:
             BaseException: An exception of a host function or from outside.
         """
         outer: Instance | None = getattr(_local, "instance", None)
-        outer_budget = budgets.current()
-        native, limits = self._native, self.limits
+        outer_budget, native, limits = budgets.current(), self._native, self.limits
         if deadline_s is None:
             deadline_s = math.inf if limits.call_timeout_s is None else time.monotonic() + limits.call_timeout_s
         depth = 1

@@ -5,8 +5,9 @@ Fetch the packages, then give their folders:
     python tests/bindgen/foreign.py wasi-http wasi-keyvalue wasmtime wit-bindgen
 
 Every world below them is generated, for hosts and for plugins, and the types of every package alone. All of it is
-checked by mypy, pyright and ruff. Each function of each world is called with random values, through a component that is
-written for the world. Worlds that the engine cannot carry, such as those with `async`, are listed with the reason.
+checked by mypy, and what is not a stub by pyright and ruff too. Each function of each world is called with random
+values, through a component that is written for the world. Worlds that the engine cannot carry, such as those with
+`async`, are listed with the reason.
 
 Exit codes: 0 all is well; 1 something failed.
 """
@@ -92,10 +93,10 @@ def check(roots: list[Path], folder: Path, *, examples: int, checkers: bool) -> 
                     (print if REFUSED.search(told) else failures.append)(f"refused: {told.splitlines()[0]}")
                     continue
                 try:
-                    write_folder(folder / "types" / f"t{types}", generate_types(found))
+                    write_folder(folder / "types" / f"t{types}", generate_types(found, where=str(where)))
                     types += 1
                 except ConfigError as error:
-                    told = f"{where}: {error}"
+                    told = str(error)
                     (print if REFUSED.search(told) else failures.append)(f"refused: {told.splitlines()[0]}")
                 for name, _ in found.worlds():
                     package = f"w{worlds}"
@@ -132,6 +133,8 @@ def check(roots: list[Path], folder: Path, *, examples: int, checkers: bool) -> 
             failures += check_types(folder / part).splitlines()
             failures += check_lint(folder / part).splitlines()
             failures += check_pyright(folder / part).splitlines()
+    for stubs in sorted((folder / "plugins").glob("*")) if checkers else ():
+        failures += check_types(stubs, stubs=True).splitlines()
     return failures
 
 

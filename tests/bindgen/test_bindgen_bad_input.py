@@ -310,8 +310,12 @@ def test_static_methods_of_a_class_are_an_implementation(host: Host, tmp_path: P
 
 def test_an_option_that_does_not_exist_is_named(host: Host, tmp_path: Path) -> None:
     said = "W has no option 'limit', did you mean 'limits'"
-    with imported(files_of(WIT), tmp_path) as bindings, pytest.raises(TypeError, match=said):
-        bindings.W(COMPONENT, imports=SimpleNamespace(log=_Log()), host=host, limit=1)
+    imports = SimpleNamespace(log=_Log())
+    with imported(files_of(WIT), tmp_path) as bindings:
+        with pytest.raises(TypeError, match=said):
+            bindings.W(COMPONENT, imports=imports, host=host, limit=1)
+        with pytest.raises(ConfigError, match="host: a int is not a Host"):
+            bindings.W(COMPONENT, imports=imports, host=1)
 
 
 # Names of types alone.

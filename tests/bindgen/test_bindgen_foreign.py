@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bindings_kit import imported
+from bindings_kit import check_lint, check_types, imported
+from dataflare.bindgen.folder import write_folder
 from dataflare.bindgen.generate import generate
 from dataflare.runtime.host import Host
 from dataflare.wit.resolve import load
@@ -16,6 +17,7 @@ from round_trips import round_trip
 
 HERE = Path(__file__).parent
 FEATURES = load(HERE / "worlds" / "features.wit")
+ODD = load(HERE / "worlds" / "odd.wit")
 WASI = load(HERE / "worlds" / "wasi.wit")
 
 
@@ -26,6 +28,9 @@ WASI = load(HERE / "worlds" / "wasi.wit")
         (FEATURES, "test:features/cells@1.2.0", 5),
         (FEATURES, "test:features/empty@1.2.0", 7),
         (WASI, "test:served/service@0.1.0", 10),
+        (ODD, "test:odd/names@1.0.0", 51),
+        (ODD, "test:odd/resources@1.0.0", 34),
+        (ODD, "test:odd/variants@1.0.0", 16),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -46,6 +51,13 @@ def test_wasi_stays_the_hosts_where_no_resource_is_shared() -> None:
     files = generate(WASI, "test:served/service@0.1.0")
     assert "def monotonic_clock" in files["__init__.py"] and "def poll" in files["__init__.py"]
     assert "def random" not in files["__init__.py"]
+
+
+def test_odd_worlds_pass_the_checks_of_types(tmp_path: Path) -> None:
+    for name, _ in ODD.worlds():
+        write_folder(tmp_path / name.partition("/")[2].partition("@")[0], generate(ODD, name))
+    assert check_types(tmp_path) == ""
+    assert check_lint(tmp_path) == ""
 
 
 def test_the_command_for_foreign_packages_says_what_failed(tmp_path: Path) -> None:

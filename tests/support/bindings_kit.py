@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,12 +78,16 @@ def imported(files: dict[str, str], folder: Path) -> Iterator[Any]:
             del sys.modules[each]
 
 
-def check_types(folder: Path) -> str:
-    """What mypy says of a folder, with --strict and no settings of this project; empty if it finds nothing."""
+def check_types(folder: Path, *, stubs: bool = False) -> str:
+    """What mypy says of a folder, with --strict and no settings of this project; empty if it finds nothing.
+
+    With `stubs`, the folder is that of a plugin's stubs, whose modules import each other from there.
+    """
     root = Path(__file__).parents[2]
     command = [str(_BIN / "mypy"), "--strict", "--config-file=", "--no-error-summary", "--python-version=3.11"]
     command += [f"--cache-dir={root / '.mypy_cache' / 'bindings'}", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=root)
+    environment = {**os.environ, "MYPYPATH": str(folder)} if stubs else None
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, env=environment)
     return done.stdout + done.stderr
 
 

@@ -102,11 +102,15 @@ def constructor(
 
 
 def exception_class(
-    annotations: Annotations, name: str, error: wit.Type | None, docs: str, direction: Direction
+    annotations: Annotations, name: str, error: wit.Type | None, docs: str, direction: Direction, *, late: bool = False
 ) -> list[str]:
-    """Write the exception for an error type."""
-    base = f"{annotations.support('ResultError')}[{annotations.of(error, 'field', direction)}]"
+    """Write the exception for an error type; `late` if the type's module may not have been run before."""
+    of = annotations.of(error, "field", direction)
+    base = f"{annotations.support('ResultError')}[{'_t.Any' if late else of}]"
     lines = [*wrap(Tree(f"class {name}(", (base,)), 0, after=":"), *docstring([docs], 4)]
+    if late:
+        annotations.uses.add("_t")
+        lines += ["", f"    error: {of}"]
     if error is not None:
         lines += constructor(annotations, [("error", error, "")], direction)
     return lines

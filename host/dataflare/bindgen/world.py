@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
 
 from dataflare.bindgen.abi import WorldType
 from dataflare.bindgen.implementations import host_functions
+from dataflare.errors import ConfigError
 from dataflare.runtime.options import InstanceOptions
 from dataflare.suggestions import close_matches
 
@@ -72,6 +73,9 @@ class World:
         with ExitStack() as resources:
             if host is None:
                 host = resources.enter_context(OwnHost())
+            elif not isinstance(host, OwnHost):
+                what = f"a {type(host).__name__} is not a Host"
+                raise ConfigError(what, where="host", hint="make one with dataflare.Host(...)")
             self._instance = host.instantiate(
                 component, fit=lambda shape: world.fit(shape, component=name), imports=functions, **options
             )

@@ -28,7 +28,9 @@ def errors_text(plan: Plan) -> str:
         docs = (
             "The error of a function, without a detail." if error is None else f"The error of a function: a `{error}`."
         )
-        blocks.append(exception_class(annotations, name, error, docs, "import"))
+        # The modules of interfaces import this one, and each other, in the order of their names.
+        late = error is not None and any(isinstance(each, wit.Named) for each in wit.inner_types(error))
+        blocks.append(exception_class(annotations, name, error, docs, "import", late=late))
     head = docstring(["Errors of functions whose types have no names of their own."], 0)
     siblings = [each.name for each in plan.modules]
     return assemble(head, imports_text(annotations.uses, siblings), list(plan.anonymous.values()), [], blocks)

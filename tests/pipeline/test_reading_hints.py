@@ -124,6 +124,21 @@ def test_a_number_that_no_type_keeps_is_read_as_written(fill, value, column):
     assert ("{a: double} rounds" in error.hint) == (value == "1" * 80)
 
 
+@pytest.mark.parametrize("text", ["1,2.5\n3,4\n", "2024-01-01,-1\n2024-01-02,2\n", "1\n2\n", "5,1e3\n"])
+def test_a_first_row_of_values_is_not_taken_for_names(fill, text):
+    path = fill(text)
+    error = refused("csv", path)
+    assert (error.line, "values where names are expected" in str(error)) == (1, True)
+    rows = len(text.splitlines())
+    assert read("csv", path, header=False).num_rows == rows
+    assert read("csv", path, header=True).num_rows == rows - 1
+
+
+@pytest.mark.parametrize("text", ["id,2024\n1,2\n", '"1","2"\n3,4\n', "v1,v2\n1,2\n", "a,\n1,2\n"])
+def test_names_that_are_partly_numbers_or_in_quotes_are_names(fill, text):
+    assert read("csv", fill(text)).num_rows == 1
+
+
 def test_a_quote_that_is_never_closed_is_named_whatever_its_record_counts(fill):
     error = refused("csv", fill('a,b\n1,2\n"3,4\n5,6\n'))
     assert (error.line, "never closed" in str(error)) == (3, True)

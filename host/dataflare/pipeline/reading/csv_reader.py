@@ -40,6 +40,7 @@ from dataflare.texts import first_repeated
 __all__ = ["CsvReadOptions", "read_csv"]
 
 _HEADER_BYTES = 2**16
+_VALUE = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?|\d{4}-\d\d-\d\d([T ][\d:.]+Z?)?")
 _ROW_IN_MESSAGE = re.compile(r"Row #(\d+): ")
 _COLUMN_IN_MESSAGE = re.compile(r"In CSV column #(\d+): ")
 
@@ -220,6 +221,12 @@ class _CsvFile:
         others = [mark for mark in ";|\t," if mark != self._form.delimiter and mark in self._names[0]]
         return max(others, key=self._names[0].count, default="")
 
+    def _has_values_for_names(self) -> bool:
+        """Whether a first row of numbers and dates, not in quotes, was taken for a header that nobody asked for."""
+        if not self._options.header or self._is_quoted or "header" in self._options.model_fields_set:
+            return False
+        return all(map(_VALUE.fullmatch, self._names))
+
     def _check_names(self) -> None:
         names, line = self._names, max(1, self._first_line - 1)
         if len(names) > MAX_COLUMNS:
@@ -234,6 +241,11 @@ class _CsvFile:
             if names[0] == f"sep={other}":  # Excel's
                 hint = f"leave out the first line, which names it: skip_lines: {line}, {_delimiter(other)}"
             raise self._error(what, line, hint)
+        if self._has_values_for_names():
+            what = f"the first row has values where names are expected: {_shorten(', '.join(names))}"
+            raise self._error(
+                what, line, "header: false if the file has no header; header: true if these are its names"
+            )
         known = set(names)
         for absent in (name for name in self._types if name not in known):
             what = f"there is no column {absent!r}, to which the options give a type"

@@ -7,10 +7,13 @@ import os
 import signal
 from pathlib import Path
 
+import wasmtime
+
 from arena import Arena, Mutation, answers, attack, bystander
 from attacks_arrow import survives
 from dataflare.engine.cache import Cache, Entry
 from dataflare.engine.engine import Engine
+from dataflare.errors import UnsupportedComponent
 from dataflare.runtime.host import Host
 from plugin_wat import hostile
 
@@ -114,7 +117,36 @@ def cache_that_many_use_and_clear(arena: Arena) -> None:
     assert ends == [0] * 5, ends
 
 
+@attack("files-in")
+def destructor_that_is_a_components_function(arena: Arena) -> None:
+    """Have the host load, or only inspect, a component whose destructor ends the compiler, and so the process."""
+    binary = bytes(
+        wasmtime.wat2wasm(
+            """(component
+            (component $c (core module $m (func (export "f") (param i32))) (core instance $i (instantiate $m))
+              (func (export "f") (param "x" u32) (canon lift (core func $i "f"))))
+            (instance $a (instantiate $c)) (core func $d (canon lower (func $a "f")))
+            (type (resource (rep i32) (dtor (core func $d))))
+            (instance $b (instantiate $c)) (core func $g (canon lower (func $b "f")))
+            (core module $m (import "" "f" (func (param i32))))
+            (core instance (instantiate $m (with "" (instance (export "f" (func $g)))))))"""
+        )
+    )
+
+    def run() -> None:
+        with Engine(cache_dir=arena.folder / "cache") as engine:
+            for read in (engine.shape, engine.load):
+                arena.raises(UnsupportedComponent, lambda read=read: read(binary, name="a"), says="a destructor")
+
+    survives(run)
+
+
 MUTATIONS = [
+    Mutation(
+        "dataflare.engine.reading.reflection:check_lowered",
+        answers(None),
+        ("destructor_that_is_a_components_function",),
+    ),
     Mutation(
         "dataflare.engine.compile_profile:_CompilerThreads.are_here",
         answers(True),

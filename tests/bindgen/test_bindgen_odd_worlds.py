@@ -51,6 +51,11 @@ world w {
   export a: interface { record rec { y: u8 } f: func(r: rec); }
 }
 """
+RENAMED = """package a:b;
+interface shapes { resource shape; resource area; record holder { s: shape, t: option<area> } g: func(a: area); }
+interface user { use shapes.{holder as hold}; f: func(h: hold) -> hold; }
+world w { import shapes; import user; }
+"""
 OWN = "package a:b;\nworld w { resource thing { constructor(); m: func(); } import f: func() -> thing; }"
 WRONG = """package a:b;
 interface j { resource r { m: func(x: u8) -> u8; } mk: func() -> r; nothing: func(); li: func() -> list<u16>; }
@@ -91,6 +96,16 @@ def test_bindings_of_a_component_alone_fit_the_component(engine: Engine, host: H
     imports = SimpleNamespace(types=anything, user2=anything, a=anything, c=anything)
     with imported(files_of_component(engine, binary), tmp_path) as bindings, bindings.Kit(binary, imports=imports):
         pass
+
+
+def test_a_renamed_record_of_a_component_alone_may_hold_resources_of_elsewhere(engine: Engine, tmp_path: Path) -> None:
+    with imported(files_of(RENAMED), tmp_path) as bindings:
+        binary, _ = binary_of(RENAMED, bindings)
+    files = files_of_component(engine, binary)
+    assert "def f(self, h: _shapes.Holder) -> _shapes.Holder:" in files["user.py"]
+    anything: Any = SimpleNamespace(f=lambda h: h, g=lambda a: None)
+    with imported(files, tmp_path) as bindings:
+        bindings.Kit(binary, imports=SimpleNamespace(shapes=anything, user=anything)).close()
 
 
 def test_resources_of_the_world_itself_are_read_from_a_component(engine: Engine, tmp_path: Path) -> None:

@@ -300,12 +300,17 @@ class _Fitter:
             expected.name,
             expected.imported,
         ):
-            wanted = f"{expected.name} of {expected.interface}"
-            raise self.mismatch(f"{path} is a handle to {resource.name} of {resource.interface}, not {wanted}")
+            have = _resource_text(resource.interface, resource.name, resource.imported)
+            wanted = _resource_text(expected.interface, expected.name, expected.imported)
+            raise self.mismatch(f"{path} is a handle to {have}, not {wanted}")
         return index
 
     def _differs(self, path: str, found: abi.Type | None, expected: Any) -> WorldMismatch:
         return self.mismatch(f"{path} is {_kind(found)}, not {_kind(expected)}")
+
+
+def _resource_text(interface: str, name: str, imported: bool) -> str:
+    return f"the {'imported' if imported else 'exported'} {name} of {interface or 'the world'}"
 
 
 def _path(interface: str, function: str) -> str:

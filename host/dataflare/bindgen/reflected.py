@@ -96,11 +96,11 @@ class _Writer:
             if home.interface != name and home.interface in self._interfaces:
                 lines.append(_use(home.interface, home.name, resource))
         defined: list[tuple[str, abi.Type]] = []
-        here = {ty for ty in interface.types.values() if isinstance(ty, _NAMED)}
+        here = {ty for ty in interface.types.values() if isinstance(ty, _NAMED)} | {*interface.resources.values()}
         for type_name, ty in interface.types.items():
             home_name = self._homes.get((type_name, ty))
             used = type_name
-            if not _inner_named(ty) <= here:
+            if not _parts_with_names(ty) <= here:
                 # It is used from elsewhere, since its parts have no names here; perhaps under another name.
                 if home_name is None:
                     used, home_name = next(
@@ -163,7 +163,7 @@ class _Writer:
     def _world_functions(self, side: str, interface: abi.Interface) -> Iterator[str]:
         names = {ty: name for (name, ty), _ in self._homes.items() if isinstance(ty, _NAMED)}
         used = {each for func in interface.funcs.values() for part in _parts(func) for each in _named_in(part)}
-        for each in sorted(used & set(names), key=lambda each: names[each]):
+        for each in sorted((each for each in names if each in used), key=lambda each: names[each]):
             yield _use(self._homes[names[each], each], names[each], names[each])
         for resource, index in interface.resources.items():
             home = self._shape.resources[index].interface
@@ -226,8 +226,8 @@ def _parts(func: abi.FuncT) -> list[abi.Type]:
     return [*(ty for _, ty in func.params), *([] if func.result is None else [func.result])]
 
 
-def _named_in(ty: abi.Type) -> set[abi.Type]:
-    """Return the named types that are used, only the outermost ones."""
+def _named_in(ty: abi.Type) -> set[abi.Type | int]:
+    """Return the named types that are used, only the outermost ones, and the numbers of the resources."""
     match ty:
         case abi.ListT(element=inner) | abi.OptionT(inner=inner):
             return _named_in(inner)
@@ -235,12 +235,14 @@ def _named_in(ty: abi.Type) -> set[abi.Type]:
             return {found for each in (ok, err) if each is not None for found in _named_in(each)}
         case abi.TupleT(items=items):
             return {found for each in items for found in _named_in(each)}
+        case abi.OwnT(resource=resource) | abi.BorrowT(resource=resource):
+            return {resource}
         case _:
             return {ty} if isinstance(ty, _NAMED) else set()
 
 
-def _inner_named(ty: abi.Type) -> set[abi.Type]:
-    """Return the named types of which a type consists, only the outermost ones."""
+def _parts_with_names(ty: abi.Type) -> set[abi.Type | int]:
+    """Return the named types of which a type consists, only the outermost ones, and the numbers of its resources."""
     match ty:
         case abi.RecordT(fields=parts) | abi.VariantT(cases=parts):
             return {found for _, each in parts if each is not None for found in _named_in(each)}

@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
@@ -58,14 +59,14 @@ def add_events(folder: Path, chosen: random.Random, begin: int) -> int:
     return begin + count
 
 
-def working(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """A plugin that fails on some rows, and breaks down on others."""
+def working(rows: pa.RecordBatch, away: float = 0.002) -> pa.RecordBatch:
+    """A plugin that fails on some rows, breaks down on others, and fails a share of its calls, which ends the run."""
     numbers = set(rows.column("n").to_pylist())
     if any(n % 997 == 0 for n in numbers):
         raise GuestPanic("unreachable")
     if any(n % 389 == 0 for n in numbers):
         raise PluginError("it does not like the row", error=Variant("invalid-input", "it does not like the row"))
-    if random.random() < 0.002:
+    if random.random() < away:
         raise PluginError("away", error=Variant("unavailable", "away"))
     return rows
 
@@ -175,7 +176,8 @@ def finish(folder: Path) -> None:
         try:
             os.chdir(folder)
             with StateFile("state", pipeline="soak") as state:
-                run(load_specification("pipeline.yaml"), host=FakeHost(work=FakeProcessor(working)), state=state)  # type: ignore[arg-type]
+                steady = FakeProcessor(partial(working, away=0))
+                run(load_specification("pipeline.yaml"), host=FakeHost(work=steady), state=state)  # type: ignore[arg-type]
         except BaseException as error:
             os.write(2, (repr(error) + "\n").encode()[:4000])
             os._exit(1)

@@ -22,7 +22,8 @@ from dataflare.data.batches import Batch, imports
 from dataflare.data.distinct import dictionary_of
 from dataflare.data.guard import arrays as guard_arrays
 from dataflare.data.guard.batches import admit_batch, admit_schema
-from dataflare.data.guard.types import is_flat, kind, refusal
+from dataflare.data.guard.costs import row_sizes
+from dataflare.data.guard.types import MAX_COLUMNS, MAX_DEPTH, is_flat, kind, refusal
 from dataflare.data.guard.vetted import vetted_columns
 from dataflare.data.ipc import decode_stream, read_file, read_stream
 from dataflare.data.shapes import DataFailure, TextValues
@@ -401,3 +402,58 @@ def test_footers_that_are_cut_or_changed_are_read_or_malformed(data):
     changed[place] = data.draw(st.integers(0, 255))
     with contextlib.suppress(DataFailure):
         read_footer(io.BytesIO(bytes(changed)), most_bytes=2**20)
+
+
+def nested(depth: int) -> pa.DataType:
+    return pa.list_(nested(depth - 1)) if depth else pa.int8()
+
+
+@pytest.mark.parametrize(
+    ("data_type", "reason"),
+    [
+        (nested(MAX_DEPTH), f"it nests deeper than {MAX_DEPTH} levels"),
+        (pa.map_(pa.list_(pa.int8()), pa.int8()), "the keys of a map are not plain values"),
+        (pa.dictionary(pa.int8(), pa.list_(pa.int8())), "a dictionary is not of plain values"),
+        (pa.list_(pa.int8(), 0), "a list of a fixed size has no items"),
+        (pa.list_(pa.list_(pa.int64(), 2**14), 2**14), "a value takes more than"),
+        (pa.decimal128(5, 38), "the scale 38 of a decimal is beyond its precision, 5"),
+        (pa.struct([("x", pa.decimal128(5, -6))]), "the scale -6 of a decimal is beyond its precision, 5"),
+        (pa.binary(0), "the width 0 is not in"),
+        (pa.timestamp("s", "Europe/Berlin\n"), "the time zone is not a name or an offset"),
+    ],
+)
+def test_type_that_arrow_would_misuse_is_refused_with_its_reason(data_type, reason):
+    assert refusal(data_type).startswith(reason)
+    with pytest.raises(DataFailure, match="not a type that plugins can use"):
+        admit_schema(pa.schema([pa.field("c", data_type)]))
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (pa.array([86_400], pa.int32()).view(pa.time32("s")), "time32: "),
+        (pa.array([1], pa.int64()).view(pa.date64()), "date64: "),
+        (pa.Array.from_buffers(pa.decimal128(3, 0), 1, [None, pa.py_buffer(bytes([0, 5, *[0] * 14]))]), "decimal128: "),
+    ],
+)
+def test_value_that_its_type_does_not_have_is_malformed(array, reason):
+    with pytest.raises(DataFailure, match=f"not a sound array of {reason}"):
+        admit_batch(one(array))
+
+
+def test_names_of_columns_are_unique_and_not_too_many():
+    for names, says in (
+        (["a", "b", "a"], "two columns are named 'a'"),
+        (map(str, range(MAX_COLUMNS + 1)), "more than"),
+    ):
+        with pytest.raises(DataFailure, match=says):
+            admit_schema(pa.schema([(name, pa.int8()) for name in names]))
+
+
+@pytest.mark.parametrize("array", listed_arrays(), ids=lambda array: str(array.type))
+def test_sizes_of_rows_add_up_to_what_they_take(array):
+    many = pa.concat_arrays([array] * 30)
+    if not pa.types.is_dictionary(many.type):
+        assert row_sizes(many).sum() + 256 >= many.nbytes
+        assert row_sizes(many.slice(len(array))).sum() + 256 >= many.slice(len(array)).nbytes
+    assert len(row_sizes(many)) == len(many)

@@ -19,6 +19,11 @@ export class NumberText {
   toString() {
     return this.text;
   }
+
+  /** JSON.stringify has no form for it, as for a BigInt: it would write an object. */
+  toJSON() {
+    throw new TypeError(`JSON.stringify cannot write the number ${this.text}: use formatRecord`);
+  }
 }
 
 /**

@@ -37,6 +37,7 @@ test('what JSON has no form for is refused', () => {
   assert.throws(() => formatRecord({ a: NaN }), /"NaN"/);
   assert.throws(() => formatRecord({ a: -Infinity }), /"-Infinity"/);
   assert.throws(() => formatRecord({ a: () => 1 }), TypeError);
+  assert.throws(() => JSON.stringify(parseRecord('{"a":1.50}')), /the number 1\.50: use formatRecord/);
   assert.throws(() => parseRecord('[1]'), SyntaxError);
   assert.throws(() => parseRecord('{"l":[{"a":1,"a":2}]}'), /twice/);
   assert.equal(formatRecord({ a: undefined, b: null, c: [undefined] }), '{"b":null,"c":[null]}');

@@ -31,6 +31,8 @@ export interface NumberText {
 }
 /** A row, by the names of its columns. */
 export type Row = { [column: string]: Json };
+/** A value as JSON, each number as it was written; `JSON.stringify` throws where a number is a `bigint` or a `NumberText`. */
+export function formatRecord(value: Json): string;
 
 /** What the host computes on columns, so that no value is copied into the plugin. */
 export interface Expression {

@@ -3,6 +3,7 @@
 import { fail } from '../plugin.js';
 
 export { call, col, lit } from './expressions.js';
+export { formatRecord } from '../records.js';
 
 /** The configuration is wrong: only the operator can correct it. Name the key. */
 export const invalidConfig = (message) => fail('invalid-config', message);

@@ -1,7 +1,7 @@
 // Keeps rows by key in the state that the host has for the plugin.
 import { set } from 'dataflare:host/state@1.0.0';
 
-import { Destination } from './dataflare/index.js';
+import { Destination, formatRecord } from './dataflare/index.js';
 
 export default class SamplePlugin extends Destination {
   // The configuration: its JSON Schema, and the checks of what the operator writes, come from this.
@@ -14,7 +14,7 @@ export default class SamplePlugin extends Destination {
     batch.records().forEach((record, row) => {
       const key = record[this.config.key] ?? null;
       if (key === null) rejected.push({ row, column: this.config.key, reason: `${this.config.key} is null` });
-      else this.rows.set(JSON.stringify([target.namespace, target.name, key]), JSON.stringify(record));
+      else this.rows.set(formatRecord([target.namespace, target.name, key]), formatRecord(record));
     });
     return rejected;
   }

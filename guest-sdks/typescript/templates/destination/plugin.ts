@@ -1,7 +1,15 @@
 // Keeps rows by key in the state that the host has for the plugin.
 import { set } from 'dataflare:host/state@1.0.0';
 
-import { type Batch, type ConfigOf, Destination, type Options, type RejectedRow, type Target } from './dataflare/index.js';
+import {
+  type Batch,
+  type ConfigOf,
+  Destination,
+  type Options,
+  type RejectedRow,
+  type Target,
+  formatRecord,
+} from './dataflare/index.js';
 
 // The configuration: its type, its JSON Schema, and the checks of what the operator writes, come from this.
 const options = {
@@ -19,7 +27,7 @@ export default class SamplePlugin extends Destination<ConfigOf<typeof options>> 
     batch.records().forEach((record, row) => {
       const key = record[column] ?? null;
       if (key === null) rejected.push({ row, column, reason: `${column} is null` });
-      else this.rows.set(JSON.stringify([target.namespace, target.name, key]), JSON.stringify(record));
+      else this.rows.set(formatRecord([target.namespace, target.name, key]), formatRecord(record));
     });
     return rejected;
   }

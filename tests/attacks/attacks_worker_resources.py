@@ -151,7 +151,7 @@ def resource_of_a_dead_worker(arena: Arena) -> None:
     arena.raises(ValueTypeError, lambda: other.call(COUNTERS, "[method]counter.get", counter), says="another instance")
     arena.raises(UsageError, lambda: other.drop(counter))
     merged = [counter, counter, 1]
-    arena.raises(ValueTypeError, lambda: instance.call(COUNTERS, "[static]counter.merge", *merged), says="any more")
+    arena.raises(ValueTypeError, lambda: instance.call(COUNTERS, "[static]counter.merge", *merged), says="twice")
     os.kill(instance.pid, signal.SIGKILL)
     arena.raises(WorkerDied, lambda: instance.call(COUNTERS, "[method]counter.get", counter))
     arena.raises(UsageError, lambda: instance.call(COUNTERS, "[method]counter.get", counter))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from dataflare.toolchain.data_segments import merge_segments
 from dataflare.toolchain.encoding import encode, encoder
 from dataflare.toolchain.go_toolchain import go_identity, go_tools, run_go
 from dataflare.toolchain.guests import Guest
@@ -32,7 +33,7 @@ class GoDriver:
 
     def identity(self) -> str:
         """What, apart from the sources, the component depends on."""
-        return f"{go_identity()}, {_BUILD}, {encoder()}"
+        return f"{go_identity()}, {_BUILD}, {encoder()}, merged data"
 
     def sources(self, guest: Guest) -> Iterator[Path]:
         """The files that the component is made of, apart from WIT."""
@@ -56,6 +57,7 @@ class GoDriver:
         module = work / "module.wasm"
         linked = f"-s -w -X dataflare.pluginFile={json.dumps(said).encode().hex()}"
         run_go(guest, [*_BUILD, f"-tags=dataflare_{file.kind}", f"-ldflags={linked}", "-o", module, "."], _WASI)
+        module.write_bytes(merge_segments(module.read_bytes()))
         return encode(guest, module, work, adapter=guest.sdk / "adapter.wat")
 
     def unit_tests(self, guest: Guest) -> str:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dataflare.data.guard.types import MAX_COLUMNS
 from dataflare.errors import ConfigError
 from dataflare.pipeline.readers import describe, guess_connector
 from dataflare.pipeline.reading.json_texts import as_texts
@@ -122,6 +123,24 @@ def test_a_number_that_no_type_keeps_is_read_as_written(fill, value, column):
     assert f"column {column!r}: " in str(error) and "columns: {a: string}" in error.hint
     assert read("jsonl", path, columns={"a": "string"})["a"].to_pylist() == [value]
     assert ("{a: double} rounds" in error.hint) == (value == "1" * 80)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "says"),
+    [
+        ('"a,b\n1,2\n', {}, "the header cannot be read"),
+        ('"a"b,c\n1,2\n', {}, "something other than a delimiter follows the closing quote"),
+        ("x" * 2**18 + ",b\n1,2\n", {"max_record": "64KiB"}, "the first record is longer than max_record = 64KiB"),
+        (",".join(f"c{n}" for n in range(MAX_COLUMNS + 1)) + "\n", {}, f"more than {MAX_COLUMNS}"),
+        ("", {"header": False}, "there are no rows to count columns in"),
+    ],
+)
+def test_a_first_record_that_names_no_columns_is_an_error(fill, text, options, says):
+    assert says in str(refused("csv", fill(text), **options))
+
+
+def test_an_empty_file_has_the_columns_that_are_named(fill):
+    assert read("csv", fill(""), header=False, names=["a", "b"]).to_pydict() == {"a": [], "b": []}
 
 
 @pytest.mark.parametrize("text", ["1,2.5\n3,4\n", "2024-01-01,-1\n2024-01-02,2\n", "1\n2\n", "5,1e3\n"])

@@ -164,6 +164,15 @@ def test_table_that_somebody_changes_during_a_run_fails_it_and_keeps_its_rows(da
     destination, _ = begun(1)
     destination.write(first)
     destination.flush(b"one")
+    if database.kind == "duckdb":
+        # One process at a time has such a file.
+        with pytest.raises(DatabaseError, match="Could not set lock on file"):
+            database.execute(change)
+        assert destination.write(first) == []
+        destination.flush(b"two")
+        destination.close()
+        assert database.rows("SELECT x FROM t") == [(5,), (5,)]
+        return
     database.execute(change)
     try:
         rejected = destination.write(first)

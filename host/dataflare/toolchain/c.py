@@ -167,8 +167,9 @@ def _compile(guest: Guest, files: Iterable[Path], work: Path, options: list[str]
     """Compile files each on its own, so that the first error is that of a file of the plugin's."""
     objects: list[str | Path] = []
     for path in files:
-        # Not a bare name: one that begins with - or @ would be an option, or name a file of options.
-        said = f"./{path.relative_to(guest.folder)}" if path.is_relative_to(guest.folder) else path
+        said = str(path.relative_to(guest.folder) if path.is_relative_to(guest.folder) else path)
+        if said.startswith(("-", "@")):  # it would be an option, or name a file of options
+            said = f"./{said}"
         target = work / f"{len(objects)}-{path.name}.o"
         run_zig(guest, [*_COMPILERS[path.suffix], *options, *_includes(guest), said, "-o", target])
         objects.append(target)

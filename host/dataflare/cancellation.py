@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
-__all__ = ["Cancellation", "Cancelled", "check", "is_cancellable", "wakers"]
+__all__ = ["Cancellation", "Cancelled", "check", "is_cancellable", "is_requested", "wakers"]
 
 
 class Cancelled(KeyboardInterrupt):
@@ -60,6 +60,12 @@ def check() -> None:
     cancellation: Cancellation | None = getattr(_local, "cancellation", None)
     if cancellation is not None:
         cancellation.check()
+
+
+def is_requested() -> bool:
+    """Whether the end of this thread's work was requested."""
+    cancellation: Cancellation | None = getattr(_local, "cancellation", None)
+    return cancellation is not None and cancellation._requested
 
 
 def is_cancellable() -> bool:

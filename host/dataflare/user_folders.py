@@ -18,12 +18,13 @@ MAX_FILES: Final = 200_000
 """How many files and folders there may be."""
 
 
-def files_below(folder: Path, *, enter: Callable[[Path], bool] = lambda _: True) -> Iterator[Path]:
+def files_below(folder: Path, *, enter: Callable[[Path], bool] = lambda _: True, links: bool = False) -> Iterator[Path]:
     """Yield what is below a folder and is not a folder itself, in the order of the names.
 
     Args:
         folder: The folder.
         enter: Is given each folder below, and says whether to look into it; those that are links never are.
+        links: Yield links to folders too.
 
     Raises:
         ConfigError: A folder cannot be read, folders are nested too deeply, there are too many files, or a name is not
@@ -43,7 +44,7 @@ def files_below(folder: Path, *, enter: Callable[[Path], bool] = lambda _: True)
             if not entry.name.isascii():
                 _require_text(entry)
             path = here / entry.name
-            if not entry.is_dir():
+            if not entry.is_dir() or (links and entry.is_symlink()):
                 yield path
             elif not entry.is_symlink() and enter(path):
                 inner.append(path)

@@ -106,7 +106,7 @@ def _require_generated(folder: Path) -> None:
     if Path.cwd().is_relative_to(folder.resolve()):
         # The folder is replaced as a whole, which would break any process that works in it.
         raise ConfigError("is the folder that you are in, or holds it", where=str(folder), hint="name another folder")
-    for path in files_below(folder):
+    for path in files_below(folder, links=True):
         if path.is_symlink() or not path.is_file() or not _is_generated(path):
             raise ConfigError(
                 f"has a file that was not generated: {path.relative_to(folder)}",
@@ -139,5 +139,5 @@ def differences(folder: Path, files: Mapping[str, str]) -> list[str]:
             same = False
         if not same:
             found.append(name)
-    here = files_below(folder, enter=lambda path: path.name != _COMPILED) if folder.is_dir() else ()
+    here = files_below(folder, enter=lambda path: path.name != _COMPILED, links=True) if folder.is_dir() else ()
     return found + sorted({str(each.relative_to(folder)) for each in here} - set(files))

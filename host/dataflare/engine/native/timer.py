@@ -109,6 +109,9 @@ class Timer:
                 raise
         if self._beat.idle:
             self._beat.wake()
+        if cancellation.is_requested():  # perhaps before this call could be found
+            call.look = 1
+            self.interrupt()
         return watch
 
     def look_up(self, thread: int) -> None:

@@ -18,7 +18,7 @@ def module_of(segments: list[tuple[int, bytes]], before: str = "") -> bytes:
         return "".join(f"\\{byte:02x}" for byte in data)
 
     lines = [f'(data (i32.const {offset}) "{escaped(data)}")' for offset, data in segments]
-    return wasmtime.wat2wasm(f'(module {before} (memory (export "memory") 4) {" ".join(lines)})')
+    return bytes(wasmtime.wat2wasm(f'(module {before} (memory (export "memory") 4) {" ".join(lines)})'))
 
 
 def memory_of(module: bytes) -> bytes:

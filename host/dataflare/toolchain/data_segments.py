@@ -72,7 +72,7 @@ def _merged(payload: memoryview) -> bytes | None:
             runs.append((offset, bytearray(data)))
     parts = [u32(len(runs))]
     for offset, run in runs:
-        parts += [bytes([0, _I32_CONST]), _signed(offset), bytes([_END]), u32(len(run)), run]
+        parts += [bytes([0, _I32_CONST]), _signed(offset), bytes([_END]), u32(len(run)), bytes(run)]
     return b"".join(parts)
 
 

@@ -63,8 +63,10 @@ EVERY = pa.RecordBatch.from_pydict(
 )
 
 
-def test_component_asks_for_nothing_and_is_flattened(host: Host) -> None:
-    found = host.inspect(JQ, reached=True)
+def test_component_asks_for_nothing_and_is_flattened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATAFLARE_FLATTEN", raising=False)
+    with Host() as host:
+        found = host.inspect(JQ, reached=True)
     assert (found.kind, found.capabilities, found.wasi, found.why_bridges) == ("processor", (), (), "")
     assert built_in_plugins() == ("jq",)
 

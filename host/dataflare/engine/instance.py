@@ -89,7 +89,7 @@ class Instance:
         self.alive = False
         self._closed = True  # until there is something to close
         self._users: dict[int, object] = {0: self}
-        """Whoever uses the instance now, at 0; taken with `setdefault`, which only one of several threads can do."""
+        """At 0: who uses the instance now. Of several threads that call `setdefault`, only one gets it."""
         self._functions = functions
         self._table = HandleTable(limits.handles)
         self._deadline = 0.0

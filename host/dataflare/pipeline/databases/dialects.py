@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from dataflare.data.guard.types import DECIMAL_DIGITS
-from dataflare.pipeline.databases.connection import Connection
+from dataflare.pipeline.databases.connection import Connection, quoted
 from dataflare.pipeline.databases.layout import Column, Layout
 from dataflare.pipeline.run_errors import DataError
 
-__all__ = ["Dialect", "cast_all", "decimal_type", "decoded", "has_infinite_time", "no_cursor", "no_type"]
+__all__ = ["Dialect", "cast_all", "decimal_type", "decoded", "has_infinite_time", "no_cursor", "no_type", "selected"]
 
 
 class Dialect(Protocol):
@@ -153,6 +153,13 @@ def decoded(array: pa.Array) -> pa.Array:
     if types.is_run_end_encoded(array.type):
         return pc.run_end_decode(array)
     return array
+
+
+def selected(columns: Sequence[Column], source: str, *, where: str, order: str) -> str:
+    """Write a query for columns of a source, which it calls `asked`."""
+    listed = ", ".join(f"{each.expression} AS {quoted(each.name)}" for each in columns) or "NULL AS nothing"
+    text = f"SELECT {listed} FROM {source} AS asked"
+    return text + (f" WHERE {where}" if where else "") + (f" ORDER BY {order}" if order else "")
 
 
 def has_infinite_time(array: pa.Array) -> bool:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyarrow import types
 
 from dataflare.pipeline.databases.connection import Connection, literal, quoted
-from dataflare.pipeline.databases.dialects import decimal_type, has_infinite_time, no_cursor, no_type
+from dataflare.pipeline.databases.dialects import decimal_type, has_infinite_time, no_cursor, no_type, selected
 from dataflare.pipeline.databases.duckdb_checks import checks, here_in, same_name
 from dataflare.pipeline.databases.layout import Column, Layout
 
@@ -127,9 +127,7 @@ class DuckDB:
     def select(self, columns: Sequence[Column] | None, source: str, *, where: str, order: str) -> tuple[str, int]:
         """Write a query."""
         assert columns is not None
-        listed = ", ".join(f"{each.expression} AS {quoted(each.name)}" for each in columns)
-        text = f"SELECT {listed} FROM {source} AS asked"
-        return text + (f" WHERE {where}" if where else "") + (f" ORDER BY {order}" if order else ""), 0
+        return selected(columns, source, where=where, order=order), 0
 
     def ordered(self, name: str, column: Column | None) -> str:
         """Compare the bytes of texts, whatever the column's collation."""

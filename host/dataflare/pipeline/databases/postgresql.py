@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from dataflare.pipeline.databases.connection import Connection, literal, quoted
-from dataflare.pipeline.databases.dialects import decimal_type, no_cursor, no_type
+from dataflare.pipeline.databases.dialects import decimal_type, no_cursor, no_type, selected
 from dataflare.pipeline.databases.layout import Column, Layout
 
 __all__ = ["PostgreSQL"]
@@ -202,9 +202,7 @@ class PostgreSQL:
     def select(self, columns: Sequence[Column] | None, source: str, *, where: str, order: str) -> tuple[str, int]:
         """Write a query."""
         assert columns is not None
-        listed = ", ".join(f"{each.expression} AS {quoted(each.name)}" for each in columns)
-        text = f"SELECT {listed or 'NULL AS nothing'} FROM {source} AS asked"
-        return text + (f" WHERE {where}" if where else "") + (f" ORDER BY {order}" if order else ""), 0
+        return selected(columns, source, where=where, order=order), 0
 
     def ordered(self, name: str, column: Column | None) -> str:
         """Name the column of the source: its name alone would be the text that is selected."""

@@ -269,7 +269,9 @@ def test_coroutine_that_is_closed_where_no_loop_runs_ends_its_call(host: Host) -
     loop = asyncio.new_event_loop()
 
     async def load() -> AsyncProcessor:
-        return await AsyncHost(host).load(SPIN.binary, kind="processor", name="p")
+        loaded = await AsyncHost(host).load(SPIN.binary, kind="processor", name="p", limits=Limits(call_timeout_s=1000))
+        # Calls that start an instance are over, so what the loop waits for below is the call that spins.
+        return await loaded.start()
 
     plugin = loop.run_until_complete(load())
     call = plugin.process(SPIN.order("spin"))
@@ -281,7 +283,7 @@ def test_coroutine_that_is_closed_where_no_loop_runs_ends_its_call(host: Host) -
         call.close()
         del task
         gc.collect()
-    until_s = time.monotonic() + 5
+    until_s = time.monotonic() + 60
     while not plugin.blocking.stats.faults:
         assert time.monotonic() < until_s
         time.sleep(0.01)

@@ -116,9 +116,11 @@ def attempts() -> dict[str, str]:
 
 
 def test_confined_process_reaches_nothing():
-    assert jailed(attempts) == {
+    results = jailed(attempts)
+    # Python either cannot list the folder, or knows from before what is in it and cannot open the file.
+    assert results.pop("import") in ("ModuleNotFoundError", "PermissionError")
+    assert results == {
         **dict.fromkeys(("read", "write", "list", "ask", "fork", "exec", "pipe"), "PermissionError"),
-        "import": "ModuleNotFoundError",
         "allocate": "MemoryError",
         "compute": "done",
     }

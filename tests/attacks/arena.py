@@ -135,9 +135,14 @@ class Package:
 
 
 class Arena:
-    """Hosts, logs and files for one attack; `close` it."""
+    """Hosts, logs and files for one attack; `close` it.
 
-    def __init__(self, folder: Path, engine: Engine) -> None:
+    `patience_s` is how long something that never ends is given: much where it must end, so that a slow machine is not
+    taken for a check that is missing, and little where a check was taken away.
+    """
+
+    def __init__(self, folder: Path, engine: Engine, *, patience_s: float = 30.0) -> None:
+        self.patience_s = patience_s
         self.folder = folder
         self.engine = engine
         self.log = MemoryAuditLog()

@@ -37,7 +37,7 @@ def compiler_that_a_fork_left_behind(arena: Arena) -> None:
     loads(arena.folder / "cache")
 
     def run() -> None:
-        signal.alarm(30)
+        signal.setitimer(signal.ITIMER_REAL, arena.patience_s)
         loads(arena.folder / "cache", hostile({"nothing": "", "new": ""}).binary)
 
     survives(run)

@@ -162,7 +162,7 @@ def _encode_at_once(offsets: Any, data: pa.Buffer) -> pa.Array:
 
 MUTATIONS = [
     Mutation("dataflare.data.json_writer:_encode_base64", _encode_at_once, ("bytes_that_are_written_as_text",)),
-    Mutation("dataflare.data.casts:_ROWS_AT_ONCE", 2**20, ("words_that_are_no_times",)),
+    Mutation("dataflare.data.casts:_ROWS_AT_ONCE", 2**21, ("words_that_are_no_times",)),
     Mutation("dataflare.data.json_blocks:_is_long", answers(False), ("text_that_outlasts_its_call",)),
     Mutation("dataflare.data.json_blocks:_VALUE_S", 0.0, ("line_that_outlasts_its_call",)),
     Mutation("dataflare.data.json_reader:check_keys", answers(None), ("keys_without_end_in_one_line",)),

@@ -95,19 +95,19 @@ def state_that_computes_without_end(arena: Arena) -> None:
 @attack("limits")
 def state_that_takes_long_to_read(arena: Arena) -> None:
     """Link the pages of a state so that it has rows without end: a use of it ends with its time, and with its call."""
-    before, sqlite_state._MOST_S = sqlite_state._MOST_S, 0.2  # type: ignore[misc]
+    before, sqlite_state._MOST_S = sqlite_state._MOST_S, 0.1  # type: ignore[misc]
     arena.at_close(lambda: setattr(sqlite_state, "_MOST_S", before))
     store = SqliteStateStore(arena.folder / "state")
     arena.at_close(store.close)
     began = time.monotonic()
-    long = f"{ENDLESS} LIMIT 6000000"  # no damaged file is made here: what SQLite does for one is this
+    long = f"{ENDLESS} LIMIT 3000000"  # no damaged file is made here: what SQLite does for one is this
     arena.raises(
         CapabilityFailure, lambda: store._use(lambda connection: list(connection.execute(long))), says="interrupted"
     )
     assert time.monotonic() - began < 2
     arena.raises(
         CapabilityFailure,
-        lambda: store._use(lambda connection: connection.execute("SELECT zeroblob(900000000)").fetchone()),
+        lambda: store._use(lambda connection: connection.execute("SELECT length(zeroblob(900000000))").fetchone()),
         says="too big",
     )
 

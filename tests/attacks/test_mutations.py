@@ -184,7 +184,7 @@ def nothing_remembered() -> Iterator[None]:
 
 @pytest.fixture
 def arena(tmp_path: Path, engine: Engine) -> Iterator[Arena]:
-    made = Arena(tmp_path, engine)
+    made = Arena(tmp_path, engine, patience_s=3.0)
     yield made
     made.close()
 

@@ -91,6 +91,12 @@ def test_filter_is_well_formed(machine):
     assert made[-1][0] == 0x06 and made[-1][3] & 0x7FFF0000 != 0x7FFF0000
 
 
+def import_anew() -> None:
+    # For an empty entry, which others may leave in the path, Python asks for the current folder: another refusal.
+    sys.path[:] = [os.path.dirname(os.__file__)]
+    __import__("tabnanny")
+
+
 def attempts() -> dict[str, str]:
     """What is left of ordinary life."""
     tries: dict[str, Any] = {
@@ -100,7 +106,7 @@ def attempts() -> dict[str, str]:
         "ask": lambda: os.stat("/etc/passwd"),
         "fork": os.fork,
         "exec": lambda: os.execv("/bin/true", ["true"]),
-        "import": lambda: __import__("tabnanny"),
+        "import": import_anew,
         "pipe": os.pipe,
         "allocate": lambda: bytearray(2**31),
         "compute": lambda: pc.sum(pa.array(range(1000))),
@@ -116,11 +122,9 @@ def attempts() -> dict[str, str]:
 
 
 def test_confined_process_reaches_nothing():
-    results = jailed(attempts)
-    # Python either cannot list the folder, or knows from before what is in it and cannot open the file.
-    assert results.pop("import") in ("ModuleNotFoundError", "PermissionError")
-    assert results == {
+    assert jailed(attempts) == {
         **dict.fromkeys(("read", "write", "list", "ask", "fork", "exec", "pipe"), "PermissionError"),
+        "import": "ModuleNotFoundError",
         "allocate": "MemoryError",
         "compute": "done",
     }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
+import queue
 import signal
 import socket
 import struct
@@ -84,7 +86,7 @@ class Impostor:
         self._answer = answer
         self.stopped = threading.Event()
         arena.at_close(self.close)
-        self._threads: list[threading.Thread] = []
+        self._threads: list[queue.SimpleQueue[None]] = []
         self._real_start = spawn.start
         spawn.start = self._start
         arena.at_close(self._give_back)
@@ -97,16 +99,18 @@ class Impostor:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=connection)
         self.wire = Wire(self.socket, self.memory, os.fstat(self.memory).st_size)
         self.process = spawn.Process(subprocess.Popen(["sleep", "60"], start_new_session=True))
-        thread = threading.Thread(target=self._speak, args=(self.wire,), daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        ended: queue.SimpleQueue[None] = queue.SimpleQueue()
+        # An interrupt within `Thread.start` would leave its locks in disorder.
+        _thread.start_new_thread(self._speak, (self.wire, ended))
+        self._threads.append(ended)
         return self.process
 
-    def _speak(self, wire: Wire) -> None:
+    def _speak(self, wire: Wire, ended: queue.SimpleQueue[None]) -> None:
         try:
             self._run()
         finally:
             wire.close()
+            ended.put(None)
 
     def _run(self) -> None:
         with contextlib.suppress(EOFError, OSError):
@@ -130,8 +134,9 @@ class Impostor:
 
     def close(self) -> None:
         self.stopped.set()
-        for thread in self._threads:
-            thread.join(5)
+        for ended in self._threads:
+            with contextlib.suppress(queue.Empty):
+                ended.get(timeout=5)
 
 
 SECRETS = "dataflare:host/secrets@1.0.0"

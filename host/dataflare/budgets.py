@@ -131,8 +131,8 @@ class Charge:
         self.size = size
 
     def __del__(self) -> None:
-        if self.size:
-            self._budget.release(self.size)
+        if size := getattr(self, "size", 0):  # an interrupt may have come before `__init__`
+            self._budget.release(size)
 
 
 class _Nobody(HostBudget):

@@ -13,21 +13,17 @@ from typing import Any, Final, Literal, TypeAlias
 
 from dataflare.errors import ConfigError
 from dataflare.interfaces import SWITCHES
+from dataflare.request_headers import SAFE_HEADERS, is_reserved_header
 
 __all__ = [
     "ANY_METHODS",
-    "RESERVED_HEADERS",
-    "SAFE_HEADERS",
     "Access",
     "DatasetGrants",
     "DirectoryGrant",
     "Grants",
     "HttpGrant",
     "Origin",
-    "is_override_header",
-    "is_reserved_header",
     "normal_host",
-    "plain_header",
     "switched",
 ]
 
@@ -40,28 +36,6 @@ Access: TypeAlias = Literal["read", "write"]
 DatasetGrants: TypeAlias = Mapping[str, frozenset[str] | Literal["any"]]
 """Columns by the name of a dataset (`NAMESPACE.NAME` if it has a namespace); `any` stands for all of them."""
 
-_HARMLESS_METHOD_HEADERS: Final = frozenset({"access-control-request-method"})
-"""Headers that name a method, from which no server takes one."""
-
-SAFE_HEADERS: Final = frozenset(
-    {
-        *("accept", "accept-language", "cache-control", "content-encoding", "content-language", "content-type"),
-        *("idempotency-key", "if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since"),
-        *("prefer", "range", "user-agent"),
-    }
-)
-"""Request headers that say nothing of who asks; a plugin may send them unless its grant says otherwise."""
-
-RESERVED_HEADERS: Final = frozenset(
-    {
-        *("accept-encoding", "connection", "content-length", "expect", "forwarded", "host", "http2-settings"),
-        *("keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "via", "x-real-ip"),
-    }
-)
-"""Request headers that are the host's alone, or a proxy's, which tells who the client is.
-
-So are all of `proxy-`, `x-forward-` and `x-forwarded-`, and those whose names end with `client-ip` and similar."""
-
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]{1,128}")
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
@@ -69,8 +43,6 @@ _SECRET_TEXT = re.compile(r"([\x20-\x7a|~]*)\{([a-z][a-z0-9_-]{0,63})\}([\x20-\x
 _ORIGIN = re.compile(r"(https?)://(\[[^\[\]/@?#]*\]|[^\[\]/:@?#]*)(?::([0-9]{1,5}))?", re.ASCII | re.IGNORECASE)
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
 _NUMBER_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
-_OVERRIDE = re.compile("method|verb|override|host|original|rewrite|http-action")
-_CLIENT = re.compile("(?:^|-)(?:client|connecting|real|remote)-(?:ip|addr|user)$")
 _PORTS = {"http": 80, "https": 443}
 _OWN_FIELDS = ("state", "metrics", "clock", "random", "tasks")
 _OTHERS = frozenset(SWITCHES) - frozenset(_OWN_FIELDS)
@@ -165,32 +137,6 @@ class Origin:
         return self.host if self.port == _PORTS[self.scheme] else f"{self.host}:{self.port}"
 
 
-def is_reserved_header(name: str) -> bool:
-    """Whether no plugin may send a header, whatever is granted; `name` is in lower case.
-
-    Servers that pass headers on as variables treat `content_length` as `content-length`, and so does this function.
-    """
-    plain = plain_header(name)
-    claims_proxy = plain.startswith(("proxy-", "x-forward-", "x-forwarded-")) or _CLIENT.search(plain) is not None
-    return plain in RESERVED_HEADERS or claims_proxy
-
-
-def is_override_header(name: str) -> bool:
-    """Whether some servers take from this header another method, host or path than the request's own.
-
-    No complete list of them exists, so every header counts whose name, in lower case, contains a method, a verb, an
-    override, a host, an original or a rewrite. A plugin may send one only if `request_headers` names it; `"any"` does
-    not include it, since that would grant every method, and every host behind the same server.
-    """
-    plain = plain_header(name)
-    return _OVERRIDE.search(plain) is not None and plain not in _HARMLESS_METHOD_HEADERS
-
-
-def plain_header(name: str) -> str:
-    """Return a header's name, which is in lower case, as servers know it that hand it on as a variable."""
-    return re.sub(r"[^a-z0-9]", "-", name)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpGrant:
     """What a plugin may do at one origin.
@@ -198,9 +144,9 @@ class HttpGrant:
     Args:
         methods: Methods, in capitals. `CONNECT` and `TRACE` cannot be granted.
         request_headers: Headers that the plugin may send, in lower case. `"any"` stands for all but the reserved ones
-            (`is_reserved_header`), those of `secrets`, and those from which servers take another method, host or path
-            (`is_override_header`): a header only reaches the granted origin, so this word grants nothing that the
-            origin does not check itself.
+            (`is_reserved_header`), those of `secrets`, and those from which servers take another method, host, path or
+            client (`is_override_header`): a header only reaches the granted origin, so this word grants nothing that
+            the origin does not check itself.
         secrets: Headers that the host adds to each request, and what they hold: a secret's name, or a text with one
             secret's name in braces, such as `Bearer {api-token}`. The plugin never sees the secret, which is in
             `DATAFLARE_SECRET_API_TOKEN`, or in the host's own store.

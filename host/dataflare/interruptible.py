@@ -57,4 +57,5 @@ class Descriptor:
             os.close(number)
 
     def __del__(self) -> None:
-        self.close()
+        if hasattr(self, "number"):  # an interrupt may have come before `__init__`
+            self.close()

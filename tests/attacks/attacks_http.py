@@ -199,5 +199,5 @@ MUTATIONS = [
     Mutation(f"{NETWORK}:_Stream._was_told", answers(False), ("answer_before_the_question",)),
     Mutation(f"{NETWORK}:_MAX_HEAD_BYTES", 2**40, ("interim_responses_without_end",)),
     Mutation("dataflare.capabilities.http_rules:is_override_header", answers(False), ("method_in_a_header",)),
-    Mutation("dataflare.grants:plain_header", lambda name: name, ("header_in_another_spelling",)),
+    Mutation("dataflare.request_headers:plain_header", lambda name: name, ("header_in_another_spelling",)),
 ]

@@ -302,7 +302,7 @@ MUTATIONS = [
     Mutation("dataflare.pipeline.reading.inputs:_leads_away", answers(False), ("pattern_that_looks_through_a_link",)),
     Mutation("dataflare.security.connectors:_NOT_THERE", FileNotFoundError, ("names_too_long_for_the_system",)),
     Mutation("dataflare.security.audit:_HALVES", re.compile("(?!)"), ("file_whose_name_is_no_text",)),
-    Mutation("dataflare.grants:_OVERRIDE", re.compile("x-http-method"), ("method_in_a_header_of_any_name",)),
+    Mutation("dataflare.request_headers:_OVERRIDE", re.compile("x-http-method"), ("method_in_a_header_of_any_name",)),
     Mutation("dataflare.documents.reader:ConfigError", ValueError, ("yaml_that_its_parser_stumbles_over",)),
     Mutation("dataflare.documents.reader:_MAX_PARTS", 2**30, ("yaml_of_hundreds_of_thousands_of_values",)),
     Mutation("dataflare.documents.reader:cut", lambda text, _=0: text, ("key_of_a_megabyte_in_an_error",)),

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from dataflare.errors import ConfigError
-from dataflare.grants import SAFE_HEADERS, DirectoryGrant, Grants, HttpGrant, Origin
+from dataflare.grants import DirectoryGrant, Grants, HttpGrant, Origin
 from dataflare.interfaces import FREE, NEEDS_GRANT, OFFERED, interface_name, short_name
+from dataflare.request_headers import SAFE_HEADERS
 
 WIT = Path(__file__).parents[2] / "wit"
 

@@ -153,6 +153,26 @@ def test_header_that_is_not_granted_is_refused(name):
     assert check_headers([(name, "x")], HttpGrant(request_headers="any")) == [(name, "x")]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("access-control-request-method", "api-version", "content-disposition", "content-location", "depth", "from"),
+        *("if", "last-event-id", "link", "max-forwards", "mcp-protocol-version", "ocp-apim-subscription-key"),
+        *("origin", "private-token", "referer", "sec-fetch-site", "soapaction", "traceparent", "x-amz-security-token"),
+        *("x-amz-target", "x-auth-token", "x-client-id", "x-client-version", "x-csrf-token", "x-github-api-version"),
+        *("x-goog-user-project", "x-membership", "x-ms-client-request-id", "x-request-id", "x-requested-with"),
+        *("x-tenant-id", "x-transcript", "x-user-id", "x-zip"),
+    ],
+)
+def test_header_that_claims_nothing_is_among_any(name):
+    assert check_headers([(name, "x")], HttpGrant(request_headers="any")) == [(name, "x")]
+
+
+@pytest.mark.parametrize("name", ["x-http-method-override", "destination", "x-ms-copy-source", "impersonate-user"])
+def test_header_that_names_another_target_can_be_granted_by_name(name):
+    assert check_headers([(name, "x")], HttpGrant(request_headers=[name])) == [(name, "x")]
+
+
 @pytest.mark.parametrize("headers", [[("a", "b")] * 101, [("a", "b" * 65_536)]])
 def test_too_many_headers_are_refused(headers):
     with pytest.raises(CapabilityFailure) as caught:

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from dataflare.documents.models import json_schema_of
 from dataflare.documents.quantities import parse_duration, parse_size
 from dataflare.errors import ConfigError
-from dataflare.grants import ANY_METHODS, SAFE_HEADERS, DirectoryGrant, Grants, HttpGrant, switched
+from dataflare.grants import ANY_METHODS, DirectoryGrant, Grants, HttpGrant, switched
 from dataflare.interfaces import INTERFACES, NEEDS_GRANT, SWITCHES
 from dataflare.limits import LIMITS, Limits
 from dataflare.permissions.limit_keys import write_limit
 from dataflare.permissions.words import parse_grants, parse_limits
 from dataflare.pipeline.specification import json_schema, parse_specification
+from dataflare.request_headers import SAFE_HEADERS
 from dataflare.security.capability import Capability, Needs, capabilities_of
 from dataflare.security.manifest import Manifest, parse_manifest
 from dataflare.security.policy import Policy, PolicyDocument

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflare.errors import PermissionDenied
-from dataflare.grants import SAFE_HEADERS, DirectoryGrant, Grants, HttpGrant
+from dataflare.grants import DirectoryGrant, Grants, HttpGrant
 from dataflare.limits import Limits
+from dataflare.request_headers import SAFE_HEADERS
 from dataflare.security.capability import capabilities_of
 from dataflare.security.narrowing import narrowed_grants, narrowed_limits
 

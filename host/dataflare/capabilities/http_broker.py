@@ -29,7 +29,8 @@ from dataflare.capabilities.http_rules import (
 from dataflare.capabilities.http_transport import Incoming, Outgoing, Transport
 from dataflare.capabilities.secrets import SecretStore, ask
 from dataflare.errors import ConfigError
-from dataflare.grants import SAFE_HEADERS, Grants, HttpGrant, Origin
+from dataflare.grants import Grants, HttpGrant, Origin
+from dataflare.request_headers import SAFE_HEADERS
 from dataflare.wit_types.http import Request, Response
 
 __all__ = ["HttpBroker", "provide"]

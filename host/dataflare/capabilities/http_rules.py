@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.clock import Clock
-from dataflare.grants import HttpGrant, Origin, is_override_header, is_reserved_header, plain_header
+from dataflare.grants import HttpGrant, Origin
 from dataflare.locks import Lock
+from dataflare.request_headers import is_override_header, is_reserved_header, plain_header
 
 __all__ = ["Deadline", "RateLimiter", "Url", "check_headers", "is_header_value", "is_method", "parse_url"]
 

@@ -12,8 +12,9 @@ from pydantic_core import PydanticCustomError
 from dataflare.documents.models import FilePath, Frozen, FrozenSet, Name, Names, StrictModel
 from dataflare.documents.quantities import Duration, Size, parse_duration, parse_size, write_duration, write_size
 from dataflare.errors import ConfigError
-from dataflare.grants import ANY_METHODS, SAFE_HEADERS, Access, DirectoryGrant, Grants, HttpGrant, Origin, switched
+from dataflare.grants import ANY_METHODS, Access, DirectoryGrant, Grants, HttpGrant, Origin, switched
 from dataflare.interfaces import INTERFACES, SWITCHES
+from dataflare.request_headers import SAFE_HEADERS
 
 __all__ = ["AsksModel", "DirectoryModel", "GrantsModel", "HttpModel", "OriginText"]
 

@@ -10,6 +10,7 @@ from dataflare.errors import PermissionDenied
 from dataflare.grants import DatasetGrants, Grants, HttpGrant
 from dataflare.interfaces import SWITCHES
 from dataflare.limits import LIMITS, Limits, lower
+from dataflare.request_headers import is_override_header
 
 __all__ = ["dataset_excess", "narrowed_grants", "narrowed_limits"]
 
@@ -99,6 +100,9 @@ def _http_excess(origin: str, allowed: HttpGrant | None, wanted: HttpGrant) -> I
 def _narrowed_http(allowed: HttpGrant, wanted: HttpGrant) -> HttpGrant:
     if allowed.request_headers == "any":
         headers = wanted.request_headers
+        if headers != "any":
+            # The policy's `any` does not include them.
+            headers = frozenset(each for each in headers if not is_override_header(each))
     elif wanted.request_headers == "any":
         headers = allowed.request_headers
     else:

@@ -139,7 +139,8 @@ class Timer:
 
     def __del__(self) -> None:
         self._closed = True
-        self._beat.wake()
+        if hasattr(self, "_beat"):  # an interrupt may have come before it
+            self._beat.wake()
 
     def _start(self) -> None:
         with self._lock:

@@ -48,10 +48,14 @@ class Process:
     that an interrupt could leave locked. In a fork of the starting process, the methods do nothing.
     """
 
+    # What a half-made object has, if an interrupt comes before the end of `__init__`.
+    pid = 0
+    _starter = 0
+    _exit_code: int | None = None
+
     def __init__(self, started: subprocess.Popen[bytes]) -> None:
-        self.pid = started.pid
-        self._exit_code: int | None = None
         self._starter = os.getpid()
+        self.pid = started.pid
         started.returncode = 0  # this class reaps the process
 
     def poll(self) -> int | None:
@@ -81,7 +85,7 @@ class Process:
     def __del__(self) -> None:
         # An interrupt may have lost it before its owner could end it. Do not wait here: the next interrupt would be
         # lost.
-        if self._exit_code is None and self._starter == os.getpid():
+        if self.pid and self._exit_code is None and self._starter == os.getpid():
             self.kill()
             _dropped.append(self.pid)
 

@@ -97,8 +97,9 @@ class Wire:
         self._memory_file.close()
 
     def __del__(self) -> None:
-        # An interrupt may have lost it before its owner could close it.
-        self.close()
+        # An interrupt may have lost it before its owner could close it, or before it was made to its end.
+        if hasattr(self, "_socket"):
+            self.close()
 
     def send(self, text: bytes, parts: Sequence[memoryview] = (), *, deadline: float = math.inf) -> None:
         """Send a message.

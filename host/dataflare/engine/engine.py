@@ -271,7 +271,7 @@ class Engine:
             own = error_of(profile.compiler, binary)
             if own is None:
                 raise not_carried(error, name) from error
-            raise refusal(own, name, "is not a valid component") from error
+            raise refusal(own, name, binary) from error
 
     def _compile_joined(self, profile: CompileProfile, joined: bytes) -> wc.Component:
         compiled = interruptible(lambda: wc.Component(profile.compiler, joined))

@@ -39,6 +39,8 @@ _NEEDS: Final = tuple(
         (r"(?:^|: )(?:the )?([\w -]+?)(?: proposal| support)?(?: is| are)? not (?:enabled|active|supported)", ""),
     )
 )
+_ANNOTATION: Final = re.compile(rb"[\x00\x01].\x01?\[(implements|async)\b", re.DOTALL)
+"""A name, with its form and its length before it, that is annotated for a feature, as wasmtime does not write it."""
 _NOT_CARRIED: Final = tuple(
     (re.compile(pattern), hint)
     for pattern, hint in (
@@ -64,13 +66,13 @@ def turn_off(config: wasmtime.Config) -> None:
         getattr(raw, f"_wasmtime_config_{switch}_set")(config.ptr(), False)
 
 
-def refusal(error: wasmtime.WasmtimeError, component: str, what: str) -> ComponentError:
+def refusal(error: wasmtime.WasmtimeError, component: str, binary: bytes) -> ComponentError:
     """Make the error for a component that wasmtime refuses.
 
     Args:
         error: wasmtime's error.
         component: The component's name.
-        what: The problem, such as `is not a valid component`.
+        binary: The component.
 
     Returns:
         `UnsupportedComponent`, with the feature's name and place, if a feature is turned off, or with what wasmtime
@@ -81,21 +83,23 @@ def refusal(error: wasmtime.WasmtimeError, component: str, what: str) -> Compone
     for pattern, hint in _NOT_CARRIED:
         if pattern.search(cause):
             return UnsupportedComponent(f"cannot be carried: {cause[:_MAX_TEXT]}", component=component, hint=hint)
-    for pattern, prefix in _NEEDS:
-        found = pattern.search(cause)
-        if found is None:
-            continue
-        feature = prefix + re.sub(r"[ _]", "-", found[1].strip())
-        place = _PLACE.search(cause)
-        where = f" at byte {int(place[1], 0)}" if place else ""
-        detail = _PLACE.sub("", cause).strip()[:_MAX_TEXT]
+    place = _PLACE.search(cause)
+    offset = int(place[1], 0) if place else None
+    detail = _PLACE.sub("", cause).strip()
+    feature = next((prefix + found[1] for pattern, prefix in _NEEDS if (found := pattern.search(cause))), None)
+    if feature is None and offset is not None and (named := _ANNOTATION.match(binary, offset)):
+        # The message only says that the name is malformed.
+        feature, detail = f"component-model-{named[1].decode()}", f"a name begins with `[{named[1].decode()}`"
+    if feature is not None:
+        feature = re.sub(r"[ _]", "-", feature.strip())
+        where = "" if offset is None else f" at byte {offset}"
         return UnsupportedComponent(
-            f"needs the feature {feature}{where}, which is off in this host: {detail}",
+            f"needs the feature {feature}{where}, which is off in this host: {detail[:_MAX_TEXT]}",
             component=component,
             hint=_HINTS.get(feature, "build it without this feature"),
         )
     return NotAComponent(
-        f"{what}: {': '.join([*causes[:-1][:1], cause])[:_MAX_TEXT]}",
+        f"is not a valid component: {': '.join([*causes[:-1][:1], cause])[:_MAX_TEXT]}",
         component=component,
         hint="build it again; the file may be damaged",
     )

@@ -84,7 +84,7 @@ def reflect(
     except NotAComponent as error:
         raise NotAComponent(error.message, component=component) from None
     except wasmtime.WasmtimeError as error:
-        raise refusal(error_of(engine, binary) or error, component, "is not a valid component") from error
+        raise refusal(error_of(engine, binary) or error, component, binary) from error
     if items.types:
         empty, shown = with_types_shown(empty, items)
         try:

@@ -107,7 +107,7 @@ def instantiate_reference(
     try:
         component = wc.Component(engine, binary)
     except wasmtime.WasmtimeError as error:
-        raise refusal(error, name, "is not a valid component") from error
+        raise refusal(error, name, binary) from error
     return ReferenceInstance(engine, component, shape, host, limits=limits, name=name)
 
 

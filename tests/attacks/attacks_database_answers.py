@@ -114,7 +114,7 @@ def stream_of_a_database_that_took_over(arena: Arena) -> None:
 
     def run() -> None:
         connection = ConfinedDatabase(DatabaseGrant(kind="sqlite", place=str(_fill(arena)), access="write"))
-        with mock.patch.object(connection, "_ask", answers(_beyond_the_tables())):
+        with mock.patch.object(connection, "_ask", answers(pa.py_buffer(_beyond_the_tables()))):
             arena.raises(ConfinedError, lambda: connection.execute("SELECT 1"), says="malformed")
             arena.raises(ConfinedError, lambda: connection.fetch_record_batch().read_next_batch(), says="malformed")
         connection.close()

@@ -3,9 +3,10 @@
 Whoever made the file decides what using it takes: a view can have values of a gigabyte, or rows without end, and a
 trigger computes what it likes for each row that is written. SQLite's driver has no limits, and cannot cancel. DuckDB
 can read other files, load extensions and open URLs, which is off here, and stays off. The process (`confined_process`)
-answers one request at a time, each a line of JSON, with the rows that are to be written
-behind it as an Arrow stream. An answer is such a line too, and as many bytes behind it as it says: an Arrow stream of a
-batch, or of none. It is checked like a stranger's.
+answers one request at a time: JSON, with the rows that are to be written beside it as an Arrow stream. An answer is the
+text of an error, or no text, and beside it nothing or an Arrow stream of a batch or of none. A file may have taken over
+the process by a fault of the database's code: its answers are checked like a stranger's, and allocate no more than they
+may.
 """
 
 from __future__ import annotations
@@ -13,33 +14,46 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import math
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
+from pyarrow import types
 
 from dataflare.data.ipc import decode_stream
 from dataflare.data.shapes import DataFailure
 from dataflare.permissions.database_keys import DatabaseGrant
 from dataflare.runtime.isolation.spawn import Process, in_starter, start
+from dataflare.runtime.isolation.wire import BrokenWire, Gone, OutOfTime, TooLarge, Wire
 
 __all__ = ["ConfinedDatabase", "ConfinedError"]
 
 _MOST_BYTES: Final = 2**30
 """The memory that the process may take."""
 _MOST_GIVEN: Final = 2**28
+_MOST_BESIDE: Final = 2**29
+"""What may be beside a request or an answer."""
 _MOST_CLOSING_S: Final = 30
 _MOST_SPILLED: Final = 2**34
 """What DuckDB may put on the disk while it sorts."""
 _TOGETHER_BYTES: Final = 2**24
-_MOST_LINE: Final = 2**24
+_MOST_SAID: Final = 8192
+"""What is taken of the text of an error."""
+_MOST_CELLS: Final = 2**28
+"""The values of a batch: nulls take no bytes, until they get another type."""
+_MOST_FETCHED: Final = 2**26
+_MOST_FETCHED_ROWS: Final = 2**20
 _LONG_ROWS: Final = 1024
 _SERVE: Final = "dataflare.pipeline.databases.confined_process:serve"
 _PACKAGES: Final = ("adbc_driver_sqlite", "adbc_driver_duckdb", "adbc_driver_manager", "typing_extensions")
 _ENDED: Final = "the process that uses it has ended"
+_STRANGE: Final = "the process that uses it gave an answer that it cannot have: is the file damaged, or of a stranger?"
+_LATE: Final = "the process that uses it did not finish its answer in time"
 _INGEST: Final = "adbc.ingest."
 
 
@@ -62,12 +76,11 @@ class ConfinedDatabase:
 
     def __init__(self, grant: DatabaseGrant) -> None:
         self._spilled = tempfile.TemporaryDirectory(prefix="dataflare-") if grant.kind == "duckdb" else None
-        self._socket, self._process = in_starter(_start)
-        self._answers = self._socket.makefile("rb")
+        wire, self._process = in_starter(_start)
+        self._wire: Wire | None = wire
         self._schema = pa.schema([])
-        self._is_asking = False
         options = {} if self._spilled is None else _duckdb_options(grant, self._spilled.name)
-        self._ask({"kind": grant.kind, "uri": grant.uri(None), "options": options})
+        self._order({"kind": grant.kind, "uri": grant.uri(None), "options": options})
 
     def execute(self, statement: str, batch_rows: int = _LONG_ROWS) -> None:
         """Run a statement.
@@ -75,7 +88,9 @@ class ConfinedDatabase:
         Raises:
             ConfinedError: It failed.
         """
-        self._schema = _decoded(self._ask({"sql": statement, "batch_rows": batch_rows})).schema
+        schema = _decoded(self._ask({"sql": statement, "batch_rows": batch_rows})).schema
+        _check_types(schema)
+        self._schema = schema
 
     def fetch_record_batch(self) -> _Rows:
         """The rows of the last statement, before the next one."""
@@ -85,10 +100,16 @@ class ConfinedDatabase:
         """The rows of the last statement, which are few.
 
         Raises:
-            ConfinedError: It failed.
+            ConfinedError: It failed, or they are not.
         """
-        table = pa.Table.from_batches(self.fetch_record_batch(), schema=self._schema)
-        return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+        found: list[tuple[Any, ...]] = []
+        size = 0
+        for batch in self.fetch_record_batch():
+            size += batch.nbytes
+            if size > _MOST_FETCHED or len(found) + batch.num_rows > _MOST_FETCHED_ROWS:
+                raise ConfinedError("the answer to a query about the database is too long")
+            found += zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        return found
 
     def adbc_ingest(
         self,
@@ -118,7 +139,7 @@ class ConfinedDatabase:
         options = {"target_table": table, "mode": f"{_INGEST}mode.{mode}", "temporary": str(temporary).lower()}
         if db_schema_name is not None:
             options["target_db_schema"] = db_schema_name
-        self._ask({"options": {_INGEST + name: value for name, value in options.items()}}, given)
+        self._order({"options": {_INGEST + name: value for name, value in options.items()}}, given)
 
     def commit(self) -> None:
         """Make safe what was done.
@@ -126,7 +147,7 @@ class ConfinedDatabase:
         Raises:
             ConfinedError: It failed.
         """
-        self._ask({"end": "commit"})
+        self._order({"end": "commit"})
 
     def rollback(self) -> None:
         """Undo what was not committed.
@@ -134,7 +155,7 @@ class ConfinedDatabase:
         Raises:
             ConfinedError: It failed.
         """
-        self._ask({"end": "rollback"})
+        self._order({"end": "rollback"})
 
     def adbc_cancel(self) -> None:
         """End the process, and so what it does."""
@@ -143,39 +164,51 @@ class ConfinedDatabase:
     def close(self) -> None:
         """End the process; idempotent. DuckDB first moves what is committed from its log into the file."""
         try:
-            if self._spilled is not None and not self._is_asking:
-                self._socket.settimeout(_MOST_CLOSING_S)
-                self._ask({"end": "checkpoint"})
+            if self._spilled is not None and self._wire is not None:
+                self._order({"end": "checkpoint"}, deadline=time.monotonic() + _MOST_CLOSING_S)
         except ConfinedError:
             pass  # what is committed is safe in the log
         finally:
             self._process.end()
-            self._answers.close()
-            self._socket.close()
+            self._wire = None  # another thread may still be in it: it closes itself when nobody is
             if self._spilled is not None:
                 self._spilled.cleanup()
 
     def _next(self) -> pa.RecordBatch | None:
         data = self._ask({})
-        return _decoded(data) if data else None
+        if not data.size:
+            return None
+        batch = _decoded(data)
+        _check_fits(batch, self._schema)
+        return batch
 
-    def _ask(self, request: Mapping[str, Any], given: pa.Buffer | bytes = b"") -> bytes:
-        self._is_asking = True
-        line = json.dumps({**request, "bytes": len(given)}).encode() + b"\n"
-        try:
-            for part in (line, given):
-                self._socket.sendall(part, socket.MSG_NOSIGNAL)
-            answer = self._answers.readline(_MOST_LINE)
-            said: dict[str, Any] = json.loads(answer) if answer.endswith(b"\n") else {"error": _ENDED}
-            if "error" in said:
-                self._is_asking = False
-                raise ConfinedError(said["error"])
-            data = self._answers.read(said["bytes"])
-            self._is_asking = False
-        except (OSError, ValueError) as error:  # the latter where it is closed meanwhile
-            raise ConfinedError(_ENDED) from error
-        if len(data) < said["bytes"]:
+    def _order(self, request: Mapping[str, Any], given: pa.Buffer | bytes = b"", *, deadline: float = math.inf) -> None:
+        """Ask for something that has no answer but that it is done."""
+        if self._ask(request, given, deadline=deadline).size:
+            raise ConfinedError(_STRANGE)
+
+    def _ask(
+        self, request: Mapping[str, Any], given: pa.Buffer | bytes = b"", *, deadline: float = math.inf
+    ) -> pa.Buffer:
+        # While one is asked, there is no wire for others; and none any more after anything else than a whole answer.
+        wire, self._wire = self._wire, None
+        if wire is None:
             raise ConfinedError(_ENDED)
+        try:
+            wire.send(json.dumps(request).encode(), [memoryview(given)], deadline=deadline)
+            said, data = wire.receive(deadline=deadline)
+        except TooLarge as error:
+            self._wire = wire  # nothing was sent
+            raise ConfinedError(f"{error} is more than the process that uses it takes") from error
+        except BrokenWire as error:
+            raise ConfinedError(_STRANGE) from error
+        except OutOfTime as error:
+            raise ConfinedError(_LATE) from error
+        except (Gone, OSError) as error:
+            raise ConfinedError(_ENDED) from error
+        self._wire = wire
+        if said:
+            raise ConfinedError(said[:_MOST_SAID].decode(errors="replace"))
         return data
 
 
@@ -193,7 +226,24 @@ class _Rows(Iterator[pa.RecordBatch]):
         return found
 
 
-def _decoded(data: bytes) -> pa.RecordBatch:
+def _check_types(schema: pa.Schema) -> None:
+    """Refuse dictionaries, which no driver here makes, and whose few bytes become many."""
+    if any(_has_dictionary(field.type) for field in schema):
+        raise ConfinedError(_STRANGE)
+
+
+def _check_fits(batch: pa.RecordBatch, schema: pa.Schema) -> None:
+    """Refuse other columns than were told, and more values than bytes were sent for."""
+    if not batch.schema.equals(schema) or batch.num_rows * max(1, batch.num_columns) > _MOST_CELLS:
+        raise ConfinedError(_STRANGE)
+
+
+def _has_dictionary(data_type: pa.DataType) -> bool:
+    within = (data_type.field(at).type for at in range(data_type.num_fields))
+    return types.is_dictionary(data_type) or any(map(_has_dictionary, within))
+
+
+def _decoded(data: pa.Buffer) -> pa.RecordBatch:
     """The batch of a stream, of which a file that has taken over the process may have made anything."""
     try:
         return decode_stream(data, _MOST_BYTES)
@@ -224,12 +274,12 @@ def _duckdb_options(grant: DatabaseGrant, spilled: str) -> dict[str, str]:
     }
 
 
-def _start() -> tuple[socket.socket, Process]:
+def _start() -> tuple[Wire, Process]:
     specs = [importlib.util.find_spec(name) for name in _PACKAGES]
     roots = {str(Path(each.origin).resolve().parents[1]) for each in specs if each is not None and each.origin}
     ours, theirs = socket.socketpair()
     with theirs, contextlib.ExitStack() as stack:
         stack.callback(ours.close)
-        process = start(_SERVE, (theirs.fileno(),), numbers=(_MOST_BYTES,), roots=sorted(roots))
+        process = start(_SERVE, (theirs.fileno(),), numbers=(_MOST_BYTES, _MOST_BESIDE), roots=sorted(roots))
         stack.pop_all()
-    return ours, process
+    return Wire(ours, None, _MOST_BESIDE), process

@@ -6,16 +6,16 @@ import contextlib
 import json
 import socket
 from collections.abc import Iterator, Mapping
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import pyarrow as pa
 
 from dataflare.pipeline.reading.own_limits import limit_memory
 from dataflare.runtime.isolation.privileges import die_with
+from dataflare.runtime.isolation.wire import Gone, Wire
 
 __all__ = ["serve"]
 
-_MOST_ANSWER: Final = 2**29
 _MOST_TEXT: Final = 2000
 _FEW_ROWS: Final = 128
 _MANY_ROWS: Final = 4096
@@ -27,17 +27,20 @@ _NO_MEMORY: Final = ("out of memory", "allocate memory", "Out of Memory Error", 
 class _Served:
     """One connection, and the rows of its last query."""
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, most_bytes: int, most_answer: int) -> None:
         self._too_much = f"a value, or the rows of a batch, take more than {most_bytes // 2**20} MiB of memory"
+        self._most_answer = most_answer
         self._connection: Any = None
         self._has_option = False
         self._rows: Iterator[pa.RecordBatch] = iter(())
 
-    def answer(self, request: Mapping[str, Any], given: bytes) -> tuple[Mapping[str, Any], Any]:
-        """Do what is asked for; returns a line, and the bytes behind it."""
+    def answer(self, request: Mapping[str, Any], given: pa.Buffer) -> tuple[str, Any]:
+        """Do what is asked for; returns the text of an error, empty for none, and the bytes beside it."""
         try:
             data = self._do(request, given)
-            return {"bytes": len(data)}, data
+            if len(data) <= self._most_answer:
+                return "", data
+            said = self._too_much
         except MemoryError:
             said = self._too_much
         except Exception as error:  # whatever the file leads to: the other side tells of it
@@ -45,9 +48,9 @@ class _Served:
             is_memory = "uri" not in request and any(each in str(error) for each in _NO_MEMORY)
             said = self._too_much if is_memory else str(error)[:_MOST_TEXT]
         self._rows = iter(())
-        return {"error": said}, b""
+        return said or "it failed", b""
 
-    def _do(self, request: Mapping[str, Any], given: bytes) -> Any:
+    def _do(self, request: Mapping[str, Any], given: pa.Buffer) -> Any:
         match request:
             case {"kind": "duckdb", "uri": path, "options": options}:
                 self._open_duckdb(path, options)
@@ -98,21 +101,17 @@ class _Served:
         self._connection.set_autocommit(False)
 
 
-def serve(connection: int, most_bytes: int, parent: int) -> None:
+def serve(connection: int, most_bytes: int, most_beside: int, parent: int) -> None:
     """Answer requests in a process of its own, until there are no more."""
     die_with(parent)
     limit_memory(most_bytes)
-    served = _Served(most_bytes)
-    with socket.socket(fileno=connection) as wire, wire.makefile("rb") as requests:
-        while line := requests.readline():
-            request = json.loads(line)
-            said, data = served.answer(request, _given(requests, request))
-            wire.sendall(json.dumps(said).encode() + b"\n", socket.MSG_NOSIGNAL)
-            wire.sendall(data, socket.MSG_NOSIGNAL)
-
-
-def _given(requests: IO[bytes], request: Mapping[str, Any]) -> bytes:
-    return requests.read(request.get("bytes", 0))
+    served = _Served(most_bytes, most_beside)
+    wire = Wire(socket.socket(fileno=connection), None, most_beside, waits=True)
+    with contextlib.suppress(Gone):
+        while True:
+            request, given = wire.receive()
+            said, data = served.answer(json.loads(request), given)
+            wire.send(said.encode(errors="replace"), [memoryview(data)])
 
 
 def _execute(connection: Any, statement: str) -> None:
@@ -123,7 +122,7 @@ def _execute(connection: Any, statement: str) -> None:
         made.execute_update()
 
 
-def _ingest(connection: Any, options: Mapping[str, str], given: bytes) -> None:
+def _ingest(connection: Any, options: Mapping[str, str], given: pa.Buffer) -> None:
     """Add the rows of a stream to a table, as ADBC's options say."""
     from adbc_driver_manager import AdbcStatement
 
@@ -171,8 +170,6 @@ def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 
 def _stream(schema: pa.Schema, *batches: pa.RecordBatch) -> pa.Buffer:
-    if sum(each.nbytes for each in batches) > _MOST_ANSWER:
-        raise MemoryError
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as writer:
         for each in batches:

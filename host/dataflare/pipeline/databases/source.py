@@ -255,6 +255,12 @@ class SqlSource:
         connection = self._require()
         has_long = any(not types.is_primitive(each.type) for each in self._columns or ())
         reader = connection.reader(query, batch_rows=_LONG_ROWS if has_long else _BATCH_ROWS)
+        wanted = self._schema.names if self._columns is None else [each.name for each in self._columns]
+        if reader.schema.names != wanted:
+            raise DataError(
+                f"database {connection.name!r}: the answer to a query has other columns than it asks for",
+                hint="does another program change the table meanwhile?",
+            )
         while True:
             with connection.translated(query):
                 try:
@@ -268,7 +274,16 @@ class SqlSource:
             raw = None if self._node.cursor is None else self._comparable(rows)
             if self._columns is not None:
                 rows = cast_all(rows, self._columns, connection.name)
-            yield pa.RecordBatch.from_arrays(rows.columns, schema=self._schema), raw
+            yield self._typed(rows), raw
+
+    def _typed(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        try:
+            return pa.RecordBatch.from_arrays(rows.columns, schema=self._schema)
+        except (pa.ArrowException, TypeError) as error:
+            raise DataError(
+                f"database {self._require().name!r}: values do not have the type of the query's first ones: {error}",
+                hint="cast them in the query: `CAST(... AS TEXT)`",
+            ) from error
 
     def _admitted(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         try:

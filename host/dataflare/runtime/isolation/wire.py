@@ -75,17 +75,21 @@ class Wire:
 
     Args:
         connection: A Unix-domain stream socket.
-        memory: The descriptor of the shared memory.
-        memory_bytes: The size of the shared memory.
+        memory: The descriptor of the shared memory; `None` for a wire whose bytes all go through the connection.
+        memory_bytes: The size of the shared memory, or of the most bytes beside a text.
+        waits: Whether this end waits for the other one, however long that stops within a message.
     """
 
-    def __init__(self, connection: socket.socket, memory: int, memory_bytes: int) -> None:
+    def __init__(
+        self, connection: socket.socket, memory: int | None, memory_bytes: int, *, waits: bool = False
+    ) -> None:
         # Each closes itself, exactly once, even after an interrupt at any point.
-        self._memory_file = io.FileIO(memory, "r+")
+        self._memory_file = None if memory is None else io.FileIO(memory, "r+")
         self._socket = connection
         self._memory = memory
         connection.setblocking(False)
         self._memory_bytes = memory_bytes
+        self._transfer_s = math.inf if waits else TRANSFER_S
         self._in = select.poll()
         self._in.register(connection, select.POLLIN)
         self._out = select.poll()
@@ -94,7 +98,8 @@ class Wire:
     def close(self) -> None:
         """Close this end; idempotent."""
         self._socket.close()
-        self._memory_file.close()
+        if self._memory_file is not None:
+            self._memory_file.close()
 
     def __del__(self) -> None:
         # An interrupt may have lost it before its owner could close it, or before it was made to its end.
@@ -118,15 +123,20 @@ class Wire:
         size = sum(each.nbytes for each in parts)
         if len(text) > MAX_TEXT_BYTES or size > self._memory_bytes:
             raise TooLarge(f"a message of {len(text)} and {size} bytes")
-        deadline = min(deadline, time.monotonic() + TRANSFER_S)
+        deadline = min(deadline, time.monotonic() + self._transfer_s)
         data = [_HEAD.pack(len(text), size), text]
         if size <= _INLINE_BYTES:
             data += map(bytes, parts)
-        else:
+        elif self._memory is not None:
             at = 0
             for part in parts:
-                at = self._store(part, at)
-        rest = memoryview(b"".join(data))
+                at = self._store(self._memory, part, at)
+        self._write(memoryview(b"".join(data)), deadline)
+        if size > _INLINE_BYTES and self._memory is None:
+            for part in parts:
+                self._write(part.cast("B"), deadline)
+
+    def _write(self, rest: memoryview, deadline: float) -> None:
         while rest:
             try:
                 # If the program has not disabled SIGPIPE, it would end with the worker.
@@ -153,18 +163,22 @@ class Wire:
         """
         try:
             self._wait(self._in, deadline)
-            deadline = min(deadline, time.monotonic() + TRANSFER_S)
+            deadline = min(deadline, time.monotonic() + self._transfer_s)
             text_size, size = _HEAD.unpack(self._exactly(_HEAD.size, deadline))
             if text_size > MAX_TEXT_BYTES or size > self._memory_bytes:
                 raise BrokenWire(f"a message of {text_size} and {size} bytes")
             if size <= _INLINE_BYTES:
                 data = self._exactly(text_size + size, deadline)
-                return data[:text_size], pa.py_buffer(data[text_size:])
-            return self._exactly(text_size, deadline), self._load(size)
+                return bytes(data[:text_size]), pa.py_buffer(data[text_size:])
+            text = bytes(self._exactly(text_size, deadline))
+            if self._memory is not None:
+                return text, self._load(self._memory, size)
+            current().require(size)
+            return text, pa.py_buffer(self._exactly(size, deadline))
         except ConnectionError as error:
             raise Gone from error
 
-    def _exactly(self, size: int, deadline: float) -> bytes:
+    def _exactly(self, size: int, deadline: float) -> bytes | bytearray:
         data = bytearray()
         while len(data) < size:
             try:
@@ -178,7 +192,7 @@ class Wire:
             if not more:
                 raise Gone
             data += more
-        return bytes(data)
+        return data
 
     def _wait(self, ready: select.poll, deadline: float) -> None:
         while True:
@@ -192,22 +206,24 @@ class Wire:
             if ready.poll(None if left_s == math.inf else min(math.ceil(left_s * 1000), 2**30)):
                 return
 
-    def _store(self, part: memoryview, at: int) -> int:
+    @staticmethod
+    def _store(memory: int, part: memoryview, at: int) -> int:
         part = part.cast("B")
         while part:
             try:
-                written = os.pwrite(self._memory, part[:_MAX_TRANSFER], at)
+                written = os.pwrite(memory, part[:_MAX_TRANSFER], at)
             except OSError as error:
                 raise HostShortage(f"there is no room for a message of {part.nbytes} bytes: {error}") from error
             part, at = part[written:], at + written
         return at
 
-    def _load(self, size: int) -> pa.Buffer:
+    @staticmethod
+    def _load(memory: int, size: int) -> pa.Buffer:
         current().require(size)
         buffer = pa.allocate_buffer(size)
         rest, at = memoryview(buffer), 0
         while rest:
-            taken = os.preadv(self._memory, [rest[:_MAX_TRANSFER]], at)
+            taken = os.preadv(memory, [rest[:_MAX_TRANSFER]], at)
             if not taken:
                 raise BrokenWire("bytes that are not there")
             rest, at = rest[taken:], at + taken

@@ -1,0 +1,181 @@
+"""Attacks by a database's file that has taken over the process in which it is used, and answers what it likes."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from unittest import mock
+
+import pyarrow as pa
+
+from arena import Arena, Mutation, answers, attack
+from attacks_arrow import survives
+from attacks_parquet import MOST_GROWN_BYTES, memory_bytes
+from dataflare.permissions.database_keys import DatabaseGrant
+from dataflare.pipeline.databases import confined
+from dataflare.pipeline.databases.confined import ConfinedDatabase, ConfinedError
+from dataflare.runtime.isolation import wire as wires
+from dataflare.runtime.isolation.wire import Wire
+
+MANY = 600 * 2**20
+GRANT = DatabaseGrant(kind="sqlite", place="/nonexistent/a.db")
+
+
+def answer(said: bytes = b"", beside: bytes = b"") -> bytes:
+    """What is sent for an answer."""
+    return struct.pack("<IQ", len(said), len(beside)) + said + beside
+
+
+def rows(*batches: pa.RecordBatch, schema: pa.Schema | None = None) -> bytes:
+    """An answer with rows."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema or batches[0].schema) as writer:
+        for each in batches:
+            writer.write_batch(each)
+    return answer(beside=sink.getvalue().to_pybytes())
+
+
+@contextlib.contextmanager
+def taken_over(*script: bytes | Callable[[socket.socket], None]) -> Iterator[ConfinedDatabase]:
+    """A database that opens, and then gives one answer of a script after the other, the last one always."""
+    ours, theirs = socket.socketpair()
+
+    def serve() -> None:
+        requests, following = Wire(theirs.dup(), None, 2**29), iter(script)
+        said = answer()
+        with contextlib.suppress(EOFError, OSError), theirs:
+            while True:
+                requests.receive()
+                theirs.setblocking(True)
+                if callable(said):
+                    said(theirs)
+                else:
+                    theirs.sendall(said)
+                said = next(following, said)
+
+    threading.Thread(target=serve, daemon=True).start()
+
+    def end() -> None:
+        with contextlib.suppress(OSError):  # it has ended
+            theirs.shutdown(socket.SHUT_RDWR)
+
+    process = mock.Mock(end=end, kill=end)
+    with mock.patch.object(confined, "_start", lambda: (Wire(ours, None, confined._MOST_BESIDE), process)):
+        made = ConfinedDatabase(GRANT)
+    with closing(made):
+        yield made
+
+
+def _pour(size: int) -> Callable[[socket.socket], None]:
+    def pour(connection: socket.socket) -> None:
+        connection.sendall(struct.pack("<IQ", 0, size))
+        for _ in range(size // 2**20):
+            connection.sendall(bytes(2**20))
+
+    return pour
+
+
+@attack("memory")
+def answers_of_a_database_without_bound(arena: Arena) -> None:
+    """Answer for a database with more bytes than any answer may have, or claim so, or claim fewer than none."""
+
+    def run() -> None:
+        before = memory_bytes("VmHWM")
+        with taken_over(_pour(MANY)) as database:
+            arena.raises(ConfinedError, database.commit, says="cannot have")
+        assert memory_bytes("VmHWM") - before < MOST_GROWN_BYTES
+        for size, text in ((2**63, 0), (2**64 - 1, 0), (0, 2**32 - 1)):
+            with taken_over(struct.pack("<IQ", text, size)) as database:
+                arena.raises(ConfinedError, database.commit, says="cannot have")
+                arena.raises(ConfinedError, database.commit, says="has ended")
+
+    survives(run)
+
+
+@attack("memory")
+def answer_of_a_database_that_is_none(arena: Arena) -> None:
+    """Answer for a database in JSON of any type, with rows where none are due, or with an error of megabytes."""
+    for said in (b"true", b"-1", b"1e9", b"[" * 100_000, b'{"bytes": -1}', b"\xff\xfe", b"\0"):
+        with taken_over(answer(said)) as database:
+            arena.raises(ConfinedError, database.commit)
+            arena.raises(ConfinedError, lambda d=database: d.execute("SELECT 1"))
+        with taken_over(answer(beside=said)) as database:
+            arena.raises(ConfinedError, database.commit, says="cannot have")
+            arena.raises(ConfinedError, lambda d=database: d.execute("SELECT 1"), says="malformed")
+    with taken_over(answer(b"x" * 2**23)) as database:
+        assert len(str(arena.raises(ConfinedError, database.commit))) <= 2**14
+
+
+@attack("limits")
+def answer_of_a_database_that_never_ends(arena: Arena) -> None:
+    """Begin an answer for a database, send nothing more or a byte now and then, and never end."""
+
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(struct.pack("<IQ", 0, 2**20))
+        while True:
+            connection.sendall(b"x")
+            threading.Event().wait(0.01)
+
+    with mock.patch.object(wires, "TRANSFER_S", wires.TRANSFER_S / 200):
+        for script in (b"\0", answer(beside=bytes(100))[:50], drip):
+            with taken_over(script) as database:
+                failed: list[str] = []
+
+                def ask(database: ConfinedDatabase = database, failed: list[str] = failed) -> None:
+                    failed.append(str(arena.raises(ConfinedError, database.commit)))
+
+                asking = threading.Thread(target=ask, daemon=True)
+                asking.start()
+                asking.join(arena.patience_s)
+                assert failed and "in time" in failed[0], "the host waits for ever"
+
+
+@attack("memory")
+def rows_of_a_database_that_took_over(arena: Arena) -> None:
+    """Answer for a database with other columns than were told, or with a few bytes that are billions of values."""
+    schema = pa.schema({"n": pa.int64()})
+    others = (
+        pa.record_batch({"n": ["text"]}),
+        pa.record_batch({"m": [1]}),
+        pa.record_batch({"n": [1], "m": [1]}),
+        pa.record_batch({}),
+    )
+    for other in others:
+        with taken_over(rows(schema=schema), rows(other), answer()) as database:
+            database.execute("SELECT n FROM t")
+            arena.raises(ConfinedError, database.fetchall, says="cannot have")
+    nulls = pa.record_batch({"n": pa.nulls(2**31 - 1)})
+    with taken_over(rows(schema=nulls.schema), rows(nulls)) as database:
+        database.execute("SELECT n FROM t")
+        arena.raises(ConfinedError, database.fetch_record_batch().read_next_batch, says="cannot have")
+    for kind in (pa.dictionary(pa.int8(), pa.string()), pa.list_(pa.dictionary(pa.int8(), pa.string()))):
+        with taken_over(rows(schema=pa.schema({"n": kind}))) as database:
+            arena.raises(ConfinedError, lambda d=database: d.execute("SELECT n FROM t"), says="cannot have")
+
+
+@attack("limits")
+def rows_of_a_database_without_end(arena: Arena) -> None:
+    """Answer a question about the tables of a database with rows that never end."""
+    few = pa.record_batch({"n": pa.nulls(2**18)})
+    ended = [rows(few)] * 8
+    with taken_over(rows(schema=few.schema), *ended, answer()) as database:
+        database.execute("SELECT name FROM tables")
+        arena.raises(ConfinedError, database.fetchall, says="too long")
+
+
+_OF = "dataflare.pipeline.databases.confined"
+MUTATIONS = [
+    Mutation(f"{_OF}:_MOST_BESIDE", 2**64, ("answers_of_a_database_without_bound",)),
+    Mutation(f"{_OF}:_MOST_SAID", 2**40, ("answer_of_a_database_that_is_none",)),
+    Mutation(f"{_OF}:ConfinedDatabase._order", ConfinedDatabase._ask, ("answer_of_a_database_that_is_none",)),
+    Mutation("dataflare.runtime.isolation.wire:TRANSFER_S", math.inf, ("answer_of_a_database_that_never_ends",)),
+    Mutation(f"{_OF}:_check_fits", answers(None), ("rows_of_a_database_that_took_over",)),
+    Mutation(f"{_OF}:_MOST_CELLS", 2**60, ("rows_of_a_database_that_took_over",)),
+    Mutation(f"{_OF}:_check_types", answers(None), ("rows_of_a_database_that_took_over",)),
+    Mutation(f"{_OF}:_MOST_FETCHED_ROWS", 2**60, ("rows_of_a_database_without_end",)),
+]

@@ -91,8 +91,14 @@ def build(guest: Guest, *, driver: Driver | None = None) -> Built:
     return Built(guest=guest, how=how, size_bytes=len(component), seconds=perf_counter() - begin)
 
 
-def check(guest: Guest, *, driver: Driver | None = None) -> Built:
-    """Build a committed component again, whatever is in the cache, and compare it byte for byte.
+def check(guest: Guest, *, driver: Driver | None = None, afresh: bool = True) -> Built:
+    """Build a committed component again, and compare it byte for byte.
+
+    Args:
+        guest: The guest.
+        driver: Instead of the language's own.
+        afresh: Build it whatever is in the cache. Otherwise what this machine has already built of the same sources
+            with the same tools is compared.
 
     Raises:
         ConfigError: The guest's component is not committed.
@@ -111,7 +117,8 @@ def check(guest: Guest, *, driver: Driver | None = None) -> Built:
     committed = guest.output.read_bytes()
     if known.get("sha256") != digest_bytes(committed) or known.get("sources_sha256") != key:
         raise BuildFailed(f"{guest.name}: {_RECORD} does not belong to the component and its sources", hint=hint)
-    component = _make(guest, driver, key)
+    kept = None if afresh else load_build(key)
+    component = kept if kept is not None else _make(guest, driver, key)
     if component != committed:
         what = f"{digest_bytes(committed)} is committed, {digest_bytes(component)} was built"
         raise BuildFailed(f"{guest.name}: the component is not what its sources give: {what}", hint=hint)

@@ -13,6 +13,7 @@ from arena import Arena, Mutation, answers, attack
 from dataflare.capabilities.capability_failure import CapabilityFailure
 from dataflare.capabilities.http_broker import HttpBroker
 from dataflare.capabilities.http_network import NetworkTransport
+from dataflare.capabilities.secrets import SecretStore
 from dataflare.grants import HttpGrant
 from dataflare.wit_types.http import Request
 
@@ -21,7 +22,9 @@ FORGED = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged"
 
 
 @contextmanager
-def server(serve: Callable[[socket.socket], object], **grant: object) -> Iterator[tuple[HttpBroker, str]]:
+def server(
+    serve: Callable[[socket.socket], object], store: SecretStore | None = None, **grant: object
+) -> Iterator[tuple[HttpBroker, str]]:
     """A server that does the same with each connection, and a broker that may ask it."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
@@ -42,7 +45,8 @@ def server(serve: Callable[[socket.socket], object], **grant: object) -> Iterato
         accepting = threading.Thread(target=accept, daemon=True)
         accepting.start()
         options = {"methods": ["GET", "HEAD"], "addresses": ["127.0.0.1"], "timeout_s": 3, **grant}
-        with HttpBroker({url.rstrip("/"): HttpGrant(**options)}, NetworkTransport()) as broker:  # type: ignore[arg-type]
+        grants = {url.rstrip("/"): HttpGrant(**options)}  # type: ignore[arg-type]
+        with HttpBroker(grants, NetworkTransport(), secrets=store) as broker:
             yield broker, url
         listening.shutdown(socket.SHUT_RDWR)
     for thread in (accepting, *threads):

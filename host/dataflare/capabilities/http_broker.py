@@ -31,6 +31,7 @@ from dataflare.capabilities.secrets import SecretStore, ask
 from dataflare.errors import ConfigError
 from dataflare.grants import Grants, HttpGrant, Origin
 from dataflare.request_headers import SAFE_HEADERS
+from dataflare.secret_forms import secret_forms
 from dataflare.wit_types.http import Request, Response
 
 __all__ = ["HttpBroker", "provide"]
@@ -50,8 +51,9 @@ _MIN_SECRET_CHARACTERS = 6
 class HttpBroker:
     """Makes one plugin's requests, as its grants allow. Any thread may use it. Close it, or use it in a `with` block.
 
-    The plugin does not see the secrets that grants add: a response that repeats one unchanged is withheld, and no
-    message contains one. It does not detect a secret that the server returns in another form (encoded, or in parts).
+    The plugin does not see the secrets that grants add: a response that repeats one, as it is or as `secret_forms`
+    escapes it, is withheld, and no message contains one. A secret that the server returns in another form (compressed,
+    encrypted, or in parts) is not detected.
 
     Args:
         grants: By origin, as in `Grants.http`.
@@ -102,7 +104,7 @@ class HttpBroker:
         self._transport.close()
 
     def send(self, request: Request) -> Response:
-        # All secrets that were added to the request or to its redirects.
+        # All secrets that were added to the request or to its redirects, in all their forms.
         hidden: set[str] = set()
         began_ns = self._clock.monotonic_ns()
         outcome = "failed"
@@ -196,7 +198,7 @@ class HttpBroker:
         for header, (before, name, after) in grant.injected.items():
             secret = self._secret(name)
             if len(secret) >= _MIN_SECRET_CHARACTERS:
-                hidden.add(secret)
+                hidden |= secret_forms(secret)
             sent.append((header, before + secret + after))
         return Outgoing(
             method,

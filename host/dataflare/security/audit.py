@@ -7,12 +7,10 @@ text.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import re
 import stat
-import urllib.parse
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +23,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field, StringConstraints, V
 from dataflare.documents.models import StrictModel
 from dataflare.errors import AuditFailed, ConfigError, UsageError
 from dataflare.locks import Lock
+from dataflare.secret_forms import secret_forms
 from dataflare.security.capability import Capability
 from dataflare.user_files import as_path, opened_file
 
@@ -268,7 +267,7 @@ def parse_audit(lines: Iterable[bytes]) -> AuditReading:
 
 
 class Redactor:
-    """Masks secrets in texts: their values, also in Base64, and as URLs and JSON escape them.
+    """Masks secrets in texts: their values, also in Base64, and as URLs, JSON, HTML and Python escape them.
 
     Any thread may use it.
     """
@@ -285,19 +284,10 @@ class Redactor:
         """Add a secret that is masked from now on."""
         if not secret:
             return
-        forms = {
-            secret,
-            urllib.parse.quote(secret, safe=""),
-            urllib.parse.quote_plus(secret),
-            base64.b64encode(secret.encode()).decode().rstrip("="),
-            base64.urlsafe_b64encode(secret.encode()).decode().rstrip("="),
-            orjson.dumps(secret).decode()[1:-1],
-            repr(secret)[1:-1],
-        }
         with self._lock:
             if secret not in self._values:
                 # Longest first: replacing a shorter secret within a longer one would leave the rest visible.
-                self._values = tuple(sorted({*self._values, *forms}, key=len, reverse=True))
+                self._values = tuple(sorted({*self._values, *secret_forms(secret)}, key=len, reverse=True))
 
     def redact(self, text: str) -> str:
         """Return the text with each secret masked."""

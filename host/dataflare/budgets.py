@@ -22,7 +22,7 @@ from typing import Final
 
 from dataflare.locks import Lock
 
-__all__ = ["UNLIMITED", "Charge", "HostBudget", "OverHostBytes", "OverTime", "current", "enter", "local", "serving"]
+__all__ = ["UNLIMITED", "Charge", "HostBudget", "OverHostBytes", "OverTime", "current", "enter", "of_thread", "serving"]
 
 
 class OverHostBytes(Exception):
@@ -153,20 +153,38 @@ class _Nobody(HostBudget):
 UNLIMITED: Final = _Nobody()
 """The budget of code that works for no plugin."""
 
-local = threading.local()
-"""This thread's budget, as the attribute `budget`. The engine assigns it where no function may be called."""
+
+class ThreadBudget:
+    """Where one thread's current budget is kept; only that thread assigns it."""
+
+    __slots__ = ("now",)
+
+    def __init__(self) -> None:
+        self.now: HostBudget = UNLIMITED
+
+
+class _Local(threading.local):
+    def __init__(self) -> None:
+        self.budget = ThreadBudget()
+
+
+_local: Final = _Local()
+
+
+def of_thread() -> ThreadBudget:
+    """Where this thread's budget is kept, for the engine, which assigns it where no function may be called."""
+    return _local.budget
 
 
 def current() -> HostBudget:
     """The budget of the instance that this thread works for; `UNLIMITED` where it works for none."""
-    budget: HostBudget = getattr(local, "budget", UNLIMITED)
-    return budget
+    return _local.budget.now
 
 
 def enter(budget: HostBudget) -> HostBudget:
     """Make `budget` the current one of this thread, and return the one before, to be entered again at the end."""
-    outer = current()
-    local.budget = budget
+    kept = _local.budget
+    outer, kept.now = kept.now, budget
     return outer
 
 

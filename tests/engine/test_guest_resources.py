@@ -11,6 +11,7 @@ import wasmtime
 
 from dataflare.engine.abi.handles import GuestResource
 from dataflare.engine.engine import Engine
+from dataflare.engine.native.stack import THREADS
 from dataflare.errors import GuestPanic, UsageError, ValueTypeError
 
 COUNTERS = "test:kit/counters@1.0.0"
@@ -152,7 +153,7 @@ def test_a_call_that_is_refused_gives_nothing_away(engine: Engine, monkeypatch: 
     with engine.load(bytes(wasmtime.wat2wasm(LENT_AND_GIVEN)), name="kit").instantiate({}) as instance:
         one, two = instance.call("", "new", 21), instance.call("", "new", 4)
         with monkeypatch.context() as patch:
-            patch.setattr("dataflare.engine.native.stack.STACK_BYTES", 2**60)
+            patch.setattr(THREADS.this, "calls_most", 0)
             with pytest.raises(UsageError, match="of stack"):
                 instance.call("", "lent-first", two, one)
         assert instance.call("", "lent", one, two) == 25

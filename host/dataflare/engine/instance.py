@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import math
-import threading
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -29,7 +28,6 @@ from dataflare.engine.abi.layout import (
 )
 from dataflare.engine.abi.misfits import misfit_of_argument, misfit_of_result
 from dataflare.engine.at_exit import close_at_exit
-from dataflare.engine.bridges.call_table import Link
 from dataflare.engine.call_budget import CallBudget
 from dataflare.engine.call_errors import ENDINGS, Endings
 from dataflare.engine.call_stats import CallStats
@@ -41,7 +39,7 @@ from dataflare.engine.native.callbacks import CODE, Call, set_callables
 from dataflare.engine.native.capi import exported_function
 from dataflare.engine.native.line_sink import LineSink
 from dataflare.engine.native.memories import MemoryBudget
-from dataflare.engine.native.stack import check_stack
+from dataflare.engine.native.stack import THREADS, too_deep
 from dataflare.engine.native.timer import Watch
 from dataflare.errors import DataflareError, LimitExceeded, UsageError, ValueTypeError
 from dataflare.limits import Limits
@@ -56,8 +54,6 @@ _MAX_NESTING: Final = 10
 """Maximum nesting of plugin calls in one thread: each may take half a megabyte of stack."""
 _FIND_MEMORY_AFTER_BYTES: Final = 2**18
 """Bytes that must have moved before it is worth finding the plugin's memory."""
-
-_local = threading.local()
 
 
 class _Closer:
@@ -97,6 +93,10 @@ class Instance:
         self._interrupted = False
         self._native = Call()
         self._native_at = ctypes.addressof(self._native)
+        self._requests = self._native.requests()
+        self._watch = Watch(self._native)
+        self._timed = limits.call_timeout_s is not None
+        self._timeout_s = math.inf if limits.call_timeout_s is None else limits.call_timeout_s
         self.budget = budgets.HostBudget(limits.host_memory_bytes)
         """The memory that the host keeps for the instance; host functions charge it."""
         self.busy = False
@@ -130,7 +130,7 @@ class Instance:
         native.linker, native.component = _address(profile.linker.ptr()), _address(compiled.ptr())
         native.instance = ctypes.addressof(handle)
         self._memory_budget.begin()
-        self._enter(CODE.start)
+        self._enter(CODE.start, time.monotonic() + self._timeout_s)
         self._exports_memory = BridgeMemory(self._memory_budget.base(-1), self._table, self, self.budget)
         self._memories.append(self._exports_memory)
         self._exports_memory.find_plugin = self._find_memory if component.has_marks else None
@@ -140,7 +140,7 @@ class Instance:
         native.function, native.argument = ctypes.addressof(self._function), ctypes.addressof(self._argument)
         self._number = ctypes.c_uint32.from_address(native.argument + profile.u32_offset)
         self.alive = True
-        self.stats.memory_bytes = self._memory_budget.used_bytes
+        self.stats.memory_bytes = self._memory_budget.used.value
 
     def __enter__(self) -> Instance:
         return self
@@ -234,59 +234,65 @@ class Instance:
             )
         if len(args) != len(link.func.params):
             raise ValueTypeError(f"{function} takes {len(link.func.params)} arguments, not {len(args)}")
-        began = time.perf_counter_ns()
-        stats = self.stats
+        began = time.monotonic_ns()
+        stats, table, memory = self.stats, self._table, self._exports_memory
         self._call_budget.begin()
-        newest = self._table.newest
-        memory = self._exports_memory
-        memory.begin()
-        # The arguments have a fixed address; what they point to comes after them.
-        memory.allocate(codec.arguments_size)
-        self._encode(memory, codec.encode_arguments, HOST_HALF_AT, args, link)
+        last = table.last
+        memory.begin(codec.arguments_size)
+        try:
+            codec.encode_arguments(memory, HOST_HALF_AT, args)
+        except BaseException as error:
+            memory.undo()
+            if isinstance(error, TooManyHandles):
+                raise self._end(error, self._endings.over_copy) from None
+            if found := misfit_of_argument(error, link.name, link.func, args):
+                raise found from error
+            raise
         stats.bytes_in += memory.top - HOST_HALF_AT + memory.staged_bytes
         self._endings.export = link.full_name
         self._number.value = codec.number
         if self.limits.fuel is not None:
             self.component.profile.set_fuel(self.limits.fuel, self._native)
-        called = time.perf_counter_ns()
+        called = time.monotonic_ns()
+        returned = 0
         try:
-            self._enter(CODE.run)
-            memory.passing.commit()
+            self._enter(CODE.run, called / 1e9 + self._timeout_s)
+            returned = time.monotonic_ns()
+            if memory.has_extras:
+                memory.passing.commit()
+            copied = memory.copied
+            memory.ceiling = copied + self._output_bytes
+            try:
+                result = codec.decode_result(memory, FRAME_AT) if codec.decode_result is not None else None
+                self._drain()
+                if table.last != last:
+                    self._charge_kept(last)
+            except ENDINGS as cause:
+                raise self._end(cause, self._endings.over_output) from None
+            except BaseException:
+                self.alive = False  # handles in the result may be lost
+                raise
+            stats.bytes_out += memory.copied - copied
+            moved = stats.bytes_in + stats.bytes_out
+            if moved > self._call_budget.bytes_most:
+                self.alive = False
+                raise self._endings.over_copy()
+            if memory.read_in_place:
+                self._settle(codec.number)
+            if moved > self._find_memory_after:
+                self._find_memory()
+            return result
         except UsageError:
-            if self.alive:  # it was refused before any code ran
+            if self.alive and not returned:  # it was refused before any code ran
                 memory.undo()
             raise
         finally:
-            returned = time.perf_counter_ns()
+            ended = time.monotonic_ns()
             stats.calls += 1
-            stats.memory_bytes = self._memory_budget.used_bytes
+            stats.memory_bytes = self._memory_budget.used.value
             stats.host_peak_bytes = self.budget.peak_bytes
-            stats.wall_ns += returned - began
-            stats.marshal_ns += called - began
-        copied = memory.copied
-        memory.ceiling = copied + self._output_bytes
-        try:
-            result = codec.decode_result(memory, FRAME_AT) if codec.decode_result is not None else None
-            self._drain()
-            self._charge_kept(newest)
-        except ENDINGS as cause:
-            raise self._end(cause, self._endings.over_output) from None
-        except BaseException:
-            self.alive = False  # handles in the result may be lost
-            raise
-        stats.bytes_out += memory.copied - copied
-        moved = stats.bytes_in + stats.bytes_out
-        if moved > self._call_budget.bytes_most:
-            self.alive = False
-            raise self._endings.over_copy()
-        if memory.read_in_place:
-            self._settle(codec.number)
-        if moved > self._find_memory_after:
-            self._find_memory()
-        decoding_ns = time.perf_counter_ns() - returned
-        stats.wall_ns += decoding_ns
-        stats.marshal_ns += decoding_ns
-        return result
+            stats.wall_ns += ended - began
+            stats.marshal_ns += called - began + (ended - returned if returned else 0)
 
     def drop(self, resource: GuestResource) -> None:
         """Drop a resource that the plugin made; its destructor runs. A second time does nothing.
@@ -318,28 +324,13 @@ class Instance:
             use_in_place(self._memory_budget, self._exports_memory, self._imports_memory, self._run)
 
     def _run(self, number: int, deadline_s: float | None = None) -> None:
-        """Run one of the functions that are not exports, by its number, until the deadline of an earlier call."""
+        """Run one of the functions that are not exports, by its number, until the deadline of an earlier call, if
+        given."""
         self._number.value = self.component.exports_count + number
-        self._enter(CODE.run, deadline_s)
+        self._enter(CODE.run, time.monotonic() + self._timeout_s if deadline_s is None else deadline_s)
 
-    def _encode(
-        self, memory: BridgeMemory, encode: Callable[[BridgeMemory, int, Any], None], at: int, value: Any, link: Link
-    ) -> None:
-        """Write arguments; a value that does not fit leaves nothing behind."""
-        try:
-            encode(memory, at, value)
-        except BaseException as error:
-            memory.undo()
-            if isinstance(error, TooManyHandles):
-                raise self._end(error, self._endings.over_copy) from None
-            if found := misfit_of_argument(error, link.name, link.func, value):
-                raise found from error
-            raise
-
-    def _enter(self, run: Callable[[int], None], deadline_s: float | None = None) -> None:
-        """Run wasm in this thread, with this instance as the current one for native code.
-
-        It ends by `deadline_s`, if given; otherwise the call's time begins now.
+    def _enter(self, run: Callable[[int], int], deadline_s: float) -> None:
+        """Run wasm in this thread, with this instance as the current one for native code, until `deadline_s`.
 
         An exception may come from outside between two instructions, so the order matters. The end of a call consists of
         plain assignments, which cannot be interrupted. A call that does not return kills the instance.
@@ -348,10 +339,10 @@ class Instance:
             PluginFault: The plugin did not survive.
             BaseException: An exception of a host function or from outside.
         """
-        outer: Instance | None = getattr(_local, "instance", None)
-        outer_budget, native, limits = budgets.current(), self._native, self.limits
-        if deadline_s is None:
-            deadline_s = math.inf if limits.call_timeout_s is None else time.monotonic() + limits.call_timeout_s
+        thread = THREADS.this
+        outer: Instance | None = thread.instance
+        kept = thread.budget
+        outer_budget = kept.now
         depth = 1
         if outer is not None:
             deadline_s = min(deadline_s, outer._deadline)
@@ -361,27 +352,26 @@ class Instance:
                     f"{self.component.name}: called within {_MAX_NESTING} calls of plugins",
                     hint="let plugins call each other less deeply",
                 )
-        check_stack(depth)
+        if depth > thread.calls_most:
+            raise too_deep(thread, depth)
         self._deadline = self.budget.deadline_s = deadline_s
         self._depth = depth
         self._interrupted = False
-        native.stop = native.look = 0
-        watch: Watch | None = None
+        self._requests.value = 0
+        watch = self._watch
         returned = False
         try:
             self.busy = True
-            _local.instance = self
-            budgets.local.budget = self.budget
-            if limits.call_timeout_s is not None:
-                watch = self._timer.enter(native, deadline_s)
-            run(self._native_at)
-            returned = not native.outcome and not native.type
+            thread.instance = self
+            kept.now = self.budget
+            if self._timed:
+                self._timer.enter(watch, deadline_s)
+            returned = run(self._native_at) == 0
         finally:
             self.alive = self.alive and returned
-            _local.instance = outer
-            budgets.local.budget = outer_budget
-            if watch is not None:
-                watch.done = True
+            thread.instance = outer
+            kept.now = outer_budget
+            watch.done = True
             self.busy = False
         if not returned:
             self._fail()
@@ -414,13 +404,13 @@ class Instance:
 
     def _serve(self) -> None:
         """Serve one call from wasm; its exception ends the plugin's call."""
-        began = time.perf_counter_ns()
+        began = time.monotonic_ns()
         stats = self.stats
         number = self._native.number
         try:
             if number < _RELEASE:
                 (self._imports_memory if number == FILL_IMPORTS else self._exports_memory).fill()
-                stats.marshal_ns += time.perf_counter_ns() - began
+                stats.marshal_ns += time.monotonic_ns() - began
                 return
             memory = self._imports_memory
             self._drain()
@@ -439,23 +429,22 @@ class Instance:
             stats.host_calls += 1
             if stats.host_calls > call_budget.calls_most:
                 call_budget.check_calls(self._endings.over)
-            called = time.perf_counter_ns()
+            called = time.monotonic_ns()
             result = function.call(*args)
-            returned = time.perf_counter_ns()
+            returned = time.monotonic_ns()
             stats.host_ns += returned - called
             if codec.encode_result is not None:
-                memory.begin()
-                at = memory.allocate(codec.result_size)
+                memory.begin(codec.result_size)
                 try:
-                    codec.encode_result(memory, at, result)
+                    codec.encode_result(memory, HOST_HALF_AT, result)
                 except Exception as error:
                     link = codec.link
                     if found := misfit_of_result(error, link.full_name, link.func, result):
                         raise found from error
                     raise
                 stats.bytes_in += memory.top - HOST_HALF_AT + memory.staged_bytes
-                _U32.pack_into(view, POINTER_AT, at)
-            stats.marshal_ns += called - began + time.perf_counter_ns() - returned
+                _U32.pack_into(view, POINTER_AT, HOST_HALF_AT)
+            stats.marshal_ns += called - began + time.monotonic_ns() - returned
         except ENDINGS as cause:
             raise self._end(cause, self._endings.over_copy) from None
 
@@ -484,7 +473,7 @@ class Instance:
 
 def remaining_s() -> float:
     """Return the seconds left for the plugin call that this thread is in; infinity if it is in none."""
-    instance: Instance | None = getattr(_local, "instance", None)
+    instance: Instance | None = THREADS.this.instance
     return math.inf if instance is None else instance._deadline - time.monotonic()
 
 
@@ -493,7 +482,7 @@ def _address(pointer: Any) -> int | None:
 
 
 def _serve() -> None:
-    _local.instance._serve()
+    THREADS.this.instance._serve()
 
 
 # When a plugin checks its epoch, Python raises pending exceptions, such as that of a signal handler.

@@ -67,6 +67,7 @@ class BridgeMemory:
         "copied",
         "find_plugin",
         "given",
+        "has_extras",
         "owner",
         "passing",
         "plugin",
@@ -96,6 +97,8 @@ class BridgeMemory:
         """Bytes read so far, without the inline parts of records."""
         self.ceiling = NO_CEILING
         """The maximum of `copied`, in bytes; checked before each read."""
+        self.has_extras = False
+        """Whether the value that was last written has more than bytes: `given`, `passing` or `sources`."""
         self.given: list[int] = []
         """Numbers of the handles that the value being written has put into the table."""
         self.passing = Passing()
@@ -230,6 +233,7 @@ class BridgeMemory:
 
     def _stage(self, data: Any, size: int) -> int:
         """Keep a buffer until the plugin's memory has room for it; return the address that stands for it."""
+        self.has_extras = True
         self.staged_bytes += size
         self._check_room(self.top + self.staged_bytes, size)
         self.sources.append(memoryview(data))
@@ -305,11 +309,13 @@ class BridgeMemory:
             raise BrokenAddress(f"the handle {number} is not one of the host's") from None
 
     def give(self, thing: Any) -> int:
+        self.has_extras = True
         number = self.table.put(thing)
         self.given.append(number)
         return number
 
     def lend(self, thing: Any) -> int:
+        self.has_extras = True
         number = self.table.put(thing, lent=True)
         self.given.append(number)
         return number
@@ -331,17 +337,20 @@ class BridgeMemory:
             raise ValueTypeError(f"a {type(resource).__name__} is no such resource of the plugin")
         if resource.owner is not self.owner:
             raise ValueTypeError(f"{resource!r} belongs to another instance")
+        self.has_extras = True
         return resource
 
     # Side effects of writing one value.
 
-    def begin(self) -> None:
-        """Begin to write a value."""
-        self.top = HOST_HALF_AT
-        self.staged_bytes = 0
-        self.given.clear()
-        self.sources.clear()
-        self.passing.begin()
+    def begin(self, size: int) -> None:
+        """Begin to write a value whose fixed part takes `size` bytes at `HOST_HALF_AT`."""
+        self.top = HOST_HALF_AT + size
+        if self.has_extras:
+            self.staged_bytes = 0
+            self.given.clear()
+            self.sources.clear()
+            self.passing.begin()
+            self.has_extras = False
 
     def undo(self) -> None:
         """Remove the handles that an incomplete value has put into the table."""

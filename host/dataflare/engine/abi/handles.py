@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -91,16 +90,12 @@ class HandleTable:
     def __init__(self, capacity: int) -> None:
         self._objects: dict[int, Any] = {}
         self._lent: set[int] = set()
-        self._numbers = itertools.count(1)
+        self.last = 0
+        """The number that was given last; numbers only grow."""
         self._capacity = capacity
 
     def __len__(self) -> int:
         return len(self._objects)
-
-    @property
-    def newest(self) -> int:
-        """Return the highest number in use; 0 if there is none."""
-        return next(reversed(self._objects), 0)
 
     def since(self, number: int) -> list[Any]:
         """Return the objects with numbers above this one."""
@@ -123,7 +118,7 @@ class HandleTable:
             raise TooManyHandles(
                 f"more than {self._capacity} handles", hint="drop handles as soon as they are not needed"
             )
-        number = next(self._numbers)
+        number = self.last = self.last + 1
         self._objects[number] = thing
         if lent:
             self._lent.add(number)

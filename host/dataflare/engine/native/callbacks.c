@@ -67,9 +67,9 @@ struct call {
     object *take_text; /* takes what the plugin wrote to its standard error, in any thread */
     const uint8_t *text;
     size_t text_size;
-    int32_t number; /* of the host's function */
     int32_t stop;   /* ends the call when compiled code next looks at its epoch */
     int32_t look;   /* lets Python look for signals then */
+    int32_t number; /* of the host's function */
 };
 
 struct memory {
@@ -145,16 +145,20 @@ static void end_traps(const struct api *api, uint64_t blocked) {
     api->sigmask(0, mask, NULL);
 }
 
-void run(struct call *call) {
+/* These two return whether the call failed, with `outcome` or an exception. */
+
+int run(struct call *call) {
     uint64_t blocked = begin_traps(call->api);
     call->outcome = call->api->func_call(call->function, call->context, call->argument, 1, NULL, 0);
     end_traps(call->api, blocked);
+    return call->outcome || call->type;
 }
 
-void start(struct call *call) {
+int start(struct call *call) {
     uint64_t blocked = begin_traps(call->api);
     call->outcome = call->api->instantiate(call->linker, call->context, call->component, call->instance);
     end_traps(call->api, blocked);
+    return call->outcome || call->type;
 }
 
 error *on_call(const struct api *api, void *context, void *type, const uint32_t *arguments, size_t count) {

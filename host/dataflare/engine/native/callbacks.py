@@ -92,10 +92,14 @@ class Call(ctypes.Structure):
             for name in ("component", "instance", "outcome", "type", "value", "traceback", "take_text", "text")
         ),
         ("text_size", _SIZE),
-        ("number", ctypes.c_int32),
         ("stop", ctypes.c_int32),
         ("look", ctypes.c_int32),
+        ("number", ctypes.c_int32),
     )
+
+    def requests(self) -> ctypes.c_int64:
+        """Return `stop` and `look` as one number, which can be reset in one step."""
+        return ctypes.c_int64.from_buffer(self, _STOP_AT)
 
     def take_exception(self) -> BaseException | None:
         """Return the exception that Python raised during the call, and clear it; `None` if there is none.
@@ -155,11 +159,11 @@ class Code:
         self.on_call, self.on_epoch, self.on_text = at["on_call"], at["on_epoch"], at["on_text"]
         self.new_memory = at["new_memory"]
         # These release Python's lock while they run.
-        enter = ctypes.CFUNCTYPE(None, _VOID)
-        self.run = enter(at["run"])
-        """Calls a plugin's function, given the address of a `Call`."""
-        self.start = enter(at["start"])
-        """Instantiates a component, given the address of a `Call`."""
+        enter, tried = ctypes.CFUNCTYPE(None, _VOID), ctypes.CFUNCTYPE(ctypes.c_int, _VOID)
+        self.run = tried(at["run"])
+        """Calls a plugin's function, given the address of a `Call`; 0 if it returned."""
+        self.start = tried(at["start"])
+        """Instantiates a component, given the address of a `Call`; 0 if it is done."""
         self.open_store, self.close_store = enter(at["open_store"]), enter(at["close_store"])
         """Create and free the store of a `Call`, given its address; `close_store` is idempotent."""
         self.leave_budget = enter(at["leave_budget"])
@@ -235,6 +239,7 @@ def set_callables(serve: Callable[[], object], look: Callable[[], object]) -> No
 
 
 _VALUE_AT: Final[int] = Call.__dict__["value"].offset
+_STOP_AT: Final[int] = Call.__dict__["stop"].offset
 _ERROR: Final[Any] = raw._wasmtime_component_func_call.restype
 _libc.mmap.restype = _VOID
 _libc.mmap.argtypes = [_VOID, _SIZE, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]

@@ -66,6 +66,8 @@ class MemoryBudget:
         self._head.exempt_size, self._head.exempt = exempt_bytes, exempt
         self._head.capacity = capacity
         self._head.owners = 1
+        self.used = ctypes.c_size_t.from_address(self._address + BudgetHead.__dict__["used"].offset)
+        """Total size of the plugin's own memories in bytes, as `value`."""
 
     def __del__(self) -> None:
         address = getattr(self, "_address", None)
@@ -95,11 +97,6 @@ class MemoryBudget:
     def contents(self, number: int) -> memoryview:
         """Return a view of a memory at its current size; valid until the memory grows or is freed."""
         return memoryview((ctypes.c_ubyte * self.size(number)).from_address(self.base(number))).cast("B")
-
-    @property
-    def used_bytes(self) -> int:
-        """Total size of the plugin's own memories."""
-        return int(self._head.used)
 
     @property
     def refused(self) -> bool:

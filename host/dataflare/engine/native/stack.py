@@ -9,11 +9,12 @@ from __future__ import annotations
 import ctypes
 import math
 import threading
-from typing import Final
+from typing import Any, Final
 
+from dataflare import budgets
 from dataflare.errors import UsageError
 
-__all__ = ["STACK_BYTES", "check_stack"]
+__all__ = ["STACK_BYTES", "THREADS", "CallingThread", "too_deep"]
 
 STACK_BYTES: Final = 512 * 1024
 """What compiled code may use in one call."""
@@ -22,24 +23,40 @@ _HOST_BYTES: Final = 384 * 1024
 _ATTRIBUTES_BYTES: Final = 256
 """At least the size of a `pthread_attr_t` on any system."""
 
-_local = threading.local()
 
 
-def check_stack(calls: int) -> None:
-    """Check that this thread's stack has room for this many calls of plugins within each other.
+class CallingThread:
+    """What the engine keeps for one thread. A call looks it up once: thread-specific values are slow.
 
-    Raises:
-        UsageError: It is too small.
+    Attributes:
+        instance: The instance whose call the thread is in; `None` if it is in none.
+        budget: Where the thread's current budget is kept.
+        calls_most: How many calls of plugins within each other its stack has room for.
+        stack_bytes: The size of its stack; infinity if the system does not say.
     """
-    size: float | None = getattr(_local, "size", None)
-    if size is None:
-        size = _local.size = _stack_bytes()
+
+    __slots__ = ("budget", "calls_most", "instance", "stack_bytes")
+
+    def __init__(self) -> None:
+        self.instance: Any = None
+        self.budget = budgets.of_thread()
+        self.stack_bytes = _stack_bytes()
+        self.calls_most = (self.stack_bytes - _HOST_BYTES) // STACK_BYTES
+
+
+class _Threads(threading.local):
+    def __init__(self) -> None:
+        self.this = CallingThread()
+
+
+def too_deep(thread: CallingThread, calls: int) -> UsageError:
+    """Make the error for more calls of plugins within each other than a thread's stack has room for."""
     needed = calls * STACK_BYTES + _HOST_BYTES
-    if needed > size:
-        raise UsageError(
-            f"a call of a plugin needs {needed // 1024} KiB of stack here; this thread has {size // 1024} KiB",
-            hint="threading.stack_size sets it for new threads, ulimit -s for the process",
-        )
+    return UsageError(
+        f"a call of a plugin needs {needed // 1024} KiB of stack here; this thread has"
+        f" {thread.stack_bytes // 1024} KiB",
+        hint="threading.stack_size sets it for new threads, ulimit -s for the process",
+    )
 
 
 def _stack_bytes() -> float:
@@ -59,5 +76,6 @@ def _stack_bytes() -> float:
     return math.inf if failed else size.value
 
 
-# For the main thread the system reads a file, which a worker can only do before it confines itself.
-_local.size = _stack_bytes()
+THREADS: Final = _Threads()
+"""`THREADS.this` belongs to the thread that asks. It exists for this one from now on: the system reads a file to tell the
+size of the main thread's stack, which a worker can only do before it confines itself."""

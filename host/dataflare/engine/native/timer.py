@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import math
 import os
 import threading
 import time
@@ -33,17 +34,17 @@ _OTHERS_LOOK_S: Final = 0.5
 
 
 class Watch:
-    """One call that is watched, from `Timer.enter` until `done` is set."""
+    """Watches an instance's calls, one at a time: each from `Timer.enter` until `done` is set."""
 
     __slots__ = ("call", "deadline_s", "done", "look_at_s", "look_every_s", "thread")
 
-    def __init__(self, call: Call, deadline_s: float, look_every_s: float) -> None:
+    def __init__(self, call: Call) -> None:
         self.call = call
-        self.deadline_s = deadline_s
-        self.look_every_s = look_every_s
+        self.deadline_s = math.inf
+        self.look_every_s = _OTHERS_LOOK_S
         self.look_at_s = 0.0
-        self.thread = threading.get_ident()
-        self.done = False
+        self.thread = 0
+        self.done = True
 
 
 class _Beat:
@@ -88,16 +89,19 @@ class Timer:
         self._lock = threading.Lock()
         self._beat = _Beat()
 
-    def enter(self, call: Call, deadline_s: float) -> Watch:
+    def enter(self, watch: Watch, deadline_s: float) -> None:
         """Begin to watch a call of this thread that must end by `time.monotonic() == deadline_s`.
 
         Raises:
             UsageError: The timer is closed.
             RuntimeError: Its thread cannot be started.
         """
-        is_main = threading.get_ident() == _main_thread
-        watch = Watch(call, deadline_s, _MAIN_LOOKS_S if is_main else _OTHERS_LOOK_S)
-        self._watched[watch] = None
+        watch.thread = thread = threading.get_ident()
+        watch.deadline_s = deadline_s
+        watch.look_every_s = _MAIN_LOOKS_S if thread == _main_thread else _OTHERS_LOOK_S
+        watch.look_at_s = 0.0
+        watch.done = False
+        self._watched[watch] = None  # only now: see `_tick`
         if self._closed:
             watch.done = True
             raise UsageError("the engine is closed")
@@ -110,9 +114,8 @@ class Timer:
         if self._beat.idle:
             self._beat.wake()
         if cancellation.is_requested():  # perhaps before this call could be found
-            call.look = 1
+            watch.call.look = 1
             self.interrupt()
-        return watch
 
     def look_up(self, thread: int) -> None:
         """Make the calls of a thread check now whether they must end; the others continue."""
@@ -161,6 +164,8 @@ class Timer:
         for watch in list(self._watched):
             if watch.done:
                 self._watched.pop(watch, None)
+                if not watch.done:  # another call has begun, and may have been here before it was removed
+                    self._watched[watch] = None
                 continue
             if watch.deadline_s <= now_s:
                 watch.call.stop = 1

@@ -126,6 +126,7 @@ class InstancePool(Generic[T]):
         # Acquired as a lock, not as a condition: that is Python code, and an exception could leave it locked.
         self._lock = Lock()
         self._changed = threading.Condition(self._lock)
+        self._waiting = 0
         # The most recently used are at the end; those at the front have been idle the longest.
         self._idle: list[tuple[T, float]] = []
         self._taken: dict[_Place[T], None] = {}
@@ -193,14 +194,14 @@ class InstancePool(Generic[T]):
                     if not self._closed:
                         del self._taken[place]
                         self._idle += (entry,)
-                        self._changed.notify_all()
+                        self._notify()
                         return
             # Its place becomes free only afterwards: a waiting thread must not start while the old instance is still
             # ending.
             self._end(instance)
         with self._lock:
             self._taken.pop(place, None)
-            self._changed.notify_all()
+            self._notify()
 
     def warm(self, count: int) -> None:
         """Make instances until there are `count`, at most the maximum."""
@@ -227,9 +228,9 @@ class InstancePool(Generic[T]):
             self._taken.pop(place, None)
             if place.instance is not None and not self._closed:
                 self._idle += ((place.instance, self._monotonic_s()),)
-                self._changed.notify_all()
+                self._notify()
                 return
-            self._changed.notify_all()
+            self._notify()
         if place.instance is not None:
             self._end(place.instance)
 
@@ -254,11 +255,11 @@ class InstancePool(Generic[T]):
             gone += (instance for instance, _ in self._idle)
             self._idle = []
             self._take_abandoned(gone)
-            self._changed.notify_all()
+            self._notify()
         for each in gone:
             self._end(each)
         with self._lock:
-            self._changed.wait_for(lambda: all(place.thread == thread for place in self._taken), timeout=wait_s)
+            self._await(lambda: all(place.thread == thread for place in self._taken), wait_s)
 
     def after_fork(self) -> None:
         """In a forked child, drop the leases of the parent's other threads, and instances that only the parent can
@@ -272,6 +273,19 @@ class InstancePool(Generic[T]):
 
     # The methods below need the lock.
 
+    def _notify(self) -> None:
+        """Let those who wait look again. Rarely does anybody wait, and to ask the condition itself is slow."""
+        if self._waiting:
+            self._changed.notify_all()
+
+    def _await(self, is_so: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until something is so; return whether it is."""
+        self._waiting += 1
+        try:
+            return self._changed.wait_for(is_so, timeout=timeout_s)
+        finally:
+            self._waiting -= 1
+
     def _take_expired(self, gone: list[T]) -> None:
         """Move instances that were idle for too long to `gone`."""
         timeout_s = self._settings.idle_timeout_s
@@ -281,7 +295,7 @@ class InstancePool(Generic[T]):
         while self._idle and self._idle[0][1] <= before and self.size > self._settings.minimum:
             gone += (self._idle[0][0],)
             del self._idle[0]
-            self._changed.notify_all()
+            self._notify()
 
     def _take_abandoned(self, gone: list[T]) -> None:
         """Move the instances of unreferenced leases to `gone`."""
@@ -289,7 +303,7 @@ class InstancePool(Generic[T]):
             del self._taken[place]
             if place.instance is not None:
                 gone += (place.instance,)
-            self._changed.notify_all()
+            self._notify()
 
     def _wait(self, thread: int, gone: list[T]) -> None:
         """Wait until there is an instance, or room for one."""
@@ -305,7 +319,7 @@ class InstancePool(Generic[T]):
         if not self._is_free():
             timeout_s = min(timeout_s, max(0.0, self._remaining_s()))
         left_s = timeout_s
-        while not (free := self._changed.wait_for(self._is_free, timeout=min(left_s, _LOOK_S))) and left_s > 0:
+        while not (free := self._await(self._is_free, min(left_s, _LOOK_S))) and left_s > 0:
             left_s -= _LOOK_S
             cancellation.check()
             self._take_abandoned(gone)

@@ -46,13 +46,14 @@ class CallCodecs:
         self._resources = shape.resources
         self._codecs = Codecs(shape.resources)
         self._half_done = False
-        self._exports: dict[tuple[str, str], ExportCodec] = {}
+        self.exports: dict[tuple[str, str], ExportCodec] = {}
+        """The codecs of exports that were called before, by interface and name."""
         self._imports: dict[int, ImportCodec] = {}
         self._lock = Lock()
 
     def export(self, interface: str, function: str) -> ExportCodec:
         """Return the codec of an export; KeyError if there is no such export."""
-        codec = self._exports.get((interface, function))
+        codec = self.exports.get((interface, function))
         return codec if codec is not None else self._compile_export(interface, function)
 
     def host_function(self, number: int) -> ImportCodec:
@@ -67,7 +68,7 @@ class CallCodecs:
             codecs = self._begin()
             decode = codecs.decoder(func.result) if func.result is not None else None
             made = ExportCodec(number, link, size(func.args), codecs.encoder(func.args), decode)
-            self._exports[interface, function] = made
+            self.exports[interface, function] = made
             self._half_done = False
         return made
 

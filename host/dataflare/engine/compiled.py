@@ -23,6 +23,7 @@ class CompiledComponent:
         shape: What it imports and exports.
         from_cache: Whether the native code came from the cache.
         flattened: Whether it was flattened; otherwise it has bridges.
+        codecs: The codecs of exports that were called before; `export_codec` makes the others.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class CompiledComponent:
         self.imports = codecs.imports
         self.exports_count = codecs.exports_count
         self._codecs = codecs
+        self.codecs = codecs.exports
         flat = compiled.get_export_index(FLAT_EXPORT)
         self.flattened = flat is not None
         self.has_marks = compiled.get_export_index(MARKS_EXPORT) is not None

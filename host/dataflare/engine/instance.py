@@ -226,7 +226,8 @@ class Instance:
                 del users[0]
 
     def _call(self, interface: str, function: str, args: tuple[Any, ...]) -> Any:
-        codec = self.component.export_codec(interface, function)
+        component = self.component
+        codec = component.codecs.get((interface, function)) or component.export_codec(interface, function)
         link = codec.link
         if not self.alive:
             raise UsageError(

@@ -24,7 +24,6 @@ _ATTRIBUTES_BYTES: Final = 256
 """At least the size of a `pthread_attr_t` on any system."""
 
 
-
 class CallingThread:
     """What the engine keeps for one thread. A call looks it up once: thread-specific values are slow.
 
@@ -77,5 +76,6 @@ def _stack_bytes() -> float:
 
 
 THREADS: Final = _Threads()
-"""`THREADS.this` belongs to the thread that asks. It exists for this one from now on: the system reads a file to tell the
-size of the main thread's stack, which a worker can only do before it confines itself."""
+"""`THREADS.this` belongs to the thread that asks."""
+# For the main thread the system reads a file, which a worker can only do before it confines itself.
+_ = THREADS.this

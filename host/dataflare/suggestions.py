@@ -29,9 +29,10 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def known_names(word: str, known: Sequence[str]) -> str:
-    """Write a hint for a name that is not known: `there are` and the known names, those most like it first."""
+    """Write a hint for a name that is not known: the one that is most like it, and the known names."""
     near = close_matches(word, known, 3)
-    return f"there are {_listed([*near, *(name for name in known if name not in near)])}"
+    meant = f"did you mean {cut_name(near[0])!r}? " if near else ""
+    return f"{meant}there are {_listed([*near, *(name for name in known if name not in near)])}"
 
 
 def differing_names(expected: Sequence[str], found: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gzip
 from pathlib import Path
 
 import pyarrow as pa
@@ -92,22 +93,104 @@ def test_extension_types_are_written_so_that_arrow_makes_them_again(tmp_path, mo
     assert written["x"].combine_chunks().storage.equals(table["x"].combine_chunks().storage)
 
 
-@pytest.mark.parametrize("connector", ["parquet", "arrow"])
-@pytest.mark.parametrize(
-    ("names", "says", "hint"),
-    [
-        (["a", "id", "id"], "two columns are named 'id'", "write the file with another name for one of them"),
-        ([f"c{n}" for n in range(MAX_COLUMNS + 1)], f"more than {MAX_COLUMNS}", "write the file with fewer columns"),
-    ],
-)
-def test_columns_that_are_refused_are_not_called_damage(connector, names, says, hint, tmp_path):
-    table = pa.Table.from_arrays([pa.array([1])] * len(names), names=names)
-    path = tmp_path / "in"
+def nested(levels: int) -> pa.Array:
+    array = pa.array([1])
+    for _ in range(levels):
+        array = pa.ListArray.from_arrays([0, 1], array)
+    return array
+
+
+def write(connector: str, table: pa.Table, path: Path) -> Path:
     if connector == "parquet":
         parquet.write_table(table, path)
     else:
-        with pa.ipc.new_file(path, table.schema) as file:
+        with (pa.ipc.new_file if connector == "arrow" else pa.ipc.new_stream)(path, table.schema) as file:
             file.write_table(table)
+    return path
+
+
+ONE = pa.array([1])
+DICTIONARY = pa.DictionaryArray.from_arrays(pa.array([0]), pa.array([[1]]))
+UNION = pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [ONE])
+MONTHS = pa.array([(1, 2, 3)], pa.month_day_nano_interval())
+
+
+@pytest.mark.parametrize(
+    ("connector", "columns", "says", "hint"),
+    [
+        *(
+            (connector, columns, says, hint)
+            for connector in ("parquet", "arrow", "stream")
+            for columns, says, hint in [
+                ([("a", ONE), ("id", ONE), ("id", ONE)], "two columns are named 'id'", "another name for one of them"),
+                ([(f"c{n}", ONE) for n in range(MAX_COLUMNS + 1)], f"more than {MAX_COLUMNS}", "fewer columns"),
+                ([("deep", nested(40))], "nests deeper than 32 levels", "another type for the column"),
+            ]
+        ),
+        *(
+            (connector, [("x", array)], says, "another type for the column")
+            for connector in ("arrow", "stream")
+            for array, says in [
+                (DICTIONARY, "column 'x': a dictionary is not of plain values"),
+                (UNION, "column 'x': union is not on the list"),
+                (MONTHS, "column 'x': interval is not on the list"),
+                (pa.array([[1]], pa.list_view(pa.int64())), "column 'x': list_view is not on the list"),
+            ]
+        ),
+    ],
+)
+def test_columns_that_are_refused_are_not_called_damage(connector, columns, says, hint, tmp_path):
+    names, arrays = zip(*columns, strict=True)
+    path = write(connector, pa.Table.from_arrays(list(arrays), names=list(names)), tmp_path / "in")
+    with pytest.raises(DataError, match=says) as caught:
+        read("parquet" if connector == "parquet" else "arrow", path)
+    assert "malformed" not in str(caught.value)
+    assert caught.value.hint.startswith("write it with")
+    assert hint in caught.value.hint
+
+
+CSV_BYTES, JSON_BYTES = b"a,b\n1,2\n", b'[{"a": 1}]\n'
+
+
+@pytest.mark.parametrize("connector", ["parquet", "arrow", "excel"])
+@pytest.mark.parametrize(
+    ("data", "says", "hint"),
+    [
+        (CSV_BYTES, "but text", "connector: csv"),
+        ("\ufeffname\nJürgen\n".encode(), "but text", "connector: csv"),
+        (JSON_BYTES, "but text", "connector: jsonl"),
+        (gzip.compress(CSV_BYTES), "but gzip data", "expand it first"),
+        (b"", "is empty", "is it the right file?"),
+    ],
+)
+def test_a_file_of_another_kind_is_not_called_damage(connector, data, says, hint, tmp_path):
+    path = tmp_path / "in"
+    path.write_bytes(data)
     with pytest.raises(DataError, match=says) as caught:
         read(connector, path)
-    assert caught.value.hint.startswith(hint)
+    assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    ("written", "connector", "says"),
+    [
+        ("parquet", "arrow", "is not an Arrow file but a Parquet file"),
+        ("arrow", "parquet", "is not a Parquet file but an Arrow file"),
+        ("stream", "parquet", "is not a Parquet file but an Arrow stream"),
+        ("stream", "excel", "is not an Excel file but an Arrow stream"),
+    ],
+)
+def test_a_stored_file_of_another_kind_names_its_connector(written, connector, says, tmp_path):
+    path = write(written, pa.table({"a": [1]}), tmp_path / "in")
+    with pytest.raises(DataError, match=says) as caught:
+        read(connector, path)
+    assert caught.value.hint == f"connector: {'parquet' if written == 'parquet' else 'arrow'}"
+
+
+def test_what_is_of_no_known_kind_may_be_damaged(tmp_path):
+    for data in (b"\x00\x01\x02\x03" * 8, write("parquet", pa.table({"a": [1]}), tmp_path / "p").read_bytes()[:-9]):
+        path = tmp_path / "in"
+        path.write_bytes(data)
+        with pytest.raises(DataError) as caught:
+            read("parquet", path)
+        assert caught.value.hint.startswith("the file may be damaged")

@@ -3,12 +3,14 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import re
 from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from dataflare import run
 from dataflare.pipeline.run_errors import DataError
 from reading_kit import read, source_of
 
@@ -142,7 +144,8 @@ def test_a_value_after_the_sample_that_would_be_changed_is_an_error(fill, first,
     with pytest.raises(DataError) as caught:
         read("csv", path, sample="64B", max_record="64B")
     assert words in str(caught.value)
-    assert (caught.value.line, "columns: {a: string}" in caught.value.hint) == (42, True)
+    (advised,) = re.findall(r"columns: \{a: '?(.*?)'?\}", caught.value.hint)
+    assert (caught.value.line, read("csv", path, columns={"a": advised})["a"].null_count) == (42, 0)
     last = read("csv", path, sample="all", max_record="64B")["a"][-1].as_py()
     assert str(last) in (late, late.replace("T", " ") + "00000") or last == Decimal(late)
 
@@ -299,3 +302,89 @@ def test_binary_columns_of_a_csv_need_not_be_text(fill):
 
 def test_an_empty_table_has_its_columns(fill):
     assert read("csv", fill("a,b\n")).schema == pa.schema([("a", pa.string()), ("b", pa.string())])
+
+
+@pytest.mark.parametrize("connector", ["jsonl", "csv"])
+@pytest.mark.parametrize(
+    ("type_name", "text", "says"),
+    [
+        ("timestamp[us]", "2024-03-10T01:30:00-05:00", "has a zone, and timestamp[us] has none"),
+        ("timestamp[us]", "2024-03-10 01:30:00Z", "has a zone, and timestamp[us] has none"),
+        ("timestamp[us, tz=UTC]", "2024-03-10T01:30:00", "has no zone, as timestamp[us, tz=UTC] needs"),
+        ("timestamp[s, tz=America/New_York]", "2024-03-10T01:30:00", "has no zone, as timestamp[s, tz="),
+        ("timestamp[s]", "soon: 10 o'clock", "is not a value of timestamp[s]"),
+        ("date32[day]", "2024-02-30", "is not a value of date32[day]"),
+    ],
+)
+def test_a_time_that_a_given_type_does_not_take_is_told_in_plain_words(fill, connector, type_name, text, says):
+    path = fill(f"k,a\n1,{text}\n" if connector == "csv" else json.dumps({"a": text}) + "\n")
+    with pytest.raises(DataError) as caught:
+        read(connector, path, columns={"a": type_name})
+    assert f"column 'a': {text!r} {says}" in str(caught.value)
+    assert "{a: string} takes this value" in caught.value.hint
+    assert "Failed to parse" not in str(caught.value) and "assume_timezone" not in str(caught.value)
+    assert read(connector, path, columns={"a": "string"})["a"].to_pylist() == [text]
+
+
+@pytest.mark.parametrize(
+    ("first", "late", "advised"),
+    [
+        ("2", "2.5", "double"),
+        ("2", "99999999999999999999", "decimal128(38, 0)"),
+        ("2", "-inf", "double"),
+        ("2.5", "1.00000000000000000001", "decimal128(38, 20)"),
+        ("12345678901234567890.5", "1.55", "decimal128(38, 2)"),
+        ("2024-03-10T01:30:00", "2024-03-10T01:30:00.25", "timestamp[ms]"),
+        ("2024-03-10T01:30:00Z", "2024-03-10T01:30:00.123456Z", "timestamp[us, tz=UTC]"),
+        ("2024-03-10T01:30:00Z", "2024-03-10T01:30:00-05:00", "string"),
+        ("12345", "01234", "string"),
+        ("true", "2", "string"),
+        ("2024-03-10", "2024-03-10T01:30:00", "string"),
+    ],
+)
+def test_the_type_that_is_advised_takes_the_values_of_both_files(fill, first, late, advised):
+    paths = [fill(f"k,a\n1,{first}\n", "a.csv"), fill(f"k,a\n1,{late}\n", "b.csv")]
+    with pytest.raises(DataError) as caught:
+        read("csv", paths)
+    assert re.findall(r"columns: \{a: '?(.*?)'?\}; the first file decides", caught.value.hint) == [advised]
+    column = read("csv", paths, columns={"a": advised})["a"]
+    assert (str(column.type), column.null_count) == (advised, 0)
+
+
+def test_a_given_type_that_is_too_narrow_names_one_that_is_not(fill):
+    cases = [("int8", "300", "int64"), ("int64", "2.5", "double"), ("date32[day]", "x", "string")]
+    for type_name, text, advised in cases:
+        with pytest.raises(DataError) as caught:
+            csv_column(fill, text, columns={"a": type_name})
+        assert f"{{a: {advised}}} takes this value" in caught.value.hint
+        assert csv_column(fill, text, columns={"a": advised})
+
+
+def test_a_name_in_columns_that_is_not_there_is_told_with_the_one_that_was_meant(fill, caplog):
+    options = {"columns": {"amont": "int64"}}
+    with pytest.raises(DataError, match="no column 'amont'") as caught:
+        read("csv", fill("date,amount\n1,2\n"), **options)
+    assert caught.value.hint == "did you mean 'amount'? there are amount, date"
+    # In JSON a field may be in some files only, and is null in the others.
+    path = fill('{"date":1,"amount":2}\n')
+    assert read("jsonl", path, **options).to_pylist() == [{"date": 1, "amount": 2, "amont": None}]
+    assert "no row has a value for column 'amont'" in caplog.text and "did you mean 'amount'?" in caplog.text
+    source = source_of("jsonl", path, columns={"amont": "int64", "amount": "int8"})
+    assert [column.note for column in source.found.columns] == ["", "", "it has no values"]
+    source.close()
+
+
+def test_a_whole_number_beyond_64_bits_is_written_to_json_with_all_digits(fill, tmp_path):
+    number = 2**64
+    path = fill(f'{{"a":{number}}}\n{{"a":-1}}\n')
+    for name, connector, read_as in (("out.jsonl", "jsonl", "decimal128(38, 0)"), ("out.csv", "csv", None)):
+        out = tmp_path / name
+        nodes = {
+            "in": {"connector": "jsonl", "read": str(path)},
+            "out": {"connector": connector, "input": "in", "write": str(out)},
+        }
+        run({"name": "copy", "nodes": nodes})
+        options = {"columns": {"a": read_as}} if read_as else {}
+        assert read(connector, out, **options)["a"].to_pylist() == [Decimal(number), Decimal(-1)]
+    # A program that reads numbers as doubles would round it: decimals of more than 15 digits are texts in JSON.
+    assert (tmp_path / "out.jsonl").read_text() == f'{{"a":"{number}"}}\n{{"a":"-1"}}\n'

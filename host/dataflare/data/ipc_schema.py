@@ -13,7 +13,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from dataflare.data.flatbuffers import Table
-from dataflare.data.guard.types import MAX_COLUMNS, MAX_DEPTH, refusal
+from dataflare.data.guard.types import FEWER_COLUMNS, MAX_COLUMNS, MAX_DEPTH, OTHER_NAME, OTHER_TYPE, refusal
 from dataflare.data.shapes import malformed
 from dataflare.texts import first_repeated
 
@@ -74,7 +74,7 @@ def read_schema(table: Table, *, stored: bool = False) -> StreamSchema:
     reader = _Reader(stored=stored)
     pairs = [reader.field(each, 1) for each in table.tables(1)]
     if (twice := first_repeated(field.name for field, _ in pairs)) is not None:
-        raise malformed(f"two columns are named {twice[:80]!r}, and names are unique within a batch")
+        raise malformed(f"two columns are named {twice[:80]!r}, and names are unique within a batch", OTHER_NAME)
     schema = pa.schema([field for field, _ in pairs], metadata=_metadata(table, 2))
     return StreamSchema(schema, tuple(node for _, node in pairs), reader.dictionaries)
 
@@ -91,9 +91,9 @@ class _Reader:
         # Fields can be shared, so a few bytes can describe any number of them.
         self._fields += 1
         if self._fields > MAX_COLUMNS:
-            raise malformed(f"the schema has more than {MAX_COLUMNS} fields")
+            raise malformed(f"the schema has more than {MAX_COLUMNS} fields", FEWER_COLUMNS)
         if depth > MAX_DEPTH:
-            raise malformed(f"a type nests deeper than {MAX_DEPTH} levels")
+            raise malformed(f"a type nests deeper than {MAX_DEPTH} levels", OTHER_TYPE)
         name = table.text(0) or ""
         encoding = table.table(4)
         children = [self.field(child, depth + 1) for child in _bounded(table.tables(5))]
@@ -110,7 +110,7 @@ class _Reader:
             if self.dictionaries.setdefault(encoding.i64(0), values) != values:
                 raise malformed("a dictionary has values of two types")
         if depth == 1 and not self._stored and (reason := refusal(data_type)):
-            raise malformed(f"the type of column {name[:80]!r}: {reason}")
+            raise malformed(f"the type of column {name[:80]!r}: {reason}", OTHER_TYPE)
         nullable = table.flag(1) or pa.types.is_null(data_type)
         return pa.field(name, data_type, nullable, _metadata(table, 6)), node
 
@@ -120,9 +120,8 @@ class _Reader:
             raise struct.error("a field without a type")
         expected = {12: 1, 16: 1, 17: 1, 21: 1}.get(code, len(children) if code == 13 else 0)
         if code not in self._types and code in _LEFT_OUT:
-            raise malformed(
-                f"the type of column {name[:80]!r}: {_LEFT_OUT[code]} is not on the list of types for plugins"
-            )
+            why = f"{_LEFT_OUT[code]} is not on the list of types for plugins"
+            raise malformed(f"the type of column {name[:80]!r}: {why}", OTHER_TYPE)
         if len(children) != expected:
             raise malformed(f"a type with {len(children)} types within it, and not {expected}")
         try:
@@ -135,7 +134,7 @@ class _Reader:
 
 def _bounded(tables: list[Table]) -> Iterator[Table]:
     if len(tables) > MAX_COLUMNS:
-        raise malformed(f"a field has more than {MAX_COLUMNS} fields within it")
+        raise malformed(f"a field has more than {MAX_COLUMNS} fields within it", FEWER_COLUMNS)
     return iter(tables)
 
 

@@ -55,27 +55,34 @@ def mismatch_text(mismatch: Any) -> str:
 
 
 class DataFailure(DataflareError):
-    """An operation on a batch failed; `error` is the `data-error` that a plugin gets."""
+    """An operation on a batch failed.
 
-    def __init__(self, error: Variant) -> None:
+    Args:
+        error: The `data-error` that a plugin gets.
+        remedy: What to do about a batch or a file that is valid, and has what is not taken; empty for any other.
+    """
+
+    def __init__(self, error: Variant, remedy: str = "") -> None:
         payload = error.value
         if isinstance(payload, TypeMismatch):
             payload = mismatch_text(payload)
         super().__init__(f"{error.case}: {payload}")
         self.error = error
+        self.reason = str(payload)
+        self.remedy = remedy
 
     def about(self, columns: Sequence[str]) -> DataFailure:
         """Return the same failure, with the names of the columns from which a function's arguments came."""
         case, value = self.error.case, self.error.value
         named = ", ".join(column[:100] for column in columns[:_MAX_NAMED])
         if isinstance(value, TypeMismatch):
-            return DataFailure(Variant(case, replace(value, column=named)))
-        return _failure(case, f"{value} (of {named})") if named else self
+            return DataFailure(Variant(case, replace(value, column=named)), self.remedy)
+        return _failure(case, f"{value} (of {named})", self.remedy) if named else self
 
 
-def _failure(case: str, text: str) -> DataFailure:
+def _failure(case: str, text: str, remedy: str = "") -> DataFailure:
     # Arrow's messages can contain whole values, which would fill the guest's memory.
-    return DataFailure(Variant(case, text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 3] + "..."))
+    return DataFailure(Variant(case, text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 3] + "..."), remedy)
 
 
 def no_such_column(column: str) -> DataFailure:
@@ -88,9 +95,9 @@ def no_such_function(name: str) -> DataFailure:
     return _failure("no-such-function", name)
 
 
-def wrong_type(column: str, expected: str, actual: Any, *, function: str = "") -> DataFailure:
+def wrong_type(column: str, expected: str, actual: Any, *, function: str = "", remedy: str = "") -> DataFailure:
     """Make the failure: the column's type does not fit the operation, or the expression function that is named."""
-    return DataFailure(Variant("wrong-type", TypeMismatch(column, function, expected, str(actual))))
+    return DataFailure(Variant("wrong-type", TypeMismatch(column, function, expected, str(actual))), remedy)
 
 
 def out_of_range(text: str) -> DataFailure:
@@ -98,14 +105,14 @@ def out_of_range(text: str) -> DataFailure:
     return _failure("out-of-range", text)
 
 
-def malformed(text: str) -> DataFailure:
-    """Make the failure: the bytes or the text are not valid."""
-    return _failure("malformed", text)
+def malformed(text: str, remedy: str = "") -> DataFailure:
+    """Make the failure: the bytes or the text are not valid, or not taken; then with a remedy."""
+    return _failure("malformed", text, remedy)
 
 
-def too_large(text: str) -> DataFailure:
+def too_large(text: str, remedy: str = "") -> DataFailure:
     """Make the failure: a limit would be exceeded."""
-    return _failure("too-large", text)
+    return _failure("too-large", text, remedy)
 
 
 def other(text: str) -> DataFailure:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Final
 
 import pyarrow as pa
 
-from dataflare.data.guard.types import MAX_COLUMNS
 from dataflare.data.guard.vetted import remember, vetted_columns
 from dataflare.data.shapes import DataFailure
 from dataflare.documents.models import nearest, validate_document
@@ -32,11 +31,6 @@ _OTHER_FILES = {
     ".wasm": "for a plugin, `dataflare inspect FILE`",
     **dict.fromkeys((".yaml", ".yml"), "for a pipeline, `dataflare run --check FILE`"),
 }
-_REMEDIES: Final = (
-    ("list of types", "write the file with another type for the column, or without it"),
-    ("unique within a batch", "write the file with another name for one of them"),
-    (f"more than {MAX_COLUMNS}", "write the file with fewer columns, or as several files"),
-)
 _DAMAGED = "the file may be damaged: get it again, or write it again with the program that made it"
 
 
@@ -156,9 +150,11 @@ class FileSource:
     def _next(self) -> Any:
         try:
             return next(self._parts, None)
-        except (pa.ArrowException, DataFailure) as error:
-            hint = next((hint for words, hint in _REMEDIES if words in str(error)), _DAMAGED)
-            raise DataError(str(error), file=str(self._path), hint=hint) from error
+        except DataFailure as error:
+            what = error.reason if error.remedy else str(error)
+            raise DataError(what, file=str(self._path), hint=error.remedy or _DAMAGED) from error
+        except pa.ArrowException as error:
+            raise DataError(str(error), file=str(self._path), hint=_DAMAGED) from error
         except UnicodeDecodeError as error:
             what, hint = "the name of a column is not UTF-8", "write the file again with names in UTF-8"
             raise DataError(what, file=str(self._path), hint=hint) from error

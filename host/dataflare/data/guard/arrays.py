@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dataflare.budgets import current
-from dataflare.data.guard.types import kind, reduced, refusal, type_name
+from dataflare.data.guard.types import OTHER_TYPE, kind, reduced, refusal, type_name
 from dataflare.data.shapes import malformed, wrong_type
 
 __all__ = ["MAX_ROWS", "admit", "admit_type", "build"]
@@ -41,7 +41,7 @@ def admit_type(data_type: pa.DataType, column: str) -> pa.DataType:
     """
     seen = reduced(data_type)
     if refusal(seen):
-        raise wrong_type(column, "a type that plugins can use", type_name(data_type))
+        raise wrong_type(column, "a type that plugins can use", type_name(data_type), remedy=OTHER_TYPE)
     return seen
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from dataflare.data.guard.arrays import admit, admit_type
-from dataflare.data.guard.types import MAX_COLUMNS, note_of
+from dataflare.data.guard.types import FEWER_COLUMNS, MAX_COLUMNS, OTHER_NAME, note_of
 from dataflare.data.guard.vetted import remember
 from dataflare.data.shapes import malformed, too_large
 from dataflare.texts import first_repeated
@@ -65,13 +65,13 @@ def all_columns(batch: pa.RecordBatch) -> list[pa.Array]:
 
 def _check_names(schema: pa.Schema) -> None:
     if len(schema) > MAX_COLUMNS:
-        raise too_large(f"{len(schema)} columns are more than {MAX_COLUMNS}")
+        raise too_large(f"{len(schema)} columns are more than {MAX_COLUMNS}", FEWER_COLUMNS)
     try:
         names = schema.names
     except UnicodeDecodeError as error:
         raise malformed("the name of a column is not UTF-8") from error
     if (twice := first_repeated(names)) is not None:
-        raise malformed(f"two columns are named {twice[:80]!r}, and names are unique within a batch")
+        raise malformed(f"two columns are named {twice[:80]!r}, and names are unique within a batch", OTHER_NAME)
 
 
 def _field(field: pa.Field) -> pa.Field:

@@ -17,11 +17,14 @@ from dataflare.data.flatbuffers import root
 
 __all__ = [
     "DECIMAL_DIGITS",
+    "FEWER_COLUMNS",
     "KINDS",
     "MAX_COLUMNS",
     "MAX_DEPTH",
     "MAX_METADATA_BYTES",
     "MAX_WIDTH",
+    "OTHER_NAME",
+    "OTHER_TYPE",
     "is_flat",
     "is_zero_width",
     "kind",
@@ -39,6 +42,11 @@ MAX_WIDTH: Final = 2**24
 """Maximum number of bytes or items in one row of a type of fixed width."""
 MAX_METADATA_BYTES: Final = 2**24
 """Maximum bytes of a schema with its metadata, and of the header of a batch."""
+
+OTHER_TYPE: Final = "write it with another type for the column, or without the column"
+OTHER_NAME: Final = "write it with another name for one of them"
+FEWER_COLUMNS: Final = "write it with fewer columns, or as several files"
+"""What to do about valid batches and files that are refused."""
 
 DECIMAL_DIGITS: Final = {"decimal32": 9, "decimal64": 18, "decimal128": 38, "decimal256": 76}
 _INTEGERS: Final = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())

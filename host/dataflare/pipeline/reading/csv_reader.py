@@ -32,7 +32,14 @@ from dataflare.pipeline.reading.csv_records import CsvForm, DataBytes, NumberedL
 from dataflare.pipeline.reading.file_schema import FileColumn, FileSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
 from dataflare.pipeline.reading.text import open_text
-from dataflare.pipeline.reading.type_inference import ColumnGuess, convert, first_misfit, misfit_reason, read_exactly
+from dataflare.pipeline.reading.type_inference import (
+    ColumnGuess,
+    convert,
+    first_misfit,
+    fitting_type,
+    misfit_reason,
+    read_exactly,
+)
 from dataflare.pipeline.run_errors import DataError
 from dataflare.suggestions import differing_names, known_names
 from dataflare.texts import first_repeated
@@ -361,10 +368,13 @@ class _CsvFile:
         except (pa.ArrowException, ValueError) as error:
             row = first_misfit(texts, column.type, read)
             value = texts[row].as_py()
-            hint = f"give its type in `options`: columns: {{{column.name}: string}}"
+            fitting = f"{{{column.name}: {fitting_type(value, column.type)}}}"
+            hint = f"give its type in `options`: columns: {fitting}"
             hint += "; the first file decides the types" if self._is_later else "; or infer it from all: sample: all"
             if not column.inferred:
-                hint = "change the column's type in `columns`, or say in `nulls` which texts mean null"
+                hint = (
+                    f"change its type in `columns`: {fitting} takes this value; or say in `nulls` which texts mean null"
+                )
                 if value == "":
                     hint = "an empty text in quotes is not null: quoted_nulls: true makes it one"
             what = f"column {column.name!r}: {_shorten(value)} {misfit_reason(value, column.type)}"

@@ -22,12 +22,14 @@ from dataflare.documents.quantities import Size, parse_size
 from dataflare.errors import ConfigError
 from dataflare.pipeline.reading.common_options import BatchRows, Columns
 from dataflare.pipeline.reading.confined import BrokeDown, OutOfMemory, OutOfTime, read_confined
+from dataflare.pipeline.reading.file_kinds import check_kind
 from dataflare.pipeline.reading.file_schema import FileColumn, FileSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
 from dataflare.pipeline.run_errors import DataError
 
 __all__ = ["ExcelReadOptions", "read_excel"]
 
+_BEGINS: Final = (b"PK", b"\xd0\xcf\x11\xe0")  # the second of Excel 97 to 2003, of which the reader tells
 _LEAST_BYTES: Final = 2**26
 _LEAST_S: Final = 30
 _READER: Final = "dataflare.pipeline.reading.excel_sheet:read_sheet"
@@ -72,6 +74,7 @@ def read_excel(
     if not source.is_regular:
         what = "a workbook is read from a regular file, not from a pipe"
         raise DataError(what, file=path, hint="write it to a file first")
+    check_kind(source.path, source.file, "an Excel file", _BEGINS)
     most = parse_size(options.max_expanded)
     request = {
         **options.model_dump(mode="json"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -35,11 +36,14 @@ from dataflare.pipeline.reading.json_remedies import fitting_type
 from dataflare.pipeline.reading.json_texts import as_texts
 from dataflare.pipeline.reading.json_types import merged_types, with_text
 from dataflare.pipeline.reading.text import open_text
-from dataflare.pipeline.reading.type_inference import ColumnGuess
+from dataflare.pipeline.reading.type_inference import ColumnGuess, misfit_reason
 from dataflare.pipeline.run_errors import DataError
+from dataflare.suggestions import close_matches
 
 __all__ = ["JsonlReadOptions", "read_json_lines"]
 
+_log = logging.getLogger(__name__)
+_UNREAD = re.compile(r"Failed to parse string: '(.*)' as a scalar of type (\S+(?: ?[^:]*\])?)(?:: .*)?$", re.DOTALL)
 _LINE_IN_MESSAGE = re.compile(r"^(?:[a-z-]+: )?line (\d+): ")
 _COLUMN_IN_MESSAGE = re.compile(r"Column\(/([^)]*)\)")
 
@@ -142,8 +146,10 @@ class _JsonFile:
         size = rows = 0
         whole = True
         first: list[str] = []
+        empty = list(self._types)
         for part in parts:
             batch = self._infer(part)
+            empty = [name for name in empty if batch.column(name).null_count == batch.num_rows]
             first = first or _names_of_first_row(part)
             rows += batch.num_rows
             for field in batch.schema:
@@ -162,7 +168,7 @@ class _JsonFile:
         known = {**dict.fromkeys(first), **dict.fromkeys(fields), **dict.fromkeys(self._types)}
         names = [name for name in known if name in fields or name in self._types]
         columns = [
-            FileColumn(name, self._types[name])
+            FileColumn(name, self._types[name], note=_empty_note(name, fields) if name in empty else "")
             if name in self._types
             else FileColumn(name, with_text(fields[name]), inferred=True, note=notes.get(name, ""))
             for name in names
@@ -260,6 +266,7 @@ class _JsonFile:
                 message = f"column {message}"
             elif (match := _COLUMN_IN_MESSAGE.search(message)) is None and schema is not None:
                 message = _named_column(text, schema) + message
+        message = _UNREAD.sub(_why_unread, message)
         hint = ""
         if "specified twice" in message:
             message = _COLUMN_IN_MESSAGE.sub(lambda match: f"{match.group(1).replace('/', '.')!r}", message)
@@ -268,7 +275,7 @@ class _JsonFile:
         elif match := _COLUMN_IN_MESSAGE.search(message):
             message = message.replace(match.group(), f"column {match.group(1).replace('/', '.')!r}", 1)
             hint = _mixed(match.group(1).partition("/")[0], part.text)
-        elif "convert" in message or "couldn't parse" in message or "column" in message:
+        elif "convert" in message or "couldn't parse" in message or "column" in message or "is not a value" in message:
             column = match.group(1) if (match := re.match(r"column '([^']*)'", message)) else "..."
             hint = self._give_type(column, text, schema)
         elif "too big" in message:
@@ -314,6 +321,14 @@ class _JsonFile:
         return DataError(what, file=str(self._source.path), line=line, hint=hint)
 
 
+def _empty_note(column: str, others: Iterable[str]) -> str:
+    near = close_matches(column, others)
+    meant = f": did you mean {near[0]!r}?" if near else ""
+    if near:
+        _log.warning("no row has a value for column %r, to which the options give a type%s", column, meant)
+    return f"it has no values{meant}"
+
+
 def _mixed(column: str, text: bytes) -> str:
     hint = f"a column has values of one kind; {_as_written(column)}"
     if b'"NaN"' in text or b'Infinity"' in text:
@@ -323,6 +338,12 @@ def _mixed(column: str, text: bytes) -> str:
 
 def _as_written(column: str) -> str:
     return f"columns: {{{column}: string}} reads all of them as they are written"
+
+
+def _why_unread(match: re.Match[str]) -> str:
+    """Say in the words of this program what Arrow says of a text that is no value of a type."""
+    text, data_type = match.groups()
+    return f"{text[:60]!r} {misfit_reason(text, parse_type(data_type))}"
 
 
 def _too_large(text: bytes) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from dataflare.data.guard.types import MAX_COLUMNS
+from dataflare.data.guard.types import FEWER_COLUMNS, MAX_COLUMNS
 from dataflare.data.shapes import malformed, too_large
 from dataflare.pipeline.reading.parquet_footer import Group
 from dataflare.pipeline.reading.parquet_pages import Chunk, Pages, read_pages
@@ -66,7 +66,8 @@ def costs_of(file: Any, groups: list[Group], descriptor: int, *, batch_rows: int
     """
     metadata, schema = file.metadata, file.schema
     if metadata.num_columns > MAX_COLUMNS:
-        raise too_large(f"{metadata.num_columns} columns, with those within others, are more than {MAX_COLUMNS}")
+        what = f"{metadata.num_columns} columns, with those within others, are more than {MAX_COLUMNS}"
+        raise too_large(what, FEWER_COLUMNS)
     leaves = [_Leaf(schema.column(place)) for place in range(metadata.num_columns)]
     compressed = 0
     if len(groups) != metadata.num_row_groups:

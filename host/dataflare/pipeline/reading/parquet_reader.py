@@ -17,6 +17,7 @@ from dataflare.data.shapes import malformed
 from dataflare.documents.quantities import Size, parse_size
 from dataflare.pipeline.reading.common_options import BatchOptions
 from dataflare.pipeline.reading.confined import OutOfMemory
+from dataflare.pipeline.reading.file_kinds import check_kind
 from dataflare.pipeline.reading.file_schema import FileSchema
 from dataflare.pipeline.reading.inputs import InputFile, Opener
 from dataflare.pipeline.reading.parquet_confined import Overflow, read_confined
@@ -58,6 +59,7 @@ def read_parquet(
     sample_only: bool = False,
 ) -> Iterator[Any]:
     """Read a file; see `read_csv`."""
+    check_kind(source.path, source.file, "a Parquet file", (b"PAR1",))
     footer = read_footer(source.file, most_bytes=_MOST_FOOTER_BYTES)  # type: ignore[arg-type]  # all it uses of a file
     parts = _Parts(source, options).read(footer)
     schema = next(parts)

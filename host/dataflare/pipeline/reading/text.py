@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dataflare.pipeline.reading.compression import Compression, Prefixed, decompress
+from dataflare.pipeline.reading.file_kinds import HEAD_BYTES, binary_kind
 from dataflare.pipeline.run_errors import DataError
 
 __all__ = ["Utf8Bytes", "check_encoding", "open_text"]
@@ -20,26 +21,6 @@ _WIDE_MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 
-_BINARY = {
-    b"\x1f\x8b": ("gzip data", ""),
-    b"BZh91AY&SY": ("bz2 data", ""),
-    b"\xfd7zXZ\0": ("xz data", ""),
-    b"\x28\xb5\x2f\xfd": ("zstd data", ""),
-    b"\x04\x22\x4d\x18": ("lz4 data", "expand it first"),
-    b"\x5d\0\0": ("lzma data of the old form", "expand it first"),
-    b"PK\x03\x04": (
-        "a ZIP archive, as Excel files are too",
-        "an Excel file needs connector: excel; unpack another archive",
-    ),
-    b"\xd0\xcf\x11\xe0": ("a file of an old Excel or Word", "save it as .xlsx, or as CSV"),
-    b"PAR1\x15": ("a Parquet file", "connector: parquet"),
-    b"ARROW1\0\0": ("an Arrow file", "connector: arrow"),
-    b"\xff\xff\xff\xff": ("an Arrow stream", "connector: arrow"),
-    b"Obj\x01": ("an Avro file", "convert it to Parquet first"),
-    b"SQLite format 3\0": ("an SQLite database", "export the table as CSV first"),
-    b"%PDF-": ("a PDF document", "export the data as CSV first"),
-}
-_HEAD_BYTES = 16
 _NOT_OF_FILES = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"})
 """Encodings of names and of program text: read part by part, they change what they are given."""
 
@@ -71,7 +52,7 @@ def open_text(path: Path, file: IO[bytes], *, compression: Compression, encoding
             another encoding.
     """
     stream, found = decompress(path, file, compression)
-    head = stream.read(_HEAD_BYTES)
+    head = stream.read(HEAD_BYTES)
     _check_is_text(path, head, found)
     stream = Prefixed(head, stream)  # type: ignore[assignment]
     if codecs.lookup(encoding) != _UTF_8:
@@ -94,13 +75,14 @@ def _check_is_text(path: Path, head: bytes, compression: str) -> None:
     Raises:
         DataError: It is another kind of file; names it, and what to do.
     """
-    for start, (what, hint) in _BINARY.items():
-        if head.startswith(start):
-            if not hint:
-                twice = compression != "none"
-                hint = "it is compressed twice: expand it once" if twice else "leave `compression: none` out"
-            inner = "" if compression == "none" else f", once the {compression} data is expanded"
-            raise DataError(f"is not text but {what}{inner}", file=str(path), hint=hint)
+    if (found := binary_kind(head)) is None:
+        return
+    what, hint = found
+    if not hint:
+        twice = compression != "none"
+        hint = "it is compressed twice: expand it once" if twice else "leave `compression: none` out"
+    inner = "" if compression == "none" else f", once the {compression} data is expanded"
+    raise DataError(f"is not text but {what}{inner}", file=str(path), hint=hint)
 
 
 class Utf8Bytes(io.RawIOBase):

@@ -15,7 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
-__all__ = ["ColumnGuess", "convert", "exact_as_double", "first_misfit", "misfit_reason", "read_exactly"]
+__all__ = [
+    "ColumnGuess",
+    "convert",
+    "exact_as_double",
+    "first_misfit",
+    "fitting_type",
+    "misfit_reason",
+    "read_exactly",
+]
 
 _INTEGER = r"^(?:0|-?[1-9][0-9]*)$"
 _NUMBER = r"^-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
@@ -31,6 +39,7 @@ _DATE = rf"^{_YEAR}-[0-9]{{2}}-[0-9]{{2}}$"
 _TIME = r"^(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$"
 _MOMENT = rf"^{_YEAR}" + r"-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
 _LOCAL = _MOMENT + "$"
+_ZONED = _MOMENT + r"(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)$"
 _UTC = _MOMENT + r"(?:Z|\+00:?00)$"
 _LOOKS = {
     _LOOKS_NUMERIC: "leading zeros, plus signs or other forms that a number does not keep",
@@ -54,6 +63,8 @@ _PATTERNS = {
     "utc": _UTC,
 }
 
+_LONG_DIGITS = 19
+"""Those of the longest integers of 64 bits, which make a column with a fraction a decimal."""
 _SAFE_DIGITS = 15
 """Any decimal number of this many digits is what a double of it is written as."""
 
@@ -365,4 +376,31 @@ def misfit_reason(text: Any, data_type: pa.DataType) -> str:
         if abs(float(text)) > _GREATEST[data_type.bit_width]:
             return f"is beyond the range of {data_type}"
         return f"has more digits than {data_type} keeps"
+    if types.is_timestamp(data_type) and _all(_matches(pa.array([text]), _ZONED if data_type.tz is None else _LOCAL)):
+        return f"has a zone, and {data_type} has none" if data_type.tz is None else f"has no zone, as {data_type} needs"
     return f"is not a value of {data_type}"
+
+
+def fitting_type(text: Any, data_type: pa.DataType) -> str:
+    """Find a type that takes the values of a type, and one more text.
+
+    Returns:
+        The type, as a value in YAML; `string`, which takes every text as it is written, where no other type does.
+    """
+    values = {
+        **{str(each): "0" for each in (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16())},
+        **{"uint32": "0", "uint64": "0", "float": "0.5", "double": "0.5", "bool": "true"},
+    }
+    value = values.get(str(data_type), "")
+    if types.is_decimal(data_type):
+        value = f"{'1' * _LONG_DIGITS}.{'0' * data_type.scale}"
+    elif types.is_timestamp(data_type):
+        digits = 3 * ("s", "ms", "us", "ns").index(data_type.unit)
+        value = "2000-01-01T00:00:00" + f".{'0' * digits}".rstrip(".") + ("" if data_type.tz is None else "Z")
+    if not value or not isinstance(text, str):
+        return "string"
+    guess = ColumnGuess()
+    for each in (value, text):
+        guess.add(pa.array([each]))
+    found = str(guess.type())
+    return f"'{found}'" if found.endswith((")", "]")) else found

@@ -18,6 +18,9 @@ use crate::exports::dataflare::plugin::lifecycle::Error;
 use crate::mapping::{type_name, Mapping};
 use crate::record::Record;
 
+/// How many fields an error lists.
+const MOST_NAMED: usize = 20;
+
 /// A mapping for batches of one schema.
 pub struct Columns<'a> {
     keep_if: Option<&'a Condition>,
@@ -34,7 +37,15 @@ struct Column {
 
 impl<'a> Columns<'a> {
     /// Find out what columns the mapping makes of columns of this schema: what is not set keeps its type.
+    ///
+    /// A condition on a field that no record has would drop all of them, or none: it is an error.
     pub fn plan(mapping: &'a Mapping, before: Schema) -> Result<Self, Error> {
+        if let Some(name) = mapping.keep_if.as_ref().map(|condition| &condition.field).filter(|name| !has_field(&before, name)) {
+            let known: Vec<&str> = before.fields.iter().take(MOST_NAMED).map(|field| field.name.as_str()).collect();
+            let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+            let more = if before.fields.len() > MOST_NAMED { ", ..." } else { "" };
+            return Err(Error::InvalidInput(format!("keep_if: there is no field {name:?}; the fields are {known}{more}")));
+        }
         let mut after: Vec<Column> = Vec::with_capacity(before.fields.len());
         let mut names = HashSet::new();
         for field in &before.fields {
@@ -54,6 +65,13 @@ impl<'a> Columns<'a> {
         let added = mapping.set_values().filter(|(name, _)| !names.contains(name));
         after.extend(added.map(|(name, value)| Column::set(name, value)));
         Ok(Self { keep_if: mapping.keep_if.as_ref(), before, after })
+    }
+
+    /// The names in the mapping that no record has, so that nothing is done to them.
+    pub fn absent<'m>(&self, mapping: &'m Mapping) -> Vec<&'m str> {
+        let is_made = |name: &str| self.after.iter().any(|column| column.field.name == name);
+        let before = mapping.taken_names().filter(|name| !has_field(&self.before, name));
+        before.chain(mapping.cased_names().filter(|name| !is_made(name))).collect()
     }
 
     /// Whether `map` does all that the mapping asks for.
@@ -178,6 +196,10 @@ fn recased(batch: &Batch, field: &Field, recase: fn(&str) -> String) -> Result<B
         "string" => Ok(made),
         other => made.cast_column(&field.name, other),
     }
+}
+
+fn has_field(schema: &Schema, name: &str) -> bool {
+    schema.fields.iter().any(|field| field.name == name)
 }
 
 fn column(field: &Field) -> Node {

@@ -6,7 +6,7 @@ mod mapping;
 mod number;
 mod record;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use columns::Columns;
 use example_support::{parse_config, report_panics};
@@ -26,6 +26,7 @@ wit_bindgen::generate!({
 
 thread_local! {
     static MAPPING: RefCell<Mapping> = RefCell::default();
+    static WARNED: Cell<bool> = const { Cell::new(false) };
 }
 
 struct Plugin;
@@ -71,10 +72,27 @@ impl Processor for Plugin {
     }
 
     fn process_batch(input: Batch) -> Result<Batch, Error> {
-        MAPPING.with_borrow(|mapping| match Columns::plan(mapping, input.schema())? {
-            columns if columns.are_enough() => columns.map(input),
-            columns => map_records(mapping, input, &columns.schema()),
+        MAPPING.with_borrow(|mapping| {
+            let columns = Columns::plan(mapping, input.schema())?;
+            if !WARNED.replace(true) {
+                warn_of_absent(&columns.absent(mapping));
+            }
+            if columns.are_enough() {
+                columns.map(input)
+            } else {
+                map_records(mapping, input, &columns.schema())
+            }
         })
+    }
+}
+
+/// Say that fields are not there: it may be that they are optional, or that a name is misspelt.
+fn warn_of_absent(names: &[&str]) {
+    if !names.is_empty() {
+        let mut names = names.to_vec();
+        names.sort_unstable();
+        names.dedup();
+        log(Level::Warn, &format!("no record has these fields of the configuration: {}", names.join(", ")), &[]);
     }
 }
 

@@ -126,6 +126,16 @@ impl Mapping {
         Some(self.rename.get(name).map_or(name, String::as_str))
     }
 
+    /// The fields that are dropped and renamed.
+    pub fn taken_names(&self) -> impl Iterator<Item = &str> {
+        self.drop.iter().chain(self.rename.keys()).map(String::as_str)
+    }
+
+    /// The fields whose case changes, by their new names.
+    pub fn cased_names(&self) -> impl Iterator<Item = &str> {
+        self.lowercase.iter().chain(&self.uppercase).map(String::as_str)
+    }
+
     /// The fields that are set, with their values.
     pub fn set_values(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.set.iter().map(|(name, value)| (name.as_str(), value))

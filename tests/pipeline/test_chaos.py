@@ -1,6 +1,7 @@
 """Runs that are killed anywhere and repeated: what they wrote is what one run would have written.
 
-`make chaos` tries every point twice and 30 random times, also while a run is repeated; `make test` tries a part.
+`make chaos` tries every point that a run comes by, the first and the second time, and 30 random times, also while a run
+is repeated; `make test` tries a part. A server is stopped and started after each kill.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pytest
 
 from database_kit import Database
 from dataflare.pipeline.state_file import StateFile
-from killed_kit import POINTS, Runner
+from killed_kit import Runner
 from postgres_kit import Server
 
 pytest.importorskip("adbc_driver_sqlite")
@@ -26,12 +27,12 @@ pytest.importorskip("adbc_driver_sqlite")
 ALL = "DATAFLARE_CHAOS" in os.environ
 ROWS = 2_000
 RANDOM = 30 if ALL else 2
-NAMED = POINTS if ALL else POINTS[2::5]
+MOST_TRIES = 20 * RANDOM
 SOURCE = """
   in: {connector: sql, database: events, read: events, mode: incremental, cursor: at}
 """
 TABLES = """name: chaos
-checkpoint: {rows: 300}
+checkpoint: {rows: 300, every: 1h}
 databases:
   events: {url: "sqlite:events.db"}
   log: {url: "%s", access: write}
@@ -60,8 +61,8 @@ def runner() -> Iterator[Runner]:
 class Tables:
     """A pipeline from a table to a log, which keeps each row once, and a table of the latest by key."""
 
-    def __init__(self, folder: Path, log: Database) -> None:
-        self.folder, self._log = folder, log
+    def __init__(self, folder: Path, log: Database, server: Server | None = None) -> None:
+        self.folder, self._log, self._server = folder, log, server
         (folder / "pipeline.yaml").write_text(TABLES % (log.url, SOURCE))
 
     def reset(self) -> None:
@@ -70,6 +71,12 @@ class Tables:
                 path.unlink()
         if self._log.kind == "postgresql":
             self._log.execute("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+
+    def crash(self) -> None:
+        """Let the server crash and come again, if there is one."""
+        if self._server is not None:
+            self._server.stop()
+            self._server.start()
 
     def content(self) -> Any:
         latest = Database("sqlite", f"sqlite:{self.folder / 'latest.db'}")
@@ -89,6 +96,9 @@ class Files:
         shutil.rmtree(self.folder / "out", ignore_errors=True)
         for path in self.folder.glob("state*"):
             path.unlink()
+
+    def crash(self) -> None:
+        """Do nothing: there is no server."""
 
     def content(self) -> Any:
         return {path.name: path.read_bytes() for path in sorted((self.folder / "out").iterdir())}
@@ -117,13 +127,7 @@ def pipeline(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     if request.param != "postgresql":
         return Tables(tmp_path, Database(request.param, f"{request.param}:{tmp_path / 'log.db'}"))
     server: Server = request.getfixturevalue("postgres")
-    return Tables(tmp_path, Database("postgresql", server.url))
-
-
-def clean(pipeline: Any, runner: Runner) -> tuple[Any, float]:
-    pipeline.reset()
-    seconds = runner.run(pipeline.folder)
-    return pipeline.content(), seconds
+    return Tables(tmp_path, Database("postgresql", server.url), server)
 
 
 def is_whole(pipeline: Any) -> bool:
@@ -133,41 +137,43 @@ def is_whole(pipeline: Any) -> bool:
 
 
 def test_runs_that_are_killed_at_named_points_write_what_one_run_does(pipeline, runner):
-    expected, _ = clean(pipeline, runner)
-    died = []
-    for point in NAMED:
-        for at in (1, 2) if ALL else (1,):
+    pipeline.reset()
+    passed = runner.passed(pipeline.folder)
+    expected = pipeline.content()
+    assert len(passed) >= 12, passed
+    for point in list(passed) if ALL else list(passed)[2::6]:
+        for at in range(1, min(passed[point], 2 if ALL else 1) + 1):
             pipeline.reset()
-            # The second time while it is repeated.
-            for each in (at, 1):
-                if not runner.killed_at(pipeline.folder, point, each):
-                    break
-                died.append(point)
-                if is_whole(pipeline):
-                    break
-            else:
+            assert runner.killed_at(pipeline.folder, point, at), (point, at)
+            pipeline.crash()
+            if not is_whole(pipeline):
+                assert runner.killed_at(pipeline.folder, point, 1), f"{point} of the run that repeats the first"
+                pipeline.crash()
+            if not is_whole(pipeline):
                 runner.run(pipeline.folder)
             assert pipeline.content() == expected, (point, at)
-    # Files have no transactions, and tables are not renamed.
-    assert len(set(died)) >= (7 if ALL else 1)
 
 
 def test_runs_that_are_killed_at_any_time_write_what_one_run_does(pipeline, runner):
-    expected, seconds = clean(pipeline, runner)
+    pipeline.reset()
+    seconds = runner.run(pipeline.folder)
+    expected = pipeline.content()
     chosen = random.Random(f"{RANDOM} times")
-    died = 0
-    for number in range(RANDOM):
+    died = tries = 0
+    while died < RANDOM:
         pipeline.reset()
         for _ in range(chosen.choice((1, 2, 3))):
+            tries += 1
+            assert tries < MOST_TRIES, f"of {tries} runs, {died} were killed"
             if not runner.killed_after(pipeline.folder, chosen.uniform(0, seconds)):
                 break
             died += 1
+            pipeline.crash()
             if is_whole(pipeline):
                 break
         else:
             runner.run(pipeline.folder)
-        assert pipeline.content() == expected, number
-    assert died
+        assert pipeline.content() == expected, died
 
 
 def test_rows_that_come_between_a_kill_and_its_repetition_are_written_once(pipeline, runner):

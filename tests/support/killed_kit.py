@@ -18,14 +18,18 @@ POINTS = tuple(
     f"{when}-{what}"
     for what in (
         *("source-open", "source-read", "open", "write", "ingest", "flush", "transaction", "finish"),
-        *("prepare", "checkpoint", "intend", "rename"),
+        *("file-prepare", "file-write", "file-finish", "intend", "rename"),
+        *("state-write", "prepare", "checkpoint"),
     )
     for when in ("before", "after")
 )
-"""`transaction` is the commit of a destination's transaction, and `checkpoint` that of the state file."""
+"""`transaction` is the commit of a destination's transaction, and `checkpoint` that of the state.
+
+A run comes by some of them: `Runner.passed` says which.
+"""
 
 _CHILD = """
-import json, os, signal, sys, threading, time
+import itertools, json, os, signal, sys, time
 import dataflare.pipeline.outputs as outputs
 from dataflare.pipeline.databases.connection import Connection
 from dataflare.pipeline.databases.destination import SqlDestination
@@ -33,6 +37,7 @@ from dataflare.pipeline.databases.source import SqlSource
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import load_specification
 from dataflare.pipeline.state_file import StateFile
+from dataflare.pipeline.writers import FileDestination
 import adbc_driver_sqlite.dbapi, pyarrow.csv, pyarrow.parquet
 try:
     import adbc_driver_postgresql.dbapi
@@ -42,49 +47,67 @@ except ImportError:
 OWNERS = {
     "source-open": (SqlSource, "open"), "source-read": (SqlSource, "read"), "open": (SqlDestination, "open"),
     "write": (SqlDestination, "write"), "ingest": (Connection, "ingest"), "flush": (SqlDestination, "flush"),
-    "transaction": (Connection, "commit"), "finish": (SqlDestination, "finish"), "prepare": (StateFile, "prepare"),
-    "checkpoint": (StateFile, "commit"), "intend": (StateFile, "intend"), "rename": (os, "replace"),
+    "transaction": (Connection, "commit"), "finish": (SqlDestination, "finish"),
+    "file-prepare": (FileDestination, "prepare"), "file-write": (FileDestination, "write"),
+    "file-finish": (FileDestination, "finish"), "intend": (StateFile, "intend"), "rename": (os, "replace"),
+    "state-write": (StateFile, "write"), "prepare": (StateFile, "prepare"), "checkpoint": (StateFile, "commit"),
 }
 
-def die_at(point, at):
-    when, _, what = point.partition("-")
+def watch(what, before, after):
     owner, name = OWNERS[what]
-    real, calls = getattr(owner, name), 0
-    def dying(*given, **named):
-        nonlocal calls
-        calls += 1
-        if calls == at and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
+    real, numbers = getattr(owner, name), itertools.count(1)
+    def watched(*given, **named):
+        number = next(numbers)  # in one step: several threads come by
+        before(number)
         result = real(*given, **named)
-        if calls == at:
-            os.kill(os.getpid(), signal.SIGKILL)
+        after(number)
         return result
-    setattr(owner, name, dying)
+    setattr(owner, name, watched)
 
-def work(order):
+def die_at(point, at, answer):
+    when, _, what = point.partition("-")
+    def die(number):
+        if number == at:
+            os.write(answer, json.dumps(point).encode())
+            os.kill(os.getpid(), signal.SIGKILL)
+    watch(what, **{"before": ignore, "after": ignore, when: die})
+
+def ignore(number):
+    pass
+
+def work(order, answer):
     os.chdir(order["folder"])
+    passed = dict.fromkeys(OWNERS, 0)
     if order.get("point"):
-        die_at(order["point"], order["at"])
+        die_at(order["point"], order["at"], answer)
+    else:
+        for what in OWNERS:
+            watch(what, ignore, lambda number, what=what: passed.update({what: max(passed[what], number)}))
     with StateFile("state", pipeline="chaos") as state:
         run(load_specification("pipeline.yaml"), state=state)
+    os.write(answer, json.dumps(passed).encode())
 
 for line in sys.stdin:
     order = json.loads(line)
     begun = time.monotonic()
+    answers, answer = os.pipe()
     child = os.fork()
     if not child:
         try:
-            work(order)
+            work(order, answer)
         except BaseException as error:
             os.write(2, repr(error).encode()[:2000] + b"\\n")
             os._exit(1)
         os._exit(0)
+    os.close(answer)
     if order.get("after_s") is not None:
         time.sleep(order["after_s"])
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     print(json.dumps({"killed": os.WIFSIGNALED(status), "code": os.waitstatus_to_exitcode(status),
-                      "seconds": time.monotonic() - begun}), flush=True)
+                      "seconds": time.monotonic() - begun, "answer": json.loads(os.read(answers, 4096) or "null")}),
+          flush=True)
+    os.close(answers)
 """
 
 
@@ -110,22 +133,29 @@ class Runner:
 
     def run(self, folder: Path) -> float:
         """Run to the end; returns how many seconds it took."""
-        done = self._ask({"folder": str(folder)})
-        assert done["code"] == 0, "the run failed: see its standard error"
-        return float(done["seconds"])
+        return float(self._whole(folder)["seconds"])
+
+    def passed(self, folder: Path) -> dict[str, int]:
+        """Run to the end; returns the points that it came by, and how often."""
+        counts: dict[str, int] = self._whole(folder)["answer"]
+        return {point: count for point in POINTS if (count := counts[point.partition("-")[2]])}
 
     def killed_at(self, folder: Path, point: str, at: int) -> bool:
         """Run, and kill it when it comes to a point for the nth time; says whether it did."""
-        return self._killed({"folder": str(folder), "point": point, "at": at})
+        done = self._ask({"folder": str(folder), "point": point, "at": at})
+        assert done["killed"] or done["code"] == 0, "the run failed: see its standard error"
+        return bool(done["killed"]) and done["answer"] == point
 
     def killed_after(self, folder: Path, seconds: float) -> bool:
         """Run, and kill it after some time; says whether it was still running."""
-        return self._killed({"folder": str(folder), "after_s": seconds})
-
-    def _killed(self, order: dict[str, Any]) -> bool:
-        done = self._ask(order)
+        done = self._ask({"folder": str(folder), "after_s": seconds})
         assert done["killed"] or done["code"] == 0, "the run failed: see its standard error"
         return bool(done["killed"])
+
+    def _whole(self, folder: Path) -> dict[str, Any]:
+        done = self._ask({"folder": str(folder)})
+        assert done["code"] == 0, "the run failed: see its standard error"
+        return done
 
     def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None

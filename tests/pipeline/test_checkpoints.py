@@ -80,6 +80,33 @@ def test_runs_that_die_anywhere_write_each_row_once(count, chunk, transaction, r
         assert tables[name].kept == list(range(count))
 
 
+@settings(max_examples=40)
+@given(
+    dies_at=st.integers(1, 60),
+    rows=st.integers(1, 25),
+    chunk=st.integers(1, 20),
+    nodes=st.sampled_from([FORK, CHANGED]),
+)
+def test_rows_that_are_read_again_are_at_most_one_interval(dies_at, rows, chunk, nodes, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    source: list[Numbers] = []
+
+    def plugins(clock: Clock) -> dict[str, Any]:
+        source[:] = [Numbers(clock, 60, chunk=chunk, transaction=1, modes="incremental")]
+        tables = {name: Table(clock, keeps_token=True) for name in ("first", "second")}
+        return {"source": source[0], "change": FakeTransformer(), **tables}
+
+    with StateFile(folder / "state", pipeline="test") as file:
+        try:
+            run(
+                numbers_pipeline(folder, nodes, rows=rows), host=FakeHost(**plugins(Clock(dies_at=dies_at))), state=file
+            )
+        except Crash:
+            pass
+        kept = file.node("in")
+    assert kept is not None and source[0].position - kept.rows <= rows
+
+
 @settings(max_examples=25)
 @given(deaths=st.lists(st.integers(1, 40), max_size=4), chunk=st.integers(1, 9))
 def test_merged_rows_are_those_of_one_run(deaths, chunk, tmp_path_factory):

@@ -7,11 +7,15 @@ trees that pipelines are.)
 A destination that keeps the host's token in the same transaction as the rows may be ahead of the state file, by the
 barriers that were under way when a run died. Those are kept before the destination is asked, so that the next run knows
 them again: it drops rows for that destination until it comes to the barrier that the token names.
+
+A barrier is due after half of the rows of an interval, and the source waits while a whole interval is on its way. So it
+reads one half while the destinations make the other one safe, and a run that dies repeats at most one interval.
 """
 
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -19,7 +23,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from dataflare.json_values import parse_json
-from dataflare.locks import Lock
+from dataflare.pipeline.channel import Stopped
 from dataflare.pipeline.run_errors import StateError
 from dataflare.pipeline.state_file import Checkpoint, NodeState, StateFile
 
@@ -75,8 +79,8 @@ class Checkpoints:
         writers: The nodes that write its rows.
         destinations: Those of them that can have rows of an earlier run already.
         file: Where they are kept.
-        every_rows: A barrier is due after this many rows.
-        every_s: And after this many seconds.
+        every_rows: How many rows a run that dies repeats at most, where the source says often enough where it is.
+        every_s: A barrier is due after this many seconds, or after half of the rows.
         obstacle: Why no checkpoints can be made during the run, such as a writer that makes rows safe at the end alone;
             empty if they can.
         fresh: Whether the read starts from the beginning, even if a position is saved.
@@ -102,14 +106,17 @@ class Checkpoints:
     ) -> None:
         self._replaced = replaced
         self.node = node
-        self.every_rows = every_rows
+        self._every_rows = every_rows
+        self.step_rows = max(1, every_rows // 2)
+        """A barrier is due after this many rows."""
         self.reached = 0
         self._writers = writers
         self._file = file
         self._every_s = every_s
         self.obstacle = obstacle
         self._fresh = fresh
-        self._lock = Lock()
+        self._lock = threading.Condition()
+        self._stopped = False
         self._read: _Read | None = None
         self._rows = 0
         self._total = 0
@@ -183,6 +190,33 @@ class Checkpoints:
         states = sorted(self._read.known.values(), key=lambda each: each.sequence)
         return [each.state for each in states if each.state is not None]
 
+    def wait_for_room(self) -> int:
+        """Wait until a checkpoint is reached, if a whole interval of rows is on its way.
+
+        Returns:
+            How many rows the source may give next at most.
+
+        Raises:
+            Stopped: `stop` was called.
+        """
+        with self._lock:
+            while self._under_way and not self.obstacle and self._room <= 0 and not self._stopped:
+                self._lock.wait()
+            if self._stopped:
+                raise Stopped
+            left = self.step_rows - self._rows
+            return min(each for each in (left, self._room, self.step_rows, self.rows_to_known) if each and each > 0)
+
+    @property
+    def _room(self) -> int:
+        return self._every_rows - self._rows - sum(each.rows for each in self._under_way)
+
+    def stop(self) -> None:
+        """End the wait of the source."""
+        with self._lock:
+            self._stopped = True
+            self._lock.notify_all()
+
     def barrier(self, rows: int, state: bytes | None) -> Checkpoint | None:
         """Count rows that the source gave, and make a barrier where one is due.
 
@@ -200,7 +234,7 @@ class Checkpoints:
                 return self._start(known)
             if self.obstacle or (self._read.known and self._behind):
                 return None  # barriers come in the order of their numbers
-            if self._rows < self.every_rows and time.monotonic() - self._last_s < self._every_s:
+            if self._rows < self.step_rows and time.monotonic() - self._last_s < self._every_s:
                 return None
             return self._start(self._next(state, last=False))
 
@@ -285,6 +319,7 @@ class Checkpoints:
                 self.reached += 1
                 if done.checkpoint.state is not None:
                     self._safe.append(done.checkpoint.state)
+            self._lock.notify_all()
 
     def finish(self) -> tuple[str, Checkpoint, int] | None:
         """Take the last checkpoint, for `StateFile.commit`, once all is safe; `None` where the read did not end.

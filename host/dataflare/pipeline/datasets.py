@@ -184,8 +184,7 @@ class DatasetReader:
     def _read(self) -> ReadProgress:
         most = MAX_ROWS
         if self._checkpoints is not None:
-            most = min(most, self._checkpoints.every_rows)
-            most = min(most, self._checkpoints.rows_to_known or most)
+            most = min(most, self._checkpoints.wait_for_room())
         if left := self._limits.rows_left:
             most = min(most, left)
         if self._checkpoints is not None:

@@ -122,6 +122,8 @@ class Stage:
         self._halt()
         if self._retries is not None:
             self._retries.stop()
+        if self._checkpoints is not None:
+            self._checkpoints.stop()
 
     def begin(self) -> None:
         """Start the plugin, so that a wrong configuration is found before any row moves."""

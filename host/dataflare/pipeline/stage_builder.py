@@ -196,7 +196,7 @@ class _StageBuilder:
     def _divided(self, plugin: Source, options: ReadModel, retries: Retries) -> DividedSource:
         assert self.another is not None
         points = self.checkpoints
-        most = MAX_ROWS if points is None else min(MAX_ROWS, points.every_rows)
+        most = MAX_ROWS if points is None else min(MAX_ROWS, points.step_rows)
         if self.limits is not None and self.limits.max_rows is not None:
             most = min(most, self.limits.max_rows)
         return DividedSource(

@@ -244,7 +244,9 @@ def listings(node: Node) -> Iterator[tuple[str, str]]:
 class CheckpointModel(StrictModel):
     """How often a run keeps how far it came, where its source and its destinations can."""
 
-    rows: int = Field(default=100_000, ge=1, le=10**12, description="After this many rows of a source.")
+    rows: int = Field(
+        default=100_000, ge=1, le=10**12, description="A run that stops repeats at most so many rows of a source."
+    )
     every: Duration = Field(default="30s", description="And after this time.")
 
 
@@ -254,8 +256,8 @@ class Pipeline(StrictModel):
     name: Name
     checkpoint: CheckpointModel = Field(
         default=CheckpointModel(),
-        description="How often the run makes a checkpoint: after this many `rows` (100000) of a source, and after so "
-        "much time (`every`, 30s).",
+        description="How often the run makes a checkpoint: so that a run that stops repeats at most this many `rows` "
+        "(100000) of a source, and after so much time (`every`, 30s).",
     )
     databases: Frozen[Name, DatabaseModel] = Field(
         default_factory=dict,

@@ -207,3 +207,31 @@ def test_waiting_rows_of_parquet_are_not_counted_again_for_each_batch(tmp_path):
         destination.write(rows_of(n))
     destination.finish()
     assert Counted.visits <= 3000
+
+
+def test_rows_of_different_sizes_are_split_until_no_batch_is_too_large(monkeypatch):
+    monkeypatch.setattr(batching, "MOST_BYTES", 1000)
+    texts = ["x" * 1500, *["y" * 10] * 5, *["z" * 300] * 9]
+    found = list(batching.resized([pa.record_batch({"t": texts})]))
+    assert [text for each in found for text in each.column("t").to_pylist()] == texts
+    assert all(each.num_rows == 1 or each.nbytes <= 1000 for each in found)
+
+
+def test_full_queue_of_bytes_lets_its_writer_wait():
+    class Waited(Exception):
+        pass
+
+    def wait_for(_: object) -> None:
+        raise Waited
+
+    queue: Channel[str] = Channel(3, most_bytes=10, size=len)
+    queue._changed.wait_for = wait_for  # type: ignore[method-assign,assignment]
+    queue.put("x" * 50)  # alone, an item may be larger
+    with pytest.raises(Waited):
+        queue.put("y")
+    assert queue.get() == "x" * 50
+    queue.put("y" * 6)
+    queue.put("z" * 4)
+    with pytest.raises(Waited):
+        queue.put("w")
+    assert (queue.get(), queue.get(), len(queue)) == ("y" * 6, "z" * 4, 0)

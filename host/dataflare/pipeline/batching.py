@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from dataflare.pipeline.state_file import Checkpoint
 
-__all__ = ["MOST_BYTES", "MOST_ROWS", "SMALL_BYTES", "SMALL_ROWS", "resized"]
+__all__ = ["MOST_BYTES", "MOST_ROWS", "SMALL_BYTES", "SMALL_ROWS", "bytes_of", "resized"]
 
 SMALL_ROWS: Final = 1_024
 """Batches below this are merged until they have this many rows, or `SMALL_BYTES`."""
@@ -17,6 +17,11 @@ SMALL_BYTES: Final = 2**20
 MOST_ROWS: Final = 65_536
 """Batches beyond this, or `MOST_BYTES`, are split."""
 MOST_BYTES: Final = 64 * 2**20
+
+
+def bytes_of(item: pa.RecordBatch | Checkpoint | None) -> int:
+    """How many bytes an item of a queue has."""
+    return int(item.nbytes) if isinstance(item, pa.RecordBatch) else 0
 
 
 def resized(items: Iterable[pa.RecordBatch | Checkpoint]) -> Iterator[pa.RecordBatch | Checkpoint]:
@@ -93,4 +98,8 @@ def _split(rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     pieces = max(-(-rows.num_rows // MOST_ROWS), -(-size // MOST_BYTES))
     step = max(1, -(-rows.num_rows // pieces))
     for start in range(0, rows.num_rows, step):
-        yield rows.slice(start, step)
+        piece = rows.slice(start, step)
+        if piece.num_rows > 1 and piece.nbytes > MOST_BYTES:  # rows of different sizes
+            yield from _split(piece)
+        else:
+            yield piece

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from time import perf_counter
 from typing import Generic, TypeVar
 
@@ -17,7 +18,12 @@ class Stopped(Exception):
 
 
 class Channel(Generic[T]):
-    """Holds up to `capacity` items on their way from one thread to another.
+    """Holds up to `capacity` items on their way from one thread to another, or one that is larger than `most_bytes`.
+
+    Args:
+        capacity: The most items that wait in it.
+        most_bytes: The most bytes that wait in it, where it is more than one item.
+        size: Says how many bytes an item has.
 
     Attributes:
         capacity: The most items that wait in it.
@@ -28,11 +34,14 @@ class Channel(Generic[T]):
         full_s: The seconds that `put` waited for room.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, *, most_bytes: int = 0, size: Callable[[T], int] = lambda _: 0) -> None:
         self.capacity = capacity
+        self._most_bytes = most_bytes
+        self._size = size
+        self._bytes = 0
         self.taken = self.found = self.most = 0
         self.empty_s = self.full_s = 0.0
-        self._items: deque[T] = deque()
+        self._items: deque[tuple[T, int]] = deque()
         self._stopped = False
         self._changed = threading.Condition()
 
@@ -42,14 +51,16 @@ class Channel(Generic[T]):
         Raises:
             Stopped: The channel is stopped, before or while waiting.
         """
+        size = self._size(item)
         with self._changed:
-            if len(self._items) >= self.capacity:
+            if not self._has_room(size):
                 began = perf_counter()
-                self._changed.wait_for(lambda: self._stopped or len(self._items) < self.capacity)
+                self._changed.wait_for(lambda: self._stopped or self._has_room(size))
                 self.full_s += perf_counter() - began
             if self._stopped:
                 raise Stopped
-            self._items.append(item)
+            self._items.append((item, size))
+            self._bytes += size
             self.most = max(self.most, len(self._items))
             self._changed.notify_all()
 
@@ -67,10 +78,14 @@ class Channel(Generic[T]):
                 self.empty_s += perf_counter() - began
             if self._stopped:
                 raise Stopped
-            item = self._items.popleft()
+            item, size = self._items.popleft()
+            self._bytes -= size
             self.taken += 1
             self._changed.notify_all()
             return item
+
+    def _has_room(self, size: int) -> bool:
+        return len(self._items) < self.capacity and (not self._items or self._bytes + size <= self._most_bytes)
 
     def __len__(self) -> int:
         return len(self._items)

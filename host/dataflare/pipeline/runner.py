@@ -19,7 +19,7 @@ import pyarrow as pa
 from dataflare import cancellation
 from dataflare.errors import ConfigError, DataflareError, PluginError
 from dataflare.locks import Lock
-from dataflare.pipeline.batching import resized
+from dataflare.pipeline.batching import MOST_BYTES, bytes_of, resized
 from dataflare.pipeline.channel import Channel, Stopped
 from dataflare.pipeline.check import config_error
 from dataflare.pipeline.checkpoint_groups import checkpoints_of
@@ -76,7 +76,7 @@ def run(
 ) -> RunReport:
     """Run a pipeline to its end, or to a limit.
 
-    Rows move batch by batch; at most two batches wait between two nodes. Nodes run at the same time, each in its own
+    Rows move batch by batch; at most two batches wait between two nodes, of 64 MiB together. Nodes run at the same time, each in its own
     thread. Destinations finish after all nodes have ended; after any failure, including an interrupt, they are aborted
     instead. At the end all loaded plugins are closed.
 
@@ -283,7 +283,11 @@ class _Run:
     def _move_rows(self, start: float) -> None:
         expected = self._expected_rows()
         moving = [stage for stage in self._stages if self._specification.moves_rows(stage.name)]
-        self._inputs = {stage.name: Channel(_QUEUED_BATCHES) for stage in moving if not stage.is_source}
+        self._inputs = {
+            stage.name: Channel(_QUEUED_BATCHES, most_bytes=MOST_BYTES, size=bytes_of)
+            for stage in moving
+            if not stage.is_source
+        }
         threads = [
             threading.Thread(
                 target=copy_context().run, args=(self._work, stage), name=f"dataflare-{stage.name}", daemon=True

@@ -53,6 +53,7 @@ def test_batches_of_other_columns_are_not_merged():
 def test_wide_rows_are_split_by_their_bytes(monkeypatch):
     monkeypatch.setattr(batching, "SMALL_BYTES", 1000)
     monkeypatch.setattr(batching, "MOST_BYTES", 1000)
+    monkeypatch.setattr(batching, "SMALL_BYTES", 1000)
     rows = pa.RecordBatch.from_pydict({"t": ["x" * 400] * 10})
     assert [each.num_rows for each in resized([rows])] == [2] * 5
 

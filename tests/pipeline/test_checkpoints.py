@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from checkpoint_kit import Clock, Crash, Numbers, Table, numbers_pipeline
 from dataflare.errors import PluginError
+from dataflare.pipeline.checkpoints import Checkpoints
 from dataflare.pipeline.run_errors import NodeFailed, StateError
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import Specification
@@ -277,6 +278,26 @@ def test_state_that_the_source_refuses_says_what_to_do(tmp_path):
         with pytest.raises(NodeFailed, match="does not go on from the state") as caught:
             run(made, host=FakeHost(source=source, first=table), state=file)
         assert "--full-refresh" in str(caught.value)
+
+
+def test_numbers_of_checkpoints_rise_where_a_run_makes_others_than_the_one_before(tmp_path):
+    reading = {"dataset": "rows"}
+    with StateFile(tmp_path / "state", pipeline="test") as file:
+        file.begin("in", json.dumps(reading))
+        file.prepare("in", Checkpoint(1, b"20", rows=20))
+        made = Checkpoints("in", frozenset({"out"}), frozenset({"out"}), file, every_rows=20, every_s=1e9, fresh=False)
+        made.begin(reading, "incremental")
+        made.position("out", None, mode="append", keeps_token=True)
+        found = []
+        for state in (b"10", b"20", b"30"):
+            point = made.barrier(10, state)
+            assert point is not None
+            made.prepare(point)
+            made.reach("out", point, durable=True)
+            kept = file.node("in")
+            assert kept is not None and kept.checkpoint.state == state
+            found.append(point.sequence)
+        assert found == sorted(set(found))
 
 
 def test_second_run_at_once_is_refused(tmp_path):

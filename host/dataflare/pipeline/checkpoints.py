@@ -230,7 +230,8 @@ class Checkpoints:
             self._total += rows
             if state is None:
                 return None
-            if (known := self._read.known.pop(state, None)) is not None:
+            if (known := self._read.known.get(state)) is not None:
+                self._forget_known(known.sequence)
                 return self._start(known)
             if self.obstacle or (self._read.known and self._behind):
                 return None  # barriers come in the order of their numbers
@@ -339,8 +340,14 @@ class Checkpoints:
     def _next(self, state: bytes | None, *, last: bool) -> Checkpoint:
         assert self._read is not None
         checkpoint = Checkpoint(self._read.next_sequence, state, last, self._total)
+        self._forget_known(checkpoint.sequence)
         self._read.next_sequence += 1
         return checkpoint
+
+    def _forget_known(self, sequence: int) -> None:
+        """Forget the barriers of runs before that nobody waits for: numbers rise with the rows, and letters go by them."""
+        assert self._read is not None
+        self._read.known = {state: each for state, each in self._read.known.items() if each.sequence > sequence}
 
     def _start(self, checkpoint: Checkpoint) -> Checkpoint:
         self._under_way.append(_UnderWay(checkpoint, self._rows, set(self._writers)))

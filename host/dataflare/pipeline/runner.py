@@ -76,8 +76,8 @@ def run(
 ) -> RunReport:
     """Run a pipeline to its end, or to a limit.
 
-    Rows move batch by batch; at most two batches wait between two nodes, of 64 MiB together. Nodes run at the same time, each in its own
-    thread. Destinations finish after all nodes have ended; after any failure, including an interrupt, they are aborted
+    Rows move batch by batch; at most two batches wait between two nodes, of 64 MiB together. Nodes run at the same
+    time, each in its own thread. Destinations finish after all nodes have ended; after any failure, including an interrupt, they are aborted
     instead. At the end all loaded plugins are closed.
 
     Args:

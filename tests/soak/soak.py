@@ -3,10 +3,10 @@
     python tests/soak/soak.py [--minutes 20] [--seed 1]
 
 Each round adds rows to a table, and runs a pipeline over the plugin `builtin:jq`, which fails on some rows at random
-and runs out of its memory on others, into a table of SQLite and, where there is a server, one of PostgreSQL; both have a
-constraint. Rounds are killed at random, have a small disk, slow destinations, commits that fail before or after they
-are done, or a server that crashes. A round that fails is repeated. At the end, every row is delivered or a dead letter,
-at each of the tables, and none is both.
+and runs out of its memory on others, into a table of SQLite and, where there is a server, one of PostgreSQL; both
+have a constraint. Rounds are killed at random, have a small disk, slow destinations, commits that fail before or
+after they are done, or a server that crashes. A round that fails is repeated. At the end, every row is delivered or a
+dead letter, at each of the tables, and none is both.
 """
 
 from __future__ import annotations

@@ -345,7 +345,7 @@ class Checkpoints:
         return checkpoint
 
     def _forget_known(self, sequence: int) -> None:
-        """Forget the barriers of runs before that nobody waits for: numbers rise with the rows, and letters go by them."""
+        """Forget earlier barriers of runs before, which nobody waits for: numbers rise with the rows, for dead letters."""
         assert self._read is not None
         self._read.known = {state: each for state, each in self._read.known.items() if each.sequence > sequence}
 

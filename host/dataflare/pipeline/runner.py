@@ -77,8 +77,8 @@ def run(
     """Run a pipeline to its end, or to a limit.
 
     Rows move batch by batch; at most two batches wait between two nodes, of 64 MiB together. Nodes run at the same
-    time, each in its own thread. Destinations finish after all nodes have ended; after any failure, including an interrupt, they are aborted
-    instead. At the end all loaded plugins are closed.
+    time, each in its own thread. Destinations finish after all nodes have ended; after any failure, including an
+    interrupt, they are aborted instead. At the end all loaded plugins are closed.
 
     Args:
         pipeline: The result of `load_specification` or `build_specification`, or what they take: the YAML file's name,

@@ -53,7 +53,6 @@ def test_batches_of_other_columns_are_not_merged():
 def test_wide_rows_are_split_by_their_bytes(monkeypatch):
     monkeypatch.setattr(batching, "SMALL_BYTES", 1000)
     monkeypatch.setattr(batching, "MOST_BYTES", 1000)
-    monkeypatch.setattr(batching, "SMALL_BYTES", 1000)
     rows = pa.RecordBatch.from_pydict({"t": ["x" * 400] * 10})
     assert [each.num_rows for each in resized([rows])] == [2] * 5
 
@@ -212,6 +211,7 @@ def test_waiting_rows_of_parquet_are_not_counted_again_for_each_batch(tmp_path):
 
 def test_rows_of_different_sizes_are_split_until_no_batch_is_too_large(monkeypatch):
     monkeypatch.setattr(batching, "MOST_BYTES", 1000)
+    monkeypatch.setattr(batching, "SMALL_BYTES", 1000)
     texts = ["x" * 1500, *["y" * 10] * 5, *["z" * 300] * 9]
     found = list(batching.resized([pa.record_batch({"t": texts})]))
     assert [text for each in found for text in each.column("t").to_pylist()] == texts

@@ -345,7 +345,7 @@ class Checkpoints:
         return checkpoint
 
     def _forget_known(self, sequence: int) -> None:
-        """Forget earlier barriers of runs before, which nobody waits for: numbers rise with the rows, for dead letters."""
+        """Forget the earlier barriers of runs before: numbers rise with the rows, since dead letters go by them."""
         assert self._read is not None
         self._read.known = {state: each for state, each in self._read.known.items() if each.sequence > sequence}
 

@@ -205,6 +205,8 @@ def interrupts_while_databases_are_used(arena: Arena) -> None:
 class Unconfined:
     """SQLite in the process of the host."""
 
+    in_force = ("landlock-files", "seccomp")
+
     def __init__(self, grant: DatabaseGrant) -> None:
         self._connection = adbc_driver_sqlite.dbapi.connect(grant.uri(None))
         self._cursor = self._connection.cursor()

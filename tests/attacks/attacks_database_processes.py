@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import socket
+import stat
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pyarrow as pa
@@ -19,8 +23,10 @@ from attacks_parquet import MOST_GROWN_BYTES, memory_bytes
 from dataflare.permissions.database_keys import DatabaseGrant
 from dataflare.pipeline.databases import confined
 from dataflare.pipeline.databases.confined import ConfinedDatabase, ConfinedError
+from dataflare.runtime.isolation import landlock, seccomp, spawn
 from dataflare.runtime.isolation import wire as wires
 from dataflare.runtime.isolation.wire import Wire
+from jailed import jailed_to_files, syscall
 
 MANY = 600 * 2**20
 GRANT = DatabaseGrant(kind="sqlite", place="/nonexistent/a.db")
@@ -168,7 +174,102 @@ def rows_of_a_database_without_end(arena: Arena) -> None:
         arena.raises(ConfinedError, database.fetchall, says="too long")
 
 
+@attack("processes")
+def files_beside_those_of_a_database(arena: Arena) -> None:
+    """Read, replace, rename or remove other files from the process that uses a database's file."""
+    folder, other = arena.folder / "databases", arena.folder / "other"
+    for each in (folder, other):
+        each.mkdir()
+    secret = other / "secret"
+    secret.write_text("hunter2")
+    attempts: dict[str, Callable[[], Any]] = {
+        "read": secret.read_text,
+        "read another": Path("/etc/passwd").read_text,
+        "list": lambda: os.listdir(other),
+        "write": lambda: secret.write_text("gone"),
+        "make": lambda: (other / "made").write_text(""),
+        "remove": secret.unlink,
+        "move": lambda: (folder / "mine").rename(other / "mine"),
+        "link": lambda: (folder / "link").symlink_to(secret),
+        "hard link": lambda: (folder / "link").hardlink_to(secret),
+        "folder": (folder / "folder").mkdir,
+        "mode": lambda: os.chmod(secret, 0o777),
+        "owner": lambda: os.chown(secret, 1, 1),
+        "times": lambda: os.utime(secret),
+        "set-user-id": lambda: _with_mode(folder / "mine", stat.S_ISUID | 0o755),
+    }
+
+    def try_all() -> list[str]:
+        (folder / "mine").write_text("what is its own")
+        return [name for name, attempt in attempts.items() if not _is_refused(attempt)]
+
+    done = jailed_to_files(try_all, {str(folder): landlock.WRITE})
+    if not landlock.version():
+        done = [each for each in done if each in ("mode", "owner", "times", "set-user-id")]
+    assert done == [], done
+
+
+def _with_mode(path: Path, mode: int) -> None:
+    with path.open() as file:
+        os.fchmod(file.fileno(), mode)
+
+
+def _is_refused(attempt: Callable[[], Any]) -> bool:
+    try:
+        attempt()
+    except PermissionError:
+        return True
+    return False
+
+
+@attack("processes")
+def more_than_files_from_a_database(arena: Arena) -> None:
+    """Open a connection, start a program, end the host or read its memory from the process that uses a database."""
+    host = os.getpid()
+    calls = (
+        *(("socket", family, 1, 0) for family in (1, 2, 10, 16)),
+        *(("connect", -1, 0, 0), ("execve", b"/nonexistent", 0, 0), ("execveat", -1, b"", 0, 0, 0)),
+        *(("clone", 0x01200011 | 0x100, 0, 0, 0, 0), ("unshare", 0), ("kill", host, 0), ("tgkill", host, host, 0)),
+        *(("ptrace", -1, host, 0, 0), ("process_vm_readv", host, 0, 0, 0, 0, -1), ("prlimit64", host, 0, 0, 0)),
+        *(("ioctl", 0, 0x5412, b"x"), ("mount", 0, 0, 0, 0, 0), ("bpf", -1, 0, 0), ("mprotect", 0, 0, 5)),
+        *(("fcntl", 0, 8, 0), ("setxattr", b"x", b"user.x", b"", 0, 0), ("open_by_handle_at", -1, 0, 0)),
+    )
+    found = jailed_to_files(lambda: [syscall(*each) for each in calls], {})
+    through = [call[0] for call, result in zip(calls, found, strict=True) if result != -1]
+    assert not through, through
+
+
+@attack("processes")
+def database_that_finds_no_jail(arena: Arena) -> None:
+    """Rely on a part of the confinement of a database's process that is reported and not there."""
+    for kind in ("sqlite", "duckdb"):
+        place = arena.folder / f"a.{kind}"
+        with closing(ConfinedDatabase(DatabaseGrant(kind=kind, place=str(place), access="write"))) as database:  # type: ignore[arg-type]
+            process = Path(f"/proc/{database._process.pid}")
+            lines = (process / "status").read_text().splitlines()
+            status = {name: value.strip() for name, _, value in (each.partition(":") for each in lines)}
+            assert {"no-capabilities", "rlimits", "no-new-privileges", "seccomp"} <= {*database.in_force}
+            assert {*landlock.parts(landlock.version())} <= {*database.in_force}
+        assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1"), kind
+        assert (
+            int(status["CapEff"], 16) & ~0b11011 == 0 == int(status["CapBnd"], 16) or status["CapEff"].strip("0") == ""
+        )
+
+
+def _start_unconfined() -> tuple[Wire, spawn.Process]:
+    """Start the process with a jail that says what it is to, and takes nothing away."""
+    with mock.patch.object(spawn, "_BOOT", _PRETENDS + spawn._BOOT):
+        return _START()
+
+
+_START = confined._start
+_PRETENDS = (
+    "import sys, json; sys.path += json.loads(sys.argv[1]); from dataflare.runtime.isolation import jail, landlock; "
+    "jail.confine_to_files = lambda _: ('no-capabilities', 'rlimits', 'no-new-privileges', "
+    "*landlock.parts(landlock.version()), 'seccomp'); "
+)
 _OF = "dataflare.pipeline.databases.confined"
+_JAIL = "dataflare.runtime.isolation.jail"
 MUTATIONS = [
     Mutation(f"{_OF}:_MOST_BESIDE", 2**64, ("answers_of_a_database_without_bound",)),
     Mutation(f"{_OF}:_MOST_SAID", 2**40, ("answer_of_a_database_that_is_none",)),
@@ -177,5 +278,17 @@ MUTATIONS = [
     Mutation(f"{_OF}:_check_fits", answers(None), ("rows_of_a_database_that_took_over",)),
     Mutation(f"{_OF}:_MOST_CELLS", 2**60, ("rows_of_a_database_that_took_over",)),
     Mutation(f"{_OF}:_check_types", answers(None), ("rows_of_a_database_that_took_over",)),
+    Mutation(f"{_OF}:_start", _start_unconfined, ("database_that_finds_no_jail",)),
+    Mutation("dataflare.runtime.isolation.seccomp:_REFUSE", seccomp._ALLOW, ("more_than_files_from_a_database",)),
+    Mutation(
+        "dataflare.runtime.isolation.seccomp:ALLOWED_WITH_FILES",
+        {**seccomp.ALLOWED_WITH_FILES, "fchmod": ()},
+        ("files_beside_those_of_a_database",),
+    ),
+    *(
+        [Mutation(f"{_JAIL}:_restrict_files", answers(None), ("files_beside_those_of_a_database",))]
+        if landlock.version()
+        else []
+    ),
     Mutation(f"{_OF}:_MOST_FETCHED_ROWS", 2**60, ("rows_of_a_database_without_end",)),
 ]

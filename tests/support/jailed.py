@@ -9,12 +9,12 @@ import platform
 import select
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from dataflare.runtime.isolation import spawn
-from dataflare.runtime.isolation.jail import confine
+from dataflare.runtime.isolation.jail import confine, confine_to_files
 
 DENIED: Final = 1
 """EPERM, which is what the filter answers."""
@@ -73,12 +73,25 @@ def jailed(attempt: Callable[[], Any], *, room_bytes: int = 256 * 2**20, **optio
         What it returned, as JSON carries it; the name of the exception that it raised; or a negative number, the
         signal that ended it.
     """
+
+    def confined() -> None:
+        confine(data_bytes=data_bytes() + room_bytes, address_bytes=address_bytes() + 2**34, **options)
+
+    return _in_child(attempt, confined)
+
+
+def jailed_to_files(attempt: Callable[[], Any], kept: Mapping[str, int]) -> Any:
+    """As `jailed`, in a child that has confined itself to files."""
+    return _in_child(attempt, lambda: confine_to_files(kept))
+
+
+def _in_child(attempt: Callable[[], Any], confined: Callable[[], object]) -> Any:
     out, into = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             os.close(out)
-            confine(data_bytes=data_bytes() + room_bytes, address_bytes=address_bytes() + 2**34, **options)
+            confined()
             try:
                 found = attempt()
             except BaseException as error:

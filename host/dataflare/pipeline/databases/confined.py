@@ -28,6 +28,7 @@ from pyarrow import types
 from dataflare.data.ipc import decode_stream
 from dataflare.data.shapes import DataFailure
 from dataflare.permissions.database_keys import DatabaseGrant
+from dataflare.runtime.isolation import landlock
 from dataflare.runtime.isolation.spawn import Process, in_starter, start
 from dataflare.runtime.isolation.wire import BrokenWire, Gone, OutOfTime, TooLarge, Wire
 
@@ -54,6 +55,10 @@ _PACKAGES: Final = ("adbc_driver_sqlite", "adbc_driver_duckdb", "adbc_driver_man
 _ENDED: Final = "the process that uses it has ended"
 _STRANGE: Final = "the process that uses it gave an answer that it cannot have: is the file damaged, or of a stranger?"
 _LATE: Final = "the process that uses it did not finish its answer in time"
+_PARTS: Final = {
+    name.encode(): name
+    for name in ("no-capabilities", "rlimits", "no-new-privileges", *landlock.parts(2**31), "seccomp")
+}
 _INGEST: Final = "adbc.ingest."
 
 
@@ -64,7 +69,8 @@ class ConfinedError(Exception):
 class ConfinedDatabase:
     """A connection. One thread at a time, but for `adbc_cancel`.
 
-    It is a cursor of itself, with the part of ADBC's interface that `Connection` uses.
+    It is a cursor of itself, with the part of ADBC's interface that `Connection` uses. `in_force`: the parts of the
+    jail that the kernel accepted for the process.
 
     Args:
         grant: The file.
@@ -75,12 +81,19 @@ class ConfinedDatabase:
     """
 
     def __init__(self, grant: DatabaseGrant) -> None:
-        self._spilled = tempfile.TemporaryDirectory(prefix="dataflare-") if grant.kind == "duckdb" else None
+        self._spilled = tempfile.TemporaryDirectory(prefix="dataflare-")
+        self._is_duckdb = grant.kind == "duckdb"
         wire, self._process = in_starter(_start)
         self._wire: Wire | None = wire
         self._schema = pa.schema([])
-        options = {} if self._spilled is None else _duckdb_options(grant, self._spilled.name)
-        self._order({"kind": grant.kind, "uri": grant.uri(None), "options": options})
+        request: dict[str, Any] = {"kind": grant.kind, "uri": grant.uri(None), "temporary": self._spilled.name}
+        if self._is_duckdb:
+            request["options"] = _duckdb_options(grant, self._spilled.name)
+        place = Path(grant.place)
+        # SQLite also writes where it only reads: the memory that its users share, and what a dead process left.
+        rights = landlock.READ if self._is_duckdb and grant.access == "read" else landlock.WRITE
+        request["folders"] = {str(each.parent): rights for each in (place, place.resolve())}
+        self.in_force = _names(self._ask(request))
 
     def execute(self, statement: str, batch_rows: int = _LONG_ROWS) -> None:
         """Run a statement.
@@ -164,15 +177,14 @@ class ConfinedDatabase:
     def close(self) -> None:
         """End the process; idempotent. DuckDB first moves what is committed from its log into the file."""
         try:
-            if self._spilled is not None and self._wire is not None:
+            if self._is_duckdb and self._wire is not None:
                 self._order({"end": "checkpoint"}, deadline=time.monotonic() + _MOST_CLOSING_S)
         except ConfinedError:
             pass  # what is committed is safe in the log
         finally:
             self._process.end()
             self._wire = None  # another thread may still be in it: it closes itself when nobody is
-            if self._spilled is not None:
-                self._spilled.cleanup()
+            self._spilled.cleanup()
 
     def _next(self) -> pa.RecordBatch | None:
         data = self._ask({})
@@ -224,6 +236,14 @@ class _Rows(Iterator[pa.RecordBatch]):
         if (found := self._following()) is None:
             raise StopIteration
         return found
+
+
+def _names(said: pa.Buffer) -> tuple[str, ...]:
+    """The names of the parts of a jail."""
+    names = said.to_pybytes().split() if said.size <= _MOST_SAID else [said]
+    if not {*names} <= _PARTS.keys():
+        raise ConfinedError(_STRANGE)
+    return tuple(_PARTS[name] for name in names)
 
 
 def _check_types(schema: pa.Schema) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
+import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import pyarrow as pa
 
 from dataflare.pipeline.reading.own_limits import limit_memory
+from dataflare.runtime.isolation import landlock
+from dataflare.runtime.isolation.jail import confine_to_files
 from dataflare.runtime.isolation.privileges import die_with
 from dataflare.runtime.isolation.wire import Gone, Wire
 
@@ -21,6 +26,11 @@ _FEW_ROWS: Final = 128
 _MANY_ROWS: Final = 4096
 _LONG_ROWS: Final = 1024
 _TOGETHER_BYTES: Final = 2**24
+_OF_THE_MACHINE: Final = {
+    **dict.fromkeys(("/dev/urandom", "/proc/self/cgroup"), landlock.READ_FILE),
+    **dict.fromkeys(("/sys/fs/cgroup", "/sys/devices/system/cpu"), landlock.READ),
+}
+"""What SQLite asks for chance; and DuckDB for processors and memory, without which it does not start."""
 _NO_MEMORY: Final = ("out of memory", "allocate memory", "Out of Memory Error", "failed to allocate")
 
 
@@ -31,6 +41,7 @@ class _Served:
         self._too_much = f"a value, or the rows of a batch, take more than {most_bytes // 2**20} MiB of memory"
         self._most_answer = most_answer
         self._connection: Any = None
+        self._loaded: Any = None  # the driver: once the process is confined, nothing can be loaded
         self._has_option = False
         self._rows: Iterator[pa.RecordBatch] = iter(())
 
@@ -53,9 +64,9 @@ class _Served:
     def _do(self, request: Mapping[str, Any], given: pa.Buffer) -> Any:
         match request:
             case {"kind": "duckdb", "uri": path, "options": options}:
-                self._open_duckdb(path, options)
+                return self._open_duckdb(path, options, _kept(request))
             case {"uri": uri}:
-                self._open_sqlite(uri)
+                return self._open_sqlite(uri, _kept(request))
             case {"sql": query, "batch_rows": batch_rows}:
                 self._rows = iter(())  # an earlier statement ends first
                 schema, self._rows = _query(self._connection, query, batch_rows, has_option=self._has_option)
@@ -77,28 +88,41 @@ class _Served:
                 return b"" if batch is None else _stream(batch.schema, batch)
         return b""
 
-    def _open_sqlite(self, uri: str) -> None:
+    def _open_sqlite(self, uri: str, kept: Mapping[str, int]) -> bytes:
         import adbc_driver_sqlite
         from adbc_driver_manager import AdbcConnection
 
+        self._loaded = adbc_driver_sqlite.connect(":memory:")
+        in_force = confine_to_files(kept)
         self._connection = AdbcConnection(adbc_driver_sqlite.connect(uri))
         # What the file itself has computed may call no function that does more than to compute.
         for guard in ("trusted_schema = OFF", "cell_size_check = ON"):
             _execute(self._connection, f"PRAGMA {guard}")
         self._connection.set_autocommit(False)
         self._has_option = True
+        return " ".join(in_force).encode()
 
-    def _open_duckdb(self, path: str, options: Mapping[str, str]) -> None:
+    def _open_duckdb(self, path: str, options: Mapping[str, str], kept: Mapping[str, int]) -> bytes:
         import adbc_driver_duckdb
         from adbc_driver_manager import AdbcConnection, AdbcDatabase
 
         driver = adbc_driver_duckdb.driver_path()
+        self._loaded = ctypes.CDLL(driver)
+        in_force = confine_to_files(kept)
         made = AdbcDatabase(driver=driver, entrypoint="duckdb_adbc_init", path=path, **options)
         self._connection = AdbcConnection(made)
         # From here on, nothing in the file or in a query gives itself more.
         for setting in ("TimeZone = 'UTC'", "default_collation = ''", "lock_configuration = true"):
             _execute(self._connection, f"SET {setting}")
         self._connection.set_autocommit(False)
+        return " ".join(in_force).encode()
+
+
+def _kept(request: Mapping[str, Any]) -> Mapping[str, int]:
+    """What the process may open: the file's folder, its folder for temporary files, and what says of the machine."""
+    os.environ["SQLITE_TMPDIR"] = request["temporary"]
+    time.tzset()  # reads the machine's time zone
+    return {**request["folders"], request["temporary"]: landlock.WRITE, **_OF_THE_MACHINE}
 
 
 def serve(connection: int, most_bytes: int, most_beside: int, parent: int) -> None:

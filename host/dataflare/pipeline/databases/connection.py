@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from dataflare.texts import cut
 __all__ = ["STRANGE", "Connection", "find_driver", "literal", "quoted"]
 
 T = TypeVar("T")
+_log = logging.getLogger("dataflare.pipeline")
 
 _UNAVAILABLE_STATES: Final = ("08", "53", "57P", "55P03", "40001", "40P01")
 """Classes of SQLSTATE after which a new connection may do: it is lost, full, shut down, locked or in a deadlock."""
@@ -35,6 +37,8 @@ _UNAVAILABLE_TEXTS: Final = (
 )
 STRANGE: Final = (pa.ArrowException, UnicodeError)
 """What comes of what a database says, apart from the errors of its driver."""
+_BARRIERS: Final = frozenset({"landlock-files", "seccomp"})
+"""What keeps the process of a file from other files, and from all else."""
 _LEFT: Final = "a statement that was interrupted has not ended"
 _LEFT_S: Final = 5.0
 _LOOK_S: Final = 0.01
@@ -103,6 +107,12 @@ class Connection:
             if driver is None:
                 self._connection: Any = ConfinedDatabase(grant)
                 self._cursor: Any = self._connection
+                if missing := sorted(_BARRIERS - {*self._connection.in_force}):
+                    _log.warning(
+                        "database %r: this machine's kernel has no %s: the process that uses the file is confined less",
+                        name,
+                        ", ".join(missing),
+                    )
             else:
                 self._connection = driver.connect(grant.uri(password), autocommit=self._begins)
                 self._cursor = self._connection.cursor()

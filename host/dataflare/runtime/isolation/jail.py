@@ -1,4 +1,4 @@
-"""Removes all rights from this process that a plugin's worker does not need. This cannot be undone.
+"""Removes all rights from this process that it does not need. This cannot be undone.
 
 If the kernel does not accept a necessary part, confining fails (`JailIncomplete`), unless the operator accepts a weaker
 jail. Only the parts that the kernel accepted are reported as in force.
@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from dataflare.runtime.isolation import landlock, privileges, seccomp
 
-__all__ = ["JailIncomplete", "confine"]
+__all__ = ["JailIncomplete", "confine", "confine_to_files"]
 
 _OPEN_FILES: Final = 32
 _THREADS: Final = 64
 _THREADS_BESIDE: Final = 1024
 """Limit of a worker's threads, in addition to its user's other threads, if the kernel counts them together."""
 _STACK_BYTES: Final = 64 * 2**20
+_FEW: Final = {
+    **dict.fromkeys((resource.RLIMIT_CORE, resource.RLIMIT_MEMLOCK, resource.RLIMIT_MSGQUEUE), 0),
+    **dict.fromkeys((resource.RLIMIT_NICE, resource.RLIMIT_RTPRIO), 0),
+    resource.RLIMIT_NOFILE: 256,
+}
+"""Limits of a process that uses files."""
+_Part = tuple[tuple[str, ...], bool, Callable[[], None]]
+"""The names of a part of the jail, whether it is necessary, and what takes the rights away."""
 
 
 class JailIncomplete(Exception):
@@ -44,7 +52,7 @@ def confine(
     parent: int | None = None,
     best_effort: bool = False,
 ) -> tuple[str, ...]:
-    """Confine this process, including all its later threads.
+    """Confine this process, a plugin's worker, including all its later threads.
 
     Args:
         data_bytes: Limit of its private memory in bytes; `None` for no limit. It can have no other kind of memory.
@@ -73,13 +81,8 @@ def confine(
         own = "namespaces" in in_force or privileges.is_own_user()
         _limit_each({resource.RLIMIT_NPROC: _THREADS if own else _THREADS_BESIDE + privileges.threads_of_user()})
 
-    def restrict_files() -> None:
-        if kernel < 1:
-            raise OSError("the kernel has no Landlock")
-        landlock.restrict(kernel)
-
     root = 0 in (os.getuid(), os.geteuid())
-    parts: tuple[tuple[tuple[str, ...], bool, Callable[[], None]], ...] = (
+    parts: tuple[_Part, ...] = (
         (("ended-first",), False, privileges.be_ended_first),
         *(((("unprivileged",), True, privileges.become_nobody),) if root else ()),
         (("namespaces",), False, privileges.enter_namespaces),
@@ -88,9 +91,39 @@ def confine(
         (("parent-death",), True, lambda: privileges.die_with(parent)),
         (("no-new-privileges",), True, privileges.no_new_privileges),
         # Optional: seccomp refuses all of it too.
-        (landlock.parts(kernel), False, restrict_files),
+        (landlock.parts(kernel), False, lambda: _restrict_files(kernel)),
         (("seccomp",), True, seccomp.install),
     )
+    return _taken_away(parts, best_effort=best_effort, in_force=in_force)
+
+
+def confine_to_files(kept: Mapping[str, int]) -> tuple[str, ...]:
+    """Confine this process, which uses files, including all its later threads: it has no network, and starts nothing.
+
+    Args:
+        kept: The files and folders that it may still open, each with its rights; see `landlock`.
+
+    Returns:
+        The names of the parts that the kernel accepted, of those that `confine` names.
+    """
+    kernel = landlock.version()
+    parts: tuple[_Part, ...] = (
+        (("no-capabilities",), True, lambda: privileges.drop_capabilities(privileges.FILE_CAPABILITIES)),
+        (("rlimits",), True, lambda: _limit_each(_FEW)),
+        (("no-new-privileges",), True, privileges.no_new_privileges),
+        (landlock.parts(kernel), True, lambda: _restrict_files(kernel, kept)),
+        (("seccomp",), True, lambda: seccomp.install(seccomp.ALLOWED_WITH_FILES)),
+    )
+    return _taken_away(parts, best_effort=True, in_force=[])
+
+
+def _restrict_files(kernel: int, kept: Mapping[str, int] | None = None) -> None:
+    if kernel < 1:
+        raise OSError("the kernel has no Landlock")
+    landlock.restrict(kernel, kept)
+
+
+def _taken_away(parts: Sequence[_Part], *, best_effort: bool, in_force: list[str]) -> tuple[str, ...]:
     for names, necessary, part in parts:
         try:
             part()

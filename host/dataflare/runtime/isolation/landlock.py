@@ -1,4 +1,4 @@
-"""Landlock: takes access to all files away from this process, and whatever else the kernel's version supports.
+"""Landlock: takes access to files away from this process, and whatever else the kernel's version supports.
 
 https://docs.kernel.org/userspace-api/landlock.html
 """
@@ -8,11 +8,20 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
-__all__ = ["parts", "restrict", "version"]
+__all__ = ["READ", "READ_FILE", "WRITE", "parts", "restrict", "version"]
 
-_CREATE, _RESTRICT = 444, 446
+_CREATE, _ADD_RULE, _RESTRICT = 444, 445, 446
+_BENEATH: Final = 1
+READ_FILE: Final = 1 << 2
+"""The right to read a file."""
+READ: Final = READ_FILE | 1 << 3
+"""The rights to read the files of a folder, and to list it."""
+WRITE: Final = READ | 1 << 1 | 1 << 5 | 1 << 8 | 1 << 14
+"""The rights to read, write, make, rename and remove plain files of a folder; but no folders, links or devices."""
 _ASK_VERSION = 1
 _FILE_RIGHTS: Final = ((1, 13), (2, 14), (3, 15), (5, 16))
 """Version of Landlock, and the number of file rights that it knows."""
@@ -39,13 +48,14 @@ def parts(kernel: int) -> tuple[str, ...]:
     return tuple(name for since, name in _PARTS if kernel >= since)
 
 
-def restrict(kernel: int) -> None:
+def restrict(kernel: int, kept: Mapping[str, int] | None = None) -> None:
     """Take away access to all files that are not open, and to TCP, abstract sockets and signals to other processes.
 
     Applies to the calling thread and to the threads that it starts.
 
     Args:
         kernel: The result of `version`.
+        kept: What it may still open: files and folders, each with its rights.
 
     Raises:
         OSError: The kernel does not accept it, or there is more than one thread.
@@ -58,9 +68,21 @@ def restrict(kernel: int) -> None:
     attributes = ctypes.create_string_buffer(struct.pack("<QQQ", (1 << rights) - 1, network, scopes)[:size], size)
     ruleset = _check(_libc.syscall(_CREATE, attributes, ctypes.c_size_t(size), 0))
     try:
+        for path, wanted in (kept or {}).items():
+            with suppress(FileNotFoundError):
+                _keep(ruleset, path, wanted & (1 << rights) - 1)
         _check(_libc.syscall(_RESTRICT, ruleset, 0))
     finally:
         os.close(ruleset)
+
+
+def _keep(ruleset: int, path: str, rights: int) -> None:
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        rule = ctypes.create_string_buffer(struct.pack("<Qi", rights, place), 12)
+        _check(_libc.syscall(_ADD_RULE, ruleset, _BENEATH, rule, 0))
+    finally:
+        os.close(place)
 
 
 def _check(result: int) -> int:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Final
 
 __all__ = [
+    "FILE_CAPABILITIES",
     "be_ended_first",
     "become_nobody",
     "die_with",
@@ -24,6 +25,8 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 1, 4, 24
 _PR_SET_SECUREBITS, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _CLEAR_ALL = 28, 38, 47, 4
 _SECUREBITS: Final = 0b11101111  # root has no special rights, and all bits are locked (KEEP_CAPS stays off)
 _CAP_KILL: Final = 5
+FILE_CAPABILITIES: Final = 0b11011
+"""What root may do with files of others: CHOWN, DAC_OVERRIDE, FOWNER and FSETID."""
 _CAPABILITY_VERSION: Final = 0x20080522
 _NEW_USER, _NEW_IPC, _NEW_NET, _NEW_UTS = 0x10000000, 0x08000000, 0x40000000, 0x04000000
 _NOBODY: Final = 65534
@@ -90,19 +93,23 @@ def enter_namespaces() -> None:
     _check(_libc.unshare(_NEW_USER | _NEW_IPC | _NEW_NET | _NEW_UTS))
 
 
-def drop_capabilities() -> None:
-    """Drop all capabilities, and all ways to get them back.
+def drop_capabilities(keep: int = 0) -> None:
+    """Drop capabilities, and all ways to get them back.
+
+    Args:
+        keep: Those that stay if there are any, as bits; see `FILE_CAPABILITIES`.
 
     Raises:
         OSError: Some are left.
     """
+    left = _effective_capabilities() & keep
     if _effective_capabilities():
         _empty_bounding_set()
         _libc.prctl(_PR_SET_SECUREBITS, _SECUREBITS, 0, 0, 0)
     _libc.prctl(_PR_CAP_AMBIENT, _CLEAR_ALL, 0, 0, 0)
     header = ctypes.create_string_buffer(struct.pack("<Ii", _CAPABILITY_VERSION, 0), 8)
-    _check(_libc.capset(header, ctypes.create_string_buffer(24)))
-    if _effective_capabilities():
+    _check(_libc.capset(header, ctypes.create_string_buffer(struct.pack("<6I", left, left, 0, 0, 0, 0), 24)))
+    if _effective_capabilities() != left:
         raise OSError("capabilities are left")
 
 

@@ -1,4 +1,4 @@
-"""The system calls that a worker keeps once it has confined itself; the kernel refuses all others.
+"""The system calls that a process keeps once it has confined itself; the kernel refuses all others.
 
 The filter is a program for the kernel's BPF machine (https://docs.kernel.org/userspace-api/seccomp_filter.html). It is
 made here and not by libseccomp, which many machines do not have. Calls that are not listed are refused with EPERM. That
@@ -12,17 +12,18 @@ import ctypes
 import os
 import platform
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["ALLOWED", "NUMBERS", "Rule", "install", "program"]
+__all__ = ["ALLOWED", "ALLOWED_WITH_FILES", "NUMBERS", "Rule", "install", "program"]
 
 # Numbers of the kernel's headers (`asm/unistd_64.h` and `asm-generic/unistd.h`); a test compares. Architectures are
 # the values of `AUDIT_ARCH_X86_64` and `AUDIT_ARCH_AARCH64`.
 _NAMES: Final = ("x86_64", "aarch64")
 _ARCHITECTURES: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _TABLE: Final[dict[str, tuple[int | None, int | None]]] = {
+    "access": (21, None),
     "brk": (12, 214),
     "clock_getres": (229, 114),
     "clock_gettime": (228, 113),
@@ -32,9 +33,19 @@ _TABLE: Final[dict[str, tuple[int | None, int | None]]] = {
     "close": (3, 57),
     "exit": (60, 93),
     "exit_group": (231, 94),
+    "faccessat": (269, 48),
+    "faccessat2": (439, 439),
+    "fallocate": (285, 47),
+    "fchmod": (91, 52),
+    "fchown": (93, 55),
     "fcntl": (72, 25),
+    "fdatasync": (75, 83),
     "fstat": (5, 80),
+    "fsync": (74, 82),
+    "ftruncate": (77, 46),
     "futex": (202, 98),
+    "getcwd": (79, 17),
+    "getdents64": (217, 61),
     "getegid": (108, 177),
     "geteuid": (107, 175),
     "getgid": (104, 176),
@@ -44,12 +55,16 @@ _TABLE: Final[dict[str, tuple[int | None, int | None]]] = {
     "gettimeofday": (96, 169),
     "getuid": (102, 174),
     "lseek": (8, 62),
+    "lstat": (6, None),
     "madvise": (28, 233),
     "mmap": (9, 222),
     "mprotect": (10, 226),
     "mremap": (25, 216),
     "munmap": (11, 215),
     "nanosleep": (35, 101),
+    "newfstatat": (262, 79),
+    "open": (2, None),
+    "openat": (257, 56),
     "poll": (7, None),
     "ppoll": (271, 73),
     "prctl": (157, 167),
@@ -58,9 +73,15 @@ _TABLE: Final[dict[str, tuple[int | None, int | None]]] = {
     "preadv2": (327, 286),
     "prlimit64": (302, 261),
     "pwrite64": (18, 68),
+    "pwritev": (296, 70),
     "read": (0, 63),
+    "readlink": (89, None),
+    "readlinkat": (267, 78),
     "readv": (19, 65),
     "recvfrom": (45, 207),
+    "rename": (82, None),
+    "renameat": (264, 38),
+    "renameat2": (316, 276),
     "restart_syscall": (219, 128),
     "rseq": (334, 293),
     "rt_sigaction": (13, 134),
@@ -72,9 +93,15 @@ _TABLE: Final[dict[str, tuple[int | None, int | None]]] = {
     "sendto": (44, 206),
     "set_robust_list": (273, 99),
     "sigaltstack": (131, 132),
+    "stat": (4, None),
+    "statx": (332, 291),
+    "sysinfo": (99, 179),
     "tgkill": (234, 131),
     "time": (201, None),
+    "unlink": (87, None),
+    "unlinkat": (263, 35),
     "write": (1, 64),
+    "writev": (20, 66),
 }
 NUMBERS: Final[dict[str, dict[str, int]]] = {
     machine: {name: row[at] for name, row in _TABLE.items() if row[at] is not None}  # type: ignore[misc]
@@ -151,7 +178,25 @@ ALLOWED: Final[dict[str, tuple[Rule, ...]]] = {
     **dict.fromkeys(("clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep", "gettimeofday", "time"), ()),
     **dict.fromkeys(("getrandom", "getuid", "geteuid", "getgid", "getegid"), ()),
 }
-"""The allowed system calls, each with the conditions on its arguments."""
+"""The system calls that a worker keeps, each with the conditions on its arguments."""
+
+_MAP_SHARED: Final = 0x01
+# F_GETFD, SETFD, GETFL, GETLK, SETLK, SETLKW. Not: F_SETOWN, which sends signals, F_SETFL, and leases.
+_ON_FILES: Final = Rule(1, values=(1, 2, 3, 5, 6, 7))
+
+ALLOWED_WITH_FILES: Final[dict[str, tuple[Rule, ...]]] = {
+    **ALLOWED,
+    # Which files: that is for Landlock to say.
+    **dict.fromkeys(("fsync", "fdatasync", "ftruncate", "fallocate", "pwritev", "writev"), ()),
+    **dict.fromkeys(("openat", "open", "unlink", "unlinkat", "rename", "renameat", "renameat2", "getdents64"), ()),
+    **dict.fromkeys(("stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2"), ()),
+    **dict.fromkeys(("readlink", "readlinkat", "getcwd", "sysinfo", "fchown"), ()),
+    "fchmod": (Rule(1, within=0o777),),  # not: the rights of its owner to whoever starts it
+    "fcntl": (_ON_FILES,),
+    # A log of SQLite's has memory that the file's users share.
+    "mmap": (Rule(2, within=_NO_EXECUTION), Rule(3, within=_MAP_FLAGS | _MAP_SHARED)),
+}
+"""The system calls that the process of a database's file keeps; as before, it starts nothing and has no network."""
 
 _ALLOW, _KILL, _REFUSE, _UNKNOWN = 0x7FFF0000, 0x80000000, 0x00050000 | 1, 0x00050000 | 38
 _LOAD, _AND, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
@@ -166,12 +211,13 @@ _Instruction = tuple[int, int, int, int]
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def program(machine: str, *, pid: int) -> list[_Instruction]:
+def program(machine: str, *, pid: int, allowed: Mapping[str, tuple[Rule, ...]] = ALLOWED) -> list[_Instruction]:
     """Make the filter.
 
     Args:
         machine: One of `NUMBERS`.
         pid: The process that it is for.
+        allowed: The system calls that it lets through.
     """
     numbers = NUMBERS[machine]
     made: list[_Instruction] = [
@@ -185,7 +231,7 @@ def program(machine: str, *, pid: int) -> list[_Instruction]:
         (_EQUAL, 0, 1, numbers["clone3"]),
         (_RETURN, 0, 0, _UNKNOWN),
     ]
-    for name, rules in ALLOWED.items():
+    for name, rules in allowed.items():
         if name in numbers:
             block = [*_checks(rules, pid), (_RETURN, 0, 0, _ALLOW)]
             made += [(_EQUAL, 0, len(block), numbers[name]), *block]
@@ -218,8 +264,11 @@ def _unless(value: int) -> list[_Instruction]:
     return [(_EQUAL, 1, 0, value), (_RETURN, 0, 0, _REFUSE)]
 
 
-def install() -> None:
+def install(allowed: Mapping[str, tuple[Rule, ...]] = ALLOWED) -> None:
     """Install the filter for all current and later threads of this process.
+
+    Args:
+        allowed: The system calls that it lets through.
 
     Raises:
         OSError: The kernel does not accept it, or there is no filter for this machine.
@@ -227,7 +276,7 @@ def install() -> None:
     machine = platform.machine()
     if machine not in NUMBERS:
         raise OSError(f"there is no filter of system calls for {machine}")
-    code = b"".join(struct.pack("<HBBI", *each) for each in program(machine, pid=os.getpid()))
+    code = b"".join(struct.pack("<HBBI", *each) for each in program(machine, pid=os.getpid(), allowed=allowed))
     text = ctypes.create_string_buffer(code)
     header = ctypes.create_string_buffer(struct.pack("<HxxxxxxQ", len(code) // 8, ctypes.addressof(text)))
     result = _libc.syscall(NUMBERS[machine]["seccomp"], _MODE_FILTER, _FOR_ALL_THREADS, header)

@@ -32,6 +32,9 @@ TRANSFER_S: Final = 60.0
 _TURN_S: Final = 0.02
 """Seconds between checks for cancellation in a thread whose work can be cancelled."""
 _INLINE_BYTES: Final = 32 * 2**10
+_TOGETHER_BYTES: Final = 2**20
+"""Bytes that are sent together with their text, where there is no shared memory: a second message costs more than that
+these are copied."""
 _HEAD: Final = struct.Struct("<IQ")  # bytes of text, bytes beside it
 _MAX_TRANSFER: Final = 2**30
 
@@ -89,6 +92,7 @@ class Wire:
         self._memory = memory
         connection.setblocking(False)
         self._memory_bytes = memory_bytes
+        self._inline_bytes = _TOGETHER_BYTES if memory is None else _INLINE_BYTES
         self._transfer_s = math.inf if waits else TRANSFER_S
         self._in = select.poll()
         self._in.register(connection, select.POLLIN)
@@ -125,14 +129,14 @@ class Wire:
             raise TooLarge(f"a message of {len(text)} and {size} bytes")
         deadline = min(deadline, time.monotonic() + self._transfer_s)
         data = [_HEAD.pack(len(text), size), text]
-        if size <= _INLINE_BYTES:
+        if size <= self._inline_bytes:
             data += map(bytes, parts)
         elif self._memory is not None:
             at = 0
             for part in parts:
                 at = self._store(self._memory, part, at)
         self._write(memoryview(b"".join(data)), deadline)
-        if size > _INLINE_BYTES and self._memory is None:
+        if size > self._inline_bytes and self._memory is None:
             for part in parts:
                 self._write(part.cast("B"), deadline)
 
@@ -167,9 +171,9 @@ class Wire:
             text_size, size = _HEAD.unpack(self._exactly(_HEAD.size, deadline))
             if text_size > MAX_TEXT_BYTES or size > self._memory_bytes:
                 raise BrokenWire(f"a message of {text_size} and {size} bytes")
-            if size <= _INLINE_BYTES:
+            if size <= self._inline_bytes:
                 data = self._exactly(text_size + size, deadline)
-                return bytes(data[:text_size]), pa.py_buffer(data[text_size:])
+                return bytes(data[:text_size]), pa.py_buffer(memoryview(data)[text_size:])
             text = bytes(self._exactly(text_size, deadline))
             if self._memory is not None:
                 return text, self._load(self._memory, size)

@@ -22,6 +22,9 @@ MOST_BYTES: Final = 700 * 2**20
 """What a process may have for `hostile_excel.MOST`, and what it has before it begins."""
 
 
+REQUEST: Final = excel_reader.ExcelReadOptions().model_dump(mode="json")
+
+
 def refused(arena: Arena, make: Callable[[], bytes], *, says: str) -> None:
     """Assert that a workbook is refused, and that no process has taken much memory for it."""
     path = arena.folder / "rows.xlsx"
@@ -121,6 +124,35 @@ def excel_parts_outside_of_the_workbook(arena: Arena) -> None:
         refused(arena, lambda data=data: data, says="rows.xlsx")
 
 
+@with_excel("files-in")
+def excel_values_that_others_do_not_see(arena: Arena) -> None:
+    """Give a row or a cell twice, or out of order, so that each program reads other values of the same workbook."""
+    one, two = ('<c r="A2"><v>1</v></c>', '<c r="A2"><v>2</v></c>')
+    head = f'<row r="1">{hostile_excel.HEADER}</row>'
+    for rows in (
+        f'<row r="2">{one}{two}</row>',
+        f'<row r="2">{one}</row><row r="2">{two}</row>',
+        f'<row r="3"><c r="A3"><v>1</v></c></row><row r="2">{two}</row>',
+        f'<row r="3">{one}</row>',
+        '<row r="-2"><c><v>1</v></c></row>',
+    ):
+        data = hostile_excel.workbook(f"<sheetData>{head}{rows}</sheetData>")
+        request = {**REQUEST, "most_bytes": 2**29, "least_s": 30, "found": None, "sample_only": False}
+        parts = _in_this_process("", io.BytesIO(data), request)
+        arena.raises(DataError, lambda parts=parts: list(parts), says="given twice, or out of order")  # type: ignore[misc]
+    # Within a row, nothing is lost.
+    cells = '<row r="1"><c r="B1"><v>2</v></c><c r="A1" t="inlineStr"><is><t>a</t></is></c></row>'
+    path = arena.folder / "rows.xlsx"
+    path.write_bytes(hostile_excel.workbook(f"<sheetData>{cells}</sheetData>"))
+    assert read("excel", path, header=False).to_pydict() == {"column_1": ["a"], "column_2": [2]}
+
+
+def _as_openpyxl_has_them(sheet: Any) -> Iterator[tuple[int, dict[int, Any]]]:
+    for number, row in enumerate(sheet.iter_rows(), start=1):
+        cells = {place: each for place, each in enumerate(row, start=1) if each.value is not None}
+        yield number, {place: {"value": each.value, "data_type": each.data_type} for place, each in cells.items()}
+
+
 def _in_this_process(_: str, file: IO[bytes], request: Mapping[str, Any], **__: Any) -> Iterator[Any]:
     """Read without a limit of memory or time."""
     with mock.patch.object(excel_sheet, "limit_time"):
@@ -129,6 +161,11 @@ def _in_this_process(_: str, file: IO[bytes], request: Mapping[str, Any], **__: 
 
 READER: Final = "dataflare.pipeline.reading.excel_reader"
 MUTATIONS = [
+    Mutation(
+        "dataflare.pipeline.reading.excel_sheet:_rows_of",
+        _as_openpyxl_has_them,
+        ("excel_values_that_others_do_not_see",),
+    ),
     Mutation(
         f"{READER}:read_confined",
         _in_this_process,

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeAlias
 from xml.parsers import expat
 
 import pyarrow as pa
@@ -31,6 +31,7 @@ _FORMULA: Final = re.compile(rb"[<:]\0?f[\0\s/>]")  # with any prefix, in any en
 _FORMULA_BYTES: Final = 4
 _NO_MEMORY: Final = expat.errors.codes[expat.errors.XML_ERROR_NO_MEMORY]
 _OLD_WORKBOOK: Final = b"\xd0\xcf\x11\xe0"
+_SAVE_AGAIN: Final = "save it again in Excel"
 _MOST_BATCH: Final = 64 * 2**20
 """About how many bytes a batch may take, and the Python objects that it is made from."""
 _CELL_BYTES: Final = 32
@@ -40,6 +41,8 @@ _KINDS: Final = {bool: "a boolean", int: "a number", float: "a number", str: "a 
     datetime.time: "a time of day",
     datetime.timedelta: "a duration",
 }
+_Cell: TypeAlias = Mapping[str, Any]
+"""What openpyxl's parser makes of a cell: its row, its column, its value, and what kind of value it is."""
 
 
 @dataclass(slots=True)
@@ -231,21 +234,24 @@ class _Sheet:
             raise DataError(what, line=number, hint="rename one, or give `header: false`")
         return names
 
-    def _value(self, cell: tuple[Any, Any], number: int) -> Any:
+    def _value(self, cell: tuple[_Cell | None, _Cell | None], number: int) -> Any:
         shown, formula = cell
-        if shown.data_type == "e" and shown.value is not None:
+        if shown is None:
+            return None
+        value, kind = shown["value"], shown["data_type"]
+        if kind == "e" and value is not None:
             if self._request["errors"] == "null":
                 return None
             hint = "correct it in Excel, or read such cells as null: errors: null"
-            raise DataError(f"cell {shown.coordinate} is the error {shown.value}", line=number, hint=hint)
-        if shown.value is None and formula is not None and formula.data_type == "f":
+            raise DataError(f"cell {_coordinate(shown)} is the error {value}", line=number, hint=hint)
+        if value is None and formula is not None and formula["data_type"] == "f":
             hint = "open the file in Excel and save it, which computes it"
-            raise DataError(f"the formula in cell {formula.coordinate} has no stored value", line=number, hint=hint)
-        if isinstance(shown.value, str) and "_x" in shown.value:
-            return _ESCAPED.sub(_unescaped, shown.value)
-        return shown.value
+            raise DataError(f"the formula in cell {_coordinate(formula)} has no stored value", line=number, hint=hint)
+        if isinstance(value, str) and "_x" in value:
+            return _ESCAPED.sub(_unescaped, value)
+        return value
 
-    def _cells(self) -> Iterator[list[tuple[Any, Any]]]:
+    def _cells(self) -> Iterator[list[tuple[_Cell | None, _Cell | None]]]:
         """Yield the cells of each row, each beside itself as a formula where the sheet has formulas."""
         import openpyxl
 
@@ -253,12 +259,15 @@ class _Sheet:
             sheets = []
             for data_only in (True, False) if self._has_formulas else (True,):
                 book = openpyxl.load_workbook(self._file, read_only=True, keep_links=False, data_only=data_only)
-                sheets.append(self._sheet(book))
-                sheets[-1].reset_dimensions()  # what the file says of its size need not be so
-            for number, rows in enumerate(zip(*(sheet.iter_rows() for sheet in sheets), strict=True), start=1):
-                if number > _MOST_ROWS:
-                    raise DataError(f"the sheet has more than {_MOST_ROWS} rows", line=number, hint="split it")
-                yield list(zip(rows[0], rows[1], strict=True)) if len(rows) == 2 else [(cell, None) for cell in rows[0]]
+                sheets.append(_rows_of(self._sheet(book)))
+            before = 0
+            for each in zip(*sheets, strict=True):
+                number, shown = each[0]
+                formulas = each[-1][1] if len(each) == 2 else {}
+                yield from ([] for _ in range(before + 1, number))
+                before = number
+                width = max(shown, default=0)
+                yield [(shown.get(column), formulas.get(column)) for column in range(1, width + 1)]
 
     def _sheet(self, book: Any) -> Any:
         wanted, names = self._request["sheet"], book.sheetnames
@@ -301,7 +310,40 @@ def _refusing() -> Iterator[None]:
         if getattr(error, "code", None) == _NO_MEMORY:
             raise MemoryError from error
         what = f"is not a workbook, or damaged: {error or type(error).__name__}"
-        raise DataError(what, hint="save it again in Excel") from error
+        raise DataError(what, hint=_SAVE_AGAIN) from error
+
+
+def _rows_of(sheet: Any) -> Iterator[tuple[int, dict[int, _Cell]]]:
+    """Yield the rows that a sheet has: their numbers, and their cells by column.
+
+    Not by openpyxl's own rows: of rows and cells that are not in order, it leaves out some without a word.
+    """
+    from openpyxl.worksheet._reader import WorkSheetParser
+
+    book, before = sheet.parent, 0
+    with sheet._get_source() as file:
+        parser = WorkSheetParser(
+            file,
+            sheet._shared_strings,
+            data_only=book.data_only,
+            epoch=book.epoch,
+            date_formats=book._date_formats,
+            timedelta_formats=book._timedelta_formats,
+        )
+        for number, row in parser.parse():
+            if number > _MOST_ROWS:
+                raise DataError(f"the sheet has more than {_MOST_ROWS} rows", line=number, hint="split it")
+            cells = {cell["column"]: cell for cell in row}
+            if number <= before or len(cells) < len(row) or any(cell["row"] != number for cell in row):
+                raise DataError("a row or a cell is given twice, or out of order", line=number, hint=_SAVE_AGAIN)
+            before = number
+            yield number, cells
+
+
+def _coordinate(cell: _Cell) -> str:
+    from openpyxl.utils import get_column_letter
+
+    return f"{get_column_letter(cell['column'])}{cell['row']}"
 
 
 def _has_formula(file: Any) -> bool:

@@ -9,7 +9,8 @@ give their folders. Each command of a script has an outcome:
 - `passed`: the value is right, the trap came, what is not valid was refused;
 - `refused`: the component has something that the engine says, by name, that it does not carry (async functions, say);
 - `apart`: it takes something that is not about one component (linking of several, core modules, other hosts), or this
-  version of wasmtime does not take the component for valid;
+  version of wasmtime does not take the component for valid, or it lets a call through that ought to trap: what a
+  component does within itself is wasmtime's. For wasmtime 50 these are two calls between a component and one within it;
 - `failed`: anything else. One of these, and the exit code is 1.
 """
 
@@ -105,6 +106,7 @@ class Script:
         self._outcomes = outcomes
         self._definitions: dict[str, bytes] = {}
         self._instances: dict[str, Instance] = {}
+        self._binaries: dict[Instance, bytes] = {}
         self._current: Instance | Exception | None = None
 
     def run(self) -> None:
@@ -197,6 +199,7 @@ class Script:
             self._current = error
             raise
         self._current = instance
+        self._binaries[instance] = binary
         if names:
             self._instances[names[0]] = instance
         return "flattened" if instance.component.flattened else self._engine.why_bridges(binary, name="script")
@@ -210,8 +213,8 @@ class Script:
         except ConfigError as why:
             raise Apart(f"it imports what this host does not have: {why.message}") from None
 
-    def _invoke(self, form: Form) -> list[tuple[Any, Any]]:
-        """Call a function; its result, if any, with its type."""
+    def _target(self, form: Form) -> tuple[Instance, str]:
+        """The instance and the name of the function that are called."""
         if form.head != "invoke":
             raise Apart(f"a {form.head}")
         named = next((word for word in atoms(form) if word.startswith("$")), None)
@@ -220,7 +223,11 @@ class Script:
             raise instance
         if not isinstance(instance, Instance):
             raise Apart("its component is not there")
-        name = next(item for item in form.items if isinstance(item, Text)).decode()
+        return instance, next(item for item in form.items if isinstance(item, Text)).decode()
+
+    def _invoke(self, form: Form) -> list[tuple[Any, Any]]:
+        """Call a function; its result, if any, with its type."""
+        instance, name = self._target(form)
         func = instance.component.export_codec("", name).link.func
         arguments = [value_of(each, ty) for each, (_, ty) in zip(form.forms(), func.params, strict=True)]
         result = instance.call("", name, *arguments)
@@ -237,7 +244,25 @@ class Script:
         except UsageError as error:
             assert "dead" in str(error), str(error)
             return "it had trapped before"
+        if form.head == "invoke" and self._wasmtime_returns(form):
+            raise Apart("wasmtime alone does not trap either")
         raise AssertionError("it did not trap")
+
+    def _wasmtime_returns(self, form: Form) -> bool:
+        """Whether a function returns where wasmtime runs the component alone, if it is wasmtime that wires it: the host
+        took no part in it, neither by generated code nor by functions."""
+        instance, name = self._target(form)
+        component, store = instance.component, wasmtime.Store(self._wasmtime)
+        if component.flattened or component.imports or component.export_codec("", name).link.func.params:
+            return False
+        try:
+            alone = wc.Linker(self._wasmtime).instantiate(store, wc.Component(self._wasmtime, self._binaries[instance]))
+            function = alone.get_func(store, name)
+            assert function is not None, name
+            function(store)
+        except wasmtime.WasmtimeError:
+            return False
+        return True
 
     def _invalid(self, form: Form) -> str:
         try:

@@ -10,6 +10,7 @@ from dataflare.engine.abi.bridge_memory import BridgeMemory
 from dataflare.engine.abi.codecs import Codecs
 from dataflare.engine.abi.types import ComponentType, size
 from dataflare.engine.bridges.call_table import Link, export_links, import_links
+from dataflare.engine.bridges.post_return import result_mark
 from dataflare.locks import Lock
 
 __all__ = ["CallCodecs", "ExportCodec", "ImportCodec"]
@@ -24,6 +25,7 @@ class ExportCodec:
     arguments_size: int
     encode_arguments: Callable[[BridgeMemory, int, Any], None]
     decode_result: Callable[[BridgeMemory, int], Any] | None
+    result_mark: slice | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,8 @@ class CallCodecs:
         with self._lock:
             codecs = self._begin()
             decode = codecs.decoder(func.result) if func.result is not None else None
-            made = ExportCodec(number, link, size(func.args), codecs.encoder(func.args), decode)
+            encode = codecs.encoder(func.args)
+            made = ExportCodec(number, link, size(func.args), encode, decode, result_mark(func.result))
             self.exports[interface, function] = made
             self._half_done = False
         return made

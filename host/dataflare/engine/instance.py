@@ -28,6 +28,7 @@ from dataflare.engine.abi.layout import (
 )
 from dataflare.engine.abi.misfits import misfit_of_argument, misfit_of_result
 from dataflare.engine.at_exit import close_at_exit
+from dataflare.engine.bridges.post_return import ReturnCheck
 from dataflare.engine.call_budget import CallBudget
 from dataflare.engine.call_errors import ENDINGS, Endings
 from dataflare.engine.call_stats import CallStats
@@ -95,6 +96,7 @@ class Instance:
         self._native_at = ctypes.addressof(self._native)
         self._requests = self._native.requests()
         self._watch = Watch(self._native)
+        self._returned = None if component.flattened else ReturnCheck()
         self._timed = limits.call_timeout_s is not None
         self._timeout_s = math.inf if limits.call_timeout_s is None else limits.call_timeout_s
         self.budget = budgets.HostBudget(limits.host_memory_bytes)
@@ -250,6 +252,8 @@ class Instance:
                 raise found from error
             raise
         stats.bytes_in += memory.top - HOST_HALF_AT + memory.staged_bytes
+        if self._returned is not None:
+            self._returned.begin(memory, codec.result_mark)
         self._endings.export = link.full_name
         self._number.value = codec.number
         if self.limits.fuel is not None:
@@ -417,6 +421,8 @@ class Instance:
             self._drain()
             if number == _RELEASE:
                 return
+            if self._returned is not None:
+                self._returned.check()
             function = self._functions[number]
             codec = self.component.import_codec(number)
             view = memory.view

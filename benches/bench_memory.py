@@ -25,23 +25,29 @@ ECHO_LIMITED_BY = (
 LIMITED_BY = "closed instances that wait for Python's cyclic collector, and hold their code till then"
 
 
-def bench_memory(contest: Contest, guest: Callable[[str], bytes], cache_dir: Path, pytestconfig: pytest.Config) -> None:
+@pytest.mark.parametrize("way", ["flattened", "with bridges"])
+def bench_memory(
+    contest: Contest, guest: Callable[[str], bytes], cache_dir: Path, pytestconfig: pytest.Config, way: str
+) -> None:
     """Load, call, close, in a process of its own."""
     count = max(4 * EVERY, round(CYCLES * pytestconfig.getoption("--share")))
-    contest.ask("Resident memory over load, call and close, again and again", sizes=f"{count:,} cycles, a Rust guest")
+    contest.ask(
+        f"Resident memory over load, call and close, again and again, {way}", sizes=f"{count:,} cycles, a Rust guest"
+    )
     guest("bench-records")
     memory: list[int] = []
 
     def run() -> None:
-        memory[:] = in_a_process(cycles.__file__, "bench-records", cache_dir, count, EVERY)
+        flatten = "" if way == "flattened" else "0"
+        memory[:] = in_a_process(cycles.__file__, "bench-records", cache_dir, count, EVERY, flatten=flatten)
 
     contest.run({"all cycles": run}, rounds=1, warmups=0)
     after_first = [100 * (now - memory[0]) / memory[0] for now in memory[1:]]
     growth = Spread(max(after_first), min(after_first), max(after_first))
     contest.value(
-        "memory at its most, over that after 500 cycles", growth, unit="%", at_most=5.0, limited_by=LIMITED_BY
+        f"memory at its most, over that after 500 cycles, {way}", growth, unit="%", at_most=5.0, limited_by=LIMITED_BY
     )
-    contest.value("memory after 500 cycles", Spread.of([memory[0] / 1e6]), unit="MB")
+    contest.value(f"memory after 500 cycles, {way}", Spread.of([memory[0] / 1e6]), unit="MB")
 
 
 def bench_memory_of_an_echo(contest: Contest, guest: Callable[[str], bytes], cache_dir: Path) -> None:
@@ -58,9 +64,9 @@ def bench_memory_of_an_echo(contest: Contest, guest: Callable[[str], bytes], cac
     contest.value("memory after an 8 MB echo", more, unit="MB", at_most=10.0, limited_by=ECHO_LIMITED_BY)
 
 
-def in_a_process(script: str, component: str, cache_dir: Path, *numbers: int) -> list[int]:
-    """Run a script that measures memory; returns the numbers that it prints."""
+def in_a_process(script: str, component: str, cache_dir: Path, *numbers: int, flatten: str = "") -> list[int]:
+    """Run a script that measures memory; returns the numbers that it prints. `flatten` is `$DATAFLARE_FLATTEN`."""
     command = [sys.executable, script, str(GUESTS[component].output), str(cache_dir), *map(str, numbers)]
-    environment = {"PYTHONPATH": f"{ROOT / 'host'}{os.pathsep}{ROOT / 'benches'}"}
+    environment = {"PYTHONPATH": f"{ROOT / 'host'}{os.pathsep}{ROOT / 'benches'}", "DATAFLARE_FLATTEN": flatten}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return [int(line) for line in done.stdout.split()]

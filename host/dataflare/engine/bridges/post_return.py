@@ -29,7 +29,6 @@ from dataflare.engine.abi.types import (
     flatten,
     offsets,
 )
-from dataflare.engine.flat.faults import FAULTS, LEAVE
 
 __all__ = ["ReturnCheck", "result_mark"]
 
@@ -67,7 +66,7 @@ class ReturnCheck:
         """
         mark = self._mark
         if self._memory is not None and self._memory.view[mark] != _NOT_RETURNED[mark.stop - mark.start]:
-            raise BrokenAddress(f"broke the canonical ABI: {FAULTS[LEAVE]}")
+            raise BrokenAddress("broke the canonical ABI: a function of the host was called while post-return ran")
 
 
 def result_mark(result: Type | None) -> slice | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import wasmtime
 
-from arena import Arena, attack, bystander, probe
+from arena import Arena, Mutation, answers, attack, bystander, probe
 from dataflare.engine.engine import Engine
 from dataflare.errors import ComponentError, ConfigError, NotAComponent, PermissionDenied, UsageError, WorldMismatch
 from dataflare.grants import DirectoryGrant, Grants
@@ -63,6 +63,16 @@ def log_exchanged_for_a_link(arena: Arena) -> None:
     (arena.folder / "audit.jsonl").symlink_to(arena.folder / "victim")
     arena.raises(ConfigError, lambda: arena.host(audit=arena.folder / "audit.jsonl"))
     assert (arena.folder / "victim").read_text() == "precious"
+
+
+@attack("outputs")
+def file_that_is_taken_for_a_log(arena: Arena) -> None:
+    """Have the audit log be named like a pipeline's input or a key, so that lines are appended to it."""
+    for text in ("a,b\n1,2\n", "name: p\n", '{"a": 1}\n', "\n", '{"when"; 1}\n'):
+        victim = arena.folder / "victim"
+        victim.write_text(text)
+        error = arena.raises(ConfigError, lambda path=victim: arena.host(audit=path), says="not an audit log")  # type: ignore[misc]
+        assert error.hint and victim.read_text() == text
 
 
 @attack("audit")
@@ -279,3 +289,8 @@ def compiled_code_that_was_exchanged(arena: Arena) -> None:
         code.write_bytes(data)
         os.utime(code, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
         assert not engine.load(bystander().binary, name="plugin").from_cache, "it is compiled anew"
+
+
+MUTATIONS = [
+    Mutation("dataflare.security.audit:_unlike_a_log", answers(None), ("file_that_is_taken_for_a_log",)),
+]

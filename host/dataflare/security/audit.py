@@ -42,6 +42,8 @@ __all__ = [
 MAX_LINE_BYTES: Final = 8192
 MAX_LOG_BYTES: Final = 128 * 2**20
 _READ_BYTES: Final = 2**20
+_BEGINNING: Final = b'{"when":'
+"""How each line begins."""
 
 _HALVES: Final = re.compile("[\ud800-\udfff]")
 
@@ -137,7 +139,7 @@ class FileAuditLog:
         durable: Whether each event is on the disk before `record` returns.
 
     Raises:
-        ConfigError: The file cannot be opened for appending, or is a symbolic link.
+        ConfigError: The file cannot be opened for appending, is a symbolic link, or holds something else than a log.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, durable: bool = False) -> None:
@@ -148,12 +150,12 @@ class FileAuditLog:
         try:
             self._descriptor: int | None = os.open(self._path, flags, 0o600)
             status = os.fstat(self._descriptor)
-            if not stat.S_ISREG(status.st_mode):
+            if (what := _unlike_a_log(self._descriptor, status.st_mode)) is not None:
                 os.close(self._descriptor)
                 raise ConfigError(
-                    "cannot be appended to: it is not a regular file",
+                    f"cannot be appended to: it is not {what}",
                     where=str(self._path),
-                    hint="give the name of a regular file, or of one that does not exist yet",
+                    hint="give the name of an audit log, or of a file that does not exist yet",
                 )
             size = status.st_size
             # A line that was truncated by a crash must not damage the next event.
@@ -198,6 +200,14 @@ class FileAuditLog:
             if self._descriptor is not None:
                 descriptor, self._descriptor = self._descriptor, None
                 os.close(descriptor)
+
+
+def _unlike_a_log(descriptor: int, mode: int) -> str | None:
+    """Say what an open file is not, if nothing may be appended to it: a file of the user's would be spoilt."""
+    if not stat.S_ISREG(mode):
+        return "a regular file"
+    beginning = os.pread(descriptor, len(_BEGINNING), 0)  # less, where a crash came within the first line
+    return None if _BEGINNING.startswith(beginning) else "an audit log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -189,7 +189,7 @@ def faults_of_new(folders: Path, language: str, kind: str) -> list[str]:
         new_plugin(folder, kind=kind, language=language)
     with Host() as host:
         built, _ = build_plugin(folder, host)
-    return faults_of_template(built.guest.output, kind, leaks=language in ("javascript", "typescript"))
+    return faults_of_template(built.guest.output, kind)
 
 
 KINDS = ["processor", "transformer", "validator", "source", "destination"]

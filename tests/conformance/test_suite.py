@@ -37,7 +37,9 @@ CASES = load_cases()
 
 NATIVE = [
     # Memory is that of components: natively, one batch is as good as a thousand.
-    each.model_copy(update={"steps": [{"memory-flat": {"batches": 3}}]}) if each.name == "every/memory" else each
+    each.model_copy(update={"steps": [{"memory-flat": {"batches": 3, "handles": 500}}]})
+    if each.name == "every/memory"
+    else each
     for each in CASES
 ]
 MODULES = {

@@ -75,7 +75,9 @@ export interface Batch {
   select(...names: string[]): Batch;
   /** Give a column another name. */
   rename(name: string, to: string): Batch;
-  /** Release the handle. */
+  /** Have the batch outlive the call, until `close`: otherwise it ends with the call. */
+  keep(): Batch;
+  /** Release the handle before the call ends. */
   close(): void;
 }
 

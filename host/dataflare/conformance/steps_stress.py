@@ -21,7 +21,6 @@ from dataflare.conformance.values import as_table, shown
 
 _WORK_S: Final = 10.0
 _LARGE_ROWS: Final = 1_000
-_MOST_HANDLES: Final = 500
 _MOST_GROWTH: Final = 2 * 2**20
 _MOST_READS: Final = 50
 
@@ -62,25 +61,31 @@ def _failure(bench: Bench, rows: pa.RecordBatch, steps: Sequence[dict[str, Any]]
 
 @step("memory-flat")
 def memory_flat(bench: Bench, arguments: dict[str, Any]) -> None:
-    """`batches` batches, within ten seconds, take no more memory at their end than halfway, and few handles."""
-    limits = dataclasses.replace(bench.subject.limits, handles=_MOST_HANDLES)
+    """`batches` batches, within ten seconds, take no more memory at their end than halfway, and at most `handles`.
+
+    What grew works on as long again: it may have collected no garbage yet, and what leaks grows on.
+    """
+    limits = dataclasses.replace(bench.subject.limits, handles=arguments["handles"])
     plugin = bench.make(limits=limits)
     memory: list[int] = []
-    end = time.monotonic() + _WORK_S
+    start = time.monotonic()
     work = _again_and_again(bench, plugin)
-    while len(memory) < arguments["batches"] and time.monotonic() < end:
-        try:
-            next(work)
-        except PluginFault as error:
-            raise NotConformant(f"after {len(memory)} batches: {error.message}") from error
-        memory.append(plugin.stats.memory_bytes)
-    if (health := plugin.health()).status == "unhealthy":
-        raise NotConformant(f"after {len(memory)} batches, the plugin is unhealthy: {health.message}")
-    half, last = memory[len(memory) // 2], memory[-1]
-    if last - half > max(_MOST_GROWTH, half // 10):
+    for times in (1, 2):
+        while len(memory) < arguments["batches"] * times and time.monotonic() < start + _WORK_S * times:
+            try:
+                next(work)
+            except PluginFault as error:
+                raise NotConformant(f"after {len(memory)} batches: {error.message}") from error
+            memory.append(plugin.stats.memory_bytes)
+        half, last = memory[len(memory) // 2], memory[-1]
+        if last - half <= max(_MOST_GROWTH, half // 10):
+            break
+    else:
         raise NotConformant(
             f"memory grew from {half:,} to {last:,} bytes between batch {len(memory) // 2} and {len(memory)}"
         )
+    if (health := plugin.health()).status == "unhealthy":
+        raise NotConformant(f"after {len(memory)} batches, the plugin is unhealthy: {health.message}")
 
 
 def _again_and_again(bench: Bench, plugin: Any) -> Iterator[None]:

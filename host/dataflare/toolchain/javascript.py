@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from dataflare.toolchain.garbage_limits import LIMITS, collect_early
 from dataflare.toolchain.guests import Guest, sdks_folder
 from dataflare.toolchain.run_tool import BuildFailed, ToolchainMissing, run
 from dataflare.toolchain.store import cache_root, digest_files, once, stage_wit, write_changed
@@ -42,7 +43,7 @@ class JavaScriptDriver:
 
     def identity(self) -> str:
         """Return what the component depends on apart from its sources, of which the lock is one."""
-        return f"javascript: {_COMPONENTIZE.read_text(encoding='utf-8')}"
+        return f"javascript: {LIMITS.hex()}, {_COMPONENTIZE.read_text(encoding='utf-8')}"
 
     def runtime(self) -> dict[str, str]:
         """What is in each component beside the sources: the tool brings SpiderMonkey."""
@@ -90,7 +91,7 @@ class JavaScriptDriver:
             run(command, cwd=guest.sdk, env={"TMPDIR": str(work)}, hint=_HINT)
         except BuildFailed as error:
             raise _explained(error) from error
-        return output.read_bytes()
+        return collect_early(output.read_bytes())
 
     def unit_tests(self, guest: Guest) -> str:
         """Run the tests of the folder `tests` in Node; returns how many passed, or nothing where there are none."""

@@ -6,10 +6,24 @@ import { nodesOf } from './expressions.js';
 import { toSchema } from './schema.js';
 import { formatRecord, parseRecord } from '../records.js';
 
-/** Rows of named columns, which the host holds; never changes. */
+// The batches of the call that is under way. The garbage collector would close them too late: it does not know how many rows
+// a handle keeps.
+const ofCall = new Set();
+
+/** Have the batches that a function gets or makes end with its call, without those that it keeps. */
+export const closing = (call) => (...args) => {
+  try {
+    return call(...args);
+  } finally {
+    for (const batch of ofCall) batch.close();
+  }
+};
+
+/** Rows of named columns, which the host holds; never changes. Its handle is released when the call ends. */
 export class Batch {
   constructor(raw) {
     this.raw = raw;
+    ofCall.add(this);
   }
 
   /** Make a batch of records; `columns` maps names to Arrow types, or is a list of fields; without it they are inferred. */
@@ -59,8 +73,15 @@ export class Batch {
     return new Batch(this.raw.renameColumn(name, to));
   }
 
+  /** Have the batch outlive the call, until `close`. */
+  keep() {
+    ofCall.delete(this);
+    return this;
+  }
+
   /** Release the handle. */
   close() {
+    ofCall.delete(this);
     this.raw[Symbol.dispose]();
   }
 }

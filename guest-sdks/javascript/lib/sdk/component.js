@@ -1,5 +1,5 @@
 // The exports of a component, made from a plugin's class.
-import { Batch } from './batch.js';
+import { Batch, closing } from './batch.js';
 import { readConfig, schemaOf } from './config.js';
 import { Reading } from './reading.js';
 import { toSchema, withKey } from './schema.js';
@@ -30,7 +30,8 @@ export function exportsOf(Plugin, said) {
       return { status: message ? 'unhealthy' : 'healthy', message };
     },
   });
-  return { lifecycle, [said.kind]: guarded(KINDS[said.kind](plugin, held)) };
+  const functions = Object.entries(guarded(KINDS[said.kind](plugin, held)));
+  return { lifecycle, [said.kind]: Object.fromEntries(functions.map(([name, call]) => [name, closing(call)])) };
 }
 
 const refuse = (message) => {
@@ -85,7 +86,7 @@ const KINDS = {
     open(selections, part, state) {
       if (part !== undefined) throw fail('invalid-state', 'this source has no parts');
       const known = dataset(plugin());
-      const toBatch = (rows, fields) => Batch.fromRecords(rows, fields).raw;
+      const toBatch = (rows, fields) => Batch.fromRecords(rows, fields).keep().raw;
       held.reading = new Reading(plugin(), known, chosen(selections, known), state, toBatch);
       return [toSchema(held.reading.fields)];
     },
@@ -115,13 +116,8 @@ const KINDS = {
       return undefined;
     },
     write(target, rows) {
-      const batch = new Batch(rows);
-      try {
-        const to = held.targets[target] ?? refuse(`there is no target ${target}`);
-        return plugin().write(to, batch) ?? [];
-      } finally {
-        batch.close();
-      }
+      const to = held.targets[target] ?? refuse(`there is no target ${target}`);
+      return plugin().write(to, new Batch(rows)) ?? [];
     },
     changeSchema() {},
     flush: () => false,
@@ -147,17 +143,8 @@ function record(text) {
   }
 }
 
-function changed(input, change) {
-  const batch = new Batch(input);
-  let out = null;
-  try {
-    out = change(batch);
-    return out.raw;
-  } finally {
-    // The garbage collector would do it too late: it does not know how many rows a handle keeps.
-    if (out === null || out.raw !== input) batch.close();
-  }
-}
+/** The batch that a change of another one gives, as the host gets it. */
+const changed = (input, change) => change(new Batch(input)).keep().raw;
 
 /** The fields of records: known ones keep their types, new ones are inferred. */
 function fieldsOf(records, given) {

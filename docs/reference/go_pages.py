@@ -201,5 +201,5 @@ def _exported(lines: Iterable[str]) -> str:
 def _text(comment: str) -> str:
     """A comment as Markdown: its links to other names as code."""
     lines = [re.sub(r"^// ?", "", line) for line in comment.splitlines() if not line.startswith("//go:")]
-    said = re.sub(r"\[([\w.]+)\](?!\()", r"`\1`", "\n".join(lines)).strip()
+    said = re.sub(r"(?<!\w)\[([\w.]+)\](?!\()", r"`\1`", "\n".join(lines)).strip()
     return re.sub(r"\w+\[\w+\]\([^)]*\)", r"`\g<0>`", said)  # a call with a type, which is not a link

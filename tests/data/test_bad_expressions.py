@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,16 @@ from dataflare.wit_types.batches import TypeMismatch
 from expression_kit import call, column, int64, text
 
 FUNCTIONS = imports()
-ROWS = pa.RecordBatch.from_pydict({"id": [1, 2, 0], "name": ["a", "b", "c"], "tags": [["x"], [], None]})
+ROWS = pa.RecordBatch.from_pydict(
+    {
+        "id": [1, 2, 0],
+        "name": ["a", "b", "c"],
+        "tags": [["x"], [], None],
+        "sum": pa.array([1, 2, 3], pa.decimal128(38, 2)),
+        "here": pa.array([1, 2, 3], pa.timestamp("s", "Europe/Berlin")),
+        "there": pa.array([1, 2, 3], pa.timestamp("s", "UTC")),
+    }
+)
 
 
 def error(nodes: list[Variant], rows: pa.RecordBatch = ROWS) -> Variant:
@@ -61,6 +71,24 @@ def told(failure: Variant) -> str:
             "out-of-range",
             ["match_substring_regex", "(of name)"],
         ),
+        # Types count before values, wherever they stand.
+        (
+            [column("id"), int64(0), call("divide", 0, 1), column("name"), call("add", 2, 3)],
+            "wrong-type",
+            ["add", "'id, name'", "(int64, string)"],
+        ),
+        ([column("sum"), call("add", 0, 0)], "wrong-type", ["add", "'sum'", "decimal128(38, 2)"]),
+        (
+            [column("here"), column("there"), call("weeks_between", 0, 1)],
+            "wrong-type",
+            ["weeks_between", "'here, there'"],
+        ),
+        ([column("name"), call("cast", 0, type=text("nonsense"))], "malformed", ["cast: the type 'nonsense'"]),
+        (
+            [column("name"), call("utf8_lpad", 0, width=int64(4), padding=text("ab"))],
+            "malformed",
+            ["utf8_lpad: option padding must be one character"],
+        ),
     ],
 )
 def test_expression_that_cannot_be_names_what_is_wrong(nodes, case, words):
@@ -78,22 +106,24 @@ def test_mismatch_has_column_function_and_types_apart():
     assert failure.value.actual == "(int64, string)"
 
 
-def test_million_nodes_are_refused_at_once():
-    nodes = [column("id")] * 1_000_000
-    began = time.perf_counter()
-    failure = error(nodes)
-    assert time.perf_counter() - began < 1
+class Uncounted(list[Variant]):
+    """Nodes that nobody may look at."""
+
+    def __iter__(self) -> Iterator[Variant]:
+        raise AssertionError("the nodes are read one by one")
+
+
+def test_million_nodes_are_refused_by_their_number():
+    failure = error(Uncounted([column("id")] * 1_000_000))
     assert (failure.case, failure.value) == ("too-large", "1000000 nodes are more than 10000 in an expression")
 
 
 @pytest.mark.parametrize("pattern", ["(a*)*b", "(a|a)*b", "(a+)+$", "(.*)(.*)(.*)(.*)(.*)b"])
-def test_pattern_that_blows_up_elsewhere_takes_its_time_or_is_refused(pattern):
+def test_pattern_that_blows_up_elsewhere_ends_or_is_refused(pattern):
     rows = pa.RecordBatch.from_pydict({"t": ["a" * 10_000] * 100})
     nodes = [column("t"), call("match_substring_regex", 0, pattern=text(pattern))]
-    began = time.perf_counter()
     found = FUNCTIONS["filter"](Batch(rows), nodes)
-    assert time.perf_counter() - began < 5
-    assert isinstance(found, Err) or found.value.num_rows() <= 100
+    assert found.error.case == "too-large" if isinstance(found, Err) else found.value.num_rows() in (0, 100)
 
 
 def test_join_that_explodes_names_its_columns():

@@ -36,7 +36,7 @@ def _target(options: Mapping[str, Any]) -> pa.DataType:
     try:
         return parse_type(options["type"])
     except SchemaError as error:
-        raise malformed(error.message) from None
+        raise malformed(f"cast: {error.message}") from None
 
 
 def _type_option() -> Option:

@@ -5,6 +5,7 @@ A list cannot have cycles, crosses the boundary in one call, and shares the node
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeAlias
@@ -204,7 +205,6 @@ class Plan:
         for root in roots:
             self._check(root)
         rows = batch.num_rows
-        room = float(max_bytes)
         step = max(rows, 1)
         needed = self._needed(roots)
         columns: dict[int, pa.Array] = {}
@@ -216,6 +216,25 @@ class Plan:
                 last.update(dict.fromkeys(node.arguments, place))
             elif isinstance(node, Column):
                 columns[place] = _column(batch, node.name, max_bytes)
+        try:
+            return self._in_slices(columns, last, needed, roots, rows, step, max_bytes)
+        except DataFailure as failure:
+            if failure.error.case == "out-of-range":
+                self._require_types(columns, needed)
+            raise
+
+    def _in_slices(
+        self,
+        columns: Mapping[int, pa.Array],
+        last: Mapping[int, int],
+        needed: Sequence[int],
+        roots: Sequence[int],
+        rows: int,
+        step: int,
+        max_bytes: int,
+    ) -> list[pa.Array]:
+        """Compute the nodes `step` rows at a time, or fewer where a result could be too large."""
+        room = float(max_bytes)
         parts: list[list[pa.Array]] = [[] for _ in roots]
         start = 0
         while start < rows or (parts and not parts[0]):
@@ -250,6 +269,26 @@ class Plan:
         """Return the columns from which a node is computed, in order."""
         nodes = (self._nodes[each] for each in self._needed([place]))
         return list(dict.fromkeys(node.name for node in nodes if isinstance(node, Column)))
+
+    def _require_types(self, columns: Mapping[int, pa.Array], needed: Sequence[int]) -> None:
+        """Raise the `wrong-type` of the first function that does not take its arguments, whatever its rows are.
+
+        A wrong type counts before any value. To look only after a failure costs nothing where all is well.
+        """
+        values: dict[int, Any] = {}
+        for place in needed:
+            node = self._nodes[place]
+            if not isinstance(node, Call):
+                values[place] = columns[place].slice(0, 0) if isinstance(node, Column) else node
+                continue
+            try:
+                values[place] = _apply(
+                    node, _no_rows(node.function, [values[each] for each in node.arguments]), 0, math.inf
+                )
+            except DataFailure as failure:
+                if failure.error.case == "wrong-type":
+                    raise failure.about(self._columns_below(place)) from None
+                return  # the type of its result is not known
 
     def _slice(
         self,
@@ -321,12 +360,31 @@ def _apply(call: Call, arguments: list[Any], rows: int, room: float) -> Any:
         _refuse_rows(rows, f"{function.name}: one text is too long for it, and for its pattern if it has one")
     try:
         return _checked(function.run(arguments, call.options), rows)
-    except pa.ArrowNotImplementedError:
+    except (pa.ArrowNotImplementedError, pa.ArrowTypeError):
         raise wrong_type("", "types that go together", _types_text(types), function=function.name) from None
     except pa.ArrowMemoryError:
         raise too_large(f"{function.name}: the host has not enough memory") from None
     except (pa.ArrowException, ValueError, OverflowError, TypeError) as error:
+        if not call.options and _fails_without_rows(call, arguments):
+            raise wrong_type("", _first_line(error), _types_text(types), function=function.name) from None
         raise out_of_range(f"{function.name}: {_first_line(error)}") from None
+
+
+def _no_rows(function: Function, arguments: Sequence[Any]) -> list[Any]:
+    """Return arguments of the same types, without values; literals that a function needs as such stay."""
+    kept = len(arguments) if function.literal_from is None else function.literal_from
+    return [pa.nulls(0, each.type) for each in arguments[:kept]] + list(arguments[kept:])
+
+
+def _fails_without_rows(call: Call, arguments: Sequence[Any]) -> bool:
+    """Whether a function fails for the types of its arguments alone."""
+    if call.function.literal_from is not None:
+        return False
+    try:
+        call.function.run(_no_rows(call.function, arguments), call.options)
+    except (pa.ArrowException, ValueError, OverflowError, TypeError):
+        return True
+    return False
 
 
 def _types_text(types: Sequence[pa.DataType]) -> str:

@@ -22,6 +22,7 @@ __all__ = [
     "Option",
     "arrow",
     "as_array",
+    "character",
     "choice",
     "flag",
     "integer",
@@ -225,6 +226,17 @@ def text(
         return value
 
     return Option(name=name, says=says, read=read, default=default, required=required)
+
+
+def character(name: str, says: str, *, default: str) -> Option:
+    """Declare an option that is one character."""
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or len(value) != 1:
+            raise ValueError("one character")
+        return value
+
+    return Option(name=name, says=says, read=read, default=default)
 
 
 def choice(name: str, says: str, *choices: str, default: str | None = None, required: bool = False) -> Option:

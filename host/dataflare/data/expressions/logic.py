@@ -14,6 +14,9 @@ from dataflare.data.expressions.types import ANY, BOOLEAN, COMPARABLE, INTEGER, 
 __all__ = ["FUNCTIONS"]
 
 _SAME: Final = tuple(each for kind in COMPARABLE for each in signatures((kind, kind)))
+_ORDERED_MANY: Final = tuple(
+    each for kind in COMPARABLE if kind is not BOOLEAN for each in signatures((kind,), variadic=True)
+)
 _SAME_MANY: Final = tuple(each for kind in COMPARABLE for each in signatures((kind,), variadic=True))
 _TWO: Final = signatures((BOOLEAN, BOOLEAN))
 _KLEENE: Final = "null only where the other argument does not decide"
@@ -96,7 +99,7 @@ FUNCTIONS: Final[tuple[Function, ...]] = (
     arrow(
         "max_element_wise",
         "The greatest of the arguments",
-        _SAME_MANY,
+        _ORDERED_MANY,
         ((2, 3), 3),
         make=_elementwise,
         options=(_SKIP,),
@@ -105,7 +108,7 @@ FUNCTIONS: Final[tuple[Function, ...]] = (
     arrow(
         "min_element_wise",
         "The least of the arguments",
-        _SAME_MANY,
+        _ORDERED_MANY,
         ((2, 3), 2),
         make=_elementwise,
         options=(_SKIP,),

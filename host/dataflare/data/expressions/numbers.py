@@ -24,6 +24,7 @@ _PRODUCT: Final = signatures((NUMERIC, NUMERIC), (DURATION, INTEGER), (INTEGER, 
 _QUOTIENT: Final = signatures((NUMERIC, NUMERIC), (DURATION, INTEGER))
 _OVERFLOW: Final = "the result does not fit its type"
 _ZERO: Final = "an integer or a decimal is divided by 0"
+_FAILS: Final = {"divide": _ZERO, "power": "an integer has a negative power"}
 _DOMAIN: Final = "the argument is outside the function's domain"
 
 _MODES: Final = (
@@ -47,7 +48,7 @@ def _pair(
 ) -> list[Function]:
     """Declare two forms of a function: one that wraps around or gives NaN, and one that fails."""
     return [
-        arrow(name, f"{says}; {unchecked}", forms, example, errors=_ZERO if name == "divide" else ""),
+        arrow(name, f"{says}; {unchecked}", forms, example, errors=_FAILS.get(name, "")),
         arrow(f"{name}_checked", f"{says}; fails where {checked}", forms, example, errors=checked),
     ]
 
@@ -110,9 +111,9 @@ FUNCTIONS: Final[tuple[Function, ...]] = (
     arrow("bit_wise_not", "The bits that it has not", signatures((INTEGER,)), ((5,), -6)),
     *_pair("shift_left", "`x * 2^y`", _TWO_INTEGERS, ((1, 4), 16), "x where y is out of range", "y is out of range"),
     *_pair("shift_right", "`x / 2^y`", _TWO_INTEGERS, ((16, 4), 1), "x where y is out of range", "y is out of range"),
-    arrow("ceil", "The next integer above", _ONE, ((1.2,), 2.0)),
-    arrow("floor", "The next integer below", _ONE, ((-1.2,), -2.0)),
-    arrow("trunc", "The integer towards 0", _ONE, ((-1.8,), -1.0)),
+    arrow("ceil", "The next integer above", _ONE, ((1.2,), 2.0), errors=_OVERFLOW),
+    arrow("floor", "The next integer below", _ONE, ((-1.2,), -2.0), errors=_OVERFLOW),
+    arrow("trunc", "The integer towards 0", _ONE, ((-1.8,), -1.0), errors=_OVERFLOW),
     arrow(
         "round",
         "Rounded to a number of digits",

@@ -16,6 +16,7 @@ from dataflare.data.expressions.function import (
     Growth,
     arrow,
     as_array,
+    character,
     choice,
     flag,
     integer,
@@ -38,7 +39,7 @@ _REGEX: Final = text("pattern", "a regular expression of RE2", _MOST_PATTERN, re
 _CASE: Final = flag("ignore_case", "take upper and lower case for the same", default=False)
 _BAD_REGEX: Final = "the pattern is not a regular expression, or too large"
 _WIDTH: Final = integer("width", "characters of the result, at least", 0, _MOST_WIDTH, required=True)
-_PADDING: Final = text("padding", "one character", 4, default=" ", least=1)
+_PADDING: Final = character("padding", "what it is filled up with", default=" ")
 _CHARACTERS: Final = text("characters", "the characters to take away", _MOST_PATTERN, required=True)
 
 
@@ -133,17 +134,12 @@ def _matches(name: str, says: str, example: tuple[tuple[Any, ...], Any], **rest:
 
 
 def _pads(name: str, says: str, result: str) -> Function:
-    def make(options: Mapping[str, Any]) -> pc.PadOptions:
-        if len(options["padding"]) != 1:
-            raise ValueError("`padding` is one character")
-        return pc.PadOptions(options["width"], options["padding"])
-
     return arrow(
         name,
         says,
         _TEXT,
         (("ab",), result),
-        make=make,
+        make=lambda options: pc.PadOptions(options["width"], options["padding"]),
         given={"width": 4, "padding": "."},
         options=(_WIDTH, _PADDING),
         rows=SLOW,
@@ -188,8 +184,12 @@ def _slice(arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
 
 
 def _join(arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    if len(arguments) == 1:  # for which Arrow drops the rows of nulls
-        return arguments[0] if options["null_handling"] == "emit_null" else pc.fill_null(arguments[0], "")
+    if options["null_handling"] == "skip":  # Arrow drops the rows in which all are null
+        empty = pa.scalar("", pa.string()).cast(arguments[0].type)
+        nothing = pc.is_null(pc.coalesce(*arguments))
+        arguments = [pc.if_else(nothing, empty, arguments[0]), *arguments[1:]]
+    if len(arguments) == 1:
+        return arguments[0]
     separator = pa.scalar(options["separator"], arguments[0].type)
     joining = pc.JoinOptions(null_handling=options["null_handling"])
     return pc.call_function("binary_join_element_wise", [*arguments, separator], joining)

@@ -11,12 +11,18 @@ from dataflare.errors import HostShortage
 __all__ = ["SHORTAGE_HINT", "told_shortages"]
 
 SHORTAGE_HINT: Final = "run fewer plugins at a time, or raise the process's limits (ulimit -v, cgroup)"
+_THREAD_HINT: Final = "run fewer plugins at a time, or raise the process's limits (ulimit -v, ulimit -u, cgroup)"
+_NO_THREAD: Final = "can't start new thread"  # the only name that Python gives it
 
 
 @contextmanager
 def told_shortages() -> Iterator[None]:
-    """Raise a `HostShortage` in place of a `MemoryError`."""
+    """Raise a `HostShortage` in place of a `MemoryError`, and where a thread cannot be started."""
     try:
         yield
     except MemoryError as error:
         raise HostShortage("the system has no memory left for the host's own work", hint=SHORTAGE_HINT) from error
+    except RuntimeError as error:
+        if str(error) != _NO_THREAD:
+            raise
+        raise HostShortage("the system has no room for another thread of the host's own", hint=_THREAD_HINT) from error

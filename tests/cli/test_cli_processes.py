@@ -73,14 +73,38 @@ def test_a_system_without_memory_is_not_the_plugins_fault(folder, environment, p
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_memory_that_a_command_lacks_is_told_without_a_traceback(dataflare, monkeypatch, as_json):
+@pytest.mark.parametrize(
+    ("lack", "says"),
+    [
+        (MemoryError(), "the system has no memory left for the host's own work"),
+        (RuntimeError("can't start new thread"), "the system has no room for another thread of the host's own"),
+    ],
+)
+def test_what_the_system_lacks_is_told_without_a_traceback(dataflare, monkeypatch, as_json, lack, says):
     def lacking(*_arguments, **_options):
-        raise MemoryError
+        raise lack
 
     monkeypatch.setattr("dataflare.cli.schema.describe", lacking)
     done = dataflare("schema", "orders.csv", *["--json"] * as_json)
     assert done.exit_code == 1 and "Traceback" not in done.stderr
-    assert done.stderr.startswith("error: the system has no memory left for the host's own work")
+    assert done.stderr.startswith(f"error: {says}")
+
+
+def test_a_thread_that_cannot_be_started_is_not_the_plugins_fault(dataflare, pipeline, monkeypatch):
+    pipeline(
+        "  r: {connector: csv, read: orders.csv}\n"
+        "  d: {plugin: derive-columns.wasm, input: r,\n"
+        "      config: {columns: [{name: x, op: add, left: order, right: order}]}}\n"
+        "  w: {connector: jsonl, input: d, write: o.jsonl}\n"
+    )
+
+    def start(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("dataflare.engine.native.timer._thread.start_new_thread", start)
+    done = dataflare("run", "pipeline.yaml")
+    assert done.exit_code == 1 and "Traceback" not in done.stderr
+    assert "node 'd' failed: the system has no room for another thread" in done.stderr and "ulimit -u" in done.stderr
 
 
 def test_error_into_a_pipe_has_no_colour(environment):

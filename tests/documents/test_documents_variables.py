@@ -78,6 +78,8 @@ def test_names_of_keys_have_no_variables():
     [
         ("a: 1\nk: ${ORDER_FILE}", "the variable ORDER_FILE is not defined", "did you mean 'ORDERS_FILE'?"),
         ("a: 1\nk: ${OTHER}", "the variable OTHER is not defined", "--set OTHER=..."),
+        ("a: 1\nk: ${OTHER:-${A}}", "the default of the variable OTHER has a variable within it", "--set"),
+        ("a: 1\nk: ${HOME:-${}", "the default of the variable HOME has a variable", "plain text"),
         ("a: 1\nk: ${}", "begins no variable", r"\$\$\{"),
         ("a: 1\nk: ${1}", "begins no variable", "NAME"),
         ("a: 1\nk: 'x ${A'", "begins no variable", "NAME"),

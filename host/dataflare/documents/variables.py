@@ -80,6 +80,9 @@ class Variables:
                 "`${` begins no variable", hint="write ${NAME} or ${NAME:-default}; for a literal `${`, write $${"
             )
         self._named.add(name)
+        if default is not None and "${" in default:
+            hint = "a default is plain text: give the variable a value instead, with --set or in the environment"
+            raise ConfigError(f"the default of the variable {name} has a variable within it", hint=hint)
         if name.startswith(SECRET_PREFIX):
             secret = name.removeprefix(SECRET_PREFIX).lower().replace("_", "-")
             hint = f"grant it by its name, and the host adds it where it is used: `secrets: [{secret}]`"

@@ -262,6 +262,16 @@ def types_off_the_list(arena: Arena) -> None:
 
 
 @attack("memory")
+def fields_of_the_same_name(arena: Arena) -> None:
+    """Give two fields of a struct the same name, so that who reads it as JSON sees one value, and others the other."""
+    struct = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], ["x", "x"])
+    for array in (struct, pa.ListArray.from_arrays([0, 1], struct), pa.StructArray.from_arrays([struct], ["y"])):
+        refused(method("to-json-lines", column(array)), "wrong-type")
+        refused(method("to-arrow", column(array)), "wrong-type")
+        refused_stream(stream(one(array)))
+
+
+@attack("memory")
 def text_that_is_not_utf8(arena: Arena) -> None:
     """Give a plugin text that is not UTF-8, or that is cut within a character, out of a stream or a file."""
     for ends, text in (((0, 1, 2), b"a\xff"), ((0, 1, 2), "é".encode()), ((0, 3, 3), b"\xed\xa0\x80")):
@@ -401,6 +411,7 @@ def _at_any_place(file: Any, offset: int, size: int) -> bytes:
 
 GUARD = "dataflare.data.guard"
 MUTATIONS = [
+    Mutation(f"{GUARD}.types:first_repeated", answers(None), ("fields_of_the_same_name",)),
     Mutation("dataflare.data.ipc_schema:refusal", _anything, ("scale_beyond_the_tables_in_a_stream",)),
     Mutation(f"{GUARD}.types:_flat_refusal", _anything, ("scale_beyond_the_tables_in_a_name",)),
     Mutation(f"{GUARD}.arrays:refusal", _anything, ("width_of_a_nested_extension", "types_off_the_list")),

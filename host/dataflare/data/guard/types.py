@@ -1,9 +1,9 @@
 """The closed list of Arrow types that plugins can use, at any depth of nesting.
 
 Not on the list: unions, run-end encoding, list views, intervals, types of width zero (a count of rows or items would be
-their only content), dictionaries of other than plain values, and extension types within others. At the top level, an
-extension type stands for its storage, and a view of strings or bytes for the large type of the same values. In a stream
-or file, such a view stands for that at any depth.
+their only content), dictionaries of other than plain values, structs with two fields of the same name, and extension
+types within others. At the top level, an extension type stands for its storage, and a view of strings or bytes for the
+large type of the same values. In a stream or file, such a view stands for that at any depth.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Final
 import pyarrow as pa
 
 from dataflare.data.flatbuffers import root
+from dataflare.texts import first_repeated
 
 __all__ = [
     "DECIMAL_DIGITS",
@@ -154,9 +155,11 @@ def _refusal(data_type: pa.DataType, depth: int) -> str:
             return "a list of a fixed size has no items, or items that take no memory"
         if _width(data_type) > MAX_WIDTH:
             return f"a value takes more than {MAX_WIDTH} bytes"
-    for position in range(data_type.num_fields):
-        child = data_type.field(position)
-        child.name.encode()  # pyarrow decodes it here
+    children = [data_type.field(position) for position in range(data_type.num_fields)]
+    # pyarrow decodes the names here. As JSON, a reader would lose one of two values with the same name.
+    if (twice := first_repeated([child.name for child in children])) is not None:
+        return f"two fields of a struct are named {twice[:80]!r}"
+    for child in children:
         if reason := _refusal(child.type, depth + 1):
             return reason
     return ""

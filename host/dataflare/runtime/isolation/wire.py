@@ -177,8 +177,7 @@ class Wire:
             text = bytes(self._exactly(text_size, deadline))
             if self._memory is not None:
                 return text, self._load(self._memory, size)
-            current().require(size)
-            return text, pa.py_buffer(self._exactly(size, deadline))
+            return text, self._fill(size, deadline)
         except ConnectionError as error:
             raise Gone from error
 
@@ -197,6 +196,22 @@ class Wire:
                 raise Gone
             data += more
         return data
+
+    def _fill(self, size: int, deadline: float) -> pa.Buffer:
+        current().require(size)
+        # The system gives memory only for the bytes that arrive; addresses cost nothing.
+        buffer = pa.allocate_buffer(size)
+        rest = memoryview(buffer)
+        while rest:
+            try:
+                arrived = self._socket.recv_into(rest)
+            except BlockingIOError:
+                self._wait(self._in, deadline)
+                continue
+            if not arrived:
+                raise Gone
+            rest = rest[arrived:]
+        return buffer
 
     def _wait(self, ready: select.poll, deadline: float) -> None:
         while True:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -161,30 +161,42 @@ def read_file(
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def check_journal(database: Path) -> None:
-    """Refuse an SQLite file whose journal names another file: SQLite would delete that one.
+def check_journal(database: Path, beside: Sequence[str] = ("-journal", "-wal", "-shm")) -> None:
+    """Refuse a database whose journals, logs or shared memory are not its own.
 
-    Whoever may write beside the file can put a journal there, which ends with that name and a mark.
-    https://www.sqlite.org/fileformat2.html#the_rollback_journal
+    Whoever may write beside the file can put them there. The journal of SQLite may end with a name and a mark: SQLite
+    would delete the file of that name. https://www.sqlite.org/fileformat2.html#the_rollback_journal
+    What is a link, or is also another file by a hard link, would be written in its place.
+
+    Args:
+        database: The file.
+        beside: What is added to its name.
 
     Raises:
-        ConfigError: It does, or is not a regular file.
+        ConfigError: A journal names another file, or is not a regular file of its own.
     """
-    journal = f"{database}-journal"
-    try:
-        with opened_file(journal, follow=False) as (descriptor, status):
-            size = status.st_size
-            end = os.pread(descriptor, len(_JOURNAL_MARK), max(0, size - len(_JOURNAL_MARK)))
-    except ConfigError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return
-        raise
-    if size >= 2 * len(_JOURNAL_MARK) and end == _JOURNAL_MARK:
-        raise ConfigError(
-            "names another file, which SQLite would delete",
-            where=journal,
-            hint="if no program that died has left it, remove it; else open the database with that program",
-        )
+    for each in beside:
+        place = f"{os.path.realpath(database)}{each}"
+        try:
+            with opened_file(place, follow=False) as (descriptor, status):
+                size = status.st_size
+                end = os.pread(descriptor, len(_JOURNAL_MARK), max(0, size - len(_JOURNAL_MARK)))
+        except ConfigError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                continue
+            raise
+        if each == "-journal" and size >= 2 * len(_JOURNAL_MARK) and end == _JOURNAL_MARK:
+            raise ConfigError(
+                "names another file, which SQLite would delete",
+                where=place,
+                hint="if no program that died has left it, remove it; else open the database with that program",
+            )
+        if status.st_nlink > 1:
+            raise ConfigError(
+                "is also another file by a hard link, which would be overwritten",
+                where=place,
+                hint="copy the database with what is beside it to another folder",
+            )
 
 
 def find_file(path: str | os.PathLike[str], max_bytes: int) -> bytes | None:

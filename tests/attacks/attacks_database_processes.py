@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import socket
+import sqlite3
 import stat
 import struct
 import threading
@@ -19,6 +20,7 @@ import pyarrow as pa
 
 from arena import Arena, Mutation, answers, attack
 from attacks_arrow import survives
+from attacks_databases import write_journal
 from attacks_parquet import MOST_GROWN_BYTES, memory_bytes
 from dataflare.permissions.database_keys import DatabaseGrant
 from dataflare.pipeline.databases import confined
@@ -254,6 +256,22 @@ def database_that_finds_no_jail(arena: Arena) -> None:
         assert int(status["CapEff"], 16) & ~0b11011 == 0, f"{kind}: more than the rights of root on files"
 
 
+@attack("files-in")
+def journal_put_there_after_the_check(arena: Arena) -> None:
+    """Put a journal that names another file beside a database between the check and its opening."""
+    folder, victim = arena.folder / "databases", arena.folder / "victim.txt"
+    folder.mkdir()
+    victim.write_text("precious")
+    place = folder / "a.db"
+    with closing(sqlite3.connect(place)) as connection:
+        connection.execute("CREATE TABLE t (n)")
+    write_journal(place, victim)
+    database = ConfinedDatabase(DatabaseGrant(kind="sqlite", place=str(place)))
+    with closing(database), contextlib.suppress(ConfinedError):
+        database.execute("SELECT * FROM t")
+    assert not landlock.version() or victim.exists(), "it was deleted"
+
+
 def _start_unconfined() -> tuple[Wire, spawn.Process]:
     """Start the process with a jail that says what it is to, and takes nothing away."""
     with mock.patch.object(spawn, "_BOOT", _PRETENDS + spawn._BOOT):
@@ -284,7 +302,10 @@ MUTATIONS = [
         ("files_beside_those_of_a_database",),
     ),
     *(
-        [Mutation(f"{_JAIL}:_restrict_files", answers(None), ("files_beside_those_of_a_database",))]
+        [
+            Mutation(f"{_JAIL}:_restrict_files", answers(None), ("files_beside_those_of_a_database",)),
+            Mutation(f"{_OF}:_start", _start_unconfined, ("journal_put_there_after_the_check",)),
+        ]
         if landlock.version()
         else []
     ),

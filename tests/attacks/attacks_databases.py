@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sqlite3
 import struct
 from collections.abc import Mapping
@@ -14,6 +16,7 @@ from pydantic import ValidationError
 from arena import Arena, Mutation, answers, attack
 from dataflare.errors import ConfigError, PermissionDenied
 from dataflare.permissions.database_keys import DatabaseGrant, DatabaseModel
+from dataflare.pipeline.databases.statements import check_one_statement
 from dataflare.pipeline.run_errors import NodeFailed, StateError
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import load_specification
@@ -103,7 +106,7 @@ def journal_that_has_another_file_deleted(arena: Arena) -> None:
     victim = arena.folder / "victim.txt"
     victim.write_text("precious")
     for name in ("secret.db", "copy.state"):
-        _write_journal(arena.folder / name, victim)
+        write_journal(arena.folder / name, victim)
 
     def open_state() -> None:
         StateFile(arena.folder / "copy.state", pipeline="copy").close()
@@ -113,7 +116,45 @@ def journal_that_has_another_file_deleted(arena: Arena) -> None:
     assert victim.exists(), "it was deleted"
 
 
-def _write_journal(database: Path, names: Path) -> None:
+@attack("outputs")
+def log_of_a_database_that_is_another_file(arena: Arena) -> None:
+    """Put a link, or a hard link, to the policy in place of a database's journal or log, to have it overwritten."""
+    for kind, beside in (("sqlite", ("-journal", "-wal", "-shm")), ("duckdb", (".wal", ".wal.checkpoint"))):
+        place = arena.folder / f"secret.{kind}"
+        (arena.folder / "secret.db").unlink(missing_ok=True)
+        host = _place(arena, {"db": {"url": f"{kind}:{place.name}"}})
+        victim = arena.folder / "victim.txt"
+        victim.write_text("precious")
+        for each in beside:
+            for link in (os.symlink, os.link):
+                log = arena.folder / f"{place.name}{each}"
+                link(victim, log)
+                read = load_specification(_reading(arena))
+                arena.raises(NodeFailed, lambda read=read, host=host: run(read, host=host), says=str(log))
+                log.unlink()
+        assert victim.read_text() == "precious"
+
+
+@attack("outputs")
+def query_that_closes_its_brackets(arena: Arena) -> None:
+    """Write a query that ends the brackets around it, and with them what selects the rows that are new."""
+    end = ") AS asked --"
+    for kind, query in (
+        ("sqlite", f"SELECT 1 AS n, $a${end} $a$"),
+        ("sqlite", f"SELECT 1 AS [a'] {end} '"),
+        ("sqlite", f"SELECT 1 AS e'\\' {end} '"),
+        ("postgresql", f"SELECT date'\\'{end} '"),
+        ("postgresql", f"SELECT 1 AS \u20ace'\\'{end} '"),
+        ("postgresql", f"SELECT 1 --\r{end}"),
+        ("postgresql", f"SELECT $1${end} $1$"),
+        ("postgresql", f"SELECT 1 `{end} `"),
+        ("duckdb", f"SELECT 1 --\r{end}"),
+    ):
+        kinds: Any = kind
+        arena.raises(ConfigError, lambda query=query, kinds=kinds: check_one_statement(query, kinds))
+
+
+def write_journal(database: Path, names: Path) -> None:
     """Write a journal of a transaction that may have to be taken back, over several files, of which one is named."""
     mark, name = bytes.fromhex("d9d505f920a163d7"), str(names).encode()
     pages = database.stat().st_size // 4096
@@ -131,7 +172,23 @@ def several_hosts_in_the_url_of_a_database(arena: Arena) -> None:
     DatabaseModel.model_validate({"url": "postgresql://user@/db?host=/run/postgresql", "password": "token"})
 
 
+_FOR_ALL = re.compile(
+    r"""[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|--[^\n]*|/\*.*?\*/|\$(\w*)\$.*?\$\1\$""",
+    re.DOTALL,
+)
+"""The texts of all databases at once."""
+
+
 MUTATIONS = [
+    *(
+        Mutation(f"dataflare.pipeline.databases.statements:{each}", _FOR_ALL, ("query_that_closes_its_brackets",))
+        for each in ("_SQLITE", "_OTHERS")
+    ),
+    Mutation(
+        "dataflare.security.connector_databases:check_journal",
+        answers(None),
+        ("log_of_a_database_that_is_another_file",),
+    ),
     Mutation(
         "dataflare.permissions.database_keys:_is_one_host", answers(True), ("several_hosts_in_the_url_of_a_database",)
     ),

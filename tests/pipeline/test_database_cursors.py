@@ -11,6 +11,7 @@ from dataflare.errors import ConfigError
 from dataflare.permissions.database_keys import DatabaseModel
 from dataflare.pipeline.databases import source
 from dataflare.pipeline.databases.connection import Connection
+from dataflare.pipeline.databases.statements import check_one_statement
 from dataflare.pipeline.run_errors import DatabaseError, NodeFailed
 from dataflare.pipeline.state_file import StateFile
 
@@ -133,16 +134,33 @@ def test_too_many_rows_with_one_value_are_an_error(tmp_path, lite, monkeypatch):
     "query",
     ["SELECT 1 AS id; SELECT 2", "SELECT 1 AS id) AS a; --", "SELECT 1) AS a, (SELECT 2", "SELECT 1 /* ", "SELECT 1;"],
 )
-def test_query_that_is_not_one_statement_is_refused(query):
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb", "postgresql"])
+def test_query_that_is_not_one_statement_is_refused(query, kind):
     with pytest.raises(ConfigError, match="not one complete statement"):
-        source.check_one_statement(query)
+        check_one_statement(query, kind)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb", "postgresql"])
+@pytest.mark.parametrize("query", ["SELECT ';)' -- ; '", 'SELECT ";" /* ( */', "SELECT (1), 'it''s'", "SELECT date'x'"])
+def test_texts_and_comments_do_not_end_a_query(query, kind):
+    check_one_statement(query, kind)
 
 
 @pytest.mark.parametrize(
-    "query", ["SELECT ';)' -- ; '", 'SELECT ";" /* ( */', "SELECT (1), 'it''s'", "SELECT $a$;'$a$"]
+    ("query", "kinds"),
+    [
+        ("SELECT $a$;'$a$", {"duckdb", "postgresql"}),
+        ("SELECT E'it\\'s)'", {"duckdb", "postgresql"}),
+        ("SELECT [a'; )b], `c'(`", {"sqlite"}),
+    ],
 )
-def test_texts_and_comments_do_not_end_a_query(query):
-    source.check_one_statement(query)
+def test_texts_are_those_of_the_database(query, kinds):
+    for kind in ("sqlite", "duckdb", "postgresql"):
+        if kind in kinds:
+            check_one_statement(query, kind)
+        else:
+            with pytest.raises(ConfigError):
+                check_one_statement(query, kind)
 
 
 def test_text_that_is_not_utf8_is_an_error(tmp_path, lite):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from dataflare.errors import PermissionDenied
 from dataflare.grants import Access
@@ -15,6 +16,7 @@ from dataflare.user_files import check_journal
 __all__ = ["ConnectorDatabases"]
 
 _CONNECTOR = "sql"
+_BESIDE_DUCKDB: Final = (".wal", ".wal.checkpoint", ".wal.recovery")
 
 
 class ConnectorDatabases:
@@ -45,7 +47,7 @@ class ConnectorDatabases:
 
         Raises:
             PermissionDenied: The database is not granted, or not for writing.
-            ConfigError: A journal beside the file would make SQLite delete another file.
+            ConfigError: With a journal beside the file, the database would delete or overwrite another file.
         """
         what = f"databases:{access}:{name}"
         found = (own if self._granted is None else self._granted).get(name)
@@ -60,8 +62,7 @@ class ConnectorDatabases:
             if self._granted is None:
                 check = self._files.check_output if access == "write" else self._files.check_input
                 check(path, connector=_CONNECTOR)
-            if found.kind == "sqlite":
-                check_journal(path)
+            check_journal(path, *([_BESIDE_DUCKDB] if found.kind == "duckdb" else ()))
         self._record(_CONNECTOR, "connect", what, "allow", "")
         return replace(found, access=access)
 

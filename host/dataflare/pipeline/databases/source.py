@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from hashlib import sha256
@@ -16,12 +15,12 @@ from pyarrow import types
 from dataflare.data.guard.batches import admit_batch
 from dataflare.data.roles import with_roles
 from dataflare.data.shapes import DataFailure
-from dataflare.errors import ConfigError
 from dataflare.json_values import parse_json
 from dataflare.pipeline.databases.connection import Connection, quoted
 from dataflare.pipeline.databases.dialects import Dialect, cast_all
 from dataflare.pipeline.databases.layout import Column
 from dataflare.pipeline.databases.nodes import SqlRead, TablesModel
+from dataflare.pipeline.databases.statements import check_one_statement
 from dataflare.pipeline.run_errors import DataError, StateError
 from dataflare.runtime.datasets import Chunk, Dataset, DatasetName, Ended, Estimate
 from dataflare.runtime.results import PluginStats
@@ -84,7 +83,7 @@ class SqlSource:
             return self
         node, table = self._node, self._node.table
         if isinstance(table, str):
-            check_one_statement(table)
+            check_one_statement(table, self._connection.kind)
             self._source = f"({table}\n)"
             found = self._dialect.query(self._connection, table)
         else:
@@ -359,30 +358,6 @@ def _number(data_type: pa.DataType) -> pa.DataType | None:
     if types.is_date32(data_type):
         return pa.int32()
     return pa.int64() if types.is_timestamp(data_type) or types.is_time64(data_type) else None
-
-
-def check_one_statement(query: str) -> None:
-    """Make sure that a query is one statement, which nothing follows, also when it is put into brackets.
-
-    Raises:
-        ConfigError: It is not.
-    """
-    code = _TEXTS.sub(" ", query)
-    depth = 0
-    for character in code:
-        depth += (character == "(") - (character == ")")
-        if depth < 0 or character == ";":
-            break
-    if depth or ";" in code or "'" in code or '"' in code or "/*" in code:
-        raise ConfigError("the query is not one complete statement", hint="write one SELECT, without `;`")
-
-
-_TEXTS = re.compile(
-    r"""[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\[[^\[\]'";()]*\]"""
-    r"""|--[^\n]*|/\*.*?\*/|\$(\w*)\$.*?\$\1\$""",
-    re.DOTALL,
-)
-"""Texts, names and comments of SQL."""
 
 
 def _parsed(state: bytes) -> tuple[str, list[str], list[str]]:

@@ -266,3 +266,19 @@ def make_folder(tmp_path):
 def test_a_delimiter_that_is_not_one_character_says_how_a_tab_is_written(fill, mark):
     with pytest.raises(ConfigError, match=r"one ASCII character .* a tab is \\t"):
         describe("csv", [fill("a\n1\n")], {"delimiter": mark})
+
+
+@pytest.mark.parametrize("before", ["", '{"k":2,"a":[]}\n'])
+def test_a_value_that_nests_too_deeply_is_named_with_what_reads_it(fill, before):
+    deep = "[" * 40 + "]" * 40
+    path = fill(before + f'{{"k":1,"a":{deep}}}\n')
+    error = refused("jsonl", path)
+    assert (error.line, "column 'a': nested deeper than 32 levels" in str(error)) == (1 + before.count("\n"), True)
+    assert error.hint == "columns: {a: string} reads all of them as they are written"
+    assert read("jsonl", path, columns={"a": "string"})["a"].to_pylist()[-1] == deep
+
+
+@pytest.mark.parametrize("line", ['{"a":' + "[" * 5000 + "]" * 5000 + "}", '{"a":' + "[" * 5000, "[" * 40 + "]" * 40])
+def test_a_line_that_nests_beyond_every_parser_is_an_error_with_a_remedy(fill, line):
+    error = refused("jsonl", fill('{"a":1}\n' + line + "\n"))
+    assert error.line == 2 and error.hint

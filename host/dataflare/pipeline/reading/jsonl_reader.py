@@ -286,6 +286,8 @@ class _JsonFile:
         elif "surrogate" in message:
             message = "a text holds half of a surrogate pair, such as \\ud800, which is not a character"
             hint = "replace it in the file"
+        elif "nested deeper" in message:
+            message, hint = _too_deep(message, text)
         else:
             message, hint = _broken(message, text)
         return self._error(message, line, hint)
@@ -353,6 +355,20 @@ def _too_large(text: bytes) -> tuple[str, str]:
         if number.lstrip("-")[0].isdigit() and math.isinf(float(number)):
             return f"column {'.'.join(path)!r}: {what}", _as_written(path[0])
     return what, "write it as a text in the file, in double quotes"
+
+
+def _too_deep(message: str, line: bytes) -> tuple[str, str]:
+    """Name the column of a value that nests too deeply, and say what to do."""
+    try:
+        record = json.loads(line, parse_int=str)
+        for name, value in record.items():
+            try:
+                decode_json_lines(json.dumps({name: value}).encode(), None, MAX_BATCH_BYTES)
+            except DataFailure:
+                return f"column {name!r}: {message}", _as_written(name)
+    except (ValueError, RecursionError, AttributeError):
+        pass  # deeper than a parser goes, or not JSON either
+    return message, "write the value as a text in the file, or leave it out"
 
 
 def _broken(message: str, line: bytes) -> tuple[str, str]:

@@ -114,7 +114,9 @@ def run_tests(guest: Guest) -> str:
     if not tests:
         return ""
     write_sdk(guest, guest.folder)
-    said = run(["node", "--test", "--test-reporter=tap", *tests], cwd=guest.folder, hint=_HINT)
+    # The host's interfaces are their twins in memory.
+    twins = (guest.folder / "dataflare" / "twin" / "register.js").resolve().as_uri()
+    said = run(["node", "--import", twins, "--test", "--test-reporter=tap", *tests], cwd=guest.folder, hint=_HINT)
     return next(line.removeprefix("# ") for line in said.splitlines() if line.startswith("# pass"))
 
 
@@ -181,7 +183,7 @@ def write_sdk(guest: Guest, folder: Path, types: Iterable[Path] = ()) -> None:
         ConfigError: It cannot be written.
     """
     lib = guest.sdk.parent / "javascript" / "lib"
-    texts = {path.relative_to(lib): path.read_bytes() for path in (*lib.glob("*.js"), *(lib / "sdk").glob("*.js"))}
+    texts = {path.relative_to(lib): path.read_bytes() for path in lib.rglob("*.js")}
     texts |= {Path(path.name): path.read_bytes() for path in types}
     for name, data in {**texts, Path("index.js"): b"export * from './sdk/index.js';\n"}.items():
         write_changed(folder, Path("dataflare", name), data)

@@ -268,6 +268,7 @@ MUTANTS: list[type[Good]] = [
             ("no-key", "Accepts a key that names no column.", "discover", []),
             ("no-cursor", "Accepts a cursor that names no column.", "discover", []),
             ("no-schema", "Takes too few schemas.", "open", []),
+            ("no-operation", "Takes changes that do not say what happened.", "open", []),
             ("too-many-parts", "Takes any number of parts.", "split", {"parts": []}),
             ("no-parts", "Takes a division without parts.", "split", {"parts": []}),
             ("unknown", "Asks for any dataset.", "open", []),

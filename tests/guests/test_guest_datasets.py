@@ -296,7 +296,8 @@ def pipeline(tmp_path: Path, source: dict, destination: dict) -> dict:
     }
 
 
-def test_dataset_that_the_policy_does_not_grant_is_refused_and_audited(tmp_path):
+@both
+def test_dataset_that_the_policy_does_not_grant_is_refused_and_audited(tmp_path, isolation):
     folder_of_files(tmp_path)
     policy = f"""
 version: 1
@@ -307,15 +308,18 @@ plugins:
     log = MemoryAuditLog()
     with (
         Host(security=Security(policy=Policy.parse(policy), audit=log)) as host,
-        host.load(COMPONENTS / "csv-source.wasm", config={"path": "d/in"}) as source,
+        host.load(COMPONENTS / "csv-source.wasm", config={"path": "d/in"}, isolation=isolation) as source,
     ):
         assert isinstance(source, Source)
         assert [(str(each.name), each.schema.names) for each in source.discover()] == [("a.csv", ["n"])]
         assert numbers(source.batches("a.csv")) == [*range(50)]
         with pytest.raises(PermissionDenied, match=r"dataset 'b\.csv': it is not granted"):
             source.open("b.csv")
-    (event,) = (each for each in log.events if each.capability == "datasets")
-    assert (event.plugin, event.object, event.decision) == ("csv-source", "datasets:b.csv", "deny")
+        with pytest.raises(PermissionDenied, match=r"dataset 'a\.csv'.*'text'"):
+            source.open(Selection("a.csv", columns=["text"]))
+    assert [(each.plugin, each.object, each.decision) for each in log.events if each.capability == "datasets"] == [
+        ("csv-source", f"datasets:{what}", "deny") for what in ("b.csv", "a.csv")
+    ]
 
 
 def test_pipeline_says_what_is_read_and_how_it_is_written(tmp_path):

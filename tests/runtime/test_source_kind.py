@@ -278,3 +278,35 @@ def test_chunk_of_a_dataset_that_is_not_selected_is_a_fault(load):
 def test_schemas_that_cannot_be_are_a_fault(load, attributes, why):
     with pytest.raises(ProtocolFault, match=why):
         load(Numbers, Source, **attributes).open()
+
+
+OTHER = pa.schema([pa.field("m", pa.int64())])
+
+
+@pytest.mark.parametrize(
+    ("mode", "told", "why"),
+    [
+        ("changes", N, "dataset 'numbers': rows in the mode 'changes' lack a column with the role operation"),
+        ("incremental", OTHER, "dataset 'numbers': rows in the mode 'incremental' lack the cursor 'n'"),
+    ],
+)
+def test_rows_without_the_column_that_their_mode_needs_are_a_fault(load, mode, told, why):
+    def discover(self: Any) -> Any:
+        (one,) = Numbers.discover(self).value
+        return Ok([SimpleNamespace(**{**vars(one), "modes": frozenset({"incremental", "changes"})})])
+
+    with pytest.raises(ProtocolFault, match=f"#open: .*{why}"):
+        load(Numbers, Source, discover=discover, open=lambda self, *_: Ok([to_wit(told)])).open(
+            Selection("numbers", mode)
+        )
+    full = with_roles(pa.schema([("n", pa.int64()), ("op", pa.int8())]), operation="op")
+    source = load(
+        Numbers,
+        Source,
+        discover=discover,
+        open=lambda self, *_: Ok([to_wit(full)]),
+        read=lambda self, _: Ok(Variant("new-schema", SimpleNamespace(selection=0, schema=to_wit(told)))),
+    )
+    source.open(Selection("numbers", mode))
+    with pytest.raises(ProtocolFault, match=f"#read: .*{why}"):
+        source.read()

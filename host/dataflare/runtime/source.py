@@ -170,9 +170,7 @@ class Source(KeepsRun, Plugin):
             if len(found) != len(selected):
                 why = f"it returned {len(found)} schemas for {len(selected)} selections"
                 raise self._broken_promise(worker, "open", why)
-            schemas = [
-                self._dataset_schema(worker, "open", each.dataset, s) for each, s in zip(selected, found, strict=True)
-            ]
+            schemas = [self._read_schema(worker, "open", each, s) for each, s in zip(selected, found, strict=True)]
             for each, schema in zip(selected, schemas, strict=True):
                 self._rules.require_columns("open", each.dataset, schema)
             states = deque([] if state is None else [_digest(state)], maxlen=_STATES)
@@ -203,11 +201,11 @@ class Source(KeepsRun, Plugin):
                 case "rows":
                     return self._chunk(worker, reading, found.value, max_rows)
                 case "new-schema":
-                    dataset = self._selection(worker, reading, found.value.selection).dataset
-                    schema = self._dataset_schema(worker, "read", dataset, found.value.schema)
-                    self._require_new_columns(dataset, schema)
+                    selection = self._selection(worker, reading, found.value.selection)
+                    schema = self._read_schema(worker, "read", selection, found.value.schema)
+                    self._require_new_columns(selection.dataset, schema)
                     reading.schemas[found.value.selection] = schema
-                    return NewSchema(dataset, schema)
+                    return NewSchema(selection.dataset, schema)
                 case "idle":
                     state = self._state(reading, found.value.state)
                     return Idle(state, found.value.retry_after_ms / 1000)
@@ -402,6 +400,19 @@ class Source(KeepsRun, Plugin):
             why = f"it returned rows of selection {index}, of {len(reading.selections)} ({_named(reading.selections)})"
             raise self._broken_promise(worker, "read", why)
         return reading.selections[index]
+
+    def _read_schema(self, worker: Worker, function: str, selection: Selection, schema: Any) -> pa.Schema:
+        """Return the schema of a selection's rows, with the column that its mode needs."""
+        found = self._dataset_schema(worker, function, selection.dataset, schema)
+        lacks = ""
+        if selection.mode == "changes" and roles_of(found).operation is None:
+            lacks = "a column with the role operation"  # without it, deletes would be written as inserts
+        elif selection.mode == "incremental" and selection.cursor not in found.names:
+            lacks = f"the cursor {cut_name(str(selection.cursor))!r}"
+        if lacks:
+            name, mode = cut_name(str(selection.dataset)), selection.mode
+            raise self._broken_promise(worker, function, f"dataset {name!r}: rows in the mode {mode!r} lack {lacks}")
+        return found
 
     def _dataset_schema(self, worker: Worker, function: str, dataset: DatasetName, schema: Any) -> pa.Schema:
         found = self._arrow_schema(worker, function, schema)

@@ -95,6 +95,7 @@ def test_batch_of_another_schema_is_refused_before_the_plugin_sees_it(load, engi
         (Target("rows", N, mode="replace"), "'rows' cannot be written in the mode 'replace'"),
         (Target("rows", N, mode="merge"), "to merge, name the columns of its key"),
         (Target("rows", N, mode="merge", key=["m"]), "the key's column 'm' is not among the columns"),
+        (Target("rows", N, mode="merge", key=["n", "n"]), "dataset 'rows': column 'n' is in the key twice"),
         (Target("", N), "the name of a dataset is empty"),
         ([], "give at least one target"),
         ([Target("rows", N), Target("rows", N)], "no dataset twice"),

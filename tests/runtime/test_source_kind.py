@@ -310,3 +310,33 @@ def test_rows_without_the_column_that_their_mode_needs_are_a_fault(load, mode, t
     source.open(Selection("numbers", mode))
     with pytest.raises(ProtocolFault, match=f"#read: .*{why}"):
         source.read()
+
+
+KEYED = with_roles(pa.schema([("n", pa.int64()), ("m", pa.int64())]), key=["m"])
+
+
+@pytest.mark.parametrize(
+    ("described", "why"),
+    [
+        ({"name": SimpleNamespace(name="", namespace="x")}, "its name is empty"),
+        ({"key": ["n", "n"]}, "dataset 'numbers': column 'n' is in the key twice"),
+        ({"schema": to_wit(KEYED)}, r"its key is \(n\), and its columns have the roles of the key \(m\)"),
+        ({"modes": frozenset({"splittable", "unbounded"})}, "dataset 'numbers': it cannot be read in any mode"),
+    ],
+)
+def test_description_of_a_dataset_that_cannot_be_is_a_fault(load, described, why):
+    def discover(self: Any) -> Any:
+        (one,) = Numbers.discover(self).value
+        return Ok([SimpleNamespace(**{**vars(one), **described})])
+
+    with pytest.raises(ProtocolFault, match=f"#discover: .*{why}"):
+        load(Numbers, Source, discover=discover).discover()
+
+
+@pytest.mark.parametrize("max_rows", [0, -1, 2**32])
+def test_number_of_rows_that_cannot_be_asked_for_is_refused(load, max_rows):
+    source = load(Numbers, Source)
+    source.open()
+    with pytest.raises(UsageError, match="`max_rows` is"):
+        source.read(max_rows)
+    assert source.read(1).rows.num_rows == 1

@@ -22,7 +22,7 @@ from dataflare.runtime.plugin import Plugin, PluginParts
 from dataflare.runtime.row_schemas import columns_text, same_columns
 from dataflare.runtime.runs import KeepsRun, RunLost, loses_run
 from dataflare.runtime.tables import batches_of
-from dataflare.texts import cut, cut_name
+from dataflare.texts import cut, cut_name, first_repeated
 from dataflare.wit_types.destination import RejectedRow, RunName
 
 __all__ = ["Destination"]
@@ -304,6 +304,8 @@ class Destination(KeepsRun, Plugin):
         for column in target.key:
             if column not in target.schema.names:
                 raise ConfigError(f"{where}: the key's column {cut_name(column)!r} is not among the columns")
+        if (twice := first_repeated(target.key)) is not None:
+            raise ConfigError(f"{where}: column {cut_name(twice)!r} is in the key twice")
         try:
             roles = roles_of(target.schema)
         except SchemaError as error:

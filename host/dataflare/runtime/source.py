@@ -32,7 +32,7 @@ from dataflare.runtime.plugin import Plugin, PluginParts
 from dataflare.runtime.row_schemas import as_schema, columns_text, fits_schema
 from dataflare.runtime.runs import KeepsRun, RunLost, loses_run
 from dataflare.suggestions import close_matches
-from dataflare.texts import cut, cut_name
+from dataflare.texts import cut, cut_name, first_repeated
 from dataflare.wit_types import source as wit
 from dataflare.wit_types.source import Division
 
@@ -190,8 +190,10 @@ class Source(KeepsRun, Plugin):
                 made again; after any other, open the read again.
             PluginFault: It trapped, or returned something that does not belong to the read; the read is lost.
             RunLost: The read was lost before: with its instance, or to an interrupt of a call.
-            UsageError: No read is under way, or the plugin is closed.
+            UsageError: No read is under way, `max_rows` is out of range, or the plugin is closed.
         """
+        if not 1 <= max_rows < 2**32:
+            raise UsageError(f"plugin {self.name!r}: `max_rows` is {max_rows}, not 1 to 2^32 - 1")
         with self._data_lease(0) as worker:
             reading = self._require_reading("read", worker)
             if reading.ended:
@@ -294,9 +296,8 @@ class Source(KeepsRun, Plugin):
             name = DatasetName(each.name.name, each.name.namespace)
             schema = self._dataset_schema(worker, "discover", name, each.schema)
             found = Dataset(name, cut(each.description), schema, tuple(each.key), tuple(each.cursors), each.modes)
-            if unknown := {*found.key, *found.cursors} - set(schema.names):
-                why = f"dataset {cut_name(str(name))!r}: key or cursor {cut_name(min(unknown))!r} is not a column"
-                raise self._broken_promise(worker, "discover", why)
+            if wrong := _wrong(found):
+                raise self._broken_promise(worker, "discover", f"dataset {cut_name(str(name))!r}: {wrong}")
             datasets.append(found)
         if len({each.name for each in datasets}) < len(datasets):
             raise self._broken_promise(worker, "discover", "two datasets have the same name")
@@ -446,6 +447,23 @@ def _named(selections: list[Selection]) -> str:
     """Name the datasets of a read, for an error."""
     names = ", ".join(repr(cut_name(str(each.dataset))) for each in selections[:20])
     return f"dataset{'s' if len(selections) > 1 else ''} {names}"
+
+
+def _wrong(found: Dataset) -> str:
+    """What about a description cannot be; empty if it can."""
+    if not found.name.name:
+        return "its name is empty"
+    if unknown := {*found.key, *found.cursors} - set(found.schema.names):
+        return f"key or cursor {cut_name(min(unknown))!r} is not a column"
+    if (twice := first_repeated(found.key)) is not None:
+        return f"column {cut_name(twice)!r} is in the key twice"
+    roles = roles_of(found.schema).key
+    if roles and roles != found.key:
+        named = [", ".join(map(cut_name, key)) for key in (found.key, roles)]
+        return f"its key is ({named[0]}), and its columns have the roles of the key ({named[1]})"
+    if not found.modes & {"full", "incremental", "changes"}:
+        return "it cannot be read in any mode"
+    return ""
 
 
 def _wit(selections: list[Selection]) -> list[wit.Selection]:

@@ -362,6 +362,33 @@ class ChangesHalf(Good):
         return super().write(target, batch)
 
 
+class TakesColumnsUnasked(Good):
+    """Accepts columns that it has not the ability to add, and then no rows with them."""
+
+    caught_by = "destination/columns-unasked"
+    abilities: Sequence[str] = ("append", "replace", "keep-token", "shut-out")
+
+    def change_schema(self, target: Target, fields: Sequence[Field]) -> None:
+        """Say nothing."""
+
+    def write(self, target: Target, batch: Batch) -> Iterable[RejectedRow]:
+        if self.types(batch.schema).keys() - self.columns.keys():
+            raise InvalidInput("there are columns more")
+        return super().write(target, batch)
+
+
+class RefusesUnaskedInOtherWords(Good):
+    """Refuses columns that it has not the ability to add as if a row were wrong."""
+
+    caught_by = "destination/columns-unasked"
+    abilities: Sequence[str] = ("append", "replace", "keep-token", "shut-out")
+
+    def change_schema(self, target: Target, fields: Sequence[Field]) -> None:
+        if self.types(fields).keys() - self.columns.keys():
+            raise InvalidInput("there are columns more")
+        super().change_schema(target, fields)
+
+
 class WrongRefusal(Good):
     """Refuses a schema that lacks a column as if a row were wrong."""
 

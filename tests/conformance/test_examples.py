@@ -51,10 +51,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("derive-columns", "transformer", {"columns": [{"name": "t", "op": "add", "left": "id", "right": 1}]}, "", 2),
         ("csv-source", "source", {"path": "data/a.csv"}, "files:data={}/in", 5),
         ("change-source", "source", {"log": "data/log.jsonl"}, "files:data={}/in", 8),
-        ("jsonl-destination", "destination", {"path": "out/o.jsonl"}, "files:write:out={}/out", 18),
+        ("jsonl-destination", "destination", {"path": "out/o.jsonl"}, "files:write:out={}/out", 19),
         ("range-validator", "validator", {"rules": [{"name": "id", "column": "id", "min": 2}]}, "", 2),
         ("sequence-source", "source", {"rows": 20}, "", 4),
-        ("table-destination", "destination", {}, "state", 9),
+        ("table-destination", "destination", {}, "state", 10),
         ("normalize-records", "processor", {"lowercase_keys": True}, "", 0),
         ("filter-rows", "transformer", {"column": "id", "op": ">=", "value": 3}, "", 3),
         (

@@ -64,10 +64,34 @@ def columns_unfit(bench: Bench, _: Any) -> None:
     """A type that is not wider is `unsupported`, or accepted; where it is refused, the target stays as it was."""
     _require(bench, "widen-columns")
     before = batches(bench)[0]
-    last = before.num_columns - 1
-    other = pa.bool_() if before.schema.field(last).type != pa.bool_() else pa.date32()
-    field = before.schema.field(last).with_type(other).with_nullable(True)
-    _either(bench, before, before.set_column(last, field, pa.nulls(before.num_rows, other)))
+    _either(bench, before, _other_type(before))
+
+
+@step("columns-unasked")
+def columns_unasked(bench: Bench, _: Any) -> None:
+    """A column more without `add-columns`, and another type without `widen-columns`, are refused, or accepted.
+
+    Hosts ask for neither. A refusal is `unsupported`, and leaves the target as it was; what is accepted is written.
+    """
+    found = bench.plugin.abilities()
+    before = batches(bench)[0]
+    changes = {
+        "add-columns": before.append_column(pa.field(_ADDED, pa.string()), pa.nulls(before.num_rows, pa.string())),
+        "widen-columns": _other_type(before),
+    }
+    unasked = [after for ability, after in changes.items() if ability not in found]
+    if not unasked:
+        raise NotTested("it adds columns and widens them")
+    for number, after in enumerate(unasked):
+        _either(bench, before, after, first=number * len(modes(bench)) + 1)
+
+
+def _other_type(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Rows with nulls of another type, to which no value can be widened, in the last column."""
+    last = rows.num_columns - 1
+    other = pa.bool_() if rows.schema.field(last).type != pa.bool_() else pa.date32()
+    field = rows.schema.field(last).with_type(other).with_nullable(True)
+    return rows.set_column(last, field, pa.nulls(rows.num_rows, other))
 
 
 def _changed(bench: Bench, before: pa.RecordBatch, after: pa.RecordBatch, *, at: str, back: bool = False) -> None:
@@ -88,14 +112,14 @@ def _changed(bench: Bench, before: pa.RecordBatch, after: pa.RecordBatch, *, at:
                 plugin.finish(b"2")
 
 
-def _either(bench: Bench, before: pa.RecordBatch, after: pa.RecordBatch) -> None:
+def _either(bench: Bench, before: pa.RecordBatch, after: pa.RecordBatch, *, first: int = 1) -> None:
     """Change the schema; whether that is accepted or refused, rows of the schema that holds are accepted."""
     for number, mode in enumerate(modes(bench)):
-        with running(bench, target(bench, mode, before.schema), number + 1) as plugin:
+        with running(bench, target(bench, mode, before.schema), first + number) as plugin:
             _write(plugin, before, "rows of the first schema")
             holds, what = after, "rows of the changed schema"
             try:
-                plugin.change_schema(after.schema)
+                plugin.change_schema(after.schema, any_change=True)
             except PluginError as error:
                 if error.error.case != "unsupported":
                     raise NotConformant(

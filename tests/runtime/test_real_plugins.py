@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -362,3 +363,25 @@ def test_embedding_takes_ten_lines(compiled, tmp_path, monkeypatch):
         output.finish()  # type: ignore[attr-defined]
 
     assert (folder / "out.jsonl").read_text() == '{"id":1,"price":3,"gross":4.5}\n{"id":2,"price":5,"gross":7.5}\n'
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="looks at mappings where Linux tells them")
+@pytest.mark.parametrize("way", ["closed plugin", "closed host", "failed"])
+def test_a_plugin_that_is_kept_after_its_end_holds_no_file_and_no_code(tmp_path, way):
+    def held() -> set[str]:
+        mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
+        opened = {os.path.realpath(each.path) for each in os.scandir("/proc/self/fd")}
+        return {path for path in mapped | opened if path.startswith(str(tmp_path))}
+
+    with Host(cache_dir=tmp_path / "compiled") as host, load_mapper(host, {}) as first:
+        first.process("{}")  # which compiles: from now on, code is mapped from a file
+    with Host(cache_dir=tmp_path / "compiled") as host:
+        kept = load_mapper(host, {"unknown": 1} if way == "failed" else {})
+        if way == "failed":
+            with pytest.raises(PluginError):
+                kept.process("{}")
+        else:
+            assert kept.process("{}") == "{}"
+            assert held()
+        (host if way == "closed host" else kept).close()
+        assert not held()

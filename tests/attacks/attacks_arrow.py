@@ -269,6 +269,10 @@ def fields_of_the_same_name(arena: Arena) -> None:
         refused(method("to-json-lines", column(array)), "wrong-type")
         refused(method("to-arrow", column(array)), "wrong-type")
         refused_stream(stream(one(array)))
+    # The names within a map are not written.
+    entries = pa.array([[("k", 1)]], pa.map_(pa.field("key", pa.string(), False), pa.field("key", pa.int64())))
+    answer = method("to-json-lines", column(entries))
+    assert answer.value.to_pybytes() == b'{"c":[{"key":"k","value":1}]}\n'
 
 
 @attack("memory")

@@ -63,7 +63,7 @@ def any_types() -> st.SearchStrategy[pa.DataType]:
             st.builds(pa.list_, fields(inner)),
             st.builds(pa.large_list, fields(inner)),
             st.builds(pa.list_, fields(st.sampled_from(FLAT[1:])), st.integers(1, 1000)),
-            st.builds(pa.struct, st.lists(fields(inner), max_size=4)),
+            st.builds(pa.struct, st.lists(fields(inner), max_size=4, unique_by=lambda field: field.name)),
             st.builds(maps, st.sampled_from(FLAT[1:]), inner, st.booleans(), MAP_NAMES, MAP_NAMES),
             st.builds(pa.dictionary, st.sampled_from(INTEGERS), st.sampled_from(FLAT[1:]), st.booleans()),
         ),

@@ -134,7 +134,7 @@ def refusal(data_type: pa.DataType) -> str:
         return "a name within it is not UTF-8"
 
 
-def _refusal(data_type: pa.DataType, depth: int) -> str:
+def _refusal(data_type: pa.DataType, depth: int, *, of_map: bool = False) -> str:
     if depth > MAX_DEPTH:
         return f"it nests deeper than {MAX_DEPTH} levels"
     name = kind(data_type)
@@ -156,11 +156,12 @@ def _refusal(data_type: pa.DataType, depth: int) -> str:
         if _width(data_type) > MAX_WIDTH:
             return f"a value takes more than {MAX_WIDTH} bytes"
     children = [data_type.field(position) for position in range(data_type.num_fields)]
-    # pyarrow decodes the names here. As JSON, a reader would lose one of two values with the same name.
-    if (twice := first_repeated([child.name for child in children])) is not None:
+    twice = first_repeated([child.name for child in children])  # pyarrow decodes the names here
+    # As JSON, a reader would lose one of two values with the same name. A map's entries have fixed names there.
+    if twice is not None and not of_map:
         return f"two fields of a struct are named {twice[:80]!r}"
     for child in children:
-        if reason := _refusal(child.type, depth + 1):
+        if reason := _refusal(child.type, depth + 1, of_map=name == "map"):
             return reason
     return ""
 

@@ -85,6 +85,7 @@ def test_unit_tests_in_python_that_fail_are_shown(tmp_path: Path) -> None:
         ("let a = 1;\n", "plugin.js: SyntaxError: The requested module 'plugin.js' doesn't provide an export named"),
         ("export default class {}\n", "plugin.js: its default export has to be a class of the kind processor"),
         ("import 'lodash';\n", 'there is no module "lodash" to import'),
+        ("import { send } from 'dataflare:host/http@1.0.0';\nexport default send;\n", "add http to `needs`"),
         ("export default 1;\nthrow new Error('no\\nmore');\n", "plugin.js:2: Error: no"),
     ],
 )
@@ -98,7 +99,7 @@ def test_mistake_in_javascript_is_told_with_its_line(tmp_path: Path, text: str, 
     except ToolchainMissing as missing:
         pytest.skip(str(missing))
     except BuildFailed as error:
-        assert says in str(error)
+        assert says in f"{error}\n{error.hint}"
         assert "node:internal" not in str(error) and "componentize" not in str(error)
     else:
         pytest.fail("it was built")

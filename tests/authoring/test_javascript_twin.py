@@ -201,3 +201,28 @@ def test_interface_without_a_twin_is_named(tmp_path: Path) -> None:
     (folder / "tests" / "host.test.js").write_text("import 'dataflare:host/shared@1.0.0';\n")
     with pytest.raises(BuildFailed, match=r"dataflare:host/shared@1\.0\.0 has no twin in memory"):
         run_unit_tests(folder)
+
+
+def test_processor_that_returns_no_record_is_told_what_to_return(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    new_plugin(folder, kind="processor", language="javascript")
+    (folder / "tests" / "it.test.js").write_text("""
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { exportsOf } from '../dataflare/sdk/component.js';
+import { Processor } from '../dataflare/index.js';
+
+for (const wrong of [undefined, 5, []]) {
+  test(`it is ${wrong}`, () => {
+    class Wrong extends Processor {
+      process() {
+        return wrong;
+      }
+    }
+    const { lifecycle, processor } = exportsOf(Wrong, { kind: 'processor' });
+    lifecycle.configure('{}');
+    assert.throws(() => processor.process('{}'), ({ val }) => /return the record, or null to drop it/.test(val));
+  });
+}
+""")
+    assert run_unit_tests(folder) == "pass 5"

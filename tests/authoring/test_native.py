@@ -45,6 +45,17 @@ def test_processor_of_new_trims(tmp_path: Path) -> None:
         assert plugin.process_batch(rows(name=[" Ada", " "])).to_pydict() == {"name": ["Ada"]}
 
 
+def test_processor_that_returns_no_record_is_told_what_to_return() -> None:
+    class Wrong(Processor):
+        def process(self, record: dict[str, Any]) -> Any:
+            return 5
+
+    with native(Wrong) as plugin:
+        for call in (lambda: plugin.process("{}"), lambda: plugin.process_batch(rows(a=[1]))):
+            with pytest.raises(PluginError, match=r"process returned 5: return the record as a dict, or None to drop"):
+                call()
+
+
 def test_processor_gets_whole_records_whatever_characters_they_hold(tmp_path: Path) -> None:
     names = ["a\u2028b", "c\x85d", "e\x0bf\x1cg", "h\r\ni"]
     with native(sample("processor", tmp_path)) as plugin:

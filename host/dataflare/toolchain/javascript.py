@@ -25,6 +25,7 @@ _NOT_OURS = ("build", "dataflare", "dist", "node_modules", "tests")
 _ERROR = re.compile(r"[A-Z][A-Za-z]*Error: ")
 _RAISED = re.compile(r"(?:(\S+:\d+):\d+ )?((?:[A-Z]\w*)?Error: .*)")
 _NO_MODULE = re.compile(r"Error loading module (\"[^\"]*\")")
+_NEEDED = re.compile(r"\"dataflare:host/([a-z-]+)@")
 _ENTRY = """import Plugin from './plugin.js';
 import {{ exportsOf }} from './dataflare/sdk/component.js';
 
@@ -153,6 +154,8 @@ def _explained(error: BuildFailed) -> BuildFailed:
     place, what = found.groups()
     if missing := _NO_MODULE.search(what):
         hint = "a plugin imports files of its own folder by relative paths; put a package of npm into one such file"
+        if needed := _NEEDED.match(missing.group(1)):
+            hint = f"plugin.yaml: add {needed.group(1)} to `needs`"
         return BuildFailed(f"there is no module {missing.group(1)} to import", hint=hint)
     if place is None or place.startswith(("component-entry.js", "dataflare/")):
         # What the SDK says of the plugin's module begins with its name.

@@ -41,12 +41,12 @@ const refuse = (message) => {
 const KINDS = {
   processor: (plugin) => ({
     process(input) {
-      const changed = plugin().process(record(input));
+      const changed = processed(plugin(), record(input));
       return changed === null ? undefined : formatRecord(changed);
     },
     processBatch: (input) =>
       changed(input, (batch) => {
-        const process = (each, row) => ofRow(row, () => plugin().process(each));
+        const process = (each, row) => ofRow(row, () => processed(plugin(), each));
         const records = batch.records().map(process).filter((each) => each !== null);
         return Batch.fromRecords(records, fieldsOf(records, batch.fields));
       }),
@@ -125,6 +125,13 @@ const KINDS = {
     abort: () => plugin().abort(),
   }),
 };
+
+/** What a processor makes of a record; anything but a record would fail later and elsewhere. */
+function processed(plugin, record) {
+  const changed = plugin.process(record);
+  if (typeof changed === 'object' && !Array.isArray(changed)) return changed;
+  throw new TypeError(`process returned ${typeof changed === 'object' ? 'a list' : changed}: return the record, or null to drop it`);
+}
 
 /** Say which row an error about the input is about. */
 function ofRow(row, call) {

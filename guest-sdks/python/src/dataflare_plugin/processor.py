@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 from dataflare_plugin.batch import Batch
 from dataflare_plugin.datasets import Field
@@ -30,7 +30,7 @@ class Processor(Plugin):
                 changed = self.process(record)
             except PluginError as error:
                 raise type(error)(f"row {row}: {error}") if isinstance(error, InvalidInput) else error from error
-            if changed is not None:
+            if _is_kept(changed):
                 out.append(changed)
         return Batch.from_records(out, _schema_of(out, batch.schema))
 
@@ -56,4 +56,11 @@ def process_text(plugin: Processor, text: str) -> str | None:
     except ValueError as error:
         raise InvalidInput(f"the record is not JSON: {error}") from None
     changed = plugin.process(record)
-    return None if changed is None else json.dumps(changed, separators=(",", ":"))
+    return json.dumps(changed, separators=(",", ":")) if _is_kept(changed) else None
+
+
+def _is_kept(changed: object) -> TypeGuard[dict[str, Any]]:
+    """Whether there is a record; raises TypeError for what is not one, which would fail later and elsewhere."""
+    if changed is not None and not isinstance(changed, dict):
+        raise TypeError(f"process returned {changed!r:.100}: return the record as a dict, or None to drop it")
+    return changed is not None

@@ -53,7 +53,16 @@ SECTIONS = {
     ),
     "Pipelines": (
         *("run", "load_specification", "parse_specification", "build_specification", "Specification", "Pipeline"),
-        *("RunReport", "NodeReport", "OutputReport", "Progress", "RunInterrupted", "StateFile", "StopLimits"),
+        *(
+            "RunReport",
+            "NodeReport",
+            "OutputReport",
+            "Progress",
+            "RunInterrupted",
+            "StateDatabase",
+            "StateFile",
+            "StopLimits",
+        ),
     ),
     "Policies": ("Security", "Policy", "TrustPolicy", "AuditLog", "Revocations"),
     "What a plugin may do": (

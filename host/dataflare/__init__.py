@@ -86,6 +86,7 @@ if TYPE_CHECKING:
         load_specification,
         parse_specification,
     )
+    from dataflare.pipeline.state_database import StateDatabase
     from dataflare.pipeline.state_file import StateFile
     from dataflare.pipeline.stop_limits import StopLimits
     from dataflare.runtime.datasets import (
@@ -225,6 +226,7 @@ __all__ = [
     "SqliteStateStore",
     "StackOverflow",
     "StandardLogSink",
+    "StateDatabase",
     "StateError",
     "StateFile",
     "StateLimits",
@@ -344,6 +346,7 @@ _HOMES: Final = {
         "load_specification",
         "parse_specification",
     ),
+    "dataflare.pipeline.state_database": ("StateDatabase",),
     "dataflare.pipeline.state_file": ("StateFile",),
     "dataflare.pipeline.stop_limits": ("StopLimits",),
     "dataflare.runtime.datasets": (

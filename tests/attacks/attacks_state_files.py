@@ -19,8 +19,9 @@ from dataflare.capabilities.sqlite_state import SqliteStateStore
 from dataflare.cli import app as application
 from dataflare.cli.conformance_common import known_failures
 from dataflare.errors import ConfigError
+from dataflare.pipeline.pipeline_state import Checkpoint
 from dataflare.pipeline.run_errors import StateError
-from dataflare.pipeline.state_file import Checkpoint, StateFile
+from dataflare.pipeline.state_file import StateFile
 from dataflare.texts import LOG_CHARACTERS
 
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c"

@@ -76,13 +76,13 @@ from dataflare.permissions.grant_keys import AsksModel
 from dataflare.permissions.limit_keys import LimitsModel
 from dataflare.pipeline.benchmark import Measurement
 from dataflare.pipeline.guarantees import Promise
+from dataflare.pipeline.pipeline_state import NodeState
 from dataflare.pipeline.plan import NodePlan
 from dataflare.pipeline.reading.file_schema import FileColumn, FileSchema
 from dataflare.pipeline.replay import LetterLine
 from dataflare.pipeline.report import NodeReport, Progress, RunReport, SchemaChange
 from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.run_history import RecordedRun
-from dataflare.pipeline.state_file import NodeState
 from dataflare.runtime.datasets import Dataset, DatasetName, PlannedChange
 from dataflare.runtime.inspection import Inspection
 from dataflare.security.audit import AuditEvent

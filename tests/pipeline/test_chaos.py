@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 
 from database_kit import Database
+from dataflare.pipeline.pipeline_state import PipelineState
+from dataflare.pipeline.state_database import StateDatabase
 from dataflare.pipeline.state_file import StateFile
 from killed_kit import Runner
 from postgres_kit import Server
@@ -61,16 +63,23 @@ def runner() -> Iterator[Runner]:
 class Tables:
     """A pipeline from a table to a log, which keeps each row once, and a table of the latest by key."""
 
-    def __init__(self, folder: Path, log: Database, server: Server | None = None) -> None:
+    def __init__(self, folder: Path, log: Database, server: Server | None = None, *, state_there: bool = False) -> None:
         self.folder, self._log, self._server = folder, log, server
+        if state_there:
+            (folder / "state.url").write_text(log.url)
         (folder / "pipeline.yaml").write_text(TABLES % (log.url, SOURCE))
 
     def reset(self) -> None:
         for path in self.folder.iterdir():
-            if path.name.startswith(("state", "latest.db", "log.db")):
+            if path.name.startswith(("state", "latest.db", "log.db")) and path.name != "state.url":
                 path.unlink()
         if self._log.kind == "postgresql":
-            self._log.execute("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+            again = (
+                "DROP SCHEMA IF EXISTS dataflare_chaos CASCADE",
+                "DROP SCHEMA public CASCADE",
+                "CREATE SCHEMA public",
+            )
+            self._log.execute(*again)
 
     def crash(self) -> None:
         """Let the server crash and come again, if there is one."""
@@ -119,20 +128,26 @@ def add_events(folder: Path) -> None:
     connection.close()
 
 
-@pytest.fixture(params=["sqlite", "duckdb", "postgresql", "files"])
+@pytest.fixture(params=["sqlite", "duckdb", "postgresql", "postgresql with the state", "files"])
 def pipeline(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     make_events(tmp_path)
     if request.param == "files":
         return Files(tmp_path)
-    if request.param != "postgresql":
+    if not request.param.startswith("postgresql"):
         return Tables(tmp_path, Database(request.param, f"{request.param}:{tmp_path / 'log.db'}"))
     server: Server = request.getfixturevalue("postgres")
-    return Tables(tmp_path, Database("postgresql", server.url), server)
+    return Tables(tmp_path, Database("postgresql", server.url), server, state_there=request.param != "postgresql")
 
 
 def is_whole(pipeline: Any) -> bool:
     """Whether a killed run had saved its end: the next one would be a new run, with a new file in place of the old."""
-    with StateFile(pipeline.folder / "state", pipeline="chaos") as state:
+    url = pipeline.folder / "state.url"
+    made: PipelineState = (
+        StateDatabase(url.read_text(), pipeline="chaos")
+        if url.exists()
+        else StateFile(url.with_name("state"), pipeline="chaos")
+    )
+    with made as state:
         return any(each.checkpoint.last for each in state.nodes())
 
 

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from checkpoint_kit import Clock, Crash, Numbers, Table, numbers_pipeline
 from dataflare.errors import PluginError
 from dataflare.pipeline.checkpoints import Checkpoints
+from dataflare.pipeline.pipeline_state import Checkpoint
 from dataflare.pipeline.run_errors import NodeFailed, StateError
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import Specification
-from dataflare.pipeline.state_file import Checkpoint, StateFile
+from dataflare.pipeline.state_file import StateFile
 from dataflare.values import Variant
 from dataflare.wit_types.destination import RejectedRow
 from pipeline_fakes import FakeHost, FakeTransformer, rows_of

@@ -36,6 +36,8 @@ from dataflare.pipeline.databases.destination import SqlDestination
 from dataflare.pipeline.databases.source import SqlSource
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import load_specification
+from dataflare.pipeline.pipeline_state import PipelineState
+from dataflare.pipeline.state_database import StateDatabase
 from dataflare.pipeline.state_file import StateFile
 from dataflare.pipeline.writers import FileDestination
 import adbc_driver_sqlite.dbapi, pyarrow.csv, pyarrow.parquet
@@ -49,12 +51,23 @@ OWNERS = {
     "write": (SqlDestination, "write"), "ingest": (Connection, "ingest"), "flush": (SqlDestination, "flush"),
     "transaction": (Connection, "commit"), "finish": (SqlDestination, "finish"),
     "file-prepare": (FileDestination, "prepare"), "file-write": (FileDestination, "write"),
-    "file-finish": (FileDestination, "finish"), "intend": (StateFile, "intend"), "rename": (os, "replace"),
-    "state-write": (StateFile, "write"), "prepare": (StateFile, "prepare"), "checkpoint": (StateFile, "commit"),
+    "file-finish": (FileDestination, "finish"), "intend": (PipelineState, "intend"), "rename": (os, "replace"),
+    "prepare": (PipelineState, "prepare"), "checkpoint": (PipelineState, "commit"),
 }
 
+def opened_state():
+    if os.path.exists("state.url"):
+        return StateDatabase(open("state.url").read(), pipeline="chaos")
+    return StateFile("state", pipeline="chaos")
+
 def watch(what, before, after):
-    owner, name = OWNERS[what]
+    if what == "state-write":
+        for owner in (StateFile, StateDatabase):
+            watch_function(owner, "write", before, after)
+    else:
+        watch_function(*OWNERS[what], before, after)
+
+def watch_function(owner, name, before, after):
     real, numbers = getattr(owner, name), itertools.count(1)
     def watched(*given, **named):
         number = next(numbers)  # in one step: several threads come by
@@ -77,13 +90,14 @@ def ignore(number):
 
 def work(order, answer):
     os.chdir(order["folder"])
-    passed = dict.fromkeys(OWNERS, 0)
+    points = [*OWNERS, "state-write"]
+    passed = dict.fromkeys(points, 0)
     if order.get("point"):
         die_at(order["point"], order["at"], answer)
     else:
-        for what in OWNERS:
+        for what in points:
             watch(what, ignore, lambda number, what=what: passed.update({what: max(passed[what], number)}))
-    with StateFile("state", pipeline="chaos") as state:
+    with opened_state() as state:
         run(load_specification("pipeline.yaml"), state=state)
     os.write(answer, json.dumps(passed).encode())
 

@@ -9,24 +9,16 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from dataflare.budgets import current
 from dataflare.capabilities.capability_failure import CapabilityFailure
-from dataflare.capabilities.state import (
-    ENTRY_BYTES,
-    StateLimits,
-    check_size,
-    encode_key,
-    entry_bytes,
-    make_page,
-    page_size,
-)
+from dataflare.capabilities.sql_state import DAMAGED, SqlStateStore
+from dataflare.capabilities.state import ENTRY_BYTES, StateLimits
 from dataflare.errors import ConfigError
 from dataflare.locks import ReentrantLock
 from dataflare.texts import cut_name
 from dataflare.user_files import as_path, check_journal
-from dataflare.wit_types.state import KeyPage
 
 __all__ = ["Guard", "SqliteStateStore", "problem_of", "transaction"]
 
@@ -34,7 +26,6 @@ _APPLICATION_ID: Final = 0x44464C52
 _SCHEMA_VERSION: Final = 3
 # With smaller pages, each of the longest keys would take a page of its own.
 _PAGE_BYTES: Final = 8192
-_DAMAGED: Final = "the state's file is damaged"
 _BUSY_TIMEOUT_S = 10.0
 _MAX_LOG_BYTES: Final = 256 * 2**20
 """Maximum size of the write-ahead log: it grows while another process reads in one transaction."""
@@ -48,7 +39,7 @@ _PROBLEMS: Final = {
     sqlite3.SQLITE_PERM: ("other", "the state may not be used"),
     sqlite3.SQLITE_CANTOPEN: ("other", "the state's file cannot be opened"),
     sqlite3.SQLITE_IOERR: ("other", "the state's disk failed, or is full"),
-    sqlite3.SQLITE_CORRUPT: ("other", _DAMAGED),
+    sqlite3.SQLITE_CORRUPT: ("other", DAMAGED),
     sqlite3.SQLITE_NOTADB: ("other", "the state's file is damaged, or not one of this program's"),
 }
 _HINTS: Final = {
@@ -89,7 +80,7 @@ class Guard:
         self._until_s = min(time.monotonic() + _MOST_S, current().deadline_s)
 
 
-class SqliteStateStore:
+class SqliteStateStore(SqlStateStore):
     """State in one SQLite file, which several processes may share.
 
     It has one connection, and calls run one at a time. A write is on the disk when it returns. A forked process must
@@ -104,7 +95,7 @@ class SqliteStateStore:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, limits: StateLimits | None = None) -> None:
-        self._limits = limits or StateLimits()
+        super().__init__(limits)
         self._lock = ReentrantLock()
         self._path = _absolute(as_path(path, where="state"))
         self._process = os.getpid()
@@ -134,40 +125,6 @@ class SqliteStateStore:
     def path(self) -> Path:
         """The file."""
         return self._path
-
-    def get(self, namespace: str, key: str) -> bytes | None:
-        encoded = encode_key(key)
-        return self._use(lambda connection: self._find(connection, namespace, encoded))
-
-    def set(self, namespace: str, key: str, value: bytes) -> None:
-        encoded = encode_key(key)
-        self._write(lambda connection: self._put(connection, namespace, encoded, value))
-
-    def delete(self, namespace: str, key: str) -> None:
-        encoded = encode_key(key)
-        self._write(lambda connection: self._put(connection, namespace, encoded, None))
-
-    def list_keys(self, namespace: str, prefix: str, after: str | None, limit: int) -> KeyPage:
-        start = prefix.encode()
-        # UTF-8 has no byte 0xFF, so this is after every key with the prefix.
-        query = "SELECT key FROM entries WHERE namespace = ? AND key >= ? AND key < ? AND key > ? ORDER BY key LIMIT ?"
-        bounds = (namespace, start, start + b"\xff", b"" if after is None else after.encode(), page_size(limit) + 1)
-
-        def find(connection: sqlite3.Connection) -> KeyPage:
-            return make_page([_checked(row[0], bytes) for row in connection.execute(query, bounds)], limit)
-
-        return self._use(find)
-
-    def compare_and_swap(self, namespace: str, key: str, expected: bytes | None, replacement: bytes | None) -> bool:
-        encoded = encode_key(key)
-
-        def swap(connection: sqlite3.Connection) -> bool:
-            if self._find(connection, namespace, encoded) != expected:
-                return False
-            self._put(connection, namespace, encoded, replacement)
-            return True
-
-        return self._write(swap)
 
     def close(self) -> None:
         with self._lock:
@@ -222,24 +179,6 @@ class SqliteStateStore:
         elif tables and version != _SCHEMA_VERSION:
             raise ConfigError(f"{self._path} has version {version}, not {_SCHEMA_VERSION}", where="state")
         return bool(tables)
-
-    def _find(self, connection: sqlite3.Connection, namespace: str, key: bytes) -> bytes | None:
-        query = "SELECT value FROM entries WHERE namespace = ? AND key = ?"
-        row = connection.execute(query, (namespace, key)).fetchone()
-        return None if row is None else _checked(row[0], bytes)
-
-    def _put(self, connection: sqlite3.Connection, namespace: str, key: bytes, value: bytes | None) -> None:
-        row = connection.execute("SELECT bytes FROM usage WHERE namespace = ?", (namespace,)).fetchone()
-        old = self._find(connection, namespace, key)
-        used = (0 if row is None else _checked(row[0], int)) - (0 if old is None else entry_bytes(key, old))
-        if used < 0:
-            raise CapabilityFailure("other", _DAMAGED)
-        if value is None:
-            connection.execute("DELETE FROM entries WHERE namespace = ? AND key = ?", (namespace, key))
-        else:
-            used = check_size(self._limits, used, key, value)
-            connection.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", (namespace, key, bytes(value)))
-        connection.execute("INSERT OR REPLACE INTO usage VALUES (?, ?)", (namespace, used))
 
     def _use(self, work: Callable[[sqlite3.Connection], T]) -> T:
         self._require_own()
@@ -342,19 +281,12 @@ def _count_entries(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
 
-def _checked(value: Any, expected: type[T]) -> T:
-    """Return a value of a table if it has the expected type; a damaged file may have any type."""
-    if not isinstance(value, expected):
-        raise CapabilityFailure("other", _DAMAGED)
-    return value
-
-
 def problem_of(error: Exception) -> tuple[int, str, str]:
     """Describe an exception of SQLite: its primary result code, the case of `state-error`, and a text."""
     if isinstance(
         error, UnicodeDecodeError
     ):  # SQLite's message quotes a key, or a name of the schema, that is not UTF-8
-        return sqlite3.SQLITE_CORRUPT, "other", _DAMAGED
+        return sqlite3.SQLITE_CORRUPT, "other", DAMAGED
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     case, text = _PROBLEMS.get(code, ("other", str(error)))
     return code, case, text

@@ -28,11 +28,11 @@ from dataflare.documents.quantities import parse_duration
 from dataflare.errors import ConfigError, DataflareError
 from dataflare.pipeline import report as reports
 from dataflare.pipeline.check import check_pipeline
+from dataflare.pipeline.pipeline_state import PipelineState
 from dataflare.pipeline.report import RunReport
 from dataflare.pipeline.run_errors import NodeFailed, RunInterrupted
 from dataflare.pipeline.runner import run as run_pipeline
 from dataflare.pipeline.specification import Specification, load_specification
-from dataflare.pipeline.state_file import StateFile
 from dataflare.pipeline.stop_limits import StopLimits
 from dataflare.runtime.host import Host
 from dataflare.runtime.options import Services
@@ -155,7 +155,7 @@ def execute(
     verbose: bool,
     quiet: bool,
     check: bool = False,
-    state: Path | None,
+    state: str | None,
     keeps: bool,
     full_refresh: bool = False,
     limits: StopLimits | None = None,
@@ -174,7 +174,7 @@ def execute(
         verbose: Whether it says more.
         quiet: Whether there is none.
         check: Whether it is only checked.
-        state: The state's file; `None` for the usual place.
+        state: The state's file, or the URL of its database; `None` for the usual place.
         keeps: Whether there is a state.
         full_refresh: Whether sources begin at the beginning.
         limits: When they stop before their end.
@@ -263,7 +263,7 @@ def run_with_progress(
     host: Host,
     *,
     show: bool = True,
-    state: StateFile | None = None,
+    state: PipelineState | None = None,
     full_refresh: bool = False,
     limits: StopLimits | None = None,
 ) -> RunReport:

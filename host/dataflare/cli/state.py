@@ -22,11 +22,11 @@ from dataflare.cli.variables import EnvFiles, Settings
 from dataflare.documents.models import StrictModel, first_problem
 from dataflare.errors import ConfigError
 from dataflare.json_values import parse_json
+from dataflare.pipeline.pipeline_state import MOST_COUNTED, Checkpoint, NodeState
 from dataflare.pipeline.report import SchemaChange
 from dataflare.pipeline.run_errors import StateError
 from dataflare.pipeline.schema_contracts import schema_from_text
 from dataflare.pipeline.specification import Specification
-from dataflare.pipeline.state_file import MOST_COUNTED, Checkpoint, NodeState
 from dataflare.user_files import read_file
 
 __all__ = ["app"]
@@ -71,7 +71,7 @@ def list_states(
     """
     with printed_errors(as_json=as_json):
         with opened_state(pipeline, state, settings, env_files, create=False) as (specification, file):
-            found, path = file.nodes(), str(file.path)
+            found, path = file.nodes(), file.place
         if as_json:
             write_json({**_export(specification, found), "file": path})
             return

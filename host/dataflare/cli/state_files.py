@@ -15,18 +15,21 @@ from dataflare.cli.variables import gather_variables
 from dataflare.pipeline.databases.nodes import SqlRead
 from dataflare.pipeline.models import PluginNode
 from dataflare.pipeline.nodes import ReadNode
+from dataflare.pipeline.pipeline_state import PipelineState
 from dataflare.pipeline.run_errors import StateError
 from dataflare.pipeline.specification import Specification, load_specification
+from dataflare.pipeline.state_database import StateDatabase, has_state_database, is_state_url
 from dataflare.pipeline.state_file import StateFile, default_place
 
-__all__ = ["PipelineFile", "StateOption", "keeps_state", "open_state", "opened_state", "state_place", "time_text"]
+__all__ = ["PipelineFile", "StateOption", "has_state", "keeps_state", "open_state", "opened_state", "time_text"]
 
 PipelineFile: TypeAlias = Annotated[Path, typer.Argument(help="The pipeline, a YAML file.", show_default=False)]
 StateOption: TypeAlias = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--state",
-        help="The file with the pipeline's state (SQLite).",
+        metavar="PLACE",
+        help="Where the pipeline's state is: a file (SQLite), or the URL of a PostgreSQL database.",
         envvar="DATAFLARE_STATE",
         show_default=".dataflare/NAME.state beside the pipeline's file",
     ),
@@ -49,39 +52,58 @@ def keeps_state(specification: Specification) -> bool:
     return False
 
 
-def state_place(specification: Specification, path: Path | None) -> Path:
-    """Where the state of a pipeline is; `None` is where it is by default."""
-    return default_place(specification.folder, specification.pipeline.name) if path is None else path
+def has_state(specification: Specification, place: str | None) -> bool:
+    """Whether a pipeline has a state; `place` as in `open_state`.
+
+    Raises:
+        ConfigError: The place is a wrong URL.
+        StateError: The database cannot be reached.
+    """
+    if place is not None and is_state_url(place):
+        return has_state_database(place, pipeline=specification.pipeline.name, password=_password())
+    return os.path.lexists(_file(specification, place))
 
 
-def open_state(specification: Specification, path: Path | None, *, create: bool = True) -> StateFile:
+def open_state(specification: Specification, place: str | None, *, create: bool = True) -> PipelineState:
     """Open the state of a pipeline; `None` is where it is by default.
 
     Args:
         specification: The pipeline.
-        path: The file.
+        place: The file, or the URL of a database.
         create: Make it where it is absent.
 
     Raises:
+        ConfigError: The place is a wrong URL.
         StateError: It cannot be opened, a run has it, or it is absent and not made.
     """
     name = specification.pipeline.name
-    path = state_place(specification, path)
-    if not create and not os.path.lexists(path):
-        hint = "a run that keeps a state makes it, unless another file is named with --state"
-        raise StateError(f"{path}: there is no state file", hint=hint)
-    return StateFile(path, pipeline=name)
+    if not create and not has_state(specification, place):
+        what = f"{place}: there is no state of pipeline {name!r}"
+        if place is None or not is_state_url(place):
+            what = f"{_file(specification, place)}: there is no state file"
+        raise StateError(what, hint="a run that keeps a state makes it, unless another place is named with --state")
+    if place is not None and is_state_url(place):
+        return StateDatabase(place, pipeline=name, password=_password())
+    return StateFile(_file(specification, place), pipeline=name)
+
+
+def _file(specification: Specification, place: str | None) -> Path:
+    return default_place(specification.folder, specification.pipeline.name) if place is None else Path(place)
+
+
+def _password() -> str | None:
+    return os.environ.get("DATAFLARE_SECRET_STATE_PASSWORD")
 
 
 @contextmanager
 def opened_state(
     pipeline: Path,
-    state: Path | None,
+    state: str | None,
     settings: list[str] | None,
     env_files: list[Path] | None,
     *,
     create: bool = True,
-) -> Iterator[tuple[Specification, StateFile]]:
+) -> Iterator[tuple[Specification, PipelineState]]:
     """Read a pipeline's file and open its state, as the options of a command say; the state is closed at the end.
 
     Raises:

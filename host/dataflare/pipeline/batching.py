@@ -7,7 +7,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from dataflare.pipeline.state_file import Checkpoint
+from dataflare.pipeline.pipeline_state import Checkpoint
 
 __all__ = ["MOST_BYTES", "MOST_ROWS", "SMALL_BYTES", "SMALL_ROWS", "bytes_of", "resized"]
 

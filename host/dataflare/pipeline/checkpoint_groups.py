@@ -8,14 +8,14 @@ from dataflare.documents.quantities import parse_duration
 from dataflare.pipeline.checkpoints import NO_POSITION, Checkpoints
 from dataflare.pipeline.models import Node, PluginNode, listings
 from dataflare.pipeline.nodes import WriteNode
+from dataflare.pipeline.pipeline_state import PipelineState
 from dataflare.pipeline.specification import Specification
-from dataflare.pipeline.state_file import StateFile
 
 __all__ = ["checkpoints_of", "obstacle_of"]
 
 
 def checkpoints_of(
-    specification: Specification, kinds: Mapping[str, str], state: StateFile, *, fresh: bool
+    specification: Specification, kinds: Mapping[str, str], state: PipelineState, *, fresh: bool
 ) -> dict[str, Checkpoints]:
     """Make the checkpoints of each source that can say where it continues.
 

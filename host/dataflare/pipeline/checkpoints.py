@@ -24,8 +24,8 @@ from typing import Final, Literal
 
 from dataflare.json_values import parse_json
 from dataflare.pipeline.channel import Stopped
+from dataflare.pipeline.pipeline_state import Checkpoint, NodeState, PipelineState
 from dataflare.pipeline.run_errors import StateError
-from dataflare.pipeline.state_file import Checkpoint, NodeState, StateFile
 
 __all__ = ["NO_POSITION", "NO_STATE", "Checkpoints", "Position"]
 
@@ -96,7 +96,7 @@ class Checkpoints:
         node: str,
         writers: frozenset[str],
         destinations: frozenset[str],
-        file: StateFile,
+        file: PipelineState,
         *,
         every_rows: int,
         every_s: float,
@@ -323,7 +323,7 @@ class Checkpoints:
             self._lock.notify_all()
 
     def finish(self) -> tuple[str, Checkpoint, int] | None:
-        """Take the last checkpoint, for `StateFile.commit`, once all is safe; `None` where the read did not end.
+        """Take the last checkpoint, for `PipelineState.commit`, once all is safe; `None` where the read did not end.
 
         A full read that was stopped and that replaces its target saves no position: the rest of the rows would replace
         the first part.

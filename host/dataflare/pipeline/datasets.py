@@ -16,11 +16,11 @@ from dataflare.pipeline.checkpoints import Checkpoints, Position
 from dataflare.pipeline.dataset_models import ReadModel, WriteModel
 from dataflare.pipeline.divided_source import DividedSource, is_divided
 from dataflare.pipeline.guarantees import Promise, of_destination
+from dataflare.pipeline.pipeline_state import Checkpoint
 from dataflare.pipeline.report import OutputReport
 from dataflare.pipeline.retries import Retries
 from dataflare.pipeline.row_errors import RejectedRows
 from dataflare.pipeline.run_errors import DataError, StateError
-from dataflare.pipeline.state_file import Checkpoint
 from dataflare.pipeline.stop_limits import SourceLimit
 from dataflare.runtime.datasets import (
     Chunk,

@@ -22,9 +22,9 @@ from dataflare.data.columns import row_values
 from dataflare.errors import DataflareError, PluginError
 from dataflare.pipeline.checkpoints import Checkpoints
 from dataflare.pipeline.outputs import Place
+from dataflare.pipeline.pipeline_state import Checkpoint
 from dataflare.pipeline.report import OutputReport
 from dataflare.pipeline.run_errors import DataError
-from dataflare.pipeline.state_file import Checkpoint
 from dataflare.pipeline.writers import FileDestination, open_letters
 
 __all__ = ["FAILED", "DeadLetters", "Letter", "failed_letters", "letters_schema"]

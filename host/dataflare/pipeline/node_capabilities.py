@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
-from dataflare.pipeline.state_file import StateFile
+from dataflare.capabilities.sql_state import SqlConnection
+from dataflare.pipeline.pipeline_state import PipelineState, upsert
 from dataflare.runtime.inspection import Inspection
 
 __all__ = ["Capabilities", "capabilities_of", "capability_changes", "keep_capabilities", "known_capabilities"]
@@ -26,7 +26,7 @@ def capabilities_of(found: Inspection, abilities: Iterable[str] = ()) -> Capabil
     return {"asks for": tuple(sorted(found.capabilities)), "can": tuple(sorted(abilities))}
 
 
-def keep_capabilities(state: StateFile, found: Mapping[str, Capabilities]) -> None:
+def keep_capabilities(state: PipelineState, found: Mapping[str, Capabilities]) -> None:
     """Keep what the plugins of nodes can do.
 
     Raises:
@@ -37,23 +37,23 @@ def keep_capabilities(state: StateFile, found: Mapping[str, Capabilities]) -> No
     if not changed:
         return
 
-    def keep(connection: sqlite3.Connection) -> None:
+    def keep(connection: SqlConnection) -> None:
         connection.execute(_TABLE)
         for node, each in changed.items():
-            connection.execute("INSERT OR REPLACE INTO capability VALUES (?, ?)", (node, json.dumps(each)))
+            connection.execute(upsert("capability", "node", "names"), (node, json.dumps(each)))
 
     state.write(keep)
 
 
-def known_capabilities(state: StateFile, node: str) -> Capabilities | None:
+def known_capabilities(state: PipelineState, node: str) -> Capabilities | None:
     """What a node's plugin could do in the last run; `None` where that is not known.
 
     Raises:
         StateError: The file cannot be read.
     """
 
-    def find(connection: sqlite3.Connection) -> str | None:
-        if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'capability'").fetchone():
+    def find(connection: SqlConnection) -> str | None:
+        if not state.has_table(connection, "capability"):
             return None
         row = connection.execute("SELECT names FROM capability WHERE node = ?", (node,)).fetchone()
         return None if row is None else row[0]

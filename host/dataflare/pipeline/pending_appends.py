@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dataflare.json_values import parse_json
-from dataflare.pipeline.state_file import StateFile
+from dataflare.pipeline.pipeline_state import PipelineState
 
 __all__ = ["PendingAppends", "PendingFile", "PendingFolder"]
 
@@ -24,7 +24,7 @@ class PendingAppends:
         state: Where they are kept, until the state of a run is committed.
     """
 
-    def __init__(self, state: StateFile) -> None:
+    def __init__(self, state: PipelineState) -> None:
         self._state = state
 
     def of_file(self, path: Path) -> PendingFile:
@@ -39,7 +39,7 @@ class PendingAppends:
 class PendingFile:
     """What was added to one file."""
 
-    def __init__(self, state: StateFile, path: str) -> None:
+    def __init__(self, state: PipelineState, path: str) -> None:
         self._state = state
         self._path = path
 
@@ -78,7 +78,7 @@ class PendingFile:
 class PendingFolder:
     """What was added to one folder: files with a prefix of their run in their names."""
 
-    def __init__(self, state: StateFile, path: str) -> None:
+    def __init__(self, state: PipelineState, path: str) -> None:
         self._state = state
         self._path = path
 
@@ -100,7 +100,7 @@ class PendingFolder:
         self._state.intend(self._path, json.dumps({"prefixes": [*self.prefixes(), prefix]}))
 
 
-def _mark(state: StateFile, path: str) -> dict[str, Any]:
+def _mark(state: PipelineState, path: str) -> dict[str, Any]:
     try:
         mark = parse_json(state.intent(path) or "{}")
     except ValueError:

@@ -24,6 +24,7 @@ from dataflare.pipeline.loading import database_of, datasets_of, inspected, kind
 from dataflare.pipeline.models import PluginNode
 from dataflare.pipeline.node_capabilities import capabilities_of, capability_changes, known_capabilities
 from dataflare.pipeline.nodes import ReadNode, WriteNode
+from dataflare.pipeline.pipeline_state import PipelineState
 from dataflare.pipeline.readers import open_source
 from dataflare.pipeline.reading.inputs import find_files
 from dataflare.pipeline.report import NodeReport, RunReport, SchemaChange
@@ -32,7 +33,6 @@ from dataflare.pipeline.run_errors import NodeFailed
 from dataflare.pipeline.schema_contracts import SchemaContract, schema_from_text
 from dataflare.pipeline.several_datasets import by_dataset
 from dataflare.pipeline.specification import Specification
-from dataflare.pipeline.state_file import StateFile
 from dataflare.runtime.datasets import DatasetName, PlannedChange, Target
 from dataflare.runtime.host import Host
 from dataflare.security.admission import AdmittedPipeline
@@ -119,7 +119,7 @@ class PipelinePlan:
 
 
 def plan_pipeline(
-    specification: Specification, host: Host, state: StateFile | None = None, *, keeps_state: bool | None = None
+    specification: Specification, host: Host, state: PipelineState | None = None, *, keeps_state: bool | None = None
 ) -> PipelinePlan:
     """Find out what a run would do. Plugins are started and asked, but no row is read or written.
 
@@ -149,7 +149,7 @@ class _Planning:
         self,
         specification: Specification,
         host: Host,
-        state: StateFile | None,
+        state: PipelineState | None,
         admitted: AdmittedPipeline,
         *,
         keeps_state: bool,

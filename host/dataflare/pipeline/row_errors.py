@@ -14,10 +14,10 @@ from dataflare.documents.models import StrictModel
 from dataflare.errors import CallCancelled, DataflareError, PluginError, PluginFault
 from dataflare.locks import Lock
 from dataflare.pipeline.dead_letters import DeadLetters, Letter
+from dataflare.pipeline.pipeline_state import Checkpoint
 from dataflare.pipeline.report import NodeReport, OutputReport
 from dataflare.pipeline.retries import DEFAULT_RETRIES, Retries
 from dataflare.pipeline.run_errors import DataError
-from dataflare.pipeline.state_file import Checkpoint
 from dataflare.wit_types.destination import RejectedRow
 
 __all__ = ["Attempt", "ErrorLimits", "OnError", "OnErrorModel", "RejectedRows", "RowErrors"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +12,10 @@ from typing import Final
 
 from pydantic import BaseModel
 
+from dataflare.capabilities.sql_state import SqlConnection
+from dataflare.pipeline.pipeline_state import PipelineState
 from dataflare.pipeline.report import RunReport
 from dataflare.pipeline.run_errors import StateError
-from dataflare.pipeline.state_file import StateFile
 
 __all__ = ["RecordedRun", "noted", "recorded_runs"]
 
@@ -64,7 +64,7 @@ class RecordedRun:
 
 
 @contextmanager
-def noted(state: StateFile | None, report: RunReport) -> Iterator[None]:
+def noted(state: PipelineState | None, report: RunReport) -> Iterator[None]:
     """Record the run inside the `with` block; the last 1,000 are kept.
 
     Args:
@@ -98,7 +98,7 @@ def noted(state: StateFile | None, report: RunReport) -> Iterator[None]:
             _log.warning("the run could not be noted in the history: %s", error)
 
 
-def recorded_runs(state: StateFile, limit: int = _MOST_RUNS) -> list[RecordedRun]:
+def recorded_runs(state: PipelineState, limit: int = _MOST_RUNS) -> list[RecordedRun]:
     """The last runs, the latest first.
 
     Raises:
@@ -120,10 +120,10 @@ def recorded_runs(state: StateFile, limit: int = _MOST_RUNS) -> list[RecordedRun
             for number, begun, ended, status, report in rows
         ]
     except (TypeError, ValueError, OverflowError) as error:
-        raise StateError(f"{state.path}: the history of runs is damaged", hint="name another file") from error
+        raise StateError(f"{state.place}: the history of runs is damaged", hint="name another file") from error
 
 
-def _begin(connection: sqlite3.Connection) -> int:
+def _begin(connection: SqlConnection) -> int:
     row = connection.execute("INSERT INTO run (begun_at, status) VALUES (?, 'running') RETURNING id", (time.time(),))
     number = int(row.fetchone()[0])
     connection.execute("DELETE FROM run WHERE id <= ?", (number - _MOST_RUNS,))

@@ -33,6 +33,7 @@ from dataflare.pipeline.nodes import ReadNode
 from dataflare.pipeline.observed import observed_node, observed_run, working_on
 from dataflare.pipeline.parallel_map import map_in_order
 from dataflare.pipeline.pending_appends import PendingAppends
+from dataflare.pipeline.pipeline_state import Checkpoint, PipelineState
 from dataflare.pipeline.replay import LetterFile
 from dataflare.pipeline.report import Progress, RunReport
 from dataflare.pipeline.run_errors import NodeFailed, RunInterrupted
@@ -42,7 +43,6 @@ from dataflare.pipeline.several_datasets import Slice, by_dataset
 from dataflare.pipeline.specification import Specification, build_specification, load_specification
 from dataflare.pipeline.stage import Stage
 from dataflare.pipeline.stage_builder import make_stage, workers_of
-from dataflare.pipeline.state_file import Checkpoint, StateFile
 from dataflare.pipeline.stop_limits import StopLimits
 from dataflare.runtime.host import Host
 from dataflare.runtime.inspection import Inspection
@@ -70,7 +70,7 @@ def run(
     *,
     host: Host | None = None,
     progress: Callable[[Progress], object] | None = None,
-    state: StateFile | None = None,
+    state: PipelineState | None = None,
     full_refresh: bool = False,
     limits: StopLimits | None = None,
 ) -> RunReport:
@@ -115,7 +115,7 @@ def _run_all(
     specification: Specification,
     host: Host,
     progress: Callable[[Progress], object] | None,
-    state: StateFile | None,
+    state: PipelineState | None,
     *,
     full_refresh: bool,
     limits: StopLimits | None,
@@ -165,7 +165,7 @@ class _Run:
         host: Host,
         admitted: AdmittedPipeline,
         progress: Callable[[Progress], object] | None,
-        state: StateFile | None,
+        state: PipelineState | None,
         report: RunReport,
         full_refresh: bool,
         limits: StopLimits,
@@ -359,7 +359,7 @@ class _Run:
                 # All rows are safe: if this fails, the source only keeps rows longer than necessary.
                 _log.warning("node %r: its rows could not be acknowledged: %s", stage.name, error)
 
-    def _keep_capabilities(self, state: StateFile) -> None:
+    def _keep_capabilities(self, state: PipelineState) -> None:
         abilities = {stage.name: stage.abilities() for stage in self._stages}
         keep_capabilities(
             state, {name: capabilities_of(each, abilities[name]) for name, each in self._inspected.items()}

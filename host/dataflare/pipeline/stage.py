@@ -18,10 +18,10 @@ from dataflare.pipeline.datasets import DatasetWriter
 from dataflare.pipeline.dead_letters import FAILED, DeadLetters
 from dataflare.pipeline.divided_source import DividedSource
 from dataflare.pipeline.observed import next_batch
+from dataflare.pipeline.pipeline_state import Checkpoint
 from dataflare.pipeline.report import NodeReport
 from dataflare.pipeline.retries import Retries
 from dataflare.pipeline.schema_contracts import SchemaContract, schema_to_text
-from dataflare.pipeline.state_file import Checkpoint
 from dataflare.pipeline.writers import FileDestination, FileWriter
 from dataflare.runtime.plugin import Plugin
 
@@ -163,7 +163,7 @@ class Stage:
             yield rows
 
     def known_schema(self) -> tuple[str, str, list[str]] | None:
-        """For what reads, what `StateFile.commit` takes of its columns; `None` for others, and before any are known."""
+        """For what reads, its columns for `PipelineState.commit`; `None` for others, and before any are known."""
         if self._contract is None or self._contract.known is None:
             return None
         changes = [json.dumps(each.to_json()) for each in self.report.schema_changes]

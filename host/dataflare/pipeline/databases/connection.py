@@ -185,6 +185,20 @@ class Connection:
                 raise self._database_error(query, f"the answer to a query is not one that it can have: {query}", "")
         return found
 
+    def answer(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Run a statement whose values stand where `$1` and so on do; returns its rows, if it has any.
+
+        Raises:
+            DatabaseError: It failed.
+        """
+
+        def work(cursor: Any) -> list[tuple[Any, ...]]:
+            cursor.execute(statement, *([tuple(values)] if values else []))
+            return list(cursor.fetchall())
+
+        with self.translated(statement):
+            return self._wait_for(work)
+
     def one(self, query: str, kind: type | UnionType) -> Any:
         """Run a query that has one value; see `rows`."""
         found = self.rows(query, kind)

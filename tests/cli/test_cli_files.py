@@ -154,7 +154,7 @@ LINES = sorted({*READS.values(), "bench csv-source.wasm --config @FILE"})
 def file_parameters() -> Iterator[tuple[str, str]]:
     for name, callback in commands():
         for parameter, annotation in typing.get_type_hints(callback).items():
-            if "Path" in str(annotation):
+            if "Path" in str(annotation) or parameter == "state":  # or the URL of a database
                 yield name, parameter
 
 

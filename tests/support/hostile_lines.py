@@ -19,7 +19,8 @@ _LINES: Mapping[str, tuple[list[Any], ...]] = {
         ["run", "p.yaml", "--principal", HOSTILE, "--access", FILE],
         ["run", "p.yaml", "--set", HOSTILE],
         ["run", "p.yaml", "--env-file", FILE],
-        ["run", "p.yaml", "--state", FILE],
+        ["run", "p.yaml", "--state", HOSTILE],
+        ["run", "p.yaml", "--state", f"postgresql://{HOSTILE}"],
         ["run", "p.yaml", "--max-time", HOSTILE],
     ),
     "inspect": (["inspect", FILE],),
@@ -68,6 +69,7 @@ _LINES: Mapping[str, tuple[list[Any], ...]] = {
     **{
         f"state {name}": (
             ["state", name, FILE, *more, "--set", HOSTILE],
+            ["state", name, "p.yaml", *more, "--state", HOSTILE],
             *([["state", name, "p.yaml", "--node", HOSTILE]] if name in ("show", "reset") else []),
         )
         for name, more in {"list": [], "show": [], "export": [], "import": [FILE], "reset": []}.items()
@@ -95,7 +97,7 @@ _LINES: Mapping[str, tuple[list[Any], ...]] = {
             [*name.split(), FILE],
             [*name.split(), "p.yaml", "--set", HOSTILE],
             [*name.split(), "p.yaml", "--env-file", FILE],
-            [*name.split(), "p.yaml", "--state", FILE],
+            [*name.split(), "p.yaml", "--state", HOSTILE],
         )
         for name in ("runs list", "runs show")
     },
@@ -103,7 +105,8 @@ _LINES: Mapping[str, tuple[list[Any], ...]] = {
         ["plan", FILE],
         ["plan", "p.yaml", "--set", HOSTILE],
         ["plan", "p.yaml", "--env-file", FILE],
-        ["plan", "p.yaml", "--state", FILE],
+        ["plan", "p.yaml", "--state", HOSTILE],
+        ["plan", "p.yaml", "--state", f"postgresql://{HOSTILE}"],
         ["plan", "p.yaml", "--cache-dir", FILE],
         ["plan", "p.yaml", "--policy", FILE],
         ["plan", "p.yaml", "--trust", FILE],

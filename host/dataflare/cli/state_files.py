@@ -20,6 +20,7 @@ from dataflare.pipeline.run_errors import StateError
 from dataflare.pipeline.specification import Specification, load_specification
 from dataflare.pipeline.state_database import StateDatabase, has_state_database, is_state_url
 from dataflare.pipeline.state_file import StateFile, default_place
+from dataflare.user_files import as_path
 
 __all__ = ["PipelineFile", "StateOption", "has_state", "keeps_state", "open_state", "opened_state", "time_text"]
 
@@ -88,7 +89,9 @@ def open_state(specification: Specification, place: str | None, *, create: bool 
 
 
 def _file(specification: Specification, place: str | None) -> Path:
-    return default_place(specification.folder, specification.pipeline.name) if place is None else Path(place)
+    if place is None:
+        return default_place(specification.folder, specification.pipeline.name)
+    return as_path(place, where="--state")
 
 
 def _password() -> str | None:

@@ -117,7 +117,7 @@ _LINES: Mapping[str, tuple[list[Any], ...]] = {
         ["dead-letter", "replay", FILE],
         ["dead-letter", "replay", "p.yaml", "--node", HOSTILE],
         ["dead-letter", "replay", "p.yaml", "--set", HOSTILE],
-        ["dead-letter", "replay", "p.yaml", "--state", FILE],
+        ["dead-letter", "replay", "p.yaml", "--state", HOSTILE],
     ),
     "cache list": (["cache", "list", "--cache-dir", FILE],),
     "cache clear": (["cache", "clear", "--cache-dir", FILE],),

@@ -336,9 +336,9 @@ def _before_the_filter(attempt: Any) -> Any:
     noted: list[Any] = []
     install = seccomp.install
 
-    def note(**options: Any) -> None:
+    def note(*arguments: Any) -> None:
         noted.append(attempt())
-        install(**options)
+        install(*arguments)
 
     seccomp.install = note
     try:

@@ -365,10 +365,11 @@ def _waits_longer(wire: Wire, ready: Any, deadline: float) -> None:
             raise TimeoutError
 
 
-def _memory_itself(wire: Wire, size: int) -> pa.Buffer:
+@staticmethod
+def _memory_itself(memory: int, size: int) -> pa.Buffer:
     import mmap
 
-    return pa.py_buffer(mmap.mmap(wire._memory, size))
+    return pa.py_buffer(mmap.mmap(memory, size))
 
 
 PROCESS = "dataflare.runtime.isolation"

@@ -92,7 +92,7 @@ def confine(
         (("no-new-privileges",), True, privileges.no_new_privileges),
         # Optional: seccomp refuses all of it too.
         (landlock.parts(kernel), False, lambda: _restrict_files(kernel)),
-        (("seccomp",), True, seccomp.install),
+        (("seccomp",), True, lambda: seccomp.install(seccomp.ALLOWED)),
     )
     return _taken_away(parts, best_effort=best_effort, in_force=in_force)
 

@@ -211,7 +211,7 @@ _Instruction = tuple[int, int, int, int]
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def program(machine: str, *, pid: int, allowed: Mapping[str, tuple[Rule, ...]] = ALLOWED) -> list[_Instruction]:
+def program(machine: str, *, pid: int, allowed: Mapping[str, tuple[Rule, ...]]) -> list[_Instruction]:
     """Make the filter.
 
     Args:
@@ -264,7 +264,7 @@ def _unless(value: int) -> list[_Instruction]:
     return [(_EQUAL, 1, 0, value), (_RETURN, 0, 0, _REFUSE)]
 
 
-def install(allowed: Mapping[str, tuple[Rule, ...]] = ALLOWED) -> None:
+def install(allowed: Mapping[str, tuple[Rule, ...]]) -> None:
     """Install the filter for all current and later threads of this process.
 
     Args:

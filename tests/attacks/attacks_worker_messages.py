@@ -72,9 +72,9 @@ def threads_of_the_hosts_user(arena: Arena) -> None:
 
     install, enter, own = seccomp.install, privileges.enter_namespaces, privileges.is_own_user
 
-    def note() -> None:
+    def note(*arguments: Any) -> None:
         noted.append(resource.getrlimit(resource.RLIMIT_NPROC)[1])
-        install()
+        install(*arguments)
 
     seccomp.install, privileges.enter_namespaces, privileges.is_own_user = note, fail, lambda: False
     try:

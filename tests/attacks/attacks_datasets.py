@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from arena import Arena, Mutation, answers, attack
 from dataflare.data.batches import Batch
+from dataflare.data.roles import Roles
 from dataflare.errors import DataflareError, ProtocolFault
 from dataflare.runtime.datasets import Target
 from dataflare.runtime.host import Host
@@ -112,5 +113,5 @@ MUTATIONS: Final = [
         ("rejected_rows_that_there_are_not",),
     ),
     Mutation(f"{SOURCE}:fits_schema", answers(True), ("rows_of_other_columns_than_were_told",)),
-    Mutation(f"{SOURCE}:roles_of", answers(None), ("operation_column_that_is_a_text",)),
+    Mutation(f"{SOURCE}:roles_of", answers(Roles()), ("operation_column_that_is_a_text",)),
 ]

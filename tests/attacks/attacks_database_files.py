@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import adbc_driver_sqlite.dbapi
 import duckdb
@@ -20,7 +19,6 @@ from arena import Arena, Mutation, answers, attack
 from dataflare.permissions.database_keys import DatabaseGrant
 from dataflare.pipeline.databases import confined
 from dataflare.pipeline.databases.connection import Connection
-from dataflare.pipeline.databases.destination import SqlDestination
 from dataflare.pipeline.databases.nodes import SqlRead
 from dataflare.pipeline.databases.open import open_database
 from dataflare.pipeline.databases.source import SqlSource
@@ -28,7 +26,6 @@ from dataflare.pipeline.run_errors import DatabaseError, NodeFailed
 from dataflare.pipeline.runner import run
 from dataflare.pipeline.specification import Specification, build_specification
 from dataflare.pipeline.state_file import StateFile
-from interrupts import attempts, interrupted, moments, passed
 
 COUNTING = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 40000000)"
 
@@ -160,48 +157,6 @@ def values_without_a_place_in_an_order(arena: Arena) -> None:
     assert not (arena.folder / "out.jsonl").exists()
 
 
-@attack("outputs")
-def interrupts_while_databases_are_used(arena: Arena) -> None:
-    """Interrupt a run from one database to another at any moment: no row may be lost or written twice."""
-    place = _fill(arena, "CREATE TABLE t (n INTEGER PRIMARY KEY); CREATE TABLE u (n INTEGER)")
-    reading = {"connector": "sql", "database": "db", "read": "t", "mode": "incremental", "cursor": "n"}
-    writing = {"connector": "sql", "database": "other", "write": "u", "input": "read"}
-    other = {"url": "sqlite:b.db", "access": "write"}
-    databases = {"db": {"url": "sqlite:a.db"}, "other": other}
-    nodes = {"read": reading, "write": writing}
-    specification = build_specification({"name": "p", "databases": databases, "nodes": nodes}, folder=arena.folder)
-
-    with StateFile(arena.folder / "state", pipeline="p") as state:
-
-        def copy() -> None:
-            run(specification, state=state)
-
-        def add(n: int) -> None:
-            with closing(sqlite3.connect(place, isolation_level=None)) as connection:
-                connection.execute("INSERT INTO t VALUES (?)", (n,))
-
-        begun: list[int] = []
-
-        def note(destination: SqlDestination, token: bytes = b"") -> None:
-            begun.append(passed())
-            _FINISH(destination, token)
-
-        add(1)
-        copy()  # the first run makes what the others find
-        add(2)
-        with mock.patch.object(SqlDestination, "finish", note):
-            count = moments(copy)
-        # Just before, rows are written, and the state counts on them.
-        late = [begun[0] + each for each in (-2, -20, 40)]
-        for n, at in enumerate([*attempts(count, 4), *late], 3):
-            add(n)
-            interrupted(copy, at)
-            copy()
-            with closing(sqlite3.connect(arena.folder / "b.db", timeout=5)) as connection:
-                found = [n for (n,) in connection.execute("SELECT n FROM u ORDER BY n")]
-            assert found == list(range(1, n + 1)), f"after the moment {at} of {count}: {found}"
-
-
 class Unconfined:
     """SQLite in the process of the host."""
 
@@ -223,9 +178,6 @@ class Unconfined:
 
     def close(self) -> None:
         """What is under way keeps it open."""
-
-
-_FINISH = SqlDestination.finish
 
 
 _OPTIONS = confined._duckdb_options

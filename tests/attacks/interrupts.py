@@ -11,10 +11,10 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
-from types import CodeType, FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any, Final
 
-__all__ = ["Interrupt", "attempts", "interrupted", "moments", "passed"]
+__all__ = ["Interrupt", "attempts", "interrupted", "moments"]
 
 _OWN: Final = (os.path.dirname(os.path.dirname(__file__)), "<frozen")
 
@@ -42,12 +42,15 @@ def _places(code: CodeType) -> frozenset[int]:
 
 
 class _Walk:
-    def __init__(self, at: int) -> None:
+    def __init__(self, at: int, since: FunctionType | None) -> None:
         self.left = at
         self.passed = 0
+        self._awaited = None if since is None else since.__code__
 
     def trace(self, frame: FrameType, event: str, _: Any) -> Any:
-        if frame.f_code.co_filename.startswith(_OWN):  # the caller's own code, and imports
+        if frame.f_code is self._awaited:
+            self._awaited = None
+        if self._awaited is not None or frame.f_code.co_filename.startswith(_OWN):  # the caller's own code, and imports
             return None
         frame.f_trace_lines, frame.f_trace_opcodes = False, True
         if event == "call" or (event == "opcode" and frame.f_lasti in _places(frame.f_code)):
@@ -68,23 +71,17 @@ def _run(action: Callable[[], Any], walk: _Walk) -> Any:
         sys.unraisablehook = unraisable
 
 
-def moments(action: Callable[[], Any]) -> int:
-    """How many such moments there are while something is done."""
-    walk = _Walk(0)
+def moments(action: Callable[[], Any], *, since: FunctionType | None = None) -> int:
+    """How many such moments there are while something is done, from the first call of a function on if one is given."""
+    walk = _Walk(0, since)
     _run(action, walk)
     return walk.passed
 
 
-def passed() -> int:
-    """How many such moments have passed in what is being done in this thread."""
-    walk: _Walk = sys.gettrace().__self__  # type: ignore[union-attr]
-    return walk.passed
-
-
-def interrupted(action: Callable[[], Any], at: int) -> bool:
+def interrupted(action: Callable[[], Any], at: int, *, since: FunctionType | None = None) -> bool:
     """Do something, and raise `Interrupt` at its `at`-th moment; say whether that came out."""
     try:
-        _run(action, _Walk(at))
+        _run(action, _Walk(at, since))
     except Interrupt:
         return True
     return False

@@ -12,6 +12,7 @@ from typing import Any, Final
 from unittest import mock
 
 import adbc_driver_manager
+import adbc_driver_sqlite.dbapi
 import pyarrow as pa
 
 from arena import Arena, Mutation, answers, attack
@@ -199,13 +200,17 @@ class Copying:
         assert found == [*range(1, self._rows + 1)], f"{when}, and one more run: {found}"
 
     def _found(self, when: str) -> tuple[list[int], bytes]:
-        with closing(sqlite3.connect(self._to, timeout=0, isolation_level=None)) as made:
+        # By the library that the run uses: within a process, another one does not see its locks.
+        with closing(adbc_driver_sqlite.dbapi.connect(str(self._to), autocommit=True)) as made, made.cursor() as cursor:
+            cursor.execute("PRAGMA busy_timeout = 0")
             try:
-                made.execute("BEGIN EXCLUSIVE")
-            except sqlite3.OperationalError as error:
+                cursor.execute("BEGIN EXCLUSIVE")
+            except adbc_driver_manager.Error as error:
                 raise AssertionError(f"{when}: a transaction is left open: {error}") from error
-            rows = [n for (n,) in made.execute("SELECT n FROM u ORDER BY n")]
-            return rows, made.execute("SELECT token FROM _dataflare_tokens").fetchone()[0]
+            cursor.execute("SELECT n FROM u ORDER BY n")
+            rows = [n for (n,) in cursor.fetchall()]
+            cursor.execute("SELECT token FROM _dataflare_tokens")
+            return rows, cursor.fetchall()[0][0]
 
 
 @attack("outputs")

@@ -15,6 +15,7 @@ from dataflare.cli import report_page as page_module
 from dataflare.cli.report_page import report_page
 from dataflare.pipeline.report import NodeReport, OutputReport, QueueReport, RunReport, SchemaChange
 from dataflare.pipeline.run_errors import DataError, StateError
+from dataflare.runtime.datasets import DatasetName, PlannedChange
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&\u202e\x1b[31m\x00\ud800 {}%s </style></svg>"
 NODES = """\
@@ -92,6 +93,7 @@ def hostile_report() -> dict[str, Any]:
         node.inferred = {HOSTILE: HOSTILE}
         node.outputs = [OutputReport(HOSTILE, HOSTILE)]  # type: ignore[arg-type]
         node.schema_changes = [SchemaChange(*[HOSTILE] * 7)]  # type: ignore[arg-type]
+        node.changes = [PlannedChange(DatasetName(HOSTILE), HOSTILE, HOSTILE)]
         node.guarantee = HOSTILE  # type: ignore[assignment]
         node.queue = None if kind == "source" else QueueReport(2, 1.5, 2)
         report.nodes.append(node)

@@ -130,6 +130,7 @@ class FakeValidator(FakePlugin):
 
 class FakeDestination(FakePlugin):
     kind = "destination"
+    changes = ()
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)

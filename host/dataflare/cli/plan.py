@@ -92,6 +92,6 @@ def _show_node(node: NodePlan) -> None:
     for change in node.schema_changes:
         screen.say(f"  {change.shown}")
     for each in node.changes:
-        screen.say(f"  {each.kind.replace('-', ' ')} {each.detail}".rstrip())
+        screen.say(f"  {each.shown}")
     if node.promise is not None:
         screen.say(f"  {node.promise.guarantee.replace('-', ' ')}: {node.promise.why}")

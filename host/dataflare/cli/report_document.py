@@ -47,6 +47,13 @@ class Change(_Part):
     place: str = ""
 
 
+class Made(_Part):
+    """What changed in a table that was written."""
+
+    kind: str = ""
+    detail: str = ""
+
+
 class Output(_Part):
     """A file or folder that was written."""
 
@@ -84,6 +91,7 @@ class Node(_Part):
     resumed: bool = False
     checkpoints: Count = 0
     schema_changes: list[Change] = []
+    changes: list[Made] = []
     guarantee: str | None = None
 
     @property

@@ -278,6 +278,7 @@ def _findings(run: ReportDocument) -> str:
             rows.append((node.name, "continued from where the last run stopped", ""))
         if node.checkpoints:
             rows.append((node.name, f"{count(node.checkpoints)} checkpoints", ""))
+        rows += [(node.name, f"the table: {each.kind.replace('-', ' ')}", each.detail) for each in node.changes]
         rows += [(node.name, f"rule {rule}", f"broken {count(n)} times") for rule, n in node.violations.items() if n]
         rows += [(node.name, f"column {name}", f"read as {kind}") for name, kind in node.inferred.items()]
     return _texts("What the nodes found", ("node", "what", ""), rows)

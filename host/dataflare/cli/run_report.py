@@ -39,6 +39,9 @@ def show_report(screen: Screen, report: RunReport, *, verbose: bool = False) -> 
             screen.say(f"{node.name}: no checkpoints before the end: {node.no_checkpoints}")
         for change in node.schema_changes:
             screen.say(f"{node.name}: {change.shown}{f', {change.place}' if change.place else ''}")
+        for each in node.changes:
+            if each.kind not in ("create", "replace-rows"):
+                screen.say(f"{node.name}: {each.shown}")
         if node.guarantee == "at-least-once":
             screen.say(f"{node.name}: at least once: rows may be written twice after a run that stopped")
     for path in report.replaced:

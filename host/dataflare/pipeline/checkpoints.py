@@ -27,7 +27,7 @@ from dataflare.pipeline.channel import Stopped
 from dataflare.pipeline.pipeline_state import Checkpoint, NodeState, PipelineState
 from dataflare.pipeline.run_errors import StateError
 
-__all__ = ["NO_POSITION", "NO_STATE", "Checkpoints", "Position"]
+__all__ = ["NO_POSITION", "NO_STATE", "Checkpoints", "Position", "table_is_gone"]
 
 _FULL_REFRESH: Final = "start again with --full-refresh"
 NO_POSITION: Final = "the source gives no position: a run that stops is repeated from the start"
@@ -262,7 +262,9 @@ class Checkpoints:
         assert self._read is not None
         return json.dumps({"lineage": self._read.kept.lineage, "sequence": checkpoint.sequence}).encode()
 
-    def position(self, writer: str, token: bytes | None, *, mode: str, keeps_token: bool) -> Position:
+    def position(
+        self, writer: str, token: bytes | None, *, mode: str, keeps_token: bool, created: str = ""
+    ) -> Position:
         """Find where a destination stands.
 
         Args:
@@ -270,11 +272,14 @@ class Checkpoints:
             token: The token that it kept last.
             mode: How it writes.
             keeps_token: Whether it keeps tokens at all.
+            created: The table that it had to make; empty for none.
 
         Raises:
             StateError: It has other rows than the state file says.
         """
         position = self._position(writer, token, mode) if keeps_token and not self._fresh else Position()
+        if created and mode != "replace" and (self.resumed or position.drop_until is not None):
+            raise table_is_gone(self.node, self.start[1], writer, created)
         if position.drop_until is None:
             self.caught_up(writer)
         return position
@@ -379,6 +384,15 @@ class Checkpoints:
             f"node {self.node!r} goes on from checkpoint {here}, and destination {writer!r} {what}",
             hint=f"{_FULL_REFRESH}, or put the state file back that belongs to the destination",
         )
+
+
+def table_is_gone(node: str, sequence: int, writer: str, table: str) -> StateError:
+    """The error of a source that goes on after rows which no table has any more."""
+    return StateError(
+        f"node {node!r} goes on from checkpoint {sequence}, and destination {writer!r} lacks the rows before it: the "
+        f"table {table!r} was dropped or renamed",
+        hint=f"{_FULL_REFRESH}, or put the table back",
+    )
 
 
 def _parse(token: bytes | None) -> tuple[str, int] | None:

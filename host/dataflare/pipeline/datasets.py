@@ -29,6 +29,7 @@ from dataflare.runtime.datasets import (
     Ended,
     Idle,
     NewSchema,
+    PlannedChange,
     ReadProgress,
     Selection,
 )
@@ -238,6 +239,8 @@ class DatasetWriter:
         """What the destination can do; after the run has begun."""
         self._position = Position()
         self._token = b""
+        self.changes: list[PlannedChange] = []
+        """What the run changed in the destination, as far as that says so, and what others did to it."""
 
     @property
     def published(self) -> OutputReport | None:
@@ -274,6 +277,7 @@ class DatasetWriter:
             self._begin(rows.schema)
         elif not rows.schema.equals(self._schema):
             self._plugin.change_schema(rows.schema)
+            self._note_changes()
         self._schema = rows.schema
         if self._position.drop_until is not None:
             return rows.slice(0, 0)
@@ -341,6 +345,15 @@ class DatasetWriter:
     def _flush(self) -> bool:
         return self._retries.call(self._plugin.flush, self._token)
 
+    def _note_changes(self) -> None:
+        goes_on = self._checkpoints is not None and self._checkpoints.resumed
+        # An empty table is worth a word only where not all rows come again.
+        found = [each for each in self._plugin.changes if goes_on or each.kind != "other"]
+        self.changes += found
+        for each in found:
+            level = logging.WARNING if each.kind == "other" else logging.INFO
+            _log.log(level, "node %r, %s: %s", self._node, self._plugin.name, each.shown)
+
     def _begin(self, schema: pa.Schema) -> None:
         target = self._options.target(self._dataset, schema)
         pipeline = f"{self._pipeline}/{self._node}"
@@ -348,9 +361,11 @@ class DatasetWriter:
         token = self._retries.call(begin)
         self._open = True
         self.abilities = self._plugin.abilities()
+        self._note_changes()
         if self._checkpoints is not None:
+            created = next((str(each.dataset) for each in self.changes if each.kind == "create"), "")
             self._position = self._checkpoints.position(
-                self._node, token, mode=target.mode, keeps_token=self._keeps_token
+                self._node, token, mode=target.mode, keeps_token=self._keeps_token, created=created
             )
             if self._position.drop_until is not None:
                 self._rejected.keep_before(self._position.drop_until)

@@ -13,8 +13,9 @@ import pyarrow as pa
 from dataflare.data.roles import roles_of
 from dataflare.errors import ConfigError, DataflareError
 from dataflare.pipeline.checkpoint_groups import obstacle_of
-from dataflare.pipeline.checkpoints import NO_POSITION, NO_STATE
+from dataflare.pipeline.checkpoints import NO_POSITION, NO_STATE, table_is_gone
 from dataflare.pipeline.column_roles import ColumnRoles, RolesModel
+from dataflare.pipeline.databases.destination import EMPTIED, SqlDestination
 from dataflare.pipeline.databases.nodes import SqlRead, SqlWrite
 from dataflare.pipeline.databases.open import open_database
 from dataflare.pipeline.dataset_models import ReadModel, WriteModel
@@ -296,17 +297,33 @@ class _Planning:
         made.promise = of_destination(
             node.mode, keeps_token=True, has_checkpoints=self._keeps_state and name in self._continues
         )
+        goes_on = None if node.mode == "replace" else self._goes_on(node)
         if grant.is_file and not os.path.lexists(grant.place):
             made.changes = [PlannedChange(_NO_NAME, "create", str(Path(grant.place)))]
         elif schema is not None:
             target = _with_operation(node.destination.target(default, schema), node.destination)
             made.key = target.key
             plugin = open_database(node, replace(grant, access="read"), self._host.connector_secret)
+            assert isinstance(plugin, SqlDestination)
             try:
-                made.changes = plugin.start().plan(target)  # type: ignore[union-attr]  # of a node that writes
+                made.changes = plugin.start().plan(target)
+                if goes_on is not None and plugin.is_empty():
+                    made.changes.append(PlannedChange(target.dataset, "other", EMPTIED))
             finally:
                 plugin.close()
+        if goes_on is not None and any(each.kind == "create" for each in made.changes):
+            raise table_is_gone(*goes_on, name, node.table.table)
         return made
+
+    def _goes_on(self, node: SqlWrite) -> tuple[str, int] | None:
+        """Find the source of a node's rows and the checkpoint that it goes on from; `None` for the beginning."""
+        source = node.input_name
+        while (above := self._specification.pipeline.nodes[source].input_name) is not None:
+            source = above
+        kept = None if self._state is None else self._state.node(source)
+        if kept is None or source not in self._nodes or self._nodes[source].position in ("", _BEGINNING):
+            return None
+        return source, kept.checkpoint.sequence
 
     def _destination(
         self, name: str, node: PluginNode, plugin: Any, schema: pa.Schema | None

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 from dataflare.pipeline.latencies import Latencies
 from dataflare.pipeline.stop_limits import StopReason
 from dataflare.pipeline.timeline import Timeline
+from dataflare.runtime.datasets import PlannedChange
 
 __all__ = ["Guarantee", "NodeReport", "OutputReport", "Progress", "QueueReport", "RunReport", "SchemaChange", "Status"]
 
@@ -141,6 +142,7 @@ class NodeReport:
         checkpoints: For a source, how many checkpoints the run made.
         no_checkpoints: For a source, why the run made none before its end; empty if it could.
         schema_changes: For a node that reads, the columns that have changed.
+        changes: For a destination that is a table, what the run changed in it, and whether others emptied it.
         guarantee: For a destination, how often it has each row, whatever stops the run; `None` before it is known.
         latencies: How long it worked on each batch.
         queue: What waited before it; `None` for a source, and before the end.
@@ -172,6 +174,7 @@ class NodeReport:
     checkpoints: int = 0
     no_checkpoints: str = ""
     schema_changes: list[SchemaChange] = field(default_factory=list)
+    changes: list[PlannedChange] = field(default_factory=list)
     guarantee: Guarantee | None = None
     latencies: Latencies = field(default_factory=Latencies, init=False)
     queue: QueueReport | None = None
@@ -224,6 +227,7 @@ class NodeReport:
             "checkpoints": self.checkpoints,
             "no_checkpoints": self.no_checkpoints,
             "schema_changes": [each.to_json() for each in self.schema_changes],
+            "changes": [{"kind": each.kind, "detail": each.detail} for each in self.changes],
             "guarantee": self.guarantee,
             "latency": self.latencies.to_json(),
             "queue": None if self.queue is None else self.queue.to_json(),

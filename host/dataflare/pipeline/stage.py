@@ -253,6 +253,9 @@ class Stage:
             self.report.no_checkpoints = self._checkpoints.obstacle
         elif self.is_source:
             self.report.no_checkpoints = NO_POSITION if self._plugin is None else NO_STATE
+        for output in self.outputs:
+            if isinstance(output, DatasetWriter):
+                self.report.changes = output.changes
         try:
             self._close()
         finally:

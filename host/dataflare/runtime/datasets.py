@@ -182,6 +182,11 @@ class PlannedChange:
     kind: str
     detail: str
 
+    @property
+    def shown(self) -> str:
+        """Describe it in one line for people."""
+        return f"{'' if self.kind == 'other' else self.kind.replace('-', ' ')} {self.detail}".strip()
+
 
 def selection_to_wit(selection: Selection) -> source.Selection:
     """Convert a selection, whose cursor is known, to its WIT value."""

@@ -52,6 +52,8 @@ class Destination(KeepsRun, Plugin):
     """
 
     kind: ClassVar[str] = "destination"
+    changes: ClassVar[Sequence[PlannedChange]] = ()
+    """What `open` changed: a plugin only says what it would (`plan`)."""
 
     def __init__(self, parts: PluginParts) -> None:
         super().__init__(parts)

@@ -19,7 +19,12 @@ from dataflare.runtime.datasets import PlannedChange, Target
 from dataflare.runtime.results import PluginStats
 from dataflare.wit_types.destination import RejectedRow
 
-__all__ = ["SqlDestination"]
+__all__ = ["EMPTIED", "SqlDestination"]
+
+EMPTIED: Final = (
+    "the table is empty, and the run adds only new rows; unless it was emptied on purpose, start again with "
+    "--full-refresh"
+)
 
 _TOKENS: Final = f"{OWN_TABLES}tokens"
 _STAGE: Final = f"{OWN_TABLES}stage"
@@ -52,6 +57,8 @@ class SqlDestination:
         self._layout: Layout | None = None
         self._refusals = ""
         self._begun = False
+        self.changes: list[PlannedChange] = []
+        """What the last `open` or `change_schema` found changed, or changed itself."""
 
     def start(self) -> SqlDestination:
         """Connect.
@@ -77,7 +84,18 @@ class SqlDestination:
         self._begin()
         try:
             changes, _ = self._compare(target)
-            return [PlannedChange(target.dataset, each.kind, each.detail) for each in changes]
+            return _planned(target, changes)
+        finally:
+            self.abort()
+
+    def is_empty(self) -> bool:
+        """Whether the table exists without rows; `False` where that is not visible, as to a user who may only add."""
+        table = quoted([self._node.table.within or "", self._node.table.table])
+        self._begin()
+        try:
+            return not self._require().rows(f"SELECT 1 FROM {table} LIMIT 1")
+        except DatabaseError:
+            return False
         finally:
             self.abort()
 
@@ -113,8 +131,11 @@ class SqlDestination:
             raise self._superseded()
         self._claimed = False
         self._commit()
+        emptied = bool(token) and target.mode != "replace" and self.is_empty()
         self._begin()
         self._prepare(target)
+        if emptied:
+            self.changes.append(PlannedChange(target.dataset, "other", EMPTIED))
         return token
 
     def write(self, rows: pa.RecordBatch) -> list[RejectedRow]:
@@ -299,6 +320,7 @@ class SqlDestination:
     def _prepare(self, target: Target) -> None:
         connection = self._require()
         changes, self._layout = self._compare(target)
+        self.changes = _planned(target, changes)
         for change in changes:
             for statement in change.statements:
                 connection.execute(statement)
@@ -404,6 +426,10 @@ class SqlDestination:
             raise DatabaseError(f"table {self._node.table.table!r}: {found[0][0]}", of_rows=True)
         for statement in merging(layout, self._stage):
             connection.execute(statement)
+
+
+def _planned(target: Target, changes: list[TableChange]) -> list[PlannedChange]:
+    return [PlannedChange(target.dataset, each.kind, each.detail) for each in changes]
 
 
 def _as_stored(array: pa.Array, made: pa.DataType, stored: pa.DataType) -> pa.Array:

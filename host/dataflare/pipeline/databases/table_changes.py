@@ -17,6 +17,7 @@ from dataflare.pipeline.databases.layout import Column, Layout, create_table
 from dataflare.pipeline.databases.nodes import OWN_TABLES, TableModel
 from dataflare.pipeline.run_errors import DataError
 from dataflare.runtime.datasets import Target
+from dataflare.texts import cut
 
 __all__ = ["TableChange", "check_names", "compare_table"]
 
@@ -113,11 +114,14 @@ def _add_and_widen(
     by_name = {each.name: each for each in existing}
     changes: list[TableChange] = []
     fitting: list[Column] = []
+    # A column that somebody renamed looks like a new one: only people can tell.
+    others = [each.name for each in existing if each.name not in {field.name for field in fields}]
+    beside = f" (the table has {cut(', '.join(map(repr, others)))}, which the rows lack)" if others else ""
     for field, wanted in zip(fields, columns, strict=True):
         here = by_name.get(field.name)
         if here is None:
             statement = f"ALTER TABLE {name} ADD COLUMN {quoted(field.name)} {wanted.declared}"
-            changes.append(TableChange("add-column", f"{field.name} {wanted.declared}", (statement,)))
+            changes.append(TableChange("add-column", f"{field.name} {wanted.declared}{beside}", (statement,)))
             fitting.append(wanted)
             continue
         stored = _fit(dialect, field, wanted, here)

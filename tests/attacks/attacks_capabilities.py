@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
-from arena import ROWS, SECRET, Arena, attack, probe
+from arena import ROWS, SECRET, Arena, Mutation, answers, attack, probe
+from dataflare.capabilities import secrets, state
+from dataflare.capabilities.http_broker import HttpBroker
+from dataflare.capabilities.http_rules import Url
 from dataflare.capabilities.http_transport import Canned
 from dataflare.capabilities.state import MemoryStateStore, StateLimits
 from dataflare.errors import ConfigError, PermissionDenied, ProtocolFault
@@ -450,3 +454,36 @@ def rows_that_are_made_up(arena: Arena) -> None:
     made = hostile({"nothing": ""}, batch_result="(call $batches#new-batch (i32.const 1000))")
     plugin = arena.load(made.binary)
     arena.raises(ProtocolFault, lambda: plugin.process_batch(ROWS), says="1000 records of 3")
+
+
+def _any_origin(broker: HttpBroker, url: Url, _: str) -> HttpGrant:
+    """Grant each origin what the first one has, and each method."""
+    tables: tuple[dict[Any, Any], ...] = (broker._grants, broker._limiters, broker._addresses)
+    for kept in tables:
+        kept.setdefault(url.origin, next(iter(kept.values())))
+    return broker._grants[url.origin]
+
+
+_SECRETS, _STATE = secrets.imports, state.imports
+MUTATIONS = [
+    Mutation(
+        "dataflare.capabilities.http_broker:HttpBroker._grant",
+        _any_origin,
+        ("origin_that_was_not_granted", "method_that_was_not_granted", "redirect_to_another_origin"),
+    ),
+    Mutation(
+        "dataflare.capabilities.secrets:imports",
+        lambda store, granted: _SECRETS(store, granted | {"other"}),
+        ("secret_that_was_not_granted",),
+    ),
+    Mutation(
+        "dataflare.grants:DirectoryGrant.writable",
+        property(answers(True)),
+        ("write_where_only_reading_is_granted", "delete_where_only_reading_is_granted"),
+    ),
+    Mutation(
+        "dataflare.capabilities.state:imports",
+        lambda store, _: _STATE(store, "of-all"),
+        ("state_of_another_plugin",),
+    ),
+]

@@ -22,11 +22,13 @@ from dataflare.security.signatures import (
     MalformedSignature,
     Revoked,
     SignatureInvalid,
+    SignedStatement,
     SigningKeyExpired,
     Unsigned,
     UntrustedKey,
     sign,
 )
+from dataflare.security.trust import TrustedKey, TrustPolicy
 
 
 @attack("signatures")
@@ -291,6 +293,17 @@ def key_with_which_everybody_signs(arena: Arena) -> None:
     assert PublicKey.parse(str(key("acme").public)) == key("acme").public
 
 
+def _one_is_enough(policy: TrustPolicy, signed: SignedStatement, *_: object) -> dict[str, TrustedKey]:
+    """Count the trusted keys that have signed, and neither how many there are nor whether one is revoked."""
+    known = {PublicKey.parse(each.key).id: each for each in policy.document.keys}
+    return {each: known[each] for each in signed.key_ids}
+
+
 MUTATIONS = [
+    Mutation(
+        "dataflare.security.trust:TrustPolicy._verified_keys",
+        _one_is_enough,
+        ("one_signature_where_two_are_needed", "signed_with_a_stolen_key"),
+    ),
     Mutation("dataflare.security.keys:_is_weak", answers(False), ("key_with_which_everybody_signs",)),
 ]

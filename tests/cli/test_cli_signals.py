@@ -194,3 +194,61 @@ def test_a_command_that_asks_a_looping_plugin_is_ended_by_one_signal(tmp_path, w
     assert (process.returncode, err) == (130, b"interrupted\n")
     assert time.monotonic() - begun < 5
     assert sorted(os.listdir(tmp_path)) == ["m.yaml", "p.wasm"]
+
+
+_SIGNAL_WITHIN_AN_IMPORT = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "dateutil.relativedelta":
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), {number})
+
+import dataflare.cli.app
+sys.meta_path.insert(0, Finder())
+sys.argv[1:] = ["run", "p.yaml"]
+from dataflare.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_that_comes_while_arrow_looks_for_modules_is_not_lost(tmp_path, number):
+    loops = "(loop $l (br $l)) (i32.const 64)"
+    (tmp_path / "p.wasm").write_bytes(hostile({}, bodies={"process-batch": loops}).binary)
+    (tmp_path / "in.csv").write_text("n,t\n1,x\n")
+    (tmp_path / "p.yaml").write_text(
+        "name: p\nnodes:\n  r: { connector: csv, read: in.csv }\n"
+        "  m: { plugin: p.wasm, input: r }\n  w: { connector: csv, input: m, write: out.csv }\n"
+    )
+    code = _SIGNAL_WITHIN_AN_IMPORT.format(number=int(number))
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, timeout=60)
+    assert done.returncode == 128 + number, done.stderr
+    assert done.stderr.decode() == ("interrupted\n" if number == signal.SIGINT else f"ended by {number.name}\n")
+    assert b"interrupted: " in done.stdout
+    assert sorted(os.listdir(tmp_path)) == ["in.csv", "p.wasm", "p.yaml"]
+
+
+def test_an_interrupt_that_a_destructor_drops_is_raised_again():
+    code = """
+import os, signal, time
+from dataflare.cli.interrupts import Interrupted, interrupting_signals
+
+class Dropping:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0)
+
+try:
+    with interrupting_signals():
+        Dropping()
+        time.sleep(60)
+except Interrupted as error:
+    assert error.signal == signal.SIGTERM
+    assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    print("raised")
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, timeout=50)
+    assert done.stdout == b"raised\n", done.stderr

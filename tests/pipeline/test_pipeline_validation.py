@@ -85,17 +85,30 @@ def test_rows_that_the_validator_does_not_name_are_found_and_dropped(specify, mo
     assert [line["row"] for line in lines_of(tmp_path / "v.jsonl")] == [1, 4, 6]
 
 
-def test_few_calls_find_many_wrong_rows(specify):
-    validator = FakeValidator(most=100)
-    target = FakeDestination()
-    rows = rows_of(*(-1 if n % 2 else n for n in range(4000)))
+@pytest.mark.parametrize(
+    ("most", "is_wrong"),
+    [
+        (100, lambda n: n % 2),
+        (100, lambda n: n > 10_000),
+        (100, lambda n: n % 100 < 50),
+        (100, lambda n: n % 1000 == 7),
+        (10, lambda n: n % 2),
+        (100, lambda n: True),
+    ],
+)
+def test_work_to_find_wrong_rows_grows_with_their_number(specify, most, is_wrong):
+    validator, target = FakeValidator(most=most), FakeDestination()
+    wrong = [n for n in range(20_000) if is_wrong(n)]
+    rows = rows_of(*(-1 if is_wrong(n) else n for n in range(20_000)))
     host = FakeHost(source=FakeSource([rows]), validator=validator, destination=target)
     nodes = "  check: {plugin: validator.wasm, input: in, on_violation: drop}\n"
     run(
         specify(f"  in: {{plugin: source.wasm}}\n{nodes}  out: {{plugin: destination.wasm, input: check}}\n"), host=host
     )
-    assert [row["x"] for row in target.rows] == list(range(0, 4000, 2))
-    assert validator.calls.count("validate") < 100
+    assert sorted([*wrong, *(row["x"] for row in target.rows)]) == list(range(20_000))
+    assert validator.calls.count("validate") <= 3 * len(wrong) / most + 1
+    assert validator.rows_seen <= 4 * 20_000
+    assert validator.listed <= 2 * len(wrong)
 
 
 @pytest.mark.guests

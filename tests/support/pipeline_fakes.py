@@ -114,6 +114,7 @@ class FakeValidator(FakePlugin):
     def __init__(self, *, severity: Any = "error", most: int = 100, whole_batch: bool = False, **more: Any) -> None:
         super().__init__(**more)
         self._severity, self._most, self._whole_batch = severity, most, whole_batch
+        self.rows_seen = self.listed = 0
 
     def rules(self) -> list[Rule]:
         self.called("rules")
@@ -125,6 +126,8 @@ class FakeValidator(FakePlugin):
         if self._whole_batch and wrong:
             wrong = [None]
         listed = tuple(Violation(row, "x", "positive", self._severity, "x is negative") for row in wrong[: self._most])
+        self.rows_seen += rows.num_rows
+        self.listed += len(listed)
         return Report(rows.num_rows, (RuleCount("positive", len(wrong)),), listed)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 __all__ = ["Interrupted", "interrupt_message", "interrupting_signals", "leave", "usual_handlers"]
 
@@ -17,6 +18,7 @@ _USUAL: Final[dict[int, Any]] = {
     signal.SIGTERM: signal.SIG_DFL,
     signal.SIGHUP: signal.SIG_DFL,
 }
+_LOOK_AGAIN_S: Final = 0.5
 
 
 class Interrupted(KeyboardInterrupt):
@@ -50,25 +52,48 @@ def interrupting_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP, as Ctrl-C does, raise a `KeyboardInterrupt`; a second signal ends the process at once.
 
     Only in the main thread, which alone gets signals; a signal that is ignored, as behind `nohup`, stays so, and a
-    handler of somebody else stays in place.
+    handler of somebody else stays in place. Code in C may drop an exception, as Arrow does where it looks for optional
+    modules, and Python drops that of a destructor: then it is raised again.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     received: list[int] = []
+    raised: weakref.ref[Interrupted] | None = None
+
+    def begin(number: int) -> NoReturn:
+        nonlocal raised
+        error = Interrupted(number)
+        raised = weakref.ref(error)
+        try:
+            raise error
+        finally:
+            del error  # or this frame, which its traceback has, would keep it
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
         if received:
             # What is being cleaned up hangs, or takes too long. Partial files go with the next run.
             os._exit(128 + number)
         received.append(number)
-        raise Interrupted(number)
+        if signal.SIGALRM in replaced:
+            signal.setitimer(signal.ITIMER_REAL, _LOOK_AGAIN_S, _LOOK_AGAIN_S)
+        begin(number)
 
-    replaced = {number: signal.getsignal(number) for number in usual_handlers()}
+    def look_again(_number: int, _frame: FrameType | None) -> None:
+        # Whoever handles an exception, or raises another one because of it, keeps it alive.
+        if raised is not None and raised() is None:
+            begin(received[0])
+
+    replaced: dict[int, Any] = {number: signal.getsignal(number) for number in usual_handlers()}
+    handlers: dict[int, Callable[[int, FrameType | None], None]] = dict.fromkeys(replaced, interrupt)
+    if signal.getsignal(signal.SIGALRM) == signal.SIG_DFL:
+        replaced[signal.SIGALRM], handlers[signal.SIGALRM] = signal.SIG_DFL, look_again
     try:
-        for number in replaced:
-            signal.signal(number, interrupt)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         yield
     finally:
+        if received and signal.SIGALRM in replaced:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in replaced.items():
             signal.signal(number, handler)

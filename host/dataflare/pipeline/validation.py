@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,8 @@ from dataflare.wit_types.validator import Violation
 __all__ = ["Finding", "Validation", "rejects_schema", "violations_schema"]
 
 _SHOWN = 3
+_SPARE = 1.25
+"""How many more parts than an even spread needs: chance puts more into some of them."""
 
 
 def violations_schema(rows: pa.Schema) -> pa.Schema:
@@ -162,19 +165,18 @@ class Validation:
         )
 
     def _violations_of_parts(self, rows: pa.RecordBatch, report: Report) -> tuple[Violation, ...]:
-        """Halve a batch until each part's report names all that are to be dropped; one row alone needs no name."""
+        """Divide a batch until each part's report names all that are to be dropped; one row alone needs no name."""
         found: list[Violation] = []
-        parts = [(0, rows, report)]
+        parts = [(0, rows.num_rows)]
         while parts:
-            start, part, said = parts.pop()
+            start, length = parts.pop()
+            said = report if length == rows.num_rows else self._plugin.validate(rows.slice(start, length))
             if not self._unnamed(said):
                 found += [each if each.row is None else replace(each, row=start + each.row) for each in said.violations]
-            elif part.num_rows == 1:
+            elif length == 1:
                 found += [self._violation_of_only_row(start, count.rule) for count in said.counts if count.violations]
             else:
-                half = part.num_rows // 2
-                for begin, piece in ((half, part.slice(half)), (0, part.slice(0, half))):
-                    parts.append((start + begin, piece, self._plugin.validate(piece)))
+                parts += reversed(_divided(start, length, said))
         return tuple(found)
 
     def _violation_of_only_row(self, row: int, rule: str) -> Violation:
@@ -246,3 +248,14 @@ class Validation:
             row_values(rows).take(pa.array(numbers)),
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=rejects_schema(rows.schema))
+
+
+def _divided(start: int, length: int, report: Report) -> list[tuple[int, int]]:
+    """Divide rows into as many parts as it takes to name all that is wrong, if it is spread evenly, with some to spare.
+
+    Each violation that a plugin lists costs time: halves, and halves of these, would list most of them in vain.
+    """
+    listed = len(report.violations)
+    needed = ceil(_SPARE * report.violation_count / listed) if listed else 2
+    size = max(1, length // max(2, needed))
+    return [(begin, min(size, start + length - begin)) for begin in range(start, start + length, size)]

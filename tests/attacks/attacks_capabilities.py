@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from arena import ROWS, SECRET, Arena, Mutation, answers, attack, probe
-from dataflare.capabilities import secrets, state
+from dataflare.capabilities import plugins, secrets, state
 from dataflare.capabilities.http_broker import HttpBroker
 from dataflare.capabilities.http_rules import Url
 from dataflare.capabilities.http_transport import Canned
@@ -464,12 +464,20 @@ def _any_origin(broker: HttpBroker, url: Url, _: str) -> HttpGrant:
     return broker._grants[url.origin]
 
 
-_SECRETS, _STATE = secrets.imports, state.imports
+_SECRETS, _STATE, _PLUGINS = secrets.imports, state.imports, plugins.imports
 MUTATIONS = [
+    Mutation(
+        "dataflare.capabilities.plugins:imports",
+        lambda caller, plugin, granted: _PLUGINS(caller, plugin, granted | {"stranger"}),
+        ("call_of_another_plugin",),
+    ),
     Mutation(
         "dataflare.capabilities.http_broker:HttpBroker._grant",
         _any_origin,
-        ("origin_that_was_not_granted", "method_that_was_not_granted", "redirect_to_another_origin"),
+        (
+            *("origin_that_was_not_granted", "method_that_was_not_granted", "redirect_to_another_origin"),
+            "another_scheme_or_port_of_a_granted_host",
+        ),
     ),
     Mutation(
         "dataflare.capabilities.secrets:imports",

@@ -104,8 +104,8 @@ def test_limit_that_allows_nothing_is_refused(wrong):
         StopLimits(**wrong)
 
 
-@pytest.mark.parametrize("most", [3, 13, 20, 29])
-def test_run_that_dies_at_its_limit_goes_on_with_another(tmp_path, most):
+@pytest.mark.parametrize(("most", "again", "kept"), [(3, 3, 3), (13, 3, 13), (20, 1, 21), (29, 4, 29)])
+def test_run_that_dies_at_its_limit_goes_on_with_another(tmp_path, most, again, kept):
     """The destination has what the limit let through, and the state file does not know that."""
     table = Table(Clock(), keeps_token=True)
     made = numbers_pipeline(tmp_path, CHAIN)
@@ -121,6 +121,10 @@ def test_run_that_dies_at_its_limit_goes_on_with_another(tmp_path, most):
         with pytest.raises(Crash):
             run(made, host=FakeHost(source=source, first=table), state=file, limits=StopLimits(max_rows=most))
     assert table.kept == list(range(most))
+    # A limit before the row that the destination came to: the source is read up to there, so that the runs come on.
+    report = run_once(tmp_path, CHAIN, table, StopLimits(max_rows=1))
+    assert (report.rows_in, report.stopped) == (again, "max-rows")
+    assert table.kept == list(range(kept))
     run_once(tmp_path, CHAIN, table, None)
     assert table.kept == list(range(50))
 

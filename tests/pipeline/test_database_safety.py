@@ -91,23 +91,26 @@ def test_server_that_is_not_there_is_an_error_after_some_attempts(tmp_path, monk
     assert "is the server running" in caught.value.hint
 
 
-def test_full_disk_changes_nothing(tmp_path):
-    database = Database("sqlite", f"sqlite:{tmp_path / 'test.db'}")
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb"])
+def test_full_disk_changes_nothing(tmp_path, kind):
+    database = Database(kind, f"{kind}:{tmp_path / 'test.db'}")
     write(tmp_path, database, rows(1))
     (tmp_path / "in.csv").write_text("id,x\n" + "".join(f"{n},{'x' * 100}\n" for n in range(20_000)))
     (tmp_path / "p.yaml").write_text(
-        "name: test\ndatabases: {db: {url: 'sqlite:test.db', access: write}}\nnodes:\n"
+        f"name: test\ndatabases: {{db: {{url: '{database.url}', access: write}}}}\nnodes:\n"
         "  in: {connector: csv, read: in.csv}\n  out: {connector: sql, database: db, write: t, input: in}\n"
     )
+    most = (tmp_path / "test.db").stat().st_size + 200_000
     child = (
         "import resource, signal, sys\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most}))\n"
         "from dataflare.pipeline.runner import run\nfrom dataflare.pipeline.run_errors import NodeFailed\n"
         "try:\n    run('p.yaml')\nexcept NodeFailed as error:\n    print(error.node, error)\n"
     )
     done = subprocess.run([sys.executable, "-c", child], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.stdout.startswith("out "), done.stderr
-    assert "disk" in done.stdout
+    assert str(tmp_path / "test.db") in done.stdout
+    assert "make room, and run again" in done.stdout
     assert read(tmp_path, database).to_pydict() == {"id": [1]}
 
 

@@ -35,6 +35,13 @@ _UNAVAILABLE_TEXTS: Final = (
     "Could not set lock on file",  # of DuckDB
     *("could not receive data from server", "could not send data to server", "terminating connection"),
 )
+_NO_ROOM_TEXTS: Final = (
+    *("database or disk is full", "disk I/O error"),  # of SQLite, which knows a file that may not grow as the latter
+    *("No space left on device", "File too large", "Could not write all required bytes", "Disk quota exceeded"),
+    "failed to offload data block",  # of DuckDB, whose own limit is for what it sorts
+)
+_NO_ROOM_STATE: Final = "53100"
+_AGAIN: Final = "run again: the run continues from its last checkpoint"
 STRANGE: Final = (pa.ArrowException, UnicodeError)
 """What comes of what a database says, apart from the errors of its driver."""
 _BARRIERS: Final = frozenset({"landlock-files", "seccomp"})
@@ -319,7 +326,12 @@ class Connection:
         if "Could not set lock on file" in text:
             hint = "one process at a time writes a DuckDB file, and none reads it then: wait for the other one"
         if unavailable and what != "connect":
-            hint = "run again: the run continues from its last checkpoint"
+            hint = _AGAIN
+        if state == _NO_ROOM_STATE or any(each in text for each in _NO_ROOM_TEXTS):
+            where = (
+                "the server's disk" if self.kind == "postgresql" else "the disk of this file, or of temporary files,"
+            )
+            hint = f"{where} is full, has failed, or may not take more (a quota, `ulimit -f`): make room, and {_AGAIN}"
         return DatabaseError(
             cut(f"database {self.name!r} ({self._shown}): {text}"),
             sqlstate=state,

@@ -340,6 +340,24 @@ def test_damaged_tables_are_an_error(statement, tmp_path):
         file.nodes()
 
 
+def test_file_with_a_damaged_page_is_an_error_also_where_no_run_reads_it(tmp_path):
+    path = tmp_path / "state"
+    with StateFile(path, pipeline="test") as file:
+        for number in range(200):
+            file.plugins.set("plugin", f"key {number}", b"x" * 200)
+            file.intend(f"file {number}", "mark" * 20)
+    whole = path.read_bytes()
+    size = int.from_bytes(whole[16:18], "big")
+    assert len(whole) > 10 * size
+    for page in range(1, len(whole) // size):
+        path.write_bytes(whole[: page * size] + b"\xa5" * size + whole[(page + 1) * size :])
+        with pytest.raises(StateError, match="damaged") as caught:
+            StateFile(path, pipeline="test")
+        assert "put a copy of it back" in caught.value.hint
+    path.write_bytes(whole)
+    StateFile(path, pipeline="test").close()
+
+
 def test_truncated_file_is_an_error_or_as_it_was(tmp_path):
     path = tmp_path / "state"
     with StateFile(path, pipeline="test") as file:

@@ -16,12 +16,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from dataflare.capabilities.sql_state import SqlConnection
+from dataflare.capabilities.sql_state import DAMAGED, SqlConnection
 from dataflare.capabilities.sqlite_state import Guard, SqliteStateStore, problem_of, transaction
 from dataflare.errors import ConfigError
 from dataflare.locks import Lock
 from dataflare.pipeline.pipeline_state import TABLES, VERSION, Damaged, PipelineState, check_pipeline
 from dataflare.pipeline.run_errors import StateError
+from dataflare.texts import cut
 from dataflare.user_files import as_path
 
 __all__ = ["FOLDER", "StateFile", "default_place"]
@@ -30,8 +31,12 @@ T = TypeVar("T")
 
 FOLDER: Final = ".dataflare"
 """The folder beside a pipeline's file that has its state, unless another file is named."""
+_DAMAGES: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BUSY_S: Final = 10.0
 _TYPES: Final = {"blob": "BLOB", "integer": "INTEGER", "real": "REAL", "serial": "INTEGER PRIMARY KEY AUTOINCREMENT"}
+_MOST_CHECKED_BYTES: Final = 2**25
+"""Up to this size, all pages are looked at when the file is opened, which takes up to 50 ms."""
+_ANOTHER: Final = "put a copy of it back, or move it away and start again with --full-refresh"
 _ADDED: Final = "ALTER TABLE pending ADD COLUMN rows INTEGER NOT NULL DEFAULT 0"
 """Version 1 has the first three tables, and lacks this column: when it is opened, it is given the rest."""
 
@@ -75,6 +80,7 @@ class StateFile(PipelineState):
                 stack.callback(self._connection.close)
                 self._guard = Guard(self._connection)
                 self._guard.begin()
+                self._check_pages()
                 self._connection.execute("PRAGMA synchronous = FULL")
                 self._prepare(pipeline)
             self._closing = stack.pop_all()
@@ -100,6 +106,19 @@ class StateFile(PipelineState):
             os.close(descriptor)
             raise
         return descriptor
+
+    def _check_pages(self) -> None:
+        """Refuse a file with damaged pages, also if this run would not read them; without sums, not changed values.
+
+        Raises:
+            StateError: There is one.
+        """
+        files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
+        if sum(each.stat().st_size for each in files if each.exists()) > _MOST_CHECKED_BYTES:
+            return
+        (said,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+        if said != "ok":
+            raise StateError(f"{self.path}: {DAMAGED} ({cut(' '.join(said.split()))})", hint=_ANOTHER)
 
     def _prepare(self, pipeline: str) -> None:
         def make(connection: sqlite3.Connection) -> Any:
@@ -148,10 +167,9 @@ class StateFile(PipelineState):
         except ConfigError as error:  # of the store of the plugins, which is in the same file
             raise StateError(error.message.removeprefix("state: "), hint=error.hint) from error.__cause__
         except (sqlite3.Error, UnicodeDecodeError, Damaged) as error:
-            _, _, text = problem_of(error)
-            raise StateError(
-                f"{self.path}: {text} ({error})", hint="see that its disk has room, or name another file"
-            ) from error
+            code, _, text = problem_of(error)
+            hint = _ANOTHER if code in _DAMAGES else "see that its disk has room, or name another file"
+            raise StateError(f"{self.path}: {text} ({error})", hint=hint) from error
         except OSError as error:
             raise StateError(
                 f"{self.path}: the state cannot be kept there: {error.strerror or error}",

@@ -309,7 +309,7 @@ MUTATIONS = [
     Mutation("dataflare.capabilities.state:ENTRY_BYTES", 64, ("state_that_takes_more_than_it_counts",)),
     Mutation("dataflare.capabilities.sqlite_state:_PAGE_BYTES", 4096, ("state_that_takes_more_than_it_counts",)),
     Mutation(
-        "dataflare.capabilities.sqlite_state:_checked",
+        "dataflare.capabilities.sql_state:checked",
         lambda value, _: value,
         ("state_whose_values_are_of_another_type",),
     ),

@@ -166,7 +166,7 @@ def _no_number(name: str) -> None:
 
 
 MUTATIONS = [
-    Mutation("dataflare.pipeline.state_file:_FAR_S", math.inf, ("nonsense_in_the_state_of_a_pipeline",)),
+    Mutation("dataflare.pipeline.pipeline_state:_FAR_S", math.inf, ("nonsense_in_the_state_of_a_pipeline",)),
     Mutation("dataflare.cli.state:schema_from_text", answers(None), ("nonsense_in_the_state_of_a_pipeline",)),
     Mutation(
         "dataflare.capabilities.sqlite_state:SqliteStateStore._check_tables",

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from dataflare.authoring.templates import kinds_of, new_plugin
-from dataflare.errors import PluginError
+from dataflare.errors import PluginError, ValueTypeError
 from dataflare.testing import native
 from dataflare_plugin import Batch, InvalidInput, Processor, RateLimited, Transformer, col, lit, log, option
 from dataflare_plugin.component import find_plugin
@@ -115,6 +115,13 @@ def test_exception_reaches_the_operator_with_message_file_and_line_and_the_plugi
         assert "ZeroDivisionError: division by zero" in caught.value.message
         assert "test_native.py:" in caught.value.message and "in process" in caught.value.message
         assert plugin.process('{"a":2}') == '{"ratio":0.5}'
+
+
+@pytest.mark.parametrize("plugin", [Path("plugin.py"), "plugin.Broken", Broken(), int, None])
+def test_what_is_not_a_class_of_a_plugin_is_refused(plugin: Any) -> None:
+    with pytest.raises(ValueTypeError, match="is not a class of a plugin") as caught, native(plugin):
+        pass
+    assert "import the class" in caught.value.hint
 
 
 def test_errors_keep_their_kind() -> None:

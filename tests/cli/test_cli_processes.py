@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -26,9 +27,10 @@ def environment(folder: Path) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(Path(dataflare.__file__).parents[1]), "TERM": "xterm", "COLUMNS": "120"}
 
 
-def on_terminal(arguments: tuple[str, ...], environment: dict[str, str]) -> bytes:
+def on_terminal(arguments: tuple[str, ...], environment: dict[str, str], *, columns: int = 80) -> bytes:
     """Run a command whose outputs are a terminal; returns all that it wrote."""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, columns))
     process = subprocess.Popen(arguments, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     written = b""
@@ -276,3 +278,18 @@ def test_progress_on_a_terminal_has_a_line_for_each_node_with_its_rate(folder, e
         assert re.search(rf"{name}\s.*[0-9,]+ rows, [0-9,]+ rows/s", shown), shown[-2000:]
     quiet = on_terminal((*COMMAND, "run", "--quiet", "p.yaml"), environment)
     assert quiet == b""
+
+
+@pytest.mark.parametrize("columns", [30, 80, 200])
+def test_report_on_a_terminal_has_no_line_that_is_longer_than_the_terminal(folder, environment, columns):
+    name = "a-name-of-a-node-that-takes-more-than-half-of-a-line"
+    (folder / "p.yaml").write_text(
+        f"name: p\nnodes:\n  {name}: {{ connector: csv, read: orders.csv }}\n"
+        f"  w: {{ connector: jsonl, input: {name}, write: o.jsonl }}\n"
+    )
+    del environment["COLUMNS"]
+    written = on_terminal((*COMMAND, "run", "p.yaml"), environment, columns=columns).decode()
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", written))
+    assert max(map(len, lines)) <= columns, lines
+    assert "3 rows in, 3 rows out" in " ".join(" ".join(lines).split())
+    assert columns < 80 or name[:20] in written

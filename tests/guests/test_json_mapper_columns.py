@@ -141,6 +141,20 @@ def test_columns_that_nobody_changes_are_handed_on(host: Host):
         assert after.view(as_bits).equals(before.view(as_bits))
 
 
+def test_what_is_copied_does_not_grow_with_the_rows(host: Host):
+    config = {
+        **{"keep_if": {"field": "n", "op": "!=", "value": None}, "drop": ["t"]},
+        **{"rename": {"n": "number"}, "set": {"dataset": "d"}},
+    }
+    copied = []
+    for count in (10, 10_000):
+        batch = pa.record_batch({"n": list(range(count)), "t": ["some text"] * count})
+        with host.load(COMPONENT, config=config) as plugin:
+            assert plugin.process_batch(batch).num_rows == count  # type: ignore[attr-defined]
+            copied.append(plugin.stats.bytes_in + plugin.stats.bytes_out)
+    assert copied[0] > 0 and copied[1] < copied[0] + 1000
+
+
 def test_a_condition_that_columns_cannot_say_reads_its_own_field_alone(host: Host):
     batch = pa.record_batch({"code": ["10", "9.5", "100"], "d": pa.array([2**31 - 1] * 3, pa.date32())})
     with host.load(COMPONENT, config={"keep_if": {"field": "code", "op": ">=", "value": 10}}) as plugin:

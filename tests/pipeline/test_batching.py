@@ -86,7 +86,7 @@ def test_results_come_in_order_though_later_ones_are_ready_first():
 
 def test_workers_are_at_work_at_the_same_time():
     together = threading.Barrier(3)
-    assert list(map_in_order(lambda item: together.wait(5) and item, channel_of(1, 2, 3), workers=3, name="w"))
+    assert list(map_in_order(lambda item: together.wait(60) and item, channel_of(1, 2, 3), workers=3, name="w"))
 
 
 def test_little_waits_to_be_taken():
@@ -140,7 +140,7 @@ def test_a_stateless_plugin_works_on_several_batches_and_keeps_their_order(speci
     batches = [rows_of(*range(n * 2000, (n + 1) * 2000)) for n in range(8)]
 
     def slow(rows: pa.RecordBatch) -> pa.RecordBatch:
-        together.wait(5)
+        together.wait(60)
         return rows
 
     class SlowValidator(FakeValidator):

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from dataflare.component_binary import COMPONENT_HEADER, name, section
-from dataflare.errors import GuestPanic, NotAComponent
+from dataflare.errors import GuestPanic, NotAComponent, ValueTypeError
 from dataflare.grants import Grants, switched
 from dataflare.interfaces import SWITCHES
 from dataflare.limits import Limits
@@ -54,8 +54,12 @@ def native(
         services: What stands behind the host's interfaces, such as what `recorded_calls` gives; `None` for the usual.
 
     Raises:
+        ValueTypeError: It is not such a class.
         PluginError: It refused its configuration, or could not get ready.
     """
+    if not (isinstance(plugin, type) and hasattr(plugin, "kind")):
+        hint = "import the class from plugin.py, and give the class itself: neither an instance nor a path"
+        raise ValueTypeError(f"{plugin!r} is not a class of a plugin", path="native", hint=hint)
     allowed = Grants(**switched(set(needs).intersection(SWITCHES))) if grants is None else grants
     engine = _NativeEngine(plugin, needs)
     with (

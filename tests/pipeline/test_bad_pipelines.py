@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -214,3 +216,23 @@ def test_state_on_a_full_disk_ends_the_run_and_the_next_one_continues(tmp_path):
     with StateFile(tmp_path / "state", pipeline="test") as file:
         run(made, host=FakeHost(source=source, first=table), state=file)
     assert table.kept == list(range(2000))
+
+
+def test_a_disk_that_is_full_leaves_no_empty_folder_of_the_state(tmp_path):
+    code = """
+import resource, signal, sys
+from dataflare.pipeline.run_errors import StateError
+from dataflare.pipeline.state_file import StateFile
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))  # no file can grow
+try:
+    StateFile(sys.argv[1], pipeline="p")
+except StateError as error:
+    assert "cannot be kept there" in str(error)
+    print("told")
+"""
+    place = tmp_path / ".dataflare" / "p.state"
+    done = subprocess.run([sys.executable, "-c", code, place], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "told\n", done.stderr
+    assert list(tmp_path.iterdir()) == []
+    StateFile(place, pipeline="p").close()
+    assert (tmp_path / ".dataflare" / ".gitignore").read_text() == "*\n"

@@ -183,8 +183,17 @@ def _make_folder(folder: Path) -> None:
             raise StateError(f"{folder} is not a folder", hint="name another file with --state")
         return
     folder.mkdir(mode=0o700)
-    with suppress(FileExistsError), (folder / ".gitignore").open("x") as file:
-        file.write("*\n")
+    ignore = folder / ".gitignore"
+    try:
+        with ignore.open("x") as file:
+            file.write("*\n")
+    except FileExistsError:
+        pass
+    except OSError:  # a full disk: an empty one would stay for good, and let states into a repository
+        ignore.unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.rmdir()
+        raise
 
 
 def _require_plain(path: Path) -> None:

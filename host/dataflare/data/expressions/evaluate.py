@@ -366,7 +366,8 @@ def _apply(call: Call, arguments: list[Any], rows: int, room: float) -> Any:
         raise too_large(f"{function.name}: the host has not enough memory") from None
     except (pa.ArrowException, ValueError, OverflowError, TypeError) as error:
         if not call.options and _fails_without_rows(call, arguments):
-            raise wrong_type("", _first_line(error), _types_text(types), function=function.name) from None
+            expected = f"types that it can compute with ({_first_line(error)})"
+            raise wrong_type("", expected, _types_text(types), function=function.name) from None
         raise out_of_range(f"{function.name}: {_first_line(error)}") from None
 
 

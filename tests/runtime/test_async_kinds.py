@@ -238,7 +238,18 @@ def test_every_kind_has_its_class(fakes: Any) -> None:
 @pytest.mark.parametrize("kind", [AsyncSource, AsyncDestination, AsyncProcessor, AsyncTransformer, AsyncValidator])
 def test_every_call_of_a_kind_can_be_awaited(kind: type[AsyncPlugin[Any]]) -> None:
     blocking = typing.get_args(kind.__orig_bases__[0])[0]  # type: ignore[attr-defined]
-    properties = {"name", "digest", "closed", "grants", "limits", "watch", "stats", "log_lines", "rows_written"}
+    properties = {
+        "name",
+        "digest",
+        "closed",
+        "grants",
+        "limits",
+        "watch",
+        "stats",
+        "log_lines",
+        "rows_written",
+        "changes",
+    }
     here = {"kind", "most_calls", "interrupt", "lose_run"}  # they do not wait
     names = {name for name in dir(blocking) if not name.startswith("_")} - properties - here
     assert names == {name for name in dir(kind) if not name.startswith("_")}

@@ -80,7 +80,7 @@ def interrupting_signals() -> Iterator[None]:
         begin(number)
 
     def look_again(_number: int, _frame: FrameType | None) -> None:
-        # Whoever handles an exception, or raises another one because of it, keeps it alive.
+        # An exception that is being handled, or that caused another one, is still alive.
         if raised is not None and raised() is None:
             begin(received[0])
 

@@ -60,7 +60,7 @@ def has_state(specification: Specification, place: str | None) -> bool:
         ConfigError: The place is a wrong URL.
         StateError: The database cannot be reached.
     """
-    if place is not None and is_state_url(place):
+    if is_state_url(place):
         return has_state_database(place, pipeline=specification.pipeline.name, password=_password())
     return os.path.lexists(_file(specification, place))
 
@@ -79,11 +79,12 @@ def open_state(specification: Specification, place: str | None, *, create: bool 
     """
     name = specification.pipeline.name
     if not create and not has_state(specification, place):
-        what = f"{place}: there is no state of pipeline {name!r}"
-        if place is None or not is_state_url(place):
+        if is_state_url(place):
+            what = f"{place}: there is no state of pipeline {name!r}"
+        else:
             what = f"{_file(specification, place)}: there is no state file"
         raise StateError(what, hint="a run that keeps a state makes it, unless another place is named with --state")
-    if place is not None and is_state_url(place):
+    if is_state_url(place):
         return StateDatabase(place, pipeline=name, password=_password())
     return StateFile(_file(specification, place), pipeline=name)
 

@@ -123,8 +123,8 @@ class DatasetReader:
             if points is not None and (barrier := points.barrier(rows, progress.state)) is not None:
                 yield barrier
             self._limits.take(rows)
-            # Within a transaction there is no state to continue from; a source that never has one stops anywhere. A
-            # destination may have the rows up to a barrier of the run before already: that can only be told there.
+            # Within a transaction there is no state to continue from; a source that never has one stops anywhere. If a
+            # destination already has the rows up to a barrier of an earlier run, the run has to go on to it.
             may_stop = progress.state is not None or self._state is None
             if self._limits.is_reached and may_stop and (points is None or points.rows_to_known is None):
                 complete = False

@@ -245,7 +245,7 @@ class CheckpointModel(StrictModel):
     """How often a run keeps how far it came, where its source and its destinations can."""
 
     rows: int = Field(
-        default=100_000, ge=1, le=10**12, description="A run that stops repeats at most so many rows of a source."
+        default=100_000, ge=1, le=10**12, description="A run that stops repeats at most this many rows of a source."
     )
     every: Duration = Field(default="30s", description="And after this time.")
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeGuard, TypeVar
 
 from pydantic import ValidationError
 
@@ -60,9 +60,9 @@ _LOOK_S: Final = 0.1
 _MOST_WAIT_S: Final = 10.0
 
 
-def is_state_url(place: str) -> bool:
+def is_state_url(place: str | None) -> TypeGuard[str]:
     """Whether the place of a state is the URL of a database."""
-    return place.startswith(_URLS)
+    return place is not None and place.startswith(_URLS)
 
 
 def has_state_database(url: str, *, pipeline: str, password: str | None = None) -> bool:

@@ -1,12 +1,12 @@
 """Uses the file of a database in a process of its own, whose memory is limited, and which an interrupt ends.
 
-Whoever made the file decides what using it takes: a view can have values of a gigabyte, or rows without end, and a
-trigger computes what it likes for each row that is written. SQLite's driver has no limits, and cannot cancel. DuckDB
-can read other files, load extensions and open URLs, which is off here, and stays off. The process (`confined_process`)
-answers one request at a time: JSON, with the rows that are to be written beside it as an Arrow stream. An answer is the
-text of an error, or no text, and beside it nothing or an Arrow stream of a batch or of none. A file may have taken over
-the process by a fault of the database's code: its answers are checked like a stranger's, and allocate no more than they
-may.
+Whoever made the file decides how much memory and time it takes to use it: a view can have values of a gigabyte, or rows
+without end, and a trigger computes what it likes for each row that is written. SQLite's driver has no limits, and
+cannot cancel. DuckDB can read other files, load extensions and open URLs, which is off here, and stays off. The process
+(`confined_process`) answers one request at a time: JSON, with the rows that are to be written beside it as an Arrow
+stream. An answer is the text of an error, or no text, and beside it nothing or an Arrow stream of a batch or of none. A
+file may have taken over the process by a fault of the database's code: its answers are checked like a stranger's, and
+allocate no more than they may.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ class ConfinedDatabase:
     def _ask(
         self, request: Mapping[str, Any], given: pa.Buffer | bytes = b"", *, deadline: float = math.inf
     ) -> pa.Buffer:
-        # While one is asked, there is no wire for others; and none any more after anything else than a whole answer.
+        # No other request can use the wire meanwhile. It is only put back after a whole answer.
         wire, self._wire = self._wire, None
         if wire is None:
             raise ConfinedError(_ENDED)

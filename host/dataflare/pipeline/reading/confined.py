@@ -143,6 +143,7 @@ def serve(file: int, batches: int, words: int, asked: int, most_bytes: int, pare
         try:
             module, _, name = reader.partition(":")
             with open(file, "rb") as source, open(batches, "wb") as sink:
+                source.seek(0)  # the other process may have read from it
                 _send(getattr(importlib.import_module(module), name)(source, request), sink, said)
             last: dict[str, Any] = {"done": True}
         except MemoryError:

@@ -283,7 +283,6 @@ class _Sheet:
 
     def _check_archive(self) -> None:
         """Bound what the file expands to before any of it is expanded; a part never gives more than it declares."""
-        self._file.seek(0)  # the other process has read ahead
         if self._file.read(4) == _OLD_WORKBOOK:
             what = "is a workbook of Excel 97 to 2003, or has a password"
             raise DataError(what, hint="save it in Excel as .xlsx, without a password")

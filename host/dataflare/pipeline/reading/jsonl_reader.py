@@ -343,7 +343,7 @@ def _as_written(column: str) -> str:
 
 
 def _why_unread(match: re.Match[str]) -> str:
-    """Say in the words of this program what Arrow says of a text that is no value of a type."""
+    """Explain why a text is not a value of a type, in place of Arrow's message."""
     text, data_type = match.groups()
     return f"{text[:60]!r} {misfit_reason(text, parse_type(data_type))}"
 

@@ -262,8 +262,8 @@ def code_exchanged_after_it_was_checked(arena: Arena) -> None:
         assert not engine.load(bystander().binary, name="plugin").from_cache
         find = engine._cache.find
 
-        def exchanged(key: str) -> Entry | None:
-            found = find(key)
+        def exchanged(key: str, contents: str) -> Entry | None:
+            found = find(key, contents)
             for code in folder.glob("*.cwasm"):
                 code.unlink()
                 code.write_bytes(b"code of the attacker's")

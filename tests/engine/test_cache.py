@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pwd
 import shutil
 import stat
 import subprocess
@@ -22,7 +21,7 @@ from wasmtime import component as wc
 from dataflare.component_binary import name as named
 from dataflare.component_binary import section
 from dataflare.engine.abi.types import ComponentType, FuncT, Interface, PrimT
-from dataflare.engine.cache import Cache, _sealed, default_folder
+from dataflare.engine.cache import Cache, _sealed
 from dataflare.engine.engine import Engine
 from dataflare.errors import ConfigError
 from dataflare.limits import Limits
@@ -394,6 +393,34 @@ def test_the_lists_and_the_end_of_entries(folder: Path, compilations: Compilatio
     assert load(folder) is False
 
 
+def test_a_plugins_digest_is_that_of_its_own_bytes_whichever_was_loaded_before(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed, hashed = BINARY + section(0, named("note") + b"signed"), []
+
+    def digest(binary: bytes) -> str:
+        with Engine(cache_dir=folder) as engine:
+            return engine.load(binary, name="signed" if binary is signed else "plain").digest
+
+    for binary in (BINARY, signed, signed, BINARY):
+        assert digest(binary) == f"sha256:{hashlib.sha256(binary).hexdigest()}"
+        (entry,) = Cache(folder).entries()
+        assert (entry.plugin, entry.digest) == ("signed" if binary is signed else "plain", digest(binary))
+    original = hashlib.sha256
+    monkeypatch.setattr(hashlib, "sha256", lambda content=b"": hashed.append(bytes(content)) or original(content))
+    assert digest(BINARY).startswith("sha256:") and hashed and BINARY not in hashed, "its record knows it"
+    assert digest(signed).startswith("sha256:") and signed in hashed
+
+
+def test_a_folder_may_be_a_text_or_any_path(tmp_path: Path) -> None:
+    class Own:
+        def __fspath__(self) -> str:
+            return str(tmp_path / "own")
+
+    for path in (str(tmp_path / "text"), Own()):
+        assert load(path) is False and load(path) is True  # type: ignore[arg-type]
+
+
 def test_a_folder_that_is_deleted_is_made_again(folder: Path, compilations: Compilations) -> None:
     with Engine(cache_dir=folder) as engine:
         engine.load(BINARY, name="kit")
@@ -410,8 +437,8 @@ def test_code_that_is_exchanged_after_it_was_checked_is_not_run(
     (code,) = folder.glob("*.cwasm")
     original = Cache.find
 
-    def exchanged(cache: Cache, key: str) -> Any:
-        found = original(cache, key)
+    def exchanged(cache: Cache, key: str, contents: str) -> Any:
+        found = original(cache, key, contents)
         code.unlink()
         code.write_bytes(b"something else")
         return found
@@ -419,64 +446,6 @@ def test_code_that_is_exchanged_after_it_was_checked_is_not_run(
     monkeypatch.setattr(Cache, "find", exchanged)
     assert load(folder) is True
     assert compilations.count == 1
-
-
-def test_a_folder_may_be_a_text_or_any_path(tmp_path: Path) -> None:
-    class Own:
-        def __fspath__(self) -> str:
-            return str(tmp_path / "own")
-
-    for path in (str(tmp_path / "text"), Own()):
-        assert load(path) is False and load(path) is True  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("path", ["", "a\0b", b"bytes", 5])
-def test_what_is_no_path_is_refused(path: Any) -> None:
-    with pytest.raises(ConfigError, match="path"):
-        Engine(cache_dir=path)
-
-
-@pytest.mark.parametrize(("mode", "refused"), [(0o777, True), (0o1777, False), (0o702, True), (0o755, False)])
-def test_a_folder_above_that_others_can_write_is_refused(tmp_path: Path, mode: int, refused: bool) -> None:
-    above = tmp_path / "above"
-    above.mkdir()
-    above.chmod(mode)
-    if not refused:
-        Cache(above / "in" / "compiled")
-        return
-    with pytest.raises(ConfigError, match=f"is below {above}, which others can write in"):
-        Cache(above / "in" / "compiled")
-
-
-def test_a_folder_above_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = os.stat
-
-    def foreign(path: Any, **options: Any) -> os.stat_result:
-        status = original(path, **options)
-        return os.stat_result([*status[:4], 12345, *status[5:]]) if path == tmp_path else status
-
-    monkeypatch.setattr(os, "stat", foreign)
-    with pytest.raises(ConfigError, match="belongs to another user, who could exchange it"):
-        Cache(tmp_path / "compiled")
-
-
-def test_a_cache_that_cannot_be_made_names_the_variable(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="the cache of compiled components cannot be made") as caught:
-        Cache(tmp_path / "file" / "compiled")
-    assert "DATAFLARE_CACHE" in caught.value.hint
-
-
-def test_an_empty_home_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DATAFLARE_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", "")
-    home = pwd.getpwuid(os.getuid()).pw_dir
-    assert default_folder() == Path(home) / ".cache" / "dataflare" / "compiled"
-    monkeypatch.setenv("HOME", "relative")
-    with pytest.raises(ConfigError, match="HOME") as caught:
-        default_folder()
-    assert "DATAFLARE_CACHE" in caught.value.hint
 
 
 def test_many_processes_share_a_small_cache(tmp_path: Path) -> None:

@@ -4,11 +4,11 @@ Native code from a file is run unchecked. So a file is used only if nobody else 
 is what was stored. The folder belongs to the user, only the user can write to it, and nobody else can replace it by
 another folder. Each entry is two files:
 
-- `KEY.json`: the component's type; size, SHA-256 and file status of the code; a digest of all that. The file's
-  modification time is the time of the entry's last use;
+- `KEY.json`: the component's type; which plugin was loaded last; size, SHA-256 and file status of the code; a digest of
+  all that. The file's modification time is the time of the entry's last use;
 - `KEY.cwasm`: the code.
 
-The key is a digest of the plugin's bytes, the versions of wasmtime and of the generated code, and the configuration.
+The key is a digest of the plugin's code, the versions of wasmtime and of the generated code, and the configuration.
 Both files are written under temporary names and renamed, by one process at a time. If the code's file status differs
 from the record, the code is hashed again, and the new status is recorded. The code is loaded from the open file that
 was checked. A faulty entry is treated as missing. The least recently used entries are removed when all together are too
@@ -40,7 +40,7 @@ from dataflare.user_files import as_path, cache_folder
 
 __all__ = ["Cache", "CacheEntry", "Entry", "default_folder", "default_max_bytes"]
 
-_FORMAT: Final = 3
+_FORMAT: Final = 4
 _MAX_RECORD_BYTES: Final = 64 * 2**20
 _MAX_BYTES: Final = 4 * 2**30
 _LOCK: Final = "lock"
@@ -56,11 +56,13 @@ _HINT: Final = "name another folder for the cache of compiled components, with D
 class Entry:
     """A compiled component that was found; close it, or use it in a `with` block.
 
-    `code` is the checked file of its code, open for reading; `shape` is what it imports and exports.
+    `code` is the checked file of its code, open for reading; `shape` is what it imports and exports; `digest` is the
+    plugin's `sha256:...`, or empty if another plugin with the same code was loaded last.
     """
 
     code: BufferedReader
     shape: ComponentType
+    digest: str = ""
 
     def __enter__(self) -> Self:
         return self
@@ -77,7 +79,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """Facts about an entry: the plugin's name at its first load, its digest, the entry's size, and its last use.
+    """Facts about an entry: name and digest of the plugin that was loaded last, the entry's size, and its last use.
 
     `used_s` is in seconds since 1970 in UTC. Name and digest are empty if the entry is damaged.
     """
@@ -130,11 +132,18 @@ class Cache:
         """The folder's resolved path."""
         return self._folder
 
-    def find(self, key: str) -> Entry | None:
-        """Look up an entry; `None` if there is none that can be trusted."""
-        return self._find(key, self._record_stamp)
+    def find(self, key: str, contents: str = "") -> Entry | None:
+        """Look up an entry; `None` if there is none that can be trusted.
 
-    def _find(self, key: str, moved: Callable[[dict[str, Any], list[int], BufferedReader], None]) -> Entry | None:
+        Args:
+            key: The entry's key.
+            contents: A digest of all of the plugin's bytes: the entry's `digest` is that of these bytes alone.
+        """
+        return self._find(key, contents, self._record_stamp)
+
+    def _find(
+        self, key: str, contents: str, moved: Callable[[dict[str, Any], list[int], BufferedReader], None]
+    ) -> Entry | None:
         """Work like `find`; call `moved` if the code is unchanged but its file status differs."""
         try:
             record = self._read_record(key)
@@ -155,7 +164,7 @@ class Cache:
             undo.pop_all()
         with contextlib.suppress(OSError):
             os.utime(self._folder / f"{key}.json", follow_symlinks=False)
-        return Entry(code, shape)
+        return Entry(code, shape, str(record["digest"]) if record["contents"] == contents else "")
 
     def find_shape(self, key: str) -> ComponentType | None:
         """Look up only what an entry's component imports and exports; its code is not checked."""
@@ -165,7 +174,14 @@ class Cache:
             return None
 
     def put(
-        self, key: str, code: bytes | bytearray, shape: ComponentType, *, plugin: str = "", digest: str = ""
+        self,
+        key: str,
+        code: bytes | bytearray,
+        shape: ComponentType,
+        *,
+        plugin: str = "",
+        digest: str = "",
+        contents: str = "",
     ) -> bool:
         """Add an entry, unless another process has already added it; return whether there is one now.
 
@@ -175,11 +191,12 @@ class Cache:
             shape: What the component imports and exports.
             plugin: The plugin's name, shown to users.
             digest: The plugin's digest, shown to users.
+            contents: The digest by which `find` knows the same bytes again.
         """
         try:
             with self._locked():
                 # Another process may have been faster.
-                if (found := self._find(key, lambda *_: None)) is not None:
+                if (found := self._find(key, contents, lambda *_: None)) is not None:
                     found.code.close()
                     return True
                 path = self._folder / f"{key}.cwasm"
@@ -189,6 +206,7 @@ class Cache:
                     "key": key,
                     "plugin": plugin,
                     "digest": digest,
+                    "contents": contents,
                     "sha256": hashlib.sha256(code).hexdigest(),
                     "stamp": _stamp(os.lstat(path)),
                     "shape": shape_to_json(shape),
@@ -198,6 +216,12 @@ class Cache:
             return True
         except (OSError, ConfigError):
             return False
+
+    def rename(self, key: str, *, plugin: str, digest: str, contents: str) -> None:
+        """Record that another plugin with an entry's code was loaded; nothing happens while somebody else writes."""
+        with contextlib.suppress(ConfigError, *_UNUSABLE), self._locked(timeout_s=0.0):
+            record = {**self._read_record(key), "plugin": plugin, "digest": digest, "contents": contents}
+            self._write(self._folder / f"{key}.json", _sealed(record))
 
     def discard(self, key: str) -> None:
         """Remove an entry that cannot be used."""

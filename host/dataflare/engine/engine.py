@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import wasmtime
+from blake3 import blake3
 from wasmtime import component as wc
 
 from dataflare.component_binary import check_header, code_end
@@ -189,15 +190,20 @@ class Engine:
         source = file or name
         check_header(binary, source)
         profile = self._profile(fuel, timed)
-        code, plugin = _digests(binary)
+        code, contents = _digests(binary)
         identity = " ".join([code, *sorted(hosted)])
         key = _key(identity, profile, flat=self._flatten)
         with self._lock:
             lock = self._compiling.setdefault(key, threading.Lock())
         with lock, ExitStack() as opened:
-            entry = self._cache.find(key)
+            entry = self._cache.find(key, contents)
             if entry is not None:
                 opened.enter_context(entry)
+            digest = "" if entry is None else entry.digest
+            if not digest:
+                digest = f"sha256:{hashlib.sha256(binary).hexdigest()}"
+                if entry is not None:
+                    self._cache.rename(key, plugin=name, digest=digest, contents=contents)
             shape = self._shape(binary, identity, source, hosted) if entry is None else entry.shape
 
             def compile_it() -> Component:
@@ -208,14 +214,14 @@ class Engine:
                         # Composing also needs WASI's types, which the cache does not store.
                         composed = self._reflect(binary, source, hosted)
                     compiled = self._compile(profile, binary, composed, source)
-                    self._cache.put(key, compiled.serialize(), composed, plugin=name, digest=f"sha256:{plugin}")
+                    self._cache.put(key, compiled.serialize(), composed, plugin=name, digest=digest, contents=contents)
                 component = Component(
                     profile,
                     compiled,
                     composed,
                     self._codecs_of(identity, composed),
                     name=name,
-                    digest=f"sha256:{plugin}",
+                    digest=digest,
                     from_cache=from_cache,
                 )
                 if self._flatten and not component.flattened:
@@ -318,14 +324,15 @@ os.register_at_fork(after_in_child=_after_fork)
 def _digests(binary: bytes) -> tuple[str, str]:
     """Return the digests of a component without the custom sections at its end, and of all of it.
 
-    A plugin's manifest and signatures are such sections: they do not change the compiled code.
+    A plugin's manifest and signatures are such sections: they do not change the compiled code. The digests are BLAKE3,
+    which takes a fifth of SHA-256's time: half of the time to load a plugin that brings an interpreter.
     """
     whole = memoryview(binary)
     try:
         end = code_end(whole)
     except NotAComponent:
         end = len(whole)  # whoever reads it says what is wrong
-    digest = hashlib.sha256(whole[:end])
+    digest = blake3(whole[:end])
     code = digest.hexdigest()
     digest.update(whole[end:])
     return code, digest.hexdigest()

@@ -68,15 +68,18 @@ func TestSourceGivesWhatItPromisedInChunksThatTheHostTakes(t *testing.T) {
 		t.Error(text, string(first.state))
 	}
 	second, err := source.read(1)
-	if text := lines(t, second.rows, err); text != "{\"id\":1}\n" || string(second.state) != `{"after":2,"dataset":"numbers","mode":"full"}` {
+	if text := lines(t, second.rows, err); text != "{\"id\":1}\n" || string(second.state) != `{"after":2,"columns":["id"],"dataset":"numbers","mode":"full"}` {
 		t.Error(text, string(second.state))
 	}
 	other := &sourceOf[int64]{plugin: &countTo{last: 4}}
-	if _, err := other.open(selected("full", ""), nil, second.state); err != nil {
+	if _, err := other.open(selected("full", ""), nil, second.state); err == nil || !strings.Contains(err.Error(), `dataset "numbers": the state is of other columns`) {
+		t.Error(err)
+	}
+	if _, err := other.open(selected("full", "", "id"), nil, second.state); err != nil {
 		t.Fatal(err)
 	}
 	rest, err := other.read(10)
-	if text := lines(t, rest.rows, err); text != "{\"id\":2,\"half\":1}\n{\"id\":3,\"half\":1.5}\n" {
+	if text := lines(t, rest.rows, err); text != "{\"id\":2}\n{\"id\":3}\n" {
 		t.Error(text)
 	}
 	if end, err := other.read(10); end.rows != nil || err != nil {
@@ -99,7 +102,7 @@ func TestSourceRefusesWhatThereIsNot(t *testing.T) {
 		{selected("incremental", "half"), nil, nil, `its cursor is "id"`},
 		{selected("full", "", "size"), nil, nil, `there is no column "size"`},
 		{selected("full", ""), nil, []byte("x"), "the state does not come from this source"},
-		{selected("incremental", "id"), nil, state, "the state is of another dataset, mode or part"},
+		{selected("incremental", "id"), nil, state, "the state is of other columns, or of another dataset, mode or part"},
 		{selected("full", ""), []byte("{}"), nil, "the part does not come from this source"},
 	} {
 		_, err := source.open(each.selections, each.part, each.state)

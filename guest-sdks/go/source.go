@@ -85,7 +85,7 @@ func (r *Request[S]) Part(into any) (bool, error) {
 		return false, nil
 	}
 	if err := json.Unmarshal(r.part, into); err != nil {
-		return false, InvalidState("the part: %s", jsonProblem(err))
+		return false, InvalidState("dataset %q: the part: %s", r.Dataset.Name, jsonProblem(err))
 	}
 	return true, nil
 }
@@ -301,7 +301,7 @@ func (s *sourceOf[S]) acknowledge(state []byte) error {
 	}
 	var said struct{ After *S }
 	if json.Unmarshal(state, &said) != nil || said.After == nil {
-		return InvalidState("the state does not come from this source")
+		return InvalidState("the acknowledged state does not come from this source")
 	}
 	return acknowledger.Acknowledge(*said.After)
 }
@@ -381,13 +381,13 @@ func (s *sourceOf[S]) requestOf(selections []host.Selection, part, state []byte)
 			return nil, err
 		}
 		if schema != nil {
-			if request.Schema, err = savedSchema(schema); err != nil {
+			if request.Schema, err = savedSchema(dataset.Name, schema); err != nil {
 				return nil, err
 			}
 		}
 		request.State = new(S)
 		if err := json.Unmarshal(text, request.State); err != nil {
-			return nil, InvalidState("the state does not come from this source: %s", jsonProblem(err))
+			return nil, InvalidState("dataset %q: the state does not come from this source: %s", dataset.Name, jsonProblem(err))
 		}
 	}
 	return request, nil
@@ -408,6 +408,9 @@ func checkMode(dataset *Dataset, mode, cursor string) error {
 // belonging says which read a state or a part is of.
 func belonging[S any](request *Request[S]) map[string]any {
 	said := map[string]any{"dataset": request.Dataset.Name, "mode": request.Mode}
+	if len(request.Columns) > 0 {
+		said["columns"] = slices.Sorted(slices.Values(request.Columns))
+	}
 	if request.part != nil {
 		said["part"] = request.part
 	}
@@ -430,13 +433,13 @@ func decoded[S any](request *Request[S], data []byte, key string) (value, schema
 	what := map[string]string{"after": "state", "part": "part"}[key]
 	var said map[string]json.RawMessage
 	if json.Unmarshal(data, &said) != nil || said[key] == nil {
-		return nil, nil, InvalidState("the %s does not come from this source", what)
+		return nil, nil, InvalidState("dataset %q: the %s does not come from this source", request.Dataset.Name, what)
 	}
 	value, schema = said[key], said["schema"]
 	delete(said, key)
 	delete(said, "schema")
 	if !sameJSON(marshalled(said), marshalled(belonging(request))) {
-		return nil, nil, InvalidState("the %s is of another dataset, mode or part", what)
+		return nil, nil, InvalidState("dataset %q: the %s is of other columns, or of another dataset, mode or part", request.Dataset.Name, what)
 	}
 	return value, schema, nil
 }
@@ -461,17 +464,17 @@ func saved(schema Schema) []savedField {
 	return found
 }
 
-func savedSchema(text json.RawMessage) (Schema, error) {
+func savedSchema(dataset string, text json.RawMessage) (Schema, error) {
 	var columns []savedField
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&columns); err != nil {
-		return Schema{}, InvalidState("the state does not come from this source: %s", jsonProblem(err))
+		return Schema{}, InvalidState("dataset %q: the state does not come from this source: %s", dataset, jsonProblem(err))
 	}
 	var schema Schema
 	for _, each := range columns {
 		if each.Name == nil || each.Type == nil || each.Nullable == nil || each.Metadata == nil {
-			return Schema{}, InvalidState("the state does not come from this source: a column of its schema is damaged")
+			return Schema{}, InvalidState("dataset %q: the state does not come from this source: a column of its schema is damaged", dataset)
 		}
 		field := Field{Name: *each.Name, Type: *each.Type, Nullable: *each.Nullable}
 		for _, key := range slices.Sorted(maps.Keys(each.Metadata)) {

@@ -122,6 +122,18 @@ def test_state_whose_columns_are_damaged_is_refused(components, language: str, s
     assert caught.value.error.case == "invalid-state"
 
 
+@pytest.mark.parametrize("language", ["python", *MAIN])
+def test_state_belongs_to_its_columns_in_any_order(components, language: str) -> None:
+    with opened(components, language, False) as plugin:
+        state = read(plugin, chosen=["name", "id"])[1][1]
+        assert json.loads(state)["columns"] == ["id", "name"]
+        assert len(read(plugin, state, ["id", "name"])[0]) == 3
+        for others in ([], ["id"], ["name"]):
+            with pytest.raises(PluginError, match="dataset .people.: the state is of other columns") as caught:
+                plugin.open(Selection("people", columns=others), state=state)
+            assert caught.value.error.case == "invalid-state"
+
+
 @pytest.mark.parametrize("described", [False, True])
 @pytest.mark.parametrize("language", list(MAIN))
 def test_source_whose_columns_change_is_conformant(components, language: str, described: bool) -> None:

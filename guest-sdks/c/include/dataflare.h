@@ -317,6 +317,8 @@ typedef struct df_request {
   const df_value *state;
   /* The columns that rows have after the state: the dataset's, or those that the last chunk with columns had. */
   df_columns columns;
+  /* The names of the columns that the host asks for; none for all. Chunks may have more. */
+  df_list_string_t chosen;
   /* The part that is wanted, as `split` made it; `NULL` for all. */
   const df_value *part;
   /* The most rows that the host takes at a time. */

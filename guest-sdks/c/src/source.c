@@ -177,11 +177,24 @@ static bool read_columns(const df_value *list, df_columns *columns) {
   return true;
 }
 
+static int compare_names(const void *name, const void *other) { return strcmp(*(const char *const *)name, *(const char *const *)other); }
+
+/* Names in the order that the states of all SDKs have. */
+static df_value *sorted(const df_list_string_t *names) {
+  const char **texts = df_alloc(names->len * sizeof *texts);
+  for (size_t i = 0; i < names->len; i++) texts[i] = df_c_string(names->ptr[i]);
+  qsort(texts, names->len, sizeof *texts, compare_names);
+  df_value *list = df_list();
+  for (size_t i = 0; i < names->len; i++) df_append(list, df_text(texts[i]));
+  return list;
+}
+
 /* What a state or a part belongs to. */
 static df_value *belonging(const df_request *request) {
   df_value *said = df_object();
   df_set(said, "dataset", df_text(request->dataset->name));
   df_set(said, "mode", df_text(request->incremental ? "incremental" : "full"));
+  if (request->chosen.len) df_set(said, "columns", sorted(&request->chosen));
   if (request->part) df_set(said, "part", (df_value *)request->part);
   return said;
 }
@@ -213,7 +226,7 @@ static const df_value *decoded(df_request *request, df_list_u8_t data, const cha
   df_value *said = df_parse((const char *)data.ptr, data.len, &wrong);
   df_value *found = said ? df_get(said, key) : NULL, *columns = said ? df_get(said, "schema") : NULL;
   if (!found || (columns && !read_columns(columns, &request->columns))) {
-    df_fail(error, DF_INVALID_STATE, "the %s does not come from this source", what);
+    df_fail(error, DF_INVALID_STATE, "dataset \"%s\": the %s does not come from this source", request->dataset->name, what);
     return NULL;
   }
   df_remove(said, key);
@@ -222,7 +235,8 @@ static const df_value *decoded(df_request *request, df_list_u8_t data, const cha
   bool same = said->count == wanted->count;
   for (size_t i = 0; same && i < wanted->count; i++) same = is_same(df_get(said, wanted->names[i]), wanted->items[i]);
   if (same) return found;
-  df_fail(error, DF_INVALID_STATE, "the %s is of another dataset, mode or part", what);
+  df_fail(error, DF_INVALID_STATE, "dataset \"%s\": the %s is of other columns, or of another dataset, mode or part",
+          request->dataset->name, what);
   return NULL;
 }
 
@@ -237,6 +251,7 @@ static bool request_of(
   if (!check_columns(request->dataset, &selection->columns, error)) return false;
   request->incremental = selection->mode.tag == DATAFLARE_PLUGIN_DATASETS_READING_MODE_INCREMENTAL;
   request->columns = columns_of(request->dataset);
+  request->chosen = selection->columns;
   if (part && !(request->part = decoded(request, *part, "part", error))) return false;
   return !state || (request->state = decoded(request, *state, "after", error));
 }
@@ -384,7 +399,7 @@ static bool next(size_t max_rows, progress *found, df_error *error) {
     reading.has_rest = false;
     return true;
   }
-  df_request request = {.incremental = reading.incremental, .max_rows = max_rows};
+  df_request request = {.incremental = reading.incremental, .chosen = reading.chosen, .max_rows = max_rows};
   request.dataset = dataset_of(reading.dataset, error);
   if (!request.dataset) return false;
   request.part = parsed(reading.part);
@@ -393,7 +408,7 @@ static bool next(size_t max_rows, progress *found, df_error *error) {
   df_chunk chunk = {0};
   if (!df_source_plugin.read(&request, &chunk, &found->ended, error)) return false;
   if (found->ended) return true;
-  if (!chunk.state) return df_fail(error, DF_INTERNAL, "`read` gave rows without a state");
+  if (!chunk.state) return df_fail(error, DF_INTERNAL, "dataset \"%s\": `read` gave rows without a state", reading.dataset);
   df_columns all = chunk.columns.count ? chunk.columns : request.columns;
   df_columns before = chosen_of(request.dataset, request.columns, &reading.chosen);
   df_columns chosen = chosen_of(request.dataset, all, &reading.chosen);
@@ -456,7 +471,7 @@ bool exports_dataflare_plugin_source_acknowledge(df_list_u8_t *state, df_error *
   const df_value *said = df_parse((const char *)state->ptr, state->len, &wrong);
   const df_value *found = said ? df_get(said, "after") : NULL;
   bool done = true;
-  if (!found) done = df_fail(error, DF_INVALID_STATE, "the state does not come from this source");
+  if (!found) done = df_fail(error, DF_INVALID_STATE, "the acknowledged state does not come from this source");
   else if (df_source_plugin.acknowledge) done = df_source_plugin.acknowledge(found, error);
   df_drop_batches(NULL);
   return done;

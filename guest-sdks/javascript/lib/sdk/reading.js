@@ -9,7 +9,7 @@ import { fail } from '../plugin.js';
 export class Reading {
   constructor(plugin, dataset, chosen, state, toBatch) {
     Object.assign(this, { plugin, dataset, chosen, toBatch, rows: null, rest: null, sinceState: false, maxRows: 0 });
-    const { after = null, schema = dataset.schema.fields } = state === undefined ? {} : parse(state, dataset);
+    const { after = null, schema = dataset.schema.fields } = state === undefined ? {} : parse(state, dataset, chosen);
     this.state = after;
     this.columnsAre(schema);
   }
@@ -31,7 +31,7 @@ export class Reading {
 
   pull() {
     if (this.rows === null) {
-      if (this.sinceState) throw fail('unsupported', 'the read failed between two states: open it again');
+      if (this.sinceState) throw fail('unsupported', `dataset '${this.dataset.name.name}': the read failed between two states: open it again`);
       this.rows = this.plugin.read(this.state, () => this.maxRows);
     }
     try {
@@ -74,21 +74,27 @@ export class Reading {
   }
 
   encoded(after) {
-    return new TextEncoder().encode(JSON.stringify({ dataset: this.dataset.name.name, ...this.changed, after }));
+    return new TextEncoder().encode(JSON.stringify({ dataset: this.dataset.name.name, ...columnsOf(this.chosen), ...this.changed, after }));
   }
 }
 
-function parse(state, dataset) {
+/** The columns that a state is of; none for all. */
+const columnsOf = (chosen) => (chosen.length === 0 ? {} : { columns: [...chosen].sort() });
+
+function parse(state, dataset, chosen) {
   let said = null;
   try {
     said = JSON.parse(new TextDecoder().decode(state));
   } catch {
     // As one that is something else.
   }
-  const { dataset: name, after, schema = [] } = said ?? {};
+  const { dataset: name, after, schema = [], columns } = said ?? {};
   const known = name === dataset.name.name && after !== undefined && Array.isArray(schema);
   if (!known || !schema.every((field) => typeof field?.name === 'string' && typeof field.typeName === 'string')) {
-    throw fail('invalid-state', 'the state does not come from this source');
+    throw fail('invalid-state', `dataset '${dataset.name.name}': the state does not come from this source`);
+  }
+  if (JSON.stringify(columns) !== JSON.stringify(columnsOf(chosen).columns)) {
+    throw fail('invalid-state', `dataset '${dataset.name.name}': the state is of other columns`);
   }
   return said;
 }

@@ -76,6 +76,14 @@ test('rows without a state cannot be read again', () => {
   assert.throws(() => reading.next(10), { tag: 'unsupported' });
 });
 
+test('a state belongs to its columns, in any order', () => {
+  const { state } = read(growing, { chosen: ['name', 'id'] })[1].val;
+  assert.equal(read(growing, { chosen: ['id', 'name'], state }).length, 2);
+  for (const chosen of [[], ['id']]) {
+    assert.throws(() => read(growing, { chosen, state }), ({ tag, val }) => tag === 'invalid-state' && val.includes("'people': the state is of other"));
+  }
+});
+
 test('states of other datasets, and what is no state, are refused', () => {
   for (const text of ['', '{', '3', 'null', '{"after": 1}', '{"dataset": "other", "after": 1}', '{"dataset": "people"}', '{"dataset": "people", "after": 1, "schema": [{}]}']) {
     assert.throws(() => read(growing, { state: new TextEncoder().encode(text) }), { tag: 'invalid-state' }, text);

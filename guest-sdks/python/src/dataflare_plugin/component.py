@@ -18,7 +18,7 @@ from dataflare_plugin.errors import InvalidInput, Unsupported
 from dataflare_plugin.plugin import Plugin
 from dataflare_plugin.processor import Processor, process_text
 from dataflare_plugin.raw import guarded
-from dataflare_plugin.source import Reading, Source, encoded, request_of
+from dataflare_plugin.source import Reading, Source, acknowledged, encoded, request_of
 from dataflare_plugin.transformer import Transformer
 from dataflare_plugin.validator import Validator, limited
 
@@ -237,7 +237,7 @@ class _Source(_Exports):
 
     @guarded
     def acknowledge(self, state: bytes) -> None:
-        self.plugin.acknowledge(json.loads(state)["after"])
+        self.plugin.acknowledge(acknowledged(state))
 
     @guarded
     def close(self) -> None:

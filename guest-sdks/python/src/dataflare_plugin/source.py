@@ -12,7 +12,7 @@ from dataflare_plugin.datasets import Chunk, Dataset, Field, NewSchema, Request,
 from dataflare_plugin.errors import InvalidConfig, InvalidInput, InvalidState, Unsupported
 from dataflare_plugin.plugin import Plugin
 
-__all__ = ["Reading", "Source", "encoded", "request_of"]
+__all__ = ["Reading", "Source", "acknowledged", "encoded", "request_of"]
 
 
 class Source(Plugin):
@@ -92,7 +92,8 @@ class Reading:
     def _pull(self) -> Chunk | list[Field] | None:
         if self._chunks is None:
             if self._given_since_state:
-                raise Unsupported("the read failed between two states: open it again")
+                name = str(self._request.dataset)
+                raise Unsupported(f"dataset {name!r}: the read failed between two states: open it again")
             self._chunks = iter(self._source.read(self._request))
         try:
             given = next(self._chunks, None)
@@ -179,9 +180,19 @@ def encoded(request: Request, **said: Any) -> bytes:
     of: dict[str, Any] = {"dataset": request.dataset.name, "mode": request.mode}
     if request.dataset.namespace:
         of["namespace"] = request.dataset.namespace
+    if request.columns:
+        of["columns"] = sorted(request.columns)
     if request.part is not None:
         of["part"] = request.part
     return json.dumps({**of, **said}).encode()
+
+
+def acknowledged(data: bytes) -> Any:
+    """The state within what `encoded` wrote."""
+    try:
+        return json.loads(data)["after"]
+    except (ValueError, TypeError, KeyError):
+        raise InvalidState("the acknowledged state does not come from this source") from None
 
 
 def _decoded(request: Request, data: bytes, key: str) -> Any:
@@ -192,9 +203,11 @@ def _decoded(request: Request, data: bytes, key: str) -> Any:
             request.fields = [_field(each) for each in fields]
         found = said.pop(key)
     except (ValueError, TypeError, AttributeError, KeyError):
-        raise InvalidState(f"the {what} does not come from this source") from None
+        raise InvalidState(f"dataset {str(request.dataset)!r}: the {what} does not come from this source") from None
     if said != json.loads(encoded(request)):
-        raise InvalidState(f"the {what} is of another dataset, mode or part")
+        raise InvalidState(
+            f"dataset {str(request.dataset)!r}: the {what} is of other columns, or of another dataset, mode or part"
+        )
     return found
 
 

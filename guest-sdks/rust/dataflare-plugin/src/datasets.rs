@@ -145,7 +145,7 @@ impl<S> Request<S> {
 
     /// The part to read, as [`crate::Source::split`] made it; `None` for all.
     pub fn part<T: DeserializeOwned>(&self) -> Result<Option<T>> {
-        let wrong = |error| Error::InvalidState(format!("the part: {error}"));
+        let wrong = |error| Error::InvalidState(format!("dataset {:?}: the part: {error}", self.dataset.name));
         self.part.clone().map(|part| serde_json::from_value(part).map_err(wrong)).transpose()
     }
 }

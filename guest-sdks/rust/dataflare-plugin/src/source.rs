@@ -193,7 +193,7 @@ pub(crate) fn request_of<P: Source>(
     }
     if let Some(state) = state {
         let (value, schema) = decoded(&request, state, "after")?;
-        let wrong = |error| Error::InvalidState(format!("the state does not come from this source: {error}"));
+        let wrong = |error| Error::InvalidState(format!("dataset {name:?}: the state does not come from this source: {error}"));
         request.state = Some(serde_json::from_value(value).map_err(wrong)?);
         if let Some(columns) = schema {
             let columns: Vec<SavedField> = serde_json::from_value(columns).map_err(wrong)?;
@@ -229,6 +229,11 @@ pub(crate) fn encoded<S, T: Serialize>(request: &Request<S>, key: &str, value: &
 
 fn belonging<S>(request: &Request<S>) -> Value {
     let mut said = json!({ "dataset": request.dataset.name, "mode": request.mode.name() });
+    if !request.columns.is_empty() {
+        let mut columns = request.columns.clone();
+        columns.sort();
+        said["columns"] = json!(columns);
+    }
     if let Some(part) = &request.part {
         said["part"] = part.clone();
     }
@@ -237,20 +242,21 @@ fn belonging<S>(request: &Request<S>) -> Value {
 
 /// What [`encoded`] wrote: the value, and the schema if there is one.
 fn decoded<S>(request: &Request<S>, data: &[u8], key: &str) -> Result<(Value, Option<Value>)> {
-    let what = if key == "after" { "state" } else { "part" };
+    let (name, what) = (&request.dataset.name, if key == "after" { "state" } else { "part" });
     let mut said: Value = serde_json::from_slice(data).unwrap_or_default();
     let Some((found, schema)) = said.as_object_mut().and_then(|said| Some((said.remove(key)?, said.remove("schema")))) else {
-        return Err(Error::InvalidState(format!("the {what} does not come from this source")));
+        return Err(Error::InvalidState(format!("dataset {name:?}: the {what} does not come from this source")));
     };
     if said != belonging(request) {
-        return Err(Error::InvalidState(format!("the {what} is of another dataset, mode or part")));
+        let others = "of other columns, or of another dataset, mode or part";
+        return Err(Error::InvalidState(format!("dataset {name:?}: the {what} is {others}")));
     }
     Ok((found, schema))
 }
 
 /// The state within what [`encoded`] wrote.
 pub(crate) fn acknowledged<S: DeserializeOwned>(data: &[u8]) -> Result<S> {
-    let wrong = || Error::InvalidState("the state does not come from this source".into());
+    let wrong = || Error::InvalidState("the acknowledged state does not come from this source".into());
     let said: Value = serde_json::from_slice(data).map_err(|_| wrong())?;
     serde_json::from_value(said.get("after").cloned().unwrap_or_default()).map_err(|_| wrong())
 }

@@ -129,7 +129,7 @@ def test_state_belongs_to_its_columns_in_any_order(components, language: str) ->
         assert json.loads(state)["columns"] == ["id", "name"]
         assert len(read(plugin, state, ["id", "name"])[0]) == 3
         for others in ([], ["id"], ["name"]):
-            with pytest.raises(PluginError, match="dataset .people.: the state is of other columns") as caught:
+            with pytest.raises(PluginError, match=r"dataset .people.: the state is of other columns") as caught:
                 plugin.open(Selection("people", columns=others), state=state)
             assert caught.value.error.case == "invalid-state"
 

@@ -7,7 +7,18 @@ package: `http`, `state`, `files`, `secrets`, `clock`, `metrics`, `random`, `tas
 
 from dataflare_plugin.batch import Batch
 from dataflare_plugin.config import option
-from dataflare_plugin.datasets import Chunk, Dataset, Field, NewSchema, Request
+from dataflare_plugin.datasets import (
+    Chunk,
+    Commit,
+    Dataset,
+    Delete,
+    Field,
+    Idle,
+    Insert,
+    NewSchema,
+    Request,
+    Update,
+)
 from dataflare_plugin.destination import Destination, RejectedRow, Run, Target
 from dataflare_plugin.errors import (
     Cancelled,
@@ -32,11 +43,15 @@ __all__ = [
     "Batch",
     "Cancelled",
     "Chunk",
+    "Commit",
     "Dataset",
+    "Delete",
     "Denied",
     "Destination",
     "Expression",
     "Field",
+    "Idle",
+    "Insert",
     "InvalidConfig",
     "InvalidInput",
     "InvalidState",
@@ -54,6 +69,7 @@ __all__ = [
     "Transformer",
     "Unavailable",
     "Unsupported",
+    "Update",
     "Validator",
     "Violation",
     "call",

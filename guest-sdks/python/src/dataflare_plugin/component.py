@@ -6,19 +6,22 @@ import dataclasses
 import json
 import typing
 from collections.abc import Callable
+from functools import reduce
+from operator import or_
 from types import ModuleType
 from typing import Any, ClassVar
 
 from dataflare_plugin import config as configuration
 from dataflare_plugin.batch import Batch
 from dataflare_plugin.bindings import schemas, types
+from dataflare_plugin.changes import ChangeReading
 from dataflare_plugin.datasets import as_schema, fields_of
 from dataflare_plugin.destination import Destination, Run, target_of
 from dataflare_plugin.errors import InvalidInput, Unsupported
 from dataflare_plugin.plugin import Plugin
 from dataflare_plugin.processor import Processor, process_text
 from dataflare_plugin.raw import guarded
-from dataflare_plugin.source import Reading, Source, acknowledged, encoded, request_of
+from dataflare_plugin.source import Columns, Pause, Reading, Source, acknowledged, encoded, requests_of
 from dataflare_plugin.transformer import Transformer
 from dataflare_plugin.validator import Validator, limited
 
@@ -73,7 +76,7 @@ class _Instance:
         self._model = model
         self.metadata = metadata
         self.made: Any = None
-        self.reading: Reading | None = None
+        self.reading: Reading | ChangeReading | None = None
 
     def configure(self, text: str) -> None:
         value = configuration.parse(text, self._model)
@@ -194,8 +197,8 @@ class _Source(_Exports):
                 as_schema(each.fields()),
                 list(each.key),
                 [each.cursor] if each.cursor else [],
-                modes.FULL
-                | (modes.INCREMENTAL if each.cursor else modes(0))
+                reduce(or_, (modes[mode.upper()] for mode in each.modes))
+                | (modes.UNBOUNDED if "changes" in each.modes else modes(0))
                 | (modes.SPLITTABLE if each.splittable else modes(0)),
             )
             for each in self.plugin.datasets()
@@ -205,21 +208,26 @@ class _Source(_Exports):
     def split(self, selections: list[Any], state: bytes | None, at_most: int) -> Any:
         from wit_world.exports import source
 
-        request = request_of(self.plugin, selections, None, state)
+        (request, *_) = requests_of(self.plugin, selections, None, state)
+        if request.mode == "changes":
+            raise Unsupported(f"dataset {str(request.dataset)!r}: changes have one order, and no parts")
         return source.Division([encoded(request, part=each) for each in self.plugin.split(request, at_most)], None)
 
     @guarded
     def estimate(self, selections: list[Any], part: bytes | None, state: bytes | None) -> Any:
         from wit_world.exports import source
 
-        rows = self.plugin.estimate(request_of(self.plugin, selections, part, state))
+        (request, *_) = requests_of(self.plugin, selections, part, state)
+        rows = None if request.mode == "changes" else self.plugin.estimate(request)
         return None if rows is None else source.EstimatedRows(rows, True)
 
     @guarded
     def open(self, selections: list[Any], part: bytes | None, state: bytes | None) -> list[Any]:
-        reading = Reading(self.plugin, request_of(self.plugin, selections, part, state))
+        requests = requests_of(self.plugin, selections, part, state)
+        is_log = requests[0].mode == "changes"
+        reading = ChangeReading(self.plugin, requests) if is_log else Reading(self.plugin, requests[0])
         self.instance.reading = reading
-        return [as_schema(reading.fields)]
+        return [as_schema(each) for each in reading.schemas()]
 
     @guarded
     def read(self, max_rows: int) -> Any:
@@ -230,10 +238,11 @@ class _Source(_Exports):
         found = self.instance.reading.next(max_rows)
         if found is None:
             return source.Progress_Ended()
-        if isinstance(found, list):
-            return source.Progress_NewSchema(source.SchemaChange(0, as_schema(found)))
-        batch, state = found
-        return source.Progress_Rows(source.Chunk(0, batch.raw, state))
+        if isinstance(found, Columns):
+            return source.Progress_NewSchema(source.SchemaChange(found.selection, as_schema(found.fields)))
+        if isinstance(found, Pause):
+            return source.Progress_Idle(source.Pause(found.state, found.retry_after_ms))
+        return source.Progress_Rows(source.Chunk(found.selection, found.batch.raw, found.state))
 
     @guarded
     def acknowledge(self, state: bytes) -> None:

@@ -8,7 +8,20 @@ from typing import Any
 
 from dataflare_plugin.bindings import schemas
 
-__all__ = ["Chunk", "Dataset", "Field", "NewSchema", "Request", "as_schema", "fields_of"]
+__all__ = [
+    "Chunk",
+    "Commit",
+    "Dataset",
+    "Delete",
+    "Field",
+    "Idle",
+    "Insert",
+    "NewSchema",
+    "Request",
+    "Update",
+    "as_schema",
+    "fields_of",
+]
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,8 @@ class Dataset:
         description: One line that describes it.
         splittable: Whether `Source.split` can cut it into parts.
         namespace: Where it lives, such as a database schema; empty if the source has nothing of this kind.
+        modes: How it can be read: `full` and `incremental` by `Source.read`, `changes` by `Source.changes`. By default
+            `full`, and with a cursor `incremental`.
     """
 
     name: str
@@ -42,6 +57,14 @@ class Dataset:
     description: str = ""
     splittable: bool = False
     namespace: str = ""
+    modes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "modes", tuple(self.modes) or ("full", *(["incremental"] if self.cursor else [])))
+        if unknown := set(self.modes) - {"full", "incremental", "changes"}:
+            raise ValueError(f"dataset {str(self)!r}: {min(unknown)!r} is not a mode")
+        if ("incremental" in self.modes) != bool(self.cursor):
+            raise ValueError(f"dataset {str(self)!r}: the mode incremental and a cursor belong together")
 
     def __str__(self) -> str:
         return shown_name(self.namespace, self.name)
@@ -64,7 +87,7 @@ class Request:
 
     Args:
         dataset: What to read.
-        mode: `full` or `incremental`.
+        mode: `full`, `incremental` or `changes`.
         columns: The columns that the host asks for; chunks may have more of the dataset's.
         state: The state of the last chunk of an earlier read; `None`: read from the beginning.
         part: One of what `Source.split` returned; `None`: all of it.
@@ -99,9 +122,56 @@ class Chunk:
 
 @dataclass(frozen=True)
 class NewSchema:
-    """The columns of the rows that follow: Arrow types by name, or fields. Key and cursor stay those of the dataset."""
+    """The columns of the rows that follow: Arrow types by name, or fields. Key and cursor stay those of the dataset.
+
+    In a log of changes, `dataset` says whose columns they are.
+    """
 
     schema: Mapping[str, str] | Sequence[Field]
+    dataset: str | Dataset = ""
+
+
+@dataclass(frozen=True)
+class Insert:
+    """A row that is new in a dataset, which is named, or given where it has a namespace."""
+
+    dataset: str | Dataset
+    row: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Update:
+    """A row as it is now: it has the values of all columns.
+
+    `old_key` has the values of the key's columns before, where they can have changed: if they did, the SDK makes a
+    delete of the old key and an insert of the new one.
+    """
+
+    dataset: str | Dataset
+    row: Mapping[str, Any]
+    old_key: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Delete:
+    """A row that is gone; `key` has the values of the key's columns, and may have others, which do not count."""
+
+    dataset: str | Dataset
+    key: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The end of a transaction, and the position after it: any JSON value. Rows count only with it."""
+
+    position: Any
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Nothing to read for now; the log goes on from here when the host asks again, after so many milliseconds."""
+
+    retry_after_ms: int = 1000
 
 
 def as_schema(columns: Mapping[str, str] | Sequence[Field]) -> Any:

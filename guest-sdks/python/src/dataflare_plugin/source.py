@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from dataflare_plugin.batch import Batch, as_batch
-from dataflare_plugin.datasets import Chunk, Dataset, Field, NewSchema, Request, shown_name
+from dataflare_plugin.datasets import Chunk, Dataset, Field, Idle, NewSchema, Request, shown_name
 from dataflare_plugin.errors import InvalidConfig, InvalidInput, InvalidState, Unsupported
 from dataflare_plugin.plugin import Plugin
 
-__all__ = ["Reading", "Source", "acknowledged", "encoded", "request_of"]
+__all__ = [
+    "Columns",
+    "Pause",
+    "Reading",
+    "Rows",
+    "Source",
+    "acknowledged",
+    "encoded",
+    "encoded_changes",
+    "requests_of",
+]
 
 
 class Source(Plugin):
@@ -28,6 +38,7 @@ class Source(Plugin):
         schema: Its columns: Arrow types by name.
         key: The columns that identify a row.
         cursor: The column that rows are ordered by; with one, the dataset can be read incrementally.
+        modes: How it can be read, as for a `Dataset`; with `changes`, override `changes`.
     """
 
     kind: ClassVar[str] = "source"
@@ -35,10 +46,11 @@ class Source(Plugin):
     schema: ClassVar[Mapping[str, str]] = {}
     key: ClassVar[Sequence[str]] = ()
     cursor: ClassVar[str] = ""
+    modes: ClassVar[Sequence[str]] = ()
 
     def datasets(self) -> Sequence[Dataset]:
         """The datasets that can be read: by default one, which the class describes."""
-        return [Dataset(self.dataset, self.schema, self.key, self.cursor)]
+        return [Dataset(self.dataset, self.schema, self.key, self.cursor, modes=self.modes)]
 
     def schema_at(self, request: Request) -> Mapping[str, str] | Sequence[Field]:
         """The columns of the rows after `request.state`.
@@ -50,6 +62,21 @@ class Source(Plugin):
 
     def read(self, request: Request) -> Iterator[Any]:
         """Yield rows."""
+        raise NotImplementedError
+
+    def changes(self, position: Any, datasets: Sequence[Dataset]) -> Iterator[Any]:
+        """Yield what happened after a position, in order: `Insert`, `Update`, `Delete`, `NewSchema`, `Commit`.
+
+        It is for datasets with the mode `changes`. `position` is that of a `Commit`; `None` stands for the beginning:
+        the rows that exist come first, as inserts. Every transaction ends with a `Commit`, and so do rows and new
+        schemas outside of one. Of a log of several datasets, `datasets` are those that are read; events of others may
+        be left out. Where nothing more is there for now, it ends, or yields `Idle` to go on from where it is. After an
+        end and after an error it is begun anew, from the last commit; the events since then that were taken before
+        have to come again, and do not count twice.
+
+        Raises:
+            InvalidState: The changes after the position are gone.
+        """
         raise NotImplementedError
 
     def split(self, request: Request, at_most: int) -> list[Any]:
@@ -64,6 +91,31 @@ class Source(Plugin):
         """Take note that all rows up to this state are safe."""
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a selection, and the state after them; `None` where there is no safe point."""
+
+    selection: int
+    batch: Batch
+    state: bytes | None
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that the next rows of a selection have."""
+
+    selection: int
+    fields: list[Field]
+
+
+@dataclass(frozen=True)
+class Pause:
+    """No rows for now, and the state after those before."""
+
+    state: bytes | None
+    retry_after_ms: int
+
+
 class Reading:
     """A read that is under way."""
 
@@ -75,19 +127,28 @@ class Reading:
         self._given_since_state = False
         self._begin(source.schema_at(request))
 
-    def next(self, max_rows: int) -> tuple[Batch, bytes | None] | list[Field] | None:
-        """The next rows and the state after them, or the columns that the next ones have; `None` at the end."""
+    def schemas(self) -> list[list[Field]]:
+        """The columns of the rows that follow, of the only selection."""
+        return [self.fields]
+
+    def next(self, max_rows: int) -> Rows | Columns | Pause | None:
+        """What comes next; `None` at the end."""
         self._request.max_rows = max_rows
         chunk = self._rest or self._pull()
         self._rest = None
+        if chunk is None and self._request.incremental and "changes" in self._request.dataset.modes:
+            # Of a dataset that is unbounded, this mode has no end either.
+            self._chunks, state = None, self._request.state
+            known = state is not None and not self._given_since_state
+            return Pause(encoded(self._request, after=state, **self._said) if known else None, Idle().retry_after_ms)
         if not isinstance(chunk, Chunk):
-            return chunk
+            return None if chunk is None else Columns(0, chunk)
         batch: Batch = chunk.rows
         if len(batch) > max_rows:
             # What is held back keeps the state: before it, there is no safe point.
             self._rest = Chunk(batch.slice(max_rows, len(batch) - max_rows), chunk.state)
-            return batch.slice(0, max_rows), None
-        return batch, None if chunk.state is None else encoded(self._request, after=chunk.state, **self._said)
+            return Rows(0, batch.slice(0, max_rows), None)
+        return Rows(0, batch, None if chunk.state is None else encoded(self._request, after=chunk.state, **self._said))
 
     def _pull(self) -> Chunk | list[Field] | None:
         if self._chunks is None:
@@ -121,9 +182,7 @@ class Reading:
         request.fields = request.dataset.fields(schema)
         wanted = {*request.columns, *request.dataset.key, request.dataset.cursor}
         self.fields = [each for each in request.fields if not request.columns or each.name in wanted]
-        changed = request.fields != request.dataset.fields()
-        # A read from a state begins with the columns that rows have there.
-        self._said = {"schema": [asdict(each) for each in request.fields]} if changed else {}
+        self._said = _said_fields(request)
 
     def _batch(self, rows: Any) -> Batch:
         """Rows as a batch of the columns that are read."""
@@ -148,13 +207,29 @@ class Reading:
         )
 
 
-def request_of(source: Source, selections: Sequence[Any], part: bytes | None, state: bytes | None) -> Request:
-    """Check what the host selects, against what there is."""
-    if len(selections) != 1:
-        raise InvalidConfig("select one dataset: each has a state of its own")
-    (selection,) = selections
-    wanted = selection.dataset.namespace, selection.dataset.name
+def requests_of(source: Source, selections: Sequence[Any], part: bytes | None, state: bytes | None) -> list[Request]:
+    """Check what the host selects, against what there is: one dataset, or several of one log of changes."""
     datasets = source.datasets()
+    requests = [_request_of(datasets, each) for each in selections]
+    of_log = [each.mode == "changes" for each in requests]
+    if not requests or (len(requests) > 1 and not all(of_log)):
+        raise InvalidConfig("select one dataset: each has a state of its own, apart from those of a log of changes")
+    (first, *_) = requests
+    if all(of_log):
+        if part is not None:
+            raise InvalidState(f"dataset {str(first.dataset)!r}: changes have no parts")
+        if state is not None:
+            _decode_changes(requests, state)
+        return requests
+    if part is not None:
+        first.part = _decoded(first, part, "part")
+    if state is not None:
+        first.state = _decoded(first, state, "after")
+    return requests
+
+
+def _request_of(datasets: Sequence[Dataset], selection: Any) -> Request:
+    wanted = selection.dataset.namespace, selection.dataset.name
     found = next((each for each in datasets if (each.namespace, each.name) == wanted), None)
     name = shown_name(*wanted)
     if found is None:
@@ -163,52 +238,81 @@ def request_of(source: Source, selections: Sequence[Any], part: bytes | None, st
     if unknown := set(selection.columns) - columns:
         raise InvalidConfig(f"dataset {name!r}: there is no column {min(unknown)!r}")
     mode = type(selection.mode).__name__.rpartition("_")[2].lower()
-    if mode == "changes" or (mode == "incremental" and not found.cursor):
+    if mode not in found.modes:
         raise InvalidConfig(f"dataset {name!r}: it cannot be read in the mode {mode}")
     if mode == "incremental" and selection.mode.value != found.cursor:
         raise InvalidConfig(f"dataset {name!r}: its cursor is {found.cursor!r}")
-    request = Request(found, mode, list(selection.columns))
-    if part is not None:
-        request.part = _decoded(request, part, "part")
-    if state is not None:
-        request.state = _decoded(request, state, "after")
-    return request
+    return Request(found, mode, list(selection.columns))
 
 
 def encoded(request: Request, **said: Any) -> bytes:
     """Write a state (`after`, and the `schema` of its rows) or a part (`part`), with the read that it belongs to."""
-    of: dict[str, Any] = {"dataset": request.dataset.name, "mode": request.mode}
-    if request.dataset.namespace:
-        of["namespace"] = request.dataset.namespace
-    if request.columns:
-        of["columns"] = sorted(request.columns)
+    of = {**_belonging(request), "mode": request.mode}
     if request.part is not None:
         of["part"] = request.part
     return json.dumps({**of, **said}).encode()
 
 
+def encoded_changes(requests: Sequence[Request], position: Any) -> bytes:
+    """Write a state of a log of changes, with the datasets that are read and the columns of their next rows."""
+    datasets = [{**_belonging(each), **_said_fields(each)} for each in requests]
+    return json.dumps({"datasets": datasets, "mode": "changes", "after": position}).encode()
+
+
 def acknowledged(data: bytes) -> Any:
-    """The state within what `encoded` wrote."""
+    """The state within what was written."""
     try:
         return json.loads(data)["after"]
     except (ValueError, TypeError, KeyError):
         raise InvalidState("the acknowledged state does not come from this source") from None
 
 
+def _belonging(request: Request) -> dict[str, Any]:
+    of: dict[str, Any] = {"dataset": request.dataset.name}
+    if request.dataset.namespace:
+        of["namespace"] = request.dataset.namespace
+    if request.columns:
+        of["columns"] = sorted(request.columns)
+    return of
+
+
+def _said_fields(request: Request) -> dict[str, Any]:
+    """A read from a state begins with the columns that rows have there, where these are not the dataset's."""
+    changed = request.fields != request.dataset.fields()
+    return {"schema": [asdict(each) for each in request.fields]} if changed else {}
+
+
 def _decoded(request: Request, data: bytes, key: str) -> Any:
-    what = "state" if key == "after" else "part"
+    name, what = str(request.dataset), "state" if key == "after" else "part"
     try:
         said = json.loads(data)
         if fields := said.pop("schema", None):
             request.fields = [_field(each) for each in fields]
         found = said.pop(key)
     except (ValueError, TypeError, AttributeError, KeyError):
-        raise InvalidState(f"dataset {str(request.dataset)!r}: the {what} does not come from this source") from None
+        raise InvalidState(f"dataset {name!r}: the {what} does not come from this source") from None
     if said != json.loads(encoded(request)):
-        raise InvalidState(
-            f"dataset {str(request.dataset)!r}: the {what} is of other columns, or of another dataset, mode or part"
-        )
+        others = "of other columns, or of another dataset, mode or part"
+        raise InvalidState(f"dataset {name!r}: the {what} is {others}")
     return found
+
+
+def _decode_changes(requests: Sequence[Request], data: bytes) -> None:
+    names = ", ".join(repr(str(each.dataset)) for each in requests)
+    try:
+        said = json.loads(data)
+        datasets, position = said["datasets"], said["after"]
+        fields = [each.pop("schema", None) for each in datasets]
+    except (ValueError, TypeError, AttributeError, KeyError):
+        raise InvalidState(f"dataset {names}: the state does not come from this source") from None
+    if said.get("mode") != "changes" or datasets != [_belonging(each) for each in requests]:
+        raise InvalidState(f"dataset {names}: the state is of other columns, or of other datasets or another mode")
+    for request, each in zip(requests, fields, strict=True):
+        request.state = position
+        try:
+            request.fields = request.fields if each is None else [_field(one) for one in each]
+        except TypeError:
+            raise InvalidState(f"dataset {names}: the state does not come from this source") from None
 
 
 def _field(said: Mapping[str, Any]) -> Field:
